@@ -1,0 +1,118 @@
+"""The mixture as a PyMC density, groups summed out; written from the story, not from the NumPy likelihood."""
+
+from collections.abc import Callable
+from typing import Any
+
+from genarium.declaration import Sizes
+
+PRIOR = ("size_factor", "alpha0", "a0", "b0")
+
+
+def build(dispersion: str) -> Callable[..., None]:
+    """Return the density under one value of the option ``dispersion``.
+
+    Parameters
+    ----------
+    dispersion : {"known", "shared", "gene", "component"}
+
+    Returns
+    -------
+    callable
+        ``density(sizes, <known and observed>)``, to be called inside a ``pm.Model`` context.
+    """
+    if dispersion == "known":
+
+        def density(sizes: Sizes, x: Any, phi: Any, size_factor: Any, alpha0: Any, a0: Any, b0: Any) -> None:
+            _mixture(sizes, x, phi[None, :], size_factor, alpha0, a0, b0)
+
+        return density
+
+    def density_phi(
+        sizes: Sizes, x: Any, size_factor: Any, alpha0: Any, a0: Any, b0: Any, phi0: Any, tau: Any
+    ) -> None:
+        import pymc as pm
+        import pytensor.tensor as pt
+
+        dims = {"shared": None, "gene": "gene", "component": "component"}[dispersion]
+        phi = pm.LogNormal("phi", mu=pt.log(phi0), sigma=tau, dims=dims)
+        wide = {"shared": lambda: phi, "gene": lambda: phi[None, :], "component": lambda: phi[:, None]}[dispersion]()
+        _mixture(sizes, x, wide, size_factor, alpha0, a0, b0)
+
+    return density_phi
+
+
+def _mixture(sizes: Sizes, x: Any, phi: Any, size_factor: Any, alpha0: Any, a0: Any, b0: Any) -> None:
+    """Add pi, mu and x; ``phi`` broadcasts against (component, gene)."""
+    import pymc as pm
+    import pytensor.tensor as pt
+
+    K, D = sizes["component"], sizes["gene"]
+    pi = pm.Dirichlet("pi", a=alpha0 * pt.ones(K), dims="component")
+    r = pt.broadcast_to(1 / phi, (K, D))
+    mu = pm.CustomDist(
+        "mu",
+        r,
+        a0,
+        b0,
+        logp=_beta_prime_logp,
+        random=_beta_prime_random,
+        support_point=lambda rv, size, r, a0, b0: r * b0 / a0,
+        signature="(),(),()->()",
+        transform=pm.distributions.transforms.log,
+        dims=("component", "gene"),
+    )
+    pm.CustomDist(
+        "x",
+        pi,
+        mu,
+        r,
+        size_factor,
+        logp=_mixture_logp,
+        random=_mixture_random,
+        signature="(k),(k,d),(k,d),()->(d)",
+        dtype="int64",
+        observed=x,
+        dims=("cell", "gene"),
+        shape=x.shape,
+    )
+
+
+def _beta_prime_logp(value: Any, r: Any, a0: Any, b0: Any) -> Any:
+    """mu = r (1 - p) / p with p ~ Beta(a0, b0), by change of variable: p = r / (r + mu), |dp/dmu| = r / (r + mu)^2."""
+    import pytensor.tensor as pt
+
+    total = r + value
+    log_p, log_not_p = pt.log(r) - pt.log(total), pt.log(value) - pt.log(total)
+    log_beta = pt.gammaln(a0) + pt.gammaln(b0) - pt.gammaln(a0 + b0)
+    return (a0 - 1) * log_p + (b0 - 1) * log_not_p - log_beta + pt.log(r) - 2 * pt.log(total)
+
+
+def _beta_prime_random(r: Any, a0: Any, b0: Any, rng: Any = None, size: Any = None) -> Any:
+    p = rng.beta(a0, b0, size)
+    return r * (1 - p) / p
+
+
+def _mixture_logp(value: Any, pi: Any, mu: Any, r: Any, size_factor: Any) -> Any:
+    """Log density of each cell: log-sum-exp over components of products over genes."""
+    import pytensor.tensor as pt
+
+    mean = size_factor[..., None, None] * mu  # (cell, component, gene)
+    counts = value[..., None, :]
+    per_gene = (
+        pt.gammaln(counts + r)
+        - pt.gammaln(r)
+        - pt.gammaln(counts + 1)
+        + r * (pt.log(r) - pt.log(r + mean))
+        + counts * (pt.log(mean) - pt.log(r + mean))
+    )
+    return pt.logsumexp(pt.log(pi) + per_gene.sum(-1), axis=-1)
+
+
+def _mixture_random(pi: Any, mu: Any, r: Any, size_factor: Any, rng: Any = None, size: Any = None) -> Any:
+    import numpy as np
+
+    s = np.asarray(size_factor)
+    pi, mu, r = (np.asarray(v).reshape(-1, *v.shape[-n:])[0] for v, n in ((pi, 1), (mu, 2), (r, 2)))
+    group = rng.choice(len(pi), s.shape, p=pi)
+    mean = s[..., None] * mu[group]
+    return rng.negative_binomial(r[group], r[group] / (r[group] + mean))

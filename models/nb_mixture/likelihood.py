@@ -1,0 +1,123 @@
+"""Densities of the mixture in NumPy; shapes: N cells, D genes, K components."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from genarium.declaration import Array
+
+FLOOR = 1e-8
+"""Smallest centroid: a gene without any count in a component has its mean there instead of at zero."""
+
+
+class Story:
+    """The likelihood and the prior under one value of the option ``dispersion``."""
+
+    def __init__(self, dispersion: str) -> None:
+        self.dispersion = dispersion
+
+    def spread(self, phi: Array, mu: Array) -> Array:
+        """Give every component and gene its dispersion."""
+        wide = np.asarray(phi)[:, None] if self.dispersion == "component" else np.asarray(phi)
+        return np.broadcast_to(wide, mu.shape)  # (K, D)
+
+    def log_likelihood(self, x: Array, size_factor: Array, pi: Array, mu: Array, phi: Array) -> Array:
+        """Log density of each cell, its group summed out; shape (N,)."""
+        joint = log_joint(x, size_factor, pi, mu, self.spread(phi, mu))
+        return log_sum_exp(joint)
+
+    @property
+    def log_prior(self) -> Any:
+        """``log_prior(<unknown, known>)``: log prior density with respect to Lebesgue measure on pi, mu and phi."""
+
+        def known(pi: Array, mu: Array, phi: Array, alpha0: Array, a0: Array, b0: Array) -> float:
+            return _log_dirichlet(pi, alpha0) + _log_beta_prime(mu, self.spread(phi, mu), a0, b0)
+
+        def unknown(
+            pi: Array, mu: Array, phi: Array, alpha0: Array, a0: Array, b0: Array, phi0: Array, tau: Array
+        ) -> float:
+            z = (np.log(phi) - np.log(phi0)) / tau
+            log_normal = -0.5 * z**2 - np.log(phi * tau) - 0.5 * np.log(2 * np.pi)
+            return known(pi, mu, phi, alpha0, a0, b0) + float(np.sum(log_normal))
+
+        return known if self.dispersion == "known" else unknown
+
+
+def log_joint(x: Array, size_factor: Array, pi: Array, mu: Array, phi: Array) -> Array:
+    """Log of pi_k times the density of each cell in component k.
+
+    Parameters
+    ----------
+    x : ndarray of int, shape (N, D)
+    size_factor : ndarray, shape (N,)
+    pi : ndarray, shape (K,)
+    mu : ndarray, shape (K, D)
+    phi : ndarray, shape (K, D)
+
+    Returns
+    -------
+    ndarray, shape (K, N)
+    """
+    from scipy.special import gammaln
+
+    r = 1 / phi
+    out = np.empty((len(pi), len(x)))
+    with np.errstate(divide="ignore"):
+        log_pi = np.log(pi)
+    factorial = gammaln(x + 1).sum(1)
+    same = bool((r == r[:1]).all())
+    rising = (gammaln(x + r[0]) - gammaln(r[0])).sum(1) if same else None
+    for k in range(len(pi)):
+        mean = size_factor[:, None] * mu[k]  # (N, D)
+        up = rising if rising is not None else (gammaln(x + r[k]) - gammaln(r[k])).sum(1)
+        shape = (x * np.log(mean / (r[k] + mean)) - r[k] * np.log1p(mean / r[k])).sum(1)
+        out[k] = log_pi[k] + up - factorial + shape
+    return out
+
+
+def log_sum_exp(joint: Array) -> Array:
+    """Log of the sum over the first axis of exp."""
+    top = joint.max(0)
+    total: Array = top + np.log(np.exp(joint - top).sum(0))
+    return total
+
+
+def _log_dirichlet(pi: Array, alpha0: Array) -> float:
+    from scipy.special import gammaln
+
+    K = len(pi)
+    norm = gammaln(K * alpha0) - K * gammaln(alpha0)
+    return float(norm + (alpha0 - 1) * np.log(pi).sum()) if alpha0 != 1 else float(norm)
+
+
+def _log_beta_prime(mu: Array, phi: Array, a0: Array, b0: Array) -> float:
+    """Log density of mu = r BetaPrime(b0, a0), that is of r (1 - p) / p with p ~ Beta(a0, b0)."""
+    from scipy.special import betaln
+
+    odds = mu * phi
+    return float(((b0 - 1) * np.log(odds) - (a0 + b0) * np.log1p(odds) + np.log(phi) - betaln(a0, b0)).sum())
+
+
+def quantities(pi: Array, mu: Array) -> Mapping[str, Any]:
+    """Label-invariant quantities: centroids sorted by the first gene, concentration, mean of the mixture."""
+    order = np.argsort(mu[:, 0])
+    return {"mu_sorted": mu[order], "sum_pi_squared": np.sum(pi**2), "mean": pi @ mu}
+
+
+def statistics(x: Array, size_factor: Array) -> Mapping[str, Any]:
+    """Statistics of the counts for predictive checks (depth removed where there are size factors)."""
+    scaled = x / size_factor[:, None]
+    logs = np.log1p(scaled)
+    spread = logs.std(0)
+    centred = (logs - logs.mean(0)) / np.where(spread > 0, spread, 1)
+    rows = centred.sum(1)
+    D = x.shape[1]
+    return {
+        "zero_fraction": (x == 0).mean(),
+        "mean": scaled.mean(),
+        "log_variance": (spread**2).mean(),
+        "dispersion_index": np.mean(scaled.var(0) / np.maximum(scaled.mean(0), 1e-300)),
+        "maximum": scaled.max(),
+        "gene_correlation": (np.mean(rows**2) - D) / max(D * (D - 1), 1),
+    }

@@ -1,0 +1,72 @@
+"""Predictions for cells: which component, and how likely such a cell is."""
+
+import numpy as np
+import xarray as xr
+
+from genarium.declaration import Array, Labelled, Problem
+
+from .likelihood import Story, log_joint, log_sum_exp
+
+
+def predict(fitted: xr.DataTree, problem: Problem) -> dict[str, Labelled]:
+    """Predict groups and densities of the cells of a problem from a fitted tree.
+
+    Parameters
+    ----------
+    fitted : DataTree
+        With the group ``posterior`` or ``point``.
+    problem : Problem
+        The cells to predict for; genes and components as in the fit.
+
+    Returns
+    -------
+    dict
+        ``probability`` (cell, component): probability of each group; ``group`` (cell): the most probable one;
+        ``log_density`` (cell): log predictive density. From a posterior, probabilities and densities are averaged
+        over its draws; for variational Bayes with phi known and no size factors they are in closed form (eq. 19);
+        from a point estimate they are plugged in.
+    """
+    x, s = problem["x"], problem["size_factor"]
+    story = Story(problem.model.chosen.get("dispersion", "known"))
+    if "variational" in fitted and "a" in fitted["variational"] and not (s != 1).any():
+        joint = closed_form(fitted["variational"].to_dataset(), x, 1 / problem["phi"])
+    elif "posterior" in fitted:
+        joint = average(fitted["posterior"].to_dataset(), problem, story)
+    else:
+        point = fitted["point"]
+        mu = point["mu"].to_numpy()
+        phi = point["phi"].to_numpy() if "phi" in point else problem.arrays.get("phi", problem.fixed.get("phi"))
+        joint = log_joint(x, s, point["pi"].to_numpy(), mu, story.spread(np.asarray(phi), mu))
+    log_density = log_sum_exp(joint)
+    probability = np.exp(joint - log_density).T
+    return {
+        "probability": (("cell", "component"), probability),
+        "group": (("cell",), probability.argmax(1)),
+        "log_density": (("cell",), log_density),
+    }
+
+
+def closed_form(q: xr.Dataset, x: Array, r: Array) -> Array:
+    """Log of E pi_k times the product over genes of beta negative binomial densities; shape (K, N) (eq. 19)."""
+    from scipy.special import betaln, gammaln
+
+    alpha, a, b = (q[name].to_numpy() for name in ("alpha", "a", "b"))
+    rising = (gammaln(x + r) - gammaln(r) - gammaln(x + 1)).sum(1)
+    log_pi = np.log(alpha / alpha.sum())
+    return np.stack(
+        [log_pi[k] + rising + (betaln(a[k] + r, b[k] + x) - betaln(a[k], b[k])).sum(1) for k in range(len(alpha))]
+    )
+
+
+def average(posterior: xr.Dataset, problem: Problem, story: Story, most: int = 500) -> Array:
+    """Log of the joint density of group and counts, averaged over (at most ``most``) draws; shape (K, N)."""
+    x, s = problem["x"], problem["size_factor"]
+    flat = {str(n): v.to_numpy().reshape(-1, *v.shape[2:]) for n, v in posterior.data_vars.items()}
+    draws = len(flat["pi"])
+    picks = np.unique(np.linspace(0, draws - 1, min(draws, most)).astype(int))
+    total = np.full((problem.sizes["component"], len(x)), -np.inf)
+    for i in picks:
+        mu = flat["mu"][i]
+        phi = flat["phi"][i] if "phi" in flat else problem["phi"]
+        total = np.logaddexp(total, log_joint(x, s, flat["pi"][i], mu, story.spread(phi, mu)))
+    return np.asarray(total - np.log(len(picks)))

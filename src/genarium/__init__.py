@@ -1,0 +1,38 @@
+"""Genarium: a zoo of generative models for genomics, declared once, fitted by several engines, and calibrated.
+
+>>> import genarium as gn
+>>> tree = gn.simulate("nb_mixture", seed=1, cell=100)
+>>> tree = gn.fit("nb_mixture", tree, method="vi", seed=2)
+>>> verdicts = gn.diagnose("nb_mixture", tree)
+"""
+
+import genarium.models as _zoo
+from genarium.declaration import Method, Model, Problem, Result, Stage, Var
+from genarium.errors import DeclarationError, GenariumError, InputError
+from genarium.fit import fit
+from genarium.predict import predict
+from genarium.read import read
+from genarium.registry import get
+from genarium.simulate import simulate
+from genarium.tree import load, save
+
+__all__ = [
+    "DeclarationError",
+    "GenariumError",
+    "InputError",
+    "Method",
+    "Model",
+    "Problem",
+    "Result",
+    "Stage",
+    "Var",
+    "fit",
+    "get",
+    "load",
+    "models",
+    "predict",
+    "read",
+    "save",
+    "simulate",
+]
+models = _zoo

@@ -1,0 +1,239 @@
+"""Input checking: from what a user has (tree, dataset, mapping) to a :class:`~genarium.declaration.Problem`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from genarium.declaration import Array, Model, Problem, Sizes
+from genarium.errors import InputError
+
+DATA_GROUPS = ("constant_data", "observed_data")
+Data = xr.DataTree | xr.Dataset | Mapping[str, Any]
+
+
+def check(
+    model: Model,
+    data: Data,
+    sizes: Sizes | None = None,
+    values: Mapping[str, Any] | None = None,
+    *,
+    partial: bool = False,
+) -> Problem:
+    """Check data against a model's declaration.
+
+    Parameters
+    ----------
+    model : Model
+    data : DataTree, Dataset or mapping of str to array_like
+        Values of the known and observed variables by name. Labelled arrays (xarray, pandas) are put into the declared
+        order of dims; plain arrays must have it. A known variable given as a scalar is broadcast to its dims; one
+        not given takes its declared default. An unknown variable given in a mapping is held fixed. Of a tree, the
+        variables that the model does not declare as known or observed are left aside.
+    sizes : mapping of str to int, optional
+        Sizes of dims that the data do not show, such as the number of components.
+    values : mapping of str to array_like, optional
+        Variables that take the place of those in ``data``.
+    partial : bool
+        Accept that sizes and known variables are missing (they can be given when fitting).
+
+    Returns
+    -------
+    Problem
+
+    Raises
+    ------
+    InputError
+        Naming model, role, variable, dims, the first bad index with its value, and the remedy.
+    """
+    given, stored = _collect(model, data)
+    given |= values or {}
+    known = model.variables("known", "unknown", "observed")
+    for name in given:
+        if name not in known:
+            raise InputError(
+                f"{model.name}: there is no variable {name!r} to give data for. Declared are "
+                + "; ".join(f"{role}: {', '.join(model.stage(role).variables)}" for role in ("known", "observed"))
+                + f"; to hold fixed: {', '.join(model.unknown.variables)}."
+            )
+    labelled = {name: _labelled(model, name, value) for name, value in given.items()}
+    size = _sizes(model, labelled, {**stored, **(sizes or {})}, sizes or {}, partial)
+    coords = _coords(model, labelled, size)
+    arrays: dict[str, Array] = {}
+    fixed: dict[str, Array] = {}
+    for name in known:
+        role = model.role(name)
+        if name in labelled:
+            value = _values(model, name, labelled[name], size, coords)
+        elif known[name].default is not None and set(known[name].dims) <= set(size):
+            value = np.full(model.shape(name, size), known[name].default)
+        elif role == "unknown" or partial and role == "known":
+            continue
+        else:
+            raise InputError(f"{_where(model, name)} is missing. {known[name].about} Give it by name.")
+        (fixed if role == "unknown" else arrays)[name] = value
+    problem = Problem(model, size, arrays, fixed, coords)
+    if model.check is not None and not partial:
+        model.check(problem)
+    return problem
+
+
+def _collect(model: Model, data: Data) -> tuple[dict[str, Any], dict[str, int]]:
+    """Return the variables found in the data, and the sizes that an earlier verb stored with them."""
+    if isinstance(data, xr.DataTree):
+        declared = model.variables("known", "observed")
+        found: dict[str, Any] = {}
+        for group in DATA_GROUPS:
+            if group in data.children:
+                found |= {str(n): v for n, v in data[group].to_dataset().data_vars.items() if n in declared}
+        if not found:
+            raise InputError(
+                f"{model.name}: the tree has neither of the groups {' and '.join(DATA_GROUPS)} (it has "
+                f"{', '.join(data.children) or 'no groups'}). Make one with `simulate` or `read`."
+            )
+        from genarium.tree import stored_sizes
+
+        return found, stored_sizes(data, model)
+    if isinstance(data, xr.Dataset):
+        return {str(name): value for name, value in data.data_vars.items()}, {}
+    if isinstance(data, Mapping):
+        return {str(name): value for name, value in data.items()}, {}
+    raise InputError(
+        f"{model.name}: data must be a DataTree, a Dataset or a mapping from variable names to arrays, "
+        f"not {type(data).__name__}. For example: {{{', '.join(f'{n!r}: ...' for n in model.observed.variables)}}}."
+    )
+
+
+def _where(model: Model, name: str) -> str:
+    dims = ", ".join(model.variables()[name].dims)
+    return f"{model.name}: {model.role(name)} variable {name!r} ({dims})"
+
+
+def _labelled(model: Model, name: str, value: Any) -> xr.DataArray:
+    """Give the value its declared dims, without looking at sizes or values yet."""
+    dims = model.variables()[name].dims
+    if isinstance(value, xr.DataArray):
+        array = value
+        if value.ndim and set(value.dims) != set(dims):
+            raise InputError(f"{_where(model, name)} has dims {tuple(value.dims)}. Rename them to the declared ones.")
+        return array.transpose(*dims) if value.ndim else array
+    coords: dict[str, Any] = {}
+    if hasattr(value, "to_numpy") and hasattr(value, "index"):  # a pandas Series or DataFrame
+        axes = [value.index, value.columns] if hasattr(value, "columns") else [value.index]
+        coords = {d: axis.to_numpy() for d, axis in zip(dims, axes, strict=False)}
+        value = value.to_numpy()
+    elif hasattr(value, "toarray"):  # a SciPy sparse matrix
+        value = value.toarray()
+    try:
+        array_like = np.asarray(value)
+    except ValueError as error:
+        raise InputError(f"{_where(model, name)} is not a rectangular array: {error}") from error
+    if array_like.ndim == 0:
+        return xr.DataArray(array_like)
+    if array_like.ndim != len(dims):
+        raise InputError(
+            f"{_where(model, name)} needs {len(dims)} dims but has {array_like.ndim} (shape {array_like.shape}). "
+            "Reshape it to the declared dims."
+        )
+    return xr.DataArray(array_like, dims=dims, coords={d: c for d, c in coords.items() if d in dims})
+
+
+def _sizes(
+    model: Model, arrays: Mapping[str, xr.DataArray], asked: Sizes, explicit: Sizes, partial: bool
+) -> dict[str, int]:
+    """Read the size of every dim off the data, else off what was asked for."""
+    found: dict[str, tuple[int, str]] = {}
+    order = sorted(arrays, key=lambda name: model.role(name) != "observed")  # the observed data have the last word
+    for name in order:
+        for dim, size in arrays[name].sizes.items():
+            have, owner = found.setdefault(str(dim), (size, name))
+            if have != size:
+                raise InputError(
+                    f"{_where(model, name)} has size {size} along {dim!r}, but {owner!r} has {have}. "
+                    f"Both must cover the same {dim}s, in the same order."
+                )
+    for dim in explicit:
+        if dim not in model.sizes:
+            raise InputError(f"{model.name}: there is no size {dim!r}; the sizes are {', '.join(model.sizes)}.")
+        if dim in found and found[dim][0] != explicit[dim]:
+            raise InputError(
+                f"{model.name}: size {dim}={explicit[dim]} was asked for, but {found[dim][1]!r} has {found[dim][0]} "
+                f"along {dim!r}. Leave the setting out."
+            )
+    sizes: dict[str, int] = {}
+    for dim in model.sizes:
+        if dim in found:
+            sizes[dim] = found[dim][0]
+        elif dim in asked:
+            sizes[dim] = _whole_size(model, dim, asked[dim])
+        elif partial:
+            continue
+        else:
+            raise InputError(
+                f"{model.name}: the data do not show the size of {dim!r}. Give it: {dim}=... in Python, "
+                f"--set {dim}=... on the command line."
+            )
+        if sizes[dim] < 1:
+            raise InputError(f"{model.name}: {dim!r} has size {sizes[dim]}; at least one {dim} is needed.")
+    return sizes
+
+
+def _whole_size(model: Model, dim: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise InputError(f"{model.name}: size {dim}={value!r} is not a whole number.")
+    return int(value)
+
+
+def _coords(model: Model, arrays: Mapping[str, xr.DataArray], sizes: Sizes) -> dict[str, Array]:
+    coords: dict[str, Array] = {}
+    owner: dict[str, str] = {}
+    for name in sorted(arrays, key=lambda n: model.role(n) != "observed"):
+        for dim in arrays[name].dims:
+            if dim not in arrays[name].coords:
+                continue
+            labels = np.asarray(arrays[name].coords[dim].to_numpy())
+            labels = labels.astype(str) if labels.dtype == object else labels
+            key = str(dim)
+            if key in coords and not np.array_equal(coords[key], labels):
+                at = int(np.argmax(coords[key] != labels))
+                raise InputError(
+                    f"{_where(model, name)} labels {dim!r} otherwise than {owner[key]!r}: at position {at}, "
+                    f"{labels[at]!r} and {coords[key][at]!r}. Put both into the same order."
+                )
+            coords.setdefault(key, labels)
+            owner.setdefault(key, name)
+    return {dim: coords.get(dim, np.arange(size)) for dim, size in sizes.items()}
+
+
+def _values(model: Model, name: str, array: xr.DataArray, sizes: Sizes, coords: Mapping[str, Array]) -> Array:
+    """Return checked values with the declared shape and type."""
+    var = model.variables()[name]
+    values = array.to_numpy()
+    if values.dtype.kind not in "biuf":
+        raise InputError(
+            f"{_where(model, name)} holds {values.dtype} values, not numbers. "
+            "Convert it (a text column or a missing entry in a table is the usual cause)."
+        )
+    shape = model.shape(name, sizes)
+    if values.ndim == 0 and var.dims:
+        if model.role(name) != "known":
+            raise InputError(f"{_where(model, name)} is a single number; give an array of shape {shape}.")
+        values = np.broadcast_to(values, shape)
+    bad = var.support.bad(values, sizes)
+    if bad.any():
+        index = tuple(int(i) for i in np.argwhere(bad)[0]) if values.ndim else ()
+        place = ", ".join(_place(dim, i, coords[dim]) for dim, i in zip(var.dims, index, strict=True))
+        count = int(bad.sum())
+        raise InputError(
+            f"{_where(model, name)}: {name}{f'[{place}]' if place else ''} = {values[index]!s}, but every value must "
+            f"be {var.support.says}"
+            + (f" ({count} of {values.size} values are not)" if count > 1 else "")
+            + f". {var.support.remedy}."
+        )
+    return np.array(values, dtype=np.int64 if var.support.integer else np.float64, order="C")
+
+
+def _place(dim: str, index: int, labels: Array) -> str:
+    label = labels[index]
+    return f"{dim}={index}" if label == index else f"{dim}={index} ({label})"

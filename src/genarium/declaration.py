@@ -1,0 +1,353 @@
+"""The declaration of a model: ``Model``, ``Stage`` and ``Var``.
+
+A generative model is told as four stages, each generating the next: what is *known* (design, constants, priors'
+parameters), what is *unknown* (parameters), what is *hidden* (latent variables of each observation) and what is
+*observed*. A stage's draw function names its parents as its parameters; that is how the model's graph is read off.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from genarium.errors import DeclarationError, InputError
+from genarium.supports import Support
+
+Array = NDArray[Any]
+Arrays = Mapping[str, Array]
+Sizes = Mapping[str, int]
+Role = Literal["known", "unknown", "hidden", "observed"]
+Claim = Literal["exact", "approximate", "point"]
+
+ROLES: tuple[Role, ...] = ("known", "unknown", "hidden", "observed")
+RESERVED = ("rng", "sizes")
+"""Parameters that any draw function may have besides its parents."""
+
+
+@dataclass(frozen=True)
+class Var:
+    """One variable of a model.
+
+    Attributes
+    ----------
+    dims : tuple of str
+        Names of the array's dims, in order; each is a key of ``Model.sizes``.
+    support : Support
+        The values it may take.
+    about : str
+        What it is, in one sentence for the variable table; units where it has any.
+    symbol : str
+        The symbol that papers use (Unicode), unique in the model.
+    default : float, optional
+        Known and observed variables only: the value of every element where the user gives none.
+    """
+
+    dims: tuple[str, ...]
+    support: Support
+    about: str
+    symbol: str
+    default: float | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The variables of one role, and how they are drawn.
+
+    Attributes
+    ----------
+    variables : mapping of str to Var
+    draw : callable
+        ``draw(rng, sizes, <parents>)`` returning an array for each variable of the stage. Only the parameters that
+        it names are passed. A known stage's function makes a default design for simulations.
+    """
+
+    variables: Mapping[str, Var]
+    draw: Callable[..., Mapping[str, Any]] | None = None
+
+    @property
+    def parents(self) -> tuple[str, ...]:
+        """Names of the variables that the draw function asks for."""
+        return parents_of(self.draw) if self.draw else ()
+
+
+@dataclass(frozen=True)
+class Method:
+    """A hand-coded inference method of a model.
+
+    Attributes
+    ----------
+    run : callable
+        ``run(problem, rng, *, option=default, ...)`` returning a :class:`Result`; its keyword-only parameters are
+        the method's options.
+    claim : {"exact", "approximate", "point"}
+        What the method claims; it is held to that by validation.
+    about : str
+        One sentence.
+    """
+
+    run: Callable[..., "Result"]
+    claim: Claim
+    about: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Names and defaults of the method's options."""
+        return keyword_options(self.run)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Checked data, as the plain arrays that kernels take.
+
+    Attributes
+    ----------
+    model : Model
+    sizes : mapping of str to int
+        Size of each dim.
+    arrays : mapping of str to ndarray
+        Known and observed variables, each with the shape of its declared dims.
+    fixed : mapping of str to ndarray
+        Unknown variables whose value the user gave; they are held at it.
+    coords : mapping of str to ndarray
+        Labels along each dim.
+    """
+
+    model: "Model"
+    sizes: Sizes
+    arrays: Arrays
+    fixed: Arrays = field(default_factory=dict)
+    coords: Arrays = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Array:
+        return self.arrays[name]
+
+    def call(self, function: Callable[..., Any], **more: Any) -> Any:
+        """Call a function with those of the sizes, data and ``more`` that its signature names."""
+        return call(function, {"sizes": self.sizes, **self.arrays, **self.fixed, **more})
+
+
+Labelled = tuple[tuple[str, ...], Array]
+"""Dims and values of an array that the declaration does not name."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a method found. Draws lead with (chain, draw); point estimates have the declared dims.
+
+    Attributes
+    ----------
+    point : mapping, optional
+        Point estimates of the unknown variables (and whatever else, as ``(dims, values)``).
+    posterior : mapping, optional
+        Draws of the unknown variables.
+    variational : mapping, optional
+        Parameters of the approximate posterior, as ``(dims, values)``.
+    sample_stats : mapping, optional
+        Statistics of each draw.
+    notes : mapping
+        Scalars for the attributes of the tree: did it converge, how many iterations ...
+    """
+
+    point: Mapping[str, Array | Labelled] = field(default_factory=dict)
+    posterior: Mapping[str, Array | Labelled] = field(default_factory=dict)
+    variational: Mapping[str, Array | Labelled] = field(default_factory=dict)
+    sample_stats: Mapping[str, Array | Labelled] = field(default_factory=dict)
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A generative model, declared once.
+
+    Attributes
+    ----------
+    name : str
+        The folder's name; a dotted module name is cut to its last part, so that ``name=__name__`` is always right.
+    title : str
+    sizes : mapping of str to int
+        Every dim and its size in a default simulation.
+    known, unknown, hidden, observed : Stage
+    density : callable, optional
+        ``density(sizes, <known and observed>)``: builds the PyMC model inside an open ``pm.Model`` context, hidden
+        variables summed out.
+    log_likelihood : callable, optional
+        ``log_likelihood(<unknown, known, observed>)``: log density of the observations, one value for each element of
+        ``unit``, hidden variables summed out (NumPy).
+    log_prior : callable, optional
+        ``log_prior(<unknown, known>)``: log prior density of the unknown variables, normalised (NumPy).
+    unit : str
+        The dim along which observations are independent given the unknown variables (what ``az.loo`` leaves out).
+    exchangeable : str
+        A dim whose labels carry no meaning (components of a mixture); draws are relabelled along it.
+    methods : mapping of str to Method
+        Hand-coded inference.
+    start : callable, optional
+        ``start(problem, rng)``: a good starting point for the engines, as arrays of the unknown variables.
+    quantities : callable, optional
+        ``quantities(<unknown, known, observed>)``: label-invariant scalars to calibrate and to summarise.
+    statistics : callable, optional
+        ``statistics(<observed, known>)``: scalars of the data for predictive checks.
+    readers : mapping of str to callable
+        File format -> ``reader(paths, **options)`` returning arrays and coordinates of known and observed variables.
+    predict : callable, optional
+        ``predict(fitted, problem)``: predictions for new data from a fitted tree.
+    check : callable, optional
+        ``check(problem)``: raises :class:`~genarium.errors.InputError` for what no single variable shows.
+    options : mapping of str to tuple of str
+        Variants of the model: option -> allowed values, the first being the default.
+    vary : callable, optional
+        ``vary(**options)`` returning the declaration of a variant.
+    source : str
+        Paper or lecture that the model is from.
+    """
+
+    name: str
+    title: str
+    sizes: Mapping[str, int]
+    known: Stage
+    unknown: Stage
+    hidden: Stage
+    observed: Stage
+    density: Callable[..., None] | None = None
+    log_likelihood: Callable[..., Array] | None = None
+    log_prior: Callable[..., float] | None = None
+    unit: str = ""
+    exchangeable: str = ""
+    methods: Mapping[str, Method] = field(default_factory=dict)
+    start: Callable[[Problem, np.random.Generator], Arrays] | None = None
+    quantities: Callable[..., Mapping[str, Any]] | None = None
+    statistics: Callable[..., Mapping[str, Any]] | None = None
+    readers: Mapping[str, Callable[..., Mapping[str, Any]]] = field(default_factory=dict)
+    predict: Callable[..., Mapping[str, Labelled]] | None = None
+    check: Callable[[Problem], None] | None = None
+    options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    vary: Callable[..., "Model"] | None = None
+    source: str = ""
+    chosen: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.name.rpartition(".")[2])
+        _check(self)
+
+    def stage(self, role: Role) -> Stage:
+        """Return the stage of a role."""
+        stage: Stage = getattr(self, role)
+        return stage
+
+    def variables(self, *roles: Role) -> dict[str, Var]:
+        """Return the variables of the given roles (default: all), in the order of the story."""
+        return {name: var for role in roles or ROLES for name, var in self.stage(role).variables.items()}
+
+    def role(self, name: str) -> Role:
+        """Return the role of a variable."""
+        return next(role for role in ROLES if name in self.stage(role).variables)
+
+    def edges(self) -> Iterator[tuple[str, str]]:
+        """Yield (parent, child) for every arrow of the model's graph."""
+        for role in ROLES:
+            for parent in self.stage(role).parents:
+                for child in self.stage(role).variables:
+                    yield parent, child
+
+    def shape(self, name: str, sizes: Sizes) -> tuple[int, ...]:
+        """Return a variable's shape under the given sizes."""
+        return tuple(sizes[dim] for dim in self.variables()[name].dims)
+
+    def variant(self, **options: str) -> "Model":
+        """Return the declaration under other options.
+
+        Parameters
+        ----------
+        **options
+            A value for any of ``Model.options``; the others keep their default.
+
+        Returns
+        -------
+        Model
+
+        Raises
+        ------
+        InputError
+            If an option or its value is unknown.
+        """
+        for option, value in options.items():
+            if option not in self.options:
+                raise InputError(f"{self.name}: there is no option {option!r}; {_choices('option', self.options)}.")
+            if value not in self.options[option]:
+                raise InputError(
+                    f"{self.name}: option {option}={value!r} is not known; use one of {', '.join(self.options[option])}."
+                )
+        if self.vary is None or not options:
+            return self
+        chosen = {**{option: values[0] for option, values in self.options.items()}, **options}
+        return replace(self.vary(**chosen), name=self.name, chosen=chosen)
+
+
+def _choices(what: str, names: Any) -> str:
+    names = list(names)
+    return f"the {what}s are {', '.join(names)}" if names else f"it has no {what}s"
+
+
+def parents_of(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the names of a function's parameters other than ``rng`` and ``sizes``."""
+    return tuple(name for name in inspect.signature(function).parameters if name not in RESERVED)
+
+
+def keyword_options(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the keyword-only parameters of a function and their defaults."""
+    parameters = inspect.signature(function).parameters.values()
+    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def call(function: Callable[..., Any], available: Mapping[str, Any]) -> Any:
+    """Call a function with those of the available values that its signature names."""
+    return function(**{name: available[name] for name in inspect.signature(function).parameters})
+
+
+def _check(model: Model) -> None:
+    """Check at import what the spine relies on."""
+
+    def fail(message: str) -> None:
+        raise DeclarationError(f"model {model.name!r}: {message}")
+
+    earlier: set[str] = set()
+    symbols: dict[str, str] = {}
+    for role in ROLES:
+        stage = model.stage(role)
+        if stage.variables and stage.draw is None and role != "known":
+            fail(f"the {role} stage declares {', '.join(stage.variables)} but has no draw function")
+        for parent in stage.parents:
+            if parent not in earlier:
+                known = ", ".join(sorted(earlier)) or "nothing"
+                fail(f"the {role} stage asks for {parent!r}, which no earlier stage declares (declared: {known})")
+        for name, var in stage.variables.items():
+            if name in earlier or name in model.sizes or name in RESERVED or name in model.options:
+                fail(f"the name {name!r} ({role}) is taken already")
+            for dim in var.dims:
+                if dim not in model.sizes:
+                    fail(f"{role} variable {name!r} has dim {dim!r}, whose size is not given in sizes")
+            if var.support.event > len(var.dims):
+                fail(f"{role} variable {name!r} has support {var.support} and needs {var.support.event} or more dims")
+            if var.support.of and var.support.of not in model.sizes:
+                fail(f"{role} variable {name!r} is a label of {var.support.of!r}, which is not in sizes")
+            if var.default is not None and role in ("unknown", "hidden"):
+                fail(f"{role} variable {name!r} has a default; only known and observed variables may")
+            if var.symbol in symbols:
+                fail(f"{name!r} and {symbols[var.symbol]!r} share the symbol {var.symbol!r}")
+            symbols[var.symbol] = name
+        earlier |= set(stage.variables)
+    if not model.observed.variables:
+        fail("nothing is observed")
+    for attribute in ("density", "log_likelihood", "log_prior", "quantities", "statistics"):
+        function = getattr(model, attribute)
+        for parent in parents_of(function) if function else ():
+            if parent not in earlier - set(model.hidden.variables):
+                fail(f"{attribute} asks for {parent!r}, which is not a known, unknown or observed variable")
+    for dim in (model.unit, model.exchangeable):
+        if dim and dim not in model.sizes:
+            fail(f"{dim!r} is named as a dim but is not in sizes")
+    if bool(model.options) != bool(model.vary):
+        fail("options and vary go together")

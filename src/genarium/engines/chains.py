@@ -1,0 +1,171 @@
+"""Chains of hand-coded samplers, and the slice update they share."""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+
+from genarium.declaration import Array, Arrays
+from genarium.progress import bar
+
+
+def run(
+    chain: Callable[[np.random.Generator], Iterator[Arrays]],
+    rng: np.random.Generator,
+    *,
+    chains: int,
+    draws: int,
+    tune: int,
+    thin: int = 1,
+) -> dict[str, Array]:
+    """Run a sampler several times and stack its draws.
+
+    Parameters
+    ----------
+    chain : callable
+        ``chain(rng)`` yields a draw of every variable, endlessly.
+    rng : Generator
+        Every chain gets a stream of its own, spawned from it.
+    chains, draws, tune : int
+        Chains; draws kept of each; draws thrown away before.
+    thin : int
+        Keep every ``thin``-th draw.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Each with leading dims (chains, draws).
+    """
+    stacked: list[dict[str, Array]] = []
+    with bar("sampling", chains * (tune + draws * thin)) as advance:
+        for stream in rng.spawn(chains):
+            kept: dict[str, Array] = {}
+            for i, state in enumerate(chain(stream)):
+                advance(1)
+                at, rest = divmod(i - tune, thin)
+                if i < tune or rest:
+                    continue
+                for name, value in state.items():
+                    if name not in kept:
+                        kept[name] = np.empty((draws, *np.shape(value)))
+                    kept[name][at] = value
+                if at == draws - 1:
+                    break
+            stacked.append(kept)
+    return {name: np.stack([kept[name] for kept in stacked]) for name in stacked[0]}
+
+
+def slice_update(
+    log_density: Callable[[Array], Array],
+    at: Array,
+    width: Array | float,
+    rng: np.random.Generator,
+    most: int = 50,
+) -> Array:
+    """Update independent scalars by slice sampling with stepping out and shrinkage (Neal 2003, figures 3 and 5).
+
+    Parameters
+    ----------
+    log_density : callable
+        Log density of each scalar, evaluated for all at once.
+    at : ndarray
+        Current values, of any shape.
+    width : float or ndarray
+        First guess of the slice's width.
+    rng : Generator
+    most : int
+        Steps out at most; the randomised limit keeps the update valid.
+
+    Returns
+    -------
+    ndarray, same shape as ``at``
+    """
+    level = log_density(at) - rng.exponential(size=at.shape)
+    low = at - width * rng.uniform(size=at.shape)
+    high = low + width
+    left = np.floor(most * rng.uniform(size=at.shape))
+    right = most - 1 - left
+    for end, steps, sign in ((low, left, -1), (high, right, 1)):
+        while True:
+            out = (steps > 0) & (log_density(end) > level)
+            if not out.any():
+                break
+            end += np.where(out, sign * width, 0)
+            steps -= out
+    new = at.copy()
+    open_ = np.ones(at.shape, dtype=bool)
+    for _ in range(1000):
+        trial = np.where(open_, low + (high - low) * rng.uniform(size=at.shape), new)
+        inside = log_density(trial) > level
+        new = np.where(open_ & inside, trial, new)
+        open_ &= ~inside
+        if not open_.any():
+            return new
+        low = np.where(open_ & (trial < at), trial, low)
+        high = np.where(open_ & (trial >= at), trial, high)
+    return new
+
+
+def relabel(draws: Mapping[str, Array], features: Array, dims: Mapping[str, tuple[str, ...]], dim: str) -> dict[str, Array]:
+    """Give the labels of an exchangeable dim the same meaning in every draw.
+
+    Every draw is matched to a pivot by the permutation of least squared distance (Hungarian method); the pivot is the
+    mean of the matched draws, iterated to a fixed point, starting from the last draw of the first chain. It depends on
+    the draws alone, never on true labels.
+
+    Parameters
+    ----------
+    draws : mapping of str to ndarray
+        Leading dims (chain, draw).
+    features : ndarray, shape (chain, draw, K, F)
+        What identifies a label, on a scale where distance makes sense (e.g. log of a centroid).
+    dims : mapping of str to tuple of str
+        Declared dims of each variable.
+    dim : str
+        The exchangeable dim.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Permuted copies.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    C, S, K, F = features.shape
+    flat = features.reshape(C * S, K, F)
+    scale = flat.std((0, 1))
+    flat = flat / np.where(scale > 0, scale, 1)
+    pivot = flat[S - 1]
+    order = np.tile(np.arange(K), (C * S, 1))
+    for _ in range(20):
+        cost = (flat**2).sum(-1)[:, None, :] - 2 * pivot @ flat.transpose(0, 2, 1)  # (draw, pivot label, label)
+        clear = cost.argmin(2)
+        settled = (np.sort(clear, 1) == np.arange(K)).all(1)  # each label's nearest is another one: no search needed
+        new = clear
+        for i in np.flatnonzero(~settled):
+            new[i] = linear_sum_assignment(cost[i])[1]
+        if (new == order).all():
+            break
+        order = new
+        pivot = np.take_along_axis(flat, order[:, :, None], 1).mean(0)
+    order = order[np.arange(C * S)[:, None], np.argsort(_rank(pivot, order, draws, dims, dim))[None]]
+    out = {}
+    for name, value in draws.items():
+        if dim not in dims.get(name, ()):
+            out[name] = value
+            continue
+        axis = 1 + dims[name].index(dim)
+        folded = value.reshape(C * S, *value.shape[2:])
+        index = order.reshape(C * S, *[K if a == axis else 1 for a in range(1, folded.ndim)])
+        out[name] = np.take_along_axis(folded, index, axis).reshape(value.shape)
+    return out
+
+
+def _rank(
+    pivot: Array, order: Array, draws: Mapping[str, Array], dims: Mapping[str, tuple[str, ...]], dim: str
+) -> Array:
+    """Rank of the labels: by decreasing mean weight where a variable has that dim alone, else by the pivot."""
+    for name, value in draws.items():
+        if dims.get(name) == (dim,):
+            flat = value.reshape(len(order), -1)
+            return -np.take_along_axis(flat, order, 1).mean(0)
+    return pivot[:, 0]

@@ -1,0 +1,450 @@
+"""The PyMC engine: NUTS through nutpie, ADVI and MAP; one compilation for a model and its sizes, data swapped in."""
+
+import dataclasses
+import os
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from functools import cache, cached_property
+from typing import Any
+
+import numpy as np
+
+from genarium.declaration import Array, Arrays, Claim, Labelled, Model, Problem, Result, parents_of
+from genarium.errors import InputError
+from genarium.progress import track
+from genarium.tree import digest
+
+METHODS: dict[str, tuple[Claim, str]] = {
+    "nuts": ("exact", "Hamiltonian Monte Carlo of the PyMC density (nutpie)."),
+    "advi": ("approximate", "Mean-field automatic differentiation variational inference of the PyMC density."),
+    "map": ("point", "Maximum of the PyMC density, by L-BFGS."),
+}
+
+COMPILED: Counter[str] = Counter()
+"""How often each kind of function was compiled in this process (a second fit of the same sizes adds nothing)."""
+
+
+def compiled(problem: Problem) -> "Compiled":
+    """Return the compiled density of a problem's model and sizes, with the problem's data in it."""
+    model = problem.model
+    if model.density is None:
+        raise InputError(f"{model.name}: the model has no PyMC density.")
+    if problem.fixed:
+        raise InputError(
+            f"{model.name}: the PyMC methods cannot hold {', '.join(problem.fixed)} fixed. Leave it out of the data, or "
+            f"use one of the model's own methods ({', '.join(model.methods)})."
+        )
+    options = tuple(sorted(model.chosen.items()))
+    found = _compiled(model.name, digest(model.name), options, tuple(sorted(problem.sizes.items())), _Once(problem))
+    found.swap(problem)
+    return found
+
+
+class _Once:
+    """Carries a problem into a cached function without being part of its key."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+
+    def __hash__(self) -> int:
+        return 0
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Once)
+
+
+@cache
+def _compiled(name: str, sources: str, options: Any, sizes: Any, once: _Once) -> "Compiled":
+    return Compiled(once.problem)
+
+
+def build(problem: Problem) -> Any:
+    """Build the PyMC model of a problem, with the known and observed variables as ``pm.Data``.
+
+    Parameters
+    ----------
+    problem : Problem
+
+    Returns
+    -------
+    pymc.Model
+    """
+    import pymc as pm
+
+    model = problem.model
+    assert model.density is not None
+    wanted = parents_of(model.density)
+    with pm.Model(coords={dim: list(labels) for dim, labels in problem.coords.items()}) as built:
+        data = {name: pm.Data(name if name not in model.observed.variables else f"{name}_data", problem[name])
+                for name in wanted}
+        model.density(problem.sizes, **data)
+    have, declared = {rv.name for rv in built.free_RVs}, set(model.unknown.variables)
+    if have != declared:
+        raise TypeError(f"{model.name}: the density defines {sorted(have)}, the declaration {sorted(declared)}")
+    return built
+
+
+class Compiled:
+    """Functions of one PyMC model, each compiled on first use.
+
+    Parameters
+    ----------
+    problem : Problem
+        Its model and sizes are compiled; its data can be swapped by :meth:`swap`.
+    """
+
+    def __init__(self, problem: Problem) -> None:
+        self.model: Model = problem.model
+        self.pymc = build(problem)
+        self.problem = problem
+
+    def swap(self, problem: Problem) -> None:
+        """Put other data of the same sizes in."""
+        self.problem = problem
+        for name, value in self._data(problem).items():
+            variable = self.pymc[name]
+            variable.set_value(value.astype(variable.get_value(borrow=True).dtype))
+
+    def _data(self, problem: Problem) -> dict[str, Array]:
+        assert self.model.density is not None
+        observed = self.model.observed.variables
+        return {f"{n}_data" if n in observed else n: problem[n] for n in parents_of(self.model.density)}
+
+    @cached_property
+    def nuts(self) -> Any:
+        """The density and its gradient, compiled by nutpie."""
+        import nutpie
+
+        COMPILED["nuts"] += 1
+        return nutpie.compile_pymc_model(self.pymc)
+
+    @cached_property
+    def _values(self) -> list[Any]:
+        return [self.pymc.rvs_to_values[rv] for rv in self.pymc.free_RVs]
+
+    @cached_property
+    def _unconstrain(self) -> Any:
+        import pytensor
+        import pytensor.tensor as pt
+
+        COMPILED["transforms"] += 1
+        inputs, parts = [], []
+        for rv in self.pymc.free_RVs:
+            natural = rv.type()
+            transform = self.pymc.rvs_to_transforms[rv]
+            inputs.append(natural)
+            parts.append((natural if transform is None else transform.forward(natural, *rv.owner.inputs)).ravel())
+        return pytensor.function(inputs, pt.concatenate(parts), on_unused_input="ignore", mode="FAST_COMPILE")
+
+    @cached_property
+    def _joined(self) -> tuple[Any, dict[Any, Any], list[str]]:
+        """The flat vector, each value variable as a piece of it, and the names of its elements."""
+        import pytensor.tensor as pt
+
+        joined, pieces, names, low = pt.dvector("unconstrained"), {}, [], 0
+        initial = self.pymc.initial_point(0)
+        for value in self._values:
+            shape = initial[value.name].shape
+            size = int(np.prod(shape))
+            pieces[value] = joined[low : low + size].reshape(shape)
+            names += [f"{value.name}{list(i) if i else ''}" for i in np.ndindex(*shape)]
+            low += size
+        return joined, pieces, names
+
+    @cached_property
+    def _constrain(self) -> Any:
+        """Function from the flat vector to natural values and the log Jacobian determinant."""
+        import pytensor
+        import pytensor.tensor as pt
+        from pytensor.graph.replace import clone_replace
+
+        COMPILED["transforms"] += 1
+        joined, pieces, _ = self._joined
+        natural, jacobian = [], pt.constant(0.0)
+        for rv, value in zip(self.pymc.free_RVs, self._values, strict=True):
+            transform = self.pymc.rvs_to_transforms[rv]
+            if transform is None:
+                natural.append(value)
+            else:
+                natural.append(transform.backward(value, *rv.owner.inputs))
+                jacobian = jacobian + transform.log_jac_det(value, *rv.owner.inputs).sum()
+        outputs = clone_replace([*natural, jacobian], replace=pieces)
+        return pytensor.function([joined], outputs, on_unused_input="ignore", mode="FAST_COMPILE")
+
+    @cached_property
+    def _density(self) -> Any:
+        """Function from the flat vector to log density and gradient, on the natural scale of the parameters."""
+        return self._compile_density(jacobian=False)
+
+    @cached_property
+    def _density_jacobian(self) -> Any:
+        return self._compile_density(jacobian=True)
+
+    def _compile_density(self, jacobian: bool) -> Any:
+        import pytensor
+        import pytensor.tensor as pt
+        from pytensor.graph.replace import clone_replace
+
+        COMPILED["density"] += 1
+        joined, pieces, _ = self._joined
+        (log_density,) = clone_replace([self.pymc.logp(jacobian=jacobian)], replace=pieces)
+        return pytensor.function([joined], [log_density, pt.grad(log_density, joined)])
+
+    def unconstrained(self, natural: Arrays) -> Array:
+        """Map natural values of the unknown variables to the flat unconstrained vector."""
+        out: Array = self._unconstrain(*[np.asarray(natural[rv.name], dtype=float) for rv in self.pymc.free_RVs])
+        return out
+
+    def constrained(self, vector: Array) -> tuple[dict[str, Array], float]:
+        """Map a flat vector to natural values; also give the log Jacobian determinant."""
+        *values, jacobian = self._constrain(vector)
+        return {rv.name: v for rv, v in zip(self.pymc.free_RVs, values, strict=True)}, float(jacobian)
+
+    def log_density(self, vector: Array, *, jacobian: bool = False) -> tuple[float, Array]:
+        """Log density at a flat vector, and its gradient.
+
+        Parameters
+        ----------
+        vector : ndarray, shape (n,)
+            Unconstrained values, in the order of :attr:`names`.
+        jacobian : bool
+            Whether the density is that of the unconstrained vector (as for sampling) or of the natural parameters.
+
+        Returns
+        -------
+        value : float
+        gradient : ndarray, shape (n,)
+        """
+        value, gradient = (self._density_jacobian if jacobian else self._density)(vector)
+        return float(value), gradient
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the elements of the flat vector."""
+        return self._joined[2]
+
+    def start(self, rng: np.random.Generator) -> Array:
+        """Return an unconstrained starting point: the model's own, else PyMC's."""
+        if self.model.start is not None:
+            return self.unconstrained(self.model.start(self.problem, rng))
+        initial = self.pymc.initial_point(int(rng.integers(2**31)))
+        return np.concatenate([np.ravel(initial[value.name]) for value in self._values])
+
+    @cached_property
+    def advi(self) -> "Advi":
+        """The ADVI step, compiled once."""
+        COMPILED["advi"] += 1
+        return Advi(self)
+
+
+def nuts(
+    problem: Problem,
+    rng: np.random.Generator,
+    *,
+    draws: int = 1000,
+    tune: int = 1000,
+    chains: int = 4,
+    target_accept: float = 0.9,
+    max_treedepth: int = 10,
+) -> Result:
+    """Sample the posterior by NUTS.
+
+    Parameters
+    ----------
+    problem : Problem
+    rng : Generator
+    draws, tune, chains : int
+    target_accept : float
+        Acceptance that the step size is adapted to.
+    max_treedepth : int
+
+    Returns
+    -------
+    Result
+        ``posterior`` and ``sample_stats``.
+    """
+    import nutpie
+
+    density = compiled(problem)
+    starts = np.stack([density.start(stream) for stream in rng.spawn(chains)])
+    seed = int(rng.integers(2**31))
+    queue = iter(range(10**9))
+
+    def initial_point(_seed: Any) -> Array:
+        i = next(queue)
+        jitter = np.random.default_rng([seed, i]).uniform(-0.1, 0.1, starts.shape[1])
+        return np.asarray(starts[i % chains] + jitter)
+
+    ready = dataclasses.replace(
+        density.nuts.with_data(**density._data(problem)), initial_point_func=initial_point
+    )
+    sampled = nutpie.sample(
+        ready,
+        draws=draws,
+        tune=tune,
+        chains=chains,
+        cores=min(chains, os.cpu_count() or 1),
+        seed=seed,
+        target_accept=target_accept,
+        maxdepth=max_treedepth,
+        save_warmup=False,
+        progress_bar=sys.stderr.isatty(),
+    )
+    names = {"diverging": "diverging", "energy": "energy", "n_steps": "n_steps", "step_size": "step_size"}
+    names |= {"depth": "tree_depth", "mean_tree_accept": "acceptance_rate"}
+    stats = {new: sampled["sample_stats"][old].to_numpy() for old, new in names.items() if old in sampled["sample_stats"]}
+    posterior = {name: sampled["posterior"][name].to_numpy() for name in problem.model.unknown.variables}
+    return Result(posterior=posterior, sample_stats=stats, notes={"max_treedepth": max_treedepth})
+
+
+class Advi:
+    """PyMC's mean-field ADVI with its step function kept, so that other data need no compilation."""
+
+    def __init__(self, density: Compiled) -> None:
+        import pymc as pm
+        from pymc.variational import ADVI
+
+        self.density = density
+        with density.pymc:
+            self.inference = ADVI()
+            self.step = self.inference.objective.step_function(obj_optimizer=pm.adam(learning_rate=0.02), score=True)
+        self.shared = list(self.step.get_shared())
+        approx = self.inference.approx
+        self.mean, self.rho = approx.params_dict["mu"], approx.params_dict["rho"]
+        fixed = {id(v) for v in density.pymc.named_vars.values()}
+        self.fresh = [(v, np.array(v.get_value(), copy=True)) for v in self.shared if id(v) not in fixed and _plain(v)]
+        ordering = approx.ordering
+        self.order = np.concatenate([np.arange(*ordering[v.name][1].indices(10**9)[:2]) for v in density._values])
+
+    def reset(self, start: Array, seed: int) -> None:
+        """Forget earlier data: means at ``start``, small widths, the optimiser's memory cleared."""
+        for variable, value in self.fresh:
+            variable.set_value(value)
+        mean = np.empty_like(start)
+        mean[self.order] = start
+        self.mean.set_value(mean)
+        self.rho.set_value(np.full_like(mean, np.log(np.expm1(0.1))))
+        for variable in self.shared:
+            if not _plain(variable):
+                variable.set_value(np.random.default_rng(seed))
+
+
+def _plain(variable: Any) -> bool:
+    return isinstance(variable.get_value(borrow=True), np.ndarray)
+
+
+def advi(
+    problem: Problem,
+    rng: np.random.Generator,
+    *,
+    iterations: int = 40_000,
+    window: int = 1000,
+    draws: int = 1000,
+) -> Result:
+    """Fit a normal approximation with independent coordinates on the unconstrained scale.
+
+    Parameters
+    ----------
+    problem : Problem
+    rng : Generator
+    iterations : int
+        Steps at most; a multiple of ``window``.
+    window : int
+        Steps whose mean loss is compared with that of the window before; the loop stops when it has not fallen by
+        more than the standard error of the difference.
+    draws : int
+        Draws from the approximation.
+
+    Returns
+    -------
+    Result
+        ``variational`` (mean and sd of each unconstrained element, loss), ``posterior``, ``sample_stats``.
+    """
+    density = compiled(problem)
+    if iterations % window:
+        raise InputError(f"option iterations={iterations} must be a multiple of window={window}.")
+    engine = density.advi
+    engine.reset(density.start(rng), int(rng.integers(2**31)))
+    losses: list[float] = []
+    average = np.zeros((2, len(engine.order)))  # of the last window: it removes the noise of the steps
+    converged = False
+    for i in track(range(iterations), "ADVI"):
+        if i % window == 0:
+            average[:] = 0
+        losses.append(float(engine.step()))
+        average += np.stack([engine.mean.get_value(borrow=True), engine.rho.get_value(borrow=True)]) / window
+        if (i + 1) % window == 0 and i + 1 >= 2 * window:
+            now, before = np.array(losses[-window:]), np.array(losses[-2 * window : -window])
+            error = np.sqrt((now.var() + before.var()) / window)
+            if before.mean() - now.mean() < error:
+                converged = True
+                break
+    mean, sd = average[0, engine.order], np.log1p(np.exp(average[1, engine.order]))
+    z = rng.normal(size=(draws, len(mean)))
+    vectors = mean + sd * z
+    log_q = (-0.5 * z**2 - np.log(sd) - 0.5 * np.log(2 * np.pi)).sum(1)
+    natural: list[Mapping[str, Array]] = []
+    for i, vector in enumerate(vectors):
+        values, jacobian = density.constrained(vector)
+        natural.append(values)
+        log_q[i] -= jacobian
+    posterior = {name: np.stack([n[name] for n in natural])[None] for name in problem.model.unknown.variables}
+    variational: dict[str, Labelled] = {
+        "unconstrained_mean": (("unconstrained",), mean),
+        "unconstrained_sd": (("unconstrained",), sd),
+        "bound": (("restart", "iteration"), -np.array(losses)[None]),
+    }
+    notes = {"converged": int(converged), "iterations": len(losses), "bound": -float(np.mean(losses[-window:])), "noisy_bound": 1}
+    return Result(posterior=posterior, variational=variational, sample_stats={"log_q": log_q[None]}, notes=notes)
+
+
+def maximum(
+    problem: Problem,
+    rng: np.random.Generator,
+    *,
+    max_iterations: int = 10_000,
+    tolerance: float = 1e-8,
+) -> Result:
+    """Maximise the posterior density of the natural parameters by L-BFGS.
+
+    Parameters
+    ----------
+    problem : Problem
+    rng : Generator
+    max_iterations : int
+    tolerance : float
+        Largest element of the gradient at which the search stops, relative to the size of the log density.
+
+    Returns
+    -------
+    Result
+        ``point`` with the unknown variables and the log density by iteration.
+    """
+    from scipy.optimize import minimize
+
+    density = compiled(problem)
+    trace: list[float] = []
+
+    def objective(vector: Array) -> tuple[float, Array]:
+        value, gradient = density.log_density(vector)
+        return -value, -gradient
+
+    start = density.start(rng)
+    scale = max(1.0, abs(objective(start)[0]))
+    found = minimize(
+        objective,
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        callback=lambda intermediate_result: trace.append(-float(intermediate_result.fun)),
+        options={"maxiter": max_iterations, "gtol": tolerance * scale, "ftol": 1e-15},
+    )
+    natural, _ = density.constrained(found.x)
+    bound = np.array([[-objective(start)[0], *trace]])
+    notes = {"converged": int(found.success), "iterations": int(found.nit), "bound": -float(found.fun),
+             "gradient": float(np.abs(found.jac).max())}
+    return Result(point={**natural, "bound": (("restart", "iteration"), bound)}, notes=notes)
+
+
+RUN = {"nuts": nuts, "advi": advi, "map": maximum}

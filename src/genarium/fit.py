@@ -1,0 +1,215 @@
+"""Fit: run a method on data and return everything as one tree, whatever the engine."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from genarium import registry
+from genarium.data import Data, check
+from genarium.declaration import Array, Arrays, Claim, Model, Problem, Result, call, keyword_options
+from genarium.errors import InputError
+from genarium.progress import track
+from genarium.settings import split
+from genarium.simulate import draw_stage
+from genarium.tree import data_tree, dataset, provenance, with_groups
+
+PREDICTIVE_DRAWS, PREDICTIVE_SIZE = 500, 20_000_000
+"""Replicated datasets that a posterior predictive holds at most, and values in all of them together."""
+
+
+def fit(model: str | Model, data: Data, method: str, seed: int = 0, **settings: Any) -> xr.DataTree:
+    """Fit a model to data.
+
+    Parameters
+    ----------
+    model : str or Model
+        Name of a model, or a declaration.
+    data : DataTree, Dataset or mapping of str to array_like
+        From :func:`simulate` or :func:`read`, or variables by name.
+    method : str
+        One of the model's methods (``genarium show MODEL`` lists them).
+    seed : int
+        The same seed, data, settings and package versions give the same result.
+    **settings
+        Sizes (``component=5``), options of the model (``dispersion="gene"``), values of known variables
+        (``phi=0.3``), unknown variables to hold fixed, and options of the method (``restarts=20``).
+
+    Returns
+    -------
+    DataTree
+        The data and, as far as the method gives them, ``posterior``, ``sample_stats`` (with ``lp``, the joint log
+        density on the natural scale), ``log_likelihood`` (pointwise), ``posterior_predictive``, ``variational`` or
+        ``point``. The root's attributes say what was done.
+
+    Raises
+    ------
+    InputError
+        If data or settings cannot be used; the message says why and what to do.
+
+    Examples
+    --------
+    >>> import genarium as gn
+    >>> tree = gn.fit("nb_mixture", {"x": [[0, 9], [1, 8], [7, 0], [9, 1]], "phi": 0.3}, "em", component=2)
+    >>> sorted(tree.children)
+    ['constant_data', 'observed_data', 'point']
+    """
+    declared = registry.get(model) if isinstance(model, str) else model
+    if isinstance(data, xr.DataTree) and not declared.chosen:
+        declared = declared.variant(**json.loads(data.attrs.get("model_options", "{}")))
+    run, claim, engine = find_method(declared, method)
+    variant, sizes, values, options = split(declared, settings, keyword_options(run))
+    problem = check(variant, data, sizes, values)
+    fitting, predicting = np.random.default_rng(seed).spawn(2)
+    wall, cpu = time.perf_counter(), time.process_time()
+    result = run(problem, fitting, **options)
+    groups = _groups(problem, result, claim, predicting)
+    seconds = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
+    truth = None
+    if isinstance(data, xr.DataTree):
+        truth = {name: data["truth"][name].to_numpy() for name in data["truth"].data_vars} if "truth" in data else None
+    start = data_tree(problem, _declared(variant, truth))
+    kept = {k: v for k, v in data.attrs.items() if k not in start.attrs} if isinstance(data, xr.DataTree) else {}
+    attrs = provenance(
+        method=method,
+        claim=claim,
+        engine=engine,
+        seed=seed,
+        options={**keyword_options(run), **options},
+        fixed=list(problem.fixed),
+        notes={name: _scalar(value) for name, value in result.notes.items()},
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        **seconds,
+    )
+    return with_groups(start, groups, {**kept, **attrs})
+
+
+def _declared(model: Model, truth: Arrays | None) -> Arrays | None:
+    return {n: v for n, v in truth.items() if n in model.variables()} if truth else None
+
+
+def _scalar(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def find_method(model: Model, method: str) -> tuple[Callable[..., Result], Claim, str]:
+    """Return a method's function, its claim, and the engine it runs on.
+
+    Raises
+    ------
+    InputError
+        If the model has no such method.
+    """
+    if method in model.methods:
+        return model.methods[method].run, model.methods[method].claim, "numpy"
+    available = registry.methods(model)
+    if method not in available:
+        lines = ", ".join(f"{name} ({claim})" for name, (claim, _) in available.items())
+        raise InputError(f"{model.name}: there is no method {method!r}. The methods are {lines or 'none'}.")
+    from genarium.engines import pymc
+
+    return pymc.RUN[method], available[method][0], "pymc"
+
+
+def _groups(problem: Problem, result: Result, claim: Claim, rng: np.random.Generator) -> dict[str, xr.Dataset]:
+    """Label the result, and add what follows from draws: joint density, pointwise likelihood, predictions."""
+    model, coords = problem.model, problem.coords
+    groups = {
+        "variational": dataset(model, coords, result.variational),
+        "point": dataset(model, coords, result.point),
+    }
+    if result.posterior:
+        posterior = {n: np.asarray(v) for n, v in result.posterior.items()}
+        if model.exchangeable and claim == "exact":
+            posterior = match_labels(model, posterior)
+        stats = dict(result.sample_stats)
+        pointwise = log_likelihood(problem, posterior)
+        if pointwise is not None:
+            name = next(iter(model.observed.variables))
+            lead = ("chain", "draw", *((model.unit,) if model.unit else ()))
+            groups["log_likelihood"] = dataset(model, coords, {name: (lead, pointwise)})
+            prior = log_prior(problem, posterior)
+            if prior is not None:
+                stats["lp"] = pointwise.reshape(*prior.shape, -1).sum(-1) + prior
+        lead = ("chain", "draw")
+        groups["posterior"] = dataset(model, coords, posterior, lead)
+        groups["sample_stats"] = dataset(model, coords, stats, lead)
+        groups["posterior_predictive"] = dataset(model, coords, predictive(problem, posterior, rng), lead)
+    return groups
+
+
+def match_labels(model: Model, posterior: Arrays) -> dict[str, Array]:
+    """Relabel draws along the exchangeable dim (logs of positive variables identify a label)."""
+    from genarium.engines.chains import relabel
+
+    declared = model.unknown.variables
+    features = []
+    for name, value in posterior.items():
+        dims = declared[name].dims
+        if model.exchangeable not in dims or declared[name].support.name == "simplex" and dims[-1] == model.exchangeable:
+            continue
+        moved = np.moveaxis(value, 2 + dims.index(model.exchangeable), 2)
+        positive = declared[name].support.name in ("positive", "nonnegative")
+        scaled = np.log(np.maximum(moved, 1e-300)) if positive else moved
+        features.append(scaled.reshape(*moved.shape[:3], -1))
+    if not features:
+        return dict(posterior)
+    return relabel(posterior, np.concatenate(features, -1), {n: v.dims for n, v in declared.items()}, model.exchangeable)
+
+
+def _each_draw(function: Callable[..., Any], problem: Problem, posterior: Arrays, label: str) -> Array:
+    """Call a function of the unknown variables at every draw; shape (chain, draw, ...)."""
+    chains, draws = next(iter(posterior.values())).shape[:2]
+    out = None
+    for c, s in track([(c, s) for c in range(chains) for s in range(draws)], label):
+        value = problem.call(function, **{name: v[c, s] for name, v in posterior.items()})
+        if out is None:
+            out = np.empty((chains, draws, *np.shape(value)))
+        out[c, s] = value
+    assert out is not None
+    return out
+
+
+def log_likelihood(problem: Problem, posterior: Arrays) -> Array | None:
+    """Pointwise log likelihood at every draw, shape (chain, draw, unit); None where the model does not give it."""
+    function = problem.model.log_likelihood
+    return _each_draw(function, problem, posterior, "log likelihood") if function else None
+
+
+def log_prior(problem: Problem, posterior: Arrays) -> Array | None:
+    """Log prior density at every draw, shape (chain, draw); None where the model does not give it."""
+    function = problem.model.log_prior
+    return _each_draw(function, problem, posterior, "log prior") if function else None
+
+
+def predictive(problem: Problem, posterior: Arrays, rng: np.random.Generator) -> dict[str, Array]:
+    """Replicate the data at evenly spaced draws, by the hidden and observed stages of the story.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Observed variables with leading dims (1, replicates).
+    """
+    model = problem.model
+    chains, draws = next(iter(posterior.values())).shape[:2]
+    each = sum(problem[name].size for name in model.observed.variables)
+    replicates = max(1, min(chains * draws, PREDICTIVE_DRAWS, PREDICTIVE_SIZE // each))
+    picks = np.linspace(0, chains * draws - 1, replicates).astype(int)
+    stacked = [
+        replicate(problem, {n: v.reshape(-1, *v.shape[2:])[i] for n, v in posterior.items()}, rng)
+        for i in track(picks, "posterior predictive")
+    ]
+    return {name: np.stack([one[name] for one in stacked])[None] for name in model.observed.variables}
+
+
+def replicate(problem: Problem, unknown: Arrays, rng: np.random.Generator) -> Mapping[str, Array]:
+    """Draw hidden and observed variables anew, given the unknown ones."""
+    known = {name: problem[name] for name in problem.model.known.variables}
+    out: dict[str, Array] = {**known, **problem.fixed, **unknown}
+    for role in ("hidden", "observed"):
+        draw_stage(problem.model, role, rng, problem.sizes, {}, out)
+    return out

@@ -1,0 +1,86 @@
+"""Predict: what a fitted model says of new data."""
+
+import json
+from typing import Any
+
+import xarray as xr
+
+from genarium import registry
+from genarium.data import Data, check
+from genarium.declaration import Model
+from genarium.errors import InputError
+from genarium.settings import split
+from genarium.tree import data_tree, dataset, provenance, with_groups
+
+
+def fitted_model(tree: xr.DataTree) -> Model:
+    """Return the declaration, with its options, that a tree was made by.
+
+    Raises
+    ------
+    InputError
+        If the tree does not say, or there is no such model here.
+    """
+    if "model" not in tree.attrs:
+        raise InputError("the tree does not say which model it belongs to (root attribute 'model'). Make it with `fit`.")
+    return registry.get(tree.attrs["model"]).variant(**json.loads(tree.attrs.get("model_options", "{}")))
+
+
+def predict(tree: xr.DataTree, data: Data | None = None, **settings: Any) -> xr.DataTree:
+    """Predict for new data from a fitted tree.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From :func:`fit`.
+    data : DataTree, Dataset or mapping, optional
+        New data; default: the data of the fit. Known variables that they lack are taken from the fit where these do
+        not vary over the model's unit (such as the dispersion).
+    **settings
+        Values of known variables.
+
+    Returns
+    -------
+    DataTree
+        The new data with the group ``predictions``; the model's card says what that holds.
+
+    Raises
+    ------
+    InputError
+        If the tree holds no fit, the model makes no predictions, or the data do not agree with the fit.
+
+    Examples
+    --------
+    >>> import genarium as gn
+    >>> tree = gn.fit("nb_mixture", {"x": [[0, 9], [1, 8], [7, 0], [9, 1]], "phi": 0.3}, "em", component=2)
+    >>> gn.predict(tree, {"x": [[0, 7]]})["predictions"]["probability"].shape
+    (1, 2)
+    """
+    model = fitted_model(tree)
+    if model.predict is None:
+        raise InputError(f"{model.name}: the model makes no predictions.")
+    if "posterior" not in tree and "point" not in tree:
+        raise InputError(f"{model.name}: the tree holds no fit (groups posterior or point). Run `fit` first.")
+    _, sizes, values, _ = split(model, settings)
+    fitted_sizes = json.loads(tree.attrs["sizes"])
+    if data is None:
+        data = tree
+    else:
+        fixed = {dim: n for dim, n in fitted_sizes.items() if dim != model.unit}
+        given = set(data["constant_data"].data_vars) if isinstance(data, xr.DataTree) and "constant_data" in data else set(data)
+        for name, var in model.known.variables.items():
+            if model.unit not in var.dims and name in tree["constant_data"] and (name not in given or isinstance(data, xr.DataTree)):
+                values.setdefault(name, tree["constant_data"][name])
+        sizes = {**{dim: n for dim, n in fixed.items() if not _shows(model, data, dim)}, **sizes}
+    from dataclasses import replace
+
+    problem = check(replace(model, check=None), data, sizes, values)
+    for dim, n in problem.sizes.items():
+        if dim != model.unit and n != fitted_sizes[dim]:
+            raise InputError(f"{model.name}: the new data have {n} {dim}s, the fit has {fitted_sizes[dim]}. Use the same.")
+    out = dataset(model, problem.coords, model.predict(tree, problem))
+    return with_groups(data_tree(problem), {"predictions": out}, provenance(fitted_by=tree.attrs["method"], fit_seed=tree.attrs["seed"]))
+
+
+def _shows(model: Model, data: Data, dim: str) -> bool:
+    return any(dim in var.dims for var in model.observed.variables.values())

@@ -1,0 +1,69 @@
+"""Progress on the terminal: shown on stderr, once something takes more than two seconds; silent elsewhere."""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+PATIENCE = 2.0
+"""Seconds before anything is shown."""
+
+
+def track[T](items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
+    """Yield the items; draw a progress bar where stderr is a terminal and patience has run out.
+
+    Parameters
+    ----------
+    items : iterable
+    label : str
+        What is being done.
+    total : int, optional
+        Number of items, where ``len(items)`` does not tell.
+    """
+    total = total if total is not None else len(items) if hasattr(items, "__len__") else None
+    with bar(label, total) as advance:
+        for item in items:
+            yield item
+            advance(1)
+
+
+@contextmanager
+def bar(label: str, total: float | None = None) -> Iterator[Callable[[float], None]]:
+    """Yield a function that advances a progress bar by a number of steps."""
+    if not sys.stderr.isatty():
+        yield lambda step: None
+        return
+    start, done, shown = time.monotonic(), 0.0, None
+    task: Any = None
+
+    def advance(step: float) -> None:
+        nonlocal done, shown, task
+        done += step
+        if shown is None and time.monotonic() - start > PATIENCE:
+            shown = _rich_bar()
+            shown.start()
+            task = shown.add_task(label, total=total)
+        if shown is not None:
+            shown.update(task, completed=done)
+
+    try:
+        yield advance
+    finally:
+        if shown is not None:
+            shown.stop()
+
+
+def _rich_bar() -> Any:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    )

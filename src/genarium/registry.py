@@ -1,0 +1,72 @@
+"""The registry: every folder of ``models/`` that exports ``MODEL`` is a model, under the folder's name."""
+
+import pkgutil
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib import import_module
+
+import genarium.models
+from genarium.declaration import Claim, Model
+from genarium.errors import DeclarationError, InputError
+
+
+def names() -> list[str]:
+    """Return the names of all models, sorted."""
+    return sorted(m.name for m in pkgutil.iter_modules(genarium.models.__path__) if m.ispkg)
+
+
+@cache
+def get(name: str) -> Model:
+    """Return a model's declaration.
+
+    Parameters
+    ----------
+    name : str
+        Folder name of the model.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    InputError
+        If there is no such model.
+    DeclarationError
+        If its package exports no ``MODEL``.
+    """
+    if name not in names():
+        from difflib import get_close_matches
+
+        close = get_close_matches(name, names(), n=1)
+        hint = f"Did you mean {close[0]!r}?" if close else f"The models are {', '.join(names())}."
+        raise InputError(f"there is no model {name!r}. {hint}")
+    model = getattr(import_module(f"genarium.models.{name}"), "MODEL", None)
+    if not isinstance(model, Model):
+        raise DeclarationError(f"model {name!r}: its package exports no MODEL of type genarium.Model")
+    return replace(model, name=name)
+
+
+def methods(model: Model) -> dict[str, tuple[Claim, str]]:
+    """Return the methods a model can be fitted by: name -> (claim, one sentence)."""
+    table: dict[str, tuple[Claim, str]] = {name: (m.claim, m.about) for name, m in model.methods.items()}
+    if model.density is not None:
+        from genarium.engines import pymc
+
+        table |= {name: (claim, about) for name, (claim, about) in pymc.METHODS.items() if name not in table}
+    return table
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the table of models."""
+
+    name: str
+    title: str
+    methods: dict[str, Claim]
+
+
+def table() -> list[Entry]:
+    """Return name, title and methods of every model, sorted by name."""
+    rows = [get(name) for name in names()]
+    return [Entry(m.name, m.title, {n: claim for n, (claim, _) in methods(m).items()}) for m in rows]

@@ -1,0 +1,86 @@
+"""Settings: one set of keywords for sizes, options of the model, values of variables, and options of a method."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from genarium.declaration import Model
+from genarium.errors import InputError
+
+
+def split(
+    model: Model, settings: Mapping[str, Any], method_options: Mapping[str, Any] | None = None
+) -> tuple[Model, dict[str, int], dict[str, Any], dict[str, Any]]:
+    """Sort settings by what they are about.
+
+    Parameters
+    ----------
+    model : Model
+    settings : mapping
+    method_options : mapping, optional
+        Options of the method in use, with their defaults.
+
+    Returns
+    -------
+    variant : Model
+        The model under the given options.
+    sizes : dict
+    values : dict
+        Of variables.
+    options : dict
+        Of the method.
+
+    Raises
+    ------
+    InputError
+        If a setting is none of these.
+    """
+    chosen = {name: value for name, value in settings.items() if name in model.options}
+    variant = model.variant(**{**model.chosen, **chosen}) if chosen else model
+    options = method_options or {}
+    sizes, values, used = {}, {}, {}
+    for name, value in settings.items():
+        if name in chosen:
+            continue
+        if name in variant.sizes:
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InputError(f"{model.name}: size {name}={value!r} must be a whole number, at least one.")
+            sizes[name] = value
+        elif name in variant.variables():
+            values[name] = value
+        elif name in options:
+            used[name] = _like(model, name, value, options[name])
+        else:
+            raise InputError(_unknown(variant, name, options))
+    return variant, sizes, values, used
+
+
+def _like(model: Model, name: str, value: Any, default: Any) -> Any:
+    """Check that an option has the type of its default."""
+    kind = type(default)
+    if isinstance(default, bool) and value in (0, 1):
+        return bool(value)
+    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(default, int) and not isinstance(default, bool):
+        if isinstance(value, float) and value.is_integer():
+            return int(value)
+        if isinstance(value, int) and not isinstance(value, bool) and value < 0:
+            raise InputError(f"{model.name}: option {name}={value} must not be negative.")
+    if default is not None and not isinstance(value, kind) or isinstance(value, bool) != isinstance(default, bool):
+        raise InputError(f"{model.name}: option {name}={value!r} must be of type {kind.__name__} (default {default!r}).")
+    return value
+
+
+def _unknown(model: Model, name: str, options: Mapping[str, Any]) -> str:
+    tables = {
+        "sizes": list(model.sizes),
+        "options of the model": [f"{n} ({', '.join(v)})" for n, v in model.options.items()],
+        "variables": list(model.variables()),
+        "options of the method": list(options),
+    }
+    every = [*model.sizes, *model.options, *model.variables(), *options]
+    close = get_close_matches(name, every, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    lists = "; ".join(f"{what}: {', '.join(names)}" for what, names in tables.items() if names)
+    return f"{model.name}: there is no setting {name!r}.{hint} Settings are {lists}."

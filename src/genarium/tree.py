@@ -1,0 +1,233 @@
+"""The currency: ``xarray.DataTree`` in ArviZ's schema; building, provenance, reading and writing."""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from genarium.declaration import Arrays, Labelled, Model, Problem
+from genarium.errors import InputError
+
+GROUPS = (
+    "constant_data",
+    "observed_data",
+    "truth",
+    "posterior",
+    "sample_stats",
+    "log_likelihood",
+    "posterior_predictive",
+    "variational",
+    "point",
+    "choice",
+    "predictions",
+)
+"""The groups of a tree, in the order in which they are written."""
+
+RECORDED = ("genarium", "numpy", "scipy", "xarray", "numba", "pymc", "pytensor", "nutpie", "arviz", "cmdstanpy")
+
+
+def dataset(
+    model: Model,
+    coords: Arrays,
+    variables: Mapping[str, Any],
+    lead: tuple[str, ...] = (),
+) -> xr.Dataset:
+    """Label arrays by the declaration.
+
+    Parameters
+    ----------
+    model : Model
+    coords : mapping of str to ndarray
+        Labels along the model's dims; other dims are numbered.
+    variables : mapping of str to ndarray or (dims, ndarray)
+        A declared variable needs no dims; any other is given with its dims.
+    lead : tuple of str
+        Dims before the declared ones, e.g. ``("chain", "draw")``.
+
+    Returns
+    -------
+    Dataset
+        Every dim has coordinate values; declared variables carry ``about`` and ``symbol``.
+    """
+    declared = model.variables()
+    out: dict[str, Any] = {}
+    for name, value in variables.items():
+        if isinstance(value, tuple):
+            out[name] = value
+        elif name in declared:
+            var = declared[name]
+            out[name] = ((*lead, *var.dims), value, {"about": var.about, "symbol": var.symbol})
+        else:
+            out[name] = (lead, value)
+    data = xr.Dataset(out)
+    return data.assign_coords({d: coords.get(str(d), np.arange(n)) for d, n in data.sizes.items()})
+
+
+def data_tree(problem: Problem, truth: Arrays | None = None, attrs: Mapping[str, Any] | None = None) -> xr.DataTree:
+    """Make a tree of checked data.
+
+    Parameters
+    ----------
+    problem : Problem
+    truth : mapping of str to ndarray, optional
+        Values of the unknown and hidden variables of a simulation.
+    attrs : mapping, optional
+        Attributes for the root.
+
+    Returns
+    -------
+    DataTree
+        With the groups ``constant_data``, ``observed_data`` and, for simulations, ``truth``.
+    """
+    model = problem.model
+    groups = {
+        "constant_data": {n: problem.arrays[n] for n in model.known.variables if n in problem.arrays},
+        "observed_data": {name: problem.arrays[name] for name in model.observed.variables},
+        "truth": dict(truth or {}),
+    }
+    tree = xr.DataTree.from_dict({n: dataset(model, problem.coords, g) for n, g in groups.items() if g})
+    tree.attrs.update(
+        model=model.name,
+        model_options=json.dumps(dict(model.chosen)),
+        model_digest=digest(model.name),
+        sizes=json.dumps({dim: int(n) for dim, n in problem.sizes.items()}),
+        genarium_version=_version("genarium"),
+        **(attrs or {}),
+    )
+    return tree
+
+
+def with_groups(tree: xr.DataTree, groups: Mapping[str, xr.Dataset], attrs: Mapping[str, Any]) -> xr.DataTree:
+    """Return a tree with more groups and attributes; the given one is left as it was."""
+    have = {name: tree[name].to_dataset() for name in tree.children}
+    merged = {**have, **{name: data for name, data in groups.items() if data}}
+    order = [n for n in GROUPS if n in merged] + [n for n in merged if n not in GROUPS]
+    out = xr.DataTree.from_dict({name: merged[name] for name in order})
+    out.attrs.update({**tree.attrs, **attrs})
+    return out
+
+
+def stored_sizes(tree: xr.DataTree, model: Model) -> dict[str, int]:
+    """Return the sizes that ``simulate`` or ``read`` stored with a tree of this model."""
+    sizes = json.loads(tree.attrs.get("sizes", "{}"))
+    return {dim: int(n) for dim, n in sizes.items() if dim in model.sizes}
+
+
+def arrays(data: xr.DataTree | xr.Dataset, names: Iterable[str] | None = None) -> dict[str, np.ndarray[Any, Any]]:
+    """Return the variables of a group as plain arrays."""
+    return {str(n): data[n].to_numpy() for n in (names if names is not None else data.data_vars)}
+
+
+def labelled(group: xr.Dataset) -> dict[str, Labelled]:
+    """Return the variables of a group as (dims, values)."""
+    return {str(n): (tuple(map(str, v.dims)), v.to_numpy()) for n, v in group.data_vars.items()}
+
+
+def provenance(**more: Any) -> dict[str, Any]:
+    """Return attributes that say what made a result: ``more``, and the versions of the packages in use."""
+    versions = {name: v for name in RECORDED if (v := _version(name))}
+    return {key: value if isinstance(value, str | int | float) else json.dumps(value) for key, value in more.items()} | {
+        "versions": json.dumps(versions)
+    }
+
+
+@cache
+def digest(name: str) -> str:
+    """Return a digest of a model's sources: its folder and its Stan program.
+
+    Parameters
+    ----------
+    name : str
+        Name of the model.
+
+    Returns
+    -------
+    str
+        Twelve hexadecimal digits; they change with any Python or Stan source of the model.
+    """
+    root = files("genarium")
+    sources = [p for p in (root / "models" / name).iterdir() if p.name.endswith(".py")]
+    stan = root / "stan" / f"{name}.stan"
+    sha = hashlib.sha256()
+    for path in [*sorted(sources, key=lambda p: p.name), *([stan] if stan.is_file() else [])]:
+        sha.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return sha.hexdigest()[:12]
+
+
+@cache
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def save(tree: xr.DataTree, path: str | Path) -> Path:
+    """Write a tree to a netCDF file, whole or not at all.
+
+    Parameters
+    ----------
+    tree : DataTree
+    path : str or Path
+        Destination; it is replaced in one step once the new file is complete.
+
+    Returns
+    -------
+    Path
+    """
+    path = Path(path)
+    compressed = {
+        f"/{name}": {str(v): {"zlib": True, "complevel": 1} for v, a in tree[name].data_vars.items() if a.dtype.kind in "iuf"}
+        for name in tree.children
+    }
+    with replacing(path) as temporary:
+        tree.to_netcdf(temporary, engine="h5netcdf", encoding=compressed)
+    return path
+
+
+def load(path: str | Path) -> xr.DataTree:
+    """Read a tree from a netCDF file into memory.
+
+    Raises
+    ------
+    InputError
+        If the file does not exist or is no such file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file.")
+    try:
+        with xr.open_datatree(path, engine="h5netcdf") as tree:
+            return tree.load()
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{path} cannot be read as a netCDF tree ({error}). Count tables and other formats go through `read` first."
+        ) from error
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Any:
+    """Yield a temporary path beside ``path`` that takes its place on success and is removed on failure."""
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: the folder {path.parent} does not exist. Create it first.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
