@@ -3,7 +3,7 @@
 The story, the derivations and what is known of the fits are in this folder's README.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -33,28 +33,30 @@ def declare(dispersion: str = "known") -> Model:
         "a0": Var((), positive, "First parameter of the Beta prior of p = 1/(1 + phi mu).", "a₀", default=1.0),
         "b0": Var((), positive, "Second parameter of that prior.", "b₀", default=1.0),
     }
+    unknown = {
+        "pi": Var(("component",), simplex, "Weight of each component.", "π"),
+        "mu": Var(("component", "gene"), positive, "Centroid: mean count of a gene in a cell of size factor 1.", "μ"),
+    }
     if dispersion == "known":
         known = {"phi": phi, **known}
+        design = {"phi": design_phi, **DESIGN}
     else:
         known |= {
             "phi0": Var((), positive, "Median of the log-normal prior of phi.", "φ₀", default=0.3),
             "tau": Var((), positive, "Standard deviation of ln phi in its prior.", "τ", default=1.0),
         }
-    unknown = {
-        "pi": Var(("component",), simplex, "Weight of each component.", "π"),
-        "mu": Var(("component", "gene"), positive, "Centroid: mean count of a gene in a cell of size factor 1.", "μ"),
-    }
-    if dispersion != "known":
         unknown = {"phi": phi, **unknown}
+        design = {"tau": lambda: 0.5, **DESIGN}
+    prior = {"phi": draw_phi(DISPERSION[dispersion]), "pi": draw_pi, "mu": draw_mu(dispersion)}
     story = likelihood.Story(dispersion)
     return Model(
         name=__name__,
         title="Negative binomial mixture",
         sizes={"cell": 200, "gene": 2, "component": 3},
-        known=Stage(known, design_known if dispersion == "known" else design_unknown),
-        unknown=Stage(unknown, prior_known if dispersion == "known" else prior_unknown(DISPERSION[dispersion])),
-        hidden=Stage({"group": Var(("cell",), label("component"), "Component of each cell.", "G")}, assign),
-        observed=Stage({"x": Var(("cell", "gene"), count, "Number of molecules (raw counts).", "x")}, emit(story)),
+        known=Stage(known, design),
+        unknown=Stage(unknown, prior),
+        hidden=Stage({"group": Var(("cell",), label("component"), "Component of each cell.", "G")}, {"group": assign}),
+        observed=Stage({"x": Var(("cell", "gene"), count, "Number of molecules (raw counts).", "x")}, {"x": emit(story)}),
         density=density.build(dispersion),
         log_likelihood=story.log_likelihood,
         log_prior=story.log_prior,
@@ -77,74 +79,62 @@ def declare(dispersion: str = "known") -> Model:
     )
 
 
-def design_known(sizes: Sizes) -> Mapping[str, Any]:
-    """Constants for simulations: priors with finite mean and variance (a0 > 2), counts in the tens to hundreds."""
-    return {"phi": np.full(sizes["gene"], 0.3), **_constants(sizes)}
+DESIGN: Mapping[str, Callable[..., Any]] = {
+    "alpha0": lambda: 2.0,
+    "a0": lambda: 3.0,  # above 2: the prior of mu has a mean and a variance
+    "b0": lambda: 30.0,
+}
+"""Constants for simulations: counts in the tens to hundreds."""
 
 
-def design_unknown(sizes: Sizes) -> Mapping[str, Any]:
-    """Constants for simulations when phi is drawn too; a tighter prior of phi than the default of fits."""
-    return {**_constants(sizes), "phi0": 0.3, "tau": 0.5}
+def design_phi(sizes: Sizes) -> Array:
+    """Dispersion for simulations."""
+    return np.full(sizes["gene"], 0.3)
 
 
-def _constants(sizes: Sizes) -> dict[str, Any]:
-    return {"size_factor": np.ones(sizes["cell"]), "alpha0": 2.0, "a0": 3.0, "b0": 30.0}
+def draw_phi(dims: tuple[str, ...]) -> Callable[..., Array]:
+    """Return the draw function phi ~ LogNormal(ln phi0, tau)."""
+
+    def draw(rng: np.random.Generator, sizes: Sizes, phi0: Array, tau: Array) -> Array:
+        return np.exp(rng.normal(np.log(phi0), tau, [sizes[d] for d in dims]))
+
+    return draw
 
 
-def prior_known(
-    rng: np.random.Generator, sizes: Sizes, phi: Array, alpha0: Array, a0: Array, b0: Array
-) -> Mapping[str, Any]:
-    """pi ~ Dirichlet(alpha0); mu = r (1 - p) / p with p ~ Beta(a0, b0), r = 1 / phi."""
-    return _weights_and_centroids(rng, sizes, phi, alpha0, a0, b0)
+def draw_pi(rng: np.random.Generator, sizes: Sizes, alpha0: Array) -> Array:
+    """Draw the weights from a symmetric Dirichlet distribution."""
+    return rng.dirichlet(np.full(sizes["component"], alpha0))
 
 
-class prior_unknown:  # noqa: N801 - a draw function that remembers the dims of phi
-    """phi ~ LogNormal(ln phi0, tau), then as with known phi."""
+def draw_mu(dispersion: str) -> Callable[..., Array]:
+    """Return the draw function mu = (1 - p) / (p phi), p ~ Beta(a0, b0)."""
 
-    def __init__(self, dims: tuple[str, ...]) -> None:
-        self.dims = dims
+    def draw(rng: np.random.Generator, sizes: Sizes, phi: Array, a0: Array, b0: Array) -> Array:
+        if a0 <= 2:
+            raise InputError(
+                f"nb_mixture: known variable 'a0' () = {float(a0):g} leaves the prior of mu without a finite "
+                f"{'mean' if a0 <= 1 else 'variance'}, so that simulations from it mean nothing. Simulate with a0 > 2 "
+                "(fits may use any a0), or give mu."
+            )
+        p = rng.beta(a0, b0, (sizes["component"], sizes["gene"]))
+        wide = phi[:, None] if dispersion == "component" else phi
+        return np.maximum((1 - p) / p / wide, likelihood.FLOOR)
 
-    def __call__(
-        self,
-        rng: np.random.Generator,
-        sizes: Sizes,
-        alpha0: Array,
-        a0: Array,
-        b0: Array,
-        phi0: Array,
-        tau: Array,
-    ) -> Mapping[str, Any]:
-        phi = np.exp(rng.normal(np.log(phi0), tau, [sizes[d] for d in self.dims]))
-        wide = phi[:, None] if self.dims == ("component",) else phi
-        return {"phi": phi, **_weights_and_centroids(rng, sizes, wide, alpha0, a0, b0)}
+    return draw
 
 
-def _weights_and_centroids(
-    rng: np.random.Generator, sizes: Sizes, phi: Array, alpha0: Array, a0: Array, b0: Array
-) -> dict[str, Any]:
-    if a0 <= 2:
-        raise InputError(
-            f"nb_mixture: known variable 'a0' () = {float(a0):g} leaves the prior of mu without a finite "
-            f"{'mean' if a0 <= 1 else 'variance'}, so that simulations from it mean nothing. Simulate with a0 > 2 "
-            "(fits may use any a0)."
-        )
-    pi = rng.dirichlet(np.full(sizes["component"], alpha0))
-    p = rng.beta(a0, b0, (sizes["component"], sizes["gene"]))
-    return {"pi": pi, "mu": np.maximum((1 - p) / p / phi, likelihood.FLOOR)}
-
-
-def assign(rng: np.random.Generator, sizes: Sizes, pi: Array) -> Mapping[str, Any]:
+def assign(rng: np.random.Generator, sizes: Sizes, pi: Array) -> Array:
     """Draw the group of each cell from Categorical(pi)."""
-    return {"group": rng.choice(sizes["component"], sizes["cell"], p=pi)}
+    return rng.choice(sizes["component"], sizes["cell"], p=pi)
 
 
-def emit(story: likelihood.Story) -> Any:
+def emit(story: likelihood.Story) -> Callable[..., Array]:
     """Return the draw function of the counts: x ~ NB(mean s mu, dispersion phi), genes independent given the group."""
 
-    def draw(rng: np.random.Generator, group: Array, mu: Array, phi: Array, size_factor: Array) -> Mapping[str, Any]:
+    def draw(rng: np.random.Generator, group: Array, mu: Array, phi: Array, size_factor: Array) -> Array:
         mean = size_factor[:, None] * mu[group]  # (N, D)
         r = 1 / story.spread(phi, mu)[group]
-        return {"x": rng.negative_binomial(r, r / (r + mean))}
+        return rng.negative_binomial(r, r / (r + mean))
 
     return draw
 

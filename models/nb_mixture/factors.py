@@ -1,7 +1,7 @@
-"""The factors q(phi) q(mu | phi) of variational Bayes; shapes: J nodes of r = 1/phi, K components, D genes.
+"""The factor q(phi) of variational Bayes as a table over nodes of r = 1/phi; shapes: J nodes, K components, D genes.
 
-With r known the Beta prior of p = r / (r + mu) is conjugate. With r unknown it is so given r, and r is a scalar (one,
-or one a gene, or one a component): its optimal factor is a table over nodes, and mu keeps its dependence on r.
+There is one r, or one a gene, or one a component: the optimal factor of each is a density in one dimension. Where phi
+is known there is a single node.
 """
 
 from dataclasses import dataclass
@@ -10,11 +10,13 @@ import numpy as np
 
 from genarium.declaration import Array, Problem
 
-from .counts import Counts, Moments
+from .counts import Counts
 from .likelihood import Story
 
-NODES = 49
-"""Nodes of ln r: spacing a quarter of a posterior sd over six sd on either side."""
+NODES = 25
+"""Nodes of ln r: spacing half a posterior sd, over six sd on either side."""
+
+REACH = 6.0
 
 
 @dataclass(frozen=True)
@@ -35,31 +37,6 @@ class Grid:
     log_prior: Array
 
 
-@dataclass(frozen=True)
-class Factors:
-    """Optimal factors given the responsibilities, and what the E-step needs of them.
-
-    Attributes
-    ----------
-    weight : ndarray, shape (J, K or 1, D or 1)
-        q of each node of r.
-    a : ndarray, shape (J, K, D)
-    b : ndarray, shape (K, D)
-        q(p_kd | r_j) = Beta(a_jkd, b_kd).
-    slope, intercept : ndarray, shape (K, D)
-        Expected ln(1 - p), and expected r ln p.
-    divergence : float
-        KL of the factors from the prior.
-    """
-
-    weight: Array
-    a: Array
-    b: Array
-    slope: Array
-    intercept: Array
-    divergence: float
-
-
 def known_grid(problem: Problem, story: Story) -> Grid:
     """Put the one node where phi is known."""
     shape = (problem.sizes["component"], problem.sizes["gene"])
@@ -69,86 +46,141 @@ def known_grid(problem: Problem, story: Story) -> Grid:
 
 def grid_around(problem: Problem, centre: Array, sd: Array) -> Grid:
     """Spread nodes of ln r over six sd around a centre; both have shape (K or 1, D or 1)."""
-    t = np.linspace(-6, 6, NODES)[:, None, None]
+    t = np.linspace(-REACH, REACH, NODES)[:, None, None]
     log_r = centre + sd * t
-    spacing = sd * 12 / (NODES - 1)
+    spacing = sd * 2 * REACH / (NODES - 1)
     tau, z = problem["tau"], -log_r - np.log(problem["phi0"])
     density = -0.5 * (z / tau) ** 2 - np.log(tau) - 0.5 * np.log(2 * np.pi)
     return Grid(log_r, spacing, density + np.log(spacing))
 
 
-class Conjugate:
-    """Makes factors from moments, for one grid."""
+def refined(problem: Problem, grid: Grid, weight: Array) -> Grid | None:
+    """Return a better grid where this one is too coarse, too wide or misses mass; None where it is good.
 
-    def __init__(self, problem: Problem, counts: Counts, story: Story, grid: Grid) -> None:
+    Parameters
+    ----------
+    problem : Problem
+    grid : Grid
+    weight : ndarray, shape (J, K or 1, D or 1)
+        q of the nodes.
+
+    Returns
+    -------
+    Grid or None
+    """
+    if len(grid.log_r) == 1:
+        return None
+    centre = (weight * grid.log_r).sum(0)
+    sd = np.sqrt((weight * (grid.log_r - centre) ** 2).sum(0))
+    ideal = grid.spacing * (NODES - 1) / (2 * REACH)  # the sd that these nodes were made for
+    cut = np.maximum(weight[0], weight[-1]) > 1e-6
+    if not (cut | (sd < 0.8 * ideal)).any():
+        return None
+    return grid_around(problem, centre, np.where(cut, 1.5 * np.maximum(sd, ideal), np.maximum(sd, grid.spacing)))
+
+
+def draw_r(rng: np.random.Generator, draws: int, grid: Grid, weight: Array) -> tuple[Array, Array, Array]:
+    """Draw r from the density through the nodes (a cubic spline of its logarithm, cut into fine steps).
+
+    Parameters
+    ----------
+    rng : Generator
+    draws : int
+    grid : Grid
+    weight : ndarray, shape (J, K or 1, D or 1)
+
+    Returns
+    -------
+    r : ndarray, shape (S, K or 1, D or 1)
+    node : ndarray of int, same shape
+        The nearest node.
+    log_q : ndarray, shape (S,)
+        Log density with respect to ln r, summed over the draws of one S.
+    """
+    from scipy.interpolate import CubicSpline
+
+    fine = 16
+    log_r = np.empty((draws, *weight.shape[1:]))
+    node = np.empty(log_r.shape, dtype=int)
+    log_q = np.zeros(draws)
+    for at in np.ndindex(*weight.shape[1:]):
+        nodes, log_weight = grid.log_r[(slice(None), *at)], np.log(np.maximum(weight[(slice(None), *at)], 1e-300))
+        step = (nodes[1] - nodes[0]) / fine
+        points = nodes[0] + step * (np.arange((len(nodes) - 1) * fine) + 0.5)
+        mass = np.exp(CubicSpline(nodes, log_weight)(points))
+        mass /= mass.sum()
+        pick = rng.choice(len(points), draws, p=mass)
+        log_r[(slice(None), *at)] = points[pick] + np.abs(step) * rng.uniform(-0.5, 0.5, draws)
+        node[(slice(None), *at)] = np.minimum((pick + fine // 2) // fine, len(nodes) - 1)
+        log_q += np.log(mass[pick] / np.abs(step))
+    return np.exp(log_r), node, log_q
+
+
+def dirichlet(alpha: Array, alpha0: float) -> tuple[Array, float]:
+    """Expected ln pi under Dirichlet(alpha), and its KL from the symmetric prior."""
+    from scipy.special import gammaln, psi
+
+    expected = psi(alpha) - psi(alpha.sum())
+    K = len(alpha)
+    log_norm = gammaln(alpha.sum()) - gammaln(alpha).sum()
+    log_norm0 = gammaln(K * alpha0) - K * gammaln(alpha0)
+    return expected, float(log_norm - log_norm0 + ((alpha - alpha0) * expected).sum())
+
+
+class RisingTable:
+    """ln C(x, r) + ln x! at every distinct count and node of r; no update of the responsibilities changes it.
+
+    Parameters
+    ----------
+    counts : Counts
+    grid : Grid
+    shares_r : bool
+        Whether the components share r.
+    shape : tuple of int
+        (K, D).
+    """
+
+    def __init__(self, counts: Counts, grid: Grid, shares_r: bool, shape: tuple[int, int]) -> None:
         from scipy.special import gammaln
 
-        self.a0, self.b0 = float(problem["a0"]), float(problem["b0"])
-        self.counts, self.story, self.grid = counts, story, grid
-        self.r = np.exp(grid.log_r)
-        K, D = problem.sizes["component"], problem.sizes["gene"]
-        wide = np.broadcast_to(self.r, (len(self.r), K, D))
-        shares_r = story.dispersion != "component"
-        if shares_r:
-            wide = wide[:, :1]
-        # ln C(x, r) + ln x! at each distinct count: (J, K or 1, U); no update changes it
-        self.table = gammaln(counts.values + wide[..., counts.gene]) - gammaln(wide)[..., counts.gene]
-        # summed over cells, where components share r: (J, 1, D)
-        self.rising = counts.by_gene(self.table * counts.frequency) if shares_r else None
+        self.counts, self.grid, self.shares_r = counts, grid, shares_r
+        self.r = np.broadcast_to(np.exp(grid.log_r), (len(grid.log_r), *shape))  # (J, K, D)
+        r = self.r[:, :1] if shares_r else self.r
+        self.table = gammaln(counts.values + r[..., counts.gene]) - gammaln(r)[..., counts.gene]  # (J, K or 1, U)
+        self.total = counts.by_gene(self.table * counts.frequency) if shares_r else None  # (J, 1, D)
 
-    def reduce(self, terms: Array) -> Array:
-        """Sum (J, K, D) terms over what shares an r; shape (J, K or 1, D or 1)."""
-        axes = tuple(axis for axis in (1, 2) if self.r.shape[axis] == 1)
-        return terms.sum(axes, keepdims=True)
-
-    def __call__(self, moments: Moments, frequency: Array | None) -> Factors:
-        """Return the optimal factors (eqs. 9 to 11).
+    def weight(self, log_z: Array, frequency: Array | None) -> tuple[Array, float]:
+        """Return the optimal q of the nodes, and its KL from the prior (eq. 11).
 
         Parameters
         ----------
-        moments : Moments
+        log_z : ndarray, shape (J, K, D)
+            Log normaliser of q(mu | r) at every node.
         frequency : ndarray, shape (K, U), optional
             Responsibility for each distinct count; needed where components have their own unknown r.
 
         Returns
         -------
-        Factors
+        weight : ndarray, shape (J, K or 1, D or 1)
+        divergence : float
         """
-        from scipy.special import betaln, psi
-
-        a = self.a0 + self.r * moments.weight[:, None]  # (J, K, D)
-        b = self.b0 + moments.total  # (K, D)
-        log_z = betaln(a, b) - betaln(self.a0, self.b0)
-        both = psi(a + b)
-        log_p, log_not_p = psi(a) - both, psi(b) - both
-        divergence_p = (a - self.a0) * log_p + (b - self.b0) * log_not_p - log_z
         if len(self.r) == 1:
-            weight = np.ones((1, 1, 1))
-            return Factors(weight, a, b, log_not_p[0], (self.r * log_p)[0], float(divergence_p.sum()))
-        if self.rising is None:
+            return np.ones((1, 1, 1)), 0.0
+        if self.total is None:
             assert frequency is not None
             data = log_z + self.counts.by_gene(self.table * frequency)
         else:
-            data = log_z.sum(1, keepdims=True) + self.rising
-        log_weight = self.grid.log_prior + self.reduce(data)
-        log_weight -= log_weight.max(0)
-        weight = np.exp(log_weight)
+            data = log_z.sum(1, keepdims=True) + self.total
+        axes = tuple(axis for axis in (1, 2) if self.grid.log_r.shape[axis] == 1)
+        log_weight = self.grid.log_prior + data.sum(axes, keepdims=True)
+        weight = np.exp(log_weight - log_weight.max(0))
         weight /= weight.sum(0)
         with np.errstate(divide="ignore", invalid="ignore"):
-            divergence_r = np.where(weight > 0, weight * (np.log(weight) - self.grid.log_prior), 0).sum()
-        return Factors(
-            weight,
-            a,
-            b,
-            (weight * log_not_p).sum(0),
-            (weight * self.r * log_p).sum(0),
-            float((weight * divergence_p).sum() + divergence_r),
-        )
+            return weight, float(np.where(weight > 0, weight * (np.log(weight) - self.grid.log_prior), 0).sum())
 
-    def expected_rising(self, factors: Factors) -> tuple[float, Array | None]:
-        """Expected ln C(x, r) + ln x!: its sum over cells, or (K, N) where it differs by component."""
-        if self.rising is not None:
-            return float((factors.weight * self.rising).sum()), None
-        weight = np.broadcast_to(factors.weight, (len(self.r), *factors.b.shape))[..., self.counts.gene]
-        expected = (weight * self.table).sum(0)  # (K, U)
-        return 0.0, np.stack([row[self.counts.inverse].sum(1) for row in expected])
+    def expected(self, weight: Array) -> tuple[float, Array | None]:
+        """Expectation over r: its sum over cells, or (K, N) where it differs by component."""
+        if self.total is not None:
+            return float((weight * self.total).sum()), None
+        table = (np.broadcast_to(weight, self.r.shape)[..., self.counts.gene] * self.table).sum(0)  # (K, U)
+        return 0.0, np.stack([row[self.counts.inverse].sum(1) for row in table])

@@ -7,7 +7,9 @@
 """
 
 import genarium.models as _zoo
+from genarium.choose import choose
 from genarium.declaration import Method, Model, Problem, Result, Stage, Var
+from genarium.diagnose import Diagnosis, Verdict, diagnose
 from genarium.errors import DeclarationError, GenariumError, InputError
 from genarium.fit import fit
 from genarium.predict import predict
@@ -18,6 +20,7 @@ from genarium.tree import load, save
 
 __all__ = [
     "DeclarationError",
+    "Diagnosis",
     "GenariumError",
     "InputError",
     "Method",
@@ -26,6 +29,9 @@ __all__ = [
     "Result",
     "Stage",
     "Var",
+    "Verdict",
+    "choose",
+    "diagnose",
     "fit",
     "get",
     "load",

@@ -59,18 +59,21 @@ class Stage:
     Attributes
     ----------
     variables : mapping of str to Var
-    draw : callable
-        ``draw(rng, sizes, <parents>)`` returning an array for each variable of the stage. Only the parameters that
-        it names are passed. A known stage's function makes a default design for simulations.
+    draw : callable or mapping of str to callable
+        One function for the stage, ``draw(rng, sizes, <parents>)`` returning an array for each of its variables; or
+        one for each variable, returning its array, which may also ask for variables listed before it in the stage.
+        Only the parameters that a function names are passed. The known stage's functions make a default design for
+        simulations; a variable without one takes its default.
     """
 
     variables: Mapping[str, Var]
-    draw: Callable[..., Mapping[str, Any]] | None = None
+    draw: Callable[..., Mapping[str, Any]] | Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
-    @property
-    def parents(self) -> tuple[str, ...]:
-        """Names of the variables that the draw function asks for."""
-        return parents_of(self.draw) if self.draw else ()
+    def parents(self, name: str) -> tuple[str, ...]:
+        """Return the names of the variables that a variable of this stage is drawn from."""
+        if isinstance(self.draw, Mapping):
+            return parents_of(self.draw[name]) if name in self.draw else ()
+        return parents_of(self.draw)
 
 
 @dataclass(frozen=True)
@@ -248,8 +251,8 @@ class Model:
     def edges(self) -> Iterator[tuple[str, str]]:
         """Yield (parent, child) for every arrow of the model's graph."""
         for role in ROLES:
-            for parent in self.stage(role).parents:
-                for child in self.stage(role).variables:
+            for child in self.stage(role).variables:
+                for parent in self.stage(role).parents(child):
                     yield parent, child
 
     def shape(self, name: str, sizes: Sizes) -> tuple[int, ...]:
@@ -317,13 +320,15 @@ def _check(model: Model) -> None:
     symbols: dict[str, str] = {}
     for role in ROLES:
         stage = model.stage(role)
-        if stage.variables and stage.draw is None and role != "known":
-            fail(f"the {role} stage declares {', '.join(stage.variables)} but has no draw function")
-        for parent in stage.parents:
-            if parent not in earlier:
-                known = ", ".join(sorted(earlier)) or "nothing"
-                fail(f"the {role} stage asks for {parent!r}, which no earlier stage declares (declared: {known})")
+        each = isinstance(stage.draw, Mapping)
+        before = set(earlier)
         for name, var in stage.variables.items():
+            if each and name not in stage.draw and role != "known":
+                fail(f"the {role} stage declares {name!r} but has no draw function for it")
+            for parent in stage.parents(name):
+                if parent not in (earlier if each else before):
+                    known = ", ".join(sorted(before)) or "nothing"
+                    fail(f"the {role} stage asks for {parent!r}, which no earlier stage declares (declared: {known})")
             if name in earlier or name in model.sizes or name in RESERVED or name in model.options:
                 fail(f"the name {name!r} ({role}) is taken already")
             for dim in var.dims:
@@ -338,7 +343,7 @@ def _check(model: Model) -> None:
             if var.symbol in symbols:
                 fail(f"{name!r} and {symbols[var.symbol]!r} share the symbol {var.symbol!r}")
             symbols[var.symbol] = name
-        earlier |= set(stage.variables)
+            earlier.add(name)
     if not model.observed.variables:
         fail("nothing is observed")
     for attribute in ("density", "log_likelihood", "log_prior", "quantities", "statistics"):

@@ -69,11 +69,11 @@ def fit(model: str | Model, data: Data, method: str, seed: int = 0, **settings: 
     result = run(problem, fitting, **options)
     groups = _groups(problem, result, claim, predicting)
     seconds = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
-    truth = None
+    start, kept = data_tree(problem), {}
     if isinstance(data, xr.DataTree):
-        truth = {name: data["truth"][name].to_numpy() for name in data["truth"].data_vars} if "truth" in data else None
-    start = data_tree(problem, _declared(variant, truth))
-    kept = {k: v for k, v in data.attrs.items() if k not in start.attrs} if isinstance(data, xr.DataTree) else {}
+        kept = {name: value for name, value in data.attrs.items() if name not in start.attrs}
+        if "truth" in data:
+            groups["truth"] = data["truth"].to_dataset()
     attrs = provenance(
         method=method,
         claim=claim,
@@ -86,10 +86,6 @@ def fit(model: str | Model, data: Data, method: str, seed: int = 0, **settings: 
         **seconds,
     )
     return with_groups(start, groups, {**kept, **attrs})
-
-
-def _declared(model: Model, truth: Arrays | None) -> Arrays | None:
-    return {n: v for n, v in truth.items() if n in model.variables()} if truth else None
 
 
 def _scalar(value: Any) -> Any:

@@ -77,12 +77,16 @@ def draw(model: Model, rng: np.random.Generator, sizes: Sizes, values: dict[str,
 def draw_stage(
     model: Model, role: Role, rng: np.random.Generator, sizes: Sizes, values: dict[str, Any], out: dict[str, Array]
 ) -> None:
-    """Draw the variables of one stage into ``out``; its draw function is called only if something is to be drawn."""
+    """Draw the variables of one stage into ``out``; what is given is not drawn."""
     stage = model.stage(role)
     missing = [name for name in stage.variables if name not in values]
-    drawn = call(stage.draw, {"rng": rng, "sizes": sizes, **out}) if missing and stage.draw else {}
+    drawn: dict[str, Any] = {}
+    if missing and callable(stage.draw):
+        drawn = dict(call(stage.draw, {"rng": rng, "sizes": sizes, **out}))
     for name, var in stage.variables.items():
         shape = model.shape(name, sizes)
+        if name in missing and not callable(stage.draw) and name in stage.draw:
+            drawn[name] = call(stage.draw[name], {"rng": rng, "sizes": sizes, **out})
         if name in values:
             value = np.broadcast_to(np.asarray(values[name]), shape)
         elif name in drawn:

@@ -136,9 +136,9 @@ def labelled(group: xr.Dataset) -> dict[str, Labelled]:
 def provenance(**more: Any) -> dict[str, Any]:
     """Return attributes that say what made a result: ``more``, and the versions of the packages in use."""
     versions = {name: v for name in RECORDED if (v := _version(name))}
-    return {key: value if isinstance(value, str | int | float) else json.dumps(value) for key, value in more.items()} | {
-        "versions": json.dumps(versions)
-    }
+    plain = {key: value.item() if isinstance(value, np.generic) else value for key, value in more.items()}
+    told = {key: value if isinstance(value, str | int | float) else json.dumps(value) for key, value in plain.items()}
+    return told | {"versions": json.dumps(versions)}
 
 
 @cache

@@ -1,0 +1,136 @@
+"""Variational Bayes without size factors: given r the Beta prior of p = r / (r + mu) is conjugate, all in closed form."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from genarium.declaration import Array, Problem
+
+from .counts import Counts, Moments
+from .factors import Grid, RisingTable, dirichlet
+from .likelihood import Story, log_joint
+
+
+@dataclass(frozen=True)
+class State:
+    """Sums over the responsibilities; all factors follow from them."""
+
+    moments: Moments
+    frequency: Array | None  # (K, U), where components have their own unknown r
+
+
+@dataclass(frozen=True)
+class Factors:
+    """Optimal factors given the responsibilities, and what the E-step needs of them.
+
+    Attributes
+    ----------
+    weight : ndarray, shape (J, K or 1, D or 1)
+        q of each node of r.
+    a : ndarray, shape (J, K, D)
+    b : ndarray, shape (K, D)
+        q(p_kd | r_j) = Beta(a_jkd, b_kd).
+    slope, intercept : ndarray, shape (K, D)
+        Expected ln(1 - p), and expected r ln p.
+    divergence : float
+        KL of the factors from the prior.
+    """
+
+    weight: Array
+    a: Array
+    b: Array
+    slope: Array
+    intercept: Array
+    divergence: float
+
+
+class ConjugateStep:
+    """One sweep of coordinate ascent, ``step(state) -> (next state, bound of state)``."""
+
+    def __init__(self, problem: Problem, counts: Counts, story: Story, grid: Grid) -> None:
+        self.problem, self.counts, self.grid = problem, counts, grid
+        self.alpha0, self.a0, self.b0 = (float(problem[name]) for name in ("alpha0", "a0", "b0"))
+        self.own_r = story.dispersion == "component"
+        shape = (problem.sizes["component"], problem.sizes["gene"])
+        self.rising = RisingTable(counts, grid, not self.own_r, shape)
+        self.r = self.rising.r
+
+    def first(self, mu: Array) -> State:
+        """Take the sums of the responsibilities that centroids give."""
+        phi = 1 / self.r[len(self.r) // 2]
+        K = len(mu)
+        q, _ = self.counts.responsibilities(log_joint(self.counts.x, self.counts.size_factor, np.full(K, 1 / K), mu, phi))
+        return self._state(q, 0.0)
+
+    def _state(self, q: Array, log_sum: float) -> State:
+        frequency = self.counts.weighted_frequency(q) if self.own_r else None
+        return State(Moments(log_sum, q.sum(1), q @ self.counts.x), frequency)
+
+    def __call__(self, state: State) -> tuple[State, float]:
+        """Update the factors, then the responsibilities; the bound is that of both (eq. 12)."""
+        factors = self.factors(state)
+        log_pi, divergence_pi = dirichlet(self.concentration(state), self.alpha0)
+        rising, extra = self.rising.expected(factors.weight)
+        intercept = log_pi + factors.intercept.sum(1)
+        bound = rising - self.counts.factorial - divergence_pi - factors.divergence
+        if self.own_r:
+            logits = self.counts.linear(factors.slope, intercept) + (0 if extra is None else extra)
+            q, log_sum = self.counts.responsibilities(logits)
+            return self._state(q, log_sum), bound + log_sum
+        moments = self.counts.sweep(factors.slope, intercept)
+        return State(moments, None), bound + moments.log_sum
+
+    def factors(self, state: State) -> Factors:
+        """Return the optimal factors (eqs. 9 to 11)."""
+        from scipy.special import betaln, psi
+
+        a = self.a0 + self.r * state.moments.weight[:, None]  # (J, K, D)
+        b = self.b0 + state.moments.total  # (K, D)
+        log_z = betaln(a, b) - betaln(self.a0, self.b0)
+        both = psi(a + b)
+        log_p, log_not_p = psi(a) - both, psi(b) - both
+        divergence_p = (a - self.a0) * log_p + (b - self.b0) * log_not_p - log_z
+        weight, divergence_r = self.rising.weight(log_z, state.frequency)
+        return Factors(
+            weight,
+            a,
+            b,
+            (weight * log_not_p).sum(0),
+            (weight * self.r * log_p).sum(0),
+            float((weight * divergence_p).sum()) + divergence_r,
+        )
+
+    def concentration(self, state: State) -> Array:
+        """Return the parameter of q(pi) (eq. 8)."""
+        return np.asarray(self.alpha0 + state.moments.weight)
+
+    def weight(self, state: State) -> Array:
+        """Return q of the nodes of r."""
+        return self.factors(state).weight
+
+    def responsibilities(self, state: State) -> Array:
+        """Return q of the groups."""
+        factors = self.factors(state)
+        log_pi, _ = dirichlet(self.concentration(state), self.alpha0)
+        logits = self.counts.linear(factors.slope, log_pi + factors.intercept.sum(1))
+        _, extra = self.rising.expected(factors.weight)
+        return self.counts.responsibilities(logits if extra is None else logits + extra)[0]
+
+    def parameters(self, state: State, order: Array) -> dict[str, Any]:
+        """Return b, and a where phi is known (otherwise a = a0 + r times the component's weight)."""
+        factors = self.factors(state)
+        dims = ("component", "gene")
+        out = {"b": (dims, factors.b[order])}
+        return {"a": (dims, factors.a[0, order]), **out} if len(self.r) == 1 else out
+
+    def draw_mu(self, rng: np.random.Generator, state: State, r: Array, node: Array) -> tuple[Array, Array]:
+        """Draw mu = r (1 - p) / p with p ~ Beta(a0 + r N_k, b); the node is not needed."""
+        from scipy.special import betaln
+
+        b = self.b0 + state.moments.total
+        r = np.broadcast_to(r, (len(r), *b.shape))
+        a = self.a0 + r * state.moments.weight[:, None]
+        p = np.clip(rng.beta(a, b), 1e-300, 1 - 1e-16)
+        log_q = (a + 1) * np.log(p) + (b - 1) * np.log1p(-p) - betaln(a, b) - np.log(r)
+        return r * (1 - p) / p, log_q.sum((1, 2))

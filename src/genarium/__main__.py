@@ -1,0 +1,7 @@
+"""``python -m genarium``."""
+
+import sys
+
+from genarium.cli import main
+
+sys.exit(main())

@@ -1,0 +1,79 @@
+"""Choose: fit a model at several sizes and compare, e.g. the number of components by the evidence lower bound."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from genarium.data import Data
+from genarium.declaration import Model
+from genarium.errors import InputError
+from genarium.fit import fit
+from genarium.progress import track
+from genarium.tree import with_groups
+
+
+def choose(
+    model: str | Model, data: Data, size: str, values: Iterable[int], method: str = "vi", seed: int = 0, **settings: Any
+) -> xr.DataTree:
+    """Fit at each value of a size and return the fit with the best evidence lower bound.
+
+    Parameters
+    ----------
+    model : str or Model
+    data : DataTree, Dataset or mapping
+    size : str
+        The size to choose, e.g. "component".
+    values : iterable of int
+        Its candidates.
+    method : str
+        A method whose bound is an evidence lower bound; a maximised likelihood only grows with the size.
+    seed : int
+        The same for every candidate.
+    **settings
+        As for :func:`genarium.fit`.
+
+    Returns
+    -------
+    DataTree
+        The best fit, with the group ``choice``: by candidate, the bound, the iterations and whether it converged.
+
+    Raises
+    ------
+    InputError
+        If the method's bound does not penalise size, or there is no candidate.
+
+    Examples
+    --------
+    >>> import genarium as gn
+    >>> data = gn.simulate("nb_mixture", seed=4, mu=[[10, 10], [400, 10], [10, 400]], cell=300)
+    >>> best = gn.choose("nb_mixture", data, "component", range(1, 5), seed=1, alpha0=0.5)
+    >>> best["posterior"].sizes["component"]
+    3
+    """
+    candidates = sorted({int(v) for v in values})
+    if not candidates:
+        raise InputError(f"no candidate for {size!r} was given; for example range(1, 9).")
+    best: xr.DataTree | None = None
+    rows = []
+    for candidate in track(candidates, f"choosing {size}"):
+        tree = fit(model, data, method, seed, **{**settings, size: candidate})
+        if tree.attrs["claim"] != "approximate" or "bound" not in json.loads(tree.attrs["notes"]):
+            raise InputError(
+                f"method {method!r} gives no evidence lower bound, and a likelihood grows with {size!r} whatever the "
+                "data. Choose by method 'vi' (or 'advi'), or compare exact fits by az.loo."
+            )
+        notes = json.loads(tree.attrs["notes"])
+        rows.append((notes["bound"], notes["iterations"], notes["converged"]))
+        if best is None or rows[-1][0] >= max(row[0] for row in rows):
+            best = tree
+    assert best is not None
+    bound, iterations, converged = (np.array(column) for column in zip(*rows, strict=True))
+    dim = f"{size}_candidate"
+    table = xr.Dataset(
+        {"bound": (dim, bound), "iterations": (dim, iterations), "converged": (dim, converged)},
+        coords={dim: candidates},
+    )
+    return with_groups(best, {"choice": table}, {"chosen_size": size})

@@ -1,0 +1,273 @@
+"""The command line: one command a verb; results on stdout, messages on stderr.
+
+Exit codes: 0 done, 1 a verdict failed, 2 the input cannot be used.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from genarium.errors import GenariumError, InputError
+
+SETTINGS = "NAME=VALUE"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Default: those of the process.
+
+    Returns
+    -------
+    int
+        The exit code.
+    """
+    options = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        return run(options)
+    except GenariumError as error:
+        print(f"genarium {options.command}: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print(f"genarium {options.command}: interrupted; nothing was written.", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="genarium", description="A zoo of generative models for genomics.")
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, run: Callable[[argparse.Namespace], int], about: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=about, description=about)
+        command.set_defaults(run=run)
+        return command
+
+    def model(command: argparse.ArgumentParser) -> None:
+        command.add_argument("model", metavar="MODEL", help="name of a model (see `genarium list`)")
+
+    def settings(command: argparse.ArgumentParser, what: str) -> None:
+        command.add_argument("--set", action="append", default=[], metavar=SETTINGS, dest="settings", help=what)
+
+    def options_(command: argparse.ArgumentParser, what: str) -> None:
+        command.add_argument("--option", action="append", default=[], metavar=SETTINGS, dest="options", help=what)
+
+    def output(command: argparse.ArgumentParser, what: str) -> None:
+        command.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=what)
+
+    def json_(command: argparse.ArgumentParser) -> None:
+        command.add_argument("--json", action="store_true", help="print JSON")
+
+    def seed(command: argparse.ArgumentParser) -> None:
+        command.add_argument("--seed", type=int, default=0, help="seed of every random stream (default 0)")
+
+    json_(add("list", _list, "List the models."))
+
+    show = add("show", _show, "Show a model: its variables, graph, methods and settings.")
+    model(show)
+    settings(show, "an option of the model, e.g. dispersion=gene")
+    json_(show)
+
+    read = add("read", _read, "Read files into a checked tree.")
+    model(read)
+    read.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    read.add_argument("--format", default="", help="one of the model's formats (see `genarium show MODEL`)")
+    settings(read, "a known variable or a size, e.g. phi=0.3")
+    options_(read, "an option of the reader, e.g. drop=type")
+    output(read, "tree to write (netCDF)")
+
+    simulate = add("simulate", _simulate, "Simulate data from a model.")
+    model(simulate)
+    seed(simulate)
+    settings(simulate, "a size, an option of the model or a variable, e.g. cell=500")
+    output(simulate, "tree to write (netCDF)")
+
+    fit = add("fit", _fit, "Fit a model to a tree.")
+    model(fit)
+    fit.add_argument("tree", type=Path, metavar="TREE", help="from `simulate` or `read`")
+    fit.add_argument("--method", required=True, help="one of the model's methods (see `genarium show MODEL`)")
+    seed(fit)
+    settings(fit, "a size, an option of the model or a variable, e.g. component=5")
+    options_(fit, "an option of the method, e.g. restarts=20")
+    fit.add_argument(
+        "--choose", default="", metavar="SIZE=FIRST:LAST", help="choose a size by the evidence lower bound"
+    )
+    json_(fit)
+    output(fit, "tree to write (netCDF)")
+
+    predict = add("predict", _predict, "Predict for new data from a fitted tree.")
+    predict.add_argument("fitted", type=Path, metavar="FIT", help="from `fit`")
+    predict.add_argument("tree", type=Path, nargs="?", metavar="TREE", help="new data (default: those of the fit)")
+    settings(predict, "a known variable of the new data")
+    output(predict, "tree (netCDF) or table (.csv, .tsv) to write")
+
+    diagnose = add("diagnose", _diagnose, "Check a fit; exit code 1 if a verdict fails.")
+    diagnose.add_argument("fitted", type=Path, metavar="FIT", help="from `fit`")
+    json_(diagnose)
+
+    report = add("report", _report, "Write a fit's report: one HTML file.")
+    report.add_argument("fitted", type=Path, metavar="FIT", help="from `fit`")
+    output(report, "page to write (HTML)")
+    return parser
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return f"genarium {version('genarium')}"
+
+
+def parse_settings(pairs: Sequence[str], flag: str = "--set") -> dict[str, Any]:
+    """Read ``NAME=VALUE`` words; a value is a JSON literal, or else text.
+
+    Raises
+    ------
+    InputError
+        If a word has no "=", or a name comes twice.
+    """
+    out: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise InputError(f"{flag} {pair!r} is not of the form NAME=VALUE, e.g. {flag} component=5.")
+        if name in out:
+            raise InputError(f"{flag} {name} is given twice ({out[name]!r} and {text!r}).")
+        try:
+            out[name] = json.loads(text)
+        except json.JSONDecodeError:
+            out[name] = text
+    return out
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr)
+
+
+def _list(options: argparse.Namespace) -> int:
+    from genarium.registry import table
+
+    rows = table()
+    if options.json:
+        print(json.dumps([{"name": row.name, "title": row.title, "methods": row.methods} for row in rows], indent=2))
+        return 0
+    width = max((len(row.name) for row in rows), default=0)
+    for row in rows:
+        methods = ", ".join(f"{name} ({claim})" for name, claim in row.methods.items())
+        print(f"{row.name:{width}}  {row.title}  [{methods}]")
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    from genarium.registry import get
+    from genarium.show import as_text, describe
+
+    model = get(options.model).variant(**parse_settings(options.settings))
+    print(json.dumps(describe(model), indent=2, ensure_ascii=False) if options.json else as_text(model))
+    return 0
+
+
+def _read(options: argparse.Namespace) -> int:
+    from genarium.read import read
+
+    given = parse_settings(options.settings) | parse_settings(options.options, "--option")
+    return _write(read(options.model, options.files, options.format, **given), options.output)
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    from genarium.simulate import simulate
+
+    return _write(simulate(options.model, options.seed, **parse_settings(options.settings)), options.output)
+
+
+def _fit(options: argparse.Namespace) -> int:
+    from genarium.tree import load
+
+    given = parse_settings(options.settings) | parse_settings(options.options, "--option")
+    data = load(options.tree)
+    if options.choose:
+        from genarium.choose import choose
+
+        size, values = _range(options.choose)
+        tree = choose(options.model, data, size, values, options.method, options.seed, **given)
+    else:
+        from genarium.fit import fit
+
+        tree = fit(options.model, data, options.method, options.seed, **given)
+    _write(tree, options.output)
+    notes = json.loads(tree.attrs["notes"])
+    if options.json:
+        keep = ("model", "method", "claim", "engine", "seed", "seconds", "cpu_seconds")
+        print(json.dumps({key: tree.attrs[key] for key in keep} | {"sizes": json.loads(tree.attrs["sizes"]), "notes": notes}))
+    else:
+        said = ", ".join(f"{name} {value:.10g}" for name, value in notes.items())
+        print(f"{tree.attrs['model']} by {tree.attrs['method']} in {tree.attrs['seconds']:.2g} s" + (f": {said}" if said else ""))
+    return 0
+
+
+def _range(text: str) -> tuple[str, range]:
+    size, _, span = text.partition("=")
+    low, colon, high = span.partition(":")
+    if not (size and colon and low.isdecimal() and high.isdecimal() and int(low) <= int(high)):
+        raise InputError(f"--choose {text!r} is not of the form SIZE=FIRST:LAST, e.g. --choose component=1:8.")
+    return size, range(int(low), int(high) + 1)
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from genarium.predict import predict
+    from genarium.tree import load, replacing
+
+    data = load(options.tree) if options.tree else None
+    tree = predict(load(options.fitted), data, **parse_settings(options.settings))
+    separator = {".csv": ",", ".tsv": "\t"}.get(options.output.suffix)
+    if separator is None:
+        return _write(tree, options.output)
+    from genarium.show import table_of
+
+    frame = table_of(tree["predictions"].to_dataset())
+    with replacing(options.output) as temporary:
+        frame.to_csv(temporary, sep=separator)
+    _say(f"wrote {options.output}")
+    return 0
+
+
+def _diagnose(options: argparse.Namespace) -> int:
+    from genarium.diagnose import diagnose
+    from genarium.predict import fitted_model
+    from genarium.tree import load
+
+    tree = load(options.fitted)
+    found = diagnose(fitted_model(tree).name, tree)
+    print(json.dumps(found.to_dict(), indent=2) if options.json else found)
+    return 0 if found.passed else 1
+
+
+def _report(options: argparse.Namespace) -> int:
+    from genarium.report import report
+    from genarium.tree import load
+
+    report(load(options.fitted), options.output)
+    _say(f"wrote {options.output}")
+    return 0
+
+
+def _write(tree: Any, path: Path) -> int:
+    from genarium.tree import save
+
+    save(tree, path)
+    _say(f"wrote {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

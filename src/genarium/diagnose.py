@@ -1,0 +1,311 @@
+"""Diagnose: verdicts on a fit, each with what to do next."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from genarium import registry
+from genarium.data import check
+from genarium.declaration import Array, Arrays, Model, Problem
+from genarium.errors import InputError
+from genarium.fit import replicate
+from genarium.predict import fitted_model
+from genarium.tree import arrays
+
+Status = Literal["pass", "warn", "fail"]
+
+RHAT, ESS, EBFMI, KHAT_GOOD, KHAT_USABLE = 1.01, 400, 0.3, 0.5, 0.7
+"""Thresholds: Vehtari et al. (2021, Bayesian Analysis 16), Betancourt (2016), Vehtari et al. (2024, JMLR 25)."""
+
+REPLICATES = 200
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One check of a fit.
+
+    Attributes
+    ----------
+    check : str
+        What was checked.
+    status : {"pass", "warn", "fail"}
+    value : float
+        What was found (the worst one, where there are many).
+    limit : str
+        What it is held against.
+    where : str
+        The variable or observation that the value belongs to.
+    advice : str
+        What to do next; empty for a pass.
+    """
+
+    check: str
+    status: Status
+    value: float
+    limit: str
+    where: str = ""
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The verdicts on a fit.
+
+    Attributes
+    ----------
+    model, method, claim : str
+    verdicts : tuple of Verdict
+    """
+
+    model: str
+    method: str
+    claim: str
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether no verdict is "fail"."""
+        return all(v.status != "fail" for v in self.verdicts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain types, as the CLI prints with ``--json``."""
+        return {
+            "model": self.model,
+            "method": self.method,
+            "claim": self.claim,
+            "passed": self.passed,
+            "verdicts": [{k: _plain(v) for k, v in asdict(verdict).items()} for verdict in self.verdicts],
+        }
+
+    def __str__(self) -> str:
+        head = f"{self.model} fitted by {self.method} (claim: {self.claim}): {'passed' if self.passed else 'FAILED'}"
+        rows = [("", "check", "value", "limit", "where")]
+        rows += [(v.status, v.check, f"{v.value:.4g}", v.limit, v.where) for v in self.verdicts]
+        widths = [max(len(row[i]) for row in rows) for i in range(5)]
+        lines = [head]
+        for row, verdict in zip(rows, (None, *self.verdicts), strict=True):
+            lines.append("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
+            if verdict is not None and verdict.advice:
+                lines.append(f"{'':{widths[0]}}  -> {verdict.advice}")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        cells = "".join(
+            f"<tr class='{v.status}'><td>{v.status}</td><td>{escape(v.check)}</td><td>{v.value:.4g}</td>"
+            f"<td>{escape(v.limit)}</td><td>{escape(v.where)}</td><td>{escape(v.advice)}</td></tr>"
+            for v in self.verdicts
+        )
+        head = "".join(f"<th>{name}</th>" for name in ("status", "check", "value", "limit", "where", "what to do"))
+        return f"<table class='verdicts'><thead><tr>{head}</tr></thead><tbody>{cells}</tbody></table>"
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def diagnose(model: str | Model, tree: xr.DataTree, seed: int = 0) -> Diagnosis:
+    """Check a fit.
+
+    Parameters
+    ----------
+    model : str or Model
+        The model that the tree was fitted by.
+    tree : DataTree
+        From :func:`genarium.fit`.
+    seed : int
+        For replicated data where the tree holds none (point estimates).
+
+    Returns
+    -------
+    Diagnosis
+        Convergence of the method, agreement of chains, quality of the approximation, and predictive checks, as far as
+        each applies. ``print`` it for a table.
+
+    Raises
+    ------
+    InputError
+        If the tree holds no fit, or one of another model.
+    """
+    declared = fitted_model(tree)
+    name = model if isinstance(model, str) else model.name
+    if isinstance(model, Model):
+        declared = model.variant(**json.loads(tree.attrs.get("model_options", "{}")))
+    elif name != declared.name:
+        registry.get(name)
+        raise InputError(f"{name}: the tree holds a fit of {declared.name!r}. Diagnose it as that model.")
+    if "method" not in tree.attrs:
+        raise InputError(f"{name}: the tree holds no fit. Run `fit` first.")
+    notes = json.loads(tree.attrs["notes"])
+    verdicts = [*_ascent(notes), *_chains(declared, tree), *_approximation(tree), *_leave_one_out(tree)]
+    verdicts += _predictive(declared, tree, np.random.default_rng(seed))
+    return Diagnosis(declared.name, tree.attrs["method"], tree.attrs["claim"], tuple(verdicts))
+
+
+def verdict(check: str, good: bool, value: float, limit: str, where: str, advice: str, otherwise: Status = "fail") -> Verdict:
+    """Make a verdict; advice is kept only where the check is not passed."""
+    return Verdict(check, "pass" if good else otherwise, float(value), limit, where, "" if good else advice)
+
+
+def _ascent(notes: dict[str, Any]) -> list[Verdict]:
+    """Verdicts on an iterative maximisation, from what the method noted."""
+    out = []
+    if "converged" in notes:
+        advice = "Raise max_iterations (or iterations)."
+        where = f"after {notes.get('iterations', '?')} iterations"
+        out.append(verdict("converged", bool(notes["converged"]), notes["converged"], "= 1", where, advice))
+    if "largest_fall" in notes:
+        advice = "The bound must never fall: this is a defect of the method. Please report it with the data."
+        fall = notes["largest_fall"]
+        out.append(verdict("largest fall of the bound", fall == 0, fall, "= 0 nats", "over all restarts", advice))
+    if notes.get("restarts", 1) > 1:
+        share = notes["restarts_at_best"] / notes["restarts"]
+        advice = "Only one start found the best mode: raise restarts until several agree."
+        good = notes["restarts_at_best"] > 1
+        where = f"{notes['restarts_at_best']} of {notes['restarts']}"
+        out.append(verdict("restarts at the best mode", good, share, "two or more", where, advice, "warn"))
+    if "empty_components" in notes:
+        n = notes["empty_components"]
+        out.append(verdict("empty components", n == 0, n, "= 0", "", "Ask for fewer components.", "warn"))
+    return out
+
+
+def _chains(model: Model, tree: xr.DataTree) -> list[Verdict]:
+    """Verdicts on Markov chains: mixing, effective sample size, and the geometry that NUTS met."""
+    if tree.attrs["claim"] != "exact" or "posterior" not in tree:
+        return []
+    from arviz_stats.base import array_stats
+
+    posterior = arrays(tree["posterior"].to_dataset())
+    posterior |= _quantity_draws(model, tree, posterior)
+    stats = tree["sample_stats"].to_dataset() if "sample_stats" in tree else xr.Dataset()
+    if "lp" in stats:
+        posterior["lp"] = stats["lp"].to_numpy()
+    chains = next(iter(posterior.values())).shape[0]
+    table: dict[str, tuple[float, str]] = {}
+    for name, draws in posterior.items():
+        flat = draws.reshape(*draws.shape[:2], -1)
+        where = [name if draws.ndim == 2 else f"{name}{list(i)}" for i in np.ndindex(*draws.shape[2:])]
+        for statistic in ("rhat", "ess_bulk", "ess_tail"):
+            if statistic == "rhat" and chains < 2:
+                continue
+            ary = flat.transpose(2, 0, 1)
+            if statistic == "rhat":
+                values = np.asarray(array_stats.rhat(ary, chain_axis=-2, draw_axis=-1))
+            else:
+                tail = {"prob": (0.05, 0.95)} if statistic == "ess_tail" else {}
+                ess = array_stats.ess(ary, chain_axis=-2, draw_axis=-1, method=statistic[4:], **tail)
+                values = np.asarray(ess)
+            values = np.where(flat.std((0, 1)) > 0, values, np.nan)  # a constant has neither
+            if np.isnan(values).all():
+                continue
+            worst = int(np.nanargmax(values) if statistic == "rhat" else np.nanargmin(values))
+            value = float(values[worst])
+            sign = -1 if statistic == "rhat" else 1
+            if statistic not in table or sign * value < sign * table[statistic][0]:
+                table[statistic] = (value, where[worst])
+    out = []
+    if "rhat" in table:
+        value, where_ = table["rhat"]
+        advice = "The chains disagree: run longer (tune, draws), or look for several modes."
+        out.append(verdict("R-hat", value < RHAT, value, f"< {RHAT}", where_, advice))
+    else:
+        out.append(Verdict("R-hat", "warn", np.nan, f"< {RHAT}", "one chain", "Run four chains: one cannot show disagreement."))
+    for kind in ("bulk", "tail"):
+        value, where_ = table[f"ess_{kind}"]
+        advice = f"Too few independent draws: raise draws about {np.ceil(ESS / max(value, 1)):.0f} times."
+        out.append(verdict(f"{kind} ESS", value >= ESS, value, f">= {ESS}", where_, advice))
+    if "diverging" in stats:
+        n = int(stats["diverging"].sum())
+        advice = "Raise target_accept (0.95, 0.99); if divergences stay, the posterior has a region that NUTS cannot enter."
+        out.append(verdict("divergences", n == 0, n, "= 0", "", advice))
+    if "tree_depth" in stats and "max_treedepth" in (notes := json.loads(tree.attrs["notes"])):
+        share = float((stats["tree_depth"] >= notes["max_treedepth"]).mean())
+        advice = "Raise max_treedepth, or rescale the data: trajectories end before they turn."
+        out.append(verdict("draws at the deepest tree", share == 0, share, "= 0", "", advice, "warn"))
+    if "energy" in stats:
+        value = float(np.min(np.asarray(array_stats.bfmi(stats["energy"].to_numpy()))))
+        advice = "Heavy tails slow the chains down: run longer, or use stronger priors."
+        out.append(verdict("E-BFMI", value > EBFMI, value, f"> {EBFMI}", "", advice, "warn"))
+    return out
+
+
+def _problem(model: Model, tree: xr.DataTree) -> Problem:
+    return check(model, tree, json.loads(tree.attrs["sizes"]))
+
+
+def _quantity_draws(model: Model, tree: xr.DataTree, posterior: Arrays) -> dict[str, Array]:
+    """Label-invariant quantities at every draw."""
+    if model.quantities is None:
+        return {}
+    problem = _problem(model, tree)
+    chains, draws = next(iter(posterior.values())).shape[:2]
+    rows = [
+        problem.call(model.quantities, **{n: v[c, s] for n, v in posterior.items()})
+        for c in range(chains)
+        for s in range(draws)
+    ]
+    stacked = {name: np.stack([np.asarray(row[name]) for row in rows]) for name in rows[0]}
+    return {name: v.reshape(chains, draws, *v.shape[1:]) for name, v in stacked.items()}
+
+
+def _approximation(tree: xr.DataTree) -> list[Verdict]:
+    """Pareto k-hat of the importance ratios between density and approximation."""
+    if "sample_stats" not in tree or not {"lp", "log_q"} <= set(tree["sample_stats"].data_vars):
+        return []
+    from arviz_stats.base import array_stats
+
+    ratio = (tree["sample_stats"]["lp"] - tree["sample_stats"]["log_q"]).to_numpy().ravel()
+    khat = float(array_stats.psislw(-(ratio - ratio.max()), axis=-1)[1])  # psislw negates what it is given
+    status: Status = "pass" if khat < KHAT_GOOD else "warn" if khat < KHAT_USABLE else "fail"
+    advice = {
+        "pass": "",
+        "warn": "Usable; intervals are somewhat off. Compare with an exact method before relying on tails.",
+        "fail": "The approximation misses the posterior: use an exact method (nuts, gibbs).",
+    }[status]
+    return [Verdict("Pareto k-hat of q", status, khat, f"< {KHAT_GOOD} good, < {KHAT_USABLE} usable", f"{ratio.size} draws", advice)]
+
+
+def _leave_one_out(tree: xr.DataTree) -> list[Verdict]:
+    """Observations that the posterior cannot do without (Pareto k of PSIS-LOO)."""
+    if "log_likelihood" not in tree:
+        return []
+    from arviz_stats.base import array_stats
+
+    name = next(iter(tree["log_likelihood"].data_vars))
+    values = tree["log_likelihood"][name].to_numpy()
+    flat = values.reshape(values.shape[0] * values.shape[1], -1)
+    k = np.array([float(array_stats.psislw(column, axis=-1)[1]) for column in flat.T[: 5000]])
+    limit = min(1 - 1 / np.log10(len(flat)), KHAT_USABLE)
+    bad, worst = int((k > limit).sum()), int(np.argmax(k))
+    advice = "az.loo is unreliable there: look at these observations, they may be outliers."
+    return [verdict("observations with high LOO k", bad == 0, bad, f"k > {limit:.2f}: 0", f"highest k {k[worst]:.2f} at {worst}", advice, "warn")]
+
+
+def _predictive(model: Model, tree: xr.DataTree, rng: np.random.Generator) -> list[Verdict]:
+    """Two-sided predictive p-value of each declared statistic of the data."""
+    if model.statistics is None:
+        return []
+    problem = _problem(model, tree)
+    if "posterior_predictive" in tree:
+        stacked = arrays(tree["posterior_predictive"].to_dataset())
+        flat = {name: v.reshape(-1, *v.shape[2:])[:REPLICATES] for name, v in stacked.items()}
+        copies = [{name: v[i] for name, v in flat.items()} for i in range(len(next(iter(flat.values()))))]
+    else:
+        unknown = {n: tree["point"][n].to_numpy() for n in model.unknown.variables if n in tree["point"]}
+        copies = [dict(replicate(problem, unknown, rng)) for _ in range(REPLICATES)]
+    observed = problem.call(model.statistics)
+    rows = [problem.call(model.statistics, **{n: copy[n] for n in model.observed.variables}) for copy in copies]
+    out = []
+    for name, value in observed.items():
+        again = np.array([row[name] for row in rows])
+        above, ties = float((again > value).mean()), float((again == value).mean())
+        p = min(1.0, 2 * min(above + ties / 2, 1 - above - ties / 2))
+        limit = 0.01
+        advice = f"The data have {name.replace('_', ' ')} {float(value):.4g}; replications have {again.mean():.4g} +- {again.std():.2g}. The model misses this feature."
+        out.append(verdict(f"predictive check: {name.replace('_', ' ')}", p >= limit, p, f"p >= {limit}", f"{len(rows)} replications", advice, "warn"))
+    return out
