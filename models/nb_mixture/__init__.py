@@ -39,7 +39,7 @@ def declare(dispersion: str = "known") -> Model:
     }
     if dispersion == "known":
         known = {"phi": phi, **known}
-        design = {"phi": design_phi, **DESIGN}
+        design: dict[str, Callable[..., Any]] = {"phi": design_phi, **DESIGN}
     else:
         known |= {
             "phi0": Var((), positive, "Median of the log-normal prior of phi.", "φ₀", default=0.3),
@@ -56,7 +56,9 @@ def declare(dispersion: str = "known") -> Model:
         known=Stage(known, design),
         unknown=Stage(unknown, prior),
         hidden=Stage({"group": Var(("cell",), label("component"), "Component of each cell.", "G")}, {"group": assign}),
-        observed=Stage({"x": Var(("cell", "gene"), count, "Number of molecules (raw counts).", "x")}, {"x": emit(story)}),
+        observed=Stage(
+            {"x": Var(("cell", "gene"), count, "Number of molecules (raw counts).", "x")}, {"x": emit(story)}
+        ),
         density=density.build(dispersion),
         log_likelihood=story.log_likelihood,
         log_prior=story.log_prior,
@@ -134,7 +136,8 @@ def emit(story: likelihood.Story) -> Callable[..., Array]:
     def draw(rng: np.random.Generator, group: Array, mu: Array, phi: Array, size_factor: Array) -> Array:
         mean = size_factor[:, None] * mu[group]  # (N, D)
         r = 1 / story.spread(phi, mu)[group]
-        return rng.negative_binomial(r, r / (r + mean))
+        counts: Array = rng.negative_binomial(r, r / (r + mean))
+        return counts
 
     return draw
 

@@ -1,4 +1,4 @@
-"""Variational Bayes without size factors: given r the Beta prior of p = r / (r + mu) is conjugate, all in closed form."""
+"""Variational Bayes without size factors: given r, the Beta prior of p = r / (r + mu) is conjugate."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -60,7 +60,9 @@ class ConjugateStep:
         """Take the sums of the responsibilities that centroids give."""
         phi = 1 / self.r[len(self.r) // 2]
         K = len(mu)
-        q, _ = self.counts.responsibilities(log_joint(self.counts.x, self.counts.size_factor, np.full(K, 1 / K), mu, phi))
+        q, _ = self.counts.responsibilities(
+            log_joint(self.counts.x, self.counts.size_factor, np.full(K, 1 / K), mu, phi)
+        )
         return self._state(q, 0.0)
 
     def _state(self, q: Array, log_sum: float) -> State:

@@ -27,9 +27,7 @@ def build(dispersion: str) -> Callable[..., None]:
 
         return density
 
-    def density_phi(
-        sizes: Sizes, x: Any, size_factor: Any, alpha0: Any, a0: Any, b0: Any, phi0: Any, tau: Any
-    ) -> None:
+    def density_phi(sizes: Sizes, x: Any, size_factor: Any, alpha0: Any, a0: Any, b0: Any, phi0: Any, tau: Any) -> None:
         import pymc as pm
         import pytensor.tensor as pt
 
@@ -78,7 +76,7 @@ def _mixture(sizes: Sizes, x: Any, phi: Any, size_factor: Any, alpha0: Any, a0: 
 
 
 def _beta_prime_logp(value: Any, r: Any, a0: Any, b0: Any) -> Any:
-    """mu = r (1 - p) / p with p ~ Beta(a0, b0), by change of variable: p = r / (r + mu), |dp/dmu| = r / (r + mu)^2."""
+    """Mu = r (1 - p) / p with p ~ Beta(a0, b0), by change of variable: p = r / (r + mu), |dp/dmu| = r / (r + mu)^2."""
     import pytensor.tensor as pt
 
     total = r + value

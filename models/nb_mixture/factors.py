@@ -117,7 +117,7 @@ def draw_r(rng: np.random.Generator, draws: int, grid: Grid, weight: Array) -> t
 
 
 def dirichlet(alpha: Array, alpha0: float) -> tuple[Array, float]:
-    """Expected ln pi under Dirichlet(alpha), and its KL from the symmetric prior."""
+    """Return expected ln pi under Dirichlet(alpha), and its KL from the symmetric prior."""
     from scipy.special import gammaln, psi
 
     expected = psi(alpha) - psi(alpha.sum())
@@ -179,7 +179,7 @@ class RisingTable:
             return weight, float(np.where(weight > 0, weight * (np.log(weight) - self.grid.log_prior), 0).sum())
 
     def expected(self, weight: Array) -> tuple[float, Array | None]:
-        """Expectation over r: its sum over cells, or (K, N) where it differs by component."""
+        """Return the expectation over r: its sum over cells, or (K, N) where it differs by component."""
         if self.total is not None:
             return float((weight * self.total).sum()), None
         table = (np.broadcast_to(weight, self.r.shape)[..., self.counts.gene] * self.table).sum(0)  # (K, U)

@@ -103,9 +103,8 @@ class Sampler:
             at = r[component, gene]
             rising = np.zeros_like(total)
             np.add.at(rising, (component, gene), often * (gammaln(value + at) - gammaln(at)))
-            return self._log_prior_phi(log_phi) + self._reduce(
-                rising + betaln(self.a0 + r * size[:, None], self.b0 + total)
-            )
+            beta: Array = betaln(self.a0 + r * size[:, None], self.b0 + total)
+            return self._log_prior_phi(log_phi) + self._reduce(rising + beta)
 
         width = np.asarray(0.2)
         return np.exp(engine.slice_update(log_density, np.log(np.asarray(phi)), width, rng))
@@ -134,7 +133,8 @@ class Sampler:
             now = np.exp(log_mu)
             mean = s * now[group]
             terms = x * log_mu[group] - (x + r) * np.log(r + mean)
-            return self.b0 * log_mu - (self.a0 + self.b0) * np.log1p(now * wide) + rows @ terms
+            prior: Array = self.b0 * log_mu - (self.a0 + self.b0) * np.log1p(now * wide)
+            return prior + rows @ terms
 
         width = 2 * np.sqrt((wide + 1 / np.maximum(mu, 0.1)) / (rows.sum(1)[:, None] + 1))
         return np.maximum(np.exp(engine.slice_update(log_density, np.log(mu), width, rng)), FLOOR)

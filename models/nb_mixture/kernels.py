@@ -19,7 +19,7 @@ C12, C11, C10, C9, C8, C7 = 1 / 479001600, 1 / 39916800, 1 / 3628800, 1 / 362880
 C6, C5, C4, C3 = 1 / 720, 1 / 120, 1 / 24, 1 / 6
 
 
-@numba.njit(cache=True, fastmath={"contract"})  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, fastmath={"contract"})
 def exp_nonpositive(values: Array, bits: Array) -> None:
     """Replace values not above zero by their exponentials; ``bits`` is an int64 work array of the same length."""
     power = bits.view(np.float64)
@@ -49,7 +49,7 @@ def exp_nonpositive(values: Array, bits: Array) -> None:
         values[i] *= power[i]
 
 
-@numba.njit(cache=True, fastmath=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, fastmath=True)
 def _dot(a: Array, b: Array) -> float:
     total = 0.0
     for i in range(len(a)):
@@ -57,7 +57,7 @@ def _dot(a: Array, b: Array) -> float:
     return total
 
 
-@numba.njit(cache=True, fastmath=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, fastmath=True)
 def _sum(a: Array) -> float:
     total = 0.0
     for i in range(len(a)):
@@ -65,7 +65,7 @@ def _sum(a: Array) -> float:
     return total
 
 
-@numba.njit(cache=True, fastmath={"contract"})  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, fastmath={"contract"})
 def sweep(rows: Array, slope: Array, intercept: Array) -> tuple[float, Array, Array]:
     """Sum responsibilities over cells for logits linear in the counts.
 

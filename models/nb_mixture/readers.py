@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -501,8 +502,9 @@ def _header(path: Path, text: str) -> tuple[int, list[str], str, int]:
             raise InputError(
                 f"{path}: there is a header (line {at}: {_listed(names)}) but no line after it. Write it again."
             )
-        below, line, _ = lines[i + 1]
-        fields = _fields(path, below, line, separator)
+        below, line, end = lines[i + 1]
+        stream.seek(end)  # a quoted field may go on in the next line
+        fields = _fields(path, below, line, separator, stream)
         if i == plain or (len(names) == len(fields) and any(map(_is_number, fields))):
             break
     if names in ([str(j) for j in range(k, k + len(names))] for k in (0, 1)):
@@ -519,11 +521,11 @@ def _header(path: Path, text: str) -> tuple[int, list[str], str, int]:
     return at, names, separator, start
 
 
-def _fields(path: Path, number: int, line: str, separator: str) -> list[str]:
-    line = line.strip("\n") if separator else line.replace("\t", " ").strip(" \n")
+def _fields(path: Path, number: int, line: str, separator: str, more: Iterable[str] = ()) -> list[str]:
+    lines = (one.strip("\n") if separator else one.replace("\t", " ").strip(" \n") for one in chain([line], more))
     try:
-        (fields,) = csv.reader([line], delimiter=separator or " ", skipinitialspace=True)
-    except (csv.Error, ValueError) as error:
+        fields = next(csv.reader(lines, delimiter=separator or " ", skipinitialspace=True))
+    except csv.Error as error:
         raise InputError(f"{path}: line {number} cannot be parsed ({error}). Check its quotation marks.") from error
     return [field.strip() for field in fields]
 

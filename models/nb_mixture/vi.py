@@ -145,7 +145,10 @@ def collect(problem: Problem, step: Step, found: Restarts[Any], rng: np.random.G
         shape = problem.model.shape("phi", problem.sizes)
         posterior["phi"] = (1 / r[:, own]).reshape(1, draws, *shape)
         nodes = np.exp(-step.grid.log_r)[:, own].reshape(-1, *shape)
-        variational |= {"phi_node": (("node", *dims), nodes), "phi_weight": (("node", *dims), weight[:, own].reshape(-1, *shape))}
+        variational |= {
+            "phi_node": (("node", *dims), nodes),
+            "phi_weight": (("node", *dims), weight[:, own].reshape(-1, *shape)),
+        }
     mu, log_q_mu = step.draw_mu(rng, state, np.broadcast_to(r, (draws, *r.shape[1:])), node)
     posterior |= {"pi": pi[None, :, order], "mu": mu[None, :, order]}
     return Result(

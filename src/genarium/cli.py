@@ -208,10 +208,17 @@ def _fit(options: argparse.Namespace) -> int:
     notes = json.loads(tree.attrs["notes"])
     if options.json:
         keep = ("model", "method", "claim", "engine", "seed", "seconds", "cpu_seconds")
-        print(json.dumps({key: tree.attrs[key] for key in keep} | {"sizes": json.loads(tree.attrs["sizes"]), "notes": notes}))
+        print(
+            json.dumps(
+                {key: tree.attrs[key] for key in keep} | {"sizes": json.loads(tree.attrs["sizes"]), "notes": notes}
+            )
+        )
     else:
         said = ", ".join(f"{name} {value:.10g}" for name, value in notes.items())
-        print(f"{tree.attrs['model']} by {tree.attrs['method']} in {tree.attrs['seconds']:.2g} s" + (f": {said}" if said else ""))
+        print(
+            f"{tree.attrs['model']} by {tree.attrs['method']} in {tree.attrs['seconds']:.2g} s"
+            + (f": {said}" if said else "")
+        )
     return 0
 
 

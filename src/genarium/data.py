@@ -68,7 +68,7 @@ def check(
             value = _values(model, name, labelled[name], size, coords)
         elif known[name].default is not None and set(known[name].dims) <= set(size):
             value = np.full(model.shape(name, size), known[name].default)
-        elif role == "unknown" or partial and role == "known":
+        elif role == "unknown" or (partial and role == "known"):
             continue
         else:
             raise InputError(f"{_where(model, name)} is missing. {known[name].about} Give it by name.")

@@ -280,9 +280,8 @@ class Model:
             if option not in self.options:
                 raise InputError(f"{self.name}: there is no option {option!r}; {_choices('option', self.options)}.")
             if value not in self.options[option]:
-                raise InputError(
-                    f"{self.name}: option {option}={value!r} is not known; use one of {', '.join(self.options[option])}."
-                )
+                allowed = ", ".join(self.options[option])
+                raise InputError(f"{self.name}: option {option}={value!r} is not known; use one of {allowed}.")
         if self.vary is None or not options:
             return self
         chosen = {**{option: values[0] for option, values in self.options.items()}, **options}
@@ -320,13 +319,13 @@ def _check(model: Model) -> None:
     symbols: dict[str, str] = {}
     for role in ROLES:
         stage = model.stage(role)
-        each = isinstance(stage.draw, Mapping)
+        each = stage.draw if isinstance(stage.draw, Mapping) else None
         before = set(earlier)
         for name, var in stage.variables.items():
-            if each and name not in stage.draw and role != "known":
+            if each is not None and name not in each and role != "known":
                 fail(f"the {role} stage declares {name!r} but has no draw function for it")
             for parent in stage.parents(name):
-                if parent not in (earlier if each else before):
+                if parent not in (before if each is None else earlier):
                     known = ", ".join(sorted(before)) or "nothing"
                     fail(f"the {role} stage asks for {parent!r}, which no earlier stage declares (declared: {known})")
             if name in earlier or name in model.sizes or name in RESERVED or name in model.options:

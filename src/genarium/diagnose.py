@@ -146,7 +146,9 @@ def diagnose(model: str | Model, tree: xr.DataTree, seed: int = 0) -> Diagnosis:
     return Diagnosis(declared.name, tree.attrs["method"], tree.attrs["claim"], tuple(verdicts))
 
 
-def verdict(check: str, good: bool, value: float, limit: str, where: str, advice: str, otherwise: Status = "fail") -> Verdict:
+def verdict(
+    check: str, good: bool, value: float, limit: str, where: str, advice: str, otherwise: Status = "fail"
+) -> Verdict:
     """Make a verdict; advice is kept only where the check is not passed."""
     return Verdict(check, "pass" if good else otherwise, float(value), limit, where, "" if good else advice)
 
@@ -214,14 +216,18 @@ def _chains(model: Model, tree: xr.DataTree) -> list[Verdict]:
         advice = "The chains disagree: run longer (tune, draws), or look for several modes."
         out.append(verdict("R-hat", value < RHAT, value, f"< {RHAT}", where_, advice))
     else:
-        out.append(Verdict("R-hat", "warn", np.nan, f"< {RHAT}", "one chain", "Run four chains: one cannot show disagreement."))
+        out.append(
+            Verdict("R-hat", "warn", np.nan, f"< {RHAT}", "one chain", "Run four chains: one cannot show disagreement.")
+        )
     for kind in ("bulk", "tail"):
         value, where_ = table[f"ess_{kind}"]
         advice = f"Too few independent draws: raise draws about {np.ceil(ESS / max(value, 1)):.0f} times."
         out.append(verdict(f"{kind} ESS", value >= ESS, value, f">= {ESS}", where_, advice))
     if "diverging" in stats:
         n = int(stats["diverging"].sum())
-        advice = "Raise target_accept (0.95, 0.99); if divergences stay, the posterior has a region that NUTS cannot enter."
+        advice = (
+            "Raise target_accept (0.95, 0.99); if divergences stay, the posterior has a region that NUTS cannot enter."
+        )
         out.append(verdict("divergences", n == 0, n, "= 0", "", advice))
     if "tree_depth" in stats and "max_treedepth" in (notes := json.loads(tree.attrs["notes"])):
         share = float((stats["tree_depth"] >= notes["max_treedepth"]).mean())
@@ -267,7 +273,16 @@ def _approximation(tree: xr.DataTree) -> list[Verdict]:
         "warn": "Usable; intervals are somewhat off. Compare with an exact method before relying on tails.",
         "fail": "The approximation misses the posterior: use an exact method (nuts, gibbs).",
     }[status]
-    return [Verdict("Pareto k-hat of q", status, khat, f"< {KHAT_GOOD} good, < {KHAT_USABLE} usable", f"{ratio.size} draws", advice)]
+    return [
+        Verdict(
+            "Pareto k-hat of q",
+            status,
+            khat,
+            f"< {KHAT_GOOD} good, < {KHAT_USABLE} usable",
+            f"{ratio.size} draws",
+            advice,
+        )
+    ]
 
 
 def _leave_one_out(tree: xr.DataTree) -> list[Verdict]:
@@ -276,14 +291,24 @@ def _leave_one_out(tree: xr.DataTree) -> list[Verdict]:
         return []
     from arviz_stats.base import array_stats
 
-    name = next(iter(tree["log_likelihood"].data_vars))
+    name = str(next(iter(tree["log_likelihood"].data_vars)))
     values = tree["log_likelihood"][name].to_numpy()
     flat = values.reshape(values.shape[0] * values.shape[1], -1)
-    k = np.array([float(array_stats.psislw(column, axis=-1)[1]) for column in flat.T[: 5000]])
+    k = np.array([float(array_stats.psislw(column, axis=-1)[1]) for column in flat.T[:5000]])
     limit = min(1 - 1 / np.log10(len(flat)), KHAT_USABLE)
     bad, worst = int((k > limit).sum()), int(np.argmax(k))
     advice = "az.loo is unreliable there: look at these observations, they may be outliers."
-    return [verdict("observations with high LOO k", bad == 0, bad, f"k > {limit:.2f}: 0", f"highest k {k[worst]:.2f} at {worst}", advice, "warn")]
+    return [
+        verdict(
+            "observations with high LOO k",
+            bad == 0,
+            bad,
+            f"k > {limit:.2f}: 0",
+            f"highest k {k[worst]:.2f} at {worst}",
+            advice,
+            "warn",
+        )
+    ]
 
 
 def _predictive(model: Model, tree: xr.DataTree, rng: np.random.Generator) -> list[Verdict]:
@@ -306,6 +331,11 @@ def _predictive(model: Model, tree: xr.DataTree, rng: np.random.Generator) -> li
         above, ties = float((again > value).mean()), float((again == value).mean())
         p = min(1.0, 2 * min(above + ties / 2, 1 - above - ties / 2))
         limit = 0.01
-        advice = f"The data have {name.replace('_', ' ')} {float(value):.4g}; replications have {again.mean():.4g} +- {again.std():.2g}. The model misses this feature."
-        out.append(verdict(f"predictive check: {name.replace('_', ' ')}", p >= limit, p, f"p >= {limit}", f"{len(rows)} replications", advice, "warn"))
+        spelled = name.replace("_", " ")
+        advice = (
+            f"The data have {spelled} {float(value):.4g}, replications {again.mean():.4g} with sd {again.std():.2g}: "
+            "the model misses this feature."
+        )
+        where = f"{len(rows)} replications"
+        out.append(verdict(f"predictive check: {spelled}", p >= limit, p, f"p >= {limit}", where, advice, "warn"))
     return out

@@ -11,7 +11,7 @@ import xarray as xr
 
 from genarium import registry
 from genarium.data import Data, check
-from genarium.declaration import Array, Arrays, Claim, Model, Problem, Result, call, keyword_options
+from genarium.declaration import Array, Arrays, Claim, Model, Problem, Result, keyword_options
 from genarium.errors import InputError
 from genarium.progress import track
 from genarium.settings import split
@@ -69,9 +69,9 @@ def fit(model: str | Model, data: Data, method: str, seed: int = 0, **settings: 
     result = run(problem, fitting, **options)
     groups = _groups(problem, result, claim, predicting)
     seconds = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
-    start, kept = data_tree(problem), {}
+    start, kept = data_tree(problem), dict[str, Any]()
     if isinstance(data, xr.DataTree):
-        kept = {name: value for name, value in data.attrs.items() if name not in start.attrs}
+        kept = {str(name): value for name, value in data.attrs.items() if name not in start.attrs}
         if "truth" in data:
             groups["truth"] = data["truth"].to_dataset()
     attrs = provenance(
@@ -146,7 +146,9 @@ def match_labels(model: Model, posterior: Arrays) -> dict[str, Array]:
     features = []
     for name, value in posterior.items():
         dims = declared[name].dims
-        if model.exchangeable not in dims or declared[name].support.name == "simplex" and dims[-1] == model.exchangeable:
+        if model.exchangeable not in dims or (
+            declared[name].support.name == "simplex" and dims[-1] == model.exchangeable
+        ):
             continue
         moved = np.moveaxis(value, 2 + dims.index(model.exchangeable), 2)
         positive = declared[name].support.name in ("positive", "nonnegative")
@@ -154,7 +156,9 @@ def match_labels(model: Model, posterior: Arrays) -> dict[str, Array]:
         features.append(scaled.reshape(*moved.shape[:3], -1))
     if not features:
         return dict(posterior)
-    return relabel(posterior, np.concatenate(features, -1), {n: v.dims for n, v in declared.items()}, model.exchangeable)
+    return relabel(
+        posterior, np.concatenate(features, -1), {n: v.dims for n, v in declared.items()}, model.exchangeable
+    )
 
 
 def _each_draw(function: Callable[..., Any], problem: Problem, posterior: Arrays, label: str) -> Array:

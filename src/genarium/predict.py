@@ -1,6 +1,7 @@
 """Predict: what a fitted model says of new data."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import xarray as xr
@@ -22,7 +23,9 @@ def fitted_model(tree: xr.DataTree) -> Model:
         If the tree does not say, or there is no such model here.
     """
     if "model" not in tree.attrs:
-        raise InputError("the tree does not say which model it belongs to (root attribute 'model'). Make it with `fit`.")
+        raise InputError(
+            "the tree does not say which model it belongs to (root attribute 'model'). Make it with `fit`."
+        )
     return registry.get(tree.attrs["model"]).variant(**json.loads(tree.attrs.get("model_options", "{}")))
 
 
@@ -61,26 +64,22 @@ def predict(tree: xr.DataTree, data: Data | None = None, **settings: Any) -> xr.
         raise InputError(f"{model.name}: the model makes no predictions.")
     if "posterior" not in tree and "point" not in tree:
         raise InputError(f"{model.name}: the tree holds no fit (groups posterior or point). Run `fit` first.")
-    _, sizes, values, _ = split(model, settings)
+    _, _, values, _ = split(model, settings)
     fitted_sizes = json.loads(tree.attrs["sizes"])
-    if data is None:
-        data = tree
-    else:
-        fixed = {dim: n for dim, n in fitted_sizes.items() if dim != model.unit}
-        given = set(data["constant_data"].data_vars) if isinstance(data, xr.DataTree) and "constant_data" in data else set(data)
-        for name, var in model.known.variables.items():
-            if model.unit not in var.dims and name in tree["constant_data"] and (name not in given or isinstance(data, xr.DataTree)):
-                values.setdefault(name, tree["constant_data"][name])
-        sizes = {**{dim: n for dim, n in fixed.items() if not _shows(model, data, dim)}, **sizes}
-    from dataclasses import replace
-
+    data = tree if data is None else data
+    own = set() if isinstance(data, xr.DataTree) else {str(name) for name in data}
+    for name, var in model.known.variables.items():
+        if model.unit not in var.dims and name in tree["constant_data"] and name not in own:
+            values.setdefault(name, tree["constant_data"][name])
+    shown = {dim for var in model.observed.variables.values() for dim in var.dims}
+    sizes = {dim: n for dim, n in fitted_sizes.items() if dim not in shown}
     problem = check(replace(model, check=None), data, sizes, values)
-    for dim, n in problem.sizes.items():
-        if dim != model.unit and n != fitted_sizes[dim]:
-            raise InputError(f"{model.name}: the new data have {n} {dim}s, the fit has {fitted_sizes[dim]}. Use the same.")
+    for dim in shown - {model.unit}:
+        if problem.sizes[dim] != fitted_sizes[dim]:
+            raise InputError(
+                f"{model.name}: the new data have {problem.sizes[dim]} {dim}s, the fit has {fitted_sizes[dim]}. "
+                f"Give the {dim}s of the fit, in its order."
+            )
     out = dataset(model, problem.coords, model.predict(tree, problem))
-    return with_groups(data_tree(problem), {"predictions": out}, provenance(fitted_by=tree.attrs["method"], fit_seed=tree.attrs["seed"]))
-
-
-def _shows(model: Model, data: Data, dim: str) -> bool:
-    return any(dim in var.dims for var in model.observed.variables.values())
+    attrs = provenance(fitted_by=tree.attrs["method"], fit_seed=tree.attrs["seed"])
+    return with_groups(data_tree(problem), {"predictions": out}, attrs)

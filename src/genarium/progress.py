@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,7 +21,8 @@ def track[T](items: Iterable[T], label: str, total: int | None = None) -> Iterat
     total : int, optional
         Number of items, where ``len(items)`` does not tell.
     """
-    total = total if total is not None else len(items) if hasattr(items, "__len__") else None
+    if total is None and isinstance(items, Sized):
+        total = len(items)
     with bar(label, total) as advance:
         for item in items:
             yield item
@@ -56,7 +57,14 @@ def bar(label: str, total: float | None = None) -> Iterator[Callable[[float], No
 
 def _rich_bar() -> Any:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     return Progress(
         TextColumn("{task.description}"),

@@ -14,7 +14,12 @@ from genarium.settings import split
 from genarium.tree import data_tree, provenance
 
 
-def read(model: str | Model, paths: str | Path | Sequence[str | Path], format: str = "", **settings: Any) -> xr.DataTree:  # noqa: A002
+def read(
+    model: str | Model,
+    paths: str | Path | Sequence[str | Path],
+    format: str = "",  # noqa: A002
+    **settings: Any,
+) -> xr.DataTree:
     """Read files into a tree that the other verbs take.
 
     Parameters

@@ -67,8 +67,10 @@ def _like(model: Model, name: str, value: Any, default: Any) -> Any:
             return int(value)
         if isinstance(value, int) and not isinstance(value, bool) and value < 0:
             raise InputError(f"{model.name}: option {name}={value} must not be negative.")
-    if default is not None and not isinstance(value, kind) or isinstance(value, bool) != isinstance(default, bool):
-        raise InputError(f"{model.name}: option {name}={value!r} must be of type {kind.__name__} (default {default!r}).")
+    if (default is not None and not isinstance(value, kind)) or isinstance(value, bool) != isinstance(default, bool):
+        raise InputError(
+            f"{model.name}: option {name}={value!r} must be of type {kind.__name__} (default {default!r})."
+        )
     return value
 
 

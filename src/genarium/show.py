@@ -73,10 +73,12 @@ def as_text(model: Model) -> str:
     """
     told = describe(model)
     lines = [f"{told['name']}: {told['title']}", f"Source: {told['source']}" if told["source"] else "", ""]
-    rows = [("role", "variable", "symbol", "dims", "support", "default", "about")]
+    rows: list[tuple[str, ...]] = [("role", "variable", "symbol", "dims", "support", "default", "about")]
     for var in told["variables"]:
         default = "" if var["default"] is None else f"{var['default']:g}"
-        rows.append((var["role"], var["name"], var["symbol"], ", ".join(var["dims"]), var["support"], default, var["about"]))
+        rows.append(
+            (var["role"], var["name"], var["symbol"], ", ".join(var["dims"]), var["support"], default, var["about"])
+        )
     lines += [*_table(rows), "", "Graph (parents -> variable)"]
     for name in model.variables():
         parents = [parent for parent, child in model.edges() if child == name]

@@ -6,11 +6,12 @@ A support is used in four places: input checking (:meth:`Support.bad`), the vari
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.generic]
+Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 
 
@@ -79,7 +80,7 @@ def _finite(x: Array) -> Mask:
 
 
 def _whole(x: Array) -> Mask:
-    return np.isfinite(x) & (x == np.floor(x))  # type: ignore[operator]
+    return np.asarray(np.isfinite(x) & (x == np.floor(x)))
 
 
 def _on_simplex(x: Array) -> Mask:

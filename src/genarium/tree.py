@@ -90,30 +90,30 @@ def data_tree(problem: Problem, truth: Arrays | None = None, attrs: Mapping[str,
         With the groups ``constant_data``, ``observed_data`` and, for simulations, ``truth``.
     """
     model = problem.model
-    groups = {
+    groups: dict[str, dict[str, Any]] = {
         "constant_data": {n: problem.arrays[n] for n in model.known.variables if n in problem.arrays},
         "observed_data": {name: problem.arrays[name] for name in model.observed.variables},
         "truth": dict(truth or {}),
     }
     tree = xr.DataTree.from_dict({n: dataset(model, problem.coords, g) for n, g in groups.items() if g})
-    tree.attrs.update(
-        model=model.name,
-        model_options=json.dumps(dict(model.chosen)),
-        model_digest=digest(model.name),
-        sizes=json.dumps({dim: int(n) for dim, n in problem.sizes.items()}),
-        genarium_version=_version("genarium"),
+    tree.attrs = {
+        "model": model.name,
+        "model_options": json.dumps(dict(model.chosen)),
+        "model_digest": digest(model.name),
+        "sizes": json.dumps({dim: int(n) for dim, n in problem.sizes.items()}),
+        "genarium_version": _version("genarium"),
         **(attrs or {}),
-    )
+    }
     return tree
 
 
 def with_groups(tree: xr.DataTree, groups: Mapping[str, xr.Dataset], attrs: Mapping[str, Any]) -> xr.DataTree:
     """Return a tree with more groups and attributes; the given one is left as it was."""
-    have = {name: tree[name].to_dataset() for name in tree.children}
+    have = {str(name): node.to_dataset() for name, node in tree.children.items()}
     merged = {**have, **{name: data for name, data in groups.items() if data}}
     order = [n for n in GROUPS if n in merged] + [n for n in merged if n not in GROUPS]
     out = xr.DataTree.from_dict({name: merged[name] for name in order})
-    out.attrs.update({**tree.attrs, **attrs})
+    out.attrs = {**tree.attrs, **attrs}
     return out
 
 
@@ -187,7 +187,9 @@ def save(tree: xr.DataTree, path: str | Path) -> Path:
     """
     path = Path(path)
     compressed = {
-        f"/{name}": {str(v): {"zlib": True, "complevel": 1} for v, a in tree[name].data_vars.items() if a.dtype.kind in "iuf"}
+        f"/{name}": {
+            str(v): {"zlib": True, "complevel": 1} for v, a in tree[name].data_vars.items() if a.dtype.kind in "iuf"
+        }
         for name in tree.children
     }
     with replacing(path) as temporary:
