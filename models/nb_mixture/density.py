@@ -33,7 +33,9 @@ def build(dispersion: str) -> Callable[..., None]:
 
         dims = {"shared": None, "gene": "gene", "component": "component"}[dispersion]
         phi = pm.LogNormal("phi", mu=pt.log(phi0), sigma=tau, dims=dims)
-        wide = {"shared": lambda: phi, "gene": lambda: phi[None, :], "component": lambda: phi[:, None]}[dispersion]()
+        wide = {"shared": lambda: phi[None, None], "gene": lambda: phi[None, :], "component": lambda: phi[:, None]}[
+            dispersion
+        ]()
         _mixture(sizes, x, wide, size_factor, alpha0, a0, b0)
 
     return density_phi
@@ -46,10 +48,10 @@ def _mixture(sizes: Sizes, x: Any, phi: Any, size_factor: Any, alpha0: Any, a0: 
 
     K, D = sizes["component"], sizes["gene"]
     pi = pm.Dirichlet("pi", a=alpha0 * pt.ones(K), dims="component")
-    r = pt.broadcast_to(1 / phi, (K, D))
+    r = 1 / phi  # (1 or component, 1 or gene): what does not differ by component is computed once
     mu = pm.CustomDist(
         "mu",
-        r,
+        pt.broadcast_to(r, (K, D)),
         a0,
         b0,
         logp=_beta_prime_logp,
@@ -67,7 +69,7 @@ def _mixture(sizes: Sizes, x: Any, phi: Any, size_factor: Any, alpha0: Any, a0: 
         size_factor,
         logp=_mixture_logp,
         random=_mixture_random,
-        signature="(k),(k,d),(k,d),()->(d)",
+        signature="(k),(k,d),(i,j),()->(d)",
         dtype="int64",
         observed=x,
         dims=("cell", "gene"),
@@ -96,14 +98,10 @@ def _mixture_logp(value: Any, pi: Any, mu: Any, r: Any, size_factor: Any) -> Any
 
     mean = size_factor[..., None, None] * mu  # (cell, component, gene)
     counts = value[..., None, :]
-    per_gene = (
-        pt.gammaln(counts + r)
-        - pt.gammaln(r)
-        - pt.gammaln(counts + 1)
-        + r * (pt.log(r) - pt.log(r + mean))
-        + counts * (pt.log(mean) - pt.log(r + mean))
-    )
-    return pt.logsumexp(pt.log(pi) + per_gene.sum(-1), axis=-1)
+    coefficient = pt.gammaln(counts + r) - pt.gammaln(r) - pt.gammaln(counts + 1) + r * pt.log(r)
+    log_mean = pt.log(size_factor)[..., None, None] + pt.log(mu)
+    per_gene = counts * log_mean - (counts + r) * pt.log(r + mean)
+    return pt.logsumexp(pt.log(pi) + coefficient.sum(-1) + per_gene.sum(-1), axis=-1)
 
 
 def _mixture_random(pi: Any, mu: Any, r: Any, size_factor: Any, rng: Any = None, size: Any = None) -> Any:
@@ -111,6 +109,7 @@ def _mixture_random(pi: Any, mu: Any, r: Any, size_factor: Any, rng: Any = None,
 
     s = np.asarray(size_factor)
     pi, mu, r = (np.asarray(v).reshape(-1, *v.shape[-n:])[0] for v, n in ((pi, 1), (mu, 2), (r, 2)))
+    r = np.broadcast_to(r, mu.shape)
     group = rng.choice(len(pi), s.shape, p=pi)
     mean = s[..., None] * mu[group]
     return rng.negative_binomial(r[group], r[group] / (r[group] + mean))

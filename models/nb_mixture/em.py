@@ -63,11 +63,9 @@ def em(
     K = problem.sizes["component"]
 
     def run() -> Ascent[State]:
-        mu = k_means_plus_plus(problem["x"], problem["size_factor"], K, rng)
-        first = step.hold(State(np.full(K, 1 / K), mu, step.first_phi()))
         return ascend(
             step,
-            first,
+            step.start_at(k_means_plus_plus(problem["x"], problem["size_factor"], K, rng)),
             tolerance=tolerance,
             max_iterations=max_iterations,
             vector=(step.pack, step.unpack) if accelerate else None,
@@ -109,6 +107,10 @@ class Step:
         if not self.estimates_phi:
             return self.problem["phi"]
         return np.full(self.problem.model.shape("phi", self.problem.sizes), self.problem["phi0"])
+
+    def start_at(self, mu: Array) -> State:
+        """Return the state with equal weights at centroids."""
+        return self.hold(State(np.full(len(mu), 1 / len(mu)), mu, self.first_phi()))
 
     def hold(self, state: State) -> State:
         """Put the fixed parameters into a state."""

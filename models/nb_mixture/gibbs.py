@@ -134,7 +134,7 @@ class Sampler:
             mean = s * now[group]
             terms = x * log_mu[group] - (x + r) * np.log(r + mean)
             prior: Array = self.b0 * log_mu - (self.a0 + self.b0) * np.log1p(now * wide)
-            return prior + rows @ terms
+            return np.asarray(prior + rows @ terms)
 
         width = 2 * np.sqrt((wide + 1 / np.maximum(mu, 0.1)) / (rows.sum(1)[:, None] + 1))
         return np.maximum(np.exp(engine.slice_update(log_density, np.log(mu), width, rng)), FLOOR)

@@ -1,0 +1,59 @@
+"""What the rest of this package speaks of: a CmdStan, and the two ways in which there can be none or a bad program."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Progress = Callable[[str], None]
+Source = Literal["argument", "environment", "home", "wheel"]
+
+REMEDIES = (
+    "Stan programs are compiled with either of two:\n"
+    "  - CmdStan: install it (`install_cmdstan`, or conda-forge's `cmdstan`), then set $CMDSTAN or pass its path;\n"
+    "  - on Linux x86-64 and macOS arm64: a C++17 compiler (g++ or clang++), make and `pip install 'genarium[stan]'`;\n"
+    "    `genarium stan install` then builds the rest."
+)
+
+
+def silent(_: str) -> None:
+    """Take a line of progress and say nothing."""
+
+
+class ToolchainError(RuntimeError):
+    """There is nothing that can compile a Stan program.
+
+    Parameters
+    ----------
+    missing : str
+        What was looked for and not found, or what failed. The message adds the two ways out.
+    """
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}\n{REMEDIES}"
+
+
+class ProgramError(ValueError):
+    """A Stan program that cannot be compiled; the message is that of ``stanc`` or of the C++ compiler."""
+
+
+@dataclass(frozen=True)
+class CmdStan:
+    """A CmdStan directory, or the toolchain that stands in for one.
+
+    Attributes
+    ----------
+    path : Path
+        The directory to give to CmdStanPy as ``$CMDSTAN``.
+    version : str
+        The Stan version, as in ``"2.39.0"``.
+    source : {"argument", "environment", "home", "wheel"}
+        Where it was found: given by path, ``$CMDSTAN``, ``~/.cmdstan``, or made from the ``httpstan`` wheel.
+    ready : bool
+        Whether it can compile programs as it is. A toolchain from the wheel is made by `install`.
+    """
+
+    path: Path
+    version: str
+    source: Source
+    ready: bool
