@@ -31,7 +31,7 @@ def em(
     rng: np.random.Generator,
     *,
     restarts: int = 10,
-    tolerance: float = 1e-4,
+    tolerance: float = 1e-6,
     max_iterations: int = 2000,
     accelerate: bool = False,
 ) -> Result:

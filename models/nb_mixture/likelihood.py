@@ -113,11 +113,12 @@ def statistics(x: Array, size_factor: Array) -> Mapping[str, Any]:
     centred = (logs - logs.mean(0)) / np.where(spread > 0, spread, 1)
     rows = centred.sum(1)
     D = x.shape[1]
+    correlation = {"gene_correlation": (np.mean(rows**2) - D) / (D * (D - 1))} if D > 1 else {}
     return {
         "zero_fraction": (x == 0).mean(),
         "mean": scaled.mean(),
         "log_variance": (spread**2).mean(),
         "dispersion_index": np.mean(scaled.var(0) / np.maximum(scaled.mean(0), 1e-300)),
         "maximum": scaled.max(),
-        "gene_correlation": (np.mean(rows**2) - D) / max(D * (D - 1), 1),
+        **correlation,
     }

@@ -89,6 +89,7 @@ def table(
     InputError
         Naming file, line, column, value and remedy.
     """
+    _texts("table", cells=cells, size_factor=size_factor)
     if not isinstance(transpose, bool):
         raise InputError(f"reader 'table': transpose={transpose!r} must be true or false.")
     chosen, left_out = _names("genes", genes), _names("drop", drop)
@@ -132,9 +133,7 @@ def h5ad(
     InputError
         Naming file, place, value and remedy.
     """
-    for name, value in {"layer": layer, "cells": cells, "size_factor": size_factor}.items():
-        if value is not None and not isinstance(value, str):
-            raise InputError(f"reader 'h5ad': {name}={value!r} must be a name.")
+    _texts("h5ad", layer=layer, cells=cells, size_factor=size_factor)
     if isinstance(genes, str) and genes.strip().isdecimal():
         genes = int(genes)
     flag = "highly_variable" if genes == "highly_variable" else ""
@@ -229,7 +228,7 @@ def _most_variable(number: int, counts: Any, cells: Any, genes: list[str], owner
     if isinstance(number, bool) or not 1 <= number <= len(genes):
         raise InputError(f"{owner[0]}: genes={number} is not between 1 and {len(genes)}, the number of genes there.")
     _only_counts(counts, cells, genes, owner)
-    logs = np.log1p(counts)
+    logs = np.log1p(counts.astype(float))
     square = logs.multiply(logs) if hasattr(logs, "multiply") else logs**2
     variance = np.asarray(square.mean(0)).ravel() - np.asarray(logs.mean(0)).ravel() ** 2  # (D,)
     return np.sort(np.argsort(-variance, kind="stable")[:number])
@@ -238,7 +237,7 @@ def _most_variable(number: int, counts: Any, cells: Any, genes: list[str], owner
 def _depth(method: str, counts: Any, cells: Any, genes: list[str], owner: Array, remedy: str) -> Array:
     """Compute size factors from counts; shape (N,)."""
     _only_counts(counts, cells, genes, owner)
-    total = np.asarray(counts.sum(1), dtype=float).ravel()
+    total = np.asarray(counts.sum(1, dtype=float)).ravel()
     if (total == 0).any():
         at, number = int(np.argmax(total == 0)), int((total == 0).sum())
         raise InputError(
@@ -253,7 +252,7 @@ def _depth(method: str, counts: Any, cells: Any, genes: list[str], owner: Array,
             f"{owner[0]}: every gene has a zero in some cell, and size_factor='median' needs genes without zeros. "
             "Use size_factor='total'."
         )
-    logs = np.log(_dense(counts[:, full]))
+    logs = np.log(_dense(counts[:, full]).astype(float))
     return np.asarray(np.exp(np.median(logs - logs.mean(0), axis=1)))
 
 
@@ -292,6 +291,12 @@ def _files(reader: str, paths: Sequence[Path]) -> list[Path]:
                 f"{path}: {'this is no file' if path.exists() else 'there is no such file'}. Check the path."
             )
     return files
+
+
+def _texts(reader: str, **options: Any) -> None:
+    for name, value in options.items():
+        if not isinstance(value, str | None):
+            raise InputError(f"reader {reader!r}: {name}={value!r} must be a name. Numbers are given when fitting.")
 
 
 def _names(option: str, value: str | Sequence[str] | None) -> list[str]:
@@ -350,6 +355,8 @@ def _table_part(
     parquet = {".parquet", ".pq"} & {suffix.lower() for suffix in path.suffixes[-2:]}
     sheet = _parquet_sheet(path) if parquet else _text_sheet(path, cells)
     columns = list(sheet.frame.columns)
+    if not len(sheet.frame):
+        raise InputError(f"{path}: the table names columns ({_listed(columns)}) but has no rows. Write it again.")
     if factor in METHODS and factor in columns and factor not in drop:
         raise _clash(path, factor)
     own = [factor] if factor and factor not in METHODS else []
@@ -366,7 +373,7 @@ def _table_part(
         uses = {**dict.fromkeys(drop, "dropped"), **dict.fromkeys(own, "size factor"), key or "": "names"}
         raise InputError(
             f"{path}: no column of counts is left; the columns are "
-            + _listed(f"{name!r} ({uses.get(name, 'text')})" for name in columns)
+            + _listed(f"{name!r} ({uses.get(name, 'not in genes' if chosen else 'text')})" for name in columns)
             + ". Check the delimiter, cells and drop, or name the columns in genes."
         )
     counts = np.column_stack([_numbers(sheet, name) for name in picks])
@@ -403,7 +410,7 @@ def _parquet_sheet(path: Path) -> _Sheet:
 
     content = _content(path)
     try:
-        stored = pq.read_table(pa.BufferReader(content))
+        stored = pq.ParquetFile(pa.BufferReader(content)).read()
         _unique(path, stored.column_names)
         frame = stored.to_pandas()
     except InputError:
@@ -416,8 +423,6 @@ def _parquet_sheet(path: Path) -> _Sheet:
     if not isinstance(frame.index, pd.RangeIndex):
         frame = frame.reset_index(names=["" if name is None else str(name) for name in frame.index.names])
     frame.columns = pd.Index(_named(map(str, frame.columns)), dtype=object)
-    if not len(frame):
-        raise InputError(f"{path}: the table has a header ({_listed(frame.columns)}) but no rows. Write it again.")
     return _Sheet(path, frame.reset_index(drop=True), 1, "row")
 
 
@@ -535,10 +540,8 @@ def _complete(sheet: _Sheet, text: str, separator: str) -> _Sheet:
     import pandas as pd
 
     frame, width = sheet.frame, sheet.frame.shape[1]
-    if not isinstance(frame.index, pd.RangeIndex):  # a quotation mark within a field: pandas sees other fields
-        raise InputError(
-            f"{sheet.path}: line {sheet.first} has more fields than the header. Check its quotation marks."
-        )
+    if not isinstance(frame.index, pd.RangeIndex):  # such as a line of delimiters only
+        raise InputError(f"{sheet.path}: line {sheet.first} has more fields than the header. Correct or delete it.")
     lines = text.removesuffix("\n").split("\n")
     if len(lines) != len(frame):  # line breaks within quotation marks: lines cannot be told
         return _Sheet(sheet.path, frame.reset_index(drop=True), 1, "record")
@@ -670,7 +673,6 @@ def _h5ad_part(path: Path, layer: str | None, cells: str | None, factor: str | N
 
 
 def _from_anndata(path: Path, file: Any, layer: str | None, cells: str | None, factor: str | None, flag: str) -> _Part:
-    import pandas as pd
     from anndata.io import read_elem
 
     if "obs" not in file or "var" not in file:
@@ -678,9 +680,10 @@ def _from_anndata(path: Path, file: Any, layer: str | None, cells: str | None, f
             f"{path}: this HDF5 file is not AnnData; it has {_listed(file)}. Convert it first (10x Genomics: "
             "scanpy.read_10x_h5), and write it with write_h5ad."
         )
-    obs, var = read_elem(file["obs"]), read_elem(file["raw/var" if layer == ".raw" and "raw" in file else "var"])
-    if not isinstance(obs, pd.DataFrame) or not isinstance(var, pd.DataFrame):
+    frames = [file["obs"], file["raw/var" if layer == ".raw" and "raw" in file else "var"]]
+    if any(frame.attrs.get("encoding-type") != "dataframe" for frame in frames):
         raise InputError(f"{path}: this AnnData file has an old form. Write it again with a current anndata.")
+    obs, var = map(read_elem, frames)
     for what, axis, index in (("cell", "obs", obs.index), ("gene", "var", var.index)):
         if not len(index):
             raise InputError(f"{path}: the file has no {what}s. At least one is needed.")

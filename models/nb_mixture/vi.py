@@ -49,7 +49,7 @@ def vi(
     rng: np.random.Generator,
     *,
     restarts: int = 10,
-    tolerance: float = 1e-4,
+    tolerance: float = 1e-6,
     max_iterations: int = 2000,
     draws: int = 1000,
 ) -> Result:

@@ -1,5 +1,6 @@
 """Input checking: from what a user has (tree, dataset, mapping) to a :class:`~genarium.declaration.Problem`."""
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,12 +52,17 @@ def check(
     given |= values or {}
     known = model.variables("known", "unknown", "observed")
     for name in given:
+        if name in model.hidden.variables:
+            raise InputError(f"{_where(model, name)} is hidden: a fit infers it. Leave it out of the data.")
         if name not in known:
             raise InputError(
                 f"{model.name}: there is no variable {name!r} to give data for. Declared are "
                 + "; ".join(f"{role}: {', '.join(model.stage(role).variables)}" for role in ("known", "observed"))
                 + f"; to hold fixed: {', '.join(model.unknown.variables)}."
             )
+    for name in model.observed.variables:
+        if name not in given and known[name].default is None:
+            raise InputError(f"{_where(model, name)} is missing. {known[name].about} Give it by name.")
     labelled = {name: _labelled(model, name, value) for name, value in given.items()}
     size = _sizes(model, labelled, {**stored, **(sizes or {})}, sizes or {}, partial)
     coords = _coords(model, labelled, size)
@@ -114,29 +120,51 @@ def _labelled(model: Model, name: str, value: Any) -> xr.DataArray:
     """Give the value its declared dims, without looking at sizes or values yet."""
     dims = model.variables()[name].dims
     if isinstance(value, xr.DataArray):
-        array = value
         if value.ndim and set(value.dims) != set(dims):
             raise InputError(f"{_where(model, name)} has dims {tuple(value.dims)}. Rename them to the declared ones.")
-        return array.transpose(*dims) if value.ndim else array
+        array = value.transpose(*dims) if value.ndim else value
+    else:
+        values, coords = _plain(model, name, value)
+        if values.ndim not in (0, len(dims)):
+            raise InputError(
+                f"{_where(model, name)} needs {len(dims)} dims but has {values.ndim} (shape {values.shape}). "
+                "Reshape it to the declared dims."
+            )
+        array = xr.DataArray(values, dims=dims, coords=coords) if values.ndim else xr.DataArray(values)
+    if dims and not array.ndim and model.role(name) != "known":
+        raise InputError(f"{_where(model, name)} is the single value {array.item()!r}. Give an array of its dims.")
+    return array
+
+
+def _plain(model: Model, name: str, value: Any) -> tuple[Array, dict[str, Any]]:
+    """Return values as an array, and the labels that they bring."""
+    dims = model.variables()[name].dims
     coords: dict[str, Any] = {}
     if hasattr(value, "to_numpy") and hasattr(value, "index"):  # a pandas Series or DataFrame
         axes = [value.index, value.columns] if hasattr(value, "columns") else [value.index]
-        coords = {d: axis.to_numpy() for d, axis in zip(dims, axes, strict=False)}
+        if len(axes) == len(dims):
+            coords = {dim: _axis_labels(axis) for dim, axis in zip(dims, axes, strict=True)}
         value = value.to_numpy()
     elif hasattr(value, "toarray"):  # a SciPy sparse matrix
         value = value.toarray()
+    if isinstance(value, np.ma.MaskedArray):
+        value = np.ma.filled(value.astype(float), np.nan)
     try:
-        array_like = np.asarray(value)
+        values = np.asarray(value)
     except ValueError as error:
         raise InputError(f"{_where(model, name)} is not a rectangular array: {error}") from error
-    if array_like.ndim == 0:
-        return xr.DataArray(array_like)
-    if array_like.ndim != len(dims):
-        raise InputError(
-            f"{_where(model, name)} needs {len(dims)} dims but has {array_like.ndim} (shape {array_like.shape}). "
-            "Reshape it to the declared dims."
-        )
-    return xr.DataArray(array_like, dims=dims, coords={d: c for d, c in coords.items() if d in dims})
+    if values.dtype == object and values.ndim and not any(isinstance(v, str | bytes) for v in values.flat):
+        with contextlib.suppress(TypeError, ValueError):  # missing entries, or numbers that pandas boxed
+            values = np.array([np.nan if _is_missing(v) else float(v) for v in values.flat]).reshape(values.shape)
+    return values, coords
+
+
+def _axis_labels(axis: Any) -> Array:
+    return np.array([str(label) for label in axis]) if axis.nlevels > 1 else np.asarray(axis.to_numpy())
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or type(value).__name__ in ("NAType", "NaTType")
 
 
 def _sizes(
@@ -195,15 +223,21 @@ def _coords(model: Model, arrays: Mapping[str, xr.DataArray], sizes: Sizes) -> d
             labels = np.asarray(arrays[name].coords[dim].to_numpy())
             labels = labels.astype(str) if labels.dtype == object else labels
             key = str(dim)
-            if key in coords and not np.array_equal(coords[key], labels):
-                at = int(np.argmax(coords[key] != labels))
+            differ = np.flatnonzero(~_same(coords[key], labels)) if key in coords else []
+            if len(differ):
+                at = differ[0]
                 raise InputError(
                     f"{_where(model, name)} labels {dim!r} otherwise than {owner[key]!r}: at position {at}, "
-                    f"{labels[at]!r} and {coords[key][at]!r}. Put both into the same order."
+                    f"{labels[at].item()!r} and {coords[key][at].item()!r}. Put both into the same order."
                 )
             coords.setdefault(key, labels)
             owner.setdefault(key, name)
     return {dim: coords.get(dim, np.arange(size)) for dim, size in sizes.items()}
+
+
+def _same(a: Array, b: Array) -> Array:
+    """Whether labels agree, element by element; a missing one agrees with a missing one."""
+    return np.asarray((a == b) | ((a != a) & (b != b)))
 
 
 def _values(model: Model, name: str, array: xr.DataArray, sizes: Sizes, coords: Mapping[str, Array]) -> Array:
@@ -215,11 +249,13 @@ def _values(model: Model, name: str, array: xr.DataArray, sizes: Sizes, coords: 
             f"{_where(model, name)} holds {values.dtype} values, not numbers. "
             "Convert it (a text column or a missing entry in a table is the usual cause)."
         )
-    shape = model.shape(name, sizes)
-    if values.ndim == 0 and var.dims:
-        if model.role(name) != "known":
-            raise InputError(f"{_where(model, name)} is a single number; give an array of shape {shape}.")
-        values = np.broadcast_to(values, shape)
+    lacking = [dim for dim in var.dims if dim not in sizes]
+    if lacking:
+        raise InputError(
+            f"{_where(model, name)} needs the size of {lacking[0]!r}. Give that too, or both with `fit`."
+        )
+    if values.ndim == 0:
+        values = np.broadcast_to(values, model.shape(name, sizes))
     bad = var.support.bad(values, sizes)
     if bad.any():
         index = tuple(int(i) for i in np.argwhere(bad)[0]) if values.ndim else ()

@@ -67,7 +67,7 @@ class Support:
         """
         with np.errstate(invalid="ignore"):
             good = self.contains(values)
-            if self.of:
+            if self.of in sizes:
                 good &= values < sizes[self.of]
         return ~good
 
@@ -80,7 +80,7 @@ def _finite(x: Array) -> Mask:
 
 
 def _whole(x: Array) -> Mask:
-    return np.asarray(np.isfinite(x) & (x == np.floor(x)))
+    return np.asarray(np.isfinite(x) & (x == np.floor(x)) & (np.abs(x) <= 2.0**53))
 
 
 def _on_simplex(x: Array) -> Mask:

@@ -190,7 +190,7 @@ def save(tree: xr.DataTree, path: str | Path) -> Path:
         f"/{name}": {
             str(v): {"zlib": True, "complevel": 1} for v, a in tree[name].data_vars.items() if a.dtype.kind in "iuf"
         }
-        for name in tree.children
+        for name in map(str, tree.children)
     }
     with replacing(path) as temporary:
         tree.to_netcdf(temporary, engine="h5netcdf", encoding=compressed)

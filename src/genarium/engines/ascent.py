@@ -52,7 +52,7 @@ def ascend[S](
     update: Callable[[S], tuple[S, float]],
     state: S,
     *,
-    tolerance: float = 1e-4,
+    tolerance: float = 1e-6,
     max_iterations: int = 1000,
     vector: tuple[Callable[[S], Vector], Callable[[Vector], S]] | None = None,
 ) -> Ascent[S]:

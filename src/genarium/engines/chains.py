@@ -105,7 +105,9 @@ def slice_update(
     return new
 
 
-def relabel(draws: Mapping[str, Array], features: Array, dims: Mapping[str, tuple[str, ...]], dim: str) -> dict[str, Array]:
+def relabel(
+    draws: Mapping[str, Array], features: Array, dims: Mapping[str, tuple[str, ...]], dim: str
+) -> dict[str, Array]:
     """Give the labels of an exchangeable dim the same meaning in every draw.
 
     Every draw is matched to a pivot by the permutation of least squared distance (Hungarian method); the pivot is the

@@ -4,7 +4,7 @@ import dataclasses
 import os
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache, cached_property
 from typing import Any
 
@@ -32,8 +32,8 @@ def compiled(problem: Problem) -> "Compiled":
         raise InputError(f"{model.name}: the model has no PyMC density.")
     if problem.fixed:
         raise InputError(
-            f"{model.name}: the PyMC methods cannot hold {', '.join(problem.fixed)} fixed. Leave it out of the data, or "
-            f"use one of the model's own methods ({', '.join(model.methods)})."
+            f"{model.name}: the PyMC methods cannot hold {', '.join(problem.fixed)} fixed. Leave it out of the data, "
+            f"or use one of the model's own methods ({', '.join(model.methods)})."
         )
     options = tuple(sorted(model.chosen.items()))
     found = _compiled(model.name, digest(model.name), options, tuple(sorted(problem.sizes.items())), _Once(problem))
@@ -76,8 +76,10 @@ def build(problem: Problem) -> Any:
     assert model.density is not None
     wanted = parents_of(model.density)
     with pm.Model(coords={dim: list(labels) for dim, labels in problem.coords.items()}) as built:
-        data = {name: pm.Data(name if name not in model.observed.variables else f"{name}_data", problem[name])
-                for name in wanted}
+        data = {
+            name: pm.Data(name if name not in model.observed.variables else f"{name}_data", problem[name])
+            for name in wanted
+        }
         model.density(problem.sizes, **data)
     have, declared = {rv.name for rv in built.free_RVs}, set(model.unknown.variables)
     if have != declared:
@@ -276,9 +278,7 @@ def nuts(
         jitter = np.random.default_rng([seed, i]).uniform(-0.1, 0.1, starts.shape[1])
         return np.asarray(starts[i % chains] + jitter)
 
-    ready = dataclasses.replace(
-        density.nuts.with_data(**density._data(problem)), initial_point_func=initial_point
-    )
+    ready = dataclasses.replace(density.nuts.with_data(**density._data(problem)), initial_point_func=initial_point)
     sampled = nutpie.sample(
         ready,
         draws=draws,
@@ -293,7 +293,9 @@ def nuts(
     )
     names = {"diverging": "diverging", "energy": "energy", "n_steps": "n_steps", "step_size": "step_size"}
     names |= {"depth": "tree_depth", "mean_tree_accept": "acceptance_rate"}
-    stats = {new: sampled["sample_stats"][old].to_numpy() for old, new in names.items() if old in sampled["sample_stats"]}
+    stats = {
+        new: sampled["sample_stats"][old].to_numpy() for old, new in names.items() if old in sampled["sample_stats"]
+    }
     posterior = {name: sampled["posterior"][name].to_numpy() for name in problem.model.unknown.variables}
     return Result(posterior=posterior, sample_stats=stats, notes={"max_treedepth": max_treedepth})
 
@@ -395,7 +397,12 @@ def advi(
         "unconstrained_sd": (("unconstrained",), sd),
         "bound": (("restart", "iteration"), -np.array(losses)[None]),
     }
-    notes = {"converged": int(converged), "iterations": len(losses), "bound": -float(np.mean(losses[-window:])), "noisy_bound": 1}
+    notes = {
+        "converged": int(converged),
+        "iterations": len(losses),
+        "bound": -float(np.mean(losses[-window:])),
+        "noisy_bound": 1,
+    }
     return Result(posterior=posterior, variational=variational, sample_stats={"log_q": log_q[None]}, notes=notes)
 
 
@@ -442,9 +449,13 @@ def maximum(
     )
     natural, _ = density.constrained(found.x)
     bound = np.array([[-objective(start)[0], *trace]])
-    notes = {"converged": int(found.success), "iterations": int(found.nit), "bound": -float(found.fun),
-             "gradient": float(np.abs(found.jac).max())}
+    notes = {
+        "converged": int(found.success),
+        "iterations": int(found.nit),
+        "bound": -float(found.fun),
+        "gradient": float(np.max(np.abs(np.asarray(found.jac)))),
+    }
     return Result(point={**natural, "bound": (("restart", "iteration"), bound)}, notes=notes)
 
 
-RUN = {"nuts": nuts, "advi": advi, "map": maximum}
+RUN: dict[str, Callable[..., Result]] = {"nuts": nuts, "advi": advi, "map": maximum}
