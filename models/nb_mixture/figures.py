@@ -10,12 +10,11 @@ import xarray as xr
 from genarium.declaration import Array
 from genarium.predict import fitted_model, predict
 from genarium.report.estimates import centres, matched_truth
-from genarium.report.svg import INK, MARK, PALETTE, WIDTH
+from genarium.report.svg import INK, MARK, PALETTE, WIDTH, log_ticks
 
 from .likelihood import Story
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 CELLS = 5000
@@ -42,7 +41,7 @@ class Fitted:
     pi : ndarray, shape (K,)
     mu, phi : ndarray, shape (K, D)
     low, high : ndarray, shape (K, D)
-        Ends of the 90 % intervals of mu; equal to it for a point estimate.
+        Ends of the 90% intervals of mu; equal to it for a point estimate.
     cells : ndarray of int, shape (M,)
         The cells that are drawn.
     scaled : ndarray, shape (M, D)
@@ -170,15 +169,15 @@ def scatter(fitted: Fitted) -> tuple[str, str, "Figure"]:
     from matplotlib.figure import Figure
 
     pair = np.sort(np.argsort(-fitted.spread, kind="stable")[:2])
-    jitter = np.random.default_rng(0).uniform(-0.4, 0.4, (len(fitted.cells), 2))
-    xy = np.log1p(np.maximum(fitted.scaled[:, pair] + jitter, -0.4))
+    jitter = np.random.default_rng(0).uniform(-0.5, 0.5, (len(fitted.cells), 2))
+    xy = np.log1p(np.maximum(fitted.scaled[:, pair] + jitter, -0.5))
     colors = np.array([to_rgba(PALETTE[k % len(PALETTE)]) for k in range(len(fitted.pi))])
     dots = colors[fitted.group]
     floor = 1 / len(fitted.pi)  # the largest probability can be no smaller
     dots[:, 3] = 0.12 + 0.58 * np.clip((fitted.largest - floor) / max(1 - floor, 1e-9), 0, 1)
     figure = Figure(figsize=(WIDTH, 5.6), layout="constrained")
     axes = figure.subplots()
-    axes.scatter(*xy.T, s=9, c=dots, linewidths=0, rasterized=len(xy) > VECTOR)
+    axes.scatter(xy[:, 0], xy[:, 1], s=9, c=dots, linewidths=0, rasterized=len(xy) > VECTOR)
     mu, low, high = (np.log1p(v[:, pair]) for v in (fitted.mu, fitted.low, fitted.high))
     for k, name in enumerate(fitted.components):
         axes.plot(*envelope(fitted.mu[k, pair], fitted.phi[k, pair]).T, color=colors[k], lw=1.1)
@@ -194,15 +193,14 @@ def scatter(fitted: Fitted) -> tuple[str, str, "Figure"]:
     _count_ticks(axes.yaxis, xy[:, 1])
     unit = "count / size factor" if fitted.has_depth else "count"
     axes.set(xlabel=f"{_gene(fitted, pair[0])}: {unit}", ylabel=f"{_gene(fitted, pair[1])}: {unit}")
-    which = "The two genes" if len(fitted.genes) == 2 else f"Of {len(fitted.genes)} genes the two"
     caption = (
-        (f"{which} whose centroids differ most. " if len(fitted.genes) > 2 else "")
-        + "Each dot is a cell, in the colour of its most probable component, fainter the less certain it is. Ringed dots: "
-        f"centroids{', with their 90 % intervals' if fitted.sampled else ''}; closed lines: through the 5 % and 95 % quantiles "
-        "of the counts of each component. Look for cells far from every line, and for lines around two clouds or "
-        "around none."
+        (f"Of {len(fitted.genes):,} genes the two whose centroids differ most. " if len(fitted.genes) > 2 else "")
+        + "Each dot is a cell, in the colour of its most probable component, fainter the less certain it is. Ringed "
+        f"dots: centroids{', with their 90% intervals' if fitted.sampled else ''}; closed lines: through the 5% and "
+        "95% quantiles of the counts of each component. Look for cells far from every line, and for lines around two "
+        "clouds or around none."
         + (f" There are only {len(PALETTE)} colours: the labels tell." if len(fitted.pi) > len(PALETTE) else "")
-        + " Dots are moved by up to 0.4 of a count so that equal cells can be told apart."
+        + " Dots are moved by up to half a count so that equal cells can be told apart."
         + fitted.few
     )
     return "Cells and components", caption, figure
@@ -214,7 +212,7 @@ def _gene(fitted: Fitted, d: int) -> str:
 
 
 def envelope(mu: Array, phi: Array, points: int = 24) -> Array:
-    """Return a closed line through the 5 % and 95 % quantiles of two counts, on the scale of ln(1 + count).
+    """Return a closed line through the 5% and 95% quantiles of two counts, on the scale of ln(1 + count).
 
     Parameters
     ----------
@@ -255,7 +253,8 @@ def heat_map(fitted: Fitted) -> tuple[str, str, "Figure"]:
     kept = kept[np.lexsort((-fitted.mu[:, kept].max(0), fitted.mu[:, kept].argmax(0)))] if D > 3 else np.sort(kept)
     values = fitted.mu[:, kept]  # (K, G)
     high = float(values.max())
-    norm = LogNorm(max(float(values.min()), high * 1e-5, 0.01), max(high, 0.1))
+    floor, top = max(float(values.min()), high * 1e-5, 0.01), max(high, 0.1)
+    norm = LogNorm(floor, top)
     figure = Figure(figsize=(WIDTH, 0.27 * K + (1.9 if D > 3 else 1.35)), layout="constrained")
     bars, axes = figure.subplots(1, 2, sharey=True, width_ratios=(1, 3.4))
     rows = np.arange(K)
@@ -264,26 +263,28 @@ def heat_map(fitted: Fitted) -> tuple[str, str, "Figure"]:
     bars.locator_params(axis="x", nbins=3)
     bars.grid(False, axis="y")
     bars.set_yticks(rows, [str(c) for c in fitted.components])
-    shown = np.maximum(values, norm.vmin)
+    shown = np.maximum(values, floor)
     corners = np.arange(len(kept) + 1), np.arange(K + 1) - 0.5
     mesh = axes.pcolormesh(*corners, shown, norm=norm, cmap="cividis", edgecolors="white", linewidth=0.6)
     axes.set(xlim=(0, len(kept)), ylim=(K - 0.5, -0.5))
-    names = [_gene(fitted, d) for d in kept]
-    tilt: dict[str, Any] = {"rotation": 90} if max(map(len, names)) * len(names) > 60 else {}
+    names = [str(fitted.genes[d]) for d in kept]
+    tilt: dict[str, Any] = {"rotation": 90} if max(map(len, names)) * len(names) > 40 else {}
     axes.set_xticks(np.arange(len(kept)) + 0.5, names, **tilt)
+    axes.set_xlabel("gene")
     axes.tick_params(length=0, labelleft=False)
     axes.grid(False)
     if values.size <= LABELLED and len(kept) <= 8:
         for k, g in np.ndindex(*values.shape):
             dark = float(norm(shown[k, g])) < 0.5
-            axes.text(g + 0.5, k, f"{values[k, g]:,.3g}" if high < 1000 else f"{values[k, g]:,.0f}", ha="center", va="center",
-                      color="white" if dark else INK, fontsize=8.5)  # fmt: skip
-    figure.colorbar(mesh, ax=axes, label="centroid (mean count)", fraction=0.05, pad=0.02)
+            text = f"{values[k, g]:,.3g}" if high < 1000 else f"{values[k, g]:,.0f}"
+            axes.text(g + 0.5, k, text, ha="center", va="center", color="white" if dark else INK, fontsize=8.5)
+    scale = figure.colorbar(mesh, ax=axes, label="centroid (mean count)", fraction=0.05, pad=0.02)
+    log_ticks(scale.ax.yaxis, floor, top)
     left = D - len(kept)
+    which = f", of the {len(kept)} genes with the largest variance between components ({left:,} are left out)"
     caption = (
-        "Left: weight of each component. Right: its centroids, on a logarithmic scale"
-        + (f", of the {len(kept)} genes with the largest variance between components ({left:,} are left out)" if left else "")
-        + ". Look for components with the same row (one group split in two), and for weights near zero."
+        f"Left: weight of each component. Right: its centroids, on a logarithmic scale{which if left else ''}. Look "
+        "for components with the same row (one group split in two), and for weights near zero."
     )
     return "Weights and centroids", caption, figure
 
@@ -299,17 +300,20 @@ def certainty(fitted: Fitted) -> tuple[str, str, "Figure"]:
     axes = figure.subplots()
     right = None if fitted.true_group is None else fitted.group == fitted.true_group
     label = None if right is None else "group right"
-    axes.hist(largest, edges, color=PALETTE[0], label=label)
+    axes.hist(largest, edges, color=PALETTE[0], label=label, histtype="stepfilled")
     if right is not None:
-        axes.hist(largest[~right], edges, color=MARK, label="group wrong")
-        axes.legend(loc="upper left")
+        axes.hist(largest[~right], edges, color=MARK, label="group wrong", histtype="stepfilled")
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0.2)
     axes.set_yscale("symlog", linthresh=10)
+    ticks = [0, 5, *(10**k for k in range(1, 8) if 10**k <= max(10, len(largest)))]
+    axes.set_yticks(ticks, [f"{t:,}" for t in ticks])
+    axes.set_yticks([], minor=True)
     axes.set(xlabel="largest probability of a component", ylabel="cells", xlim=(edges[0], 1), ylim=(0, None))
     unsure = float((largest < 0.9).mean())
     caption = (
-        f"{1 - unsure:.1%} of the cells belong to a component with probability 0.9 or more; {1 - largest.mean():.1%} are expected "
-        "to be in another one than their most probable."
-        + (f" By the truth it is {1 - right.mean():.1%}." if right is not None else "")
+        f"{1 - unsure:.1%} of the cells belong to a component with probability 0.9 or more; {1 - largest.mean():.1%} "
+        "are expected to be in another one than their most probable."
+        + (f" By the truth {1 - right.mean():.1%} are." if right is not None else "")
         + " Look for a mass away from one: cells between components, or components that are not told apart."
         + fitted.few
     )

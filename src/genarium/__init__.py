@@ -6,7 +6,9 @@
 >>> verdicts = gn.diagnose("nb_mixture", tree)
 """
 
-import genarium.models as _zoo
+from importlib import import_module
+from typing import Any
+
 from genarium.choose import choose
 from genarium.declaration import Method, Model, Problem, Result, Stage, Var
 from genarium.diagnose import Diagnosis, Verdict, diagnose
@@ -15,6 +17,7 @@ from genarium.fit import fit
 from genarium.predict import predict
 from genarium.read import read
 from genarium.registry import get
+from genarium.report import report
 from genarium.simulate import simulate
 from genarium.tree import load, save
 
@@ -38,7 +41,8 @@ __all__ = [
     "models",
     "predict",
     "read",
+    "report",
     "save",
     "simulate",
 ]
-models = _zoo
+models: Any = import_module("genarium.models")  # the package doubles as a function: genarium.models()

@@ -119,6 +119,10 @@ def _parser() -> argparse.ArgumentParser:
     report = add("report", _report, "Write a fit's report: one HTML file.")
     report.add_argument("fitted", type=Path, metavar="FIT", help="from `fit`")
     output(report, "page to write (HTML)")
+
+    stan = add("stan", _stan, "Say what can compile Stan programs, or build the toolchain of the extra `stan`.")
+    stan.add_argument("action", choices=("status", "install"))
+    json_(stan)
     return parser
 
 
@@ -266,6 +270,25 @@ def _report(options: argparse.Namespace) -> int:
     report(load(options.fitted), options.output)
     _say(f"wrote {options.output}")
     return 0
+
+
+def _stan(options: argparse.Namespace) -> int:
+    from genarium.engines.cmdstan import install, status
+
+    if options.action == "install":
+        found = install(_say)
+        print(json.dumps({"path": str(found.path), "version": found.version}) if options.json else found.path)
+        return 0
+    told = status()
+    if options.json:
+        print(json.dumps(told, indent=2))
+    else:
+        for name, value in told.items():
+            entries = value if isinstance(value, list) else [value]
+            for entry in entries:
+                pairs = entry.items() if isinstance(entry, dict) else [("", entry)]
+                print(f"{name}: " + ", ".join(f"{key} {text}".strip() for key, text in pairs if text is not None))
+    return 0 if told["selected"] else 1
 
 
 def _write(tree: Any, path: Path) -> int:

@@ -223,9 +223,9 @@ def _coords(model: Model, arrays: Mapping[str, xr.DataArray], sizes: Sizes) -> d
             labels = np.asarray(arrays[name].coords[dim].to_numpy())
             labels = labels.astype(str) if labels.dtype == object else labels
             key = str(dim)
-            differ = np.flatnonzero(~_same(coords[key], labels)) if key in coords else []
-            if len(differ):
-                at = differ[0]
+            differ = np.flatnonzero(~_same(coords[key], labels)) if key in coords else np.empty(0, dtype=int)
+            if differ.size:
+                at = int(differ[0])
                 raise InputError(
                     f"{_where(model, name)} labels {dim!r} otherwise than {owner[key]!r}: at position {at}, "
                     f"{labels[at].item()!r} and {coords[key][at].item()!r}. Put both into the same order."
@@ -251,9 +251,7 @@ def _values(model: Model, name: str, array: xr.DataArray, sizes: Sizes, coords: 
         )
     lacking = [dim for dim in var.dims if dim not in sizes]
     if lacking:
-        raise InputError(
-            f"{_where(model, name)} needs the size of {lacking[0]!r}. Give that too, or both with `fit`."
-        )
+        raise InputError(f"{_where(model, name)} needs the size of {lacking[0]!r}. Give that too, or both with `fit`.")
     if values.ndim == 0:
         values = np.broadcast_to(values, model.shape(name, sizes))
     bad = var.support.bad(values, sizes)

@@ -150,6 +150,9 @@ class Result:
         Parameters of the approximate posterior, as ``(dims, values)``.
     sample_stats : mapping, optional
         Statistics of each draw.
+    log_likelihood, posterior_predictive : ndarray, mapping of str to ndarray, optional
+        Pointwise log likelihood and replicated data at the draws, where the engine made them; otherwise they follow
+        from the declaration.
     notes : mapping
         Scalars for the attributes of the tree: did it converge, how many iterations ...
     """
@@ -158,6 +161,8 @@ class Result:
     posterior: Mapping[str, Array | Labelled] = field(default_factory=dict)
     variational: Mapping[str, Array | Labelled] = field(default_factory=dict)
     sample_stats: Mapping[str, Array | Labelled] = field(default_factory=dict)
+    log_likelihood: Array | None = None
+    posterior_predictive: Mapping[str, Array] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -7,7 +7,6 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from genarium import registry
 from genarium.data import check
 from genarium.declaration import Array, Arrays, Model, Problem
 from genarium.errors import InputError
@@ -131,18 +130,13 @@ def diagnose(model: str | Model, tree: xr.DataTree, seed: int = 0) -> Diagnosis:
     InputError
         If the tree holds no fit, or one of another model.
     """
-    declared = fitted_model(tree)
-    name = model if isinstance(model, str) else model.name
-    if isinstance(model, Model):
-        declared = model.variant(**json.loads(tree.attrs.get("model_options", "{}")))
-    elif name != declared.name:
-        registry.get(name)
-        raise InputError(f"{name}: the tree holds a fit of {declared.name!r}. Diagnose it as that model.")
+    declared = fitted_model(tree, model)
+    name = declared.name
     if "method" not in tree.attrs:
         raise InputError(f"{name}: the tree holds no fit. Run `fit` first.")
     notes = json.loads(tree.attrs["notes"])
     verdicts = [*_ascent(notes), *_chains(declared, tree), *_approximation(tree), *_leave_one_out(tree)]
-    verdicts += _predictive(declared, tree, np.random.default_rng(seed))
+    verdicts += _predictive(declared, tree, seed)
     return Diagnosis(declared.name, tree.attrs["method"], tree.attrs["claim"], tuple(verdicts))
 
 
@@ -261,12 +255,17 @@ def _quantity_draws(model: Model, tree: xr.DataTree, posterior: Arrays) -> dict[
 
 def _approximation(tree: xr.DataTree) -> list[Verdict]:
     """Pareto k-hat of the importance ratios between density and approximation."""
-    if "sample_stats" not in tree or not {"lp", "log_q"} <= set(tree["sample_stats"].data_vars):
+    stats = tree["sample_stats"].to_dataset() if "sample_stats" in tree else xr.Dataset()
+    if "log_ratio" in stats:
+        ratio = stats["log_ratio"].to_numpy().ravel()
+    elif "lp" in stats and "log_q" in stats:
+        ratio = (stats["lp"] - stats["log_q"]).to_numpy().ravel()
+    else:
         return []
     from arviz_stats.base import array_stats
 
-    ratio = (tree["sample_stats"]["lp"] - tree["sample_stats"]["log_q"]).to_numpy().ravel()
-    khat = float(array_stats.psislw(-(ratio - ratio.max()), axis=-1)[1])  # psislw negates what it is given
+    exact = ratio.std() < 1e-6  # the approximation is the posterior up to rounding, and k-hat is not defined
+    khat = -np.inf if exact else float(array_stats.psislw(-(ratio - ratio.max()), axis=-1)[1])  # it negates its input
     status: Status = "pass" if khat < KHAT_GOOD else "warn" if khat < KHAT_USABLE else "fail"
     advice = {
         "pass": "",
@@ -311,31 +310,54 @@ def _leave_one_out(tree: xr.DataTree) -> list[Verdict]:
     ]
 
 
-def _predictive(model: Model, tree: xr.DataTree, rng: np.random.Generator) -> list[Verdict]:
-    """Two-sided predictive p-value of each declared statistic of the data."""
-    if model.statistics is None:
-        return []
+def replicated_statistics(model: Model, tree: xr.DataTree, seed: int) -> tuple[dict[str, float], dict[str, Array]]:
+    """Return each declared statistic of the data, and of replicated data.
+
+    Parameters
+    ----------
+    model : Model
+        With ``statistics``.
+    tree : DataTree
+        A fit. Replications are those of its posterior predictive, or are drawn from its point estimate.
+    seed : int
+        For drawing them.
+
+    Returns
+    -------
+    observed : dict of str to float
+    replicated : dict of str to ndarray, shape (replications,)
+    """
+    assert model.statistics is not None
     problem = _problem(model, tree)
     if "posterior_predictive" in tree:
         stacked = arrays(tree["posterior_predictive"].to_dataset())
         flat = {name: v.reshape(-1, *v.shape[2:])[:REPLICATES] for name, v in stacked.items()}
         copies = [{name: v[i] for name, v in flat.items()} for i in range(len(next(iter(flat.values()))))]
     else:
+        rng = np.random.default_rng(seed)
         unknown = {n: tree["point"][n].to_numpy() for n in model.unknown.variables if n in tree["point"]}
         copies = [dict(replicate(problem, unknown, rng)) for _ in range(REPLICATES)]
-    observed = problem.call(model.statistics)
+    observed = {name: float(v) for name, v in problem.call(model.statistics).items()}
     rows = [problem.call(model.statistics, **{n: copy[n] for n in model.observed.variables}) for copy in copies]
+    return observed, {name: np.array([float(row[name]) for row in rows]) for name in observed}
+
+
+def _predictive(model: Model, tree: xr.DataTree, seed: int) -> list[Verdict]:
+    """Two-sided predictive p-value of each declared statistic of the data."""
+    if model.statistics is None:
+        return []
+    observed, replicated = replicated_statistics(model, tree, seed)
     out = []
     for name, value in observed.items():
-        again = np.array([row[name] for row in rows])
+        again = replicated[name]
         above, ties = float((again > value).mean()), float((again == value).mean())
         p = min(1.0, 2 * min(above + ties / 2, 1 - above - ties / 2))
         limit = 0.01
         spelled = name.replace("_", " ")
         advice = (
-            f"The data have {spelled} {float(value):.4g}, replications {again.mean():.4g} with sd {again.std():.2g}: "
+            f"The data have {spelled} {value:.4g}, replications {again.mean():.4g} with sd {again.std():.3g}: "
             "the model misses this feature."
         )
-        where = f"{len(rows)} replications"
+        where = f"{len(again)} replications"
         out.append(verdict(f"predictive check: {spelled}", p >= limit, p, f"p >= {limit}", where, advice, "warn"))
     return out

@@ -1,6 +1,7 @@
 """Fit: run a method on data and return everything as one tree, whatever the engine."""
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -65,10 +66,10 @@ def fit(model: str | Model, data: Data, method: str, seed: int = 0, **settings: 
     variant, sizes, values, options = split(declared, settings, keyword_options(run))
     problem = check(variant, data, sizes, values)
     fitting, predicting = np.random.default_rng(seed).spawn(2)
-    wall, cpu = time.perf_counter(), time.process_time()
+    wall, cpu = time.perf_counter(), _cpu_seconds()
     result = run(problem, fitting, **options)
     groups = _groups(problem, result, claim, predicting)
-    seconds = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
+    seconds = {"seconds": time.perf_counter() - wall, "cpu_seconds": _cpu_seconds() - cpu}
     start, kept = data_tree(problem), dict[str, Any]()
     if isinstance(data, xr.DataTree):
         kept = {str(name): value for name, value in data.attrs.items() if name not in start.attrs}
@@ -86,6 +87,12 @@ def fit(model: str | Model, data: Data, method: str, seed: int = 0, **settings: 
         **seconds,
     )
     return with_groups(start, groups, {**kept, **attrs})
+
+
+def _cpu_seconds() -> float:
+    """CPU seconds of this process and of those it has run (Stan samples in its own)."""
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
 
 
 def _scalar(value: Any) -> Any:
@@ -106,8 +113,10 @@ def find_method(model: Model, method: str) -> tuple[Callable[..., Result], Claim
     if method not in available:
         lines = ", ".join(f"{name} ({claim})" for name, (claim, _) in available.items())
         raise InputError(f"{model.name}: there is no method {method!r}. The methods are {lines or 'none'}.")
-    from genarium.engines import pymc
+    from genarium.engines import pymc, stan
 
+    if method in stan.RUN:
+        return stan.RUN[method], available[method][0], "stan"
     return pymc.RUN[method], available[method][0], "pymc"
 
 
@@ -123,7 +132,9 @@ def _groups(problem: Problem, result: Result, claim: Claim, rng: np.random.Gener
         if model.exchangeable and claim == "exact":
             posterior = match_labels(model, posterior)
         stats = dict(result.sample_stats)
-        pointwise = log_likelihood(problem, posterior)
+        pointwise = result.log_likelihood
+        if pointwise is None:
+            pointwise = log_likelihood(problem, posterior)
         if pointwise is not None:
             name = next(iter(model.observed.variables))
             lead = ("chain", "draw", *((model.unit,) if model.unit else ()))
@@ -134,7 +145,10 @@ def _groups(problem: Problem, result: Result, claim: Claim, rng: np.random.Gener
         lead = ("chain", "draw")
         groups["posterior"] = dataset(model, coords, posterior, lead)
         groups["sample_stats"] = dataset(model, coords, stats, lead)
-        groups["posterior_predictive"] = dataset(model, coords, predictive(problem, posterior, rng), lead)
+        replicas = (
+            thinned(result.posterior_predictive) if result.posterior_predictive else predictive(problem, posterior, rng)
+        )
+        groups["posterior_predictive"] = dataset(model, coords, replicas, lead)
     return groups
 
 
@@ -195,15 +209,26 @@ def predictive(problem: Problem, posterior: Arrays, rng: np.random.Generator) ->
         Observed variables with leading dims (1, replicates).
     """
     model = problem.model
-    chains, draws = next(iter(posterior.values())).shape[:2]
     each = sum(problem[name].size for name in model.observed.variables)
-    replicates = max(1, min(chains * draws, PREDICTIVE_DRAWS, PREDICTIVE_SIZE // each))
-    picks = np.linspace(0, chains * draws - 1, replicates).astype(int)
+    picks = _picks(posterior, each)
     stacked = [
         replicate(problem, {n: v.reshape(-1, *v.shape[2:])[i] for n, v in posterior.items()}, rng)
         for i in track(picks, "posterior predictive")
     ]
     return {name: np.stack([one[name] for one in stacked])[None] for name in model.observed.variables}
+
+
+def _picks(draws: Arrays, each: int) -> Array:
+    """Evenly spaced draws, as many as replicated datasets of ``each`` values are kept."""
+    chains, count = next(iter(draws.values())).shape[:2]
+    replicates = max(1, min(chains * count, PREDICTIVE_DRAWS, PREDICTIVE_SIZE // each))
+    return np.linspace(0, chains * count - 1, replicates).astype(int)
+
+
+def thinned(replicas: Arrays) -> dict[str, Array]:
+    """Keep evenly spaced ones of replicated datasets, with leading dims (1, replicates)."""
+    picks = _picks(replicas, sum(int(np.prod(v.shape[2:])) for v in replicas.values()))
+    return {name: v.reshape(-1, *v.shape[2:])[picks][None] for name, v in replicas.items()}
 
 
 def replicate(problem: Problem, unknown: Arrays, rng: np.random.Generator) -> Mapping[str, Array]:

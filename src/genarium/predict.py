@@ -14,19 +14,31 @@ from genarium.settings import split
 from genarium.tree import data_tree, dataset, provenance, with_groups
 
 
-def fitted_model(tree: xr.DataTree) -> Model:
+def fitted_model(tree: xr.DataTree, model: str | Model = "") -> Model:
     """Return the declaration, with its options, that a tree was made by.
+
+    Parameters
+    ----------
+    tree : DataTree
+    model : str or Model
+        What the user says it was made by; "" takes the tree's word.
+
+    Returns
+    -------
+    Model
 
     Raises
     ------
     InputError
-        If the tree does not say, or there is no such model here.
+        If the tree does not say, says otherwise, or there is no such model here.
     """
-    if "model" not in tree.attrs:
-        raise InputError(
-            "the tree does not say which model it belongs to (root attribute 'model'). Make it with `fit`."
-        )
-    return registry.get(tree.attrs["model"]).variant(**json.loads(tree.attrs.get("model_options", "{}")))
+    named = tree.attrs.get("model", "")
+    if not named:
+        raise InputError("the tree does not say which model it belongs to (attribute 'model'). Make it with `fit`.")
+    declared = model if isinstance(model, Model) else registry.get(model or named)
+    if declared.name != named:
+        raise InputError(f"{declared.name}: the tree holds a fit of {named!r}. Name that model.")
+    return declared.variant(**json.loads(tree.attrs.get("model_options", "{}")))
 
 
 def predict(tree: xr.DataTree, data: Data | None = None, **settings: Any) -> xr.DataTree:

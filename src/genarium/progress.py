@@ -55,6 +55,18 @@ def bar(label: str, total: float | None = None) -> Iterator[Callable[[float], No
             shown.stop()
 
 
+@contextmanager
+def spinner(label: str) -> Iterator[Callable[[str], None]]:
+    """Show that something of unknown length is going on; yields a function that changes the label."""
+    if not sys.stderr.isatty():
+        yield lambda said: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(label) as status:
+        yield lambda said: status.update(f"{label}: {said}")
+
+
 def _rich_bar() -> Any:
     from rich.console import Console
     from rich.progress import (

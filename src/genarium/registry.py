@@ -53,7 +53,11 @@ def methods(model: Model) -> dict[str, tuple[Claim, str]]:
     if model.density is not None:
         from genarium.engines import pymc
 
-        table |= {name: (claim, about) for name, (claim, about) in pymc.METHODS.items() if name not in table}
+        table |= {name: told for name, told in pymc.METHODS.items() if name not in table}
+    from genarium.engines import stan
+
+    if stan.program(model) is not None:
+        table |= {name: told for name, told in stan.METHODS.items() if name not in table}
     return table
 
 

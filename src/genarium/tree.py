@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -125,7 +126,7 @@ def stored_sizes(tree: xr.DataTree, model: Model) -> dict[str, int]:
 
 def arrays(data: xr.DataTree | xr.Dataset, names: Iterable[str] | None = None) -> dict[str, np.ndarray[Any, Any]]:
     """Return the variables of a group as plain arrays."""
-    return {str(n): data[n].to_numpy() for n in (names if names is not None else data.data_vars)}
+    return {str(n): data[str(n)].to_numpy() for n in (names if names is not None else data.data_vars)}
 
 
 def labelled(group: xr.Dataset) -> dict[str, Labelled]:
@@ -153,13 +154,17 @@ def digest(name: str) -> str:
     Returns
     -------
     str
-        Twelve hexadecimal digits; they change with any Python or Stan source of the model.
+        Twelve hexadecimal digits; they change with any Python or Stan source of the model. "" for a model that is
+        not in the registry.
     """
     root = files("genarium")
+    if not (root / "models" / name).is_dir():  # a declaration from outside the registry
+        return ""
+    own = re.compile(rf"{re.escape(name)}(-[^.]*)?\.(stan|stanfunctions)")
     sources = [p for p in (root / "models" / name).iterdir() if p.name.endswith(".py")]
-    stan = root / "stan" / f"{name}.stan"
+    sources += [p for p in (root / "stan").iterdir() if own.fullmatch(p.name)]
     sha = hashlib.sha256()
-    for path in [*sorted(sources, key=lambda p: p.name), *([stan] if stan.is_file() else [])]:
+    for path in sorted(sources, key=lambda p: p.name):
         sha.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return sha.hexdigest()[:12]
 

@@ -1,1 +1,1 @@
-"""Inference engines: the shared ascent loop, chains of hand-coded samplers, and PyMC."""
+"""Inference engines: the shared ascent loop, chains of hand-coded samplers, PyMC and Stan."""

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from genarium.errors import GenariumError
+
 Progress = Callable[[str], None]
 Source = Literal["argument", "environment", "home", "wheel"]
 
@@ -20,7 +22,7 @@ def silent(_: str) -> None:
     """Take a line of progress and say nothing."""
 
 
-class ToolchainError(RuntimeError):
+class ToolchainError(GenariumError, RuntimeError):
     """There is nothing that can compile a Stan program.
 
     Parameters
@@ -33,7 +35,7 @@ class ToolchainError(RuntimeError):
         return f"{super().__str__()}\n{REMEDIES}"
 
 
-class ProgramError(ValueError):
+class ProgramError(GenariumError, ValueError):
     """A Stan program that cannot be compiled; the message is that of ``stanc`` or of the C++ compiler."""
 
 

@@ -1,0 +1,410 @@
+"""The Stan engine: ``stan/<model>.stan`` through CmdStanPy, returning what the PyMC engine returns."""
+
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genarium.declaration import Array, Arrays, Claim, Model, Problem, Result
+from genarium.engines.cmdstan import compile_program, find
+from genarium.errors import InputError
+from genarium.progress import spinner
+
+METHODS: dict[str, tuple[Claim, str]] = {
+    "stan": ("exact", "Hamiltonian Monte Carlo of the Stan program (NUTS)."),
+    "stan-pathfinder": ("approximate", "Normal approximations along optimisation paths, of the Stan program."),
+    "stan-advi": ("approximate", "Stan's automatic differentiation variational inference."),
+    "stan-laplace": ("approximate", "Normal approximation at the mode, of the Stan program."),
+    "stan-map": ("point", "Maximum of the Stan program's density, by L-BFGS."),
+}
+
+GENERATED = 50_000_000
+"""Numbers that generated quantities may write in a fit; beyond, they are computed in NumPy instead."""
+
+SIGNIFICANT = 17
+"""Digits in Stan's output: with fewer, a simplex read back fails Stan's own check."""
+
+
+def program(model: Model) -> Path | None:
+    """Return the Stan program of a model's variant, or None where there is none.
+
+    The default variant is ``<model>.stan``; another one appends its option values, ``<model>-<value>.stan``.
+    """
+    values = [value for name, value in model.chosen.items() if value != model.options[name][0]]
+    path = Path(str(files("genarium"))) / "stan" / ("-".join([model.name, *values]) + ".stan")
+    return path if path.is_file() else None
+
+
+def data(problem: Problem) -> dict[str, Any]:
+    """Return the Stan data of a problem: sizes, known and observed variables, under their declared names."""
+    arrays = {name: value.tolist() for name, value in problem.arrays.items()}
+    return {**{dim: int(n) for dim, n in problem.sizes.items()}, **arrays}
+
+
+def executable(problem: Problem, cmdstan: str, generate: bool = True) -> Path:
+    """Compile the program of a problem's model, or take it from the cache.
+
+    Parameters
+    ----------
+    problem : Problem
+    cmdstan : str
+        Folder of CmdStan; "" looks for one.
+    generate : bool
+        Whether to keep the generated quantities.
+
+    Returns
+    -------
+    Path
+        The executable.
+
+    Raises
+    ------
+    InputError
+        If the model has no program, or unknown variables are fixed.
+    """
+    model, source = problem.model, program(problem.model)
+    if source is None:
+        raise InputError(f"{model.name}: there is no Stan program for this variant ({dict(model.chosen)}).")
+    if problem.fixed:
+        raise InputError(
+            f"{model.name}: the Stan methods cannot hold {', '.join(problem.fixed)} fixed. Leave it out of the data, "
+            f"or use one of the model's own methods ({', '.join(model.methods)})."
+        )
+    found = find(cmdstan or None)
+    with spinner(f"compiling {source.name}") as say:
+        if generate:
+            return compile_program(source, found, progress=say)
+        with tempfile.TemporaryDirectory() as folder:
+            for other in source.parent.glob("*.stanfunctions"):
+                (Path(folder) / other.name).write_text(other.read_text())
+            bare = Path(folder) / source.name
+            bare.write_text(re.split(r"^generated quantities", source.read_text(), flags=re.MULTILINE)[0])
+            return compile_program(bare, found, progress=say)
+
+
+@contextmanager
+def _running(problem: Problem, cmdstan: str, draws: int) -> Iterator[tuple[Any, str, str, bool]]:
+    """Yield the CmdStanPy model, a data file, a folder for output, and whether quantities are generated."""
+    import cmdstanpy
+
+    cmdstanpy.disable_logging()
+    unit = problem.sizes.get(problem.model.unit, 1)
+    replicated = sum(problem[name].size for name in problem.model.observed.variables)
+    generate = draws * (unit + 2 * replicated) <= GENERATED
+    path = executable(problem, cmdstan, generate)
+    threads = os.environ.get("STAN_NUM_THREADS")
+    with tempfile.TemporaryDirectory() as folder:
+        data_file = Path(folder) / "data.json"
+        cmdstanpy.write_stan_json(str(data_file), data(problem))
+        try:
+            with spinner("Stan"):
+                yield cmdstanpy.CmdStanModel(exe_file=str(path)), str(data_file), folder, generate
+        finally:  # cmdstanpy leaves its own setting behind
+            if threads is None:
+                os.environ.pop("STAN_NUM_THREADS", None)
+            else:
+                os.environ["STAN_NUM_THREADS"] = threads
+
+
+def _starts(problem: Problem, rng: np.random.Generator, count: int) -> list[dict[str, Any]] | None:
+    """Make starting points in the declared names; None lets Stan draw its own."""
+    if problem.model.start is None:
+        return None
+    points = [problem.model.start(problem, stream) for stream in rng.spawn(count)]
+    return [{name: np.asarray(value).tolist() for name, value in point.items()} for point in points]
+
+
+def _seed(rng: np.random.Generator) -> int:
+    return int(rng.integers(1, 2**31 - 1))
+
+
+def _generated(problem: Problem, variables: Mapping[str, Array], generate: bool) -> dict[str, Any]:
+    """Return pointwise likelihood and replicated data, as fields of a result."""
+    if not generate:
+        return {}
+    out: dict[str, Any] = {}
+    if "log_lik" in variables:
+        out["log_likelihood"] = variables["log_lik"]
+    replicas = {n: variables[f"{n}_rep"] for n in problem.model.observed.variables if f"{n}_rep" in variables}
+    if replicas:
+        out["posterior_predictive"] = {n: np.asarray(v).round().astype(np.int64) for n, v in replicas.items()}
+    return out
+
+
+def _by_chain(fit: Any, chains: int, draws: int) -> dict[str, Array]:
+    """Return every Stan variable with leading dims (chain, draw)."""
+    return {n: v.reshape(chains, draws, *v.shape[1:]) for n, v in fit.stan_variables().items()}
+
+
+def _unknown(problem: Problem, variables: Mapping[str, Array]) -> dict[str, Array]:
+    return {name: np.asarray(variables[name], dtype=float) for name in problem.model.unknown.variables}
+
+
+def nuts(
+    problem: Problem,
+    rng: np.random.Generator,
+    *,
+    draws: int = 1000,
+    tune: int = 1000,
+    chains: int = 4,
+    target_accept: float = 0.9,
+    max_treedepth: int = 10,
+    cmdstan: str = "",
+) -> Result:
+    """Sample the posterior by Stan's NUTS.
+
+    Parameters
+    ----------
+    problem : Problem
+    rng : Generator
+    draws, tune, chains : int
+    target_accept : float
+        Acceptance that the step size is adapted to.
+    max_treedepth : int
+    cmdstan : str
+        Folder of CmdStan; "" looks for one ($CMDSTAN, ~/.cmdstan, the toolchain of the extra ``stan``).
+
+    Returns
+    -------
+    Result
+    """
+    with _running(problem, cmdstan, draws * chains) as (model, data_file, folder, generate):
+        fit = model.sample(
+            data=data_file,
+            inits=_starts(problem, rng, chains),
+            seed=_seed(rng),
+            chains=chains,
+            parallel_chains=min(chains, os.cpu_count() or 1),
+            iter_warmup=tune,
+            iter_sampling=draws,
+            adapt_delta=target_accept,
+            max_treedepth=max_treedepth,
+            output_dir=folder,
+            sig_figs=SIGNIFICANT,
+            show_progress=False,
+        )
+        variables = _by_chain(fit, chains, draws)
+        method = fit.method_variables()
+    names = {"divergent__": "diverging", "energy__": "energy", "n_leapfrog__": "n_steps", "stepsize__": "step_size"}
+    names |= {"treedepth__": "tree_depth", "accept_stat__": "acceptance_rate"}
+    stats = {new: np.asarray(method[old]).T for old, new in names.items()}
+    stats["diverging"] = stats["diverging"].astype(bool)
+    return Result(
+        posterior=_unknown(problem, variables),
+        sample_stats=stats,
+        notes={"max_treedepth": max_treedepth},
+        **_generated(problem, variables, generate),
+    )
+
+
+def _approximate(
+    problem: Problem, variables: dict[str, Array], log_ratio: Array, generate: bool, **notes: Any
+) -> Result:
+    """Make a result of independent draws with the log ratio of the density to the approximation."""
+    variables = {name: value[None] for name, value in variables.items()}
+    return Result(
+        posterior=_unknown(problem, variables),
+        sample_stats={"log_ratio": np.asarray(log_ratio)[None]},
+        notes=notes,
+        **_generated(problem, variables, generate),
+    )
+
+
+def pathfinder(
+    problem: Problem,
+    rng: np.random.Generator,
+    *,
+    draws: int = 1000,
+    paths: int = 4,
+    cmdstan: str = "",
+) -> Result:
+    """Approximate the posterior by Pathfinder (Zhang et al. 2022, JMLR 23), without resampling.
+
+    Parameters
+    ----------
+    problem : Problem
+    rng : Generator
+    draws : int
+        Draws of all paths together.
+    paths : int
+    cmdstan : str
+        Folder of CmdStan; "" looks for one.
+
+    Returns
+    -------
+    Result
+        ``sample_stats`` holds the log importance ratio of each draw.
+    """
+    each = -(-draws // paths)
+    with _running(problem, cmdstan, draws) as (model, data_file, folder, generate):
+        fit = model.pathfinder(
+            data=data_file,
+            inits=_starts(problem, rng, paths),
+            seed=_seed(rng),
+            num_paths=paths,
+            num_single_draws=each,
+            draws=each * paths,
+            psis_resample=False,
+            calculate_lp=True,
+            output_dir=folder,
+            sig_figs=SIGNIFICANT,
+        )
+        method = fit.method_variables()
+        return _approximate(problem, fit.stan_variables(), method["lp__"] - method["lp_approx__"], generate)
+
+
+def advi(
+    problem: Problem,
+    rng: np.random.Generator,
+    *,
+    draws: int = 1000,
+    iterations: int = 20_000,
+    algorithm: str = "meanfield",
+    cmdstan: str = "",
+) -> Result:
+    """Approximate the posterior by Stan's ADVI.
+
+    Parameters
+    ----------
+    problem : Problem
+    rng : Generator
+    draws : int
+    iterations : int
+        Steps at most.
+    algorithm : {"meanfield", "fullrank"}
+    cmdstan : str
+        Folder of CmdStan; "" looks for one.
+
+    Returns
+    -------
+    Result
+    """
+    if algorithm not in ("meanfield", "fullrank"):
+        raise InputError(f"option algorithm={algorithm!r} is not known; use meanfield or fullrank.")
+    starts = _starts(problem, rng, 1)
+    with _running(problem, cmdstan, draws) as (model, data_file, folder, generate):
+        fit = model.variational(
+            data=data_file,
+            inits=starts[0] if starts else None,
+            seed=_seed(rng),
+            algorithm=algorithm,
+            iter=iterations,
+            draws=draws,
+            require_converged=False,
+            output_dir=folder,
+            sig_figs=SIGNIFICANT,
+        )
+        columns = {name: fit.variational_sample[:, i] for i, name in enumerate(fit.column_names)}
+        variables = {name: fit.stan_variable(name, mean=False) for name in fit.metadata.stan_vars}
+        return _approximate(problem, variables, columns["log_p__"] - columns["log_g__"], generate)
+
+
+def _mode(model: Any, problem: Problem, rng: np.random.Generator, data_file: str, folder: str, jacobian: bool) -> Any:
+    starts = _starts(problem, rng, 1)
+    return model.optimize(
+        data=data_file,
+        inits=starts[0] if starts else None,
+        seed=_seed(rng),
+        algorithm="lbfgs",
+        iter=20_000,
+        tol_rel_grad=1e3,
+        jacobian=jacobian,
+        output_dir=folder,
+        sig_figs=SIGNIFICANT,
+    )
+
+
+def laplace(problem: Problem, rng: np.random.Generator, *, draws: int = 1000, cmdstan: str = "") -> Result:
+    """Approximate the posterior by a normal density at the mode of the unconstrained parameters.
+
+    Parameters
+    ----------
+    problem : Problem
+    rng : Generator
+    draws : int
+    cmdstan : str
+        Folder of CmdStan; "" looks for one.
+
+    Returns
+    -------
+    Result
+    """
+    with _running(problem, cmdstan, draws) as (model, data_file, folder, generate):
+        mode = _mode(model, problem, rng, data_file, folder, jacobian=True)
+        fit = model.laplace_sample(
+            data=data_file,
+            mode=mode,
+            draws=draws,
+            jacobian=True,
+            seed=_seed(rng),
+            output_dir=folder,
+            sig_figs=SIGNIFICANT,
+        )
+        method = fit.method_variables()
+        return _approximate(problem, fit.stan_variables(), method["log_p__"] - method["log_q__"], generate)
+
+
+def maximum(problem: Problem, rng: np.random.Generator, *, cmdstan: str = "") -> Result:
+    """Maximise the posterior density of the natural parameters by L-BFGS.
+
+    Parameters
+    ----------
+    problem : Problem
+    rng : Generator
+    cmdstan : str
+        Folder of CmdStan; "" looks for one.
+
+    Returns
+    -------
+    Result
+    """
+    with _running(problem, cmdstan, 1) as (model, data_file, folder, _):
+        fit = _mode(model, problem, rng, data_file, folder, jacobian=False)
+        point = {name: np.asarray(fit.stan_variable(name)) for name in problem.model.unknown.variables}
+        notes = {"converged": int(fit.converged), "bound": float(fit.optimized_params_dict["lp__"])}
+        return Result(point=point, notes=notes)
+
+
+def log_density(problem: Problem, points: list[Arrays], cmdstan: str = "") -> tuple[Array, list[Array]]:
+    """Log density of the natural parameters, up to a constant, and its gradient by the unconstrained ones.
+
+    Parameters
+    ----------
+    problem : Problem
+    points : list of mapping of str to ndarray
+        Values of the unknown variables.
+    cmdstan : str
+        Folder of CmdStan; "" looks for one.
+
+    Returns
+    -------
+    values : ndarray, shape (points,)
+    gradients : list of ndarray
+        In Stan's order and under Stan's transforms of the parameters.
+    """
+    import cmdstanpy
+
+    values, gradients = [], []
+    with _running(problem, cmdstan, 1) as (model, data_file, folder, _):
+        for i, point in enumerate(points):
+            file = Path(folder) / f"point{i}.json"
+            cmdstanpy.write_stan_json(str(file), {name: np.asarray(v).tolist() for name, v in point.items()})
+            row = model.log_prob(str(file), data_file, jacobian=False, sig_figs=SIGNIFICANT).to_numpy()[0]
+            values.append(row[0])
+            gradients.append(row[1:])
+    return np.array(values), gradients
+
+
+RUN: dict[str, Callable[..., Result]] = {
+    "stan": nuts,
+    "stan-pathfinder": pathfinder,
+    "stan-advi": advi,
+    "stan-laplace": laplace,
+    "stan-map": maximum,
+}

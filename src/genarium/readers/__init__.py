@@ -1,0 +1,12 @@
+"""Parts that the models' readers are made of: files in, labelled matrices out.
+
+A *reader* is what a model declares for a file format (``Model.readers``); it takes the model's variables from here.
+:mod:`genarium.read` is something else: the verb that runs a reader and checks what it returns against the declaration.
+
+What is wrong with a file (its form, its names, text among numbers) is said here, with its place and the remedy. What
+is wrong with a value (negative, fractional, missing) is left to that check, which names row and column.
+
+Messages take for granted that a reader's options are called after what its matrix is of (``cells=``, ``genes=``; see
+:class:`genarium.readers.matrix.Terms`), that ``drop=`` leaves columns of a table out and ``layer=`` chooses an AnnData
+layer, and that the formats are called ``table`` and ``h5ad``.
+"""

@@ -1,0 +1,79 @@
+"""Files as bytes and as text: present, decompressed, decoded."""
+
+import bz2
+import gzip
+import lzma
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from genarium.errors import InputError
+
+COMPRESSION = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+"""What opens a compressed file, by the end of its name."""
+
+LOOKS_LIKE = {
+    b"\x89HDF": "an HDF5 file. Read AnnData with format='h5ad'",
+    b"PAR1": "a Parquet file. Give it a name that ends in .parquet",
+    b"\x1f\x8b": "gzip data. Give it a name that ends in .gz",
+    b"BZh": "bzip2 data. Give it a name that ends in .bz2",
+    b"\xfd7zXZ": "xz data. Give it a name that ends in .xz",
+    b"PK\x03\x04": "a zip archive or a spreadsheet. Save the table as CSV",
+    b"%%MatrixMarket": "a Matrix Market file. Make an AnnData file of it (.h5ad), with its genes and cells",
+}
+"""What a file is that begins so, and the remedy where text was expected."""
+
+
+def existing(reader: str, paths: Sequence[Path]) -> list[Path]:
+    """Check that there is a file, and that all are files."""
+    files = [Path(path) for path in paths]
+    if not files:
+        raise InputError(f"reader {reader!r}: no file was given. Name at least one.")
+    for path in files:
+        if not path.is_file():
+            raise InputError(
+                f"{path}: {'this is no file' if path.exists() else 'there is no such file'}. Check the path."
+            )
+    return files
+
+
+def content(path: Path) -> bytes:
+    """Read and decompress a file.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, is damaged or empty.
+    """
+    suffix = path.suffix.lower()
+    opener: Any = COMPRESSION.get(suffix, open)
+    try:
+        with opener(path, "rb") as stream:
+            found: bytes = stream.read()
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        remedy = "It is damaged or cut short: fetch it again" if suffix in COMPRESSION else "Check its permissions"
+        raise InputError(f"{path}: the file cannot be read ({error}). {remedy}.") from error
+    if not found.strip():
+        raise InputError(f"{path}: the file is empty. Write the table again, with a header and lines below it.")
+    return found
+
+
+def text(path: Path) -> str:
+    r"""Read, decompress and decode a file; lines end with ``\n``.
+
+    Raises
+    ------
+    InputError
+        Also if it is no text in UTF-8; says what it is instead.
+    """
+    found = content(path)
+    looks = next((what for magic, what in LOOKS_LIKE.items() if found.startswith(magic)), "")
+    try:
+        decoded = found.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        looks = looks or f"no text in UTF-8 ({error.reason} at byte {error.start}). Save the table as UTF-8 text"
+        raise InputError(f"{path}: this is {looks}.") from error
+    if "\0" in decoded or found.startswith(b"%%MatrixMarket"):
+        raise InputError(f"{path}: this is {looks or 'binary data, no table. Name the file after its true format'}.")
+    return decoded.replace("\r\n", "\n").replace("\r", "\n")

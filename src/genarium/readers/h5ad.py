@@ -1,0 +1,177 @@
+"""AnnData files: the matrix of raw counts, and columns of ``obs`` and ``var`` that select cells and genes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from genarium.declaration import Array
+from genarium.errors import InputError
+from genarium.readers.counts import first_odd
+from genarium.readers.matrix import Matrix, Terms
+from genarium.readers.messages import absent, listed
+from genarium.readers.sheet import Sheet
+
+COUNTS = Terms("cell", "gene", "counts")
+
+
+@dataclass
+class Stored:
+    """What an AnnData file holds.
+
+    Attributes
+    ----------
+    path : Path
+    obs, var : DataFrame
+        Columns of cells and of genes.
+    counts : array
+        Dense or sparse, (N, D).
+    """
+
+    path: Path
+    obs: Any
+    var: Any
+    counts: Any
+
+    def flagged(self, axis: Literal["obs", "var"], column: str) -> Array:
+        """Return a boolean column, checked to be true somewhere."""
+        frame = getattr(self, axis)
+        if column not in frame:
+            raise absent(self.path, f"column of {axis}", column, frame.columns)
+        flags = frame[column]
+        where = f"{self.path}: {axis}[{column!r}]"
+        if flags.dtype.kind != "b" or flags.isna().any():
+            raise InputError(f"{where} holds {flags.dtype} values. Make it true or false everywhere.")
+        if not flags.any():
+            raise InputError(f"{where} is false everywhere, so that nothing is left. Choose another column.")
+        return np.asarray(flags.to_numpy(dtype=bool))
+
+    def marked(self, column: str) -> list[str]:
+        """Return the genes for which a boolean column of ``var`` is true."""
+        return [str(gene) for gene in self.var.index[self.flagged("var", column)]]
+
+    def matrix(self, cells: str | None = None, apart: Sequence[str] = ()) -> Matrix:
+        """Return the counts.
+
+        Parameters
+        ----------
+        cells : str, optional
+            Boolean column of ``obs`` that marks the cells to take. Default: all.
+        apart : sequence of str
+            Numeric columns of ``obs`` to take along.
+        """
+        for name in apart:
+            if name not in self.obs:
+                raise absent(self.path, "column of obs", name, self.obs.columns)
+        sheet = Sheet(self.path, self.obs.reset_index(drop=True), 1, "row of obs")
+        beside = {name: sheet.numbers(name, "choose another column").astype(float) for name in apart}
+        names, counts = self.obs.index.to_numpy(dtype=object), self.counts
+        if cells:
+            keep = self.flagged("obs", cells)
+            names, counts, beside = names[keep], counts[keep], {name: a[keep] for name, a in beside.items()}
+        return Matrix(COUNTS, [self.path], names, [str(gene) for gene in self.var.index], counts, beside)
+
+
+def same_marks(marks: Mapping[Path, list[str]], column: str) -> list[str]:
+    """Return the genes that all files mark in a boolean column of ``var``, or raise an error if these differ."""
+    start, first = next(iter(marks.items()))
+    for path, genes in marks.items():
+        if set(genes) != set(first):
+            raise InputError(
+                f"{path}: var[{column!r}] marks other genes than in {start}. Choose genes over all files together, and "
+                "name them in genes."
+            )
+    return first
+
+
+def read_stored(path: Path, layer: str | None = None) -> Stored:
+    """Read a file written by ``AnnData.write_h5ad``.
+
+    Parameters
+    ----------
+    path : Path
+    layer : str, optional
+        Layer with the raw counts, or ".raw" for ``adata.raw``. Default: ``adata.X``, if it holds raw counts.
+
+    Returns
+    -------
+    Stored
+
+    Raises
+    ------
+    InputError
+        Naming file, place, value and remedy.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return _stored(path, file, layer)
+    except InputError:
+        raise
+    except Exception as error:  # HDF5 and anndata raise a dozen kinds for damaged or foreign files
+        raise InputError(
+            f"{path}: this cannot be read as AnnData ({' '.join(str(error).split())}). If it is a table, use "
+            "format='table'; if it is damaged or cut short, fetch it again."
+        ) from error
+
+
+def _stored(path: Path, file: Any, layer: str | None) -> Stored:
+    from anndata.io import read_elem
+
+    if "obs" not in file or "var" not in file:
+        raise InputError(
+            f"{path}: this HDF5 file is not AnnData; it has {listed(file)}. Convert it first (10x Genomics: "
+            "scanpy.read_10x_h5), and write it with write_h5ad."
+        )
+    frames = [file["obs"], file["raw/var" if layer == ".raw" and "raw" in file else "var"]]
+    if any(frame.attrs.get("encoding-type") != "dataframe" for frame in frames):
+        raise InputError(f"{path}: this AnnData file has an old form. Write it again with a current anndata.")
+    obs, var = map(read_elem, frames)
+    for what, axis, index in (("cell", "obs", obs.index), ("gene", "var", var.index)):
+        if not len(index):
+            raise InputError(f"{path}: the file has no {what}s. At least one is needed.")
+        if index.has_duplicates:
+            raise InputError(
+                f"{path}: the {what} name {index[index.duplicated()][0]!r} is used more than once. "
+                f"Call adata.{axis}_names_make_unique() and write the file again."
+            )
+    counts = _counts(path, file, layer, obs.index, var.index)
+    if counts.shape != (len(obs), len(var)):
+        raise InputError(
+            f"{path}: there are {len(obs)} cells and {len(var)} genes, but counts of shape {counts.shape}."
+        )
+    obs.index = obs.index.astype(str)
+    return Stored(path, obs, var, counts)
+
+
+def _counts(path: Path, file: Any, layer: str | None, cells: Any, genes: Any) -> Any:
+    """Read the raw counts, dense or sparse; shape (N, D)."""
+    from anndata.io import read_elem
+
+    def read(where: str) -> Any:
+        matrix = read_elem(file[where])
+        if matrix.dtype.kind not in "iuf":
+            raise InputError(f"{path}: {where} holds {matrix.dtype} values, not numbers. Name a layer of raw counts.")
+        return matrix
+
+    others = {name: f"layers/{name}" for name in file.get("layers", ())} | ({".raw": "raw/X"} if "raw" in file else {})
+    if layer is not None:
+        if layer not in others:
+            raise absent(path, "layer", layer, others)
+        return read(others[layer])
+    odd: tuple[int, int, Any] | None = None
+    if "X" in file and (odd := first_odd(matrix := read("X"))) is None:
+        return matrix
+    what = f"X holds no raw counts (gene {str(genes[odd[1]])!r} of cell {cells[odd[0]]} is {odd[2]})" if odd else ""
+    good = [name for name, where in others.items() if first_odd(read(where)) is None]
+    raise InputError(
+        f"{path}: {what or 'it has no X'}. "
+        + (
+            f"Whole numbers are in the layers {listed(good)}: pass layer={good[0]!r}."
+            if good
+            else f"No layer holds whole numbers either (layers: {listed(others)}). Add the raw counts as a layer."
+        )
+    )

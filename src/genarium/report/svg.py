@@ -1,0 +1,101 @@
+"""Figures as inlined SVG: one style for every figure, and text that is the same on every run."""
+
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6b4c9a", "#7f7f7f")
+"""Colours that the colour-blind can tell apart (Okabe and Ito 2008, the yellow replaced: it fades on white)."""
+
+INK, FAINT, MARK = "#222222", "#b8bec6", "#d55e00"
+"""Text and axes; what is in the background; what is to be looked at."""
+
+WIDTH = 7.6
+"""Width of a full figure, in inches."""
+
+DPI = 160
+"""Resolution of the parts of a figure that are drawn as pixels."""
+
+STYLE = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": "#8a9099",
+    "axes.formatter.useoffset": False,
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 9,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 9.5,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],
+    "font.size": 9,
+    "grid.color": "#e6e8eb",
+    "grid.linewidth": 0.6,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+    "text.color": INK,
+    "xtick.color": "#555b63",
+    "ytick.color": "#555b63",
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Draw in the report's style, whatever the user's own settings; they are restored afterwards."""
+    import matplotlib.style
+
+    with matplotlib.style.context(["default", STYLE]):
+        yield
+
+
+def log_ticks(axis: Any, low: float, high: float) -> None:
+    """Label a logarithmic axis (of a plot or a colour bar) by plain numbers, few whatever its span."""
+    span = high / low
+    leading = (1, 2, 5) if span < 20 else (1, 3) if span < 1000 else (1,)
+    places = [m * 10.0**k for k in range(-12, 13) for m in leading]
+    ticks = [t for t in places if low * 0.999 <= t <= high * 1.001]
+    axis.set_ticks(ticks, labels=[f"{t:,.12g}" for t in ticks])
+    axis.set_ticks([], minor=True)
+
+
+def inline(figure: "Figure", key: str, label: str) -> str:
+    """Return a figure as an ``<svg>`` element for an HTML page.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+    key : str
+        Unique on the page; every id of the figure begins with it.
+    label : str
+        What the figure shows, for those who cannot see it.
+
+    Returns
+    -------
+    str
+        Without date, metadata, name spaces, and ids that nothing points at; the same for the same figure.
+    """
+    import matplotlib
+
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": key}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None}, dpi=DPI)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :].rstrip()
+    text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r"\s*<defs>\s*<style[^>]*>[^<]*</style>\s*</defs>", "", text)  # the page's own style says the same
+    text = re.sub(r' xmlns(:xlink)?="[^"]*"| version="1.1"', "", text).replace("xlink:href=", "href=")
+    used = set(re.findall(r'(?:href="|url\()#([^")]+)', text))
+    text = re.sub(r' id="([^"]*)"', lambda found: f' id="{key}-{found[1]}"' if found[1] in used else "", text)
+    text = re.sub(r'(href="|url\()#', rf"\1#{key}-", text)
+    return f'<svg role="img" aria-label="{escape(label)}"' + text.removeprefix("<svg")

@@ -1,0 +1,83 @@
+"""Choose: the size with the best evidence lower bound, and what cannot be chosen by."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import genarium as gn
+from genarium.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def tree() -> xr.DataTree:
+    mu = [[10.0, 10.0], [400.0, 10.0], [10.0, 400.0]]
+    return gn.simulate("nb_mixture", seed=4, cell=200, mu=mu, pi=[0.4, 0.3, 0.3])
+
+
+def choose(tree: xr.DataTree, values: Any, **settings: Any) -> xr.DataTree:
+    return gn.choose("nb_mixture", tree, "component", values, seed=1, **{"restarts": 3, "draws": 20, **settings})
+
+
+def test_three_groups_are_found(tree: xr.DataTree) -> None:
+    best = choose(tree, range(1, 6))
+    table = best["choice"].to_dataset()
+    assert list(table["component_candidate"].to_numpy()) == [1, 2, 3, 4, 5]
+    bound = table["bound"].to_numpy()
+    assert bound.argmax() == 2
+    assert best["posterior"].sizes["component"] == 3
+    assert best.attrs["chosen_size"] == "component"
+    assert table["converged"].all()
+
+
+def test_choice_holds_the_bound_of_each_fit(tree: xr.DataTree, same: Any) -> None:
+    best = choose(tree, [3, 2])
+    for size, bound in zip((2, 3), best["choice"]["bound"].to_numpy(), strict=True):
+        fit = gn.fit("nb_mixture", tree, "vi", seed=1, component=size, restarts=3, draws=20)
+        assert bound == fit["variational"]["bound"].max()
+        if size == 3:
+            del best["choice"], best.attrs["chosen_size"]
+            same(best, fit)
+
+
+def test_candidates_are_sorted_and_counted_once(tree: xr.DataTree) -> None:
+    assert list(choose(tree, [3, 1, 3])["choice"]["component_candidate"].to_numpy()) == [1, 3]
+
+
+def test_data_are_left_as_they_are(tree: xr.DataTree) -> None:
+    before = tree.copy(deep=True)
+    choose(tree, [1, 2])
+    xr.testing.assert_identical(tree, before)
+
+
+def test_settings_reach_every_fit(tree: xr.DataTree) -> None:
+    best = choose(tree, [1, 2], phi=3.0)
+    np.testing.assert_array_equal(best["constant_data"]["phi"], [3.0, 3.0])
+
+
+@pytest.mark.parametrize("method", ["em", "gibbs"])
+def test_only_an_evidence_lower_bound_can_choose(tree: xr.DataTree, method: str) -> None:
+    few = {"draws": 5, "tune": 5} if method == "gibbs" else {}
+    with pytest.raises(InputError, match=f"method '{method}' gives no evidence lower bound.*'vi'"):
+        gn.choose("nb_mixture", tree, "component", [1, 2], method, **few)
+
+
+def test_no_candidate_is_refused(tree: xr.DataTree) -> None:
+    with pytest.raises(InputError, match="no candidate for 'component' was given"):
+        choose(tree, [])
+
+
+def test_size_that_the_data_show_cannot_be_chosen(tree: xr.DataTree) -> None:
+    with pytest.raises(InputError, match="size cell=5 was asked for"):
+        gn.choose("nb_mixture", tree, "cell", [5, 6])
+
+
+def test_unknown_size_is_refused(tree: xr.DataTree) -> None:
+    with pytest.raises(InputError, match="Did you mean 'component'"):
+        gn.choose("nb_mixture", tree, "components", [1, 2])
+
+
+def test_size_below_one_is_refused(tree: xr.DataTree) -> None:
+    with pytest.raises(InputError, match="at least one"):
+        choose(tree, [0, 1])

@@ -1,0 +1,318 @@
+"""Diagnose: every verdict, passed and not, on trees made by hand."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import genarium as gn
+from genarium.declaration import Method, Model, Problem, Result
+from genarium.diagnose import Diagnosis, Verdict, verdict
+from genarium.errors import InputError
+
+Make = Callable[..., xr.DataTree]
+
+
+@pytest.fixture
+def make(toy: Model, toy_tree: xr.DataTree) -> Make:
+    """``make(claim, data=tree, **parts)``: the tree of a method that found what it is told."""
+
+    def told(claim: Any, data: Any = toy_tree, **parts: Any) -> xr.DataTree:
+        def run(problem: Problem, rng: np.random.Generator) -> Result:
+            return Result(**parts)
+
+        return gn.fit(replace(toy, methods={"told": Method(run, claim, "Told.")}), data, "told")
+
+    return told
+
+
+@pytest.fixture
+def verdicts(toy: Model) -> Callable[[xr.DataTree], dict[str, Verdict]]:
+    """``verdicts(tree)``: the verdicts by what they check."""
+    return lambda tree: {v.check: v for v in gn.diagnose(toy, tree).verdicts}
+
+
+@pytest.fixture
+def posterior(toy_tree: xr.DataTree, toy_exact: Callable[[xr.DataTree], tuple[float, float]]) -> tuple[float, float]:
+    return toy_exact(toy_tree)
+
+
+@pytest.fixture
+def draws(posterior: tuple[float, float]) -> Any:
+    """Independent draws of the posterior, four chains."""
+    return np.random.default_rng(0).normal(*posterior, (4, 1000))
+
+
+# Ascents
+
+
+@pytest.mark.parametrize(
+    ("check", "notes", "status", "value"),
+    [
+        ("converged", {"converged": 1, "iterations": 7}, "pass", 1),
+        ("converged", {"converged": 0, "iterations": 7}, "fail", 0),
+        ("largest fall of the bound", {"largest_fall": 0.0}, "pass", 0),
+        ("largest fall of the bound", {"largest_fall": 1e-6}, "fail", 1e-6),
+        ("restarts at the best mode", {"restarts": 8, "restarts_at_best": 2}, "pass", 0.25),
+        ("restarts at the best mode", {"restarts": 8, "restarts_at_best": 1}, "warn", 0.125),
+        ("empty components", {"empty_components": 0}, "pass", 0),
+        ("empty components", {"empty_components": 2}, "warn", 2),
+    ],
+)
+def test_ascent(make: Make, verdicts: Any, check: str, notes: dict[str, Any], status: str, value: float) -> None:
+    found = verdicts(make("point", point={"theta": 1.5}, notes=notes))
+    assert (found[check].status, found[check].value) == (status, value)
+    assert bool(found[check].advice) == (status != "pass")
+
+
+def test_nothing_is_said_of_what_was_not_noted(make: Make, verdicts: Any) -> None:
+    found = verdicts(make("point", point={"theta": 1.5}, notes={"restarts": 1, "restarts_at_best": 1}))
+    assert set(found) == {"predictive check: mean", "predictive check: sd"}
+
+
+# Chains
+
+
+def test_good_chains_pass(make: Make, verdicts: Any, draws: Any) -> None:
+    found = verdicts(make("exact", posterior={"theta": draws}))
+    assert {"R-hat", "bulk ESS", "tail ESS"} <= set(found)
+    assert {v.status for v in found.values()} == {"pass"}
+    assert found["R-hat"].limit == "< 1.01"
+    assert "divergences" not in found
+
+
+def test_chain_elsewhere_fails_r_hat(make: Make, verdicts: Any, draws: Any) -> None:
+    found = verdicts(make("exact", posterior={"theta": draws + np.array([[0], [0], [0], [0.5]])}))["R-hat"]
+    assert found.status == "fail"
+    assert found.value > 1.1
+    assert found.where == "theta"
+
+
+def test_chain_of_another_width_fails_r_hat(make: Make, verdicts: Any, draws: Any) -> None:
+    spread = draws.mean() + (draws - draws.mean()) * np.array([[1], [1], [1], [5]])
+    assert verdicts(make("exact", posterior={"theta": spread}))["R-hat"].status == "fail"
+
+
+def test_chain_that_drifts_fails_r_hat(make: Make, verdicts: Any, draws: Any) -> None:
+    assert verdicts(make("exact", posterior={"theta": draws + np.linspace(0, 1, 1000)}))["R-hat"].status == "fail"
+
+
+def test_few_draws_fail_the_effective_size(make: Make, verdicts: Any, draws: Any) -> None:
+    found = verdicts(make("exact", posterior={"theta": draws[:, :50]}))
+    assert found["bulk ESS"].status == found["tail ESS"].status == "fail"
+    assert found["bulk ESS"].value < 400
+    assert "raise draws about 2 times" in found["bulk ESS"].advice or "3 times" in found["bulk ESS"].advice
+
+
+def test_sticky_chains_fail_the_effective_size(make: Make, verdicts: Any, draws: Any) -> None:
+    found = verdicts(make("exact", posterior={"theta": np.repeat(draws[:, :50], 20, axis=1)}))
+    assert found["bulk ESS"].status == "fail"
+    assert 100 < found["bulk ESS"].value < 300  # 200 of them are independent
+
+
+def test_one_chain_is_warned_of(make: Make, verdicts: Any, draws: Any) -> None:
+    found = verdicts(make("exact", posterior={"theta": draws.reshape(1, -1)}))
+    assert found["R-hat"].status == "warn"
+    assert "four chains" in found["R-hat"].advice
+    assert found["bulk ESS"].status == "pass"
+
+
+def test_quantity_that_disagrees_is_named(make: Make, toy: Model, draws: Any) -> None:
+    order = np.sort(draws, axis=None)
+    halves = np.random.default_rng(1).permuted(np.stack([order[::2], order[1::2]]), axis=1).reshape(4, 1000)
+    tree = make("exact", posterior={"theta": halves})
+    upper = set(halves[:2].ravel().tolist())
+    telling = replace(toy, quantities=lambda theta: {"which": np.array([theta, theta + (float(theta) in upper)])})
+    assert {v.check: v for v in gn.diagnose(toy, tree).verdicts}["R-hat"].status == "pass"
+    found = {v.check: v for v in gn.diagnose(telling, tree).verdicts}["R-hat"]
+    assert (found.status, found.where) == ("fail", "which[1]")
+
+
+def test_constants_are_left_aside(make: Make, toy: Model, draws: Any) -> None:
+    constant = replace(toy, quantities=lambda theta: {"one": 1.0, "both": np.array([theta, 0.0])})
+    found = {v.check: v for v in gn.diagnose(constant, make("exact", posterior={"theta": draws})).verdicts}
+    assert found["R-hat"].status == found["bulk ESS"].status == "pass"
+
+
+@pytest.mark.parametrize(("diverging", "status"), [(0, "pass"), (1, "fail")])
+def test_divergences(make: Make, verdicts: Any, draws: Any, diverging: int, status: str) -> None:
+    flags = np.arange(draws.size).reshape(draws.shape) < diverging
+    found = verdicts(make("exact", posterior={"theta": draws}, sample_stats={"diverging": flags}))["divergences"]
+    assert (found.status, found.value) == (status, diverging)
+
+
+@pytest.mark.parametrize(("deepest", "status"), [(9, "pass"), (10, "warn")])
+def test_deepest_trees(make: Make, verdicts: Any, draws: Any, deepest: int, status: str) -> None:
+    depth = np.full(draws.shape, 3)
+    depth[0, :40] = deepest
+    tree = make("exact", posterior={"theta": draws}, sample_stats={"tree_depth": depth}, notes={"max_treedepth": 10})
+    found = verdicts(tree)["draws at the deepest tree"]
+    assert (found.status, found.value) == (status, 0.01 * (deepest == 10))
+
+
+def test_energy(make: Make, verdicts: Any, draws: Any) -> None:
+    steps = np.random.default_rng(1).normal(size=draws.shape)
+    for energy, status in ((steps, "pass"), (steps.cumsum(1), "warn")):
+        found = verdicts(make("exact", posterior={"theta": draws}, sample_stats={"energy": energy}))["E-BFMI"]
+        assert found.status == status
+        assert (found.value > 0.3) == (status == "pass")
+
+
+# Approximations: for a normal q with sd s times that of a normal posterior, the tail index is k = 1 - s²
+
+
+@pytest.mark.parametrize(("width", "status"), [(1.0, "pass"), (1.3, "pass"), (0.6, "warn"), (0.25, "fail")])
+def test_too_narrow_approximation(make: Make, verdicts: Any, posterior: Any, width: float, status: str) -> None:
+    mean, sd = posterior
+    z = np.random.default_rng(0).normal(size=(1, 4000))
+    log_q = -0.5 * z**2 - np.log(width * sd) - 0.5 * np.log(2 * np.pi)
+    tree = make("approximate", posterior={"theta": mean + width * sd * z}, sample_stats={"log_q": log_q})
+    found = verdicts(tree)["Pareto k-hat of q"]
+    assert (found.status, found.where) == (status, "4000 draws")
+    assert bool(found.advice) == (status != "pass")
+    if width < 1:
+        assert abs(found.value - (1 - width**2)) < 0.2  # three times its sd over seeds
+
+
+def test_perfect_approximation_passes(make: Make, verdicts: Any, draws: Any) -> None:
+    tree = make("approximate", posterior={"theta": draws[:1]}, sample_stats={"log_q": np.zeros((1, 1000))})
+    stats = tree["sample_stats"].to_dataset()
+    tree["sample_stats"] = stats.assign(lp=xr.zeros_like(stats["lp"]))
+    assert verdicts(tree)["Pareto k-hat of q"].status == "pass"
+
+
+def test_chains_are_not_asked_of_an_approximation(make: Make, verdicts: Any, draws: Any) -> None:
+    found = verdicts(make("approximate", posterior={"theta": draws[:1, :100]}))
+    assert not {"R-hat", "bulk ESS", "Pareto k-hat of q"} & set(found)
+
+
+# Observations and features of the data
+
+
+def test_outlier_is_found(toy: Model, toy_tree: xr.DataTree, make: Make, verdicts: Any, draws: Any) -> None:
+    calm = verdicts(make("exact", posterior={"theta": draws}))["observations with high LOO k"]
+    assert (calm.status, calm.value) == ("pass", 0)
+    y = toy_tree["observed_data"]["y"].to_numpy().copy()
+    y[17] = 40.0
+    theta = np.random.default_rng(3).normal(y.sum() / 30.25, 30.25**-0.5, (4, 1000))
+    found = verdicts(make("exact", data={"y": y}, posterior={"theta": theta}))["observations with high LOO k"]
+    assert (found.status, found.value) == ("warn", 1)
+    assert found.where.endswith(" at 17")
+
+
+def test_observation_that_depends_on_nothing_is_no_outlier(make: Make, toy: Model, draws: Any) -> None:
+    tree = make("exact", posterior={"theta": draws})
+    pointwise = tree["log_likelihood"].to_dataset().copy(deep=True)
+    pointwise["y"][:, :, 3] = -1.5
+    tree["log_likelihood"] = pointwise
+    found = {v.check: v for v in gn.diagnose(toy, tree).verdicts}["observations with high LOO k"]
+    assert (found.status, found.value) == ("pass", 0)
+
+
+@pytest.mark.parametrize("claim", ["exact", "approximate", "point"])
+def test_feature_that_the_model_misses(toy_tree: xr.DataTree, make: Make, verdicts: Any, claim: str) -> None:
+    y = toy_tree["observed_data"]["y"].to_numpy()
+    wide = y.mean() + 4 * (y - y.mean())
+    found = {}
+    for name, data in (("well", y), ("wide", wide)):
+        mean = data.sum() / 30.25
+        theta = np.random.default_rng(4).normal(mean, 30.25**-0.5, (4, 100))
+        parts: dict[str, Any] = {"point": {"theta": mean}} if claim == "point" else {"posterior": {"theta": theta}}
+        found[name] = verdicts(make(claim, data={"y": data}, **parts))
+    assert found["well"]["predictive check: sd"].status == "pass"
+    assert found["wide"]["predictive check: mean"].status == "pass"
+    missed = found["wide"]["predictive check: sd"]
+    assert (missed.status, missed.value) == ("warn", 0)
+    assert missed.where == "200 replications"
+    assert f"The data have sd {wide.std():.4g}" in missed.advice
+
+
+def test_predictive_check_of_a_statistic_with_ties(toy: Model, make: Make, draws: Any) -> None:
+    constant = replace(toy, statistics=lambda y: {"items": len(y)})
+    found = {v.check: v for v in gn.diagnose(constant, make("exact", posterior={"theta": draws})).verdicts}
+    assert (found["predictive check: items"].value, found["predictive check: items"].status) == (1.0, "pass")
+
+
+def test_seed_decides_the_replications(toy: Model, make: Make) -> None:
+    tree = make("point", point={"theta": 1.3})
+    first, again, other = (gn.diagnose(toy, tree, seed=seed) for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+
+
+# What a diagnosis tells
+
+
+@pytest.fixture
+def diagnosis() -> Diagnosis:
+    good = verdict("depth", True, 3, "< 5", "a[0]", "Dig.")
+    odd = verdict("<width>", False, float("nan"), "> 1", "", "Widen & wait.", "warn")
+    return Diagnosis("toy", "told", "point", (good, odd))
+
+
+def test_advice_is_kept_only_where_it_is_needed(diagnosis: Diagnosis) -> None:
+    assert [v.advice for v in diagnosis.verdicts] == ["", "Widen & wait."]
+    assert [v.status for v in diagnosis.verdicts] == ["pass", "warn"]
+    assert verdict("x", False, 1, "", "", "").status == "fail"
+
+
+def test_warnings_pass_and_failures_do_not(diagnosis: Diagnosis) -> None:
+    assert diagnosis.passed
+    assert not replace(diagnosis, verdicts=(*diagnosis.verdicts, verdict("x", False, 1, "", "", ""))).passed
+
+
+def test_diagnosis_as_json(diagnosis: Diagnosis) -> None:
+    told = json.loads(json.dumps(diagnosis.to_dict(), allow_nan=False))
+    assert {k: told[k] for k in ("model", "method", "claim", "passed")} == {
+        "model": "toy",
+        "method": "told",
+        "claim": "point",
+        "passed": True,
+    }
+    assert told["verdicts"][1] == {
+        "check": "<width>",
+        "status": "warn",
+        "value": None,
+        "limit": "> 1",
+        "where": "",
+        "advice": "Widen & wait.",
+    }
+
+
+def test_diagnosis_as_text(diagnosis: Diagnosis) -> None:
+    lines = str(diagnosis).splitlines()
+    assert lines[0] == "toy fitted by told (claim: point): passed"
+    assert lines[2].split() == ["pass", "depth", "3", "<", "5", "a[0]"]
+    assert lines[4].split() == ["->", "Widen", "&", "wait."]
+    assert len(lines) == 5
+    failed = replace(diagnosis, verdicts=(verdict("x", False, 1, "", "", ""),))
+    assert str(failed).splitlines()[0].endswith("FAILED")
+
+
+def test_diagnosis_as_html(diagnosis: Diagnosis) -> None:
+    page = diagnosis._repr_html_()
+    assert "&lt;width&gt;" in page
+    assert "Widen &amp; wait." in page
+    assert page.count("<tr") == 3
+
+
+# What cannot be diagnosed
+
+
+def test_simulation_is_no_fit(toy: Model, toy_tree: xr.DataTree) -> None:
+    with pytest.raises(InputError, match="toy: the tree holds no fit"):
+        gn.diagnose(toy, toy_tree)
+
+
+def test_fit_of_another_model_is_refused(toy: Model, fitted: Make) -> None:
+    with pytest.raises(InputError, match="toy: the tree holds a fit of 'nb_mixture'"):
+        gn.diagnose(toy, fitted("nb_mixture", "em"))
+
+
+def test_tree_of_nobody_is_refused() -> None:
+    with pytest.raises(InputError, match="does not say which model"):
+        gn.diagnose("nb_mixture", xr.DataTree())

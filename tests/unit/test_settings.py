@@ -1,0 +1,135 @@
+"""Settings: sorted by what they are about, checked, and explained when they are about nothing."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import genarium as gn
+from genarium.declaration import Model
+from genarium.errors import InputError
+from genarium.settings import split
+
+OPTIONS: dict[str, Any] = {"restarts": 10, "tolerance": 1e-4, "accelerate": False, "scale": "log", "start": None}
+
+
+@pytest.fixture
+def model() -> Model:
+    return gn.get("nb_mixture")
+
+
+def test_settings_are_sorted_by_what_they_are_about(model: Model) -> None:
+    given = {"cell": 5, "dispersion": "gene", "phi0": 0.2, "mu": [[1, 2]], "restarts": 3}
+    variant, sizes, values, options = split(model, given, OPTIONS)
+    assert variant.chosen == {"dispersion": "gene"}
+    assert sizes == {"cell": 5}
+    assert values == {"phi0": 0.2, "mu": [[1, 2]]}
+    assert options == {"restarts": 3}
+
+
+def test_no_settings_leave_the_model_as_it_is(model: Model) -> None:
+    assert split(model, {}, OPTIONS) == (model, {}, {}, {})
+    variant = model.variant(dispersion="gene")
+    assert split(variant, {"cell": 5})[0] is variant
+
+
+def test_a_variant_can_be_varied_again(model: Model) -> None:
+    variant, *_ = split(model.variant(dispersion="gene"), {"dispersion": "known"})
+    assert variant.chosen == {"dispersion": "known"}
+    assert "phi" in variant.known.variables
+
+
+def test_variables_are_those_of_the_variant(model: Model) -> None:
+    with pytest.raises(InputError, match="no setting 'phi0'"):
+        split(model, {"phi0": 0.2})
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.5, 3.0, "3", True, None, [3]])
+def test_size_must_be_a_whole_number(model: Model, value: Any) -> None:
+    with pytest.raises(InputError, match=r"nb_mixture: size cell=.*whole number, at least one"):
+        split(model, {"cell": value})
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint8])
+def test_numbers_of_numpy_are_numbers(model: Model, kind: Any) -> None:
+    _, sizes, _, options = split(model, {"cell": kind(5), "restarts": kind(3)}, OPTIONS)
+    assert (sizes, options) == ({"cell": 5}, {"restarts": 3})
+    assert type(sizes["cell"]) is int
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "taken"),
+    [
+        ("restarts", 3, 3),
+        ("restarts", 3.0, 3),
+        ("tolerance", 1e-3, 1e-3),
+        ("tolerance", 1, 1.0),
+        ("tolerance", np.float64(0.5), 0.5),
+        ("accelerate", True, True),
+        ("accelerate", 1, True),
+        ("accelerate", 0, False),
+        ("scale", "linear", "linear"),
+        ("start", "random", "random"),
+        ("start", 5, 5),
+        ("start", None, None),
+    ],
+)
+def test_option_takes_values_like_its_default(model: Model, name: str, value: Any, taken: Any) -> None:
+    *_, options = split(model, {name: value}, OPTIONS)
+    assert options == {name: taken}
+    if OPTIONS[name] is not None:
+        assert isinstance(options[name], type(OPTIONS[name]))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("restarts", 2.5, "int"),
+        ("restarts", "3", "int"),
+        ("restarts", True, "int"),
+        ("restarts", None, "int"),
+        ("restarts", [3], "int"),
+        ("tolerance", "small", "float"),
+        ("tolerance", True, "float"),
+        ("accelerate", 2, "bool"),
+        ("accelerate", "yes", "bool"),
+        ("accelerate", None, "bool"),
+        ("scale", 1, "str"),
+    ],
+)
+def test_option_of_another_type_is_refused(model: Model, name: str, value: Any, kind: str) -> None:
+    with pytest.raises(InputError, match=rf"nb_mixture: option {name}=.* must be of type {kind} \(default "):
+        split(model, {name: value}, OPTIONS)
+
+
+def test_negative_number_of_steps_is_refused(model: Model) -> None:
+    with pytest.raises(InputError, match="option restarts=-1 must not be negative"):
+        split(model, {"restarts": -1}, OPTIONS)
+
+
+def test_unknown_setting_lists_what_there_is(model: Model) -> None:
+    with pytest.raises(InputError) as error:
+        split(model, {"zzz": 1}, OPTIONS)
+    said = str(error.value)
+    assert said.startswith("nb_mixture: there is no setting 'zzz'. Settings are ")
+    for part in (
+        "sizes: cell, gene, component",
+        "options of the model: dispersion (known, shared, gene, component)",
+        "variables: phi, size_factor,",
+        "options of the method: restarts, tolerance,",
+    ):
+        assert part in said
+
+
+@pytest.mark.parametrize(
+    ("name", "close"),
+    [("cells", "cell"), ("dispersoin", "dispersion"), ("size_factors", "size_factor"), ("restart", "restarts")],
+)
+def test_close_name_is_suggested(model: Model, name: str, close: str) -> None:
+    with pytest.raises(InputError, match=f"Did you mean '{close}'\\?"):
+        split(model, {name: 1}, OPTIONS)
+
+
+def test_wrong_value_of_an_option_of_the_model(model: Model) -> None:
+    with pytest.raises(InputError, match="use one of known, shared, gene, component"):
+        split(model, {"dispersion": "genes"})

@@ -1,0 +1,236 @@
+"""Trees: labels, provenance, digests, and files that are written whole or not at all."""
+
+import importlib
+import json
+import stat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import genarium as gn
+from genarium import registry
+from genarium.errors import InputError
+from genarium.tree import GROUPS, arrays, dataset, digest, labelled, provenance, stored_sizes, with_groups
+
+tree_module = importlib.import_module("genarium.tree")
+
+
+@pytest.fixture
+def tree() -> xr.DataTree:
+    return gn.simulate("nb_mixture", seed=1, cell=20)
+
+
+# Labels and groups
+
+
+def test_variables_are_labelled_by_the_declaration() -> None:
+    model = registry.get("nb_mixture")
+    coords = {"component": np.array(["a", "b"]), "gene": np.arange(3), "cell": np.arange(5)}
+    data = dataset(
+        model,
+        coords,
+        {"mu": np.ones((4, 6, 2, 3)), "energy": np.zeros((4, 6)), "edge": (("component", "knot"), np.zeros((2, 7)))},
+        ("chain", "draw"),
+    )
+    assert data["mu"].dims == ("chain", "draw", "component", "gene")
+    assert data["mu"].attrs["symbol"] == "μ"
+    assert data["energy"].dims == ("chain", "draw")
+    assert list(data["component"].to_numpy()) == ["a", "b"]
+    assert list(data["knot"].to_numpy()) == list(range(7))
+    assert set(data.coords) == set(data.dims)
+
+
+def test_groups_are_added_in_order_and_the_tree_is_left_alone(tree: xr.DataTree) -> None:
+    before = tree.copy(deep=True)
+    extra = xr.Dataset({"a": ("row", [1.0, 2.0])})
+    out = with_groups(
+        tree, {"predictions": extra, "own": extra, "point": extra, "posterior": xr.Dataset()}, {"seed": 3}
+    )
+    assert list(out.children) == ["constant_data", "observed_data", "truth", "point", "predictions", "own"]
+    assert out.attrs == {**tree.attrs, "seed": 3}
+    xr.testing.assert_identical(tree, before)
+    assert [name for name in GROUPS if name in out] == list(out.children)[:-1]
+
+
+def test_stored_sizes_are_those_of_the_model(tree: xr.DataTree) -> None:
+    assert stored_sizes(tree, registry.get("nb_mixture")) == {"cell": 20, "gene": 2, "component": 3}
+    tree.attrs["sizes"] = json.dumps({"cell": 20, "planet": 8})
+    assert stored_sizes(tree, registry.get("nb_mixture")) == {"cell": 20}
+    assert stored_sizes(xr.DataTree(), registry.get("nb_mixture")) == {}
+
+
+def test_groups_as_plain_arrays(tree: xr.DataTree) -> None:
+    group = tree["truth"].to_dataset()
+    assert set(arrays(group)) == {"pi", "mu", "group"}
+    assert set(arrays(group, ["pi"])) == {"pi"}
+    dims, values = labelled(group)["mu"]
+    assert dims == ("component", "gene")
+    np.testing.assert_array_equal(values, arrays(group)["mu"])
+
+
+# Provenance
+
+
+def test_attributes_are_plain() -> None:
+    told = provenance(seed=np.int64(3), share=np.float64(0.5), options={"a": 1}, names=["x"], flag=True, text="t")
+    assert {k: v for k, v in told.items() if k != "versions"} == {
+        "seed": 3,
+        "share": 0.5,
+        "options": '{"a": 1}',
+        "names": '["x"]',
+        "flag": True,
+        "text": "t",
+    }
+    assert {type(v) for v in told.values()} <= {int, float, str, bool}
+    versions = json.loads(told["versions"])
+    assert versions["numpy"] == np.__version__
+    assert all(versions.values())
+
+
+# Digests
+
+
+@pytest.fixture
+def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package with one model of two files and a Stan program."""
+    model = tmp_path / "models" / "m"
+    model.mkdir(parents=True)
+    (tmp_path / "stan").mkdir()
+    (model / "__init__.py").write_text("a = 1\n")
+    (model / "em.py").write_text("b = 2\n")
+    (tmp_path / "stan" / "m.stan").write_text("model {}\n")
+    monkeypatch.setattr(tree_module, "files", lambda package: tmp_path)
+    return tmp_path
+
+
+def digest_now() -> str:
+    digest.cache_clear()
+    found = digest("m")
+    digest.cache_clear()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("models/m/em.py", "b = 3\n"),
+        ("models/m/vi.py", ""),
+        ("models/m/inner/deep.py", "c = 3\n"),
+        ("stan/m.stan", "model { }\n"),
+        ("stan/m-variant.stan", "model {}\n"),
+        ("stan/m.stanfunctions", "real f(real x);\n"),
+    ],
+)
+def test_digest_changes_with_every_source(sources: Path, path: str, text: str) -> None:
+    before = digest_now()
+    (sources / path).parent.mkdir(exist_ok=True)
+    (sources / path).write_text(text)
+    assert digest_now() != before
+
+
+def test_digest_changes_when_a_file_is_renamed_or_removed(sources: Path) -> None:
+    before = digest_now()
+    (sources / "models/m/em.py").rename(sources / "models/m/en.py")
+    renamed = digest_now()
+    (sources / "stan/m.stan").unlink()
+    assert len({before, renamed, digest_now()}) == 3
+
+
+@pytest.mark.parametrize(
+    "path", ["models/m/README.md", "models/m/__pycache__/em.pyc", "stan/other.stan", "stan/mm.stan"]
+)
+def test_digest_ignores_what_is_no_source_of_the_model(sources: Path, path: str) -> None:
+    before = digest_now()
+    (sources / path).parent.mkdir(exist_ok=True)
+    (sources / path).write_text("text\n")
+    assert digest_now() == before
+
+
+def test_digest_is_short_and_repeatable(sources: Path) -> None:
+    before = digest_now()
+    assert before == digest_now()
+    assert len(before) == 12
+    int(before, 16)
+
+
+# Files
+
+
+def test_saved_tree_comes_back(tree: xr.DataTree, tmp_path: Path) -> None:
+    labels = tree["observed_data"].to_dataset().assign_coords(gene=["α", "b"])
+    named = with_groups(tree, {"observed_data": labels, "constant_data": xr.Dataset({"phi": ("gene", [1.0, 2.0])})}, {})
+    path = gn.save(named, tmp_path / "t.nc")
+    assert path == tmp_path / "t.nc"
+    back = gn.load(path)
+    path.unlink()  # nothing is read later
+    xr.testing.assert_identical(back, named)
+    assert [type(v) for v in back.attrs.values()] == [type(v) for v in named.attrs.values()] or all(
+        a == b for a, b in zip(back.attrs.values(), named.attrs.values(), strict=True)
+    )
+
+
+def test_saved_tree_can_be_saved_again(tree: xr.DataTree, tmp_path: Path) -> None:
+    first = gn.load(gn.save(tree, tmp_path / "t.nc"))
+    xr.testing.assert_identical(gn.load(gn.save(first, tmp_path / "t.nc")), tree)
+
+
+def test_file_has_the_usual_permissions(tree: xr.DataTree, tmp_path: Path) -> None:
+    (tmp_path / "plain").write_text("")
+    gn.save(tree, tmp_path / "t.nc")
+    modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("plain", "t.nc")}
+    assert len(modes) == 1
+
+
+def test_failed_save_leaves_the_old_file_and_no_litter(
+    tree: xr.DataTree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = gn.save(tree, tmp_path / "t.nc")
+    old = path.read_bytes()
+
+    def breaks(self: xr.DataTree, target: Any, **settings: Any) -> None:
+        Path(target).write_bytes(b"half a file")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(xr.DataTree, "to_netcdf", breaks)
+    with pytest.raises(OSError, match="no space left"):
+        gn.save(tree, path)
+    assert path.read_bytes() == old
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(OSError, match="no space left"):
+        gn.save(tree, tmp_path / "new.nc")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_folder_must_exist(tree: xr.DataTree, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"the folder .*absent does not exist. Create it first"):
+        gn.save(tree, tmp_path / "absent" / "t.nc")
+
+
+def test_folder_is_no_file(tree: xr.DataTree, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="folder"):
+        gn.save(tree, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(InputError, match="no such file"):
+        gn.load(tmp_path)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"absent.nc: there is no such file"):
+        gn.load(tmp_path / "absent.nc")
+
+
+@pytest.mark.parametrize("content", [b"", b"cell,a\nc1,3\n", b"\x89HDF\r\n\x1a\n" + bytes(50)])
+def test_file_that_is_no_tree(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "t.nc").write_bytes(content)
+    with pytest.raises(InputError, match=r"t.nc cannot be read as a netCDF tree .* go through `read` first"):
+        gn.load(tmp_path / "t.nc")
+
+
+def test_truncated_file(tree: xr.DataTree, tmp_path: Path) -> None:
+    path = gn.save(tree, tmp_path / "t.nc")
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(InputError, match="cannot be read"):
+        gn.load(path)
