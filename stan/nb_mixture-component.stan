@@ -57,8 +57,8 @@ model {
   target += sum_log_depth + sum_log_marginal(lp, cell);
 }
 generated quantities {
-  vector[cell] log_lik; // log P(x_n | pi, mu)
-  matrix[cell, component] group_probability; // P(G_n = k | x_n, pi, mu)
+  vector[cell] log_lik; // log P(x_n | phi, pi, mu)
+  matrix[cell, component] group_probability; // P(G_n = k | x_n, phi, pi, mu)
   array[cell, gene] int x_rep; // replicated counts, of new groups drawn from pi
   {
     matrix[component, gene] log_phi = rep_matrix(log(phi), gene);

@@ -1,4 +1,4 @@
-// Negative binomial mixture: groups of cells from raw counts. The dispersion is unknown, one number for all genes and components.
+// Negative binomial mixture: groups of cells from raw counts. The dispersion is unknown, one number for all.
 //
 // Every cell n belongs to one of K components, with probabilities pi. Every component k has a mean mu_kd for each gene
 // d, and counts vary around it as a negative binomial:
@@ -59,8 +59,8 @@ model {
                                         rep_vector(inv(phi), distinct_counts)));
 }
 generated quantities {
-  vector[cell] log_lik; // log P(x_n | pi, mu)
-  matrix[cell, component] group_probability; // P(G_n = k | x_n, pi, mu)
+  vector[cell] log_lik; // log P(x_n | phi, pi, mu)
+  matrix[cell, component] group_probability; // P(G_n = k | x_n, phi, pi, mu)
   array[cell, gene] int x_rep; // replicated counts, of new groups drawn from pi
   {
     matrix[component, gene] log_phi = rep_matrix(log(phi), component, gene);

@@ -49,8 +49,8 @@ model {
   target += sum_log_constant + sum_log_marginal(lp, cell);
 }
 generated quantities {
-  vector[cell] log_lik; // log P(x_n | pi, mu)
-  matrix[cell, component] group_probability; // P(G_n = k | x_n, pi, mu)
+  vector[cell] log_lik; // log P(x_n | phi, pi, mu)
+  matrix[cell, component] group_probability; // P(G_n = k | x_n, phi, pi, mu)
   array[cell, gene] int x_rep; // replicated counts, of new groups drawn from pi
   {
     matrix[component, cell] lp = log_joint(pi, log_odds(mu, log_phi),

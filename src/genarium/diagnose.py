@@ -21,6 +21,9 @@ RHAT, ESS, EBFMI, KHAT_GOOD, KHAT_USABLE = 1.01, 400, 0.3, 0.5, 0.7
 
 REPLICATES = 200
 
+LOO_UNITS = 5000
+"""Observations whose leave-one-out k is computed, at most: the first ones."""
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -179,7 +182,7 @@ def _chains(model: Model, tree: xr.DataTree) -> list[Verdict]:
     posterior = arrays(tree["posterior"].to_dataset())
     posterior |= _quantity_draws(model, tree, posterior)
     stats = tree["sample_stats"].to_dataset() if "sample_stats" in tree else xr.Dataset()
-    if "lp" in stats:
+    if "lp" in stats and not np.isnan(stats["lp"]).any():
         posterior["lp"] = stats["lp"].to_numpy()
     chains = next(iter(posterior.values())).shape[0]
     table: dict[str, tuple[float, str]] = {}
@@ -264,6 +267,7 @@ def _approximation(tree: xr.DataTree) -> list[Verdict]:
         return []
     from arviz_stats.base import array_stats
 
+    ratio = ratio[~np.isnan(ratio)]  # of large data, the density is known at some draws only
     exact = ratio.std() < 1e-6  # the approximation is the posterior up to rounding, and k-hat is not defined
     khat = -np.inf if exact else float(array_stats.psislw(-(ratio - ratio.max()), axis=-1)[1])  # it negates its input
     status: Status = "pass" if khat < KHAT_GOOD else "warn" if khat < KHAT_USABLE else "fail"
@@ -293,7 +297,7 @@ def _leave_one_out(tree: xr.DataTree) -> list[Verdict]:
     name = str(next(iter(tree["log_likelihood"].data_vars)))
     values = tree["log_likelihood"][name].to_numpy()
     flat = values.reshape(values.shape[0] * values.shape[1], -1)
-    k = np.array([float(array_stats.psislw(column, axis=-1)[1]) for column in flat.T[:5000]])
+    k = np.array([float(array_stats.psislw(column, axis=-1)[1]) for column in flat.T[:LOO_UNITS]])
     limit = min(1 - 1 / np.log10(len(flat)), KHAT_USABLE)
     bad, worst = int((k > limit).sum()), int(np.argmax(k))
     advice = "az.loo is unreliable there: look at these observations, they may be outliers."

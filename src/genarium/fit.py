@@ -22,6 +22,9 @@ from genarium.tree import data_tree, dataset, provenance, with_groups
 PREDICTIVE_DRAWS, PREDICTIVE_SIZE = 500, 20_000_000
 """Replicated datasets that a posterior predictive holds at most, and values in all of them together."""
 
+POINTWISE_SIZE = 20_000_000
+"""Values of a pointwise log likelihood; a larger one is left out, and the joint density is kept at fewer draws."""
+
 
 def fit(model: str | Model, data: Data, method: str, seed: int = 0, **settings: Any) -> xr.DataTree:
     """Fit a model to data.
@@ -44,8 +47,8 @@ def fit(model: str | Model, data: Data, method: str, seed: int = 0, **settings: 
     -------
     DataTree
         The data and, as far as the method gives them, ``posterior``, ``sample_stats`` (with ``lp``, the joint log
-        density on the natural scale), ``log_likelihood`` (pointwise), ``posterior_predictive``, ``variational`` or
-        ``point``. The root's attributes say what was done.
+        density on the natural scale), ``log_likelihood`` (pointwise; left out beyond 2e7 values, where ``lp`` is kept
+        at fewer draws), ``posterior_predictive``, ``variational`` or ``point``. The root's attributes say what was done.
 
     Raises
     ------
@@ -132,8 +135,11 @@ def _groups(problem: Problem, result: Result, claim: Claim, rng: np.random.Gener
         if model.exchangeable and claim == "exact":
             posterior = match_labels(model, posterior)
         stats = dict(result.sample_stats)
+        chains, draws = next(iter(posterior.values())).shape[:2]
         pointwise = result.log_likelihood
-        if pointwise is None:
+        if pointwise is None and chains * draws * problem.sizes.get(model.unit, 1) > POINTWISE_SIZE:
+            stats |= sparse_joint_density(problem, posterior)
+        elif pointwise is None:
             pointwise = log_likelihood(problem, posterior)
         if pointwise is not None:
             name = next(iter(model.observed.variables))
@@ -198,6 +204,26 @@ def log_prior(problem: Problem, posterior: Arrays) -> Array | None:
     """Log prior density at every draw, shape (chain, draw); None where the model does not give it."""
     function = problem.model.log_prior
     return _each_draw(function, problem, posterior, "log prior") if function else None
+
+
+def sparse_joint_density(problem: Problem, posterior: Arrays) -> dict[str, Array]:
+    """Joint log density at evenly spaced draws, NaN at the others, for data too large to do it at all of them.
+
+    Returns
+    -------
+    dict
+        ``lp``, shape (chain, draw), as far as the model gives likelihood and prior.
+    """
+    chains, draws = next(iter(posterior.values())).shape[:2]
+    wanted = max(100, POINTWISE_SIZE // problem.sizes.get(problem.model.unit, 1))
+    picks = np.unique(np.linspace(0, chains * draws - 1, wanted).astype(int))
+    some = {name: v.reshape(1, -1, *v.shape[2:])[:, picks] for name, v in posterior.items()}
+    pointwise, prior = log_likelihood(problem, some), log_prior(problem, some)
+    if pointwise is None or prior is None:
+        return {}
+    lp = np.full(chains * draws, np.nan)
+    lp[picks] = (pointwise.reshape(*prior.shape, -1).sum(-1) + prior)[0]
+    return {"lp": lp.reshape(chains, draws)}
 
 
 def predictive(problem: Problem, posterior: Arrays, rng: np.random.Generator) -> dict[str, Array]:

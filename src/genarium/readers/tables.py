@@ -92,6 +92,11 @@ def wide(
             + listed(f"{name!r} ({uses.get(name, rest)})" for name in sheet.names)
             + f". Check the delimiter, {terms.row}s and drop, or name the columns in {terms.column}s."
         )
+    if not transpose and (lost := [name for name in apart if name not in kept]):
+        raise InputError(
+            f"{path}: column {lost[0]!r} is named as the {apart[lost[0]]}, and also in drop or {terms.row}s. Name it "
+            "in one of them."
+        )
     entries = np.column_stack([sheet.numbers(name, f"leave the column out with drop={name!r}") for name in kept])
     if not transpose:
         remedy = f"pass {terms.row}s=None to number the {terms.row}s"
