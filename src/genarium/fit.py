@@ -48,7 +48,8 @@ def fit(model: str | Model, data: Data, method: str, seed: int = 0, **settings: 
     DataTree
         The data and, as far as the method gives them, ``posterior``, ``sample_stats`` (with ``lp``, the joint log
         density on the natural scale), ``log_likelihood`` (pointwise; left out beyond 2e7 values, where ``lp`` is kept
-        at fewer draws), ``posterior_predictive``, ``variational`` or ``point``. The root's attributes say what was done.
+        at fewer draws), ``posterior_predictive``, ``variational`` or ``point``. The root's attributes say what was
+        done.
 
     Raises
     ------
