@@ -204,6 +204,17 @@ def test_outlier_is_found(toy: Model, toy_tree: xr.DataTree, make: Make, verdict
     assert found.where.endswith(" at 17")
 
 
+@pytest.mark.parametrize(("sign", "bad"), [(-1, 1), (1, 0)])
+def test_observation_that_few_draws_explain(make: Make, toy: Model, draws: Any, sign: int, bad: int) -> None:
+    """Leaving it out weights draws by the inverse likelihood: a Pareto tail of k = 3 one way, bounded the other."""
+    tree = make("exact", posterior={"theta": draws})
+    pointwise = tree["log_likelihood"].to_dataset().copy(deep=True)
+    pointwise["y"][:, :, 3] = sign * 3 * np.random.default_rng(5).exponential(size=draws.shape)
+    tree["log_likelihood"] = pointwise
+    found = {v.check: v for v in gn.diagnose(toy, tree).verdicts}["observations with high LOO k"]
+    assert found.value == bad
+
+
 def test_observation_that_depends_on_nothing_is_no_outlier(make: Make, toy: Model, draws: Any) -> None:
     tree = make("exact", posterior={"theta": draws})
     pointwise = tree["log_likelihood"].to_dataset().copy(deep=True)
@@ -216,19 +227,20 @@ def test_observation_that_depends_on_nothing_is_no_outlier(make: Make, toy: Mode
 @pytest.mark.parametrize("claim", ["exact", "approximate", "point"])
 def test_feature_that_the_model_misses(toy_tree: xr.DataTree, make: Make, verdicts: Any, claim: str) -> None:
     y = toy_tree["observed_data"]["y"].to_numpy()
-    wide = y.mean() + 4 * (y - y.mean())
     found = {}
-    for name, data in (("well", y), ("wide", wide)):
+    for name, width in (("well", 1), ("wide", 4), ("tight", 0.25)):
+        data = y.mean() + width * (y - y.mean())
         mean = data.sum() / 30.25
         theta = np.random.default_rng(4).normal(mean, 30.25**-0.5, (4, 100))
         parts: dict[str, Any] = {"point": {"theta": mean}} if claim == "point" else {"posterior": {"theta": theta}}
         found[name] = verdicts(make(claim, data={"y": data}, **parts))
     assert found["well"]["predictive check: sd"].status == "pass"
-    assert found["wide"]["predictive check: mean"].status == "pass"
-    missed = found["wide"]["predictive check: sd"]
-    assert (missed.status, missed.value) == ("warn", 0)
-    assert missed.where == "200 replications"
-    assert f"The data have sd {wide.std():.4g}" in missed.advice
+    for name, width in (("wide", 4), ("tight", 0.25)):
+        assert found[name]["predictive check: mean"].status == "pass"
+        missed = found[name]["predictive check: sd"]
+        assert (missed.status, missed.value) == ("warn", 0)
+        assert missed.where == "200 replications"
+        assert f"The data have sd {width * y.std():.4g}" in missed.advice
 
 
 def test_predictive_check_of_a_statistic_with_ties(toy: Model, make: Make, draws: Any) -> None:

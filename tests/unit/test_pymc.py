@@ -10,6 +10,7 @@ import arviz as az  # type: ignore[import-untyped]
 import numpy as np
 import pytest
 import xarray as xr
+from scipy.optimize import brentq
 
 import genarium as gn
 from genarium import registry
@@ -200,7 +201,10 @@ def test_log_density_of_advi_draws_is_on_the_natural_scale(fitted: Callable[...,
         assert tree["sample_stats"]["log_q"].to_numpy()[0, s] == pytest.approx(expected, abs=1e-6)
 
 
-def test_density_on_either_scale(toy: Model) -> None:
+@pytest.fixture(scope="module")
+def spread(toy: Model) -> Model:
+    """Measurements around zero with an unknown sd, whose logarithm is what PyMC works on."""
+
     def density(sizes: Sizes, y: Any) -> None:
         import pymc as pm
 
@@ -209,8 +213,11 @@ def test_density_on_either_scale(toy: Model) -> None:
     unknown = Stage({"scale": Var((), positive, "Standard deviation.", "s")}, {"scale": lambda rng: rng.lognormal()})
     observed = Stage(toy.observed.variables, {"y": lambda rng, sizes, scale: rng.normal(0, scale, sizes["item"])})
     parts: dict[str, Any] = dict.fromkeys(("log_likelihood", "log_prior", "quantities", "predict"))
-    model = replace(toy, name="spread", unknown=unknown, observed=observed, density=density, methods={}, **parts)
-    compiled = pymc.compiled(check(model, gn.simulate(model, seed=1)))
+    return replace(toy, name="spread", unknown=unknown, observed=observed, density=density, methods={}, **parts)
+
+
+def test_density_on_either_scale(spread: Model) -> None:
+    compiled = pymc.compiled(check(spread, gn.simulate(spread, seed=1)))
     for at in np.array([[-1.0], [0.5], [2.0]]):
         natural, jacobian = compiled.constrained(at)
         assert natural["scale"] == pytest.approx(np.exp(at[0]), rel=1e-12)
@@ -220,6 +227,15 @@ def test_density_on_either_scale(toy: Model) -> None:
         assert with_jacobian - value == pytest.approx(at[0], abs=1e-9)
         assert gradient_with_jacobian - gradient == pytest.approx(1, abs=1e-9)
     assert compiled.names == ["scale_log__"]
+
+
+def test_map_maximises_the_density_of_the_natural_value(spread: Model) -> None:
+    tree = gn.simulate(spread, seed=1)
+    squares = float((tree["observed_data"]["y"] ** 2).sum())
+    # with u = ln s, the log density is -30 u - squares exp(-2 u) / 2 - u - u² / 2
+    u = brentq(lambda u: -31 - u + squares * np.exp(-2 * u), -5, 5, xtol=1e-12)
+    found = gn.fit(spread, tree, "map")["point"]["scale"].to_numpy()
+    assert found == pytest.approx(np.exp(u), rel=1e-6)
 
 
 def test_steps_of_advi_come_in_windows(toy: Model, toy_tree: xr.DataTree) -> None:
