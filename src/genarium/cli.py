@@ -218,7 +218,7 @@ def _fit(options: argparse.Namespace) -> int:
             )
         )
     else:
-        said = ", ".join(f"{name} {value:.10g}" for name, value in notes.items())
+        said = ", ".join(f"{k} {v}" if isinstance(v, str) else f"{k} {v:.10g}" for k, v in notes.items())
         print(
             f"{tree.attrs['model']} by {tree.attrs['method']} in {tree.attrs['seconds']:.2g} s"
             + (f": {said}" if said else "")

@@ -155,7 +155,7 @@ def _ascent(notes: dict[str, Any]) -> list[Verdict]:
     out = []
     if "converged" in notes:
         advice = "Raise max_iterations (or iterations)."
-        where = f"after {notes.get('iterations', '?')} iterations"
+        where = f"after {notes['iterations']} iterations" if "iterations" in notes else ""
         out.append(verdict("converged", bool(notes["converged"]), notes["converged"], "= 1", where, advice))
     if "largest_fall" in notes:
         advice = "The bound must never fall: this is a defect of the method. Please report it with the data."

@@ -113,3 +113,14 @@ def test_dispersion_estimates_agree_between_methods(course: dict[str, Any]) -> N
     assert float(q["posterior"]["phi"].mean()) == pytest.approx(float(exact.mean()), abs=0.25 * sd)
     assert float(q["posterior"]["phi"].std()) == pytest.approx(sd, rel=0.2)
     assert float(exact.mean()) == pytest.approx(0.29, abs=0.01)  # the simulation behind the table had 0.3
+
+
+@pytest.mark.stan
+def test_which_of_stans_approximations_reach_the_posterior(course: dict[str, Any]) -> None:
+    khat = {}
+    for method in ("stan-pathfinder", "stan-laplace", "stan-advi"):
+        verdicts = gn.diagnose("nb_mixture", fit(course, method)).verdicts
+        khat[method] = next(v.value for v in verdicts if "k-hat of q" in v.check)
+    assert khat["stan-pathfinder"] < 0.5
+    assert khat["stan-laplace"] < 0.5
+    assert khat["stan-advi"] > 0.7

@@ -5,6 +5,7 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -88,9 +89,32 @@ def executable(problem: Problem, cmdstan: str, generate: bool = True) -> Path:
             return compile_program(bare, found, progress=say)
 
 
+@dataclass(frozen=True)
+class Run:
+    """What a method needs to run a program.
+
+    Attributes
+    ----------
+    model : cmdstanpy.CmdStanModel
+    data : str
+        The data file.
+    output : dict
+        Arguments that every method takes: where to write, how precisely.
+    generate : bool
+        Whether the program generates quantities.
+    stan_version : str
+    """
+
+    model: Any
+    data: str
+    output: dict[str, Any]
+    generate: bool
+    stan_version: str
+
+
 @contextmanager
-def _running(problem: Problem, cmdstan: str, draws: int) -> Iterator[tuple[Any, str, str, bool]]:
-    """Yield the CmdStanPy model, a data file, a folder for output, and whether quantities are generated."""
+def _running(problem: Problem, cmdstan: str, draws: int) -> Iterator[Run]:
+    """Compile, write the data, and clean up afterwards."""
     import cmdstanpy
 
     cmdstanpy.disable_logging()
@@ -104,7 +128,13 @@ def _running(problem: Problem, cmdstan: str, draws: int) -> Iterator[tuple[Any, 
         cmdstanpy.write_stan_json(str(data_file), data(problem))
         try:
             with spinner("Stan"):
-                yield cmdstanpy.CmdStanModel(exe_file=str(path)), str(data_file), folder, generate
+                yield Run(
+                    cmdstanpy.CmdStanModel(exe_file=str(path)),
+                    str(data_file),
+                    {"output_dir": folder, "sig_figs": SIGNIFICANT},
+                    generate,
+                    find(cmdstan or None).version,
+                )
         finally:  # cmdstanpy leaves its own setting behind
             if threads is None:
                 os.environ.pop("STAN_NUM_THREADS", None)
@@ -174,9 +204,9 @@ def nuts(
     -------
     Result
     """
-    with _running(problem, cmdstan, draws * chains) as (model, data_file, folder, generate):
-        fit = model.sample(
-            data=data_file,
+    with _running(problem, cmdstan, draws * chains) as run:
+        fit = run.model.sample(
+            data=run.data,
             inits=_starts(problem, rng, chains),
             seed=_seed(rng),
             chains=chains,
@@ -185,8 +215,7 @@ def nuts(
             iter_sampling=draws,
             adapt_delta=target_accept,
             max_treedepth=max_treedepth,
-            output_dir=folder,
-            sig_figs=SIGNIFICANT,
+            **run.output,
             show_progress=False,
         )
         variables = _by_chain(fit, chains, draws)
@@ -198,21 +227,19 @@ def nuts(
     return Result(
         posterior=_unknown(problem, variables),
         sample_stats=stats,
-        notes={"max_treedepth": max_treedepth},
-        **_generated(problem, variables, generate),
+        notes={"max_treedepth": max_treedepth, "stan_version": run.stan_version},
+        **_generated(problem, variables, run.generate),
     )
 
 
-def _approximate(
-    problem: Problem, variables: dict[str, Array], log_ratio: Array, generate: bool, **notes: Any
-) -> Result:
+def _approximate(problem: Problem, variables: dict[str, Array], log_ratio: Array, run: Run) -> Result:
     """Make a result of independent draws with the log ratio of the density to the approximation."""
     variables = {name: value[None] for name, value in variables.items()}
     return Result(
         posterior=_unknown(problem, variables),
         sample_stats={"log_ratio": np.asarray(log_ratio)[None]},
-        notes=notes,
-        **_generated(problem, variables, generate),
+        notes={"stan_version": run.stan_version},
+        **_generated(problem, variables, run.generate),
     )
 
 
@@ -242,9 +269,9 @@ def pathfinder(
         ``sample_stats`` holds the log importance ratio of each draw.
     """
     each = -(-draws // paths)
-    with _running(problem, cmdstan, draws) as (model, data_file, folder, generate):
-        fit = model.pathfinder(
-            data=data_file,
+    with _running(problem, cmdstan, draws) as run:
+        fit = run.model.pathfinder(
+            data=run.data,
             inits=_starts(problem, rng, paths),
             seed=_seed(rng),
             num_paths=paths,
@@ -252,11 +279,10 @@ def pathfinder(
             draws=each * paths,
             psis_resample=False,
             calculate_lp=True,
-            output_dir=folder,
-            sig_figs=SIGNIFICANT,
+            **run.output,
         )
         method = fit.method_variables()
-        return _approximate(problem, fit.stan_variables(), method["lp__"] - method["lp_approx__"], generate)
+        return _approximate(problem, fit.stan_variables(), method["lp__"] - method["lp_approx__"], run)
 
 
 def advi(
@@ -288,35 +314,33 @@ def advi(
     if algorithm not in ("meanfield", "fullrank"):
         raise InputError(f"option algorithm={algorithm!r} is not known; use meanfield or fullrank.")
     starts = _starts(problem, rng, 1)
-    with _running(problem, cmdstan, draws) as (model, data_file, folder, generate):
-        fit = model.variational(
-            data=data_file,
+    with _running(problem, cmdstan, draws) as run:
+        fit = run.model.variational(
+            data=run.data,
             inits=starts[0] if starts else None,
             seed=_seed(rng),
             algorithm=algorithm,
             iter=iterations,
             draws=draws,
             require_converged=False,
-            output_dir=folder,
-            sig_figs=SIGNIFICANT,
+            **run.output,
         )
         columns = {name: fit.variational_sample[:, i] for i, name in enumerate(fit.column_names)}
         variables = {name: fit.stan_variable(name, mean=False) for name in fit.metadata.stan_vars}
-        return _approximate(problem, variables, columns["log_p__"] - columns["log_g__"], generate)
+        return _approximate(problem, variables, columns["log_p__"] - columns["log_g__"], run)
 
 
-def _mode(model: Any, problem: Problem, rng: np.random.Generator, data_file: str, folder: str, jacobian: bool) -> Any:
+def _mode(run: Run, problem: Problem, rng: np.random.Generator, jacobian: bool) -> Any:
     starts = _starts(problem, rng, 1)
-    return model.optimize(
-        data=data_file,
+    return run.model.optimize(
+        data=run.data,
         inits=starts[0] if starts else None,
         seed=_seed(rng),
         algorithm="lbfgs",
         iter=20_000,
         tol_rel_grad=1e3,
         jacobian=jacobian,
-        output_dir=folder,
-        sig_figs=SIGNIFICANT,
+        **run.output,
     )
 
 
@@ -335,19 +359,18 @@ def laplace(problem: Problem, rng: np.random.Generator, *, draws: int = 1000, cm
     -------
     Result
     """
-    with _running(problem, cmdstan, draws) as (model, data_file, folder, generate):
-        mode = _mode(model, problem, rng, data_file, folder, jacobian=True)
-        fit = model.laplace_sample(
-            data=data_file,
+    with _running(problem, cmdstan, draws) as run:
+        mode = _mode(run, problem, rng, jacobian=True)
+        fit = run.model.laplace_sample(
+            data=run.data,
             mode=mode,
             draws=draws,
             jacobian=True,
             seed=_seed(rng),
-            output_dir=folder,
-            sig_figs=SIGNIFICANT,
+            **run.output,
         )
         method = fit.method_variables()
-        return _approximate(problem, fit.stan_variables(), method["log_p__"] - method["log_q__"], generate)
+        return _approximate(problem, fit.stan_variables(), method["log_p__"] - method["log_q__"], run)
 
 
 def maximum(problem: Problem, rng: np.random.Generator, *, cmdstan: str = "") -> Result:
@@ -364,10 +387,11 @@ def maximum(problem: Problem, rng: np.random.Generator, *, cmdstan: str = "") ->
     -------
     Result
     """
-    with _running(problem, cmdstan, 1) as (model, data_file, folder, _):
-        fit = _mode(model, problem, rng, data_file, folder, jacobian=False)
+    with _running(problem, cmdstan, 1) as run:
+        fit = _mode(run, problem, rng, jacobian=False)
         point = {name: np.asarray(fit.stan_variable(name)) for name in problem.model.unknown.variables}
-        notes = {"converged": int(fit.converged), "bound": float(fit.optimized_params_dict["lp__"])}
+        notes: dict[str, Any] = {"converged": int(fit.converged), "bound": float(fit.optimized_params_dict["lp__"])}
+        notes["stan_version"] = run.stan_version
         return Result(point=point, notes=notes)
 
 
@@ -391,11 +415,11 @@ def log_density(problem: Problem, points: list[Arrays], cmdstan: str = "") -> tu
     import cmdstanpy
 
     values, gradients = [], []
-    with _running(problem, cmdstan, 1) as (model, data_file, folder, _):
+    with _running(problem, cmdstan, 1) as run:
         for i, point in enumerate(points):
-            file = Path(folder) / f"point{i}.json"
+            file = Path(run.data).parent / f"point{i}.json"
             cmdstanpy.write_stan_json(str(file), {name: np.asarray(v).tolist() for name, v in point.items()})
-            row = model.log_prob(str(file), data_file, jacobian=False, sig_figs=SIGNIFICANT).to_numpy()[0]
+            row = run.model.log_prob(str(file), run.data, jacobian=False, sig_figs=SIGNIFICANT).to_numpy()[0]
             values.append(row[0])
             gradients.append(row[1:])
     return np.array(values), gradients
