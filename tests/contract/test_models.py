@@ -68,9 +68,8 @@ def fits() -> Iterator[Case]:
 
 
 def parametrize(cases: Iterable[Case]) -> pytest.MarkDecorator:
-    """Run a test for every case; those that compile a Stan program are slow."""
-    slow = [pytest.mark.stan, pytest.mark.slow]
-    marked = [(case, slow if case.method and case.engine == "stan" else []) for case in cases]
+    """Run a test for every case; those that compile a Stan program are marked."""
+    marked = [(case, [pytest.mark.stan] if case.method and case.engine == "stan" else []) for case in cases]
     return pytest.mark.parametrize("case", [pytest.param(case, marks=marks, id=str(case)) for case, marks in marked])
 
 

@@ -72,7 +72,9 @@ def test_program_declares_what_the_model_declares(model: Model) -> None:
 def test_program_is_free_of_pedantic_warnings(model: Model) -> None:
     program = stan.program(model)
     assert program is not None
-    assert check_program(program) == []
+    # our hyperparameters are data, and stanc cannot see a prior through them: its message says so itself
+    by_design = "the prior(s) depend on data variables"
+    assert [warning for warning in check_program(program) if by_design not in warning] == []
 
 
 def points(model: Model, problem: Problem) -> list[dict[str, Array]]:
