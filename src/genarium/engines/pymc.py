@@ -12,7 +12,7 @@ import numpy as np
 
 from genarium.declaration import Array, Arrays, Claim, Labelled, Model, Problem, Result, parents_of
 from genarium.errors import InputError
-from genarium.progress import track
+from genarium.progress import spinner, track
 from genarium.tree import digest
 
 METHODS: dict[str, tuple[Claim, str]] = {
@@ -119,7 +119,8 @@ class Compiled:
         import nutpie
 
         COMPILED["nuts"] += 1
-        return nutpie.compile_pymc_model(self.pymc)
+        with spinner("compiling the PyMC density"):
+            return nutpie.compile_pymc_model(self.pymc)
 
     @cached_property
     def _values(self) -> list[Any]:
@@ -237,7 +238,8 @@ class Compiled:
     def advi(self) -> "Advi":
         """The ADVI step, compiled once."""
         COMPILED["advi"] += 1
-        return Advi(self)
+        with spinner("compiling the ADVI step"):
+            return Advi(self)
 
 
 def nuts(
@@ -271,12 +273,11 @@ def nuts(
     density = compiled(problem)
     starts = np.stack([density.start(stream) for stream in rng.spawn(chains)])
     seed = int(rng.integers(2**31))
-    queue = iter(range(10**9))
 
-    def initial_point(_seed: Any) -> Array:
-        i = next(queue)
-        jitter = np.random.default_rng([seed, i]).uniform(-0.1, 0.1, starts.shape[1])
-        return np.asarray(starts[i % chains] + jitter)
+    def initial_point(own: int) -> Array:
+        """Pick a start by the chain's own seed: the chains call from threads, in any order."""
+        stream = np.random.default_rng([seed, own])
+        return np.asarray(starts[stream.integers(chains)] + stream.uniform(-0.1, 0.1, starts.shape[1]))
 
     ready = dataclasses.replace(density.nuts.with_data(**density._data(problem)), initial_point_func=initial_point)
     sampled = nutpie.sample(
