@@ -37,6 +37,7 @@ def declare(dispersion: str = "known") -> Model:
         "pi": Var(("component",), simplex, "Weight of each component.", "π"),
         "mu": Var(("component", "gene"), positive, "Centroid: mean count of a gene in a cell of size factor 1.", "μ"),
     }
+    prior = {"pi": draw_pi, "mu": draw_mu(dispersion)}
     if dispersion == "known":
         known = {"phi": phi, **known}
         design: dict[str, Callable[..., Any]] = {"phi": design_phi, **DESIGN}
@@ -46,8 +47,8 @@ def declare(dispersion: str = "known") -> Model:
             "tau": Var((), positive, "Standard deviation of ln phi in its prior.", "τ", default=1.0),
         }
         unknown = {"phi": phi, **unknown}
+        prior = {"phi": draw_phi(DISPERSION[dispersion]), **prior}
         design = {"tau": lambda: 0.5, **DESIGN}
-    prior = {"phi": draw_phi(DISPERSION[dispersion]), "pi": draw_pi, "mu": draw_mu(dispersion)}
     story = likelihood.Story(dispersion)
     return Model(
         name=__name__,

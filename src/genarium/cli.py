@@ -32,7 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
-        return run(options)
+        code = run(options)
+        sys.stdout.flush()
+        return code
     except GenariumError as error:
         print(f"genarium {options.command}: {error}", file=sys.stderr)
         return 2

@@ -85,6 +85,33 @@ def check(
     return problem
 
 
+def given_value(model: Model, name: str, value: Any, sizes: Sizes) -> Array:
+    """Check one value on its own; a scalar is broadcast whatever the variable's role.
+
+    Parameters
+    ----------
+    model : Model
+    name : str
+    value : array_like
+    sizes : mapping of str to int
+
+    Returns
+    -------
+    ndarray
+        With the declared shape and type.
+
+    Raises
+    ------
+    InputError
+    """
+    single = isinstance(value, int | float | str | np.generic) or (isinstance(value, np.ndarray) and not value.ndim)
+    array = xr.DataArray(np.asarray(value)) if single else _labelled(model, name, value)
+    for dim, size in array.sizes.items():
+        if size != sizes[str(dim)]:
+            raise InputError(f"{_where(model, name)} has size {size} along {dim!r}, which is {sizes[str(dim)]} here.")
+    return _values(model, name, array, sizes, {dim: np.arange(n) for dim, n in sizes.items()})
+
+
 def _collect(model: Model, data: Data) -> tuple[dict[str, Any], dict[str, int]]:
     """Return the variables found in the data, and the sizes that an earlier verb stored with them."""
     if isinstance(data, xr.DataTree):

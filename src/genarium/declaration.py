@@ -325,6 +325,9 @@ def _check(model: Model) -> None:
     for role in ROLES:
         stage = model.stage(role)
         each = stage.draw if isinstance(stage.draw, Mapping) else None
+        for name in each or ():
+            if name not in stage.variables:
+                fail(f"the {role} stage has a draw function for {name!r}, which it does not declare")
         before = set(earlier)
         for name, var in stage.variables.items():
             if each is not None and name not in each and role != "known":

@@ -188,21 +188,22 @@ def _chains(model: Model, tree: xr.DataTree) -> list[Verdict]:
     table: dict[str, tuple[float, str]] = {}
     for name, draws in posterior.items():
         flat = draws.reshape(*draws.shape[:2], -1)
-        where = [name if draws.ndim == 2 else f"{name}{list(i)}" for i in np.ndindex(*draws.shape[2:])]
+        varies = np.flatnonzero(np.ptp(flat, axis=(0, 1)) > 0)  # a constant has neither R-hat nor ESS
+        labels = [name if draws.ndim == 2 else f"{name}{list(i)}" for i in np.ndindex(*draws.shape[2:])]
+        where = [labels[i] for i in varies]
+        if not where:
+            continue
         for statistic in ("rhat", "ess_bulk", "ess_tail"):
             if statistic == "rhat" and chains < 2:
                 continue
-            ary = flat.transpose(2, 0, 1)
+            ary = flat[..., varies].transpose(2, 0, 1)
             if statistic == "rhat":
                 values = np.asarray(array_stats.rhat(ary, chain_axis=-2, draw_axis=-1))
             else:
                 tail = {"prob": (0.05, 0.95)} if statistic == "ess_tail" else {}
                 ess = array_stats.ess(ary, chain_axis=-2, draw_axis=-1, method=statistic[4:], **tail)
                 values = np.asarray(ess)
-            values = np.where(flat.std((0, 1)) > 0, values, np.nan)  # a constant has neither
-            if np.isnan(values).all():
-                continue
-            worst = int(np.nanargmax(values) if statistic == "rhat" else np.nanargmin(values))
+            worst = int(np.argmax(values) if statistic == "rhat" else np.argmin(values))
             value = float(values[worst])
             sign = -1 if statistic == "rhat" else 1
             if statistic not in table or sign * value < sign * table[statistic][0]:
@@ -297,7 +298,10 @@ def _leave_one_out(tree: xr.DataTree) -> list[Verdict]:
     name = str(next(iter(tree["log_likelihood"].data_vars)))
     values = tree["log_likelihood"][name].to_numpy()
     flat = values.reshape(values.shape[0] * values.shape[1], -1)
-    k = np.array([float(array_stats.psislw(column, axis=-1)[1]) for column in flat.T[:LOO_UNITS]])
+    some = flat.T[:LOO_UNITS]
+    k = np.full(len(some), -np.inf)
+    for i in np.flatnonzero(np.ptp(some, axis=1) > 0):  # a constant has no tail to look at
+        k[i] = float(array_stats.psislw(some[i], axis=-1)[1])
     limit = min(1 - 1 / np.log10(len(flat)), KHAT_USABLE)
     bad, worst = int((k > limit).sum()), int(np.argmax(k))
     advice = "az.loo is unreliable there: look at these observations, they may be outliers."

@@ -15,7 +15,7 @@ from genarium.data import Data, check
 from genarium.declaration import Array, Arrays, Claim, Model, Problem, Result, keyword_options
 from genarium.errors import InputError
 from genarium.progress import track
-from genarium.settings import split
+from genarium.settings import generator, split
 from genarium.simulate import draw_stage
 from genarium.tree import data_tree, dataset, provenance, with_groups
 
@@ -69,7 +69,7 @@ def fit(model: str | Model, data: Data, method: str, seed: int = 0, **settings: 
     run, claim, engine = find_method(declared, method)
     variant, sizes, values, options = split(declared, settings, keyword_options(run))
     problem = check(variant, data, sizes, values)
-    fitting, predicting = np.random.default_rng(seed).spawn(2)
+    fitting, predicting = generator(seed).spawn(2)
     wall, cpu = time.perf_counter(), _cpu_seconds()
     result = run(problem, fitting, **options)
     groups = _groups(problem, result, claim, predicting)

@@ -4,11 +4,12 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from genarium import registry
 from genarium.data import Data, check
-from genarium.declaration import Model
+from genarium.declaration import Array, Model
 from genarium.errors import InputError
 from genarium.settings import split
 from genarium.tree import data_tree, dataset, provenance, with_groups
@@ -92,6 +93,20 @@ def predict(tree: xr.DataTree, data: Data | None = None, **settings: Any) -> xr.
                 f"{model.name}: the new data have {problem.sizes[dim]} {dim}s, the fit has {fitted_sizes[dim]}. "
                 f"Give the {dim}s of the fit, in its order."
             )
+        _same_labels(model, dim, tree["observed_data"].to_dataset()[dim].to_numpy(), problem.coords[dim])
     out = dataset(model, problem.coords, model.predict(tree, problem))
     attrs = provenance(fitted_by=tree.attrs["method"], fit_seed=tree.attrs["seed"])
     return with_groups(data_tree(problem), {"predictions": out}, attrs)
+
+
+def _same_labels(model: Model, dim: str, fitted: Array, new: Array) -> None:
+    """Refuse new data with other labels along a dim than the fit, or in another order; mere numbers say nothing."""
+    if new.dtype.kind in "iu" or fitted.dtype.kind in "iu":
+        return
+    differ = np.flatnonzero(fitted != new)
+    if differ.size:
+        at = int(differ[0])
+        raise InputError(
+            f"{model.name}: {dim} {at} is {new[at].item()!r} in the new data and {fitted[at].item()!r} in the fit. "
+            f"Give the {dim}s of the fit, in its order."
+        )

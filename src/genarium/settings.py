@@ -4,8 +4,26 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
+import numpy as np
+
 from genarium.declaration import Model
 from genarium.errors import InputError
+
+MAY_BE_ZERO = ("tune",)
+"""Whole-number options that may be zero; the others count things of which there must be one."""
+
+
+def generator(seed: int) -> np.random.Generator:
+    """Return the generator that every stream of a verb is spawned from.
+
+    Raises
+    ------
+    InputError
+        If the seed is not a whole number, or negative.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise InputError(f"seed={seed!r} must be a whole number, not below zero.")
+    return np.random.default_rng(int(seed))
 
 
 def split(
@@ -43,9 +61,9 @@ def split(
         if name in chosen:
             continue
         if name in variant.sizes:
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
                 raise InputError(f"{model.name}: size {name}={value!r} must be a whole number, at least one.")
-            sizes[name] = value
+            sizes[name] = int(value)
         elif name in variant.variables():
             values[name] = value
         elif name in options:
@@ -58,6 +76,8 @@ def split(
 def _like(model: Model, name: str, value: Any, default: Any) -> Any:
     """Check that an option has the type of its default."""
     kind = type(default)
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(default, bool) and value in (0, 1):
         return bool(value)
     if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
@@ -65,8 +85,9 @@ def _like(model: Model, name: str, value: Any, default: Any) -> Any:
     if isinstance(default, int) and not isinstance(default, bool):
         if isinstance(value, float) and value.is_integer():
             return int(value)
-        if isinstance(value, int) and not isinstance(value, bool) and value < 0:
-            raise InputError(f"{model.name}: option {name}={value} must not be negative.")
+        least = 0 if name in MAY_BE_ZERO else 1
+        if isinstance(value, int) and not isinstance(value, bool) and value < least:
+            raise InputError(f"{model.name}: option {name}={value} must be at least {least}.")
     if (default is not None and not isinstance(value, kind)) or isinstance(value, bool) != isinstance(default, bool):
         raise InputError(
             f"{model.name}: option {name}={value!r} must be of type {kind.__name__} (default {default!r})."

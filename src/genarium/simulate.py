@@ -6,10 +6,10 @@ import numpy as np
 import xarray as xr
 
 from genarium import registry
-from genarium.data import check
+from genarium.data import check, given_value
 from genarium.declaration import Array, Model, Role, Sizes, call
 from genarium.errors import DeclarationError
-from genarium.settings import split
+from genarium.settings import generator, split
 from genarium.tree import data_tree, provenance
 
 
@@ -45,7 +45,8 @@ def simulate(model: str | Model, seed: int = 0, **settings: Any) -> xr.DataTree:
     """
     declared, sizes, values, _ = split(registry.get(model) if isinstance(model, str) else model, settings)
     full = {**declared.sizes, **sizes}
-    drawn = draw(declared, np.random.default_rng(seed), full, values)
+    values = {name: given_value(declared, name, value, full) for name, value in values.items()}
+    drawn = draw(declared, generator(seed), full, values)
     data = {name: drawn[name] for name in declared.variables("known", "observed")}
     problem = check(declared, data, full)
     truth = {name: drawn[name] for name in declared.variables("unknown", "hidden")}
@@ -61,7 +62,7 @@ def draw(model: Model, rng: np.random.Generator, sizes: Sizes, values: dict[str,
     rng : Generator
     sizes : mapping of str to int
     values : dict
-        Variables that are given instead of drawn; scalars are broadcast.
+        Checked values of variables that are given instead of drawn.
 
     Returns
     -------
@@ -88,7 +89,7 @@ def draw_stage(
         if name in missing and not callable(stage.draw) and name in stage.draw:
             drawn[name] = call(stage.draw[name], {"rng": rng, "sizes": sizes, **out})
         if name in values:
-            value = np.broadcast_to(np.asarray(values[name]), shape)
+            value = values[name]
         elif name in drawn:
             value = np.asarray(drawn[name])
             if value.shape != shape:

@@ -161,11 +161,12 @@ def digest(name: str) -> str:
     if not (root / "models" / name).is_dir():  # a declaration from outside the registry
         return ""
     own = re.compile(rf"{re.escape(name)}(-[^.]*)?\.(stan|stanfunctions)")
-    sources = [p for p in (root / "models" / name).iterdir() if p.name.endswith(".py")]
-    sources += [p for p in (root / "stan").iterdir() if own.fullmatch(p.name)]
+    folder, programs = (Path(str(root / part)) for part in (f"models/{name}", "stan"))
+    sources = {str(p.relative_to(folder)): p for p in folder.rglob("*.py")}
+    sources |= {p.name: p for p in programs.iterdir() if own.fullmatch(p.name)}
     sha = hashlib.sha256()
-    for path in sorted(sources, key=lambda p: p.name):
-        sha.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    for label, path in sorted(sources.items()):
+        sha.update(label.encode() + b"\0" + path.read_bytes() + b"\0")
     return sha.hexdigest()[:12]
 
 
@@ -227,6 +228,8 @@ def replacing(path: Path) -> Any:
     """Yield a temporary path beside ``path`` that takes its place on success and is removed on failure."""
     if not path.parent.is_dir():
         raise InputError(f"{path}: the folder {path.parent} does not exist. Create it first.")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder. Name a file to write.")
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     os.close(handle)
     temporary = Path(name)

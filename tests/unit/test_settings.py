@@ -103,7 +103,7 @@ def test_option_of_another_type_is_refused(model: Model, name: str, value: Any, 
 
 
 def test_negative_number_of_steps_is_refused(model: Model) -> None:
-    with pytest.raises(InputError, match="option restarts=-1 must not be negative"):
+    with pytest.raises(InputError, match="option restarts=-1 must be at least 1"):
         split(model, {"restarts": -1}, OPTIONS)
 
 

@@ -137,7 +137,7 @@ def relabel(
     scale = flat.std((0, 1))
     flat = flat / np.where(scale > 0, scale, 1)
     pivot = flat[S - 1]
-    order = np.tile(np.arange(K), (C * S, 1))
+    order = np.full((C * S, K), -1)
     for _ in range(20):
         cost = (flat**2).sum(-1)[:, None, :] - 2 * pivot @ flat.transpose(0, 2, 1)  # (draw, pivot label, label)
         clear = cost.argmin(2)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from genarium.declaration import Array, Arrays, Claim, Labelled, Model, Problem, Result, parents_of
+from genarium.declaration import Array, Arrays, Claim, Labelled, Model, Problem, Result, call, parents_of
 from genarium.errors import InputError
 from genarium.progress import spinner, track
 from genarium.tree import digest
@@ -35,7 +35,7 @@ def compiled(problem: Problem) -> "Compiled":
             f"{model.name}: the PyMC methods cannot hold {', '.join(problem.fixed)} fixed. Leave it out of the data, "
             f"or use one of the model's own methods ({', '.join(model.methods)})."
         )
-    options = tuple(sorted(model.chosen.items()))
+    options = (tuple(sorted(model.chosen.items())), model.density.__code__)
     found = _compiled(model.name, digest(model.name), options, tuple(sorted(problem.sizes.items())), _Once(problem))
     found.swap(problem)
     return found
@@ -80,7 +80,7 @@ def build(problem: Problem) -> Any:
             name: pm.Data(name if name not in model.observed.variables else f"{name}_data", problem[name])
             for name in wanted
         }
-        model.density(problem.sizes, **data)
+        call(model.density, {"sizes": problem.sizes, **data})
     have, declared = {rv.name for rv in built.free_RVs}, set(model.unknown.variables)
     if have != declared:
         raise TypeError(f"{model.name}: the density defines {sorted(have)}, the declaration {sorted(declared)}")
