@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import arviz as az  # type: ignore[import-untyped]
+import arviz as az
 import numpy as np
 import pytest
 import xarray as xr

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import arviz as az  # type: ignore[import-untyped]
+import arviz as az
 import numpy as np
 import pytest
 import xarray as xr
