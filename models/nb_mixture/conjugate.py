@@ -48,6 +48,9 @@ class Factors:
 class ConjugateStep:
     """One sweep of coordinate ascent, ``step(state) -> (next state, bound of state)``."""
 
+    nodes = np.linspace(-6, 6, 25)
+    """Nodes of ln r in posterior sd: half a one apart."""
+
     def __init__(self, problem: Problem, counts: Counts, story: Story, grid: Grid) -> None:
         self.problem, self.counts, self.grid = problem, counts, grid
         self.alpha0, self.a0, self.b0 = (float(problem[name]) for name in ("alpha0", "a0", "b0"))

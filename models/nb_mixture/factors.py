@@ -13,12 +13,6 @@ from genarium.declaration import Array, Problem
 from .counts import Counts
 from .likelihood import Story
 
-NODES = 25
-"""Nodes of ln r: spacing half a posterior sd, over six sd on either side."""
-
-REACH = 6.0
-
-
 @dataclass(frozen=True)
 class Grid:
     """Nodes of ln r, equally spaced.
@@ -28,12 +22,15 @@ class Grid:
     log_r : ndarray, shape (J, K or 1, D or 1)
         A single node where phi is known.
     spacing : ndarray, shape (K or 1, D or 1)
+    sd : ndarray, shape (K or 1, D or 1)
+        The posterior sd of ln r that the nodes were made for.
     log_prior : ndarray, same shape as ``log_r``
         Log of prior density times spacing; zero where phi is known.
     """
 
     log_r: Array
     spacing: Array
+    sd: Array
     log_prior: Array
 
 
@@ -41,20 +38,19 @@ def known_grid(problem: Problem, story: Story) -> Grid:
     """Put the one node where phi is known."""
     shape = (problem.sizes["component"], problem.sizes["gene"])
     log_r = -np.log(story.spread(problem["phi"], np.empty(shape)))[None]
-    return Grid(log_r, np.ones((1, 1)), np.zeros((1, 1, 1)))
+    return Grid(log_r, np.ones((1, 1)), np.ones((1, 1)), np.zeros((1, 1, 1)))
 
 
-def grid_around(problem: Problem, centre: Array, sd: Array) -> Grid:
-    """Spread nodes of ln r over six sd around a centre; both have shape (K or 1, D or 1)."""
-    t = np.linspace(-REACH, REACH, NODES)[:, None, None]
-    log_r = centre + sd * t
-    spacing = sd * 2 * REACH / (NODES - 1)
+def grid_around(problem: Problem, centre: Array, sd: Array, nodes: Array) -> Grid:
+    """Put nodes of ln r around a centre; ``nodes`` are in sd, centre and sd have shape (K or 1, D or 1)."""
+    log_r = centre + sd * nodes[:, None, None]
+    spacing = sd * (nodes[1] - nodes[0])
     tau, z = problem["tau"], -log_r - np.log(problem["phi0"])
     density = -0.5 * (z / tau) ** 2 - np.log(tau) - 0.5 * np.log(2 * np.pi)
-    return Grid(log_r, spacing, density + np.log(spacing))
+    return Grid(log_r, spacing, sd, density + np.log(spacing))
 
 
-def refined(problem: Problem, grid: Grid, weight: Array) -> Grid | None:
+def refined(problem: Problem, grid: Grid, weight: Array, nodes: Array) -> Grid | None:
     """Return a better grid where this one is too coarse, too wide or misses mass; None where it is good.
 
     Parameters
@@ -63,6 +59,8 @@ def refined(problem: Problem, grid: Grid, weight: Array) -> Grid | None:
     grid : Grid
     weight : ndarray, shape (J, K or 1, D or 1)
         q of the nodes.
+    nodes : ndarray, shape (J,)
+        Where nodes are put, in sd.
 
     Returns
     -------
@@ -72,11 +70,11 @@ def refined(problem: Problem, grid: Grid, weight: Array) -> Grid | None:
         return None
     centre = (weight * grid.log_r).sum(0)
     sd = np.sqrt((weight * (grid.log_r - centre) ** 2).sum(0))
-    ideal = grid.spacing * (NODES - 1) / (2 * REACH)  # the sd that these nodes were made for
-    cut = np.maximum(weight[0], weight[-1]) > 1e-6
-    if not (cut | (sd < 0.8 * ideal)).any():
+    cut = np.maximum(weight[0], weight[-1]) > 1e-4
+    if not (cut | (sd < 0.8 * grid.sd)).any():
         return None
-    return grid_around(problem, centre, np.where(cut, 1.5 * np.maximum(sd, ideal), np.maximum(sd, grid.spacing)))
+    wider, narrower = 1.5 * np.maximum(sd, grid.sd), np.maximum(sd, grid.spacing / 3)
+    return grid_around(problem, centre, np.where(cut, wider, narrower), nodes)
 
 
 def draw_r(rng: np.random.Generator, draws: int, grid: Grid, weight: Array) -> tuple[Array, Array, Array]:

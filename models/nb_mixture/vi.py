@@ -21,6 +21,7 @@ class Step(Protocol):
     """A sweep of coordinate ascent over all factors, for one grid of r."""
 
     grid: Grid
+    nodes: Array
 
     def __call__(self, state: Any) -> tuple[Any, float]:
         """Update the factors, then the responsibilities; the bound is that of both."""
@@ -81,7 +82,7 @@ def vi(
     counts = Counts(problem["x"], problem["size_factor"])
     story = Story(problem.model.chosen.get("dispersion", "known"))
     kind: Any = DepthStep if counts.has_depth else ConjugateStep
-    grid = known_grid(problem, story) if story.dispersion == "known" else first_grid(problem, counts, story, rng)
+    grid = known_grid(problem, story) if story.dispersion == "known" else first_grid(problem, counts, story, rng, kind.nodes)
     step: Step = kind(problem, counts, story, grid)
 
     def ascent(state: Any) -> Ascent[Any]:
@@ -92,7 +93,7 @@ def vi(
 
     found = best_of((ascent(start()) for _ in range(restarts)), "VI restarts", restarts)
     for _ in range(20):  # until the nodes resolve the factor of r
-        better = refined(problem, step.grid, step.weight(found.best.state))
+        better = refined(problem, step.grid, step.weight(found.best.state), step.nodes)
         if better is None:
             break
         step = kind(problem, counts, story, better)
@@ -101,7 +102,9 @@ def vi(
     return collect(problem, step, found, rng, draws)
 
 
-def first_grid(problem: Problem, counts: Counts, story: Story, rng: np.random.Generator) -> Grid:
+def first_grid(
+    problem: Problem, counts: Counts, story: Story, rng: np.random.Generator, nodes: Array
+) -> Grid:
     """Centre the nodes on the EM estimate, with the width of its likelihood."""
     point = em(problem, rng).point
     phi, mu = np.asarray(point["phi"]), np.asarray(point["mu"])
@@ -113,10 +116,10 @@ def first_grid(problem: Problem, counts: Counts, story: Story, rng: np.random.Ge
     limit = np.log(problem["phi0"]) + 6 * tau * np.array([-1, 1])
     log_r = -np.clip(np.log(phi), *limit)
     if story.dispersion != "component":
-        return grid_around(problem, log_r.reshape(1, -1), np.sqrt(variance).reshape(1, -1))
+        return grid_around(problem, log_r.reshape(1, -1), np.sqrt(variance).reshape(1, -1), nodes)
     # every restart numbers the components anew: one grid that covers them all
     sd = np.sqrt((np.ptp(log_r) / 4) ** 2 + variance.max())
-    return grid_around(problem, np.full((len(mu), 1), log_r.mean()), np.full((len(mu), 1), sd))
+    return grid_around(problem, np.full((len(mu), 1), log_r.mean()), np.full((len(mu), 1), sd), nodes)
 
 
 def collect(problem: Problem, step: Step, found: Restarts[Any], rng: np.random.Generator, draws: int) -> Result:

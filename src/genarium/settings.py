@@ -84,7 +84,7 @@ def _like(model: Model, name: str, value: Any, default: Any) -> Any:
         return float(value)
     if isinstance(default, int) and not isinstance(default, bool):
         if isinstance(value, float) and value.is_integer():
-            return int(value)
+            value = int(value)
         least = 0 if name in MAY_BE_ZERO else 1
         if isinstance(value, int) and not isinstance(value, bool) and value < least:
             raise InputError(f"{model.name}: option {name}={value} must be at least {least}.")
