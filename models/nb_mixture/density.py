@@ -5,8 +5,6 @@ from typing import Any
 
 from genarium.declaration import Sizes
 
-PRIOR = ("size_factor", "alpha0", "a0", "b0")
-
 
 def build(dispersion: str) -> Callable[..., None]:
     """Return the density under one value of the option ``dispersion``.

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from genarium.declaration import Arrays, Labelled, Model, Problem
+from genarium.declaration import Arrays, Model, Problem
 from genarium.errors import InputError
 
 GROUPS = (
@@ -127,11 +127,6 @@ def stored_sizes(tree: xr.DataTree, model: Model) -> dict[str, int]:
 def arrays(data: xr.DataTree | xr.Dataset, names: Iterable[str] | None = None) -> dict[str, np.ndarray[Any, Any]]:
     """Return the variables of a group as plain arrays."""
     return {str(n): data[str(n)].to_numpy() for n in (names if names is not None else data.data_vars)}
-
-
-def labelled(group: xr.Dataset) -> dict[str, Labelled]:
-    """Return the variables of a group as (dims, values)."""
-    return {str(n): (tuple(map(str, v.dims)), v.to_numpy()) for n, v in group.data_vars.items()}
 
 
 def provenance(**more: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import xarray as xr
 import genarium as gn
 from genarium import registry
 from genarium.errors import InputError
-from genarium.tree import GROUPS, arrays, dataset, digest, labelled, provenance, stored_sizes, with_groups
+from genarium.tree import GROUPS, arrays, dataset, digest, provenance, stored_sizes, with_groups
 
 tree_module = importlib.import_module("genarium.tree")
 
@@ -66,9 +66,6 @@ def test_groups_as_plain_arrays(tree: xr.DataTree) -> None:
     group = tree["truth"].to_dataset()
     assert set(arrays(group)) == {"pi", "mu", "group"}
     assert set(arrays(group, ["pi"])) == {"pi"}
-    dims, values = labelled(group)["mu"]
-    assert dims == ("component", "gene")
-    np.testing.assert_array_equal(values, arrays(group)["mu"])
 
 
 # Provenance
