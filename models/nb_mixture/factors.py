@@ -13,6 +13,7 @@ from genarium.declaration import Array, Problem
 from .counts import Counts
 from .likelihood import Story
 
+
 @dataclass(frozen=True)
 class Grid:
     """Nodes of ln r, equally spaced.

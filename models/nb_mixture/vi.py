@@ -82,7 +82,11 @@ def vi(
     counts = Counts(problem["x"], problem["size_factor"])
     story = Story(problem.model.chosen.get("dispersion", "known"))
     kind: Any = DepthStep if counts.has_depth else ConjugateStep
-    grid = known_grid(problem, story) if story.dispersion == "known" else first_grid(problem, counts, story, rng, kind.nodes)
+    grid = (
+        known_grid(problem, story)
+        if story.dispersion == "known"
+        else first_grid(problem, counts, story, rng, kind.nodes)
+    )
     step: Step = kind(problem, counts, story, grid)
 
     def ascent(state: Any) -> Ascent[Any]:
@@ -102,9 +106,7 @@ def vi(
     return collect(problem, step, found, rng, draws)
 
 
-def first_grid(
-    problem: Problem, counts: Counts, story: Story, rng: np.random.Generator, nodes: Array
-) -> Grid:
+def first_grid(problem: Problem, counts: Counts, story: Story, rng: np.random.Generator, nodes: Array) -> Grid:
     """Centre the nodes on the EM estimate, with the width of its likelihood."""
     point = em(problem, rng).point
     phi, mu = np.asarray(point["phi"]), np.asarray(point["mu"])

@@ -237,7 +237,7 @@ def test_vi_bound_never_falls_and_lies_below_the_evidence(dispersion: str, depth
     weights = importance_weights(problem, result)
     # ln E exp(w) = ln evidence of one mode >= E w = ELBO, estimated with standard error sd / sqrt(400)
     assert result.notes["bound"] <= special.logsumexp(weights) - np.log(400) + 3 * weights.std() / 20
-    assert result.notes["bound"] == pytest.approx(weights.mean() - np.log(1), abs=1.5)
+    assert result.notes["bound"] == pytest.approx(weights.mean(), abs=1.5)
 
 
 def importance_weights(problem: Problem, result: Any) -> Array:
@@ -331,11 +331,6 @@ def test_closed_form_predictions_of_vi_are_averages_over_its_draws() -> None:
     new = check(problem.model, {**problem.arrays, "x": problem["x"][:20], "size_factor": 1.0}, {"component": 3})
     drawn = average(tree["posterior"].to_dataset(), new, Story("known"), most=4000)
     np.testing.assert_allclose(closed["log_density"], special.logsumexp(drawn, axis=0), atol=0.03)
-    # all counts of one gene: the predictive mass sums to one
-    grid = np.column_stack([np.arange(4000), np.full(4000, 60), np.full(4000, 60)])
-    both = gn.predict(tree, {"x": grid})["predictions"]
-    one = np.exp(both["log_density"].to_numpy())
-    assert 0 < one.sum() < 1
 
 
 def test_predictive_mass_of_vi_sums_to_one() -> None:

@@ -256,7 +256,11 @@ def test_files_follow_each_other(write: Callable[..., Path]) -> None:
         ("gene,u\nkiwi,1\n", {"drop": "lime", "transpose": True}, ["no gene 'lime'", "kiwi"]),
         ("gene,u\nkiwi,1\n", {"genes": "lime", "transpose": True}, ["no gene 'lime'", "kiwi"]),
         ("gene,u\nkiwi,1\n", {"size_factor": "lime", "transpose": True}, ["no gene 'lime'", "kiwi"]),
-        ("cell,a,s\nu,1,1\n", {"size_factor": "s", "drop": "s"}, ["column 's' is named as the size factor", "one of them"]),
+        (
+            "cell,a,s\nu,1,1\n",
+            {"size_factor": "s", "drop": "s"},
+            ["column 's' is named as the size factor", "one of them"],
+        ),
         ("cell,a,total\nu,1,1\n", {"size_factor": "total"}, ["size_factor='total'", "name of a column", "Rename"]),
         ("cell,a,b\nu,1,2\nv,0,0\n", {"size_factor": "total"}, ["cell v has no counts", "drop that row"]),
         ("cell,a\nu,0\nv,0\nw,1\n", {"size_factor": "median"}, ["cell u has no counts", "(2 such cells)"]),
