@@ -1,4 +1,4 @@
-"""What can go wrong, as three exceptions; every message says where, what and the remedy."""
+"""What can go wrong, as exceptions; every message says where, what and the remedy."""
 
 
 class GenariumError(Exception):
@@ -11,3 +11,11 @@ class DeclarationError(GenariumError):
 
 class InputError(GenariumError, ValueError):
     """Data, a size or an option given by the user cannot be used as it is."""
+
+
+class ApproximationError(GenariumError):
+    """An approximation is too far from the posterior to be corrected; ``khat`` says how far."""
+
+    def __init__(self, message: str, khat: float) -> None:
+        super().__init__(message)
+        self.khat = khat
