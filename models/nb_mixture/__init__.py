@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from genarium.declaration import Array, Method, Model, Problem, Sizes, Stage, Var
+from genarium.declaration import Array, Calibration, Method, Model, Problem, Sizes, Stage, Var
 from genarium.errors import InputError
 from genarium.supports import count, label, positive, simplex
 
@@ -78,6 +78,11 @@ def declare(dispersion: str = "known") -> Model:
         check=check,
         options={"dispersion": tuple(DISPERSION)},
         vary=declare,
+        calibration=Calibration(
+            settings={"cell": 100, "component": 2},
+            control={"phi": 0.6} if dispersion == "known" else {"alpha0": 20.0},
+            growth=(100, 400, 1600),
+        ),
         source="MCB112 (Harvard), week 5: mixture models and expectation maximisation, for negative binomial counts.",
     )
 

@@ -17,7 +17,16 @@ class State:
     """Sums over the responsibilities; all factors follow from them."""
 
     moments: Moments
-    frequency: Array | None  # (K, U), where components have their own unknown r
+    own: Array | None  # (J, K, 1), where components have their own unknown r: expected log rising factorials
+
+
+@dataclass(frozen=True)
+class Tilt:
+    """The log density is tilted by ``pi`` (K,) times ln pi, ``mu`` (K, D) times ln mu and ``r`` times ln r."""
+
+    pi: Array
+    mu: Array
+    r: Array  # (K or 1, D or 1)
 
 
 @dataclass(frozen=True)
@@ -69,13 +78,13 @@ class ConjugateStep:
         return self._state(q, 0.0)
 
     def _state(self, q: Array, log_sum: float) -> State:
-        frequency = self.counts.weighted_frequency(q) if self.own_r else None
-        return State(Moments(log_sum, q.sum(1), q @ self.counts.x), frequency)
+        own = self.rising.own(q) if self.own_r else None
+        return State(Moments(log_sum, q.sum(1), q @ self.counts.x), own)
 
-    def __call__(self, state: State) -> tuple[State, float]:
-        """Update the factors, then the responsibilities; the bound is that of both (eq. 12)."""
-        factors = self.factors(state)
-        log_pi, divergence_pi = dirichlet(self.concentration(state), self.alpha0)
+    def __call__(self, state: State, tilt: Tilt | None = None) -> tuple[State, float]:
+        """Update the factors, then the responsibilities; the bound is that of both (eq. 12), without a tilt's share."""
+        factors = self.factors(state, tilt)
+        log_pi, divergence_pi = dirichlet(self.concentration(state, tilt), self.alpha0)
         rising, extra = self.rising.expected(factors.weight)
         intercept = log_pi + factors.intercept.sum(1)
         bound = rising - self.counts.factorial - divergence_pi - factors.divergence
@@ -86,17 +95,22 @@ class ConjugateStep:
         moments = self.counts.sweep(factors.slope, intercept)
         return State(moments, None), bound + moments.log_sum
 
-    def factors(self, state: State) -> Factors:
-        """Return the optimal factors (eqs. 9 to 11)."""
+    def factors(self, state: State, tilt: Tilt | None = None) -> Factors:
+        """Return the optimal factors (eqs. 9 to 11, tilted by 24)."""
         from scipy.special import betaln, psi
 
         a = self.a0 + self.r * state.moments.weight[:, None]  # (J, K, D)
         b = self.b0 + state.moments.total  # (K, D)
+        if tilt is not None:
+            a, b = a - tilt.mu, b + tilt.mu
         log_z = betaln(a, b) - betaln(self.a0, self.b0)
         both = psi(a + b)
         log_p, log_not_p = psi(a) - both, psi(b) - both
         divergence_p = (a - self.a0) * log_p + (b - self.b0) * log_not_p - log_z
-        weight, divergence_r = self.rising.weight(log_z, state.frequency)
+        if tilt is None:
+            weight, divergence_r = self.rising.weight(log_z, state.own)
+        else:
+            weight, divergence_r = self.rising.weight(log_z + tilt.mu * np.log(self.r), state.own, tilt.r)
         return Factors(
             weight,
             a,
@@ -106,9 +120,9 @@ class ConjugateStep:
             float((weight * divergence_p).sum()) + divergence_r,
         )
 
-    def concentration(self, state: State) -> Array:
+    def concentration(self, state: State, tilt: Tilt | None = None) -> Array:
         """Return the parameter of q(pi) (eq. 8)."""
-        return np.asarray(self.alpha0 + state.moments.weight)
+        return np.asarray(self.alpha0 + state.moments.weight + (0.0 if tilt is None else tilt.pi))
 
     def weight(self, state: State) -> Array:
         """Return q of the nodes of r."""

@@ -141,7 +141,7 @@ class DepthStep:
         log_z = logsumexp(log_prior + data, axis=-1)
         share = np.exp(log_prior + data - log_z[..., None])
         divergence_mu = (share * data).sum(-1) - log_z  # (J, K, D)
-        weight_r, divergence_r = self.rising.weight(log_z, self.counts.weighted_frequency(q) if self.own_r else None)
+        weight_r, divergence_r = self.rising.weight(log_z, self.rising.own(q) if self.own_r else None)
         return Factors(weight_r, log_mu, share, float((weight_r * divergence_mu).sum()) + divergence_r), mode
 
     def logits(self, factors: Factors, alpha: Array) -> tuple[Array, float]:

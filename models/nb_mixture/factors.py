@@ -148,15 +148,21 @@ class RisingTable:
         self.table = gammaln(counts.values + r[..., counts.gene]) - gammaln(r)[..., counts.gene]  # (J, K or 1, U)
         self.total = counts.by_gene(self.table * counts.frequency) if shares_r else None  # (J, 1, D)
 
-    def weight(self, log_z: Array, frequency: Array | None) -> tuple[Array, float]:
+    def own(self, q: Array) -> Array:
+        """Sum over cells and genes of the table, by node and component, weighted with q (K, N); shape (J, K, 1)."""
+        return np.asarray((self.table * self.counts.weighted_frequency(q)).sum(-1, keepdims=True))
+
+    def weight(self, log_z: Array, own: Array | None, tilt: Array | float = 0.0) -> tuple[Array, float]:
         """Return the optimal q of the nodes, and its KL from the prior (eq. 11).
 
         Parameters
         ----------
         log_z : ndarray, shape (J, K, D)
             Log normaliser of q(mu | r) at every node.
-        frequency : ndarray, shape (K, U), optional
-            Responsibility for each distinct count; needed where components have their own unknown r.
+        own : ndarray, shape (J, K, 1), optional
+            From :meth:`own`; needed where components have their own unknown r.
+        tilt : float or ndarray, shape (K or 1, D or 1)
+            The log density is tilted by this times ln r; the divergence leaves it out.
 
         Returns
         -------
@@ -166,12 +172,12 @@ class RisingTable:
         if len(self.r) == 1:
             return np.ones((1, 1, 1)), 0.0
         if self.total is None:
-            assert frequency is not None
-            data = log_z + self.counts.by_gene(self.table * frequency)
+            assert own is not None
+            data = log_z.sum(2, keepdims=True) + own
         else:
             data = log_z.sum(1, keepdims=True) + self.total
         axes = tuple(axis for axis in (1, 2) if self.grid.log_r.shape[axis] == 1)
-        log_weight = self.grid.log_prior + data.sum(axes, keepdims=True)
+        log_weight = self.grid.log_prior + data.sum(axes, keepdims=True) + tilt * self.grid.log_r
         weight = np.exp(log_weight - log_weight.max(0))
         weight /= weight.sum(0)
         with np.errstate(divide="ignore", invalid="ignore"):

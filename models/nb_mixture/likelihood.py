@@ -100,9 +100,9 @@ def _log_beta_prime(mu: Array, phi: Array, a0: Array, b0: Array) -> float:
 
 
 def quantities(pi: Array, mu: Array) -> Mapping[str, Any]:
-    """Label-invariant quantities: centroids sorted by the first gene, concentration, mean of the mixture."""
+    """Label-invariant quantities: centroids and weights sorted by the first gene, concentration, mean of all."""
     order = np.argsort(mu[:, 0])
-    return {"mu_sorted": mu[order], "sum_pi_squared": np.sum(pi**2), "mean": pi @ mu}
+    return {"mu_sorted": mu[order], "pi_sorted": pi[order], "sum_pi_squared": np.sum(pi**2), "mean": pi @ mu}
 
 
 def statistics(x: Array, size_factor: Array) -> Mapping[str, Any]:

@@ -23,13 +23,14 @@ def predict(fitted: xr.DataTree, problem: Problem) -> dict[str, Labelled]:
     dict
         ``probability`` (cell, component): probability of each group; ``group`` (cell): the most probable one;
         ``log_density`` (cell): log predictive density. From a posterior, probabilities and densities are averaged
-        over its draws; for variational Bayes with phi known and no size factors they are in closed form (eq. 19);
-        from a point estimate they are plugged in.
+        over its draws; for variational Bayes with phi known and no size factors they are in closed form (eq. 19),
+        unless its covariance was corrected; from a point estimate they are plugged in.
     """
     x, s = problem["x"], problem["size_factor"]
     story = Story(problem.model.chosen.get("dispersion", "known"))
-    if "variational" in fitted and "a" in fitted["variational"] and not (s != 1).any():
-        joint = closed_form(fitted["variational"].to_dataset(), x, 1 / problem["phi"])
+    q = fitted["variational"].to_dataset() if "variational" in fitted else xr.Dataset()
+    if "a" in q and "covariance_linear_response" not in q and not (s != 1).any():
+        joint = closed_form(q, x, 1 / problem["phi"])
     elif "posterior" in fitted:
         joint = average(fitted["posterior"].to_dataset(), problem, story)
     else:

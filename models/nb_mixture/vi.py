@@ -1,5 +1,6 @@
 """Variational Bayes by coordinate ascent; equation numbers refer to the card (README.md)."""
 
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,12 +10,17 @@ from genarium.engines.ascent import Ascent, Restarts, ascend, best_of
 from genarium.errors import InputError
 
 from .conjugate import ConjugateStep
+from .corrected import correct
 from .counts import Counts
 from .depth import DepthStep
 from .em import DispersionObjective, em
 from .factors import Grid, draw_r, grid_around, known_grid, refined
 from .likelihood import Story
+from .response import respond
 from .start import k_means_plus_plus
+
+COVARIANCES = ("mean_field", "linear_response")
+"""Values of the option ``covariance``; the first is the default."""
 
 
 class Step(Protocol):
@@ -53,6 +59,8 @@ def vi(
     tolerance: float = 1e-6,
     max_iterations: int = 2000,
     draws: int = 1000,
+    covariance: str = "mean_field",
+    polish: bool = False,
 ) -> Result:
     """Fit q(G) q(pi) q(phi) q(mu | phi) by coordinate ascent from several k-means++ starts.
 
@@ -66,14 +74,32 @@ def vi(
         Nats of the evidence lower bound that may be left to gain.
     max_iterations : int
     draws : int
-        Draws from q for the posterior group.
+        Draws for the posterior group.
+    covariance : {"mean_field", "linear_response"}
+        Whether these are draws from q; or of the posterior, by Pareto-smoothed importance resampling from a proposal
+        with the linear-response covariance (eqs. 21 to 26).
+    polish : bool
+        With linear response: where the ratios are too heavy-tailed for that, run NUTS from there instead of refusing.
 
     Returns
     -------
     Result
         ``variational``: parameters of q, the responsibilities, the bound by restart and iteration; ``posterior``:
-        draws from q, with their log density under q in ``sample_stats``. Components are sorted by decreasing weight.
+        draws from q, with their log density under q in ``sample_stats``; or the corrected draws, with Pareto k-hat
+        among the notes and linear-response moments in ``variational``. Components are sorted by decreasing weight.
+
+    Raises
+    ------
+    InputError
+        If an unknown variable is to be held fixed, or ``covariance`` is not known.
+    ApproximationError
+        With linear response: if Pareto k-hat is too large, or the ascent did not end at an optimum.
     """
+    if covariance not in COVARIANCES:
+        allowed = ", ".join(COVARIANCES)
+        raise InputError(f"nb_mixture: option covariance={covariance!r} is not known; use one of {allowed}.")
+    if polish and covariance == COVARIANCES[0]:
+        raise InputError(f"nb_mixture: option polish=True corrects covariance={COVARIANCES[1]!r}; give that too.")
     if problem.fixed:
         raise InputError(
             f"nb_mixture: method 'vi' cannot hold {', '.join(problem.fixed)} fixed; method 'em' can"
@@ -103,7 +129,13 @@ def vi(
         step = kind(problem, counts, story, better)
         again = ascent(found.best.state)
         found = Restarts(again, tuple(again if run is found.best else run for run in found.runs))
-    return collect(problem, step, found, rng, draws)
+    if covariance == COVARIANCES[0]:
+        return collect(problem, step, found, rng, draws)
+    state, *response = respond(step, found.best.state)
+    settled = replace(found, best=replace(found.best, state=state))
+    result = collect(problem, step, settled, rng, draws)
+    order = np.argsort(-step.concentration(state), kind="stable")
+    return correct(problem, rng, step, result, response, order, draws=draws, polish=polish)
 
 
 def first_grid(problem: Problem, counts: Counts, story: Story, rng: np.random.Generator, nodes: Array) -> Grid:

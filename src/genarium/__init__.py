@@ -10,9 +10,9 @@ from importlib import import_module
 from typing import Any
 
 from genarium.choose import choose
-from genarium.declaration import Method, Model, Problem, Result, Stage, Var
+from genarium.declaration import Calibration, Method, Model, Problem, Result, Stage, Var
 from genarium.diagnose import Diagnosis, Verdict, diagnose
-from genarium.errors import DeclarationError, GenariumError, InputError
+from genarium.errors import ApproximationError, DeclarationError, GenariumError, InputError
 from genarium.fit import fit
 from genarium.predict import predict
 from genarium.read import read
@@ -20,8 +20,11 @@ from genarium.registry import get
 from genarium.report import report
 from genarium.simulate import simulate
 from genarium.tree import load, save
+from genarium.validate import Validation, validate
 
 __all__ = [
+    "ApproximationError",
+    "Calibration",
     "DeclarationError",
     "Diagnosis",
     "GenariumError",
@@ -31,6 +34,7 @@ __all__ = [
     "Problem",
     "Result",
     "Stage",
+    "Validation",
     "Var",
     "Verdict",
     "choose",
@@ -44,5 +48,6 @@ __all__ = [
     "report",
     "save",
     "simulate",
+    "validate",
 ]
 models: Any = import_module("genarium.models")  # the package doubles as a function: genarium.models()

@@ -42,7 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print(f"genarium {options.command}: interrupted; nothing was written.", file=sys.stderr)
+        kept = options.command == "validate" and options.out is not None
+        said = f"go on with --resume --out {options.out}" if kept else "nothing was written"
+        print(f"genarium {options.command}: interrupted; {said}.", file=sys.stderr)
         return 130
 
 
@@ -118,6 +120,28 @@ def _parser() -> argparse.ArgumentParser:
     diagnose.add_argument("fitted", type=Path, metavar="FIT", help="from `fit`")
     json_(diagnose)
 
+    validate = add("validate", _validate, "Calibrate a method by simulation; exit code 1 if it fails what it claims.")
+    model(validate)
+    validate.add_argument("--method", required=True, help="one of the model's methods (see `genarium show MODEL`)")
+    validate.add_argument("--simulations", type=int, default=200, metavar="S", help="replicates (default 200)")
+    validate.add_argument(
+        "--workers", default="1", metavar="W", help="processes, or a Dask scheduler, tcp://host:port (default 1)"
+    )
+    seed(validate)
+    settings(validate, "a size, an option of the model or a known variable, e.g. cell=100")
+    options_(validate, "an option of the method, e.g. covariance=linear_response")
+    validate.add_argument("--out", type=Path, metavar="DIR", help="folder for replicates, ranks, figures and the page")
+    validate.add_argument("--resume", action="store_true", help="go on with the replicates in DIR")
+    validate.add_argument("--data", type=Path, metavar="TREE", help="your data: posterior calibration around them")
+    validate.add_argument(
+        "--wrong", action="append", default=[], metavar=SETTINGS, help="a known variable given a wrong value in the fit"
+    )
+    validate.add_argument("--control", action="store_true", help="the model's own negative control (must be rejected)")
+    validate.add_argument("--reference", default="", metavar="METHOD", help="an exact method to measure distances to")
+    validate.add_argument("--references", type=int, default=50, metavar="R", help="replicates compared (default 50)")
+    validate.add_argument("--all", action="store_true", help="run all replicates, even if the failure is clear before")
+    json_(validate)
+
     report = add("report", _report, "Write a fit's report: one HTML file.")
     report.add_argument("fitted", type=Path, metavar="FIT", help="from `fit`")
     output(report, "page to write (HTML)")
@@ -165,12 +189,15 @@ def _list(options: argparse.Namespace) -> int:
 
     rows = table()
     if options.json:
-        print(json.dumps([{"name": row.name, "title": row.title, "methods": row.methods} for row in rows], indent=2))
+        keys = ("name", "title", "methods", "certificates")
+        print(json.dumps([{key: getattr(row, key) for key in keys} for row in rows], indent=2))
         return 0
     width = max((len(row.name) for row in rows), default=0)
     for row in rows:
         methods = ", ".join(f"{name} ({claim})" for name, claim in row.methods.items())
         print(f"{row.name:{width}}  {row.title}  [{methods}]")
+        told = ", ".join(f"{name} {status}" for name, status in row.certificates.items())
+        print(f"{'':{width}}  certificates: {told or 'none'}")
     return 0
 
 
@@ -262,6 +289,35 @@ def _diagnose(options: argparse.Namespace) -> int:
     tree = load(options.fitted)
     found = diagnose(fitted_model(tree).name, tree)
     print(json.dumps(found.to_dict(), indent=2) if options.json else found)
+    return 0 if found.passed else 1
+
+
+def _validate(options: argparse.Namespace) -> int:
+    from genarium.tree import load
+    from genarium.validate import validate
+
+    given = parse_settings(options.settings) | parse_settings(options.options, "--option")
+    if options.resume and options.out is None:
+        raise InputError("--resume needs the folder of the run to go on with: --out DIR.")
+    found = validate(
+        options.model,
+        options.method,
+        options.simulations,
+        options.workers,
+        options.seed,
+        data=load(options.data) if options.data else None,
+        wrong=parse_settings(options.wrong, "--wrong"),
+        control=options.control,
+        adaptive=not options.all,
+        reference=options.reference,
+        references=options.references if options.reference else 0,
+        out=options.out,
+        resume=options.resume,
+        **given,
+    )
+    print(json.dumps(found.to_dict(), indent=2) if options.json else found)
+    if options.out is not None:
+        _say(f"wrote {options.out}")
     return 0 if found.passed else 1
 
 

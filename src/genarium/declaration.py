@@ -8,6 +8,7 @@ parameters), what is *unknown* (parameters), what is *hidden* (latent variables 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -167,6 +168,25 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """How a model's methods are validated.
+
+    Attributes
+    ----------
+    settings : mapping
+        Sizes, options and values of the simulations, where they differ from the declaration's.
+    control : mapping of str to value
+        Negative control: known variables that a fit is deliberately given a wrong value of. Validation must reject it.
+    growth : tuple of int
+        Sizes of ``Model.unit`` over which the error of the estimates must fall.
+    """
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    control: Mapping[str, Any] = field(default_factory=dict)
+    growth: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Model:
     """A generative model, declared once.
 
@@ -208,6 +228,8 @@ class Model:
         Variants of the model: option -> allowed values, the first being the default.
     vary : callable, optional
         ``vary(**options)`` returning the declaration of a variant.
+    calibration : Calibration
+        How its methods are validated.
     source : str
         Paper or lecture that the model is from.
     """
@@ -233,6 +255,7 @@ class Model:
     check: Callable[[Problem], None] | None = None
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     vary: Callable[..., "Model"] | None = None
+    calibration: Calibration = field(default_factory=Calibration)
     source: str = ""
     chosen: Mapping[str, str] = field(default_factory=dict)
 
@@ -311,7 +334,13 @@ def keyword_options(function: Callable[..., Any]) -> dict[str, Any]:
 
 def call(function: Callable[..., Any], available: Mapping[str, Any]) -> Any:
     """Call a function with those of the available values that its signature names."""
-    return function(**{name: available[name] for name in inspect.signature(function).parameters})
+    return function(**{name: available[name] for name in _parameters(function)})
+
+
+@cache
+def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Names of a function's parameters; kept, because some functions are called at every draw."""
+    return tuple(inspect.signature(function).parameters)
 
 
 def _check(model: Model) -> None:
@@ -358,6 +387,9 @@ def _check(model: Model) -> None:
         for parent in parents_of(function) if function else ():
             if parent not in earlier - set(model.hidden.variables):
                 fail(f"{attribute} asks for {parent!r}, which is not a known, unknown or observed variable")
+    for name in model.calibration.control:
+        if name not in model.known.variables:
+            fail(f"the negative control gives {name!r} a wrong value, which is not a known variable")
     for dim in (model.unit, model.exchangeable):
         if dim and dim not in model.sizes:
             fail(f"{dim!r} is named as a dim but is not in sizes")

@@ -1,6 +1,7 @@
 """Diagnose: verdicts on a fit, each with what to do next."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -80,20 +81,12 @@ class Diagnosis:
             "method": self.method,
             "claim": self.claim,
             "passed": self.passed,
-            "verdicts": [{k: _plain(v) for k, v in asdict(verdict).items()} for verdict in self.verdicts],
+            "verdicts": as_plain(self.verdicts),
         }
 
     def __str__(self) -> str:
         head = f"{self.model} fitted by {self.method} (claim: {self.claim}): {'passed' if self.passed else 'FAILED'}"
-        rows = [("", "check", "value", "limit", "where")]
-        rows += [(v.status, v.check, f"{v.value:.4g}", v.limit, v.where) for v in self.verdicts]
-        widths = [max(len(row[i]) for row in rows) for i in range(5)]
-        lines = [head]
-        for row, verdict in zip(rows, (None, *self.verdicts), strict=True):
-            lines.append("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
-            if verdict is not None and verdict.advice:
-                lines.append(f"{'':{widths[0]}}  -> {verdict.advice}")
-        return "\n".join(lines)
+        return "\n".join([head, *as_lines(self.verdicts)])
 
     def _repr_html_(self) -> str:
         from html import escape
@@ -105,6 +98,24 @@ class Diagnosis:
         )
         head = "".join(f"<th>{name}</th>" for name in ("status", "check", "value", "limit", "where", "what to do"))
         return f"<table class='verdicts'><thead><tr>{head}</tr></thead><tbody>{cells}</tbody></table>"
+
+
+def as_lines(verdicts: Sequence[Verdict]) -> list[str]:
+    """Lay verdicts out as lines of text, each with its advice below."""
+    rows = [("", "check", "value", "limit", "where")]
+    rows += [(v.status, v.check, f"{v.value:.4g}", v.limit, v.where) for v in verdicts]
+    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+    lines = []
+    for row, one in zip(rows, (None, *verdicts), strict=True):
+        lines.append("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
+        if one is not None and one.advice:
+            lines.append(f"{'':{widths[0]}}  -> {one.advice}")
+    return lines
+
+
+def as_plain(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
+    """Return verdicts in plain types, ready for JSON."""
+    return [{k: _plain(v) for k, v in asdict(one).items()} for one in verdicts]
 
 
 def _plain(value: Any) -> Any:
@@ -176,7 +187,8 @@ def _ascent(notes: dict[str, Any]) -> list[Verdict]:
 
 def _chains(model: Model, tree: xr.DataTree) -> list[Verdict]:
     """Verdicts on Markov chains: mixing, effective sample size, and the geometry that NUTS met."""
-    if tree.attrs["claim"] != "exact" or "posterior" not in tree:
+    polished = json.loads(tree.attrs["notes"]).get("polished")
+    if (tree.attrs["claim"] != "exact" and not polished) or "posterior" not in tree:
         return []
     from arviz_stats.base import array_stats
 
@@ -261,13 +273,18 @@ def _quantity_draws(model: Model, tree: xr.DataTree, posterior: Arrays) -> dict[
 def _approximation(tree: xr.DataTree) -> list[Verdict]:
     """Pareto k-hat of the importance ratios between density and approximation."""
     stats = tree["sample_stats"].to_dataset() if "sample_stats" in tree else xr.Dataset()
-    if "log_ratio" in stats:
-        ratio = stats["log_ratio"].to_numpy().ravel()
-    elif "lp" in stats and "log_q" in stats:
-        ratio = (stats["lp"] - stats["log_q"]).to_numpy().ravel()
+    notes = json.loads(tree.attrs["notes"])
+    if notes.get("polished"):  # its draws are those of chains, which have verdicts of their own
+        return []
+    if "khat" in notes:  # the draws are resampled: what they were chosen from is gone
+        khat, where = float(notes["khat"]), "before resampling"
+    elif "log_ratio" in stats or {"lp", "log_q"} <= set(stats):
+        log_ratio = stats["log_ratio"] if "log_ratio" in stats else stats["lp"] - stats["log_q"]
+        ratio = log_ratio.to_numpy().ravel()
+        khat = smoothed(ratio[~np.isnan(ratio)])[1]  # of large data, the density is known at some draws only
+        where = f"{ratio.size} draws"
     else:
         return []
-    khat = smoothed(ratio[~np.isnan(ratio)])[1]  # of large data, the density is known at some draws only
     status: Status = "pass" if khat < KHAT_GOOD else "warn" if khat < KHAT_USABLE else "fail"
     advice = {
         "pass": "",
@@ -280,7 +297,7 @@ def _approximation(tree: xr.DataTree) -> list[Verdict]:
             status,
             khat,
             f"< {KHAT_GOOD} good, < {KHAT_USABLE} usable",
-            f"{ratio.size} draws",
+            where,
             advice,
         )
     ]

@@ -70,10 +70,10 @@ def fit(model: str | Model, data: Data, method: str, seed: int = 0, **settings: 
     variant, sizes, values, options = split(declared, settings, keyword_options(run))
     problem = check(variant, data, sizes, values)
     fitting, predicting = generator(seed).spawn(2)
-    wall, cpu = time.perf_counter(), _cpu_seconds()
+    wall, cpu = time.perf_counter(), cpu_seconds()
     result = run(problem, fitting, **options)
     groups = _groups(problem, result, claim, predicting)
-    seconds = {"seconds": time.perf_counter() - wall, "cpu_seconds": _cpu_seconds() - cpu}
+    seconds = {"seconds": time.perf_counter() - wall, "cpu_seconds": cpu_seconds() - cpu}
     start, kept = data_tree(problem), dict[str, Any]()
     if isinstance(data, xr.DataTree):
         kept = {str(name): value for name, value in data.attrs.items() if name not in start.attrs}
@@ -93,7 +93,7 @@ def fit(model: str | Model, data: Data, method: str, seed: int = 0, **settings: 
     return with_groups(start, groups, {**kept, **attrs})
 
 
-def _cpu_seconds() -> float:
+def cpu_seconds() -> float:
     """CPU seconds of this process and of those it has run (Stan samples in its own)."""
     spent = os.times()
     return spent.user + spent.system + spent.children_user + spent.children_system
@@ -117,10 +117,12 @@ def find_method(model: Model, method: str) -> tuple[Callable[..., Result], Claim
     if method not in available:
         lines = ", ".join(f"{name} ({claim})" for name, (claim, _) in available.items())
         raise InputError(f"{model.name}: there is no method {method!r}. The methods are {lines or 'none'}.")
-    from genarium.engines import pymc, stan
+    from genarium.engines import blackjax, pymc, stan
 
     if method in stan.RUN:
         return stan.RUN[method], available[method][0], "stan"
+    if method in blackjax.RUN:
+        return blackjax.RUN[method], available[method][0], "blackjax"
     return pymc.RUN[method], available[method][0], "pymc"
 
 

@@ -51,9 +51,10 @@ def methods(model: Model) -> dict[str, tuple[Claim, str]]:
     """Return the methods a model can be fitted by: name -> (claim, one sentence)."""
     table: dict[str, tuple[Claim, str]] = {name: (m.claim, m.about) for name, m in model.methods.items()}
     if model.density is not None:
-        from genarium.engines import pymc
+        from genarium.engines import blackjax, pymc
 
-        table |= {name: told for name, told in pymc.METHODS.items() if name not in table}
+        engines = {**pymc.METHODS, **blackjax.METHODS}
+        table |= {name: told for name, told in engines.items() if name not in table}
     from genarium.engines import stan
 
     if stan.program(model) is not None:
@@ -68,9 +69,12 @@ class Entry:
     name: str
     title: str
     methods: dict[str, Claim]
+    certificates: dict[str, str]
 
 
 def table() -> list[Entry]:
-    """Return name, title and methods of every model, sorted by name."""
+    """Return name, title, methods and the status of the certificates of every model, sorted by name."""
+    from genarium.validate.certificate import statuses
+
     rows = [get(name) for name in names()]
-    return [Entry(m.name, m.title, {n: claim for n, (claim, _) in methods(m).items()}) for m in rows]
+    return [Entry(m.name, m.title, {n: claim for n, (claim, _) in methods(m).items()}, statuses(m.name)) for m in rows]

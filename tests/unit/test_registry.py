@@ -11,7 +11,7 @@ import pytest
 import genarium as gn
 from genarium import registry
 from genarium.declaration import Method, Model, Problem
-from genarium.engines import pymc
+from genarium.engines import blackjax, pymc
 from genarium.errors import DeclarationError, InputError
 
 
@@ -75,7 +75,7 @@ def test_package_without_model(zoo: Path, source: str) -> None:
 
 
 def test_engines_come_with_a_density(toy: Model) -> None:
-    assert list(registry.methods(toy)) == ["conjugate", *pymc.METHODS]
+    assert list(registry.methods(toy)) == ["conjugate", *pymc.METHODS, *blackjax.METHODS]
     assert list(registry.methods(replace(toy, density=None))) == ["conjugate"]
 
 

@@ -1,4 +1,4 @@
-"""The PyMC engine: NUTS through nutpie, ADVI and MAP; one compilation for a model and its sizes, data swapped in."""
+"""The PyMC engine: NUTS (nutpie), ADVI, DADVI and MAP; one compilation for a model and its sizes, data swapped in."""
 
 import dataclasses
 import os
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from genarium.declaration import Array, Arrays, Claim, Labelled, Model, Problem, Result, call, parents_of
+from genarium.engines.dadvi import dadvi
 from genarium.errors import InputError
 from genarium.progress import spinner, track
 from genarium.tree import digest
@@ -18,6 +19,7 @@ from genarium.tree import digest
 METHODS: dict[str, tuple[Claim, str]] = {
     "nuts": ("exact", "Hamiltonian Monte Carlo of the PyMC density (nutpie)."),
     "advi": ("approximate", "Mean-field automatic differentiation variational inference of the PyMC density."),
+    "dadvi": ("approximate", "ADVI with fixed draws, minimised to a small gradient; covariance by linear response."),
     "map": ("point", "Maximum of the PyMC density, by L-BFGS."),
 }
 
@@ -128,17 +130,15 @@ class Compiled:
 
     @cached_property
     def _unconstrain(self) -> Any:
-        import pytensor
         import pytensor.tensor as pt
 
-        COMPILED["transforms"] += 1
         inputs, parts = [], []
         for rv in self.pymc.free_RVs:
             natural = rv.type()
             transform = self.pymc.rvs_to_transforms[rv]
             inputs.append(natural)
             parts.append((natural if transform is None else transform.forward(natural, *rv.owner.inputs)).ravel())
-        return pytensor.function(inputs, pt.concatenate(parts), on_unused_input="ignore", mode="FAST_COMPILE")
+        return _Mapped(inputs, [pt.concatenate(parts)])
 
     @cached_property
     def _joined(self) -> tuple[Any, dict[Any, Any], list[str]]:
@@ -158,11 +158,9 @@ class Compiled:
     @cached_property
     def _constrain(self) -> Any:
         """Function from the flat vector to natural values and the log Jacobian determinant."""
-        import pytensor
         import pytensor.tensor as pt
         from pytensor.graph.replace import clone_replace
 
-        COMPILED["transforms"] += 1
         joined, pieces, _ = self._joined
         natural, jacobian = [], pt.constant(0.0)
         for rv, value in zip(self.pymc.free_RVs, self._values, strict=True):
@@ -172,8 +170,7 @@ class Compiled:
             else:
                 natural.append(transform.backward(value, *rv.owner.inputs))
                 jacobian = jacobian + transform.log_jac_det(value, *rv.owner.inputs).sum()
-        outputs = clone_replace([*natural, jacobian], replace=pieces)
-        return pytensor.function([joined], outputs, on_unused_input="ignore", mode="FAST_COMPILE")
+        return _Mapped([joined], clone_replace([*natural, jacobian], replace=pieces))
 
     @cached_property
     def _density(self) -> Any:
@@ -196,13 +193,26 @@ class Compiled:
 
     def unconstrained(self, natural: Arrays) -> Array:
         """Map natural values of the unknown variables to the flat unconstrained vector."""
-        out: Array = self._unconstrain(*[np.asarray(natural[rv.name], dtype=float) for rv in self.pymc.free_RVs])
+        out: Array = self._unconstrain.one(*self._ordered(natural))[0]
         return out
+
+    def unconstrained_draws(self, natural: Arrays) -> Array:
+        """Map draws of the unknown variables, each of shape (S, ...), to unconstrained vectors, shape (S, n)."""
+        out: Array = self._unconstrain.many(*self._ordered(natural))[0]
+        return out
+
+    def _ordered(self, natural: Arrays) -> list[Array]:
+        return [np.asarray(natural[rv.name], dtype=float) for rv in self.pymc.free_RVs]
 
     def constrained(self, vector: Array) -> tuple[dict[str, Array], float]:
         """Map a flat vector to natural values; also give the log Jacobian determinant."""
-        *values, jacobian = self._constrain(vector)
+        *values, jacobian = self._constrain.one(vector)
         return {rv.name: v for rv, v in zip(self.pymc.free_RVs, values, strict=True)}, float(jacobian)
+
+    def constrained_draws(self, vectors: Array) -> tuple[dict[str, Array], Array]:
+        """Map vectors, shape (S, n), to natural values, (S, ...), and log Jacobian determinants, (S,)."""
+        *values, jacobian = self._constrain.many(vectors)
+        return {rv.name: v for rv, v in zip(self.pymc.free_RVs, values, strict=True)}, jacobian
 
     def log_density(self, vector: Array, *, jacobian: bool = False) -> tuple[float, Array]:
         """Log density at a flat vector, and its gradient.
@@ -240,6 +250,38 @@ class Compiled:
         COMPILED["advi"] += 1
         with spinner("compiling the ADVI step"):
             return Advi(self)
+
+
+class _Mapped:
+    """A map between scales: of one point, and of many along a leading dim, each compiled on first use."""
+
+    def __init__(self, inputs: list[Any], outputs: list[Any]) -> None:
+        self.inputs, self.outputs = inputs, outputs
+
+    @cached_property
+    def one(self) -> Any:
+        return _transform_function(self.inputs, self.outputs)
+
+    @cached_property
+    def many(self) -> Any:
+        import pytensor.tensor as pt
+        from pytensor.graph.replace import vectorize_graph
+
+        stacked = [pt.tensor(shape=(None, *v.type.shape), dtype="float64") for v in self.inputs]
+        lead = stacked[0].shape[0]
+        outputs = vectorize_graph(self.outputs, replace=dict(zip(self.inputs, stacked, strict=True)))
+        full = [
+            new if new.ndim > old.ndim else pt.broadcast_to(new, (lead, *new.shape))  # it depends on no input
+            for new, old in zip(outputs, self.outputs, strict=True)
+        ]
+        return _transform_function(stacked, full)
+
+
+def _transform_function(inputs: list[Any], outputs: list[Any]) -> Any:
+    import pytensor
+
+    COMPILED["transforms"] += 1
+    return pytensor.function(inputs, outputs, on_unused_input="ignore", mode="FAST_COMPILE")
 
 
 def nuts(
@@ -459,4 +501,4 @@ def maximum(
     return Result(point={**natural, "bound": (("restart", "iteration"), bound)}, notes=notes)
 
 
-RUN: dict[str, Callable[..., Result]] = {"nuts": nuts, "advi": advi, "map": maximum}
+RUN: dict[str, Callable[..., Result]] = {"nuts": nuts, "advi": advi, "dadvi": dadvi, "map": maximum}

@@ -12,6 +12,9 @@ from genarium.errors import ApproximationError
 KHAT_GOOD, KHAT_USABLE = 0.5, 0.7
 """Pareto k-hat below which an approximation is good, and below which it is usable."""
 
+NORMAL_DRAWS = 4000
+"""Draws of a normal approximation from which those of the posterior are chosen."""
+
 
 def smoothed(log_ratio: Array) -> tuple[Array, float]:
     """Smooth importance ratios.

@@ -1,0 +1,110 @@
+"""Log density of many draws at once; shapes: S draws, N cells, K components, D genes, U distinct counts."""
+
+import numpy as np
+
+from genarium.declaration import Array, Problem
+
+from .counts import Counts
+from .likelihood import Story
+
+CHUNK = 100_000
+"""Numbers in a work array, at most: it stays in the processor's cache."""
+
+
+def log_density(problem: Problem, counts: Counts, story: Story, pi: Array, mu: Array, phi: Array) -> Array:
+    """Log of likelihood and prior at every draw, as the sum of what ``Story`` gives one draw at a time.
+
+    Parameters
+    ----------
+    problem : Problem
+    counts : Counts
+        Of the problem.
+    story : Story
+    pi : ndarray, shape (S, K)
+    mu : ndarray, shape (S, K, D)
+    phi : ndarray, shape (S, ...)
+        With the shape of a gene's, a component's or the one dispersion; or known phi, (D,).
+
+    Returns
+    -------
+    ndarray, shape (S,)
+    """
+    wide = spread(story, phi, mu)  # (S or 1, K, D)
+    out = log_likelihood(counts, story, pi, mu, 1 / wide) + log_prior(problem, pi, mu, wide)
+    if story.dispersion != "known":
+        tau = problem["tau"]
+        z = (np.log(phi) - np.log(problem["phi0"])) / tau
+        out += (-0.5 * z**2 - np.log(phi * tau) - 0.5 * np.log(2 * np.pi)).reshape(len(out), -1).sum(1)
+    return out
+
+
+def spread(story: Story, phi: Array, mu: Array) -> Array:
+    """Give every draw, component and gene its dispersion; shape (S, K, D), or (1, K, D) where phi is known."""
+    if story.dispersion == "known":
+        return np.broadcast_to(phi, (1, *mu.shape[1:]))
+    axes = {"shared": (1, 2), "gene": (1,), "component": (2,)}[story.dispersion]
+    return np.broadcast_to(np.expand_dims(phi, axes), mu.shape)
+
+
+def log_prior(problem: Problem, pi: Array, mu: Array, phi: Array) -> Array:
+    """Log prior density of pi and mu at every draw; shape (S,)."""
+    from scipy.special import betaln, gammaln
+
+    alpha0, a0, b0 = (float(problem[name]) for name in ("alpha0", "a0", "b0"))
+    K, odds = pi.shape[1], mu * phi
+    dirichlet = gammaln(K * alpha0) - K * gammaln(alpha0) + (alpha0 - 1) * np.log(pi).sum(1)
+    beta_prime = (b0 - 1) * np.log(odds) - (a0 + b0) * np.log1p(odds) + np.log(phi) - betaln(a0, b0)
+    return np.asarray(dirichlet + beta_prime.sum((1, 2)))
+
+
+def log_likelihood(counts: Counts, story: Story, pi: Array, mu: Array, r: Array) -> Array:
+    """Log density of all cells, groups summed out, at every draw; shape (S,)."""
+    S, K, _ = mu.shape
+    N, own = len(counts.x), story.dispersion == "component"
+    total = np.full(S, -counts.factorial)
+    if not own:  # the rising factorials are those of all components
+        block = max(1, CHUNK // len(counts.values))
+        for low in range(0, len(r), block):
+            each = slice(low, low + block) if len(r) > 1 else slice(None)  # one r for all draws where phi is known
+            total[each] += rising(counts, r[low : low + block, :1])[:, 0] @ counts.frequency
+    step, width = max(1, CHUNK // (K * N)), max(1, CHUNK // K)
+    for low in range(0, S, step):
+        some = slice(low, low + step)
+        shape = np.broadcast_to(r, mu.shape)[some]  # (B, K, D)
+        table = rising(counts, shape) if own else None  # (B, K, U)
+        for first in range(0, N, width):
+            cells = slice(first, first + width)
+            logits = log_joint(counts, cells, pi[some], mu[some], shape)  # (B, K, n)
+            if table is not None:
+                for column in counts.inverse[cells].T:
+                    logits += table[..., column]
+            top = logits.max(1, keepdims=True)
+            logits -= top
+            np.exp(logits, out=logits)
+            total[some] += (top[:, 0] + np.log(logits.sum(1))).sum(1)
+    return total
+
+
+def rising(counts: Counts, r: Array) -> Array:
+    """Log of Gamma(x + r) / Gamma(r) at every distinct count; (B, K, D) to (B, K, U)."""
+    from scipy.special import gammaln
+
+    return np.asarray(gammaln(counts.values + r[..., counts.gene]) - gammaln(r)[..., counts.gene])
+
+
+def log_joint(counts: Counts, cells: slice, pi: Array, mu: Array, r: Array) -> Array:
+    """Log of pi_k times the density of each cell, without the rising and the plain factorial; shape (B, K, n)."""
+    if not counts.has_depth:
+        total = r + mu
+        intercept = np.log(pi) + (r * np.log(r / total)).sum(-1)
+        weights = np.concatenate([intercept[..., None], np.log(mu / total)], -1)  # (B, K, 1 + D)
+        return np.asarray(weights @ counts.transposed[:, cells])
+    constant = np.log(pi) + (r * np.log(r)).sum(-1)  # (B, K)
+    weights = np.concatenate([constant[..., None], np.log(mu)], -1)
+    out = weights @ counts.transposed[:, cells]
+    s = counts.size_factor[cells]
+    out += (counts.x[cells] * np.log(s)[:, None]).sum(1)
+    for d, x in enumerate(counts.x[cells].T):
+        at = r[..., d, None]
+        out -= (x + at) * np.log(at + s * mu[..., d, None])
+    return np.asarray(out)

@@ -1,0 +1,217 @@
+"""Coordinate ascent as a map between plain vectors, tilted: what linear response asks of the mixture (eqs. 21 to 24).
+
+The functions f whose covariance is wanted are ln pi (K), ln mu (K, D) and, where phi is unknown, ln r in the shape of
+the grid, one after another; shapes: N cells, K components, D genes, J nodes of r, I nodes of ln mu.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import numpy as np
+
+from genarium.declaration import Array
+from genarium.engines.linear_response import linear_response, settled
+
+from . import conjugate, depth
+from .counts import Moments
+from .factors import dirichlet
+
+TABLE = 10_000_000
+"""Numbers in the table that a sweep with size factors goes through; a larger one is made anew in every sweep."""
+
+
+class Response(Protocol):
+    """A sweep of the ascent as a map of vectors, around the state it was made for."""
+
+    state: Array
+    scale: Array
+    tilts: int
+
+    def sweep(self, state: Array, tilt: Array) -> Array:
+        """Return the state after one sweep under a tilt."""
+
+    def mean(self, state: Array, tilt: Array) -> Array:
+        """Return the expectation of f under the optimal factors."""
+
+    def back(self, state: Array) -> Any:
+        """Return the state as the step has it."""
+
+
+def respond(step: Any, state: Any) -> tuple[Any, Array, Array]:
+    """Settle an ascent's last state, and find mean and covariance of f by linear response (eq. 23).
+
+    Parameters
+    ----------
+    step : ConjugateStep or DepthStep
+    state : object
+        Where the ascent ended.
+
+    Returns
+    -------
+    state : object
+    mean : ndarray, shape (F,)
+    covariance : ndarray, shape (F, F)
+
+    Raises
+    ------
+    ApproximationError
+        If the ascent did not end near a maximum of the bound.
+    """
+    made: Any = DepthResponse if isinstance(step, depth.DepthStep) else ConjugateResponse
+    response: Response = made(step, state)
+    none = np.zeros(response.tilts)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # a wild step is refused, not computed with
+        fixed = settled(lambda u: response.sweep(u, none), response.state, scale=response.scale)
+        covariance = linear_response(
+            response.sweep, response.mean, fixed, response.tilts, scale=response.scale, used=log_ratios(step)
+        )
+    return response.back(fixed), response.mean(fixed, none), covariance
+
+
+def log_ratios(step: Any) -> Array:
+    """Return the matrix from f to ln(pi_k / pi_1) for k > 1, ln mu and ln phi; shape (F - 1, F)."""
+    K, size = len(step.r[0]), tilts(step)
+    out = np.eye(size)[1:]
+    out[: K - 1, 0] = -1
+    out[K - 1 + step.r[0].size :] *= -1  # ln phi = -ln r
+    return out
+
+
+def tilts(step: Any) -> int:
+    """Return the number of functions f."""
+    K, D = step.r.shape[1:]
+    unknown = int(np.prod(step.grid.log_r.shape[1:])) if len(step.r) > 1 else 0
+    return int(K + K * D + unknown)
+
+
+def split(step: Any, tilt: Array) -> conjugate.Tilt:
+    """Give the elements of a tilt their shapes."""
+    K, D = step.r.shape[1:]
+    rest = tilt[K + K * D :]
+    r = rest.reshape(step.grid.log_r.shape[1:]) if len(rest) else np.zeros((1, 1))
+    return conjugate.Tilt(tilt[:K], tilt[K : K + K * D].reshape(K, D), r)
+
+
+def unit_of(parameter: Array) -> Array:
+    """Natural unit of a parameter that counts observations: their Poisson error, or all of it where that is less."""
+    return np.minimum(parameter, np.sqrt(parameter))
+
+
+def flat_mean(step: Any, alpha: Array, log_mu: Array, weight: Array) -> Array:
+    """Put the expectations of f in a row; ``log_mu`` (J, K, D) is given r, ``weight`` is q of the nodes of r."""
+    log_r = (weight * step.grid.log_r).sum(0).ravel() if len(weight) > 1 else np.empty(0)
+    return np.concatenate([dirichlet(alpha, step.alpha0)[0], (weight * log_mu).sum(0).ravel(), log_r])
+
+
+class ConjugateResponse:
+    """Without size factors the state is the sums over the responsibilities: (K), (K, D), and (J, K) for own r."""
+
+    def __init__(self, step: conjugate.ConjugateStep, state: conjugate.State) -> None:
+        self.step, self.tilts = step, tilts(step)
+        self.state = self.vector(state)
+        a, b = step.concentration(state), step.b0 + state.moments.total
+        nats = 0 if state.own is None else state.own.size
+        self.scale = np.concatenate([unit_of(a), unit_of(b).ravel(), np.ones(nats)])
+
+    def vector(self, state: conjugate.State) -> Array:
+        """Return a state's sums in a row."""
+        own = np.empty(0) if state.own is None else state.own.ravel()
+        return np.concatenate([state.moments.weight, state.moments.total.ravel(), own])
+
+    def back(self, state: Array) -> conjugate.State:
+        """Return the state as the step has it."""
+        J, K, D = self.step.r.shape
+        own = state[K + K * D :].reshape(J, K, 1) if self.step.own_r else None
+        return conjugate.State(Moments(0.0, state[:K], state[K : K + K * D].reshape(K, D)), own)
+
+    def sweep(self, state: Array, tilt: Array) -> Array:
+        """Return the sums after one sweep under a tilt (eq. 24)."""
+        return self.vector(self.step(self.back(state), split(self.step, tilt))[0])
+
+    def mean(self, state: Array, tilt: Array) -> Array:
+        """Return the expectation of f: E ln mu given r is ln r + psi(b) - psi(a)."""
+        from scipy.special import psi
+
+        at, tilted = self.back(state), split(self.step, tilt)
+        factors = self.step.factors(at, tilted)
+        log_mu = np.log(self.step.r) + psi(factors.b) - psi(factors.a)
+        return flat_mean(self.step, self.step.concentration(at, tilted), log_mu, factors.weight)
+
+
+class DepthResponse:
+    """With size factors the state is the change of what q(ln mu | r) sums over the cells, at nodes that stay put.
+
+    At (r_j, mu_i) a cell of component k and gene d adds ``table`` = x ln mu + r ln r - (x + r) ln(r + s mu) (and its
+    rising factorial, where components have their own r) to the log density; q of the cells is a function of the
+    expected table, and the state is the table summed with the change of q. Its length does not grow with the cells.
+    """
+
+    def __init__(self, step: depth.DepthStep, state: depth.State) -> None:
+        self.step, self.tilts, self.q = step, tilts(step), state.q
+        self.factors, self.mode = step.factors(state)
+        with np.errstate(divide="ignore"):
+            self.log_share, self.log_weight = np.log(self.factors.share), np.log(self.factors.weight)
+        self.alpha = step.concentration(state)
+        J, K, D, nodes = self.factors.log_mu.shape
+        self.state = np.zeros(K + K * J * D * nodes)
+        self.scale = np.concatenate([unit_of(self.alpha), np.ones(len(self.state) - K)])
+        small = len(step.counts.x) * self.factors.log_mu.size <= TABLE
+        self.kept = list(self.make_tables()) if small else None
+
+    def make_tables(self) -> Iterator[tuple[slice, Array]]:
+        """Yield blocks of cells and their tables, shape (K, B, J D I)."""
+        counts, r = self.step.counts, np.moveaxis(self.step.r, 1, 0)  # (K, J, D)
+        log_mu = np.moveaxis(self.factors.log_mu, 1, 0)  # (K, J, D, I)
+        for block in self.step.blocks(log_mu.size):
+            x, s = counts.x[block, None, :], counts.size_factor[block, None, None, None]
+            tables = []
+            for k in range(len(r)):
+                table = x[..., None] * log_mu[k] + (r[k] * np.log(r[k]))[..., None]
+                table = table - (x + r[k])[..., None] * np.log(r[k][..., None] + s * np.exp(log_mu[k]))
+                if self.step.own_r:
+                    rising = self.step.rising.table[:, k][:, counts.inverse[block]]  # (J, B, D)
+                    table = table + np.moveaxis(rising, 1, 0)[..., None]
+                tables.append(table.reshape(len(table), -1))
+            yield block, np.stack(tables)
+
+    def tilted(self, state: Array, tilt: Array) -> tuple[Array, Array, Array]:
+        """Return alpha, q of the nodes of ln mu given r (K, J, D, I) and of r, each shape as in the step."""
+        from scipy.special import logsumexp
+
+        t = split(self.step, tilt)
+        K = len(self.alpha)
+        change = np.moveaxis(state[K:].reshape(K, *np.delete(self.factors.log_mu.shape, 1)), 0, 1)
+        logs = self.log_share + change + t.mu[..., None] * self.factors.log_mu
+        log_z = logsumexp(logs, axis=-1, keepdims=True)  # relative to those of the state
+        axes = tuple(axis for axis in (1, 2) if self.factors.weight.shape[axis] == 1)
+        log_weight = self.log_weight + log_z[..., 0].sum(axes, keepdims=True) + t.r * self.step.grid.log_r
+        log_weight -= logsumexp(log_weight, axis=0)
+        return self.alpha + state[:K] + t.pi, np.exp(logs - log_z), np.exp(log_weight)
+
+    def cells(self, state: Array, tilt: Array) -> Iterator[tuple[slice, Array, Array]]:
+        """Yield blocks of cells, their tables and their responsibilities (K, B)."""
+        alpha, share, weight = self.tilted(state, tilt)
+        joint = np.moveaxis(np.broadcast_to(weight, self.step.r.shape)[..., None] * share, 1, 0)  # (K, J, D, I)
+        log_pi = dirichlet(alpha, self.step.alpha0)[0]
+        for block, table in self.kept if self.kept is not None else self.make_tables():
+            logits = log_pi[:, None] + (table @ joint.reshape(len(joint), -1, 1))[..., 0]
+            yield block, table, self.step.counts.responsibilities(logits)[0]
+
+    def sweep(self, state: Array, tilt: Array) -> Array:
+        """Return the changes that one sweep leads to, under a tilt (eq. 24)."""
+        K = len(self.alpha)
+        size, data = np.zeros(K), np.zeros((K, (len(state) - K) // K))
+        for block, table, q in self.cells(state, tilt):
+            change = q - self.q[:, block]
+            size += change.sum(1)
+            data += (change[:, None] @ table)[:, 0]
+        return np.concatenate([size, data.ravel()])
+
+    def mean(self, state: Array, tilt: Array) -> Array:
+        """Return the expectation of f."""
+        alpha, share, weight = self.tilted(state, tilt)
+        return flat_mean(self.step, alpha, (share * self.factors.log_mu).sum(-1), weight)
+
+    def back(self, state: Array) -> depth.State:
+        """Return the state as the step has it."""
+        return depth.State(np.hstack([q for _, _, q in self.cells(state, np.zeros(self.tilts))]), self.mode)

@@ -1,0 +1,211 @@
+"""Verdicts on a method: it is held to what it claims."""
+
+import numpy as np
+
+from genarium.diagnose import Status, Verdict, verdict
+from genarium.engines.resample import KHAT_USABLE
+from genarium.validate import uniformity as test
+from genarium.validate.findings import Findings
+from genarium.validate.replicate import CHANCE, RHAT
+
+ALPHA = 0.01
+"""Chance that a calibrated method is rejected, over all quantities, tests and looks."""
+
+LEVEL, SLACK = 0.9, 0.05
+"""Corrected intervals of this level must cover within the slack."""
+
+FEW = 0.02
+"""Share of failed replicates up to which a failure is a warning."""
+
+LAG = 0.05
+"""Correlation of neighbouring draws, on average over replicates, up to which they count as independent."""
+
+
+def rejected(found: Findings, alpha: float) -> bool:
+    """Say whether the replicates so far show a clear failure of what the method is held to."""
+    if not found.ranked or len(found.good) < 20:
+        return False
+    if found.plan.claim == "exact":
+        return min(float(test.holm(found.p).min()), float(_coverage_p(found, 0.0).min())) <= alpha / 2
+    return found.plan.corrected and float(_coverage_p(found, SLACK).min()) <= alpha
+
+
+def _coverage_p(found: Findings, slack: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    return test.holm(test.coverage_p(found.pit, LEVEL, slack))
+
+
+def judge(found: Findings, alpha: float = ALPHA) -> tuple[Verdict, ...]:
+    """Give the verdicts on a method.
+
+    Parameters
+    ----------
+    found : Findings
+    alpha : float
+        What the last look may spend of the chance of a false rejection.
+
+    Returns
+    -------
+    tuple of Verdict
+    """
+    out = [_failures(found)]
+    if not found.good:
+        return tuple(out)
+    if found.ranked:
+        out += _calibration(found, alpha)
+    if found.plan.claim == "exact":
+        out += _chains(found)
+    if found.plan.claim == "approximate" and (khat := found.statistic("khat")).size:
+        usable = float((khat <= KHAT_USABLE).mean())
+        median = float(np.median(khat))
+        advice = "The approximation misses the posterior in most replicates: use a corrected or an exact method."
+        out.append(
+            verdict(
+                "Pareto k-hat",
+                median <= KHAT_USABLE,
+                median,
+                f"median <= {KHAT_USABLE}",
+                f"usable in {usable:.0%}",
+                advice,
+                "warn",
+            )
+        )
+    if (falls := found.statistic("largest_fall")).size:
+        worst = float(falls.max())
+        advice = "The bound or objective falls: an update is wrong."
+        out.append(verdict("bound never falls", worst == 0, worst, "= 0 nats", "largest fall", advice))
+    if (gain := found.statistic("gain_on_truth")).size:
+        missed = float((gain < -1e-6).mean())
+        advice = "Where the truth is better than the estimate, the optimum was missed: raise restarts."
+        out.append(
+            verdict(
+                "optimum found",
+                missed <= FEW,
+                missed,
+                f"<= {FEW:.0%} of replicates",
+                "objective below that of the truth",
+                advice,
+            )
+        )
+    out += _distance(found)
+    return tuple(out)
+
+
+def _failures(found: Findings) -> Verdict:
+    told = found.failures()
+    share = told["count"] / max(told["of"], 1)
+    reasons = "; ".join(f"{count} x {reason}" for reason, count in told["reasons"].items())
+    where = " ".join(part for part in (reasons, told["region"]) if part)
+    status: Status = "pass" if share == 0 else "warn" if share <= FEW else "fail"
+    advice = "" if status == "pass" else "Look at the replicates that failed: what is left speaks for the others only."
+    return Verdict("replicates that failed", status, told["count"], f"= 0 of {told['of']}", where, advice)
+
+
+def _calibration(found: Findings, alpha: float) -> list[Verdict]:
+    """Uniformity and coverage; for approximate methods they are told, and only corrected intervals are held to them."""
+    claim, corrected = found.plan.claim, found.plan.corrected
+    adjusted = test.holm(found.p)
+    worst = int(np.argmin(adjusted))
+    bias, width = test.bias_z(found.pit), test.width_z(found.pit)
+    said = test.direction(bias[worst], width[worst])
+    told = (
+        f"the posterior of {found.names[worst]} is {said}" if said else f"look at the histogram of {found.names[worst]}"
+    )
+    held: Status = "fail" if claim == "exact" else "warn"
+    limit = alpha / 2 if claim == "exact" else alpha
+    out = [
+        verdict(
+            "ranks are uniform",
+            bool(adjusted[worst] > limit),
+            float(adjusted[worst]),
+            f"p > {limit:.2g} (Holm over {len(adjusted)})",
+            found.names[worst],
+            f"{told[0].upper()}{told[1:]}.",
+            held,
+        )
+    ]
+    slack = SLACK if corrected else 0.0
+    p = _coverage_p(found, slack)
+    R = len(found.pit)
+    share = test.inside(found.pit, LEVEL) / R
+    least = int(np.argmin(p)) if p.min() < 1 else int(np.argmax(np.abs(share - LEVEL)))
+    low, high = test.interval(round(share[least] * R), R)
+    side = "too narrow" if share[least] < LEVEL else "too wide"
+    out.append(
+        verdict(
+            f"coverage of {LEVEL:.0%} intervals" + (" (corrected)" if corrected else ""),
+            bool(p.min() > limit),
+            float(share[least]),
+            f"{LEVEL:g}" + (f" within {slack:g}" if slack else ""),
+            f"{found.names[least]}, 95 % interval {low:.3f} to {high:.3f}; mean of all {share.mean():.3f}",
+            f"Intervals are {side}.",
+            "fail" if corrected or claim == "exact" else "warn",
+        )
+    )
+    if claim == "approximate":
+        asymmetry = test.holm(found.asymmetry)
+        at = int(np.argmin(asymmetry))
+        side = "low" if bias[at] > 0 else "high"
+        advice = f"The approximation of {found.names[at]} lies too {side}: its location is biased, not only its width."
+        out.append(
+            verdict(
+                "symmetry (VSBC)",
+                bool(asymmetry[at] > alpha),
+                float(asymmetry[at]),
+                f"p > {alpha:.2g}",
+                found.names[at],
+                advice,
+                "warn",
+            )
+        )
+    return out
+
+
+def _chains(found: Findings) -> list[Verdict]:
+    out = []
+    rhat, divergences = found.statistic("rhat"), found.statistic("divergences")
+    if rhat.size:
+        above = float((rhat - CHANCE / found.statistic("ess")).max())
+        where = f"median {np.median(rhat):.3f}, highest {rhat.max():.3f}"
+        advice = "The chains disagree: run longer."
+        out.append(verdict("R-hat beyond chance", above <= RHAT, above, f"<= {RHAT} in every replicate", where, advice))
+    if divergences.size:
+        share = float((divergences > 0).mean())
+        status: Status = "pass" if share == 0 else "warn" if share <= FEW else "fail"
+        advice = "" if status == "pass" else "Raise target_accept, or use another parametrisation."
+        out.append(
+            Verdict(
+                "replicates with divergences", status, share, "= 0", f"{int(divergences.sum())} divergences", advice
+            )
+        )
+    rows = [r["stats"]["autocorrelation"] for r in found.good if "autocorrelation" in r["stats"]]
+    if rows:
+        mean = np.mean(rows, axis=0)
+        worst = int(np.argmax(mean))
+        advice = "Draws are not independent, so that ranks pile up at the ends: thin more (raise draws)."
+        out.append(
+            verdict(
+                "thinned draws are independent",
+                bool(mean[worst] <= LAG),
+                float(mean[worst]),
+                f"lag-1 correlation <= {LAG}",
+                found.names[worst],
+                advice,
+                "warn",
+            )
+        )
+    return out
+
+
+def _distance(found: Findings) -> list[Verdict]:
+    """Distance to the reference, told for the quantity where it is largest."""
+    distances = found.distances()
+    if not distances:
+        return []
+    worst = max(distances, key=lambda name: distances[name]["distance_in_sd"])
+    value, ratio = distances[worst]["distance_in_sd"], distances[worst]["sd_ratio"]
+    compared = sum("mean" in r.get("reference", {}) for r in found.good)
+    where = f"{worst}, sd {ratio:.2f} times that of {found.plan.reference}, {compared} replicates"
+    advice = "Means are off by more than half a posterior sd."
+    return [
+        verdict(f"distance to {found.plan.reference}", value <= 0.5, value, "<= 0.5 sd (median)", where, advice, "warn")
+    ]

@@ -1,0 +1,273 @@
+"""Replicates: draw from the prior, simulate, fit, and rank the truth among draws from the posterior."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from genarium.data import check
+from genarium.declaration import Array, Arrays, Model, Problem, Result
+from genarium.engines.resample import smoothed
+from genarium.errors import ApproximationError, GenariumError
+from genarium.fit import cpu_seconds, find_method
+from genarium.simulate import draw, draw_stage
+from genarium.validate.plan import Given, Plan
+from genarium.validate.scalars import by_chain, flat_draws, scalars
+from genarium.validate.thinning import autocorrelation, effective, potential_scale, thinned
+
+RHAT, CHANCE = 1.01, 4.0
+"""A replicate's R-hat may exceed 1.01 by this number over its effective draws: so much is chance in chains so short."""
+
+ATTEMPTS = 5
+"""How often a replicate is run again, each time longer, until its draws suffice."""
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """A simulated problem and the truth behind it.
+
+    Attributes
+    ----------
+    index : int
+    problem : Problem or str
+        What the method gets to see; a message where the data cannot be used.
+    truth : mapping of str to ndarray
+        Unknown variables.
+    """
+
+    index: int
+    problem: Problem | str
+    truth: Arrays
+
+
+def simulate(plan: Plan, index: int) -> Simulated:
+    """Draw a truth and its data.
+
+    Parameters
+    ----------
+    plan : Plan
+    index : int
+        Number of the replicate.
+
+    Returns
+    -------
+    Simulated
+    """
+    drawing, model = plan.rng(index, "simulate"), plan.declared
+    if plan.given is None:
+        drawn = draw(model, drawing, plan.sizes, dict(plan.values))
+        sizes: Mapping[str, int] = plan.sizes
+    else:
+        drawn, sizes = _augmented(model, plan.given, index, drawing, plan.sizes)
+    data = {name: drawn[name] for name in model.variables("known", "observed")} | plan.misled
+    problem: Problem | str
+    try:
+        problem = check(model, data, sizes)
+    except GenariumError as error:
+        problem = f"{type(error).__name__}: {error}"
+    return Simulated(index, problem, {name: drawn[name] for name in model.unknown.variables})
+
+
+def _augmented(
+    model: Model, given: Given, index: int, rng: np.random.Generator, sizes: Mapping[str, int]
+) -> tuple[dict[str, Array], dict[str, int]]:
+    """Draw a truth from the posterior of given data, and join data simulated from it with the given ones."""
+    out = {name: given.arrays[name] for name in model.known.variables}
+    out |= {name: values[index] for name, values in given.draws.items()}
+    for role in ("hidden", "observed"):
+        draw_stage(model, role, rng, sizes, {}, out)
+    joined = dict(out)
+    for name, var in model.variables("known", "observed").items():
+        if model.unit in var.dims:
+            joined[name] = np.concatenate([given.arrays[name], out[name]], axis=var.dims.index(model.unit))
+    return joined, {**sizes, model.unit: 2 * sizes[model.unit]}
+
+
+def run(plan: Plan, indices: Sequence[int]) -> list[Record]:
+    """Run replicates.
+
+    Parameters
+    ----------
+    plan : Plan
+    indices : sequence of int
+        Numbers of the replicates; a replicate's record does not depend on the others.
+
+    Returns
+    -------
+    list of dict
+        One record for each, ready for JSON: names, truth, ranks, PIT values, summaries and statistics of the run, or
+        the error that ended it.
+    """
+    before = cpu_seconds()
+    waiting = [simulate(plan, index) for index in indices]
+    done: dict[int, Record] = {}
+    for one in waiting:
+        if isinstance(one.problem, str):
+            done[one.index] = {"index": one.index, "unknown": _plain(one.truth), "error": one.problem}
+    waiting = [one for one in waiting if one.index not in done]
+    options = dict(plan.options)
+    for attempt in range(1, ATTEMPTS + 1):
+        if not waiting:
+            break
+        again = []
+        for one, result in zip(waiting, _fits(plan, waiting, options, attempt), strict=True):
+            record, enough = _record(plan, one, result, attempt)
+            if enough or attempt == ATTEMPTS or not {"draws", "chains"} <= options.keys():
+                done[one.index] = record
+            else:
+                again.append(one)
+        waiting = again
+        options |= {name: 2 * options[name] for name in ("draws", "tune") if name in options}
+    records = [done[index] for index in indices]
+    for record in records:
+        record["cpu_seconds"] = (cpu_seconds() - before) / len(records)
+    return records
+
+
+def _fits(plan: Plan, several: Sequence[Simulated], options: Mapping[str, Any], attempt: int) -> Iterable[Result | str]:
+    """Fit each problem; a message stands for a fit that failed."""
+    streams = [plan.rng(one.index, "fit", attempt) for one in several]
+    problems = [one.problem for one in several if not isinstance(one.problem, str)]
+    if plan.method == "nuts-jax":
+        from genarium.engines.blackjax import nuts_many
+
+        return nuts_many(problems, streams, **options)
+    method = find_method(plan.declared, plan.method)[0]
+    return [fit_once(method, problem, rng, options) for problem, rng in zip(problems, streams, strict=True)]
+
+
+def fit_once(method: Any, problem: Problem, rng: np.random.Generator, options: Mapping[str, Any]) -> Result | str:
+    """Fit; whatever ends a fit is a finding about the method, told as a message, and no reason to stop."""
+    try:
+        result: Result = method(problem, rng, **options)
+    except Exception as error:
+        if isinstance(error, ApproximationError):
+            return f"{type(error).__name__}: k-hat {error.khat:.2f}"
+        return f"{type(error).__name__}: {error}"
+    return result
+
+
+def _plain(arrays: Arrays) -> dict[str, Any]:
+    return {name: np.asarray(value).tolist() for name, value in arrays.items()}
+
+
+def _record(plan: Plan, one: Simulated, result: Result | str, attempt: int) -> tuple[Record, bool]:
+    """Summarise a fit; also say whether its draws suffice."""
+    problem, model = one.problem, plan.declared
+    assert isinstance(problem, Problem)
+    record: Record = {"index": one.index, "unknown": _plain(one.truth), "attempts": attempt}
+    if isinstance(result, str):
+        return {**record, "error": result}, True
+    names, truth = scalars(problem, {name: value[None] for name, value in one.truth.items()})
+    record |= {"names": names, "truth": truth[0].tolist()}
+    stats: dict[str, Any] = {"notes": {k: _number(v) for k, v in result.notes.items() if not isinstance(v, str)}}
+    trace = {**result.point, **result.variational}.get("bound")
+    if "largest_fall" in result.notes:
+        stats["largest_fall"] = float(result.notes["largest_fall"])
+    elif isinstance(trace, tuple) and not result.notes.get("noisy_bound"):
+        stats["largest_fall"] = _largest_fall(np.asarray(trace[1]))
+    if not result.posterior:
+        _, estimate = scalars(problem, flat_draws(model, result))
+        record["mean"] = estimate[0].tolist()
+        stats |= _optimality(names, estimate[0], truth[0], result)
+        return {**record, "stats": stats}, True
+    draws = {n: np.asarray(result.posterior[n]) for n in model.unknown.variables}
+    enough = True
+    if plan.claim == "exact":
+        chains = by_chain(problem, draws)  # (C, S, Q)
+        ess, rhat = effective(chains), potential_scale(chains)
+        stats |= {"ess": float(ess.min()), "rhat": float(rhat.max())}
+        enough = stats["ess"] >= plan.ranks and stats["rhat"] <= RHAT + CHANCE / stats["ess"]
+        if "diverging" in result.sample_stats:
+            stats["divergences"] = int(np.sum(np.asarray(result.sample_stats["diverging"])))
+        if not enough and attempt == ATTEMPTS:
+            record["error"] = f"not converged: ESS {stats['ess']:.0f}, R-hat {stats['rhat']:.3f}"
+    flat = flat_draws(model, result)
+    count = len(next(iter(flat.values())))
+    keep = thinned(count, plan.ranks)
+    some = {name: value[keep] for name, value in flat.items()}
+    _, values = scalars(problem, some)
+    if plan.claim == "approximate":
+        stats["khat"] = _khat(problem, result, flat)
+        several = {name: value[thinned(count, min(count, 1000))] for name, value in flat.items()}
+        _, many = scalars(problem, several, densities=False)
+        mean, sd = values.mean(0), values.std(0, ddof=1)
+        mean[: many.shape[1]], sd[: many.shape[1]] = many.mean(0), many.std(0, ddof=1)
+    else:
+        mean, sd = values.mean(0), values.std(0, ddof=1)
+    ties = plan.rng(one.index, "ties")
+    below, equal = (values < truth[0]).sum(0), (values == truth[0]).sum(0)
+    rank = below + ties.integers(0, equal + 1)
+    pit = (rank + ties.uniform(size=len(rank))) / (plan.ranks + 1)
+    record |= {"rank": rank.tolist(), "pit": pit.tolist(), "mean": mean.tolist(), "sd": sd.tolist()}
+    if plan.claim == "exact":
+        stats["autocorrelation"] = autocorrelation(values).tolist()
+    if plan.reference and one.index < plan.references:
+        record["reference"] = _reference(plan, problem, plan.rng(one.index, "reference"))
+    return {**record, "stats": stats}, enough
+
+
+def _number(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _khat(problem: Problem, result: Result, flat: Arrays) -> float | None:
+    """Pareto k-hat of an approximation; None where it does not say how dense its draws are."""
+    if "khat" in result.notes:
+        return float(result.notes["khat"])
+    stats, model = result.sample_stats, problem.model
+    if "log_ratio" in stats:
+        return smoothed(np.ravel(np.asarray(stats["log_ratio"])))[1]
+    if "log_q" not in stats or model.log_likelihood is None or model.log_prior is None:
+        return None
+    count = len(next(iter(flat.values())))
+    lp = np.empty(count)
+    for s in range(count):
+        unknown = {name: value[s] for name, value in flat.items()}
+        lp[s] = np.sum(problem.call(model.log_likelihood, **unknown)) + problem.call(model.log_prior, **unknown)
+    return smoothed(lp - np.ravel(np.asarray(stats["log_q"])))[1]
+
+
+def _largest_fall(trace: Array) -> float:
+    """Largest fall of a bound from one iteration to the next, beyond what rounding explains."""
+    steps = np.diff(np.atleast_2d(trace), axis=1)
+    falls = -steps[np.isfinite(steps)]
+    rounding = 1e-9 * max(1.0, float(np.abs(trace[np.isfinite(trace)]).max(initial=0.0)))
+    fall = float(falls.max(initial=0.0))
+    return fall if fall > rounding else 0.0
+
+
+def _optimality(names: list[str], estimate: Array, truth: Array, result: Result) -> dict[str, float]:
+    """How much better the objective is at the estimate than at the truth; an optimum is never worse."""
+    at = {name: i for i, name in enumerate(names)}
+    if "log_likelihood" not in at or "bound" not in result.notes:
+        return {}
+    likelihood = at["log_likelihood"]
+    joint = [likelihood, at["log_prior"]] if "log_prior" in at else [likelihood]
+    for part in ([likelihood], joint):  # the objective is whichever of the two the method says it reached
+        reached = float(estimate[part].sum())
+        if abs(reached - float(result.notes["bound"])) <= 1e-6 * max(1.0, abs(reached)):
+            return {"gain_on_truth": reached - float(truth[part].sum())}
+    return {}
+
+
+def _reference(plan: Plan, problem: Problem, rng: np.random.Generator) -> Record:
+    """Mean and sd by an exact method on the same data."""
+    from genarium.declaration import keyword_options
+
+    method = find_method(plan.declared, plan.reference)[0]
+    options = {n: v for n, v in {"chains": 2, "draws": 500, "tune": 500}.items() if n in keyword_options(method)}
+    result = fit_once(method, problem, rng, options)
+    if isinstance(result, str):
+        return {"error": result}
+    _, values = scalars(problem, flat_draws(plan.declared, result), densities=False)
+    return {"mean": values.mean(0).tolist(), "sd": values.std(0, ddof=1).tolist()}
+
+
+def line(record: Record) -> str:
+    """Return a record as one line of JSON; numbers come back from it exactly."""
+    return json.dumps(record, separators=(",", ":"))

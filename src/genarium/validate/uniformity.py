@@ -1,0 +1,154 @@
+"""Are ranks uniform? Tests, and what a departure means; shapes: R replicates, Q quantities.
+
+PIT stands for (rank + U) / (L + 1): the probability that the posterior gives to values below the truth, which is
+uniform on [0, 1] over replicates for a method that draws from the posterior (Talts et al. 2018, arXiv 1804.06788).
+"""
+
+import numpy as np
+
+from genarium.declaration import Array
+
+LEVELS = (0.5, 0.8, 0.9, 0.95)
+"""Central intervals whose coverage is reported."""
+
+FLIPS = 1000
+"""Random sign flips behind the null distribution of the asymmetry."""
+
+
+def uniformity(pit: Array) -> Array:
+    """Test whether each column is uniform.
+
+    Parameters
+    ----------
+    pit : ndarray, shape (R, Q)
+
+    Returns
+    -------
+    ndarray, shape (Q,)
+        p-values of the pointwise test with Cauchy combination (``pot_c`` of ArviZ), which has several times the power
+        of the Kolmogorov-Smirnov test against narrow and shifted posteriors.
+    """
+    from arviz_stats.base import array_stats
+
+    return np.atleast_1d(np.asarray(array_stats.uniformity_test(pit, axis=0, method="pot_c")[0], dtype=float))
+
+
+def holm(p: Array) -> Array:
+    """Adjust p-values for their number (Holm 1979).
+
+    Parameters
+    ----------
+    p : ndarray, shape (Q,)
+
+    Returns
+    -------
+    ndarray, shape (Q,)
+        Reject where it is at most alpha: the chance of any false rejection is then at most alpha.
+    """
+    order = np.argsort(p)
+    stepped = np.maximum.accumulate((len(p) - np.arange(len(p))) * p[order])
+    out = np.empty(len(p))
+    out[order] = np.minimum(stepped, 1)
+    return out
+
+
+def inside(pit: Array, level: float) -> Array:
+    """Count how often the truth lies in the central interval of a level; shape (Q,)."""
+    counted: Array = (np.abs(pit - 0.5) < level / 2).sum(0)
+    return counted
+
+
+def interval(count: int, of: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Confidence interval of a binomial proportion (Clopper and Pearson 1934)."""
+    from scipy.stats import binomtest
+
+    found = binomtest(int(count), int(of)).proportion_ci(confidence, method="exact")
+    return float(found.low), float(found.high)
+
+
+def coverage_p(pit: Array, level: float, slack: float = 0.0) -> Array:
+    """Test the coverage of a level.
+
+    Parameters
+    ----------
+    pit : ndarray, shape (R, Q)
+    level : float
+    slack : float
+        The hypothesis is that the coverage lies within this distance of the level.
+
+    Returns
+    -------
+    ndarray, shape (Q,)
+        Two-sided exact binomial p-values.
+    """
+    from scipy.stats import binom
+
+    R, count = len(pit), inside(pit, level)
+    low, high = max(level - slack, 0), min(level + slack, 1)
+    p: Array = np.minimum(1, 2 * np.minimum(binom.cdf(count, R, low), binom.sf(count - 1, R, high)))
+    return p
+
+
+def bias_z(pit: Array) -> Array:
+    """Mean of the PIT against 1/2 in standard errors; shape (Q,). Positive: the posterior lies below the truth."""
+    return np.asarray((pit.mean(0) - 0.5) * np.sqrt(12 * len(pit)))
+
+
+def width_z(pit: Array) -> Array:
+    """Second moment of the PIT around 1/2 against 1/12, in standard errors; shape (Q,). Positive: too narrow."""
+    return np.asarray((((pit - 0.5) ** 2).mean(0) - 1 / 12) * np.sqrt(180 * len(pit)))
+
+
+def direction(bias: float, width: float, limit: float = 2.0) -> str:
+    """Say in words what a departure means."""
+    said = []
+    if abs(bias) > limit:
+        said.append("too low" if bias > 0 else "too high")
+    if abs(width) > limit:
+        said.append("too narrow" if width > 0 else "too wide")
+    return " and ".join(said)
+
+
+def asymmetry_p(pit: Array, rng: np.random.Generator) -> Array:
+    """Test the histogram of p = Pr(theta < truth) for symmetry, as VSBC does (Yao et al. 2018, ICML).
+
+    An approximation centred on the truth gives a symmetric histogram whatever its width; asymmetry is bias. The
+    statistic is the largest distance between the distributions of p and 1 - p; under symmetry the signs of p - 1/2 are
+    random, which gives its null distribution.
+
+    Parameters
+    ----------
+    pit : ndarray, shape (R, Q)
+    rng : Generator
+
+    Returns
+    -------
+    ndarray, shape (Q,)
+    """
+    R, Q = pit.shape
+    flips = rng.choice([-1.0, 1.0], (FLIPS, R))
+    largest = np.abs(np.cumsum(flips, axis=1)).max(1)
+    out = np.empty(Q)
+    for j in range(Q):
+        side = np.where(pit[:, j] >= 0.5, 1.0, -1.0)
+        from_tails = np.argsort(-np.abs(pit[:, j] - 0.5))
+        observed = np.abs(np.cumsum(side[from_tails])).max()
+        out[j] = (1 + (largest >= observed).sum()) / (1 + FLIPS)
+    return out
+
+
+def looks(simulations: int, first: int = 50) -> list[int]:
+    """Numbers of replicates at which the results are looked at: 50, 100, 200 ... and the last."""
+    out = []
+    at = first
+    while at < simulations:
+        out.append(at)
+        at *= 2
+    return [*out, simulations]
+
+
+def spent(alpha: float, count: int) -> list[float]:
+    """Split alpha over looks: half for the last, the other half evenly over those before it."""
+    if count == 1:
+        return [alpha]
+    return [alpha / 2 / (count - 1)] * (count - 1) + [alpha / 2]
