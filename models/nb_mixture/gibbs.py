@@ -61,11 +61,11 @@ class Sampler:
         pi, mu = first["pi"], first["mu"]
         phi = first["phi"] if self.unknown_phi else self.problem["phi"]
         while True:
-            logits = log_joint(x, self.counts.size_factor, pi, mu, self.story.spread(phi, mu))
+            logits = self._logits(pi, mu, phi)
             group = (logits + rng.gumbel(size=logits.shape)).argmax(0)  # (N,), eq. 13
             member = np.zeros(logits.shape)
             member[group, np.arange(len(x))] = 1.0
-            size = member.sum(1)
+            size = np.bincount(group, minlength=self.K).astype(float)
             pi = np.maximum(rng.dirichlet(self.alpha0 + size), 1e-300)  # eq. 14
             total = member @ x
             if self.counts.has_depth:
@@ -79,6 +79,16 @@ class Sampler:
                 p = np.clip(rng.beta(self.a0 + r * size[:, None], self.b0 + total), 1e-300, 1 - 1e-16)  # eq. 15
                 mu = np.maximum(r * (1 - p) / p, FLOOR)
             yield {"pi": pi, "mu": mu, **({"phi": phi} if self.unknown_phi else {})}
+
+    def _logits(self, pi: Array, mu: Array, phi: Array) -> Array:
+        """Log of eq. 2 for every cell (K, N), up to what is the same for all components."""
+        if self.counts.has_depth or self.story.dispersion == "component":
+            spread = self.story.spread(phi, mu)
+            return log_joint(self.problem["x"], self.counts.size_factor, pi, mu, spread)
+        odds = mu * phi
+        log_not_p = np.log1p(1 / odds)
+        intercept = np.log(pi) - (np.log1p(odds) / phi).sum(1)
+        return self.counts.linear(-log_not_p, intercept)
 
     def _log_prior_phi(self, log_phi: Array) -> Array:
         tau = float(self.problem["tau"])

@@ -6,6 +6,9 @@ from genarium.declaration import Array, Arrays, Problem
 
 from .likelihood import FLOOR
 
+NEAR = 0.1
+"""Nats of the likelihood that a start may leave: the engines go on from there."""
+
 SUBSAMPLE = 20_000
 """Cells that a start looks at, at most."""
 
@@ -55,7 +58,7 @@ def start(problem: Problem, rng: np.random.Generator) -> Arrays:
     """Start the engines from the best of a few EM runs, with no empty component."""
     from .em import em
 
-    point = em(problem, rng, restarts=5).point
+    point = em(problem, rng, restarts=5, tolerance=NEAR).point
     pi = np.maximum(np.asarray(point["pi"]), 1e-3)
     out = {"pi": pi / pi.sum(), "mu": np.maximum(np.asarray(point["mu"]), 1e-3)}
     if "phi" in problem.model.unknown.variables:
