@@ -4,11 +4,13 @@ A sampler evaluates the log density thousands of times on the same data; ``gamma
 computed anew each time.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from genarium.declaration import Array
 
 
 @dataclass(frozen=True)
@@ -20,14 +22,21 @@ class Hoisted:
     outputs : list of pytensor Variable
         The graph, with shared variables in place of what depends on the data alone.
     shared : list of pytensor SharedVariable
-        Those shared variables; their values are those of the data when the graph was split.
+        Those shared variables, named ``hoisted_0``, ``hoisted_1`` ...
     sources : list of pytensor Variable
         Each one's value, as a graph of the data.
+    compute : callable
+        The values under the data that the graph's own shared variables hold now, as a list.
     """
 
     outputs: list[Any]
     shared: list[Any]
     sources: list[Any]
+    compute: Callable[[], list[Array]]
+
+    def values(self) -> dict[str, Array]:
+        """Compute the values by name."""
+        return {v.name: np.asarray(value) for v, value in zip(self.shared, self.compute(), strict=True)}
 
 
 def hoist(outputs: Sequence[Any]) -> Hoisted:
@@ -46,13 +55,13 @@ def hoist(outputs: Sequence[Any]) -> Hoisted:
     from pytensor.graph.replace import clone_replace
 
     sources = _boundary(outputs)
-    values = pytensor.function([], sources, mode="FAST_COMPILE")() if sources else []
+    compute = pytensor.function([], sources, mode="FAST_COMPILE")
     shared = [
-        pytensor.shared(value, name=f"hoisted_{i}", shape=source.type.shape)
-        for i, (source, value) in enumerate(zip(sources, values, strict=True))
+        pytensor.shared(np.asarray(value), name=f"hoisted_{i}", shape=source.type.shape)
+        for i, (source, value) in enumerate(zip(sources, compute(), strict=True))
     ]
     replaced = clone_replace(list(outputs), replace=dict(zip(sources, shared, strict=True)))
-    return Hoisted(replaced, shared, sources)
+    return Hoisted(replaced, shared, sources, compute)
 
 
 def _boundary(outputs: Sequence[Any]) -> list[Any]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from genarium.declaration import Array, Arrays, Claim, Labelled, Model, Problem, Result, call, parents_of
 from genarium.engines.dadvi import dadvi
+from genarium.engines.hoist import Hoisted, hoist
 from genarium.errors import InputError
 from genarium.progress import spinner, track
 from genarium.tree import digest
@@ -122,7 +123,22 @@ class Compiled:
 
         COMPILED["nuts"] += 1
         with spinner("compiling the PyMC density"):
-            return nutpie.compile_pymc_model(self.pymc)
+            self.pymc.logp = lambda: self._hoisted.outputs[0]  # what nutpie asks the model for
+            try:
+                return nutpie.compile_pymc_model(self.pymc)
+            finally:
+                del self.pymc.logp
+
+    @cached_property
+    def _hoisted(self) -> Hoisted:
+        """The density, what follows from the data alone being computed once for a dataset."""
+        return hoist([self.pymc.logp()])
+
+    def nuts_with_data(self) -> Any:
+        """Return the density and its gradient with the data that were last put in."""
+        values = {**self._data(self.problem), **self._hoisted.values()}
+        wanted = {variable.name for variable in self.nuts.shared_var_keys}
+        return self.nuts.with_data(**{name: value for name, value in values.items() if name in wanted})
 
     @cached_property
     def _values(self) -> list[Any]:
@@ -321,8 +337,8 @@ def nuts(
         stream = np.random.default_rng([seed, own])
         return np.asarray(starts[stream.integers(chains)] + stream.uniform(-0.1, 0.1, starts.shape[1]))
 
-    ready = dataclasses.replace(density.nuts.with_data(**density._data(problem)), initial_point_func=initial_point)
-    sampled = nutpie.sample(
+    ready = dataclasses.replace(density.nuts_with_data(), initial_point_func=initial_point)
+    trace = nutpie.sample(
         ready,
         draws=draws,
         tune=tune,
@@ -331,16 +347,27 @@ def nuts(
         seed=seed,
         target_accept=target_accept,
         maxdepth=max_treedepth,
-        save_warmup=False,
         progress_bar=sys.stderr.isatty(),
+        return_raw_trace=True,  # making a tree of it takes as long as some hundred draws
     )
+    drawn, told = trace.get_arrow_trace()
+    if any(chain.num_rows < tune + draws for chain in drawn):
+        raise KeyboardInterrupt  # nutpie ends early when interrupted
     names = {"diverging": "diverging", "energy": "energy", "n_steps": "n_steps", "step_size": "step_size"}
     names |= {"depth": "tree_depth", "mean_tree_accept": "acceptance_rate"}
-    stats = {
-        new: sampled["sample_stats"][old].to_numpy() for old, new in names.items() if old in sampled["sample_stats"]
-    }
-    posterior = {name: sampled["posterior"][name].to_numpy() for name in problem.model.unknown.variables}
+    stats = {new: _from_arrow(told, old, (), tune) for old, new in names.items()}
+    shapes = {name: problem.model.shape(name, problem.sizes) for name in problem.model.unknown.variables}
+    posterior = {name: _from_arrow(drawn, name, shape, tune) for name, shape in shapes.items()}
     return Result(posterior=posterior, sample_stats=stats, notes={"max_treedepth": max_treedepth})
+
+
+def _from_arrow(chains: list[Any], name: str, shape: tuple[int, ...], tune: int) -> Array:
+    """Return a column of nutpie's tables (one for each chain) as an array of shape (chain, draw, ...)."""
+    import pyarrow
+
+    columns = [pyarrow.array(chain.column(name)) for chain in chains]
+    flat = [(c.flatten() if shape else c).to_numpy(zero_copy_only=False) for c in columns]
+    return np.stack([values.reshape(-1, *shape)[tune:] for values in flat])
 
 
 class Advi:

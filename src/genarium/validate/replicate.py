@@ -17,6 +17,9 @@ from genarium.validate.plan import Given, Plan
 from genarium.validate.scalars import by_chain, flat_draws, scalars
 from genarium.validate.thinning import autocorrelation, effective, potential_scale, thinned
 
+ENOUGH = 1.5
+"""Effective draws for each draw that is kept: so that neighbours kept have a correlation of at most about 0.05."""
+
 RHAT, CHANCE = 1.01, 4.0
 """A replicate's R-hat may exceed 1.01 by this number over its effective draws: so much is chance in chains so short."""
 
@@ -181,7 +184,7 @@ def _record(plan: Plan, one: Simulated, result: Result | str, attempt: int) -> t
         chains = by_chain(problem, draws)  # (C, S, Q)
         ess, rhat = effective(chains), potential_scale(chains)
         stats |= {"ess": float(ess.min()), "rhat": float(rhat.max())}
-        enough = stats["ess"] >= plan.ranks and stats["rhat"] <= RHAT + CHANCE / stats["ess"]
+        enough = stats["ess"] >= ENOUGH * plan.ranks and stats["rhat"] <= RHAT + CHANCE / stats["ess"]
         if "diverging" in result.sample_stats:
             stats["divergences"] = int(np.sum(np.asarray(result.sample_stats["diverging"])))
         if not enough and attempt == ATTEMPTS:

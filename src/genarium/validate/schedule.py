@@ -78,10 +78,10 @@ def _on_dask(plan: Plan, chunks: list[list[int]], address: str) -> Iterator[Reco
             f"workers={address!r} needs Dask. Install the extra `dask`: pip install 'genarium[dask]'."
         ) from error
     try:
-        client: Any = Client(address, timeout=10, set_as_default=False)  # type: ignore[no-untyped-call]
+        client: Any = Client(address, timeout=10, set_as_default=False)
     except OSError as error:
         raise InputError(f"workers={address!r}: no Dask scheduler answers there ({error}).") from error
     with client:
         futures: Any = client.map(partial(run, plan), chunks, pure=False)
-        for _, records in as_completed(futures, with_results=True):  # type: ignore[no-untyped-call]
+        for _, records in as_completed(futures, with_results=True):
             yield from records
