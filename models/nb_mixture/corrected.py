@@ -20,8 +20,8 @@ from .draws import log_density
 from .likelihood import Story
 from .response import log_ratios
 
-APART, PERMUTATIONS = 12.0, 120
-"""Distance in sd at which components cannot be mistaken for one another, and permutations of them at most."""
+PERMUTATIONS = 120
+"""Permutations of components that the proposal counts with, at most: all of five."""
 
 
 def correct(
@@ -50,7 +50,7 @@ def correct(
         Of the components in ``found``.
     draws : int
     polish : bool
-        Whether NUTS goes on where importance ratios cannot correct the normal approximation.
+        Whether NUTS goes on where importance ratios cannot correct the proposal.
 
     Returns
     -------
@@ -86,7 +86,7 @@ def correct(
         posterior, stats = run(problem, rng, constrained(problem, normal)[0], draws=-(-draws // 4))
         posterior = match_labels(problem.model, posterior)
     else:
-        index, _ = resample(sampled.log_ratio, rng, draws)
+        index, _ = resample(sampled.log_ratio, rng, draws, limit=KHAT_USABLE)
         natural, _ = constrained(problem, sampled.theta[index])
         posterior = {name: value[None] for name, value in natural.items()}
     return replace(
@@ -109,8 +109,8 @@ def reordered(step: Any, order: Array) -> Array:
 def relabellings(step: Any, mean: Array, covariance: Array) -> Array:
     """Permutations of components that may be mistaken for one another, as maps of the coordinates; shape (G, P, P).
 
-    They are all permutations within clusters of components: pairs are joined, nearest first, whose exchange moves the
-    mean by less than ``APART`` sd, as long as there are no more than ``PERMUTATIONS`` of them.
+    They are all permutations within clusters of components. Pairs are joined to clusters as long as there are no more
+    than ``PERMUTATIONS`` of them; first those whose exchange moves the mean by the fewest sd.
     """
     K, image = step.r.shape[1], log_ratios(step)
     lift = np.vstack([np.zeros(len(mean)), image[:, 1:]])  # from coordinates to f, with ln pi_1 = 0
@@ -126,7 +126,7 @@ def relabellings(step: Any, mean: Array, covariance: Array) -> Array:
 
     clusters = [[k] for k in range(K)]
     distances = {pair: distance(pair) for pair in combinations(range(K), 2)}
-    for pair in sorted((pair for pair, gap in distances.items() if gap < APART), key=lambda pair: distances[pair]):
+    for pair in sorted(distances, key=lambda pair: distances[pair]):
         one, other = (next(c for c in clusters if k in c) for k in pair)
         joined = [c for c in clusters if c not in (one, other)] + [one + other]
         if one is not other and prod(factorial(len(c)) for c in joined) <= PERMUTATIONS:

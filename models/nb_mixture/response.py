@@ -114,8 +114,8 @@ class ConjugateResponse:
         self.scale = np.concatenate([unit_of(a), unit_of(b).ravel(), np.ones(nats)])
 
     def vector(self, state: conjugate.State) -> Array:
-        """Return a state's sums in a row."""
-        own = np.empty(0) if state.own is None else state.own.ravel()
+        """Return a state's sums in a row; of those by node of r, only differences between nodes matter."""
+        own = np.empty(0) if state.own is None else (state.own - state.own[len(state.own) // 2]).ravel()
         return np.concatenate([state.moments.weight, state.moments.total.ravel(), own])
 
     def back(self, state: Array) -> conjugate.State:

@@ -6,7 +6,7 @@ from genarium.declaration import Array, Arrays, Problem
 
 from .likelihood import FLOOR
 
-NEAR = 0.1
+NEAR = 0.01
 """Nats of the likelihood that a start may leave: the engines go on from there."""
 
 SUBSAMPLE = 20_000

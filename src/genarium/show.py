@@ -55,9 +55,9 @@ def describe(model: Model) -> dict[str, Any]:
 
 
 def _engine_options(method: str) -> dict[str, Any]:
-    from genarium.engines import pymc, stan
+    from genarium.engines import blackjax, pymc, stan
 
-    return keyword_options({**pymc.RUN, **stan.RUN}[method])
+    return keyword_options({**pymc.RUN, **blackjax.RUN, **stan.RUN}[method])
 
 
 def as_text(model: Model) -> str:

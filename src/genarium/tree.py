@@ -2,11 +2,13 @@
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Mapping
+import tokenize
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
@@ -149,8 +151,8 @@ def digest(name: str) -> str:
     Returns
     -------
     str
-        Twelve hexadecimal digits; they change with any Python or Stan source of the model. "" for a model that is
-        not in the registry.
+        Twelve hexadecimal digits; they change with any Python or Stan source of the model, but not with comments,
+        docstrings and layout. "" for a model that is not in the registry.
     """
     root = files("genarium")
     if not (root / "models" / name).is_dir():  # a declaration from outside the registry
@@ -161,8 +163,28 @@ def digest(name: str) -> str:
     sources |= {p.name: p for p in programs.iterdir() if own.fullmatch(p.name)}
     sha = hashlib.sha256()
     for label, path in sorted(sources.items()):
-        sha.update(label.encode() + b"\0" + path.read_bytes() + b"\0")
+        text = path.read_text(encoding="utf-8")
+        meaning = "\n".join(_python_tokens(text)) if path.suffix == ".py" else text
+        sha.update(f"{label}\0{meaning}\0".encode())
     return sha.hexdigest()[:12]
+
+
+def _python_tokens(source: str) -> Iterator[str]:
+    """Yield the tokens of Python source that mean something: no comments, no docstrings, no layout."""
+    line: list[tokenize.TokenInfo] = []
+    layout = (tokenize.COMMENT, tokenize.NL)
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.INDENT:
+            yield "indent"
+        elif token.type == tokenize.DEDENT:
+            yield "dedent"
+        elif token.type == tokenize.NEWLINE:
+            if [t.type for t in line] != [tokenize.STRING]:  # a line that is a string alone documents something
+                yield from (t.string for t in line)
+                yield "newline"
+            line = []
+        elif token.type not in layout:
+            line.append(token)
 
 
 @cache

@@ -18,7 +18,7 @@ CARD = """# Normal mean
 | unknown | `theta` |
 | observed | `y` |
 
-Methods: `conjugate`, `nuts`, `advi`, `map`.
+Methods: `conjugate`, `nuts`, `nuts-jax`, `advi`, `dadvi`, `map`.
 """
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -58,7 +58,8 @@ def run(project: Path) -> Run:
 
 def test_new_models_are_listed(run: Run) -> None:
     methods = {row["name"]: row["methods"] for row in json.loads(run("-m", "genarium", "list", "--json").stdout)}
-    assert methods["toy"] == {"conjugate": "exact", "nuts": "exact", "advi": "approximate", "map": "point"}
+    exact, approximate = dict.fromkeys(("conjugate", "nuts", "nuts-jax"), "exact"), ("advi", "dadvi")
+    assert methods["toy"] == {**exact, **dict.fromkeys(approximate, "approximate"), "map": "point"}
     own = {name: claim for name, claim in methods["nb_mixture"].items() if not name.startswith("stan")}
     assert methods["nb_again"] == own  # its Stan program, too, would be found by its name
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from arviz_stats.base import array_stats
 from numpy.typing import NDArray
+from scipy import stats
 from scipy.special import digamma, polygamma
 
 from genarium.engines import hmc
@@ -113,10 +114,10 @@ def test_metric_is_a_change_of_variables() -> None:
         return value, FACTOR.T @ gradient
 
     settings: dict[str, Any] = {"draws": 50, "tune": 20}
-    x, stats = hmc.sample(log_gamma, np.zeros(2), FACTOR, np.random.default_rng(1), **settings)
+    x, table = hmc.sample(log_gamma, np.zeros(2), FACTOR, np.random.default_rng(1), **settings)
     w, other = hmc.sample(whitened, np.zeros(2), np.eye(2), np.random.default_rng(1), **settings)
     np.testing.assert_allclose(x, w @ FACTOR.T, atol=1e-6)
-    np.testing.assert_array_equal(stats["n_steps"], other["n_steps"])
+    np.testing.assert_array_equal(table["n_steps"], other["n_steps"])
 
 
 # Where a trajectory ends
@@ -152,15 +153,46 @@ def test_no_trajectory_goes_round_and_round(step: float) -> None:
     at = point(independent, rng.normal(size=100), np.zeros(100))
     period = 2 * np.arcsin(step / 2)  # angle of a leapfrog step
     for _ in range(20):
-        at, stats = hmc.transition(independent, np.eye(100), at, step, rng)
-        assert stats["n_steps"] * period < 2.2 * np.pi or stats["n_steps"] <= 3
+        at, table = hmc.transition(independent, np.eye(100), at, step, rng)
+        assert table["n_steps"] * period < 2.2 * np.pi or table["n_steps"] <= 3
+
+
+@pytest.mark.parametrize("step", [0.07, 0.15, 0.31])
+def test_trajectories_go_half_round(step: float) -> None:
+    """Of independent normals the ends turn towards each other after half a circle."""
+    rng = np.random.default_rng(1)
+
+    def independent(x: Array) -> tuple[float, Array]:
+        return -0.5 * float(x @ x), -x
+
+    at = point(independent, rng.normal(size=400), np.zeros(400))
+    for _ in range(20):
+        at, table = hmc.transition(independent, np.eye(400), at, step, rng)
+        assert table["n_steps"] * 2 * np.arcsin(step / 2) > 0.85 * np.pi - 2 * step
+
+
+def test_point_is_drawn_by_its_weight() -> None:
+    """Along one stretch of a trajectory, whose points differ in energy as the steps are long."""
+    start = point(log_gamma, np.array([0.3, -0.2]), np.array([0.4, -0.3]))
+    points = [start]
+    for _ in range(4):
+        points.append(hmc.leapfrog(log_gamma, FACTOR, points[-1], 1.2))
+    weights = np.exp([start.energy - p.energy for p in points[1:]])
+    assert weights.max() > 5 * weights.min()
+    rng = np.random.default_rng(1)
+    counts = np.zeros(4)
+    for _ in range(4000):
+        tree = hmc._Growth(log_gamma, FACTOR, 1.2, rng, start.energy).grow(2, start, 1)
+        assert tree.log_weight == pytest.approx(np.log(weights.sum()))
+        counts[[p.value == tree.proposal.value for p in points[1:]]] += 1
+    assert stats.chisquare(counts, 4000 * weights / weights.sum()).pvalue > 1e-3
 
 
 def test_trajectory_stops_at_the_deepest_tree() -> None:
-    _, stats = hmc.sample(normal, MEAN, 1e-3 * np.eye(3), np.random.default_rng(1), draws=5, tune=0, max_treedepth=3)
+    _, table = hmc.sample(normal, MEAN, 1e-3 * np.eye(3), np.random.default_rng(1), draws=5, tune=0, max_treedepth=3)
     # the first step found is long, the metric a thousandth: every tree is cut
-    assert (stats["tree_depth"] <= 3).all()
-    assert (stats["n_steps"] <= 7).all()
+    assert (table["tree_depth"] <= 3).all()
+    assert (table["n_steps"] <= 7).all()
 
 
 # The draws
@@ -188,27 +220,51 @@ def test_logistic() -> None:
     assert_moments(draws[..., 0], 0, np.pi**2 / 3, 4.2)
 
 
+def test_transitions_leave_the_density_as_it_is() -> None:
+    """A curved ridge, b ~ Normal(a², 0.5): started from draws of it, whatever the step, it ends in draws of it."""
+
+    def banana(x: Array) -> tuple[float, Array]:
+        a, b = x
+        slope = 4 * (b - a**2)
+        return float(-0.5 * a**2 - 0.5 * (b - a**2) * slope), np.array([-a + 2 * a * slope, -slope])
+
+    rng = np.random.default_rng(1)
+    n = 2000
+    a = rng.normal(size=n)
+    ends = []
+    for x in np.column_stack([a, rng.normal(a**2, 0.5)]):
+        at = point(banana, x, np.zeros(2))
+        for _ in range(2):
+            at, _ = hmc.transition(banana, FACTOR, at, 0.35, rng)
+        ends.append(at.position)
+    new = np.array(ends)
+    assert abs(np.corrcoef(a, new[:, 0])[0, 1]) < 0.9  # they did move
+    assert stats.kstest(new[:, 0], stats.norm.cdf).pvalue > 1e-3
+    assert stats.kstest(2 * (new[:, 1] - new[:, 0] ** 2), stats.norm.cdf).pvalue > 1e-3
+    assert abs((new[:, 0] ** 2).mean() - 1) < 4 * np.sqrt(2 / n)
+
+
 def test_acceptance_is_near_its_target() -> None:
     """Rather above it."""
     rates = []
     for target in (0.6, 0.8, 0.95):
         streams = np.random.default_rng(1).spawn(4)
         runs = [hmc.sample(normal, MEAN, np.eye(3), s, draws=200, tune=200, target_accept=target) for s in streams]
-        rates.append(float(np.mean([stats["acceptance_rate"] for _, stats in runs])))
+        rates.append(float(np.mean([table["acceptance_rate"] for _, table in runs])))
         assert -0.03 < rates[-1] - target < 0.15
     assert rates == sorted(rates)
 
 
 def test_statistics_of_a_run() -> None:
-    draws, stats = hmc.sample(normal, MEAN, np.eye(3), np.random.default_rng(1), draws=200, tune=100)
+    draws, table = hmc.sample(normal, MEAN, np.eye(3), np.random.default_rng(1), draws=200, tune=100)
     assert draws.shape == (200, 3)
-    assert set(stats) == STATS
-    assert all(values.shape == (200,) for values in stats.values())
-    assert not stats["diverging"].any()
-    assert len(set(stats["step_size"])) == 1
-    assert (stats["n_steps"] < 2 ** (stats["tree_depth"] + 1)).all()
+    assert set(table) == STATS
+    assert all(values.shape == (200,) for values in table.values())
+    assert not table["diverging"].any()
+    assert len(set(table["step_size"])) == 1
+    assert (table["n_steps"] < 2 ** (table["tree_depth"] + 1)).all()
     potential = np.array([-normal(x)[0] for x in draws])
-    kinetic = stats["energy"] - potential
+    kinetic = table["energy"] - potential
     assert (kinetic > 0).all()
     assert kinetic.mean() == pytest.approx(1.5, abs=0.4)  # half a nat a dim
 
@@ -230,19 +286,19 @@ def test_divergence_is_flagged() -> None:
     rng = np.random.default_rng(1)
     with np.errstate(over="ignore", invalid="ignore"):
         found = [hmc.transition(quartic, np.eye(3), point(quartic, np.ones(3), np.zeros(3)), 3.0, rng) for _ in "1234"]
-    assert all(stats["diverging"] for _, stats in found)
+    assert all(table["diverging"] for _, table in found)
     assert all(np.isfinite(at.position).all() for at, _ in found)
     calm = [hmc.transition(quartic, np.eye(3), point(quartic, np.ones(3), np.zeros(3)), 0.1, rng) for _ in "1234"]
-    assert not any(stats["diverging"] for _, stats in calm)
+    assert not any(table["diverging"] for _, table in calm)
 
 
 def test_outside_the_support_is_a_divergence_and_never_drawn() -> None:
     def exponential(x: Array) -> tuple[float, Array]:
         return (-float(x[0]), -np.ones(1)) if x[0] > 0 else (-np.inf, np.full(1, np.nan))
 
-    draws, stats = hmc.sample(exponential, np.ones(1), np.eye(1), np.random.default_rng(1), draws=300, tune=50)
+    draws, table = hmc.sample(exponential, np.ones(1), np.eye(1), np.random.default_rng(1), draws=300, tune=50)
     assert (draws > 0).all()
-    assert stats["diverging"].any()
+    assert table["diverging"].any()
 
 
 def test_start_without_density_is_an_error() -> None:

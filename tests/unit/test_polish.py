@@ -44,6 +44,15 @@ def test_seed_decides_the_run_and_chains_differ(toy: Model, toy_tree: xr.DataTre
     assert not (once[0] == once[1]).any()
 
 
+def test_chains_have_streams_of_their_own(toy: Model, toy_tree: xr.DataTree) -> None:
+    rough = {"theta": np.random.default_rng(1).normal(1.5, 1, 100)}
+    short, long = (
+        polish(check(toy, toy_tree), np.random.default_rng(1), rough, draws=draws, tune=10, chains=3)[0]["theta"]
+        for draws in (10, 30)
+    )
+    np.testing.assert_array_equal(short, long[:, :10])
+
+
 def test_metric_is_the_covariance_of_many_draws() -> None:
     covariance = np.array([[4.0, 1.8], [1.8, 1.0]])
     draws = np.random.default_rng(1).multivariate_normal([0, 9], covariance, 20_000)
@@ -73,3 +82,13 @@ def test_chains_start_where_the_density_is() -> None:
     assert len(np.unique(chosen[:, 0])) == 50
     with pytest.raises(FloatingPointError, match="no draw of the approximation has a finite log density"):
         starts(lambda x: (-np.inf, x), vectors, np.eye(2), rng, 4)
+
+
+def test_starts_are_draws_of_the_density() -> None:
+    """Were they chosen by the density alone, their variance would be halved."""
+    rng = np.random.default_rng(1)
+    vectors = rng.normal(size=(2000, 2))
+    chosen = np.concatenate(
+        [starts(lambda x: (-0.5 * float(x @ x), -x), vectors, np.eye(2), rng, 20) for _ in range(10)]
+    )
+    assert 0.75 < (chosen**2).mean() < 1.25

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -136,8 +137,7 @@ def _double_precision() -> Iterator[None]:
 
     if "pytensor.link.jax.dispatch" not in sys.modules:
         before = jax.config.jax_enable_x64
-        import pytensor.link.jax.dispatch
-
+        import_module("pytensor.link.jax.dispatch")
         jax.config.update("jax_enable_x64", before)
     with jax.enable_x64(True):
         yield
@@ -232,6 +232,8 @@ def _sizes(density: Compiled) -> dict[Any, Any]:
 
 def _jaxified(inputs: list[Any], outputs: list[Any]) -> Callable[..., Any]:
     """Return a PyTensor graph as a JAX function; a parameter out of its range gives a density of zero."""
+    if not outputs:
+        return lambda *_: ()
     from pytensor.compile.mode import get_mode
     from pytensor.graph.fg import FunctionGraph
     from pytensor.link.jax.dispatch import jax_funcify

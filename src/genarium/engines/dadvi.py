@@ -297,9 +297,7 @@ def corrected(
     if notes["polished"]:
         vectors = rng.multivariate_normal(sampled.mean, sampled.covariance, len(sampled.theta), method="cholesky")
         posterior, stats = run_nuts(problem, rng, density.constrained_draws(vectors)[0], draws=-(-draws // 4))
-        if problem.model.exchangeable:
-            posterior = match_labels(problem.model, posterior)
-        return posterior, stats, notes
-    index, _ = resample(sampled.log_ratio, rng, draws)
+        return match_labels(problem.model, posterior), stats, notes
+    index, _ = resample(sampled.log_ratio, rng, draws, limit=KHAT_USABLE)
     natural, _ = density.constrained_draws(sampled.theta[index])
     return {name: natural[name][None] for name in problem.model.unknown.variables}, {}, notes

@@ -20,7 +20,7 @@ Matrix = NDArray[np.float64]
 FREEDOM = 6
 """Degrees of freedom of the proposal."""
 
-ROUNDS = 4
+ROUNDS = 8
 """Rounds at most."""
 
 PRIOR_DRAWS = 5
@@ -105,7 +105,8 @@ def log_proposal(theta: Matrix, mean: Vector, factor: Matrix, group: NDArray[np.
     """Log of the density of the proposal and its images, up to a constant; shape (S,)."""
     P = len(mean)
     total = np.full(len(theta), -np.inf)
-    for image in group:
-        z = np.linalg.solve(factor, image @ theta.T - mean[:, None])  # (P, S)
+    centre = np.linalg.solve(factor, mean)[:, None]
+    for image in np.linalg.solve(factor, group):
+        z = image @ theta.T - centre  # (P, S)
         total = np.logaddexp(total, -0.5 * (FREEDOM + P) * np.log1p((z**2).sum(0) / FREEDOM))
     return total

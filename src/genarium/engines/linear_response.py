@@ -30,11 +30,12 @@ DENSE = 32
 SETTLED, STILL = 1e-8, 1e-5
 """Movement over a sweep, in the units of the state: at most this at a fixed point, and where derivatives are taken."""
 
-PRECISION = 1e-7
-"""Of the iterative solution: residual over right-hand side."""
+PRECISION, DEPENDENT = 1e-9, 1e-7
+"""Of the iterative solution: residual over right-hand side; share of a product that is new, below which it is none."""
 
-ASYMMETRY = 1e-2
-"""Difference between two correlations that should be one; at an optimum only the differences' error is left."""
+ASYMMETRY, SINGULAR = 1e-3, 1e-6
+"""Largest difference between two correlations that should be the same, and smallest eigenvalue of the correlations: at
+an optimum the differences' error alone stands against them."""
 
 
 def linear_response(
@@ -145,7 +146,7 @@ def _check(covariance: Matrix, used: Matrix | None) -> None:
     if apart > ASYMMETRY:
         raise _refusal(f"the response is not symmetric (correlations differ by {apart:.2g})")
     smallest = np.linalg.eigvalsh((correlation + correlation.T) / 2)[0] if len(some) else 1.0
-    if not smallest > 0:
+    if not smallest > SINGULAR:
         raise _refusal(f"the covariance is not positive definite (eigenvalue {smallest:.2g} of the correlations)")
 
 
@@ -226,7 +227,7 @@ class _Krylov:
             known = self.products @ product
             product, direction = product - known @ self.products, direction - known @ self.directions
         norm = np.linalg.norm(product)
-        if not norm > PRECISION * size:
+        if not norm > DEPENDENT * size:
             return False
         self.directions = np.vstack([self.directions, direction / norm])
         self.products = np.vstack([self.products, product / norm])

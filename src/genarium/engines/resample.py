@@ -12,6 +12,9 @@ from genarium.errors import ApproximationError
 KHAT_GOOD, KHAT_USABLE = 0.5, 0.7
 """Pareto k-hat below which an approximation is good, and below which it is usable."""
 
+EVEN = 0.99
+"""Share of the draws that the weighted ones are worth, above which the ratios count as constant."""
+
 NORMAL_DRAWS = 4000
 """Draws of a normal approximation from which those of the posterior are chosen."""
 
@@ -29,14 +32,16 @@ def smoothed(log_ratio: Array) -> tuple[Array, float]:
     weights : ndarray, shape (S,)
         They sum to one.
     khat : float
-        -inf where the ratios are all the same: the approximation is the posterior up to rounding.
+        -inf where the ratios hardly vary (the draws are worth 99 % of as many from the posterior): there is nothing to
+        correct, and the shape of a tail so short says nothing.
     """
     from arviz_stats.base import array_stats
 
     centred = np.where(np.isnan(log_ratio), -np.inf, log_ratio)
     centred = np.maximum(centred - centred.max(), -1e6)
-    if centred.std() < 1e-6:
-        return np.full(len(centred), 1 / len(centred)), -np.inf
+    raw = np.exp(centred)
+    if raw.sum() ** 2 > EVEN * len(raw) * (raw**2).sum():
+        return raw / raw.sum(), -np.inf
     log_weights, khat = array_stats.psislw(-centred, axis=-1)  # it negates its input
     weights = np.exp(np.asarray(log_weights) - np.max(log_weights))
     return weights / weights.sum(), float(khat)

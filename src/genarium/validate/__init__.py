@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -27,7 +27,10 @@ from genarium.validate.scalars import flat_draws
 from genarium.validate.schedule import parse_workers, replicates
 from genarium.validate.store import Store
 
-TREE = "validation.nc"
+if TYPE_CHECKING:
+    from genarium.validate.recovery import Recovery
+
+TREE, PAGE = "validation.nc", "report.html"
 
 
 @dataclass(frozen=True)
@@ -78,8 +81,28 @@ class Validation:
             "failures": self.failures,
             "cpu_seconds": self.cpu_seconds,
             "verdicts": as_plain(self.verdicts),
-            "quantities": self.quantities,
+            "quantities": {
+                name: {n: None if isinstance(v, float) and not np.isfinite(v) else v for n, v in told.items()}
+                for name, told in self.quantities.items()
+            },
         }
+
+    def report(self, path: str | Path, recovery: "Recovery | None" = None) -> Path:
+        """Write the page of this validation: one HTML file, with its figures in it, that refers to no other file.
+
+        Parameters
+        ----------
+        path : str or Path
+        recovery : Recovery, optional
+            Error against the size of the data, drawn and judged besides.
+
+        Returns
+        -------
+        Path
+        """
+        from genarium.validate.page import write_page
+
+        return write_page(self, path, recovery)
 
     def __str__(self) -> str:
         plan = self.plan
@@ -102,7 +125,7 @@ def validate(
     adaptive: bool = True,
     ranks: int = 99,
     reference: str = "",
-    references: int = 0,
+    references: int = 50,
     out: str | Path | None = None,
     resume: bool = False,
     **settings: Any,
@@ -170,13 +193,15 @@ def validate(
     declared = registry.get(model) if isinstance(model, str) else model
     if data is None:
         settings = _with_own(declared, settings)
-    if control:
-        wrong = {**declared.calibration.control, **(wrong or {})}
-        if not wrong:
-            raise InputError(f"{declared.name}: the model declares no negative control. Give wrong={{...}} instead.")
     given = None
     if data is not None:
         given, settings = _given(declared, method, data, int(simulations), seed, settings)
+    if control:
+        chosen = {n: v for n, v in settings.items() if n in declared.options}
+        wrong = {**declared.variant(**{**declared.chosen, **chosen}).calibration.control, **(wrong or {})}
+        if not wrong:
+            raise InputError(f"{declared.name}: the model declares no negative control. Give wrong={{...}} instead.")
+    references = references if reference else 0
     plan = Plan(model, method, settings, int(seed), ranks, dict(wrong or {}), reference, references, given)
     _ = plan.values, plan.misled, plan.options  # refuse what cannot be used before anything is run
     store = Store(Path(out) if out is not None else None, plan.describe(), resume)
@@ -217,6 +242,7 @@ def collect(plan: Plan, store: Store, simulations: int, workers: int | str, adap
     result = Validation(plan.describe(), judge(found, alpha), found.quantities(), found.failures(), stop, tree, cpu)
     if store.folder is not None:
         save(tree, store.folder / TREE)
+        result.report(store.folder / PAGE)
     return result
 
 

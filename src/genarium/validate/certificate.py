@@ -156,11 +156,11 @@ def _control_verdict(controlled: Validation) -> Verdict:
     needed = controlled.simulations
     return Verdict(
         "negative control is rejected",
-        "fail" if controlled.passed else "pass",
+        "fail" if controlled.calibrated else "pass",
         needed,
         "replicates needed",
         f"fitted with {wrong}",
-        "A fit with a wrong known value passes: the validation has no power here." if controlled.passed else "",
+        "A fit with a wrong known value passes: the validation has no power here." if controlled.calibrated else "",
     )
 
 
@@ -197,7 +197,7 @@ def _content(
     if controlled is not None:
         out["control"] = {
             "wrong": controlled.plan["wrong"],
-            "rejected": not controlled.passed,
+            "rejected": not controlled.calibrated,
             "simulations": controlled.simulations,
         }
     if grown is not None:

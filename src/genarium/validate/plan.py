@@ -16,7 +16,7 @@ from genarium.fit import find_method
 from genarium.settings import generator, split
 from genarium.tree import digest
 
-EXACT = {"chains": 2, "draws": 200, "tune": 300}
+EXACT = {"chains": 2, "draws": 300, "tune": 200}
 """Options of exact methods where the user gives none: enough for 99 nearly independent draws in most replicates."""
 
 STREAMS = ("simulate", "fit", "ties", "reference")
@@ -86,6 +86,12 @@ class Plan:
             raise InputError(f"reference={self.reference!r} is not an exact method of {self.declared.name}.")
         if self.given is not None and not self.declared.unit:
             raise InputError(f"{self.declared.name}: its data cannot be joined with simulated ones (it has no unit).")
+        for name, var in self.declared.unknown.variables.items() if self.given is not None else ():
+            if self.declared.unit in var.dims:
+                raise InputError(
+                    f"{self.declared.name}: simulated data cannot be joined with given ones, because unknown variable "
+                    f"{name!r} belongs to each {self.declared.unit}."
+                )
 
     @cached_property
     def _split(self) -> tuple[Model, dict[str, int], dict[str, Any], dict[str, Any]]:

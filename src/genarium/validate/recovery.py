@@ -68,7 +68,9 @@ class Recovery:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain types, ready for a certificate."""
-        typical = np.exp(np.nanmean(np.log(np.maximum(np.abs(self.error), 1e-300)), axis=0))
+        log_error = np.log(np.maximum(np.abs(self.error), 1e-300))
+        fitted = (~np.isnan(log_error)).sum(0)
+        typical = np.where(fitted > 0, np.exp(np.nansum(log_error, 0) / np.maximum(fitted, 1)), np.nan)
         return {
             "sizes": list(self.sizes),
             "truths": len(self.error),
@@ -99,10 +101,12 @@ def recovery(plan: Plan, sizes: Sequence[int], truths: int, workers: int = 1) ->
     from joblib import Parallel, delayed
 
     found = Parallel(n_jobs=workers)(delayed(_errors)(plan, tuple(sizes), index) for index in range(truths))
-    names = next(row[0] for row in found if row[0])
+    names = next((row[0] for row in found if row[0]), ["(every fit failed)"])
     error = np.array([[e if e is not None else [np.nan] * len(names) for e in row[1]] for row in found])
     log_error = np.log(np.maximum(np.abs(error), 1e-300))
     kept = log_error[~np.isnan(log_error).any((1, 2))]
+    if not len(kept):
+        return Recovery(tuple(sizes), names, error, np.nan, np.nan)
     rng = np.random.default_rng(plan.seed)
     slopes = [_slope(kept[rng.integers(0, len(kept), len(kept))], sizes) for _ in range(BOOTSTRAP)]
     return Recovery(tuple(sizes), names, error, _slope(kept, sizes), float(np.std(slopes)))

@@ -113,16 +113,19 @@ def run(plan: Plan, indices: Sequence[int]) -> list[Record]:
             done[one.index] = {"index": one.index, "unknown": _plain(one.truth), "error": one.problem}
     waiting = [one for one in waiting if one.index not in done]
     options = dict(plan.options)
-    for attempt in range(1, ATTEMPTS + 1):
+    attempts = ATTEMPTS if "draws" in options else 1
+    for attempt in range(1, attempts + 1):
         if not waiting:
             break
         again = []
         for one, result in zip(waiting, _fits(plan, waiting, options, attempt), strict=True):
             record, enough = _record(plan, one, result, attempt)
-            if enough or attempt == ATTEMPTS or not {"draws", "chains"} <= options.keys():
-                done[one.index] = record
-            else:
+            if not enough and attempt < attempts:
                 again.append(one)
+                continue
+            if not enough:
+                record["error"] = "not converged: ESS {ess:.0f}, R-hat {rhat:.3f}".format(**record["stats"])
+            done[one.index] = record
         waiting = again
         options |= {name: 2 * options[name] for name in ("draws", "tune") if name in options}
     records = [done[index] for index in indices]
@@ -165,6 +168,9 @@ def _record(plan: Plan, one: Simulated, result: Result | str, attempt: int) -> t
     record: Record = {"index": one.index, "unknown": _plain(one.truth), "attempts": attempt}
     if isinstance(result, str):
         return {**record, "error": result}, True
+    unusable = [name for name, value in flat_draws(model, result).items() if np.isnan(value).any()]
+    if unusable:
+        return {**record, "error": f"{unusable[0]} is NaN"}, True
     names, truth = scalars(problem, {name: value[None] for name, value in one.truth.items()})
     record |= {"names": names, "truth": truth[0].tolist()}
     stats: dict[str, Any] = {"notes": {k: _number(v) for k, v in result.notes.items() if not isinstance(v, str)}}
@@ -187,10 +193,10 @@ def _record(plan: Plan, one: Simulated, result: Result | str, attempt: int) -> t
         enough = stats["ess"] >= ENOUGH * plan.ranks and stats["rhat"] <= RHAT + CHANCE / stats["ess"]
         if "diverging" in result.sample_stats:
             stats["divergences"] = int(np.sum(np.asarray(result.sample_stats["diverging"])))
-        if not enough and attempt == ATTEMPTS:
-            record["error"] = f"not converged: ESS {stats['ess']:.0f}, R-hat {stats['rhat']:.3f}"
     flat = flat_draws(model, result)
     count = len(next(iter(flat.values())))
+    if count < plan.ranks:
+        return {**record, "error": f"{count} draws, too few to rank among {plan.ranks}", "stats": stats}, enough
     keep = thinned(count, plan.ranks)
     some = {name: value[keep] for name, value in flat.items()}
     _, values = scalars(problem, some)

@@ -7,6 +7,9 @@ import numpy as np
 
 from genarium.declaration import Array, Arrays, Model, Problem, Result
 
+DENSITIES = ("log_likelihood", "log_prior")
+"""Scalars that every model has; nonlinear in the unknown variables."""
+
 
 def scalars(problem: Problem, draws: Arrays, *, densities: bool = True) -> tuple[list[str], Array]:
     """Every scalar that is ranked, at each draw.
@@ -32,7 +35,7 @@ def scalars(problem: Problem, draws: Arrays, *, densities: bool = True) -> tuple
     }
     functions: dict[str, Callable[..., Any] | None] = {"": model.quantities}
     if densities:
-        functions |= {"log_likelihood": model.log_likelihood, "log_prior": model.log_prior}
+        functions |= dict(zip(DENSITIES, (model.log_likelihood, model.log_prior), strict=True))
     for label, function in functions.items():
         if function is None:
             continue

@@ -83,5 +83,5 @@ def _on_dask(plan: Plan, chunks: list[list[int]], address: str) -> Iterator[Reco
         raise InputError(f"workers={address!r}: no Dask scheduler answers there ({error}).") from error
     with client:
         futures: Any = client.map(partial(run, plan), chunks, pure=False)
-        for _, records in as_completed(futures, with_results=True):
+        for _, records in as_completed(futures, loop=client.loop, with_results=True):
             yield from records

@@ -73,11 +73,11 @@ class Store:
                     break
                 try:
                     record = json.loads(text)
-                except ValueError:
+                    self.records[int(record["index"])] = record
+                except (ValueError, TypeError, KeyError):
                     raise InputError(
                         f"{path}, byte {whole}: this line is not a record. Restore the file, or start in a new folder."
                     ) from None
-                self.records[int(record["index"])] = record
                 whole += len(text)
         if whole < path.stat().st_size:
             os.truncate(path, whole)
@@ -107,6 +107,6 @@ def ranks_table(records: list[Record]) -> str:
     quoted = [f'"{name}"' if "," in name else name for name in names]
     rows = [",".join(["replicate", *quoted])]
     for record in records:
-        cells = [str(rank) for rank in record.get("rank", [])] or [""] * len(names)
+        cells = [""] * len(names) if "error" in record else [str(rank) for rank in record.get("rank", [])]
         rows.append(",".join([str(record["index"]), *cells]))
     return "\n".join(rows) + "\n"

@@ -21,7 +21,7 @@ def effective(draws: Array) -> Array:
     ndarray, shape (Q,)
         ``bulk`` ESS; C S for a quantity that does not vary.
     """
-    chains = _split(_normal_scores(draws))
+    chains = _normal_scores(_split(draws))
     C, S, Q = chains.shape
     means = chains.mean(1)
     centred = chains - means[:, None]
@@ -31,23 +31,24 @@ def effective(draws: Array) -> Array:
     within = covariance[:, 0].mean(0) * S / (S - 1)
     total = within * (S - 1) / S + (means.var(0, ddof=1) if C > 1 else 0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        rho = 1 - (within - covariance.mean(0) * S / (S - 1)) / total  # (S, Q)
+        rho = 1 - (within - covariance.mean(0)) / total  # (S, Q)
     rho[0] = 1
     pairs = rho[: S // 2 * 2].reshape(-1, 2, Q).sum(1)  # Geyer's pairs: positive, then made to fall
     positive = np.cumprod(pairs > 0, axis=0).astype(bool)
     falling = np.minimum.accumulate(np.where(positive, pairs, np.inf), axis=0)
-    tau = -1 + 2 * np.where(positive, falling, 0).sum(0)
+    first = np.minimum(2 * positive.sum(0), S - 1)  # the lag where the positive pairs end
+    tau = -1 + 2 * np.where(positive, falling, 0).sum(0) + np.maximum(rho[first, np.arange(Q)], 0)
     tau = np.maximum(tau, 1 / np.log10(C * S))
     return np.where(total > 0, C * S / tau, float(C * S))
 
 
 def potential_scale(draws: Array) -> Array:
     """Split R-hat of the rank-normalised draws and of their distances from the median (the larger); shape (Q,)."""
-    folded = np.abs(draws - np.median(draws, axis=(0, 1)))
+    halves = _split(draws)
+    S = halves.shape[1]
     out = []
-    for values in (draws, folded):
-        chains = _split(_normal_scores(values))
-        S = chains.shape[1]
+    for values in (halves, np.abs(halves - np.median(halves, axis=(0, 1)))):
+        chains = _normal_scores(values)
         within, between = chains.var(1, ddof=1).mean(0), S * chains.mean(1).var(0, ddof=1)
         with np.errstate(divide="ignore", invalid="ignore"):
             out.append(np.where(within > 0, np.sqrt((between / within + S - 1) / S), 1.0))

@@ -11,9 +11,6 @@ from genarium.declaration import Array
 LEVELS = (0.5, 0.8, 0.9, 0.95)
 """Central intervals whose coverage is reported."""
 
-FLIPS = 1000
-"""Random sign flips behind the null distribution of the asymmetry."""
-
 
 def uniformity(pit: Array) -> Array:
     """Test whether each column is uniform.
@@ -109,32 +106,34 @@ def direction(bias: float, width: float, limit: float = 2.0) -> str:
     return " and ".join(said)
 
 
-def asymmetry_p(pit: Array, rng: np.random.Generator) -> Array:
+def asymmetry_p(pit: Array) -> Array:
     """Test the histogram of p = Pr(theta < truth) for symmetry, as VSBC does (Yao et al. 2018, ICML).
 
     An approximation centred on the truth gives a symmetric histogram whatever its width; asymmetry is bias. The
     statistic is the largest distance between the distributions of p and 1 - p; under symmetry the signs of p - 1/2 are
-    random, which gives its null distribution.
+    random, so that it is the largest distance of a random walk from its start, whose distribution is known exactly.
 
     Parameters
     ----------
     pit : ndarray, shape (R, Q)
-    rng : Generator
 
     Returns
     -------
     ndarray, shape (Q,)
     """
-    R, Q = pit.shape
-    flips = rng.choice([-1.0, 1.0], (FLIPS, R))
-    largest = np.abs(np.cumsum(flips, axis=1)).max(1)
-    out = np.empty(Q)
-    for j in range(Q):
-        side = np.where(pit[:, j] >= 0.5, 1.0, -1.0)
-        from_tails = np.argsort(-np.abs(pit[:, j] - 0.5))
-        observed = np.abs(np.cumsum(side[from_tails])).max()
-        out[j] = (1 + (largest >= observed).sum()) / (1 + FLIPS)
-    return out
+    from_tails = np.argsort(-np.abs(pit - 0.5), axis=0)
+    sides = np.where(np.take_along_axis(pit, from_tails, 0) >= 0.5, 1, -1)
+    return np.array([_walk_p(len(pit), int(a)) for a in np.abs(np.cumsum(sides, axis=0)).max(0)])
+
+
+def _walk_p(steps: int, a: int) -> float:
+    """Probability that a random walk of +-1 goes as far as a (reflection principle; Feller 1968, section XIV.9)."""
+    from scipy.stats import binom
+
+    k = np.arange(-(steps // (2 * a)) - 1, steps // (2 * a) + 2)
+    low, high = (2 * k - 1) * a, (2 * k + 1) * a  # the walk ends between them, at 2 heads - steps
+    ends = binom.cdf(-(-(high + steps) // 2) - 1, steps, 0.5) - binom.cdf((low + steps) // 2, steps, 0.5)
+    return float(np.clip(1 - np.where(k % 2, -ends, ends).sum(), 0, 1))
 
 
 def looks(simulations: int, first: int = 50) -> list[int]:
