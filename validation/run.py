@@ -108,8 +108,9 @@ COLUMNS = (
 )
 
 FOOT = """
-- **verdict**: whether the method is held to what it claims. An approximate method passes when what is off is told: see
-  its coverage (below .90: intervals too narrow). A corrected one (`linear_response`) is held to .90 within .05.
+- **verdict**: `pass` is calibrated (or, for a point estimate, monotone, optimal, consistent); `too narrow`, `too wide`
+  and `biased` say what is off in an approximation that claims no more; `FAIL` misses its claim. Corrected intervals
+  (`linear_response`) are held to a coverage of .90 within .05.
 - **least p**: the smallest p-value of uniform ranks over all quantities, adjusted for their number.
 - **coverage**: over quantities, from the least to the largest.
 - **sd / exact**: median ratio of the posterior sd to that of an exact method on the same data, least to largest.

@@ -49,8 +49,10 @@ def test_agrees_with_the_posterior(
     draws = theta(nuts)
     assert draws.shape == (4, 1000)
     effective = float(az.ess(nuts, method="mean")["theta"])
+    assert effective > 500
     assert abs(draws.mean() - mean) < 4 * sd / np.sqrt(effective)
     effective = float(az.ess(nuts, method="sd")["theta"])
+    assert effective > 500
     assert abs(draws.std() / sd - 1) < 4 / np.sqrt(2 * effective)
 
 

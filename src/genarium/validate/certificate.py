@@ -17,7 +17,7 @@ from genarium.validate import Validation, plan_of, validate
 from genarium.validate.recovery import Recovery, recovery
 
 Status = str
-"""pass, FAIL, stale (older than the model's sources), or "" where there is none."""
+"""pass, FAIL, stale (older than the model's sources), or what is off: too narrow, too wide, biased."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,9 @@ class Effort:
 
 SMALL = Effort(simulations=40, control=100, truths=4, references=5)
 """Enough to see that everything runs; its certificates say so by their number of replicates."""
+
+NEEDED = {"variant", "label", "model", "model_digest", "passed", "calibrated", "quantities", "verdicts"}
+"""What a file must hold to be a certificate."""
 
 REFERENCE = "gibbs", "nuts"
 """Methods that approximate ones are compared with: the first that the model has."""
@@ -78,8 +81,15 @@ class Certificate:
 
     @property
     def status(self) -> Status:
-        """pass, FAIL or stale."""
-        return "stale" if self.stale else "pass" if self.passed else "FAIL"
+        """pass, FAIL or stale; of an approximate method that passes because it claims no more, what is off."""
+        if self.stale or not self.passed:
+            return "stale" if self.stale else "FAIL"
+        return "pass" if self.content["calibrated"] else self._what_is_off()
+
+    def _what_is_off(self) -> str:
+        covered = [q["coverage"]["0.9"] for q in self.content["quantities"].values() if "coverage" in q]
+        mean = sum(covered) / len(covered)
+        return "too narrow" if mean < 0.88 else "too wide" if mean > 0.92 else "biased"
 
     def __str__(self) -> str:
         verdicts = [
@@ -231,7 +241,7 @@ def read_certificate(path: Path) -> Certificate:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        missing = {"variant", "label", "model", "model_digest", "passed", "verdicts"} - content.keys()
+        missing = NEEDED - content.keys()
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(f"{path} cannot be read as a certificate ({error}).") from error
     if missing:

@@ -113,3 +113,19 @@ def rank_counts(pit: Array, number: int) -> Array:
 def coverage(pit: Array) -> Array:
     """Share of truths in the central interval of each of ``LEVELS``; shape (19, Q)."""
     return np.stack([uniformity.inside(pit, level) for level in LEVELS]) / len(pit)
+
+
+def z_and_contraction(mean: Array, truth: Array, sd: Array) -> tuple[Array, Array]:
+    """z-score of the posterior mean, and how far the prior's variance has shrunk; both (R, Q), NaN where undefined.
+
+    The variance of the prior is that of the truths (Betancourt 2020, Towards a principled Bayesian workflow).
+    """
+    spread = np.where(sd > 0, sd, np.nan)
+    variance = truth.var(0, ddof=1)
+    return (mean - truth) / spread, 1 - sd**2 / np.where(variance > 0, variance, np.nan)
+
+
+def spans(values: Array) -> float:
+    """Ratio of the ends of the middle nine tenths of positive values."""
+    low, high = np.quantile(values, (0.05, 0.95))
+    return float(high / low) if low > 0 else 1.0

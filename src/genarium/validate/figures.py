@@ -19,6 +19,8 @@ from genarium.validate.curves import (
     matrix,
     outside,
     rank_counts,
+    spans,
+    z_and_contraction,
 )
 
 if TYPE_CHECKING:
@@ -132,8 +134,9 @@ def _ecdf(names: list[str], pit: Array) -> Titled:
     caption = (
         f"Distribution of the truth's place in the posterior (PIT, 0 to 1) over {len(pit)} replicates, minus the "
         f"uniform one. Grey: simultaneous {CONFIDENCE:.0%} band; a calibrated quantity stays inside it as a whole, but "
-        "for one in twenty (the checks above allow for their number). Look for orange lines, which leave it. A line above zero: the posterior lies too high; "
-        "below: too low; first above, then below: too narrow; first below, then above: too wide. "
+        "for one in twenty (the checks above allow for their number). Look for orange lines, which leave it. A line "
+        "above zero: the posterior lies too high; below: too low; first above, then below: too narrow; first below, "
+        "then above: too wide. "
     )
     none = "No line leaves its band."
     return "Are ranks uniform?", caption + _said(names, left, "Outside", none) + _left_out(names), figure
@@ -194,9 +197,7 @@ def _coverage(names: list[str], pit: Array) -> Titled:
 def _shrinkage(names: list[str], mean: Array, truth: Array, sd: Array, kind: str) -> Titled:
     from matplotlib.figure import Figure
 
-    variance = truth.var(0, ddof=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        z, contraction = (mean - truth) / sd, 1 - sd**2 / variance
+    z, contraction = z_and_contraction(mean, truth, sd)
     figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
     axes = figure.subplots()
     axes.axhline(0, color=FAINT, lw=0.8)
@@ -237,7 +238,7 @@ def _scatter(names: list[str], mean: Array, truth: Array, sd: Array | None) -> T
         both = np.concatenate([x, y])
         both = both[np.isfinite(both)]
         low, high = float(both.min()), float(both.max())
-        if low > 0 and _spans(x) > (10 if high > 1 else 100):
+        if low > 0 and spans(x) > (10 if high > 1 else 100):
             logarithmic.append(names[j])
             low, high = low / 1.4, high * 1.4
             axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high))
@@ -265,12 +266,6 @@ def _scatter(names: list[str], mean: Array, truth: Array, sd: Array | None) -> T
     )
     some = " Logarithmic axes where positive values span decades." if logarithmic else ""
     return "Recovery of the truth", caption + some + (_left_out(order) * (len(names) > PANELS)), figure
-
-
-def _spans(values: Array) -> float:
-    """Ratio of the ends of the middle nine tenths of positive values."""
-    low, high = np.quantile(values, (0.05, 0.95))
-    return float(high / low) if low > 0 else 1.0
 
 
 def _khat(khat: Array) -> Titled:

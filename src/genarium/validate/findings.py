@@ -188,7 +188,7 @@ class Findings:
             groups[f"{kind}_pit"] = self._labelled("pit", index)
             groups["spread"] = self._labelled("sd", index)
         columns = {"failed": np.array(["error" in r for r in self.records])}
-        columns["attempts"] = np.array([r.get("attempts", 1) for r in self.records])
+        columns["length"] = np.array([r.get("length", 1) for r in self.records])
         columns["cpu_seconds"] = np.array([r["cpu_seconds"] for r in self.records])
         for name in ("ess", "rhat", "khat", "divergences", "largest_fall", "gain_on_truth"):
             values = [r.get("stats", {}).get(name) for r in self.records]

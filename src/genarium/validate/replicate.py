@@ -23,8 +23,8 @@ ENOUGH = 1.5
 RHAT, CHANCE = 1.01, 4.0
 """A replicate's R-hat may exceed 1.01 by this number over its effective draws: so much is chance in chains so short."""
 
-ATTEMPTS = 5
-"""How often a replicate is run again, each time longer, until its draws suffice."""
+LONGEST = 16
+"""How many times longer than at first a replicate is run, at most, until its draws suffice."""
 
 Record = dict[str, Any]
 
@@ -112,31 +112,37 @@ def run(plan: Plan, indices: Sequence[int]) -> list[Record]:
         if isinstance(one.problem, str):
             done[one.index] = {"index": one.index, "unknown": _plain(one.truth), "error": one.problem}
     waiting = [one for one in waiting if one.index not in done]
-    options = dict(plan.options)
-    attempts = ATTEMPTS if "draws" in options else 1
-    for attempt in range(1, attempts + 1):
-        if not waiting:
-            break
-        again = []
-        for one, result in zip(waiting, _fits(plan, waiting, options, attempt), strict=True):
-            record, enough = _record(plan, one, result, attempt)
-            if not enough and attempt < attempts:
-                again.append(one)
+    longest = LONGEST if "draws" in plan.options else 1
+    queue = {1: waiting}
+    while queue:
+        length = min(queue)
+        batch = queue.pop(length)
+        for one, result in zip(batch, _fits(plan, batch, length), strict=True):
+            record, enough = _record(plan, one, result, length)
+            if not enough and length < longest:
+                queue.setdefault(_longer(plan, record, length), []).append(one)
                 continue
             if not enough:
                 record["error"] = "not converged: ESS {ess:.0f}, R-hat {rhat:.3f}".format(**record["stats"])
             done[one.index] = record
-        waiting = again
-        options |= {name: 2 * options[name] for name in ("draws", "tune") if name in options}
     records = [done[index] for index in indices]
     for record in records:
         record["cpu_seconds"] = (cpu_seconds() - before) / len(records)
     return records
 
 
-def _fits(plan: Plan, several: Sequence[Simulated], options: Mapping[str, Any], attempt: int) -> Iterable[Result | str]:
+def _longer(plan: Plan, record: Record, length: int) -> int:
+    """How long a run must be, a power of two, by the effective draws of the one before."""
+    needed = 1.2 * ENOUGH * plan.ranks / record["stats"]["ess"]
+    factor: int = 2 ** max(1, int(np.ceil(np.log2(needed))))
+    return min(LONGEST, length * factor)
+
+
+def _fits(plan: Plan, several: Sequence[Simulated], length: int) -> Iterable[Result | str]:
     """Fit each problem; a message stands for a fit that failed."""
-    streams = [plan.rng(one.index, "fit", attempt) for one in several]
+    streams = [plan.rng(one.index, "fit", length) for one in several]
+    options = dict(plan.options)
+    options |= {name: length * options[name] for name in ("draws", "tune") if name in options and length > 1}
     problems = [one.problem for one in several if not isinstance(one.problem, str)]
     if plan.method == "nuts-jax":
         from genarium.engines.blackjax import nuts_many
@@ -161,11 +167,11 @@ def _plain(arrays: Arrays) -> dict[str, Any]:
     return {name: np.asarray(value).tolist() for name, value in arrays.items()}
 
 
-def _record(plan: Plan, one: Simulated, result: Result | str, attempt: int) -> tuple[Record, bool]:
+def _record(plan: Plan, one: Simulated, result: Result | str, length: int) -> tuple[Record, bool]:
     """Summarise a fit; also say whether its draws suffice."""
     problem, model = one.problem, plan.declared
     assert isinstance(problem, Problem)
-    record: Record = {"index": one.index, "unknown": _plain(one.truth), "attempts": attempt}
+    record: Record = {"index": one.index, "unknown": _plain(one.truth), "length": length}
     if isinstance(result, str):
         return {**record, "error": result}, True
     unusable = [name for name, value in flat_draws(model, result).items() if np.isnan(value).any()]

@@ -1,0 +1,43 @@
+"""Certificates speak for the sources beside them, and the page that lists them says what they say."""
+
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import pytest
+
+from genarium import registry
+from genarium.validate.certificate import Certificate, certificates
+
+PRESENT = list(certificates())
+
+every_certificate = pytest.mark.parametrize("made", [pytest.param(one, id=one.name) for one in PRESENT])
+
+
+@every_certificate
+def test_it_speaks_for_the_sources_in_the_tree(made: Certificate) -> None:
+    name, method = made.content["model"], made.content["method"]
+    assert not made.stale, f"{made.name} is older than models/{name}: run python -m validation {name} {method}"
+
+
+@every_certificate
+def test_it_is_of_a_method_that_the_model_has(made: Certificate) -> None:
+    told = made.content
+    model = registry.get(told["model"]).variant(**told["model_options"])
+    assert registry.methods(model)[told["method"]][0] == told["claim"]
+
+
+@every_certificate
+def test_its_file_has_its_name(made: Certificate, root: Path) -> None:
+    assert (root / "validation" / "certificates" / f"{made.name}.json").is_file()
+
+
+def test_the_page_lists_the_certificates(root: Path) -> None:
+    page = root / "validation" / "README.md"
+    if not page.exists():
+        pytest.skip("there is no validation/README.md")
+    spec = spec_from_file_location("validation_run", root / "validation" / "run.py")
+    assert spec is not None
+    assert spec.loader is not None
+    run = module_from_spec(spec)
+    spec.loader.exec_module(run)
+    assert page.read_text(encoding="utf-8") == run.table_text(PRESENT), "run python -m validation --table"

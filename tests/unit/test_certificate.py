@@ -1,0 +1,230 @@
+"""Certificates: what they hold, that they come back from the file, and that they know when they are out of date."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from genarium import registry
+from genarium.diagnose import Verdict
+from genarium.errors import InputError
+from genarium.tree import digest
+from genarium.validate import Validation, certificate, schedule
+from genarium.validate.certificate import Certificate, Effort, certificates, certify, read_certificate, statuses
+
+TINY = Effort(simulations=4, control=20, truths=2, references=2)
+
+SMALL: dict[str, Any] = {"cell": 20, "gene": 1, "component": 1}
+
+
+@pytest.fixture(scope="module")
+def grown() -> Iterator[None]:
+    """Let the recovery of nb_mixture look at small data."""
+    model = registry.get("nb_mixture")
+    calibration = replace(model.calibration, growth=(20, 80))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "get", lambda name: replace(model, calibration=calibration))
+        yield
+
+
+@pytest.fixture(scope="module")
+def exact(grown: None, tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """A certificate of an exact method."""
+    folder = tmp_path_factory.mktemp("replicates")
+    return certify("nb_mixture", "gibbs", TINY, seed=3, folder=folder, phi=0.05, **SMALL)
+
+
+def content(**more: Any) -> dict[str, Any]:
+    """What a certificate holds, as far as these tests go."""
+    told = {"variant": "nb_mixture", "label": "em", "model": "nb_mixture", "model_digest": digest("nb_mixture")}
+    return {**told, "passed": True, "calibrated": True, "quantities": {}, "verdicts": [], **more}
+
+
+def covering(*shares: float) -> dict[str, Any]:
+    """Quantities whose 90 % intervals cover so often; one more has no ranks."""
+    covered = {f"q{j}": {"coverage": {"0.9": share}} for j, share in enumerate(shares)}
+    return {"calibrated": False, "quantities": {**covered, "other": {"rmse": 1.0}}}
+
+
+# What it holds
+
+
+def test_an_exact_method_is_calibrated_controlled_and_followed(exact: Certificate) -> None:
+    told = exact.content
+    assert exact.name == "nb_mixture.gibbs"
+    assert (told["model"], told["method"], told["claim"], told["seed"]) == ("nb_mixture", "gibbs", "exact", 3)
+    assert told["model_digest"] == digest("nb_mixture")
+    assert told["sizes"] == SMALL
+    assert told["values"]["phi"] == [0.05]
+    assert told["simulations"] == 4
+    assert told["failures"]["of"] == 4
+    assert told["checks_made"] == [v["check"] for v in told["verdicts"]]
+    assert {"ranks are uniform", "negative control is rejected", "error falls as N^-1/2"} <= set(told["checks_made"])
+    assert told["control"] == {"wrong": {"phi": 0.6}, "rejected": True, "simulations": 20}
+    assert told["recovery"]["sizes"] == [20, 80]
+    assert told["recovery"]["truths"] == 2
+    assert "numpy" in told["versions"]
+    assert told["cpu_seconds"] >= told["cpu_seconds_calibration"] > 0
+    assert told["passed"] == all(v["status"] != "fail" for v in told["verdicts"])
+
+
+def test_it_is_shown_with_its_verdicts(exact: Certificate) -> None:
+    said = str(exact)
+    assert said.startswith(f"nb_mixture.gibbs: {exact.status}\n")
+    for check in exact.content["checks_made"]:
+        assert check in said
+
+
+def test_replicates_are_kept_and_gone_on_with(grown: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    effort = Effort(simulations=4, truths=0)
+    first = certify("nb_mixture", "em", effort, folder=tmp_path, restarts=1, **SMALL)
+    assert [p.name for p in tmp_path.iterdir()] == [f"nb_mixture.em-{digest('nb_mixture')}"]
+    monkeypatch.setattr(schedule, "run", None)
+    again = certify("nb_mixture", "em", effort, folder=tmp_path, restarts=1, **SMALL)
+    assert again.content["quantities"] == first.content["quantities"]
+    assert "recovery" not in first.content
+    assert "control" not in first.content
+
+
+def test_an_approximate_method_is_compared_with_an_exact_one(grown: None) -> None:
+    told = certify("nb_mixture", "vi", replace(TINY, truths=0), draws=200, restarts=1, **SMALL).content
+    assert told["reference"] == {"method": "gibbs", "replicates": 2}
+    assert "distance to gibbs" in told["checks_made"]
+    assert all("sd_ratio" in q for name, q in told["quantities"].items() if name.startswith("mu"))
+
+
+def test_options_that_are_words_stand_in_the_name(grown: None) -> None:
+    effort = Effort(simulations=1, truths=0, references=0)
+    made = certify("nb_mixture", "em", effort, dispersion="gene", restarts=1, **SMALL)
+    assert made.name == "nb_mixture-gene.em"
+    assert made.content["model_options"] == {"dispersion": "gene"}
+
+
+@pytest.mark.parametrize(
+    ("statuses_", "expected"),
+    [
+        ({"ranks are uniform": "fail"}, "pass"),
+        ({"coverage of 90% intervals": "fail"}, "pass"),
+        ({"ranks are uniform": "pass"}, "fail"),
+        ({"replicates that failed": "fail", "ranks are uniform": "pass"}, "fail"),
+        ({"replicates that failed": "fail"}, "fail"),
+    ],
+    ids=["ranks", "coverage", "nothing", "failures", "failures only"],
+)
+def test_a_control_is_rejected_by_its_ranks_not_by_its_failures(statuses_: dict[str, Any], expected: str) -> None:
+    verdicts = tuple(Verdict(check, status, 0.0, "") for check, status in statuses_.items())
+    found = Validation({"wrong": {"phi": 0.6}}, verdicts, {}, {}, 50, None, 0.0)  # type: ignore[arg-type]
+    told = certificate._control_verdict(found)
+    assert (told.status, told.value) == (expected, 50)
+    assert "phi = 0.6" in told.where
+
+
+# Its file
+
+
+def test_it_comes_back_from_its_file(exact: Certificate, tmp_path: Path) -> None:
+    path = exact.write(tmp_path / "certificates")
+    assert path.name == "nb_mixture.gibbs.json"
+    back = read_certificate(path)
+    assert (back.name, back.passed, back.status) == (exact.name, exact.passed, exact.status)
+    assert back.content["checks_made"] == exact.content["checks_made"]
+    assert back.write(tmp_path / "again").read_bytes() == path.read_bytes()
+    assert str(back)
+
+
+def test_its_file_is_plain_json_of_short_numbers(exact: Certificate, tmp_path: Path) -> None:
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    def short(text: str) -> float:
+        assert float(text) == float(f"{float(text):.6g}")
+        return float(text)
+
+    text = exact.write(tmp_path).read_text(encoding="utf-8")
+    json.loads(text, parse_constant=refuse, parse_float=short)
+    assert text.endswith("}\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "cannot be read as a certificate"),
+        ("[]", "cannot be read as a certificate"),
+        ("{}", "is no certificate: it lacks calibrated, label, model, model_digest, passed, quantities"),
+    ],
+    ids=["torn", "list", "empty"],
+)
+def test_a_file_that_is_none_is_refused(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "one.json").write_text(text)
+    with pytest.raises(InputError, match=said):
+        read_certificate(tmp_path / "one.json")
+
+
+def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.json cannot be read"):
+        read_certificate(tmp_path / "none.json")
+
+
+# Its status
+
+
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [
+        ({}, "pass"),
+        ({"passed": False}, "FAIL"),
+        ({"model_digest": "0" * 12}, "stale"),
+        ({"model_digest": "0" * 12, "passed": False}, "stale"),
+        ({"model": "no_such_model"}, "stale"),
+        (covering(0.6, 0.9), "too narrow"),
+        (covering(0.9, 1.0), "too wide"),
+        (covering(0.8, 1.0), "biased"),
+        ({**covering(0.6), "passed": False}, "FAIL"),
+        ({**covering(0.6), "model_digest": "0" * 12}, "stale"),
+    ],
+    ids=[
+        "pass",
+        "fail",
+        "other sources",
+        "other sources and fail",
+        "no model",
+        "narrow",
+        "wide",
+        "biased",
+        "narrow and fail",
+        "narrow of other sources",
+    ],
+)
+def test_it_speaks_for_the_sources_it_names_alone(more: dict[str, Any], status: str) -> None:
+    assert Certificate(content(**more)).status == status
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """``shipped(...)``: put a certificate where this installation keeps its own."""
+    monkeypatch.setattr(certificate, "files", lambda package: tmp_path)
+    return lambda **more: Certificate(content(**more)).write(tmp_path / "certificates")
+
+
+def test_statuses_by_method(shipped: Callable[..., Path]) -> None:
+    shipped()
+    shipped(label="vi.linear_response", passed=False)
+    shipped(variant="nb_mixture-gene", label="vi")
+    shipped(variant="other", model="other")
+    assert statuses("nb_mixture") == {"em": "pass", "vi.linear_response": "FAIL", "gene vi": "pass"}
+    assert statuses("nothing") == {}
+
+
+def test_an_edited_digest_makes_it_stale(shipped: Callable[..., Path]) -> None:
+    path = shipped()
+    path.write_text(path.read_text().replace(digest("nb_mixture"), "123456789abc"))
+    assert [c.status for c in certificates()] == ["stale"]
+    assert statuses("nb_mixture") == {"em": "stale"}
+
+
+def test_without_a_folder_there_are_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(certificate, "files", lambda package: tmp_path / "nowhere")
+    assert list(certificates()) == []
