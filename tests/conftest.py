@@ -96,6 +96,8 @@ def quick() -> Fit:
 
 def quick_fit(model: Model, tree: Any, method: str, seed: int = 1, **settings: Any) -> xr.DataTree:
     """Fit with few draws, restarts and steps; options that the method lacks are left aside."""
+    if method == "nuts-jax":
+        pytest.importorskip("jax", reason="needs the extra `jax`")
     have = keyword_options(find_method(model, method)[0])
     few = {name: value for name, value in {**QUICK, **settings}.items() if name in have or name not in QUICK}
     return fit(model, tree, method, seed, **few)

@@ -4,7 +4,6 @@ Replicates are kept in ``--store`` (default ``validation/replicates``); with ``-
 """
 
 import argparse
-import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -50,8 +49,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.table:
         write_table(certificates())
         return 0
-    if options.store.is_dir() and not options.resume:
-        shutil.rmtree(options.store)
     effort = SMALL if options.small else Effort()
     if options.simulations:
         effort = replace(effort, simulations=options.simulations)
@@ -65,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for method, more in entries(model):
             if options.methods and method not in options.methods:
                 continue
-            made = certify(name, method, effort, workers, options.seed, options.store, **chosen, **more)
+            made = certify(name, method, effort, workers, options.seed, options.store, options.resume, **chosen, **more)
             made.write(options.out)
             failed |= not made.passed
             print(made, f"  {made.content['cpu_seconds']:.0f} CPU seconds", sep="\n", flush=True)

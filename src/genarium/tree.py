@@ -36,7 +36,10 @@ GROUPS = (
 )
 """The groups of a tree, in the order in which they are written."""
 
-RECORDED = ("genarium", "numpy", "scipy", "xarray", "numba", "pymc", "pytensor", "nutpie", "arviz", "cmdstanpy")
+RECORDED = (
+    *("genarium", "numpy", "scipy", "xarray", "numba", "pymc", "pytensor", "nutpie", "jax", "blackjax", "arviz"),
+    "cmdstanpy",
+)
 
 
 def dataset(

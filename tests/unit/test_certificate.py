@@ -83,8 +83,10 @@ def test_replicates_are_kept_and_gone_on_with(grown: None, tmp_path: Path, monke
     first = certify("nb_mixture", "em", effort, folder=tmp_path, restarts=1, **SMALL)
     assert [p.name for p in tmp_path.iterdir()] == [f"nb_mixture.em-{digest('nb_mixture')}"]
     monkeypatch.setattr(schedule, "run", None)
-    again = certify("nb_mixture", "em", effort, folder=tmp_path, restarts=1, **SMALL)
+    again = certify("nb_mixture", "em", effort, folder=tmp_path, resume=True, restarts=1, **SMALL)
     assert again.content["quantities"] == first.content["quantities"]
+    with pytest.raises(TypeError):  # without resume the replicates are run anew
+        certify("nb_mixture", "em", effort, folder=tmp_path, restarts=1, **SMALL)
     assert "recovery" not in first.content
     assert "control" not in first.content
 

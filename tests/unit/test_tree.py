@@ -146,6 +146,16 @@ def test_digest_ignores_what_is_no_source_of_the_model(sources: Path, path: str)
     assert digest_now() == before
 
 
+def test_digest_ignores_comments_docstrings_and_layout(sources: Path) -> None:
+    path = sources / "models/m/em.py"
+    path.write_text('"""About."""\n\n\ndef f(a):\n    """Return it."""\n    return "a"  # why\n')
+    before = digest_now()
+    path.write_text('"""More about."""\n\ndef f( a ):\n    """Give it."""\n\n    # so\n    return "a"\n')
+    assert digest_now() == before
+    path.write_text('"""About."""\n\n\ndef f(a):\n    """Return it."""\n    return "b"\n')
+    assert digest_now() != before
+
+
 def test_digest_is_short_and_repeatable(sources: Path) -> None:
     before = digest_now()
     assert before == digest_now()

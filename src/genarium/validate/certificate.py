@@ -1,6 +1,7 @@
 """Certificates: what a validation found, kept beside the sources it speaks for."""
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -114,6 +115,7 @@ def certify(
     workers: int | str = 1,
     seed: int = 0,
     folder: Path | None = None,
+    resume: bool = False,
     **settings: Any,
 ) -> Certificate:
     """Make the certificate of a method: calibration, negative control, recovery.
@@ -125,7 +127,9 @@ def certify(
     workers : int or str
     seed : int
     folder : Path, optional
-        Where replicates are kept, in a folder of their own; what it holds of an interrupted run is gone on with.
+        Where replicates are kept, in a folder of their own.
+    resume : bool
+        Go on with the replicates that are there; otherwise they are removed first.
     **settings
         Options of the model or of the method that differ from their default.
 
@@ -136,6 +140,8 @@ def certify(
     effort = effort or Effort()
     plan = plan_of(model, method, seed, settings)
     own = folder / f"{plan.variant}.{plan.label}-{digest(model)}" if folder else None
+    if own is not None and own.is_dir() and not resume:
+        shutil.rmtree(own)
     reference = next((m for m in REFERENCE if m in registry.methods(plan.declared)), "")
     compare = (
         {"reference": reference, "references": effort.references} if plan.claim == "approximate" and reference else {}
