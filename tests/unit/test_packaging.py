@@ -22,8 +22,8 @@ def wheel(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project's wheel, built in a copy of it."""
     pytest.importorskip("setuptools", minversion="77")
     copy = tmp_path_factory.mktemp("copy")
-    without = shutil.ignore_patterns("__pycache__", "*.egg-info")
-    for name in ("src", "models", "stan"):
+    without = shutil.ignore_patterns("__pycache__", "*.egg-info", "replicates")
+    for name in ("src", "models", "stan", "validation"):
         shutil.copytree(root / name, copy / name, symlinks=True, ignore=without)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(root / name, copy / name)
@@ -55,7 +55,10 @@ def test_wheel_holds_every_source(contents: set[str], root: Path) -> None:
     assert expected <= contents
 
 
-@pytest.mark.parametrize("pattern", [r"models/nb_mixture/em\.py", r"models/nb_mixture/README\.md", r"report/\w+\.css"])
+@pytest.mark.parametrize(
+    "pattern",
+    [r"models/nb_mixture/em\.py", r"models/nb_mixture/README\.md", r"report/\w+\.css", r"certificates/\S+\.json"],
+)
 def test_wheel_holds_one_of_each_kind(contents: set[str], pattern: str) -> None:
     assert any(re.fullmatch(f"genarium/{pattern}", name) for name in contents)
 
