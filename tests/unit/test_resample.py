@@ -68,3 +68,11 @@ def test_the_order_of_the_draws_is_random() -> None:
     log_ratio = np.random.default_rng(0).normal(0, 0.3, 1000)
     index, _ = resample(log_ratio, np.random.default_rng(1), 1000)
     assert abs(np.corrcoef(index, np.arange(1000))[0, 1]) < 4 / np.sqrt(1000)
+
+
+def test_ratios_that_hardly_vary_need_no_smoothing() -> None:
+    ratio = np.random.default_rng(1).normal(0, 0.05, 4000)  # a variance of .0025: worth 99.75 % of the draws
+    weights, khat = smoothed(ratio)
+    assert khat == -np.inf
+    np.testing.assert_allclose(weights, np.exp(ratio) / np.exp(ratio).sum())
+    assert smoothed(np.random.default_rng(1).normal(0, 0.2, 4000))[1] > -np.inf  # worth 96 %

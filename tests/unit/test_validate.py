@@ -20,9 +20,9 @@ from genarium.simulate import simulate
 from genarium.supports import real
 from genarium.validate import Validation, uniformity, validate
 from genarium.validate.findings import Findings
-from genarium.validate.judge import ALPHA, rejected
+from genarium.validate.judge import ALPHA, judge, rejected
 from genarium.validate.plan import Given, Plan
-from genarium.validate.replicate import LONGEST
+from genarium.validate.replicate import LONGEST, run
 from genarium.validate.replicate import simulate as simulate_replicate
 
 Array = NDArray[Any]
@@ -618,3 +618,14 @@ def test_a_reference_must_be_exact(toy: Model) -> None:
 def test_an_unknown_method_is_refused(toy: Model) -> None:
     with pytest.raises(InputError, match="there is no method 'nuts!'"):
         validate(toy, "nuts!", 5)
+
+
+def test_chains_that_disagree_are_told_though_their_replicates_count_as_failed(toy: Model) -> None:
+    plan = Plan(toy, "conjugate", seed=1)
+    records = [run(plan, index) for index in range(30)]
+    (before,) = (v for v in judge(Findings(plan, records)) if v.check == "R-hat beyond chance")
+    assert before.status == "pass"
+    records[3]["stats"]["rhat"] = 2.0
+    records[3]["error"] = "not converged"
+    (after,) = (v for v in judge(Findings(plan, records)) if v.check == "R-hat beyond chance")
+    assert (after.status, after.value) == ("fail", 1 / 30)

@@ -191,10 +191,10 @@ def validate(
     if isinstance(simulations, bool) or not isinstance(simulations, int | np.integer) or simulations < 1:
         raise InputError(f"simulations={simulations!r} must be a whole number, at least one.")
     declared = registry.get(model) if isinstance(model, str) else model
+    given = None
     if data is None:
         settings = _with_own(declared, settings)
-    given = None
-    if data is not None:
+    else:
         given, settings = _given(declared, method, data, int(simulations), seed, settings)
     if control:
         chosen = {n: v for n, v in settings.items() if n in declared.options}

@@ -140,7 +140,7 @@ def _errors(plan: Plan, sizes: tuple[int, ...], index: int) -> tuple[list[str], 
         if isinstance(result, str):
             out.append(None)
             continue
-        names, estimate = scalars(problem, flat_draws(model, result), densities=False)
-        _, target = scalars(problem, {n: drawn[n][None] for n in model.unknown.variables}, densities=False)
+        names, estimate = scalars(problem, flat_draws(model, result))
+        _, target = scalars(problem, {n: drawn[n][None] for n in model.unknown.variables})
         out.append((estimate.mean(0) - target[0]).tolist())
     return names, out

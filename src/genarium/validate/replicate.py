@@ -1,7 +1,7 @@
 """Replicates: draw from the prior, simulate, fit, and rank the truth among draws from the posterior."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from genarium.errors import ApproximationError, GenariumError
 from genarium.fit import cpu_seconds, find_method
 from genarium.simulate import draw, draw_stage
 from genarium.validate.plan import Given, Plan
-from genarium.validate.scalars import by_chain, flat_draws, scalars
+from genarium.validate.scalars import flat_draws, scalars, with_densities
 from genarium.validate.thinning import autocorrelation, effective, potential_scale, thinned
 
 ENOUGH = 1.5
@@ -90,45 +90,49 @@ def _augmented(
     return joined, {**sizes, model.unit: 2 * sizes[model.unit]}
 
 
-def run(plan: Plan, indices: Sequence[int]) -> list[Record]:
-    """Run replicates.
+def run(plan: Plan, index: int) -> Record:
+    """Run a replicate.
 
     Parameters
     ----------
     plan : Plan
-    indices : sequence of int
-        Numbers of the replicates; a replicate's record does not depend on the others.
+    index : int
+        Number of the replicate.
 
     Returns
     -------
-    list of dict
-        One record for each, ready for JSON: names, truth, ranks, PIT values, summaries and statistics of the run, or
-        the error that ended it.
+    dict
+        Ready for JSON: names, truth, ranks, PIT values, summaries and statistics of the run, or the error that ended
+        it.
     """
     before = cpu_seconds()
-    waiting = [simulate(plan, index) for index in indices]
-    done: dict[int, Record] = {}
-    for one in waiting:
-        if isinstance(one.problem, str):
-            done[one.index] = {"index": one.index, "unknown": _plain(one.truth), "error": one.problem}
-    waiting = [one for one in waiting if one.index not in done]
+    one = simulate(plan, index)
+    record = _fitted(plan, one, one.problem) if isinstance(one.problem, Problem) else _failed(one, one.problem)
+    return {**record, "cpu_seconds": cpu_seconds() - before}
+
+
+def _failed(one: Simulated, error: str) -> Record:
+    return {"index": one.index, "unknown": _plain(one.truth), "error": error}
+
+
+def _fitted(plan: Plan, one: Simulated, problem: Problem) -> Record:
+    """Fit until the draws suffice, or the run would be longer than the longest."""
+    method = find_method(plan.declared, plan.method)[0]
     longest = LONGEST if "draws" in plan.options else 1
-    queue = {1: waiting}
-    while queue:
-        length = min(queue)
-        batch = queue.pop(length)
-        for one, result in zip(batch, _fits(plan, batch, length), strict=True):
-            record, enough = _record(plan, one, result, length)
-            if not enough and length < longest:
-                queue.setdefault(_longer(plan, record, length), []).append(one)
-                continue
-            if not enough:
-                record["error"] = "not converged: ESS {ess:.0f}, R-hat {rhat:.3f}".format(**record["stats"])
-            done[one.index] = record
-    records = [done[index] for index in indices]
-    for record in records:
-        record["cpu_seconds"] = (cpu_seconds() - before) / len(records)
-    return records
+    length = 1
+    while True:
+        longer = {name: length * plan.options[name] for name in ("draws", "tune") if name in plan.options}
+        options = plan.options | (longer if length > 1 else {})
+        result = fit_once(method, problem, plan.rng(one.index, "fit", length), options)
+        if isinstance(result, str):
+            return {**_failed(one, result), "length": length}
+        record, enough = _record(plan, one, problem, result)
+        record["length"] = length
+        if enough:
+            return record
+        if length >= longest:
+            return {**record, "error": "not converged: ESS {ess:.0f}, R-hat {rhat:.3f}".format(**record["stats"])}
+        length = _longer(plan, record, length)
 
 
 def _longer(plan: Plan, record: Record, length: int) -> int:
@@ -136,20 +140,6 @@ def _longer(plan: Plan, record: Record, length: int) -> int:
     needed = 1.2 * ENOUGH * plan.ranks / record["stats"]["ess"]
     factor: int = 2 ** max(1, int(np.ceil(np.log2(needed))))
     return min(LONGEST, length * factor)
-
-
-def _fits(plan: Plan, several: Sequence[Simulated], length: int) -> Iterable[Result | str]:
-    """Fit each problem; a message stands for a fit that failed."""
-    streams = [plan.rng(one.index, "fit", length) for one in several]
-    options = dict(plan.options)
-    options |= {name: length * options[name] for name in ("draws", "tune") if name in options and length > 1}
-    problems = [one.problem for one in several if not isinstance(one.problem, str)]
-    if plan.method == "nuts-jax":
-        from genarium.engines.blackjax import nuts_many
-
-        return nuts_many(problems, streams, **options)
-    method = find_method(plan.declared, plan.method)[0]
-    return [fit_once(method, problem, rng, options) for problem, rng in zip(problems, streams, strict=True)]
 
 
 def fit_once(method: Any, problem: Problem, rng: np.random.Generator, options: Mapping[str, Any]) -> Result | str:
@@ -167,17 +157,16 @@ def _plain(arrays: Arrays) -> dict[str, Any]:
     return {name: np.asarray(value).tolist() for name, value in arrays.items()}
 
 
-def _record(plan: Plan, one: Simulated, result: Result | str, length: int) -> tuple[Record, bool]:
+def _record(plan: Plan, one: Simulated, problem: Problem, result: Result) -> tuple[Record, bool]:
     """Summarise a fit; also say whether its draws suffice."""
-    problem, model = one.problem, plan.declared
-    assert isinstance(problem, Problem)
-    record: Record = {"index": one.index, "unknown": _plain(one.truth), "length": length}
-    if isinstance(result, str):
-        return {**record, "error": result}, True
-    unusable = [name for name, value in flat_draws(model, result).items() if np.isnan(value).any()]
+    record: Record = {"index": one.index, "unknown": _plain(one.truth)}
+    flat = flat_draws(plan.declared, result)
+    unusable = [name for name, value in flat.items() if np.isnan(value).any()]
     if unusable:
         return {**record, "error": f"{unusable[0]} is NaN"}, True
-    names, truth = scalars(problem, {name: value[None] for name, value in one.truth.items()})
+    true = {name: value[None] for name, value in one.truth.items()}
+    names, truth = with_densities(problem, true, scalars(problem, true))
+    found = scalars(problem, flat)
     record |= {"names": names, "truth": truth[0].tolist()}
     stats: dict[str, Any] = {"notes": {k: _number(v) for k, v in result.notes.items() if not isinstance(v, str)}}
     trace = {**result.point, **result.variational}.get("bound")
@@ -186,34 +175,28 @@ def _record(plan: Plan, one: Simulated, result: Result | str, length: int) -> tu
     elif isinstance(trace, tuple) and not result.notes.get("noisy_bound"):
         stats["largest_fall"] = _largest_fall(np.asarray(trace[1]))
     if not result.posterior:
-        _, estimate = scalars(problem, flat_draws(model, result))
-        record["mean"] = estimate[0].tolist()
-        stats |= _optimality(names, estimate[0], truth[0], result)
+        estimate = with_densities(problem, flat, found)[1][0]
+        record["mean"] = estimate.tolist()
+        stats |= _optimality(names, estimate, truth[0], result)
         return {**record, "stats": stats}, True
-    draws = {n: np.asarray(result.posterior[n]) for n in model.unknown.variables}
+    count, own = found[1].shape
     enough = True
     if plan.claim == "exact":
-        chains = by_chain(problem, draws)  # (C, S, Q)
+        chains = found[1].reshape(*np.asarray(result.posterior[next(iter(flat))]).shape[:2], own)  # (C, S, Q)
         ess, rhat = effective(chains), potential_scale(chains)
         stats |= {"ess": float(ess.min()), "rhat": float(rhat.max())}
         enough = stats["ess"] >= ENOUGH * plan.ranks and stats["rhat"] <= RHAT + CHANCE / stats["ess"]
         if "diverging" in result.sample_stats:
             stats["divergences"] = int(np.sum(np.asarray(result.sample_stats["diverging"])))
-    flat = flat_draws(model, result)
-    count = len(next(iter(flat.values())))
     if count < plan.ranks:
         return {**record, "error": f"{count} draws, too few to rank among {plan.ranks}", "stats": stats}, enough
     keep = thinned(count, plan.ranks)
     some = {name: value[keep] for name, value in flat.items()}
-    _, values = scalars(problem, some)
-    if plan.claim == "approximate":
+    _, values = with_densities(problem, some, (found[0], found[1][keep]))
+    mean, sd = values.mean(0), values.std(0, ddof=1)
+    if plan.claim == "approximate":  # its draws are independent, and there are more of them
         stats["khat"] = _khat(problem, result, flat)
-        several = {name: value[thinned(count, min(count, 1000))] for name, value in flat.items()}
-        _, many = scalars(problem, several, densities=False)
-        mean, sd = values.mean(0), values.std(0, ddof=1)
-        mean[: many.shape[1]], sd[: many.shape[1]] = many.mean(0), many.std(0, ddof=1)
-    else:
-        mean, sd = values.mean(0), values.std(0, ddof=1)
+        mean[:own], sd[:own] = found[1].mean(0), found[1].std(0, ddof=1)
     ties = plan.rng(one.index, "ties")
     below, equal = (values < truth[0]).sum(0), (values == truth[0]).sum(0)
     rank = below + ties.integers(0, equal + 1)
@@ -279,7 +262,7 @@ def _reference(plan: Plan, problem: Problem, rng: np.random.Generator) -> Record
     result = fit_once(method, problem, rng, options)
     if isinstance(result, str):
         return {"error": result}
-    _, values = scalars(problem, flat_draws(plan.declared, result), densities=False)
+    _, values = scalars(problem, flat_draws(plan.declared, result))
     return {"mean": values.mean(0).tolist(), "sd": values.std(0, ddof=1).tolist()}
 
 

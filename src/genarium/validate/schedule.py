@@ -9,9 +9,6 @@ from genarium.errors import InputError
 from genarium.validate.plan import Plan
 from genarium.validate.replicate import Record, run
 
-CHUNK = {"nuts-jax": 25}
-"""Replicates that one task runs together; 1 where it is not said."""
-
 
 def parse_workers(workers: int | str) -> int | str:
     """Check a number of workers or the address of a scheduler.
@@ -48,29 +45,25 @@ def replicates(plan: Plan, indices: Sequence[int], workers: int | str) -> Iterat
     Yields
     ------
     dict
-        In any order; each is the same wherever and with whichever others it ran.
+        In any order; each is the same wherever it ran.
     """
     workers = parse_workers(workers)
-    size = CHUNK.get(plan.method, 1)
-    chunks = [list(indices[low : low + size]) for low in range(0, len(indices), size)]
-    if not chunks:
+    if not indices:
         return
     if isinstance(workers, str):
-        yield from _on_dask(plan, chunks, workers)
+        yield from _on_dask(plan, indices, workers)
     elif workers == 1:
-        for chunk in chunks:
-            yield from run(plan, chunk)
+        yield from (run(plan, index) for index in indices)
     else:
         from joblib import Parallel, delayed
 
         with warnings.catch_warnings():  # loky replaces workers that have grown, and says so
             warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
             parallel = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
-            for records in parallel(delayed(run)(plan, chunk) for chunk in chunks):
-                yield from records
+            yield from parallel(delayed(run)(plan, index) for index in indices)
 
 
-def _on_dask(plan: Plan, chunks: list[list[int]], address: str) -> Iterator[Record]:
+def _on_dask(plan: Plan, indices: Sequence[int], address: str) -> Iterator[Record]:
     try:
         from dask.distributed import Client, as_completed
     except ImportError as error:
@@ -82,6 +75,6 @@ def _on_dask(plan: Plan, chunks: list[list[int]], address: str) -> Iterator[Reco
     except OSError as error:
         raise InputError(f"workers={address!r}: no Dask scheduler answers there ({error}).") from error
     with client:
-        futures: Any = client.map(partial(run, plan), chunks, pure=False)
-        for _, records in as_completed(futures, loop=client.loop, with_results=True):
-            yield from records
+        futures: Any = client.map(partial(run, plan), indices, pure=False)
+        for _, record in as_completed(futures, loop=client.loop, with_results=True):
+            yield record
