@@ -63,6 +63,7 @@ def declare(dispersion: str = "known") -> Model:
         density=density.build(dispersion),
         log_likelihood=story.log_likelihood,
         log_prior=story.log_prior,
+        vectorized=True,
         unit="cell",
         exchangeable="component",
         methods={

@@ -29,32 +29,9 @@ def log_density(problem: Problem, counts: Counts, story: Story, pi: Array, mu: A
     -------
     ndarray, shape (S,)
     """
-    wide = spread(story, phi, mu)  # (S or 1, K, D)
-    out = log_likelihood(counts, story, pi, mu, 1 / wide) + log_prior(problem, pi, mu, wide)
-    if story.dispersion != "known":
-        tau = problem["tau"]
-        z = (np.log(phi) - np.log(problem["phi0"])) / tau
-        out += (-0.5 * z**2 - np.log(phi * tau) - 0.5 * np.log(2 * np.pi)).reshape(len(out), -1).sum(1)
-    return out
-
-
-def spread(story: Story, phi: Array, mu: Array) -> Array:
-    """Give every draw, component and gene its dispersion; shape (S, K, D), or (1, K, D) where phi is known."""
-    if story.dispersion == "known":
-        return np.broadcast_to(phi, (1, *mu.shape[1:]))
-    axes = {"shared": (1, 2), "gene": (1,), "component": (2,)}[story.dispersion]
-    return np.broadcast_to(np.expand_dims(phi, axes), mu.shape)
-
-
-def log_prior(problem: Problem, pi: Array, mu: Array, phi: Array) -> Array:
-    """Log prior density of pi and mu at every draw; shape (S,)."""
-    from scipy.special import betaln, gammaln
-
-    alpha0, a0, b0 = (float(problem[name]) for name in ("alpha0", "a0", "b0"))
-    K, odds = pi.shape[1], mu * phi
-    dirichlet = gammaln(K * alpha0) - K * gammaln(alpha0) + (alpha0 - 1) * np.log(pi).sum(1)
-    beta_prime = (b0 - 1) * np.log(odds) - (a0 + b0) * np.log1p(odds) + np.log(phi) - betaln(a0, b0)
-    return np.asarray(dirichlet + beta_prime.sum((1, 2)))
+    wide = story.spread(phi, mu[:1] if story.dispersion == "known" else mu)  # (S or 1, K, D)
+    prior: Array = problem.call(story.log_prior, pi=pi, mu=mu, phi=phi)
+    return log_likelihood(counts, story, pi, mu, 1 / wide) + prior
 
 
 def log_likelihood(counts: Counts, story: Story, pi: Array, mu: Array, r: Array) -> Array:

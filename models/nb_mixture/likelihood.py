@@ -12,18 +12,18 @@ FLOOR = 1e-8
 
 
 class Story:
-    """The likelihood and the prior under one value of the option ``dispersion``."""
+    """The likelihood and the prior under one value of the option ``dispersion``; draws may lead in every shape."""
 
     def __init__(self, dispersion: str) -> None:
         self.dispersion = dispersion
+        self._axes = {"known": (), "shared": (-1, -2), "gene": (-2,), "component": (-1,)}[dispersion]
 
     def spread(self, phi: Array, mu: Array) -> Array:
         """Give every component and gene its dispersion."""
-        wide = np.asarray(phi)[:, None] if self.dispersion == "component" else np.asarray(phi)
-        return np.broadcast_to(wide, mu.shape)  # (K, D)
+        return np.broadcast_to(np.expand_dims(np.asarray(phi), self._axes), mu.shape)  # (..., K, D)
 
     def log_likelihood(self, x: Array, size_factor: Array, pi: Array, mu: Array, phi: Array) -> Array:
-        """Log density of each cell, its group summed out; shape (N,)."""
+        """Log density of each cell, its group summed out; shape (..., N)."""
         joint = log_joint(x, size_factor, pi, mu, self.spread(phi, mu))
         return log_sum_exp(joint)
 
@@ -31,15 +31,16 @@ class Story:
     def log_prior(self) -> Any:
         """``log_prior(<unknown, known>)``: log prior density with respect to Lebesgue measure on pi, mu and phi."""
 
-        def known(pi: Array, mu: Array, phi: Array, alpha0: Array, a0: Array, b0: Array) -> float:
+        def known(pi: Array, mu: Array, phi: Array, alpha0: Array, a0: Array, b0: Array) -> Array:
             return _log_dirichlet(pi, alpha0) + _log_beta_prime(mu, self.spread(phi, mu), a0, b0)
 
         def unknown(
             pi: Array, mu: Array, phi: Array, alpha0: Array, a0: Array, b0: Array, phi0: Array, tau: Array
-        ) -> float:
+        ) -> Array:
             z = (np.log(phi) - np.log(phi0)) / tau
             log_normal = -0.5 * z**2 - np.log(phi * tau) - 0.5 * np.log(2 * np.pi)
-            return known(pi, mu, phi, alpha0, a0, b0) + float(np.sum(log_normal))
+            rest = known(pi, mu, phi, alpha0, a0, b0)
+            return np.asarray(rest + log_normal.reshape(*rest.shape, -1).sum(-1))
 
         return known if self.dispersion == "known" else unknown
 
@@ -51,58 +52,75 @@ def log_joint(x: Array, size_factor: Array, pi: Array, mu: Array, phi: Array) ->
     ----------
     x : ndarray of int, shape (N, D)
     size_factor : ndarray, shape (N,)
-    pi : ndarray, shape (K,)
-    mu : ndarray, shape (K, D)
-    phi : ndarray, shape (K, D)
+    pi : ndarray, shape (..., K)
+    mu : ndarray, shape (..., K, D)
+    phi : ndarray, shape (..., K, D)
 
     Returns
     -------
-    ndarray, shape (K, N)
+    ndarray, shape (..., K, N)
     """
     from scipy.special import gammaln
 
+    K, D = mu.shape[-2:]
     r = 1 / phi
-    out = np.empty((len(pi), len(x)))
+    out = np.empty((*mu.shape[:-1], len(x)))
     with np.errstate(divide="ignore"):
         log_pi = np.log(pi)
     factorial = gammaln(x + 1).sum(1)
-    same = bool((r == r[:1]).all())
-    rising = (gammaln(x + r[0]) - gammaln(r[0])).sum(1) if same else None
-    for k in range(len(pi)):
-        mean = size_factor[:, None] * mu[k]  # (N, D)
-        up = rising if rising is not None else (gammaln(x + r[k]) - gammaln(r[k])).sum(1)
-        shape = (x * np.log(mean / (r[k] + mean)) - r[k] * np.log1p(mean / r[k])).sum(1)
-        out[k] = log_pi[k] + up - factorial + shape
+    same = bool((r == r[..., :1, :]).all())
+    first = r.reshape(-1, K, D)[0]
+    own = first if bool((r == first).all()) else r  # the same at every draw
+
+    def rising(k: int) -> Array:
+        """Log of Gamma(x + r) / Gamma(r), the genes multiplied."""
+        shape = own[..., k, None, :]
+        total: Array = (gammaln(x + shape) - gammaln(shape)).sum(-1)
+        return total
+
+    up = rising(0)
+    for k in range(K):
+        mean = size_factor[:, None] * mu[..., k, None, :]  # (..., N, D)
+        shape = r[..., k, None, :]
+        falling = (x * np.log(mean / (shape + mean)) - shape * np.log1p(mean / shape)).sum(-1)
+        out[..., k, :] = log_pi[..., k, None] + (up if same or k == 0 else rising(k)) - factorial + falling
     return out
 
 
 def log_sum_exp(joint: Array) -> Array:
-    """Log of the sum over the first axis of exp."""
-    top = joint.max(0)
-    total: Array = top + np.log(np.exp(joint - top).sum(0))
+    """Log of the sum over components of exp; (..., K, N) to (..., N)."""
+    top = joint.max(-2)
+    total: Array = top + np.log(np.exp(joint - top[..., None, :]).sum(-2))
     return total
 
 
-def _log_dirichlet(pi: Array, alpha0: Array) -> float:
+def _log_dirichlet(pi: Array, alpha0: Array) -> Array:
     from scipy.special import gammaln
 
-    K = len(pi)
+    K = pi.shape[-1]
     norm = gammaln(K * alpha0) - K * gammaln(alpha0)
-    return float(norm + (alpha0 - 1) * np.log(pi).sum()) if alpha0 != 1 else float(norm)
+    varying = (alpha0 - 1) * np.log(pi).sum(-1) if alpha0 != 1 else np.zeros(pi.shape[:-1])
+    return np.asarray(norm + varying)
 
 
-def _log_beta_prime(mu: Array, phi: Array, a0: Array, b0: Array) -> float:
+def _log_beta_prime(mu: Array, phi: Array, a0: Array, b0: Array) -> Array:
     """Log density of mu = r BetaPrime(b0, a0), that is of r (1 - p) / p with p ~ Beta(a0, b0)."""
     from scipy.special import betaln
 
     odds = mu * phi
-    return float(((b0 - 1) * np.log(odds) - (a0 + b0) * np.log1p(odds) + np.log(phi) - betaln(a0, b0)).sum())
+    each: Array = (b0 - 1) * np.log(odds) - (a0 + b0) * np.log1p(odds) + np.log(phi) - betaln(a0, b0)
+    return np.asarray(each.sum((-2, -1)))
 
 
 def quantities(pi: Array, mu: Array) -> Mapping[str, Any]:
     """Label-invariant quantities: centroids and weights sorted by the first gene, concentration, mean of all."""
-    order = np.argsort(mu[:, 0])
-    return {"mu_sorted": mu[order], "pi_sorted": pi[order], "sum_pi_squared": np.sum(pi**2), "mean": pi @ mu}
+    order = np.argsort(mu[..., 0], -1)  # (..., K)
+    return {
+        "mu_sorted": np.take_along_axis(mu, order[..., None], -2),
+        "pi_sorted": np.take_along_axis(pi, order, -1),
+        "sum_pi_squared": np.sum(pi**2, -1),
+        "mean": (pi[..., None] * mu).sum(-2),
+    }
 
 
 def statistics(x: Array, size_factor: Array) -> Mapping[str, Any]:

@@ -6,9 +6,6 @@ from genarium.declaration import Array, Arrays, Problem
 
 from .likelihood import FLOOR
 
-NEAR = 0.01
-"""Nats of the likelihood that a start may leave: the engines go on from there."""
-
 SUBSAMPLE = 20_000
 """Cells that a start looks at, at most."""
 
@@ -55,12 +52,14 @@ def k_means_plus_plus(x: Array, size_factor: Array, components: int, rng: np.ran
 
 
 def start(problem: Problem, rng: np.random.Generator) -> Arrays:
-    """Start the engines from the best of a few EM runs, with no empty component."""
-    from .em import em
+    """Start the engines from the best of a few short EM runs, continued, with no empty component."""
+    from .em import near_mode
 
-    point = em(problem, rng, restarts=5, tolerance=NEAR).point
-    pi = np.maximum(np.asarray(point["pi"]), 1e-3)
-    out = {"pi": pi / pi.sum(), "mu": np.maximum(np.asarray(point["mu"]), 1e-3)}
+    state = near_mode(problem, rng)
+    order = np.arange(len(state.pi)) if problem.fixed else np.argsort(-state.pi, kind="stable")
+    pi = np.maximum(state.pi[order], 1e-3)
+    out = {"pi": pi / pi.sum(), "mu": np.maximum(state.mu[order], 1e-3)}
     if "phi" in problem.model.unknown.variables:
-        out["phi"] = np.clip(np.asarray(point["phi"]), 1e-3, 1e3)
+        own = problem.model.chosen["dispersion"] == "component"
+        out["phi"] = np.clip(state.phi[order] if own else state.phi, 1e-3, 1e3)
     return out

@@ -206,6 +206,9 @@ class Model:
         ``unit``, hidden variables summed out (NumPy).
     log_prior : callable, optional
         ``log_prior(<unknown, known>)``: log prior density of the unknown variables, normalised (NumPy).
+    vectorized : bool
+        Whether ``log_likelihood``, ``log_prior`` and ``quantities`` take unknown variables with draws as a leading dim
+        and return values with that dim; else they are called draw by draw.
     unit : str
         The dim along which observations are independent given the unknown variables (what ``az.loo`` leaves out).
     exchangeable : str
@@ -243,7 +246,8 @@ class Model:
     observed: Stage
     density: Callable[..., None] | None = None
     log_likelihood: Callable[..., Array] | None = None
-    log_prior: Callable[..., float] | None = None
+    log_prior: Callable[..., Array | float] | None = None
+    vectorized: bool = False
     unit: str = ""
     exchangeable: str = ""
     methods: Mapping[str, Method] = field(default_factory=dict)

@@ -12,6 +12,7 @@ from genarium.data import check
 from genarium.declaration import Array, Arrays, Model, Problem
 from genarium.engines.resample import KHAT_GOOD, KHAT_USABLE, smoothed
 from genarium.errors import InputError
+from genarium.evaluate import at_draws
 from genarium.fit import replicate
 from genarium.predict import fitted_model
 from genarium.tree import arrays
@@ -261,13 +262,9 @@ def _quantity_draws(model: Model, tree: xr.DataTree, posterior: Arrays) -> dict[
         return {}
     problem = _problem(model, tree)
     chains, draws = next(iter(posterior.values())).shape[:2]
-    rows = [
-        problem.call(model.quantities, **{n: v[c, s] for n, v in posterior.items()})
-        for c in range(chains)
-        for s in range(draws)
-    ]
-    stacked = {name: np.stack([np.asarray(row[name]) for row in rows]) for name in rows[0]}
-    return {name: v.reshape(chains, draws, *v.shape[1:]) for name, v in stacked.items()}
+    flat = {name: v.reshape(-1, *v.shape[2:]) for name, v in posterior.items()}
+    found: dict[str, Array] = at_draws(problem, model.quantities, flat)
+    return {name: v.reshape(chains, draws, *v.shape[1:]) for name, v in found.items()}
 
 
 def _approximation(tree: xr.DataTree) -> list[Verdict]:

@@ -14,6 +14,7 @@ from genarium import registry
 from genarium.data import Data, check
 from genarium.declaration import Array, Arrays, Claim, Model, Problem, Result, keyword_options
 from genarium.errors import InputError
+from genarium.evaluate import at_draws
 from genarium.progress import track
 from genarium.settings import generator, split
 from genarium.simulate import draw_stage
@@ -187,14 +188,9 @@ def match_labels(model: Model, posterior: Arrays) -> dict[str, Array]:
 def _each_draw(function: Callable[..., Any], problem: Problem, posterior: Arrays, label: str) -> Array:
     """Call a function of the unknown variables at every draw; shape (chain, draw, ...)."""
     chains, draws = next(iter(posterior.values())).shape[:2]
-    out = None
-    for c, s in track([(c, s) for c in range(chains) for s in range(draws)], label):
-        value = problem.call(function, **{name: v[c, s] for name, v in posterior.items()})
-        if out is None:
-            out = np.empty((chains, draws, *np.shape(value)))
-        out[c, s] = value
-    assert out is not None
-    return out
+    flat = {name: v.reshape(-1, *v.shape[2:]) for name, v in posterior.items()}
+    found: Array = at_draws(problem, function, flat, label)
+    return found.reshape(chains, draws, *found.shape[1:])
 
 
 def log_likelihood(problem: Problem, posterior: Arrays) -> Array | None:

@@ -91,12 +91,12 @@ def test_short_trees(toy: Model, toy_tree: xr.DataTree) -> None:
 # One compilation
 
 
-def test_other_data_and_another_number_of_fits_compile_nothing(problems: list[Problem]) -> None:
+def test_other_data_and_longer_runs_compile_nothing(problems: list[Problem]) -> None:
     alone = [blackjax.nuts(problem, np.random.default_rng(1), **FEW) for problem in problems]
     before = pymc.COMPILED.copy()
     assert before["nuts-jax"]
-    for some in (problems, problems[:2]):
-        blackjax.nuts_many(some, [np.random.default_rng(1) for _ in some], **FEW)
+    for problem in problems:
+        blackjax.nuts(problem, np.random.default_rng(1), **{**FEW, "tune": 60, "thin": 2})
     assert before == pymc.COMPILED
     for problem, found in zip(problems, alone, strict=True):
         precision = problem["y"].size / problem["sigma"] ** 2 + 0.25
@@ -112,22 +112,49 @@ def test_other_sizes_compile_anew_and_other_chains_do_not(toy: Model) -> None:
     assert pymc.COMPILED["nuts-jax"] == before + 2
 
 
-def test_draws_do_not_depend_on_the_other_fits(problems: list[Problem]) -> None:
-    def streams() -> list[np.random.Generator]:
-        return [np.random.default_rng(seed) for seed in (7, 8, 9)]
+def test_draws_do_not_depend_on_the_fits_before(problems: list[Problem]) -> None:
+    def found(order: list[int]) -> dict[int, Any]:
+        fits = {i: blackjax.nuts(problems[i], np.random.default_rng(7 + i), **FEW) for i in order}
+        return {i: np.asarray(fit.posterior["theta"]) for i, fit in fits.items()}
 
-    alone = [blackjax.nuts(problem, rng, **FEW) for problem, rng in zip(problems, streams(), strict=True)]
-    together = blackjax.nuts_many(problems, streams(), **FEW)
-    backwards = blackjax.nuts_many(problems[::-1], streams()[::-1], **FEW)[::-1]
-    for one, other, another in zip(alone, together, backwards, strict=True):
-        for group in ("posterior", "sample_stats"):
-            for name, values in getattr(one, group).items():
-                np.testing.assert_array_equal(getattr(other, group)[name], values, strict=True)
-                np.testing.assert_array_equal(getattr(another, group)[name], values, strict=True)
+    forth, back = found([0, 1, 2]), found([2, 1, 0])
+    for i in forth:
+        np.testing.assert_array_equal(forth[i], back[i], strict=True)
 
 
-def test_no_problems() -> None:
-    assert blackjax.nuts_many([], []) == []
+def test_thinned_draws_are_every_other_of_the_chain(problems: list[Problem]) -> None:
+    every = blackjax.nuts(problems[0], np.random.default_rng(1), chains=1, tune=20, draws=12)
+    thinned = blackjax.nuts(problems[0], np.random.default_rng(1), chains=1, tune=20, draws=4, thin=3)
+    for group in ("posterior", "sample_stats"):
+        for name, values in getattr(every, group).items():
+            np.testing.assert_array_equal(np.asarray(getattr(thinned, group)[name]), np.asarray(values)[:, 2::3])
+
+
+@pytest.mark.parametrize(
+    ("tune", "edges"),
+    [(1000, [75, 100, 150, 250, 450, 950]), (150, [75, 100]), (200, [75, 100, 150]), (100, [15, 90]), (1, [0, 1])],
+)
+def test_windows_are_those_of_stan(tune: int, edges: list[int]) -> None:
+    windows = blackjax.slow_windows(tune)
+    np.testing.assert_array_equal(windows[windows >= 0], edges)
+
+
+def test_metric_is_learnt_from_the_windows() -> None:
+    rng = np.random.default_rng(1)
+    seen = rng.normal(3, [1.0, 10.0], (80, 2))
+    with blackjax._double_precision():
+        now = blackjax._restarted(jax.numpy.ones(()), jax.numpy.ones(2))
+        for i, position in enumerate(seen):
+            slow = 15 <= i < 75
+            now = blackjax._learnt(now, position, 0.8, 0.8, slow, i == 74)
+    window = seen[15:75]  # Stan's rule: n / (n + 5) of the variance, 5 / (n + 5) of a thousandth
+    np.testing.assert_allclose(now.metric, 60 / 65 * window.var(0, ddof=1) + 5 / 65 * 1e-3)
+
+
+def test_a_run_has_a_length(problems: list[Problem]) -> None:
+    for option in ("tune", "thin"):
+        with pytest.raises(InputError, match=f"option {option}=0 must be 1 or more"):
+            blackjax.nuts(problems[0], np.random.default_rng(1), **{**FEW, option: 0})
 
 
 # The density

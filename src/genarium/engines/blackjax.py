@@ -5,11 +5,11 @@ and a fit's draws do not depend on the fits around it.
 """
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,6 @@ from genarium.declaration import Array, Claim, Problem, Result
 from genarium.engines.hoist import hoist
 from genarium.engines.pymc import COMPILED, Compiled, compiled
 from genarium.errors import InputError
-from genarium.progress import track
 
 METHODS: dict[str, tuple[Claim, str]] = {
     "nuts-jax": ("exact", "Hamiltonian Monte Carlo of the PyMC density on JAX (blackjax)."),
@@ -33,6 +32,7 @@ def nuts(
     *,
     draws: int = 1000,
     tune: int = 1000,
+    thin: int = 1,
     chains: int = 4,
     target_accept: float = 0.9,
     max_treedepth: int = 10,
@@ -43,7 +43,9 @@ def nuts(
     ----------
     problem : Problem
     rng : Generator
-    draws, tune, chains : int
+    draws, tune, thin, chains : int
+        Draws kept of each chain; draws thrown away before; one draw in ``thin`` is kept; chains. Another ``tune`` or
+        ``thin`` needs no compilation.
     target_accept : float
         Acceptance that the step size is adapted to.
     max_treedepth : int
@@ -58,44 +60,6 @@ def nuts(
     InputError
         If JAX or blackjax is missing, the model has no density, or unknown variables are fixed.
     """
-    (found,) = nuts_many(
-        [problem],
-        [rng],
-        draws=draws,
-        tune=tune,
-        chains=chains,
-        target_accept=target_accept,
-        max_treedepth=max_treedepth,
-    )
-    return found
-
-
-def nuts_many(
-    problems: Sequence[Problem],
-    rngs: Sequence[np.random.Generator],
-    *,
-    draws: int = 1000,
-    tune: int = 1000,
-    chains: int = 4,
-    target_accept: float = 0.9,
-    max_treedepth: int = 10,
-) -> list[Result]:
-    """Sample the posteriors of many datasets; each result is that of :func:`nuts` on its own.
-
-    Parameters
-    ----------
-    problems : sequence of Problem
-        Those of one model, variant and sizes share a compilation.
-    rngs : sequence of Generator
-        One for each problem.
-    draws, tune, chains : int
-    target_accept : float
-    max_treedepth : int
-
-    Returns
-    -------
-    list of Result
-    """
     try:
         import blackjax  # noqa: F401
         import jax
@@ -104,30 +68,53 @@ def nuts_many(
             f"method 'nuts-jax' needs JAX and blackjax ({error}). Install them with `pip install 'genarium[jax]'`, "
             "or use method 'nuts'."
         ) from error
-    if tune < 1:
-        raise InputError(f"option tune={tune} must be 1 or more: the step size and the metric are adapted.")
-    waiting = []
+    for name, number in (("tune", tune), ("thin", thin)):
+        if number < 1:
+            raise InputError(f"option {name}={number} must be 1 or more.")
     with _double_precision(), jax.default_device(jax.local_devices(backend="cpu")[0]):
-        for problem, rng in track(list(zip(problems, rngs, strict=True)), "NUTS (JAX)"):
-            density = compiled(problem)
-            sample = _sampler(density, draws, tune, target_accept, max_treedepth)
-            data = [value.astype(v.dtype) for v, value in zip(_data(density), _values(density), strict=True)]
-            streams = rng.spawn(chains)
-            starts = [density.start(stream) for stream in streams]
-            starts = [at + s.uniform(-JITTER, JITTER, at.shape) for at, s in zip(starts, streams, strict=True)]
-            keys = [stream.integers(2**32, size=2, dtype=np.uint32) for stream in streams]
-            # a call returns at once; what it computes runs in JAX's threads while the next one is prepared
-            waiting.append([sample(key, at, data) for key, at in zip(keys, starts, strict=True)])
-        done = [jax.tree.map(lambda *each: np.stack(each), *each) for each in waiting]
-    names = list(problems[0].model.unknown.variables) if problems else []
-    return [
-        Result(
-            posterior={name: natural[name] for name in names},
-            sample_stats=stats,
-            notes={"max_treedepth": max_treedepth},
-        )
-        for natural, stats in done
-    ]
+        density = compiled(problem)
+        sample = _sampler(density, draws, target_accept, max_treedepth)
+        data = [value.astype(v.dtype) for v, value in zip(_data(density), _values(density), strict=True)]
+        streams = rng.spawn(chains)
+        starts = [density.start(stream) for stream in streams]
+        starts = [at + s.uniform(-JITTER, JITTER, at.shape) for at, s in zip(starts, streams, strict=True)]
+        keys = [stream.integers(2**32, size=2, dtype=np.uint32) for stream in streams]
+        windows = slow_windows(tune)
+        # a call returns at once: the chains run beside each other in JAX's threads
+        found = [sample(key, at, data, windows, tune, thin) for key, at in zip(keys, starts, strict=True)]
+        natural, stats = jax.tree.map(lambda *each: np.stack(each), *found)
+    return Result(
+        posterior={name: natural[name] for name in problem.model.unknown.variables},
+        sample_stats=stats,
+        notes={"max_treedepth": max_treedepth},
+    )
+
+
+def slow_windows(tune: int) -> Array:
+    """Plan where the metric is learnt, as Stan does: windows that double between two stretches for the step size alone.
+
+    Parameters
+    ----------
+    tune : int
+
+    Returns
+    -------
+    ndarray of int, shape (32,)
+        Begin of the first window, then the end of each; padded with -1.
+    """
+    first, width, last = 75, 25, 50
+    if tune < first + width + last:
+        first, last = int(0.15 * tune), int(0.1 * tune)
+        width = tune - first - last
+    edges = [first]
+    stop = tune - last
+    while edges[-1] + width < stop:
+        # a window too short for the one after it to be twice as long goes on to the stop
+        edges.append(edges[-1] + width if edges[-1] + 3 * width <= stop else stop)
+        width *= 2
+    if edges[-1] < stop:
+        edges.append(stop)
+    return np.array(edges + [-1] * (32 - len(edges)))
 
 
 @contextmanager
@@ -151,36 +138,76 @@ def _values(density: Compiled) -> list[Array]:
     return list(density._data(density.problem).values())
 
 
+class _Adapted(NamedTuple):
+    """Step size by dual averaging (Hoffman and Gelman 2014, equation 6) and metric, and what they are learnt from."""
+
+    step_size: Any
+    error: Any
+    log_average: Any
+    count: Any
+    centre: Any
+    metric: Any
+    mean: Any
+    squares: Any
+    seen: Any
+
+
+def _restarted(step_size: Any, metric: Any) -> _Adapted:
+    """Forget what was seen, at a step size and a metric."""
+    import jax.numpy as jnp
+
+    zero, none = jnp.zeros(()), jnp.zeros_like(metric)
+    return _Adapted(step_size, zero, zero, zero, jnp.log(10 * step_size), metric, none, none, zero)
+
+
+def _learnt(now: _Adapted, position: Any, acceptance: Any, target: float, slow: Any, end: Any) -> _Adapted:
+    """Learn from a transition; at the end of a slow window the metric becomes the variance that was seen in it."""
+    import jax.numpy as jnp
+
+    count = now.count + 1
+    error = now.error + (target - acceptance - now.error) / (count + 10)
+    log_step = now.centre - jnp.sqrt(count) / 0.05 * error
+    log_average = now.log_average + count**-0.75 * (log_step - now.log_average)
+    seen = now.seen + slow
+    delta = slow * (position - now.mean)
+    mean = now.mean + delta / jnp.maximum(seen, 1)
+    squares = now.squares + delta * (position - mean)
+    variance = (squares / jnp.maximum(seen - 1, 1) * seen + 5e-3) / (seen + 5)
+    going = _Adapted(jnp.exp(log_step), error, log_average, count, now.centre, now.metric, mean, squares, seen)
+    fresh = _restarted(jnp.exp(log_average), variance)
+    return _Adapted(*(jnp.where(end, a, b) for a, b in zip(fresh, going, strict=True)))
+
+
 @cache
-def _sampler(density: Compiled, draws: int, tune: int, target_accept: float, max_treedepth: int) -> Any:
-    """Return ``sample(key, start, data)``, compiled: a chain's natural draws and their statistics."""
+def _sampler(density: Compiled, draws: int, target_accept: float, max_treedepth: int) -> Any:
+    """Return ``sample(key, start, data, windows, tune, thin)``, compiled: a chain's natural draws and statistics."""
     import blackjax
     import jax
-    from blackjax.adaptation.base import get_filter_adapt_info_fn
+    import jax.numpy as jnp
 
     constant, log_density, constrain = _functions(density)
     step = blackjax.nuts.build_kernel()
 
-    def sample(key: Any, start: Any, data: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    def sample(
+        key: Any, start: Any, data: Any, windows: Any, tune: Any, thin: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         COMPILED["nuts-jax"] += 1  # Python runs this only while JAX compiles
         hoisted = constant(*data)
+        stream = jax.random.wrap_key_data(key, impl="threefry2x32")
 
         def density_at(vector: Any) -> Any:
             return log_density(vector, *data, *hoisted)[0]
 
-        warming, sampling = jax.random.split(jax.random.wrap_key_data(key, impl="threefry2x32"))
-        adaptation = blackjax.window_adaptation(
-            blackjax.nuts,
-            density_at,
-            target_acceptance_rate=target_accept,
-            max_num_doublings=max_treedepth,
-            adaptation_info_fn=get_filter_adapt_info_fn(),
-        )
-        (state, adapted), _ = adaptation.run(warming, start, tune)
-        step_size, metric = adapted["step_size"], adapted["inverse_mass_matrix"]
-
-        def draw(state: Any, key: Any) -> tuple[Any, Any]:
-            state, info = step(key, state, density_at, step_size, metric, max_treedepth)
+        def transition(i: Any, carry: Any) -> Any:
+            state, now, vectors, told = carry
+            warm = i < tune
+            step_size = jnp.where(warm, now.step_size, jnp.exp(now.log_average))
+            own = jax.random.fold_in(stream, i)
+            state, info = step(own, state, density_at, step_size, now.metric, max_treedepth)
+            slow = (i >= windows[0]) & (i < windows.max())
+            end = (windows[1:] == i + 1).any()
+            after = _learnt(now, state.position, info.acceptance_rate, target_accept, slow, end)
+            now = jax.tree.map(lambda a, b: jnp.where(warm, a, b), after, now)
             stats = {
                 "diverging": info.is_divergent,
                 "energy": info.energy,
@@ -189,11 +216,18 @@ def _sampler(density: Compiled, draws: int, tune: int, target_accept: float, max
                 "tree_depth": info.num_trajectory_expansions,
                 "step_size": step_size,
             }
-            return state, (state.position, stats)
+            at = jnp.maximum(i - tune, 0) // thin  # the last of each group stays; those of the warm-up are overwritten
+            told = {name: told[name].at[at].set(value) for name, value in stats.items()}
+            return state, now, vectors.at[at].set(state.position), told
 
-        _, (vectors, stats) = jax.lax.scan(draw, state, jax.random.split(sampling, draws))
+        numbers = {"energy": float, "acceptance_rate": float, "step_size": float, "diverging": bool}
+        empty = {name: jnp.zeros(draws, kind) for name, kind in numbers.items()}
+        empty |= {name: jnp.zeros(draws, jnp.int64) for name in ("n_steps", "tree_depth")}
+        state = blackjax.nuts.init(start, density_at)
+        begun = (state, _restarted(jnp.ones(()), jnp.ones_like(start)), jnp.zeros((draws, len(start))), empty)
+        _, _, vectors, told = jax.lax.fori_loop(0, tune + draws * thin, transition, begun)
         natural = jax.vmap(lambda vector: constrain(vector, *data))(vectors)
-        return {rv.name: v for rv, v in zip(density.pymc.free_RVs, natural, strict=True)}, stats
+        return {rv.name: v for rv, v in zip(density.pymc.free_RVs, natural, strict=True)}, told
 
     return jax.jit(sample)
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from genarium.data import check
-from genarium.declaration import Array, Arrays, Model, Problem, Result
+from genarium.declaration import Array, Arrays, Model, Problem, Result, keyword_options
 from genarium.engines.resample import smoothed
 from genarium.errors import ApproximationError, GenariumError
+from genarium.evaluate import at_draws
 from genarium.fit import cpu_seconds, find_method
 from genarium.simulate import draw, draw_stage
 from genarium.validate.plan import Given, Plan
@@ -119,9 +120,11 @@ def _fitted(plan: Plan, one: Simulated, problem: Problem) -> Record:
     """Fit until the draws suffice, or the run would be longer than the longest."""
     method = find_method(plan.declared, plan.method)[0]
     longest = LONGEST if "draws" in plan.options else 1
+    usual = {**keyword_options(method), **plan.options}
+    stretched = [name for name in ("tune", "thin" if "thin" in usual else "draws") if name in usual]
     length = 1
     while True:
-        longer = {name: length * plan.options[name] for name in ("draws", "tune") if name in plan.options}
+        longer = {name: length * usual[name] for name in stretched}
         options = plan.options | (longer if length > 1 else {})
         result = fit_once(method, problem, plan.rng(one.index, "fit", length), options)
         if isinstance(result, str):
@@ -222,11 +225,8 @@ def _khat(problem: Problem, result: Result, flat: Arrays) -> float | None:
         return smoothed(np.ravel(np.asarray(stats["log_ratio"])))[1]
     if "log_q" not in stats or model.log_likelihood is None or model.log_prior is None:
         return None
-    count = len(next(iter(flat.values())))
-    lp = np.empty(count)
-    for s in range(count):
-        unknown = {name: value[s] for name, value in flat.items()}
-        lp[s] = np.sum(problem.call(model.log_likelihood, **unknown)) + problem.call(model.log_prior, **unknown)
+    likelihood = at_draws(problem, model.log_likelihood, flat)
+    lp = likelihood.reshape(len(likelihood), -1).sum(1) + at_draws(problem, model.log_prior, flat)
     return smoothed(lp - np.ravel(np.asarray(stats["log_q"])))[1]
 
 

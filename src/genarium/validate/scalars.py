@@ -1,11 +1,9 @@
 """The scalars that truths are ranked by: parameters, label-invariant quantities, and joint densities."""
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 
 from genarium.declaration import Array, Arrays, Model, Problem, Result
+from genarium.evaluate import at_draws
 
 DENSITIES = ("log_likelihood", "log_prior")
 """Scalars that every model has; nonlinear in the unknown variables."""
@@ -31,8 +29,7 @@ def scalars(problem: Problem, draws: Arrays) -> tuple[list[str], Array]:
         name: draws[name] for name, var in model.unknown.variables.items() if model.exchangeable not in var.dims
     }
     if model.quantities is not None:
-        rows = _each(problem, model.quantities, draws)
-        parts |= {name: np.stack([np.asarray(row[name], dtype=float) for row in rows]) for name in rows[0]}
+        parts |= at_draws(problem, model.quantities, draws)
     names: list[str] = []
     for name, value in parts.items():
         names += [f"{name}[{', '.join(map(str, i))}]" if i else name for i in np.ndindex(*value.shape[1:])]
@@ -45,13 +42,9 @@ def with_densities(problem: Problem, draws: Arrays, found: tuple[list[str], Arra
     for label, function in zip(DENSITIES, (problem.model.log_likelihood, problem.model.log_prior), strict=True):
         if function is not None:
             names.append(label)
-            values.append(np.array([[np.sum(row)] for row in _each(problem, function, draws)]))
+            each = at_draws(problem, function, draws)
+            values.append(each.reshape(len(each), -1).sum(1, keepdims=True))
     return names, np.concatenate(values, axis=1)
-
-
-def _each(problem: Problem, function: Callable[..., Any], draws: Arrays) -> list[Any]:
-    count = len(next(iter(draws.values())))
-    return [problem.call(function, **{n: v[s] for n, v in draws.items()}) for s in range(count)]
 
 
 def flat_draws(model: Model, result: Result) -> dict[str, Array]:
