@@ -259,7 +259,8 @@ def _coords(model: Model, arrays: Mapping[str, xr.DataArray], sizes: Sizes) -> d
                 )
             coords.setdefault(key, labels)
             owner.setdefault(key, name)
-    return {dim: coords.get(dim, np.arange(size)) for dim, size in sizes.items()}
+    usual = {dim: np.array(names) for dim, names in model.labels.items() if len(names) == sizes.get(dim)}
+    return {dim: coords.get(dim, usual.get(dim, np.arange(size))) for dim, size in sizes.items()}
 
 
 def _same(a: Array, b: Array) -> Array:

@@ -211,6 +211,8 @@ class Model:
         and return values with that dim; else they are called draw by draw.
     unit : str
         The dim along which observations are independent given the unknown variables (what ``az.loo`` leaves out).
+    labels : mapping of str to tuple of str
+        Names of the categories of a dim that every dataset shares; for data that bring none.
     exchangeable : str
         A dim whose labels carry no meaning (components of a mixture); draws are relabelled along it.
     methods : mapping of str to Method
@@ -249,6 +251,7 @@ class Model:
     log_prior: Callable[..., Array | float] | None = None
     vectorized: bool = False
     unit: str = ""
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     exchangeable: str = ""
     methods: Mapping[str, Method] = field(default_factory=dict)
     start: Callable[[Problem, np.random.Generator], Arrays] | None = None
@@ -369,7 +372,8 @@ def _check(model: Model) -> None:
                 if parent not in (before if each is None else earlier):
                     known = ", ".join(sorted(before)) or "nothing"
                     fail(f"the {role} stage asks for {parent!r}, which no earlier stage declares (declared: {known})")
-            if name in earlier or name in model.sizes or name in RESERVED or name in model.options:
+            points = name == var.support.of  # an index into a dim may have the dim's name
+            if name in earlier or name in RESERVED or (not points and (name in model.sizes or name in model.options)):
                 fail(f"the name {name!r} ({role}) is taken already")
             for dim in var.dims:
                 if dim not in model.sizes:

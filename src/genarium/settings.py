@@ -53,14 +53,18 @@ def split(
     InputError
         If a setting is none of these.
     """
-    chosen = {name: value for name, value in settings.items() if name in model.options}
+    chosen = {  # an option may have the name of a dim: words are meant for the option, numbers for the size
+        name: value
+        for name, value in settings.items()
+        if name in model.options and (name not in model.sizes or isinstance(value, str))
+    }
     variant = model.variant(**{**model.chosen, **chosen}) if chosen else model
     options = method_options or {}
     sizes, values, used = {}, {}, {}
     for name, value in settings.items():
         if name in chosen:
             continue
-        if name in variant.sizes:
+        if name in variant.sizes and not (name in variant.variables() and np.ndim(value)):
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
                 raise InputError(f"{model.name}: size {name}={value!r} must be a whole number, at least one.")
             sizes[name] = int(value)

@@ -79,15 +79,17 @@ def build(problem: Problem) -> Any:
     assert model.density is not None
     wanted = parents_of(model.density)
     with pm.Model(coords={dim: list(labels) for dim, labels in problem.coords.items()}) as built:
-        data = {
-            name: pm.Data(name if name not in model.observed.variables else f"{name}_data", problem[name])
-            for name in wanted
-        }
+        data = {name: pm.Data(_data_name(model, name), problem[name]) for name in wanted}
         call(model.density, {"sizes": problem.sizes, **data})
     have, declared = {rv.name for rv in built.free_RVs}, set(model.unknown.variables)
     if have != declared:
         raise TypeError(f"{model.name}: the density defines {sorted(have)}, the declaration {sorted(declared)}")
     return built
+
+
+def _data_name(model: Model, name: str) -> str:
+    """Name of a variable's data in the PyMC model, where observed variables and dims have names too."""
+    return f"{name}_data" if name in model.observed.variables or name in model.sizes else name
 
 
 class Compiled:
@@ -113,8 +115,7 @@ class Compiled:
 
     def _data(self, problem: Problem) -> dict[str, Array]:
         assert self.model.density is not None
-        observed = self.model.observed.variables
-        return {f"{n}_data" if n in observed else n: problem[n] for n in parents_of(self.model.density)}
+        return {_data_name(self.model, n): problem[n] for n in parents_of(self.model.density)}
 
     @cached_property
     def nuts(self) -> Any:

@@ -43,9 +43,12 @@ def program(model: Model) -> Path | None:
 
 
 def data(problem: Problem) -> dict[str, Any]:
-    """Return the Stan data of a problem: sizes, known and observed variables, under their declared names."""
+    """Return the Stan data of a problem: sizes, known and observed variables, under their declared names.
+
+    A size that has the name of a variable is called ``n_<name>``.
+    """
     arrays = {name: value.tolist() for name, value in problem.arrays.items()}
-    return {**{dim: int(n) for dim, n in problem.sizes.items()}, **arrays}
+    return {**{f"n_{dim}" if dim in arrays else dim: int(n) for dim, n in problem.sizes.items()}, **arrays}
 
 
 def executable(problem: Problem, cmdstan: str, generate: bool = True) -> Path:

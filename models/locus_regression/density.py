@@ -1,0 +1,89 @@
+"""The model as a PyMC density, processes of single mutations summed out; written from the story."""
+
+from collections.abc import Callable
+from typing import Any
+
+from genarium.declaration import Sizes
+
+
+def build(form: str, several: bool) -> Callable[..., None]:
+    """Return the density of a variant.
+
+    Parameters
+    ----------
+    form : {"conditional", "joint"}
+    several : bool
+        Whether there are several covariate groups.
+
+    Returns
+    -------
+    callable
+        ``density(sizes, <known and observed>)``, to be called inside a ``pm.Model`` context.
+    """
+
+    def density(
+        sizes: Sizes,
+        features: Any,
+        exposure: Any,
+        context_opportunity: Any,
+        context_exposure: Any,
+        alpha: Any,
+        tau: Any,
+        genome: Any,
+        group: Any,
+        count: Any,
+        locus: Any,
+        channel: Any,
+    ) -> None:
+        import pymc as pm
+        import pytensor.tensor as pt
+
+        C, G, K = sizes["context"], sizes["genome"], sizes["process"]
+        beta = pm.Normal("beta", 0, tau[:, None], dims=("process", "feature"))
+        lam = pm.Dirichlet("lam", pt.ones((K, C)), dims=("process", "context"))
+        rho = pm.Dirichlet("rho", pt.ones((K, C, 3)), dims=("process", "context", "alternative"))
+        pi = pm.Dirichlet("pi", pt.broadcast_to(alpha, (G, K)), dims=("genome", "process"))
+
+        opportunity = context_exposure[:, None] * context_opportunity
+        preference = pt.log(pt.dot(lam, opportunity))  # (K, L): what lam_kc t_cl e_c is divided by
+        scores = pt.log(exposure) + pt.tensordot(beta, features, axes=[[1], [1]])  # (K, J, L)
+        if form == "joint":
+            whole = pt.logsumexp(scores + preference[:, None, :], axis=2, keepdims=True)
+            place = scores - whole
+        else:
+            place = scores - pt.logsumexp(scores, axis=2, keepdims=True) - preference[:, None, :]
+
+        half = C // 2
+        context = half * (channel // (3 * half)) + channel % half
+        alternative = (channel // half) % 3
+        spectrum = pt.log(lam)[:, :, None] + pt.log(rho)  # (K, C, 3)
+        by_process = (
+            pt.log(pi)[genome]
+            + spectrum.transpose(1, 2, 0)[context, alternative]
+            + place.transpose(1, 2, 0)[group, locus]
+        )  # (cell, K)
+        each = pt.logsumexp(by_process, axis=1) + pt.log(opportunity[context, locus])
+        pm.Potential("mutations", (count * each).sum())
+
+    if several:
+        return density
+
+    def density_one(
+        sizes: Sizes,
+        features: Any,
+        exposure: Any,
+        context_opportunity: Any,
+        context_exposure: Any,
+        alpha: Any,
+        tau: Any,
+        genome: Any,
+        count: Any,
+        locus: Any,
+        channel: Any,
+    ) -> None:
+        import pytensor.tensor as pt
+
+        known = (exposure, context_opportunity, context_exposure, alpha, tau, genome)
+        density(sizes, features[None], *known, pt.zeros_like(genome), count, locus, channel)
+
+    return density_one

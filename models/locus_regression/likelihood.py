@@ -1,0 +1,145 @@
+"""Densities of the model in NumPy; shapes: K processes, F features, L loci, C contexts, G genomes, I cells.
+
+Draws may lead in the shape of every unknown variable. With several covariate groups (J), the features are (J, F, L),
+and an index of groups goes with the cells.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from genarium.declaration import Array
+
+from .channels import split_channel
+
+
+def log_sum_exp(x: Array, axis: int) -> Array:
+    """Log of the sum of exp along an axis, which goes."""
+    top = x.max(axis, keepdims=True)
+    total: Array = np.log(np.exp(x - top).sum(axis)) + top.squeeze(axis)
+    return total
+
+
+def log_loci(beta: Array, lam: Array, features: Array, exposure: Array, opportunity: Array, form: str) -> Array:
+    """Return what a locus contributes to the log density of a mutation there (eqs. 1 to 3).
+
+    Parameters
+    ----------
+    beta : ndarray, shape (..., K, F)
+    lam : ndarray, shape (..., K, C)
+    features : ndarray, shape (J, F, L)
+    exposure : ndarray, shape (L,)
+    opportunity : ndarray, shape (C, L)
+        Times the contexts' exposure.
+    form : {"conditional", "joint"}
+
+    Returns
+    -------
+    ndarray, shape (..., J, K, L)
+        Log probability of a mutation of process k in locus l, but for lam_kc t_cl and rho_kca.
+    """
+    rates = np.log(exposure) + np.einsum("...kf,jfl->...jkl", beta, features)
+    log_context = np.log(lam @ opportunity)
+    if form == "joint":
+        total = log_sum_exp(rates + log_context[..., None, :, :], -1)
+        return np.asarray(rates - total[..., None])
+    return np.asarray(rates - log_sum_exp(rates, -1)[..., None] - log_context[..., None, :, :])
+
+
+def story_log_likelihood(form: str, groups: str) -> Callable[..., Array]:
+    """Return ``log_likelihood(<unknown, known, observed>)`` of a variant; shape (..., I)."""
+
+    def given(
+        beta: Array,
+        lam: Array,
+        rho: Array,
+        pi: Array,
+        features: Array,
+        exposure: Array,
+        context_opportunity: Array,
+        context_exposure: Array,
+        genome: Array,
+        group: Array,
+        locus: Array,
+        channel: Array,
+        count: Array,
+    ) -> Array:
+        opportunity = context_opportunity * context_exposure[:, None]
+        log_theta = log_loci(beta, lam, features, exposure, opportunity, form)
+        context, alternative = split_channel(channel, lam.shape[-1])
+        with np.errstate(divide="ignore"):
+            joint = np.log(np.moveaxis(pi, -1, -2)[..., genome])  # (..., K, I)
+            joint = joint + np.log(lam[..., context]) + np.log(rho[..., context, alternative])
+            joint += np.moveaxis(log_theta, -3, -2)[..., group, locus]
+            mixed = log_sum_exp(np.where(np.isfinite(joint), joint, -1e300), -2)
+            return np.asarray(count * (mixed + np.log(opportunity[context, locus])))
+
+    if groups == "several":
+        return given
+
+    def one(
+        beta: Array,
+        lam: Array,
+        rho: Array,
+        pi: Array,
+        features: Array,
+        exposure: Array,
+        context_opportunity: Array,
+        context_exposure: Array,
+        genome: Array,
+        locus: Array,
+        channel: Array,
+        count: Array,
+    ) -> Array:
+        group = np.zeros(len(genome), dtype=int)
+        known = (exposure, context_opportunity, context_exposure, genome, group, locus, channel, count)
+        return given(beta, lam, rho, pi, features[None], *known)
+
+    return one
+
+
+def log_prior(beta: Array, lam: Array, rho: Array, pi: Array, alpha: Array, tau: Array) -> Array:
+    """Log prior density of the unknown variables, shape (...): normal beta, uniform lam and rho, Dirichlet pi."""
+    from scipy.special import gammaln
+
+    K, C = lam.shape[-2:]
+    G = pi.shape[-2]
+    z = beta / tau[:, None]
+    normal = (-0.5 * z**2 - np.log(tau)[:, None] - 0.5 * np.log(2 * np.pi)).sum((-2, -1))
+    uniform = K * gammaln(C) + K * C * gammaln(rho.shape[-1])
+    weights = np.where(alpha == 1, 0, (alpha - 1) * np.log(np.maximum(pi, 1e-300))).sum((-2, -1))
+    dirichlet = G * (gammaln(alpha.sum()) - gammaln(alpha).sum()) + weights
+    return np.asarray(normal + uniform + dirichlet)
+
+
+def quantities(beta: Array, lam: Array, rho: Array, pi: Array) -> Mapping[str, Any]:
+    """Label-invariant quantities: processes sorted by their first coefficient, and averages over processes."""
+    order = np.argsort(beta[..., 0], -1)  # (..., K)
+    share = pi.mean(-2)  # (..., K)
+    substitution = np.einsum("...kc,...kca->...ka", lam, rho)
+    return {
+        "beta_sorted": np.take_along_axis(beta, order[..., None], -2),
+        "share_sorted": np.take_along_axis(share, order, -1),
+        "substitution_sorted": np.take_along_axis(substitution, order[..., None], -2),
+        "mean_beta": (share[..., None] * beta).sum(-2),
+        "mean_lam": (share[..., None] * lam).sum(-2)[..., :2],
+        "sum_pi_squared": (pi**2).sum(-1).mean(-1),
+    }
+
+
+def statistics(locus: Array, channel: Array, count: Array, genome: Array) -> Mapping[str, Any]:
+    """Statistics of the mutations for predictive checks."""
+    by_locus = np.bincount(locus, count).astype(float)
+    by_channel = np.bincount(channel, count, minlength=96).astype(float)
+    share = by_channel / by_channel.sum()
+    cells = genome.astype(np.int64) * (locus.max() + 1) + locus
+    _, inverse = np.unique(cells, return_inverse=True)
+    each = np.bincount(inverse, count)
+    return {
+        "locus_dispersion": by_locus.var() / by_locus.mean(),
+        "busiest_locus": by_locus.max() / by_locus.sum(),
+        "channel_entropy": -(share[share > 0] * np.log(share[share > 0])).sum(),
+        "commonest_channel": share.max(),
+        "mutations_per_hit": each.mean(),
+    }

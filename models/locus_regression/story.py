@@ -1,0 +1,134 @@
+"""The story as draw functions (Algorithm 1): every variable from its parents."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from genarium.declaration import Array, Sizes
+
+from .channels import channel_of
+
+
+def design(several: bool) -> dict[str, Callable[..., Any]]:
+    """Return draw functions of the known variables for simulations."""
+
+    def features(rng: np.random.Generator, sizes: Sizes) -> Array:
+        """Features that vary smoothly along the genome, standardised in each group."""
+        groups = sizes["covariate_group"] if several else 1
+        noise = rng.normal(size=(groups, sizes["feature"], sizes["locus"]))
+        for at in range(1, sizes["locus"]):
+            noise[..., at] = 0.7 * noise[..., at - 1] + np.sqrt(1 - 0.7**2) * noise[..., at]
+        deviation = noise - noise.mean(-1, keepdims=True)
+        scale = deviation.std(-1, keepdims=True)
+        standard = deviation / np.where(scale > 0, scale, 1)
+        return standard if several else standard[0]
+
+    def genome(sizes: Sizes) -> Array:
+        """As many mutations in every genome, or one more in the first."""
+        return np.arange(sizes["cell"]) * sizes["genome"] // sizes["cell"]
+
+    def group(sizes: Sizes, genome: Array) -> Array:
+        """Genomes in turn."""
+        return genome % sizes["covariate_group"]
+
+    return {
+        "features": features,
+        "exposure": lambda rng, sizes: rng.lognormal(0, 0.3, sizes["locus"]),
+        "context_opportunity": lambda rng, sizes: rng.dirichlet(np.full(sizes["context"], 20.0), sizes["locus"]).T,
+        "context_exposure": lambda sizes: np.ones(sizes["context"]),
+        "alpha": lambda sizes: np.full(sizes["process"], 0.5),
+        "tau": lambda sizes: np.full(sizes["process"], 0.5),
+        "genome": genome,
+        "count": lambda sizes: np.ones(sizes["cell"]),
+        **({"group": group} if several else {}),
+    }
+
+
+def draw_beta(rng: np.random.Generator, sizes: Sizes, tau: Array) -> Array:
+    """Draw the effects: beta_k ~ Normal(0, tau_k^2 I)."""
+    return tau[:, None] * rng.normal(size=(sizes["process"], sizes["feature"]))
+
+
+def draw_lam(rng: np.random.Generator, sizes: Sizes) -> Array:
+    """Draw preferences for contexts from a uniform Dirichlet distribution."""
+    return rng.dirichlet(np.ones(sizes["context"]), sizes["process"])
+
+
+def draw_rho(rng: np.random.Generator, sizes: Sizes) -> Array:
+    """Draw the alternatives of each context from a uniform Dirichlet distribution."""
+    return rng.dirichlet(np.ones(sizes["alternative"]), (sizes["process"], sizes["context"]))
+
+
+def draw_pi(rng: np.random.Generator, sizes: Sizes, alpha: Array) -> Array:
+    """Draw the genomes' shares: pi_g ~ Dirichlet(alpha)."""
+    return rng.dirichlet(alpha, sizes["genome"])
+
+
+PRIOR: Mapping[str, Callable[..., Array]] = {"beta": draw_beta, "lam": draw_lam, "rho": draw_rho, "pi": draw_pi}
+
+
+def choose(rng: np.random.Generator, sizes: Sizes, pi: Array, genome: Array) -> Array:
+    """Draw the process of each mutation: z ~ Categorical(pi_g)."""
+    below = pi.cumsum(1)[:, :-1]  # (G, K - 1)
+    return (rng.uniform(size=len(genome))[:, None] > below[genome]).sum(1)
+
+
+def emit(form: str, several: bool) -> Callable[..., Mapping[str, Array]]:
+    """Return the draw function of locus and channel under a variant."""
+
+    def draw(
+        rng: np.random.Generator,
+        z: Array,
+        beta: Array,
+        lam: Array,
+        rho: Array,
+        features: Array,
+        exposure: Array,
+        context_opportunity: Array,
+        context_exposure: Array,
+        group: Array,
+    ) -> Mapping[str, Array]:
+        t = context_opportunity * context_exposure[:, None]  # (C, L)
+        locus, context = np.empty(len(z), dtype=np.int64), np.empty(len(z), dtype=np.int64)
+        for k in range(len(beta)):
+            affinity = lam[k][:, None] * t  # (C, L)
+            for j, X in enumerate(features):
+                mine = np.flatnonzero((z == k) & (group == j))
+                rate = exposure * np.exp(beta[k] @ X - np.max(beta[k] @ X))
+                if form == "joint":
+                    rate = rate * affinity.sum(0)
+                locus[mine] = rng.choice(len(rate), len(mine), p=rate / rate.sum())
+                context[mine] = _categorical(rng, affinity, locus[mine])
+        alternative = (rng.uniform(size=len(z))[:, None] > rho.cumsum(-1)[z, context, :-1]).sum(1)
+        return {"locus": locus, "channel": channel_of(context, alternative, lam.shape[1])}
+
+    if several:
+        return draw
+
+    def draw_one(
+        rng: np.random.Generator,
+        z: Array,
+        beta: Array,
+        lam: Array,
+        rho: Array,
+        features: Array,
+        exposure: Array,
+        context_opportunity: Array,
+        context_exposure: Array,
+    ) -> Mapping[str, Array]:
+        group = np.zeros(len(z), dtype=np.int64)
+        return draw(rng, z, beta, lam, rho, features[None], exposure, context_opportunity, context_exposure, group)
+
+    return draw_one
+
+
+def _categorical(rng: np.random.Generator, weights: Array, column: Array, block: int = 100_000) -> Array:
+    """Draw a row of ``weights`` for each given column, with probabilities proportional to the column."""
+    cumulative = weights.cumsum(0).T  # (L, C)
+    out = np.empty(len(column), dtype=np.int64)
+    for low in range(0, len(column), block):
+        each = cumulative[column[low : low + block]]
+        u = rng.uniform(size=len(each)) * each[:, -1]
+        out[low : low + block] = (u[:, None] > each[:, :-1]).sum(1)
+    return out
