@@ -5,12 +5,13 @@ The story, the derivations and what is known of the fits are in this folder's RE
 
 import numpy as np
 
-from genarium.declaration import Calibration, Model, Problem, Stage, Var
+from genarium.declaration import Calibration, Method, Model, Problem, Stage, Var
 from genarium.errors import InputError
 from genarium.supports import count, label, positive, real, simplex
 
 from . import density, likelihood, story
 from .channels import ALTERNATIVE_NAMES, CHANNELS, CONTEXTS
+from .vi import vi
 
 OPTIONS = {"locus": ("conditional", "joint"), "groups": ("one", "several")}
 """How locus and context of a mutation go together; whether groups of genomes have features of their own."""
@@ -71,6 +72,7 @@ def declare(locus: str = "conditional", groups: str = "one") -> Model:
         unit="cell",
         exchangeable="process",
         labels={"context": CONTEXTS, "alternative": ALTERNATIVE_NAMES, "channel": CHANNELS},
+        methods={"vi": Method(vi, "approximate", "Variational Bayes by coordinate ascent (Algorithm 2, corrected).")},
         quantities=likelihood.quantities,
         statistics=likelihood.statistics,
         check=check,

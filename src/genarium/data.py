@@ -216,12 +216,17 @@ def _sizes(
                 f"{model.name}: size {dim}={explicit[dim]} was asked for, but {found[dim][1]!r} has {found[dim][0]} "
                 f"along {dim!r}. Leave the setting out."
             )
+    counted = _counted(model, arrays)
     sizes: dict[str, int] = {}
     for dim in model.sizes:
         if dim in found:
             sizes[dim] = found[dim][0]
         elif dim in asked:
             sizes[dim] = _whole_size(model, dim, asked[dim])
+        elif dim in model.labels:
+            sizes[dim] = len(model.labels[dim])
+        elif dim in counted:
+            sizes[dim] = counted[dim]
         elif partial:
             continue
         else:
@@ -232,6 +237,18 @@ def _sizes(
         if sizes[dim] < 1:
             raise InputError(f"{model.name}: {dim!r} has size {sizes[dim]}; at least one {dim} is needed.")
     return sizes
+
+
+def _counted(model: Model, arrays: Mapping[str, xr.DataArray]) -> dict[str, int]:
+    """Return the number of categories that labels in the data show: one more than the largest."""
+    out: dict[str, int] = {}
+    for name, array in arrays.items():
+        support = model.variables()[name].support
+        if support.of and array.size and array.dtype.kind in "iuf":
+            top = float(np.nanmax(array.to_numpy()))
+            if 0 <= top < 2**53:
+                out[support.of] = max(out.get(support.of, 1), int(top) + 1)
+    return out
 
 
 def _whole_size(model: Model, dim: str, value: Any) -> int:

@@ -1,0 +1,88 @@
+"""The factor of the preferences for contexts: q(lam_k) is Dirichlet(delta_k); eqs. 14 to 17 of the card."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import digamma, gammaln, polygamma
+
+from genarium.declaration import Array
+
+HALVINGS = 20
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What the factors are to maximise, for all processes.
+
+    Attributes
+    ----------
+    counts : ndarray, shape (K, C)
+        s: expected mutations by context.
+    weight : ndarray, shape (K, R)
+        V: expected mutations by what normalises them.
+    opportunity : ndarray, shape (C, R), or (K, C, R)
+        t: opportunities there (loci; or all loci of a group together, in the joint form).
+    """
+
+    counts: Array
+    weight: Array
+    opportunity: Array
+
+    def value(self, delta: Array) -> Array:
+        """Return G (eq. 15) of each process; shape (K,)."""
+        total = delta.sum(1)
+        log_mean = digamma(delta) - digamma(total)[:, None]
+        own = ((self.counts + 1 - delta) * log_mean + gammaln(delta)).sum(1) - gammaln(total)
+        return np.asarray(own - (self.weight * np.log(self.mixed(delta))).sum(1) + self.weight.sum(1) * np.log(total))
+
+    def mixed(self, delta: Array) -> Array:
+        """Return d't of each normaliser; shape (K, R)."""
+        if self.opportunity.ndim == 2:
+            return np.asarray(delta @ self.opportunity)
+        return np.asarray((delta[:, None] @ self.opportunity)[:, 0])
+
+    def newton_step(self, delta: Array) -> Array:
+        """Return a direction of ascent in log delta: Newton's, with the curvature made negative; shape (K, C)."""
+        K, C = delta.shape
+        s, t = self.counts, self.opportunity
+        total, M = delta.sum(1), self.weight.sum(1)
+        mixed = self.mixed(delta)
+        ratio = self.weight / mixed  # (K, R)
+        pull = ratio @ t.T if t.ndim == 2 else (t @ ratio[..., None])[..., 0]  # (K, C)
+        common = polygamma(1, total) * (M + C - total) - M / total
+        gradient = polygamma(1, delta) * (s + 1 - delta) - common[:, None] - pull
+        diagonal = polygamma(2, delta) * (s + 1 - delta) - polygamma(1, delta)
+        shared = polygamma(2, total) * (M + C - total) - polygamma(1, total) + M / total**2
+        step = np.empty_like(delta)
+        for k in range(K):
+            own = t if t.ndim == 2 else t[k]
+            hessian = (own * (ratio[k] / mixed[k])) @ own.T - shared[k]
+            hessian[np.diag_indices(C)] += diagonal[k]
+            slope = delta[k] * gradient[k]
+            hessian = delta[k][:, None] * hessian * delta[k] + np.diag(slope)
+            size, basis = np.linalg.eigh(hessian)
+            curved = np.maximum(np.abs(size), 1e-6 * np.abs(size).max())
+            step[k] = basis @ ((basis.T @ slope) / curved)
+        return step
+
+
+def update(objective: Objective, delta: Array) -> Array:
+    """Make a Newton step in log delta, each process's halved until it raises the objective.
+
+    Returns
+    -------
+    ndarray, shape (K, C)
+    """
+    before = objective.value(delta)
+    step = np.clip(objective.newton_step(delta), -2, 2)
+    waiting = np.ones(len(delta), dtype=bool)
+    out = delta
+    for _ in range(HALVINGS):
+        trial = np.where(waiting[:, None], delta * np.exp(step), out)
+        better = objective.value(trial) >= before
+        out = np.where((waiting & better)[:, None], trial, out)
+        waiting &= ~better
+        if not waiting.any():
+            break
+        step = step / 2
+    return out

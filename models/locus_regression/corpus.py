@@ -1,0 +1,95 @@
+"""The mutation table as the fits use it: duplicates added up, sorted by genome and locus, indices of 32 bits."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from genarium.declaration import Array, Problem
+
+from .channels import split_channel
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Mutations and what is known of the loci; shapes: I cells, J covariate groups, L loci, C contexts, F features.
+
+    Attributes
+    ----------
+    genome, row, channel : ndarray of int32, shape (I,)
+        ``row`` counts loci through all covariate groups: group times L plus locus.
+    count : ndarray, shape (I,)
+        Mutations.
+    features : ndarray, shape (J, L, F)
+    log_exposure : ndarray, shape (L,)
+    opportunity : ndarray, shape (C, L)
+        Of contexts, their exposure multiplied in.
+    form : {"conditional", "joint"}
+    genomes : int
+    """
+
+    genome: Array
+    row: Array
+    channel: Array
+    count: Array
+    features: Array
+    log_exposure: Array
+    opportunity: Array
+    form: str
+    genomes: int
+
+    @property
+    def rows(self) -> int:
+        """Covariate groups times loci."""
+        return int(np.prod(self.features.shape[:2]))
+
+    @cached_property
+    def channels(self) -> int:
+        """Three for each context."""
+        return 3 * len(self.opportunity)
+
+    @cached_property
+    def row_total(self) -> Array:
+        """Mutations of each row."""
+        return np.bincount(self.row, self.count, self.rows)
+
+    @cached_property
+    def log_opportunity(self) -> float:
+        """Sum over mutations of the log opportunity of their context: the part of the bound that is constant."""
+        L = self.features.shape[1]
+        context, _ = split_channel(self.channel, len(self.opportunity))
+        return float(self.count @ np.log(self.opportunity[context, self.row % L]))
+
+
+def corpus(problem: Problem) -> Corpus:
+    """Bring the mutations of a problem into order.
+
+    Parameters
+    ----------
+    problem : Problem
+
+    Returns
+    -------
+    Corpus
+    """
+    X = problem["features"]
+    X = X.reshape(-1, *X.shape[-2:]).transpose(0, 2, 1)  # (J, L, F)
+    L, channels, G = X.shape[1], problem.sizes["channel"], problem.sizes["genome"]
+    group = problem["group"] if "group" in problem.arrays else 0
+    row = group * L + problem["locus"]
+    key = (problem["genome"] * (len(X) * L) + row) * channels + problem["channel"]
+    used = problem["count"] > 0
+    unique, inverse = np.unique(key[used], return_inverse=True)
+    rest, channel = np.divmod(unique, channels)
+    genome, row = np.divmod(rest, len(X) * L)
+    return Corpus(
+        genome.astype(np.int32),
+        row.astype(np.int32),
+        channel.astype(np.int32),
+        np.bincount(inverse, problem["count"][used]).astype(float),
+        np.ascontiguousarray(X),
+        np.log(problem["exposure"]),
+        problem["context_opportunity"] * problem["context_exposure"][:, None],
+        problem.model.chosen.get("locus", "conditional"),
+        G,
+    )

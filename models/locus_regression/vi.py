@@ -1,0 +1,300 @@
+"""Variational Bayes by coordinate ascent (Algorithm 2, corrected); equation numbers refer to the card (README.md)."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from genarium.declaration import Array, Problem, Result
+from genarium.engines.ascent import Ascent, Restarts, ascend
+from genarium.errors import InputError
+from genarium.progress import track
+
+from . import contexts, effects
+from .corpus import Corpus, corpus
+from .dirichlet import concentration, divergence, expected_log
+from .effects import Effects
+from .expectation import expect
+
+COVARIANCES = ("full", "diagonal")
+"""Values of the option ``covariance``; the first is the default."""
+
+SCOUT = 40
+"""Iterations of each restart; only the best one goes on."""
+
+PATIENCE = 30
+"""Iterations before the hyperparameters move: earlier, a process can die of a small concentration."""
+
+
+@dataclass(frozen=True)
+class State:
+    """Parameters of q: gamma (G, K), effects, delta (K, C), omega (K, C, 3); hyperparameters alpha, tau (K,)."""
+
+    gamma: Array
+    effects: Effects
+    normaliser: Array  # (J, K), bound of E log Z
+    delta: Array
+    omega: Array
+    alpha: Array
+    tau: Array
+    age: int = 0
+
+
+class Step:
+    """A sweep of coordinate ascent, ``step(state) -> (next state, bound of state)``.
+
+    Parameters
+    ----------
+    data : Corpus
+    full : bool
+        Whether q(beta_k) has a full covariance.
+    empirical_bayes : bool
+        Whether alpha and tau are estimated.
+    """
+
+    def __init__(self, data: Corpus, *, full: bool = True, empirical_bayes: bool = False) -> None:
+        self.data = data
+        self.full, self.empirical_bayes = full, empirical_bayes
+
+    def tables(self, state: State) -> tuple[Array, Array, Array]:
+        """Return the logs that weigh a process by genome (G, K), row (R, K) and channel (M, K) (eqs. 4 to 6)."""
+        K, C = state.delta.shape
+        spectrum = (expected_log(state.delta)[:, :, None] + expected_log(state.omega)).reshape(K, 2, C // 2, 3)
+        by_channel = spectrum.transpose(1, 3, 2, 0).reshape(-1, K)  # channel = (base * 3 + alternative) * half + flank
+        return expected_log(state.gamma), self.place(state), by_channel
+
+    def place(self, state: State) -> Array:
+        """Return the log probability of a row, as far as the bound knows it, without the context; shape (R, K)."""
+        data = self.data
+        rate = data.features @ state.effects.mean.T + data.log_exposure[:, None]  # (J, L, K)
+        rate = rate - state.normaliser[:, None]
+        if data.form == "conditional":
+            rate = rate - self.log_context(state).T
+        return np.asarray(rate.reshape(data.rows, -1))
+
+    def log_context(self, state: State) -> Array:
+        """Return log of (E lam_k)'t_l; shape (K, L)."""
+        mean = state.delta / state.delta.sum(1, keepdims=True)
+        return np.asarray(np.log(mean @ self.data.opportunity))
+
+    def offset(self, state: State) -> Array:
+        """Return what multiplies a locus's rate before it is normalised, in logs; shape (1 or K, L)."""
+        if self.data.form == "conditional":
+            return self.data.log_exposure[None]
+        return np.asarray(self.data.log_exposure + self.log_context(state))
+
+    def normalised(self, state: State) -> State:
+        """Bring the normaliser up to date."""
+        found = effects.log_normalisers(state.effects, self.data.features, self.offset(state))
+        return replace(state, normaliser=found)
+
+    def __call__(self, state: State) -> tuple[State, float]:
+        """Update every factor."""
+        *counts, log_sum = expect(self.data, *self.tables(state))
+        bound = log_sum + self.data.log_opportunity - self.divergence(state)
+        return self.maximised(state, *counts), bound
+
+    def divergence(self, state: State) -> float:
+        """Return the divergence of q from the prior, all factors added up (eq. 13)."""
+        return (
+            divergence(state.gamma, state.alpha)
+            + divergence(state.delta, 1.0)
+            + divergence(state.omega, 1.0)
+            + effects.prior_gap(state.effects, state.tau)
+        )
+
+    def maximised(self, state: State, of_genome: Array, of_row: Array, of_channel: Array) -> State:
+        """Update the factors, given the expected mutations of each process."""
+        data = self.data
+        K, C = state.delta.shape
+        found, normaliser = effects.update(
+            state.effects, data.features, self.offset(state), of_row, state.tau, self.full
+        )
+        state = replace(state, effects=found, normaliser=normaliser)
+        by_context = of_channel.reshape(2, 3, C // 2, K).transpose(3, 0, 2, 1).reshape(K, C, 3)
+        delta = contexts.update(self.context_objective(state, of_row, by_context.sum(-1)), state.delta)
+        state = replace(state, delta=delta, omega=1 + by_context, gamma=state.alpha + of_genome, age=state.age + 1)
+        if data.form == "joint":
+            state = self.normalised(state)
+        if self.empirical_bayes and state.age > PATIENCE:
+            mean = expected_log(state.gamma).mean(0)
+            size = (state.effects.mean**2).mean(1) + np.trace(state.effects.covariance, axis1=1, axis2=2) / (
+                state.effects.mean.shape[1]
+            )
+            state = replace(
+                state, alpha=concentration(mean, data.genomes, state.alpha), tau=np.sqrt(np.maximum(size, 1e-8))
+            )
+        return state
+
+    def context_objective(self, state: State, of_row: Array, counts: Array) -> contexts.Objective:
+        """Return what q(lam) is to maximise."""
+        data = self.data
+        J, L, _ = data.features.shape
+        by_group = of_row.reshape(J, L, -1)
+        if data.form == "conditional":
+            return contexts.Objective(counts, by_group.sum(0).T, data.opportunity)
+        rates = []
+        for k in range(len(counts)):
+            objective = effects.Objective(data.features, data.log_exposure[None], np.empty(0), np.empty(J), 1.0)
+            found, weight = objective.log_normaliser(
+                state.effects.mean[k], state.effects.covariance[k], state.effects.centre[:, k]
+            )
+            rates.append(weight * np.exp(found - found.max())[:, None])
+        opportunity = np.einsum("kjl,cl->kcj", np.stack(rates), data.opportunity, optimize=True)
+        return contexts.Objective(counts, by_group.sum(1).T, opportunity)
+
+    def first(self, problem: Problem, rng: np.random.Generator) -> State:
+        """Return a start: spectra between those of random genomes and of all, flat effects."""
+        data = self.data
+        K, C = problem.sizes["process"], problem.sizes["context"]
+        J, _, F = data.features.shape
+        spectrum = first_spectra(data, K, rng)  # (K, M)
+        by_context = spectrum.reshape(K, 2, 3, C // 2).transpose(0, 1, 3, 2).reshape(K, C, 3)
+        total = data.count.sum() / K
+        exposed = (by_context.sum(-1) + 1e-3) / data.opportunity.mean(1)
+        delta = 1 + total * exposed / exposed.sum(1, keepdims=True)
+        tau = problem["tau"].astype(float)
+        alpha = problem["alpha"].astype(float)
+        flat = Effects(
+            np.zeros((K, F)), np.repeat(0.01 * np.eye(F)[None], K, 0), np.repeat(data.features.mean(1)[:, None], K, 1)
+        )
+        mutations = np.bincount(data.genome, data.count, data.genomes)
+        gamma = alpha + mutations[:, None] / K * rng.uniform(0.9, 1.1, (data.genomes, K))
+        empty = np.empty((J, K))
+        return self.normalised(State(gamma, flat, empty, delta, 1 + total * by_context, alpha, tau))
+
+
+def first_spectra(data: Corpus, processes: int, rng: np.random.Generator, steps: int = 50) -> Array:
+    """Factorise the mutations by genome and channel into spectra (multiplicative updates from a random start).
+
+    Returns
+    -------
+    ndarray, shape (processes, M)
+        Each adds up to one.
+    """
+    table = np.zeros((data.genomes, data.channels))
+    np.add.at(table, (data.genome, data.channel), data.count)
+    spectra = rng.dirichlet(np.ones(data.channels), processes) + table.sum(0) / table.sum()
+    shares = rng.dirichlet(np.ones(processes), data.genomes)
+    for _ in range(steps):
+        ratio = table / np.maximum(shares @ spectra, 1e-300)
+        shares, spectra = shares * (ratio @ spectra.T), spectra * (shares.T @ ratio)
+        spectra = np.maximum(spectra, 1e-9)
+        spectra /= spectra.sum(1, keepdims=True)
+        shares /= np.maximum(shares.sum(1, keepdims=True), 1e-300)
+    return np.asarray(spectra)
+
+
+def vi(
+    problem: Problem,
+    rng: np.random.Generator,
+    *,
+    covariance: str = "full",
+    empirical_bayes: bool = False,
+    restarts: int = 3,
+    tolerance: float = 0.01,
+    max_iterations: int = 2000,
+    draws: int = 500,
+) -> Result:
+    """Fit q(z) q(beta) q(lam) q(rho) q(pi) by coordinate ascent, from several starts.
+
+    Parameters
+    ----------
+    problem : Problem
+    rng : Generator
+    covariance : {"full", "diagonal"}
+        Of q(beta_k).
+    empirical_bayes : bool
+        Whether to estimate alpha and tau, starting from the given ones.
+    restarts : int
+        Number of starts; after some iterations only the best one goes on.
+    tolerance : float
+        Nats of the evidence lower bound that may be left to gain.
+    max_iterations : int
+    draws : int
+        Draws for the posterior group.
+
+    Returns
+    -------
+    Result
+        ``variational``: parameters of q, hyperparameters, bound by restart and iteration; ``posterior``: draws from q,
+        with their log density under q in ``sample_stats``. Processes are sorted by decreasing share.
+
+    Raises
+    ------
+    InputError
+        If an unknown variable is to be held fixed, or ``covariance`` is not known.
+    """
+    if covariance not in COVARIANCES:
+        raise InputError(
+            f"locus_regression: option covariance={covariance!r} is not known; use one of {', '.join(COVARIANCES)}."
+        )
+    if problem.fixed:
+        raise InputError(
+            f"locus_regression: method 'vi' cannot hold {', '.join(problem.fixed)} fixed. Leave it out of the data, "
+            "or use `predict`, which holds a fit's processes fixed for new genomes."
+        )
+    data = corpus(problem)
+    step = Step(data, full=covariance == "full", empirical_bayes=empirical_bayes)
+    scouting = min(SCOUT, max_iterations) if restarts > 1 else max_iterations
+    scouts = [
+        ascend(step, step.first(problem, rng), tolerance=tolerance, max_iterations=scouting)
+        for _ in track(range(restarts), "VI restarts")
+    ]
+    best = max(range(restarts), key=lambda i: scouts[i].bound)
+    run = scouts[best]
+    if not run.converged and scouting < max_iterations:
+        more = ascend(step, run.state, tolerance=tolerance, max_iterations=max_iterations - scouting)
+        run = Ascent(more.state, np.concatenate([run.bounds, more.bounds[1:]]), more.converged)
+        scouts[best] = run
+    return collect(step, Restarts(run, tuple(scouts)), rng, draws)
+
+
+def collect(step: Step, found: Restarts[State], rng: np.random.Generator, draws: int) -> Result:
+    """Draw from q, and label its parameters with the processes sorted by decreasing share."""
+    state = found.best.state
+    share = (state.gamma / state.gamma.sum(1, keepdims=True)).mean(0)
+    order = np.argsort(-share, kind="stable")
+    gamma, delta, omega = state.gamma[:, order], state.delta[order], state.omega[order]
+    mean, covariance = state.effects.mean[order], state.effects.covariance[order]
+    sd = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
+    variational: dict[str, Any] = {
+        "gamma": (("genome", "process"), gamma),
+        "delta": (("process", "context"), delta),
+        "omega": (("process", "context", "alternative"), omega),
+        "beta_mean": (("process", "feature"), mean),
+        "beta_sd": (("process", "feature"), sd),
+        "beta_covariance": (("process", "feature", "feature_"), covariance),
+        "alpha": (("process",), state.alpha[order]),
+        "tau": (("process",), state.tau[order]),
+        "bound": found.trace,
+    }
+    posterior, log_q = draw(rng, draws, gamma, delta, omega, mean, covariance)
+    return Result(
+        variational=variational,
+        posterior={name: value[None] for name, value in posterior.items()},
+        sample_stats={"log_q": log_q[None]},
+        notes=found.notes,
+    )
+
+
+def draw(
+    rng: np.random.Generator, draws: int, gamma: Array, delta: Array, omega: Array, mean: Array, covariance: Array
+) -> tuple[dict[str, Array], Array]:
+    """Draw from q; also return the log density of each draw."""
+    from scipy.special import gammaln
+
+    log_q = np.zeros(draws)
+    out: dict[str, Array] = {}
+    for name, parameter in (("lam", delta), ("rho", omega), ("pi", gamma)):
+        x = rng.standard_gamma(parameter, (draws, *parameter.shape))
+        x = np.maximum(x, 1e-300)
+        x /= x.sum(-1, keepdims=True)
+        log_q += (gammaln(parameter.sum(-1)) - gammaln(parameter).sum(-1)).sum()
+        log_q += ((parameter - 1) * np.log(x)).reshape(draws, -1).sum(1)
+        out[name] = x
+    factor = np.linalg.cholesky(covariance)  # (K, F, F)
+    z = rng.normal(size=(draws, *mean.shape))
+    log_q += (-0.5 * z**2 - 0.5 * np.log(2 * np.pi)).sum((1, 2)) - np.log(np.diagonal(factor, 0, 1, 2)).sum()
+    out["beta"] = mean + np.einsum("kfh,skh->skf", factor, z)
+    return out, log_q
