@@ -9,9 +9,10 @@ from genarium.declaration import Calibration, Method, Model, Problem, Stage, Var
 from genarium.errors import InputError
 from genarium.supports import count, label, positive, real, simplex
 
-from . import density, likelihood, story
+from . import density, likelihood, predict, readers, story
 from .channels import ALTERNATIVE_NAMES, CHANNELS, CONTEXTS
-from .vi import vi
+from .svi import svi
+from .vi import start, vi
 
 OPTIONS = {"locus": ("conditional", "joint"), "groups": ("one", "several")}
 """How locus and context of a mutation go together; whether groups of genomes have features of their own."""
@@ -72,7 +73,13 @@ def declare(locus: str = "conditional", groups: str = "one") -> Model:
         unit="cell",
         exchangeable="process",
         labels={"context": CONTEXTS, "alternative": ALTERNATIVE_NAMES, "channel": CHANNELS},
-        methods={"vi": Method(vi, "approximate", "Variational Bayes by coordinate ascent (Algorithm 2, corrected).")},
+        methods={
+            "vi": Method(vi, "approximate", "Variational Bayes by coordinate ascent (Algorithm 2, corrected)."),
+            "svi": Method(svi, "approximate", "The same by stochastic gradients over loci (Algorithm 3, corrected)."),
+        },
+        start=start,
+        predict=predict.predict,
+        readers={"npz": readers.npz},
         quantities=likelihood.quantities,
         statistics=likelihood.statistics,
         check=check,

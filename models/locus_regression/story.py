@@ -70,8 +70,7 @@ PRIOR: Mapping[str, Callable[..., Array]] = {"beta": draw_beta, "lam": draw_lam,
 
 def choose(rng: np.random.Generator, sizes: Sizes, pi: Array, genome: Array) -> Array:
     """Draw the process of each mutation: z ~ Categorical(pi_g)."""
-    below = pi.cumsum(1)[:, :-1]  # (G, K - 1)
-    return (rng.uniform(size=len(genome))[:, None] > below[genome]).sum(1)
+    return _categorical(rng, pi, genome)
 
 
 def emit(form: str, several: bool) -> Callable[..., Mapping[str, Array]]:
@@ -99,8 +98,8 @@ def emit(form: str, several: bool) -> Callable[..., Mapping[str, Array]]:
                 if form == "joint":
                     rate = rate * affinity.sum(0)
                 locus[mine] = rng.choice(len(rate), len(mine), p=rate / rate.sum())
-                context[mine] = _categorical(rng, affinity, locus[mine])
-        alternative = (rng.uniform(size=len(z))[:, None] > rho.cumsum(-1)[z, context, :-1]).sum(1)
+                context[mine] = _categorical(rng, affinity.T, locus[mine])
+        alternative = _categorical(rng, rho.reshape(-1, rho.shape[-1]), z * lam.shape[1] + context)
         return {"locus": locus, "channel": channel_of(context, alternative, lam.shape[1])}
 
     if several:
@@ -123,12 +122,9 @@ def emit(form: str, several: bool) -> Callable[..., Mapping[str, Array]]:
     return draw_one
 
 
-def _categorical(rng: np.random.Generator, weights: Array, column: Array, block: int = 100_000) -> Array:
-    """Draw a row of ``weights`` for each given column, with probabilities proportional to the column."""
-    cumulative = weights.cumsum(0).T  # (L, C)
-    out = np.empty(len(column), dtype=np.int64)
-    for low in range(0, len(column), block):
-        each = cumulative[column[low : low + block]]
-        u = rng.uniform(size=len(each)) * each[:, -1]
-        out[low : low + block] = (u[:, None] > each[:, :-1]).sum(1)
-    return out
+def _categorical(rng: np.random.Generator, weights: Array, row: Array) -> Array:
+    """Draw a column of ``weights`` for each given row, with probabilities proportional to that row."""
+    cumulative = weights.cumsum(1)
+    steps = cumulative / cumulative[:, -1:] + np.arange(len(weights))[:, None]
+    found = np.searchsorted(steps.ravel(), row + rng.uniform(size=len(row)), side="right")
+    return np.asarray(np.clip(found - row * weights.shape[1], 0, weights.shape[1] - 1))

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from genarium.declaration import Array, Problem, Result
+from genarium.declaration import Array, Arrays, Problem, Result
 from genarium.engines.ascent import Ascent, Restarts, ascend
 from genarium.errors import InputError
 from genarium.progress import track
@@ -55,6 +55,7 @@ class Step:
     def __init__(self, data: Corpus, *, full: bool = True, empirical_bayes: bool = False) -> None:
         self.data = data
         self.full, self.empirical_bayes = full, empirical_bayes
+        self._packed: State
 
     def tables(self, state: State) -> tuple[Array, Array, Array]:
         """Return the logs that weigh a process by genome (G, K), row (R, K) and channel (M, K) (eqs. 4 to 6)."""
@@ -91,8 +92,12 @@ class Step:
     def __call__(self, state: State) -> tuple[State, float]:
         """Update every factor."""
         *counts, log_sum = expect(self.data, *self.tables(state))
-        bound = log_sum + self.data.log_opportunity - self.divergence(state)
-        return self.maximised(state, *counts), bound
+        return self.maximised(state, *counts), log_sum + self.data.log_opportunity - self.divergence(state)
+
+    def bound(self, state: State) -> float:
+        """Return the evidence lower bound of a state (eq. 7)."""
+        *_, log_sum = expect(self.data, *self.tables(state))
+        return log_sum + self.data.log_opportunity - self.divergence(state)
 
     def divergence(self, state: State) -> float:
         """Return the divergence of q from the prior, all factors added up (eq. 13)."""
@@ -106,25 +111,25 @@ class Step:
     def maximised(self, state: State, of_genome: Array, of_row: Array, of_channel: Array) -> State:
         """Update the factors, given the expected mutations of each process."""
         data = self.data
-        K, C = state.delta.shape
         found, normaliser = effects.update(
             state.effects, data.features, self.offset(state), of_row, state.tau, self.full
         )
         state = replace(state, effects=found, normaliser=normaliser)
-        by_context = of_channel.reshape(2, 3, C // 2, K).transpose(3, 0, 2, 1).reshape(K, C, 3)
-        delta = contexts.update(self.context_objective(state, of_row, by_context.sum(-1)), state.delta)
-        state = replace(state, delta=delta, omega=1 + by_context, gamma=state.alpha + of_genome, age=state.age + 1)
+        counts = by_context(of_channel, state.delta.shape[1])
+        delta = contexts.update(self.context_objective(state, of_row, counts.sum(-1)), state.delta)
+        state = replace(state, delta=delta, omega=1 + counts, gamma=state.alpha + of_genome, age=state.age + 1)
         if data.form == "joint":
             state = self.normalised(state)
-        if self.empirical_bayes and state.age > PATIENCE:
-            mean = expected_log(state.gamma).mean(0)
-            size = (state.effects.mean**2).mean(1) + np.trace(state.effects.covariance, axis1=1, axis2=2) / (
-                state.effects.mean.shape[1]
-            )
-            state = replace(
-                state, alpha=concentration(mean, data.genomes, state.alpha), tau=np.sqrt(np.maximum(size, 1e-8))
-            )
-        return state
+        return self.with_hyperparameters(state)
+
+    def with_hyperparameters(self, state: State) -> State:
+        """Update alpha and tau, where they are estimated and it is time (eqs. 18 and 19)."""
+        if not self.empirical_bayes or state.age <= PATIENCE:
+            return state
+        found = state.effects
+        size = (found.mean**2 + np.diagonal(found.covariance, axis1=1, axis2=2)).mean(1)
+        alpha = concentration(expected_log(state.gamma).mean(0), self.data.genomes, state.alpha)
+        return replace(state, alpha=alpha, tau=np.sqrt(np.maximum(size, 1e-8)))
 
     def context_objective(self, state: State, of_row: Array, counts: Array) -> contexts.Objective:
         """Return what q(lam) is to maximise."""
@@ -143,15 +148,33 @@ class Step:
         opportunity = np.einsum("kjl,cl->kcj", np.stack(rates), data.opportunity, optimize=True)
         return contexts.Objective(counts, by_group.sum(1).T, opportunity)
 
+    def pack(self, state: State) -> Array:
+        """Return all parameters but the covariances as one vector, free of constraints."""
+        self._packed = state
+        positive = [state.gamma, state.delta, state.omega, state.alpha, state.tau]
+        return np.concatenate([state.effects.mean.ravel(), *(np.log(part).ravel() for part in positive)])
+
+    def unpack(self, vector: Array) -> State:
+        """Return the state of a vector; with the covariances of the state that was packed last."""
+        like, low = self._packed, 0
+        parts = []
+        for part in (like.effects.mean, like.gamma, like.delta, like.omega, like.alpha, like.tau):
+            parts.append(vector[low : low + part.size].reshape(part.shape))
+            low += part.size
+        mean, *logs = parts
+        gamma, delta, omega, alpha, tau = (np.exp(np.clip(part, -30, 50)) for part in logs)
+        moved = replace(like, effects=replace(like.effects, mean=mean))
+        return self.normalised(replace(moved, gamma=gamma, delta=delta, omega=omega, alpha=alpha, tau=tau))
+
     def first(self, problem: Problem, rng: np.random.Generator) -> State:
         """Return a start: spectra between those of random genomes and of all, flat effects."""
         data = self.data
         K, C = problem.sizes["process"], problem.sizes["context"]
         J, _, F = data.features.shape
         spectrum = first_spectra(data, K, rng)  # (K, M)
-        by_context = spectrum.reshape(K, 2, 3, C // 2).transpose(0, 1, 3, 2).reshape(K, C, 3)
+        shares = by_context(spectrum.T, C)
         total = data.count.sum() / K
-        exposed = (by_context.sum(-1) + 1e-3) / data.opportunity.mean(1)
+        exposed = (shares.sum(-1) + 1e-3) / data.opportunity.mean(1)
         delta = 1 + total * exposed / exposed.sum(1, keepdims=True)
         tau = problem["tau"].astype(float)
         alpha = problem["alpha"].astype(float)
@@ -161,7 +184,31 @@ class Step:
         mutations = np.bincount(data.genome, data.count, data.genomes)
         gamma = alpha + mutations[:, None] / K * rng.uniform(0.9, 1.1, (data.genomes, K))
         empty = np.empty((J, K))
-        return self.normalised(State(gamma, flat, empty, delta, 1 + total * by_context, alpha, tau))
+        return self.normalised(State(gamma, flat, empty, delta, 1 + total * shares, alpha, tau))
+
+
+def by_context(of_channel: Array, contexts: int) -> Array:
+    """Put numbers by channel and process (M, K) into the order (K, C, 3)."""
+    each = of_channel.reshape(2, 3, contexts // 2, -1)
+    return np.ascontiguousarray(each.transpose(3, 0, 2, 1)).reshape(-1, contexts, 3)
+
+
+def settings_of(method: str, problem: Problem, covariance: str) -> None:
+    """Check what the variational methods ask for.
+
+    Raises
+    ------
+    InputError
+    """
+    if covariance not in COVARIANCES:
+        raise InputError(
+            f"locus_regression: option covariance={covariance!r} is not known; use one of {', '.join(COVARIANCES)}."
+        )
+    if problem.fixed:
+        raise InputError(
+            f"locus_regression: method {method!r} cannot hold {', '.join(problem.fixed)} fixed. Leave it out of the "
+            "data, or use `predict`, which holds a fit's processes fixed for new genomes."
+        )
 
 
 def first_spectra(data: Corpus, processes: int, rng: np.random.Generator, steps: int = 50) -> Array:
@@ -225,15 +272,7 @@ def vi(
     InputError
         If an unknown variable is to be held fixed, or ``covariance`` is not known.
     """
-    if covariance not in COVARIANCES:
-        raise InputError(
-            f"locus_regression: option covariance={covariance!r} is not known; use one of {', '.join(COVARIANCES)}."
-        )
-    if problem.fixed:
-        raise InputError(
-            f"locus_regression: method 'vi' cannot hold {', '.join(problem.fixed)} fixed. Leave it out of the data, "
-            "or use `predict`, which holds a fit's processes fixed for new genomes."
-        )
+    settings_of("vi", problem, covariance)
     data = corpus(problem)
     step = Step(data, full=covariance == "full", empirical_bayes=empirical_bayes)
     scouting = min(SCOUT, max_iterations) if restarts > 1 else max_iterations
@@ -244,7 +283,13 @@ def vi(
     best = max(range(restarts), key=lambda i: scouts[i].bound)
     run = scouts[best]
     if not run.converged and scouting < max_iterations:
-        more = ascend(step, run.state, tolerance=tolerance, max_iterations=max_iterations - scouting)
+        more = ascend(
+            step,
+            run.state,
+            tolerance=tolerance,
+            max_iterations=max_iterations - scouting,
+            vector=(step.pack, step.unpack),
+        )
         run = Ascent(more.state, np.concatenate([run.bounds, more.bounds[1:]]), more.converged)
         scouts[best] = run
     return collect(step, Restarts(run, tuple(scouts)), rng, draws)
@@ -296,5 +341,23 @@ def draw(
     factor = np.linalg.cholesky(covariance)  # (K, F, F)
     z = rng.normal(size=(draws, *mean.shape))
     log_q += (-0.5 * z**2 - 0.5 * np.log(2 * np.pi)).sum((1, 2)) - np.log(np.diagonal(factor, 0, 1, 2)).sum()
-    out["beta"] = mean + np.einsum("kfh,skh->skf", factor, z)
-    return out, log_q
+    return {"beta": mean + np.einsum("kfh,skh->skf", factor, z), **out}, log_q
+
+
+def start(problem: Problem, rng: np.random.Generator) -> Arrays:
+    """Start the engines at the means of a quick variational fit."""
+    state = vi_state(problem, rng)
+    return {
+        "beta": state.effects.mean,
+        "lam": state.delta / state.delta.sum(-1, keepdims=True),
+        "rho": state.omega / state.omega.sum(-1, keepdims=True),
+        "pi": state.gamma / state.gamma.sum(-1, keepdims=True),
+    }
+
+
+def vi_state(problem: Problem, rng: np.random.Generator) -> State:
+    """Return the state of a quick fit: several starts of some iterations, the best one continued a little."""
+    step = Step(corpus(problem))
+    found = [ascend(step, step.first(problem, rng), tolerance=0.1, max_iterations=SCOUT) for _ in range(3)]
+    best = max(found, key=lambda run: run.bound)
+    return best.state

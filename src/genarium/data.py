@@ -73,7 +73,9 @@ def check(
         if name in labelled:
             value = _values(model, name, labelled[name], size, coords)
         elif known[name].default is not None and set(known[name].dims) <= set(size):
-            value = np.full(model.shape(name, size), known[name].default)
+            value = np.full(
+                model.shape(name, size), known[name].default, dtype=np.int64 if known[name].support.integer else None
+            )
         elif role == "unknown" or (partial and role == "known"):
             continue
         else:

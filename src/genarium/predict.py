@@ -85,7 +85,10 @@ def predict(tree: xr.DataTree, data: Data | None = None, **settings: Any) -> xr.
         if model.unit not in var.dims and name in tree["constant_data"] and name not in own:
             values.setdefault(name, tree["constant_data"][name])
     shown = {dim for var in model.observed.variables.values() for dim in var.dims}
-    sizes = {dim: n for dim, n in fitted_sizes.items() if dim not in shown}
+    rows = [var for var in model.variables("known", "observed").values() if model.unit in var.dims]
+    kept = {dim for var in model.known.variables.values() for dim in var.dims} | set(model.labels)
+    anew = {var.support.of for var in rows} - kept
+    sizes = {dim: n for dim, n in fitted_sizes.items() if dim not in shown | anew}
     problem = check(replace(model, check=None), data, sizes, values)
     for dim in shown - {model.unit}:
         if problem.sizes[dim] != fitted_sizes[dim]:

@@ -17,6 +17,9 @@ Vector = NDArray[np.float64]
 SLACK = 1e-9
 """A bound may fall by this fraction of its size (rounding) before it counts as a fall."""
 
+PLAIN = 5
+"""Updates without a jump before an accelerated ascent stops: the rule reads the rate of convergence off them."""
+
 
 @dataclass(frozen=True)
 class Ascent[S]:
@@ -85,16 +88,18 @@ def ascend[S](
         If the bound becomes NaN or infinite.
     """
     bounds: list[float] = []
-    converged = False
+    plain = 0  # updates since the last jump, while it is checked that little is left
     while True:
         following, bound = update(state)
         if not np.isfinite(bound):
             raise FloatingPointError(f"the bound is {bound} at iteration {len(bounds)}")
         bounds.append(bound)
-        converged = _little_left(bounds, tolerance)
-        if converged or len(bounds) > max_iterations:
-            return Ascent(state, np.array(bounds), converged)
-        if vector is not None and len(bounds) + 2 <= max_iterations:
+        little = _little_left(bounds, tolerance)
+        if (little and (vector is None or plain >= PLAIN)) or len(bounds) > max_iterations:
+            return Ascent(state, np.array(bounds), little)
+        checking = little or 0 < plain < PLAIN
+        plain = plain + 1 if checking else 0
+        if vector is not None and not checking and len(bounds) + 2 <= max_iterations:
             following, more = _squarem(update, vector, state, following, bound)
             bounds += more
         state = following

@@ -1,0 +1,215 @@
+"""Stochastic variational inference over loci (Algorithm 3, corrected); equation numbers refer to the card."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from genarium.declaration import Array, Problem, Result
+from genarium.engines.ascent import Ascent, Restarts
+from genarium.errors import InputError
+from genarium.progress import track
+
+from .contexts import update as update_contexts
+from .corpus import Corpus, corpus
+from .effects import Effects, Objective
+from .expectation import expect
+from .vi import COVARIANCES, State, Step, by_context, collect, settings_of
+
+SCOUT_EPOCHS = 10
+"""Epochs of each restart."""
+
+LOOK_BACK = 5
+"""Evaluations of the bound over which it must have risen for the fit to go on."""
+
+ENOUGH = 1e-7
+"""Rise of the bound over that many evaluations, as a fraction of its size, below which the fit stops."""
+
+
+class Sampler:
+    """Mutations of random loci.
+
+    Parameters
+    ----------
+    data : Corpus
+    rate : float
+        Fraction of the loci that is drawn, without replacement.
+    """
+
+    def __init__(self, data: Corpus, rate: float) -> None:
+        self.data = data
+        self.loci = int(data.features.shape[1])
+        self.size = max(1, round(rate * self.loci))
+        locus = data.row % self.loci
+        self.order = np.argsort(locus, kind="stable")
+        self.edges = np.searchsorted(locus[self.order], np.arange(self.loci + 1))
+
+    @property
+    def scale(self) -> float:
+        """What sums over the sample are multiplied by: the inverse of the fraction drawn."""
+        return self.loci / self.size
+
+    def draw(self, rng: np.random.Generator) -> tuple[Array, Corpus]:
+        """Return a new sample of loci, and the mutations there."""
+        if self.size == self.loci:
+            return np.arange(self.loci), self.data
+        chosen = np.sort(rng.choice(self.loci, self.size, replace=False))
+        low, high = self.edges[chosen], self.edges[chosen + 1]
+        length = high - low
+        start = np.repeat(low - np.concatenate([[0], length.cumsum()[:-1]]), length)
+        at = self.order[start + np.arange(length.sum())]
+        data = self.data
+        cells = {name: getattr(data, name)[at] for name in ("genome", "row", "channel", "count")}
+        return chosen, replace(data, **cells)
+
+
+def svi(
+    problem: Problem,
+    rng: np.random.Generator,
+    *,
+    sampling_rate: float = 0.1,
+    covariance: str = "full",
+    empirical_bayes: bool = False,
+    restarts: int = 3,
+    epochs: int = 50,
+    delay: float = 1.0,
+    forgetting: float = 0.7,
+    draws: int = 500,
+) -> Result:
+    """Fit by stochastic natural gradients, each from the mutations of a random subset of the loci.
+
+    Normalisers run over all loci and sums over the subset are scaled up, so that every step is unbiased for the step
+    that all mutations would give. Worth its while where the table does not fit into memory or a sweep takes minutes.
+
+    Parameters
+    ----------
+    problem : Problem
+    rng : Generator
+    sampling_rate : float
+        Fraction of the loci in a step, above 0 and up to 1.
+    covariance : {"full", "diagonal"}
+        Of q(beta_k).
+    empirical_bayes : bool
+        Whether to estimate alpha and tau, starting from the given ones.
+    restarts : int
+        Number of starts; after some epochs only the best one goes on.
+    epochs : int
+        Passes over the data, at most; the bound of all mutations is evaluated after each.
+    delay, forgetting : float
+        The size of step t is (delay T + t)^-forgetting, with T steps in an epoch, and forgetting above 1/2 and up to 1
+        (Robbins and Monro).
+    draws : int
+        Draws for the posterior group.
+
+    Returns
+    -------
+    Result
+        As of :func:`vi`.
+
+    Raises
+    ------
+    InputError
+        If an unknown variable is to be held fixed, or an option lies outside its range.
+    """
+    settings_of("svi", problem, covariance)
+    if not 0 < sampling_rate <= 1:
+        raise InputError(f"locus_regression: option sampling_rate={sampling_rate:g} must be above 0 and at most 1.")
+    if not 0.5 < forgetting <= 1:
+        raise InputError(
+            f"locus_regression: option forgetting={forgetting:g} must be above 0.5 and at most 1: with smaller steps "
+            "or larger ones the noise of the samples does not average out."
+        )
+    if delay < 0:
+        raise InputError(f"locus_regression: option delay={delay:g} must not be negative.")
+    data = corpus(problem)
+    step = Step(data, full=covariance == COVARIANCES[0], empirical_bayes=empirical_bayes)
+    sampler = Sampler(data, sampling_rate)
+
+    def run(ascent: Ascent[State], most: int) -> Ascent[State]:
+        """Go on for some epochs."""
+        state, bounds, converged = ascent.state, list(ascent.bounds), False
+        steps = int(np.ceil(sampler.scale))
+        while len(bounds) <= most and not converged:
+            for t in range(state.age + 1, state.age + steps + 1):
+                state = stochastic(step, sampler, state, (delay * steps + t) ** -forgetting, rng)
+            bounds.append(step.bound(state))
+            converged = len(bounds) > LOOK_BACK and bounds[-1] - bounds[-1 - LOOK_BACK] < ENOUGH * abs(bounds[-1])
+        return Ascent(state, np.array(bounds), converged)
+
+    def begun() -> Ascent[State]:
+        state = step.first(problem, rng)
+        return Ascent(state, np.array([step.bound(state)]), False)
+
+    scouting = min(SCOUT_EPOCHS, epochs) if restarts > 1 else epochs
+    runs = [run(begun(), scouting) for _ in track(range(restarts), "SVI restarts")]
+    best = max(range(restarts), key=lambda i: runs[i].bound)
+    if scouting < epochs:
+        runs[best] = run(runs[best], epochs)
+    result = collect(step, Restarts(runs[best], tuple(runs)), rng, draws)
+    return replace(result, notes={**result.notes, "noisy_bound": 1})
+
+
+def stochastic(step: Step, sampler: Sampler, state: State, size: float, rng: np.random.Generator) -> State:
+    """Move every factor a step towards what a sample says, in its natural parameters."""
+    loci, sample = sampler.draw(rng)
+    of_genome, in_sample, of_channel, _ = expect(sample, *step.tables(state))
+    of_genome, of_channel = of_genome * sampler.scale, of_channel * sampler.scale
+    moved = replace(state, effects=moved_effects(step, state, loci, in_sample, sampler.scale, size))
+    counts_by_context = by_context(of_channel, state.delta.shape[1])
+    objective = step.context_objective(moved, in_sample * sampler.scale, counts_by_context.sum(-1))
+    delta = state.delta + size * (update_contexts(objective, state.delta) - state.delta)
+    moved = replace(
+        moved,
+        delta=delta,
+        omega=state.omega + size * (1 + counts_by_context - state.omega),
+        gamma=state.gamma + size * (state.alpha + of_genome - state.gamma),
+        age=state.age + 1,
+    )
+    return step.with_hyperparameters(step.normalised(moved))
+
+
+def moved_effects(step: Step, state: State, loci: Array, in_sample: Array, scale: float, size: float) -> Effects:
+    """Make a natural-gradient step of the effects: precision and mean from a sample of loci, without bias (eq. 21).
+
+    What the effects predict is known for all loci; only the deviation from it is scaled up from the sample. That has a
+    far smaller variance than scaling up the mutations themselves.
+
+    Parameters
+    ----------
+    step : Step
+    state : State
+    loci : ndarray of int
+        The sample.
+    in_sample : ndarray, shape (R, K)
+        Expected mutations there, zero elsewhere.
+    scale : float
+        Inverse of the fraction of loci in the sample.
+    size : float
+        Of the step, up to 1.
+
+    Returns
+    -------
+    Effects
+    """
+    data, old = step.data, state.effects
+    X = data.features
+    J, L, F = X.shape
+    seen = in_sample.reshape(J, L, -1)[:, loci]
+    share = np.bincount(data.row // L, data.count, J) / data.count.sum()
+    mass = (state.omega - 1).sum((1, 2))  # (K,)
+    parts = []
+    for k, offset in enumerate(np.broadcast_to(step.offset(state), (len(mass), L))):
+        objective = Objective(X, offset[None], np.empty(F), share * mass[k], 1.0)
+        _, weight = objective.log_normaliser(old.mean[k], old.covariance[k], old.centre[:, k])
+        predicted = objective.total[:, None] * weight  # (J, L)
+        centre = np.einsum("jl,jlf->jf", weight, X)
+        deviation = X - centre[:, None]
+        rows = deviation.reshape(-1, F)
+        prior = state.tau[k] ** -2
+        surplus = scale * (seen[..., k] - predicted[:, loci])
+        gradient = np.einsum("jl,jlf->f", surplus, deviation[:, loci]) - prior * old.mean[k]
+        curvature = (rows * predicted.reshape(-1, 1)).T @ rows
+        wanted = prior * np.eye(F) + (curvature if step.full else np.diag(np.diag(curvature)))
+        covariance = np.linalg.inv((1 - size) * np.linalg.inv(old.covariance[k]) + size * wanted)
+        parts.append((old.mean[k] + size * covariance @ gradient, (covariance + covariance.T) / 2, centre))
+    mean, covariances, centres = (np.stack(part) for part in zip(*parts, strict=True))
+    return Effects(mean, covariances, centres.transpose(1, 0, 2))
