@@ -19,7 +19,7 @@
 //
 // Units: count is in mutations; exposure and context_opportunity in any unit that is the same everywhere; beta in log
 // rate for each unit of a feature; all else has no unit.
-// Source: A. Lynch: Locus Regression (2022), Algorithms 1 to 3.
+// Source: A. Lynch: Locus Regression (2022), Algorithm 1; the joint form is that of the author's later code.
 functions {
   #include locus_regression.stanfunctions
 }
@@ -111,7 +111,7 @@ model {
                 process);
 }
 generated quantities {
-  vector[cell] log_lik; // log P(locus, channel | ...) of all mutations of a cell
+  vector[cell] log_lik; // log P(locus, channel | ...), all mutations of a cell
   matrix[cell, process] process_probability; // P(z = k | ...) of a mutation
   array[cell] int locus_rep; // replicated mutations, one of each cell's genome
   array[cell] int channel_rep;
@@ -133,8 +133,8 @@ generated quantities {
       = cumulative_theta(log_locus, process, covariate_group, n_locus);
     for (i in 1 : cell) {
       array[2] int drawn
-        = mutation_rng(pi[genome[i] + 1], theta[group[i] + 1], lam, rho, opportunity,
-                       context, alternative);
+        = mutation_rng(pi[genome[i] + 1], theta[group[i] + 1], lam, rho,
+                       opportunity, context, alternative);
       log_lik[i] = mutations[i]
                    * (log_opportunity[i] + log_sum_exp(lp[ : , i]));
       process_probability[i] = softmax(lp[ : , i])';

@@ -19,7 +19,7 @@
 //
 // Units: count is in mutations; exposure and context_opportunity in any unit that is the same everywhere; beta in log
 // rate for each unit of a feature; all else has no unit.
-// Source: A. Lynch: Locus Regression (2022), Algorithms 1 to 3.
+// Source: A. Lynch: Locus Regression (2022), Algorithm 1; the joint form is that of the author's later code.
 functions {
   #include locus_regression.stanfunctions
 }
@@ -70,8 +70,7 @@ transformed data {
   // Factors that do not depend on parameters
   matrix[context, n_locus] opportunity
     = diag_pre_multiply(context_exposure, context_opportunity); // t e
-  matrix[process, n_locus] log_exposure
-    = rep_matrix(log(exposure)', process);
+  matrix[process, n_locus] log_exposure = rep_matrix(log(exposure)', process);
   vector[process * feature] sd_of_beta = to_vector(rep_matrix(tau, feature));
   vector[cell] log_opportunity
     = log_opportunity_of(opportunity, context_of, channel, locus);
@@ -86,8 +85,7 @@ parameters {
 }
 model {
   matrix[process, context] preference = to_rows(lam, process, context);
-  matrix[process, n_locus] log_total
-    = log(preference * opportunity); // log S
+  matrix[process, n_locus] log_total = log(preference * opportunity); // log S
   matrix[process, n_locus] log_locus
     = log_theta(log_exposure + beta * features + log_total,
                 process, 1, n_locus);
@@ -102,14 +100,13 @@ model {
                 process);
 }
 generated quantities {
-  vector[cell] log_lik; // log P(locus, channel | ...) of all mutations of a cell
+  vector[cell] log_lik; // log P(locus, channel | ...), all mutations of a cell
   matrix[cell, process] process_probability; // P(z = k | ...) of a mutation
   array[cell] int locus_rep; // replicated mutations, one of each cell's genome
   array[cell] int channel_rep;
   {
     matrix[process, context] preference = to_rows(lam, process, context);
-    matrix[process, n_locus] log_total
-      = log(preference * opportunity); // log S
+    matrix[process, n_locus] log_total = log(preference * opportunity); // log S
     matrix[process, n_locus] log_locus
       = log_theta(log_exposure + beta * features + log_total,
                   process, 1, n_locus);

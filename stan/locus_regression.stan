@@ -69,8 +69,7 @@ transformed data {
   // Factors that do not depend on parameters
   matrix[context, n_locus] opportunity
     = diag_pre_multiply(context_exposure, context_opportunity); // t e
-  matrix[process, n_locus] log_exposure
-    = rep_matrix(log(exposure)', process);
+  matrix[process, n_locus] log_exposure = rep_matrix(log(exposure)', process);
   vector[process * feature] sd_of_beta = to_vector(rep_matrix(tau, feature));
   vector[cell] log_opportunity
     = log_opportunity_of(opportunity, context_of, channel, locus);
@@ -85,11 +84,9 @@ parameters {
 }
 model {
   matrix[process, context] preference = to_rows(lam, process, context);
-  matrix[process, n_locus] log_total
-    = log(preference * opportunity); // log S
+  matrix[process, n_locus] log_total = log(preference * opportunity); // log S
   matrix[process, n_locus] log_locus
-    = log_theta(log_exposure + beta * features,
-                process, 1, n_locus);
+    = log_theta(log_exposure + beta * features, process, 1, n_locus);
   target += normal_lpdf(to_vector(beta) | 0, sd_of_beta);
   target += dirichlet_lpdf(pi | alpha);
   target += log_constant
@@ -101,17 +98,15 @@ model {
                 process);
 }
 generated quantities {
-  vector[cell] log_lik; // log P(locus, channel | ...) of all mutations of a cell
+  vector[cell] log_lik; // log P(locus, channel | ...), all mutations of a cell
   matrix[cell, process] process_probability; // P(z = k | ...) of a mutation
   array[cell] int locus_rep; // replicated mutations, one of each cell's genome
   array[cell] int channel_rep;
   {
     matrix[process, context] preference = to_rows(lam, process, context);
-    matrix[process, n_locus] log_total
-      = log(preference * opportunity); // log S
+    matrix[process, n_locus] log_total = log(preference * opportunity); // log S
     matrix[process, n_locus] log_locus
-      = log_theta(log_exposure + beta * features,
-                  process, 1, n_locus);
+      = log_theta(log_exposure + beta * features, process, 1, n_locus);
     matrix[process, cell] lp
       = log_joint(to_columns(pi, process, n_genome),
                   signatures(preference, rho, context_of, alternative_of,

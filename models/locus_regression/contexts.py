@@ -41,29 +41,36 @@ class Objective:
             return np.asarray(delta @ self.opportunity)
         return np.asarray((delta[:, None] @ self.opportunity)[:, 0])
 
-    def newton_step(self, delta: Array) -> Array:
-        """Return a direction of ascent in log delta: Newton's, with the curvature made negative; shape (K, C)."""
+    def derivatives(self, delta: Array) -> tuple[Array, Array]:
+        """Return gradient (K, C) and Hessian (K, C, C) of G in log delta (eqs. 16 and 17)."""
         K, C = delta.shape
         s, t = self.counts, self.opportunity
-        total, M = delta.sum(1), self.weight.sum(1)
+        total, S, M = delta.sum(1), s.sum(1), self.weight.sum(1)
         mixed = self.mixed(delta)
         ratio = self.weight / mixed  # (K, R)
         pull = ratio @ t.T if t.ndim == 2 else (t @ ratio[..., None])[..., 0]  # (K, C)
-        common = polygamma(1, total) * (M + C - total) - M / total
-        gradient = polygamma(1, delta) * (s + 1 - delta) - common[:, None] - pull
+        common = polygamma(1, total) * (S + C - total) - M / total
+        slope = delta * (polygamma(1, delta) * (s + 1 - delta) - common[:, None] - pull)
         diagonal = polygamma(2, delta) * (s + 1 - delta) - polygamma(1, delta)
-        shared = polygamma(2, total) * (M + C - total) - polygamma(1, total) + M / total**2
-        step = np.empty_like(delta)
+        shared = polygamma(2, total) * (S + C - total) - polygamma(1, total) + M / total**2
+        hessian = np.empty((K, C, C))
         for k in range(K):
             own = t if t.ndim == 2 else t[k]
-            hessian = (own * (ratio[k] / mixed[k])) @ own.T - shared[k]
-            hessian[np.diag_indices(C)] += diagonal[k]
-            slope = delta[k] * gradient[k]
-            hessian = delta[k][:, None] * hessian * delta[k] + np.diag(slope)
-            size, basis = np.linalg.eigh(hessian)
-            curved = np.maximum(np.abs(size), 1e-6 * np.abs(size).max())
-            step[k] = basis @ ((basis.T @ slope) / curved)
-        return step
+            hessian[k] = (own * (ratio[k] / mixed[k])) @ own.T - shared[k]
+        at = np.arange(C)
+        hessian[:, at, at] += diagonal
+        hessian *= delta[:, :, None] * delta[:, None]
+        hessian[:, at, at] += slope
+        return slope, hessian
+
+    def newton_step(self, delta: Array) -> Array:
+        """Return a direction of ascent in log delta: Newton's, with the curvature made negative; shape (K, C)."""
+        slope, hessian = self.derivatives(delta)
+        size, basis = np.linalg.eigh(hessian)
+        size = np.abs(size)
+        curved = np.maximum(size, 1e-6 * size.max(1, keepdims=True))
+        along = (basis.transpose(0, 2, 1) @ slope[..., None])[..., 0] / curved
+        return np.asarray((basis @ along[..., None])[..., 0])
 
 
 def update(objective: Objective, delta: Array) -> Array:

@@ -364,11 +364,11 @@ def _group_labels(group: Any) -> list[Any]:
     values = np.asarray(group)
     if values.dtype == object and all(isinstance(value, str) for value in values.flat):
         values = values.astype(str)
-    labels = np.unique(values)
-    if labels.dtype.kind not in "iuU" or len(labels) < 2:
+    labels = np.unique(values) if values.dtype.kind in "iuU" else values[:0]
+    if len(labels) < 2:
         raise InputError(
-            f"locus_regression: group holds {len(labels)} different values of type {labels.dtype}. Give the group of "
-            "each genome, by integers or names; at least two groups."
+            f"locus_regression: group, of type {values.dtype}, does not tell two groups apart. Give the group of each "
+            "genome, by integers or names."
         )
     if labels.dtype.kind in "iu" and not np.array_equal(labels, np.arange(len(labels))):
         missing = next(j for j in range(len(labels) + 1) if j not in labels)

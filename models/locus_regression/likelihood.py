@@ -11,7 +11,7 @@ import numpy as np
 
 from genarium.declaration import Array
 
-from .channels import split_channel
+from .channels import CHANNELS, split_channel
 
 
 def log_sum_exp(x: Array, axis: int) -> Array:
@@ -67,13 +67,17 @@ def story_log_likelihood(form: str, groups: str) -> Callable[..., Array]:
     ) -> Array:
         opportunity = context_opportunity * context_exposure[:, None]
         log_theta = log_loci(beta, lam, features, exposure, opportunity, form)
-        context, alternative = split_channel(channel, lam.shape[-1])
+        context, alternative = split_channel(np.arange(len(CHANNELS)))
+        spectrum = lam[..., context] * rho[..., context, alternative]  # (..., K, M)
+        log_theta = np.moveaxis(log_theta, -3, -2)  # (..., K, J, L)
+        top = log_theta.max(-3)
+        place = np.exp(log_theta - top[..., None, :, :])
+        total = np.zeros((*lam.shape[:-2], len(genome)))
+        for k in range(lam.shape[-2]):
+            total += pi[..., genome, k] * spectrum[..., k, channel] * place[..., k, group, locus]
         with np.errstate(divide="ignore"):
-            joint = np.log(np.moveaxis(pi, -1, -2)[..., genome])  # (..., K, I)
-            joint = joint + np.log(lam[..., context]) + np.log(rho[..., context, alternative])
-            joint += np.moveaxis(log_theta, -3, -2)[..., group, locus]
-            mixed = log_sum_exp(np.where(np.isfinite(joint), joint, -1e300), -2)
-            return np.asarray(count * (mixed + np.log(opportunity[context, locus])))
+            known = np.log(opportunity[split_channel(channel)[0], locus])
+            return np.asarray(count * (np.log(total) + top[..., group, locus] + known))
 
     if groups == "several":
         return given

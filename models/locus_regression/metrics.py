@@ -373,7 +373,7 @@ def _aligned(value: xr.DataArray, like: xr.DataArray, dim: str) -> xr.DataArray:
     lacking = [label for label in want if label not in position]
     if lacking:
         raise InputError(
-            f"locus_regression: {dim} {lacking[0]!r} is on one side only (the other has {listed(have, 3)}). Name both "
+            f"locus_regression: {dim} {lacking[0]!s} is on one side only (the other has {listed(have, 3)}). Name both "
             "sides alike."
         )
     return value.isel({dim: [position[label] for label in want]})

@@ -28,7 +28,7 @@ def predict(fitted: xr.DataTree, problem: Problem) -> dict[str, Labelled]:
     Parameters
     ----------
     fitted : DataTree
-        With the group ``posterior``.
+        With the group ``posterior`` or ``point``.
     problem : Problem
         Mutations to predict for; loci, features and processes as in the fit.
 
@@ -63,6 +63,10 @@ def predict(fitted: xr.DataTree, problem: Problem) -> dict[str, Labelled]:
 
 
 def _draws(fitted: xr.DataTree) -> Iterator[Arrays]:
+    if "posterior" not in fitted:
+        point = fitted["point"].to_dataset()
+        yield {name: point[name].to_numpy() for name in ("beta", "lam", "rho", "pi")}
+        return
     posterior = fitted["posterior"].to_dataset()
     flat = {str(n): v.to_numpy().reshape(-1, *v.shape[2:]) for n, v in posterior.data_vars.items()}
     count = len(flat["beta"])

@@ -37,7 +37,7 @@ def design(several: bool) -> dict[str, Callable[..., Any]]:
         "exposure": lambda rng, sizes: rng.lognormal(0, 0.3, sizes["locus"]),
         "context_opportunity": lambda rng, sizes: rng.dirichlet(np.full(sizes["context"], 20.0), sizes["locus"]).T,
         "context_exposure": lambda sizes: np.ones(sizes["context"]),
-        "alpha": lambda sizes: np.full(sizes["process"], 0.5),
+        "alpha": lambda sizes: np.ones(sizes["process"]),
         "tau": lambda sizes: np.full(sizes["process"], 0.5),
         "genome": genome,
         "count": lambda sizes: np.ones(sizes["cell"]),

@@ -236,6 +236,11 @@ def _sizes(
                 f"{model.name}: the data do not show the size of {dim!r}. Give it: {dim}=... in Python, "
                 f"--set {dim}=... on the command line."
             )
+        if dim in model.labels and sizes[dim] != len(model.labels[dim]):
+            raise InputError(
+                f"{model.name}: {dim!r} has size {sizes[dim]}, but its categories are {len(model.labels[dim])}: "
+                f"{', '.join(model.labels[dim][:3])} ..."
+            )
         if sizes[dim] < 1:
             raise InputError(f"{model.name}: {dim!r} has size {sizes[dim]}; at least one {dim} is needed.")
     return sizes

@@ -20,7 +20,7 @@ from genarium.settings import generator, split
 from genarium.simulate import draw_stage
 from genarium.tree import data_tree, dataset, provenance, with_groups
 
-PREDICTIVE_DRAWS, PREDICTIVE_SIZE = 500, 20_000_000
+PREDICTIVE_DRAWS, PREDICTIVE_SIZE = 500, 6_000_000
 """Replicated datasets that a posterior predictive holds at most, and values in all of them together."""
 
 POINTWISE_SIZE = 20_000_000

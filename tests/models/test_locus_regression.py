@@ -1,0 +1,696 @@
+"""locus_regression: its densities, its factors and their derivatives, its fits, against naive references."""
+
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy.optimize import linear_sum_assignment, minimize
+from scipy.special import digamma, gammaln
+from scipy.stats import chisquare, dirichlet, norm
+
+import genarium as gn
+from genarium import registry
+from genarium.data import check
+from genarium.declaration import Array, Model, Problem
+from genarium.engines.ascent import ascend
+from genarium.errors import InputError
+from genarium.models.locus_regression import contexts, effects
+from genarium.models.locus_regression.channels import CHANNELS, CONTEXTS, channel_of, split_channel
+from genarium.models.locus_regression.corpus import corpus
+from genarium.models.locus_regression.dirichlet import concentration, divergence, expected_log
+from genarium.models.locus_regression.expectation import PARTS, expect
+
+variational = import_module("genarium.models.locus_regression.vi")
+stochastic = import_module("genarium.models.locus_regression.svi")
+
+CORPORA = Path(__file__).parents[3] / "shared" / "data" / "corpora"
+
+VARIANTS = [
+    {"locus": locus, "groups": groups}
+    for locus, groups in itertools.product(("conditional", "joint"), ("one", "several"))
+]
+SMALL = {"genome": 6, "locus": 15, "feature": 2, "process": 3, "cell": 120}
+
+every_variant = pytest.mark.parametrize("options", VARIANTS, ids=["-".join(v.values()) for v in VARIANTS])
+
+
+def problem_of(options: Mapping[str, str], seed: int = 1, **settings: Any) -> tuple[Model, Problem, xr.DataTree]:
+    model = registry.get("locus_regression").variant(**options)
+    tree = gn.simulate(model, seed=seed, **{**SMALL, **settings})
+    return model, check(model, tree), tree
+
+
+def truth_of(tree: xr.DataTree) -> dict[str, Array]:
+    return {name: tree["truth"][name].to_numpy() for name in ("beta", "lam", "rho", "pi")}
+
+
+# Channels
+
+
+def test_channels_are_in_the_order_of_cosmic() -> None:
+    assert CHANNELS[0] == "A[C>A]A"
+    assert CHANNELS[1] == "A[C>A]C"
+    assert CHANNELS[16] == "A[C>G]A"
+    assert CHANNELS[47] == "T[C>T]T"
+    assert CHANNELS[48] == "A[T>A]A"
+    assert CHANNELS[95] == "T[T>G]T"
+    assert len(set(CHANNELS)) == 96
+
+
+def test_channel_is_its_context_and_its_alternative() -> None:
+    channel = np.arange(96)
+    context, alternative = split_channel(channel)
+    np.testing.assert_array_equal(channel_of(context, alternative), channel)
+    for m in range(96):
+        name = CHANNELS[m]
+        assert CONTEXTS[context[m]] == name[:3] + name[5:]
+        assert name[4] == {"C": "AGT", "T": "ACG"}[name[2]][alternative[m]]
+
+
+# The story
+
+
+@every_variant
+def test_log_likelihood_is_that_of_the_story(options: dict[str, str]) -> None:
+    model, problem, tree = problem_of(options, cell=30)
+    at = truth_of(tree)
+    log_likelihood: Any = model.log_likelihood
+    e = np.linspace(0.5, 2, 32)
+    problem = replace(problem, arrays={**problem.arrays, "context_exposure": e, "count": np.arange(1, 31)})
+    X, t = problem["features"].reshape(-1, 2, 15), problem["context_opportunity"] * e[:, None]
+    expected = []
+    for i in range(30):
+        g, at_locus, j = (problem[n][i] if n in problem.arrays else 0 for n in ("genome", "locus", "group"))
+        c, a = (int(v) for v in split_channel(problem["channel"][i]))
+        total = 0.0
+        for k in range(3):
+            weight = np.zeros((15, 32))
+            for place in range(15):
+                rate = problem["exposure"][place] * np.exp(at["beta"][k] @ X[j, :, place])
+                preference = at["lam"][k] * t[:, place]
+                weight[place] = rate * (preference if options["locus"] == "joint" else preference / preference.sum())
+            total += at["pi"][g, k] * weight[at_locus, c] / weight.sum() * at["rho"][k, c, a]
+        expected.append((i + 1) * np.log(total))
+    np.testing.assert_allclose(problem.call(log_likelihood, **at), expected, rtol=1e-10)
+
+
+def test_log_prior_is_that_of_scipy() -> None:
+    _, problem, tree = problem_of(VARIANTS[0])
+    at, tau, alpha = truth_of(tree), np.array([0.5, 1.0, 2.0]), np.array([0.3, 1.0, 4.0])
+    expected: Any = norm.logpdf(at["beta"], 0, tau[:, None]).sum()  # type: ignore[union-attr]
+    expected += sum(dirichlet.logpdf(row, np.ones(len(row))) for row in at["lam"])
+    expected += sum(dirichlet.logpdf(row, np.ones(3)) for row in at["rho"].reshape(-1, 3))
+    expected += sum(dirichlet.logpdf(row, alpha) for row in at["pi"])
+    log_prior: Any = problem.model.log_prior
+    found = problem.call(log_prior, **at, tau=tau, alpha=alpha)
+    assert found == pytest.approx(expected, rel=1e-10)
+
+
+@every_variant
+def test_simulated_mutations_have_the_probabilities_of_the_story(options: dict[str, str]) -> None:
+    """One process: locus and channel of 200,000 mutations against exact probabilities, of each group."""
+    model, problem, tree = problem_of(options, cell=200_000, process=1, locus=6, genome=4)
+    at = truth_of(tree)
+    log_likelihood: Any = model.log_likelihood
+    group = problem["group"] if "group" in problem.arrays else np.zeros(200_000, dtype=int)
+    for j in np.unique(group):
+        grid = np.indices((6, 96)).reshape(2, -1)
+        more = {"group": np.full(6 * 96, j)} if options["groups"] == "several" else {}
+        cells = {"genome": np.full(6 * 96, j), "locus": grid[0], "channel": grid[1], "count": np.ones(6 * 96), **more}
+        whole = replace(problem, arrays={**problem.arrays, **cells})
+        probability = np.exp(whole.call(log_likelihood, **at))
+        assert probability.sum() == pytest.approx(1, abs=1e-10)
+        mine = group == j
+        seen = np.bincount(problem["locus"][mine] * 96 + problem["channel"][mine], minlength=6 * 96)
+        often = probability * mine.sum() > 5
+        seen = np.append(seen[often], seen[~often].sum())
+        wanted = np.append(probability[often], probability[~often].sum()) * mine.sum()
+        assert chisquare(seen, wanted).pvalue > 1e-3
+
+
+# The expectation
+
+
+def naive_expectation(data: Any, tables: tuple[Array, ...]) -> tuple[list[Array], float]:
+    sums, log_sum = [np.zeros_like(table) for table in tables], 0.0
+    for g, r, m, n in zip(data.genome, data.row, data.channel, data.count, strict=True):
+        each = np.exp(tables[0][g] + tables[1][r] + tables[2][m])
+        log_sum += n * np.log(each.sum())
+        for table, at in zip(sums, (g, r, m), strict=True):
+            table[at] += n * each / each.sum()
+    return sums, log_sum
+
+
+@pytest.mark.parametrize("cells", [200, 40_000])
+def test_expectation_is_that_of_a_loop(cells: int) -> None:
+    rng = np.random.default_rng(1)
+    _, problem, _ = problem_of(VARIANTS[1], cell=cells)
+    data = corpus(problem)
+    if cells > 1000:  # enough distinct cells for the pass that is shared among threads
+        index = {name: rng.integers(0, n, cells) for name, n in (("genome", 6), ("row", 30), ("channel", 96))}
+        more: dict[str, Any] = {n: np.sort(v).astype(np.int32) for n, v in index.items()}
+        data = replace(data, **more, count=np.ones(cells))
+        assert PARTS > 1
+    tables = tuple(rng.normal(-300, 3, (n, 3)) for n in (6, data.rows, 96))
+    *found, log_sum = expect(data, *tables)
+    sums, expected = naive_expectation(data, tuple(table + 300 for table in tables))
+    for here, there in zip(found, sums, strict=True):
+        np.testing.assert_allclose(here, there, rtol=1e-9, atol=1e-12)
+    assert log_sum == pytest.approx(expected - 900 * data.count.sum(), rel=1e-12)
+
+
+def test_duplicates_are_added_up() -> None:
+    _, problem, _ = problem_of(VARIANTS[0], cell=500)
+    data = corpus(problem)
+    assert data.count.sum() == 500
+    assert len(data.count) < 500
+    doubled = replace(problem, arrays={**problem.arrays, "count": 2 * problem["count"]})
+    np.testing.assert_array_equal(corpus(doubled).count, 2 * data.count)
+
+
+# The bound and its blocks
+
+
+def random_state(step: Any, problem: Problem, seed: int = 0) -> Any:
+    rng = np.random.default_rng(seed)
+    state = step.first(problem, rng)
+    K, F = state.effects.mean.shape
+    roots = rng.normal(0, 0.2, (K, F, F))
+    covariance = roots @ roots.transpose(0, 2, 1) + 0.05 * np.eye(F)
+    if not step.full:
+        covariance = covariance * np.eye(F)
+    moved = effects.Effects(rng.normal(0, 0.7, (K, F)), covariance, state.effects.centre)
+    return step.normalised(
+        replace(
+            state,
+            effects=moved,
+            delta=rng.gamma(3, 1, state.delta.shape) + 0.1,
+            omega=rng.gamma(2, 1, state.omega.shape) + 0.1,
+            gamma=rng.gamma(4, 1, state.gamma.shape) + 0.1,
+        )
+    )
+
+
+@every_variant
+def test_bound_is_that_of_the_definition(options: dict[str, str]) -> None:
+    """E log p - E log q, factor by factor, with normalisers replaced by their bounds."""
+    _, problem, _ = problem_of(options)
+    data = corpus(problem)
+    step = variational.Step(data)
+    state = random_state(step, problem)
+    tables = step.tables(state)
+    bound = 0.0
+    K, F = state.effects.mean.shape
+    L = data.features.shape[1]
+    mean_lam = state.delta / state.delta.sum(1, keepdims=True)
+    for g, r, m, n in zip(data.genome, data.row, data.channel, data.count, strict=True):
+        j, at = divmod(int(r), L)
+        c, a = (int(v) for v in split_channel(np.array(m)))
+        each = np.zeros(K)
+        for k in range(K):
+            rates = np.array(
+                [
+                    np.exp(
+                        data.log_exposure[i]
+                        + state.effects.mean[k] @ x
+                        + 0.5
+                        * (x - state.effects.centre[j, k])
+                        @ state.effects.covariance[k]
+                        @ (x - state.effects.centre[j, k])
+                    )
+                    * (mean_lam[k] @ data.opportunity[:, i] if options["locus"] == "joint" else 1.0)
+                    for i, x in enumerate(data.features[j])
+                ]
+            )
+            each[k] = (
+                digamma(state.gamma[g, k])
+                - digamma(state.gamma[g].sum())
+                + digamma(state.delta[k, c])
+                - digamma(state.delta[k].sum())
+                + digamma(state.omega[k, c, a])
+                - digamma(state.omega[k, c].sum())
+                + data.log_exposure[at]
+                + state.effects.mean[k] @ data.features[j, at]
+                - np.log(rates.sum())
+                + np.log(data.opportunity[c, at])
+                - (np.log(mean_lam[k] @ data.opportunity[:, at]) if options["locus"] == "conditional" else 0.0)
+            )
+        q = np.exp(each - each.max())
+        q /= q.sum()
+        bound += n * float(q @ (each - np.log(q)))
+    for factors, prior in (
+        (state.gamma, state.alpha),
+        (state.delta, np.ones(32)),
+        (state.omega.reshape(-1, 3), np.ones(3)),
+    ):
+        for row in factors:
+            log = digamma(row) - digamma(row.sum())
+            bound += gammaln(prior.sum()) - gammaln(prior).sum() + (prior - 1) @ log
+            bound -= gammaln(row.sum()) - gammaln(row).sum() + (row - 1) @ log
+    for k in range(K):
+        mean, covariance, tau = state.effects.mean[k], state.effects.covariance[k], state.tau[k]
+        bound += F * norm.logpdf(0, 0, tau) - (mean @ mean + np.trace(covariance)) / (2 * tau**2)
+        bound += 0.5 * np.linalg.slogdet(2 * np.pi * np.e * covariance)[1]
+    assert step.bound(state) == pytest.approx(bound, rel=1e-11)
+    assert step(state)[1] == pytest.approx(bound, rel=1e-11)
+    assert all(np.isfinite(table).all() for table in tables)
+
+
+@every_variant
+@pytest.mark.parametrize("full", [True, False], ids=["full", "diagonal"])
+def test_every_block_raises_the_bound(options: dict[str, str], full: bool) -> None:
+    """From random states, with the other factors and the responsibilities held."""
+    _, problem, _ = problem_of(options)
+    step = variational.Step(corpus(problem), full=full)
+
+    def held(state: Any, counts: tuple[Array, ...]) -> float:
+        """The bound but for the entropy of responsibilities that are held."""
+        expected = sum(float((part * table).sum()) for part, table in zip(counts, step.tables(state), strict=True))
+        return float(expected - step.divergence(state))
+
+    for seed in range(5):
+        state = random_state(step, problem, seed)
+        of_genome, of_row, of_channel, _ = expect(step.data, *step.tables(state))
+        counts = (of_genome, of_row, of_channel)
+        before = held(state, counts)
+        slack = 1e-10 * abs(before)
+        found, normaliser = effects.update(
+            state.effects, step.data.features, step.offset(state), of_row, state.tau, full
+        )
+        moved = replace(state, effects=found, normaliser=normaliser)
+        assert held(moved, counts) >= before - slack
+        by_context = variational.by_context(of_channel, 32)
+        objective = step.context_objective(state, of_row, by_context.sum(-1))
+        moved = step.normalised(replace(state, delta=contexts.update(objective, state.delta)))
+        assert held(moved, counts) >= before - slack
+        for change in ({"omega": 1 + by_context}, {"gamma": state.alpha + of_genome}):
+            assert held(replace(state, **change), counts) >= before - slack
+        estimating = variational.Step(step.data, full=full, empirical_bayes=True)
+        moved = estimating.with_hyperparameters(replace(state, age=100))
+        assert (moved.tau != state.tau).all()
+        assert (moved.alpha != state.alpha).any()
+        assert held(moved, counts) >= before - slack
+
+
+@every_variant
+@pytest.mark.parametrize("full", [True, False], ids=["full", "diagonal"])
+def test_bound_never_falls(options: dict[str, str], full: bool) -> None:
+    _, problem, _ = problem_of(options, cell=600)
+    step = variational.Step(corpus(problem), full=full, empirical_bayes=True)
+    run = ascend(step, step.first(problem, np.random.default_rng(1)), tolerance=1e-9, max_iterations=120)
+    assert (np.diff(run.bounds) >= -1e-8 * np.abs(run.bounds[1:])).all()
+    assert run.bounds[-1] - run.bounds[0] > 10
+
+
+def test_bound_of_the_log_normaliser() -> None:
+    """Above E log Z whatever the centre, and closest near the mean; (nu'X)^2 / 2 in its place is no bound."""
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(1, 40, 3))
+    mean, sd = np.array([0.5, -0.8, 0.3]), np.array([0.6, 0.7, 0.8])
+    X[0, :, 1] = 0.1 * X[0, :, 1] - X[0, :, 0] * sd[0] / sd[1]  # nu'X nearly cancels
+    objective = effects.Objective(X, np.zeros((1, 40)), np.zeros(3), np.ones(1), 1.0)
+    draws = mean + sd * rng.normal(size=(200_000, 3))
+    log_z = np.log(np.exp(draws @ X[0].T).sum(1))
+    exact, error = log_z.mean(), log_z.std() / np.sqrt(len(log_z))
+    covariance = np.diag(sd**2)
+    centred = objective.log_normaliser(mean, covariance, np.zeros((1, 3)))[1] @ X[0]
+    for centre in (np.zeros((1, 3)), centred, rng.normal(size=(1, 3))):
+        assert objective.log_normaliser(mean, covariance, centre)[0][0] > exact + 4 * error
+    of_the_paper = np.log(np.exp(X[0] @ mean + 0.5 * (X[0] @ sd) ** 2).sum())
+    assert of_the_paper < exact - 4 * error
+
+
+# Derivatives
+
+
+def objective_of_effects(seed: int = 0) -> effects.Objective:
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(2, 30, 3))
+    weight = rng.gamma(1, 5, (2, 30))
+    return effects.Objective(X, rng.normal(size=(1, 30)), np.einsum("jl,jlf->f", weight, X), weight.sum(1), 0.8)
+
+
+def test_effects_are_at_the_maximum_of_their_objective() -> None:
+    """Against a general optimiser over mean and Cholesky factor."""
+    objective = objective_of_effects()
+    centre = np.zeros((2, 3))
+    low = np.tril_indices(3)
+
+    def loss(vector: Array) -> float:
+        factor = np.zeros((3, 3))
+        factor[low] = vector[3:]
+        covariance = factor @ factor.T
+        normaliser, _ = objective.log_normaliser(vector[:3], covariance, centre)
+        return -objective.value(vector[:3], covariance, normaliser)
+
+    start = np.concatenate([np.zeros(3), (0.1 * np.eye(3))[low]])
+    best = minimize(loss, start, method="BFGS", options={"gtol": 1e-9})
+    mean, covariance = np.zeros(3), 0.1 * np.eye(3)
+    for _ in range(60):
+        mean, covariance, _, normaliser = effects.improve(objective, mean, covariance, centre, True)
+        normaliser, _ = objective.log_normaliser(mean, covariance, centre)  # the centre is held here
+    assert -objective.value(mean, covariance, normaliser) == pytest.approx(best.fun, abs=1e-6)
+    np.testing.assert_allclose(mean, best.x[:3], atol=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_objective_of_the_effects_is_concave(seed: int) -> None:
+    """Card, proposition 1: in (mu, log nu), at random points; the Hessian by finite differences of the value."""
+    objective = objective_of_effects(seed)
+    rng = np.random.default_rng(seed)
+    centre = rng.normal(0, 0.3, (2, 3))
+
+    def value(vector: Array) -> float:
+        covariance = np.diag(np.exp(2 * vector[3:]))
+        return objective.value(vector[:3], covariance, objective.log_normaliser(vector[:3], covariance, centre)[0])
+
+    def formula(vector: Array) -> Array:
+        """-N Cov_p(Y) - diag(1/tau^2; 2 v (1/tau^2 + N E_p (X - c)^2)), Y = [X; v (X - c)^2]."""
+        v = np.exp(2 * vector[3:])
+        _, weight = objective.log_normaliser(vector[:3], np.diag(v), centre)
+        hessian = -np.diag(np.concatenate([np.full(3, 0.8**-2), 2 * v * 0.8**-2]))
+        for j in range(2):
+            square = (objective.features[j] - centre[j]) ** 2
+            Y = np.concatenate([objective.features[j], v * square], 1)
+            hessian -= objective.total[j] * np.cov(Y.T, aweights=weight[j], ddof=0)
+            hessian[3:, 3:] -= np.diag(2 * v * objective.total[j] * (weight[j] @ square))
+        return hessian
+
+    at, step = rng.normal(0, 0.5, 6), 1e-4
+    shifts = step * np.eye(6)
+    numeric = np.array(
+        [
+            [value(at + a + b) - value(at + a - b) - value(at - a + b) + value(at - a - b) for b in shifts]
+            for a in shifts
+        ]
+    ) / (4 * step**2)
+    exact = formula(at)
+    np.testing.assert_allclose(numeric, exact, atol=1e-4 * np.abs(exact).max())
+    assert np.linalg.eigvalsh(exact).max() < 0
+
+
+def test_derivatives_of_the_contexts_objective() -> None:
+    rng = np.random.default_rng(1)
+    K, C, R = 2, 6, 9
+    for opportunity in (rng.gamma(2, 1, (C, R)), rng.gamma(2, 1, (K, C, R))):
+        objective = contexts.Objective(rng.gamma(2, 3, (K, C)), rng.gamma(2, 1, (K, R)), opportunity)
+        at, step = rng.normal(0.5, 0.7, (K, C)), 1e-4
+        gradient, hessian = objective.derivatives(np.exp(at))
+        for c in range(C):
+            unit = step * np.eye(C)[c]
+            up, down = objective.value(np.exp(at + unit)), objective.value(np.exp(at - unit))
+            np.testing.assert_allclose((up - down) / (2 * step), gradient[:, c], rtol=1e-6, atol=1e-6)
+            slopes = [objective.derivatives(np.exp(at + sign * unit))[0] for sign in (1, -1)]
+            np.testing.assert_allclose((slopes[0] - slopes[1]) / (2 * step), hessian[:, c], rtol=1e-5, atol=1e-5)
+
+
+def test_concentration_is_the_maximum() -> None:
+    rng = np.random.default_rng(1)
+    pi = rng.dirichlet([0.3, 2.0, 5.0], 400)
+    log_mean = np.log(pi).mean(0)
+    found = np.ones(3)
+    for _ in range(20):
+        found = concentration(log_mean, 400, found)
+    gradient = digamma(found.sum()) - digamma(found) + log_mean
+    np.testing.assert_allclose(gradient, 0, atol=1e-8)
+    np.testing.assert_allclose(found, [0.3, 2.0, 5.0], rtol=0.2)
+
+
+def test_divergence_of_dirichlet_factors() -> None:
+    rng = np.random.default_rng(1)
+    a, b = np.array([0.7, 2.0, 3.0]), np.array([1.5, 1.0, 0.5])
+    x = rng.dirichlet(a, 200_000)
+    ratio = np.asarray(dirichlet.logpdf(x.T, a)) - np.asarray(dirichlet.logpdf(x.T, b))
+    assert divergence(a[None], b) == pytest.approx(ratio.mean(), abs=4 * ratio.std() / np.sqrt(len(ratio)))
+    np.testing.assert_allclose(expected_log(a), np.log(x).mean(0), atol=4 * np.log(x).std(0).max() / np.sqrt(len(x)))
+
+
+# Fits
+
+
+def matched(found: Array, truth: Array) -> tuple[Array, Array]:
+    """Order of the found processes, and their cosines."""
+    a, b = (each.reshape(len(each), -1) for each in (found, truth))
+    cosine = b @ a.T / np.linalg.norm(b, axis=1)[:, None] / np.linalg.norm(a, axis=1)
+    rows, order = linear_sum_assignment(-cosine)
+    return order, cosine[rows, order]
+
+
+@pytest.mark.parametrize("method", ["vi", "svi"])
+@pytest.mark.parametrize("options", [VARIANTS[0], VARIANTS[3]], ids=["conditional-one", "joint-several"])
+def test_processes_are_recovered(method: str, options: dict[str, str]) -> None:
+    model = registry.get("locus_regression").variant(**options)
+    tree = gn.simulate(model, seed=2, genome=30, locus=100, feature=2, process=3, cell=30_000)
+    fit = gn.fit(model, tree, method, seed=1)
+    at = {name: fit["posterior"][name].mean(("chain", "draw")).to_numpy() for name in ("beta", "lam", "rho", "pi")}
+    truth = truth_of(tree)
+    order, cosine = matched(at["lam"][..., None] * at["rho"], truth["lam"][..., None] * truth["rho"])
+    assert cosine.min() > 0.97
+    assert np.sqrt(np.mean((at["beta"][order] - truth["beta"]) ** 2)) < 0.08
+    assert np.abs(at["pi"][:, order] - truth["pi"]).mean() < 0.03
+
+
+def test_wrong_form_is_worse() -> None:
+    """Joint data under the joint form are fitted better than under the conditional one."""
+    joint = registry.get("locus_regression").variant(locus="joint")
+    rng = np.random.default_rng(0)
+    opportunity = rng.dirichlet(np.full(32, 1.0), 80).T
+    tree = gn.simulate(joint, seed=3, genome=20, locus=80, process=2, cell=20_000, context_opportunity=opportunity)
+    bound = {
+        form: gn.fit(registry.get("locus_regression").variant(locus=form), tree, "vi", seed=1)["variational"][
+            "bound"
+        ].max()
+        for form in ("joint", "conditional")
+    }
+    assert bound["joint"] > bound["conditional"] + 10
+
+
+def test_vi_draws_come_from_q() -> None:
+    _, _, tree = problem_of(VARIANTS[0], cell=2000)
+    fit = gn.fit("locus_regression", tree, "vi", seed=1, draws=4000)
+    q = fit["variational"]
+    for name, parameter in (("lam", "delta"), ("pi", "gamma"), ("rho", "omega")):
+        mean = q[parameter] / q[parameter].sum(str(q[parameter].dims[-1]))
+        draws = fit["posterior"][name]
+        error = draws.std(("chain", "draw")) / np.sqrt(4000)
+        assert float((np.abs(draws.mean(("chain", "draw")) - mean) / error).max()) < 5
+    draws = fit["posterior"]["beta"].to_numpy()[0]
+    for k in range(3):
+        np.testing.assert_allclose(np.cov(draws[:, k].T), q["beta_covariance"].to_numpy()[k], rtol=0.25, atol=1e-4)
+
+
+def test_more_freedom_gives_a_higher_bound() -> None:
+    _, _, tree = problem_of(VARIANTS[0], cell=2000)
+    bound = [
+        float(gn.fit("locus_regression", tree, "vi", seed=1, **more)["variational"]["bound"].max())
+        for more in (
+            {"covariance": "diagonal"},
+            {"covariance": "full"},
+            {"covariance": "full", "empirical_bayes": True},
+        )
+    ]
+    assert bound == sorted(bound)
+    assert bound[2] > bound[1] + 0.1
+
+
+# Subsampling
+
+
+def test_samples_of_loci_give_unbiased_steps() -> None:
+    """The mean over all samples of one locus is the step that all mutations give."""
+    _, problem, _ = problem_of(VARIANTS[3], cell=400)
+    step = variational.Step(corpus(problem))
+    state = random_state(step, problem)
+    _, whole, *_ = expect(step.data, *step.tables(state))
+    mass = whole.sum(0)
+    share = np.bincount(step.data.row // 15, step.data.count, 2) / 400
+    state = replace(state, omega=1 + np.broadcast_to((mass / 96)[:, None, None], state.omega.shape))
+
+    def moved(loci: Array, scale: float) -> Any:
+        part = np.zeros_like(whole).reshape(2, 15, -1)
+        part[:, loci] = whole.reshape(2, 15, -1)[:, loci]
+        return stochastic.moved_effects(step, state, loci, part.reshape(whole.shape), scale, 0.3)
+
+    every = [moved(np.array([locus]), 15.0) for locus in range(15)]
+    exact = moved(np.arange(15), 1.0)
+    np.testing.assert_allclose(np.mean([one.mean for one in every], 0), exact.mean, rtol=1e-9)
+    for one in every:
+        np.testing.assert_allclose(one.covariance, exact.covariance, rtol=1e-9)
+    assert share.sum() == pytest.approx(1)
+
+
+def test_a_sample_is_the_mutations_of_its_loci() -> None:
+    _, problem, _ = problem_of(VARIANTS[3], cell=400)
+    data = corpus(problem)
+    sampler = stochastic.Sampler(data, 0.3)
+    loci, sample = sampler.draw(np.random.default_rng(1))
+    assert len(loci) == len(set(loci)) == round(0.3 * 15)
+    assert sampler.scale == 15 / len(loci)
+    wanted = np.isin(data.row % 15, loci)
+    assert sorted(zip(sample.genome, sample.row, sample.channel, sample.count, strict=True)) == sorted(
+        zip(data.genome[wanted], data.row[wanted], data.channel[wanted], data.count[wanted], strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"sampling_rate": 0.0}, "sampling_rate=0 must be above 0"),
+        ({"forgetting": 0.5}, "forgetting=0.5 must be above 0.5"),
+        ({"delay": -1.0}, "delay=-1 must not be negative"),
+    ],
+)
+def test_steps_that_cannot_converge_are_refused(setting: dict[str, Any], message: str) -> None:
+    _, _, tree = problem_of(VARIANTS[0])
+    with pytest.raises(InputError, match=message):
+        gn.fit("locus_regression", tree, "svi", **setting)
+
+
+# Predictions
+
+
+@every_variant
+def test_predictions(options: dict[str, str]) -> None:
+    model, problem, tree = problem_of(options, cell=3000)
+    fit = gn.fit(model, tree, "vi", seed=1)
+    found = gn.predict(fit)["predictions"]
+    log_likelihood: Any = model.log_likelihood
+    np.testing.assert_allclose(found["probability"].sum("process"), 1)
+    np.testing.assert_allclose(found["pi"].sum("process"), 1)
+    assert float(found["rate"].sum()) == pytest.approx(3000)
+    np.testing.assert_array_equal(found["best"], found["probability"].argmax("process"))
+    drawn = {n: fit["posterior"][n].to_numpy()[0, 0] for n in ("beta", "lam", "rho", "pi")}
+    one = fit.copy()
+    one["posterior"] = fit["posterior"].to_dataset().isel(draw=[0])
+    probability = gn.predict(one)["predictions"]["probability"].to_numpy()
+    for k in range(3):  # the likelihood of one process alone, times its weight
+        only = {**drawn, **{n: drawn[n][k : k + 1] for n in ("beta", "lam", "rho")}, "pi": np.ones((6, 1))}
+        weight = np.exp(problem.call(log_likelihood, **only)) * drawn["pi"][problem["genome"], k]
+        whole = np.exp(problem.call(log_likelihood, **drawn))
+        np.testing.assert_allclose(probability[:, k], weight / whole, rtol=1e-8)
+
+
+def test_exposures_of_new_genomes() -> None:
+    _, problem, tree = problem_of(VARIANTS[0], cell=6000)
+    fit = gn.fit("locus_regression", tree, "vi", seed=1)
+    chosen = np.isin(problem["genome"], (1, 4))
+    new = {name: problem[name][chosen] for name in ("locus", "channel")}
+    new["genome"] = np.searchsorted([1, 4], problem["genome"][chosen])
+    found = gn.predict(fit, new)["predictions"]
+    assert found.sizes["genome"] == 2
+    known = fit["posterior"]["pi"].mean(("chain", "draw")).isel(genome=[1, 4])
+    np.testing.assert_allclose(found["pi"], known, atol=0.03)
+
+
+# Bad input
+
+
+def corpus_of(**changes: Any) -> dict[str, Any]:
+    _, problem, _ = problem_of(VARIANTS[0])
+    return {**{name: problem[name] for name in ("features", "genome", "locus", "channel")}, **changes}
+
+
+@pytest.mark.parametrize(
+    ("change", "settings", "message"),
+    [
+        (lambda d: {"features": np.stack([d["features"][0], np.ones(15)])}, {}, "feature 1 is the same in every locus"),
+        (lambda d: {"features": np.stack([d["features"][0], 2 * d["features"][0] - 1])}, {}, "0, 1 are linearly dep"),
+        (
+            lambda d: {"features": np.where(np.arange(15) == 3, np.nan, d["features"])},
+            {},
+            r"feature=0, locus=3\] = nan",
+        ),
+        (lambda d: {"genome": d["genome"] + (d["genome"] >= 2)}, {}, "genome=2 has no mutations"),
+        (lambda d: {"locus": d["locus"] + 10}, {}, "below the size of 'locus'"),
+        (lambda d: {"channel": d["channel"] + 50}, {}, "below the size of 'channel'"),
+        (lambda d: {"exposure": np.where(np.arange(15) == 4, 0.0, 1.0)}, {}, r"exposure\[locus=4\] = 0.0"),
+        (lambda d: {}, {"process": 97}, "Ask for at most 96 processes"),
+    ],
+)
+def test_bad_input_is_named(change: Callable[..., Any], settings: dict[str, int], message: str) -> None:
+    data = corpus_of()
+    with pytest.raises(InputError, match=message):
+        gn.fit("locus_regression", {**data, **change(data)}, "vi", **{"process": 2, **settings})
+
+
+def test_a_genome_has_one_group() -> None:
+    model, problem, _ = problem_of(VARIANTS[1])
+    data = {name: problem[name] for name in ("features", "genome", "locus", "channel", "group")}
+    data["group"] = data["group"].copy()
+    data["group"][7] = 1 - data["group"][7]
+    with pytest.raises(InputError, match="the cells of genome 0 belong to groups"):
+        gn.fit(model, data, "vi", process=2)
+
+
+@pytest.mark.parametrize("method", ["vi", "svi"])
+def test_options_are_checked(method: str) -> None:
+    with pytest.raises(InputError, match="covariance='banded' is not known; use one of full, diagonal"):
+        gn.fit("locus_regression", corpus_of(), method, process=2, covariance="banded")
+    with pytest.raises(InputError, match=f"method '{method}' cannot hold pi fixed"):
+        gn.fit("locus_regression", corpus_of(pi=np.full((6, 2), 0.5)), method, process=2)
+
+
+# Files
+
+
+def test_a_saved_corpus_is_read(tmp_path: Path) -> None:
+    _, problem, _ = problem_of(VARIANTS[0])
+    context, alternative = split_channel(problem["channel"])
+    short: dict[str, Any] = {
+        "g": problem["genome"],
+        "l": problem["locus"],
+        "c": context,
+        "a": alternative,
+        "X": problem["features"],
+    }
+    np.savez(
+        tmp_path / "a.npz", **short, t=problem["context_opportunity"], ell=problem["exposure"], names=["gc", "dnase"]
+    )
+    tree = gn.read("locus_regression", tmp_path / "a.npz")
+    for name in ("genome", "features", "context_opportunity", "exposure"):
+        np.testing.assert_array_equal(tree["constant_data"][name], problem[name])
+    for name in ("locus", "channel"):
+        np.testing.assert_array_equal(tree["observed_data"][name], problem[name])
+    assert list(tree["constant_data"]["feature"].to_numpy()) == ["gc", "dnase"]
+    assert list(tree["constant_data"]["context"].to_numpy()) == list(CONTEXTS)
+
+
+def test_what_is_no_corpus_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.npz").write_bytes(b"no archive")
+    with pytest.raises(InputError, match="no corpus saved by numpy"):
+        gn.read("locus_regression", tmp_path / "a.npz")
+    np.savez(tmp_path / "b.npz", g=[0, 1], X=np.ones((1, 2)))
+    with pytest.raises(InputError, match="there is no array 'locus'"):
+        gn.read("locus_regression", tmp_path / "b.npz")
+
+
+# Published numbers
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not (CORPORA / "easy.npz").exists(), reason="the corpora are not here")
+def test_simulated_corpus_is_recovered_as_well_as_it_can_be() -> None:
+    truth = np.load(CORPORA / "easy.npz")
+    tree = gn.read("locus_regression", CORPORA / "easy.npz")
+    model = registry.get("locus_regression")
+    problem = check(model, tree, {"process": 5})
+    ends = []
+    for seed in range(2):
+        found = variational.vi(problem, np.random.default_rng(seed), empirical_bayes=True, draws=10)
+        q = {name: value[1] for name, value in found.variational.items()}
+        ends.append(found.notes["bound"])
+        assert found.notes["largest_fall"] == 0
+        lam, rho = q["delta"] / q["delta"].sum(1, keepdims=True), q["omega"] / q["omega"].sum(2, keepdims=True)
+        pi = q["gamma"] / q["gamma"].sum(1, keepdims=True)
+        signature = (lam * truth["base"])[..., None] * rho
+        order, cosine = matched(signature, truth["S"])
+        assert round(cosine.min(), 3) >= 0.993
+        assert np.sqrt(np.mean((q["beta_mean"][order] - truth["beta"]) ** 2)) <= 0.0170
+        assert np.abs(pi[:, order] - truth["pi"]).mean() <= 0.0105
+    assert abs(ends[0] - ends[1]) < 0.1
