@@ -26,8 +26,9 @@ def entries(model: Model) -> list[tuple[str, dict[str, Any]]]:
     out: list[tuple[str, dict[str, Any]]] = []
     for method in registry.methods(model):
         out.append((method, {}))
-        if "covariance" in keyword_options(find_method(model, method)[0]):
+        if "polish" in keyword_options(find_method(model, method)[0]):
             out.append((method, {"covariance": "linear_response", "polish": True}))
+        out += [(method, dict(options)) for name, options in model.calibration.also if name == method]
     return out
 
 

@@ -86,9 +86,10 @@ def declare(locus: str = "conditional", groups: str = "one") -> Model:
         options=OPTIONS,
         vary=declare,
         calibration=Calibration(
-            settings={"genome": 10, "locus": 60, "process": 2, "feature": 2, "cell": 1000},
+            settings={"genome": 10, "locus": 60, "process": 2, "feature": 2, "cell": 1000, "empirical_bayes": False},
             control={"tau": 0.2},
-            growth=(500, 2000, 8000),
+            growth=(1000, 4000, 16_000),
+            also=(("vi", {"covariance": "diagonal"}),),
         ),
         source="A. Lynch: Locus Regression (2022), Algorithms 1 to 3.",
     )

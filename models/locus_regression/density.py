@@ -54,15 +54,13 @@ def build(form: str, several: bool) -> Callable[..., None]:
             place = scores - pt.logsumexp(scores, axis=2, keepdims=True) - preference[:, None, :]
 
         half = C // 2
+        spectrum = (lam[:, :, None] * rho).reshape((K, 2, half, 3)).transpose(1, 3, 2, 0)  # (base, alternative, ., K)
+        by_row = place.transpose(1, 2, 0).reshape((-1, K))
+        top = by_row.max(axis=1)  # what is largest is taken out before exp
+        row = group * sizes["locus"] + locus
+        by_process = pi[genome] * spectrum.reshape((6 * half, K))[channel] * pt.exp(by_row - top[:, None])[row]
         context = half * (channel // (3 * half)) + channel % half
-        alternative = (channel // half) % 3
-        spectrum = pt.log(lam)[:, :, None] + pt.log(rho)  # (K, C, 3)
-        by_process = (
-            pt.log(pi)[genome]
-            + spectrum.transpose(1, 2, 0)[context, alternative]
-            + place.transpose(1, 2, 0)[group, locus]
-        )  # (cell, K)
-        each = pt.logsumexp(by_process, axis=1) + pt.log(opportunity[context, locus])
+        each = pt.log(by_process.sum(axis=1)) + top[row] + pt.log(opportunity[context, locus])
         pm.Potential("mutations", (count * each).sum())
 
     if several:

@@ -163,8 +163,11 @@ def polynomial(features: Any, degree: int = 2, interactions: bool = True) -> xr.
     return out
 
 
-def mixed_effects(features: Any, group: Any, scale: float = 0.5, coding: str = "groups") -> xr.DataArray:
+def mixed_effects(features: Any, group: Any, scale: float = 0.5) -> xr.DataArray:
     """Let effects differ between groups of samples: beta_kj = beta_k + b_kj, b_kj ~ N(0, scale^2 tau_k^2) (eq. 23).
+
+    The features in common are multiplied by sqrt(1 + scale^2 / J), and J - 1 orthonormal (Helmert) contrasts of the J
+    groups by ``scale``: that gives every beta_kj this prior, with features that are linearly independent.
 
     Parameters
     ----------
@@ -175,16 +178,11 @@ def mixed_effects(features: Any, group: Any, scale: float = 0.5, coding: str = "
         cell is ``np.unique(group, return_inverse=True)[1][genome]``.
     scale : float
         Standard deviation of deviations relative to tau_k, positive.
-    coding : {"groups", "contrasts"}
-        "groups": the features in common, and for each of the J groups a block, times ``scale``, that is zero in the
-        others. The common block is their sum over ``scale``: beta is told apart by its prior alone, and the model
-        refuses linearly dependent features. "contrasts": the common block times sqrt(1 + scale^2 / J), and J - 1
-        orthonormal (Helmert) contrasts of groups, times ``scale``: the same prior of every beta_kj, full rank.
 
     Returns
     -------
     DataArray
-        (covariate_group, feature, locus) for the option ``groups="several"``, named "gc", and "gc | breast" or
+        (covariate_group, feature, locus) for the option ``groups="several"``, named "gc" and
         "gc | contrast 1". Coordinates ``base`` (feature) and ``weight`` (covariate_group, feature) say which feature
         was multiplied by what.
 
@@ -198,8 +196,6 @@ def mixed_effects(features: Any, group: Any, scale: float = 0.5, coding: str = "
     J = len(labels)
     if not (np.isscalar(scale) and np.isreal(scale) and 0 < scale < np.inf):
         raise InputError(f"locus_regression: scale={scale!r} must be a positive number. For example 0.5.")
-    if coding not in ("groups", "contrasts"):
-        raise InputError(f"locus_regression: coding={coding!r} is not known; use 'groups' or 'contrasts'.")
     if "covariate_group" in X.dims:
         have = X.coords["covariate_group"].to_numpy() if "covariate_group" in X.coords else labels
         if X.sizes["covariate_group"] != J or [str(j) for j in have] != [str(j) for j in labels]:
@@ -207,14 +203,10 @@ def mixed_effects(features: Any, group: Any, scale: float = 0.5, coding: str = "
                 f"{WHERE} has {X.sizes['covariate_group']} covariate groups, {listed(have, 5)}, but 'group' has {J}: "
                 f"{listed(labels, 5)}. Give both alike, in this order."
             )
-    if coding == "groups":
-        weight = np.column_stack([np.ones(J), scale * np.eye(J)])  # (J, blocks)
-        blocks = [f" | {label}" for label in labels]
-    else:
-        from scipy.linalg import helmert
+    from scipy.linalg import helmert
 
-        weight = np.column_stack([np.full(J, np.sqrt(1 + scale**2 / J)), scale * helmert(J).T])
-        blocks = [f" | contrast {h}" for h in range(1, J)]
+    weight = np.column_stack([np.full(J, np.sqrt(1 + scale**2 / J)), scale * helmert(J).T])  # (J, blocks)
+    blocks = [f" | contrast {h}" for h in range(1, J)]
     names = _names(X)
     values = np.broadcast_to(X.to_numpy(), (J, len(names), X.sizes["locus"]))
     coords: dict[str, Any] = {

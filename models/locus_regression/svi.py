@@ -68,7 +68,7 @@ def svi(
     *,
     sampling_rate: float = 0.1,
     covariance: str = "full",
-    empirical_bayes: bool = False,
+    empirical_bayes: bool = True,
     restarts: int = 3,
     epochs: int = 50,
     delay: float = 1.0,
@@ -89,7 +89,7 @@ def svi(
     covariance : {"full", "diagonal"}
         Of q(beta_k).
     empirical_bayes : bool
-        Whether to estimate alpha and tau, starting from the given ones.
+        Whether to estimate alpha and tau, starting from the given ones; or to keep to these.
     restarts : int
         Number of starts; after some epochs only the best one goes on.
     epochs : int

@@ -237,7 +237,7 @@ def vi(
     rng: np.random.Generator,
     *,
     covariance: str = "full",
-    empirical_bayes: bool = False,
+    empirical_bayes: bool = True,
     restarts: int = 3,
     tolerance: float = 0.01,
     max_iterations: int = 2000,
@@ -252,7 +252,7 @@ def vi(
     covariance : {"full", "diagonal"}
         Of q(beta_k).
     empirical_bayes : bool
-        Whether to estimate alpha and tau, starting from the given ones.
+        Whether to estimate alpha and tau, starting from the given ones; or to keep to these.
     restarts : int
         Number of starts; after some iterations only the best one goes on.
     tolerance : float

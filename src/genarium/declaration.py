@@ -174,16 +174,19 @@ class Calibration:
     Attributes
     ----------
     settings : mapping
-        Sizes, options and values of the simulations, where they differ from the declaration's.
+        Sizes, values and options (of the model and of methods) where they differ from the usual ones.
     control : mapping of str to value
         Negative control: known variables that a fit is deliberately given a wrong value of. Validation must reject it.
     growth : tuple of int
         Sizes of ``Model.unit`` over which the error of the estimates must fall.
+    also : tuple of (method, options)
+        Methods under other options than their default that get a certificate of their own.
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
     control: Mapping[str, Any] = field(default_factory=dict)
     growth: tuple[int, ...] = ()
+    also: tuple[tuple[str, Mapping[str, Any]], ...] = ()
 
 
 @dataclass(frozen=True)

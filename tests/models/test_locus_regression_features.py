@@ -79,8 +79,7 @@ def test_forms_of_features() -> None:
     xr.testing.assert_identical(standardise(frame), expected)
     for given in ({"gc": X[0], "timing": X[1]}, X, X.tolist()):
         np.testing.assert_array_equal(standardise(given), expected)
-    bytes_ = np.array([[200, 100, 10, 30]], dtype=np.uint8)  # whose sum is more than a byte holds
-    np.testing.assert_array_equal(resolutions(bytes_, (1, 2)), [[50, -50, -10, 10], [150, 150, 20, 20]])
+    np.testing.assert_allclose(standardise({"gene": [True, False]}), [[1, -1]])
 
 
 @pytest.mark.parametrize(
@@ -264,31 +263,28 @@ def test_polynomial_rejects_what_is_constant() -> None:
 
 
 def test_mixed_effects_by_hand() -> None:
+    """Two groups: the common block times sqrt(1 + .25 / 2), one contrast times .5 / sqrt(2), of opposite signs."""
     found = mixed_effects(named([[1, 2], [3, 5]]), ["skin", "breast", "skin"], scale=0.5)
     assert found.dims == ("covariate_group", "feature", "locus")
     assert found.covariate_group.to_numpy().tolist() == ["breast", "skin"]
-    names = ["gc", "timing", "gc | breast", "timing | breast", "gc | skin", "timing | skin"]
-    assert found.feature.to_numpy().tolist() == names
-    zero = [0, 0]
-    np.testing.assert_array_equal(
-        found.sel(covariate_group="breast"), [[1, 2], [3, 5], [0.5, 1], [1.5, 2.5], zero, zero]
-    )
-    np.testing.assert_array_equal(found.sel(covariate_group="skin"), [[1, 2], [3, 5], zero, zero, [0.5, 1], [1.5, 2.5]])
+    assert found.feature.to_numpy().tolist() == ["gc", "timing", "gc | contrast 1", "timing | contrast 1"]
+    X, common, contrast = np.array([[1, 2], [3, 5]]), np.sqrt(1.125), np.sqrt(0.125)
+    for name, sign in (("breast", 1), ("skin", -1)):
+        expected = np.concatenate([common * X, sign * contrast * X])
+        np.testing.assert_allclose(found.sel(covariate_group=name), expected)
     assert found.locus.to_numpy().tolist() == ["chr1:0", "chr1:1"]
 
 
-@pytest.mark.parametrize("coding", ["groups", "contrasts"])
 @pytest.mark.parametrize("scale", [0.3, 1, 2.0])
-def test_the_prior_of_group_effects(coding: str, scale: float) -> None:
+def test_the_prior_of_group_effects(scale: float) -> None:
     """Eq. 23: of tau^2, a group's effect has variance 1 + scale^2, and two groups' covariance 1."""
-    weight = mixed_effects({"gc": [1, 2, 4]}, [0, 1, 2, 3], scale, coding).weight.to_numpy()  # (J, blocks)
+    weight = mixed_effects({"gc": [1, 2, 4]}, [0, 1, 2, 3], scale).weight.to_numpy()  # (J, blocks)
     np.testing.assert_allclose(weight @ weight.T, 1 + scale**2 * np.eye(4), atol=1e-12)
 
 
-@pytest.mark.parametrize("coding", ["groups", "contrasts"])
-def test_group_effects_give_the_same_rates(coding: str) -> None:
+def test_group_effects_give_the_same_rates() -> None:
     X, rng = made(7, 3), np.random.default_rng(1)
-    features = mixed_effects(dict(zip("abc", X, strict=True)), ["x", "y", "z"], 0.7, coding)
+    features = mixed_effects(dict(zip("abc", X, strict=True)), ["x", "y", "z"], 0.7)
     values = rng.normal(size=(2, 4, 5, features.sizes["feature"]))
     dims = ("chain", "draw", "process", "feature")
     beta = xr.DataArray(values, dims=dims, coords={"feature": features.feature.to_numpy()})
@@ -302,28 +298,23 @@ def test_group_effects_give_the_same_rates(coding: str) -> None:
 
 def test_group_effects_by_hand() -> None:
     features = mixed_effects({"gc": [1, 2, 4]}, [0, 1], 0.5)
-    beta = xr.DataArray([[1.0, 2.0, -4.0]], dims=("process", "feature"), coords={"feature": features.feature})
-    np.testing.assert_allclose(group_effects(beta, features), [[[2], [-1]]])
+    beta = xr.DataArray([[2.0, 4.0]], dims=("process", "feature"), coords={"feature": features.feature})
+    common, contrast = 2 * np.sqrt(1.125), 4 * np.sqrt(0.125)
+    np.testing.assert_allclose(group_effects(beta, features), [[[common + contrast], [common - contrast]]])
 
 
 def test_groups_with_features_of_their_own() -> None:
     X = made(6, 2, groups=2)
     found = mixed_effects(X, [0, 1], 0.5)
     for j in range(2):
-        np.testing.assert_array_equal(found[j, :2], X[j])
-        np.testing.assert_array_equal(found[j, 2 + 2 * j : 4 + 2 * j], 0.5 * X[j])
-        np.testing.assert_array_equal(found[j, 4 - 2 * j : 6 - 2 * j], 0)
+        np.testing.assert_allclose(found[j, :2], np.sqrt(1.125) * X[j])
+        np.testing.assert_allclose(found[j, 2:], (-1) ** j * np.sqrt(0.125) * X[j])
 
 
-def test_the_model_takes_contrasts_and_blocks_of_zeros() -> None:
-    X = standardise(made(30, 2))
-    contrasts = mixed_effects(X, [0, 1, 2], coding="contrasts")
-    problem = checked(contrasts, groups="several")
-    np.testing.assert_array_equal(problem["features"], contrasts)
-    checked(mixed_effects(X, [0, 1, 2])[:, 2:], groups="several")  # a block is zero in all groups but one
-    # the whole of coding="groups": the common block is the sum of the others
-    assert np.linalg.matrix_rank(mixed_effects(X, [0, 1, 2]).transpose("feature", ...).to_numpy().reshape(8, -1)) == 6
-    assert np.linalg.matrix_rank(contrasts.transpose("feature", ...).to_numpy().reshape(6, -1)) == 6
+def test_the_model_takes_mixed_effects() -> None:
+    found = mixed_effects(standardise(made(30, 2)), [0, 1, 2])
+    np.testing.assert_array_equal(checked(found, groups="several")["features"], found)
+    assert np.linalg.matrix_rank(found.transpose("feature", ...).to_numpy().reshape(6, -1)) == 6
 
 
 def test_effects_of_groups_are_found() -> None:
@@ -335,7 +326,7 @@ def test_effects_of_groups_are_found() -> None:
     for j, effect in enumerate((1.0, -1.0)):
         rate = np.exp(effect * X.to_numpy()[0])
         locus[group == j] = rng.choice(80, 1500, p=rate / rate.sum())
-    features = mixed_effects(X, group, 2.0, "contrasts")
+    features = mixed_effects(X, group, 2.0)
     data = {
         "features": features,
         "locus": locus,
@@ -359,7 +350,6 @@ def test_effects_of_groups_are_found() -> None:
         ([0, 1], {"scale": 0}, "scale=0 must be"),
         ([0, 1], {"scale": np.nan}, "scale=nan must be"),
         ([0, 1], {"scale": "1"}, "scale='1' must be"),
-        ([0, 1], {"coding": "dummy"}, "coding='dummy' is not known"),
     ],
 )
 def test_mixed_effects_reject(group: Any, settings: dict[str, Any], message: str) -> None:
@@ -375,13 +365,13 @@ def test_mixed_effects_reject_other_groups() -> None:
     )
     with pytest.raises(InputError, match="2 covariate groups, b, a, but 'group' has 2: a, b"):
         mixed_effects(X, ["a", "b"])
-    assert mixed_effects(X.isel(covariate_group=[1, 0]), np.array(["a", "b"], dtype=object)).sizes["feature"] == 6
+    assert mixed_effects(X.isel(covariate_group=[1, 0]), np.array(["a", "b"], dtype=object)).sizes["feature"] == 4
 
 
 def test_group_effects_reject() -> None:
     features = mixed_effects({"gc": [1, 2, 4]}, [0, 1])
     beta = xr.DataArray(np.ones((1, 3)), dims=("process", "feature"), coords={"feature": ["gc", "timing", "x"]})
-    with pytest.raises(InputError, match=r"not of the 3 features that mixed_effects made \(gc, gc \| 0, gc \| 1\)"):
+    with pytest.raises(InputError, match=r"not of the 2 features that mixed_effects made \(gc, gc \| contrast 1\)"):
         group_effects(beta, features)
     with pytest.raises(InputError, match="needs the features that mixed_effects returned"):
         group_effects(beta, standardise({"gc": [1, 2]}))

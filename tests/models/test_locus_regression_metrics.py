@@ -149,8 +149,10 @@ def test_dims_in_another_order() -> None:
         ({"lam": np.ones(32)}, r"lam has shape \(32,\)"),
         ({"lam": np.where(np.arange(96).reshape(3, 32) == 33, np.nan, 1)}, r"lam\[process=1, context=1\]"),
         ({"lam": xr.DataArray(np.ones((3, 32)), dims=("component", "context"))}, "lam has dims"),
-        ({"context_opportunity": None}, "no 'context_opportunity'.*opportunity|give no 'context_opportunity'"),
-        ({"context_opportunity": np.ones((31, 5))}, r"\(31, 5\)"),
+        ({"context_opportunity": None}, "the data give no 'context_opportunity'"),
+        ({"context_opportunity": np.ones((31, 5))}, r"context_opportunity has shape \(31, 5\)"),
+        ({"context_opportunity": np.ones(32)}, r"context_opportunity has shape \(32,\)"),
+        ({"exposure": np.ones(4)}, r"exposure \(4,\)"),
         ({"context_exposure": np.ones(31)}, r"context_exposure \(31,\)"),
         ({"exposure": np.full(5, np.nan)}, "not negative"),
     ],
@@ -164,7 +166,7 @@ def test_signatures_reject(change: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize("opportunity", ["human", np.ones(31), -np.ones(32), np.zeros(32), []])
 def test_opportunity_rejects(opportunity: Any) -> None:
     with pytest.raises(InputError, match="opportunit"):
-        signatures(parameters(), opportunity=opportunity)
+        signatures({**parameters(), **known()}, opportunity=opportunity)
 
 
 def test_group_rejects() -> None:

@@ -124,7 +124,8 @@ class Compiled:
 
         COMPILED["nuts"] += 1
         with spinner("compiling the PyMC density"):
-            self.pymc.logp = lambda: self._hoisted.outputs[0]  # what nutpie asks the model for
+            (density,) = self._hoisted.outputs
+            self.pymc.logp = lambda: density  # what nutpie asks the model for
             try:
                 return nutpie.compile_pymc_model(self.pymc)
             finally:

@@ -193,7 +193,7 @@ def validate(
     declared = registry.get(model) if isinstance(model, str) else model
     given = None
     if data is None:
-        settings = _with_own(declared, settings)
+        settings = _with_own(declared, method, settings)
     else:
         given, settings = _given(declared, method, data, int(simulations), seed, settings)
     if control:
@@ -248,14 +248,14 @@ def collect(plan: Plan, store: Store, simulations: int, workers: int | str, adap
 
 def plan_of(model: str, method: str, seed: int, settings: Mapping[str, Any]) -> Plan:
     """Return the plan of a plain validation of a method."""
-    return Plan(model, method, _with_own(registry.get(model), settings), seed)
+    return Plan(model, method, _with_own(registry.get(model), method, settings), seed)
 
 
-def _with_own(declared: Model, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Add the model's settings for calibration, as far as the chosen variant knows them."""
+def _with_own(declared: Model, method: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the model's settings for calibration, as far as the chosen variant and the method know them."""
     options = {n: v for n, v in settings.items() if n in declared.options}
     variant = declared.variant(**{**declared.chosen, **options}) if options else declared
-    known = {*variant.sizes, *variant.variables(), *declared.options}
+    known = {*variant.sizes, *variant.variables(), *declared.options, *keyword_options(find_method(variant, method)[0])}
     return {n: v for n, v in variant.calibration.settings.items() if n in known} | dict(settings)
 
 

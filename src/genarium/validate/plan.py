@@ -145,7 +145,7 @@ class Plan:
     @property
     def corrected(self) -> bool:
         """Whether the method offers corrected intervals, which are held to their coverage."""
-        return bool(self.options.get("covariance", "mean_field") != "mean_field")
+        return bool(self.options.get("covariance") == "linear_response")
 
     @property
     def label(self) -> str:

@@ -1,0 +1,368 @@
+"""Figures of a fit for its report: signatures, effects of features, rates along the genome, exposures of genomes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from genarium.declaration import Array
+from genarium.predict import fitted_model, predict
+from genarium.report.estimates import LEVEL, Estimate, estimates
+from genarium.report.svg import FAINT, INK, MARK, PALETTE, WIDTH, log_ticks
+
+from .metrics import cosine, signatures
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SUBSTITUTIONS = {
+    "C>A": "#03bcee", "C>G": "#010101", "C>T": "#e32926", "T>A": "#cac9c9", "T>C": "#a1ce63", "T>G": "#ecc6c5",
+}  # fmt: skip
+"""Substitutions in the order of the channels, in COSMIC's colours."""
+
+COLORS = (*PALETTE, "#332288", "#999933", "#882255", "#117733")
+"""Of processes; a thirteenth has the first one's."""
+
+PAGE = 12
+"""Processes of one figure at most."""
+
+FEATURES = 30
+"""Features of one figure at most."""
+
+BINS = 250
+"""Steps along the genome at most; more loci are averaged."""
+
+NAMED = 100
+"""Genomes up to which each has its name and a gap beside it."""
+
+CHROMOSOMES = 40
+"""Chromosomes that the axis of a genome has room for."""
+
+Titled = tuple[str, str, "Figure"]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fit as the figures show it: K processes, M channels, F features, L loci, G genomes.
+
+    Attributes
+    ----------
+    signature, beta, pi : Estimate
+        (K, M), normalised to the opportunities of the whole genome; (K, F); (G, K).
+    rate, assigned : ndarray, shape (L, K)
+        Mutations that are expected, and those observed, each shared out by the probabilities of the processes.
+    mutations : ndarray, shape (G,)
+    loci : ndarray, shape (L,)
+        Labels.
+    """
+
+    signature: Estimate
+    beta: Estimate
+    pi: Estimate
+    rate: Array
+    assigned: Array
+    mutations: Array
+    loci: Array
+
+    @property
+    def processes(self) -> list[tuple[str, str]]:
+        """Name and colour of each process."""
+        return [(named("process", at, 14), COLORS[k % len(COLORS)]) for k, at in enumerate(self.beta.labels[0])]
+
+    @property
+    def pages(self) -> list[tuple[str, Array]]:
+        """What is added to a title, and the processes, of each of the figures that are needed to show all."""
+        K = len(self.processes)
+        parts = np.array_split(np.arange(K), -(-K // PAGE))
+        return [(f" ({i} of {len(parts)})" if len(parts) > 1 else "", part) for i, part in enumerate(parts, 1)]
+
+    @property
+    def few(self) -> str:
+        """What a caption says where there are fewer colours than processes."""
+        some = len(self.processes) > len(COLORS)
+        return f" There are only {len(COLORS)} colours: the order tells." if some else ""
+
+
+def figures(tree: xr.DataTree) -> Iterator[Titled]:
+    """Make the figures of a fit.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From ``fit``, whatever the method.
+
+    Yields
+    ------
+    title, caption : str
+    figure : matplotlib.figure.Figure
+    """
+    fitted = collect(tree)
+    yield from spectra(fitted)
+    yield from effects(fitted)
+    yield from rates(fitted)
+    yield exposures(fitted)
+    if len(fitted.processes) > 2:
+        yield likeness(fitted)
+
+
+def collect(tree: xr.DataTree) -> Fitted:
+    """Take from a fitted tree what the figures show."""
+    found = {one.name: one for one in estimates(fitted_model(tree), tree)}
+    lam, rho, beta = found["lam"], found["rho"], found["beta"]
+    known = tree["constant_data"].to_dataset()
+    shape = signatures(tree, keep_draws=True)  # ([chain, draw,] K, M)
+    truth = None
+    if lam.truth is not None and rho.truth is not None:
+        truth = np.full(shape.shape[-2:], np.nan)
+        there = np.isfinite(lam.truth).all(-1)
+        truth[there] = signatures({**known, "lam": lam.truth[there], "rho": rho.truth[there]})
+    draws = shape.to_numpy() if lam.draws is not None else None
+    centre = shape.to_numpy() if draws is None else draws.mean((0, 1))
+    labels = beta.labels[0], shape["channel"].to_numpy()
+    predicted = predict(tree)["predictions"]
+    n, rate = known["count"].to_numpy(), predicted["rate"].to_numpy()
+    assigned = np.zeros(rate.shape)
+    np.add.at(assigned, tree["observed_data"]["locus"].to_numpy(), n[:, None] * predicted["probability"].to_numpy())
+    return Fitted(
+        Estimate("signature", ("process", "channel"), labels, centre, draws, truth),
+        beta,
+        found["pi"],
+        rate,
+        assigned,
+        np.bincount(known["genome"].to_numpy(), n, len(found["pi"].centre)),
+        known["locus"].to_numpy(),
+    )
+
+
+def named(dim: str, label: object, most: int = 32) -> str:
+    """Name one of a dim, cut if it is long; one that only has a number by the dim."""
+    name = str(label)
+    if name.isdecimal():
+        return f"{dim} {name}"
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
+def spectra(fitted: Fitted) -> Iterator[Titled]:
+    """Draw the signature of each process: a bar for each channel, coloured by substitution."""
+    from matplotlib.figure import Figure
+
+    for which, part in fitted.pages:
+        columns = 1 if len(part) <= PAGE // 2 else 2
+        rows = -(-len(part) // columns)
+        figure = Figure(figsize=(WIDTH, 1.15 * rows + 0.55), layout="constrained")
+        for axes, k in zip(_panels(figure, len(part), columns, sharey=False), part, strict=True):
+            _spectrum(axes, fitted, int(k))
+        figure.supxlabel("channel, by the base before; within each letter, by the base after (A, C, G, T)", size=8.5)
+        figure.supylabel("share of the process's mutations (%)", size=8.5)
+        ends, true = fitted.signature.draws is not None, fitted.signature.truth is not None
+        caption = (
+            "Share of each of the 96 channels in the mutations of a process over the whole genome, whose contexts are "
+            "counted in: comparable with COSMIC's signatures where the genome is the same."
+            + (f" Grey lines: intervals of {LEVEL:.0%}." if ends else "")
+            + (" Dots: the true signatures." if true else "")
+            + " Percentages: share of the process in all mutations. Look for processes with the same signature, and "
+            + ("for bars whose interval reaches zero." if ends else "for processes with hardly any mutations.")
+        )
+        yield "Signatures" + which, caption, figure
+
+
+def _panels(figure: "Figure", count: int, columns: int, sharey: bool) -> Array:
+    """Return axes row by row; those above a place that stays empty have the labels of the shared axis, too."""
+    every = figure.subplots(-(-count // columns), columns, squeeze=False, sharex=True, sharey=sharey).ravel()
+    for i in range(count, len(every)):
+        every[i].set_visible(False)
+        every[i - columns].tick_params(labelbottom=True)
+    return every[:count]
+
+
+def _spectrum(axes: "Axes", fitted: Fitted, k: int) -> None:
+    one = fitted.signature
+    percent = 100 * one.centre[k]
+    shown = [percent]
+    title = f"{fitted.processes[k][0]}: {fitted.rate[:, k].sum() / fitted.rate.sum():.1%}"
+    at = np.arange(len(percent))
+    strip = axes.get_xaxis_transform()
+    for mine, (name, color) in zip(at.reshape(len(SUBSTITUTIONS), -1), SUBSTITUTIONS.items(), strict=True):
+        edges = (mine[:, None] + [-0.4, 0.4]).ravel()  # bar, gap, bar ... bar
+        axes.stairs(np.stack([percent[mine], 0 * mine], 1).ravel()[:-1], edges, fill=True, color=color, label=name)
+        axes.hlines(1.03, edges[0], edges[-1], color=color, lw=3, transform=strip, clip_on=False)
+        axes.text(mine.mean(), 0.97, name, transform=strip, ha="center", va="top", fontsize=7)
+    if one.draws is not None:
+        ends = [100 * end[k] for end in one.interval]
+        axes.vlines(at, *ends, color="#7b7b7b", lw=0.7)
+        shown += ends
+    if one.truth is not None and np.isfinite(one.truth[k, 0]):
+        true = 100 * one.truth[k]
+        axes.plot(at, true, "o", color=INK, markersize=2.4, markeredgecolor="white", markeredgewidth=0.4)
+        title += f", cosine to truth {cosine(percent[None], true[None]).item():.3f}"
+        shown.append(true)
+    axes.set_title(title, pad=7)
+    axes.set(xlim=(-1, len(at)), ylim=(0, 1.28 * max(values.max() for values in shown)))
+    axes.set_xticks(at[::4] + 1.5, list("ACGT") * (len(at) // 16), fontsize=6.5)
+    axes.tick_params(axis="x", length=0)
+    axes.locator_params(axis="y", nbins=4)
+    axes.grid(False, axis="x")
+
+
+def effects(fitted: Fitted) -> Iterator[Titled]:
+    """Draw the effects of the features: a panel for each process, a row for each feature."""
+    from matplotlib.figure import Figure
+
+    one = fitted.beta
+    F = one.centre.shape[1]
+    kept = np.sort(np.argsort(-np.abs(one.centre).max(0), kind="stable")[:FEATURES])
+    rows = np.arange(len(kept))
+    for which, part in fitted.pages:
+        lines = -(-len(part) // 4)
+        figure = Figure(figsize=(WIDTH, lines * (0.19 * len(kept) + 0.45) + 0.45), layout="constrained")
+        panels = _panels(figure, len(part), -(-len(part) // lines), sharey=True)
+        for axes, k in zip(panels, part, strict=True):
+            axes.axvline(0, color=INK, lw=0.7)
+            if one.draws is not None:
+                axes.hlines(rows, *(end[k, kept] for end in one.interval), color=PALETTE[0], lw=1.6)
+            dots: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.4, "markersize": 4}
+            axes.plot(one.centre[k, kept], rows, "o", color=PALETTE[0], **dots)
+            if one.truth is not None:
+                axes.plot(one.truth[k, kept], rows, "D", color="none", markeredgecolor=MARK, markersize=6)
+            axes.set_title(fitted.processes[k][0])
+            axes.set_yticks(rows, [named("feature", one.labels[1][f]) for f in kept])
+            axes.set_ylim(len(rows) - 0.4, -0.6)
+            axes.locator_params(axis="x", nbins=5)
+            axes.grid(False, axis="y")
+        figure.supxlabel("effect β: change of the log rate per unit of the feature", size=9)
+        caption = (
+            "Effect of each feature on where a process makes its mutations, other features equal: exp(β) times as many "
+            "for one unit more. Dots: "
+            + ("estimates" if one.draws is None else f"means; lines: intervals of {LEVEL:.0%}")
+            + ("; diamonds: the true values" if one.truth is not None else "")
+            + ". Look for effects whose sign is sure, and for rows in which the processes differ."
+            + (f" Of {F} features those {len(kept)} with the largest effects are drawn." if len(kept) < F else "")
+        )
+        yield "Effects of the features" + which, caption, figure
+
+
+def rates(fitted: Fitted) -> Iterator[Titled]:
+    """Draw expected and observed mutations along the genome: all of them, then those of each process."""
+    from matplotlib.figure import Figure
+
+    L = len(fitted.loci)
+    step = -(-L // BINS)
+    starts = np.arange(0, L, step)
+    edges = np.append(starts, L)
+    width = np.diff(edges)[:, None]
+    expected, found = (np.add.reduceat(v, starts, axis=0) / width for v in (fitted.rate, fitted.assigned))  # (bin, K)
+    for which, part in fitted.pages:
+        tracks = [("all", INK, expected.sum(1), found.sum(1))]
+        tracks += [(*fitted.processes[k], expected[:, k], found[:, k]) for k in part]
+        figure = Figure(figsize=(WIDTH, 0.62 * len(tracks) + 1.1), layout="constrained")
+        grid = figure.subplots(len(tracks), 1, squeeze=False, sharex=True, height_ratios=[1.8] + [1] * len(part))
+        for axes, (name, color, line, area) in zip(grid[:, 0], tracks, strict=True):
+            axes.stairs(area, edges - 0.5, fill=True, color=FAINT)
+            axes.stairs(line, edges - 0.5, baseline=None, color=color, lw=0.9)
+            axes.set_ylabel(name, rotation=0, ha="right", va="center")
+            axes.set(xlim=(-0.5, L - 0.5), ylim=(0, 1.05 * max(line.max(), area.max(), 1e-9)))
+            axes.locator_params(axis="y", nbins=3)
+            axes.tick_params(axis="x", which="minor", length=0)
+        grid[-1, 0].set_xlabel("locus, by chromosome" if _chromosomes(axes, fitted.loci) else "locus, by its index")
+        figure.align_ylabels(grid[:, 0])
+        figure.supylabel("mutations per locus", size=9)
+        caption = (
+            "Lines: expected mutations, of all processes and of each. Grey: the observed ones, shared out among the "
+            "processes by the probabilities that they come from them."
+            + (f" Means over {step} neighbouring loci." if step > 1 else "")
+            + " Look for stretches where grey and line part: what the features do not explain."
+            + fitted.few
+        )
+        yield "Rates along the genome" + which, caption, figure
+
+
+def _chromosomes(axes: "Axes", loci: Array) -> bool:
+    """Where loci are named chromosome:place, mark where chromosomes begin; say whether they are."""
+    names = np.array([str(name).rpartition(":")[0] for name in loci])
+    starts = np.flatnonzero(np.append(True, names[1:] != names[:-1]))
+    if not names.all() or len(starts) > CHROMOSOMES:
+        return False
+    edges = np.append(starts, len(names)) - 0.5
+    axes.set_xticks(edges, [""] * len(edges))
+    labels = [name.removeprefix("chr") for name in names[starts]]
+    axes.set_xticks((edges[1:] + edges[:-1]) / 2, labels, minor=True, fontsize=6)
+    return True
+
+
+def exposures(fitted: Fitted) -> Titled:
+    """Draw the share of each process in each genome, genomes ordered by their dominant process."""
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    share = fitted.pi.centre
+    G, K = share.shape
+    order = np.lexsort((-share.max(1), share.argmax(1)))
+    tables = [("share of mutations", share)]
+    if fitted.pi.truth is not None:
+        tables.append(("true share", np.nan_to_num(fitted.pi.truth)))
+    figure = Figure(figsize=(WIDTH, 1.7 + 1.7 * len(tables)), layout="constrained")
+    count, *grid = figure.subplots(len(tables) + 1, 1, sharex=True, height_ratios=[1] + [2.4] * len(tables))
+    edges = np.arange(G + 1) - 0.5
+    count.stairs(fitted.mutations[order], edges, fill=True, color=FAINT)
+    count.set_ylabel("mutations")
+    count.locator_params(axis="y", nbins=3)
+    if np.ptp(np.log(fitted.mutations)) > 3:
+        count.set_yscale("log")
+        log_ticks(count.yaxis, *count.get_ylim())
+    for axes, (label, pi) in zip(grid, tables, strict=True):
+        above = np.cumsum(pi[order], 1)  # (G, K)
+        for k, (_, color) in enumerate(fitted.processes):
+            axes.stairs(above[:, k], edges, baseline=above[:, k - 1] if k else 0 * edges[1:], fill=True, color=color)
+        axes.set(ylim=(0, 1), ylabel=label)
+    for axes in (count, *grid):
+        axes.grid(False)
+        axes.tick_params(axis="x", length=0)
+        if G <= NAMED:
+            axes.vlines(edges[1:-1], 0, 1, transform=axes.get_xaxis_transform(), color="white", lw=40 / max(G, 20))
+    grid[-1].set(xlim=(-0.5, G - 0.5), xlabel="genome" if G <= NAMED else f"genomes ({G:,})")
+    names = [named("", fitted.pi.labels[0][g], 16).strip() for g in order] if G <= NAMED else []
+    tilt = 90 if sum(map(len, names)) > 75 else 0
+    grid[-1].set_xticks(range(len(names)), names, rotation=tilt, fontsize=float(np.clip(420 / G, 4.5, 8)))
+    handles = [Patch(color=color, label=name) for name, color in fitted.processes]
+    figure.legend(handles=handles, loc="outside upper center", ncols=min(K, 6))
+    caption = (
+        "Share of each process in the mutations of each genome, with the number of its mutations above. Genomes stand "
+        "by their largest process, and within it by its share."
+        + (" At the foot: the true shares." if fitted.pi.truth is not None else "")
+        + " Look for genomes with few mutations: their shares are mostly prior."
+        + fitted.few
+    )
+    return "Exposures of the genomes", caption, figure
+
+
+def likeness(fitted: Fitted) -> Titled:
+    """Draw how alike the processes are, by the cosine of their signatures, and of their rates along the genome."""
+    from matplotlib.figure import Figure
+
+    names = [name for name, _ in fitted.processes]
+    K = len(names)
+    figure = Figure(figsize=(WIDTH, float(np.clip(0.4 * K, 1.6, 2.9)) + 1.1), layout="compressed")
+    pair = figure.subplots(1, 2, sharex=True, sharey=True)
+    edges = np.arange(K + 1) - 0.5
+    both = [cosine(v, v).to_numpy() for v in (fitted.signature.centre, np.maximum(fitted.rate.T, 1e-12))]
+    for axes, table, title in zip(pair, both, ("signatures", "rates along the genome"), strict=True):
+        mesh = axes.pcolormesh(edges, edges, table, vmin=0, vmax=1, cmap="cividis", edgecolors="white", linewidth=0.6)
+        axes.set(ylim=(K - 0.5, -0.5), aspect="equal", title=title)
+        axes.set_xticks(range(K), names, rotation=90)
+        axes.set_yticks(range(K), names)
+        axes.tick_params(length=0)
+        axes.grid(False)
+        for j, k in np.ndindex(K, K) if K <= PAGE else ():
+            text, color = f"{table[j, k]:.2f}".removeprefix("0"), "white" if table[j, k] < 0.5 else INK
+            axes.text(k, j, text, ha="center", va="center", color=color, fontsize=7)
+    figure.colorbar(mesh, ax=pair, label="cosine", fraction=0.05, pad=0.02)
+    largest = both[0][np.triu_indices(K, 1)].max()
+    caption = (
+        f"Cosine similarity of the processes; two different ones have signatures with at most {largest:.2f}. Look for "
+        "pairs near one on the left: alike on the right, too, they are one process split in two; unlike there, one "
+        "that acts in two ways along the genome."
+    )
+    return "Likeness of the processes", caption, figure

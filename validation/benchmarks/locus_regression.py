@@ -1,0 +1,313 @@
+"""Recovery and speed of locus_regression: ``python validation/benchmarks/locus_regression.py PART [--corpora DIR]``.
+
+Parts:
+
+recovery  the corpus easy.npz (simulated from Algorithm 1, truth inside) by five seeds of ``vi``: cosine of the
+          signatures, RMSE of beta, MAE of pi, bound, CPU seconds of one thread
+flat      nearly flat signatures, simulated here, against scikit-learn's LDA and NMF: MAE of pi
+joint     a corpus of the joint form, simulated here, fitted under both forms: RMSE of beta
+breast    113 breast cancer genomes (breast113.npz): bound with and without covariates, seconds
+lda       no covariate acts: seconds an iteration and MAE of pi, side by side with scikit-learn's LDA
+size      seconds an iteration against the number of cells and of processes; draws size.png
+sampling  bound against CPU seconds for sampling rates from .03 to 1 of ``svi``, and ``vi``; draws sampling.png
+
+Corpora are read from ``--corpora``; those that are simulated need no file. Times are CPU seconds of one thread.
+"""
+
+import os
+
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ[variable] = "1"  # before NumPy is imported
+
+import argparse
+import json
+import time
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import genarium as gn
+from genarium.data import check
+from genarium.declaration import Array, Model, Problem
+from genarium.models.locus_regression.corpus import corpus
+
+vi = import_module("genarium.models.locus_regression.vi")
+svi = import_module("genarium.models.locus_regression.svi")
+
+Row = dict[str, Any]
+
+
+def model(form: str = "conditional") -> Model:
+    """Return the declaration of a form."""
+    return gn.get("locus_regression").variant(locus=form)
+
+
+def estimates(found: Any) -> dict[str, Array]:
+    """Posterior means of a variational fit."""
+    q = {name: value[1] for name, value in found.variational.items()}
+    return {
+        "beta": q["beta_mean"],
+        "lam": q["delta"] / q["delta"].sum(1, keepdims=True),
+        "rho": q["omega"] / q["omega"].sum(2, keepdims=True),
+        "pi": q["gamma"] / q["gamma"].sum(1, keepdims=True),
+    }
+
+
+def compare(found: Mapping[str, Array], truth: Mapping[str, Array], opportunity: Array) -> Row:
+    """Cosine of the signatures, and errors of beta and pi, processes matched."""
+    from scipy.optimize import linear_sum_assignment
+
+    flat = []
+    for each in (found, truth):
+        signature = (each["lam"] * opportunity)[..., None] * each["rho"]
+        signature = signature.reshape(len(signature), -1)
+        flat.append(signature / np.linalg.norm(signature, axis=1, keepdims=True))
+    cosine = flat[1] @ flat[0].T
+    rows, order = linear_sum_assignment(-cosine)
+    return {
+        "cosine_min": float(cosine[rows, order].min()),
+        "beta_rmse": float(np.sqrt(np.mean((found["beta"][order] - truth["beta"]) ** 2))),
+        "pi_mae": float(np.abs(found["pi"][:, order] - truth["pi"]).mean()),
+    }
+
+
+def fit(problem: Problem, seed: int = 0, **options: Any) -> tuple[Any, float]:
+    """Fit by vi; also return CPU seconds."""
+    start = time.process_time()
+    found = vi.vi(problem, np.random.default_rng(seed), draws=2, **options)
+    return found, time.process_time() - start
+
+
+def warm_up() -> None:
+    """Compile the kernels."""
+    fit(check(model(), gn.simulate("locus_regression", seed=1, cell=40_000, locus=2000)), max_iterations=2)
+
+
+def recovery(corpora: Path) -> list[Row]:
+    """Five seeds on easy.npz."""
+    stored = np.load(corpora / "easy.npz")
+    problem = check(model(), gn.read("locus_regression", corpora / "easy.npz"), {"process": 5})
+    out = []
+    for seed in range(5):
+        for empirical_bayes in (False, True):
+            found, seconds = fit(problem, seed, empirical_bayes=empirical_bayes)
+            told = compare(estimates(found), {n: stored[n] for n in ("beta", "lam", "rho", "pi")}, stored["base"])
+            bound = float(found.notes["bound"])
+            out.append({"seed": seed, "empirical_bayes": empirical_bayes, **told, "bound": bound, "seconds": seconds})
+    return out
+
+
+def simulated(seed: int, form: str = "conditional", **settings: Any) -> tuple[Any, Problem, dict[str, Array]]:
+    """Simulate a corpus; return the tree, the problem and the truth."""
+    tree = gn.simulate(model(form), seed=seed, **settings)
+    truth = {name: tree["truth"][name].to_numpy() for name in ("beta", "lam", "rho", "pi")}
+    return tree, check(model(form), tree), truth
+
+
+def opportunities(problem: Problem) -> Array:
+    """Opportunity of each context in the genome."""
+    return np.asarray((problem["context_opportunity"] * problem["exposure"]).sum(1))
+
+
+def peers(problem: Problem, truth: Mapping[str, Array], processes: int) -> Row:
+    """MAE of pi by scikit-learn's LDA and NMF, which see genomes and channels alone; best of three starts."""
+    import warnings
+
+    from scipy.optimize import linear_sum_assignment
+    from sklearn.decomposition import NMF, LatentDirichletAllocation
+
+    table = np.zeros((problem.sizes["genome"], 96))
+    np.add.at(table, (problem["genome"], problem["channel"]), problem["count"])
+
+    def error(pi: Array) -> float:
+        pi = pi / pi.sum(1, keepdims=True)
+        cost = np.abs(pi[:, :, None] - truth["pi"][:, None]).mean(0)
+        rows, order = linear_sum_assignment(cost)
+        return float(cost[rows, order].mean())
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        lda, start = [], time.process_time()
+        for seed in range(3):
+            fitted = LatentDirichletAllocation(processes, max_iter=200, random_state=seed).fit(table)
+            lda.append((fitted.score(table), error(fitted.transform(table)), fitted.n_iter_))
+        seconds = (time.process_time() - start) / sum(each[2] for each in lda)
+        nmf = []
+        for seed in range(3):
+            parts = NMF(
+                processes, init="random", solver="mu", beta_loss="kullback-leibler", max_iter=2000, random_state=seed
+            )
+            shares = parts.fit_transform(table) * parts.components_.sum(1)
+            nmf.append((-parts.reconstruction_err_, error(shares)))
+    return {"lda_pi_mae": max(lda)[1], "lda_seconds_an_iteration": seconds, "nmf_pi_mae": max(nmf)[1]}
+
+
+def flat(corpora: Path) -> list[Row]:
+    """Signatures that are hard to tell apart by their channels; their effects tell them apart."""
+    out = []
+    for seed in range(3):
+        rng = np.random.default_rng(100 + seed)
+        given: Row = {"lam": rng.dirichlet(np.full(32, 8.0), 5), "rho": rng.dirichlet(np.full(3, 8.0), (5, 32))}
+        _, problem, truth = simulated(
+            seed, genome=50, locus=500, feature=6, process=5, cell=50_000, alpha=np.full(5, 0.5), **given
+        )
+        found, seconds = fit(problem, seed, empirical_bayes=True)
+        told = compare(estimates(found), truth, opportunities(problem))
+        out.append({"seed": seed, **told, "seconds": seconds, **peers(problem, truth, 5)})
+    return out
+
+
+def joint(corpora: Path) -> list[Row]:
+    """Fit corpora of the joint form under both: the wrong form costs beta."""
+    out = []
+    for seed in range(3):
+        rng = np.random.default_rng(200 + seed)
+        tree, _, truth = simulated(
+            seed,
+            "joint",
+            genome=50,
+            locus=500,
+            feature=6,
+            process=5,
+            cell=50_000,
+            context_opportunity=rng.dirichlet(np.full(32, 3.0), 500).T,
+            lam=rng.dirichlet(np.full(32, 0.3), 5),
+        )
+        for form in ("joint", "conditional"):
+            problem = check(model(form), tree)
+            found, seconds = fit(problem, seed, empirical_bayes=True)
+            told = compare(estimates(found), truth, opportunities(problem))
+            out.append({"seed": seed, "fitted": form, **told, "bound": float(found.notes["bound"]), "seconds": seconds})
+    return out
+
+
+def breast(corpora: Path) -> list[Row]:
+    """Real genomes, with the nine covariates and with one that is noise."""
+    tree = gn.read("locus_regression", corpora / "breast113.npz")
+    noise = np.random.default_rng(0).normal(size=(1, tree["constant_data"].sizes["locus"]))
+    arrays = {str(n): v.to_numpy() for g in ("constant_data", "observed_data") for n, v in tree[g].data_vars.items()}
+    out = []
+    for processes in (6, 8, 10):
+        for covariates in (True, False):
+            data = arrays if covariates else {**arrays, "features": noise}
+            problem = check(model(), data, {"process": processes})
+            start = time.perf_counter()
+            found, seconds = fit(problem, 0, empirical_bayes=True)
+            told = {"bound": float(found.notes["bound"]), "iterations": found.notes["iterations"]}
+            told |= {"largest_fall": found.notes["largest_fall"], "seconds": seconds}
+            out.append({"K": processes, "covariates": covariates, **told, "wall": time.perf_counter() - start})
+    return out
+
+
+def lda(corpora: Path) -> list[Row]:
+    """Fit processes that act alike everywhere: what LDA assumes."""
+    out = []
+    for seed in range(3):
+        _, problem, truth = simulated(
+            seed, genome=50, locus=50, feature=1, process=5, cell=50_000, beta=np.zeros((5, 1)), alpha=np.full(5, 0.5)
+        )
+        found, seconds = fit(problem, seed, empirical_bayes=True)
+        told = compare(estimates(found), truth, opportunities(problem))
+        iterations = sum(int(np.isfinite(row).sum()) for row in found.variational["bound"][1])
+        ours = {"pi_mae": told["pi_mae"], "seconds_an_iteration": seconds / iterations, "seconds": seconds}
+        out.append({"seed": seed, **ours, **peers(problem, truth, 5)})
+    return out
+
+
+def iteration_seconds(problem: Problem) -> tuple[int, float]:
+    """Distinct cells, and CPU seconds of a sweep, median of five."""
+    step = vi.Step(corpus(problem))
+    state, _ = step(step.first(problem, np.random.default_rng(0)))
+    spent = []
+    for _ in range(5):
+        start = time.process_time()
+        state, _ = step(state)
+        spent.append(time.process_time() - start)
+    return len(step.data.count), float(np.median(spent))
+
+
+def size(corpora: Path) -> list[Row]:
+    """Sweeps over 10^4 to 10^7 cells with 10 processes, and over 10^6 cells with 2 to 32."""
+    out = []
+    for cells, processes in (
+        [(10**p, 10) for p in (4, 5, 6, 7)] + [(601_000, 10)] + [(10**6, k) for k in (2, 4, 8, 16, 32)]
+    ):
+        _, problem, _ = simulated(1, genome=100, locus=3000, feature=9, process=processes, cell=cells)
+        distinct, seconds = iteration_seconds(problem)
+        out.append({"cells": cells, "distinct": distinct, "K": processes, "seconds_an_iteration": seconds})
+        print(out[-1], flush=True)
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
+    by_cells = [row for row in out if row["K"] == 10]
+    by_cells.sort(key=lambda row: row["distinct"])
+    by_process = [row for row in out if row["cells"] == 10**6]
+    for axis, rows, name, label in (
+        (axes[0], by_cells, "distinct", "distinct cells, K = 10"),
+        (axes[1], by_process, "K", "processes, 10⁶ mutations"),
+    ):
+        x, y = (np.array([row[key] for row in rows], dtype=float) for key in (name, "seconds_an_iteration"))
+        slope = np.polyfit(np.log(x[-3:]), np.log(y[-3:]), 1)[0]
+        axis.loglog(x, y, "o-")
+        axis.set(xlabel=label, ylabel="CPU seconds a sweep", title=f"slope {slope:.2f} (last three)")
+    figure.savefig("size.png", dpi=150)
+    return out
+
+
+def sampling(corpora: Path) -> list[Row]:
+    """Figure 2 of the paper: bound against time, by sampling rate; the same three starts for each."""
+    problem = check(model(), gn.read("locus_regression", corpora / "easy.npz"), {"process": 5})
+    data = corpus(problem)
+    out = []
+    for rate in (0.03, 0.1, 0.3, 1.0, None):
+        for seed in range(5):
+            step = vi.Step(data)
+            state = step.first(problem, np.random.default_rng(seed))
+            rng = np.random.default_rng(1000 + seed)
+            sampler = svi.Sampler(data, rate or 1.0)
+            spent, trace, steps = 0.0, [(0.0, step.bound(state))], max(1, round(sampler.scale))
+            while spent < 3.0:
+                start = time.process_time()
+                for _ in range(steps):
+                    if rate is None:
+                        state, _ = step(state)
+                    else:
+                        size_of_step = (steps + state.age + 1) ** -0.7
+                        state = svi.stochastic(step, sampler, state, size_of_step, rng)
+                spent += time.process_time() - start
+                trace.append((spent, step.bound(state)))
+            out.append({"rate": rate, "seed": seed, "trace": trace, "bound": trace[-1][1]})
+    import matplotlib.pyplot as plt
+
+    best = max(row["bound"] for row in out)
+    figure, axis = plt.subplots(figsize=(6, 4), layout="constrained")
+    for i, rate in enumerate((0.03, 0.1, 0.3, 1.0, None)):
+        for row in out:
+            if row["rate"] == rate:
+                x, y = np.array(row["trace"]).T
+                name = "coordinate ascent" if rate is None else f"sampling rate {rate:g}"
+                axis.semilogy(x, best - y + 1, color=f"C{i}", label=name if row["seed"] == 0 else None, lw=1)
+    axis.set(xlabel="CPU seconds", ylabel="nats below the best bound, plus one")
+    axis.legend()
+    figure.savefig("sampling.png", dpi=150)
+    return [{**row, "trace": [t for t in row["trace"] if t[0] < 1][-1]} for row in out]
+
+
+PARTS = {part.__name__: part for part in (recovery, flat, joint, breast, lda, size, sampling)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("--corpora", type=Path, default=Path("corpora"), help="folder with easy.npz and breast113.npz")
+    args = parser.parse_args()
+    warm_up()
+    for row in PARTS[args.part](args.corpora):
+        print(json.dumps({k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()}))
+
+
+if __name__ == "__main__":
+    main()
