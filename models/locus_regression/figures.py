@@ -238,7 +238,8 @@ def effects(fitted: Fitted) -> Iterator[Titled]:
             "for one unit more. Dots: "
             + ("estimates" if one.draws is None else f"means; lines: intervals of {LEVEL:.0%}")
             + ("; diamonds: the true values" if one.truth is not None else "")
-            + ". Look for effects whose sign is sure, and for rows in which the processes differ."
+            + (". Look for effects whose sign is sure" if one.draws is not None else ". Look for large effects")
+            + ", and for rows in which the processes differ."
             + (f" Of {F} features those {len(kept)} with the largest effects are drawn." if len(kept) < F else "")
         )
         yield "Effects of the features" + which, caption, figure

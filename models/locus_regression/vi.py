@@ -319,7 +319,7 @@ def collect(step: Step, found: Restarts[State], rng: np.random.Generator, draws:
         variational=variational,
         posterior={name: value[None] for name, value in posterior.items()},
         sample_stats={"log_q": log_q[None]},
-        notes=found.notes,
+        notes={name: value for name, value in found.notes.items() if name != "restarts_at_best"},  # they end early
     )
 
 

@@ -9,6 +9,7 @@ import xarray as xr
 
 from genarium.declaration import Array, Model, Problem, Sizes
 from genarium.errors import InputError
+from genarium.words import plural
 
 DATA_GROUPS = ("constant_data", "observed_data")
 Data = xr.DataTree | xr.Dataset | Mapping[str, Any]
@@ -208,7 +209,7 @@ def _sizes(
             if have != size:
                 raise InputError(
                     f"{_where(model, name)} has size {size} along {dim!r}, but {owner!r} has {have}. "
-                    f"Both must cover the same {dim}s, in the same order."
+                    f"Both must cover the same {plural(str(dim))}, in the same order."
                 )
     for dim in explicit:
         if dim not in model.sizes:

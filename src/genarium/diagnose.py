@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
+from genarium import registry
 from genarium.data import check
 from genarium.declaration import Array, Arrays, Model, Problem
 from genarium.engines.resample import KHAT_GOOD, KHAT_USABLE, smoothed
@@ -151,7 +152,7 @@ def diagnose(model: str | Model, tree: xr.DataTree, seed: int = 0) -> Diagnosis:
     if "method" not in tree.attrs:
         raise InputError(f"{name}: the tree holds no fit. Run `fit` first.")
     notes = json.loads(tree.attrs["notes"])
-    verdicts = [*_ascent(notes), *_chains(declared, tree), *_approximation(tree), *_leave_one_out(tree)]
+    verdicts = [*_ascent(notes), *_chains(declared, tree), *_approximation(declared, tree), *_leave_one_out(tree)]
     verdicts += _predictive(declared, tree, seed)
     return Diagnosis(declared.name, tree.attrs["method"], tree.attrs["claim"], tuple(verdicts))
 
@@ -174,7 +175,7 @@ def _ascent(notes: dict[str, Any]) -> list[Verdict]:
         advice = "The bound must never fall: this is a defect of the method. Please report it with the data."
         fall = notes["largest_fall"]
         out.append(verdict("largest fall of the bound", fall == 0, fall, "= 0 nats", "over all restarts", advice))
-    if notes.get("restarts", 1) > 1:
+    if notes.get("restarts", 1) > 1 and "restarts_at_best" in notes:
         share = notes["restarts_at_best"] / notes["restarts"]
         advice = "Only one start found the best mode: raise restarts until several agree."
         good = notes["restarts_at_best"] > 1
@@ -267,7 +268,7 @@ def _quantity_draws(model: Model, tree: xr.DataTree, posterior: Arrays) -> dict[
     return {name: v.reshape(chains, draws, *v.shape[1:]) for name, v in found.items()}
 
 
-def _approximation(tree: xr.DataTree) -> list[Verdict]:
+def _approximation(model: Model, tree: xr.DataTree) -> list[Verdict]:
     """Pareto k-hat of the importance ratios between density and approximation."""
     stats = tree["sample_stats"].to_dataset() if "sample_stats" in tree else xr.Dataset()
     notes = json.loads(tree.attrs["notes"])
@@ -282,11 +283,12 @@ def _approximation(tree: xr.DataTree) -> list[Verdict]:
         where = f"{ratio.size} draws"
     else:
         return []
+    exact = [name for name, (claim, _) in registry.methods(model).items() if claim == "exact"]
     status: Status = "pass" if khat < KHAT_GOOD else "warn" if khat < KHAT_USABLE else "fail"
     advice = {
         "pass": "",
         "warn": "Usable; intervals are somewhat off. Compare with an exact method before relying on tails.",
-        "fail": "The approximation misses the posterior: use an exact method (nuts, gibbs).",
+        "fail": f"The approximation misses the posterior: use an exact method ({', '.join(exact)}).",
     }[status]
     return [
         Verdict(

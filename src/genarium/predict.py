@@ -13,6 +13,7 @@ from genarium.declaration import Array, Model
 from genarium.errors import InputError
 from genarium.settings import split
 from genarium.tree import data_tree, dataset, provenance, with_groups
+from genarium.words import plural
 
 
 def fitted_model(tree: xr.DataTree, model: str | Model = "") -> Model:
@@ -93,8 +94,8 @@ def predict(tree: xr.DataTree, data: Data | None = None, **settings: Any) -> xr.
     for dim in shown - {model.unit}:
         if problem.sizes[dim] != fitted_sizes[dim]:
             raise InputError(
-                f"{model.name}: the new data have {problem.sizes[dim]} {dim}s, the fit has {fitted_sizes[dim]}. "
-                f"Give the {dim}s of the fit, in its order."
+                f"{model.name}: the new data have {problem.sizes[dim]} {plural(dim)}, the fit has {fitted_sizes[dim]}. "
+                f"Give the {plural(dim)} of the fit, in its order."
             )
         _same_labels(model, dim, tree["observed_data"].to_dataset()[dim].to_numpy(), problem.coords[dim])
     out = dataset(model, problem.coords, model.predict(tree, problem))
@@ -111,5 +112,5 @@ def _same_labels(model: Model, dim: str, fitted: Array, new: Array) -> None:
         at = int(differ[0])
         raise InputError(
             f"{model.name}: {dim} {at} is {new[at].item()!r} in the new data and {fitted[at].item()!r} in the fit. "
-            f"Give the {dim}s of the fit, in its order."
+            f"Give the {plural(dim)} of the fit, in its order."
         )

@@ -10,7 +10,9 @@ import pytest
 import genarium as gn
 from genarium.declaration import Method, Model, Problem, Result, Stage, Var, call, keyword_options, parents_of
 from genarium.errors import DeclarationError, InputError
+from genarium.settings import split
 from genarium.supports import count, label, positive, real, simplex
+from genarium.words import plural
 
 Make = Callable[..., Model]
 
@@ -230,3 +232,25 @@ def test_variants_of_the_zoo_carry_their_choice() -> None:
         model = gn.get(name)
         for option, values in model.options.items():
             assert model.variant(**{option: values[-1]}).chosen[option] == values[-1]
+
+
+def test_a_label_may_have_the_name_of_its_dim(toy: Model) -> None:
+    """And a number for that name is a size, an array the variable."""
+    index = Var(("item",), label("batch"), "Batch of an item.", "b")
+    known = Stage({**toy.known.variables, "batch": index}, toy.known.draw)
+    model = replace(toy, known=known, sizes={**toy.sizes, "batch": 2})
+    _, sizes, values, _ = split(model, {"batch": 3})
+    assert (sizes, values) == ({"batch": 3}, {})
+    _, sizes, values, _ = split(model, {"batch": [0, 1]})
+    assert (sizes, values) == ({}, {"batch": [0, 1]})
+    with pytest.raises(DeclarationError, match="the name 'batch' .known. is taken already"):
+        replace(toy, known=Stage({**toy.known.variables, "batch": replace(index, support=real)}), sizes=model.sizes)
+
+
+def test_plurals() -> None:
+    assert [plural(noun) for noun in ("cell", "process", "locus", "category")] == [
+        "cells",
+        "processes",
+        "loci",
+        "categories",
+    ]

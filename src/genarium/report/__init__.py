@@ -23,6 +23,7 @@ from genarium.report.graph import story
 from genarium.report.page import code, document, figure, paragraph
 from genarium.report.svg import inline, style
 from genarium.tree import digest, replacing
+from genarium.words import plural
 
 CLAIMS: dict[Claim, str] = {
     "exact": "Its draws come from the posterior distribution itself: once the chains agree, means and intervals are "
@@ -132,7 +133,7 @@ def figures_of_course(model: Model, tree: xr.DataTree, found: list[Estimate], se
 def summary(model: Model, tree: xr.DataTree, verdicts: Diagnosis) -> str:
     """Say what was fitted to what, what the method claims, and what the checks found."""
     sizes = json.loads(tree.attrs["sizes"])
-    many = {dim: f"{n:,} {escape(dim)}{'s' * (n != 1)}" for dim, n in sizes.items()}
+    many = {dim: f"{n:,} {escape(dim if n == 1 else plural(dim))}" for dim, n in sizes.items()}
     observed = model.observed.variables.items()
     shape = {name: " × ".join(many[dim] for dim in var.dims) or "one number" for name, var in observed}
     data = ", ".join(f"{code(name)} ({text})" for name, text in shape.items())

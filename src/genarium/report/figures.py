@@ -12,6 +12,7 @@ from genarium.diagnose import replicated_statistics
 from genarium.report.estimates import LEVEL, Estimate
 from genarium.report.page import short
 from genarium.report.svg import FAINT, MARK, PALETTE, WIDTH, log_ticks
+from genarium.words import plural
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -111,9 +112,9 @@ def choice(tree: xr.DataTree) -> Iterator[Titled]:
         axes.annotate(short(round(float(y), 1)), (x, y), (0, 7), textcoords="offset points", ha="center", fontsize=8)
     axes.set_yscale("symlog", linthresh=1)
     axes.set_ylim(max(3 * below.max(), 2), -0.5)
-    axes.set(xticks=candidates, xlabel=f"number of {size}s", ylabel="nats below the best bound")
+    axes.set(xticks=candidates, xlabel=f"number of {plural(size)}", ylabel="nats below the best bound")
     yield (
-        f"Choice of the number of {size}s",
+        f"Choice of the number of {plural(size)}",
         f"How far the evidence lower bound of each candidate lies below that of the chosen one ({candidates[kept][0]}, "
         f"diamond). Look for a clear peak: sizes that lie within about a nat of it are nearly as well supported.",
         figure,
