@@ -124,7 +124,7 @@ def test_every_size_can_be_set(case: Case) -> None:
     for dim, size in case.model.sizes.items():
         if dim in case.model.labels:
             continue
-        larger = gn.simulate(case.name, seed=1, **case.options, **{dim: size + 1})
+        larger = gn.simulate(case.model, seed=1, **{dim: size + 1})
         sizes = {**case.model.sizes, dim: size + 1}
         assert json.loads(larger.attrs["sizes"]) == sizes
         for group in larger.children:
