@@ -89,7 +89,7 @@ def declare(locus: str = "conditional", groups: str = "one") -> Model:
             settings={"genome": 10, "locus": 60, "process": 2, "feature": 2, "cell": 1000, "empirical_bayes": False},
             control={"tau": 0.2},
             growth=(1000, 4000, 16_000),
-            also=(("vi", {"covariance": "diagonal"}),),
+            also=(("vi", {"covariance": "diagonal"}), ("vi", {"covariance": "linear_response"})),
         ),
         source="A. Lynch: Locus Regression (2022), Algorithms 1 to 3.",
     )

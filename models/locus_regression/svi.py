@@ -110,7 +110,7 @@ def svi(
     InputError
         If an unknown variable is to be held fixed, or an option lies outside its range.
     """
-    settings_of("svi", problem, covariance)
+    settings_of("svi", problem, covariance, COVARIANCES[:2])
     if not 0 < sampling_rate <= 1:
         raise InputError(f"locus_regression: option sampling_rate={sampling_rate:g} must be above 0 and at most 1.")
     if not 0.5 < forgetting <= 1:
@@ -121,7 +121,7 @@ def svi(
     if delay < 0:
         raise InputError(f"locus_regression: option delay={delay:g} must not be negative.")
     data = corpus(problem)
-    step = Step(data, full=covariance == COVARIANCES[0], empirical_bayes=empirical_bayes)
+    step = Step(data, full=covariance == "full", empirical_bayes=empirical_bayes)
     sampler = Sampler(data, sampling_rate)
 
     def run(ascent: Ascent[State], most: int) -> Ascent[State]:

@@ -10,13 +10,13 @@ from genarium.engines.ascent import Ascent, Restarts, ascend
 from genarium.errors import InputError
 from genarium.progress import track
 
-from . import contexts, effects
+from . import contexts, effects, response
 from .corpus import Corpus, corpus
 from .dirichlet import concentration, divergence, expected_log
 from .effects import Effects
 from .expectation import expect
 
-COVARIANCES = ("full", "diagonal")
+COVARIANCES = ("full", "diagonal", "linear_response")
 """Values of the option ``covariance``; the first is the default."""
 
 SCOUT = 40
@@ -55,7 +55,14 @@ class Step:
     def __init__(self, data: Corpus, *, full: bool = True, empirical_bayes: bool = False) -> None:
         self.data = data
         self.full, self.empirical_bayes = full, empirical_bayes
+        self.tilt: Array | float = 0.0
         self._packed: State
+
+    def tilted(self, tilt: Array) -> "Step":
+        """Return the sweep for the log density plus a linear function of the effects, hyperparameters held."""
+        other = Step(self.data, full=self.full)
+        other.tilt = tilt
+        return other
 
     def tables(self, state: State) -> tuple[Array, Array, Array]:
         """Return the logs that weigh a process by genome (G, K), row (R, K) and channel (M, K) (eqs. 4 to 6)."""
@@ -92,7 +99,8 @@ class Step:
     def __call__(self, state: State) -> tuple[State, float]:
         """Update every factor."""
         *counts, log_sum = expect(self.data, *self.tables(state))
-        return self.maximised(state, *counts), log_sum + self.data.log_opportunity - self.divergence(state)
+        bound = log_sum + self.data.log_opportunity - self.divergence(state)
+        return self.maximised(state, *counts), bound + float(np.sum(self.tilt * state.effects.mean))
 
     def bound(self, state: State) -> float:
         """Return the evidence lower bound of a state (eq. 7)."""
@@ -112,7 +120,7 @@ class Step:
         """Update the factors, given the expected mutations of each process."""
         data = self.data
         found, normaliser = effects.update(
-            state.effects, data.features, self.offset(state), of_row, state.tau, self.full
+            state.effects, data.features, self.offset(state), of_row, state.tau, self.full, self.tilt
         )
         state = replace(state, effects=found, normaliser=normaliser)
         counts = by_context(of_channel, state.delta.shape[1])
@@ -193,16 +201,16 @@ def by_context(of_channel: Array, contexts: int) -> Array:
     return np.ascontiguousarray(each.transpose(3, 0, 2, 1)).reshape(-1, contexts, 3)
 
 
-def settings_of(method: str, problem: Problem, covariance: str) -> None:
+def settings_of(method: str, problem: Problem, covariance: str, allowed: tuple[str, ...] = COVARIANCES) -> None:
     """Check what the variational methods ask for.
 
     Raises
     ------
     InputError
     """
-    if covariance not in COVARIANCES:
+    if covariance not in allowed:
         raise InputError(
-            f"locus_regression: option covariance={covariance!r} is not known; use one of {', '.join(COVARIANCES)}."
+            f"locus_regression: option covariance={covariance!r} is not known; use one of {', '.join(allowed)}."
         )
     if problem.fixed:
         raise InputError(
@@ -249,8 +257,9 @@ def vi(
     ----------
     problem : Problem
     rng : Generator
-    covariance : {"full", "diagonal"}
-        Of q(beta_k).
+    covariance : {"full", "diagonal", "linear_response"}
+        Of q(beta_k); or full ones, and in the end the covariance of all effects by linear response (eq. 22), which
+        knows how effects depend on the rest of the model. It takes as long as some two refits for each effect.
     empirical_bayes : bool
         Whether to estimate alpha and tau, starting from the given ones; or to keep to these.
     restarts : int
@@ -274,7 +283,7 @@ def vi(
     """
     settings_of("vi", problem, covariance)
     data = corpus(problem)
-    step = Step(data, full=covariance == "full", empirical_bayes=empirical_bayes)
+    step = Step(data, full=covariance != "diagonal", empirical_bayes=empirical_bayes)
     scouting = min(SCOUT, max_iterations) if restarts > 1 else max_iterations
     scouts = [
         ascend(step, step.first(problem, rng), tolerance=tolerance, max_iterations=scouting)
@@ -292,16 +301,28 @@ def vi(
         )
         run = Ascent(more.state, np.concatenate([run.bounds, more.bounds[1:]]), more.converged)
         scouts[best] = run
-    return collect(step, Restarts(run, tuple(scouts)), rng, draws)
+    wide = response.covariance(step, run.state) if covariance == "linear_response" else None
+    return collect(step, Restarts(run, tuple(scouts)), rng, draws, wide)
 
 
-def collect(step: Step, found: Restarts[State], rng: np.random.Generator, draws: int) -> Result:
-    """Draw from q, and label its parameters with the processes sorted by decreasing share."""
+def collect(
+    step: Step, found: Restarts[State], rng: np.random.Generator, draws: int, wide: Array | None = None
+) -> Result:
+    """Draw from q, and label its parameters with the processes sorted by decreasing share.
+
+    ``wide`` is the covariance of all effects together, (K F, K F), where it is known.
+    """
     state = found.best.state
     share = (state.gamma / state.gamma.sum(1, keepdims=True)).mean(0)
     order = np.argsort(-share, kind="stable")
     gamma, delta, omega = state.gamma[:, order], state.delta[order], state.omega[order]
     mean, covariance = state.effects.mean[order], state.effects.covariance[order]
+    K, F = mean.shape
+    joint = np.zeros((K, F, K, F))
+    joint[np.arange(K), :, np.arange(K)] = covariance
+    if wide is not None:
+        joint = wide.reshape(K, F, K, F)[order][:, :, order]
+        covariance = joint[np.arange(K), :, np.arange(K)]
     sd = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
     variational: dict[str, Any] = {
         "gamma": (("genome", "process"), gamma),
@@ -314,7 +335,7 @@ def collect(step: Step, found: Restarts[State], rng: np.random.Generator, draws:
         "tau": (("process",), state.tau[order]),
         "bound": found.trace,
     }
-    posterior, log_q = draw(rng, draws, gamma, delta, omega, mean, covariance)
+    posterior, log_q = draw(rng, draws, gamma, delta, omega, mean, joint.reshape(K * F, K * F))
     return Result(
         variational=variational,
         posterior={name: value[None] for name, value in posterior.items()},
@@ -338,10 +359,10 @@ def draw(
         log_q += (gammaln(parameter.sum(-1)) - gammaln(parameter).sum(-1)).sum()
         log_q += ((parameter - 1) * np.log(x)).reshape(draws, -1).sum(1)
         out[name] = x
-    factor = np.linalg.cholesky(covariance)  # (K, F, F)
-    z = rng.normal(size=(draws, *mean.shape))
-    log_q += (-0.5 * z**2 - 0.5 * np.log(2 * np.pi)).sum((1, 2)) - np.log(np.diagonal(factor, 0, 1, 2)).sum()
-    return {"beta": mean + np.einsum("kfh,skh->skf", factor, z), **out}, log_q
+    factor = np.linalg.cholesky(covariance)  # of all effects together
+    z = rng.normal(size=(draws, mean.size))
+    log_q += (-0.5 * z**2 - 0.5 * np.log(2 * np.pi)).sum(1) - np.log(np.diag(factor)).sum()
+    return {"beta": mean + (z @ factor.T).reshape(draws, *mean.shape), **out}, log_q
 
 
 def start(problem: Problem, rng: np.random.Generator) -> Arrays:

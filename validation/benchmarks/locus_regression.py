@@ -4,12 +4,13 @@ Parts:
 
 recovery  the corpus easy.npz (simulated from Algorithm 1, truth inside) by five seeds of ``vi``: cosine of the
           signatures, RMSE of beta, MAE of pi, bound, CPU seconds of one thread
+coverage  95 % intervals of beta under each option ``covariance``, over twenty corpora of that size
 flat      nearly flat signatures, simulated here, against scikit-learn's LDA and NMF: MAE of pi
 joint     a corpus of the joint form, simulated here, fitted under both forms: RMSE of beta
 breast    113 breast cancer genomes (breast113.npz): bound with and without covariates, seconds
 lda       no covariate acts: seconds an iteration and MAE of pi, side by side with scikit-learn's LDA
-size      seconds an iteration against the number of cells and of processes; draws size.png
-sampling  bound against CPU seconds for sampling rates from .03 to 1 of ``svi``, and ``vi``; draws sampling.png
+size      seconds an iteration against the number of cells and of processes; draws locus_regression_size.png
+sampling  bound against CPU seconds for sampling rates from .03 to 1 of ``svi``, and ``vi``; draws locus_regression_sampling.png
 
 Corpora are read from ``--corpora``; those that are simulated need no file. Times are CPU seconds of one thread.
 """
@@ -145,6 +146,26 @@ def peers(problem: Problem, truth: Mapping[str, Array], processes: int) -> Row:
     return {"lda_pi_mae": max(lda)[1], "lda_seconds_an_iteration": seconds, "nmf_pi_mae": max(nmf)[1]}
 
 
+def coverage(corpora: Path) -> list[Row]:
+    """Coverage of intervals of beta, and its standard error over corpora."""
+    from scipy.optimize import linear_sum_assignment
+
+    inside: dict[str, list[float]] = {"diagonal": [], "full": [], "linear_response": []}
+    for seed in range(20):
+        _, problem, truth = simulated(1000 + seed, genome=50, locus=500, feature=6, process=5, cell=50_000)
+        for covariance, found in inside.items():
+            fitted, _ = fit(problem, seed, covariance=covariance)
+            q = {name: value[1] for name, value in fitted.variational.items()}
+            distance = np.abs(q["beta_mean"][None] - truth["beta"][:, None]).sum(-1)
+            order = linear_sum_assignment(distance)[1]
+            z = (q["beta_mean"][order] - truth["beta"]) / q["beta_sd"][order]
+            found.append(float((np.abs(z) < 1.96).mean()))
+    return [
+        {"covariance": name, "coverage": float(np.mean(found)), "error": float(np.std(found) / np.sqrt(len(found)))}
+        for name, found in inside.items()
+    ]
+
+
 def flat(corpora: Path) -> list[Row]:
     """Signatures that are hard to tell apart by their channels; their effects tell them apart."""
     out = []
@@ -253,7 +274,7 @@ def size(corpora: Path) -> list[Row]:
         slope = np.polyfit(np.log(x[-3:]), np.log(y[-3:]), 1)[0]
         axis.loglog(x, y, "o-")
         axis.set(xlabel=label, ylabel="CPU seconds a sweep", title=f"slope {slope:.2f} (last three)")
-    figure.savefig("size.png", dpi=150)
+    figure.savefig("locus_regression_size.png", dpi=150)
     return out
 
 
@@ -292,11 +313,11 @@ def sampling(corpora: Path) -> list[Row]:
                 axis.semilogy(x, best - y + 1, color=f"C{i}", label=name if row["seed"] == 0 else None, lw=1)
     axis.set(xlabel="CPU seconds", ylabel="nats below the best bound, plus one")
     axis.legend()
-    figure.savefig("sampling.png", dpi=150)
+    figure.savefig("locus_regression_sampling.png", dpi=150)
     return [{**row, "trace": [t for t in row["trace"] if t[0] < 1][-1]} for row in out]
 
 
-PARTS = {part.__name__: part for part in (recovery, flat, joint, breast, lda, size, sampling)}
+PARTS = {part.__name__: part for part in (recovery, coverage, flat, joint, breast, lda, size, sampling)}
 
 
 def main() -> None:
