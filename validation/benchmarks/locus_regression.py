@@ -10,7 +10,8 @@ joint     a corpus of the joint form, simulated here, fitted under both forms: R
 breast    113 breast cancer genomes (breast113.npz): bound with and without covariates, seconds
 lda       no covariate acts: seconds an iteration and MAE of pi, side by side with scikit-learn's LDA
 size      seconds an iteration against the number of cells and of processes; draws locus_regression_size.png
-sampling  bound against CPU seconds for sampling rates from .03 to 1 of ``svi``, and ``vi``; draws locus_regression_sampling.png
+sampling  bound against CPU seconds for sampling rates from .03 to 1 of ``svi``, and for ``vi``; draws
+          locus_regression_sampling.png
 
 Corpora are read from ``--corpora``; those that are simulated need no file. Times are CPU seconds of one thread.
 """
@@ -263,17 +264,18 @@ def size(corpora: Path) -> list[Row]:
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-    by_cells = [row for row in out if row["K"] == 10]
-    by_cells.sort(key=lambda row: row["distinct"])
-    by_process = [row for row in out if row["cells"] == 10**6]
     for axis, rows, name, label in (
-        (axes[0], by_cells, "distinct", "distinct cells, K = 10"),
-        (axes[1], by_process, "K", "processes, 10⁶ mutations"),
+        (axes[0], [row for row in out if row["K"] == 10], "distinct", "distinct cells, K = 10"),
+        (axes[1], [row for row in out if row["cells"] == 10**6], "K", "processes, 10⁶ mutations"),
     ):
-        x, y = (np.array([row[key] for row in rows], dtype=float) for key in (name, "seconds_an_iteration"))
-        slope = np.polyfit(np.log(x[-3:]), np.log(y[-3:]), 1)[0]
-        axis.loglog(x, y, "o-")
-        axis.set(xlabel=label, ylabel="CPU seconds a sweep", title=f"slope {slope:.2f} (last three)")
+        x, y = np.array(sorted((row[name], row["seconds_an_iteration"]) for row in rows)).T
+        slope, fixed = np.polyfit(x, y, 1, w=1 / y)
+        axis.loglog(x, y, "o", label="measured")
+        axis.loglog(x, fixed + slope * x, "-", color="0.6", label=f"{1e3 * fixed:.0f} ms + {slope:.2g} s for each")
+        axis.set(xlabel=label, ylabel="CPU seconds a sweep")
+        axis.legend(frameon=False)
+    axes[1].set_xticks([2, 4, 8, 16, 32], ["2", "4", "8", "16", "32"])
+    axes[1].minorticks_off()
     figure.savefig("locus_regression_size.png", dpi=150)
     return out
 
