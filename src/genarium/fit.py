@@ -216,12 +216,13 @@ def sparse_joint_density(problem: Problem, posterior: Arrays) -> dict[str, Array
     chains, draws = next(iter(posterior.values())).shape[:2]
     wanted = max(100, POINTWISE_SIZE // problem.sizes.get(problem.model.unit, 1))
     picks = np.unique(np.linspace(0, chains * draws - 1, wanted).astype(int))
-    some = {name: v.reshape(1, -1, *v.shape[2:])[:, picks] for name, v in posterior.items()}
-    pointwise, prior = log_likelihood(problem, some), log_prior(problem, some)
-    if pointwise is None or prior is None:
+    model, flat = problem.model, {name: v.reshape(-1, *v.shape[2:]) for name, v in posterior.items()}
+    if model.log_likelihood is None or model.log_prior is None:
         return {}
     lp = np.full(chains * draws, np.nan)
-    lp[picks] = (pointwise.reshape(*prior.shape, -1).sum(-1) + prior)[0]
+    for i in track(picks, "log density"):  # one by one: all values of all these draws would not fit into memory
+        some = {name: v[i : i + 1] for name, v in flat.items()}
+        lp[i] = at_draws(problem, model.log_likelihood, some).sum() + at_draws(problem, model.log_prior, some)[0]
     return {"lp": lp.reshape(chains, draws)}
 
 
