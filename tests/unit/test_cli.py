@@ -72,8 +72,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_list(run: Run) -> None:
     said = run("list")
     assert (said.code, said.err) == (0, "")
-    rows = said.out.splitlines()
-    assert sum(row.startswith("nb_mixture  Negative binomial mixture  [em (point)") for row in rows) == 1
+    rows = [" ".join(row.split()) for row in said.out.splitlines()]
+    assert sum(row.startswith("nb_mixture Negative binomial mixture [em (point)") for row in rows) == 1
 
 
 def test_list_json(run: Run) -> None:
