@@ -366,19 +366,13 @@ def draw(
 
 
 def start(problem: Problem, rng: np.random.Generator) -> Arrays:
-    """Start the engines at the means of a quick variational fit."""
-    state = vi_state(problem, rng)
+    """Start the engines at the means of the best of a few short variational fits."""
+    step = Step(corpus(problem))
+    runs = [ascend(step, step.first(problem, rng), tolerance=0.1, max_iterations=SCOUT) for _ in range(3)]
+    state = max(runs, key=lambda run: run.bound).state
     return {
         "beta": state.effects.mean,
         "lam": state.delta / state.delta.sum(-1, keepdims=True),
         "rho": state.omega / state.omega.sum(-1, keepdims=True),
         "pi": state.gamma / state.gamma.sum(-1, keepdims=True),
     }
-
-
-def vi_state(problem: Problem, rng: np.random.Generator) -> State:
-    """Return the state of a quick fit: several starts of some iterations, the best one continued a little."""
-    step = Step(corpus(problem))
-    found = [ascend(step, step.first(problem, rng), tolerance=0.1, max_iterations=SCOUT) for _ in range(3)]
-    best = max(found, key=lambda run: run.bound)
-    return best.state

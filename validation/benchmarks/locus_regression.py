@@ -35,6 +35,7 @@ import genarium as gn
 from genarium.data import check
 from genarium.declaration import Array, Model, Problem
 from genarium.models.locus_regression.corpus import corpus
+from genarium.models.locus_regression.metrics import recovery as recovered
 
 vi = import_module("genarium.models.locus_regression.vi")
 svi = import_module("genarium.models.locus_regression.svi")
@@ -60,20 +61,9 @@ def estimates(found: Any) -> dict[str, Array]:
 
 def compare(found: Mapping[str, Array], truth: Mapping[str, Array], opportunity: Array) -> Row:
     """Cosine of the signatures, and errors of beta and pi, processes matched."""
-    from scipy.optimize import linear_sum_assignment
-
-    flat = []
-    for each in (found, truth):
-        signature = (each["lam"] * opportunity)[..., None] * each["rho"]
-        signature = signature.reshape(len(signature), -1)
-        flat.append(signature / np.linalg.norm(signature, axis=1, keepdims=True))
-    cosine = flat[1] @ flat[0].T
-    rows, order = linear_sum_assignment(-cosine)
-    return {
-        "cosine_min": float(cosine[rows, order].min()),
-        "beta_rmse": float(np.sqrt(np.mean((found["beta"][order] - truth["beta"]) ** 2))),
-        "pi_mae": float(np.abs(found["pi"][:, order] - truth["pi"]).mean()),
-    }
+    told = recovered(dict(found), dict(truth), opportunity=opportunity)
+    errors = {name: float(told[name]) for name in ("beta_rmse", "pi_mae")}
+    return {"cosine_min": float(told["cosine"].min()), **errors}
 
 
 def fit(problem: Problem, seed: int = 0, **options: Any) -> tuple[Any, float]:
