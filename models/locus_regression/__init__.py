@@ -14,11 +14,12 @@ from .channels import ALTERNATIVE_NAMES, CHANNELS, CONTEXTS
 from .svi import svi
 from .vi import start, vi
 
-OPTIONS = {"locus": ("conditional", "joint"), "groups": ("one", "several")}
-"""How locus and context of a mutation go together; whether groups of genomes have features of their own."""
+OPTIONS = {"locus": ("conditional", "joint"), "groups": ("one", "several"), "loci": ("fixed", "random")}
+"""How locus and context go together; whether groups of genomes have features of their own; whether loci vary more than
+their features say."""
 
 
-def declare(locus: str = "conditional", groups: str = "one") -> Model:
+def declare(locus: str = "conditional", groups: str = "one", loci: str = "fixed") -> Model:
     """Return the declaration.
 
     Parameters
@@ -27,8 +28,10 @@ def declare(locus: str = "conditional", groups: str = "one") -> Model:
         Whether a mutation picks its locus first and its context there (Algorithm 1), or both at once.
     groups : {"one", "several"}
         Whether all genomes share their features, or each covariate group of genomes has its own.
+    loci : {"fixed", "random"}
+        Whether features decide a process's rate in a locus, or a random effect of the locus besides (over-dispersion).
     """
-    several = groups == "several"
+    several, random = groups == "several", loci == "random"
     of_group = ("covariate_group",) if several else ()
     known = {
         "features": Var((*of_group, "feature", "locus"), real, "Features of a locus, best standardised.", "X"),
@@ -44,43 +47,51 @@ def declare(locus: str = "conditional", groups: str = "one") -> Model:
     }
     if several:
         known["group"] = Var(("cell",), label("covariate_group"), "Covariate group of the cell's genome.", "j")
+    if random:
+        known["dispersion"] = Var(("process",), positive, "Variance of the effects of loci.", "φ", default=0.1)
     unknown = {
         "beta": Var(("process", "feature"), real, "Effect of a feature on the log rate of a process.", "β"),
         "lam": Var(("process", "context"), simplex, "Preference of a process for contexts.", "λ"),
         "rho": Var(("process", "context", "alternative"), simplex, "Bases that a context is mutated to.", "ρ"),
         "pi": Var(("genome", "process"), simplex, "Share of each process in a genome's mutations.", "π"),
     }
+    prior = dict(story.PRIOR)
+    if random:
+        about = "Effect of a locus on the rate of a process, of mean one."
+        unknown["locus_effect"] = Var(("process", "locus"), positive, about, "ε")
+        prior["locus_effect"] = story.draw_locus_effect
     sizes = {"cell": 2000, "genome": 20, "locus": 200, "feature": 3, "process": 3}
     sizes |= {"context": 32, "alternative": 3, "channel": 96, **({"covariate_group": 2} if several else {})}
+    methods = {"vi": Method(vi, "approximate", "Variational Bayes by coordinate ascent (Algorithm 2, corrected).")}
+    if not random:
+        about = "The same by stochastic gradients over loci (Algorithm 3, corrected)."
+        methods["svi"] = Method(svi, "approximate", about)
     return Model(
         name=__name__,
         title="Locus regression of mutational signatures",
         sizes=sizes,
-        known=Stage(known, story.design(several)),
-        unknown=Stage(unknown, story.PRIOR),
+        known=Stage(known, story.design(several, random)),
+        unknown=Stage(unknown, prior),
         hidden=Stage({"z": Var(("cell",), label("process"), "Process of a mutation.", "z")}, {"z": story.choose}),
         observed=Stage(
             {
                 "locus": Var(("cell",), label("locus"), "Locus of the mutations in a cell.", "ℓ"),
                 "channel": Var(("cell",), label("channel"), "Context and alternative base, in COSMIC's order.", "m"),
             },
-            story.emit(locus, several),
+            story.emit(locus, several, random),
         ),
-        density=density.build(locus, several),
-        log_likelihood=likelihood.story_log_likelihood(locus, groups),
-        log_prior=likelihood.log_prior,
+        density=density.build(locus, several, random),
+        log_likelihood=likelihood.story_log_likelihood(locus, several, random),
+        log_prior=likelihood.log_prior_random if random else likelihood.log_prior,
         vectorized=True,
         unit="cell",
         exchangeable="process",
         labels={"context": CONTEXTS, "alternative": ALTERNATIVE_NAMES, "channel": CHANNELS},
-        methods={
-            "vi": Method(vi, "approximate", "Variational Bayes by coordinate ascent (Algorithm 2, corrected)."),
-            "svi": Method(svi, "approximate", "The same by stochastic gradients over loci (Algorithm 3, corrected)."),
-        },
+        methods=methods,
         start=start,
         predict=predict.predict,
         readers={"npz": readers.npz},
-        quantities=likelihood.quantities,
+        quantities=likelihood.quantities_random if random else likelihood.quantities,
         statistics=likelihood.statistics,
         check=check,
         options=OPTIONS,

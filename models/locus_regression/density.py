@@ -5,8 +5,10 @@ from typing import Any
 
 from genarium.declaration import Sizes
 
+from .reduced import without
 
-def build(form: str, several: bool) -> Callable[..., None]:
+
+def build(form: str, several: bool, random: bool) -> Callable[..., None]:
     """Return the density of a variant.
 
     Parameters
@@ -14,6 +16,8 @@ def build(form: str, several: bool) -> Callable[..., None]:
     form : {"conditional", "joint"}
     several : bool
         Whether there are several covariate groups.
+    random : bool
+        Whether loci have random effects.
 
     Returns
     -------
@@ -29,6 +33,7 @@ def build(form: str, several: bool) -> Callable[..., None]:
         context_exposure: Any,
         alpha: Any,
         tau: Any,
+        dispersion: Any,
         genome: Any,
         group: Any,
         count: Any,
@@ -46,7 +51,11 @@ def build(form: str, several: bool) -> Callable[..., None]:
 
         opportunity = context_exposure[:, None] * context_opportunity
         preference = pt.log(pt.dot(lam, opportunity))  # (K, L): what lam_kc t_cl e_c is divided by
-        scores = pt.log(exposure) + pt.tensordot(beta, features, axes=[[1], [1]])  # (K, J, L)
+        X = features if several else features[None]
+        scores = pt.log(exposure) + pt.tensordot(beta, X, axes=[[1], [1]])  # (K, J, L)
+        if random:
+            r = 1 / dispersion[:, None]
+            scores = scores + pt.log(pm.Gamma("locus_effect", alpha=r, beta=r, dims=("process", "locus")))[:, None, :]
         if form == "joint":
             whole = pt.logsumexp(scores + preference[:, None, :], axis=2, keepdims=True)
             place = scores - whole
@@ -63,25 +72,9 @@ def build(form: str, several: bool) -> Callable[..., None]:
         each = pt.log(by_process.sum(axis=1)) + top[row] + pt.log(opportunity[context, locus])
         pm.Potential("mutations", (count * each).sum())
 
-    if several:
-        return density
-
-    def density_one(
-        sizes: Sizes,
-        features: Any,
-        exposure: Any,
-        context_opportunity: Any,
-        context_exposure: Any,
-        alpha: Any,
-        tau: Any,
-        genome: Any,
-        count: Any,
-        locus: Any,
-        channel: Any,
-    ) -> None:
-        import pytensor.tensor as pt
-
-        known = (exposure, context_opportunity, context_exposure, alpha, tau, genome)
-        density(sizes, features[None], *known, pt.zeros_like(genome), count, locus, channel)
-
-    return density_one
+    absent: dict[str, Callable[..., Any]] = {}
+    if not several:
+        absent["group"] = lambda given: 0
+    if not random:
+        absent["dispersion"] = lambda given: None
+    return without(density, **absent)

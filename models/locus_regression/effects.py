@@ -9,6 +9,8 @@ import numpy as np
 
 from genarium.declaration import Array
 
+from .likelihood import log_sum_exp
+
 HALVINGS = 30
 
 
@@ -153,15 +155,19 @@ def update(
     return replace(effects, mean=mean, covariance=covariance, centre=centre.transpose(1, 0, 2)), normaliser.T
 
 
+def log_weights(effects: Effects, features: Array, offset: Array) -> Array:
+    """Return the exponents of the bound's sum over loci (eq. 8), of every process; shape (K, J, L)."""
+    out = []
+    for k, mean in enumerate(effects.mean):
+        deviation = features - effects.centre[:, k][:, None]  # (J, L, F)
+        quadratic = ((deviation @ effects.covariance[k]) * deviation).sum(-1)
+        out.append(offset[k if len(offset) > 1 else 0] + features @ mean + 0.5 * quadratic)
+    return np.stack(out)
+
+
 def log_normalisers(effects: Effects, features: Array, offset: Array) -> Array:
     """Return the bound of log Z of every group and process; shape (J, K)."""
-    K, F = effects.mean.shape
-    out = []
-    for k in range(K):
-        own = offset[k if len(offset) > 1 else 0][None]
-        objective = Objective(features, own, np.empty(F), np.empty(len(features)), 1.0)
-        out.append(objective.log_normaliser(effects.mean[k], effects.covariance[k], effects.centre[:, k])[0])
-    return np.stack(out, 1)
+    return log_sum_exp(log_weights(effects, features, offset), -1).T
 
 
 def prior_gap(effects: Effects, tau: Array) -> float:

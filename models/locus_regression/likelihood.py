@@ -12,6 +12,7 @@ import numpy as np
 from genarium.declaration import Array
 
 from .channels import CHANNELS, split_channel
+from .reduced import without
 
 
 def log_sum_exp(x: Array, axis: int) -> Array:
@@ -21,13 +22,16 @@ def log_sum_exp(x: Array, axis: int) -> Array:
     return total
 
 
-def log_loci(beta: Array, lam: Array, features: Array, exposure: Array, opportunity: Array, form: str) -> Array:
+def log_loci(
+    beta: Array, lam: Array, locus_effect: Array, features: Array, exposure: Array, opportunity: Array, form: str
+) -> Array:
     """Return what a locus contributes to the log density of a mutation there (eqs. 1 to 3).
 
     Parameters
     ----------
     beta : ndarray, shape (..., K, F)
     lam : ndarray, shape (..., K, C)
+    locus_effect : ndarray, shape (..., K, L), or (1, 1)
     features : ndarray, shape (J, F, L)
     exposure : ndarray, shape (L,)
     opportunity : ndarray, shape (C, L)
@@ -40,6 +44,7 @@ def log_loci(beta: Array, lam: Array, features: Array, exposure: Array, opportun
         Log probability of a mutation of process k in locus l, but for lam_kc t_cl and rho_kca.
     """
     rates = np.log(exposure) + np.einsum("...kf,jfl->...jkl", beta, features)
+    rates = rates + np.log(locus_effect)[..., None, :, :]
     log_context = np.log(lam @ opportunity)
     if form == "joint":
         total = log_sum_exp(rates + log_context[..., None, :, :], -1)
@@ -47,7 +52,7 @@ def log_loci(beta: Array, lam: Array, features: Array, exposure: Array, opportun
     return np.asarray(rates - log_sum_exp(rates, -1)[..., None] - log_context[..., None, :, :])
 
 
-def story_log_likelihood(form: str, groups: str) -> Callable[..., Array]:
+def story_log_likelihood(form: str, several: bool, random: bool) -> Callable[..., Array]:
     """Return ``log_likelihood(<unknown, known, observed>)`` of a variant; shape (..., I)."""
 
     def given(
@@ -55,6 +60,7 @@ def story_log_likelihood(form: str, groups: str) -> Callable[..., Array]:
         lam: Array,
         rho: Array,
         pi: Array,
+        locus_effect: Array,
         features: Array,
         exposure: Array,
         context_opportunity: Array,
@@ -66,7 +72,8 @@ def story_log_likelihood(form: str, groups: str) -> Callable[..., Array]:
         count: Array,
     ) -> Array:
         opportunity = context_opportunity * context_exposure[:, None]
-        log_theta = log_loci(beta, lam, features, exposure, opportunity, form)
+        features = features.reshape(-1, *features.shape[-2:])
+        log_theta = log_loci(beta, lam, locus_effect, features, exposure, opportunity, form)
         context, alternative = split_channel(np.arange(len(CHANNELS)))
         spectrum = lam[..., context] * rho[..., context, alternative]  # (..., K, M)
         log_theta = np.moveaxis(log_theta, -3, -2)  # (..., K, J, L)
@@ -79,28 +86,12 @@ def story_log_likelihood(form: str, groups: str) -> Callable[..., Array]:
             known = np.log(opportunity[split_channel(channel)[0], locus])
             return np.asarray(count * (np.log(total) + top[..., group, locus] + known))
 
-    if groups == "several":
-        return given
-
-    def one(
-        beta: Array,
-        lam: Array,
-        rho: Array,
-        pi: Array,
-        features: Array,
-        exposure: Array,
-        context_opportunity: Array,
-        context_exposure: Array,
-        genome: Array,
-        locus: Array,
-        channel: Array,
-        count: Array,
-    ) -> Array:
-        group = np.zeros(len(genome), dtype=int)
-        known = (exposure, context_opportunity, context_exposure, genome, group, locus, channel, count)
-        return given(beta, lam, rho, pi, features[None], *known)
-
-    return one
+    absent: dict[str, Callable[..., Any]] = {}
+    if not several:
+        absent["group"] = lambda known: np.zeros(len(known["genome"]), dtype=int)
+    if not random:
+        absent["locus_effect"] = lambda _: np.ones((1, 1))
+    return without(given, **absent)
 
 
 def log_prior(beta: Array, lam: Array, rho: Array, pi: Array, alpha: Array, tau: Array) -> Array:
@@ -117,6 +108,17 @@ def log_prior(beta: Array, lam: Array, rho: Array, pi: Array, alpha: Array, tau:
     return np.asarray(normal + uniform + dirichlet)
 
 
+def log_prior_random(
+    beta: Array, lam: Array, rho: Array, pi: Array, locus_effect: Array, alpha: Array, tau: Array, dispersion: Array
+) -> Array:
+    """Log prior density where loci have random effects: Gamma(1 / phi, 1 / phi)."""
+    from scipy.special import gammaln
+
+    r = 1 / dispersion[:, None]
+    each = r * np.log(r) - gammaln(r) + (r - 1) * np.log(locus_effect) - r * locus_effect
+    return np.asarray(log_prior(beta, lam, rho, pi, alpha, tau) + each.sum((-2, -1)))
+
+
 def quantities(beta: Array, lam: Array, rho: Array, pi: Array) -> Mapping[str, Any]:
     """Label-invariant quantities: processes sorted by their first coefficient, and averages over processes."""
     order = np.argsort(beta[..., 0], -1)  # (..., K)
@@ -130,6 +132,11 @@ def quantities(beta: Array, lam: Array, rho: Array, pi: Array) -> Mapping[str, A
         "mean_lam": (share[..., None] * lam).sum(-2)[..., :2],
         "sum_pi_squared": (pi**2).sum(-1).mean(-1),
     }
+
+
+def quantities_random(beta: Array, lam: Array, rho: Array, pi: Array, locus_effect: Array) -> Mapping[str, Any]:
+    """Label-invariant quantities where loci have random effects: their variance too."""
+    return {**quantities(beta, lam, rho, pi), "locus_variance": ((locus_effect - 1) ** 2).mean((-2, -1))}
 
 
 def statistics(locus: Array, channel: Array, count: Array, genome: Array) -> Mapping[str, Any]:

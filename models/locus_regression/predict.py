@@ -12,6 +12,8 @@ from .dirichlet import expected_log
 from .expectation import expect
 from .likelihood import log_loci
 
+UNKNOWN = ("beta", "lam", "rho", "pi", "locus_effect")
+
 MOST = 25
 """Draws that predictions are averaged over, at most."""
 
@@ -65,7 +67,7 @@ def predict(fitted: xr.DataTree, problem: Problem) -> dict[str, Labelled]:
 def _draws(fitted: xr.DataTree) -> Iterator[Arrays]:
     if "posterior" not in fitted:
         point = fitted["point"].to_dataset()
-        yield {name: point[name].to_numpy() for name in ("beta", "lam", "rho", "pi")}
+        yield {name: point[name].to_numpy() for name in UNKNOWN if name in point}
         return
     posterior = fitted["posterior"].to_dataset()
     flat = {str(n): v.to_numpy().reshape(-1, *v.shape[2:]) for n, v in posterior.data_vars.items()}
@@ -112,8 +114,10 @@ def tables(data: Corpus, unknown: Arrays) -> tuple[Array, Array, Array]:
     both = unknown["lam"][..., None] * unknown["rho"]  # (K, C, 3)
     spectrum = both.reshape(K, 2, C // 2, 3).transpose(1, 3, 2, 0).reshape(-1, K)
     features, exposure = data.features.transpose(0, 2, 1), np.exp(data.log_exposure)
-    place = np.exp(log_loci(unknown["beta"], unknown["lam"], features, exposure, data.opportunity, data.form))
-    share = place * (unknown["lam"] @ data.opportunity)
+    effect = unknown.get("locus_effect", np.ones((1, 1)))
+    beta, lam = unknown["beta"], unknown["lam"]
+    place = np.exp(log_loci(beta, lam, effect, features, exposure, data.opportunity, data.form))
+    share = place * (lam @ data.opportunity)
     return spectrum, place.transpose(0, 2, 1).reshape(-1, K), share
 
 

@@ -8,9 +8,10 @@ import numpy as np
 from genarium.declaration import Array, Sizes
 
 from .channels import channel_of
+from .reduced import without
 
 
-def design(several: bool) -> dict[str, Callable[..., Any]]:
+def design(several: bool, random: bool) -> dict[str, Callable[..., Any]]:
     """Return draw functions of the known variables for simulations."""
 
     def features(rng: np.random.Generator, sizes: Sizes) -> Array:
@@ -42,6 +43,7 @@ def design(several: bool) -> dict[str, Callable[..., Any]]:
         "genome": genome,
         "count": lambda sizes: np.ones(sizes["cell"]),
         **({"group": group} if several else {}),
+        **({"dispersion": lambda sizes: np.full(sizes["process"], 0.3)} if random else {}),
     }
 
 
@@ -65,6 +67,12 @@ def draw_pi(rng: np.random.Generator, sizes: Sizes, alpha: Array) -> Array:
     return rng.dirichlet(alpha, sizes["genome"])
 
 
+def draw_locus_effect(rng: np.random.Generator, sizes: Sizes, dispersion: Array) -> Array:
+    """Draw effects of mean one and variance phi: Gamma(1 / phi, 1 / phi)."""
+    spread = dispersion[:, None]
+    return np.maximum(rng.gamma(1 / spread, spread, (sizes["process"], sizes["locus"])), 1e-300)
+
+
 PRIOR: Mapping[str, Callable[..., Array]] = {"beta": draw_beta, "lam": draw_lam, "rho": draw_rho, "pi": draw_pi}
 
 
@@ -73,7 +81,7 @@ def choose(rng: np.random.Generator, sizes: Sizes, pi: Array, genome: Array) -> 
     return _categorical(rng, pi, genome)
 
 
-def emit(form: str, several: bool) -> Callable[..., Mapping[str, Array]]:
+def emit(form: str, several: bool, random: bool) -> Callable[..., Mapping[str, Array]]:
     """Return the draw function of locus and channel under a variant."""
 
     def draw(
@@ -82,6 +90,7 @@ def emit(form: str, several: bool) -> Callable[..., Mapping[str, Array]]:
         beta: Array,
         lam: Array,
         rho: Array,
+        locus_effect: Array,
         features: Array,
         exposure: Array,
         context_opportunity: Array,
@@ -92,9 +101,9 @@ def emit(form: str, several: bool) -> Callable[..., Mapping[str, Array]]:
         locus, context = np.empty(len(z), dtype=np.int64), np.empty(len(z), dtype=np.int64)
         for k in range(len(beta)):
             affinity = lam[k][:, None] * t  # (C, L)
-            for j, X in enumerate(features):
+            for j, X in enumerate(features.reshape(-1, *features.shape[-2:])):
                 mine = np.flatnonzero((z == k) & (group == j))
-                rate = exposure * np.exp(beta[k] @ X - np.max(beta[k] @ X))
+                rate = exposure * np.exp(beta[k] @ X - np.max(beta[k] @ X)) * locus_effect[k]
                 if form == "joint":
                     rate = rate * affinity.sum(0)
                 locus[mine] = rng.choice(len(rate), len(mine), p=rate / rate.sum())
@@ -102,24 +111,12 @@ def emit(form: str, several: bool) -> Callable[..., Mapping[str, Array]]:
         alternative = _categorical(rng, rho.reshape(-1, rho.shape[-1]), z * lam.shape[1] + context)
         return {"locus": locus, "channel": channel_of(context, alternative, lam.shape[1])}
 
-    if several:
-        return draw
-
-    def draw_one(
-        rng: np.random.Generator,
-        z: Array,
-        beta: Array,
-        lam: Array,
-        rho: Array,
-        features: Array,
-        exposure: Array,
-        context_opportunity: Array,
-        context_exposure: Array,
-    ) -> Mapping[str, Array]:
-        group = np.zeros(len(z), dtype=np.int64)
-        return draw(rng, z, beta, lam, rho, features[None], exposure, context_opportunity, context_exposure, group)
-
-    return draw_one
+    absent: dict[str, Callable[..., Any]] = {}
+    if not several:
+        absent["group"] = lambda given: np.zeros(len(given["z"]), dtype=np.int64)
+    if not random:
+        absent["locus_effect"] = lambda given: np.ones((len(given["beta"]), 1))
+    return without(draw, **absent)
 
 
 def _categorical(rng: np.random.Generator, weights: Array, row: Array) -> Array:

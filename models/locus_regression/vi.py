@@ -10,11 +10,12 @@ from genarium.engines.ascent import Ascent, Restarts, ascend
 from genarium.errors import InputError
 from genarium.progress import track
 
-from . import contexts, effects, response
+from . import contexts, effects, random_loci, response
 from .corpus import Corpus, corpus
 from .dirichlet import concentration, divergence, expected_log
 from .effects import Effects
 from .expectation import expect
+from .random_loci import LocusEffects
 
 COVARIANCES = ("full", "diagonal", "linear_response")
 """Values of the option ``covariance``; the first is the default."""
@@ -28,7 +29,10 @@ PATIENCE = 30
 
 @dataclass(frozen=True)
 class State:
-    """Parameters of q: gamma (G, K), effects, delta (K, C), omega (K, C, 3); hyperparameters alpha, tau (K,)."""
+    """Parameters of q: gamma (G, K), effects, delta (K, C), omega (K, C, 3); hyperparameters alpha, tau (K,).
+
+    Random effects of loci and their dispersion (K,) are None where the model has none.
+    """
 
     gamma: Array
     effects: Effects
@@ -37,6 +41,8 @@ class State:
     omega: Array
     alpha: Array
     tau: Array
+    locus_effects: LocusEffects | None = None
+    dispersion: Array | None = None
     age: int = 0
 
 
@@ -76,6 +82,8 @@ class Step:
         data = self.data
         rate = data.features @ state.effects.mean.T + data.log_exposure[:, None]  # (J, L, K)
         rate = rate - state.normaliser[:, None]
+        if state.locus_effects is not None:
+            rate = rate + state.locus_effects.expected_log.T
         if data.form == "conditional":
             rate = rate - self.log_context(state).T
         return np.asarray(rate.reshape(data.rows, -1))
@@ -87,9 +95,14 @@ class Step:
 
     def offset(self, state: State) -> Array:
         """Return what multiplies a locus's rate before it is normalised, in logs; shape (1 or K, L)."""
-        if self.data.form == "conditional":
+        offset = self.own_offset(state)
+        return offset if self.data.form == "conditional" else np.asarray(offset + self.log_context(state))
+
+    def own_offset(self, state: State) -> Array:
+        """Return the part of the offset that does not depend on contexts; shape (1 or K, L)."""
+        if state.locus_effects is None:
             return self.data.log_exposure[None]
-        return np.asarray(self.data.log_exposure + self.log_context(state))
+        return np.asarray(self.data.log_exposure + np.log(state.locus_effects.mean))
 
     def normalised(self, state: State) -> State:
         """Bring the normaliser up to date."""
@@ -109,11 +122,15 @@ class Step:
 
     def divergence(self, state: State) -> float:
         """Return the divergence of q from the prior, all factors added up (eq. 13)."""
+        of_loci = 0.0
+        if state.locus_effects is not None and state.dispersion is not None:
+            of_loci = random_loci.divergence(state.locus_effects, state.dispersion)
         return (
             divergence(state.gamma, state.alpha)
             + divergence(state.delta, 1.0)
             + divergence(state.omega, 1.0)
             + effects.prior_gap(state.effects, state.tau)
+            + of_loci
         )
 
     def maximised(self, state: State, of_genome: Array, of_row: Array, of_channel: Array) -> State:
@@ -122,7 +139,7 @@ class Step:
         found, normaliser = effects.update(
             state.effects, data.features, self.offset(state), of_row, state.tau, self.full, self.tilt
         )
-        state = replace(state, effects=found, normaliser=normaliser)
+        state = self.with_locus_effects(replace(state, effects=found, normaliser=normaliser), of_row)
         counts = by_context(of_channel, state.delta.shape[1])
         delta = contexts.update(self.context_objective(state, of_row, counts.sum(-1)), state.delta)
         state = replace(state, delta=delta, omega=1 + counts, gamma=state.alpha + of_genome, age=state.age + 1)
@@ -130,14 +147,31 @@ class Step:
             state = self.normalised(state)
         return self.with_hyperparameters(state)
 
+    def with_locus_effects(self, state: State, of_row: Array) -> State:
+        """Update the random effects of loci, where there are some, and the normaliser with them."""
+        if state.locus_effects is None or state.dispersion is None:
+            return state
+        data = self.data
+        J, L, _ = data.features.shape
+        by_group = of_row.reshape(J, L, -1)
+        offset = self.offset(state) - np.log(state.locus_effects.mean)
+        weight = effects.log_weights(state.effects, data.features, offset)
+        found = random_loci.update(
+            state.locus_effects, by_group.sum(0).T, weight, by_group.sum(1).T, state.dispersion
+        )
+        return self.normalised(replace(state, locus_effects=found))
+
     def with_hyperparameters(self, state: State) -> State:
-        """Update alpha and tau, where they are estimated and it is time (eqs. 18 and 19)."""
+        """Update alpha, tau and the dispersion, where they are estimated and it is time (eqs. 18, 19 and 26)."""
         if not self.empirical_bayes or state.age <= PATIENCE:
             return state
         found = state.effects
         size = (found.mean**2 + np.diagonal(found.covariance, axis1=1, axis2=2)).mean(1)
         alpha = concentration(expected_log(state.gamma).mean(0), self.data.genomes, state.alpha)
-        return replace(state, alpha=alpha, tau=np.sqrt(np.maximum(size, 1e-8)))
+        state = replace(state, alpha=alpha, tau=np.sqrt(np.maximum(size, 1e-8)))
+        if state.locus_effects is None or state.dispersion is None:
+            return state
+        return replace(state, dispersion=random_loci.dispersions(state.locus_effects, state.dispersion))
 
     def context_objective(self, state: State, of_row: Array, counts: Array) -> contexts.Objective:
         """Return what q(lam) is to maximise."""
@@ -146,33 +180,30 @@ class Step:
         by_group = of_row.reshape(J, L, -1)
         if data.form == "conditional":
             return contexts.Objective(counts, by_group.sum(0).T, data.opportunity)
-        rates = []
-        for k in range(len(counts)):
-            objective = effects.Objective(data.features, data.log_exposure[None], np.empty(0), np.empty(J), 1.0)
-            found, weight = objective.log_normaliser(
-                state.effects.mean[k], state.effects.covariance[k], state.effects.centre[:, k]
-            )
-            rates.append(weight * np.exp(found - found.max())[:, None])
-        opportunity = np.einsum("kjl,cl->kcj", np.stack(rates), data.opportunity, optimize=True)
+        weight = effects.log_weights(state.effects, data.features, self.own_offset(state))
+        rates = np.exp(weight - weight.max(-1, keepdims=True))  # (K, J, L)
+        opportunity = np.einsum("kjl,cl->kcj", rates, data.opportunity, optimize=True)
         return contexts.Objective(counts, by_group.sum(1).T, opportunity)
 
     def pack(self, state: State) -> Array:
         """Return all parameters but the covariances as one vector, free of constraints."""
         self._packed = state
-        positive = [state.gamma, state.delta, state.omega, state.alpha, state.tau]
-        return np.concatenate([state.effects.mean.ravel(), *(np.log(part).ravel() for part in positive)])
+        return np.concatenate([state.effects.mean.ravel(), *(np.log(part).ravel() for part in _positive(state))])
 
     def unpack(self, vector: Array) -> State:
         """Return the state of a vector; with the covariances of the state that was packed last."""
         like, low = self._packed, 0
         parts = []
-        for part in (like.effects.mean, like.gamma, like.delta, like.omega, like.alpha, like.tau):
+        for part in (like.effects.mean, *_positive(like)):
             parts.append(vector[low : low + part.size].reshape(part.shape))
             low += part.size
         mean, *logs = parts
-        gamma, delta, omega, alpha, tau = (np.exp(np.clip(part, -30, 50)) for part in logs)
+        gamma, delta, omega, alpha, tau, *rest = (np.exp(np.clip(part, -30, 50)) for part in logs)
         moved = replace(like, effects=replace(like.effects, mean=mean))
-        return self.normalised(replace(moved, gamma=gamma, delta=delta, omega=omega, alpha=alpha, tau=tau))
+        moved = replace(moved, gamma=gamma, delta=delta, omega=omega, alpha=alpha, tau=tau)
+        if rest:
+            moved = replace(moved, locus_effects=LocusEffects(*rest[:2]), dispersion=rest[2])
+        return self.normalised(moved)
 
     def first(self, problem: Problem, rng: np.random.Generator) -> State:
         """Return a start: spectra between those of random genomes and of all, flat effects."""
@@ -191,8 +222,20 @@ class Step:
         )
         mutations = np.bincount(data.genome, data.count, data.genomes)
         gamma = alpha + mutations[:, None] / K * rng.uniform(0.9, 1.1, (data.genomes, K))
-        empty = np.empty((J, K))
-        return self.normalised(State(gamma, flat, empty, delta, 1 + total * shares, alpha, tau))
+        state = State(gamma, flat, np.empty((J, K)), delta, 1 + total * shares, alpha, tau)
+        if "dispersion" in problem.arrays:
+            dispersion = problem["dispersion"].astype(float)
+            prior = LocusEffects.prior(dispersion, problem.sizes["locus"])
+            state = replace(state, locus_effects=prior, dispersion=dispersion)
+        return self.normalised(state)
+
+
+def _positive(state: State) -> list[Array]:
+    """Return the parameters that are positive."""
+    parts = [state.gamma, state.delta, state.omega, state.alpha, state.tau]
+    if state.locus_effects is not None and state.dispersion is not None:
+        parts += [state.locus_effects.shape, state.locus_effects.inverse_scale, state.dispersion]
+    return parts
 
 
 def by_context(of_channel: Array, contexts: int) -> Array:
@@ -336,6 +379,13 @@ def collect(
         "bound": found.trace,
     }
     posterior, log_q = draw(rng, draws, gamma, delta, omega, mean, joint.reshape(K * F, K * F))
+    if state.locus_effects is not None and state.dispersion is not None:
+        a, b = state.locus_effects.shape[order], state.locus_effects.inverse_scale[order]
+        variational |= {"locus_effect_shape": (("process", "locus"), a)}
+        variational |= {"locus_effect_inverse_scale": (("process", "locus"), b)}
+        variational |= {"dispersion": (("process",), state.dispersion[order])}
+        posterior["locus_effect"], log_density = random_loci.draw(rng, draws, a, b)
+        log_q = log_q + log_density
     return Result(
         variational=variational,
         posterior={name: value[None] for name, value in posterior.items()},
@@ -370,9 +420,10 @@ def start(problem: Problem, rng: np.random.Generator) -> Arrays:
     step = Step(corpus(problem))
     runs = [ascend(step, step.first(problem, rng), tolerance=0.1, max_iterations=SCOUT) for _ in range(3)]
     state = max(runs, key=lambda run: run.bound).state
-    return {
+    means = {
         "beta": state.effects.mean,
         "lam": state.delta / state.delta.sum(-1, keepdims=True),
         "rho": state.omega / state.omega.sum(-1, keepdims=True),
         "pi": state.gamma / state.gamma.sum(-1, keepdims=True),
     }
+    return means if state.locus_effects is None else {**means, "locus_effect": state.locus_effects.mean}

@@ -59,7 +59,7 @@ def choose(
     best: xr.DataTree | None = None
     rows = []
     for candidate in track(candidates, f"choosing {size}"):
-        tree = fit(model, data, method, seed, **{**settings, size: candidate})
+        tree = fit(model, resized(model, data, size, candidate), method, seed, **{**settings, size: candidate})
         if tree.attrs["claim"] != "approximate" or "bound" not in json.loads(tree.attrs["notes"]):
             raise InputError(
                 f"method {method!r} gives no evidence lower bound, and a likelihood grows with {size!r} whatever the "
@@ -77,3 +77,24 @@ def choose(
         coords={dim: candidates},
     )
     return with_groups(best, {"choice": table}, {"chosen_size": size})
+
+
+def resized(model: str | Model, data: Data, size: str, candidate: int) -> Data:
+    """Return a tree of data for another value of a size: known values that are the same all along it are repeated.
+
+    A simulation stores the hyperparameters of its own size, which say nothing of another.
+    """
+    if not isinstance(data, xr.DataTree) or "constant_data" not in data:
+        return data
+    given = data["constant_data"].to_dataset()
+    stale = [name for name, value in given.data_vars.items() if size in value.dims and value.sizes[size] != candidate]
+    if not stale:
+        return data
+    new: dict[str, xr.DataArray] = {}
+    for name in stale:
+        one = given[name].isel({size: 0}, drop=True)
+        if not bool((given[name] == one).all()):
+            return data  # the check names what does not fit
+        new[str(name)] = one.expand_dims({size: candidate}, given[name].dims.index(size))
+    kept = given.drop_vars(stale).drop_dims(size, errors="ignore")
+    return with_groups(data, {"constant_data": kept.assign(new)}, {})

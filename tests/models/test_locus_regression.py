@@ -1,6 +1,7 @@
 """locus_regression: its densities, its factors and their derivatives, its fits, against naive references."""
 
 import itertools
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from importlib import import_module
@@ -10,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-from scipy.optimize import linear_sum_assignment, minimize
+from scipy.optimize import linear_sum_assignment, minimize, minimize_scalar
 from scipy.special import digamma, gammaln
 from scipy.stats import chisquare, dirichlet, norm
+from scipy.stats import gamma as gamma_distribution
 
 import genarium as gn
 from genarium import registry
@@ -20,7 +22,7 @@ from genarium.data import check
 from genarium.declaration import Array, Model, Problem
 from genarium.engines.ascent import ascend
 from genarium.errors import InputError
-from genarium.models.locus_regression import contexts, effects, response
+from genarium.models.locus_regression import contexts, effects, random_loci, response
 from genarium.models.locus_regression.channels import CHANNELS, CONTEXTS, channel_of, split_channel
 from genarium.models.locus_regression.corpus import corpus
 from genarium.models.locus_regression.dirichlet import concentration, divergence, expected_log
@@ -32,9 +34,11 @@ stochastic = import_module("genarium.models.locus_regression.svi")
 CORPORA = Path(__file__).parents[3] / "shared" / "data" / "corpora"
 
 VARIANTS = [
-    {"locus": locus, "groups": groups}
+    {"locus": locus, "groups": groups, "loci": "fixed"}
     for locus, groups in itertools.product(("conditional", "joint"), ("one", "several"))
 ]
+RANDOM = [{**options, "loci": "random"} for options in (VARIANTS[0], VARIANTS[3])]
+VARIANTS += RANDOM
 SMALL = {"genome": 6, "locus": 15, "feature": 2, "process": 3, "cell": 120}
 
 every_variant = pytest.mark.parametrize("options", VARIANTS, ids=["-".join(v.values()) for v in VARIANTS])
@@ -47,7 +51,8 @@ def problem_of(options: Mapping[str, str], seed: int = 1, **settings: Any) -> tu
 
 
 def truth_of(tree: xr.DataTree) -> dict[str, Array]:
-    return {name: tree["truth"][name].to_numpy() for name in ("beta", "lam", "rho", "pi")}
+    names = ("beta", "lam", "rho", "pi", "locus_effect")
+    return {name: tree["truth"][name].to_numpy() for name in names if name in tree["truth"]}
 
 
 # Channels
@@ -93,6 +98,7 @@ def test_log_likelihood_is_that_of_the_story(options: dict[str, str]) -> None:
             weight = np.zeros((15, 32))
             for place in range(15):
                 rate = problem["exposure"][place] * np.exp(at["beta"][k] @ X[j, :, place])
+                rate *= at["locus_effect"][k, place] if "locus_effect" in at else 1
                 preference = at["lam"][k] * t[:, place]
                 weight[place] = rate * (preference if options["locus"] == "joint" else preference / preference.sum())
             total += at["pi"][g, k] * weight[at_locus, c] / weight.sum() * at["rho"][k, c, a]
@@ -186,6 +192,10 @@ def random_state(step: Any, problem: Problem, seed: int = 0) -> Any:
     if not step.full:
         covariance = covariance * np.eye(F)
     moved = effects.Effects(rng.normal(0, 0.7, (K, F)), covariance, state.effects.centre)
+    if state.locus_effects is not None:
+        shape, inverse_scale = rng.gamma(3, 1, (2, *state.locus_effects.shape.shape)) + 0.1
+        found = random_loci.LocusEffects(shape, inverse_scale)
+        state = replace(state, locus_effects=found, dispersion=rng.gamma(3, 0.2, K))
     return step.normalised(
         replace(
             state,
@@ -209,6 +219,10 @@ def test_bound_is_that_of_the_definition(options: dict[str, str]) -> None:
     K, F = state.effects.mean.shape
     L = data.features.shape[1]
     mean_lam = state.delta / state.delta.sum(1, keepdims=True)
+    random = options["loci"] == "random"
+    shape, scale = np.ones((2, K, L))
+    if random:
+        shape, scale = state.locus_effects.shape, 1 / state.locus_effects.inverse_scale
     for g, r, m, n in zip(data.genome, data.row, data.channel, data.count, strict=True):
         j, at = divmod(int(r), L)
         c, a = (int(v) for v in split_channel(np.array(m)))
@@ -225,6 +239,7 @@ def test_bound_is_that_of_the_definition(options: dict[str, str]) -> None:
                         @ (x - state.effects.centre[j, k])
                     )
                     * (mean_lam[k] @ data.opportunity[:, i] if options["locus"] == "joint" else 1.0)
+                    * (shape[k, i] * scale[k, i])
                     for i, x in enumerate(data.features[j])
                 ]
             )
@@ -237,6 +252,7 @@ def test_bound_is_that_of_the_definition(options: dict[str, str]) -> None:
                 - digamma(state.omega[k, c].sum())
                 + data.log_exposure[at]
                 + state.effects.mean[k] @ data.features[j, at]
+                + (digamma(shape[k, at]) + np.log(scale[k, at]) if random else 0.0)
                 - np.log(rates.sum())
                 + np.log(data.opportunity[c, at])
                 - (np.log(mean_lam[k] @ data.opportunity[:, at]) if options["locus"] == "conditional" else 0.0)
@@ -257,6 +273,10 @@ def test_bound_is_that_of_the_definition(options: dict[str, str]) -> None:
         mean, covariance, tau = state.effects.mean[k], state.effects.covariance[k], state.tau[k]
         bound += F * norm.logpdf(0, 0, tau) - (mean @ mean + np.trace(covariance)) / (2 * tau**2)
         bound += 0.5 * np.linalg.slogdet(2 * np.pi * np.e * covariance)[1]
+        if random:
+            r = 1 / state.dispersion[k]
+            log, entropy = digamma(shape[k]) + np.log(scale[k]), gamma_distribution(shape[k], scale=scale[k]).entropy()
+            bound += (r * np.log(r) - gammaln(r) + (r - 1) * log - r * shape[k] * scale[k] + entropy).sum()
     assert step.bound(state) == pytest.approx(bound, rel=1e-11)
     assert step(state)[1] == pytest.approx(bound, rel=1e-11)
     assert all(np.isfinite(table).all() for table in tables)
@@ -291,6 +311,10 @@ def test_every_block_raises_the_bound(options: dict[str, str], full: bool) -> No
         assert held(moved, counts) >= before - slack
         for change in ({"omega": 1 + by_context}, {"gamma": state.alpha + of_genome}):
             assert held(replace(state, **change), counts) >= before - slack
+        if options["loci"] == "random":
+            moved = step.with_locus_effects(state, of_row)
+            assert (moved.locus_effects.shape != state.locus_effects.shape).all()
+            assert held(moved, counts) >= before - slack
         estimating = variational.Step(step.data, full=full, empirical_bayes=True)
         moved = estimating.with_hyperparameters(replace(state, age=100))
         assert (moved.tau != state.tau).all()
@@ -422,6 +446,35 @@ def test_concentration_is_the_maximum() -> None:
     np.testing.assert_allclose(found, [0.3, 2.0, 5.0], rtol=0.2)
 
 
+def test_dispersion_is_the_maximum() -> None:
+    """Against a general optimiser; and nothing varies where q is the prior of no dispersion."""
+    rng = np.random.default_rng(2)
+    shape = rng.gamma(3, 2, (2, 50))
+    found = random_loci.LocusEffects(shape, shape * rng.uniform(0.5, 2, (2, 50)))
+    start = np.array([0.01, 5.0])
+    best = random_loci.dispersions(found, start, steps=50)
+    for k in range(2):
+        log, mean = found.expected_log[k], found.mean[k]
+
+        def loss(log_r: float, log: Array = log, mean: Array = mean) -> float:
+            r = np.exp(log_r)
+            return -float((r * np.log(r) - gammaln(r) + (r - 1) * log - r * mean).sum())
+
+        assert best[k] == pytest.approx(np.exp(-minimize_scalar(loss).x), rel=1e-5)
+    tight = random_loci.LocusEffects.prior(np.full(2, 1e-8), 50)
+    assert (random_loci.dispersions(tight, start, steps=50) < 1e-5).all()
+
+
+def test_draws_of_locus_effects() -> None:
+    rng = np.random.default_rng(3)
+    shape, inverse_scale = rng.gamma(3, 1, (2, 2, 4))
+    x, log_q = random_loci.draw(rng, 20_000, shape, inverse_scale)
+    error = np.sqrt(shape) / inverse_scale / np.sqrt(20_000)
+    assert (np.abs(x.mean(0) - shape / inverse_scale) < 4 * error).all()
+    expected = gamma_distribution(shape, scale=1 / inverse_scale).logpdf(x).sum((1, 2))
+    np.testing.assert_allclose(log_q, expected, rtol=1e-9)
+
+
 def test_divergence_of_dirichlet_factors() -> None:
     rng = np.random.default_rng(1)
     a, b = np.array([0.7, 2.0, 3.0]), np.array([1.5, 1.0, 0.5])
@@ -454,6 +507,42 @@ def test_processes_are_recovered(method: str, options: dict[str, str]) -> None:
     assert cosine.min() > 0.97
     assert np.sqrt(np.mean((at["beta"][order] - truth["beta"]) ** 2)) < 0.08
     assert np.abs(at["pi"][:, order] - truth["pi"]).mean() < 0.03
+
+
+def test_over_dispersion_is_found() -> None:
+    """Data whose loci vary: the bound prefers random loci, the dispersion is found; else neither."""
+    options = {"genome": 30, "locus": 150, "feature": 3, "process": 3, "cell": 40_000}
+    for true, loci in ((0.5, "random"), (None, "fixed")):
+        model = registry.get("locus_regression").variant(loci=loci)
+        data = gn.simulate(model, seed=5, **options, **({} if true is None else {"dispersion": true}))
+        given = {**data["observed_data"].data_vars, **data["constant_data"].data_vars}
+        given.pop("dispersion", None)
+        fits = {
+            other: gn.fit(registry.get("locus_regression").variant(loci=other), given, "vi", seed=1, process=3)
+            for other in ("fixed", "random")
+        }
+        bound = {other: json.loads(tree.attrs["notes"])["bound"] for other, tree in fits.items()}
+        found = fits["random"]["variational"]["dispersion"].to_numpy()
+        if true is None:
+            assert found.max() < 0.02
+            assert bound["random"] - bound["fixed"] < 5
+        else:
+            assert bound["random"] - bound["fixed"] > 100
+            np.testing.assert_allclose(found, true, rtol=0.35)  # of 150 loci; sd of a variance's log: 0.13 or so
+            truth, mean = data["truth"]["locus_effect"], fits["random"]["posterior"]["locus_effect"].mean(("chain", "draw"))
+            each = np.abs(np.corrcoef(truth, mean))[:3, 3:]
+            assert each.max(1).min() > 0.9
+
+
+def test_number_of_processes_is_chosen() -> None:
+    """A simulated tree holds alpha and tau of its own processes: the same for all of them, they fit any number."""
+    data = gn.simulate("locus_regression", seed=2, process=3, cell=20_000, genome=30)
+    best = gn.choose("locus_regression", data, "process", [2, 3, 5], seed=1)
+    assert best["choice"]["bound"].to_numpy().argmax() == 1
+    assert best["posterior"].sizes["process"] == 3
+    uneven = gn.simulate("locus_regression", seed=2, process=3, alpha=[1.0, 2.0, 3.0])
+    with pytest.raises(InputError, match="alpha"):
+        gn.choose("locus_regression", uneven, "process", [2, 3], seed=1)
 
 
 def test_wrong_form_is_worse() -> None:
@@ -611,12 +700,12 @@ def test_predictions(options: dict[str, str]) -> None:
     np.testing.assert_allclose(found["pi"].sum("process"), 1)
     assert float(found["rate"].sum()) == pytest.approx(3000)
     np.testing.assert_array_equal(found["best"], found["probability"].argmax("process"))
-    drawn = {n: fit["posterior"][n].to_numpy()[0, 0] for n in ("beta", "lam", "rho", "pi")}
+    drawn = {n: fit["posterior"][n].to_numpy()[0, 0] for n in truth_of(tree)}
     one = fit.copy()
     one["posterior"] = fit["posterior"].to_dataset().isel(draw=[0])
     probability = gn.predict(one)["predictions"]["probability"].to_numpy()
     for k in range(3):  # the likelihood of one process alone, times its weight
-        only = {**drawn, **{n: drawn[n][k : k + 1] for n in ("beta", "lam", "rho")}, "pi": np.ones((6, 1))}
+        only = {n: v[k : k + 1] for n, v in drawn.items() if n != "pi"} | {"pi": np.ones((6, 1))}
         weight = np.exp(problem.call(log_likelihood, **only)) * drawn["pi"][problem["genome"], k]
         whole = np.exp(problem.call(log_likelihood, **drawn))
         np.testing.assert_allclose(probability[:, k], weight / whole, rtol=1e-8)
