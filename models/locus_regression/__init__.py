@@ -98,7 +98,7 @@ def declare(locus: str = "conditional", groups: str = "one", loci: str = "fixed"
         vary=declare,
         calibration=Calibration(
             settings={"genome": 10, "locus": 60, "process": 2, "feature": 2, "cell": 1000, "empirical_bayes": False},
-            control={"tau": 0.2},
+            control={"alpha": 10.0},
             growth=(1000, 4000, 16_000),
             also=(("vi", {"covariance": "diagonal"}), ("vi", {"covariance": "linear_response"})),
         ),

@@ -1,4 +1,4 @@
-"""The factor of random effects of loci: q(locus_effect_kl) is Gamma(shape, inverse scale); eqs. 23 to 26 of the card."""
+"""Factors of random effects of loci: q(locus_effect_kl) is Gamma(shape, inverse scale); eqs. 23 to 26 of the card."""
 
 from dataclasses import dataclass
 

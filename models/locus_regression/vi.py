@@ -156,9 +156,7 @@ class Step:
         by_group = of_row.reshape(J, L, -1)
         offset = self.offset(state) - np.log(state.locus_effects.mean)
         weight = effects.log_weights(state.effects, data.features, offset)
-        found = random_loci.update(
-            state.locus_effects, by_group.sum(0).T, weight, by_group.sum(1).T, state.dispersion
-        )
+        found = random_loci.update(state.locus_effects, by_group.sum(0).T, weight, by_group.sum(1).T, state.dispersion)
         return self.normalised(replace(state, locus_effects=found))
 
     def with_hyperparameters(self, state: State) -> State:

@@ -86,6 +86,8 @@ def resized(model: str | Model, data: Data, size: str, candidate: int) -> Data:
     """
     if not isinstance(data, xr.DataTree) or "constant_data" not in data:
         return data
+    if "observed_data" in data and size in data["observed_data"].sizes:
+        return data  # the observations decide it
     given = data["constant_data"].to_dataset()
     stale = [name for name, value in given.data_vars.items() if size in value.dims and value.sizes[size] != candidate]
     if not stale:

@@ -25,6 +25,9 @@ RHAT, ESS, EBFMI = 1.01, 400, 0.3
 
 REPLICATES = 200
 
+MANY = 30
+"""Unknown numbers from which on a high k-hat is a warning: ratios are off in so many dims, margins less so."""
+
 LOO_UNITS = 5000
 """Observations whose leave-one-out k is computed, at most: the first ones."""
 
@@ -290,6 +293,13 @@ def _approximation(model: Model, tree: xr.DataTree) -> list[Verdict]:
         "warn": "Usable; intervals are somewhat off. Compare with an exact method before relying on tails.",
         "fail": f"The approximation misses the posterior: use an exact method ({', '.join(exact)}).",
     }[status]
+    scalars = sum(int(v[0, 0].size) for n, v in tree["posterior"].data_vars.items() if n in model.unknown.variables)
+    if status == "fail" and scalars > MANY:
+        status = "warn"
+        advice = (
+            f"Of {scalars} unknown numbers, small misfits add up in the ratios: means may serve, intervals are likely "
+            f"too narrow. Compare with an exact method ({', '.join(exact)}) before relying on them."
+        )
     return [
         Verdict(
             "Pareto k-hat of q",

@@ -529,7 +529,10 @@ def test_over_dispersion_is_found() -> None:
         else:
             assert bound["random"] - bound["fixed"] > 100
             np.testing.assert_allclose(found, true, rtol=0.35)  # of 150 loci; sd of a variance's log: 0.13 or so
-            truth, mean = data["truth"]["locus_effect"], fits["random"]["posterior"]["locus_effect"].mean(("chain", "draw"))
+            truth, mean = (
+                data["truth"]["locus_effect"],
+                fits["random"]["posterior"]["locus_effect"].mean(("chain", "draw")),
+            )
             each = np.abs(np.corrcoef(truth, mean))[:3, 3:]
             assert each.max(1).min() > 0.9
 

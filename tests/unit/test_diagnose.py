@@ -178,6 +178,19 @@ def test_too_narrow_approximation(make: Make, verdicts: Any, posterior: Any, wid
         assert abs(found.value - (1 - width**2)) < 0.2  # three times its sd over seeds
 
 
+def test_high_k_hat_of_many_unknowns_is_a_warning(make: Make, toy: Model) -> None:
+    """Where each of a hundred margins is nearly right, the ratios of them all are not."""
+    rng = np.random.default_rng(0)
+    ratio = {"log_q": np.zeros((1, 1000)), "lp": 5 * rng.normal(size=(1, 1000))}
+    for size, status in ((1, "fail"), (100, "warn")):
+        tree = make("approximate", posterior={"theta": rng.normal(size=(1, 1000))})
+        tree["posterior"] = xr.Dataset({"theta": (("chain", "draw", "of"), rng.normal(size=(1, 1000, size)))})
+        tree["sample_stats"] = xr.Dataset({name: (("chain", "draw"), value) for name, value in ratio.items()})
+        found = {v.check: v for v in gn.diagnose(toy, tree).verdicts}["Pareto k-hat of q"]
+        assert found.status == status
+        assert ("100 unknown numbers" in found.advice) == (status == "warn")
+
+
 def test_perfect_approximation_passes(make: Make, verdicts: Any, draws: Any) -> None:
     tree = make("approximate", posterior={"theta": draws[:1]}, sample_stats={"log_q": np.zeros((1, 1000))})
     stats = tree["sample_stats"].to_dataset()
