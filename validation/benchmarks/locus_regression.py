@@ -6,6 +6,9 @@ recovery  the corpus easy.npz (simulated from Algorithm 1, truth inside) by five
           signatures, RMSE of beta, MAE of pi, bound, CPU seconds of one thread
 coverage  95 % intervals of beta under each option ``covariance``, over twenty corpora of that size
 flat      nearly flat signatures, simulated here, against scikit-learn's LDA and NMF: MAE of pi
+cosmic    the same with SBS3, SBS5, SBS8, SBS40 and SBS1 of a COSMIC table (``--cosmic``)
+sampler   effective draws of beta a CPU minute by ``nuts``: 40 genomes, 20,000 windows, 10 features, 8 processes, 90,000
+          mutations, the size at which the Poisson process factorisation of SigPoisProcess was measured (below)
 joint     a corpus of the joint form, simulated here, fitted under both forms: RMSE of beta
 breast    113 breast cancer genomes (breast113.npz): bound with and without covariates, seconds
 lda       no covariate acts: seconds an iteration and MAE of pi, side by side with scikit-learn's LDA
@@ -24,7 +27,7 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "
 import argparse
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -34,7 +37,9 @@ import numpy as np
 import genarium as gn
 from genarium.data import check
 from genarium.declaration import Array, Model, Problem
+from genarium.models.locus_regression.channels import split_channel
 from genarium.models.locus_regression.corpus import corpus
+from genarium.models.locus_regression.metrics import read_table
 from genarium.models.locus_regression.metrics import recovery as recovered
 
 vi = import_module("genarium.models.locus_regression.vi")
@@ -78,18 +83,16 @@ def warm_up() -> None:
     fit(check(model(), gn.simulate("locus_regression", seed=1, cell=40_000, locus=2000)), max_iterations=2)
 
 
-def recovery(corpora: Path) -> list[Row]:
+def recovery(args: argparse.Namespace) -> Iterable[Row]:
     """Five seeds on easy.npz."""
-    stored = np.load(corpora / "easy.npz")
-    problem = check(model(), gn.read("locus_regression", corpora / "easy.npz"), {"process": 5})
-    out = []
+    stored = np.load(args.corpora / "easy.npz")
+    problem = check(model(), gn.read("locus_regression", args.corpora / "easy.npz"), {"process": 5})
     for seed in range(5):
         for empirical_bayes in (False, True):
             found, seconds = fit(problem, seed, empirical_bayes=empirical_bayes)
             told = compare(estimates(found), {n: stored[n] for n in ("beta", "lam", "rho", "pi")}, stored["base"])
             bound = float(found.notes["bound"])
-            out.append({"seed": seed, "empirical_bayes": empirical_bayes, **told, "bound": bound, "seconds": seconds})
-    return out
+            yield {"seed": seed, "empirical_bayes": empirical_bayes, **told, "bound": bound, "seconds": seconds}
 
 
 def simulated(seed: int, form: str = "conditional", **settings: Any) -> tuple[Any, Problem, dict[str, Array]]:
@@ -137,44 +140,89 @@ def peers(problem: Problem, truth: Mapping[str, Array], processes: int) -> Row:
     return {"lda_pi_mae": max(lda)[1], "lda_seconds_an_iteration": seconds, "nmf_pi_mae": max(nmf)[1]}
 
 
-def coverage(corpora: Path) -> list[Row]:
-    """Coverage of intervals of beta, and its standard error over corpora."""
+def coverage(args: argparse.Namespace) -> Iterable[Row]:
+    """Coverage of intervals of beta, and its standard error, over the corpora so far."""
     from scipy.optimize import linear_sum_assignment
 
     inside: dict[str, list[float]] = {"diagonal": [], "full": [], "linear_response": []}
     for seed in range(20):
         _, problem, truth = simulated(1000 + seed, genome=50, locus=500, feature=6, process=5, cell=50_000)
+        row: Row = {"corpora": seed + 1}
         for covariance, found in inside.items():
-            fitted, _ = fit(problem, seed, covariance=covariance)
+            fitted, seconds = fit(problem, seed, covariance=covariance)
             q = {name: value[1] for name, value in fitted.variational.items()}
             distance = np.abs(q["beta_mean"][None] - truth["beta"][:, None]).sum(-1)
             order = linear_sum_assignment(distance)[1]
             z = (q["beta_mean"][order] - truth["beta"]) / q["beta_sd"][order]
             found.append(float((np.abs(z) < 1.96).mean()))
-    return [
-        {"covariance": name, "coverage": float(np.mean(found)), "error": float(np.std(found) / np.sqrt(len(found)))}
-        for name, found in inside.items()
-    ]
+            error = float(np.std(found) / np.sqrt(len(found)))
+            row |= {covariance: float(np.mean(found)), f"{covariance}_error": error, f"{covariance}_seconds": seconds}
+        yield row
 
 
-def flat(corpora: Path) -> list[Row]:
+def flat(args: argparse.Namespace) -> Iterable[Row]:
     """Signatures that are hard to tell apart by their channels; their effects tell them apart."""
-    out = []
     for seed in range(3):
         rng = np.random.default_rng(100 + seed)
-        given: Row = {"lam": rng.dirichlet(np.full(32, 8.0), 5), "rho": rng.dirichlet(np.full(3, 8.0), (5, 32))}
-        _, problem, truth = simulated(
-            seed, genome=50, locus=500, feature=6, process=5, cell=50_000, alpha=np.full(5, 0.5), **given
-        )
-        found, seconds = fit(problem, seed, empirical_bayes=True)
-        told = compare(estimates(found), truth, opportunities(problem))
-        out.append({"seed": seed, **told, "seconds": seconds, **peers(problem, truth, 5)})
-    return out
+        given = {"lam": rng.dirichlet(np.full(32, 8.0), 5), "rho": rng.dirichlet(np.full(3, 8.0), (5, 32))}
+        yield against_peers(seed, given)
 
 
-def joint(corpora: Path) -> list[Row]:
+FLAT = ("SBS3", "SBS5", "SBS8", "SBS40", "SBS1")
+
+
+def cosmic(args: argparse.Namespace) -> Iterable[Row]:
+    """Flat signatures of COSMIC; contexts are equally frequent on average here."""
+    table = read_table(args.cosmic).sel(reference=list(FLAT)).to_numpy()
+    context, alternative = split_channel(np.arange(96))
+    each = np.zeros((5, 32, 3))
+    each[:, context, alternative] = np.maximum(table, 1e-6)
+    lam = each.sum(2)
+    given = {"lam": lam / lam.sum(1, keepdims=True), "rho": each / lam[..., None]}
+    for seed in range(3):
+        yield against_peers(seed, given)
+
+
+def against_peers(seed: int, given: Row) -> Row:
+    """Fit a corpus with given signatures by vi and by the peers."""
+    _, problem, truth = simulated(
+        seed, genome=50, locus=500, feature=6, process=5, cell=50_000, alpha=np.full(5, 0.5), **given
+    )
+    found, seconds = fit(problem, seed, empirical_bayes=True)
+    told = compare(estimates(found), truth, opportunities(problem))
+    return {"seed": seed, **told, "seconds": seconds, **peers(problem, truth, 5)}
+
+
+SIGPOISPROCESS = 18 / 100, 49 / 100
+"""Effective draws of beta a minute of that R package's sampler, least and largest, as published measurements give."""
+
+
+def sampler(args: argparse.Namespace) -> Iterable[Row]:
+    """Run NUTS for a little on a large table, from the variational optimum."""
+    from genarium.validate.thinning import effective
+
+    tree = gn.simulate(
+        "locus_regression", seed=7, genome=40, locus=20_000, feature=10, process=8, cell=90_000, tau=0.3, alpha=0.5
+    )
+    start = time.process_time()
+    found = gn.fit("locus_regression", tree, "nuts", seed=1, chains=1, tune=100, draws=100)
+    seconds = time.process_time() - start
+    beta = found["posterior"]["beta"].to_numpy()  # (1, draws, K, F)
+    ess = effective(beta.reshape(1, beta.shape[1], -1))
+    steps = int(found["sample_stats"]["n_steps"].sum())
+    a_minute = float(np.median(ess) / seconds * 60)
+    yield {
+        "seconds": seconds,
+        "steps_kept": steps,
+        "ess_least": float(ess.min()),
+        "ess_median": float(np.median(ess)),
+        "median_a_minute": a_minute,
+        "times_sigpoisprocess": a_minute / SIGPOISPROCESS[1],
+    }
+
+
+def joint(args: argparse.Namespace) -> Iterable[Row]:
     """Fit corpora of the joint form under both: the wrong form costs beta."""
-    out = []
     for seed in range(3):
         rng = np.random.default_rng(200 + seed)
         tree, _, truth = simulated(
@@ -192,16 +240,14 @@ def joint(corpora: Path) -> list[Row]:
             problem = check(model(form), tree)
             found, seconds = fit(problem, seed, empirical_bayes=True)
             told = compare(estimates(found), truth, opportunities(problem))
-            out.append({"seed": seed, "fitted": form, **told, "bound": float(found.notes["bound"]), "seconds": seconds})
-    return out
+            yield {"seed": seed, "fitted": form, **told, "bound": float(found.notes["bound"]), "seconds": seconds}
 
 
-def breast(corpora: Path) -> list[Row]:
+def breast(args: argparse.Namespace) -> Iterable[Row]:
     """Real genomes, with the nine covariates and with one that is noise."""
-    tree = gn.read("locus_regression", corpora / "breast113.npz")
+    tree = gn.read("locus_regression", args.corpora / "breast113.npz")
     noise = np.random.default_rng(0).normal(size=(1, tree["constant_data"].sizes["locus"]))
     arrays = {str(n): v.to_numpy() for g in ("constant_data", "observed_data") for n, v in tree[g].data_vars.items()}
-    out = []
     for processes in (6, 8, 10):
         for covariates in (True, False):
             data = arrays if covariates else {**arrays, "features": noise}
@@ -210,13 +256,11 @@ def breast(corpora: Path) -> list[Row]:
             found, seconds = fit(problem, 0, empirical_bayes=True)
             told = {"bound": float(found.notes["bound"]), "iterations": found.notes["iterations"]}
             told |= {"largest_fall": found.notes["largest_fall"], "seconds": seconds}
-            out.append({"K": processes, "covariates": covariates, **told, "wall": time.perf_counter() - start})
-    return out
+            yield {"K": processes, "covariates": covariates, **told, "wall": time.perf_counter() - start}
 
 
-def lda(corpora: Path) -> list[Row]:
+def lda(args: argparse.Namespace) -> Iterable[Row]:
     """Fit processes that act alike everywhere: what LDA assumes."""
-    out = []
     for seed in range(3):
         _, problem, truth = simulated(
             seed, genome=50, locus=50, feature=1, process=5, cell=50_000, beta=np.zeros((5, 1)), alpha=np.full(5, 0.5)
@@ -225,8 +269,7 @@ def lda(corpora: Path) -> list[Row]:
         told = compare(estimates(found), truth, opportunities(problem))
         iterations = sum(int(np.isfinite(row).sum()) for row in found.variational["bound"][1])
         ours = {"pi_mae": told["pi_mae"], "seconds_an_iteration": seconds / iterations, "seconds": seconds}
-        out.append({"seed": seed, **ours, **peers(problem, truth, 5)})
-    return out
+        yield {"seed": seed, **ours, **peers(problem, truth, 5)}
 
 
 def iteration_seconds(problem: Problem) -> tuple[int, float]:
@@ -241,7 +284,7 @@ def iteration_seconds(problem: Problem) -> tuple[int, float]:
     return len(step.data.count), float(np.median(spent))
 
 
-def size(corpora: Path) -> list[Row]:
+def size(args: argparse.Namespace) -> Iterable[Row]:
     """Sweeps over 10^4 to 10^7 cells with 10 processes, and over 10^6 cells with 2 to 32."""
     out = []
     for cells, processes in (
@@ -270,9 +313,9 @@ def size(corpora: Path) -> list[Row]:
     return out
 
 
-def sampling(corpora: Path) -> list[Row]:
+def sampling(args: argparse.Namespace) -> Iterable[Row]:
     """Figure 2 of the paper: bound against time, by sampling rate; the same three starts for each."""
-    problem = check(model(), gn.read("locus_regression", corpora / "easy.npz"), {"process": 5})
+    problem = check(model(), gn.read("locus_regression", args.corpora / "easy.npz"), {"process": 5})
     data = corpus(problem)
     out = []
     for rate in (0.03, 0.1, 0.3, 1.0, None):
@@ -309,17 +352,20 @@ def sampling(corpora: Path) -> list[Row]:
     return [{**row, "trace": [t for t in row["trace"] if t[0] < 1][-1]} for row in out]
 
 
-PARTS = {part.__name__: part for part in (recovery, coverage, flat, joint, breast, lda, size, sampling)}
+PARTS = {
+    part.__name__: part for part in (recovery, coverage, flat, cosmic, sampler, joint, breast, lda, size, sampling)
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--corpora", type=Path, default=Path("corpora"), help="folder with easy.npz and breast113.npz")
+    parser.add_argument("--cosmic", type=Path, help="COSMIC's table of SBS signatures")
     args = parser.parse_args()
     warm_up()
-    for row in PARTS[args.part](args.corpora):
-        print(json.dumps({k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()}))
+    for row in PARTS[args.part](args):
+        print(json.dumps({k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()}), flush=True)
 
 
 if __name__ == "__main__":
