@@ -99,10 +99,13 @@ class Compiled:
     ----------
     problem : Problem
         Its model and sizes are compiled; its data can be swapped by :meth:`swap`.
+    mode : str, optional
+        PyTensor's mode for the log density. "FAST_COMPILE" is ready at once and slow to run: for a few evaluations.
     """
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, mode: str | None = None) -> None:
         self.model: Model = problem.model
+        self.mode = mode
         self.pymc = build(problem)
         self.problem = problem
 
@@ -207,7 +210,7 @@ class Compiled:
         COMPILED["density"] += 1
         joined, pieces, _ = self._joined
         (log_density,) = clone_replace([self.pymc.logp(jacobian=jacobian)], replace=pieces)
-        return pytensor.function([joined], [log_density, pt.grad(log_density, joined)])
+        return pytensor.function([joined], [log_density, pt.grad(log_density, joined)], mode=self.mode)
 
     def unconstrained(self, natural: Arrays) -> Array:
         """Map natural values of the unknown variables to the flat unconstrained vector."""
