@@ -41,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=20261121)
     parser.add_argument("--small", action="store_true", help="a few replicates, to see that everything runs")
     parser.add_argument("--simulations", type=int, help="replicates (default: those of the effort)")
+    parser.add_argument("--references", type=int, help="of these, how many approximate methods compare with an exact one")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="an option of the model")
     parser.add_argument("--store", type=Path, default=FOLDER / "replicates", help="where replicates are kept")
     parser.add_argument("--resume", action="store_true", help="go on with the replicates in the store")
@@ -53,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     effort = SMALL if options.small else Effort()
     if options.simulations:
         effort = replace(effort, simulations=options.simulations)
+    if options.references is not None:
+        effort = replace(effort, references=options.references)
     from genarium.cli import parse_settings
 
     chosen = parse_settings(options.set)
