@@ -99,7 +99,7 @@ def declare(locus: str = "conditional", groups: str = "one", loci: str = "fixed"
         calibration=Calibration(
             settings={"genome": 10, "locus": 60, "process": 2, "feature": 2, "cell": 1000, "empirical_bayes": False},
             control={"alpha": 10.0},
-            growth=(1000, 4000, 16_000),
+            growth=(1000, 3000, 9000),
             also=(("vi", {"covariance": "diagonal"}), ("vi", {"covariance": "linear_response"})),
         ),
         source="A. Lynch: Locus Regression (2022), Algorithms 1 to 3.",
