@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=20261121)
     parser.add_argument("--small", action="store_true", help="a few replicates, to see that everything runs")
     parser.add_argument("--simulations", type=int, help="replicates (default: those of the effort)")
-    parser.add_argument("--references", type=int, help="of these, how many approximate methods compare with an exact one")
+    parser.add_argument("--references", type=int, help="of these, those compared with an exact method")
     parser.add_argument("--truths", type=int, help="truths whose recovery is followed over growing data")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="an option of the model")
     parser.add_argument("--store", type=Path, default=FOLDER / "replicates", help="where replicates are kept")
