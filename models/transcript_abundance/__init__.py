@@ -97,7 +97,7 @@ MODEL = Model(
     readers={"salmon": salmon.salmon, "course": course.course, "sparse": sparse.sparse, "bam": bam.bam},
     check=check,
     calibration=Calibration(
-        settings={"transcript": 5, "equivalence_class": 10, "entry": 25, "reads": 500},
+        settings={"transcript": 5, "equivalence_class": 10, "entry": 25, "reads": 500, "alpha": 1.5},
         control={"weight": 0.2},
     ),
     source="MCB112 (Harvard), week 9: the probability model of RNA-seq reads and its EM algorithm.",

@@ -8,8 +8,10 @@ from genarium.declaration import Array, Arrays, Problem, Result
 from genarium.engines import chains as engine
 from genarium.errors import InputError
 
+from .directions import axes, update_along
+from .em import ascend
 from .pairs import draw_abundances, draw_origins, update_pairs
-from .start import near_maximum
+from .start import SWEEPS, near_maximum
 from .table import Table, table_of
 
 
@@ -22,7 +24,7 @@ def gibbs(
     tune: int = 500,
     thin: int = 1,
 ) -> Result:
-    """Sample origins and abundances in turn, and the shares within pairs of transcripts with the origins summed out.
+    """Sample origins and abundances in turn, then abundances alone: shares within pairs, and moves of whole components.
 
     Parameters
     ----------
@@ -55,10 +57,11 @@ class Sampler:
         width = np.diff(table.first)
         self.owner = np.repeat(np.arange(len(width)), width)
         self.entry = np.argsort(table.column, kind="stable")
+        self.axes = axes(table, alpha, ascend(table, tolerance=0.1, max_iterations=SWEEPS).a)
         self.begin = np.searchsorted(table.column[self.entry], np.arange(table.transcripts + 1))
 
     def __call__(self, rng: np.random.Generator) -> Iterator[Arrays]:
-        """Yield draws of nu, from a start of its own (eqs. 16 to 18)."""
+        """Yield draws of nu, from a start of its own (eqs. 16 to 19)."""
         t = self.table
         nu = near_maximum(t, self.alpha, rng)
         p = np.empty(len(t.count))
@@ -69,4 +72,9 @@ class Sampler:
             update_pairs(
                 rng, t.first, t.column, t.weight, t.count, t.sole, self.alpha, self.begin, self.entry, self.owner, p, nu
             )
+            for one in self.axes:
+                mine, own = nu[one.members], p[one.classes]
+                power = self.alpha[one.members] + t.sole[one.members] - 1
+                update_along(rng, one.along, one.moved, t.count[one.classes], power, own, mine)
+                nu[one.members] = np.maximum(mine, 1e-300)
             yield {"nu": np.maximum(nu / nu.sum(), 1e-300)}
