@@ -30,7 +30,7 @@ transformed data {
   // W by rows, as csr_matrix_times_vector wants it
   array[entry] int order = sort_indices_asc(entry_class);
   vector[entry] w = weight[order];
-  array[entry] int column;
+  array[entry] int column = rep_array(0, entry);
   array[equivalence_class + 1] int first_of = rep_array(1, equivalence_class
                                                            + 1);
   int seen = 0;
@@ -45,8 +45,8 @@ transformed data {
     seen += count[e] > 0;
   }
   // Classes without reads add nothing, and may have probability zero.
-  array[seen] int with_reads;
-  vector[seen] c;
+  array[seen] int with_reads = rep_array(0, seen);
+  vector[seen] c = rep_vector(0, seen);
   {
     int at = 0;
     for (e in 1 : equivalence_class) {

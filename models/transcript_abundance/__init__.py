@@ -32,8 +32,8 @@ def check(problem: Problem) -> None:
     if lost.size:
         at = lost[0]
         raise InputError(
-            f"{where}: equivalence_class={problem.coords['equivalence_class'][at]} has {c[at]} reads, but no entry with "
-            f"a weight above zero ({lost.size} such classes). Give a transcript that it can come from, or drop it."
+            f"{where}: equivalence_class={problem.coords['equivalence_class'][at]} has {c[at]} reads, but no entry of "
+            f"weight above zero ({lost.size} such classes). Give a transcript that it can come from, or drop it."
         )
 
 

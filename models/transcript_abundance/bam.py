@@ -50,8 +50,8 @@ def bam(
     Returns
     -------
     dict
-        P(read | transcript) = P(orientation) · 1 / (L - l + 1) · (ε/3)^m (1 - ε)^(l - m) (eq. 3), relative to the read's
-        best alignment, merged into classes.
+        P(read | transcript) = P(orientation) · 1 / (L - l + 1) · (ε/3)^m (1 - ε)^(l - m) (eq. 3), relative to the
+        best alignment of the read, merged into classes.
 
     Raises
     ------
@@ -68,9 +68,13 @@ def bam(
     path = Path(paths[0])
     stream = _Stream(path)
     names, lengths = stream.header()
-    wanted = [one for one in stream.alignments(lengths) if strand == "unstranded" or one.reverse == (strand == "reverse")]
+    wanted = [
+        one for one in stream.alignments(lengths) if strand == "unstranded" or one.reverse == (strand == "reverse")
+    ]
     if not wanted:
-        raise InputError(f"{path}: no read is aligned ({stream.records} records; strand={strand!r}). Check the mapping.")
+        raise InputError(
+            f"{path}: no read is aligned ({stream.records} records; strand={strand!r}). Check the mapping."
+        )
     size = read_length or int(np.median([one.end - one.start for one in wanted]))
     effective = lengths - size + 1.0
     orientation = 0.5 if strand == "unstranded" else 1.0
@@ -89,8 +93,9 @@ def bam(
         rows.append(n)
         if effective[one.transcript] <= 0:
             raise InputError(
-                f"{path}: transcript {names[one.transcript]!r} has {lengths[one.transcript]} nucleotides, fewer than the "
-                f"{size} of a read: its effective length would be {effective[one.transcript]:g}. Drop it, or set read_length."
+                f"{path}: transcript {names[one.transcript]!r} has {lengths[one.transcript]} nucleotides, fewer than "
+                f"the {size} of a read: its effective length would be {effective[one.transcript]:g}. Drop it, or set "
+                "read_length."
             )
     row = np.array(rows)
     mismatches = np.array([one.mismatches for one in wanted])
@@ -164,14 +169,14 @@ class _Stream:
                 continue
             if flag & PAIRED:
                 raise InputError(
-                    f"{self.path}, record {self.records}: read {name!r} is paired. Only single-end reads are known here: "
-                    "let salmon make classes of pairs (--dumpEqWeights)."
+                    f"{self.path}, record {self.records}: read {name!r} is paired. Only single-end reads are known "
+                    "here: let salmon make classes of pairs (--dumpEqWeights)."
                 )
             span = int((cigar >> 4)[np.isin(cigar & 15, (0, 2, 3, 7, 8))].sum())
             if not 0 <= ref < len(lengths) or pos < 0 or pos + span > lengths[ref]:
                 raise InputError(
-                    f"{self.path}, record {self.records}: read {name!r} is aligned to {pos + 1}-{pos + span} of transcript "
-                    f"{ref}, which is not there. Use the header of the transcriptome that was aligned to."
+                    f"{self.path}, record {self.records}: read {name!r} is aligned to {pos + 1}-{pos + span} of "
+                    f"transcript {ref}, which is not there. Use the header of the transcriptome that was aligned to."
                 )
             yield Alignment(name, ref, pos, pos + span, bool(flag & REVERSE), _mismatches(tags))
 
@@ -193,7 +198,7 @@ def _mismatches(tags: bytes) -> int:
         elif kind == "B":
             if at + 5 > len(tags):
                 return 0
-            at += 5 + SIZES.get(chr(tags[at]), 4) * int(struct.unpack_from("<i", tags, at + 1)[0])
+            at += 5 + SIZES.get(chr(tags[at]), 4) * int(struct.unpack_from("<I", tags, at + 1)[0])
         elif kind in SIZES:
             if tag == b"NM" and at + SIZES[kind] <= len(tags):
                 return int.from_bytes(tags[at : at + SIZES[kind]], "little")

@@ -15,7 +15,9 @@ from .lines import lines, whole, wrong
 SEGMENT = 1000.0
 """Nucleotides of a segment."""
 
-FORM = "Lines are `Arc1 xxxxx 4 ABCD` (name, abundance or x, number of segments, segments) and `a 97512` (segment, reads)"
+FORM = (
+    "Lines are `Arc1 xxxxx 4 ABCD` (name, abundance or x, number of segments, segments) and `a 97512` (segment, reads)"
+)
 
 
 def course(paths: Sequence[Path]) -> Mapping[str, Any]:

@@ -1,13 +1,11 @@
-"""The model as a PyMC density, origins of the reads summed out; written from the story, not from the NumPy likelihood."""
+"""The model as a PyMC density, origins of the reads summed out; written from the story alone."""
 
 from typing import Any
 
 from genarium.declaration import Sizes
 
 
-def density(
-    sizes: Sizes, alpha: Any, weight: Any, entry_class: Any, entry_transcript: Any, count: Any
-) -> None:
+def density(sizes: Sizes, alpha: Any, weight: Any, entry_class: Any, entry_transcript: Any, count: Any) -> None:
     """Add nu and the counts to the open PyMC model."""
     import pymc as pm
     import pytensor.tensor as pt

@@ -49,7 +49,7 @@ def axes(table: Table, alpha: Array, a: Array) -> list[Axes]:
     Returns
     -------
     list of Axes
-        Components of three transcripts or more; the data alone decide them, so that moves along them keep the posterior.
+        Of components of three transcripts or more. The data alone decide them: moves along them keep the posterior.
     """
     from scipy import sparse
 

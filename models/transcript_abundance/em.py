@@ -114,9 +114,7 @@ def em(
 
 def _known(problem: Problem, method: str, stop: str) -> None:
     if stop not in STOPS:
-        raise InputError(
-            f"transcript_abundance: option stop={stop!r} is not known; use one of {', '.join(STOPS)}."
-        )
+        raise InputError(f"transcript_abundance: option stop={stop!r} is not known; use one of {', '.join(STOPS)}.")
     if problem.fixed:
         raise InputError(
             f"transcript_abundance: method {method!r} cannot hold {', '.join(problem.fixed)} fixed: there is nothing "
@@ -225,8 +223,18 @@ def polished(table: Table, a: Array, gap: Array, tolerance: float) -> Array:
     chosen = np.flatnonzero((gap > tolerance / (2 * J)) & (wide <= SMALL) & (wide * high <= CELLS))
     new = a.copy()
     climb_all(
-        chosen, members, cuts, classes, class_cuts, table.first, table.column, table.weight, table.count, table.sole,
-        new, tolerance / (2 * J),
+        chosen,
+        members,
+        cuts,
+        classes,
+        class_cuts,
+        table.first,
+        table.column,
+        table.weight,
+        table.count,
+        table.sole,
+        new,
+        tolerance / (2 * J),
     )
     return new
 
@@ -253,7 +261,17 @@ def by_salmon(table: Table, *, max_iterations: int) -> Ascended:
     a = np.full(table.transcripts, table.reads / table.transcripts)
     first, column = table.first, table.column
     done = until_changes_are_small(
-        first, column, table.weight, table.count, table.sole, a, 0.0, LEAST, max_iterations, CHANGE, FLOOR,
+        first,
+        column,
+        table.weight,
+        table.count,
+        table.sole,
+        a,
+        0.0,
+        LEAST,
+        max_iterations,
+        CHANGE,
+        FLOOR,
     )
     a[a <= ZERO] = 0.0
     sweeps = Sweeps(table)

@@ -11,7 +11,7 @@ STEPS = 60
 
 @numba.njit(cache=True)
 def climb(W: Array, count: Array, sole: Array, a: Array, tolerance: float) -> Array:
-    """Maximise Σ_e c_e ln (W a)_e + Σ_k s_k ln a_k - Σ_k a_k over a >= 0 by a primal-dual interior-point method (eq. 15).
+    """Maximise Σ_e c_e ln (W a)_e + Σ_k s_k ln a_k - Σ_k a_k over a >= 0 by an interior-point method (eq. 15).
 
     Parameters
     ----------
@@ -87,8 +87,18 @@ def climb(W: Array, count: Array, sole: Array, a: Array, tolerance: float) -> Ar
 
 @numba.njit(cache=True)
 def climb_all(
-    chosen: Array, members: Array, cuts: Array, classes: Array, class_cuts: Array, first: Array, column: Array,
-    weight: Array, count: Array, sole: Array, a: Array, tolerance: float,
+    chosen: Array,
+    members: Array,
+    cuts: Array,
+    classes: Array,
+    class_cuts: Array,
+    first: Array,
+    column: Array,
+    weight: Array,
+    count: Array,
+    sole: Array,
+    a: Array,
+    tolerance: float,
 ) -> None:
     """Climb in several components, in place.
 

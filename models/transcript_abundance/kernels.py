@@ -12,7 +12,14 @@ from genarium.declaration import Array
 
 @numba.njit(cache=True)
 def sweep(
-    rows: Array, first: Array, column: Array, weight: Array, count: Array, component: Array, a: Array, ratio: Array,
+    rows: Array,
+    first: Array,
+    column: Array,
+    weight: Array,
+    count: Array,
+    component: Array,
+    a: Array,
+    ratio: Array,
     log_sum: Array,
 ) -> None:
     """Add up the gradient and the log likelihood of some classes.
@@ -48,7 +55,7 @@ def sweep(
 
 @numba.njit(cache=True)
 def digamma(x: float) -> float:
-    """Derivative of ln Γ at x > 0: recurrence up to 10, then the asymptotic series (error below 1e-14)."""
+    """Return the derivative of ln Γ at x > 0: recurrence up to 10, then the asymptotic series (error below 1e-14)."""
     shift = 0.0
     while x < 10.0:
         shift -= 1.0 / x
@@ -60,8 +67,17 @@ def digamma(x: float) -> float:
 
 @numba.njit(cache=True)
 def until_changes_are_small(
-    first: Array, column: Array, weight: Array, count: Array, sole: Array, a: Array, prior: float, least: int,
-    most: int, change: float, floor: float,
+    first: Array,
+    column: Array,
+    weight: Array,
+    count: Array,
+    sole: Array,
+    a: Array,
+    prior: float,
+    least: int,
+    most: int,
+    change: float,
+    floor: float,
 ) -> int:
     """Iterate EM (prior = 0) or VB-EM in place by salmon's rule (eq. 9); return the number of iterations, or -1.
 

@@ -1,4 +1,4 @@
-"""Densities in NumPy, and what follows from the abundances; shapes: K transcripts, E classes, M entries, draws first."""
+"""Densities in NumPy, and what follows from abundances; shapes: K transcripts, E classes, M entries, draws first."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -38,7 +38,7 @@ def tpm(nu: Array, effective_length: Array) -> Array:
 
 
 def counts(nu: Array, reads: Array) -> Array:
-    """Reads expected from each transcript, N nu."""
+    """Return the reads expected from each transcript, N nu."""
     return np.asarray(reads * nu)
 
 

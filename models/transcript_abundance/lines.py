@@ -1,5 +1,6 @@
 """Lines of text files, compressed or not, and errors that name them."""
 
+import contextlib
 import gzip
 import zlib
 from pathlib import Path
@@ -37,10 +38,8 @@ def _decompressed(path: Path, raw: bytes) -> bytes:
     except (OSError, EOFError, zlib.error) as error:
         reader = zlib.decompressobj(wbits=31)
         part = b""
-        try:
+        with contextlib.suppress(zlib.error):
             part = reader.decompress(raw)
-        except zlib.error:
-            pass
         lines = part.count(b"\n")
         raise InputError(
             f"{path}: the gzip data are cut short or damaged after line {lines} ({error}). Fetch the file again, or "

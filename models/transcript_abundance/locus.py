@@ -1,8 +1,8 @@
 """The course's circular locus: reads simulated as the story says, and their classes under two likelihoods.
 
 Segments A, B, ... of equal length lie on a circle; every transcript is a run of them. A read is one end, ``read`` long,
-of a fragment of its transcript; fragment lengths are normal, cut to what fits. The sequence is unique, so that a read is
-identified by where on the circle it lies and by its orientation; reads on segments shared by transcripts are ambiguous.
+of a fragment of its transcript; fragment lengths are normal, cut to what fits. The sequence is unique, so that a read
+is identified by where on the circle it lies and by its orientation; reads on segments shared by transcripts are ambiguous.
 """
 
 from dataclasses import dataclass, field
@@ -14,6 +14,15 @@ import numpy as np
 from genarium.declaration import Array
 
 from .sparse import from_matrix
+
+ARC: dict[str, str] = {
+    **{"Arc1": "ABCD", "Arc2": "BC", "Arc3": "CDE", "Arc4": "DEFG", "Arc5": "EFGH"},
+    **{"Arc6": "FGH", "Arc7": "GH", "Arc8": "HI", "Arc9": "IJA", "Arc10": "JAB"},
+}
+"""The locus of the course (weeks 2 and 9)."""
+
+ARC_NU = np.array([0.00801, 0.039, 0.291, 0.112, 0.127, 0.008, 0.059, 0.060, 0.022, 0.273])
+"""Abundances that the homework of week 2 prints, to three digits; Arc1 from the 801 of its 100,000 reads."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +106,7 @@ class Locus:
         ----------
         protocol : {"fragments", "uniform"}
             With ``fragments``, a read of a fragment of length f starts anywhere that f fits (eq. 3): near the ends of a
-            transcript one orientation is rare. ``uniform`` is what kallisto and salmon assume of single-end reads: every
+            transcript one orientation is rare. ``uniform`` is what kallisto and salmon assume of single-end reads: any
             position that the read fits in, 1 / (effective length).
 
         Returns
@@ -140,13 +149,3 @@ class Locus:
         effective = self.lengths - self.fragment_mean + 1.0
         some = count.ravel() > 0
         return from_matrix(rows[some], effective, names=self.names, count=count.ravel()[some])
-
-
-ARC = {
-    **{"Arc1": "ABCD", "Arc2": "BC", "Arc3": "CDE", "Arc4": "DEFG", "Arc5": "EFGH"},
-    **{"Arc6": "FGH", "Arc7": "GH", "Arc8": "HI", "Arc9": "IJA", "Arc10": "JAB"},
-}
-"""The locus of the course (weeks 2 and 9)."""
-
-ARC_NU = np.array([0.00801, 0.039, 0.291, 0.112, 0.127, 0.008, 0.059, 0.060, 0.022, 0.273])
-"""Abundances that the homework of week 2 prints, to three digits; Arc1 from the 801 of its 100,000 reads."""

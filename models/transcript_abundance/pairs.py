@@ -1,4 +1,4 @@
-"""The compiled sampler: origins given abundances, abundances given origins, shares within pairs; equations as in the card.
+"""The compiled sampler: origins given abundances, abundances given origins, shares within pairs.
 
 K transcripts, E classes with two transcripts or more, M entries.
 """
@@ -16,9 +16,10 @@ WIDTH = 1.0
 
 
 @numba.njit(cache=True)
-def draw_origins(rng: np.random.Generator, first: Array, column: Array, weight: Array, count: Array, nu: Array,
-                 n: Array) -> None:
-    """Draw the transcripts of the reads of every class, a multinomial by successive binomials (eq. 16); adds to ``n``."""
+def draw_origins(
+    rng: np.random.Generator, first: Array, column: Array, weight: Array, count: Array, nu: Array, n: Array
+) -> None:
+    """Draw the transcripts of the reads of each class, a multinomial by successive binomials (eq. 16); adds to ``n``."""
     for e in range(len(count)):
         left, total = count[e], 0.0
         for m in range(first[e], first[e + 1]):
@@ -68,8 +69,18 @@ def log_density(x: float, mine: Array, other: Array, rest: Array, c: Array, own:
 
 @numba.njit(cache=True)
 def update_pairs(
-    rng: np.random.Generator, first: Array, column: Array, weight: Array, count: Array, sole: Array, alpha: Array,
-    begin: Array, entry: Array, owner: Array, p: Array, nu: Array,
+    rng: np.random.Generator,
+    first: Array,
+    column: Array,
+    weight: Array,
+    count: Array,
+    sole: Array,
+    alpha: Array,
+    begin: Array,
+    entry: Array,
+    owner: Array,
+    p: Array,
+    nu: Array,
 ) -> None:
     """Give each transcript in turn a partner from one of its classes, and draw how the two share their sum (eq. 18).
 

@@ -1,6 +1,7 @@
 """Ridges of the likelihood: transcripts whose split the data leave open; equation numbers refer to the card."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -101,7 +102,7 @@ def ridges(table: Table, a: Array, ratio: Array) -> Ridges:
     return Ridges(group, total, low, high, number, not_sought)
 
 
-def _dense(block: object, sole: Array) -> Array:
+def _dense(block: Any, sole: Array) -> Array:
     """Return the rows of a block that hold something, and one for every transcript with a class of its own."""
     from scipy import sparse
 
@@ -111,7 +112,7 @@ def _dense(block: object, sole: Array) -> Array:
     return np.asarray(np.concatenate([used, own]))
 
 
-def _collinear(block: object, members: Array, sole: Array) -> list[Array]:
+def _collinear(block: Any, members: Array, sole: Array) -> list[Array]:
     """Group transcripts by the null space of their columns (eq. 10)."""
     W = _dense(block, sole[members])
     size = np.linalg.norm(W, axis=0)
@@ -138,19 +139,19 @@ def _blocks(linked: Array, members: Array) -> list[Array]:
     return [one for one in sets if len(one) > 1]
 
 
-def _identical(columns: object, members: Array, sole: Array) -> list[Array]:
+def _identical(columns: Any, members: Array, sole: Array) -> list[Array]:
     """Group transcripts that have the same classes and proportional weights."""
     found: dict[bytes, list[int]] = {}
     for k in members:
-        low, high = columns.indptr[k : k + 2]  # type: ignore[attr-defined]
-        data = columns.data[low:high]  # type: ignore[attr-defined]
+        low, high = columns.indptr[k : k + 2]
+        data = columns.data[low:high]
         if sole[k] == 0 and len(data):
-            key = columns.indices[low:high].tobytes() + np.round(data / data[0], 9).tobytes()  # type: ignore[attr-defined]
+            key = columns.indices[low:high].tobytes() + np.round(data / data[0], 9).tobytes()
             found.setdefault(key, []).append(int(k))
     return [np.array(ks) for ks in found.values() if len(ks) > 1]
 
 
-def _range(block: object, a: Array) -> tuple[Array, Array]:
+def _range(block: Any, a: Array) -> tuple[Array, Array]:
     """Find the smallest and largest reads of each transcript of a group, W a and a >= 0 kept (eq. 11)."""
     from scipy.optimize import linprog
 
@@ -165,5 +166,5 @@ def _range(block: object, a: Array) -> tuple[Array, Array]:
     for k, unit in enumerate(np.eye(len(a))):
         for side, sign in enumerate((1.0, -1.0)):
             solved = linprog(sign * unit, A_eq=rows, b_eq=rows @ (a / top), bounds=(0, None))
-            ends[side, k] = top * sign * solved.fun if solved.status == 0 else a[k]
+            ends[side, k] = top * sign * float(solved.fun) if solved.fun is not None else a[k]
     return np.minimum(ends[0], a), np.maximum(ends[1], a)

@@ -54,7 +54,7 @@ def salmon(paths: Sequence[Path], *, unweighted: str = "accept") -> Mapping[str,
     length = _effective_lengths(folder / "quant.sf", table, file, names)
     if weights is None:
         text = (
-            f"{file}: the classes have no weights (--dumpEq), and classes that differ in weights only have been merged: "
+            f"{file}: the classes have no weights (--dumpEq), and those that differ in weights only have been merged: "
             "1 / effective length is taken, which cannot reproduce salmon's own estimates"
         )
         if unweighted == "refuse":
@@ -98,7 +98,9 @@ def equivalence_classes(path: Path) -> tuple[list[str], Array, Array, Array | No
     M = whole(path, 1, rows[0], "the number of transcripts", AGAIN)
     E = whole(path, 2, rows[1], "the number of classes", AGAIN)
     if M == 0 or E == 0:
-        raise wrong(path, 1 if M == 0 else 2, f"there are 0 {'transcripts' if M == 0 else 'classes'}", "Check the mapping")
+        raise wrong(
+            path, 1 if M == 0 else 2, f"there are 0 {'transcripts' if M == 0 else 'classes'}", "Check the mapping"
+        )
     have = len(rows) - 2 - M
     if have != E:
         at = len(rows) if have < E else 2 + M + E + 1
@@ -120,7 +122,9 @@ def equivalence_classes(path: Path) -> tuple[list[str], Array, Array, Array | No
     for e, row in enumerate(rows[2 + M :]):
         ids, w, counts[e] = _class(path, 3 + M + e, row, M)
         if weighted is not None and weighted != (w is not None):
-            raise wrong(path, 3 + M + e, f"this class has {'' if w is not None else 'no '}weights, unlike those before", AGAIN)
+            raise wrong(
+                path, 3 + M + e, f"this class has {'' if w is not None else 'no '}weights, unlike those before", AGAIN
+            )
         weighted = w is not None
         classes.append(np.full(len(ids), e))
         transcripts.append(ids)
@@ -228,8 +232,8 @@ def salmon_draws(folder: str | Path) -> xr.DataTree:
     Returns
     -------
     DataTree
-        Group ``posterior`` with ``nu``, ``tpm`` and ``counts`` (chain, draw, transcript), one chain, and group ``point``
-        with salmon's own estimates; the attribute ``method`` says ``salmon-bootstrap`` or ``salmon-gibbs``.
+        Group ``posterior`` with ``nu``, ``tpm`` and ``counts`` (chain, draw, transcript), one chain, and group
+        ``point`` with salmon's own estimates; the attribute ``method`` says ``salmon-bootstrap`` or ``salmon-gibbs``.
 
     Raises
     ------

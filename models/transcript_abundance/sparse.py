@@ -122,7 +122,9 @@ def from_classes(
         where = f"transcript_abundance: class {e}"
         k, w = np.asarray(ids, dtype=np.int64), np.asarray(weights, dtype=float)
         if k.size == 0 or k.shape != w.shape:
-            raise InputError(f"{where} has {k.size} transcripts and {w.size} weights. Give as many of both, at least one.")
+            raise InputError(
+                f"{where} has {k.size} transcripts and {w.size} weights. Give as many of both, at least one."
+            )
         if len(np.unique(k)) < len(k):
             raise InputError(f"{where} names a transcript more than once. Add its weights up.")
         if not (np.isfinite(w) & (w >= 0)).all() or not w.any():
@@ -164,6 +166,7 @@ def sparse(paths: Sequence[Path]) -> Mapping[str, Any]:
     ------
     InputError
     """
+    import warnings
     import zipfile
 
     from scipy import io
@@ -176,7 +179,10 @@ def sparse(paths: Sequence[Path]) -> Mapping[str, Any]:
         )
     path, table = Path(paths[0]), Path(paths[1])
     try:
-        matrix = kinds.load_npz(path) if path.suffix == ".npz" else io.mmread(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of the kind that mmread returns by default
+            with path.open("rb") as stream:
+                matrix: Any = kinds.load_npz(stream) if path.suffix == ".npz" else io.mmread(path)
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: the matrix cannot be read ({error}). Save it by scipy.sparse.save_npz.") from error
     names, length = lengths(table)
@@ -198,7 +204,9 @@ def lengths(path: Path) -> tuple[list[str], Array]:
             raise InputError(f"{path}, line {line}: {row.strip()!r} is not `name effective_length`. Write both.")
         value = number(path, line, tokens[1], "the effective length", "Give it in nucleotides")
         if value <= 0:
-            raise InputError(f"{path}, line {line}: the effective length is {tokens[1]}, but must be above zero. Correct it.")
+            raise InputError(
+                f"{path}, line {line}: the effective length is {tokens[1]}, but must be above zero. Correct it."
+            )
         names.append(tokens[0])
         values.append(value)
     return names, np.array(values)

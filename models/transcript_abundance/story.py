@@ -49,7 +49,7 @@ def draw_origin(rng: np.random.Generator, nu: Array, weight: Array, entry_transc
     """Draw how many reads come from each entry: transcript G, and start S and orientation O within it, of every read.
 
     With conditional weights these are G ~ Categorical(nu) and (S, O) | G from the weights. Weights that are known up to
-    a factor for each class only (salmon's) say nothing of the classes' own probabilities: there the entries are drawn in
+    a factor for each class only (salmon's) say nothing of the classes' own probabilities: there entries are drawn in
     proportion to nu times weight.
     """
     p = nu[entry_transcript] * weight

@@ -88,7 +88,7 @@ def table_of(problem: Problem) -> Table:
 
 
 def tabulate(entry_class: Array, entry_transcript: Array, weight: Array, count: Array, transcripts: int) -> Table:
-    """Make a table of plain arrays: labels and weight of every entry (M,), count (E,), and the number of transcripts."""
+    """Make a table of plain arrays: labels and weight of each entry (M,), count (E,), and the number of transcripts."""
     from scipy import sparse
     from scipy.sparse.csgraph import connected_components
 

@@ -78,9 +78,7 @@ def check(
             found = xr.DataArray(np.asarray(call(default, arrays)), dims=known[name].dims)
             value = _values(model, name, found, size, coords)
         elif default is not None and set(known[name].dims) <= set(size):
-            value = np.full(
-                model.shape(name, size), default, dtype=np.int64 if known[name].support.integer else None
-            )
+            value = np.full(model.shape(name, size), default, dtype=np.int64 if known[name].support.integer else None)
         elif role == "unknown" or (partial and role == "known"):
             continue
         else:

@@ -184,7 +184,11 @@ def derived(problem: Problem, values: Mapping[str, Any], lead: tuple[str, ...] =
     wanted = {name: var for name, var in stage.variables.items() if name not in values}
     unknown = {name: np.asarray(values[name]) for name in problem.model.unknown.variables}
     return {
-        name: ((*lead, *var.dims), problem.call(stage.draw[name], **unknown), {"about": var.about, "symbol": var.symbol})
+        name: (
+            (*lead, *var.dims),
+            problem.call(stage.draw[name], **unknown),
+            {"about": var.about, "symbol": var.symbol},
+        )
         for name, var in wanted.items()
     }
 

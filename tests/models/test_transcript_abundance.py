@@ -253,7 +253,7 @@ def test_identical_transcripts_are_a_ridge_with_a_determined_sum() -> None:
     tree = gn.fit(NAME, data, "em")
     point = tree["point"]
     np.testing.assert_array_equal(point["ridge"], [1, 1, 0])
-    total = float(point["counts"][:2].sum())
+    total = float(point["counts"].to_numpy()[:2].sum())
     np.testing.assert_allclose(point["ridge_counts"], [total, total, 130 - total], rtol=1e-9)
     np.testing.assert_allclose(point["counts_low"], [0, 0, 130 - total], atol=1e-4)
     np.testing.assert_allclose(point["counts_high"], [total, total, 130 - total], rtol=1e-6)
@@ -262,8 +262,10 @@ def test_identical_transcripts_are_a_ridge_with_a_determined_sum() -> None:
 
 def test_collinear_transcripts_are_a_ridge() -> None:
     # the third column is the mean of the first two: any part of it may be given to them in equal shares
-    table = tabulate(np.array([0, 1, 0, 1]), np.array([0, 1, 2, 2]), np.array([1, 1, 0.5, 0.5]), np.array([30.0, 70]), 3)
-    found, open_ = flat(table)
+    table = tabulate(
+        np.array([0, 1, 0, 1]), np.array([0, 1, 2, 2]), np.array([1, 1, 0.5, 0.5]), np.array([30.0, 70]), 3
+    )
+    _, open_ = flat(table)
     np.testing.assert_array_equal(open_.group, [1, 1, 1])
     np.testing.assert_allclose(open_.total, 100)
     np.testing.assert_allclose(open_.low, [0, 40, 0], atol=1e-5)
@@ -293,7 +295,7 @@ def test_never_hit_transcripts_are_told() -> None:
     data = from_classes([([0, 2], [0.5, 0.5], 10), ([2], [1.0], 5)], [100] * 4)
     tree = gn.fit(NAME, data, "em")
     assert notes(tree)["never_hit"] == 2
-    np.testing.assert_array_equal(tree["point"]["counts"][[1, 3]], 0)
+    np.testing.assert_array_equal(tree["point"]["counts"].to_numpy()[[1, 3]], 0)
 
 
 # VB-EM
@@ -490,7 +492,8 @@ def test_bad_data_are_refused() -> None:
 
 def test_salmons_prior_stands_in_for_the_default_only() -> None:
     tree = gn.simulate(NAME, 1)
-    for settings, prior in (({}, 0.01), ({"alpha": 0.3}, 0.3), ({"prior": 0.2}, 0.2)):
+    cases: list[tuple[dict[str, Any], float]] = [({}, 0.01), ({"alpha": 0.3}, 0.3), ({"prior": 0.2}, 0.2)]
+    for settings, prior in cases:
         assert notes(gn.fit(NAME, tree, "vi", stop="salmon", **settings))["prior"] == prior
     assert notes(gn.fit(NAME, tree, "vi"))["prior"] == 1.0
 
