@@ -1,8 +1,8 @@
 """The course's circular locus: reads simulated as the story says, and their classes under two likelihoods.
 
 Segments A, B, ... of equal length lie on a circle; every transcript is a run of them. A read is one end, ``read`` long,
-of a fragment of its transcript; fragment lengths are normal, cut to what fits. The sequence is unique, so that a read
-is identified by where on the circle it lies and by its orientation; reads on segments shared by transcripts are ambiguous.
+of a fragment of its transcript; fragment lengths are normal, cut to what fits. No sequence repeats, so that a read is
+known by where on the circle it lies and by its orientation; reads on segments that transcripts share are ambiguous.
 """
 
 from dataclasses import dataclass, field

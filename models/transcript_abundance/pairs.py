@@ -19,7 +19,7 @@ WIDTH = 1.0
 def draw_origins(
     rng: np.random.Generator, first: Array, column: Array, weight: Array, count: Array, nu: Array, n: Array
 ) -> None:
-    """Draw the transcripts of the reads of each class, a multinomial by successive binomials (eq. 16); adds to ``n``."""
+    """Draw the transcripts of each class's reads, multinomial, by successive binomials (eq. 16); adds to ``n``."""
     for e in range(len(count)):
         left, total = count[e], 0.0
         for m in range(first[e], first[e + 1]):
