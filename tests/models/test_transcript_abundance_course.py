@@ -103,7 +103,7 @@ def test_the_likelihood_that_knows_positions_is_consistent_with_the_truth_and_th
 
 # The course's data
 
-TRANSCRIPTS = "ABCD BC CDE DEFG EFGH FGH GH HI IJA JAB".split()
+TRANSCRIPTS = ["ABCD", "BC", "CDE", "DEFG", "EFGH", "FGH", "GH", "HI", "IJA", "JAB"]
 COUNTS = np.array([97512, 268771, 249157, 76643, 33977, 40729, 43351, 76299, 73029, 40532])
 TAU = [0.1478, 0.4980, 0.0006, 0.0504, 0.0371, 0.0182, 0.0068, 0.1359, 0.0536, 0.0515]
 

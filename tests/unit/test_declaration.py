@@ -269,8 +269,9 @@ def test_default_may_follow_from_the_data(make: Make) -> None:
     )
     from genarium.data import check
 
-    assert check(model, {"d": [1.0, 2.0, 4.0]})["a"] == 7
-    assert check(model, {"d": [1.0, 2.0, 4.0], "a": 3.0})["a"] == 3
+    sizes = {"column": 2}
+    assert check(model, {"d": [1.0, 2.0, 4.0]}, sizes)["a"] == 7
+    assert check(model, {"d": [1.0, 2.0, 4.0], "a": 3.0}, sizes)["a"] == 3
     assert gn.simulate(model)["constant_data"]["a"] == 6
 
 
