@@ -95,7 +95,10 @@ def em(
             if stop == "bound"
             else by_salmon(table, max_iterations=max_iterations)
         )
-    point: dict[str, Any] = {"nu": found.a / found.a.sum(), "bound": (("iteration",), np.array(found.bounds))}
+    point: dict[str, Any] = {
+        "nu": found.a / found.a.sum(),
+        "bound": (("restart", "iteration"), np.array([found.bounds])),
+    }
     notes = {
         "bound": found.bounds[-1],
         "optimality_gap": found.gap,

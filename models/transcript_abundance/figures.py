@@ -73,7 +73,7 @@ def abundances(tree: xr.DataTree) -> Titled:
         axes.hlines(y, low, high, color=PALETTE[0], lw=3, alpha=0.45)
         said += "Bars: 90 % intervals. "
     axes.plot(tpm[top], y, "o", color=PALETTE[0], ms=4)
-    if "ridge" in tree.get("point", {}):
+    if "point" in tree and "ridge" in tree["point"]:
         point = tree["point"]
         ridge = point["ridge"].to_numpy()[top]
         if ridge.any():
@@ -116,7 +116,7 @@ def shared(tree: xr.DataTree) -> Titled:
     y, left = np.arange(len(top)), np.zeros(len(top))
     figure = Figure(figsize=(WIDTH, 1.2 + 0.19 * len(top)), layout="constrained")
     axes = figure.subplots()
-    kinds = ((own, "fit no other transcript"), (sure, "fit others, but less than one in ten is theirs"))
+    kinds = ((own, "fit no other transcript"), (sure, "fit others too, which get less than one in ten"))
     for i, (part, name) in enumerate((*kinds, (split, "are split"))):
         axes.barh(y, part[top], left=left, color=PALETTE[i], height=0.7, label=f"reads that {name}")
         left += part[top]

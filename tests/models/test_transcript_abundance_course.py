@@ -20,23 +20,8 @@ NAME = "transcript_abundance"
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 COURSE, SALMON = SHARED / "mcb112", SHARED / "salmon_arc"
 
-needs_course = [
-    pytest.mark.data,
-    pytest.mark.skipif(not COURSE.is_dir(), reason="the course's files are not part of the repository"),
-]
-needs_salmon = [
-    pytest.mark.data,
-    pytest.mark.skipif(not SALMON.is_dir(), reason="salmon's output is not part of the repository"),
-]
-
-
-def marked(marks: list[pytest.MarkDecorator]) -> Any:
-    def apply(test: Any) -> Any:
-        for mark in marks:
-            test = mark(test)
-        return test
-
-    return apply
+needs_course = pytest.mark.skipif(not COURSE.is_dir(), reason="the course's files are not part of the repository")
+needs_salmon = pytest.mark.skipif(not SALMON.is_dir(), reason="salmon's output is not part of the repository")
 
 
 def total_log_likelihood(data: dict[str, Any], nu: Array) -> float:
@@ -145,7 +130,7 @@ def test_salmons_rule_stops_far_from_the_maximum() -> None:
     """After 101 steps, 140 nats are missing, and one count is off by 26,935 reads; the bound says that much is left."""
     data = course_2022()
     best = oracle(data)
-    table = tabulate(*(data[n] for n in ("entry_class", "entry_transcript", "weight")), data["count"].astype(float), 10)
+    table = tabulate(data["entry_class"], data["entry_transcript"], data["weight"], data["count"].astype(float), 10)
     a = np.full(10, 1e5)
     done = until_changes_are_small(
         table.first, table.column, table.weight, table.count, table.sole, a, 0.0, 101, 10_000, 0.01, 1e-2
@@ -159,7 +144,8 @@ def test_salmons_rule_stops_far_from_the_maximum() -> None:
     assert told["optimality_gap"] > missing
 
 
-@marked(needs_course)
+@pytest.mark.data
+@needs_course
 def test_files_of_the_course() -> None:
     tree = gn.read(NAME, COURSE / "mcb112_2022_w09-arc.out", format="course")
     np.testing.assert_array_equal(tree["observed_data"]["count"], COUNTS)
@@ -174,7 +160,8 @@ def test_files_of_the_course() -> None:
     assert total_log_likelihood(data, nu / nu.sum()) == pytest.approx(-2168747.22, abs=0.1)
 
 
-@marked(needs_salmon)
+@pytest.mark.data
+@needs_salmon
 @pytest.mark.parametrize(("method", "folder"), [("em", "salmon--useEM"), ("vi", "salmon--useVBOpt")])
 def test_salmons_own_counts_come_out(method: str, folder: str) -> None:
     tree = gn.fit(NAME, gn.read(NAME, SALMON / folder, format="salmon"), method, stop="salmon")
@@ -188,7 +175,8 @@ def test_salmons_own_counts_come_out(method: str, folder: str) -> None:
     np.testing.assert_allclose(group, [tpm[str(n)] for n in group["transcript"].to_numpy()], rtol=1e-3)
 
 
-@marked(needs_salmon)
+@pytest.mark.data
+@needs_salmon
 def test_the_maximum_lies_beyond_salmons_answer() -> None:
     tree = gn.read(NAME, SALMON / "salmon--useEM", format="salmon")
     best, early = (json.loads(gn.fit(NAME, tree, "em", stop=s).attrs["notes"]) for s in ("bound", "salmon"))
