@@ -64,7 +64,14 @@ def notes(tree: Any) -> dict[str, Any]:
 
 
 def test_weights_of_a_simulation_are_conditional_probabilities() -> None:
-    for sizes in ({}, {"transcript": 30}, {"equivalence_class": 60}, {"transcript": 1, "entry": 25}):
+    for sizes in (
+        {},
+        {"transcript": 30},
+        {"equivalence_class": 60},
+        {"transcript": 1, "entry": 25},
+        {"transcript": 101, "equivalence_class": 57, "entry": 333},
+        {"transcript": 23, "equivalence_class": 199, "entry": 203},
+    ):
         problem = problem_of(2, **sizes)
         np.testing.assert_allclose(dense(problem).sum(0), 1, rtol=1e-12)
         assert (dense(problem).sum(1) > 0).all()
