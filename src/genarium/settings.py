@@ -74,7 +74,7 @@ def split(
 
 
 def chosen_options(model: Model, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that choose the model's options: of a name that a dim has too, words do and numbers do not."""
+    """Return the settings that choose options of the model: of a name that a dim has too, words do."""
     return {
         name: value
         for name, value in settings.items()
