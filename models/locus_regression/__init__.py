@@ -101,6 +101,7 @@ def declare(locus: str = "conditional", groups: str = "one", loci: str = "fixed"
             control={"alpha": 10.0},
             growth=(1000, 3000, 9000),
             also=(("vi", {"covariance": "diagonal"}), ("vi", {"covariance": "linear_response"})),
+            corrected=("beta_sorted",),
         ),
         source="A. Lynch: Locus Regression (2022), Algorithms 1 to 3.",
     )

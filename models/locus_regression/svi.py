@@ -145,7 +145,8 @@ def svi(
     if scouting < epochs:
         runs[best] = run(runs[best], epochs)
     result = collect(step, Restarts(runs[best], tuple(runs)), rng, draws)
-    return replace(result, notes={**result.notes, "noisy_bound": 1})
+    notes = {name: value for name, value in result.notes.items() if name != "largest_fall"}  # it may fall
+    return replace(result, notes={**notes, "noisy_bound": 1})
 
 
 def stochastic(step: Step, sampler: Sampler, state: State, size: float, rng: np.random.Generator) -> State:

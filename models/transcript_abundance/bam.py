@@ -1,208 +1,270 @@
-"""Reader of alignments in transcript coordinates (BAM): start and orientation of every read are known."""
+"""Reader of alignments in transcript coordinates (BAM, SAM or CRAM): start and orientation of every read are known."""
 
-import gzip
-import struct
-import zlib
+import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from genarium.declaration import Array
 from genarium.errors import InputError
+from genarium.progress import spinner
 
+from .fragments import Fragments
 from .sparse import from_matrix
 
-UNMAPPED, REVERSE, PAIRED, SUPPLEMENTARY = 0x4, 0x10, 0x1, 0x800
+if TYPE_CHECKING:
+    from pysam import AlignedSegment, AlignmentFile
+
 STRANDS = ("unstranded", "forward", "reverse")
 
 REMEDY = "It is cut short or damaged: write it again, e.g. with `samtools view -b`"
 
 
-class Alignment(NamedTuple):
-    """A read on a transcript: name, transcript, leftmost position, end, orientation and mismatches."""
+class Hit(NamedTuple):
+    """A place that a read may come from: what its likelihood depends on.
 
-    read: str
+    ``reach`` is the length of the fragment if it is known (pairs), and else the most it can be: nucleotides from the
+    read's first base to the end of the transcript that the read points to.
+    """
+
     transcript: int
-    start: int
-    end: int
-    reverse: bool
+    reach: int
     mismatches: int
 
 
 def bam(
-    paths: Sequence[Path], *, strand: str = "unstranded", error: float = 0.001, read_length: int = 0
+    paths: Sequence[Path],
+    *,
+    strand: str = "unstranded",
+    error: float = 0.001,
+    read_length: int = 0,
+    fragment_mean: float = 0.0,
+    fragment_sd: float = 0.0,
+    digits: int = 2,
 ) -> Mapping[str, Any]:
-    """Read single-end alignments to transcripts, all alignments of a read in a row (as aligners write them).
+    """Read alignments to transcripts, all alignments of a read in a row (as aligners write them).
 
     Parameters
     ----------
     paths : sequence of Path
-        One BAM file.
+        One file, of single reads or of pairs. Pairs whose mates do not face each other on one transcript are left out.
     strand : {"unstranded", "forward", "reverse"}
-        Whether reads may have both orientations, or that of the transcript, or the opposite one. Alignments that the
-        protocol excludes are dropped.
+        Whether reads (of a pair, the first) may have both orientations, or that of the transcript, or the opposite one.
+        Alignments that the protocol excludes are dropped.
     error : float
         Probability of a wrong base, which tells alignments with different numbers of mismatches (tag NM) apart.
     read_length : int
-        Nucleotides of a read; 0 takes the median of the alignments.
+        Nucleotides of a single read; 0 takes the median of the alignments. Not used where fragments are known.
+    fragment_mean, fragment_sd : float
+        Of the lengths of fragments, in nucleotides. For single reads, 0 means that nothing is known: starts are then
+        uniform. For pairs, 0 means that the distribution is learned from those of unambiguous length.
+    digits : int
+        Decimals to which the likelihoods of a read, scaled to add up to one, are rounded: reads that agree are one
+        class. Fewer classes make sampling faster; 12 is as good as exact.
 
     Returns
     -------
     dict
-        P(read | transcript) = P(orientation) · 1 / (L - l + 1) · (ε/3)^m (1 - ε)^(l - m) (eq. 3), relative to the
-        best alignment of the read, merged into classes.
+        P(read | transcript) of eq. 3, scaled for each read, merged into classes.
 
     Raises
     ------
     InputError
     """
-    from scipy import sparse
-
     if len(paths) != 1:
         raise InputError(f"reader 'bam' takes one file, not {len(paths)}. Merge them with `samtools cat`.")
     if strand not in STRANDS:
         raise InputError(f"reader 'bam': strand={strand!r} is not known; use one of {', '.join(STRANDS)}.")
     if not 0 < error < 0.5:
         raise InputError(f"reader 'bam': error={error} must be above zero and below a half.")
-    path = Path(paths[0])
-    stream = _Stream(path)
-    names, lengths = stream.header()
-    wanted = [
-        one for one in stream.alignments(lengths) if strand == "unstranded" or one.reverse == (strand == "reverse")
-    ]
-    if not wanted:
+    if (fragment_mean > 0) != (fragment_sd > 0) or min(fragment_mean, fragment_sd) < 0:
         raise InputError(
-            f"{path}: no read is aligned ({stream.records} records; strand={strand!r}). Check the mapping."
+            f"reader 'bam': fragment_mean={fragment_mean:g} and fragment_sd={fragment_sd:g} must both be above zero, "
+            "or both be left out."
         )
-    size = read_length or int(np.median([one.end - one.start for one in wanted]))
-    effective = lengths - size + 1.0
-    orientation = 0.5 if strand == "unstranded" else 1.0
-    rows: list[int] = []
-    seen: set[str] = set()
-    last, n = None, -1
-    for one in wanted:
-        if one.read != last:
-            if one.read in seen:
-                raise InputError(
-                    f"{path}: the alignments of read {one.read!r} do not follow each other. Sort the file by read name "
-                    "(`samtools sort -n`)."
-                )
-            seen.add(one.read)
-            last, n = one.read, n + 1
-        rows.append(n)
-        if effective[one.transcript] <= 0:
-            raise InputError(
-                f"{path}: transcript {names[one.transcript]!r} has {lengths[one.transcript]} nucleotides, fewer than "
-                f"the {size} of a read: its effective length would be {effective[one.transcript]:g}. Drop it, or set "
-                "read_length."
-            )
-    row = np.array(rows)
-    mismatches = np.array([one.mismatches for one in wanted])
-    best = np.full(n + 1, np.iinfo(np.int64).max)
-    np.minimum.at(best, row, mismatches)
-    column = np.array([one.transcript for one in wanted])
-    value = orientation / effective[column] * (error / 3 / (1 - error)) ** (mismatches - best[row])
-    matrix = sparse.coo_array((value, (row, column)), shape=(n + 1, len(names)))  # several starts are added up
-    return from_matrix(matrix, np.maximum(effective, 1.0), names=names, where=str(path))
+    with spinner("alignments"):
+        found = _Reads(Path(paths[0]), strand)
+    given = Fragments.normal(fragment_mean, fragment_sd) if fragment_mean > 0 else None
+    if found.paired:
+        given = given or Fragments.observed(found.lengths_of_pairs())
+    if not 1 <= digits <= 12:
+        raise InputError(f"reader 'bam': digits={digits} must be from 1 to 12.")
+    return found.classes(given, read_length, float(np.log(error / 3 / (1 - error))), digits)
 
 
-class _Stream:
-    """The decompressed content of a BAM file, read from the front."""
+class _Reads:
+    """Reads counted by their possible places, as far as these differ in likelihood."""
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.at, self.records = path, 0, 0
+    def __init__(self, path: Path, strand: str) -> None:
+        self.path, self.strand, self.paired = path, strand, False
+        self.count: Counter[tuple[Hit, ...]] = Counter()
+        self.sizes: Counter[int] = Counter()
+        self.names: list[str] = []
+        self.records = self.apart = 0
         if not path.is_file():
             raise InputError(f"{path}: there is no such file. Check the path.")
         try:
-            self.data = gzip.decompress(path.read_bytes())
-        except (OSError, EOFError, zlib.error) as error:
-            raise InputError(f"{path}: the file cannot be decompressed ({error}). {REMEDY}.") from error
-        if self.data[:4] != b"BAM\1":
-            raise InputError(f"{path}: this is no BAM file. Convert SAM with `samtools view -b`.")
-        self.at = 4
+            import pysam
+        except ImportError as error:
+            raise InputError(
+                f"reader 'bam' needs pysam, which cannot be imported here ({error}). Use Linux or macOS, or let salmon "
+                "make classes of the alignments (`salmon quant -a`, --dumpEqWeights)."
+            ) from error
+        said = pysam.set_verbosity(0)
+        try:
+            with pysam.AlignmentFile(str(path), check_sq=False) as file:
+                self._read(file)
+        except InputError:
+            raise
+        except (OSError, ValueError, NotImplementedError, OverflowError, MemoryError) as error:
+            what = f"after record {self.records}: the file cannot be read ({error})"
+            raise InputError(f"{path}, {what}. {REMEDY}.") from error
+        finally:
+            pysam.set_verbosity(said)
+        if self.apart:
+            share = self.apart / (self.apart + self.count.total())
+            warnings.warn(
+                f"{path}: {self.apart:,} reads ({share:.1%}) are left out: their mates do not face each other on one "
+                "transcript.",
+                stacklevel=4,
+            )
+        if not self.count:
+            raise InputError(
+                f"{path}: no read is aligned ({self.records} records; strand={strand!r}). Check the mapping."
+            )
 
-    def take(self, form: str) -> tuple[Any, ...]:
-        """Read numbers."""
-        size = struct.calcsize(form)
-        if self.at + size > len(self.data):
-            raise InputError(f"{self.path}, record {self.records}: the file ends within a record. {REMEDY}.")
-        found = struct.unpack_from(form, self.data, self.at)
-        self.at += size
-        return found
-
-    def bytes(self, size: int) -> bytes:
-        """Read bytes."""
-        if size < 0 or self.at + size > len(self.data):
-            raise InputError(f"{self.path}, record {self.records}: the file ends within a record. {REMEDY}.")
-        self.at += size
-        return self.data[self.at - size : self.at]
-
-    def header(self) -> tuple[list[str], np.ndarray[Any, Any]]:
-        """Read names and lengths of the transcripts."""
-        (text,) = self.take("<i")
-        self.bytes(text)
-        (many,) = self.take("<i")
-        if many < 1:
+    def _read(self, file: "AlignmentFile") -> None:
+        """Count all reads of a file."""
+        self.names, self.lengths = list(file.references), np.array(file.lengths, dtype=np.int64)
+        if not self.names:
             raise InputError(f"{self.path}: the header names no transcripts. Align to a transcriptome.")
-        names, lengths = [], []
-        for _ in range(many):
-            (size,) = self.take("<i")
-            names.append(self.bytes(size).rstrip(b"\0").decode("utf-8", "replace"))
-            lengths.append(self.take("<i")[0])
-        return names, np.array(lengths)
+        seen: set[str] = set()
+        for name, group in groupby(self._mapped(file), lambda one: one.query_name or ""):
+            if name in seen:
+                raise InputError(
+                    f"{self.path}: the alignments of read {name!r} do not follow each other. Sort the file by read "
+                    "name (`samtools sort -n`)."
+                )
+            seen.add(name)
+            alignments = list(group)
+            if any(one.is_paired != self.paired for one in alignments):
+                if len(seen) > 1 or len({one.is_paired for one in alignments}) > 1:
+                    kind = "single" if self.paired else "paired"
+                    raise InputError(
+                        f"{self.path}, record {self.records}: read {name!r} is {kind}, unlike those before. Read "
+                        "single reads and pairs from files of their own."
+                    )
+                self.paired = True
+            hits, wrong_strand = self._pairs(alignments) if self.paired else self._singles(alignments)
+            if hits:
+                best = min(one.mismatches for one in hits)
+                self.count[tuple(sorted(one._replace(mismatches=one.mismatches - best) for one in hits))] += 1
+            elif not wrong_strand:
+                self.apart += 1
 
-    def alignments(self, lengths: np.ndarray[Any, Any]) -> Iterator[Alignment]:
-        """Yield the mapped single-end alignments."""
-        while self.at < len(self.data):
+    def _mapped(self, file: "AlignmentFile") -> Iterator["AlignedSegment"]:
+        """Yield the mapped records, whose places are checked."""
+        for one in file.fetch(until_eof=True):
             self.records += 1
-            (block,) = self.take("<i")
-            end = self.at + block
-            if block < 32 or end > len(self.data):
-                raise InputError(f"{self.path}, record {self.records}: the file ends within a record. {REMEDY}.")
-            ref, pos, name_size, _, _, cigar_size, flag, bases, _, _, _ = self.take("<iiBBHHHiiii")
-            name = self.bytes(name_size)[:-1].decode("utf-8", "replace")
-            cigar = np.frombuffer(self.bytes(4 * cigar_size), dtype="<u4")
-            self.bytes((bases + 1) // 2 + bases)
-            tags = self.bytes(end - self.at)
-            if flag & (UNMAPPED | SUPPLEMENTARY):
+            if one.is_unmapped or one.is_supplementary:
                 continue
-            if flag & PAIRED:
+            last = one.reference_end or one.reference_start
+            if not 0 <= one.reference_id < len(self.names) or last > self.lengths[one.reference_id]:
+                place = f"{one.reference_start + 1}-{last} of transcript {one.reference_id}"
                 raise InputError(
-                    f"{self.path}, record {self.records}: read {name!r} is paired. Only single-end reads are known "
-                    "here: let salmon make classes of pairs (--dumpEqWeights)."
+                    f"{self.path}, record {self.records}: read {one.query_name!r} is aligned to {place}, which is not "
+                    "there. Use the header of the transcriptome that was aligned to."
                 )
-            span = int((cigar >> 4)[np.isin(cigar & 15, (0, 2, 3, 7, 8))].sum())
-            if not 0 <= ref < len(lengths) or pos < 0 or pos + span > lengths[ref]:
-                raise InputError(
-                    f"{self.path}, record {self.records}: read {name!r} is aligned to {pos + 1}-{pos + span} of "
-                    f"transcript {ref}, which is not there. Use the header of the transcriptome that was aligned to."
-                )
-            yield Alignment(name, ref, pos, pos + span, bool(flag & REVERSE), _mismatches(tags))
+            yield one
 
+    def _singles(self, alignments: "Sequence[AlignedSegment]") -> tuple[list[Hit], bool]:
+        """Return the places of a single read, and whether some are excluded by the protocol."""
+        hits = []
+        for one in alignments:
+            if self.strand != "unstranded" and one.is_reverse != (self.strand == "reverse"):
+                continue
+            start, end = one.reference_start, one.reference_end or one.reference_start
+            reach = end if one.is_reverse else int(self.lengths[one.reference_id]) - start
+            hits.append(Hit(one.reference_id, reach, _mismatches(one)))
+            self.sizes[end - start] += 1
+        return hits, not hits
 
-SIZES = {"A": 1, "c": 1, "C": 1, "s": 2, "S": 2, "i": 4, "I": 4, "f": 4}
+    def _pairs(self, alignments: "Sequence[AlignedSegment]") -> tuple[list[Hit], bool]:
+        """Return the places of a pair, and whether some are excluded by the protocol."""
+        mates = {
+            (one.reference_id, one.reference_start, one.next_reference_start): one for one in alignments if one.is_read2
+        }
+        hits, wrong_strand = [], False
+        for one in alignments:
+            if not one.is_read1 or one.mate_is_unmapped or one.next_reference_id != one.reference_id:
+                continue
+            mate = mates.get((one.reference_id, one.next_reference_start, one.reference_start))
+            if mate is None or one.is_reverse == mate.is_reverse:
+                continue
+            left, right = (mate, one) if one.is_reverse else (one, mate)
+            size = (right.reference_end or 0) - left.reference_start
+            if size <= 0:
+                continue
+            if self.strand != "unstranded" and one.is_reverse != (self.strand == "reverse"):
+                wrong_strand = True
+                continue
+            hits.append(Hit(one.reference_id, size, _mismatches(one) + _mismatches(mate)))
+        return hits, wrong_strand
 
+    def lengths_of_pairs(self) -> Array:
+        """Count fragments by length, of pairs that have the same one at all their places; shape (longest + 1,)."""
+        out = np.zeros(max(one.reach for hits in self.count for one in hits) + 1)
+        for hits, count in self.count.items():
+            if len({one.reach for one in hits}) == 1:
+                out[hits[0].reach] += count
+        return out
 
-def _mismatches(tags: bytes) -> int:
-    """Return the tag NM, or 0 without."""
-    at = 0
-    while at + 3 <= len(tags):
-        tag, kind = tags[at : at + 2], chr(tags[at + 2])
-        at += 3
-        if kind in "ZH":
-            stop = tags.find(b"\0", at)
-            if stop < 0:
-                return 0
-            at = stop + 1
-        elif kind == "B":
-            if at + 5 > len(tags):
-                return 0
-            at += 5 + SIZES.get(chr(tags[at]), 4) * int(struct.unpack_from("<I", tags, at + 1)[0])
-        elif kind in SIZES:
-            if tag == b"NM" and at + SIZES[kind] <= len(tags):
-                return int.from_bytes(tags[at : at + SIZES[kind]], "little")
-            at += SIZES[kind]
+    def classes(self, fragments: Fragments | None, read_length: int, penalty: float, digits: int) -> dict[str, Any]:
+        """Merge reads of equal likelihood; ``penalty`` is the log likelihood of a mismatch."""
+        from scipy import sparse
+
+        size = read_length or _median(self.sizes)
+        effective = self.lengths - size + 1.0 if fragments is None else fragments.effective_lengths(self.lengths)
+        entries = [(row, *hit) for row, hits in enumerate(self.count) for hit in hits]
+        row, transcript, reach, mismatches = np.array(entries, dtype=np.int64).T
+        short = transcript[effective[transcript] <= 0]
+        if short.size:
+            raise InputError(
+                f"{self.path}: transcript {self.names[short[0]]!r} has {self.lengths[short[0]]} nucleotides, fewer "
+                f"than the {size} of a read: its effective length would be {effective[short[0]]:g}. Drop it, or set "
+                "read_length."
+            )
+        if fragments is None:
+            start = 1 / effective[transcript]
         else:
-            return 0
-    return 0
+            start = fragments.starts(self.lengths[transcript], reach, known=self.paired)
+        value = start * np.exp(penalty * mismatches)
+        total = np.bincount(row, value)
+        matrix = sparse.csr_array((value / total[row], (row, transcript)), shape=(len(total), len(self.names)))
+        matrix.sum_duplicates()  # several starts on one transcript
+        matrix.data = _rounded(matrix.data, digits)
+        count = np.array(list(self.count.values()))
+        return from_matrix(matrix, np.maximum(effective, 1.0), names=self.names, count=count, where=str(self.path))
+
+
+def _rounded(share: Array, digits: int) -> Array:
+    """Round to so many decimals, and what is smaller than these tell apart to a power of ten."""
+    least = 10.0**-digits
+    power = np.power(10.0, np.round(np.log10(np.maximum(share, 1e-300))))
+    return np.where(share >= least, np.round(share, digits), power)
+
+
+def _mismatches(one: "AlignedSegment") -> int:
+    """Return the tag NM, or 0 without."""
+    return int(one.get_tag("NM")) if one.has_tag("NM") else 0
+
+
+def _median(sizes: Counter[int]) -> int:
+    """Return the median of counted sizes, or 0 without any."""
+    values = np.sort(np.fromiter(sizes.keys(), dtype=np.int64))
+    total = np.cumsum([sizes[int(one)] for one in values])
+    return int(values[np.searchsorted(total, total[-1] / 2)]) if values.size else 0

@@ -12,6 +12,7 @@ from genarium.progress import spinner
 from .giant import climb_giant
 from .interior import climb_all
 from .kernels import sweep, until_changes_are_small
+from .online import salmon_start
 from .ridges import ridges
 from .table import Table, table_of
 
@@ -88,13 +89,13 @@ def em(
         group, ``counts_low`` and ``counts_high`` what a transcript's reads may be at the same likelihood. Notes:
         ``bound`` (log likelihood), ``optimality_gap`` in nats, ``never_hit`` transcripts.
     """
-    _known(problem, "em", stop)
+    check_stop(problem, "em", stop)
     table = table_of(problem)
     with spinner("EM"):
         found = (
             ascend(table, tolerance=tolerance, max_iterations=max_iterations)
             if stop == "bound"
-            else by_salmon(table, max_iterations=max_iterations)
+            else by_salmon(table, problem["effective_length"], max_iterations=max_iterations)
         )
     point: dict[str, Any] = {
         "nu": found.a / found.a.sum(),
@@ -116,7 +117,8 @@ def em(
     return Result(point=point, notes=notes)
 
 
-def _known(problem: Problem, method: str, stop: str) -> None:
+def check_stop(problem: Problem, method: str, stop: str) -> None:
+    """Refuse what EM and VB-EM cannot do: stop by another rule, hold a variable fixed."""
     if stop not in STOPS:
         raise InputError(f"transcript_abundance: option stop={stop!r} is not known; use one of {', '.join(STOPS)}.")
     if problem.fixed:
@@ -291,9 +293,9 @@ def _jump(a: Array, first: Array, second: Array, at: Array, mass: Array) -> Arra
     return np.asarray(jump * (mass / np.where(total > 0, total, 1.0))[at])
 
 
-def by_salmon(table: Table, *, max_iterations: int) -> Ascended:
-    """Run EM as salmon does: equal counts, no acceleration, stop at small changes (eq. 9)."""
-    a = np.full(table.transcripts, table.reads / table.transcripts)
+def by_salmon(table: Table, effective_length: Array, *, max_iterations: int) -> Ascended:
+    """Run EM as salmon does: its start (eq. 23), no acceleration, stop at small changes (eq. 9)."""
+    a = salmon_start(table, effective_length)
     first, column = table.first, table.column
     done = until_changes_are_small(
         first,

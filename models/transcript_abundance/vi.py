@@ -8,8 +8,9 @@ from genarium.declaration import Array, Problem, Result
 from genarium.engines.ascent import Ascent, ascend
 from genarium.progress import spinner
 
-from .em import CHANGE, FLOOR, LEAST, _known
+from .em import CHANGE, FLOOR, LEAST, check_stop
 from .kernels import sweep, until_changes_are_small
+from .online import salmon_start
 from .table import Table, table_of
 
 SALMON_PRIOR = 0.01
@@ -29,7 +30,7 @@ def vi(
     max_iterations: int = 10_000,
     draws: int = 1000,
 ) -> Result:
-    """Fit q(origins) q(nu) by coordinate ascent, from equal abundances.
+    """Fit q(origins) q(nu) by coordinate ascent.
 
     Parameters
     ----------
@@ -53,7 +54,7 @@ def vi(
         ``variational``: ``concentration`` of q(nu), the expected ``counts`` (what salmon prints as NumReads) and their
         ``tpm``, the bound by iteration; ``posterior``: draws from q, with their log density in ``sample_stats``.
     """
-    _known(problem, "vi", stop)
+    check_stop(problem, "vi", stop)
     table = table_of(problem)
     alpha = problem["alpha"]
     if prior > 0:
@@ -62,7 +63,10 @@ def vi(
         alpha = np.full_like(alpha, SALMON_PRIOR)
     step = Step(table, alpha)
     with spinner("VB-EM"):
-        run = step.by_salmon(max_iterations) if stop == "salmon" else step.ascent(tolerance, max_iterations)
+        start = salmon_start(table, problem["effective_length"]) if stop == "salmon" else table.uniform()
+        run = (
+            step.by_salmon(start, max_iterations) if stop == "salmon" else step.ascent(start, tolerance, max_iterations)
+        )
     a = run.state
     concentration = alpha + a
     many = int(max(1, min(draws, DRAWN // table.transcripts)))
@@ -126,7 +130,7 @@ class Step:
         divergence = gammaln(c.sum()) - gammaln(c).sum() - self.prior + a @ log_mix
         return t.sole + mix * ratio, float(log_sum[0] + one - divergence)
 
-    def ascent(self, tolerance: float, max_iterations: int) -> Ascent[Array]:
+    def ascent(self, start: Array, tolerance: float, max_iterations: int) -> Ascent[Array]:
         """Ascend with SQUAREM on the logarithms of the counts."""
         t, reads = self.table, self.table.reads
 
@@ -137,13 +141,11 @@ class Step:
             a = np.where(t.hit, np.exp(np.clip(x, -690, 690)), 0.0)
             return np.asarray(a * (reads / a.sum()))
 
-        start = t.uniform()
         return ascend(self, start, tolerance=tolerance, max_iterations=max_iterations, vector=(pack, unpack))
 
-    def by_salmon(self, max_iterations: int) -> Ascent[Array]:
-        """Iterate from equal counts until changes are small (eq. 9); every transcript has salmon's prior."""
-        t = self.table
-        a = np.full(t.transcripts, t.reads / t.transcripts)
+    def by_salmon(self, start: Array, max_iterations: int) -> Ascent[Array]:
+        """Iterate until changes are small (eq. 9); every transcript has the same prior."""
+        t, a = self.table, start.copy()
         done = until_changes_are_small(
             t.first, t.column, t.weight, t.count, t.sole, a, float(self.alpha[0]), LEAST, max_iterations, CHANGE, FLOOR
         )

@@ -182,12 +182,16 @@ class Calibration:
         Sizes of ``Model.unit`` over which the error of the estimates must fall.
     also : tuple of (method, options)
         Methods under other options than their default that get a certificate of their own.
+    corrected : tuple of str
+        Quantities whose intervals a corrected method (``covariance="linear_response"``) corrects, and is held to; empty
+        where it corrects all.
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
     control: Mapping[str, Any] = field(default_factory=dict)
     growth: tuple[int, ...] = ()
     also: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    corrected: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

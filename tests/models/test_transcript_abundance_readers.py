@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pysam
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import io, sparse
 
 import genarium as gn
+from genarium.declaration import Array
+from genarium.models.transcript_abundance.fragments import Fragments
 from genarium.models.transcript_abundance.salmon import salmon_draws
 from genarium.models.transcript_abundance.sparse import from_classes, from_matrix
 
@@ -365,13 +368,24 @@ def test_bad_matrices_are_refused() -> None:
 # BAM
 
 
-def record(name: str, ref: int, pos: int, flag: int = 0, mismatches: int = 0, length: int = 20) -> bytes:
-    """An alignment without gaps, with one tag before NM."""
-    plain = name.encode() + b"\0"
-    body = struct.pack("<iiBBHHHiiii", ref, pos, len(plain), 30, 0, 1, flag, length, -1, -1, 0)
+def record(
+    name: str, ref: int, pos: int, flag: int = 0, mismatches: int = 0, *, mate: tuple[int, int] = (-1, -1)
+) -> bytes:
+    """An alignment of 20 nucleotides, with one tag before NM; ``mate`` is the transcript and start of the mate."""
+    plain, length = name.encode() + b"\0", 20
+    body = struct.pack("<iiBBHHHiiii", ref, pos, len(plain), 30, 0, 1, flag, length, *mate, 0)
     body += plain + struct.pack("<I", length << 4) + b"\x11" * ((length + 1) // 2) + b"\xff" * length
     body += b"XAZabc\0" + b"XBBs" + struct.pack("<ihh", 2, 1, 2) + b"NMC" + bytes([mismatches])
     return struct.pack("<i", len(body)) + body
+
+
+def pair(name: str, ref: int, first: int, second: int, mismatches: int = 0, extra: int = 0) -> list[bytes]:
+    """Two mates of 20 nucleotides that face each other: the first one points right if it is on the left."""
+    flags = (0x1 | 0x20, 0x1 | 0x10) if first <= second else (0x1 | 0x10, 0x1 | 0x20)
+    return [
+        record(name, ref, first, flags[0] | 0x40 | extra, mismatches, mate=(ref, second)),
+        record(name, ref, second, flags[1] | 0x80 | extra, mate=(ref, first)),
+    ]
 
 
 def bam_file(path: Path, records: list[bytes], lengths: tuple[int, ...] = (100, 60)) -> Path:
@@ -379,8 +393,13 @@ def bam_file(path: Path, records: list[bytes], lengths: tuple[int, ...] = (100, 
     head = b"BAM\1" + struct.pack("<i", len(text)) + text + struct.pack("<i", len(lengths))
     for i, length in enumerate(lengths):
         head += struct.pack("<i", 3) + f"t{i}".encode() + b"\0" + struct.pack("<i", length)
-    # BGZF is a series of gzip members
-    path.write_bytes(gzip.compress(head) + gzip.compress(b"".join(records)) + gzip.compress(b""))
+    return blocks(path, head + b"".join(records))
+
+
+def blocks(path: Path, data: bytes) -> Path:
+    """Write a file in the blocks of gzip that BAM needs."""
+    with pysam.BGZFile(str(path), "wb", index=None) as file:
+        file.write(data)
     return path
 
 
@@ -395,25 +414,31 @@ def test_bam_in_transcript_coordinates(tmp_path: Path) -> None:
         record("r5", 0, 1),
         record("r5", 0, 70, flag=0x100),
     ]
-    tree = gn.read(NAME, bam_file(tmp_path / "a.bam", reads), format="bam", error=0.03)
-    found = arrays(tree)
+    path = bam_file(tmp_path / "a.bam", reads)
+    found = arrays(gn.read(NAME, path, format="bam", error=0.03, digits=12))
     assert found["effective_length"] == [81, 41]
     assert found["count"] == [1, 1, 1, 1]
-    penalty = (0.01 / 0.97) ** 2
-    np.testing.assert_allclose(
-        found["weight"], [0.5 / 81, 0.5 / 41, 0.5 / 41, 0.5 / 81, 0.5 / 41 * penalty, 2 * 0.5 / 81], rtol=1e-12
-    )
-    stranded = arrays(gn.read(NAME, tmp_path / "a.bam", format="bam", strand="reverse"))
+    np.testing.assert_allclose(found["weight"], [41 / 122, 81 / 122, 1, *scaled(1 / 81, (0.01 / 0.97) ** 2 / 41), 1])
+    stranded = arrays(gn.read(NAME, path, format="bam", strand="reverse"))
     assert stranded["count"] == [1]
-    np.testing.assert_allclose(stranded["weight"], [1 / 41])
+    assert stranded["weight"] == [1]
+    rounded = arrays(gn.read(NAME, path, format="bam", error=0.03))
+    assert rounded["weight"] == [0.34, 0.66, 1, 1, 1e-4, 1]
+
+
+def scaled(*values: float) -> list[float]:
+    """The likelihoods of a read, scaled to add up to one."""
+    return [value / sum(values) for value in values]
 
 
 def test_bad_bam_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.bam"
     for records, options, said in (
         ([], {}, "no read is aligned"),
-        ([record("r", 0, 5, flag=0x1)], {}, "record 1: read 'r' is paired"),
-        ([record("r", 2, 5)], {}, "record 1: read 'r' is aligned to 6-25 of transcript 2"),
+        ([record("a", 0, 5), *pair("r", 0, 5, 9)], {}, "record 3: read 'r' is paired, unlike those before"),
+        ([record("a", 0, 1)], {"fragment_mean": 50}, "must both be above zero"),
+        ([record("a", 0, 1)], {"digits": 0}, "digits=0 must be from 1 to 12"),
+        ([record("r", 2, 5)], {}, "after record 0: the file cannot be read"),
         ([record("r", 0, 95)], {}, "aligned to 96-115"),
         ([record("a", 0, 1), record("b", 0, 1), record("a", 1, 1)], {}, "do not follow each other"),
         ([record("a", 0, 1)], {"read_length": 200}, "fewer than the 200 of a read"),
@@ -423,8 +448,84 @@ def test_bad_bam_files_are_refused(tmp_path: Path) -> None:
         with pytest.raises(gn.InputError, match=said):
             gn.read(NAME, bam_file(path, records), format="bam", **options)
     path.write_bytes(gzip.compress(b"SAM"))
-    with pytest.raises(gn.InputError, match="no BAM file"):
+    with pytest.raises(gn.InputError, match="cannot be read"):
         gn.read(NAME, path, format="bam")
+    with (
+        pytest.raises(gn.InputError, match="no read is aligned"),
+        pytest.warns(UserWarning, match=r"1 reads \(100.0%\) are left out: their mates do not face"),
+    ):
+        gn.read(NAME, bam_file(path, [record("r", 0, 5, flag=0x1 | 0x40, mate=(1, 5))]), format="bam")
+
+
+def fragment_probabilities(mean: float, sd: float) -> Array:
+    """Normal lengths, a millionth of which may be any: what eq. 3 takes."""
+    sizes = np.arange(int(np.ceil(mean + 6 * sd)) + 1)
+    p = np.exp(-((sizes - mean) ** 2) / (2 * sd**2))
+    p[0] = 0
+    p *= (1 - 1e-6) / p.sum()
+    p[1:] += 1e-6 / (len(p) - 1)
+    return p
+
+
+def test_pairs_have_fragments_of_known_length(tmp_path: Path) -> None:
+    reads = [
+        *pair("r1", 0, 5, 30),
+        *pair("r1", 1, 5, 25, mismatches=1, extra=0x100),
+        *pair("r2", 1, 30, 5),
+        record("r3", 0, 9, flag=0x1 | 0x40, mate=(1, 9)),
+        record("r3", 1, 9, flag=0x1 | 0x80 | 0x10, mate=(0, 9)),
+    ]
+    path = bam_file(tmp_path / "a.bam", reads)
+    with pytest.warns(UserWarning, match=r"1 reads \(33.3%\) are left out"):
+        found = arrays(gn.read(NAME, path, format="bam", error=0.03, fragment_mean=42, fragment_sd=6, digits=12))
+    p = fragment_probabilities(42, 6)
+    within = [p[: L + 1] / p[: L + 1].sum() for L in (100, 60)]
+    effective = [sum(q[f] * (L - f + 1) for f in range(1, len(q))) for q, L in zip(within, (100, 60), strict=True)]
+    np.testing.assert_allclose(found["effective_length"], effective, rtol=1e-12)
+    expected = scaled(within[0][45] / 56, within[1][40] / 21 * 0.01 / 0.97)
+    np.testing.assert_allclose(found["weight"], [*expected, 1], rtol=1e-10)
+    with pytest.warns(UserWarning, match="left out"):
+        forward = arrays(gn.read(NAME, path, format="bam", strand="forward", fragment_mean=42, fragment_sd=6))
+    assert forward["count"] == [1]
+
+
+def test_a_single_read_near_an_end_is_of_a_short_fragment(tmp_path: Path) -> None:
+    reads = [record("r1", 1, 20), record("r1", 0, 70, flag=0x100)]
+    reads += [record("r2", 1, 5, flag=0x10), record("r2", 0, 30, flag=0x100)]
+    path = bam_file(tmp_path / "a.bam", reads)
+    found = arrays(gn.read(NAME, path, format="bam", fragment_mean=42, fragment_sd=6, digits=12))
+    p = fragment_probabilities(42, 6)
+
+    def starts(length: int, reach: int) -> float:
+        within = p[: length + 1] / p[: length + 1].sum()
+        return float(sum(within[f] / (length - f + 1) for f in range(1, min(reach, len(within) - 1) + 1)))
+
+    expected = [*scaled(starts(100, 30), starts(60, 40)), *scaled(starts(100, 70), starts(60, 25))]
+    np.testing.assert_allclose(found["weight"], expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("length", [30, 60, 500])
+def test_fragments_start_somewhere(length: int) -> None:
+    fragments = Fragments.normal(42, 6)
+    F = len(fragments.probability) - 1
+    sizes = np.arange(1, min(F, length) + 1)
+    known = fragments.starts(np.full(len(sizes), length), sizes, known=True)
+    assert known @ (length - sizes + 1) == pytest.approx(1, abs=1e-12)
+    room = np.arange(1, length + 1)
+    assert fragments.starts(np.full(length, length), room, known=False).sum() == pytest.approx(1, abs=1e-12)
+    assert known @ ((length - sizes + 1) ** 2) == pytest.approx(fragments.effective_lengths(np.array([length]))[0])
+
+
+def test_lengths_of_fragments_are_learned_from_pairs() -> None:
+    rng = np.random.default_rng(3)
+    sizes = rng.normal(180, 25, 5000).astype(int)
+    learned = Fragments.observed(np.bincount(sizes)).probability
+    at = np.arange(len(learned))
+    mean = learned @ at
+    assert mean == pytest.approx(sizes.mean(), abs=0.05)
+    # the kernel widens the variance by its own: (1.06 sd n^-1/5)^2
+    wide = np.hypot(sizes.std(), 1.06 * sizes.std() * 5000**-0.2)
+    assert np.sqrt(learned @ (at - mean) ** 2) == pytest.approx(wide, rel=0.01)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -433,7 +534,7 @@ def test_cut_or_damaged_bam_content_is_refused_or_read(tmp_path: Path, cut: int,
     path = bam_file(tmp_path / "a.bam", [record("r1", 0, 5), record("r2", 1, 7)])
     data = bytearray(gzip.decompress(path.read_bytes()))
     data[at % len(data)] ^= flip
-    path.write_bytes(gzip.compress(bytes(data[: len(data) - cut % len(data)])))
+    blocks(path, bytes(data[: len(data) - cut % len(data)]))
     said = str(path)
     try:
         gn.read(NAME, path, format="bam")

@@ -443,6 +443,22 @@ def test_corrected_intervals_are_held_to_their_coverage(toy: Model, stretch: flo
     assert validate(model, "tried", 20, seed=1).passed
 
 
+@pytest.mark.parametrize(("corrected", "passed"), [((), False), (("theta",), False), (("nought",), True)])
+def test_a_correction_is_held_to_what_it_corrects(toy: Model, corrected: tuple[str, ...], passed: bool) -> None:
+    def run(problem: Problem, rng: np.random.Generator, *, covariance: str = "mean_field") -> Result:
+        return Result(posterior=sampler(stretch=0.3)(problem, rng).posterior)
+
+    def quantities(*, theta: Array) -> dict[str, Array]:
+        return {"nought": np.zeros_like(theta)}  # ranked by chance
+
+    told = {"calibration": Calibration(corrected=corrected), "quantities": quantities}
+    model = trying(toy, run, "approximate", **told)
+    found = validate(model, "tried", 100, seed=1, covariance="linear_response")
+    coverage = verdict(found, "coverage of 90% intervals (corrected)")
+    assert (coverage.status == "pass") is passed
+    assert ("mean of those corrected" in coverage.where) is bool(corrected)
+
+
 def test_distances_to_an_exact_method(toy: Model) -> None:
     model = trying(toy, sampler(shift=1.0, stretch=0.5), "approximate")
     found = validate(model, "tried", 30, seed=1, reference="conjugate", references=20)

@@ -33,7 +33,13 @@ def rejected(found: Findings, alpha: float) -> bool:
 
 
 def _coverage_p(found: Findings, slack: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    return test.holm(test.coverage_p(found.pit, LEVEL, slack))
+    return test.holm(test.coverage_p(found.pit[:, held_quantities(found)], LEVEL, slack))
+
+
+def held_quantities(found: Findings) -> list[int]:
+    """Return which quantities the coverage is judged by: all, or those that a corrected method corrects."""
+    only = found.plan.declared.calibration.corrected if found.plan.corrected else ()
+    return [j for j, name in enumerate(found.names) if not only or name.split("[")[0] in only]
 
 
 def judge(found: Findings, alpha: float = ALPHA) -> tuple[Verdict, ...]:
@@ -126,9 +132,9 @@ def _calibration(found: Findings, alpha: float) -> list[Verdict]:
         )
     ]
     slack = SLACK if corrected else 0.0
-    p = _coverage_p(found, slack)
+    p, those = _coverage_p(found, slack), held_quantities(found)
     R = len(found.pit)
-    share = test.inside(found.pit, LEVEL) / R
+    share = test.inside(found.pit[:, those], LEVEL) / R
     least = int(np.argmin(p)) if p.min() < 1 else int(np.argmax(np.abs(share - LEVEL)))
     low, high = test.interval(round(share[least] * R), R)
     side = "too narrow" if share[least] < LEVEL else "too wide"
@@ -138,7 +144,8 @@ def _calibration(found: Findings, alpha: float) -> list[Verdict]:
             bool(p.min() > limit),
             float(share[least]),
             f"{LEVEL:g}" + (f" within {slack:g}" if slack else ""),
-            f"{found.names[least]}, 95 % interval {low:.3f} to {high:.3f}; mean of all {share.mean():.3f}",
+            f"{found.names[those[least]]}, 95 % interval {low:.3f} to {high:.3f}; mean of "
+            f"{'all' if len(those) == len(found.names) else 'those corrected'} {share.mean():.3f}",
             f"Intervals are {side}.",
             "fail" if corrected or claim == "exact" else "warn",
         )
