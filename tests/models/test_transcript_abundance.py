@@ -16,6 +16,7 @@ from genarium.models.transcript_abundance.directions import axes, update_along
 from genarium.models.transcript_abundance.em import Ascended, Sweeps, ascend, gaps, largest_fall
 from genarium.models.transcript_abundance.interior import climb
 from genarium.models.transcript_abundance.kernels import digamma, until_changes_are_small
+from genarium.models.transcript_abundance.online import online_counts, salmon_start
 from genarium.models.transcript_abundance.pairs import draw_abundances, draw_origins, log_density, update_pairs
 from genarium.models.transcript_abundance.ridges import ridges
 from genarium.models.transcript_abundance.sparse import from_classes
@@ -496,6 +497,38 @@ def test_bad_data_are_refused() -> None:
     ):
         with pytest.raises(gn.InputError, match=said):
             gn.fit(NAME, good, method, **options)
+
+
+def test_salmons_start_is_one_pass_over_the_reads_in_small_part() -> None:
+    count, reads, length = [26_000, 9_000, 5_000], 40_000.0, np.array([300.0, 500.0, 200.0, 100.0])
+    rows = [{0: 0.75, 1: 0.25}, {1: 0.4, 2: 0.6}, {2: 1.0}]  # the fourth transcript is never hit
+    mass, weight = np.zeros(4), 1.0
+    for batch in range(1, 9):  # of 5,000 reads
+        weight *= (batch - 1) ** 0.65 / (batch**0.65 - 1) if batch > 1 else 1.0
+        for _ in range(5):
+            now = mass + 0.005 * length
+            for row, c in zip(rows, count, strict=True):
+                total = sum(w * now[k] for k, w in row.items())
+                for k, w in row.items():
+                    mass[k] += weight * c / 40 * w * now[k] / total
+    learned = reads * mass / mass.sum()  # all that are hit are one component
+    e, k = [0, 0, 1, 1, 2], [0, 1, 1, 2, 2]
+    w = np.array([0.75, 0.25, 0.4, 0.6, 1.0])
+    table = tabulate(np.array(e), np.array(k), w, np.array(count, dtype=float), 4)
+    np.testing.assert_allclose(online_counts(table, 0.005 * length), learned, rtol=1e-12)
+    share = reads / 5e7
+    expected = (1 - share) * reads / 4 + share * learned
+    np.testing.assert_allclose(salmon_start(table, length), expected, rtol=1e-12)
+
+
+def test_many_batches_are_taken_together() -> None:
+    e, k, w = np.array([0, 0, 1, 1]), np.array([0, 1, 1, 2]), np.array([0.75, 0.25, 0.4, 0.6])
+    table = tabulate(e, k, w, np.array([3e7, 2e7]), 3)
+    start = salmon_start(table, np.full(3, 1000.0))
+    assert start.sum() == pytest.approx(5e7, rel=1e-12)
+    best = tabulate(e, k, w, np.array([3.0, 2.0]), 3)
+    maximum = ascend(best, tolerance=1e-9, max_iterations=10_000).a
+    np.testing.assert_allclose(start, maximum * 1e7, rtol=0.05, atol=0.01 * 5e7)
 
 
 def test_salmons_prior_stands_in_for_the_default_only() -> None:
