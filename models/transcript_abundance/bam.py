@@ -3,7 +3,7 @@
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -63,8 +63,8 @@ def bam(
         Of the lengths of fragments, in nucleotides. For single reads, 0 means that nothing is known: starts are then
         uniform. For pairs, 0 means that the distribution is learned from those of unambiguous length.
     digits : int
-        Decimals to which the likelihoods of a read, scaled to add up to one, are rounded: reads that agree are one
-        class. Fewer classes make sampling faster; 12 is as good as exact.
+        Decimals to which the likelihoods of reads, scaled to add up to one, must agree for the reads to be one class,
+        which gets the mean of them. Fewer classes make sampling faster; 12 is as good as exact.
 
     Returns
     -------
@@ -246,16 +246,24 @@ class _Reads:
         total = np.bincount(row, value)
         matrix = sparse.csr_array((value / total[row], (row, transcript)), shape=(len(total), len(self.names)))
         matrix.sum_duplicates()  # several starts on one transcript
-        matrix.data = _rounded(matrix.data, digits)
-        count = np.array(list(self.count.values()))
-        return from_matrix(matrix, np.maximum(effective, 1.0), names=self.names, count=count, where=str(self.path))
+        classes, count = _merged(matrix, np.array(list(self.count.values())), digits)
+        return from_matrix(classes, np.maximum(effective, 1.0), names=self.names, count=count, where=str(self.path))
 
 
-def _rounded(share: Array, digits: int) -> Array:
-    """Round to so many decimals, and what is smaller than these tell apart to a power of ten."""
-    least = 10.0**-digits
-    power = np.power(10.0, np.round(np.log10(np.maximum(share, 1e-300))))
-    return np.where(share >= least, np.round(share, digits), power)
+def _merged(share: Any, count: Array, digits: int) -> tuple[Any, Array]:
+    """Merge rows that agree to so many decimals (a smaller share: in its power of ten) into their mean; also counts."""
+    from scipy import sparse
+
+    power = np.power(10.0, np.round(np.log10(np.maximum(share.data, 1e-300))))
+    rounded = np.where(share.data >= 10.0**-digits, np.round(share.data, digits), power)
+    found: dict[bytes, int] = {}
+    label = np.empty(len(count), dtype=np.int64)
+    for n, (low, high) in enumerate(pairwise(share.indptr)):
+        key = share.indices[low:high].tobytes() + rounded[low:high].tobytes()
+        label[n] = found.setdefault(key, len(found))
+    total = np.bincount(label, count)
+    mean = sparse.csr_array((count / total[label], (label, np.arange(len(count)))), shape=(len(total), len(count)))
+    return mean @ share, total.astype(np.int64)
 
 
 def _mismatches(one: "AlignedSegment") -> int:

@@ -512,9 +512,9 @@ def test_salmons_start_is_one_pass_over_the_reads_in_small_part() -> None:
                 for k, w in row.items():
                     mass[k] += weight * c / 40 * w * now[k] / total
     learned = reads * mass / mass.sum()  # all that are hit are one component
-    e, k = [0, 0, 1, 1, 2], [0, 1, 1, 2, 2]
-    w = np.array([0.75, 0.25, 0.4, 0.6, 1.0])
-    table = tabulate(np.array(e), np.array(k), w, np.array(count, dtype=float), 4)
+    entries = [(e, k, w) for e, row in enumerate(rows) for k, w in row.items()]
+    classes, transcripts, weights = (np.array(each) for each in zip(*entries, strict=True))
+    table = tabulate(classes, transcripts, weights, np.array(count, dtype=float), 4)
     np.testing.assert_allclose(online_counts(table, 0.005 * length), learned, rtol=1e-12)
     share = reads / 5e7
     expected = (1 - share) * reads / 4 + share * learned
