@@ -488,7 +488,7 @@ def test_pairs_have_fragments_of_known_length(tmp_path: Path) -> None:
 
 
 def test_reads_of_nearly_the_same_likelihood_share_their_mean(tmp_path: Path) -> None:
-    reads = []
+    reads: list[bytes] = []
     for name, second in (("r1", 20), ("r2", 20), ("r3", 22), ("r4", 28)):
         reads += [*pair(name, 0, 5, second), *pair(name, 1, 5, second, extra=0x100)]
     path = bam_file(tmp_path / "a.bam", reads)
@@ -498,9 +498,9 @@ def test_reads_of_nearly_the_same_likelihood_share_their_mean(tmp_path: Path) ->
 
     exact, coarse = read(12), read(1)
     assert exact["count"] == [2, 1, 1]
-    first, second, third = np.reshape(exact["weight"], (3, 2))
+    near, far, other = np.reshape(exact["weight"], (3, 2))
     assert coarse["count"] == [3, 1]
-    np.testing.assert_allclose(coarse["weight"], [*(2 * first + second) / 3, *third], rtol=1e-12)
+    np.testing.assert_allclose(coarse["weight"], [*(2 * near + far) / 3, *other], rtol=1e-12)
 
 
 def test_a_single_read_near_an_end_is_of_a_short_fragment(tmp_path: Path) -> None:
