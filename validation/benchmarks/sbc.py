@@ -27,8 +27,8 @@ SIZES = {"cell": 100, "component": 2}
 LONG = {"chains": 2, "tune": 500, "draws": 500, "target_accept": 0.8}
 """The target is PyMC's own default, with which simuk samples unless told otherwise."""
 
-SHORT = {"chains": 2, "tune": 200, "draws": 300, "target_accept": 0.8}
-"""The lengths that validation itself chooses: enough draws at the first attempt in three of four replicates."""
+SHORT = {"chains": 2, "tune": 100, "draws": 400, "target_accept": 0.8}
+"""A short warm-up; replicates whose draws do not suffice (R-hat, effective draws) are run again, longer."""
 
 ARMS: dict[str, tuple[str, dict[str, float]]] = {
     "simuk": ("simuk", LONG),
