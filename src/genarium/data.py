@@ -235,6 +235,8 @@ def _sizes(
             sizes[dim] = len(model.labels[dim])
         elif dim in counted:
             sizes[dim] = counted[dim]
+        elif dim in model.usual:
+            sizes[dim] = model.usual[dim]
         elif partial:
             continue
         else:

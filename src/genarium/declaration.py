@@ -215,6 +215,8 @@ class Model:
     vectorized : bool
         Whether ``log_likelihood``, ``log_prior`` and ``quantities`` take unknown variables with draws as a leading dim
         and return values with that dim; else they are called draw by draw.
+    usual : mapping of str to int
+        Sizes that data never show (a network's neurons), taken where the user gives none.
     derived : mapping of str to callable
         Dims whose labels follow from those of other dims (the edges between nodes): dim -> function of those dims'
         labels, by their names, returning its labels, as many whatever the labels are. Their sizes are never given.
@@ -259,6 +261,7 @@ class Model:
     log_likelihood: Callable[..., Array] | None = None
     log_prior: Callable[..., Array | float] | None = None
     vectorized: bool = False
+    usual: Mapping[str, int] = field(default_factory=dict)
     derived: Mapping[str, Callable[..., Array]] = field(default_factory=dict)
     unit: str = ""
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -414,6 +417,9 @@ def _check(model: Model) -> None:
     for name in model.calibration.control:
         if name not in model.known.variables:
             fail(f"the negative control gives {name!r} a wrong value, which is not a known variable")
+    for dim in model.usual:
+        if dim not in model.sizes:
+            fail(f"{dim!r} has a usual size but is not in sizes")
     for dim, function in model.derived.items():
         for other in (dim, *parents_of(function)):
             if other not in model.sizes or (other != dim and other in model.derived):

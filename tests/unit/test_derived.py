@@ -82,6 +82,16 @@ def test_a_derived_size_is_not_given(model: Model) -> None:
         check(model, {"y": np.zeros((2, 1))})
 
 
+def test_a_usual_size_is_taken_where_none_is_given(model: Model) -> None:
+    usual = replace(model, sizes={**model.sizes, "neuron": 4}, usual={"neuron": 7})
+    assert check(usual, {"y": np.zeros((2, 3))}).sizes["neuron"] == 7
+    assert check(usual, {"y": np.zeros((2, 3))}, {"neuron": 2}).sizes["neuron"] == 2
+    with pytest.raises(InputError, match="the data do not show the size of 'neuron'"):
+        check(replace(usual, usual={}), {"y": np.zeros((2, 3))})
+    with pytest.raises(DeclarationError, match="'neuron' has a usual size"):
+        replace(model, usual={"neuron": 7})
+
+
 def test_the_declaration_is_checked(model: Model) -> None:
     with pytest.raises(DeclarationError, match="'pair' has size 2, which follows from other dims; sizes says 3"):
         replace(model, sizes={**model.sizes, "pair": 3})
@@ -96,9 +106,9 @@ def test_predictions_from_known_variables_alone_with_options(model: Model, monke
     found = gn.predict(tree, {"item_shift": [1.0, 2.0, 3.0]})["predictions"]
     assert found["mean"].shape == (3, 3)
     assert list(found["place"].to_numpy()) == ["a", "b", "c"]
-    np.testing.assert_allclose(found["mean"][:, 0], [1.5, 2.5, 3.5])
+    np.testing.assert_allclose(found["mean"].to_numpy()[:, 0], [1.5, 2.5, 3.5])
     doubled = gn.predict(tree, {"item_shift": [1.0]}, twice=True)["predictions"]
-    np.testing.assert_allclose(doubled["mean"], 3.0)
+    np.testing.assert_allclose(doubled["mean"].to_numpy(), 3.0)
 
 
 def test_a_model_that_needs_the_observations_says_so() -> None:
