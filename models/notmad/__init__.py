@@ -6,14 +6,16 @@ The story, the derivations and what is known of the fits are in this folder's RE
 from genarium.declaration import Array, Calibration, Method, Model, Problem, Stage, Var
 from genarium.supports import nonnegative, positive, real, simplex
 
-from . import density, likelihood, story
+from . import density, likelihood, predict, readers, story
+from .baselines import by_group, clustered, group_average, lioness
 from .checks import check
 from .encoder import DIMS
 from .graphs import edge_labels
 from .map import maximum, start
+from .notears import notears
 from .projection import project_to_dag
 
-__all__ = ["MODEL", "project_to_dag"]
+__all__ = ["MODEL", "by_group", "clustered", "group_average", "lioness", "notears", "project_to_dag"]
 
 OPTIONS = {
     "encoder": ("linear", "additive", "mlp"),
@@ -111,6 +113,8 @@ def declare(encoder: str = "linear", penalty: str = "notears", order: str = "fre
         start=start,
         quantities=said.quantities,
         statistics=likelihood.statistics,
+        readers={"table": readers.table, "h5ad": readers.h5ad},
+        predict=predict.predict,
         check=check,
         options=OPTIONS,
         vary=declare,

@@ -124,7 +124,13 @@ def descend(packed: Packed, start: Array, max_iterations: int, tolerance: float)
         method="L-BFGS-B",
         bounds=packed.bounds,
         callback=lambda intermediate_result: values.append(float(intermediate_result.fun) * n),
-        options={"maxiter": max_iterations, "maxfun": 2 * max_iterations, "maxcor": 20, "ftol": tolerance, "gtol": 1e-7},
+        options={
+            "maxiter": max_iterations,
+            "maxfun": 2 * max_iterations,
+            "maxcor": 20,
+            "ftol": tolerance,
+            "gtol": 1e-7,
+        },
     )
     return Run(np.asarray(found.x), np.array(values), bool(found.success))
 
