@@ -25,7 +25,7 @@ data {
   int<lower=1> archetype;
   int<lower=1> neuron;
   int<lower=1> source; // as many as nodes
-  int<lower=1> target; // as many as nodes
+  int<lower=1> n_target; // as many as nodes
   int<lower=1> edge;
   matrix[sample, covariate] context; // C
   real<lower=0> alpha; // strength of the acyclicity potential on the samples' networks
@@ -54,7 +54,8 @@ model {
                                       * outer;
   matrix[sample, node] r = x;
   matrix[sample, node] e;
-  target += base_lpdf(sigma | edge_weight, beta, sigma0, sigma_spread);
+  target += lognormal_lpdf(sigma | log(sigma0), sigma_spread);
+  target += double_exponential_lpdf(to_vector(edge_weight) | 0, inv(beta));
   target += normal_lpdf(intercept | 0, tau);
   target += normal_lpdf(to_vector(inner) | 0, tau);
   target += normal_lpdf(inner_bias | 0, tau);
@@ -63,7 +64,7 @@ model {
     matrix[node, node] W = mixture(softmax(logit[i]'), edge_weight, place,
                                    node);
     e[i] = r[i] - r[i] * W;
-    target += log_jacobian(W) - alpha * h_notears(W) / sample;
+    target += log_abs_det(W) - alpha * h_notears(W) / sample;
   }
   if (gamma > 0) {
     for (k in 1 : archetype) {
@@ -86,7 +87,7 @@ generated quantities {
                                      node);
       row_vector[node] noise = to_row_vector(normal_rng(rep_vector(0, node),
                                                         sigma));
-      log_lik[i] = normal_lpdf(r[i] - r[i] * W | 0, sigma) + log_jacobian(W);
+      log_lik[i] = normal_lpdf(r[i] - r[i] * W | 0, sigma) + log_abs_det(W);
       x_rep[i] = noise / (identity_matrix(node) - W);
     }
   }

@@ -62,7 +62,7 @@ def declare(encoder: str = "linear", penalty: str = "notears", order: str = "fre
         "context": Var(("sample", "covariate"), real, "Context of a sample, best standardised.", "C"),
         "alpha": Var((), nonnegative, "Strength of the acyclicity potential on the samples' networks.", "α", 10.0),
         "gamma": Var((), nonnegative, "Strength of the same potential on the archetypes.", "γ", 0.0),
-        "beta": Var((), positive, "Rate of the Laplace prior of the edges.", "β", 3.0),
+        "beta": Var((), positive, "Rate of the Laplace prior of the edges.", "β", 5.0),
         "tau": Var((), positive, "Prior standard deviation of the encoder's parameters.", "τ", 3.0),
         "sigma0": Var((), positive, "Prior median of sigma.", "σ₀", 1.0),
         "sigma_spread": Var((), positive, "Prior standard deviation of ln sigma.", "ς", 1.0),

@@ -36,7 +36,7 @@ def notears(
     x: Array,
     *,
     weight: Array | None = None,
-    beta: float = 0.0,
+    beta: float = 0.1,
     penalty: str = "logdet",
     threshold: float = 0.3,
     refit: bool = True,
@@ -56,8 +56,8 @@ def notears(
     threshold : float
         Edges of at most this size are dropped at the end.
     refit : bool
-        Whether weights are estimated anew by least squares along the order found, before the threshold: it undoes the
-        shrinkage, and finds edges that the path lost.
+        Whether the order found is improved by moving single nodes (eq. 17), and weights are estimated anew by least
+        squares along it, before the threshold: it undoes the shrinkage, and finds edges that the path lost.
 
     Returns
     -------
@@ -84,8 +84,34 @@ def notears(
     loose, h, rounds = fit(covariance, beta)
     dag = project_to_dag(loose)
     if refit:
-        dag = least_squares(covariance, topological_order(dag), beta)
+        dag = least_squares(covariance, improved_order(covariance, topological_order(dag)), beta)
     return Population(np.where(np.abs(dag) > threshold, dag, 0.0), h, rounds)
+
+
+def improved_order(covariance: Array, order: Array) -> Array:
+    """Move single nodes along an order while that lowers the sum of the residual variances (eq. 17).
+
+    With x = L z (Cholesky) in an order, the residual variance of a node given those before it is its squared diagonal
+    element of L: an order is scored by one factorisation.
+    """
+
+    def score(trial: Array) -> float:
+        return float((np.diag(np.linalg.cholesky(ridged[np.ix_(trial, trial)])) ** 2).sum())
+
+    p = len(order)
+    ridged = covariance + 1e-10 * np.trace(covariance) / p * np.eye(p)
+    best, least = np.asarray(order), score(order)
+    moved = True
+    while moved:
+        moved = False
+        for node in range(p):
+            rest = best[best != node]
+            trials = [np.insert(rest, place, node) for place in range(p)]
+            scores = [score(trial) for trial in trials]
+            place = int(np.argmin(scores))
+            if scores[place] < least * (1 - 1e-9):
+                best, least, moved = trials[place], scores[place], True
+    return best
 
 
 def least_squares(covariance: Array, order: Array, beta: float = 0.0) -> Array:

@@ -51,7 +51,7 @@ class Packed:
         """Minus the log density a sample, without constants, and its gradient; infinite outside the domain."""
         self.calls += 1
         at = self.unpack(vector)
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             self.last, gradient = self.objective(at, self.alpha)
             value = self.last.smooth + self.rate * float(vector[: 2 * self.edges].sum())
         if not np.isfinite(value):

@@ -64,9 +64,10 @@ def prior(encoder: str, kind: str, order: str, mean: str, shapes: Mapping[str, t
             if order == "free":
                 archetypes = matrices(order, sizes["node"], drawn["edge_weight"])
                 weights = encoders.softmax(encoders.logits(encoder, known["context"], drawn))
-                potential = known["alpha"] * penalty(mixed(weights, archetypes), kind)[0].mean(1)
-                if known["gamma"] > 0:
-                    potential = potential + known["gamma"] * penalty(archetypes, kind)[0].sum(1)
+                with np.errstate(over="ignore"):
+                    potential = known["alpha"] * penalty(mixed(weights, archetypes), kind)[0].mean(1)
+                    if known["gamma"] > 0:
+                        potential = potential + known["gamma"] * penalty(archetypes, kind)[0].sum(1)
                 kept = np.flatnonzero(rng.exponential(size=count) > potential)
                 chosen = int(kept[0]) if kept.size else -1
             if chosen >= 0:

@@ -226,20 +226,22 @@ def test_projection_refuses_what_it_cannot_do() -> None:
 
 @pytest.mark.parametrize("options", [{}, {"order": "given"}, {"encoder": "additive"}, {"penalty": "logdet"}], ids=str)
 def test_map_never_falls_and_beats_the_truth(options: dict[str, str]) -> None:
-    tree = gn.simulate("notmad", 4, sample=300, **options)
-    fit = gn.fit("notmad", tree, "map", 1)
+    tree = gn.simulate("notmad", 4, sample=300, **{**options, "order": "given"})
+    options = {"order": "free", **options}
+    fit = gn.fit("notmad", tree, "map", 1, **options)
     notes = json.loads(fit.attrs["notes"])
     assert notes["largest_fall"] == 0
     assert notes["mean_h"] < 1e-3
     model = gn.get("notmad").variant(**options)
-    problem = check(model, tree)
+    problem, forward = check(model, tree), gn.get("notmad").variant(**{**options, "order": "given"})
     assert model.log_likelihood is not None
+    assert forward.log_likelihood is not None
     at, true = (
         {n: fit_or_truth[n].to_numpy() for n in model.unknown.variables}
         for fit_or_truth in (fit["point"], tree["truth"])
     )
-    gain = problem.call(model.log_likelihood, **at).sum() - problem.call(model.log_likelihood, **true).sum()
-    assert gain > -5  # nats: acyclicity may cost what the simulated cycles explain
+    gain = problem.call(model.log_likelihood, **at).sum() - problem.call(forward.log_likelihood, **true).sum()
+    assert gain > 0  # 12 to 20 parameters are worth about half a nat each
 
 
 def test_newton_finish_only_improves() -> None:
@@ -450,7 +452,7 @@ def test_readers_encode_standardise_and_name(tmp_path: Path) -> None:
     np.testing.assert_array_equal(tree["constant_data"]["context"].to_numpy()[:3, 1:], [[0, 0], [1, 0], [0, 1]])
     same = gn.read("notmad", tmp_path / "t.parquet", "table", context="age,tissue")
     np.testing.assert_allclose(same["observed_data"]["x"], tree["observed_data"]["x"])
-    raw = gn.read("notmad", tmp_path / "t.csv", "table", context="age", nodes="b", standardise=False)
+    raw = gn.read("notmad", tmp_path / "t.csv", "table", context="age", nodes="b,a", standardise=False)
     np.testing.assert_allclose(raw["observed_data"]["x"].to_numpy()[:, 0], frame["b"])
     with pytest.raises(InputError, match="'age' is a node and a context"):
         gn.read("notmad", tmp_path / "t.csv", "table", context="age", nodes="age,b")
@@ -469,7 +471,7 @@ def test_readers_encode_standardise_and_name(tmp_path: Path) -> None:
 CASES = {  # W-RMSE of the best public fit, as the model's page has it; archetypes, options
     "softmax6": (0.078, 3, {}),
     "arche8": (0.103, 4, {}),
-    "cwx": (0.097, 3, {"encoder": "additive"}),
+    "cwx": (0.097, 3, {"encoder": "additive", "beta": 1.0}),
 }
 
 
