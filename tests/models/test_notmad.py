@@ -1,6 +1,7 @@
 """NOTMAD against naive references: loops over samples, SciPy's matrix functions, finite differences."""
 
 import json
+import warnings
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -462,7 +463,9 @@ def test_readers_encode_standardise_and_name(tmp_path: Path) -> None:
     data = anndata.AnnData(frame[["a", "b"]].to_numpy(), obs=frame[["age"]].set_index(frame["id"].to_numpy()))
     data.var_names = ["a", "b"]
     data.obsm["X_pca"] = rng.normal(size=(9, 2))
-    data.write_h5ad(tmp_path / "t.h5ad")
+    with warnings.catch_warnings():  # anndata sets an option that pandas 3 deprecates
+        warnings.filterwarnings("ignore", "The 'future.infer_string' option is deprecated")
+        data.write_h5ad(tmp_path / "t.h5ad")
     stored = gn.read("notmad", tmp_path / "t.h5ad", "h5ad", context="age,X_pca")
     assert list(stored["constant_data"]["covariate"].to_numpy()) == ["age", "X_pca0", "X_pca1"]
     np.testing.assert_allclose(stored["observed_data"]["x"], tree["observed_data"]["x"])
