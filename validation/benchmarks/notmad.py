@@ -104,7 +104,9 @@ def single_cells(folder: Path, splits: int = 5) -> None:
         x, context = ((a - a[train].mean(0)) / a[train].std(0) for a in (rna, atac))
 
         def ours(x: Array = x, context: Array = context, train: Array = train, **settings: Any) -> Any:
-            return gn.fit("notmad", {"x": x[train], "context": context[train]}, "map", 1, **{"archetype": 4, **settings})
+            return gn.fit(
+                "notmad", {"x": x[train], "context": context[train]}, "map", 1, **{"archetype": 4, **settings}
+            )
 
         def errors(network: Array, mean: Array | float = 0.0, x: Array = x, test: Array = test) -> Array:
             r = x[test] - mean
