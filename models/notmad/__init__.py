@@ -3,7 +3,10 @@
 The story, the derivations and what is known of the fits are in this folder's README.
 """
 
-from genarium.declaration import Array, Calibration, Method, Model, Problem, Stage, Var
+from collections.abc import Callable
+from typing import Any
+
+from genarium.declaration import Array, Calibration, Method, Model, Stage, Var
 from genarium.supports import nonnegative, positive, real, simplex
 
 from . import density, likelihood, predict, readers, story
@@ -67,7 +70,12 @@ def declare(encoder: str = "linear", penalty: str = "notears", order: str = "fre
         "sigma0": Var((), positive, "Prior median of sigma.", "σ₀", 1.0),
         "sigma_spread": Var((), positive, "Prior standard deviation of ln sigma.", "ς", 1.0),
     }
-    design = {"context": story.draw_context, "alpha": lambda: 1.0, "beta": lambda: 2.0, "sigma_spread": lambda: 0.3}
+    design: dict[str, Callable[..., Any]] = {
+        "context": story.draw_context,
+        "alpha": lambda: 1.0,
+        "beta": lambda: 2.0,
+        "sigma_spread": lambda: 0.3,
+    }
     if regressed:
         known["tau_mean"] = Var((), positive, "Prior standard deviation of the mean's parameters.", "τ₀", 1.0)
     said = likelihood.Density(encoder, penalty, order, mean, tuple(dims))

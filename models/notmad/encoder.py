@@ -1,4 +1,4 @@
-"""Encoders: from the context of a sample to the weights of the archetypes (eqs. 1 to 4); equation numbers refer to the card.
+"""Encoders: from the context of a sample to the weights of the archetypes (eqs. 1 to 4 of the card).
 
 An encoder is a table of parameters (name -> dims), a forward pass that takes draws as leading dims, and a pullback.
 """

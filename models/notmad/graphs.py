@@ -99,5 +99,5 @@ def compare(estimate: Array, truth: Array, threshold: float = 0.1) -> Mapping[st
     return {
         "rmse": float(np.sqrt(((estimate - truth) ** 2).sum((-2, -1)).mean() / (p * (p - 1)))),
         "shd": float(np.triu(pairs, 1).sum((-2, -1)).mean()),
-        "f1": float(2 * hits / max(1, found.sum() + real.sum())),
+        "f1": float(2 * hits / max(1, int(found.sum() + real.sum()))),
     }

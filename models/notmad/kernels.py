@@ -162,7 +162,7 @@ def penalties(networks: Array, logdet: bool, value: Array, gradient: Array) -> N
 
 @numba.njit(cache=True)
 def log_determinants(networks: Array, value: Array, gradient: Array) -> None:
-    """Return ln |det(I - W)| of each network (N, p, p) in ``value`` and its gradient, -inv(I - W)^T, in ``gradient``."""
+    """Put ln |det(I - W)| of each network (N, p, p) into ``value``, its gradient -inv(I - W)^T into ``gradient``."""
     N, p, _ = networks.shape
     left, inverse = np.empty((p, p)), np.empty((p, p))
     for n in range(N):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from genarium.declaration import Array, Arrays, Problem, Result
+from genarium.declaration import Array, Arrays, Labelled, Problem, Result
 from genarium.engines import newton
 from genarium.errors import InputError
 from genarium.progress import track
@@ -67,7 +67,8 @@ def maximum(
     optimiser : {"lbfgs", "adam"}
         How the earlier stages are made: on all samples, or by Adam on random batches, for many samples.
     newton_finish : bool
-        Whether Newton's method goes on over the parameters that are not at zero: thousandths of a nat, at twice the time.
+        Whether Newton's method goes on over the parameters that are not at zero: hundredths of a nat, at twice the
+        time.
     batch, epochs : int
         Samples of an Adam step, and passes over the data in each stage.
 
@@ -151,7 +152,9 @@ def along_order(problem: Problem, packed: Packed, vector: Array, max_iterations:
     inner = Packed(Objective(sorted_))
     source, target = inner.objective.source, inner.objective.target
     sorted_archetypes = archetypes[:, order][:, :, order]
-    mean = {name: at[name][..., order] for name in ("mean_intercept", "mean_slope") if name in at}
+    mean: dict[str, Array] = {
+        str(name): at[name][..., order] for name in ("mean_intercept", "mean_slope") if name in at
+    }
     first = {**at, **mean, "edge_weight": sorted_archetypes[:, source, target]}
     found = inner.unpack(descend(inner, inner.pack(first), max_iterations, 1e-9).vector)
     back = np.argsort(order)
@@ -207,7 +210,7 @@ def collect(problem: Problem, packed: Packed, runs: list[Run]) -> Result:
         "mean_h": packed.last.h,
         "evaluations": packed.calls,
     }
-    extra = {
+    extra: dict[str, Array | Labelled] = {
         "archetype_network": matrices(packed.objective.order, p, at["edge_weight"]),
         "archetype_weight": weights[:, order],
         "bound": (("restart", "iteration"), bound),

@@ -1,5 +1,6 @@
 """One network for all samples: population NOTEARS with exact L1, from the covariance alone (eqs. 15 and 16)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -126,7 +127,9 @@ def least_squares(covariance: Array, order: Array, beta: float = 0.0) -> Array:
     return out
 
 
-def _minimise(objective: object, start: Array, bounds: list[tuple[float, float | None]], most: int) -> Array:
+def _minimise(
+    objective: Callable[[Array], tuple[float, Array]], start: Array, bounds: list[tuple[float, float | None]], most: int
+) -> Array:
     from scipy.optimize import minimize
 
     found = minimize(

@@ -1,4 +1,4 @@
-"""Between named parameters and the flat vector that optimisers move: w = w+ - w-, both not negative; ln sigma (eq. 13)."""
+"""Between named parameters and the flat vector that optimisers move: w+ and w-, not negative, ln sigma (eq. 13)."""
 
 from collections.abc import Mapping
 
@@ -35,7 +35,7 @@ class Packed:
         """Return the vector of a point."""
         w = np.ravel(at["edge_weight"])
         rest = [np.ravel(at[name]) for name in self.objective.names[1:-1]]
-        return np.concatenate([np.maximum(w, 0), np.maximum(-w, 0), *rest, [np.log(float(at["sigma"]))]])
+        return np.concatenate([np.maximum(w, 0), np.maximum(-w, 0), *rest, np.log(np.atleast_1d(at["sigma"]))])
 
     def unpack(self, vector: Array) -> dict[str, Array]:
         """Return the point of a vector."""
@@ -56,9 +56,9 @@ class Packed:
             value = self.last.smooth + self.rate * float(vector[: 2 * self.edges].sum())
         if not np.isfinite(value):
             return 1e300, np.zeros_like(vector)
-        edges = np.ravel(gradient["edge_weight"])
+        edges: Array = np.ravel(gradient["edge_weight"])
         rest = [np.ravel(gradient[name]) for name in self.objective.names[1:-1]]
-        parts = [edges + self.rate, self.rate - edges, *rest, [float(gradient["sigma"] * at["sigma"])]]
+        parts = [edges + self.rate, self.rate - edges, *rest, np.atleast_1d(gradient["sigma"] * at["sigma"])]
         n = self.objective.total
         return value / n, np.concatenate(parts) / n
 

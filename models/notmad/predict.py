@@ -45,8 +45,8 @@ def predict(
     Returns
     -------
     dict
-        ``network`` (sample, source, target): of a posterior, the mean of its draws; ``archetype_weight``; ``h``: penalty
-        before projection; ``acyclic``: whether the network was acyclic, edges below ``edge`` aside, before it. Of a
+        ``network`` (sample, source, target): of a posterior, the mean of its draws; ``archetype_weight``; ``h``: its
+        penalty before projection; ``acyclic``: whether the network was acyclic, edges below ``edge`` aside, before it. Of a
         posterior also ``edge_probability``: share of projected draws with that edge; ``low`` and ``high``: ends of the
         intervals of the draws, unprojected; ``h`` averages over draws. With ``x``, ``error`` (sample): mean squared
         error of the nodes given their parents.
@@ -56,7 +56,7 @@ def predict(
     _warn_outside(fitted, context)
     sampled = "posterior" in fitted
     group = fitted["posterior" if sampled else "point"].to_dataset()
-    wanted = [n for n in problem.model.unknown.variables]
+    wanted = list(problem.model.unknown.variables)
     at = {name: group[name].to_numpy() for name in wanted}
     if sampled:
         flat = {name: v.reshape(-1, *v.shape[2:]) for name, v in at.items()}

@@ -213,7 +213,7 @@ def split(
         mean, spread = training.mean("sample"), training.std("sample")
         if standardise and not (spread > 0).all():
             dim = str(spread.dims[0])
-            worst = spread[dim].to_numpy()[int(spread.argmin())]
+            worst = spread[dim].to_numpy()[int(spread.to_numpy().argmin())]
             raise InputError(f"notmad: {dim} {worst!s} of {name!r} is constant over the training samples. Drop it.")
         data[name] = (values - mean) / spread if standardise else values
         if standardise:

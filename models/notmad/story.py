@@ -17,7 +17,7 @@ TRIES, BATCH = 20_000, 20
 
 
 def asking(names: Sequence[str], function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function of keyword arguments that shows these parameters, which differ between variants of the model."""
+    """Return a function of keyword arguments that shows these parameters; they differ between variants of the model."""
 
     def wrapper(**values: Any) -> Any:
         return function(**values)
@@ -38,8 +38,8 @@ def draw_context(rng: np.random.Generator, sizes: Sizes) -> Array:
 def prior(encoder: str, kind: str, order: str, mean: str, shapes: Mapping[str, tuple[str, ...]]) -> Callable[..., Any]:
     """Return the draw function of the unknown stage (eq. 9).
 
-    The potential exp(-alpha mean h - gamma sum h) is at most one, so that draws from the base prior, each kept with that
-    probability, are draws from the prior. Where the order of the nodes is given, the potential is one.
+    The potential exp(-alpha mean h - gamma sum h) is at most one, so that draws from the base prior, each kept with
+    that probability, are draws from the prior. Where the order of the nodes is given, the potential is one.
     """
 
     def base(rng: np.random.Generator, sizes: Sizes, count: int, known: Mapping[str, Any]) -> dict[str, Array]:
@@ -76,7 +76,7 @@ def prior(encoder: str, kind: str, order: str, mean: str, shapes: Mapping[str, t
         raise InputError(
             f"notmad: none of {TRIES} draws from the prior of 'edge_weight' was accepted by the acyclicity potential "
             f"with alpha={float(known['alpha']):g}, gamma={float(known['gamma']):g}, beta={float(known['beta']):g} and "
-            f"node={sizes['node']}. Simulate with order='given', with smaller alpha or larger beta, or give edge_weight."
+            f"node={sizes['node']}. Simulate with order='given', smaller alpha or larger beta, or give edge_weight."
         )
 
     names = ["context", "alpha", "gamma", "beta", "tau", "sigma0", "sigma_spread"]
@@ -143,5 +143,5 @@ def draw_x(mean: str) -> Callable[..., Array]:
 
 
 def edge_count(order: str, nodes: int) -> int:
-    """Number of edges that may be there."""
+    """Return the number of edges that may be there."""
     return len(places(order, nodes)[0])

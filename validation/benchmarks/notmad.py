@@ -1,4 +1,4 @@
-"""NOTMAD and its baselines on simulated and real data, with CPU seconds: ``python validation/benchmarks/notmad.py [DATA]``.
+"""NOTMAD and its baselines on simulated and real data: ``python validation/benchmarks/notmad.py [DATA]``.
 
 DATA is a folder with softmax6_seed0.npz, arche8_seed0.npz, cwx_seed0.npz and snare/; without it only population graphs
 are learned, from simulations. All processes should run on one thread (OMP_NUM_THREADS=1). The public numbers that the
