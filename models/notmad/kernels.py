@@ -1,5 +1,7 @@
 """Penalty, log determinant and their gradients for many small matrices, compiled by Numba (eqs. 6 to 9 of the card)."""
 
+from typing import Any
+
 import numba
 import numpy as np
 
@@ -29,7 +31,7 @@ def _product(a: Array, b: Array, out: Array) -> None:
 
 
 @numba.njit(cache=True)
-def _exponential(a: Array, work: Array) -> Array:
+def _exponential(a: Array, work: Array) -> Any:
     """Matrix exponential by scaling and squaring; ``work`` (8, p, p); returns a view into it."""
     p = len(a)
     norm = 0.0

@@ -46,8 +46,8 @@ def predict(
     -------
     dict
         ``network`` (sample, source, target): of a posterior, the mean of its draws; ``archetype_weight``; ``h``: its
-        penalty before projection; ``acyclic``: whether the network was acyclic, edges below ``edge`` aside, before it. Of a
-        posterior also ``edge_probability``: share of projected draws with that edge; ``low`` and ``high``: ends of the
+        penalty before projection; ``acyclic``: whether the network was acyclic before it, edges below ``edge`` aside. Of
+        a posterior also ``edge_probability``: share of projected draws with that edge; ``low`` and ``high``: ends of the
         intervals of the draws, unprojected; ``h`` averages over draws. With ``x``, ``error`` (sample): mean squared
         error of the nodes given their parents.
     """

@@ -187,7 +187,15 @@ def reading(case: Case, tree: xr.DataTree) -> Reading:
     density = pymc.compiled(problem)
     centre = density.unconstrained(arrays(tree["truth"].to_dataset(), case.model.unknown.variables))
     rng = np.random.default_rng(0)
-    return Reading(problem, density, [centre + rng.normal(0, 0.5, centre.shape) for _ in range(20)])
+    points: list[Any] = []
+    for _ in range(2000):  # where the density is positive: its domain may have an edge
+        point = centre + rng.normal(0, 0.5, centre.shape)
+        if np.isfinite(density.log_density(point)[0]):
+            points.append(point)
+        if len(points) == 20:
+            break
+    assert len(points) == 20
+    return Reading(problem, density, points)
 
 
 @every_variant
