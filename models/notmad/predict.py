@@ -46,9 +46,9 @@ def predict(
     -------
     dict
         ``network`` (sample, source, target): of a posterior, the mean of its draws; ``archetype_weight``; ``h``: its
-        penalty before projection; ``acyclic``: whether the network was acyclic before it, edges below ``edge`` aside. Of
-        a posterior also ``edge_probability``: share of projected draws with that edge; ``low`` and ``high``: ends of the
-        intervals of the draws, unprojected; ``h`` averages over draws. With ``x``, ``error`` (sample): mean squared
+        penalty before projection; ``acyclic``: whether it was acyclic before, edges below ``edge`` aside. Of a
+        posterior also ``edge_probability``: share of projected draws with that edge; ``low`` and ``high``: ends of
+        the intervals of the draws, unprojected; ``h`` averages over draws. With ``x``, ``error`` (sample): mean squared
         error of the nodes given their parents.
     """
     chosen = {o: values[0] for o, values in problem.model.options.items()} | dict(problem.model.chosen)
