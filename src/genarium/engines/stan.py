@@ -3,7 +3,7 @@
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -32,6 +32,10 @@ SIGNIFICANT = 17
 """Digits in Stan's output: with fewer, a simplex read back fails Stan's own check."""
 
 
+WORDS = ("target", "data", "parameters", "model", "functions", "array", "vector", "matrix", "real", "int", "profile")
+"""Names of dims that a Stan program cannot use."""
+
+
 def program(model: Model) -> Path | None:
     """Return the Stan program of a model's variant, or None where there is none.
 
@@ -45,10 +49,15 @@ def program(model: Model) -> Path | None:
 def data(problem: Problem) -> dict[str, Any]:
     """Return the Stan data of a problem: sizes, known and observed variables, under their declared names.
 
-    A size that has the name of a variable is called ``n_<name>``.
+    A size that has the name of a variable, or is a word of Stan's, is called ``n_<name>``.
     """
     arrays = {name: value.tolist() for name, value in problem.arrays.items()}
-    return {**{f"n_{dim}" if dim in arrays else dim: int(n) for dim, n in problem.sizes.items()}, **arrays}
+    return {**{size_name(dim, arrays): int(n) for dim, n in problem.sizes.items()}, **arrays}
+
+
+def size_name(dim: str, variables: Container[str]) -> str:
+    """Return what a program calls the size of a dim, given the names of the known and observed variables."""
+    return f"n_{dim}" if dim in variables or dim in WORDS else dim
 
 
 def executable(problem: Problem, cmdstan: str, generate: bool = True) -> Path:

@@ -1,0 +1,128 @@
+"""The smooth part of minus the log posterior density, and its gradient by hand (eqs. 10 to 12 of the card)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from genarium.declaration import Array, Problem
+
+from . import encoder as encoders
+from .graphs import log_determinant, matrices, penalty, places
+
+Point = Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What the objective is made of.
+
+    Attributes
+    ----------
+    log_likelihood : float
+        Of all samples, in nats.
+    h : float
+        Mean of h over the samples' networks.
+    smooth : float
+        Minus the log density without the Laplace prior's absolute values and without constants.
+    """
+
+    log_likelihood: float
+    h: float
+    smooth: float
+
+
+class Objective:
+    """Minus the log density of a problem (but for the L1 norm) at a point, with its gradient.
+
+    Parameters
+    ----------
+    problem : Problem
+        Its model's options say which encoder, penalty, order and mean.
+    rows : ndarray of int, optional
+        Samples to use, for stochastic gradients; their log likelihood is scaled up to all samples.
+    """
+
+    def __init__(self, problem: Problem, rows: Array | None = None) -> None:
+        chosen = {o: values[0] for o, values in problem.model.options.items()} | dict(problem.model.chosen)
+        self.encoder, self.penalty, self.order = chosen["encoder"], chosen["penalty"], chosen["order"]
+        self.has_mean = chosen["mean"] == "regressed"
+        self.problem = problem
+        self.x, self.context = problem["x"], problem["context"]
+        self.total = len(self.x)
+        if rows is not None:
+            self.x, self.context = self.x[rows], self.context[rows]
+        self.nodes = self.x.shape[1]
+        self.source, self.target = places(self.order, self.nodes)
+        self.names = ("edge_weight", *encoders.names(self.encoder), *(MEAN if self.has_mean else ()), "sigma")
+
+    def known(self, name: str) -> float:
+        """Value of a known scalar."""
+        return float(self.problem[name])
+
+    def __call__(self, at: Point, alpha: float | None = None) -> tuple[Terms, dict[str, Array]]:
+        """Evaluate at a point; ``alpha`` takes the place of the problem's (continuation)."""
+        alpha = self.known("alpha") if alpha is None else alpha
+        n, p = self.x.shape
+        scale = self.total / n
+        sigma = float(at["sigma"])
+        archetypes = matrices(self.order, p, at["edge_weight"])  # (K, p, p)
+        weights = encoders.softmax(encoders.logits(self.encoder, self.context, at))  # (n, K)
+        flat = archetypes.reshape(len(archetypes), -1)
+        networks = (weights @ flat).reshape(n, p, p)
+        r = self.x - self.context @ at["mean_slope"] - at["mean_intercept"] if self.has_mean else self.x
+        e = r - np.einsum("ni,nij->nj", r, networks)  # (n, p)
+        square = float((e**2).sum())
+        log_likelihood = -0.5 * square / sigma**2 - n * p * (np.log(sigma) + 0.5 * np.log(2 * np.pi))
+        g = r[:, :, None] * (-scale / sigma**2 * e[:, None, :])  # d/dW of minus the log likelihood (n, p, p)
+        d_archetypes = np.zeros_like(archetypes)
+        h = 0.0
+        smooth = 0.0
+        if self.order == "free":
+            log_det, d_log_det = log_determinant(networks)
+            log_likelihood += float(log_det.sum())
+            g -= scale * d_log_det
+            each, d_each = penalty(networks, self.penalty)
+            h = float(each.mean())
+            g += alpha / n * d_each
+            gamma = self.known("gamma")
+            if gamma > 0:
+                own, d_own = penalty(archetypes, self.penalty)
+                smooth += gamma * float(own.sum())
+                d_archetypes += gamma * d_own
+        flat_g = g.reshape(n, -1)
+        d_archetypes += (weights.T @ flat_g).reshape(archetypes.shape)
+        d_weights = flat_g @ flat.T  # (n, K)
+        d_logits = weights * (d_weights - (weights * d_weights).sum(1, keepdims=True))
+        gradient = {"edge_weight": d_archetypes[:, self.source, self.target]}
+        gradient |= encoders.pullback(self.encoder, self.context, at, d_logits)
+        if self.has_mean:
+            d_r = scale / sigma**2 * (e - np.einsum("nj,nij->ni", e, networks))
+            gradient |= {"mean_intercept": -d_r.sum(0), "mean_slope": -self.context.T @ d_r}
+        gradient["sigma"] = np.asarray(scale * (n * p / sigma - square / sigma**3))
+        smooth += -scale * log_likelihood + alpha * h
+        smooth += self._priors(at, gradient)
+        return Terms(scale * log_likelihood, h, smooth), gradient
+
+    def _priors(self, at: Point, gradient: dict[str, Array]) -> float:
+        """Add the gradient of minus the log priors of encoder, mean and sigma; return their value."""
+        total = 0.0
+        for name in self.names[1:-1]:
+            spread = self.spread(name)
+            total += 0.5 * float((at[name] ** 2).sum()) / spread**2
+            gradient[name] = gradient[name] + at[name] / spread**2
+        sigma, width = float(at["sigma"]), self.known("sigma_spread")
+        z = np.log(sigma / self.known("sigma0")) / width
+        gradient["sigma"] = gradient["sigma"] + (1 + z / width) / sigma
+        return float(total + 0.5 * z**2 + np.log(sigma))
+
+    def spread(self, name: str) -> float:
+        """Prior standard deviation of a parameter of the encoder or of the mean."""
+        if name in MEAN:
+            return self.known("tau_mean")
+        tau = self.known("tau")
+        return tau / float(np.sqrt(self.problem.sizes["neuron"])) if name == "outer" else tau
+
+
+MEAN = ("mean_intercept", "mean_slope")
+"""Parameters of the mean, where there is one."""
