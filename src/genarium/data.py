@@ -80,7 +80,7 @@ def check(
         elif callable(default) and set(parents_of(default)) <= set(arrays):
             found = xr.DataArray(np.asarray(call(default, arrays)), dims=known[name].dims)
             value = _values(model, name, found, size, coords)
-        elif default is not None and set(known[name].dims) <= set(size):
+        elif default is not None and not callable(default) and set(known[name].dims) <= set(size):
             value = np.full(model.shape(name, size), default, dtype=np.int64 if known[name].support.integer else None)
         elif role == "unknown" or (partial and role == "known") or (unseen and role == "observed"):
             continue

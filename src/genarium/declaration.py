@@ -423,10 +423,10 @@ def _check(model: Model) -> None:
         for parent in parents_of(function) if function else ():
             if parent not in earlier - set(model.hidden.variables):
                 fail(f"{attribute} asks for {parent!r}, which is not a known, unknown or observed variable")
-    for name, var in model.derived_dims.variables.items():
+    for name, var in model.derived.variables.items():
         if name in earlier or not set(var.dims) <= set(model.sizes):
             fail(f"derived variable {name!r} has a name that is taken, or a dim that is not in sizes")
-        for parent in model.derived_dims.parents(name):
+        for parent in model.derived.parents(name):
             if parent not in earlier - set(model.hidden.variables):
                 fail(f"derived variable {name!r} asks for {parent!r}, which is no known, unknown or observed variable")
     for name in model.calibration.control:

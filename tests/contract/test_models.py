@@ -257,7 +257,7 @@ def test_fit_holds_what_its_claim_says(
         return
     lead = ("chain", "draw")
     posterior, stats = result["posterior"].to_dataset(), result["sample_stats"].to_dataset()
-    assert set(posterior.data_vars) == unknown | set(model.derived_dims.variables)
+    assert set(posterior.data_vars) == unknown | set(model.derived.variables)
     assert_inside(model, posterior, sizes, lead)
     replicated = result["posterior_predictive"].to_dataset()
     assert set(replicated.data_vars) == set(model.observed.variables)
