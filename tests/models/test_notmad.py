@@ -436,6 +436,7 @@ def test_warnings_of_scale_and_of_few_samples() -> None:
         gn.fit("notmad", {"x": x[:, [0, 2]], "context": context, "sigma": 1.0}, "map", archetype=1)
 
 
+@pytest.mark.filterwarnings("ignore:The 'future.infer_string' option")
 def test_readers_encode_standardise_and_name(tmp_path: Path) -> None:
     import anndata
     import pandas as pd
