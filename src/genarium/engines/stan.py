@@ -14,7 +14,7 @@ import numpy as np
 
 from genarium.declaration import Array, Arrays, Claim, Model, Problem, Result
 from genarium.engines.cmdstan import compile_program, find
-from genarium.errors import InputError
+from genarium.errors import ApproximationError, InputError
 from genarium.progress import spinner
 
 METHODS: dict[str, tuple[Claim, str]] = {
@@ -370,17 +370,29 @@ def laplace(problem: Problem, rng: np.random.Generator, *, draws: int = 1000, cm
     Returns
     -------
     Result
+
+    Raises
+    ------
+    ApproximationError
+        If the log density is not smooth and concave at its mode.
     """
     with _running(problem, cmdstan, draws) as run:
         mode = _mode(run, problem, rng, jacobian=True)
-        fit = run.model.laplace_sample(
-            data=run.data,
-            mode=mode,
-            draws=draws,
-            jacobian=True,
-            seed=_seed(rng),
-            **run.output,
-        )
+        try:
+            fit = run.model.laplace_sample(
+                data=run.data,
+                mode=mode,
+                draws=draws,
+                jacobian=True,
+                seed=_seed(rng),
+                **run.output,
+            )
+        except (RuntimeError, ValueError) as error:  # CmdStan ends, or leaves a file without draws
+            raise ApproximationError(
+                f"{problem.model.name}: the log density has no negative definite Hessian at its mode (a kink, or a flat "
+                "direction), so that no normal density approximates it there. Use stan-pathfinder, or an exact method.",
+                float("inf"),
+            ) from error
         method = fit.method_variables()
         return _approximate(problem, fit.stan_variables(), method["log_p__"] - method["log_q__"], run)
 
