@@ -389,7 +389,7 @@ def laplace(problem: Problem, rng: np.random.Generator, *, draws: int = 1000, cm
             )
         except (RuntimeError, ValueError) as error:  # CmdStan ends, or leaves a file without draws
             raise ApproximationError(
-                f"{problem.model.name}: the log density has no negative definite Hessian at its mode (a kink, or a flat "
+                f"{problem.model.name}: the log density has no negative definite Hessian at its mode (a kink or a flat "
                 "direction), so that no normal density approximates it there. Use stan-pathfinder, or an exact method.",
                 float("inf"),
             ) from error
