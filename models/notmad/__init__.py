@@ -4,6 +4,7 @@ The story, the derivations and what is known of the fits are in this folder's RE
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from genarium.declaration import Array, Calibration, Method, Model, Stage, Var
@@ -40,6 +41,9 @@ ABOUT = {
     "sigma": ("Standard deviation of the noise of every node.", "σ"),
 }
 
+WEIGHT = replace(real, sample=lambda rng, shape: rng.normal(0, 0.25, shape))
+"""Any real number; those that are made up for tests are small, so that I - W is far from singular."""
+
 
 def declare(encoder: str = "linear", penalty: str = "notears", order: str = "free", mean: str = "zero") -> Model:
     """Return the declaration.
@@ -60,7 +64,8 @@ def declare(encoder: str = "linear", penalty: str = "notears", order: str = "fre
     dims |= DIMS[encoder]
     dims |= {"mean_intercept": ("node",), "mean_slope": ("covariate", "node")} if regressed else {}
     dims |= {"sigma": ()}
-    unknown = {name: Var(d, positive if name == "sigma" else real, *ABOUT[name]) for name, d in dims.items()}
+    supports = {"sigma": positive, "edge_weight": WEIGHT}
+    unknown = {name: Var(d, supports.get(name, real), *ABOUT[name]) for name, d in dims.items()}
     known = {
         "context": Var(("sample", "covariate"), real, "Context of a sample, best standardised.", "C"),
         "alpha": Var((), nonnegative, "Strength of the acyclicity potential on the samples' networks.", "α", 10.0),
@@ -74,6 +79,7 @@ def declare(encoder: str = "linear", penalty: str = "notears", order: str = "fre
         "context": story.draw_context,
         "alpha": lambda: 1.0,
         "beta": lambda: 2.0,
+        "tau": lambda: 2.0,
         "sigma_spread": lambda: 0.3,
     }
     if regressed:
@@ -84,9 +90,9 @@ def declare(encoder: str = "linear", penalty: str = "notears", order: str = "fre
     def edge(node: Array) -> Array:
         return edge_labels(order, node)
 
-    sizes = {"sample": 200, "node": 4, "covariate": 2, "archetype": 2}
-    sizes |= {} if encoder == "linear" else {"neuron": 4}
-    sizes |= {"source": 4, "target": 4, "edge": story.edge_count(order, 4)}
+    sizes = {"sample": 200, "node": 3, "covariate": 2, "archetype": 2}
+    sizes |= {} if encoder == "linear" else {"neuron": 3}
+    sizes |= {"source": 3, "target": 3, "edge": story.edge_count(order, 3)}
     return Model(
         name=__name__,
         title="Sample-specific Bayesian networks (NOTMAD)",

@@ -32,8 +32,56 @@ class Terms:
     smooth: float
 
 
+class Residuals:
+    """Sum of the squared residuals e_i = r_i - r_i W_i, r_i = x_i - mu_i, sample by sample.
+
+    Parameters
+    ----------
+    x : ndarray, shape (n, p)
+    """
+
+    def __init__(self, x: Array) -> None:
+        self.x = x
+
+    def __call__(self, networks: Array, mu: Array | float) -> tuple[float, Array, Array]:
+        """Return the sum, its gradient by network (n, p, p), and by mean (n, p)."""
+        r = self.x - mu
+        e = r - np.einsum("ni,nij->nj", r, networks)
+        d_mean = np.einsum("nj,nij->ni", e, networks) - e
+        return float((e**2).sum()), r[:, :, None] * (-2 * e[:, None, :]), 2 * d_mean
+
+
+class GroupedResiduals:
+    """The same for groups of samples with one context, and so one network, each: from their second moments.
+
+    Parameters
+    ----------
+    x : ndarray, shape (n, p)
+    group : ndarray of int, shape (n,)
+    groups : int
+    """
+
+    def __init__(self, x: Array, group: Array, groups: int) -> None:
+        self.count = np.bincount(group, minlength=groups)[:, None].astype(float)
+        self.first = np.stack([x[group == g].sum(0) for g in range(groups)])  # (G, p)
+        self.second = np.stack([x[group == g].T @ x[group == g] for g in range(groups)])  # (G, p, p)
+
+    def __call__(self, networks: Array, mu: Array | float) -> tuple[float, Array, Array]:
+        """Return the sum, its gradient by network (G, p, p), and by mean (G, p)."""
+        mu = np.broadcast_to(mu, self.first.shape)
+        r = self.first - self.count * mu  # sums of r
+        outer = self.first[:, :, None] * mu[:, None, :]
+        moment = self.second - outer - outer.swapaxes(1, 2) + self.count[:, :, None] * mu[:, :, None] * mu[:, None, :]
+        left = np.eye(mu.shape[1]) - networks
+        product = moment @ left
+        d_mean = -((r[:, None, :] @ left) @ left.swapaxes(1, 2))[:, 0]
+        return float((left * product).sum()), -2 * product, 2 * d_mean
+
+
 class Objective:
     """Minus the log density of a problem (but for the L1 norm) at a point, with its gradient.
+
+    Networks of equal contexts are made once.
 
     Parameters
     ----------
@@ -50,9 +98,16 @@ class Objective:
         self.problem = problem
         self.x, self.context = problem["x"], problem["context"]
         self.total = len(self.x)
+        self.nodes = self.x.shape[1]
         if rows is not None:
             self.x, self.context = self.x[rows], self.context[rows]
-        self.nodes = self.x.shape[1]
+        self.residuals: Residuals | GroupedResiduals = Residuals(self.x)
+        self.count = np.ones(len(self.x))
+        if rows is None:
+            distinct, group = np.unique(self.context, axis=0, return_inverse=True)
+            if 2 * len(distinct) <= self.total:
+                self.residuals = GroupedResiduals(self.x, group, len(distinct))
+                self.context, self.count = distinct, np.bincount(group).astype(float)
         self.source, self.target = places(self.order, self.nodes)
         self.names = ("edge_weight", *encoders.names(self.encoder), *(MEAN if self.has_mean else ()), "sigma")
 
@@ -67,38 +122,38 @@ class Objective:
         scale = self.total / n
         sigma = float(at["sigma"])
         archetypes = matrices(self.order, p, at["edge_weight"])  # (K, p, p)
-        weights = encoders.softmax(encoders.logits(self.encoder, self.context, at))  # (n, K)
+        weights = encoders.softmax(encoders.logits(self.encoder, self.context, at))  # (G, K), G distinct contexts
         flat = archetypes.reshape(len(archetypes), -1)
-        networks = (weights @ flat).reshape(n, p, p)
-        r = self.x - self.context @ at["mean_slope"] - at["mean_intercept"] if self.has_mean else self.x
-        e = r - np.einsum("ni,nij->nj", r, networks)  # (n, p)
-        square = float((e**2).sum())
+        networks = (weights @ flat).reshape(-1, p, p)
+        mu = self.context @ at["mean_slope"] + at["mean_intercept"] if self.has_mean else 0.0
+        square, d_square, d_mean = self.residuals(networks, mu)
         log_likelihood = -0.5 * square / sigma**2 - n * p * (np.log(sigma) + 0.5 * np.log(2 * np.pi))
-        g = r[:, :, None] * (-scale / sigma**2 * e[:, None, :])  # d/dW of minus the log likelihood (n, p, p)
+        g = (0.5 * scale / sigma**2) * d_square  # d/dW of minus the log likelihood (G, p, p)
         d_archetypes = np.zeros_like(archetypes)
         h = 0.0
         smooth = 0.0
         if self.order == "free":
+            count = self.count[:, None, None]
             log_det, d_log_det = log_determinant(networks)
-            log_likelihood += float(log_det.sum())
-            g -= scale * d_log_det
+            log_likelihood += float(self.count @ log_det)
+            g -= scale * count * d_log_det
             each, d_each = penalty(networks, self.penalty)
-            h = float(each.mean())
-            g += alpha / n * d_each
+            h = float(self.count @ each) / n
+            g += alpha / n * count * d_each
             gamma = self.known("gamma")
             if gamma > 0:
                 own, d_own = penalty(archetypes, self.penalty)
                 smooth += gamma * float(own.sum())
                 d_archetypes += gamma * d_own
-        flat_g = g.reshape(n, -1)
+        flat_g = g.reshape(len(g), -1)
         d_archetypes += (weights.T @ flat_g).reshape(archetypes.shape)
-        d_weights = flat_g @ flat.T  # (n, K)
+        d_weights = flat_g @ flat.T  # (G, K)
         d_logits = weights * (d_weights - (weights * d_weights).sum(1, keepdims=True))
         gradient = {"edge_weight": d_archetypes[:, self.source, self.target]}
         gradient |= encoders.pullback(self.encoder, self.context, at, d_logits)
         if self.has_mean:
-            d_r = scale / sigma**2 * (e - np.einsum("nj,nij->ni", e, networks))
-            gradient |= {"mean_intercept": -d_r.sum(0), "mean_slope": -self.context.T @ d_r}
+            d_mu = 0.5 * scale / sigma**2 * d_mean
+            gradient |= {"mean_intercept": d_mu.sum(0), "mean_slope": self.context.T @ d_mu}
         gradient["sigma"] = np.asarray(scale * (n * p / sigma - square / sigma**3))
         smooth += -scale * log_likelihood + alpha * h
         smooth += self._priors(at, gradient)

@@ -109,25 +109,25 @@ def test_density_is_that_of_pymc_up_to_one_constant(model: Model) -> None:
     at = points(model, problem)
     by_pymc = [compiled.log_density(compiled.unconstrained(point)) for point in at]
     theirs = np.array([value for value, _ in by_pymc])
-    rng, h = np.random.default_rng(12), 1e-7  # short: some points are near singular matrices
+    rng, h = np.random.default_rng(12), 1e-5
     ways = [directions(model, point, rng) for point in at]
     moved = [
         {name: point[name] + sign * h * way[name] for name in point}
         for point, way in zip(at, ways, strict=True)
-        for sign in (-2, -1, 1, 2)
+        for sign in (-1, 1)
     ]
     values, gradients = stan.log_density(problem, [*at, *moved])
-    ours, sides = values[:POINTS], values[POINTS:].reshape(POINTS, 4)
+    ours, sides = values[:POINTS], values[POINTS:].reshape(POINTS, 2)
     difference = ours - theirs
     assert np.ptp(difference) < 1e-8 * np.abs(theirs).max()
 
-    slopes = (sides[:, 0] - 8 * sides[:, 1] + 8 * sides[:, 2] - sides[:, 3]) / (12 * h)
+    slopes = (sides[:, 1] - sides[:, 0]) / (2 * h)
     for point, way, slope, (_, gradient) in zip(at, ways, slopes, by_pymc, strict=True):
         low, high = (
             compiled.unconstrained({name: point[name] + sign * h * way[name] for name in point}) for sign in (-1, 1)
         )
         along = gradient @ (high - low) / (2 * h)
-        assert slope == pytest.approx(along, rel=1e-4, abs=1e-3)
+        assert slope == pytest.approx(along, rel=1e-5, abs=1e-3)
 
     # Stan's own gradient: for variables that both unconstrain by the logarithm, or not at all, element by element
     pieces = slices(model, problem)
@@ -137,20 +137,10 @@ def test_density_is_that_of_pymc_up_to_one_constant(model: Model) -> None:
             if model.unknown.variables[name].support.name == "simplex":
                 continue
             shape = model.shape(name, problem.sizes)
-            wanted = expected[names == name]
-            near = min(arrangements(gradient[low_:high_], shape), key=lambda each: float(np.abs(each - wanted).max()))
-            np.testing.assert_allclose(near, wanted, rtol=1e-6, atol=1e-6 * np.abs(expected).max())
-
-
-def arrangements(flat: Array, shape: tuple[int, ...]) -> list[Array]:
-    """Orders that Stan may write a variable's elements in: an array's, a matrix's, an array of matrices'."""
-    out = [flat]
-    if len(shape) >= 2:
-        lead = shape[:-2]
-        out.append(flat.reshape(*lead, shape[-1], shape[-2]).swapaxes(-1, -2).ravel())
-    if len(shape) >= 3:
-        out.append(flat.reshape(shape[::-1]).T.ravel())
-    return out
+            mine = gradient[low_:high_]
+            if len(shape) >= 2:  # matrices, and arrays of them, are stored matrix by matrix, column by column
+                mine = mine.reshape(*shape[:-2], shape[-1], shape[-2]).swapaxes(-1, -2).ravel()
+            np.testing.assert_allclose(mine, expected[names == name], rtol=1e-7, atol=1e-7 * np.abs(expected).max())
 
 
 def slices(model: Model, problem: Problem) -> dict[str, tuple[int, int]]:

@@ -505,3 +505,21 @@ def test_matrices_put_edges_where_their_labels_say() -> None:
     np.testing.assert_array_equal(matrices("given", 3, np.array([1.0, 2, 3])), [[0, 1, 2], [0, 0, 3], [0, 0, 0]])
     tree = gn.simulate("notmad", 1, sample=3, node=3)
     assert list(tree["truth"]["edge"].to_numpy()) == ["0->1", "0->2", "1->0", "1->2", "2->0", "2->1"]
+
+
+@pytest.mark.parametrize("order", ["free", "given"])
+@pytest.mark.parametrize("mean", ["zero", "regressed"])
+def test_samples_of_one_context_are_taken_together(order: str, mean: str) -> None:
+    """The same contexts moved by a hair are all different, and lead sample by sample to the same value and gradient."""
+    few = np.random.default_rng(0).normal(size=(5, 2))[np.arange(40) % 5]
+    tree = gn.simulate("notmad", 2, sample=40, context=few, gamma=0.7, order=order, mean=mean)
+    model = gn.get("notmad").variant(order=order, mean=mean)
+    apart = few + 1e-11 * np.random.default_rng(1).normal(size=few.shape)
+    together, one_by_one = (Objective(check(model, tree, values={"context": c})) for c in (few, apart))
+    assert (len(together.context), len(one_by_one.context)) == (5, 40)
+    at = {name: tree["truth"][name].to_numpy() for name in model.unknown.variables}
+    (a, gradient), (b, expected) = (objective(at, 3.0) for objective in (together, one_by_one))
+    assert a.smooth == pytest.approx(b.smooth, rel=1e-8)
+    assert a.h == pytest.approx(b.h, rel=1e-8)
+    for name, value in expected.items():
+        np.testing.assert_allclose(gradient[name], value, rtol=1e-7, atol=1e-7)
