@@ -91,7 +91,7 @@ def declare(encoder: str = "linear", penalty: str = "notears", order: str = "fre
         return edge_labels(order, node)
 
     sizes = {"sample": 200, "node": 3, "covariate": 2, "archetype": 2}
-    sizes |= {} if encoder == "linear" else {"neuron": 3}
+    sizes |= {} if encoder == "linear" else {"neuron": 2}
     sizes |= {"source": 3, "target": 3, "edge": story.edge_count(order, 3)}
     return Model(
         name=__name__,
