@@ -7,8 +7,8 @@ from genarium.declaration import Sizes
 
 from .story import asking
 
-SQUARINGS, TERMS = 7, 9
-"""Scaling and squaring of the matrix exponential: exact to rounding up to norms of about 30."""
+SQUARINGS = 6
+"""Squarings after scaling by a power of two: the exponential's relative error is 1e-12 at norm 10, 1e-9 at norm 25."""
 
 
 def build(
@@ -85,13 +85,32 @@ def _h(penalty: str, networks: Any, p: int) -> Any:
             power = pt.clip(_product(power, power), 0, 1e30)
         inside = power.max((1, 2)) < 1
         return pt.switch(inside, -pt.linalg.slogdet(pt.eye(p) - square)[1], float("inf"))
-    small = square / 2**SQUARINGS
-    total = pt.eye(p)
-    for k in range(TERMS, 0, -1):
-        total = pt.eye(p) + (_product(small, total) if k < TERMS else small) / k
+    from pytensor.compile.builders import OpFromGraph
+
+    W = pt.tensor3("W")
+
+    def pullback(inputs: Any, outputs: Any, cotangents: Any) -> list[Any]:
+        """Pull back by eq. 7: to tape the exponential would double the operations, and the time of compilation."""
+        exponential = _exponential(inputs[0] ** 2, p)
+        return [cotangents[0][:, None, None] * 2 * inputs[0] * exponential.transpose(0, 2, 1)]
+
+    value = pt.diagonal(_exponential(W**2, p), axis1=1, axis2=2).sum(1) - p
+    return OpFromGraph([W], [value], inline=True, pullback=pullback)(networks)
+
+
+def _exponential(a: Any, p: int) -> Any:
+    """Exponential of each matrix: a Taylor polynomial of degree eight in five products, then squarings."""
+    import pytensor.tensor as pt
+
+    eye = pt.eye(p)
+    first = a / 2**SQUARINGS
+    second = _product(first, first)
+    third, fourth = _product(first, second), _product(second, second)
+    high = eye / 24 + first / 120 + second / 720 + third / 5040 + fourth / 40320
+    total = eye + first + second / 2 + third / 6 + _product(fourth, high)
     for _ in range(SQUARINGS):
         total = _product(total, total)
-    return pt.diagonal(total, axis1=1, axis2=2).sum(1) - p
+    return total
 
 
 def _product(a: Any, b: Any) -> Any:
