@@ -14,12 +14,23 @@ from . import density, likelihood, predict, readers, story
 from .baselines import by_group, clustered, group_average, lioness
 from .checks import check
 from .encoder import DIMS
+from .ensemble import consensus, refits
 from .graphs import edge_labels
 from .map import maximum, start
 from .notears import notears
 from .projection import project_to_dag
 
-__all__ = ["MODEL", "by_group", "clustered", "group_average", "lioness", "notears", "project_to_dag"]
+__all__ = [
+    "MODEL",
+    "by_group",
+    "clustered",
+    "consensus",
+    "group_average",
+    "lioness",
+    "notears",
+    "project_to_dag",
+    "refits",
+]
 
 OPTIONS = {
     "encoder": ("linear", "additive", "mlp"),

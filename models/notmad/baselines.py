@@ -110,7 +110,7 @@ def by_group(x: Array, context: Array, group: Array, *, beta: float = 0.02, thre
     return Clustered(np.stack(networks), np.stack(centres), at)
 
 
-def lioness(x: Array, *, beta: float = 0.02) -> Array:
+def lioness(x: Array, *, samples: Array | None = None, beta: float = 0.02) -> Array:
     """Interpolate a network for each sample: N (W_all - W_without) + W_without (Kuijjer et al. 2019).
 
     It needs x of every sample, the test samples' too, and multiplies the error of each fit by N: a curiosity, unless
@@ -119,20 +119,23 @@ def lioness(x: Array, *, beta: float = 0.02) -> Array:
     Parameters
     ----------
     x : ndarray, shape (N, p)
+    samples : ndarray of int, shape (S,), optional
+        Positions of the samples whose networks are wanted. Default: all.
     beta : float
-        Of :func:`~genarium.models.notmad.notears`, which is run N + 1 times.
+        Of :func:`~genarium.models.notmad.notears`, which is run once, and once more for each network.
 
     Returns
     -------
-    ndarray, shape (N, p, p)
+    ndarray, shape (S, p, p)
         Projected onto acyclic networks.
     """
     n = len(x)
+    wanted = np.arange(n) if samples is None else np.asarray(samples)
     whole = notears(x, beta=beta, threshold=0.0).network
-    out = np.empty((n, *whole.shape))
-    for i in range(n):
+    out = np.empty((len(wanted), *whole.shape))
+    for row, i in enumerate(wanted):
         without = notears(np.delete(x, i, 0), beta=beta, threshold=0.0).network
-        out[i] = n * (whole - without) + without
+        out[row] = n * (whole - without) + without
     return project_to_dag(out)
 
 
@@ -154,9 +157,28 @@ def group_average(networks: Array, group: Array) -> Array:
 
 
 def held_out_error(x: Array, networks: Array, mean: Array | float = 0.0) -> float:
-    """Mean square of x - mu - (x - mu) W over samples and nodes; networks (N, p, p) or (p, p)."""
+    """Mean square of x - mu - (x - mu) W over samples and nodes.
+
+    Parameters
+    ----------
+    x : ndarray, shape (N, p)
+    networks : ndarray, shape (N, p, p) or (p, p)
+    mean : ndarray, shape (N, p), or float
+
+    Raises
+    ------
+    InputError
+        If a network has an entry on its diagonal: the node would predict itself.
+    """
     r = np.asarray(x) - mean
     networks = np.broadcast_to(networks, (len(r), *networks.shape[-2:]))
+    loops = np.argwhere(np.diagonal(networks, axis1=1, axis2=2) != 0)
+    if loops.size:
+        n, i = (int(v) for v in loops[0])
+        raise InputError(
+            f"notmad: networks[{n}, {i}, {i}] = {networks[n, i, i]:g}: a node is no parent of itself. "
+            "Set the diagonal to zero, or use project_to_dag."
+        )
     return float(((r - np.einsum("ni,nij->nj", r, networks)) ** 2).mean())
 
 

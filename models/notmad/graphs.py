@@ -75,6 +75,11 @@ def is_acyclic(networks: Array, threshold: float = 0.0) -> Array:
     return np.asarray(~left.any(-1))
 
 
+def edge_frequency(networks: Array, smallest: float = 0.1) -> Array:
+    """Share of the networks along the first dim that have each edge: an entry larger than ``smallest`` in size."""
+    return np.asarray((np.abs(networks) > smallest).mean(0))
+
+
 def compare(estimate: Array, truth: Array, threshold: float = 0.1) -> Mapping[str, float]:
     """Distance of networks from true ones, averaged over samples.
 

@@ -9,6 +9,7 @@ from genarium.declaration import Array, Problem
 
 from . import encoder as encoders
 from .graphs import log_determinant, matrices, penalty, places
+from .story import mixed
 
 Point = Mapping[str, Array]
 
@@ -122,11 +123,10 @@ class Objective:
         scale = self.total / n
         sigma = float(at["sigma"])
         archetypes = matrices(self.order, p, at["edge_weight"])  # (K, p, p)
-        weights = encoders.softmax(encoders.logits(self.encoder, self.context, at))  # (G, K), G distinct contexts
+        weights = self.weights(at)
         flat = archetypes.reshape(len(archetypes), -1)
         networks = (weights @ flat).reshape(-1, p, p)
-        mu = self.context @ at["mean_slope"] + at["mean_intercept"] if self.has_mean else 0.0
-        square, d_square, d_mean = self.residuals(networks, mu)
+        square, d_square, d_mean = self.residuals(networks, self.mean_of(at))
         log_likelihood = -0.5 * square / sigma**2 - n * p * (np.log(sigma) + 0.5 * np.log(2 * np.pi))
         g = (0.5 * scale / sigma**2) * d_square  # d/dW of minus the log likelihood (G, p, p)
         d_archetypes = np.zeros_like(archetypes)
@@ -156,20 +156,35 @@ class Objective:
             gradient |= {"mean_intercept": d_mu.sum(0), "mean_slope": self.context.T @ d_mu}
         gradient["sigma"] = np.asarray(scale * (n * p / sigma - square / sigma**3))
         smooth += -scale * log_likelihood + alpha * h
-        smooth += self._priors(at, gradient)
+        smooth += self.priors(at)
+        self._add_priors(at, gradient)
         return Terms(scale * log_likelihood, h, smooth), gradient
 
-    def _priors(self, at: Point, gradient: dict[str, Array]) -> float:
-        """Add the gradient of minus the log priors of encoder, mean and sigma; return their value."""
-        total = 0.0
+    def weights(self, at: Point) -> Array:
+        """Weights of the archetypes (G, K) at the G distinct contexts (eq. 1)."""
+        return encoders.softmax(encoders.logits(self.encoder, self.context, at))
+
+    def networks(self, at: Point) -> Array:
+        """Networks (G, p, p) at the distinct contexts (eq. 5)."""
+        return mixed(self.weights(at), matrices(self.order, self.nodes, at["edge_weight"]))
+
+    def mean_of(self, at: Point) -> Array | float:
+        """Means (G, p) at the distinct contexts, or 0."""
+        return self.context @ at["mean_slope"] + at["mean_intercept"] if self.has_mean else 0.0
+
+    def priors(self, at: Point) -> float:
+        """Minus the log priors of encoder, mean and sigma, without constants."""
+        total = sum(0.5 * float((at[name] ** 2).sum()) / self.spread(name) ** 2 for name in self.names[1:-1])
+        z = np.log(float(at["sigma"]) / self.known("sigma0")) / self.known("sigma_spread")
+        return float(total + 0.5 * z**2 + np.log(at["sigma"]))
+
+    def _add_priors(self, at: Point, gradient: dict[str, Array]) -> None:
+        """Add the gradient of :meth:`priors`."""
         for name in self.names[1:-1]:
-            spread = self.spread(name)
-            total += 0.5 * float((at[name] ** 2).sum()) / spread**2
-            gradient[name] = gradient[name] + at[name] / spread**2
+            gradient[name] = gradient[name] + at[name] / self.spread(name) ** 2
         sigma, width = float(at["sigma"]), self.known("sigma_spread")
         z = np.log(sigma / self.known("sigma0")) / width
         gradient["sigma"] = gradient["sigma"] + (1 + z / width) / sigma
-        return float(total + 0.5 * z**2 + np.log(sigma))
 
     def spread(self, name: str) -> float:
         """Prior standard deviation of a parameter of the encoder or of the mean."""

@@ -8,7 +8,7 @@ import xarray as xr
 from genarium.declaration import Array, Labelled, Problem
 
 from .encoder import logits, names, softmax
-from .graphs import is_acyclic, matrices, penalty
+from .graphs import edge_frequency, is_acyclic, matrices, penalty
 from .projection import project_to_dag
 from .story import mixed
 
@@ -22,7 +22,7 @@ def predict(
     *,
     project: bool = True,
     threshold: float = 0.0,
-    edge: float = 0.1,
+    smallest: float = 0.1,
     probability: float = 0.9,
 ) -> dict[str, Labelled]:
     """Predict the networks of samples from their contexts.
@@ -37,7 +37,7 @@ def predict(
         Whether ``network`` is projected onto acyclic networks (eq. 14).
     threshold : float
         Edges of at most this size are dropped in the projection.
-    edge : float
+    smallest : float
         Size from which an entry counts as an edge in ``edge_probability``.
     probability : float
         Of the intervals.
@@ -46,10 +46,11 @@ def predict(
     -------
     dict
         ``network`` (sample, source, target): of a posterior, the mean of its draws; ``archetype_weight``; ``h``: its
-        penalty before projection; ``acyclic``: whether it was acyclic before, edges below ``edge`` aside. Of a
+        penalty before projection; ``acyclic``: whether it was acyclic before, edges below ``smallest`` aside. Of a
         posterior also ``edge_probability``: share of projected draws with that edge; ``low`` and ``high``: ends of
         the intervals of the draws, unprojected; ``h`` averages over draws. With ``x``, ``error`` (sample): mean squared
-        error of the nodes given their parents.
+        error of the nodes given their parents; of a posterior also ``draw_error`` (network_draw): the same for the
+        projected networks of each draw, averaged over samples. Its spread is that of a posterior ensemble.
     """
     chosen = {o: values[0] for o, values in problem.model.options.items()} | dict(problem.model.chosen)
     context, p = problem["context"], problem.sizes["node"]
@@ -70,28 +71,37 @@ def predict(
     dims = ("sample", "source", "target")
     if sampled:
         projected = project_to_dag(networks, threshold)
-        out["edge_probability"] = (dims, (np.abs(projected) > edge).mean(0))
+        out["edge_probability"] = (dims, edge_frequency(projected, smallest))
         tails = (1 - probability) / 2
         out["low"], out["high"] = ((dims, np.quantile(networks, q, axis=0)) for q in (tails, 1 - tails))
+        if "x" in problem.arrays:
+            each = _errors(problem["x"] - _mean(at, context), projected).mean(1)
+            out["draw_error"] = (("network_draw",), each)
+            at = {name: value.mean(0) for name, value in at.items()}
         networks, weights, h = networks.mean(0), weights.mean(0), h.mean(0)
     final = project_to_dag(networks, threshold) if project else networks
     out |= {
         "network": (dims, final),
         "archetype_weight": (("sample", "archetype"), weights),
         "h": (("sample",), h),
-        "acyclic": (("sample",), is_acyclic(networks, edge)),
+        "acyclic": (("sample",), is_acyclic(networks, smallest)),
     }
     if "x" in problem.arrays:
-        r = problem["x"] - _mean(at, context, sampled)
-        out["error"] = (("sample",), ((r - np.einsum("ni,nij->nj", r, final)) ** 2).mean(1))
+        out["error"] = (("sample",), _errors(problem["x"] - _mean(at, context), final))
     return out
 
 
-def _mean(at: dict[str, Array], context: Array, sampled: bool) -> Array | float:
+def _mean(at: dict[str, Array], context: Array) -> Array | float:
+    """Means of the samples; shape (..., N, p), or 0."""
     if "mean_slope" not in at:
         return 0.0
-    intercept, slope = (at[name].mean(0) if sampled else at[name] for name in ("mean_intercept", "mean_slope"))
-    return np.asarray(context @ slope + intercept)
+    return np.asarray(context @ at["mean_slope"] + at["mean_intercept"][..., None, :])
+
+
+def _errors(r: Array, networks: Array) -> Array:
+    """Mean squared errors of the nodes given their parents; shape (..., N)."""
+    r = np.broadcast_to(r, networks.shape[:-1])
+    return np.asarray(((r - (r[..., None, :] @ networks)[..., 0, :]) ** 2).mean(-1))
 
 
 def _warn_outside(fitted: xr.DataTree, context: Array) -> None:

@@ -18,7 +18,16 @@ import genarium as gn
 from genarium.data import check
 from genarium.declaration import Array, Problem
 from genarium.errors import InputError
-from genarium.models.notmad import by_group, clustered, group_average, lioness, notears, project_to_dag
+from genarium.models.notmad import (
+    by_group,
+    clustered,
+    consensus,
+    group_average,
+    lioness,
+    notears,
+    project_to_dag,
+    refits,
+)
 from genarium.models.notmad.baselines import bootstrap_error, held_out_error
 from genarium.models.notmad.encoder import curves
 from genarium.models.notmad.graphs import compare, is_acyclic, log_determinant, matrices, penalty
@@ -41,7 +50,8 @@ DATA = Path(__file__).parents[3] / "shared" / "data" / "notmad"
 
 def small(**settings: Any) -> tuple[Problem, dict[str, Array]]:
     """A problem of 7 samples, and the true values of its unknown variables."""
-    tree = gn.simulate("notmad", 2, **{"sample": 7, "gamma": 0.7, **settings})
+    neurons = {} if settings.get("encoder", "linear") == "linear" else {"neuron": 4}
+    tree = gn.simulate("notmad", 2, **{"sample": 7, "node": 4, "gamma": 0.7, **neurons, **settings})
     options = {name: value for name, value in settings.items() if isinstance(value, str)}
     model = gn.get("notmad").variant(**options)
     return check(model, tree), {name: tree["truth"][name].to_numpy() for name in model.unknown.variables}
@@ -336,6 +346,7 @@ def test_lioness_multiplies_the_error() -> None:
     assert networks.shape == (60, 2, 2)
     assert is_acyclic(networks).all()
     assert compare(networks, truth)["rmse"] > 2 * compare(notears(x).network, truth)["rmse"]
+    np.testing.assert_array_equal(lioness(x, samples=np.array([7, 3])), networks[[7, 3]])
 
 
 def test_distance_by_hand() -> None:
@@ -456,6 +467,9 @@ def test_readers_encode_standardise_and_name(tmp_path: Path) -> None:
     np.testing.assert_allclose(same["observed_data"]["x"], tree["observed_data"]["x"])
     raw = gn.read("notmad", tmp_path / "t.csv", "table", context="age", nodes="b,a", standardise=False)
     np.testing.assert_allclose(raw["observed_data"]["x"].to_numpy()[:, 0], frame["b"])
+    frame.assign(tissue="x").to_csv(tmp_path / "one.csv", index=False)
+    with pytest.raises(InputError, match="context 'tissue' has one level, 'x'"):
+        gn.read("notmad", tmp_path / "one.csv", "table", context="age,tissue")
     with pytest.raises(InputError, match="'age' is a node and a context"):
         gn.read("notmad", tmp_path / "t.csv", "table", context="age", nodes="age,b")
     with pytest.raises(InputError, match="name the columns of the context"):
@@ -523,3 +537,83 @@ def test_samples_of_one_context_are_taken_together(order: str, mean: str) -> Non
     assert a.h == pytest.approx(b.h, rel=1e-8)
     for name, value in expected.items():
         np.testing.assert_allclose(gradient[name], value, rtol=1e-7, atol=1e-7)
+
+
+def test_a_node_that_predicts_itself_is_refused() -> None:
+    networks = np.zeros((2, 2, 2))
+    networks[1, 0, 0] = 0.5
+    with pytest.raises(InputError, match=r"networks\[1, 0, 0\] = 0.5: a node is no parent of itself"):
+        held_out_error(np.ones((2, 2)), networks)
+    assert not np.diagonal(project_to_dag(networks), axis1=1, axis2=2).any()
+
+
+@pytest.mark.parametrize("mean", ["zero", "regressed"])
+def test_edge_posteriors_are_those_of_the_draws_one_by_one(mean: str) -> None:
+    tree = gn.simulate("notmad", 4, sample=30, mean=mean)
+    fit = gn.fit("notmad", tree, "map", 1, restarts=1, mean=mean)
+    rng = np.random.default_rng(0)
+    names = list(gn.get("notmad").variant(mean=mean).unknown.variables)
+    draws = {}
+    for name in names:
+        at = fit["point"][name]
+        noise = np.exp if name == "sigma" else np.asarray
+        values = at.to_numpy() * noise(rng.normal(0, 0.3, (2, 3, *at.shape))) + (name != "sigma") * rng.normal(
+            0, 0.3, (2, 3, *at.shape)
+        )
+        draws[name] = (("chain", "draw", *at.dims), values)
+    sampled = xr.DataTree.from_dict(
+        {
+            "constant_data": fit["constant_data"].to_dataset(),
+            "observed_data": fit["observed_data"].to_dataset(),
+            "posterior": xr.Dataset(draws),
+        }
+    )
+    sampled.attrs = fit.attrs
+    found = gn.predict(sampled, smallest=0.2, probability=0.5)["predictions"]
+    model = gn.get("notmad").variant(mean=mean)
+    problem = check(model, tree)
+    raw, projected, errors = [], [], []
+    for c in range(2):
+        for d in range(3):
+            at = {name: draws[name][1][c, d] for name in names}
+            raw.append(naive_networks(problem, at)[1])
+            projected.append(np.stack([naive_projection(w) for w in raw[-1]]))
+            mu = problem["context"] @ at["mean_slope"] + at["mean_intercept"] if mean == "regressed" else 0.0
+            errors.append(held_out_error(problem["x"], projected[-1], mu))
+    np.testing.assert_allclose(found["edge_probability"], (np.abs(projected) > 0.2).mean(0))
+    np.testing.assert_allclose(found["low"], np.quantile(raw, 0.25, axis=0), atol=1e-12)
+    np.testing.assert_allclose(found["high"], np.quantile(raw, 0.75, axis=0), atol=1e-12)
+    np.testing.assert_allclose(found["draw_error"], errors, rtol=1e-9)
+    np.testing.assert_allclose(found["network"], project_to_dag(np.mean(raw, 0)), atol=1e-12)
+
+
+def test_refits_to_bootstrap_samples_spread_as_the_fits_of_new_samples_do() -> None:
+    """One edge of weight one, known to 1 / sqrt(n): sd of 40 refits within a factor of 1.5 (five standard errors)."""
+    rng = np.random.default_rng(0)
+    n = 150
+    x = rng.normal(size=(n, 2)) @ np.linalg.inv(np.eye(2) - np.array([[0, 1.0], [0, 0]]))
+    x[:, 0] *= 2.0  # the other direction has other residual variances
+    x[:, 1] = x[:, 0] + rng.normal(0, 2.0, n)
+    context = rng.normal(size=(n, 1))
+    made = refits(x, context, rng, repeats=40, archetype=1, restarts=1, order="given", beta=1.0)
+    found = [gn.predict(fit, {"context": context[:3]})["predictions"]["network"].to_numpy() for fit in made]
+    weights = np.array(found)[:, 0, 0, 1]
+    assert 1 / 1.5 < weights.std(ddof=1) / (1 / np.sqrt(n)) < 1.5
+    network, frequency = consensus(np.array(found), smallest=0.5)
+    np.testing.assert_allclose(network[:, 0, 1], weights.mean())
+    assert frequency[0, 0, 1] == 1
+    assert frequency[0, 1, 0] == 0
+
+
+def test_small_cycles_are_not_taken_for_a_better_fit() -> None:
+    """Equally correlated nodes: cycles gain by the determinant, and the projected networks lose."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(800, 8)) + 0.9 * rng.normal(size=(800, 1)) * np.exp(0.4 * rng.normal(size=(800, 1)))
+    context = rng.normal(size=(800, 2))
+    errors = {}
+    for archetypes in (1, 3):
+        fit = gn.fit("notmad", {"x": x, "context": context}, "map", 1, archetype=archetypes, restarts=1)
+        errors[archetypes] = float(gn.predict(fit)["predictions"]["error"].mean())
+        notes = json.loads(fit.attrs["notes"])
+        assert notes["acyclic_bound"] >= notes["bound"] - 0.01 * abs(notes["bound"])
+    assert errors[3] < 1.005 * errors[1]
