@@ -152,7 +152,8 @@ def acyclic_density(packed: Packed, vector: Array) -> float:
     projected = project_to_dag(networks) if objective.order == "free" else networks
     square, sigma = objective.residuals(projected, objective.mean_of(at))[0], float(at["sigma"])
     l1 = packed.rate * float(vector[: 2 * packed.edges].sum())
-    return -0.5 * square / sigma**2 - n * p * float(np.log(sigma)) - l1 - objective.priors(at)
+    log_likelihood = -0.5 * square / sigma**2 - n * p * float(np.log(sigma) + 0.5 * np.log(2 * np.pi))
+    return log_likelihood - l1 - objective.priors(at)
 
 
 def along_order(problem: Problem, packed: Packed, vector: Array, max_iterations: int) -> Run:

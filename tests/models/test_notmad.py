@@ -606,14 +606,11 @@ def test_refits_to_bootstrap_samples_spread_as_the_fits_of_new_samples_do() -> N
 
 
 def test_small_cycles_are_not_taken_for_a_better_fit() -> None:
-    """Equally correlated nodes: cycles gain by the determinant, and the projected networks lose."""
+    """Equally correlated nodes: cycles gain by the determinant, and the projected networks lose five per cent."""
     rng = np.random.default_rng(0)
-    x = rng.normal(size=(800, 8)) + 0.9 * rng.normal(size=(800, 1)) * np.exp(0.4 * rng.normal(size=(800, 1)))
-    context = rng.normal(size=(800, 2))
-    errors = {}
-    for archetypes in (1, 3):
-        fit = gn.fit("notmad", {"x": x, "context": context}, "map", 1, archetype=archetypes, restarts=1)
-        errors[archetypes] = float(gn.predict(fit)["predictions"]["error"].mean())
-        notes = json.loads(fit.attrs["notes"])
-        assert notes["acyclic_bound"] >= notes["bound"] - 0.01 * abs(notes["bound"])
-    assert errors[3] < 1.005 * errors[1]
+    context = rng.normal(size=(500, 2))
+    x = (rng.normal(size=(500, 6)) + rng.normal(size=(500, 1))) * np.exp(0.7 * context[:, :1])
+    fit = gn.fit("notmad", {"x": x, "context": context}, "map", 1, archetype=1, restarts=1)
+    error = float(gn.predict(fit)["predictions"]["error"].mean())
+    assert error < 1.02 * held_out_error(x, notears(x, beta=0.02, threshold=0.05).network)
+    assert json.loads(fit.attrs["notes"])["acyclic_bound"] == pytest.approx(json.loads(fit.attrs["notes"])["bound"])
