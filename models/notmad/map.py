@@ -153,7 +153,7 @@ def acyclic_density(packed: Packed, vector: Array) -> float:
     square, sigma = objective.residuals(projected, objective.mean_of(at))[0], float(at["sigma"])
     l1 = packed.rate * float(vector[: 2 * packed.edges].sum())
     log_likelihood = -0.5 * square / sigma**2 - n * p * float(np.log(sigma) + 0.5 * np.log(2 * np.pi))
-    return log_likelihood - l1 - objective.priors(at)
+    return float(log_likelihood - l1 - objective.priors(at))
 
 
 def along_order(problem: Problem, packed: Packed, vector: Array, max_iterations: int) -> Run:

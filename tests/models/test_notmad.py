@@ -555,12 +555,12 @@ def test_edge_posteriors_are_those_of_the_draws_one_by_one(mean: str) -> None:
     names = list(gn.get("notmad").variant(mean=mean).unknown.variables)
     draws = {}
     for name in names:
-        at = fit["point"][name]
+        mode = fit["point"][name]
         noise = np.exp if name == "sigma" else np.asarray
-        values = at.to_numpy() * noise(rng.normal(0, 0.3, (2, 3, *at.shape))) + (name != "sigma") * rng.normal(
-            0, 0.3, (2, 3, *at.shape)
+        values = mode.to_numpy() * noise(rng.normal(0, 0.3, (2, 3, *mode.shape))) + (name != "sigma") * rng.normal(
+            0, 0.3, (2, 3, *mode.shape)
         )
-        draws[name] = (("chain", "draw", *at.dims), values)
+        draws[name] = (("chain", "draw", *mode.dims), values)
     sampled = xr.DataTree.from_dict(
         {
             "constant_data": fit["constant_data"].to_dataset(),

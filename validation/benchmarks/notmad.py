@@ -122,7 +122,7 @@ def read_real(folder: Path, case: str) -> tuple[Array, Array, Array]:
         return x, (condition[:, None] == np.unique(condition)[1:]).astype(float), condition
     prices = pd.read_csv(folder / "finance" / "stock_prices_20_1989_2018.csv", index_col=0, parse_dates=True)
     names = ["AAPL", "GE", "AMD", "WMT", "BAC", "T", "XOM", "BBY", "PFE", "JPM"]
-    returns = np.log(prices.loc["1992":, names]).diff().iloc[1:]
+    returns = prices.loc["1992":, names].apply(np.log).diff().iloc[1:]
     month = np.asarray(returns.index.year * 12 + returns.index.month)
     market = returns.mean(axis=1).groupby(month)
     before = pd.DataFrame({"return": market.sum(), "volatility": np.log(market.std())}).shift(1)
@@ -248,7 +248,7 @@ def real_case(folder: Path, case: str, splits: int, bootstraps: int) -> None:
     print(f"\n{case}, {splits} splits: held-out MSE (projected), sd over splits, mean sd over bootstraps of the test")
     print("samples, CPU seconds a fit")
     for name, values in rows.items():
-        mse, spread, seconds = (np.array(v) for v in zip(*values, strict=True))
+        mse, spread, seconds = np.array(values).T
         sd = mse.std(ddof=1) if splits > 1 else np.nan
         print(f"  {name:20s} {mse.mean():7.3f} {sd:6.3f} {spread.mean():6.3f} {seconds.mean():7.2f}", flush=True)
     if bootstraps:
