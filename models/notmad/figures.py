@@ -117,16 +117,18 @@ def embedding(tree: xr.DataTree, found: xr.Dataset, covariate: int = 0) -> tuple
     pick = np.unique(np.linspace(0, len(context) - 1, min(len(context), SAMPLES)).astype(int))
     flat = found["network"].to_numpy()[pick].reshape(len(pick), -1)
     points, share = principal(flat)
+    shade = context[pick, covariate]
+    low, high = np.quantile(shade, [0.02, 0.98])  # a few extreme contexts would take all of the colours
+    if low == high:
+        low, high = shade.min(), shade.max()
     with style():
         figure = Figure(figsize=(WIDTH * 0.75, 3.8), layout="constrained")
         axis = figure.subplots()
-        drawn = axis.scatter(
-            points[:, 0], points[:, 1], c=context[pick, covariate], s=10, cmap="viridis", rasterized=len(pick) > 1500
-        )
+        drawn = axis.scatter(*points.T, c=shade, s=10, cmap="viridis", vmin=low, vmax=high, rasterized=len(pick) > 1500)
         axis.set_xlabel(f"first component ({share[0]:.0%} of the variance)")
         axis.set_ylabel(f"second component ({share[1]:.0%})")
         name = str(names[covariate]) if names.dtype.kind in "US" else f"covariate {names[covariate]}"
-        figure.colorbar(drawn, ax=axis, label=name)
+        figure.colorbar(drawn, ax=axis, label=name, extend="both" if low > shade.min() else "neither")
     caption = f"Every point is a sample's projected network; colour is {name}."
     return "Networks of the samples", caption, figure
 
