@@ -379,8 +379,9 @@ def test_curves_of_an_additive_encoder_add_up() -> None:
 
 def test_the_prior_accepts_by_the_potential() -> None:
     """With exact rejection the share of draws with large h falls as exp(-alpha h): compare with weighted base draws."""
-    base = [gn.simulate("notmad", s, sample=5, node=2, alpha=0.0, order="free", beta=1.0) for s in range(400)]
-    tilted = [gn.simulate("notmad", s, sample=5, node=2, alpha=2.0, order="free", beta=1.0) for s in range(400)]
+    fixed = {"sample": 5, "node": 2, "beta": 1.0, "tau": 3.0}
+    base = [gn.simulate("notmad", s, alpha=0.0, **fixed) for s in range(400)]
+    tilted = [gn.simulate("notmad", s, alpha=2.0, **fixed) for s in range(400)]
 
     def mean_h(trees: list[xr.DataTree]) -> Array:
         return np.array([penalty(tree["truth"]["network"].to_numpy())[0].mean() for tree in trees])
