@@ -124,7 +124,9 @@ def embedding(tree: xr.DataTree, found: xr.Dataset, covariate: int = 0) -> tuple
     with style():
         figure = Figure(figsize=(WIDTH * 0.75, 3.8), layout="constrained")
         axis = figure.subplots()
-        drawn = axis.scatter(*points.T, c=shade, s=10, cmap="viridis", vmin=low, vmax=high, rasterized=len(pick) > 1500)
+        drawn = axis.scatter(
+            points[:, 0], points[:, 1], c=shade, s=10, cmap="viridis", vmin=low, vmax=high, rasterized=len(pick) > 1500
+        )
         axis.set_xlabel(f"first component ({share[0]:.0%} of the variance)")
         axis.set_ylabel(f"second component ({share[1]:.0%})")
         name = str(names[covariate]) if names.dtype.kind in "US" else f"covariate {names[covariate]}"

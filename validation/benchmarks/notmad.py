@@ -123,7 +123,8 @@ def read_real(folder: Path, case: str) -> tuple[Array, Array, Array]:
     prices = pd.read_csv(folder / "finance" / "stock_prices_20_1989_2018.csv", index_col=0, parse_dates=True)
     names = ["AAPL", "GE", "AMD", "WMT", "BAC", "T", "XOM", "BBY", "PFE", "JPM"]
     returns = prices.loc["1992":, names].apply(np.log).diff().iloc[1:]
-    month = np.asarray(returns.index.year * 12 + returns.index.month)
+    day = pd.DatetimeIndex(returns.index)
+    month = np.asarray(day.year * 12 + day.month)
     market = returns.mean(axis=1).groupby(month)
     before = pd.DataFrame({"return": market.sum(), "volatility": np.log(market.std())}).shift(1)
     context = before.loc[month].to_numpy()
