@@ -22,6 +22,7 @@ def check(
     values: Mapping[str, Any] | None = None,
     *,
     partial: bool = False,
+    unseen: bool = False,
 ) -> Problem:
     """Check data against a model's declaration.
 
@@ -39,6 +40,8 @@ def check(
         Variables that take the place of those in ``data``.
     partial : bool
         Accept that sizes and known variables are missing (they can be given when fitting).
+    unseen : bool
+        Accept that observed variables are missing (they can be predicted).
 
     Returns
     -------
@@ -62,7 +65,7 @@ def check(
                 + f"; to hold fixed: {', '.join(model.unknown.variables)}."
             )
     for name in model.observed.variables:
-        if name not in given and known[name].default is None:
+        if name not in given and known[name].default is None and not unseen:
             raise InputError(f"{_where(model, name)} is missing. {known[name].about} Give it by name.")
     labelled = {name: _labelled(model, name, value) for name, value in given.items()}
     size = _sizes(model, labelled, {**stored, **(sizes or {})}, sizes or {}, partial)
@@ -79,7 +82,7 @@ def check(
             value = _values(model, name, found, size, coords)
         elif default is not None and not callable(default) and set(known[name].dims) <= set(size):
             value = np.full(model.shape(name, size), default, dtype=np.int64 if known[name].support.integer else None)
-        elif role == "unknown" or (partial and role == "known"):
+        elif role == "unknown" or (partial and role == "known") or (unseen and role == "observed"):
             continue
         else:
             raise InputError(f"{_where(model, name)} is missing. {known[name].about} Give it by name.")
@@ -224,6 +227,8 @@ def _sizes(
     counted = _counted(model, arrays)
     sizes: dict[str, int] = {}
     for dim in model.sizes:
+        if dim in model.derived_dims:
+            continue
         if dim in found:
             sizes[dim] = found[dim][0]
         elif dim in asked:
@@ -232,6 +237,8 @@ def _sizes(
             sizes[dim] = len(model.labels[dim])
         elif dim in counted:
             sizes[dim] = counted[dim]
+        elif dim in model.usual:
+            sizes[dim] = model.usual[dim]
         elif partial:
             continue
         else:
@@ -246,7 +253,17 @@ def _sizes(
             )
         if sizes[dim] < 1:
             raise InputError(f"{model.name}: {dim!r} has size {sizes[dim]}; at least one {dim} is needed.")
-    return sizes
+    sizes = model.complete(sizes)
+    for dim in model.derived_dims:
+        if dim in found and found[dim][0] != sizes.get(dim, found[dim][0]):
+            parents = " and ".join(parents_of(model.derived_dims[dim]))
+            raise InputError(
+                f"{_where(model, found[dim][1])} has size {found[dim][0]} along {dim!r}, which follows from {parents} "
+                f"and is {sizes[dim]} here."
+            )
+        if dim in sizes and sizes[dim] < 1:
+            raise InputError(f"{model.name}: {dim!r} has size {sizes[dim]}; at least one {dim} is needed.")
+    return {dim: sizes[dim] for dim in model.sizes if dim in sizes}
 
 
 def _counted(model: Model, arrays: Mapping[str, xr.DataArray]) -> dict[str, int]:
@@ -287,7 +304,9 @@ def _coords(model: Model, arrays: Mapping[str, xr.DataArray], sizes: Sizes) -> d
             coords.setdefault(key, labels)
             owner.setdefault(key, name)
     usual = {dim: np.array(names) for dim, names in model.labels.items() if len(names) == sizes.get(dim)}
-    return {dim: coords.get(dim, usual.get(dim, np.arange(size))) for dim, size in sizes.items()}
+    out = {dim: coords.get(dim, usual.get(dim, np.arange(size))) for dim, size in sizes.items()}
+    derived = {dim: call(model.derived_dims[dim], out) for dim in model.derived_dims if dim in sizes}
+    return out | {dim: labels for dim, labels in derived.items() if dim not in coords}
 
 
 def _same(a: Array, b: Array) -> Array:

@@ -127,6 +127,9 @@ class Problem:
     coords: Arrays = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Array:
+        if name not in self.arrays and name in self.model.observed.variables:
+            dims = ", ".join(self.model.variables()[name].dims)
+            raise InputError(f"{self.model.name}: observed variable {name!r} ({dims}) is missing. Give it by name.")
         return self.arrays[name]
 
     def call(self, function: Callable[..., Any], **more: Any) -> Any:
@@ -217,6 +220,11 @@ class Model:
     vectorized : bool
         Whether ``log_likelihood``, ``log_prior`` and ``quantities`` take unknown variables with draws as a leading dim
         and return values with that dim; else they are called draw by draw.
+    usual : mapping of str to int
+        Sizes that data never show (a network's neurons), taken where the user gives none.
+    derived_dims : mapping of str to callable
+        Dims whose labels follow from those of other dims (the edges between nodes): dim -> function of those dims'
+        labels, by their names, returning its labels, as many whatever the labels are. Their sizes are never given.
     unit : str
         The dim along which observations are independent given the unknown variables (what ``az.loo`` leaves out).
     labels : mapping of str to tuple of str
@@ -261,6 +269,8 @@ class Model:
     log_likelihood: Callable[..., Array] | None = None
     log_prior: Callable[..., Array | float] | None = None
     vectorized: bool = False
+    usual: Mapping[str, int] = field(default_factory=dict)
+    derived_dims: Mapping[str, Callable[..., Array]] = field(default_factory=dict)
     unit: str = ""
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     exchangeable: str = ""
@@ -305,6 +315,12 @@ class Model:
     def shape(self, name: str, sizes: Sizes) -> tuple[int, ...]:
         """Return a variable's shape under the given sizes."""
         return tuple(sizes[dim] for dim in self.variables()[name].dims)
+
+    def complete(self, sizes: Sizes) -> dict[str, int]:
+        """Return sizes with those of the derived dims, as far as the dims that they follow from have one."""
+        labels = {dim: np.arange(size) for dim, size in sizes.items()}
+        ready = {dim: f for dim, f in self.derived_dims.items() if set(parents_of(f)) <= set(sizes)}
+        return {**sizes, **{dim: len(call(function, labels)) for dim, function in ready.items()}}
 
     def variant(self, **options: str) -> "Model":
         """Return the declaration under other options.
@@ -420,6 +436,16 @@ def _check(model: Model) -> None:
     for name in model.calibration.control:
         if name not in model.known.variables:
             fail(f"the negative control gives {name!r} a wrong value, which is not a known variable")
+    for dim in model.usual:
+        if dim not in model.sizes:
+            fail(f"{dim!r} has a usual size but is not in sizes")
+    for dim, function in model.derived_dims.items():
+        for other in (dim, *parents_of(function)):
+            if other not in model.sizes or (other != dim and other in model.derived_dims):
+                fail(f"{dim!r} is derived from {other!r}, which is not in sizes, or is itself derived")
+    if (full := model.complete(model.sizes)) != dict(model.sizes):
+        wrong = next(dim for dim in full if full[dim] != model.sizes[dim])
+        fail(f"{wrong!r} has size {full[wrong]}, which follows from other dims; sizes says {model.sizes[wrong]}")
     for dim in (model.unit, model.exchangeable):
         if dim and dim not in model.sizes:
             fail(f"{dim!r} is named as a dim but is not in sizes")

@@ -9,7 +9,7 @@ import xarray as xr
 
 from genarium import registry
 from genarium.data import Data, check
-from genarium.declaration import Array, Model
+from genarium.declaration import Array, Model, call, keyword_options, parents_of
 from genarium.errors import InputError
 from genarium.settings import split
 from genarium.tree import data_tree, dataset, provenance, with_groups
@@ -52,9 +52,10 @@ def predict(tree: xr.DataTree, data: Data | None = None, **settings: Any) -> xr.
         From :func:`fit`.
     data : DataTree, Dataset or mapping, optional
         New data; default: the data of the fit. Known variables that they lack are taken from the fit where these do
-        not vary over the model's unit (such as the dispersion).
+        not vary over the model's unit (such as the dispersion). Where a model can predict from known variables
+        alone, the observed ones may be missing.
     **settings
-        Values of known variables.
+        Values of known variables, and options of the model's ``predict`` (its keyword-only parameters).
 
     Returns
     -------
@@ -78,19 +79,23 @@ def predict(tree: xr.DataTree, data: Data | None = None, **settings: Any) -> xr.
         raise InputError(f"{model.name}: the model makes no predictions.")
     if "posterior" not in tree and "point" not in tree:
         raise InputError(f"{model.name}: the tree holds no fit (groups posterior or point). Run `fit` first.")
-    _, _, values, _ = split(model, settings)
+    _, _, values, options = split(model, settings, keyword_options(model.predict))
     fitted_sizes = json.loads(tree.attrs["sizes"])
     data = tree if data is None else data
     own = set() if isinstance(data, xr.DataTree) else {str(name) for name in data}
     for name, var in model.known.variables.items():
         if model.unit not in var.dims and name in tree["constant_data"] and name not in own:
             values.setdefault(name, tree["constant_data"][name])
-    shown = {dim for var in model.observed.variables.values() for dim in var.dims}
+    missing = own and not own & set(model.observed.variables)  # known variables alone
+    shown = {model.unit} if missing else {dim for var in model.observed.variables.values() for dim in var.dims}
     rows = [var for var in model.variables("known", "observed").values() if model.unit in var.dims]
     kept = {dim for var in model.known.variables.values() for dim in var.dims} | set(model.labels)
     anew = {var.support.of for var in rows} - kept
     sizes = {dim: n for dim, n in fitted_sizes.items() if dim not in shown | anew}
-    problem = check(replace(model, check=None), data, sizes, values)
+    sizes = {dim: n for dim, n in sizes.items() if dim not in model.derived_dims}
+    problem = check(replace(model, check=None), data, sizes, values, unseen=bool(missing))
+    if missing:
+        problem = replace(problem, coords={**problem.coords, **_labels(tree, model, shown)})
     for dim in shown - {model.unit}:
         if problem.sizes[dim] != fitted_sizes[dim]:
             raise InputError(
@@ -98,9 +103,17 @@ def predict(tree: xr.DataTree, data: Data | None = None, **settings: Any) -> xr.
                 f"Give the {plural(dim)} of the fit, in its order."
             )
         _same_labels(model, dim, tree["observed_data"].to_dataset()[dim].to_numpy(), problem.coords[dim])
-    out = dataset(model, problem.coords, model.predict(tree, problem))
+    out = dataset(model, problem.coords, model.predict(tree, problem, **options))
     attrs = provenance(fitted_by=tree.attrs["method"], fit_seed=tree.attrs["seed"])
     return with_groups(data_tree(problem), {"predictions": out}, attrs)
+
+
+def _labels(tree: xr.DataTree, model: Model, shown: set[str]) -> dict[str, Array]:
+    """Return the fit's labels of the dims that the new data do not show."""
+    found = {str(dim): labels.to_numpy() for dim, labels in tree["observed_data"].to_dataset().coords.items()}
+    known = {dim: labels for dim, labels in found.items() if dim not in shown}
+    derived = {dim: f for dim, f in model.derived_dims.items() if set(parents_of(f)) <= set(known)}
+    return known | {dim: call(function, known) for dim, function in derived.items()}
 
 
 def _same_labels(model: Model, dim: str, fitted: Array, new: Array) -> None:

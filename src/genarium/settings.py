@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from genarium.declaration import Model
+from genarium.declaration import Model, parents_of
 from genarium.errors import InputError
 
 MAY_BE_ZERO = ("tune",)
@@ -61,6 +61,9 @@ def split(
         if name in chosen:
             continue
         if name in variant.sizes and not (name in variant.variables() and np.ndim(value)):
+            if name in variant.derived_dims:
+                parents = " and ".join(parents_of(variant.derived_dims[name]))
+                raise InputError(f"{model.name}: size {name}={value!r} follows from {parents}. Leave it out.")
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
                 raise InputError(f"{model.name}: size {name}={value!r} must be a whole number, at least one.")
             sizes[name] = int(value)

@@ -44,7 +44,7 @@ def simulate(model: str | Model, seed: int = 0, **settings: Any) -> xr.DataTree:
     (500, 2)
     """
     declared, sizes, values, _ = split(registry.get(model) if isinstance(model, str) else model, settings)
-    full = {**declared.sizes, **sizes}
+    full = declared.complete({**declared.sizes, **sizes})
     values = {name: given_value(declared, name, value, full) for name, value in values.items()}
     drawn = draw(declared, generator(seed), full, values)
     data = {name: drawn[name] for name in declared.variables("known", "observed")}

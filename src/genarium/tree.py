@@ -98,7 +98,7 @@ def data_tree(problem: Problem, truth: Arrays | None = None, attrs: Mapping[str,
     model = problem.model
     groups: dict[str, dict[str, Any]] = {
         "constant_data": {n: problem.arrays[n] for n in model.known.variables if n in problem.arrays},
-        "observed_data": {name: problem.arrays[name] for name in model.observed.variables},
+        "observed_data": {n: problem.arrays[n] for n in model.observed.variables if n in problem.arrays},
         "truth": dict(truth or {}),
     }
     tree = xr.DataTree.from_dict({n: dataset(model, problem.coords, g) for n, g in groups.items() if g})

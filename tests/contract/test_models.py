@@ -16,6 +16,7 @@ from genarium import registry
 from genarium.data import check
 from genarium.declaration import ROLES, Arrays, Claim, Model, Problem, keyword_options
 from genarium.engines import pymc
+from genarium.errors import ApproximationError
 from genarium.fit import find_method
 from genarium.tree import RECORDED, arrays, digest
 
@@ -85,7 +86,10 @@ def tree(case: Case, simulated: Callable[..., xr.DataTree]) -> xr.DataTree:
 
 @pytest.fixture
 def result(case: Case, fitted: Callable[..., xr.DataTree]) -> xr.DataTree:
-    return fitted(case.name, case.method, **case.options)
+    try:
+        return fitted(case.name, case.method, **case.options)
+    except ApproximationError as error:  # a finding about the model, said clearly
+        pytest.skip(str(error))
 
 
 def assert_inside(model: Model, data: xr.Dataset, sizes: dict[str, int], lead: tuple[str, ...] = ()) -> None:
@@ -122,10 +126,10 @@ def test_seed_decides_the_simulation(case: Case) -> None:
 @every_variant
 def test_every_size_can_be_set(case: Case) -> None:
     for dim, size in case.model.sizes.items():
-        if dim in case.model.labels:
+        if dim in case.model.labels or dim in case.model.derived_dims:
             continue
         larger = gn.simulate(case.model, seed=1, **{dim: size + 1})
-        sizes = {**case.model.sizes, dim: size + 1}
+        sizes = case.model.complete({**case.model.sizes, dim: size + 1})
         assert json.loads(larger.attrs["sizes"]) == sizes
         for group in larger.children:
             assert_inside(case.model, larger[group].to_dataset(), sizes)
@@ -187,7 +191,15 @@ def reading(case: Case, tree: xr.DataTree) -> Reading:
     density = pymc.Compiled(problem, mode="FAST_COMPILE")
     centre = density.unconstrained(arrays(tree["truth"].to_dataset(), case.model.unknown.variables))
     rng = np.random.default_rng(0)
-    return Reading(problem, density, [centre + rng.normal(0, 0.5, centre.shape) for _ in range(20)])
+    points: list[Any] = []
+    for _ in range(2000):  # where the density is positive: its domain may have an edge
+        point = centre + rng.normal(0, 0.5, centre.shape)
+        if np.isfinite(density.log_density(point)[0]):
+            points.append(point)
+        if len(points) == 20:
+            break
+    assert len(points) == 20
+    return Reading(problem, density, points)
 
 
 @every_variant
@@ -309,7 +321,10 @@ def test_seed_decides_the_fit(
     case: Case, tree: xr.DataTree, quick: Callable[..., xr.DataTree], same: Callable[..., None]
 ) -> None:
     before = tree.copy(deep=True)
-    once, again, other = (quick(case.model, tree, case.method, seed, **TINY) for seed in (1, 1, 2))
+    try:
+        once, again, other = (quick(case.model, tree, case.method, seed, **TINY) for seed in (1, 1, 2))
+    except ApproximationError as error:
+        pytest.skip(str(error))
     same(once, again)
     xr.testing.assert_identical(tree, before)
     if case.claim != "point":

@@ -56,7 +56,7 @@ def test_program_declares_what_the_model_declares(model: Model) -> None:
     assert program is not None
     told = info(program)
     given = model.variables("known", "observed")
-    expected = {f"n_{dim}" if dim in given else dim: ("int", 0) for dim in model.sizes}
+    expected = {stan.size_name(dim, given): ("int", 0) for dim in model.sizes}
     for name, var in given.items():
         expected[name] = ("int" if var.support.integer else "real", len(var.dims))
     assert {name: (entry["type"], entry["dimensions"]) for name, entry in told["inputs"].items()} == expected
@@ -137,8 +137,10 @@ def test_density_is_that_of_pymc_up_to_one_constant(model: Model) -> None:
             if model.unknown.variables[name].support.name == "simplex":
                 continue
             shape = model.shape(name, problem.sizes)
-            columns = gradient[low_:high_].reshape(shape[::-1]).T.ravel() if len(shape) == 2 else gradient[low_:high_]
-            np.testing.assert_allclose(columns, expected[names == name], rtol=1e-7, atol=1e-7 * np.abs(expected).max())
+            mine = gradient[low_:high_]
+            if len(shape) >= 2:  # matrices, and arrays of them, are stored matrix by matrix, column by column
+                mine = mine.reshape(*shape[:-2], shape[-1], shape[-2]).swapaxes(-1, -2).ravel()
+            np.testing.assert_allclose(mine, expected[names == name], rtol=1e-7, atol=1e-7 * np.abs(expected).max())
 
 
 def slices(model: Model, problem: Problem) -> dict[str, tuple[int, int]]:

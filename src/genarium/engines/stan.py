@@ -3,7 +3,7 @@
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -14,7 +14,7 @@ import numpy as np
 
 from genarium.declaration import Array, Arrays, Claim, Model, Problem, Result
 from genarium.engines.cmdstan import compile_program, find
-from genarium.errors import InputError
+from genarium.errors import ApproximationError, InputError
 from genarium.progress import spinner
 
 METHODS: dict[str, tuple[Claim, str]] = {
@@ -32,6 +32,10 @@ SIGNIFICANT = 17
 """Digits in Stan's output: with fewer, a simplex read back fails Stan's own check."""
 
 
+WORDS = ("target", "data", "parameters", "model", "functions", "array", "vector", "matrix", "real", "int", "profile")
+"""Names of dims that a Stan program cannot use."""
+
+
 def program(model: Model) -> Path | None:
     """Return the Stan program of a model's variant, or None where there is none.
 
@@ -45,10 +49,15 @@ def program(model: Model) -> Path | None:
 def data(problem: Problem) -> dict[str, Any]:
     """Return the Stan data of a problem: sizes, known and observed variables, under their declared names.
 
-    A size that has the name of a variable is called ``n_<name>``.
+    A size that has the name of a variable, or is a word of Stan's, is called ``n_<name>``.
     """
     arrays = {name: value.tolist() for name, value in problem.arrays.items()}
-    return {**{f"n_{dim}" if dim in arrays else dim: int(n) for dim, n in problem.sizes.items()}, **arrays}
+    return {**{size_name(dim, arrays): int(n) for dim, n in problem.sizes.items()}, **arrays}
+
+
+def size_name(dim: str, variables: Container[str]) -> str:
+    """Return what a program calls the size of a dim, given the names of the known and observed variables."""
+    return f"n_{dim}" if dim in variables or dim in WORDS else dim
 
 
 def executable(problem: Problem, cmdstan: str, generate: bool = True) -> Path:
@@ -361,17 +370,29 @@ def laplace(problem: Problem, rng: np.random.Generator, *, draws: int = 1000, cm
     Returns
     -------
     Result
+
+    Raises
+    ------
+    ApproximationError
+        If the log density is not smooth and concave at its mode.
     """
     with _running(problem, cmdstan, draws) as run:
         mode = _mode(run, problem, rng, jacobian=True)
-        fit = run.model.laplace_sample(
-            data=run.data,
-            mode=mode,
-            draws=draws,
-            jacobian=True,
-            seed=_seed(rng),
-            **run.output,
-        )
+        try:
+            fit = run.model.laplace_sample(
+                data=run.data,
+                mode=mode,
+                draws=draws,
+                jacobian=True,
+                seed=_seed(rng),
+                **run.output,
+            )
+        except (RuntimeError, ValueError) as error:  # CmdStan ends, or leaves a file without draws
+            raise ApproximationError(
+                f"{problem.model.name}: the log density has no negative definite Hessian at its mode (a kink or a flat "
+                "direction), so that no normal density approximates it there. Use stan-pathfinder, or an exact method.",
+                float("inf"),
+            ) from error
         method = fit.method_variables()
         return _approximate(problem, fit.stan_variables(), method["log_p__"] - method["log_q__"], run)
 

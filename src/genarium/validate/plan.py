@@ -107,7 +107,7 @@ class Plan:
     @cached_property
     def sizes(self) -> dict[str, int]:
         """Size of each dim in a simulation."""
-        return {**self.declared.sizes, **self._split[1]}
+        return self.declared.complete({**self.declared.sizes, **self._split[1]})
 
     @cached_property
     def values(self) -> dict[str, Array]:

@@ -1,0 +1,155 @@
+"""NOTMAD: sample-specific Bayesian networks as mixtures of archetypal DAGs.
+
+The story, the derivations and what is known of the fits are in this folder's README.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from genarium.declaration import Array, Calibration, Method, Model, Stage, Var
+from genarium.supports import nonnegative, positive, real, simplex
+
+from . import density, likelihood, predict, readers, story
+from .baselines import by_group, clustered, group_average, lioness
+from .checks import check
+from .encoder import DIMS
+from .ensemble import consensus, refits
+from .graphs import edge_labels
+from .map import maximum, start
+from .notears import notears
+from .projection import project_to_dag
+
+__all__ = [
+    "MODEL",
+    "by_group",
+    "clustered",
+    "consensus",
+    "group_average",
+    "lioness",
+    "notears",
+    "project_to_dag",
+    "refits",
+]
+
+OPTIONS = {
+    "encoder": ("linear", "additive", "mlp"),
+    "penalty": ("notears", "logdet"),
+    "order": ("free", "given"),
+    "mean": ("zero", "regressed"),
+}
+"""How contexts become weights; which acyclicity penalty; whether the nodes come in topological order; the mean."""
+
+ABOUT = {
+    "edge_weight": ("Weight of an edge of an archetype.", "w"),
+    "intercept": ("Logit of an archetype at context zero.", "b"),
+    "slope": ("Effect of a covariate on the logit of an archetype.", "θ"),
+    "inner": ("Weight of a covariate in a neuron of the encoder.", "u"),
+    "inner_bias": ("Bias of a neuron of the encoder.", "v"),
+    "outer": ("Weight of a neuron in the logit of an archetype.", "a"),
+    "mean_intercept": ("Mean of a node at context zero.", "b₀"),
+    "mean_slope": ("Effect of a covariate on the mean of a node.", "B"),
+    "sigma": ("Standard deviation of the noise of every node.", "σ"),
+}
+
+WEIGHT = replace(real, sample=lambda rng, shape: rng.normal(0, 0.25, shape))
+"""Any real number; those that are made up for tests are small, so that I - W is far from singular."""
+
+
+def declare(encoder: str = "linear", penalty: str = "notears", order: str = "free", mean: str = "zero") -> Model:
+    """Return the declaration.
+
+    Parameters
+    ----------
+    encoder : {"linear", "additive", "mlp"}
+        Logits of the archetypes: linear in the context, a sum of small nets of one covariate each, or one net.
+    penalty : {"notears", "logdet"}
+        Acyclicity by the trace of the matrix exponential, or by the log determinant.
+    order : {"free", "given"}
+        Whether edges may go both ways, or only forward in the order in which the nodes are listed.
+    mean : {"zero", "regressed"}
+        Whether nodes have mean zero, or one that is linear in the context.
+    """
+    regressed = mean == "regressed"
+    dims: dict[str, tuple[str, ...]] = {"edge_weight": ("archetype", "edge"), "intercept": ("archetype",)}
+    dims |= DIMS[encoder]
+    dims |= {"mean_intercept": ("node",), "mean_slope": ("covariate", "node")} if regressed else {}
+    dims |= {"sigma": ()}
+    supports = {"sigma": positive, "edge_weight": WEIGHT}
+    unknown = {name: Var(d, supports.get(name, real), *ABOUT[name]) for name, d in dims.items()}
+    known = {
+        "context": Var(("sample", "covariate"), real, "Context of a sample, best standardised.", "C"),
+        "alpha": Var((), nonnegative, "Strength of the acyclicity potential on the samples' networks.", "α", 10.0),
+        "gamma": Var((), nonnegative, "Strength of the same potential on the archetypes.", "γ", 0.0),
+        "beta": Var((), positive, "Rate of the Laplace prior of the edges.", "β", 5.0),
+        "tau": Var((), positive, "Prior standard deviation of the encoder's parameters.", "τ", 3.0),
+        "sigma0": Var((), positive, "Prior median of sigma.", "σ₀", 1.0),
+        "sigma_spread": Var((), positive, "Prior standard deviation of ln sigma.", "ς", 1.0),
+    }
+    design: dict[str, Callable[..., Any]] = {
+        "context": story.draw_context,
+        "alpha": lambda: 1.0,
+        "beta": lambda: 2.0,
+        "tau": lambda: 2.0,
+        "sigma_spread": lambda: 0.3,
+    }
+    if regressed:
+        known["tau_mean"] = Var((), positive, "Prior standard deviation of the mean's parameters.", "τ₀", 1.0)
+    said = likelihood.Density(encoder, penalty, order, mean, tuple(dims))
+    networks = ("source", "target")
+
+    def edge(node: Array) -> Array:
+        return edge_labels(order, node)
+
+    sizes = {"sample": 200, "node": 3, "covariate": 2, "archetype": 2}
+    sizes |= {} if encoder == "linear" else {"neuron": 2}
+    sizes |= {"source": 3, "target": 3, "edge": story.edge_count(order, 3)}
+    return Model(
+        name=__name__,
+        title="Sample-specific Bayesian networks (NOTMAD)",
+        sizes=sizes,
+        usual={} if encoder == "linear" else {"neuron": 8},
+        derived_dims={"source": lambda node: node, "target": lambda node: node, "edge": edge},
+        known=Stage(known, design),
+        unknown=Stage(unknown, story.prior(encoder, penalty, order, mean, dims)),
+        hidden=Stage(
+            {
+                "archetype_network": Var(("archetype", *networks), real, "Weights of the edges as a matrix.", "Wₖ"),
+                "archetype_weight": Var(("sample", "archetype"), simplex, "Share of each archetype.", "Z"),
+                "network": Var(("sample", *networks), real, "Network of a sample; [i, j] is i to j.", "W"),
+            },
+            {
+                "archetype_network": story.draw_archetypes(order),
+                "archetype_weight": story.draw_weights(encoder),
+                "network": story.draw_network,
+            },
+        ),
+        observed=Stage(
+            {"x": Var(("sample", "node"), real, "Value of a node, standardised over samples.", "x")},
+            {"x": story.draw_x(mean)},
+        ),
+        density=density.build(encoder, penalty, order, mean, dims),
+        log_likelihood=said.log_likelihood,
+        log_prior=said.log_prior,
+        vectorized=True,
+        unit="sample",
+        exchangeable="archetype",
+        methods={"map": Method(maximum, "point", "Maximum of the posterior by continuation in the penalty.")},
+        start=start,
+        quantities=said.quantities,
+        statistics=likelihood.statistics,
+        readers={"table": readers.table, "h5ad": readers.h5ad},
+        predict=predict.predict,
+        check=check,
+        options=OPTIONS,
+        vary=declare,
+        calibration=Calibration(
+            settings={"order": "given", "sample": 60, "node": 3, "covariate": 1, "tau": 1.0, "beta": 2.0},
+            control={"beta": 12.0},
+            growth=(100, 400, 1600),
+        ),
+        source="Lengerich, Ellington, Aragam, Xing and Kellis: NOTMAD (2021), arXiv 2111.01104.",
+    )
+
+
+MODEL = declare()

@@ -1,0 +1,188 @@
+"""The paper's baselines: clustered, oracle-clustered and LIONESS networks; and the ablations of its Figure 4."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from genarium.declaration import Array
+from genarium.errors import InputError
+
+from .notears import notears
+from .projection import project_to_dag
+
+
+@dataclass(frozen=True)
+class Clustered:
+    """A network for each group of samples.
+
+    Attributes
+    ----------
+    networks : ndarray, shape (G, p, p)
+        Acyclic.
+    centres : ndarray, shape (G, M)
+        Mean context of each group.
+    group : ndarray of int, shape (N,)
+        Group of each sample of the fit.
+    """
+
+    networks: Array
+    centres: Array
+    group: Array
+
+    def predict(self, context: Array) -> Array:
+        """Return the network of the group with the nearest centre for each context (N, M); shape (N, p, p)."""
+        distance = ((context[:, None, :] - self.centres) ** 2).sum(2)
+        return np.asarray(self.networks[distance.argmin(1)])
+
+
+def k_means(context: Array, groups: int, rng: np.random.Generator, *, restarts: int = 10, steps: int = 100) -> Array:
+    """Group contexts by Lloyd's k-means from k-means++ starts; shape (N,)."""
+    best, least = np.zeros(len(context), dtype=np.int64), np.inf
+    for _ in range(restarts):
+        centre = context[[rng.integers(len(context))]]
+        while len(centre) < groups:
+            d = ((context[:, None, :] - centre) ** 2).sum(2).min(1)
+            if d.sum() <= 0:
+                break
+            centre = np.vstack([centre, context[rng.choice(len(context), p=d / d.sum())]])
+        for _ in range(steps):
+            d = ((context[:, None, :] - centre) ** 2).sum(2)
+            group = d.argmin(1)
+            new = np.stack([context[group == g].mean(0) if (group == g).any() else c for g, c in enumerate(centre)])
+            if (new == centre).all():
+                break
+            centre = new
+        total = float(d.min(1).sum())
+        if total < least:
+            best, least = group, total
+    return best
+
+
+def clustered(
+    x: Array, context: Array, groups: int, rng: np.random.Generator, *, beta: float = 0.02, threshold: float = 0.1
+) -> Clustered:
+    """Group samples by k-means on their contexts, and fit population NOTEARS to each group.
+
+    Parameters
+    ----------
+    x : ndarray, shape (N, p)
+    context : ndarray, shape (N, M)
+    groups : int
+    rng : Generator
+    beta, threshold : float
+        Of :func:`~genarium.models.notmad.notears`.
+
+    Returns
+    -------
+    Clustered
+    """
+    return by_group(x, context, k_means(context, groups, rng), beta=beta, threshold=threshold)
+
+
+def by_group(x: Array, context: Array, group: Array, *, beta: float = 0.02, threshold: float = 0.1) -> Clustered:
+    """Fit population NOTEARS to each group of samples: oracle-clustered, if the groups are the true ones.
+
+    Parameters
+    ----------
+    x : ndarray, shape (N, p)
+    context : ndarray, shape (N, M)
+    group : ndarray, shape (N,)
+        Any labels.
+    beta, threshold : float
+        Of :func:`~genarium.models.notmad.notears`.
+
+    Returns
+    -------
+    Clustered
+        Groups in sorted order of their labels.
+
+    Raises
+    ------
+    InputError
+        If a group has fewer than two samples.
+    """
+    labels, at = np.unique(np.asarray(group), return_inverse=True)
+    sizes = np.bincount(at)
+    if sizes.min() < 2:
+        raise InputError(f"notmad: group {labels[sizes.argmin()]!s} has {sizes.min()} sample; at least two are needed.")
+    networks = [notears(x[at == g], beta=beta, threshold=threshold).network for g in range(len(labels))]
+    centres = [context[at == g].mean(0) for g in range(len(labels))]
+    return Clustered(np.stack(networks), np.stack(centres), at)
+
+
+def lioness(x: Array, *, samples: Array | None = None, beta: float = 0.02) -> Array:
+    """Interpolate a network for each sample: N (W_all - W_without) + W_without (Kuijjer et al. 2019).
+
+    It needs x of every sample, the test samples' too, and multiplies the error of each fit by N: a curiosity, unless
+    the fit is exact.
+
+    Parameters
+    ----------
+    x : ndarray, shape (N, p)
+    samples : ndarray of int, shape (S,), optional
+        Positions of the samples whose networks are wanted. Default: all.
+    beta : float
+        Of :func:`~genarium.models.notmad.notears`, which is run once, and once more for each network.
+
+    Returns
+    -------
+    ndarray, shape (S, p, p)
+        Projected onto acyclic networks.
+    """
+    n = len(x)
+    wanted = np.arange(n) if samples is None else np.asarray(samples)
+    whole = notears(x, beta=beta, threshold=0.0).network
+    out = np.empty((len(wanted), *whole.shape))
+    for row, i in enumerate(wanted):
+        without = notears(np.delete(x, i, 0), beta=beta, threshold=0.0).network
+        out[row] = n * (whole - without) + without
+    return project_to_dag(out)
+
+
+def group_average(networks: Array, group: Array) -> Array:
+    """Replace each sample's network by the projection of its group's mean: the "tissue average" of Figure 4.
+
+    Parameters
+    ----------
+    networks : ndarray, shape (N, p, p)
+    group : ndarray, shape (N,)
+
+    Returns
+    -------
+    ndarray, shape (N, p, p)
+    """
+    labels, at = np.unique(np.asarray(group), return_inverse=True)
+    means = np.stack([networks[at == g].mean(0) for g in range(len(labels))])
+    return np.asarray(project_to_dag(means)[at])
+
+
+def held_out_error(x: Array, networks: Array, mean: Array | float = 0.0) -> float:
+    """Mean square of x - mu - (x - mu) W over samples and nodes.
+
+    Parameters
+    ----------
+    x : ndarray, shape (N, p)
+    networks : ndarray, shape (N, p, p) or (p, p)
+    mean : ndarray, shape (N, p), or float
+
+    Raises
+    ------
+    InputError
+        If a network has an entry on its diagonal: the node would predict itself.
+    """
+    r = np.asarray(x) - mean
+    networks = np.broadcast_to(networks, (len(r), *networks.shape[-2:]))
+    loops = np.argwhere(np.diagonal(networks, axis1=1, axis2=2) != 0)
+    if loops.size:
+        n, i = (int(v) for v in loops[0])
+        raise InputError(
+            f"notmad: networks[{n}, {i}, {i}] = {networks[n, i, i]:g}: a node is no parent of itself. "
+            "Set the diagonal to zero, or use project_to_dag."
+        )
+    return float(((r - np.einsum("ni,nij->nj", r, networks)) ** 2).mean())
+
+
+def bootstrap_error(errors: Array, rng: np.random.Generator, *, repeats: int = 1000) -> tuple[float, float]:
+    """Mean of samples' errors (N,), and its standard deviation over bootstraps of the samples (Table 1's spread)."""
+    picks = rng.integers(len(errors), size=(repeats, len(errors)))
+    return float(errors.mean()), float(errors[picks].mean(1).std(ddof=1))

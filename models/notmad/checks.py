@@ -1,0 +1,66 @@
+"""What no variable shows alone: constant or repeated nodes, contexts that say nothing, data of unlike scale."""
+
+import warnings
+
+import numpy as np
+
+from genarium.declaration import Problem
+from genarium.errors import InputError
+
+RATIO = 100.0
+"""Ratio of the largest to the smallest variance of a node from which a warning is given."""
+
+
+def check(problem: Problem) -> None:
+    """Reject data that cannot be fitted, and warn of data that fit for the wrong reason.
+
+    Raises
+    ------
+    InputError
+        Naming variable, position and remedy.
+    """
+    x, context = problem["x"], problem["context"]
+    n, p = x.shape
+    nodes = problem.coords["node"]
+    if problem.sizes["archetype"] > n:
+        raise InputError(
+            f"notmad: archetype={problem.sizes['archetype']} is more than the {n} samples. Ask for fewer archetypes."
+        )
+    if n < 2:
+        return
+    spread = x.std(0)
+    constant = np.flatnonzero(spread <= 1e-12 * np.maximum(np.abs(x).max(0), 1e-300))
+    if constant.size:
+        raise InputError(
+            f"notmad: observed variable 'x' (sample, node): node {nodes[constant[0]]!s} is {x[0, constant[0]]:g} in "
+            "every sample, so that no edge to or from it can be told. Drop it."
+        )
+    unit = (x - x.mean(0)) / spread
+    same = np.argwhere(np.triu(np.abs(unit.T @ unit) / n > 1 - 1e-10, 1)) if n > 2 else np.empty((0, 2), dtype=int)
+    if same.size:
+        i, j = same[0]
+        raise InputError(
+            f"notmad: observed variable 'x' (sample, node): nodes {nodes[i]!s} and {nodes[j]!s} are the same up to "
+            "scale, so that their edges cannot be told apart. Drop one of them."
+        )
+    if problem.sizes["archetype"] > 1 and not np.ptp(context, axis=0).any():
+        raise InputError(
+            "notmad: known variable 'context' (sample, covariate): every sample has the same context, so that "
+            "archetypes cannot be told apart. Fit archetype=1, or give contexts that vary."
+        )
+    if n < p:
+        warnings.warn(
+            f"notmad: there are {n} samples for {p} nodes; edges follow from the prior beta={float(problem['beta']):g} "
+            "more than from the data.",
+            UserWarning,
+            stacklevel=2,
+        )
+    ratio = float((spread.max() / spread.min()) ** 2)
+    if ratio > RATIO:
+        warnings.warn(
+            f"notmad: the variances of the nodes differ by a factor of {ratio:.3g} ({nodes[spread.argmax()]!s} against "
+            f"{nodes[spread.argmin()]!s}). Fits are not invariant to scale: standardise x unless the scales mean "
+            "something.",
+            UserWarning,
+            stacklevel=2,
+        )

@@ -1,0 +1,144 @@
+"""Figures of a fit for its report: archetypes, how contexts choose them, and the samples' networks as points."""
+
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from genarium.declaration import Array
+from genarium.predict import fitted_model, predict
+from genarium.report.svg import PALETTE, WIDTH, style
+
+from .encoder import curves
+from .graphs import matrices
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NODES, SAMPLES, COVARIATES = 12, 2000, 6
+"""Nodes whose weights have room for a number; samples and covariates drawn at most."""
+
+
+def figures(tree: xr.DataTree) -> Iterator[tuple[str, str, "Figure"]]:
+    """Make the figures of a fit.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From ``fit``, whatever the method.
+
+    Yields
+    ------
+    title, caption : str
+    figure : matplotlib.figure.Figure
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        found = predict(tree)["predictions"].to_dataset()
+    sampled = "posterior" in tree
+    if not sampled:
+        yield archetypes(tree)
+        model = fitted_model(tree)
+        if model.chosen.get("encoder", "linear") != "mlp" and found.sizes["archetype"] > 1:
+            yield context_curves(tree)
+    yield embedding(tree, found)
+
+
+def archetypes(tree: xr.DataTree, covariate: int = 0) -> tuple[str, str, "Figure"]:
+    """Heat maps of the archetypes' weights, source in rows and target in columns."""
+    from matplotlib.figure import Figure
+
+    model = fitted_model(tree)
+    nodes = tree["observed_data"]["node"].to_numpy()
+    W = matrices(model.chosen.get("order", "free"), len(nodes), tree["point"]["edge_weight"].to_numpy())
+    share = tree["point"]["archetype_weight"].to_numpy().mean(0) if "archetype_weight" in tree["point"] else None
+    K, columns = len(W), min(len(W), 3)
+    rows = -(-K // columns)
+    top = max(float(np.abs(W).max()), 1e-9)
+    with style():
+        figure = Figure(figsize=(WIDTH, 2.5 * rows + 0.2), layout="constrained")
+        axes = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
+        for k, axis in enumerate(axes):
+            axis.grid(False)
+            if k >= K:
+                axis.set_axis_off()
+                continue
+            image = axis.imshow(W[k], cmap="RdBu_r", vmin=-top, vmax=top)
+            axis.set_xticks(range(len(nodes)), [str(n) for n in nodes], rotation=90)
+            axis.set_yticks(range(len(nodes)), [str(n) for n in nodes])
+            axis.set_title(f"archetype {k}" + (f" ({share[k]:.0%})" if share is not None else ""))
+            axis.set_xlabel("target")
+            if len(nodes) <= NODES:
+                for i, j in np.argwhere(np.abs(W[k]) > 0.05):
+                    dark = abs(W[k, i, j]) > 0.6 * top
+                    axis.text(
+                        j, i, f"{W[k, i, j]:.1f}", ha="center", va="center", size=6, color="white" if dark else "black"
+                    )
+        axes[0].set_ylabel("source")
+        figure.colorbar(image, ax=list(axes), shrink=0.8, label="weight of the edge")
+    caption = "Weight of the edge from the node of a row to that of a column. In brackets: mean share over the samples."
+    return "Archetypes", caption, figure
+
+
+def context_curves(tree: xr.DataTree) -> tuple[str, str, "Figure"]:
+    """Contribution of each covariate to the logits of the archetypes, over its range."""
+    from matplotlib.figure import Figure
+
+    model = fitted_model(tree)
+    encoder = model.chosen.get("encoder", "linear")
+    at = {name: tree["point"][name].to_numpy() for name in model.unknown.variables}
+    context = tree["constant_data"]["context"].to_numpy()
+    names = tree["constant_data"]["covariate"].to_numpy()
+    shown = min(context.shape[1], COVARIATES)
+    with style():
+        figure = Figure(figsize=(WIDTH, 2.4 * -(-shown // 3)), layout="constrained")
+        axes = np.atleast_1d(figure.subplots(-(-shown // 3), min(shown, 3), squeeze=False, sharey=True)).ravel()
+        for j in range(shown):
+            values = np.linspace(context[:, j].min(), context[:, j].max(), 101)
+            for k, curve in enumerate(curves(encoder, at, j, values).T):
+                axes[j].plot(values, curve, color=PALETTE[k % len(PALETTE)], label=f"archetype {k}")
+            axes[j].set_xlabel(str(names[j]) if names.dtype.kind in "US" else f"covariate {names[j]}")
+        for axis in axes[shown:]:
+            axis.set_axis_off()
+        axes[0].set_ylabel("contribution to the logit")
+        axes[0].legend()
+    caption = "What a covariate adds to the logit of each archetype, relative to the mean of the archetypes."
+    return "From context to archetypes", caption, figure
+
+
+def embedding(tree: xr.DataTree, found: xr.Dataset, covariate: int = 0) -> tuple[str, str, "Figure"]:
+    """First two principal components of the samples' networks, coloured by a covariate."""
+    from matplotlib.figure import Figure
+
+    context = tree["constant_data"]["context"].to_numpy()
+    names = tree["constant_data"]["covariate"].to_numpy()
+    pick = np.unique(np.linspace(0, len(context) - 1, min(len(context), SAMPLES)).astype(int))
+    flat = found["network"].to_numpy()[pick].reshape(len(pick), -1)
+    points, share = principal(flat)
+    shade = context[pick, covariate]
+    low, high = np.quantile(shade, [0.02, 0.98])  # a few extreme contexts would take all of the colours
+    if low == high:
+        low, high = shade.min(), shade.max()
+    with style():
+        figure = Figure(figsize=(WIDTH * 0.75, 3.8), layout="constrained")
+        axis = figure.subplots()
+        drawn = axis.scatter(
+            points[:, 0], points[:, 1], c=shade, s=10, cmap="viridis", vmin=low, vmax=high, rasterized=len(pick) > 1500
+        )
+        axis.set_xlabel(f"first component ({share[0]:.0%} of the variance)")
+        axis.set_ylabel(f"second component ({share[1]:.0%})")
+        name = str(names[covariate]) if names.dtype.kind in "US" else f"covariate {names[covariate]}"
+        figure.colorbar(drawn, ax=axis, label=name, extend="both" if low > shade.min() else "neither")
+    caption = f"Every point is a sample's projected network; colour is {name}."
+    return "Networks of the samples", caption, figure
+
+
+def principal(flat: Array) -> tuple[Array, Array]:
+    """Return the first two principal components of the rows (N, 2), and their shares of the variance (2,)."""
+    centred = flat - flat.mean(0)
+    u, s, _ = np.linalg.svd(centred, full_matrices=False)
+    u, s = np.pad(u, ((0, 0), (0, max(0, 2 - u.shape[1])))), np.pad(s, (0, max(0, 2 - len(s))))
+    total = max(float((s**2).sum()), 1e-300)
+    return np.asarray(u[:, :2] * s[:2]), np.asarray(s[:2] ** 2 / total)

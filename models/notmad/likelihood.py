@@ -1,0 +1,124 @@
+"""Densities in NumPy; draws may lead in every shape. S draws, n samples, m covariates, K archetypes, p nodes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from genarium.declaration import Array
+
+from . import encoder as encoders
+from .graphs import log_determinant, matrices, penalty
+from .story import asking, mixed
+
+
+class Density:
+    """Likelihood, prior and quantities of one variant of the model.
+
+    Parameters
+    ----------
+    encoder, penalty, order, mean : str
+        Values of the model's options.
+    unknown : sequence of str
+        Names of the variant's unknown variables.
+    """
+
+    def __init__(self, encoder: str, penalty: str, order: str, mean: str, unknown: Sequence[str]) -> None:
+        self.encoder, self.penalty, self.order, self.mean = encoder, penalty, order, mean
+        self.unknown = tuple(unknown)
+
+    def networks(self, context: Array, nodes: int, at: Mapping[str, Array]) -> Array:
+        """Networks of samples (eq. 5); shape (..., n, p, p)."""
+        weights = encoders.softmax(encoders.logits(self.encoder, context, at))
+        return mixed(weights, matrices(self.order, nodes, at["edge_weight"]))
+
+    def mean_of(self, context: Array, at: Mapping[str, Array]) -> Array | float:
+        """Mean of the samples; shape (..., n, p), or 0."""
+        if self.mean == "zero":
+            return 0.0
+        return np.asarray(context @ at["mean_slope"] + at["mean_intercept"][..., None, :])
+
+    @property
+    def log_likelihood(self) -> Callable[..., Array]:
+        """``log_likelihood(x, context, <unknown>)``: log density of each sample (eq. 6); shape (..., n)."""
+
+        def log_likelihood(x: Array, context: Array, **at: Array) -> Array:
+            p = x.shape[1]
+            networks = self.networks(context, p, at)
+            r = x - self.mean_of(context, at)
+            e = r - (np.broadcast_to(r, networks.shape[:-1])[..., None, :] @ networks)[..., 0, :]
+            sigma = np.asarray(at["sigma"])[..., None]
+            each = -0.5 * (e**2).sum(-1) / sigma**2 - p * np.log(sigma) - 0.5 * p * np.log(2 * np.pi)
+            return np.asarray(each if self.order == "given" else each + log_determinant(networks)[0])
+
+        return asking(["x", "context", *self.unknown], log_likelihood)
+
+    @property
+    def log_prior(self) -> Callable[..., Array]:
+        """``log_prior(context, <known scalars>, <unknown>)`` (eq. 9); normalised where the order is given.
+
+        With a free order the normaliser of the potential is left out: it depends on known variables alone.
+        """
+
+        def log_prior(context: Array, sizes: Mapping[str, int], **at: Array) -> Array:
+            w = at["edge_weight"]
+            total = (np.log(at["beta"] / 2) - at["beta"] * np.abs(w)).sum((-2, -1))
+            for name in self.unknown:
+                if name in ("edge_weight", "sigma"):
+                    continue
+                spread = at["tau_mean"] if name.startswith("mean_") else at["tau"]
+                spread = spread / np.sqrt(at[name].shape[-2]) if name == "outer" else spread
+                each = -0.5 * (at[name] / spread) ** 2 - np.log(spread) - 0.5 * np.log(2 * np.pi)
+                total = total + each.reshape(*total.shape, -1).sum(-1)
+            z = (np.log(at["sigma"]) - np.log(at["sigma0"])) / at["sigma_spread"]
+            total = total - 0.5 * z**2 - np.log(at["sigma"] * at["sigma_spread"]) - 0.5 * np.log(2 * np.pi)
+            if self.order == "given":
+                return np.asarray(total)
+            total = total - at["alpha"] * penalty(self.networks(context, sizes["node"], at), self.penalty)[0].mean(-1)
+            if at["gamma"] > 0:
+                archetypes = matrices(self.order, sizes["node"], w)
+                total = total - at["gamma"] * penalty(archetypes, self.penalty)[0].sum(-1)
+            return np.asarray(total)
+
+        scalars = ["alpha", "gamma", "beta", "tau", "sigma0", "sigma_spread"]
+        scalars += ["tau_mean"] if self.mean == "regressed" else []
+        return asking(["context", "sizes", *scalars, *self.unknown], log_prior)
+
+    @property
+    def quantities(self) -> Callable[..., Mapping[str, Any]]:
+        """``quantities(context, <unknown>)``: networks at two fixed contexts, ln sigma, and mean h of the data."""
+
+        def quantities(context: Array, sizes: Mapping[str, int], **at: Array) -> Mapping[str, Any]:
+            m, p = context.shape[1], sizes["node"]
+            at_two = self.networks(np.stack([np.zeros(m), np.ones(m)]), p, at)
+            free = ~np.eye(p, dtype=bool) if self.order == "free" else np.triu(np.ones((p, p), dtype=bool), 1)
+            out = {
+                "network_at_zero": at_two[..., 0, :, :][..., free],
+                "network_at_one": at_two[..., 1, :, :][..., free],
+                "log_sigma": np.log(at["sigma"]),
+            }
+            if self.order == "free":
+                out["mean_h"] = penalty(self.networks(context, p, at), self.penalty)[0].mean(-1)
+            return out
+
+        names = [name for name in self.unknown if name == "sigma" or not name.startswith("mean_")]
+        return asking(["context", "sizes", *names], quantities)
+
+
+def statistics(x: Array, context: Array) -> Mapping[str, Any]:
+    """Statistics of the data for predictive checks: spread, correlations, and how correlations go with the context."""
+    centred = x - x.mean(0)
+    spread = centred.std(0)
+    scaled = centred / np.where(spread > 0, spread, 1)
+    p = x.shape[1]
+    pairs = np.triu_indices(p, 1)
+    products = scaled[:, pairs[0]] * scaled[:, pairs[1]]  # (n, pairs)
+    direction = context[:, 0] - context[:, 0].mean()
+    norm = np.sqrt((direction**2).mean())
+    return {
+        "variance": (spread**2).mean(),
+        "largest_variance": (spread**2).max(),
+        "correlation_size": np.sqrt((products.mean(0) ** 2).mean()) if p > 1 else 0.0,
+        "correlation_with_context": np.sqrt(((direction @ products / len(x)) ** 2).mean()) / norm if norm > 0 else 0.0,
+        "kurtosis": (scaled**4).mean(),
+    }

@@ -1,0 +1,121 @@
+"""Networks for contexts, seen or not, from a fit; edge probabilities and intervals from draws."""
+
+import warnings
+
+import numpy as np
+import xarray as xr
+
+from genarium.declaration import Array, Labelled, Problem
+
+from .encoder import logits, names, softmax
+from .graphs import edge_frequency, is_acyclic, matrices, penalty
+from .projection import project_to_dag
+from .story import mixed
+
+DRAWS = 200
+"""Draws of a posterior that networks are made from, at most."""
+
+
+def predict(
+    fitted: xr.DataTree,
+    problem: Problem,
+    *,
+    project: bool = True,
+    threshold: float = 0.0,
+    smallest: float = 0.1,
+    probability: float = 0.9,
+) -> dict[str, Labelled]:
+    """Predict the networks of samples from their contexts.
+
+    Parameters
+    ----------
+    fitted : DataTree
+        With the group ``posterior`` or ``point``.
+    problem : Problem
+        ``context``, and ``x`` if errors are wanted.
+    project : bool
+        Whether ``network`` is projected onto acyclic networks (eq. 14).
+    threshold : float
+        Edges of at most this size are dropped in the projection.
+    smallest : float
+        Size from which an entry counts as an edge in ``edge_probability``.
+    probability : float
+        Of the intervals.
+
+    Returns
+    -------
+    dict
+        ``network`` (sample, source, target): of a posterior, the mean of its draws; ``archetype_weight``; ``h``: its
+        penalty before projection; ``acyclic``: whether it was acyclic before, edges below ``smallest`` aside. Of a
+        posterior also ``edge_probability``: share of projected draws with that edge; ``low`` and ``high``: ends of
+        the intervals of the draws, unprojected; ``h`` averages over draws. With ``x``, ``error`` (sample): mean squared
+        error of the nodes given their parents; of a posterior also ``draw_error`` (network_draw): the same for the
+        projected networks of each draw, averaged over samples. Its spread is that of a posterior ensemble.
+    """
+    chosen = {o: values[0] for o, values in problem.model.options.items()} | dict(problem.model.chosen)
+    context, p = problem["context"], problem.sizes["node"]
+    _warn_outside(fitted, context)
+    sampled = "posterior" in fitted
+    group = fitted["posterior" if sampled else "point"].to_dataset()
+    wanted = list(problem.model.unknown.variables)
+    at = {name: group[name].to_numpy() for name in wanted}
+    if sampled:
+        flat = {name: v.reshape(-1, *v.shape[2:]) for name, v in at.items()}
+        count = len(flat["sigma"])
+        picks = np.unique(np.linspace(0, count - 1, min(count, DRAWS)).astype(int))
+        at = {name: v[picks] for name, v in flat.items()}
+    weights = softmax(logits(chosen["encoder"], context, {n: at[n] for n in names(chosen["encoder"])}))
+    networks = mixed(weights, matrices(chosen["order"], p, at["edge_weight"]))
+    h = penalty(networks, "notears")[0]
+    out: dict[str, Labelled] = {}
+    dims = ("sample", "source", "target")
+    if sampled:
+        projected = project_to_dag(networks, threshold)
+        out["edge_probability"] = (dims, edge_frequency(projected, smallest))
+        tails = (1 - probability) / 2
+        out["low"], out["high"] = ((dims, np.quantile(networks, q, axis=0)) for q in (tails, 1 - tails))
+        if "x" in problem.arrays:
+            each = _errors(problem["x"] - _mean(at, context), projected).mean(1)
+            out["draw_error"] = (("network_draw",), each)
+            at = {name: value.mean(0) for name, value in at.items()}
+        networks, weights, h = networks.mean(0), weights.mean(0), h.mean(0)
+    final = project_to_dag(networks, threshold) if project else networks
+    out |= {
+        "network": (dims, final),
+        "archetype_weight": (("sample", "archetype"), weights),
+        "h": (("sample",), h),
+        "acyclic": (("sample",), is_acyclic(networks, smallest)),
+    }
+    if "x" in problem.arrays:
+        out["error"] = (("sample",), _errors(problem["x"] - _mean(at, context), final))
+    return out
+
+
+def _mean(at: dict[str, Array], context: Array) -> Array | float:
+    """Means of the samples; shape (..., N, p), or 0."""
+    if "mean_slope" not in at:
+        return 0.0
+    return np.asarray(context @ at["mean_slope"] + at["mean_intercept"][..., None, :])
+
+
+def _errors(r: Array, networks: Array) -> Array:
+    """Mean squared errors of the nodes given their parents; shape (..., N)."""
+    r = np.broadcast_to(r, networks.shape[:-1])
+    return np.asarray(((r - (r[..., None, :] @ networks)[..., 0, :]) ** 2).mean(-1))
+
+
+def _warn_outside(fitted: xr.DataTree, context: Array) -> None:
+    """Warn of contexts that lie beyond those of the fit by more than a tenth of their range."""
+    seen = fitted["constant_data"]["context"].to_numpy()
+    low, high = seen.min(0), seen.max(0)
+    room = 0.1 * (high - low)
+    outside = np.argwhere((context < low - room) | (context > high + room))
+    if outside.size:
+        i, j = outside[0]
+        rows = len(np.unique(outside[:, 0]))
+        warnings.warn(
+            f"notmad: context[sample={i}, covariate={j}] = {context[i, j]:g} lies outside the range of the fit, "
+            f"{low[j]:g} to {high[j]:g} ({rows} of {len(context)} samples do): its network is an extrapolation.",
+            UserWarning,
+            stacklevel=3,
+        )

@@ -1,0 +1,147 @@
+"""The forward story: contexts, the prior with its acyclicity potential by exact rejection, networks, expression."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from genarium.declaration import Array, Sizes
+from genarium.errors import InputError
+
+from . import encoder as encoders
+from .graphs import matrices, penalty, places
+
+TRIES, BATCH = 20_000, 20
+"""Draws from the base prior until one is accepted, at most; networks of how many are made at once."""
+
+
+def asking(names: Sequence[str], function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of keyword arguments that shows these parameters; they differ between variants of the model."""
+
+    def wrapper(**values: Any) -> Any:
+        return function(**values)
+
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    wrapper.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(name, kind) for name in names]
+    )
+    wrapper.__doc__ = function.__doc__
+    return wrapper
+
+
+def draw_context(rng: np.random.Generator, sizes: Sizes) -> Array:
+    """Contexts for simulations: independent standard normal covariates."""
+    return rng.normal(size=(sizes["sample"], sizes["covariate"]))
+
+
+def prior(encoder: str, kind: str, order: str, mean: str, shapes: Mapping[str, tuple[str, ...]]) -> Callable[..., Any]:
+    """Return the draw function of the unknown stage (eq. 9).
+
+    The potential exp(-alpha mean h - gamma sum h) is at most one, so that draws from the base prior, each kept with
+    that probability, are draws from the prior. Where the order of the nodes is given, the potential is one.
+    """
+
+    def base(rng: np.random.Generator, sizes: Sizes, count: int, known: Mapping[str, Any]) -> dict[str, Array]:
+        out = {}
+        for name, dims in shapes.items():
+            shape = (count, *(sizes[dim] for dim in dims))
+            if name == "edge_weight":
+                out[name] = rng.laplace(0, 1 / known["beta"], shape)
+            elif name == "sigma":
+                out[name] = np.exp(rng.normal(np.log(known["sigma0"]), known["sigma_spread"], shape))
+            else:
+                spread = known["tau_mean"] if name.startswith("mean_") else known["tau"]
+                out[name] = rng.normal(0, spread / np.sqrt(sizes["neuron"] if name == "outer" else 1), shape)
+        return out
+
+    def draw(rng: np.random.Generator, sizes: Sizes, **known: Any) -> dict[str, Array]:
+        tried = 0
+        while tried < TRIES:
+            count = 1 if order == "given" else BATCH
+            drawn = base(rng, sizes, count, known)
+            chosen = 0
+            if order == "free":
+                archetypes = matrices(order, sizes["node"], drawn["edge_weight"])
+                weights = encoders.softmax(encoders.logits(encoder, known["context"], drawn))
+                with np.errstate(over="ignore"):
+                    potential = known["alpha"] * penalty(mixed(weights, archetypes), kind)[0].mean(1)
+                    if known["gamma"] > 0:
+                        potential = potential + known["gamma"] * penalty(archetypes, kind)[0].sum(1)
+                kept = np.flatnonzero(rng.exponential(size=count) > potential)
+                chosen = int(kept[0]) if kept.size else -1
+            if chosen >= 0:
+                return {name: value[chosen] for name, value in drawn.items()}
+            tried += count
+        raise InputError(
+            f"notmad: none of {TRIES} draws from the prior of 'edge_weight' was accepted by the acyclicity potential "
+            f"with alpha={float(known['alpha']):g}, gamma={float(known['gamma']):g}, beta={float(known['beta']):g} and "
+            f"node={sizes['node']}. Simulate with order='given', smaller alpha or larger beta, or give edge_weight."
+        )
+
+    names = ["context", "alpha", "gamma", "beta", "tau", "sigma0", "sigma_spread"]
+    return asking(["rng", "sizes", *names, *(["tau_mean"] if mean == "regressed" else [])], draw)
+
+
+def mixed(weights: Array, archetypes: Array) -> Array:
+    """Return the samples' networks (eq. 5): weights (..., N, K) and archetypes (..., K, p, p) to (..., N, p, p)."""
+    flat = archetypes.reshape(*archetypes.shape[:-2], -1)
+    out = weights @ flat
+    return np.asarray(out.reshape(*out.shape[:-1], *archetypes.shape[-2:]))
+
+
+def draw_archetypes(order: str) -> Callable[..., Array]:
+    """Return the function that puts the edges into matrices."""
+
+    def draw(sizes: Sizes, edge_weight: Array) -> Array:
+        return matrices(order, sizes["node"], edge_weight)
+
+    return draw
+
+
+def draw_weights(encoder: str) -> Callable[..., Array]:
+    """Return the function from contexts to the archetypes' weights (eq. 1)."""
+
+    def draw(context: Array, **at: Array) -> Array:
+        return encoders.softmax(encoders.logits(encoder, context, at))
+
+    return asking(["context", *encoders.names(encoder)], draw)
+
+
+def draw_network(archetype_weight: Array, archetype_network: Array) -> Array:
+    """Mix the archetypes by a sample's weights (eq. 5)."""
+    return mixed(archetype_weight, archetype_network)
+
+
+def draw_x(mean: str) -> Callable[..., Array]:
+    """Return the draw function of the observations: x = mu + eps (I - W)^-1 (eq. 6)."""
+
+    def emit(rng: np.random.Generator, network: Array, sigma: Array, mu: Array) -> Array:
+        n, p = network.shape[:2]
+        noise = rng.normal(0, sigma, (n, p))
+        left = np.eye(p) - np.swapaxes(network, 1, 2)  # (I - W)^T x^T = eps^T
+        return np.asarray(mu + np.linalg.solve(left, noise[:, :, None])[:, :, 0])
+
+    if mean == "zero":
+
+        def draw(rng: np.random.Generator, network: Array, sigma: Array) -> Array:
+            return emit(rng, network, sigma, np.zeros(1))
+
+        return draw
+
+    def draw_centred(
+        rng: np.random.Generator,
+        network: Array,
+        sigma: Array,
+        context: Array,
+        mean_intercept: Array,
+        mean_slope: Array,
+    ) -> Array:
+        return emit(rng, network, sigma, context @ mean_slope + mean_intercept)
+
+    return draw_centred
+
+
+def edge_count(order: str, nodes: int) -> int:
+    """Return the number of edges that may be there."""
+    return len(places(order, nodes)[0])

@@ -1,0 +1,94 @@
+// Sample-specific Bayesian networks (NOTMAD); the encoder is a small net.
+//
+// A sample i has a context C_i. Its network W_i, whose entry [a, b] is the edge from node a to node b, is a mixture of
+// archetypes with weights that follow from the context, and its nodes are a linear function of their parents:
+//
+//   w_ke ~ Laplace(0, 1 / beta), the edges of archetype k; all ordered pairs of nodes
+//   f(c) = intercept + tanh(c u + v) a; intercept, u and v ~ N(0, tau^2), a ~ N(0, tau^2 / H)
+//   Z_i = softmax(f(C_i)),  W_i = sum_k Z_ik W_k
+//   sigma ~ LogNormal(ln sigma0, sigma_spread)
+//   x_i = eps_i (I - W_i)^-1,  eps_ij ~ N(0, sigma^2)
+//
+// times exp(-alpha mean_i h(W_i) - gamma sum_k h(W_k)), h = trace exp(W o W) - d: zero for acyclic networks.
+//
+// Archetypes are exchangeable: read W_i, or relabel.
+//
+// Units: x as given (best standardised); sigma and the mean in those; all else has no unit.
+// Source: Lengerich et al., NOTMAD (2021), arXiv 2111.01104.
+functions {
+  #include notmad.stanfunctions
+}
+data {
+  int<lower=1> sample;
+  int<lower=1> node;
+  int<lower=1> covariate;
+  int<lower=1> archetype;
+  int<lower=1> neuron;
+  int<lower=1> source; // as many as nodes
+  int<lower=1> n_target; // as many as nodes
+  int<lower=1> edge;
+  matrix[sample, covariate] context; // C
+  real<lower=0> alpha; // strength of the acyclicity potential on the samples' networks
+  real<lower=0> gamma; // strength of that on the archetypes
+  real<lower=0> beta; // rate of the Laplace prior of the edges
+  real<lower=0> tau; // prior standard deviation of the encoder's parameters
+  real<lower=0> sigma0; // prior median of sigma
+  real<lower=0> sigma_spread; // prior standard deviation of ln sigma
+  matrix[sample, node] x;
+}
+transformed data {
+  array[2, edge] int place = places(node, edge, 0);
+}
+parameters {
+  matrix[archetype, edge] edge_weight; // weights of the edges
+  vector[archetype] intercept; // logits at context zero
+  matrix[covariate, neuron] inner; // u
+  vector[neuron] inner_bias; // v
+  matrix[neuron, archetype] outer; // a
+  real<lower=0> sigma; // noise of every node
+}
+model {
+  matrix[sample, archetype] logit = rep_matrix(intercept', sample)
+                                    + tanh(context * inner
+                                           + rep_matrix(inner_bias', sample))
+                                      * outer;
+  matrix[sample, node] r = x;
+  matrix[sample, node] e;
+  target += lognormal_lpdf(sigma | log(sigma0), sigma_spread);
+  target += double_exponential_lpdf(to_vector(edge_weight) | 0, inv(beta));
+  target += normal_lpdf(intercept | 0, tau);
+  target += normal_lpdf(to_vector(inner) | 0, tau);
+  target += normal_lpdf(inner_bias | 0, tau);
+  target += normal_lpdf(to_vector(outer) | 0, tau / sqrt(neuron));
+  for (i in 1 : sample) {
+    matrix[node, node] W = mixture(softmax(logit[i]'), edge_weight, place,
+                                   node);
+    e[i] = r[i] - r[i] * W;
+    target += log_abs_det(W) - alpha * h_notears(W) / sample;
+  }
+  if (gamma > 0) {
+    for (k in 1 : archetype) {
+      target += -gamma * h_notears(network_matrix(edge_weight[k], place, node));
+    }
+  }
+  target += normal_lpdf(to_vector(e) | 0, sigma);
+}
+generated quantities {
+  vector[sample] log_lik; // log density of a sample
+  matrix[sample, node] x_rep; // replicated data
+  {
+    matrix[sample, archetype] logit = rep_matrix(intercept', sample)
+                                      + tanh(context * inner
+                                             + rep_matrix(inner_bias', sample))
+                                        * outer;
+    matrix[sample, node] r = x;
+    for (i in 1 : sample) {
+      matrix[node, node] W = mixture(softmax(logit[i]'), edge_weight, place,
+                                     node);
+      row_vector[node] noise = to_row_vector(normal_rng(rep_vector(0, node),
+                                                        sigma));
+      log_lik[i] = normal_lpdf(r[i] - r[i] * W | 0, sigma) + log_abs_det(W);
+      x_rep[i] = noise / (identity_matrix(node) - W);
+    }
+  }
+}

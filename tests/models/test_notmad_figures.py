@@ -1,0 +1,35 @@
+"""NOTMAD's figures, as data: what is drawn is what was fitted."""
+
+import numpy as np
+import pytest
+
+import genarium as gn
+from genarium.models.notmad.figures import figures, principal
+
+
+@pytest.mark.parametrize("encoder", ["linear", "additive", "mlp"])
+def test_figures_show_the_fit(encoder: str) -> None:
+    tree = gn.simulate("notmad", 3, sample=60, encoder=encoder, order="given")
+    fit = gn.fit("notmad", tree, "map", 1, restarts=1)
+    drawn = {title: figure for title, caption, figure in figures(fit) if caption.endswith(".")}
+    expected = {"Archetypes", "Networks of the samples"} | (
+        {"From context to archetypes"} if encoder != "mlp" else set()
+    )
+    assert set(drawn) == expected
+    image = drawn["Archetypes"].axes[0].images[0].get_array()
+    np.testing.assert_array_equal(np.asarray(image), fit["point"]["archetype_network"].to_numpy()[0])
+    points = np.asarray(drawn["Networks of the samples"].axes[0].collections[0].get_offsets())
+    network = gn.predict(fit)["predictions"]["network"].to_numpy().reshape(60, -1)
+    np.testing.assert_allclose(points, principal(network)[0])
+    if encoder == "linear":
+        lines = drawn["From context to archetypes"].axes[1].lines
+        slope = fit["point"]["slope"].to_numpy()[1]
+        rise = [np.diff(np.asarray(line.get_ydata())[[0, -1]])[0] for line in lines]
+        width = np.ptp(np.asarray(lines[0].get_xdata()))
+        np.testing.assert_allclose(rise, width * (slope - slope.mean()), rtol=1e-9)
+
+
+def test_principal_components_of_points_on_a_line() -> None:
+    points, share = principal(np.arange(5.0)[:, None] * [3.0, 4.0])
+    np.testing.assert_allclose(np.abs(points[:, 0]), [10, 5, 0, 5, 10], atol=1e-12)
+    np.testing.assert_allclose(share, [1, 0], atol=1e-12)
