@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from genarium.declaration import Sizes
 
 from .likelihood import signed
@@ -32,21 +34,21 @@ def build(regression: str, abundance: str) -> Callable[..., None]:
         import pytensor.tensor as pt
 
         mu = pm.ZeroSumNormal("mu", sigma=2, dims="state")
-        kappa = pm.LogNormal("kappa", mu=pt.log(20), sigma=1)
+        kappa = pm.LogNormal("kappa", mu=np.log(20), sigma=1)
         eta = pt.zeros((sizes["perturbation"], sizes["state"])) + mu
         if regression != "none":
             tau = pm.HalfNormal("tau", sigma=1)
             rows = "feature" if regression == "linear" else "perturbation"
             weight = pm.ZeroSumNormal("weight", sigma=1, n_zerosum_axes=1, dims=(rows, "state"))
             if regression == "linear":
-                eta = eta + tau * pt.dot(features, weight) / pt.sqrt(sizes["feature"])
+                eta = eta + tau * pt.dot(features, weight) / np.sqrt(sizes["feature"])
             else:
                 apart = ((features[:, None, :] - features[None, :, :]) ** 2).mean(-1)
                 covariance = pt.exp(-apart / (2 * lengthscale**2)) + 1e-6 * pt.eye(sizes["perturbation"])
                 eta = eta + tau * pt.dot(pt.linalg.cholesky(covariance), weight)
         cells = count.sum(1)
         if abundance == "joint":
-            typical = pm.LogNormal("typical", mu=pt.log(100), sigma=1)
+            typical = pm.LogNormal("typical", mu=np.log(100), sigma=1)
             evenness = pm.LogNormal("evenness", mu=0, sigma=0.5)
             growth = pm.ZeroSumNormal("growth", sigma=0.5, dims="state")
             eta = eta + pt.log(cells / typical)[:, None] * growth[None, :]
