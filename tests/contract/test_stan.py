@@ -59,7 +59,7 @@ def test_program_declares_what_the_model_declares(model: Model) -> None:
     given = model.variables("known", "observed")
     expected = {f"n_{dim}" if dim in given else dim: ("int", 0) for dim in model.sizes}
     for name, var in given.items():
-        expected[name] = ("int" if var.support.integer else "real", len(var.dims))
+        expected[stan.identifier(name)] = ("int" if var.support.integer else "real", len(var.dims))
     assert {name: (entry["type"], entry["dimensions"]) for name, entry in told["inputs"].items()} == expected
     unknown = {name: ("real", len(var.dims)) for name, var in model.unknown.variables.items()}
     assert {name: (entry["type"], entry["dimensions"]) for name, entry in told["parameters"].items()} == unknown

@@ -42,12 +42,40 @@ def program(model: Model) -> Path | None:
     return path if path.is_file() else None
 
 
+KEYWORDS = frozenset(
+    (
+        *("target", "lower", "upper", "offset", "multiplier", "functions", "data", "parameters", "model", "generated"),
+        *(
+            "transformed",
+            "quantities",
+            "for",
+            "in",
+            "while",
+            "if",
+            "else",
+            "return",
+            "break",
+            "continue",
+            "void",
+            "int",
+        ),
+        *("int", "real", "complex", "vector", "row_vector", "matrix", "simplex", "array", "tuple", "truncate"),
+    )
+)
+"""Words that no variable of a Stan program may have as its name."""
+
+
+def identifier(name: str) -> str:
+    """Return what a variable is called in a Stan program: its name, with an underscore if Stan reserves the word."""
+    return f"{name}_" if name in KEYWORDS else name
+
+
 def data(problem: Problem) -> dict[str, Any]:
     """Return the Stan data of a problem: sizes, known and observed variables, under their declared names.
 
-    A size that has the name of a variable is called ``n_<name>``.
+    A size that has the name of a variable is called ``n_<name>``, and a word that Stan reserves gets an underscore.
     """
-    arrays = {name: value.tolist() for name, value in problem.arrays.items()}
+    arrays = {identifier(name): value.tolist() for name, value in problem.arrays.items()}
     return {**{f"n_{dim}" if dim in arrays else dim: int(n) for dim, n in problem.sizes.items()}, **arrays}
 
 
