@@ -15,7 +15,7 @@ data {
   int<lower=1> state;
   int<lower=1> feature;
   matrix[perturbation, feature] features; // X
-  vector<lower=0>[state] target; // Q, wanted shares
+  vector<lower=0>[state] target_; // Q, wanted shares (Stan reserves the name)
   array[perturbation] int<lower=0> cells; // n
   array[perturbation, state] int<lower=0> count; // N
 }
@@ -38,7 +38,7 @@ transformed parameters {
     matrix[state, perturbation] eta = rep_matrix(mu, perturbation)
                                       + tau * W * scaled';
     for (p in 1 : perturbation) {
-      alpha[ : , p] = kappa * softmax(eta[ : , p]);
+      alpha[ : , p] = kappa * softmax(eta[ : , p]) + 1e-300;
     }
   }
 }

@@ -66,7 +66,6 @@ def declare(regression: str = "linear", abundance: str = "given") -> Model:
         return story.draw_proportion(rng, told.alpha({**given, "cells": cells}, sizes["perturbation"]))
 
     latent["proportion"] = likelihood.signed(draw_proportion, ["rng", "sizes", "cells", *names])
-    plain = regression == "none" and not joint
     return Model(
         name=__name__,
         title="Scores of perturbations from cell states",
@@ -83,9 +82,7 @@ def declare(regression: str = "linear", abundance: str = "given") -> Model:
         log_prior=told.log_prior,
         vectorized=True,
         unit="perturbation",
-        methods={"conjugate": Method(conjugate, "point", "Conjugate shrinkage at the mode of mu and kappa.")}
-        if plain
-        else {},
+        methods={} if joint else {"conjugate": Method(conjugate, "point", "Conjugate shrinkage, blind to features.")},
         start=start,
         quantities=told.quantities,
         statistics=likelihood.statistics,

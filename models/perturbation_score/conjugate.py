@@ -8,6 +8,9 @@ from .distance import expected_l1
 from .likelihood import Story
 from .start import start
 
+PRIOR_MEDIAN = 0.6744897501960817
+"""Median of tau's half-normal prior."""
+
 
 def conjugate(
     problem: Problem,
@@ -21,7 +24,7 @@ def conjugate(
     Parameters
     ----------
     problem : Problem
-        Of the variant without features.
+        Its features are ignored.
     rng : Generator
         For the start.
     max_iterations : int
@@ -31,7 +34,8 @@ def conjugate(
     Returns
     -------
     Result
-        ``point``: mu, kappa, ``concentration`` a = alpha + N of each perturbation's Dirichlet posterior,
+        ``point``: mu, kappa, a weight of zero and tau at its prior's median, where the variant has them,
+        ``concentration`` a = alpha + N of each perturbation's Dirichlet posterior,
         ``expected_distance`` of it from the target, and the objective by iteration.
     """
     from scipy.optimize import minimize
@@ -62,6 +66,7 @@ def conjugate(
         point={
             "mu": mu,
             "kappa": np.asarray(kappa),
+            **without_features(problem),
             "concentration": (("perturbation", "state"), a),
             "expected_distance": (("perturbation",), expected_l1(problem["target"], a)),
             "bound": (("restart", "iteration"), np.array([[-value, *trace]])),
@@ -73,6 +78,14 @@ def conjugate(
             "gradient": float(np.max(np.abs(np.asarray(found.jac)))),
         },
     )
+
+
+def without_features(problem: Problem) -> dict[str, Array]:
+    """Values of the unknown variables that speak of features: no effect, so that tau says nothing."""
+    unknown = problem.model.unknown.variables
+    if "weight" not in unknown:
+        return {}
+    return {"weight": np.zeros(problem.model.shape("weight", problem.sizes)), "tau": np.asarray(PRIOR_MEDIAN)}
 
 
 def helmert(K: int) -> Array:

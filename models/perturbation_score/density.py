@@ -56,7 +56,7 @@ def build(regression: str, abundance: str) -> Callable[..., None]:
         pm.DirichletMultinomial(
             "count",
             n=cells,
-            a=kappa * pt.special.softmax(eta, axis=1),
+            a=kappa * pt.special.softmax(eta, axis=1) + 1e-300,  # a share may underflow
             observed=count,
             dims=("perturbation", "state"),
             shape=count.shape,

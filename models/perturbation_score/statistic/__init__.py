@@ -1,7 +1,7 @@
-"""The neural statistic: s(P) of a few cells, the distance it predicts from any target, and its prediction from features.
+"""The neural statistic: s(P) of a few cells, the distance it predicts from any target, its prediction from features.
 
-``simulate`` a :class:`World` or group cells into a :class:`Screen`, ``split`` its genes, ``train`` a preset, and ``evaluate``
-on genes that training did not see. The mathematics is in the model's README.
+``simulate`` a :class:`World` or group cells into a :class:`Screen`, ``split`` its genes, ``train`` a preset, and
+``evaluate`` on genes that training did not see. The mathematics is in the model's README.
 """
 
 from .metrics import evaluate, objective_a, objective_b, overlap_area, overlap_curve

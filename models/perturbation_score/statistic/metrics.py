@@ -166,10 +166,10 @@ def evaluate(
     -------
     dict
         ``mse`` and ``skill`` of each number of cells n; ``mse_q_only``, ``mse_training_mean``, ``mse_features`` (T),
-        ``mse_ideal_features``, ``mse_oracle_n``; ``icc_n``, ``recognition_r2``, ``coverage_n`` of 90 % intervals made of
-        the validation perturbations' errors; ``spread`` (variance of s over test perturbations).
+        ``mse_ideal_features``, ``mse_oracle_n``; ``icc_n``, ``recognition_r2``, ``coverage_n`` of 90 % intervals made
+        of the validation perturbations' errors; ``spread`` (variance of s over test perturbations).
     """
-    fitting, checking, testing = parts
+    fitting, _, testing = parts
     Q = draw_targets(one.share[fitting], targets, trained.settings.noise, rng)
     aim = {p: np.abs(one.share[rows][:, None] - Q).sum(-1) for p, rows in enumerate(parts)}  # (rows, J) each
     known = l1(one.share[fitting][:, None], Q).mean(0)
@@ -181,7 +181,7 @@ def evaluate(
     prior = shrinkage(one, fitting)
     for n in numbers:
         seen = {
-            p: np.stack([statistics(trained, one, rows, n, rng)[0] for _ in range(repeats)])
+            p: np.stack([statistics(trained, one, rows, n, rng) for _ in range(repeats)])
             for p, rows in enumerate(parts)
             if p
         }
@@ -207,29 +207,21 @@ def full(one: Screen, p: int) -> Array:
     return np.full((1, n), 1 / n)
 
 
-def statistics(trained: Trained, one: Screen, rows: Array, n: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Return statistics of n cells of each perturbation, (P, m), and the cells' positions, (P, n) or fewer."""
-    out, index = [], []
-    for p in rows:
-        at, average = draw_cells(one, np.array([p]), np.array([n]), n, rng)
-        out.append(trained.summarise(one.cells[at], average)[0])
-        index.append(at)
-    return np.stack(out), np.stack(index)
+def statistics(trained: Trained, one: Screen, rows: Array, n: int, rng: np.random.Generator) -> Array:
+    """Return statistics of n cells (or all, if fewer) of each perturbation; shape (P, m)."""
+    index, average = draw_cells(one, rows, np.full(len(rows), n), n, rng)
+    return trained.summarise(one.cells[index], average)
 
 
 def pairs(trained: Trained, one: Screen, rows: Array, n: int, rng: np.random.Generator) -> Array:
     """Return statistics of two disjoint samples of n cells of each perturbation that has 2 n; shape (2, P, m)."""
-    out: list[list[Array]] = [[], []]
-    for p in rows:
-        have = int(one.numbers[p])
-        if have < 2 * n:
-            continue
-        order = one.first[p] + rng.permutation(have)[: 2 * n]
-        for half, found in zip(order.reshape(2, n), out, strict=True):
-            found.append(trained.summarise(one.cells[half], np.full((1, n), 1 / n))[0])
-    if len(out[0]) < 3:
+    able = rows[one.numbers[rows] >= 2 * n]
+    if len(able) < 3:
         return np.full((2, 3, 1), np.nan)
-    return np.stack([np.stack(one_half) for one_half in out])
+    index, _ = draw_cells(one, able, np.full(len(able), 2 * n), 2 * n, rng)
+    halves = index.reshape(len(able), 2, n).transpose(1, 0, 2)  # (2, P, n)
+    average = np.kron(np.eye(len(able)), np.full((1, n), 1 / n))
+    return np.stack([trained.summarise(one.cells[half.ravel()], average) for half in halves])
 
 
 def shrinkage(one: Screen, rows: Array) -> Array:

@@ -1,7 +1,7 @@
 """The neural statistic as one PyTensor graph: f, G, H, T and the loss; equation numbers refer to the card.
 
-Both trainers and every prediction take their functions from here. Shapes: M cells of a batch, B perturbations, J targets,
-G genes, m programs, K states, D features.
+Both trainers and every prediction take their functions from here. Shapes: M cells of a batch, B perturbations, J
+targets, G genes, m programs, K states, D features.
 """
 
 from collections.abc import Mapping
@@ -134,8 +134,8 @@ def losses(w: Mapping[str, Any], data: Mapping[str, Any], size: Size, recognitio
         (J, K), ``truth`` (B, J).
     size : Size
     recognition : {"apart", "raw", "normalised"}
-        "apart" lets T follow the statistic without bending it; "raw" is the squared error, "normalised" divides it by the
-        statistic's variance over the batch.
+        "apart" lets T follow the statistic without bending it; "raw" is the squared error, "normalised" divides it by
+        the statistic's variance over the batch.
 
     Returns
     -------

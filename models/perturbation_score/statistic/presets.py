@@ -50,7 +50,7 @@ PRESETS = {
     "seed_robust": Preset((40, 30, 20, 10), True, "raw"),
     "normalised": Preset((40, 30, 20, 10), True, "normalised"),
 }
-"""``seed_baseline`` always sees 60 cells, and its T follows behind; ``seed_robust`` has the seed's raw squared error."""
+"""``seed_baseline`` always sees 60 cells, its T follows behind; ``seed_robust`` has the seed's raw squared error."""
 
 
 def preset(name: str, **changes: Any) -> Preset:

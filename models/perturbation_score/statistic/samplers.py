@@ -199,7 +199,7 @@ def batch(one: Screen, rows: Array, settings: Preset, step: int, rng: np.random.
     B = min(settings.batch, len(rows))
     p = rng.choice(rows, B, replace=False)
     n = rng.integers(2, most + 1, B) if settings.vary else np.full(B, most)
-    index, average = draw_cells(one, p, n, most, rng)
+    index, average = draw_cells(one, p, n, max(settings.cells), rng)
     target = draw_targets(one.share[rows], settings.targets, settings.noise, rng)
     truth = np.abs(one.share[p][:, None] - target).sum(-1)
     dtype = settings.dtype

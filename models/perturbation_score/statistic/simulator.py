@@ -12,7 +12,7 @@ from ..story import draw_proportion
 from .samplers import Screen, normalise
 
 CONTROL = (0.0675, 0.2097, 0.3134, 0.3921, 0.0173)
-"""Shares of the states without perturbation, in the challenge's order: progenitor, effector, terminal, cycling, other."""
+"""Shares of the states without perturbation, as in the challenge: progenitor, effector, terminal, cycling, other."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class World:
     """
 
     perturbations: int = 200
-    genes: int = 1000
+    genes: int = 500
     features: int = 16
     programs: int = 6
     cells: int = 150
@@ -65,7 +65,7 @@ class World:
     program_sd: float = 0.05
     depth: float = 5000.0
     depth_sd: float = 0.4
-    theta: float = 1.0
+    theta: float = 1.5
     growth: float = 0.0
     lanes: int = 1
     lane_sd: float = 0.1
@@ -165,7 +165,7 @@ def expression(world: World, rng: np.random.Generator, state: Array, program: Ar
 
 
 def emit(world: World, rng: np.random.Generator, log_mean: Array) -> Array:
-    """Counts: negative binomial around library size times shares (eq. 21); shape (N, G)."""
+    """Draw counts, negative binomial around library size times shares (eq. 21); shape (N, G)."""
     size = world.depth * np.exp(world.depth_sd * rng.normal(size=(len(log_mean), 1)))
     mean = np.exp(log_softmax(log_mean)) * size
     return np.asarray(rng.poisson(rng.gamma(world.theta, mean / world.theta)))

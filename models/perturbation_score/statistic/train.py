@@ -4,7 +4,8 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,8 @@ class Trained:
     size : Size
     settings : Preset
     weights : dict of str to ndarray
+    centre, scale : ndarray, shape (G,)
+        Mean and sd of each gene over the training perturbations' cells; cells are standardised by them.
     losses : ndarray, shape (steps, 2)
         Mean squared error of the distance, and the recognition loss, of every step.
     seconds : dict of str to float
@@ -41,33 +44,19 @@ class Trained:
     size: Size
     settings: Preset
     weights: dict[str, Array]
+    centre: Array
+    scale: Array
     losses: Array
     seconds: dict[str, float] = field(default_factory=dict)
 
-    @cached_property
+    @property
     def _functions(self) -> tuple[Any, Any, Any]:
-        import pytensor
-        import pytensor.tensor as pt
-
-        w, data = network.symbols(self.size, self.settings.dtype)
-        s = pt.tensor("s", dtype=self.settings.dtype, shape=(None, self.size.programs))
-        common: dict[str, Any] = {"on_unused_input": "ignore", "mode": "FAST_COMPILE"}
-        weights = list(w.values())
-        return (
-            pytensor.function(
-                [*weights, data["cells"], data["average"]],
-                network.summary(w, data["cells"], data["average"], self.size),
-                **common,
-            ),
-            pytensor.function(
-                [*weights, s, data["target"]], network.distance(w, s, data["target"], self.size), **common
-            ),
-            pytensor.function([*weights, data["features"]], network.recognise(w, data["features"]), **common),
-        )
+        return forward(self.size, self.settings.dtype)
 
     def summarise(self, cells: Array, average: Array) -> Array:
         """Return statistics s (B, m) of groups of cells: cells (M, G), averaging weights (B, M)."""
-        return np.asarray(self._functions[0](*self.weights.values(), self._cast(cells), self._cast(average)))
+        standard = self._cast((cells - self.centre) / self.scale)
+        return np.asarray(self._functions[0](*self.weights.values(), standard, self._cast(average)))
 
     def distance(self, s: Array, target: Array) -> Array:
         """Return the distances (B, J) that statistics (B, m) predict from targets (J, K)."""
@@ -79,6 +68,27 @@ class Trained:
 
     def _cast(self, array: Array) -> Array:
         return np.asarray(array, dtype=self.settings.dtype)
+
+
+@cache
+def forward(size: Size, dtype: str) -> tuple[Any, Any, Any]:
+    """Functions of weights and data for a summary, a distance and a recognition, run without compilation."""
+    import pytensor
+    import pytensor.tensor as pt
+
+    w, data = network.symbols(size, dtype)
+    s = pt.tensor("s", dtype=dtype, shape=(None, size.programs))
+    takes = ([data["cells"], data["average"]], [s, data["target"]], [data["features"]])
+    gives = (
+        network.summary(w, data["cells"], data["average"], size),
+        network.distance(w, s, data["target"], size),
+        network.recognise(w, data["features"]),
+    )
+    summary, distance, recognise = (
+        pytensor.function([*w.values(), *inputs], output, on_unused_input="ignore", mode="FAST_COMPILE")
+        for inputs, output in zip(takes, gives, strict=True)
+    )
+    return summary, distance, recognise
 
 
 def train(
@@ -121,15 +131,15 @@ def train(
     if backend not in BACKENDS:
         raise absent("perturbation_score.statistic", "backend", backend, BACKENDS)
     if len(rows) < 2:
-        raise InputError(
-            f"perturbation_score.statistic: {len(rows)} training perturbations are too few; give two or more."
-        )
+        raise InputError(f"perturbation_score.statistic: {len(rows)} training perturbations are too few.")
     settings = preset(name, **changes)
     shape = Size(one.cells.shape[1], one.features.shape[1], one.share.shape[1], **(dict(size) if size else {}))
     starting, drawing = rng.spawn(2)
     weights = network.initial(shape, starting, settings.dtype)
+    centre, scale = moments(one, rows)
+    standardised = (one.cells - centre) / scale
     began = np.array([time.perf_counter(), time.process_time()])
-    step = STEPPERS[backend](shape, settings, weights, one.cells.astype(settings.dtype, copy=False))
+    step: Any = STEPPERS[backend](shape, settings, weights, standardised.astype(settings.dtype, copy=False))
     built = np.array([time.perf_counter(), time.process_time()])
     losses = np.empty((settings.steps, 2))
     for i in track(range(settings.steps), f"training ({name})"):
@@ -144,7 +154,15 @@ def train(
         **dict(zip(("train_wall", "train_cpu"), (done - first).tolist(), strict=True)),
         "build_wall": float((built - began)[0]),
     }
-    return Trained(shape, settings, step.weights(), losses, seconds)
+    return Trained(shape, settings, step.weights(), centre, scale, losses, seconds)
+
+
+def moments(one: Screen, rows: Array) -> tuple[Array, Array]:
+    """Mean and sd of each gene over the cells of some perturbations, every perturbation counting alike; (G,) each."""
+    each = [one.cells[one.rows(p)] for p in rows]
+    mean = np.mean([cells.mean(0) for cells in each], 0)
+    variance = np.mean([((cells - mean) ** 2).mean(0) for cells in each], 0)
+    return mean.astype(one.cells.dtype), np.where(variance > 0, np.sqrt(variance), 1).astype(one.cells.dtype)
 
 
 def rate_at(settings: Preset, step: int) -> float:
@@ -152,12 +170,22 @@ def rate_at(settings: Preset, step: int) -> float:
     return settings.rate * (0.55 + 0.45 * float(np.cos(np.pi * step / settings.steps)))
 
 
-def loss_graph(size: Size, settings: Preset) -> tuple[list[Any], list[Any], Any, list[Any]]:
+def loss_graph(size: Size, recognition: str, weight: float, dtype: str) -> tuple[list[Any], list[Any], Any, list[Any]]:
     """Weights, batch inputs, total loss, and its two parts."""
-    w, data = network.symbols(size, settings.dtype)
-    fit, recognised = network.losses(w, data, size, settings.recognition)
-    total = fit + np.asarray(settings.weight, dtype=settings.dtype) * recognised
+    w, data = network.symbols(size, dtype)
+    fit, recognised = network.losses(w, data, size, recognition)
+    total = fit + np.asarray(weight, dtype=dtype) * recognised
     return list(w.values()), list(data.values()), total, [fit, recognised]
+
+
+@cache
+def slopes_of(size: Size, recognition: str, weight: float, dtype: str, mode: str) -> Any:
+    """Return the function of weights and a batch that gives the two losses and the gradient of their sum."""
+    import pytensor
+    import pytensor.tensor as pt
+
+    w, data, total, parts = loss_graph(size, recognition, weight, dtype)
+    return pytensor.function([*w, *data], [*parts, *pt.grad(total, w)], mode=mode)
 
 
 class PyTensorStep:
@@ -166,11 +194,7 @@ class PyTensorStep:
     mode = "NUMBA"
 
     def __init__(self, size: Size, settings: Preset, weights: Mapping[str, Array], cells: Array) -> None:
-        import pytensor
-        import pytensor.tensor as pt
-
-        w, data, total, parts = loss_graph(size, settings)
-        self._function = pytensor.function([*w, *data], [*parts, *pt.grad(total, w)], mode=self.mode)
+        self._function = slopes_of(size, settings.recognition, settings.weight, settings.dtype, self.mode)
         self._names, self._w, self._cells = list(weights), [np.array(v) for v in weights.values()], cells
         self._m, self._v = ([np.zeros_like(v) for v in self._w] for _ in range(2))
         self._t = 0
@@ -202,47 +226,28 @@ class JaxStep:
 
     def __init__(self, size: Size, settings: Preset, weights: Mapping[str, Array], cells: Array) -> None:
         try:
-            import jax
-            import optax
+            jax = import_module("jax")
+            import_module("optax")
         except ImportError as error:
             raise InputError(
                 f"backend='jax' needs JAX and optax ({error}). Install them with `pip install 'genarium[jax]'`, or use "
                 "backend='numba'."
             ) from error
-        lowered = lower(size, settings)
-        adam = optax.inject_hyperparams(optax.adam)(learning_rate=settings.rate)
-        wide = settings.dtype == "float64"
-
-        def loss(w: Any, data: Any) -> Any:
-            total, fit, recognised = lowered(*w, *data)
-            return total, (fit, recognised)
-
-        def step(w: Any, state: Any, data: Any, rate: Any) -> Any:
-            state.hyperparams["learning_rate"] = rate
-            (_, parts), slopes = jax.value_and_grad(loss, has_aux=True)(w, data)
-            change, state = adam.update(slopes, state, w)
-            return optax.apply_updates(w, change), state, parts
-
-        self._wide = jax.enable_x64 if wide else None
-        self._names = list(weights)
-        with self._precision():
-            self._step = jax.jit(step, donate_argnums=(0, 1))
-            self._w = [jax.numpy.asarray(v) for v in weights.values()]
-            self._state = adam.init(self._w)
-            self._cells = jax.numpy.asarray(cells)
-            self._rate = lambda rate: jax.numpy.asarray(rate, dtype=settings.dtype)
-
-    def _precision(self) -> Any:
-        from contextlib import nullcontext
-
-        return nullcontext() if self._wide is None else self._wide(True)
+        self._names, self._dtype = list(weights), settings.dtype
+        self._step, start = jax_step(size, settings.recognition, settings.weight, settings.dtype)
+        padded = -(-len(cells) // BLOCK) * BLOCK  # screens of about the same size share a compilation
+        with precision():
+            self._w = [jax.numpy.array(v) for v in weights.values()]
+            self._state = start(self._w)
+            self._cells = jax.numpy.asarray(np.pad(cells, ((0, padded - len(cells)), (0, 0))))
 
     def __call__(self, drawn: Mapping[str, Array], rate: float) -> tuple[float, float]:
         """Make a step; return the two losses before it."""
         full = {"cells": self._cells, **drawn}
-        with self._precision():
+        with precision():
             data = [full[name] for name in network.BATCH]
-            self._w, self._state, (fit, recognised) = self._step(self._w, self._state, data, self._rate(rate))
+            slow = np.asarray(rate, dtype=self._dtype)
+            self._w, self._state, (fit, recognised) = self._step(self._w, self._state, data, slow)
         return float(fit), float(recognised)
 
     def weights(self) -> dict[str, Array]:
@@ -250,13 +255,42 @@ class JaxStep:
         return {name: np.array(value) for name, value in zip(self._names, self._w, strict=True)}
 
 
-def lower(size: Size, settings: Preset) -> Callable[..., Any]:
+BLOCK = 8192
+"""Rows that the cells of a screen are padded to a multiple of."""
+
+
+def precision() -> Any:
+    """Return the context in which JAX keeps the dtypes that it is given."""
+    return import_module("jax").enable_x64(True)
+
+
+@cache
+def jax_step(size: Size, recognition: str, weight: float, dtype: str) -> tuple[Any, Any]:
+    """Return the compiled step of optax's Adam, and the function that makes its first state."""
+    jax: Any = import_module("jax")
+    optax: Any = import_module("optax")
+    lowered = lower(size, recognition, weight, dtype)
+    adam = optax.scale_by_adam()
+
+    def loss(w: Any, data: Any) -> Any:
+        total, fit, recognised = lowered(*w, *data)
+        return total, (fit, recognised)
+
+    def step(w: Any, state: Any, data: Any, rate: Any) -> Any:
+        (_, parts), slopes = jax.value_and_grad(loss, has_aux=True)(w, data)
+        change, state = adam.update(slopes, state, w)
+        return [v - rate * c for v, c in zip(w, change, strict=True)], state, parts
+
+    return jax.jit(step, donate_argnums=(0, 1)), adam.init
+
+
+def lower(size: Size, recognition: str, weight: float, dtype: str) -> Callable[..., Any]:
     """Return the loss and its parts as a function of JAX arrays."""
     from pytensor.compile.mode import JAX
     from pytensor.graph.fg import FunctionGraph
     from pytensor.link.jax.dispatch import jax_funcify
 
-    w, data, total, parts = loss_graph(size, settings)
+    w, data, total, parts = loss_graph(size, recognition, weight, dtype)
     graph = FunctionGraph([*w, *data], [total, *parts], clone=True)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Skipping Assert", UserWarning)  # of shapes, which the sampler keeps
