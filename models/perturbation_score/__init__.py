@@ -13,12 +13,13 @@ from genarium.errors import InputError
 from genarium.supports import count, positive, real, simplex, zero_sum
 
 from . import density, likelihood, predict, readers, story
-from .conjugate import conjugate
 from .distance import expected_l1
-from .rank import rank, score
+from .predictor import rotated
+from .ranking import rank, score
+from .shrinkage import conjugate
 from .start import start
 
-__all__ = ["MODEL", "expected_l1", "rank", "score"]
+__all__ = ["MODEL", "expected_l1", "rank", "rotated", "score"]
 
 REGRESSIONS = ("linear", "none", "gaussian_process")
 ABUNDANCES = ("given", "joint")
@@ -119,7 +120,7 @@ def check(problem: Problem) -> None:
     if len(unique) < len(text):
         again = int(np.setdiff1d(np.arange(len(text)), first)[0])
         raise InputError(
-            f"{where}: the perturbation {text[again]!r} occurs more than once. Add up its rows, or name them apart."
+            f"{where}: the perturbation {str(text[again])!r} occurs more than once. Add up its rows, or name them apart."
         )
     if "cells" in problem.arrays and (problem["cells"] != total).any():
         at = int(np.flatnonzero(problem["cells"] != total)[0])

@@ -6,7 +6,7 @@ import xarray as xr
 from genarium.declaration import Labelled, Problem
 
 from .posterior import concentrations
-from .rank import scores
+from .ranking import scores
 from .story import draw_proportion
 
 

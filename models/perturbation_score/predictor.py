@@ -65,3 +65,27 @@ class Predictor:
         share = np.exp(log_softmax(self.eta(given)))
         out = np.maximum(np.asarray(given["kappa"])[..., None, None] * share, SMALLEST)
         return np.broadcast_to(out, (*out.shape[:-2], P, out.shape[-1]))
+
+
+def rotated(features: Array) -> tuple[Array, Array]:
+    """Replace D features by at most P without changing the linear model (card, below eq. 8).
+
+    With X = U S V', X W = (U S)(V'W), and V'W is distributed as W is. An unseen gene's features are rotated by the
+    returned matrix; what lies outside the span of the fitted genes' features is lost.
+
+    Parameters
+    ----------
+    features : ndarray, shape (P, D)
+
+    Returns
+    -------
+    rotated : ndarray, shape (P, r)
+        r is the rank of the features.
+    rotation : ndarray, shape (D, r)
+        ``features @ rotation`` gives them.
+    """
+    X = np.asarray(features, dtype=float)
+    _, S, Vt = np.linalg.svd(X, full_matrices=False)
+    r = max(1, int((S.max(initial=0) * max(X.shape) * np.finfo(float).eps < S).sum()))
+    rotation = Vt[:r].T * np.sqrt(r / X.shape[1])
+    return np.asarray(X @ rotation), np.asarray(rotation)
