@@ -120,7 +120,8 @@ def check(problem: Problem) -> None:
     if len(unique) < len(text):
         again = int(np.setdiff1d(np.arange(len(text)), first)[0])
         raise InputError(
-            f"{where}: the perturbation {str(text[again])!r} occurs more than once. Add up its rows, or name them apart."
+            f"{where}: the perturbation {str(text[again])!r} occurs more than once. Add up its rows, or "
+            "name them apart."
         )
     if "cells" in problem.arrays and (problem["cells"] != total).any():
         at = int(np.flatnonzero(problem["cells"] != total)[0])

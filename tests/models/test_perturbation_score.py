@@ -1,4 +1,4 @@
-"""Perturbation scores: naive references, closed forms against quadrature, and what a fit says of seen and unseen genes."""
+"""Perturbation scores: naive references, closed forms against quadrature, predictions, the challenge's table."""
 
 import itertools
 from collections.abc import Callable
@@ -15,13 +15,13 @@ from genarium import InputError, registry
 from genarium.data import check
 from genarium.declaration import Array
 from genarium.models.perturbation_score import (
-    conjugate,
     expected_l1,
     likelihood,
     posterior,
     rank,
     rotated,
     score,
+    shrinkage,
     story,
 )
 from genarium.models.perturbation_score.predictor import Predictor, factor, kernel
@@ -56,7 +56,7 @@ def test_expected_distance_by_quadrature() -> None:
         for k in range(4):
             density = stats.beta(a[k], a.sum() - a[k]).pdf
             for low, high in ((0, Q[k]), (Q[k], 1)):
-                total += integrate.quad(lambda q, k=k, f=density: abs(q - Q[k]) * f(q), low, high, limit=200)[0]
+                total += integrate.quad(lambda q, c=Q[k], f=density: abs(q - c) * f(q), low, high, limit=200)[0]
         assert float(expected_l1(Q, a)) == pytest.approx(total, rel=1e-6)
 
 
@@ -113,7 +113,7 @@ def test_counts_have_scipys_density() -> None:
 def test_zero_sum_prior_is_a_normal_density_on_its_subspace() -> None:
     """In an orthonormal basis of zero-sum vectors the coordinates are independent normals."""
     rng = np.random.default_rng(5)
-    basis = conjugate.helmert(5)
+    basis = shrinkage.helmert(5)
     np.testing.assert_allclose(basis.T @ basis, np.eye(4), atol=1e-14)
     np.testing.assert_allclose(basis.sum(0), 0, atol=1e-14)
     z = rng.normal(size=4)
@@ -212,15 +212,15 @@ def test_gradient_of_the_conjugate_objective() -> None:
     rng = np.random.default_rng(13)
     counts = rng.poisson(5, (9, 4))
     mu, kappa, h = story.centred(rng.normal(size=4)), 7.0, 1e-5
-    _, by_mu, by_log_kappa = conjugate.density(counts, mu, kappa)
+    _, by_mu, by_log_kappa = shrinkage.density(counts, mu, kappa)
     for k in range(4):
         step = np.zeros(4)
         step[k] = h
         slope = (
-            (conjugate.density(counts, mu + step, kappa)[0] - conjugate.density(counts, mu - step, kappa)[0]) / 2 / h
+            (shrinkage.density(counts, mu + step, kappa)[0] - shrinkage.density(counts, mu - step, kappa)[0]) / 2 / h
         )
         assert by_mu[k] == pytest.approx(slope, rel=1e-6, abs=1e-6)
-    up, down = (conjugate.density(counts, mu, kappa * np.exp(s * h))[0] for s in (1, -1))
+    up, down = (shrinkage.density(counts, mu, kappa * np.exp(s * h))[0] for s in (1, -1))
     assert by_log_kappa == pytest.approx((up - down) / 2 / h, rel=1e-6, abs=1e-6)
 
 
@@ -236,7 +236,7 @@ def test_conjugate_objective_is_the_models_density() -> None:
         assert model.log_prior is not None
         whole = problem.call(model.log_likelihood, mu=mu, kappa=kappa).sum()
         whole += problem.call(model.log_prior, mu=mu, kappa=kappa)
-        rows.append(whole - conjugate.density(counts, mu, kappa)[0])
+        rows.append(whole - shrinkage.density(counts, mu, kappa)[0])
     assert np.ptp(rows) < 1e-9
 
 
@@ -245,10 +245,10 @@ def test_conjugate_is_a_maximum_and_adds_counts_to_the_prior() -> None:
     fit = gn.fit(NAME, tree, "conjugate")
     mu, kappa = fit["point"]["mu"].to_numpy(), float(fit["point"]["kappa"])
     counts = fit["observed_data"]["count"].to_numpy()
-    best = conjugate.density(counts, mu, kappa)[0]
+    best = shrinkage.density(counts, mu, kappa)[0]
     rng = np.random.default_rng(15)
     for _ in range(20):
-        near = conjugate.density(
+        near = shrinkage.density(
             counts, mu + 0.02 * story.centred(rng.normal(size=5)), kappa * np.exp(0.05 * rng.normal())
         )
         assert near[0] < best
@@ -290,13 +290,13 @@ def test_score_is_minus_the_expected_distance(fit: xr.DataTree) -> None:
 
 def test_few_cells_mean_a_wide_score_near_the_rest() -> None:
     """One cell in the wanted state leads the plug-in ranking, and no other."""
-    counts = np.full((21, 3), 20)
-    counts[:, 0] = 40
+    rng = np.random.default_rng(17)
+    counts = rng.multinomial(200, rng.dirichlet([4, 3, 3], 21))
     counts[20] = [0, 0, 1]
     fit = gn.fit(NAME, {"count": counts}, "conjugate", regression="none")
     found = rank(score(fit, [0, 0, 1])).sel(perturbation=20)
     assert int(found["rank_plug_in"]) == 1
-    assert int(found["rank_lower"]) == 21
+    assert int(found["rank_lower"]) > 10
     assert float(found["plug_in"]) == 0
     every = score(fit, [0, 0, 1])
     assert float(found["sd"]) == float(every["sd"].max())
@@ -352,8 +352,8 @@ def test_data_that_contradict_each_other() -> None:
 
     with pytest.raises(InputError, match=r"cells\[perturbation=0\] = 5, but its counts sum to 4"):
         gn.fit(NAME, {"count": [[3, 1], [1, 1]], "cells": [5, 2]}, "conjugate", regression="none")
+    frame = pd.DataFrame([[3, 1], [1, 1]], index=["Tox", "Tox"])
     with pytest.raises(InputError, match="'Tox' occurs more than once"):
-        frame = pd.DataFrame([[3, 1], [1, 1]], index=["Tox", "Tox"])
         gn.fit(NAME, {"count": frame}, "conjugate", regression="none")
     with pytest.raises(InputError, match=r"target.*sum one"):
         gn.fit(NAME, {"count": [[3, 1], [1, 1]], "target": [0.5, 0.6]}, "conjugate", regression="none")
