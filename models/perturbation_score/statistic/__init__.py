@@ -8,7 +8,7 @@ from .metrics import evaluate, objective_a, objective_b, overlap_area, overlap_c
 from .presets import PRESETS, Preset, preset
 from .samplers import Screen, normalise, screen, split
 from .simulator import CONTROL, Truth, World, simulate
-from .train import Trained, train
+from .training import Trained, train
 
 __all__ = [
     "CONTROL",

@@ -12,7 +12,7 @@ from ..predictor import log_softmax
 from ..story import draw_proportion
 from .samplers import Screen, draw_cells, draw_targets
 from .simulator import CONTROL, Truth
-from .train import Trained
+from .training import Trained
 
 
 def skill(error: Any, reference: Any) -> Array:

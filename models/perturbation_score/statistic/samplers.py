@@ -106,7 +106,7 @@ def screen(
             f"{len(state)} states. Give one of each for every cell."
         )
     kinds = list(np.unique(state)) if states is None else [str(one) for one in states]
-    if odd := sorted(set(state) - set(kinds)):
+    if odd := sorted({str(one) for one in state} - {str(one) for one in kinds}):
         raise InputError(f"perturbation_score.statistic: the state {odd[0]!r} is none of {', '.join(kinds)}. Add it.")
     order = np.argsort(condition, kind="stable")
     names, number = np.unique(condition, return_counts=True)
