@@ -1,10 +1,11 @@
 """What is claimed of perturbation_score: ``python validation/benchmarks/perturbation_score.py``.
 
 ``distance``: the closed form of the expected distance against Monte Carlo. ``coverage``: 90 % predictive intervals of
-shares of 200 unseen simulated genes, by NUTS. ``training``: seconds of 2,000 steps of the default network on 50
-perturbations and 2,000 genes, by backend. ``claims``: the seed's two statistics and the normalised one on simulated
-screens of 200 perturbations, ten seeds, with 95 % intervals over seeds; replicates are kept in ``--keep`` and gone on
-with. ``table``: rankings and leave-one-out errors on the challenge's table of counts (``--table FILE``).
+shares of 200 unseen simulated genes, by NUTS. ``worlds``: what the simulator's constants were chosen for. ``training``:
+seconds of 2,000 steps of the default network on 50 perturbations and 2,000 genes, by backend. ``claims``: the two
+statistics of the seed and the normalised one on simulated screens of 200 perturbations, ten seeds, with 95 % intervals
+over seeds; replicates are kept in ``--keep`` and gone on with. ``table``: rankings and leave-one-out errors on the table
+of the challenge (``--table FILE``).
 """
 
 import os
@@ -63,6 +64,35 @@ def predictive_coverage(fits: int, unseen: int = 200) -> dict[str, Any]:
         "standard_error": float(np.std(shares) / np.sqrt(fits)),
         "scores_above_their_5_percent_quantile": float(np.mean(scores)),
         "fits": fits,
+    }
+
+
+def worlds(number: int = 30, cells: int = 3000) -> dict[str, float]:
+    """Mean pairwise l1 of simulated shares, and how often the true parameters tell a cell's state from its counts."""
+    from genarium.models.perturbation_score.predictor import log_softmax
+    from genarium.models.perturbation_score.statistic import simulator
+
+    apart = []
+    for seed in range(number):
+        q = net.simulate(net.World(perturbations=60, genes=2, cells=1), np.random.default_rng(seed))[1].share
+        apart.append(np.abs(q[:, None] - q[None]).sum(-1)[np.triu_indices(60, 1)].mean())
+    world, rng, right = net.World(), np.random.default_rng(0), []
+    for seed in range(5):
+        state = rng.choice(5, cells, p=np.array(net.CONTROL) / sum(net.CONTROL))
+        program, lane = rng.normal(size=(cells, world.programs)), np.zeros(cells, dtype=int)
+        x = simulator.emit(world, rng, simulator.expression(world, np.random.default_rng(seed), state, program, lane))
+        told = np.log(net.CONTROL) + np.zeros((cells, 5))
+        for k in range(5):  # the same seed draws the same parameters
+            at = np.full(cells, k)
+            mean = np.exp(log_softmax(simulator.expression(world, np.random.default_rng(seed), at, program, lane)))
+            mean *= x.sum(1, keepdims=True)
+            told[:, k] += (x * np.log(mean / (mean + world.theta)) - world.theta * np.log1p(mean / world.theta)).sum(1)
+        right.append((told.argmax(1) == state).mean())
+    return {
+        "mean_pairwise_l1": float(np.mean(apart)),
+        "standard_error": float(np.std(apart) / np.sqrt(number)),
+        "state_accuracy": float(np.mean(right)),
+        "accuracy_standard_error": float(np.std(right) / np.sqrt(len(right))),
     }
 
 
@@ -181,7 +211,7 @@ def spearman(a: Array, b: Array) -> float:
 def main() -> None:
     """Print the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=("distance", "coverage", "training", "claims", "table"))
+    parser.add_argument("--only", choices=("distance", "coverage", "worlds", "training", "claims", "table"))
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--perturbations", type=int, default=200)
     parser.add_argument("--steps", type=int, default=2000)
@@ -195,6 +225,7 @@ def main() -> None:
     parts: dict[str, Callable[[], Any]] = {
         "distance": distance,
         "coverage": lambda: predictive_coverage(options.fits),
+        "worlds": worlds,
         "training": lambda: training(["jax", "numba"] if options.only is None else options.backend.split(",")),
         "claims": lambda: claims(options.seeds, options.perturbations, options.steps, options.backend, options.keep),
     }
