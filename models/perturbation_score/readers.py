@@ -28,6 +28,7 @@ def table(
     cells: str | None = None,
     control: str | None = None,
     features: str | None = None,
+    target: str | None = None,
     least: int = 1,
 ) -> Mapping[str, Any]:
     """Read a table with a row for each perturbation and a column for each state.
@@ -48,6 +49,8 @@ def table(
         Name of the unperturbed condition, which must be there; its features are zero.
     features : str, optional
         A table with a row for each gene and a column for each feature; genes are found by name.
+    target : str, optional
+        Wanted shares, such as "progenitor=0.7,cycling=0.3"; states that are not named have none.
     least : int
         Leave out perturbations with fewer cells.
 
@@ -61,7 +64,7 @@ def table(
     InputError
         Naming file, line, column, value and remedy.
     """
-    options.only_texts("table", conditions=conditions, cells=cells, control=control, features=features)
+    options.only_texts("table", conditions=conditions, cells=cells, control=control, features=features, target=target)
     chosen, dropped = options.names("states", states), options.names("drop", drop)
     parts = []
     for path in existing("table", paths):
@@ -71,7 +74,7 @@ def table(
         part = part.take(part.positions(chosen)) if chosen else part
         part.entries = from_shares(part, cells) if cells else whole(part)
         parts.append(part)
-    return variables(join(parts), control, features, least)
+    return variables(join(parts), control, features, target, least)
 
 
 def h5ad(
@@ -83,6 +86,7 @@ def h5ad(
     layer: str | None = None,
     control: str | None = None,
     features: str | None = None,
+    target: str | None = None,
     least: int = 1,
 ) -> Mapping[str, Any]:
     """Count the cells of each condition and state in AnnData files.
@@ -96,7 +100,7 @@ def h5ad(
         States that there may be, in this order. Default: all that occur, sorted.
     layer : str, optional
         Layer with the raw counts of genes; they are checked, and are what the neural statistic reads.
-    control, features, least
+    control, features, target, least
         As for tables.
 
     Returns
@@ -110,7 +114,8 @@ def h5ad(
     """
     import pandas as pd
 
-    options.only_texts("h5ad", condition=condition, state=state, layer=layer, control=control, features=features)
+    texts = {"condition": condition, "state": state, "layer": layer, "control": control, "features": features}
+    options.only_texts("h5ad", **texts, target=target)
     chosen, parts = options.names("states", states), []
     for path in existing("h5ad", paths):
         obs = read_stored(path, layer).obs
@@ -128,7 +133,7 @@ def h5ad(
         parts.append(Matrix(STATES, [path], rows, columns, counted.to_numpy()))
     if len(parts) > 1:
         parts = common_states(parts, chosen)
-    return variables(added_up(parts), control, features, least)
+    return variables(added_up(parts), control, features, target, least)
 
 
 def label_column(path: Path, obs: Any, column: str) -> Array:
@@ -209,8 +214,10 @@ def from_shares(part: Matrix, cells: str) -> Array:
     return counts
 
 
-def variables(whole_table: Matrix, control: str | None, features: str | None, least: int) -> dict[str, Any]:
-    """Check conditions, and add features aligned by name."""
+def variables(
+    whole_table: Matrix, control: str | None, features: str | None, target: str | None, least: int
+) -> dict[str, Any]:
+    """Check conditions, and add features aligned by name, and the target."""
     import pandas as pd
 
     if isinstance(least, bool) or not isinstance(least, int):
@@ -237,9 +244,30 @@ def variables(whole_table: Matrix, control: str | None, features: str | None, le
         raise InputError(f"{path}: no perturbation has {least} cells or more (least={least}). Lower it.")
     if control is not None and control not in counts.index:
         raise InputError(f"{path}: the control {control!r} has fewer than {least} cells. Lower least.")
-    if features is None:
-        return {"count": counts}
-    return {"count": counts, "features": align(read_features(Path(features)), list(counts.index), control, features)}
+    out: dict[str, Any] = {"count": counts}
+    if target is not None:
+        out["target"] = shares_of(target, [str(state) for state in counts.columns])
+    if features is not None:
+        out["features"] = align(read_features(Path(features)), list(counts.index), control, features)
+    return out
+
+
+def shares_of(target: str, states: Sequence[str]) -> Any:
+    """Read wanted shares such as "progenitor=0.7,cycling=0.3"; as a Series over the states."""
+    import pandas as pd
+
+    found = pd.Series(0.0, index=pd.Index(states, name="state"))
+    for part in options.names("target", target):
+        state, _, share = (piece.strip() for piece in part.partition("="))
+        if state not in states:
+            raise absent("target", "state", state, states)
+        try:
+            found[state] = float(share)
+        except ValueError:
+            raise InputError(f"target: {part!r} is not of the form state=share, such as {states[0]}=0.7.") from None
+    if abs(found.sum() - 1) > 1e-6:
+        raise InputError(f"target={target!r}: the shares sum to {found.sum():g}, not to one. Divide them by their sum.")
+    return found
 
 
 def read_features(path: Path) -> Any:

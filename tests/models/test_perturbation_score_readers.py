@@ -48,6 +48,11 @@ def test_states_are_read_in_the_order_asked_for(write: Write) -> None:
     assert found.to_numpy().tolist() == [[5, 0], [10, 10]]
 
 
+def test_a_target_is_given_by_state(write: Write) -> None:
+    tree = gn.read(NAME, write(GOOD), "table", drop="n", target="cyc=.3, prog=.7", regression="none")
+    assert tree["constant_data"]["target"].to_numpy().tolist() == [0.7, 0.3]
+
+
 def test_shares_and_cell_numbers_make_counts(write: Write) -> None:
     path = write("gene,prog,cyc,n\nTox,0.75,0.25,4\nMyb,0.3333,0.6667,3\n")
     assert readers.table([path], cells="n")["count"].to_numpy().tolist() == [[3, 1], [1, 2]]
@@ -76,6 +81,9 @@ def test_features_are_found_by_name(write: Write) -> None:
         ("gene,prog,cyc,n\nTox,.5,.4,10\n", {"cells": "n"}, "shares sum to 0.9, not to one"),
         ("gene,prog,cyc,n\nTox,.5,.5,3\n", {"cells": "n"}, "no whole counts"),
         ("gene,prog,cyc,n\nTox,.5,.5,0\n", {"cells": "n"}, "has 0.0 cells in column 'n'"),
+        (GOOD, {"target": "prog=.5"}, "the shares sum to 0.5, not to one"),
+        (GOOD, {"target": "progg=1"}, "there is no state 'progg'. Did you mean 'prog'"),
+        (GOOD, {"target": "prog"}, "'prog' is not of the form state=share"),
         (GOOD, {"least": 100}, "no perturbation has 100 cells or more"),
         (GOOD, {"least": 6, "control": "Tox", "drop": "n"}, "the control 'Tox' has fewer than 6 cells"),
         (GOOD, {"least": True}, "least=True must be a whole number"),

@@ -4,8 +4,8 @@
 shares of 200 unseen simulated genes, by NUTS. ``worlds``: what the simulator's constants were chosen for. ``training``:
 seconds of 2,000 steps of the default network on 50 perturbations and 2,000 genes, by backend. ``claims``: the two
 statistics of the seed and the normalised one on simulated screens of 200 perturbations, ten seeds, with 95 % intervals
-over seeds; replicates are kept in ``--keep`` and gone on with. ``table``: rankings and leave-one-out errors on the table
-of the challenge (``--table FILE``).
+over seeds; replicates are kept in ``--keep`` and gone on with. ``table``: rankings and leave-one-out errors on the
+challenge's table (``--table FILE``).
 """
 
 import os
