@@ -12,7 +12,6 @@ from genarium.report.svg import INK, MARK, PALETTE, WIDTH
 
 from .posterior import concentrations
 from .ranking import rank, score
-from .story import draw_proportion
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -97,8 +96,8 @@ def shares(tree: xr.DataTree, ranked: xr.Dataset) -> Titled:
     from matplotlib.figure import Figure
 
     problem = check(fitted_model(tree), tree)
-    rng = np.random.default_rng(0)
-    q = draw_proportion(rng, concentrations(tree, problem, rng, most=200)).mean(0)
+    a = concentrations(tree, problem, np.random.default_rng(0))
+    q = (a / a.sum(-1, keepdims=True)).mean(0)
     labels = [str(name) for name in problem.coords["perturbation"]]
     best = [str(name) for name in ranked["perturbation"].to_numpy()[: MOST // 2]]
     rows = np.vstack([problem["target"], q[[labels.index(name) for name in best]]])

@@ -318,9 +318,9 @@ def test_unseen_genes_are_predicted_from_features_alone(fit: xr.DataTree) -> Non
     told = gn.predict(fit, {"features": X})["predictions"]
     draws = posterior.draws_of(fit, ["mu", "weight", "tau", "kappa"])
     each = [softmax(mu) for mu in draws["mu"]]
-    np.testing.assert_allclose(told["proportion"][0], np.mean(each, 0), rtol=1e-10)
+    np.testing.assert_allclose(told["proportion"].to_numpy()[0], np.mean(each, 0), rtol=1e-10)
     assert (told["proportion_low"] <= told["proportion_high"]).all()
-    assert not np.allclose(told["proportion"][0], told["proportion"][1])
+    assert not np.allclose(told["proportion"].to_numpy()[0], told["proportion"].to_numpy()[1])
 
 
 def test_a_cell_number_that_is_modelled_is_drawn_for_unseen_genes() -> None:

@@ -196,12 +196,12 @@ def test_cells_are_grouped_by_condition() -> None:
     screen = net.screen(counts, ["B", "A", "B", "B"], ["x", "y", "y", "x"], features)
     assert screen.names.tolist() == ["A", "B"]
     assert screen.first.tolist() == [0, 1, 4]
-    np.testing.assert_allclose(screen.share, [[0, 1], [2 / 3, 1 / 3]])
+    np.testing.assert_allclose(screen.share, np.array([[0, 1], [2 / 3, 1 / 3]]))
     np.testing.assert_allclose(screen.features, [[2], [1]])
     np.testing.assert_allclose(screen.cells[1], np.log1p([2500, 7500]), rtol=1e-6)
     assert screen.state.tolist() == [1, 0, 1, 0]
     reordered = net.screen(counts, ["B", "A", "B", "B"], ["x", "y", "y", "x"], features, states=["y", "x"])
-    np.testing.assert_allclose(reordered.share, [[1, 0], [1 / 3, 2 / 3]])
+    np.testing.assert_allclose(reordered.share, np.array([[1, 0], [1 / 3, 2 / 3]]))
     with pytest.raises(InputError, match="the state 'y' is none of x"):
         net.screen(counts, ["B", "A", "B", "B"], ["x", "y", "y", "x"], features, states=["x"])
     with pytest.raises(InputError, match="there are no features for C"):

@@ -49,7 +49,8 @@ def predictive_coverage(fits: int, unseen: int = 200) -> dict[str, Any]:
     shares, scores = [], []
     for seed in range(fits):
         tree = gn.simulate(NAME, seed=seed, perturbation=60 + unseen)
-        parts = {n: tree[g][n] for g in ("constant_data", "observed_data") for n in tree[g].data_vars}
+        groups = [tree[name].to_dataset() for name in ("constant_data", "observed_data")]
+        parts = {str(name): value for group in groups for name, value in group.data_vars.items()}
         seen, new = slice(0, 60), slice(60, None)
         data = {n: v[seen] if "perturbation" in v.dims else v for n, v in parts.items()}
         fit = gn.fit(NAME, {n: v.to_numpy() for n, v in data.items()}, "nuts", seed, draws=500, tune=500, chains=2)
@@ -166,7 +167,7 @@ def table(path: Path, target: tuple[float, ...]) -> dict[str, Any]:
     data = tree["observed_data"]["count"]
     fit = gn.fit(NAME, tree, "nuts", seed=1)
     ranked = rank(score(fit, target))
-    rows = [
+    rows: list[list[Any]] = [
         [str(p), *(round(float(ranked[n].sel(perturbation=p)), 3) for n in ("cells", "plug_in", "score", "lower"))]
         + [int(ranked[f"rank_{n}"].sel(perturbation=p)) for n in ("plug_in", "score", "lower")]
         for p in ranked["perturbation"].to_numpy()
