@@ -332,6 +332,34 @@ def test_a_cell_number_that_is_modelled_is_drawn_for_unseen_genes() -> None:
     assert abs(n[:, 0].mean() - 51) < 4 * sd / np.sqrt(S)
 
 
+VARIANTS = [{}, {"regression": "none"}, {"regression": "gaussian_process"}, {"abundance": "joint"}]
+
+
+@pytest.mark.parametrize("options", VARIANTS, ids=str)
+def test_scores_and_predictions_of_every_variant(options: dict[str, str]) -> None:
+    """A posterior of two draws at the truth: concentrations are the simulation's alpha plus counts."""
+    tree = gn.simulate(NAME, seed=2, perturbation=7, **options)
+    model = registry.get(NAME).variant(**options)
+    truth = tree["truth"].to_dataset()
+    unknown = {str(name): truth[name] for name in model.unknown.variables}
+    twice = xr.Dataset({name: value.expand_dims({"chain": [0], "draw": [0, 1]}) for name, value in unknown.items()})
+    fit = tree.copy()
+    fit["posterior"] = xr.DataTree(twice)
+    fit.attrs |= {"method": "none", "seed": 0}
+    problem = check(model, tree)
+    a = posterior.concentrations(fit, problem, np.random.default_rng(1))
+    told = likelihood.Story(options.get("regression", "linear"), options.get("abundance", "given"))
+    given = {**{name: value.to_numpy() for name, value in unknown.items()}, **problem.arrays}
+    given["cells"] = problem["count"].sum(1)
+    expected = told.alpha(given, 7) + problem["count"]
+    np.testing.assert_allclose(a, np.stack([expected] * 2), rtol=1e-3)
+    np.testing.assert_allclose(score(fit)["score"], -expected_l1(problem["target"], a).mean(0))
+    new = {"features": np.ones((2, 3))} if "features" in problem.arrays else {"count": np.zeros((2, 5))}
+    told_of = gn.predict(fit, new)["predictions"]
+    np.testing.assert_allclose(told_of["proportion"].sum("state"), 1)
+    assert (told_of["score_low"] <= told_of["score"]).all()
+
+
 @pytest.mark.parametrize(
     ("counts", "message"),
     [
