@@ -126,12 +126,11 @@ def test_jax_has_the_same_losses(dtype: str, tolerance: float) -> None:
 
 
 @pytest.mark.slow
-def test_numba_and_c_have_the_same_losses() -> None:
+def test_numba_has_the_same_losses() -> None:
     w, data = some_weights(SMALL, "float32"), some_batch(SMALL, "float32")
     expected = naive_losses(some_weights(SMALL), some_batch(SMALL), SMALL, "normalised")
-    for mode in ("NUMBA", "FAST_RUN"):
-        found = training.slopes_of(SMALL, "normalised", 0.1, "float32", mode)(*w.values(), *data.values())
-        np.testing.assert_allclose([float(part) for part in found[:2]], expected, rtol=1e-5)
+    found = training.slopes_of(SMALL, "normalised", 0.1, "float32", "NUMBA")(*w.values(), *data.values())
+    np.testing.assert_allclose([float(part) for part in found[:2]], expected, rtol=1e-5)
 
 
 # Samplers
