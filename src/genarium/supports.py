@@ -88,6 +88,13 @@ def _on_simplex(x: Array) -> Mask:
     return _finite(x) & (x >= 0) & rows
 
 
+def _sums_to_zero(x: Array) -> Mask:
+    """Whether rows sum to zero, up to the rounding of their largest value."""
+    with np.errstate(invalid="ignore"):
+        size = np.maximum(1.0, np.abs(x).max(-1, keepdims=True))
+        return _finite(x) & (np.abs(x.sum(-1, keepdims=True)) <= 1e-8 * size)
+
+
 def _acyclic(x: Array) -> Mask:
     """Whether each matrix over the last two dims is the weighted adjacency of a DAG (by Kahn's elimination)."""
     p = x.shape[-1]
@@ -146,6 +153,14 @@ simplex = Support(
     "Divide by the sum over the last dim",
     _on_simplex,
     lambda rng, shape: rng.dirichlet(np.ones(shape[-1]), shape[:-1]),
+    event=1,
+)
+zero_sum = Support(
+    "zero-sum vector",
+    "a finite number, with sum zero over the last dim",
+    "Subtract the mean over the last dim",
+    _sums_to_zero,
+    lambda rng, shape: (lambda z: z - z.mean(-1, keepdims=True))(rng.normal(size=shape)),
     event=1,
 )
 count = Support(

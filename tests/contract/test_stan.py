@@ -20,6 +20,7 @@ from genarium.engines.cmdstan import check_program, find
 from genarium.engines.cmdstan.providers import stanc
 from genarium.fit import fit
 from genarium.simulate import simulate
+from genarium.supports import simplex, zero_sum
 from genarium.tree import load, save
 
 POINTS = 20
@@ -58,7 +59,7 @@ def test_program_declares_what_the_model_declares(model: Model) -> None:
     given = model.variables("known", "observed")
     expected = {stan.size_name(dim, given): ("int", 0) for dim in model.sizes}
     for name, var in given.items():
-        expected[name] = ("int" if var.support.integer else "real", len(var.dims))
+        expected[stan.identifier(name)] = ("int" if var.support.integer else "real", len(var.dims))
     assert {name: (entry["type"], entry["dimensions"]) for name, entry in told["inputs"].items()} == expected
     unknown = {name: ("real", len(var.dims)) for name, var in model.unknown.variables.items()}
     assert {name: (entry["type"], entry["dimensions"]) for name, entry in told["parameters"].items()} == unknown
@@ -96,6 +97,8 @@ def directions(model: Model, point: Arrays, rng: np.random.Generator) -> dict[st
         step = np.asarray(rng.normal(size=np.shape(point[name]))) * (point[name] if var.support.name != "real" else 1)
         if var.support.name == "simplex":
             step = step - point[name] * step.sum(-1, keepdims=True)  # the sum stays one
+        elif var.support is zero_sum:
+            step = step - step.mean(-1, keepdims=True)  # the sum stays zero
         out[name] = step
     return out
 
@@ -134,7 +137,7 @@ def test_density_is_that_of_pymc_up_to_one_constant(model: Model) -> None:
     for gradient, (_, expected) in zip(gradients, by_pymc, strict=False):
         names = np.array([name.split("_log__")[0].split("[")[0] for name in compiled.names])
         for name, (low_, high_) in pieces.items():
-            if model.unknown.variables[name].support.name == "simplex":
+            if model.unknown.variables[name].support in (simplex, zero_sum):  # their bases may differ
                 continue
             shape = model.shape(name, problem.sizes)
             mine = gradient[low_:high_]
@@ -151,7 +154,7 @@ def slices(model: Model, problem: Problem) -> dict[str, tuple[int, int]]:
     for name in info(program)["parameters"]:
         shape = model.shape(name, problem.sizes)
         size = int(np.prod(shape))
-        if model.unknown.variables[name].support.name == "simplex":
+        if model.unknown.variables[name].support in (simplex, zero_sum):
             size -= size // shape[-1]
         out[name] = (low, low + size)
         low += size

@@ -19,10 +19,11 @@ from genarium.supports import (
     real,
     simplex,
     unit_interval,
+    zero_sum,
 )
 
 NAN, INF = float("nan"), float("inf")
-EVERY = [real, positive, nonnegative, unit_interval, simplex, count, boolean, acyclic, label("kind")]
+EVERY = [real, positive, nonnegative, unit_interval, simplex, zero_sum, count, boolean, acyclic, label("kind")]
 SIZES = {"kind": 3}
 
 repeatable = settings(derandomize=True, deadline=None)
@@ -82,6 +83,24 @@ def test_label_depends_on_the_size_of_its_dim() -> None:
 def test_simplex_row(row: list[float], bad: list[int]) -> None:
     assert simplex.bad(np.array(row), {}).tolist() == [bool(b) for b in bad]
     both = simplex.bad(np.array([[0.5, 0.25, 0.25], row]), {})  # one bad row says nothing of another
+    assert both.tolist() == [[False] * 3, [bool(b) for b in bad]]
+
+
+@pytest.mark.parametrize(
+    ("row", "bad"),
+    [
+        ([0.5, -0.25, -0.25], [0, 0, 0]),
+        ([0, 0, 0], [0, 0, 0]),
+        ([1e10, -1e10, 10.0], [0, 0, 0]),  # rounding of large values
+        ([1.0, -1.0, 1e-6], [1, 1, 1]),
+        ([0.2, 0.3, 0.5], [1, 1, 1]),
+        ([NAN, 0, 0], [1, 1, 1]),
+        ([INF, -INF, 0], [1, 1, 1]),
+    ],
+)
+def test_zero_sum_row(row: list[float], bad: list[int]) -> None:
+    assert zero_sum.bad(np.array(row), {}).tolist() == [bool(b) for b in bad]
+    both = zero_sum.bad(np.array([[1, 2, -3], row]), {})
     assert both.tolist() == [[False] * 3, [bool(b) for b in bad]]
 
 

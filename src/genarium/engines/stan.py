@@ -31,11 +31,6 @@ GENERATED = 50_000_000
 SIGNIFICANT = 17
 """Digits in Stan's output: with fewer, a simplex read back fails Stan's own check."""
 
-
-WORDS = ("target", "data", "parameters", "model", "functions", "array", "vector", "matrix", "real", "int", "profile")
-"""Names of dims that a Stan program cannot use."""
-
-
 def program(model: Model) -> Path | None:
     """Return the Stan program of a model's variant, or None where there is none.
 
@@ -46,18 +41,32 @@ def program(model: Model) -> Path | None:
     return path if path.is_file() else None
 
 
+KEYWORDS = frozenset(
+    "array break complex continue data else for functions generated if in int lower matrix model multiplier offset "
+    "parameters profile quantities real return row_vector simplex target transformed truncate tuple upper vector void "
+    "while".split()
+)
+"""Words that nothing in a Stan program may have as its name."""
+
+
+def identifier(name: str) -> str:
+    """Return what a variable is called in a Stan program: its name, with an underscore if Stan reserves the word."""
+    return f"{name}_" if name in KEYWORDS else name
+
+
 def data(problem: Problem) -> dict[str, Any]:
     """Return the Stan data of a problem: sizes, known and observed variables, under their declared names.
 
-    A size that has the name of a variable, or is a word of Stan's, is called ``n_<name>``.
+    A size that has the name of a variable or a word that Stan reserves is called ``n_<name>``, a variable with a reserved
+    name gets an underscore.
     """
-    arrays = {name: value.tolist() for name, value in problem.arrays.items()}
-    return {**{size_name(dim, arrays): int(n) for dim, n in problem.sizes.items()}, **arrays}
+    arrays = {identifier(name): value.tolist() for name, value in problem.arrays.items()}
+    return {**{size_name(dim, problem.arrays): int(n) for dim, n in problem.sizes.items()}, **arrays}
 
 
 def size_name(dim: str, variables: Container[str]) -> str:
     """Return what a program calls the size of a dim, given the names of the known and observed variables."""
-    return f"n_{dim}" if dim in variables or dim in WORDS else dim
+    return f"n_{dim}" if dim in variables or dim in KEYWORDS else dim
 
 
 def executable(problem: Problem, cmdstan: str, generate: bool = True) -> Path:

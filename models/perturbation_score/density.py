@@ -1,0 +1,71 @@
+"""The model as a PyMC density, proportions summed out; written from the story alone."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from genarium.declaration import Sizes
+
+from .likelihood import signed
+
+
+def build(regression: str, abundance: str) -> Callable[..., None]:
+    """Return the density of a variant.
+
+    Parameters
+    ----------
+    regression : {"linear", "none", "gaussian_process"}
+    abundance : {"given", "joint"}
+
+    Returns
+    -------
+    callable
+        ``density(sizes, <known and observed>)``, to be called inside a ``pm.Model`` context.
+    """
+    wanted = ["sizes", "count"]
+    if regression != "none":
+        wanted.append("features")
+    if regression == "gaussian_process":
+        wanted.append("lengthscale")
+
+    def density(sizes: Sizes, count: Any, features: Any = None, lengthscale: Any = None) -> None:
+        import pymc as pm
+        import pytensor.tensor as pt
+
+        mu = pm.ZeroSumNormal("mu", sigma=2, dims="state")
+        kappa = pm.LogNormal("kappa", mu=np.log(20), sigma=1)
+        eta = pt.zeros((sizes["perturbation"], sizes["state"])) + mu
+        if regression != "none":
+            tau = pm.HalfNormal("tau", sigma=1)
+            rows = "feature" if regression == "linear" else "perturbation"
+            weight = pm.ZeroSumNormal("weight", sigma=1, n_zerosum_axes=1, dims=(rows, "state"))
+            if regression == "linear":
+                eta = eta + tau * pt.dot(features, weight) / np.sqrt(sizes["feature"])
+            else:
+                apart = ((features[:, None, :] - features[None, :, :]) ** 2).mean(-1)
+                covariance = pt.exp(-apart / (2 * lengthscale**2)) + 1e-6 * pt.eye(sizes["perturbation"])
+                eta = eta + tau * pt.dot(pt.linalg.cholesky(covariance), weight)
+        cells = count.sum(1)
+        if abundance == "joint":
+            typical = pm.LogNormal("typical", mu=np.log(100), sigma=1)
+            evenness = pm.LogNormal("evenness", mu=0, sigma=0.5)
+            growth = pm.ZeroSumNormal("growth", sigma=0.5, dims="state")
+            eta = eta + pt.log(cells / typical)[:, None] * growth[None, :]
+            pm.Potential("number", pm.logp(pm.NegativeBinomial.dist(mu=typical, alpha=evenness), cells - 1).sum())
+        pm.DirichletMultinomial(
+            "count",
+            n=cells,
+            a=kappa * pt.special.softmax(eta, axis=1) + 1e-300,  # a share may underflow
+            observed=count,
+            dims=("perturbation", "state"),
+            shape=count.shape,
+        )
+
+    density.__name__ = f"density_{regression}_{abundance}"
+    return _with_code(density, wanted)
+
+
+def _with_code(density: Callable[..., None], wanted: list[str]) -> Callable[..., None]:
+    """Give the density the parameters of its variant."""
+    return signed(density, wanted)

@@ -1,0 +1,325 @@
+"""Readers: tables of counts by state, and AnnData files of cells with their condition and state."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genarium.declaration import Array
+from genarium.errors import InputError
+from genarium.readers import options
+from genarium.readers.files import existing
+from genarium.readers.h5ad import read_stored
+from genarium.readers.matrix import Matrix, Terms, join
+from genarium.readers.messages import absent, listed
+from genarium.readers.tables import read_sheet, wide
+
+STATES = Terms("condition", "state", "counts")
+FEATURES = Terms("gene", "feature", "features")
+
+
+def table(
+    paths: Sequence[Path],
+    *,
+    conditions: str | None = "auto",
+    states: str | Sequence[str] | None = None,
+    drop: str | Sequence[str] = "",
+    cells: str | None = None,
+    control: str | None = None,
+    features: str | None = None,
+    target: str | None = None,
+    least: int = 1,
+) -> Mapping[str, Any]:
+    """Read a table with a row for each perturbation and a column for each state.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        CSV, TSV, Parquet, also compressed. Perturbations of several files follow each other.
+    conditions : str, optional
+        Column with the names of the perturbed genes; "auto" for the first.
+    states : str or sequence of str, optional
+        States to read (a comma between them), in this order. Default: every column that mostly holds numbers.
+    drop : str or sequence of str
+        Columns that are no states.
+    cells : str, optional
+        Column with cell numbers: the states' columns then hold shares, and counts are made of them.
+    control : str, optional
+        Name of the unperturbed condition, which must be there; its features are zero.
+    features : str, optional
+        A table with a row for each gene and a column for each feature; genes are found by name.
+    target : str, optional
+        Wanted shares, such as "progenitor=0.7,cycling=0.3"; states that are not named have none.
+    least : int
+        Leave out perturbations with fewer cells.
+
+    Returns
+    -------
+    dict
+        ``count``: DataFrame (perturbation, state); ``features``: DataFrame (perturbation, feature), where given.
+
+    Raises
+    ------
+    InputError
+        Naming file, line, column, value and remedy.
+    """
+    options.only_texts("table", conditions=conditions, cells=cells, control=control, features=features, target=target)
+    chosen, dropped = options.names("states", states), options.names("drop", drop)
+    parts = []
+    for path in existing("table", paths):
+        sheet = read_sheet(path, conditions)
+        apart = {cells: "cell number"} if cells else {}
+        part = wide(sheet, STATES, conditions, columns=chosen, drop=dropped, apart=apart)
+        part = part.take(part.positions(chosen)) if chosen else part
+        part.entries = from_shares(part, cells) if cells else whole(part)
+        parts.append(part)
+    return variables(join(parts), control, features, target, least)
+
+
+def h5ad(
+    paths: Sequence[Path],
+    *,
+    condition: str = "condition",
+    state: str = "state",
+    states: str | Sequence[str] | None = None,
+    layer: str | None = None,
+    control: str | None = None,
+    features: str | None = None,
+    target: str | None = None,
+    least: int = 1,
+) -> Mapping[str, Any]:
+    """Count the cells of each condition and state in AnnData files.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+    condition, state : str
+        Columns of ``obs``.
+    states : str or sequence of str, optional
+        States that there may be, in this order. Default: all that occur, sorted.
+    layer : str, optional
+        Layer with the raw counts of genes; they are checked, and are what the neural statistic reads.
+    control, features, target, least
+        As for tables.
+
+    Returns
+    -------
+    dict
+        As for tables.
+
+    Raises
+    ------
+    InputError
+    """
+    import pandas as pd
+
+    texts = {"condition": condition, "state": state, "layer": layer, "control": control, "features": features}
+    options.only_texts("h5ad", **texts, target=target)
+    chosen, parts = options.names("states", states), []
+    for path in existing("h5ad", paths):
+        obs = read_stored(path, layer).obs
+        names, kinds = (label_column(path, obs, column) for column in (condition, state))
+        found = sorted(set(kinds))
+        if chosen and (odd := [one for one in found if one not in chosen]):
+            at = int(np.flatnonzero(kinds == odd[0])[0])
+            raise InputError(
+                f"{path}: obs[{state!r}] of cell {obs.index[at]!r} is {odd[0]!r}, which is none of the states "
+                f"{listed(chosen)}. Correct it, add the state, or drop those cells."
+            )
+        columns = chosen or found
+        counted = pd.crosstab(pd.Series(names), pd.Series(kinds)).reindex(columns=columns, fill_value=0)
+        rows = counted.index.to_numpy(dtype=object)
+        parts.append(Matrix(STATES, [path], rows, columns, counted.to_numpy()))
+    if len(parts) > 1:
+        parts = common_states(parts, chosen)
+    return variables(added_up(parts), control, features, target, least)
+
+
+def label_column(path: Path, obs: Any, column: str) -> Array:
+    """Return a column of labels as text, complete."""
+    if column not in obs:
+        raise absent(path, "column of obs", column, obs.columns)
+    values = obs[column]
+    if values.isna().any():
+        at = int(np.flatnonzero(values.isna().to_numpy())[0])
+        raise InputError(
+            f"{path}: obs[{column!r}] of cell {obs.index[at]!r} is missing ({int(values.isna().sum())} such cells). "
+            "Label it, or drop the cell."
+        )
+    return np.asarray(values.astype(str).to_numpy(dtype=object))
+
+
+def common_states(parts: list[Matrix], chosen: list[str]) -> list[Matrix]:
+    """Give all parts the same states; one that a file lacks has zero counts there."""
+    every = chosen or sorted({state for part in parts for state in part.columns})
+    out = []
+    for part in parts:
+        counts = np.zeros((len(part.entries), len(every)), dtype=np.int64)
+        counts[:, [every.index(state) for state in part.columns]] = part.entries
+        out.append(Matrix(STATES, part.paths, part.rows, every, counts))
+    return out
+
+
+def added_up(parts: list[Matrix]) -> Matrix:
+    """Add counts of a condition over files: its cells may be spread over them."""
+    rows: dict[str, Array] = {}
+    for part in parts:
+        assert part.rows is not None
+        for name, counts in zip(part.rows, part.entries, strict=True):
+            rows[str(name)] = rows.get(str(name), 0) + counts
+    paths = [path for part in parts for path in part.paths]
+    return Matrix(
+        STATES, paths[:1], np.array(list(rows), dtype=object), parts[0].columns, np.stack(list(rows.values()))
+    )
+
+
+def whole(part: Matrix) -> Array:
+    """Check that entries are counts."""
+    entries = np.asarray(part.entries, dtype=float)
+    bad = ~(np.isfinite(entries) & (entries >= 0) & (entries == np.floor(entries)))
+    if bad.any():
+        i, k = (int(j) for j in np.argwhere(bad)[0])
+        raise InputError(
+            f"{part.path(i)}: {part.name(i)!r} has {entries[i, k]} cells in state {part.columns[k]!r}, but counts are "
+            "whole numbers not below zero. Pass numbers of cells, or shares with the column of cell numbers "
+            "(cells='...')."
+        )
+    return entries.astype(np.int64)
+
+
+def from_shares(part: Matrix, cells: str) -> Array:
+    """Make counts of shares and cell numbers, checking that rows sum to one and that counts come out whole."""
+    share, number = np.asarray(part.entries, dtype=float), part.apart[cells]
+    for i, (row, n) in enumerate(zip(share, number, strict=True)):
+        where = f"{part.path(i)}: {part.name(i)!r}"
+        if not (np.isfinite(row).all() and (row >= 0).all()):
+            raise InputError(f"{where} has the shares {row.tolist()}, but shares are not below zero. Correct it.")
+        if abs(row.sum() - 1) > 1e-3:
+            raise InputError(
+                f"{where}: its shares sum to {row.sum():g}, not to one. Give every state a column (drop=... leaves "
+                "columns out), or pass counts."
+            )
+        if not (np.isfinite(n) and n >= 1 and n == np.floor(n)):
+            raise InputError(f"{where} has {n} cells in column {cells!r}, but that must be a whole number above zero.")
+    exact = share * number[:, None]
+    counts = np.round(exact).astype(np.int64)
+    off = (np.abs(exact - counts) > 0.05 + 1e-3 * number[:, None]).any(1) | (counts.sum(1) != number)
+    if off.any():
+        i = int(np.flatnonzero(off)[0])
+        raise InputError(
+            f"{part.path(i)}: the shares of {part.name(i)!r} times {number[i]:g} cells are {exact[i].tolist()}, no "
+            "whole counts. Give shares with more digits, or counts."
+        )
+    return counts
+
+
+def variables(
+    whole_table: Matrix, control: str | None, features: str | None, target: str | None, least: int
+) -> dict[str, Any]:
+    """Check conditions, and add features aligned by name, and the target."""
+    import pandas as pd
+
+    if isinstance(least, bool) or not isinstance(least, int):
+        raise InputError(f"least={least!r} must be a whole number of cells.")
+    path = whole_table.paths[0]
+    index = [str(name) for name in (whole_table.rows if whole_table.rows is not None else [])]
+    if not index:
+        index = [str(i) for i in range(len(whole_table.entries))]
+    if control is not None and control not in index:
+        raise absent(path, "control", control, index)
+    counts = pd.DataFrame(
+        np.asarray(whole_table.entries),
+        index=pd.Index(index, name="perturbation"),
+        columns=pd.Index(whole_table.columns, name="state"),
+    )
+    total = counts.sum(axis=1)
+    if least <= 1 and (total == 0).any():
+        raise InputError(
+            f"{path}: the perturbation {total.index[total == 0][0]!r} has no cells ({int((total == 0).sum())} such). "
+            "Drop its row, and predict it from its features."
+        )
+    counts = counts[total >= least]
+    if not len(counts):
+        raise InputError(f"{path}: no perturbation has {least} cells or more (least={least}). Lower it.")
+    if control is not None and control not in counts.index:
+        raise InputError(f"{path}: the control {control!r} has fewer than {least} cells. Lower least.")
+    out: dict[str, Any] = {"count": counts}
+    if target is not None:
+        out["target"] = shares_of(target, [str(state) for state in counts.columns])
+    if features is not None:
+        out["features"] = align(read_features(Path(features)), list(counts.index), control, features)
+    return out
+
+
+def shares_of(target: str, states: Sequence[str]) -> Any:
+    """Read wanted shares such as "progenitor=0.7,cycling=0.3"; as a Series over the states."""
+    import pandas as pd
+
+    found = pd.Series(0.0, index=pd.Index(states, name="state"))
+    for part in options.names("target", target):
+        state, _, share = (piece.strip() for piece in part.partition("="))
+        if state not in states:
+            raise absent("target", "state", state, states)
+        try:
+            found[state] = float(share)
+        except ValueError:
+            raise InputError(f"target: {part!r} is not of the form state=share, such as {states[0]}=0.7.") from None
+    if abs(found.sum() - 1) > 1e-6:
+        raise InputError(f"target={target!r}: the shares sum to {found.sum():g}, not to one. Divide them by their sum.")
+    return found
+
+
+def read_features(path: Path) -> Any:
+    """Read a table of features, one row a gene, as a DataFrame."""
+    (file,) = existing("features", [path])
+    sheet = read_sheet(file, "auto")
+    return wide(sheet, FEATURES, str(sheet.names[0])).frame()
+
+
+def align(features: Any, genes: Sequence[str], control: str | None = None, where: str = "features") -> Any:
+    """Return the rows of a DataFrame of features for genes, by name.
+
+    Parameters
+    ----------
+    features : DataFrame
+        A row for each gene, named by its index.
+    genes : sequence of str
+    control : str, optional
+        A condition that is no gene: its features are zero unless given.
+    where : str
+        For messages.
+
+    Returns
+    -------
+    DataFrame
+
+    Raises
+    ------
+    InputError
+        If a gene is absent, or named twice, or a feature is missing.
+    """
+    import pandas as pd
+
+    names = features.index.astype(str)
+    if names.has_duplicates:
+        raise InputError(f"{where}: the gene {names[names.duplicated()][0]!r} has features twice. Keep one row of it.")
+    missing = [str(gene) for gene in genes if str(gene) not in names and str(gene) != control]
+    if missing:
+        raise InputError(
+            f"{where}: there are no features for {listed(missing)}. Add a row for each of them, drop these "
+            "perturbations, or name the unperturbed condition (control='...')."
+        )
+    found = features.set_axis(names).reindex([str(gene) for gene in genes])
+    if control is not None and control not in names:
+        found.loc[found.index == control] = 0.0
+    if found.isna().to_numpy().any():
+        i, j = (int(k) for k in np.argwhere(found.isna().to_numpy())[0])
+        raise InputError(
+            f"{where}: feature {found.columns[j]!r} of {found.index[i]!r} is missing. Fill it in, or drop the gene."
+        )
+    return pd.DataFrame(
+        found.to_numpy(dtype=float),
+        index=pd.Index(list(genes), name="perturbation"),
+        columns=pd.Index([str(name) for name in found.columns], name="feature"),
+    )

@@ -1,0 +1,212 @@
+"""Cells of a screen as the network takes them, gene-level splits, and batches for a step."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from genarium.declaration import Array
+from genarium.errors import InputError
+
+from .presets import Preset
+
+
+@dataclass(frozen=True)
+class Screen:
+    """Cells grouped by perturbation.
+
+    Attributes
+    ----------
+    cells : ndarray, shape (N, G)
+        Normalised expression, perturbation after perturbation.
+    first : ndarray of int, shape (P + 1,)
+        Where each perturbation's cells begin.
+    share : ndarray, shape (P, K)
+        Shares of the states that a distance is taken from: true ones in a simulation, observed ones otherwise.
+    features : ndarray, shape (P, D)
+    names : ndarray, shape (P,)
+    state : ndarray of int, shape (N,)
+        State of each cell.
+    """
+
+    cells: Array
+    first: Array
+    share: Array
+    features: Array
+    names: Array
+    state: Array
+
+    @property
+    def numbers(self) -> Array:
+        """Cells of each perturbation."""
+        return np.diff(self.first)
+
+    def rows(self, p: int) -> slice:
+        """Where the cells of a perturbation stand."""
+        return slice(int(self.first[p]), int(self.first[p + 1]))
+
+
+def normalise(counts: Any, dtype: str = "float32", total: float = 1e4) -> Array:
+    """Log of one plus counts per ten thousand; (N, G), dense.
+
+    Raises
+    ------
+    InputError
+        If a cell has no counts, or a value is negative or missing.
+    """
+    x = np.asarray(counts.toarray() if hasattr(counts, "toarray") else counts)
+    if x.dtype.kind == "f" and not np.isfinite(x).all():
+        i, j = (int(k) for k in np.argwhere(~np.isfinite(x))[0])
+        raise InputError(f"perturbation_score.statistic: cell {i}, gene {j} is {x[i, j]}. Pass raw counts.")
+    if (x < 0).any():
+        i, j = (int(k) for k in np.argwhere(x < 0)[0])
+        raise InputError(f"perturbation_score.statistic: cell {i}, gene {j} is {x[i, j]}, below zero. Pass raw counts.")
+    depth = x.sum(1, dtype=np.float64)
+    if (depth == 0).any():
+        at = int(np.flatnonzero(depth == 0)[0])
+        raise InputError(f"perturbation_score.statistic: cell {at} has no counts at all. Drop it.")
+    out = x.astype(dtype)
+    out *= (total / depth)[:, None].astype(dtype)
+    return np.asarray(np.log1p(out, out=out))
+
+
+def screen(
+    counts: Any, condition: Any, state: Any, features: Any, states: Any = None, dtype: str = "float32"
+) -> Screen:
+    """Group cells by perturbation.
+
+    Parameters
+    ----------
+    counts : array or sparse matrix, shape (N, G)
+        Raw counts.
+    condition, state : array_like of str, shape (N,)
+        Perturbed gene, and state, of each cell.
+    features : DataFrame
+        A row for each perturbed gene, named by its index.
+    states : sequence of str, optional
+        States in their order. Default: those that occur, sorted.
+    dtype : str
+
+    Returns
+    -------
+    Screen
+
+    Raises
+    ------
+    InputError
+        For a gene without features, an unknown state, lengths that differ.
+    """
+    from ..readers import align
+
+    condition, state = np.asarray(condition).astype(str), np.asarray(state).astype(str)
+    if not len(condition) == len(state) == counts.shape[0]:
+        raise InputError(
+            f"perturbation_score.statistic: there are {counts.shape[0]} cells, {len(condition)} conditions and "
+            f"{len(state)} states. Give one of each for every cell."
+        )
+    kinds = list(np.unique(state)) if states is None else [str(one) for one in states]
+    if odd := sorted({str(one) for one in state} - {str(one) for one in kinds}):
+        raise InputError(f"perturbation_score.statistic: the state {odd[0]!r} is none of {', '.join(kinds)}. Add it.")
+    order = np.argsort(condition, kind="stable")
+    names, number = np.unique(condition, return_counts=True)
+    first = np.concatenate([[0], np.cumsum(number)])
+    label = np.searchsorted(np.sort(kinds), state[order])
+    label = np.argsort(np.array(kinds), kind="stable")[label]
+    table = np.zeros((len(names), len(kinds)))
+    np.add.at(table, (np.repeat(np.arange(len(names)), number), label), 1)
+    known = align(features, list(names)).to_numpy()
+    return Screen(normalise(counts[order], dtype), first, table / number[:, None], known, names, label)
+
+
+def split(perturbations: int, rng: np.random.Generator, parts: tuple[float, ...] = (0.6, 0.2, 0.2)) -> list[Array]:
+    """Split perturbed genes (never cells) at random: a gene is in one part with all its cells.
+
+    Parameters
+    ----------
+    perturbations : int
+    rng : Generator
+    parts : tuple of float
+        Fractions; the last part takes the rest.
+
+    Returns
+    -------
+    list of ndarray
+        Sorted positions of each part.
+    """
+    order = rng.permutation(perturbations)
+    ends = np.round(np.cumsum(parts)[:-1] * perturbations).astype(int)
+    return [np.sort(part) for part in np.split(order, ends)]
+
+
+def draw_targets(share: Array, number: int, noise: float, rng: np.random.Generator) -> Array:
+    """Targets near observed shares: (q_j + ε u) / sum, u uniform (eq. 17); shape (J, K)."""
+    near = share[rng.integers(len(share), size=number)] + noise * rng.uniform(size=(number, share.shape[1]))
+    return np.asarray(near / near.sum(1, keepdims=True))
+
+
+def draw_cells(one: Screen, p: Array, n: Array, most: int, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Draw cells without replacement.
+
+    Parameters
+    ----------
+    one : Screen
+    p : ndarray of int, shape (B,)
+        Perturbations.
+    n : ndarray of int, shape (B,)
+        Cells of each; fewer where it has not so many.
+    most : int
+        The batch has B x ``most`` rows whatever ``n`` is, so that compiled functions see one shape.
+    rng : Generator
+
+    Returns
+    -------
+    index : ndarray of int, shape (B * most,)
+    average : ndarray, shape (B, B * most)
+        1 / n at a perturbation's cells.
+    """
+    B = len(p)
+    index = np.zeros(B * most, dtype=np.int64)
+    average = np.zeros((B, B * most), dtype=one.cells.dtype)
+    numbers = one.numbers
+    for b, (perturbation, wanted) in enumerate(zip(p, n, strict=True)):
+        have = int(numbers[perturbation])
+        take = min(int(wanted), have)
+        at = slice(b * most, b * most + take)
+        index[at] = one.first[perturbation] + rng.choice(have, take, replace=False)
+        average[b, at] = 1 / take
+    return index, average
+
+
+def batch(one: Screen, rows: Array, settings: Preset, step: int, rng: np.random.Generator) -> Mapping[str, Array]:
+    """Draw what a training step takes, beside the cells themselves.
+
+    Parameters
+    ----------
+    one : Screen
+    rows : ndarray of int
+        Training perturbations; targets are made of their shares too.
+    settings : Preset
+    step : int
+    rng : Generator
+
+    Returns
+    -------
+    dict
+        ``index``, ``average``, ``features``, ``target``, ``truth`` (see ``network.losses``).
+    """
+    most = settings.cells[min(step * len(settings.cells) // settings.steps, len(settings.cells) - 1)]
+    B = min(settings.batch, len(rows))
+    p = rng.choice(rows, B, replace=False)
+    n = rng.integers(2, most + 1, B) if settings.vary else np.full(B, most)
+    index, average = draw_cells(one, p, n, max(settings.cells), rng)
+    target = draw_targets(one.share[rows], settings.targets, settings.noise, rng)
+    truth = np.abs(one.share[p][:, None] - target).sum(-1)
+    dtype = settings.dtype
+    return {
+        "index": index,
+        "average": average.astype(dtype),
+        "features": one.features[p].astype(dtype),
+        "target": target.astype(dtype),
+        "truth": truth.astype(dtype),
+    }

@@ -1,0 +1,169 @@
+"""Readers of perturbation_score: tables, AnnData files and features, good and bad."""
+
+import importlib
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import genarium as gn
+from genarium import InputError
+from genarium.models.perturbation_score import readers
+
+NAME = "perturbation_score"
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """``write(text, name)``: a file with this text."""
+
+    def make(text: str, name: str = "counts.csv") -> Path:
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return make
+
+
+GOOD = "gene,prog,cyc,n\nTox,3,1,4\nMyb,0,5,5\nControl,10,10,20\n"
+
+
+def test_table_of_counts(write: Write) -> None:
+    tree = gn.read(NAME, write(GOOD), "table", drop="n", control="Control", regression="none")
+    count = tree["observed_data"]["count"]
+    assert count["perturbation"].to_numpy().tolist() == ["Tox", "Myb", "Control"]
+    assert count["state"].to_numpy().tolist() == ["prog", "cyc"]
+    assert count.to_numpy().tolist() == [[3, 1], [0, 5], [10, 10]]
+
+
+def test_states_are_read_in_the_order_asked_for(write: Write) -> None:
+    found = readers.table([write(GOOD)], states="cyc,prog", least=5)["count"]
+    assert found.columns.tolist() == ["cyc", "prog"]
+    assert found.index.tolist() == ["Myb", "Control"]
+    assert found.to_numpy().tolist() == [[5, 0], [10, 10]]
+
+
+def test_a_target_is_given_by_state(write: Write) -> None:
+    tree = gn.read(NAME, write(GOOD), "table", drop="n", target="cyc=.3, prog=.7", regression="none")
+    assert tree["constant_data"]["target"].to_numpy().tolist() == [0.7, 0.3]
+
+
+def test_shares_and_cell_numbers_make_counts(write: Write) -> None:
+    path = write("gene,prog,cyc,n\nTox,0.75,0.25,4\nMyb,0.3333,0.6667,3\n")
+    assert readers.table([path], cells="n")["count"].to_numpy().tolist() == [[3, 1], [1, 2]]
+
+
+def test_features_are_found_by_name(write: Write) -> None:
+    features = write("gene,a,b\nMyb,1,2\nOther,9,9\nTox,3,4\n", "features.csv")
+    tree = gn.read(NAME, write(GOOD), "table", drop="n", control="Control", features=str(features))
+    X = tree["constant_data"]["features"]
+    assert X.to_numpy().tolist() == [[3, 4], [1, 2], [0, 0]]
+    assert X["feature"].to_numpy().tolist() == ["a", "b"]
+    fit = gn.fit(NAME, tree, "conjugate")
+    assert fit["point"]["concentration"].shape == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        (GOOD, {"states": "prog,cycling"}, "no column 'cycling'"),
+        (GOOD, {"control": "control"}, "no control 'control'. Did you mean 'Control'"),
+        ("gene,prog,cyc\nTox,3,1\nMyb,0,0\n", {}, "'Myb' has no cells"),
+        ("gene,prog,cyc\nTox,3,1\nTox,1,2\n", {}, "the condition name 'Tox' was used in line 2 already"),
+        ("gene,prog,cyc\nTox,3,1\nMyb,,2\n", {}, "'Myb' has nan cells in state 'prog'"),
+        ("gene,prog,cyc\nTox,3,1\nMyb,1.5,2\n", {}, "'Myb' has 1.5 cells in state 'prog'.*cells="),
+        ("gene,prog,cyc\nTox,3,1\nMyb,-1,2\n", {}, "'Myb' has -1.0 cells"),
+        ("gene,prog,cyc,n\nTox,.5,.4,10\n", {"cells": "n"}, "shares sum to 0.9, not to one"),
+        ("gene,prog,cyc,n\nTox,.5,.5,3\n", {"cells": "n"}, "no whole counts"),
+        ("gene,prog,cyc,n\nTox,.5,.5,0\n", {"cells": "n"}, "has 0.0 cells in column 'n'"),
+        (GOOD, {"target": "prog=.5"}, "the shares sum to 0.5, not to one"),
+        (GOOD, {"target": "progg=1"}, "there is no state 'progg'. Did you mean 'prog'"),
+        (GOOD, {"target": "prog"}, "'prog' is not of the form state=share"),
+        (GOOD, {"least": 100}, "no perturbation has 100 cells or more"),
+        (GOOD, {"least": 6, "control": "Tox", "drop": "n"}, "the control 'Tox' has fewer than 6 cells"),
+        (GOOD, {"least": True}, "least=True must be a whole number"),
+    ],
+)
+def test_bad_tables(write: Write, text: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        readers.table([write(text)], **options)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("gene,a\nTox,1\n", "there are no features for Myb"),
+        ("gene,a\nTox,1\nMyb,2\nTox,3\n", "'Tox'"),
+        ("gene,a\nTox,1\nMyb,\n", "feature 'a' of 'Myb' is missing"),
+    ],
+)
+def test_bad_features(write: Write, text: str, message: str) -> None:
+    features = write(text, "features.csv")
+    with pytest.raises(InputError, match=message):
+        readers.table([write(GOOD)], drop="n", control="Control", features=str(features))
+
+
+def test_features_with_a_gene_twice() -> None:
+    frame = pd.DataFrame([[1.0], [2.0]], index=["Tox", "Tox"])
+    with pytest.raises(InputError, match="the gene 'Tox' has features twice"):
+        readers.align(frame, ["Tox"])
+
+
+# AnnData
+
+
+@pytest.fixture
+def h5ad(tmp_path: Path) -> Write:
+    """``h5ad(conditions, states, name)``: an AnnData file."""
+    anndata = importlib.import_module("anndata")
+
+    def make(conditions: list[Any], states: list[Any], name: str = "cells.h5ad") -> Path:
+        n = len(conditions)
+        obs = pd.DataFrame({"condition": conditions, "state": states}, index=[f"{name}{i}" for i in range(n)])
+        adata = anndata.AnnData(np.arange(2 * n, dtype=np.float32).reshape(n, 2), obs=obs)
+        adata.var_names = ["A", "B"]
+        with warnings.catch_warnings():  # anndata asks pandas for an option that it will give up
+            warnings.simplefilter("ignore")
+            adata.write_h5ad(tmp_path / name)
+        return tmp_path / name
+
+    return make
+
+
+def test_cells_are_counted(h5ad: Write) -> None:
+    path = h5ad(["Tox", "Myb", "Tox", "Tox"], ["cyc", "prog", "cyc", "eff"])
+    tree = gn.read(NAME, path, "h5ad", regression="none")
+    count = tree["observed_data"]["count"]
+    assert count["perturbation"].to_numpy().tolist() == ["Myb", "Tox"]
+    assert count["state"].to_numpy().tolist() == ["cyc", "eff", "prog"]
+    assert count.to_numpy().tolist() == [[0, 0, 1], [2, 1, 0]]
+
+
+def test_cells_of_several_files_are_added_up(h5ad: Write) -> None:
+    paths = [h5ad(["Tox", "Myb"], ["cyc", "prog"], "a.h5ad"), h5ad(["Tox", "Tox"], ["cyc", "eff"], "b.h5ad")]
+    found = readers.h5ad(paths)["count"]
+    assert found.loc["Tox"].to_dict() == {"cyc": 2, "eff": 1, "prog": 0}
+    assert found.loc["Myb"].to_dict() == {"cyc": 0, "eff": 0, "prog": 1}
+    ordered = readers.h5ad(paths, states="prog,cyc,eff,none")["count"]
+    assert ordered.columns.tolist() == ["prog", "cyc", "eff", "none"]
+    assert ordered.loc["Tox"].tolist() == [0, 2, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "states", "options", "message"),
+    [
+        (["Tox"], ["cyc"], {"states": "prog"}, r"obs\['state'\] of cell 'cells.h5ad0' is 'cyc', which is none of"),
+        (["Tox"], ["cyc"], {"control": "Unperturbed"}, "no control 'Unperturbed'"),
+        (["Tox"], ["cyc"], {"condition": "gene"}, "no column of obs 'gene'"),
+        (["Tox", "Myb"], ["cyc", None], {}, r"obs\['state'\] of cell 'cells.h5ad1' is missing"),
+        (["Tox"], ["cyc"], {"layer": "counts"}, "no layer 'counts'"),
+    ],
+)
+def test_bad_cells(h5ad: Write, conditions: list[Any], states: list[Any], options: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        readers.h5ad([h5ad(conditions, states)], **options)

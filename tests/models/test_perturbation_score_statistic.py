@@ -1,0 +1,398 @@
+"""The neural statistic: its graph against loops in NumPy, backends against each other, samplers, metrics, simulator."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from genarium import InputError
+from genarium.declaration import Array
+from genarium.models.perturbation_score import statistic as net
+from genarium.models.perturbation_score.statistic import metrics, network, samplers, training
+from genarium.models.perturbation_score.statistic.network import Size
+
+SMALL = Size(genes=7, features=3, states=4, programs=3, token=2, values=5, width=6)
+
+
+def some_weights(size: Size, dtype: str = "float64") -> dict[str, Array]:
+    rng = np.random.default_rng(3)
+    starting = network.initial(size, rng, dtype)
+    return {name: np.asarray(v + 0.1 * rng.normal(size=v.shape), dtype=dtype) for name, v in starting.items()}
+
+
+def some_batch(size: Size, dtype: str = "float64") -> dict[str, Array]:
+    rng = np.random.default_rng(4)
+    average = np.zeros((2, 6))
+    average[0, :2], average[1, 2:5] = 1 / 2, 1 / 3
+    target = rng.dirichlet(np.ones(size.states), 4)
+    return {
+        "cells": rng.normal(size=(9, size.genes)).astype(dtype),
+        "index": np.array([8, 1, 5, 5, 0, 0]),
+        "average": average.astype(dtype),
+        "features": rng.normal(size=(2, size.features)).astype(dtype),
+        "target": target.astype(dtype),
+        "truth": rng.uniform(0, 2, (2, 4)).astype(dtype),
+    }
+
+
+def naive_softmax(x: Array) -> Array:
+    return np.asarray(np.exp(x) / np.exp(x).sum())
+
+
+def naive_losses(
+    w: Mapping[str, Array], data: Mapping[str, Array], size: Size, recognition: str
+) -> tuple[float, float]:
+    """The two losses by loops, from the card's equations (11) to (16)."""
+    m, B = size.programs, len(data["average"])
+    s = np.zeros((B, m))
+    for b in range(B):
+        z = np.zeros(m)
+        for j in range(m):
+            for row, weight in zip(data["index"], data["average"][b], strict=True):
+                z[j] += weight * np.tanh(data["cells"][row] @ w["f_weight"][:, j] + w["f_bias"][j])
+        token = np.array([w["g_id"][j] + z[j] * w["g_value"][j] for j in range(m)])
+        for j in range(m):
+            scores = [(token[j] @ w["g_query"]) @ (token[i] @ w["g_key"]) / np.sqrt(size.token) for i in range(m)]
+            attention = naive_softmax(np.array(scores))
+            mixed = sum(attention[i] * (token[i] @ w["g_vector"]) for i in range(m))
+            s[b, j] = z[j] + mixed @ w["g_out"] + w["g_bias"][j]
+    error = 0.0
+    for b in range(B):
+        for j, Q in enumerate(data["target"]):
+            hidden = np.tanh(Q @ w["h_weight"] + w["h_bias"])
+            keys = (hidden @ w["h_keys"] + w["h_keys_bias"]).reshape(size.values, m)
+            values = hidden @ w["h_values"] + w["h_values_bias"]
+            mixed = naive_softmax(keys @ s[b] / np.sqrt(m)) * values
+            y = np.tanh(mixed @ w["h_mix"] + w["h_mix_bias"]) @ w["h_out"] + w["h_out_bias"]
+            error += (size.out_max / (1 + np.exp(-y)) - data["truth"][b, j]) ** 2
+    told = np.tanh(data["features"] @ w["t_weight"] + w["t_bias"]) @ w["t_out"] + w["t_out_bias"]
+    recognised = ((told - s) ** 2).sum(1).mean()
+    if recognition != "raw":
+        recognised /= s.var(0).sum() + 1e-8
+    return error / data["truth"].size, float(recognised)
+
+
+@cache
+def python_function(recognition: str, dtype: str = "float64") -> Any:
+    return training.slopes_of(SMALL, recognition, 0.1, dtype, "FAST_COMPILE")
+
+
+@pytest.mark.parametrize("recognition", network.RECOGNITIONS)
+def test_losses_are_those_of_loops(recognition: str) -> None:
+    w, data = some_weights(SMALL), some_batch(SMALL)
+    fit, recognised, *_ = python_function(recognition)(*w.values(), *data.values())
+    assert list(data) == list(network.BATCH)
+    expected = naive_losses(w, data, SMALL, recognition)
+    np.testing.assert_allclose([fit, recognised], expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("recognition", ["raw", "normalised"])
+def test_gradient_by_finite_differences(recognition: str) -> None:
+    w, data = some_weights(SMALL), some_batch(SMALL)
+    slopes = python_function(recognition)(*w.values(), *data.values())[2:]
+    rng, h = np.random.default_rng(5), 1e-5
+    for (name, value), slope in zip(w.items(), slopes, strict=True):
+        way = rng.normal(size=value.shape)
+        sides = []
+        for sign in (1, -1):
+            fit, recognised = naive_losses({**w, name: value + sign * h * way}, data, SMALL, recognition)
+            sides.append(fit + 0.1 * recognised)
+        assert float((slope * way).sum()) == pytest.approx((sides[0] - sides[1]) / 2 / h, rel=1e-5, abs=1e-8), name
+
+
+def test_a_recognition_that_stands_apart_does_not_bend_the_statistic() -> None:
+    """The gradient by the statistic's weights is that of the distance alone."""
+    w, data = some_weights(SMALL), some_batch(SMALL)
+    slopes = dict(zip(w, python_function("apart")(*w.values(), *data.values())[2:], strict=True))
+    way, h = np.random.default_rng(6).normal(size=w["f_weight"].shape), 1e-5
+    sides = [naive_losses({**w, "f_weight": w["f_weight"] + s * h * way}, data, SMALL, "apart")[0] for s in (1, -1)]
+    assert float((slopes["f_weight"] * way).sum()) == pytest.approx((sides[0] - sides[1]) / 2 / h, rel=1e-6)
+    assert np.abs(slopes["t_out"]).max() > 0
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-10), ("float32", 1e-5)])
+def test_jax_has_the_same_losses(dtype: str, tolerance: float) -> None:
+    jax = pytest.importorskip("jax", reason="needs the extra `jax`")
+    lowered = training.lower(SMALL, "normalised", 0.1, dtype)
+    w, data = some_weights(SMALL, dtype), some_batch(SMALL, dtype)
+    with training.precision():
+        total, *parts = jax.jit(lowered)(*w.values(), *data.values())
+    expected = naive_losses(some_weights(SMALL), some_batch(SMALL), SMALL, "normalised")
+    np.testing.assert_allclose([float(p) for p in parts], expected, rtol=tolerance)
+    assert float(total) == pytest.approx(expected[0] + 0.1 * expected[1], rel=tolerance)
+
+
+@pytest.mark.slow
+def test_numba_has_the_same_losses() -> None:
+    w, data = some_weights(SMALL, "float32"), some_batch(SMALL, "float32")
+    expected = naive_losses(some_weights(SMALL), some_batch(SMALL), SMALL, "normalised")
+    found = training.slopes_of(SMALL, "normalised", 0.1, "float32", "NUMBA")(*w.values(), *data.values())
+    np.testing.assert_allclose([float(part) for part in found[:2]], expected, rtol=1e-5)
+
+
+# Samplers
+
+
+@cache
+def world() -> tuple[net.Screen, net.Truth]:
+    return net.simulate(net.World(perturbations=40, genes=60, cells=60, marker_sd=1.0), np.random.default_rng(7))
+
+
+def test_splits_are_of_genes_and_disjoint() -> None:
+    parts = net.split(50, np.random.default_rng(8))
+    assert [len(part) for part in parts] == [30, 10, 10]
+    assert sorted(np.concatenate(parts)) == list(range(50))
+
+
+def test_a_batch_averages_cells_of_its_own_perturbations() -> None:
+    screen, _ = world()
+    settings = net.preset("normalised", steps=8, batch=5, targets=3)
+    rows = np.arange(10, 30)
+    owner = np.repeat(np.arange(40), screen.numbers)
+    most = []
+    for step in range(8):
+        data = samplers.batch(screen, rows, settings, step, np.random.default_rng(step))
+        assert data["average"].shape == (5, 5 * 40)
+        np.testing.assert_allclose(data["average"].sum(1), 1, rtol=1e-6)
+        np.testing.assert_allclose(data["target"].sum(1), 1, rtol=1e-6)
+        assert not data["average"].reshape(5, 5, 40)[~np.eye(5, dtype=bool)].any()
+        for b in range(5):
+            used = data["index"][data["average"][b] > 0]
+            assert len(set(used)) == len(used)
+            (perturbation,) = set(owner[used])
+            assert perturbation in rows
+            np.testing.assert_allclose(data["features"][b], screen.features[perturbation], rtol=1e-6)
+            expected = np.abs(screen.share[perturbation] - data["target"]).sum(1)
+            np.testing.assert_allclose(data["truth"][b], expected, rtol=1e-5)
+        most.append(int((data["average"] > 0).sum(1).max()))
+    for stage, limit in enumerate((40, 30, 20, 10)):
+        assert max(most[2 * stage : 2 * stage + 2]) <= limit
+
+
+def test_targets_are_near_training_rows() -> None:
+    share = np.eye(3)
+    target = samplers.draw_targets(share, 500, 0.1, np.random.default_rng(9))
+    np.testing.assert_allclose(target.sum(1), 1)
+    assert (target.max(1) > 1 / 1.3 - 1e-12).all()
+    assert len(set(target.argmax(1))) == 3
+
+
+def test_the_baseline_always_sees_sixty_cells() -> None:
+    screen, _ = world()
+    able = np.flatnonzero(screen.numbers >= 60)
+    data = samplers.batch(screen, able, net.preset("seed_baseline", batch=4), 0, np.random.default_rng(1))
+    assert ((data["average"] > 0).sum(1) == 60).all()
+
+
+def test_cells_are_grouped_by_condition() -> None:
+    import pandas as pd
+
+    counts = np.array([[1, 3], [8, 0], [2, 2], [0, 5]])
+    features = pd.DataFrame([[1.0], [2.0]], index=["B", "A"])
+    screen = net.screen(counts, ["B", "A", "B", "B"], ["x", "y", "y", "x"], features)
+    assert screen.names.tolist() == ["A", "B"]
+    assert screen.first.tolist() == [0, 1, 4]
+    np.testing.assert_allclose(screen.share, np.array([[0, 1], [2 / 3, 1 / 3]]))
+    np.testing.assert_allclose(screen.features, [[2], [1]])
+    np.testing.assert_allclose(screen.cells[1], np.log1p([2500, 7500]), rtol=1e-6)
+    assert screen.state.tolist() == [1, 0, 1, 0]
+    reordered = net.screen(counts, ["B", "A", "B", "B"], ["x", "y", "y", "x"], features, states=["y", "x"])
+    np.testing.assert_allclose(reordered.share, np.array([[1, 0], [1 / 3, 2 / 3]]))
+    with pytest.raises(InputError, match="the state 'y' is none of x"):
+        net.screen(counts, ["B", "A", "B", "B"], ["x", "y", "y", "x"], features, states=["x"])
+    with pytest.raises(InputError, match="there are no features for C"):
+        net.screen(counts, ["B", "A", "B", "C"], ["x", "y", "y", "x"], features)
+    with pytest.raises(InputError, match="4 cells, 3 conditions"):
+        net.screen(counts, ["B", "A", "B"], ["x", "y", "y", "x"], features)
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [([[1.0, np.nan]], "cell 0, gene 1 is nan"), ([[1, -2]], "is -2, below zero"), ([[1, 1], [0, 0]], "cell 1 has no")],
+)
+def test_bad_expression(counts: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        net.normalise(np.array(counts))
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("normalized", {}, "there is no preset 'normalized'. Did you mean 'normalised'"),
+        ("normalised", {"step": 3}, "there is no setting 'step'. Did you mean 'steps'"),
+        ("normalised", {"recognition": "l2"}, "there is no recognition 'l2'"),
+        ("normalised", {"cells": (1,)}, "must be two or more"),
+    ],
+)
+def test_bad_presets(name: str, changes: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        net.preset(name, **changes)
+
+
+# Training
+
+
+def test_training_learns_the_distance_and_a_seed_decides_it() -> None:
+    screen, _ = world()
+    rows = np.arange(30)
+    few: dict[str, Any] = {"backend": "python", "steps": 80, "batch": 8, "targets": 8, "rate": 1e-2, "cells": (20,)}
+    once, again = (net.train(screen, rows, np.random.default_rng(1), **few) for _ in range(2))
+    np.testing.assert_array_equal(once.losses, again.losses)
+    assert once.losses[-30:, 0].mean() < 0.5 * once.losses[:3, 0].mean()
+    assert once.losses[-30:, 1].mean() < 0.5 * once.losses[:3, 1].mean()
+    targets = samplers.draw_targets(screen.share[rows], 20, 0.1, np.random.default_rng(2))
+    s = once.summarise(screen.cells[screen.rows(3)], metrics.full(screen, 3))
+    assert s.shape == (1, 10)
+    assert ((once.distance(s, targets) > 0) & (once.distance(s, targets) < 2)).all()
+
+
+def test_jax_trains_as_python_does() -> None:
+    pytest.importorskip("optax", reason="needs the extra `jax`")
+    screen, _ = world()
+    few: dict[str, Any] = {"steps": 8, "batch": 4, "targets": 4, "dtype": "float64", "cells": (6,)}
+    python, jax = (
+        net.train(screen, np.arange(30), np.random.default_rng(1), backend=backend, **few)
+        for backend in ("python", "jax")
+    )
+    np.testing.assert_allclose(jax.losses, python.losses, rtol=1e-5)
+    for name, value in python.weights.items():
+        np.testing.assert_allclose(jax.weights[name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "optax", None)
+    screen, _ = world()
+    with pytest.raises(InputError, match=r"pip install 'genarium\[jax\]'"):
+        net.train(screen, np.arange(5), np.random.default_rng(1), backend="jax", steps=2)
+    with pytest.raises(InputError, match="there is no backend 'torch'"):
+        net.train(screen, np.arange(5), np.random.default_rng(1), backend="torch")
+    with pytest.raises(InputError, match="1 training perturbations are too few"):
+        net.train(screen, np.arange(1), np.random.default_rng(1))
+
+
+def test_evaluation_holds_its_baselines() -> None:
+    screen, truth = world()
+    parts = net.split(40, np.random.default_rng(3))
+    few: dict[str, Any] = {"backend": "python", "steps": 20, "batch": 8, "cells": (10,)}
+    trained = net.train(screen, parts[0], np.random.default_rng(1), **few)
+    found = net.evaluate(trained, screen, parts, np.random.default_rng(2), truth, numbers=(2, 20), repeats=2)
+    assert found["mse_oracle_20"] < found["mse_oracle_2"]
+    assert found["mse_ideal_features"] < found["mse_q_only"] < found["mse_training_mean"]
+    assert found["skill_2"] == pytest.approx(1 - found["mse_2"] / found["mse_q_only"])
+    assert all(np.isfinite(value) for value in found.values())
+
+
+# Metrics
+
+
+def test_overlap_curve_by_hand() -> None:
+    truth = [4, 3, 2, 1]
+    np.testing.assert_allclose(net.overlap_curve(truth, truth), 1)
+    np.testing.assert_allclose(net.overlap_curve([1, 2, 3, 4], truth), [0, 0, 2 / 3, 1])
+    np.testing.assert_allclose(net.overlap_curve([3, 4, 2, 1], truth), [0, 1, 1, 1])
+    assert net.overlap_area(net.overlap_curve(truth, truth)) == pytest.approx(1)
+    rng = np.random.default_rng(10)
+    areas = [net.overlap_area(net.overlap_curve(rng.normal(size=30), rng.normal(size=30))) for _ in range(400)]
+    assert abs(np.mean(areas)) < 4 * np.std(areas) / np.sqrt(400)
+    with pytest.raises(InputError, match="cannot be compared"):
+        net.overlap_curve([1, 2], [1, 2, 3])
+
+
+def test_objectives_by_hand() -> None:
+    q = np.array([[0.3, 0.2, 0.1, 0.4, 0.0], [0.5, 0.2, 0.22, 0.04, 0.04]])
+    value, allowed = net.objective_a(q)
+    assert value.tolist() == [0.3, 0.5]
+    assert allowed.tolist() == [True, False]
+    value, allowed = net.objective_b(q, [0.1, 0.2, 0.2, 0.4, 0.1])
+    np.testing.assert_allclose(value, [3 + 1 - 0.5 + 1, 5 + 1 - 1.1 + 0.1])
+    assert allowed.tolist() == [True, False]
+    assert float(net.objective_b(net.CONTROL)[0]) == pytest.approx(2)
+    with pytest.raises(InputError, match="five states"):
+        net.objective_a([0.5, 0.5])
+
+
+def test_reliability_of_known_variances() -> None:
+    """Between 3, within 1: three quarters; the estimate's sd is about (1 - .75²) / sqrt(4000)."""
+    rng = np.random.default_rng(11)
+    level = np.sqrt(3) * rng.normal(size=(4000, 2))
+    repeated = level + rng.normal(size=(2, 4000, 2))
+    assert metrics.reliability(repeated) == pytest.approx(0.75, abs=4 * (1 - 0.75**2) / np.sqrt(4000))
+    assert abs(metrics.reliability(rng.normal(size=(2, 4000, 1)))) < 4 / np.sqrt(4000)
+
+
+def test_small_metrics() -> None:
+    assert float(metrics.skill(0.1, 0.4)) == pytest.approx(0.75)
+    assert metrics.recognition(np.array([[1.0], [3.0]]), np.array([[1.0], [3.0]])) == 1
+    assert metrics.recognition(np.full((2, 1), 2.0), np.array([[1.0], [3.0]])) == 0
+    assert metrics.coverage([0, 0], [1, 1], [0.5, 2]) == 0.5
+
+
+# The simulator
+
+
+def test_simulated_shares_lie_as_far_apart_as_real_ones() -> None:
+    """Mean pairwise l1 of .57, over 30 worlds whose own means have sd .08."""
+    found = []
+    for seed in range(30):
+        few = net.World(perturbations=60, genes=2, cells=1)
+        q = net.simulate(few, np.random.default_rng(seed))[1].share
+        found.append(np.abs(q[:, None] - q[None]).sum(-1)[np.triu_indices(60, 1)].mean())
+    assert abs(np.mean(found) - 0.57) < 4 * np.std(found) / np.sqrt(30)
+
+
+def test_features_explain_what_rho_says() -> None:
+    for rho in (0.0, 0.6):
+        truth = net.simulate(net.World(perturbations=3000, genes=2, cells=1, rho=rho), np.random.default_rng(12))[1]
+        explained = (truth.predictable**2).mean()
+        assert explained == pytest.approx(rho, abs=1e-9)
+        assert (truth.program**2).mean() == pytest.approx(1, abs=4 * np.sqrt(2 / 18_000))
+
+
+def test_cells_have_their_perturbations_states() -> None:
+    screen, truth = net.simulate(
+        net.World(perturbations=4, genes=2, cells=8000, evenness=1e6), np.random.default_rng(13)
+    )
+    for p in range(4):
+        seen = np.bincount(screen.state[screen.rows(p)], minlength=5) / screen.numbers[p]
+        error = np.sqrt(truth.share[p] * (1 - truth.share[p]) / screen.numbers[p])
+        assert (np.abs(seen - truth.share[p]) < 4.5 * error + 1e-9).all()
+
+
+def test_escaping_cells_are_as_the_controls() -> None:
+    screen, truth = net.simulate(net.World(perturbations=2, genes=2, cells=9000, escape=0.5), np.random.default_rng(14))
+    assert truth.escaped.mean() == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(len(truth.escaped)))
+    seen = np.bincount(screen.state[truth.escaped], minlength=5) / truth.escaped.sum()
+    error = np.sqrt(np.array(net.CONTROL) / truth.escaped.sum())
+    assert (np.abs(seen - net.CONTROL) < 4.5 * error).all()
+
+
+def test_growth_couples_cell_numbers_to_a_program() -> None:
+    from scipy.stats import spearmanr
+
+    for growth, least, most in ((0.0, -0.2, 0.2), (1.0, 0.6, 1.0)):
+        few = net.World(perturbations=400, genes=2, cells=50, growth=growth)
+        screen, truth = net.simulate(few, np.random.default_rng(15))
+        assert least < spearmanr(screen.numbers, truth.program[:, 0]).statistic < most
+
+
+def test_lanes_shift_expression() -> None:
+    base = net.World(perturbations=5, genes=40, cells=200, marker_frac=0.0)
+    for lanes, lane_sd, apart in ((1, 0.5, False), (2, 0.5, True)):
+        screen, truth = net.simulate(replace(base, lanes=lanes, lane_sd=lane_sd), np.random.default_rng(16))
+        assert set(truth.lane) == set(range(lanes))
+        half = truth.lane == 0 if lanes == 2 else np.arange(len(truth.lane)) % 2 == 0
+        difference = screen.cells[half].mean(0) - screen.cells[~half].mean(0)
+        error = screen.cells.std(0) * np.sqrt(1 / half.sum() + 1 / (~half).sum())
+        assert bool((np.abs(difference) > 5 * error).any()) == apart
+
+
+def test_bad_worlds() -> None:
+    with pytest.raises(InputError, match=r"escape=1.5 must lie in \[0, 1\]"):
+        net.World(escape=1.5)
+    with pytest.raises(InputError, match="lanes=0 must be one or more"):
+        net.World(lanes=0)

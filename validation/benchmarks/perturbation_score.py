@@ -1,0 +1,258 @@
+"""What is claimed of perturbation_score: ``python validation/benchmarks/perturbation_score.py``.
+
+``distance``: the closed form of the expected distance against Monte Carlo. ``coverage``: 90 % predictive intervals of
+shares of 200 unseen simulated genes, by NUTS. ``worlds``: what the simulator's constants were chosen for. ``training``:
+seconds of 2,000 steps of the default network on 50 perturbations and 2,000 genes, by backend. ``claims``: the two
+statistics of the seed and the normalised one on simulated screens of 200 perturbations, ten seeds, with 95 % intervals
+over seeds; replicates are kept in ``--keep`` and gone on with. ``table``: rankings and leave-one-out errors on the
+challenge's table (``--table FILE``). ``growth``: what the cell number says of the shares there.
+"""
+
+import os
+
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")  # before NumPy is imported
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import genarium as gn
+from genarium.declaration import Array
+from genarium.models.perturbation_score import expected_l1, rank, score
+from genarium.models.perturbation_score import statistic as net
+
+NAME = "perturbation_score"
+STATES = ("progenitor", "effector", "terminal_exhausted", "cycling", "other")
+
+
+def distance(draws: int = 4_000_000) -> dict[str, float]:
+    """Largest difference between (5) and Monte Carlo over 20 random cases, and its standard error."""
+    rng = np.random.default_rng(1)
+    worst, error = 0.0, 0.0
+    for _ in range(20):
+        K = int(rng.integers(2, 9))
+        a, Q = rng.lognormal(0.5, 1.5, K), rng.dirichlet(np.ones(K))
+        d = np.concatenate([np.abs(rng.dirichlet(a, draws // 10) - Q).sum(1) for _ in range(2)])
+        worst = max(worst, abs(float(d.mean() - expected_l1(Q, a))))
+        error = max(error, float(d.std() / np.sqrt(len(d))))
+    return {"largest_difference": worst, "largest_standard_error": error}
+
+
+def predictive_coverage(fits: int, unseen: int = 200) -> dict[str, Any]:
+    """Share of the true shares and distances of unseen genes inside their 90 % intervals."""
+    shares, scores = [], []
+    for seed in range(fits):
+        tree = gn.simulate(NAME, seed=seed, perturbation=60 + unseen)
+        groups = [tree[name].to_dataset() for name in ("constant_data", "observed_data")]
+        parts = {str(name): value for group in groups for name, value in group.data_vars.items()}
+        seen, new = slice(0, 60), slice(60, None)
+        data = {n: v[seen] if "perturbation" in v.dims else v for n, v in parts.items()}
+        fit = gn.fit(NAME, {n: v.to_numpy() for n, v in data.items()}, "nuts", seed, draws=500, tune=500, chains=2)
+        told = gn.predict(fit, {"features": parts["features"][new].to_numpy()})["predictions"]
+        q = tree["truth"]["proportion"].to_numpy()[new]
+        low, high = told["proportion_low"].to_numpy(), told["proportion_high"].to_numpy()
+        shares.append(((low <= q) & (q <= high)).mean())
+        d = np.abs(q - parts["target"].to_numpy()).sum(1)
+        scores.append((-d >= told["score_low"].to_numpy()).mean())
+    return {
+        "coverage_of_shares": float(np.mean(shares)),
+        "standard_error": float(np.std(shares) / np.sqrt(fits)),
+        "scores_above_their_5_percent_quantile": float(np.mean(scores)),
+        "fits": fits,
+    }
+
+
+def worlds(number: int = 30, cells: int = 3000) -> dict[str, float]:
+    """Mean pairwise l1 of simulated shares, and how often the true parameters tell a cell's state from its counts."""
+    from genarium.models.perturbation_score.predictor import log_softmax
+    from genarium.models.perturbation_score.statistic import simulator
+
+    apart = []
+    for seed in range(number):
+        q = net.simulate(net.World(perturbations=60, genes=2, cells=1), np.random.default_rng(seed))[1].share
+        apart.append(np.abs(q[:, None] - q[None]).sum(-1)[np.triu_indices(60, 1)].mean())
+    world, rng, right = net.World(), np.random.default_rng(0), []
+    for seed in range(5):
+        state = rng.choice(5, cells, p=np.array(net.CONTROL) / sum(net.CONTROL))
+        program, lane = rng.normal(size=(cells, world.programs)), np.zeros(cells, dtype=int)
+        x = simulator.emit(world, rng, simulator.expression(world, np.random.default_rng(seed), state, program, lane))
+        told = np.log(net.CONTROL) + np.zeros((cells, 5))
+        for k in range(5):  # the same seed draws the same parameters
+            at = np.full(cells, k)
+            mean = np.exp(log_softmax(simulator.expression(world, np.random.default_rng(seed), at, program, lane)))
+            mean *= x.sum(1, keepdims=True)
+            told[:, k] += (x * np.log(mean / (mean + world.theta)) - world.theta * np.log1p(mean / world.theta)).sum(1)
+        right.append((told.argmax(1) == state).mean())
+    return {
+        "mean_pairwise_l1": float(np.mean(apart)),
+        "standard_error": float(np.std(apart) / np.sqrt(number)),
+        "state_accuracy": float(np.mean(right)),
+        "accuracy_standard_error": float(np.std(right) / np.sqrt(len(right))),
+    }
+
+
+def training(backends: list[str]) -> dict[str, Any]:
+    """Wall and CPU seconds of training by backend; compilation is that of the first step."""
+    world = net.World(perturbations=50, genes=2000)
+    screen, _ = net.simulate(world, np.random.default_rng(0))
+    out: dict[str, Any] = {}
+    for backend in backends:
+        start = time.perf_counter(), time.process_time()
+        trained = net.train(screen, np.arange(50), np.random.default_rng(1), backend=backend)
+        whole = time.perf_counter() - start[0], time.process_time() - start[1]
+        out[backend] = {
+            **trained.seconds,
+            "whole_wall": whole[0],
+            "whole_cpu": whole[1],
+            "first_losses": trained.losses[0].tolist(),
+            "last_losses": trained.losses[-100:].mean(0).tolist(),
+        }
+    return out
+
+
+def one_seed(seed: int, perturbations: int, steps: int, backend: str) -> dict[str, dict[str, float]]:
+    """Measure every preset on one simulated screen, on the same split and targets."""
+    rng = np.random.default_rng(seed)
+    screen, truth = net.simulate(net.World(perturbations=perturbations), rng)
+    parts = net.split(perturbations, rng)
+    out = {}
+    for name in net.PRESETS:
+        start = time.process_time()
+        trained = net.train(screen, parts[0], np.random.default_rng([seed, 1]), name=name, backend=backend, steps=steps)
+        found = net.evaluate(trained, screen, parts, np.random.default_rng([seed, 2]), truth)
+        recognition = float(trained.losses[-200:, 1].mean())
+        out[name] = {**found, "last_recognition_loss": recognition, "cpu_seconds": time.process_time() - start}
+    return out
+
+
+def claims(seeds: int, perturbations: int, steps: int, backend: str, keep: Path) -> dict[str, Any]:
+    """Means over seeds with 95 % intervals (Student's t), and paired differences from the baseline."""
+    from scipy.stats import t
+
+    settings = f"{perturbations} {steps}"
+    kept: dict[str, Any] = json.loads(keep.read_text()) if keep.is_file() else {}
+    for seed in range(seeds):
+        if f"{settings} {seed}" not in kept:
+            kept[f"{settings} {seed}"] = one_seed(seed, perturbations, steps, backend)
+            keep.parent.mkdir(parents=True, exist_ok=True)
+            keep.write_text(json.dumps(kept, indent=1))
+            print(f"seed {seed} done", flush=True)
+    runs = [kept[f"{settings} {seed}"] for seed in range(seeds)]
+    factor = float(t.ppf(0.975, max(seeds - 1, 1))) / np.sqrt(seeds)
+
+    def told(values: Array) -> list[float]:
+        return [float(f"{v:.4g}") for v in (values.mean(), factor * values.std(ddof=1) if seeds > 1 else np.nan)]
+
+    names = list(runs[0]["normalised"])
+    out: dict[str, Any] = {
+        preset: {name: told(np.array([run[preset][name] for run in runs])) for name in names} for preset in net.PRESETS
+    }
+    for preset in ("seed_robust", "normalised"):
+        out[f"{preset} minus seed_baseline"] = {
+            name: told(np.array([run[preset][name] - run["seed_baseline"][name] for run in runs]))
+            for name in ("mse_2", "mse_10", "mse_60", "mse_features", "icc_10", "recognition_r2")
+        }
+    return out
+
+
+def table(path: Path, target: tuple[float, ...]) -> dict[str, Any]:
+    """Rank the knock-outs of the challenge's table, and predict each from the others."""
+    tree = gn.read(NAME, path, format="table", drop="size_known", control="Unperturbed", regression="none")
+    data = tree["observed_data"]["count"]
+    fit = gn.fit(NAME, tree, "nuts", seed=1)
+    ranked = rank(score(fit, target))
+    rows: list[list[Any]] = [
+        [str(p), *(round(float(ranked[n].sel(perturbation=p)), 3) for n in ("cells", "plug_in", "score", "lower"))]
+        + [int(ranked[f"rank_{n}"].sel(perturbation=p)) for n in ("plug_in", "score", "lower")]
+        for p in ranked["perturbation"].to_numpy()
+    ]
+    counts = data.to_numpy().astype(float)
+    names = data["perturbation"].to_numpy()
+    most = (counts.sum(1) > 1) & (names != "Unperturbed")
+    share = counts / counts.sum(1, keepdims=True)
+    q, control = share[most], share[names == "Unperturbed"][0]
+    mean = [np.abs(q[i] - np.delete(q, i, 0).mean(0)).sum() for i in range(len(q))]
+    model = []
+    for i in np.flatnonzero(most):
+        rest = np.delete(counts, i, 0)[np.delete(counts.sum(1) > 1, i)].astype(int)
+        mu = gn.fit(NAME, {"count": rest}, "conjugate", regression="none")["point"]["mu"].to_numpy()
+        model.append(np.abs(share[i] - np.exp(mu) / np.exp(mu).sum()).sum())
+
+    def told(values: Any) -> list[float]:
+        values = np.asarray(values)
+        return [float(values.mean()), float(values.std() / np.sqrt(len(values)))]
+
+    apart = np.abs(q[:, None] - q[None]).sum(-1)[np.triu_indices(len(q), 1)]
+    return {
+        "columns": ["perturbation", "cells", "plug_in", "score", "lower", "rank_plug_in", "rank_score", "rank_lower"],
+        "best_by_lower": rows[:12],
+        "best_by_plug_in": sorted(rows, key=lambda row: row[5])[:12],
+        "mean_pairwise_l1": float(apart.mean()),
+        "left_out_mean_of_the_others": told(mean),
+        "left_out_control": told(np.abs(q - control).sum(1)),
+        "left_out_model": told(model),
+        "perturbations": int(most.sum()),
+        "spearman_cells_progenitor": spearman(counts[most].sum(1), q[:, 0]),
+    }
+
+
+def growth(path: Path) -> dict[str, Any]:
+    """Fit the joint model to the challenge's table: gamma of each state, with 90 % intervals."""
+    tree = gn.read(NAME, path, format="table", drop="size_known", regression="none")
+    data = {"count": tree["observed_data"]["count"]}
+    fit = gn.fit(NAME, data, "nuts", seed=1, regression="none", abundance="joint", draws=500, tune=500, chains=2)
+    low, high = np.quantile(fit["posterior"]["growth"].to_numpy(), (0.05, 0.95), axis=(0, 1))
+    mean = fit["posterior"]["growth"].to_numpy().mean((0, 1))
+    verdicts = {verdict.check: verdict.value for verdict in gn.diagnose(NAME, fit).verdicts}
+    return {
+        "growth": {state: [float(v) for v in row] for state, *row in zip(STATES, mean, low, high, strict=True)},
+        "r_hat": verdicts.get("R-hat"),
+    }
+
+
+def spearman(a: Array, b: Array) -> float:
+    """Rank correlation."""
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(a, b).statistic)
+
+
+def main() -> None:
+    """Print the figures as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=("distance", "coverage", "worlds", "training", "claims", "table", "growth"))
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--perturbations", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--backend", default="jax")
+    parser.add_argument("--fits", type=int, default=10)
+    parser.add_argument("--keep", type=Path, default=Path("validation/replicates/perturbation_score.claims.json"))
+    parser.add_argument("--table", type=Path)
+    parser.add_argument("--target", default="1,0,0,0,0", help="wanted shares, in the order of the table's states")
+    options = parser.parse_args()
+    target = tuple(float(part) for part in options.target.split(","))
+    parts: dict[str, Callable[[], Any]] = {
+        "distance": distance,
+        "coverage": lambda: predictive_coverage(options.fits),
+        "worlds": worlds,
+        "training": lambda: training(["jax", "numba"] if options.only is None else options.backend.split(",")),
+        "claims": lambda: claims(options.seeds, options.perturbations, options.steps, options.backend, options.keep),
+    }
+    if options.table is not None:
+        parts["table"] = lambda: table(options.table, target)
+        parts["growth"] = lambda: growth(options.table)
+    elif options.only in ("table", "growth"):
+        parser.error(f"--only {options.only} needs --table FILE")
+    for name, run in parts.items():
+        if options.only in (None, name):
+            print(json.dumps({name: run()}, indent=1), flush=True)
+
+
+if __name__ == "__main__":
+    main()
