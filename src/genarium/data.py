@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from genarium.declaration import Array, Model, Problem, Sizes
+from genarium.declaration import Array, Model, Problem, Sizes, call
 from genarium.errors import InputError
 from genarium.words import plural
 
@@ -69,14 +69,16 @@ def check(
     coords = _coords(model, labelled, size)
     arrays: dict[str, Array] = {}
     fixed: dict[str, Array] = {}
-    for name in known:
+    for name in sorted(known, key=lambda n: callable(known[n].default)):  # what follows from the data comes last
         role = model.role(name)
+        default = known[name].default
         if name in labelled:
             value = _values(model, name, labelled[name], size, coords)
-        elif known[name].default is not None and set(known[name].dims) <= set(size):
-            value = np.full(
-                model.shape(name, size), known[name].default, dtype=np.int64 if known[name].support.integer else None
-            )
+        elif callable(default):
+            found = xr.DataArray(np.asarray(call(default, arrays)), dims=known[name].dims)
+            value = _values(model, name, found, size, coords)
+        elif default is not None and set(known[name].dims) <= set(size):
+            value = np.full(model.shape(name, size), default, dtype=np.int64 if known[name].support.integer else None)
         elif role == "unknown" or (partial and role == "known"):
             continue
         else:

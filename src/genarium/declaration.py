@@ -42,15 +42,16 @@ class Var:
         What it is, in one sentence for the variable table; units where it has any.
     symbol : str
         The symbol that papers use (Unicode), unique in the model.
-    default : float, optional
-        Known and observed variables only: the value of every element where the user gives none.
+    default : float or callable, optional
+        Known and observed variables only: the value of every element where the user gives none. Of a known variable it
+        may be a function of observed ones, named as its parameters, for what data show and a simulation needs.
     """
 
     dims: tuple[str, ...]
     support: Support
     about: str
     symbol: str
-    default: float | None = None
+    default: float | Callable[..., Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -216,6 +217,9 @@ class Model:
         The dim along which observations are independent given the unknown variables (what ``az.loo`` leaves out).
     labels : mapping of str to tuple of str
         Names of the categories of a dim that every dataset shares; for data that bring none.
+    derived : Stage
+        What follows from the unknown variables and the data without chance, in the units that users want: functions
+        of one point or of draws along leading dims; every fit holds them beside the unknown variables.
     exchangeable : str
         A dim whose labels carry no meaning (components of a mixture); draws are relabelled along it.
     methods : mapping of str to Method
@@ -256,6 +260,7 @@ class Model:
     unit: str = ""
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     exchangeable: str = ""
+    derived: Stage = field(default_factory=lambda: Stage({}))
     methods: Mapping[str, Method] = field(default_factory=dict)
     start: Callable[[Problem, np.random.Generator], Arrays] | None = None
     quantities: Callable[..., Mapping[str, Any]] | None = None
@@ -387,6 +392,10 @@ def _check(model: Model) -> None:
                 fail(f"{role} variable {name!r} is a label of {var.support.of!r}, which is not in sizes")
             if var.default is not None and role in ("unknown", "hidden"):
                 fail(f"{role} variable {name!r} has a default; only known and observed variables may")
+            if callable(var.default) and not set(parents_of(var.default)) <= set(model.observed.variables):
+                fail(f"the default of {role} variable {name!r} asks for more than observed variables")
+            if callable(var.default) and role != "known":
+                fail(f"the default of {role} variable {name!r} is a function; only that of a known variable may be one")
             if var.symbol in symbols:
                 fail(f"{name!r} and {symbols[var.symbol]!r} share the symbol {var.symbol!r}")
             symbols[var.symbol] = name
@@ -398,6 +407,12 @@ def _check(model: Model) -> None:
         for parent in parents_of(function) if function else ():
             if parent not in earlier - set(model.hidden.variables):
                 fail(f"{attribute} asks for {parent!r}, which is not a known, unknown or observed variable")
+    for name, var in model.derived.variables.items():
+        if name in earlier or not set(var.dims) <= set(model.sizes):
+            fail(f"derived variable {name!r} has a name that is taken, or a dim that is not in sizes")
+        for parent in model.derived.parents(name):
+            if parent not in earlier - set(model.hidden.variables):
+                fail(f"derived variable {name!r} asks for {parent!r}, which is no known, unknown or observed variable")
     for name in model.calibration.control:
         if name not in model.known.variables:
             fail(f"the negative control gives {name!r} a wrong value, which is not a known variable")

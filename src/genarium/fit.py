@@ -132,7 +132,7 @@ def _groups(problem: Problem, result: Result, claim: Claim, rng: np.random.Gener
     model, coords = problem.model, problem.coords
     groups = {
         "variational": dataset(model, coords, result.variational),
-        "point": dataset(model, coords, result.point),
+        "point": dataset(model, coords, {**result.point, **derived(problem, result.point)}),
     }
     if result.posterior:
         posterior = {n: np.asarray(v) for n, v in result.posterior.items()}
@@ -153,13 +153,44 @@ def _groups(problem: Problem, result: Result, claim: Claim, rng: np.random.Gener
             if prior is not None:
                 stats["lp"] = pointwise.reshape(*prior.shape, -1).sum(-1) + prior
         lead = ("chain", "draw")
-        groups["posterior"] = dataset(model, coords, posterior, lead)
+        groups["posterior"] = dataset(model, coords, {**posterior, **derived(problem, posterior, lead)}, lead)
         groups["sample_stats"] = dataset(model, coords, stats, lead)
         replicas = (
             thinned(result.posterior_predictive) if result.posterior_predictive else predictive(problem, posterior, rng)
         )
         groups["posterior_predictive"] = dataset(model, coords, replicas, lead)
     return groups
+
+
+def derived(problem: Problem, values: Mapping[str, Any], lead: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return the derived variables at a point, or at draws, as ``(dims, values, attributes)``.
+
+    Parameters
+    ----------
+    problem : Problem
+    values : mapping of str to ndarray
+        The unknown variables, with leading dims ``lead``; without one of them, nothing follows.
+    lead : tuple of str
+        Dims before the declared ones.
+
+    Returns
+    -------
+    dict
+        Those that ``values`` does not hold already.
+    """
+    stage = problem.model.derived
+    if not set(problem.model.unknown.variables) <= set(values) or not isinstance(stage.draw, Mapping):
+        return {}
+    wanted = {name: var for name, var in stage.variables.items() if name not in values}
+    unknown = {name: np.asarray(values[name]) for name in problem.model.unknown.variables}
+    return {
+        name: (
+            (*lead, *var.dims),
+            problem.call(stage.draw[name], **unknown),
+            {"about": var.about, "symbol": var.symbol},
+        )
+        for name, var in wanted.items()
+    }
 
 
 def match_labels(model: Model, posterior: Arrays) -> dict[str, Array]:

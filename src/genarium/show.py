@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from genarium import registry
-from genarium.declaration import ROLES, Model, keyword_options
+from genarium.declaration import ROLES, Model, keyword_options, parents_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +35,7 @@ def describe(model: Model) -> dict[str, Any]:
                 "symbol": var.symbol,
                 "dims": list(var.dims),
                 "support": var.support.name,
-                "default": var.default,
+                "default": f"from {', '.join(parents_of(var.default))}" if callable(var.default) else var.default,
                 "about": var.about,
             }
             for role in ROLES
@@ -75,7 +75,8 @@ def as_text(model: Model) -> str:
     lines = [f"{told['name']}: {told['title']}", f"Source: {told['source']}" if told["source"] else "", ""]
     rows: list[tuple[str, ...]] = [("role", "variable", "symbol", "dims", "support", "default", "about")]
     for var in told["variables"]:
-        default = "" if var["default"] is None else f"{var['default']:g}"
+        told_default = var["default"]
+        default = f"{told_default:g}" if isinstance(told_default, int | float) else told_default or ""
         rows.append(
             (var["role"], var["name"], var["symbol"], ", ".join(var["dims"]), var["support"], default, var["about"])
         )

@@ -96,7 +96,7 @@ def draw_stage(
                 raise DeclarationError(
                     f"model {model.name!r}: the {role} stage drew {name!r} with shape {value.shape}; declared {shape}"
                 )
-        elif var.default is not None:
+        elif var.default is not None and not callable(var.default):
             value = np.full(shape, var.default)
         else:
             raise DeclarationError(f"model {model.name!r}: the {role} stage did not draw {name!r}")

@@ -254,3 +254,44 @@ def test_plurals() -> None:
         "loci",
         "categories",
     ]
+
+
+# Defaults that follow from the data, and derived variables
+
+
+def test_default_may_follow_from_the_data(make: Make) -> None:
+    total = var("a")
+    model = make(
+        known=Stage({"a": Var(total.dims, real, total.about, "a", default=lambda d: d.sum())}, {"a": lambda: 6.0}),
+        observed=Stage({"d": var("d", "row")}, {"d": lambda rng, sizes, c: c}),
+        hidden=Stage({"c": var("c", "row")}, {"c": lambda rng, sizes, b: np.ones(sizes["row"])}),
+        unknown=Stage({"b": var("b")}, {"b": lambda rng, a: a}),
+    )
+    from genarium.data import check
+
+    sizes = {"column": 2}
+    assert check(model, {"d": [1.0, 2.0, 4.0]}, sizes)["a"] == 7
+    assert check(model, {"d": [1.0, 2.0, 4.0], "a": 3.0}, sizes)["a"] == 3
+    assert gn.simulate(model)["constant_data"]["a"] == 6
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"known": Stage({"a": Var((), real, "A.", "a", default=lambda c: c)})}, "asks for more than observed"),
+        (
+            {
+                "observed": Stage(
+                    {"d": Var(("row",), real, "D.", "d", default=lambda: 1.0)}, {"d": asks_for("rng", "c")}
+                )
+            },
+            "only that of a known variable",
+        ),
+        ({"derived": Stage({"b": var("x")}, {"b": asks_for("b")})}, "derived variable 'b' has a name that is taken"),
+        ({"derived": Stage({"x": var("x", "z")}, {"x": asks_for("b")})}, "a dim that is not in sizes"),
+        ({"derived": Stage({"x": var("x")}, {"x": asks_for("c")})}, "derived variable 'x' asks for 'c'"),
+    ],
+)
+def test_faults_of_defaults_and_derived_variables(make: Make, parts: dict[str, Any], said: str) -> None:
+    with pytest.raises(DeclarationError, match=said):
+        make(**parts)

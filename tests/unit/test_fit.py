@@ -12,9 +12,10 @@ import xarray as xr
 
 import genarium as gn
 from genarium import registry
-from genarium.declaration import Array, Method, Model, Problem, Result
+from genarium.declaration import Array, Method, Model, Problem, Result, Stage, Var
 from genarium.errors import InputError
-from genarium.fit import PREDICTIVE_DRAWS
+from genarium.fit import PREDICTIVE_DRAWS, fit
+from genarium.supports import real
 from genarium.tree import arrays
 
 
@@ -269,3 +270,14 @@ def test_labels_of_an_approximation_are_left_alone(tree: xr.DataTree, switched: 
     result = gn.fit(told, tree, "told", component=3)
     for name, values in mixed.items():
         np.testing.assert_array_equal(result["posterior"][name], values)
+
+
+def test_derived_variables_are_beside_the_unknown_ones(toy: Model, toy_tree: xr.DataTree) -> None:
+    twice = Var((), real, "Twice theta.", "2θ")
+    model = replace(toy, derived=Stage({"twice": twice}, {"twice": lambda theta: 2 * theta}))
+    for method in toy.methods:
+        tree = fit(model, toy_tree, method, 1)
+        group = tree["posterior" if "posterior" in tree else "point"]
+        np.testing.assert_array_equal(group["twice"], 2 * group["theta"])
+        assert group["twice"].dims == group["theta"].dims
+        assert group["twice"].attrs["symbol"] == "2θ"

@@ -182,6 +182,8 @@ def predictive(model: Model, tree: xr.DataTree, seed: int) -> Iterator[Titled]:
     if model.statistics is None:
         return
     observed, again = replicated_statistics(model, tree, seed)
+    if not observed:  # the model has none for data of this kind
+        return
     columns = min(3, len(observed))
     rows = -(-len(observed) // columns)
     figure = Figure(figsize=(WIDTH, 1.75 * rows + 0.2), layout="constrained")

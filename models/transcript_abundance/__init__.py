@@ -1,0 +1,104 @@
+"""Abundances of transcripts from RNA-seq reads that fit several of them.
+
+The story, the derivations and what is known of the fits are in this folder's README.
+"""
+
+import numpy as np
+
+from genarium.declaration import Array, Calibration, Method, Model, Problem, Stage, Var
+from genarium.errors import InputError
+from genarium.supports import count, label, nonnegative, positive, simplex
+
+from . import bam, course, density, likelihood, salmon, sparse, story
+from .em import em
+from .gibbs import gibbs
+from .start import start
+from .vi import vi
+
+
+def check(problem: Problem) -> None:
+    """Reject what no variable shows alone: no reads, reads that no transcript explains, a total that does not fit."""
+    c, total = problem["count"], int(problem["reads"])
+    where = "transcript_abundance: observed variable 'count' (equivalence_class)"
+    if not c.any():
+        raise InputError(f"{where} holds no reads at all, so that there is nothing to estimate. Check the mapping.")
+    if total != c.sum():
+        raise InputError(
+            f"transcript_abundance: known variable 'reads' () = {total}, but 'count' sums to {c.sum()}. Leave 'reads' "
+            "out: it follows from the counts."
+        )
+    covered = np.bincount(problem["entry_class"], problem["weight"], len(c)) > 0
+    lost = np.flatnonzero((c > 0) & ~covered)
+    if lost.size:
+        at = lost[0]
+        raise InputError(
+            f"{where}: equivalence_class={problem.coords['equivalence_class'][at]} has {c[at]} reads, but no entry of "
+            f"weight above zero ({lost.size} such classes). Give a transcript that it can come from, or drop it."
+        )
+
+
+def reads_of(count: Array) -> Array:
+    """Total number of reads."""
+    return np.asarray(count.sum())
+
+
+MODEL = Model(
+    name=__name__,
+    title="Transcript abundances from RNA-seq equivalence classes",
+    sizes={"transcript": 8, "equivalence_class": 20, "entry": 60},
+    known=Stage(
+        {
+            "entry_class": Var(("entry",), label("equivalence_class"), "Class of an entry of the table.", "e"),
+            "entry_transcript": Var(("entry",), label("transcript"), "Transcript of an entry of the table.", "k"),
+            "weight": Var(
+                ("entry",), nonnegative, "P(class | transcript), up to one factor for each class if need be.", "w"
+            ),
+            "effective_length": Var(("transcript",), positive, "Starts that a read may have, in nucleotides.", "ℓ"),
+            "alpha": Var(("transcript",), positive, "Concentration of the Dirichlet prior of nu.", "α", default=1.0),
+            "reads": Var((), count, "Total number of reads; follows from the counts.", "N", default=reads_of),
+        },
+        story.design,
+    ),
+    unknown=Stage(
+        {"nu": Var(("transcript",), simplex, "Nucleotide abundance: share of a transcript in the reads.", "ν")},
+        {"nu": story.draw_nu},
+    ),
+    hidden=Stage(
+        {
+            "origin": Var(
+                ("entry",), count, "Reads by transcript G, start S and orientation O, as far as entries tell them.", "n"
+            )
+        },
+        {"origin": story.draw_origin},
+    ),
+    observed=Stage(
+        {"count": Var(("equivalence_class",), count, "Number of reads of a class.", "c")}, {"count": story.count_reads}
+    ),
+    density=density.density,
+    log_likelihood=likelihood.log_likelihood,
+    log_prior=likelihood.log_prior,
+    vectorized=True,
+    unit="equivalence_class",
+    derived=Stage(
+        {
+            "tpm": Var(("transcript",), nonnegative, "Transcripts per million.", "τ"),
+            "counts": Var(("transcript",), nonnegative, "Reads expected from a transcript.", "N ν"),
+        },
+        {"tpm": likelihood.tpm, "counts": likelihood.counts},
+    ),
+    methods={
+        "em": Method(em, "point", "Maximum likelihood by EM with SQUAREM, with a bound on what is left to gain."),
+        "vi": Method(vi, "approximate", "Variational Bayes (VB-EM) with a Dirichlet factor for the abundances."),
+        "gibbs": Method(gibbs, "exact", "Gibbs sampling of origins and abundances, and of shares within pairs."),
+    },
+    start=start,
+    quantities=likelihood.quantities,
+    statistics=likelihood.statistics,
+    readers={"salmon": salmon.salmon, "course": course.course, "sparse": sparse.sparse, "bam": bam.bam},
+    check=check,
+    calibration=Calibration(
+        settings={"transcript": 5, "equivalence_class": 10, "entry": 25, "reads": 500, "alpha": 1.5},
+        control={"weight": 0.2},
+    ),
+    source="MCB112 (Harvard), week 9: the probability model of RNA-seq reads and its EM algorithm.",
+)

@@ -1,0 +1,70 @@
+"""Densities in NumPy, and what follows from abundances; shapes: K transcripts, E classes, M entries, draws first."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from genarium.declaration import Array
+
+CONDITIONAL = 1e-6
+"""How far the weights of a transcript may be from summing to one for the data to be checked against replications."""
+
+
+def log_likelihood(nu: Array, count: Array, weight: Array, entry_class: Array, entry_transcript: Array) -> Array:
+    """Log probability of the reads of each class, c_e ln Σ_k w_ek nu_k (eq. 4); shape (..., E)."""
+    from scipy import sparse
+
+    E, K = len(count), nu.shape[-1]
+    table = sparse.csr_array((weight, (entry_class, entry_transcript)), shape=(E, K))
+    p = (table @ nu.reshape(-1, K).T).T.reshape(*nu.shape[:-1], E)
+    with np.errstate(divide="ignore"):
+        return np.asarray(count * np.log(np.where(count > 0, p, 1.0)))
+
+
+def log_prior(nu: Array, alpha: Array) -> Array:
+    """Log density of Dirichlet(alpha); shape (...)."""
+    from scipy.special import gammaln
+
+    floor = np.finfo(float).tiny  # an abundance that underflowed
+    varying = np.where(alpha == 1, 0.0, (alpha - 1) * np.log(np.maximum(nu, floor)))
+    return np.asarray(gammaln(alpha.sum()) - gammaln(alpha).sum() + varying.sum(-1))
+
+
+def tpm(nu: Array, effective_length: Array) -> Array:
+    """Transcripts per million: nucleotide abundances divided by length, scaled to a million (eq. 2)."""
+    rate = nu / effective_length
+    return np.asarray(1e6 * rate / rate.sum(-1, keepdims=True))
+
+
+def counts(nu: Array, reads: Array) -> Array:
+    """Return the reads expected from each transcript, N nu."""
+    return np.asarray(reads * nu)
+
+
+def quantities(nu: Array, effective_length: Array) -> Mapping[str, Any]:
+    """Scalars besides nu itself: concentration, mean length of a transcript that is read, share of the first half."""
+    return {
+        "sum_nu_squared": (nu**2).sum(-1),
+        "mean_length": nu @ effective_length,
+        "first_half": nu[..., : (nu.shape[-1] + 1) // 2].sum(-1),
+        "tpm_first": tpm(nu, effective_length)[..., 0],
+    }
+
+
+def is_conditional(weight: Array, entry_transcript: Array, transcripts: int) -> bool:
+    """Whether the weights of every transcript sum to one over the classes: whether they are P(class | transcript)."""
+    total = np.bincount(entry_transcript, weight, transcripts)
+    return bool(np.abs(total - 1).max() < CONDITIONAL)
+
+
+def statistics(count: Array, weight: Array, entry_transcript: Array, effective_length: Array) -> Mapping[str, Any]:
+    """Statistics of the counts for predictive checks; none where replications cannot be faithful (salmon's weights)."""
+    if not is_conditional(weight, entry_transcript, len(effective_length)):
+        return {}
+    share = count / max(count.sum(), 1)
+    return {
+        "empty_classes": (count == 0).mean(),
+        "largest_class": share.max(),
+        "sum_of_squared_shares": (share**2).sum(),
+    }

@@ -1,0 +1,62 @@
+"""The story as draw functions: a design with conditional weights, abundances, origins of reads, counts."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from genarium.declaration import Array, Sizes
+from genarium.errors import InputError
+
+READS = 100
+"""Reads for each class of a default simulation."""
+
+
+def design(rng: np.random.Generator, sizes: Sizes) -> Mapping[str, Array]:
+    """Lay transcripts around a circle of classes, as the course's locus does.
+
+    Every transcript covers a run of neighbouring classes and overlaps the next ones. Its weights are conditional
+    probabilities P(class | transcript): they sum to one over the classes.
+    """
+    K, E, M = sizes["transcript"], sizes["equivalence_class"], sizes["entry"]
+    start = np.arange(K + 1) * E // K
+    length = np.maximum(np.diff(start), 1)
+    left = M - int(length.sum())
+    if left < 0:
+        raise InputError(
+            f"transcript_abundance: entry={M} is too few for a simulation of {E} classes and {K} transcripts: every "
+            f"class and every transcript needs one. Set entry to {length.sum()} or more."
+        )
+    length = length + np.diff(np.arange(K + 1) * left // K)
+    transcript = np.repeat(np.arange(K), length)
+    step = np.arange(M) - np.repeat(np.cumsum(length) - length, length)
+    weight = rng.standard_gamma(3.0, M)
+    return {
+        "entry_class": (start[transcript] + step) % E,
+        "entry_transcript": transcript,
+        "weight": weight / np.bincount(transcript, weight, K)[transcript],
+        "effective_length": 200.0 * length,
+        "alpha": np.ones(K),
+        "reads": np.array(READS * E),
+    }
+
+
+def draw_nu(rng: np.random.Generator, alpha: Array) -> Array:
+    """Draw the abundances: nu ~ Dirichlet(alpha)."""
+    return rng.dirichlet(alpha)
+
+
+def draw_origin(rng: np.random.Generator, nu: Array, weight: Array, entry_transcript: Array, reads: Array) -> Array:
+    """Draw how many reads come from each entry: transcript G, and start S and orientation O within it, of every read.
+
+    With conditional weights these are G ~ Categorical(nu) and (S, O) | G from the weights. Weights that are known up to
+    a factor for each class only (salmon's) say nothing of the classes' own probabilities: there entries are drawn in
+    proportion to nu times weight.
+    """
+    p = nu[entry_transcript] * weight
+    return rng.multinomial(int(reads), p / p.sum())
+
+
+def count_reads(sizes: Sizes, origin: Array, entry_class: Array) -> Array:
+    """Count the reads of each class: what is seen of a read is its class."""
+    counts: Array = np.bincount(entry_class, origin, sizes["equivalence_class"])
+    return counts

@@ -1,0 +1,152 @@
+"""Variational Bayes (VB-EM); equation numbers refer to the card (README.md)."""
+
+from typing import Any
+
+import numpy as np
+
+from genarium.declaration import Array, Problem, Result
+from genarium.engines.ascent import Ascent, ascend
+from genarium.progress import spinner
+
+from .em import CHANGE, FLOOR, LEAST, _known
+from .kernels import sweep, until_changes_are_small
+from .table import Table, table_of
+
+SALMON_PRIOR = 0.01
+"""salmon's concentration for each transcript."""
+
+DRAWN = 20_000_000
+"""Values that draws of the abundances hold at most; of many transcripts fewer draws are kept."""
+
+
+def vi(
+    problem: Problem,
+    rng: np.random.Generator,
+    *,
+    stop: str = "bound",
+    prior: float = 0.0,
+    tolerance: float = 1e-6,
+    max_iterations: int = 10_000,
+    draws: int = 1000,
+) -> Result:
+    """Fit q(origins) q(nu) by coordinate ascent, from equal abundances.
+
+    Parameters
+    ----------
+    problem : Problem
+    rng : Generator
+        For the draws.
+    stop : {"bound", "salmon"}
+        Whether to stop when Aitken's rule says that little of the evidence lower bound is left, or as salmon does.
+    prior : float
+        Concentration for every transcript in place of ``alpha``. Zero takes ``alpha``; with stop="salmon", zero takes
+        salmon's 0.01 where ``alpha`` has its default, one.
+    tolerance : float
+        Nats of the bound that may be left to gain.
+    max_iterations : int
+    draws : int
+        Draws from q for the posterior group; fewer where that were more than 2e7 values.
+
+    Returns
+    -------
+    Result
+        ``variational``: ``concentration`` of q(nu), the expected ``counts`` (what salmon prints as NumReads) and their
+        ``tpm``, the bound by iteration; ``posterior``: draws from q, with their log density in ``sample_stats``.
+    """
+    _known(problem, "vi", stop)
+    table = table_of(problem)
+    alpha = problem["alpha"]
+    if prior > 0:
+        alpha = np.full_like(alpha, prior)
+    elif stop == "salmon" and (alpha == 1).all():
+        alpha = np.full_like(alpha, SALMON_PRIOR)
+    step = Step(table, alpha)
+    with spinner("VB-EM"):
+        run = step.by_salmon(max_iterations) if stop == "salmon" else step.ascent(tolerance, max_iterations)
+    a = run.state
+    concentration = alpha + a
+    many = int(max(1, min(draws, DRAWN // table.transcripts)))
+    nu, log_q = _draw(rng, concentration, many)
+    rate = a / problem["effective_length"]
+    variational: dict[str, Any] = {
+        "concentration": (("transcript",), concentration),
+        "counts": (("transcript",), a),
+        "tpm": (("transcript",), 1e6 * rate / rate.sum()),
+        "bound": (("restart", "iteration"), run.bounds[None]),
+    }
+    notes = {
+        "bound": run.bound,
+        "iterations": step.iterations,
+        "converged": int(run.converged),
+        "largest_fall": run.largest_fall,
+        "prior": float(alpha.min()),
+        "never_hit": int((~table.hit).sum()),
+    }
+    stats = {"log_q": log_q[None]}
+    return Result(variational=variational, posterior={"nu": nu[None]}, sample_stats=stats, notes=notes)
+
+
+def _draw(rng: np.random.Generator, concentration: Array, draws: int) -> tuple[Array, Array]:
+    """Draw from Dirichlet(concentration), (S, K), with the log density of each draw, (S,)."""
+    from scipy.special import gammaln
+
+    # Γ(c) = Γ(c + 1) U^(1/c) in logarithms, so that small concentrations do not underflow before they are scaled
+    log_gamma = np.log(rng.standard_gamma(concentration + 1, (draws, len(concentration))))
+    log_gamma += np.log(rng.uniform(size=log_gamma.shape)) / concentration
+    top = log_gamma.max(1, keepdims=True)
+    log_nu = log_gamma - (top + np.log(np.exp(log_gamma - top).sum(1, keepdims=True)))
+    log_nu = np.maximum(log_nu, np.log(np.finfo(float).tiny))
+    norm = gammaln(concentration.sum()) - gammaln(concentration).sum()
+    return np.exp(log_nu), np.asarray(norm + log_nu @ (concentration - 1))
+
+
+class Step:
+    """One sweep of coordinate ascent, ``step(counts) -> (next counts, bound)`` (eqs. 12 to 14)."""
+
+    def __init__(self, table: Table, alpha: Array) -> None:
+        from scipy.special import gammaln
+
+        self.table, self.alpha = table, alpha
+        self.prior = float(gammaln(alpha.sum()) - gammaln(alpha).sum())
+        self.rows = np.arange(len(table.count))
+        self.component = np.zeros(len(table.count), dtype=np.int64)
+        self.iterations = 0
+
+    def __call__(self, a: Array) -> tuple[Array, float]:
+        """Update q(nu) from the expected counts, then the counts; the bound is that of both."""
+        from scipy.special import gammaln, psi
+
+        self.iterations += 1
+        t, c = self.table, self.alpha + a
+        log_mix = psi(c) - psi(c.sum())
+        mix = np.exp(log_mix)
+        ratio, log_sum = np.zeros(t.transcripts), np.zeros(1)
+        sweep(self.rows, t.first, t.column, t.weight, t.count, self.component, mix, ratio, log_sum)
+        one = np.where(t.sole > 0, t.sole * log_mix, 0.0).sum() + t.sole_log_sum
+        divergence = gammaln(c.sum()) - gammaln(c).sum() - self.prior + a @ log_mix
+        return t.sole + mix * ratio, float(log_sum[0] + one - divergence)
+
+    def ascent(self, tolerance: float, max_iterations: int) -> Ascent[Array]:
+        """Ascend with SQUAREM on the logarithms of the counts."""
+        t, reads = self.table, self.table.reads
+
+        def pack(a: Array) -> Array:
+            return np.log(np.maximum(a, 1e-300))
+
+        def unpack(x: Array) -> Array:
+            a = np.where(t.hit, np.exp(np.clip(x, -690, 690)), 0.0)
+            return np.asarray(a * (reads / a.sum()))
+
+        start = t.uniform()
+        return ascend(self, start, tolerance=tolerance, max_iterations=max_iterations, vector=(pack, unpack))
+
+    def by_salmon(self, max_iterations: int) -> Ascent[Array]:
+        """Iterate from equal counts until changes are small (eq. 9); every transcript has salmon's prior."""
+        t = self.table
+        a = np.full(t.transcripts, t.reads / t.transcripts)
+        done = until_changes_are_small(
+            t.first, t.column, t.weight, t.count, t.sole, a, float(self.alpha[0]), LEAST, max_iterations, CHANGE, FLOOR
+        )
+        _, bound = self(a)
+        self.iterations = done if done > 0 else max_iterations
+        return Ascent(a, np.array([bound]), done > 0)
