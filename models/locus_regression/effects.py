@@ -47,9 +47,7 @@ class Objective:
 
     def log_normaliser(self, mean: Array, covariance: Array, centre: Array) -> tuple[Array, Array]:
         """Return the bound of log Z by group, and the weights p of its loci (J, L)."""
-        deviation = self.features - centre[:, None]  # (J, L, F)
-        quadratic = ((deviation @ covariance) * deviation).sum(-1)
-        exponent = self.offset + self.features @ mean + 0.5 * quadratic  # (J, L)
+        exponent = _exponent(self.features, self.offset, mean, covariance, centre)
         top = exponent.max(1, keepdims=True)
         weight = np.exp(exponent - top)
         total = weight.sum(1, keepdims=True)
@@ -159,10 +157,16 @@ def log_weights(effects: Effects, features: Array, offset: Array) -> Array:
     """Return the exponents of the bound's sum over loci (eq. 8), of every process; shape (K, J, L)."""
     out = []
     for k, mean in enumerate(effects.mean):
-        deviation = features - effects.centre[:, k][:, None]  # (J, L, F)
-        quadratic = ((deviation @ effects.covariance[k]) * deviation).sum(-1)
-        out.append(offset[k if len(offset) > 1 else 0] + features @ mean + 0.5 * quadratic)
+        own = offset[k if len(offset) > 1 else 0]
+        out.append(_exponent(features, own, mean, effects.covariance[k], effects.centre[:, k]))
     return np.stack(out)
+
+
+def _exponent(features: Array, offset: Array, mean: Array, covariance: Array, centre: Array) -> Array:
+    """Exponent of a process's summand in eq. 8; shape (J, L)."""
+    deviation = features - centre[:, None]  # (J, L, F)
+    quadratic = ((deviation @ covariance) * deviation).sum(-1)
+    return np.asarray(offset + features @ mean + 0.5 * quadratic)
 
 
 def log_normalisers(effects: Effects, features: Array, offset: Array) -> Array:

@@ -9,6 +9,7 @@ from genarium.declaration import Array, Problem, Result
 from genarium.errors import InputError
 from genarium.progress import spinner
 
+from .giant import climb_giant
 from .interior import climb_all
 from .kernels import sweep, until_changes_are_small
 from .ridges import ridges
@@ -181,7 +182,7 @@ def ascend(table: Table, *, tolerance: float, max_iterations: int, start: Array 
     J = len(table.mass)
     a = table.uniform() if start is None else start.copy()
     ratio, log_sum = sweeps(a)
-    gap = gaps(table, a, ratio)
+    gap, proved = gaps(table, a, ratio), np.full(J, np.inf)  # proved otherwise than by (8)
     constant = table.sole_log_sum - table.reads * np.log(table.reads)
     bounds = [float(log_sum.sum()) + constant]
     open_ = gap > tolerance / J
@@ -203,14 +204,16 @@ def ascend(table: Table, *, tolerance: float, max_iterations: int, start: Array 
         a = new
         ratio = np.where(moving, ratio2, ratio)
         log_sum = np.where(open_, log2, log_sum)
-        gap = gaps(table, a, ratio)
+        gap = np.minimum(gaps(table, a, ratio), proved)
         open_ = gap > tolerance / (2 * J)
         bounds.append(float(log_sum.sum()) + constant)
         if len(bounds) in POLISHED and gap.sum() > tolerance:
             a = polished(table, a, gap, tolerance)
+            if len(bounds) > POLISHED[0]:
+                a, proved = giants(table, a, gap, proved, tolerance)
             sweeps.rows = np.arange(len(table.count))
             ratio, log_sum = sweeps(a)
-            gap = gaps(table, a, ratio)
+            gap = np.minimum(gaps(table, a, ratio), proved)
             open_ = gap > tolerance / (2 * J)
             bounds.append(float(log_sum.sum()) + constant)
     return Ascended(a, ratio, bounds, float(gap.sum()), sweeps.done, bool(gap.sum() <= tolerance))
@@ -240,6 +243,35 @@ def polished(table: Table, a: Array, gap: Array, tolerance: float) -> Array:
         tolerance / (2 * J),
     )
     return new
+
+
+def giants(table: Table, a: Array, gap: Array, proved: Array, tolerance: float) -> tuple[Array, Array]:
+    """Climb in the components that are open and too large for :func:`polished` (eqs. 20 to 22).
+
+    Returns
+    -------
+    a : ndarray, shape (K,)
+    proved : ndarray, shape (J,)
+        What each of them can still gain, by its dual problem.
+    """
+    from scipy import sparse
+
+    a, proved = a.copy(), proved.copy()
+    rows = sparse.csr_array((table.weight, table.column, table.first), shape=(len(table.count), table.transcripts))
+    size = np.bincount(table.label[table.hit], minlength=len(table.mass))
+    height = np.bincount(table.class_label, minlength=len(table.mass))
+    for j in np.flatnonzero((gap > tolerance / 2) & ((size > SMALL) | (size * height > CELLS))):
+        members, classes = np.flatnonzero(table.label == j), np.flatnonzero(table.class_label == j)
+        own = np.flatnonzero(table.sole[members] > 0)
+        alone = sparse.csr_array((np.ones(len(own)), (np.arange(len(own)), own)), shape=(len(own), len(members)))
+        W = sparse.vstack([rows[classes][:, members], alone], format="csr")
+        count = np.concatenate([table.count[classes], table.sole[members][own]])
+        found, left = climb_giant(W, count, a[members], tolerance / 4)
+        now, then = (float(count @ np.log(W @ at)) for at in (a[members], found))
+        proved[j] = min(proved[j], left)  # where the old point is better, even less is left to gain there
+        if then >= now:
+            a[members] = found
+    return a, proved
 
 
 def _jump(a: Array, first: Array, second: Array, at: Array, mass: Array) -> Array:

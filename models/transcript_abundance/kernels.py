@@ -62,7 +62,7 @@ def digamma(x: float) -> float:
         x += 1.0
     z = 1.0 / (x * x)
     series = z * (1 / 12 - z * (1 / 120 - z * (1 / 252 - z * (1 / 240 - z * (1 / 132 - z * 691 / 32760)))))
-    return shift + np.log(x) - 0.5 / x - series
+    return float(shift + np.log(x) - 0.5 / x - series)
 
 
 @numba.njit(cache=True)

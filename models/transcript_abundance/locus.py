@@ -106,7 +106,7 @@ class Locus:
         ----------
         protocol : {"fragments", "uniform"}
             With ``fragments``, a read of a fragment of length f starts anywhere that f fits (eq. 3): near the ends of a
-            transcript one orientation is rare. ``uniform`` is what kallisto and salmon assume of single-end reads: any
+            transcript one orientation is rare. ``uniform`` is what kallisto assumes of single-end reads: any
             position that the read fits in, 1 / (effective length).
 
         Returns

@@ -64,7 +64,7 @@ def log_density(x: float, mine: Array, other: Array, rest: Array, c: Array, own:
     out = own * log_s + others * log_t
     for i in range(len(c)):
         out += c[i] * np.log(rest[i] + mine[i] * s + other[i] * t)
-    return out
+    return float(out)
 
 
 @numba.njit(cache=True)

@@ -10,12 +10,15 @@ from genarium.errors import InputError
 READS = 100
 """Reads for each class of a default simulation."""
 
+LOCUS = 10
+"""Transcripts of a locus in a default simulation."""
+
 
 def design(rng: np.random.Generator, sizes: Sizes) -> Mapping[str, Array]:
-    """Lay transcripts around a circle of classes, as the course's locus does.
+    """Lay transcripts around circles of classes, as the course's locus does: a circle for every ten transcripts.
 
-    Every transcript covers a run of neighbouring classes and overlaps the next ones. Its weights are conditional
-    probabilities P(class | transcript): they sum to one over the classes.
+    Every transcript covers a run of neighbouring classes and overlaps the next ones on its circle. Its weights are
+    conditional probabilities P(class | transcript): they sum to one over the classes.
     """
     K, E, M = sizes["transcript"], sizes["equivalence_class"], sizes["entry"]
     start = np.arange(K + 1) * E // K
@@ -29,12 +32,16 @@ def design(rng: np.random.Generator, sizes: Sizes) -> Mapping[str, Array]:
     length = length + np.diff(np.arange(K + 1) * left // K)
     transcript = np.repeat(np.arange(K), length)
     step = np.arange(M) - np.repeat(np.cumsum(length) - length, length)
+    circles = max(1, min(K, E) // LOCUS)
+    edge = start[-(-np.arange(circles + 1) * K // circles)]  # first class of each circle
+    circle = transcript * circles // K
+    first, size = edge[circle], np.diff(edge)[circle]
     weight = rng.standard_gamma(3.0, M)
     return {
-        "entry_class": (start[transcript] + step) % E,
+        "entry_class": first + (start[transcript] - first + step) % size,
         "entry_transcript": transcript,
         "weight": weight / np.bincount(transcript, weight, K)[transcript],
-        "effective_length": 200.0 * length,
+        "effective_length": 200.0 * length * rng.uniform(0.5, 1.5, K),
         "alpha": np.ones(K),
         "reads": np.array(READS * E),
     }

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from genarium.declaration import Array, Model, Problem, Sizes, call
+from genarium.declaration import Array, Model, Problem, Sizes, call, parents_of
 from genarium.errors import InputError
 from genarium.words import plural
 
@@ -74,10 +74,10 @@ def check(
         default = known[name].default
         if name in labelled:
             value = _values(model, name, labelled[name], size, coords)
-        elif callable(default):
+        elif callable(default) and set(parents_of(default)) <= set(arrays):
             found = xr.DataArray(np.asarray(call(default, arrays)), dims=known[name].dims)
             value = _values(model, name, found, size, coords)
-        elif default is not None and set(known[name].dims) <= set(size):
+        elif default is not None and not callable(default) and set(known[name].dims) <= set(size):
             value = np.full(model.shape(name, size), default, dtype=np.int64 if known[name].support.integer else None)
         elif role == "unknown" or (partial and role == "known"):
             continue

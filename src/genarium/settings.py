@@ -53,11 +53,7 @@ def split(
     InputError
         If a setting is none of these.
     """
-    chosen = {  # an option may have the name of a dim: words are meant for the option, numbers for the size
-        name: value
-        for name, value in settings.items()
-        if name in model.options and (name not in model.sizes or isinstance(value, str))
-    }
+    chosen = chosen_options(model, settings)
     variant = model.variant(**{**model.chosen, **chosen}) if chosen else model
     options = method_options or {}
     sizes, values, used = {}, {}, {}
@@ -75,6 +71,15 @@ def split(
         else:
             raise InputError(_unknown(variant, name, options))
     return variant, sizes, values, used
+
+
+def chosen_options(model: Model, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that choose options of the model: of a name that a dim has too, words do."""
+    return {
+        name: value
+        for name, value in settings.items()
+        if name in model.options and (name not in model.sizes or isinstance(value, str))
+    }
 
 
 def _like(model: Model, name: str, value: Any, default: Any) -> Any:

@@ -832,3 +832,10 @@ def test_simulated_corpus_is_recovered_as_well_as_it_can_be() -> None:
         assert np.sqrt(np.mean((q["beta_mean"][order] - truth["beta"]) ** 2)) <= 0.0170
         assert np.abs(pi[:, order] - truth["pi"]).mean() <= 0.0105
     assert abs(ends[0] - ends[1]) < 0.1
+
+
+def test_negative_control_of_a_model_whose_option_has_the_name_of_a_size() -> None:
+    """``locus`` is an option, by words, and a size, by numbers."""
+    found = gn.validate("locus_regression", "vi", 3, seed=1, control=True, adaptive=False, locus=20, cell=200)
+    assert found.plan["wrong"] == {"alpha": 10.0}
+    assert found.plan["sizes"]["locus"] == 20

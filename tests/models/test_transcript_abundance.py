@@ -1,6 +1,7 @@
 """The model's inference against naive references: loops, brute force, closed forms, other optimisers."""
 
 import json
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,14 @@ def notes(tree: Any) -> dict[str, Any]:
 
 
 def test_weights_of_a_simulation_are_conditional_probabilities() -> None:
-    for sizes in ({}, {"transcript": 30}, {"equivalence_class": 60}, {"transcript": 1, "entry": 25}):
+    for sizes in (
+        {},
+        {"transcript": 30},
+        {"equivalence_class": 60},
+        {"transcript": 1, "entry": 25},
+        {"transcript": 101, "equivalence_class": 57, "entry": 333},
+        {"transcript": 23, "equivalence_class": 199, "entry": 203},
+    ):
         problem = problem_of(2, **sizes)
         np.testing.assert_allclose(dense(problem).sum(0), 1, rtol=1e-12)
         assert (dense(problem).sum(1) > 0).all()
@@ -504,3 +512,31 @@ def test_replications_of_weights_scaled_by_class_are_not_checked() -> None:
     assert not [v for v in diagnosis.verdicts if v.check.startswith("predictive")]
     simulated = gn.diagnose(NAME, gn.fit(NAME, gn.simulate(NAME, 1), "em"))
     assert [v for v in simulated.verdicts if v.check.startswith("predictive")]
+
+
+def test_a_large_component_is_climbed_with_its_dual(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the dense method switched off, the sparse one reaches the same likelihood, and proves it."""
+    tree = gn.simulate(NAME, 3, transcript=60, equivalence_class=90, entry=240)
+    table = table_of(check(gn.get(NAME), tree))
+    best = ascend(table, tolerance=1e-6, max_iterations=10_000)
+    monkeypatch.setattr(import_module("genarium.models.transcript_abundance.em"), "SMALL", 2)
+    found = ascend(table, tolerance=1e-3, max_iterations=10_000)
+    assert found.converged
+    assert best.bounds[-1] - found.gap <= found.bounds[-1] <= best.bounds[-1] + 1e-6
+    assert found.sweeps < 300
+
+
+@pytest.mark.parametrize("steps", [1, 3, 100])
+def test_the_dual_bound_holds_wherever_the_climb_ends(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    from scipy import sparse
+
+    from genarium.models.transcript_abundance.giant import climb_giant
+
+    monkeypatch.setattr("genarium.models.transcript_abundance.giant.STEPS", steps)
+    problem = problem_of(7)
+    W, c = dense(problem), problem["count"].astype(float)
+    best = ascend(table_of(problem), tolerance=1e-9, max_iterations=10_000)
+    a, gap = climb_giant(sparse.csr_array(W[c > 0]), c[c > 0], np.full(8, c.sum() / 8), 1e-7)
+    left = naive_log_likelihood(W, c, best.a) - naive_log_likelihood(W, c, a)
+    assert -1e-6 <= left <= gap + 1e-9
+    assert a.sum() == pytest.approx(c.sum(), rel=1e-9)

@@ -17,7 +17,7 @@ from genarium.diagnose import Verdict, as_lines, as_plain
 from genarium.errors import InputError
 from genarium.fit import find_method
 from genarium.progress import bar
-from genarium.settings import generator, split
+from genarium.settings import chosen_options, generator, split
 from genarium.tree import provenance, save
 from genarium.validate import uniformity
 from genarium.validate.findings import Findings
@@ -197,7 +197,7 @@ def validate(
     else:
         given, settings = _given(declared, method, data, int(simulations), seed, settings)
     if control:
-        chosen = {n: v for n, v in settings.items() if n in declared.options}
+        chosen = chosen_options(declared, settings)
         wrong = {**declared.variant(**{**declared.chosen, **chosen}).calibration.control, **(wrong or {})}
         if not wrong:
             raise InputError(f"{declared.name}: the model declares no negative control. Give wrong={{...}} instead.")
@@ -253,7 +253,7 @@ def plan_of(model: str, method: str, seed: int, settings: Mapping[str, Any]) -> 
 
 def _with_own(declared: Model, method: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Add the model's settings for calibration, as far as the chosen variant and the method know them."""
-    options = {n: v for n, v in settings.items() if n in declared.options}
+    options = chosen_options(declared, settings)
     variant = declared.variant(**{**declared.chosen, **options}) if options else declared
     known = {*variant.sizes, *variant.variables(), *declared.options, *keyword_options(find_method(variant, method)[0])}
     return {n: v for n, v in variant.calibration.settings.items() if n in known} | dict(settings)
