@@ -7,7 +7,7 @@ import numpy as np
 
 from genarium.declaration import Array, Calibration, Method, Model, Problem, Stage, Var
 from genarium.errors import InputError
-from genarium.supports import label, positive, real
+from genarium.supports import boolean, label, positive, real, unit_interval
 
 from . import density, likelihood, story
 from .estimates import Estimate
@@ -18,6 +18,7 @@ from .outliers import leave_one_out, presso
 from .profiled import divw, maximum_likelihood, pivw, raps
 from .regression import egger, ivw
 from .start import start
+from .vi import vi
 
 __all__ = [
     "MODEL",
@@ -44,8 +45,20 @@ def robust_sd(beta: Array) -> float:
     return size if size > 0 else float(np.abs(beta).max()) or 1.0
 
 
-def declare() -> Model:
-    """Return the declaration."""
+OPTIONS = {"correlated_pleiotropy": ("none", "mixture")}
+"""Whether pleiotropic effects are unrelated to a variant's strength (InSIDE), or a confounder acts through some variants."""
+
+
+def declare(correlated_pleiotropy: str = "none") -> Model:
+    """Return the declaration.
+
+    Parameters
+    ----------
+    correlated_pleiotropy : {"none", "mixture"}
+        Whether all variants act on the outcome through the exposure and balanced pleiotropy only, or a share of them
+        also through a confounder of both (CAUSE: Morrison et al. 2020).
+    """
+    mixture = correlated_pleiotropy == "mixture"
     known = {
         "se_exposure": Var(("variant",), positive, "Standard error of the effect on the exposure.", "s_x"),
         "se_outcome": Var(("variant",), positive, "Standard error of the effect on the outcome.", "s_y"),
@@ -81,6 +94,17 @@ def declare() -> Model:
         "gamma": Var(("variant",), real, "True effect on the exposure.", "γ"),
         "pleiotropy": Var(("variant",), real, "Effect on the outcome that does not go through the exposure.", "a"),
     }
+    prior, emit = story.PRIOR, story.draw_effects
+    hide = {"gamma": story.draw_gamma, "pleiotropy": story.draw_pleiotropy}
+    methods = {"gibbs": Method(gibbs, "exact", "Gibbs sampling, regional effects collapsed for the global one.")}
+    if mixture:
+        unknown["confounded_share"] = Var((), unit_interval, "Share of variants that a confounder acts through.", "q")
+        unknown["confounded_effect"] = Var((), real, "What confounding adds to the effect of such a variant.", "η")
+        hidden["confounded"] = Var(("variant",), boolean, "Whether a confounder acts through the variant.", "z")
+        prior, emit = story.MIXTURE_PRIOR, story.draw_confounded_effects
+        hide["confounded"] = story.draw_confounded
+    else:
+        methods["vi"] = Method(vi, "approximate", "Variational Bayes by coordinate ascent.")
     observed = {
         "beta_exposure": Var(("variant",), real, "Estimated effect on the exposure.", "x"),
         "beta_outcome": Var(("variant",), real, "Estimated effect on the outcome.", "y"),
@@ -90,25 +114,26 @@ def declare() -> Model:
         title="Mendelian randomisation: hierarchical errors-in-variables model",
         sizes={"variant": 200, "region": 10},
         known=Stage(known, story.DESIGN),
-        unknown=Stage(unknown, story.PRIOR),
-        hidden=Stage(hidden, {"gamma": story.draw_gamma, "pleiotropy": story.draw_pleiotropy}),
-        observed=Stage(observed, story.draw_effects),
-        density=density.density,
-        log_likelihood=likelihood.log_likelihood,
-        log_prior=likelihood.log_prior,
+        unknown=Stage(unknown, prior),
+        hidden=Stage(hidden, hide),
+        observed=Stage(observed, emit),
+        density=density.build(mixture),
+        log_likelihood=likelihood.mixture_log_likelihood if mixture else likelihood.log_likelihood,
+        log_prior=likelihood.mixture_log_prior if mixture else likelihood.log_prior,
         vectorized=True,
         unit="variant",
-        methods={
-            "gibbs": Method(gibbs, "exact", "Gibbs sampling, regional effects collapsed for the global one."),
-        },
+        methods=methods,
         start=start,
-        quantities=likelihood.quantities,
+        quantities=likelihood.mixture_quantities if mixture else likelihood.quantities,
         statistics=likelihood.statistics,
         check=check,
+        options=OPTIONS,
+        vary=declare,
         calibration=Calibration(
             settings={"variant": 120, "region": 6},
             control={"error_covariance": 0.9 * story.ERROR**2},
             growth=(120, 480, 1920),
+            also=(("vi", {"covariance": "linear_response", "polish": True}),),
         ),
         source="S. Malina, D. Cizin and D. Knowles: Deep Mendelian randomization, PLOS Comput Biol 18(10) (2022).",
     )

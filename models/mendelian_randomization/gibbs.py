@@ -8,8 +8,9 @@ from genarium.declaration import Array, Arrays, Problem, Result
 from genarium.engines import chains as engine
 from genarium.errors import InputError
 
+from .likelihood import pair
 from .start import start
-from .story import HETEROGENEITY, INTERCEPT, MEAN_SD, PLEIOTROPY
+from .story import CONFOUNDED, HETEROGENEITY, INTERCEPT, MEAN_SD, PLEIOTROPY
 
 
 def gibbs(
@@ -43,10 +44,11 @@ def gibbs(
 
 
 class Sampler:
-    """The Markov chain, ``sampler(rng)`` yields its draws."""
+    """The Markov chain, ``sampler(rng)`` yields its draws. Shapes: J variants, S regions."""
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
+        self.mixture = "confounded_share" in problem.model.unknown.variables
         self.x, self.y = problem["beta_exposure"], problem["beta_outcome"]
         self.region, self.S = problem["region"], problem.sizes["region"]
         self.sx2 = problem["se_exposure"] ** 2
@@ -61,16 +63,24 @@ class Sampler:
         at = start(self.problem, rng)
         theta, alpha = at["theta"], at["intercept"]
         tau, sd, omega = (np.asarray(at[n], dtype=float) for n in ("heterogeneity", "exposure_sd", "pleiotropy_sd"))
+        share, eta, z = CONFOUNDED[0] / sum(CONFOUNDED), 0.0, np.zeros(len(self.x))
         while True:
-            sd = self._exposure_sd(rng, theta, alpha, sd, omega)
-            gamma = self._gamma(rng, theta, alpha, sd, omega)
-            rest = self.y - self.slope * (self.x - gamma)  # theta gamma + alpha + noise of variance v
-            omega = self._omega(rng, rest - theta[self.region] * gamma - alpha[self.region], omega)
+            if self.mixture:
+                z = self._confounded(rng, theta, alpha, sd, omega, share, eta)
+                share = float(rng.beta(CONFOUNDED[0] + z.sum(), CONFOUNDED[1] + len(z) - z.sum()))
+            slope = theta[self.region] + eta * z
+            sd = self._exposure_sd(rng, slope, alpha, sd, omega)
+            gamma = self._gamma(rng, slope, alpha, sd, omega)
+            rest = self.y - self.slope * (self.x - gamma)  # slope gamma + alpha + noise of variance v
+            omega = self._omega(rng, rest - slope * gamma - alpha[self.region], omega)
             v = omega**2 + self.residual2
-            precision, score = self._regions(gamma, rest, v)
+            precision, score = self._regions(gamma, rest - eta * z * gamma, v)
             tau, whole = self._between(rng, precision, score, tau)
+            if self.mixture:
+                eta = self._confounded_effect(rng, precision, z * gamma, gamma, rest, v, tau, whole)
+                precision, score = self._regions(gamma, rest - eta * z * gamma, v)
             theta, alpha = self._regional(rng, precision, score, tau, whole)
-            yield {
+            drawn = {
                 "global_effect": np.asarray(whole),
                 "heterogeneity": tau,
                 "theta": theta,
@@ -78,34 +88,57 @@ class Sampler:
                 "exposure_sd": sd,
                 "pleiotropy_sd": omega,
             }
+            if self.mixture:
+                drawn |= {"confounded_share": np.asarray(share), "confounded_effect": np.asarray(eta)}
+            yield drawn
 
-    def _gamma_moments(self, theta: Array, alpha: Array, sd: Array, omega: Array) -> tuple[Array, Array]:
-        """Precision and mean of the true effects, given all else (eq. 5)."""
-        b = theta[self.region] - self.slope  # rest = b gamma + ..., with slope x moved over
+    def _confounded(
+        self, rng: np.random.Generator, theta: Array, alpha: Array, sd: Array, omega: Array, share: float, eta: float
+    ) -> Array:
+        """Draw which variants are confounded, true effects summed out (eq. 10)."""
+        slope, rest = theta[self.region], self.y - alpha[self.region]
+        errors = self.sx2, self.problem["se_outcome"] ** 2 + omega**2, self.problem["error_covariance"]
+        without, with_it = (pair(b, sd**2, self.x, rest, self.mean, *errors) for b in (slope, slope + eta))
+        odds = np.log(share) - np.log1p(-share) + with_it - without
+        return np.asarray(rng.logistic(size=len(odds)) < odds, dtype=float)
+
+    def _confounded_effect(
+        self,
+        rng: np.random.Generator,
+        precision: Array,
+        design: Array,
+        gamma: Array,
+        rest: Array,
+        v: Array,
+        tau: Array,
+        whole: float,
+    ) -> float:
+        """Draw eta, regional effects and intercepts summed out (eq. 11); ``design`` is z gamma."""
+        full, score = self._with_prior(precision, self._regions(gamma, rest, v)[1], tau, whole)
+        border = np.stack([np.bincount(self.region, w, self.S) for w in (design * gamma / v, design / v)], 1)
+        known = np.linalg.solve(full, np.stack([border, score], -1))  # (S, 2, 2)
+        total = (design**2 / v).sum() + (MEAN_SD * self.ratio) ** -2 - (border * known[..., 0]).sum()
+        pull = (design * rest / v).sum() - (border * known[..., 1]).sum()
+        return float(rng.normal(pull / total, total**-0.5))
+
+    def _gamma(self, rng: np.random.Generator, slope: Array, alpha: Array, sd: Array, omega: Array) -> Array:
+        """Draw the true effects, given all else (eq. 5)."""
+        b = slope - self.slope  # rest = b gamma + ..., with the errors' slope times x moved over
         v = omega**2 + self.residual2
         precision = 1 / sd**2 + 1 / self.sx2 + b**2 / v
         pull = self.mean / sd**2 + self.x / self.sx2
         pull = pull + b * (self.y - self.slope * self.x - alpha[self.region]) / v
-        return precision, pull / precision
+        return np.asarray(rng.normal(pull / precision, precision**-0.5))
 
-    def _gamma(self, rng: np.random.Generator, theta: Array, alpha: Array, sd: Array, omega: Array) -> Array:
-        """Draw the true effects."""
-        precision, mean = self._gamma_moments(theta, alpha, sd, omega)
-        return np.asarray(rng.normal(mean, precision**-0.5))
-
-    def _exposure_sd(self, rng: np.random.Generator, theta: Array, alpha: Array, sd: Array, omega: Array) -> Array:
-        """Slice update of ln sigma_gamma, true effects summed out (eq. 6)."""
-        slope = theta[self.region]
-        C0, B0 = self.slope * self.sx2, omega**2 + self.problem["se_outcome"] ** 2
-        u, r = self.x - self.mean, self.y - alpha[self.region] - slope * self.mean
+    def _exposure_sd(self, rng: np.random.Generator, slope: Array, alpha: Array, sd: Array, omega: Array) -> Array:
+        """Slice update of ln sigma, true effects summed out (eq. 6)."""
+        errors = self.sx2, self.problem["se_outcome"] ** 2 + omega**2, self.problem["error_covariance"]
+        rest = self.y - alpha[self.region]
 
         def log_density(log_sd: Array) -> Array:
             between = np.exp(2 * log_sd)
-            A, C, B = between + self.sx2, slope * between + C0, slope**2 * between + B0
-            determinant = A * B - C**2
-            quadratic = (B * u**2 - 2 * C * u * r + A * r**2) / determinant
-            value = -0.5 * (np.log(determinant) + quadratic).sum() - 0.5 * between / self.Sx**2 + log_sd
-            return np.asarray(value)
+            value = pair(slope, between, self.x, rest, self.mean, *errors).sum()
+            return np.asarray(value - 0.5 * between / self.Sx**2 + log_sd)
 
         return np.exp(engine.slice_update(log_density, np.log(sd), 0.3, rng))
 
@@ -157,12 +190,16 @@ class Sampler:
         self, rng: np.random.Generator, precision: Array, score: Array, tau: Array, whole: float
     ) -> tuple[Array, Array]:
         """Draw effect and intercept of each region together (eq. 9)."""
-        full = precision.copy()
-        full[:, 0, 0] += tau**-2.0
-        pull = score.copy()
-        pull[:, 0] += whole * tau**-2.0
+        full, pull = self._with_prior(precision, score, tau, whole)
         factor = np.linalg.cholesky(full)
         mean = np.linalg.solve(full, pull[..., None])[..., 0]
         noise = np.linalg.solve(factor.transpose(0, 2, 1), rng.normal(size=(self.S, 2, 1)))[..., 0]
         both = mean + noise
         return both[:, 0], both[:, 1]
+
+    def _with_prior(self, precision: Array, score: Array, tau: Array, whole: float) -> tuple[Array, Array]:
+        """Add what Theta and tau say of theta."""
+        full, pull = precision.copy(), score.copy()
+        full[:, 0, 0] += tau**-2.0
+        pull[:, 0] += whole * tau**-2.0
+        return full, pull

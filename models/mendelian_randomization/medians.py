@@ -11,8 +11,8 @@ from genarium.declaration import Array
 from .estimates import Estimate, interval, variants
 from .regression import _one_of
 
-PENALTIES = {"simple": 100, "delta": 20}
-"""As of the weights: a variant with a p value of heterogeneity below one in so many is weighed down."""
+PENALTY = 20
+"""A variant whose heterogeneity has a p value below one in so many is weighed down."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,14 @@ class ContaminationMixture(Estimate):
         Standard deviation of invalid ratios.
     valid : int
         Variants that the estimate takes as valid.
+    over_dispersion : float
+        Residual standard error of the valid ratios, at least 1: widens interval and p value.
     """
 
     intervals: tuple[tuple[float, float], ...]
     psi: float
     valid: int
+    over_dispersion: float
 
 
 def weighted_median(
@@ -87,8 +90,8 @@ def weighted_median(
     _one_of("weights", weights, ("simple", "delta"))
     weight = np.ones(len(data)) if weighting == "simple" else data.ratio_se(weights) ** -2.0
     if weighting == "penalised":
-        middle = np.median(data.ratio) if weights == "simple" else _median(data.ratio[None], weight)[0]
-        weight = weight * np.minimum(1, PENALTIES[weights] * chi2.sf(weight * (data.ratio - middle) ** 2, 1))
+        middle = _median(data.ratio[None], weight)[0]
+        weight = weight * np.minimum(1, PENALTY * chi2.sf(weight * (data.ratio - middle) ** 2, 1))
     estimate = float(_median(data.ratio[None], weight)[0])
     rng = np.random.default_rng(seed)
     x = rng.normal(data.x, data.sx, (iterations, len(data)))
@@ -219,13 +222,18 @@ def contamination_mixture(
             tops.append(float(np.clip((w * data.ratio).sum() / w.sum(), low, high)))
     heights = profile(np.array(tops))
     estimate = tops[int(heights.argmax())]
-    least = float(heights.max()) - 0.5 * float(chi2.ppf(level, 1))
+    chosen = np.abs(data.ratio - estimate) < reach
+    spread = 1.0
+    if chosen.sum() > 1:
+        w = se[chosen] ** -2.0
+        centre = (w * data.ratio[chosen]).sum() / w.sum()
+        spread = max(1.0, float(np.sqrt((w * (data.ratio[chosen] - centre) ** 2).sum() / (chosen.sum() - 1))))
+    least = float(heights.max()) - 0.5 * float(chi2.ppf(level, 1)) * spread**2
     intervals = _where_above(profile, np.unique(np.concatenate([edges, tops])), least)
     ci = (intervals[0][0], intervals[-1][1])
     width = (ci[1] - ci[0]) / (2 * float(norm.ppf(0.5 + level / 2)))
-    p_value = float(chi2.sf(2 * (float(heights.max()) - float(profile(np.zeros(1))[0])), 1))
-    valid = int((np.abs(data.ratio - estimate) < reach).sum())
-    return ContaminationMixture(estimate, width, ci, p_value, tuple(intervals), psi, valid)
+    p_value = float(chi2.sf(2 * (float(heights.max()) - float(profile(np.zeros(1))[0])) / spread**2, 1))
+    return ContaminationMixture(estimate, width, ci, p_value, tuple(intervals), psi, int(chosen.sum()), spread)
 
 
 def _where_above(profile: Callable[[Array], Array], knots: Array, least: float) -> list[tuple[float, float]]:

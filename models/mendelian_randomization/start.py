@@ -18,7 +18,9 @@ def start(problem: Problem, rng: np.random.Generator) -> Arrays:
     theta = (np.bincount(region, above, S) + prior * whole) / (np.bincount(region, below, S) + prior)
     residual = y - theta[region] * x
     size = np.bincount(region, minlength=S)
-    return {
+    mixture = "confounded_share" in problem.model.unknown.variables
+    more = {"confounded_share": np.array(0.05), "confounded_effect": np.array(0.1 * scale)} if mixture else {}
+    return more | {
         "global_effect": np.array(whole),
         "heterogeneity": np.array(max(float(theta.std()), 0.05 * scale)),
         "theta": theta,

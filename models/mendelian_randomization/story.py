@@ -13,6 +13,9 @@ ERROR = 0.3
 MEAN_SD, HETEROGENEITY, INTERCEPT, PLEIOTROPY = 1.0, 0.5, 0.3, 0.5
 """Scales of the priors, in units of the effects' scales."""
 
+CONFOUNDED = (1.0, 10.0)
+"""Beta prior of the share of confounded variants: few of them, as in CAUSE (Morrison et al. 2020)."""
+
 
 def _errors(rng: np.random.Generator, sizes: Sizes) -> Array:
     return ERROR * rng.lognormal(0, 0.2, sizes["variant"])
@@ -79,6 +82,23 @@ def draw_pleiotropy(rng: np.random.Generator, sizes: Sizes, pleiotropy_sd: Array
     return rng.normal(0, pleiotropy_sd, sizes["variant"])
 
 
+def draw_confounded_share(rng: np.random.Generator) -> Array:
+    """Draw the share q of confounded variants from Beta(1, 10)."""
+    return np.asarray(rng.beta(*CONFOUNDED))
+
+
+def draw_confounded(rng: np.random.Generator, sizes: Sizes, confounded_share: Array) -> Array:
+    """z_j ~ Bernoulli(q)."""
+    return (rng.uniform(size=sizes["variant"]) < confounded_share).astype(np.int64)
+
+
+MIXTURE_PRIOR: Mapping[str, Callable[..., Array]] = {
+    **PRIOR,
+    "confounded_share": draw_confounded_share,
+    "confounded_effect": draw_global,  # eta ~ Normal(0, 1), on the scale of Theta
+}
+
+
 def draw_effects(
     rng: np.random.Generator,
     gamma: Array,
@@ -90,9 +110,34 @@ def draw_effects(
     se_outcome: Array,
     error_covariance: Array,
 ) -> Mapping[str, Array]:
-    """Add correlated errors to the true effects."""
-    first, second = rng.normal(size=(2, len(gamma)))
-    slope = error_covariance / se_exposure
-    error_y = slope * first + np.sqrt(se_outcome**2 - slope**2) * second
+    """Add correlated errors to the true effects (eq. 1)."""
     outcome = theta[region] * gamma + intercept[region] + pleiotropy
-    return {"beta_exposure": gamma + se_exposure * first, "beta_outcome": outcome + error_y}
+    return _observe(rng, gamma, outcome, se_exposure, se_outcome, error_covariance)
+
+
+def draw_confounded_effects(
+    rng: np.random.Generator,
+    gamma: Array,
+    pleiotropy: Array,
+    confounded: Array,
+    confounded_effect: Array,
+    theta: Array,
+    intercept: Array,
+    region: Array,
+    se_exposure: Array,
+    se_outcome: Array,
+    error_covariance: Array,
+) -> Mapping[str, Array]:
+    """Add correlated errors to the true effects, those of confounded variants on the outcome being larger (eq. 2)."""
+    slope = theta[region] + confounded_effect * confounded
+    outcome = slope * gamma + intercept[region] + pleiotropy
+    return _observe(rng, gamma, outcome, se_exposure, se_outcome, error_covariance)
+
+
+def _observe(
+    rng: np.random.Generator, exposure: Array, outcome: Array, se_exposure: Array, se_outcome: Array, covariance: Array
+) -> Mapping[str, Array]:
+    first, second = rng.normal(size=(2, len(exposure)))
+    slope = covariance / se_exposure
+    error = slope * first + np.sqrt(se_outcome**2 - slope**2) * second
+    return {"beta_exposure": exposure + se_exposure * first, "beta_outcome": outcome + error}
