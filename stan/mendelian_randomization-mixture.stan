@@ -47,6 +47,7 @@ parameters {
   real confounded_effect; // eta
 }
 model {
+  vector[2] log_share = [log(confounded_share), log1m(confounded_share)]';
   global_effect ~ normal(0, ratio);
   heterogeneity ~ normal(0, 0.5 * ratio);
   theta ~ normal(global_effect, heterogeneity);
@@ -60,11 +61,13 @@ model {
     vector[2] xy = [beta_exposure[j], beta_outcome[j] - intercept[s]]';
     vector[2] s2 = [square(se_exposure[j]),
                     square(se_outcome[j]) + square(pleiotropy_sd)]';
-    target += log_mix(confounded_share,
-                      effects_lpdf(xy | theta[s] + confounded_effect,
-                        exposure_mean, exposure_sd, s2, error_covariance[j]),
-                      effects_lpdf(xy | theta[s], exposure_mean, exposure_sd,
-                        s2, error_covariance[j]));
+    target += log_sum_exp(log_share[1]
+                          + effects_lpdf(xy | theta[s] + confounded_effect,
+                            exposure_mean, exposure_sd, s2,
+                            error_covariance[j]),
+                          log_share[2]
+                          + effects_lpdf(xy | theta[s], exposure_mean,
+                            exposure_sd, s2, error_covariance[j]));
   }
 }
 generated quantities {

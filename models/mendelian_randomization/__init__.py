@@ -17,6 +17,7 @@ from .meta import meta_analysis, q_profile
 from .outliers import leave_one_out, presso
 from .profiled import divw, maximum_likelihood, pivw, raps
 from .regression import egger, ivw
+from .readers import table, traits
 from .start import start
 from .vi import vi
 
@@ -44,6 +45,8 @@ def robust_sd(beta: Array) -> float:
     size = float(np.median(np.abs(beta))) / 0.6745
     return size if size > 0 else float(np.abs(beta).max()) or 1.0
 
+
+NO_MAXIMUM = "the density is unbounded where heterogeneity is zero and all regional effects agree"
 
 OPTIONS = {"correlated_pleiotropy": ("none", "mixture")}
 """Whether pleiotropic effects are unrelated to a variant's strength (InSIDE), or a confounder acts through some variants."""
@@ -123,7 +126,9 @@ def declare(correlated_pleiotropy: str = "none") -> Model:
         vectorized=True,
         unit="variant",
         methods=methods,
+        lacks=dict.fromkeys(("map", "stan-map"), NO_MAXIMUM),
         start=start,
+        readers={"table": table, "traits": traits},
         quantities=likelihood.mixture_quantities if mixture else likelihood.quantities,
         statistics=likelihood.statistics,
         check=check,
