@@ -1,6 +1,6 @@
 """Sequences with a known causal effect of one motif's occupancy on another's label, with and without confounding.
 
-Counts of the exposure and the outcome are Poisson, with means (eqs. 26 and 27 of the card)
+Counts of the exposure and the outcome are Poisson, with means (eq. 25 of the card)
 
     1 + alpha q_e + 20 q_c + 25 b          1 + beta q_e q_o + 30 q_c + 25 b
 

@@ -29,13 +29,13 @@ class Plan:
         Of the weights at each step, times the rate.
     """
 
-    channels: int = 48
-    width: int = 16
+    channels: int = 32
+    width: int = 24
     hidden: int = 48
-    epochs: int = 30
-    batch: int = 200
-    rate: float = 3e-3
-    decay: float = 1e-4
+    epochs: int = 40
+    batch: int = 64
+    rate: float = 5e-3
+    decay: float = 0.0
 
 
 def train(x: Array, y: Array, rng: np.random.Generator, plan: Plan | None = None) -> ConvNet:
