@@ -155,7 +155,8 @@ def forest(tree: xr.DataTree) -> Titled:
     axes.set_yticks([*y, foot, foot + 1], labels)
     axes.set(xlabel="causal effect", ylim=(foot + 1.7, -0.7))
     left = len(theta) - len(order)
-    return "Local effects", caption + (f"{left:,} less well known regions are not drawn." if left else ""), figure
+    said = f"{caption}{left:,} less well known regions are not drawn." if left else caption.strip()
+    return "Local effects", said, figure
 
 
 def funnel(tree: xr.DataTree, data: tuple[Array, Array, Array, Array]) -> Titled:
