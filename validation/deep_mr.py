@@ -3,8 +3,8 @@
 A round draws a causal effect and 10,000 labelled sequences, trains five small networks in NumPy, each on a bootstrap
 sample, mutates up to 150 held-out sequences with both motifs, and estimates the global effect; without confounding
 ("none"), with a third motif that acts on both labels ("sequence"), or a batch that sequence does not show ("random").
-The table has the truth (sqrt(beta / alpha)), the estimates, and how often 95 % intervals hold the truth, and the mean of
-the true effects in the sequences that were used.
+The table has the truth (sqrt(beta / alpha)), the estimates, and how often 95 % intervals hold the truth, and the mean
+of the true effects in the sequences that were used.
 
 Every round is kept in ``validation/replicates/deep_mr`` (not committed): the command goes on where it was stopped, and
 ``--table`` analyses what is there.
@@ -28,6 +28,7 @@ from genarium.declaration import Array
 from genarium.models.mendelian_randomization.deep_mr import ConvEnsemble, DeepMR, Effects, Mutagenesis, deep_mr
 from genarium.models.mendelian_randomization.deep_mr.effects import effects
 from genarium.models.mendelian_randomization.deep_mr.mutagenesis import mutagenise, others
+from genarium.models.mendelian_randomization.deep_mr.scales import anscombe
 from genarium.models.mendelian_randomization.deep_mr.simulation import (
     BOTH,
     CONFOUNDING,
@@ -36,7 +37,6 @@ from genarium.models.mendelian_randomization.deep_mr.simulation import (
     means,
     simulate,
 )
-from genarium.models.mendelian_randomization.deep_mr.scales import anscombe
 from genarium.models.mendelian_randomization.deep_mr.training import train
 
 STORE = Path(__file__).parent / "replicates" / "deep_mr"
@@ -98,12 +98,12 @@ def load(path: Path) -> tuple[Mutagenesis, dict[str, Array]]:
 
 
 def estimate(found: Mutagenesis) -> DeepMR:
-    """The pipeline's estimate."""
+    """Return the pipeline's estimate."""
     return deep_mr(found, None, 0, 1, instruments=STRENGTH, floor=1e-6)
 
 
 def strongest(found: Mutagenesis) -> Effects:
-    """The substitutions with most to say of the exposure, those of all sequences together."""
+    """Return the substitutions with most to say of the exposure, those of all sequences together."""
     some = effects(found, 0, 1, instruments=STRENGTH, floor=1e-6)
     return some.take(np.sort(np.argsort(-np.abs(some.x), kind="stable")[:VARIANTS]))
 
@@ -148,7 +148,7 @@ def analyse(path: Path, models: bool) -> dict[str, Any]:
 
 
 def table(store: Path, models: bool) -> dict[str, Any]:
-    """The table, by scenario."""
+    """Return the table, by scenario."""
     out: dict[str, Any] = {}
     for confounding in CONFOUNDING:
         rows = [analyse(path, models) for path in sorted(store.glob(f"{confounding}-*.npz"))]

@@ -15,9 +15,10 @@ from .gibbs import gibbs
 from .medians import contamination_mixture, mode, weighted_median
 from .meta import meta_analysis, q_profile
 from .outliers import leave_one_out, presso
-from .profiled import divw, maximum_likelihood, pivw, raps
-from .regression import egger, ivw
+from .profiled import divw, maximum_likelihood, pivw
 from .readers import table, traits
+from .regression import egger, ivw
+from .robust_score import raps
 from .start import start
 from .vi import vi
 
@@ -49,7 +50,7 @@ def robust_sd(beta: Array) -> float:
 NO_MAXIMUM = "the density is unbounded where heterogeneity is zero and all regional effects agree"
 
 OPTIONS = {"correlated_pleiotropy": ("none", "mixture")}
-"""Whether pleiotropic effects are unrelated to a variant's strength (InSIDE), or a confounder acts through some variants."""
+"""Whether pleiotropic effects are unrelated to a variant's strength (InSIDE), or a confounder acts through some."""
 
 
 def declare(correlated_pleiotropy: str = "none") -> Model:

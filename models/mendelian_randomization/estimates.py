@@ -51,7 +51,7 @@ class Variants:
         return np.asarray(self.y / self.x)
 
     def ratio_se(self, weights: str = "simple") -> Array:
-        """Standard error of the ratios: first order (``simple``), or with the exposure's error (``delta``)."""
+        """Return standard errors of the ratios: first order (``simple``), or with the exposure's error (``delta``)."""
         first = (self.sy / self.x) ** 2
         return np.sqrt(first + (self.y * self.sx / self.x**2) ** 2 if weights == "delta" else first)
 

@@ -70,7 +70,7 @@ def centre(tree: xr.DataTree, name: str) -> Array:
 
 
 def interval(tree: xr.DataTree, name: str) -> tuple[Array, Array] | None:
-    """Ends of the 95 % interval, from draws."""
+    """Return the ends of the 95 % interval, from draws."""
     if "posterior" not in tree:
         return None
     low, high = np.quantile(tree["posterior"][name].to_numpy(), (0.025, 0.975), axis=(0, 1))
@@ -183,8 +183,8 @@ def funnel(tree: xr.DataTree, data: tuple[Array, Array, Array, Array]) -> Titled
     axes.set(xlabel="ratio of a variant's effects", ylabel="precision of the ratio (1 / standard error)")
     axes.set(xlim=(whole - 1.06 * reach, whole + 1.06 * reach), ylim=(0, 1.05 * precision.max()))
     caption = (
-        "Each dot is a variant; the funnel holds 95 % of them around the global effect if only the outcome's errors are "
-        "at work. Asymmetry points to directional pleiotropy."
+        "Each dot is a variant; the funnel holds 95 % of them around the global effect if only the outcome's errors "
+        "are at work. Asymmetry points to directional pleiotropy."
     )
     return "Funnel", caption + (f" Crosses: {beyond.sum():,} ratios beyond the edge." if beyond.any() else ""), figure
 

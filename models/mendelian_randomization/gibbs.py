@@ -154,7 +154,7 @@ class Sampler:
         return np.exp(engine.slice_update(log_density, np.log(omega), 0.5, rng))
 
     def _regions(self, gamma: Array, rest: Array, v: Array) -> tuple[Array, Array]:
-        """Precision (S, 2, 2) and score (S, 2) of theta and alpha in each region's regression, alpha's prior included."""
+        """Return precision (S, 2, 2) and score (S, 2) of theta and alpha in each region, alpha's prior included."""
         sums = [np.bincount(self.region, weight, self.S) for weight in (gamma**2 / v, gamma / v, 1 / v)]
         precision = np.empty((self.S, 2, 2))
         precision[:, 0, 0], precision[:, 0, 1], precision[:, 1, 0] = sums[0], sums[1], sums[1]

@@ -71,8 +71,8 @@ def harmonise(
         sign[j] = found
     if unclear:
         warnings.warn(
-            f"mendelian_randomization: {unclear} of {len(names)} variants are palindromic with no telling frequency, and "
-            "are left out",
+            f"mendelian_randomization: {unclear} of {len(names)} variants are palindromic with no telling frequency, "
+            "and are left out",
             stacklevel=2,
         )
     return sign
@@ -88,7 +88,7 @@ def _match(a: str, b: str, c: str, d: str) -> int:
 
 
 def _strand(exposure: Alleles, outcome: Alleles, j: int, sign: int) -> int:
-    """Whether frequencies confirm (1) or contradict (-1) the labels of a palindromic variant's alleles, or neither (0)."""
+    """Whether frequencies confirm (1) or contradict (-1) the alleles of a palindromic variant, or neither (0)."""
     if exposure.frequency is None or outcome.frequency is None:
         return 0
     p, q = float(exposure.frequency[j]), float(outcome.frequency[j])

@@ -160,7 +160,7 @@ def mode(
 
 
 def _mode(ratio: Array, weight: Array, phi: float) -> tuple[float, float]:
-    """Return the highest point of the weighted kernel density, by fixed-point steps from every ratio; and the bandwidth."""
+    """Return the highest point of the weighted kernel density, by steps uphill from every ratio; and the bandwidth."""
     spread = min(float(ratio.std(ddof=1)), float(1.4826 * np.median(np.abs(ratio - np.median(ratio)))))
     h = 0.9 * (spread or float(ratio.std(ddof=1))) * len(ratio) ** -0.2 * phi
     at = ratio.copy()

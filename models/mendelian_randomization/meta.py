@@ -216,7 +216,7 @@ def _likelihood_maximum(y: Array, v: Array, restricted: bool) -> float:
 
 
 def _heterogeneity_se(y: Array, v: Array, tau2: float, method: str) -> float:
-    """Standard error of the variance between effects, from the method's own theory."""
+    """Return the standard error of the variance between effects, from the method's own theory."""
     k = len(y)
     w0, w = 1 / v, 1 / (v + tau2)
     if method == "FE" or k < 2:

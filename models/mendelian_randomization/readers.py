@@ -140,7 +140,9 @@ def traits(
     sign = harmonise(*alleles, labels[0][first], incompatible=incompatible, palindromic=palindromic)
     keep = sign != 0
     if not keep.any():
-        raise InputError(f"{sheets[0].path}: no variant is left after harmonisation. Give frequency=, or check alleles.")
+        raise InputError(
+            f"{sheets[0].path}: no variant is left after harmonisation. Give frequency=, or check alleles."
+        )
     (bx, by), (sx, sy) = (
         [_numbers(sheet, column)[at][keep] for sheet, at in zip(sheets, rows, strict=True)] for column in (beta, se)
     )

@@ -141,7 +141,7 @@ def egger(
     Returns
     -------
     Egger
-        Unbiased under directional pleiotropy if pleiotropic effects do not depend on the instruments' strength (InSIDE).
+        Unbiased under directional pleiotropy if it does not depend on the instruments' strength (InSIDE).
     """
     from scipy.stats import chi2
 

@@ -172,7 +172,7 @@ def standardised(step: Step, mean: Array) -> tuple[Array, Array]:
 
 
 def natural(problem: Problem, coordinates: Array) -> tuple[dict[str, Array], Array]:
-    """Return the unknown variables at coordinates (Theta, ln tau, z, alpha, ln sigma, ln omega), and the log Jacobian."""
+    """Return unknown variables at coordinates (Theta, ln tau, z, alpha, ln sigma, ln omega), and the log Jacobian."""
     S = problem.sizes["region"]
     whole, log_tau = coordinates[:, 0], coordinates[:, 1]
     tau = np.exp(log_tau)

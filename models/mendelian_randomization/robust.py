@@ -1,4 +1,4 @@
-"""MM-regression: a bounded-influence fit that starts at the S-estimate (Yohai 1987; Salibian-Barrera and Yohai 2006)."""
+"""MM-regression: a bounded-influence fit from the S-estimate (Yohai 1987; Salibian-Barrera and Yohai 2006)."""
 
 from itertools import combinations
 
@@ -20,7 +20,7 @@ def rho(u: Array, c: float) -> Array:
 
 
 def psi(u: Array, c: float) -> Array:
-    """Derivative of c² rho / 6."""
+    """Return the derivative of c² rho / 6."""
     v = (u / c) ** 2
     return np.where(v < 1, u * (1 - v) ** 2, 0.0)
 

@@ -203,7 +203,7 @@ class Step:
         return b, b**2 + V[:, 0, 0], alpha, b * alpha + V[:, 0, 1], alpha**2 + V[:, 1, 1]
 
     def _gamma(self, state: Factors) -> Factors:
-        """True effects (eq. 12)."""
+        """Update the true effects (eq. 12)."""
         b, b2, _, b_alpha, _ = self._moments(state)
         W, own = np.exp(state.omega) @ self.inverse, self._inverse_square(state.sd, 1)
         precision = own + 1 / self.sx2 + W * b2
@@ -214,13 +214,13 @@ class Step:
         return np.asarray((state.gamma - self.mu) ** 2 + state.gamma_var)
 
     def _residual(self, state: Factors) -> Array:
-        """Expected square of t - b gamma - alpha (eq. 14)."""
+        """Return the expected square of t - b gamma - alpha (eq. 14)."""
         b, b2, alpha, b_alpha, alpha2 = self._moments(state)
         m, m2 = state.gamma, state.gamma**2 + state.gamma_var
         return np.asarray(self.t**2 - 2 * self.t * (b * m + alpha) + b2 * m2 + 2 * b_alpha * m + alpha2)
 
     def _apart(self, state: Factors) -> float:
-        """Expected sum of squares of theta - Theta."""
+        """Return the expected sum of squares of theta - Theta."""
         theta = state.mean[:, 0]
         return float(((theta - state.whole) ** 2 + state.covariance[:, 0, 0]).sum() + self.S * state.whole_var)
 

@@ -250,7 +250,7 @@ def _sizes(
 
 
 def _counted(model: Model, arrays: Mapping[str, xr.DataArray]) -> dict[str, int]:
-    """Return the number of categories that labels show, in the data or by a known one's default: one more than the largest."""
+    """Return how many categories labels show, in the data or by a known one's default: one more than the largest."""
     out: dict[str, int] = {}
     for name, var in model.variables("known").items():
         if var.support.of and name not in arrays and isinstance(var.default, int | float):

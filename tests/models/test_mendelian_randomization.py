@@ -93,7 +93,11 @@ def test_errors_of_a_simulation_have_the_covariance_it_says() -> None:
     ex = (data["beta_exposure"] - hidden["gamma"]).to_numpy()
     theta, alpha = hidden["theta"].to_numpy(), hidden["intercept"].to_numpy()
     region = tree["constant_data"]["region"].to_numpy()
-    ey = (data["beta_outcome"] - hidden["pleiotropy"]).to_numpy() - theta[region] * hidden["gamma"].to_numpy() - alpha[region]
+    ey = (
+        (data["beta_outcome"] - hidden["pleiotropy"]).to_numpy()
+        - theta[region] * hidden["gamma"].to_numpy()
+        - alpha[region]
+    )
     known = tree["constant_data"]
     scaled = ex * ey - known["error_covariance"].to_numpy()
     assert abs(scaled.mean()) < 4 * scaled.std() / 200
@@ -273,7 +277,10 @@ def test_mean_field_is_too_narrow_and_linear_response_is_not() -> None:
     exact = gn.fit(NAME, tree, "gibbs", seed=1, draws=1000, chains=3)["posterior"]
     plain = gn.fit(NAME, tree, "vi", seed=1, draws=4000)["posterior"]
     right = gn.fit(NAME, tree, "vi", seed=1, draws=4000, covariance="linear_response")
-    sd = {k: p["theta"].std(("chain", "draw")).to_numpy() for k, p in (("e", exact), ("v", plain), ("l", right["posterior"]))}
+    sd = {
+        k: p["theta"].std(("chain", "draw")).to_numpy()
+        for k, p in (("e", exact), ("v", plain), ("l", right["posterior"]))
+    }
     assert (sd["v"] < 0.85 * sd["e"]).all()
     assert (sd["l"] / sd["e"]).mean() == pytest.approx(1, abs=0.1)
     shift = (exact["global_effect"].mean() - right["posterior"]["global_effect"].mean()) / exact["global_effect"].std()
@@ -297,7 +304,12 @@ def test_coordinates_have_the_jacobian_they_say() -> None:
 
 
 def test_bad_input_is_refused() -> None:
-    data = {"beta_exposure": [0.1, 0.2], "beta_outcome": [0.1, 0.1], "se_exposure": [0.1, 0.1], "se_outcome": [0.1, 0.1]}
+    data = {
+        "beta_exposure": [0.1, 0.2],
+        "beta_outcome": [0.1, 0.1],
+        "se_exposure": [0.1, 0.1],
+        "se_outcome": [0.1, 0.1],
+    }
     with pytest.raises(InputError, match=r"'error_covariance' \(variant\) at variant=1 is 0.5.*not correlations"):
         gn.fit(NAME, {**data, "error_covariance": [0, 0.5]}, "gibbs")
     with pytest.raises(InputError, match=r"'se_outcome'.*greater than zero"):

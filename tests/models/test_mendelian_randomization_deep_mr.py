@@ -24,10 +24,11 @@ from genarium.models.mendelian_randomization.deep_mr import (
     deep_mr,
     effects,
     local_effects,
+    motifs,
     mutagenise,
     one_hot,
+    simulation,
 )
-from genarium.models.mendelian_randomization.deep_mr import motifs, simulation
 from genarium.models.mendelian_randomization.deep_mr.keras import KerasNetwork
 from genarium.models.mendelian_randomization.deep_mr.splicing import SpliceSites, spliceai
 from genarium.models.mendelian_randomization.deep_mr.training import Plan, _gradients, train
@@ -46,7 +47,10 @@ def network(rng: np.random.Generator, L: int, pooling: Any, layers: tuple[tuple[
         convs.append(Conv(weight, rng.normal(0, 0.3, channels), name, dilation))
         have = channels
     features = have * L if pooling == "flatten" else have
-    dense = [Dense(rng.normal(0, 0.2, (7, features)), rng.normal(size=7), "relu"), Dense(rng.normal(size=(2, 7)), np.ones(2))]
+    dense = [
+        Dense(rng.normal(0, 0.2, (7, features)), rng.normal(size=7), "relu"),
+        Dense(rng.normal(size=(2, 7)), np.ones(2)),
+    ]
     return ConvNet(convs, pooling, dense)
 
 
@@ -112,7 +116,9 @@ def test_a_saturated_model_shows_its_effects_on_the_logit_scale() -> None:
 
 
 def test_one_hot_by_hand() -> None:
-    np.testing.assert_array_equal(one_hot("ACGTN")[0].T, [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0] * 4])
+    np.testing.assert_array_equal(
+        one_hot("ACGTN")[0].T, [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0] * 4]
+    )
     assert one_hot(["acg", "TTT"]).shape == (2, 4, 3)
 
 
@@ -139,7 +145,9 @@ def test_effects_are_means_over_members_with_their_errors() -> None:
     for j in (0, 17, 200):
         cov = np.cov(d[:, j].T)  # ddof 1
         assert (mean.x[j], mean.y[j]) == (pytest.approx(d[:, j, 0].mean()), pytest.approx(d[:, j, 1].mean()))
-        np.testing.assert_allclose([mean.se_x[j] ** 2, mean.se_y[j] ** 2, mean.covariance[j]], cov[[0, 1, 0], [0, 1, 1]] / 6)
+        np.testing.assert_allclose(
+            [mean.se_x[j] ** 2, mean.se_y[j] ** 2, mean.covariance[j]], cov[[0, 1, 0], [0, 1, 1]] / 6
+        )
         np.testing.assert_allclose([member.se_x[j] ** 2, member.covariance[j]], cov[[0, 0], [0, 1]])
         n, i, w = np.unravel_index(j, (8, 3, 10))
         assert (mean.sequence[j], mean.position[j], mean.alternative[j]) == (n, w, found.alternative[n, i, w])
@@ -177,7 +185,7 @@ def test_pipeline_is_local_ivw_then_reml() -> None:
 
 
 def test_errors_that_members_share_widen_the_interval() -> None:
-    """Each member has a slope of its own in all sequences: the interval of the mean over sequences alone is far too narrow."""
+    """Each member has a slope of its own in all sequences: without it the interval is far too narrow."""
     covered = {"bagged": 0, "ignore": 0}
     for seed in range(40):
         found = raw(seed, members=5, sequences_=30)
@@ -314,8 +322,9 @@ def keras_file(path: Path, rng: np.random.Generator) -> dict[str, Array]:
     import h5py
 
     w = {
-        "k1": rng.normal(size=(3, 4, 5)), "b1": rng.normal(size=5), "gamma": rng.uniform(1, 2, 5), "beta": rng.normal(size=5),
-        "mean": rng.normal(size=5), "var": rng.uniform(0.5, 2, 5), "k2": rng.normal(size=(3, 5, 5)), "b2": rng.normal(size=5),
+        "k1": rng.normal(size=(3, 4, 5)), "b1": rng.normal(size=5), "gamma": rng.uniform(1, 2, 5),
+        "beta": rng.normal(size=5),         "mean": rng.normal(size=5), "var": rng.uniform(0.5, 2, 5),
+        "k2": rng.normal(size=(3, 5, 5)), "b2": rng.normal(size=5),
         "k3": rng.normal(size=(1, 5, 3)), "b3": rng.normal(size=3),
     }  # fmt: skip
 
@@ -331,17 +340,19 @@ def keras_file(path: Path, rng: np.random.Generator) -> dict[str, Array]:
         {"class_name": "Activation", "name": "r", "config": {"name": "r", "activation": "relu"},
          "inbound_nodes": [[["n", 0, 0, {}]]]},
         conv("c2", "r", dilation_rate=[2]),
-        {"class_name": "Add", "name": "a", "config": {"name": "a"}, "inbound_nodes": [[["c1", 0, 0, {}], ["c2", 0, 0, {}]]]},
+        {"class_name": "Add", "name": "a", "config": {"name": "a"},
+         "inbound_nodes": [[["c1", 0, 0, {}], ["c2", 0, 0, {}]]]},
         {"class_name": "Cropping1D", "name": "x", "config": {"name": "x", "cropping": [4, 4]},
          "inbound_nodes": [[["a", 0, 0, {}]]]},
         conv("c3", "x", activation="softmax"),
     ]  # fmt: skip
+    normal = {"gamma": "gamma", "beta": "beta", "moving_mean": "mean", "moving_variance": "var"}
     with h5py.File(path, "w") as file:
         config = {"class_name": "Model", "config": {"layers": layers, "output_layers": [["c3", 0, 0]]}}
         file.attrs["model_config"] = json.dumps(config)
         for layer, names in (("c1", {"kernel": "k1", "bias": "b1"}), ("c2", {"kernel": "k2", "bias": "b2"}),
                              ("c3", {"kernel": "k3", "bias": "b3"}),
-                             ("n", {"gamma": "gamma", "beta": "beta", "moving_mean": "mean", "moving_variance": "var"})):  # fmt: skip
+                             ("n", normal)):  # fmt: skip
             for name, key in names.items():
                 file[f"model_weights/{layer}/{layer}/{name}:0"] = w[key]
     return w
@@ -405,7 +416,9 @@ def test_spliceai_on_a_human_gene() -> None:
     if entry is None:
         pytest.skip("Debian's emboss-test is not installed")
     record = entry[entry.index("V00508") :]
-    exons = [(int(a), int(b)) for a, b in re.findall(r"(\d+)\.\.(\d+)", re.search(r"CDS\s+join\(([^)]*)\)", record)[1])]  # type: ignore[index]
+    joined = re.search(r"CDS\s+join\(([^)]*)\)", record)
+    assert joined is not None
+    exons = [(int(a), int(b)) for a, b in re.findall(r"(\d+)\.\.(\d+)", joined[1])]
     text = re.sub(r"[^acgt]", "", record[record.index("\nSQ") :].split("\n", 2)[2].split("//")[0])
     acceptor, donor = exons[1][0] - 1, exons[1][1] - 1
     sites = spliceai(acceptor, donor)
@@ -422,9 +435,9 @@ def test_spliceai_on_a_human_gene() -> None:
 def test_bad_input_is_refused() -> None:
     rng = np.random.default_rng(15)
     x = sequences(rng, 2, 6)
+    broken = x.copy()
+    broken[1, :, 3] = 0
     with pytest.raises(InputError, match="sequence 1 has no base at position 3"):
-        broken = x.copy()
-        broken[1, :, 3] = 0
         mutagenise(lambda b: b[:, :2, 0], broken)
     with pytest.raises(InputError, match="'X' at position 2"):
         one_hot("ACX")

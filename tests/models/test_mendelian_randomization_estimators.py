@@ -61,7 +61,8 @@ def ldl() -> Data:
 
 PRINTED: list[tuple[Any, dict[str, Any], dict[str, float]]] = [
     (ivw, {"model": "fixed"}, {"estimate": 2.834213938878889, "se": 0.27594052505723, "Q": 99.530425548499}),
-    (ivw, {}, {"estimate": 2.834213938878889, "se": 0.52979948855643, "residual_se": 1.9199770981321, "mean_f": 28.009311022028}),
+    (ivw, {}, {"estimate": 2.834213938878889, "se": 0.52979948855643, "residual_se": 1.9199770981321,
+               "mean_f": 28.009311022028}),
     (ivw, {"model": "fixed", "weights": "delta"}, {"estimate": 2.664585826660298, "se": 0.30060956468721}),
     (ivw, {"weights": "delta"}, {"se": 0.35306459724003, "Q_p": 0.090586762252831}),
     (ivw, {"distribution": "t"}, {"p_value": 1.1921066425175e-05}),
@@ -70,7 +71,8 @@ PRINTED: list[tuple[Any, dict[str, Any], dict[str, float]]] = [
                  "intercept_se": 0.015188320519035, "intercept_p": 0.45050645128399, "residual_se": 1.9354735564008,
                  "Q": 97.397505075693, "i2_gx": 0.91936538831957}),
     (egger, {"distribution": "t"}, {"p_value": 2.6025291714804e-04, "intercept_p": 0.45728712000987}),
-    (egger, {"penalised": True}, {"estimate": 3.420583113062072, "se": 0.53103842372101, "intercept": -0.021552396546678}),
+    (egger, {"penalised": True}, {"estimate": 3.420583113062072, "se": 0.53103842372101,
+                                 "intercept": -0.021552396546678}),
     (weighted_median, {"weighting": "simple"}, {"estimate": 1.755138339920949}),
     (weighted_median, {}, {"estimate": 2.682883464898108}),
     (weighted_median, {"weighting": "penalised"}, {"estimate": 2.680929386353085}),
@@ -114,7 +116,11 @@ def test_ldl_and_heart_disease_where_digits_are_those_of_a_search(ldl: Data) -> 
 @needs_data[1]
 def test_bootstrap_errors_are_near_the_published_ones(ldl: Data) -> None:
     """Theirs are bootstraps too (of 10,000): relative error 1 / sqrt(20,000) either side, and a little for the seed."""
-    for weighting, se in (("simple", 0.73997605120404), ("weighted", 0.41890646975030), ("penalised", 0.42040725344038)):
+    for weighting, se in (
+        ("simple", 0.73997605120404),
+        ("weighted", 0.41890646975030),
+        ("penalised", 0.42040725344038),
+    ):
         assert weighted_median(*ldl, weighting=weighting).se == pytest.approx(se, rel=0.03)
 
 
@@ -233,9 +239,9 @@ def test_maximum_likelihood_is_higher_than_where_another_search_stops(ldl: Data)
         return float((((x - gamma) / sx) ** 2 + ((y - theta * gamma) / sy) ** 2).sum())
 
     found = maximum_likelihood(x, sx, y, sy)
-    assert found.Q == pytest.approx(deviance(found.estimate), rel=1e-12)
+    assert pytest.approx(deviance(found.estimate), rel=1e-12) == found.Q
     assert found.estimate == pytest.approx(3.17327, abs=5e-6)
-    assert found.Q < deviance(3.224944175459143)
+    assert deviance(3.224944175459143) > found.Q
     best = optimize.minimize_scalar(deviance, bounds=(1, 6), method="bounded", options={"xatol": 1e-12})
     assert found.estimate == pytest.approx(float(best.x), abs=1e-5)
 
@@ -329,7 +335,7 @@ def test_weak_instruments_do_not_attenuate(estimator: Any) -> None:
 @settings(max_examples=6, deadline=None)
 @given(seed=st.integers(0, 10_000), units=st.sampled_from([0.01, 3.0, 200.0]))
 def test_estimates_follow_units_and_signs(seed: int, units: float) -> None:
-    """In other units of the outcome every estimate is so many times as large; coding by the other allele changes none."""
+    """Units of the outcome multiply every estimate; coding by the other allele changes none."""
     x, sx, y, sy = simulated(seed, 25)
     flip = np.where(np.random.default_rng(seed).uniform(size=25) < 0.5, -1.0, 1.0)
     for estimator in (ivw, egger, divw, pivw, maximum_likelihood, raps):

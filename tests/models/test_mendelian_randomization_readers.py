@@ -70,17 +70,20 @@ def test_two_traits_are_coded_by_the_same_alleles(tmp_path: Path) -> None:
     head = "SNP,beta,se,effect_allele,other_allele,eaf\n"
     exposure = write(
         tmp_path / "x.csv",
-        head + "a,1,.1,A,G,.2\nb,2,.1,A,G,.2\nc,3,.1,A,C,.2\nd,4,.1,A,T,.2\ne,5,.1,C,G,.2\nf,6,.1,AT,A,.2\ng,7,.1,A,T,.5\n",
+        head
+        + "a,1,.1,A,G,.2\nb,2,.1,A,G,.2\nc,3,.1,A,C,.2\nd,4,.1,A,T,.2\ne,5,.1,C,G,.2\nf,6,.1,AT,A,.2\ng,7,.1,A,T,.5\n",
     )
     outcome = write(
         tmp_path / "y.csv",
-        head + "b,.2,.1,g,a,.8\na,.1,.1,A,G,.2\nc,.3,.1,T,G,.2\nd,.4,.1,A,T,.8\ne,.5,.1,G,C,.8\nf,.6,.1,A,AT,.8\ng,.7,.1,A,T,.2\n",
+        head
+        + "b,.2,.1,g,a,.8\na,.1,.1,A,G,.2\nc,.3,.1,T,G,.2\nd,.4,.1,A,T,.8\n"
+        + "e,.5,.1,G,C,.8\nf,.6,.1,A,AT,.8\ng,.7,.1,A,T,.2\n",
     )
     with pytest.warns(UserWarning, match="1 of 7 variants are palindromic"):
         tree = gn.read(NAME, [exposure, outcome], "traits", frequency="eaf")
     data = tree["observed_data"]
     np.testing.assert_array_equal(data["variant"], list("abcdef"))
-    # a as it is; b swapped; c on the other strand; d palindromic with the other frequency; e swapped; f a deletion, swapped
+    # a as it is; b swapped; c on the other strand; d palindromic, by its frequency; e swapped; f a deletion, swapped
     np.testing.assert_allclose(data["beta_outcome"], [0.1, -0.2, 0.3, -0.4, -0.5, -0.6])
     with pytest.warns(UserWarning, match="3 of 7"):
         dropped = gn.read(NAME, [exposure, outcome], "traits", palindromic="drop")

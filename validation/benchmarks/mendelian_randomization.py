@@ -1,7 +1,7 @@
 """Controls, speed and gain of mendelian_randomization: ``python validation/benchmarks/mendelian_randomization.py``.
 
 ``controls`` (needs ``--data``, a folder with bmi_bmi): the effect of body mass on itself, truth 1, by IVW, RAPS, the
-hierarchical model and its variational form; with the instruments as they are and made weak (mean F statistic 1.4, by noise).
+hierarchical model and its variational form; with the instruments as they are and made weak (mean F 1.4, by noise).
 ``confounding``: simulations in which a fifth of the variants acts through a confounder too (InSIDE violated): error and
 coverage of the plain model and of its CAUSE-style mixture. ``widths``: sds of regional effects by mean-field and by
 linear-response variational Bayes over those of Gibbs sampling. ``sampling``: effective draws a CPU second.
@@ -43,7 +43,7 @@ def as_data(x: Array, sx: Array, y: Array, sy: Array) -> dict[str, Array]:
 
 
 def controls(folder: Path) -> dict[str, Any]:
-    """The positive control, strong and weak."""
+    """Run the positive control, strong and weak."""
     table = np.genfromtxt(folder / "mr_bmi_bmi_mrraps.csv", delimiter=",", skip_header=1)
     x, sx, y, sy = table[:, :4].T
     more = sx * np.sqrt((((x / sx) ** 2).mean() - 1) / 0.4 - 1)
@@ -52,7 +52,11 @@ def controls(folder: Path) -> dict[str, Any]:
     for name, data in (("as they are", (x, sx, y, sy)), ("weak", (weak, sw, y, sy))):
         found: dict[str, Any] = {"mean_f": float(((data[0] / data[1]) ** 2).mean())}
         found["ivw"], found["raps"] = ivw(*data).estimate, raps(*data).estimate
-        for method, options in (("gibbs", {"draws": 1500}), ("vi", {}), ("vi", {"covariance": "linear_response", "polish": True})):
+        for method, options in (
+            ("gibbs", {"draws": 1500}),
+            ("vi", {}),
+            ("vi", {"covariance": "linear_response", "polish": True}),
+        ):
             draws = gn.fit(NAME, as_data(*data), method, 1, **options)["posterior"]["theta"].to_numpy()
             found[f"{method} {options.get('covariance', '')}".strip()] = [float(draws.mean()), float(draws.std())]
         out[name] = found
@@ -103,7 +107,7 @@ def widths(replicates: int) -> dict[str, Any]:
 
 
 def sampling() -> dict[str, Any]:
-    """Effective draws a CPU second of the slowest global parameter, on the default simulation; nothing left to compile."""
+    """Effective draws a CPU second of the slowest global parameter, on the default simulation; compiled before."""
     from arviz_stats.base import array_stats
 
     tree = gn.simulate(NAME, seed=1)
@@ -130,7 +134,10 @@ def mutagenesis(repeats: int) -> dict[str, Any]:
             for channels, width in layers:
                 convs.append(Conv(rng.normal(0, 0.2, (channels, have, width)), np.zeros(channels)))
                 have = channels
-            dense = [Dense(rng.normal(size=(32, have)), np.zeros(32), "relu"), Dense(rng.normal(size=(2, 32)), np.zeros(2))]
+            dense = [
+                Dense(rng.normal(size=(32, have)), np.zeros(32), "relu"),
+                Dense(rng.normal(size=(2, 32)), np.zeros(2)),
+            ]
             ensemble = ConvEnsemble([ConvNet(convs, "max", dense)])
             x = np.eye(4)[rng.integers(0, 4, (1, length))].transpose(0, 2, 1)
             fast = min((cpu(lambda e=ensemble, x=x: mutagenise(e, x)) for _ in range(repeats)), key=lambda f: f[0])

@@ -1,4 +1,4 @@
-"""From raw effects of substitutions to summary statistics: means over members, their errors, covariance, instruments."""
+"""From raw effects of substitutions to summary statistics: means over members, errors, covariance, instruments."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -102,9 +102,7 @@ def effects(
         if members is None:
             chosen = [e for e in chosen if e not in select]
         if both := sorted(set(chosen) & set(select)):
-            raise InputError(
-                f"deep_mr: member {both[0]} both selects instruments and estimates. Use disjoint members, or select=None."
-            )
+            raise InputError(f"deep_mr: member {both[0]} both selects instruments and estimates. Use disjoint members.")
     if len(chosen) < 2:
         raise InputError(f"deep_mr: {len(chosen)} members estimate; standard errors need two or more.")
     N, _, W = found.alternative.shape
@@ -113,7 +111,7 @@ def effects(
     floored_x, floored_y = np.maximum(sx, floor), np.maximum(sy, floor)
     if not (floored_x > 0).all() or not (floored_y > 0).all():
         raise InputError(
-            "deep_mr: the members agree exactly on a substitution, which has no standard error. Pass floor=, a least one."
+            "deep_mr: the members agree exactly on a substitution, which has no standard error. Pass floor=."
         )
     limit = (1 - 1e-9) * floored_x * floored_y
     shape = np.broadcast_shapes((N, 3, W))

@@ -94,7 +94,9 @@ def local_effects(found: Effects, method: str = "ivw", least: int | None = None)
         if one.se > 0:
             rows.append((one.estimate, one.se, int(sequence), len(some)))
     if not rows:
-        raise InputError(f"deep_mr: no sequence has {needed} instruments. Lower the threshold, or mutate more sequences.")
+        raise InputError(
+            f"deep_mr: no sequence has {needed} instruments. Lower the threshold, or mutate more sequences."
+        )
     estimate, se, index, count = (np.array(column) for column in zip(*rows, strict=True))
     return LocalEffects(estimate, se, index, count)
 
@@ -129,8 +131,8 @@ def deep_mr(
     error, instruments, select
         Of :func:`effects`.
     members : {"bagged", "same_data", "ignore"}
-        What members' disagreement on the global effect says: "bagged" members, each trained on a bootstrap sample of the
-        data, differ by as much as the whole ensemble would on new data; members trained on the same data differ by
+        What members' disagreement on the global effect says: "bagged" members, each trained on a bootstrap sample of
+        the data, differ by as much as the whole ensemble would on new data; members trained on the same data differ by
         their starts, which averaging reduces (sd / sqrt(E)); or leave it out of the interval, as the paper does.
     window : (int, int or None)
         Positions to mutate.
@@ -182,9 +184,7 @@ def deep_mr(
     )
 
 
-def _alone(
-    found: Mutagenesis, some: Effects, member: int, exposure: int, outcome: int, local: LocalEffects
-) -> float:
+def _alone(found: Mutagenesis, some: Effects, member: int, exposure: int, outcome: int, local: LocalEffects) -> float:
     """Global effect by one member: its weighted slopes through the same substitutions, averaged as the whole's are."""
     N, _, W = found.alternative.shape
     place = _place(found, some)

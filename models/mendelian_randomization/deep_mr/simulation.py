@@ -5,7 +5,7 @@ Counts of the exposure and the outcome are Poisson, with means (eq. 25 of the ca
     1 + alpha q_e + 20 q_c + 25 b          1 + beta q_e q_o + 30 q_c + 25 b
 
 where q are occupancies of the exposure's, the outcome's and a confounding motif, and b is a batch that sequence does
-not show. Labels are Anscombe's transforms. On that scale the effect is sqrt(beta / alpha) where occupancy is all there is.
+not show. Labels are Anscombe's transforms. On that scale the effect is sqrt(beta / alpha), where occupancy is all.
 """
 
 from dataclasses import dataclass
@@ -150,7 +150,7 @@ def draw_strengths(rng: np.random.Generator) -> tuple[float, float]:
 
 
 def local_truth(x: Array, at: int, alpha: float, beta: float) -> float:
-    """True effect in a sequence (4, L): slope of outcome on exposure through the motif's substitutions, noise aside."""
+    """Return the true effect in a sequence (4, L): slope through the motif's substitutions, noise aside."""
     k = len(motifs.EXPOSURE)
     to = others(x[None, :, at : at + k])[0].ravel()
     place = np.tile(np.arange(at, at + k), 3)
@@ -158,7 +158,5 @@ def local_truth(x: Array, at: int, alpha: float, beta: float) -> float:
     rows = np.arange(3 * k)
     mutants[rows, :, place] = 0
     mutants[rows, to, place] = 1
-    change = anscombe(means(mutants, alpha, beta, confounder=False)) - anscombe(
-        means(x, alpha, beta, confounder=False)
-    )
+    change = anscombe(means(mutants, alpha, beta, confounder=False)) - anscombe(means(x, alpha, beta, confounder=False))
     return float((change[:, 0] * change[:, 1]).sum() / (change[:, 0] ** 2).sum())

@@ -1,7 +1,7 @@
 """SpliceAI as an ensemble for mutagenesis: how the acceptor of an exon acts on its donor.
 
-The five networks are those of the ``spliceai`` package (Jaganathan et al. 2019; their licence is CC BY-NC), read from the
-user's own installation at run time.
+The five networks are those of the ``spliceai`` package (Jaganathan et al. 2019; their licence is CC BY-NC), read
+from the user's own installation at run time.
 """
 
 from collections.abc import Sequence

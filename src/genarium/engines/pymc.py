@@ -93,7 +93,7 @@ def _data_name(model: Model, name: str) -> str:
 
 
 def _parents(rv: Any, values: dict[Any, Any]) -> list[Any]:
-    """Inputs of a random variable, which its transform may depend on, with other variables at their values."""
+    """Return the inputs of a random variable, which its transform may need, with other variables at their values."""
     from pytensor.graph.replace import clone_replace
     from pytensor.graph.traversal import ancestors
 
