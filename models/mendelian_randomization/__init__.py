@@ -3,6 +3,9 @@
 The story, the derivations and what is known of the fits are in this folder's README.
 """
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import numpy as np
 
 from genarium.declaration import Array, Calibration, Method, Model, Problem, Stage, Var
@@ -98,8 +101,9 @@ def declare(correlated_pleiotropy: str = "none") -> Model:
         "gamma": Var(("variant",), real, "True effect on the exposure.", "γ"),
         "pleiotropy": Var(("variant",), real, "Effect on the outcome that does not go through the exposure.", "a"),
     }
-    prior, emit = story.PRIOR, story.draw_effects
-    hide = {"gamma": story.draw_gamma, "pleiotropy": story.draw_pleiotropy}
+    prior: Mapping[str, Callable[..., Any]] = story.PRIOR
+    emit: Callable[..., Any] = story.draw_effects
+    hide: dict[str, Callable[..., Any]] = {"gamma": story.draw_gamma, "pleiotropy": story.draw_pleiotropy}
     methods = {"gibbs": Method(gibbs, "exact", "Gibbs sampling, regional effects collapsed for the global one.")}
     if mixture:
         unknown["confounded_share"] = Var((), unit_interval, "Share of variants that a confounder acts through.", "q")

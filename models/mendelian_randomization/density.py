@@ -67,9 +67,11 @@ def build(mixture: bool) -> Callable[..., None]:
 def _standardised() -> Any:
     """Sample regional effects as deviations in units of their spread: no funnel where regions say little."""
     import pytensor.tensor as pt
-    from pymc.logprob.transforms import Transform
+    from pymc.logprob import transforms
 
-    class Standardised(Transform):
+    base: Any = transforms.Transform
+
+    class Standardised(base):  # type: ignore[misc]
         name = "standardised"
         ndim_supp = 0
 

@@ -58,7 +58,9 @@ def mixture_log_likelihood(
         return np.asarray(np.logaddexp(np.log1p(-share) + without, np.log(share) + with_it))
 
 
-def pair(slope: Array, between: Array, x: Array, rest: Array, mean: Array, A0: Array, B0: Array, C0: Array) -> Array:
+def pair(
+    slope: Array, between: Array, x: Array, rest: Array, mean: Array | float, A0: Array, B0: Array, C0: Array
+) -> Array:
     """Log density of (x, y): gamma ~ Normal(mean, between), x = gamma + e, rest = slope gamma + f (eq. 3).
 
     ``A0``, ``B0`` and ``C0`` are variances and covariance of (e, f); ``rest`` is y less its intercept.

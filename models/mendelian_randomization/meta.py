@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -87,7 +89,7 @@ def meta_analysis(
     tau2 = 0.0 if method == "FE" else heterogeneity(y, v, method)
     weight = 1 / (v + tau2)
     mu, se = _mean(y, weight), float(weight.sum() ** -0.5)
-    law = norm
+    law: Any = norm
     if test == "knapp-hartung":
         se = float(np.sqrt((weight * (y - mu) ** 2).sum() / ((k - 1) * weight.sum())))
         law = t(k - 1)
@@ -150,7 +152,7 @@ def q_profile(y: ArrayLike, v: ArrayLike, level: float = 0.95) -> tuple[float, f
 
     y, v = _checked(y, v)
     ends = (float(chi2.ppf(0.5 + level / 2, len(y) - 1)), float(chi2.ppf(0.5 - level / 2, len(y) - 1)))
-    low, high = (_falling_root(lambda tau2, end=end: _generalised_q(y, v, tau2) - end) for end in ends)
+    low, high = (_falling_root(partial(_beyond, y, v, end)) for end in ends)
     return low, high
 
 
@@ -174,6 +176,10 @@ def _mean(y: Array, weight: Array) -> float:
 def _generalised_q(y: Array, v: Array, tau2: float) -> float:
     weight = 1 / (v + tau2)
     return float((weight * (y - _mean(y, weight)) ** 2).sum())
+
+
+def _beyond(y: Array, v: Array, end: float, tau2: float) -> float:
+    return _generalised_q(y, v, tau2) - end
 
 
 def _falling_root(function: Callable[[float], float]) -> float:

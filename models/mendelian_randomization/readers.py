@@ -137,7 +137,7 @@ def traits(
         )
         for sheet, at in zip(sheets, rows, strict=True)
     ]
-    sign = harmonise(*alleles, labels[0][first], incompatible=incompatible, palindromic=palindromic)
+    sign = harmonise(alleles[0], alleles[1], labels[0][first], incompatible=incompatible, palindromic=palindromic)
     keep = sign != 0
     if not keep.any():
         raise InputError(

@@ -188,7 +188,7 @@ def _penalties(data: Variants) -> Array:
     from scipy.stats import chi2
 
     distance = data.ratio - np.median(data.ratio)
-    return np.minimum(1, PENALTY * chi2.sf((distance * data.x / data.sy) ** 2, 1))
+    return np.asarray(np.minimum(1, PENALTY * chi2.sf((distance * data.x / data.sy) ** 2, 1)))
 
 
 def _fitted(design: Array, response: Array, robust: bool) -> tuple[Array, Array, float]:

@@ -48,20 +48,20 @@ def weighted_step(X: Array, y: Array, coefficient: Array, scale: float, c: float
     """One step of iteratively reweighted least squares."""
     u = (y - X @ coefficient) / scale
     w = np.maximum(1 - (u / c) ** 2, 0) ** 2
-    return np.linalg.lstsq(X * np.sqrt(w)[:, None], y * np.sqrt(w), rcond=None)[0]
+    return np.asarray(np.linalg.lstsq(X * np.sqrt(w)[:, None], y * np.sqrt(w), rcond=None)[0])
 
 
 def s_estimate(X: Array, y: Array) -> tuple[Array, float]:
     """Coefficients of the least M-scale: from exact fits to subsets (all, if not too many), refined."""
     n, p = X.shape
-    every = combinations(range(n), p)
-    subsets = list(every) if n**p <= SUBSETS * np.prod(np.arange(1, p + 1)) else None
-    if subsets is None:
+    subsets: list[list[int]]
+    if n**p <= SUBSETS * np.prod(np.arange(1, p + 1)):
+        subsets = [list(some) for some in combinations(range(n), p)]
+    else:
         rng = np.random.default_rng(0)
-        subsets = [tuple(rng.choice(n, p, replace=False)) for _ in range(SUBSETS)]
+        subsets = [[int(i) for i in rng.permutation(n)[:p]] for _ in range(SUBSETS)]
     found: list[tuple[float, Array]] = []
-    for subset in subsets:
-        rows = list(subset)
+    for rows in subsets:
         if abs(np.linalg.det(X[rows])) < 1e-12 * np.abs(X[rows]).max() ** p:
             continue
         coefficient = np.linalg.solve(X[rows], y[rows])

@@ -116,9 +116,11 @@ def vi(
     ascent(step.first(rng))  # finds the nodes
     found = best_of((ascent(step.first(rng), 0) for _ in range(restarts)), "VI restarts", restarts)
     state = found.best.state
+    drawn = step.draw(state, rng, draws)
     result = Result(
         variational={**step.parameters(state), "bound": found.trace},
-        **step.draw(state, rng, draws),
+        posterior=drawn[0],
+        sample_stats={"log_q": drawn[1]},
         notes=found.notes,
     )
     if covariance == COVARIANCES[0]:
@@ -272,7 +274,7 @@ class Step:
             return None
         return Step(self.problem, (new[0], new[1], new[2])), replace(state, tau=moved[0], sd=moved[1], omega=moved[2])
 
-    def draw(self, state: Factors, rng: np.random.Generator, draws: int) -> dict[str, dict[str, Array]]:
+    def draw(self, state: Factors, rng: np.random.Generator, draws: int) -> tuple[dict[str, Array], Array]:
         """Draw from q, with the log density of every draw."""
         whole = rng.normal(state.whole, np.sqrt(state.whole_var), draws)
         factor = np.linalg.cholesky(state.covariance)
@@ -288,7 +290,7 @@ class Step:
             log_value = nodes[at] + width * rng.uniform(-0.5, 0.5, draws)
             posterior[name] = np.exp(log_value)[None]
             log_q += log_weight[at] - np.log(width) - log_value
-        return {"posterior": posterior, "sample_stats": {"log_q": log_q[None]}}
+        return posterior, log_q[None]
 
     def parameters(self, state: Factors) -> dict[str, Labelled]:
         """Label the parameters of q."""

@@ -234,9 +234,9 @@ def test_bound_is_the_mean_of_log_density_ratios() -> None:
     step = Step(problem)
     state = ascend(step, step.first(np.random.default_rng(0)), tolerance=1e-8).state
     rng, S = np.random.default_rng(1), 120
-    drawn = step.draw(state, rng, S)
-    posterior = {name: value[0] for name, value in drawn["posterior"].items()}
-    log_q = drawn["sample_stats"]["log_q"][0]
+    drawn, log_density_of_q = step.draw(state, rng, S)
+    posterior = {name: value[0] for name, value in drawn.items()}
+    log_q = log_density_of_q[0]
     gamma = rng.normal(state.gamma, np.sqrt(state.gamma_var), (S, 15))
     log_q = log_q + stats.norm(state.gamma, np.sqrt(state.gamma_var)).logpdf(gamma).sum(1)
     log_p = np.array([joint(problem, gamma[s], **{n: v[s] for n, v in posterior.items()}) for s in range(S)])
@@ -253,13 +253,9 @@ def test_bound_is_below_the_evidence() -> None:
     state = ascend(step, step.first(np.random.default_rng(0)), tolerance=1e-8).state
     mean = Response(step, state).expectations(state)
     centre, _ = standardised(step, mean)
-    draws = fit["posterior"]
-    x = np.column_stack([
-        draws["global_effect"].values.ravel(), np.log(draws["heterogeneity"].values.ravel()),
-        ((draws["theta"].values[..., 0] - draws["global_effect"].values) / draws["heterogeneity"].values).ravel(),
-        draws["intercept"].values.ravel(), np.log(draws["exposure_sd"].values.ravel()),
-        np.log(draws["pleiotropy_sd"].values.ravel()),
-    ])  # fmt: skip
+    names = ("global_effect", "heterogeneity", "theta", "intercept", "exposure_sd", "pleiotropy_sd")
+    whole, tau, theta, alpha, sd, omega = (fit["posterior"][name].to_numpy().ravel() for name in names)
+    x = np.column_stack([whole, np.log(tau), (theta - whole) / tau, alpha, np.log(sd), np.log(omega)])
     cov = 1.5 * np.cov(x.T)
     proposal = stats.multivariate_t(x.mean(0), cov, df=5)
     z = proposal.rvs(20_000, random_state=1)

@@ -237,7 +237,7 @@ def test_a_transform_may_depend_on_other_variables(toy: Model) -> None:
         import pymc as pm
         from pymc.logprob.transforms import Transform
 
-        class Standardised(Transform):
+        class Standardised(Transform):  # type: ignore[misc]
             name = "standardised"
             ndim_supp = 0
 

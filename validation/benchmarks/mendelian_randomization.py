@@ -18,6 +18,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -140,8 +141,8 @@ def mutagenesis(repeats: int) -> dict[str, Any]:
             ]
             ensemble = ConvEnsemble([ConvNet(convs, "max", dense)])
             x = np.eye(4)[rng.integers(0, 4, (1, length))].transpose(0, 2, 1)
-            fast = min((cpu(lambda e=ensemble, x=x: mutagenise(e, x)) for _ in range(repeats)), key=lambda f: f[0])
-            slow = cpu(lambda e=ensemble, x=x: mutagenise(e.__call__, x, chunk=64))
+            fast = min((cpu(partial(mutagenise, ensemble, x)) for _ in range(repeats)), key=lambda f: f[0])
+            slow = cpu(partial(mutagenise, ensemble.__call__, x, chunk=64))
             out[f"{length} bases, {layout}"] = {
                 "from_scratch_seconds": slow[0],
                 "receptive_fields_seconds": fast[0],

@@ -99,8 +99,7 @@ class ConvNet:
         """Predict from scratch: (B, 4, L) to (B, T)."""
         for layer in self.convolutions:
             x = layer(x)
-        pooled = {"max": lambda: x.max(2), "mean": lambda: x.mean(2), "flatten": lambda: x.reshape(len(x), -1)}
-        return self.head(pooled[self.pooling]())
+        return self.head(self._pool(x))
 
     def head(self, x: Array) -> Array:
         """Apply the dense layers."""

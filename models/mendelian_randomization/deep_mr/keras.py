@@ -99,7 +99,7 @@ class KerasNetwork:
 def _graph(config: Any) -> tuple[list[dict[str, Any]], str]:
     """Layers in an order in which every one comes after its inputs, and the name of the last."""
     layers = config if isinstance(config, list) else config["layers"]
-    found = []
+    found: list[dict[str, Any]] = []
     for i, layer in enumerate(layers):
         name = layer.get("name", layer["config"]["name"])
         nodes = layer.get("inbound_nodes")
