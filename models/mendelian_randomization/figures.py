@@ -77,6 +77,15 @@ def interval(tree: xr.DataTree, name: str) -> tuple[Array, Array] | None:
     return low, high
 
 
+def of_interest(tree: xr.DataTree) -> tuple[float, tuple[float, float] | None]:
+    """Return the effect that a line through the variants shows, and its interval: the one region's, or the global."""
+    one = len(centre(tree, "theta")) == 1
+    name = "theta" if one else "global_effect"
+    band = interval(tree, name)
+    ends = None if band is None else (float(np.ravel(band[0])[0]), float(np.ravel(band[1])[0]))
+    return float(np.ravel(centre(tree, name))[0]), ends
+
+
 def scatter(tree: xr.DataTree, data: tuple[Array, Array, Array, Array]) -> Titled:
     """Draw effects on the outcome against those on the exposure, with the fits through them."""
     from matplotlib.figure import Figure
@@ -90,11 +99,10 @@ def scatter(tree: xr.DataTree, data: tuple[Array, Array, Array, Array]) -> Title
     axes.vlines(x, y - sy, y + sy, color=FAINT, lw=0.7)
     axes.plot(x, y, "o", color=INK, ms=3, alpha=0.7)
     ends = np.array([0, 1.05 * float(x.max())])
-    whole = float(centre(tree, "global_effect"))
+    whole, band = of_interest(tree)
     axes.plot(ends, whole * ends, color=PALETTE[0], lw=2, label=f"hierarchical: {whole:.3g}")
-    band = interval(tree, "global_effect")
     if band is not None:
-        axes.fill_between(ends, float(band[0]) * ends, float(band[1]) * ends, color=PALETTE[0], alpha=0.15, lw=0)
+        axes.fill_between(ends, band[0] * ends, band[1] * ends, color=PALETTE[0], alpha=0.15, lw=0)
     if len(shown) >= 3:
         line = ivw(*data)
         axes.plot(ends, line.estimate * ends, color=PALETTE[1], lw=1.3, ls="--", label=f"IVW: {line.estimate:.3g}")
@@ -168,7 +176,7 @@ def funnel(tree: xr.DataTree, data: tuple[Array, Array, Array, Array]) -> Titled
     ratio, precision = (shown.y[keep] / shown.x[keep]), np.abs(shown.x[keep]) / shown.sy[keep]
     some = np.argsort(-precision, kind="stable")[:DOTS]
     ratio, precision = ratio[some], precision[some]
-    whole = float(centre(tree, "global_effect"))
+    whole, _ = of_interest(tree)
     figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
     axes = figure.subplots()
     heights = np.linspace(precision.max() * 0.05, precision.max() * 1.05, 100)
@@ -183,7 +191,7 @@ def funnel(tree: xr.DataTree, data: tuple[Array, Array, Array, Array]) -> Titled
     axes.set(xlabel="ratio of a variant's effects", ylabel="precision of the ratio (1 / standard error)")
     axes.set(xlim=(whole - 1.06 * reach, whole + 1.06 * reach), ylim=(0, 1.05 * precision.max()))
     caption = (
-        "Each dot is a variant; the funnel holds 95 % of them around the global effect if only the outcome's errors "
+        "Each dot is a variant; the funnel holds 95 % of them around the estimate if only the outcome's errors "
         "are at work. Asymmetry points to directional pleiotropy."
     )
     return "Funnel", caption + (f" Crosses: {beyond.sum():,} ratios beyond the edge." if beyond.any() else ""), figure
