@@ -63,16 +63,18 @@ class Sampler:
         at = start(self.problem, rng)
         theta, alpha = at["theta"], at["intercept"]
         tau, sd, omega = (np.asarray(at[n], dtype=float) for n in ("heterogeneity", "exposure_sd", "pleiotropy_sd"))
+        whole = float(at["global_effect"])
         share, eta, z = CONFOUNDED[0] / sum(CONFOUNDED), 0.0, np.zeros(len(self.x))
         while True:
             if self.mixture:
                 z = self._confounded(rng, theta, alpha, sd, omega, share, eta)
                 share = float(rng.beta(CONFOUNDED[0] + z.sum(), CONFOUNDED[1] + len(z) - z.sum()))
+            tau, theta = self._stretched(rng, theta, alpha, sd, omega, eta * z, tau, whole)
             slope = theta[self.region] + eta * z
             sd = self._exposure_sd(rng, slope, alpha, sd, omega)
+            omega = self._omega(rng, slope, alpha, sd, omega)
             gamma = self._gamma(rng, slope, alpha, sd, omega)
             rest = self.y - self.slope * (self.x - gamma)  # slope gamma + alpha + noise of variance v
-            omega = self._omega(rng, rest - slope * gamma - alpha[self.region], omega)
             v = omega**2 + self.residual2
             precision, score = self._regions(gamma, rest - eta * z * gamma, v)
             tau, whole = self._between(rng, precision, score, tau)
@@ -142,16 +144,40 @@ class Sampler:
 
         return np.exp(engine.slice_update(log_density, np.log(sd), 0.3, rng))
 
-    def _omega(self, rng: np.random.Generator, residual: Array, omega: Array) -> Array:
-        """Slice update of ln omega, pleiotropic effects summed out (eq. 7)."""
+    def _stretched(
+        self,
+        rng: np.random.Generator,
+        theta: Array,
+        alpha: Array,
+        sd: Array,
+        omega: Array,
+        more: Array,
+        tau: Array,
+        whole: float,
+    ) -> tuple[Array, Array]:
+        """Slice update of ln tau with (theta - Theta) / tau held, true effects summed out (eq. 9b)."""
+        errors = self.sx2, self.problem["se_outcome"] ** 2 + omega**2, self.problem["error_covariance"]
+        rest, between, z = self.y - alpha[self.region], sd**2, (theta - whole) / tau
+
+        def log_density(log_tau: Array) -> Array:
+            slope = (whole + np.exp(log_tau) * z)[self.region] + more
+            value = pair(slope, between, self.x, rest, self.mean, *errors).sum()
+            return np.asarray(value - 0.5 * np.exp(2 * log_tau) / (HETEROGENEITY * self.ratio) ** 2 + log_tau)
+
+        tau = np.exp(engine.slice_update(log_density, np.log(tau), 1.0, rng))
+        return tau, whole + tau * z
+
+    def _omega(self, rng: np.random.Generator, slope: Array, alpha: Array, sd: Array, omega: Array) -> Array:
+        """Slice update of ln omega, true and pleiotropic effects summed out (eq. 7)."""
+        between, rest, se2 = sd**2, self.y - alpha[self.region], self.problem["se_outcome"] ** 2
+        c = self.problem["error_covariance"]
 
         def log_density(log_omega: Array) -> Array:
             own = np.exp(2 * log_omega)
-            v = own + self.residual2
-            value = -0.5 * (np.log(v) + residual**2 / v).sum() - 0.5 * own / (PLEIOTROPY * self.Sy) ** 2 + log_omega
-            return np.asarray(value)
+            value = pair(slope, between, self.x, rest, self.mean, self.sx2, se2 + own, c).sum()
+            return np.asarray(value - 0.5 * own / (PLEIOTROPY * self.Sy) ** 2 + log_omega)
 
-        return np.exp(engine.slice_update(log_density, np.log(omega), 0.5, rng))
+        return np.exp(engine.slice_update(log_density, np.log(omega), 1.0, rng))
 
     def _regions(self, gamma: Array, rest: Array, v: Array) -> tuple[Array, Array]:
         """Return precision (S, 2, 2) and score (S, 2) of theta and alpha in each region, alpha's prior included."""
