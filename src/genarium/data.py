@@ -267,8 +267,11 @@ def _sizes(
 
 
 def _counted(model: Model, arrays: Mapping[str, xr.DataArray]) -> dict[str, int]:
-    """Return the number of categories that labels in the data show: one more than the largest."""
+    """Return how many categories labels show, in the data or by a known one's default: one more than the largest."""
     out: dict[str, int] = {}
+    for name, var in model.variables("known").items():
+        if var.support.of and name not in arrays and isinstance(var.default, int | float):
+            out[var.support.of] = max(out.get(var.support.of, 1), int(var.default) + 1)
     for name, array in arrays.items():
         support = model.variables()[name].support
         if support.of and array.size and array.dtype.kind in "iuf":

@@ -236,6 +236,8 @@ class Model:
         A dim whose labels carry no meaning (components of a mixture); draws are relabelled along it.
     methods : mapping of str to Method
         Hand-coded inference.
+    lacks : mapping of str to str
+        Methods of the engines that make no sense for the model, and why ("map": "its density has no maximum").
     start : callable, optional
         ``start(problem, rng)``: a good starting point for the engines, as arrays of the unknown variables.
     quantities : callable, optional
@@ -276,6 +278,7 @@ class Model:
     exchangeable: str = ""
     derived: Stage = field(default_factory=lambda: Stage({}))
     methods: Mapping[str, Method] = field(default_factory=dict)
+    lacks: Mapping[str, str] = field(default_factory=dict)
     start: Callable[[Problem, np.random.Generator], Arrays] | None = None
     quantities: Callable[..., Mapping[str, Any]] | None = None
     statistics: Callable[..., Mapping[str, Any]] | None = None

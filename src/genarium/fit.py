@@ -116,6 +116,8 @@ def find_method(model: Model, method: str) -> tuple[Callable[..., Result], Claim
         return model.methods[method].run, model.methods[method].claim, "numpy"
     available = registry.methods(model)
     if method not in available:
+        if method in model.lacks:
+            raise InputError(f"{model.name}: method {method!r} is not offered: {model.lacks[method]}.")
         lines = ", ".join(f"{name} ({claim})" for name, (claim, _) in available.items())
         raise InputError(f"{model.name}: there is no method {method!r}. The methods are {lines or 'none'}.")
     from genarium.engines import blackjax, pymc, stan

@@ -59,7 +59,7 @@ def methods(model: Model) -> dict[str, tuple[Claim, str]]:
 
     if stan.program(model) is not None:
         table |= {name: told for name, told in stan.METHODS.items() if name not in table}
-    return table
+    return {name: told for name, told in table.items() if name not in model.lacks}
 
 
 @dataclass(frozen=True)

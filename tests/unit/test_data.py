@@ -1,6 +1,7 @@
 """Checked data: valid data pass unchanged, and what is wrong is named with its place, value and remedy."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -244,6 +245,13 @@ def test_unknown_and_missing_variables() -> None:
 )
 def test_wrong_dims(data: Mapping[str, Any], parts: list[str]) -> None:
     refused({**WHOLE, **data}, *parts)
+
+
+def test_known_labels_by_default_show_their_number() -> None:
+    known = {**TOY.known.variables, "batch": Var(("row",), supports.label("batches"), "A batch.", "b", default=0)}
+    model = replace(TOY, known=Stage(known, TOY.known.draw), sizes={**TOY.sizes, "batches": 3})
+    assert check(model, WHOLE, {"kind": 2}).sizes["batches"] == 1
+    assert check(model, WHOLE, {"kind": 2, "batches": 2}).sizes["batches"] == 2
 
 
 def test_an_observed_number_is_no_array() -> None:

@@ -124,6 +124,14 @@ def test_options_are_recorded_with_those_left_at_their_default(tree: xr.DataTree
 # What cannot be fitted
 
 
+def test_a_method_that_makes_no_sense_for_a_model_is_refused_with_the_reason(toy: Model, toy_tree: xr.DataTree) -> None:
+    lacking = replace(toy, lacks={"map": "its density has no maximum"})
+    assert "map" in registry.methods(toy)
+    assert "map" not in registry.methods(lacking)
+    with pytest.raises(InputError, match="toy: method 'map' is not offered: its density has no maximum"):
+        fit(lacking, toy_tree, "map")
+
+
 def test_unknown_method_lists_the_methods(tree: xr.DataTree) -> None:
     with pytest.raises(InputError) as error:
         gn.fit("nb_mixture", tree, "gradient")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from scipy.optimize import brentq
+from scipy.stats import lognorm, norm
 
 import genarium as gn
 from genarium import registry
@@ -18,7 +19,7 @@ from genarium.data import check
 from genarium.declaration import Model, Sizes, Stage, Var
 from genarium.engines import pymc
 from genarium.errors import InputError
-from genarium.supports import positive
+from genarium.supports import positive, real
 
 Exact = Callable[[xr.DataTree], tuple[float, float]]
 FEW: dict[str, dict[str, int]] = {
@@ -227,6 +228,50 @@ def test_density_on_either_scale(spread: Model) -> None:
         assert with_jacobian - value == pytest.approx(at[0], abs=1e-9)
         assert gradient_with_jacobian - gradient == pytest.approx(1, abs=1e-9)
     assert compiled.names == ["scale_log__"]
+
+
+def test_a_transform_may_depend_on_other_variables(toy: Model) -> None:
+    """With theta = scale z, the sampler's value is z: a non-centred parametrisation."""
+
+    def density(sizes: Sizes, y: Any) -> None:
+        import pymc as pm
+        from pymc.logprob.transforms import Transform
+
+        class Standardised(Transform):  # type: ignore[misc]
+            name = "standardised"
+            ndim_supp = 0
+
+            def forward(self, value: Any, *inputs: Any) -> Any:
+                return value / inputs[-1]
+
+            def backward(self, value: Any, *inputs: Any) -> Any:
+                return value * inputs[-1]
+
+            def log_jac_det(self, value: Any, *inputs: Any) -> Any:
+                import pytensor.tensor as pt
+
+                return pt.log(inputs[-1])
+
+        theta = pm.Normal("theta", 0, pm.LogNormal("scale", 0, 1), transform=Standardised())
+        pm.Normal("y", theta, 1, observed=y, dims="item")
+
+    unknown = Stage(
+        {"scale": Var((), positive, "Spread.", "s"), "theta": Var((), real, "Mean.", "t")},
+        {"scale": lambda rng: rng.lognormal(), "theta": lambda rng, scale: rng.normal(0, scale)},
+    )
+    parts: dict[str, Any] = dict.fromkeys(("log_likelihood", "log_prior", "quantities", "predict"))
+    observed = Stage(toy.observed.variables, {"y": lambda rng, sizes, theta: rng.normal(theta, 1, sizes["item"])})
+    model = replace(toy, name="hung", unknown=unknown, observed=observed, density=density, methods={}, **parts)
+    problem = check(model, gn.simulate(model, seed=1))
+    compiled = pymc.compiled(problem)
+    natural, jacobian = compiled.constrained(np.array([0.7, -1.5]))
+    scale, theta = np.exp(0.7), -1.5 * np.exp(0.7)
+    assert natural["scale"] == pytest.approx(scale, rel=1e-12)
+    assert natural["theta"] == pytest.approx(theta, rel=1e-12)
+    assert jacobian == pytest.approx(2 * 0.7, rel=1e-12)
+    np.testing.assert_allclose(compiled.unconstrained(natural), [0.7, -1.5], rtol=1e-12)
+    by_hand = norm(0, scale).logpdf(theta) + lognorm(1).logpdf(scale) + norm(theta, 1).logpdf(problem["y"]).sum()
+    assert compiled.log_density(np.array([0.7, -1.5]))[0] == pytest.approx(by_hand, rel=1e-9)
 
 
 def test_map_maximises_the_density_of_the_natural_value(spread: Model) -> None:

@@ -92,6 +92,17 @@ def _data_name(model: Model, name: str) -> str:
     return f"{name}_data" if name in model.observed.variables or name in model.sizes else name
 
 
+def _parents(rv: Any, values: dict[Any, Any]) -> list[Any]:
+    """Return the inputs of a random variable, which its transform may need, with other variables at their values."""
+    from pytensor.graph.replace import clone_replace
+    from pytensor.graph.traversal import ancestors
+
+    inputs = list(rv.owner.inputs)
+    if not set(ancestors(inputs)) & set(values):
+        return inputs
+    return list(clone_replace(inputs, replace=values, rebuild_strict=False))
+
+
 class Compiled:
     """Functions of one PyMC model, each compiled on first use.
 
@@ -153,12 +164,13 @@ class Compiled:
     def _unconstrain(self) -> Any:
         import pytensor.tensor as pt
 
-        inputs, parts = [], []
-        for rv in self.pymc.free_RVs:
-            natural = rv.type()
+        parts = []
+        naturals = {rv: rv.type() for rv in self.pymc.free_RVs}
+        for rv, natural in naturals.items():
             transform = self.pymc.rvs_to_transforms[rv]
-            inputs.append(natural)
-            parts.append((natural if transform is None else transform.forward(natural, *rv.owner.inputs)).ravel())
+            part = natural if transform is None else transform.forward(natural, *_parents(rv, naturals))
+            parts.append(part.ravel())
+        inputs = list(naturals.values())
         return _Mapped(inputs, [pt.concatenate(parts)])
 
     @cached_property
@@ -183,15 +195,17 @@ class Compiled:
         from pytensor.graph.replace import clone_replace
 
         joined, pieces, _ = self._joined
-        natural, jacobian = [], pt.constant(0.0)
+        natural: dict[Any, Any] = {}
+        jacobian = pt.constant(0.0)
         for rv, value in zip(self.pymc.free_RVs, self._values, strict=True):
             transform = self.pymc.rvs_to_transforms[rv]
             if transform is None:
-                natural.append(value)
+                natural[rv] = value
             else:
-                natural.append(transform.backward(value, *rv.owner.inputs))
-                jacobian = jacobian + transform.log_jac_det(value, *rv.owner.inputs).sum()
-        return _Mapped([joined], clone_replace([*natural, jacobian], replace=pieces))
+                parents = _parents(rv, natural)
+                natural[rv] = transform.backward(value, *parents)
+                jacobian = jacobian + transform.log_jac_det(value, *parents).sum()
+        return _Mapped([joined], clone_replace([*natural.values(), jacobian], replace=pieces))
 
     @cached_property
     def _density(self) -> Any:

@@ -1,0 +1,165 @@
+"""Mendelian randomisation: causal effects of an exposure on an outcome, from the effects of variants on both.
+
+The story, the derivations and what is known of the fits are in this folder's README.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from genarium.declaration import Array, Calibration, Method, Model, Problem, Stage, Var
+from genarium.errors import InputError
+from genarium.supports import boolean, label, positive, real, unit_interval
+
+from . import density, likelihood, story
+from .estimates import Estimate
+from .gibbs import gibbs
+from .medians import contamination_mixture, mode, weighted_median
+from .meta import meta_analysis, q_profile
+from .outliers import leave_one_out, presso
+from .profiled import divw, maximum_likelihood, pivw
+from .readers import table, traits
+from .regression import egger, ivw
+from .robust_score import raps
+from .start import start
+from .vi import vi
+
+__all__ = [
+    "MODEL",
+    "Estimate",
+    "contamination_mixture",
+    "divw",
+    "egger",
+    "ivw",
+    "leave_one_out",
+    "maximum_likelihood",
+    "meta_analysis",
+    "mode",
+    "pivw",
+    "presso",
+    "q_profile",
+    "raps",
+    "weighted_median",
+]
+
+
+def robust_sd(beta: Array) -> float:
+    """Root mean square of effects, outliers weighed down: their usual size, zero included."""
+    size = float(np.median(np.abs(beta))) / 0.6745
+    return size if size > 0 else float(np.abs(beta).max()) or 1.0
+
+
+NO_MAXIMUM = "the density is unbounded where heterogeneity is zero and all regional effects agree"
+
+OPTIONS = {"correlated_pleiotropy": ("none", "mixture")}
+"""Whether pleiotropic effects are unrelated to a variant's strength (InSIDE), or a confounder acts through some."""
+
+
+def declare(correlated_pleiotropy: str = "none") -> Model:
+    """Return the declaration.
+
+    Parameters
+    ----------
+    correlated_pleiotropy : {"none", "mixture"}
+        Whether all variants act on the outcome through the exposure and balanced pleiotropy only, or a share of them
+        also through a confounder of both (CAUSE: Morrison et al. 2020).
+    """
+    mixture = correlated_pleiotropy == "mixture"
+    known = {
+        "se_exposure": Var(("variant",), positive, "Standard error of the effect on the exposure.", "s_x"),
+        "se_outcome": Var(("variant",), positive, "Standard error of the effect on the outcome.", "s_y"),
+        "error_covariance": Var(
+            ("variant",), real, "Covariance of a variant's two errors (overlapping samples).", "c", default=0.0
+        ),
+        "region": Var(("variant",), label("region"), "Region, or sequence, that the variant lies in.", "s", default=0),
+        "exposure_mean": Var((), real, "Mean effect of variants on the exposure.", "μ_γ", default=0.0),
+        "exposure_scale": Var(
+            (),
+            positive,
+            "Scale of effects on the exposure in the priors.",
+            "S_x",
+            default=lambda beta_exposure: robust_sd(beta_exposure),
+        ),
+        "outcome_scale": Var(
+            (),
+            positive,
+            "Scale of effects on the outcome in the priors.",
+            "S_y",
+            default=lambda beta_outcome: robust_sd(beta_outcome),
+        ),
+    }
+    unknown = {
+        "global_effect": Var((), real, "Mean causal effect over regions.", "Θ"),
+        "heterogeneity": Var((), positive, "Standard deviation of causal effects between regions.", "τ"),
+        "theta": Var(("region",), real, "Causal effect in a region.", "θ"),
+        "intercept": Var(("region",), real, "Mean pleiotropic effect in a region.", "α"),
+        "exposure_sd": Var((), positive, "Standard deviation of true effects on the exposure.", "σ_γ"),
+        "pleiotropy_sd": Var((), positive, "Standard deviation of pleiotropic effects.", "ω"),
+    }
+    hidden = {
+        "gamma": Var(("variant",), real, "True effect on the exposure.", "γ"),
+        "pleiotropy": Var(("variant",), real, "Effect on the outcome that does not go through the exposure.", "a"),
+    }
+    prior: Mapping[str, Callable[..., Any]] = story.PRIOR
+    emit: Callable[..., Any] = story.draw_effects
+    hide: dict[str, Callable[..., Any]] = {"gamma": story.draw_gamma, "pleiotropy": story.draw_pleiotropy}
+    methods = {"gibbs": Method(gibbs, "exact", "Gibbs sampling, regional effects collapsed for the global one.")}
+    if mixture:
+        unknown["confounded_share"] = Var((), unit_interval, "Share of variants that a confounder acts through.", "q")
+        unknown["confounded_effect"] = Var((), real, "What confounding adds to the effect of such a variant.", "η")
+        hidden["confounded"] = Var(("variant",), boolean, "Whether a confounder acts through the variant.", "z")
+        prior, emit = story.MIXTURE_PRIOR, story.draw_confounded_effects
+        hide["confounded"] = story.draw_confounded
+    else:
+        methods["vi"] = Method(vi, "approximate", "Variational Bayes by coordinate ascent.")
+    observed = {
+        "beta_exposure": Var(("variant",), real, "Estimated effect on the exposure.", "x"),
+        "beta_outcome": Var(("variant",), real, "Estimated effect on the outcome.", "y"),
+    }
+    return Model(
+        name=__name__,
+        title="Mendelian randomisation: hierarchical errors-in-variables model",
+        sizes={"variant": 200, "region": 10},
+        known=Stage(known, story.DESIGN),
+        unknown=Stage(unknown, prior),
+        hidden=Stage(hidden, hide),
+        observed=Stage(observed, emit),
+        density=density.build(mixture),
+        log_likelihood=likelihood.mixture_log_likelihood if mixture else likelihood.log_likelihood,
+        log_prior=likelihood.mixture_log_prior if mixture else likelihood.log_prior,
+        vectorized=True,
+        unit="variant",
+        methods=methods,
+        lacks=dict.fromkeys(("map", "stan-map"), NO_MAXIMUM),
+        start=start,
+        readers={"table": table, "traits": traits},
+        quantities=likelihood.mixture_quantities if mixture else likelihood.quantities,
+        statistics=likelihood.statistics,
+        check=check,
+        options=OPTIONS,
+        vary=declare,
+        calibration=Calibration(
+            settings={"variant": 120, "region": 6},
+            control={"error_covariance": 0.9 * story.ERROR**2},
+            growth=(120, 480, 1920),
+            also=(("vi", {"covariance": "linear_response", "polish": True}),),
+        ),
+        source="S. Malina, D. Cizin and D. Knowles: Deep Mendelian randomization, PLOS Comput Biol 18(10) (2022).",
+    )
+
+
+def check(problem: Problem) -> None:
+    """Reject covariances that no errors can have."""
+    limit = problem["se_exposure"] * problem["se_outcome"]
+    bad = np.flatnonzero(np.abs(problem["error_covariance"]) >= limit)
+    if bad.size:
+        j = bad[0]
+        raise InputError(
+            f"mendelian_randomization: known variable 'error_covariance' (variant) at variant="
+            f"{problem.coords['variant'][j]} is {problem['error_covariance'][j]:g}, but must be below se_exposure "
+            f"se_outcome = {limit[j]:g} in size ({bad.size} variants). Give covariances, not correlations."
+        )
+
+
+MODEL = declare()

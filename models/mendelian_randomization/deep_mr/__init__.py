@@ -1,0 +1,33 @@
+"""deep_mr: causal effects between the outputs of a sequence-to-function model, by in-silico mutagenesis.
+
+An ensemble predicts an exposure and an outcome from sequence; every substitution is a variant, with an effect on both
+and a standard error from the disagreement of the members. What follows is Mendelian randomisation: a causal effect for
+each sequence, and one over all of them.
+"""
+
+from .calibration import Calibration, calibrate
+from .convolution import Conv, ConvEnsemble, ConvNet, Dense
+from .effects import Effects, effects
+from .mutagenesis import Mutagenesis, mutagenise, one_hot
+from .pipeline import DeepMR, LocalEffects, deep_mr, local_effects
+from .scales import SCALES, Scaled
+
+__all__ = [
+    "SCALES",
+    "Calibration",
+    "Conv",
+    "ConvEnsemble",
+    "ConvNet",
+    "DeepMR",
+    "Dense",
+    "Effects",
+    "LocalEffects",
+    "Mutagenesis",
+    "Scaled",
+    "calibrate",
+    "deep_mr",
+    "effects",
+    "local_effects",
+    "mutagenise",
+    "one_hot",
+]

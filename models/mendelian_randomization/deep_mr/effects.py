@@ -1,0 +1,149 @@
+"""From raw effects of substitutions to summary statistics: means over members, errors, covariance, instruments."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from genarium.declaration import Array
+from genarium.errors import InputError
+
+from .mutagenesis import Mutagenesis
+
+
+@dataclass(frozen=True)
+class Effects:
+    """Summary statistics of J substitutions.
+
+    Attributes
+    ----------
+    x, se_x, y, se_y : ndarray, shape (J,)
+        Effects on exposure and outcome, and their standard errors.
+    covariance : ndarray, shape (J,)
+        Of the two errors.
+    sequence, position, alternative : ndarray of int, shape (J,)
+        Where the substitution is, and the base put in.
+    """
+
+    x: Array
+    se_x: Array
+    y: Array
+    se_y: Array
+    covariance: Array
+    sequence: Array
+    position: Array
+    alternative: Array
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def take(self, some: Array) -> "Effects":
+        """Return some of the substitutions."""
+        return Effects(*(getattr(self, name)[some] for name in self.__dataclass_fields__))
+
+    def data(self) -> Mapping[str, Any]:
+        """Return the data of ``genarium.fit("mendelian_randomization", ...)``; regions are the sequences left."""
+        _, region = np.unique(self.sequence, return_inverse=True)
+        return {
+            "beta_exposure": self.x,
+            "se_exposure": self.se_x,
+            "beta_outcome": self.y,
+            "se_outcome": self.se_y,
+            "error_covariance": self.covariance,
+            "region": region,
+        }
+
+
+def effects(
+    found: Mutagenesis,
+    exposure: int,
+    outcome: int,
+    *,
+    error: str = "mean",
+    members: Sequence[int] | None = None,
+    instruments: float | None = None,
+    select: Sequence[int] | None = None,
+    factor: tuple[float, float] = (1.0, 1.0),
+    floor: float = 0.0,
+) -> Effects:
+    """Summarise the members' effects.
+
+    Parameters
+    ----------
+    found : Mutagenesis
+        With E members.
+    exposure, outcome : int
+        Outputs.
+    error : {"mean", "member"}
+        Standard error of the ensemble's mean (sd / sqrt(E)), or of a single member's prediction (sd, as the paper has
+        it). Both with E - 1 in the sd's denominator.
+    members : sequence of int, optional
+        Those that estimate. Default: all, or all but ``select``.
+    instruments : float, optional
+        Keep substitutions whose F statistic of the exposure is at least this.
+    select : sequence of int, optional
+        Members that choose the instruments; must not be among those that estimate, or the winner's curse is back.
+    factor : (float, float)
+        Of the standard errors, from :meth:`Calibration.moments`.
+    floor : float
+        Least standard error of either effect, for members that agree to the last digit.
+
+    Returns
+    -------
+    Effects
+        Flattened in the order sequence, alternative, position.
+    """
+    E = len(found.delta)
+    if error not in ("mean", "member"):
+        raise InputError(f"deep_mr: error={error!r} is not known; use mean or member.")
+    chosen = list(range(E) if members is None else members)
+    if select is not None:
+        if members is None:
+            chosen = [e for e in chosen if e not in select]
+        if both := sorted(set(chosen) & set(select)):
+            raise InputError(f"deep_mr: member {both[0]} both selects instruments and estimates. Use disjoint members.")
+    if len(chosen) < 2:
+        raise InputError(f"deep_mr: {len(chosen)} members estimate; standard errors need two or more.")
+    N, _, W = found.alternative.shape
+    x, sx, y, sy, c = _moments(found.delta[chosen], exposure, outcome, error)
+    sx, sy, c = sx * factor[0], sy * factor[1], c * factor[0] * factor[1]
+    floored_x, floored_y = np.maximum(sx, floor), np.maximum(sy, floor)
+    if not (floored_x > 0).all() or not (floored_y > 0).all():
+        raise InputError(
+            "deep_mr: the members agree exactly on a substitution, which has no standard error. Pass floor=."
+        )
+    limit = (1 - 1e-9) * floored_x * floored_y
+    shape = np.broadcast_shapes((N, 3, W))
+    sequence, alternative, position = (np.broadcast_to(a, shape).ravel() for a in np.ogrid[:N, :3, :W])
+    out = Effects(
+        x,
+        floored_x,
+        y,
+        floored_y,
+        np.clip(c, -limit, limit),
+        sequence,
+        position + found.start,
+        found.alternative[sequence, alternative, position],
+    )
+    if instruments is None:
+        return out
+    if select is None:
+        strength = (x / floored_x) ** 2
+    else:
+        xs, ss, *_ = _moments(found.delta[list(select)], exposure, outcome, error)
+        strength = (xs / np.maximum(ss * factor[0], floor)) ** 2
+    return out.take(strength >= instruments)
+
+
+def _moments(delta: Array, exposure: int, outcome: int, error: str) -> tuple[Array, Array, Array, Array, Array]:
+    """Means, standard errors and covariance over members of (E, N, 3, W, T), flattened."""
+    E = len(delta)
+    if E < 2:
+        raise InputError(f"deep_mr: {E} members; standard errors need two or more.")
+    dx, dy = (delta[..., t].reshape(E, -1) for t in (exposure, outcome))
+    x, y = dx.mean(0), dy.mean(0)
+    share = E if error == "mean" else 1
+    vx, vy = dx.var(0, ddof=1) / share, dy.var(0, ddof=1) / share
+    c = ((dx - x) * (dy - y)).sum(0) / (E - 1) / share
+    return x, np.sqrt(vx), y, np.sqrt(vy), c

@@ -1,0 +1,165 @@
+"""Keras networks from their HDF5 files, run in NumPy: third-party ensembles without their framework.
+
+Understood are the layers of dilated residual networks such as SpliceAI (Jaganathan et al. 2019): one-dimensional
+convolutions, batch normalisation, activations, sums and crops, in any graph. Weights are read from the user's own copy
+at run time; none come with this project.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from genarium.declaration import Array
+from genarium.errors import InputError
+
+BLOCK = 4_000_000
+"""Numbers in a work array of a convolution, at most."""
+
+
+def softmax(x: Array) -> Array:
+    """Softmax over the last axis."""
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return np.asarray(e / e.sum(-1, keepdims=True))
+
+
+ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
+    "linear": lambda x: x,
+    "relu": lambda x: np.maximum(x, 0),
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "softmax": softmax,
+    "exponential": np.exp,
+}
+
+
+def convolve(x: Array, kernel: Array, bias: Array, dilation: int, padding: str) -> Array:
+    """Convolve (B, L, C) with (k, C, F)."""
+    k, C, F = kernel.shape
+    reach = (k - 1) * dilation
+    if padding == "same":
+        x = np.pad(x, ((0, 0), (reach // 2, reach - reach // 2), (0, 0)))
+    n = x.shape[1] - reach
+    out = np.empty((len(x), n, F))
+    flat = kernel.transpose(1, 0, 2).reshape(C * k, F)
+    step = max(1, BLOCK // (C * k))
+    for b in range(len(x)):
+        for low in range(0, n, step):
+            high = min(low + step, n)
+            patches = sliding_window_view(x[b, low : high + reach], reach + 1, axis=0)[..., ::dilation]  # (n', C, k)
+            out[b, low:high] = patches.reshape(high - low, -1) @ flat + bias
+    return out
+
+
+class KerasNetwork:
+    """A functional or sequential Keras 2 model, as a callable from (B, L, C) to the output of its last layer.
+
+    Parameters
+    ----------
+    path : path
+        An ``.h5`` file with the model's configuration and weights.
+
+    Raises
+    ------
+    InputError
+        If a layer is of a kind that is not understood.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        import h5py
+
+        with h5py.File(path, "r") as file:
+            config = file.attrs.get("model_config")
+            if config is None:
+                raise InputError(f"{path}: there is no Keras model in this file, only weights or something else.")
+            text = config.decode() if isinstance(config, bytes) else str(config)
+            self.layers, self.output = _graph(json.loads(text)["config"])
+            weights = file["model_weights"]
+            self.weights = {name: _weights(weights[name]) for name in weights if name != "top_level_model_weights"}
+        for layer in self.layers:
+            if layer["class_name"] not in APPLY:
+                raise InputError(
+                    f"{path}: layer {layer['name']!r} is a {layer['class_name']}, which is not understood; "
+                    f"understood are {', '.join(APPLY)}."
+                )
+
+    def __call__(self, x: Array) -> Array:
+        """Predict."""
+        values: dict[str, Array] = {}
+        for layer in self.layers:
+            inputs = [values[name] for name in layer["inputs"]] or [np.asarray(x, dtype=float)]
+            values[layer["name"]] = APPLY[layer["class_name"]](
+                inputs, layer["config"], self.weights.get(layer["name"], {})
+            )
+        return values[self.output]
+
+
+def _graph(config: Any) -> tuple[list[dict[str, Any]], str]:
+    """Layers in an order in which every one comes after its inputs, and the name of the last."""
+    layers = config if isinstance(config, list) else config["layers"]
+    found: list[dict[str, Any]] = []
+    for i, layer in enumerate(layers):
+        name = layer.get("name", layer["config"]["name"])
+        nodes = layer.get("inbound_nodes")
+        if nodes is None:  # sequential
+            before = [found[i - 1]["name"]] if i else []
+        else:
+            before = [link[0] for link in nodes[0]] if nodes else []
+        found.append({"name": name, "class_name": layer["class_name"], "config": layer["config"], "inputs": before})
+    ordered: list[dict[str, Any]] = []
+    known: set[str] = set()
+    while len(ordered) < len(found):
+        ready = [layer for layer in found if layer["name"] not in known and known.issuperset(layer["inputs"])]
+        if not ready:
+            raise InputError("the layers of a Keras model wait for each other. The file is damaged.")
+        ordered += ready
+        known |= {layer["name"] for layer in ready}
+    output = config["output_layers"][0][0] if isinstance(config, dict) and "output_layers" in config else None
+    return ordered, output or found[-1]["name"]
+
+
+def _weights(group: Any) -> dict[str, Array]:
+    """Weights of a layer by their own names (``kernel``, ``gamma`` ...)."""
+    found: dict[str, Array] = {}
+
+    def visit(name: str, item: Any) -> None:
+        if hasattr(item, "shape"):
+            found[name.rpartition("/")[2].partition(":")[0]] = np.asarray(item, dtype=float)
+
+    group.visititems(visit)
+    return found
+
+
+def _conv(inputs: list[Array], config: Any, w: Mapping[str, Array]) -> Array:
+    if any(s != 1 for s in np.atleast_1d(config.get("strides", 1))):
+        raise InputError(f"layer {config['name']!r} has strides, which are not understood.")
+    dilation = int(np.atleast_1d(config.get("dilation_rate", 1))[0])
+    bias = w.get("bias", np.zeros(w["kernel"].shape[-1]))
+    out = convolve(inputs[0], w["kernel"], bias, dilation, config["padding"])
+    return ACTIVATIONS[config.get("activation", "linear")](out)
+
+
+def _normalise(inputs: list[Array], config: Any, w: Mapping[str, Array]) -> Array:
+    scale = w.get("gamma", 1.0) / np.sqrt(w["moving_variance"] + config["epsilon"])
+    return np.asarray(inputs[0] * scale + (w.get("beta", 0.0) - w["moving_mean"] * scale))
+
+
+def _crop(inputs: list[Array], config: Any, w: Mapping[str, Array]) -> Array:
+    left, right = np.broadcast_to(config["cropping"], 2)
+    return inputs[0][:, int(left) : inputs[0].shape[1] - int(right)]
+
+
+def _sum(inputs: list[Array], config: Any, w: Mapping[str, Array]) -> Array:
+    return np.sum(inputs, axis=0)
+
+
+APPLY: Mapping[str, Callable[[list[Array], Any, Mapping[str, Array]], Array]] = {
+    "InputLayer": lambda inputs, config, w: inputs[0],
+    "Conv1D": _conv,
+    "BatchNormalization": _normalise,
+    "Activation": lambda inputs, config, w: ACTIVATIONS[config["activation"]](inputs[0]),
+    "Add": _sum,
+    "Cropping1D": _crop,
+}

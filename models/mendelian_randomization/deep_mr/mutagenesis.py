@@ -1,0 +1,172 @@
+"""Saturation mutagenesis in silico: what every substitution does to the predictions of every member of an ensemble."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from genarium.declaration import Array
+from genarium.errors import InputError
+
+BASES = "ACGT"
+Predict = Callable[[Array], Array]
+"""Maps sequences, shape (B, 4, L), to outputs of one member, (B, T), or of all, (E, B, T)."""
+
+
+@runtime_checkable
+class Mutates(Protocol):
+    """An ensemble that knows a faster way than to predict every mutant from scratch."""
+
+    def mutations(self, sequence: Array, start: int, stop: int) -> tuple[Array, Array]:
+        """Return outputs of the sequence, (E, T), and of its mutants, (E, 3, stop - start, T)."""
+
+
+@dataclass(frozen=True)
+class Mutagenesis:
+    """Raw effects of substitutions.
+
+    Attributes
+    ----------
+    delta : ndarray, shape (E, N, 3, W, T)
+        Output of the mutant less that of the sequence: E members, N sequences, W positions, T outputs.
+    reference : ndarray, shape (E, N, T)
+        Outputs of the sequences.
+    alternative : ndarray of int, shape (N, 3, W)
+        The base put in (0 to 3 for A, C, G, T).
+    start : int
+        First position of the window.
+    """
+
+    delta: Array
+    reference: Array
+    alternative: Array
+    start: int
+
+
+def one_hot(sequences: str | Sequence[str]) -> Array:
+    """Code sequences; an unknown base (N) is a column of zeros.
+
+    Parameters
+    ----------
+    sequences : str or sequence of str
+        Of one length.
+
+    Returns
+    -------
+    ndarray, shape (N, 4, L)
+    """
+    texts = [sequences] if isinstance(sequences, str) else list(sequences)
+    if not texts or len({len(text) for text in texts}) != 1 or not texts[0]:
+        raise InputError("deep_mr: sequences must be one or more texts of one length. Cut them to a common window.")
+    codes = np.frombuffer("".join(texts).upper().encode(), dtype=np.uint8).reshape(len(texts), -1)
+    known = np.frombuffer((BASES + "N").encode(), dtype=np.uint8)
+    strange = np.argwhere(~np.isin(codes, known))
+    if strange.size:
+        n, at = strange[0]
+        raise InputError(f"deep_mr: sequence {n} has {texts[n][at]!r} at position {at}. Use A, C, G, T or N.")
+    return np.asarray(codes[:, None] == known[:4, None], dtype=float)
+
+
+def mutagenise(
+    ensemble: Any, sequences: Array, *, start: int = 0, stop: int | None = None, chunk: int = 1024
+) -> Mutagenesis:
+    """Predict every substitution in a window of every sequence.
+
+    Parameters
+    ----------
+    ensemble : callable, sequence of callables, or an object with a method ``mutations``
+        A callable takes (B, 4, L) and returns (B, T), or (E, B, T) for an ensemble in one.
+    sequences : ndarray, shape (N, 4, L)
+        One-hot, every position of the window a known base.
+    start, stop : int
+        The window; default: all.
+    chunk : int
+        Mutants predicted at once.
+
+    Returns
+    -------
+    Mutagenesis
+        Three substitutions a position: identity edits are not predicted.
+
+    Raises
+    ------
+    InputError
+        If the sequences are not one-hot in the window, or outputs have the wrong shape or are not finite.
+    """
+    sequences = np.asarray(sequences, dtype=float)
+    if sequences.ndim != 3 or sequences.shape[1] != 4:
+        raise InputError(f"deep_mr: sequences have shape {sequences.shape}, but must have (N, 4, L). Use one_hot().")
+    L = sequences.shape[2]
+    stop = L if stop is None else stop
+    if not 0 <= start < stop <= L:
+        raise InputError(f"deep_mr: the window from {start} to {stop} does not lie in sequences of length {L}.")
+    inside = sequences[:, :, start:stop]
+    bad = np.argwhere((inside.sum(1) != 1) | ((inside != 0) & (inside != 1)).any(1))
+    if bad.size:
+        n, at = bad[0]
+        raise InputError(
+            f"deep_mr: sequence {n} has no base at position {start + at} of the window. Choose a window without N."
+        )
+    if isinstance(ensemble, Mutates):
+        pieces = [ensemble.mutations(sequence, start, stop) for sequence in sequences]
+    else:
+        predict = as_ensemble(ensemble)
+        pieces = [_naive(predict, sequence, start, stop, chunk) for sequence in sequences]
+    reference = np.stack([one for one, _ in pieces], 1)  # (E, N, T)
+    mutated = np.stack([many for _, many in pieces], 1)  # (E, N, 3, W, T)
+    if not (np.isfinite(reference).all() and np.isfinite(mutated).all()):
+        raise InputError("deep_mr: the ensemble predicts values that are not finite. Check its scale.")
+    return Mutagenesis(mutated - reference[:, :, None, None], reference, others(inside), start)
+
+
+def others(window: Array) -> Array:
+    """Return the three other bases at each position, in alphabetical order; shape (N, 3, W)."""
+    base = window.argmax(1)[:, None]  # (N, 1, W)
+    rank = np.arange(3)[None, :, None]
+    return np.asarray(rank + (rank >= base))
+
+
+def as_ensemble(ensemble: Any) -> Predict:
+    """Return a callable with outputs of shape (E, B, T)."""
+    if isinstance(ensemble, Sequence):
+        members = [as_ensemble(member) for member in ensemble]
+        if not members:
+            raise InputError("deep_mr: the ensemble has no members.")
+
+        def all_of_them(x: Array) -> Array:
+            return np.concatenate([member(x) for member in members])
+
+        return all_of_them
+
+    def predict(x: Array) -> Array:
+        out = np.asarray(ensemble(x), dtype=float)
+        out = out[None] if out.ndim == 2 else out
+        if out.ndim != 3 or out.shape[1] != len(x):
+            raise InputError(
+                f"deep_mr: for sequences of shape {x.shape} the ensemble returned {out.shape}, but must return "
+                "(B, T) or (E, B, T)."
+            )
+        return out
+
+    return predict
+
+
+def mutants(sequence: Array, start: int, stop: int, chunk: int) -> Iterator[Array]:
+    """Yield all single substitutions in blocks, shape (B, 4, L): the three of a base's alternatives lie W apart."""
+    W = stop - start
+    to = others(sequence[None, :, start:stop])[0].ravel()  # (3 W,)
+    at = np.tile(np.arange(start, stop), 3)
+    for low in range(0, 3 * W, chunk):
+        some = slice(low, min(low + chunk, 3 * W))
+        block = np.repeat(sequence[None], some.stop - low, 0)
+        rows = np.arange(len(block))
+        block[rows, :, at[some]] = 0
+        block[rows, to[some], at[some]] = 1
+        yield block
+
+
+def _naive(predict: Predict, sequence: Array, start: int, stop: int, chunk: int) -> tuple[Array, Array]:
+    reference = predict(sequence[None])[:, 0]
+    found = np.concatenate([predict(block) for block in mutants(sequence, start, stop, chunk)], 1)
+    return reference, found.reshape(len(found), 3, stop - start, -1)

@@ -1,0 +1,206 @@
+"""A causal effect for each sequence, and over all of them: confidence interval of the mean, prediction of a new one."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from genarium.declaration import Array
+from genarium.errors import InputError
+
+from ..meta import MetaAnalysis, meta_analysis
+from ..profiled import maximum_likelihood
+from ..regression import egger, ivw
+from .effects import Effects, effects
+from .mutagenesis import Mutagenesis, mutagenise
+
+LOCAL: dict[str, Callable[..., Any]] = {"ivw": ivw, "egger": egger, "maximum_likelihood": maximum_likelihood}
+LEAST = {"ivw": 2, "egger": 3, "maximum_likelihood": 2}
+
+
+@dataclass(frozen=True)
+class LocalEffects:
+    """Causal effects of k sequences.
+
+    Attributes
+    ----------
+    estimate, se : ndarray, shape (k,)
+    sequence : ndarray of int, shape (k,)
+        Those with instruments enough.
+    instruments : ndarray of int, shape (k,)
+    """
+
+    estimate: Array
+    se: Array
+    sequence: Array
+    instruments: Array
+
+
+@dataclass(frozen=True)
+class DeepMR:
+    """Causal effect of one output on another, over sequences.
+
+    Attributes
+    ----------
+    estimate, se : float
+    ci : tuple of float
+        Of the mean effect: how well it is known.
+    prediction_interval : tuple of float
+        Where the effect in a new sequence lies: heterogeneity included.
+    tau2 : float
+        Variance of effects between sequences.
+    between_members : float
+        Standard deviation of the global estimates by single members. Their errors are shared by all sequences, so
+        averaging over sequences does not remove them; ``se`` holds it.
+    local : LocalEffects
+    meta : MetaAnalysis
+        Of the local effects alone, as the paper has it: without what members share.
+    """
+
+    estimate: float
+    se: float
+    ci: tuple[float, float]
+    prediction_interval: tuple[float, float]
+    tau2: float
+    between_members: float
+    local: LocalEffects
+    meta: MetaAnalysis
+
+
+def local_effects(found: Effects, method: str = "ivw", least: int | None = None) -> LocalEffects:
+    """Estimate the causal effect in each sequence.
+
+    Parameters
+    ----------
+    found : Effects
+    method : {"ivw", "egger", "maximum_likelihood"}
+    least : int, optional
+        Substitutions that a sequence needs.
+
+    Returns
+    -------
+    LocalEffects
+    """
+    if method not in LOCAL:
+        raise InputError(f"deep_mr: method={method!r} is not known; use one of {', '.join(LOCAL)}.")
+    needed = max(LEAST[method], least or 0)
+    rows: list[tuple[float, float, int, int]] = []
+    for sequence in np.unique(found.sequence):
+        some = found.take(found.sequence == sequence)
+        if len(some) < needed or not some.x.any():
+            continue
+        one = LOCAL[method](some.x, some.se_x, some.y, some.se_y)
+        if one.se > 0:
+            rows.append((one.estimate, one.se, int(sequence), len(some)))
+    if not rows:
+        raise InputError(
+            f"deep_mr: no sequence has {needed} instruments. Lower the threshold, or mutate more sequences."
+        )
+    estimate, se, index, count = (np.array(column) for column in zip(*rows, strict=True))
+    return LocalEffects(estimate, se, index, count)
+
+
+def deep_mr(
+    ensemble: Any,
+    sequences: Array | None,
+    exposure: int,
+    outcome: int,
+    *,
+    method: str = "ivw",
+    error: str = "mean",
+    instruments: float | None = None,
+    select: Sequence[int] | None = None,
+    members: str = "bagged",
+    window: tuple[int, int | None] = (0, None),
+    chunk: int = 1024,
+    level: float = 0.95,
+    **options: Any,
+) -> DeepMR:
+    """Estimate the causal effect of an ensemble's output on another one.
+
+    Parameters
+    ----------
+    ensemble : object
+        As :func:`mutagenise` takes it; or a :class:`Mutagenesis`, with ``sequences`` None.
+    sequences : ndarray, shape (N, 4, L)
+    exposure, outcome : int
+        Outputs.
+    method : {"ivw", "egger", "maximum_likelihood"}
+        Of each sequence's effect.
+    error, instruments, select
+        Of :func:`effects`.
+    members : {"bagged", "same_data", "ignore"}
+        What members' disagreement on the global effect says: "bagged" members, each trained on a bootstrap sample of
+        the data, differ by as much as the whole ensemble would on new data; members trained on the same data differ by
+        their starts, which averaging reduces (sd / sqrt(E)); or leave it out of the interval, as the paper does.
+    window : (int, int or None)
+        Positions to mutate.
+    chunk : int
+    level : float
+        Of the intervals.
+    **options
+        More of :func:`effects`.
+
+    Returns
+    -------
+    DeepMR
+    """
+    from scipy.stats import t
+
+    if members not in ("bagged", "same_data", "ignore"):
+        raise InputError(f"deep_mr: members={members!r} is not known; use bagged, same_data or ignore.")
+    if isinstance(ensemble, Mutagenesis):
+        found = ensemble
+    else:
+        if sequences is None:
+            raise InputError("deep_mr: give the sequences to mutate.")
+        found = mutagenise(ensemble, sequences, start=window[0], stop=window[1], chunk=chunk)
+    some = effects(found, exposure, outcome, error=error, instruments=instruments, select=select, **options)
+    local = local_effects(some, method)
+    if len(local.estimate) < 2:
+        raise InputError("deep_mr: one sequence only has instruments; its effect is local_effects(...). Give more.")
+    whole = meta_analysis(local.estimate, local.se**2, level=level)
+    using = [e for e in range(len(found.delta)) if select is None or e not in select]
+    alone = np.array([_alone(found, some, e, exposure, outcome, local) for e in using])
+    spread = float(alone.std(ddof=1)) if len(using) > 1 else float("nan")
+    shared = {"bagged": spread**2, "same_data": spread**2 / len(using), "ignore": 0.0}[members]
+    variance = whole.se**2 + shared
+    # Satterthwaite: E - 1 degrees of freedom for what members share, k - 1 for the sequences
+    k = len(local.estimate)
+    degrees = variance**2 / (whole.se**4 / (k - 1) + shared**2 / max(len(using) - 1, 1))
+    reach = float(t(degrees).ppf(0.5 + level / 2))
+    se = float(np.sqrt(variance))
+    wide = float(np.hypot(se, np.sqrt(whole.tau2)))
+    return DeepMR(
+        whole.mu,
+        se,
+        (whole.mu - reach * se, whole.mu + reach * se),
+        (whole.mu - reach * wide, whole.mu + reach * wide),
+        whole.tau2,
+        spread,
+        local,
+        whole,
+    )
+
+
+def _alone(found: Mutagenesis, some: Effects, member: int, exposure: int, outcome: int, local: LocalEffects) -> float:
+    """Global effect by one member: its weighted slopes through the same substitutions, averaged as the whole's are."""
+    N, _, W = found.alternative.shape
+    place = _place(found, some)
+    dx, dy = (found.delta[member, ..., t].reshape(N * 3 * W)[place] for t in (exposure, outcome))
+    weight = some.se_y**-2.0
+    above = np.bincount(some.sequence, weight * dx * dy, N)[local.sequence]
+    below = np.bincount(some.sequence, weight * dx**2, N)[local.sequence]
+    meta = meta_analysis(local.estimate, local.se**2)
+    share = 1 / (local.se**2 + meta.tau2)
+    keep = below > 0
+    return float((share[keep] * above[keep] / below[keep]).sum() / share[keep].sum())
+
+
+def _place(found: Mutagenesis, some: Effects) -> Array:
+    """Where the substitutions stand in a flattened (N, 3, W)."""
+    _, _, W = found.alternative.shape
+    position = some.position - found.start
+    row = (found.alternative[some.sequence, :, position] == some.alternative[:, None]).argmax(1)
+    return np.asarray((some.sequence * 3 + row) * W + position)

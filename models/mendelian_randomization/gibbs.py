@@ -1,0 +1,231 @@
+"""Gibbs sampling; equation numbers refer to the card (README.md)."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from genarium.declaration import Array, Arrays, Problem, Result
+from genarium.engines import chains as engine
+from genarium.errors import InputError
+
+from .likelihood import pair
+from .start import start
+from .story import CONFOUNDED, HETEROGENEITY, INTERCEPT, MEAN_SD, PLEIOTROPY
+
+
+def gibbs(
+    problem: Problem,
+    rng: np.random.Generator,
+    *,
+    chains: int = 4,
+    draws: int = 1000,
+    tune: int = 500,
+    thin: int = 1,
+) -> Result:
+    """Sample true effects of variants, regional effects and variances in turn.
+
+    Parameters
+    ----------
+    problem : Problem
+    rng : Generator
+    chains, draws, tune, thin : int
+        Chains; draws kept of each; draws thrown away before; one draw in ``thin`` is kept.
+
+    Returns
+    -------
+    Result
+        ``posterior`` of all unknown variables.
+    """
+    if problem.fixed:
+        raise InputError(
+            f"mendelian_randomization: method 'gibbs' cannot hold {', '.join(problem.fixed)} fixed. Leave it out."
+        )
+    return Result(posterior=engine.run(Sampler(problem), rng, chains=chains, draws=draws, tune=tune, thin=thin))
+
+
+class Sampler:
+    """The Markov chain, ``sampler(rng)`` yields its draws. Shapes: J variants, S regions."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.mixture = "confounded_share" in problem.model.unknown.variables
+        self.x, self.y = problem["beta_exposure"], problem["beta_outcome"]
+        self.region, self.S = problem["region"], problem.sizes["region"]
+        self.sx2 = problem["se_exposure"] ** 2
+        self.slope = problem["error_covariance"] / self.sx2  # of the outcome's error on the exposure's
+        self.residual2 = problem["se_outcome"] ** 2 - self.slope**2 * self.sx2
+        self.mean = float(problem["exposure_mean"])
+        self.Sx, self.Sy = float(problem["exposure_scale"]), float(problem["outcome_scale"])
+        self.ratio = self.Sy / self.Sx
+
+    def __call__(self, rng: np.random.Generator) -> Iterator[Arrays]:
+        """Yield draws of the unknown variables."""
+        at = start(self.problem, rng)
+        theta, alpha = at["theta"], at["intercept"]
+        tau, sd, omega = (np.asarray(at[n], dtype=float) for n in ("heterogeneity", "exposure_sd", "pleiotropy_sd"))
+        whole = float(at["global_effect"])
+        share, eta, z = CONFOUNDED[0] / sum(CONFOUNDED), 0.0, np.zeros(len(self.x))
+        while True:
+            if self.mixture:
+                z = self._confounded(rng, theta, alpha, sd, omega, share, eta)
+                share = float(rng.beta(CONFOUNDED[0] + z.sum(), CONFOUNDED[1] + len(z) - z.sum()))
+            tau, theta = self._stretched(rng, theta, alpha, sd, omega, eta * z, tau, whole)
+            slope = theta[self.region] + eta * z
+            sd = self._exposure_sd(rng, slope, alpha, sd, omega)
+            omega = self._omega(rng, slope, alpha, sd, omega)
+            gamma = self._gamma(rng, slope, alpha, sd, omega)
+            rest = self.y - self.slope * (self.x - gamma)  # slope gamma + alpha + noise of variance v
+            v = omega**2 + self.residual2
+            precision, score = self._regions(gamma, rest - eta * z * gamma, v)
+            tau, whole = self._between(rng, precision, score, tau)
+            if self.mixture:
+                eta = self._confounded_effect(rng, precision, z * gamma, gamma, rest, v, tau, whole)
+                precision, score = self._regions(gamma, rest - eta * z * gamma, v)
+            theta, alpha = self._regional(rng, precision, score, tau, whole)
+            drawn = {
+                "global_effect": np.asarray(whole),
+                "heterogeneity": tau,
+                "theta": theta,
+                "intercept": alpha,
+                "exposure_sd": sd,
+                "pleiotropy_sd": omega,
+            }
+            if self.mixture:
+                drawn |= {"confounded_share": np.asarray(share), "confounded_effect": np.asarray(eta)}
+            yield drawn
+
+    def _confounded(
+        self, rng: np.random.Generator, theta: Array, alpha: Array, sd: Array, omega: Array, share: float, eta: float
+    ) -> Array:
+        """Draw which variants are confounded, true effects summed out (eq. 10)."""
+        slope, rest = theta[self.region], self.y - alpha[self.region]
+        errors = self.sx2, self.problem["se_outcome"] ** 2 + omega**2, self.problem["error_covariance"]
+        without, with_it = (pair(b, sd**2, self.x, rest, self.mean, *errors) for b in (slope, slope + eta))
+        odds = np.log(share) - np.log1p(-share) + with_it - without
+        return np.asarray(rng.logistic(size=len(odds)) < odds, dtype=float)
+
+    def _confounded_effect(
+        self,
+        rng: np.random.Generator,
+        precision: Array,
+        design: Array,
+        gamma: Array,
+        rest: Array,
+        v: Array,
+        tau: Array,
+        whole: float,
+    ) -> float:
+        """Draw eta, regional effects and intercepts summed out (eq. 11); ``design`` is z gamma."""
+        full, score = self._with_prior(precision, self._regions(gamma, rest, v)[1], tau, whole)
+        border = np.stack([np.bincount(self.region, w, self.S) for w in (design * gamma / v, design / v)], 1)
+        known = np.linalg.solve(full, np.stack([border, score], -1))  # (S, 2, 2)
+        total = (design**2 / v).sum() + (MEAN_SD * self.ratio) ** -2 - (border * known[..., 0]).sum()
+        pull = (design * rest / v).sum() - (border * known[..., 1]).sum()
+        return float(rng.normal(pull / total, total**-0.5))
+
+    def _gamma(self, rng: np.random.Generator, slope: Array, alpha: Array, sd: Array, omega: Array) -> Array:
+        """Draw the true effects, given all else (eq. 5)."""
+        b = slope - self.slope  # rest = b gamma + ..., with the errors' slope times x moved over
+        v = omega**2 + self.residual2
+        precision = 1 / sd**2 + 1 / self.sx2 + b**2 / v
+        pull = self.mean / sd**2 + self.x / self.sx2
+        pull = pull + b * (self.y - self.slope * self.x - alpha[self.region]) / v
+        return np.asarray(rng.normal(pull / precision, precision**-0.5))
+
+    def _exposure_sd(self, rng: np.random.Generator, slope: Array, alpha: Array, sd: Array, omega: Array) -> Array:
+        """Slice update of ln sigma, true effects summed out (eq. 6)."""
+        errors = self.sx2, self.problem["se_outcome"] ** 2 + omega**2, self.problem["error_covariance"]
+        rest = self.y - alpha[self.region]
+
+        def log_density(log_sd: Array) -> Array:
+            between = np.exp(2 * log_sd)
+            value = pair(slope, between, self.x, rest, self.mean, *errors).sum()
+            return np.asarray(value - 0.5 * between / self.Sx**2 + log_sd)
+
+        return np.exp(engine.slice_update(log_density, np.log(sd), 0.3, rng))
+
+    def _stretched(
+        self,
+        rng: np.random.Generator,
+        theta: Array,
+        alpha: Array,
+        sd: Array,
+        omega: Array,
+        more: Array,
+        tau: Array,
+        whole: float,
+    ) -> tuple[Array, Array]:
+        """Slice update of ln tau with (theta - Theta) / tau held, true effects summed out (eq. 9b)."""
+        errors = self.sx2, self.problem["se_outcome"] ** 2 + omega**2, self.problem["error_covariance"]
+        rest, between, z = self.y - alpha[self.region], sd**2, (theta - whole) / tau
+
+        def log_density(log_tau: Array) -> Array:
+            slope = (whole + np.exp(log_tau) * z)[self.region] + more
+            value = pair(slope, between, self.x, rest, self.mean, *errors).sum()
+            return np.asarray(value - 0.5 * np.exp(2 * log_tau) / (HETEROGENEITY * self.ratio) ** 2 + log_tau)
+
+        tau = np.exp(engine.slice_update(log_density, np.log(tau), 1.0, rng))
+        return tau, whole + tau * z
+
+    def _omega(self, rng: np.random.Generator, slope: Array, alpha: Array, sd: Array, omega: Array) -> Array:
+        """Slice update of ln omega, true and pleiotropic effects summed out (eq. 7)."""
+        between, rest, se2 = sd**2, self.y - alpha[self.region], self.problem["se_outcome"] ** 2
+        c = self.problem["error_covariance"]
+
+        def log_density(log_omega: Array) -> Array:
+            own = np.exp(2 * log_omega)
+            value = pair(slope, between, self.x, rest, self.mean, self.sx2, se2 + own, c).sum()
+            return np.asarray(value - 0.5 * own / (PLEIOTROPY * self.Sy) ** 2 + log_omega)
+
+        return np.exp(engine.slice_update(log_density, np.log(omega), 1.0, rng))
+
+    def _regions(self, gamma: Array, rest: Array, v: Array) -> tuple[Array, Array]:
+        """Return precision (S, 2, 2) and score (S, 2) of theta and alpha in each region, alpha's prior included."""
+        sums = [np.bincount(self.region, weight, self.S) for weight in (gamma**2 / v, gamma / v, 1 / v)]
+        precision = np.empty((self.S, 2, 2))
+        precision[:, 0, 0], precision[:, 0, 1], precision[:, 1, 0] = sums[0], sums[1], sums[1]
+        precision[:, 1, 1] = sums[2] + (INTERCEPT * self.Sy) ** -2
+        score = np.stack([np.bincount(self.region, weight, self.S) for weight in (gamma * rest / v, rest / v)], 1)
+        return precision, score
+
+    def _between(self, rng: np.random.Generator, precision: Array, score: Array, tau: Array) -> tuple[Array, float]:
+        """Draw tau and Theta, regional effects summed out (eq. 8).
+
+        A region says theta_s ~ Normal(m_s, 1 / W_s), flat where it holds no information.
+        """
+        W = precision[:, 0, 0] - precision[:, 0, 1] ** 2 / precision[:, 1, 1]
+        pull = score[:, 0] - precision[:, 0, 1] / precision[:, 1, 1] * score[:, 1]  # W m
+        prior = (MEAN_SD * self.ratio) ** -2
+
+        def log_density(log_tau: Array) -> Array:
+            between = np.exp(2 * log_tau)
+            shrunk = 1 / (1 + between * W)  # of each region: W / (1 + tau² W) is the precision of m_s around Theta
+            total = (W * shrunk).sum() + prior
+            mean = (pull * shrunk).sum() / total
+            # sum of -(m - Theta)² W shrunk / 2 with Theta summed out, but for what does not depend on tau
+            fit = 0.5 * (between * pull**2 * shrunk).sum() + 0.5 * total * mean**2
+            value = fit + 0.5 * np.log(shrunk).sum() - 0.5 * np.log(total)
+            return np.asarray(value - 0.5 * between / (HETEROGENEITY * self.ratio) ** 2 + log_tau)
+
+        tau = np.exp(engine.slice_update(log_density, np.log(tau), 1.0, rng))
+        shrunk = 1 / (1 + tau**2 * W)
+        total = float((W * shrunk).sum() + prior)
+        return tau, float(rng.normal(float((pull * shrunk).sum()) / total, total**-0.5))
+
+    def _regional(
+        self, rng: np.random.Generator, precision: Array, score: Array, tau: Array, whole: float
+    ) -> tuple[Array, Array]:
+        """Draw effect and intercept of each region together (eq. 9)."""
+        full, pull = self._with_prior(precision, score, tau, whole)
+        factor = np.linalg.cholesky(full)
+        mean = np.linalg.solve(full, pull[..., None])[..., 0]
+        noise = np.linalg.solve(factor.transpose(0, 2, 1), rng.normal(size=(self.S, 2, 1)))[..., 0]
+        both = mean + noise
+        return both[:, 0], both[:, 1]
+
+    def _with_prior(self, precision: Array, score: Array, tau: Array, whole: float) -> tuple[Array, Array]:
+        """Add what Theta and tau say of theta."""
+        full, pull = precision.copy(), score.copy()
+        full[:, 0, 0] += tau**-2.0
+        pull[:, 0] += whole * tau**-2.0
+        return full, pull

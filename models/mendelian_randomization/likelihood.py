@@ -1,0 +1,157 @@
+"""Densities in NumPy, true effects and pleiotropy of variants summed out; draws may lead in every unknown variable."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from genarium.declaration import Array
+
+from .story import CONFOUNDED, HETEROGENEITY, INTERCEPT, MEAN_SD, PLEIOTROPY
+
+LOG_2PI = float(np.log(2 * np.pi))
+
+
+def log_likelihood(
+    theta: Array,
+    intercept: Array,
+    exposure_sd: Array,
+    pleiotropy_sd: Array,
+    beta_exposure: Array,
+    beta_outcome: Array,
+    se_exposure: Array,
+    se_outcome: Array,
+    error_covariance: Array,
+    region: Array,
+    exposure_mean: Array,
+) -> Array:
+    """Log density of each variant's pair of effects (eq. 3); shape (..., J)."""
+    rest = beta_outcome - intercept[..., region]
+    errors = se_exposure**2, se_outcome**2 + np.asarray(pleiotropy_sd)[..., None] ** 2, error_covariance
+    between = np.asarray(exposure_sd)[..., None] ** 2
+    return pair(theta[..., region], between, beta_exposure, rest, exposure_mean, *errors)
+
+
+def mixture_log_likelihood(
+    theta: Array,
+    intercept: Array,
+    exposure_sd: Array,
+    pleiotropy_sd: Array,
+    confounded_share: Array,
+    confounded_effect: Array,
+    beta_exposure: Array,
+    beta_outcome: Array,
+    se_exposure: Array,
+    se_outcome: Array,
+    error_covariance: Array,
+    region: Array,
+    exposure_mean: Array,
+) -> Array:
+    """Log density of each variant's pair of effects, confounded or not (eq. 4); shape (..., J)."""
+    rest = beta_outcome - intercept[..., region]
+    errors = se_exposure**2, se_outcome**2 + np.asarray(pleiotropy_sd)[..., None] ** 2, error_covariance
+    between = np.asarray(exposure_sd)[..., None] ** 2
+    slope, more = theta[..., region], np.asarray(confounded_effect)[..., None]
+    share = np.asarray(confounded_share)[..., None]
+    without, with_it = (pair(b, between, beta_exposure, rest, exposure_mean, *errors) for b in (slope, slope + more))
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.logaddexp(np.log1p(-share) + without, np.log(share) + with_it))
+
+
+def pair(
+    slope: Array, between: Array, x: Array, rest: Array, mean: Array | float, A0: Array, B0: Array, C0: Array
+) -> Array:
+    """Log density of (x, y): gamma ~ Normal(mean, between), x = gamma + e, rest = slope gamma + f (eq. 3).
+
+    ``A0``, ``B0`` and ``C0`` are variances and covariance of (e, f); ``rest`` is y less its intercept.
+    """
+    A, B, C = between + A0, slope**2 * between + B0, slope * between + C0
+    u, r = x - mean, rest - slope * mean
+    determinant = A * B - C**2
+    quadratic = (B * u**2 - 2 * C * u * r + A * r**2) / determinant
+    return np.asarray(-LOG_2PI - 0.5 * np.log(determinant) - 0.5 * quadratic)
+
+
+def log_prior(
+    global_effect: Array,
+    heterogeneity: Array,
+    theta: Array,
+    intercept: Array,
+    exposure_sd: Array,
+    pleiotropy_sd: Array,
+    exposure_scale: Array,
+    outcome_scale: Array,
+) -> Array:
+    """Log prior density of the unknown variables, shape (...)."""
+    ratio = outcome_scale / exposure_scale
+    whole = _normal(global_effect, MEAN_SD * ratio) + _half_normal(heterogeneity, HETEROGENEITY * ratio)
+    whole = whole + _half_normal(exposure_sd, exposure_scale) + _half_normal(pleiotropy_sd, PLEIOTROPY * outcome_scale)
+    deviation = theta - np.asarray(global_effect)[..., None]
+    regional = _normal(deviation, np.asarray(heterogeneity)[..., None]) + _normal(intercept, INTERCEPT * outcome_scale)
+    return np.asarray(whole + regional.sum(-1))
+
+
+def mixture_log_prior(
+    global_effect: Array,
+    heterogeneity: Array,
+    theta: Array,
+    intercept: Array,
+    exposure_sd: Array,
+    pleiotropy_sd: Array,
+    confounded_share: Array,
+    confounded_effect: Array,
+    exposure_scale: Array,
+    outcome_scale: Array,
+) -> Array:
+    """Log prior density of the unknown variables of the mixture, shape (...)."""
+    from scipy.special import betaln, xlog1py, xlogy
+
+    common = log_prior(
+        global_effect, heterogeneity, theta, intercept, exposure_sd, pleiotropy_sd, exposure_scale, outcome_scale
+    )
+    a, b = CONFOUNDED
+    share = xlogy(a - 1, confounded_share) + xlog1py(b - 1, -np.asarray(confounded_share)) - betaln(a, b)
+    return np.asarray(common + share + _normal(confounded_effect, MEAN_SD * outcome_scale / exposure_scale))
+
+
+def _normal(x: Array, sd: Array) -> Array:
+    return np.asarray(-0.5 * (x / sd) ** 2 - np.log(sd) - 0.5 * LOG_2PI)
+
+
+def _half_normal(x: Array, sd: Array) -> Array:
+    return np.asarray(_normal(x, sd) + np.log(2))
+
+
+def quantities(theta: Array, intercept: Array, global_effect: Array, heterogeneity: Array) -> Mapping[str, Any]:
+    """Scalars whose ranks are sensitive: averages over regions, and what a new region would show."""
+    return {
+        "mean_theta": theta.mean(-1),
+        "sd_theta": theta.std(-1),
+        "mean_intercept": intercept.mean(-1),
+        "signal": global_effect / heterogeneity,
+    }
+
+
+def mixture_quantities(
+    theta: Array, intercept: Array, global_effect: Array, confounded_share: Array, confounded_effect: Array
+) -> Mapping[str, Any]:
+    """Scalars whose ranks are sensitive, in the mixture."""
+    return {
+        "mean_theta": theta.mean(-1),
+        "sd_theta": theta.std(-1),
+        "mean_intercept": intercept.mean(-1),
+        "confounding": confounded_share * confounded_effect,
+        "total": global_effect + confounded_share * confounded_effect,
+    }
+
+
+def statistics(beta_exposure: Array, beta_outcome: Array, se_exposure: Array, se_outcome: Array) -> Mapping[str, Any]:
+    """Statistics of the effects for predictive checks."""
+    w = se_outcome**-2.0
+    slope = (w * beta_exposure * beta_outcome).sum() / (w * beta_exposure**2).sum()
+    return {
+        "ivw": slope,
+        "heterogeneity_q": (w * (beta_outcome - slope * beta_exposure) ** 2).mean(),
+        "mean_f": ((beta_exposure / se_exposure) ** 2).mean(),
+        "largest_residual": (np.sqrt(w) * np.abs(beta_outcome - slope * beta_exposure)).max(),
+    }

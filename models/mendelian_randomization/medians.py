@@ -1,0 +1,252 @@
+"""Estimators that need only a majority or a plurality of valid variants: medians, modes, contamination mixture."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from genarium.declaration import Array
+
+from .estimates import Estimate, interval, variants
+from .regression import _one_of
+
+PENALTY = 20
+"""A variant whose heterogeneity has a p value below one in so many is weighed down."""
+
+
+@dataclass(frozen=True)
+class Median(Estimate):
+    """Weighted median of the ratios."""
+
+
+@dataclass(frozen=True)
+class Mode(Estimate):
+    """Mode of the smoothed density of the ratios.
+
+    Attributes
+    ----------
+    bandwidth : float
+    """
+
+    bandwidth: float
+
+
+@dataclass(frozen=True)
+class ContaminationMixture(Estimate):
+    """Estimate of the contamination mixture; ``se`` is that of a normal with an interval of this length.
+
+    Attributes
+    ----------
+    intervals : tuple of (float, float)
+        Where the profile likelihood is high enough: more than one interval says that groups of variants disagree.
+    psi : float
+        Standard deviation of invalid ratios.
+    valid : int
+        Variants that the estimate takes as valid.
+    over_dispersion : float
+        Residual standard error of the valid ratios, at least 1: widens interval and p value.
+    """
+
+    intervals: tuple[tuple[float, float], ...]
+    psi: float
+    valid: int
+    over_dispersion: float
+
+
+def weighted_median(
+    beta_exposure: ArrayLike,
+    se_exposure: ArrayLike,
+    beta_outcome: ArrayLike,
+    se_outcome: ArrayLike,
+    *,
+    weighting: str = "weighted",
+    weights: str = "simple",
+    iterations: int = 10_000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Median:
+    """Estimate by the median of the ratios: consistent if half of the weight is valid (Bowden et al. 2016).
+
+    Parameters
+    ----------
+    beta_exposure, se_exposure, beta_outcome, se_outcome : array_like, shape (J,)
+    weighting : {"weighted", "simple", "penalised"}
+        Inverse variances of the ratios, equal weights, or inverse variances less those of outliers.
+    weights : {"simple", "delta"}
+        Variances to first order, or to second (the two packages in use differ in this).
+    iterations, seed : int
+        Of the parametric bootstrap for the standard error.
+    level : float
+
+    Returns
+    -------
+    Median
+    """
+    from scipy.stats import chi2
+
+    data = variants(beta_exposure, se_exposure, beta_outcome, se_outcome)
+    _one_of("weighting", weighting, ("weighted", "simple", "penalised"))
+    _one_of("weights", weights, ("simple", "delta"))
+    weight = np.ones(len(data)) if weighting == "simple" else data.ratio_se(weights) ** -2.0
+    if weighting == "penalised":
+        middle = _median(data.ratio[None], weight)[0]
+        weight = weight * np.minimum(1, PENALTY * chi2.sf(weight * (data.ratio - middle) ** 2, 1))
+    estimate = float(_median(data.ratio[None], weight)[0])
+    rng = np.random.default_rng(seed)
+    x = rng.normal(data.x, data.sx, (iterations, len(data)))
+    y = rng.normal(data.y, data.sy, (iterations, len(data)))
+    se = float(_median(y / x, weight).std(ddof=1))
+    ci, p_value = interval(estimate, se, level)
+    return Median(estimate, se, ci, p_value)
+
+
+def _median(ratio: Array, weight: Array) -> Array:
+    """Return the weighted median of each row: where half of the weight is reached, linearly between the ratios."""
+    order = np.argsort(ratio, axis=1, kind="stable")
+    sorted_ratio, sorted_weight = np.take_along_axis(ratio, order, 1), weight[order]
+    reached = (sorted_weight.cumsum(1) - 0.5 * sorted_weight) / weight.sum()
+    below = np.clip((reached < 0.5).sum(1) - 1, 0, ratio.shape[1] - 2)
+    rows = np.arange(len(ratio))
+    left, right = reached[rows, below], reached[rows, below + 1]
+    part = np.clip((0.5 - left) / (right - left), 0, 1)
+    low, high = sorted_ratio[rows, below], sorted_ratio[rows, below + 1]
+    return np.asarray(low + part * (high - low))
+
+
+def mode(
+    beta_exposure: ArrayLike,
+    se_exposure: ArrayLike,
+    beta_outcome: ArrayLike,
+    se_outcome: ArrayLike,
+    *,
+    weighting: str = "weighted",
+    weights: str = "delta",
+    phi: float = 1.0,
+    iterations: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Mode:
+    """Estimate by the mode of the ratios: consistent if the largest group that agrees is valid (Hartwig et al. 2017).
+
+    Parameters
+    ----------
+    beta_exposure, se_exposure, beta_outcome, se_outcome : array_like, shape (J,)
+    weighting : {"weighted", "simple"}
+    weights : {"simple", "delta"}
+    phi : float
+        Times the bandwidth 0.9 min(sd, MAD) J^(-1/5).
+    iterations, seed : int
+        Of the bootstrap of the ratios for the standard error.
+    level : float
+
+    Returns
+    -------
+    Mode
+        The highest point of the density itself; programs that look for it on a grid are off by the grid's width.
+    """
+    data = variants(beta_exposure, se_exposure, beta_outcome, se_outcome)
+    _one_of("weighting", weighting, ("weighted", "simple"))
+    _one_of("weights", weights, ("simple", "delta"))
+    se_ratio = data.ratio_se(weights)
+    weight = se_ratio**-2.0 if weighting == "weighted" else np.ones(len(data))
+    estimate, bandwidth = _mode(data.ratio, weight / weight.sum(), phi)
+    rng = np.random.default_rng(seed)
+    again = [_mode(r, weight / weight.sum(), phi)[0] for r in rng.normal(data.ratio, se_ratio, (iterations, len(data)))]
+    deviation = np.abs(np.array(again) - np.median(again))
+    se = float(1.4826 * np.median(deviation))
+    ci, p_value = interval(estimate, se, level)
+    return Mode(estimate, se, ci, p_value, bandwidth)
+
+
+def _mode(ratio: Array, weight: Array, phi: float) -> tuple[float, float]:
+    """Return the highest point of the weighted kernel density, by steps uphill from every ratio; and the bandwidth."""
+    spread = min(float(ratio.std(ddof=1)), float(1.4826 * np.median(np.abs(ratio - np.median(ratio)))))
+    h = 0.9 * (spread or float(ratio.std(ddof=1))) * len(ratio) ** -0.2 * phi
+    at = ratio.copy()
+    for _ in range(500):
+        kernel = weight * np.exp(-0.5 * ((at[:, None] - ratio) / h) ** 2)
+        new = kernel @ ratio / kernel.sum(1)  # mean shift climbs the density
+        moved = float(np.abs(new - at).max())
+        at = new
+        if moved < 1e-10 * h:
+            break
+    height = (weight * np.exp(-0.5 * ((at[:, None] - ratio) / h) ** 2)).sum(1)
+    return float(at[height.argmax()]), h
+
+
+def contamination_mixture(
+    beta_exposure: ArrayLike,
+    se_exposure: ArrayLike,
+    beta_outcome: ArrayLike,
+    se_outcome: ArrayLike,
+    *,
+    psi: float = 0.0,
+    level: float = 0.95,
+) -> ContaminationMixture:
+    """Estimate by the contamination mixture: ratios are around the effect, or of no use (Burgess et al. 2020).
+
+    Parameters
+    ----------
+    beta_exposure, se_exposure, beta_outcome, se_outcome : array_like, shape (J,)
+    psi : float
+        Standard deviation of invalid ratios; 0 for 1.5 times that of all.
+    level : float
+
+    Returns
+    -------
+    ContaminationMixture
+        The profile log likelihood is a maximum of quadratics in pieces: its maximum and the ends of its interval are
+        exact, not of a grid.
+    """
+    from scipy.stats import chi2, norm
+
+    data = variants(beta_exposure, se_exposure, beta_outcome, se_outcome)
+    se = data.ratio_se()
+    psi = psi or 1.5 * float(data.ratio.std(ddof=1))
+    invalid = norm.logpdf(data.ratio, 0, np.sqrt(psi**2 + se**2))
+    constant = -np.log(se) - 0.5 * np.log(2 * np.pi) - invalid
+    reach = se * np.sqrt(np.maximum(2 * constant, 0))  # a variant counts as valid where the effect is so near
+    edges = np.unique(np.concatenate([data.ratio - reach, data.ratio + reach]))
+
+    def profile(theta: Array) -> Array:
+        gain = constant - 0.5 * ((data.ratio - np.atleast_1d(theta)[:, None]) / se) ** 2
+        return np.asarray(np.maximum(gain, 0).sum(1))
+
+    middles = 0.5 * (edges[1:] + edges[:-1])
+    tops: list[float] = []
+    for low, high, middle in zip(edges[:-1], edges[1:], middles, strict=True):
+        inside = np.abs(data.ratio - middle) < reach
+        if inside.any():
+            w = inside / se**2
+            tops.append(float(np.clip((w * data.ratio).sum() / w.sum(), low, high)))
+    heights = profile(np.array(tops))
+    estimate = tops[int(heights.argmax())]
+    chosen = np.abs(data.ratio - estimate) < reach
+    spread = 1.0
+    if chosen.sum() > 1:
+        w = se[chosen] ** -2.0
+        centre = (w * data.ratio[chosen]).sum() / w.sum()
+        spread = max(1.0, float(np.sqrt((w * (data.ratio[chosen] - centre) ** 2).sum() / (chosen.sum() - 1))))
+    least = float(heights.max()) - 0.5 * float(chi2.ppf(level, 1)) * spread**2
+    intervals = _where_above(profile, np.unique(np.concatenate([edges, tops])), least)
+    ci = (intervals[0][0], intervals[-1][1])
+    width = (ci[1] - ci[0]) / (2 * float(norm.ppf(0.5 + level / 2)))
+    p_value = float(chi2.sf(2 * (float(heights.max()) - float(profile(np.zeros(1))[0])) / spread**2, 1))
+    return ContaminationMixture(estimate, width, ci, p_value, tuple(intervals), psi, int(chosen.sum()), spread)
+
+
+def _where_above(profile: Callable[[Array], Array], knots: Array, least: float) -> list[tuple[float, float]]:
+    """Return the intervals where a function, smooth between knots, is above a level."""
+    from scipy.optimize import brentq
+
+    def over(at: float) -> float:
+        return float(profile(np.array([at]))[0]) - least
+
+    wide = np.concatenate([[knots[0] - 1], knots, [knots[-1] + 1]])
+    above = [over(float(k)) > 0 for k in wide]
+    ends: list[float] = []
+    for a, b, left, right in zip(wide[:-1], wide[1:], above[:-1], above[1:], strict=True):
+        if left != right:
+            ends.append(float(brentq(over, float(a), float(b), xtol=1e-12)))
+    return list(zip(ends[::2], ends[1::2], strict=True))

@@ -1,0 +1,207 @@
+"""Estimators that profile out the true effects, or correct for their errors: maximum likelihood, debiased IVW."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from genarium.declaration import Array
+from genarium.errors import InputError
+
+from .estimates import Estimate, Variants, interval, variants
+from .regression import _one_of
+
+
+@dataclass(frozen=True)
+class MaximumLikelihood(Estimate):
+    """Maximum likelihood estimate.
+
+    Attributes
+    ----------
+    Q, Q_p : float
+        Likelihood-ratio heterogeneity and its p value on J - 1 degrees of freedom.
+    residual_se : float
+    """
+
+    Q: float
+    Q_p: float
+    residual_se: float
+
+
+@dataclass(frozen=True)
+class Debiased(Estimate):
+    """Debiased or penalised IVW estimate.
+
+    Attributes
+    ----------
+    condition : float
+        (mean F - 1) sqrt(J): the normal approximation wants 20 or more.
+    tau2 : float
+        Variance of balanced pleiotropy.
+    """
+
+    condition: float
+    tau2: float
+
+
+def maximum_likelihood(
+    beta_exposure: ArrayLike,
+    se_exposure: ArrayLike,
+    beta_outcome: ArrayLike,
+    se_outcome: ArrayLike,
+    *,
+    model: str = "fixed",
+    correlation: float = 0.0,
+    level: float = 0.95,
+) -> MaximumLikelihood:
+    """Estimate by maximum likelihood, the variants' true effects profiled out (Burgess, Butterworth and Thompson 2013).
+
+    Parameters
+    ----------
+    beta_exposure, se_exposure, beta_outcome, se_outcome : array_like, shape (J,)
+    model : {"fixed", "random"}
+        Whether heterogeneity widens the standard error.
+    correlation : float
+        Of the errors of a variant's two effects (overlapping samples).
+    level : float
+
+    Returns
+    -------
+    MaximumLikelihood
+    """
+    from scipy.optimize import minimize_scalar
+    from scipy.stats import chi2
+
+    data = variants(beta_exposure, se_exposure, beta_outcome, se_outcome, 2)
+    _one_of("model", model, ("fixed", "random"))
+    if not -1 < correlation < 1:
+        raise InputError(f"mendelian_randomization: correlation={correlation:g} must be between -1 and 1.")
+    crossed = correlation * data.sx * data.sy
+
+    def deviance(theta: float) -> float:
+        variance = data.sy**2 + theta**2 * data.sx**2 - 2 * theta * crossed
+        return float(((data.y - theta * data.x) ** 2 / variance).sum())
+
+    start = float((data.x * data.y / data.sy**2).sum() / (data.x**2 / data.sy**2).sum())
+    spread = float(np.abs(data.ratio - start).mean()) + abs(start)
+    grid = start + spread * np.linspace(-2, 2, 401)
+    at = int(np.argmin([deviance(float(t)) for t in grid]))
+    bracket = (float(grid[max(at - 1, 0)]), float(grid[min(at + 1, 400)]))
+    estimate = float(minimize_scalar(deviance, bounds=bracket, method="bounded", options={"xatol": 1e-14}).x)
+    estimate = _polished(deviance, estimate, spread)
+    h = 1e-3 * max(spread, 1e-8)
+    values = [deviance(estimate + k * h) for k in (-2, -1, 0, 1, 2)]
+    curvature = (-values[0] + 16 * values[1] - 30 * values[2] + 16 * values[3] - values[4]) / (12 * h**2)
+    Q = deviance(estimate)
+    scale = float(np.sqrt(Q / (len(data) - 1)))
+    se = float(np.sqrt(2 / curvature)) * (max(1.0, scale) if model == "random" else 1.0)
+    ci, p_value = interval(estimate, se, level)
+    return MaximumLikelihood(estimate, se, ci, p_value, Q, float(chi2.sf(Q, len(data) - 1)), scale)
+
+
+def _polished(function: Callable[[float], float], at: float, scale: float) -> float:
+    """Newton steps by five-point differences: a minimiser of values alone stops at the root of the rounding."""
+    h = 1e-3 * scale
+    for _ in range(3):
+        f = [function(at + k * h) for k in (-2, -1, 0, 1, 2)]
+        slope = (f[0] - 8 * f[1] + 8 * f[3] - f[4]) / (12 * h)
+        curvature = (-f[0] + 16 * f[1] - 30 * f[2] + 16 * f[3] - f[4]) / (12 * h**2)
+        if curvature <= 0:
+            break
+        at -= slope / curvature
+    return at
+
+
+def divw(
+    beta_exposure: ArrayLike,
+    se_exposure: ArrayLike,
+    beta_outcome: ArrayLike,
+    se_outcome: ArrayLike,
+    *,
+    over_dispersion: bool = True,
+    level: float = 0.95,
+) -> Debiased:
+    """Estimate by debiased inverse-variance weighting (Ye, Shao and Kang 2021).
+
+    Parameters
+    ----------
+    beta_exposure, se_exposure, beta_outcome, se_outcome : array_like, shape (J,)
+    over_dispersion : bool
+        Whether variants have pleiotropic effects of mean zero.
+    level : float
+
+    Returns
+    -------
+    Debiased
+        Without attenuation by weak instruments as long as ``condition`` is large.
+    """
+    data = variants(beta_exposure, se_exposure, beta_outcome, se_outcome, 2)
+    strength = (data.x**2 - data.sx**2) / data.sy**2
+    condition = (data.mean_f - 1) * np.sqrt(len(data))
+    _weak(condition)
+    estimate = float((data.x * data.y / data.sy**2).sum() / strength.sum())
+    tau2 = _pleiotropy(data, estimate) if over_dispersion else 0.0
+    se = float(np.sqrt(_variance(data, estimate, tau2).sum())) / abs(float(strength.sum()))
+    ci, p_value = interval(estimate, se, level)
+    return Debiased(estimate, se, ci, p_value, float(condition), tau2)
+
+
+def pivw(
+    beta_exposure: ArrayLike,
+    se_exposure: ArrayLike,
+    beta_outcome: ArrayLike,
+    se_outcome: ArrayLike,
+    *,
+    penalty: float = 1.0,
+    over_dispersion: bool = True,
+    level: float = 0.95,
+) -> Debiased:
+    """Estimate by penalised inverse-variance weighting (Xu et al. 2023), which keeps away from a zero below.
+
+    Parameters
+    ----------
+    beta_exposure, se_exposure, beta_outcome, se_outcome : array_like, shape (J,)
+    penalty : float
+        Of the log likelihood of the denominator.
+    over_dispersion : bool
+    level : float
+
+    Returns
+    -------
+    Debiased
+    """
+    data = variants(beta_exposure, se_exposure, beta_outcome, se_outcome, 2)
+    w = data.sy**-2.0
+    condition = (data.mean_f - 1) * np.sqrt(len(data))
+    _weak(condition)
+    above, below = float((w * data.x * data.y).sum()), float((w * (data.x**2 - data.sx**2)).sum())
+    variance = float((w**2 * (4 * (data.x**2 - data.sx**2) * data.sx**2 + 2 * data.sx**4)).sum())
+    crossed = float((w**2 * 2 * data.x * data.y * data.sx**2).sum())
+    kept = below / 2 + np.sign(below) * np.sqrt(below**2 / 4 + penalty * variance)
+    estimate = float((above + crossed / variance * (kept - below)) / kept)
+    tau2 = _pleiotropy(data, estimate) if over_dispersion else 0.0
+    se = float(np.sqrt(_variance(data, estimate, tau2).sum())) / abs(float(kept))
+    ci, p_value = interval(estimate, se, level)
+    return Debiased(estimate, se, ci, p_value, float(condition), tau2)
+
+
+def _weak(condition: float) -> None:
+    if condition <= 0:
+        raise InputError(
+            f"mendelian_randomization: the instruments' mean F is {'1 or less'}: they say nothing of the exposure "
+            "beyond noise. Choose stronger variants."
+        )
+
+
+def _pleiotropy(data: Variants, estimate: float) -> float:
+    w = data.sy**-2.0
+    excess = (data.y - estimate * data.x) ** 2 - data.sy**2 - estimate**2 * data.sx**2
+    return max(0.0, float((w * excess).sum() / w.sum()))
+
+
+def _variance(data: Variants, estimate: float, tau2: float) -> Array:
+    """Variance of each variant's part of the numerator, at the estimate."""
+    ratio2, mu2 = (data.sx / data.sy) ** 2, (data.x / data.sx) ** 2
+    own = ratio2 * mu2 * (1 + tau2 / data.sy**2)
+    return np.asarray(own + estimate**2 * ratio2**2 * (mu2 + 1))

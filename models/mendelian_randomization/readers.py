@@ -1,0 +1,204 @@
+"""Readers of summary statistics: one table with both effects, or a table for each trait, harmonised."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genarium.declaration import Array
+from genarium.errors import InputError
+from genarium.readers import options
+from genarium.readers.files import existing
+from genarium.readers.messages import absent
+from genarium.readers.sheet import Sheet
+from genarium.readers.tables import read_sheet
+
+from .harmonise import Alleles, harmonise
+
+REMEDY = "leave the row out"
+EFFECTS = ("beta_exposure", "se_exposure", "beta_outcome", "se_outcome")
+
+
+def table(
+    paths: Sequence[Path],
+    *,
+    beta_exposure: str = "beta_exposure",
+    se_exposure: str = "se_exposure",
+    beta_outcome: str = "beta_outcome",
+    se_outcome: str = "se_outcome",
+    variant: str | None = "auto",
+    region: str | None = None,
+    error_correlation: str | float = 0.0,
+) -> Mapping[str, Any]:
+    """Read a table with a row for each variant.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        One table: CSV, TSV, columns between white space or Parquet, compressed or not.
+    beta_exposure, se_exposure, beta_outcome, se_outcome : str
+        Names of the columns.
+    variant : str, optional
+        Column with the variants' names. "auto": a column called variant, SNP, snp, rsid or id, if there is one.
+    region : str, optional
+        Column with the name of the region or sequence that a variant lies in; regions are numbered in the order of the
+        table. Default: all lie in one.
+    error_correlation : str or float
+        Column with the correlation of the errors of a variant's two effects, or one number for all.
+
+    Returns
+    -------
+    dict
+        The known and observed variables, labelled by variant.
+
+    Raises
+    ------
+    InputError
+        Naming file, line, column, value and remedy.
+    """
+    if len(existing("table", paths)) != 1:
+        raise InputError(f"reader 'table' takes one table, not {len(paths)}. For a table a trait, use format 'traits'.")
+    names = dict(zip(EFFECTS, (beta_exposure, se_exposure, beta_outcome, se_outcome), strict=True))
+    options.only_texts("table", variant=variant, region=region, **names)
+    sheet = read_sheet(Path(paths[0]), _key(variant))
+    for name in [*names.values(), *filter(None, [region])]:
+        if name not in sheet.names:
+            raise absent(sheet.path, "column", name, sheet.names)
+    found = {name: _numbers(sheet, column) for name, column in names.items()}
+    return _labelled(sheet, found, _names(sheet, variant), region, error_correlation)
+
+
+def traits(
+    paths: Sequence[Path],
+    *,
+    variant: str = "SNP",
+    beta: str = "beta",
+    se: str = "se",
+    effect_allele: str = "effect_allele",
+    other_allele: str = "other_allele",
+    frequency: str | None = None,
+    incompatible: str = "error",
+    palindromic: str = "frequency",
+    error_correlation: float = 0.0,
+) -> Mapping[str, Any]:
+    """Read a table of the exposure and one of the outcome, and code both by the same alleles.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Exposure, then outcome. The variants that both have are read, in the order of the first.
+    variant, beta, se, effect_allele, other_allele : str
+        Names of the columns, the same in both tables.
+    frequency : str, optional
+        Column with the frequency of the effect allele: tells the strand of palindromic variants (A/T and C/G).
+    incompatible : {"error", "drop"}
+        What to do with a variant whose alleles do not match in the two tables, on either strand.
+    palindromic : {"frequency", "drop", "keep"}
+        Palindromic variants: go by the frequency (those near one half, or without one, are left out), leave all out, or
+        trust that both tables are on the same strand.
+    error_correlation : float
+        Of the errors of a variant's two effects (overlapping samples).
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    InputError
+        Naming file, variant, alleles and remedy.
+    """
+    if len(existing("traits", paths)) != 2:
+        raise InputError(f"reader 'traits' takes two tables, exposure and outcome, not {len(paths)}.")
+    for option, value, allowed in (
+        ("incompatible", incompatible, ("error", "drop")),
+        ("palindromic", palindromic, ("frequency", "drop", "keep")),
+    ):
+        if value not in allowed:
+            raise InputError(f"reader 'traits': {option}={value!r} is not known; use one of {', '.join(allowed)}.")
+    options.only_texts("traits", variant=variant, beta=beta, se=se, frequency=frequency)
+    sheets = [read_sheet(Path(path), variant) for path in paths]
+    for sheet in sheets:
+        for name in filter(None, (variant, beta, se, effect_allele, other_allele, frequency)):
+            if name not in sheet.names:
+                raise absent(sheet.path, "column", name, sheet.names)
+    labels = [sheet.labels(variant, "variant", "keep one row a variant") for sheet in sheets]
+    place = {name: i for i, name in enumerate(labels[1].tolist())}
+    first = np.array([i for i, name in enumerate(labels[0].tolist()) if name in place], dtype=int)
+    if not first.size:
+        raise InputError(f"{sheets[0].path} and {sheets[1].path} have no variant in common. Check the variants' names.")
+    rows = [first, np.array([place[name] for name in labels[0][first].tolist()], dtype=int)]
+    alleles = [
+        Alleles(
+            sheet.frame[effect_allele].astype(str).str.strip().str.upper().to_numpy()[at],
+            sheet.frame[other_allele].astype(str).str.strip().str.upper().to_numpy()[at],
+            None if frequency is None else _numbers(sheet, frequency)[at],
+        )
+        for sheet, at in zip(sheets, rows, strict=True)
+    ]
+    sign = harmonise(alleles[0], alleles[1], labels[0][first], incompatible=incompatible, palindromic=palindromic)
+    keep = sign != 0
+    if not keep.any():
+        raise InputError(
+            f"{sheets[0].path}: no variant is left after harmonisation. Give frequency=, or check alleles."
+        )
+    (bx, by), (sx, sy) = (
+        [_numbers(sheet, column)[at][keep] for sheet, at in zip(sheets, rows, strict=True)] for column in (beta, se)
+    )
+    found = dict(zip(EFFECTS, (bx, sx, by * sign[keep], sy), strict=True))
+    return _labelled(sheets[0], found, labels[0][first][keep], None, error_correlation)
+
+
+def _key(variant: str | None) -> str | None:
+    return None if variant == "auto" else variant
+
+
+def _names(sheet: Sheet, variant: str | None) -> Array | None:
+    usual = ("variant", "SNP", "snp", "rsid", "id")
+    name = next((n for n in usual if n in sheet.names), None) if variant == "auto" else variant
+    if name is not None and name not in sheet.names:
+        raise absent(sheet.path, "column", name, sheet.names)
+    return None if name is None else sheet.labels(name, "variant", "pass variant=None to number them")
+
+
+def _numbers(sheet: Sheet, name: str) -> Array:
+    """Return a column of numbers, none missing."""
+    found = sheet.numbers(name, REMEDY).astype(float)
+    missing = np.flatnonzero(np.isnan(found))
+    if missing.size:
+        raise InputError(
+            f"{sheet.path}: {sheet.at(sheet.frame.index[missing[0]])}, column {name!r}: there is no value "
+            f"({missing.size} of {found.size} are missing). Complete it, or {REMEDY}."
+        )
+    return found
+
+
+def _labelled(
+    sheet: Sheet, found: Mapping[str, Array], names: Array | None, region: str | None, correlation: str | float
+) -> dict[str, Any]:
+    import xarray as xr
+
+    J = len(found["beta_exposure"])
+    variant = np.arange(J) if names is None else names
+    if isinstance(correlation, str):
+        try:
+            rho: Array | float = float(correlation)
+        except ValueError:
+            if correlation not in sheet.names:
+                raise absent(sheet.path, "column", correlation, sheet.names) from None
+            rho = _numbers(sheet, correlation)
+    else:
+        rho = float(correlation)
+    whole = {**found, "error_covariance": rho * found["se_exposure"] * found["se_outcome"]}
+    labels = np.zeros(J, dtype=int)
+    if region is not None:  # numbered in their order in the table
+        _, first, inverse = np.unique(
+            sheet.frame[region].astype(str).str.strip().to_numpy(), return_index=True, return_inverse=True
+        )
+        labels = np.argsort(np.argsort(first, kind="stable"), kind="stable")[inverse]
+    out: dict[str, Any] = {
+        name: xr.DataArray(value, coords={"variant": variant}, dims="variant") for name, value in whole.items()
+    }
+    out["region"] = xr.DataArray(labels, coords={"variant": variant}, dims="variant")
+    return out

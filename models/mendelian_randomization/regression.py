@@ -1,0 +1,230 @@
+"""Estimators that are weighted regressions of outcome on exposure: IVW and Egger, penalised and robust."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from genarium.declaration import Array
+from genarium.errors import InputError
+
+from .estimates import Estimate, Variants, interval, oriented, variants
+from .robust import mm_regression
+
+PENALTY = 100
+"""A variant whose heterogeneity has a p value below one in so many is weighed down."""
+
+
+@dataclass(frozen=True)
+class Ivw(Estimate):
+    """Inverse-variance weighted estimate.
+
+    Attributes
+    ----------
+    Q, Q_p : float
+        Cochran's heterogeneity and its p value on J - 1 degrees of freedom.
+    residual_se : float
+        Multiplies the fixed-effect standard error where it is above 1 (random effects).
+    mean_f : float
+        Mean F statistic of the instruments.
+    """
+
+    Q: float
+    Q_p: float
+    residual_se: float
+    mean_f: float
+
+
+@dataclass(frozen=True)
+class Egger(Estimate):
+    """Egger regression: slope, and the intercept as a test of directional pleiotropy.
+
+    Attributes
+    ----------
+    intercept, intercept_se, intercept_p : float
+        Mean pleiotropic effect of an allele that raises the exposure.
+    Q, Q_p : float
+        Heterogeneity on J - 2 degrees of freedom.
+    residual_se : float
+    i2_gx : float
+        Expected dilution of the slope by the exposure's errors (Bowden et al. 2016).
+    """
+
+    intercept: float
+    intercept_se: float
+    intercept_p: float
+    Q: float
+    Q_p: float
+    residual_se: float
+    i2_gx: float
+
+
+def ivw(
+    beta_exposure: ArrayLike,
+    se_exposure: ArrayLike,
+    beta_outcome: ArrayLike,
+    se_outcome: ArrayLike,
+    *,
+    model: str = "random",
+    weights: str = "simple",
+    penalised: bool = False,
+    robust: bool = False,
+    correlation: ArrayLike | None = None,
+    distribution: str = "normal",
+    level: float = 0.95,
+) -> Ivw:
+    """Estimate by inverse-variance weighting: regression through the origin (Burgess, Butterworth and Thompson 2013).
+
+    Parameters
+    ----------
+    beta_exposure, se_exposure, beta_outcome, se_outcome : array_like, shape (J,)
+    model : {"random", "fixed"}
+        Whether heterogeneity widens the standard error (multiplicatively, never below the fixed one).
+    weights : {"simple", "delta"}
+        Inverse variances of the outcome, or with the exposure's error to second order.
+    penalised : bool
+        Weigh down variants far from the others (Burgess et al. 2016).
+    robust : bool
+        MM-regression (Yohai 1987) in place of least squares.
+    correlation : array_like, shape (J, J), optional
+        Of the variants: generalised least squares (Burgess, Dudbridge and Thompson 2016).
+    distribution : {"normal", "t"}
+    level : float
+
+    Returns
+    -------
+    Ivw
+    """
+    from scipy.stats import chi2
+
+    data = variants(beta_exposure, se_exposure, beta_outcome, se_outcome, 2 if correlation is None else 3)
+    _one_of("model", model, ("random", "fixed"))
+    _one_of("weights", weights, ("simple", "delta"))
+    degrees = len(data) - 1
+    weight = 1 / (data.ratio_se(weights) * data.x) ** 2
+    if penalised:
+        weight = weight * _penalties(data)
+    design = data.x[:, None]
+    if correlation is not None:
+        design, response = _whitened(data, np.asarray(correlation, dtype=float), np.sqrt(weight))
+    else:
+        design, response = design * np.sqrt(weight)[:, None], data.y * np.sqrt(weight)
+    coefficient, covariance, scale = _fitted(design, response, robust)
+    se = _standard_error(covariance, scale, model, robust)[0]
+    estimate = float(coefficient[0])
+    ci, p_value = interval(estimate, se, level, degrees if distribution == "t" else np.inf)
+    Q = float(((response - design @ coefficient) ** 2).sum())
+    return Ivw(estimate, se, ci, p_value, Q, float(chi2.sf(Q, degrees)), scale, data.mean_f)
+
+
+def egger(
+    beta_exposure: ArrayLike,
+    se_exposure: ArrayLike,
+    beta_outcome: ArrayLike,
+    se_outcome: ArrayLike,
+    *,
+    penalised: bool = False,
+    robust: bool = False,
+    distribution: str = "normal",
+    level: float = 0.95,
+) -> Egger:
+    """Estimate by Egger regression: with an intercept, alleles coded to raise the exposure (Bowden et al. 2015).
+
+    Parameters
+    ----------
+    beta_exposure, se_exposure, beta_outcome, se_outcome : array_like, shape (J,)
+    penalised, robust : bool
+        As of :func:`ivw`.
+    distribution : {"normal", "t"}
+    level : float
+
+    Returns
+    -------
+    Egger
+        Unbiased under directional pleiotropy if it does not depend on the instruments' strength (InSIDE).
+    """
+    from scipy.stats import chi2
+
+    data = oriented(variants(beta_exposure, se_exposure, beta_outcome, se_outcome))
+    degrees = len(data) - 2
+    weight = 1 / data.sy**2
+    design = np.column_stack([np.ones(len(data)), data.x])
+    if penalised:
+        root = np.sqrt(weight)
+        first, *_ = _fitted(design * root[:, None], data.y * root, False)
+        weight = weight * np.minimum(1, PENALTY * chi2.sf(weight * (data.y - design @ first) ** 2, 1))
+    root = np.sqrt(weight)
+    coefficient, covariance, scale = _fitted(design * root[:, None], data.y * root, robust)
+    se = _standard_error(covariance, scale, "random", robust)
+    law = degrees if distribution == "t" else np.inf
+    ci, p_value = interval(float(coefficient[1]), se[1], level, law)
+    _, intercept_p = interval(float(coefficient[0]), se[0], level, law)
+    Q = float((weight * (data.y - design @ coefficient) ** 2).sum())
+    return Egger(
+        float(coefficient[1]),
+        se[1],
+        ci,
+        p_value,
+        float(coefficient[0]),
+        se[0],
+        intercept_p,
+        Q,
+        float(chi2.sf(Q, degrees)),
+        scale,
+        i2_gx(data),
+    )
+
+
+def i2_gx(data: Variants) -> float:
+    """I squared of the exposure's effects, weighted by the outcome's errors (Bowden et al. 2016)."""
+    x, se = data.x / data.sy, data.sx / data.sy
+    w = 1 / se**2
+    Q = float((w * (x - (w * x).sum() / w.sum()) ** 2).sum())
+    return max(0.0, (Q - (len(data) - 1)) / Q)
+
+
+def _penalties(data: Variants) -> Array:
+    """Factors of the weights, from each ratio's distance to the median ratio (Burgess et al. 2016)."""
+    from scipy.stats import chi2
+
+    distance = data.ratio - np.median(data.ratio)
+    return np.asarray(np.minimum(1, PENALTY * chi2.sf((distance * data.x / data.sy) ** 2, 1)))
+
+
+def _fitted(design: Array, response: Array, robust: bool) -> tuple[Array, Array, float]:
+    """Return coefficients, (X'X)^-1 or the robust covariance, and the residual standard error."""
+    if robust:
+        return mm_regression(design, response)
+    inverse = np.linalg.inv(design.T @ design)
+    coefficient = inverse @ (design.T @ response)
+    residual = response - design @ coefficient
+    return coefficient, inverse, float(np.sqrt(residual @ residual / (len(design) - design.shape[1])))
+
+
+def _standard_error(covariance: Array, scale: float, model: str, robust: bool) -> list[float]:
+    """Of fixed effects, or wider where residuals are."""
+    se = np.sqrt(np.diag(covariance))
+    if robust and scale > 0:
+        return [float(s) for s in se]
+    return [float(s) * (max(1.0, scale) if model == "random" else 1.0) for s in se]
+
+
+def _whitened(data: Variants, correlation: Array, root: Array) -> tuple[Array, Array]:
+    if correlation.shape != (len(data), len(data)) or not np.allclose(correlation, correlation.T):
+        raise InputError(
+            f"mendelian_randomization: correlation has shape {correlation.shape}. Give a symmetric matrix with a row "
+            "for each variant."
+        )
+    try:
+        factor = np.linalg.cholesky(correlation / np.outer(root, root))
+    except np.linalg.LinAlgError as error:
+        raise InputError(
+            "mendelian_randomization: correlation is not positive definite: variants that say the same. Prune them."
+        ) from error
+    both = np.linalg.solve(factor, np.column_stack([data.x, data.y]))
+    return both[:, :1], both[:, 1]
+
+
+def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise InputError(f"mendelian_randomization: {option}={value!r} is not known; use one of {', '.join(allowed)}.")

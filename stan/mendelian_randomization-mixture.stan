@@ -1,0 +1,96 @@
+// Mendelian randomisation with confounded variants: causal effects of an exposure on an outcome, from the effects of
+// variants on both, with errors in both.
+//
+//   gamma_j ~ Normal(mu, sigma)                     true effect of variant j on the exposure
+//   theta_s ~ Normal(Theta, tau)                    causal effect in region s
+//   alpha_s ~ Normal(0, 0.3 S_y)                    mean pleiotropic effect in region s
+//   a_j ~ Normal(0, omega)                          pleiotropic effect of variant j
+//   z_j ~ Bernoulli(q)                              whether a confounder acts on both through variant j
+//   (x_j, y_j) ~ Normal((gamma_j, (theta_s + eta z_j) gamma_j + alpha_s + a_j), [[s_x^2, c], [c, s_y^2]])
+//   Theta ~ Normal(0, R), tau ~ HalfNormal(R / 2), R = S_y / S_x
+//   sigma ~ HalfNormal(S_x), omega ~ HalfNormal(S_y / 2)
+//   q ~ Beta(1, 10), eta ~ Normal(0, R)
+//
+// True effects gamma and pleiotropic effects a are summed out, and so are the z; confounded_probability is P(z = 1).
+//
+// Units: beta_exposure and se_exposure in those of the exposure, beta_outcome and se_outcome in those of the outcome;
+// theta in units of the outcome for a unit of the exposure. Regions are counted from zero.
+// Source: S. Malina, D. Cizin and D. Knowles: Deep Mendelian randomization, PLOS Comput Biol 18(10) (2022);
+// the mixture: J. Morrison et al.: CAUSE, Nature Genetics 52 (2020).
+functions {
+  #include mendelian_randomization.stanfunctions
+}
+data {
+  int<lower=1> variant;
+  int<lower=1> n_region;
+  vector<lower=0>[variant] se_exposure; // s_x
+  vector<lower=0>[variant] se_outcome; // s_y
+  vector[variant] error_covariance; // c
+  array[variant] int<lower=0, upper=n_region - 1> region; // s
+  real exposure_mean; // mu
+  real<lower=0> exposure_scale; // S_x
+  real<lower=0> outcome_scale; // S_y
+  vector[variant] beta_exposure; // x
+  vector[variant] beta_outcome; // y
+}
+transformed data {
+  real ratio = outcome_scale / exposure_scale; // R
+}
+parameters {
+  real global_effect; // Theta
+  real<lower=0> heterogeneity; // tau
+  vector<offset=global_effect, multiplier=heterogeneity>[n_region] theta;
+  vector[n_region] intercept; // alpha
+  real<lower=0> exposure_sd; // sigma
+  real<lower=0> pleiotropy_sd; // omega
+  real<lower=0, upper=1> confounded_share; // q
+  real confounded_effect; // eta
+}
+model {
+  vector[2] log_share = [log(confounded_share), log1m(confounded_share)]';
+  global_effect ~ normal(0, ratio);
+  heterogeneity ~ normal(0, 0.5 * ratio);
+  theta ~ normal(global_effect, heterogeneity);
+  intercept ~ normal(0, 0.3 * outcome_scale);
+  exposure_sd ~ normal(0, exposure_scale);
+  pleiotropy_sd ~ normal(0, 0.5 * outcome_scale);
+  confounded_share ~ beta(1, 10);
+  confounded_effect ~ normal(0, ratio);
+  for (j in 1 : variant) {
+    int s = region[j] + 1;
+    vector[2] xy = [beta_exposure[j], beta_outcome[j] - intercept[s]]';
+    vector[2] s2 = [square(se_exposure[j]),
+                    square(se_outcome[j]) + square(pleiotropy_sd)]';
+    target += log_sum_exp(log_share[1]
+                          + effects_lpdf(xy | theta[s] + confounded_effect,
+                            exposure_mean, exposure_sd, s2,
+                            error_covariance[j]),
+                          log_share[2]
+                          + effects_lpdf(xy | theta[s], exposure_mean,
+                            exposure_sd, s2, error_covariance[j]));
+  }
+}
+generated quantities {
+  vector[variant] log_lik;
+  vector[variant] confounded_probability; // P(z = 1 | ...)
+  vector[variant] beta_exposure_rep;
+  vector[variant] beta_outcome_rep;
+  for (j in 1 : variant) {
+    int s = region[j] + 1;
+    vector[2] xy = [beta_exposure[j], beta_outcome[j] - intercept[s]]';
+    vector[2] s2 = [square(se_exposure[j]),
+                    square(se_outcome[j]) + square(pleiotropy_sd)]';
+    vector[2] again;
+    real with = effects_lpdf(xy | theta[s] + confounded_effect,
+                  exposure_mean, exposure_sd, s2, error_covariance[j]);
+    real without = effects_lpdf(xy | theta[s], exposure_mean, exposure_sd, s2,
+                     error_covariance[j]);
+    int z = bernoulli_rng(confounded_share);
+    log_lik[j] = log_mix(confounded_share, with, without);
+    confounded_probability[j] = exp(log(confounded_share) + with - log_lik[j]);
+    again = effects_rng(theta[s] + confounded_effect * z, exposure_mean,
+                        exposure_sd, s2, error_covariance[j]);
+    beta_exposure_rep[j] = again[1];
+    beta_outcome_rep[j] = intercept[s] + again[2];
+  }
+}

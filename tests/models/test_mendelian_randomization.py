@@ -1,0 +1,341 @@
+"""The generative model's inference against naive references: quadrature, loops, enumeration, other methods."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy import integrate, stats
+
+import genarium as gn
+from genarium import InputError
+from genarium.data import check
+from genarium.declaration import Array, Problem
+from genarium.engines.ascent import ascend
+from genarium.models.mendelian_randomization import likelihood, raps
+from genarium.models.mendelian_randomization.gibbs import Sampler
+from genarium.models.mendelian_randomization.response import Response, log_density, natural, standardised
+from genarium.models.mendelian_randomization.vi import Step, Tilt
+
+NAME = "mendelian_randomization"
+MR = Path(__file__).parents[3] / "shared" / "data" / "mr"
+needs_data = pytest.mark.skipif(not MR.is_dir(), reason="the summary statistics are not part of the repository")
+
+
+def simulate(seed: int = 1, **settings: Any) -> xr.DataTree:
+    return gn.simulate(NAME, seed, **{"variant": 60, "region": 4, **settings})
+
+
+def problem_of(seed: int = 1, **settings: Any) -> Problem:
+    return check(gn.get(NAME).variant(**{k: v for k, v in settings.items() if k == "correlated_pleiotropy"}),
+                 simulate(seed, **settings))  # fmt: skip
+
+
+def truth(seed: int = 1, **settings: Any) -> dict[str, Array]:
+    return {str(n): v.to_numpy() for n, v in simulate(seed, **settings)["truth"].data_vars.items()}
+
+
+# The story and its densities
+
+
+def test_density_of_a_pair_is_the_integral_over_true_effect_and_pleiotropy() -> None:
+    """Equation 3 against a two-dimensional quadrature of equation 1."""
+    theta, alpha, sigma, omega, mu = 0.7, 0.2, 0.8, 0.4, 0.3
+    x, y, sx, sy, c = 0.9, -0.3, 0.5, 0.6, 0.1
+    errors = stats.multivariate_normal([0, 0], [[sx**2, c], [c, sy**2]])
+
+    def joint(a: float, gamma: float) -> float:
+        known = errors.pdf([x - gamma, y - theta * gamma - alpha - a])
+        return float(known * stats.norm.pdf(gamma, mu, sigma) * stats.norm.pdf(a, 0, omega))
+
+    exact, _ = integrate.dblquad(joint, -5, 5, -2.5, 2.5, epsabs=1e-8)
+    found = likelihood.log_likelihood(
+        np.array([theta]), np.array([alpha]), np.array(sigma), np.array(omega), np.array([x]), np.array([y]),
+        np.array([sx]), np.array([sy]), np.array([c]), np.array([0]), np.array(mu),
+    )  # fmt: skip
+    assert found[0] == pytest.approx(np.log(exact), abs=1e-6)
+
+
+def test_mixture_is_the_sum_over_who_is_confounded() -> None:
+    problem = problem_of(2, correlated_pleiotropy="mixture")
+    at = truth(2, correlated_pleiotropy="mixture")
+    unknown = {name: at[name] for name in problem.model.unknown.variables}
+    found = problem.call(likelihood.mixture_log_likelihood, **unknown)
+    shifted = {**unknown, "theta": unknown["theta"] + unknown["confounded_effect"]}
+    parts = [problem.call(likelihood.log_likelihood, **each) for each in (unknown, shifted)]
+    q = float(unknown["confounded_share"])
+    np.testing.assert_allclose(found, np.log((1 - q) * np.exp(parts[0]) + q * np.exp(parts[1])), rtol=1e-10)
+
+
+def test_prior_is_that_of_scipy() -> None:
+    problem = problem_of(3, correlated_pleiotropy="mixture", exposure_scale=0.3, outcome_scale=2.0)
+    at = truth(3, correlated_pleiotropy="mixture", exposure_scale=0.3, outcome_scale=2.0)
+    unknown = {name: at[name] for name in problem.model.unknown.variables}
+    R = 2.0 / 0.3
+    expected = (
+        stats.norm(0, R).logpdf(at["global_effect"])
+        + stats.halfnorm(0, R / 2).logpdf(at["heterogeneity"])
+        + stats.norm(at["global_effect"], at["heterogeneity"]).logpdf(at["theta"]).sum()
+        + stats.norm(0, 0.6).logpdf(at["intercept"]).sum()
+        + stats.halfnorm(0, 0.3).logpdf(at["exposure_sd"])
+        + stats.halfnorm(0, 1.0).logpdf(at["pleiotropy_sd"])
+        + stats.beta(1, 10).logpdf(at["confounded_share"])
+        + stats.norm(0, R).logpdf(at["confounded_effect"])
+    )
+    assert float(problem.call(likelihood.mixture_log_prior, **unknown)) == pytest.approx(float(expected), rel=1e-10)
+
+
+def test_errors_of_a_simulation_have_the_covariance_it_says() -> None:
+    tree = simulate(4, variant=40_000, theta=np.full(4, 0.5))
+    hidden, data = tree["truth"], tree["observed_data"]
+    ex = (data["beta_exposure"] - hidden["gamma"]).to_numpy()
+    theta, alpha = hidden["theta"].to_numpy(), hidden["intercept"].to_numpy()
+    region = tree["constant_data"]["region"].to_numpy()
+    ey = (
+        (data["beta_outcome"] - hidden["pleiotropy"]).to_numpy()
+        - theta[region] * hidden["gamma"].to_numpy()
+        - alpha[region]
+    )
+    known = tree["constant_data"]
+    scaled = ex * ey - known["error_covariance"].to_numpy()
+    assert abs(scaled.mean()) < 4 * scaled.std() / 200
+    for e, se in ((ex, "se_exposure"), (ey, "se_outcome")):
+        assert ((e / known[se].to_numpy()) ** 2).mean() == pytest.approx(1, abs=4 * np.sqrt(2 / 40_000))
+
+
+# Gibbs sampling: each conditional is proportional to the joint density
+
+
+def joint(problem: Problem, gamma: Array, **at: Array) -> float:
+    """Log density of (x, y, gamma) and the unknown variables, pleiotropy summed out: loops."""
+    known = problem.arrays
+    total = float(problem.call(likelihood.log_prior, **at))
+    for j in range(problem.sizes["variant"]):
+        s = int(known["region"][j])
+        sx2, c = known["se_exposure"][j] ** 2, known["error_covariance"][j]
+        B = known["se_outcome"][j] ** 2 + float(at["pleiotropy_sd"]) ** 2
+        mean = [gamma[j], at["theta"][s] * gamma[j] + at["intercept"][s]]
+        seen = [known["beta_exposure"][j], known["beta_outcome"][j]]
+        total += float(stats.multivariate_normal(mean, [[sx2, c], [c, B]]).logpdf(seen))
+        total += float(stats.norm(float(known["exposure_mean"]), float(at["exposure_sd"])).logpdf(gamma[j]))
+    return total
+
+
+def test_regressions_of_the_regions_are_the_joint_density() -> None:
+    """The quadratic form of (theta, alpha) that Gibbs draws from, against the joint density at random points."""
+    problem, at = problem_of(5, variant=12, region=2), truth(5, variant=12, region=2)
+    sampler, rng = Sampler(problem), np.random.default_rng(0)
+    unknown = {name: at[name] for name in problem.model.unknown.variables}
+    gamma = at["gamma"]
+    v = unknown["pleiotropy_sd"] ** 2 + sampler.residual2
+    rest = sampler.y - sampler.slope * (sampler.x - gamma)
+    precision, score = sampler._regions(gamma, rest, v)
+    full, pull = sampler._with_prior(precision, score, unknown["heterogeneity"], float(unknown["global_effect"]))
+    difference = []
+    for _ in range(4):
+        both = rng.normal(size=(2, 2))
+        quadratic = sum(-0.5 * b @ P @ b + b @ h for b, P, h in zip(both, full, pull, strict=True))
+        moved = {**unknown, "theta": both[:, 0], "intercept": both[:, 1]}
+        difference.append(joint(problem, gamma, **moved) - quadratic)
+    assert np.ptp(difference) < 1e-8
+
+
+def test_collapsed_density_of_tau_is_an_integral_over_the_regions() -> None:
+    """Draws of (tau, Theta) with regional effects summed out, against a grid of the marginal density."""
+    problem, at = problem_of(6, variant=40, region=3), truth(6, variant=40, region=3)
+    sampler, rng = Sampler(problem), np.random.default_rng(1)
+    rest = sampler.y - sampler.slope * (sampler.x - at["gamma"])
+    precision, score = sampler._regions(at["gamma"], rest, at["pleiotropy_sd"] ** 2 + sampler.residual2)
+    tau, draws = np.array(0.5), []
+    for _ in range(6000):
+        tau, whole = sampler._between(rng, precision, score, tau)
+        draws.append((float(tau), whole))
+    kept = np.array(draws)[::3]
+    # m_s | theta_s is normal with these moments; theta_s ~ N(Theta, tau)
+    V = np.linalg.inv(precision)
+    m, var = (V @ score[..., None])[:, 0, 0], V[:, 0, 0]
+    taus, wholes = np.meshgrid(np.linspace(1e-3, 2.5, 250), np.linspace(-4, 4, 400), indexing="ij")
+    log_p = stats.halfnorm(0, 0.5).logpdf(taus) + stats.norm(0, 1).logpdf(wholes)
+    for a, b in zip(m, var, strict=True):
+        log_p += stats.norm.logpdf(a, wholes, np.sqrt(taus**2 + b))
+    p = np.exp(log_p - log_p.max())
+    p /= p.sum()
+    for values, column in ((taus, kept[:, 0]), (wholes, kept[:, 1])):
+        mean, sd = (p * values).sum(), np.sqrt((p * values**2).sum() - (p * values).sum() ** 2)
+        assert column.mean() == pytest.approx(mean, abs=6 * sd / np.sqrt(len(column)))
+
+
+@pytest.mark.parametrize("option", ["none", pytest.param("mixture", marks=pytest.mark.slow)])
+def test_gibbs_and_nuts_agree(option: str) -> None:
+    """Means and sds of the global parameters, within four Monte-Carlo errors (autocorrelation included)."""
+    from arviz_stats.base import array_stats
+
+    tree = simulate(7, variant=60, correlated_pleiotropy=option)
+    found = []
+    for method, few in (("gibbs", {"draws": 1000, "tune": 200}), ("nuts", {"draws": 300, "tune": 400})):
+        fit = gn.fit(NAME, tree, method, seed=3, chains=2, correlated_pleiotropy=option, **few)
+        row = {}
+        names = ["global_effect", "heterogeneity", "exposure_sd", "pleiotropy_sd"]
+        names += ["confounded_share", "confounded_effect"] if option == "mixture" else []
+        for name in names:
+            x = fit["posterior"][name].to_numpy()
+            for power in (1, 2):
+                ess = float(array_stats.ess(x**power, chain_axis=0, draw_axis=1, method="mean"))
+                row[name, power] = ((x**power).mean(), (x**power).std() / np.sqrt(ess))
+        found.append(row)
+    for key, (mean, error) in found[0].items():
+        other, other_error = found[1][key]
+        assert abs(mean - other) < 4.5 * np.hypot(error, other_error), key
+
+
+def test_confounded_variants_are_found() -> None:
+    """A quarter of strong variants through a confounder: the plain model is misled, the mixture is not."""
+    rng = np.random.default_rng(2)
+    J, se = 160, np.full(160, 0.03)
+    gamma = rng.normal(0, 0.3, J)
+    z = rng.uniform(size=J) < 0.2
+    x = rng.normal(gamma, se)
+    y = rng.normal((0.3 + 0.9 * z) * gamma, se)
+    data = {"beta_exposure": x, "se_exposure": se, "beta_outcome": y, "se_outcome": se}
+    plain = gn.fit(NAME, data, "gibbs", seed=1, draws=400, chains=2)["posterior"]["theta"].to_numpy()
+    mixed = gn.fit(NAME, data, "gibbs", seed=1, draws=400, chains=2, correlated_pleiotropy="mixture")["posterior"]
+    assert plain.mean() > 0.4
+    assert float(mixed["theta"].mean()) == pytest.approx(0.3, abs=0.05)
+    assert float(mixed["confounded_share"].mean()) == pytest.approx(z.mean(), abs=0.1)
+    assert float(mixed["confounded_effect"].mean()) == pytest.approx(0.9, abs=0.1)
+
+
+# Variational Bayes
+
+
+def test_bound_never_falls_and_every_update_raises_it() -> None:
+    problem = problem_of(8)
+    step = Step(problem)
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        found = ascend(step, step.first(rng), tolerance=1e-8)
+        assert found.converged
+        assert found.largest_fall == 0
+    # single updates from a random state
+    state = step.first(rng)
+    before = step.bound(state)
+    for update in (step._gamma, lambda s: step._regions(s, Tilt(0, 0, np.zeros(4), np.zeros(4), 0, 0)), step.sweep):
+        state = update(state)
+        after = step.bound(state)
+        assert after >= before - 1e-9
+        before = after
+
+
+def test_bound_is_the_mean_of_log_density_ratios() -> None:
+    """ELBO = E_q [log p - log q], the latter by Monte Carlo; gamma has its factor, so its terms are drawn too."""
+    problem = problem_of(9, variant=15, region=2)
+    step = Step(problem)
+    state = ascend(step, step.first(np.random.default_rng(0)), tolerance=1e-8).state
+    rng, S = np.random.default_rng(1), 120
+    drawn, log_density_of_q = step.draw(state, rng, S)
+    posterior = {name: value[0] for name, value in drawn.items()}
+    log_q = log_density_of_q[0]
+    gamma = rng.normal(state.gamma, np.sqrt(state.gamma_var), (S, 15))
+    log_q = log_q + stats.norm(state.gamma, np.sqrt(state.gamma_var)).logpdf(gamma).sum(1)
+    log_p = np.array([joint(problem, gamma[s], **{n: v[s] for n, v in posterior.items()}) for s in range(S)])
+    ratio = log_p - log_q
+    # draws are uniform within a node's cell, which smooths the factor: a small bias besides the Monte-Carlo error
+    assert step.bound(state) == pytest.approx(ratio.mean(), abs=4 * ratio.std() / np.sqrt(S) + 0.1)
+
+
+def test_bound_is_below_the_evidence() -> None:
+    """By importance sampling from the corrected draws of a small problem."""
+    problem = problem_of(10, variant=20, region=1)
+    fit = gn.fit(NAME, simulate(10, variant=20, region=1), "vi", seed=1, covariance="linear_response", polish=True)
+    step = Step(problem)
+    state = ascend(step, step.first(np.random.default_rng(0)), tolerance=1e-8).state
+    mean = Response(step, state).expectations(state)
+    centre, _ = standardised(step, mean)
+    names = ("global_effect", "heterogeneity", "theta", "intercept", "exposure_sd", "pleiotropy_sd")
+    whole, tau, theta, alpha, sd, omega = (fit["posterior"][name].to_numpy().ravel() for name in names)
+    x = np.column_stack([whole, np.log(tau), (theta - whole) / tau, alpha, np.log(sd), np.log(omega)])
+    cov = 1.5 * np.cov(x.T)
+    proposal = stats.multivariate_t(x.mean(0), cov, df=5)
+    z = proposal.rvs(20_000, random_state=1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        log_w = log_density(problem, z) - proposal.logpdf(z)
+    evidence = np.logaddexp.reduce(log_w[np.isfinite(log_w)]) - np.log(len(z))
+    assert json.loads(fit.attrs["notes"])["bound"] < evidence
+    assert evidence - json.loads(fit.attrs["notes"])["bound"] < 5
+    assert np.isfinite(centre).all()
+
+
+def test_mean_field_is_too_narrow_and_linear_response_is_not() -> None:
+    """Against Gibbs sampling on weak instruments: sds of the regional effects."""
+    tree = simulate(1, variant=200, region=10)
+    exact = gn.fit(NAME, tree, "gibbs", seed=1, draws=1000, chains=3)["posterior"]
+    plain = gn.fit(NAME, tree, "vi", seed=1, draws=4000)["posterior"]
+    right = gn.fit(NAME, tree, "vi", seed=1, draws=4000, covariance="linear_response")
+    sd = {
+        k: p["theta"].std(("chain", "draw")).to_numpy()
+        for k, p in (("e", exact), ("v", plain), ("l", right["posterior"]))
+    }
+    assert (sd["v"] < 0.85 * sd["e"]).all()
+    assert (sd["l"] / sd["e"]).mean() == pytest.approx(1, abs=0.1)
+    shift = (exact["global_effect"].mean() - right["posterior"]["global_effect"].mean()) / exact["global_effect"].std()
+    assert abs(float(shift)) < 0.2
+    assert right.attrs["claim"] == "approximate"
+
+
+def test_coordinates_have_the_jacobian_they_say() -> None:
+    problem = problem_of(11)
+    rng = np.random.default_rng(0)
+    at = rng.normal(size=12)
+
+    def flat(c: Array) -> Array:
+        return np.concatenate([np.ravel(v) for v in natural(problem, c[None])[0].values()])
+
+    columns = [(flat(at + e) - flat(at - e)) / 2e-6 for e in 1e-6 * np.eye(12)]
+    assert np.linalg.slogdet(np.array(columns))[1] == pytest.approx(float(natural(problem, at[None])[1][0]), abs=1e-6)
+
+
+# Bad input
+
+
+def test_bad_input_is_refused() -> None:
+    data = {
+        "beta_exposure": [0.1, 0.2],
+        "beta_outcome": [0.1, 0.1],
+        "se_exposure": [0.1, 0.1],
+        "se_outcome": [0.1, 0.1],
+    }
+    with pytest.raises(InputError, match=r"'error_covariance' \(variant\) at variant=1 is 0.5.*not correlations"):
+        gn.fit(NAME, {**data, "error_covariance": [0, 0.5]}, "gibbs")
+    with pytest.raises(InputError, match=r"'se_outcome'.*greater than zero"):
+        gn.fit(NAME, {**data, "se_outcome": [0.1, 0.0]}, "gibbs")
+    with pytest.raises(InputError, match="covariance='none' is not known"):
+        gn.fit(NAME, data, "vi", covariance="none")
+    with pytest.raises(InputError, match="unbounded where heterogeneity is zero"):
+        gn.fit(NAME, data, "map")
+    with pytest.raises(InputError, match="cannot hold global_effect fixed"):
+        gn.fit(NAME, {**data, "global_effect": 0.0}, "gibbs")
+
+
+# Controls
+
+
+@pytest.mark.data
+@needs_data
+def test_body_mass_causes_itself() -> None:
+    """The positive control, truth 1: the model and RAPS within 0.01, and within 0.1 with the instruments made weak."""
+    table = np.genfromtxt(MR / "mr_bmi_bmi_mrraps.csv", delimiter=",", skip_header=1)
+    x, sx, y, sy = table[:, :4].T
+    assert raps(x, sx, y, sy).estimate == pytest.approx(1, abs=0.01)
+    assert effect(x, sx, y, sy, 800) == pytest.approx(1, abs=0.01)
+    # noise is added to the exposure until the mean F statistic is 1.4
+    more = sx * np.sqrt(max(0.0, (((x / sx) ** 2).mean() - 1) / 0.4 - 1))
+    weak, sw = np.random.default_rng(0).normal(x, more), np.hypot(sx, more)
+    assert ((weak / sw) ** 2).mean() == pytest.approx(1.4, abs=0.2)
+    assert effect(weak, sw, y, sy, 1500) == pytest.approx(1, abs=0.1)
+
+
+def effect(x: Array, sx: Array, y: Array, sy: Array, draws: int) -> float:
+    data = {"beta_exposure": x, "se_exposure": sx, "beta_outcome": y, "se_outcome": sy}
+    return float(gn.fit(NAME, data, "gibbs", seed=1, chains=2, draws=draws)["posterior"]["theta"].mean())

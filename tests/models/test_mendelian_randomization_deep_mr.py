@@ -1,0 +1,461 @@
+"""deep_mr against prediction from scratch, finite differences, closed forms and double loops."""
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import genarium as gn
+from genarium.declaration import Array
+from genarium.errors import InputError
+from genarium.models.mendelian_randomization import ivw, meta_analysis
+from genarium.models.mendelian_randomization.deep_mr import (
+    Conv,
+    ConvEnsemble,
+    ConvNet,
+    Dense,
+    Mutagenesis,
+    Scaled,
+    calibrate,
+    deep_mr,
+    effects,
+    local_effects,
+    motifs,
+    mutagenise,
+    one_hot,
+    simulation,
+)
+from genarium.models.mendelian_randomization.deep_mr.keras import KerasNetwork
+from genarium.models.mendelian_randomization.deep_mr.splicing import SpliceSites, spliceai
+from genarium.models.mendelian_randomization.deep_mr.training import Plan, _gradients, train
+
+
+def sequences(rng: np.random.Generator, count: int, length: int) -> Array:
+    return np.eye(4)[rng.integers(0, 4, (count, length))].transpose(0, 2, 1)
+
+
+def network(rng: np.random.Generator, L: int, pooling: Any, layers: tuple[tuple[int, int, int], ...]) -> ConvNet:
+    """Random convolutions of (channels, width, dilation), then two dense layers."""
+    convs, have = [], 4
+    for i, (channels, width, dilation) in enumerate(layers):
+        name: Any = ("relu", "sigmoid", "exp")[i % 3]
+        weight = rng.normal(0, 0.5 / np.sqrt(width), (channels, have, width))
+        convs.append(Conv(weight, rng.normal(0, 0.3, channels), name, dilation))
+        have = channels
+    features = have * L if pooling == "flatten" else have
+    dense = [
+        Dense(rng.normal(0, 0.2, (7, features)), rng.normal(size=7), "relu"),
+        Dense(rng.normal(size=(2, 7)), np.ones(2)),
+    ]
+    return ConvNet(convs, pooling, dense)
+
+
+# Mutagenesis
+
+
+@pytest.mark.parametrize("pooling", ["max", "mean", "flatten"])
+@pytest.mark.parametrize(
+    "layers", [((5, 7, 1),), ((6, 4, 1), (3, 5, 2)), ((4, 3, 1), (5, 6, 3), (3, 2, 1)), ((3, 31, 1),)]
+)
+def test_receptive_fields_give_what_prediction_from_scratch_gives(pooling: Any, layers: Any) -> None:
+    rng = np.random.default_rng(len(layers))
+    L = 40
+    ensemble = ConvEnsemble([network(rng, L, pooling, layers) for _ in range(2)])
+    x = sequences(rng, 3, L)
+    for start, stop in ((0, L), (0, 5), (33, 40), (17, 18)):
+        fast = mutagenise(ensemble, x, start=start, stop=stop)
+        slow = mutagenise(lambda batch: ensemble(batch), x, start=start, stop=stop, chunk=17)
+        np.testing.assert_allclose(fast.delta, slow.delta, rtol=0, atol=1e-10)
+        np.testing.assert_allclose(fast.reference, slow.reference, rtol=0, atol=1e-10)
+        np.testing.assert_array_equal(fast.alternative, slow.alternative)
+
+
+def test_mutants_are_those_of_a_loop_and_identity_edits_are_skipped() -> None:
+    rng = np.random.default_rng(1)
+    x = sequences(rng, 2, 9)
+    weight = rng.normal(size=(4, 9, 3))
+    seen = 0
+
+    def predict(batch: Array) -> Array:
+        nonlocal seen
+        seen += len(batch)
+        return np.asarray(np.einsum("bcl,clt->bt", batch, weight) ** 2)
+
+    found = mutagenise([predict, lambda b: 2 * predict(b)], x, start=2, stop=8, chunk=5)
+    assert seen == 2 * 2 * (1 + 3 * 6)
+    assert found.delta.shape == (2, 2, 3, 6, 3)
+    for n in range(2):
+        for w in range(6):
+            base = int(x[n, :, 2 + w].argmax())
+            for i, to in enumerate(b for b in range(4) if b != base):
+                mutant = x[n].copy()
+                mutant[:, 2 + w] = np.eye(4)[to]
+                change = np.einsum("cl,clt->t", mutant, weight) ** 2 - np.einsum("cl,clt->t", x[n], weight) ** 2
+                np.testing.assert_allclose(found.delta[0, n, i, w], change, rtol=1e-9, atol=1e-12)
+                np.testing.assert_allclose(found.delta[1, n, i, w], 2 * change, rtol=1e-9, atol=1e-12)
+                assert found.alternative[n, i, w] == to
+
+
+def test_a_saturated_model_shows_its_effects_on_the_logit_scale() -> None:
+    weight = np.random.default_rng(2).normal(size=(4, 12))
+
+    def predict(batch: Array) -> Array:
+        score = np.einsum("bcl,cl->b", batch, weight) + 25
+        return np.stack([1 / (1 + np.exp(-score))] * 2, -1)
+
+    x = one_hot("ACGTACGTACGT")
+    plain, scaled = mutagenise(predict, x), mutagenise(Scaled(predict, "logit"), x)
+    assert np.abs(plain.delta).max() < 1e-7
+    base = x[0].argmax(0)
+    expected = weight[scaled.alternative[0], np.arange(12)] - weight[base, np.arange(12)]
+    np.testing.assert_allclose(scaled.delta[0, 0, ..., 0], expected, atol=2e-3)  # rounding of 1 - p
+
+
+def test_one_hot_by_hand() -> None:
+    np.testing.assert_array_equal(
+        one_hot("ACGTN")[0].T, [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0] * 4]
+    )
+    assert one_hot(["acg", "TTT"]).shape == (2, 4, 3)
+
+
+# Effects and estimates
+
+
+def raw(seed: int, members: int = 6, sequences_: int = 8, window: int = 10, slope: float = 0.7) -> Mutagenesis:
+    """Members around true effects: errors of sd 0.3 and 0.4, correlated by 0.5."""
+    rng = np.random.default_rng(seed)
+    gamma = rng.normal(0, 1, (sequences_, 3, window))
+    local = rng.normal(slope, 0.05, sequences_)[:, None, None]
+    error = rng.multivariate_normal([0, 0], [[0.09, 0.06], [0.06, 0.16]], (members, *gamma.shape))
+    delta = np.stack([gamma, local * gamma], -1) + error
+    x = np.eye(4)[rng.integers(0, 4, (sequences_, window))].transpose(0, 2, 1)
+    from genarium.models.mendelian_randomization.deep_mr.mutagenesis import others
+
+    return Mutagenesis(delta, np.zeros((members, sequences_, 2)), others(x), 0)
+
+
+def test_effects_are_means_over_members_with_their_errors() -> None:
+    found = raw(1)
+    mean, member = effects(found, 0, 1), effects(found, 0, 1, error="member")
+    d = found.delta.reshape(6, -1, 2)
+    for j in (0, 17, 200):
+        cov = np.cov(d[:, j].T)  # ddof 1
+        assert (mean.x[j], mean.y[j]) == (pytest.approx(d[:, j, 0].mean()), pytest.approx(d[:, j, 1].mean()))
+        np.testing.assert_allclose(
+            [mean.se_x[j] ** 2, mean.se_y[j] ** 2, mean.covariance[j]], cov[[0, 1, 0], [0, 1, 1]] / 6
+        )
+        np.testing.assert_allclose([member.se_x[j] ** 2, member.covariance[j]], cov[[0, 0], [0, 1]])
+        n, i, w = np.unravel_index(j, (8, 3, 10))
+        assert (mean.sequence[j], mean.position[j], mean.alternative[j]) == (n, w, found.alternative[n, i, w])
+
+
+def test_disjoint_members_have_no_winners_curse() -> None:
+    """No effects at all: selected on their own errors, effects are large; selected on others', they are not."""
+    rng = np.random.default_rng(3)
+    delta = rng.normal(size=(8, 40, 3, 20, 2))
+    found = Mutagenesis(delta, np.zeros((8, 40, 2)), np.tile(np.arange(3)[None, :, None], (40, 1, 20)), 0)
+    cursed = effects(found, 0, 1, instruments=6.0)
+    clean = effects(found, 0, 1, instruments=6.0, select=[0, 1, 2, 3])
+    assert (np.abs(cursed.x) / cursed.se_x).mean() > 2.4
+    size = np.abs(clean.x / clean.se_x)
+    assert size.mean() == pytest.approx(stats.t(3).expect(abs), abs=4 * size.std() / np.sqrt(len(size)))
+
+
+def test_pipeline_is_local_ivw_then_reml() -> None:
+    found = raw(4)
+    some = effects(found, 0, 1, instruments=4.0)
+    local = local_effects(some)
+    for k, s in enumerate(local.sequence):
+        own = some.take(some.sequence == s)
+        one = ivw(own.x, own.se_x, own.y, own.se_y)
+        assert (local.estimate[k], local.se[k], local.instruments[k]) == (one.estimate, one.se, len(own))
+    whole = deep_mr(found, None, 0, 1, instruments=4.0)
+    reml = meta_analysis(local.estimate, local.se**2)
+    assert whole.estimate == reml.mu
+    assert whole.meta == reml
+    assert whole.se**2 == pytest.approx(reml.se**2 + whole.between_members**2)
+    assert whole.estimate == pytest.approx(0.7, abs=4 * whole.se)
+    assert deep_mr(found, None, 0, 1, instruments=4.0, members="ignore").se == pytest.approx(reml.se)
+    low, high = whole.prediction_interval
+    assert low < whole.ci[0] < whole.ci[1] < high
+
+
+def test_errors_that_members_share_widen_the_interval() -> None:
+    """Each member has a slope of its own in all sequences: without it the interval is far too narrow."""
+    covered = {"bagged": 0, "ignore": 0}
+    for seed in range(40):
+        found = raw(seed, members=5, sequences_=30)
+        shift = np.random.default_rng([9, seed]).normal(0, 0.1, 5)
+        bias = np.random.default_rng([8, seed]).normal(0, 0.1)  # the training data's
+        delta = found.delta.copy()
+        delta[..., 1] += (shift + bias)[:, None, None, None] * delta[..., 0]
+        moved = Mutagenesis(delta, found.reference, found.alternative, 0)
+        for members in covered:
+            low, high = deep_mr(moved, None, 0, 1, members=members).ci
+            covered[members] += low <= 0.7 <= high
+    assert covered["bagged"] >= 33
+    assert covered["ignore"] <= 25
+
+
+def test_effects_go_into_the_model() -> None:
+    found = effects(raw(5, window=6), 0, 1)
+    tree = gn.fit("mendelian_randomization", found.data(), "gibbs", seed=1, draws=150, tune=100, chains=2)
+    posterior = tree["posterior"]["global_effect"]
+    assert float(posterior.mean()) == pytest.approx(0.7, abs=4 * float(posterior.std()))
+    assert tree["posterior"].sizes["region"] == 8
+
+
+# Calibration
+
+
+def test_calibration_finds_shift_and_scale() -> None:
+    """Forecasts too low by 0.5 and too narrow by half: 20,000 observations give either within 0.05."""
+    rng = np.random.default_rng(6)
+    mean, sd = rng.normal(size=20_000), np.full(20_000, 0.5)
+    found = calibrate(mean, sd, rng.normal(mean + 0.5, 1))
+    shift, factor = found.moments()
+    assert shift * 0.5 == pytest.approx(0.5, abs=0.05)
+    assert factor * 0.5 == pytest.approx(1, abs=0.05)
+    fresh = rng.normal(mean + 0.5, 1)
+    for level in (0.1, 0.5, 0.9):
+        assert (fresh <= found.quantile(mean, sd, level)).mean() == pytest.approx(level, abs=0.02)
+
+
+def test_calibration_leaves_a_right_forecast_alone() -> None:
+    rng = np.random.default_rng(7)
+    found = calibrate(np.zeros(20_000), np.ones(20_000), rng.normal(size=20_000))
+    p = np.linspace(0.02, 0.98, 49)
+    np.testing.assert_allclose(found.proportion(p), p, atol=0.02)
+    shift, factor = found.moments()
+    assert abs(shift) < 0.03
+    assert factor == pytest.approx(1, abs=0.03)
+
+
+# The simulation
+
+
+def test_occupancy_is_a_loop_over_places() -> None:
+    rng = np.random.default_rng(8)
+    x = sequences(rng, 2, 25)
+    weight = simulation.log_odds(motifs.EXPOSURE)
+    for n in range(2):
+        free = 1.0
+        for p in range(25 - 10 + 1):
+            score = sum(weight[i, int(x[n, :, p + i].argmax())] for i in range(10))
+            free *= 1 - 1 / (1 + np.exp(-score))
+        assert simulation.occupancy(x, motifs.EXPOSURE)[n] == pytest.approx(1 - free, rel=1e-9)
+
+
+def test_true_effect_is_that_of_the_closed_form() -> None:
+    """Where both motifs are bound the effect is sqrt(beta / alpha): 1 and 3.18, the median over sequences."""
+    data = simulation.simulate(np.random.default_rng(9), 600, 100, 100)
+    both = np.flatnonzero(data.kind == simulation.BOTH)
+    for ratio, closed in ((1.0, 1.0), (10.125, 3.18)):
+        local = [simulation.local_truth(data.x[n], int(data.at[n]), 100, 100 * ratio) for n in both]
+        assert np.median(local) == pytest.approx(closed, rel=0.01)
+
+
+@pytest.mark.parametrize("confounding", simulation.CONFOUNDING)
+def test_simulated_sequences_have_what_they_say(confounding: str) -> None:
+    data = simulation.simulate(np.random.default_rng(10), 2000, 100, 300, confounding)
+    np.testing.assert_array_equal(data.x.sum(1), 1)
+    share = np.bincount(data.kind, minlength=4) / 2000
+    np.testing.assert_allclose(share, [0.25] * 4, atol=4 * np.sqrt(0.25 * 0.75 / 2000))
+    assert ((data.at >= 0) == np.isin(data.kind, (simulation.EXPOSURE, simulation.BOTH))).all()
+    bound = simulation.occupancy(data.x, motifs.EXPOSURE)
+    assert bound[data.at >= 0].mean() > 0.85
+    assert bound[data.at < 0].mean() < 0.4
+    sox = simulation.occupancy(data.x, motifs.CONFOUNDER).mean()
+    assert sox > 0.75 if confounding == "sequence" else sox < 0.7
+    assert data.batch.mean() == pytest.approx(0.5 if confounding == "random" else 0, abs=0.05)
+    free = data.x[data.kind == simulation.NEITHER].mean((0, 2))
+    if confounding != "sequence":
+        np.testing.assert_allclose(free, simulation.BACKGROUND, atol=0.01)
+
+
+# The network
+
+
+def test_gradients_are_those_of_differences() -> None:
+    rng = np.random.default_rng(11)
+    k, L = 5, 12
+    x, y = np.pad(sequences(rng, 7, L), ((0, 0), (0, 0), (2, 2))), rng.normal(size=(7, 2))
+    weights = [rng.normal(size=s) for s in ((4 * k, 6), (6,), (6, 5), (5,), (5, 2), (2,))]
+
+    def loss() -> float:
+        W, b, U, c, V, d = weights
+        total = 0.0
+        for n in range(7):
+            scores = np.array([np.concatenate([x[n, a, p : p + k] for a in range(4)]) @ W for p in range(L)])
+            hidden = np.maximum(np.maximum(scores.max(0) + b, 0) @ U + c, 0)
+            total += ((hidden @ V + d - y[n]) ** 2).mean() / 7
+        return float(total)
+
+    for w, g in zip(weights, _gradients(weights, x, y, k, L), strict=True):
+        for at in [tuple(rng.integers(0, s) for s in w.shape) for _ in range(4)]:
+            kept = w[at]
+            w[at] = kept + 1e-6
+            up = loss()
+            w[at] = kept - 1e-6
+            slope = (up - loss()) / 2e-6
+            w[at] = kept
+            assert g[at] == pytest.approx(slope, rel=1e-4, abs=1e-7)
+
+
+def test_training_learns_a_motif() -> None:
+    rng = np.random.default_rng(12)
+    data = simulation.simulate(rng, 1500, 100, 100)
+    net = train(data.x, data.labels, rng, Plan(channels=8, width=12, hidden=16, epochs=12, batch=50))
+    again = simulation.simulate(rng, 400, 100, 100)
+    explained = 1 - ((net(again.x) - again.labels) ** 2).mean(0) / again.labels.var(0)
+    assert explained[0] > 0.6
+
+
+# A third-party network
+
+
+def keras_file(path: Path, rng: np.random.Generator) -> dict[str, Array]:
+    """A small residual network as Keras stores it: convolution, normalisation, sum, crop, softmax."""
+    import h5py
+
+    w = {
+        "k1": rng.normal(size=(3, 4, 5)), "b1": rng.normal(size=5), "gamma": rng.uniform(1, 2, 5),
+        "beta": rng.normal(size=5),         "mean": rng.normal(size=5), "var": rng.uniform(0.5, 2, 5),
+        "k2": rng.normal(size=(3, 5, 5)), "b2": rng.normal(size=5),
+        "k3": rng.normal(size=(1, 5, 3)), "b3": rng.normal(size=3),
+    }  # fmt: skip
+
+    def conv(name: str, before: str, **more: Any) -> dict[str, Any]:
+        config = {"name": name, "padding": "same", "strides": [1], "dilation_rate": [1], "activation": "linear", **more}
+        return {"class_name": "Conv1D", "name": name, "config": config, "inbound_nodes": [[[before, 0, 0, {}]]]}
+
+    layers = [
+        {"class_name": "InputLayer", "name": "in", "config": {"name": "in"}, "inbound_nodes": []},
+        conv("c1", "in"),
+        {"class_name": "BatchNormalization", "name": "n", "config": {"name": "n", "epsilon": 1e-3},
+         "inbound_nodes": [[["c1", 0, 0, {}]]]},
+        {"class_name": "Activation", "name": "r", "config": {"name": "r", "activation": "relu"},
+         "inbound_nodes": [[["n", 0, 0, {}]]]},
+        conv("c2", "r", dilation_rate=[2]),
+        {"class_name": "Add", "name": "a", "config": {"name": "a"},
+         "inbound_nodes": [[["c1", 0, 0, {}], ["c2", 0, 0, {}]]]},
+        {"class_name": "Cropping1D", "name": "x", "config": {"name": "x", "cropping": [4, 4]},
+         "inbound_nodes": [[["a", 0, 0, {}]]]},
+        conv("c3", "x", activation="softmax"),
+    ]  # fmt: skip
+    normal = {"gamma": "gamma", "beta": "beta", "moving_mean": "mean", "moving_variance": "var"}
+    with h5py.File(path, "w") as file:
+        config = {"class_name": "Model", "config": {"layers": layers, "output_layers": [["c3", 0, 0]]}}
+        file.attrs["model_config"] = json.dumps(config)
+        for layer, names in (("c1", {"kernel": "k1", "bias": "b1"}), ("c2", {"kernel": "k2", "bias": "b2"}),
+                             ("c3", {"kernel": "k3", "bias": "b3"}),
+                             ("n", normal)):  # fmt: skip
+            for name, key in names.items():
+                file[f"model_weights/{layer}/{layer}/{name}:0"] = w[key]
+    return w
+
+
+def test_a_keras_file_runs_as_loops_do(tmp_path: Path) -> None:
+    rng = np.random.default_rng(13)
+    w = keras_file(tmp_path / "net.h5", rng)
+    x = rng.normal(size=(2, 20, 4))
+
+    def conv(v: Array, kernel: Array, bias: Array, dilation: int) -> Array:
+        out = np.zeros((len(v), kernel.shape[2]))
+        for p in range(len(v)):
+            for i in range(len(kernel)):
+                at = p + (i - len(kernel) // 2) * dilation
+                if 0 <= at < len(v):
+                    out[p] += v[at] @ kernel[i]
+            out[p] += bias
+        return out
+
+    found = KerasNetwork(tmp_path / "net.h5")(x)
+    for b in range(2):
+        c1 = conv(x[b], w["k1"], w["b1"], 1)
+        n = (c1 - w["mean"]) / np.sqrt(w["var"] + 1e-3) * w["gamma"] + w["beta"]
+        a = (c1 + conv(np.maximum(n, 0), w["k2"], w["b2"], 2))[4:-4]
+        score = np.exp(a @ w["k3"][0] + w["b3"])
+        np.testing.assert_allclose(found[b], score / score.sum(1, keepdims=True), rtol=1e-10)
+
+
+def test_splice_sites_of_a_stand_in(tmp_path: Path) -> None:
+    """The loader and the sites, on networks that look 4 bases either way in place of SpliceAI's 5,000."""
+    rng = np.random.default_rng(14)
+    networks = []
+    for e in range(3):
+        keras_file(tmp_path / f"{e}.h5", rng)
+        networks.append(KerasNetwork(tmp_path / f"{e}.h5"))
+    x = sequences(rng, 2, 30)
+    sites = SpliceSites(networks, acceptor=8, donor=19, flank=4)
+    found = sites(x)
+    assert found.shape == (3, 2, 2)
+    whole = np.pad(x, ((0, 0), (0, 0), (4, 4))).transpose(0, 2, 1)
+    for e, net in enumerate(networks):
+        p = net(whole)
+        expected = np.stack([p[:, 8, 1], p[:, 19, 2]], -1)
+        np.testing.assert_allclose(found[e], np.log(expected / (1 - expected)), rtol=1e-9)
+    some = effects(mutagenise(sites, x, start=2, stop=28), 0, 1, floor=1e-6)
+    assert (np.abs(some.covariance) < some.se_x * some.se_y).all()
+    with pytest.raises(InputError, match="donor at 40"):
+        SpliceSites(networks, 8, 40, flank=4)(x)
+
+
+@pytest.mark.data
+@pytest.mark.skipif(find_spec("spliceai") is None, reason="the wheel of spliceai is not installed (weights: CC BY-NC)")
+def test_spliceai_on_a_human_gene() -> None:
+    """The acceptor of epsilon-globin's second exon acts on its donor: mutants of the acceptor's AG lower both."""
+    import re
+
+    folders = [Path(folder) for folder in ("/usr/share/EMBOSS/test", "/usr/share/emboss-test")]
+    files = [file for folder in folders if folder.is_dir() for file in folder.rglob("*") if file.is_file()]
+    entry = next((t for f in files if "V00508" in (t := f.read_text(errors="ignore"))), None)
+    if entry is None:
+        pytest.skip("Debian's emboss-test is not installed")
+    record = entry[entry.index("V00508") :]
+    joined = re.search(r"CDS\s+join\(([^)]*)\)", record)
+    assert joined is not None
+    exons = [(int(a), int(b)) for a, b in re.findall(r"(\d+)\.\.(\d+)", joined[1])]
+    text = re.sub(r"[^acgt]", "", record[record.index("\nSQ") :].split("\n", 2)[2].split("//")[0])
+    acceptor, donor = exons[1][0] - 1, exons[1][1] - 1
+    sites = spliceai(acceptor, donor)
+    found = mutagenise(sites, one_hot(text), start=acceptor - 2, stop=acceptor, chunk=2)
+    some = effects(found, 0, 1)
+    assert (some.x < 0).mean() > 0.8
+    assert some.x.min() < -2
+    assert (np.abs(some.covariance) < some.se_x * some.se_y).all()
+
+
+# Bad input
+
+
+def test_bad_input_is_refused() -> None:
+    rng = np.random.default_rng(15)
+    x = sequences(rng, 2, 6)
+    broken = x.copy()
+    broken[1, :, 3] = 0
+    with pytest.raises(InputError, match="sequence 1 has no base at position 3"):
+        mutagenise(lambda b: b[:, :2, 0], broken)
+    with pytest.raises(InputError, match="'X' at position 2"):
+        one_hot("ACX")
+    with pytest.raises(InputError, match="must return"):
+        mutagenise(lambda b: b[:, 0, 0], x)
+    with pytest.raises(InputError, match="the window from 4 to 9"):
+        mutagenise(lambda b: b[:, :2, 0], x, start=4, stop=9)
+    with pytest.raises(InputError, match="member 1 both selects"):
+        effects(raw(1), 0, 1, members=[1, 2, 3], select=[0, 1])
+    with pytest.raises(InputError, match="agree exactly"):
+        effects(Mutagenesis(np.ones((3, 1, 3, 2, 2)), np.ones((3, 1, 2)), np.zeros((1, 3, 2), dtype=int), 0), 0, 1)
+    with pytest.raises(InputError, match="no sequence has"):
+        deep_mr(raw(1), None, 0, 1, instruments=1e9)
+    with pytest.raises(InputError, match="20 or more"):
+        calibrate(np.zeros(5), np.ones(5), np.zeros(5))
+    with pytest.raises(InputError, match="not known"):
+        Scaled(len, "cubic")
+    if find_spec("spliceai") is None:
+        with pytest.raises(InputError, match="not installed"):
+            spliceai(1, 2)

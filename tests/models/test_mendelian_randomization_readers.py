@@ -1,0 +1,185 @@
+"""Readers of summary statistics, harmonisation, and the figures of a fit as data."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import genarium as gn
+from genarium import InputError
+from genarium.models.mendelian_randomization import egger, ivw
+from genarium.models.mendelian_randomization.harmonise import Alleles, harmonise
+from genarium.report import figures_of_result
+from genarium.report.svg import inline, style
+
+NAME = "mendelian_randomization"
+MR = Path(__file__).parents[3] / "shared" / "data" / "mr"
+module = import_module(f"genarium.models.{NAME}.figures")
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+# One table
+
+
+def test_a_table_with_other_names(tmp_path: Path) -> None:
+    text = "SNP,bx,sx,by,sy,gene,rho\nrs1,.1,.01,.2,.02,B,0.5\nrs2,-.3,.02,.1,.03,A,0\nrs3,.2,.02,.2,.03,B,-.5\n"
+    names = {"beta_exposure": "bx", "se_exposure": "sx", "beta_outcome": "by", "se_outcome": "sy"}
+    tree = gn.read(NAME, write(tmp_path / "a.csv", text), "table", **names, region="gene", error_correlation="rho")
+    data, known = tree["observed_data"], tree["constant_data"]
+    np.testing.assert_array_equal(data["variant"], ["rs1", "rs2", "rs3"])
+    np.testing.assert_allclose(data["beta_outcome"], [0.2, 0.1, 0.2])
+    np.testing.assert_array_equal(known["region"], [0, 1, 0])
+    np.testing.assert_allclose(known["error_covariance"], [0.0001, 0, -0.0003])
+    fitted = gn.fit(NAME, tree, "gibbs", seed=1, draws=20, tune=10, chains=1)
+    assert fitted["posterior"].sizes["region"] == 2
+
+
+def test_a_table_with_usual_names_and_one_correlation(tmp_path: Path) -> None:
+    text = "beta_exposure\tse_exposure\tbeta_outcome\tse_outcome\n.1\t.1\t.2\t.2\n.2\t.1\t.1\t.1\n"
+    tree = gn.read(NAME, write(tmp_path / "a.tsv", text), "table", error_correlation=0.25)
+    np.testing.assert_allclose(tree["constant_data"]["error_covariance"], [0.005, 0.0025])
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("beta_exposure,se_exposure,beta_outcome\n1,1,1\n", ["no column 'se_outcome'"]),
+        ("beta_exposure,se_exposure,beta_outcome,se_outcome\n1,1,1,NA\n", ["line 2", "'se_outcome'", "no value"]),
+        ("beta_exposure,se_exposure,beta_outcome,se_outcome\n1,0,1,1\n", ["se_exposure", "greater than zero"]),
+        ("beta_exposure,se_exposure,beta_outcome,se_outcome\n1,a,1,1\n", ["line 2", "'a' is not a number"]),
+    ],
+)
+def test_bad_tables_are_refused(tmp_path: Path, text: str, parts: list[str]) -> None:
+    with pytest.raises(InputError) as error:
+        gn.read(NAME, write(tmp_path / "a.csv", text), "table")
+    for part in parts:
+        assert part in str(error.value)
+
+
+# Two traits
+
+
+def test_two_traits_are_coded_by_the_same_alleles(tmp_path: Path) -> None:
+    head = "SNP,beta,se,effect_allele,other_allele,eaf\n"
+    exposure = write(
+        tmp_path / "x.csv",
+        head
+        + "a,1,.1,A,G,.2\nb,2,.1,A,G,.2\nc,3,.1,A,C,.2\nd,4,.1,A,T,.2\ne,5,.1,C,G,.2\nf,6,.1,AT,A,.2\ng,7,.1,A,T,.5\n",
+    )
+    outcome = write(
+        tmp_path / "y.csv",
+        head
+        + "b,.2,.1,g,a,.8\na,.1,.1,A,G,.2\nc,.3,.1,T,G,.2\nd,.4,.1,A,T,.8\n"
+        + "e,.5,.1,G,C,.8\nf,.6,.1,A,AT,.8\ng,.7,.1,A,T,.2\n",
+    )
+    with pytest.warns(UserWarning, match="1 of 7 variants are palindromic"):
+        tree = gn.read(NAME, [exposure, outcome], "traits", frequency="eaf")
+    data = tree["observed_data"]
+    np.testing.assert_array_equal(data["variant"], list("abcdef"))
+    # a as it is; b swapped; c on the other strand; d palindromic, by its frequency; e swapped; f a deletion, swapped
+    np.testing.assert_allclose(data["beta_outcome"], [0.1, -0.2, 0.3, -0.4, -0.5, -0.6])
+    with pytest.warns(UserWarning, match="3 of 7"):
+        dropped = gn.read(NAME, [exposure, outcome], "traits", palindromic="drop")
+    np.testing.assert_array_equal(dropped["observed_data"]["variant"], list("abcf"))
+    kept = gn.read(NAME, [exposure, outcome], "traits", palindromic="keep")
+    np.testing.assert_allclose(kept["observed_data"]["beta_outcome"], [0.1, -0.2, 0.3, 0.4, -0.5, -0.6, 0.7])
+
+
+def test_alleles_that_do_not_match() -> None:
+    one = Alleles(np.array(["A", "A"]), np.array(["G", "C"]))
+    other = Alleles(np.array(["A", "A"]), np.array(["G", "G"]))
+    names = np.array(["rs1", "rs2"])
+    with pytest.raises(InputError, match="variant rs2 has alleles A/C in the exposure and A/G in the outcome"):
+        harmonise(one, other, names)
+    np.testing.assert_array_equal(harmonise(one, other, names, incompatible="drop"), [1, 0])
+
+
+def test_tables_without_a_common_variant(tmp_path: Path) -> None:
+    head = "SNP,beta,se,effect_allele,other_allele\n"
+    files = [write(tmp_path / f"{n}.csv", head + f"{n},1,.1,A,G\n") for n in "ab"]
+    with pytest.raises(InputError, match="no variant in common"):
+        gn.read(NAME, files, "traits")
+    with pytest.raises(InputError, match="takes two tables"):
+        gn.read(NAME, files[:1], "traits")
+
+
+# Figures
+
+
+@pytest.fixture(scope="module")
+def fitted() -> xr.DataTree:
+    return gn.fit(NAME, gn.simulate(NAME, seed=4, variant=50, region=5), "vi", seed=1, draws=200)
+
+
+def test_figures_of_a_fit(fitted: xr.DataTree) -> None:
+    with style():
+        drawn = {title: (caption, figure) for title, caption, figure in figures_of_result(gn.get(NAME), fitted, [])}
+        for caption, figure in drawn.values():
+            assert caption.endswith(".")
+            assert inline(figure, "k", "label").startswith("<svg")
+    assert list(drawn)[:4] == ["Effects", "Local effects", "Funnel", "Leave one out"]
+
+
+def test_scatter_shows_the_variants_and_three_fits(fitted: xr.DataTree) -> None:
+    data = module.effects(fitted)
+    _, _, figure = module.scatter(fitted, data)
+    (axes,) = figure.axes
+    dots = axes.lines[0].get_xydata()
+    x, y = data[0], data[2]
+    sign = np.where(x < 0, -1, 1)
+    np.testing.assert_allclose(sorted(map(tuple, dots)), sorted(zip(x * sign, y * sign, strict=True)))
+    slopes = [float(np.diff(line.get_ydata())[0] / np.diff(line.get_xdata())[0]) for line in axes.lines[1:4]]
+    whole = float(fitted["posterior"]["global_effect"].mean())
+    np.testing.assert_allclose(slopes, [whole, ivw(*data).estimate, egger(*data).estimate], rtol=1e-9)
+
+
+def test_forest_tells_the_mean_from_a_new_region(fitted: xr.DataTree) -> None:
+    _, _, figure = module.forest(fitted)
+    (axes,) = figure.axes
+    labels = [text.get_text() for text in axes.get_yticklabels()]
+    assert labels[-2:] == ["global", "a new region"]
+    assert len(labels) == 7
+    bars = [c.get_segments()[0] for c in axes.collections if len(c.get_segments()) == 1]
+    width = {float(b[0, 1]): float(b[1, 0] - b[0, 0]) for b in bars}
+    foot, new = sorted(width)
+    assert width[new] > width[foot]
+    shown = np.sort(axes.lines[0].get_xdata())
+    np.testing.assert_allclose(shown, np.sort(fitted["posterior"]["theta"].mean(("chain", "draw"))))
+
+
+def test_leave_one_out_leaves_regions_out(fitted: xr.DataTree) -> None:
+    data = module.effects(fitted)
+    _, caption, figure = module.without_each(fitted, data)
+    assert "without each region" in caption
+    region = fitted["constant_data"]["region"].to_numpy()
+    expected = sorted(ivw(*(part[region != s] for part in data)).estimate for s in range(5))
+    np.testing.assert_allclose(np.sort(figure.axes[0].lines[0].get_xdata()), expected, rtol=1e-12)
+
+
+def test_meta_forest_has_mean_and_prediction() -> None:
+    rng = np.random.default_rng(0)
+    v = rng.uniform(0.1, 0.2, 12)
+    figure = module.meta_forest(rng.normal(1, 0.5, 12), v)
+    assert [t.get_text() for t in figure.axes[0].get_yticklabels()][-2:] == ["mean", "prediction"]
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not MR.is_dir(), reason="the summary statistics are not part of the repository")
+def test_real_table_through_the_command_line(tmp_path: Path, capsys: Any) -> None:
+    from genarium.cli import main
+
+    tree, fit, page = (str(tmp_path / name) for name in ("data.nc", "fit.nc", "report.html"))
+    assert main(["read", NAME, str(MR / "mr_ldl_chd.csv"), "--format", "table", "-o", tree]) == 0
+    few = ["--option", "draws=300", "--option", "tune=100"]
+    assert main(["fit", NAME, tree, "--method", "gibbs", "--seed", "1", *few, "-o", fit]) == 0
+    assert main(["report", fit, "-o", page]) == 0
+    assert "Funnel" in Path(page).read_text()
+    theta = gn.load(fit)["posterior"]["theta"]
+    assert float(theta.mean()) == pytest.approx(2.8, abs=0.4)
