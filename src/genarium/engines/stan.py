@@ -31,6 +31,7 @@ GENERATED = 50_000_000
 SIGNIFICANT = 17
 """Digits in Stan's output: with fewer, a simplex read back fails Stan's own check."""
 
+
 def program(model: Model) -> Path | None:
     """Return the Stan program of a model's variant, or None where there is none.
 
