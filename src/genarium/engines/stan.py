@@ -43,9 +43,12 @@ def program(model: Model) -> Path | None:
 
 
 KEYWORDS = frozenset(
-    "array break complex continue data else for functions generated if in int lower matrix model multiplier offset "
-    "parameters profile quantities real return row_vector simplex target transformed truncate tuple upper vector void "
-    "while".split()
+    (
+        *("array", "break", "complex", "continue", "data", "else", "for", "functions"),
+        *("generated", "if", "in", "int", "lower", "matrix", "model", "multiplier"),
+        *("offset", "parameters", "profile", "quantities", "real", "return", "row_vector", "simplex"),
+        *("target", "transformed", "truncate", "tuple", "upper", "vector", "void", "while"),
+    )
 )
 """Words that nothing in a Stan program may have as its name."""
 
@@ -58,8 +61,8 @@ def identifier(name: str) -> str:
 def data(problem: Problem) -> dict[str, Any]:
     """Return the Stan data of a problem: sizes, known and observed variables, under their declared names.
 
-    A size that has the name of a variable or a word that Stan reserves is called ``n_<name>``, a variable with a reserved
-    name gets an underscore.
+    A size that has the name of a variable, or of a word that Stan reserves, is called ``n_<name>``; a variable that has
+    the name of such a word gets an underscore.
     """
     arrays = {identifier(name): value.tolist() for name, value in problem.arrays.items()}
     return {**{size_name(dim, problem.arrays): int(n) for dim, n in problem.sizes.items()}, **arrays}
