@@ -28,7 +28,10 @@ LONG = {"chains": 2, "tune": 500, "draws": 500, "target_accept": 0.8}
 """The target is PyMC's own default, with which simuk samples unless told otherwise."""
 
 SHORT = {"chains": 2, "tune": 100, "draws": 400, "target_accept": 0.8}
-"""A short warm-up; replicates whose draws do not suffice (R-hat, effective draws) are run again, longer."""
+"""The cheapest of the lengths tried; replicates whose draws do not suffice are run again, longer.
+
+Only the arms with LONG compare chains of the same lengths.
+"""
 
 ARMS: dict[str, tuple[str, dict[str, float]]] = {
     "simuk": ("simuk", LONG),

@@ -26,6 +26,7 @@ from genarium.declaration import Array
 from genarium.models.transcript_abundance.em import CHANGE, FLOOR, LEAST, ascend
 from genarium.models.transcript_abundance.kernels import until_changes_are_small
 from genarium.models.transcript_abundance.locus import ARC_NU, Locus
+from genarium.models.transcript_abundance.online import salmon_start
 from genarium.models.transcript_abundance.table import Table, tabulate
 
 NAME = "transcript_abundance"
@@ -66,13 +67,13 @@ def em(repeats: int) -> dict[str, float]:
     steps = [0]
 
     def ours() -> None:
-        a = np.full(200, table.reads / 200)
+        a = salmon_start(table, np.full(200, 1000.0))
         steps[0] = until_changes_are_small(
             table.first, table.column, table.weight, table.count, table.sole, a, 0.0, LEAST, 10_000, CHANGE, FLOOR
         )
 
     def theirs() -> None:
-        a = np.full(200, table.reads / 200)
+        a = salmon_start(table, np.full(200, 1000.0))
         for _ in range(steps[0]):
             a = table.sole + a * (T @ (table.count / (W @ a)))
 
