@@ -27,6 +27,15 @@ Fit = Callable[..., xr.DataTree]
 Density = Callable[[Problem, Arrays], float]
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep on one worker (``--dist loadgroup``) what shares fits: a file, or in the contract one model's part of it."""
+    for item in items:
+        given = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+        of = given.get("case", given.get("model", given.get("name"))) if item.path.parent.name == "contract" else None
+        item.add_marker(pytest.mark.xdist_group(f"{item.path.name} {getattr(of, 'name', of or '')}".strip()))
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The project's top folder."""

@@ -35,7 +35,7 @@ ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
 }
 
 
-def convolve(x: Array, kernel: Array, bias: Array, dilation: int, padding: str) -> Array:
+def convolve(x: Array, kernel: Array, bias: Array | float, dilation: int, padding: str) -> Array:
     """Convolve (B, L, C) with (k, C, F)."""
     k, C, F = kernel.shape
     reach = (k - 1) * dilation
@@ -85,6 +85,11 @@ class KerasNetwork:
                     f"understood are {', '.join(APPLY)}."
                 )
 
+    def bias(self, layer: Mapping[str, Any]) -> Array:
+        """Bias of a convolution; zeros where it has none."""
+        own = self.weights[layer["name"]]
+        return own.get("bias", np.zeros(own["kernel"].shape[-1]))
+
     def __call__(self, x: Array) -> Array:
         """Predict."""
         values: dict[str, Array] = {}
@@ -132,12 +137,27 @@ def _weights(group: Any) -> dict[str, Array]:
     return found
 
 
+def dilation(config: Any) -> int:
+    """How far apart the positions are that a convolution looks at."""
+    return int(np.atleast_1d(config.get("dilation_rate", 1))[0])
+
+
+def span(config: Any, kernel: Array) -> tuple[int, int]:
+    """How far a centred convolution looks to the left and to the right."""
+    whole = (len(kernel) - 1) * dilation(config)
+    return whole // 2, whole - whole // 2
+
+
+def cropping(config: Any) -> tuple[int, int]:
+    """How many positions a layer cuts off at both ends."""
+    left, right = np.broadcast_to(config["cropping"], 2)
+    return int(left), int(right)
+
+
 def _conv(inputs: list[Array], config: Any, w: Mapping[str, Array]) -> Array:
     if any(s != 1 for s in np.atleast_1d(config.get("strides", 1))):
         raise InputError(f"layer {config['name']!r} has strides, which are not understood.")
-    dilation = int(np.atleast_1d(config.get("dilation_rate", 1))[0])
-    bias = w.get("bias", np.zeros(w["kernel"].shape[-1]))
-    out = convolve(inputs[0], w["kernel"], bias, dilation, config["padding"])
+    out = convolve(inputs[0], w["kernel"], w.get("bias", 0.0), dilation(config), config["padding"])
     return ACTIVATIONS[config.get("activation", "linear")](out)
 
 
@@ -147,8 +167,8 @@ def _normalise(inputs: list[Array], config: Any, w: Mapping[str, Array]) -> Arra
 
 
 def _crop(inputs: list[Array], config: Any, w: Mapping[str, Array]) -> Array:
-    left, right = np.broadcast_to(config["cropping"], 2)
-    return inputs[0][:, int(left) : inputs[0].shape[1] - int(right)]
+    left, right = cropping(config)
+    return inputs[0][:, left : inputs[0].shape[1] - right]
 
 
 def _sum(inputs: list[Array], config: Any, w: Mapping[str, Array]) -> Array:
