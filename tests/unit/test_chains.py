@@ -82,6 +82,16 @@ def test_slice_update_takes_a_width_for_each_scalar() -> None:
         assert stats.kstest(column, stats.norm.cdf).pvalue > FALSE_ALARM
 
 
+def test_slice_update_of_a_scalar_is_that_of_an_array_of_one() -> None:
+    """With a width far below the slice's, which must be stepped out."""
+    scalar, array = (
+        slice_update(lambda v: -0.5 * v**2, at, 0.05, np.random.default_rng(3)) for at in (np.zeros(()), np.zeros(1))
+    )
+    assert scalar.shape == ()
+    assert scalar == array[0]
+    assert abs(scalar) > 0.05
+
+
 def test_slice_update_leaves_its_argument_alone() -> None:
     x = np.array(1.0)
     new = slice_update(log_gamma, x, 1.0, np.random.default_rng(0))

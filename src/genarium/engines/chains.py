@@ -80,8 +80,8 @@ def slice_update(
     ndarray, same shape as ``at``
     """
     level = log_density(at) - rng.exponential(size=at.shape)
-    low = at - width * rng.uniform(size=at.shape)
-    high = low + width
+    low = np.asarray(at - width * rng.uniform(size=at.shape))
+    high = np.asarray(low + width)  # arrays, also of no dimension: they are stepped out in place
     left = np.floor(most * rng.uniform(size=at.shape))
     right = most - 1 - left
     for end, steps, sign in ((low, left, -1), (high, right, 1)):
