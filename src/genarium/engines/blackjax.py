@@ -25,6 +25,9 @@ METHODS: dict[str, tuple[Claim, str]] = {
 JITTER = 0.1
 """Chains start uniformly within so much of the model's starting point, on the unconstrained scale."""
 
+TINY = 1e-10
+"""Added to sums of squares: a chain that did not move keeps a unit metric."""
+
 
 def nuts(
     problem: Problem,
@@ -91,7 +94,9 @@ def nuts(
 
 
 def slow_windows(tune: int) -> Array:
-    """Plan where the metric is learnt, as Stan does: windows that double between two stretches for the step size alone.
+    """Plan where the metric is learnt: windows that double between two stretches for the step size alone.
+
+    They begin sooner and shorter than Stan's: with gradients a metric takes fewer draws.
 
     Parameters
     ----------
@@ -102,7 +107,7 @@ def slow_windows(tune: int) -> Array:
     ndarray of int, shape (32,)
         Begin of the first window, then the end of each; padded with -1.
     """
-    first, width, last = 75, 25, 50
+    first, width, last = 20, 20, 50
     if tune < first + width + last:
         first, last = int(0.15 * tune), int(0.1 * tune)
         width = tune - first - last
@@ -147,8 +152,10 @@ class _Adapted(NamedTuple):
     count: Any
     centre: Any
     metric: Any
-    mean: Any
-    squares: Any
+    position: Any
+    positions: Any
+    gradient: Any
+    gradients: Any
     seen: Any
 
 
@@ -157,11 +164,15 @@ def _restarted(step_size: Any, metric: Any) -> _Adapted:
     import jax.numpy as jnp
 
     zero, none = jnp.zeros(()), jnp.zeros_like(metric)
-    return _Adapted(step_size, zero, zero, zero, jnp.log(10 * step_size), metric, none, none, zero)
+    return _Adapted(step_size, zero, zero, zero, jnp.log(10 * step_size), metric, none, none, none, none, zero)
 
 
-def _learnt(now: _Adapted, position: Any, acceptance: Any, target: float, slow: Any, end: Any) -> _Adapted:
-    """Learn from a transition; at the end of a slow window the metric becomes the variance that was seen in it."""
+def _learnt(now: _Adapted, state: Any, acceptance: Any, target: float, slow: Any, end: Any) -> _Adapted:
+    """Learn from a transition; at the end of a slow window the metric becomes what was seen in it.
+
+    That is the ratio of the standard deviations of positions and of gradients (as nutpie has it), which is the
+    variance of a normal posterior whatever the number of draws.
+    """
     import jax.numpy as jnp
 
     count = now.count + 1
@@ -169,12 +180,20 @@ def _learnt(now: _Adapted, position: Any, acceptance: Any, target: float, slow: 
     log_step = now.centre - jnp.sqrt(count) / 0.05 * error
     log_average = now.log_average + count**-0.75 * (log_step - now.log_average)
     seen = now.seen + slow
-    delta = slow * (position - now.mean)
-    mean = now.mean + delta / jnp.maximum(seen, 1)
-    squares = now.squares + delta * (position - mean)
-    variance = (squares / jnp.maximum(seen - 1, 1) * seen + 5e-3) / (seen + 5)
-    going = _Adapted(jnp.exp(log_step), error, log_average, count, now.centre, now.metric, mean, squares, seen)
-    fresh = _restarted(jnp.exp(log_average), variance)
+
+    def gathered(mean: Any, squares: Any, value: Any) -> tuple[Any, Any]:
+        delta = slow * (value - mean)
+        mean = mean + delta / jnp.maximum(seen, 1)
+        return mean, squares + delta * (value - mean)
+
+    position, positions = gathered(now.position, now.positions, state.position)
+    gradient, gradients = gathered(now.gradient, now.gradients, state.logdensity_grad)
+    metric = jnp.sqrt((positions + TINY) / (gradients + TINY))
+    going = _Adapted(
+        jnp.exp(log_step), error, log_average, count, now.centre,
+        now.metric, position, positions, gradient, gradients, seen,
+    )  # fmt: skip
+    fresh = _restarted(jnp.exp(log_average), metric)
     return _Adapted(*(jnp.where(end, a, b) for a, b in zip(fresh, going, strict=True)))
 
 
@@ -206,7 +225,7 @@ def _sampler(density: Compiled, draws: int, target_accept: float, max_treedepth:
             state, info = step(own, state, density_at, step_size, now.metric, max_treedepth)
             slow = (i >= windows[0]) & (i < windows.max())
             end = (windows[1:] == i + 1).any()
-            after = _learnt(now, state.position, info.acceptance_rate, target_accept, slow, end)
+            after = _learnt(now, state, info.acceptance_rate, target_accept, slow, end)
             now = jax.tree.map(lambda a, b: jnp.where(warm, a, b), after, now)
             stats = {
                 "diverging": info.is_divergent,
