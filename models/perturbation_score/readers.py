@@ -40,13 +40,14 @@ def table(
     conditions : str, optional
         Column with the names of the perturbed genes; "auto" for the first.
     states : str or sequence of str, optional
-        States to read (a comma between them), in this order. Default: every column that mostly holds numbers.
+        States to read (a comma between them), in this order. Default: every column that mostly holds numbers, so
+        that a flag of zeros and ones is taken for a state: nothing tells them apart. Name the states, or drop it.
     drop : str or sequence of str
-        Columns that are no states.
+        Columns that are no states, such as a flag or a total.
     cells : str, optional
         Column with cell numbers: the states' columns then hold shares, and counts are made of them.
     control : str, optional
-        Name of the unperturbed condition, which must be there; its features are zero.
+        Name of the unperturbed condition, which must be there; its features are zero unless given. It is a row as any.
     features : str, optional
         A table with a row for each gene and a column for each feature; genes are found by name.
     target : str, optional

@@ -5,7 +5,8 @@ shares of 200 unseen simulated genes, by NUTS. ``worlds``: what the simulator's 
 seconds of 2,000 steps of the default network on 50 perturbations and 2,000 genes, by backend. ``claims``: the two
 statistics of the seed and the normalised one on simulated screens of 200 perturbations, ten seeds, with 95 % intervals
 over seeds; replicates are kept in ``--keep`` and gone on with. ``table``: rankings and leave-one-out errors on the
-challenge's table (``--table FILE``). ``growth``: what the cell number says of the shares there.
+challenge's table (``--table FILE``). ``growth``: what the cell number says of the shares there. Both leave out
+conditions whose cell number the table does not know, and the control.
 """
 
 import os
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 import genarium as gn
 from genarium.declaration import Array
@@ -29,6 +31,7 @@ from genarium.models.perturbation_score import statistic as net
 
 NAME = "perturbation_score"
 STATES = ("progenitor", "effector", "terminal_exhausted", "cycling", "other")
+CONTROL = "Unperturbed"
 
 
 def distance(draws: int = 4_000_000) -> dict[str, float]:
@@ -161,28 +164,37 @@ def claims(seeds: int, perturbations: int, steps: int, backend: str, keep: Path)
     return out
 
 
+def knock_outs(path: Path) -> tuple[xr.DataArray, Array]:
+    """Read counts of the knock-outs whose cell number is known (``size_known`` is 1), and the control's shares.
+
+    The other rows of the challenge's table hold shares, not counts: a one in the only state that is told.
+    """
+    import pandas as pd
+
+    count = gn.read(NAME, path, format="table", states=STATES, control=CONTROL)["observed_data"]["count"]
+    known = pd.read_csv(path, index_col=0)["size_known"].loc[count["perturbation"].to_numpy()].to_numpy() == 1
+    control = count.sel(perturbation=CONTROL).to_numpy()
+    return count[known & (count["perturbation"].to_numpy() != CONTROL)], control / control.sum()
+
+
 def table(path: Path, target: tuple[float, ...]) -> dict[str, Any]:
     """Rank the knock-outs of the challenge's table, and predict each from the others."""
-    tree = gn.read(NAME, path, format="table", drop="size_known", control="Unperturbed", regression="none")
-    data = tree["observed_data"]["count"]
-    fit = gn.fit(NAME, tree, "nuts", seed=1)
+    data, control = knock_outs(path)
+    fit = gn.fit(NAME, {"count": data}, "nuts", seed=1, regression="none")
     ranked = rank(score(fit, target))
     rows: list[list[Any]] = [
         [str(p), *(round(float(ranked[n].sel(perturbation=p)), 3) for n in ("cells", "plug_in", "score", "lower"))]
         + [int(ranked[f"rank_{n}"].sel(perturbation=p)) for n in ("plug_in", "score", "lower")]
         for p in ranked["perturbation"].to_numpy()
     ]
-    counts = data.to_numpy().astype(float)
-    names = data["perturbation"].to_numpy()
-    most = (counts.sum(1) > 1) & (names != "Unperturbed")
-    share = counts / counts.sum(1, keepdims=True)
-    q, control = share[most], share[names == "Unperturbed"][0]
+    counts = data.to_numpy()
+    q = counts / counts.sum(1, keepdims=True)
     mean = [np.abs(q[i] - np.delete(q, i, 0).mean(0)).sum() for i in range(len(q))]
     model = []
-    for i in np.flatnonzero(most):
-        rest = np.delete(counts, i, 0)[np.delete(counts.sum(1) > 1, i)].astype(int)
-        mu = gn.fit(NAME, {"count": rest}, "conjugate", regression="none")["point"]["mu"].to_numpy()
-        model.append(np.abs(share[i] - np.exp(mu) / np.exp(mu).sum()).sum())
+    for i in range(len(q)):
+        rest = {"count": np.delete(counts, i, 0)}
+        mu = gn.fit(NAME, rest, "conjugate", regression="none")["point"]["mu"].to_numpy()
+        model.append(np.abs(q[i] - np.exp(mu) / np.exp(mu).sum()).sum())
 
     def told(values: Any) -> list[float]:
         values = np.asarray(values)
@@ -197,20 +209,20 @@ def table(path: Path, target: tuple[float, ...]) -> dict[str, Any]:
         "left_out_mean_of_the_others": told(mean),
         "left_out_control": told(np.abs(q - control).sum(1)),
         "left_out_model": told(model),
-        "perturbations": int(most.sum()),
-        "spearman_cells_progenitor": spearman(counts[most].sum(1), q[:, 0]),
+        "perturbations": len(q),
+        "spearman_cells_progenitor": spearman(counts.sum(1), q[:, 0]),
     }
 
 
 def growth(path: Path) -> dict[str, Any]:
     """Fit the joint model to the challenge's table: gamma of each state, with 90 % intervals."""
-    tree = gn.read(NAME, path, format="table", drop="size_known", regression="none")
-    data = {"count": tree["observed_data"]["count"]}
+    data = {"count": knock_outs(path)[0]}
     fit = gn.fit(NAME, data, "nuts", seed=1, regression="none", abundance="joint", draws=500, tune=500, chains=2)
     low, high = np.quantile(fit["posterior"]["growth"].to_numpy(), (0.05, 0.95), axis=(0, 1))
     mean = fit["posterior"]["growth"].to_numpy().mean((0, 1))
     verdicts = {verdict.check: verdict.value for verdict in gn.diagnose(NAME, fit).verdicts}
     return {
+        "perturbations": data["count"].sizes["perturbation"],
         "growth": {state: [float(v) for v in row] for state, *row in zip(STATES, mean, low, high, strict=True)},
         "r_hat": verdicts.get("R-hat"),
     }
