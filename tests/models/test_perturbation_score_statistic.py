@@ -209,13 +209,58 @@ def test_cells_are_grouped_by_condition() -> None:
         net.screen(counts, ["B", "A", "B"], ["x", "y", "y", "x"], features)
 
 
+def test_features_of_the_control_are_zero_unless_given() -> None:
+    import pandas as pd
+
+    counts, labels, state = np.array([[1, 3], [8, 0], [2, 2]]), ["B", "Unperturbed", "B"], ["x", "y", "x"]
+    features = pd.DataFrame([[1.0, 2.0]], index=["B"])
+    with pytest.raises(InputError, match="no features for Unperturbed"):
+        net.screen(counts, labels, state, features)
+    screen = net.screen(counts, labels, state, features, control="Unperturbed")
+    assert screen.names.tolist() == ["B", "Unperturbed"]
+    assert screen.features.tolist() == [[1, 2], [0, 0]]
+    given = pd.concat([features, pd.DataFrame([[5.0, 6.0]], index=["Unperturbed"])])
+    assert net.screen(counts, labels, state, given, control="Unperturbed").features.tolist() == [[1, 2], [5, 6]]
+    with pytest.raises(InputError, match="no control 'unperturbed'. Did you mean 'Unperturbed'"):
+        net.screen(counts, labels, state, given, control="unperturbed")
+
+
+@pytest.mark.parametrize("missing", [None, np.nan])
+def test_every_cell_of_a_screen_needs_its_labels(missing: Any) -> None:
+    import pandas as pd
+
+    counts, features = np.ones((3, 2), dtype=int), pd.DataFrame([[1.0], [2.0]], index=["A", "B"])
+    bad, good = ["x", missing, "y"], ["A", "B", "A"]
+    for labels in (bad, pd.Series(bad), pd.Categorical(bad)):
+        with pytest.raises(InputError, match=r"state\[1\] is missing \(1 such cells\). Label it, or drop the cell"):
+            net.screen(counts, good, labels, features)
+    with pytest.raises(InputError, match=r"condition\[1\] is missing"):
+        net.screen(counts, ["A", missing, "B"], ["x", "x", "y"], features)
+
+
+@pytest.mark.parametrize("sparse", [False, True])
 @pytest.mark.parametrize(
     ("counts", "message"),
-    [([[1.0, np.nan]], "cell 0, gene 1 is nan"), ([[1, -2]], "is -2, below zero"), ([[1, 1], [0, 0]], "cell 1 has no")],
+    [
+        ([[1.0, np.nan]], "cell 0, gene 1 is nan"),
+        ([[1, -2]], "cell 0, gene 1 is -2, but .* not below zero"),
+        ([[1, 2], [0, 0.7]], "cell 1, gene 1 is 0.7, but .* whole numbers.*Pass raw counts"),
+        ([[1, 1], [0, 0]], "cell 1 has no"),
+    ],
 )
-def test_bad_expression(counts: Any, message: str) -> None:
+def test_bad_expression(counts: Any, message: str, sparse: bool) -> None:
+    from scipy.sparse import csr_array
+
     with pytest.raises(InputError, match=message):
-        net.normalise(np.array(counts))
+        net.normalise(csr_array(np.array(counts)) if sparse else np.array(counts))
+
+
+def test_a_bad_count_is_named_by_the_callers_position() -> None:
+    import pandas as pd
+
+    features = pd.DataFrame([[1.0], [2.0]], index=["A", "B"])
+    with pytest.raises(InputError, match="cell 0, gene 1 is 0.5"):  # B's, which is sorted behind A's
+        net.screen(np.array([[1, 0.5], [1, 1]]), ["B", "A"], ["x", "y"], features)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ import numpy as np
 
 from genarium.declaration import Array
 from genarium.errors import InputError
+from genarium.readers.counts import first_odd
+from genarium.readers.messages import absent
 
 from .presets import Preset
 
@@ -53,26 +55,52 @@ def normalise(counts: Any, dtype: str = "float32", total: float = 1e4) -> Array:
     Raises
     ------
     InputError
-        If a cell has no counts, or a value is negative or missing.
+        If a cell has no counts, or a value is no whole number, negative or missing.
     """
-    x = np.asarray(counts.toarray() if hasattr(counts, "toarray") else counts)
-    if x.dtype.kind == "f" and not np.isfinite(x).all():
-        i, j = (int(k) for k in np.argwhere(~np.isfinite(x))[0])
-        raise InputError(f"perturbation_score.statistic: cell {i}, gene {j} is {x[i, j]}. Pass raw counts.")
-    if (x < 0).any():
-        i, j = (int(k) for k in np.argwhere(x < 0)[0])
-        raise InputError(f"perturbation_score.statistic: cell {i}, gene {j} is {x[i, j]}, below zero. Pass raw counts.")
-    depth = x.sum(1, dtype=np.float64)
-    if (depth == 0).any():
-        at = int(np.flatnonzero(depth == 0)[0])
-        raise InputError(f"perturbation_score.statistic: cell {at} has no counts at all. Drop it.")
-    out = x.astype(dtype)
+    counts = counts if hasattr(counts, "toarray") else np.asarray(counts)
+    depth = depths(counts)
+    out = (counts.toarray() if hasattr(counts, "toarray") else counts).astype(dtype)
     out *= (total / depth)[:, None].astype(dtype)
     return np.asarray(np.log1p(out, out=out))
 
 
+def depths(counts: Any) -> Array:
+    """Return the total of each cell, shape (N,), or raise an error if a value is no raw count or a cell has none."""
+    if odd := first_odd(counts):
+        i, j, value = odd
+        raise InputError(
+            f"perturbation_score.statistic: counts: cell {i}, gene {j} is {value}, but raw counts are whole numbers not "
+            "below zero. Pass raw counts, not normalised expression (such as a layer, or adata.raw.X)."
+        )
+    depth = np.asarray(counts.sum(1, dtype=np.float64)).ravel()
+    if (depth == 0).any():
+        at = int(np.flatnonzero(depth == 0)[0])
+        raise InputError(f"perturbation_score.statistic: cell {at} has no counts at all. Drop it.")
+    return depth
+
+
+def labels(name: str, values: Any) -> Array:
+    """Return the labels of cells as text, shape (N,), or raise an error that names the first missing one."""
+    import pandas as pd
+
+    given = pd.Series(values)
+    if given.isna().any():
+        at = int(np.flatnonzero(given.isna().to_numpy())[0])
+        raise InputError(
+            f"perturbation_score.statistic: {name}[{at}] is missing ({int(given.isna().sum())} such cells). Label it, "
+            "or drop the cell."
+        )
+    return given.to_numpy().astype(str)
+
+
 def screen(
-    counts: Any, condition: Any, state: Any, features: Any, states: Any = None, dtype: str = "float32"
+    counts: Any,
+    condition: Any,
+    state: Any,
+    features: Any,
+    states: Any = None,
+    dtype: str = "float32",
+    control: str | None = None,
 ) -> Screen:
     """Group cells by perturbation.
 
@@ -87,6 +115,8 @@ def screen(
     states : sequence of str, optional
         States in their order. Default: those that occur, sorted.
     dtype : str
+    control : str, optional
+        Name of the unperturbed condition, which must be there; its features are zero unless given.
 
     Returns
     -------
@@ -95,11 +125,11 @@ def screen(
     Raises
     ------
     InputError
-        For a gene without features, an unknown state, lengths that differ.
+        For a gene without features, an unknown or missing label, lengths that differ, counts that are not raw.
     """
     from ..readers import align
 
-    condition, state = np.asarray(condition).astype(str), np.asarray(state).astype(str)
+    condition, state = labels("condition", condition), labels("state", state)
     if not len(condition) == len(state) == counts.shape[0]:
         raise InputError(
             f"perturbation_score.statistic: there are {counts.shape[0]} cells, {len(condition)} conditions and "
@@ -108,14 +138,17 @@ def screen(
     kinds = list(np.unique(state)) if states is None else [str(one) for one in states]
     if odd := sorted({str(one) for one in state} - {str(one) for one in kinds}):
         raise InputError(f"perturbation_score.statistic: the state {odd[0]!r} is none of {', '.join(kinds)}. Add it.")
+    depths(counts)  # before sorting, so that errors name the caller's cells
     order = np.argsort(condition, kind="stable")
     names, number = np.unique(condition, return_counts=True)
+    if control is not None and control not in names:
+        raise absent("perturbation_score.statistic: condition", "control", control, names)
     first = np.concatenate([[0], np.cumsum(number)])
     label = np.searchsorted(np.sort(kinds), state[order])
     label = np.argsort(np.array(kinds), kind="stable")[label]
     table = np.zeros((len(names), len(kinds)))
     np.add.at(table, (np.repeat(np.arange(len(names)), number), label), 1)
-    known = align(features, list(names)).to_numpy()
+    known = align(features, list(names), control).to_numpy()
     return Screen(normalise(counts[order], dtype), first, table / number[:, None], known, names, label)
 
 
