@@ -9,6 +9,7 @@ from genarium.data import check
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.predict import fitted_model
+from genarium.readers.messages import absent, listed
 
 from .distance import checked_target, expected_l1, l1, same_states
 from .posterior import concentrations
@@ -23,7 +24,8 @@ def score(fit: xr.DataTree, target: Any = None, quantile: float = 0.05, seed: in
     fit : DataTree
         From ``gn.fit("perturbation_score", ...)``, by any method.
     target : array_like, shape (K,), optional
-        Wanted shares, in the order of the states. Default: the target of the fit.
+        Wanted shares, in the order of the states; a Series or DataArray is aligned by its labels, which must be all
+        the states. Default: the target of the fit.
     quantile : float
         Quantile of the score's posterior that ``lower`` gives: what a cautious choice looks at.
     seed : int
@@ -39,13 +41,13 @@ def score(fit: xr.DataTree, target: Any = None, quantile: float = 0.05, seed: in
     Raises
     ------
     InputError
-        If the target is no set of shares, or has another number of states; if ``quantile`` is not between 0 and 1.
+        If the target is no set of shares, or has other states; if ``quantile`` is not between 0 and 1.
     """
     if not 0 < quantile < 1:
         raise InputError(f"perturbation_score: quantile={quantile!r} must lie between 0 and 1.")
     model = fitted_model(fit, "perturbation_score")
     problem = check(model, fit)
-    Q = problem["target"] if target is None else checked_target(target)
+    Q = problem["target"] if target is None else checked_target(by_label(target, problem.coords["state"]))
     same_states(Q, problem["count"])
     rng = np.random.default_rng(seed)
     found = scores(concentrations(fit, problem, rng), Q, quantile, rng)
@@ -57,6 +59,27 @@ def score(fit: xr.DataTree, target: Any = None, quantile: float = 0.05, seed: in
         coords={"perturbation": problem.coords["perturbation"]},
         attrs={"quantile": quantile, "target": Q.tolist()},
     )
+
+
+def by_label(target: Any, states: Array) -> Any:
+    """Put a target that has labels (Series, DataArray) into the order of the states; return any other as it is."""
+    import pandas as pd
+
+    if isinstance(target, xr.DataArray) and target.ndim == 1 and target.dims[0] in target.coords:
+        target = target.to_series()
+    if not isinstance(target, pd.Series):
+        return target
+    where, wanted, given = "perturbation_score: target", [str(one) for one in states], target.index.astype(str)
+    if odd := [name for name in given if name not in wanted]:
+        raise absent(where, "state", odd[0], wanted)
+    if given.has_duplicates:
+        raise InputError(f"{where}: the state {given[given.duplicated()][0]!r} has two shares. Keep one of them.")
+    if lacking := [name for name in wanted if name not in given]:
+        raise InputError(
+            f"{where}: there is no share for the state {lacking[0]!r}. Give one for each of {listed(wanted)}; zero where "
+            "none is wanted."
+        )
+    return target.set_axis(given)[wanted].to_numpy()
 
 
 def scores(a: Array, target: Array, quantile: float, rng: np.random.Generator) -> dict[str, Array]:

@@ -304,6 +304,26 @@ def test_few_cells_mean_a_wide_score_near_the_rest() -> None:
     assert float(score(fit, [0, 0, 1], quantile=0.2)["lower"][20]) > float(found["lower"])
 
 
+def test_a_labelled_target_is_aligned_by_state() -> None:
+    import pandas as pd
+
+    counts = pd.DataFrame([[9, 3, 1], [2, 5, 4]], index=["A", "B"], columns=["s1", "s2", "s3"])
+    fit = gn.fit(NAME, {"count": counts}, "conjugate", regression="none")
+    expected = score(fit, [0.7, 0.3, 0.0])["score"].to_numpy()
+    target = pd.Series([0.3, 0.0, 0.7], index=["s2", "s3", "s1"])
+    array = xr.DataArray(target.to_numpy(), dims="state", coords={"state": list(target.index)})
+    for labelled in (target, array):
+        np.testing.assert_array_equal(score(fit, labelled)["score"], expected)
+    plain = xr.DataArray([0.7, 0.3, 0.0], dims="state")
+    np.testing.assert_array_equal(score(fit, plain)["score"], expected)
+    with pytest.raises(InputError, match="target: there is no state 's9'.*There are: s1, s2, s3"):
+        score(fit, target.rename({"s3": "s9"}))
+    with pytest.raises(InputError, match="target: there is no share for the state 's3'.*zero where none is wanted"):
+        score(fit, target.drop("s3"))
+    with pytest.raises(InputError, match="target: the state 's1' has two shares"):
+        score(fit, target.rename({"s3": "s1"}))
+
+
 def test_score_refuses_nonsense(fit: xr.DataTree) -> None:
     with pytest.raises(InputError, match="the target has 3 states and the proportions have 5"):
         score(fit, [0.2, 0.3, 0.5])
