@@ -1,8 +1,10 @@
 """The neural statistic: its graph against loops in NumPy, backends against each other, samplers, metrics, simulator."""
 
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -375,6 +377,37 @@ def test_small_metrics() -> None:
     assert metrics.recognition(np.array([[1.0], [3.0]]), np.array([[1.0], [3.0]])) == 1
     assert metrics.recognition(np.full((2, 1), 2.0), np.array([[1.0], [3.0]])) == 0
     assert metrics.coverage([0, 0], [1, 1], [0.5, 2]) == 0.5
+
+
+# The benchmark
+
+BENCHMARK = Path(__file__).parents[2] / "validation" / "benchmarks" / "perturbation_score.py"
+
+
+@pytest.mark.skipif(not BENCHMARK.is_file(), reason="benchmarks are not part of the installed package")
+def test_replicates_of_other_code_or_another_backend_are_not_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = importlib.util.spec_from_file_location("benchmark_of_perturbation_score", BENCHMARK)
+    assert spec is not None
+    assert spec.loader is not None
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    measured = dict.fromkeys(("mse_2", "mse_10", "mse_60", "mse_features", "icc_10", "recognition_r2"), 1.0)
+    runs: list[str] = []
+
+    def one_seed(seed: int, perturbations: int, steps: int, backend: str) -> dict[str, dict[str, float]]:
+        runs.append(backend)
+        return dict.fromkeys(net.PRESETS, measured)
+
+    monkeypatch.setattr(benchmark, "one_seed", one_seed)
+    keep = tmp_path / "claims.json"
+    for backend in ("jax", "jax", "numba", "jax"):
+        benchmark.claims(2, 20, 5, backend, keep)
+    assert runs == ["jax"] * 2 + ["numba"] * 2
+    monkeypatch.setattr(benchmark, "digest", lambda name: "other")
+    benchmark.claims(2, 20, 5, "jax", keep)
+    assert runs[4:] == ["jax"] * 2
 
 
 # The simulator

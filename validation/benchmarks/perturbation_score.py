@@ -4,9 +4,9 @@
 shares of 200 unseen simulated genes, by NUTS. ``worlds``: what the simulator's constants were chosen for. ``training``:
 seconds of 2,000 steps of the default network on 50 perturbations and 2,000 genes, by backend. ``claims``: the two
 statistics of the seed and the normalised one on simulated screens of 200 perturbations, ten seeds, with 95 % intervals
-over seeds; replicates are kept in ``--keep`` and gone on with. ``table``: rankings and leave-one-out errors on the
-challenge's table (``--table FILE``). ``growth``: what the cell number says of the shares there. Both leave out
-conditions whose cell number the table does not know, and the control.
+over seeds; replicates are kept in ``--keep`` and gone on with, as long as the model's code is the same. ``table``:
+rankings and leave-one-out errors on the challenge's table (``--table FILE``). ``growth``: what the cell number says of
+the shares there. Both leave out conditions whose cell number the table does not know, and the control.
 """
 
 import os
@@ -28,6 +28,7 @@ import genarium as gn
 from genarium.declaration import Array
 from genarium.models.perturbation_score import expected_l1, rank, score
 from genarium.models.perturbation_score import statistic as net
+from genarium.tree import digest
 
 NAME = "perturbation_score"
 STATES = ("progenitor", "effector", "terminal_exhausted", "cycling", "other")
@@ -138,7 +139,7 @@ def claims(seeds: int, perturbations: int, steps: int, backend: str, keep: Path)
     """Means over seeds with 95 % intervals (Student's t), and paired differences from the baseline."""
     from scipy.stats import t
 
-    settings = f"{perturbations} {steps}"
+    settings = f"{perturbations} {steps} {backend} {digest(NAME)}"  # results of another version are no replicates
     kept: dict[str, Any] = json.loads(keep.read_text()) if keep.is_file() else {}
     for seed in range(seeds):
         if f"{settings} {seed}" not in kept:
