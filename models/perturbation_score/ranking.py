@@ -76,8 +76,8 @@ def by_label(target: Any, states: Array) -> Any:
         raise InputError(f"{where}: the state {given[given.duplicated()][0]!r} has two shares. Keep one of them.")
     if lacking := [name for name in wanted if name not in given]:
         raise InputError(
-            f"{where}: there is no share for the state {lacking[0]!r}. Give one for each of {listed(wanted)}; zero where "
-            "none is wanted."
+            f"{where}: there is no share for the state {lacking[0]!r}. Give one for each of {listed(wanted)}; zero "
+            "where none is wanted."
         )
     return target.set_axis(given)[wanted].to_numpy()
 

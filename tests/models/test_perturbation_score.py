@@ -316,9 +316,9 @@ def test_a_labelled_target_is_aligned_by_state() -> None:
         np.testing.assert_array_equal(score(fit, labelled)["score"], expected)
     plain = xr.DataArray([0.7, 0.3, 0.0], dims="state")
     np.testing.assert_array_equal(score(fit, plain)["score"], expected)
-    with pytest.raises(InputError, match="target: there is no state 's9'.*There are: s1, s2, s3"):
+    with pytest.raises(InputError, match=r"target: there is no state 's9'.*There are: s1, s2, s3"):
         score(fit, target.rename({"s3": "s9"}))
-    with pytest.raises(InputError, match="target: there is no share for the state 's3'.*zero where none is wanted"):
+    with pytest.raises(InputError, match=r"target: there is no share for the state 's3'.*zero where none is wanted"):
         score(fit, target.drop("s3"))
     with pytest.raises(InputError, match="target: the state 's1' has two shares"):
         score(fit, target.rename({"s3": "s1"}))

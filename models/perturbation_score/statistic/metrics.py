@@ -165,8 +165,8 @@ def evaluate(
     Returns
     -------
     dict
-        ``mse`` and ``skill`` of each number of cells n; ``mse_q_only``, ``mse_training_mean``, ``mse_features`` (T),
-        ``mse_ideal_features``, ``mse_oracle_n``; ``icc_n``, ``recognition_r2``, ``coverage_n`` of 90 % intervals made
+        ``mse`` and ``skill`` of each number of cells n, of ``features`` (T) and of ``ideal_features``; ``mse_q_only``,
+        ``mse_training_mean``, ``mse_oracle_n``; ``icc_n``, ``recognition_r2``, ``coverage_n`` of 90 % intervals made
         of the validation perturbations' errors; ``spread`` (variance of s over test perturbations).
     """
     fitting, _, testing = parts
@@ -198,6 +198,7 @@ def evaluate(
     out["skill_features"] = float(skill(out["mse_features"], out["mse_q_only"]))
     if truth is not None:
         out["mse_ideal_features"] = ideal(truth, testing, Q, aim[2], rng)
+        out["skill_ideal_features"] = float(skill(out["mse_ideal_features"], out["mse_q_only"]))
     return out
 
 

@@ -69,8 +69,8 @@ def depths(counts: Any) -> Array:
     if odd := first_odd(counts):
         i, j, value = odd
         raise InputError(
-            f"perturbation_score.statistic: counts: cell {i}, gene {j} is {value}, but raw counts are whole numbers not "
-            "below zero. Pass raw counts, not normalised expression (such as a layer, or adata.raw.X)."
+            f"perturbation_score.statistic: counts: cell {i}, gene {j} is {value}, but raw counts are whole numbers "
+            "not below zero. Pass raw counts, not normalised expression (such as a layer, or adata.raw.X)."
         )
     depth = np.asarray(counts.sum(1, dtype=np.float64)).ravel()
     if (depth == 0).any():
