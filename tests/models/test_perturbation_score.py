@@ -417,7 +417,7 @@ def knock_outs() -> xr.DataArray:
     """Counts of the knock-outs whose cell number is known; the six other rows hold a share, not a count."""
     import pandas as pd
 
-    count = gn.read(NAME, TABLE, format="table", states=",".join(STATES))["observed_data"]["count"]
+    count = gn.read(NAME, TABLE, format="table", states=STATES)["observed_data"].to_dataset()["count"]
     known = pd.read_csv(TABLE, index_col=0)["size_known"].loc[count["perturbation"].to_numpy()] == 1
     return count[known.to_numpy() & (count["perturbation"].to_numpy() != "Unperturbed")]
 

@@ -172,7 +172,8 @@ def knock_outs(path: Path) -> tuple[xr.DataArray, Array]:
     """
     import pandas as pd
 
-    count = gn.read(NAME, path, format="table", states=STATES, control=CONTROL)["observed_data"]["count"]
+    tree = gn.read(NAME, path, format="table", states=STATES, control=CONTROL)
+    count = tree["observed_data"].to_dataset()["count"]
     known = pd.read_csv(path, index_col=0)["size_known"].loc[count["perturbation"].to_numpy()].to_numpy() == 1
     control = count.sel(perturbation=CONTROL).to_numpy()
     return count[known & (count["perturbation"].to_numpy() != CONTROL)], control / control.sum()
