@@ -1,6 +1,7 @@
 """The paper's baselines: clustered, oracle-clustered and LIONESS networks; and the ablations of its Figure 4."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -59,7 +60,14 @@ def k_means(context: Array, groups: int, rng: np.random.Generator, *, restarts: 
 
 
 def clustered(
-    x: Array, context: Array, groups: int, rng: np.random.Generator, *, beta: float = 0.02, threshold: float = 0.1
+    x: Array,
+    context: Array,
+    groups: int,
+    rng: np.random.Generator,
+    *,
+    beta: float = 0.02,
+    threshold: float = 0.1,
+    centre: bool = True,
 ) -> Clustered:
     """Group samples by k-means on their contexts, and fit population NOTEARS to each group.
 
@@ -69,17 +77,19 @@ def clustered(
     context : ndarray, shape (N, M)
     groups : int
     rng : Generator
-    beta, threshold : float
-        Of :func:`~genarium.models.notmad.notears`.
+    beta, threshold, centre
+        Of :func:`~genarium.models.notmad.notears`; see :func:`by_group`.
 
     Returns
     -------
     Clustered
     """
-    return by_group(x, context, k_means(context, groups, rng), beta=beta, threshold=threshold)
+    return by_group(x, context, k_means(context, groups, rng), beta=beta, threshold=threshold, centre=centre)
 
 
-def by_group(x: Array, context: Array, group: Array, *, beta: float = 0.02, threshold: float = 0.1) -> Clustered:
+def by_group(
+    x: Array, context: Array, group: Array, *, beta: float = 0.02, threshold: float = 0.1, centre: bool = True
+) -> Clustered:
     """Fit population NOTEARS to each group of samples: oracle-clustered, if the groups are the true ones.
 
     Parameters
@@ -88,8 +98,9 @@ def by_group(x: Array, context: Array, group: Array, *, beta: float = 0.02, thre
     context : ndarray, shape (N, M)
     group : ndarray, shape (N,)
         Any labels.
-    beta, threshold : float
-        Of :func:`~genarium.models.notmad.notears`.
+    beta, threshold, centre
+        Of :func:`~genarium.models.notmad.notears`. A group that is centred is fitted about its own mean; networks that
+        are to predict without that mean (:func:`held_out_error` with mean zero) need ``centre=False``.
 
     Returns
     -------
@@ -105,7 +116,8 @@ def by_group(x: Array, context: Array, group: Array, *, beta: float = 0.02, thre
     sizes = np.bincount(at)
     if sizes.min() < 2:
         raise InputError(f"notmad: group {labels[sizes.argmin()]!s} has {sizes.min()} sample; at least two are needed.")
-    networks = [notears(x[at == g], beta=beta, threshold=threshold).network for g in range(len(labels))]
+    settings: dict[str, Any] = {"beta": beta, "threshold": threshold, "centre": centre}
+    networks = [notears(x[at == g], **settings).network for g in range(len(labels))]
     centres = [context[at == g].mean(0) for g in range(len(labels))]
     return Clustered(np.stack(networks), np.stack(centres), at)
 

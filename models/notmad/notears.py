@@ -41,13 +41,14 @@ def notears(
     penalty: str = "logdet",
     threshold: float = 0.3,
     refit: bool = True,
+    centre: bool = True,
 ) -> Population:
     """Fit a linear network for all samples.
 
     Parameters
     ----------
     x : ndarray, shape (N, p)
-        Observations; column means are taken off.
+        Observations.
     weight : ndarray, shape (N,), optional
         Weights of the samples.
     beta : float
@@ -59,6 +60,9 @@ def notears(
     refit : bool
         Whether the order found is improved by moving single nodes (eq. 17), and weights are estimated anew by least
         squares along it, before the threshold: it undoes the shrinkage, and finds edges that the path lost.
+    centre : bool
+        Whether column means are taken off. Pass false where x is predicted about zero rather than about its mean:
+        the loss of the fit is then the mean square of x - x W itself.
 
     Returns
     -------
@@ -79,8 +83,8 @@ def notears(
     if len(x) < 2:
         raise InputError(f"notears: {len(x)} samples are too few; at least two are needed.")
     share = np.full(len(x), 1 / len(x)) if weight is None else weight / weight.sum()
-    centred = x - share @ x
-    covariance = (centred * share[:, None]).T @ centred
+    r = x - share @ x if centre else x
+    covariance = (r * share[:, None]).T @ r
     fit = _central_path if penalty == "logdet" else _lagrangian
     loose, h, rounds = fit(covariance, beta)
     dag = project_to_dag(loose)
