@@ -10,6 +10,9 @@ from genarium.errors import InputError
 RATIO = 100.0
 """Ratio of the largest to the smallest variance of a node from which a warning is given."""
 
+OFF_ZERO, ERRORS = 0.5, 4.0
+"""Mean of a node, in standard deviations and in standard errors, above which a warning is given if it should be zero."""
+
 
 def check(problem: Problem) -> None:
     """Reject data that cannot be fitted, and warn of data that fit for the wrong reason.
@@ -61,6 +64,16 @@ def check(problem: Problem) -> None:
             f"notmad: the variances of the nodes differ by a factor of {ratio:.3g} ({nodes[spread.argmax()]!s} against "
             f"{nodes[spread.argmin()]!s}). Fits are not invariant to scale: standardise x unless the scales mean "
             "something.",
+            UserWarning,
+            stacklevel=2,
+        )
+    off = np.abs(x.mean(0)) / spread
+    if problem.model.chosen.get("mean", "zero") == "zero" and off.max() > max(OFF_ZERO, ERRORS / n**0.5):
+        at = int(off.argmax())
+        warnings.warn(
+            f"notmad: the mean of node {nodes[at]!s} is {x[:, at].mean():.3g}, {off[at]:.3g} standard deviations from "
+            "zero, where the model has it by default: edges would stand for the means. Fit with mean='regressed', or "
+            "standardise x.",
             UserWarning,
             stacklevel=2,
         )
