@@ -8,7 +8,7 @@ import numpy as np
 from genarium.declaration import Array
 from genarium.errors import InputError
 
-from .notears import notears
+from .notears import finite, notears
 from .projection import project_to_dag
 
 
@@ -83,7 +83,13 @@ def clustered(
     Returns
     -------
     Clustered
+
+    Raises
+    ------
+    InputError
+        As in :func:`by_group`.
     """
+    finite("context", context)
     return by_group(x, context, k_means(context, groups, rng), beta=beta, threshold=threshold, centre=centre)
 
 
@@ -110,8 +116,10 @@ def by_group(
     Raises
     ------
     InputError
-        If a group has fewer than two samples.
+        If a group has fewer than two samples, or an entry of x or of the context is not finite.
     """
+    finite("x", x)
+    finite("context", context)
     labels, at = np.unique(np.asarray(group), return_inverse=True)
     sizes = np.bincount(at)
     if sizes.min() < 2:
@@ -142,6 +150,7 @@ def lioness(x: Array, *, samples: Array | None = None, beta: float = 0.02) -> Ar
         Projected onto acyclic networks.
     """
     n = len(x)
+    finite("x", x)
     wanted = np.arange(n) if samples is None else np.asarray(samples)
     whole = notears(x, beta=beta, threshold=0.0).network
     out = np.empty((len(wanted), *whole.shape))

@@ -71,7 +71,7 @@ def notears(
     Raises
     ------
     InputError
-        If ``penalty`` is not known, or there are fewer than two samples.
+        If ``penalty`` is not known, there are fewer than two samples, or an entry of x is not finite.
 
     References
     ----------
@@ -82,6 +82,7 @@ def notears(
         raise InputError(f"notears: penalty={penalty!r} is not known; use one of logdet, notears.")
     if len(x) < 2:
         raise InputError(f"notears: {len(x)} samples are too few; at least two are needed.")
+    finite("x", x)
     share = np.full(len(x), 1 / len(x)) if weight is None else weight / weight.sum()
     r = x - share @ x if centre else x
     covariance = (r * share[:, None]).T @ r
@@ -91,6 +92,24 @@ def notears(
     if refit:
         dag = least_squares(covariance, improved_order(covariance, topological_order(dag)), beta)
     return Population(np.where(np.abs(dag) > threshold, dag, 0.0), h, rounds)
+
+
+def finite(name: str, values: Array) -> None:
+    """Refuse a matrix with entries that are not finite.
+
+    Raises
+    ------
+    InputError
+        Naming the first one.
+    """
+    values = np.asarray(values, dtype=float)
+    bad = np.argwhere(~np.isfinite(values))
+    if bad.size:
+        i, j = (int(v) for v in bad[0])
+        raise InputError(
+            f"notmad: {name}[{i}, {j}] = {values[i, j]:g} is not finite ({len(bad)} of {values.size} values are not). "
+            "Drop these samples, or fill the values in."
+        )
 
 
 def improved_order(covariance: Array, order: Array) -> Array:

@@ -1,14 +1,14 @@
 """Baselines of NOTMAD: what they minimise, and what they refuse."""
 
+import re
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
 
 from genarium.declaration import Array
 from genarium.errors import InputError
-from genarium.models.notmad import by_group, clustered, notears
+from genarium.models.notmad import by_group, clustered, lioness, notears
 from genarium.models.notmad.baselines import held_out_error
 
 
@@ -38,3 +38,25 @@ def test_without_centring_the_loss_is_the_error_about_zero(fit: Callable[..., Ar
     np.testing.assert_allclose(about_zero, notears(mirrored, beta=0.02, threshold=0.1).network, rtol=1e-9)
     assert held_out_error(own, about_zero) < 0.7 * held_out_error(own, about_mean)
     assert held_out_error(own, about_mean, own.mean(0)) < held_out_error(own, about_zero)
+
+
+def test_values_that_are_not_finite_are_refused_with_their_position() -> None:
+    x, group = shifted()
+    context = group[:, None].astype(float)
+    x[700, 1], bad = np.nan, context.copy()
+    bad[3, 0] = np.inf
+    where = re.escape("notmad: x[700, 1] = nan is not finite (1 of 2000 values are not)")
+    with pytest.raises(InputError, match=where):
+        notears(x)
+    with pytest.raises(InputError, match=where):  # of the data, not of the group
+        by_group(x, context, group)
+    with pytest.raises(InputError, match=where):
+        clustered(x, context, 2, np.random.default_rng(0))
+    with pytest.raises(InputError, match=where):
+        lioness(x, samples=np.array([700]))
+    for fit in (
+        lambda: by_group(x[:10], bad[:10], group[:10]),
+        lambda: clustered(x[:10], bad[:10], 1, np.random.default_rng(0)),
+    ):
+        with pytest.raises(InputError, match=r"context\[3, 0\] = inf is not finite"):
+            fit()
