@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+from scipy.special import stdtr
 
 from genarium.declaration import Problem
 from genarium.errors import InputError
@@ -10,8 +11,8 @@ from genarium.errors import InputError
 RATIO = 100.0
 """Ratio of the largest to the smallest variance of a node from which a warning is given."""
 
-OFF_ZERO, ERRORS = 0.5, 4.0
-"""Mean of a node, in standard deviations and in standard errors, above which a warning is given if it should be zero."""
+OFF_ZERO, CHANCE = 0.5, 1e-6
+"""Nodes' means that should be zero are warned of beyond so many standard deviations, with p (t test) below that."""
 
 
 def check(problem: Problem) -> None:
@@ -68,8 +69,9 @@ def check(problem: Problem) -> None:
             stacklevel=2,
         )
     off = np.abs(x.mean(0)) / spread
-    if problem.model.chosen.get("mean", "zero") == "zero" and off.max() > max(OFF_ZERO, ERRORS / n**0.5):
-        at = int(off.argmax())
+    at = int(off.argmax())
+    by_chance = 2 * float(stdtr(n - 1, -off[at] * (n - 1) ** 0.5))
+    if problem.model.chosen.get("mean", "zero") == "zero" and off[at] > OFF_ZERO and by_chance < CHANCE:
         warnings.warn(
             f"notmad: the mean of node {nodes[at]!s} is {x[:, at].mean():.3g}, {off[at]:.3g} standard deviations from "
             "zero, where the model has it by default: edges would stand for the means. Fit with mean='regressed', or "
