@@ -34,8 +34,8 @@ from genarium.models.notmad.graphs import compare, is_acyclic, log_determinant, 
 from genarium.models.notmad.map import maximum
 from genarium.models.notmad.objective import Objective
 from genarium.models.notmad.pack import Packed
+from genarium.models.notmad.preparation import split
 from genarium.models.notmad.projection import topological_order
-from genarium.models.notmad.readers import split
 from genarium.supports import acyclic
 
 VARIANTS = [
