@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,9 +55,10 @@ def test_values_that_are_not_finite_are_refused_with_their_position() -> None:
         clustered(x, context, 2, np.random.default_rng(0))
     with pytest.raises(InputError, match=where):
         lioness(x, samples=np.array([700]))
-    for fit in (
+    fits: list[Callable[[], Any]] = [
         lambda: by_group(x[:10], bad[:10], group[:10]),
         lambda: clustered(x[:10], bad[:10], 1, np.random.default_rng(0)),
-    ):
+    ]
+    for fit in fits:
         with pytest.raises(InputError, match=r"context\[3, 0\] = inf is not finite"):
             fit()
