@@ -1,13 +1,14 @@
 """The paper's baselines: clustered, oracle-clustered and LIONESS networks; and the ablations of its Figure 4."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from genarium.declaration import Array
 from genarium.errors import InputError
 
-from .notears import notears
+from .notears import finite, notears
 from .projection import project_to_dag
 
 
@@ -59,7 +60,14 @@ def k_means(context: Array, groups: int, rng: np.random.Generator, *, restarts: 
 
 
 def clustered(
-    x: Array, context: Array, groups: int, rng: np.random.Generator, *, beta: float = 0.02, threshold: float = 0.1
+    x: Array,
+    context: Array,
+    groups: int,
+    rng: np.random.Generator,
+    *,
+    beta: float = 0.02,
+    threshold: float = 0.1,
+    centre: bool = True,
 ) -> Clustered:
     """Group samples by k-means on their contexts, and fit population NOTEARS to each group.
 
@@ -69,17 +77,25 @@ def clustered(
     context : ndarray, shape (N, M)
     groups : int
     rng : Generator
-    beta, threshold : float
-        Of :func:`~genarium.models.notmad.notears`.
+    beta, threshold, centre
+        Of :func:`~genarium.models.notmad.notears`; see :func:`by_group`.
 
     Returns
     -------
     Clustered
+
+    Raises
+    ------
+    InputError
+        As in :func:`by_group`.
     """
-    return by_group(x, context, k_means(context, groups, rng), beta=beta, threshold=threshold)
+    finite("context", context)
+    return by_group(x, context, k_means(context, groups, rng), beta=beta, threshold=threshold, centre=centre)
 
 
-def by_group(x: Array, context: Array, group: Array, *, beta: float = 0.02, threshold: float = 0.1) -> Clustered:
+def by_group(
+    x: Array, context: Array, group: Array, *, beta: float = 0.02, threshold: float = 0.1, centre: bool = True
+) -> Clustered:
     """Fit population NOTEARS to each group of samples: oracle-clustered, if the groups are the true ones.
 
     Parameters
@@ -88,8 +104,9 @@ def by_group(x: Array, context: Array, group: Array, *, beta: float = 0.02, thre
     context : ndarray, shape (N, M)
     group : ndarray, shape (N,)
         Any labels.
-    beta, threshold : float
-        Of :func:`~genarium.models.notmad.notears`.
+    beta, threshold, centre
+        Of :func:`~genarium.models.notmad.notears`. A group that is centred is fitted about its own mean; networks that
+        are to predict without that mean (:func:`held_out_error` with mean zero) need ``centre=False``.
 
     Returns
     -------
@@ -99,13 +116,16 @@ def by_group(x: Array, context: Array, group: Array, *, beta: float = 0.02, thre
     Raises
     ------
     InputError
-        If a group has fewer than two samples.
+        If a group has fewer than two samples, or an entry of x or of the context is not finite.
     """
+    finite("x", x)
+    finite("context", context)
     labels, at = np.unique(np.asarray(group), return_inverse=True)
     sizes = np.bincount(at)
     if sizes.min() < 2:
         raise InputError(f"notmad: group {labels[sizes.argmin()]!s} has {sizes.min()} sample; at least two are needed.")
-    networks = [notears(x[at == g], beta=beta, threshold=threshold).network for g in range(len(labels))]
+    settings: dict[str, Any] = {"beta": beta, "threshold": threshold, "centre": centre}
+    networks = [notears(x[at == g], **settings).network for g in range(len(labels))]
     centres = [context[at == g].mean(0) for g in range(len(labels))]
     return Clustered(np.stack(networks), np.stack(centres), at)
 
@@ -130,6 +150,7 @@ def lioness(x: Array, *, samples: Array | None = None, beta: float = 0.02) -> Ar
         Projected onto acyclic networks.
     """
     n = len(x)
+    finite("x", x)
     wanted = np.arange(n) if samples is None else np.asarray(samples)
     whole = notears(x, beta=beta, threshold=0.0).network
     out = np.empty((len(wanted), *whole.shape))

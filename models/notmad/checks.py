@@ -3,12 +3,16 @@
 import warnings
 
 import numpy as np
+from scipy.special import stdtr
 
 from genarium.declaration import Problem
 from genarium.errors import InputError
 
 RATIO = 100.0
 """Ratio of the largest to the smallest variance of a node from which a warning is given."""
+
+OFF_ZERO, CHANCE = 0.5, 1e-6
+"""Nodes' means that should be zero are warned of beyond so many standard deviations, with p (t test) below that."""
 
 
 def check(problem: Problem) -> None:
@@ -61,6 +65,17 @@ def check(problem: Problem) -> None:
             f"notmad: the variances of the nodes differ by a factor of {ratio:.3g} ({nodes[spread.argmax()]!s} against "
             f"{nodes[spread.argmin()]!s}). Fits are not invariant to scale: standardise x unless the scales mean "
             "something.",
+            UserWarning,
+            stacklevel=2,
+        )
+    off = np.abs(x.mean(0)) / spread
+    at = int(off.argmax())
+    by_chance = 2 * float(stdtr(n - 1, -off[at] * (n - 1) ** 0.5))
+    if problem.model.chosen.get("mean", "zero") == "zero" and off[at] > OFF_ZERO and by_chance < CHANCE:
+        warnings.warn(
+            f"notmad: the mean of node {nodes[at]!s} is {x[:, at].mean():.3g}, {off[at]:.3g} standard deviations from "
+            "zero, where the model has it by default: edges would stand for the means. Fit with mean='regressed', or "
+            "standardise x.",
             UserWarning,
             stacklevel=2,
         )

@@ -55,8 +55,8 @@ def build(
         each = pm.logp(pm.Normal.dist(0, at["sigma"]), residual).sum(1)
         if order == "free":
             each = each + pt.linalg.slogdet(pt.eye(p) - networks)[1]
-            pm.Potential("acyclic", -known["alpha"] * _h(penalty, networks, p).sum() / n)
-            pm.Potential("acyclic_archetypes", -known["gamma"] * _h(penalty, archetypes, p).sum())
+            pm.Potential("acyclic", -_times(known["alpha"], _h(penalty, networks, p).sum() / n))
+            pm.Potential("acyclic_archetypes", -_times(known["gamma"], _h(penalty, archetypes, p).sum()))
         pm.Potential("likelihood", each.sum())
 
     scalars = ["alpha", "gamma", "beta", "tau", "sigma0", "sigma_spread"]
@@ -72,6 +72,13 @@ def _logits(encoder: str, context: Any, at: Mapping[str, Any]) -> Any:
         return pt.tanh(context @ at["inner"] + at["inner_bias"]) @ at["outer"] + at["intercept"]
     active = pt.tanh(context[:, :, None] * at["inner"] + at["inner_bias"])  # (sample, covariate, neuron)
     return (active[:, :, :, None] * at["outer"]).sum((1, 2)) + at["intercept"]
+
+
+def _times(strength: Any, h: Any) -> Any:
+    """Strength of a potential times its h, which may be infinite: no strength, no potential."""
+    import pytensor.tensor as pt
+
+    return pt.switch(pt.gt(strength, 0), strength * h, 0.0)
 
 
 def _h(penalty: str, networks: Any, p: int) -> Any:

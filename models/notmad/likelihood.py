@@ -74,7 +74,9 @@ class Density:
             total = total - 0.5 * z**2 - np.log(at["sigma"] * at["sigma_spread"]) - 0.5 * np.log(2 * np.pi)
             if self.order == "given":
                 return np.asarray(total)
-            total = total - at["alpha"] * penalty(self.networks(context, sizes["node"], at), self.penalty)[0].mean(-1)
+            if at["alpha"] > 0:  # where h is infinite, no strength is still no potential
+                networks = self.networks(context, sizes["node"], at)
+                total = total - at["alpha"] * penalty(networks, self.penalty)[0].mean(-1)
             if at["gamma"] > 0:
                 archetypes = matrices(self.order, sizes["node"], w)
                 total = total - at["gamma"] * penalty(archetypes, self.penalty)[0].sum(-1)

@@ -41,13 +41,14 @@ def notears(
     penalty: str = "logdet",
     threshold: float = 0.3,
     refit: bool = True,
+    centre: bool = True,
 ) -> Population:
     """Fit a linear network for all samples.
 
     Parameters
     ----------
     x : ndarray, shape (N, p)
-        Observations; column means are taken off.
+        Observations.
     weight : ndarray, shape (N,), optional
         Weights of the samples.
     beta : float
@@ -59,6 +60,9 @@ def notears(
     refit : bool
         Whether the order found is improved by moving single nodes (eq. 17), and weights are estimated anew by least
         squares along it, before the threshold: it undoes the shrinkage, and finds edges that the path lost.
+    centre : bool
+        Whether column means are taken off. Pass false where x is predicted about zero rather than about its mean:
+        the loss of the fit is then the mean square of x - x W itself.
 
     Returns
     -------
@@ -67,7 +71,7 @@ def notears(
     Raises
     ------
     InputError
-        If ``penalty`` is not known, or there are fewer than two samples.
+        If ``penalty`` is not known, there are fewer than two samples, or an entry of x is not finite.
 
     References
     ----------
@@ -78,15 +82,34 @@ def notears(
         raise InputError(f"notears: penalty={penalty!r} is not known; use one of logdet, notears.")
     if len(x) < 2:
         raise InputError(f"notears: {len(x)} samples are too few; at least two are needed.")
+    finite("x", x)
     share = np.full(len(x), 1 / len(x)) if weight is None else weight / weight.sum()
-    centred = x - share @ x
-    covariance = (centred * share[:, None]).T @ centred
+    r = x - share @ x if centre else x
+    covariance = (r * share[:, None]).T @ r
     fit = _central_path if penalty == "logdet" else _lagrangian
     loose, h, rounds = fit(covariance, beta)
     dag = project_to_dag(loose)
     if refit:
         dag = least_squares(covariance, improved_order(covariance, topological_order(dag)), beta)
     return Population(np.where(np.abs(dag) > threshold, dag, 0.0), h, rounds)
+
+
+def finite(name: str, values: Array) -> None:
+    """Refuse a matrix with entries that are not finite.
+
+    Raises
+    ------
+    InputError
+        Naming the first one.
+    """
+    values = np.asarray(values, dtype=float)
+    bad = np.argwhere(~np.isfinite(values))
+    if bad.size:
+        i, j = (int(v) for v in bad[0])
+        raise InputError(
+            f"notmad: {name}[{i}, {j}] = {values[i, j]:g} is not finite ({len(bad)} of {values.size} values are not). "
+            "Drop these samples, or fill the values in."
+        )
 
 
 def improved_order(covariance: Array, order: Array) -> Array:

@@ -155,7 +155,7 @@ class Objective:
             d_mu = 0.5 * scale / sigma**2 * d_mean
             gradient |= {"mean_intercept": d_mu.sum(0), "mean_slope": self.context.T @ d_mu}
         gradient["sigma"] = np.asarray(scale * (n * p / sigma - square / sigma**3))
-        smooth += -scale * log_likelihood + alpha * h
+        smooth += -scale * log_likelihood + (alpha * h if alpha > 0 else 0.0)
         smooth += self.priors(at)
         self._add_priors(at, gradient)
         return Terms(scale * log_likelihood, h, smooth), gradient

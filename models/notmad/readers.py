@@ -1,19 +1,39 @@
-"""Readers of expression with contexts: tables and AnnData; and the split into training and test samples."""
+"""Readers of expression with contexts: tables and AnnData."""
 
-import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers import options
 from genarium.readers.files import existing
-from genarium.readers.messages import absent
+from genarium.readers.messages import absent, listed
 from genarium.readers.tables import read_sheet
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What a file holds, before it is coded and standardised.
+
+    Attributes
+    ----------
+    path : str
+    x : mapping of str to ndarray of float
+        Nodes.
+    context : mapping of str to ndarray
+        Columns of the context: numbers, or text for categories.
+    rows : ndarray, optional
+        Names of the samples.
+    """
+
+    path: str
+    x: Mapping[str, Array]
+    context: Mapping[str, Array]
+    rows: Array | None
 
 
 def table(
@@ -23,6 +43,7 @@ def table(
     nodes: str | Sequence[str] | None = None,
     samples: str | None = "auto",
     standardise: bool = True,
+    like: str | None = None,
 ) -> Mapping[str, Any]:
     """Read a table with a row a sample, and columns of nodes and of contexts.
 
@@ -36,10 +57,14 @@ def table(
     nodes : str or sequence of str, optional
         Columns of the nodes. Default: every other column that holds numbers.
     samples : str, optional
-        Column with the samples' names; "auto" for the first, if it holds text that is not a context; None for none.
+        Column with the samples' names; "auto" for the first, if it holds text, has no name (an index) or is called
+        after samples, and is no context; None for none.
     standardise : bool
         Bring every node and every numeric covariate to mean zero and variance one, over all rows. To standardise by
-        training samples alone, pass false and use :func:`split`.
+        training samples alone, pass false and use
+        :func:`~genarium.models.notmad.preparation.split`.
+    like : str, optional
+        File of the training samples, read in the same way: nodes, means, standard deviations and levels are its own.
 
     Returns
     -------
@@ -51,7 +76,15 @@ def table(
     InputError
         Naming file, column and remedy.
     """
-    options.only_texts("table", samples=samples)
+    options.only_texts("table", samples=samples, like=like)
+    train = None if like is None else _from_table([Path(like)], context, nodes, samples)
+    own = _from_table(paths, context, nodes if train is None else list(train.x), samples)
+    return _variables(own, train, standardise)
+
+
+def _from_table(
+    paths: Sequence[Path], context: str | Sequence[str], nodes: str | Sequence[str] | None, samples: str | None
+) -> Columns:
     found = existing("table", paths)
     if len(found) != 1:
         raise InputError(f"reader 'table': {len(found)} files were given; join them into one table first.")
@@ -66,17 +99,21 @@ def table(
     for name in [*asked, *chosen]:
         if name not in sheet.names:
             raise absent(path, "column", name, sheet.names)
-    first = sheet.names[0]
-    text = not sheet.is_numeric(first) and first not in asked
-    key = (first if text else None) if samples == "auto" else samples
+    key = sheet.identifiers(samples, "sample", [*asked, *chosen])
     chosen = chosen or [n for n in sheet.names if n not in asked and n != key and sheet.is_numeric(n)]
     if both := [name for name in chosen if name in asked]:
         raise InputError(f"{path}: column {both[0]!r} is a node and a context. A target must not be its own context.")
+    columns: dict[str, Array] = {}
+    for name in asked:
+        if sheet.is_numeric(name):
+            columns[name] = sheet.numbers(name, f"leave {name!r} out of context").astype(float)
+            continue
+        empty = np.flatnonzero(frame[name].isna() | (frame[name].astype(str).str.strip() == ""))
+        if empty.size:
+            raise _missing(f"{path}: {sheet.at(empty[0])}, column {name!r}", empty.size)
+        columns[name] = frame[name].astype(str).to_numpy(dtype=str)
     x = {name: sheet.numbers(name, f"leave {name!r} out of nodes").astype(float) for name in chosen}
-    numeric = {n: sheet.numbers(n, f"leave {n!r} out of context").astype(float) for n in asked if sheet.is_numeric(n)}
-    texts = {name: frame[name].astype(str).to_numpy() for name in asked if name not in numeric}
-    rows = frame[key].astype(str).to_numpy() if key is not None else None
-    return _variables(str(path), x, {n: numeric.get(n, texts.get(n)) for n in asked}, rows, standardise)
+    return Columns(str(path), x, columns, frame[key].astype(str).to_numpy() if key is not None else None)
 
 
 def h5ad(
@@ -86,6 +123,7 @@ def h5ad(
     nodes: str | Sequence[str] | None = None,
     layer: str | None = None,
     standardise: bool = True,
+    like: str | None = None,
 ) -> Mapping[str, Any]:
     """Read an AnnData file: nodes are genes (``var``), contexts columns of ``obs`` or of a matrix in ``obsm``.
 
@@ -99,7 +137,7 @@ def h5ad(
         Genes. Default: all.
     layer : str, optional
         Layer with the (transformed) expression. Default: X.
-    standardise : bool
+    standardise, like
         As in :func:`table`.
 
     Returns
@@ -112,6 +150,15 @@ def h5ad(
     InputError
         Naming file, column and remedy.
     """
+    options.only_texts("h5ad", layer=layer, like=like)
+    train = None if like is None else _from_h5ad([Path(like)], context, nodes, layer)
+    own = _from_h5ad(paths, context, nodes if train is None else list(train.x), layer)
+    return _variables(own, train, standardise)
+
+
+def _from_h5ad(
+    paths: Sequence[Path], context: str | Sequence[str], nodes: str | Sequence[str] | None, layer: str | None
+) -> Columns:
     import anndata
 
     found = existing("h5ad", paths)
@@ -130,8 +177,12 @@ def h5ad(
     columns: dict[str, Any] = {}
     for name in options.names("context", context):
         if name in data.obs:
-            values = data.obs[name].to_numpy()
-            columns[name] = values.astype(float) if data.obs[name].dtype.kind in "biuf" else values.astype(str)
+            values = data.obs[name]
+            numeric = values.dtype.kind in "biuf"
+            empty = np.flatnonzero(values.isna())
+            if empty.size and not numeric:
+                raise _missing(f"{path}: cell {data.obs_names[empty[0]]!r}, column {name!r} of obs", empty.size)
+            columns[name] = values.to_numpy().astype(float if numeric else str)
         elif name in data.obsm:
             block = np.asarray(data.obsm[name], dtype=float)
             columns |= {f"{name}{j}": block[:, j] for j in range(block.shape[1])}
@@ -140,93 +191,51 @@ def h5ad(
     if not columns:
         raise InputError(f"{path}: name the context, context='<columns of obs, or a matrix of obsm>'.")
     x = {name: dense[:, j] for j, name in enumerate(chosen)}
-    return _variables(str(path), x, columns, np.asarray(data.obs_names.astype(str)), standardise)
+    return Columns(str(path), x, columns, np.asarray(data.obs_names.astype(str)))
 
 
-def _variables(
-    path: str, x: Mapping[str, Array], context: Mapping[str, Any], rows: Array | None, standardise: bool
-) -> dict[str, Any]:
+def _missing(place: str, count: int) -> InputError:
+    several = f" ({count} such samples)" if count > 1 else ""
+    return InputError(f"{place}: the category is missing{several}. Fill it in, or drop the sample.")
+
+
+def _variables(own: Columns, like: Columns | None, standardise: bool) -> dict[str, Any]:
+    """Code categories and standardise, by the training samples' columns where these are another file's."""
     import pandas as pd
 
+    train = like or own
+    if not own.x:
+        raise InputError(f"{own.path}: no column is left for the nodes. Name them with nodes='<a>,<b>'.")
+
+    def scaled(values: Array, by: Array) -> Array:
+        spread = float(pd.Series(by).std(ddof=0))  # missing values are refused later, with their place
+        return (values - float(pd.Series(by).mean())) / spread if standardise and spread > 0 else values
+
     coded: dict[str, Array] = {}
-    for name, values in context.items():
-        if values.dtype.kind == "f":
-            coded[name] = values
-            continue
-        levels = np.unique(values)
+    for name, by in train.context.items():
+        values = own.context[name]
+        kinds = ["numbers" if v.dtype.kind == "f" else "text" for v in (values, by)]
+        if kinds[0] != kinds[1]:
+            raise InputError(
+                f"{own.path}: context {name!r} holds {kinds[0]}, but {kinds[1]} in {train.path}. Correct it."
+            )
+        levels = np.unique(by)
         if len(levels) < 2:
-            raise InputError(f"{path}: context {name!r} has one level, {levels[0]!r}. Leave it out.")
+            remedy = "" if like else ", or name the file of the training samples: like='<file>'"
+            raise InputError(
+                f"{train.path}: context {name!r} has one level, {levels[0].item()!r}. Leave it out{remedy}."
+            )
+        if kinds[0] == "numbers":
+            coded[name] = scaled(values, by)
+            continue
+        strange = np.flatnonzero(~np.isin(values, levels))
+        if strange.size:
+            at = strange[0] if own.rows is None else own.rows[strange[0]]
+            raise InputError(
+                f"{own.path}: sample {at!s}: {name} = {str(values[strange[0]])!r} is no level of {name!r} in "
+                f"{train.path}, which has {listed(levels)}. Correct it, drop the sample, or fit with such samples."
+            )
         coded |= {f"{name}={level}": (values == level).astype(float) for level in levels[1:]}
-    if not x:
-        raise InputError(f"{path}: no column is left for the nodes. Name them with nodes='<a>,<b>'.")
-    index = pd.RangeIndex(len(next(iter(x.values())))) if rows is None else pd.Index(rows)
-    tables = [pd.DataFrame(dict(part), index=index) for part in (x, coded)]
-    if standardise:
-        for frame in tables:
-            for name in frame.columns:
-                spread = float(frame[name].std(ddof=0))
-                if spread > 0 and not ("=" in str(name) and name in coded):
-                    frame[name] = (frame[name] - frame[name].mean()) / spread
-    return {"x": tables[0], "context": tables[1]}
-
-
-def split(
-    tree: xr.DataTree, test: float = 0.25, seed: int = 0, *, standardise: bool = True
-) -> tuple[xr.DataTree, xr.DataTree]:
-    """Split data into training and test samples, and standardise both by the training samples.
-
-    Parameters
-    ----------
-    tree : DataTree
-        With ``context`` and ``x``, from ``read`` or ``simulate``.
-    test : float
-        Share of test samples.
-    seed : int
-        Of the split.
-    standardise : bool
-        Bring nodes and covariates to mean zero and variance one over the training samples.
-
-    Returns
-    -------
-    training, test : DataTree
-        Their attribute ``preparation`` holds, as JSON, the seed, the positions of the training samples, and means and
-        standard deviations; fits keep it.
-
-    Raises
-    ------
-    InputError
-        If one of the parts would have no samples, or a node or covariate is constant over the training samples.
-    """
-    x, context = tree["observed_data"]["x"], tree["constant_data"]["context"]
-    n = x.sizes["sample"]
-    held = round(test * n)
-    if not 0 < held < n - 1:
-        raise InputError(
-            f"notmad: test={test!r} of {n} samples leaves {n - held} for training and {held} for the test."
-        )
-    order = np.random.default_rng(seed).permutation(n)
-    parts = np.sort(order[held:]), np.sort(order[:held])
-    told: dict[str, Any] = {"seed": seed, "test": test, "training_samples": parts[0].tolist()}
-    data = {}
-    for name, values in (("x", x), ("context", context)):
-        training = values.isel(sample=parts[0])
-        mean, spread = training.mean("sample"), training.std("sample")
-        if standardise and not (spread > 0).all():
-            dim = str(spread.dims[0])
-            worst = spread[dim].to_numpy()[int(spread.to_numpy().argmin())]
-            raise InputError(f"notmad: {dim} {worst!s} of {name!r} is constant over the training samples. Drop it.")
-        data[name] = (values - mean) / spread if standardise else values
-        if standardise:
-            told[name] = {"mean": mean.to_numpy().tolist(), "sd": spread.to_numpy().tolist()}
-    out = []
-    for rows in parts:
-        groups = {group: tree[group].to_dataset().copy() for group in ("constant_data", "observed_data")}
-        new = {}
-        for group, dataset in groups.items():
-            name = "x" if group == "observed_data" else "context"
-            new[group] = dataset.isel(sample=rows).assign({name: data[name].isel(sample=rows)})
-        part = xr.DataTree.from_dict(new)
-        sizes = {**json.loads(tree.attrs.get("sizes", "{}")), "sample": len(rows)}
-        part.attrs = {**tree.attrs, "sizes": json.dumps(sizes), "preparation": json.dumps(told)}
-        out.append(part)
-    return out[0], out[1]
+    index = pd.RangeIndex(len(next(iter(own.x.values())))) if own.rows is None else pd.Index(own.rows)
+    x = {name: scaled(values, train.x[name]) for name, values in own.x.items()}
+    return {"x": pd.DataFrame(x, index=index), "context": pd.DataFrame(coded, index=index)}

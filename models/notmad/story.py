@@ -65,7 +65,9 @@ def prior(encoder: str, kind: str, order: str, mean: str, shapes: Mapping[str, t
                 archetypes = matrices(order, sizes["node"], drawn["edge_weight"])
                 weights = encoders.softmax(encoders.logits(encoder, known["context"], drawn))
                 with np.errstate(over="ignore"):
-                    potential = known["alpha"] * penalty(mixed(weights, archetypes), kind)[0].mean(1)
+                    potential = np.zeros(count)
+                    if known["alpha"] > 0:
+                        potential = known["alpha"] * penalty(mixed(weights, archetypes), kind)[0].mean(1)
                     if known["gamma"] > 0:
                         potential = potential + known["gamma"] * penalty(archetypes, kind)[0].sum(1)
                 kept = np.flatnonzero(rng.exponential(size=count) > potential)

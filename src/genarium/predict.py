@@ -87,7 +87,9 @@ def predict(tree: xr.DataTree, data: Data | None = None, **settings: Any) -> xr.
         if model.unit not in var.dims and name in tree["constant_data"] and name not in own:
             values.setdefault(name, tree["constant_data"][name])
     missing = own and not own & set(model.observed.variables)  # known variables alone
-    shown = {model.unit} if missing else {dim for var in model.observed.variables.values() for dim in var.dims}
+    given = [v for v in model.known.variables.values() if model.unit in v.dims and v.default is None]
+    given += [] if missing else model.observed.variables.values()
+    shown = {model.unit} | {dim for var in given for dim in var.dims}
     rows = [var for var in model.variables("known", "observed").values() if model.unit in var.dims]
     kept = {dim for var in model.known.variables.values() for dim in var.dims} | set(model.labels)
     anew = {var.support.of for var in rows} - kept
@@ -96,22 +98,28 @@ def predict(tree: xr.DataTree, data: Data | None = None, **settings: Any) -> xr.
     problem = check(replace(model, check=None), data, sizes, values, unseen=bool(missing))
     if missing:
         problem = replace(problem, coords={**problem.coords, **_labels(tree, model, shown)})
-    for dim in shown - {model.unit}:
+    fitted = _fitted_labels(tree)
+    for dim in sorted((shown | kept) & set(fitted) - {model.unit, *model.derived_dims}):
         if problem.sizes[dim] != fitted_sizes[dim]:
             raise InputError(
                 f"{model.name}: the new data have {problem.sizes[dim]} {plural(dim)}, the fit has {fitted_sizes[dim]}. "
                 f"Give the {plural(dim)} of the fit, in its order."
             )
-        _same_labels(model, dim, tree["observed_data"].to_dataset()[dim].to_numpy(), problem.coords[dim])
+        _same_labels(model, dim, fitted[dim], problem.coords[dim])
     out = dataset(model, problem.coords, model.predict(tree, problem, **options))
     attrs = provenance(fitted_by=tree.attrs["method"], fit_seed=tree.attrs["seed"])
     return with_groups(data_tree(problem), {"predictions": out}, attrs)
 
 
+def _fitted_labels(tree: xr.DataTree) -> dict[str, Array]:
+    """Return the labels of the dims of the data of a fit."""
+    groups = [tree[name].to_dataset() for name in ("constant_data", "observed_data") if name in tree]
+    return {str(dim): labels.to_numpy() for data in groups for dim, labels in data.coords.items()}
+
+
 def _labels(tree: xr.DataTree, model: Model, shown: set[str]) -> dict[str, Array]:
     """Return the fit's labels of the dims that the new data do not show."""
-    found = {str(dim): labels.to_numpy() for dim, labels in tree["observed_data"].to_dataset().coords.items()}
-    known = {dim: labels for dim, labels in found.items() if dim not in shown}
+    known = {dim: labels for dim, labels in _fitted_labels(tree).items() if dim not in shown}
     derived = {dim: f for dim, f in model.derived_dims.items() if set(parents_of(f)) <= set(known)}
     return known | {dim: call(function, known) for dim, function in derived.items()}
 

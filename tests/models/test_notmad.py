@@ -34,8 +34,8 @@ from genarium.models.notmad.graphs import compare, is_acyclic, log_determinant, 
 from genarium.models.notmad.map import maximum
 from genarium.models.notmad.objective import Objective
 from genarium.models.notmad.pack import Packed
+from genarium.models.notmad.preparation import split
 from genarium.models.notmad.projection import topological_order
-from genarium.models.notmad.readers import split
 from genarium.supports import acyclic
 
 VARIANTS = [
@@ -446,6 +446,17 @@ def test_warnings_of_scale_and_of_few_samples() -> None:
         check(gn.get("notmad"), {"x": rng.normal(size=(4, 5)), "context": context[:4]}, {"archetype": 2})
     with pytest.raises(InputError, match="cannot hold sigma fixed"):
         gn.fit("notmad", {"x": x[:, [0, 2]], "context": context, "sigma": 1.0}, "map", archetype=1)
+
+
+def test_means_off_zero_are_warned_of_unless_the_model_has_a_mean() -> None:
+    rng = np.random.default_rng(0)
+    data = {"x": rng.normal(size=(300, 3)) + np.array([0, 5, 0]), "context": rng.normal(size=(300, 1))}
+    with pytest.warns(UserWarning, match=r"mean of node 1 is 5\.\d*, .*Fit with mean='regressed', or standardise"):
+        check(gn.get("notmad"), data, {"archetype": 2})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check(gn.get("notmad").variant(mean="regressed"), data, {"archetype": 2})
+        check(gn.get("notmad"), {**data, "x": data["x"] - data["x"].mean(0) + 0.4}, {"archetype": 2})
 
 
 @pytest.mark.filterwarnings("ignore:The 'future.infer_string' option")

@@ -105,6 +105,25 @@ def test_other_order_of_genes_is_refused(dispersion: str) -> None:
         gn.predict(fit, {"x": x[["right", "left"]]})
 
 
+@pytest.mark.parametrize("with_x", [True, False])
+def test_other_covariates_are_refused(with_x: bool) -> None:
+    """Labels of a known variable that comes with every observation are those of the fit, too."""
+    rng = np.random.default_rng(0)
+    x, context = rng.normal(size=(30, 2)), pd.DataFrame(rng.normal(size=(30, 2)), columns=["age", "dose"])
+    fit = gn.fit("notmad", {"x": x, "context": context}, "map", archetype=2, restarts=1)
+
+    def of(new: Any) -> Any:
+        return gn.predict(fit, {"context": new, **({"x": x} if with_x else {})})["predictions"]["network"]
+
+    np.testing.assert_array_equal(of(context), of(context.to_numpy()))  # without labels there is nothing to compare
+    with pytest.raises(InputError, match=r"covariate 0 is 'dose' in the new data and 'age' in the fit\. Give the"):
+        of(context[["dose", "age"]])
+    with pytest.raises(InputError, match="covariate 1 is 'sex' in the new data and 'dose' in the fit"):
+        of(context.rename(columns={"dose": "sex"}))
+    with pytest.raises(InputError, match="the new data have 3 covariates, the fit has 2"):
+        of(context.assign(sex=0.0))
+
+
 def test_simulation_is_no_fit() -> None:
     with pytest.raises(InputError, match="the tree holds no fit"):
         gn.predict(gn.simulate("nb_mixture", cell=20))

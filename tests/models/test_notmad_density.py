@@ -1,0 +1,50 @@
+"""The densities of NOTMAD at the edges of their domain."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+import genarium as gn
+from genarium.data import check
+from genarium.declaration import Array, Problem
+from genarium.engines import pymc
+from genarium.models.notmad.objective import Objective
+
+CYCLE = [[1.5, 1.5], [0.0, 0.0]]
+"""The first archetype is no M-matrix, so that its h is infinite; with even weights the mixture is one."""
+
+
+def problem(**strengths: float) -> tuple[Problem, Mapping[str, Array]]:
+    """Eight samples of two nodes under the log determinant, and a point with a cyclic archetype."""
+    rng = np.random.default_rng(0)
+    data = {"x": rng.normal(size=(8, 2)), "context": rng.normal(size=(8, 1)), **strengths}
+    at = {"edge_weight": CYCLE, "intercept": [0.0, 0.0], "slope": [[0.0, 0.0]], "sigma": 1.0}
+    made = check(gn.get("notmad").variant(penalty="logdet"), data, {"archetype": 2})
+    return made, {name: np.asarray(value) for name, value in at.items()}
+
+
+def in_numpy(made: Problem, at: Mapping[str, Array]) -> float:
+    assert made.model.log_likelihood is not None
+    assert made.model.log_prior is not None
+    return float(made.call(made.model.log_likelihood, **at).sum() + made.call(made.model.log_prior, **at))
+
+
+@pytest.mark.parametrize("strengths", [{}, {"gamma": 0.5}, {"alpha": 0.0}], ids=str)
+def test_a_potential_without_strength_is_none_even_where_h_is_infinite(strengths: dict[str, float]) -> None:
+    made, at = problem(**strengths)
+    if "alpha" in strengths:  # every sample has the cyclic archetype to itself
+        at = {**at, "intercept": np.array([40.0, 0.0])}
+    density = pymc.Compiled(made, mode="FAST_COMPILE")
+    value, gradient = density.log_density(density.unconstrained(at))
+    here = in_numpy(made, at)
+    if "gamma" in strengths:
+        assert value == here == -np.inf
+        return
+    acyclic = {**at, "edge_weight": np.array([[0.5, 0.0], [0.0, 0.2]])}
+    there = density.log_density(density.unconstrained(acyclic))[0] - in_numpy(made, acyclic)
+    assert np.isfinite(here)
+    assert value == pytest.approx(here + there, rel=1e-9)
+    assert np.isfinite(gradient).all()
+    if "alpha" in strengths:
+        assert np.isfinite(Objective(made)(at)[0].smooth)

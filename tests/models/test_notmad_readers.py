@@ -1,0 +1,138 @@
+"""Readers of NOTMAD on ordinary files, and how later files are brought to the scale of the training samples."""
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import genarium as gn
+from genarium.errors import InputError
+from genarium.models.notmad.preparation import prepare, split
+
+
+def frame(n: int = 12, age: float = 50, seed: int = 0) -> Any:
+    import pandas as pd
+
+    rng = np.random.default_rng(seed)
+    columns = {"a": rng.normal(5, 2, n), "b": rng.normal(size=n), "age": rng.normal(age, 10, n)}
+    return pd.DataFrame({**columns, "tissue": np.resize(["gut", "liver", "lung"], n)})
+
+
+def read(path: Path, **settings: Any) -> xr.DataTree:
+    return gn.read("notmad", path, "table", **{"context": "age,tissue", **settings})
+
+
+def write_h5ad(table: Any, path: Path) -> None:
+    import anndata
+
+    data = anndata.AnnData(table[["a", "b"]].to_numpy(), obs=table[["age", "tissue"]].set_axis(map(str, table.index)))
+    data.var_names = ["a", "b"]
+    with warnings.catch_warnings():  # anndata sets an option that pandas 3 deprecates
+        warnings.filterwarnings("ignore", "The 'future.infer_string' option is deprecated")
+        data.write_h5ad(path)
+
+
+def x_of(tree: xr.DataTree) -> Any:
+    return tree["observed_data"]["x"].to_numpy()
+
+
+def context_of(tree: xr.DataTree) -> Any:
+    return tree["constant_data"]["context"].to_numpy()
+
+
+@pytest.mark.filterwarnings("ignore:The 'future.infer_string' option", "ignore:The 'mode.chained_assignment' option")
+def test_a_missing_category_is_refused_with_its_place(tmp_path: Path) -> None:
+    table = frame()
+    table.loc[[3, 7], "tissue"] = None
+    table.to_csv(tmp_path / "t.csv", index=False)
+    told = r"t\.csv: line 5, column 'tissue': the category is missing \(2 such samples\)\. Fill it in"
+    with pytest.raises(InputError, match=told):
+        read(tmp_path / "t.csv")
+    table.to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(InputError, match=r"row \d, column 'tissue': the category is missing"):
+        read(tmp_path / "t.parquet")
+    write_h5ad(table, tmp_path / "t.h5ad")
+    with pytest.raises(InputError, match=r"cell '3', column 'tissue' of obs: the category is missing"):
+        gn.read("notmad", tmp_path / "t.h5ad", "h5ad", context="tissue")
+
+
+def test_the_index_of_a_table_is_no_node(tmp_path: Path) -> None:
+    frame().set_axis(range(100, 112)).to_csv(tmp_path / "t.csv")
+    tree = read(tmp_path / "t.csv")
+    assert list(tree["observed_data"]["node"].to_numpy()) == ["a", "b"]
+    assert list(tree["observed_data"]["sample"].to_numpy()[:2]) == ["100", "101"]
+
+
+def test_a_context_without_spread_is_refused(tmp_path: Path) -> None:
+    frame().assign(age=40.0).to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(InputError, match=r"context 'age' has one level, 40\.0\. Leave it out"):
+        read(tmp_path / "t.csv")
+
+
+@pytest.mark.filterwarnings("ignore:The 'future.infer_string' option", "ignore:The 'mode.chained_assignment' option")
+@pytest.mark.parametrize("kind", ["table", "h5ad"])
+def test_later_files_are_brought_to_the_scale_of_the_training_file(tmp_path: Path, kind: str) -> None:
+    train, later = frame(), frame(5, 65, 1).assign(tissue=["lung", "gut", "gut", "lung", "lung"])
+    paths = [tmp_path / f"{name}.{'csv' if kind == 'table' else kind}" for name in ("train", "later")]
+    for table, path in zip((train, later), paths, strict=True):
+        if kind == "table":
+            table.to_csv(path, index=False)
+        else:
+            write_h5ad(table, path)
+    settings = {"context": "age,tissue", "like": str(paths[0])}
+    tree = gn.read("notmad", paths[1], kind, **settings)
+    assert list(tree["constant_data"]["covariate"].to_numpy()) == ["age", "tissue=liver", "tissue=lung"]
+    expected = (later["age"] - train["age"].mean()) / train["age"].std(ddof=0)
+    np.testing.assert_allclose(context_of(tree)[:, 0], expected)
+    np.testing.assert_array_equal(context_of(tree)[:, 1:], [[0, 1], [0, 0], [0, 0], [0, 1], [0, 1]])
+    np.testing.assert_allclose(x_of(tree)[:, 0], (later["a"] - train["a"].mean()) / train["a"].std(ddof=0))
+    own, same = (gn.read("notmad", paths[0], kind, **s) for s in ({"context": "age,tissue"}, settings))
+    np.testing.assert_array_equal(context_of(own), context_of(same))
+    raw = gn.read("notmad", paths[1], kind, standardise=False, **settings)
+    np.testing.assert_allclose(context_of(raw)[:, 0], later["age"])
+    np.testing.assert_array_equal(context_of(raw)[:, 1:], context_of(tree)[:, 1:])
+
+
+def test_later_files_take_the_nodes_of_the_training_file_and_no_other_level(tmp_path: Path) -> None:
+    frame().to_csv(tmp_path / "train.csv", index=False)
+    frame(5)[["tissue", "b", "age", "a"]].assign(c=1.0).to_csv(tmp_path / "later.csv", index=False)
+    tree = read(tmp_path / "later.csv", like=str(tmp_path / "train.csv"))
+    assert list(tree["observed_data"]["node"].to_numpy()) == ["a", "b"]
+    frame(4).assign(tissue=["gut", "gut", "brain", "gut"]).to_csv(tmp_path / "later.csv", index=False)
+    told = r"later\.csv: sample 2: tissue = 'brain' is no level of 'tissue' in .*train\.csv, which has gut, liver, lung"
+    with pytest.raises(InputError, match=told):
+        read(tmp_path / "later.csv", like=str(tmp_path / "train.csv"))
+    frame(4).assign(age="old").to_csv(tmp_path / "later.csv", index=False)
+    with pytest.raises(InputError, match=r"context 'age' holds text, but numbers in .*train"):
+        read(tmp_path / "later.csv", like=str(tmp_path / "train.csv"))
+
+
+def test_a_split_prepares_later_data_as_its_training_samples(tmp_path: Path) -> None:
+    frame(40).to_csv(tmp_path / "train.csv", index=False)
+    frame(6, 65, 1).to_csv(tmp_path / "later.csv", index=False)
+    raw = [read(tmp_path / f"{name}.csv", standardise=False) for name in ("train", "later")]
+    training, _ = split(raw[0], 0.25, 0)
+    fit = gn.fit("notmad", training, "map", 1, archetype=2, restarts=1)
+    for like in (training, fit):
+        found = prepare(raw[1], like)
+        assert found.attrs["preparation"] == training.attrs["preparation"]
+    told = json.loads(fit.attrs["preparation"])
+    rows = told["training_samples"]
+    for values, name in ((x_of, "x"), (context_of, "context")):
+        np.testing.assert_allclose(told[name]["mean"], values(raw[0])[rows].mean(0))
+        np.testing.assert_allclose(values(prepare(raw[0], fit))[rows], values(training))
+        np.testing.assert_allclose(values(found) * told[name]["sd"] + told[name]["mean"], values(raw[1]))
+    assert context_of(found)[:, 0].mean() > 0.5  # ages of 65 are above those of the fit
+    with pytest.warns(UserWarning, match="extrapolation"):
+        gn.predict(fit, found)
+    with pytest.raises(InputError, match="no means and standard deviations are saved"):
+        prepare(raw[1], raw[0])
+    turned = read(tmp_path / "later.csv", standardise=False, nodes="b,a")
+    with pytest.raises(InputError, match="the nodes of 'x' are b, a; those prepared like are a, b"):
+        prepare(turned, training)
+    with pytest.warns(UserWarning, match="were standardised over all samples when they were read"):
+        split(read(tmp_path / "train.csv"), 0.25, 0)
