@@ -267,6 +267,23 @@ def test_bound_is_below_the_evidence() -> None:
     assert np.isfinite(centre).all()
 
 
+def test_nodes_of_vi_follow_a_scale_far_from_that_of_its_prior() -> None:
+    """Most variants do nothing, so that the prior's scale is an error's; the mean field's sd of sigma is exact here."""
+    rng = np.random.default_rng(0)
+    gamma, se = np.where(rng.uniform(size=600) < 0.15, rng.normal(size=600), 0), np.full(600, 0.01)
+    x, y = rng.normal(gamma, se), rng.normal(0.5 * gamma, se)
+    data = {"beta_exposure": x, "se_exposure": se, "beta_outcome": y, "se_outcome": se}
+    for scale in (np.median(np.abs(x)) / 0.6745, 1e7):  # far below and far above the truth
+        posterior = gn.fit(NAME, {**data, "exposure_scale": scale}, "vi", seed=1)["posterior"]["exposure_sd"]
+        grid = np.exp(np.linspace(-4, 2, 40_001))
+        log_p = -600 * np.log(grid) - 0.5 * (x**2).sum() / grid**2 - 0.5 * (grid / scale) ** 2
+        weight = np.exp(log_p - log_p.max()) * grid
+        mean = (weight * grid).sum() / weight.sum()
+        sd = np.sqrt((weight * (grid - mean) ** 2).sum() / weight.sum())
+        assert float(posterior.mean()) == pytest.approx(mean, rel=0.02)
+        assert float(posterior.std()) == pytest.approx(sd, rel=0.1)
+
+
 def test_mean_field_is_too_narrow_and_linear_response_is_not() -> None:
     """Against Gibbs sampling on weak instruments: sds of the regional effects."""
     tree = simulate(1, variant=200, region=10)
