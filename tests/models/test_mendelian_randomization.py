@@ -18,6 +18,8 @@ from genarium.models.mendelian_randomization import likelihood, raps
 from genarium.models.mendelian_randomization.gibbs import Sampler
 from genarium.models.mendelian_randomization.response import Response, log_density, natural, standardised
 from genarium.models.mendelian_randomization.vi import Step, Tilt
+from genarium.validate.plan import Plan
+from genarium.validate.replicate import simulate as replicate
 
 NAME = "mendelian_randomization"
 MR = Path(__file__).parents[3] / "shared" / "data" / "mr"
@@ -311,6 +313,24 @@ def test_coordinates_have_the_jacobian_they_say() -> None:
 
     columns = [(flat(at + e) - flat(at - e)) / 2e-6 for e in 1e-6 * np.eye(12)]
     assert np.linalg.slogdet(np.array(columns))[1] == pytest.approx(float(natural(problem, at[None])[1][0]), abs=1e-6)
+
+
+# Validation
+
+
+def test_negative_control_can_be_fitted_and_makes_a_difference() -> None:
+    """A wrong value that the model refuses would tell nothing; ignored overlap moves IVW's numerator by 40 % of s²."""
+    plan = Plan(NAME, "gibbs", {"variant": 120, "region": 6}, seed=1, wrong=gn.get(NAME).calibration.control)
+    for index in range(40):
+        assert isinstance(replicate(plan, index).problem, Problem)
+    tree = simulate(12, variant=120, region=6, exposure_sd=0.4, pleiotropy_sd=0.1)
+    data = {n: tree[group][n].to_numpy() for group in ("constant_data", "observed_data") for n in tree[group].data_vars}
+    fits = [
+        gn.fit(NAME, {**data, **wrong}, "vi", seed=1, covariance="linear_response", polish=True)["posterior"]
+        for wrong in ({}, dict(plan.wrong))
+    ]
+    right, misled = (fit["theta"].mean("region") for fit in fits)
+    assert float(misled.mean() - right.mean()) > float(right.std())
 
 
 # Bad input
