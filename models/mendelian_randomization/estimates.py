@@ -47,7 +47,13 @@ class Variants:
 
     @property
     def ratio(self) -> Array:
-        """Wald ratio of each variant."""
+        """Wald ratio of each variant; an effect of exactly 0 on the exposure has none."""
+        zero = np.flatnonzero(self.x == 0)
+        if zero.size:
+            raise InputError(
+                f"mendelian_randomization: beta_exposure[{zero[0]}] is 0, so that the variant has no ratio ({zero.size} "
+                f"of {len(self)} are like it). Drop such variants, or use ivw, egger, maximum_likelihood, divw or pivw."
+            )
         return np.asarray(self.y / self.x)
 
     def ratio_se(self, weights: str = "simple") -> Array:

@@ -88,11 +88,12 @@ def weighted_median(
     data = variants(beta_exposure, se_exposure, beta_outcome, se_outcome)
     _one_of("weighting", weighting, ("weighted", "simple", "penalised"))
     _one_of("weights", weights, ("simple", "delta"))
+    ratio = data.ratio
     weight = np.ones(len(data)) if weighting == "simple" else data.ratio_se(weights) ** -2.0
     if weighting == "penalised":
-        middle = _median(data.ratio[None], weight)[0]
-        weight = weight * np.minimum(1, PENALTY * chi2.sf(weight * (data.ratio - middle) ** 2, 1))
-    estimate = float(_median(data.ratio[None], weight)[0])
+        middle = _median(ratio[None], weight)[0]
+        weight = weight * np.minimum(1, PENALTY * chi2.sf(weight * (ratio - middle) ** 2, 1))
+    estimate = float(_median(ratio[None], weight)[0])
     rng = np.random.default_rng(seed)
     x = rng.normal(data.x, data.sx, (iterations, len(data)))
     y = rng.normal(data.y, data.sy, (iterations, len(data)))
@@ -148,11 +149,11 @@ def mode(
     data = variants(beta_exposure, se_exposure, beta_outcome, se_outcome)
     _one_of("weighting", weighting, ("weighted", "simple"))
     _one_of("weights", weights, ("simple", "delta"))
-    se_ratio = data.ratio_se(weights)
+    ratio, se_ratio = data.ratio, data.ratio_se(weights)
     weight = se_ratio**-2.0 if weighting == "weighted" else np.ones(len(data))
-    estimate, bandwidth = _mode(data.ratio, weight / weight.sum(), phi)
+    estimate, bandwidth = _mode(ratio, weight / weight.sum(), phi)
     rng = np.random.default_rng(seed)
-    again = [_mode(r, weight / weight.sum(), phi)[0] for r in rng.normal(data.ratio, se_ratio, (iterations, len(data)))]
+    again = [_mode(r, weight / weight.sum(), phi)[0] for r in rng.normal(ratio, se_ratio, (iterations, len(data)))]
     deviation = np.abs(np.array(again) - np.median(again))
     se = float(1.4826 * np.median(deviation))
     ci, p_value = interval(estimate, se, level)
@@ -202,32 +203,32 @@ def contamination_mixture(
     from scipy.stats import chi2, norm
 
     data = variants(beta_exposure, se_exposure, beta_outcome, se_outcome)
-    se = data.ratio_se()
-    psi = psi or 1.5 * float(data.ratio.std(ddof=1))
-    invalid = norm.logpdf(data.ratio, 0, np.sqrt(psi**2 + se**2))
+    ratio, se = data.ratio, data.ratio_se()
+    psi = psi or 1.5 * float(ratio.std(ddof=1))
+    invalid = norm.logpdf(ratio, 0, np.sqrt(psi**2 + se**2))
     constant = -np.log(se) - 0.5 * np.log(2 * np.pi) - invalid
     reach = se * np.sqrt(np.maximum(2 * constant, 0))  # a variant counts as valid where the effect is so near
-    edges = np.unique(np.concatenate([data.ratio - reach, data.ratio + reach]))
+    edges = np.unique(np.concatenate([ratio - reach, ratio + reach]))
 
     def profile(theta: Array) -> Array:
-        gain = constant - 0.5 * ((data.ratio - np.atleast_1d(theta)[:, None]) / se) ** 2
+        gain = constant - 0.5 * ((ratio - np.atleast_1d(theta)[:, None]) / se) ** 2
         return np.asarray(np.maximum(gain, 0).sum(1))
 
     middles = 0.5 * (edges[1:] + edges[:-1])
     tops: list[float] = []
     for low, high, middle in zip(edges[:-1], edges[1:], middles, strict=True):
-        inside = np.abs(data.ratio - middle) < reach
+        inside = np.abs(ratio - middle) < reach
         if inside.any():
             w = inside / se**2
-            tops.append(float(np.clip((w * data.ratio).sum() / w.sum(), low, high)))
+            tops.append(float(np.clip((w * ratio).sum() / w.sum(), low, high)))
     heights = profile(np.array(tops))
     estimate = tops[int(heights.argmax())]
-    chosen = np.abs(data.ratio - estimate) < reach
+    chosen = np.abs(ratio - estimate) < reach
     spread = 1.0
     if chosen.sum() > 1:
         w = se[chosen] ** -2.0
-        centre = (w * data.ratio[chosen]).sum() / w.sum()
-        spread = max(1.0, float(np.sqrt((w * (data.ratio[chosen] - centre) ** 2).sum() / (chosen.sum() - 1))))
+        centre = (w * ratio[chosen]).sum() / w.sum()
+        spread = max(1.0, float(np.sqrt((w * (ratio[chosen] - centre) ** 2).sum() / (chosen.sum() - 1))))
     least = float(heights.max()) - 0.5 * float(chi2.ppf(level, 1)) * spread**2
     intervals = _where_above(profile, np.unique(np.concatenate([edges, tops])), least)
     ci = (intervals[0][0], intervals[-1][1])

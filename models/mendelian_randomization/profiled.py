@@ -10,7 +10,7 @@ from genarium.declaration import Array
 from genarium.errors import InputError
 
 from .estimates import Estimate, Variants, interval, variants
-from .regression import _one_of
+from .regression import _one_of, _weights
 
 
 @dataclass(frozen=True)
@@ -79,18 +79,22 @@ def maximum_likelihood(
         raise InputError(f"mendelian_randomization: correlation={correlation:g} must be between -1 and 1.")
     crossed = correlation * data.sx * data.sy
 
-    def deviance(theta: float) -> float:
-        variance = data.sy**2 + theta**2 * data.sx**2 - 2 * theta * crossed
-        return float(((data.y - theta * data.x) ** 2 / variance).sum())
+    def variance(theta: float) -> Array:
+        return np.asarray(data.sy**2 + theta**2 * data.sx**2 - 2 * theta * crossed)
 
-    start = float((data.x * data.y / data.sy**2).sum() / (data.x**2 / data.sy**2).sum())
-    spread = float(np.abs(data.ratio - start).mean()) + abs(start)
+    def deviance(theta: float) -> float:
+        return float(((data.y - theta * data.x) ** 2 / variance(theta)).sum())
+
+    weight = _weights(data, "simple") * data.x**2  # of a ratio: little for one whose denominator is near zero
+    start = float((data.x * data.y / data.sy**2).sum() / weight.sum())
+    away = np.abs(data.y - start * data.x) * np.abs(data.x) / data.sy**2
+    spread = float(away.sum() / weight.sum()) + abs(start) + 3 * float(weight.sum() ** -0.5)
     grid = start + spread * np.linspace(-2, 2, 401)
     at = int(np.argmin([deviance(float(t)) for t in grid]))
     bracket = (float(grid[max(at - 1, 0)]), float(grid[min(at + 1, 400)]))
     estimate = float(minimize_scalar(deviance, bounds=bracket, method="bounded", options={"xatol": 1e-14}).x)
-    estimate = _polished(deviance, estimate, spread)
-    h = 1e-3 * max(spread, 1e-8)
+    h = 0.01 * float((data.x**2 / variance(estimate)).sum() ** -0.5)  # of about a standard error
+    estimate = _polished(deviance, estimate, h)
     values = [deviance(estimate + k * h) for k in (-2, -1, 0, 1, 2)]
     curvature = (-values[0] + 16 * values[1] - 30 * values[2] + 16 * values[3] - values[4]) / (12 * h**2)
     Q = deviance(estimate)
@@ -100,9 +104,8 @@ def maximum_likelihood(
     return MaximumLikelihood(estimate, se, ci, p_value, Q, float(chi2.sf(Q, len(data) - 1)), scale)
 
 
-def _polished(function: Callable[[float], float], at: float, scale: float) -> float:
+def _polished(function: Callable[[float], float], at: float, h: float) -> float:
     """Newton steps by five-point differences: a minimiser of values alone stops at the root of the rounding."""
-    h = 1e-3 * scale
     for _ in range(3):
         f = [function(at + k * h) for k in (-2, -1, 0, 1, 2)]
         slope = (f[0] - 8 * f[1] + 8 * f[3] - f[4]) / (12 * h)

@@ -365,6 +365,32 @@ def test_bad_input_is_refused_with_its_place(estimator: Any) -> None:
         estimator(np.r_[np.nan, x[1:]], sx, y, sy)
 
 
+@pytest.mark.parametrize(
+    "estimator", [ivw, maximum_likelihood, lambda *d: ivw(*d, weights="delta"), lambda *d: ivw(*d, penalised=True)]
+)
+@pytest.mark.parametrize("effect", [0.0, 1e-12, 1e-5])
+def test_a_variant_without_effect_on_the_exposure_says_next_to_nothing(estimator: Any, effect: float) -> None:
+    x, sx, y, sy = simulated(11, 30)
+    x[4] = effect
+    found, without = estimator(x, sx, y, sy), estimator(*(np.delete(part, 4) for part in (x, sx, y, sy)))
+    assert found.estimate == pytest.approx(without.estimate, abs=0.2 * without.se)
+    assert found.se == pytest.approx(without.se, rel=0.2)
+
+
+@pytest.mark.parametrize("weighting", ["simple", "weighted", "penalised"])
+def test_a_ratio_with_zero_below_is_refused(weighting: str) -> None:
+    x, sx, y, sy = simulated(11, 30)
+    x[[4, 7]] = 0
+    some = [lambda *d: weighted_median(*d, weighting=weighting), raps, contamination_mixture]
+    for estimator in [*some, *([] if weighting == "penalised" else [lambda *d: mode(*d, weighting=weighting)])]:
+        with pytest.raises(InputError, match=r"beta_exposure\[4\] is 0, so that .* \(2 of 30 are like it\)\. Drop"):
+            estimator(x, sx, y, sy)
+    with pytest.raises(InputError, match="is 0 for all variants"):
+        ivw(np.zeros(30), sx, y, sy)
+    with pytest.raises(InputError, match="variant 4 has no weight"):
+        ivw(x, sx, y, sy, correlation=np.eye(30), weights="delta")
+
+
 def test_other_bad_input() -> None:
     x, sx, y, sy = simulated(1, 10)
     with pytest.raises(InputError, match="weights='best' is not known; use one of simple, delta"):

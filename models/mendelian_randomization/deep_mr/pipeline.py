@@ -91,8 +91,12 @@ def local_effects(found: Effects, method: str = "ivw", least: int | None = None)
         if len(some) < needed or not some.x.any():
             continue
         one = LOCAL[method](some.x, some.se_x, some.y, some.se_y)
-        if one.se > 0:
-            rows.append((one.estimate, one.se, int(sequence), len(some)))
+        if not np.isfinite([one.estimate, one.se]).all() or one.se <= 0:
+            raise InputError(
+                f"deep_mr: {method} gives sequence {sequence} the effect {one.estimate:g} with standard error "
+                f"{one.se:g}, from {len(some)} substitutions. Leave the sequence out, or use another method."
+            )
+        rows.append((one.estimate, one.se, int(sequence), len(some)))
     if not rows:
         raise InputError(
             f"deep_mr: no sequence has {needed} instruments. Lower the threshold, or mutate more sequences."
