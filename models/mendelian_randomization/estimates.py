@@ -103,6 +103,25 @@ def variants(
     return Variants(*arrays.values())
 
 
+def error_covariance(data: Variants, covariance: ArrayLike) -> Array:
+    """Check covariances of the variants' two errors, one for each variant or one for all; shape (J,)."""
+    try:
+        c = np.broadcast_to(np.asarray(covariance, dtype=float), data.x.shape)
+    except ValueError as error:
+        raise InputError(
+            f"mendelian_randomization: covariance has shape {np.shape(covariance)}, beta_exposure {data.x.shape}. Give "
+            "one number for each variant, or one for all."
+        ) from error
+    bad = np.flatnonzero(~(np.abs(c) < data.sx * data.sy))
+    if bad.size:
+        j = bad[0]
+        raise InputError(
+            f"mendelian_randomization: covariance[{j}] is {c[j]:g}, but must be below se_exposure se_outcome = "
+            f"{data.sx[j] * data.sy[j]:g} in size ({bad.size} of {len(data)} are not). Give covariances, not correlations."
+        )
+    return c
+
+
 def interval(
     estimate: float, se: float, level: float = 0.95, degrees: float = np.inf
 ) -> tuple[tuple[float, float], float]:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from genarium.declaration import Array
 from genarium.errors import InputError
 
-from .estimates import Estimate, Variants, interval, variants
+from .estimates import Estimate, Variants, error_covariance, interval, variants
 from .regression import _one_of, _weights
 
 
@@ -53,6 +53,7 @@ def maximum_likelihood(
     *,
     model: str = "fixed",
     correlation: float = 0.0,
+    covariance: ArrayLike | None = None,
     level: float = 0.95,
 ) -> MaximumLikelihood:
     """Estimate by maximum likelihood, the variants' true effects profiled out (Burgess, Butterworth and Thompson 2013).
@@ -63,7 +64,9 @@ def maximum_likelihood(
     model : {"fixed", "random"}
         Whether heterogeneity widens the standard error.
     correlation : float
-        Of the errors of a variant's two effects (overlapping samples).
+        Of the errors of a variant's two effects (overlapping samples), the same for all variants.
+    covariance : array_like, shape (J,), optional
+        Of the errors of a variant's two effects, in place of ``correlation``.
     level : float
 
     Returns
@@ -77,7 +80,9 @@ def maximum_likelihood(
     _one_of("model", model, ("fixed", "random"))
     if not -1 < correlation < 1:
         raise InputError(f"mendelian_randomization: correlation={correlation:g} must be between -1 and 1.")
-    crossed = correlation * data.sx * data.sy
+    if covariance is not None and correlation:
+        raise InputError("mendelian_randomization: correlation and covariance are both given. Leave one of them out.")
+    crossed = correlation * data.sx * data.sy if covariance is None else error_covariance(data, covariance)
 
     def variance(theta: float) -> Array:
         return np.asarray(data.sy**2 + theta**2 * data.sx**2 - 2 * theta * crossed)
@@ -122,6 +127,7 @@ def divw(
     beta_outcome: ArrayLike,
     se_outcome: ArrayLike,
     *,
+    covariance: ArrayLike = 0.0,
     over_dispersion: bool = True,
     level: float = 0.95,
 ) -> Debiased:
@@ -130,6 +136,9 @@ def divw(
     Parameters
     ----------
     beta_exposure, se_exposure, beta_outcome, se_outcome : array_like, shape (J,)
+    covariance : array_like, shape (J,) or ()
+        Of the errors of a variant's two effects (overlapping samples); it is taken out of the numerator as the
+        exposure's variance is out of the denominator.
     over_dispersion : bool
         Whether variants have pleiotropic effects of mean zero.
     level : float
@@ -140,12 +149,13 @@ def divw(
         Without attenuation by weak instruments as long as ``condition`` is large.
     """
     data = variants(beta_exposure, se_exposure, beta_outcome, se_outcome, 2)
+    c = error_covariance(data, covariance)
     strength = (data.x**2 - data.sx**2) / data.sy**2
     condition = (data.mean_f - 1) * np.sqrt(len(data))
     _weak(condition)
-    estimate = float((data.x * data.y / data.sy**2).sum() / strength.sum())
-    tau2 = _pleiotropy(data, estimate) if over_dispersion else 0.0
-    se = float(np.sqrt(_variance(data, estimate, tau2).sum())) / abs(float(strength.sum()))
+    estimate = float(((data.x * data.y - c) / data.sy**2).sum() / strength.sum())
+    tau2 = _pleiotropy(data, estimate, c) if over_dispersion else 0.0
+    se = float(np.sqrt(_variance(data, estimate, tau2, c).sum())) / abs(float(strength.sum()))
     ci, p_value = interval(estimate, se, level)
     return Debiased(estimate, se, ci, p_value, float(condition), tau2)
 
@@ -197,14 +207,13 @@ def _weak(condition: float) -> None:
         )
 
 
-def _pleiotropy(data: Variants, estimate: float) -> float:
+def _pleiotropy(data: Variants, estimate: float, c: Array | float = 0.0) -> float:
     w = data.sy**-2.0
-    excess = (data.y - estimate * data.x) ** 2 - data.sy**2 - estimate**2 * data.sx**2
+    excess = (data.y - estimate * data.x) ** 2 - data.sy**2 - estimate**2 * data.sx**2 + 2 * estimate * c
     return max(0.0, float((w * excess).sum() / w.sum()))
 
 
-def _variance(data: Variants, estimate: float, tau2: float) -> Array:
-    """Variance of each variant's part of the numerator, at the estimate."""
-    ratio2, mu2 = (data.sx / data.sy) ** 2, (data.x / data.sx) ** 2
-    own = ratio2 * mu2 * (1 + tau2 / data.sy**2)
-    return np.asarray(own + estimate**2 * ratio2**2 * (mu2 + 1))
+def _variance(data: Variants, estimate: float, tau2: float, c: Array | float = 0.0) -> Array:
+    """Variance of each variant's part of the numerator, x (y - theta x), at the estimate; c: covariance of errors."""
+    residual = data.sy**2 + tau2 + estimate**2 * data.sx**2 - 2 * estimate * c
+    return np.asarray((data.x**2 * residual + (c - estimate * data.sx**2) ** 2) / data.sy**4)

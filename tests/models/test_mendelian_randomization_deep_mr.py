@@ -31,6 +31,7 @@ from genarium.models.mendelian_randomization.deep_mr import (
     simulation,
 )
 from genarium.models.mendelian_randomization.deep_mr.keras import KerasNetwork
+from genarium.models.mendelian_randomization.deep_mr.pipeline import LOCAL
 from genarium.models.mendelian_randomization.deep_mr.splicing import SpliceSites, spliceai
 from genarium.models.mendelian_randomization.deep_mr.training import Plan, _codes, _gradients, train
 
@@ -183,6 +184,45 @@ def test_pipeline_is_local_ivw_then_reml() -> None:
     assert deep_mr(found, None, 0, 1, instruments=4.0, members="ignore").se == pytest.approx(reml.se)
     low, high = whole.prediction_interval
     assert low < whole.ci[0] < whole.ci[1] < high
+
+
+@pytest.mark.parametrize("method", ["ivw", "egger", "divw", "maximum_likelihood"])
+def test_members_are_told_apart_by_the_method_in_use(method: str) -> None:
+    """A constant that a member adds to the outcome is no slope: Egger regression does not see it, IVW does."""
+    found = raw(4)
+    delta = found.delta.copy()
+    delta[..., 0] = np.abs(delta[..., 0])
+    delta[..., 1] = 0.7 * delta[..., 0] + 0.1 * np.random.default_rng(1).normal(size=delta.shape[:-1])
+    delta[..., 1] += 0.5 * np.arange(6)[:, None, None, None]
+    moved = Mutagenesis(delta, found.reference, found.alternative, 0)
+    whole = deep_mr(moved, None, 0, 1, method=method)
+    some, local, estimator = effects(moved, 0, 1, error="member"), whole.local, LOCAL[method]
+    share = 1 / (local.se**2 + whole.tau2)
+    expected = []
+    for member in delta:
+        dx, dy = (member[..., t].ravel() for t in (0, 1))
+        slopes = []
+        for s in local.sequence:
+            own = some.sequence == s
+            more = {"covariance": some.covariance[own]} if method in ("divw", "maximum_likelihood") else {}
+            slopes.append(estimator(dx[own], some.se_x[own], dy[own], some.se_y[own], **more).estimate)
+        expected.append((share * slopes).sum() / share.sum())
+    assert whole.between_members == pytest.approx(np.std(expected, ddof=1), rel=1e-6)
+    assert (whole.between_members < 0.1) == (method == "egger")
+
+
+def test_errors_of_the_same_networks_do_not_pass_for_an_effect() -> None:
+    """No effect at all, weak instruments, errors correlated by 0.8: IVW finds one, the methods that know c do not."""
+    rng = np.random.default_rng(17)
+    gamma = rng.normal(0, 0.6, (60, 3, 20))
+    error = rng.multivariate_normal([0, 0], [[1, 0.8], [0.8, 1]], (10, *gamma.shape))
+    delta = np.stack([gamma, 0 * gamma], -1) + error
+    found = Mutagenesis(delta, np.zeros((10, 60, 2)), np.tile(np.arange(3)[None, :, None], (60, 1, 20)), 0)
+    some = effects(found, 0, 1)
+    mean = {m: local_effects(some, m).estimate.mean() for m in ("ivw", "divw", "maximum_likelihood")}
+    assert mean["ivw"] > 0.12
+    assert abs(mean["divw"]) < 0.03
+    assert abs(mean["maximum_likelihood"]) < 0.03
 
 
 def test_errors_that_members_share_widen_the_interval() -> None:
