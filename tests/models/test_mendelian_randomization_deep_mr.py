@@ -214,15 +214,15 @@ def test_members_are_told_apart_by_the_method_in_use(method: str) -> None:
 def test_errors_of_the_same_networks_do_not_pass_for_an_effect() -> None:
     """No effect at all, weak instruments, errors correlated by 0.8: IVW finds one, the methods that know c do not."""
     rng = np.random.default_rng(17)
-    gamma = rng.normal(0, 0.6, (60, 3, 20))
-    error = rng.multivariate_normal([0, 0], [[1, 0.8], [0.8, 1]], (10, *gamma.shape))
+    gamma = rng.normal(0, 0.2, (60, 3, 20))
+    error = rng.multivariate_normal([0, 0], [[1, 0.8], [0.8, 1]], (40, *gamma.shape))
     delta = np.stack([gamma, 0 * gamma], -1) + error
-    found = Mutagenesis(delta, np.zeros((10, 60, 2)), np.tile(np.arange(3)[None, :, None], (60, 1, 20)), 0)
+    found = Mutagenesis(delta, np.zeros((40, 60, 2)), np.tile(np.arange(3)[None, :, None], (60, 1, 20)), 0)
     some = effects(found, 0, 1)
     mean = {m: local_effects(some, m).estimate.mean() for m in ("ivw", "divw", "maximum_likelihood")}
-    assert mean["ivw"] > 0.12
-    assert abs(mean["divw"]) < 0.03
-    assert abs(mean["maximum_likelihood"]) < 0.03
+    assert mean["ivw"] == pytest.approx(0.8 / 40 / (0.2**2 + 1 / 40), abs=0.03)
+    assert abs(mean["divw"]) < 0.06  # c and the weights come from the same 40 members: 2 / 39 of it is left
+    assert abs(mean["maximum_likelihood"]) < 0.06
 
 
 def test_errors_that_members_share_widen_the_interval() -> None:

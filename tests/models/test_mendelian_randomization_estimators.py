@@ -335,6 +335,30 @@ def test_presso_finds_the_outlier_and_says_what_it_did() -> None:
     assert np.isnan(clean.distortion_p)
 
 
+def test_distortion_by_presso_is_told_from_none() -> None:
+    """Against resamples with the outliers: strong ones on strong variants distort, balanced ones do not."""
+    x, sx, y, sy = simulated(7, 40)
+    top = np.argsort(-np.abs(x))[:4]
+    p = {}
+    for name, direction in (("one", [1, 1, 1, 1]), ("balanced", [1, -1, 1, -1])):
+        moved = y.copy()
+        moved[top] += 12 * sy[top] * np.sign(x[top]) * direction
+        found = presso(x, sx, moved, sy, iterations=2000)
+        out = np.array(found.outliers)
+        assert set(top) <= set(out)
+        p[name] = found.distortion_p
+        # the null distribution by loops: outliers, and others drawn with replacement to make up the number kept
+        keep = np.setdiff1d(np.arange(40), out)
+        rng, beyond = np.random.default_rng(5), 0
+        for _ in range(2000):
+            some = np.r_[out, rng.choice(keep, len(keep) - len(out))]
+            slope = ivw(x[some], sx[some], moved[some], sy[some]).estimate
+            beyond += abs((found.with_outliers - slope) / slope) > abs(found.distortion)
+        assert found.distortion_p == pytest.approx(beyond / 2000, abs=0.06)
+    assert p["one"] < 0.05
+    assert p["balanced"] > 0.1
+
+
 def test_leave_one_out_leaves_one_out() -> None:
     data = simulated(9, 10)
     found = leave_one_out(*data, estimator=egger)
@@ -424,5 +448,7 @@ def test_other_bad_input() -> None:
         divw(x, sx, y, sy, covariance=0.5)
     with pytest.raises(InputError, match=r"covariance has shape \(3,\)"):
         maximum_likelihood(x, sx, y, sy, covariance=[0, 0, 0])
+    with pytest.raises(InputError, match="cannot find an outlier among 10 variants: .* 0.099, .* iterations=200 or"):
+        presso(x, sx, y, sy, iterations=100)
     with pytest.raises(InputError, match="no majority"):
         presso(x, sx / 1e3, np.r_[y[:5] + 9, y[5:] - 9], sy / 1e3, iterations=200)

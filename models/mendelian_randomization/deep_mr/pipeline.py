@@ -84,7 +84,8 @@ def local_effects(found: Effects, method: str = "ivw", least: int | None = None)
     found : Effects
     method : {"ivw", "egger", "divw", "maximum_likelihood"}
         The last two correct for the exposure's errors, and for their covariance with the outcome's: the same networks
-        predict both. The first two, for strong instruments, do not.
+        predict both. The first two, for strong instruments, do not. With few members the correction is a rough one:
+        covariance and weights are estimates from the same E, and it falls short by about 2 / (E - 1).
     least : int, optional
         Substitutions that a sequence needs.
 
