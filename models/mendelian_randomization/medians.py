@@ -39,7 +39,8 @@ class ContaminationMixture(Estimate):
     Attributes
     ----------
     intervals : tuple of (float, float)
-        Where the profile likelihood is high enough: more than one interval says that groups of variants disagree.
+        Where the profile likelihood is high enough: more than one interval says that groups of variants disagree, the
+        whole line that no effect can be ruled out.
     psi : float
         Standard deviation of invalid ratios.
     valid : int
@@ -230,7 +231,10 @@ def contamination_mixture(
         centre = (w * ratio[chosen]).sum() / w.sum()
         spread = max(1.0, float(np.sqrt((w * (ratio[chosen] - centre) ** 2).sum() / (chosen.sum() - 1))))
     least = float(heights.max()) - 0.5 * float(chi2.ppf(level, 1)) * spread**2
-    intervals = _where_above(profile, np.unique(np.concatenate([edges, tops])), least)
+    if least < 0:  # the profile is nowhere below zero, which it is far away: no effect can be ruled out
+        intervals = [(-np.inf, np.inf)]
+    else:
+        intervals = _where_above(profile, np.unique(np.concatenate([edges, tops])), least)
     ci = (intervals[0][0], intervals[-1][1])
     width = (ci[1] - ci[0]) / (2 * float(norm.ppf(0.5 + level / 2)))
     p_value = float(chi2.sf(2 * (float(heights.max()) - float(profile(np.zeros(1))[0])) / spread**2, 1))

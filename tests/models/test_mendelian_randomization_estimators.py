@@ -298,6 +298,14 @@ def test_contamination_mixture_is_the_best_of_a_fine_grid() -> None:
     assert found.estimate == pytest.approx(grid[int(np.argmax(heights))], abs=6e-4)
 
 
+def test_contamination_mixture_of_weak_evidence_rules_nothing_out() -> None:
+    found = contamination_mixture([0.1] * 3, [0.03] * 3, [0.01, -0.02, 0.015], [0.1] * 3)
+    assert found.intervals == ((-np.inf, np.inf),)
+    assert found.ci == (-np.inf, np.inf)
+    assert found.se == np.inf
+    assert 0.05 < found.p_value <= 1
+
+
 def test_mode_is_the_highest_point_of_the_density() -> None:
     x, sx, y, sy = simulated(6, 40)
     found = mode(x, sx, y, sy, weights="simple", iterations=10)
