@@ -117,6 +117,40 @@ def test_a_saturated_model_shows_its_effects_on_the_logit_scale() -> None:
     np.testing.assert_allclose(scaled.delta[0, 0, ..., 0], expected, atol=2e-3)  # rounding of 1 - p
 
 
+def test_a_single_network_is_an_ensemble_of_one() -> None:
+    rng = np.random.default_rng(18)
+    net, x = network(rng, 20, "max", ((4, 5, 1),)), sequences(rng, 2, 20)
+    found, expected = mutagenise(net, x), mutagenise(ConvEnsemble([net]), x)
+    assert found.delta.shape == (1, 2, 3, 20, 2)
+    np.testing.assert_array_equal(found.delta, expected.delta)
+    np.testing.assert_array_equal(mutagenise(Scaled(net, "identity"), x).delta, expected.delta)
+
+
+def test_a_scaled_ensemble_predicts_no_more_at_once_than_asked_for() -> None:
+    most = 0
+
+    def predict(batch: Array) -> Array:
+        nonlocal most
+        most = max(most, len(batch))
+        return np.exp(batch[:, :2].sum(-1))
+
+    mutagenise(Scaled(Scaled(predict, "log1p"), "identity"), sequences(np.random.default_rng(0), 1, 30), chunk=7)
+    assert most == 7
+
+
+def test_members_are_counted_from_the_end_too() -> None:
+    found = raw(2)
+    last, same = (effects(found, 0, 1, instruments=4.0, select=s) for s in ([-1, -2], [5, 4]))
+    np.testing.assert_array_equal(last.x, same.x)
+    assert deep_mr(found, None, 0, 1, select=[-1]).between_members == deep_mr(found, None, 0, 1, select=[5]).between_members
+    with pytest.raises(InputError, match="member 4 both selects"):
+        effects(found, 0, 1, members=[3, 4], select=[-1, -2])
+    with pytest.raises(InputError, match=r"select\[1\] is 6, but there are 6 members, 0 to 5"):
+        effects(found, 0, 1, select=[0, 6])
+    with pytest.raises(InputError, match="members names member 5 twice"):
+        effects(found, 0, 1, members=[5, 1, -1])
+
+
 def test_one_hot_by_hand() -> None:
     np.testing.assert_array_equal(
         one_hot("ACGTN")[0].T, [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0] * 4]

@@ -12,7 +12,7 @@ from genarium.errors import InputError
 from ..meta import MetaAnalysis, meta_analysis
 from ..profiled import divw, maximum_likelihood
 from ..regression import egger, ivw
-from .effects import Effects, effects
+from .effects import Effects, effects, member_numbers
 from .mutagenesis import Mutagenesis, mutagenise
 
 LOCAL: dict[str, Callable[..., Any]] = {
@@ -186,7 +186,8 @@ def deep_mr(
     if len(local.estimate) < 2:
         raise InputError("deep_mr: one sequence only has instruments; its effect is local_effects(...). Give more.")
     whole = meta_analysis(local.estimate, local.se**2, level=level)
-    using = [e for e in range(len(found.delta)) if select is None or e not in select]
+    selecting = [] if select is None else member_numbers(select, len(found.delta), "select")
+    using = [e for e in range(len(found.delta)) if e not in selecting]
     # a member's errors are those of one, not of the mean over members
     wider = len(using) if error == "mean" else 1
     single = replace(
