@@ -462,6 +462,29 @@ def test_a_keras_file_runs_as_loops_do(tmp_path: Path) -> None:
         np.testing.assert_allclose(found[b], score / score.sum(1, keepdims=True), rtol=1e-10)
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("padding", "causal"),
+        ("strides", [2]),
+        ("groups", 5),
+        ("data_format", "channels_first"),
+        ("activation", "gelu"),
+        ("activation", {"class_name": "LeakyReLU"}),
+    ],
+)
+def test_options_of_keras_that_are_not_understood_are_refused(tmp_path: Path, option: str, value: Any) -> None:
+    import h5py
+
+    keras_file(tmp_path / "net.h5", np.random.default_rng(13))
+    with h5py.File(tmp_path / "net.h5", "a") as file:
+        config = json.loads(file.attrs["model_config"])
+        next(one for one in config["config"]["layers"] if one["name"] == "c2")["config"][option] = value
+        file.attrs["model_config"] = json.dumps(config)
+    with pytest.raises(InputError, match=f"layer 'c2' has {option}=.*, which is not understood; understood: "):
+        KerasNetwork(tmp_path / "net.h5")
+
+
 def test_splice_sites_of_a_stand_in(tmp_path: Path) -> None:
     """The loader and the sites, on networks that look 4 bases either way in place of SpliceAI's 5,000."""
     rng = np.random.default_rng(14)
