@@ -122,12 +122,19 @@ def error_covariance(data: Variants, covariance: ArrayLike) -> Array:
     return c
 
 
+def check_level(level: float) -> None:
+    """Reject the level of an interval that is no proportion."""
+    if not 0 < level < 1:
+        raise InputError(f"mendelian_randomization: level={level:g} must lie between 0 and 1. Use 0.95 for 95 %.")
+
+
 def interval(
     estimate: float, se: float, level: float = 0.95, degrees: float = np.inf
 ) -> tuple[tuple[float, float], float]:
     """Return confidence interval and two-sided p value, from the normal or from Student's distribution."""
     from scipy.stats import norm, t
 
+    check_level(level)
     law = norm if np.isinf(degrees) else t(degrees)
     reach = float(law.ppf(0.5 + level / 2)) * se
     p_value = float(2 * law.sf(abs(estimate / se))) if se > 0 else float("nan")

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from genarium.declaration import Array
 
-from .estimates import Estimate, interval, variants
+from .estimates import Estimate, check_level, interval, variants
 from .regression import _one_of
 
 PENALTY = 20
@@ -162,10 +162,18 @@ def mode(
 
 
 def _mode(ratio: Array, weight: Array, phi: float) -> tuple[float, float]:
-    """Return the highest point of the weighted kernel density, by steps uphill from every ratio; and the bandwidth."""
+    """Return the highest point of the weighted kernel density, and the bandwidth.
+
+    At a maximum the ratios that make it spread by less than the bandwidth, so that one of them is as near, where the
+    density is at least exp(-1/2) of the maximum's: steps uphill are taken from such places only.
+    """
     spread = min(float(ratio.std(ddof=1)), float(1.4826 * np.median(np.abs(ratio - np.median(ratio)))))
     h = 0.9 * (spread or float(ratio.std(ddof=1))) * len(ratio) ** -0.2 * phi
-    at = ratio.copy()
+    places = np.sort(ratio)
+    places = np.sort(np.concatenate([places, 0.5 * (places[1:] + places[:-1])]))
+    height = np.exp(-0.5 * ((places[:, None] - ratio) / h) ** 2) @ weight
+    left, right = np.r_[-np.inf, height[:-1]], np.r_[height[1:], -np.inf]
+    at = places[(height >= left) & (height >= right) & (height >= 0.6 * height.max())]
     for _ in range(500):
         kernel = weight * np.exp(-0.5 * ((at[:, None] - ratio) / h) ** 2)
         new = kernel @ ratio / kernel.sum(1)  # mean shift climbs the density
@@ -204,6 +212,7 @@ def contamination_mixture(
     from scipy.stats import chi2, norm
 
     data = variants(beta_exposure, se_exposure, beta_outcome, se_outcome)
+    check_level(level)
     ratio, se = data.ratio, data.ratio_se()
     psi = psi or 1.5 * float(ratio.std(ddof=1))
     invalid = norm.logpdf(ratio, 0, np.sqrt(psi**2 + se**2))

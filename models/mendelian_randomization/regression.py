@@ -220,10 +220,10 @@ def _fitted(design: Array, response: Array, robust: bool) -> tuple[Array, Array,
 
 
 def _standard_error(covariance: Array, scale: float, model: str, robust: bool) -> list[float]:
-    """Of fixed effects, or wider where residuals are."""
+    """Of fixed effects, or wider where residuals are; a robust covariance holds the square of their scale."""
     se = np.sqrt(np.diag(covariance))
     if robust and scale > 0:
-        return [float(s) for s in se]
+        return [float(s) / (min(1.0, scale) if model == "random" else scale) for s in se]
     return [float(s) * (max(1.0, scale) if model == "random" else 1.0) for s in se]
 
 

@@ -1,6 +1,7 @@
 """The classical estimators against published digits, loops, closed forms and other optimisers."""
 
 import csv
+import time
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from genarium.models.mendelian_randomization import (
     raps,
     weighted_median,
 )
+from genarium.models.mendelian_randomization.medians import _mode
 from genarium.models.mendelian_randomization.robust import mm_regression
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -317,6 +319,67 @@ def test_mode_is_the_highest_point_of_the_density() -> None:
     grid = np.linspace(ratio.min(), ratio.max(), 20_001)
     top = max(density(float(t)) for t in grid[:: max(1, len(grid) // 4000)])
     assert density(found.estimate) >= top
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_mode_is_the_best_of_climbs_from_every_ratio(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    J = int(rng.integers(3, 80))
+    ratio = np.concatenate([rng.normal(0, 0.3, J), rng.normal(1, 0.3, J // 2), 20 * rng.normal(size=2)])
+    weight = rng.gamma(0.5, size=len(ratio))
+    found, h = _mode(ratio, weight / weight.sum(), 0.7)
+    at = ratio.copy()
+    for _ in range(3000):
+        kernel = weight * np.exp(-0.5 * ((at[:, None] - ratio) / h) ** 2)
+        at = kernel @ ratio / kernel.sum(1)
+    height = (weight * np.exp(-0.5 * ((at[:, None] - ratio) / h) ** 2)).sum(1)
+    assert found == pytest.approx(at[height.argmax()], abs=1e-4 * h)
+
+
+def test_mode_of_many_variants_takes_milliseconds() -> None:
+    rng = np.random.default_rng(1)
+    ratio = rng.normal(size=800)
+    begin = time.process_time()
+    _mode(ratio, np.full(800, 1 / 800), 1.0)
+    assert time.process_time() - begin < 0.5
+
+
+@pytest.mark.parametrize("level", [95, 0, 1, -0.5])
+def test_a_level_that_is_no_proportion_is_refused(level: float) -> None:
+    data = simulated(1, 10)
+    for estimator in (*ALL, mode, presso):
+        few = {"iterations": 300} if estimator in (weighted_median, mode, presso) else {}
+        with pytest.raises(InputError, match=f"level={level:g} must lie between 0 and 1. Use 0.95"):
+            estimator(*data, level=level, **few)
+    for function in (meta_analysis, q_profile):
+        with pytest.raises(InputError, match="must lie between 0 and 1"):
+            function([1.0, 2.0], [1.0, 1.0], level=level)
+
+
+def test_robust_standard_errors_follow_the_model() -> None:
+    """Residuals twice or half as large as said: fixed effects say what the errors say, random ones at least that."""
+    x, sx, y, sy = simulated(2, 400)
+    plain = ivw(x, sx, y, sy, model="fixed").se
+    for factor in (0.5, 2.0):
+        fixed, random = (ivw(x, sx, y, factor * sy, robust=True, model=m).se for m in ("fixed", "random"))
+        scale = ivw(x, sx, y, factor * sy, robust=True).residual_se
+        assert fixed == pytest.approx(factor * plain, rel=0.15)
+        assert random == pytest.approx(fixed * max(1, scale), rel=1e-9)
+
+
+@pytest.mark.parametrize("method", ["FE", "DL", "HE", "HS", "SJ", "ML", "REML", "EB", "PM"])
+@pytest.mark.parametrize("test", ["z", "knapp-hartung"])
+def test_meta_analysis_of_equal_effects_and_of_any_unit(method: str, test: str) -> None:
+    same = meta_analysis([0.5, 0.5, 0.5], [0.1, 0.2, 0.3], method, test)
+    assert (same.mu, same.tau2) == (pytest.approx(0.5), 0)
+    assert same.se == pytest.approx(0 if test == "knapp-hartung" else (1 / 0.1 + 1 / 0.2 + 1 / 0.3) ** -0.5, abs=1e-12)
+    assert 0 <= same.p_value < 0.05 if test == "knapp-hartung" else same.p_value > 0.01
+    y, v = np.array([0.1, 0.9, -0.7, 0.4]), np.array([0.02, 0.03, 0.05, 0.01])
+    for unit in (1e-8, 1e6):
+        small, plain = meta_analysis(unit * y, unit**2 * v, method, test), meta_analysis(y, v, method, test)
+        assert small.tau2 == pytest.approx(unit**2 * plain.tau2, rel=1e-9)
+        assert small.ci == pytest.approx([unit * end for end in plain.ci], rel=1e-9)
+        assert q_profile(unit * y, unit**2 * v) == pytest.approx([unit**2 * t for t in q_profile(y, v)], rel=1e-9)
 
 
 def test_mm_regression_has_a_high_breakdown_point() -> None:
