@@ -51,8 +51,9 @@ class Variants:
         zero = np.flatnonzero(self.x == 0)
         if zero.size:
             raise InputError(
-                f"mendelian_randomization: beta_exposure[{zero[0]}] is 0, so that the variant has no ratio ({zero.size} "
-                f"of {len(self)} are like it). Drop such variants, or use ivw, egger, maximum_likelihood, divw or pivw."
+                f"mendelian_randomization: beta_exposure[{zero[0]}] is 0, so that the variant has no ratio "
+                f"({zero.size} of {len(self)} are like it). Drop such variants, or use ivw, egger, "
+                "maximum_likelihood, divw or pivw."
             )
         return np.asarray(self.y / self.x)
 
@@ -117,7 +118,8 @@ def error_covariance(data: Variants, covariance: ArrayLike) -> Array:
         j = bad[0]
         raise InputError(
             f"mendelian_randomization: covariance[{j}] is {c[j]:g}, but must be below se_exposure se_outcome = "
-            f"{data.sx[j] * data.sy[j]:g} in size ({bad.size} of {len(data)} are not). Give covariances, not correlations."
+            f"{data.sx[j] * data.sy[j]:g} in size ({bad.size} of {len(data)} are not). Give covariances, not "
+            "correlations."
         )
     return c
 

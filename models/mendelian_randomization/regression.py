@@ -108,8 +108,8 @@ def ivw(
     if correlation is not None:
         if not weight.all():
             raise InputError(
-                f"mendelian_randomization: variant {int(weight.argmin())} has no weight, and so no place among correlated "
-                "variants: beta_exposure is 0. Drop it, or use weights='simple'."
+                f"mendelian_randomization: variant {int(weight.argmin())} has no weight, and so no place among "
+                "correlated variants: beta_exposure is 0. Drop it, or use weights='simple'."
             )
         design, response = _whitened(data, np.asarray(correlation, dtype=float), np.sqrt(weight))
     else:

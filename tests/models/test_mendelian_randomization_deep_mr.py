@@ -142,7 +142,10 @@ def test_members_are_counted_from_the_end_too() -> None:
     found = raw(2)
     last, same = (effects(found, 0, 1, instruments=4.0, select=s) for s in ([-1, -2], [5, 4]))
     np.testing.assert_array_equal(last.x, same.x)
-    assert deep_mr(found, None, 0, 1, select=[-1]).between_members == deep_mr(found, None, 0, 1, select=[5]).between_members
+    assert (
+        deep_mr(found, None, 0, 1, select=[-1]).between_members
+        == deep_mr(found, None, 0, 1, select=[5]).between_members
+    )
     with pytest.raises(InputError, match="member 4 both selects"):
         effects(found, 0, 1, members=[3, 4], select=[-1, -2])
     with pytest.raises(InputError, match=r"select\[1\] is 6, but there are 6 members, 0 to 5"):
@@ -298,6 +301,21 @@ def test_calibration_finds_shift_and_scale() -> None:
     fresh = rng.normal(mean + 0.5, 1)
     for level in (0.1, 0.5, 0.9):
         assert (fresh <= found.quantile(mean, sd, level)).mean() == pytest.approx(level, abs=0.02)
+
+
+def test_calibration_widens_as_far_as_it_takes() -> None:
+    """Members that agree far too well: forecasts too narrow by 1,000, and too low by 3,000 of their sds."""
+    rng = np.random.default_rng(6)
+    mean, sd = rng.normal(size=20_000), np.full(20_000, 0.001)
+    found = calibrate(mean, sd, rng.normal(mean + 3, 1))
+    shift, factor = found.moments()
+    assert shift * 0.001 == pytest.approx(3, abs=0.05)
+    assert factor * 0.001 == pytest.approx(1, abs=0.05)
+    fresh = rng.normal(mean + 3, 1)
+    for level in (0.001, 0.1, 0.9, 0.999):
+        assert (fresh <= found.quantile(mean, sd, level)).mean() == pytest.approx(level, abs=0.02)
+    assert found.quantile(np.zeros(1), np.ones(1), 1e-9)[0] < found.forecast[0]
+    np.testing.assert_array_equal(found.proportion(np.array([0.0, 1.0])), [0, 1])
 
 
 def test_calibration_leaves_a_right_forecast_alone() -> None:
@@ -568,6 +586,8 @@ def test_bad_input_is_refused() -> None:
         deep_mr(raw(1), None, 0, 1, instruments=1e9)
     with pytest.raises(InputError, match="20 or more"):
         calibrate(np.zeros(5), np.ones(5), np.zeros(5))
+    with pytest.raises(InputError, match="all 2 sds"):
+        calibrate(np.zeros(50), np.ones(50), np.full(50, 2.0))
     with pytest.raises(InputError, match="not known"):
         Scaled(len, "cubic")
     if find_spec("spliceai") is None:

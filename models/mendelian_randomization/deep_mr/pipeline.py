@@ -190,9 +190,7 @@ def deep_mr(
     using = [e for e in range(len(found.delta)) if e not in selecting]
     # a member's errors are those of one, not of the mean over members
     wider = len(using) if error == "mean" else 1
-    single = replace(
-        some, se_x=some.se_x * wider**0.5, se_y=some.se_y * wider**0.5, covariance=some.covariance * wider
-    )
+    single = replace(some, se_x=some.se_x * wider**0.5, se_y=some.se_y * wider**0.5, covariance=some.covariance * wider)
     alone = np.array([_alone(found, single, e, exposure, outcome, local, method) for e in using])
     spread = float(alone.std(ddof=1)) if len(using) > 1 else float("nan")
     shared = {"bagged": spread**2, "same_data": spread**2 / len(using), "ignore": 0.0}[members]
