@@ -324,7 +324,8 @@ def test_negative_control_can_be_fitted_and_makes_a_difference() -> None:
     for index in range(40):
         assert isinstance(replicate(plan, index).problem, Problem)
     tree = simulate(12, variant=120, region=6, exposure_sd=0.4, pleiotropy_sd=0.1)
-    data = {n: tree[group][n].to_numpy() for group in ("constant_data", "observed_data") for n in tree[group].data_vars}
+    groups = ("constant_data", "observed_data")
+    data = {str(n): v.to_numpy() for group in groups for n, v in tree[group].data_vars.items()}
     fits = [
         gn.fit(NAME, {**data, **wrong}, "vi", seed=1, covariance="linear_response", polish=True)["posterior"]
         for wrong in ({}, dict(plan.wrong))
