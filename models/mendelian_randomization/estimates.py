@@ -47,7 +47,14 @@ class Variants:
 
     @property
     def ratio(self) -> Array:
-        """Wald ratio of each variant."""
+        """Wald ratio of each variant; an effect of exactly 0 on the exposure has none."""
+        zero = np.flatnonzero(self.x == 0)
+        if zero.size:
+            raise InputError(
+                f"mendelian_randomization: beta_exposure[{zero[0]}] is 0, so that the variant has no ratio "
+                f"({zero.size} of {len(self)} are like it). Drop such variants, or use ivw, egger, "
+                "maximum_likelihood, divw or pivw."
+            )
         return np.asarray(self.y / self.x)
 
     def ratio_se(self, weights: str = "simple") -> Array:
@@ -97,12 +104,39 @@ def variants(
     return Variants(*arrays.values())
 
 
+def error_covariance(data: Variants, covariance: ArrayLike) -> Array:
+    """Check covariances of the variants' two errors, one for each variant or one for all; shape (J,)."""
+    try:
+        c = np.broadcast_to(np.asarray(covariance, dtype=float), data.x.shape)
+    except ValueError as error:
+        raise InputError(
+            f"mendelian_randomization: covariance has shape {np.shape(covariance)}, beta_exposure {data.x.shape}. Give "
+            "one number for each variant, or one for all."
+        ) from error
+    bad = np.flatnonzero(~(np.abs(c) < data.sx * data.sy))
+    if bad.size:
+        j = bad[0]
+        raise InputError(
+            f"mendelian_randomization: covariance[{j}] is {c[j]:g}, but must be below se_exposure se_outcome = "
+            f"{data.sx[j] * data.sy[j]:g} in size ({bad.size} of {len(data)} are not). Give covariances, not "
+            "correlations."
+        )
+    return c
+
+
+def check_level(level: float) -> None:
+    """Reject the level of an interval that is no proportion."""
+    if not 0 < level < 1:
+        raise InputError(f"mendelian_randomization: level={level:g} must lie between 0 and 1. Use 0.95 for 95 %.")
+
+
 def interval(
     estimate: float, se: float, level: float = 0.95, degrees: float = np.inf
 ) -> tuple[tuple[float, float], float]:
     """Return confidence interval and two-sided p value, from the normal or from Student's distribution."""
     from scipy.stats import norm, t
 
+    check_level(level)
     law = norm if np.isinf(degrees) else t(degrees)
     reach = float(law.ppf(0.5 + level / 2)) * se
     p_value = float(2 * law.sf(abs(estimate / se))) if se > 0 else float("nan")

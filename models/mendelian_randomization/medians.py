@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from genarium.declaration import Array
 
-from .estimates import Estimate, interval, variants
+from .estimates import Estimate, check_level, interval, variants
 from .regression import _one_of
 
 PENALTY = 20
@@ -39,7 +39,8 @@ class ContaminationMixture(Estimate):
     Attributes
     ----------
     intervals : tuple of (float, float)
-        Where the profile likelihood is high enough: more than one interval says that groups of variants disagree.
+        Where the profile likelihood is high enough: more than one interval says that groups of variants disagree, the
+        whole line that no effect can be ruled out.
     psi : float
         Standard deviation of invalid ratios.
     valid : int
@@ -88,11 +89,12 @@ def weighted_median(
     data = variants(beta_exposure, se_exposure, beta_outcome, se_outcome)
     _one_of("weighting", weighting, ("weighted", "simple", "penalised"))
     _one_of("weights", weights, ("simple", "delta"))
+    ratio = data.ratio
     weight = np.ones(len(data)) if weighting == "simple" else data.ratio_se(weights) ** -2.0
     if weighting == "penalised":
-        middle = _median(data.ratio[None], weight)[0]
-        weight = weight * np.minimum(1, PENALTY * chi2.sf(weight * (data.ratio - middle) ** 2, 1))
-    estimate = float(_median(data.ratio[None], weight)[0])
+        middle = _median(ratio[None], weight)[0]
+        weight = weight * np.minimum(1, PENALTY * chi2.sf(weight * (ratio - middle) ** 2, 1))
+    estimate = float(_median(ratio[None], weight)[0])
     rng = np.random.default_rng(seed)
     x = rng.normal(data.x, data.sx, (iterations, len(data)))
     y = rng.normal(data.y, data.sy, (iterations, len(data)))
@@ -148,11 +150,11 @@ def mode(
     data = variants(beta_exposure, se_exposure, beta_outcome, se_outcome)
     _one_of("weighting", weighting, ("weighted", "simple"))
     _one_of("weights", weights, ("simple", "delta"))
-    se_ratio = data.ratio_se(weights)
+    ratio, se_ratio = data.ratio, data.ratio_se(weights)
     weight = se_ratio**-2.0 if weighting == "weighted" else np.ones(len(data))
-    estimate, bandwidth = _mode(data.ratio, weight / weight.sum(), phi)
+    estimate, bandwidth = _mode(ratio, weight / weight.sum(), phi)
     rng = np.random.default_rng(seed)
-    again = [_mode(r, weight / weight.sum(), phi)[0] for r in rng.normal(data.ratio, se_ratio, (iterations, len(data)))]
+    again = [_mode(r, weight / weight.sum(), phi)[0] for r in rng.normal(ratio, se_ratio, (iterations, len(data)))]
     deviation = np.abs(np.array(again) - np.median(again))
     se = float(1.4826 * np.median(deviation))
     ci, p_value = interval(estimate, se, level)
@@ -160,10 +162,18 @@ def mode(
 
 
 def _mode(ratio: Array, weight: Array, phi: float) -> tuple[float, float]:
-    """Return the highest point of the weighted kernel density, by steps uphill from every ratio; and the bandwidth."""
+    """Return the highest point of the weighted kernel density, and the bandwidth.
+
+    At a maximum the ratios that make it spread by less than the bandwidth, so that one of them is as near, where the
+    density is at least exp(-1/2) of the maximum's: steps uphill are taken from such places only.
+    """
     spread = min(float(ratio.std(ddof=1)), float(1.4826 * np.median(np.abs(ratio - np.median(ratio)))))
     h = 0.9 * (spread or float(ratio.std(ddof=1))) * len(ratio) ** -0.2 * phi
-    at = ratio.copy()
+    places = np.sort(ratio)
+    places = np.sort(np.concatenate([places, 0.5 * (places[1:] + places[:-1])]))
+    height = np.exp(-0.5 * ((places[:, None] - ratio) / h) ** 2) @ weight
+    left, right = np.r_[-np.inf, height[:-1]], np.r_[height[1:], -np.inf]
+    at = places[(height >= left) & (height >= right) & (height >= 0.6 * height.max())]
     for _ in range(500):
         kernel = weight * np.exp(-0.5 * ((at[:, None] - ratio) / h) ** 2)
         new = kernel @ ratio / kernel.sum(1)  # mean shift climbs the density
@@ -202,34 +212,38 @@ def contamination_mixture(
     from scipy.stats import chi2, norm
 
     data = variants(beta_exposure, se_exposure, beta_outcome, se_outcome)
-    se = data.ratio_se()
-    psi = psi or 1.5 * float(data.ratio.std(ddof=1))
-    invalid = norm.logpdf(data.ratio, 0, np.sqrt(psi**2 + se**2))
+    check_level(level)
+    ratio, se = data.ratio, data.ratio_se()
+    psi = psi or 1.5 * float(ratio.std(ddof=1))
+    invalid = norm.logpdf(ratio, 0, np.sqrt(psi**2 + se**2))
     constant = -np.log(se) - 0.5 * np.log(2 * np.pi) - invalid
     reach = se * np.sqrt(np.maximum(2 * constant, 0))  # a variant counts as valid where the effect is so near
-    edges = np.unique(np.concatenate([data.ratio - reach, data.ratio + reach]))
+    edges = np.unique(np.concatenate([ratio - reach, ratio + reach]))
 
     def profile(theta: Array) -> Array:
-        gain = constant - 0.5 * ((data.ratio - np.atleast_1d(theta)[:, None]) / se) ** 2
+        gain = constant - 0.5 * ((ratio - np.atleast_1d(theta)[:, None]) / se) ** 2
         return np.asarray(np.maximum(gain, 0).sum(1))
 
     middles = 0.5 * (edges[1:] + edges[:-1])
     tops: list[float] = []
     for low, high, middle in zip(edges[:-1], edges[1:], middles, strict=True):
-        inside = np.abs(data.ratio - middle) < reach
+        inside = np.abs(ratio - middle) < reach
         if inside.any():
             w = inside / se**2
-            tops.append(float(np.clip((w * data.ratio).sum() / w.sum(), low, high)))
+            tops.append(float(np.clip((w * ratio).sum() / w.sum(), low, high)))
     heights = profile(np.array(tops))
     estimate = tops[int(heights.argmax())]
-    chosen = np.abs(data.ratio - estimate) < reach
+    chosen = np.abs(ratio - estimate) < reach
     spread = 1.0
     if chosen.sum() > 1:
         w = se[chosen] ** -2.0
-        centre = (w * data.ratio[chosen]).sum() / w.sum()
-        spread = max(1.0, float(np.sqrt((w * (data.ratio[chosen] - centre) ** 2).sum() / (chosen.sum() - 1))))
+        centre = (w * ratio[chosen]).sum() / w.sum()
+        spread = max(1.0, float(np.sqrt((w * (ratio[chosen] - centre) ** 2).sum() / (chosen.sum() - 1))))
     least = float(heights.max()) - 0.5 * float(chi2.ppf(level, 1)) * spread**2
-    intervals = _where_above(profile, np.unique(np.concatenate([edges, tops])), least)
+    if least < 0:  # the profile is nowhere below zero, which it is far away: no effect can be ruled out
+        intervals = [(-np.inf, np.inf)]
+    else:
+        intervals = _where_above(profile, np.unique(np.concatenate([edges, tops])), least)
     ci = (intervals[0][0], intervals[-1][1])
     width = (ci[1] - ci[0]) / (2 * float(norm.ppf(0.5 + level / 2)))
     p_value = float(chi2.sf(2 * (float(heights.max()) - float(profile(np.zeros(1))[0])) / spread**2, 1))

@@ -11,9 +11,15 @@ from numpy.typing import ArrayLike
 from genarium.declaration import Array
 from genarium.errors import InputError
 
+from .estimates import check_level
+
 METHODS = ("FE", "DL", "HE", "HS", "SJ", "ML", "REML", "EB", "PM")
 """Fixed effect; DerSimonian-Laird, Hedges, Hunter-Schmidt, Sidik-Jonkman, (restricted) maximum likelihood, empirical
 Bayes and Paule-Mandel (which are the same but for where they stop)."""
+
+
+TINY = 1e-300
+"""Absolute tolerance of a variance's root: none, since effects may have any unit."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,7 @@ def meta_analysis(
     from scipy.stats import chi2, norm, t
 
     y, v = _checked(y, v)
+    check_level(level)
     for option, value, allowed in (("method", method, METHODS), ("test", test, ("z", "knapp-hartung"))):
         if value not in allowed:
             raise InputError(f"meta_analysis: {option}={value!r} is not known; use one of {', '.join(allowed)}.")
@@ -104,7 +111,7 @@ def meta_analysis(
         mu,
         se,
         (mu - reach * se, mu + reach * se),
-        float(2 * law.sf(abs(mu / se))),
+        float(2 * law.sf(abs(mu / se))) if se > 0 else float(mu == 0),
         tau2,
         _heterogeneity_se(y, v, tau2, method),
         I2,
@@ -139,6 +146,8 @@ def heterogeneity(y: Array, v: Array, method: str) -> float:
         return max(0.0, (Q - k) / float(w.sum()))
     if method == "SJ":
         first = float(((y - y.mean()) ** 2).mean())
+        if first == 0:
+            return 0.0
         weight = 1 / (v / first + 1)
         return float((weight * (y - _mean(y, weight)) ** 2).sum() / (k - 1))
     if method in ("PM", "EB"):
@@ -151,6 +160,7 @@ def q_profile(y: ArrayLike, v: ArrayLike, level: float = 0.95) -> tuple[float, f
     from scipy.stats import chi2
 
     y, v = _checked(y, v)
+    check_level(level)
     ends = (float(chi2.ppf(0.5 + level / 2, len(y) - 1)), float(chi2.ppf(0.5 - level / 2, len(y) - 1)))
     low, high = (_falling_root(partial(_beyond, y, v, end)) for end in ends)
     return low, high
@@ -191,7 +201,7 @@ def _falling_root(function: Callable[[float], float]) -> float:
     high = 1.0
     while function(high) > 0:
         high *= 4
-    return float(brentq(function, 0.0, high, xtol=1e-15, rtol=1e-14))
+    return float(brentq(function, 0.0, high, xtol=TINY, rtol=1e-14, maxiter=5000))
 
 
 def _score(y: Array, v: Array, tau2: float, restricted: bool) -> float:
@@ -217,7 +227,7 @@ def _likelihood_maximum(y: Array, v: Array, restricted: bool) -> float:
     roots = [0.0] if scores[0] <= 0 else []
     for a, b, left, right in zip(grid[:-1], grid[1:], scores[:-1], scores[1:], strict=True):
         if left > 0 >= right:
-            roots.append(brentq(lambda g: _score(y, v, g, restricted), float(a), float(b), xtol=1e-16, rtol=1e-14))
+            roots.append(brentq(lambda g: _score(y, v, g, restricted), float(a), float(b), xtol=TINY, rtol=1e-14))
     return max(roots, key=log_likelihood)
 
 
@@ -239,7 +249,10 @@ def _heterogeneity_se(y: Array, v: Array, tau2: float, method: str) -> float:
     if method == "HE":
         A, c = np.eye(k) - 1 / k, float(k - 1)
     elif method == "SJ":
-        ratio = 1 / (v / float(((y - y.mean()) ** 2).mean()) + 1)
+        first = float(((y - y.mean()) ** 2).mean())
+        if first == 0:
+            return float("nan")
+        ratio = 1 / (v / first + 1)
         A, c = np.diag(ratio) - np.outer(ratio, ratio) / ratio.sum(), float(k - 1)
     else:
         A = np.diag(w0) - np.outer(w0, w0) / w0.sum()

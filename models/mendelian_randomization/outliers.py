@@ -33,7 +33,7 @@ class Presso(Estimate):
     distortion : float
         Relative change, (all - without) / without.
     distortion_p : float
-        p value of the distortion against leaving out as many other variants; NaN without outliers.
+        p value of the distortion, against those of resamples that hold the outliers; NaN without outliers.
     """
 
     rss: float
@@ -62,7 +62,8 @@ def presso(
     ----------
     beta_exposure, se_exposure, beta_outcome, se_outcome : array_like, shape (J,)
     iterations : int
-        Simulations of the statistics without pleiotropy; p values are no smaller than 1 over it.
+        Simulations of the statistics without pleiotropy; p values are no smaller than 1 over it, those of single
+        variants, corrected for their number, no smaller than J over it. More than J / significance are needed.
     significance : float
         Of the tests.
     seed : int
@@ -76,6 +77,12 @@ def presso(
     data = variants(beta_exposure, se_exposure, beta_outcome, se_outcome, 4)
     rng = np.random.default_rng(seed)
     J = len(data)
+    if J / (iterations + 1) > significance:
+        raise InputError(
+            f"mendelian_randomization: iterations={iterations} cannot find an outlier among {J} variants: the least "
+            f"corrected p value is {J / (iterations + 1):.2g}, above significance={significance:g}. Use iterations="
+            f"{int(np.ceil(J / significance))} or more."
+        )
     own = _others(data.x[None], data.y[None], data.sy)[0]  # slope from all others
     residual = (data.y - own * data.x) ** 2 / data.sy**2
     x = rng.normal(data.x, data.sx, (iterations, J))
@@ -98,7 +105,9 @@ def presso(
     distortion_p = float("nan")
     if found.size:
         w = data.sy**-2.0
-        again = np.array([rng.choice(keep, len(keep)) for _ in range(iterations)])
+        # as many variants as were kept, the outliers among them
+        others = rng.choice(keep, (iterations, len(keep) - len(found)))
+        again = np.concatenate([np.tile(found, (iterations, 1)), others], 1)
         slopes = (w * data.x * data.y)[again].sum(1) / (w * data.x**2)[again].sum(1)
         distortion_p = float((np.abs((every.estimate - slopes) / np.abs(slopes)) > abs(distortion)).mean())
     return Presso(

@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike
 from genarium.declaration import Array
 from genarium.errors import InputError
 
-from .estimates import Estimate, Variants, interval, variants
-from .regression import _one_of
+from .estimates import Estimate, Variants, error_covariance, interval, variants
+from .regression import _one_of, _weights
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ def maximum_likelihood(
     *,
     model: str = "fixed",
     correlation: float = 0.0,
+    covariance: ArrayLike | None = None,
     level: float = 0.95,
 ) -> MaximumLikelihood:
     """Estimate by maximum likelihood, the variants' true effects profiled out (Burgess, Butterworth and Thompson 2013).
@@ -63,7 +64,9 @@ def maximum_likelihood(
     model : {"fixed", "random"}
         Whether heterogeneity widens the standard error.
     correlation : float
-        Of the errors of a variant's two effects (overlapping samples).
+        Of the errors of a variant's two effects (overlapping samples), the same for all variants.
+    covariance : array_like, shape (J,), optional
+        Of the errors of a variant's two effects, in place of ``correlation``.
     level : float
 
     Returns
@@ -77,20 +80,26 @@ def maximum_likelihood(
     _one_of("model", model, ("fixed", "random"))
     if not -1 < correlation < 1:
         raise InputError(f"mendelian_randomization: correlation={correlation:g} must be between -1 and 1.")
-    crossed = correlation * data.sx * data.sy
+    if covariance is not None and correlation:
+        raise InputError("mendelian_randomization: correlation and covariance are both given. Leave one of them out.")
+    crossed = correlation * data.sx * data.sy if covariance is None else error_covariance(data, covariance)
+
+    def variance(theta: float) -> Array:
+        return np.asarray(data.sy**2 + theta**2 * data.sx**2 - 2 * theta * crossed)
 
     def deviance(theta: float) -> float:
-        variance = data.sy**2 + theta**2 * data.sx**2 - 2 * theta * crossed
-        return float(((data.y - theta * data.x) ** 2 / variance).sum())
+        return float(((data.y - theta * data.x) ** 2 / variance(theta)).sum())
 
-    start = float((data.x * data.y / data.sy**2).sum() / (data.x**2 / data.sy**2).sum())
-    spread = float(np.abs(data.ratio - start).mean()) + abs(start)
+    weight = _weights(data, "simple") * data.x**2  # of a ratio: little for one whose denominator is near zero
+    start = float((data.x * data.y / data.sy**2).sum() / weight.sum())
+    away = np.abs(data.y - start * data.x) * np.abs(data.x) / data.sy**2
+    spread = float(away.sum() / weight.sum()) + abs(start) + 3 * float(weight.sum() ** -0.5)
     grid = start + spread * np.linspace(-2, 2, 401)
     at = int(np.argmin([deviance(float(t)) for t in grid]))
     bracket = (float(grid[max(at - 1, 0)]), float(grid[min(at + 1, 400)]))
     estimate = float(minimize_scalar(deviance, bounds=bracket, method="bounded", options={"xatol": 1e-14}).x)
-    estimate = _polished(deviance, estimate, spread)
-    h = 1e-3 * max(spread, 1e-8)
+    h = 0.01 * float((data.x**2 / variance(estimate)).sum() ** -0.5)  # of about a standard error
+    estimate = _polished(deviance, estimate, h)
     values = [deviance(estimate + k * h) for k in (-2, -1, 0, 1, 2)]
     curvature = (-values[0] + 16 * values[1] - 30 * values[2] + 16 * values[3] - values[4]) / (12 * h**2)
     Q = deviance(estimate)
@@ -100,9 +109,8 @@ def maximum_likelihood(
     return MaximumLikelihood(estimate, se, ci, p_value, Q, float(chi2.sf(Q, len(data) - 1)), scale)
 
 
-def _polished(function: Callable[[float], float], at: float, scale: float) -> float:
+def _polished(function: Callable[[float], float], at: float, h: float) -> float:
     """Newton steps by five-point differences: a minimiser of values alone stops at the root of the rounding."""
-    h = 1e-3 * scale
     for _ in range(3):
         f = [function(at + k * h) for k in (-2, -1, 0, 1, 2)]
         slope = (f[0] - 8 * f[1] + 8 * f[3] - f[4]) / (12 * h)
@@ -119,6 +127,7 @@ def divw(
     beta_outcome: ArrayLike,
     se_outcome: ArrayLike,
     *,
+    covariance: ArrayLike = 0.0,
     over_dispersion: bool = True,
     level: float = 0.95,
 ) -> Debiased:
@@ -127,6 +136,9 @@ def divw(
     Parameters
     ----------
     beta_exposure, se_exposure, beta_outcome, se_outcome : array_like, shape (J,)
+    covariance : array_like, shape (J,) or ()
+        Of the errors of a variant's two effects (overlapping samples); it is taken out of the numerator as the
+        exposure's variance is out of the denominator.
     over_dispersion : bool
         Whether variants have pleiotropic effects of mean zero.
     level : float
@@ -137,12 +149,13 @@ def divw(
         Without attenuation by weak instruments as long as ``condition`` is large.
     """
     data = variants(beta_exposure, se_exposure, beta_outcome, se_outcome, 2)
+    c = error_covariance(data, covariance)
     strength = (data.x**2 - data.sx**2) / data.sy**2
     condition = (data.mean_f - 1) * np.sqrt(len(data))
     _weak(condition)
-    estimate = float((data.x * data.y / data.sy**2).sum() / strength.sum())
-    tau2 = _pleiotropy(data, estimate) if over_dispersion else 0.0
-    se = float(np.sqrt(_variance(data, estimate, tau2).sum())) / abs(float(strength.sum()))
+    estimate = float(((data.x * data.y - c) / data.sy**2).sum() / strength.sum())
+    tau2 = _pleiotropy(data, estimate, c) if over_dispersion else 0.0
+    se = float(np.sqrt(_variance(data, estimate, tau2, c).sum())) / abs(float(strength.sum()))
     ci, p_value = interval(estimate, se, level)
     return Debiased(estimate, se, ci, p_value, float(condition), tau2)
 
@@ -194,14 +207,13 @@ def _weak(condition: float) -> None:
         )
 
 
-def _pleiotropy(data: Variants, estimate: float) -> float:
+def _pleiotropy(data: Variants, estimate: float, c: Array | float = 0.0) -> float:
     w = data.sy**-2.0
-    excess = (data.y - estimate * data.x) ** 2 - data.sy**2 - estimate**2 * data.sx**2
+    excess = (data.y - estimate * data.x) ** 2 - data.sy**2 - estimate**2 * data.sx**2 + 2 * estimate * c
     return max(0.0, float((w * excess).sum() / w.sum()))
 
 
-def _variance(data: Variants, estimate: float, tau2: float) -> Array:
-    """Variance of each variant's part of the numerator, at the estimate."""
-    ratio2, mu2 = (data.sx / data.sy) ** 2, (data.x / data.sx) ** 2
-    own = ratio2 * mu2 * (1 + tau2 / data.sy**2)
-    return np.asarray(own + estimate**2 * ratio2**2 * (mu2 + 1))
+def _variance(data: Variants, estimate: float, tau2: float, c: Array | float = 0.0) -> Array:
+    """Variance of each variant's part of the numerator, x (y - theta x), at the estimate; c: covariance of errors."""
+    residual = data.sy**2 + tau2 + estimate**2 * data.sx**2 - 2 * estimate * c
+    return np.asarray((data.x**2 * residual + (c - estimate * data.sx**2) ** 2) / data.sy**4)

@@ -101,11 +101,16 @@ def ivw(
     _one_of("model", model, ("random", "fixed"))
     _one_of("weights", weights, ("simple", "delta"))
     degrees = len(data) - 1
-    weight = 1 / (data.ratio_se(weights) * data.x) ** 2
+    weight = _weights(data, weights)
     if penalised:
         weight = weight * _penalties(data)
     design = data.x[:, None]
     if correlation is not None:
+        if not weight.all():
+            raise InputError(
+                f"mendelian_randomization: variant {int(weight.argmin())} has no weight, and so no place among "
+                "correlated variants: beta_exposure is 0. Drop it, or use weights='simple'."
+            )
         design, response = _whitened(data, np.asarray(correlation, dtype=float), np.sqrt(weight))
     else:
         design, response = design * np.sqrt(weight)[:, None], data.y * np.sqrt(weight)
@@ -183,12 +188,25 @@ def i2_gx(data: Variants) -> float:
     return max(0.0, (Q - (len(data) - 1)) / Q)
 
 
+def _weights(data: Variants, weights: str) -> Array:
+    """Inverse variances of y - theta x: of the outcome alone, or with the exposure's error at the variant's ratio."""
+    if not data.x.any():
+        raise InputError("mendelian_randomization: beta_exposure is 0 for all variants. Give variants that act on it.")
+    variance = data.sy**2
+    if weights == "delta":
+        with np.errstate(divide="ignore", invalid="ignore"):
+            own = (data.y * data.sx / data.x) ** 2
+        variance = variance + np.where(data.x == 0, np.inf, own)
+    return np.asarray(1 / variance)
+
+
 def _penalties(data: Variants) -> Array:
     """Factors of the weights, from each ratio's distance to the median ratio (Burgess et al. 2016)."""
     from scipy.stats import chi2
 
-    distance = data.ratio - np.median(data.ratio)
-    return np.asarray(np.minimum(1, PENALTY * chi2.sf((distance * data.x / data.sy) ** 2, 1)))
+    some = data.x != 0
+    middle = np.median(data.y[some] / data.x[some])
+    return np.asarray(np.minimum(1, PENALTY * chi2.sf(((data.y - middle * data.x) / data.sy) ** 2, 1)))
 
 
 def _fitted(design: Array, response: Array, robust: bool) -> tuple[Array, Array, float]:
@@ -202,10 +220,10 @@ def _fitted(design: Array, response: Array, robust: bool) -> tuple[Array, Array,
 
 
 def _standard_error(covariance: Array, scale: float, model: str, robust: bool) -> list[float]:
-    """Of fixed effects, or wider where residuals are."""
+    """Of fixed effects, or wider where residuals are; a robust covariance holds the square of their scale."""
     se = np.sqrt(np.diag(covariance))
     if robust and scale > 0:
-        return [float(s) for s in se]
+        return [float(s) / (min(1.0, scale) if model == "random" else scale) for s in se]
     return [float(s) * (max(1.0, scale) if model == "random" else 1.0) for s in se]
 
 

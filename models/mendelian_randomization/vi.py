@@ -20,6 +20,9 @@ LOG_2PI = float(np.log(2 * np.pi))
 NODES, RESOLVED, DEPTH = 61, 25, 28.0
 """Nodes of a factor; how many of them it must cover, down to this many nats below its top."""
 
+EDGE = 5.0
+"""Nats below its top that a factor must have fallen to at either end of its nodes."""
+
 
 @dataclass(frozen=True)
 class Factors:
@@ -258,12 +261,16 @@ class Step:
         return float(fit)
 
     def refined(self, state: Factors) -> "tuple[Step, Factors] | None":
-        """Nodes on which the factors that are too narrow for theirs are resolved; None if all are."""
+        """Nodes that reach beyond a factor's ends and resolve it, where it has outgrown its own; None if none has."""
         new, moved = [], []
         for nodes, log_weight in zip(self.nodes, (state.tau, state.sd, state.omega), strict=True):
-            some = np.flatnonzero(log_weight > log_weight.max() - DEPTH)
-            if len(some) < RESOLVED:
+            top = log_weight.max()
+            some = np.flatnonzero(log_weight > top - DEPTH)
+            below, above = (log_weight[end] > top - EDGE for end in (0, -1))
+            if below or above or len(some) < RESOLVED:
                 low, high = nodes[max(some[0] - 1, 0)], nodes[min(some[-1] + 1, NODES - 1)]
+                more = max(1.0, float(nodes[-1] - nodes[0]))
+                low, high = low - more * below, high + more * above
                 finer = np.linspace(low, high, NODES)
                 new.append(finer)
                 moved.append(_normalised(np.interp(finer, nodes, log_weight)))

@@ -18,6 +18,8 @@ from genarium.models.mendelian_randomization import likelihood, raps
 from genarium.models.mendelian_randomization.gibbs import Sampler
 from genarium.models.mendelian_randomization.response import Response, log_density, natural, standardised
 from genarium.models.mendelian_randomization.vi import Step, Tilt
+from genarium.validate.plan import Plan
+from genarium.validate.replicate import simulate as replicate
 
 NAME = "mendelian_randomization"
 MR = Path(__file__).parents[3] / "shared" / "data" / "mr"
@@ -267,6 +269,23 @@ def test_bound_is_below_the_evidence() -> None:
     assert np.isfinite(centre).all()
 
 
+def test_nodes_of_vi_follow_a_scale_far_from_that_of_its_prior() -> None:
+    """Most variants do nothing, so that the prior's scale is an error's; the mean field's sd of sigma is exact here."""
+    rng = np.random.default_rng(0)
+    gamma, se = np.where(rng.uniform(size=600) < 0.15, rng.normal(size=600), 0), np.full(600, 0.01)
+    x, y = rng.normal(gamma, se), rng.normal(0.5 * gamma, se)
+    data = {"beta_exposure": x, "se_exposure": se, "beta_outcome": y, "se_outcome": se}
+    for scale in (np.median(np.abs(x)) / 0.6745, 1e7):  # far below and far above the truth
+        posterior = gn.fit(NAME, {**data, "exposure_scale": scale}, "vi", seed=1)["posterior"]["exposure_sd"]
+        grid = np.exp(np.linspace(-4, 2, 40_001))
+        log_p = -600 * np.log(grid) - 0.5 * (x**2).sum() / grid**2 - 0.5 * (grid / scale) ** 2
+        weight = np.exp(log_p - log_p.max()) * grid
+        mean = (weight * grid).sum() / weight.sum()
+        sd = np.sqrt((weight * (grid - mean) ** 2).sum() / weight.sum())
+        assert float(posterior.mean()) == pytest.approx(mean, rel=0.02)
+        assert float(posterior.std()) == pytest.approx(sd, rel=0.1)
+
+
 def test_mean_field_is_too_narrow_and_linear_response_is_not() -> None:
     """Against Gibbs sampling on weak instruments: sds of the regional effects."""
     tree = simulate(1, variant=200, region=10)
@@ -294,6 +313,25 @@ def test_coordinates_have_the_jacobian_they_say() -> None:
 
     columns = [(flat(at + e) - flat(at - e)) / 2e-6 for e in 1e-6 * np.eye(12)]
     assert np.linalg.slogdet(np.array(columns))[1] == pytest.approx(float(natural(problem, at[None])[1][0]), abs=1e-6)
+
+
+# Validation
+
+
+def test_negative_control_can_be_fitted_and_makes_a_difference() -> None:
+    """A wrong value that the model refuses would tell nothing; ignored overlap moves IVW's numerator by 40 % of s²."""
+    plan = Plan(NAME, "gibbs", {"variant": 120, "region": 6}, seed=1, wrong=gn.get(NAME).calibration.control)
+    for index in range(40):
+        assert isinstance(replicate(plan, index).problem, Problem)
+    tree = simulate(12, variant=120, region=6, exposure_sd=0.4, pleiotropy_sd=0.1)
+    groups = ("constant_data", "observed_data")
+    data = {str(n): v.to_numpy() for group in groups for n, v in tree[group].data_vars.items()}
+    fits = [
+        gn.fit(NAME, {**data, **wrong}, "vi", seed=1, covariance="linear_response", polish=True)["posterior"]
+        for wrong in ({}, dict(plan.wrong))
+    ]
+    right, misled = (fit["theta"].mean("region") for fit in fits)
+    assert float(misled.mean() - right.mean()) > float(right.std())
 
 
 # Bad input

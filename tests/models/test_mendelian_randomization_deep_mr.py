@@ -31,6 +31,7 @@ from genarium.models.mendelian_randomization.deep_mr import (
     simulation,
 )
 from genarium.models.mendelian_randomization.deep_mr.keras import KerasNetwork
+from genarium.models.mendelian_randomization.deep_mr.pipeline import LOCAL
 from genarium.models.mendelian_randomization.deep_mr.splicing import SpliceSites, spliceai
 from genarium.models.mendelian_randomization.deep_mr.training import Plan, _codes, _gradients, train
 
@@ -116,6 +117,43 @@ def test_a_saturated_model_shows_its_effects_on_the_logit_scale() -> None:
     np.testing.assert_allclose(scaled.delta[0, 0, ..., 0], expected, atol=2e-3)  # rounding of 1 - p
 
 
+def test_a_single_network_is_an_ensemble_of_one() -> None:
+    rng = np.random.default_rng(18)
+    net, x = network(rng, 20, "max", ((4, 5, 1),)), sequences(rng, 2, 20)
+    found, expected = mutagenise(net, x), mutagenise(ConvEnsemble([net]), x)
+    assert found.delta.shape == (1, 2, 3, 20, 2)
+    np.testing.assert_array_equal(found.delta, expected.delta)
+    np.testing.assert_array_equal(mutagenise(Scaled(net, "identity"), x).delta, expected.delta)
+
+
+def test_a_scaled_ensemble_predicts_no_more_at_once_than_asked_for() -> None:
+    most = 0
+
+    def predict(batch: Array) -> Array:
+        nonlocal most
+        most = max(most, len(batch))
+        return np.exp(batch[:, :2].sum(-1))
+
+    mutagenise(Scaled(Scaled(predict, "log1p"), "identity"), sequences(np.random.default_rng(0), 1, 30), chunk=7)
+    assert most == 7
+
+
+def test_members_are_counted_from_the_end_too() -> None:
+    found = raw(2)
+    last, same = (effects(found, 0, 1, instruments=4.0, select=s) for s in ([-1, -2], [5, 4]))
+    np.testing.assert_array_equal(last.x, same.x)
+    assert (
+        deep_mr(found, None, 0, 1, select=[-1]).between_members
+        == deep_mr(found, None, 0, 1, select=[5]).between_members
+    )
+    with pytest.raises(InputError, match="member 4 both selects"):
+        effects(found, 0, 1, members=[3, 4], select=[-1, -2])
+    with pytest.raises(InputError, match=r"select\[1\] is 6, but there are 6 members, 0 to 5"):
+        effects(found, 0, 1, select=[0, 6])
+    with pytest.raises(InputError, match="members names member 5 twice"):
+        effects(found, 0, 1, members=[5, 1, -1])
+
+
 def test_one_hot_by_hand() -> None:
     np.testing.assert_array_equal(
         one_hot("ACGTN")[0].T, [[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0] * 4]
@@ -185,6 +223,45 @@ def test_pipeline_is_local_ivw_then_reml() -> None:
     assert low < whole.ci[0] < whole.ci[1] < high
 
 
+@pytest.mark.parametrize("method", ["ivw", "egger", "divw", "maximum_likelihood"])
+def test_members_are_told_apart_by_the_method_in_use(method: str) -> None:
+    """A constant that a member adds to the outcome is no slope: Egger regression does not see it, IVW does."""
+    found = raw(4)
+    delta = found.delta.copy()
+    delta[..., 0] = np.abs(delta[..., 0])
+    delta[..., 1] = 0.7 * delta[..., 0] + 0.1 * np.random.default_rng(1).normal(size=delta.shape[:-1])
+    delta[..., 1] += 0.5 * np.arange(6)[:, None, None, None]
+    moved = Mutagenesis(delta, found.reference, found.alternative, 0)
+    whole = deep_mr(moved, None, 0, 1, method=method)
+    some, local, estimator = effects(moved, 0, 1, error="member"), whole.local, LOCAL[method]
+    share = 1 / (local.se**2 + whole.tau2)
+    expected = []
+    for member in delta:
+        dx, dy = (member[..., t].ravel() for t in (0, 1))
+        slopes = []
+        for s in local.sequence:
+            own = some.sequence == s
+            more = {"covariance": some.covariance[own]} if method in ("divw", "maximum_likelihood") else {}
+            slopes.append(estimator(dx[own], some.se_x[own], dy[own], some.se_y[own], **more).estimate)
+        expected.append((share * slopes).sum() / share.sum())
+    assert whole.between_members == pytest.approx(np.std(expected, ddof=1), rel=1e-6)
+    assert (whole.between_members < 0.1) == (method == "egger")
+
+
+def test_errors_of_the_same_networks_do_not_pass_for_an_effect() -> None:
+    """No effect at all, weak instruments, errors correlated by 0.8: IVW finds one, the methods that know c do not."""
+    rng = np.random.default_rng(17)
+    gamma = rng.normal(0, 0.2, (60, 3, 20))
+    error = rng.multivariate_normal([0, 0], [[1, 0.8], [0.8, 1]], (40, *gamma.shape))
+    delta = np.stack([gamma, 0 * gamma], -1) + error
+    found = Mutagenesis(delta, np.zeros((40, 60, 2)), np.tile(np.arange(3)[None, :, None], (60, 1, 20)), 0)
+    some = effects(found, 0, 1)
+    mean = {m: local_effects(some, m).estimate.mean() for m in ("ivw", "divw", "maximum_likelihood")}
+    assert mean["ivw"] == pytest.approx(0.8 / 40 / (0.2**2 + 1 / 40), abs=0.03)
+    assert abs(mean["divw"]) < 0.06  # c and the weights come from the same 40 members: 2 / 39 of it is left
+    assert abs(mean["maximum_likelihood"]) < 0.06
+
+
 def test_errors_that_members_share_widen_the_interval() -> None:
     """Each member has a slope of its own in all sequences: without it the interval is far too narrow."""
     covered = {"bagged": 0, "ignore": 0}
@@ -224,6 +301,21 @@ def test_calibration_finds_shift_and_scale() -> None:
     fresh = rng.normal(mean + 0.5, 1)
     for level in (0.1, 0.5, 0.9):
         assert (fresh <= found.quantile(mean, sd, level)).mean() == pytest.approx(level, abs=0.02)
+
+
+def test_calibration_widens_as_far_as_it_takes() -> None:
+    """Members that agree far too well: forecasts too narrow by 1,000, and too low by 3,000 of their sds."""
+    rng = np.random.default_rng(6)
+    mean, sd = rng.normal(size=20_000), np.full(20_000, 0.001)
+    found = calibrate(mean, sd, rng.normal(mean + 3, 1))
+    shift, factor = found.moments()
+    assert shift * 0.001 == pytest.approx(3, abs=0.05)
+    assert factor * 0.001 == pytest.approx(1, abs=0.05)
+    fresh = rng.normal(mean + 3, 1)
+    for level in (0.001, 0.1, 0.9, 0.999):
+        assert (fresh <= found.quantile(mean, sd, level)).mean() == pytest.approx(level, abs=0.02)
+    assert found.quantile(np.zeros(1), np.ones(1), 1e-9)[0] < found.forecast[0]
+    np.testing.assert_array_equal(found.proportion(np.array([0.0, 1.0])), [0, 1])
 
 
 def test_calibration_leaves_a_right_forecast_alone() -> None:
@@ -388,6 +480,29 @@ def test_a_keras_file_runs_as_loops_do(tmp_path: Path) -> None:
         np.testing.assert_allclose(found[b], score / score.sum(1, keepdims=True), rtol=1e-10)
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("padding", "causal"),
+        ("strides", [2]),
+        ("groups", 5),
+        ("data_format", "channels_first"),
+        ("activation", "gelu"),
+        ("activation", {"class_name": "LeakyReLU"}),
+    ],
+)
+def test_options_of_keras_that_are_not_understood_are_refused(tmp_path: Path, option: str, value: Any) -> None:
+    import h5py
+
+    keras_file(tmp_path / "net.h5", np.random.default_rng(13))
+    with h5py.File(tmp_path / "net.h5", "a") as file:
+        config = json.loads(file.attrs["model_config"])
+        next(one for one in config["config"]["layers"] if one["name"] == "c2")["config"][option] = value
+        file.attrs["model_config"] = json.dumps(config)
+    with pytest.raises(InputError, match=f"layer 'c2' has {option}=.*, which is not understood; understood: "):
+        KerasNetwork(tmp_path / "net.h5")
+
+
 def test_splice_sites_of_a_stand_in(tmp_path: Path) -> None:
     """The loader and the sites, on networks that look 4 bases either way in place of SpliceAI's 5,000."""
     rng = np.random.default_rng(14)
@@ -471,6 +586,8 @@ def test_bad_input_is_refused() -> None:
         deep_mr(raw(1), None, 0, 1, instruments=1e9)
     with pytest.raises(InputError, match="20 or more"):
         calibrate(np.zeros(5), np.ones(5), np.zeros(5))
+    with pytest.raises(InputError, match="all 2 sds"):
+        calibrate(np.zeros(50), np.ones(50), np.full(50, 2.0))
     with pytest.raises(InputError, match="not known"):
         Scaled(len, "cubic")
     if find_spec("spliceai") is None:

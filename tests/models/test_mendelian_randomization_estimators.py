@@ -1,6 +1,7 @@
 """The classical estimators against published digits, loops, closed forms and other optimisers."""
 
 import csv
+import time
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from genarium.models.mendelian_randomization import (
     raps,
     weighted_median,
 )
+from genarium.models.mendelian_randomization.medians import _mode
 from genarium.models.mendelian_randomization.robust import mm_regression
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
@@ -252,6 +254,23 @@ def test_maximum_likelihood_is_higher_than_where_another_search_stops(ldl: Data)
     assert found.estimate == pytest.approx(float(best.x), abs=1e-5)
 
 
+@pytest.mark.parametrize("estimator", [divw, maximum_likelihood])
+def test_overlapping_samples_are_allowed_for(estimator: Any) -> None:
+    """300 data sets with errors correlated by 0.7 and a mean F of 5: no bias, and standard errors that are right."""
+    rng = np.random.default_rng(3)
+    found = []
+    for _ in range(300):
+        gamma, se = rng.normal(0, 0.2, 60), np.full(60, 0.1)
+        x, y = np.stack([gamma, 0.3 * gamma]) + 0.1 * rng.multivariate_normal([0, 0], [[1, 0.7], [0.7, 1]], 60).T
+        one = estimator(x, se, y, se, covariance=0.007)
+        found.append((one.estimate, one.se))
+        if estimator is maximum_likelihood:
+            assert one.estimate == pytest.approx(estimator(x, se, y, se, correlation=0.7).estimate, rel=1e-9)
+    estimate, se = np.array(found).T
+    assert estimate.mean() == pytest.approx(0.3, abs=4 * estimate.std() / np.sqrt(300))
+    assert np.sqrt((se**2).mean()) == pytest.approx(estimate.std(), rel=0.15)
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_raps_without_robustness_maximises_the_profile_likelihood(seed: int) -> None:
     x, sx, y, sy = simulated(seed)
@@ -281,6 +300,14 @@ def test_contamination_mixture_is_the_best_of_a_fine_grid() -> None:
     assert found.estimate == pytest.approx(grid[int(np.argmax(heights))], abs=6e-4)
 
 
+def test_contamination_mixture_of_weak_evidence_rules_nothing_out() -> None:
+    found = contamination_mixture([0.1] * 3, [0.03] * 3, [0.01, -0.02, 0.015], [0.1] * 3)
+    assert found.intervals == ((-np.inf, np.inf),)
+    assert found.ci == (-np.inf, np.inf)
+    assert found.se == np.inf
+    assert 0.05 < found.p_value <= 1
+
+
 def test_mode_is_the_highest_point_of_the_density() -> None:
     x, sx, y, sy = simulated(6, 40)
     found = mode(x, sx, y, sy, weights="simple", iterations=10)
@@ -292,6 +319,68 @@ def test_mode_is_the_highest_point_of_the_density() -> None:
     grid = np.linspace(ratio.min(), ratio.max(), 20_001)
     top = max(density(float(t)) for t in grid[:: max(1, len(grid) // 4000)])
     assert density(found.estimate) >= top
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_mode_is_the_best_of_climbs_from_every_ratio(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    J = int(rng.integers(3, 80))
+    ratio = np.concatenate([rng.normal(0, 0.3, J), rng.normal(1, 0.3, J // 2), 20 * rng.normal(size=2)])
+    weight = rng.gamma(0.5, size=len(ratio))
+    found, h = _mode(ratio, weight / weight.sum(), 0.7)
+    at = ratio.copy()
+    for _ in range(3000):
+        kernel = weight * np.exp(-0.5 * ((at[:, None] - ratio) / h) ** 2)
+        at = kernel @ ratio / kernel.sum(1)
+    height = (weight * np.exp(-0.5 * ((at[:, None] - ratio) / h) ** 2)).sum(1)
+    assert found == pytest.approx(at[height.argmax()], abs=1e-4 * h)
+
+
+def test_mode_of_many_variants_takes_milliseconds() -> None:
+    rng = np.random.default_rng(1)
+    ratio = rng.normal(size=800)
+    begin = time.process_time()
+    _mode(ratio, np.full(800, 1 / 800), 1.0)
+    assert time.process_time() - begin < 0.5
+
+
+@pytest.mark.parametrize("level", [95, 0, 1, -0.5])
+def test_a_level_that_is_no_proportion_is_refused(level: float) -> None:
+    data = simulated(1, 10)
+    for estimator in (*ALL, mode, presso):
+        few: Any = {"iterations": 300} if estimator in (weighted_median, mode, presso) else {}
+        with pytest.raises(InputError, match=f"level={level:g} must lie between 0 and 1. Use 0.95"):
+            estimator(*data, level=level, **few)
+    for function in (meta_analysis, q_profile):
+        with pytest.raises(InputError, match="must lie between 0 and 1"):
+            function([1.0, 2.0], [1.0, 1.0], level=level)
+
+
+def test_robust_standard_errors_follow_the_model() -> None:
+    """Residuals twice or half as large as said: fixed effects say what the errors say, random ones at least that."""
+    x, sx, y, sy = simulated(2, 400)
+    plain = ivw(x, sx, y, sy, model="fixed").se
+    for factor in (0.5, 2.0):
+        fixed, random = (ivw(x, sx, y, factor * sy, robust=True, model=m).se for m in ("fixed", "random"))
+        scale = ivw(x, sx, y, factor * sy, robust=True).residual_se
+        assert fixed == pytest.approx(factor * plain, rel=0.15)
+        assert random == pytest.approx(fixed * max(1, scale), rel=1e-9)
+
+
+@pytest.mark.parametrize("method", ["FE", "DL", "HE", "HS", "SJ", "ML", "REML", "EB", "PM"])
+@pytest.mark.parametrize("test", ["z", "knapp-hartung"])
+def test_meta_analysis_of_equal_effects_and_of_any_unit(method: str, test: str) -> None:
+    same = meta_analysis([0.5, 0.5, 0.5], [0.1, 0.2, 0.3], method, test)
+    assert same.mu == pytest.approx(0.5)
+    assert same.tau2 == 0
+    assert same.se == pytest.approx(0 if test == "knapp-hartung" else (1 / 0.1 + 1 / 0.2 + 1 / 0.3) ** -0.5, abs=1e-12)
+    assert 0 <= same.p_value < 0.05 if test == "knapp-hartung" else same.p_value > 0.01
+    y, v = np.array([0.1, 0.9, -0.7, 0.4]), np.array([0.02, 0.03, 0.05, 0.01])
+    for unit in (1e-8, 1e6):
+        small, plain = meta_analysis(unit * y, unit**2 * v, method, test), meta_analysis(y, v, method, test)
+        assert small.tau2 == pytest.approx(unit**2 * plain.tau2, rel=1e-9)
+        assert small.ci == pytest.approx([unit * end for end in plain.ci], rel=1e-9)
+        assert q_profile(unit * y, unit**2 * v) == pytest.approx([unit**2 * t for t in q_profile(y, v)], rel=1e-9)
 
 
 def test_mm_regression_has_a_high_breakdown_point() -> None:
@@ -316,6 +405,30 @@ def test_presso_finds_the_outlier_and_says_what_it_did() -> None:
     clean = presso(*simulated(8, 30), iterations=2000)
     assert not clean.outliers
     assert np.isnan(clean.distortion_p)
+
+
+def test_distortion_by_presso_is_told_from_none() -> None:
+    """Against resamples with the outliers: strong ones on strong variants distort, balanced ones do not."""
+    x, sx, y, sy = simulated(7, 40)
+    top = np.argsort(-np.abs(x))[:4]
+    p = {}
+    for name, direction in (("one", [1, 1, 1, 1]), ("balanced", [1, -1, 1, -1])):
+        moved = y.copy()
+        moved[top] += 12 * sy[top] * np.sign(x[top]) * direction
+        found = presso(x, sx, moved, sy, iterations=2000)
+        out = np.array(found.outliers)
+        assert set(top) <= set(out)
+        p[name] = found.distortion_p
+        # the null distribution by loops: outliers, and others drawn with replacement to make up the number kept
+        keep = np.setdiff1d(np.arange(40), out)
+        rng, beyond = np.random.default_rng(5), 0
+        for _ in range(2000):
+            some = np.r_[out, rng.choice(keep, len(keep) - len(out))]
+            slope = ivw(x[some], sx[some], moved[some], sy[some]).estimate
+            beyond += abs((found.with_outliers - slope) / slope) > abs(found.distortion)
+        assert found.distortion_p == pytest.approx(beyond / 2000, abs=0.06)
+    assert p["one"] < 0.05
+    assert p["balanced"] > 0.1
 
 
 def test_leave_one_out_leaves_one_out() -> None:
@@ -365,6 +478,32 @@ def test_bad_input_is_refused_with_its_place(estimator: Any) -> None:
         estimator(np.r_[np.nan, x[1:]], sx, y, sy)
 
 
+@pytest.mark.parametrize(
+    "estimator", [ivw, maximum_likelihood, lambda *d: ivw(*d, weights="delta"), lambda *d: ivw(*d, penalised=True)]
+)
+@pytest.mark.parametrize("effect", [0.0, 1e-12, 1e-5])
+def test_a_variant_without_effect_on_the_exposure_says_next_to_nothing(estimator: Any, effect: float) -> None:
+    x, sx, y, sy = simulated(11, 30)
+    x[4] = effect
+    found, without = estimator(x, sx, y, sy), estimator(*(np.delete(part, 4) for part in (x, sx, y, sy)))
+    assert found.estimate == pytest.approx(without.estimate, abs=0.2 * without.se)
+    assert found.se == pytest.approx(without.se, rel=0.2)
+
+
+@pytest.mark.parametrize("weighting", ["simple", "weighted", "penalised"])
+def test_a_ratio_with_zero_below_is_refused(weighting: str) -> None:
+    x, sx, y, sy = simulated(11, 30)
+    x[[4, 7]] = 0
+    some: list[Any] = [lambda *d: weighted_median(*d, weighting=weighting), raps, contamination_mixture]
+    for estimator in [*some, *([] if weighting == "penalised" else [lambda *d: mode(*d, weighting=weighting)])]:
+        with pytest.raises(InputError, match=r"beta_exposure\[4\] is 0, so that .* \(2 of 30 are like it\)\. Drop"):
+            estimator(x, sx, y, sy)
+    with pytest.raises(InputError, match="is 0 for all variants"):
+        ivw(np.zeros(30), sx, y, sy)
+    with pytest.raises(InputError, match="variant 4 has no weight"):
+        ivw(x, sx, y, sy, correlation=np.eye(30), weights="delta")
+
+
 def test_other_bad_input() -> None:
     x, sx, y, sy = simulated(1, 10)
     with pytest.raises(InputError, match="weights='best' is not known; use one of simple, delta"):
@@ -377,5 +516,11 @@ def test_other_bad_input() -> None:
         meta_analysis([1, 2], [1, 0])
     with pytest.raises(InputError, match="one effect"):
         meta_analysis([1], [1])
+    with pytest.raises(InputError, match=r"covariance\[0\] is 0.5, but must be below .* \(10 of 10 are not\)"):
+        divw(x, sx, y, sy, covariance=0.5)
+    with pytest.raises(InputError, match=r"covariance has shape \(3,\)"):
+        maximum_likelihood(x, sx, y, sy, covariance=[0, 0, 0])
+    with pytest.raises(InputError, match=r"an outlier among 10 variants: .* 0\.099, .* iterations=200 or"):
+        presso(x, sx, y, sy, iterations=100)
     with pytest.raises(InputError, match="no majority"):
         presso(x, sx / 1e3, np.r_[y[:5] + 9, y[5:] - 9], sy / 1e3, iterations=200)

@@ -18,12 +18,16 @@ LEAST = 20
 
 @dataclass(frozen=True)
 class Calibration:
-    """The map R from forecast to observed proportions.
+    """The map R from forecast to observed proportions, kept on the scale of standardised residuals.
 
     Attributes
     ----------
-    forecast, observed : ndarray, shape (K,)
-        Knots of the map, both rising from 0 to 1; linear in between.
+    forecast : ndarray, shape (K,)
+        Knots: residuals in standard deviations of the forecast, rising; as proportions they could not be told from 0
+        and 1 beyond 8 or so.
+    observed : ndarray, shape (K,)
+        Share of observations below, rising, between 0 and 1. Linear in between on the scale of normal quantiles, and
+        beyond the knots with the slope of all.
     """
 
     forecast: Array
@@ -31,22 +35,35 @@ class Calibration:
 
     def proportion(self, p: Array) -> Array:
         """Return R(p): how often observations fall below the forecast's p-quantile."""
-        return np.interp(p, self.forecast, self.observed)
+        from scipy.stats import norm
+
+        z, normal = self.forecast, norm.ppf(self.observed)
+        return np.asarray(norm.cdf(_line(norm.ppf(p), z, normal, 1 / self._slope)))
 
     def quantile(self, mean: Array, sd: Array, level: float) -> Array:
         """Return the calibrated quantile of normal forecasts."""
-        from scipy.stats import norm
-
-        p = float(np.interp(level, self.observed, self.forecast))
-        return np.asarray(mean + sd * norm.ppf(np.clip(p, 1e-12, 1 - 1e-12)))
+        return np.asarray(mean + sd * float(self._standard(np.asarray(level))))
 
     def moments(self, nodes: int = 4000) -> tuple[float, float]:
         """Shift and factor: a calibrated forecast has mean + shift sd and factor sd as its mean and sd."""
+        z = self._standard((np.arange(nodes) + 0.5) / nodes)
+        return float(z.mean()), float(z.std())
+
+    def _standard(self, level: Array) -> Array:
+        """Return calibrated quantiles, in standard deviations from the forecast's mean."""
         from scipy.stats import norm
 
-        levels = (np.arange(nodes) + 0.5) / nodes
-        z = norm.ppf(np.clip(np.interp(levels, self.observed, self.forecast), 1e-12, 1 - 1e-12))
-        return float(z.mean()), float(z.std())
+        return _line(norm.ppf(level), norm.ppf(self.observed), self.forecast, self._slope)
+
+    @property
+    def _slope(self) -> float:
+        return float(np.std(self.forecast))
+
+
+def _line(at: Array, x: Array, y: Array, slope: float) -> Array:
+    """Interpolate, and go on with a slope beyond the ends."""
+    beyond = np.minimum(at - x[0], 0) + np.maximum(at - x[-1], 0)
+    return np.asarray(np.interp(at, x, y) + slope * beyond)
 
 
 def calibrate(mean: Array, sd: Array, y: Array) -> Calibration:
@@ -66,8 +83,6 @@ def calibrate(mean: Array, sd: Array, y: Array) -> Calibration:
     InputError
         If there are too few observations, or numbers are not finite.
     """
-    from scipy.stats import norm
-
     mean, sd, y = (np.asarray(v, dtype=float).ravel() for v in (mean, sd, y))
     if not mean.size == sd.size == y.size:
         raise InputError(f"deep_mr: calibration got {mean.size} means, {sd.size} sds and {y.size} observations.")
@@ -75,10 +90,10 @@ def calibrate(mean: Array, sd: Array, y: Array) -> Calibration:
         raise InputError(f"deep_mr: calibration needs {LEAST} or more held-out observations, not {y.size}.")
     if not (np.isfinite(mean).all() and np.isfinite(y).all() and (sd > 0).all()):
         raise InputError("deep_mr: calibration needs finite means and observations, and positive sds.")
-    p = np.sort(norm.cdf((y - mean) / sd))
-    share = (np.arange(y.size) + 0.5) / y.size  # the least-squares isotonic fit to (p, share) is this step function
-    knots, first = np.unique(p, return_index=True)
+    z = np.sort((y - mean) / sd)
+    if z[0] == z[-1]:
+        raise InputError(f"deep_mr: calibration got residuals that are all {z[0]:g} sds: nothing to calibrate by.")
+    share = (np.arange(y.size) + 0.5) / y.size  # the least-squares isotonic fit to (z, share) is this step function
+    knots, first = np.unique(z, return_index=True)
     last = np.append(first[1:], y.size) - 1
-    level = 0.5 * (share[first] + share[last])
-    keep = (knots > 0) & (knots < 1)
-    return Calibration(np.concatenate([[0.0], knots[keep], [1.0]]), np.concatenate([[0.0], level[keep], [1.0]]))
+    return Calibration(knots, 0.5 * (share[first] + share[last]))

@@ -1,5 +1,6 @@
 """From raw effects of substitutions to summary statistics: means over members, errors, covariance, instruments."""
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -97,8 +98,9 @@ def effects(
     E = len(found.delta)
     if error not in ("mean", "member"):
         raise InputError(f"deep_mr: error={error!r} is not known; use mean or member.")
-    chosen = list(range(E) if members is None else members)
+    chosen = list(range(E)) if members is None else member_numbers(members, E, "members")
     if select is not None:
+        select = member_numbers(select, E, "select")
         if members is None:
             chosen = [e for e in chosen if e not in select]
         if both := sorted(set(chosen) & set(select)):
@@ -131,9 +133,22 @@ def effects(
     if select is None:
         strength = (x / floored_x) ** 2
     else:
-        xs, ss, *_ = _moments(found.delta[list(select)], exposure, outcome, error)
+        xs, ss, *_ = _moments(found.delta[select], exposure, outcome, error)
         strength = (xs / np.maximum(ss * factor[0], floor)) ** 2
     return out.take(strength >= instruments)
+
+
+def member_numbers(given: Sequence[int], E: int, option: str) -> list[int]:
+    """Check members: whole numbers, from the end where negative, each once."""
+    chosen = [operator.index(e) for e in given]
+    for at, e in enumerate(chosen):
+        if not -E <= e < E:
+            raise InputError(f"deep_mr: {option}[{at}] is {e}, but there are {E} members, 0 to {E - 1}. Correct it.")
+    chosen = [e % E for e in chosen]
+    twice = [e for at, e in enumerate(chosen) if e in chosen[:at]]
+    if twice:
+        raise InputError(f"deep_mr: {option} names member {twice[0]} twice. Name each once.")
+    return chosen
 
 
 def _moments(delta: Array, exposure: int, outcome: int, error: str) -> tuple[Array, Array, Array, Array, Array]:

@@ -64,7 +64,7 @@ class KerasNetwork:
     Raises
     ------
     InputError
-        If a layer is of a kind that is not understood.
+        If a layer, or one of its options, is of a kind that is not understood.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -84,6 +84,14 @@ class KerasNetwork:
                     f"{path}: layer {layer['name']!r} is a {layer['class_name']}, which is not understood; "
                     f"understood are {', '.join(APPLY)}."
                 )
+            for option, allowed in UNDERSTOOD.get(layer["class_name"], {}).items():
+                value = layer["config"].get(option, allowed[0])
+                if (list(value) if isinstance(value, tuple | list) else value) not in allowed:
+                    told = ", ".join(str(a) for a in allowed if not isinstance(a, list))
+                    raise InputError(
+                        f"{path}: layer {layer['name']!r} has {option}={value!r}, which is not understood; understood: "
+                        f"{told}. Use a model without it."
+                    )
 
     def bias(self, layer: Mapping[str, Any]) -> Array:
         """Bias of a convolution; zeros where it has none."""
@@ -155,8 +163,6 @@ def cropping(config: Any) -> tuple[int, int]:
 
 
 def _conv(inputs: list[Array], config: Any, w: Mapping[str, Array]) -> Array:
-    if any(s != 1 for s in np.atleast_1d(config.get("strides", 1))):
-        raise InputError(f"layer {config['name']!r} has strides, which are not understood.")
     out = convolve(inputs[0], w["kernel"], w.get("bias", 0.0), dilation(config), config["padding"])
     return ACTIVATIONS[config.get("activation", "linear")](out)
 
@@ -183,3 +189,16 @@ APPLY: Mapping[str, Callable[[list[Array], Any, Mapping[str, Array]], Array]] = 
     "Add": _sum,
     "Cropping1D": _crop,
 }
+
+UNDERSTOOD: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
+    "Conv1D": {
+        "padding": ("valid", "same"),
+        "strides": (1, [1]),
+        "groups": (1,),
+        "data_format": ("channels_last",),
+        "activation": tuple(ACTIVATIONS),
+    },
+    "BatchNormalization": {"axis": (-1, 2, [-1], [2])},
+    "Activation": {"activation": tuple(ACTIVATIONS)},
+}
+"""Options of layers and the values they may have; the first is that of a file that does not say."""

@@ -108,11 +108,7 @@ def mutagenise(
         raise InputError(
             f"deep_mr: sequence {n} has no base at position {start + at} of the window. Choose a window without N."
         )
-    if isinstance(ensemble, Mutates):
-        pieces = [ensemble.mutations(sequence, start, stop) for sequence in sequences]
-    else:
-        predict = as_ensemble(ensemble)
-        pieces = [_naive(predict, sequence, start, stop, chunk) for sequence in sequences]
+    pieces = [predict_mutants(ensemble, sequence, start, stop, chunk) for sequence in sequences]
     reference = np.stack([one for one, _ in pieces], 1)  # (E, N, T)
     mutated = np.stack([many for _, many in pieces], 1)  # (E, N, 3, W, T)
     if not (np.isfinite(reference).all() and np.isfinite(mutated).all()):
@@ -164,6 +160,20 @@ def mutants(sequence: Array, start: int, stop: int, chunk: int) -> Iterator[Arra
         block[rows, :, at[some]] = 0
         block[rows, to[some], at[some]] = 1
         yield block
+
+
+def predict_mutants(ensemble: Any, sequence: Array, start: int, stop: int, chunk: int) -> tuple[Array, Array]:
+    """Return outputs of a sequence, (E, T), and of its mutants, (E, 3, stop - start, T), in the ensemble's own way."""
+    from .convolution import ConvEnsemble, ConvNet
+    from .scales import Scaled
+
+    if isinstance(ensemble, Scaled):
+        return ensemble.mutations(sequence, start, stop, chunk)
+    if isinstance(ensemble, ConvNet):
+        ensemble = ConvEnsemble([ensemble])
+    if isinstance(ensemble, Mutates):
+        return ensemble.mutations(sequence, start, stop)
+    return _naive(as_ensemble(ensemble), sequence, start, stop, chunk)
 
 
 def _naive(predict: Predict, sequence: Array, start: int, stop: int, chunk: int) -> tuple[Array, Array]:

@@ -1,7 +1,7 @@
 """A causal effect for each sequence, and over all of them: confidence interval of the mean, prediction of a new one."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,13 +10,21 @@ from genarium.declaration import Array
 from genarium.errors import InputError
 
 from ..meta import MetaAnalysis, meta_analysis
-from ..profiled import maximum_likelihood
+from ..profiled import divw, maximum_likelihood
 from ..regression import egger, ivw
-from .effects import Effects, effects
+from .effects import Effects, effects, member_numbers
 from .mutagenesis import Mutagenesis, mutagenise
 
-LOCAL: dict[str, Callable[..., Any]] = {"ivw": ivw, "egger": egger, "maximum_likelihood": maximum_likelihood}
-LEAST = {"ivw": 2, "egger": 3, "maximum_likelihood": 2}
+LOCAL: dict[str, Callable[..., Any]] = {
+    "ivw": ivw,
+    "egger": egger,
+    "divw": divw,
+    "maximum_likelihood": maximum_likelihood,
+}
+LEAST = {"ivw": 2, "egger": 3, "divw": 2, "maximum_likelihood": 2}
+
+CORRELATED = ("divw", "maximum_likelihood")
+"""Methods that take the covariance of a substitution's two errors into account."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +82,10 @@ def local_effects(found: Effects, method: str = "ivw", least: int | None = None)
     Parameters
     ----------
     found : Effects
-    method : {"ivw", "egger", "maximum_likelihood"}
+    method : {"ivw", "egger", "divw", "maximum_likelihood"}
+        The last two correct for the exposure's errors, and for their covariance with the outcome's: the same networks
+        predict both. The first two, for strong instruments, do not. With few members the correction is a rough one:
+        covariance and weights are estimates from the same E, and it falls short by about 2 / (E - 1).
     least : int, optional
         Substitutions that a sequence needs.
 
@@ -90,15 +101,29 @@ def local_effects(found: Effects, method: str = "ivw", least: int | None = None)
         some = found.take(found.sequence == sequence)
         if len(some) < needed or not some.x.any():
             continue
-        one = LOCAL[method](some.x, some.se_x, some.y, some.se_y)
-        if one.se > 0:
-            rows.append((one.estimate, one.se, int(sequence), len(some)))
+        one = _estimated(some, method, int(sequence))
+        rows.append((one.estimate, one.se, int(sequence), len(some)))
     if not rows:
         raise InputError(
             f"deep_mr: no sequence has {needed} instruments. Lower the threshold, or mutate more sequences."
         )
     estimate, se, index, count = (np.array(column) for column in zip(*rows, strict=True))
     return LocalEffects(estimate, se, index, count)
+
+
+def _estimated(some: Effects, method: str, sequence: int) -> Any:
+    """Estimate the effect in a sequence from its substitutions."""
+    more = {"covariance": some.covariance} if method in CORRELATED else {}
+    try:
+        one = LOCAL[method](some.x, some.se_x, some.y, some.se_y, **more)
+    except InputError as error:
+        raise InputError(f"deep_mr: method {method!r} fails on sequence {sequence}. {error}") from error
+    if not np.isfinite([one.estimate, one.se]).all() or one.se <= 0:
+        raise InputError(
+            f"deep_mr: {method} gives sequence {sequence} the effect {one.estimate:g} with standard error {one.se:g}, "
+            f"from {len(some)} substitutions. Leave the sequence out, or use another method."
+        )
+    return one
 
 
 def deep_mr(
@@ -126,7 +151,7 @@ def deep_mr(
     sequences : ndarray, shape (N, 4, L)
     exposure, outcome : int
         Outputs.
-    method : {"ivw", "egger", "maximum_likelihood"}
+    method : {"ivw", "egger", "divw", "maximum_likelihood"}
         Of each sequence's effect.
     error, instruments, select
         Of :func:`effects`.
@@ -161,8 +186,12 @@ def deep_mr(
     if len(local.estimate) < 2:
         raise InputError("deep_mr: one sequence only has instruments; its effect is local_effects(...). Give more.")
     whole = meta_analysis(local.estimate, local.se**2, level=level)
-    using = [e for e in range(len(found.delta)) if select is None or e not in select]
-    alone = np.array([_alone(found, some, e, exposure, outcome, local) for e in using])
+    selecting = [] if select is None else member_numbers(select, len(found.delta), "select")
+    using = [e for e in range(len(found.delta)) if e not in selecting]
+    # a member's errors are those of one, not of the mean over members
+    wider = len(using) if error == "mean" else 1
+    single = replace(some, se_x=some.se_x * wider**0.5, se_y=some.se_y * wider**0.5, covariance=some.covariance * wider)
+    alone = np.array([_alone(found, single, e, exposure, outcome, local, method) for e in using])
     spread = float(alone.std(ddof=1)) if len(using) > 1 else float("nan")
     shared = {"bagged": spread**2, "same_data": spread**2 / len(using), "ignore": 0.0}[members]
     variance = whole.se**2 + shared
@@ -184,18 +213,23 @@ def deep_mr(
     )
 
 
-def _alone(found: Mutagenesis, some: Effects, member: int, exposure: int, outcome: int, local: LocalEffects) -> float:
-    """Global effect by one member: its weighted slopes through the same substitutions, averaged as the whole's are."""
+def _alone(
+    found: Mutagenesis, some: Effects, member: int, exposure: int, outcome: int, local: LocalEffects, method: str
+) -> float:
+    """Global effect by one member: its effects in the same sequences, by the same method, averaged as the whole's."""
     N, _, W = found.alternative.shape
     place = _place(found, some)
     dx, dy = (found.delta[member, ..., t].reshape(N * 3 * W)[place] for t in (exposure, outcome))
-    weight = some.se_y**-2.0
-    above = np.bincount(some.sequence, weight * dx * dy, N)[local.sequence]
-    below = np.bincount(some.sequence, weight * dx**2, N)[local.sequence]
     meta = meta_analysis(local.estimate, local.se**2)
     share = 1 / (local.se**2 + meta.tau2)
-    keep = below > 0
-    return float((share[keep] * above[keep] / below[keep]).sum() / share[keep].sum())
+    own = replace(some, x=dx, y=dy)
+    total = weight = 0.0
+    for sequence, part in zip(local.sequence, share, strict=True):
+        one = own.take(own.sequence == sequence)
+        if one.x.any():
+            total += part * _estimated(one, method, int(sequence)).estimate
+            weight += part
+    return total / weight
 
 
 def _place(found: Mutagenesis, some: Effects) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 from genarium.declaration import Array
 from genarium.errors import InputError
 
-from .mutagenesis import Mutates, as_ensemble
+from .mutagenesis import as_ensemble, predict_mutants
 
 
 def logit(p: Array) -> Array:
@@ -53,13 +53,8 @@ class Scaled:
         """Predict: (B, 4, L) to (E, B, T)."""
         return SCALES[self.scale](as_ensemble(self.ensemble)(x))
 
-    def mutations(self, sequence: Array, start: int, stop: int) -> tuple[Array, Array]:
-        """Return outputs of a sequence, (E, T), and of its mutants, (E, 3, stop - start, T)."""
-        from .mutagenesis import _naive
-
-        if isinstance(self.ensemble, Mutates):
-            reference, mutated = self.ensemble.mutations(sequence, start, stop)
-        else:
-            reference, mutated = _naive(as_ensemble(self.ensemble), sequence, start, stop, 1024)
+    def mutations(self, sequence: Array, start: int, stop: int, chunk: int = 1024) -> tuple[Array, Array]:
+        """Return outputs of a sequence, (E, T), and of its mutants, (E, 3, stop - start, T), ``chunk`` at once."""
+        reference, mutated = predict_mutants(self.ensemble, sequence, start, stop, chunk)
         to = SCALES[self.scale]
         return to(reference), to(mutated)
