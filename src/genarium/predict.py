@@ -97,7 +97,10 @@ def predict(tree: xr.DataTree, data: Data | None = None, **settings: Any) -> xr.
     sizes = {dim: n for dim, n in sizes.items() if dim not in model.derived_dims}
     problem = check(replace(model, check=None), data, sizes, values, unseen=bool(missing))
     if missing:
-        problem = replace(problem, coords={**problem.coords, **_labels(tree, model, shown)})
+        labels = _labels(tree, model, shown)
+        for dim in sorted(set(labels) - set(model.derived_dims)):
+            _same_labels(model, dim, labels[dim], problem.coords[dim])
+        problem = replace(problem, coords={**problem.coords, **labels})
     fitted = _fitted_labels(tree)
     for dim in sorted((shown | kept) & set(fitted) - {model.unit, *model.derived_dims}):
         if problem.sizes[dim] != fitted_sizes[dim]:

@@ -344,6 +344,19 @@ def test_unseen_genes_are_predicted_from_features_alone(fit: xr.DataTree) -> Non
     assert not np.allclose(told["proportion"].to_numpy()[0], told["proportion"].to_numpy()[1])
 
 
+def test_a_labelled_target_must_have_the_states_of_the_fit_in_order() -> None:
+    rng = np.random.default_rng(21)
+    count = xr.DataArray(rng.integers(1, 30, (8, 3)), dims=("perturbation", "state"), coords={"state": ["a", "b", "c"]})
+    fitted = gn.fit(NAME, {"count": count, "features": rng.normal(size=(8, 2))}, "conjugate", seed=1)
+    target = xr.DataArray([1.0, 0.0, 0.0], dims="state", coords={"state": ["a", "b", "c"]})
+    new = {"features": np.zeros((1, 2))}
+    told = gn.predict(fitted, new, target=target)["predictions"]
+    same = gn.predict(fitted, {**new, "target": target})["predictions"]
+    xr.testing.assert_identical(told.to_dataset(), same.to_dataset())
+    with pytest.raises(InputError, match="state 0 is 'c' in the new data and 'a' in the fit"):
+        gn.predict(fitted, new, target=target[::-1])
+
+
 def test_a_cell_number_that_is_modelled_is_drawn_for_unseen_genes() -> None:
     rng, S = np.random.default_rng(16), 4000
     draws = {"typical": np.full(S, 50.0), "evenness": np.full(S, 2.0)}
