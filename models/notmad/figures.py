@@ -124,12 +124,14 @@ def embedding(tree: xr.DataTree, found: xr.Dataset, covariate: int = 0) -> tuple
     with style():
         figure = Figure(figsize=(WIDTH * 0.75, 3.8), layout="constrained")
         axis = figure.subplots()
+        name = str(names[covariate]) if names.dtype.kind in "US" else f"covariate {names[covariate]}"
+        on_a_line = share[1] < 1e-9  # as networks of two archetypes are: then the covariate takes the second axis
+        second = shade if on_a_line else points[:, 1]
         drawn = axis.scatter(
-            points[:, 0], points[:, 1], c=shade, s=10, cmap="viridis", vmin=low, vmax=high, rasterized=len(pick) > 1500
+            points[:, 0], second, c=shade, s=10, cmap="viridis", vmin=low, vmax=high, rasterized=len(pick) > 1500
         )
         axis.set_xlabel(f"first component ({share[0]:.0%} of the variance)")
-        axis.set_ylabel(f"second component ({share[1]:.0%})")
-        name = str(names[covariate]) if names.dtype.kind in "US" else f"covariate {names[covariate]}"
+        axis.set_ylabel(name if on_a_line else f"second component ({share[1]:.0%})")
         figure.colorbar(drawn, ax=axis, label=name, extend="both" if low > shade.min() else "neither")
     caption = f"Every point is a sample's projected network; colour is {name}."
     return "Networks of the samples", caption, figure
