@@ -143,7 +143,6 @@ def declare(correlated_pleiotropy: str = "none") -> Model:
             settings={"variant": 120, "region": 6},
             control={"error_covariance": 0.0},  # overlapping samples taken as separate ones
             growth=(120, 480, 1920),
-            also=(("vi", {"covariance": "linear_response", "polish": True}),),
         ),
         source="S. Malina, D. Cizin and D. Knowles: Deep Mendelian randomization, PLOS Comput Biol 18(10) (2022).",
     )
