@@ -68,10 +68,21 @@ def fits() -> Iterator[Case]:
             yield Case(case.name, case.options, method)
 
 
+SIMPLEST = min(registry.names(), key=lambda name: len(registry.get(name).unknown.variables))
+"""By default the lesser methods of PyMC are tried on this model alone: on any, each compiles for up to a minute."""
+
+
+def marks(case: Case) -> list[pytest.MarkDecorator]:
+    """Mark what compiles a Stan program, and what is left out of the default run."""
+    if not case.method:
+        return []
+    lesser = case.engine == "pymc" and case.method != "nuts" and case.name != SIMPLEST
+    return [pytest.mark.stan] * (case.engine == "stan") + [pytest.mark.slow] * lesser
+
+
 def parametrize(cases: Iterable[Case]) -> pytest.MarkDecorator:
-    """Run a test for every case; those that compile a Stan program are marked."""
-    marked = [(case, [pytest.mark.stan] if case.method and case.engine == "stan" else []) for case in cases]
-    return pytest.mark.parametrize("case", [pytest.param(case, marks=marks, id=str(case)) for case, marks in marked])
+    """Run a test for every case."""
+    return pytest.mark.parametrize("case", [pytest.param(case, marks=marks(case), id=str(case)) for case in cases])
 
 
 every_variant = parametrize(variants())
