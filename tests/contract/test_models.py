@@ -69,15 +69,15 @@ def fits() -> Iterator[Case]:
 
 
 SIMPLEST = min(registry.names(), key=lambda name: len(registry.get(name).unknown.variables))
-"""By default the lesser methods of PyMC are tried on this model alone: on any, each compiles for up to a minute."""
+"""By default only this model is tried with all methods of PyMC and JAX: each compiles for up to a minute."""
 
 
 def marks(case: Case) -> list[pytest.MarkDecorator]:
     """Mark what compiles a Stan program, and what is left out of the default run."""
     if not case.method:
         return []
-    lesser = case.engine == "pymc" and case.method != "nuts" and case.name != SIMPLEST
-    return [pytest.mark.stan] * (case.engine == "stan") + [pytest.mark.slow] * lesser
+    late = case.engine in ("pymc", "blackjax") and case.method != "nuts" and case.name != SIMPLEST
+    return [pytest.mark.stan] * (case.engine == "stan") + [pytest.mark.slow] * late
 
 
 def parametrize(cases: Iterable[Case]) -> pytest.MarkDecorator:

@@ -36,9 +36,15 @@ def variants() -> Iterator[Model]:
 
 
 PROGRAMS = [model for model in variants() if stan.program(model) is not None]
-each_program = pytest.mark.parametrize(
-    "model", PROGRAMS, ids=["-".join([model.name, *model.chosen.values()]) for model in PROGRAMS]
-)
+IDS = ["-".join([model.name, *model.chosen.values()]) for model in PROGRAMS]
+each_program = pytest.mark.parametrize("model", PROGRAMS, ids=IDS)
+
+
+def compiled_programs() -> Iterator[Any]:
+    """Every program; those that only variants use are left out of the default run: they compile for minutes."""
+    for model, name in zip(PROGRAMS, IDS, strict=True):
+        late = stan.program(model) != stan.program(registry.get(model.name))
+        yield pytest.param(model, marks=[pytest.mark.slow] * late, id=name)
 
 
 def small(model: Model, seed: int = 3) -> tuple[xr.DataTree, Problem]:
@@ -105,7 +111,7 @@ def directions(model: Model, point: Arrays, rng: np.random.Generator) -> dict[st
 
 
 @pytest.mark.stan
-@each_program
+@pytest.mark.parametrize("model", list(compiled_programs()))
 def test_density_is_that_of_pymc_up_to_one_constant(model: Model) -> None:
     """Values at random points, and the gradient along a random direction through each of them."""
     _, problem = small(model)
