@@ -21,7 +21,9 @@ def test_figures_show_the_fit(encoder: str) -> None:
     points = np.asarray(drawn["Networks of the samples"].axes[0].collections[0].get_offsets())
     network = gn.predict(fit)["predictions"]["network"].to_numpy().reshape(60, -1)
     np.testing.assert_allclose(points[:, 0], principal(network)[0][:, 0])
-    np.testing.assert_allclose(points[:, 1], fit["constant_data"]["context"][:, 0])  # two archetypes lie on a line
+    np.testing.assert_allclose(
+        points[:, 1], fit["constant_data"]["context"].to_numpy()[:, 0]
+    )  # two archetypes lie on a line
     if encoder == "linear":
         lines = drawn["From context to archetypes"].axes[1].lines
         slope = fit["point"]["slope"].to_numpy()[1]
