@@ -86,7 +86,9 @@ class Cone:
             if not layer["inputs"]:
                 values[name] = np.asarray(x, dtype=float)[:, self.need[name]]
             elif layer["class_name"] == "Conv1D":
-                linear[name] = self._convolve(layer, values[layer["inputs"][0]], rows[0]) + self.network.bias(layer)
+                linear[name] = self._convolve(layer, values[layer["inputs"][0]], rows[0]) + self.network.weights[
+                    name
+                ].get("bias", 0.0)
                 values[name] = ACTIVATIONS[layer["config"].get("activation", "linear")](linear[name])
             else:
                 values[name] = self._apply(layer, [values[b][:, r] for b, r in zip(layer["inputs"], rows, strict=True)])

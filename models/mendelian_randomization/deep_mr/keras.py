@@ -93,11 +93,6 @@ class KerasNetwork:
                         f"{told}. Use a model without it."
                     )
 
-    def bias(self, layer: Mapping[str, Any]) -> Array:
-        """Bias of a convolution; zeros where it has none."""
-        own = self.weights[layer["name"]]
-        return own.get("bias", np.zeros(own["kernel"].shape[-1]))
-
     def __call__(self, x: Array) -> Array:
         """Predict."""
         values: dict[str, Array] = {}
