@@ -10,8 +10,9 @@ classes, and on its alignments as read by the format ``bam``) cover the reads th
 
 import os
 
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
-    os.environ[variable] = "1"  # before NumPy is imported
+if __name__ == "__main__":  # one core; before NumPy is imported
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ[variable] = "1"
 
 import argparse
 import json
