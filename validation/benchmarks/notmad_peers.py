@@ -4,9 +4,9 @@
     PYTHON notmad_peers.py dagma DATA OUT '{"lambda1": 0.02}'
     PYTHON notmad_peers.py notears DATA OUT '{"lambda1": 0.1}'
 
-DATA is a file of NumPy's with x (train samples by nodes), and for contextualized-ml context and new_context; OUT gets the
-networks of the new contexts (or one), and CPU seconds on one thread without imports. The packages are contextualized-ml,
-dagma and notears (a checkout on PYTHONPATH).
+DATA is a file of NumPy's with x (train samples by nodes), and for contextualized-ml context and new_context; OUT gets
+the networks of the new contexts (or one), and CPU seconds on one thread without imports. The packages are
+contextualized-ml, dagma and notears (a checkout on PYTHONPATH).
 """
 
 import json
