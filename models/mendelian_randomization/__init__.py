@@ -141,8 +141,10 @@ def declare(correlated_pleiotropy: str = "none") -> Model:
         vary=declare,
         calibration=Calibration(
             settings={"variant": 120, "region": 6},
-            control={"error_covariance": 0.0},  # overlapping samples taken as separate ones
+            # overlapping samples taken as separate ones; or a confounder taken as none (InSIDE violated)
+            control={"error_covariance": 0.0} if mixture else {"correlated_pleiotropy": "mixture"},
             growth=(120, 480, 1920),
+            undetermined=("global_effect", "heterogeneity", "signal", "total"),  # of a given number of regions
         ),
         source="S. Malina, D. Cizin and D. Knowles: Deep Mendelian randomization, PLOS Comput Biol 18(10) (2022).",
     )

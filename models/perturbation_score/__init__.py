@@ -93,9 +93,10 @@ def declare(regression: str = "linear", abundance: str = "given") -> Model:
         options={"regression": REGRESSIONS, "abundance": ABUNDANCES},
         vary=declare,
         calibration=Calibration(
-            settings={"perturbation": 25, "state": 4, "feature": 2} if linear else {"perturbation": 25, "state": 4},
+            settings={"perturbation": 25, "state": 4, "target_accept": 0.97} | ({"feature": 2} if linear else {}),
             control={"features": 1.0} if regression != "none" else {},
-            growth=(25, 100, 400),
+            growth=(50, 200, 800),
+            undetermined=("weight", "tau", "distance_first"),
         ),
         source="Learning robust statistics for scoring perturbations, on the Cancer Immunotherapy Data Science Grand "
         "Challenge (Broad Institute, 2023).",

@@ -102,7 +102,7 @@ class Story:
 
     @property
     def quantities(self) -> Callable[..., Mapping[str, Any]]:
-        """Shares and expected distance of an unseen gene; expected distance of the first perturbation (eq. 5)."""
+        """Shares and expected distance of an unseen gene, and of the first perturbation (eq. 5); slopes, scaled."""
 
         def function(count: Array, target: Array, kappa: Array, mu: Array, **given: Array) -> Mapping[str, Any]:
             full = {"kappa": kappa, "mu": mu, **given, "cells": count.sum(-1)}
@@ -112,7 +112,9 @@ class Story:
                 shift = (-given["features"][0]) @ given["weight"] / np.sqrt(given["features"].shape[-1])
                 m = np.exp(log_softmax(mu + np.asarray(given["tau"])[..., None] * shift))
             new = np.maximum(np.asarray(kappa)[..., None] * m, 1e-300)
+            slope = {"slope": np.asarray(given["tau"])[..., None, None] * given["weight"]} if "weight" in given else {}
             return {
+                **slope,
                 "share_unseen": m,
                 "distance_unseen": expected_parts(target, new).sum(-1),
                 "distance_first": expected_parts(target, alpha + count[0]).sum(-1),

@@ -180,7 +180,8 @@ class Calibration:
     settings : mapping
         Sizes, values and options (of the model and of methods) where they differ from the usual ones.
     control : mapping of str to value
-        Negative control: known variables that a fit is deliberately given a wrong value of. Validation must reject it.
+        Negative control: known variables that a fit is deliberately given a wrong value of, or options that the
+        simulation has and the fit has not. Validation must reject it.
     growth : tuple of int
         Sizes of ``Model.unit`` over which the error of the estimates must fall.
     also : tuple of (method, options)
@@ -188,6 +189,9 @@ class Calibration:
     corrected : tuple of str
         Quantities whose intervals a corrected method (``covariance="linear_response"``) corrects, and is held to; empty
         where it corrects all.
+    undetermined : tuple of str
+        Unknown variables and quantities that more units do not determine (the spread of a few regions' effects, say):
+        no part of the recovery.
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -195,6 +199,7 @@ class Calibration:
     growth: tuple[int, ...] = ()
     also: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     corrected: tuple[str, ...] = ()
+    undetermined: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -437,8 +442,8 @@ def _check(model: Model) -> None:
             if parent not in earlier - set(model.hidden.variables):
                 fail(f"derived variable {name!r} asks for {parent!r}, which is no known, unknown or observed variable")
     for name in model.calibration.control:
-        if name not in model.known.variables:
-            fail(f"the negative control gives {name!r} a wrong value, which is not a known variable")
+        if name not in {**model.known.variables, **model.options}:
+            fail(f"the negative control gives {name!r} a wrong value, which is not a known variable, nor an option")
     for dim in model.usual:
         if dim not in model.sizes:
             fail(f"{dim!r} has a usual size but is not in sizes")

@@ -71,17 +71,18 @@ SIMPLEST = min(registry.names(), key=lambda name: len(registry.get(name).unknown
 """By default only this model is tried with all methods of PyMC and JAX: each compiles for up to a minute."""
 
 
-def marks(case: Case) -> list[pytest.MarkDecorator]:
-    """Mark what compiles a Stan program, and what is left out of the default run."""
+def marks(case: Case, more: bool = False) -> list[pytest.MarkDecorator]:
+    """Mark what compiles a Stan program, and what is left out of the default run: ``more`` engines' fits."""
     if not case.method:
         return []
-    late = case.engine in ("pymc", "blackjax") and case.method != "nuts" and case.name != SIMPLEST
-    return [pytest.mark.stan] * (case.engine == "stan") + [pytest.mark.slow] * late
+    late = (case.engine in ("pymc", "blackjax") and case.method != "nuts") or (more and case.engine != "numpy")
+    return [pytest.mark.stan] * (case.engine == "stan") + [pytest.mark.slow] * (late and case.name != SIMPLEST)
 
 
-def parametrize(cases: Iterable[Case]) -> pytest.MarkDecorator:
+def parametrize(cases: Iterable[Case], more: bool = False) -> pytest.MarkDecorator:
     """Run a test for every case."""
-    return pytest.mark.parametrize("case", [pytest.param(case, marks=marks(case), id=str(case)) for case in cases])
+    marked = [pytest.param(case, marks=marks(case, more), id=str(case)) for case in cases]
+    return pytest.mark.parametrize("case", marked)
 
 
 every_variant = parametrize(variants())
@@ -323,7 +324,7 @@ def test_netcdf_round_trip(result: xr.DataTree, tmp_path: Path) -> None:
     xr.testing.assert_identical(gn.load(gn.save(result, tmp_path / "fit.nc")), result)
 
 
-@every_fit
+@parametrize(fits(), more=True)
 def test_seed_decides_the_fit(
     case: Case, tree: xr.DataTree, quick: Callable[..., xr.DataTree], same: Callable[..., None]
 ) -> None:
@@ -375,7 +376,7 @@ def test_arviz_reads_the_fit(case: Case, result: xr.DataTree) -> None:
 @pytest.mark.filterwarnings(HIGH_K)
 def test_exact_fits_can_be_compared(name: str, fitted: Callable[..., xr.DataTree]) -> None:
     cases = [Case(name, {}, method) for method in registry.methods(registry.get(name))]
-    exact = [case.method for case in cases if case.claim == "exact" and case.engine != "stan"]
+    exact = [case.method for case in cases if case.claim == "exact" and case.engine not in ("stan", "blackjax")]
     if not exact or registry.get(name).log_likelihood is None:
         pytest.skip("no exact method with a pointwise likelihood")
     first, last = fitted(name, exact[0]), fitted(name, exact[-1], seed=1 if len(exact) > 1 else 2)

@@ -509,6 +509,7 @@ def test_processes_are_recovered(method: str, options: dict[str, str]) -> None:
     assert np.abs(at["pi"][:, order] - truth["pi"]).mean() < 0.03
 
 
+@pytest.mark.slow
 def test_over_dispersion_is_found() -> None:
     """Data whose loci vary: the bound prefers random loci, the dispersion is found; else neither."""
     options = {"genome": 30, "locus": 150, "feature": 3, "process": 3, "cell": 40_000}

@@ -169,7 +169,8 @@ def test_collapsed_density_of_tau_is_an_integral_over_the_regions() -> None:
         assert column.mean() == pytest.approx(mean, abs=6 * sd / np.sqrt(len(column)))
 
 
-@pytest.mark.parametrize("option", ["none", pytest.param("mixture", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("option", ["none", "mixture"])
 def test_gibbs_and_nuts_agree(option: str) -> None:
     """Means and sds of the global parameters, within four Monte-Carlo errors (autocorrelation included)."""
     from arviz_stats.base import array_stats
@@ -318,9 +319,31 @@ def test_coordinates_have_the_jacobian_they_say() -> None:
 # Validation
 
 
-def test_negative_control_can_be_fitted_and_makes_a_difference() -> None:
+def test_negative_control_simulates_a_confounder() -> None:
+    """The default model is fitted to data of the mixture; a setting that simulation and fit share is the fit's too."""
+    control = gn.get(NAME).calibration.control
+    plan = Plan(NAME, "gibbs", {"variant": 120, "region": 6}, seed=1, wrong=control)
+    plain = Plan(NAME, "gibbs", {"variant": 120, "region": 6}, seed=1)
+    for index in range(5):
+        one = replicate(plan, index)
+        assert isinstance(one.problem, Problem)
+        assert one.problem.model.chosen == plain.declared.chosen
+        assert set(one.truth) == set(plain.declared.unknown.variables)
+        assert (one.problem["beta_outcome"] != replicate(plain, index).problem["beta_outcome"]).any()  # type: ignore[index]
+
+
+@pytest.mark.slow
+def test_a_confounder_is_rejected() -> None:
+    """Data that violate InSIDE are told apart: the negative control of the default model."""
+    found = gn.validate(NAME, "vi", 100, seed=1, control=True, covariance="linear_response", polish=True)
+    assert not found.calibrated
+
+
+def test_negative_control_of_the_mixture_can_be_fitted_and_makes_a_difference() -> None:
     """A wrong value that the model refuses would tell nothing; ignored overlap moves IVW's numerator by 40 % of s²."""
-    plan = Plan(NAME, "gibbs", {"variant": 120, "region": 6}, seed=1, wrong=gn.get(NAME).calibration.control)
+    mixture = {"correlated_pleiotropy": "mixture", "variant": 120, "region": 6}
+    wrong = gn.get(NAME).variant(correlated_pleiotropy="mixture").calibration.control
+    plan = Plan(NAME, "gibbs", mixture, seed=1, wrong=wrong)
     for index in range(40):
         assert isinstance(replicate(plan, index).problem, Problem)
     tree = simulate(12, variant=120, region=6, exposure_sd=0.4, pleiotropy_sd=0.1)

@@ -266,6 +266,18 @@ def test_the_control_is_that_of_the_variant() -> None:
     assert list(found.plan["wrong"]) == ["alpha0"]
 
 
+@pytest.mark.parametrize(("wrong", "lacks"), [("known", "phi0, tau, phi"), ("gene", "phi")])
+def test_an_option_of_the_simulation_alone_needs_the_same_variables(wrong: str, lacks: str) -> None:
+    with pytest.raises(InputError, match=f"no truth of {lacks} to compare with: dispersion = {wrong} in the sim"):
+        validate("nb_mixture", "gibbs", 1, wrong={"dispersion": wrong}, dispersion="shared")
+
+
+def test_an_option_of_the_simulation_alone_does_not_go_with_data() -> None:
+    tree = simulate("mendelian_randomization", seed=1)
+    with pytest.raises(InputError, match="is another model than the one whose posterior"):
+        validate("mendelian_randomization", "gibbs", 1, data=tree, wrong={"correlated_pleiotropy": "mixture"})
+
+
 def test_the_models_own_settings_give_way_to_those_asked_for(toy: Model) -> None:
     model = replace(toy, calibration=Calibration(settings={"item": 7, "tau": 1.0}))
     assert validate(model, "conjugate", 1).plan["sizes"] == {"item": 7}

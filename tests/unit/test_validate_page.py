@@ -414,7 +414,7 @@ def test_negative_control(tried: Model) -> None:
     assert box.startswith("✗ Failed")
     assert "negative control is told apart" in box
     assert "was deliberately" not in box
-    assert "deliberately given sigma = 3.0" in words(summary(found))
+    assert "deliberately wrong about sigma = 3.0" in words(summary(found))
     blind = validate(tried, "conjugate", 20, seed=3, item=10, wrong={"sigma": 1.0})
     assert "this validation has no power" in words(overall(blind, blind.verdicts))
 

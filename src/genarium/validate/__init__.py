@@ -152,7 +152,8 @@ def validate(
         The user's data, for posterior SBC (Säilynoja et al. 2025): truths are drawn from their posterior, and the
         simulated data are fitted together with them. The method must be exact.
     wrong : mapping, optional
-        Known variables that the fit, not the simulation, is given another value of: a negative control.
+        Known variables that the fit, not the simulation, is given another value of; options of the model that the
+        simulation, not the fit, has: a negative control.
     control : bool
         Use the model's own negative control as ``wrong``.
     adaptive : bool

@@ -15,6 +15,7 @@ from genarium.errors import InputError
 from genarium.fit import cpu_seconds
 from genarium.tree import digest, provenance, replacing
 from genarium.validate import Validation, plan_of, validate
+from genarium.validate.plan import told_wrong
 from genarium.validate.recovery import Recovery, recovery
 
 Status = str
@@ -168,14 +169,13 @@ def certify(
 
 
 def _control_verdict(controlled: Validation) -> Verdict:
-    wrong = ", ".join(f"{name} = {value}" for name, value in controlled.plan["wrong"].items())
     needed = controlled.simulations
     return Verdict(
         "negative control is rejected",
         "fail" if controlled.calibrated else "pass",
         needed,
         "replicates needed",
-        f"fitted with {wrong}",
+        f"fitted with {told_wrong(controlled.plan['wrong'])}",
         "A fit with a wrong known value passes: the validation has no power here." if controlled.calibrated else "",
     )
 

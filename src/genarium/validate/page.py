@@ -19,6 +19,7 @@ from genarium.tree import replacing
 from genarium.validate.curves import binomial_band, matrix
 from genarium.validate.figures import DENSITIES, FEW, figures
 from genarium.validate.judge import ALPHA
+from genarium.validate.plan import told_wrong
 
 if TYPE_CHECKING:
     from genarium.validate import Validation
@@ -115,8 +116,8 @@ def summary(found: "Validation") -> str:
         f"them{' and your data together' if given else ''}, and {compared}."
     )
     model = f"The model is {code(plan['model'])}{' (' + escape(options) + ')' if options else ''}."
-    wrong = ", ".join(f"{code(n)} = {escape(str(v))}" for n, v in plan["wrong"].items())
-    control = f"The fits were deliberately given {wrong}, a negative control." if wrong else ""
+    wrong = escape(told_wrong(plan["wrong"]))
+    control = f"The fits were deliberately wrong about {wrong}: a negative control." if wrong else ""
     corrected = any("(corrected)" in v.check for v in found.verdicts)
     claimed = f"<strong>Its claim: {plan['claim']}.</strong> {CLAIMS[plan['claim']]}"
     held = HELD["corrected" if corrected else plan["claim"]]

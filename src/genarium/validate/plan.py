@@ -52,7 +52,7 @@ class Plan:
     ranks : int
         Number L of nearly independent draws that the truth is ranked among.
     wrong : mapping
-        Known variables that the fit is given a wrong value of.
+        Known variables that the fit is given a wrong value of; options of the model that the simulation has instead.
     reference : str
         An exact method to compare with; "" for none.
     references : int
@@ -76,14 +76,27 @@ class Plan:
         if self.ranks < 19:
             raise InputError(f"ranks={self.ranks}: the truth must be ranked among at least 19 draws (99 is usual).")
         for name in self.wrong:
-            if name not in self.declared.known.variables:
+            if name not in {**self.declared.known.variables, **self.declared.options}:
                 known = ", ".join(self.declared.known.variables)
+                options = ", ".join(self.declared.options)
                 raise InputError(
                     f"{self.declared.name}: {name!r} cannot be given a wrong value, because it is not a known "
-                    f"variable. The known variables are {known}."
+                    f"variable. The known variables are {known}{'; the options are ' + options if options else ''}."
                 )
+        drawn = self.simulated.variables()
+        lacking = [n for n, v in self.declared.variables().items() if n not in drawn or drawn[n].dims != v.dims]
+        if lacking:
+            raise InputError(
+                f"{self.declared.name}: there is no truth of {', '.join(lacking)} to compare with: "
+                f"{told_wrong(self.wrong)} has no such variable of these dims."
+            )
         if self.reference and self.claim_of(self.reference) != "exact":
             raise InputError(f"reference={self.reference!r} is not an exact method of {self.declared.name}.")
+        if self.given is not None and self.simulated is not self.declared:
+            raise InputError(
+                f"{self.declared.name}: {told_wrong(self.wrong)} is another model than the one whose posterior the "
+                "truths are from. Leave out the data, or the wrong option."
+            )
         if self.given is not None and not self.declared.unit:
             raise InputError(f"{self.declared.name}: its data cannot be joined with simulated ones (it has no unit).")
         for name, var in self.declared.unknown.variables.items() if self.given is not None else ():
@@ -105,6 +118,12 @@ class Plan:
         return self._split[0]
 
     @cached_property
+    def simulated(self) -> Model:
+        """The model that data are drawn from: the declared one, but for options that are deliberately wrong."""
+        options = {n: v for n, v in self.wrong.items() if n in self.declared.options}
+        return self.declared.variant(**{**self.declared.chosen, **options}) if options else self.declared
+
+    @cached_property
     def sizes(self) -> dict[str, int]:
         """Size of each dim in a simulation."""
         return self.declared.complete({**self.declared.sizes, **self._split[1]})
@@ -124,7 +143,8 @@ class Plan:
     @cached_property
     def misled(self) -> dict[str, Array]:
         """The wrong values, checked."""
-        return {n: given_value(self.declared, n, v, self.sizes) for n, v in self.wrong.items()}
+        known = {n: v for n, v in self.wrong.items() if n not in self.declared.options}
+        return {n: given_value(self.declared, n, v, self.sizes) for n, v in known.items()}
 
     def claim_of(self, method: str) -> Claim:
         """Return what a method claims."""
@@ -185,6 +205,11 @@ class Plan:
         if self.given is not None:
             told["given"] = _fingerprint({**self.given.arrays, **self.given.draws})
         return dict(json.loads(json.dumps(told)))
+
+
+def told_wrong(wrong: Mapping[str, Any]) -> str:
+    """Say what is deliberately wrong: ``phi = 0.6``, and of options, which are words, what the simulation has."""
+    return ", ".join(f"{n} = {v}{' in the simulation' if isinstance(v, str) else ''}" for n, v in wrong.items())
 
 
 def _fingerprint(arrays: Arrays) -> str:

@@ -33,7 +33,7 @@ class Recovery:
     sizes : tuple of int
         Units N of each dataset.
     names : list of str
-        Quantities.
+        Quantities, but for those that the model says more data do not determine.
     error : ndarray, shape (truths, sizes, quantities)
         Estimate minus truth; NaN where the fit failed.
     slope, standard_error : float
@@ -140,7 +140,9 @@ def _errors(plan: Plan, sizes: tuple[int, ...], index: int) -> tuple[list[str], 
         if isinstance(result, str):
             out.append(None)
             continue
-        names, estimate = scalars(problem, flat_draws(model, result))
+        every, estimate = scalars(problem, flat_draws(model, result))
         _, target = scalars(problem, {n: drawn[n][None] for n in model.unknown.variables})
-        out.append((estimate.mean(0) - target[0]).tolist())
+        kept = [i for i, name in enumerate(every) if name.split("[")[0] not in model.calibration.undetermined]
+        names = [every[i] for i in kept]
+        out.append((estimate.mean(0) - target[0])[kept].tolist())
     return names, out

@@ -63,7 +63,7 @@ def simulate(plan: Plan, index: int) -> Simulated:
     """
     drawing, model = plan.rng(index, "simulate"), plan.declared
     if plan.given is None:
-        drawn = draw(model, drawing, plan.sizes, dict(plan.values))
+        drawn = draw(plan.simulated, drawing, plan.sizes, dict(plan.values))
         sizes: Mapping[str, int] = plan.sizes
     else:
         drawn, sizes = _augmented(model, plan.given, index, drawing, plan.sizes)
