@@ -134,7 +134,11 @@ def _parser() -> argparse.ArgumentParser:
     validate.add_argument("--resume", action="store_true", help="go on with the replicates in DIR")
     validate.add_argument("--data", type=Path, metavar="TREE", help="your data: posterior calibration around them")
     validate.add_argument(
-        "--wrong", action="append", default=[], metavar=SETTINGS, help="a known variable given a wrong value in the fit"
+        "--wrong",
+        action="append",
+        default=[],
+        metavar=SETTINGS,
+        help="a known variable given a wrong value in the fit, or an option of the model that only the simulation has",
     )
     validate.add_argument("--control", action="store_true", help="the model's own negative control (must be rejected)")
     validate.add_argument("--reference", default="", metavar="METHOD", help="an exact method to measure distances to")
