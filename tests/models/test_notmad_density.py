@@ -48,3 +48,18 @@ def test_a_potential_without_strength_is_none_even_where_h_is_infinite(strengths
     assert np.isfinite(gradient).all()
     if "alpha" in strengths:
         assert np.isfinite(Objective(made)(at)[0].smooth)
+
+
+@pytest.mark.slow
+def test_validation_tells_that_the_jacobian_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a free order the simulator draws by rejection; without log |det(I - W)| networks come out too strong."""
+    import pytensor.tensor as pt
+
+    settings = {"order": "free", "sample": 60, "node": 3, "covariate": 1, "tau": 1.0, "beta": 2.0}
+    right = gn.validate("notmad", "nuts", 100, seed=1, **settings)
+    assert right.calibrated
+    pymc._compiled.cache_clear()
+    monkeypatch.setattr(pt.linalg, "slogdet", lambda matrix: (None, pt.zeros(matrix.shape[0])))
+    wrong = gn.validate("notmad", "nuts", 100, seed=1, **settings)
+    pymc._compiled.cache_clear()
+    assert not wrong.calibrated
