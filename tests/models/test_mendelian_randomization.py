@@ -329,7 +329,9 @@ def test_negative_control_simulates_a_confounder() -> None:
         assert isinstance(one.problem, Problem)
         assert one.problem.model.chosen == plain.declared.chosen
         assert set(one.truth) == set(plain.declared.unknown.variables)
-        assert (one.problem["beta_outcome"] != replicate(plain, index).problem["beta_outcome"]).any()  # type: ignore[index]
+        other = replicate(plain, index).problem
+        assert isinstance(other, Problem)
+        assert (one.problem["beta_outcome"] != other["beta_outcome"]).any()
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """The densities of NOTMAD at the edges of their domain."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,7 +56,7 @@ def test_validation_tells_that_the_jacobian_is_missing(monkeypatch: pytest.Monke
     """With a free order the simulator draws by rejection; without log |det(I - W)| networks come out too strong."""
     import pytensor.tensor as pt
 
-    settings = {"order": "free", "sample": 60, "node": 3, "covariate": 1, "tau": 1.0, "beta": 2.0}
+    settings: dict[str, Any] = {"order": "free", "sample": 60, "node": 3, "covariate": 1, "tau": 1.0, "beta": 2.0}
     right = gn.validate("notmad", "nuts", 100, seed=1, **settings)
     assert right.calibrated
     pymc._compiled.cache_clear()

@@ -112,8 +112,7 @@ def simulated_case(folder: Path, case: str, python: str | None) -> None:
     print(f"\n{case}: held-out MSE (projected), W-RMSE, SHD, F1 (entries above 0.1), CPU seconds")
     made = {name: timed(function) for name, function in fits.items()}
     if python:
-        settings = contextualized(python, K, x[train], context[train], context[test])
-        for at, one in enumerate(settings, 1):
+        for at, one in enumerate(contextualized(python, K, x[train], context[train], context[test]), 1):
             made[f"contextualized {at}"] = one
     for name, (network, seconds) in made.items():
         found = compare(network, truth[test])
