@@ -43,7 +43,7 @@ PEER: dict[str, Any] = {
     "archetype_alpha": 10.0,
     "archetype_rho": 10.0,
 }
-"""What the settings of contextualized-ml share; these penalties were the best of nine settings tried on softmax6."""
+"""What the settings of contextualized-ml share; these penalties were the best of eleven settings tried on softmax6."""
 
 PEER_SETTINGS: tuple[dict[str, Any], ...] = (
     {"layers": 0, "learning_rate": 0.03, "archetype_l1": 0.01},
