@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from genarium.declaration import Claim, Method, Model, Problem, Result
+from genarium.declaration import Calibration, Claim, Method, Model, Problem, Result
 from genarium.validate.plan import Plan
 from genarium.validate.recovery import EXPECTED, Recovery, recovery
 
@@ -41,6 +41,13 @@ def test_errors_of_exact_draws_fall_as_they_must(found: Recovery) -> None:
     assert found.names == ["theta", "theta_squared"]
     sd = np.sqrt(1 / (np.array(SIZES) + 0.25))
     np.testing.assert_allclose(np.sqrt((found.error[..., 0] ** 2).mean(0)), sd, rtol=4 / np.sqrt(80))
+
+
+def test_what_more_units_do_not_determine_is_left_out(toy: Model, found: Recovery) -> None:
+    plan = Plan(replace(toy, calibration=Calibration(undetermined=("theta",))), "conjugate", seed=1)
+    left = recovery(plan, SIZES, 2)
+    assert left.names == ["theta_squared"]
+    np.testing.assert_array_equal(left.error[..., 0], found.error[:2, :, 1])
 
 
 def test_the_standard_error_is_that_of_the_slope(found: Recovery) -> None:
