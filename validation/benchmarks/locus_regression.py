@@ -7,8 +7,8 @@ recovery  the corpus easy.npz (simulated from Algorithm 1, truth inside) by five
 coverage  95 % intervals of beta under each option ``covariance``, over twenty corpora of that size
 flat      nearly flat signatures, simulated here, against scikit-learn's LDA and NMF: MAE of pi
 cosmic    the same with SBS3, SBS5, SBS8, SBS40 and SBS1 of a COSMIC table (``--cosmic``)
-sampler   effective draws of beta a CPU minute by ``gibbs``: 40 genomes, 20,000 windows, 10 features, 8 processes, 90,000
-          mutations, the size at which the Poisson process factorisation of SigPoisProcess was measured (below)
+sampler   effective draws of beta a CPU minute by ``gibbs``: 40 genomes, 20,000 windows, 10 features, 8 processes,
+          90,000 mutations, the size at which the Poisson process factorisation of SigPoisProcess was measured (below)
 joint     a corpus of the joint form, simulated here, fitted under both forms: RMSE of beta
 breast    113 breast cancer genomes (breast113.npz): bound with and without covariates, seconds
 lda       no covariate acts: seconds an iteration and MAE of pi, side by side with scikit-learn's LDA
