@@ -11,6 +11,7 @@ from genarium.supports import count, label, positive, real, simplex
 
 from . import density, likelihood, predict, readers, story
 from .channels import ALTERNATIVE_NAMES, CHANNELS, CONTEXTS
+from .gibbs import gibbs
 from .svi import svi
 from .vi import start, vi
 
@@ -66,6 +67,7 @@ def declare(locus: str = "conditional", groups: str = "one", loci: str = "fixed"
     if not random:
         about = "The same by stochastic gradients over loci (Algorithm 3, corrected)."
         methods["svi"] = Method(svi, "approximate", about)
+    methods["gibbs"] = Method(gibbs, "exact", "Gibbs sampling; effects by Metropolis steps along the gradient.")
     return Model(
         name=__name__,
         title="Locus regression of mutational signatures",

@@ -1,0 +1,191 @@
+"""The Gibbs sampler of locus_regression: every block keeps the joint distribution, and bad requests are refused."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.special import digamma, polygamma
+
+import genarium as gn
+from genarium import registry
+from genarium.data import check
+from genarium.declaration import Array, Model, Problem
+from genarium.errors import InputError
+from genarium.models.locus_regression.channels import split_channel
+from genarium.models.locus_regression.corpus import Corpus, corpus
+from genarium.models.locus_regression.expectation import expect
+from genarium.validate.thinning import effective
+
+gibbs = import_module("genarium.models.locus_regression.gibbs")
+
+NAME = "locus_regression"
+SMALL: dict[str, Any] = {"genome": 3, "locus": 6, "process": 2, "feature": 2, "cell": 40, "alpha": 1.5, "tau": 0.7}
+VARIANTS = [
+    pytest.param({"locus": locus, "groups": groups, "loci": loci}, id=f"{locus}-{groups}-{loci}", marks=marks)
+    for locus, groups, loci, marks in (
+        ("conditional", "one", "fixed", ()),
+        ("joint", "several", "fixed", ()),
+        ("conditional", "one", "random", ()),
+        ("joint", "one", "fixed", pytest.mark.slow),
+        ("conditional", "several", "fixed", pytest.mark.slow),
+        ("joint", "one", "random", pytest.mark.slow),
+        ("conditional", "several", "random", pytest.mark.slow),
+    )
+]
+
+
+class Story:
+    """Draws of the unknown variables, and of mutations given them, at the known variables of a problem."""
+
+    def __init__(self, options: Mapping[str, str], seed: int) -> None:
+        self.model: Model = registry.get(NAME).variant(**options)
+        contexts = np.random.default_rng(seed).gamma(0.5, size=(32, SMALL["locus"])) + 0.01
+        tree = gn.simulate(self.model, seed=seed, **SMALL, context_opportunity=contexts)
+        self.problem: Problem = check(self.model, tree)
+        self.data = corpus(self.problem)
+        self.group = self.problem["group"] if "group" in self.problem.arrays else 0
+
+    def unknown(self, rng: np.random.Generator) -> dict[str, Array]:
+        """Draw from the prior."""
+        draws = self.model.unknown.draw
+        assert isinstance(draws, Mapping)
+        return {name: self.problem.call(draw, rng=rng) for name, draw in draws.items()}
+
+    def mutations(self, rng: np.random.Generator, unknown: Mapping[str, Array]) -> Corpus:
+        """Draw mutations."""
+        call = self.problem.call
+        hidden = self.model.hidden.draw
+        assert isinstance(hidden, Mapping)
+        z = call(hidden["z"], rng=rng, **unknown)
+        seen = call(self.model.observed.draw, rng=rng, z=z, **unknown)
+        row = (self.group * self.problem.sizes["locus"] + seen["locus"]).astype(np.int32)
+        ones = np.ones(len(row))
+        genome, channel = (a.astype(np.int32) for a in (self.problem["genome"], seen["channel"]))
+        return replace(self.data, genome=genome, row=row, channel=channel, count=ones)
+
+    def summaries(self, unknown: Mapping[str, Array], data: Corpus) -> list[float]:
+        """Return numbers whose distributions are compared: moments, and how variables go with mutations."""
+        beta, lam, rho, pi = (unknown[name] for name in ("beta", "lam", "rho", "pi"))
+        X, t = data.features.reshape(-1, 2)[data.row], data.opportunity[:, data.row % len(data.log_exposure)]
+        mine = pi[data.genome]  # (cells, K)
+        context, alternative = split_channel(data.channel)
+        score, seen = X @ beta.T, (lam @ t).T
+        out = [(beta**2).mean(), (beta**4).mean(), (mine * score).mean(), (mine * score**2).mean()]
+        out += [(lam**2).mean(), np.log(lam).mean(), (mine * lam[:, context].T).mean(), np.log(mine * seen).mean()]
+        out += [(rho**2).mean(), (mine * rho[:, context, alternative].T).mean(), (mine * score * seen).mean()]
+        out += [(pi**2).mean(), (pi.mean(0) ** 2).mean(), (lam * rho[..., 0] ** 2).mean(), (pi.mean(0) * beta.T).std()]
+        if "locus_effect" in unknown:
+            effect = unknown["locus_effect"]
+            here = effect[:, data.row % effect.shape[1]].T
+            out += [effect.mean(), (effect**2).mean(), (mine * here).mean(), (mine * here * score).mean()]
+            out += [np.log(effect).mean(), (effect.mean(1) ** 2).mean(), (effect.std(1)[:, None] * beta**2).mean()]
+        return [float(number) for number in out]
+
+
+@pytest.mark.parametrize("options", VARIANTS)
+def test_sweeps_keep_the_joint_distribution(options: dict[str, str]) -> None:
+    """Sweeps and new mutations in turn give the same joint distribution as prior and story do (Geweke 2004)."""
+    story, rng = Story(options, 1), np.random.default_rng(2)
+    n = 3000
+    direct = np.empty((n, len(story.summaries(story.unknown(rng), story.data))))
+    for at in range(n):
+        unknown = story.unknown(rng)
+        direct[at] = story.summaries(unknown, story.mutations(rng, unknown))
+    chain = np.empty_like(direct)
+    sweep = gibbs.Sweep(story.data, story.problem, np.zeros((2, 2)))
+    state = gibbs.State(**story.unknown(rng))
+    for at in range(n):
+        unknown = {name: value for name, value in vars(state).items() if value is not None}
+        sweep.data = story.mutations(rng, unknown)
+        chain[at] = story.summaries(unknown, sweep.data)
+        state = sweep(rng, state)
+    size = effective(chain[None])
+    error = np.sqrt(direct.var(0) / n + chain.var(0) / size)
+    z = (chain.mean(0) - direct.mean(0)) / error
+    assert (size > 150).all(), size
+    assert (np.abs(z) < 4.5).all(), z  # about 100 comparisons through all variants: p < 1e-3
+
+
+def test_processes_are_drawn_as_often_as_expected() -> None:
+    """Numbers by genome, row and channel, averaged over draws, are those of the E-step (eq. 4)."""
+    tree = gn.simulate(NAME, seed=3, genome=4, locus=10, process=3, cell=200)
+    problem = check(registry.get(NAME), tree)
+    data = replace(corpus(problem))
+    data = replace(data, count=data.count + np.arange(len(data.count)) % 3)
+    rng = np.random.default_rng(4)
+    shapes = (data.genomes, data.rows, data.channels)
+    tables = [rng.dirichlet(np.ones(3), size) for size in shapes]
+    expected = expect(data, *(np.log(table) for table in tables))[:3]
+    n, sums = 400, [np.zeros((size, 3)) for size in shapes]
+    for _ in range(n):
+        gibbs._draw(rng, data.genome, data.row, data.channel, data.count, *tables, *sums)
+    for found, wanted in zip(sums, expected, strict=True):
+        assert found.sum() == n * data.count.sum()
+        assert (np.abs(found / n - wanted) < 5 * np.sqrt(wanted / n) + 1e-12).all()
+
+
+def chain_of(curvature: Array, n: int, seed: int) -> Iterator[Array]:
+    """Metropolis steps of three variables, each the log of a Gamma(4) variable."""
+    rng = np.random.default_rng(seed)
+    at = np.full((3, 1), 1.0)
+
+    def log_density(x: Array) -> tuple[Array, Array]:
+        return (4 * x - np.exp(x)).sum(1), 4 - np.exp(x)
+
+    for _ in range(n):
+        at = gibbs._metropolis(rng, log_density, at, curvature)
+        yield at[:, 0]
+
+
+def test_metropolis_steps_reach_a_density_that_is_not_normal() -> None:
+    """Mean and variance of the log of a gamma variable come out, also by a curvature that is off by a factor of two."""
+    n = 20_000
+    draws = np.array(list(chain_of(np.array([2.0, 4.0, 8.0]).reshape(3, 1, 1), n, 5)))
+    size = effective(draws[None])
+    error = np.sqrt(polygamma(1, 4) / size)
+    assert (np.abs(draws.mean(0) - digamma(4)) < 4 * error).all()
+    square = (draws - digamma(4)) ** 2
+    assert (np.abs(square.mean(0) - polygamma(1, 4)) < 4 * np.sqrt(square.var(0) / effective(square[None]))).all()
+
+
+def test_bold_steps_are_independent_draws_of_a_normal_density(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the curvature of a normal density no step is rejected, and none remembers the one before."""
+    monkeypatch.setattr(gibbs, "CAREFUL", (0.0, 0.2))
+    rng, curvature = np.random.default_rng(6), np.array([[[2.0, 0.5], [0.5, 1.0]]])
+    mode = np.array([[3.0, -1.0]])
+
+    def log_density(x: Array) -> tuple[Array, Array]:
+        pull = -((x - mode)[:, None] @ curvature)[:, 0]
+        return 0.5 * (pull * (x - mode)).sum(1), pull
+
+    draws = [np.zeros((1, 2))]
+    for _ in range(4000):
+        draws.append(gibbs._metropolis(rng, log_density, draws[-1], curvature))
+    moved = np.array(draws)[1:, 0]
+    assert (np.diff(moved, axis=0) != 0).all()
+    again = np.corrcoef(moved[1:].T, moved[:-1].T)[:2, 2:]
+    assert (np.abs(again) < 4 / np.sqrt(4000)).all()
+    np.testing.assert_allclose(np.cov(moved.T), np.linalg.inv(curvature[0]), atol=4 * 2 / np.sqrt(4000))
+
+
+def test_gibbs_says_what_it_cannot_hold() -> None:
+    tree = gn.simulate(NAME, seed=1, genome=3, locus=8, cell=60)
+    fixed: dict[str, Any] = {**{n: v for g in ("observed_data", "constant_data") for n, v in tree[g].data_vars.items()}}
+    with pytest.raises(InputError, match="'gibbs' cannot hold pi fixed"):
+        gn.fit(NAME, {**fixed, "pi": tree["truth"]["pi"]}, "gibbs", process=3)
+
+
+@pytest.mark.slow
+def test_gibbs_agrees_with_nuts_on_a_corpus() -> None:
+    """Means and standard deviations of the effects, within their Monte Carlo errors."""
+    tree = gn.simulate(NAME, seed=8, genome=6, locus=40, process=2, feature=2, cell=600, tau=0.5)
+    found = [gn.fit(NAME, tree, method, 1, chains=2, draws=1000, tune=500) for method in ("gibbs", "nuts")]
+    draws = [fit["posterior"]["beta"].to_numpy().reshape(2, -1, 4) for fit in found]
+    size = [effective(each) for each in draws]
+    mean, sd = ([f(each.reshape(-1, 4), 0) for each in draws] for f in (np.mean, np.std))
+    error = np.sqrt(sum(s**2 / n for s, n in zip(sd, size, strict=True)))
+    assert (np.abs(mean[0] - mean[1]) < 4 * error).all()
+    np.testing.assert_allclose(np.log(sd[0] / sd[1]), 0, atol=4 * np.sqrt(sum(1 / n for n in size).max()))
