@@ -155,14 +155,15 @@ def digest(name: str) -> str:
     -------
     str
         Twelve hexadecimal digits; they change with any Python or Stan source of the model, but not with comments,
-        docstrings and layout. "" for a model that is not in the registry.
+        docstrings and layout, nor with the packages in its folder, which stand beside the model (the scores of a
+        network, say). "" for a model that is not in the registry.
     """
     root = files("genarium")
     if not (root / "models" / name).is_dir():  # a declaration from outside the registry
         return ""
     own = re.compile(rf"{re.escape(name)}(-[^.]*)?\.(stan|stanfunctions)")
     folder, programs = (Path(str(root / part)) for part in (f"models/{name}", "stan"))
-    sources = {str(p.relative_to(folder)): p for p in folder.rglob("*.py")}
+    sources = {p.name: p for p in folder.glob("*.py")}
     sources |= {p.name: p for p in programs.iterdir() if own.fullmatch(p.name)}
     sha = hashlib.sha256()
     for label, path in sorted(sources.items()):

@@ -62,7 +62,7 @@ def scheduler() -> Iterator[str]:
         pytest.skip("Dask is not installed (extra `dask`)")
     from distributed import LocalCluster
 
-    settings: dict[str, Any] = {"dashboard_address": None, "protocol": "tcp://", "scheduler_port": 0}
+    settings: dict[str, Any] = {"dashboard_address": ":0", "protocol": "tcp://", "scheduler_port": 0}
     with LocalCluster(n_workers=2, threads_per_worker=1, processes=False, host="127.0.0.1", **settings) as cluster:
         yield cluster.scheduler_address
 
