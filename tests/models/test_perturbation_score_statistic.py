@@ -12,6 +12,7 @@ import pytest
 
 from genarium import InputError
 from genarium.declaration import Array
+from genarium.engines.blackjax import double_precision
 from genarium.models.perturbation_score import statistic as net
 from genarium.models.perturbation_score.statistic import metrics, network, samplers, training
 from genarium.models.perturbation_score.statistic.network import Size
@@ -118,9 +119,9 @@ def test_a_recognition_that_stands_apart_does_not_bend_the_statistic() -> None:
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-10), ("float32", 1e-5)])
 def test_jax_has_the_same_losses(dtype: str, tolerance: float) -> None:
     jax = pytest.importorskip("jax", reason="needs the extra `jax`")
-    lowered = training.lower(SMALL, "normalised", 0.1, dtype)
     w, data = some_weights(SMALL, dtype), some_batch(SMALL, dtype)
-    with training.precision():
+    with double_precision():
+        lowered = training.lower(SMALL, "normalised", 0.1, dtype)
         total, *parts = jax.jit(lowered)(*w.values(), *data.values())
     expected = naive_losses(some_weights(SMALL), some_batch(SMALL), SMALL, "normalised")
     np.testing.assert_allclose([float(p) for p in parts], expected, rtol=tolerance)
@@ -296,17 +297,19 @@ def test_training_learns_the_distance_and_a_seed_decides_it() -> None:
     assert ((once.distance(s, targets) > 0) & (once.distance(s, targets) < 2)).all()
 
 
-def test_jax_trains_as_python_does() -> None:
+@pytest.mark.parametrize("wide", [True, False], ids=["64 bits", "32 bits"])
+def test_jax_trains_as_python_does_whatever_its_setting(wide: bool) -> None:
+    """Constants take JAX's setting at the time when the graph is lowered."""
     pytest.importorskip("optax", reason="needs the extra `jax`")
     screen, _ = world()
     few: dict[str, Any] = {"steps": 8, "batch": 4, "targets": 4, "dtype": "float64", "cells": (6,)}
-    python, jax = (
-        net.train(screen, np.arange(30), np.random.default_rng(1), backend=backend, **few)
-        for backend in ("python", "jax")
-    )
-    np.testing.assert_allclose(jax.losses, python.losses, rtol=1e-5)
-    for name, value in python.weights.items():
-        np.testing.assert_allclose(jax.weights[name], value, rtol=1e-4, atol=1e-6)
+    expected = net.train(screen, np.arange(30), np.random.default_rng(1), backend="python", **few)
+    training.jax_step.cache_clear()
+    with importlib.import_module("jax").enable_x64(wide):
+        found = net.train(screen, np.arange(30), np.random.default_rng(1), backend="jax", **few)
+    np.testing.assert_allclose(found.losses, expected.losses, rtol=1e-9)
+    for name, value in expected.weights.items():
+        np.testing.assert_allclose(found.weights[name], value, rtol=1e-6, atol=1e-9)
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

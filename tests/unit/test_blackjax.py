@@ -145,7 +145,7 @@ def test_metric_is_learnt_from_the_windows() -> None:
     rng = np.random.default_rng(1)
     variance = np.array([1.0, 100.0])
     seen = rng.normal(3, variance**0.5, (80, 2))
-    with blackjax._double_precision():
+    with blackjax.double_precision():
         now = blackjax._restarted(jax.numpy.ones(()), jax.numpy.ones(2))
         for i, position in enumerate(seen):
             state = SimpleNamespace(position=position, logdensity_grad=(3 - position) / variance)
@@ -179,7 +179,7 @@ def test_density_is_that_of_pymc(simulated: Callable[..., xr.DataTree], dispersi
 
     rng, step = np.random.default_rng(0), 1e-5
     centre = density.unconstrained(arrays(tree["truth"].to_dataset(), model.unknown.variables))
-    with blackjax._double_precision():
+    with blackjax.double_precision():
         constant, log_density, constrain = blackjax._functions(density)
         data = blackjax._values(density)
         hoisted = constant(*data)
@@ -202,7 +202,7 @@ def test_parameter_out_of_its_range_has_no_density(toy: Model, toy_tree: xr.Data
         pm.Normal("y", 0, pm.Flat("theta"), observed=y, dims="item")
 
     density = pymc.compiled(check(replace(toy, name="signed", density=signed), toy_tree))
-    with blackjax._double_precision():
+    with blackjax.double_precision():
         constant, log_density, _ = blackjax._functions(density)
         data = blackjax._values(density)
         values = [float(log_density(np.array([at]), *data, *constant(*data))[0]) for at in (-1.0, 1.0)]

@@ -2,7 +2,9 @@
 
 import importlib
 import json
+import re
 import stat
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +117,6 @@ def digest_now() -> str:
     [
         ("models/m/em.py", "b = 3\n"),
         ("models/m/vi.py", ""),
-        ("models/m/inner/deep.py", "c = 3\n"),
         ("stan/m.stan", "model { }\n"),
         ("stan/m-variant.stan", "model {}\n"),
         ("stan/m.stanfunctions", "real f(real x);\n"),
@@ -137,13 +138,28 @@ def test_digest_changes_when_a_file_is_renamed_or_removed(sources: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "path", ["models/m/README.md", "models/m/__pycache__/em.pyc", "stan/other.stan", "stan/mm.stan"]
+    "path",
+    ["models/m/README.md", "models/m/__pycache__/em.pyc", "models/m/beside/net.py", "stan/other.stan", "stan/mm.stan"],
 )
 def test_digest_ignores_what_is_no_source_of_the_model(sources: Path, path: str) -> None:
     before = digest_now()
     (sources / path).parent.mkdir(exist_ok=True)
     (sources / path).write_text("text\n")
     assert digest_now() == before
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_no_model_imports_the_packages_in_its_folder(name: str) -> None:
+    """The digest leaves them out."""
+    folder = Path(str(files("genarium"))) / "models" / name
+    beside = [path.parent.name for path in folder.glob("*/__init__.py")]
+    imported = [
+        f"{path.name}: {line}"
+        for path in folder.glob("*.py")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if re.match(r"\s*(from|import) ", line) and set(beside) & set(re.findall(r"\w+", line))
+    ]
+    assert not imported
 
 
 def test_digest_ignores_comments_docstrings_and_layout(sources: Path) -> None:

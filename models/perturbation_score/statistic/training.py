@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from genarium.declaration import Array
+from genarium.engines.blackjax import double_precision
 from genarium.errors import InputError
 from genarium.progress import track
 from genarium.readers.messages import absent
@@ -234,9 +235,9 @@ class JaxStep:
                 "backend='numba'."
             ) from error
         self._names, self._dtype = list(weights), settings.dtype
-        self._step, start = jax_step(size, settings.recognition, settings.weight, settings.dtype)
         padded = -(-len(cells) // BLOCK) * BLOCK  # screens of about the same size share a compilation
-        with precision():
+        with double_precision():  # so that JAX keeps the dtypes that it is given
+            self._step, start = jax_step(size, settings.recognition, settings.weight, settings.dtype)
             self._w = [jax.numpy.array(v) for v in weights.values()]
             self._state = start(self._w)
             self._cells = jax.numpy.asarray(np.pad(cells, ((0, padded - len(cells)), (0, 0))))
@@ -244,7 +245,7 @@ class JaxStep:
     def __call__(self, drawn: Mapping[str, Array], rate: float) -> tuple[float, float]:
         """Make a step; return the two losses before it."""
         full = {"cells": self._cells, **drawn}
-        with precision():
+        with double_precision():
             data = [full[name] for name in network.BATCH]
             slow = np.asarray(rate, dtype=self._dtype)
             self._w, self._state, (fit, recognised) = self._step(self._w, self._state, data, slow)
@@ -257,11 +258,6 @@ class JaxStep:
 
 BLOCK = 8192
 """Rows that the cells of a screen are padded to a multiple of."""
-
-
-def precision() -> Any:
-    """Return the context in which JAX keeps the dtypes that it is given."""
-    return import_module("jax").enable_x64(True)
 
 
 @cache
@@ -285,7 +281,7 @@ def jax_step(size: Size, recognition: str, weight: float, dtype: str) -> tuple[A
 
 
 def lower(size: Size, recognition: str, weight: float, dtype: str) -> Callable[..., Any]:
-    """Return the loss and its parts as a function of JAX arrays."""
+    """Return the loss and its parts as a function of JAX arrays; JAX's setting of precision now is that of constants."""
     from pytensor.compile.mode import JAX
     from pytensor.graph.fg import FunctionGraph
     from pytensor.link.jax.dispatch import jax_funcify

@@ -74,7 +74,7 @@ def nuts(
     for name, number in (("tune", tune), ("thin", thin)):
         if number < 1:
             raise InputError(f"option {name}={number} must be 1 or more.")
-    with _double_precision(), jax.default_device(jax.local_devices(backend="cpu")[0]):
+    with double_precision(), jax.default_device(jax.local_devices(backend="cpu")[0]):
         density = compiled(problem)
         sample = _sampler(density, draws, target_accept, max_treedepth)
         data = [value.astype(v.dtype) for v, value in zip(_data(density), _values(density), strict=True)]
@@ -123,7 +123,7 @@ def slow_windows(tune: int) -> Array:
 
 
 @contextmanager
-def _double_precision() -> Iterator[None]:
+def double_precision() -> Iterator[None]:
     """Compute in 64 bits here, and leave JAX's setting for others as it was: importing PyTensor's bridge changes it."""
     import jax
 
