@@ -281,7 +281,7 @@ def jax_step(size: Size, recognition: str, weight: float, dtype: str) -> tuple[A
 
 
 def lower(size: Size, recognition: str, weight: float, dtype: str) -> Callable[..., Any]:
-    """Return the loss and its parts as a function of JAX arrays; JAX's setting of precision now is that of constants."""
+    """Return the loss and its parts as a function of JAX arrays; constants take the precision that JAX is set to."""
     from pytensor.compile.mode import JAX
     from pytensor.graph.fg import FunctionGraph
     from pytensor.link.jax.dispatch import jax_funcify
