@@ -24,7 +24,7 @@ ENOUGH = 1.5
 RHAT, CHANCE = 1.01, 4.0
 """A replicate's R-hat may exceed 1.01 by this number over its effective draws: so much is chance in chains so short."""
 
-LONGEST = 16
+LONGEST = 64
 """How many times longer than at first a replicate is run, at most, until its draws suffice."""
 
 Record = dict[str, Any]
