@@ -105,6 +105,7 @@ def simulated_case(folder: Path, case: str, python: str | None) -> None:
         "population": lambda: zero + notears(x[train], beta=0.02, threshold=0.1).network,
         "clustered": lambda: clustered(x[train], context[train], K, rng).predict(context[test]),
         "MAP": ours,
+        "MAP, one start": lambda: ours(restarts=1),
         "MAP, beta = 5": lambda: ours(beta=5.0),
         "MAP, one archetype": lambda: ours(archetype=1),
         "truth": lambda: truth[test],
