@@ -29,15 +29,19 @@ SIZES = {"cell": 100, "component": 2}
 EQUAL = {"chains": 2, "tune": 500, "draws": 500, "target_accept": 0.8}
 """The same chains for all; the target is PyMC's own default."""
 
+SHORT = {**EQUAL, "tune": 100, "draws": 400}
+"""The cheapest of the lengths tried for ``nuts-jax``; draws that do not suffice are found out, and replaced."""
+
 ARMS: dict[str, tuple[str, dict[str, float]]] = {
     "simuk": ("simuk", {}),
     "nuts": ("nuts", {}),
     "nuts-jax": ("nuts-jax", {}),
+    "nuts-jax, short": ("nuts-jax", SHORT),
     "simuk, equal": ("simuk", EQUAL),
     "nuts, equal": ("nuts", EQUAL),
     "nuts-jax, equal": ("nuts-jax", EQUAL),
 }
-"""Each as it comes, without options, and with equal chains."""
+"""Each as it comes, and with equal chains; only the latter compare chains of the same lengths."""
 
 
 def cpu() -> float:
@@ -102,7 +106,7 @@ def main() -> None:
     print("CPU seconds a replicate (and how many times faster than simuk)")
     for arm, (method, options) in ARMS.items():
         results[arm] = in_own_process(arm, args.peer_replicates if method == "simuk" else args.replicates)
-        peer = results["simuk, equal" if options else "simuk"]["with_compilation"]
+        peer = results["simuk, equal" if options == EQUAL else "simuk"]["with_compilation"]
         told = [
             f"{results[arm][kind]:.3f} ({peer / results[arm][kind]:.0f}) {kind.replace('_', ' ')}"
             for kind in ("with_compilation", "without_compilation")
