@@ -142,7 +142,7 @@ class Sweep:
         rate = rate.reshape(-1, K)
         place = np.exp(rate - rate.max(1, keepdims=True))
         spectrum = (state.lam[:, :, None] * state.rho).reshape(K, 2, C // 2, 3)
-        spectrum = np.ascontiguousarray(spectrum.transpose(1, 3, 2, 0)).reshape(-1, K)
+        spectrum = np.ascontiguousarray(spectrum.transpose(1, 3, 2, 0)).reshape(-1, K)  # type: ignore[assignment]
         sums = np.zeros((data.genomes, K)), np.zeros((data.rows, K)), np.zeros((data.channels, K))
         _draw(rng, data.genome, data.row, data.channel, data.count, state.pi, place, spectrum, *sums)
         return sums
