@@ -106,7 +106,7 @@ def test_sweeps_keep_the_joint_distribution(options: dict[str, str]) -> None:
     size = effective(chain[None])
     error = np.sqrt(direct.var(0) / n + chain.var(0) / size)
     z = (chain.mean(0) - direct.mean(0)) / error
-    assert (size > 150).all(), size
+    assert (size > 100).all(), size  # enough for z to be about normal
     assert (np.abs(z) < 4.5).all(), z  # about 100 comparisons through all variants: p < 1e-3
 
 
