@@ -1,8 +1,8 @@
 """Trees: labels, provenance, digests, and files that are written whole or not at all."""
 
+import ast
 import importlib
 import json
-import re
 import stat
 from importlib.resources import files
 from pathlib import Path
@@ -154,10 +154,11 @@ def test_no_model_imports_the_packages_in_its_folder(name: str) -> None:
     folder = Path(str(files("genarium"))) / "models" / name
     beside = [path.parent.name for path in folder.glob("*/__init__.py")]
     imported = [
-        f"{path.name}: {line}"
+        (path.name, node.lineno)
         for path in folder.glob("*.py")
-        for line in path.read_text(encoding="utf-8").splitlines()
-        if re.match(r"\s*(from|import) ", line) and set(beside) & set(re.findall(r"\w+", line))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        and set(beside) & set(".".join([getattr(node, "module", None) or "", *(a.name for a in node.names)]).split("."))
     ]
     assert not imported
 
