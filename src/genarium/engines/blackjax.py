@@ -267,7 +267,7 @@ def _functions(density: Compiled) -> tuple[Callable[..., Any], Callable[..., Any
 
     joined, pieces, _ = density._joined
     data, mapped = _data(density), density._constrain
-    outputs = clone_replace([density.pymc.logp(), *mapped.outputs[:-1]], replace={**pieces, **_sizes(density)})
+    outputs = clone_replace([density.graph(), *mapped.outputs[:-1]], replace={**pieces, **_sizes(density)})
     split = hoist(outputs[:1])
     return (
         _jaxified(data, split.sources),

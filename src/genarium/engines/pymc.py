@@ -13,6 +13,7 @@ import numpy as np
 from genarium.declaration import Array, Arrays, Claim, Labelled, Model, Problem, Result, call, parents_of
 from genarium.engines.dadvi import dadvi
 from genarium.engines.hoist import Hoisted, hoist
+from genarium.engines.narrow import narrowed
 from genarium.errors import InputError
 from genarium.progress import spinner, track
 from genarium.tree import digest
@@ -38,10 +39,19 @@ def compiled(problem: Problem) -> "Compiled":
             f"{model.name}: the PyMC methods cannot hold {', '.join(problem.fixed)} fixed. Leave it out of the data, "
             f"or use one of the model's own methods ({', '.join(model.methods)})."
         )
-    options = (tuple(sorted(model.chosen.items())), model.density.__code__)
+    options = (tuple(sorted(model.chosen.items())), model.density.__code__, uniform(problem))
     found = _compiled(model.name, digest(model.name), options, tuple(sorted(problem.sizes.items())), _Once(problem))
     found.swap(problem)
     return found
+
+
+def uniform(problem: Problem) -> frozenset[str]:
+    """Names of the arrays of known real numbers that were left at their default, a number."""
+    return frozenset(
+        name
+        for name, var in problem.model.known.variables.items()
+        if isinstance(var.default, float) and problem[name].ndim and (problem[name] == var.default).all()
+    )
 
 
 class _Once:
@@ -109,7 +119,7 @@ class Compiled:
     Parameters
     ----------
     problem : Problem
-        Its model and sizes are compiled; its data can be swapped by :meth:`swap`.
+        Its model and sizes are compiled, and which data are at their default; data can be swapped by :meth:`swap`.
     mode : str, optional
         PyTensor's mode for the log density. "FAST_COMPILE" is ready at once and slow to run: for a few evaluations.
     """
@@ -119,17 +129,29 @@ class Compiled:
         self.mode = mode
         self.pymc = build(problem)
         self.problem = problem
+        self.uniform = uniform(problem)
 
     def swap(self, problem: Problem) -> None:
-        """Put other data of the same sizes in."""
+        """Put other data of the same sizes in; what was left at its default must be so again."""
+        assert self.uniform <= uniform(problem)
         self.problem = problem
         for name, value in self._data(problem).items():
             variable = self.pymc[name]
             variable.set_value(value.astype(variable.get_value(borrow=True).dtype))
 
+    def graph(self, *, jacobian: bool = True) -> Any:
+        """Log density as a graph of PyMC's value variables, computed once along dims that the data do not vary in."""
+        same = [self.pymc[_data_name(self.model, name)] for name in self._wanted if name in self.uniform]
+        return narrowed([self.pymc.logp(jacobian=jacobian)], same)[0]
+
     def _data(self, problem: Problem) -> dict[str, Array]:
+        return {_data_name(self.model, name): problem[name] for name in self._wanted}
+
+    @cached_property
+    def _wanted(self) -> list[str]:
+        """Names of the known and observed variables in the density."""
         assert self.model.density is not None
-        return {_data_name(self.model, n): problem[n] for n in parents_of(self.model.density)}
+        return list(parents_of(self.model.density))
 
     @cached_property
     def nuts(self) -> Any:
@@ -148,7 +170,7 @@ class Compiled:
     @cached_property
     def _hoisted(self) -> Hoisted:
         """The density, what follows from the data alone being computed once for a dataset."""
-        return hoist([self.pymc.logp()])
+        return hoist([self.graph()])
 
     def nuts_with_data(self) -> Any:
         """Return the density and its gradient with the data that were last put in."""
@@ -223,7 +245,7 @@ class Compiled:
 
         COMPILED["density"] += 1
         joined, pieces, _ = self._joined
-        (log_density,) = clone_replace([self.pymc.logp(jacobian=jacobian)], replace=pieces)
+        (log_density,) = clone_replace([self.graph(jacobian=jacobian)], replace=pieces)
         return pytensor.function([joined], [log_density, pt.grad(log_density, joined)], mode=self.mode)
 
     def unconstrained(self, natural: Arrays) -> Array:
