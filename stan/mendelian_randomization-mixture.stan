@@ -35,6 +35,12 @@ data {
 }
 transformed data {
   real ratio = outcome_scale / exposure_scale; // R
+  vector[variant] v_x = square(se_exposure);
+  vector[variant] v_y = square(se_outcome);
+  array[variant] int place;
+  for (j in 1 : variant) {
+    place[j] = region[j] + 1;
+  }
 }
 parameters {
   real global_effect; // Theta
@@ -56,18 +62,19 @@ model {
   pleiotropy_sd ~ normal(0, 0.5 * outcome_scale);
   confounded_share ~ beta(1, 10);
   confounded_effect ~ normal(0, ratio);
-  for (j in 1 : variant) {
-    int s = region[j] + 1;
-    vector[2] xy = [beta_exposure[j], beta_outcome[j] - intercept[s]]';
-    vector[2] s2 = [square(se_exposure[j]),
-                    square(se_outcome[j]) + square(pleiotropy_sd)]';
-    target += log_sum_exp(log_share[1]
-                          + effects_lpdf(xy | theta[s] + confounded_effect,
-                            exposure_mean, exposure_sd, s2,
-                            error_covariance[j]),
-                          log_share[2]
-                          + effects_lpdf(xy | theta[s], exposure_mean,
-                            exposure_sd, s2, error_covariance[j]));
+  {
+    vector[variant] y = beta_outcome - intercept[place];
+    vector[variant] v = v_y + square(pleiotropy_sd);
+    vector[variant] with = effects_lpdfs(beta_exposure, y,
+                                         theta[place] + confounded_effect,
+                                         exposure_mean, exposure_sd, v_x, v,
+                                         error_covariance);
+    vector[variant] without = effects_lpdfs(beta_exposure, y, theta[place],
+                                            exposure_mean, exposure_sd, v_x,
+                                            v, error_covariance);
+    for (j in 1 : variant) {
+      target += log_sum_exp(log_share[1] + with[j], log_share[2] + without[j]);
+    }
   }
 }
 generated quantities {
@@ -75,22 +82,27 @@ generated quantities {
   vector[variant] confounded_probability; // P(z = 1 | ...)
   vector[variant] beta_exposure_rep;
   vector[variant] beta_outcome_rep;
-  for (j in 1 : variant) {
-    int s = region[j] + 1;
-    vector[2] xy = [beta_exposure[j], beta_outcome[j] - intercept[s]]';
-    vector[2] s2 = [square(se_exposure[j]),
-                    square(se_outcome[j]) + square(pleiotropy_sd)]';
-    vector[2] again;
-    real with = effects_lpdf(xy | theta[s] + confounded_effect,
-                  exposure_mean, exposure_sd, s2, error_covariance[j]);
-    real without = effects_lpdf(xy | theta[s], exposure_mean, exposure_sd, s2,
-                     error_covariance[j]);
-    int z = bernoulli_rng(confounded_share);
-    log_lik[j] = log_mix(confounded_share, with, without);
-    confounded_probability[j] = exp(log(confounded_share) + with - log_lik[j]);
-    again = effects_rng(theta[s] + confounded_effect * z, exposure_mean,
-                        exposure_sd, s2, error_covariance[j]);
-    beta_exposure_rep[j] = again[1];
-    beta_outcome_rep[j] = intercept[s] + again[2];
+  {
+    vector[variant] y = beta_outcome - intercept[place];
+    vector[variant] v = v_y + square(pleiotropy_sd);
+    vector[variant] with = effects_lpdfs(beta_exposure, y,
+                                         theta[place] + confounded_effect,
+                                         exposure_mean, exposure_sd, v_x, v,
+                                         error_covariance);
+    vector[variant] without = effects_lpdfs(beta_exposure, y, theta[place],
+                                            exposure_mean, exposure_sd, v_x,
+                                            v, error_covariance);
+    vector[variant] z = to_vector(bernoulli_rng(rep_vector(confounded_share,
+                                                           variant)));
+    array[2] vector[variant] again = effects_rng(theta[place]
+                                                 + confounded_effect * z,
+                                                 exposure_mean, exposure_sd,
+                                                 v_x, v, error_covariance);
+    for (j in 1 : variant) {
+      log_lik[j] = log_mix(confounded_share, with[j], without[j]);
+    }
+    confounded_probability = exp(log(confounded_share) + with - log_lik);
+    beta_exposure_rep = again[1];
+    beta_outcome_rep = intercept[place] + again[2];
   }
 }

@@ -32,6 +32,12 @@ data {
 }
 transformed data {
   real ratio = outcome_scale / exposure_scale; // R
+  vector[variant] v_x = square(se_exposure);
+  vector[variant] v_y = square(se_outcome);
+  array[variant] int place;
+  for (j in 1 : variant) {
+    place[j] = region[j] + 1;
+  }
 }
 parameters {
   real global_effect; // Theta
@@ -48,30 +54,23 @@ model {
   intercept ~ normal(0, 0.3 * outcome_scale);
   exposure_sd ~ normal(0, exposure_scale);
   pleiotropy_sd ~ normal(0, 0.5 * outcome_scale);
-  for (j in 1 : variant) {
-    int s = region[j] + 1;
-    vector[2] xy = [beta_exposure[j], beta_outcome[j] - intercept[s]]';
-    vector[2] s2 = [square(se_exposure[j]),
-                    square(se_outcome[j]) + square(pleiotropy_sd)]';
-    target += effects_lpdf(xy | theta[s], exposure_mean, exposure_sd, s2,
-                           error_covariance[j]);
-  }
+  target += effects_lpdfs(beta_exposure, beta_outcome - intercept[place],
+                          theta[place], exposure_mean, exposure_sd, v_x,
+                          v_y + square(pleiotropy_sd), error_covariance);
 }
 generated quantities {
   vector[variant] log_lik;
   vector[variant] beta_exposure_rep;
   vector[variant] beta_outcome_rep;
-  for (j in 1 : variant) {
-    int s = region[j] + 1;
-    vector[2] xy = [beta_exposure[j], beta_outcome[j] - intercept[s]]';
-    vector[2] s2 = [square(se_exposure[j]),
-                    square(se_outcome[j]) + square(pleiotropy_sd)]';
-    vector[2] again;
-    log_lik[j] = effects_lpdf(xy | theta[s], exposure_mean, exposure_sd, s2,
-                              error_covariance[j]);
-    again = effects_rng(theta[s], exposure_mean, exposure_sd, s2,
-                        error_covariance[j]);
-    beta_exposure_rep[j] = again[1];
-    beta_outcome_rep[j] = intercept[s] + again[2];
+  {
+    vector[variant] v = v_y + square(pleiotropy_sd);
+    array[2] vector[variant] again = effects_rng(theta[place], exposure_mean,
+                                                 exposure_sd, v_x, v,
+                                                 error_covariance);
+    log_lik = effects_lpdfs(beta_exposure, beta_outcome - intercept[place],
+                            theta[place], exposure_mean, exposure_sd, v_x, v,
+                            error_covariance);
+    beta_exposure_rep = again[1];
+    beta_outcome_rep = intercept[place] + again[2];
   }
 }
