@@ -100,12 +100,12 @@ def load(path: Path) -> tuple[Mutagenesis, dict[str, Array]]:
 
 def estimate(found: Mutagenesis) -> DeepMR:
     """Return the pipeline's estimate."""
-    return deep_mr(found, None, 0, 1, instruments=STRENGTH, floor=1e-6)
+    return deep_mr(found, None, 0, 1, variances="moderated", instruments=STRENGTH, floor=1e-6)
 
 
 def strongest(found: Mutagenesis) -> Effects:
     """Return the substitutions with most to say of the exposure, those of all sequences together."""
-    some = effects(found, 0, 1, instruments=STRENGTH, floor=1e-6)
+    some = effects(found, 0, 1, variances="moderated", instruments=STRENGTH, floor=1e-6)
     return some.take(np.sort(np.argsort(-np.abs(some.x), kind="stable")[:VARIANTS]))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import optimize, special, stats
 
 import genarium as gn
 from genarium.declaration import Array
@@ -31,6 +31,7 @@ from genarium.models.mendelian_randomization.deep_mr import (
     simulation,
 )
 from genarium.models.mendelian_randomization.deep_mr.keras import KerasNetwork
+from genarium.models.mendelian_randomization.deep_mr.moderation import moderated
 from genarium.models.mendelian_randomization.deep_mr.pipeline import LOCAL
 from genarium.models.mendelian_randomization.deep_mr.splicing import SpliceSites, spliceai
 from genarium.models.mendelian_randomization.deep_mr.training import Plan, _codes, _gradients, train
@@ -190,6 +191,59 @@ def test_effects_are_means_over_members_with_their_errors() -> None:
         np.testing.assert_allclose([member.se_x[j] ** 2, member.covariance[j]], cov[[0, 0], [0, 1]])
         n, i, w = np.unravel_index(j, (8, 3, 10))
         assert (mean.sequence[j], mean.position[j], mean.alternative[j]) == (n, w, found.alternative[n, i, w])
+
+
+def spread(rng: np.random.Generator, size: Array, more: float, degrees: int) -> tuple[Array, Array]:
+    """True variances about the square of the size, by an inverse chi-square, and what a few members make of them."""
+    truth = size**2 * more / rng.chisquare(more, size.shape)
+    return truth, truth * rng.chisquare(degrees, size.shape) / degrees
+
+
+def test_moderated_variances_are_posterior_means_by_size() -> None:
+    """A group alone against the definition, its prior by root finding; groups do not know of each other."""
+    rng = np.random.default_rng(1)
+    size = np.concatenate([rng.uniform(1, 1.01, 60), rng.uniform(5, 5.01, 60)])
+    _, variance = spread(rng, size, 6.0, 4)
+    found = moderated(variance, size * rng.choice([-1, 1], 120), 4)
+    for group in (size < 2, size > 2):
+        logs = np.log(variance[group])
+        excess = logs.var(ddof=1) - special.polygamma(1, 2)
+        more = 2 * optimize.brentq(lambda half, excess=excess: special.polygamma(1, half) - excess, 0.01, 1e4)
+        # E log s2 = log s0 + psi(d / 2) - log(d / 2) - psi(d0 / 2) + log(d0 / 2)
+        shift = special.digamma(2) - np.log(2) - special.digamma(more / 2) + np.log(more / 2)
+        scale = np.exp(logs.mean() - shift)
+        np.testing.assert_allclose(found[group], (more * scale + 4 * variance[group]) / (more + 4), rtol=1e-8)
+
+
+def test_moderated_variances_are_nearer_to_the_truth() -> None:
+    rng = np.random.default_rng(2)
+    size = rng.uniform(0.1, 3, 20_000)
+    truth, variance = spread(rng, size, 8.0, 4)
+    found = moderated(variance, size, 4)
+
+    def miss(v: Array) -> float:
+        return float(np.log(v / truth).std())
+
+    # own: trigamma(4 / 2); moderated: known scale would leave trigamma((8 + 4) / 2)
+    assert miss(variance) == pytest.approx(np.sqrt(special.polygamma(1, 2)), rel=0.03)
+    assert miss(found) < 1.1 * np.sqrt(special.polygamma(1, 6))
+
+
+def test_equal_variances_are_pooled() -> None:
+    rng = np.random.default_rng(3)
+    variance = rng.chisquare(4, 40) / 4
+    pooled = moderated(variance**0.2, rng.normal(size=40), 4)  # differ by less than chance would have it
+    assert np.ptp(pooled) == 0
+
+
+def test_moderated_effects_keep_means_and_correlations() -> None:
+    own, drawn = (effects(raw(1), 0, 1, variances=v) for v in ("own", "moderated"))
+    np.testing.assert_array_equal(own.x, drawn.x)
+    np.testing.assert_allclose(own.covariance / own.se_x / own.se_y, drawn.covariance / drawn.se_x / drawn.se_y)
+    assert np.log(drawn.se_x).std() < 0.5 * np.log(own.se_x).std()  # all true ones are equal
+    assert np.median(drawn.se_x) == pytest.approx(0.3 / np.sqrt(6), rel=0.05)
+    with pytest.raises(InputError, match="variances='mine' is not known; use own or moderated"):
+        effects(raw(1), 0, 1, variances="mine")
 
 
 def test_disjoint_members_have_no_winners_curse() -> None:

@@ -10,7 +10,10 @@ import numpy as np
 from genarium.declaration import Array
 from genarium.errors import InputError
 
+from .moderation import moderated
 from .mutagenesis import Mutagenesis
+
+VARIANCES = ("own", "moderated")
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ def effects(
     outcome: int,
     *,
     error: str = "mean",
+    variances: str = "own",
     members: Sequence[int] | None = None,
     instruments: float | None = None,
     select: Sequence[int] | None = None,
@@ -79,6 +83,9 @@ def effects(
     error : {"mean", "member"}
         Standard error of the ensemble's mean (sd / sqrt(E)), or of a single member's prediction (sd, as the paper has
         it). Both with E - 1 in the sd's denominator.
+    variances : {"own", "moderated"}
+        Variances over members as they are, or drawn towards those of effects of the same size (:func:`moderated`):
+        better for a handful of members.
     members : sequence of int, optional
         Those that estimate. Default: all, or all but ``select``.
     instruments : float, optional
@@ -98,6 +105,8 @@ def effects(
     E = len(found.delta)
     if error not in ("mean", "member"):
         raise InputError(f"deep_mr: error={error!r} is not known; use mean or member.")
+    if variances not in VARIANCES:
+        raise InputError(f"deep_mr: variances={variances!r} is not known; use {' or '.join(VARIANCES)}.")
     chosen = list(range(E)) if members is None else member_numbers(members, E, "members")
     if select is not None:
         select = member_numbers(select, E, "select")
@@ -108,21 +117,16 @@ def effects(
     if len(chosen) < 2:
         raise InputError(f"deep_mr: {len(chosen)} members estimate; standard errors need two or more.")
     N, _, W = found.alternative.shape
-    x, sx, y, sy, c = _moments(found.delta[chosen], exposure, outcome, error)
-    sx, sy, c = sx * factor[0], sy * factor[1], c * factor[0] * factor[1]
-    floored_x, floored_y = np.maximum(sx, floor), np.maximum(sy, floor)
-    if not (floored_x > 0).all() or not (floored_y > 0).all():
-        raise InputError(
-            "deep_mr: the members agree exactly on a substitution, which has no standard error. Pass floor=."
-        )
-    limit = (1 - 1e-9) * floored_x * floored_y
+    how = (exposure, outcome, error, variances, factor, floor)
+    x, sx, y, sy, c = _moments(found.delta[chosen], *how)
+    limit = (1 - 1e-9) * sx * sy
     shape = np.broadcast_shapes((N, 3, W))
     sequence, alternative, position = (np.broadcast_to(a, shape).ravel() for a in np.ogrid[:N, :3, :W])
     out = Effects(
         x,
-        floored_x,
+        sx,
         y,
-        floored_y,
+        sy,
         np.clip(c, -limit, limit),
         sequence,
         position + found.start,
@@ -130,12 +134,9 @@ def effects(
     )
     if instruments is None:
         return out
-    if select is None:
-        strength = (x / floored_x) ** 2
-    else:
-        xs, ss, *_ = _moments(found.delta[select], exposure, outcome, error)
-        strength = (xs / np.maximum(ss * factor[0], floor)) ** 2
-    return out.take(strength >= instruments)
+    if select is not None:
+        x, sx, *_ = _moments(found.delta[select], *how)
+    return out.take((x / sx) ** 2 >= instruments)
 
 
 def member_numbers(given: Sequence[int], E: int, option: str) -> list[int]:
@@ -151,7 +152,15 @@ def member_numbers(given: Sequence[int], E: int, option: str) -> list[int]:
     return chosen
 
 
-def _moments(delta: Array, exposure: int, outcome: int, error: str) -> tuple[Array, Array, Array, Array, Array]:
+def _moments(
+    delta: Array,
+    exposure: int,
+    outcome: int,
+    error: str,
+    variances: str,
+    factor: tuple[float, float],
+    floor: float,
+) -> tuple[Array, Array, Array, Array, Array]:
     """Means, standard errors and covariance over members of (E, N, 3, W, T), flattened."""
     E = len(delta)
     if E < 2:
@@ -159,6 +168,17 @@ def _moments(delta: Array, exposure: int, outcome: int, error: str) -> tuple[Arr
     dx, dy = (delta[..., t].reshape(E, -1) for t in (exposure, outcome))
     x, y = dx.mean(0), dy.mean(0)
     share = E if error == "mean" else 1
-    vx, vy = dx.var(0, ddof=1) / share, dy.var(0, ddof=1) / share
-    c = ((dx - x) * (dy - y)).sum(0) / (E - 1) / share
-    return x, np.sqrt(vx), y, np.sqrt(vy), c
+    c = ((dx - x) * (dy - y)).sum(0) / (E - 1) / share * factor[0] * factor[1]
+    standard = []
+    for d, size, by in ((dx, x, factor[0]), (dy, y, factor[1])):
+        se = np.maximum(d.std(0, ddof=1) / np.sqrt(share) * by, floor)
+        if not (se > 0).all():
+            raise InputError(
+                "deep_mr: the members agree exactly on a substitution, which has no standard error. Pass floor=."
+            )
+        standard.append(se)
+        if variances == "moderated":
+            standard[-1] = np.sqrt(moderated(se**2, size, E - 1))
+            c *= standard[-1] / se  # the correlation stays
+    sx, sy = standard
+    return x, sx, y, sy, c

@@ -134,6 +134,7 @@ def deep_mr(
     *,
     method: str = "ivw",
     error: str = "mean",
+    variances: str = "own",
     instruments: float | None = None,
     select: Sequence[int] | None = None,
     members: str = "bagged",
@@ -153,7 +154,7 @@ def deep_mr(
         Outputs.
     method : {"ivw", "egger", "divw", "maximum_likelihood"}
         Of each sequence's effect.
-    error, instruments, select
+    error, variances, instruments, select
         Of :func:`effects`.
     members : {"bagged", "same_data", "ignore"}
         What members' disagreement on the global effect says: "bagged" members, each trained on a bootstrap sample of
@@ -181,7 +182,9 @@ def deep_mr(
         if sequences is None:
             raise InputError("deep_mr: give the sequences to mutate.")
         found = mutagenise(ensemble, sequences, start=window[0], stop=window[1], chunk=chunk)
-    some = effects(found, exposure, outcome, error=error, instruments=instruments, select=select, **options)
+    some = effects(
+        found, exposure, outcome, error=error, variances=variances, instruments=instruments, select=select, **options
+    )
     local = local_effects(some, method)
     if len(local.estimate) < 2:
         raise InputError("deep_mr: one sequence only has instruments; its effect is local_effects(...). Give more.")
