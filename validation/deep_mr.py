@@ -98,14 +98,14 @@ def load(path: Path) -> tuple[Mutagenesis, dict[str, Array]]:
     return Mutagenesis(delta, np.zeros((len(delta), len(x), 2)), others(x), 0), rest
 
 
-def estimate(found: Mutagenesis) -> DeepMR:
+def estimate(found: Mutagenesis, variances: str) -> DeepMR:
     """Return the pipeline's estimate."""
-    return deep_mr(found, None, 0, 1, variances="moderated", instruments=STRENGTH, floor=1e-6)
+    return deep_mr(found, None, 0, 1, variances=variances, instruments=STRENGTH, floor=1e-6)
 
 
-def strongest(found: Mutagenesis) -> Effects:
+def strongest(found: Mutagenesis, variances: str) -> Effects:
     """Return the substitutions with most to say of the exposure, those of all sequences together."""
-    some = effects(found, 0, 1, variances="moderated", instruments=STRENGTH, floor=1e-6)
+    some = effects(found, 0, 1, variances=variances, instruments=STRENGTH, floor=1e-6)
     return some.take(np.sort(np.argsort(-np.abs(some.x), kind="stable")[:VARIANTS]))
 
 
@@ -117,14 +117,14 @@ def generative(some: Effects, **options: str) -> tuple[float, float, float]:
     return float(draws.mean()), float(low), float(high)
 
 
-def analyse(path: Path, models: bool) -> dict[str, Any]:
+def analyse(path: Path, models: bool, variances: str) -> dict[str, Any]:
     """Estimates of a round."""
-    cache = path.with_suffix(".json")
+    cache = path.with_suffix(f".{variances}.json")
     if models and cache.exists():
         out: dict[str, Any] = json.loads(cache.read_text())
         return out
     found, rest = load(path)
-    ours = estimate(found)
+    ours = estimate(found, variances)
     out = {
         "truth": float(np.sqrt(rest["strengths"][1] / rest["strengths"][0])),
         "used_truth": float(rest["truth"][ours.local.sequence].mean()),
@@ -140,7 +140,7 @@ def analyse(path: Path, models: bool) -> dict[str, Any]:
     }
     if models:
         begin = time.process_time()
-        some = strongest(found)
+        some = strongest(found, variances)
         out["hierarchical"] = generative(some)
         out["mixture"] = generative(some, correlated_pleiotropy="mixture")
         out["model_seconds"] = time.process_time() - begin
@@ -148,11 +148,11 @@ def analyse(path: Path, models: bool) -> dict[str, Any]:
     return out
 
 
-def table(store: Path, models: bool) -> dict[str, Any]:
+def table(store: Path, models: bool, variances: str = "moderated") -> dict[str, Any]:
     """Return the table, by scenario."""
     out: dict[str, Any] = {}
     for confounding in CONFOUNDING:
-        rows = [analyse(path, models) for path in sorted(store.glob(f"{confounding}-*.npz"))]
+        rows = [analyse(path, models, variances) for path in sorted(store.glob(f"{confounding}-*.npz"))]
         if not rows:
             continue
 
@@ -168,6 +168,7 @@ def table(store: Path, models: bool) -> dict[str, Any]:
             "true_effect": mean("truth"),
             "estimated_effect": mean("estimate"),
             "relative_error": float(np.mean([row["estimate"] for row in rows] / truth - 1)),
+            "root_mean_square": float(np.sqrt(np.mean(([row["estimate"] for row in rows] / truth - 1) ** 2))),
             "coverage": covers("ci"),
             "coverage_of_local_mean": covers("ci", "used_truth"),
             "coverage_without_shared_errors": covers("paper_ci"),
@@ -195,6 +196,7 @@ def main() -> None:
     parser.add_argument("--confounding", choices=CONFOUNDING, nargs="*", default=list(CONFOUNDING))
     parser.add_argument("--models", action="store_true", help="also fit the generative model, and its mixture")
     parser.add_argument("--table", action="store_true", help="only analyse what is there")
+    parser.add_argument("--variances", choices=("moderated", "own"), default="moderated", help="over members")
     parser.add_argument("--store", type=Path, default=STORE)
     options = parser.parse_args()
     if not options.table:
@@ -202,7 +204,7 @@ def main() -> None:
             for confounding in options.confounding:
                 play(confounding, number, options.store)
                 print(f"{confounding} {number + 1}/{options.rounds}", flush=True)
-    print(json.dumps(table(options.store, options.models), indent=2))
+    print(json.dumps(table(options.store, options.models, options.variances), indent=2))
 
 
 if __name__ == "__main__":
