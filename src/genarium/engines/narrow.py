@@ -27,26 +27,21 @@ def narrowed(outputs: Sequence[Any], uniform: Collection[Any]) -> list[Any]:
     from pytensor.graph.traversal import toposort
     from pytensor.tensor.elemwise import DimShuffle, Elemwise
 
-    short: dict[Any, tuple[Any, frozenset[int]]] = {}  # a variable's first elements along the axes it is the same along
+    short: dict[Any, Any] = {}  # a variable's first elements along the axes that it is the same along
     for variable in uniform:
-        axes = range(variable.ndim)
         first = variable[(slice(0, 1),) * variable.ndim]
-        short[variable] = pt.specify_broadcastable(first, *axes), frozenset(axes)
+        short[variable] = pt.specify_broadcastable(first, *range(variable.ndim))
     rebuilt: dict[Any, Any] = {}
     for node in toposort(outputs):
-        out = node.outputs[0]
-        shorter = [short[v][0] if v in short else rebuilt.get(v, v) for v in node.inputs]
-        if isinstance(node.op, DimShuffle) and node.inputs[0] in short:
-            same = short[node.inputs[0]][1]
-            short[out] = (
-                node.op.make_node(*shorter).outputs[0],
-                frozenset(axis for axis, old in enumerate(node.op.new_order) if old in same),
-            )
-        elif isinstance(node.op, Elemwise) and len(node.outputs) == 1 and any(v in short for v in node.inputs):
-            made = node.op.make_node(*shorter).outputs[0]
-            same = frozenset(axis for axis in range(out.ndim) if made.type.shape[axis] == 1 != out.type.shape[axis])
-            if same:
-                short[out] = made, same
+        if (
+            isinstance(node.op, DimShuffle | Elemwise)
+            and len(node.outputs) == 1
+            and not short.keys().isdisjoint(node.inputs)
+        ):
+            (out,) = node.outputs
+            made = node.op.make_node(*(short.get(v, rebuilt.get(v, v)) for v in node.inputs)).outputs[0]
+            if any(new == 1 != old for new, old in zip(made.type.shape, out.type.shape, strict=True)):
+                short[out] = made
             else:
                 rebuilt[out] = made
                 continue
