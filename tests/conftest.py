@@ -12,9 +12,10 @@ import xarray as xr
 
 from genarium import registry
 from genarium.data import check
-from genarium.declaration import Array, Arrays, Model, Problem, keyword_options
-from genarium.fit import find_method, fit
-from genarium.simulate import simulate
+from genarium.declaration import Array, Arrays, Model, Problem
+from genarium.methods import find_method
+from genarium.verbs.fit import fit
+from genarium.verbs.simulate import simulate
 
 UNITS = 40
 """Observations in a small simulation, at most."""
@@ -107,7 +108,7 @@ def quick_fit(model: Model, tree: Any, method: str, seed: int = 1, **settings: A
     """Fit with few draws, restarts and steps; options that the method lacks are left aside."""
     if method == "nuts-jax":
         pytest.importorskip("jax", reason="needs the extra `jax`")
-    have = keyword_options(find_method(model, method)[0])
+    have = find_method(model, method).options
     few = {name: value for name, value in {**QUICK, **settings}.items() if name in have or name not in QUICK}
     return fit(model, tree, method, seed, **few)
 

@@ -59,8 +59,6 @@ def conjugate(problem: Problem, rng: np.random.Generator, *, chains: int = 4, dr
     Result
         ``posterior``: theta.
     """
-    if problem.fixed:
-        raise InputError("toy: with theta held fixed nothing is unknown. Leave it out.")
     precision = problem.sizes["item"] / problem["sigma"] ** 2 + 1 / problem["tau"] ** 2
     mean = problem["y"].sum() / problem["sigma"] ** 2 / precision
     return Result(posterior={"theta": rng.normal(mean, precision**-0.5, (chains, draws))})
@@ -131,7 +129,7 @@ MODEL = Model(
     log_prior=log_prior,
     unit="item",
     methods={"conjugate": Method(conjugate, "exact", "Independent draws from the posterior in closed form.")},
-    quantities=quantities,
+    test_quantities=quantities,
     statistics=statistics,
     readers={"column": column},
     predict=predict,

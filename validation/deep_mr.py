@@ -28,8 +28,9 @@ import genarium as gn
 from genarium.declaration import Array
 from genarium.models.mendelian_randomization.deep_mr import ConvEnsemble, DeepMR, Effects, Mutagenesis, deep_mr
 from genarium.models.mendelian_randomization.deep_mr.effects import effects
-from genarium.models.mendelian_randomization.deep_mr.mutagenesis import mutagenise, others
+from genarium.models.mendelian_randomization.deep_mr.mutagenesis import mutagenise
 from genarium.models.mendelian_randomization.deep_mr.scales import anscombe
+from genarium.models.mendelian_randomization.deep_mr.sequence import others
 from genarium.models.mendelian_randomization.deep_mr.simulation import (
     BOTH,
     CONFOUNDING,

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from genarium import registry
+from genarium.calibration.certify import SMALL, Effort, certify
+from genarium.certificates import Certificate, certificates
 from genarium.declaration import Model
-from genarium.validate.certificate import SMALL, Certificate, Effort, certificates, certify
+from genarium.methods import methods
 
 FOLDER = Path(__file__).parent
 CERTIFICATES, TABLE = FOLDER / "certificates", FOLDER / "README.md"
@@ -20,13 +22,12 @@ CERTIFICATES, TABLE = FOLDER / "certificates", FOLDER / "README.md"
 
 def entries(model: Model) -> list[tuple[str, dict[str, Any]]]:
     """Every method of a model that can be certified, with the options that make it another one."""
-    from genarium.declaration import keyword_options
-    from genarium.fit import find_method
+    from genarium.methods import find_method
 
     out: list[tuple[str, dict[str, Any]]] = []
-    for method in registry.methods(model):
+    for method in methods(model):
         out.append((method, {}))
-        if "polish" in keyword_options(find_method(model, method)[0]):
+        if "polish" in find_method(model, method).options:
             out.append((method, {"covariance": "linear_response", "polish": True}))
         out += [(method, dict(options)) for name, options in model.calibration.also if name == method]
     return out
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=20261121)
     parser.add_argument("--small", action="store_true", help="a few replicates, to see that everything runs")
     parser.add_argument("--simulations", type=int, help="replicates (default: those of the effort)")
-    parser.add_argument("--references", type=int, help="of these, those compared with an exact method")
+    parser.add_argument("--n-reference", type=int, help="of these, those compared with an exact method")
     parser.add_argument("--truths", type=int, help="truths whose recovery is followed over growing data")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="an option of the model")
     parser.add_argument("--store", type=Path, default=FOLDER / "replicates", help="where replicates are kept")
@@ -55,8 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     effort = SMALL if options.small else Effort()
     if options.simulations:
         effort = replace(effort, simulations=options.simulations)
-    if options.references is not None:
-        effort = replace(effort, references=options.references)
+    if options.n_reference is not None:
+        effort = replace(effort, n_reference=options.n_reference)
     if options.truths:
         effort = replace(effort, truths=options.truths)
     from genarium.cli import parse_settings
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parse_settings(options.set)
     workers = int(options.workers) if options.workers.isdecimal() else options.workers
     failed = False
-    known = {method for name in registry.names() for method in registry.methods(registry.get(name))}
+    known = {method for name in registry.names() for method in methods(registry.get(name))}
     if unknown := set(options.methods) - known:
         parser.error(f"there is no method {', '.join(sorted(unknown))}; the methods are {', '.join(sorted(known))}")
     for name in [options.model] if options.model else registry.names():

@@ -19,7 +19,7 @@ import genarium as gn
 from genarium.models.mendelian_randomization import ivw, raps
 from genarium.models.mendelian_randomization.deep_mr import Effects, effects, mutagenise, one_hot
 from genarium.models.mendelian_randomization.deep_mr.splicing import spliceai
-from genarium.report import report
+from genarium.reporting import report
 
 UPSTREAM, DOWNSTREAM = 50, 10
 """Bases either side of the acceptor that are substituted."""

@@ -93,7 +93,7 @@ def declare(locus: str = "conditional", groups: str = "one", loci: str = "fixed"
         start=start,
         predict=predict.predict,
         readers={"npz": readers.npz},
-        quantities=likelihood.quantities_random if random else likelihood.quantities,
+        test_quantities=likelihood.quantities_random if random else likelihood.quantities,
         statistics=likelihood.statistics,
         check=check,
         options=OPTIONS,
@@ -125,7 +125,7 @@ def check(problem: Problem) -> None:
             f"{problem.sizes['genome']} genomes have none), so that its pi is the prior. Drop it and number the "
             "genomes anew."
         )
-    if problem.model.chosen.get("groups") == "several":
+    if problem.option("groups") == "several":
         _check_groups(problem)
 
 

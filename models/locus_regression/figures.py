@@ -8,9 +8,10 @@ import numpy as np
 import xarray as xr
 
 from genarium.declaration import Array
-from genarium.predict import fitted_model, predict
-from genarium.report.estimates import LEVEL, Estimate, estimates
-from genarium.report.svg import FAINT, INK, MARK, PALETTE, WIDTH, log_ticks
+from genarium.drawing import FAINT, INK, MARK, PALETTE, WIDTH, log_ticks
+from genarium.estimates import LEVEL, Estimate, estimates
+from genarium.evaluate import fitted_problem, predictions
+from genarium.registry import fitted_model
 
 from .metrics import cosine, signatures
 
@@ -122,7 +123,8 @@ def collect(tree: xr.DataTree) -> Fitted:
     draws = shape.to_numpy() if lam.draws is not None else None
     centre = shape.to_numpy() if draws is None else draws.mean((0, 1))
     labels = beta.labels[0], shape["channel"].to_numpy()
-    predicted = predict(tree)["predictions"]
+    model = fitted_model(tree)
+    predicted = predictions(model, tree, fitted_problem(model, tree))
     n, rate = known["count"].to_numpy(), predicted["rate"].to_numpy()
     assigned = np.zeros(rate.shape)
     np.add.at(assigned, tree["observed_data"]["locus"].to_numpy(), n[:, None] * predicted["probability"].to_numpy())

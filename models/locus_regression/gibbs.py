@@ -8,10 +8,10 @@ from numba import njit
 
 from genarium.declaration import Array, Arrays, Problem, Result
 from genarium.engines import chains as engine
-from genarium.errors import InputError
 
 from .corpus import Corpus, corpus
-from .vi import by_context, start
+from .sweep import by_context
+from .vi import start
 
 CAREFUL = 0.2, 0.2
 """Share of the sweeps with a small step of the effects, and that step (eq. 31); the others have 1."""
@@ -43,16 +43,7 @@ def gibbs(
     Result
         ``posterior``: beta, lam, rho, pi (and locus_effect); labels are not yet matched between draws.
 
-    Raises
-    ------
-    InputError
-        If an unknown variable is to be held fixed.
     """
-    if problem.fixed:
-        raise InputError(
-            f"locus_regression: method 'gibbs' cannot hold {', '.join(problem.fixed)} fixed. Leave it out of the data, "
-            "or use `predict`, which holds a fit's processes fixed for new genomes."
-        )
     data = corpus(problem)
 
     def chain(stream: np.random.Generator) -> Iterator[Arrays]:

@@ -1,15 +1,12 @@
 """Linear response: the covariance of the effects, with all that mean field leaves out (Giordano et al. 2018)."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from genarium.declaration import Array
 from genarium.engines.ascent import ascend
 from genarium.progress import track
 
-if TYPE_CHECKING:
-    from .vi import State, Step
+from .sweep import State, Step
 
 TILT = 0.5
 """Tilt of the log density along an effect, over the inverse of its sd: the mean moves by about so many sds."""
@@ -18,7 +15,7 @@ CLOSE = 1e-5
 """Nats that a tilted fit may leave to gain: a few thousandths of an sd."""
 
 
-def covariance(step: "Step", state: "State") -> Array:
+def covariance(step: Step, state: State) -> Array:
     """Return the linear-response covariance of all effects (eq. 22), hyperparameters held.
 
     The posterior covariance of beta with beta_kf is the derivative of E beta as the log density is tilted by t beta_kf.

@@ -1,6 +1,7 @@
 """Stochastic variational inference over loci (Algorithm 3, corrected); equation numbers refer to the card."""
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
@@ -13,7 +14,8 @@ from .contexts import update as update_contexts
 from .corpus import Corpus, corpus
 from .effects import Effects, Objective
 from .expectation import expect
-from .vi import COVARIANCES, State, Step, by_context, collect, settings_of
+from .sweep import State, Step, by_context
+from .vi import collect
 
 SCOUT_EPOCHS = 10
 """Epochs of each restart."""
@@ -67,7 +69,7 @@ def svi(
     rng: np.random.Generator,
     *,
     sampling_rate: float = 0.1,
-    covariance: str = "full",
+    covariance: Literal["full", "diagonal"] = "full",
     empirical_bayes: bool = True,
     restarts: int = 3,
     epochs: int = 50,
@@ -110,7 +112,6 @@ def svi(
     InputError
         If an unknown variable is to be held fixed, or an option lies outside its range.
     """
-    settings_of("svi", problem, covariance, COVARIANCES[:2])
     if not 0 < sampling_rate <= 1:
         raise InputError(f"locus_regression: option sampling_rate={sampling_rate:g} must be above 0 and at most 1.")
     if not 0.5 < forgetting <= 1:

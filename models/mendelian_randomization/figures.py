@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from genarium.declaration import Array
-from genarium.report.svg import FAINT, INK, MARK, PALETTE, WIDTH
+from genarium.drawing import FAINT, INK, MARK, PALETTE, WIDTH
 
 from .estimates import oriented, variants
 from .meta import meta_analysis

@@ -6,7 +6,6 @@ import numpy as np
 
 from genarium.declaration import Array, Arrays, Problem, Result
 from genarium.engines import chains as engine
-from genarium.errors import InputError
 
 from .likelihood import pair
 from .start import start
@@ -36,10 +35,6 @@ def gibbs(
     Result
         ``posterior`` of all unknown variables.
     """
-    if problem.fixed:
-        raise InputError(
-            f"mendelian_randomization: method 'gibbs' cannot hold {', '.join(problem.fixed)} fixed. Leave it out."
-        )
     return Result(posterior=engine.run(Sampler(problem), rng, chains=chains, draws=draws, tune=tune, thin=thin))
 
 

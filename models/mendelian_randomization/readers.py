@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -78,8 +78,8 @@ def traits(
     effect_allele: str = "effect_allele",
     other_allele: str = "other_allele",
     frequency: str | None = None,
-    incompatible: str = "error",
-    palindromic: str = "frequency",
+    incompatible: Literal["error", "drop"] = "error",
+    palindromic: Literal["frequency", "drop", "keep"] = "frequency",
     error_correlation: float = 0.0,
 ) -> Mapping[str, Any]:
     """Read a table of the exposure and one of the outcome, and code both by the same alleles.
@@ -111,12 +111,6 @@ def traits(
     """
     if len(existing("traits", paths)) != 2:
         raise InputError(f"reader 'traits' takes two tables, exposure and outcome, not {len(paths)}.")
-    for option, value, allowed in (
-        ("incompatible", incompatible, ("error", "drop")),
-        ("palindromic", palindromic, ("frequency", "drop", "keep")),
-    ):
-        if value not in allowed:
-            raise InputError(f"reader 'traits': {option}={value!r} is not known; use one of {', '.join(allowed)}.")
     options.only_texts("traits", variant=variant, beta=beta, se=se, frequency=frequency)
     sheets = [read_sheet(Path(path), variant) for path in paths]
     for sheet in sheets:

@@ -12,10 +12,11 @@ import numpy as np
 from genarium.declaration import Array, Problem, Result
 from genarium.engines import importance
 from genarium.engines.linear_response import linear_response, settled
+from genarium.engines.polish import polish as run
 from genarium.engines.resample import KHAT_USABLE, NORMAL_DRAWS, resample
 
 from .likelihood import log_likelihood, log_prior
-from .vi import Factors, Step, Tilt, _normalised
+from .sweep import Factors, Step, Tilt, normalised
 
 BLOCK = 2_000_000
 """Numbers in a work array of the log density, at most."""
@@ -57,7 +58,7 @@ class Response:
             whole=float(whole),
             whole_var=float(whole_var),
             sd=sd,
-            omega=_normalised(vector[5 * S + 3 :]),
+            omega=normalised(vector[5 * S + 3 :]),
         )
 
     def split(self, tilt: Array) -> Tilt:
@@ -131,8 +132,6 @@ def correct(
     stats: dict[str, Array] = {}
     polished = polish and not sampled.khat <= KHAT_USABLE
     if polished:
-        from genarium.engines.polish import polish as run
-
         normal = rng.multivariate_normal(sampled.mean, sampled.covariance, len(sampled.theta), method="cholesky")
         posterior, stats = run(problem, rng, natural(problem, normal)[0], draws=-(-draws // 4))
     else:

@@ -4,71 +4,21 @@ Pleiotropic effects stay summed out (augmenting them would narrow q further): th
 has a factor on nodes of its logarithm, in which every expectation is a sum.
 """
 
-from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
-from genarium.declaration import Array, Labelled, Problem, Result
+from genarium.declaration import Problem, Result
 from genarium.engines.ascent import Ascent, ascend, best_of
-from genarium.errors import InputError
 
-from .start import start
-from .story import HETEROGENEITY, INTERCEPT, MEAN_SD, PLEIOTROPY
-
-COVARIANCES = ("mean_field", "linear_response")
-LOG_2PI = float(np.log(2 * np.pi))
-NODES, RESOLVED, DEPTH = 61, 25, 28.0
-"""Nodes of a factor; how many of them it must cover, down to this many nats below its top."""
-
-EDGE = 5.0
-"""Nats below its top that a factor must have fallen to at either end of its nodes."""
-
-
-@dataclass(frozen=True)
-class Factors:
-    """The factors of q. Shapes: J variants, S regions, N nodes.
-
-    Attributes
-    ----------
-    gamma, gamma_var : ndarray, shape (J,)
-        Moments of the true effects.
-    mean : ndarray, shape (S, 2)
-        Of theta and alpha.
-    covariance : ndarray, shape (S, 2, 2)
-    whole, whole_var : float
-        Moments of Theta.
-    tau, sd, omega : ndarray, shape (N,)
-        Log weights of the nodes; they sum to one.
-    """
-
-    gamma: Array
-    gamma_var: Array
-    mean: Array
-    covariance: Array
-    whole: float
-    whole_var: float
-    tau: Array
-    sd: Array
-    omega: Array
-
-
-@dataclass(frozen=True)
-class Tilt:
-    """What is added to the log density: Theta, ln tau, theta, alpha, ln sigma and ln omega times these (eq. 19)."""
-
-    whole: float
-    tau: float
-    theta: Array
-    alpha: Array
-    sd: float
-    omega: float
+from .sweep import Factors, Step
 
 
 def vi(
     problem: Problem,
     rng: np.random.Generator,
     *,
-    covariance: str = "mean_field",
+    covariance: Literal["mean_field", "linear_response"] = "mean_field",
     polish: bool = False,
     draws: int = 1000,
     restarts: int = 2,
@@ -95,13 +45,6 @@ def vi(
     -------
     Result
     """
-    if problem.fixed:
-        names = ", ".join(problem.fixed)
-        raise InputError(f"mendelian_randomization: method 'vi' cannot hold {names} fixed. Leave it out.")
-    if covariance not in COVARIANCES:
-        raise InputError(
-            f"mendelian_randomization: covariance={covariance!r} is not known; use one of {', '.join(COVARIANCES)}."
-        )
     step = Step(problem)
 
     def ascent(state: Factors, again: int = 10) -> Ascent[Factors]:
@@ -126,207 +69,8 @@ def vi(
         sample_stats={"log_q": drawn[1]},
         notes=found.notes,
     )
-    if covariance == COVARIANCES[0]:
+    if covariance == "mean_field":
         return result
     from .response import correct
 
     return correct(problem, rng, step, state, result, draws=draws, polish=polish)
-
-
-class Step:
-    """One sweep of coordinate ascent: ``step(factors)`` returns the next ones and the bound of those given."""
-
-    def __init__(self, problem: Problem, nodes: tuple[Array, Array, Array] | None = None) -> None:
-        self.problem = problem
-        self.x, self.y = problem["beta_exposure"], problem["beta_outcome"]
-        self.region, self.S = problem["region"], problem.sizes["region"]
-        self.sx2 = problem["se_exposure"] ** 2
-        self.k = problem["error_covariance"] / self.sx2
-        self.v = problem["se_outcome"] ** 2 - self.k**2 * self.sx2
-        self.t = self.y - self.k * self.x  # (theta - k) gamma + alpha + noise of variance omega² + v
-        self.mu = float(problem["exposure_mean"])
-        self.Sx, self.Sy = float(problem["exposure_scale"]), float(problem["outcome_scale"])
-        ratio = self.Sy / self.Sx
-        self.scales = (HETEROGENEITY * ratio, self.Sx, PLEIOTROPY * self.Sy)  # of tau, sigma, omega
-        self.whole_prior, self.alpha_prior = (MEAN_SD * ratio) ** -2, (INTERCEPT * self.Sy) ** -2
-        wide = tuple(np.log(h) + np.linspace(-10, 1.8, NODES) for h in self.scales)
-        self.nodes: tuple[Array, ...] = nodes or wide
-        self.prior = [_half_normal(log_s, h) for log_s, h in zip(self.nodes, self.scales, strict=True)]
-        variance = np.exp(2 * self.nodes[2])[:, None] + self.v  # (N, J)
-        self.inverse, self.half_log = 1 / variance, 0.5 * np.log(variance)
-
-    def first(self, rng: np.random.Generator) -> Factors:
-        """Start at moments of the data, moved a little."""
-        at = start(self.problem, rng)
-        theta = at["theta"] + 0.3 * float(at["heterogeneity"]) * rng.normal(size=self.S)
-        mean = np.stack([theta, at["intercept"]], 1)
-        size = np.array([float(at["heterogeneity"]), INTERCEPT * self.Sy]) * 0.3
-        names = ("heterogeneity", "exposure_sd", "pleiotropy_sd")
-        tau, sd, omega = (
-            _normalised(-0.5 * ((n - np.log(at[name])) / 0.5) ** 2) for n, name in zip(self.nodes, names, strict=True)
-        )
-        return Factors(
-            self.x.copy(),
-            self.sx2.copy(),
-            mean,
-            np.broadcast_to(np.diag(size**2), (self.S, 2, 2)).copy(),
-            float(at["global_effect"]),
-            float(at["heterogeneity"]) ** 2 / self.S,
-            tau,
-            sd,
-            omega,
-        )
-
-    def __call__(self, state: Factors) -> tuple[Factors, float]:
-        """Sweep."""
-        return self.sweep(state), self.bound(state)
-
-    def sweep(self, state: Factors, tilt: Tilt | None = None) -> Factors:
-        """Update every factor in turn (eqs. 12 to 17), under a tilt."""
-        t = tilt or Tilt(0, 0, np.zeros(self.S), np.zeros(self.S), 0, 0)
-        state = self._gamma(state)
-        own = self._own(state)
-        sd = _log_weights(self.nodes[1], len(self.x), own.sum(), self.prior[1], t.sd)
-        state = replace(state, sd=sd)
-        log_omega = -self.half_log.sum(1) - 0.5 * self.inverse @ self._residual(state) + self.prior[2]
-        state = replace(state, omega=_normalised(log_omega + t.omega * self.nodes[2]))
-        tau = _log_weights(self.nodes[0], self.S, self._apart(state), self.prior[0], t.tau)
-        state = self._regions(replace(state, tau=tau), t)
-        T = self._inverse_square(state.tau, 0)
-        total = self.S * T + self.whole_prior
-        whole = (T * state.mean[:, 0].sum() + t.whole) / total
-        return replace(state, whole=float(whole), whole_var=float(1 / total))
-
-    def _inverse_square(self, log_weight: Array, which: int) -> float:
-        return float(np.exp(log_weight) @ np.exp(-2 * self.nodes[which]))
-
-    def _moments(self, state: Factors) -> tuple[Array, Array, Array, Array, Array]:
-        """E b, E b², E alpha, E b alpha and E alpha² of each variant's region, with b = theta - k."""
-        theta, alpha = state.mean[self.region].T
-        V = state.covariance[self.region]
-        b = theta - self.k
-        return b, b**2 + V[:, 0, 0], alpha, b * alpha + V[:, 0, 1], alpha**2 + V[:, 1, 1]
-
-    def _gamma(self, state: Factors) -> Factors:
-        """Update the true effects (eq. 12)."""
-        b, b2, _, b_alpha, _ = self._moments(state)
-        W, own = np.exp(state.omega) @ self.inverse, self._inverse_square(state.sd, 1)
-        precision = own + 1 / self.sx2 + W * b2
-        pull = self.mu * own + self.x / self.sx2 + W * (b * self.t - b_alpha)
-        return replace(state, gamma=pull / precision, gamma_var=1 / precision)
-
-    def _own(self, state: Factors) -> Array:
-        return np.asarray((state.gamma - self.mu) ** 2 + state.gamma_var)
-
-    def _residual(self, state: Factors) -> Array:
-        """Return the expected square of t - b gamma - alpha (eq. 14)."""
-        b, b2, alpha, b_alpha, alpha2 = self._moments(state)
-        m, m2 = state.gamma, state.gamma**2 + state.gamma_var
-        return np.asarray(self.t**2 - 2 * self.t * (b * m + alpha) + b2 * m2 + 2 * b_alpha * m + alpha2)
-
-    def _apart(self, state: Factors) -> float:
-        """Return the expected sum of squares of theta - Theta."""
-        theta = state.mean[:, 0]
-        return float(((theta - state.whole) ** 2 + state.covariance[:, 0, 0]).sum() + self.S * state.whole_var)
-
-    def _regions(self, state: Factors, tilt: Tilt) -> Factors:
-        """Effect and intercept of each region (eq. 16)."""
-        W, T = np.exp(state.omega) @ self.inverse, self._inverse_square(state.tau, 0)
-        m, m2 = state.gamma, state.gamma**2 + state.gamma_var
-        parts = (W * m2, W * m, W, W * (self.t * m + self.k * m2), W * (self.t + self.k * m))
-        g2, g, one, pull_theta, pull_alpha = (np.bincount(self.region, part, self.S) for part in parts)
-        precision = np.empty((self.S, 2, 2))
-        precision[:, 0, 0], precision[:, 1, 1] = g2 + T, one + self.alpha_prior
-        precision[:, 0, 1] = precision[:, 1, 0] = g
-        covariance = np.linalg.inv(precision)
-        pull = np.stack([pull_theta + T * state.whole + tilt.theta, pull_alpha + tilt.alpha], 1)
-        return replace(state, covariance=covariance, mean=(covariance @ pull[..., None])[..., 0])
-
-    def bound(self, state: Factors) -> float:
-        """Evidence lower bound (eq. 18)."""
-        J, S = len(self.x), self.S
-        tau, sd, omega = (np.exp(log) for log in (state.tau, state.sd, state.omega))
-        fit = -0.5 * (np.log(self.sx2) + ((self.x - state.gamma) ** 2 + state.gamma_var) / self.sx2).sum()
-        fit -= (omega @ self.half_log).sum() + 0.5 * (omega @ self.inverse * self._residual(state)).sum()
-        fit -= J * sd @ self.nodes[1] + 0.5 * self._inverse_square(state.sd, 1) * self._own(state).sum()
-        fit += 0.5 * (np.log(state.gamma_var) + 1).sum() - J * LOG_2PI
-        fit -= S * tau @ self.nodes[0] + 0.5 * self._inverse_square(state.tau, 0) * self._apart(state)
-        alpha2 = state.mean[:, 1] ** 2 + state.covariance[:, 1, 1]
-        fit -= 0.5 * self.alpha_prior * alpha2.sum() - 0.5 * S * np.log(self.alpha_prior)
-        fit += 0.5 * np.log(np.linalg.det(state.covariance)).sum() + S
-        fit -= 0.5 * self.whole_prior * (state.whole**2 + state.whole_var) - 0.5 * np.log(self.whole_prior)
-        fit += 0.5 * (np.log(state.whole_var) + 1)
-        for log_weight, prior, nodes in zip((state.tau, state.sd, state.omega), self.prior, self.nodes, strict=True):
-            fit += np.exp(log_weight) @ (prior + np.log(nodes[1] - nodes[0]) - log_weight)
-        return float(fit)
-
-    def refined(self, state: Factors) -> "tuple[Step, Factors] | None":
-        """Nodes that reach beyond a factor's ends and resolve it, where it has outgrown its own; None if none has."""
-        new, moved = [], []
-        for nodes, log_weight in zip(self.nodes, (state.tau, state.sd, state.omega), strict=True):
-            top = log_weight.max()
-            some = np.flatnonzero(log_weight > top - DEPTH)
-            below, above = (log_weight[end] > top - EDGE for end in (0, -1))
-            if below or above or len(some) < RESOLVED:
-                low, high = nodes[max(some[0] - 1, 0)], nodes[min(some[-1] + 1, NODES - 1)]
-                more = max(1.0, float(nodes[-1] - nodes[0]))
-                low, high = low - more * below, high + more * above
-                finer = np.linspace(low, high, NODES)
-                new.append(finer)
-                moved.append(_normalised(np.interp(finer, nodes, log_weight)))
-            else:
-                new.append(nodes)
-                moved.append(log_weight)
-        if all(a is b for a, b in zip(new, self.nodes, strict=True)):
-            return None
-        return Step(self.problem, (new[0], new[1], new[2])), replace(state, tau=moved[0], sd=moved[1], omega=moved[2])
-
-    def draw(self, state: Factors, rng: np.random.Generator, draws: int) -> tuple[dict[str, Array], Array]:
-        """Draw from q, with the log density of every draw."""
-        whole = rng.normal(state.whole, np.sqrt(state.whole_var), draws)
-        factor = np.linalg.cholesky(state.covariance)
-        noise = rng.normal(size=(draws, self.S, 2))
-        both = state.mean + (factor @ noise[..., None])[..., 0]
-        log_q = -0.5 * (whole - state.whole) ** 2 / state.whole_var - 0.5 * np.log(state.whole_var) - 0.5 * LOG_2PI
-        log_q -= 0.5 * (noise**2).sum((1, 2)) + self.S * LOG_2PI + 0.5 * np.log(np.linalg.det(state.covariance)).sum()
-        posterior = {"global_effect": whole[None], "theta": both[None, ..., 0], "intercept": both[None, ..., 1]}
-        names = ("heterogeneity", "exposure_sd", "pleiotropy_sd")
-        for name, nodes, log_weight in zip(names, self.nodes, (state.tau, state.sd, state.omega), strict=True):
-            width = nodes[1] - nodes[0]
-            at = rng.choice(NODES, draws, p=np.exp(log_weight))
-            log_value = nodes[at] + width * rng.uniform(-0.5, 0.5, draws)
-            posterior[name] = np.exp(log_value)[None]
-            log_q += log_weight[at] - np.log(width) - log_value
-        return posterior, log_q[None]
-
-    def parameters(self, state: Factors) -> dict[str, Labelled]:
-        """Label the parameters of q."""
-        out: dict[str, Labelled] = {
-            "gamma_mean": (("variant",), state.gamma),
-            "gamma_sd": (("variant",), np.sqrt(state.gamma_var)),
-            "theta_mean": (("region",), state.mean[:, 0]),
-            "theta_sd": (("region",), np.sqrt(state.covariance[:, 0, 0])),
-            "intercept_mean": (("region",), state.mean[:, 1]),
-            "intercept_sd": (("region",), np.sqrt(state.covariance[:, 1, 1])),
-            "global_effect_mean": ((), np.asarray(state.whole)),
-            "global_effect_sd": ((), np.sqrt(np.asarray(state.whole_var))),
-        }
-        names = ("heterogeneity", "exposure_sd", "pleiotropy_sd")
-        for name, nodes, log_weight in zip(names, self.nodes, (state.tau, state.sd, state.omega), strict=True):
-            out |= {f"{name}_node": (("node",), np.exp(nodes)), f"{name}_weight": (("node",), np.exp(log_weight))}
-        return out
-
-
-def _half_normal(log_s: Array, scale: float) -> Array:
-    """Log density of the logarithm of a half-normal variable."""
-    return np.asarray(0.5 * np.log(2 / np.pi) - np.log(scale) - 0.5 * (np.exp(log_s) / scale) ** 2 + log_s)
-
-
-def _log_weights(log_s: Array, count: int, squares: float, prior: Array, tilt: float) -> Array:
-    """Factor of a standard deviation of ``count`` normal deviations (eqs. 13 and 15)."""
-    return _normalised(prior + (tilt - count) * log_s - 0.5 * squares * np.exp(-2 * log_s))
-
-
-def _normalised(log_weight: Array) -> Array:
-    top = log_weight.max()
-    return np.asarray(log_weight - top - np.log(np.exp(log_weight - top).sum()))

@@ -13,6 +13,8 @@ import numpy as np
 
 from genarium.declaration import Array, Problem, Result
 from genarium.engines import importance
+from genarium.engines.labels import match_labels
+from genarium.engines.polish import polish as run
 from genarium.engines.resample import KHAT_USABLE, NORMAL_DRAWS, resample
 
 from .counts import Counts
@@ -62,7 +64,7 @@ def correct(
         If Pareto k-hat is too large and ``polish`` is off.
     """
     counts = Counts(problem["x"], problem["size_factor"])
-    story = Story(problem.model.chosen.get("dispersion", "known"))
+    story = Story(problem.option("dispersion"))
     f = reordered(step, order)
     mean, covariance, image = response[0][f], response[1][np.ix_(f, f)], log_ratios(step)
     known = {name: problem[name] for name in ("phi",) if name in problem.arrays}
@@ -79,9 +81,6 @@ def correct(
     stats: dict[str, Array] = {}
     polished = polish and sampled.khat > KHAT_USABLE
     if polished:
-        from genarium.engines.polish import polish as run
-        from genarium.fit import match_labels
-
         normal = rng.multivariate_normal(sampled.mean, sampled.covariance, len(sampled.theta), method="cholesky")
         posterior, stats = run(problem, rng, constrained(problem, normal)[0], draws=-(-draws // 4))
         posterior = match_labels(problem.model, posterior)

@@ -7,11 +7,10 @@ import numpy as np
 
 from genarium.declaration import Array, Problem, Result
 from genarium.engines.ascent import Ascent, ascend, best_of
-from genarium.errors import InputError
 
 from .counts import Counts
 from .likelihood import FLOOR, Story, log_joint
-from .start import k_means_plus_plus
+from .seeding import k_means_plus_plus
 
 PHI_RANGE = (1e-8, 1e6)
 """Where the dispersion may go: below, the counts are Poisson to double precision."""
@@ -62,9 +61,6 @@ def em(
         ``point``: pi, mu (and phi), sorted by decreasing weight, the responsibilities, the bound by restart and
         iteration.
     """
-    unsupported = set(problem.fixed) - {"pi", "mu", "phi"}
-    if unsupported:
-        raise InputError(f"nb_mixture: method 'em' cannot hold {', '.join(sorted(unsupported))} fixed.")
     step = Step(problem)
     K = problem.sizes["component"]
 
@@ -115,7 +111,7 @@ class Step:
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        self.story = Story(problem.model.chosen.get("dispersion", "known"))
+        self.story = Story(problem.option("dispersion"))
         self.counts = Counts(problem["x"], problem["size_factor"])
         self.fixed = problem.fixed
         self.estimates_phi = "phi" in problem.model.unknown.variables

@@ -1,16 +1,17 @@
 """Figures of a fitted mixture for its report: groups of cells, centroids, certainty of the groups."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
 from genarium.declaration import Array
-from genarium.predict import fitted_model, predict
-from genarium.report.estimates import centres, matched_truth
-from genarium.report.svg import INK, MARK, PALETTE, WIDTH, log_ticks
+from genarium.drawing import INK, MARK, PALETTE, WIDTH, log_ticks
+from genarium.estimates import centres, matched_truth
+from genarium.evaluate import fitted_problem, predictions
+from genarium.registry import fitted_model
 
 from .likelihood import Story
 
@@ -136,8 +137,18 @@ def collect(tree: xr.DataTree) -> Fitted:
     if held is not None:
         probability = tree[held]["responsibility"].transpose("cell", "component").to_numpy()[cells]
     else:
+        problem = fitted_problem(model, tree)
         some = {"x": x.to_numpy()[cells], "size_factor": s[cells]}
-        probability = predict(tree, some)["predictions"]["probability"].to_numpy()
+        probability = predictions(
+            model,
+            tree,
+            replace(
+                problem,
+                sizes={**problem.sizes, "cell": len(cells)},
+                arrays={**problem.arrays, **some},
+                coords={**problem.coords, "cell": cells},
+            ),
+        )["probability"].to_numpy()
     centre = centres(model, tree)
     mu, low, high = centre["mu"], centre["mu"], centre["mu"]
     sampled = "posterior" in tree
@@ -148,7 +159,7 @@ def collect(tree: xr.DataTree) -> Fitted:
     return Fitted(
         centre["pi"],
         mu,
-        Story(model.chosen.get("dispersion", "known")).spread(phi, mu),
+        Story(model.option("dispersion")).spread(phi, mu),
         low,
         high,
         cells,

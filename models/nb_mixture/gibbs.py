@@ -6,7 +6,6 @@ import numpy as np
 
 from genarium.declaration import Array, Arrays, Problem, Result
 from genarium.engines import chains as engine
-from genarium.errors import InputError
 
 from .counts import Counts
 from .likelihood import FLOOR, Story, log_joint
@@ -36,8 +35,6 @@ def gibbs(
     Result
         ``posterior``: pi, mu (and phi); the labels are not yet matched between draws.
     """
-    if problem.fixed:
-        raise InputError(f"nb_mixture: method 'gibbs' cannot hold {', '.join(problem.fixed)} fixed; method 'em' can.")
     counts = Counts(problem["x"], problem["size_factor"])
     sampler = Sampler(problem, counts)
     posterior = engine.run(sampler, rng, chains=chains, draws=draws, tune=tune, thin=thin)
@@ -49,7 +46,7 @@ class Sampler:
 
     def __init__(self, problem: Problem, counts: Counts) -> None:
         self.problem, self.counts = problem, counts
-        self.story = Story(problem.model.chosen.get("dispersion", "known"))
+        self.story = Story(problem.option("dispersion"))
         self.unknown_phi = "phi" in problem.model.unknown.variables
         self.alpha0, self.a0, self.b0 = (float(problem[name]) for name in ("alpha0", "a0", "b0"))
         self.K = problem.sizes["component"]

@@ -27,7 +27,7 @@ def predict(fitted: xr.DataTree, problem: Problem) -> dict[str, Labelled]:
         unless its covariance was corrected; from a point estimate they are plugged in.
     """
     x, s = problem["x"], problem["size_factor"]
-    story = Story(problem.model.chosen.get("dispersion", "known"))
+    story = Story(problem.option("dispersion"))
     q = fitted["variational"].to_dataset() if "variational" in fitted else xr.Dataset()
     if "a" in q and "covariance_linear_response" not in q and not (s != 1).any():
         joint = closed_form(q, x, 1 / problem["phi"])

@@ -1,7 +1,7 @@
 """Variational Bayes by coordinate ascent; equation numbers refer to the card (README.md)."""
 
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -17,10 +17,7 @@ from .em import DispersionObjective, em
 from .factors import Grid, draw_r, grid_around, known_grid, refined
 from .likelihood import Story
 from .response import respond
-from .start import k_means_plus_plus
-
-COVARIANCES = ("mean_field", "linear_response")
-"""Values of the option ``covariance``; the first is the default."""
+from .seeding import k_means_plus_plus
 
 
 class Step(Protocol):
@@ -59,7 +56,7 @@ def vi(
     tolerance: float = 1e-6,
     max_iterations: int = 2000,
     draws: int = 1000,
-    covariance: str = "mean_field",
+    covariance: Literal["mean_field", "linear_response"] = "mean_field",
     polish: bool = False,
 ) -> Result:
     """Fit q(G) q(pi) q(phi) q(mu | phi) by coordinate ascent from several k-means++ starts.
@@ -95,18 +92,10 @@ def vi(
     ApproximationError
         With linear response: if Pareto k-hat is too large, or the ascent did not end at an optimum.
     """
-    if covariance not in COVARIANCES:
-        allowed = ", ".join(COVARIANCES)
-        raise InputError(f"nb_mixture: option covariance={covariance!r} is not known; use one of {allowed}.")
-    if polish and covariance == COVARIANCES[0]:
-        raise InputError(f"nb_mixture: option polish=True corrects covariance={COVARIANCES[1]!r}; give that too.")
-    if problem.fixed:
-        raise InputError(
-            f"nb_mixture: method 'vi' cannot hold {', '.join(problem.fixed)} fixed; method 'em' can"
-            + (", and dispersion='known' takes phi as given." if "phi" in problem.fixed else ".")
-        )
+    if polish and covariance == "mean_field":
+        raise InputError("nb_mixture: option polish=True corrects covariance='linear_response'; give that too.")
     counts = Counts(problem["x"], problem["size_factor"])
-    story = Story(problem.model.chosen.get("dispersion", "known"))
+    story = Story(problem.option("dispersion"))
     kind: Any = DepthStep if counts.has_depth else ConjugateStep
     grid = (
         known_grid(problem, story)
@@ -129,7 +118,7 @@ def vi(
         step = kind(problem, counts, story, better)
         again = ascent(found.best.state)
         found = Restarts(again, tuple(again if run is found.best else run for run in found.runs))
-    if covariance == COVARIANCES[0]:
+    if covariance == "mean_field":
         return collect(problem, step, found, rng, draws)
     state, *response = respond(step, found.best.state)
     settled = replace(found, best=replace(found.best, state=state))

@@ -14,7 +14,7 @@ from . import density, likelihood, predict, readers, story
 from .baselines import by_group, clustered, group_average, lioness
 from .checks import check
 from .encoder import DIMS
-from .ensemble import consensus, refits
+from .ensemble import bootstrap, consensus
 from .graphs import edge_labels
 from .map import maximum, start
 from .notears import notears
@@ -22,6 +22,7 @@ from .projection import project_to_dag
 
 __all__ = [
     "MODEL",
+    "bootstrap",
     "by_group",
     "clustered",
     "consensus",
@@ -29,7 +30,6 @@ __all__ = [
     "lioness",
     "notears",
     "project_to_dag",
-    "refits",
 ]
 
 OPTIONS = {
@@ -108,7 +108,7 @@ def declare(encoder: str = "linear", penalty: str = "notears", order: str = "fre
         name=__name__,
         title="Sample-specific Bayesian networks (NOTMAD)",
         sizes=sizes,
-        usual={} if encoder == "linear" else {"neuron": 8},
+        default_sizes={} if encoder == "linear" else {"neuron": 8},
         derived_dims={"source": lambda node: node, "target": lambda node: node, "edge": edge},
         known=Stage(known, design),
         unknown=Stage(unknown, story.prior(encoder, penalty, order, mean, dims)),
@@ -136,7 +136,7 @@ def declare(encoder: str = "linear", penalty: str = "notears", order: str = "fre
         exchangeable="archetype",
         methods={"map": Method(maximum, "point", "Maximum of the posterior by continuation in the penalty.")},
         start=start,
-        quantities=said.quantities,
+        test_quantities=said.quantities,
         statistics=likelihood.statistics,
         readers={"table": readers.table, "h5ad": readers.h5ad},
         predict=predict.predict,

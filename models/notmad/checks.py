@@ -71,7 +71,7 @@ def check(problem: Problem) -> None:
     off = np.abs(x.mean(0)) / spread
     at = int(off.argmax())
     by_chance = 2 * float(stdtr(n - 1, -off[at] * (n - 1) ** 0.5))
-    if problem.model.chosen.get("mean", "zero") == "zero" and off[at] > OFF_ZERO and by_chance < CHANCE:
+    if problem.option("mean") == "zero" and off[at] > OFF_ZERO and by_chance < CHANCE:
         warnings.warn(
             f"notmad: the mean of node {nodes[at]!s} is {x[:, at].mean():.3g}, {off[at]:.3g} standard deviations from "
             "zero, where the model has it by default: edges would stand for the means. Fit with mean='regressed', or "

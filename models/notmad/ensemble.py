@@ -1,22 +1,17 @@
-"""Ensembles of refits on bootstrap samples: how much the training sample alone moves the networks and their error."""
+"""Ensembles of fits to bootstrap samples: how much the training sample alone moves the networks and their error."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
-import xarray as xr
 
 from genarium.declaration import Array
-from genarium.fit import fit
 
 from .graphs import edge_frequency
 from .projection import project_to_dag
 
 
-def refits(
-    x: Array, context: Array, rng: np.random.Generator, *, repeats: int = 20, method: str = "map", **settings: Any
-) -> Iterator[xr.DataTree]:
-    """Fit the model to bootstrap samples of the training samples, drawn with replacement.
+def bootstrap(x: Array, context: Array, rng: np.random.Generator, *, repeats: int = 20) -> Iterator[dict[str, Array]]:
+    """Draw the training samples anew, with replacement.
 
     Parameters
     ----------
@@ -24,22 +19,17 @@ def refits(
     context : ndarray, shape (N, M)
     rng : Generator
     repeats : int
-        Number of fits.
-    method : str
-        Of ``genarium.fit``.
-    **settings
-        Sizes, options of the model and of the method, values of known variables.
+        Number of samples.
 
     Yields
     ------
-    DataTree
-        From ``genarium.fit``. Predict held-out samples with each; the standard deviation of their errors is the spread
-        that Table 1 of the paper is after (which gives a variance).
+    dict of str to ndarray
+        ``x`` and ``context``, as ``genarium.fit`` takes them. Fit each, and predict held-out samples by it; the
+        standard deviation of the errors is the spread that Table 1 of the paper is after (which gives a variance).
     """
     for _ in range(repeats):
         rows = rng.integers(len(x), size=len(x))
-        seed = int(rng.integers(2**31))
-        yield fit("notmad", {"x": np.asarray(x)[rows], "context": np.asarray(context)[rows]}, method, seed, **settings)
+        yield {"x": np.asarray(x)[rows], "context": np.asarray(context)[rows]}
 
 
 def consensus(networks: Array, smallest: float = 0.1) -> tuple[Array, Array]:

@@ -8,8 +8,9 @@ import numpy as np
 import xarray as xr
 
 from genarium.declaration import Array
-from genarium.predict import fitted_model, predict
-from genarium.report.svg import PALETTE, WIDTH, style
+from genarium.drawing import PALETTE, WIDTH, style
+from genarium.evaluate import fitted_problem, predictions
+from genarium.registry import fitted_model
 
 from .encoder import curves
 from .graphs import matrices
@@ -34,14 +35,14 @@ def figures(tree: xr.DataTree) -> Iterator[tuple[str, str, "Figure"]]:
     title, caption : str
     figure : matplotlib.figure.Figure
     """
+    model = fitted_model(tree)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        found = predict(tree)["predictions"].to_dataset()
+        found = predictions(model, tree, fitted_problem(model, tree))
     sampled = "posterior" in tree
     if not sampled:
         yield archetypes(tree)
-        model = fitted_model(tree)
-        if model.chosen.get("encoder", "linear") != "mlp" and found.sizes["archetype"] > 1:
+        if model.option("encoder") != "mlp" and found.sizes["archetype"] > 1:
             yield context_curves(tree)
     yield embedding(tree, found)
 
@@ -52,7 +53,7 @@ def archetypes(tree: xr.DataTree, covariate: int = 0) -> tuple[str, str, "Figure
 
     model = fitted_model(tree)
     nodes = tree["observed_data"]["node"].to_numpy()
-    W = matrices(model.chosen.get("order", "free"), len(nodes), tree["point"]["edge_weight"].to_numpy())
+    W = matrices(model.option("order"), len(nodes), tree["point"]["edge_weight"].to_numpy())
     share = tree["point"]["archetype_weight"].to_numpy().mean(0) if "archetype_weight" in tree["point"] else None
     K, columns = len(W), min(len(W), 3)
     rows = -(-K // columns)
@@ -87,7 +88,7 @@ def context_curves(tree: xr.DataTree) -> tuple[str, str, "Figure"]:
     from matplotlib.figure import Figure
 
     model = fitted_model(tree)
-    encoder = model.chosen.get("encoder", "linear")
+    encoder = model.option("encoder")
     at = {name: tree["point"][name].to_numpy() for name in model.unknown.variables}
     context = tree["constant_data"]["context"].to_numpy()
     names = tree["constant_data"]["covariate"].to_numpy()

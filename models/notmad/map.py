@@ -1,12 +1,12 @@
 """Maximum of the posterior: L-BFGS with continuation in the penalty, then Newton's method (equations in the card)."""
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
 from genarium.declaration import Array, Arrays, Labelled, Problem, Result
 from genarium.engines import newton
-from genarium.errors import InputError
 from genarium.progress import track
 
 from .encoder import logits, softmax
@@ -45,7 +45,7 @@ def maximum(
     restarts: int = 2,
     strength: float = 100.0,
     max_iterations: int = 500,
-    optimiser: str = "lbfgs",
+    optimiser: Literal["lbfgs", "adam"] = "lbfgs",
     newton_finish: bool = False,
     batch: int = 1000,
     epochs: int = 60,
@@ -84,10 +84,6 @@ def maximum(
     InputError
         If an unknown variable is to be held fixed, or ``optimiser`` is not known.
     """
-    if problem.fixed:
-        raise InputError(f"notmad: method 'map' cannot hold {', '.join(problem.fixed)} fixed. Leave it out.")
-    if optimiser not in ("lbfgs", "adam"):
-        raise InputError(f"notmad: option optimiser={optimiser!r} is not known; use one of lbfgs, adam.")
     packed = Packed(Objective(problem))
     free = packed.objective.order == "free"
     final = max(packed.alpha, strength * packed.objective.total) if free else 0.0

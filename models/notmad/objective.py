@@ -93,9 +93,8 @@ class Objective:
     """
 
     def __init__(self, problem: Problem, rows: Array | None = None) -> None:
-        chosen = {o: values[0] for o, values in problem.model.options.items()} | dict(problem.model.chosen)
-        self.encoder, self.penalty, self.order = chosen["encoder"], chosen["penalty"], chosen["order"]
-        self.has_mean = chosen["mean"] == "regressed"
+        self.encoder, self.penalty, self.order = (problem.option(name) for name in ("encoder", "penalty", "order"))
+        self.has_mean = problem.option("mean") == "regressed"
         self.problem = problem
         self.x, self.context = problem["x"], problem["context"]
         self.total = len(self.x)

@@ -52,7 +52,7 @@ def predict(
         error of the nodes given their parents; of a posterior also ``draw_error`` (network_draw): the same for the
         projected networks of each draw, averaged over samples. Its spread is that of a posterior ensemble.
     """
-    chosen = {o: values[0] for o, values in problem.model.options.items()} | dict(problem.model.chosen)
+    encoder, order = problem.option("encoder"), problem.option("order")
     context, p = problem["context"], problem.sizes["node"]
     _warn_outside(fitted, context)
     sampled = "posterior" in fitted
@@ -64,8 +64,8 @@ def predict(
         count = len(flat["sigma"])
         picks = np.unique(np.linspace(0, count - 1, min(count, DRAWS)).astype(int))
         at = {name: v[picks] for name, v in flat.items()}
-    weights = softmax(logits(chosen["encoder"], context, {n: at[n] for n in names(chosen["encoder"])}))
-    networks = mixed(weights, matrices(chosen["order"], p, at["edge_weight"]))
+    weights = softmax(logits(encoder, context, {n: at[n] for n in names(encoder)}))
+    networks = mixed(weights, matrices(order, p, at["edge_weight"]))
     h = penalty(networks, "notears")[0]
     out: dict[str, Labelled] = {}
     dims = ("sample", "source", "target")

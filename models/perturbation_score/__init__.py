@@ -85,7 +85,7 @@ def declare(regression: str = "linear", abundance: str = "given") -> Model:
         unit="perturbation",
         methods={} if joint else {"conjugate": Method(conjugate, "point", "Conjugate shrinkage, blind to features.")},
         start=start,
-        quantities=told.quantities,
+        test_quantities=told.quantities,
         statistics=likelihood.statistics,
         readers={"table": readers.table, "h5ad": readers.h5ad},
         predict=predict.predict,

@@ -7,8 +7,8 @@ import numpy as np
 import xarray as xr
 
 from genarium.data import check
-from genarium.predict import fitted_model
-from genarium.report.svg import INK, MARK, PALETTE, WIDTH
+from genarium.drawing import INK, MARK, PALETTE, WIDTH
+from genarium.registry import fitted_model
 
 from .posterior import concentrations
 from .ranking import rank, score

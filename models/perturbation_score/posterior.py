@@ -44,8 +44,7 @@ def concentrations(fitted: xr.DataTree, problem: Problem, rng: np.random.Generat
     -------
     ndarray
     """
-    chosen = problem.model.chosen
-    regression, abundance = chosen.get("regression", "linear"), chosen.get("abundance", "given")
+    regression, abundance = problem.option("regression"), problem.option("abundance")
     draws = draws_of(fitted, Story(regression, abundance).names()[0], most)
     counts = problem["count"]
     more: dict[str, Array] = {"features": problem["features"]} if regression == "linear" else {}

@@ -8,8 +8,8 @@ import xarray as xr
 from genarium.data import check
 from genarium.declaration import Array
 from genarium.errors import InputError
-from genarium.predict import fitted_model
 from genarium.readers.messages import absent, listed
+from genarium.registry import fitted_model
 
 from .distance import checked_target, expected_l1, l1, same_states
 from .posterior import concentrations

@@ -92,7 +92,7 @@ MODEL = Model(
         "gibbs": Method(gibbs, "exact", "Gibbs sampling of origins and abundances, and of shares within pairs."),
     },
     start=start,
-    quantities=likelihood.quantities,
+    test_quantities=likelihood.quantities,
     statistics=likelihood.statistics,
     readers={"salmon": salmon.salmon, "course": course.course, "sparse": sparse.sparse, "bam": bam.bam},
     check=check,

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby, pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,6 @@ from .sparse import from_matrix
 if TYPE_CHECKING:
     from pysam import AlignedSegment, AlignmentFile
 
-STRANDS = ("unstranded", "forward", "reverse")
 
 REMEDY = "It is cut short or damaged: write it again, e.g. with `samtools view -b`"
 
@@ -39,7 +38,7 @@ class Hit(NamedTuple):
 def bam(
     paths: Sequence[Path],
     *,
-    strand: str = "unstranded",
+    strand: Literal["unstranded", "forward", "reverse"] = "unstranded",
     error: float = 0.001,
     read_length: int = 0,
     fragment_mean: float = 0.0,
@@ -77,8 +76,6 @@ def bam(
     """
     if len(paths) != 1:
         raise InputError(f"reader 'bam' takes one file, not {len(paths)}. Merge them with `samtools cat`.")
-    if strand not in STRANDS:
-        raise InputError(f"reader 'bam': strand={strand!r} is not known; use one of {', '.join(STRANDS)}.")
     if not 0 < error < 0.5:
         raise InputError(f"reader 'bam': error={error} must be above zero and below a half.")
     if (fragment_mean > 0) != (fragment_sd > 0) or min(fragment_mean, fragment_sd) < 0:

@@ -1,12 +1,11 @@
 """Maximum likelihood by EM; equation numbers refer to the card (README.md)."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from genarium.declaration import Array, Problem, Result
-from genarium.errors import InputError
 from genarium.progress import spinner
 
 from .giant import climb_giant
@@ -15,9 +14,6 @@ from .kernels import sweep, until_changes_are_small
 from .online import salmon_start
 from .ridges import ridges
 from .table import Table, table_of
-
-STOPS = ("bound", "salmon")
-"""Values of the option ``stop``."""
 
 LEAST, CHANGE, FLOOR = 100, 0.01, 1e-2
 """salmon's rule: after at least so many iterations, no count above the floor changes by more than this fraction."""
@@ -63,7 +59,7 @@ def em(
     problem: Problem,
     rng: np.random.Generator,
     *,
-    stop: str = "bound",
+    stop: Literal["bound", "salmon"] = "bound",
     tolerance: float = 1e-4,
     max_iterations: int = 10_000,
 ) -> Result:
@@ -89,7 +85,6 @@ def em(
         group, ``counts_low`` and ``counts_high`` what a transcript's reads may be at the same likelihood. Notes:
         ``bound`` (log likelihood), ``optimality_gap`` in nats, ``never_hit`` transcripts.
     """
-    check_stop(problem, "em", stop)
     table = table_of(problem)
     with spinner("EM"):
         found = (
@@ -115,17 +110,6 @@ def em(
         point |= {name: (("transcript",), value) for name, value in open_.columns().items()}
         notes |= {"ridges": open_.number, "ridges_not_sought": open_.not_sought}
     return Result(point=point, notes=notes)
-
-
-def check_stop(problem: Problem, method: str, stop: str) -> None:
-    """Refuse what EM and VB-EM cannot do: stop by another rule, hold a variable fixed."""
-    if stop not in STOPS:
-        raise InputError(f"transcript_abundance: option stop={stop!r} is not known; use one of {', '.join(STOPS)}.")
-    if problem.fixed:
-        raise InputError(
-            f"transcript_abundance: method {method!r} cannot hold {', '.join(problem.fixed)} fixed: there is nothing "
-            "else to estimate. Leave it out."
-        )
 
 
 def largest_fall(bounds: list[float]) -> float:

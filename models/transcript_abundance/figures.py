@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from genarium.declaration import Array
-from genarium.report.svg import INK, MARK, PALETTE, WIDTH
+from genarium.drawing import INK, MARK, PALETTE, WIDTH
 
 from .likelihood import is_conditional
 

@@ -6,7 +6,6 @@ import numpy as np
 
 from genarium.declaration import Array, Arrays, Problem, Result
 from genarium.engines import chains as engine
-from genarium.errors import InputError
 
 from .directions import axes, update_along
 from .em import ascend
@@ -38,11 +37,6 @@ def gibbs(
     Result
         ``posterior``: nu. Any prior is fine, sparse ones too.
     """
-    if problem.fixed:
-        raise InputError(
-            f"transcript_abundance: method 'gibbs' cannot hold {', '.join(problem.fixed)} fixed: there is nothing else "
-            "to sample. Leave it out."
-        )
     table = table_of(problem)
     posterior = engine.run(Sampler(table, problem["alpha"]), rng, chains=chains, draws=draws, tune=tune, thin=thin)
     return Result(posterior=posterior, notes={"never_hit": int((~table.hit).sum())})

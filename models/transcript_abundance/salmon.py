@@ -4,7 +4,7 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -19,7 +19,7 @@ AGAIN = "Run `salmon quant` again with --dumpEqWeights"
 COLUMNS = ("Name", "Length", "EffectiveLength", "TPM", "NumReads")
 
 
-def salmon(paths: Sequence[Path], *, unweighted: str = "accept") -> Mapping[str, Any]:
+def salmon(paths: Sequence[Path], *, unweighted: Literal["accept", "refuse"] = "accept") -> Mapping[str, Any]:
     """Read the classes of a salmon run.
 
     Parameters
@@ -42,8 +42,6 @@ def salmon(paths: Sequence[Path], *, unweighted: str = "accept") -> Mapping[str,
     """
     if len(paths) != 1:
         raise InputError(f"reader 'salmon' takes one folder, not {len(paths)}. Read each run on its own.")
-    if unweighted not in ("accept", "refuse"):
-        raise InputError(f"reader 'salmon': unweighted={unweighted!r} is not known; use accept or refuse.")
     path = Path(paths[0])
     folder = path if path.is_dir() else path.parent.parent
     file = path if not path.is_dir() else next((path / n for n in CLASSES if (path / n).is_file()), None)

@@ -1,6 +1,6 @@
 """Variational Bayes (VB-EM); equation numbers refer to the card (README.md)."""
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from genarium.declaration import Array, Problem, Result
 from genarium.engines.ascent import Ascent, ascend
 from genarium.progress import spinner
 
-from .em import CHANGE, FLOOR, LEAST, check_stop
+from .em import CHANGE, FLOOR, LEAST
 from .kernels import sweep, until_changes_are_small
 from .online import salmon_start
 from .table import Table, table_of
@@ -24,7 +24,7 @@ def vi(
     problem: Problem,
     rng: np.random.Generator,
     *,
-    stop: str = "bound",
+    stop: Literal["bound", "salmon"] = "bound",
     prior: float = 0.0,
     tolerance: float = 1e-6,
     max_iterations: int = 10_000,
@@ -54,7 +54,6 @@ def vi(
         ``variational``: ``concentration`` of q(nu), the expected ``counts`` (what salmon prints as NumReads) and their
         ``tpm``, the bound by iteration; ``posterior``: draws from q, with their log density in ``sample_stats``.
     """
-    check_stop(problem, "vi", stop)
     table = table_of(problem)
     alpha = problem["alpha"]
     if prior > 0:

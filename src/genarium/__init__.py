@@ -7,20 +7,23 @@
 """
 
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
-from genarium.choose import choose
+from genarium.calibration import Validation, validate
 from genarium.declaration import Calibration, Method, Model, Problem, Result, Stage, Var
-from genarium.diagnose import Diagnosis, Verdict, diagnose
 from genarium.errors import ApproximationError, DeclarationError, GenariumError, InputError
-from genarium.fit import fit
-from genarium.predict import predict
-from genarium.read import read
 from genarium.registry import get
-from genarium.report import report
-from genarium.simulate import simulate
+from genarium.reporting import report
 from genarium.tree import load, save
-from genarium.validate import Validation, validate
+from genarium.verbs.choose import choose
+from genarium.verbs.diagnose import diagnose
+from genarium.verbs.fit import fit
+from genarium.verbs.models import models as _models
+from genarium.verbs.predict import predict
+from genarium.verbs.read import read
+from genarium.verbs.simulate import simulate
+from genarium.verdicts import Diagnosis, Verdict
 
 __all__ = [
     "ApproximationError",
@@ -50,4 +53,17 @@ __all__ = [
     "simulate",
     "validate",
 ]
-models: Any = import_module("genarium.models")  # the package doubles as a function: genarium.models()
+
+
+class _Zoo(ModuleType):
+    """The package of the models, which doubles as the verb that lists them."""
+
+    __call__ = staticmethod(_models)
+
+
+models: Any = import_module("genarium.models")
+models.__class__ = _Zoo
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -142,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     validate.add_argument("--control", action="store_true", help="the model's own negative control (must be rejected)")
     validate.add_argument("--reference", default="", metavar="METHOD", help="an exact method to measure distances to")
-    validate.add_argument("--references", type=int, default=50, metavar="R", help="replicates compared (default 50)")
+    validate.add_argument("--n-reference", type=int, metavar="R", help="replicates compared with it (default 50)")
     validate.add_argument("--all", action="store_true", help="run all replicates, even if the failure is clear before")
     json_(validate)
 
@@ -189,9 +189,9 @@ def _say(message: str) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
-    from genarium.registry import table
+    from genarium.verbs.models import models
 
-    rows = table()
+    rows = models()
     if options.json:
         keys = ("name", "title", "methods", "certificates")
         print(json.dumps([{key: getattr(row, key) for key in keys} for row in rows], indent=2))
@@ -207,7 +207,7 @@ def _list(options: argparse.Namespace) -> int:
 
 def _show(options: argparse.Namespace) -> int:
     from genarium.registry import get
-    from genarium.show import as_text, describe
+    from genarium.verbs.show import as_text, describe
 
     model = get(options.model).variant(**parse_settings(options.settings))
     print(json.dumps(describe(model), indent=2, ensure_ascii=False) if options.json else as_text(model))
@@ -215,14 +215,14 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _read(options: argparse.Namespace) -> int:
-    from genarium.read import read
+    from genarium.verbs.read import read
 
     given = parse_settings(options.settings) | parse_settings(options.options, "--option")
     return _write(read(options.model, options.files, options.format, **given), options.output)
 
 
 def _simulate(options: argparse.Namespace) -> int:
-    from genarium.simulate import simulate
+    from genarium.verbs.simulate import simulate
 
     return _write(simulate(options.model, options.seed, **parse_settings(options.settings)), options.output)
 
@@ -233,12 +233,12 @@ def _fit(options: argparse.Namespace) -> int:
     given = parse_settings(options.settings) | parse_settings(options.options, "--option")
     data = load(options.tree)
     if options.choose:
-        from genarium.choose import choose
+        from genarium.verbs.choose import choose
 
         size, values = _range(options.choose)
         tree = choose(options.model, data, size, values, options.method, options.seed, **given)
     else:
-        from genarium.fit import fit
+        from genarium.verbs.fit import fit
 
         tree = fit(options.model, data, options.method, options.seed, **given)
     _write(tree, options.output)
@@ -268,15 +268,15 @@ def _range(text: str) -> tuple[str, range]:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from genarium.predict import predict
     from genarium.tree import load, replacing
+    from genarium.verbs.predict import predict
 
     data = load(options.tree) if options.tree else None
     tree = predict(load(options.fitted), data, **parse_settings(options.settings))
     separator = {".csv": ",", ".tsv": "\t"}.get(options.output.suffix)
     if separator is None:
         return _write(tree, options.output)
-    from genarium.show import table_of
+    from genarium.verbs.show import table_of
 
     frame = table_of(tree["predictions"].to_dataset())
     with replacing(options.output) as temporary:
@@ -286,9 +286,9 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _diagnose(options: argparse.Namespace) -> int:
-    from genarium.diagnose import diagnose
-    from genarium.predict import fitted_model
+    from genarium.registry import fitted_model
     from genarium.tree import load
+    from genarium.verbs.diagnose import diagnose
 
     tree = load(options.fitted)
     found = diagnose(fitted_model(tree).name, tree)
@@ -297,12 +297,10 @@ def _diagnose(options: argparse.Namespace) -> int:
 
 
 def _validate(options: argparse.Namespace) -> int:
+    from genarium.calibration import validate
     from genarium.tree import load
-    from genarium.validate import validate
 
     given = parse_settings(options.settings) | parse_settings(options.options, "--option")
-    if options.resume and options.out is None:
-        raise InputError("--resume needs the folder of the run to go on with: --out DIR.")
     found = validate(
         options.model,
         options.method,
@@ -314,7 +312,7 @@ def _validate(options: argparse.Namespace) -> int:
         control=options.control,
         adaptive=not options.all,
         reference=options.reference,
-        references=options.references if options.reference else 0,
+        n_reference=options.n_reference,
         out=options.out,
         resume=options.resume,
         **given,
@@ -326,7 +324,7 @@ def _validate(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    from genarium.report import report
+    from genarium.reporting import report
     from genarium.tree import load
 
     report(load(options.fitted), options.output)

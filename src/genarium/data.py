@@ -9,6 +9,7 @@ import xarray as xr
 
 from genarium.declaration import Array, Model, Problem, Sizes, call, parents_of
 from genarium.errors import InputError
+from genarium.tree import stored_sizes
 from genarium.words import plural
 
 DATA_GROUPS = ("constant_data", "observed_data")
@@ -133,8 +134,6 @@ def _collect(model: Model, data: Data) -> tuple[dict[str, Any], dict[str, int]]:
                 f"{model.name}: the tree has neither of the groups {' and '.join(DATA_GROUPS)} (it has "
                 f"{', '.join(data.children) or 'no groups'}). Make one with `simulate` or `read`."
             )
-        from genarium.tree import stored_sizes
-
         return found, stored_sizes(data, model)
     if isinstance(data, xr.Dataset):
         return {str(name): value for name, value in data.data_vars.items()}, {}
@@ -237,8 +236,8 @@ def _sizes(
             sizes[dim] = len(model.labels[dim])
         elif dim in counted:
             sizes[dim] = counted[dim]
-        elif dim in model.usual:
-            sizes[dim] = model.usual[dim]
+        elif dim in model.default_sizes:
+            sizes[dim] = model.default_sizes[dim]
         elif partial:
             continue
         else:

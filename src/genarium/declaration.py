@@ -9,7 +9,8 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any, Literal
+from importlib import import_module
+from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,27 +81,42 @@ class Stage:
 
 @dataclass(frozen=True)
 class Method:
-    """A hand-coded inference method of a model.
+    """A way to fit a model.
 
     Attributes
     ----------
-    run : callable
+    run : callable or str
         ``run(problem, rng, *, option=default, ...)`` returning a :class:`Result`; its keyword-only parameters are
-        the method's options.
+        the method's options. A string "module:function" is imported when the method is used.
     claim : {"exact", "approximate", "point"}
         What the method claims; it is held to that by validation.
     about : str
         One sentence.
+    engine : str
+        What computes: "numpy" for hand-coded methods.
+    holds : tuple of str
+        Unknown variables that the method can hold fixed at a value that the user gives; it is never run with others.
     """
 
-    run: Callable[..., "Result"]
+    run: "Callable[..., Result] | str"
     claim: Claim
     about: str
+    engine: str = "numpy"
+    holds: tuple[str, ...] = ()
+
+    @property
+    def function(self) -> "Callable[..., Result]":
+        """The function that ``run`` is, or names."""
+        if not isinstance(self.run, str):
+            return self.run
+        module, _, name = self.run.partition(":")
+        found: Callable[..., Result] = getattr(import_module(module), name)
+        return found
 
     @property
     def options(self) -> dict[str, Any]:
         """Names and defaults of the method's options."""
-        return keyword_options(self.run)
+        return keyword_options(self.function)
 
 
 @dataclass(frozen=True)
@@ -131,6 +147,10 @@ class Problem:
             dims = ", ".join(self.model.variables()[name].dims)
             raise InputError(f"{self.model.name}: observed variable {name!r} ({dims}) is missing. Give it by name.")
         return self.arrays[name]
+
+    def option(self, name: str) -> str:
+        """Return the value that an option of the model has here."""
+        return self.model.option(name)
 
     def call(self, function: Callable[..., Any], **more: Any) -> Any:
         """Call a function with those of the sizes, data and ``more`` that its signature names."""
@@ -223,9 +243,9 @@ class Model:
     log_prior : callable, optional
         ``log_prior(<unknown, known>)``: log prior density of the unknown variables, normalised (NumPy).
     vectorized : bool
-        Whether ``log_likelihood``, ``log_prior`` and ``quantities`` take unknown variables with draws as a leading dim
-        and return values with that dim; else they are called draw by draw.
-    usual : mapping of str to int
+        Whether ``log_likelihood``, ``log_prior`` and ``test_quantities`` take unknown variables with draws as a leading
+        dim and return values with that dim; else they are called draw by draw.
+    default_sizes : mapping of str to int
         Sizes that data never show (a network's neurons), taken where the user gives none.
     derived_dims : mapping of str to callable
         Dims whose labels follow from those of other dims (the edges between nodes): dim -> function of those dims'
@@ -241,12 +261,12 @@ class Model:
         A dim whose labels carry no meaning (components of a mixture); draws are relabelled along it.
     methods : mapping of str to Method
         Hand-coded inference.
-    lacks : mapping of str to str
+    unsupported : mapping of str to str
         Methods of the engines that make no sense for the model, and why ("map": "its density has no maximum").
     start : callable, optional
         ``start(problem, rng)``: a good starting point for the engines, as arrays of the unknown variables.
-    quantities : callable, optional
-        ``quantities(<unknown, known, observed>)``: label-invariant scalars to calibrate and to summarise.
+    test_quantities : callable, optional
+        ``test_quantities(<unknown, known, observed>)``: label-invariant scalars to calibrate and to summarise.
     statistics : callable, optional
         ``statistics(<observed, known>)``: scalars of the data for predictive checks.
     readers : mapping of str to callable
@@ -276,16 +296,16 @@ class Model:
     log_likelihood: Callable[..., Array] | None = None
     log_prior: Callable[..., Array | float] | None = None
     vectorized: bool = False
-    usual: Mapping[str, int] = field(default_factory=dict)
+    default_sizes: Mapping[str, int] = field(default_factory=dict)
     derived_dims: Mapping[str, Callable[..., Array]] = field(default_factory=dict)
     unit: str = ""
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     exchangeable: str = ""
     derived: Stage = field(default_factory=lambda: Stage({}))
     methods: Mapping[str, Method] = field(default_factory=dict)
-    lacks: Mapping[str, str] = field(default_factory=dict)
+    unsupported: Mapping[str, str] = field(default_factory=dict)
     start: Callable[[Problem, np.random.Generator], Arrays] | None = None
-    quantities: Callable[..., Mapping[str, Any]] | None = None
+    test_quantities: Callable[..., Mapping[str, Any]] | None = None
     statistics: Callable[..., Mapping[str, Any]] | None = None
     readers: Mapping[str, Callable[..., Mapping[str, Any]]] = field(default_factory=dict)
     predict: Callable[..., Mapping[str, Labelled]] | None = None
@@ -312,6 +332,10 @@ class Model:
     def role(self, name: str) -> Role:
         """Return the role of a variable."""
         return next(role for role in ROLES if name in self.stage(role).variables)
+
+    def option(self, name: str) -> str:
+        """Return the value of an option in this variant."""
+        return self.chosen.get(name, self.options[name][0])
 
     def edges(self) -> Iterator[tuple[str, str]]:
         """Yield (parent, child) for every arrow of the model's graph."""
@@ -375,6 +399,13 @@ def keyword_options(function: Callable[..., Any]) -> dict[str, Any]:
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
+def choices(function: Callable[..., Any]) -> dict[str, tuple[Any, ...]]:
+    """Return the allowed values of those keyword-only parameters of a function that are typed ``Literal[...]``."""
+    parameters = inspect.signature(function).parameters.values()
+    literal = [p for p in parameters if p.kind is p.KEYWORD_ONLY and get_origin(p.annotation) is Literal]
+    return {p.name: get_args(p.annotation) for p in literal}
+
+
 def call(function: Callable[..., Any], available: Mapping[str, Any]) -> Any:
     """Call a function with those of the available values that its signature names."""
     return function(**{name: available[name] for name in _parameters(function)})
@@ -430,7 +461,7 @@ def _check(model: Model) -> None:
             earlier.add(name)
     if not model.observed.variables:
         fail("nothing is observed")
-    for attribute in ("density", "log_likelihood", "log_prior", "quantities", "statistics"):
+    for attribute in ("density", "log_likelihood", "log_prior", "test_quantities", "statistics"):
         function = getattr(model, attribute)
         for parent in parents_of(function) if function else ():
             if parent not in earlier - set(model.hidden.variables):
@@ -444,9 +475,9 @@ def _check(model: Model) -> None:
     for name in model.calibration.control:
         if name not in {**model.known.variables, **model.options}:
             fail(f"the negative control gives {name!r} a wrong value, which is not a known variable, nor an option")
-    for dim in model.usual:
+    for dim in model.default_sizes:
         if dim not in model.sizes:
-            fail(f"{dim!r} has a usual size but is not in sizes")
+            fail(f"{dim!r} has a default size but is not in sizes")
     for dim, function in model.derived_dims.items():
         for other in (dim, *parents_of(function)):
             if other not in model.sizes or (other != dim and other in model.derived_dims):

@@ -1,5 +1,6 @@
-"""Progress on the terminal: shown on stderr, once something takes more than two seconds; silent elsewhere."""
+"""Time spent, and progress on the terminal: shown on stderr after two seconds, silent elsewhere."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
@@ -87,3 +88,9 @@ def _rich_bar() -> Any:
         console=Console(stderr=True),
         transient=True,
     )
+
+
+def cpu_seconds() -> float:
+    """CPU seconds of this process and of those it has run (Stan samples in its own)."""
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system

@@ -1,18 +1,25 @@
 """The registry: every folder of ``models/`` that exports ``MODEL`` is a model, under the folder's name."""
 
+import json
 import pkgutil
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
+from importlib.resources import files
+from pathlib import Path
 
-import genarium.models
-from genarium.declaration import Claim, Model
+import xarray as xr
+
+from genarium.declaration import Model
 from genarium.errors import DeclarationError, InputError
+
+ROOT = Path(str(files("genarium")))
 
 
 def names() -> list[str]:
     """Return the names of all models, sorted."""
-    return sorted(m.name for m in pkgutil.iter_modules(genarium.models.__path__) if m.ispkg)
+    return sorted(m.name for m in pkgutil.iter_modules(import_module("genarium.models").__path__) if m.ispkg)
 
 
 @cache
@@ -36,8 +43,6 @@ def get(name: str) -> Model:
         If its package exports no ``MODEL``.
     """
     if name not in names():
-        from difflib import get_close_matches
-
         close = get_close_matches(name, names(), n=1)
         hint = f"Did you mean {close[0]!r}?" if close else f"The models are {', '.join(names())}."
         raise InputError(f"there is no model {name!r}. {hint}")
@@ -47,34 +52,38 @@ def get(name: str) -> Model:
     return replace(model, name=name)
 
 
-def methods(model: Model) -> dict[str, tuple[Claim, str]]:
-    """Return the methods a model can be fitted by: name -> (claim, one sentence)."""
-    table: dict[str, tuple[Claim, str]] = {name: (m.claim, m.about) for name, m in model.methods.items()}
-    if model.density is not None:
-        from genarium.engines import blackjax, pymc
+def fitted_model(tree: xr.DataTree, model: str | Model = "") -> Model:
+    """Return the declaration, with its options, that a tree was made by.
 
-        engines = {**pymc.METHODS, **blackjax.METHODS}
-        table |= {name: told for name, told in engines.items() if name not in table}
-    from genarium.engines import stan
+    Parameters
+    ----------
+    tree : DataTree
+    model : str or Model
+        What the user says it was made by; "" takes the tree's word.
 
-    if stan.program(model) is not None:
-        table |= {name: told for name, told in stan.METHODS.items() if name not in table}
-    return {name: told for name, told in table.items() if name not in model.lacks}
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    InputError
+        If the tree does not say, says otherwise, or there is no such model here.
+    """
+    named = tree.attrs.get("model", "")
+    if not named:
+        raise InputError("the tree does not say which model it belongs to (attribute 'model'). Make it with `fit`.")
+    declared = model if isinstance(model, Model) else get(model or named)
+    if declared.name != named:
+        raise InputError(f"{declared.name}: the tree holds a fit of {named!r}. Name that model.")
+    return declared.variant(**json.loads(tree.attrs.get("model_options", "{}")))
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A row of the table of models."""
+def program(model: Model) -> Path | None:
+    """Return the Stan program of a model's variant, or None where there is none.
 
-    name: str
-    title: str
-    methods: dict[str, Claim]
-    certificates: dict[str, str]
-
-
-def table() -> list[Entry]:
-    """Return name, title, methods and the status of the certificates of every model, sorted by name."""
-    from genarium.validate.certificate import statuses
-
-    rows = [get(name) for name in names()]
-    return [Entry(m.name, m.title, {n: claim for n, (claim, _) in methods(m).items()}, statuses(m.name)) for m in rows]
+    The default variant is ``<model>.stan``; another one appends its option values, ``<model>-<value>.stan``.
+    """
+    values = [value for name, value in model.chosen.items() if value != model.options[name][0]]
+    path = ROOT / "stan" / ("-".join([model.name, *values]) + ".stan")
+    return path if path.is_file() else None

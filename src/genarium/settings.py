@@ -1,12 +1,12 @@
 """Settings: one set of keywords for sizes, options of the model, values of variables, and options of a method."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 
-from genarium.declaration import Model, parents_of
+from genarium.declaration import Model, choices, keyword_options, parents_of
 from genarium.errors import InputError
 
 MAY_BE_ZERO = ("tune",)
@@ -27,7 +27,7 @@ def generator(seed: int) -> np.random.Generator:
 
 
 def split(
-    model: Model, settings: Mapping[str, Any], method_options: Mapping[str, Any] | None = None
+    model: Model, settings: Mapping[str, Any], function: Callable[..., Any] | None = None
 ) -> tuple[Model, dict[str, int], dict[str, Any], dict[str, Any]]:
     """Sort settings by what they are about.
 
@@ -35,8 +35,8 @@ def split(
     ----------
     model : Model
     settings : mapping
-    method_options : mapping, optional
-        Options of the method in use, with their defaults.
+    function : callable, optional
+        The method in use: its keyword-only parameters are options too.
 
     Returns
     -------
@@ -55,7 +55,8 @@ def split(
     """
     chosen = chosen_options(model, settings)
     variant = model.variant(**{**model.chosen, **chosen}) if chosen else model
-    options = method_options or {}
+    options = keyword_options(function) if function else {}
+    allowed = choices(function) if function else {}
     sizes, values, used = {}, {}, {}
     for name, value in settings.items():
         if name in chosen:
@@ -71,9 +72,23 @@ def split(
             values[name] = value
         elif name in options:
             used[name] = _like(model, name, value, options[name])
+            require_choice(model.name, name, used[name], allowed)
         else:
             raise InputError(_unknown(variant, name, options))
     return variant, sizes, values, used
+
+
+def require_choice(where: str, name: str, value: Any, allowed: Mapping[str, tuple[Any, ...]]) -> None:
+    """Refuse a value that is not one of an option's choices.
+
+    Raises
+    ------
+    InputError
+    """
+    if name in allowed and value not in allowed[name]:
+        raise InputError(
+            f"{where}: option {name}={value!r} is not known; use one of {', '.join(map(str, allowed[name]))}."
+        )
 
 
 def chosen_options(model: Model, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from genarium import registry
-from genarium.validate.certificate import Certificate, certificates
+from genarium.certificates import Certificate, certificates
+from genarium.methods import methods
 
 PRESENT = list(certificates())
 
@@ -23,7 +24,7 @@ def test_it_speaks_for_the_sources_in_the_tree(made: Certificate) -> None:
 def test_it_is_of_a_method_that_the_model_has(made: Certificate) -> None:
     told = made.content
     model = registry.get(told["model"]).variant(**told["model_options"])
-    assert registry.methods(model)[told["method"]][0] == told["claim"]
+    assert methods(model)[told["method"]].claim == told["claim"]
 
 
 @every_certificate

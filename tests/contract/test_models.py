@@ -14,9 +14,9 @@ import xarray as xr
 import genarium as gn
 from genarium import registry
 from genarium.data import check
-from genarium.declaration import ROLES, Arrays, Claim, Model, Problem, keyword_options
-from genarium.engines import pymc
-from genarium.fit import find_method
+from genarium.declaration import ROLES, Arrays, Claim, Model, Problem
+from genarium.engines import compiled as densities
+from genarium.methods import find_method, methods
 from genarium.tree import RECORDED, arrays, digest
 
 GROUPS = {"known": "constant_data", "unknown": "truth", "hidden": "truth", "observed": "observed_data"}
@@ -45,11 +45,11 @@ class Case(NamedTuple):
 
     @property
     def claim(self) -> Claim:
-        return find_method(self.model, self.method)[1]
+        return find_method(self.model, self.method).claim
 
     @property
     def engine(self) -> str:
-        return find_method(self.model, self.method)[2]
+        return find_method(self.model, self.method).engine
 
 
 def variants() -> Iterator[Case]:
@@ -63,7 +63,7 @@ def variants() -> Iterator[Case]:
 def fits() -> Iterator[Case]:
     """Hand-coded methods for every variant, engines for the default one."""
     for case in variants():
-        for method in registry.methods(case.model) if not case.options else case.model.methods:
+        for method in methods(case.model) if not case.options else case.model.methods:
             yield Case(case.name, case.options, method)
 
 
@@ -176,7 +176,7 @@ def test_variables_are_described(case: Case) -> None:
 def test_card_names_variables_and_methods(case: Case) -> None:
     card = Path(gn.models.__path__[0], case.name, "README.md").read_text(encoding="utf-8")
     quoted = set(re.findall(r"`([^`\n]+)`", card))
-    missing = [n for n in [*case.model.variables(), *registry.methods(case.model)] if n not in quoted]
+    missing = [n for n in [*case.model.variables(), *methods(case.model)] if n not in quoted]
     assert not missing, f"not named (in backticks) by the card: {missing}"
 
 
@@ -196,7 +196,7 @@ def reading(case: Case, tree: xr.DataTree) -> Reading:
     if case.model.density is None:
         pytest.skip("the model has no PyMC density")
     problem = check(case.model, tree)
-    density = pymc.Compiled(problem, mode="FAST_COMPILE")
+    density = densities.Compiled(problem, mode="FAST_COMPILE")
     centre = density.unconstrained(arrays(tree["truth"].to_dataset(), case.model.unknown.variables))
     rng = np.random.default_rng(0)
     points: list[Any] = []
@@ -313,7 +313,7 @@ def test_attributes_say_what_was_done(case: Case, result: xr.DataTree) -> None:
     told = [attrs[name] for name in ("model", "method", "claim", "engine", "seed")]
     assert told == [case.name, case.method, case.claim, case.engine, 1]
     assert json.loads(attrs["model_options"]) == case.model.chosen
-    assert set(json.loads(attrs["options"])) == set(keyword_options(find_method(case.model, case.method)[0]))
+    assert set(json.loads(attrs["options"])) == set(find_method(case.model, case.method).options)
     assert {"genarium", "numpy"} <= set(json.loads(attrs["versions"])) <= set(RECORDED)
     assert attrs["model_digest"] == digest(case.name)
     assert set(json.loads(attrs["sizes"])) == set(case.model.sizes)
@@ -377,7 +377,7 @@ def test_arviz_reads_the_fit(case: Case, result: xr.DataTree) -> None:
 @pytest.mark.parametrize("name", registry.names())
 @pytest.mark.filterwarnings(HIGH_K)
 def test_exact_fits_can_be_compared(name: str, fitted: Callable[..., xr.DataTree]) -> None:
-    cases = [Case(name, {}, method) for method in registry.methods(registry.get(name))]
+    cases = [Case(name, {}, method) for method in methods(registry.get(name))]
     exact = [case.method for case in cases if case.claim == "exact" and case.engine not in ("stan", "blackjax")]
     if not exact or registry.get(name).log_likelihood is None:
         pytest.skip("no exact method with a pointwise likelihood")

@@ -16,13 +16,16 @@ from genarium import InputError, registry
 from genarium.cli import main
 from genarium.data import check
 from genarium.declaration import Array, Arrays, Model, Problem
-from genarium.engines import pymc, stan
+from genarium.engines import compiled as densities
+from genarium.engines import stan
 from genarium.engines.cmdstan import check_program, find
 from genarium.engines.cmdstan.providers import stanc
-from genarium.fit import fit
-from genarium.simulate import simulate
+from genarium.methods import STAN
+from genarium.registry import program
 from genarium.supports import simplex, zero_sum
 from genarium.tree import load, save
+from genarium.verbs.fit import fit
+from genarium.verbs.simulate import simulate
 
 POINTS = 20
 
@@ -35,7 +38,7 @@ def variants() -> Iterator[Model]:
             yield model.variant(**chosen) if chosen else model
 
 
-PROGRAMS = [model for model in variants() if stan.program(model) is not None]
+PROGRAMS = [model for model in variants() if program(model) is not None]
 IDS = ["-".join([model.name, *model.chosen.values()]) for model in PROGRAMS]
 each_program = pytest.mark.parametrize("model", PROGRAMS, ids=IDS)
 
@@ -43,7 +46,7 @@ each_program = pytest.mark.parametrize("model", PROGRAMS, ids=IDS)
 def compiled_programs() -> Iterator[Any]:
     """Every program; those that only variants use are left out of the default run: they compile for minutes."""
     for model, name in zip(PROGRAMS, IDS, strict=True):
-        late = stan.program(model) != stan.program(registry.get(model.name))
+        late = program(model) != program(registry.get(model.name))
         yield pytest.param(model, marks=[pytest.mark.slow] * late, id=name)
 
 
@@ -60,9 +63,9 @@ def info(program: Path) -> Any:
 @pytest.mark.stan
 @each_program
 def test_program_declares_what_the_model_declares(model: Model) -> None:
-    program = stan.program(model)
-    assert program is not None
-    told = info(program)
+    source = program(model)
+    assert source is not None
+    told = info(source)
     given = model.variables("known", "observed")
     expected = {stan.size_name(dim, given): ("int", 0) for dim in model.sizes}
     for name, var in given.items():
@@ -79,11 +82,11 @@ def test_program_declares_what_the_model_declares(model: Model) -> None:
 @pytest.mark.stan
 @each_program
 def test_program_is_free_of_pedantic_warnings(model: Model) -> None:
-    program = stan.program(model)
-    assert program is not None
+    source = program(model)
+    assert source is not None
     # our hyperparameters are data, and stanc cannot see a prior through them: its message says so itself
     by_design = "the prior(s) depend on data variables"
-    assert [warning for warning in check_program(program) if by_design not in warning] == []
+    assert [warning for warning in check_program(source) if by_design not in warning] == []
 
 
 def points(model: Model, problem: Problem) -> list[dict[str, Array]]:
@@ -115,7 +118,7 @@ def directions(model: Model, point: Arrays, rng: np.random.Generator) -> dict[st
 def test_density_is_that_of_pymc_up_to_one_constant(model: Model) -> None:
     """Values at random points, and the gradient along a random direction through each of them."""
     _, problem = small(model)
-    compiled = pymc.Compiled(problem, mode="FAST_COMPILE")
+    compiled = densities.Compiled(problem, mode="FAST_COMPILE")
     at = points(model, problem)
     by_pymc = [compiled.log_density(compiled.unconstrained(point)) for point in at]
     theirs = np.array([value for value, _ in by_pymc])
@@ -155,10 +158,10 @@ def test_density_is_that_of_pymc_up_to_one_constant(model: Model) -> None:
 
 def slices(model: Model, problem: Problem) -> dict[str, tuple[int, int]]:
     """Where each variable stands in Stan's unconstrained vector (matrices column by column)."""
-    program = stan.program(model)
-    assert program is not None
+    source = program(model)
+    assert source is not None
     out, low = {}, 0
-    for name in info(program)["parameters"]:
+    for name in info(source)["parameters"]:
         shape = model.shape(name, problem.sizes)
         size = int(np.prod(shape))
         if model.unknown.variables[name].support in (simplex, zero_sum):
@@ -180,9 +183,9 @@ def test_nuts_of_both_engines_agree(model: Model) -> None:
         fitted = fit(model, tree, method, seed=4, draws=1000, tune=500, chains=2)
         posterior = {name: value.to_numpy() for name, value in fitted["posterior"].data_vars.items()}
         draws: dict[str, Array] = {"lp": fitted["sample_stats"]["lp"].to_numpy()}
-        if model.quantities is not None:
+        if model.test_quantities is not None:
             rows = [
-                problem.call(model.quantities, **{str(n): v[c, s] for n, v in posterior.items()})
+                problem.call(model.test_quantities, **{str(n): v[c, s] for n, v in posterior.items()})
                 for c in range(2)
                 for s in range(1000)
             ]
@@ -199,12 +202,12 @@ def test_nuts_of_both_engines_agree(model: Model) -> None:
 
 @pytest.mark.stan
 @pytest.mark.parametrize("model", [m for m in PROGRAMS if not m.chosen], ids=lambda model: model.name)
-@pytest.mark.parametrize("method", list(stan.METHODS))
+@pytest.mark.parametrize("method", list(STAN))
 def test_methods_return_the_schema_of_every_other_engine(model: Model, method: str) -> None:
-    if method in model.lacks:
-        pytest.skip(model.lacks[method])
+    if method in model.unsupported:
+        pytest.skip(model.unsupported[method])
     tree, problem = small(model)
-    claim = stan.METHODS[method][0]
+    claim = STAN[method].claim
     few = {"draws": 100, "tune": 100, "chains": 2} if method == "stan" else {} if claim == "point" else {"draws": 100}
     fitted = fit(model, tree, method, seed=4, **few)
     assert fitted.attrs["engine"] == "stan"
@@ -247,7 +250,7 @@ def test_a_folder_of_cmdstan_takes_the_same_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The toolchain's folder stands in for a CmdStan that $CMDSTAN names, and for one named by an option."""
-    model = min(PROGRAMS, key=lambda model: stan.program(model).stat().st_size)  # type: ignore[union-attr]
+    model = min(PROGRAMS, key=lambda model: program(model).stat().st_size)  # type: ignore[union-attr]
     tree, _ = small(model)
     save(tree, tmp_path / "data.nc")
     folder = str(find().path)

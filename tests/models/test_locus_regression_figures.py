@@ -17,9 +17,9 @@ from matplotlib.patches import StepPatch
 
 import genarium as gn
 from genarium.declaration import Array
+from genarium.drawing import INK, MARK, PALETTE, inline, style
 from genarium.models.locus_regression.channels import CHANNELS, CONTEXTS
-from genarium.report import figures_of_result
-from genarium.report.svg import INK, MARK, PALETTE, inline, style
+from genarium.reporting import figures_of_result
 
 module = import_module("genarium.models.locus_regression.figures")
 SIZES = {"genome": 9, "locus": 40, "feature": 2, "cell": 1200}

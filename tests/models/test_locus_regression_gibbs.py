@@ -11,13 +11,13 @@ from scipy.special import digamma, polygamma
 
 import genarium as gn
 from genarium import registry
+from genarium.calibration.thinning import effective
 from genarium.data import check
 from genarium.declaration import Array, Model, Problem
 from genarium.errors import InputError
 from genarium.models.locus_regression.channels import split_channel
 from genarium.models.locus_regression.corpus import Corpus, corpus
 from genarium.models.locus_regression.expectation import expect
-from genarium.validate.thinning import effective
 
 gibbs = import_module("genarium.models.locus_regression.gibbs")
 

@@ -11,15 +11,15 @@ from scipy import integrate, stats
 
 import genarium as gn
 from genarium import InputError
+from genarium.calibration.plan import Plan
+from genarium.calibration.replicate import simulate as replicate
 from genarium.data import check
 from genarium.declaration import Array, Problem
 from genarium.engines.ascent import ascend
 from genarium.models.mendelian_randomization import likelihood, raps
 from genarium.models.mendelian_randomization.gibbs import Sampler
 from genarium.models.mendelian_randomization.response import Response, log_density, natural, standardised
-from genarium.models.mendelian_randomization.vi import Step, Tilt
-from genarium.validate.plan import Plan
-from genarium.validate.replicate import simulate as replicate
+from genarium.models.mendelian_randomization.sweep import Step, Tilt
 
 NAME = "mendelian_randomization"
 MR = Path(__file__).parents[3] / "shared" / "data" / "mr"

@@ -135,7 +135,7 @@ def test_a_scaled_ensemble_predicts_no_more_at_once_than_asked_for() -> None:
         most = max(most, len(batch))
         return np.exp(batch[:, :2].sum(-1))
 
-    mutagenise(Scaled(Scaled(predict, "log1p"), "identity"), sequences(np.random.default_rng(0), 1, 30), chunk=7)
+    mutagenise(Scaled(Scaled(predict, "log1p", 7), "identity", 7), sequences(np.random.default_rng(0), 1, 30))
     assert most == 7
 
 
@@ -173,7 +173,7 @@ def raw(seed: int, members: int = 6, sequences_: int = 8, window: int = 10, slop
     error = rng.multivariate_normal([0, 0], [[0.09, 0.06], [0.06, 0.16]], (members, *gamma.shape))
     delta = np.stack([gamma, local * gamma], -1) + error
     x = np.eye(4)[rng.integers(0, 4, (sequences_, window))].transpose(0, 2, 1)
-    from genarium.models.mendelian_randomization.deep_mr.mutagenesis import others
+    from genarium.models.mendelian_randomization.deep_mr.sequence import others
 
     return Mutagenesis(delta, np.zeros((members, sequences_, 2)), others(x), 0)
 

@@ -10,10 +10,10 @@ import xarray as xr
 
 import genarium as gn
 from genarium import InputError
+from genarium.drawing import inline, style
 from genarium.models.mendelian_randomization import egger, ivw
 from genarium.models.mendelian_randomization.harmonise import Alleles, harmonise
-from genarium.report import figures_of_result
-from genarium.report.svg import inline, style
+from genarium.reporting import figures_of_result
 
 NAME = "mendelian_randomization"
 MR = Path(__file__).parents[3] / "shared" / "data" / "mr"

@@ -290,7 +290,7 @@ def test_gibbs_with_and_without_depth_agree(dispersion: str) -> None:
     """The slice updates given mu and the collapsed ones are different samplers of one posterior."""
     plain = make(dispersion, cells=80)
     almost = Problem(plain.model, plain.sizes, {**plain.arrays, "size_factor": np.r_[1 + 1e-9, np.ones(79)]})
-    from genarium.fit import match_labels
+    from genarium.engines.labels import match_labels
     from genarium.models.nb_mixture.gibbs import gibbs
 
     summaries = []

@@ -18,8 +18,8 @@ from scipy.stats import nbinom
 
 import genarium as gn
 from genarium.declaration import Array
-from genarium.report.estimates import matched_truth
-from genarium.report.svg import PALETTE, inline, style
+from genarium.drawing import PALETTE, inline, style
+from genarium.estimates import matched_truth
 
 module = import_module("genarium.models.nb_mixture.figures")
 MU = np.array([[10.0, 20.0, 300.0], [300.0, 22.0, 10.0], [90.0, 18.0, 90.0]])

@@ -11,9 +11,9 @@ import genarium as gn
 from genarium.data import check
 from genarium.declaration import Array, Problem
 from genarium.engines.ascent import ascend
+from genarium.engines.labels import match_labels
 from genarium.engines.linear_response import linear_response, settled
 from genarium.errors import ApproximationError
-from genarium.fit import match_labels
 from genarium.models.nb_mixture import corrected
 from genarium.models.nb_mixture.conjugate import ConjugateStep
 from genarium.models.nb_mixture.corrected import constrained, relabellings, reordered

@@ -19,6 +19,7 @@ from genarium.data import check
 from genarium.declaration import Array, Problem
 from genarium.errors import InputError
 from genarium.models.notmad import (
+    bootstrap,
     by_group,
     clustered,
     consensus,
@@ -26,7 +27,6 @@ from genarium.models.notmad import (
     lioness,
     notears,
     project_to_dag,
-    refits,
 )
 from genarium.models.notmad.baselines import bootstrap_error, held_out_error
 from genarium.models.notmad.encoder import curves
@@ -607,7 +607,9 @@ def test_refits_to_bootstrap_samples_spread_as_the_fits_of_new_samples_do() -> N
     x[:, 0] *= 2.0  # the other direction has other residual variances
     x[:, 1] = x[:, 0] + rng.normal(0, 2.0, n)
     context = rng.normal(size=(n, 1))
-    made = refits(x, context, rng, repeats=40, archetype=1, restarts=1, order="given", beta=1.0)
+    settings = {"archetype": 1, "restarts": 1, "order": "given", "beta": 1.0}
+    samples = bootstrap(x, context, rng, repeats=40)
+    made = [gn.fit("notmad", sample, "map", seed, **settings) for seed, sample in enumerate(samples)]
     found = [gn.predict(fit, {"context": context[:3]})["predictions"]["network"].to_numpy() for fit in made]
     weights = np.array(found)[:, 0, 0, 1]
     assert 1 / 1.5 < weights.std(ddof=1) / (1 / np.sqrt(n)) < 1.5

@@ -9,7 +9,7 @@ import pytest
 import genarium as gn
 from genarium.data import check
 from genarium.declaration import Array, Problem
-from genarium.engines import pymc
+from genarium.engines import compiled as densities
 from genarium.models.notmad.objective import Objective
 
 CYCLE = [[1.5, 1.5], [0.0, 0.0]]
@@ -36,7 +36,7 @@ def test_a_potential_without_strength_is_none_even_where_h_is_infinite(strengths
     made, at = problem(**strengths)
     if "alpha" in strengths:  # every sample has the cyclic archetype to itself
         at = {**at, "intercept": np.array([40.0, 0.0])}
-    density = pymc.Compiled(made, mode="FAST_COMPILE")
+    density = densities.Compiled(made, mode="FAST_COMPILE")
     value, gradient = density.log_density(density.unconstrained(at))
     here = in_numpy(made, at)
     if "gamma" in strengths:
@@ -59,8 +59,8 @@ def test_validation_tells_that_the_jacobian_is_missing(monkeypatch: pytest.Monke
     settings: dict[str, Any] = {"order": "free", "sample": 20, "node": 2, "covariate": 1, "tau": 1.0, "beta": 2.0}
     right = gn.validate("notmad", "nuts", 100, seed=5, **settings)  # 20 samples: of more, chains stay in one mode
     assert right.calibrated
-    pymc._compiled.cache_clear()
+    densities._compiled.cache_clear()
     monkeypatch.setattr(pt.linalg, "slogdet", lambda matrix: (None, pt.zeros(matrix.shape[0])))
     wrong = gn.validate("notmad", "nuts", 100, seed=5, **settings)
-    pymc._compiled.cache_clear()
+    densities._compiled.cache_clear()
     assert not wrong.calibrated

@@ -8,9 +8,9 @@ import pytest
 import xarray as xr
 
 import genarium as gn
+from genarium.drawing import style
 from genarium.models.perturbation_score import rank, score
 from genarium.models.perturbation_score.figures import MOST, figures
-from genarium.report.svg import style
 
 NAME = "perturbation_score"
 

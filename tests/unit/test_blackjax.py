@@ -16,7 +16,8 @@ import genarium as gn
 from genarium import registry
 from genarium.data import check
 from genarium.declaration import Model, Problem, Sizes
-from genarium.engines import blackjax, pymc
+from genarium.engines import blackjax
+from genarium.engines import compiled as densities
 from genarium.errors import InputError
 from genarium.tree import arrays
 
@@ -94,11 +95,11 @@ def test_short_trees(toy: Model, toy_tree: xr.DataTree) -> None:
 
 def test_other_data_and_longer_runs_compile_nothing(problems: list[Problem]) -> None:
     alone = [blackjax.nuts(problem, np.random.default_rng(1), **FEW) for problem in problems]
-    before = pymc.COMPILED.copy()
+    before = densities.COMPILED.copy()
     assert before["nuts-jax"]
     for problem in problems:
         blackjax.nuts(problem, np.random.default_rng(1), **{**FEW, "tune": 60, "thin": 2})
-    assert before == pymc.COMPILED
+    assert before == densities.COMPILED
     for problem, found in zip(problems, alone, strict=True):
         precision = problem["y"].size / problem["sigma"] ** 2 + 0.25
         mean = problem["y"].sum() / problem["sigma"] ** 2 / precision
@@ -106,11 +107,11 @@ def test_other_data_and_longer_runs_compile_nothing(problems: list[Problem]) -> 
 
 
 def test_other_sizes_compile_anew_and_other_chains_do_not(toy: Model) -> None:
-    before = pymc.COMPILED["nuts-jax"]
+    before = densities.COMPILED["nuts-jax"]
     for items, chains in ((4, 1), (5, 1), (4, 3)):
         found = gn.fit(toy, gn.simulate(toy, item=items), "nuts-jax", chains=chains, tune=3, draws=2)
         assert theta(found).shape == (chains, 2)
-    assert pymc.COMPILED["nuts-jax"] == before + 2
+    assert densities.COMPILED["nuts-jax"] == before + 2
 
 
 def test_draws_do_not_depend_on_the_fits_before(problems: list[Problem]) -> None:
@@ -172,7 +173,7 @@ def test_density_is_that_of_pymc(simulated: Callable[..., xr.DataTree], dispersi
         registry.get("nb_mixture").variant(dispersion=dispersion),
         simulated("nb_mixture", dispersion=dispersion),
     )
-    density = pymc.compiled(check(model, tree))
+    density = densities.compiled(check(model, tree))
 
     def expected(at: Any) -> float:
         return density.log_density(at)[0] + density.constrained(at)[1]
@@ -201,7 +202,7 @@ def test_parameter_out_of_its_range_has_no_density(toy: Model, toy_tree: xr.Data
 
         pm.Normal("y", 0, pm.Flat("theta"), observed=y, dims="item")
 
-    density = pymc.compiled(check(replace(toy, name="signed", density=signed), toy_tree))
+    density = densities.compiled(check(replace(toy, name="signed", density=signed), toy_tree))
     with blackjax.double_precision():
         constant, log_density, _ = blackjax._functions(density)
         data = blackjax._values(density)
@@ -230,7 +231,3 @@ def test_missing_extra(toy: Model, toy_tree: xr.DataTree, monkeypatch: pytest.Mo
 def test_no_tuning(toy: Model, toy_tree: xr.DataTree) -> None:
     with pytest.raises(InputError, match="option tune=0 must be 1 or more"):
         gn.fit(toy, toy_tree, "nuts-jax", tune=0)
-
-
-def test_every_engine_method_is_in_the_table() -> None:
-    assert set(blackjax.METHODS) == set(blackjax.RUN)

@@ -8,14 +8,16 @@ from typing import Any
 
 import pytest
 
+from genarium import certificates as kept
 from genarium import registry
-from genarium.diagnose import Verdict
+from genarium.calibration import Validation, schedule
+from genarium.calibration.certify import Effort, _control_verdict, certify
+from genarium.certificates import Certificate, certificates, read_certificate, statuses
 from genarium.errors import InputError
 from genarium.tree import digest
-from genarium.validate import Validation, certificate, schedule
-from genarium.validate.certificate import Certificate, Effort, certificates, certify, read_certificate, statuses
+from genarium.verdicts import Verdict
 
-TINY = Effort(simulations=4, control=20, truths=2, references=2)
+TINY = Effort(simulations=4, control=20, truths=2, n_reference=2)
 
 SMALL: dict[str, Any] = {"cell": 20, "gene": 1, "component": 1}
 
@@ -99,7 +101,7 @@ def test_an_approximate_method_is_compared_with_an_exact_one(grown: None) -> Non
 
 
 def test_options_that_are_words_stand_in_the_name(grown: None) -> None:
-    effort = Effort(simulations=1, truths=0, references=0)
+    effort = Effort(simulations=1, truths=0, n_reference=0)
     made = certify("nb_mixture", "em", effort, dispersion="gene", restarts=1, **SMALL)
     assert made.name == "nb_mixture-gene.em"
     assert made.content["model_options"] == {"dispersion": "gene"}
@@ -119,7 +121,7 @@ def test_options_that_are_words_stand_in_the_name(grown: None) -> None:
 def test_a_control_is_rejected_by_its_ranks_not_by_its_failures(statuses_: dict[str, Any], expected: str) -> None:
     verdicts = tuple(Verdict(check, status, 0.0, "") for check, status in statuses_.items())
     found = Validation({"wrong": {"phi": 0.6}}, verdicts, {}, {}, 50, None, 0.0)  # type: ignore[arg-type]
-    told = certificate._control_verdict(found)
+    told = _control_verdict(found)
     assert (told.status, told.value) == (expected, 50)
     assert "phi = 0.6" in told.where
 
@@ -207,7 +209,7 @@ def test_it_speaks_for_the_sources_it_names_alone(more: dict[str, Any], status: 
 @pytest.fixture
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """``shipped(...)``: put a certificate where this installation keeps its own."""
-    monkeypatch.setattr(certificate, "files", lambda package: tmp_path)
+    monkeypatch.setattr(kept, "files", lambda package: tmp_path)
     return lambda **more: Certificate(content(**more)).write(tmp_path / "certificates")
 
 
@@ -228,5 +230,5 @@ def test_an_edited_digest_makes_it_stale(shipped: Callable[..., Path]) -> None:
 
 
 def test_without_a_folder_there_are_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(certificate, "files", lambda package: tmp_path / "nowhere")
+    monkeypatch.setattr(kept, "files", lambda package: tmp_path / "nowhere")
     assert list(certificates()) == []

@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from genarium.engines.chains import relabel, run, slice_update
+from genarium.engines.chains import run, slice_update
+from genarium.engines.labels import relabel
 
 Array = NDArray[Any]
 

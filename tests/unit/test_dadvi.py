@@ -14,8 +14,9 @@ from scipy import special, stats
 import genarium as gn
 from genarium import registry
 from genarium.data import check
-from genarium.declaration import Model, Sizes, Stage, Var
-from genarium.engines import dadvi, pymc
+from genarium.declaration import Model, Sizes, Stage, Var, choices
+from genarium.engines import compiled as densities
+from genarium.engines import dadvi
 from genarium.errors import ApproximationError, InputError
 from genarium.supports import count, positive, real
 
@@ -130,7 +131,7 @@ def test_mean_field_of_a_normal_posterior(regression: xr.DataTree, normal: tuple
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_linear_response_of_a_normal_posterior(regression: xr.DataTree, normal: tuple[Array, Array], seed: int) -> None:
-    density = pymc.compiled(check(REGRESSION, regression))
+    density = densities.compiled(check(REGRESSION, regression))
     z = dadvi.fixed_normals(np.random.default_rng(seed), 64, 3)
     objective, found = dadvi.minimise(density, z, np.zeros(3), 1e-6, 100).state
     mean, covariance = normal
@@ -168,7 +169,7 @@ def test_fixed_draws_are_paired_and_standard(draws: int, dims: int) -> None:
 
 @pytest.mark.parametrize("model", [REGRESSION, RARE], ids=lambda model: model.name)
 def test_maps_of_many_points_are_those_of_each(model: Model) -> None:
-    density = pymc.compiled(check(model, gn.simulate(model, seed=1)))
+    density = densities.compiled(check(model, gn.simulate(model, seed=1)))
     vectors = np.random.default_rng(1).normal(size=(4, len(density.names)))
     natural, jacobian = density.constrained_draws(vectors)
     assert jacobian.shape == (4,)
@@ -186,7 +187,7 @@ def test_maps_of_many_points_are_those_of_each(model: Model) -> None:
 @pytest.fixture(scope="module")
 def objective(simulated: Callable[..., xr.DataTree]) -> tuple[dadvi.Objective, Array]:
     """That of a mixture, at a point away from its minimum."""
-    density = pymc.compiled(check(registry.get("nb_mixture"), simulated("nb_mixture")))
+    density = densities.compiled(check(registry.get("nb_mixture"), simulated("nb_mixture")))
     rng = np.random.default_rng(1)
     n = len(density.names)
     made = dadvi.Objective(density, dadvi.fixed_normals(rng, 8, n), rng.uniform(0.1, 2, n))
@@ -218,7 +219,7 @@ def test_units_of_the_mean_change_nothing(objective: tuple[dadvi.Objective, Arra
 
 
 def test_hessian_that_is_not_positive_definite_is_refused() -> None:
-    density = pymc.compiled(check(BANANA, {"y": [0.0]}))
+    density = densities.compiled(check(BANANA, {"y": [0.0]}))
     inside = dadvi.Objective(density, dadvi.fixed_normals(np.random.default_rng(1), 64, 2), np.ones(2))
     x = np.array([0.0, 2.0, -3.0, -3.0])  # at a = 0, b = 2 both sides of the ridge are better
     with pytest.raises(ApproximationError, match=r"banana: the Hessian .* is not positive definite \(lowest") as error:
@@ -231,7 +232,7 @@ def test_hessian_that_is_not_positive_definite_is_refused() -> None:
 
 def test_optimum_and_linear_response_of_a_skewed_posterior() -> None:
     """With u = ln rate, the bound is a E u - b E exp(u) + s, where E exp(u) = exp(mu + sd² / 2) and s = ln sd."""
-    density = pymc.compiled(check(RARE, {"y": [1, 1, 0]}))
+    density = densities.compiled(check(RARE, {"y": [1, 1, 0]}))
     z = dadvi.fixed_normals(np.random.default_rng(1), 4000, 1)
     objective, found = dadvi.minimise(density, z, np.zeros(1), 1e-6, 100).state
     (mu,), (s,) = objective.split(found.x)
@@ -336,13 +337,13 @@ def test_steps_may_run_out(simulated: Callable[..., xr.DataTree]) -> None:
     assert notes["gradient"] > 1e-6
 
 
-@pytest.mark.parametrize("covariance", dadvi.COVARIANCES)
+@pytest.mark.parametrize("covariance", choices(dadvi.dadvi)["covariance"])
 def test_second_fit_compiles_nothing_and_keeps_nothing(
     regression: xr.DataTree, covariance: str, same: Callable[..., None]
 ) -> None:
     other = gn.simulate(REGRESSION, seed=2)
     first = gn.fit(REGRESSION, regression, "dadvi", seed=1, covariance=covariance)
-    before = pymc.COMPILED.copy()
+    before = densities.COMPILED.copy()
     assert (
         float(
             abs(
@@ -353,7 +354,7 @@ def test_second_fit_compiles_nothing_and_keeps_nothing(
         > 0.1
     )
     same(first, gn.fit(REGRESSION, regression, "dadvi", seed=1, covariance=covariance))
-    assert before == pymc.COMPILED
+    assert before == densities.COMPILED
 
 
 def test_mixture_agrees_with_an_exact_method() -> None:

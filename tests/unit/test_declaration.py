@@ -107,7 +107,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "vary without options": ({"vary": asks_for()}, "options and vary go together"),
     **{
         f"{part} of a hidden variable": ({part: asks_for("d", "c")}, f"{part} asks for 'c', which is not a known")
-        for part in ("density", "log_likelihood", "log_prior", "quantities", "statistics")
+        for part in ("density", "log_likelihood", "log_prior", "test_quantities", "statistics")
     },
 }
 

@@ -58,7 +58,7 @@ def model(toy: Model) -> Model:
         density=None,
         log_likelihood=None,
         log_prior=None,
-        quantities=None,
+        test_quantities=None,
         statistics=None,
         methods={},
         predict=predict,
@@ -83,13 +83,13 @@ def test_a_derived_size_is_not_given(model: Model) -> None:
 
 
 def test_a_usual_size_is_taken_where_none_is_given(model: Model) -> None:
-    usual = replace(model, sizes={**model.sizes, "neuron": 4}, usual={"neuron": 7})
+    usual = replace(model, sizes={**model.sizes, "neuron": 4}, default_sizes={"neuron": 7})
     assert check(usual, {"y": np.zeros((2, 3))}).sizes["neuron"] == 7
     assert check(usual, {"y": np.zeros((2, 3))}, {"neuron": 2}).sizes["neuron"] == 2
     with pytest.raises(InputError, match="the data do not show the size of 'neuron'"):
-        check(replace(usual, usual={}), {"y": np.zeros((2, 3))})
-    with pytest.raises(DeclarationError, match="'neuron' has a usual size"):
-        replace(model, usual={"neuron": 7})
+        check(replace(usual, default_sizes={}), {"y": np.zeros((2, 3))})
+    with pytest.raises(DeclarationError, match="'neuron' has a default size"):
+        replace(model, default_sizes={"neuron": 7})
 
 
 def test_the_declaration_is_checked(model: Model) -> None:
@@ -102,7 +102,7 @@ def test_the_declaration_is_checked(model: Model) -> None:
 def test_predictions_from_known_variables_alone_with_options(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     data = {"y": xr.DataArray(np.zeros((2, 3)), dims=("item", "place"), coords={"place": list("abc")})}
     tree = gn.fit(replace(model, methods={"none": Method(none, "point", "Nothing.")}), data, "none")
-    monkeypatch.setattr(import_module("genarium.predict"), "fitted_model", lambda tree: model)
+    monkeypatch.setattr(import_module("genarium.verbs.predict"), "fitted_model", lambda tree: model)
     found = gn.predict(tree, {"item_shift": [1.0, 2.0, 3.0]})["predictions"]
     assert found["mean"].shape == (3, 3)
     assert list(found["place"].to_numpy()) == ["a", "b", "c"]

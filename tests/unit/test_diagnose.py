@@ -11,8 +11,8 @@ import xarray as xr
 
 import genarium as gn
 from genarium.declaration import Method, Model, Problem, Result
-from genarium.diagnose import Diagnosis, Verdict, verdict
 from genarium.errors import InputError
+from genarium.verdicts import Diagnosis, Verdict, verdict
 
 Make = Callable[..., xr.DataTree]
 
@@ -126,14 +126,14 @@ def test_quantity_that_disagrees_is_named(make: Make, toy: Model, draws: Any) ->
     halves = np.random.default_rng(1).permuted(np.stack([order[::2], order[1::2]]), axis=1).reshape(4, 1000)
     tree = make("exact", posterior={"theta": halves})
     upper = set(halves[:2].ravel().tolist())
-    telling = replace(toy, quantities=lambda theta: {"which": np.array([theta, theta + (float(theta) in upper)])})
+    telling = replace(toy, test_quantities=lambda theta: {"which": np.array([theta, theta + (float(theta) in upper)])})
     assert {v.check: v for v in gn.diagnose(toy, tree).verdicts}["R-hat"].status == "pass"
     found = {v.check: v for v in gn.diagnose(telling, tree).verdicts}["R-hat"]
     assert (found.status, found.where) == ("fail", "which[1]")
 
 
 def test_constants_are_left_aside(make: Make, toy: Model, draws: Any) -> None:
-    constant = replace(toy, quantities=lambda theta: {"one": 1.0, "both": np.array([theta, 0.0])})
+    constant = replace(toy, test_quantities=lambda theta: {"one": 1.0, "both": np.array([theta, 0.0])})
     found = {v.check: v for v in gn.diagnose(constant, make("exact", posterior={"theta": draws})).verdicts}
     assert found["R-hat"].status == found["bulk ESS"].status == "pass"
 

@@ -16,7 +16,7 @@ import genarium as gn
 from genarium import registry
 from genarium.data import check
 from genarium.declaration import Problem
-from genarium.engines import pymc
+from genarium.engines import compiled as densities
 from genarium.engines.hoist import hoist
 from genarium.tree import arrays
 
@@ -82,7 +82,7 @@ def test_nutpie_gets_the_density_of_the_data(simulated: Callable[..., xr.DataTre
     problems: list[Problem] = [check(model, tree), check(model, other), check(model, tree)]
     rng = np.random.default_rng(0)
     for problem in problems:
-        density = pymc.compiled(problem)
+        density = densities.compiled(problem)
         assert density._hoisted.shared
         ready = density.nuts_with_data()
         centre = density.unconstrained(arrays(tree["truth"].to_dataset(), model.unknown.variables))

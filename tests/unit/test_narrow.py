@@ -11,7 +11,7 @@ from pytensor.graph.traversal import applys_between
 import genarium as gn
 from genarium import registry
 from genarium.data import check
-from genarium.engines import pymc
+from genarium.engines import compiled as densities
 from genarium.engines.narrow import narrowed
 
 N, K = 30, 2
@@ -82,9 +82,9 @@ def test_only_known_variables_at_their_default_are_narrowed(size_factor: float |
     given = {} if size_factor is None else {"size_factor": np.full(N, size_factor)}
     tree = gn.simulate("nb_mixture", seed=1, cell=N, component=K, **given)
     problem = check(registry.get("nb_mixture"), tree)
-    density = pymc.Compiled(problem, mode="FAST_COMPILE")
+    density = densities.Compiled(problem, mode="FAST_COMPILE")
     assert density.uniform == ({"size_factor"} if size_factor is None else set())
-    wide = pymc.Compiled(problem, mode="FAST_COMPILE")
+    wide = densities.Compiled(problem, mode="FAST_COMPILE")
     wide.uniform = frozenset()
     assert (shapes(density.graph(), "log") != shapes(wide.graph(), "log")) == (size_factor is None)
     at = density.start(np.random.default_rng(1)) + np.linspace(-0.5, 0.5, 1 + 2 * K)
@@ -98,7 +98,7 @@ def test_a_dataset_off_the_default_gets_a_density_of_its_own() -> None:
     model = registry.get("nb_mixture")
     plain = check(model, gn.simulate("nb_mixture", seed=1, cell=N, component=K))
     deep = check(model, gn.simulate("nb_mixture", seed=1, cell=N, component=K, size_factor=np.linspace(0.5, 2, N)))
-    assert pymc.compiled(plain) is not pymc.compiled(deep)
-    assert pymc.compiled(plain) is pymc.compiled(plain)
+    assert densities.compiled(plain) is not densities.compiled(deep)
+    assert densities.compiled(plain) is densities.compiled(plain)
     with pytest.raises(AssertionError):
-        pymc.compiled(plain).swap(deep)
+        densities.compiled(plain).swap(deep)

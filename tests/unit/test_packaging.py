@@ -57,7 +57,7 @@ def test_wheel_holds_every_source(contents: set[str], root: Path) -> None:
 
 @pytest.mark.parametrize(
     "pattern",
-    [r"models/nb_mixture/em\.py", r"models/nb_mixture/README\.md", r"report/\w+\.css", r"certificates/\S+\.json"],
+    [r"models/nb_mixture/em\.py", r"models/nb_mixture/README\.md", r"reporting/\w+\.css", r"certificates/\S+\.json"],
 )
 def test_wheel_holds_one_of_each_kind(contents: set[str], pattern: str) -> None:
     assert any(re.fullmatch(f"genarium/{pattern}", name) for name in contents)

@@ -17,7 +17,7 @@ import genarium as gn
 from genarium import registry
 from genarium.data import check
 from genarium.declaration import Model, Sizes, Stage, Var
-from genarium.engines import pymc
+from genarium.engines import compiled as densities
 from genarium.errors import InputError
 from genarium.supports import positive, real
 
@@ -60,10 +60,10 @@ def advi(toy: Model, toy_tree: xr.DataTree) -> xr.DataTree:
 @pytest.mark.parametrize("method", FEW)
 def test_second_fit_compiles_nothing(toy: Model, toy_tree: xr.DataTree, other_tree: xr.DataTree, method: str) -> None:
     gn.fit(toy, toy_tree, method, seed=1, **FEW[method])
-    before = pymc.COMPILED.copy()
+    before = densities.COMPILED.copy()
     gn.fit(toy, other_tree, method, seed=2, **FEW[method])
     assert before
-    assert before == pymc.COMPILED
+    assert before == densities.COMPILED
 
 
 @pytest.mark.parametrize("method", FEW)
@@ -80,13 +80,13 @@ def test_data_are_swapped_and_nothing_is_left_of_earlier_ones(
 
 
 def test_other_sizes_compile_anew(toy: Model) -> None:
-    before = pymc.COMPILED["density"]
+    before = densities.COMPILED["density"]
     for items in (4, 5, 4):
         tree = gn.simulate(toy, item=items)
         assert theta(gn.fit(toy, tree, "map")) == pytest.approx(
             float(tree["observed_data"]["y"].sum()) / (items + 0.25), abs=1e-6
         )
-    assert pymc.COMPILED["density"] == before + 2
+    assert densities.COMPILED["density"] == before + 2
 
 
 def test_declarations_of_one_name_are_not_mixed_up(toy: Model, toy_tree: xr.DataTree) -> None:
@@ -187,7 +187,7 @@ def test_log_density_of_advi_draws_is_on_the_natural_scale(fitted: Callable[...,
     tree = fitted("nb_mixture", "advi")
     q = tree["variational"].to_dataset()
     mean, sd = q["unconstrained_mean"].to_numpy(), q["unconstrained_sd"].to_numpy()
-    density = pymc.compiled(check(registry.get("nb_mixture"), tree))
+    density = densities.compiled(check(registry.get("nb_mixture"), tree))
 
     def coordinates(vector: Any) -> Any:
         natural, _ = density.constrained(vector)
@@ -213,12 +213,12 @@ def spread(toy: Model) -> Model:
 
     unknown = Stage({"scale": Var((), positive, "Standard deviation.", "s")}, {"scale": lambda rng: rng.lognormal()})
     observed = Stage(toy.observed.variables, {"y": lambda rng, sizes, scale: rng.normal(0, scale, sizes["item"])})
-    parts: dict[str, Any] = dict.fromkeys(("log_likelihood", "log_prior", "quantities", "predict"))
+    parts: dict[str, Any] = dict.fromkeys(("log_likelihood", "log_prior", "test_quantities", "predict"))
     return replace(toy, name="spread", unknown=unknown, observed=observed, density=density, methods={}, **parts)
 
 
 def test_density_on_either_scale(spread: Model) -> None:
-    compiled = pymc.compiled(check(spread, gn.simulate(spread, seed=1)))
+    compiled = densities.compiled(check(spread, gn.simulate(spread, seed=1)))
     for at in np.array([[-1.0], [0.5], [2.0]]):
         natural, jacobian = compiled.constrained(at)
         assert natural["scale"] == pytest.approx(np.exp(at[0]), rel=1e-12)
@@ -259,11 +259,11 @@ def test_a_transform_may_depend_on_other_variables(toy: Model) -> None:
         {"scale": Var((), positive, "Spread.", "s"), "theta": Var((), real, "Mean.", "t")},
         {"scale": lambda rng: rng.lognormal(), "theta": lambda rng, scale: rng.normal(0, scale)},
     )
-    parts: dict[str, Any] = dict.fromkeys(("log_likelihood", "log_prior", "quantities", "predict"))
+    parts: dict[str, Any] = dict.fromkeys(("log_likelihood", "log_prior", "test_quantities", "predict"))
     observed = Stage(toy.observed.variables, {"y": lambda rng, sizes, theta: rng.normal(theta, 1, sizes["item"])})
     model = replace(toy, name="hung", unknown=unknown, observed=observed, density=density, methods={}, **parts)
     problem = check(model, gn.simulate(model, seed=1))
-    compiled = pymc.compiled(problem)
+    compiled = densities.compiled(problem)
     natural, jacobian = compiled.constrained(np.array([0.7, -1.5]))
     scale, theta = np.exp(0.7), -1.5 * np.exp(0.7)
     assert natural["scale"] == pytest.approx(scale, rel=1e-12)
@@ -305,7 +305,7 @@ def test_map_is_the_maximum(toy: Model, toy_tree: xr.DataTree, toy_exact: Exact)
 
 def test_model_without_density_is_refused(toy: Model, toy_tree: xr.DataTree) -> None:
     with pytest.raises(InputError, match="toy: the model has no PyMC density"):
-        pymc.compiled(check(replace(toy, density=None), toy_tree))
+        densities.compiled(check(replace(toy, density=None), toy_tree))
 
 
 def test_density_must_define_the_declared_unknowns(toy: Model, toy_tree: xr.DataTree) -> None:
@@ -316,8 +316,4 @@ def test_density_must_define_the_declared_unknowns(toy: Model, toy_tree: xr.Data
 
     problem = check(replace(toy, name="other", density=other), toy_tree)
     with pytest.raises(TypeError, match=r"other: the density defines \['mean'\], the declaration \['theta'\]"):
-        pymc.build(problem)
-
-
-def test_every_engine_method_is_in_the_table() -> None:
-    assert set(pymc.METHODS) == set(pymc.RUN)
+        densities.build(problem)

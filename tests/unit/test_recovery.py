@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from genarium.calibration.plan import Plan
+from genarium.calibration.recovery import EXPECTED, Recovery, recovery
 from genarium.declaration import Calibration, Claim, Method, Model, Problem, Result
-from genarium.validate.plan import Plan
-from genarium.validate.recovery import EXPECTED, Recovery, recovery
 
 Array = NDArray[Any]
 

@@ -11,8 +11,9 @@ import pytest
 import genarium as gn
 from genarium import registry
 from genarium.declaration import Method, Model, Problem
-from genarium.engines import blackjax, pymc
 from genarium.errors import DeclarationError, InputError
+from genarium.methods import PYMC, methods
+from genarium.verbs.models import models
 
 
 @pytest.fixture
@@ -37,7 +38,7 @@ def test_models_are_the_packages_of_the_folder(zoo: Path, root: Path) -> None:
     model = registry.get("zz_toy")
     assert model.name == "zz_toy"
     assert registry.get("zz_toy") is model
-    assert [row.name for row in registry.table()] == registry.names()
+    assert [row.name for row in models()] == registry.names()
 
 
 def test_names_are_sorted_and_known_to_their_models() -> None:
@@ -48,11 +49,11 @@ def test_names_are_sorted_and_known_to_their_models() -> None:
 
 def test_table_tells_titles_and_claims() -> None:
     models: Any = gn.models  # a package that can be called
-    assert models() == registry.table()
-    for row in registry.table():
+    assert models() == models()
+    for row in models():
         model = gn.get(row.name)
         assert row.title == model.title
-        assert row.methods == {name: claim for name, (claim, _) in registry.methods(model).items()}
+        assert row.methods == {name: method.claim for name, method in methods(model).items()}
 
 
 def test_close_name_is_suggested() -> None:
@@ -75,8 +76,8 @@ def test_package_without_model(zoo: Path, source: str) -> None:
 
 
 def test_engines_come_with_a_density(toy: Model) -> None:
-    assert list(registry.methods(toy)) == ["conjugate", *pymc.METHODS, *blackjax.METHODS]
-    assert list(registry.methods(replace(toy, density=None))) == ["conjugate"]
+    assert list(methods(toy)) == ["conjugate", *PYMC]
+    assert list(methods(replace(toy, density=None))) == ["conjugate"]
 
 
 def test_own_method_takes_the_place_of_an_engine(toy: Model) -> None:
@@ -84,5 +85,5 @@ def test_own_method_takes_the_place_of_an_engine(toy: Model) -> None:
         return gn.Result(point={"theta": np.array(problem["y"].mean())})
 
     own = replace(toy, methods={"map": Method(closed, "point", "In closed form.")})
-    assert registry.methods(own)["map"] == ("point", "In closed form.")
+    assert methods(own)["map"].about == "In closed form."
     assert gn.fit(own, gn.simulate(own), "map").attrs["engine"] == "numpy"

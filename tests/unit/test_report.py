@@ -25,8 +25,9 @@ from matplotlib.patches import FancyArrowPatch, Polygon
 import genarium as gn
 from genarium import cli
 from genarium.declaration import ROLES, Array, Model, Stage, Var
-from genarium.diagnose import Diagnosis, diagnose, replicated_statistics
-from genarium.report import (
+from genarium.drawing import inline, log_ticks, style
+from genarium.estimates import centres, estimates, match, matched_truth
+from genarium.reporting import (  # fmt: skip
     chains,
     estimate_section,
     figures,
@@ -38,12 +39,12 @@ from genarium.report import (
     stale,
     summary,
     tables,
-)  # fmt: skip
-from genarium.report.estimates import centres, estimates, match, matched_truth
-from genarium.report.graph import arrange, story
-from genarium.report.page import number
-from genarium.report.svg import inline, log_ticks, style
+)
+from genarium.reporting.graph import arrange, story
+from genarium.reporting.page import number
 from genarium.supports import label, positive, real, simplex
+from genarium.verbs.diagnose import diagnose, replicated_statistics
+from genarium.verdicts import Diagnosis
 
 MU = np.array([[10.0, 300.0], [300.0, 10.0], [90.0, 90.0]])
 PI = np.array([0.2, 0.3, 0.5])
@@ -271,9 +272,8 @@ def test_refusals(fits: Fits, data: xr.DataTree, tmp_path: Path) -> None:
 
 
 def test_import_is_cheap() -> None:
-    code = (
-        "import sys, genarium.report; print(sorted({'matplotlib', 'arviz_stats', 'pymc', 'scipy'} & set(sys.modules)))"
-    )
+    heavy = "{'matplotlib', 'arviz_stats', 'pymc', 'scipy'}"
+    code = f"import sys, genarium.reporting; print(sorted({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
@@ -828,7 +828,7 @@ def test_log_ticks(low: float, high: float, labels: list[str]) -> None:
 
 
 def test_model_with_scalars_only(toy: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("genarium.tree", "genarium.report"):
+    for module in ("genarium.tree", "genarium.reporting"):
         monkeypatch.setattr(sys.modules[module], "digest", lambda name: "0" * 12)  # the toy has no folder in models/
     tree = gn.fit(toy, gn.simulate(toy, seed=5, theta=1.5), "conjugate", seed=1, draws=100)
     page = Page(render(toy, tree, Diagnosis("toy", "conjugate", "exact", ()), 0)).root

@@ -6,11 +6,18 @@ import numpy as np
 import pytest
 
 import genarium as gn
-from genarium.declaration import Model
+from genarium.declaration import Model, keyword_options
 from genarium.errors import InputError
 from genarium.settings import split
 
-OPTIONS: dict[str, Any] = {"restarts": 10, "tolerance": 1e-4, "accelerate": False, "scale": "log", "start": None}
+
+def tried(
+    *, restarts: int = 10, tolerance: float = 1e-4, accelerate: bool = False, scale: str = "log", start: Any = None
+) -> None:
+    """Stand in for a method, as far as its options go."""
+
+
+DEFAULTS = keyword_options(tried)
 
 
 @pytest.fixture
@@ -20,7 +27,7 @@ def model() -> Model:
 
 def test_settings_are_sorted_by_what_they_are_about(model: Model) -> None:
     given = {"cell": 5, "dispersion": "gene", "phi0": 0.2, "mu": [[1, 2]], "restarts": 3}
-    variant, sizes, values, options = split(model, given, OPTIONS)
+    variant, sizes, values, options = split(model, given, tried)
     assert variant.chosen == {"dispersion": "gene"}
     assert sizes == {"cell": 5}
     assert values == {"phi0": 0.2, "mu": [[1, 2]]}
@@ -28,7 +35,7 @@ def test_settings_are_sorted_by_what_they_are_about(model: Model) -> None:
 
 
 def test_no_settings_leave_the_model_as_it_is(model: Model) -> None:
-    assert split(model, {}, OPTIONS) == (model, {}, {}, {})
+    assert split(model, {}, tried) == (model, {}, {}, {})
     variant = model.variant(dispersion="gene")
     assert split(variant, {"cell": 5})[0] is variant
 
@@ -52,7 +59,7 @@ def test_size_must_be_a_whole_number(model: Model, value: Any) -> None:
 
 @pytest.mark.parametrize("kind", [np.int64, np.int32, np.uint8])
 def test_numbers_of_numpy_are_numbers(model: Model, kind: Any) -> None:
-    _, sizes, _, options = split(model, {"cell": kind(5), "restarts": kind(3)}, OPTIONS)
+    _, sizes, _, options = split(model, {"cell": kind(5), "restarts": kind(3)}, tried)
     assert (sizes, options) == ({"cell": 5}, {"restarts": 3})
     assert type(sizes["cell"]) is int
 
@@ -75,10 +82,10 @@ def test_numbers_of_numpy_are_numbers(model: Model, kind: Any) -> None:
     ],
 )
 def test_option_takes_values_like_its_default(model: Model, name: str, value: Any, taken: Any) -> None:
-    *_, options = split(model, {name: value}, OPTIONS)
+    *_, options = split(model, {name: value}, tried)
     assert options == {name: taken}
-    if OPTIONS[name] is not None:
-        assert isinstance(options[name], type(OPTIONS[name]))
+    if DEFAULTS[name] is not None:
+        assert isinstance(options[name], type(DEFAULTS[name]))
 
 
 @pytest.mark.parametrize(
@@ -99,17 +106,17 @@ def test_option_takes_values_like_its_default(model: Model, name: str, value: An
 )
 def test_option_of_another_type_is_refused(model: Model, name: str, value: Any, kind: str) -> None:
     with pytest.raises(InputError, match=rf"nb_mixture: option {name}=.* must be of type {kind} \(default "):
-        split(model, {name: value}, OPTIONS)
+        split(model, {name: value}, tried)
 
 
 def test_negative_number_of_steps_is_refused(model: Model) -> None:
     with pytest.raises(InputError, match="option restarts=-1 must be at least 1"):
-        split(model, {"restarts": -1}, OPTIONS)
+        split(model, {"restarts": -1}, tried)
 
 
 def test_unknown_setting_lists_what_there_is(model: Model) -> None:
     with pytest.raises(InputError) as error:
-        split(model, {"zzz": 1}, OPTIONS)
+        split(model, {"zzz": 1}, tried)
     said = str(error.value)
     assert said.startswith("nb_mixture: there is no setting 'zzz'. Settings are ")
     for part in (
@@ -127,7 +134,7 @@ def test_unknown_setting_lists_what_there_is(model: Model) -> None:
 )
 def test_close_name_is_suggested(model: Model, name: str, close: str) -> None:
     with pytest.raises(InputError, match=f"Did you mean '{close}'\\?"):
-        split(model, {name: 1}, OPTIONS)
+        split(model, {name: 1}, tried)
 
 
 def test_wrong_value_of_an_option_of_the_model(model: Model) -> None:

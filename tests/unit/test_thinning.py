@@ -7,7 +7,7 @@ import pytest
 from arviz_stats.base import array_stats
 from numpy.typing import NDArray
 
-from genarium.validate.thinning import autocorrelation, effective, potential_scale, thinned
+from genarium.calibration.thinning import autocorrelation, effective, potential_scale, thinned
 
 Array = NDArray[Any]
 

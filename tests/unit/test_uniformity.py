@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binom, binomtest, kstest, norm
 
-from genarium.validate import uniformity as test
+from genarium.calibration import uniformity as test
 
 Array = NDArray[Any]
 

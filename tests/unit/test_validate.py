@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 from scipy.stats import binom, chisquare, norm
 
+from genarium.calibration import Validation, uniformity, validate
+from genarium.calibration.findings import Findings
+from genarium.calibration.judge import ALPHA, judge, rejected
+from genarium.calibration.plan import Given, Plan
+from genarium.calibration.replicate import LONGEST, run
+from genarium.calibration.replicate import simulate as simulate_replicate
 from genarium.declaration import Calibration, Claim, Labelled, Method, Model, Problem, Result, Sizes, Stage, Var
-from genarium.diagnose import Verdict
 from genarium.errors import InputError
-from genarium.simulate import simulate
 from genarium.supports import real
-from genarium.validate import Validation, uniformity, validate
-from genarium.validate.findings import Findings
-from genarium.validate.judge import ALPHA, judge, rejected
-from genarium.validate.plan import Given, Plan
-from genarium.validate.replicate import LONGEST, run
-from genarium.validate.replicate import simulate as simulate_replicate
+from genarium.verbs.simulate import simulate
+from genarium.verdicts import Verdict
 
 Array = NDArray[Any]
 Run = Callable[..., Result]
@@ -124,7 +124,9 @@ def test_ties_are_broken_at_random(toy: Model) -> None:
     def discrete(theta: Array) -> Mapping[str, Any]:
         return {"sign": np.sign(theta), "whole": np.round(theta), "one": 1.0}
 
-    found = validate(replace(toy, quantities=discrete), "conjugate", 200, seed=3, ranks=19, draws=40, adaptive=False)
+    found = validate(
+        replace(toy, test_quantities=discrete), "conjugate", 200, seed=3, ranks=19, draws=40, adaptive=False
+    )
     assert found.passed
     for name in ("sign", "whole", "one"):
         counts = np.bincount(found.tree["prior_sbc"][name].to_numpy().ravel(), minlength=20)
@@ -187,7 +189,7 @@ def test_arrays_keep_their_shape(toy: Model) -> None:
     def several(theta: Array) -> Mapping[str, Any]:
         return {"powers": theta ** np.arange(6).reshape(2, 3)}
 
-    tree = validate(replace(toy, quantities=several), "conjugate", 4, draws=200).tree
+    tree = validate(replace(toy, test_quantities=several), "conjugate", 4, draws=200).tree
     powers, theta = tree["truth"]["powers"], tree["truth"]["theta"].to_numpy()
     assert powers.dims == ("chain", "draw", "powers_dim_0", "powers_dim_1")
     np.testing.assert_allclose(powers, theta[..., None, None] ** np.arange(6).reshape(2, 3))
@@ -463,7 +465,7 @@ def test_a_correction_is_held_to_what_it_corrects(toy: Model, corrected: tuple[s
     def quantities(*, theta: Array) -> dict[str, Array]:
         return {"nought": np.zeros_like(theta)}  # ranked by chance
 
-    told = {"calibration": Calibration(corrected=corrected), "quantities": quantities}
+    told = {"calibration": Calibration(corrected=corrected), "test_quantities": quantities}
     model = trying(toy, run, "approximate", **told)
     found = validate(model, "tried", 100, seed=1, covariance="linear_response")
     coverage = verdict(found, "coverage of 90% intervals (corrected)")
@@ -473,7 +475,7 @@ def test_a_correction_is_held_to_what_it_corrects(toy: Model, corrected: tuple[s
 
 def test_distances_to_an_exact_method(toy: Model) -> None:
     model = trying(toy, sampler(shift=1.0, stretch=0.5), "approximate")
-    found = validate(model, "tried", 30, seed=1, reference="conjugate", references=20)
+    found = validate(model, "tried", 30, seed=1, reference="conjugate", n_reference=20)
     theta = found.quantities["theta"]
     error = 4 * np.sqrt(1 / 1000 / 20 * np.pi / 2)  # of a median of 20 means of 1000 draws, in sds
     assert theta["shift_in_sd"] == pytest.approx(1, abs=2 * error)
@@ -485,11 +487,11 @@ def test_distances_to_an_exact_method(toy: Model) -> None:
 
 
 def test_quantities_that_never_vary_have_no_distance(toy: Model) -> None:
-    model = trying(toy, sampler(), "approximate", quantities=lambda theta: {"one": 1.0})
+    model = trying(toy, sampler(), "approximate", test_quantities=lambda theta: {"one": 1.0})
     found = validate(model, "tried", 20, reference="conjugate")
     assert "sd_ratio" in found.quantities["theta"]
     assert "sd_ratio" not in found.quantities["one"]
-    assert found.plan["references"] == 50
+    assert found.plan["n_reference"] == 50
 
 
 # Point methods

@@ -19,16 +19,16 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.stats import binom, norm
 
+from genarium.calibration import Validation, curves, validate
+from genarium.calibration.figures import PANELS
+from genarium.calibration.figures import figures as draw
+from genarium.calibration.page import directions, failures, mean_errors, overall, quantities, render, reproduce, summary
+from genarium.calibration.recovery import Recovery
 from genarium.cli import parse_settings
 from genarium.declaration import Method, Model, Problem, Result
+from genarium.drawing import MARK, PALETTE, style
 from genarium.errors import InputError
-from genarium.report.figures import Titled
-from genarium.report.svg import MARK, PALETTE, style
-from genarium.validate import Validation, curves, validate
-from genarium.validate.figures import PANELS
-from genarium.validate.figures import figures as draw
-from genarium.validate.page import directions, failures, mean_errors, overall, quantities, render, reproduce, summary
-from genarium.validate.recovery import Recovery
+from genarium.reporting.figures import Titled
 
 Array = NDArray[Any]
 TITLES = ["Are ranks uniform?", "Ranks of the truth", "Coverage by level", "z-score and contraction",
@@ -381,14 +381,14 @@ def test_quantities_stand_on_the_page(biased: Validation, html: str) -> None:
 
 
 def test_distance_to_a_reference_stands_on_the_page(tried: Model) -> None:
-    found = validate(tried, "biased", 12, seed=3, item=10, reference="conjugate", references=8)
+    found = validate(tried, "biased", 12, seed=3, item=10, reference="conjugate", n_reference=8)
     head, *table = rows(quantities(found), "Quantities")
     told = found.quantities["theta"]
     assert head[-2:] == ["sd ratio", "Shift"]
     assert [float(cell) for cell in table[0][-2:]] == pytest.approx([told["sd_ratio"], told["shift_in_sd"]], rel=0.01)
     assert table[-1][-2:] == ["–", "–"]
     assert "--reference" not in words(reproduce(found))  # a model from outside the registry has no command
-    assert "reference='conjugate', references=8" in words(reproduce(found))
+    assert "reference='conjugate', n_reference=8" in words(reproduce(found))
 
 
 def test_settings_and_provenance(biased: Validation, html: str) -> None:
@@ -508,5 +508,7 @@ def test_report_writes_where_it_is_told(point: Validation, grown: Recovery, tmp_
 
 
 def test_import_is_cheap() -> None:
-    code = "import sys, genarium.validate.page; print(sorted({'matplotlib', 'arviz_stats', 'pymc'} & set(sys.modules)))"
+    code = (
+        "import sys, genarium.calibration.page; print(sorted({'matplotlib', 'arviz_stats', 'pymc'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import xarray as xr
 
+from genarium.calibration import schedule, validate
+from genarium.calibration.store import Store, ranks_table
 from genarium.declaration import Model
 from genarium.errors import InputError
-from genarium.validate import schedule, validate
-from genarium.validate.store import Store, ranks_table
 
 PLAN: dict[str, Any] = {"model": "toy", "seed": 1, "sizes": {"item": 3}}
 

@@ -200,7 +200,7 @@ SIGPOISPROCESS = 18 / 100, 49 / 100
 
 def sampler(args: argparse.Namespace) -> Iterable[Row]:
     """Run the Gibbs sampler on a large table: one chain, its start and warm-up included in the time."""
-    from genarium.validate.thinning import effective
+    from genarium.calibration.thinning import effective
 
     tree = gn.simulate(
         "locus_regression", seed=7, genome=40, locus=20_000, feature=10, process=8, cell=90_000, tau=0.3, alpha=0.5

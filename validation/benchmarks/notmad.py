@@ -21,7 +21,7 @@ import numpy as np
 import genarium as gn
 from genarium.data import check
 from genarium.declaration import Array
-from genarium.models.notmad import by_group, clustered, lioness, notears, project_to_dag, refits
+from genarium.models.notmad import bootstrap, by_group, clustered, lioness, notears, project_to_dag
 from genarium.models.notmad.baselines import bootstrap_error, group_average, held_out_error
 from genarium.models.notmad.graphs import compare
 
@@ -329,7 +329,9 @@ def refitted(data: tuple[Array, Array, Array], case: str, bootstraps: int) -> No
     out: dict[str, list[float]] = {}
     settings = {"archetype": split.archetypes, **split.options, "restarts": 1}
     rng = np.random.default_rng(0)
-    for fit in refits(split.x[split.train], split.context[split.train], rng, repeats=bootstraps, **settings):
+    samples = bootstrap(split.x[split.train], split.context[split.train], rng, repeats=bootstraps)
+    for seed, sample in enumerate(samples):
+        fit = gn.fit("notmad", sample, "map", seed, **settings)
         out.setdefault("NOTMAD", []).append(float(split.held_out(fit).mean()))
     for _ in range(bootstraps):
         rows = rng.choice(split.train, len(split.train))

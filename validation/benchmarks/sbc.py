@@ -23,6 +23,7 @@ from typing import Any
 
 import genarium as gn
 from genarium.data import check
+from genarium.engines import compiled as densities
 
 MODEL = "nb_mixture"
 SIZES = {"cell": 100, "component": 2}
@@ -66,9 +67,7 @@ def simuk_arm(options: dict[str, float], replicates: int) -> dict[str, float]:
     """Return CPU seconds of a replicate, the first one apart."""
     import simuk
 
-    from genarium.engines import pymc
-
-    model = pymc.build(check(gn.get(MODEL), gn.simulate(MODEL, seed=0, **SIZES)))
+    model = densities.build(check(gn.get(MODEL), gn.simulate(MODEL, seed=0, **SIZES)))
     spent = []
     for count in (1, replicates):
         begin = cpu()

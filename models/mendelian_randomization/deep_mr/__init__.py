@@ -8,9 +8,10 @@ each sequence, and one over all of them.
 from .calibration import Calibration, calibrate
 from .convolution import Conv, ConvEnsemble, ConvNet, Dense
 from .effects import Effects, effects
-from .mutagenesis import Mutagenesis, mutagenise, one_hot
+from .mutagenesis import Mutagenesis, mutagenise
 from .pipeline import DeepMR, LocalEffects, deep_mr, local_effects
 from .scales import SCALES, Scaled
+from .sequence import one_hot
 
 __all__ = [
     "SCALES",

@@ -12,7 +12,7 @@ import numpy as np
 from genarium.declaration import Array
 
 from .keras import ACTIVATIONS, APPLY, BLOCK, KerasNetwork, cropping, dilation, span
-from .mutagenesis import others
+from .sequence import others
 
 
 class Cone:

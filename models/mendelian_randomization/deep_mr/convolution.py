@@ -15,6 +15,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from genarium.declaration import Array
 from genarium.errors import InputError
 
+from .sequence import others
+
 Activation = Literal["relu", "exp", "sigmoid", "linear"]
 Pooling = Literal["max", "mean", "flatten"]
 
@@ -108,7 +110,7 @@ class ConvNet:
         return x
 
     def mutations(self, sequence: Array, start: int, stop: int) -> tuple[Array, Array]:
-        """Predict a sequence (4, L) and its substitutions; shapes (T,) and (3, W, T)."""
+        """Predict a sequence (4, L) and its substitutions; shapes (1, T) and (1, 3, W, T)."""
         L, W = sequence.shape[1], stop - start
         at = np.arange(start, stop)
         inputs = [sequence[None]]
@@ -129,9 +131,9 @@ class ConvNet:
             outside = (at[:, None] + np.arange(-left, right + 1) < 0) | (at[:, None] + np.arange(-left, right + 1) >= L)
             changed = out.reshape(3, W, *out.shape[1:])
             changed *= ~outside[:, None]
-        reference = self.head(self._pool(inputs[-1]))[0]
+        reference = self.head(self._pool(inputs[-1]))
         pooled = self._repool(inputs[-1][0], changed, at - left, at + right)
-        return reference, self.head(pooled.reshape(3 * W, -1)).reshape(3, W, -1)
+        return reference, self.head(pooled.reshape(3 * W, -1)).reshape(1, 3, W, -1)
 
     def _pool(self, x: Array) -> Array:
         if self.pooling == "flatten":
@@ -163,8 +165,6 @@ class ConvNet:
 
 def _substituted(window: Array) -> Array:
     """Columns of the three other bases, shape (3, W, 4, 1)."""
-    from .mutagenesis import others
-
     to = others(window[None])[0]  # (3, W)
     return np.asarray(np.eye(4)[to][..., None])
 
@@ -189,4 +189,4 @@ class ConvEnsemble:
     def mutations(self, sequence: Array, start: int, stop: int) -> tuple[Array, Array]:
         """Return outputs of a sequence, (E, T), and of its mutants, (E, 3, stop - start, T)."""
         found = [member.mutations(sequence, start, stop) for member in self.members]
-        return np.stack([reference for reference, _ in found]), np.stack([mutated for _, mutated in found])
+        return np.concatenate([one for one, _ in found]), np.concatenate([many for _, many in found])

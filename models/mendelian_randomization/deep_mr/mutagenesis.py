@@ -1,25 +1,14 @@
 """Saturation mutagenesis in silico: what every substitution does to the predictions of every member of an ensemble."""
 
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
 from genarium.declaration import Array
 from genarium.errors import InputError
 
-BASES = "ACGT"
-Predict = Callable[[Array], Array]
-"""Maps sequences, shape (B, 4, L), to outputs of one member, (B, T), or of all, (E, B, T)."""
-
-
-@runtime_checkable
-class Mutates(Protocol):
-    """An ensemble that knows a faster way than to predict every mutant from scratch."""
-
-    def mutations(self, sequence: Array, start: int, stop: int) -> tuple[Array, Array]:
-        """Return outputs of the sequence, (E, T), and of its mutants, (E, 3, stop - start, T)."""
+from .sequence import others, predict_mutants
 
 
 @dataclass(frozen=True)
@@ -42,30 +31,6 @@ class Mutagenesis:
     reference: Array
     alternative: Array
     start: int
-
-
-def one_hot(sequences: str | Sequence[str]) -> Array:
-    """Code sequences; an unknown base (N) is a column of zeros.
-
-    Parameters
-    ----------
-    sequences : str or sequence of str
-        Of one length.
-
-    Returns
-    -------
-    ndarray, shape (N, 4, L)
-    """
-    texts = [sequences] if isinstance(sequences, str) else list(sequences)
-    if not texts or len({len(text) for text in texts}) != 1 or not texts[0]:
-        raise InputError("deep_mr: sequences must be one or more texts of one length. Cut them to a common window.")
-    codes = np.frombuffer("".join(texts).upper().encode(), dtype=np.uint8).reshape(len(texts), -1)
-    known = np.frombuffer((BASES + "N").encode(), dtype=np.uint8)
-    strange = np.argwhere(~np.isin(codes, known))
-    if strange.size:
-        n, at = strange[0]
-        raise InputError(f"deep_mr: sequence {n} has {texts[n][at]!r} at position {at}. Use A, C, G, T or N.")
-    return np.asarray(codes[:, None] == known[:4, None], dtype=float)
 
 
 def mutagenise(
@@ -114,69 +79,3 @@ def mutagenise(
     if not (np.isfinite(reference).all() and np.isfinite(mutated).all()):
         raise InputError("deep_mr: the ensemble predicts values that are not finite. Check its scale.")
     return Mutagenesis(mutated - reference[:, :, None, None], reference, others(inside), start)
-
-
-def others(window: Array) -> Array:
-    """Return the three other bases at each position, in alphabetical order; shape (N, 3, W)."""
-    base = window.argmax(1)[:, None]  # (N, 1, W)
-    rank = np.arange(3)[None, :, None]
-    return np.asarray(rank + (rank >= base))
-
-
-def as_ensemble(ensemble: Any) -> Predict:
-    """Return a callable with outputs of shape (E, B, T)."""
-    if isinstance(ensemble, Sequence):
-        members = [as_ensemble(member) for member in ensemble]
-        if not members:
-            raise InputError("deep_mr: the ensemble has no members.")
-
-        def all_of_them(x: Array) -> Array:
-            return np.concatenate([member(x) for member in members])
-
-        return all_of_them
-
-    def predict(x: Array) -> Array:
-        out = np.asarray(ensemble(x), dtype=float)
-        out = out[None] if out.ndim == 2 else out
-        if out.ndim != 3 or out.shape[1] != len(x):
-            raise InputError(
-                f"deep_mr: for sequences of shape {x.shape} the ensemble returned {out.shape}, but must return "
-                "(B, T) or (E, B, T)."
-            )
-        return out
-
-    return predict
-
-
-def mutants(sequence: Array, start: int, stop: int, chunk: int) -> Iterator[Array]:
-    """Yield all single substitutions in blocks, shape (B, 4, L): the three of a base's alternatives lie W apart."""
-    W = stop - start
-    to = others(sequence[None, :, start:stop])[0].ravel()  # (3 W,)
-    at = np.tile(np.arange(start, stop), 3)
-    for low in range(0, 3 * W, chunk):
-        some = slice(low, min(low + chunk, 3 * W))
-        block = np.repeat(sequence[None], some.stop - low, 0)
-        rows = np.arange(len(block))
-        block[rows, :, at[some]] = 0
-        block[rows, to[some], at[some]] = 1
-        yield block
-
-
-def predict_mutants(ensemble: Any, sequence: Array, start: int, stop: int, chunk: int) -> tuple[Array, Array]:
-    """Return outputs of a sequence, (E, T), and of its mutants, (E, 3, stop - start, T), in the ensemble's own way."""
-    from .convolution import ConvEnsemble, ConvNet
-    from .scales import Scaled
-
-    if isinstance(ensemble, Scaled):
-        return ensemble.mutations(sequence, start, stop, chunk)
-    if isinstance(ensemble, ConvNet):
-        ensemble = ConvEnsemble([ensemble])
-    if isinstance(ensemble, Mutates):
-        return ensemble.mutations(sequence, start, stop)
-    return _naive(as_ensemble(ensemble), sequence, start, stop, chunk)
-
-
-def _naive(predict: Predict, sequence: Array, start: int, stop: int, chunk: int) -> tuple[Array, Array]:
-    reference = predict(sequence[None])[:, 0]
-    found = np.concatenate([predict(block) for block in mutants(sequence, start, stop, chunk)], 1)
-    return reference, found.reshape(len(found), 3, stop - start, -1)

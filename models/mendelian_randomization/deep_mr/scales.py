@@ -9,7 +9,7 @@ import numpy as np
 from genarium.declaration import Array
 from genarium.errors import InputError
 
-from .mutagenesis import as_ensemble, predict_mutants
+from .sequence import as_ensemble, predict_mutants
 
 
 def logit(p: Array) -> Array:
@@ -40,10 +40,13 @@ class Scaled:
     ensemble : object
         As :func:`mutagenise` takes it.
     scale : {"identity", "logit", "log1p", "anscombe"}
+    chunk : int
+        Mutants predicted at once, where the ensemble knows no faster way.
     """
 
     ensemble: Any
     scale: str
+    chunk: int = 1024
 
     def __post_init__(self) -> None:
         if self.scale not in SCALES:
@@ -53,8 +56,8 @@ class Scaled:
         """Predict: (B, 4, L) to (E, B, T)."""
         return SCALES[self.scale](as_ensemble(self.ensemble)(x))
 
-    def mutations(self, sequence: Array, start: int, stop: int, chunk: int = 1024) -> tuple[Array, Array]:
-        """Return outputs of a sequence, (E, T), and of its mutants, (E, 3, stop - start, T), ``chunk`` at once."""
-        reference, mutated = predict_mutants(self.ensemble, sequence, start, stop, chunk)
+    def mutations(self, sequence: Array, start: int, stop: int) -> tuple[Array, Array]:
+        """Return outputs of a sequence, (E, T), and of its mutants, (E, 3, stop - start, T)."""
+        reference, mutated = predict_mutants(self.ensemble, sequence, start, stop, self.chunk)
         to = SCALES[self.scale]
         return to(reference), to(mutated)

@@ -17,8 +17,8 @@ from genarium.declaration import Array
 from genarium.errors import InputError
 
 from . import motifs
-from .mutagenesis import others
 from .scales import anscombe
+from .sequence import others
 
 LENGTH = 100
 BACKGROUND = np.array([0.27, 0.23, 0.23, 0.27])

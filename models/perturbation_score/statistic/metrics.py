@@ -4,8 +4,10 @@ from typing import Any
 
 import numpy as np
 
+from genarium.data import check
 from genarium.declaration import Array
 from genarium.errors import InputError
+from genarium.registry import get
 
 from ..distance import expected_l1, l1
 from ..predictor import log_softmax
@@ -227,12 +229,11 @@ def pairs(trained: Trained, one: Screen, rows: Array, n: int, rng: np.random.Gen
 
 def shrinkage(one: Screen, rows: Array) -> Array:
     """Concentrations that the training perturbations' labels suggest, by conjugate shrinkage; shape (K,)."""
-    import genarium as gn
-
     K = one.share.shape[1]
     count = np.stack([np.bincount(one.state[one.rows(p)], minlength=K) for p in rows])
-    point = gn.fit("perturbation_score", {"count": count}, "conjugate", regression="none")["point"]
-    return np.asarray(float(point["kappa"]) * np.exp(log_softmax(point["mu"].to_numpy())))
+    model = get("perturbation_score").variant(regression="none")
+    point = model.methods["conjugate"].function(check(model, {"count": count}), np.random.default_rng(0)).point
+    return np.asarray(point["kappa"] * np.exp(log_softmax(np.asarray(point["mu"]))))
 
 
 def oracle(one: Screen, rows: Array, n: int, Q: Array, prior: Array, repeats: int, rng: np.random.Generator) -> float:

@@ -13,14 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from genarium.declaration import Array, Claim, Problem, Result
+from genarium.declaration import Array, Problem, Result
+from genarium.engines.compiled import COMPILED, Compiled, compiled
 from genarium.engines.hoist import hoist
-from genarium.engines.pymc import COMPILED, Compiled, compiled
 from genarium.errors import InputError
-
-METHODS: dict[str, tuple[Claim, str]] = {
-    "nuts-jax": ("exact", "Hamiltonian Monte Carlo of the PyMC density on JAX (blackjax)."),
-}
 
 JITTER = 0.1
 """Chains start uniformly within so much of the model's starting point, on the unconstrained scale."""
@@ -61,7 +57,7 @@ def nuts(
     Raises
     ------
     InputError
-        If JAX or blackjax is missing, the model has no density, or unknown variables are fixed.
+        If JAX or blackjax is missing, or the model has no density.
     """
     try:
         import blackjax  # noqa: F401
@@ -295,6 +291,3 @@ def _jaxified(inputs: list[Any], outputs: list[Any]) -> Callable[..., Any]:
     get_mode("JAX").including("local_check_parameter_to_ninf_switch").optimizer.rewrite(graph)
     function: Callable[..., Any] = jax_funcify(graph)
     return function
-
-
-RUN: dict[str, Callable[..., Result]] = {"nuts-jax": nuts}

@@ -1,6 +1,6 @@
 """Chains of hand-coded samplers, and the slice update they share."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -103,71 +103,3 @@ def slice_update(
         low = np.where(open_ & (trial < at), trial, low)
         high = np.where(open_ & (trial >= at), trial, high)
     return new
-
-
-def relabel(
-    draws: Mapping[str, Array], features: Array, dims: Mapping[str, tuple[str, ...]], dim: str
-) -> dict[str, Array]:
-    """Give the labels of an exchangeable dim the same meaning in every draw.
-
-    Every draw is matched to a pivot by the permutation of least squared distance (Hungarian method); the pivot is the
-    mean of the matched draws, iterated to a fixed point, starting from the last draw of the first chain. It depends on
-    the draws alone, never on true labels.
-
-    Parameters
-    ----------
-    draws : mapping of str to ndarray
-        Leading dims (chain, draw).
-    features : ndarray, shape (chain, draw, K, F)
-        What identifies a label, on a scale where distance makes sense (e.g. log of a centroid).
-    dims : mapping of str to tuple of str
-        Declared dims of each variable.
-    dim : str
-        The exchangeable dim.
-
-    Returns
-    -------
-    dict of str to ndarray
-        Permuted copies.
-    """
-    from scipy.optimize import linear_sum_assignment
-
-    C, S, K, F = features.shape
-    flat = features.reshape(C * S, K, F)
-    scale = flat.std((0, 1))
-    flat = flat / np.where(scale > 0, scale, 1)
-    pivot = flat[S - 1]
-    order = np.full((C * S, K), -1)
-    for _ in range(20):
-        cost = (flat**2).sum(-1)[:, None, :] - 2 * pivot @ flat.transpose(0, 2, 1)  # (draw, pivot label, label)
-        clear = cost.argmin(2)
-        settled = (np.sort(clear, 1) == np.arange(K)).all(1)  # each label's nearest is another one: no search needed
-        new = clear
-        for i in np.flatnonzero(~settled):
-            new[i] = linear_sum_assignment(cost[i])[1]
-        if (new == order).all():
-            break
-        order = new
-        pivot = np.take_along_axis(flat, order[:, :, None], 1).mean(0)
-    order = order[np.arange(C * S)[:, None], np.argsort(_rank(pivot, order, draws, dims, dim))[None]]
-    out = {}
-    for name, value in draws.items():
-        if dim not in dims.get(name, ()):
-            out[name] = value
-            continue
-        axis = 1 + dims[name].index(dim)
-        folded = value.reshape(C * S, *value.shape[2:])
-        index = order.reshape(C * S, *[K if a == axis else 1 for a in range(1, folded.ndim)])
-        out[name] = np.take_along_axis(folded, index, axis).reshape(value.shape)
-    return out
-
-
-def _rank(
-    pivot: Array, order: Array, draws: Mapping[str, Array], dims: Mapping[str, tuple[str, ...]], dim: str
-) -> Array:
-    """Rank of the labels: by decreasing mean weight where a variable has that dim alone, else by the pivot."""
-    for name, value in draws.items():
-        if dims.get(name) == (dim,):
-            flat = value.reshape(len(order), -1)
-            return -np.take_along_axis(flat, order, 1).mean(0)
-    return pivot[:, 0]

@@ -15,18 +15,20 @@ The draws come in pairs z, -z, with unit sample covariance as far as there are e
 then minimal at the exact mean and at the mean field's sd, and (2) is exact, whatever the seed.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from genarium.declaration import Array, Labelled, Problem, Result
 from genarium.engines import importance, newton
 from genarium.engines.ascent import Ascent, Restarts
+from genarium.engines.compiled import compiled
+from genarium.engines.labels import match_labels
+from genarium.engines.polish import polish as run_nuts
 from genarium.engines.resample import KHAT_USABLE, NORMAL_DRAWS, resample
 from genarium.errors import ApproximationError, InputError
 
 LOG_2PI = np.log(2 * np.pi)
-COVARIANCES = ("mean_field", "linear_response")
 FIRST_SD = 0.1
 """Standard deviation of every unconstrained value at the start."""
 
@@ -195,7 +197,7 @@ def dadvi(
     problem: Problem,
     rng: np.random.Generator,
     *,
-    covariance: str = "mean_field",
+    covariance: Literal["mean_field", "linear_response"] = "mean_field",
     polish: bool = False,
     fixed_draws: int = 64,
     tolerance: float = 1e-6,
@@ -234,10 +236,6 @@ def dadvi(
     ApproximationError
         With linear response: if its Hessian is not positive definite, or k-hat is above 0.7 and ``polish`` is False.
     """
-    from genarium.engines.pymc import compiled
-
-    if covariance not in COVARIANCES:
-        raise InputError(f"option covariance={covariance!r} is not known; use one of {', '.join(COVARIANCES)}.")
     if polish and covariance == "mean_field":
         raise InputError("option polish=True needs covariance='linear_response', whose draws it corrects.")
     if fixed_draws % 2:
@@ -283,10 +281,6 @@ def corrected(
     -------
     posterior, sample_stats, notes : dict
     """
-    from genarium.engines.polish import polish as run_nuts
-    from genarium.engines.pymc import compiled
-    from genarium.fit import match_labels
-
     density = compiled(problem)
 
     def log_density(vectors: Array) -> Array:

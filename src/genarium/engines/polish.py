@@ -4,6 +4,7 @@ import numpy as np
 
 from genarium.declaration import Array, Arrays, Problem
 from genarium.engines import hmc
+from genarium.engines.compiled import compiled
 from genarium.engines.resample import smoothed
 from genarium.progress import bar
 
@@ -50,9 +51,7 @@ def polish(
     FloatingPointError
         If no draw of the approximation has a finite density.
     """
-    from genarium.engines import pymc
-
-    density = pymc.compiled(problem)
+    density = compiled(problem)
 
     def log_density(vector: Array) -> tuple[float, Array]:
         return density.log_density(vector, jacobian=True)

@@ -3,44 +3,25 @@
 import os
 import re
 import tempfile
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from genarium.declaration import Array, Arrays, Claim, Model, Problem, Result
+from genarium.declaration import Array, Arrays, Problem, Result
 from genarium.engines.cmdstan import compile_program, find
 from genarium.errors import ApproximationError, InputError
 from genarium.progress import spinner
-
-METHODS: dict[str, tuple[Claim, str]] = {
-    "stan": ("exact", "Hamiltonian Monte Carlo of the Stan program (NUTS)."),
-    "stan-pathfinder": ("approximate", "Normal approximations along optimisation paths, of the Stan program."),
-    "stan-advi": ("approximate", "Stan's automatic differentiation variational inference."),
-    "stan-laplace": ("approximate", "Normal approximation at the mode, of the Stan program."),
-    "stan-map": ("point", "Maximum of the Stan program's density, by L-BFGS."),
-}
+from genarium.registry import program
 
 GENERATED = 50_000_000
 """Numbers that generated quantities may write in a fit; beyond, they are computed in NumPy instead."""
 
 SIGNIFICANT = 17
 """Digits in Stan's output: with fewer, a simplex read back fails Stan's own check."""
-
-
-def program(model: Model) -> Path | None:
-    """Return the Stan program of a model's variant, or None where there is none.
-
-    The default variant is ``<model>.stan``; another one appends its option values, ``<model>-<value>.stan``.
-    """
-    values = [value for name, value in model.chosen.items() if value != model.options[name][0]]
-    path = Path(str(files("genarium"))) / "stan" / ("-".join([model.name, *values]) + ".stan")
-    return path if path.is_file() else None
-
 
 KEYWORDS = frozenset(
     (
@@ -92,16 +73,11 @@ def executable(problem: Problem, cmdstan: str, generate: bool = True) -> Path:
     Raises
     ------
     InputError
-        If the model has no program, or unknown variables are fixed.
+        If the model has no program.
     """
     model, source = problem.model, program(problem.model)
     if source is None:
         raise InputError(f"{model.name}: there is no Stan program for this variant ({dict(model.chosen)}).")
-    if problem.fixed:
-        raise InputError(
-            f"{model.name}: the Stan methods cannot hold {', '.join(problem.fixed)} fixed. Leave it out of the data, "
-            f"or use one of the model's own methods ({', '.join(model.methods)})."
-        )
     found = find(cmdstan or None)
     with spinner(f"compiling {source.name}") as say:
         if generate:
@@ -316,7 +292,7 @@ def advi(
     *,
     draws: int = 1000,
     iterations: int = 20_000,
-    algorithm: str = "meanfield",
+    algorithm: Literal["meanfield", "fullrank"] = "meanfield",
     cmdstan: str = "",
 ) -> Result:
     """Approximate the posterior by Stan's ADVI.
@@ -336,8 +312,6 @@ def advi(
     -------
     Result
     """
-    if algorithm not in ("meanfield", "fullrank"):
-        raise InputError(f"option algorithm={algorithm!r} is not known; use meanfield or fullrank.")
     starts = _starts(problem, rng, 1)
     with _running(problem, cmdstan, draws) as run:
         fit = run.model.variational(
@@ -460,12 +434,3 @@ def log_density(problem: Problem, points: list[Arrays], cmdstan: str = "") -> tu
             values.append(row[0])
             gradients.append(row[1:])
     return np.array(values), gradients
-
-
-RUN: dict[str, Callable[..., Result]] = {
-    "stan": nuts,
-    "stan-pathfinder": pathfinder,
-    "stan-advi": advi,
-    "stan-laplace": laplace,
-    "stan-map": maximum,
-}

@@ -1,0 +1,253 @@
+"""A sweep of coordinate ascent (Algorithm 2, corrected); equation numbers refer to the card (README.md)."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from genarium.declaration import Array, Problem
+
+from . import contexts, effects, random_loci
+from .corpus import Corpus
+from .dirichlet import concentration, divergence, expected_log
+from .effects import Effects
+from .expectation import expect
+from .random_loci import LocusEffects
+
+PATIENCE = 30
+"""Iterations before the hyperparameters move: earlier, a process can die of a small concentration."""
+
+
+@dataclass(frozen=True)
+class State:
+    """Parameters of q: gamma (G, K), effects, delta (K, C), omega (K, C, 3); hyperparameters alpha, tau (K,).
+
+    Random effects of loci and their dispersion (K,) are None where the model has none.
+    """
+
+    gamma: Array
+    effects: Effects
+    normaliser: Array  # (J, K), bound of E log Z
+    delta: Array
+    omega: Array
+    alpha: Array
+    tau: Array
+    locus_effects: LocusEffects | None = None
+    dispersion: Array | None = None
+    age: int = 0
+
+
+class Step:
+    """A sweep of coordinate ascent, ``step(state) -> (next state, bound of state)``.
+
+    Parameters
+    ----------
+    data : Corpus
+    full : bool
+        Whether q(beta_k) has a full covariance.
+    empirical_bayes : bool
+        Whether alpha and tau are estimated.
+    """
+
+    def __init__(self, data: Corpus, *, full: bool = True, empirical_bayes: bool = False) -> None:
+        self.data = data
+        self.full, self.empirical_bayes = full, empirical_bayes
+        self.tilt: Array | float = 0.0
+        self._packed: State
+
+    def tilted(self, tilt: Array) -> "Step":
+        """Return the sweep for the log density plus a linear function of the effects, hyperparameters held."""
+        other = Step(self.data, full=self.full)
+        other.tilt = tilt
+        return other
+
+    def tables(self, state: State) -> tuple[Array, Array, Array]:
+        """Return the logs that weigh a process by genome (G, K), row (R, K) and channel (M, K) (eqs. 4 to 6)."""
+        K, C = state.delta.shape
+        spectrum = (expected_log(state.delta)[:, :, None] + expected_log(state.omega)).reshape(K, 2, C // 2, 3)
+        by_channel = spectrum.transpose(1, 3, 2, 0).reshape(-1, K)  # channel = (base * 3 + alternative) * half + flank
+        return expected_log(state.gamma), self.place(state), by_channel
+
+    def place(self, state: State) -> Array:
+        """Return the log probability of a row, as far as the bound knows it, without the context; shape (R, K)."""
+        data = self.data
+        rate = data.features @ state.effects.mean.T + data.log_exposure[:, None]  # (J, L, K)
+        rate = rate - state.normaliser[:, None]
+        if state.locus_effects is not None:
+            rate = rate + state.locus_effects.expected_log.T
+        if data.form == "conditional":
+            rate = rate - self.log_context(state).T
+        return np.asarray(rate.reshape(data.rows, -1))
+
+    def log_context(self, state: State) -> Array:
+        """Return log of (E lam_k)'t_l; shape (K, L)."""
+        mean = state.delta / state.delta.sum(1, keepdims=True)
+        return np.asarray(np.log(mean @ self.data.opportunity))
+
+    def offset(self, state: State) -> Array:
+        """Return what multiplies a locus's rate before it is normalised, in logs; shape (1 or K, L)."""
+        offset = self.own_offset(state)
+        return offset if self.data.form == "conditional" else np.asarray(offset + self.log_context(state))
+
+    def own_offset(self, state: State) -> Array:
+        """Return the part of the offset that does not depend on contexts; shape (1 or K, L)."""
+        if state.locus_effects is None:
+            return self.data.log_exposure[None]
+        return np.asarray(self.data.log_exposure + np.log(state.locus_effects.mean))
+
+    def normalised(self, state: State) -> State:
+        """Bring the normaliser up to date."""
+        found = effects.log_normalisers(state.effects, self.data.features, self.offset(state))
+        return replace(state, normaliser=found)
+
+    def __call__(self, state: State) -> tuple[State, float]:
+        """Update every factor."""
+        *counts, log_sum = expect(self.data, *self.tables(state))
+        bound = log_sum + self.data.log_opportunity - self.divergence(state)
+        return self.maximised(state, *counts), bound + float(np.sum(self.tilt * state.effects.mean))
+
+    def bound(self, state: State) -> float:
+        """Return the evidence lower bound of a state (eq. 7)."""
+        *_, log_sum = expect(self.data, *self.tables(state))
+        return log_sum + self.data.log_opportunity - self.divergence(state)
+
+    def divergence(self, state: State) -> float:
+        """Return the divergence of q from the prior, all factors added up (eq. 13)."""
+        of_loci = 0.0
+        if state.locus_effects is not None and state.dispersion is not None:
+            of_loci = random_loci.divergence(state.locus_effects, state.dispersion)
+        return (
+            divergence(state.gamma, state.alpha)
+            + divergence(state.delta, 1.0)
+            + divergence(state.omega, 1.0)
+            + effects.prior_gap(state.effects, state.tau)
+            + of_loci
+        )
+
+    def maximised(self, state: State, of_genome: Array, of_row: Array, of_channel: Array) -> State:
+        """Update the factors, given the expected mutations of each process."""
+        data = self.data
+        found, normaliser = effects.update(
+            state.effects, data.features, self.offset(state), of_row, state.tau, self.full, self.tilt
+        )
+        state = self.with_locus_effects(replace(state, effects=found, normaliser=normaliser), of_row)
+        counts = by_context(of_channel, state.delta.shape[1])
+        delta = contexts.update(self.context_objective(state, of_row, counts.sum(-1)), state.delta)
+        state = replace(state, delta=delta, omega=1 + counts, gamma=state.alpha + of_genome, age=state.age + 1)
+        if data.form == "joint":
+            state = self.normalised(state)
+        return self.with_hyperparameters(state)
+
+    def with_locus_effects(self, state: State, of_row: Array) -> State:
+        """Update the random effects of loci, where there are some, and the normaliser with them."""
+        if state.locus_effects is None or state.dispersion is None:
+            return state
+        data = self.data
+        J, L, _ = data.features.shape
+        by_group = of_row.reshape(J, L, -1)
+        offset = self.offset(state) - np.log(state.locus_effects.mean)
+        weight = effects.log_weights(state.effects, data.features, offset)
+        found = random_loci.update(state.locus_effects, by_group.sum(0).T, weight, by_group.sum(1).T, state.dispersion)
+        return self.normalised(replace(state, locus_effects=found))
+
+    def with_hyperparameters(self, state: State) -> State:
+        """Update alpha, tau and the dispersion, where they are estimated and it is time (eqs. 18, 19 and 26)."""
+        if not self.empirical_bayes or state.age <= PATIENCE:
+            return state
+        found = state.effects
+        size = (found.mean**2 + np.diagonal(found.covariance, axis1=1, axis2=2)).mean(1)
+        alpha = concentration(expected_log(state.gamma).mean(0), self.data.genomes, state.alpha)
+        state = replace(state, alpha=alpha, tau=np.sqrt(np.maximum(size, 1e-8)))
+        if state.locus_effects is None or state.dispersion is None:
+            return state
+        return replace(state, dispersion=random_loci.dispersions(state.locus_effects, state.dispersion))
+
+    def context_objective(self, state: State, of_row: Array, counts: Array) -> contexts.Objective:
+        """Return what q(lam) is to maximise."""
+        data = self.data
+        J, L, _ = data.features.shape
+        by_group = of_row.reshape(J, L, -1)
+        if data.form == "conditional":
+            return contexts.Objective(counts, by_group.sum(0).T, data.opportunity)
+        weight = effects.log_weights(state.effects, data.features, self.own_offset(state))
+        rates = np.exp(weight - weight.max(-1, keepdims=True))  # (K, J, L)
+        opportunity = np.einsum("kjl,cl->kcj", rates, data.opportunity, optimize=True)
+        return contexts.Objective(counts, by_group.sum(1).T, opportunity)
+
+    def pack(self, state: State) -> Array:
+        """Return all parameters but the covariances as one vector, free of constraints."""
+        self._packed = state
+        return np.concatenate([state.effects.mean.ravel(), *(np.log(part).ravel() for part in _positive(state))])
+
+    def unpack(self, vector: Array) -> State:
+        """Return the state of a vector; with the covariances of the state that was packed last."""
+        like, low = self._packed, 0
+        parts = []
+        for part in (like.effects.mean, *_positive(like)):
+            parts.append(vector[low : low + part.size].reshape(part.shape))
+            low += part.size
+        mean, *logs = parts
+        gamma, delta, omega, alpha, tau, *rest = (np.exp(np.clip(part, -30, 50)) for part in logs)
+        moved = replace(like, effects=replace(like.effects, mean=mean))
+        moved = replace(moved, gamma=gamma, delta=delta, omega=omega, alpha=alpha, tau=tau)
+        if rest:
+            moved = replace(moved, locus_effects=LocusEffects(*rest[:2]), dispersion=rest[2])
+        return self.normalised(moved)
+
+    def first(self, problem: Problem, rng: np.random.Generator) -> State:
+        """Return a start: spectra between those of random genomes and of all, flat effects."""
+        data = self.data
+        K, C = problem.sizes["process"], problem.sizes["context"]
+        J, _, F = data.features.shape
+        spectrum = first_spectra(data, K, rng)  # (K, M)
+        shares = by_context(spectrum.T, C)
+        total = data.count.sum() / K
+        exposed = (shares.sum(-1) + 1e-3) / data.opportunity.mean(1)
+        delta = 1 + total * exposed / exposed.sum(1, keepdims=True)
+        tau = problem["tau"].astype(float)
+        alpha = problem["alpha"].astype(float)
+        flat = Effects(
+            np.zeros((K, F)), np.repeat(0.01 * np.eye(F)[None], K, 0), np.repeat(data.features.mean(1)[:, None], K, 1)
+        )
+        mutations = np.bincount(data.genome, data.count, data.genomes)
+        gamma = alpha + mutations[:, None] / K * rng.uniform(0.9, 1.1, (data.genomes, K))
+        state = State(gamma, flat, np.empty((J, K)), delta, 1 + total * shares, alpha, tau)
+        if "dispersion" in problem.arrays:
+            dispersion = problem["dispersion"].astype(float)
+            prior = LocusEffects.prior(dispersion, problem.sizes["locus"])
+            state = replace(state, locus_effects=prior, dispersion=dispersion)
+        return self.normalised(state)
+
+
+def _positive(state: State) -> list[Array]:
+    """Return the parameters that are positive."""
+    parts = [state.gamma, state.delta, state.omega, state.alpha, state.tau]
+    if state.locus_effects is not None and state.dispersion is not None:
+        parts += [state.locus_effects.shape, state.locus_effects.inverse_scale, state.dispersion]
+    return parts
+
+
+def by_context(of_channel: Array, contexts: int) -> Array:
+    """Put numbers by channel and process (M, K) into the order (K, C, 3)."""
+    each = of_channel.reshape(2, 3, contexts // 2, -1)
+    return np.ascontiguousarray(each.transpose(3, 0, 2, 1)).reshape(-1, contexts, 3)
+
+
+def first_spectra(data: Corpus, processes: int, rng: np.random.Generator, steps: int = 50) -> Array:
+    """Factorise the mutations by genome and channel into spectra (multiplicative updates from a random start).
+
+    Returns
+    -------
+    ndarray, shape (processes, M)
+        Each adds up to one.
+    """
+    table = np.zeros((data.genomes, data.channels))
+    np.add.at(table, (data.genome, data.channel), data.count)
+    spectra = rng.dirichlet(np.ones(data.channels), processes) + table.sum(0) / table.sum()
+    shares = rng.dirichlet(np.ones(processes), data.genomes)
+    for _ in range(steps):
+        ratio = table / np.maximum(shares @ spectra, 1e-300)
+        shares, spectra = shares * (ratio @ spectra.T), spectra * (shares.T @ ratio)
+        spectra = np.maximum(spectra, 1e-9)
+        spectra /= spectra.sum(1, keepdims=True)
+        shares /= np.maximum(shares.sum(1, keepdims=True), 1e-300)
+    return np.asarray(spectra)

@@ -1,0 +1,229 @@
+"""Validate: simulation-based calibration of a method, replicate by replicate, with a verdict on what it claims."""
+
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from genarium import registry
+from genarium.calibration import uniformity
+from genarium.calibration.findings import Findings
+from genarium.calibration.judge import ALPHA, judge, rejected
+from genarium.calibration.outcome import Outcome
+from genarium.calibration.page import write_page
+from genarium.calibration.plan import Given, Plan
+from genarium.calibration.recovery import Recovery
+from genarium.calibration.scalars import flat_draws
+from genarium.calibration.schedule import parse_workers, replicates
+from genarium.calibration.store import Store
+from genarium.data import Data, check
+from genarium.declaration import Model
+from genarium.errors import InputError
+from genarium.methods import find_method
+from genarium.progress import bar
+from genarium.settings import chosen_options, generator, split
+from genarium.tree import provenance, save
+
+TREE, PAGE = "validation.nc", "report.html"
+
+
+class Validation(Outcome):
+    """What a validation found, and its page; see :class:`~genarium.calibration.outcome.Outcome` for the attributes."""
+
+    def report(self, path: str | Path, recovery: Recovery | None = None) -> Path:
+        """Write the page of this validation: one HTML file, with its figures in it, that refers to no other file.
+
+        Parameters
+        ----------
+        path : str or Path
+        recovery : Recovery, optional
+            Error against the size of the data, drawn and judged besides.
+
+        Returns
+        -------
+        Path
+        """
+        return write_page(self, path, recovery)
+
+
+def validate(
+    model: str | Model,
+    method: str,
+    simulations: int = 200,
+    workers: int | str = 1,
+    seed: int = 0,
+    *,
+    data: Data | None = None,
+    wrong: Mapping[str, Any] | None = None,
+    control: bool = False,
+    adaptive: bool = True,
+    ranks: int = 99,
+    reference: str = "",
+    n_reference: int | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    **settings: Any,
+) -> Validation:
+    """Validate a method by simulation-based calibration.
+
+    Every replicate draws unknown variables from the prior, simulates data from them, fits the method, and ranks the
+    truth among ``ranks`` nearly independent draws, for every unknown variable without meaningless labels, every
+    quantity of the model, the joint log likelihood and the log prior. Uniform ranks are what a method that draws from
+    the posterior must give (Talts et al. 2018; Modrák et al. 2023).
+
+    Parameters
+    ----------
+    model : str or Model
+        Name of a model, or a declaration.
+    method : str
+    simulations : int
+        Replicates.
+    workers : int or str
+        Processes, or the address of a Dask scheduler (``tcp://host:8786``). The result does not depend on it.
+    seed : int
+        Every replicate is a function of the seed and its number.
+    data : DataTree, Dataset or mapping of str to array_like, optional
+        The user's data, for posterior SBC (Säilynoja et al. 2025): truths are drawn from their posterior, and the
+        simulated data are fitted together with them. The method must be exact.
+    wrong : mapping, optional
+        Known variables that the fit, not the simulation, is given another value of; options of the model that the
+        simulation, not the fit, has: a negative control.
+    control : bool
+        Use the model's own negative control as ``wrong``.
+    adaptive : bool
+        Look at 50, 100, 200 ... replicates and stop at a clear failure; alpha is split over the looks.
+    ranks : int
+        Number L of draws that a truth is ranked among.
+    reference : str
+        An exact method to measure the distance to, on the first ``n_reference`` replicates (50 where not given).
+    n_reference : int, optional
+        Only with ``reference``.
+    out : str or Path, optional
+        Folder for the replicates (appended one by one), the ranks, the tree, and the report.
+    resume : bool
+        Go on with the replicates in ``out``.
+    **settings
+        Sizes, options of the model, values of known variables, options of the method; those not given are the
+        model's own for calibration.
+
+    Returns
+    -------
+    Validation
+
+    Raises
+    ------
+    InputError
+        If a setting cannot be used, or ``out`` holds another run.
+
+    Examples
+    --------
+    >>> import genarium as gn
+    >>> found = gn.validate("nb_mixture", "gibbs", simulations=20, seed=1, cell=50, component=2)
+    >>> found.simulations
+    20
+    """
+    parse_workers(workers)
+    generator(seed)
+    if isinstance(simulations, bool) or not isinstance(simulations, int | np.integer) or simulations < 1:
+        raise InputError(f"simulations={simulations!r} must be a whole number, at least one.")
+    declared = registry.get(model) if isinstance(model, str) else model
+    given = None
+    if data is None:
+        settings = _with_own(declared, method, settings)
+    else:
+        given, settings = _given(declared, method, data, int(simulations), seed, settings)
+    if control:
+        chosen = chosen_options(declared, settings)
+        wrong = {**declared.variant(**{**declared.chosen, **chosen}).calibration.control, **(wrong or {})}
+        if not wrong:
+            raise InputError(f"{declared.name}: the model declares no negative control. Give wrong={{...}} instead.")
+    if n_reference is not None and not reference:
+        raise InputError(f"n_reference={n_reference} needs the method to compare with: reference='nuts', say.")
+    if resume and out is None:
+        raise InputError("resume=True needs the folder of the run to go on with: out=...")
+    n_reference = (50 if n_reference is None else n_reference) if reference else 0
+    plan = Plan(model, method, settings, int(seed), ranks, dict(wrong or {}), reference, n_reference, given)
+    _ = plan.values, plan.misled, plan.options  # refuse what cannot be used before anything is run
+    store = Store(Path(out) if out is not None else None, plan.describe(), resume)
+    return collect(plan, store, int(simulations), workers, adaptive)
+
+
+def collect(plan: Plan, store: Store, simulations: int, workers: int | str, adaptive: bool) -> Validation:
+    """Run the replicates that the store lacks, look by look, and judge.
+
+    Parameters
+    ----------
+    plan : Plan
+    store : Store
+    simulations : int
+    workers : int or str
+    adaptive : bool
+
+    Returns
+    -------
+    Validation
+    """
+    started = time.perf_counter()
+    stops = uniformity.looks(simulations) if adaptive else [simulations]
+    alphas = uniformity.spent(ALPHA, len(stops))
+    with bar(f"{plan.variant} by {plan.label}", simulations) as advance:
+        advance(len([i for i in store.records if i < simulations]))
+        for stop, alpha in zip(stops, alphas, strict=True):
+            for record in replicates(plan, [i for i in range(stop) if i not in store.records], workers):
+                store.append(record)
+                advance(1)
+            found = Findings(plan, [store.records[i] for i in range(stop)])
+            if rejected(found, alpha):
+                break
+    found = Findings(plan, store.finish(stop))
+    tree = found.tree()
+    cpu = float(sum(r["cpu_seconds"] for r in found.records))
+    tree.attrs = provenance(**plan.describe(), simulations=stop, seconds=time.perf_counter() - started, cpu_seconds=cpu)
+    result = Validation(plan.describe(), judge(found, alpha), found.quantities(), found.failures(), stop, tree, cpu)
+    if store.folder is not None:
+        save(tree, store.folder / TREE)
+        result.report(store.folder / PAGE)
+    return result
+
+
+def plan_of(model: str, method: str, seed: int, settings: Mapping[str, Any]) -> Plan:
+    """Return the plan of a plain validation of a method."""
+    return Plan(model, method, _with_own(registry.get(model), method, settings), seed)
+
+
+def _with_own(declared: Model, method: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the model's settings for calibration, as far as the chosen variant and the method know them."""
+    options = chosen_options(declared, settings)
+    variant = declared.variant(**{**declared.chosen, **options}) if options else declared
+    known = {*variant.sizes, *variant.variables(), *declared.options, *find_method(variant, method).options}
+    return {n: v for n, v in variant.calibration.settings.items() if n in known} | dict(settings)
+
+
+def _given(
+    declared: Model, method: str, data: Data, simulations: int, seed: int, settings: Mapping[str, Any]
+) -> tuple[Given, dict[str, Any]]:
+    """Fit the user's data, and keep as many draws as there are replicates."""
+    if isinstance(data, xr.DataTree) and not declared.chosen:
+        chosen = json.loads(data.attrs.get("model_options", "{}"))
+        settings = {**{n: v for n, v in chosen.items() if n in declared.options}, **settings}
+    way = find_method(declared, method)
+    if way.claim != "exact":
+        raise InputError(f"posterior SBC starts from exact draws of the posterior; {method!r} is {way.claim}.")
+    have = way.options
+    variant, sizes, values, options = split(declared, settings, way.function)
+    problem = check(variant, data, sizes, values)
+    if problem.fixed:
+        raise InputError(f"{declared.name}: {', '.join(problem.fixed)} cannot be held fixed in a validation.")
+    chains = options.get("chains", have.get("chains", 1))
+    enough = max(int(have.get("draws", 1000)), -(-simulations // chains))
+    more = {"draws": enough} if "draws" in have else {}
+    result = way.function(problem, np.random.default_rng([seed, 1]), **{**options, **more})
+    draws = flat_draws(variant, result)
+    count = len(next(iter(draws.values())))
+    keep = np.random.default_rng([seed, 2]).permutation(count)[:simulations]
+    chosen = {n: v for n, v in settings.items() if n in declared.options or n in options}
+    return Given(problem.arrays, {n: v[keep] for n, v in draws.items()}), {**chosen, **problem.sizes}

@@ -1,0 +1,80 @@
+"""Where replicates run: in this process, in several (joblib), or on an existing Dask scheduler."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from genarium.calibration.plan import Plan
+from genarium.calibration.replicate import Record, run
+from genarium.errors import InputError
+
+
+def parse_workers(workers: int | str) -> int | str:
+    """Check a number of workers or the address of a scheduler.
+
+    Raises
+    ------
+    InputError
+        If it is neither.
+    """
+    if isinstance(workers, str) and "://" in workers:
+        return workers
+    try:
+        count = int(workers)
+    except ValueError:
+        count = 0
+    if count < 1:
+        raise InputError(
+            f"workers={workers!r} is neither a number of processes nor the address of a Dask scheduler, such as "
+            "tcp://host:8786."
+        )
+    return count
+
+
+def replicates(plan: Plan, indices: Sequence[int], workers: int | str) -> Iterator[Record]:
+    """Run replicates and yield their records as they finish.
+
+    Parameters
+    ----------
+    plan : Plan
+    indices : sequence of int
+    workers : int or str
+        Number of processes, or the address of a Dask scheduler.
+
+    Yields
+    ------
+    dict
+        In any order; each is the same wherever it ran.
+    """
+    workers = parse_workers(workers)
+    if not indices:
+        return
+    if isinstance(workers, str):
+        yield from _on_dask(plan, indices, workers)
+    elif workers == 1:
+        yield from (run(plan, index) for index in indices)
+    else:
+        from joblib import Parallel, delayed
+
+        with warnings.catch_warnings():  # loky replaces workers that have grown, and says so
+            warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
+            parallel = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
+            yield from parallel(delayed(run)(plan, index) for index in indices)
+
+
+def _on_dask(plan: Plan, indices: Sequence[int], address: str) -> Iterator[Record]:
+    try:
+        from dask.distributed import Client, as_completed
+    except ImportError as error:
+        raise InputError(
+            f"workers={address!r} needs Dask. Install the extra `dask`: pip install 'genarium[dask]'."
+        ) from error
+    try:
+        client: Any = Client(address, timeout=10, set_as_default=False)
+    except OSError as error:
+        raise InputError(f"workers={address!r}: no Dask scheduler answers there ({error}).") from error
+    with client:
+        futures: Any = client.map(partial(run, plan), indices, pure=False)
+        for _, record in as_completed(futures, loop=client.loop, with_results=True):
+            yield record

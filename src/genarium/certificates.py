@@ -1,0 +1,118 @@
+"""Certificates: what a file that keeps a validation says, beside the sources it speaks for."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from genarium.errors import InputError
+from genarium.tree import digest, replacing
+from genarium.verdicts import Verdict, as_lines
+
+Status = str
+"""pass, FAIL, stale (older than the model's sources), or what is off: too narrow, too wide, biased."""
+
+NEEDED = {"variant", "label", "model", "model_digest", "passed", "calibrated", "quantities", "verdicts"}
+"""What a file must hold to be a certificate."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """A certificate.
+
+    Attributes
+    ----------
+    content : dict
+        What the file holds.
+    """
+
+    content: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """Name of the file, without its ending."""
+        return f"{self.content['variant']}.{self.content['label']}"
+
+    @property
+    def passed(self) -> bool:
+        """Whether the method is held to what it claims."""
+        return bool(self.content["passed"])
+
+    @property
+    def stale(self) -> bool:
+        """Whether the model's sources have changed since."""
+        return bool(self.content["model_digest"] != digest(self.content["model"]))
+
+    @property
+    def status(self) -> Status:
+        """pass, FAIL or stale; of an approximate method that passes because it claims no more, what is off."""
+        if self.stale or not self.passed:
+            return "stale" if self.stale else "FAIL"
+        return "pass" if self.content["calibrated"] else self._what_is_off()
+
+    def _what_is_off(self) -> str:
+        covered = [q["coverage"]["0.9"] for q in self.content["quantities"].values() if "coverage" in q]
+        mean = sum(covered) / len(covered)
+        return "too narrow" if mean < 0.88 else "too wide" if mean > 0.92 else "biased"
+
+    def __str__(self) -> str:
+        verdicts = [
+            Verdict(**{**v, "value": float("nan") if v["value"] is None else v["value"]})
+            for v in self.content["verdicts"]
+        ]
+        return "\n".join([f"{self.name}: {self.status}", *as_lines(verdicts)])
+
+    def write(self, folder: Path) -> Path:
+        """Write it into a folder, whole or not at all."""
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{self.name}.json"
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(_rounded(self.content), indent=1) + "\n", encoding="utf-8")
+        return path
+
+
+def _rounded(value: Any) -> Any:
+    """Cut numbers to six significant digits: a certificate is read and compared by people."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, Mapping):
+        return {name: _rounded(v) for name, v in value.items()}
+    return [_rounded(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def certificates() -> Iterator[Certificate]:
+    """Yield the certificates that come with this installation, sorted by name."""
+    folder = Path(str(files("genarium"))) / "certificates"
+    for path in sorted(folder.glob("*.json")):
+        yield read_certificate(path)
+
+
+def read_certificate(path: Path) -> Certificate:
+    """Read a certificate.
+
+    Raises
+    ------
+    InputError
+        If the file is none.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        missing = NEEDED - content.keys()
+    except (OSError, ValueError, AttributeError) as error:
+        raise InputError(f"{path} cannot be read as a certificate ({error}).") from error
+    if missing:
+        raise InputError(f"{path} is no certificate: it lacks {', '.join(sorted(missing))}.")
+    return Certificate(content)
+
+
+def statuses(model: str) -> dict[str, Status]:
+    """Return the status of every certificate of a model, by method; options of the model stand before it."""
+    return {
+        c.content["label"]
+        if c.content["variant"] == model
+        else f"{c.content['variant'][len(model) + 1 :]} {c.content['label']}": c.status
+        for c in certificates()
+        if c.content["model"] == model
+    }

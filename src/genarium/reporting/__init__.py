@@ -1,0 +1,237 @@
+"""Report: a fit as one HTML page that needs nothing else."""
+
+import importlib
+import importlib.util
+import json
+from collections.abc import Iterator
+from html import escape
+from importlib.metadata import version
+from pathlib import Path
+
+import xarray as xr
+
+from genarium import registry
+from genarium.declaration import Claim, Model
+from genarium.drawing import inline, style
+from genarium.errors import InputError
+from genarium.estimates import Estimate, estimates
+from genarium.methods import find_method, methods
+from genarium.registry import fitted_model
+from genarium.reporting import chains, figures, tables
+from genarium.reporting.figures import Titled
+from genarium.reporting.graph import story
+from genarium.reporting.page import code, document, figure, paragraph
+from genarium.tree import digest, replacing
+from genarium.verbs.diagnose import diagnose
+from genarium.verdicts import Diagnosis
+from genarium.words import plural
+
+CLAIMS: dict[Claim, str] = {
+    "exact": "Its draws come from the posterior distribution itself: once the chains agree, means and intervals are "
+    "the model's, up to Monte Carlo error.",
+    "approximate": "Its draws come from an approximation of the posterior distribution: means are usually close, "
+    "intervals may be too narrow or too wide.",
+    "point": "It finds one best value of every unknown and says nothing of how uncertain that value is.",
+}
+"""What each claim means, in plain words."""
+
+LIMITS = (
+    "A pass says that this check found nothing wrong with this fit. Whether the method can be trusted on data of this "
+    "kind is a matter of its calibration, which no single fit can show."
+)
+"""What the checks of one fit cannot say."""
+
+
+def report(tree: xr.DataTree, path: str | Path, seed: int = 0) -> Path:
+    """Write the report of a fit: one HTML file, with its figures in it, that refers to no other file.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From :func:`genarium.fit` or :func:`genarium.choose`.
+    path : str or Path
+        The page to write; it is replaced in one step once the new one is complete.
+    seed : int
+        For replicated data where the tree holds none (point estimates).
+
+    Returns
+    -------
+    Path
+        The same tree and seed give the same file, byte by byte.
+
+    Raises
+    ------
+    InputError
+        If the tree holds no fit, or the page cannot be written there.
+
+    Examples
+    --------
+    >>> import genarium as gn
+    >>> tree = gn.fit("nb_mixture", {"x": [[0, 9], [1, 8], [7, 0], [9, 1]], "phi": 0.3}, "em", component=2)
+    >>> gn.report(tree, "report.html").name  # doctest: +SKIP
+    'report.html'
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder. Name the page to write, e.g. {path / 'report.html'}.")
+    model = fitted_model(tree)
+    with replacing(path) as temporary:
+        page = render(model, tree, diagnose(model.name, tree, seed), seed)
+        temporary.write_text(page, encoding="utf-8", newline="\n")
+    return path
+
+
+def render(model: Model, tree: xr.DataTree, verdicts: Diagnosis, seed: int) -> str:
+    """Return the whole page."""
+    found = estimates(model, tree)
+    with style():
+        result = [inline_figure(f"r{i}", one) for i, one in enumerate(figures_of_result(model, tree, found))]
+        course = [inline_figure(f"c{i}", one) for i, one in enumerate(figures_of_course(model, tree, found, seed))]
+        graph = inline(story(model), "g", f"Graph of the model {model.title}")
+    sections = [
+        ("checks", "Checks", tables.verdicts(verdicts) + paragraph(LIMITS, kind="soft")),
+        ("estimates", "Estimates", estimate_section(model, tree, found)),
+        ("found", "What was found", "\n".join(result)),
+        ("course", "How the fit went", "\n".join(course)),
+        ("model", "The model", model_section(model, tree, graph)),
+        ("provenance", "Provenance", stale(model, tree) + tables.provenance(tree)),
+        ("reproduce", "Reproduce", reproduce(model, tree)),
+    ]
+    title = f"{model.title} by {tree.attrs['method']}"
+    made = f"genarium {version('genarium')}"
+    return document(
+        title,
+        f"<h1>{escape(title)}</h1>\n{summary(model, tree, verdicts)}",
+        [one for one in sections if one[2]],
+        paragraph(f"Written by {made}. This page needs no network and no other file."),
+        made,
+    )
+
+
+def inline_figure(key: str, one: Titled) -> str:
+    """Return a titled figure as HTML."""
+    title, caption, drawn = one
+    return figure(title, caption, inline(drawn, key, title))
+
+
+def figures_of_result(model: Model, tree: xr.DataTree, found: list[Estimate]) -> Iterator[Titled]:
+    """Yield the figures of what was found; first those of the model's own module ``figures``, if it has one."""
+    name = f"genarium.models.{model.name}.figures"
+    if model.name in registry.names() and importlib.util.find_spec(name) is not None:
+        yield from importlib.import_module(name).figures(tree)
+    yield from figures.choice(tree)
+    yield from figures.intervals(model, found)
+
+
+def figures_of_course(model: Model, tree: xr.DataTree, found: list[Estimate], seed: int) -> Iterator[Titled]:
+    """Yield the figures of how the fit went, as far as the groups of the tree allow."""
+    yield from figures.bound(tree)
+    if tree.attrs["claim"] == "exact":
+        yield from chains.chains(model, tree, found)
+    yield from figures.predictive(model, tree, seed)
+
+
+def summary(model: Model, tree: xr.DataTree, verdicts: Diagnosis) -> str:
+    """Say what was fitted to what, what the method claims, and what the checks found."""
+    sizes = json.loads(tree.attrs["sizes"])
+    many = {dim: f"{n:,} {escape(dim if n == 1 else plural(dim))}" for dim, n in sizes.items()}
+    observed = model.observed.variables.items()
+    shape = {name: " × ".join(many[dim] for dim in var.dims) or "one number" for name, var in observed}
+    data = ", ".join(f"{code(name)} ({text})" for name, text in shape.items())
+    rest = ", ".join(text for dim, text in many.items() if all(dim not in var.dims for _, var in observed))
+    options = ", ".join(f"{escape(k)} = {escape(v)}" for k, v in model.chosen.items())
+    method = tree.attrs["method"]
+    about = table[method].about if method in (table := methods(model)) else ""
+    said = (
+        f"<strong>{escape(model.title)}</strong> ({code(model.name)}{': ' + options if options else ''}) was fitted to "
+        f"{data}{', with ' + rest if rest else ''}, by the method {code(method)}."
+    )
+    simulated = "The data are simulated, so that the truth is known." if "truth" in tree else ""
+    claim: Claim = tree.attrs["claim"]
+    claimed = f"<strong>Its claim: {claim}.</strong> {CLAIMS[claim]}"
+    return paragraph(said, simulated) + "\n" + paragraph(escape(about), claimed) + "\n" + overall(verdicts)
+
+
+def overall(verdicts: Diagnosis) -> str:
+    """Return the verdict on the whole fit."""
+    count = {status: sum(v.status == status for v in verdicts.verdicts) for status in ("pass", "warn", "fail")}
+    total = len(verdicts.verdicts)
+    worst = [v.check for v in verdicts.verdicts if v.status == ("fail" if count["fail"] else "warn")]
+    named = f"{len(worst)} of {total} checks: {escape('; '.join(worst))}."
+    if count["fail"]:
+        kind, text = "fail", f"<strong>Failed</strong> {named} Do not rely on this fit."
+    elif count["warn"]:
+        kind, text = "warn", f"<strong>Passed with reservations</strong> in {named}"
+    elif total:
+        kind, text = "pass", f"<strong>Passed</strong> all {total} checks."
+    else:
+        kind, text = "warn", "<strong>Unchecked</strong>: there is no check for such a fit."
+    return paragraph(tables.SIGNS[kind], text, kind=f"verdict {kind}")
+
+
+def estimate_section(model: Model, tree: xr.DataTree, found: list[Estimate]) -> str:
+    """Return the tables of estimates, with what a reader must know of them."""
+    claim = tree.attrs["claim"]
+    notes = []
+    if model.exchangeable:
+        notes.append(f"The labels of {code(model.exchangeable)} carry no meaning: any other numbering is the same fit.")
+        if "truth" in tree:
+            notes.append(
+                "The true ones are numbered anew, so that each stands beside the estimate nearest to it (one to one, "
+                "by the least sum of squared distances)."
+            )
+    if claim == "approximate" and "posterior" in tree:
+        notes.append("The draws are independent draws of the approximation; R-hat and ESS would say nothing.")
+    if json.loads(tree.attrs.get("fixed", "[]")):
+        notes.append(f"Held fixed: {', '.join(code(n) for n in json.loads(tree.attrs['fixed']))}.")
+    return paragraph(*notes, kind="soft") + tables.estimate_tables(model, found, claim == "exact")
+
+
+def model_section(model: Model, tree: xr.DataTree, graph: str) -> str:
+    """Return the model's source, graph and variables."""
+    source = paragraph(f"Source: {escape(model.source)}", kind="soft") if model.source else ""
+    caption = (
+        "Each variable is drawn from those whose arrows reach it. Known variables are grey, observed ones blue, hidden "
+        "ones (of each observation) dashed."
+    )
+    return source + figure("Graph of the story", caption, graph) + "<h3>Variables</h3>" + tables.variables(model, tree)
+
+
+def stale(model: Model, tree: xr.DataTree) -> str:
+    """Warn where the model's sources have changed since the fit."""
+    if tree.attrs.get("model_digest") == digest(model.name):
+        return ""
+    return paragraph(
+        tables.SIGNS["warn"],
+        "The sources of the model have changed since this fit was made; this page describes it by the new ones.",
+        kind="verdict warn",
+    )
+
+
+def reproduce(model: Model, tree: xr.DataTree) -> str:
+    """Return the calls that repeat the fit, in Python and on the command line."""
+    method, seed = tree.attrs["method"], int(tree.attrs["seed"])
+    defaults = find_method(model, method).options
+    stored = json.loads(tree.attrs["options"])
+    options = {name: value for name, value in stored.items() if defaults.get(name) != value or name not in defaults}
+    held = tree["point"].data_vars if "point" in tree else {}
+    names = json.loads(tree.attrs.get("fixed", "[]"))
+    fixed = {name: f'tree["point"]["{name}"]' if name in held else "..." for name in names}
+    settings = "".join(f", {name}={value!r}" for name, value in options.items())
+    settings += "".join(f", {name}={value}" for name, value in fixed.items())
+    python = (
+        "import genarium as gn\n\n"
+        'tree = gn.load("fit.nc")  # this fit, saved by gn.save: it holds its data\n'
+        f'again = gn.fit("{model.name}", tree, "{method}", seed={seed}{settings})\n'
+        'gn.report(again, "report.html")'
+    )
+    flags = "".join(f" --option {name}={json.dumps(value)}" for name, value in options.items())
+    shell = (
+        f"genarium fit {model.name} fit.nc --method {method} --seed {seed}{flags} -o again.nc\n"
+        "genarium report again.nc -o report.html"
+    )
+    parts = [paragraph("In Python:"), f"<pre>{escape(python)}</pre>"]
+    if not fixed:
+        parts += [paragraph("On the command line:"), f"<pre>{escape(shell)}</pre>"]
+    same = "The same data, seed, settings and package versions (see Provenance) give the same numbers; times differ."
+    return "\n".join([*parts, paragraph(same, kind="soft")])

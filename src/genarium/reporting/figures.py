@@ -1,0 +1,229 @@
+"""The figures of any fit, chosen by the groups that its tree holds: (title, caption, figure)."""
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from genarium.declaration import Array, Model
+from genarium.drawing import FAINT, MARK, PALETTE, WIDTH, log_ticks
+from genarium.estimates import LEVEL, Estimate
+from genarium.reporting.page import short
+from genarium.verbs.diagnose import replicated_statistics
+from genarium.words import plural
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Titled = tuple[str, str, "Figure"]
+
+MODERATE = 40
+"""Elements of a variable that an interval plot has room for."""
+
+POINTS = 400
+"""Points of a drawn line at most."""
+
+
+def bound(tree: xr.DataTree) -> Iterator[Titled]:
+    """Draw the bound of every restart against the iteration: as it is, and as its distance to the best."""
+    from matplotlib.figure import Figure
+
+    group = next((g for g in ("variational", "point") if g in tree and "bound" in tree[g]), None)
+    if group is None:
+        return
+    table = tree[group]["bound"].transpose("restart", "iteration").to_numpy()
+    notes = json.loads(tree.attrs.get("notes", "{}"))
+    if notes.get("noisy_bound"):
+        yield _noisy(table)
+        return
+    lengths = np.isfinite(table).sum(1)
+    ends = np.array([row[n - 1] for row, n in zip(table, lengths, strict=True)])
+    best, top = int(ends.argmax()), float(np.nanmax(table))
+    figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    floor = 1e-6
+    for i in sorted(range(len(table)), key=lambda i: i == best):
+        at = np.unique(np.geomspace(1, lengths[i], POINTS).round().astype(int)) - 1
+        line: dict[str, Any] = {"color": PALETTE[0], "lw": 1.6} if i == best else {"color": FAINT, "lw": 1.1}
+        line |= {"marker": ".", "markersize": 4 if lengths[i] < 60 else 0}
+        left.plot(at, table[i, at], **line)
+        right.plot(at, np.maximum(top - table[i, at], floor), **line)
+    later = table[:, 1:][np.isfinite(table[:, 1:])]
+    low, high = float(later.min(initial=ends.min())), float(max(top, ends.max()))
+    left.set_ylim(low - 0.05 * (high - low or 1), high + 0.08 * (high - low or 1))
+    left.set(xlabel="iteration", ylabel="bound (nats)", title="The bound, after the first iteration")
+    right.set(yscale="log", xlabel="iteration", ylabel="nats below the best", title="Distance to the best bound")
+    for axes in (left, right):
+        _iterations(axes, int(lengths[best]), int(lengths.max()))
+    share = f", {notes['restarts_at_best']} of which reached the best" if "restarts_at_best" in notes else ""
+    yield (
+        "Bound by iteration",
+        f"{len(table)} restart{'s' * (len(table) > 1)}{share}; the one that was kept is blue. Look for lines that "
+        "never fall and end flat, and for more than one that reaches the best bound: grey lines that end higher up on "
+        "the right are local modes. Distances below a millionth of a nat are drawn there.",
+        figure,
+    )
+
+
+def _noisy(table: Array) -> Titled:
+    from matplotlib.figure import Figure
+
+    values = table[int(np.nanargmax(table[:, -1]))]
+    values = values[np.isfinite(values)]
+    window = max(1, len(values) // 50)
+    smooth = np.convolve(values, np.ones(window) / window, mode="valid")
+    at = np.unique(np.linspace(0, len(values) - 1, POINTS).astype(int))
+    kept = np.unique(np.linspace(0, len(smooth) - 1, POINTS).astype(int))
+    figure = Figure(figsize=(WIDTH, 2.7), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(at, values[at], color=FAINT, lw=0.6)
+    axes.plot(kept + window - 1, smooth[kept], color=PALETTE[0], lw=1.6)
+    low, high = np.quantile(values[len(values) // 4 :], (0.005, 0.995))
+    axes.set(xlabel="iteration", ylabel="bound (nats)", ylim=(low, high + 0.1 * (high - low)))
+    return (
+        "Bound by iteration",
+        f"Grey: the bound's estimate, a random one, at {len(at):,} of {len(values):,} iterations. Blue: its mean over "
+        f"the last {window} of them. Look for a blue line that has become level; the axis leaves out the climb.",
+        figure,
+    )
+
+
+def choice(tree: xr.DataTree) -> Iterator[Titled]:
+    """Draw how far each candidate size lies below the best."""
+    from matplotlib.figure import Figure
+
+    if "choice" not in tree:
+        return
+    table = tree["choice"].to_dataset()
+    dim = next(str(d) for d in table["bound"].dims)
+    size = dim.removesuffix("_candidate")
+    candidates, bounds = table[dim].to_numpy(), table["bound"].to_numpy()
+    below = bounds.max() - bounds
+    figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(candidates, below, color=FAINT, zorder=1)
+    kept = below == 0
+    axes.scatter(candidates[~kept], below[~kept], s=28, color=PALETTE[0])
+    axes.scatter(candidates[kept], below[kept], s=60, color=MARK, marker="D")
+    for x, y in zip(candidates, below, strict=True):
+        axes.annotate(short(round(float(y), 1)), (x, y), (0, 7), textcoords="offset points", ha="center", fontsize=8)
+    axes.set_yscale("symlog", linthresh=1)
+    axes.set_ylim(max(3 * below.max(), 2), -0.5)
+    axes.set(xticks=candidates, xlabel=f"number of {plural(size)}", ylabel="nats below the best bound")
+    yield (
+        f"Choice of the number of {plural(size)}",
+        f"How far the evidence lower bound of each candidate lies below that of the chosen one ({candidates[kept][0]}, "
+        f"diamond). Look for a clear peak: sizes that lie within about a nat of it are nearly as well supported.",
+        figure,
+    )
+
+
+def intervals(model: Model, found: list[Estimate]) -> Iterator[Titled]:
+    """Draw estimates with their intervals, and the truth where it is known; nothing where there is neither."""
+    from matplotlib.figure import Figure
+
+    fitting = [one for one in found if one.centre.size <= MODERATE and (one.draws is not None or one.truth is not None)]
+    if not fitting:
+        return
+    heights = [max(one.centre.size, 1.5) * 0.2 + 0.62 for one in fitting]
+    figure = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
+    grid = figure.subplots(len(fitting), 1, squeeze=False, height_ratios=heights)
+    for axes, one in zip(grid[:, 0], fitting, strict=True):
+        _interval_panel(axes, model, one)
+    drawn, known = any(one.draws is not None for one in fitting), any(one.truth is not None for one in fitting)
+    dots = (
+        f"Dot: mean; thick line: the middle 50%; thin line: the middle {LEVEL:.0%}." if drawn else "Dot: the estimate."
+    )
+    advice = "Look for intervals too wide to answer your question, and for values that they do not tell apart."
+    if known:
+        rest = "Look for diamonds off their lines: one in ten may be." if drawn else "Look for dots off their diamonds."
+        advice = f"Diamond: the true value. {rest}"
+    left = [f"{one.name} ({' × '.join(map(str, one.centre.shape))})" for one in found if one.centre.size > MODERATE]
+    yield (
+        "Estimates with their intervals" if drawn else "Estimates beside the truth",
+        f"{dots} {advice}" + (f" Too large to be drawn: {', '.join(left)}." if left else ""),
+        figure,
+    )
+
+
+def _interval_panel(axes: "Axes", model: Model, one: Estimate) -> None:
+    var = model.variables()[one.name]
+    rows = np.arange(one.centre.size)
+    centre = one.centre.ravel()
+    ends = [centre]
+    if one.draws is not None:
+        for q, width in (((1 - LEVEL) / 2, 1.2), (0.25, 3.6)):
+            low, high = one.quantile(q).ravel(), one.quantile(1 - q).ravel()
+            axes.hlines(rows, low, high, color=PALETTE[0], lw=width)
+            ends += [low, high]
+    axes.plot(centre, rows, "o", color=PALETTE[0], markeredgecolor="white", markeredgewidth=0.7, markersize=6, zorder=3)
+    if one.truth is not None:
+        axes.plot(one.truth.ravel(), rows, "D", color="none", markeredgecolor=MARK, markersize=7, zorder=4)
+        ends.append(one.truth.ravel())
+    every = np.concatenate(ends)
+    every = every[np.isfinite(every)]
+    if every.min() > 0 and every.max() > 20 * every.min():
+        axes.set_xscale("log")
+        log_ticks(axes.xaxis, *axes.get_xlim())
+    labels = [one.label(index) for index in np.ndindex(*one.centre.shape)]
+    axes.set_yticks(rows if one.dims else [], labels if one.dims else [])
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.grid(False, axis="y")
+    axes.set_title(f"{var.symbol}  {one.name}" + (f"  by {', '.join(one.dims)}" if one.dims else ""))
+
+
+def predictive(model: Model, tree: xr.DataTree, seed: int) -> Iterator[Titled]:
+    """Draw the distribution of each declared statistic over replications, and its value in the data."""
+    from matplotlib.figure import Figure
+
+    if model.statistics is None:
+        return
+    observed, again = replicated_statistics(model, tree, seed)
+    if not observed:  # the model has none for data of this kind
+        return
+    columns = min(3, len(observed))
+    rows = -(-len(observed) // columns)
+    figure = Figure(figsize=(WIDTH, 1.75 * rows + 0.2), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, (name, value) in zip(grid, observed.items(), strict=False):
+        values = again[name][np.isfinite(again[name])]
+        if values.size:
+            axes.hist(values, bins=20, color=FAINT, histtype="stepfilled")
+        above = (values > value).mean() + (values == value).mean() / 2 if values.size else np.nan
+        axes.axvline(value, color=MARK, lw=1.8)
+        axes.set_title(name.replace("_", " "))
+        axes.set_xlabel(f"data {short(value)}; {above:.0%} above")
+        axes.set_yticks([])
+        axes.spines["left"].set_visible(False)
+        axes.locator_params(axis="x", nbins=4)
+        axes.grid(False)
+    for axes in grid[len(observed) :]:
+        axes.set_visible(False)
+    count = len(next(iter(again.values())))
+    how = "draws of the posterior" if "posterior_predictive" in tree else "the estimate (its uncertainty left out)"
+    yield (
+        "Predictive checks",
+        f"Grey: each statistic in {count} datasets replicated from {how}. Line: its value in the data, with the share "
+        "of replications above it (equal ones count half). Look for lines outside the grey, or at its edge: features "
+        "of the data that the model does not reproduce.",
+        figure,
+    )
+
+
+def _iterations(axes: "Axes", kept: int, longest: int) -> None:
+    """Label an axis of iterations; where a restart ran far longer than the one that was kept, compress the rest."""
+    from matplotlib.ticker import MaxNLocator
+
+    linear = max(kept, 10)
+    if longest <= 5 * linear:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        return
+    axes.set_xscale("symlog", linthresh=linear, linscale=1.5)
+    powers = [10**k for k in range(12) if 1.5 * linear < 10**k <= longest]
+    ticks = [0, linear // 2, linear, *powers]
+    axes.set_xticks(ticks, [f"{t:,}" for t in ticks])
+    axes.set_xticks([], minor=True)
+    axes.set_xlim(-linear / 20, longest * 1.2)

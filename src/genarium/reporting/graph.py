@@ -1,0 +1,149 @@
+"""The graph of a model's story: one column a role, an arrow from every variable to those drawn from it."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from genarium.declaration import ROLES, Model
+from genarium.drawing import INK
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Node = tuple[str, int]
+"""A variable in its own column, or the place where an arrow from it passes through another one."""
+
+BOX = (1.25, 0.5)
+STEP = (2.05, 0.74)
+FACE = {"known": "#eceff2", "unknown": "#ffffff", "hidden": "#ffffff", "observed": "#cfe3f3"}
+ARROW: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 9, "color": "#8a9099", "lw": 1, "fill": False}
+
+
+def story(model: Model) -> "Figure":
+    """Draw the graph of a model.
+
+    Parameters
+    ----------
+    model : Model
+
+    Returns
+    -------
+    Figure
+        Columns for the roles in use; arrows as in ``Model.edges``.
+    """
+    from matplotlib.figure import Figure
+
+    roles = [role for role in ROLES if model.stage(role).variables]
+    column = {name: roles.index(model.role(name)) for name in model.variables()}
+    places = arrange(column, list(model.edges()))
+    tall = max(sum(1 for node in places if node[1] == c) for c in range(len(roles)))
+    width = (len(roles) - 1) * STEP[0] + BOX[0] + 0.3
+    height = tall * STEP[1] + 0.45
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(-BOX[0] / 2 - 0.15, width - BOX[0] / 2 - 0.15), ylim=(-height / 2, height / 2))
+    axes.axis("off")
+    top = height / 2 - 0.2
+    for c, role in enumerate(roles):
+        axes.text(c * STEP[0], top, role, ha="center", va="center", color="#555b63")
+    shift = -0.2  # room for the headings
+    at = {node: (node[1] * STEP[0], y * STEP[1] + shift) for node, y in places.items()}
+    for parent, child in model.edges():
+        if column[parent] == column[child]:
+            _bow(axes, at[parent, column[parent]], at[child, column[child]])
+        else:
+            stops = [at[parent, c] for c in range(column[parent], column[child])] + [at[child, column[child]]]
+            _arrow(axes, stops)
+    for name in model.variables():
+        _box(axes, model, name, at[name, column[name]])
+    return figure
+
+
+def arrange(column: dict[str, int], edges: Sequence[tuple[str, str]]) -> dict[Node, float]:
+    """Give every node a height so that few arrows cross.
+
+    Parameters
+    ----------
+    column : dict of str to int
+        Column of each variable.
+    edges : sequence of (parent, child)
+
+    Returns
+    -------
+    dict
+        Height of each node, in rows around zero. An arrow that passes a column has a node of its own there. Nodes are
+        ordered by the mean height of their neighbours (Sugiyama et al. 1981).
+    """
+    columns: list[list[Node]] = [[] for _ in range(max(column.values()) + 1)]
+    for name, c in column.items():
+        columns[c].append((name, c))
+    links: list[tuple[Node, Node]] = []
+    for parent, child in edges:
+        for c in range(column[parent], column[child]):
+            end = (child if c + 1 == column[child] else parent, c + 1)
+            links.append(((parent, c), end))
+            if end not in columns[c + 1]:
+                columns[c + 1].append(end)
+
+    def heights() -> dict[Node, float]:
+        return {node: (len(nodes) - 1) / 2 - i for nodes in columns for i, node in enumerate(nodes)}
+
+    def mean(node: Node, side: int) -> float:
+        y = heights()
+        beside = [y[link[side]] for link in links if link[1 - side] == node]
+        return sum(beside) / len(beside) if beside else y[node]
+
+    for sweep in range(6):
+        side = sweep % 2  # by the parents, then by the children
+        for nodes in columns[::-1] if side else columns:
+            nodes.sort(key={node: -mean(node, side) for node in nodes}.__getitem__)
+    return heights()
+
+
+def _arrow(axes: "Axes", stops: Sequence[tuple[float, float]]) -> None:
+    """Draw an arrow from the right of the first stop through the others to the left of the last."""
+    from matplotlib.patches import FancyArrowPatch
+    from matplotlib.path import Path
+
+    half = BOX[0] / 2
+    vertices, codes = [(stops[0][0] + half, stops[0][1])], [Path.MOVETO]
+    for i, (x, y) in enumerate(stops[1:], 1):
+        before = vertices[-1]
+        middle = (before[0] + x - half) / 2
+        vertices += [(middle, before[1]), (middle, y), (x - half, y)]
+        codes += [Path.CURVE4] * 3
+        if i < len(stops) - 1:
+            vertices.append((x + half, y))
+            codes.append(Path.LINETO)
+    axes.add_patch(FancyArrowPatch(path=Path(vertices, codes), **ARROW))
+
+
+def _bow(axes: "Axes", start: tuple[float, float], end: tuple[float, float]) -> None:
+    """Draw an arrow within a column: straight to a neighbour, else in a bow on the left."""
+    from matplotlib.patches import FancyArrowPatch
+
+    down = 1 if start[1] > end[1] else -1
+    near = abs(start[1] - end[1]) < 1.5 * STEP[1]
+    half = (BOX[0] / 2, BOX[1] / 2 * down)
+    a = (start[0], start[1] - half[1]) if near else (start[0] - half[0], start[1])
+    b = (end[0], end[1] + half[1]) if near else (end[0] - half[0], end[1])
+    bend = "arc3" if near else f"arc3,rad={0.35 * down}"
+    axes.add_patch(FancyArrowPatch(a, b, connectionstyle=bend, shrinkA=0, shrinkB=0, **ARROW))
+
+
+def _box(axes: "Axes", model: Model, name: str, at: tuple[float, float]) -> None:
+    from matplotlib.patches import FancyBboxPatch
+
+    var, role = model.variables()[name], model.role(name)
+    corner = (at[0] - BOX[0] / 2, at[1] - BOX[1] / 2)
+    axes.add_patch(
+        FancyBboxPatch(
+            corner, *BOX, boxstyle="round,pad=0,rounding_size=0.08", facecolor=FACE[role], edgecolor="#3b4754", lw=1,
+            linestyle="--" if role == "hidden" else "-",
+        )
+    )  # fmt: skip
+    lift = 0.1 if var.dims else 0
+    title = name if var.symbol == name else f"{var.symbol}  {name}"
+    axes.text(at[0], at[1] + lift, title, ha="center", va="center", color=INK)
+    if var.dims:
+        axes.text(at[0], at[1] - 0.12, " × ".join(var.dims), ha="center", va="center", color="#555b63", fontsize=7.5)

@@ -1,0 +1,102 @@
+"""Choose: fit a model at several sizes and compare, e.g. the number of components by the evidence lower bound."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from genarium.data import Data
+from genarium.declaration import Model
+from genarium.errors import InputError
+from genarium.progress import track
+from genarium.tree import with_groups
+from genarium.verbs.fit import fit
+
+
+def choose(
+    model: str | Model, data: Data, size: str, values: Iterable[int], method: str = "vi", seed: int = 0, **settings: Any
+) -> xr.DataTree:
+    """Fit at each value of a size and return the fit with the best evidence lower bound.
+
+    Parameters
+    ----------
+    model : str or Model
+    data : DataTree, Dataset or mapping
+    size : str
+        The size to choose, e.g. "component".
+    values : iterable of int
+        Its candidates.
+    method : str
+        A method whose bound is an evidence lower bound; a maximised likelihood only grows with the size.
+    seed : int
+        The same for every candidate.
+    **settings
+        As for :func:`genarium.fit`.
+
+    Returns
+    -------
+    DataTree
+        The best fit, with the group ``choice``: by candidate, the bound, the iterations and whether it converged.
+
+    Raises
+    ------
+    InputError
+        If the method's bound does not penalise size, or there is no candidate.
+
+    Examples
+    --------
+    >>> import genarium as gn
+    >>> data = gn.simulate("nb_mixture", seed=4, mu=[[10, 10], [400, 10], [10, 400]], cell=300)
+    >>> best = gn.choose("nb_mixture", data, "component", range(1, 5), seed=1, alpha0=0.5)
+    >>> best["posterior"].sizes["component"]
+    3
+    """
+    candidates = sorted({int(v) for v in values})
+    if not candidates:
+        raise InputError(f"no candidate for {size!r} was given; for example range(1, 9).")
+    best: xr.DataTree | None = None
+    rows = []
+    for candidate in track(candidates, f"choosing {size}"):
+        tree = fit(model, resized(model, data, size, candidate), method, seed, **{**settings, size: candidate})
+        if tree.attrs["claim"] != "approximate" or "bound" not in json.loads(tree.attrs["notes"]):
+            raise InputError(
+                f"method {method!r} gives no evidence lower bound, and a likelihood grows with {size!r} whatever the "
+                "data. Choose by method 'vi' (or 'advi'), or compare exact fits by az.loo."
+            )
+        notes = json.loads(tree.attrs["notes"])
+        rows.append((notes["bound"], notes["iterations"], notes["converged"]))
+        if best is None or rows[-1][0] >= max(row[0] for row in rows):
+            best = tree
+    assert best is not None
+    bound, iterations, converged = (np.array(column) for column in zip(*rows, strict=True))
+    dim = f"{size}_candidate"
+    table = xr.Dataset(
+        {"bound": (dim, bound), "iterations": (dim, iterations), "converged": (dim, converged)},
+        coords={dim: candidates},
+    )
+    return with_groups(best, {"choice": table}, {"chosen_size": size})
+
+
+def resized(model: str | Model, data: Data, size: str, candidate: int) -> Data:
+    """Return a tree of data for another value of a size: known values that are the same all along it are repeated.
+
+    A simulation stores the hyperparameters of its own size, which say nothing of another.
+    """
+    if not isinstance(data, xr.DataTree) or "constant_data" not in data:
+        return data
+    if "observed_data" in data and size in data["observed_data"].sizes:
+        return data  # the observations decide it
+    given = data["constant_data"].to_dataset()
+    stale = [name for name, value in given.data_vars.items() if size in value.dims and value.sizes[size] != candidate]
+    if not stale:
+        return data
+    new: dict[str, xr.DataArray] = {}
+    for name in stale:
+        one = given[name].isel({size: 0}, drop=True)
+        if not bool((given[name] == one).all()):
+            return data  # the check names what does not fit
+        new[str(name)] = one.expand_dims({size: candidate}, given[name].dims.index(size))
+    kept = given.drop_vars(stale).drop_dims(size, errors="ignore")
+    return with_groups(data, {"constant_data": kept.assign(new)}, {})

@@ -1,0 +1,284 @@
+"""Diagnose: verdicts on a fit, each with what to do next."""
+
+import json
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from genarium.declaration import Array, Arrays, Model
+from genarium.engines.resample import KHAT_GOOD, KHAT_USABLE, smoothed
+from genarium.errors import InputError
+from genarium.evaluate import at_draws, fitted_problem
+from genarium.methods import methods
+from genarium.registry import fitted_model
+from genarium.story import replicate
+from genarium.tree import arrays
+from genarium.verdicts import Diagnosis, Status, Verdict, verdict
+
+RHAT, ESS, EBFMI = 1.01, 400, 0.3
+"""Thresholds: Vehtari et al. (2021, Bayesian Analysis 16), Betancourt (2016)."""
+
+REPLICATES = 200
+
+MANY = 30
+"""Unknown numbers from which on a high k-hat is a warning: ratios are off in so many dims, margins less so."""
+
+LOO_UNITS = 5000
+"""Observations whose leave-one-out k is computed, at most: the first ones."""
+
+
+def diagnose(model: str | Model, tree: xr.DataTree, seed: int = 0) -> Diagnosis:
+    """Check a fit.
+
+    Parameters
+    ----------
+    model : str or Model
+        The model that the tree was fitted by.
+    tree : DataTree
+        From :func:`genarium.fit`.
+    seed : int
+        For replicated data where the tree holds none (point estimates).
+
+    Returns
+    -------
+    Diagnosis
+        Convergence of the method, agreement of chains, quality of the approximation, and predictive checks, as far as
+        each applies. ``print`` it for a table.
+
+    Raises
+    ------
+    InputError
+        If the tree holds no fit, or one of another model.
+    """
+    declared = fitted_model(tree, model)
+    name = declared.name
+    if "method" not in tree.attrs:
+        raise InputError(f"{name}: the tree holds no fit. Run `fit` first.")
+    notes = json.loads(tree.attrs["notes"])
+    verdicts = [*_ascent(notes), *_chains(declared, tree), *_approximation(declared, tree), *_leave_one_out(tree)]
+    verdicts += _predictive(declared, tree, seed)
+    return Diagnosis(declared.name, tree.attrs["method"], tree.attrs["claim"], tuple(verdicts))
+
+
+def _ascent(notes: dict[str, Any]) -> list[Verdict]:
+    """Verdicts on an iterative maximisation, from what the method noted."""
+    out = []
+    if "converged" in notes:
+        advice = "Raise max_iterations (or iterations)."
+        where = f"after {notes['iterations']} iterations" if "iterations" in notes else ""
+        out.append(verdict("converged", bool(notes["converged"]), notes["converged"], "= 1", where, advice))
+    if "largest_fall" in notes:
+        advice = "The bound must never fall: this is a defect of the method. Please report it with the data."
+        fall = notes["largest_fall"]
+        out.append(verdict("largest fall of the bound", fall == 0, fall, "= 0 nats", "over all restarts", advice))
+    if notes.get("restarts", 1) > 1 and "restarts_at_best" in notes:
+        share = notes["restarts_at_best"] / notes["restarts"]
+        advice = "Only one start found the best mode: raise restarts until several agree."
+        good = notes["restarts_at_best"] > 1
+        where = f"{notes['restarts_at_best']} of {notes['restarts']}"
+        out.append(verdict("restarts at the best mode", good, share, "two or more", where, advice, "warn"))
+    if "empty_components" in notes:
+        n = notes["empty_components"]
+        out.append(verdict("empty components", n == 0, n, "= 0", "", "Ask for fewer components.", "warn"))
+    return out
+
+
+def _chains(model: Model, tree: xr.DataTree) -> list[Verdict]:
+    """Verdicts on Markov chains: mixing, effective sample size, and the geometry that NUTS met."""
+    polished = json.loads(tree.attrs["notes"]).get("polished")
+    if (tree.attrs["claim"] != "exact" and not polished) or "posterior" not in tree:
+        return []
+    from arviz_stats.base import array_stats
+
+    posterior = arrays(tree["posterior"].to_dataset())
+    posterior |= _quantity_draws(model, tree, posterior)
+    stats = tree["sample_stats"].to_dataset() if "sample_stats" in tree else xr.Dataset()
+    if "lp" in stats and not np.isnan(stats["lp"]).any():
+        posterior["lp"] = stats["lp"].to_numpy()
+    chains = next(iter(posterior.values())).shape[0]
+    table: dict[str, tuple[float, str]] = {}
+    for name, draws in posterior.items():
+        flat = draws.reshape(*draws.shape[:2], -1)
+        varies = np.flatnonzero(np.ptp(flat, axis=(0, 1)) > 0)  # a constant has neither R-hat nor ESS
+        labels = [name if draws.ndim == 2 else f"{name}{list(i)}" for i in np.ndindex(*draws.shape[2:])]
+        where = [labels[i] for i in varies]
+        if not where:
+            continue
+        for statistic in ("rhat", "ess_bulk", "ess_tail"):
+            if statistic == "rhat" and chains < 2:
+                continue
+            ary = flat[..., varies].transpose(2, 0, 1)
+            if statistic == "rhat":
+                values = np.asarray(array_stats.rhat(ary, chain_axis=-2, draw_axis=-1))
+            else:
+                tail = {"prob": (0.05, 0.95)} if statistic == "ess_tail" else {}
+                ess = array_stats.ess(ary, chain_axis=-2, draw_axis=-1, method=statistic[4:], **tail)
+                values = np.asarray(ess)
+            worst = int(np.argmax(values) if statistic == "rhat" else np.argmin(values))
+            value = float(values[worst])
+            sign = -1 if statistic == "rhat" else 1
+            if statistic not in table or sign * value < sign * table[statistic][0]:
+                table[statistic] = (value, where[worst])
+    out = []
+    if "rhat" in table:
+        value, where_ = table["rhat"]
+        advice = "The chains disagree: run longer (tune, draws), or look for several modes."
+        out.append(verdict("R-hat", value < RHAT, value, f"< {RHAT}", where_, advice))
+    else:
+        out.append(
+            Verdict("R-hat", "warn", np.nan, f"< {RHAT}", "one chain", "Run four chains: one cannot show disagreement.")
+        )
+    for kind in ("bulk", "tail"):
+        value, where_ = table[f"ess_{kind}"]
+        advice = f"Too few independent draws: raise draws about {np.ceil(ESS / max(value, 1)):.0f} times."
+        out.append(verdict(f"{kind} ESS", value >= ESS, value, f">= {ESS}", where_, advice))
+    if "diverging" in stats:
+        n = int(stats["diverging"].sum())
+        advice = (
+            "Raise target_accept (0.95, 0.99); if divergences stay, the posterior has a region that NUTS cannot enter."
+        )
+        out.append(verdict("divergences", n == 0, n, "= 0", "", advice))
+    if "tree_depth" in stats and "max_treedepth" in (notes := json.loads(tree.attrs["notes"])):
+        share = float((stats["tree_depth"] >= notes["max_treedepth"]).mean())
+        advice = "Raise max_treedepth, or rescale the data: trajectories end before they turn."
+        out.append(verdict("draws at the deepest tree", share == 0, share, "= 0", "", advice, "warn"))
+    if "energy" in stats:
+        value = float(np.min(np.asarray(array_stats.bfmi(stats["energy"].to_numpy()))))
+        advice = "Heavy tails slow the chains down: run longer, or use stronger priors."
+        out.append(verdict("E-BFMI", value > EBFMI, value, f"> {EBFMI}", "", advice, "warn"))
+    return out
+
+
+def _quantity_draws(model: Model, tree: xr.DataTree, posterior: Arrays) -> dict[str, Array]:
+    """Label-invariant quantities at every draw."""
+    if model.test_quantities is None:
+        return {}
+    problem = fitted_problem(model, tree)
+    chains, draws = next(iter(posterior.values())).shape[:2]
+    flat = {name: v.reshape(-1, *v.shape[2:]) for name, v in posterior.items()}
+    found: dict[str, Array] = at_draws(problem, model.test_quantities, flat)
+    return {name: v.reshape(chains, draws, *v.shape[1:]) for name, v in found.items()}
+
+
+def _approximation(model: Model, tree: xr.DataTree) -> list[Verdict]:
+    """Pareto k-hat of the importance ratios between density and approximation."""
+    stats = tree["sample_stats"].to_dataset() if "sample_stats" in tree else xr.Dataset()
+    notes = json.loads(tree.attrs["notes"])
+    if notes.get("polished"):  # its draws are those of chains, which have verdicts of their own
+        return []
+    if "khat" in notes:  # the draws are resampled: what they were chosen from is gone
+        khat, where = float(notes["khat"]), "before resampling"
+    elif "log_ratio" in stats or {"lp", "log_q"} <= set(stats):
+        log_ratio = stats["log_ratio"] if "log_ratio" in stats else stats["lp"] - stats["log_q"]
+        ratio = log_ratio.to_numpy().ravel()
+        khat = smoothed(ratio[~np.isnan(ratio)])[1]  # of large data, the density is known at some draws only
+        where = f"{ratio.size} draws"
+    else:
+        return []
+    exact = [name for name, method in methods(model).items() if method.claim == "exact"]
+    status: Status = "pass" if khat < KHAT_GOOD else "warn" if khat < KHAT_USABLE else "fail"
+    advice = {
+        "pass": "",
+        "warn": "Usable; intervals are somewhat off. Compare with an exact method before relying on tails.",
+        "fail": f"The approximation misses the posterior: use an exact method ({', '.join(exact)}).",
+    }[status]
+    scalars = sum(int(v[0, 0].size) for n, v in tree["posterior"].data_vars.items() if n in model.unknown.variables)
+    if status == "fail" and scalars > MANY:
+        status = "warn"
+        advice = (
+            f"Of {scalars} unknown numbers, small misfits add up in the ratios: means may serve, intervals are likely "
+            f"too narrow. Compare with an exact method ({', '.join(exact)}) before relying on them."
+        )
+    return [
+        Verdict(
+            "Pareto k-hat of q",
+            status,
+            khat,
+            f"< {KHAT_GOOD} good, < {KHAT_USABLE} usable",
+            where,
+            advice,
+        )
+    ]
+
+
+def _leave_one_out(tree: xr.DataTree) -> list[Verdict]:
+    """Observations that the posterior cannot do without (Pareto k of PSIS-LOO)."""
+    if "log_likelihood" not in tree:
+        return []
+    from arviz_stats.base import array_stats
+
+    name = str(next(iter(tree["log_likelihood"].data_vars)))
+    values = tree["log_likelihood"][name].to_numpy()
+    flat = values.reshape(values.shape[0] * values.shape[1], -1)
+    some = flat.T[:LOO_UNITS]
+    k = np.full(len(some), -np.inf)
+    for i in np.flatnonzero(np.ptp(some, axis=1) > 0):  # a constant has no tail to look at
+        k[i] = float(array_stats.psislw(some[i], axis=-1)[1])
+    limit = min(1 - 1 / np.log10(len(flat)), KHAT_USABLE)
+    bad, worst = int((k > limit).sum()), int(np.argmax(k))
+    advice = "az.loo is unreliable there: look at these observations, they may be outliers."
+    return [
+        verdict(
+            "observations with high LOO k",
+            bad == 0,
+            bad,
+            f"k > {limit:.2f}: 0",
+            f"highest k {k[worst]:.2f} at {worst}",
+            advice,
+            "warn",
+        )
+    ]
+
+
+def replicated_statistics(model: Model, tree: xr.DataTree, seed: int) -> tuple[dict[str, float], dict[str, Array]]:
+    """Return each declared statistic of the data, and of replicated data.
+
+    Parameters
+    ----------
+    model : Model
+        With ``statistics``.
+    tree : DataTree
+        A fit. Replications are those of its posterior predictive, or are drawn from its point estimate.
+    seed : int
+        For drawing them.
+
+    Returns
+    -------
+    observed : dict of str to float
+    replicated : dict of str to ndarray, shape (replications,)
+    """
+    assert model.statistics is not None
+    problem = fitted_problem(model, tree)
+    if "posterior_predictive" in tree:
+        stacked = arrays(tree["posterior_predictive"].to_dataset())
+        flat = {name: v.reshape(-1, *v.shape[2:])[:REPLICATES] for name, v in stacked.items()}
+        copies = [{name: v[i] for name, v in flat.items()} for i in range(len(next(iter(flat.values()))))]
+    else:
+        rng = np.random.default_rng(seed)
+        unknown = {n: tree["point"][n].to_numpy() for n in model.unknown.variables if n in tree["point"]}
+        copies = [dict(replicate(problem, unknown, rng)) for _ in range(REPLICATES)]
+    observed = {name: float(v) for name, v in problem.call(model.statistics).items()}
+    rows = [problem.call(model.statistics, **{n: copy[n] for n in model.observed.variables}) for copy in copies]
+    return observed, {name: np.array([float(row[name]) for row in rows]) for name in observed}
+
+
+def _predictive(model: Model, tree: xr.DataTree, seed: int) -> list[Verdict]:
+    """Two-sided predictive p-value of each declared statistic of the data."""
+    if model.statistics is None:
+        return []
+    observed, replicated = replicated_statistics(model, tree, seed)
+    out = []
+    for name, value in observed.items():
+        again = replicated[name]
+        above, ties = float((again > value).mean()), float((again == value).mean())
+        p = min(1.0, 2 * min(above + ties / 2, 1 - above - ties / 2))
+        limit = 0.01
+        spelled = name.replace("_", " ")
+        advice = (
+            f"The data have {spelled} {value:.4g}, replications {again.mean():.4g} with sd {again.std():.3g}: "
+            "the model misses this feature."
+        )
+        where = f"{len(again)} replications"
+        out.append(verdict(f"predictive check: {spelled}", p >= limit, p, f"p >= {limit}", where, advice, "warn"))
+    return out

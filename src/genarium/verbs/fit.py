@@ -1,0 +1,127 @@
+"""Fit: run a method on data and return everything as one tree, whatever the engine."""
+
+import json
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from genarium import registry
+from genarium.data import Data, check
+from genarium.declaration import Claim, Model, Problem, Result
+from genarium.engines.labels import match_labels
+from genarium.evaluate import POINTWISE_SIZE, derived, log_likelihood, log_prior, sparse_joint_density
+from genarium.methods import find_method, require_free
+from genarium.progress import cpu_seconds
+from genarium.settings import generator, split
+from genarium.story import predictive, thinned
+from genarium.tree import data_tree, dataset, provenance, with_groups
+
+
+def fit(model: str | Model, data: Data, method: str, seed: int = 0, **settings: Any) -> xr.DataTree:
+    """Fit a model to data.
+
+    Parameters
+    ----------
+    model : str or Model
+        Name of a model, or a declaration.
+    data : DataTree, Dataset or mapping of str to array_like
+        From :func:`simulate` or :func:`read`, or variables by name.
+    method : str
+        One of the model's methods (``genarium show MODEL`` lists them).
+    seed : int
+        The same seed, data, settings and package versions give the same result.
+    **settings
+        Sizes (``component=5``), options of the model (``dispersion="gene"``), values of known variables
+        (``phi=0.3``), unknown variables to hold fixed, and options of the method (``restarts=20``).
+
+    Returns
+    -------
+    DataTree
+        The data and, as far as the method gives them, ``posterior``, ``sample_stats`` (with ``lp``, the joint log
+        density on the natural scale), ``log_likelihood`` (pointwise; left out beyond 2e7 values, where ``lp`` is kept
+        at fewer draws), ``posterior_predictive``, ``variational`` or ``point``. The root's attributes say what was
+        done.
+
+    Raises
+    ------
+    InputError
+        If data or settings cannot be used; the message says why and what to do.
+
+    Examples
+    --------
+    >>> import genarium as gn
+    >>> tree = gn.fit("nb_mixture", {"x": [[0, 9], [1, 8], [7, 0], [9, 1]], "phi": 0.3}, "em", component=2)
+    >>> sorted(tree.children)
+    ['constant_data', 'observed_data', 'point']
+    """
+    declared = registry.get(model) if isinstance(model, str) else model
+    if isinstance(data, xr.DataTree) and not declared.chosen:
+        declared = declared.variant(**json.loads(data.attrs.get("model_options", "{}")))
+    way = find_method(declared, method)
+    variant, sizes, values, options = split(declared, settings, way.function)
+    problem = check(variant, data, sizes, values)
+    require_free(problem, method)
+    fitting, predicting = generator(seed).spawn(2)
+    wall, cpu = time.perf_counter(), cpu_seconds()
+    result = way.function(problem, fitting, **options)
+    groups = _groups(problem, result, way.claim, predicting)
+    seconds = {"seconds": time.perf_counter() - wall, "cpu_seconds": cpu_seconds() - cpu}
+    start, kept = data_tree(problem), dict[str, Any]()
+    if isinstance(data, xr.DataTree):
+        kept = {str(name): value for name, value in data.attrs.items() if name not in start.attrs}
+        if "truth" in data:
+            groups["truth"] = data["truth"].to_dataset()
+    attrs = provenance(
+        method=method,
+        claim=way.claim,
+        engine=way.engine,
+        seed=seed,
+        options={**way.options, **options},
+        fixed=list(problem.fixed),
+        notes={name: _scalar(value) for name, value in result.notes.items()},
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        **seconds,
+    )
+    return with_groups(start, groups, {**kept, **attrs})
+
+
+def _scalar(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _groups(problem: Problem, result: Result, claim: Claim, rng: np.random.Generator) -> dict[str, xr.Dataset]:
+    """Label the result, and add what follows from draws: joint density, pointwise likelihood, predictions."""
+    model, coords = problem.model, problem.coords
+    groups = {
+        "variational": dataset(model, coords, result.variational),
+        "point": dataset(model, coords, {**result.point, **derived(problem, result.point)}),
+    }
+    if result.posterior:
+        posterior = {n: np.asarray(v) for n, v in result.posterior.items()}
+        if model.exchangeable and claim == "exact":
+            posterior = match_labels(model, posterior)
+        stats = dict(result.sample_stats)
+        chains, draws = next(iter(posterior.values())).shape[:2]
+        pointwise = result.log_likelihood
+        if pointwise is None and chains * draws * problem.sizes.get(model.unit, 1) > POINTWISE_SIZE:
+            stats |= sparse_joint_density(problem, posterior)
+        elif pointwise is None:
+            pointwise = log_likelihood(problem, posterior)
+        if pointwise is not None:
+            name = next(iter(model.observed.variables))
+            lead = ("chain", "draw", *((model.unit,) if model.unit else ()))
+            groups["log_likelihood"] = dataset(model, coords, {name: (lead, pointwise)})
+            prior = log_prior(problem, posterior)
+            if prior is not None:
+                stats["lp"] = pointwise.reshape(*prior.shape, -1).sum(-1) + prior
+        lead = ("chain", "draw")
+        groups["posterior"] = dataset(model, coords, {**posterior, **derived(problem, posterior, lead)}, lead)
+        groups["sample_stats"] = dataset(model, coords, stats, lead)
+        replicas = (
+            thinned(result.posterior_predictive) if result.posterior_predictive else predictive(problem, posterior, rng)
+        )
+        groups["posterior_predictive"] = dataset(model, coords, replicas, lead)
+    return groups

@@ -1,0 +1,114 @@
+"""Predict: what a fitted model says of new data."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from genarium.data import Data, check
+from genarium.declaration import Array, Model, call, parents_of
+from genarium.errors import InputError
+from genarium.evaluate import predictions
+from genarium.registry import fitted_model
+from genarium.settings import split
+from genarium.tree import data_tree, provenance, with_groups
+from genarium.words import plural
+
+
+def predict(tree: xr.DataTree, data: Data | None = None, **settings: Any) -> xr.DataTree:
+    """Predict for new data from a fitted tree.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From :func:`fit`.
+    data : DataTree, Dataset or mapping, optional
+        New data; default: the data of the fit. Known variables that they lack are taken from the fit where these do
+        not vary over the model's unit (such as the dispersion). Where a model can predict from known variables
+        alone, the observed ones may be missing.
+    **settings
+        Values of known variables, and options of the model's ``predict`` (its keyword-only parameters).
+
+    Returns
+    -------
+    DataTree
+        The new data with the group ``predictions``; the model's card says what that holds.
+
+    Raises
+    ------
+    InputError
+        If the tree holds no fit, the model makes no predictions, or the data do not agree with the fit.
+
+    Examples
+    --------
+    >>> import genarium as gn
+    >>> tree = gn.fit("nb_mixture", {"x": [[0, 9], [1, 8], [7, 0], [9, 1]], "phi": 0.3}, "em", component=2)
+    >>> gn.predict(tree, {"x": [[0, 7]]})["predictions"]["probability"].shape
+    (1, 2)
+    """
+    model = fitted_model(tree)
+    if model.predict is None:
+        raise InputError(f"{model.name}: the model makes no predictions.")
+    if "posterior" not in tree and "point" not in tree:
+        raise InputError(f"{model.name}: the tree holds no fit (groups posterior or point). Run `fit` first.")
+    _, _, values, options = split(model, settings, model.predict)
+    fitted_sizes = json.loads(tree.attrs["sizes"])
+    data = tree if data is None else data
+    own = set() if isinstance(data, xr.DataTree) else {str(name) for name in data}
+    for name, var in model.known.variables.items():
+        if model.unit not in var.dims and name in tree["constant_data"] and name not in own:
+            values.setdefault(name, tree["constant_data"][name])
+    missing = own and not own & set(model.observed.variables)  # known variables alone
+    given = [v for v in model.known.variables.values() if model.unit in v.dims and v.default is None]
+    given += [] if missing else model.observed.variables.values()
+    shown = {model.unit} | {dim for var in given for dim in var.dims}
+    rows = [var for var in model.variables("known", "observed").values() if model.unit in var.dims]
+    kept = {dim for var in model.known.variables.values() for dim in var.dims} | set(model.labels)
+    anew = {var.support.of for var in rows} - kept
+    sizes = {dim: n for dim, n in fitted_sizes.items() if dim not in shown | anew}
+    sizes = {dim: n for dim, n in sizes.items() if dim not in model.derived_dims}
+    problem = check(replace(model, check=None), data, sizes, values, unseen=bool(missing))
+    if missing:
+        labels = _labels(tree, model, shown)
+        for dim in sorted(set(labels) - set(model.derived_dims)):
+            _same_labels(model, dim, labels[dim], problem.coords[dim])
+        problem = replace(problem, coords={**problem.coords, **labels})
+    fitted = _fitted_labels(tree)
+    for dim in sorted((shown | kept) & set(fitted) - {model.unit, *model.derived_dims}):
+        if problem.sizes[dim] != fitted_sizes[dim]:
+            raise InputError(
+                f"{model.name}: the new data have {problem.sizes[dim]} {plural(dim)}, the fit has {fitted_sizes[dim]}. "
+                f"Give the {plural(dim)} of the fit, in its order."
+            )
+        _same_labels(model, dim, fitted[dim], problem.coords[dim])
+    out = predictions(model, tree, problem, **options)
+    attrs = provenance(fitted_by=tree.attrs["method"], fit_seed=tree.attrs["seed"])
+    return with_groups(data_tree(problem), {"predictions": out}, attrs)
+
+
+def _fitted_labels(tree: xr.DataTree) -> dict[str, Array]:
+    """Return the labels of the dims of the data of a fit."""
+    groups = [tree[name].to_dataset() for name in ("constant_data", "observed_data") if name in tree]
+    return {str(dim): labels.to_numpy() for data in groups for dim, labels in data.coords.items()}
+
+
+def _labels(tree: xr.DataTree, model: Model, shown: set[str]) -> dict[str, Array]:
+    """Return the fit's labels of the dims that the new data do not show."""
+    known = {dim: labels for dim, labels in _fitted_labels(tree).items() if dim not in shown}
+    derived = {dim: f for dim, f in model.derived_dims.items() if set(parents_of(f)) <= set(known)}
+    return known | {dim: call(function, known) for dim, function in derived.items()}
+
+
+def _same_labels(model: Model, dim: str, fitted: Array, new: Array) -> None:
+    """Refuse new data with other labels along a dim than the fit, or in another order; mere numbers say nothing."""
+    if new.dtype.kind in "iu" or fitted.dtype.kind in "iu":
+        return
+    differ = np.flatnonzero(fitted != new)
+    if differ.size:
+        at = int(differ[0])
+        raise InputError(
+            f"{model.name}: {dim} {at} is {new[at].item()!r} in the new data and {fitted[at].item()!r} in the fit. "
+            f"Give the {plural(dim)} of the fit, in its order."
+        )

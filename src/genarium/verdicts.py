@@ -1,0 +1,111 @@
+"""Verdicts: what a check of a fit or of a calibration says, and what to do next."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+Status = Literal["pass", "warn", "fail"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One check of a fit.
+
+    Attributes
+    ----------
+    check : str
+        What was checked.
+    status : {"pass", "warn", "fail"}
+    value : float
+        What was found (the worst one, where there are many).
+    limit : str
+        What it is held against.
+    where : str
+        The variable or observation that the value belongs to.
+    advice : str
+        What to do next; empty for a pass.
+    """
+
+    check: str
+    status: Status
+    value: float
+    limit: str
+    where: str = ""
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The verdicts on a fit.
+
+    Attributes
+    ----------
+    model, method, claim : str
+    verdicts : tuple of Verdict
+    """
+
+    model: str
+    method: str
+    claim: str
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether no verdict is "fail"."""
+        return all(v.status != "fail" for v in self.verdicts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain types, as the CLI prints with ``--json``."""
+        return {
+            "model": self.model,
+            "method": self.method,
+            "claim": self.claim,
+            "passed": self.passed,
+            "verdicts": as_plain(self.verdicts),
+        }
+
+    def __str__(self) -> str:
+        head = f"{self.model} fitted by {self.method} (claim: {self.claim}): {'passed' if self.passed else 'FAILED'}"
+        return "\n".join([head, *as_lines(self.verdicts)])
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        cells = "".join(
+            f"<tr class='{v.status}'><td>{v.status}</td><td>{escape(v.check)}</td><td>{v.value:.4g}</td>"
+            f"<td>{escape(v.limit)}</td><td>{escape(v.where)}</td><td>{escape(v.advice)}</td></tr>"
+            for v in self.verdicts
+        )
+        head = "".join(f"<th>{name}</th>" for name in ("status", "check", "value", "limit", "where", "what to do"))
+        return f"<table class='verdicts'><thead><tr>{head}</tr></thead><tbody>{cells}</tbody></table>"
+
+
+def as_lines(verdicts: Sequence[Verdict]) -> list[str]:
+    """Lay verdicts out as lines of text, each with its advice below."""
+    rows = [("", "check", "value", "limit", "where")]
+    rows += [(v.status, v.check, f"{v.value:.4g}", v.limit, v.where) for v in verdicts]
+    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+    lines = []
+    for row, one in zip(rows, (None, *verdicts), strict=True):
+        lines.append("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
+        if one is not None and one.advice:
+            lines.append(f"{'':{widths[0]}}  -> {one.advice}")
+    return lines
+
+
+def as_plain(verdicts: Sequence[Verdict]) -> list[dict[str, Any]]:
+    """Return verdicts in plain types, ready for JSON."""
+    return [{k: _plain(v) for k, v in asdict(one).items()} for one in verdicts]
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def verdict(
+    check: str, good: bool, value: float, limit: str, where: str, advice: str, otherwise: Status = "fail"
+) -> Verdict:
+    """Make a verdict; advice is kept only where the check is not passed."""
+    return Verdict(check, "pass" if good else otherwise, float(value), limit, where, "" if good else advice)
