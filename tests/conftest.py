@@ -1,40 +1,33 @@
-"""What tests share: the example model of toy.py, and small simulations and fits that are made once a session."""
+"""What tests share: the example model of toy.py, and the small simulations and fits of the contract."""
 
 from collections.abc import Callable
-from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
 
-from genarium import registry
 from genarium.data import check
-from genarium.declaration import Array, Arrays, Model, Problem
-from genarium.methods import find_method
-from genarium.verbs.fit import fit
+from genarium.declaration import Model
+from genarium.testing.fixtures import fitted, numpy_density, quick, same, simulated
 from genarium.verbs.simulate import simulate
 
-UNITS = 40
-"""Observations in a small simulation, at most."""
-
-QUICK = {"chains": 2, "draws": 150, "tune": 150, "restarts": 3, "iterations": 2000}
-"""Options that make a method quick, where it has them."""
-
-Simulate = Callable[..., xr.DataTree]
-Fit = Callable[..., xr.DataTree]
-Density = Callable[[Problem, Arrays], float]
+__all__ = ["fitted", "numpy_density", "quick", "same", "simulated"]
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep on one worker (``--dist loadgroup``) what shares fits: a file, or in the contract one model's part of it."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep a file on one worker (``--dist loadgroup``): it shares fits. With ``--model``, run that model's files."""
+    here, models = Path(__file__).parent, config.getoption("--model")
     for item in items:
-        given = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
-        of = given.get("case", given.get("model", given.get("name"))) if item.path.parent.name == "contract" else None
-        item.add_marker(pytest.mark.xdist_group(f"{item.path.name} {getattr(of, 'name', of or '')}".strip()))
+        if item.path.is_relative_to(here):
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
+    if models:
+        stems = tuple(f"test_{name}" for name in models)
+        chosen = [item for item in items if not item.path.is_relative_to(here) or item.path.stem.startswith(stems)]
+        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+        items[:] = chosen
 
 
 @pytest.fixture(scope="session")
@@ -48,30 +41,6 @@ def toy() -> Model:
     """The example model, which is not in the registry."""
     model: Model = import_module("toy").MODEL
     return model
-
-
-@pytest.fixture(scope="session")
-def simulated() -> Simulate:
-    """``simulated(name, **options)``: a small simulation of a model of the registry; made once, not to be changed."""
-
-    @cache
-    def make(name: str, **options: str) -> xr.DataTree:
-        model = registry.get(name)
-        small = {model.unit: min(UNITS, model.sizes[model.unit])} if model.unit else {}
-        return simulate(name, seed=3, **small, **options)
-
-    return make
-
-
-@pytest.fixture(scope="session")
-def fitted(simulated: Simulate) -> Fit:
-    """``fitted(name, method, seed=1, **options)``: a quick fit of it; made once, not to be changed."""
-
-    @cache
-    def make(name: str, method: str, seed: int = 1, **options: str) -> xr.DataTree:
-        return quick_fit(registry.get(name), simulated(name, **options), method, seed)
-
-    return make
 
 
 @pytest.fixture(scope="session")
@@ -96,45 +65,3 @@ def toy_exact(toy: Model) -> Callable[[xr.DataTree], tuple[float, float]]:
         return mean, float(np.sqrt(weight @ (theta - mean) ** 2))
 
     return moments
-
-
-@pytest.fixture(scope="session")
-def quick() -> Fit:
-    """``quick(model, tree, method, seed=1, **settings)``: a fit with few draws, restarts and steps."""
-    return quick_fit
-
-
-def quick_fit(model: Model, tree: Any, method: str, seed: int = 1, **settings: Any) -> xr.DataTree:
-    """Fit with few draws, restarts and steps; options that the method lacks are left aside."""
-    if method == "nuts-jax":
-        pytest.importorskip("jax", reason="needs the extra `jax`")
-    have = find_method(model, method).options
-    few = {name: value for name, value in {**QUICK, **settings}.items() if name in have or name not in QUICK}
-    return fit(model, tree, method, seed, **few)
-
-
-@pytest.fixture(scope="session")
-def numpy_density() -> Density:
-    """``numpy_density(problem, unknown)``: joint log density by the model's NumPy functions."""
-
-    def log_density(problem: Problem, unknown: Arrays) -> float:
-        model = problem.model
-        assert model.log_likelihood is not None
-        assert model.log_prior is not None
-        pointwise: Array = problem.call(model.log_likelihood, **unknown)
-        return float(pointwise.sum() + problem.call(model.log_prior, **unknown))
-
-    return log_density
-
-
-@pytest.fixture(scope="session")
-def same() -> Callable[[xr.DataTree, xr.DataTree], None]:
-    """``same(a, b)``: assert that two results agree bit by bit, but for the time they took."""
-
-    def assert_same(a: xr.DataTree, b: xr.DataTree) -> None:
-        a, b = a.copy(), b.copy()
-        for tree in (a, b):
-            tree.attrs = {k: v for k, v in tree.attrs.items() if k not in ("seconds", "cpu_seconds", "created_at")}
-        xr.testing.assert_identical(a, b)
-
-    return assert_same

@@ -36,7 +36,9 @@ def entries(model: Model) -> list[tuple[str, dict[str, Any]]]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make certificates and the table; return 1 if one fails."""
     parser = argparse.ArgumentParser(prog="python -m validation", description=__doc__.split("\n\n")[0])
-    parser.add_argument("model", nargs="?", help="only this model")
+    parser.add_argument(
+        "model", nargs="?", help="only this model; or `check`: fail if a certificate is stale or failed"
+    )
     parser.add_argument("methods", nargs="*", help="only these methods")
     parser.add_argument("--workers", default="2", help="processes, or a Dask scheduler (default 2)")
     parser.add_argument("--seed", type=int, default=20261121)
@@ -53,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.table:
         write_table(certificates())
         return 0
+    if options.model == "check":
+        return check(certificates())
     effort = SMALL if options.small else Effort()
     if options.simulations:
         effort = replace(effort, simulations=options.simulations)
@@ -82,6 +86,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(failed)
 
 
+def check(made: Iterable[Certificate]) -> int:
+    """Print what keeps a release back: certificates that are stale or failed; return 1 if there are any."""
+    wrong = [one for one in made if one.stale or not one.passed]
+    for one in wrong:
+        print(f"{one.name}: {one.told}")
+    return int(bool(wrong))
+
+
 def write_table(made: Iterable[Certificate]) -> None:
     """Write ``validation/README.md``: a row for each certificate."""
     TABLE.write_text(table_text(made), encoding="utf-8")
@@ -96,7 +108,9 @@ def table_text(made: Iterable[Certificate]) -> str:
 HEAD = """# Validation
 
 Written by `python -m validation`; do not edit. Each certificate says how far a method's posteriors can be trusted on
-data simulated from the model itself. It holds for the sources whose digest it names; a test fails when it is stale.
+data simulated from the model itself. It holds for the sources whose digest it names. Where
+these have changed since, it is stale: it certifies nothing until it is made again, and `python -m validation check`,
+which is for releases, fails.
 
 """
 
@@ -116,8 +130,8 @@ COLUMNS = (
 )
 
 FOOT = """
-- **verdict**: `pass` is calibrated (or, for a point estimate, monotone, optimal, consistent); `too narrow`, `too wide`
-  and `biased` say what is off in an approximation that claims no more; `FAIL` misses its claim. Corrected intervals
+- **verdict**: `stale` certifies nothing; `pass` is calibrated (or, for a point estimate, monotone, optimal,
+  consistent); `too narrow`, `too wide` and `biased` say what is off in an approximation that claims no more; `FAIL` misses its claim. Corrected intervals
   (`linear_response`) are held to a coverage of .90 within .05.
 - **least p**: the smallest p-value of uniform ranks over all quantities, adjusted for their number.
 - **coverage**: over quantities, from the least to the largest.
@@ -139,7 +153,7 @@ def _row(one: Certificate) -> tuple[str, ...]:
     return (
         f"[{one.name}](certificates/{one.name}.json)",
         told["claim"],
-        one.status,
+        one.told,
         str(told["simulations"]),
         str(told["failures"]["count"]),
         f"{min(q['p_holm'] for q in ranked):.2g}" if ranked else "",

@@ -41,9 +41,12 @@ class Certificate:
         return bool(self.content["passed"])
 
     @property
-    def stale(self) -> bool:
-        """Whether the model's sources have changed since."""
-        return bool(self.content["model_digest"] != digest(self.content["model"]))
+    def stale(self) -> str:
+        """Why it no longer speaks for what is installed; empty while it does."""
+        model = self.content["model"]
+        if digest(model) == self.content["model_digest"]:
+            return ""
+        return f"the sources of {model} have changed since {self.content.get('date', 'it was made')}"
 
     @property
     def status(self) -> Status:
@@ -51,6 +54,11 @@ class Certificate:
         if self.stale or not self.passed:
             return "stale" if self.stale else "FAIL"
         return "pass" if self.content["calibrated"] else self._what_is_off()
+
+    @property
+    def told(self) -> str:
+        """The status, with its reason where the certificate is stale."""
+        return f"{self.status}: {self.stale}" if self.stale else self.status
 
     def _what_is_off(self) -> str:
         covered = [q["coverage"]["0.9"] for q in self.content["quantities"].values() if "coverage" in q]
@@ -62,7 +70,7 @@ class Certificate:
             Verdict(**{**v, "value": float("nan") if v["value"] is None else v["value"]})
             for v in self.content["verdicts"]
         ]
-        return "\n".join([f"{self.name}: {self.status}", *as_lines(verdicts)])
+        return "\n".join([f"{self.name}: {self.told}", *as_lines(verdicts)])
 
     def write(self, folder: Path) -> Path:
         """Write it into a folder, whole or not at all."""
@@ -107,12 +115,12 @@ def read_certificate(path: Path) -> Certificate:
     return Certificate(content)
 
 
-def statuses(model: str) -> dict[str, Status]:
-    """Return the status of every certificate of a model, by method; options of the model stand before it."""
+def of_model(model: str) -> dict[str, Certificate]:
+    """Return the certificates of a model, by method; options of the model stand before it."""
     return {
         c.content["label"]
         if c.content["variant"] == model
-        else f"{c.content['variant'][len(model) + 1 :]} {c.content['label']}": c.status
+        else f"{c.content['variant'][len(model) + 1 :]} {c.content['label']}": c
         for c in certificates()
         if c.content["model"] == model
     }

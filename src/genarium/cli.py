@@ -193,7 +193,7 @@ def _list(options: argparse.Namespace) -> int:
 
     rows = models()
     if options.json:
-        keys = ("name", "title", "methods", "certificates")
+        keys = ("name", "title", "methods", "certificates", "stale")
         print(json.dumps([{key: getattr(row, key) for key in keys} for row in rows], indent=2))
         return 0
     width = max((len(row.name) for row in rows), default=0)
@@ -202,6 +202,8 @@ def _list(options: argparse.Namespace) -> int:
         print(f"{row.name:{width}}  {row.title}  [{methods}]")
         told = ", ".join(f"{name} {status}" for name, status in row.certificates.items())
         print(f"{'':{width}}  certificates: {told or 'none'}")
+        for reason in dict.fromkeys(row.stale.values()):
+            print(f"{'':{width}}  stale: {reason}")
     return 0
 
 

@@ -337,6 +337,10 @@ class Model:
         """Return the value of an option in this variant."""
         return self.chosen.get(name, self.options[name][0])
 
+    def same_options(self, other: "Model") -> bool:
+        """Whether another variant of the model has the same values of all options."""
+        return all(self.option(name) == other.option(name) for name in self.options)
+
     def edges(self) -> Iterator[tuple[str, str]]:
         """Yield (parent, child) for every arrow of the model's graph."""
         for role in ROLES:

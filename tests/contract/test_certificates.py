@@ -15,12 +15,6 @@ every_certificate = pytest.mark.parametrize("made", [pytest.param(one, id=one.na
 
 
 @every_certificate
-def test_it_speaks_for_the_sources_in_the_tree(made: Certificate) -> None:
-    name, method = made.content["model"], made.content["method"]
-    assert not made.stale, f"{made.name} is older than models/{name}: run python -m validation {name} {method}"
-
-
-@every_certificate
 def test_it_is_of_a_method_that_the_model_has(made: Certificate) -> None:
     told = made.content
     model = registry.get(told["model"]).variant(**told["model_options"])

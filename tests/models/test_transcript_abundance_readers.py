@@ -100,7 +100,7 @@ def test_unweighted_classes_come_with_a_warning(make: Make) -> None:
     np.testing.assert_allclose(found["weight"], [1 / 3850, 1 / 1850, 1 / 2850])
     with pytest.raises(gn.InputError, match=r"no weights.*--dumpEqWeights"):
         gn.read(NAME, folder, format="salmon", unweighted="refuse")
-    with pytest.raises(gn.InputError, match="use accept or refuse"):
+    with pytest.raises(gn.InputError, match="use one of accept, refuse"):
         gn.read(NAME, folder, format="salmon", unweighted="perhaps")
 
 

@@ -12,9 +12,10 @@ from genarium import certificates as kept
 from genarium import registry
 from genarium.calibration import Validation, schedule
 from genarium.calibration.certify import Effort, _control_verdict, certify
-from genarium.certificates import Certificate, certificates, read_certificate, statuses
+from genarium.certificates import Certificate, certificates, of_model, read_certificate
 from genarium.errors import InputError
 from genarium.tree import digest
+from genarium.verbs.models import models
 from genarium.verdicts import Verdict
 
 TINY = Effort(simulations=4, control=20, truths=2, n_reference=2)
@@ -218,15 +219,18 @@ def test_statuses_by_method(shipped: Callable[..., Path]) -> None:
     shipped(label="vi.linear_response", passed=False)
     shipped(variant="nb_mixture-gene", label="vi")
     shipped(variant="other", model="other")
-    assert statuses("nb_mixture") == {"em": "pass", "vi.linear_response": "FAIL", "gene vi": "pass"}
-    assert statuses("nothing") == {}
+    told = {label: one.status for label, one in of_model("nb_mixture").items()}
+    assert told == {"em": "pass", "vi.linear_response": "FAIL", "gene vi": "pass"}
+    assert of_model("nothing") == {}
 
 
 def test_an_edited_digest_makes_it_stale(shipped: Callable[..., Path]) -> None:
     path = shipped()
     path.write_text(path.read_text().replace(digest("nb_mixture"), "123456789abc"))
     assert [c.status for c in certificates()] == ["stale"]
-    assert statuses("nb_mixture") == {"em": "stale"}
+    (row,) = [row for row in models() if row.name == "nb_mixture"]
+    assert row.certificates == {"em": "stale"}
+    assert "nb_mixture have changed since" in row.stale["em"]
 
 
 def test_without_a_folder_there_are_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

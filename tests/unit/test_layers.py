@@ -14,7 +14,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("methods", "verdicts", "certificates"),
     ("verbs",),
     ("reporting", "calibration"),
-    ("cli", "__init__", "__main__"),
+    ("cli", "testing", "__init__", "__main__"),
 )
 """From the ground up: a room imports its own layer and those before it."""
 

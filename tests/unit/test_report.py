@@ -442,7 +442,7 @@ def test_data_without_truth(data: xr.DataTree) -> None:
     page = Page(estimate_section(model, tree, estimates(model, tree))).root
     assert list(rows(page, "Estimates of pi")[0]) == ["component", "estimate"]
     assert "numbered anew" not in page.text
-    assert "simulated" not in summary(model, tree, diagnose("nb_mixture", tree))
+    assert "The data are simulated" not in summary(model, tree, diagnose("nb_mixture", tree))
     assert matched_truth(model, tree) == {}
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import xarray as xr
 
 from genarium import registry
+from genarium.certificates import of_model
 from genarium.declaration import Claim, Model
 from genarium.drawing import inline, style
 from genarium.errors import InputError
@@ -149,7 +150,21 @@ def summary(model: Model, tree: xr.DataTree, verdicts: Diagnosis) -> str:
     simulated = "The data are simulated, so that the truth is known." if "truth" in tree else ""
     claim: Claim = tree.attrs["claim"]
     claimed = f"<strong>Its claim: {claim}.</strong> {CLAIMS[claim]}"
-    return paragraph(said, simulated) + "\n" + paragraph(escape(about), claimed) + "\n" + overall(verdicts)
+    parts = [paragraph(said, simulated), paragraph(escape(about), claimed), overall(verdicts)]
+    return "\n".join([*parts, paragraph(calibration(model, method), kind="soft")])
+
+
+def calibration(model: Model, method: str) -> str:
+    """Say what the certificates of the method say of it, under the options of the model."""
+    made = {
+        label: one
+        for label, one in of_model(model.name).items()
+        if one.content["method"] == method and model.variant(**one.content["model_options"]).same_options(model)
+    }
+    if not made:
+        return f"Calibration: there is no certificate of {code(method)} for this model and these options."
+    told = "; ".join(f"{code(label)} {escape(one.told)}" for label, one in made.items())
+    return f"Calibration on data simulated from the model (certificates): {told}."
 
 
 def overall(verdicts: Diagnosis) -> str:

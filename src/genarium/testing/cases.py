@@ -1,0 +1,126 @@
+"""Which models, variants and methods the contract is tried on."""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from itertools import product
+from typing import NamedTuple
+
+import pytest
+
+from genarium import registry
+from genarium.declaration import Method, Model
+from genarium.methods import methods
+
+
+class Case(NamedTuple):
+    """A variant of a model, and a method to fit it by."""
+
+    name: str
+    options: tuple[tuple[str, str], ...] = ()
+    method: str = ""
+
+    def __str__(self) -> str:
+        return "-".join([self.model.name, *(f"{k}={v}" for k, v in self.options), *filter(None, [self.method])])
+
+    @property
+    def model(self) -> Model:
+        """The variant."""
+        return variant(self.name, self.options)
+
+    @property
+    def way(self) -> Method:
+        """The method."""
+        return methods(self.model)[self.method]
+
+
+Cases = Callable[[Iterable[str]], Iterator[Case]]
+
+
+@cache
+def variant(name: str, options: tuple[tuple[str, str], ...]) -> Model:
+    """Return the declaration of a variant, once."""
+    return registry.get(name).variant(**dict(options))
+
+
+def variants(names: Iterable[str]) -> Iterator[Case]:
+    """Yield every model, then each value of each option that is not the default."""
+    for name in names:
+        yield Case(name)
+        for option, values in registry.get(name).options.items():
+            yield from (Case(name, ((option, value),)) for value in values[1:])
+
+
+def combinations(names: Iterable[str]) -> Iterator[Case]:
+    """Yield every combination of options of every model."""
+    for name in names:
+        options = registry.get(name).options
+        for values in product(*options.values()):
+            chosen = zip(options.items(), values, strict=True)
+            yield Case(name, tuple((option, value) for (option, allowed), value in chosen if value != allowed[0]))
+
+
+def programs(names: Iterable[str]) -> Iterator[Case]:
+    """Yield the variants that have a Stan program."""
+    return (case for case in combinations(names) if registry.program(case.model) is not None)
+
+
+def compiled_programs(names: Iterable[str]) -> Iterator[Case]:
+    """Yield the variants that have a Stan program; it is compiled."""
+    return programs(names)
+
+
+def main_programs(names: Iterable[str]) -> Iterator[Case]:
+    """Yield the default variants that have a Stan program."""
+    return (case for case in programs(names) if not case.options)
+
+
+def fits(names: Iterable[str]) -> Iterator[Case]:
+    """Yield hand-coded methods for every variant, engines for the default one."""
+    for case in variants(names):
+        for method in case.model.methods if case.options else methods(case.model):
+            yield case._replace(method=method)
+
+
+def posteriors(names: Iterable[str]) -> Iterator[Case]:
+    """Yield the fits that have draws."""
+    return (case for case in fits(names) if case.way.claim != "point")
+
+
+def stan_fits(names: Iterable[str]) -> Iterator[Case]:
+    """Yield Stan's methods that give draws."""
+    return (case for case in posteriors(names) if case.way.engine == "stan")
+
+
+def comparable(names: Iterable[str]) -> Iterator[Case]:
+    """Yield the models with a pointwise likelihood and an exact method."""
+    for name in names:
+        case = Case(name)
+        ways = methods(case.model).values()
+        if case.model.log_likelihood and any(w.claim == "exact" and w.engine in ("numpy", "pymc") for w in ways):
+            yield case
+
+
+def marks(case: Case, make: Cases, more: bool = False) -> list[pytest.MarkDecorator]:
+    """Mark what compiles a Stan program, and what is left out of the default run: engines that compile for minutes.
+
+    By default a model of the zoo is tried by its own methods, by NUTS of PyMC and by those of Stan; only the one with
+    the fewest unknown variables is tried by all of PyMC and JAX, and so is a model from outside. Of what takes ``more``
+    fits, engines are left out; Stan programs that only variants use are not compiled.
+    """
+    engine = case.way.engine if case.method else ""
+    late = (engine in ("pymc", "blackjax") and case.method != "nuts") or (more and engine != "numpy")
+    late = late and case.name in registry.names() and case.name != _simplest()
+    late = late or (
+        make is compiled_programs and registry.program(case.model) != registry.program(Case(case.name).model)
+    )
+    return [pytest.mark.stan] * (engine == "stan") + [pytest.mark.slow] * late
+
+
+@cache
+def _simplest() -> str:
+    return min(registry.names(), key=lambda name: len(registry.get(name).unknown.variables))
+
+
+def each(make: Cases, *, more: bool = False) -> pytest.MarkDecorator:
+    """Run a test for every case that ``make`` yields of the models under test; ``more``: it makes several fits."""
+    return pytest.mark.cases(make, more)
