@@ -228,7 +228,7 @@ def test_an_edited_digest_makes_it_stale(shipped: Callable[..., Path]) -> None:
     path = shipped()
     path.write_text(path.read_text().replace(digest("nb_mixture"), "123456789abc"))
     assert [c.status for c in certificates()] == ["stale"]
-    (row,) = [row for row in models() if row.name == "nb_mixture"]
+    row = next(row for row in models() if row.name == "nb_mixture")
     assert row.certificates == {"em": "stale"}
     assert "nb_mixture have changed since" in row.stale["em"]
 
