@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from genarium.declaration import Array
+from genarium.signatures import with_parameters
 
 from .distance import expected_parts
 from .predictor import Predictor, log_softmax
@@ -83,7 +84,7 @@ class Story:
             return found
 
         unknown, known = self.names()
-        return signed(function, ["count", *unknown, *known])
+        return with_parameters(["count", *unknown, *known], function)
 
     @property
     def log_prior(self) -> Callable[..., Array]:
@@ -98,7 +99,7 @@ class Story:
                 out = out + log_normal(given["evenness"], 1.0, 0.5)
             return np.asarray(out)
 
-        return signed(function, self.names()[0])
+        return with_parameters(self.names()[0], function)
 
     @property
     def quantities(self) -> Callable[..., Mapping[str, Any]]:
@@ -121,19 +122,7 @@ class Story:
             }
 
         unknown, known = self.names()
-        return signed(function, ["count", "target", *unknown, *known])
-
-
-def signed(function: Callable[..., Any], names: list[str]) -> Callable[..., Any]:
-    """Give a function of keywords the parameters that it has in one variant: the spine reads them as its parents."""
-    import inspect
-
-    def call(**given: Any) -> Any:
-        return function(**given)
-
-    kind = inspect.Parameter.KEYWORD_ONLY
-    call.__signature__ = inspect.Signature([inspect.Parameter(n, kind) for n in names])  # type: ignore[attr-defined]
-    return call
+        return with_parameters(["count", "target", *unknown, *known], function)
 
 
 def statistics(count: Array) -> Mapping[str, Any]:

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from genarium.declaration import Array, Arrays, Model, Problem, Role, Sizes, call
+from genarium.declaration import Array, Arrays, Model, Problem, Role, Sizes
 from genarium.errors import DeclarationError
 from genarium.progress import track
+from genarium.signatures import call
 
 PREDICTIVE_DRAWS, PREDICTIVE_SIZE = 500, 6_000_000
 """Replicated datasets that a posterior predictive holds at most, and values in all of them together."""

@@ -8,11 +8,12 @@ import numpy as np
 import xarray as xr
 
 from genarium.data import Data, check
-from genarium.declaration import Array, Model, call, parents_of
+from genarium.declaration import Array, Model
 from genarium.errors import InputError
 from genarium.evaluate import predictions
 from genarium.registry import fitted_model
 from genarium.settings import split
+from genarium.signatures import call, parents_of
 from genarium.tree import data_tree, provenance, with_groups
 from genarium.words import plural
 

@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
-from genarium.declaration import ROLES, Model, parents_of
+from genarium.declaration import ROLES, Model
 from genarium.methods import methods
+from genarium.signatures import parents_of
 
 if TYPE_CHECKING:
     import pandas as pd
