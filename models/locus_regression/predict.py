@@ -6,9 +6,9 @@ import numpy as np
 import xarray as xr
 
 from genarium.declaration import Array, Arrays, Labelled, Problem
+from genarium.simplex import dirichlet_expected_log
 
 from .corpus import Corpus, corpus
-from .dirichlet import expected_log
 from .expectation import expect
 from .likelihood import log_loci
 
@@ -139,7 +139,7 @@ def new_exposures(data: Corpus, problem: Problem, draws: list[Arrays]) -> Array:
     total = np.bincount(data.genome, data.count, data.genomes)
     gamma = alpha + total[:, None] / len(alpha)
     for _ in range(SWEEPS):
-        of_genome, *_ = expect(data, expected_log(gamma), log_place, log_spectrum)
+        of_genome, *_ = expect(data, dirichlet_expected_log(gamma), log_place, log_spectrum)
         following = alpha + of_genome
         change = np.abs(following - gamma).sum(1) / following.sum(1)
         gamma = following

@@ -7,6 +7,7 @@ import numpy as np
 from genarium.declaration import Array, Arrays, Problem, Result
 from genarium.engines.ascent import Ascent, Restarts, ascend
 from genarium.progress import track
+from genarium.simplex import dirichlet_log_norm
 
 from . import random_loci, response
 from .corpus import corpus
@@ -130,15 +131,13 @@ def draw(
     rng: np.random.Generator, draws: int, gamma: Array, delta: Array, omega: Array, mean: Array, covariance: Array
 ) -> tuple[dict[str, Array], Array]:
     """Draw from q; also return the log density of each draw."""
-    from scipy.special import gammaln
-
     log_q = np.zeros(draws)
     out: dict[str, Array] = {}
     for name, parameter in (("lam", delta), ("rho", omega), ("pi", gamma)):
         x = rng.standard_gamma(parameter, (draws, *parameter.shape))
         x = np.maximum(x, 1e-300)
         x /= x.sum(-1, keepdims=True)
-        log_q += (gammaln(parameter.sum(-1)) - gammaln(parameter).sum(-1)).sum()
+        log_q += dirichlet_log_norm(parameter).sum()
         log_q += ((parameter - 1) * np.log(x)).reshape(draws, -1).sum(1)
         out[name] = x
     factor = np.linalg.cholesky(covariance)  # of all effects together

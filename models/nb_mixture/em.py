@@ -7,6 +7,7 @@ import numpy as np
 
 from genarium.declaration import Array, Problem, Result
 from genarium.engines.ascent import Ascent, ascend, best_of
+from genarium.simplex import normalised
 
 from .counts import Counts
 from .likelihood import FLOOR, Story, log_joint
@@ -172,11 +173,11 @@ class Step:
     def unpack(self, vector: Array) -> State:
         """Map an unconstrained vector to a state."""
         K, D = self.problem.sizes["component"], self.problem.sizes["gene"]
-        pi = np.exp(vector[:K] - vector[:K].max())
+        pi, _ = normalised(vector[:K])
         mu = np.clip(np.exp(np.clip(vector[K : K + K * D], -700, 700)), FLOOR, None).reshape(K, D)
         phi = np.clip(np.exp(np.clip(vector[K + K * D :], -700, 700)), *PHI_RANGE)
         shape = self.problem.model.shape("phi", self.problem.sizes)
-        return self.hold(State(pi / pi.sum(), mu, self.first_phi() if self.phi_is_constant else phi.reshape(shape)))
+        return self.hold(State(pi, mu, self.first_phi() if self.phi_is_constant else phi.reshape(shape)))
 
 
 def _linear_logits(state: State, r: Array) -> tuple[Array, Array]:

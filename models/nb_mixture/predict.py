@@ -4,8 +4,9 @@ import numpy as np
 import xarray as xr
 
 from genarium.declaration import Array, Labelled, Problem
+from genarium.simplex import log_sum_exp
 
-from .likelihood import Story, log_joint, log_sum_exp
+from .likelihood import Story, log_joint
 
 
 def predict(fitted: xr.DataTree, problem: Problem) -> dict[str, Labelled]:
@@ -38,7 +39,7 @@ def predict(fitted: xr.DataTree, problem: Problem) -> dict[str, Labelled]:
         mu = point["mu"].to_numpy()
         phi = point["phi"].to_numpy() if "phi" in point else problem.arrays.get("phi", problem.fixed.get("phi"))
         joint = log_joint(x, s, point["pi"].to_numpy(), mu, story.spread(np.asarray(phi), mu))
-    log_density = log_sum_exp(joint)
+    log_density = log_sum_exp(joint, -2)
     probability = np.exp(joint - log_density).T
     return {
         "probability": (("cell", "component"), probability),

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 from genarium.declaration import Array
 from genarium.signatures import with_parameters
@@ -30,7 +31,7 @@ class Density:
 
     def networks(self, context: Array, nodes: int, at: Mapping[str, Array]) -> Array:
         """Networks of samples (eq. 5); shape (..., n, p, p)."""
-        weights = encoders.softmax(encoders.logits(self.encoder, context, at))
+        weights = softmax(encoders.logits(self.encoder, context, at), axis=-1)
         return mixed(weights, matrices(self.order, nodes, at["edge_weight"]))
 
     def mean_of(self, context: Array, at: Mapping[str, Array]) -> Array | float:

@@ -4,10 +4,11 @@ import warnings
 
 import numpy as np
 import xarray as xr
+from scipy.special import softmax
 
 from genarium.declaration import Array, Labelled, Problem
 
-from .encoder import logits, names, softmax
+from .encoder import logits, names
 from .graphs import edge_frequency, is_acyclic, matrices, penalty
 from .projection import project_to_dag
 from .story import mixed
@@ -64,7 +65,7 @@ def predict(
         count = len(flat["sigma"])
         picks = np.unique(np.linspace(0, count - 1, min(count, DRAWS)).astype(int))
         at = {name: v[picks] for name, v in flat.items()}
-    weights = softmax(logits(encoder, context, {n: at[n] for n in names(encoder)}))
+    weights = softmax(logits(encoder, context, {n: at[n] for n in names(encoder)}), axis=-1)
     networks = mixed(weights, matrices(order, p, at["edge_weight"]))
     h = penalty(networks, "notears")[0]
     out: dict[str, Labelled] = {}

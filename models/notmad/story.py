@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 from genarium.declaration import Array, Sizes
 from genarium.errors import InputError
@@ -49,7 +50,7 @@ def prior(encoder: str, kind: str, order: str, mean: str, shapes: Mapping[str, t
             chosen = 0
             if order == "free":
                 archetypes = matrices(order, sizes["node"], drawn["edge_weight"])
-                weights = encoders.softmax(encoders.logits(encoder, known["context"], drawn))
+                weights = softmax(encoders.logits(encoder, known["context"], drawn), axis=-1)
                 with np.errstate(over="ignore"):
                     potential = np.zeros(count)
                     if known["alpha"] > 0:
@@ -91,7 +92,7 @@ def draw_weights(encoder: str) -> Callable[..., Array]:
     """Return the function from contexts to the archetypes' weights (eq. 1)."""
 
     def draw(context: Array, **at: Array) -> Array:
-        return encoders.softmax(encoders.logits(encoder, context, at))
+        return softmax(encoders.logits(encoder, context, at), axis=-1)
 
     return with_parameters(["context", *encoders.names(encoder)], draw)
 

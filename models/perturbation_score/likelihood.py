@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 from genarium.declaration import Array
 from genarium.signatures import with_parameters
 
 from .distance import expected_parts
-from .predictor import Predictor, log_softmax
+from .predictor import Predictor
 
 
 def dirichlet_multinomial(count: Array, alpha: Array) -> Array:
@@ -108,10 +109,10 @@ class Story:
         def function(count: Array, target: Array, kappa: Array, mu: Array, **given: Array) -> Mapping[str, Any]:
             full = {"kappa": kappa, "mu": mu, **given, "cells": count.sum(-1)}
             alpha = self.alpha(full, len(count))[..., 0, :]  # (..., K)
-            m = np.exp(log_softmax(mu))
+            m = softmax(mu, axis=-1)
             if self.regression == "linear":
                 shift = (-given["features"][0]) @ given["weight"] / np.sqrt(given["features"].shape[-1])
-                m = np.exp(log_softmax(mu + np.asarray(given["tau"])[..., None] * shift))
+                m = softmax(mu + np.asarray(given["tau"])[..., None] * shift, axis=-1)
             new = np.maximum(np.asarray(kappa)[..., None] * m, 1e-300)
             slope = {"slope": np.asarray(given["tau"])[..., None, None] * given["weight"]} if "weight" in given else {}
             return {

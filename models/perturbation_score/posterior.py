@@ -2,12 +2,13 @@
 
 import numpy as np
 import xarray as xr
+from scipy.special import softmax
 
 from genarium.declaration import Array, Problem
 from genarium.errors import InputError
 
 from .likelihood import Story
-from .predictor import JITTER, SMALLEST, Predictor, factor, kernel, log_softmax
+from .predictor import JITTER, SMALLEST, Predictor, factor, kernel
 
 MOST = 500
 """Draws used at most."""
@@ -53,7 +54,7 @@ def concentrations(fitted: xr.DataTree, problem: Problem, rng: np.random.Generat
     eta = Predictor("linear" if regression == "linear" else "none", abundance).eta({**draws, **more})
     if regression == "gaussian_process":
         eta = eta + surface(fitted["constant_data"].to_dataset(), problem["features"], draws, rng)
-    prior = np.maximum(draws["kappa"][:, None, None] * np.exp(log_softmax(eta)), SMALLEST)
+    prior = np.maximum(draws["kappa"][:, None, None] * softmax(eta, axis=-1), SMALLEST)
     return np.asarray(prior + counts)
 
 

@@ -5,6 +5,7 @@ largest importance ratios says how far the approximation can be trusted.
 """
 
 import numpy as np
+from scipy.special import softmax
 
 from genarium.declaration import Array
 from genarium.errors import ApproximationError
@@ -43,8 +44,7 @@ def smoothed(log_ratio: Array) -> tuple[Array, float]:
     if raw.sum() ** 2 > EVEN * len(raw) * (raw**2).sum():
         return raw / raw.sum(), -np.inf
     log_weights, khat = array_stats.psislw(-centred, axis=-1)  # it negates its input
-    weights = np.exp(np.asarray(log_weights) - np.max(log_weights))
-    return weights / weights.sum(), float(khat)
+    return softmax(np.asarray(log_weights)), float(khat)
 
 
 def resample(
