@@ -5,7 +5,6 @@ largest importance ratios says how far the approximation can be trusted.
 """
 
 import numpy as np
-from scipy.special import softmax
 
 from genarium.declaration import Array
 from genarium.errors import ApproximationError
@@ -37,6 +36,7 @@ def smoothed(log_ratio: Array) -> tuple[Array, float]:
         correct, and the shape of a tail so short says nothing.
     """
     from arviz_stats.base import array_stats
+    from scipy.special import softmax
 
     centred = np.where(np.isnan(log_ratio), -np.inf, log_ratio)
     centred = np.maximum(centred - centred.max(), -1e6)
