@@ -6,6 +6,7 @@ from scipy.special import softmax
 
 from genarium.declaration import Array, Problem
 from genarium.errors import InputError
+from genarium.tree import arrays, stacked
 
 from .likelihood import Story
 from .predictor import JITTER, SMALLEST, Predictor, factor, kernel
@@ -20,11 +21,7 @@ def draws_of(fitted: xr.DataTree, names: list[str], most: int = MOST) -> dict[st
         raise InputError("perturbation_score: the tree holds no fit (groups posterior or point). Run `fit` first.")
     if "posterior" not in fitted:
         return {name: fitted["point"][name].to_numpy()[None] for name in names}
-    values = {name: fitted["posterior"][name].to_numpy() for name in names}
-    flat = {name: v.reshape(-1, *v.shape[2:]) for name, v in values.items()}
-    have = len(flat["kappa"])
-    picks = np.unique(np.linspace(0, have - 1, min(have, most)).astype(int))
-    return {name: v[picks] for name, v in flat.items()}
+    return stacked(arrays(fitted["posterior"].to_dataset(), names), most)
 
 
 def concentrations(fitted: xr.DataTree, problem: Problem, rng: np.random.Generator, most: int = MOST) -> Array:

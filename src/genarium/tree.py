@@ -168,6 +168,23 @@ def arrays(data: xr.DataTree | xr.Dataset, names: Iterable[str] | None = None) -
     return {str(n): data[str(n)].to_numpy() for n in (names if names is not None else data.data_vars)}
 
 
+def stacked(draws: Arrays, most: int | None = None) -> dict[str, np.ndarray[Any, Any]]:
+    """Put chains one after another: (chain, draw, ...) to (sample, ...).
+
+    Parameters
+    ----------
+    draws : mapping of str to ndarray, shape (chain, draw, ...)
+    most : int, optional
+        Keep as many at most, evenly spaced.
+    """
+    flat = {name: v.reshape(-1, *v.shape[2:]) for name, v in draws.items()}
+    if most is None or not flat:
+        return flat
+    count = len(next(iter(flat.values())))
+    picks = np.unique(np.linspace(0, count - 1, min(count, most)).astype(int))
+    return {name: v[picks] for name, v in flat.items()}
+
+
 def provenance(**more: Any) -> dict[str, Any]:
     """Return attributes that say what made a result: ``more``, and the versions of the packages in use."""
     versions = {name: v for name in RECORDED if (v := _version(name))}

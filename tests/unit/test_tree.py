@@ -5,6 +5,7 @@ import importlib
 import json
 import re
 import stat
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import xarray as xr
 import genarium as gn
 from genarium import registry
 from genarium.errors import InputError
-from genarium.tree import GROUPS, arrays, attribute, dataset, digest, provenance, stored_sizes, with_groups
+from genarium.tree import GROUPS, arrays, attribute, dataset, digest, provenance, stacked, stored_sizes, with_groups
 
 tree_module = importlib.import_module("genarium.tree")
 
@@ -300,3 +301,19 @@ def test_an_attribute_of_another_kind_is_refused(name: str, value: object, wante
     message = re.escape(f"attribute {name!r} of the tree must be {wanted} in JSON, and is {value!r}")
     with pytest.raises(InputError, match=message):
         attribute(with_attributes(**{name: value}), name)
+
+
+# Draws
+
+
+def test_chains_are_put_one_after_another() -> None:
+    draws = {"mu": np.arange(24).reshape(2, 4, 3), "phi": np.arange(8.0).reshape(2, 4)}
+    flat = stacked(draws)
+    np.testing.assert_array_equal(flat["phi"], np.arange(8))
+    np.testing.assert_array_equal(flat["mu"][5], draws["mu"][1, 1])
+
+
+@pytest.mark.parametrize(("most", "kept"), [(1, [0]), (3, [0, 3, 7]), (8, range(8)), (100, range(8))])
+def test_draws_are_thinned_evenly(most: int, kept: Iterable[int]) -> None:
+    found = stacked({"phi": np.arange(8.0).reshape(2, 4)}, most)
+    np.testing.assert_array_equal(found["phi"], list(kept))

@@ -12,7 +12,7 @@ from genarium.evaluate import at_draws, fitted_problem
 from genarium.methods import methods
 from genarium.registry import fitted_model
 from genarium.story import replicate
-from genarium.tree import arrays, attribute
+from genarium.tree import arrays, attribute, stacked
 from genarium.verdicts import Diagnosis, Status, Verdict, verdict
 
 RHAT, ESS, EBFMI = 1.01, 400, 0.3
@@ -155,8 +155,7 @@ def _quantity_draws(model: Model, tree: xr.DataTree, posterior: Arrays) -> dict[
         return {}
     problem = fitted_problem(model, tree)
     chains, draws = next(iter(posterior.values())).shape[:2]
-    flat = {name: v.reshape(-1, *v.shape[2:]) for name, v in posterior.items()}
-    found: dict[str, Array] = at_draws(problem, model.test_quantities, flat)
+    found: dict[str, Array] = at_draws(problem, model.test_quantities, stacked(posterior))
     return {name: v.reshape(chains, draws, *v.shape[1:]) for name, v in found.items()}
 
 
@@ -250,9 +249,9 @@ def replicated_statistics(model: Model, tree: xr.DataTree, seed: int) -> tuple[d
     assert model.statistics is not None
     problem = fitted_problem(model, tree)
     if "posterior_predictive" in tree:
-        stacked = arrays(tree["posterior_predictive"].to_dataset())
-        flat = {name: v.reshape(-1, *v.shape[2:])[:REPLICATES] for name, v in stacked.items()}
-        copies = [{name: v[i] for name, v in flat.items()} for i in range(len(next(iter(flat.values()))))]
+        flat = stacked(arrays(tree["posterior_predictive"].to_dataset()))
+        count = len(next(iter(flat.values())))
+        copies = [{name: v[i] for name, v in flat.items()} for i in range(min(count, REPLICATES))]
     else:
         rng = np.random.default_rng(seed)
         unknown = {n: tree["point"][n].to_numpy() for n in model.unknown.variables if n in tree["point"]}
