@@ -11,8 +11,8 @@ from genarium.engines import chains as engine
 from genarium.simplex import normalised
 
 from .corpus import Corpus, corpus
+from .start import start
 from .sweep import by_context
-from .vi import start
 
 CAREFUL = 0.2, 0.2
 """Share of the sweeps with a small step of the effects, and that step (eq. 31); the others have 1."""

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from genarium.declaration import Array, Arrays, Problem, Result
+from genarium.declaration import Array, Problem, Result
 from genarium.engines.ascent import Ascent, Restarts, ascend
 from genarium.progress import track
 from genarium.simplex import dirichlet_log_norm
@@ -144,17 +144,3 @@ def draw(
     z = rng.normal(size=(draws, mean.size))
     log_q += (-0.5 * z**2 - 0.5 * np.log(2 * np.pi)).sum(1) - np.log(np.diag(factor)).sum()
     return {"beta": mean + (z @ factor.T).reshape(draws, *mean.shape), **out}, log_q
-
-
-def start(problem: Problem, rng: np.random.Generator) -> Arrays:
-    """Start the engines at the means of the best of a few short variational fits."""
-    step = Step(corpus(problem))
-    runs = [ascend(step, step.first(problem, rng), tolerance=0.1, max_iterations=SCOUT) for _ in range(3)]
-    state = max(runs, key=lambda run: run.bound).state
-    means = {
-        "beta": state.effects.mean,
-        "lam": state.delta / state.delta.sum(-1, keepdims=True),
-        "rho": state.omega / state.omega.sum(-1, keepdims=True),
-        "pi": state.gamma / state.gamma.sum(-1, keepdims=True),
-    }
-    return means if state.locus_effects is None else {**means, "locus_effect": state.locus_effects.mean}

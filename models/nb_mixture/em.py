@@ -16,12 +16,6 @@ from .seeding import k_means_plus_plus
 PHI_RANGE = (1e-8, 1e6)
 """Where the dispersion may go: below, the counts are Poisson to double precision."""
 
-SHORT_RUNS, SHORT = 5, 10
-"""Short runs for a starting point, and the iterations of each."""
-
-NEAR = 0.01
-"""Nats of the likelihood that a starting point may leave to gain: the engines go on from there."""
-
 
 @dataclass(frozen=True)
 class State:
@@ -86,25 +80,6 @@ def em(
     point["bound"] = found.trace
     empty = int((q.sum(1) < 1e-6).sum())
     return Result(point=point, notes={**found.notes, "empty_components": empty})
-
-
-def near_mode(problem: Problem, rng: np.random.Generator) -> State:
-    """Come near the best mode at little cost: short runs, of which the best goes on (Biernacki et al. 2003).
-
-    Parameters
-    ----------
-    problem : Problem
-    rng : Generator
-
-    Returns
-    -------
-    State
-        Within about ``NEAR`` nats of the mode it is on the way to.
-    """
-    step, K = Step(problem), problem.sizes["component"]
-    starts = (step.start_at(k_means_plus_plus(problem["x"], problem["size_factor"], K, rng)) for _ in range(SHORT_RUNS))
-    best = max((ascend(step, at, max_iterations=SHORT, tolerance=NEAR) for at in starts), key=lambda run: run.bound)
-    return best.state if best.converged else ascend(step, best.state, tolerance=NEAR).state
 
 
 class Step:

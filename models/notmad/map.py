@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from scipy.special import softmax
 
-from genarium.declaration import Array, Arrays, Labelled, Problem, Result
+from genarium.declaration import Array, Labelled, Problem, Result
 from genarium.engines import newton
 from genarium.progress import track
 
@@ -239,11 +239,3 @@ def collect(problem: Problem, packed: Packed, runs: list[Run]) -> Result:
 
 def _sorted(value: Array, dims: tuple[str, ...], order: Array) -> Array:
     return np.take(value, order, dims.index("archetype")) if "archetype" in dims else np.asarray(value)
-
-
-def start(problem: Problem, rng: np.random.Generator) -> Arrays:
-    """Start the engines near a mode of the density with the problem's own alpha, away from exact zeros."""
-    packed = Packed(Objective(problem))
-    found = descend(packed, packed.random(rng), 100, 1e-7)
-    at = packed.unpack(found.vector)
-    return {**at, "edge_weight": at["edge_weight"] + rng.normal(0, 0.01, at["edge_weight"].shape)}
