@@ -12,8 +12,9 @@ from genarium.supports import count, label, positive, real, simplex
 from . import density, likelihood, predict, readers, story
 from .channels import ALTERNATIVE_NAMES, CHANNELS, CONTEXTS
 from .gibbs import gibbs
+from .start import start
 from .svi import svi
-from .vi import start, vi
+from .vi import vi
 
 OPTIONS = {"locus": ("conditional", "joint"), "groups": ("one", "several"), "loci": ("fixed", "random")}
 """How locus and context go together; whether groups of genomes have features of their own; whether loci vary more than

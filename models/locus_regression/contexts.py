@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import digamma, gammaln, polygamma
+from scipy.special import gammaln, polygamma
 
 from genarium.declaration import Array
+from genarium.simplex import dirichlet_expected_log
 
 HALVINGS = 20
 
@@ -31,7 +32,7 @@ class Objective:
     def value(self, delta: Array) -> Array:
         """Return G (eq. 15) of each process; shape (K,)."""
         total = delta.sum(1)
-        log_mean = digamma(delta) - digamma(total)[:, None]
+        log_mean = dirichlet_expected_log(delta)
         own = ((self.counts + 1 - delta) * log_mean + gammaln(delta)).sum(1) - gammaln(total)
         return np.asarray(own - (self.weight * np.log(self.mixed(delta))).sum(1) + self.weight.sum(1) * np.log(total))
 

@@ -1,24 +1,13 @@
-"""Dirichlet factors: divergence from a prior, and the prior's concentration from the factors of many genomes."""
+"""The concentration of a Dirichlet prior from the factors of many genomes."""
 
 import numpy as np
-from scipy.special import digamma, gammaln, polygamma
+from scipy.special import digamma, polygamma
 
 from genarium.declaration import Array
+from genarium.simplex import dirichlet_log_norm
 
 FLOOR = 1e-4
 """Smallest concentration."""
-
-
-def expected_log(parameter: Array) -> Array:
-    """Return E log of a Dirichlet variable over the last dim."""
-    return np.asarray(digamma(parameter) - digamma(parameter.sum(-1, keepdims=True)))
-
-
-def divergence(parameter: Array, prior: Array | float) -> float:
-    """Return the Kullback-Leibler divergence of Dirichlet factors from Dirichlet(prior), added up."""
-    prior = np.broadcast_to(prior, parameter.shape)
-    log_norm = gammaln(parameter.sum(-1)) - gammaln(prior.sum(-1)) + (gammaln(prior) - gammaln(parameter)).sum(-1)
-    return float(log_norm.sum() + ((parameter - prior) * expected_log(parameter)).sum())
 
 
 def concentration(log_mean: Array, factors: int, alpha: Array, steps: int = 5) -> Array:
@@ -40,7 +29,7 @@ def concentration(log_mean: Array, factors: int, alpha: Array, steps: int = 5) -
     """
 
     def value(at: Array) -> float:
-        return float(gammaln(at.sum()) - gammaln(at).sum() + (at - 1) @ log_mean)
+        return float(dirichlet_log_norm(at) + (at - 1) @ log_mean)
 
     best = value(alpha)
     for _ in range(steps):

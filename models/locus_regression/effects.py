@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from genarium.declaration import Array
-
-from .likelihood import log_sum_exp
+from genarium.simplex import log_sum_exp, normalised
 
 HALVINGS = 30
 
@@ -48,10 +47,8 @@ class Objective:
     def log_normaliser(self, mean: Array, covariance: Array, centre: Array) -> tuple[Array, Array]:
         """Return the bound of log Z by group, and the weights p of its loci (J, L)."""
         exponent = _exponent(self.features, self.offset, mean, covariance, centre)
-        top = exponent.max(1, keepdims=True)
-        weight = np.exp(exponent - top)
-        total = weight.sum(1, keepdims=True)
-        return (top + np.log(total))[:, 0], weight / total
+        weight, log_normaliser = normalised(exponent)
+        return log_normaliser, weight
 
     def value(self, mean: Array, covariance: Array, log_normaliser: Array) -> float:
         """Return the part of the evidence lower bound that the factor decides (eq. 9)."""

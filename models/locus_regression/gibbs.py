@@ -8,10 +8,11 @@ from numba import njit
 
 from genarium.declaration import Array, Arrays, Problem, Result
 from genarium.engines import chains as engine
+from genarium.simplex import normalised
 
 from .corpus import Corpus, corpus
+from .start import start
 from .sweep import by_context
-from .vi import start
 
 CAREFUL = 0.2, 0.2
 """Share of the sweeps with a small step of the effects, and that step (eq. 31); the others have 1."""
@@ -114,11 +115,8 @@ class Sweep:
         """Return log normalisers (J, K), means of the features (J, K, F) and probabilities of loci (J, K, L)."""
         X = self.data.features
         rate = beta @ X.swapaxes(1, 2) + (self.data.log_exposure + offset)
-        top = rate.max(-1, keepdims=True)
-        weight = np.exp(rate - top)
-        total = weight.sum(-1, keepdims=True)
-        weight /= total
-        return (np.log(total) + top)[..., 0], weight @ X, weight
+        weight, log_normaliser = normalised(rate)
+        return log_normaliser, weight @ X, weight
 
     def processes(self, rng: np.random.Generator, state: State) -> tuple[Array, Array, Array]:
         """Draw the process of every mutation (eq. 27); return their numbers by genome, row and channel."""

@@ -10,16 +10,10 @@ from typing import Any
 import numpy as np
 
 from genarium.declaration import Array
+from genarium.simplex import dirichlet_log_norm, log_sum_exp
 
 from .channels import CHANNELS, split_channel
 from .reduced import without
-
-
-def log_sum_exp(x: Array, axis: int) -> Array:
-    """Log of the sum of exp along an axis, which goes."""
-    top = x.max(axis, keepdims=True)
-    total: Array = np.log(np.exp(x - top).sum(axis)) + top.squeeze(axis)
-    return total
 
 
 def log_loci(
@@ -104,7 +98,7 @@ def log_prior(beta: Array, lam: Array, rho: Array, pi: Array, alpha: Array, tau:
     normal = (-0.5 * z**2 - np.log(tau)[:, None] - 0.5 * np.log(2 * np.pi)).sum((-2, -1))
     uniform = K * gammaln(C) + K * C * gammaln(rho.shape[-1])
     weights = np.where(alpha == 1, 0, (alpha - 1) * np.log(np.maximum(pi, 1e-300))).sum((-2, -1))
-    dirichlet = G * (gammaln(alpha.sum()) - gammaln(alpha).sum()) + weights
+    dirichlet = G * (dirichlet_log_norm(alpha)) + weights
     return np.asarray(normal + uniform + dirichlet)
 
 

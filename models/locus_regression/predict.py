@@ -6,9 +6,10 @@ import numpy as np
 import xarray as xr
 
 from genarium.declaration import Array, Arrays, Labelled, Problem
+from genarium.simplex import dirichlet_expected_log
+from genarium.tree import arrays, stacked
 
 from .corpus import Corpus, corpus
-from .dirichlet import expected_log
 from .expectation import expect
 from .likelihood import log_loci
 
@@ -69,11 +70,9 @@ def _draws(fitted: xr.DataTree) -> Iterator[Arrays]:
         point = fitted["point"].to_dataset()
         yield {name: point[name].to_numpy() for name in UNKNOWN if name in point}
         return
-    posterior = fitted["posterior"].to_dataset()
-    flat = {str(n): v.to_numpy().reshape(-1, *v.shape[2:]) for n, v in posterior.data_vars.items()}
-    count = len(flat["beta"])
-    for at in np.unique(np.linspace(0, count - 1, min(count, MOST)).astype(int)):
-        yield {name: value[at] for name, value in flat.items()}
+    draws = stacked(arrays(fitted["posterior"].to_dataset()), MOST)
+    for i in range(len(draws["beta"])):
+        yield {name: value[i] for name, value in draws.items()}
 
 
 def _cells(problem: Problem) -> dict[str, Array]:
@@ -139,7 +138,7 @@ def new_exposures(data: Corpus, problem: Problem, draws: list[Arrays]) -> Array:
     total = np.bincount(data.genome, data.count, data.genomes)
     gamma = alpha + total[:, None] / len(alpha)
     for _ in range(SWEEPS):
-        of_genome, *_ = expect(data, expected_log(gamma), log_place, log_spectrum)
+        of_genome, *_ = expect(data, dirichlet_expected_log(gamma), log_place, log_spectrum)
         following = alpha + of_genome
         change = np.abs(following - gamma).sum(1) / following.sum(1)
         gamma = following

@@ -4,6 +4,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from genarium.signatures import with_parameters
+
 
 def without(function: Callable[..., Any], **values: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function without some of its parameters.
@@ -20,12 +22,10 @@ def without(function: Callable[..., Any], **values: Callable[..., Any]) -> Calla
     callable
         Its signature names the parameters that are left, as the declaration reads them.
     """
-    signature = inspect.signature(function)
-    left = [p for name, p in signature.parameters.items() if name not in values]
+    left = [name for name in inspect.signature(function).parameters if name not in values]
 
     def reduced(**given: Any) -> Any:
         return function(**given, **{name: value(given) for name, value in values.items()})
 
-    reduced.__signature__ = signature.replace(parameters=left)  # type: ignore[attr-defined]
     reduced.__doc__ = function.__doc__
-    return reduced
+    return with_parameters(left, reduced)

@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from genarium.declaration import Array, Problem
+from genarium.simplex import dirichlet_divergence, dirichlet_expected_log
 
 from . import contexts, effects, random_loci
 from .corpus import Corpus
-from .dirichlet import concentration, divergence, expected_log
+from .dirichlet import concentration
 from .effects import Effects
 from .expectation import expect
 from .random_loci import LocusEffects
@@ -63,9 +64,10 @@ class Step:
     def tables(self, state: State) -> tuple[Array, Array, Array]:
         """Return the logs that weigh a process by genome (G, K), row (R, K) and channel (M, K) (eqs. 4 to 6)."""
         K, C = state.delta.shape
-        spectrum = (expected_log(state.delta)[:, :, None] + expected_log(state.omega)).reshape(K, 2, C // 2, 3)
+        spectrum = dirichlet_expected_log(state.delta)[:, :, None] + dirichlet_expected_log(state.omega)
+        spectrum = spectrum.reshape(K, 2, C // 2, 3)
         by_channel = spectrum.transpose(1, 3, 2, 0).reshape(-1, K)  # channel = (base * 3 + alternative) * half + flank
-        return expected_log(state.gamma), self.place(state), by_channel
+        return dirichlet_expected_log(state.gamma), self.place(state), by_channel
 
     def place(self, state: State) -> Array:
         """Return the log probability of a row, as far as the bound knows it, without the context; shape (R, K)."""
@@ -116,9 +118,9 @@ class Step:
         if state.locus_effects is not None and state.dispersion is not None:
             of_loci = random_loci.divergence(state.locus_effects, state.dispersion)
         return (
-            divergence(state.gamma, state.alpha)
-            + divergence(state.delta, 1.0)
-            + divergence(state.omega, 1.0)
+            dirichlet_divergence(state.gamma, state.alpha)
+            + dirichlet_divergence(state.delta, 1.0)
+            + dirichlet_divergence(state.omega, 1.0)
             + effects.prior_gap(state.effects, state.tau)
             + of_loci
         )
@@ -155,7 +157,7 @@ class Step:
             return state
         found = state.effects
         size = (found.mean**2 + np.diagonal(found.covariance, axis1=1, axis2=2)).mean(1)
-        alpha = concentration(expected_log(state.gamma).mean(0), self.data.genomes, state.alpha)
+        alpha = concentration(dirichlet_expected_log(state.gamma).mean(0), self.data.genomes, state.alpha)
         state = replace(state, alpha=alpha, tau=np.sqrt(np.maximum(size, 1e-8)))
         if state.locus_effects is None or state.dispersion is None:
             return state

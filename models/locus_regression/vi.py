@@ -4,9 +4,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from genarium.declaration import Array, Arrays, Problem, Result
+from genarium.declaration import Array, Problem, Result
 from genarium.engines.ascent import Ascent, Restarts, ascend
 from genarium.progress import track
+from genarium.simplex import dirichlet_log_norm
 
 from . import random_loci, response
 from .corpus import corpus
@@ -130,32 +131,16 @@ def draw(
     rng: np.random.Generator, draws: int, gamma: Array, delta: Array, omega: Array, mean: Array, covariance: Array
 ) -> tuple[dict[str, Array], Array]:
     """Draw from q; also return the log density of each draw."""
-    from scipy.special import gammaln
-
     log_q = np.zeros(draws)
     out: dict[str, Array] = {}
     for name, parameter in (("lam", delta), ("rho", omega), ("pi", gamma)):
         x = rng.standard_gamma(parameter, (draws, *parameter.shape))
         x = np.maximum(x, 1e-300)
         x /= x.sum(-1, keepdims=True)
-        log_q += (gammaln(parameter.sum(-1)) - gammaln(parameter).sum(-1)).sum()
+        log_q += dirichlet_log_norm(parameter).sum()
         log_q += ((parameter - 1) * np.log(x)).reshape(draws, -1).sum(1)
         out[name] = x
     factor = np.linalg.cholesky(covariance)  # of all effects together
     z = rng.normal(size=(draws, mean.size))
     log_q += (-0.5 * z**2 - 0.5 * np.log(2 * np.pi)).sum(1) - np.log(np.diag(factor)).sum()
     return {"beta": mean + (z @ factor.T).reshape(draws, *mean.shape), **out}, log_q
-
-
-def start(problem: Problem, rng: np.random.Generator) -> Arrays:
-    """Start the engines at the means of the best of a few short variational fits."""
-    step = Step(corpus(problem))
-    runs = [ascend(step, step.first(problem, rng), tolerance=0.1, max_iterations=SCOUT) for _ in range(3)]
-    state = max(runs, key=lambda run: run.bound).state
-    means = {
-        "beta": state.effects.mean,
-        "lam": state.delta / state.delta.sum(-1, keepdims=True),
-        "rho": state.omega / state.omega.sum(-1, keepdims=True),
-        "pi": state.gamma / state.gamma.sum(-1, keepdims=True),
-    }
-    return means if state.locus_effects is None else {**means, "locus_effect": state.locus_effects.mean}

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 
 from genarium.declaration import Array, Problem
+from genarium.simplex import dirichlet_divergence, dirichlet_expected_log
 
 from .counts import Counts, Moments
-from .factors import Grid, RisingTable, dirichlet
+from .factors import Grid, RisingTable
 from .likelihood import Story, log_joint
 
 
@@ -84,7 +85,8 @@ class ConjugateStep:
     def __call__(self, state: State, tilt: Tilt | None = None) -> tuple[State, float]:
         """Update the factors, then the responsibilities; the bound is that of both (eq. 12), without a tilt's share."""
         factors = self.factors(state, tilt)
-        log_pi, divergence_pi = dirichlet(self.concentration(state, tilt), self.alpha0)
+        alpha = self.concentration(state, tilt)
+        log_pi, divergence_pi = dirichlet_expected_log(alpha), dirichlet_divergence(alpha, self.alpha0)
         rising, extra = self.rising.expected(factors.weight)
         intercept = log_pi + factors.intercept.sum(1)
         bound = rising - self.counts.factorial - divergence_pi - factors.divergence
@@ -131,7 +133,7 @@ class ConjugateStep:
     def responsibilities(self, state: State) -> Array:
         """Return q of the groups."""
         factors = self.factors(state)
-        log_pi, _ = dirichlet(self.concentration(state), self.alpha0)
+        log_pi = dirichlet_expected_log(self.concentration(state))
         logits = self.counts.linear(factors.slope, log_pi + factors.intercept.sum(1))
         _, extra = self.rising.expected(factors.weight)
         return self.counts.responsibilities(logits if extra is None else logits + extra)[0]

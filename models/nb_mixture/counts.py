@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from genarium.declaration import Array
+from genarium.simplex import normalised
 
 BLOCK = 8192
 """Cells handled at once: a block of logits stays in the processor's cache."""
@@ -105,10 +106,8 @@ class Counts:
         log_sum : float
             Sum over cells of the log normaliser.
         """
-        top = logits.max(0)
-        q = np.exp(logits - top)
-        norm = q.sum(0)
-        return q / norm, float((top + np.log(norm)).sum())
+        q, log_norm = normalised(logits, 0)
+        return q, float(log_norm.sum())
 
     def linear(self, slope: Array, intercept: Array) -> Array:
         """Logits that are linear in the counts; shape (K, N)."""

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from genarium.declaration import Array, Problem
+from genarium.simplex import dirichlet_divergence, dirichlet_expected_log, normalised
 
 from .counts import Counts
-from .factors import Grid, RisingTable, dirichlet
+from .factors import Grid, RisingTable
 from .likelihood import Story, log_joint
 
 NODES = np.linspace(-4.5, 4.5, 9)
@@ -77,9 +78,10 @@ class DepthStep:
     def __call__(self, state: State) -> tuple[State, float]:
         """Update the factors, then the responsibilities; the bound is that of both (eq. 12)."""
         factors, mode = self.factors(state)
-        _, divergence_pi = dirichlet(self.concentration(state), self.alpha0)
-        logits, rising = self.logits(factors, self.concentration(state))
+        alpha = self.concentration(state)
+        logits, rising = self.logits(factors, alpha)
         q, log_sum = self.counts.responsibilities(logits)
+        divergence_pi = dirichlet_divergence(alpha, self.alpha0)
         return State(q, mode), log_sum + rising + self.constant - divergence_pi - factors.divergence
 
     def blocks(self, width: int) -> list[slice]:
@@ -116,7 +118,7 @@ class DepthStep:
 
     def factors(self, state: State) -> tuple[Factors, Array]:
         """Return the optimal factors and their modes."""
-        from scipy.special import betaln, logsumexp
+        from scipy.special import betaln
 
         x, s, q = self.counts.x, self.counts.size_factor, state.q
         mode, curvature = self.newton(q, state.mode)
@@ -138,8 +140,7 @@ class DepthStep:
                 logs = np.log(r[:, k] + s[n, None, None, None] * mu[:, k])  # (B, J, D, I)
                 weight = q[k, n, None, None] * (x[n, None] + self.r[:, k])  # (B, J, D)
                 data[:, k] -= np.einsum("njd,njdi->jdi", weight, logs)
-        log_z = logsumexp(log_prior + data, axis=-1)
-        share = np.exp(log_prior + data - log_z[..., None])
+        share, log_z = normalised(log_prior + data)
         divergence_mu = (share * data).sum(-1) - log_z  # (J, K, D)
         weight_r, divergence_r = self.rising.weight(log_z, self.rising.own(q) if self.own_r else None)
         return Factors(weight_r, log_mu, share, float((weight_r * divergence_mu).sum()) + divergence_r), mode
@@ -148,7 +149,7 @@ class DepthStep:
         """Logits of the responsibilities (K, N), and the sum over cells of what is the same for all components."""
         x, s = self.counts.x, self.counts.size_factor
         weight = np.broadcast_to(factors.weight, self.r.shape)
-        out = np.repeat(dirichlet(alpha, self.alpha0)[0][:, None], len(x), 1)
+        out = np.repeat(dirichlet_expected_log(alpha)[:, None], len(x), 1)
         expected = (weight[..., None] * factors.share * factors.log_mu).sum((0, -1))  # (K, D)
         out += expected @ x.T + (weight * self.r * np.log(self.r)).sum((0, 2))[:, None]
         rising, extra = self.rising.expected(factors.weight)

@@ -7,6 +7,7 @@ import numpy as np
 
 from genarium.declaration import Array, Problem, Result
 from genarium.engines.ascent import Ascent, ascend, best_of
+from genarium.simplex import normalised
 
 from .counts import Counts
 from .likelihood import FLOOR, Story, log_joint
@@ -14,12 +15,6 @@ from .seeding import k_means_plus_plus
 
 PHI_RANGE = (1e-8, 1e6)
 """Where the dispersion may go: below, the counts are Poisson to double precision."""
-
-SHORT_RUNS, SHORT = 5, 10
-"""Short runs for a starting point, and the iterations of each."""
-
-NEAR = 0.01
-"""Nats of the likelihood that a starting point may leave to gain: the engines go on from there."""
 
 
 @dataclass(frozen=True)
@@ -85,25 +80,6 @@ def em(
     point["bound"] = found.trace
     empty = int((q.sum(1) < 1e-6).sum())
     return Result(point=point, notes={**found.notes, "empty_components": empty})
-
-
-def near_mode(problem: Problem, rng: np.random.Generator) -> State:
-    """Come near the best mode at little cost: short runs, of which the best goes on (Biernacki et al. 2003).
-
-    Parameters
-    ----------
-    problem : Problem
-    rng : Generator
-
-    Returns
-    -------
-    State
-        Within about ``NEAR`` nats of the mode it is on the way to.
-    """
-    step, K = Step(problem), problem.sizes["component"]
-    starts = (step.start_at(k_means_plus_plus(problem["x"], problem["size_factor"], K, rng)) for _ in range(SHORT_RUNS))
-    best = max((ascend(step, at, max_iterations=SHORT, tolerance=NEAR) for at in starts), key=lambda run: run.bound)
-    return best.state if best.converged else ascend(step, best.state, tolerance=NEAR).state
 
 
 class Step:
@@ -172,11 +148,11 @@ class Step:
     def unpack(self, vector: Array) -> State:
         """Map an unconstrained vector to a state."""
         K, D = self.problem.sizes["component"], self.problem.sizes["gene"]
-        pi = np.exp(vector[:K] - vector[:K].max())
+        pi, _ = normalised(vector[:K])
         mu = np.clip(np.exp(np.clip(vector[K : K + K * D], -700, 700)), FLOOR, None).reshape(K, D)
         phi = np.clip(np.exp(np.clip(vector[K + K * D :], -700, 700)), *PHI_RANGE)
         shape = self.problem.model.shape("phi", self.problem.sizes)
-        return self.hold(State(pi / pi.sum(), mu, self.first_phi() if self.phi_is_constant else phi.reshape(shape)))
+        return self.hold(State(pi, mu, self.first_phi() if self.phi_is_constant else phi.reshape(shape)))
 
 
 def _linear_logits(state: State, r: Array) -> tuple[Array, Array]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from genarium.declaration import Array, Problem
+from genarium.simplex import normalised
 
 from .counts import Counts
 from .likelihood import Story
@@ -115,17 +116,6 @@ def draw_r(rng: np.random.Generator, draws: int, grid: Grid, weight: Array) -> t
     return np.exp(log_r), node, log_q
 
 
-def dirichlet(alpha: Array, alpha0: float) -> tuple[Array, float]:
-    """Return expected ln pi under Dirichlet(alpha), and its KL from the symmetric prior."""
-    from scipy.special import gammaln, psi
-
-    expected = psi(alpha) - psi(alpha.sum())
-    K = len(alpha)
-    log_norm = gammaln(alpha.sum()) - gammaln(alpha).sum()
-    log_norm0 = gammaln(K * alpha0) - K * gammaln(alpha0)
-    return expected, float(log_norm - log_norm0 + ((alpha - alpha0) * expected).sum())
-
-
 class RisingTable:
     """ln C(x, r) + ln x! at every distinct count and node of r; no update of the responsibilities changes it.
 
@@ -178,8 +168,7 @@ class RisingTable:
             data = log_z.sum(1, keepdims=True) + self.total
         axes = tuple(axis for axis in (1, 2) if self.grid.log_r.shape[axis] == 1)
         log_weight = self.grid.log_prior + data.sum(axes, keepdims=True) + tilt * self.grid.log_r
-        weight = np.exp(log_weight - log_weight.max(0))
-        weight /= weight.sum(0)
+        weight, _ = normalised(log_weight, 0)
         with np.errstate(divide="ignore", invalid="ignore"):
             return weight, float(np.where(weight > 0, weight * (np.log(weight) - self.grid.log_prior), 0).sum())
 

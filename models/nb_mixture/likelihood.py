@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from genarium.declaration import Array
+from genarium.simplex import log_sum_exp
 
 FLOOR = 1e-8
 """Smallest centroid: a gene without any count in a component has its mean there instead of at zero."""
@@ -25,7 +26,7 @@ class Story:
     def log_likelihood(self, x: Array, size_factor: Array, pi: Array, mu: Array, phi: Array) -> Array:
         """Log density of each cell, its group summed out; shape (..., N)."""
         joint = log_joint(x, size_factor, pi, mu, self.spread(phi, mu))
-        return log_sum_exp(joint)
+        return log_sum_exp(joint, -2)
 
     @property
     def log_prior(self) -> Any:
@@ -85,13 +86,6 @@ def log_joint(x: Array, size_factor: Array, pi: Array, mu: Array, phi: Array) ->
         falling = (x * np.log(mean / (shape + mean)) - shape * np.log1p(mean / shape)).sum(-1)
         out[..., k, :] = log_pi[..., k, None] + (up if same or k == 0 else rising(k)) - factorial + falling
     return out
-
-
-def log_sum_exp(joint: Array) -> Array:
-    """Log of the sum over components of exp; (..., K, N) to (..., N)."""
-    top = joint.max(-2)
-    total: Array = top + np.log(np.exp(joint - top[..., None, :]).sum(-2))
-    return total
 
 
 def _log_dirichlet(pi: Array, alpha0: Array) -> Array:

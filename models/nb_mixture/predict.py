@@ -4,8 +4,10 @@ import numpy as np
 import xarray as xr
 
 from genarium.declaration import Array, Labelled, Problem
+from genarium.simplex import log_sum_exp
+from genarium.tree import arrays, stacked
 
-from .likelihood import Story, log_joint, log_sum_exp
+from .likelihood import Story, log_joint
 
 
 def predict(fitted: xr.DataTree, problem: Problem) -> dict[str, Labelled]:
@@ -38,7 +40,7 @@ def predict(fitted: xr.DataTree, problem: Problem) -> dict[str, Labelled]:
         mu = point["mu"].to_numpy()
         phi = point["phi"].to_numpy() if "phi" in point else problem.arrays.get("phi", problem.fixed.get("phi"))
         joint = log_joint(x, s, point["pi"].to_numpy(), mu, story.spread(np.asarray(phi), mu))
-    log_density = log_sum_exp(joint)
+    log_density = log_sum_exp(joint, -2)
     probability = np.exp(joint - log_density).T
     return {
         "probability": (("cell", "component"), probability),
@@ -62,12 +64,9 @@ def closed_form(q: xr.Dataset, x: Array, r: Array) -> Array:
 def average(posterior: xr.Dataset, problem: Problem, story: Story, most: int = 500) -> Array:
     """Log of the joint density of group and counts, averaged over (at most ``most``) draws; shape (K, N)."""
     x, s = problem["x"], problem["size_factor"]
-    flat = {str(n): v.to_numpy().reshape(-1, *v.shape[2:]) for n, v in posterior.data_vars.items()}
-    draws = len(flat["pi"])
-    picks = np.unique(np.linspace(0, draws - 1, min(draws, most)).astype(int))
+    draws = stacked(arrays(posterior), most)
     total = np.full((problem.sizes["component"], len(x)), -np.inf)
-    for i in picks:
-        mu = flat["mu"][i]
-        phi = flat["phi"][i] if "phi" in flat else problem["phi"]
-        total = np.logaddexp(total, log_joint(x, s, flat["pi"][i], mu, story.spread(phi, mu)))
-    return np.asarray(total - np.log(len(picks)))
+    for i, (pi, mu) in enumerate(zip(draws["pi"], draws["mu"], strict=True)):
+        phi = draws["phi"][i] if "phi" in draws else problem["phi"]
+        total = np.logaddexp(total, log_joint(x, s, pi, mu, story.spread(phi, mu)))
+    return np.asarray(total - np.log(len(draws["pi"])))

@@ -11,10 +11,10 @@ import numpy as np
 
 from genarium.declaration import Array
 from genarium.engines.linear_response import linear_response, settled
+from genarium.simplex import dirichlet_expected_log, normalised
 
 from . import conjugate, depth
 from .counts import Moments
-from .factors import dirichlet
 
 TABLE = 10_000_000
 """Numbers in the table that a sweep with size factors goes through; a larger one is made anew in every sweep."""
@@ -100,7 +100,7 @@ def unit_of(parameter: Array) -> Array:
 def flat_mean(step: Any, alpha: Array, log_mu: Array, weight: Array) -> Array:
     """Put the expectations of f in a row; ``log_mu`` (J, K, D) is given r, ``weight`` is q of the nodes of r."""
     log_r = (weight * step.grid.log_r).sum(0).ravel() if len(weight) > 1 else np.empty(0)
-    return np.concatenate([dirichlet(alpha, step.alpha0)[0], (weight * log_mu).sum(0).ravel(), log_r])
+    return np.concatenate([dirichlet_expected_log(alpha), (weight * log_mu).sum(0).ravel(), log_r])
 
 
 class ConjugateResponse:
@@ -176,23 +176,20 @@ class DepthResponse:
 
     def tilted(self, state: Array, tilt: Array) -> tuple[Array, Array, Array]:
         """Return alpha, q of the nodes of ln mu given r (K, J, D, I) and of r, each shape as in the step."""
-        from scipy.special import logsumexp
-
         t = split(self.step, tilt)
         K = len(self.alpha)
         change = np.moveaxis(state[K:].reshape(K, *np.delete(self.factors.log_mu.shape, 1)), 0, 1)
         logs = self.log_share + change + t.mu[..., None] * self.factors.log_mu
-        log_z = logsumexp(logs, axis=-1, keepdims=True)  # relative to those of the state
+        share, log_z = normalised(logs)  # relative to those of the state
         axes = tuple(axis for axis in (1, 2) if self.factors.weight.shape[axis] == 1)
-        log_weight = self.log_weight + log_z[..., 0].sum(axes, keepdims=True) + t.r * self.step.grid.log_r
-        log_weight -= logsumexp(log_weight, axis=0)
-        return self.alpha + state[:K] + t.pi, np.exp(logs - log_z), np.exp(log_weight)
+        log_weight = self.log_weight + log_z.sum(axes, keepdims=True) + t.r * self.step.grid.log_r
+        return self.alpha + state[:K] + t.pi, share, normalised(log_weight, 0)[0]
 
     def cells(self, state: Array, tilt: Array) -> Iterator[tuple[slice, Array, Array]]:
         """Yield blocks of cells, their tables and their responsibilities (K, B)."""
         alpha, share, weight = self.tilted(state, tilt)
         joint = np.moveaxis(np.broadcast_to(weight, self.step.r.shape)[..., None] * share, 1, 0)  # (K, J, D, I)
-        log_pi = dirichlet(alpha, self.step.alpha0)[0]
+        log_pi = dirichlet_expected_log(alpha)
         for block, table in self.kept if self.kept is not None else self.make_tables():
             logits = log_pi[:, None] + (table @ joint.reshape(len(joint), -1, 1))[..., 0]
             yield block, table, self.step.counts.responsibilities(logits)[0]

@@ -8,6 +8,7 @@ import numpy as np
 from genarium.declaration import Array, Problem, Result
 from genarium.engines.ascent import Ascent, Restarts, ascend, best_of
 from genarium.errors import InputError
+from genarium.simplex import dirichlet_log_norm
 
 from .conjugate import ConjugateStep
 from .corrected import correct
@@ -147,13 +148,11 @@ def first_grid(problem: Problem, counts: Counts, story: Story, rng: np.random.Ge
 
 def collect(problem: Problem, step: Step, found: Restarts[Any], rng: np.random.Generator, draws: int) -> Result:
     """Draw from q, and label its parameters with the components sorted by decreasing weight."""
-    from scipy.special import gammaln
-
     state = found.best.state
     alpha, weight = step.concentration(state), step.weight(state)
     order = np.argsort(-alpha, kind="stable")
     pi = np.maximum(rng.dirichlet(alpha, draws), 1e-300)
-    log_q = ((alpha - 1) * np.log(pi)).sum(1) + gammaln(alpha.sum()) - gammaln(alpha).sum()
+    log_q = ((alpha - 1) * np.log(pi)).sum(1) + dirichlet_log_norm(alpha)
     variational: dict[str, Any] = {
         "alpha": (("component",), alpha[order]),
         "responsibility": (("cell", "component"), step.responsibilities(state)[order].T),

@@ -16,9 +16,10 @@ from .checks import check
 from .encoder import DIMS
 from .ensemble import bootstrap, consensus
 from .graphs import edge_labels
-from .map import maximum, start
+from .map import maximum
 from .notears import notears
 from .projection import project_to_dag
+from .start import start
 
 __all__ = [
     "MODEL",

@@ -4,8 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from genarium.declaration import Sizes
-
-from .story import asking
+from genarium.signatures import with_parameters
 
 SQUARINGS = 6
 """Squarings after scaling by a power of two: the exponential's relative error is 1e-12 at norm 10, 1e-9 at norm 25."""
@@ -60,7 +59,7 @@ def build(
         pm.Potential("likelihood", each.sum())
 
     scalars = ["alpha", "gamma", "beta", "tau", "sigma0", "sigma_spread"]
-    return asking(["sizes", "x", "context", *scalars, *(["tau_mean"] if mean == "regressed" else [])], density)
+    return with_parameters(["sizes", "x", "context", *scalars, *(["tau_mean"] if mean == "regressed" else [])], density)
 
 
 def _logits(encoder: str, context: Any, at: Mapping[str, Any]) -> Any:

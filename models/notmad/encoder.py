@@ -26,12 +26,6 @@ def names(encoder: str) -> tuple[str, ...]:
     return ("intercept", *DIMS[encoder])
 
 
-def softmax(logits: Array) -> Array:
-    """Return weights on the simplex over the last dim (eq. 1)."""
-    raised = np.exp(logits - logits.max(-1, keepdims=True))
-    return np.asarray(raised / raised.sum(-1, keepdims=True))
-
-
 def logits(encoder: str, context: Array, at: Mapping[str, Array]) -> Array:
     """Logits of the archetypes (eqs. 2 to 4).
 

@@ -4,12 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 from genarium.declaration import Array
+from genarium.signatures import with_parameters
 
 from . import encoder as encoders
 from .graphs import log_determinant, matrices, penalty
-from .story import asking, mixed
+from .story import mixed
 
 
 class Density:
@@ -29,7 +31,7 @@ class Density:
 
     def networks(self, context: Array, nodes: int, at: Mapping[str, Array]) -> Array:
         """Networks of samples (eq. 5); shape (..., n, p, p)."""
-        weights = encoders.softmax(encoders.logits(self.encoder, context, at))
+        weights = softmax(encoders.logits(self.encoder, context, at), axis=-1)
         return mixed(weights, matrices(self.order, nodes, at["edge_weight"]))
 
     def mean_of(self, context: Array, at: Mapping[str, Array]) -> Array | float:
@@ -51,7 +53,7 @@ class Density:
             each = -0.5 * (e**2).sum(-1) / sigma**2 - p * np.log(sigma) - 0.5 * p * np.log(2 * np.pi)
             return np.asarray(each if self.order == "given" else each + log_determinant(networks)[0])
 
-        return asking(["x", "context", *self.unknown], log_likelihood)
+        return with_parameters(["x", "context", *self.unknown], log_likelihood)
 
     @property
     def log_prior(self) -> Callable[..., Array]:
@@ -84,7 +86,7 @@ class Density:
 
         scalars = ["alpha", "gamma", "beta", "tau", "sigma0", "sigma_spread"]
         scalars += ["tau_mean"] if self.mean == "regressed" else []
-        return asking(["context", "sizes", *scalars, *self.unknown], log_prior)
+        return with_parameters(["context", "sizes", *scalars, *self.unknown], log_prior)
 
     @property
     def quantities(self) -> Callable[..., Mapping[str, Any]]:
@@ -104,7 +106,7 @@ class Density:
             return out
 
         names = [name for name in self.unknown if name == "sigma" or not name.startswith("mean_")]
-        return asking(["context", "sizes", *names], quantities)
+        return with_parameters(["context", "sizes", *names], quantities)
 
 
 def statistics(x: Array, context: Array) -> Mapping[str, Any]:

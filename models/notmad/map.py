@@ -4,12 +4,13 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+from scipy.special import softmax
 
-from genarium.declaration import Array, Arrays, Labelled, Problem, Result
+from genarium.declaration import Array, Labelled, Problem, Result
 from genarium.engines import newton
 from genarium.progress import track
 
-from .encoder import logits, softmax
+from .encoder import logits
 from .graphs import matrices
 from .objective import Objective
 from .pack import Packed
@@ -159,7 +160,7 @@ def along_order(problem: Problem, packed: Packed, vector: Array, max_iterations:
     """
     at = packed.unpack(vector)
     p = problem.sizes["node"]
-    weights = softmax(logits(packed.objective.encoder, problem["context"], at))
+    weights = softmax(logits(packed.objective.encoder, problem["context"], at), axis=-1)
     archetypes = matrices("free", p, at["edge_weight"])
     typical = np.sqrt((mixed(weights, archetypes) ** 2).mean(0))
     order = topological_order(project_to_dag(typical))
@@ -209,7 +210,7 @@ def collect(problem: Problem, packed: Packed, runs: list[Run]) -> Result:
     packed(best.vector)
     at = packed.unpack(best.vector)
     p = problem.sizes["node"]
-    weights = softmax(logits(packed.objective.encoder, problem["context"], at))
+    weights = softmax(logits(packed.objective.encoder, problem["context"], at), axis=-1)
     order = np.argsort(-weights.mean(0), kind="stable")
     at = {name: _sorted(value, problem.model.unknown.variables[name].dims, order) for name, value in at.items()}
     bound = np.full((len(runs), max(len(run.values) for run in runs)), np.nan)
@@ -238,11 +239,3 @@ def collect(problem: Problem, packed: Packed, runs: list[Run]) -> Result:
 
 def _sorted(value: Array, dims: tuple[str, ...], order: Array) -> Array:
     return np.take(value, order, dims.index("archetype")) if "archetype" in dims else np.asarray(value)
-
-
-def start(problem: Problem, rng: np.random.Generator) -> Arrays:
-    """Start the engines near a mode of the density with the problem's own alpha, away from exact zeros."""
-    packed = Packed(Objective(problem))
-    found = descend(packed, packed.random(rng), 100, 1e-7)
-    at = packed.unpack(found.vector)
-    return {**at, "edge_weight": at["edge_weight"] + rng.normal(0, 0.01, at["edge_weight"].shape)}

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import softmax
 
 from genarium.declaration import Array, Problem
 
@@ -161,7 +162,7 @@ class Objective:
 
     def weights(self, at: Point) -> Array:
         """Weights of the archetypes (G, K) at the G distinct contexts (eq. 1)."""
-        return encoders.softmax(encoders.logits(self.encoder, self.context, at))
+        return softmax(encoders.logits(self.encoder, self.context, at), axis=-1)
 
     def networks(self, at: Point) -> Array:
         """Networks (G, p, p) at the distinct contexts (eq. 5)."""

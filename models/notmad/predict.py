@@ -4,10 +4,12 @@ import warnings
 
 import numpy as np
 import xarray as xr
+from scipy.special import softmax
 
 from genarium.declaration import Array, Labelled, Problem
+from genarium.tree import arrays, stacked
 
-from .encoder import logits, names, softmax
+from .encoder import logits, names
 from .graphs import edge_frequency, is_acyclic, matrices, penalty
 from .projection import project_to_dag
 from .story import mixed
@@ -58,13 +60,10 @@ def predict(
     sampled = "posterior" in fitted
     group = fitted["posterior" if sampled else "point"].to_dataset()
     wanted = list(problem.model.unknown.variables)
-    at = {name: group[name].to_numpy() for name in wanted}
+    at = arrays(group, wanted)
     if sampled:
-        flat = {name: v.reshape(-1, *v.shape[2:]) for name, v in at.items()}
-        count = len(flat["sigma"])
-        picks = np.unique(np.linspace(0, count - 1, min(count, DRAWS)).astype(int))
-        at = {name: v[picks] for name, v in flat.items()}
-    weights = softmax(logits(encoder, context, {n: at[n] for n in names(encoder)}))
+        at = stacked(at, DRAWS)
+    weights = softmax(logits(encoder, context, {n: at[n] for n in names(encoder)}), axis=-1)
     networks = mixed(weights, matrices(order, p, at["edge_weight"]))
     h = penalty(networks, "notears")[0]
     out: dict[str, Labelled] = {}

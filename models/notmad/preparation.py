@@ -9,6 +9,7 @@ import xarray as xr
 
 from genarium.errors import InputError
 from genarium.readers.messages import listed
+from genarium.tree import attribute
 
 GROUPS = {"x": "observed_data", "context": "constant_data"}
 
@@ -41,11 +42,7 @@ def split(
         If one of the parts would have no samples, or a node or covariate is constant over the training samples.
     """
     x, context = tree["observed_data"]["x"], tree["constant_data"]["context"]
-    if (
-        standardise
-        and tree.attrs.get("reader_options")
-        and json.loads(tree.attrs["reader_options"]).get("standardise", True)
-    ):
+    if standardise and "reader_options" in tree.attrs and attribute(tree, "reader_options").get("standardise", True):
         warnings.warn(
             "notmad: these data were standardised over all samples when they were read, so that the test samples have "
             "had a part in it and the means saved are near zero. Read them with standardise=False before the split.",
@@ -80,7 +77,7 @@ def split(
             name = "x" if group == "observed_data" else "context"
             new[group] = dataset.isel(sample=rows).assign({name: data[name].isel(sample=rows)})
         part = xr.DataTree.from_dict(new)
-        sizes = {**json.loads(tree.attrs.get("sizes", "{}")), "sample": len(rows)}
+        sizes = {**attribute(tree, "sizes"), "sample": len(rows)}
         part.attrs = {**tree.attrs, "sizes": json.dumps(sizes), "preparation": json.dumps(told)}
         out.append(part)
     return out[0], out[1]
@@ -106,7 +103,7 @@ def prepare(tree: xr.DataTree, like: xr.DataTree) -> xr.DataTree:
     InputError
         If nothing is saved with ``like``, or its nodes or covariates are others.
     """
-    told = json.loads(like.attrs.get("preparation", "{}"))
+    told = attribute(like, "preparation")
     if not {"x", "context"} <= set(told):
         raise InputError(
             "notmad: no means and standard deviations are saved with the data to prepare like (attribute "

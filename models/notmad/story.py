@@ -1,33 +1,20 @@
 """The forward story: contexts, the prior with its acyclicity potential by exact rejection, networks, expression."""
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 from genarium.declaration import Array, Sizes
 from genarium.errors import InputError
+from genarium.signatures import with_parameters
 
 from . import encoder as encoders
 from .graphs import matrices, penalty, places
 
 TRIES, BATCH = 20_000, 20
 """Draws from the base prior until one is accepted, at most; networks of how many are made at once."""
-
-
-def asking(names: Sequence[str], function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function of keyword arguments that shows these parameters; they differ between variants of the model."""
-
-    def wrapper(**values: Any) -> Any:
-        return function(**values)
-
-    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    wrapper.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [inspect.Parameter(name, kind) for name in names]
-    )
-    wrapper.__doc__ = function.__doc__
-    return wrapper
 
 
 def draw_context(rng: np.random.Generator, sizes: Sizes) -> Array:
@@ -63,7 +50,7 @@ def prior(encoder: str, kind: str, order: str, mean: str, shapes: Mapping[str, t
             chosen = 0
             if order == "free":
                 archetypes = matrices(order, sizes["node"], drawn["edge_weight"])
-                weights = encoders.softmax(encoders.logits(encoder, known["context"], drawn))
+                weights = softmax(encoders.logits(encoder, known["context"], drawn), axis=-1)
                 with np.errstate(over="ignore"):
                     potential = np.zeros(count)
                     if known["alpha"] > 0:
@@ -82,7 +69,7 @@ def prior(encoder: str, kind: str, order: str, mean: str, shapes: Mapping[str, t
         )
 
     names = ["context", "alpha", "gamma", "beta", "tau", "sigma0", "sigma_spread"]
-    return asking(["rng", "sizes", *names, *(["tau_mean"] if mean == "regressed" else [])], draw)
+    return with_parameters(["rng", "sizes", *names, *(["tau_mean"] if mean == "regressed" else [])], draw)
 
 
 def mixed(weights: Array, archetypes: Array) -> Array:
@@ -105,9 +92,9 @@ def draw_weights(encoder: str) -> Callable[..., Array]:
     """Return the function from contexts to the archetypes' weights (eq. 1)."""
 
     def draw(context: Array, **at: Array) -> Array:
-        return encoders.softmax(encoders.logits(encoder, context, at))
+        return softmax(encoders.logits(encoder, context, at), axis=-1)
 
-    return asking(["context", *encoders.names(encoder)], draw)
+    return with_parameters(["context", *encoders.names(encoder)], draw)
 
 
 def draw_network(archetype_weight: Array, archetype_network: Array) -> Array:

@@ -10,6 +10,7 @@ import numpy as np
 
 from genarium.declaration import Array, Calibration, Method, Model, Problem, Stage, Var
 from genarium.errors import InputError
+from genarium.signatures import with_parameters
 from genarium.supports import count, positive, real, simplex, zero_sum
 
 from . import density, likelihood, predict, readers, story
@@ -66,7 +67,7 @@ def declare(regression: str = "linear", abundance: str = "given") -> Model:
     def draw_proportion(rng: np.random.Generator, sizes: Any, cells: Array, **given: Array) -> Array:
         return story.draw_proportion(rng, told.alpha({**given, "cells": cells}, sizes["perturbation"]))
 
-    latent["proportion"] = likelihood.signed(draw_proportion, ["rng", "sizes", "cells", *names])
+    latent["proportion"] = with_parameters(["rng", "sizes", "cells", *names], draw_proportion)
     return Model(
         name=__name__,
         title="Scores of perturbations from cell states",

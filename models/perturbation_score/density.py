@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from genarium.declaration import Sizes
-
-from .likelihood import signed
+from genarium.signatures import with_parameters
 
 
 def build(regression: str, abundance: str) -> Callable[..., None]:
@@ -62,10 +61,4 @@ def build(regression: str, abundance: str) -> Callable[..., None]:
             shape=count.shape,
         )
 
-    density.__name__ = f"density_{regression}_{abundance}"
-    return _with_code(density, wanted)
-
-
-def _with_code(density: Callable[..., None], wanted: list[str]) -> Callable[..., None]:
-    """Give the density the parameters of its variant."""
-    return signed(density, wanted)
+    return with_parameters(wanted, density)

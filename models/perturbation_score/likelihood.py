@@ -4,11 +4,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 from genarium.declaration import Array
+from genarium.signatures import with_parameters
 
 from .distance import expected_parts
-from .predictor import Predictor, log_softmax
+from .predictor import Predictor
 
 
 def dirichlet_multinomial(count: Array, alpha: Array) -> Array:
@@ -83,7 +85,7 @@ class Story:
             return found
 
         unknown, known = self.names()
-        return signed(function, ["count", *unknown, *known])
+        return with_parameters(["count", *unknown, *known], function)
 
     @property
     def log_prior(self) -> Callable[..., Array]:
@@ -98,7 +100,7 @@ class Story:
                 out = out + log_normal(given["evenness"], 1.0, 0.5)
             return np.asarray(out)
 
-        return signed(function, self.names()[0])
+        return with_parameters(self.names()[0], function)
 
     @property
     def quantities(self) -> Callable[..., Mapping[str, Any]]:
@@ -107,10 +109,10 @@ class Story:
         def function(count: Array, target: Array, kappa: Array, mu: Array, **given: Array) -> Mapping[str, Any]:
             full = {"kappa": kappa, "mu": mu, **given, "cells": count.sum(-1)}
             alpha = self.alpha(full, len(count))[..., 0, :]  # (..., K)
-            m = np.exp(log_softmax(mu))
+            m = softmax(mu, axis=-1)
             if self.regression == "linear":
                 shift = (-given["features"][0]) @ given["weight"] / np.sqrt(given["features"].shape[-1])
-                m = np.exp(log_softmax(mu + np.asarray(given["tau"])[..., None] * shift))
+                m = softmax(mu + np.asarray(given["tau"])[..., None] * shift, axis=-1)
             new = np.maximum(np.asarray(kappa)[..., None] * m, 1e-300)
             slope = {"slope": np.asarray(given["tau"])[..., None, None] * given["weight"]} if "weight" in given else {}
             return {
@@ -121,19 +123,7 @@ class Story:
             }
 
         unknown, known = self.names()
-        return signed(function, ["count", "target", *unknown, *known])
-
-
-def signed(function: Callable[..., Any], names: list[str]) -> Callable[..., Any]:
-    """Give a function of keywords the parameters that it has in one variant: the spine reads them as its parents."""
-    import inspect
-
-    def call(**given: Any) -> Any:
-        return function(**given)
-
-    kind = inspect.Parameter.KEYWORD_ONLY
-    call.__signature__ = inspect.Signature([inspect.Parameter(n, kind) for n in names])  # type: ignore[attr-defined]
-    return call
+        return with_parameters(["count", "target", *unknown, *known], function)
 
 
 def statistics(count: Array) -> Mapping[str, Any]:

@@ -2,12 +2,14 @@
 
 import numpy as np
 import xarray as xr
+from scipy.special import softmax
 
 from genarium.declaration import Array, Problem
 from genarium.errors import InputError
+from genarium.tree import arrays, stacked
 
 from .likelihood import Story
-from .predictor import JITTER, SMALLEST, Predictor, factor, kernel, log_softmax
+from .predictor import JITTER, SMALLEST, Predictor, factor, kernel
 
 MOST = 500
 """Draws used at most."""
@@ -19,11 +21,7 @@ def draws_of(fitted: xr.DataTree, names: list[str], most: int = MOST) -> dict[st
         raise InputError("perturbation_score: the tree holds no fit (groups posterior or point). Run `fit` first.")
     if "posterior" not in fitted:
         return {name: fitted["point"][name].to_numpy()[None] for name in names}
-    values = {name: fitted["posterior"][name].to_numpy() for name in names}
-    flat = {name: v.reshape(-1, *v.shape[2:]) for name, v in values.items()}
-    have = len(flat["kappa"])
-    picks = np.unique(np.linspace(0, have - 1, min(have, most)).astype(int))
-    return {name: v[picks] for name, v in flat.items()}
+    return stacked(arrays(fitted["posterior"].to_dataset(), names), most)
 
 
 def concentrations(fitted: xr.DataTree, problem: Problem, rng: np.random.Generator, most: int = MOST) -> Array:
@@ -53,7 +51,7 @@ def concentrations(fitted: xr.DataTree, problem: Problem, rng: np.random.Generat
     eta = Predictor("linear" if regression == "linear" else "none", abundance).eta({**draws, **more})
     if regression == "gaussian_process":
         eta = eta + surface(fitted["constant_data"].to_dataset(), problem["features"], draws, rng)
-    prior = np.maximum(draws["kappa"][:, None, None] * np.exp(log_softmax(eta)), SMALLEST)
+    prior = np.maximum(draws["kappa"][:, None, None] * softmax(eta, axis=-1), SMALLEST)
     return np.asarray(prior + counts)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 from genarium.declaration import Array
 
@@ -16,12 +17,6 @@ JITTER = 1e-6
 
 SMALLEST = 1e-300
 """Floor of concentrations: a share that underflowed."""
-
-
-def log_softmax(eta: Array) -> Array:
-    """Log of the softmax over the last dim."""
-    top = eta - eta.max(-1, keepdims=True)
-    return np.asarray(top - np.log(np.exp(top).sum(-1, keepdims=True)))
 
 
 def kernel(a: Array, b: Array, lengthscale: Array) -> Array:
@@ -62,7 +57,7 @@ class Predictor:
 
     def alpha(self, given: Mapping[str, Any], P: int) -> Array:
         """Concentrations kappa softmax(eta) (eq. 2), shape (..., P, K)."""
-        share = np.exp(log_softmax(self.eta(given)))
+        share = softmax(self.eta(given), axis=-1)
         out = np.maximum(np.asarray(given["kappa"])[..., None, None] * share, SMALLEST)
         return np.broadcast_to(out, (*out.shape[:-2], P, out.shape[-1]))
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from genarium.declaration import Array, Problem, Result
+from genarium.simplex import normalised
 
 from .distance import expected_l1
 from .likelihood import Story
@@ -105,8 +106,7 @@ def density(counts: Array, mu: Array, kappa: float) -> tuple[float, Array, float
     """
     from scipy.special import digamma, gammaln
 
-    m = np.exp(mu - mu.max())
-    m /= m.sum()
+    m, _ = normalised(mu)
     alpha, n, P = np.maximum(kappa * m, 1e-300), counts.sum(1), len(counts)
     value = P * gammaln(kappa) - gammaln(kappa + n).sum() + (gammaln(counts + alpha) - gammaln(alpha)).sum()
     by_alpha = (digamma(counts + alpha) - digamma(alpha)).sum(0) - (digamma(n + kappa) - digamma(kappa)).sum()

@@ -1,4 +1,7 @@
-"""Starting points for the engines."""
+"""Where NUTS, ADVI and the other engines start: at the mean shares of all perturbations, with small random effects.
+
+It runs no fit, and takes a tenth of a millisecond; every chain has a start of its own.
+"""
 
 import numpy as np
 
@@ -8,7 +11,7 @@ from .story import centred
 
 
 def start(problem: Problem, rng: np.random.Generator) -> Arrays:
-    """Return values near where the posterior lies: shares from all counts, small effects, a moderate concentration.
+    """Start the engines near where the posterior lies: shares from all counts, small effects, moderate concentration.
 
     Parameters
     ----------

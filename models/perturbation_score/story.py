@@ -1,6 +1,7 @@
 """The story as draw functions; equation numbers refer to the card."""
 
 import numpy as np
+from scipy.special import softmax
 
 from genarium.declaration import Array, Sizes
 
@@ -86,8 +87,7 @@ def draw_cells(rng: np.random.Generator, sizes: Sizes, typical: Array, evenness:
 def draw_proportion(rng: np.random.Generator, alpha: Array) -> Array:
     """Draw proportions q_p ~ Dirichlet(alpha_p) (eq. 2), by gamma numbers on the log scale."""
     log_gamma = np.log(rng.standard_gamma(alpha + 1)) + np.log(rng.uniform(size=alpha.shape)) / alpha
-    share = np.exp(log_gamma - log_gamma.max(-1, keepdims=True))
-    return np.asarray(share / share.sum(-1, keepdims=True))
+    return np.asarray(softmax(log_gamma, axis=-1))
 
 
 def draw_count(rng: np.random.Generator, cells: Array, proportion: Array) -> Array:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from genarium.declaration import Array
+from genarium.simplex import dirichlet_log_norm
 
 CONDITIONAL = 1e-6
 """How far the weights of a transcript may be from summing to one for the data to be checked against replications."""
@@ -24,11 +25,9 @@ def log_likelihood(nu: Array, count: Array, weight: Array, entry_class: Array, e
 
 def log_prior(nu: Array, alpha: Array) -> Array:
     """Log density of Dirichlet(alpha); shape (...)."""
-    from scipy.special import gammaln
-
     floor = np.finfo(float).tiny  # an abundance that underflowed
     varying = np.where(alpha == 1, 0.0, (alpha - 1) * np.log(np.maximum(nu, floor)))
-    return np.asarray(gammaln(alpha.sum()) - gammaln(alpha).sum() + varying.sum(-1))
+    return np.asarray(dirichlet_log_norm(alpha) + varying.sum(-1))
 
 
 def tpm(nu: Array, effective_length: Array) -> Array:

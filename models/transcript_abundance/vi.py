@@ -7,6 +7,7 @@ import numpy as np
 from genarium.declaration import Array, Problem, Result
 from genarium.engines.ascent import Ascent, ascend
 from genarium.progress import spinner
+from genarium.simplex import dirichlet_expected_log, dirichlet_log_norm, log_sum_exp
 
 from .em import CHANGE, FLOOR, LEAST
 from .kernels import sweep, until_changes_are_small
@@ -91,42 +92,34 @@ def vi(
 
 def _draw(rng: np.random.Generator, concentration: Array, draws: int) -> tuple[Array, Array]:
     """Draw from Dirichlet(concentration), (S, K), with the log density of each draw, (S,)."""
-    from scipy.special import gammaln
-
     # Γ(c) = Γ(c + 1) U^(1/c) in logarithms, so that small concentrations do not underflow before they are scaled
     log_gamma = np.log(rng.standard_gamma(concentration + 1, (draws, len(concentration))))
     log_gamma += np.log(rng.uniform(size=log_gamma.shape)) / concentration
-    top = log_gamma.max(1, keepdims=True)
-    log_nu = log_gamma - (top + np.log(np.exp(log_gamma - top).sum(1, keepdims=True)))
+    log_nu = log_gamma - log_sum_exp(log_gamma)[:, None]
     log_nu = np.maximum(log_nu, np.log(np.finfo(float).tiny))
-    norm = gammaln(concentration.sum()) - gammaln(concentration).sum()
-    return np.exp(log_nu), np.asarray(norm + log_nu @ (concentration - 1))
+    return np.exp(log_nu), np.asarray(dirichlet_log_norm(concentration) + log_nu @ (concentration - 1))
 
 
 class Step:
     """One sweep of coordinate ascent, ``step(counts) -> (next counts, bound)`` (eqs. 12 to 14)."""
 
     def __init__(self, table: Table, alpha: Array) -> None:
-        from scipy.special import gammaln
-
         self.table, self.alpha = table, alpha
-        self.prior = float(gammaln(alpha.sum()) - gammaln(alpha).sum())
+        self.prior = float(dirichlet_log_norm(alpha))
         self.rows = np.arange(len(table.count))
         self.component = np.zeros(len(table.count), dtype=np.int64)
         self.iterations = 0
 
     def __call__(self, a: Array) -> tuple[Array, float]:
         """Update q(nu) from the expected counts, then the counts; the bound is that of both."""
-        from scipy.special import gammaln, psi
-
         self.iterations += 1
         t, c = self.table, self.alpha + a
-        log_mix = psi(c) - psi(c.sum())
+        log_mix = dirichlet_expected_log(c)
         mix = np.exp(log_mix)
         ratio, log_sum = np.zeros(t.transcripts), np.zeros(1)
         sweep(self.rows, t.first, t.column, t.weight, t.count, self.component, mix, ratio, log_sum)
         one = np.where(t.sole > 0, t.sole * log_mix, 0.0).sum() + t.sole_log_sum
-        divergence = gammaln(c.sum()) - gammaln(c).sum() - self.prior + a @ log_mix
+        divergence = dirichlet_log_norm(c) - self.prior + a @ log_mix
         return t.sole + mix * ratio, float(log_sum[0] + one - divergence)
 
     def ascent(self, start: Array, tolerance: float, max_iterations: int) -> Ascent[Array]:

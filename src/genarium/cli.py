@@ -230,7 +230,7 @@ def _simulate(options: argparse.Namespace) -> int:
 
 
 def _fit(options: argparse.Namespace) -> int:
-    from genarium.tree import load
+    from genarium.tree import attribute, load
 
     given = parse_settings(options.settings) | parse_settings(options.options, "--option")
     data = load(options.tree)
@@ -244,14 +244,10 @@ def _fit(options: argparse.Namespace) -> int:
 
         tree = fit(options.model, data, options.method, options.seed, **given)
     _write(tree, options.output)
-    notes = json.loads(tree.attrs["notes"])
+    notes = attribute(tree, "notes")
     if options.json:
         keep = ("model", "method", "claim", "engine", "seed", "seconds", "cpu_seconds")
-        print(
-            json.dumps(
-                {key: tree.attrs[key] for key in keep} | {"sizes": json.loads(tree.attrs["sizes"]), "notes": notes}
-            )
-        )
+        print(json.dumps({key: tree.attrs[key] for key in keep} | {"sizes": attribute(tree, "sizes"), "notes": notes}))
     else:
         said = ", ".join(f"{k} {v}" if isinstance(v, str) else f"{k} {v:.10g}" for k, v in notes.items())
         print(

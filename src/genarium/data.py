@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from genarium.declaration import Array, Model, Problem, Sizes, call, parents_of
+from genarium.declaration import Array, Model, Problem, Sizes
 from genarium.errors import InputError
+from genarium.signatures import call, parents_of
 from genarium.tree import stored_sizes
 from genarium.words import plural
 

@@ -5,17 +5,16 @@ parameters), what is *unknown* (parameters), what is *hidden* (latent variables 
 *observed*. A stage's draw function names its parents as its parameters; that is how the model's graph is read off.
 """
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
 from importlib import import_module
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genarium.errors import DeclarationError, InputError
+from genarium.signatures import RESERVED, call, keyword_options, parents_of
 from genarium.supports import Support
 
 Array = NDArray[Any]
@@ -25,8 +24,6 @@ Role = Literal["known", "unknown", "hidden", "observed"]
 Claim = Literal["exact", "approximate", "point"]
 
 ROLES: tuple[Role, ...] = ("known", "unknown", "hidden", "observed")
-RESERVED = ("rng", "sizes")
-"""Parameters that any draw function may have besides its parents."""
 
 
 @dataclass(frozen=True)
@@ -390,35 +387,6 @@ class Model:
 def _choices(what: str, names: Any) -> str:
     names = list(names)
     return f"the {what}s are {', '.join(names)}" if names else f"it has no {what}s"
-
-
-def parents_of(function: Callable[..., Any]) -> tuple[str, ...]:
-    """Return the names of a function's parameters other than ``rng`` and ``sizes``."""
-    return tuple(name for name in inspect.signature(function).parameters if name not in RESERVED)
-
-
-def keyword_options(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the keyword-only parameters of a function and their defaults."""
-    parameters = inspect.signature(function).parameters.values()
-    return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
-
-
-def choices(function: Callable[..., Any]) -> dict[str, tuple[Any, ...]]:
-    """Return the allowed values of those keyword-only parameters of a function that are typed ``Literal[...]``."""
-    parameters = inspect.signature(function).parameters.values()
-    literal = [p for p in parameters if p.kind is p.KEYWORD_ONLY and get_origin(p.annotation) is Literal]
-    return {p.name: get_args(p.annotation) for p in literal}
-
-
-def call(function: Callable[..., Any], available: Mapping[str, Any]) -> Any:
-    """Call a function with those of the available values that its signature names."""
-    return function(**{name: available[name] for name in _parameters(function)})
-
-
-@cache
-def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
-    """Names of a function's parameters; kept, because some functions are called at every draw."""
-    return tuple(inspect.signature(function).parameters)
 
 
 def _check(model: Model) -> None:

@@ -9,7 +9,7 @@ import xarray as xr
 from genarium.data import check
 from genarium.declaration import Array, Arrays, Model, Problem
 from genarium.progress import bar, track
-from genarium.tree import dataset, stored_sizes
+from genarium.tree import dataset, stacked, stored_sizes
 
 BLOCK = 1_000_000
 """Observed values times draws that a vectorised function is given at once, about: it bounds the memory."""
@@ -66,8 +66,7 @@ def log_prior(problem: Problem, posterior: Arrays) -> Array | None:
 def _each_draw(function: Callable[..., Any], problem: Problem, posterior: Arrays, label: str) -> Array:
     """Call a function of the unknown variables at every draw; shape (chain, draw, ...)."""
     chains, draws = next(iter(posterior.values())).shape[:2]
-    flat = {name: v.reshape(-1, *v.shape[2:]) for name, v in posterior.items()}
-    found: Array = at_draws(problem, function, flat, label)
+    found: Array = at_draws(problem, function, stacked(posterior), label)
     return found.reshape(chains, draws, *found.shape[1:])
 
 
@@ -82,7 +81,7 @@ def sparse_joint_density(problem: Problem, posterior: Arrays) -> dict[str, Array
     chains, draws = next(iter(posterior.values())).shape[:2]
     wanted = max(100, POINTWISE_SIZE // problem.sizes.get(problem.model.unit, 1))
     picks = np.unique(np.linspace(0, chains * draws - 1, wanted).astype(int))
-    model, flat = problem.model, {name: v.reshape(-1, *v.shape[2:]) for name, v in posterior.items()}
+    model, flat = problem.model, stacked(posterior)
     if model.log_likelihood is None or model.log_prior is None:
         return {}
     lp = np.full(chains * draws, np.nan)

@@ -1,6 +1,5 @@
 """The registry: every folder of ``models/`` that exports ``MODEL`` is a model, under the folder's name."""
 
-import json
 import pkgutil
 from dataclasses import replace
 from difflib import get_close_matches
@@ -13,6 +12,7 @@ import xarray as xr
 
 from genarium.declaration import Model
 from genarium.errors import DeclarationError, InputError
+from genarium.tree import attribute
 
 ROOT = Path(str(files("genarium")))
 
@@ -76,7 +76,7 @@ def fitted_model(tree: xr.DataTree, model: str | Model = "") -> Model:
     declared = model if isinstance(model, Model) else get(model or named)
     if declared.name != named:
         raise InputError(f"{declared.name}: the tree holds a fit of {named!r}. Name that model.")
-    return declared.variant(**json.loads(tree.attrs.get("model_options", "{}")))
+    return declared.variant(**attribute(tree, "model_options"))
 
 
 def program(model: Model) -> Path | None:

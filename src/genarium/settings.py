@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from genarium.declaration import Model, choices, keyword_options, parents_of
+from genarium.declaration import Model
 from genarium.errors import InputError
+from genarium.signatures import choices, keyword_options, parents_of
 
 MAY_BE_ZERO = ("tune",)
 """Whole-number options that may be zero; the others count things of which there must be one."""

@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from genarium.declaration import Array, Arrays, Model, Problem, Role, Sizes, call
+from genarium.declaration import Array, Arrays, Model, Problem, Role, Sizes
 from genarium.errors import DeclarationError
 from genarium.progress import track
+from genarium.signatures import call
+from genarium.tree import stacked
 
 PREDICTIVE_DRAWS, PREDICTIVE_SIZE = 500, 6_000_000
 """Replicated datasets that a posterior predictive holds at most, and values in all of them together."""
@@ -83,17 +85,17 @@ def predictive(problem: Problem, posterior: Arrays, rng: np.random.Generator) ->
     model = problem.model
     each = sum(problem[name].size for name in model.observed.variables)
     picks = _picks(posterior, each)
-    stacked = [
-        replicate(problem, {n: v.reshape(-1, *v.shape[2:])[i] for n, v in posterior.items()}, rng)
-        for i in track(picks, "posterior predictive")
+    flat = stacked(posterior)
+    copies = [
+        replicate(problem, {name: v[i] for name, v in flat.items()}, rng) for i in track(picks, "posterior predictive")
     ]
-    return {name: np.stack([one[name] for one in stacked])[None] for name in model.observed.variables}
+    return {name: np.stack([copy[name] for copy in copies])[None] for name in model.observed.variables}
 
 
 def thinned(replicas: Arrays) -> dict[str, Array]:
     """Keep evenly spaced ones of replicated datasets, with leading dims (1, replicates)."""
     picks = _picks(replicas, sum(int(np.prod(v.shape[2:])) for v in replicas.values()))
-    return {name: v.reshape(-1, *v.shape[2:])[picks][None] for name, v in replicas.items()}
+    return {name: v[picks][None] for name, v in stacked(replicas).items()}
 
 
 def _picks(draws: Arrays, each: int) -> Array:

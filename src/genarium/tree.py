@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import reprlib
 import tempfile
 import tokenize
 from collections.abc import Iterable, Iterator, Mapping
@@ -35,6 +36,9 @@ GROUPS = (
     "predictions",
 )
 """The groups of a tree, in the order in which they are written."""
+
+MAY_LACK = {"model_options": "{}", "sizes": "{}", "preparation": "{}", "fixed": "[]"}
+"""Attributes that a tree may be without, and what that means."""
 
 RECORDED = (
     *("genarium", "numpy", "scipy", "xarray", "numba", "pymc", "pytensor", "nutpie", "jax", "blackjax", "arviz"),
@@ -125,13 +129,60 @@ def with_groups(tree: xr.DataTree, groups: Mapping[str, xr.Dataset], attrs: Mapp
 
 def stored_sizes(tree: xr.DataTree, model: Model) -> dict[str, int]:
     """Return the sizes that ``simulate`` or ``read`` stored with a tree of this model."""
-    sizes = json.loads(tree.attrs.get("sizes", "{}"))
-    return {dim: int(n) for dim, n in sizes.items() if dim in model.sizes}
+    return {dim: int(n) for dim, n in attribute(tree, "sizes").items() if dim in model.sizes}
+
+
+def attribute(tree: xr.DataTree, name: str) -> Any:
+    """Return what an attribute of a tree says that is kept as JSON: a dict, or a list of names.
+
+    Parameters
+    ----------
+    tree : DataTree
+    name : str
+        One that trees may lack (of ``MAY_LACK``) is empty then.
+
+    Raises
+    ------
+    InputError
+        If it is missing, or is no such JSON.
+    """
+    text = tree.attrs.get(name, MAY_LACK.get(name))
+    if text is None:
+        raise InputError(f"the tree has no attribute {name!r}. Make it with `fit`, which says there what was done.")
+    try:
+        found = json.loads(text)
+    except (TypeError, json.JSONDecodeError):
+        found = None
+    kind = list if MAY_LACK.get(name) == "[]" else dict
+    if not isinstance(found, kind):
+        shown = {dict: "an object", list: "a list"}[kind]
+        raise InputError(
+            f"attribute {name!r} of the tree must be {shown} in JSON, and is {reprlib.repr(text)}. Take the tree as "
+            "`fit`, `read` or `simulate` made it, or put the attribute right."
+        )
+    return found
 
 
 def arrays(data: xr.DataTree | xr.Dataset, names: Iterable[str] | None = None) -> dict[str, np.ndarray[Any, Any]]:
     """Return the variables of a group as plain arrays."""
     return {str(n): data[str(n)].to_numpy() for n in (names if names is not None else data.data_vars)}
+
+
+def stacked(draws: Arrays, most: int | None = None) -> dict[str, np.ndarray[Any, Any]]:
+    """Put chains one after another: (chain, draw, ...) to (sample, ...).
+
+    Parameters
+    ----------
+    draws : mapping of str to ndarray, shape (chain, draw, ...)
+    most : int, optional
+        Keep as many at most, evenly spaced.
+    """
+    flat = {name: v.reshape(-1, *v.shape[2:]) for name, v in draws.items()}
+    if most is None or not flat:
+        return flat
+    count = len(next(iter(flat.values())))
+    picks = np.unique(np.linspace(0, count - 1, min(count, most)).astype(int))
+    return {name: v[picks] for name, v in flat.items()}
 
 
 def provenance(**more: Any) -> dict[str, Any]:

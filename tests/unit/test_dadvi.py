@@ -14,10 +14,11 @@ from scipy import special, stats
 import genarium as gn
 from genarium import registry
 from genarium.data import check
-from genarium.declaration import Model, Sizes, Stage, Var, choices
+from genarium.declaration import Model, Sizes, Stage, Var
 from genarium.engines import compiled as densities
 from genarium.engines import dadvi
 from genarium.errors import ApproximationError, InputError
+from genarium.signatures import choices
 from genarium.supports import count, positive, real
 
 Array = NDArray[Any]

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import genarium as gn
-from genarium.declaration import Method, Model, Problem, Result, Stage, Var, call, keyword_options, parents_of
+from genarium.declaration import Method, Model, Problem, Result, Stage, Var
 from genarium.errors import DeclarationError, InputError
 from genarium.settings import split
+from genarium.signatures import call, keyword_options, parents_of
 from genarium.supports import count, label, positive, real, simplex
 from genarium.words import plural
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "words", "progress", "supports"),
+    ("errors", "words", "progress", "supports", "signatures", "simplex"),
     ("declaration",),
     ("story", "evaluate", "registry", "settings", "tree", "data", "estimates", "drawing", "readers"),
     ("engines",),

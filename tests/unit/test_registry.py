@@ -1,7 +1,9 @@
 """The registry: every folder of the zoo that is a package, under its own name."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from genarium.declaration import Method, Model, Problem
 from genarium.errors import DeclarationError, InputError
 from genarium.methods import PYMC, methods
 from genarium.verbs.models import models
+from genarium.verbs.show import as_text, describe
 
 
 @pytest.fixture
@@ -87,3 +90,24 @@ def test_own_method_takes_the_place_of_an_engine(toy: Model) -> None:
     own = replace(toy, methods={"map": Method(closed, "point", "In closed form.")})
     assert methods(own)["map"].about == "In closed form."
     assert gn.fit(own, gn.simulate(own), "map").attrs["engine"] == "numpy"
+
+
+# Where the engines start
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_starts_have_a_home_that_says_what_they_run(name: str) -> None:
+    model = registry.get(name)
+    assert model.start is not None
+    home = import_module(f"genarium.models.{name}.start")
+    assert model.start is home.start
+    assert (home.__doc__ or "").startswith("Where NUTS, ADVI and the other engines start: ")
+    assert "It runs" in (home.__doc__ or "")
+    assert "(`start.py`)" in (Path(home.__file__ or "").parent / "README.md").read_text(encoding="utf-8")
+    assert re.search(r"^Starts of the engines: Start the engines .*\.$", as_text(model), re.MULTILINE)
+
+
+def test_starts_are_not_shown_where_the_engines_have_their_own() -> None:
+    model = replace(registry.get("nb_mixture"), start=None)
+    assert describe(model)["start"] == ""
+    assert "Starts of" not in as_text(model)

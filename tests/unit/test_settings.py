@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import genarium as gn
-from genarium.declaration import Model, keyword_options
+from genarium.declaration import Model
 from genarium.errors import InputError
 from genarium.settings import split
+from genarium.signatures import keyword_options
 
 
 def tried(

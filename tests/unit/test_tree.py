@@ -3,7 +3,9 @@
 import ast
 import importlib
 import json
+import re
 import stat
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ import xarray as xr
 import genarium as gn
 from genarium import registry
 from genarium.errors import InputError
-from genarium.tree import GROUPS, arrays, dataset, digest, provenance, stored_sizes, with_groups
+from genarium.tree import GROUPS, arrays, attribute, dataset, digest, provenance, stacked, stored_sizes, with_groups
 
 tree_module = importlib.import_module("genarium.tree")
 
@@ -258,3 +260,60 @@ def test_truncated_file(tree: xr.DataTree, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-2000])
     with pytest.raises(InputError, match="cannot be read"):
         gn.load(path)
+
+
+# Attributes that are kept as JSON
+
+
+def with_attributes(**attrs: object) -> xr.DataTree:
+    tree = xr.DataTree()
+    tree.attrs = dict(attrs)
+    return tree
+
+
+def test_attributes_are_read_as_they_were_written() -> None:
+    tree = with_attributes(**provenance(notes={"bound": -1.5}, fixed=["phi"]))
+    assert attribute(tree, "notes") == {"bound": -1.5}
+    assert attribute(tree, "fixed") == ["phi"]
+    assert attribute(tree, "versions")["numpy"] == np.__version__
+
+
+def test_attributes_that_a_tree_may_lack_are_empty() -> None:
+    assert attribute(with_attributes(), "fixed") == []
+    assert attribute(with_attributes(), "sizes") == {}
+
+
+def test_a_missing_attribute_is_named() -> None:
+    with pytest.raises(InputError, match=r"no attribute 'notes'\. Make it with `fit`"):
+        attribute(with_attributes(), "notes")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wanted"),
+    [
+        ("notes", "{'a': 1}", "an object"),
+        ("notes", 3, "an object"),
+        ("sizes", "[1]", "an object"),
+        ("fixed", "{}", "a list"),
+    ],
+)
+def test_an_attribute_of_another_kind_is_refused(name: str, value: object, wanted: str) -> None:
+    message = re.escape(f"attribute {name!r} of the tree must be {wanted} in JSON, and is {value!r}")
+    with pytest.raises(InputError, match=message):
+        attribute(with_attributes(**{name: value}), name)
+
+
+# Draws
+
+
+def test_chains_are_put_one_after_another() -> None:
+    draws = {"mu": np.arange(24).reshape(2, 4, 3), "phi": np.arange(8.0).reshape(2, 4)}
+    flat = stacked(draws)
+    np.testing.assert_array_equal(flat["phi"], np.arange(8))
+    np.testing.assert_array_equal(flat["mu"][5], draws["mu"][1, 1])
+
+
+@pytest.mark.parametrize(("most", "kept"), [(1, [0]), (3, [0, 3, 7]), (8, range(8)), (100, range(8))])
+def test_draws_are_thinned_evenly(most: int, kept: Iterable[int]) -> None:
+    found = stacked({"phi": np.arange(8.0).reshape(2, 4)}, most)
+    np.testing.assert_array_equal(found["phi"], list(kept))

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+from scipy.special import softmax
 
 from genarium.declaration import Array
 from genarium.errors import InputError
@@ -20,17 +21,11 @@ BLOCK = 4_000_000
 """Numbers in a work array of a convolution, at most."""
 
 
-def softmax(x: Array) -> Array:
-    """Softmax over the last axis."""
-    e = np.exp(x - x.max(-1, keepdims=True))
-    return np.asarray(e / e.sum(-1, keepdims=True))
-
-
 ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
     "linear": lambda x: x,
     "relu": lambda x: np.maximum(x, 0),
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
-    "softmax": softmax,
+    "softmax": lambda x: softmax(x, axis=-1),
     "exponential": np.exp,
 }
 

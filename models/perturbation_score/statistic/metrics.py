@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from scipy.special import softmax
 
 from genarium.data import check
 from genarium.declaration import Array
@@ -10,7 +11,6 @@ from genarium.errors import InputError
 from genarium.registry import get
 
 from ..distance import expected_l1, l1
-from ..predictor import log_softmax
 from ..story import draw_proportion
 from .samplers import Screen, draw_cells, draw_targets
 from .simulator import CONTROL, Truth
@@ -233,7 +233,7 @@ def shrinkage(one: Screen, rows: Array) -> Array:
     count = np.stack([np.bincount(one.state[one.rows(p)], minlength=K) for p in rows])
     model = get("perturbation_score").variant(regression="none")
     point = model.methods["conjugate"].function(check(model, {"count": count}), np.random.default_rng(0)).point
-    return np.asarray(point["kappa"] * np.exp(log_softmax(np.asarray(point["mu"]))))
+    return np.asarray(point["kappa"] * softmax(np.asarray(point["mu"]), axis=-1))
 
 
 def oracle(one: Screen, rows: Array, n: int, Q: Array, prior: Array, repeats: int, rng: np.random.Generator) -> float:
@@ -254,6 +254,6 @@ def ideal(truth: Truth, rows: Array, Q: Array, aim: Array, rng: np.random.Genera
     for p in rows:
         noise = np.sqrt(1 - world.rho) * rng.normal(size=(draws, world.programs))
         eta = np.log(CONTROL) + (truth.predictable[p] + noise) @ truth.effect
-        q = draw_proportion(rng, world.kappa * np.exp(log_softmax(eta)))
+        q = draw_proportion(rng, world.kappa * softmax(eta, axis=-1))
         told.append(l1(q[:, None], Q).mean(0))
     return float(((np.array(told) - aim) ** 2).mean())

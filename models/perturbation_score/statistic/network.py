@@ -88,7 +88,7 @@ def summary(w: Mapping[str, Any], cells: Any, average: Any, size: Size) -> Any:
     token = w["g_id"] + z[:, :, None] * w["g_value"]  # (B, m, e)
     query, key, vector = (pt.dot(token, w[name]) for name in ("g_query", "g_key", "g_vector"))
     root = np.asarray(np.sqrt(size.token), dtype=w["g_id"].dtype)
-    attention = softmax((query[:, :, None, :] * key[:, None, :, :]).sum(-1) / root)  # (B, m, m)
+    attention = pt.special.softmax((query[:, :, None, :] * key[:, None, :, :]).sum(-1) / root, axis=-1)  # (B, m, m)
     mixed = (attention[:, :, :, None] * vector[:, None, :, :]).sum(2)  # (B, m, e)
     return z + pt.dot(mixed, w["g_out"]) + w["g_bias"]
 
@@ -103,7 +103,7 @@ def distance(w: Mapping[str, Any], s: Any, target: Any, size: Size) -> Any:
     root = np.asarray(np.sqrt(size.programs), dtype=w["g_id"].dtype)
     flat = keys.reshape((-1, size.programs))  # (J v, m)
     score = pt.dot(s, flat.T).reshape((s.shape[0], target.shape[0], size.values)) / root
-    mixed = softmax(score) * values[None]  # (B, J, v)
+    mixed = pt.special.softmax(score, axis=-1) * values[None]  # (B, J, v)
     out = pt.dot(pt.tanh(pt.dot(mixed, w["h_mix"]) + w["h_mix_bias"]), w["h_out"]) + w["h_out_bias"]
     return np.asarray(size.out_max, dtype=w["g_id"].dtype) * pt.sigmoid(out)
 
@@ -113,14 +113,6 @@ def recognise(w: Mapping[str, Any], features: Any) -> Any:
     import pytensor.tensor as pt
 
     return pt.dot(pt.tanh(pt.dot(features, w["t_weight"]) + w["t_bias"]), w["t_out"]) + w["t_out_bias"]
-
-
-def softmax(x: Any) -> Any:
-    """Softmax over the last dim."""
-    import pytensor.tensor as pt
-
-    up = pt.exp(x - x.max(-1, keepdims=True))
-    return up / up.sum(-1, keepdims=True)
 
 
 def losses(w: Mapping[str, Any], data: Mapping[str, Any], size: Size, recognition: str) -> tuple[Any, Any]:

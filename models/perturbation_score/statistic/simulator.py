@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import softmax
 
 from genarium.declaration import Array
 from genarium.errors import InputError
 
-from ..predictor import log_softmax
 from ..story import draw_proportion
 from .samplers import Screen, normalise
 
@@ -131,7 +131,7 @@ def simulate(world: World, rng: np.random.Generator, dtype: str = "float32") -> 
     predictable = np.sqrt(world.rho) * (raw - raw.mean(0)) / np.where(spread > 0, spread, 1)
     program = predictable + np.sqrt(1 - world.rho) * rng.normal(size=predictable.shape)
     effect = world.b_scale * rng.normal(size=(world.programs, K))
-    alpha = world.kappa * np.exp(log_softmax(control + program @ effect))
+    alpha = world.kappa * softmax(control + program @ effect, axis=-1)
     share = draw_proportion(rng, alpha)
     mean = world.cells * np.exp(world.growth * program[:, 0] - world.growth**2 / 2)
     number = 2 + rng.negative_binomial(world.evenness, world.evenness / (world.evenness + mean))
@@ -167,5 +167,5 @@ def expression(world: World, rng: np.random.Generator, state: Array, program: Ar
 def emit(world: World, rng: np.random.Generator, log_mean: Array) -> Array:
     """Draw counts, negative binomial around library size times shares (eq. 21); shape (N, G)."""
     size = world.depth * np.exp(world.depth_sd * rng.normal(size=(len(log_mean), 1)))
-    mean = np.exp(log_softmax(log_mean)) * size
+    mean = softmax(log_mean, axis=-1) * size
     return np.asarray(rng.poisson(rng.gamma(world.theta, mean / world.theta)))

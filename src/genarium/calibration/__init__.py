@@ -1,6 +1,5 @@
 """Validate: simulation-based calibration of a method, replicate by replicate, with a verdict on what it claims."""
 
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +25,7 @@ from genarium.errors import InputError
 from genarium.methods import find_method
 from genarium.progress import bar
 from genarium.settings import chosen_options, generator, split
-from genarium.tree import provenance, save
+from genarium.tree import attribute, provenance, save
 
 TREE, PAGE = "validation.nc", "report.html"
 
@@ -208,7 +207,7 @@ def _given(
 ) -> tuple[Given, dict[str, Any]]:
     """Fit the user's data, and keep as many draws as there are replicates."""
     if isinstance(data, xr.DataTree) and not declared.chosen:
-        chosen = json.loads(data.attrs.get("model_options", "{}"))
+        chosen = attribute(data, "model_options")
         settings = {**{n: v for n, v in chosen.items() if n in declared.options}, **settings}
     way = find_method(declared, method)
     if way.claim != "exact":

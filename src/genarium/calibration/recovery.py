@@ -10,8 +10,9 @@ from genarium.calibration.plan import Plan
 from genarium.calibration.replicate import fit_once
 from genarium.calibration.scalars import flat_draws, scalars
 from genarium.data import check
-from genarium.declaration import Array, keyword_options
+from genarium.declaration import Array
 from genarium.methods import find_method
+from genarium.signatures import keyword_options
 from genarium.story import draw
 from genarium.verdicts import Status, Verdict, verdict
 

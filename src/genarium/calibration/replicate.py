@@ -11,12 +11,13 @@ from genarium.calibration.plan import Given, Plan
 from genarium.calibration.scalars import flat_draws, scalars, with_densities
 from genarium.calibration.thinning import autocorrelation, effective, potential_scale, thinned
 from genarium.data import check
-from genarium.declaration import Array, Arrays, Model, Problem, Result, keyword_options
+from genarium.declaration import Array, Arrays, Model, Problem, Result
 from genarium.engines.resample import smoothed
 from genarium.errors import ApproximationError, GenariumError
 from genarium.evaluate import at_draws
 from genarium.methods import find_method
 from genarium.progress import cpu_seconds
+from genarium.signatures import keyword_options
 from genarium.story import draw, draw_stage
 
 ENOUGH = 1.5
@@ -256,8 +257,6 @@ def _optimality(names: list[str], estimate: Array, truth: Array, result: Result)
 
 def _reference(plan: Plan, problem: Problem, rng: np.random.Generator) -> Record:
     """Mean and sd by an exact method on the same data."""
-    from genarium.declaration import keyword_options
-
     method = find_method(plan.declared, plan.reference).function
     options = {n: v for n, v in {"chains": 2, "draws": 500, "tune": 500}.items() if n in keyword_options(method)}
     result = fit_once(method, problem, rng, options)

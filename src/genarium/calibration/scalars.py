@@ -4,6 +4,7 @@ import numpy as np
 
 from genarium.declaration import Array, Arrays, Model, Problem, Result
 from genarium.evaluate import at_draws
+from genarium.tree import stacked
 
 DENSITIES = ("log_likelihood", "log_prior")
 """Scalars that every model has; nonlinear in the unknown variables."""
@@ -51,5 +52,4 @@ def flat_draws(model: Model, result: Result) -> dict[str, Array]:
     """Return a result's draws of the unknown variables, chains joined; a point estimate counts as one draw."""
     if not result.posterior:
         return {n: np.asarray(result.point[n])[None] for n in model.unknown.variables}
-    draws = {n: np.asarray(result.posterior[n]) for n in model.unknown.variables}
-    return {n: v.reshape(-1, *v.shape[2:]) for n, v in draws.items()}
+    return stacked({n: np.asarray(result.posterior[n]) for n in model.unknown.variables})

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from genarium.declaration import Array, Arrays, Model, Problem, call, parents_of
+from genarium.declaration import Array, Arrays, Model, Problem
 from genarium.engines.hoist import Hoisted, hoist
 from genarium.engines.narrow import narrowed
 from genarium.errors import InputError
 from genarium.progress import spinner
+from genarium.signatures import call, parents_of
 from genarium.tree import digest
 
 COMPILED: Counter[str] = Counter()

@@ -36,6 +36,7 @@ def smoothed(log_ratio: Array) -> tuple[Array, float]:
         correct, and the shape of a tail so short says nothing.
     """
     from arviz_stats.base import array_stats
+    from scipy.special import softmax
 
     centred = np.where(np.isnan(log_ratio), -np.inf, log_ratio)
     centred = np.maximum(centred - centred.max(), -1e6)
@@ -43,8 +44,7 @@ def smoothed(log_ratio: Array) -> tuple[Array, float]:
     if raw.sum() ** 2 > EVEN * len(raw) * (raw**2).sum():
         return raw / raw.sum(), -np.inf
     log_weights, khat = array_stats.psislw(-centred, axis=-1)  # it negates its input
-    weights = np.exp(np.asarray(log_weights) - np.max(log_weights))
-    return weights / weights.sum(), float(khat)
+    return softmax(np.asarray(log_weights)), float(khat)
 
 
 def resample(

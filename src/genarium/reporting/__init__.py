@@ -22,7 +22,7 @@ from genarium.reporting import chains, figures, tables
 from genarium.reporting.figures import Titled
 from genarium.reporting.graph import story
 from genarium.reporting.page import code, document, figure, paragraph
-from genarium.tree import digest, replacing
+from genarium.tree import attribute, digest, replacing
 from genarium.verbs.diagnose import diagnose
 from genarium.verdicts import Diagnosis
 from genarium.words import plural
@@ -134,7 +134,7 @@ def figures_of_course(model: Model, tree: xr.DataTree, found: list[Estimate], se
 
 def summary(model: Model, tree: xr.DataTree, verdicts: Diagnosis) -> str:
     """Say what was fitted to what, what the method claims, and what the checks found."""
-    sizes = json.loads(tree.attrs["sizes"])
+    sizes = attribute(tree, "sizes")
     many = {dim: f"{n:,} {escape(dim if n == 1 else plural(dim))}" for dim, n in sizes.items()}
     observed = model.observed.variables.items()
     shape = {name: " × ".join(many[dim] for dim in var.dims) or "one number" for name, var in observed}
@@ -197,8 +197,8 @@ def estimate_section(model: Model, tree: xr.DataTree, found: list[Estimate]) -> 
             )
     if claim == "approximate" and "posterior" in tree:
         notes.append("The draws are independent draws of the approximation; R-hat and ESS would say nothing.")
-    if json.loads(tree.attrs.get("fixed", "[]")):
-        notes.append(f"Held fixed: {', '.join(code(n) for n in json.loads(tree.attrs['fixed']))}.")
+    if fixed := attribute(tree, "fixed"):
+        notes.append(f"Held fixed: {', '.join(code(n) for n in fixed)}.")
     return paragraph(*notes, kind="soft") + tables.estimate_tables(model, found, claim == "exact")
 
 
@@ -227,10 +227,10 @@ def reproduce(model: Model, tree: xr.DataTree) -> str:
     """Return the calls that repeat the fit, in Python and on the command line."""
     method, seed = tree.attrs["method"], int(tree.attrs["seed"])
     defaults = find_method(model, method).options
-    stored = json.loads(tree.attrs["options"])
+    stored = attribute(tree, "options")
     options = {name: value for name, value in stored.items() if defaults.get(name) != value or name not in defaults}
     held = tree["point"].data_vars if "point" in tree else {}
-    names = json.loads(tree.attrs.get("fixed", "[]"))
+    names = attribute(tree, "fixed")
     fixed = {name: f'tree["point"]["{name}"]' if name in held else "..." for name in names}
     settings = "".join(f", {name}={value!r}" for name, value in options.items())
     settings += "".join(f", {name}={value}" for name, value in fixed.items())

@@ -1,6 +1,5 @@
 """The figures of any fit, chosen by the groups that its tree holds: (title, caption, figure)."""
 
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from genarium.declaration import Array, Model
 from genarium.drawing import FAINT, MARK, PALETTE, WIDTH, log_ticks
 from genarium.estimates import LEVEL, Estimate
 from genarium.reporting.page import short
+from genarium.tree import attribute
 from genarium.verbs.diagnose import replicated_statistics
 from genarium.words import plural
 
@@ -35,7 +35,7 @@ def bound(tree: xr.DataTree) -> Iterator[Titled]:
     if group is None:
         return
     table = tree[group]["bound"].transpose("restart", "iteration").to_numpy()
-    notes = json.loads(tree.attrs.get("notes", "{}"))
+    notes = attribute(tree, "notes")
     if notes.get("noisy_bound"):
         yield _noisy(table)
         return

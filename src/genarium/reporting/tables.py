@@ -11,6 +11,7 @@ import xarray as xr
 from genarium.declaration import ROLES, Array, Model
 from genarium.estimates import LEVEL, Estimate
 from genarium.reporting.page import code, number, paragraph, short, table
+from genarium.tree import attribute
 from genarium.verbs.diagnose import RHAT
 from genarium.verdicts import Diagnosis
 
@@ -112,7 +113,7 @@ def variables(model: Model, tree: xr.DataTree) -> str:
         if group in tree
         for name, array in tree[group].to_dataset().data_vars.items()
     }
-    fixed = json.loads(tree.attrs.get("fixed", "[]"))
+    fixed = attribute(tree, "fixed")
     rows = [
         (
             role,

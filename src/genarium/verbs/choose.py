@@ -1,6 +1,5 @@
 """Choose: fit a model at several sizes and compare, e.g. the number of components by the evidence lower bound."""
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,7 +10,7 @@ from genarium.data import Data
 from genarium.declaration import Model
 from genarium.errors import InputError
 from genarium.progress import track
-from genarium.tree import with_groups
+from genarium.tree import attribute, with_groups
 from genarium.verbs.fit import fit
 
 
@@ -60,12 +59,12 @@ def choose(
     rows = []
     for candidate in track(candidates, f"choosing {size}"):
         tree = fit(model, resized(model, data, size, candidate), method, seed, **{**settings, size: candidate})
-        if tree.attrs["claim"] != "approximate" or "bound" not in json.loads(tree.attrs["notes"]):
+        notes = attribute(tree, "notes")
+        if tree.attrs["claim"] != "approximate" or "bound" not in notes:
             raise InputError(
                 f"method {method!r} gives no evidence lower bound, and a likelihood grows with {size!r} whatever the "
                 "data. Choose by method 'vi' (or 'advi'), or compare exact fits by az.loo."
             )
-        notes = json.loads(tree.attrs["notes"])
         rows.append((notes["bound"], notes["iterations"], notes["converged"]))
         if best is None or rows[-1][0] >= max(row[0] for row in rows):
             best = tree

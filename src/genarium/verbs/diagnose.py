@@ -1,6 +1,5 @@
 """Diagnose: verdicts on a fit, each with what to do next."""
 
-import json
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from genarium.evaluate import at_draws, fitted_problem
 from genarium.methods import methods
 from genarium.registry import fitted_model
 from genarium.story import replicate
-from genarium.tree import arrays
+from genarium.tree import arrays, attribute, stacked
 from genarium.verdicts import Diagnosis, Status, Verdict, verdict
 
 RHAT, ESS, EBFMI = 1.01, 400, 0.3
@@ -55,7 +54,7 @@ def diagnose(model: str | Model, tree: xr.DataTree, seed: int = 0) -> Diagnosis:
     name = declared.name
     if "method" not in tree.attrs:
         raise InputError(f"{name}: the tree holds no fit. Run `fit` first.")
-    notes = json.loads(tree.attrs["notes"])
+    notes = attribute(tree, "notes")
     verdicts = [*_ascent(notes), *_chains(declared, tree), *_approximation(declared, tree), *_leave_one_out(tree)]
     verdicts += _predictive(declared, tree, seed)
     return Diagnosis(declared.name, tree.attrs["method"], tree.attrs["claim"], tuple(verdicts))
@@ -86,7 +85,7 @@ def _ascent(notes: dict[str, Any]) -> list[Verdict]:
 
 def _chains(model: Model, tree: xr.DataTree) -> list[Verdict]:
     """Verdicts on Markov chains: mixing, effective sample size, and the geometry that NUTS met."""
-    polished = json.loads(tree.attrs["notes"]).get("polished")
+    polished = attribute(tree, "notes").get("polished")
     if (tree.attrs["claim"] != "exact" and not polished) or "posterior" not in tree:
         return []
     from arviz_stats.base import array_stats
@@ -139,7 +138,7 @@ def _chains(model: Model, tree: xr.DataTree) -> list[Verdict]:
             "Raise target_accept (0.95, 0.99); if divergences stay, the posterior has a region that NUTS cannot enter."
         )
         out.append(verdict("divergences", n == 0, n, "= 0", "", advice))
-    if "tree_depth" in stats and "max_treedepth" in (notes := json.loads(tree.attrs["notes"])):
+    if "tree_depth" in stats and "max_treedepth" in (notes := attribute(tree, "notes")):
         share = float((stats["tree_depth"] >= notes["max_treedepth"]).mean())
         advice = "Raise max_treedepth, or rescale the data: trajectories end before they turn."
         out.append(verdict("draws at the deepest tree", share == 0, share, "= 0", "", advice, "warn"))
@@ -156,15 +155,14 @@ def _quantity_draws(model: Model, tree: xr.DataTree, posterior: Arrays) -> dict[
         return {}
     problem = fitted_problem(model, tree)
     chains, draws = next(iter(posterior.values())).shape[:2]
-    flat = {name: v.reshape(-1, *v.shape[2:]) for name, v in posterior.items()}
-    found: dict[str, Array] = at_draws(problem, model.test_quantities, flat)
+    found: dict[str, Array] = at_draws(problem, model.test_quantities, stacked(posterior))
     return {name: v.reshape(chains, draws, *v.shape[1:]) for name, v in found.items()}
 
 
 def _approximation(model: Model, tree: xr.DataTree) -> list[Verdict]:
     """Pareto k-hat of the importance ratios between density and approximation."""
     stats = tree["sample_stats"].to_dataset() if "sample_stats" in tree else xr.Dataset()
-    notes = json.loads(tree.attrs["notes"])
+    notes = attribute(tree, "notes")
     if notes.get("polished"):  # its draws are those of chains, which have verdicts of their own
         return []
     if "khat" in notes:  # the draws are resampled: what they were chosen from is gone
@@ -251,9 +249,9 @@ def replicated_statistics(model: Model, tree: xr.DataTree, seed: int) -> tuple[d
     assert model.statistics is not None
     problem = fitted_problem(model, tree)
     if "posterior_predictive" in tree:
-        stacked = arrays(tree["posterior_predictive"].to_dataset())
-        flat = {name: v.reshape(-1, *v.shape[2:])[:REPLICATES] for name, v in stacked.items()}
-        copies = [{name: v[i] for name, v in flat.items()} for i in range(len(next(iter(flat.values()))))]
+        flat = stacked(arrays(tree["posterior_predictive"].to_dataset()))
+        count = len(next(iter(flat.values())))
+        copies = [{name: v[i] for name, v in flat.items()} for i in range(min(count, REPLICATES))]
     else:
         rng = np.random.default_rng(seed)
         unknown = {n: tree["point"][n].to_numpy() for n in model.unknown.variables if n in tree["point"]}

@@ -1,6 +1,5 @@
 """Fit: run a method on data and return everything as one tree, whatever the engine."""
 
-import json
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -17,7 +16,7 @@ from genarium.methods import find_method, require_free
 from genarium.progress import cpu_seconds
 from genarium.settings import generator, split
 from genarium.story import predictive, thinned
-from genarium.tree import data_tree, dataset, provenance, with_groups
+from genarium.tree import attribute, data_tree, dataset, provenance, with_groups
 
 
 def fit(model: str | Model, data: Data, method: str, seed: int = 0, **settings: Any) -> xr.DataTree:
@@ -59,7 +58,7 @@ def fit(model: str | Model, data: Data, method: str, seed: int = 0, **settings: 
     """
     declared = registry.get(model) if isinstance(model, str) else model
     if isinstance(data, xr.DataTree) and not declared.chosen:
-        declared = declared.variant(**json.loads(data.attrs.get("model_options", "{}")))
+        declared = declared.variant(**attribute(data, "model_options"))
     way = find_method(declared, method)
     variant, sizes, values, options = split(declared, settings, way.function)
     problem = check(variant, data, sizes, values)

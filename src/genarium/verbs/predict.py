@@ -1,6 +1,5 @@
 """Predict: what a fitted model says of new data."""
 
-import json
 from dataclasses import replace
 from typing import Any
 
@@ -8,12 +7,13 @@ import numpy as np
 import xarray as xr
 
 from genarium.data import Data, check
-from genarium.declaration import Array, Model, call, parents_of
+from genarium.declaration import Array, Model
 from genarium.errors import InputError
 from genarium.evaluate import predictions
 from genarium.registry import fitted_model
 from genarium.settings import split
-from genarium.tree import data_tree, provenance, with_groups
+from genarium.signatures import call, parents_of
+from genarium.tree import attribute, data_tree, provenance, with_groups
 from genarium.words import plural
 
 
@@ -54,7 +54,7 @@ def predict(tree: xr.DataTree, data: Data | None = None, **settings: Any) -> xr.
     if "posterior" not in tree and "point" not in tree:
         raise InputError(f"{model.name}: the tree holds no fit (groups posterior or point). Run `fit` first.")
     _, _, values, options = split(model, settings, model.predict)
-    fitted_sizes = json.loads(tree.attrs["sizes"])
+    fitted_sizes = attribute(tree, "sizes")
     data = tree if data is None else data
     own = set() if isinstance(data, xr.DataTree) else {str(name) for name in data}
     for name, var in model.known.variables.items():

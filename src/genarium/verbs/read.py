@@ -8,9 +8,10 @@ import xarray as xr
 
 from genarium import registry
 from genarium.data import check
-from genarium.declaration import Model, choices, keyword_options
+from genarium.declaration import Model
 from genarium.errors import InputError
 from genarium.settings import require_choice, split
+from genarium.signatures import choices, keyword_options
 from genarium.tree import data_tree, provenance
 
 

@@ -1,9 +1,11 @@
 """Show: a model's declaration as a table and a graph, for people and for machines."""
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
-from genarium.declaration import ROLES, Model, parents_of
+from genarium.declaration import ROLES, Model
 from genarium.methods import methods
+from genarium.signatures import parents_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +22,7 @@ def describe(model: Model) -> dict[str, Any]:
     Returns
     -------
     dict
-        name, title, source, sizes, options, variables (by role), edges, methods, readers.
+        name, title, source, sizes, options, variables (by role), edges, methods, start, readers.
     """
     return {
         "name": model.name,
@@ -52,6 +54,7 @@ def describe(model: Model) -> dict[str, Any]:
             }
             for name, method in methods(model).items()
         },
+        "start": (inspect.getdoc(model.start) or "").partition("\n")[0] if model.start else "",
         "readers": list(model.readers),
     }
 
@@ -85,6 +88,8 @@ def as_text(model: Model) -> str:
     lines += [f"  {line}" for line in _table([(n, m["claim"], m["about"]) for n, m in told["methods"].items()])]
     for name, method in told["methods"].items():
         lines.append(f"  options of {name}: " + ", ".join(f"{k}={v}" for k, v in method["options"].items()))
+    if told["start"]:
+        lines.append(f"Starts of the engines: {told['start']}")
     lines += ["", "Sizes (defaults of simulate): " + ", ".join(f"{d}={n}" for d, n in told["sizes"].items())]
     for name, values in told["options"].items():
         lines.append(f"Option {name}: {', '.join(values)} (default {values[0]})")
