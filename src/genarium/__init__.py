@@ -18,6 +18,7 @@ from genarium.reporting import report
 from genarium.tree import load, save
 from genarium.verbs.choose import choose
 from genarium.verbs.diagnose import diagnose
+from genarium.verbs.export import pymc_model, stan_data, stan_program
 from genarium.verbs.fit import fit
 from genarium.verbs.models import models as _models
 from genarium.verbs.predict import predict
@@ -47,10 +48,13 @@ __all__ = [
     "load",
     "models",
     "predict",
+    "pymc_model",
     "read",
     "report",
     "save",
     "simulate",
+    "stan_data",
+    "stan_program",
     "validate",
 ]
 

@@ -8,6 +8,7 @@ from functools import cache
 from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
@@ -52,7 +53,32 @@ def get(name: str) -> Model:
     return replace(model, name=name)
 
 
-def fitted_model(tree: xr.DataTree, model: str | Model = "") -> Model:
+def resolve(model: str | Path | Model, data: Any = None) -> Model:
+    """Return the declaration that a user means.
+
+    Parameters
+    ----------
+    model : str, Path or Model
+        Name of a model, its folder, or a declaration, which is returned as it is.
+    data : DataTree or anything else, optional
+        A tree says which options of the model it was made with; they are taken where the declaration has none chosen.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    InputError
+        If there is no such model.
+    """
+    declared = model if isinstance(model, Model) else get(model)
+    if isinstance(data, xr.DataTree) and not declared.chosen:
+        declared = declared.variant(**json.loads(data.attrs.get("model_options", "{}")))
+    return declared
+
+
+def fitted_model(tree: xr.DataTree, model: str | Path | Model = "") -> Model:
     """Return the declaration, with its options, that a tree was made by.
 
     Parameters
@@ -73,7 +99,7 @@ def fitted_model(tree: xr.DataTree, model: str | Model = "") -> Model:
     named = tree.attrs.get("model", "")
     if not named:
         raise InputError("the tree does not say which model it belongs to (attribute 'model'). Make it with `fit`.")
-    declared = model if isinstance(model, Model) else get(model or named)
+    declared = resolve(model or named)
     if declared.name != named:
         raise InputError(f"{declared.name}: the tree holds a fit of {named!r}. Name that model.")
     return declared.variant(**json.loads(tree.attrs.get("model_options", "{}")))

@@ -51,7 +51,7 @@ class Validation(Outcome):
 
 
 def validate(
-    model: str | Model,
+    model: str | Path | Model,
     method: str,
     simulations: int = 200,
     workers: int | str = 1,
@@ -77,8 +77,8 @@ def validate(
 
     Parameters
     ----------
-    model : str or Model
-        Name of a model, or a declaration.
+    model : str, Path or Model
+        Name of a model, its folder, or a declaration.
     method : str
     simulations : int
         Replicates.
@@ -130,7 +130,7 @@ def validate(
     generator(seed)
     if isinstance(simulations, bool) or not isinstance(simulations, int | np.integer) or simulations < 1:
         raise InputError(f"simulations={simulations!r} must be a whole number, at least one.")
-    declared = registry.get(model) if isinstance(model, str) else model
+    declared = registry.resolve(model)
     given = None
     if data is None:
         settings = _with_own(declared, method, settings)
@@ -146,7 +146,17 @@ def validate(
     if resume and out is None:
         raise InputError("resume=True needs the folder of the run to go on with: out=...")
     n_reference = (50 if n_reference is None else n_reference) if reference else 0
-    plan = Plan(model, method, settings, int(seed), ranks, dict(wrong or {}), reference, n_reference, given)
+    plan = Plan(
+        model if isinstance(model, Model) else str(model),
+        method,
+        settings,
+        int(seed),
+        ranks,
+        dict(wrong or {}),
+        reference,
+        n_reference,
+        given,
+    )
     _ = plan.values, plan.misled, plan.options  # refuse what cannot be used before anything is run
     store = Store(Path(out) if out is not None else None, plan.describe(), resume)
     return collect(plan, store, int(simulations), workers, adaptive)

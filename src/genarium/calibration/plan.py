@@ -108,7 +108,7 @@ class Plan:
 
     @cached_property
     def _split(self) -> tuple[Model, dict[str, int], dict[str, Any], dict[str, Any]]:
-        model = registry.get(self.model) if isinstance(self.model, str) else self.model
+        model = registry.resolve(self.model)
         return split(model, self.settings, find_method(model, self.method).function)
 
     @property

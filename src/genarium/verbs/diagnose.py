@@ -1,6 +1,7 @@
 """Diagnose: verdicts on a fit, each with what to do next."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,12 +29,12 @@ LOO_UNITS = 5000
 """Observations whose leave-one-out k is computed, at most: the first ones."""
 
 
-def diagnose(model: str | Model, tree: xr.DataTree, seed: int = 0) -> Diagnosis:
+def diagnose(model: str | Path | Model, tree: xr.DataTree, seed: int = 0) -> Diagnosis:
     """Check a fit.
 
     Parameters
     ----------
-    model : str or Model
+    model : str, Path or Model
         The model that the tree was fitted by.
     tree : DataTree
         From :func:`genarium.fit`.
