@@ -5,13 +5,11 @@ import hashlib
 import io
 import json
 import os
-import re
 import tempfile
 import tokenize
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,8 @@ import xarray as xr
 
 from genarium.declaration import Arrays, Model, Problem
 from genarium.errors import InputError
+from genarium.home import Home
+from genarium.registry import origin
 
 GROUPS = (
     "constant_data",
@@ -105,7 +105,8 @@ def data_tree(problem: Problem, truth: Arrays | None = None, attrs: Mapping[str,
     tree.attrs = {
         "model": model.name,
         "model_options": json.dumps(dict(model.chosen)),
-        "model_digest": digest(model.name),
+        "model_origin": origin(model),
+        "model_digest": digest(model),
         "sizes": json.dumps({dim: int(n) for dim, n in problem.sizes.items()}),
         "genarium_version": _version("genarium"),
         **(attrs or {}),
@@ -142,35 +143,35 @@ def provenance(**more: Any) -> dict[str, Any]:
     return told | {"versions": json.dumps(versions)}
 
 
-@cache
-def digest(name: str) -> str:
-    """Return a digest of a model's sources: its folder and its Stan program.
+def digest(model: str | Model) -> str:
+    """Return a digest of a model's sources: its folder and its Stan programs.
 
     Parameters
     ----------
-    name : str
-        Name of the model.
+    model : str or Model
+        A name is that of a built-in model.
 
     Returns
     -------
     str
         Twelve hexadecimal digits; they change with any Python or Stan source of the model, but not with comments,
         docstrings and layout, nor with the packages in its folder, which stand beside the model (the scores of a
-        network, say). "" for a model that is not in the registry.
+        network, say). "" for a declaration that no file holds (one made in a session): whether such a one has changed
+        cannot be told.
     """
-    root = files("genarium")
-    if not (root / "models" / name).is_dir():  # a declaration from outside the registry
-        return ""
-    own = re.compile(rf"{re.escape(name)}(-[^.]*)?\.(stan|stanfunctions)")
-    folder, programs = (Path(str(root / part)) for part in (f"models/{name}", "stan"))
-    sources = {p.name: p for p in folder.glob("*.py")}
-    sources |= {p.name: p for p in programs.iterdir() if own.fullmatch(p.name)}
+    return digest_of(Home.of(model))
+
+
+@cache
+def digest_of(home: Home) -> str:
+    """Return the digest of the sources in a model's home, as they were when it was first asked for."""
+    sources = home.sources()
     sha = hashlib.sha256()
     for label, path in sorted(sources.items()):
         text = path.read_text(encoding="utf-8")
         meaning = "\n".join(_python_tokens(text)) if path.suffix == ".py" else text
         sha.update(f"{label}\0{meaning}\0".encode())
-    return sha.hexdigest()[:12]
+    return sha.hexdigest()[:12] if sources else ""
 
 
 def _python_tokens(source: str) -> Iterator[str]:

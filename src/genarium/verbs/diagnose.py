@@ -35,7 +35,7 @@ def diagnose(model: str | Path | Model, tree: xr.DataTree, seed: int = 0) -> Dia
     Parameters
     ----------
     model : str, Path or Model
-        The model that the tree was fitted by.
+        The model that the tree was fitted by: its name, its folder or its declaration.
     tree : DataTree
         From :func:`genarium.fit`.
     seed : int

@@ -1,10 +1,11 @@
 """Show: a model's declaration as a table and a graph, for people and for machines."""
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from genarium.declaration import ROLES, Model, parents_of
 from genarium.methods import methods
-from genarium.registry import program
+from genarium.registry import program, reference
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,12 +98,13 @@ def as_text(model: Model) -> str:
 def _exports(model: Model) -> list[str]:
     """Return the calls that give what the model is made of."""
     options = "".join(f", {name}={value!r}" for name, value in model.chosen.items())
+    named = json.dumps(reference(model)) if reference(model) else "model"
     calls: list[tuple[str, ...]] = []
     if model.density is not None:
-        calls.append(("PyMC model", f'gn.pymc_model("{model.name}", data{options})'))
+        calls.append(("PyMC model", f"gn.pymc_model({named}, data{options})"))
     if program(model) is not None:
-        calls.append(("Stan program", f'gn.stan_program("{model.name}"{options})'))
-        calls.append(("its data", f'gn.stan_data("{model.name}", data{options})'))
+        calls.append(("Stan program", f"gn.stan_program({named}{options})"))
+        calls.append(("its data", f"gn.stan_data({named}, data{options})"))
     return [f"  {line}" for line in _table(calls)] if calls else ["  none: it has neither a PyMC density nor a program"]
 
 
