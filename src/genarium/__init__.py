@@ -21,6 +21,7 @@ from genarium.verbs.diagnose import diagnose
 from genarium.verbs.export import pymc_model, stan_data, stan_program
 from genarium.verbs.fit import fit
 from genarium.verbs.models import models as _models
+from genarium.verbs.new import new
 from genarium.verbs.predict import predict
 from genarium.verbs.read import read
 from genarium.verbs.simulate import simulate
@@ -47,6 +48,7 @@ __all__ = [
     "get",
     "load",
     "models",
+    "new",
     "predict",
     "pymc_model",
     "read",

@@ -158,6 +158,10 @@ def _parser() -> argparse.ArgumentParser:
     given_model(report)
     output(report, "page to write (HTML)")
 
+    new = add("new", _new, "Write the folder of a model of your own, to start from.")
+    new.add_argument("name", metavar="NAME", help="of the model: one that Python can import")
+    new.add_argument("--folder", type=Path, default=Path(), metavar="DIR", help="where to write it (default: here)")
+
     stan = add("stan", _stan, "Say what can compile Stan programs, or build the toolchain of the extra `stan`.")
     stan.add_argument("action", choices=("status", "install"))
     json_(stan)
@@ -342,6 +346,16 @@ def _report(options: argparse.Namespace) -> int:
 
     report(load(options.fitted), options.output, model=options.model)
     _say(f"wrote {options.output}")
+    return 0
+
+
+def _new(options: argparse.Namespace) -> int:
+    from genarium.verbs.new import new
+
+    made = new(options.name, options.folder)
+    print(made)
+    shown = made if made.is_absolute() else f"./{made}"
+    _say(f"a model that works as it is; next: genarium simulate {shown} --seed 1 -o data.nc")
     return 0
 
 
