@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from genarium.attributes import attribute
 from genarium.errors import InputError
 from genarium.readers.messages import listed
-from genarium.tree import attribute
 
 GROUPS = {"x": "observed_data", "context": "constant_data"}
 

@@ -18,8 +18,10 @@ from genarium.reporting import report
 from genarium.tree import load, save
 from genarium.verbs.choose import choose
 from genarium.verbs.diagnose import diagnose
+from genarium.verbs.export import pymc_model, stan_data, stan_program
 from genarium.verbs.fit import fit
 from genarium.verbs.models import models as _models
+from genarium.verbs.new import new
 from genarium.verbs.predict import predict
 from genarium.verbs.read import read
 from genarium.verbs.simulate import simulate
@@ -46,11 +48,15 @@ __all__ = [
     "get",
     "load",
     "models",
+    "new",
     "predict",
+    "pymc_model",
     "read",
     "report",
     "save",
     "simulate",
+    "stan_data",
+    "stan_program",
     "validate",
 ]
 

@@ -59,7 +59,12 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     def model(command: argparse.ArgumentParser) -> None:
-        command.add_argument("model", metavar="MODEL", help="name of a model (see `genarium list`)")
+        command.add_argument(
+            "model", metavar="MODEL", help="name of a model (see `genarium list`), or path of its folder"
+        )
+
+    def given_model(command: argparse.ArgumentParser) -> None:
+        command.add_argument("--model", default="", metavar="MODEL", help="the model of the fit, if its folder has it")
 
     def settings(command: argparse.ArgumentParser, what: str) -> None:
         command.add_argument("--set", action="append", default=[], metavar=SETTINGS, dest="settings", help=what)
@@ -114,10 +119,12 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("fitted", type=Path, metavar="FIT", help="from `fit`")
     predict.add_argument("tree", type=Path, nargs="?", metavar="TREE", help="new data (default: those of the fit)")
     settings(predict, "a known variable of the new data")
+    given_model(predict)
     output(predict, "tree (netCDF) or table (.csv, .tsv) to write")
 
     diagnose = add("diagnose", _diagnose, "Check a fit; exit code 1 if a verdict fails.")
     diagnose.add_argument("fitted", type=Path, metavar="FIT", help="from `fit`")
+    given_model(diagnose)
     json_(diagnose)
 
     validate = add("validate", _validate, "Calibrate a method by simulation; exit code 1 if it fails what it claims.")
@@ -148,7 +155,12 @@ def _parser() -> argparse.ArgumentParser:
 
     report = add("report", _report, "Write a fit's report: one HTML file.")
     report.add_argument("fitted", type=Path, metavar="FIT", help="from `fit`")
+    given_model(report)
     output(report, "page to write (HTML)")
+
+    new = add("new", _new, "Write the folder of a model of your own, to start from.")
+    new.add_argument("name", metavar="NAME", help="of the model: one that Python can import")
+    new.add_argument("--folder", type=Path, default=Path(), metavar="DIR", help="where to write it (default: here)")
 
     stan = add("stan", _stan, "Say what can compile Stan programs, or build the toolchain of the extra `stan`.")
     stan.add_argument("action", choices=("status", "install"))
@@ -193,17 +205,22 @@ def _list(options: argparse.Namespace) -> int:
 
     rows = models()
     if options.json:
-        keys = ("name", "title", "methods", "certificates", "stale")
+        keys = ("name", "title", "methods", "certificates", "stale", "origin", "error")
         print(json.dumps([{key: getattr(row, key) for key in keys} for row in rows], indent=2))
         return 0
     width = max((len(row.name) for row in rows), default=0)
     for row in rows:
+        if row.error:
+            print(f"{row.name:{width}}  cannot be used: {row.error}")
+            continue
         methods = ", ".join(f"{name} ({claim})" for name, claim in row.methods.items())
         print(f"{row.name:{width}}  {row.title}  [{methods}]")
         told = ", ".join(f"{name} {status}" for name, status in row.certificates.items())
         print(f"{'':{width}}  certificates: {told or 'none'}")
         for reason in dict.fromkeys(row.stale.values()):
             print(f"{'':{width}}  stale: {reason}")
+        if row.origin != "built-in":
+            print(f"{'':{width}}  from the {row.origin}")
     return 0
 
 
@@ -230,7 +247,8 @@ def _simulate(options: argparse.Namespace) -> int:
 
 
 def _fit(options: argparse.Namespace) -> int:
-    from genarium.tree import attribute, load
+    from genarium.attributes import attribute
+    from genarium.tree import load
 
     given = parse_settings(options.settings) | parse_settings(options.options, "--option")
     data = load(options.tree)
@@ -270,7 +288,7 @@ def _predict(options: argparse.Namespace) -> int:
     from genarium.verbs.predict import predict
 
     data = load(options.tree) if options.tree else None
-    tree = predict(load(options.fitted), data, **parse_settings(options.settings))
+    tree = predict(load(options.fitted), data, model=options.model, **parse_settings(options.settings))
     separator = {".csv": ",", ".tsv": "\t"}.get(options.output.suffix)
     if separator is None:
         return _write(tree, options.output)
@@ -289,7 +307,7 @@ def _diagnose(options: argparse.Namespace) -> int:
     from genarium.verbs.diagnose import diagnose
 
     tree = load(options.fitted)
-    found = diagnose(fitted_model(tree).name, tree)
+    found = diagnose(fitted_model(tree, options.model), tree)
     print(json.dumps(found.to_dict(), indent=2) if options.json else found)
     return 0 if found.passed else 1
 
@@ -325,8 +343,18 @@ def _report(options: argparse.Namespace) -> int:
     from genarium.reporting import report
     from genarium.tree import load
 
-    report(load(options.fitted), options.output)
+    report(load(options.fitted), options.output, model=options.model)
     _say(f"wrote {options.output}")
+    return 0
+
+
+def _new(options: argparse.Namespace) -> int:
+    from genarium.verbs.new import new
+
+    made = new(options.name, options.folder)
+    print(made)
+    shown = made if made.is_absolute() else f"./{made}"
+    _say(f"a model that works as it is; next: genarium simulate {shown} --seed 1 -o data.nc")
     return 0
 
 

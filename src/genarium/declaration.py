@@ -226,7 +226,8 @@ class Model:
     Attributes
     ----------
     name : str
-        The folder's name; a dotted module name is cut to its last part, so that ``name=__name__`` is always right.
+        The folder's name; a dotted module name is cut to its last part, so that ``name=__name__`` is always right (and
+        tells where the model's files are).
     title : str
     sizes : mapping of str to int
         Every dim and its size in a default simulation.
@@ -280,6 +281,10 @@ class Model:
         How its methods are validated.
     source : str
         Paper or lecture that the model is from.
+    chosen : mapping of str to str
+        Values of the options in this variant; set by :meth:`variant`.
+    module : str
+        The module that declares the model, whose folder holds its Stan programs; taken from ``name``.
     """
 
     name: str
@@ -312,8 +317,10 @@ class Model:
     calibration: Calibration = field(default_factory=Calibration)
     source: str = ""
     chosen: Mapping[str, str] = field(default_factory=dict)
+    module: str = ""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "module", self.module or self.name)
         object.__setattr__(self, "name", self.name.rpartition(".")[2])
         _check(self)
 
@@ -381,7 +388,7 @@ class Model:
         if self.vary is None or not options:
             return self
         chosen = {**{option: values[0] for option, values in self.options.items()}, **options}
-        return replace(self.vary(**chosen), name=self.name, chosen=chosen)
+        return replace(self.vary(**chosen), name=self.name, chosen=chosen, module=self.module)
 
 
 def _choices(what: str, names: Any) -> str:

@@ -5,22 +5,22 @@ import hashlib
 import io
 import json
 import os
-import re
-import reprlib
 import tempfile
 import tokenize
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from genarium.attributes import attribute
 from genarium.declaration import Arrays, Model, Problem
 from genarium.errors import InputError
+from genarium.home import Home
+from genarium.registry import origin
 
 GROUPS = (
     "constant_data",
@@ -36,9 +36,6 @@ GROUPS = (
     "predictions",
 )
 """The groups of a tree, in the order in which they are written."""
-
-MAY_LACK = {"model_options": "{}", "sizes": "{}", "preparation": "{}", "fixed": "[]"}
-"""Attributes that a tree may be without, and what that means."""
 
 RECORDED = (
     *("genarium", "numpy", "scipy", "xarray", "numba", "pymc", "pytensor", "nutpie", "jax", "blackjax", "arviz"),
@@ -109,7 +106,8 @@ def data_tree(problem: Problem, truth: Arrays | None = None, attrs: Mapping[str,
     tree.attrs = {
         "model": model.name,
         "model_options": json.dumps(dict(model.chosen)),
-        "model_digest": digest(model.name),
+        "model_origin": origin(model),
+        "model_digest": digest(model),
         "sizes": json.dumps({dim: int(n) for dim, n in problem.sizes.items()}),
         "genarium_version": _version("genarium"),
         **(attrs or {}),
@@ -130,37 +128,6 @@ def with_groups(tree: xr.DataTree, groups: Mapping[str, xr.Dataset], attrs: Mapp
 def stored_sizes(tree: xr.DataTree, model: Model) -> dict[str, int]:
     """Return the sizes that ``simulate`` or ``read`` stored with a tree of this model."""
     return {dim: int(n) for dim, n in attribute(tree, "sizes").items() if dim in model.sizes}
-
-
-def attribute(tree: xr.DataTree, name: str) -> Any:
-    """Return what an attribute of a tree says that is kept as JSON: a dict, or a list of names.
-
-    Parameters
-    ----------
-    tree : DataTree
-    name : str
-        One that trees may lack (of ``MAY_LACK``) is empty then.
-
-    Raises
-    ------
-    InputError
-        If it is missing, or is no such JSON.
-    """
-    text = tree.attrs.get(name, MAY_LACK.get(name))
-    if text is None:
-        raise InputError(f"the tree has no attribute {name!r}. Make it with `fit`, which says there what was done.")
-    try:
-        found = json.loads(text)
-    except (TypeError, json.JSONDecodeError):
-        found = None
-    kind = list if MAY_LACK.get(name) == "[]" else dict
-    if not isinstance(found, kind):
-        shown = {dict: "an object", list: "a list"}[kind]
-        raise InputError(
-            f"attribute {name!r} of the tree must be {shown} in JSON, and is {reprlib.repr(text)}. Take the tree as "
-            "`fit`, `read` or `simulate` made it, or put the attribute right."
-        )
-    return found
 
 
 def arrays(data: xr.DataTree | xr.Dataset, names: Iterable[str] | None = None) -> dict[str, np.ndarray[Any, Any]]:
@@ -193,35 +160,35 @@ def provenance(**more: Any) -> dict[str, Any]:
     return told | {"versions": json.dumps(versions)}
 
 
-@cache
-def digest(name: str) -> str:
-    """Return a digest of a model's sources: its folder and its Stan program.
+def digest(model: str | Model) -> str:
+    """Return a digest of a model's sources: its folder and its Stan programs.
 
     Parameters
     ----------
-    name : str
-        Name of the model.
+    model : str or Model
+        A name is that of a built-in model.
 
     Returns
     -------
     str
         Twelve hexadecimal digits; they change with any Python or Stan source of the model, but not with comments,
         docstrings and layout, nor with the packages in its folder, which stand beside the model (the scores of a
-        network, say). "" for a model that is not in the registry.
+        network, say). "" for a declaration that no file holds (one made in a session): whether such a one has changed
+        cannot be told.
     """
-    root = files("genarium")
-    if not (root / "models" / name).is_dir():  # a declaration from outside the registry
-        return ""
-    own = re.compile(rf"{re.escape(name)}(-[^.]*)?\.(stan|stanfunctions)")
-    folder, programs = (Path(str(root / part)) for part in (f"models/{name}", "stan"))
-    sources = {p.name: p for p in folder.glob("*.py")}
-    sources |= {p.name: p for p in programs.iterdir() if own.fullmatch(p.name)}
+    return digest_of(Home.of(model))
+
+
+@cache
+def digest_of(home: Home) -> str:
+    """Return the digest of the sources in a model's home, as they were when it was first asked for."""
+    sources = home.sources()
     sha = hashlib.sha256()
     for label, path in sorted(sources.items()):
         text = path.read_text(encoding="utf-8")
         meaning = "\n".join(_python_tokens(text)) if path.suffix == ".py" else text
         sha.update(f"{label}\0{meaning}\0".encode())
-    return sha.hexdigest()[:12]
+    return sha.hexdigest()[:12] if sources else ""
 
 
 def _python_tokens(source: str) -> Iterator[str]:

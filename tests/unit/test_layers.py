@@ -9,7 +9,20 @@ import pytest
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "words", "progress", "supports", "signatures", "simplex"),
     ("declaration",),
-    ("story", "evaluate", "registry", "settings", "tree", "data", "estimates", "drawing", "readers"),
+    (
+        "folders",
+        "home",
+        "story",
+        "evaluate",
+        "registry",
+        "settings",
+        "attributes",
+        "tree",
+        "data",
+        "estimates",
+        "drawing",
+        "readers",
+    ),
     ("engines",),
     ("methods", "verdicts", "certificates"),
     ("verbs",),
@@ -21,6 +34,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 OPEN_TO_MODELS = {room for layer in LAYERS[:4] for room in layer}
 """What a model's folder may import besides itself."""
 
+LEFT_OUT = ("models", "skeleton")
+"""Folders of the package that are no part of it: the link to the models, and what ``genarium new`` copies."""
+
 Graph = dict[str, set[str]]
 
 
@@ -30,7 +46,7 @@ def sources(root: Path) -> dict[str, Path]:
     for folder, prefix in ((root / "src" / "genarium", "genarium"), (root / "models", "genarium.models")):
         for path in folder.rglob("*.py"):
             parts = path.relative_to(folder).with_suffix("").parts
-            if prefix == "genarium" and parts[0] == "models":  # the link to the folder at the top
+            if prefix == "genarium" and parts[0] in LEFT_OUT:
                 continue
             out[".".join([prefix, *parts]).removesuffix(".__init__")] = path
     return out

@@ -24,7 +24,7 @@ def zoo(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     """A folder that is searched for models besides the zoo's own."""
     monkeypatch.setattr(gn.models, "__path__", [*gn.models.__path__, str(tmp_path)])
     yield tmp_path
-    registry.get.cache_clear()
+    registry.named.cache_clear()
 
 
 def add(zoo: Path, name: str, source: str) -> None:

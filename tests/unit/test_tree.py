@@ -15,9 +15,20 @@ import pytest
 import xarray as xr
 
 import genarium as gn
-from genarium import registry
+from genarium import home, registry
+from genarium.attributes import attribute
 from genarium.errors import InputError
-from genarium.tree import GROUPS, arrays, attribute, dataset, digest, provenance, stacked, stored_sizes, with_groups
+from genarium.tree import (
+    GROUPS,
+    arrays,
+    dataset,
+    digest,
+    digest_of,
+    provenance,
+    stacked,
+    stored_sizes,
+    with_groups,
+)
 
 tree_module = importlib.import_module("genarium.tree")
 
@@ -103,14 +114,14 @@ def sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (model / "__init__.py").write_text("a = 1\n")
     (model / "em.py").write_text("b = 2\n")
     (tmp_path / "stan" / "m.stan").write_text("model {}\n")
-    monkeypatch.setattr(tree_module, "files", lambda package: tmp_path)
+    monkeypatch.setattr(home, "files", lambda package: tmp_path)
     return tmp_path
 
 
 def digest_now() -> str:
-    digest.cache_clear()
+    digest_of.cache_clear()
     found = digest("m")
-    digest.cache_clear()
+    digest_of.cache_clear()
     return found
 
 

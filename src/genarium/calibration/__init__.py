@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from genarium import registry
+from genarium.attributes import attribute
 from genarium.calibration import uniformity
 from genarium.calibration.findings import Findings
 from genarium.calibration.judge import ALPHA, judge, rejected
@@ -25,7 +26,7 @@ from genarium.errors import InputError
 from genarium.methods import find_method
 from genarium.progress import bar
 from genarium.settings import chosen_options, generator, split
-from genarium.tree import attribute, provenance, save
+from genarium.tree import provenance, save
 
 TREE, PAGE = "validation.nc", "report.html"
 
@@ -50,7 +51,7 @@ class Validation(Outcome):
 
 
 def validate(
-    model: str | Model,
+    model: str | Path | Model,
     method: str,
     simulations: int = 200,
     workers: int | str = 1,
@@ -76,8 +77,8 @@ def validate(
 
     Parameters
     ----------
-    model : str or Model
-        Name of a model, or a declaration.
+    model : str, Path or Model
+        Name of a model, its folder, or a declaration.
     method : str
     simulations : int
         Replicates.
@@ -129,7 +130,7 @@ def validate(
     generator(seed)
     if isinstance(simulations, bool) or not isinstance(simulations, int | np.integer) or simulations < 1:
         raise InputError(f"simulations={simulations!r} must be a whole number, at least one.")
-    declared = registry.get(model) if isinstance(model, str) else model
+    declared = registry.resolve(model)
     given = None
     if data is None:
         settings = _with_own(declared, method, settings)
@@ -145,7 +146,8 @@ def validate(
     if resume and out is None:
         raise InputError("resume=True needs the folder of the run to go on with: out=...")
     n_reference = (50 if n_reference is None else n_reference) if reference else 0
-    plan = Plan(model, method, settings, int(seed), ranks, dict(wrong or {}), reference, n_reference, given)
+    named = model if isinstance(model, Model) else registry.absolute(model)
+    plan = Plan(named, method, settings, int(seed), ranks, dict(wrong or {}), reference, n_reference, given)
     _ = plan.values, plan.misled, plan.options  # refuse what cannot be used before anything is run
     store = Store(Path(out) if out is not None else None, plan.describe(), resume)
     return collect(plan, store, int(simulations), workers, adaptive)

@@ -15,7 +15,9 @@ from genarium.calibration.curves import binomial_band, matrix
 from genarium.calibration.figures import DENSITIES, FEW, figures
 from genarium.calibration.judge import ALPHA
 from genarium.calibration.plan import told_wrong
+from genarium.declaration import Model
 from genarium.drawing import style
+from genarium.errors import GenariumError
 from genarium.reporting import CLAIMS, inline_figure, tables
 from genarium.reporting.page import code, document, number, paragraph, table
 from genarium.tree import replacing
@@ -86,7 +88,8 @@ def render(found: "Outcome", recovery: "Recovery | None" = None) -> str:
         ("provenance", "Settings and provenance", tables.provenance(found.tree)),
         ("reproduce", "Reproduce", reproduce(found)),
     ]
-    title = f"Calibration of {_title(plan['model'])} by {plan['method']}"
+    declared = _declared(plan)
+    title = f"Calibration of {declared.title if declared else plan['model']} by {plan['method']}"
     made = f"genarium {version('genarium')}"
     return document(
         title,
@@ -97,8 +100,12 @@ def render(found: "Outcome", recovery: "Recovery | None" = None) -> str:
     )
 
 
-def _title(model: str) -> str:
-    return registry.get(model).title if model in registry.names() else model
+def _declared(plan: Mapping[str, Any]) -> Model | None:
+    """Return the model of a plan, if it is here."""
+    try:
+        return registry.remembered(plan["model"], plan.get("model_origin", ""))
+    except GenariumError:
+        return None
 
 
 def summary(found: "Outcome") -> str:
@@ -270,7 +277,9 @@ def reproduce(found: "Outcome") -> str:
     plan, given = found.plan, found.plan["kind"] == "posterior"
     settings: Mapping[str, Any] = {**plan["model_options"], **({} if given else plan["sizes"]), **plan["values"]}
     compared = {"reference": plan["reference"], "n_reference": plan["n_reference"]} if plan["reference"] else {}
-    words = ["genarium", "validate", plan["model"], "--method", plan["method"]]
+    declared = _declared(plan)
+    named = registry.reference(declared) if declared else ""
+    words = ["genarium", "validate", named, "--method", plan["method"]]
     words += ["--simulations", str(found.simulations), "--seed", str(plan["seed"])]
     flags = {"--set": settings, "--option": plan["options"], "--wrong": plan["wrong"]}
     words += [w for flag, pairs in flags.items() for n, v in pairs.items() for w in (flag, f"{n}={_word(v)}")]
@@ -280,14 +289,13 @@ def reproduce(found: "Outcome") -> str:
     keywords |= {"ranks": plan["ranks"]} if plan["ranks"] != RANKS else {}
     listed = "".join(f", {n}={v!r}" for n, v in {**keywords, **settings, **plan["options"]}.items())
     data = ', data=gn.load("data.nc")' if given else ""
-    own = plan["model"] not in registry.names()
     python = (
         f"import genarium as gn\n\n"
-        f"gn.validate({'model' if own else repr(plan['model'])}, {plan['method']!r}, {found.simulations}, "
+        f"gn.validate({repr(named) if named else 'model'}, {plan['method']!r}, {found.simulations}, "
         f'seed={plan["seed"]}{data}{listed}, out="again")'
     )
     parts = []
-    if not own and plan["ranks"] == RANKS:
+    if named and plan["ranks"] == RANKS:
         parts += [paragraph("On the command line:"), f"<pre>{escape(_lines(words))}</pre>"]
     parts += [paragraph("In Python:"), f"<pre>{escape(python)}</pre>"]
     parts.append(

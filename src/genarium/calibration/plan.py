@@ -12,6 +12,7 @@ from genarium import registry
 from genarium.data import given_value
 from genarium.declaration import Array, Arrays, Claim, Model
 from genarium.errors import InputError
+from genarium.home import Home
 from genarium.methods import find_method
 from genarium.settings import generator, split
 from genarium.tree import digest
@@ -108,7 +109,7 @@ class Plan:
 
     @cached_property
     def _split(self) -> tuple[Model, dict[str, int], dict[str, Any], dict[str, Any]]:
-        model = registry.get(self.model) if isinstance(self.model, str) else self.model
+        model = registry.resolve(self.model)
         return split(model, self.settings, find_method(model, self.method).function)
 
     @property
@@ -188,7 +189,7 @@ class Plan:
         told = {
             "model": self.declared.name,
             "model_options": dict(self.declared.chosen),
-            "model_digest": digest(self.declared.name),
+            "model_digest": digest(self.declared),
             "method": self.method,
             "claim": self.claim,
             "options": self.options,
@@ -201,6 +202,8 @@ class Plan:
             "n_reference": int(self.n_reference),
             "kind": "posterior" if self.given is not None else "prior",
         }
+        if not Home.of(self.declared).built_in:
+            told["model_origin"] = registry.origin(self.declared)
         if self.given is not None:
             told["given"] = _fingerprint({**self.given.arrays, **self.given.draws})
         return dict(json.loads(json.dumps(told)))

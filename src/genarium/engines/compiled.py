@@ -24,7 +24,7 @@ def compiled(problem: Problem) -> "Compiled":
     if model.density is None:
         raise InputError(f"{model.name}: the model has no PyMC density.")
     options = (tuple(sorted(model.chosen.items())), model.density.__code__, uniform(problem))
-    found = _compiled(model.name, digest(model.name), options, tuple(sorted(problem.sizes.items())), _Once(problem))
+    found = _compiled(model.name, digest(model), options, tuple(sorted(problem.sizes.items())), _Once(problem))
     found.swap(problem)
     return found
 

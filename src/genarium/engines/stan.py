@@ -13,6 +13,7 @@ import numpy as np
 
 from genarium.declaration import Array, Arrays, Problem, Result
 from genarium.engines.cmdstan import compile_program, find
+from genarium.engines.cmdstan.programs import inlined
 from genarium.errors import ApproximationError, InputError
 from genarium.progress import spinner
 from genarium.registry import program
@@ -83,10 +84,8 @@ def executable(problem: Problem, cmdstan: str, generate: bool = True) -> Path:
         if generate:
             return compile_program(source, found, progress=say)
         with tempfile.TemporaryDirectory() as folder:
-            for other in source.parent.glob("*.stanfunctions"):
-                (Path(folder) / other.name).write_text(other.read_text())
             bare = Path(folder) / source.name
-            bare.write_text(re.split(r"^generated quantities", source.read_text(), flags=re.MULTILINE)[0])
+            bare.write_text(re.split(r"^generated quantities", inlined(source), flags=re.MULTILINE)[0])
             return compile_program(bare, found, progress=say)
 
 

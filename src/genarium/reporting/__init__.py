@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import json
+import shlex
 from collections.abc import Iterator
 from html import escape
 from importlib.metadata import version
@@ -10,19 +11,20 @@ from pathlib import Path
 
 import xarray as xr
 
-from genarium import registry
+from genarium.attributes import attribute
 from genarium.certificates import of_model
 from genarium.declaration import Claim, Model
 from genarium.drawing import inline, style
 from genarium.errors import InputError
 from genarium.estimates import Estimate, estimates
+from genarium.home import Home
 from genarium.methods import find_method, methods
-from genarium.registry import fitted_model
+from genarium.registry import fitted_model, origin, reference
 from genarium.reporting import chains, figures, tables
 from genarium.reporting.figures import Titled
 from genarium.reporting.graph import story
 from genarium.reporting.page import code, document, figure, paragraph
-from genarium.tree import attribute, digest, replacing
+from genarium.tree import digest, replacing, with_groups
 from genarium.verbs.diagnose import diagnose
 from genarium.verdicts import Diagnosis
 from genarium.words import plural
@@ -43,7 +45,7 @@ LIMITS = (
 """What the checks of one fit cannot say."""
 
 
-def report(tree: xr.DataTree, path: str | Path, seed: int = 0) -> Path:
+def report(tree: xr.DataTree, path: str | Path, seed: int = 0, *, model: str | Path | Model = "") -> Path:
     """Write the report of a fit: one HTML file, with its figures in it, that refers to no other file.
 
     Parameters
@@ -54,6 +56,8 @@ def report(tree: xr.DataTree, path: str | Path, seed: int = 0) -> Path:
         The page to write; it is replaced in one step once the new one is complete.
     seed : int
         For replicated data where the tree holds none (point estimates).
+    model : str, Path or Model
+        What the tree was fitted by, where that is neither built in nor installed.
 
     Returns
     -------
@@ -75,9 +79,9 @@ def report(tree: xr.DataTree, path: str | Path, seed: int = 0) -> Path:
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path} is a folder. Name the page to write, e.g. {path / 'report.html'}.")
-    model = fitted_model(tree)
+    declared = fitted_model(tree, model)
     with replacing(path) as temporary:
-        page = render(model, tree, diagnose(model.name, tree, seed), seed)
+        page = render(declared, tree, diagnose(declared, tree, seed), seed)
         temporary.write_text(page, encoding="utf-8", newline="\n")
     return path
 
@@ -117,9 +121,10 @@ def inline_figure(key: str, one: Titled) -> str:
 
 def figures_of_result(model: Model, tree: xr.DataTree, found: list[Estimate]) -> Iterator[Titled]:
     """Yield the figures of what was found; first those of the model's own module ``figures``, if it has one."""
-    name = f"genarium.models.{model.name}.figures"
-    if model.name in registry.names() and importlib.util.find_spec(name) is not None:
-        yield from importlib.import_module(name).figures(tree)
+    home, name = Home.of(model), f"{model.module}.figures"
+    if home.folder is not None and home.is_package and importlib.util.find_spec(name) is not None:
+        here = with_groups(tree, {}, {"model_origin": origin(model)})  # the user may have said where the model is
+        yield from importlib.import_module(name).figures(here)
     yield from figures.choice(tree)
     yield from figures.intervals(model, found)
 
@@ -214,7 +219,9 @@ def model_section(model: Model, tree: xr.DataTree, graph: str) -> str:
 
 def stale(model: Model, tree: xr.DataTree) -> str:
     """Warn where the model's sources have changed since the fit."""
-    if tree.attrs.get("model_digest") == digest(model.name):
+    if not (now := digest(model)):
+        return paragraph("No file holds this model: whether it has changed since the fit cannot be told.", kind="soft")
+    if tree.attrs.get("model_digest") == now:
         return ""
     return paragraph(
         tables.SIGNS["warn"],
@@ -234,19 +241,21 @@ def reproduce(model: Model, tree: xr.DataTree) -> str:
     fixed = {name: f'tree["point"]["{name}"]' if name in held else "..." for name in names}
     settings = "".join(f", {name}={value!r}" for name, value in options.items())
     settings += "".join(f", {name}={value}" for name, value in fixed.items())
+    named = reference(model)
+    given = "" if named == model.name else f", model={json.dumps(named) if named else 'model'}"
     python = (
         "import genarium as gn\n\n"
         'tree = gn.load("fit.nc")  # this fit, saved by gn.save: it holds its data\n'
-        f'again = gn.fit("{model.name}", tree, "{method}", seed={seed}{settings})\n'
-        'gn.report(again, "report.html")'
+        f'again = gn.fit({json.dumps(named) if named else "model"}, tree, "{method}", seed={seed}{settings})\n'
+        f'gn.report(again, "report.html"{given})'
     )
     flags = "".join(f" --option {name}={json.dumps(value)}" for name, value in options.items())
     shell = (
-        f"genarium fit {model.name} fit.nc --method {method} --seed {seed}{flags} -o again.nc\n"
-        "genarium report again.nc -o report.html"
+        f"genarium fit {shlex.quote(named)} fit.nc --method {method} --seed {seed}{flags} -o again.nc\n"
+        f"genarium report again.nc -o report.html{f' --model {shlex.quote(named)}' if named != model.name else ''}"
     )
     parts = [paragraph("In Python:"), f"<pre>{escape(python)}</pre>"]
-    if not fixed:
+    if named and not fixed:
         parts += [paragraph("On the command line:"), f"<pre>{escape(shell)}</pre>"]
     same = "The same data, seed, settings and package versions (see Provenance) give the same numbers; times differ."
     return "\n".join([*parts, paragraph(same, kind="soft")])

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from genarium.attributes import attribute
 from genarium.declaration import Array, Model
 from genarium.drawing import FAINT, MARK, PALETTE, WIDTH, log_ticks
 from genarium.estimates import LEVEL, Estimate
 from genarium.reporting.page import short
-from genarium.tree import attribute
 from genarium.verbs.diagnose import replicated_statistics
 from genarium.words import plural
 

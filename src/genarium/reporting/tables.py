@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from genarium.attributes import attribute
 from genarium.declaration import ROLES, Array, Model
 from genarium.estimates import LEVEL, Estimate
 from genarium.reporting.page import code, number, paragraph, short, table
-from genarium.tree import attribute
 from genarium.verbs.diagnose import RHAT
 from genarium.verdicts import Diagnosis
 
@@ -146,7 +146,8 @@ def provenance(tree: xr.DataTree) -> str:
 
 FIRST = (
     "model", "model_options", "method", "engine", "claim", "seed", "options", "fixed", "notes", "sizes", "chosen_size",
-    "simulation_seed", "files", "format", "reader_options", "created_at", "seconds", "cpu_seconds", "model_digest",
+    "simulation_seed", "files", "format", "reader_options", "created_at", "seconds", "cpu_seconds", "model_origin",
+    "model_digest",
 )  # fmt: skip
 
 

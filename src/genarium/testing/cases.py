@@ -109,7 +109,7 @@ def marks(case: Case, make: Cases, more: bool = False) -> list[pytest.MarkDecora
     """
     engine = case.way.engine if case.method else ""
     late = (engine in ("pymc", "blackjax") and case.method != "nuts") or (more and engine != "numpy")
-    late = late and case.name in registry.names() and case.name != _simplest()
+    late = late and case.name in registry.built_in() and case.name != _simplest()
     late = late or (
         make is compiled_programs and registry.program(case.model) != registry.program(Case(case.name).model)
     )
@@ -118,7 +118,7 @@ def marks(case: Case, make: Cases, more: bool = False) -> list[pytest.MarkDecora
 
 @cache
 def _simplest() -> str:
-    return min(registry.names(), key=lambda name: len(registry.get(name).unknown.variables))
+    return min(registry.built_in(), key=lambda name: len(registry.get(name).unknown.variables))
 
 
 def each(make: Cases, *, more: bool = False) -> pytest.MarkDecorator:

@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 
 import numpy as np
 import xarray as xr
@@ -10,6 +9,7 @@ import xarray as xr
 import genarium as gn
 from genarium.data import check
 from genarium.declaration import ROLES
+from genarium.home import Home
 from genarium.methods import methods
 from genarium.testing.cases import Case, each, variants
 from genarium.testing.inside import assert_inside
@@ -32,7 +32,7 @@ def test_simulation_is_as_declared(case: Case, tree: xr.DataTree) -> None:
 
 @every_variant
 def test_seed_decides_the_simulation(case: Case) -> None:
-    once, again, other = (gn.simulate(case.name, seed=seed, **dict(case.options)) for seed in (11, 11, 12))
+    once, again, other = (gn.simulate(case.model, seed=seed) for seed in (11, 11, 12))
     xr.testing.assert_identical(once, again)
     assert not once["observed_data"].to_dataset().equals(other["observed_data"].to_dataset())
 
@@ -80,7 +80,9 @@ def test_variables_are_described(case: Case) -> None:
 
 @every_variant
 def test_card_names_variables_and_methods(case: Case) -> None:
-    card = Path(gn.models.__path__[0], case.name, "README.md").read_text(encoding="utf-8")
+    folder = Home.of(case.model).folder
+    assert folder is not None
+    card = (folder / "README.md").read_text(encoding="utf-8")
     quoted = set(re.findall(r"`([^`\n]+)`", card))
     missing = [n for n in [*case.model.variables(), *methods(case.model)] if n not in quoted]
     assert not missing, f"not named (in backticks) by the card: {missing}"

@@ -79,11 +79,11 @@ def test_fit_keeps_the_data(result: xr.DataTree, tree: xr.DataTree) -> None:
 def test_attributes_say_what_was_done(case: Case, result: xr.DataTree) -> None:
     attrs = result.attrs
     told = [attrs[name] for name in ("model", "method", "claim", "engine", "seed")]
-    assert told == [case.name, case.method, case.way.claim, case.way.engine, 1]
+    assert told == [case.model.name, case.method, case.way.claim, case.way.engine, 1]
     assert json.loads(attrs["model_options"]) == dict(case.model.chosen)
     assert set(json.loads(attrs["options"])) == set(case.way.options)
     assert {"genarium", "numpy"} <= set(json.loads(attrs["versions"])) <= set(RECORDED)
-    assert attrs["model_digest"] == digest(case.name)
+    assert attrs["model_digest"] == digest(case.model)
     assert set(json.loads(attrs["sizes"])) == set(case.model.sizes)
     assert np.isfinite([attrs["seconds"], attrs["cpu_seconds"]]).all()
     assert isinstance(json.loads(attrs["notes"]), dict)
@@ -108,9 +108,9 @@ def test_seed_decides_the_fit(case: Case, tree: xr.DataTree, quick: Fit, same: S
 @every_fit
 def test_diagnose_gives_verdicts(case: Case, result: xr.DataTree) -> None:
     before = result.copy(deep=True)
-    found = gn.diagnose(case.name, result)
+    found = gn.diagnose(case.model, result)
     assert found.verdicts
-    assert (found.model, found.method) == (case.name, case.method)
+    assert (found.model, found.method) == (case.model.name, case.method)
     assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["passed"] == found.passed
     xr.testing.assert_identical(result, before)
 

@@ -1,27 +1,35 @@
 """Choose: fit a model at several sizes and compare, e.g. the number of components by the evidence lower bound."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from genarium.attributes import attribute
 from genarium.data import Data
 from genarium.declaration import Model
 from genarium.errors import InputError
 from genarium.progress import track
-from genarium.tree import attribute, with_groups
+from genarium.tree import with_groups
 from genarium.verbs.fit import fit
 
 
 def choose(
-    model: str | Model, data: Data, size: str, values: Iterable[int], method: str = "vi", seed: int = 0, **settings: Any
+    model: str | Path | Model,
+    data: Data,
+    size: str,
+    values: Iterable[int],
+    method: str = "vi",
+    seed: int = 0,
+    **settings: Any,
 ) -> xr.DataTree:
     """Fit at each value of a size and return the fit with the best evidence lower bound.
 
     Parameters
     ----------
-    model : str or Model
+    model : str, Path or Model
     data : DataTree, Dataset or mapping
     size : str
         The size to choose, e.g. "component".
@@ -78,7 +86,7 @@ def choose(
     return with_groups(best, {"choice": table}, {"chosen_size": size})
 
 
-def resized(model: str | Model, data: Data, size: str, candidate: int) -> Data:
+def resized(model: str | Path | Model, data: Data, size: str, candidate: int) -> Data:
     """Return a tree of data for another value of a size: known values that are the same all along it are repeated.
 
     A simulation stores the hyperparameters of its own size, which say nothing of another.

@@ -1,10 +1,12 @@
 """Diagnose: verdicts on a fit, each with what to do next."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from genarium.attributes import attribute
 from genarium.declaration import Array, Arrays, Model
 from genarium.engines.resample import KHAT_GOOD, KHAT_USABLE, smoothed
 from genarium.errors import InputError
@@ -12,7 +14,7 @@ from genarium.evaluate import at_draws, fitted_problem
 from genarium.methods import methods
 from genarium.registry import fitted_model
 from genarium.story import replicate
-from genarium.tree import arrays, attribute, stacked
+from genarium.tree import arrays, stacked
 from genarium.verdicts import Diagnosis, Status, Verdict, verdict
 
 RHAT, ESS, EBFMI = 1.01, 400, 0.3
@@ -27,13 +29,13 @@ LOO_UNITS = 5000
 """Observations whose leave-one-out k is computed, at most: the first ones."""
 
 
-def diagnose(model: str | Model, tree: xr.DataTree, seed: int = 0) -> Diagnosis:
+def diagnose(model: str | Path | Model, tree: xr.DataTree, seed: int = 0) -> Diagnosis:
     """Check a fit.
 
     Parameters
     ----------
-    model : str or Model
-        The model that the tree was fitted by.
+    model : str, Path or Model
+        The model that the tree was fitted by: its name, its folder or its declaration.
     tree : DataTree
         From :func:`genarium.fit`.
     seed : int

@@ -2,30 +2,31 @@
 
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from genarium import registry
 from genarium.data import Data, check
 from genarium.declaration import Claim, Model, Problem, Result
 from genarium.engines.labels import match_labels
 from genarium.evaluate import POINTWISE_SIZE, derived, log_likelihood, log_prior, sparse_joint_density
 from genarium.methods import find_method, require_free
 from genarium.progress import cpu_seconds
+from genarium.registry import resolve
 from genarium.settings import generator, split
 from genarium.story import predictive, thinned
-from genarium.tree import attribute, data_tree, dataset, provenance, with_groups
+from genarium.tree import data_tree, dataset, provenance, with_groups
 
 
-def fit(model: str | Model, data: Data, method: str, seed: int = 0, **settings: Any) -> xr.DataTree:
+def fit(model: str | Path | Model, data: Data, method: str, seed: int = 0, **settings: Any) -> xr.DataTree:
     """Fit a model to data.
 
     Parameters
     ----------
-    model : str or Model
-        Name of a model, or a declaration.
+    model : str, Path or Model
+        Name of a model, its folder, or a declaration.
     data : DataTree, Dataset or mapping of str to array_like
         From :func:`simulate` or :func:`read`, or variables by name.
     method : str
@@ -56,9 +57,7 @@ def fit(model: str | Model, data: Data, method: str, seed: int = 0, **settings: 
     >>> sorted(tree.children)
     ['constant_data', 'observed_data', 'point']
     """
-    declared = registry.get(model) if isinstance(model, str) else model
-    if isinstance(data, xr.DataTree) and not declared.chosen:
-        declared = declared.variant(**attribute(data, "model_options"))
+    declared = resolve(model, data)
     way = find_method(declared, method)
     variant, sizes, values, options = split(declared, settings, way.function)
     problem = check(variant, data, sizes, values)

@@ -1,11 +1,14 @@
 """Predict: what a fitted model says of new data."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from genarium.attributes import attribute
 from genarium.data import Data, check
 from genarium.declaration import Array, Model
 from genarium.errors import InputError
@@ -13,11 +16,13 @@ from genarium.evaluate import predictions
 from genarium.registry import fitted_model
 from genarium.settings import split
 from genarium.signatures import call, parents_of
-from genarium.tree import attribute, data_tree, provenance, with_groups
+from genarium.tree import data_tree, provenance, with_groups
 from genarium.words import plural
 
 
-def predict(tree: xr.DataTree, data: Data | None = None, **settings: Any) -> xr.DataTree:
+def predict(
+    tree: xr.DataTree, data: Data | None = None, *, model: str | Path | Model = "", **settings: Any
+) -> xr.DataTree:
     """Predict for new data from a fitted tree.
 
     Parameters
@@ -28,6 +33,8 @@ def predict(tree: xr.DataTree, data: Data | None = None, **settings: Any) -> xr.
         New data; default: the data of the fit. Known variables that they lack are taken from the fit where these do
         not vary over the model's unit (such as the dispersion). Where a model can predict from known variables
         alone, the observed ones may be missing.
+    model : str, Path or Model
+        What the tree was fitted by, where that is neither built in nor installed.
     **settings
         Values of known variables, and options of the model's ``predict`` (its keyword-only parameters).
 
@@ -48,7 +55,11 @@ def predict(tree: xr.DataTree, data: Data | None = None, **settings: Any) -> xr.
     >>> gn.predict(tree, {"x": [[0, 7]]})["predictions"]["probability"].shape
     (1, 2)
     """
-    model = fitted_model(tree)
+    return _predict(fitted_model(tree, model), tree, data, settings)
+
+
+def _predict(model: Model, tree: xr.DataTree, data: Data | None, settings: Mapping[str, Any]) -> xr.DataTree:
+    """Predict by a declaration."""
     if model.predict is None:
         raise InputError(f"{model.name}: the model makes no predictions.")
     if "posterior" not in tree and "point" not in tree:

@@ -6,17 +6,17 @@ from typing import Any
 
 import xarray as xr
 
-from genarium import registry
 from genarium.data import check
 from genarium.declaration import Model
 from genarium.errors import InputError
+from genarium.registry import resolve
 from genarium.settings import require_choice, split
 from genarium.signatures import choices, keyword_options
 from genarium.tree import data_tree, provenance
 
 
 def read(
-    model: str | Model,
+    model: str | Path | Model,
     paths: str | Path | Sequence[str | Path],
     format: str = "",  # noqa: A002
     **settings: Any,
@@ -25,7 +25,7 @@ def read(
 
     Parameters
     ----------
-    model : str or Model
+    model : str, Path or Model
     paths : path or sequence of paths
     format : str
         One of the model's readers; may be left out where the model has only one.
@@ -43,7 +43,7 @@ def read(
     InputError
         If a file cannot be read, or its content does not agree with the declaration.
     """
-    declared = registry.get(model) if isinstance(model, str) else model
+    declared = resolve(model)
     if not format and len(declared.readers) == 1:
         format = next(iter(declared.readers))  # noqa: A001
     if format not in declared.readers:

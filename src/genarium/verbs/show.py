@@ -1,10 +1,12 @@
 """Show: a model's declaration as a table and a graph, for people and for machines."""
 
 import inspect
+import json
 from typing import TYPE_CHECKING, Any
 
 from genarium.declaration import ROLES, Model
 from genarium.methods import methods
+from genarium.registry import program, reference
 from genarium.signatures import parents_of
 
 if TYPE_CHECKING:
@@ -94,7 +96,21 @@ def as_text(model: Model) -> str:
     for name, values in told["options"].items():
         lines.append(f"Option {name}: {', '.join(values)} (default {values[0]})")
     lines.append("Formats for read: " + (", ".join(told["readers"]) or "none"))
+    lines += ["", "For other tools, in Python (sizes, options and values as in gn.fit)", *_exports(model)]
     return "\n".join(line for line in lines if line is not None)
+
+
+def _exports(model: Model) -> list[str]:
+    """Return the calls that give what the model is made of."""
+    options = "".join(f", {name}={value!r}" for name, value in model.chosen.items())
+    named = json.dumps(reference(model)) if reference(model) else "model"
+    calls: list[tuple[str, ...]] = []
+    if model.density is not None:
+        calls.append(("PyMC model", f"gn.pymc_model({named}, data{options})"))
+    if program(model) is not None:
+        calls.append(("Stan program", f"gn.stan_program({named}{options})"))
+        calls.append(("its data", f"gn.stan_data({named}, data{options})"))
+    return [f"  {line}" for line in _table(calls)] if calls else ["  none: it has neither a PyMC density nor a program"]
 
 
 def _table(rows: list[tuple[str, ...]]) -> list[str]:

@@ -1,24 +1,25 @@
 """Simulate: draw a whole dataset, and the truth behind it, from a model's story."""
 
+from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
-from genarium import registry
 from genarium.data import check, given_value
 from genarium.declaration import Model
+from genarium.registry import resolve
 from genarium.settings import generator, split
 from genarium.story import draw
 from genarium.tree import data_tree, provenance
 
 
-def simulate(model: str | Model, seed: int = 0, **settings: Any) -> xr.DataTree:
+def simulate(model: str | Path | Model, seed: int = 0, **settings: Any) -> xr.DataTree:
     """Draw known, unknown, hidden and observed variables, each from the ones before.
 
     Parameters
     ----------
-    model : str or Model
-        Name of a model, or a declaration.
+    model : str, Path or Model
+        Name of a model, its folder, or a declaration.
     seed : int
         The same seed and settings give the same data.
     **settings
@@ -42,7 +43,7 @@ def simulate(model: str | Model, seed: int = 0, **settings: Any) -> xr.DataTree:
     >>> tree["observed_data"]["x"].shape
     (500, 2)
     """
-    declared, sizes, values, _ = split(registry.get(model) if isinstance(model, str) else model, settings)
+    declared, sizes, values, _ = split(resolve(model), settings)
     full = declared.complete({**declared.sizes, **sizes})
     values = {name: given_value(declared, name, value, full) for name, value in values.items()}
     drawn = draw(declared, generator(seed), full, values)

@@ -1,7 +1,6 @@
 """Stan programs: compiled once into the user's cache folder, and checked by ``stanc``."""
 
 import hashlib
-import importlib.util
 import json
 import os
 import re
@@ -18,6 +17,7 @@ from .providers import find, stanc, stanc_of
 
 EXECUTABLE = ".exe" if os.name == "nt" else ""
 INCLUDE = re.compile(r"^[ \t]*#include[ \t]+[\"<]?([^\"<>\s]+)", re.MULTILINE)
+LINE = re.compile(INCLUDE.pattern + r".*$", re.MULTILINE)
 
 # Run in a process of its own: CmdStanPy takes the CmdStan from the environment and changes the working directory, which
 # belong to all threads of a process.
@@ -104,6 +104,29 @@ def check_program(program: Path) -> list[str]:
     return [" ".join(warning.split()) for warning in warnings if warning.startswith("Warning")]
 
 
+def inlined(program: Path) -> str:
+    """Return the text of a Stan program with the files that it includes in their places.
+
+    Parameters
+    ----------
+    program : Path
+        The ``.stan`` file. Files it includes are looked for beside it.
+
+    Raises
+    ------
+    ProgramError
+        Where a file is absent, or includes itself.
+    """
+
+    def text(path: Path, within: tuple[Path, ...]) -> str:
+        if path in within or not path.is_file():
+            said = "includes itself" if path in within else "does not exist"
+            raise ProgramError(f"{program}: the file {path.name}, which it includes, {said}.")
+        return LINE.sub(lambda line: text(program.parent / line[1], (*within, path)), path.read_text(encoding="utf-8"))
+
+    return text(program, ())
+
+
 def _run_stanc(compiler: Path, program: Path, *options: str) -> str:
     """Return what ``stanc`` says of a valid program."""
     if not program.is_file():
@@ -141,8 +164,6 @@ def _key(program: Path, cmdstan: CmdStan, optimize: int) -> str:
 
 def _build(program: Path, folder: Path, cmdstan: CmdStan, optimize: int, progress: Progress) -> None:
     """Compile a program in a temporary folder, renamed when it is complete. The caller holds the lock of ``folder``."""
-    if importlib.util.find_spec("cmdstanpy") is None:
-        raise ToolchainError("The cmdstanpy package is not installed.")
     _run_stanc(stanc_of(cmdstan), program)
     started = time.monotonic()
     if cmdstan.source == "wheel":
