@@ -12,13 +12,12 @@ import xarray as xr
 
 from genarium import registry
 from genarium.declaration import Claim, Model
-from genarium.drawing import inline, style
+from genarium.drawing import Titled, inline, style
 from genarium.errors import InputError
 from genarium.estimates import Estimate, estimates
 from genarium.methods import find_method, methods
 from genarium.registry import fitted_model
 from genarium.reporting import chains, figures, tables
-from genarium.reporting.figures import Titled
 from genarium.reporting.graph import story
 from genarium.reporting.page import code, document, figure, paragraph
 from genarium.tree import attribute, digest, replacing
