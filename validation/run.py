@@ -58,11 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.model == "check":
         return check(certificates())
     effort = SMALL if options.small else Effort()
-    if options.simulations:
+    if options.simulations is not None:
         effort = replace(effort, simulations=options.simulations)
     if options.n_reference is not None:
         effort = replace(effort, n_reference=options.n_reference)
-    if options.truths:
+    if options.truths is not None:
         effort = replace(effort, truths=options.truths)
     from genarium.cli import parse_settings
 

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from genarium.declaration import Array
-from genarium.drawing import FAINT, INK, MARK, PALETTE, WIDTH, log_ticks
+from genarium.drawing import FAINT, INK, MARK, PALETTE, WIDTH, Titled, log_ticks
 from genarium.estimates import LEVEL, Estimate, estimates
 from genarium.evaluate import fitted_problem, predictions
 from genarium.registry import fitted_model
@@ -41,8 +41,6 @@ NAMED = 100
 
 CHROMOSOMES = 40
 """Chromosomes that the axis of a genome has room for."""
-
-Titled = tuple[str, str, "Figure"]
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ def log_prior(beta: Array, lam: Array, rho: Array, pi: Array, alpha: Array, tau:
     normal = (-0.5 * z**2 - np.log(tau)[:, None] - 0.5 * np.log(2 * np.pi)).sum((-2, -1))
     uniform = K * gammaln(C) + K * C * gammaln(rho.shape[-1])
     weights = np.where(alpha == 1, 0, (alpha - 1) * np.log(np.maximum(pi, 1e-300))).sum((-2, -1))
-    dirichlet = G * (dirichlet_log_norm(alpha)) + weights
+    dirichlet = G * dirichlet_log_norm(alpha) + weights
     return np.asarray(normal + uniform + dirichlet)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from genarium.declaration import Array
-from genarium.drawing import FAINT, INK, MARK, PALETTE, WIDTH
+from genarium.drawing import FAINT, INK, MARK, PALETTE, WIDTH, Titled
 
 from .estimates import oriented, variants
 from .meta import meta_analysis
@@ -16,8 +16,6 @@ from .regression import egger, ivw
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-Titled = tuple[str, str, "Figure"]
 
 REGIONS = 40
 """Rows of the forest at most: those known best."""

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from genarium.declaration import Array
+from genarium.settings import only_with
 
 from .estimates import Estimate, check_level, interval, variants
 from .regression import _one_of
@@ -62,7 +63,7 @@ def weighted_median(
     se_outcome: ArrayLike,
     *,
     weighting: str = "weighted",
-    weights: str = "simple",
+    weights: str | None = None,
     iterations: int = 10_000,
     seed: int = 0,
     level: float = 0.95,
@@ -74,8 +75,9 @@ def weighted_median(
     beta_exposure, se_exposure, beta_outcome, se_outcome : array_like, shape (J,)
     weighting : {"weighted", "simple", "penalised"}
         Inverse variances of the ratios, equal weights, or inverse variances less those of outliers.
-    weights : {"simple", "delta"}
-        Variances to first order, or to second (the two packages in use differ in this).
+    weights : {"simple", "delta"}, optional
+        Variances to first order (where not given), or to second (the two packages in use differ in this). Not with
+        equal weights.
     iterations, seed : int
         Of the parametric bootstrap for the standard error.
     level : float
@@ -88,6 +90,8 @@ def weighted_median(
 
     data = variants(beta_exposure, se_exposure, beta_outcome, se_outcome)
     _one_of("weighting", weighting, ("weighted", "simple", "penalised"))
+    only_with("mendelian_randomization", "weighting='weighted' or 'penalised'", weighting != "simple", weights=weights)
+    weights = weights or "simple"
     _one_of("weights", weights, ("simple", "delta"))
     ratio = data.ratio
     weight = np.ones(len(data)) if weighting == "simple" else data.ratio_se(weights) ** -2.0

@@ -13,6 +13,7 @@ from genarium.readers.files import existing
 from genarium.readers.messages import absent
 from genarium.readers.sheet import Sheet
 from genarium.readers.tables import read_sheet
+from genarium.settings import only_with
 
 from .harmonise import Alleles, harmonise
 
@@ -112,6 +113,7 @@ def traits(
     if len(existing("traits", paths)) != 2:
         raise InputError(f"reader 'traits' takes two tables, exposure and outcome, not {len(paths)}.")
     options.only_texts("traits", variant=variant, beta=beta, se=se, frequency=frequency)
+    only_with("reader 'traits'", "palindromic='frequency'", palindromic == "frequency", frequency=frequency)
     sheets = [read_sheet(Path(path), variant) for path in paths]
     for sheet in sheets:
         for name in filter(None, (variant, beta, se, effect_allele, other_allele, frequency)):

@@ -2,21 +2,18 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from genarium.declaration import Array
-from genarium.drawing import INK, MARK, PALETTE, WIDTH, log_ticks
+from genarium.drawing import INK, MARK, PALETTE, WIDTH, Titled, log_ticks
 from genarium.estimates import centres, matched_truth
 from genarium.evaluate import fitted_problem, predictions
 from genarium.registry import fitted_model
 
 from .likelihood import Story
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 CELLS = 5000
 """Cells drawn at most; more hide each other."""
@@ -96,7 +93,7 @@ class Fitted:
         return f" Drawn are {len(self.cells):,} of {self.total:,} cells, evenly spaced over the table." if left else ""
 
 
-def figures(tree: xr.DataTree) -> Iterator[tuple[str, str, "Figure"]]:
+def figures(tree: xr.DataTree) -> Iterator[Titled]:
     """Make the figures of a fitted mixture.
 
     Parameters
@@ -174,7 +171,7 @@ def collect(tree: xr.DataTree) -> Fitted:
     )
 
 
-def scatter(fitted: Fitted) -> tuple[str, str, "Figure"]:
+def scatter(fitted: Fitted) -> Titled:
     """Draw the counts of the two genes whose centroids differ most, coloured by component."""
     from matplotlib.colors import to_rgba
     from matplotlib.figure import Figure
@@ -253,7 +250,7 @@ def _count_ticks(axis: Any, values: Array) -> None:
     axis.set_ticks(np.log1p(ticks), [f"{t:,.0f}" for t in ticks])
 
 
-def heat_map(fitted: Fitted) -> tuple[str, str, "Figure"]:
+def heat_map(fitted: Fitted) -> Titled:
     """Draw the weights as bars beside the centroids of the genes that differ most."""
     from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure
@@ -300,7 +297,7 @@ def heat_map(fitted: Fitted) -> tuple[str, str, "Figure"]:
     return "Weights and centroids", caption, figure
 
 
-def certainty(fitted: Fitted) -> tuple[str, str, "Figure"]:
+def certainty(fitted: Fitted) -> Titled:
     """Draw the distribution over cells of the largest probability of a component."""
     from matplotlib.figure import Figure
 

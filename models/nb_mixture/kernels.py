@@ -1,7 +1,9 @@
 """The E-step's hot loop for few genes, compiled by Numba: one pass over the cells, logits never stored.
 
 Plain loops over blocks of cells that LLVM turns into vector instructions; the exponential is written out because a
-call into the mathematics library would stay scalar (8 ns a value against about 1).
+call into the mathematics library would stay scalar (8 ns a value against about 1). It stands for processors without
+AVX-512, where the sweep is 3 times as fast as NumPy's (``Counts.sweep_blocks``); with AVX-512, which NumPy's own
+exponential uses, it is 1.2, 1.0 and 0.9 times as fast (2, 8 and 16 genes; 3, 5 and 3 components).
 """
 
 import numba

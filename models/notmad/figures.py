@@ -2,27 +2,23 @@
 
 import warnings
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
 from genarium.declaration import Array
-from genarium.drawing import PALETTE, WIDTH, style
+from genarium.drawing import PALETTE, WIDTH, Titled, style
 from genarium.evaluate import fitted_problem, predictions
 from genarium.registry import fitted_model
 
 from .encoder import curves
 from .graphs import matrices
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 NODES, SAMPLES, COVARIATES = 12, 2000, 6
 """Nodes whose weights have room for a number; samples and covariates drawn at most."""
 
 
-def figures(tree: xr.DataTree) -> Iterator[tuple[str, str, "Figure"]]:
+def figures(tree: xr.DataTree) -> Iterator[Titled]:
     """Make the figures of a fit.
 
     Parameters
@@ -47,7 +43,7 @@ def figures(tree: xr.DataTree) -> Iterator[tuple[str, str, "Figure"]]:
     yield embedding(tree, found)
 
 
-def archetypes(tree: xr.DataTree, covariate: int = 0) -> tuple[str, str, "Figure"]:
+def archetypes(tree: xr.DataTree, covariate: int = 0) -> Titled:
     """Heat maps of the archetypes' weights, source in rows and target in columns."""
     from matplotlib.figure import Figure
 
@@ -83,7 +79,7 @@ def archetypes(tree: xr.DataTree, covariate: int = 0) -> tuple[str, str, "Figure
     return "Archetypes", caption, figure
 
 
-def context_curves(tree: xr.DataTree) -> tuple[str, str, "Figure"]:
+def context_curves(tree: xr.DataTree) -> Titled:
     """Contribution of each covariate to the logits of the archetypes, over its range."""
     from matplotlib.figure import Figure
 
@@ -109,7 +105,7 @@ def context_curves(tree: xr.DataTree) -> tuple[str, str, "Figure"]:
     return "From context to archetypes", caption, figure
 
 
-def embedding(tree: xr.DataTree, found: xr.Dataset, covariate: int = 0) -> tuple[str, str, "Figure"]:
+def embedding(tree: xr.DataTree, found: xr.Dataset, covariate: int = 0) -> Titled:
     """First two principal components of the samples' networks, coloured by a covariate."""
     from matplotlib.figure import Figure
 

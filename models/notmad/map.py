@@ -9,6 +9,7 @@ from scipy.special import softmax
 from genarium.declaration import Array, Labelled, Problem, Result
 from genarium.engines import newton
 from genarium.progress import track
+from genarium.settings import only_with
 
 from .encoder import logits
 from .graphs import matrices
@@ -20,6 +21,9 @@ from .story import mixed
 
 EARLY = 150
 """Iterations of L-BFGS in the stages before the last, at most."""
+
+STRENGTH, BATCH, EPOCHS = 100.0, 1000, 60
+"""What the options of these names are where they are not given."""
 
 STAGES = (0.01, 0.1, 1.0)
 """Shares of the final penalty along the continuation."""
@@ -44,12 +48,12 @@ def maximum(
     rng: np.random.Generator,
     *,
     restarts: int = 2,
-    strength: float = 100.0,
+    strength: float | None = None,
     max_iterations: int = 500,
     optimiser: Literal["lbfgs", "adam"] = "lbfgs",
     newton_finish: bool = False,
-    batch: int = 1000,
-    epochs: int = 60,
+    batch: int | None = None,
+    epochs: int | None = None,
 ) -> Result:
     """Maximise the posterior density of the natural parameters.
 
@@ -60,10 +64,10 @@ def maximum(
     restarts : int
         Random starts. Of their ends, and those along the orders that these suggest, the one is returned whose
         projected networks have the highest density.
-    strength : float
+    strength : float, optional
         The last stage weighs the mean of h by max(alpha, strength times the number of samples): as much as so many
-        nats of every sample, which makes the networks all but acyclic whatever their number. Not used where the order
-        is given.
+        nats of every sample (100 where not given), which makes the networks all but acyclic whatever their number.
+        Only with ``order="free"``.
     max_iterations : int
         Of L-BFGS, at most, in each stage.
     optimiser : {"lbfgs", "adam"}
@@ -71,8 +75,9 @@ def maximum(
     newton_finish : bool
         Whether Newton's method goes on over the parameters that are not at zero: hundredths of a nat, at twice the
         time.
-    batch, epochs : int
-        Samples of an Adam step, and passes over the data in each stage.
+    batch, epochs : int, optional
+        Samples of an Adam step (1000 where not given), and passes over the data in each stage (60). Only with
+        ``optimiser="adam"``.
 
     Returns
     -------
@@ -83,11 +88,14 @@ def maximum(
     Raises
     ------
     InputError
-        If an unknown variable is to be held fixed, or ``optimiser`` is not known.
+        If an unknown variable is to be held fixed, ``optimiser`` is not known, or an option would be dropped.
     """
     packed = Packed(Objective(problem))
     free = packed.objective.order == "free"
-    final = max(packed.alpha, strength * packed.objective.total) if free else 0.0
+    only_with("notmad", "order='free'", free, strength=strength)
+    only_with("notmad", "optimiser='adam'", optimiser == "adam", batch=batch, epochs=epochs)
+    batch, epochs = BATCH if batch is None else batch, EPOCHS if epochs is None else epochs
+    final = max(packed.alpha, (STRENGTH if strength is None else strength) * packed.objective.total) if free else 0.0
     runs = []
     for stream in track(rng.spawn(restarts), "MAP restarts"):
         start = packed.random(stream)

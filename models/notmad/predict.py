@@ -7,6 +7,7 @@ import xarray as xr
 from scipy.special import softmax
 
 from genarium.declaration import Array, Labelled, Problem
+from genarium.settings import only_with
 from genarium.tree import arrays, stacked
 
 from .encoder import logits, names
@@ -23,7 +24,7 @@ def predict(
     problem: Problem,
     *,
     project: bool = True,
-    threshold: float = 0.0,
+    threshold: float | None = None,
     smallest: float = 0.1,
     probability: float = 0.9,
 ) -> dict[str, Labelled]:
@@ -37,8 +38,9 @@ def predict(
         ``context``, and ``x`` if errors are wanted.
     project : bool
         Whether ``network`` is projected onto acyclic networks (eq. 14).
-    threshold : float
-        Edges of at most this size are dropped in the projection.
+    threshold : float, optional
+        Edges of at most this size are dropped in the projection (none where not given). Of a point estimate, only with
+        ``project``.
     smallest : float
         Size from which an entry counts as an edge in ``edge_probability``.
     probability : float
@@ -58,6 +60,8 @@ def predict(
     context, p = problem["context"], problem.sizes["node"]
     _warn_outside(fitted, context)
     sampled = "posterior" in fitted
+    only_with("notmad", "project=True", project or sampled, threshold=threshold)
+    threshold = threshold or 0.0
     group = fitted["posterior" if sampled else "point"].to_dataset()
     wanted = list(problem.model.unknown.variables)
     at = arrays(group, wanted)

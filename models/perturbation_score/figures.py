@@ -1,22 +1,16 @@
 """Figures of a fit for its report: scores with their intervals, what few cells do to a ranking, and the shares."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
 from genarium.data import check
-from genarium.drawing import INK, MARK, PALETTE, WIDTH
+from genarium.drawing import INK, MARK, PALETTE, WIDTH, Titled
 from genarium.registry import fitted_model
 
 from .posterior import concentrations
 from .ranking import rank, score
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-Titled = tuple[str, str, "Figure"]
 
 MOST = 40
 """Perturbations drawn at most."""

@@ -12,6 +12,7 @@ import numpy as np
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.progress import spinner
+from genarium.settings import only_with
 
 from .fragments import Fragments
 from .sparse import from_matrix
@@ -57,7 +58,8 @@ def bam(
     error : float
         Probability of a wrong base, which tells alignments with different numbers of mismatches (tag NM) apart.
     read_length : int
-        Nucleotides of a single read; 0 takes the median of the alignments. Not used where fragments are known.
+        Nucleotides of a single read; 0 takes the median of the alignments. Only where the lengths of fragments are not
+        known, as those of pairs are.
     fragment_mean, fragment_sd : float
         Of the lengths of fragments, in nucleotides. For single reads, 0 means that nothing is known: starts are then
         uniform. For pairs, 0 means that the distribution is learned from those of unambiguous length.
@@ -88,6 +90,10 @@ def bam(
     given = Fragments.normal(fragment_mean, fragment_sd) if fragment_mean > 0 else None
     if found.paired:
         given = given or Fragments.observed(found.lengths_of_pairs())
+    if read_length < 0:
+        raise InputError(f"reader 'bam': read_length={read_length} must not be negative. Leave it out for the median.")
+    switch = "single reads whose fragment_mean and fragment_sd are not given"
+    only_with("reader 'bam'", switch, given is None, read_length=read_length or None)
     if not 1 <= digits <= 12:
         raise InputError(f"reader 'bam': digits={digits} must be from 1 to 12.")
     return found.classes(given, read_length, float(np.log(error / 3 / (1 - error))), digits)

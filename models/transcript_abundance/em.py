@@ -7,6 +7,7 @@ import numpy as np
 
 from genarium.declaration import Array, Problem, Result
 from genarium.progress import spinner
+from genarium.settings import only_with
 
 from .giant import climb_giant
 from .interior import climb_all
@@ -17,6 +18,9 @@ from .table import Table, table_of
 
 LEAST, CHANGE, FLOOR = 100, 0.01, 1e-2
 """salmon's rule: after at least so many iterations, no count above the floor changes by more than this fraction."""
+
+TOLERANCE = 1e-4
+"""The option of this name where it is not given: nats."""
 
 ZERO = 1e-8
 """salmon reports counts up to this as zero."""
@@ -60,7 +64,7 @@ def em(
     rng: np.random.Generator,
     *,
     stop: Literal["bound", "salmon"] = "bound",
-    tolerance: float = 1e-4,
+    tolerance: float | None = None,
     max_iterations: int = 10_000,
 ) -> Result:
     """Maximise the likelihood by EM from equal abundances; it has no other maxima than global ones.
@@ -72,8 +76,8 @@ def em(
         Not used: the result depends on the data alone.
     stop : {"bound", "salmon"}
         Whether to stop when the optimality bound is small enough, or as salmon does (without acceleration).
-    tolerance : float
-        Nats of log likelihood that may be left to gain, by the bound.
+    tolerance : float, optional
+        Nats of log likelihood that may be left to gain, by the bound (1e-4 where not given). Only with stop="bound".
     max_iterations : int
         Passes over the classes at most.
 
@@ -85,10 +89,11 @@ def em(
         group, ``counts_low`` and ``counts_high`` what a transcript's reads may be at the same likelihood. Notes:
         ``bound`` (log likelihood), ``optimality_gap`` in nats, ``never_hit`` transcripts.
     """
+    only_with("transcript_abundance", "stop='bound'", stop == "bound", tolerance=tolerance)
     table = table_of(problem)
     with spinner("EM"):
         found = (
-            ascend(table, tolerance=tolerance, max_iterations=max_iterations)
+            ascend(table, tolerance=TOLERANCE if tolerance is None else tolerance, max_iterations=max_iterations)
             if stop == "bound"
             else by_salmon(table, problem["effective_length"], max_iterations=max_iterations)
         )

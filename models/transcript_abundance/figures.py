@@ -1,20 +1,14 @@
 """Figures of a fit for its report: abundances, who shares reads with whom, and how well the classes are explained."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
 from genarium.declaration import Array
-from genarium.drawing import INK, MARK, PALETTE, WIDTH
+from genarium.drawing import INK, MARK, PALETTE, WIDTH, Titled
 
 from .likelihood import is_conditional
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-Titled = tuple[str, str, "Figure"]
 
 TRANSCRIPTS = 40
 """Transcripts drawn at most, the most abundant ones."""

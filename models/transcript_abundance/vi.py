@@ -6,13 +6,18 @@ import numpy as np
 
 from genarium.declaration import Array, Problem, Result
 from genarium.engines.ascent import Ascent, ascend
+from genarium.errors import InputError
 from genarium.progress import spinner
+from genarium.settings import only_with
 from genarium.simplex import dirichlet_expected_log, dirichlet_log_norm, log_sum_exp
 
 from .em import CHANGE, FLOOR, LEAST
 from .kernels import sweep, until_changes_are_small
 from .online import salmon_start
 from .table import Table, table_of
+
+TOLERANCE = 1e-6
+"""The option of this name where it is not given: nats."""
 
 SALMON_PRIOR = 0.01
 """salmon's concentration for each transcript."""
@@ -27,7 +32,7 @@ def vi(
     *,
     stop: Literal["bound", "salmon"] = "bound",
     prior: float = 0.0,
-    tolerance: float = 1e-6,
+    tolerance: float | None = None,
     max_iterations: int = 10_000,
     draws: int = 1000,
 ) -> Result:
@@ -43,8 +48,8 @@ def vi(
     prior : float
         Concentration for every transcript in place of ``alpha``. Zero takes ``alpha``; with stop="salmon", zero takes
         salmon's 0.01 where ``alpha`` has its default, one.
-    tolerance : float
-        Nats of the bound that may be left to gain.
+    tolerance : float, optional
+        Nats of the bound that may be left to gain (1e-6 where not given). Only with stop="bound".
     max_iterations : int
     draws : int
         Draws from q for the posterior group; fewer where that were more than 2e7 values.
@@ -54,7 +59,15 @@ def vi(
     Result
         ``variational``: ``concentration`` of q(nu), the expected ``counts`` (what salmon prints as NumReads) and their
         ``tpm``, the bound by iteration; ``posterior``: draws from q, with their log density in ``sample_stats``.
+
+    Raises
+    ------
+    InputError
+        If ``prior`` is negative, or ``tolerance`` would be dropped.
     """
+    only_with("transcript_abundance", "stop='bound'", stop == "bound", tolerance=tolerance)
+    if prior < 0:
+        raise InputError(f"transcript_abundance: option prior={prior:g} must not be negative. Leave it out for alpha.")
     table = table_of(problem)
     alpha = problem["alpha"]
     if prior > 0:
@@ -64,9 +77,8 @@ def vi(
     step = Step(table, alpha)
     with spinner("VB-EM"):
         start = salmon_start(table, problem["effective_length"]) if stop == "salmon" else table.uniform()
-        run = (
-            step.by_salmon(start, max_iterations) if stop == "salmon" else step.ascent(start, tolerance, max_iterations)
-        )
+        left = TOLERANCE if tolerance is None else tolerance
+        run = step.by_salmon(start, max_iterations) if stop == "salmon" else step.ascent(start, left, max_iterations)
     a = run.state
     concentration = alpha + a
     many = int(max(1, min(draws, DRAWN // table.transcripts)))

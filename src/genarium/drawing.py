@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Titled = tuple[str, str, "Figure"]
+"""Title, caption and figure: what a page is made of."""
+
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6b4c9a", "#7f7f7f")
 """Colours that the colour-blind can tell apart (Okabe and Ito 2008, the yellow replaced: it fades on white)."""
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from genarium.declaration import Model
 from genarium.errors import InputError
-from genarium.signatures import choices, keyword_options, parents_of
+from genarium.signatures import choices, keyword_options, kinds_of, parents_of
 
 MAY_BE_ZERO = ("tune",)
 """Whole-number options that may be zero; the others count things of which there must be one."""
@@ -57,7 +57,7 @@ def split(
     chosen = chosen_options(model, settings)
     variant = model.variant(**{**model.chosen, **chosen}) if chosen else model
     options = keyword_options(function) if function else {}
-    allowed = choices(function) if function else {}
+    allowed, kinds = (choices(function), kinds_of(function)) if function else ({}, {})
     sizes, values, used = {}, {}, {}
     for name, value in settings.items():
         if name in chosen:
@@ -72,7 +72,7 @@ def split(
         elif name in variant.variables():
             values[name] = value
         elif name in options:
-            used[name] = _like(model, name, value, options[name])
+            used[name] = _like(model, name, value, options[name], kinds[name])
             require_choice(model.name, name, used[name], allowed)
         else:
             raise InputError(_unknown(variant, name, options))
@@ -92,6 +92,31 @@ def require_choice(where: str, name: str, value: Any, allowed: Mapping[str, tupl
         )
 
 
+def only_with(where: str, switch: str, on: bool, **given: Any) -> None:
+    """Refuse options that would be dropped because what they belong to is off.
+
+    Parameters
+    ----------
+    where : str
+        Of the message: the model, or its reader.
+    switch : str
+        What they belong to, as a user writes it.
+    on : bool
+        Whether that is so.
+    **given
+        The options; None where one is not given.
+
+    Raises
+    ------
+    InputError
+    """
+    dropped = [f"{name}={value!r}" for name, value in given.items() if value is not None]
+    if dropped and not on:
+        raise InputError(
+            f"{where}: {' and '.join(dropped)} would be dropped: used only with {switch}. Add that, or leave it out."
+        )
+
+
 def chosen_options(model: Model, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that choose options of the model: of a name that a dim has too, words do."""
     return {
@@ -101,22 +126,23 @@ def chosen_options(model: Model, settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _like(model: Model, name: str, value: Any, default: Any) -> Any:
-    """Check that an option has the type of its default."""
-    kind = type(default)
+def _like(model: Model, name: str, value: Any, default: Any, kind: type) -> Any:
+    """Check that an option has the type of its default, or the annotated one where that is None."""
+    if value is None and default is None:
+        return None
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(default, bool) and value in (0, 1):
+    if kind is bool and value in (0, 1):
         return bool(value)
-    if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if isinstance(default, int) and not isinstance(default, bool):
+    if kind is int:
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         least = 0 if name in MAY_BE_ZERO else 1
         if isinstance(value, int) and not isinstance(value, bool) and value < least:
             raise InputError(f"{model.name}: option {name}={value} must be at least {least}.")
-    if (default is not None and not isinstance(value, kind)) or isinstance(value, bool) != isinstance(default, bool):
+    if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
         raise InputError(
             f"{model.name}: option {name}={value!r} must be of type {kind.__name__} (default {default!r})."
         )

@@ -27,6 +27,13 @@ def choices(function: Callable[..., Any]) -> dict[str, tuple[Any, ...]]:
     return {p.name: get_args(p.annotation) for p in literal}
 
 
+def kinds_of(function: Callable[..., Any]) -> dict[str, type]:
+    """Return the types of a function's keyword-only parameters: of their defaults, or X of those typed ``X | None``."""
+    parameters = [p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    annotated = {p.name: (*get_args(p.annotation), object) for p in parameters}
+    return {p.name: annotated[p.name][0] if p.default is None else type(p.default) for p in parameters}
+
+
 def call(function: Callable[..., Any], available: Mapping[str, Any]) -> Any:
     """Call a function with those of the available values that its signature names."""
     return function(**{name: available[name] for name in _parameters(function)})

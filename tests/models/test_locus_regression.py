@@ -29,6 +29,7 @@ from genarium.models.locus_regression.dirichlet import concentration
 from genarium.models.locus_regression.expectation import PARTS, expect
 
 variational = import_module("genarium.models.locus_regression.vi")
+sweep = import_module("genarium.models.locus_regression.sweep")
 stochastic = import_module("genarium.models.locus_regression.svi")
 
 CORPORA = Path(__file__).parents[3] / "shared" / "data" / "corpora"
@@ -305,7 +306,7 @@ def test_every_block_raises_the_bound(options: dict[str, str], full: bool) -> No
         )
         moved = replace(state, effects=found, normaliser=normaliser)
         assert held(moved, counts) >= before - slack
-        by_context = variational.by_context(of_channel, 32)
+        by_context = sweep.by_context(of_channel, 32)
         objective = step.context_objective(state, of_row, by_context.sum(-1))
         moved = step.normalised(replace(state, delta=contexts.update(objective, state.delta)))
         assert held(moved, counts) >= before - slack

@@ -144,13 +144,13 @@ def test_members_are_counted_from_the_end_too() -> None:
     last, same = (effects(found, 0, 1, instruments=4.0, select=s) for s in ([-1, -2], [5, 4]))
     np.testing.assert_array_equal(last.x, same.x)
     assert (
-        deep_mr(found, None, 0, 1, select=[-1]).between_members
-        == deep_mr(found, None, 0, 1, select=[5]).between_members
+        deep_mr(found, None, 0, 1, instruments=0.0, select=[-1, -2]).between_members
+        == deep_mr(found, None, 0, 1, instruments=0.0, select=[5, 4]).between_members
     )
     with pytest.raises(InputError, match="member 4 both selects"):
-        effects(found, 0, 1, members=[3, 4], select=[-1, -2])
+        effects(found, 0, 1, instruments=0.0, members=[3, 4], select=[-1, -2])
     with pytest.raises(InputError, match=r"select\[1\] is 6, but there are 6 members, 0 to 5"):
-        effects(found, 0, 1, select=[0, 6])
+        effects(found, 0, 1, instruments=0.0, select=[0, 6])
     with pytest.raises(InputError, match="members names member 5 twice"):
         effects(found, 0, 1, members=[5, 1, -1])
 
@@ -633,7 +633,13 @@ def test_bad_input_is_refused() -> None:
     with pytest.raises(InputError, match="the window from 4 to 9"):
         mutagenise(lambda b: b[:, :2, 0], x, start=4, stop=9)
     with pytest.raises(InputError, match="member 1 both selects"):
-        effects(raw(1), 0, 1, members=[1, 2, 3], select=[0, 1])
+        effects(raw(1), 0, 1, instruments=0.0, members=[1, 2, 3], select=[0, 1])
+    with pytest.raises(InputError, match=r"select=\[0\] would be dropped: used only with instruments="):
+        effects(raw(1), 0, 1, select=[0])
+    with pytest.raises(InputError, match=r"window=\(0, 9\) and chunk=7 would be dropped"):
+        deep_mr(raw(1), None, 0, 1, window=(0, 9), chunk=7)
+    with pytest.raises(InputError, match="sequences would be dropped"):
+        deep_mr(raw(1), x, 0, 1)
     with pytest.raises(InputError, match="agree exactly"):
         effects(Mutagenesis(np.ones((3, 1, 3, 2, 2)), np.ones((3, 1, 2)), np.zeros((1, 3, 2), dtype=int), 0), 0, 1)
     with pytest.raises(InputError, match="no sequence has"):

@@ -136,6 +136,8 @@ def test_body_mass_and_heart_disease_and_itself() -> None:
     assert ivw(*data).se == pytest.approx(0.058983018762926, rel=1e-9)
     assert egger(*data).estimate == pytest.approx(0.50249350972973, rel=1e-9)
     assert weighted_median(*data, weights="delta").estimate == pytest.approx(0.38700648154445, rel=1e-9)
+    with pytest.raises(InputError, match="weights='delta' would be dropped: used only with weighting='weighted'"):
+        weighted_median(*data, weighting="simple", weights="delta")
     assert weighted_median(*data, weighting="simple").estimate == pytest.approx(0.39272357723577, rel=1e-9)
     assert weighted_median(*data, weighting="penalised", weights="delta").estimate == pytest.approx(0.38326301854123)
     assert maximum_likelihood(*data).Q < 141.81866633495  # theirs stops before the maximum

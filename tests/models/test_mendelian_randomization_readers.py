@@ -92,6 +92,14 @@ def test_two_traits_are_coded_by_the_same_alleles(tmp_path: Path) -> None:
     np.testing.assert_allclose(kept["observed_data"]["beta_outcome"], [0.1, -0.2, 0.3, 0.4, -0.5, -0.6, 0.7])
 
 
+@pytest.mark.parametrize("palindromic", ["drop", "keep"])
+def test_a_frequency_that_nothing_goes_by_is_refused(palindromic: str, tmp_path: Path) -> None:
+    text = "SNP,beta,se,effect_allele,other_allele,eaf\na,.1,.1,A,G,.2\n"
+    paths = [write(tmp_path / f"{name}.csv", text) for name in "xy"]
+    with pytest.raises(InputError, match="frequency='eaf' would be dropped: used only with palindromic='frequency'"):
+        gn.read(NAME, paths, "traits", frequency="eaf", palindromic=palindromic)
+
+
 def test_alleles_that_do_not_match() -> None:
     one = Alleles(np.array(["A", "A"]), np.array(["G", "C"]))
     other = Alleles(np.array(["A", "A"]), np.array(["G", "G"]))

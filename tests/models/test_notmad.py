@@ -1,6 +1,7 @@
 """NOTMAD against naive references: loops over samples, SciPy's matrix functions, finite differences."""
 
 import json
+import re
 import warnings
 from itertools import product
 from pathlib import Path
@@ -261,12 +262,33 @@ def test_newton_finish_only_improves() -> None:
     assert ends[1] >= ends[0] - 1e-9
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"batch": 200}, "batch=200 would be dropped: used only with optimiser='adam'"),
+        ({"epochs": 3, "batch": 9}, "batch=9 and epochs=3 would be dropped: used only with optimiser='adam'"),
+        ({"strength": 10.0}, "strength=10.0 would be dropped: used only with order='free'"),
+    ],
+)
+def test_numbers_without_what_they_belong_to_are_refused(options: dict[str, Any], said: str) -> None:
+    tree = gn.simulate("notmad", 4, sample=20, order="given")
+    with pytest.raises(InputError, match=re.escape(said)):
+        gn.fit("notmad", tree, "map", 1, **options)
+
+
+def test_a_threshold_without_a_projection_is_refused() -> None:
+    fit = gn.fit("notmad", gn.simulate("notmad", 4, sample=20, order="given"), "map", 1)
+    with pytest.raises(InputError, match=r"threshold=0\.2 would be dropped: used only with project=True"):
+        gn.predict(fit, project=False, threshold=0.2)
+    found = [gn.predict(fit), gn.predict(fit, threshold=0.5)]
+    plain, cut = (np.abs(one["predictions"]["network"].to_numpy()) for one in found)
+    assert cut[cut > 0].min() > 0.5 > plain[plain > 0].min()
+
+
 def test_adam_ends_where_full_batches_do() -> None:
     tree = gn.simulate("notmad", 4, sample=2000, order="given")
-    ends = [
-        json.loads(gn.fit("notmad", tree, "map", 1, optimiser=o, batch=200, epochs=20).attrs["notes"])["bound"]
-        for o in ("lbfgs", "adam")
-    ]
+    ways: tuple[dict[str, Any], ...] = ({"optimiser": "lbfgs"}, {"optimiser": "adam", "batch": 200, "epochs": 20})
+    ends = [json.loads(gn.fit("notmad", tree, "map", 1, **way).attrs["notes"])["bound"] for way in ways]
     assert ends[1] == pytest.approx(ends[0], abs=1.0)  # nats over 2000 samples: the last stage is L-BFGS in both
 
 

@@ -492,6 +492,10 @@ def test_bad_data_are_refused() -> None:
     for method, options, said in (
         ("em", {"stop": "soon"}, "use one of bound, salmon"),
         ("vi", {"stop": "soon"}, "use one of bound, salmon"),
+        ("em", {"stop": "salmon", "tolerance": 0.1}, "tolerance=0.1 would be dropped: used only with stop='bound'"),
+        ("vi", {"stop": "salmon", "tolerance": 0.1}, "tolerance=0.1 would be dropped: used only with stop='bound'"),
+        ("vi", {"tolerance": "small"}, "must be of type float"),
+        ("vi", {"prior": -0.1}, "prior=-0.1 must not be negative"),
         ("em", {"nu": [0.5, 0.5]}, "cannot hold nu fixed"),
         ("gibbs", {"nu": [0.5, 0.5]}, "cannot hold nu fixed"),
     ):

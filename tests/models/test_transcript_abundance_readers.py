@@ -440,6 +440,12 @@ def test_bad_bam_files_are_refused(tmp_path: Path) -> None:
         ([record("r", 0, 95)], {}, "aligned to 96-115"),
         ([record("a", 0, 1), record("b", 0, 1), record("a", 1, 1)], {}, "do not follow each other"),
         ([record("a", 0, 1)], {"read_length": 200}, "fewer than the 200 of a read"),
+        ([record("a", 0, 1)], {"read_length": -1}, "must not be negative"),
+        (
+            [record("a", 0, 1)],
+            {"read_length": 9, "fragment_mean": 50, "fragment_sd": 5},
+            "read_length=9 would be dropped: used only with single reads whose fragment_mean and fragment_sd are not",
+        ),
         ([record("a", 0, 1)], {"strand": "both"}, "use one of unstranded"),
         ([record("a", 0, 1)], {"error": 0.7}, "below a half"),
     ):

@@ -83,6 +83,8 @@ def test_it_is_shown_with_its_verdicts(exact: Certificate) -> None:
 
 def test_replicates_are_kept_and_gone_on_with(grown: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     effort = Effort(simulations=4, truths=0)
+    with pytest.raises(InputError, match=r"resume=True needs the folder .* folder=\.\.\."):
+        certify("nb_mixture", "em", effort, resume=True, restarts=1, **SMALL)
     first = certify("nb_mixture", "em", effort, folder=tmp_path, restarts=1, **SMALL)
     assert [p.name for p in tmp_path.iterdir()] == [f"nb_mixture.em-{digest('nb_mixture')}"]
     monkeypatch.setattr(schedule, "run", None)

@@ -56,6 +56,11 @@ def test_settings_reach_every_fit(tree: xr.DataTree) -> None:
     np.testing.assert_array_equal(best["constant_data"]["phi"], [3.0, 3.0])
 
 
+def test_a_value_of_the_size_that_is_chosen_is_refused(tree: xr.DataTree) -> None:
+    with pytest.raises(InputError, match=r"component=3 would be dropped: 'component' is chosen among 1, 2\."):
+        choose(tree, [1, 2], component=3)
+
+
 @pytest.mark.parametrize("method", ["em", "gibbs"])
 def test_only_an_evidence_lower_bound_can_choose(tree: xr.DataTree, method: str) -> None:
     few = {"draws": 5, "tune": 5} if method == "gibbs" else {}

@@ -25,7 +25,7 @@ from matplotlib.patches import FancyArrowPatch, Polygon
 import genarium as gn
 from genarium import cli
 from genarium.declaration import ROLES, Array, Model, Stage, Var
-from genarium.drawing import inline, log_ticks, style
+from genarium.drawing import Titled, inline, log_ticks, style
 from genarium.estimates import centres, estimates, match, matched_truth
 from genarium.reporting import (  # fmt: skip
     chains,
@@ -571,7 +571,7 @@ def ydata(line: Line2D) -> Array:
     return np.asarray(line.get_ydata(), dtype=float)
 
 
-def only(every: Iterator[figures.Titled]) -> Figure:
+def only(every: Iterator[Titled]) -> Figure:
     ((_, _, figure),) = every
     return figure
 

@@ -1,5 +1,6 @@
 """Settings: sorted by what they are about, checked, and explained when they are about nothing."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import genarium as gn
 from genarium.declaration import Model
 from genarium.errors import InputError
-from genarium.settings import split
+from genarium.settings import only_with, split
 from genarium.signatures import keyword_options
 
 
@@ -141,3 +142,23 @@ def test_close_name_is_suggested(model: Model, name: str, close: str) -> None:
 def test_wrong_value_of_an_option_of_the_model(model: Model) -> None:
     with pytest.raises(InputError, match="use one of known, shared, gene, component"):
         split(model, {"dispersion": "genes"})
+
+
+def test_an_option_without_what_it_belongs_to_is_refused() -> None:
+    only_with("m", "polish=True", True, draws=3)
+    only_with("m", "polish=True", False, draws=None)
+    said = "m: draws=3 and tune=0 would be dropped: used only with polish=True. Add that, or leave it out."
+    with pytest.raises(InputError, match=re.escape(said)):
+        only_with("m", "polish=True", False, draws=3, chains=None, tune=0)
+
+
+def optional(*, batch: int | None = None, rate: float | None = None) -> None:
+    """Stand in for a method whose options need not be given."""
+
+
+def test_an_option_that_need_not_be_given_has_its_annotated_type(model: Model) -> None:
+    assert split(model, {"batch": 7, "rate": 1}, optional)[3] == {"batch": 7, "rate": 1.0}
+    assert split(model, {"batch": None}, optional)[3] == {"batch": None}
+    for value, said in ((0, "batch=0 must be at least 1"), ("many", "must be of type int"), (True, "of type int")):
+        with pytest.raises(InputError, match=said):
+            split(model, {"batch": value}, optional)

@@ -26,9 +26,8 @@ from genarium.calibration.page import directions, failures, mean_errors, overall
 from genarium.calibration.recovery import Recovery
 from genarium.cli import parse_settings
 from genarium.declaration import Method, Model, Problem, Result
-from genarium.drawing import MARK, PALETTE, style
+from genarium.drawing import MARK, PALETTE, Titled, style
 from genarium.errors import InputError
-from genarium.reporting.figures import Titled
 
 Array = NDArray[Any]
 TITLES = ["Are ranks uniform?", "Ranks of the truth", "Coverage by level", "z-score and contraction",

@@ -9,6 +9,7 @@ import numpy as np
 
 from genarium.declaration import Array
 from genarium.errors import InputError
+from genarium.settings import only_with
 
 from .moderation import moderated
 from .mutagenesis import Mutagenesis
@@ -91,7 +92,8 @@ def effects(
     instruments : float, optional
         Keep substitutions whose F statistic of the exposure is at least this.
     select : sequence of int, optional
-        Members that choose the instruments; must not be among those that estimate, or the winner's curse is back.
+        Members that choose the ``instruments``, and only with these; must not be among those that estimate, or the
+        winner's curse is back.
     factor : (float, float)
         Of the standard errors, from :meth:`Calibration.moments`.
     floor : float
@@ -107,6 +109,7 @@ def effects(
         raise InputError(f"deep_mr: error={error!r} is not known; use mean or member.")
     if variances not in VARIANCES:
         raise InputError(f"deep_mr: variances={variances!r} is not known; use {' or '.join(VARIANCES)}.")
+    only_with("deep_mr", "instruments=", instruments is not None, select=select)
     chosen = list(range(E)) if members is None else member_numbers(members, E, "members")
     if select is not None:
         select = member_numbers(select, E, "select")

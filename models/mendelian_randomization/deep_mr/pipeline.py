@@ -8,6 +8,7 @@ import numpy as np
 
 from genarium.declaration import Array
 from genarium.errors import InputError
+from genarium.settings import only_with
 
 from ..meta import MetaAnalysis, meta_analysis
 from ..profiled import divw, maximum_likelihood
@@ -138,8 +139,8 @@ def deep_mr(
     instruments: float | None = None,
     select: Sequence[int] | None = None,
     members: str = "bagged",
-    window: tuple[int, int | None] = (0, None),
-    chunk: int = 1024,
+    window: tuple[int, int | None] | None = None,
+    chunk: int | None = None,
     level: float = 0.95,
     **options: Any,
 ) -> DeepMR:
@@ -160,9 +161,10 @@ def deep_mr(
         What members' disagreement on the global effect says: "bagged" members, each trained on a bootstrap sample of
         the data, differ by as much as the whole ensemble would on new data; members trained on the same data differ by
         their starts, which averaging reduces (sd / sqrt(E)); or leave it out of the interval, as the paper does.
-    window : (int, int or None)
-        Positions to mutate.
-    chunk : int
+    window : (int, int or None), optional
+        Positions to mutate; default: all. Not with a :class:`Mutagenesis`, nor is ``chunk``.
+    chunk : int, optional
+        Of :func:`mutagenise`.
     level : float
         Of the intervals.
     **options
@@ -177,11 +179,16 @@ def deep_mr(
     if members not in ("bagged", "same_data", "ignore"):
         raise InputError(f"deep_mr: members={members!r} is not known; use bagged, same_data or ignore.")
     if isinstance(ensemble, Mutagenesis):
+        if sequences is not None:
+            raise InputError("deep_mr: sequences would be dropped: a Mutagenesis has its own. Give None instead.")
+        only_with("deep_mr", "an ensemble that is still to be run", False, window=window, chunk=chunk)
         found = ensemble
     else:
         if sequences is None:
             raise InputError("deep_mr: give the sequences to mutate.")
-        found = mutagenise(ensemble, sequences, start=window[0], stop=window[1], chunk=chunk)
+        start, stop = window or (0, None)
+        how = {} if chunk is None else {"chunk": chunk}
+        found = mutagenise(ensemble, sequences, start=start, stop=stop, **how)
     some = effects(
         found, exposure, outcome, error=error, variances=variances, instruments=instruments, select=select, **options
     )

@@ -11,6 +11,7 @@ from genarium.calibration import Validation, plan_of, validate
 from genarium.calibration.plan import told_wrong
 from genarium.calibration.recovery import Recovery, recovery
 from genarium.certificates import Certificate
+from genarium.errors import InputError
 from genarium.methods import methods
 from genarium.progress import cpu_seconds
 from genarium.tree import digest, provenance
@@ -74,7 +75,14 @@ def certify(
     Returns
     -------
     Certificate
+
+    Raises
+    ------
+    InputError
+        If ``resume`` is asked for without a folder.
     """
+    if resume and folder is None:
+        raise InputError("resume=True needs the folder of the replicates to go on with: folder=...")
     effort = effort or Effort()
     plan = plan_of(model, method, seed, settings)
     own = folder / f"{plan.variant}.{plan.label}-{digest(model)}" if folder else None

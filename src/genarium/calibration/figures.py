@@ -19,9 +19,8 @@ from genarium.calibration.curves import (
     z_and_contraction,
 )
 from genarium.declaration import Array
-from genarium.drawing import FAINT, INK, MARK, PALETTE, WIDTH, log_ticks
+from genarium.drawing import FAINT, INK, MARK, PALETTE, WIDTH, Titled, log_ticks
 from genarium.engines.resample import KHAT_GOOD, KHAT_USABLE
-from genarium.reporting.figures import Titled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -14,14 +14,13 @@ import xarray as xr
 from genarium.attributes import attribute
 from genarium.certificates import of_model
 from genarium.declaration import Claim, Model
-from genarium.drawing import inline, style
+from genarium.drawing import Titled, inline, style
 from genarium.errors import InputError
 from genarium.estimates import Estimate, estimates
 from genarium.home import Home
 from genarium.methods import find_method, methods
 from genarium.registry import fitted_model, origin, reference
 from genarium.reporting import chains, figures, tables
-from genarium.reporting.figures import Titled
 from genarium.reporting.graph import story
 from genarium.reporting.page import code, document, figure, paragraph
 from genarium.tree import digest, replacing, with_groups

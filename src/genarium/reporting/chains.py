@@ -7,9 +7,8 @@ import numpy as np
 import xarray as xr
 
 from genarium.declaration import Array, Model
-from genarium.drawing import INK, PALETTE, WIDTH
+from genarium.drawing import INK, PALETTE, WIDTH, Titled
 from genarium.estimates import Estimate
-from genarium.reporting.figures import Titled
 from genarium.verbs.diagnose import RHAT
 
 if TYPE_CHECKING:

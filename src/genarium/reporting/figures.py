@@ -8,7 +8,7 @@ import xarray as xr
 
 from genarium.attributes import attribute
 from genarium.declaration import Array, Model
-from genarium.drawing import FAINT, MARK, PALETTE, WIDTH, log_ticks
+from genarium.drawing import FAINT, MARK, PALETTE, WIDTH, Titled, log_ticks
 from genarium.estimates import LEVEL, Estimate
 from genarium.reporting.page import short
 from genarium.verbs.diagnose import replicated_statistics
@@ -16,9 +16,6 @@ from genarium.words import plural
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-Titled = tuple[str, str, "Figure"]
 
 MODERATE = 40
 """Elements of a variable that an interval plot has room for."""

@@ -50,7 +50,7 @@ def choose(
     Raises
     ------
     InputError
-        If the method's bound does not penalise size, or there is no candidate.
+        If the method's bound does not penalise size, there is no candidate, or the size is given besides.
 
     Examples
     --------
@@ -63,6 +63,11 @@ def choose(
     candidates = sorted({int(v) for v in values})
     if not candidates:
         raise InputError(f"no candidate for {size!r} was given; for example range(1, 9).")
+    if size in settings:
+        raise InputError(
+            f"{size}={settings[size]!r} would be dropped: {size!r} is chosen among {', '.join(map(str, candidates))}. "
+            "Leave it out."
+        )
     best: xr.DataTree | None = None
     rows = []
     for candidate in track(candidates, f"choosing {size}"):
