@@ -9,7 +9,7 @@ import pytest
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "words", "progress", "supports"),
     ("declaration",),
-    ("story", "evaluate", "registry", "settings", "tree", "data", "estimates", "drawing", "readers"),
+    ("story", "evaluate", "registry", "settings", "tree", "holding", "data", "estimates", "drawing", "readers"),
     ("engines",),
     ("methods", "verdicts", "certificates"),
     ("verbs",),

@@ -20,9 +20,10 @@ from genarium.calibration.recovery import Recovery
 from genarium.calibration.scalars import flat_draws
 from genarium.calibration.schedule import parse_workers, replicates
 from genarium.calibration.store import Store
-from genarium.data import Data, check
+from genarium.data import check
 from genarium.declaration import Model
 from genarium.errors import InputError
+from genarium.holding import Data
 from genarium.methods import find_method
 from genarium.progress import bar
 from genarium.settings import chosen_options, generator, split
@@ -86,7 +87,7 @@ def validate(
         Processes, or the address of a Dask scheduler (``tcp://host:8786``). The result does not depend on it.
     seed : int
         Every replicate is a function of the seed and its number.
-    data : DataTree, Dataset or mapping of str to array_like, optional
+    data : DataTree, Dataset, mapping of str to array_like, AnnData, DataFrame, Series, DataArray or matrix, optional
         The user's data, for posterior SBC (Säilynoja et al. 2025): truths are drawn from their posterior, and the
         simulated data are fitted together with them. The method must be exact.
     wrong : mapping, optional

@@ -7,23 +7,32 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from genarium.data import Data
 from genarium.declaration import Model
 from genarium.errors import InputError
+from genarium.holding import Data
 from genarium.progress import track
 from genarium.tree import with_groups
 from genarium.verbs.fit import fit
 
 
 def choose(
-    model: str | Model, data: Data, size: str, values: Iterable[int], method: str = "vi", seed: int = 0, **settings: Any
+    model: str | Model,
+    data: Data,
+    size: str,
+    values: Iterable[int],
+    method: str = "vi",
+    seed: int = 0,
+    *,
+    layer: Any = "",
+    **settings: Any,
 ) -> xr.DataTree:
     """Fit at each value of a size and return the fit with the best evidence lower bound.
 
     Parameters
     ----------
     model : str or Model
-    data : DataTree, Dataset or mapping
+    data : DataTree, Dataset, mapping, AnnData, DataFrame, Series, DataArray or matrix
+        As for :func:`genarium.fit`.
     size : str
         The size to choose, e.g. "component".
     values : iterable of int
@@ -32,6 +41,8 @@ def choose(
         A method whose bound is an evidence lower bound; a maximised likelihood only grows with the size.
     seed : int
         The same for every candidate.
+    layer : str
+        Of an AnnData, the layer that takes the place of ``X``.
     **settings
         As for :func:`genarium.fit`.
 
@@ -59,7 +70,8 @@ def choose(
     best: xr.DataTree | None = None
     rows = []
     for candidate in track(candidates, f"choosing {size}"):
-        tree = fit(model, resized(model, data, size, candidate), method, seed, **{**settings, size: candidate})
+        given = resized(model, data, size, candidate)
+        tree = fit(model, given, method, seed, layer=layer, **{**settings, size: candidate})
         if tree.attrs["claim"] != "approximate" or "bound" not in json.loads(tree.attrs["notes"]):
             raise InputError(
                 f"method {method!r} gives no evidence lower bound, and a likelihood grows with {size!r} whatever the "

@@ -9,10 +9,11 @@ import numpy as np
 import xarray as xr
 
 from genarium import registry
-from genarium.data import Data, check
+from genarium.data import check
 from genarium.declaration import Claim, Model, Problem, Result
 from genarium.engines.labels import match_labels
 from genarium.evaluate import POINTWISE_SIZE, derived, log_likelihood, log_prior, sparse_joint_density
+from genarium.holding import Data
 from genarium.methods import find_method, require_free
 from genarium.progress import cpu_seconds
 from genarium.settings import generator, split
@@ -20,19 +21,22 @@ from genarium.story import predictive, thinned
 from genarium.tree import data_tree, dataset, provenance, with_groups
 
 
-def fit(model: str | Model, data: Data, method: str, seed: int = 0, **settings: Any) -> xr.DataTree:
+def fit(model: str | Model, data: Data, method: str, seed: int = 0, *, layer: Any = "", **settings: Any) -> xr.DataTree:
     """Fit a model to data.
 
     Parameters
     ----------
     model : str or Model
         Name of a model, or a declaration.
-    data : DataTree, Dataset or mapping of str to array_like
-        From :func:`simulate` or :func:`read`, or variables by name.
+    data : DataTree, Dataset, mapping of str to array_like, AnnData, DataFrame, Series, DataArray or matrix
+        From :func:`simulate` or :func:`read`, or variables by name. An AnnData, a DataFrame or a matrix alone is the
+        first observed variable with two dims (:func:`genarium.holding.hold`); labels are kept in every group.
     method : str
         One of the model's methods (``genarium show MODEL`` lists them).
     seed : int
         The same seed, data, settings and package versions give the same result.
+    layer : str
+        Of an AnnData, the layer that takes the place of ``X``.
     **settings
         Sizes (``component=5``), options of the model (``dispersion="gene"``), values of known variables
         (``phi=0.3``), unknown variables to hold fixed, and options of the method (``restarts=20``).
@@ -62,7 +66,7 @@ def fit(model: str | Model, data: Data, method: str, seed: int = 0, **settings: 
         declared = declared.variant(**json.loads(data.attrs.get("model_options", "{}")))
     way = find_method(declared, method)
     variant, sizes, values, options = split(declared, settings, way.function)
-    problem = check(variant, data, sizes, values)
+    problem = check(variant, data, sizes, values, layer=layer)
     require_free(problem, method)
     fitting, predicting = generator(seed).spawn(2)
     wall, cpu = time.perf_counter(), cpu_seconds()

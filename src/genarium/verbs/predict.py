@@ -7,27 +7,30 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from genarium.data import Data, check
+from genarium.data import check
 from genarium.declaration import Array, Model, call, parents_of
 from genarium.errors import InputError
 from genarium.evaluate import predictions
+from genarium.holding import Data, hold
 from genarium.registry import fitted_model
 from genarium.settings import split
 from genarium.tree import data_tree, provenance, with_groups
 from genarium.words import plural
 
 
-def predict(tree: xr.DataTree, data: Data | None = None, **settings: Any) -> xr.DataTree:
+def predict(tree: xr.DataTree, data: Data | None = None, *, layer: Any = "", **settings: Any) -> xr.DataTree:
     """Predict for new data from a fitted tree.
 
     Parameters
     ----------
     tree : DataTree
         From :func:`fit`.
-    data : DataTree, Dataset or mapping, optional
-        New data; default: the data of the fit. Known variables that they lack are taken from the fit where these do
-        not vary over the model's unit (such as the dispersion). Where a model can predict from known variables
-        alone, the observed ones may be missing.
+    data : DataTree, Dataset, mapping, AnnData, DataFrame, Series, DataArray or matrix, optional
+        New data, as for :func:`genarium.fit`; default: the data of the fit. Known variables that they lack are taken
+        from the fit where these do not vary over the model's unit (such as the dispersion). Where a model can predict
+        from known variables alone, the observed ones may be missing.
+    layer : str
+        Of an AnnData, the layer that takes the place of ``X``.
     **settings
         Values of known variables, and options of the model's ``predict`` (its keyword-only parameters).
 
@@ -56,7 +59,8 @@ def predict(tree: xr.DataTree, data: Data | None = None, **settings: Any) -> xr.
     _, _, values, options = split(model, settings, model.predict)
     fitted_sizes = json.loads(tree.attrs["sizes"])
     data = tree if data is None else data
-    own = set() if isinstance(data, xr.DataTree) else {str(name) for name in data}
+    held = hold(model, data, layer)
+    own = set() if isinstance(data, xr.DataTree) else set(held)
     for name, var in model.known.variables.items():
         if model.unit not in var.dims and name in tree["constant_data"] and name not in own:
             values.setdefault(name, tree["constant_data"][name])
@@ -69,7 +73,8 @@ def predict(tree: xr.DataTree, data: Data | None = None, **settings: Any) -> xr.
     anew = {var.support.of for var in rows} - kept
     sizes = {dim: n for dim, n in fitted_sizes.items() if dim not in shown | anew}
     sizes = {dim: n for dim, n in sizes.items() if dim not in model.derived_dims}
-    problem = check(replace(model, check=None), data, sizes, values, unseen=bool(missing))
+    given_data = data if isinstance(data, xr.DataTree) else held  # a tree tells its sizes, too
+    problem = check(replace(model, check=None), given_data, sizes, values, unseen=bool(missing))
     if missing:
         labels = _labels(tree, model, shown)
         for dim in sorted(set(labels) - set(model.derived_dims)):
