@@ -21,6 +21,7 @@ from genarium.verbs.diagnose import diagnose
 from genarium.verbs.fit import fit
 from genarium.verbs.models import models as _models
 from genarium.verbs.predict import predict
+from genarium.verbs.prior import add_prior
 from genarium.verbs.read import read
 from genarium.verbs.simulate import simulate
 from genarium.verdicts import Diagnosis, Verdict
@@ -40,6 +41,7 @@ __all__ = [
     "Validation",
     "Var",
     "Verdict",
+    "add_prior",
     "choose",
     "diagnose",
     "fit",

@@ -20,6 +20,7 @@ RHAT, ESS, EBFMI = 1.01, 400, 0.3
 """Thresholds: Vehtari et al. (2021, Bayesian Analysis 16), Betancourt (2016)."""
 
 REPLICATES = 200
+"""Replicated datasets whose statistics are computed."""
 
 MANY = 30
 """Unknown numbers from which on a high k-hat is a warning: ratios are off in so many dims, margins less so."""
@@ -252,8 +253,10 @@ def replicated_statistics(model: Model, tree: xr.DataTree, seed: int) -> tuple[d
     problem = fitted_problem(model, tree)
     if "posterior_predictive" in tree:
         stacked = arrays(tree["posterior_predictive"].to_dataset())
-        flat = {name: v.reshape(-1, *v.shape[2:])[:REPLICATES] for name, v in stacked.items()}
-        copies = [{name: v[i] for name, v in flat.items()} for i in range(len(next(iter(flat.values()))))]
+        flat = {name: v.reshape(-1, *v.shape[2:]) for name, v in stacked.items()}
+        count = len(next(iter(flat.values())))
+        spaced = np.linspace(0, count - 1, min(count, REPLICATES)).astype(int)  # over all chains
+        copies = [{name: v[i] for name, v in flat.items()} for i in spaced]
     else:
         rng = np.random.default_rng(seed)
         unknown = {n: tree["point"][n].to_numpy() for n in model.unknown.variables if n in tree["point"]}

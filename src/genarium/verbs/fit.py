@@ -19,9 +19,19 @@ from genarium.progress import cpu_seconds
 from genarium.settings import generator, split
 from genarium.story import predictive, thinned
 from genarium.tree import data_tree, dataset, provenance, with_groups
+from genarium.verbs.prior import prior_groups
 
 
-def fit(model: str | Model, data: Data, method: str, seed: int = 0, *, layer: Any = "", **settings: Any) -> xr.DataTree:
+def fit(
+    model: str | Model,
+    data: Data,
+    method: str,
+    seed: int = 0,
+    *,
+    layer: Any = "",
+    prior_draws: Any = 0,
+    **settings: Any,
+) -> xr.DataTree:
     """Fit a model to data.
 
     Parameters
@@ -37,6 +47,8 @@ def fit(model: str | Model, data: Data, method: str, seed: int = 0, *, layer: An
         The same seed, data, settings and package versions give the same result.
     layer : str
         Of an AnnData, the layer that takes the place of ``X``.
+    prior_draws : int
+        Draws for the groups ``prior`` and ``prior_predictive`` (:func:`add_prior`); 0: none.
     **settings
         Sizes (``component=5``), options of the model (``dispersion="gene"``), values of known variables
         (``phi=0.3``), unknown variables to hold fixed, and options of the method (``restarts=20``).
@@ -45,9 +57,12 @@ def fit(model: str | Model, data: Data, method: str, seed: int = 0, *, layer: An
     -------
     DataTree
         The data and, as far as the method gives them, ``posterior``, ``sample_stats`` (with ``lp``, the joint log
-        density on the natural scale), ``log_likelihood`` (pointwise; left out beyond 2e7 values, where ``lp`` is kept
-        at fewer draws), ``posterior_predictive``, ``variational`` or ``point``. The root's attributes say what was
-        done.
+        density on the natural scale), ``log_likelihood`` (pointwise, by the model's unit, under the name of the first
+        observed variable), ``log_prior`` (``joint``), ``posterior_predictive`` (data replicated at every draw),
+        ``variational`` or ``point``. The root's attributes say what was done. Beyond 2e7 values, the pointwise
+        likelihood is left out with ``log_prior``, and ``lp`` is kept at fewer draws; data are replicated at fewer
+        draws then, whose numbers ``posterior_predictive["draw"]`` gives: ``tree.sel(draw=...)`` takes the same ones of
+        the other groups, as functions that compare them need.
 
     Raises
     ------
@@ -68,10 +83,11 @@ def fit(model: str | Model, data: Data, method: str, seed: int = 0, *, layer: An
     variant, sizes, values, options = split(declared, settings, way.function)
     problem = check(variant, data, sizes, values, layer=layer)
     require_free(problem, method)
-    fitting, predicting = generator(seed).spawn(2)
+    fitting, predicting, telling = generator(seed).spawn(3)
+    told = prior_groups(problem, prior_draws, telling) if prior_draws else {}
     wall, cpu = time.perf_counter(), cpu_seconds()
     result = way.function(problem, fitting, **options)
-    groups = _groups(problem, result, way.claim, predicting)
+    groups = {**_groups(problem, result, way.claim, predicting), **told}
     seconds = {"seconds": time.perf_counter() - wall, "cpu_seconds": cpu_seconds() - cpu}
     start, kept = data_tree(problem), dict[str, Any]()
     if isinstance(data, xr.DataTree):
@@ -121,11 +137,10 @@ def _groups(problem: Problem, result: Result, claim: Claim, rng: np.random.Gener
             prior = log_prior(problem, posterior)
             if prior is not None:
                 stats["lp"] = pointwise.reshape(*prior.shape, -1).sum(-1) + prior
+                groups["log_prior"] = dataset(model, coords, {"joint": prior}, ("chain", "draw"))
         lead = ("chain", "draw")
         groups["posterior"] = dataset(model, coords, {**posterior, **derived(problem, posterior, lead)}, lead)
         groups["sample_stats"] = dataset(model, coords, stats, lead)
-        replicas = (
-            thinned(result.posterior_predictive) if result.posterior_predictive else predictive(problem, posterior, rng)
-        )
-        groups["posterior_predictive"] = dataset(model, coords, replicas, lead)
+        copies = result.posterior_predictive
+        groups["posterior_predictive"] = thinned(problem, copies) if copies else predictive(problem, posterior, rng)
     return groups
