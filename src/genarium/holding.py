@@ -52,7 +52,7 @@ def hold(model: Model, data: Data, layer: str = "") -> dict[str, Any]:
     InputError
         If the model cannot take such an object, or there is no such layer.
     """
-    if is_anndata(data):
+    if _is_anndata(data):
         return _from_anndata(model, data, layer)
     if layer:
         raise InputError(f"{model.name}: layer={layer!r} is for AnnData, not for {_kind(data)}. Leave it out.")
@@ -88,13 +88,13 @@ def where(model: Model, name: str) -> str:
     return f"{model.name}: {model.role(name)} variable {name!r} ({dims})"
 
 
-def is_anndata(data: Any) -> bool:
+def _is_anndata(data: Any) -> bool:
     """Whether an object is an AnnData, told without importing anndata."""
     return any(c.__name__ == "AnnData" and c.__module__.split(".")[0] == "anndata" for c in type(data).__mro__)
 
 
 def _is_pandas(data: Any) -> bool:
-    return hasattr(data, "to_numpy") and hasattr(data, "index")
+    return hasattr(data, "to_numpy") and hasattr(data, "index") and not isinstance(data, xr.DataArray)
 
 
 def _kind(data: Any) -> str:
@@ -147,7 +147,8 @@ def _from_table(model: Model, table: Any) -> dict[str, Any]:
 def _from_anndata(model: Model, adata: Any, layer: str) -> dict[str, Any]:
     """Take the matrix of an AnnData (in memory, backed or a view), and what else has a variable's name."""
     main = _main(model, 2, "AnnData matrix")
-    names = {"obs": adata.obs_names, "var": adata.raw.var_names if layer == ".raw" and adata.raw else adata.var_names}
+    raw = layer == ".raw" and adata.raw is not None  # it may have other genes
+    names = {"obs": adata.obs_names, "var": adata.raw.var_names if raw else adata.var_names}
     row, column = model.variables()[main].dims
     for axis, dim in (("obs", row), ("var", column)):
         if names[axis].has_duplicates:
@@ -157,16 +158,14 @@ def _from_anndata(model: Model, adata: Any, layer: str) -> dict[str, Any]:
                 f"Call adata.{axis}_names_make_unique() first."
             )
     labels = {row: _axis_labels(names["obs"]), column: _axis_labels(names["var"])}
+    places = {(row,): adata.obs, (column,): adata.var, (row, column): adata.layers}
     found: dict[str, Any] = {}
     for name, var in model.variables("known", "observed").items():
-        holders = {(row,): [adata.obs], (column,): [adata.var], (row, column): [adata.layers]}.get(var.dims, [])
-        if len(var.dims) == 2 and not holders:
-            holders = {row: [adata.obsm], column: [adata.varm]}.get(var.dims[0], [])
-        if layer == ".raw" and column in var.dims:  # of other genes
-            continue
-        for holder in holders:
-            if name in holder:
-                found[name] = _in_memory(holder[name])
+        place = places.get(var.dims)
+        if place is None and len(var.dims) == 2:
+            place = {row: adata.obsm, column: adata.varm}.get(var.dims[0])
+        if place is not None and name in place and not (raw and column in var.dims):
+            found[name] = _in_memory(place[name])
     if layer or main not in found:
         found[main] = _matrix(model, adata, main, layer)
     for name, value in found.items():
@@ -180,24 +179,29 @@ def _from_anndata(model: Model, adata: Any, layer: str) -> dict[str, Any]:
 
 def _matrix(model: Model, adata: Any, main: str, layer: str) -> Any:
     """Return ``X`` or a layer; refuse one without whole numbers, naming those that have them."""
-    layers = {name: value for name, value in adata.layers.items() if name is not None}  # None: X itself
-    if adata.raw is not None:
-        layers[".raw"] = adata.raw.X
-    have = f"The layers are {', '.join(layers)}" if layers else "There are no layers"
-    if layer and layer not in layers:
+    names = [name for name in adata.layers if name is not None]  # None: X itself
+    names += [".raw"] if adata.raw is not None else []
+
+    def stored(name: str) -> Any:
+        return _in_memory(adata.raw.X if name == ".raw" else adata.layers[name])
+
+    have = f"The layers are {', '.join(names)}" if names else "There are no layers"
+    if layer and layer not in names:
         raise InputError(f"{model.name}: the AnnData has no layer {layer!r}. {have}.")
-    if not layer and adata.X is None:
+    if layer:
+        return stored(layer)
+    if adata.X is None:
         raise InputError(f"{model.name}: the AnnData has no X. {have}; name one: layer=...")
-    matrix = _in_memory(layers[layer] if layer else adata.X)
-    if layer or not model.variables()[main].support.integer or (odd := _odd(matrix)) is None:
+    matrix = _in_memory(adata.X)
+    odd = _odd(matrix) if model.variables()[main].support.integer else None
+    good = [name for name in names if _odd(stored(name)) is None] if odd else []
+    if not odd or not good:  # the check says what is wrong with it
         return matrix
-    good = [name for name, value in layers.items() if _odd(_in_memory(value)) is None]
-    if not good:
-        return matrix  # the check says what is wrong with it
     i, j, value = odd
     raise InputError(
-        f"{where(model, main)}: adata.X holds no whole numbers ({adata.obs_names[i]}, {adata.var_names[j]}: {value}). "
-        f"Whole numbers are in {', '.join(good)}: pass layer={good[0]!r}."
+        f"{where(model, main)}: adata.X is not all whole numbers from zero ({adata.obs_names[i]}, "
+        f"{adata.var_names[j]}: {value}), but {', '.join(good)} {'is' if len(good) == 1 else 'are'}: "
+        f"pass layer={good[0]!r}."
     )
 
 
@@ -215,6 +219,10 @@ def _in_memory(value: Any) -> Any:
 def labelled(model: Model, name: str, value: Any) -> xr.DataArray:
     """Give the value its declared dims, without looking at sizes or values yet."""
     dims = model.variables()[name].dims
+    if _is_anndata(value):
+        raise InputError(
+            f"{where(model, name)} is an AnnData. Give it as the data, alone, and other variables as settings."
+        )
     if isinstance(value, xr.DataArray):
         if value.ndim and set(value.dims) != set(dims):
             raise InputError(f"{where(model, name)} has dims {tuple(value.dims)}. Rename them to the declared ones.")
@@ -236,7 +244,7 @@ def _plain(model: Model, name: str, value: Any) -> tuple[Array, dict[str, Any]]:
     """Return values as an array, and the labels that they bring."""
     dims = model.variables()[name].dims
     coords: dict[str, Any] = {}
-    if hasattr(value, "to_numpy") and hasattr(value, "index"):  # a pandas Series or DataFrame
+    if _is_pandas(value):
         axes = [value.index, value.columns] if hasattr(value, "columns") else [value.index]
         if len(axes) == len(dims):
             coords = {dim: _axis_labels(axis) for dim, axis in zip(dims, axes, strict=True)}

@@ -95,14 +95,21 @@ def test_an_anndata_is_its_matrix_its_columns_and_its_names(kind: str, tmp_path:
 
 def test_layers_raw_and_entries_of_obsm() -> None:
     adata = cells(np.log1p(X), layers={"counts": X, "other": X + 1})
-    refused(adata, "adata.X holds no whole numbers (cell0, MS4A1: 2.3", "in counts, other: pass layer='counts'")
+    refused(
+        adata, "adata.X is not all whole numbers from zero (cell0, MS4A1: 2.3", "counts, other are: pass layer='counts'"
+    )
     np.testing.assert_array_equal(held(adata, layer="other")["x"], X + 1)
     refused(adata, "no layer 'count'. The layers are counts, other.", layer="count")
     refused(cells(), "There are no layers.", layer="counts")
     refused(cells(X / 2), "x[cell=0 (cell0), gene=1 (MS4A1)] = 4.5", "raw counts")
     adata = cells(np.log1p(X))
-    adata.raw = cells(np.hstack([X, X])[:, [0, 1, 0]][:, :2])
-    np.testing.assert_array_equal(held(adata, layer=".raw", values={"phi": 1})["x"], X)
+    adata.raw = cells()
+    refused(adata, "but .raw is: pass layer='.raw'")
+    few = adata[:, ["CD3E"]]  # the raw matrix keeps its genes
+    problem = held(few, layer=".raw", values={"phi": 1})
+    np.testing.assert_array_equal(problem["x"], X)
+    assert problem.coords["gene"].tolist() == GENES
+    refused(few, "known variable 'phi' (gene) is missing", layer=".raw")
     bare = AnnData(obs=pd.DataFrame(index=CELLS), var=pd.DataFrame(index=GENES), layers={"counts": X})
     refused(bare, "the AnnData has no X. The layers are counts")
     assert held(bare, layer="counts", values={"phi": 1})["x"].sum() == X.sum()
@@ -136,6 +143,7 @@ MATRICES: dict[str, Any] = {
     "sparse matrix": sparse.csr_matrix(X),
     "sparse array": sparse.coo_array(X),
     "data array": xr.DataArray(X.T, dims=("gene", "cell"), coords={"gene": GENES, "cell": CELLS}),
+    "data array with a column": xr.DataArray(X, dims=("cell", "gene"), coords={"index": ("cell", CELLS)}),
     "data array of another name": xr.DataArray(X, dims=("cell", "gene"), name="counts"),
     "dataset": xr.Dataset({"x": (("cell", "gene"), X)}, coords={"gene": GENES, "cell": CELLS}),
 }
@@ -173,6 +181,7 @@ def test_what_is_missing_is_said_with_how_to_give_it(toy: Model) -> None:
     both = "{'beta_exposure': ..., 'beta_outcome': ...}"
     refused({"se_exposure": [1.0]}, f"beta_exposure, beta_outcome are missing. Give {both}.", model=SUMMARY)
     refused(pd.Series([1.0, 2]), "observed variable 'beta_outcome' (variant) is missing", "by name", model=SUMMARY)
+    refused({"x": cells(), "phi": 1}, "'x' (cell, gene) is an AnnData. Give it as the data, alone", "as settings")
     refused(cells(), "no observed variable has the 2 dims of the given AnnData matrix", "y (item)", model=toy)
     refused(X, "no observed variable has the 2 dims of the given ndarray", "{'y': ...}", model=toy)
     refused(np.zeros((2, 2, 2)), "the 3 dims of the given ndarray; there are x (cell, gene)")
@@ -230,6 +239,10 @@ def test_validation_around_data_takes_them_too(toy: Model) -> None:
         for data in (pd.Series(y, list("abcdef")), {"y": y})
     ]
     xr.testing.assert_equal(*tables)
+    with pytest.raises(InputError, match="layer='counts' is for AnnData, not for dict"):
+        gn.validate(toy, "conjugate", 4, data={"y": y}, layer="counts")
+    with pytest.raises(InputError, match="layer='counts' is one of an AnnData: give that as data="):
+        gn.validate(toy, "conjugate", 4, layer="counts")
 
 
 def test_anndata_is_not_imported_for_anything_else() -> None:

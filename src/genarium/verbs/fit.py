@@ -60,9 +60,10 @@ def fit(
         density on the natural scale), ``log_likelihood`` (pointwise, by the model's unit, under the name of the first
         observed variable), ``log_prior`` (``joint``), ``posterior_predictive`` (data replicated at every draw),
         ``variational`` or ``point``. The root's attributes say what was done. Beyond 2e7 values, the pointwise
-        likelihood is left out with ``log_prior``, and ``lp`` is kept at fewer draws; data are replicated at fewer
-        draws then, whose numbers ``posterior_predictive["draw"]`` gives: ``tree.sel(draw=...)`` takes the same ones of
-        the other groups, as functions that compare them need.
+        likelihood is left out with ``log_prior``, and ``lp`` is kept at fewer draws. Beyond as many, data are
+        replicated at fewer draws, labelled by their numbers: ``tree.sel(draw=tree["posterior_predictive"]["draw"])``
+        takes the same ones of the other groups (``drop_nodes`` those of the prior first), as functions that compare
+        them need.
 
     Raises
     ------
