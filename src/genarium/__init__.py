@@ -23,6 +23,7 @@ from genarium.verbs.fit import fit
 from genarium.verbs.models import models as _models
 from genarium.verbs.new import new
 from genarium.verbs.predict import predict
+from genarium.verbs.prior import add_prior
 from genarium.verbs.read import read
 from genarium.verbs.simulate import simulate
 from genarium.verdicts import Diagnosis, Verdict
@@ -42,6 +43,7 @@ __all__ = [
     "Validation",
     "Var",
     "Verdict",
+    "add_prior",
     "choose",
     "diagnose",
     "fit",

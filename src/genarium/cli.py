@@ -112,6 +112,15 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument(
         "--choose", default="", metavar="SIZE=FIRST:LAST", help="choose a size by the evidence lower bound"
     )
+    fit.add_argument(
+        "--prior",
+        type=int,
+        nargs="?",
+        default=0,
+        const=None,
+        metavar="DRAWS",
+        help="add draws from the prior, and data replicated from them (500 where no number is given)",
+    )
     json_(fit)
     output(fit, "tree to write (netCDF)")
 
@@ -252,6 +261,8 @@ def _fit(options: argparse.Namespace) -> int:
 
     given = parse_settings(options.settings) | parse_settings(options.options, "--option")
     data = load(options.tree)
+    if options.prior is not None and options.prior < 0:
+        raise InputError(f"--prior {options.prior} must be a whole number, at least one.")
     if options.choose:
         from genarium.verbs.choose import choose
 
@@ -261,6 +272,11 @@ def _fit(options: argparse.Namespace) -> int:
         from genarium.verbs.fit import fit
 
         tree = fit(options.model, data, options.method, options.seed, **given)
+    if options.prior != 0:
+        from genarium.verbs.prior import add_prior
+
+        draws = {} if options.prior is None else {"draws": options.prior}
+        tree = add_prior(options.model, tree, seed=options.seed, **draws)
     _write(tree, options.output)
     notes = attribute(tree, "notes")
     if options.json:

@@ -1,6 +1,5 @@
-"""Input checking: from what a user has (tree, dataset, mapping) to a :class:`~genarium.declaration.Problem`."""
+"""Input checking: from what a user holds to a :class:`~genarium.declaration.Problem`."""
 
-import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,12 +8,10 @@ import xarray as xr
 
 from genarium.declaration import Array, Model, Problem, Sizes
 from genarium.errors import InputError
+from genarium.holding import Data, example, hold, labelled, where
 from genarium.signatures import call, parents_of
 from genarium.tree import stored_sizes
 from genarium.words import plural
-
-DATA_GROUPS = ("constant_data", "observed_data")
-Data = xr.DataTree | xr.Dataset | Mapping[str, Any]
 
 
 def check(
@@ -25,17 +22,18 @@ def check(
     *,
     partial: bool = False,
     unseen: bool = False,
+    layer: str = "",
 ) -> Problem:
     """Check data against a model's declaration.
 
     Parameters
     ----------
     model : Model
-    data : DataTree, Dataset or mapping of str to array_like
-        Values of the known and observed variables by name. Labelled arrays (xarray, pandas) are put into the declared
-        order of dims; plain arrays must have it. A known variable given as a scalar is broadcast to its dims; one
-        not given takes its declared default. An unknown variable given in a mapping is held fixed. Of a tree, the
-        variables that the model does not declare as known or observed are left aside.
+    data : DataTree, Dataset, mapping of str to array_like, AnnData, DataFrame, Series, DataArray or matrix
+        Values of the known and observed variables, as :func:`genarium.holding.hold` finds them there. Labelled arrays
+        (xarray) are put into the declared order of dims; others must have it. Labels are kept as coordinates. A known
+        variable given as a scalar is broadcast to its dims; one not given takes its declared default. An unknown
+        variable given in a mapping is held fixed.
     sizes : mapping of str to int, optional
         Sizes of dims that the data do not show, such as the number of components.
     values : mapping of str to array_like, optional
@@ -44,6 +42,8 @@ def check(
         Accept that sizes and known variables are missing (they can be given when fitting).
     unseen : bool
         Accept that observed variables are missing (they can be predicted).
+    layer : str
+        Of an AnnData, the layer that takes the place of ``X``.
 
     Returns
     -------
@@ -54,31 +54,33 @@ def check(
     InputError
         Naming model, role, variable, dims, the first bad index with its value, and the remedy.
     """
-    given, stored = _collect(model, data)
-    given |= values or {}
+    given = {**hold(model, data, layer), **(values or {})}
+    stored = stored_sizes(data, model) if isinstance(data, xr.DataTree) else {}
     known = model.variables("known", "unknown", "observed")
     for name in given:
         if name in model.hidden.variables:
-            raise InputError(f"{_where(model, name)} is hidden: a fit infers it. Leave it out of the data.")
+            raise InputError(f"{where(model, name)} is hidden: a fit infers it. Leave it out of the data.")
         if name not in known:
             raise InputError(
                 f"{model.name}: there is no variable {name!r} to give data for. Declared are "
                 + "; ".join(f"{role}: {', '.join(model.stage(role).variables)}" for role in ("known", "observed"))
                 + f"; to hold fixed: {', '.join(model.unknown.variables)}."
             )
-    for name in model.observed.variables:
-        if name not in given and known[name].default is None and not unseen:
-            raise InputError(f"{_where(model, name)} is missing. {known[name].about} Give it by name.")
-    labelled = {name: _labelled(model, name, value) for name, value in given.items()}
-    size = _sizes(model, labelled, {**stored, **(sizes or {})}, sizes or {}, partial)
-    coords = _coords(model, labelled, size)
+    absent = [name for name, var in model.observed.variables.items() if name not in given and var.default is None]
+    if len(absent) > 1 and not unseen:
+        raise InputError(f"{model.name}: observed variables {', '.join(absent)} are missing. Give {example(model)}.")
+    if absent and not unseen:
+        raise InputError(f"{where(model, absent[0])} is missing. {known[absent[0]].about} Give it by name.")
+    named = {name: labelled(model, name, value) for name, value in given.items()}
+    size = _sizes(model, named, {**stored, **(sizes or {})}, sizes or {}, partial)
+    coords = _coords(model, named, size)
     arrays: dict[str, Array] = {}
     fixed: dict[str, Array] = {}
     for name in sorted(known, key=lambda n: callable(known[n].default)):  # what follows from the data comes last
         role = model.role(name)
         default = known[name].default
-        if name in labelled:
-            value = _values(model, name, labelled[name], size, coords)
+        if name in named:
+            value = _values(model, name, named[name], size, coords)
         elif callable(default) and set(parents_of(default)) <= set(arrays):
             found = xr.DataArray(np.asarray(call(default, arrays)), dims=known[name].dims)
             value = _values(model, name, found, size, coords)
@@ -87,7 +89,7 @@ def check(
         elif role == "unknown" or (partial and role == "known") or (unseen and role == "observed"):
             continue
         else:
-            raise InputError(f"{_where(model, name)} is missing. {known[name].about} Give it by name.")
+            raise InputError(f"{where(model, name)} is missing. {known[name].about} Give it by name.")
         (fixed if role == "unknown" else arrays)[name] = value
     problem = Problem(model, size, arrays, fixed, coords)
     if model.check is not None and not partial:
@@ -115,91 +117,11 @@ def given_value(model: Model, name: str, value: Any, sizes: Sizes) -> Array:
     InputError
     """
     single = isinstance(value, int | float | str | np.generic) or (isinstance(value, np.ndarray) and not value.ndim)
-    array = xr.DataArray(np.asarray(value)) if single else _labelled(model, name, value)
+    array = xr.DataArray(np.asarray(value)) if single else labelled(model, name, value)
     for dim, size in array.sizes.items():
         if size != sizes[str(dim)]:
-            raise InputError(f"{_where(model, name)} has size {size} along {dim!r}, which is {sizes[str(dim)]} here.")
+            raise InputError(f"{where(model, name)} has size {size} along {dim!r}, which is {sizes[str(dim)]} here.")
     return _values(model, name, array, sizes, {dim: np.arange(n) for dim, n in sizes.items()})
-
-
-def _collect(model: Model, data: Data) -> tuple[dict[str, Any], dict[str, int]]:
-    """Return the variables found in the data, and the sizes that an earlier verb stored with them."""
-    if isinstance(data, xr.DataTree):
-        declared = model.variables("known", "observed")
-        found: dict[str, Any] = {}
-        for group in DATA_GROUPS:
-            if group in data.children:
-                found |= {str(n): v for n, v in data[group].to_dataset().data_vars.items() if n in declared}
-        if not found:
-            raise InputError(
-                f"{model.name}: the tree has neither of the groups {' and '.join(DATA_GROUPS)} (it has "
-                f"{', '.join(data.children) or 'no groups'}). Make one with `simulate` or `read`."
-            )
-        return found, stored_sizes(data, model)
-    if isinstance(data, xr.Dataset):
-        return {str(name): value for name, value in data.data_vars.items()}, {}
-    if isinstance(data, Mapping):
-        return {str(name): value for name, value in data.items()}, {}
-    raise InputError(
-        f"{model.name}: data must be a DataTree, a Dataset or a mapping from variable names to arrays, "
-        f"not {type(data).__name__}. For example: {{{', '.join(f'{n!r}: ...' for n in model.observed.variables)}}}."
-    )
-
-
-def _where(model: Model, name: str) -> str:
-    dims = ", ".join(model.variables()[name].dims)
-    return f"{model.name}: {model.role(name)} variable {name!r} ({dims})"
-
-
-def _labelled(model: Model, name: str, value: Any) -> xr.DataArray:
-    """Give the value its declared dims, without looking at sizes or values yet."""
-    dims = model.variables()[name].dims
-    if isinstance(value, xr.DataArray):
-        if value.ndim and set(value.dims) != set(dims):
-            raise InputError(f"{_where(model, name)} has dims {tuple(value.dims)}. Rename them to the declared ones.")
-        array = value.transpose(*dims) if value.ndim else value
-    else:
-        values, coords = _plain(model, name, value)
-        if values.ndim not in (0, len(dims)):
-            raise InputError(
-                f"{_where(model, name)} needs {len(dims)} dims but has {values.ndim} (shape {values.shape}). "
-                "Reshape it to the declared dims."
-            )
-        array = xr.DataArray(values, dims=dims, coords=coords) if values.ndim else xr.DataArray(values)
-    if dims and not array.ndim and model.role(name) != "known":
-        raise InputError(f"{_where(model, name)} is the single value {array.item()!r}. Give an array of its dims.")
-    return array
-
-
-def _plain(model: Model, name: str, value: Any) -> tuple[Array, dict[str, Any]]:
-    """Return values as an array, and the labels that they bring."""
-    dims = model.variables()[name].dims
-    coords: dict[str, Any] = {}
-    if hasattr(value, "to_numpy") and hasattr(value, "index"):  # a pandas Series or DataFrame
-        axes = [value.index, value.columns] if hasattr(value, "columns") else [value.index]
-        if len(axes) == len(dims):
-            coords = {dim: _axis_labels(axis) for dim, axis in zip(dims, axes, strict=True)}
-        value = value.to_numpy()
-    elif hasattr(value, "toarray"):  # a SciPy sparse matrix
-        value = value.toarray()
-    if isinstance(value, np.ma.MaskedArray):
-        value = np.ma.filled(value.astype(float), np.nan)
-    try:
-        values = np.asarray(value)
-    except ValueError as error:
-        raise InputError(f"{_where(model, name)} is not a rectangular array: {error}") from error
-    if values.dtype == object and values.ndim and not any(isinstance(v, str | bytes) for v in values.flat):
-        with contextlib.suppress(TypeError, ValueError):  # missing entries, or numbers that pandas boxed
-            values = np.array([np.nan if _is_missing(v) else float(v) for v in values.flat]).reshape(values.shape)
-    return values, coords
-
-
-def _axis_labels(axis: Any) -> Array:
-    return np.array([str(label) for label in axis]) if axis.nlevels > 1 else np.asarray(axis.to_numpy())
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or type(value).__name__ in ("NAType", "NaTType")
 
 
 def _sizes(
@@ -213,7 +135,7 @@ def _sizes(
             have, owner = found.setdefault(str(dim), (size, name))
             if have != size:
                 raise InputError(
-                    f"{_where(model, name)} has size {size} along {dim!r}, but {owner!r} has {have}. "
+                    f"{where(model, name)} has size {size} along {dim!r}, but {owner!r} has {have}. "
                     f"Both must cover the same {plural(str(dim))}, in the same order."
                 )
     for dim in explicit:
@@ -258,7 +180,7 @@ def _sizes(
         if dim in found and found[dim][0] != sizes.get(dim, found[dim][0]):
             parents = " and ".join(parents_of(model.derived_dims[dim]))
             raise InputError(
-                f"{_where(model, found[dim][1])} has size {found[dim][0]} along {dim!r}, which follows from {parents} "
+                f"{where(model, found[dim][1])} has size {found[dim][0]} along {dim!r}, which follows from {parents} "
                 f"and is {sizes[dim]} here."
             )
         if dim in sizes and sizes[dim] < 1:
@@ -301,7 +223,7 @@ def _coords(model: Model, arrays: Mapping[str, xr.DataArray], sizes: Sizes) -> d
             if differ.size:
                 at = int(differ[0])
                 raise InputError(
-                    f"{_where(model, name)} labels {dim!r} otherwise than {owner[key]!r}: at position {at}, "
+                    f"{where(model, name)} labels {dim!r} otherwise than {owner[key]!r}: at position {at}, "
                     f"{labels[at].item()!r} and {coords[key][at].item()!r}. Put both into the same order."
                 )
             coords.setdefault(key, labels)
@@ -323,12 +245,12 @@ def _values(model: Model, name: str, array: xr.DataArray, sizes: Sizes, coords: 
     values = array.to_numpy()
     if values.dtype.kind not in "biuf":
         raise InputError(
-            f"{_where(model, name)} holds {values.dtype} values, not numbers. "
+            f"{where(model, name)} holds {values.dtype} values, not numbers. "
             "Convert it (a text column or a missing entry in a table is the usual cause)."
         )
     lacking = [dim for dim in var.dims if dim not in sizes]
     if lacking:
-        raise InputError(f"{_where(model, name)} needs the size of {lacking[0]!r}. Give that too, or both with `fit`.")
+        raise InputError(f"{where(model, name)} needs the size of {lacking[0]!r}. Give that too, or both with `fit`.")
     if values.ndim == 0:
         values = np.broadcast_to(values, model.shape(name, sizes))
     bad = var.support.bad(values, sizes)
@@ -337,7 +259,7 @@ def _values(model: Model, name: str, array: xr.DataArray, sizes: Sizes, coords: 
         place = ", ".join(_place(dim, i, coords[dim]) for dim, i in zip(var.dims, index, strict=True))
         count = int(bad.sum())
         raise InputError(
-            f"{_where(model, name)}: {name}{f'[{place}]' if place else ''} = {values[index]!s}, but every value must "
+            f"{where(model, name)}: {name}{f'[{place}]' if place else ''} = {values[index]!s}, but every value must "
             f"be {var.support.says}"
             + (f" ({count} of {values.size} values are not)" if count > 1 else "")
             + f". {var.support.remedy}."

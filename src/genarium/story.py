@@ -4,15 +4,16 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from genarium.declaration import Array, Arrays, Model, Problem, Role, Sizes
-from genarium.errors import DeclarationError
+from genarium.errors import DeclarationError, InputError
 from genarium.progress import track
 from genarium.signatures import call
-from genarium.tree import stacked
+from genarium.tree import dataset
 
-PREDICTIVE_DRAWS, PREDICTIVE_SIZE = 500, 6_000_000
-"""Replicated datasets that a posterior predictive holds at most, and values in all of them together."""
+PREDICTIVE_SIZE = 20_000_000
+"""Values in all replicated datasets of a posterior predictive together, at most."""
 
 
 def draw(model: Model, rng: np.random.Generator, sizes: Sizes, values: dict[str, Any]) -> dict[str, Array]:
@@ -74,32 +75,85 @@ def replicate(problem: Problem, unknown: Arrays, rng: np.random.Generator) -> Ma
     return out
 
 
-def predictive(problem: Problem, posterior: Arrays, rng: np.random.Generator) -> dict[str, Array]:
-    """Replicate the data at evenly spaced draws, by the hidden and observed stages of the story.
+def prior(problem: Problem, draws: int, rng: np.random.Generator) -> dict[str, Array]:
+    """Draw the unknown variables from their prior, given the known ones; those held fixed stay as they are.
+
+    Parameters
+    ----------
+    problem : Problem
+    draws : int
+    rng : Generator
 
     Returns
     -------
     dict of str to ndarray
-        Observed variables with leading dims (1, replicates).
+        Unknown variables with leading dims (1, draws).
+
+    Raises
+    ------
+    InputError
+        If some are held fixed, but all are drawn by one function: it cannot draw the others given them.
     """
     model = problem.model
-    each = sum(problem[name].size for name in model.observed.variables)
-    picks = _picks(posterior, each)
-    flat = stacked(posterior)
-    copies = [
-        replicate(problem, {name: v[i] for name, v in flat.items()}, rng) for i in track(picks, "posterior predictive")
-    ]
-    return {name: np.stack([copy[name] for copy in copies])[None] for name in model.observed.variables}
+    if problem.fixed and callable(model.unknown.draw):
+        raise InputError(
+            f"{model.name}: the prior of the other unknown variables given {', '.join(problem.fixed)} cannot be drawn: "
+            "one function draws them all. Fit without the prior."
+        )
+    found = []
+    for _ in track(range(draws), "prior"):
+        out = {name: problem[name] for name in model.known.variables}
+        draw_stage(model, "unknown", rng, problem.sizes, dict(problem.fixed), out)
+        found.append({name: out[name] for name in model.unknown.variables})
+    return {name: np.stack([one[name] for one in found])[None] for name in model.unknown.variables}
 
 
-def thinned(replicas: Arrays) -> dict[str, Array]:
-    """Keep evenly spaced ones of replicated datasets, with leading dims (1, replicates)."""
-    picks = _picks(replicas, sum(int(np.prod(v.shape[2:])) for v in replicas.values()))
-    return {name: v[picks][None] for name, v in stacked(replicas).items()}
+def predictive(problem: Problem, draws: Arrays, rng: np.random.Generator) -> xr.Dataset:
+    """Replicate the data by the hidden and observed stages of the story: at every draw, or at evenly spaced ones.
+
+    Parameters
+    ----------
+    problem : Problem
+    draws : mapping of str to ndarray
+        The unknown variables with leading dims (chain, draw).
+    rng : Generator
+
+    Returns
+    -------
+    Dataset
+        Observed variables with leading dims (chain, draw), labelled by the numbers of the draws that they follow
+        from: the same ones of every chain, as many as :data:`PREDICTIVE_SIZE` allows.
+    """
+    observed = problem.model.observed.variables
+    chains, kept = _picks(draws, sum(problem[name].size for name in observed))
+    shape = len(chains), len(kept)
+    values = {
+        n: np.empty(shape + problem[n].shape, np.int64 if v.support.integer else float) for n, v in observed.items()
+    }
+    for i, j in track(list(np.ndindex(shape)), "predictive"):
+        copy = replicate(problem, {name: v[chains[i], kept[j]] for name, v in draws.items()}, rng)
+        for name in observed:
+            values[name][i, j] = copy[name]
+    return _labelled(problem, values, chains, kept)
 
 
-def _picks(draws: Arrays, each: int) -> Array:
-    """Evenly spaced draws, as many as replicated datasets of ``each`` values are kept."""
+def thinned(problem: Problem, replicas: Arrays) -> xr.Dataset:
+    """Keep those of an engine's replicated datasets, with leading dims (chain, draw), that there is room for."""
+    chains, kept = _picks(replicas, sum(int(np.prod(v.shape[2:])) for v in replicas.values()))
+    return _labelled(problem, {name: v[np.ix_(chains, kept)] for name, v in replicas.items()}, chains, kept)
+
+
+def _labelled(problem: Problem, values: Arrays, chains: Array, draws: Array) -> xr.Dataset:
+    return dataset(problem.model, {**problem.coords, "chain": chains, "draw": draws}, values, ("chain", "draw"))
+
+
+def _picks(draws: Arrays, each: int) -> tuple[Array, Array]:
+    """Evenly spaced chains (all, if there is room) and draws, for replicated datasets of ``each`` values."""
     chains, count = next(iter(draws.values())).shape[:2]
-    replicates = max(1, min(chains * count, PREDICTIVE_DRAWS, PREDICTIVE_SIZE // each))
-    return np.linspace(0, chains * count - 1, replicates).astype(int)
+    room = max(1, PREDICTIVE_SIZE // each)
+    some = min(chains, room)
+    return _spaced(chains, some), _spaced(count, min(count, room // some))
+
+
+def _spaced(count: int, keep: int) -> Array:
+    return np.linspace(0, count - 1, keep).round().astype(int)

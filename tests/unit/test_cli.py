@@ -134,6 +134,16 @@ def test_fit_with_choice_of_a_size(run: Run, files: Path) -> None:
     assert list(gn.load(files / "out.nc")["choice"]["component_candidate"].to_numpy()) == [1, 2, 3]
 
 
+def test_fit_with_the_prior(run: Run, files: Path) -> None:
+    base = ("fit", "nb_mixture", "data.nc", "--method", "em", "--seed", 1, "-o", "out.nc", "--prior")
+    assert run(*base).code == 0
+    added = gn.add_prior("nb_mixture", gn.load(files / "fit.nc"), seed=1)
+    xr.testing.assert_identical(gn.load(files / "out.nc")["prior"], added["prior"])
+    assert run(*base, 7).code == 0
+    assert gn.load(files / "out.nc")["prior_predictive"].sizes["draw"] == 7
+    assert run(*base, -1) == (2, "", "genarium fit: --prior -1 must be a whole number, at least one.\n")
+
+
 @pytest.mark.parametrize(("name", "separator"), [("out.csv", ","), ("out.tsv", "\t")])
 def test_predict_table(run: Run, files: Path, name: str, separator: str) -> None:
     assert run("predict", "fit.nc", "new.nc", "-o", name) == (0, "", f"wrote {name}\n")

@@ -210,9 +210,9 @@ def test_partial_data_may_lack_sizes_and_known_variables() -> None:
 # What is refused -----------------------------------------------------------------------------------------------------
 
 
-def test_data_that_are_no_mapping() -> None:
-    for data in (Y, frame(), [Y], None):
-        refused(data, f"not {type(data).__name__}", "a DataTree, a Dataset or a mapping", "{'y': ...")
+def test_data_that_hold_no_variables() -> None:
+    for data in ([Y], None):
+        refused(data, f"cannot be of type {type(data).__name__}", "a mapping from variable names to arrays, {'y': ...}")
 
 
 def test_a_tree_without_data() -> None:

@@ -1,6 +1,8 @@
 """Fit: what goes in, what comes out, and how the two are labelled."""
 
+import inspect
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,10 +16,10 @@ from genarium import registry
 from genarium.declaration import Array, Method, Model, Problem, Result, Stage, Var
 from genarium.errors import InputError
 from genarium.methods import methods
-from genarium.story import PREDICTIVE_DRAWS
 from genarium.supports import real
 from genarium.tree import arrays
 from genarium.verbs.fit import fit
+from genarium.verbs.prior import PRIOR_DRAWS
 
 
 @pytest.fixture(scope="module")
@@ -161,8 +163,8 @@ def test_engines_cannot_hold_unknowns_fixed(toy: Model, toy_tree: xr.DataTree, m
 
 
 def test_data_of_the_wrong_kind_are_refused() -> None:
-    with pytest.raises(InputError, match="data must be a DataTree, a Dataset or a mapping"):
-        gn.fit("nb_mixture", [[1, 2]], "em")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="data cannot be of type list"):
+        gn.fit("nb_mixture", [[1, 2]], "em")
 
 
 # What comes out
@@ -191,6 +193,7 @@ def test_results_are_labelled_by_the_declaration(toy: Model, toy_tree: xr.DataTr
         "posterior",
         "sample_stats",
         "log_likelihood",
+        "log_prior",
         "posterior_predictive",
         "variational",
     ]
@@ -203,6 +206,7 @@ def test_joint_density_and_pointwise_likelihood_follow_the_draws(toy: Model, toy
     pointwise = -0.5 * (y - theta[..., None]) ** 2 - 0.5 * np.log(2 * np.pi)
     np.testing.assert_allclose(result["log_likelihood"]["y"], pointwise, rtol=1e-12)
     prior = -0.5 * (theta / 2) ** 2 - np.log(2) - 0.5 * np.log(2 * np.pi)
+    np.testing.assert_allclose(result["log_prior"]["joint"], prior, rtol=1e-12)
     np.testing.assert_allclose(result["sample_stats"]["lp"], pointwise.sum(-1) + prior, rtol=1e-12)
 
 
@@ -216,15 +220,19 @@ def test_model_without_numpy_density_still_gives_draws(toy: Model, toy_tree: xr.
 def test_replications_follow_the_draws(toy: Model, toy_tree: xr.DataTree) -> None:
     theta = np.concatenate([np.full((1, 300), -50.0), np.full((1, 300), 50.0)])
     told = with_method(toy, "exact", posterior={"theta": theta})
-    replicated = gn.fit(told, toy_tree, "told")["posterior_predictive"]["y"].to_numpy()
-    assert replicated.shape == (1, PREDICTIVE_DRAWS, 30)  # evenly over both chains
-    np.testing.assert_array_equal(np.sign(replicated.mean((0, 2))), np.repeat([-1, 1], PREDICTIVE_DRAWS // 2))
-    residual = replicated[0] - np.repeat([-50.0, 50.0], PREDICTIVE_DRAWS // 2)[:, None]
+    result = gn.fit(told, toy_tree, "told")
+    replicated = result["posterior_predictive"]["y"]
+    assert replicated.shape == (2, 300, 30)
+    for dim in ("chain", "draw"):  # as the pointwise likelihood, so that functions of both need no alignment
+        np.testing.assert_array_equal(replicated[dim], result["log_likelihood"][dim])
+    residual = replicated.to_numpy() - theta[..., None]
     assert abs(residual.mean()) < 4 / np.sqrt(residual.size)
     assert abs(residual.std() - 1) < 4 / np.sqrt(2 * residual.size)
 
 
-def test_what_an_engine_brings_is_not_made_again(toy: Model, toy_tree: xr.DataTree) -> None:
+def test_what_an_engine_brings_is_not_made_again(
+    toy: Model, toy_tree: xr.DataTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
     theta = np.zeros((2, 400))
     pointwise = np.random.default_rng(0).normal(size=(2, 400, 30))
     copies = np.broadcast_to(np.arange(800.0).reshape(2, 400, 1), (2, 400, 30))
@@ -233,18 +241,85 @@ def test_what_an_engine_brings_is_not_made_again(toy: Model, toy_tree: xr.DataTr
     )
     result = gn.fit(told, toy_tree, "told")
     np.testing.assert_array_equal(result["log_likelihood"]["y"], pointwise)
-    replicated = result["posterior_predictive"]["y"].to_numpy()
-    assert replicated.shape == (1, PREDICTIVE_DRAWS, 30)
-    assert (replicated[0, 0, 0], replicated[0, -1, 0]) == (0, 799)
-    assert set(np.diff(replicated[0, :, 0])) == {1.0, 2.0}
+    np.testing.assert_array_equal(result["posterior_predictive"]["y"], copies)
+    monkeypatch.setattr("genarium.story.PREDICTIVE_SIZE", 5 * 2 * 30)
+    replicated = gn.fit(told, toy_tree, "told")["posterior_predictive"]["y"]
+    np.testing.assert_array_equal(replicated, copies[:, replicated["draw"]])
+    assert replicated["draw"].to_numpy().tolist() == [0, 100, 200, 299, 399]
 
 
-def test_large_data_are_replicated_fewer_times(
-    toy: Model, toy_tree: xr.DataTree, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("room", "chains", "draws"), [(10, 4, 2), (4, 4, 1), (3, 3, 1), (1, 1, 1), (0.5, 1, 1)])
+def test_large_data_are_replicated_at_some_of_the_draws(
+    room: float, chains: int, draws: int, toy: Model, toy_tree: xr.DataTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("genarium.story.PREDICTIVE_SIZE", 100)
-    result = gn.fit(toy, toy_tree, "conjugate", chains=1, draws=20)
-    assert result["posterior_predictive"].sizes["draw"] == 3  # of 30 items each
+    monkeypatch.setattr("genarium.story.PREDICTIVE_SIZE", int(room * 30))  # of 30 items each
+    theta = 1000.0 * np.arange(80).reshape(4, 20)
+    result = gn.fit(with_method(toy, "exact", posterior={"theta": theta}), toy_tree, "told")
+    replicated = result["posterior_predictive"]["y"]
+    assert replicated.shape == (chains, draws, 30)
+    at = {dim: replicated[dim] for dim in ("chain", "draw")}
+    same = result["posterior"]["theta"].sel(at)  # labelled by what they follow from
+    np.testing.assert_allclose(replicated.mean("item"), same, atol=5 / np.sqrt(30))
+    assert result.sel(at)["log_likelihood"]["y"].shape == replicated.shape
+
+
+# The prior
+
+
+def test_prior_draws_are_of_the_story_given_what_is_known(toy: Model, toy_tree: xr.DataTree) -> None:
+    result = gn.fit(toy, toy_tree, "conjugate", 3, draws=10, sigma=0.5, tau=3.0, prior_draws=2000)
+    theta, y = result["prior"]["theta"], result["prior_predictive"]["y"]
+    assert theta.dims == ("chain", "draw")
+    assert theta.shape == (1, 2000)
+    assert abs(theta.mean()) < 4 * 3 / np.sqrt(2000)
+    assert abs(theta.std() / 3 - 1) < 4 / np.sqrt(2 * 2000)
+    residual = y - theta
+    assert residual.dims == ("chain", "draw", "item")
+    assert abs(residual.std() / 0.5 - 1) < 4 / np.sqrt(2 * residual.size)
+
+
+def test_the_prior_leaves_the_fit_as_it_is_and_can_be_added_later(
+    toy: Model, toy_tree: xr.DataTree, same: Callable[..., None]
+) -> None:
+    bare = gn.fit(toy, toy_tree, "conjugate", 3, draws=10)
+    told = gn.fit(toy, toy_tree, "conjugate", 3, draws=10, prior_draws=20)
+    same(gn.add_prior(toy, bare, 20, seed=3), told)
+    same(told.filter(lambda node: not node.name or not node.name.startswith("prior")), bare)
+    later = gn.add_prior(toy, bare)
+    assert later["prior"].sizes["draw"] == later["prior_predictive"].sizes["draw"] == PRIOR_DRAWS
+    assert not np.array_equal(later.to_dict()["/prior"]["theta"][0, :20], told.to_dict()["/prior"]["theta"][0])
+
+
+def test_the_prior_holds_what_the_fit_held(tree: xr.DataTree) -> None:
+    mu = np.array([[200.0, 3.0], [5.0, 60.0], [30.0, 30.0]])
+    fitted = gn.fit("nb_mixture", tree, "em", 1, component=3, mu=mu, prior_draws=50)
+    added = gn.add_prior("nb_mixture", fitted, 50, seed=1)
+    for one in (fitted, added):
+        np.testing.assert_array_equal(one["prior"]["mu"], np.broadcast_to(mu, (1, 50, 3, 2)))
+        assert np.ptp(one["prior"]["pi"].to_numpy()[..., 0]) > 0.1
+    xr.testing.assert_equal(fitted["prior_predictive"].to_dataset(), added["prior_predictive"].to_dataset())
+
+
+def test_a_prior_that_cannot_be_told_is_refused(toy: Model, toy_tree: xr.DataTree) -> None:
+    for wrong in (-1, 2.5, True, "many"):
+        with pytest.raises(InputError, match=re.escape(f"toy: prior_draws={wrong!r} must be a whole number")):
+            gn.fit(toy, toy_tree, "conjugate", prior_draws=wrong)
+    with pytest.raises(InputError, match="toy: the tree holds no fit"):
+        gn.add_prior(toy, toy_tree)
+    at_once = Stage(toy.unknown.variables, lambda rng, tau: {"theta": rng.normal(0, tau)})
+    point = Method(lambda problem, rng: Result(point=problem.fixed), "point", "Nothing.", holds=("theta",))
+    model = replace(toy, unknown=at_once, methods={"hold": point})
+    gn.fit(model, toy_tree, "hold", theta=1.0)
+    with pytest.raises(InputError, match="given theta cannot be drawn: one function draws them all"):
+        gn.fit(model, toy_tree, "hold", theta=1.0, prior_draws=5)
+
+
+def test_the_keywords_of_verbs_are_no_settings_of_a_model() -> None:
+    own = {name for verb in (gn.fit, gn.choose, gn.predict) for name in inspect.signature(verb).parameters}
+    for model in map(registry.get, registry.names()):
+        taken = {*model.sizes, *model.variables(), *model.options}
+        taken |= {option for method in methods(model).values() for option in method.options}
+        assert not taken & own, model.name
 
 
 # Labels of exchangeable components

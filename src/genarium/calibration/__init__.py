@@ -20,9 +20,10 @@ from genarium.calibration.recovery import Recovery
 from genarium.calibration.scalars import flat_draws
 from genarium.calibration.schedule import parse_workers, replicates
 from genarium.calibration.store import Store
-from genarium.data import Data, check
+from genarium.data import check
 from genarium.declaration import Model
 from genarium.errors import InputError
+from genarium.holding import Data
 from genarium.methods import find_method
 from genarium.progress import bar
 from genarium.settings import chosen_options, generator, split
@@ -58,6 +59,7 @@ def validate(
     seed: int = 0,
     *,
     data: Data | None = None,
+    layer: str = "",
     wrong: Mapping[str, Any] | None = None,
     control: bool = False,
     adaptive: bool = True,
@@ -86,9 +88,11 @@ def validate(
         Processes, or the address of a Dask scheduler (``tcp://host:8786``). The result does not depend on it.
     seed : int
         Every replicate is a function of the seed and its number.
-    data : DataTree, Dataset or mapping of str to array_like, optional
+    data : DataTree, Dataset, mapping of str to array_like, AnnData, DataFrame, Series, DataArray or matrix, optional
         The user's data, for posterior SBC (Säilynoja et al. 2025): truths are drawn from their posterior, and the
         simulated data are fitted together with them. The method must be exact.
+    layer : str
+        Of an AnnData, the layer that takes the place of ``X``.
     wrong : mapping, optional
         Known variables that the fit, not the simulation, is given another value of; options of the model that the
         simulation, not the fit, has: a negative control.
@@ -132,10 +136,12 @@ def validate(
         raise InputError(f"simulations={simulations!r} must be a whole number, at least one.")
     declared = registry.resolve(model)
     given = None
+    if layer and data is None:
+        raise InputError(f"layer={layer!r} is one of an AnnData: give that as data=...")
     if data is None:
         settings = _with_own(declared, method, settings)
     else:
-        given, settings = _given(declared, method, data, int(simulations), seed, settings)
+        given, settings = _given(declared, method, data, layer, int(simulations), seed, settings)
     if control:
         chosen = chosen_options(declared, settings)
         wrong = {**declared.variant(**{**declared.chosen, **chosen}).calibration.control, **(wrong or {})}
@@ -205,7 +211,7 @@ def _with_own(declared: Model, method: str, settings: Mapping[str, Any]) -> dict
 
 
 def _given(
-    declared: Model, method: str, data: Data, simulations: int, seed: int, settings: Mapping[str, Any]
+    declared: Model, method: str, data: Data, layer: str, simulations: int, seed: int, settings: Mapping[str, Any]
 ) -> tuple[Given, dict[str, Any]]:
     """Fit the user's data, and keep as many draws as there are replicates."""
     if isinstance(data, xr.DataTree) and not declared.chosen:
@@ -216,7 +222,7 @@ def _given(
         raise InputError(f"posterior SBC starts from exact draws of the posterior; {method!r} is {way.claim}.")
     have = way.options
     variant, sizes, values, options = split(declared, settings, way.function)
-    problem = check(variant, data, sizes, values)
+    problem = check(variant, data, sizes, values, layer=layer)
     if problem.fixed:
         raise InputError(f"{declared.name}: {', '.join(problem.fixed)} cannot be held fixed in a validation.")
     chains = options.get("chains", have.get("chains", 1))

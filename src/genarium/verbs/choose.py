@@ -8,9 +8,9 @@ import numpy as np
 import xarray as xr
 
 from genarium.attributes import attribute
-from genarium.data import Data
 from genarium.declaration import Model
 from genarium.errors import InputError
+from genarium.holding import Data
 from genarium.progress import track
 from genarium.tree import with_groups
 from genarium.verbs.fit import fit
@@ -23,6 +23,8 @@ def choose(
     values: Iterable[int],
     method: str = "vi",
     seed: int = 0,
+    *,
+    layer: Any = "",
     **settings: Any,
 ) -> xr.DataTree:
     """Fit at each value of a size and return the fit with the best evidence lower bound.
@@ -30,7 +32,8 @@ def choose(
     Parameters
     ----------
     model : str, Path or Model
-    data : DataTree, Dataset or mapping
+    data : DataTree, Dataset, mapping, AnnData, DataFrame, Series, DataArray or matrix
+        As for :func:`genarium.fit`.
     size : str
         The size to choose, e.g. "component".
     values : iterable of int
@@ -39,6 +42,8 @@ def choose(
         A method whose bound is an evidence lower bound; a maximised likelihood only grows with the size.
     seed : int
         The same for every candidate.
+    layer : str
+        Of an AnnData, the layer that takes the place of ``X``.
     **settings
         As for :func:`genarium.fit`.
 
@@ -71,7 +76,8 @@ def choose(
     best: xr.DataTree | None = None
     rows = []
     for candidate in track(candidates, f"choosing {size}"):
-        tree = fit(model, resized(model, data, size, candidate), method, seed, **{**settings, size: candidate})
+        given = resized(model, data, size, candidate)
+        tree = fit(model, given, method, seed, layer=layer, **{**settings, size: candidate})
         notes = attribute(tree, "notes")
         if tree.attrs["claim"] != "approximate" or "bound" not in notes:
             raise InputError(

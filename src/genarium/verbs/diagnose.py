@@ -21,6 +21,7 @@ RHAT, ESS, EBFMI = 1.01, 400, 0.3
 """Thresholds: Vehtari et al. (2021, Bayesian Analysis 16), Betancourt (2016)."""
 
 REPLICATES = 200
+"""Replicated datasets whose statistics are computed."""
 
 MANY = 30
 """Unknown numbers from which on a high k-hat is a warning: ratios are off in so many dims, margins less so."""
@@ -251,9 +252,8 @@ def replicated_statistics(model: Model, tree: xr.DataTree, seed: int) -> tuple[d
     assert model.statistics is not None
     problem = fitted_problem(model, tree)
     if "posterior_predictive" in tree:
-        flat = stacked(arrays(tree["posterior_predictive"].to_dataset()))
-        count = len(next(iter(flat.values())))
-        copies = [{name: v[i] for name, v in flat.items()} for i in range(min(count, REPLICATES))]
+        flat = stacked(arrays(tree["posterior_predictive"].to_dataset()), REPLICATES)  # spread over all chains
+        copies = [{name: v[i] for name, v in flat.items()} for i in range(len(next(iter(flat.values()))))]
     else:
         rng = np.random.default_rng(seed)
         unknown = {n: tree["point"][n].to_numpy() for n in model.unknown.variables if n in tree["point"]}

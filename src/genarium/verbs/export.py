@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from genarium.data import Data, check
+from genarium.data import check
 from genarium.declaration import Model, Problem
 from genarium.errors import InputError
+from genarium.holding import Data
 from genarium.registry import program, resolve
 from genarium.settings import split
 

@@ -8,31 +8,47 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from genarium.data import Data, check
+from genarium.data import check
 from genarium.declaration import Claim, Model, Problem, Result
 from genarium.engines.labels import match_labels
 from genarium.evaluate import POINTWISE_SIZE, derived, log_likelihood, log_prior, sparse_joint_density
+from genarium.holding import Data
 from genarium.methods import find_method, require_free
 from genarium.progress import cpu_seconds
 from genarium.registry import resolve
 from genarium.settings import generator, split
 from genarium.story import predictive, thinned
 from genarium.tree import data_tree, dataset, provenance, with_groups
+from genarium.verbs.prior import prior_groups
 
 
-def fit(model: str | Path | Model, data: Data, method: str, seed: int = 0, **settings: Any) -> xr.DataTree:
+def fit(
+    model: str | Path | Model,
+    data: Data,
+    method: str,
+    seed: int = 0,
+    *,
+    layer: Any = "",
+    prior_draws: Any = 0,
+    **settings: Any,
+) -> xr.DataTree:
     """Fit a model to data.
 
     Parameters
     ----------
     model : str, Path or Model
         Name of a model, its folder, or a declaration.
-    data : DataTree, Dataset or mapping of str to array_like
-        From :func:`simulate` or :func:`read`, or variables by name.
+    data : DataTree, Dataset, mapping of str to array_like, AnnData, DataFrame, Series, DataArray or matrix
+        From :func:`simulate` or :func:`read`, or variables by name. An AnnData, a DataFrame or a matrix alone is the
+        first observed variable with two dims (:func:`genarium.holding.hold`); labels are kept in every group.
     method : str
         One of the model's methods (``genarium show MODEL`` lists them).
     seed : int
         The same seed, data, settings and package versions give the same result.
+    layer : str
+        Of an AnnData, the layer that takes the place of ``X``.
+    prior_draws : int
+        Draws for the groups ``prior`` and ``prior_predictive`` (:func:`add_prior`); 0: none.
     **settings
         Sizes (``component=5``), options of the model (``dispersion="gene"``), values of known variables
         (``phi=0.3``), unknown variables to hold fixed, and options of the method (``restarts=20``).
@@ -41,9 +57,13 @@ def fit(model: str | Path | Model, data: Data, method: str, seed: int = 0, **set
     -------
     DataTree
         The data and, as far as the method gives them, ``posterior``, ``sample_stats`` (with ``lp``, the joint log
-        density on the natural scale), ``log_likelihood`` (pointwise; left out beyond 2e7 values, where ``lp`` is kept
-        at fewer draws), ``posterior_predictive``, ``variational`` or ``point``. The root's attributes say what was
-        done.
+        density on the natural scale), ``log_likelihood`` (pointwise, by the model's unit, under the name of the first
+        observed variable), ``log_prior`` (``joint``), ``posterior_predictive`` (data replicated at every draw),
+        ``variational`` or ``point``. The root's attributes say what was done. Beyond 2e7 values, the pointwise
+        likelihood is left out with ``log_prior``, and ``lp`` is kept at fewer draws. Beyond as many, data are
+        replicated at fewer draws, labelled by their numbers: ``tree.sel(draw=tree["posterior_predictive"]["draw"])``
+        takes the same ones of the other groups (``drop_nodes`` those of the prior first), as functions that compare
+        them need.
 
     Raises
     ------
@@ -60,12 +80,13 @@ def fit(model: str | Path | Model, data: Data, method: str, seed: int = 0, **set
     declared = resolve(model, data)
     way = find_method(declared, method)
     variant, sizes, values, options = split(declared, settings, way.function)
-    problem = check(variant, data, sizes, values)
+    problem = check(variant, data, sizes, values, layer=layer)
     require_free(problem, method)
-    fitting, predicting = generator(seed).spawn(2)
+    fitting, predicting, telling = generator(seed).spawn(3)
+    told = prior_groups(problem, prior_draws, telling) if prior_draws else {}
     wall, cpu = time.perf_counter(), cpu_seconds()
     result = way.function(problem, fitting, **options)
-    groups = _groups(problem, result, way.claim, predicting)
+    groups = {**_groups(problem, result, way.claim, predicting), **told}
     seconds = {"seconds": time.perf_counter() - wall, "cpu_seconds": cpu_seconds() - cpu}
     start, kept = data_tree(problem), dict[str, Any]()
     if isinstance(data, xr.DataTree):
@@ -115,11 +136,10 @@ def _groups(problem: Problem, result: Result, claim: Claim, rng: np.random.Gener
             prior = log_prior(problem, posterior)
             if prior is not None:
                 stats["lp"] = pointwise.reshape(*prior.shape, -1).sum(-1) + prior
+                groups["log_prior"] = dataset(model, coords, {"joint": prior}, ("chain", "draw"))
         lead = ("chain", "draw")
         groups["posterior"] = dataset(model, coords, {**posterior, **derived(problem, posterior, lead)}, lead)
         groups["sample_stats"] = dataset(model, coords, stats, lead)
-        replicas = (
-            thinned(result.posterior_predictive) if result.posterior_predictive else predictive(problem, posterior, rng)
-        )
-        groups["posterior_predictive"] = dataset(model, coords, replicas, lead)
+        copies = result.posterior_predictive
+        groups["posterior_predictive"] = thinned(problem, copies) if copies else predictive(problem, posterior, rng)
     return groups

@@ -9,10 +9,11 @@ import numpy as np
 import xarray as xr
 
 from genarium.attributes import attribute
-from genarium.data import Data, check
+from genarium.data import check
 from genarium.declaration import Array, Model
 from genarium.errors import InputError
 from genarium.evaluate import predictions
+from genarium.holding import Data, hold
 from genarium.registry import fitted_model
 from genarium.settings import split
 from genarium.signatures import call, parents_of
@@ -21,7 +22,7 @@ from genarium.words import plural
 
 
 def predict(
-    tree: xr.DataTree, data: Data | None = None, *, model: str | Path | Model = "", **settings: Any
+    tree: xr.DataTree, data: Data | None = None, *, model: str | Path | Model = "", layer: Any = "", **settings: Any
 ) -> xr.DataTree:
     """Predict for new data from a fitted tree.
 
@@ -29,12 +30,14 @@ def predict(
     ----------
     tree : DataTree
         From :func:`fit`.
-    data : DataTree, Dataset or mapping, optional
-        New data; default: the data of the fit. Known variables that they lack are taken from the fit where these do
-        not vary over the model's unit (such as the dispersion). Where a model can predict from known variables
-        alone, the observed ones may be missing.
+    data : DataTree, Dataset, mapping, AnnData, DataFrame, Series, DataArray or matrix, optional
+        New data, as for :func:`genarium.fit`; default: the data of the fit. Known variables that they lack are taken
+        from the fit where these do not vary over the model's unit (such as the dispersion). Where a model can predict
+        from known variables alone, the observed ones may be missing.
     model : str, Path or Model
         What the tree was fitted by, where that is neither built in nor installed.
+    layer : str
+        Of an AnnData, the layer that takes the place of ``X``.
     **settings
         Values of known variables, and options of the model's ``predict`` (its keyword-only parameters).
 
@@ -55,10 +58,12 @@ def predict(
     >>> gn.predict(tree, {"x": [[0, 7]]})["predictions"]["probability"].shape
     (1, 2)
     """
-    return _predict(fitted_model(tree, model), tree, data, settings)
+    return _predict(fitted_model(tree, model), tree, data, layer, settings)
 
 
-def _predict(model: Model, tree: xr.DataTree, data: Data | None, settings: Mapping[str, Any]) -> xr.DataTree:
+def _predict(
+    model: Model, tree: xr.DataTree, data: Data | None, layer: str, settings: Mapping[str, Any]
+) -> xr.DataTree:
     """Predict by a declaration."""
     if model.predict is None:
         raise InputError(f"{model.name}: the model makes no predictions.")
@@ -67,7 +72,8 @@ def _predict(model: Model, tree: xr.DataTree, data: Data | None, settings: Mappi
     _, _, values, options = split(model, settings, model.predict)
     fitted_sizes = attribute(tree, "sizes")
     data = tree if data is None else data
-    own = set() if isinstance(data, xr.DataTree) else {str(name) for name in data}
+    held = hold(model, data, layer)
+    own = set() if isinstance(data, xr.DataTree) else set(held)
     for name, var in model.known.variables.items():
         if model.unit not in var.dims and name in tree["constant_data"] and name not in own:
             values.setdefault(name, tree["constant_data"][name])
@@ -80,7 +86,8 @@ def _predict(model: Model, tree: xr.DataTree, data: Data | None, settings: Mappi
     anew = {var.support.of for var in rows} - kept
     sizes = {dim: n for dim, n in fitted_sizes.items() if dim not in shown | anew}
     sizes = {dim: n for dim, n in sizes.items() if dim not in model.derived_dims}
-    problem = check(replace(model, check=None), data, sizes, values, unseen=bool(missing))
+    given_data = data if isinstance(data, xr.DataTree) else held  # a tree tells its sizes, too
+    problem = check(replace(model, check=None), given_data, sizes, values, unseen=bool(missing))
     if missing:
         labels = _labels(tree, model, shown)
         for dim in sorted(set(labels) - set(model.derived_dims)):
