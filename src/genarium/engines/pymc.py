@@ -5,7 +5,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,9 +14,9 @@ from genarium.declaration import Array, Arrays, Claim, Labelled, Model, Problem,
 from genarium.engines.dadvi import dadvi
 from genarium.engines.hoist import Hoisted, hoist
 from genarium.engines.narrow import narrowed
+from genarium.engines.sharing import shared
 from genarium.errors import InputError
 from genarium.progress import spinner, track
-from genarium.tree import digest
 
 METHODS: dict[str, tuple[Claim, str]] = {
     "nuts": ("exact", "Hamiltonian Monte Carlo of the PyMC density (nutpie)."),
@@ -39,8 +39,7 @@ def compiled(problem: Problem) -> "Compiled":
             f"{model.name}: the PyMC methods cannot hold {', '.join(problem.fixed)} fixed. Leave it out of the data, "
             f"or use one of the model's own methods ({', '.join(model.methods)})."
         )
-    options = (tuple(sorted(model.chosen.items())), model.density.__code__, uniform(problem))
-    found = _compiled(model.name, digest(model.name), options, tuple(sorted(problem.sizes.items())), _Once(problem))
+    found: Compiled = shared(problem, uniform(problem), Compiled)
     found.swap(problem)
     return found
 
@@ -52,24 +51,6 @@ def uniform(problem: Problem) -> frozenset[str]:
         for name, var in problem.model.known.variables.items()
         if isinstance(var.default, float) and problem[name].ndim and (problem[name] == var.default).all()
     )
-
-
-class _Once:
-    """Carries a problem into a cached function without being part of its key."""
-
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
-
-    def __hash__(self) -> int:
-        return 0
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Once)
-
-
-@cache
-def _compiled(name: str, sources: str, options: Any, sizes: Any, once: _Once) -> "Compiled":
-    return Compiled(once.problem)
 
 
 def build(problem: Problem) -> Any:
@@ -134,7 +115,7 @@ class Compiled:
     def swap(self, problem: Problem) -> None:
         """Put other data of the same sizes in; what was left at its default must be so again."""
         assert self.uniform <= uniform(problem)
-        self.problem = problem
+        self.model, self.problem = problem.model, problem  # the declaration may start elsewhere
         for name, value in self._data(problem).items():
             variable = self.pymc[name]
             variable.set_value(value.astype(variable.get_value(borrow=True).dtype))
