@@ -1,6 +1,6 @@
 """What tests share: the example model of toy.py, and small simulations and fits that are made once a session."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -34,6 +34,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         given = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
         of = given.get("case", given.get("model", given.get("name"))) if item.path.parent.name == "contract" else None
         item.add_marker(pytest.mark.xdist_group(f"{item.path.name} {getattr(of, 'name', of or '')}".strip()))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep compiled densities in a folder of the test run's own, not in the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GENARIUM_COMPILED", str(tmp_path_factory.mktemp("compiled")))
+        yield
 
 
 @pytest.fixture(scope="session")

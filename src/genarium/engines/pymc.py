@@ -5,7 +5,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from genarium.declaration import Array, Arrays, Claim, Labelled, Model, Problem,
 from genarium.engines.dadvi import dadvi
 from genarium.engines.hoist import Hoisted, hoist
 from genarium.engines.narrow import narrowed
+from genarium.engines.native import density as native
 from genarium.engines.sharing import shared
 from genarium.errors import InputError
 from genarium.progress import spinner, track
@@ -31,6 +32,14 @@ COMPILED: Counter[str] = Counter()
 
 def compiled(problem: Problem) -> "Compiled":
     """Return the compiled density of a problem's model and sizes, with the problem's data in it."""
+    _check(problem)
+    found: Compiled = shared(problem, uniform(problem), Compiled)
+    found.swap(problem)
+    return found
+
+
+def _check(problem: Problem) -> None:
+    """Refuse what the methods of this engine cannot fit."""
     model = problem.model
     if model.density is None:
         raise InputError(f"{model.name}: the model has no PyMC density.")
@@ -39,9 +48,6 @@ def compiled(problem: Problem) -> "Compiled":
             f"{model.name}: the PyMC methods cannot hold {', '.join(problem.fixed)} fixed. Leave it out of the data, "
             f"or use one of the model's own methods ({', '.join(model.methods)})."
         )
-    found: Compiled = shared(problem, uniform(problem), Compiled)
-    found.swap(problem)
-    return found
 
 
 def uniform(problem: Problem) -> frozenset[str]:
@@ -220,6 +226,10 @@ class Compiled:
         return self._compile_density(jacobian=True)
 
     def _compile_density(self, jacobian: bool) -> Any:
+        slowly = cache(lambda: self._compile_density_slowly(jacobian))
+        return slowly() if self.mode else native.Evaluated(self, jacobian, slowly, COMPILED)
+
+    def _compile_density_slowly(self, jacobian: bool) -> Any:
         import pytensor
         import pytensor.tensor as pt
         from pytensor.graph.replace import clone_replace
@@ -348,9 +358,9 @@ def nuts(
     Result
         ``posterior`` and ``sample_stats``.
     """
-    import nutpie
-
-    density = compiled(problem)
+    _check(problem)
+    density = native.density(problem, uniform(problem), lambda: compiled(problem), COMPILED)
+    ready = density.nuts_with_data()
     starts = np.stack([density.start(stream) for stream in rng.spawn(chains)])
     seed = int(rng.integers(2**31))
 
@@ -359,7 +369,9 @@ def nuts(
         stream = np.random.default_rng([seed, own])
         return np.asarray(starts[stream.integers(chains)] + stream.uniform(-0.1, 0.1, starts.shape[1]))
 
-    ready = dataclasses.replace(density.nuts_with_data(), initial_point_func=initial_point)
+    import nutpie
+
+    ready = dataclasses.replace(ready, initial_point_func=initial_point)
     trace = nutpie.sample(
         ready,
         draws=draws,
