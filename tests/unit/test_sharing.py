@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -142,11 +143,19 @@ def test_shape_and_type_of_data_and_defaults_are_part_of_the_key(toy: Model, pro
     assert len(set(keys)) == len(keys)
 
 
-def test_settings_of_the_environment_are_part_of_the_key(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_of_the_environment_are_part_of_the_key(
+    problem: Problem, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("PYTENSOR_FLAGS", raising=False)
     before = sharing.key(problem, frozenset())
     monkeypatch.setenv("PYTENSOR_FLAGS", "base_compiledir=/elsewhere")
     elsewhere = sharing.key(problem, frozenset())
     monkeypatch.setenv("PYTENSOR_FLAGS", "base_compiledir=/other")
     assert elsewhere == sharing.key(problem, frozenset())
     monkeypatch.setenv("PYTENSOR_FLAGS", "floatX=float32")
-    assert len({before, elsewhere, sharing.key(problem, frozenset())}) == 3
+    flags = sharing.key(problem, frozenset())
+    (tmp_path / "settings").write_text("[global]\nfloatX = float32\n")
+    monkeypatch.delenv("PYTENSOR_FLAGS")
+    monkeypatch.setenv("PYTENSORRC", str(tmp_path / "settings"))
+    assert before == elsewhere
+    assert len({before, flags, sharing.key(problem, frozenset())}) == 3

@@ -11,7 +11,9 @@ operation by operation and constant by constant (:func:`same_graphs`).
 """
 
 import os
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,8 +48,6 @@ def key(problem: Problem, uniform: frozenset[str], *, certain: bool = True) -> s
     model = problem.model
     assert model.density is not None
     arrays = {name: (problem[name].dtype.str, problem[name].shape) for name in parents_of(model.density)}
-    settings = {n: v for n, v in os.environ.items() if n.startswith(("PYTENSOR", "NUMBA")) and "CACHE" not in n}
-    settings = {n: _without_folder(v) for n, v in settings.items()}
     return fingerprint(
         model.density if certain else None,
         dict(sorted(problem.sizes.items())),
@@ -55,13 +55,20 @@ def key(problem: Problem, uniform: frozenset[str], *, certain: bool = True) -> s
         sorted(uniform),
         {name: var.dims for name, var in model.unknown.variables.items()},
         (sorted(model.observed.variables), sorted(model.sizes)),
-        dict(sorted(settings.items())),
+        _settings(),
     )
 
 
-def _without_folder(flags: str) -> str:
-    """Leave the place of PyTensor's cache out of its flags."""
-    return ",".join(flag for flag in flags.split(",") if "compiledir" not in flag)
+def _settings() -> list[str]:
+    """Return what environment and files tell PyTensor and Numba, and the width that PyTensor computes in, if changed."""
+    told = {n: v for n, v in os.environ.items() if n.startswith(("PYTENSOR", "NUMBA")) and "CACHE" not in n}
+    flags = [flag for flag in told.pop("PYTENSOR_FLAGS", "").split(",") if flag and "compiledir" not in flag]
+    files = [Path(path).expanduser() for path in told.pop("PYTENSORRC", "~/.pytensorrc").split(os.pathsep)]
+    texts = [path.read_text(encoding="utf-8", errors="replace") for path in files if path.is_file()]
+    loaded = sys.modules.get("pytensor")
+    width = getattr(getattr(loaded, "config", None), "floatX", "float64")
+    changed = [width] if width != "float64" else []
+    return [*flags, *texts, *changed, *(f"{name}={value}" for name, value in sorted(told.items()))]
 
 
 def shared(problem: Problem, uniform: frozenset[str], make: Callable[[Problem], Any]) -> Any:

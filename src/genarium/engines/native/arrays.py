@@ -41,12 +41,25 @@ class Translation:
         self.values: dict[Any, Any] = {}
         self.fixed = set[Any]()  # what follows from constants and shapes alone
         self.uses: dict[Any, int] = {}
+        self.left: dict[Any, int] = {}  # uses to come, after which a value need not be held
 
     def run(self, graph: Any) -> None:
         """Translate the operations of a FunctionGraph, whose inputs have their operands and values already."""
-        self.uses |= {variable: len(clients) for variable, clients in graph.clients.items()}
+        uses = {variable: len(clients) for variable, clients in graph.clients.items()}
+        self.uses |= uses
+        self.left |= uses
         for node in graph.toposort():
             self.node(node)
+            for variable in node.inputs:
+                self._forget(variable)
+
+    def _forget(self, variable: Any) -> None:
+        """Let go of a value that is used no more, but for its shape: many may be as large as the data."""
+        if variable in self.left and variable in self.values and variable not in self.fixed:
+            self.left[variable] -= 1
+            value = self.values[variable]
+            if not self.left[variable] and isinstance(value, np.ndarray):
+                self.values[variable] = np.broadcast_to(np.zeros((), value.dtype), value.shape)
 
     def node(self, node: Any) -> None:
         """Translate an operation."""

@@ -1,5 +1,7 @@
 """Text of an LLVM function: views of memory, loops over them, and what is computed within."""
 
+import re
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -16,6 +18,8 @@ TYPES = {
     "uint32": "i32", "uint64": "i64", "float32": "float", "float64": "double",
 }  # fmt: skip
 """How numbers of a dtype lie in memory."""
+
+NAME = re.compile(r"%v\d+\b")
 
 WIDTHS = {"i8": 1, "i16": 2, "i32": 4, "i64": 8, "float": 4, "double": 8}
 
@@ -164,7 +168,9 @@ class Code:
 
     lines: list[str] = field(default_factory=list)
     head: list[str] = field(default_factory=list)
-    freed: list[str] = field(default_factory=list)
+    heap: list[str] = field(default_factory=list)
+    outside: list[int] = field(default_factory=list)  # numbers of lines before which no loop is open
+    depth: int = 0
     declared: dict[str, str] = field(default_factory=dict)
     block: str = "entry"
     count: int = 0
@@ -208,16 +214,18 @@ class Code:
             self.stack += width
             self.head.append(f"  {name} = alloca [{size} x {kept}], align 32")
         else:
+            assert not self.depth
             self.declared["malloc"] = "declare noalias ptr @malloc(i64)"
             self.declared["free"] = "declare void @free(ptr)"
-            self.head.append(f"  {name} = call noalias ptr @malloc(i64 {width})")
-            self.freed.append(f"  call void @free(ptr {name})")
+            self.do(f"{name} = call noalias ptr @malloc(i64 {width})")
+            self.heap.append(name)
         return View(name, dtype, shape, row_major(shape), owned=True)
 
     @contextmanager
     def loop(self, lengths: Sequence[int]) -> Iterator[list[str]]:
         """Loop over axes, the last one innermost; yields the names of the indices."""
         indices, loops = [], []
+        self.depth += 1
         for length in lengths:
             name = self.fresh()
             before = self.block
@@ -234,6 +242,22 @@ class Code:
             self.do(f"%{name}.done = icmp eq i64 %{name}.next, {length}")
             self.do(f"br i1 %{name}.done, label %{name}.exit, label %{name}.head")
             self.start(f"{name}.exit")
+        self.depth -= 1
+        if not self.depth:
+            self.outside.append(len(self.lines))
+
+    def body(self) -> list[str]:
+        """Return the lines, with memory from the heap given back once it was used last."""
+        last = dict.fromkeys(self.heap, 0)
+        for number, line in enumerate(self.lines):
+            last.update((name, number) for name in NAME.findall(line) if name in last)
+        places = [*self.outside, len(self.lines)]
+        free = defaultdict[int, list[str]](list)
+        for name, number in last.items():
+            free[next(place for place in places if place > number)].append(f"  call void @free(ptr {name})")
+        return [
+            line for number in range(len(self.lines) + 1) for line in (*free[number], *self.lines[number : number + 1])
+        ]
 
     def fail_unless(self, condition: str) -> None:
         """Note a failure where a truth value is false; the function returns 1 in the end."""

@@ -80,8 +80,7 @@ def function(name: str, signature: str, code: Code) -> str:
         "  %failed = alloca i64",
         "  store i64 0, ptr %failed",
         *code.head,
-        *code.lines,
-        *code.freed,
+        *code.body(),
         "  ret i64 %result",
         "}",
     ]
