@@ -60,7 +60,7 @@ def key(problem: Problem, uniform: frozenset[str], *, certain: bool = True) -> s
 
 
 def _settings() -> list[str]:
-    """Return what environment and files tell PyTensor and Numba, and the width that PyTensor computes in, if changed."""
+    """Return what environment and files tell PyTensor and Numba, and PyTensor's width of numbers, if changed."""
     told = {n: v for n, v in os.environ.items() if n.startswith(("PYTENSOR", "NUMBA")) and "CACHE" not in n}
     flags = [flag for flag in told.pop("PYTENSOR_FLAGS", "").split(",") if flag and "compiledir" not in flag]
     files = [Path(path).expanduser() for path in told.pop("PYTENSORRC", "~/.pytensorrc").split(os.pathsep)]

@@ -53,25 +53,32 @@ class Program:
         held += self.constants
         return np.array([array.ctypes.data for array in held], dtype=np.uint64), held
 
+    @cached_property
+    def _functions(self) -> dict[str, Any]:
+        """Functions by name, as far as they were called."""
+        return {}
+
+    def _function(self, name: str, numbers: int, addresses: int) -> Any:
+        """Return a function of so many numbers and addresses."""
+        if name not in self._functions:
+            types = [ctypes.c_int64] * numbers + [ctypes.c_void_p] * addresses
+            self._functions[name] = ctypes.CFUNCTYPE(ctypes.c_int64, *types)(self.loaded.address(name))
+        return self._functions[name]
+
     def call(self, name: str, own: Sequence[Array], outputs: Sequence[Array], table: Array) -> int:
         """Call a function written by :meth:`Writer.add`; the outputs are written to."""
-        function = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_void_p] * 3)(self.loaded.address(name))
         given, written = (np.array([a.ctypes.data for a in arrays], np.uint64) for arrays in (own, outputs))
-        return int(function(given.ctypes.data, written.ctypes.data, table.ctypes.data))
+        return int(self._function(name, 0, 3)(given.ctypes.data, written.ctypes.data, table.ctypes.data))
 
     def density(self, x: Array, gradient: Array, value: Array, table: Array) -> int:
         """Call ``density``, a function of the kind of that name."""
-        function = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, *[ctypes.c_void_p] * 4)(
-            self.loaded.address("density")
-        )
-        return int(function(x.size, *(a.ctypes.data for a in (x, gradient, value, table))))
+        addresses = (a.ctypes.data for a in (x, gradient, value, table))
+        return int(self._function("density", 1, 4)(x.size, *addresses))
 
     def expand(self, x: Array, draw: Array, table: Array) -> int:
         """Call ``expand``, a function of the kind of that name."""
-        function = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 2, *[ctypes.c_void_p] * 3)(
-            self.loaded.address("expand")
-        )
-        return int(function(x.size, draw.size, *(a.ctypes.data for a in (x, draw, table))))
+        addresses = (a.ctypes.data for a in (x, draw, table))
+        return int(self._function("expand", 2, 3)(x.size, draw.size, *addresses))
 
 
 class Writer:
