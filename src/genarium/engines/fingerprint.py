@@ -6,7 +6,8 @@ Two functions of one fingerprint compute the same from the same arguments. The d
 - defaults, attributes (``__signature__``, say) and the values that the function closes over;
 - the globals that it names and, of modules that it names, the attributes that it may ask them for;
 - of functions, methods, partials, classes and objects among these: the same again, however deep;
-- of packages that are :data:`TRUSTED` the version, and the name of what is taken from them.
+- of packages that are :data:`TRUSTED` the version, and the name of what is taken from them; what is put into such a
+  package as it runs is not noticed.
 
 What cannot be told with certainty raises :class:`UncertainError`: objects of unknown kind, arrays of objects, functions
 that look names up as they run, or that look at the values of data.
