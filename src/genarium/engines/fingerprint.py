@@ -13,6 +13,7 @@ What cannot be told with certainty raises :class:`UncertainError`: objects of un
 that look names up as they run, or that look at the values of data.
 """
 
+import builtins
 import dis
 import functools
 import hashlib
@@ -22,7 +23,7 @@ import platform
 import sys
 import types
 from abc import ABCMeta
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib.metadata import version
 from importlib.util import resolve_name
 from typing import Any
@@ -179,7 +180,6 @@ class _Walk:
             except ValueError:
                 raise UncertainError(f"{function.__name__} closes over a name without a value") from None
             yield from self.parts(content, attributes)
-        builtin = function.__builtins__ if isinstance(function.__builtins__, Mapping) else vars(function.__builtins__)
         for name in sorted(names):
             yield name.encode()
             if name in function.__globals__:
@@ -187,7 +187,7 @@ class _Walk:
             elif name in DYNAMIC:
                 raise UncertainError(f"{function.__name__} calls {name}")
             else:
-                yield b"builtin" if name in builtin else b"missing"
+                yield b"builtin" if hasattr(builtins, name) else b"missing"
         for level, name in sorted(modules):
             yield from self._imported(function, level, name, attributes)
 
