@@ -10,6 +10,8 @@ import genarium as gn
 from genarium.data import check
 from genarium.declaration import Array, Problem
 from genarium.engines import compiled as densities
+from genarium.engines import sharing
+from genarium.engines.native import density as native
 from genarium.models.notmad.objective import Objective
 
 CYCLE = [[1.5, 1.5], [0.0, 0.0]]
@@ -59,8 +61,9 @@ def test_validation_tells_that_the_jacobian_is_missing(monkeypatch: pytest.Monke
     settings: dict[str, Any] = {"order": "free", "sample": 20, "node": 2, "covariate": 1, "tau": 1.0, "beta": 2.0}
     right = gn.validate("notmad", "nuts", 100, seed=5, **settings)  # 20 samples: of more, chains stay in one mode
     assert right.calibrated
-    densities._compiled.cache_clear()
+    monkeypatch.setenv("GENARIUM_COMPILED", "")  # nothing is shared with the density of a changed PyTensor
+    monkeypatch.setattr(sharing, "_CERTAIN", {})
+    monkeypatch.setattr(native, "_KNOWN", {})
     monkeypatch.setattr(pt.linalg, "slogdet", lambda matrix: (None, pt.zeros(matrix.shape[0])))
     wrong = gn.validate("notmad", "nuts", 100, seed=5, **settings)
-    densities._compiled.cache_clear()
     assert not wrong.calibrated

@@ -9,10 +9,11 @@ import numpy as np
 from genarium.declaration import Array, Arrays, Model, Problem
 from genarium.engines.hoist import Hoisted, hoist
 from genarium.engines.narrow import narrowed
+from genarium.engines.native import density as native
+from genarium.engines.sharing import shared
 from genarium.errors import InputError
 from genarium.progress import spinner
 from genarium.signatures import call, parents_of
-from genarium.tree import digest
 
 COMPILED: Counter[str] = Counter()
 """How often each kind of function was compiled in this process (a second fit of the same sizes adds nothing)."""
@@ -23,8 +24,7 @@ def compiled(problem: Problem) -> "Compiled":
     model = problem.model
     if model.density is None:
         raise InputError(f"{model.name}: the model has no PyMC density.")
-    options = (tuple(sorted(model.chosen.items())), model.density.__code__, uniform(problem))
-    found = _compiled(model.name, digest(model), options, tuple(sorted(problem.sizes.items())), _Once(problem))
+    found: Compiled = shared(problem, uniform(problem), Compiled)
     found.swap(problem)
     return found
 
@@ -36,24 +36,6 @@ def uniform(problem: Problem) -> frozenset[str]:
         for name, var in problem.model.known.variables.items()
         if isinstance(var.default, float) and problem[name].ndim and (problem[name] == var.default).all()
     )
-
-
-class _Once:
-    """Carries a problem into a cached function without being part of its key."""
-
-    def __init__(self, problem: Problem) -> None:
-        self.problem = problem
-
-    def __hash__(self) -> int:
-        return 0
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Once)
-
-
-@cache
-def _compiled(name: str, sources: str, options: Any, sizes: Any, once: _Once) -> "Compiled":
-    return Compiled(once.problem)
 
 
 def build(problem: Problem) -> Any:
@@ -118,7 +100,7 @@ class Compiled:
     def swap(self, problem: Problem) -> None:
         """Put other data of the same sizes in; what was left at its default must be so again."""
         assert self.uniform <= uniform(problem)
-        self.problem = problem
+        self.model, self.problem = problem.model, problem  # the declaration may start elsewhere
         for name, value in self._data(problem).items():
             variable = self.pymc[name]
             variable.set_value(value.astype(variable.get_value(borrow=True).dtype))
@@ -223,6 +205,10 @@ class Compiled:
         return self._compile_density(jacobian=True)
 
     def _compile_density(self, jacobian: bool) -> Any:
+        slowly = cache(lambda: self._compile_density_slowly(jacobian))
+        return slowly() if self.mode else native.Evaluated(self, jacobian, slowly, COMPILED)
+
+    def _compile_density_slowly(self, jacobian: bool) -> Any:
         import pytensor
         import pytensor.tensor as pt
         from pytensor.graph.replace import clone_replace

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from genarium.declaration import Array, Problem, Result
-from genarium.engines.compiled import compiled
+from genarium.engines.compiled import COMPILED, compiled, uniform
+from genarium.engines.native import density as native
 
 
 def nuts(
@@ -37,9 +38,8 @@ def nuts(
     Result
         ``posterior`` and ``sample_stats``.
     """
-    import nutpie
-
-    density = compiled(problem)
+    density = native.density(problem, uniform(problem), lambda: compiled(problem), COMPILED)
+    ready = density.nuts_with_data()
     starts = np.stack([density.start(stream) for stream in rng.spawn(chains)])
     seed = int(rng.integers(2**31))
 
@@ -48,7 +48,9 @@ def nuts(
         stream = np.random.default_rng([seed, own])
         return np.asarray(starts[stream.integers(chains)] + stream.uniform(-0.1, 0.1, starts.shape[1]))
 
-    ready = dataclasses.replace(density.nuts_with_data(), initial_point_func=initial_point)
+    import nutpie
+
+    ready = dataclasses.replace(ready, initial_point_func=initial_point)
     trace = nutpie.sample(
         ready,
         draws=draws,

@@ -1,32 +1,17 @@
 """The user's cache folder: where it is, how big it is, and one builder at a time in it."""
 
-import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from genarium import caches
 
 from .base import Progress
 
 
 def folder() -> Path:
-    """Return the folder of everything built for Stan, which need not exist.
-
-    Returns
-    -------
-    Path
-        ``genarium/stan`` in ``$XDG_CACHE_HOME``, or else in the platform's place for a user's caches.
-    """
-    root = os.environ.get("XDG_CACHE_HOME")
-    if root:
-        base = Path(root)
-    elif sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path.home() / ".cache"
-    return base.absolute() / "genarium" / "stan"
+    """Return the folder of everything built for Stan, which need not exist."""
+    return caches.folder("stan")
 
 
 def size(path: Path) -> int:
