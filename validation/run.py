@@ -69,10 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parse_settings(options.set)
     workers = int(options.workers) if options.workers.isdecimal() else options.workers
     failed = False
-    known = {method for name in registry.names() for method in methods(registry.get(name))}
+    known = {method for name in registry.built_in() for method in methods(registry.get(name))}
     if unknown := set(options.methods) - known:
         parser.error(f"there is no method {', '.join(sorted(unknown))}; the methods are {', '.join(sorted(known))}")
-    for name in [options.model] if options.model else registry.names():
+    for name in [options.model] if options.model else registry.built_in():
         model = registry.get(name).variant(**chosen)
         for method, more in entries(model):
             if options.methods and method not in options.methods:

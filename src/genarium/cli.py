@@ -64,7 +64,9 @@ def _parser() -> argparse.ArgumentParser:
         )
 
     def given_model(command: argparse.ArgumentParser) -> None:
-        command.add_argument("--model", default="", metavar="MODEL", help="the model of the fit, if its folder has it")
+        command.add_argument(
+            "--model", default="", metavar="MODEL", help="the fit's model, or its folder, where it is not installed"
+        )
 
     def settings(command: argparse.ArgumentParser, what: str) -> None:
         command.add_argument("--set", action="append", default=[], metavar=SETTINGS, dest="settings", help=what)

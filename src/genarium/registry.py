@@ -21,9 +21,8 @@ from genarium import folders
 from genarium.attributes import attribute
 from genarium.declaration import Model
 from genarium.errors import DeclarationError, GenariumError, InputError
-from genarium.home import BUILT_IN, Home, program
-
-__all__ = ["built_in", "fitted_model", "get", "installed", "names", "origin", "program", "reference", "resolve"]
+from genarium.home import BUILT_IN, Home
+from genarium.home import program as program
 
 GROUP = "genarium.models"
 """Entry points of this group are models: the name is the model's, the value its module, or ``module:MODEL``."""
@@ -275,5 +274,10 @@ def remembered(name: str, came_from: str) -> Model:
         raise InputError(
             f"{name}: the tree is of a declaration that was given in Python{f' (module {where!r})' if where else ''}. "
             f"Give it, or the folder of the model ({give})."
+        )
+    if kind == "built-in" and name in set(installed()) - set(built_in()):
+        raise InputError(
+            f"{name}: the tree is of a built-in model, and this version has none of the name. A package offers one; if "
+            f"it is the same, name it ({give})."
         )
     return get(name)
