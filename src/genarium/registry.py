@@ -83,11 +83,6 @@ def get(name: str | Path) -> Model:
     return named(path.name) if path.parent in own and path.name in built_in() else _in_folder(path)
 
 
-def absolute(name: str | Path) -> str:
-    """Return what names the same model in a process that works in another folder."""
-    return str(Path(name).expanduser().resolve()) if is_path(name) else str(name)
-
-
 @cache
 def named(name: str) -> Model:
     """Return the model of a name; a built-in one goes before that of another package."""
@@ -253,7 +248,7 @@ def remembered(name: str, came_from: str) -> Model:
         package = where.partition(" ")[0]
         points = installed().get(name, ())
         if name not in built_in() and [package] == [point.dist.name for point in points if point.dist]:
-            return get(name)
+            return named(name)
         wanted = package if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", package) else "the package"
         raise InputError(
             f"{name}: the tree is of a model of the package {where!r}, which is not installed. If you trust it, "
@@ -280,4 +275,4 @@ def remembered(name: str, came_from: str) -> Model:
             f"{name}: the tree is of a built-in model, and this version has none of the name. A package offers one; if "
             f"it is the same, name it ({give})."
         )
-    return get(name)
+    return named(name)  # never a path: get would run what lies there

@@ -117,9 +117,9 @@ def test_every_command_takes_a_folder(place: Path, said: Said, tmp_path: Path) -
 
 def test_workers_find_the_folder_again(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By name, relative to a folder that they may not work in; and as a declaration, with functions of the folder."""
-    monkeypatch.chdir(place)
-    own = replace(gn.get("./gene_counts"), calibration=gn.Calibration(control={"shape": 9.0}))
-    for given, out in (("./gene_counts", "by_path"), (own, "by_object")):
+    own = replace(gn.get(place / "gene_counts"), calibration=gn.Calibration(control={"shape": 9.0}))
+    for given, out, cwd in ((own, "by_object", tmp_path), ("./gene_counts", "by_path", place)):
+        monkeypatch.chdir(cwd)  # workers stay where they were started
         gn.validate(given, "gibbs", 4, 2, seed=3, out=tmp_path / out, **QUICK)
     expected = gn.validate(own, "gibbs", 4, 1, seed=3, out=tmp_path / "here", **QUICK)
     tables = {(tmp_path / out / "ranks.csv").read_bytes() for out in ("by_path", "by_object", "here")}
@@ -313,6 +313,17 @@ def test_tree_is_read_in_the_process_that_loaded_its_model(fit: xr.DataTree, tmp
     assert "Rates of the genes" in gn.report(fit, tmp_path / "r.html").read_text()
 
 
+@pytest.mark.parametrize("come", ["folder {0}", "", "built-in", "object {0}", "distribution {0}"])
+def test_tree_runs_nothing_of_a_path_in_the_place_of_a_name(come: str, tmp_path: Path, fit: xr.DataTree) -> None:
+    trap = declare(tmp_path / "trap", "from pathlib import Path\nPath(__file__).with_name('ran').touch()\n")
+    tree = fit.copy()
+    tree.attrs |= {"model": str(trap), "model_origin": come.format(trap)}
+    for call in (gn.predict, lambda tree: gn.diagnose("", tree)):
+        with pytest.raises(InputError):
+            call(tree)
+    assert not (trap / "ran").exists()
+
+
 def test_tree_runs_nothing_of_the_folder_that_it_names(tmp_path: Path, fit: xr.DataTree) -> None:
     trap = declare(tmp_path / "gene_counts", "from pathlib import Path\nPath(__file__).with_name('ran').touch()\n")
     tree = fit.copy()
@@ -332,6 +343,9 @@ def test_tree_runs_nothing_of_the_folder_that_it_names(tmp_path: Path, fit: xr.D
 def test_model_may_lie_elsewhere_now(place: Path, fit: xr.DataTree, tmp_path: Path) -> None:
     moved = tmp_path / "moved" / "gene_counts"
     shutil.copytree(place / "gene_counts", moved)
+    drawn = (moved / "figures.py").read_text()
+    asks = "    from genarium.registry import fitted_model\n    assert fitted_model(tree).module == __package__\n"
+    (moved / "figures.py").write_text(drawn.replace("    rate = tree[", f"{asks}    rate = tree[", 1))
     tree = fit.copy()
     tree.attrs["model_origin"] = "folder /somewhere/else/gene_counts"
     assert gn.diagnose(moved, tree).passed

@@ -152,8 +152,7 @@ def validate(
     if resume and out is None:
         raise InputError("resume=True needs the folder of the run to go on with: out=...")
     n_reference = (50 if n_reference is None else n_reference) if reference else 0
-    named = model if isinstance(model, Model) else registry.absolute(model)
-    plan = Plan(named, method, settings, int(seed), ranks, dict(wrong or {}), reference, n_reference, given)
+    plan = Plan(model, method, settings, int(seed), ranks, dict(wrong or {}), reference, n_reference, given)
     _ = plan.values, plan.misled, plan.options  # refuse what cannot be used before anything is run
     store = Store(Path(out) if out is not None else None, plan.describe(), resume)
     return collect(plan, store, int(simulations), workers, adaptive)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,8 @@ class Plan:
 
     Attributes
     ----------
-    model : str or Model
+    model : str, Path or Model
+        Workers get its declaration, and look for nothing.
     method : str
     settings : mapping
         Sizes, options of the model, values of known variables, options of the method.
@@ -62,7 +64,7 @@ class Plan:
         Posterior SBC: simulate from this posterior and fit to these data and the simulated ones together.
     """
 
-    model: str | Model
+    model: str | Path | Model
     method: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
