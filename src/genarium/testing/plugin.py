@@ -2,6 +2,8 @@
 
 import pytest
 
+pytest.register_assert_rewrite("genarium.testing.fixtures", "genarium.testing.inside")
+
 MARKS = (
     "cases(make): run for each case that make(models) yields",
     "slow: minutes of computing; left out of the default run (select with -m slow)",
@@ -22,6 +24,5 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marks."""
-    pytest.register_assert_rewrite("genarium.testing.fixtures", "genarium.testing.inside")
     for mark in MARKS:
         config.addinivalue_line("markers", mark)
