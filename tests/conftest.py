@@ -1,5 +1,7 @@
 """What tests share: the example model of toy.py, and the small simulations and fits of the contract."""
 
+import os
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -12,6 +14,10 @@ from genarium.data import check
 from genarium.declaration import Model
 from genarium.testing.fixtures import fitted, numpy_density, quick, same, simulated
 from genarium.verbs.simulate import simulate
+
+# Where Python is told to keep no bytecode, every process that a test starts would compile all packages anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 __all__ = ["fitted", "numpy_density", "quick", "same", "simulated"]
 

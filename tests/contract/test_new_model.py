@@ -15,7 +15,11 @@ def contract(folder: Path, *words: str) -> tuple[int, str]:
     """Run the contract's tests on a folder, as its author would."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--pyargs", "genarium.testing"]
     done = subprocess.run(
-        [*command, "--model", folder.name, *words], cwd=folder.parent, capture_output=True, text=True, check=False
+        [*command, "--model", f"./{folder.name}", *words],
+        cwd=folder.parent,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return done.returncode, done.stdout + done.stderr
 

@@ -530,6 +530,7 @@ def test_over_dispersion_is_found() -> None:
             assert each.max(1).min() > 0.9
 
 
+@pytest.mark.slow
 def test_number_of_processes_is_chosen() -> None:
     """A simulated tree holds alpha and tau of its own processes: the same for all of them, they fit any number."""
     data = gn.simulate("locus_regression", seed=2, process=3, cell=20_000, genome=30)

@@ -116,6 +116,7 @@ def test_dispersion_estimates_agree_between_methods(course: dict[str, Any]) -> N
 
 
 @pytest.mark.stan
+@pytest.mark.slow
 def test_which_of_stans_approximations_reach_the_posterior(course: dict[str, Any]) -> None:
     khat = {}
     for method in ("stan-pathfinder", "stan-laplace", "stan-advi"):

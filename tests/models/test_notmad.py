@@ -529,6 +529,7 @@ CASES = {  # W-RMSE of the best public fit, as the model's page has it; archetyp
 
 @pytest.mark.data
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.slow
 def test_simulated_cases_are_fitted_better_than_by_the_public_package(case: str) -> None:
     path = DATA / f"{case}_seed0.npz"
     if not path.exists():

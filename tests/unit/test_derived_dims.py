@@ -102,7 +102,7 @@ def test_the_declaration_is_checked(model: Model) -> None:
 def test_predictions_from_known_variables_alone_with_options(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     data = {"y": xr.DataArray(np.zeros((2, 3)), dims=("item", "place"), coords={"place": list("abc")})}
     tree = gn.fit(replace(model, methods={"none": Method(none, "point", "Nothing.")}), data, "none")
-    monkeypatch.setattr(import_module("genarium.verbs.predict"), "fitted_model", lambda tree: model)
+    monkeypatch.setattr(import_module("genarium.verbs.predict"), "fitted_model", lambda tree, named: model)
     found = gn.predict(tree, {"item_shift": [1.0, 2.0, 3.0]})["predictions"]
     assert found["mean"].shape == (3, 3)
     assert list(found["place"].to_numpy()) == ["a", "b", "c"]

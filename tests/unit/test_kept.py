@@ -215,13 +215,13 @@ def test_what_was_used_last_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 def test_the_fit_without_machine_code_is_the_same(toy: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where an operation has no code here, nutpie compiles the density; both know the same density."""
     from genarium.engines import compiled as densities
-    from genarium.engines.native import density, operations
+    from genarium.engines.native import density, program
 
     problem = check(toy, {"y": [1.0, 2.0, 4.0, 5.0, 6.0]})
     monkeypatch.setenv("GENARIUM_COMPILED", "")
     at = np.array([0.3])
     swift = densities.Compiled(problem).log_density(at, jacobian=True)
-    monkeypatch.setattr(operations, "OPERATIONS", {})
+    monkeypatch.setattr(program, "OPERATIONS", {})
     monkeypatch.setattr(density, "_KNOWN", {})
     found = density.density(problem, frozenset(), lambda: densities.Compiled(problem), densities.COMPILED)
     assert isinstance(found, densities.Compiled)

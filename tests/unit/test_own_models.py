@@ -459,3 +459,41 @@ def test_stan_and_gibbs_agree_on_a_folder(model: gn.Model, fit: xr.DataTree) -> 
         # NUTS on so smooth a posterior: at least a quarter of the 1000 draws count as independent
         off = np.abs(stan["posterior"][name].mean(("chain", "draw")) - mean) / sd
         assert float(off.max()) < 4 / np.sqrt(250)
+
+
+NORMAL = """data {{ int<lower=1> item; array[item] real y; }}
+parameters {{ real theta; }}
+model {{ theta ~ normal(0, {sd}); y ~ normal(theta, 1); }}
+"""
+
+
+@pytest.mark.stan
+def test_programs_that_differ_in_a_constant_are_compiled_apart(tmp_path: Path) -> None:
+    """One name, one declaration, two priors of the mean: y = 10, 10, 10 gives 9.9997 for sd 100 and 0.2913 for 0.1."""
+    found = []
+    for sd in (100.0, 0.1):
+        folder = tmp_path / f"sd{sd}" / "normal_mean"
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").write_text(NORMAL_MODEL, encoding="utf-8")
+        (folder / "normal_mean.stan").write_text(NORMAL.format(sd=sd), encoding="utf-8")
+        point = gn.fit(folder, {"y": [10.0, 10.0, 10.0]}, "stan-map", seed=1)["point"]
+        found.append(float(point["theta"]))
+    np.testing.assert_allclose(found, [30 / (3 + 100**-2), 30 / (3 + 0.1**-2)], rtol=1e-4)
+
+
+NORMAL_MODEL = """from genarium.declaration import Model, Stage, Var
+from genarium.supports import real
+
+MODEL = Model(
+    name=__name__,
+    title="Normal mean",
+    sizes={"item": 3},
+    known=Stage({}),
+    unknown=Stage({"theta": Var((), real, "Mean.", "t")}, {"theta": lambda rng: rng.normal()}),
+    hidden=Stage({}),
+    observed=Stage(
+        {"y": Var(("item",), real, "Value.", "y")}, {"y": lambda rng, sizes, theta: rng.normal(theta, 1, sizes["item"])}
+    ),
+    unit="item",
+)
+"""

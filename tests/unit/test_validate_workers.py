@@ -207,7 +207,7 @@ def test_files_are_written(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--resume"], "--resume needs the folder of the run to go on with: --out DIR."),
+        (["--resume"], "(--resume) needs the folder of the run to go on with: out=... (--out DIR)."),
         (["--workers", "0"], "workers='0' is neither"),
         (["--simulations", "0"], "simulations=0 must be"),
         (["--wrong", "mu=1"], "'mu' cannot be given a wrong value"),

@@ -150,7 +150,7 @@ def validate(
     if n_reference is not None and not reference:
         raise InputError(f"n_reference={n_reference} needs the method to compare with: reference='nuts', say.")
     if resume and out is None:
-        raise InputError("resume=True needs the folder of the run to go on with: out=...")
+        raise InputError("resume=True (--resume) needs the folder of the run to go on with: out=... (--out DIR).")
     n_reference = (50 if n_reference is None else n_reference) if reference else 0
     plan = Plan(model, method, settings, int(seed), ranks, dict(wrong or {}), reference, n_reference, given)
     _ = plan.values, plan.misled, plan.options  # refuse what cannot be used before anything is run

@@ -91,6 +91,13 @@ def stan_fits(names: Iterable[str]) -> Iterator[Case]:
     return (case for case in posteriors(names) if case.way.engine == "stan")
 
 
+def exact(names: Iterable[str]) -> Iterator[Case]:
+    """Yield the exact methods that need no Stan."""
+    return (
+        case for case in fits(names) if case.way.claim == "exact" and case.way.engine != "stan" and not case.options
+    )
+
+
 def comparable(names: Iterable[str]) -> Iterator[Case]:
     """Yield the models with a pointwise likelihood and an exact method."""
     for name in names:
@@ -109,6 +116,7 @@ def marks(case: Case, make: Cases, more: bool = False) -> list[pytest.MarkDecora
     """
     engine = case.way.engine if case.method else ""
     late = (engine in ("pymc", "blackjax") and case.method != "nuts") or (more and engine != "numpy")
+    late = late or make is exact  # replicates by the dozen
     late = late and case.name in registry.built_in() and case.name != _simplest()
     late = late or (
         make is compiled_programs and registry.program(case.model) != registry.program(Case(case.name).model)

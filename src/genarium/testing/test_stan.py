@@ -145,7 +145,7 @@ def slices(model: Model, problem: Problem) -> dict[str, tuple[int, int]]:
     return out
 
 
-@each(main_programs)
+@each(main_programs, more=True)
 def test_nuts_of_both_engines_agree(case: Case, tree: xr.DataTree) -> None:
     """Means of the label-invariant quantities and of the log density, within Monte-Carlo error."""
     from arviz_stats.base import array_stats
