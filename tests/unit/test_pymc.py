@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +18,8 @@ from genarium import registry
 from genarium.data import check
 from genarium.declaration import Model, Sizes, Stage, Var
 from genarium.engines import compiled as densities
+from genarium.engines import sharing
+from genarium.engines.native import density as native
 from genarium.errors import InputError
 from genarium.supports import positive, real
 
@@ -42,6 +44,16 @@ def other_tree(toy_tree: xr.DataTree) -> xr.DataTree:
     tree = xr.DataTree.from_dict({"observed_data": observed, "constant_data": known})
     tree.attrs = dict(toy_tree.attrs)
     return tree
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_compiled() -> Iterator[None]:
+    """Compilations are counted here: nothing is found in memory or on disk that was compiled before."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GENARIUM_COMPILED", "")
+        patch.setattr(sharing, "_CERTAIN", {})
+        patch.setattr(native, "_KNOWN", {})
+        yield
 
 
 @pytest.fixture(scope="module")
