@@ -9,7 +9,7 @@ from genarium.declaration import Calibration, Method, Model, Problem, Stage, Var
 from genarium.errors import InputError
 from genarium.supports import count, label, positive, real, simplex
 
-from . import density, likelihood, predict, readers, story
+from . import density, ingest, likelihood, predict, readers, story
 from .channels import ALTERNATIVE_NAMES, CHANNELS, CONTEXTS
 from .gibbs import gibbs
 from .start import start
@@ -93,7 +93,7 @@ def declare(locus: str = "conditional", groups: str = "one", loci: str = "fixed"
         methods=methods,
         start=start,
         predict=predict.predict,
-        readers={"npz": readers.npz},
+        readers={"npz": readers.npz, **ingest.READERS},
         test_quantities=likelihood.quantities_random if random else likelihood.quantities,
         statistics=likelihood.statistics,
         check=check,

@@ -9,10 +9,11 @@ import xarray as xr
 from genarium.data import check
 from genarium.declaration import Model
 from genarium.errors import InputError
+from genarium.readers.ledger import Told
 from genarium.registry import resolve
 from genarium.settings import require_choice, split
 from genarium.signatures import choices, keyword_options
-from genarium.tree import data_tree, provenance
+from genarium.tree import data_tree, provenance, with_coordinates
 
 
 def read(
@@ -58,8 +59,10 @@ def read(
     own = {name: settings.pop(name) for name in list(settings) if name in options}
     for name, value in own.items():
         require_choice(f"{declared.name}: reader {format!r}", name, value, choices(reader))
+    found = reader(files, **own)
+    settings = {**(found.options if isinstance(found, Told) else {}), **settings}
     variant, sizes, values, _ = split(declared, settings)
-    data = {**reader(files, **own), **values}
+    data = {**found, **values}
     problem = check(variant, data, sizes, partial=True)
     attrs = provenance(files=[path.name for path in files], format=format, reader_options=own)
-    return data_tree(problem, attrs=attrs)
+    return with_coordinates(data_tree(problem, attrs=attrs), data)
