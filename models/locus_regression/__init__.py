@@ -16,17 +16,17 @@ from .start import start
 from .svi import svi
 from .vi import vi
 
-OPTIONS = {"locus": ("conditional", "joint"), "groups": ("one", "several"), "loci": ("fixed", "random")}
+OPTIONS = {"form": ("conditional", "joint"), "groups": ("one", "several"), "loci": ("fixed", "random")}
 """How locus and context go together; whether groups of genomes have features of their own; whether loci vary more than
 their features say."""
 
 
-def declare(locus: str = "conditional", groups: str = "one", loci: str = "fixed") -> Model:
+def declare(form: str = "conditional", groups: str = "one", loci: str = "fixed") -> Model:
     """Return the declaration.
 
     Parameters
     ----------
-    locus : {"conditional", "joint"}
+    form : {"conditional", "joint"}
         Whether a mutation picks its locus first and its context there (Algorithm 1), or both at once.
     groups : {"one", "several"}
         Whether all genomes share their features, or each covariate group of genomes has its own.
@@ -81,10 +81,10 @@ def declare(locus: str = "conditional", groups: str = "one", loci: str = "fixed"
                 "locus": Var(("cell",), label("locus"), "Locus of the mutations in a cell.", "ℓ"),
                 "channel": Var(("cell",), label("channel"), "Context and alternative base, in COSMIC's order.", "m"),
             },
-            story.emit(locus, several, random),
+            story.emit(form, several, random),
         ),
-        density=density.build(locus, several, random),
-        log_likelihood=likelihood.story_log_likelihood(locus, several, random),
+        density=density.build(form, several, random),
+        log_likelihood=likelihood.story_log_likelihood(form, several, random),
         log_prior=likelihood.log_prior_random if random else likelihood.log_prior,
         vectorized=True,
         unit="cell",

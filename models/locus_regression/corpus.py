@@ -90,6 +90,6 @@ def corpus(problem: Problem) -> Corpus:
         np.ascontiguousarray(X),
         np.log(problem["exposure"]),
         problem["context_opportunity"] * problem["context_exposure"][:, None],
-        problem.option("locus"),
+        problem.option("form"),
         G,
     )

@@ -446,7 +446,7 @@ def _check(model: Model) -> None:
             if parent not in earlier - set(model.hidden.variables):
                 fail(f"{attribute} asks for {parent!r}, which is not a known, unknown or observed variable")
     for name, var in model.derived.variables.items():
-        if name in earlier or not set(var.dims) <= set(model.sizes):
+        if name in {*earlier, *model.sizes} or not set(var.dims) <= set(model.sizes):
             fail(f"derived variable {name!r} has a name that is taken, or a dim that is not in sizes")
         for parent in model.derived.parents(name):
             if parent not in earlier - set(model.hidden.variables):
@@ -469,3 +469,13 @@ def _check(model: Model) -> None:
             fail(f"{dim!r} is named as a dim but is not in sizes")
     if bool(model.options) != bool(model.vary):
         fail("options and vary go together")
+    taken = {**dict.fromkeys(model.sizes, "a size"), **dict.fromkeys(model.variables(), "a variable")}
+    for option in model.options:
+        if option in taken or option in RESERVED:
+            fail(f"the option {option!r} has the name of {taken.get(option, 'the generator or the sizes')}")
+    taken |= dict.fromkeys(model.options, "an option of the model")
+    ways = {name: way.run for name, way in model.methods.items() if not isinstance(way.run, str)}
+    for name, function in {**ways, **({"predict": model.predict} if model.predict else {})}.items():
+        for option in keyword_options(function):
+            if option in taken:
+                fail(f"the option {option!r} of {name} has the name of {taken[option]}")

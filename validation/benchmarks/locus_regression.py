@@ -51,7 +51,7 @@ Row = dict[str, Any]
 
 def model(form: str = "conditional") -> Model:
     """Return the declaration of a form."""
-    return gn.get("locus_regression").variant(locus=form)
+    return gn.get("locus_regression").variant(form=form)
 
 
 def estimates(found: Any) -> dict[str, Array]:
