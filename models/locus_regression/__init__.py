@@ -7,10 +7,10 @@ import numpy as np
 
 from genarium.declaration import Calibration, Method, Model, Problem, Stage, Var
 from genarium.errors import InputError
-from genarium.supports import count, label, positive, real, simplex
+from genarium.supports import count, label, nonnegative, positive, real, simplex
 
 from . import density, likelihood, predict, readers, story
-from .channels import ALTERNATIVE_NAMES, CHANNELS, CONTEXTS
+from .channels import ALTERNATIVE_NAMES, CHANNELS, CONTEXTS, split_channel
 from .gibbs import gibbs
 from .start import start
 from .svi import svi
@@ -36,10 +36,12 @@ def declare(form: str = "conditional", groups: str = "one", loci: str = "fixed")
     several, random = groups == "several", loci == "random"
     of_group = ("covariate_group",) if several else ()
     known = {
-        "features": Var((*of_group, "feature", "locus"), real, "Features of a locus, best standardised.", "X"),
+        "features": Var(
+            (*of_group, "feature", "locus"), real, "Features of a locus, best standardised.", "X", default=0.0
+        ),
         "exposure": Var(("locus",), positive, "Window length, or another exposure of a locus.", "l", default=1.0),
         "context_opportunity": Var(
-            ("context", "locus"), positive, "How often a context occurs in a locus.", "t", default=1.0
+            ("context", "locus"), nonnegative, "How often a context occurs in a locus.", "t", default=1.0
         ),
         "context_exposure": Var(("context",), positive, "Exposure of a context everywhere.", "e", default=1.0),
         "alpha": Var(("process",), positive, "Concentration of the Dirichlet prior of pi.", "α", default=1.0),
@@ -73,6 +75,7 @@ def declare(form: str = "conditional", groups: str = "one", loci: str = "fixed")
         name=__name__,
         title="Locus regression of mutational signatures",
         sizes=sizes,
+        default_sizes={"feature": 1},
         known=Stage(known, story.design(several, random)),
         unknown=Stage(unknown, prior),
         hidden=Stage({"z": Var(("cell",), label("process"), "Process of a mutation.", "z")}, {"z": story.choose}),
@@ -111,7 +114,7 @@ def declare(form: str = "conditional", groups: str = "one", loci: str = "fixed")
 
 
 def check(problem: Problem) -> None:
-    """Reject what no variable shows alone: too many processes, features that do not vary or repeat each other."""
+    """Reject what no variable shows alone: too many processes, mutations where none can be, features that repeat."""
     channels = problem.sizes["channel"]
     if problem.sizes["process"] > channels:
         raise InputError(
@@ -119,6 +122,7 @@ def check(problem: Problem) -> None:
             f"apart. Ask for at most {channels} processes."
         )
     _check_features(problem)
+    _check_opportunity(problem)
     empty = np.flatnonzero(np.bincount(problem["genome"], problem["count"], problem.sizes["genome"]) == 0)
     if empty.size:
         raise InputError(
@@ -131,27 +135,44 @@ def check(problem: Problem) -> None:
 
 
 def _check_features(problem: Problem) -> None:
+    """Reject linearly dependent features; one that is the same everywhere cancels, and its beta stays at the prior."""
     X = problem["features"]
     X = X.reshape(-1, *X.shape[-2:])  # (J, F, L)
-    rows = X.transpose(1, 0, 2).reshape(X.shape[1], -1)
     names = problem.coords["feature"]
-    spread = np.ptp(X, axis=-1).max(0)
-    constant = np.flatnonzero(spread <= 1e-10 * np.abs(rows).max(1))
-    if constant.size:
-        raise InputError(
-            f"locus_regression: known variable 'features': feature {names[constant[0]]!s} is the same in every locus "
-            f"({rows[constant[0], 0]:g}), so that its beta cannot be told from the prior (it cancels in the softmax). "
-            "Drop it."
-        )
-    centred = (X - X.mean(-1, keepdims=True)).transpose(1, 0, 2).reshape(X.shape[1], -1)
+    rows = np.abs(X).max((0, 2))
+    varies = np.flatnonzero(np.ptp(X, axis=-1).max(0) > 1e-10 * rows)
+    if not varies.size:
+        return
+    centred = (X - X.mean(-1, keepdims=True)).transpose(1, 0, 2).reshape(X.shape[1], -1)[varies]
     unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
     found, strength, _ = np.linalg.svd(unit, full_matrices=False)
     if len(unit) > unit.shape[1] or strength[-1] < 1e-7 * strength[0]:
         weight = np.abs(found[:, -1])
-        involved = ", ".join(str(names[i]) for i in np.flatnonzero(weight > 0.1 * weight.max()))
+        involved = ", ".join(str(names[varies[i]]) for i in np.flatnonzero(weight > 0.1 * weight.max()))
         raise InputError(
             f"locus_regression: known variable 'features': the features {involved} are linearly dependent, so that "
             "their beta cannot be told apart. Drop one of them."
+        )
+
+
+def _check_opportunity(problem: Problem) -> None:
+    """Reject mutations of a context that does not occur in their locus, and loci without any context."""
+    t, locus, channel = problem["context_opportunity"], problem["locus"], problem["channel"]
+    loci, contexts = problem.coords["locus"], problem.coords["context"]
+    bare = np.flatnonzero(t.max(0) == 0)
+    if bare.size:
+        raise InputError(
+            f"locus_regression: known variable 'context_opportunity' (context, locus): locus={loci[bare[0]]} has no "
+            f"context at all ({bare.size} of {len(loci)} loci have none), so that nothing can mutate there. Drop it."
+        )
+    context, _ = split_channel(channel, len(t))
+    wrong = np.flatnonzero(t[context, locus] == 0)
+    if wrong.size:
+        at = wrong[0]
+        raise InputError(
+            f"locus_regression: known variable 'context_opportunity' (context, locus): cell={at} has mutations of "
+            f"{contexts[context[at]]} in locus={loci[locus[at]]}, where this context occurs 0 times ({wrong.size} of "
+            f"{len(locus)} cells are so). Count the contexts of the genome that the mutations were called on."
         )
 
 

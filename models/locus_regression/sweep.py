@@ -203,7 +203,8 @@ class Step:
         spectrum = first_spectra(data, K, rng)  # (K, M)
         shares = by_context(spectrum.T, C)
         total = data.count.sum() / K
-        exposed = (shares.sum(-1) + 1e-3) / data.opportunity.mean(1)
+        occurs = data.opportunity.mean(1)
+        exposed = (shares.sum(-1) + 1e-3) / np.where(occurs > 0, occurs, occurs.max())
         delta = 1 + total * exposed / exposed.sum(1, keepdims=True)
         tau = problem["tau"].astype(float)
         alpha = problem["alpha"].astype(float)

@@ -728,10 +728,22 @@ def corpus_of(**changes: Any) -> dict[str, Any]:
     return {**{name: problem[name] for name in ("features", "genome", "locus", "channel")}, **changes}
 
 
+def absent(context: Any, locus: int) -> Array:
+    """Opportunities of a genome in which contexts do not occur in a locus."""
+    t = np.ones((32, 15))
+    t[context, locus] = 0
+    return t
+
+
 @pytest.mark.parametrize(
     ("change", "settings", "message"),
     [
-        (lambda d: {"features": np.stack([d["features"][0], np.ones(15)])}, {}, "feature 1 is the same in every locus"),
+        (lambda d: {"context_opportunity": absent(slice(None), 3)}, {}, "locus=3 has no context at all"),
+        (
+            lambda d: {"context_opportunity": absent(split_channel(d["channel"][7])[0], d["locus"][7])},
+            {},
+            r"cell=\d+ has mutations of .* in locus=\d+, where this context occurs 0 times",
+        ),
         (lambda d: {"features": np.stack([d["features"][0], 2 * d["features"][0] - 1])}, {}, "0, 1 are linearly dep"),
         (
             lambda d: {"features": np.where(np.arange(15) == 3, np.nan, d["features"])},
