@@ -257,6 +257,11 @@ class Model:
         of one point or of draws along leading dims; every fit holds them beside the unknown variables.
     exchangeable : str
         A dim whose labels carry no meaning (components of a mixture); draws are relabelled along it.
+    tails : mapping of str to str
+        Dims whose last categories are those of another: where only some components carry no meaning, they are a dim of
+        their own, and the last ones of the dim of all components.
+    prepare : callable, optional
+        ``prepare(settings)``: turns settings that users write in short (a file, say) into values and options.
     methods : mapping of str to Method
         Hand-coded inference.
     unsupported : mapping of str to str
@@ -303,6 +308,8 @@ class Model:
     unit: str = ""
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     exchangeable: str = ""
+    tails: Mapping[str, str] = field(default_factory=dict)
+    prepare: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
     derived: Stage = field(default_factory=lambda: Stage({}))
     methods: Mapping[str, Method] = field(default_factory=dict)
     unsupported: Mapping[str, str] = field(default_factory=dict)
@@ -344,6 +351,13 @@ class Model:
     def same_options(self, other: "Model") -> bool:
         """Whether another variant of the model has the same values of all options."""
         return all(self.option(name) == other.option(name) for name in self.options)
+
+    def exchanged(self, dims: tuple[str, ...]) -> int | None:
+        """Return the axis along which labels carry no meaning, all or the last ones; None: there is none."""
+        found = [
+            i for i, dim in enumerate(dims) if self.exchangeable and self.exchangeable in (dim, self.tails.get(dim))
+        ]
+        return found[0] if found else None
 
     def edges(self) -> Iterator[tuple[str, str]]:
         """Yield (parent, child) for every arrow of the model's graph."""
@@ -464,7 +478,7 @@ def _check(model: Model) -> None:
     if (full := model.complete(model.sizes)) != dict(model.sizes):
         wrong = next(dim for dim in full if full[dim] != model.sizes[dim])
         fail(f"{wrong!r} has size {full[wrong]}, which follows from other dims; sizes says {model.sizes[wrong]}")
-    for dim in (model.unit, model.exchangeable):
+    for dim in (model.unit, model.exchangeable, *model.tails, *model.tails.values()):
         if dim and dim not in model.sizes:
             fail(f"{dim!r} is named as a dim but is not in sizes")
     if bool(model.options) != bool(model.vary):

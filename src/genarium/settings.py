@@ -54,6 +54,7 @@ def split(
     InputError
         If a setting is none of these.
     """
+    settings = dict(model.prepare(settings)) if model.prepare else settings
     chosen = chosen_options(model, settings)
     variant = model.variant(**{**model.chosen, **chosen}) if chosen else model
     options = keyword_options(function) if function else {}
