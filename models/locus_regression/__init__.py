@@ -5,41 +5,52 @@ The story, the derivations and what is known of the fits are in this folder's RE
 
 import numpy as np
 
-from genarium.declaration import Calibration, Method, Model, Problem, Stage, Var
+from genarium.declaration import Array, Calibration, Method, Model, Problem, Stage, Var
 from genarium.errors import InputError
-from genarium.supports import count, label, positive, real, simplex
+from genarium.supports import count, label, nonnegative, positive, real, simplex
 
 from . import density, ingest, likelihood, predict, readers, story
-from .channels import ALTERNATIVE_NAMES, CHANNELS, CONTEXTS
+from .channels import ALTERNATIVE_NAMES, CHANNELS, CONTEXTS, split_channel
 from .gibbs import gibbs
+from .matrix import matrix
+from .spectra import derive, prepare, with_given
 from .start import start
 from .svi import svi
 from .vi import vi
 
-OPTIONS = {"locus": ("conditional", "joint"), "groups": ("one", "several"), "loci": ("fixed", "random")}
+OPTIONS = {
+    "form": ("conditional", "joint"),
+    "groups": ("one", "several"),
+    "loci": ("fixed", "random"),
+    "spectra": ("free", "given", "mixed"),
+}
 """How locus and context go together; whether groups of genomes have features of their own; whether loci vary more than
-their features say."""
+their features say; whether no process, every process or the first ones have a signature that is given."""
 
 
-def declare(locus: str = "conditional", groups: str = "one", loci: str = "fixed") -> Model:
+def declare(form: str = "conditional", groups: str = "one", loci: str = "fixed", spectra: str = "free") -> Model:
     """Return the declaration.
 
     Parameters
     ----------
-    locus : {"conditional", "joint"}
+    form : {"conditional", "joint"}
         Whether a mutation picks its locus first and its context there (Algorithm 1), or both at once.
     groups : {"one", "several"}
         Whether all genomes share their features, or each covariate group of genomes has its own.
     loci : {"fixed", "random"}
         Whether features decide a process's rate in a locus, or a random effect of the locus besides (over-dispersion).
+    spectra : {"free", "given", "mixed"}
+        Whether the signature of no process, of every process or of the first ones is given. ``signatures=`` sets it.
     """
     several, random = groups == "several", loci == "random"
     of_group = ("covariate_group",) if several else ()
     known = {
-        "features": Var((*of_group, "feature", "locus"), real, "Features of a locus, best standardised.", "X"),
+        "features": Var(
+            (*of_group, "feature", "locus"), real, "Features of a locus, best standardised.", "X", default=0.0
+        ),
         "exposure": Var(("locus",), positive, "Window length, or another exposure of a locus.", "l", default=1.0),
         "context_opportunity": Var(
-            ("context", "locus"), positive, "How often a context occurs in a locus.", "t", default=1.0
+            ("context", "locus"), nonnegative, "How often a context occurs in a locus.", "t", default=1.0
         ),
         "context_exposure": Var(("context",), positive, "Exposure of a context everywhere.", "e", default=1.0),
         "alpha": Var(("process",), positive, "Concentration of the Dirichlet prior of pi.", "α", default=1.0),
@@ -51,19 +62,31 @@ def declare(locus: str = "conditional", groups: str = "one", loci: str = "fixed"
         known["group"] = Var(("cell",), label("covariate_group"), "Covariate group of the cell's genome.", "j")
     if random:
         known["dispersion"] = Var(("process",), positive, "Variance of the effects of loci.", "φ", default=0.1)
-    unknown = {
-        "beta": Var(("process", "feature"), real, "Effect of a feature on the log rate of a process.", "β"),
+    process = {"free": "", "given": "process", "mixed": "reference"}[spectra]
+    if process:
+        about = "Shares of the channels in mutations of a given process, in the genome that it was found in."
+        known["signatures"] = Var((process, "channel"), nonnegative, about, "s")
+        about = "How often a context occurs in the genome that signatures are of; 0 everywhere: as in the data."
+        known["signature_opportunity"] = Var(("context",), nonnegative, about, "T", default=0.0)
+    spectrum = {
         "lam": Var(("process", "context"), simplex, "Preference of a process for contexts.", "λ"),
         "rho": Var(("process", "context", "alternative"), simplex, "Bases that a context is mutated to.", "ρ"),
+    }
+    free = {
+        "lam_free": Var(("free", "context"), simplex, "Preference of a process that is not given.", "λ'"),
+        "rho_free": Var(("free", "context", "alternative"), simplex, "Bases that it mutates a context to.", "ρ'"),
+    }
+    unknown = {
+        "beta": Var(("process", "feature"), real, "Effect of a feature on the log rate of a process.", "β"),
+        **{"free": spectrum, "given": {}, "mixed": free}[spectra],
         "pi": Var(("genome", "process"), simplex, "Share of each process in a genome's mutations.", "π"),
     }
-    prior = dict(story.PRIOR)
     if random:
         about = "Effect of a locus on the rate of a process, of mean one."
         unknown["locus_effect"] = Var(("process", "locus"), positive, about, "ε")
-        prior["locus_effect"] = story.draw_locus_effect
     sizes = {"cell": 2000, "genome": 20, "locus": 200, "feature": 3, "process": 3}
     sizes |= {"context": 32, "alternative": 3, "channel": 96, **({"covariate_group": 2} if several else {})}
+    sizes |= {"reference": 2, "free": 1} if spectra == "mixed" else {}
     methods = {"vi": Method(vi, "approximate", "Variational Bayes by coordinate ascent (Algorithm 2, corrected).")}
     if not random:
         about = "The same by stochastic gradients over loci (Algorithm 3, corrected)."
@@ -73,28 +96,33 @@ def declare(locus: str = "conditional", groups: str = "one", loci: str = "fixed"
         name=__name__,
         title="Locus regression of mutational signatures",
         sizes=sizes,
-        known=Stage(known, story.design(several, random)),
-        unknown=Stage(unknown, prior),
+        default_sizes={"feature": 1},
+        known=Stage(known, story.design(several, random, spectra)),
+        unknown=Stage(unknown, story.prior(random, spectra)),
         hidden=Stage({"z": Var(("cell",), label("process"), "Process of a mutation.", "z")}, {"z": story.choose}),
         observed=Stage(
             {
                 "locus": Var(("cell",), label("locus"), "Locus of the mutations in a cell.", "ℓ"),
                 "channel": Var(("cell",), label("channel"), "Context and alternative base, in COSMIC's order.", "m"),
             },
-            story.emit(locus, several, random),
+            story.emit(form, several, random, spectra),
         ),
-        density=density.build(locus, several, random),
-        log_likelihood=likelihood.story_log_likelihood(locus, several, random),
-        log_prior=likelihood.log_prior_random if random else likelihood.log_prior,
+        density=density.build(form, several, random, spectra),
+        log_likelihood=likelihood.story_log_likelihood(form, several, random, spectra),
+        log_prior=likelihood.log_prior(random, spectra),
         vectorized=True,
         unit="cell",
-        exchangeable="process",
+        derived=Stage({}) if spectra == "free" else Stage(spectrum, {n: derive(n, spectra) for n in spectrum}),
+        derived_dims={"process": processes} if spectra == "mixed" else {},
+        exchangeable={"free": "process", "given": "", "mixed": "free"}[spectra],
+        tails={"process": "free"} if spectra == "mixed" else {},
+        prepare=prepare,
         labels={"context": CONTEXTS, "alternative": ALTERNATIVE_NAMES, "channel": CHANNELS},
         methods=methods,
         start=start,
         predict=predict.predict,
-        readers={"npz": readers.npz, **ingest.READERS},
-        test_quantities=likelihood.quantities_random if random else likelihood.quantities,
+        readers={"npz": readers.npz, "matrix": matrix, **ingest.READERS},
+        test_quantities=with_given(likelihood.quantities_random if random else likelihood.quantities, spectra),
         statistics=likelihood.statistics,
         check=check,
         options=OPTIONS,
@@ -110,15 +138,25 @@ def declare(locus: str = "conditional", groups: str = "one", loci: str = "fixed"
     )
 
 
+def processes(reference: Array, free: Array) -> Array:
+    """Return the labels of the processes: of the given ones, then of those that are free."""
+    if reference.dtype.kind in "iu":
+        return np.arange(len(reference) + len(free))
+    return np.array([*reference.astype(str), *(f"new {k}" for k in range(len(free)))])
+
+
 def check(problem: Problem) -> None:
-    """Reject what no variable shows alone: too many processes, features that do not vary or repeat each other."""
+    """Reject what no variable shows alone: too many processes, mutations where none can be, features that repeat."""
     channels = problem.sizes["channel"]
     if problem.sizes["process"] > channels:
         raise InputError(
             f"locus_regression: process={problem.sizes['process']} is more than the {channels} channels can tell "
             f"apart. Ask for at most {channels} processes."
         )
+    if "signatures" in problem.arrays:
+        _check_signatures(problem)
     _check_features(problem)
+    _check_opportunity(problem)
     empty = np.flatnonzero(np.bincount(problem["genome"], problem["count"], problem.sizes["genome"]) == 0)
     if empty.size:
         raise InputError(
@@ -130,28 +168,60 @@ def check(problem: Problem) -> None:
         _check_groups(problem)
 
 
+def _check_signatures(problem: Problem) -> None:
+    table, made_in = problem["signatures"], problem["signature_opportunity"]
+    names = problem.coords[next(iter(problem.model.variables()["signatures"].dims))]
+    bare = np.flatnonzero(table.sum(1) == 0)
+    if bare.size:
+        raise InputError(f"locus_regression: known variable 'signatures': {names[bare[0]]} is all zero. Leave it out.")
+    if made_in.any() and not made_in.all():
+        at = np.flatnonzero(made_in == 0)[0]
+        raise InputError(
+            f"locus_regression: known variable 'signature_opportunity' (context): it is 0 for "
+            f"{problem.coords['context'][at]} but not for all contexts. Give the counts of all 32 contexts in the "
+            "genome that the signatures were made in, or none."
+        )
+
+
 def _check_features(problem: Problem) -> None:
+    """Reject linearly dependent features; one that is the same everywhere cancels, and its beta stays at the prior."""
     X = problem["features"]
     X = X.reshape(-1, *X.shape[-2:])  # (J, F, L)
-    rows = X.transpose(1, 0, 2).reshape(X.shape[1], -1)
     names = problem.coords["feature"]
-    spread = np.ptp(X, axis=-1).max(0)
-    constant = np.flatnonzero(spread <= 1e-10 * np.abs(rows).max(1))
-    if constant.size:
-        raise InputError(
-            f"locus_regression: known variable 'features': feature {names[constant[0]]!s} is the same in every locus "
-            f"({rows[constant[0], 0]:g}), so that its beta cannot be told from the prior (it cancels in the softmax). "
-            "Drop it."
-        )
-    centred = (X - X.mean(-1, keepdims=True)).transpose(1, 0, 2).reshape(X.shape[1], -1)
+    rows = np.abs(X).max((0, 2))
+    varies = np.flatnonzero(np.ptp(X, axis=-1).max(0) > 1e-10 * rows)
+    if not varies.size:
+        return
+    centred = (X - X.mean(-1, keepdims=True)).transpose(1, 0, 2).reshape(X.shape[1], -1)[varies]
     unit = centred / np.linalg.norm(centred, axis=1, keepdims=True)
     found, strength, _ = np.linalg.svd(unit, full_matrices=False)
     if len(unit) > unit.shape[1] or strength[-1] < 1e-7 * strength[0]:
         weight = np.abs(found[:, -1])
-        involved = ", ".join(str(names[i]) for i in np.flatnonzero(weight > 0.1 * weight.max()))
+        involved = ", ".join(str(names[varies[i]]) for i in np.flatnonzero(weight > 0.1 * weight.max()))
         raise InputError(
             f"locus_regression: known variable 'features': the features {involved} are linearly dependent, so that "
             "their beta cannot be told apart. Drop one of them."
+        )
+
+
+def _check_opportunity(problem: Problem) -> None:
+    """Reject mutations of a context that does not occur in their locus, and loci without any context."""
+    t, locus, channel = problem["context_opportunity"], problem["locus"], problem["channel"]
+    loci, contexts = problem.coords["locus"], problem.coords["context"]
+    bare = np.flatnonzero(t.max(0) == 0)
+    if bare.size:
+        raise InputError(
+            f"locus_regression: known variable 'context_opportunity' (context, locus): locus={loci[bare[0]]} has no "
+            f"context at all ({bare.size} of {len(loci)} loci have none), so that nothing can mutate there. Drop it."
+        )
+    context, _ = split_channel(channel, len(t))
+    wrong = np.flatnonzero(t[context, locus] == 0)
+    if wrong.size:
+        at = wrong[0]
+        raise InputError(
+            f"locus_regression: known variable 'context_opportunity' (context, locus): cell={at} has mutations of "
+            f"{contexts[context[at]]} in locus={loci[locus[at]]}, where this context occurs 0 times ({wrong.size} of "
+            f"{len(locus)} cells are so). Count the contexts of the genome that the mutations were called on."
         )
 
 

@@ -29,6 +29,11 @@ class Objective:
     weight: Array
     opportunity: Array
 
+    def of(self, processes: slice) -> "Objective":
+        """Return the objective of some of the processes."""
+        t = self.opportunity if self.opportunity.ndim == 2 else self.opportunity[processes]
+        return Objective(self.counts[processes], self.weight[processes], t)
+
     def value(self, delta: Array) -> Array:
         """Return G (eq. 15) of each process; shape (K,)."""
         total = delta.sum(1)

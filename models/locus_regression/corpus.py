@@ -8,6 +8,7 @@ import numpy as np
 from genarium.declaration import Array, Problem
 
 from .channels import split_channel
+from .spectra import Held, held
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Corpus:
         Of contexts, their exposure multiplied in.
     form : {"conditional", "joint"}
     genomes : int
+    held : Held, optional
+        Preferences of the first processes, whose signatures are given.
     """
 
     genome: Array
@@ -37,11 +40,17 @@ class Corpus:
     opportunity: Array
     form: str
     genomes: int
+    held: Held | None = None
 
     @property
     def rows(self) -> int:
         """Covariate groups times loci."""
         return int(np.prod(self.features.shape[:2]))
+
+    @property
+    def given(self) -> int:
+        """Processes whose signature is given; they come first."""
+        return 0 if self.held is None else len(self.held.lam)
 
     @cached_property
     def channels(self) -> int:
@@ -90,6 +99,7 @@ def corpus(problem: Problem) -> Corpus:
         np.ascontiguousarray(X),
         np.log(problem["exposure"]),
         problem["context_opportunity"] * problem["context_exposure"][:, None],
-        problem.option("locus"),
+        problem.option("form"),
         G,
+        held(problem),
     )

@@ -6,9 +6,10 @@ from typing import Any
 from genarium.declaration import Sizes
 
 from .reduced import without
+from .spectra import LEAST
 
 
-def build(form: str, several: bool, random: bool) -> Callable[..., None]:
+def build(form: str, several: bool, random: bool, spectra: str = "free") -> Callable[..., None]:
     """Return the density of a variant.
 
     Parameters
@@ -18,6 +19,8 @@ def build(form: str, several: bool, random: bool) -> Callable[..., None]:
         Whether there are several covariate groups.
     random : bool
         Whether loci have random effects.
+    spectra : {"free", "given", "mixed"}
+        Which processes have a given signature: none, all or the first ones.
 
     Returns
     -------
@@ -39,17 +42,27 @@ def build(form: str, several: bool, random: bool) -> Callable[..., None]:
         count: Any,
         locus: Any,
         channel: Any,
+        signatures: Any,
+        signature_opportunity: Any,
     ) -> None:
         import pymc as pm
         import pytensor.tensor as pt
 
         C, G, K = sizes["context"], sizes["genome"], sizes["process"]
         beta = pm.Normal("beta", 0, tau[:, None], dims=("process", "feature"))
-        lam = pm.Dirichlet("lam", pt.ones((K, C)), dims=("process", "context"))
-        rho = pm.Dirichlet("rho", pt.ones((K, C, 3)), dims=("process", "context", "alternative"))
+        opportunity = context_exposure[:, None] * context_opportunity
+        if spectra == "free":
+            lam = pm.Dirichlet("lam", pt.ones((K, C)), dims=("process", "context"))
+            rho = pm.Dirichlet("rho", pt.ones((K, C, 3)), dims=("process", "context", "alternative"))
+        else:
+            lam, rho = _given(signatures, signature_opportunity, (opportunity * exposure).sum(axis=1), C)
+        if spectra == "mixed":
+            more = sizes["free"]
+            lam_free = pm.Dirichlet("lam_free", pt.ones((more, C)), dims=("free", "context"))
+            rho_free = pm.Dirichlet("rho_free", pt.ones((more, C, 3)), dims=("free", "context", "alternative"))
+            lam, rho = pt.concatenate([lam, lam_free]), pt.concatenate([rho, rho_free])
         pi = pm.Dirichlet("pi", pt.broadcast_to(alpha, (G, K)), dims=("genome", "process"))
 
-        opportunity = context_exposure[:, None] * context_opportunity
         preference = pt.log(pt.dot(lam, opportunity))  # (K, L): what lam_kc t_cl e_c is divided by
         X = features if several else features[None]
         scores = pt.log(exposure) + pt.tensordot(beta, X, axes=[[1], [1]])  # (K, J, L)
@@ -77,4 +90,22 @@ def build(form: str, several: bool, random: bool) -> Callable[..., None]:
         absent["group"] = lambda given: 0
     if not random:
         absent["dispersion"] = lambda given: None
+    if spectra == "free":
+        absent["signatures"] = absent["signature_opportunity"] = lambda given: None
     return without(density, **absent)
+
+
+def _given(signatures: Any, made_in: Any, here: Any, contexts: int) -> tuple[Any, Any]:
+    """Return lam and rho of given signatures (R, M), made in a genome of some opportunities, or in the one of the data."""
+    import pytensor.tensor as pt
+
+    genome = pt.switch(made_in.sum() > 0, made_in, here)
+    genome = pt.switch(genome > 0, genome, genome.max())
+    half = contexts // 2
+    shares = pt.maximum(signatures / signatures.sum(axis=1, keepdims=True), LEAST)
+    blocks = shares.reshape((-1, 6, half))  # substitutions: three of C, three of T
+    by_base = [pt.stack([blocks[:, 3 * b + a] for a in range(3)], axis=-1) for b in range(2)]
+    table = pt.concatenate(by_base, axis=1)  # (R, C, 3)
+    of_context = table.sum(axis=-1)
+    preferred = of_context / genome
+    return preferred / preferred.sum(axis=1, keepdims=True), table / of_context[:, :, None]

@@ -11,6 +11,7 @@ from genarium.engines import chains as engine
 from genarium.simplex import normalised
 
 from .corpus import Corpus, corpus
+from .spectra import FREE
 from .start import start
 from .sweep import by_context
 
@@ -50,17 +51,20 @@ def gibbs(
     def chain(stream: np.random.Generator) -> Iterator[Arrays]:
         first = start(problem, stream)
         sweep = Sweep(data, problem, first["beta"])
-        state = State(**first)
+        state = sweep.state(first)
         while True:
             state = sweep(stream, state)
-            yield {name: value for name, value in vars(state).items() if value is not None}
+            yield sweep.unknown(state)
 
     return Result(posterior=engine.run(chain, rng, chains=chains, draws=draws, tune=tune, thin=thin))
 
 
 @dataclass(frozen=True)
 class State:
-    """Where a chain is: beta (K, F), lam (K, C), rho (K, C, 3), pi (G, K); locus_effect (K, L), where there is one."""
+    """Where a chain is: beta (K, F), lam (K, C), rho (K, C, 3), pi (G, K); locus_effect (K, L), where there is one.
+
+    Given preferences are the first rows of lam and rho.
+    """
 
     beta: Array
     lam: Array
@@ -94,12 +98,32 @@ class Sweep:
         ]
         self.covariance = np.array(each)  # (J, K, F, F)
 
+    def state(self, unknown: Arrays) -> State:
+        """Return the state at values of the unknown variables."""
+        known = self.data.held
+        if known is None:
+            return State(**unknown)
+        rest = {name: value for name, value in unknown.items() if name not in FREE}
+        lam, rho = known.lam, known.rho
+        if FREE[0] in unknown:
+            lam, rho = np.concatenate([lam, unknown[FREE[0]]]), np.concatenate([rho, unknown[FREE[1]]])
+        return State(lam=lam, rho=rho, **rest)
+
+    def unknown(self, state: State) -> dict[str, Array]:
+        """Return the values of the unknown variables in a state."""
+        found = {name: value for name, value in vars(state).items() if value is not None}
+        if R := self.data.given:
+            lam, rho = found.pop("lam"), found.pop("rho")
+            found |= {FREE[0]: lam[R:], FREE[1]: rho[R:]} if len(lam) > R else {}
+        return found
+
     def __call__(self, rng: np.random.Generator, state: State) -> State:
         """Draw every block given the others."""
         *sums, of_channel = self.processes(rng, state)
         of_genome, of_row = sums
         counts = by_context(of_channel, state.lam.shape[1])
-        pi, rho = _dirichlet(rng, self.alpha + of_genome), _dirichlet(rng, 1 + counts)
+        pi, rho = _dirichlet(rng, self.alpha + of_genome), state.rho.copy()
+        rho[self.data.given :] = _dirichlet(rng, 1 + counts[self.data.given :])
         by_locus = np.moveaxis(of_row.reshape(*self.data.features.shape[:2], -1), 2, 1)  # (J, K, L)
         state = self.effects(rng, replace(state, pi=pi, rho=rho), by_locus)
         if self.dispersion is not None:
@@ -176,18 +200,20 @@ class Sweep:
 
     def contexts(self, rng: np.random.Generator, state: State, by_locus: Array, counts: Array) -> State:
         """Draw preferences for contexts, scaled as gamma variables (eqs. 28 and 29)."""
-        t = self.data.opportunity
+        t, R = self.data.opportunity, self.data.given
+        if len(counts) == R:
+            return state
         C = len(t)
-        seen = state.lam @ t  # (K, L)
-        scale = rng.standard_gamma(C, (len(counts), 1))
+        seen = state.lam[R:] @ t  # (K - R, L)
+        scale = rng.standard_gamma(C, (len(seen), 1))
         if self.data.form == "conditional":
-            share = rng.standard_gamma(by_locus.sum(0))
+            share = rng.standard_gamma(by_locus[:, R:].sum(0))
         else:
             _, _, weight = self.normalised(state.beta, self.offset(state))
-            share = (rng.standard_gamma(by_locus.sum(-1))[..., None] * weight).sum(0)
+            share = (rng.standard_gamma(by_locus[:, R:].sum(-1))[..., None] * weight[:, R:]).sum(0)
         rate = 1 + (share / seen) @ t.T / scale
-        lam = np.maximum(rng.standard_gamma(1 + counts) / rate, LEAST)
-        return replace(state, lam=lam / lam.sum(1, keepdims=True))
+        lam = np.maximum(rng.standard_gamma(1 + counts[R:]) / rate, LEAST)
+        return replace(state, lam=np.concatenate([state.lam[:R], lam / lam.sum(1, keepdims=True)]))
 
 
 def _metropolis(

@@ -14,6 +14,7 @@ from genarium.simplex import dirichlet_log_norm, log_sum_exp
 
 from .channels import CHANNELS, split_channel
 from .reduced import without
+from .spectra import with_given
 
 
 def log_loci(
@@ -46,7 +47,7 @@ def log_loci(
     return np.asarray(rates - log_sum_exp(rates, -1)[..., None] - log_context[..., None, :, :])
 
 
-def story_log_likelihood(form: str, several: bool, random: bool) -> Callable[..., Array]:
+def story_log_likelihood(form: str, several: bool, random: bool, spectra: str = "free") -> Callable[..., Array]:
     """Return ``log_likelihood(<unknown, known, observed>)`` of a variant; shape (..., I)."""
 
     def given(
@@ -73,8 +74,8 @@ def story_log_likelihood(form: str, several: bool, random: bool) -> Callable[...
         log_theta = np.moveaxis(log_theta, -3, -2)  # (..., K, J, L)
         top = log_theta.max(-3)
         place = np.exp(log_theta - top[..., None, :, :])
-        total = np.zeros((*lam.shape[:-2], len(genome)))
-        for k in range(lam.shape[-2]):
+        total = np.zeros((*pi.shape[:-2], len(genome)))
+        for k in range(pi.shape[-1]):
             total += pi[..., genome, k] * spectrum[..., k, channel] * place[..., k, group, locus]
         with np.errstate(divide="ignore"):
             known = np.log(opportunity[split_channel(channel)[0], locus])
@@ -85,11 +86,21 @@ def story_log_likelihood(form: str, several: bool, random: bool) -> Callable[...
         absent["group"] = lambda known: np.zeros(len(known["genome"]), dtype=int)
     if not random:
         absent["locus_effect"] = lambda _: np.ones((1, 1))
-    return without(given, **absent)
+    return with_given(without(given, **absent), spectra)
 
 
-def log_prior(beta: Array, lam: Array, rho: Array, pi: Array, alpha: Array, tau: Array) -> Array:
-    """Log prior density of the unknown variables, shape (...): normal beta, uniform lam and rho, Dirichlet pi."""
+def log_prior(random: bool, spectra: str = "free") -> Callable[..., Array]:
+    """Return the log prior density of the unknown variables of a variant, shape (...)."""
+    function = log_prior_random if random else log_prior_fixed
+    if spectra == "given":
+        return without(function, lam=lambda _: np.empty((0, 32)), rho=lambda _: np.empty((0, 32, 3)))
+    if spectra == "mixed":
+        return without(function, ("lam_free", "rho_free"), lam=lambda at: at["lam_free"], rho=lambda at: at["rho_free"])
+    return function
+
+
+def log_prior_fixed(beta: Array, lam: Array, rho: Array, pi: Array, alpha: Array, tau: Array) -> Array:
+    """Log prior density where the features decide: normal beta, uniform lam and rho, Dirichlet pi."""
     from scipy.special import gammaln
 
     K, C = lam.shape[-2:]
@@ -110,7 +121,7 @@ def log_prior_random(
 
     r = 1 / dispersion[:, None]
     each = r * np.log(r) - gammaln(r) + (r - 1) * np.log(locus_effect) - r * locus_effect
-    return np.asarray(log_prior(beta, lam, rho, pi, alpha, tau) + each.sum((-2, -1)))
+    return np.asarray(log_prior_fixed(beta, lam, rho, pi, alpha, tau) + each.sum((-2, -1)))
 
 
 def quantities(beta: Array, lam: Array, rho: Array, pi: Array) -> Mapping[str, Any]:

@@ -1,8 +1,6 @@
 """How well processes were found: their signatures, what matches what, errors, likeness to known signatures."""
 
-import io
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +11,7 @@ from genarium.errors import InputError
 from genarium.readers.messages import listed
 
 from .channels import CHANNELS, channel_of
+from .tables import read_table
 
 GROUPS = ("posterior", "point", "truth")
 """Groups of a tree that hold parameters; the first that is there is taken."""
@@ -216,51 +215,6 @@ def compare(signatures: Any, table: Any, best: int = 3) -> xr.Dataset:
         "match_cosine": (("process", "rank"), np.take_along_axis(similarity.to_numpy(), order, 1)),
     }
     return xr.Dataset(out, coords={"rank": np.arange(1, order.shape[1] + 1)})
-
-
-def read_table(table: Any) -> xr.DataArray:
-    """Return a table of signatures as :func:`compare` takes it, checked: (reference, channel) in COSMIC's order."""
-    import pandas as pd
-
-    where = "locus_regression: table"
-    if isinstance(table, str | Path):
-        from genarium.readers.files import existing, text
-
-        where = f"{table}"
-        table = pd.read_csv(io.StringIO(text(existing("signatures", [Path(table)])[0])), sep="\t")
-        if "Type" not in table:
-            raise InputError(
-                f"{where}: there is no column 'Type' with the channels, only {listed(table.columns, 5)}. Give "
-                "COSMIC's tab-separated table of SBS96 signatures."
-            )
-    elif not isinstance(table, pd.DataFrame):
-        raise InputError(f"{where} is a {type(table).__name__}. Give a DataFrame, or the path of COSMIC's table.")
-    frame = table.set_index("Type") if "Type" in table else table
-    rows = [str(row).strip() for row in frame.index]
-    faults = {
-        "missing": [name for name in CHANNELS if name not in set(rows)],
-        "unknown": [name for name in dict.fromkeys(rows) if name not in set(CHANNELS)],
-        "there twice": [name for name in dict.fromkeys(rows) if rows.count(name) > 1],
-    }
-    if any(faults.values()):
-        said = "; ".join(f"{len(names)} {fault} ({listed(names, 3)})" for fault, names in faults.items() if names)
-        raise InputError(
-            f"{where}: channels: {said}. Each of the {len(CHANNELS)} is named once, such as {CHANNELS[0]}."
-        )
-    names = [str(name) for name in frame.columns]
-    if not names or len(set(names)) < len(names):
-        raise InputError(f"{where}: the signatures are named {listed(names)}. Give one at least, each once.")
-    order = [rows.index(name) for name in CHANNELS]
-    values = frame.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)[order].T  # (reference, channel)
-    bad = np.argwhere(~(np.isfinite(values) & (values >= 0)))
-    if len(bad):
-        row, channel = bad[0]
-        raise InputError(
-            f"{where}: {names[row]!r} has the entry {frame.iloc[order[channel], row]!s} for {CHANNELS[channel]}, but "
-            f"every entry is a number that is not negative ({len(bad)} are not). Correct it."
-        )
-    coords = {"reference": names, "channel": list(CHANNELS)}
-    return xr.DataArray(values, dims=("reference", "channel"), coords=coords, name="signature")
 
 
 def _has_group(source: Any, group: str) -> bool:

@@ -22,10 +22,10 @@ def start(problem: Problem, rng: np.random.Generator) -> Arrays:
     step = Step(corpus(problem))
     runs = [ascend(step, step.first(problem, rng), tolerance=0.1, max_iterations=SWEEPS) for _ in range(STARTS)]
     state = max(runs, key=lambda run: run.bound).state
-    means = {
-        "beta": state.effects.mean,
-        "lam": state.delta / state.delta.sum(-1, keepdims=True),
-        "rho": state.omega / state.omega.sum(-1, keepdims=True),
-        "pi": state.gamma / state.gamma.sum(-1, keepdims=True),
-    }
+    R = step.given
+    means = {"beta": state.effects.mean, "pi": state.gamma / state.gamma.sum(-1, keepdims=True)}
+    if len(state.delta) > R:
+        lam, rho = ("lam_free", "rho_free") if R else ("lam", "rho")
+        means[lam] = state.delta[R:] / state.delta[R:].sum(-1, keepdims=True)
+        means[rho] = state.omega[R:] / state.omega[R:].sum(-1, keepdims=True)
     return means if state.locus_effects is None else {**means, "locus_effect": state.locus_effects.mean}

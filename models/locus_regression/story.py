@@ -9,9 +9,10 @@ from genarium.declaration import Array, Sizes
 
 from .channels import channel_of
 from .reduced import without
+from .spectra import with_given
 
 
-def design(several: bool, random: bool) -> dict[str, Callable[..., Any]]:
+def design(several: bool, random: bool, spectra: str = "free") -> dict[str, Callable[..., Any]]:
     """Return draw functions of the known variables for simulations."""
 
     def features(rng: np.random.Generator, sizes: Sizes) -> Array:
@@ -43,8 +44,15 @@ def design(several: bool, random: bool) -> dict[str, Callable[..., Any]]:
         "genome": genome,
         "count": lambda sizes: np.ones(sizes["cell"]),
         **({"group": group} if several else {}),
+        **({} if spectra == "free" else {"signatures": signatures(spectra)}),
         **({"dispersion": lambda sizes: np.full(sizes["process"], 0.3)} if random else {}),
     }
+
+
+def signatures(spectra: str) -> Callable[..., Array]:
+    """Return the draw function of given signatures: sparse ones."""
+    dim = "process" if spectra == "given" else "reference"
+    return lambda rng, sizes: rng.dirichlet(np.full(sizes["channel"], 0.3), sizes[dim])
 
 
 def draw_beta(rng: np.random.Generator, sizes: Sizes, tau: Array) -> Array:
@@ -73,7 +81,25 @@ def draw_locus_effect(rng: np.random.Generator, sizes: Sizes, dispersion: Array)
     return np.maximum(rng.gamma(1 / spread, spread, (sizes["process"], sizes["locus"])), 1e-300)
 
 
-PRIOR: Mapping[str, Callable[..., Array]] = {"beta": draw_beta, "lam": draw_lam, "rho": draw_rho, "pi": draw_pi}
+def draw_lam_free(rng: np.random.Generator, sizes: Sizes) -> Array:
+    """Draw the preferences of the processes that are free."""
+    return draw_lam(rng, {**sizes, "process": sizes["free"]})
+
+
+def draw_rho_free(rng: np.random.Generator, sizes: Sizes) -> Array:
+    """Draw the alternatives of the processes that are free."""
+    return draw_rho(rng, {**sizes, "process": sizes["free"]})
+
+
+def prior(random: bool, spectra: str = "free") -> dict[str, Callable[..., Array]]:
+    """Return the draw functions of the unknown variables of a variant."""
+    free: dict[str, dict[str, Callable[..., Array]]] = {
+        "free": {"lam": draw_lam, "rho": draw_rho},
+        "given": {},
+        "mixed": {"lam_free": draw_lam_free, "rho_free": draw_rho_free},
+    }
+    own: dict[str, Callable[..., Array]] = {"beta": draw_beta, **free[spectra], "pi": draw_pi}
+    return own | ({"locus_effect": draw_locus_effect} if random else {})
 
 
 def choose(rng: np.random.Generator, sizes: Sizes, pi: Array, genome: Array) -> Array:
@@ -81,7 +107,7 @@ def choose(rng: np.random.Generator, sizes: Sizes, pi: Array, genome: Array) -> 
     return _categorical(rng, pi, genome)
 
 
-def emit(form: str, several: bool, random: bool) -> Callable[..., Mapping[str, Array]]:
+def emit(form: str, several: bool, random: bool, spectra: str = "free") -> Callable[..., Mapping[str, Array]]:
     """Return the draw function of locus and channel under a variant."""
 
     def draw(
@@ -116,7 +142,7 @@ def emit(form: str, several: bool, random: bool) -> Callable[..., Mapping[str, A
         absent["group"] = lambda given: np.zeros(len(given["z"]), dtype=np.int64)
     if not random:
         absent["locus_effect"] = lambda given: np.ones((len(given["beta"]), 1))
-    return without(draw, **absent)
+    return with_given(without(draw, **absent), spectra)
 
 
 def _categorical(rng: np.random.Generator, weights: Array, row: Array) -> Array:

@@ -10,7 +10,6 @@ from genarium.engines.ascent import Ascent, Restarts
 from genarium.errors import InputError
 from genarium.progress import track
 
-from .contexts import update as update_contexts
 from .corpus import Corpus, corpus
 from .effects import Effects, Objective
 from .expectation import expect
@@ -157,12 +156,12 @@ def stochastic(step: Step, sampler: Sampler, state: State, size: float, rng: np.
     of_genome, of_channel = of_genome * sampler.scale, of_channel * sampler.scale
     moved = replace(state, effects=moved_effects(step, state, loci, in_sample, sampler.scale, size))
     counts_by_context = by_context(of_channel, state.delta.shape[1])
-    objective = step.context_objective(moved, in_sample * sampler.scale, counts_by_context.sum(-1))
-    delta = state.delta + size * (update_contexts(objective, state.delta) - state.delta)
+    wanted = step.update_contexts(moved, in_sample * sampler.scale, counts_by_context.sum(-1))
+    omega = state.omega + size * (1 + counts_by_context - state.omega)
     moved = replace(
         moved,
-        delta=delta,
-        omega=state.omega + size * (1 + counts_by_context - state.omega),
+        delta=state.delta + size * (wanted - state.delta),
+        omega=step.with_held("rho", omega),
         gamma=state.gamma + size * (state.alpha + of_genome - state.gamma),
         age=state.age + 1,
     )
@@ -197,7 +196,9 @@ def moved_effects(step: Step, state: State, loci: Array, in_sample: Array, scale
     J, L, F = X.shape
     seen = in_sample.reshape(J, L, -1)[:, loci]
     share = np.bincount(data.row // L, data.count, J) / data.count.sum()
-    mass = (state.omega - 1).sum((1, 2))  # (K,)
+    R = step.given
+    mass = (state.omega[R:] - 1).sum((1, 2))
+    mass = np.concatenate([np.maximum(state.gamma - state.alpha, 0).sum(0)[:R], mass])  # (K,)
     parts = []
     for k, offset in enumerate(np.broadcast_to(step.offset(state), (len(mass), L))):
         objective = Objective(X, offset[None], np.empty(F), share * mass[k], 1.0)

@@ -13,6 +13,7 @@ from .dirichlet import concentration
 from .effects import Effects
 from .expectation import expect
 from .random_loci import LocusEffects
+from .spectra import Held
 
 PATIENCE = 30
 """Iterations before the hyperparameters move: earlier, a process can die of a small concentration."""
@@ -22,7 +23,8 @@ PATIENCE = 30
 class State:
     """Parameters of q: gamma (G, K), effects, delta (K, C), omega (K, C, 3); hyperparameters alpha, tau (K,).
 
-    Random effects of loci and their dispersion (K,) are None where the model has none.
+    Of processes whose signature is given, which come first, delta and omega are lam and rho themselves. Random effects
+    of loci and their dispersion (K,) are None where the model has none.
     """
 
     gamma: Array
@@ -51,6 +53,7 @@ class Step:
 
     def __init__(self, data: Corpus, *, full: bool = True, empirical_bayes: bool = False) -> None:
         self.data = data
+        self.given = data.given
         self.full, self.empirical_bayes = full, empirical_bayes
         self.tilt: Array | float = 0.0
         self._packed: State
@@ -64,7 +67,10 @@ class Step:
     def tables(self, state: State) -> tuple[Array, Array, Array]:
         """Return the logs that weigh a process by genome (G, K), row (R, K) and channel (M, K) (eqs. 4 to 6)."""
         K, C = state.delta.shape
-        spectrum = dirichlet_expected_log(state.delta)[:, :, None] + dirichlet_expected_log(state.omega)
+        R = self.given
+        spectrum = dirichlet_expected_log(state.delta[R:])[:, :, None] + dirichlet_expected_log(state.omega[R:])
+        if self.data.held is not None:
+            spectrum = np.concatenate([self.data.held.log_spectrum, spectrum])
         spectrum = spectrum.reshape(K, 2, C // 2, 3)
         by_channel = spectrum.transpose(1, 3, 2, 0).reshape(-1, K)  # channel = (base * 3 + alternative) * half + flank
         return dirichlet_expected_log(state.gamma), self.place(state), by_channel
@@ -119,8 +125,8 @@ class Step:
             of_loci = random_loci.divergence(state.locus_effects, state.dispersion)
         return (
             dirichlet_divergence(state.gamma, state.alpha)
-            + dirichlet_divergence(state.delta, 1.0)
-            + dirichlet_divergence(state.omega, 1.0)
+            + dirichlet_divergence(state.delta[self.given :], 1.0)
+            + dirichlet_divergence(state.omega[self.given :], 1.0)
             + effects.prior_gap(state.effects, state.tau)
             + of_loci
         )
@@ -133,8 +139,9 @@ class Step:
         )
         state = self.with_locus_effects(replace(state, effects=found, normaliser=normaliser), of_row)
         counts = by_context(of_channel, state.delta.shape[1])
-        delta = contexts.update(self.context_objective(state, of_row, counts.sum(-1)), state.delta)
-        state = replace(state, delta=delta, omega=1 + counts, gamma=state.alpha + of_genome, age=state.age + 1)
+        delta = self.update_contexts(state, of_row, counts.sum(-1))
+        omega = self.with_held("rho", 1 + counts)
+        state = replace(state, delta=delta, omega=omega, gamma=state.alpha + of_genome, age=state.age + 1)
         if data.form == "joint":
             state = self.normalised(state)
         return self.with_hyperparameters(state)
@@ -163,6 +170,20 @@ class Step:
             return state
         return replace(state, dispersion=random_loci.dispersions(state.locus_effects, state.dispersion))
 
+    def with_held(self, name: str, value: Array) -> Array:
+        """Return parameters of all processes with the given ones in their place."""
+        if self.data.held is None:
+            return value
+        return np.concatenate([getattr(self.data.held, name), value[self.given :]])
+
+    def update_contexts(self, state: State, of_row: Array, counts: Array) -> Array:
+        """Update the factors of the preferences that are free; return delta (K, C)."""
+        R = self.given
+        if len(state.delta) == R:
+            return state.delta
+        objective = self.context_objective(state, of_row, counts).of(slice(R, None))
+        return np.concatenate([state.delta[:R], contexts.update(objective, state.delta[R:])])
+
     def context_objective(self, state: State, of_row: Array, counts: Array) -> contexts.Objective:
         """Return what q(lam) is to maximise."""
         data = self.data
@@ -190,6 +211,7 @@ class Step:
         mean, *logs = parts
         gamma, delta, omega, alpha, tau, *rest = (np.exp(np.clip(part, -30, 50)) for part in logs)
         moved = replace(like, effects=replace(like.effects, mean=mean))
+        delta, omega = self.with_held("lam", delta), self.with_held("rho", omega)
         moved = replace(moved, gamma=gamma, delta=delta, omega=omega, alpha=alpha, tau=tau)
         if rest:
             moved = replace(moved, locus_effects=LocusEffects(*rest[:2]), dispersion=rest[2])
@@ -203,7 +225,8 @@ class Step:
         spectrum = first_spectra(data, K, rng)  # (K, M)
         shares = by_context(spectrum.T, C)
         total = data.count.sum() / K
-        exposed = (shares.sum(-1) + 1e-3) / data.opportunity.mean(1)
+        occurs = data.opportunity.mean(1)
+        exposed = (shares.sum(-1) + 1e-3) / np.where(occurs > 0, occurs, occurs.max())
         delta = 1 + total * exposed / exposed.sum(1, keepdims=True)
         tau = problem["tau"].astype(float)
         alpha = problem["alpha"].astype(float)
@@ -212,7 +235,8 @@ class Step:
         )
         mutations = np.bincount(data.genome, data.count, data.genomes)
         gamma = alpha + mutations[:, None] / K * rng.uniform(0.9, 1.1, (data.genomes, K))
-        state = State(gamma, flat, np.empty((J, K)), delta, 1 + total * shares, alpha, tau)
+        delta, omega = self.with_held("lam", delta), self.with_held("rho", 1 + total * shares)
+        state = State(gamma, flat, np.empty((J, K)), delta, omega, alpha, tau)
         if "dispersion" in problem.arrays:
             dispersion = problem["dispersion"].astype(float)
             prior = LocusEffects.prior(dispersion, problem.sizes["locus"])
@@ -234,6 +258,13 @@ def by_context(of_channel: Array, contexts: int) -> Array:
     return np.ascontiguousarray(each.transpose(3, 0, 2, 1)).reshape(-1, contexts, 3)
 
 
+def _in_genome(data: Corpus, held: Held) -> Array:
+    """Return the given signatures in the genome of the data; shape (R, M)."""
+    seen = held.lam * (data.opportunity @ np.exp(data.log_exposure))
+    each = (seen[..., None] * held.rho).reshape(len(seen), 2, -1, 3).swapaxes(2, 3).reshape(len(seen), -1)
+    return np.asarray(each / each.sum(1, keepdims=True))
+
+
 def first_spectra(data: Corpus, processes: int, rng: np.random.Generator, steps: int = 50) -> Array:
     """Factorise the mutations by genome and channel into spectra (multiplicative updates from a random start).
 
@@ -245,11 +276,16 @@ def first_spectra(data: Corpus, processes: int, rng: np.random.Generator, steps:
     table = np.zeros((data.genomes, data.channels))
     np.add.at(table, (data.genome, data.channel), data.count)
     spectra = rng.dirichlet(np.ones(data.channels), processes) + table.sum(0) / table.sum()
+    known = np.empty((0, data.channels))
+    if data.held is not None:
+        known = _in_genome(data, data.held)
+        spectra[: len(known)] = known
     shares = rng.dirichlet(np.ones(processes), data.genomes)
     for _ in range(steps):
         ratio = table / np.maximum(shares @ spectra, 1e-300)
         shares, spectra = shares * (ratio @ spectra.T), spectra * (shares.T @ ratio)
         spectra = np.maximum(spectra, 1e-9)
         spectra /= spectra.sum(1, keepdims=True)
+        spectra[: len(known)] = known
         shares /= np.maximum(shares.sum(1, keepdims=True), 1e-300)
     return np.asarray(spectra)

@@ -84,13 +84,14 @@ def vi(
 def collect(
     step: Step, found: Restarts[State], rng: np.random.Generator, draws: int, wide: Array | None = None
 ) -> Result:
-    """Draw from q, and label its parameters with the processes sorted by decreasing share.
+    """Draw from q, and label its parameters with the processes sorted by decreasing share, given ones before.
 
     ``wide`` is the covariance of all effects together, (K F, K F), where it is known.
     """
     state = found.best.state
+    R = step.given
     share = (state.gamma / state.gamma.sum(1, keepdims=True)).mean(0)
-    order = np.argsort(-share, kind="stable")
+    order = np.concatenate([np.arange(R), R + np.argsort(-share[R:], kind="stable")])
     gamma, delta, omega = state.gamma[:, order], state.delta[order], state.omega[order]
     mean, covariance = state.effects.mean[order], state.effects.covariance[order]
     K, F = mean.shape
@@ -100,10 +101,12 @@ def collect(
         joint = wide.reshape(K, F, K, F)[order][:, :, order]
         covariance = joint[np.arange(K), :, np.arange(K)]
     sd = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
+    delta, omega = delta[R:], omega[R:]  # what is free
+    free = "free" if R else "process"
+    spectra = {"delta": ((free, "context"), delta), "omega": ((free, "context", "alternative"), omega)}
     variational: dict[str, Any] = {
         "gamma": (("genome", "process"), gamma),
-        "delta": (("process", "context"), delta),
-        "omega": (("process", "context", "alternative"), omega),
+        **(spectra if len(delta) else {}),
         "beta_mean": (("process", "feature"), mean),
         "beta_sd": (("process", "feature"), sd),
         "beta_covariance": (("process", "feature", "feature_"), covariance),
@@ -111,7 +114,10 @@ def collect(
         "tau": (("process",), state.tau[order]),
         "bound": found.trace,
     }
-    posterior, log_q = draw(rng, draws, gamma, delta, omega, mean, joint.reshape(K * F, K * F))
+    parameters = {"pi": gamma}
+    if len(delta):
+        parameters |= {("lam_free" if R else "lam"): delta, ("rho_free" if R else "rho"): omega}
+    posterior, log_q = draw(rng, draws, parameters, mean, joint.reshape(K * F, K * F))
     if state.locus_effects is not None and state.dispersion is not None:
         a, b = state.locus_effects.shape[order], state.locus_effects.inverse_scale[order]
         variational |= {"locus_effect_shape": (("process", "locus"), a)}
@@ -128,12 +134,12 @@ def collect(
 
 
 def draw(
-    rng: np.random.Generator, draws: int, gamma: Array, delta: Array, omega: Array, mean: Array, covariance: Array
+    rng: np.random.Generator, draws: int, parameters: dict[str, Array], mean: Array, covariance: Array
 ) -> tuple[dict[str, Array], Array]:
-    """Draw from q; also return the log density of each draw."""
+    """Draw from Dirichlet factors and the normal one of beta; also return the log density of each draw."""
     log_q = np.zeros(draws)
     out: dict[str, Array] = {}
-    for name, parameter in (("lam", delta), ("rho", omega), ("pi", gamma)):
+    for name, parameter in parameters.items():
         x = rng.standard_gamma(parameter, (draws, *parameter.shape))
         x = np.maximum(x, 1e-300)
         x /= x.sum(-1, keepdims=True)

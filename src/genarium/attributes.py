@@ -8,7 +8,7 @@ import xarray as xr
 
 from genarium.errors import InputError
 
-MAY_LACK = {"model_options": "{}", "sizes": "{}", "preparation": "{}", "fixed": "[]"}
+MAY_LACK = {"model_options": "{}", "sizes": "{}", "preparation": "{}", "labels": "{}", "fixed": "[]"}
 """Attributes that a tree may be without, and what that means."""
 
 

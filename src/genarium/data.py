@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from genarium.coding import coded
 from genarium.declaration import Array, Model, Problem, Sizes
 from genarium.errors import InputError
 from genarium.holding import Data, example, hold, labelled, where
 from genarium.signatures import call, parents_of
-from genarium.tree import stored_sizes
+from genarium.tree import stored_labels, stored_sizes
 from genarium.words import plural
 
 
@@ -31,7 +32,8 @@ def check(
     model : Model
     data : DataTree, Dataset, mapping of str to array_like, AnnData, DataFrame, Series, DataArray or matrix
         Values of the known and observed variables, as :func:`genarium.holding.hold` finds them there. Labelled arrays
-        (xarray) are put into the declared order of dims; others must have it. Labels are kept as coordinates. A known
+        (xarray) are put into the declared order of dims; others must have it. Labels are kept as coordinates; a
+        variable that points into a dim may name its categories instead of counting them. A known
         variable given as a scalar is broadcast to its dims; one not given takes its declared default. An unknown
         variable given in a mapping is held fixed.
     sizes : mapping of str to int, optional
@@ -71,9 +73,11 @@ def check(
         raise InputError(f"{model.name}: observed variables {', '.join(absent)} are missing. Give {example(model)}.")
     if absent and not unseen:
         raise InputError(f"{where(model, absent[0])} is missing. {known[absent[0]].about} Give it by name.")
-    named = {name: labelled(model, name, value) for name, value in given.items()}
+    named, names = coded(model, {name: labelled(model, name, value) for name, value in given.items()})
     size = _sizes(model, named, {**stored, **(sizes or {})}, sizes or {}, partial)
-    coords = _coords(model, named, size)
+    kept = stored_labels(data, model) if isinstance(data, xr.DataTree) else {}
+    kept = {dim: labels for dim, labels in kept.items() if len(labels) == size.get(dim)}
+    coords = _coords(model, named, size, {**kept, **names})
     arrays: dict[str, Array] = {}
     fixed: dict[str, Array] = {}
     for name in sorted(known, key=lambda n: callable(known[n].default)):  # what follows from the data comes last
@@ -209,7 +213,10 @@ def _whole_size(model: Model, dim: str, value: Any) -> int:
     return int(value)
 
 
-def _coords(model: Model, arrays: Mapping[str, xr.DataArray], sizes: Sizes) -> dict[str, Array]:
+def _coords(
+    model: Model, arrays: Mapping[str, xr.DataArray], sizes: Sizes, names: Mapping[str, Array]
+) -> dict[str, Array]:
+    """Return the labels of every dim: those of the arrays along it, the names of those that point into it, numbers."""
     coords: dict[str, Array] = {}
     owner: dict[str, str] = {}
     for name in sorted(arrays, key=lambda n: model.role(n) != "observed"):
@@ -228,7 +235,14 @@ def _coords(model: Model, arrays: Mapping[str, xr.DataArray], sizes: Sizes) -> d
                 )
             coords.setdefault(key, labels)
             owner.setdefault(key, name)
-    usual = {dim: np.array(names) for dim, names in model.labels.items() if len(names) == sizes.get(dim)}
+    usual = {dim: np.array(each) for dim, each in model.labels.items() if len(each) == sizes.get(dim)}
+    for dim, found in names.items():
+        if len(found) != sizes[dim]:
+            raise InputError(
+                f"{model.name}: {dim!r} has size {sizes[dim]}, but {len(found)} {plural(dim)} are named. Leave the "
+                "size out."
+            )
+        usual[dim] = found
     out = {dim: coords.get(dim, usual.get(dim, np.arange(size))) for dim, size in sizes.items()}
     derived = {dim: call(model.derived_dims[dim], out) for dim in model.derived_dims if dim in sizes}
     return out | {dim: labels for dim, labels in derived.items() if dim not in coords}

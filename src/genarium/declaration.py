@@ -257,6 +257,11 @@ class Model:
         of one point or of draws along leading dims; every fit holds them beside the unknown variables.
     exchangeable : str
         A dim whose labels carry no meaning (components of a mixture); draws are relabelled along it.
+    tails : mapping of str to str
+        Dims whose last categories are those of another: where only some components carry no meaning, they are a dim of
+        their own, and the last ones of the dim of all components.
+    prepare : callable, optional
+        ``prepare(settings)``: turns settings that users write in short (a file, say) into values and options.
     methods : mapping of str to Method
         Hand-coded inference.
     unsupported : mapping of str to str
@@ -303,6 +308,8 @@ class Model:
     unit: str = ""
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     exchangeable: str = ""
+    tails: Mapping[str, str] = field(default_factory=dict)
+    prepare: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
     derived: Stage = field(default_factory=lambda: Stage({}))
     methods: Mapping[str, Method] = field(default_factory=dict)
     unsupported: Mapping[str, str] = field(default_factory=dict)
@@ -344,6 +351,13 @@ class Model:
     def same_options(self, other: "Model") -> bool:
         """Whether another variant of the model has the same values of all options."""
         return all(self.option(name) == other.option(name) for name in self.options)
+
+    def exchanged(self, dims: tuple[str, ...]) -> int | None:
+        """Return the axis along which labels carry no meaning, all or the last ones; None: there is none."""
+        found = [
+            i for i, dim in enumerate(dims) if self.exchangeable and self.exchangeable in (dim, self.tails.get(dim))
+        ]
+        return found[0] if found else None
 
     def edges(self) -> Iterator[tuple[str, str]]:
         """Yield (parent, child) for every arrow of the model's graph."""
@@ -446,7 +460,7 @@ def _check(model: Model) -> None:
             if parent not in earlier - set(model.hidden.variables):
                 fail(f"{attribute} asks for {parent!r}, which is not a known, unknown or observed variable")
     for name, var in model.derived.variables.items():
-        if name in earlier or not set(var.dims) <= set(model.sizes):
+        if name in {*earlier, *model.sizes} or not set(var.dims) <= set(model.sizes):
             fail(f"derived variable {name!r} has a name that is taken, or a dim that is not in sizes")
         for parent in model.derived.parents(name):
             if parent not in earlier - set(model.hidden.variables):
@@ -464,8 +478,18 @@ def _check(model: Model) -> None:
     if (full := model.complete(model.sizes)) != dict(model.sizes):
         wrong = next(dim for dim in full if full[dim] != model.sizes[dim])
         fail(f"{wrong!r} has size {full[wrong]}, which follows from other dims; sizes says {model.sizes[wrong]}")
-    for dim in (model.unit, model.exchangeable):
+    for dim in (model.unit, model.exchangeable, *model.tails, *model.tails.values()):
         if dim and dim not in model.sizes:
             fail(f"{dim!r} is named as a dim but is not in sizes")
     if bool(model.options) != bool(model.vary):
         fail("options and vary go together")
+    taken = {**dict.fromkeys(model.sizes, "a size"), **dict.fromkeys(model.variables(), "a variable")}
+    for option in model.options:
+        if option in taken or option in RESERVED:
+            fail(f"the option {option!r} has the name of {taken.get(option, 'the generator or the sizes')}")
+    taken |= dict.fromkeys(model.options, "an option of the model")
+    ways = {name: way.run for name, way in model.methods.items() if not isinstance(way.run, str)}
+    for name, function in {**ways, **({"predict": model.predict} if model.predict else {})}.items():
+        for option in keyword_options(function):
+            if option in taken:
+                fail(f"the option {option!r} of {name} has the name of {taken[option]}")

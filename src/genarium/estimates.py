@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 import xarray as xr
 
+from genarium.attributes import attribute
 from genarium.declaration import Array, Model
 
 LEVEL = 0.9
@@ -149,19 +150,33 @@ def matched_truth(model: Model, tree: xr.DataTree) -> dict[str, Array]:
     order = match(model, centres(model, tree), true)
     if order is None:
         return true
+    count = _exchanged(model, true)
     out = {}
     for name, value in true.items():
-        dims = declared[name].dims
-        if model.exchangeable in dims:
-            axis = dims.index(model.exchangeable)
-            taken = np.take(value.astype(float), np.maximum(order, 0), axis)
-            unmatched = (order < 0).reshape([-1 if a == axis else 1 for a in range(value.ndim)])
+        axis = model.exchanged(declared[name].dims)
+        if axis is not None:
+            every = _after(value.shape[axis] - count, order)
+            taken = np.take(value.astype(float), np.maximum(every, 0), axis)
+            unmatched = (every < 0).reshape([-1 if a == axis else 1 for a in range(value.ndim)])
             value = np.where(unmatched, np.nan, taken)
-        if declared[name].support.of == model.exchangeable:
-            same = value[..., None] == order  # (..., label of the estimate)
+        if declared[name].support.of and model.exchanged((declared[name].support.of,)) is not None:
+            every = _after(attribute(tree, "sizes")[declared[name].support.of] - len(order), order)
+            same = value[..., None] == every  # (..., label of the estimate)
             value = np.where(same.any(-1), same.argmax(-1), -1)
         out[name] = value
     return out
+
+
+def _exchanged(model: Model, values: dict[str, Array]) -> int:
+    """Return how many labels carry no meaning; 0 where no value has the exchangeable dim."""
+    dims = {name: var.dims for name, var in model.unknown.variables.items() if name in values}
+    axes = {name: of.index(model.exchangeable) for name, of in dims.items() if model.exchangeable in of}
+    return next((values[name].shape[axis] for name, axis in axes.items()), 0)
+
+
+def _after(first: int, order: Array) -> Array:
+    """Return an order of the last labels as one of all, the first ones staying where they are."""
+    return np.concatenate([np.arange(first), np.where(order < 0, -1, first + order)])
 
 
 def match(model: Model, estimate: dict[str, Array], true: dict[str, Array]) -> Array | None:
@@ -184,12 +199,16 @@ def match(model: Model, estimate: dict[str, Array], true: dict[str, Array]) -> A
 
     if not model.exchangeable:
         return None
+    counts = _exchanged(model, estimate), _exchanged(model, true)
+    if not all(counts):
+        return None
     features: list[tuple[Array, Array]] = []
     for name, var in model.unknown.variables.items():
-        if model.exchangeable not in var.dims or name not in true or name not in estimate:
+        axis = model.exchanged(var.dims)
+        if axis is None or name not in true or name not in estimate:
             continue
-        axis = var.dims.index(model.exchangeable)
         pair = [np.moveaxis(v[name], axis, 0) for v in (estimate, true)]
+        pair = [v[-n:] for v, n in zip(pair, counts, strict=True)]
         if var.support.name in ("positive", "nonnegative"):
             pair = [np.log(np.maximum(v, 1e-12)) for v in pair]
         if pair[0].shape[1:] == pair[1].shape[1:]:

@@ -54,6 +54,7 @@ def split(
     InputError
         If a setting is none of these.
     """
+    settings = dict(model.prepare(settings)) if model.prepare else settings
     chosen = chosen_options(model, settings)
     variant = model.variant(**{**model.chosen, **chosen}) if chosen else model
     options = keyword_options(function) if function else {}
@@ -118,12 +119,8 @@ def only_with(where: str, switch: str, on: bool, **given: Any) -> None:
 
 
 def chosen_options(model: Model, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that choose options of the model: of a name that a dim has too, words do."""
-    return {
-        name: value
-        for name, value in settings.items()
-        if name in model.options and (name not in model.sizes or isinstance(value, str))
-    }
+    """Return the settings that choose options of the model."""
+    return {name: value for name, value in settings.items() if name in model.options}
 
 
 def _like(model: Model, name: str, value: Any, default: Any, kind: type) -> Any:

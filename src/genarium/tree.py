@@ -112,6 +112,7 @@ def data_tree(problem: Problem, truth: Arrays | None = None, attrs: Mapping[str,
         "model_origin": origin(model),
         "model_digest": digest(model),
         "sizes": json.dumps({dim: int(n) for dim, n in problem.sizes.items()}),
+        **_names(problem),
         "genarium_version": _version("genarium"),
         **(attrs or {}),
     }
@@ -149,6 +150,16 @@ def with_coordinates(tree: xr.DataTree, values: Mapping[str, Any]) -> xr.DataTre
     return with_groups(tree, groups, {})
 
 
+def _names(problem: Problem) -> dict[str, str]:
+    """Return, as an attribute, the names along dims that variables point into and none of the data has."""
+    declared = problem.model.variables("known", "observed")
+    shown = {dim for name in problem.arrays for dim in declared[name].dims}
+    pointed = {declared[name].support.of for name in problem.arrays} - shown - {""}
+    named = {dim: problem.coords[dim] for dim in sorted(pointed) if problem.coords[dim].dtype.kind == "U"}
+    named = {dim: found.tolist() for dim, found in named.items() if dim not in problem.model.labels}
+    return {"labels": json.dumps(named)} if named else {}
+
+
 def with_groups(tree: xr.DataTree, groups: Mapping[str, xr.Dataset], attrs: Mapping[str, Any]) -> xr.DataTree:
     """Return a tree with more groups and attributes; the given one is left as it was."""
     have = {str(name): node.to_dataset() for name, node in tree.children.items()}
@@ -162,6 +173,11 @@ def with_groups(tree: xr.DataTree, groups: Mapping[str, xr.Dataset], attrs: Mapp
 def stored_sizes(tree: xr.DataTree, model: Model) -> dict[str, int]:
     """Return the sizes that ``simulate`` or ``read`` stored with a tree of this model."""
     return {dim: int(n) for dim, n in attribute(tree, "sizes").items() if dim in model.sizes}
+
+
+def stored_labels(tree: xr.DataTree, model: Model) -> dict[str, np.ndarray[Any, Any]]:
+    """Return the names that a tree of this model has for dims of which it holds no variable."""
+    return {dim: np.array(names) for dim, names in attribute(tree, "labels").items() if dim in model.sizes}
 
 
 def arrays(data: xr.DataTree | xr.Dataset, names: Iterable[str] | None = None) -> dict[str, np.ndarray[Any, Any]]:

@@ -35,8 +35,8 @@ stochastic = import_module("genarium.models.locus_regression.svi")
 CORPORA = Path(__file__).parents[3] / "shared" / "data" / "corpora"
 
 VARIANTS = [
-    {"locus": locus, "groups": groups, "loci": "fixed"}
-    for locus, groups in itertools.product(("conditional", "joint"), ("one", "several"))
+    {"form": form, "groups": groups, "loci": "fixed"}
+    for form, groups in itertools.product(("conditional", "joint"), ("one", "several"))
 ]
 RANDOM = [{**options, "loci": "random"} for options in (VARIANTS[0], VARIANTS[3])]
 VARIANTS += RANDOM
@@ -101,7 +101,7 @@ def test_log_likelihood_is_that_of_the_story(options: dict[str, str]) -> None:
                 rate = problem["exposure"][place] * np.exp(at["beta"][k] @ X[j, :, place])
                 rate *= at["locus_effect"][k, place] if "locus_effect" in at else 1
                 preference = at["lam"][k] * t[:, place]
-                weight[place] = rate * (preference if options["locus"] == "joint" else preference / preference.sum())
+                weight[place] = rate * (preference if options["form"] == "joint" else preference / preference.sum())
             total += at["pi"][g, k] * weight[at_locus, c] / weight.sum() * at["rho"][k, c, a]
         expected.append((i + 1) * np.log(total))
     np.testing.assert_allclose(problem.call(log_likelihood, **at), expected, rtol=1e-10)
@@ -239,7 +239,7 @@ def test_bound_is_that_of_the_definition(options: dict[str, str]) -> None:
                         @ state.effects.covariance[k]
                         @ (x - state.effects.centre[j, k])
                     )
-                    * (mean_lam[k] @ data.opportunity[:, i] if options["locus"] == "joint" else 1.0)
+                    * (mean_lam[k] @ data.opportunity[:, i] if options["form"] == "joint" else 1.0)
                     * (shape[k, i] * scale[k, i])
                     for i, x in enumerate(data.features[j])
                 ]
@@ -256,7 +256,7 @@ def test_bound_is_that_of_the_definition(options: dict[str, str]) -> None:
                 + (digamma(shape[k, at]) + np.log(scale[k, at]) if random else 0.0)
                 - np.log(rates.sum())
                 + np.log(data.opportunity[c, at])
-                - (np.log(mean_lam[k] @ data.opportunity[:, at]) if options["locus"] == "conditional" else 0.0)
+                - (np.log(mean_lam[k] @ data.opportunity[:, at]) if options["form"] == "conditional" else 0.0)
             )
         q = np.exp(each - each.max())
         q /= q.sum()
@@ -544,12 +544,12 @@ def test_number_of_processes_is_chosen() -> None:
 
 def test_wrong_form_is_worse() -> None:
     """Joint data under the joint form are fitted better than under the conditional one."""
-    joint = registry.get("locus_regression").variant(locus="joint")
+    joint = registry.get("locus_regression").variant(form="joint")
     rng = np.random.default_rng(0)
     opportunity = rng.dirichlet(np.full(32, 1.0), 80).T
     tree = gn.simulate(joint, seed=3, genome=20, locus=80, process=2, cell=20_000, context_opportunity=opportunity)
     bound = {
-        form: gn.fit(registry.get("locus_regression").variant(locus=form), tree, "vi", seed=1)["variational"][
+        form: gn.fit(registry.get("locus_regression").variant(form=form), tree, "vi", seed=1)["variational"][
             "bound"
         ].max()
         for form in ("joint", "conditional")
@@ -728,10 +728,22 @@ def corpus_of(**changes: Any) -> dict[str, Any]:
     return {**{name: problem[name] for name in ("features", "genome", "locus", "channel")}, **changes}
 
 
+def absent(context: Any, locus: int) -> Array:
+    """Opportunities of a genome in which contexts do not occur in a locus."""
+    t = np.ones((32, 15))
+    t[context, locus] = 0
+    return t
+
+
 @pytest.mark.parametrize(
     ("change", "settings", "message"),
     [
-        (lambda d: {"features": np.stack([d["features"][0], np.ones(15)])}, {}, "feature 1 is the same in every locus"),
+        (lambda d: {"context_opportunity": absent(slice(None), 3)}, {}, "locus=3 has no context at all"),
+        (
+            lambda d: {"context_opportunity": absent(split_channel(d["channel"][7])[0], d["locus"][7])},
+            {},
+            r"cell=\d+ has mutations of .* in locus=\d+, where this context occurs 0 times",
+        ),
         (lambda d: {"features": np.stack([d["features"][0], 2 * d["features"][0] - 1])}, {}, "0, 1 are linearly dep"),
         (
             lambda d: {"features": np.where(np.arange(15) == 3, np.nan, d["features"])},

@@ -24,8 +24,8 @@ gibbs = import_module("genarium.models.locus_regression.gibbs")
 NAME = "locus_regression"
 SMALL: dict[str, Any] = {"genome": 3, "locus": 6, "process": 2, "feature": 2, "cell": 40, "alpha": 1.5, "tau": 0.7}
 VARIANTS = [
-    pytest.param({"locus": locus, "groups": groups, "loci": loci}, id=f"{locus}-{groups}-{loci}", marks=marks)
-    for locus, groups, loci, marks in (
+    pytest.param({"form": form, "groups": groups, "loci": loci}, id=f"{form}-{groups}-{loci}", marks=marks)
+    for form, groups, loci, marks in (
         ("conditional", "one", "fixed", ()),
         ("joint", "several", "fixed", ()),
         ("conditional", "one", "random", ()),

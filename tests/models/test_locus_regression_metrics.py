@@ -12,7 +12,8 @@ import genarium as gn
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.models.locus_regression.channels import CHANNELS, CONTEXTS
-from genarium.models.locus_regression.metrics import compare, cosine, match, read_table, recovery, signatures
+from genarium.models.locus_regression.metrics import compare, cosine, match, recovery, signatures
+from genarium.models.locus_regression.tables import read_table
 
 
 def parameters(seed: int = 0, K: int = 3, lead: tuple[int, ...] = ()) -> dict[str, Array]:
@@ -396,7 +397,7 @@ def test_compare_rejects(change: str, message: str) -> None:
 
 def test_compare_rejects_other_tables(tmp_path: Path) -> None:
     path = tmp_path / "table.txt"
-    cosmic().to_csv(path, sep="\t")
+    cosmic().T.rename_axis("signature").to_csv(path, sep="\t")
     with pytest.raises(InputError, match=r"table\.txt: there is no column 'Type'"):
         compare(np.ones((1, 96)), path)
     with pytest.raises(InputError, match="no such file"):

@@ -105,6 +105,22 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
     "unit is no dim": ({"unit": "cell"}, "'cell' is named as a dim but is not in sizes"),
     "exchangeable is no dim": ({"exchangeable": "kind"}, "'kind' is named as a dim but is not in sizes"),
     "options without vary": ({"options": {"o": ("x", "y")}}, "options and vary go together"),
+    "option with the name of a size": (
+        {"options": {"row": ("x", "y")}, "vary": asks_for()},
+        "the option 'row' has the name of a size",
+    ),
+    "option of a method with the name of a size": (
+        {"methods": {"em": Method(lambda problem, rng, *, row=1: Result(), "point", "About.")}},
+        "the option 'row' of em has the name of a size",
+    ),
+    "option of a method with the name of a variable": (
+        {"methods": {"em": Method(lambda problem, rng, *, b=1: Result(), "point", "About.")}},
+        "the option 'b' of em has the name of a variable",
+    ),
+    "option of predict with the name of an option": (
+        {"options": {"o": ("x", "y")}, "vary": asks_for(), "predict": lambda fitted, problem, *, o="x": {}},
+        "the option 'o' of predict has the name of an option of the model",
+    ),
     "vary without options": ({"vary": asks_for()}, "options and vary go together"),
     **{
         f"{part} of a hidden variable": ({part: asks_for("d", "c")}, f"{part} asks for 'c', which is not a known")

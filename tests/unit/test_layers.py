@@ -10,7 +10,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors", "caches", "words", "progress", "supports", "signatures", "simplex"),
     ("declaration",),
     (
-        *("folders", "home", "registry", "settings", "attributes", "tree", "holding", "data", "readers"),
+        *("folders", "home", "registry", "settings", "attributes", "tree", "holding", "coding", "data", "readers"),
         *("story", "evaluate", "estimates", "drawing"),
     ),
     ("engines",),

@@ -40,8 +40,8 @@ from genarium.data import check
 from genarium.declaration import Array, Model, Problem
 from genarium.models.locus_regression.channels import split_channel
 from genarium.models.locus_regression.corpus import corpus
-from genarium.models.locus_regression.metrics import read_table
 from genarium.models.locus_regression.metrics import recovery as recovered
+from genarium.models.locus_regression.tables import read_table
 
 vi = import_module("genarium.models.locus_regression.vi")
 svi = import_module("genarium.models.locus_regression.svi")
@@ -51,7 +51,7 @@ Row = dict[str, Any]
 
 def model(form: str = "conditional") -> Model:
     """Return the declaration of a form."""
-    return gn.get("locus_regression").variant(locus=form)
+    return gn.get("locus_regression").variant(form=form)
 
 
 def estimates(found: Any) -> dict[str, Array]:

@@ -13,21 +13,23 @@ def match_labels(model: Model, posterior: Arrays) -> dict[str, Array]:
 
     declared = model.unknown.variables
     features = []
+    own = {name: var.dims for name, var in declared.items() if model.exchangeable in var.dims}
+    K = next((posterior[n].shape[2 + dims.index(model.exchangeable)] for n, dims in own.items()), 0)
     for name, value in posterior.items():
-        dims = declared[name].dims
-        if model.exchangeable not in dims or (
-            declared[name].support.name == "simplex" and dims[-1] == model.exchangeable
-        ):
+        axis = model.exchanged(declared[name].dims)
+        if axis is None or (declared[name].support.name == "simplex" and axis == len(declared[name].dims) - 1):
             continue
-        moved = np.moveaxis(value, 2 + dims.index(model.exchangeable), 2)
+        moved = np.moveaxis(value, 2 + axis, 2)[:, :, -K:]
         positive = declared[name].support.name in ("positive", "nonnegative")
         scaled = np.log(np.maximum(moved, 1e-300)) if positive else moved
         features.append(scaled.reshape(*moved.shape[:3], -1))
     if not features:
         return dict(posterior)
-    return relabel(
-        posterior, np.concatenate(features, -1), {n: v.dims for n, v in declared.items()}, model.exchangeable
-    )
+    dims = {
+        n: tuple(model.exchangeable if i == model.exchanged(v.dims) else dim for i, dim in enumerate(v.dims))
+        for n, v in declared.items()
+    }
+    return relabel(posterior, np.concatenate(features, -1), dims, model.exchangeable)
 
 
 def relabel(
@@ -46,7 +48,7 @@ def relabel(
     features : ndarray, shape (chain, draw, K, F)
         What identifies a label, on a scale where distance makes sense (e.g. log of a centroid).
     dims : mapping of str to tuple of str
-        Declared dims of each variable.
+        Declared dims of each variable. Of one with more than K labels, the last ones are meant.
     dim : str
         The exchangeable dim.
 
@@ -82,7 +84,9 @@ def relabel(
             continue
         axis = 1 + dims[name].index(dim)
         folded = value.reshape(C * S, *value.shape[2:])
-        index = order.reshape(C * S, *[K if a == axis else 1 for a in range(1, folded.ndim)])
+        first = folded.shape[axis] - K
+        every = np.concatenate([np.tile(np.arange(first), (C * S, 1)), first + order], 1)
+        index = every.reshape(C * S, *[first + K if a == axis else 1 for a in range(1, folded.ndim)])
         out[name] = np.take_along_axis(folded, index, axis).reshape(value.shape)
     return out
 
@@ -92,7 +96,7 @@ def _rank(
 ) -> Array:
     """Rank of the labels: by decreasing mean weight where a variable has that dim alone, else by the pivot."""
     for name, value in draws.items():
-        if dims.get(name) == (dim,):
+        if dims.get(name) == (dim,) and value.shape[-1] == pivot.shape[0]:
             flat = value.reshape(len(order), -1)
             return -np.take_along_axis(flat, order, 1).mean(0)
     return pivot[:, 0]
