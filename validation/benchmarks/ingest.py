@@ -180,7 +180,8 @@ def cohort(folder: Path, rows: int, genomes: int) -> None:
     X = rng.normal(size=(3, len(windows)))
     exposure = np.full(len(windows), 10_000.0)
     known = {"features": X, "context_opportunity": t, "exposure": exposure}
-    simulated = gn.simulate("locus_regression", seed=1, cell=rows, genome=genomes, process=4, **known)
+    sizes = {"cell": rows, "genome": genomes, "process": 4, "locus": len(windows), "feature": 3}
+    simulated = gn.simulate("locus_regression", seed=1, **sizes, **known)
     sites = _sites(simulated, windows, places, codes, rng)
     write_sites(folder, sites, genomes)
     (folder / "x.bedgraph").write_text(

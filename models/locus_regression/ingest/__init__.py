@@ -1,7 +1,7 @@
 """Readers of sequencing files: mutations of VCF, MAF and tables, a genome, windows and tracks make a corpus.
 
 One idea a file: :mod:`.alleles` (what a change is), :mod:`.contigs` (names of chromosomes), :mod:`.genome` (contexts),
-:mod:`.windows` (loci), :mod:`.vcf` and :mod:`.tabular` (mutations), :mod:`.tracks` and :mod:`.transforms` (features),
+:mod:`.windows` (loci), :mod:`.vcf` and :mod:`.tabular` (mutations), :mod:`.sources`, :mod:`.tracks` and :mod:`.transforms` (features),
 :mod:`.place` (mutations to cells), :mod:`.assemble` (all of it).
 """
 
@@ -15,7 +15,8 @@ from .assemble import corpus
 from .cohort import wanted_samples
 from .options import Options, reader
 from .tabular import read_maf, read_table
-from .vcf import read_vcf, require_samples
+from .values import require_samples
+from .vcf import read_vcf
 
 
 @reader

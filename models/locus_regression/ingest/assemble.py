@@ -1,7 +1,6 @@
 """From mutations to a corpus: loci, opportunities, exposures, features, cells, and the ledger of it all."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -194,8 +193,8 @@ def _loci(
         for name, at, length in zip(chosen.names, numbers, chosen.lengths, strict=True):
             if at >= 0 and contigs.lengths[at] != length:
                 raise InputError(
-                    f"{options.sizes}: {name} has {length} bases, and {contigs.lengths[at]} in {genome.path}. Give both "
-                    "of one assembly."
+                    f"{options.sizes}: {name} has {length} bases, and {contigs.lengths[at]} in {genome.path}. Give "
+                    "both of one assembly."
                 )
         loci = loci.keep(np.isin(loci.contig, numbers))
         if not len(loci):

@@ -47,6 +47,7 @@ class Genome:
     @contextmanager
     def _open(self) -> Iterator[Any]:
         import pysam
+        import pysam.utils
 
         magic = _head(self.path)
         if magic[:2] == b"\x1f\x8b" and b"BC\x02\x00" not in magic:
@@ -70,7 +71,7 @@ class Genome:
                 options = {"filepath_index_compressed": str(gzi)} if packed else {}
                 with pysam.FastaFile(str(self.path), filepath_index=str(fai), **options) as file:
                     yield file
-            except (OSError, ValueError, pysam.SamtoolsError) as error:
+            except (OSError, ValueError, pysam.utils.SamtoolsError) as error:
                 raise InputError(
                     f"{self.path}: the FASTA file cannot be read ({str(error).strip()}). Lines of a contig must be of "
                     "one length, names unique."

@@ -7,7 +7,8 @@ from typing import Any
 
 from genarium.errors import InputError
 
-from .tracks import SUMMARIES, USUAL, Source
+from .sources import USUAL, Source
+from .tracks import SUMMARIES
 from .transforms import STEPS, Step, parse_step
 
 EXAMPLE = "RT=timing.bw:mean:standardise,K27ac=peaks.bed:coverage"

@@ -13,7 +13,7 @@ from .alleles import COMPLEMENT
 from .lines import numbered_blocks
 from .mutations import Mutations
 from .options import Options
-from .vcf import parse_context, parse_weight
+from .values import parse_context, parse_weight
 
 BLOCK = 100_000
 """Lines that are in memory at a time."""

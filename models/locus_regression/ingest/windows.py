@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -68,30 +69,28 @@ class Loci:
 
     def without(self, excluded: dict[int, tuple[Array, Array]]) -> "Loci":
         """Take regions out of the stretches (contig -> starts and ends, sorted, without overlap)."""
-        contig, start, end, locus = [], [], [], []
-        for p in range(len(self.piece_start)):
-            c, a, b = int(self.piece_contig[p]), int(self.piece_start[p]), int(self.piece_end[p])
-            starts, ends = excluded.get(c, (np.empty(0), np.empty(0)))
+        out: list[tuple[int, int, int, int]] = []
+        pieces = zip(*(getattr(self, f"piece_{name}").tolist() for name in ("contig", "start", "end", "locus")), strict=True)
+        for contig, a, b, locus in pieces:
+            starts, ends = excluded.get(contig, (np.empty(0), np.empty(0)))
             for i in range(int(np.searchsorted(ends, a, "right")), int(np.searchsorted(starts, b, "left"))):
                 if starts[i] > a:
-                    contig.append(c), start.append(a), end.append(int(starts[i])), locus.append(self.piece_locus[p])
+                    out.append((contig, a, int(starts[i]), locus))
                 a = max(a, int(ends[i]))
             if a < b:
-                contig.append(c), start.append(a), end.append(b), locus.append(self.piece_locus[p])
-        as_int = [np.array(part, dtype=np.int64) for part in (contig, start, end, locus)]
-        return replace(self, piece_contig=as_int[0], piece_start=as_int[1], piece_end=as_int[2], piece_locus=as_int[3])
+                out.append((contig, a, b, locus))
+        columns = np.array(out, dtype=np.int64).reshape(-1, 4).T
+        names = ("piece_contig", "piece_start", "piece_end", "piece_locus")
+        return replace(self, **dict(zip(names, columns, strict=True)))
 
     def keep(self, kept: Array) -> "Loci":
         """Return the loci where ``kept`` (L,) is true."""
         new = np.cumsum(kept) - 1
         of = kept[self.piece_locus]
-        return Loci(
-            self.contigs,
-            *(part[kept] for part in (self.contig, self.start, self.end, self.strand)),
-            [name for name, keep in zip(self.names, kept, strict=True) if keep],
-            *(part[of] for part in (self.piece_contig, self.piece_start, self.piece_end)),
-            new[self.piece_locus[of]],
-        )
+        names = [name for name, keep in zip(self.names, kept, strict=True) if keep]
+        whole = {name: getattr(self, name)[kept] for name in ("contig", "start", "end", "strand")}
+        pieces = {name: getattr(self, name)[of] for name in ("piece_contig", "piece_start", "piece_end")}
+        return replace(self, names=names, **whole, **pieces, piece_locus=new[self.piece_locus[of]])
 
     def blocks(self) -> list[str]:
         """Return the stretches of each locus as text, "0-100,200-300"; to be stored."""
@@ -184,7 +183,7 @@ def _of_bed(path: Path, contigs: Contigs) -> tuple[Loci, list[str]]:
         notes.append(f"{path.name}: the windows were put into the order of the genome.")
     rows = [rows[i] for i in order]
     pieces = sorted((row.contig, a, b, at) for at, row in enumerate(rows) for a, b in row.blocks)
-    for one, other in zip(pieces, pieces[1:], strict=False):
+    for one, other in pairwise(pieces):
         if one[0] == other[0] and other[1] < one[2]:
             where = f"{contigs.names[one[0]]}:{other[1]}-{min(one[2], other[2])}"
             at, also = sorted((rows[one[3]].line, rows[other[3]].line))
@@ -197,9 +196,10 @@ def _of_bed(path: Path, contigs: Contigs) -> tuple[Loci, list[str]]:
         names = [f"{contigs.names[r.contig]}:{r.blocks[0][0]}-{r.blocks[-1][1]}" for r in rows]
     if len(set(names)) < len(names):  # hulls of blocks that lie within each other
         names = [f"{name} {i}" for i, name in enumerate(names)]
-    columns = np.array(pieces, dtype=np.int64).T
+    contig, start, end, locus = np.array(pieces, dtype=np.int64).T
     hull = np.array([(r.contig, r.blocks[0][0], r.blocks[-1][1]) for r in rows], dtype=np.int64).T
-    return Loci(contigs, *hull, np.array([r.strand for r in rows]), names, *columns), notes
+    strand = np.array([r.strand for r in rows])
+    return Loci(contigs, hull[0], hull[1], hull[2], strand, names, contig, start, end, locus), notes
 
 
 def _row(path: Path, number: int, line: str, contigs: Contigs) -> _Row:
@@ -218,9 +218,9 @@ def _row(path: Path, number: int, line: str, contigs: Contigs) -> _Row:
         )
     blocks = [(start, end)]
     if len(fields) >= 12:
-        sizes, starts = ([int(x) for x in fields[i].strip().strip(",").split(",")] for i in (10, 11))
+        sizes, starts = ([int(x) for x in fields[i].split(",") if x.strip().isdecimal()] for i in (10, 11))
         blocks = sorted((start + a, start + a + n) for a, n in zip(starts, sizes, strict=False))
-        if len(sizes) != len(starts) or str(len(sizes)) != fields[9].strip() or blocks[-1][1] > end:
+        if len(sizes) != len(starts) or str(len(sizes)) != fields[9].strip() or not blocks or blocks[-1][1] > end:
             raise InputError(f"{where}: its blocks (columns 10 to 12) do not agree with each other. Correct them.")
         joined = merged(*(np.array(part) for part in zip(*blocks, strict=True)))
         blocks = list(zip(*(part.tolist() for part in joined), strict=True))
