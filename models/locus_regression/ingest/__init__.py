@@ -1,8 +1,8 @@
 """Readers of sequencing files: mutations of VCF, MAF and tables, a genome, windows and tracks make a corpus.
 
 One idea a file: :mod:`.alleles` (what a change is), :mod:`.contigs` (names of chromosomes), :mod:`.genome` (contexts),
-:mod:`.windows` (loci), :mod:`.vcf` and :mod:`.tabular` (mutations), :mod:`.sources`, :mod:`.tracks` and :mod:`.transforms` (features),
-:mod:`.place` (mutations to cells), :mod:`.assemble` (all of it).
+:mod:`.windows` (loci), :mod:`.vcf` and :mod:`.tabular` (mutations), :mod:`.sources` (tracks), :mod:`.tracks` and
+:mod:`.transforms` (features), :mod:`.place` (mutations to cells), :mod:`.assemble` (all of it).
 """
 
 from collections.abc import Mapping, Sequence

@@ -138,7 +138,9 @@ def _finish(
     groups: list[str] = []
     if options.groups is not None:
         of = dict(zip(names, group_of(options.groups, names), strict=True))
-        groups = sorted(set(of.values()))
+        groups = like.groups if like is not None and like.groups else sorted(set(of.values()))
+        if unknown := sorted(set(of.values()) - set(groups)):
+            raise InputError(f"groups: {unknown[0]!r} is no group of like=; there are {listed(groups)}.")
         number = {name: groups.index(group) for name, group in of.items()}
         out["group"] = np.array([number[name] for name in out["genome"]], dtype=np.int64)
         chosen = {"groups": "several"}

@@ -36,8 +36,8 @@ def group_of(asked: Any, genomes: Sequence[str]) -> list[str]:
         if genome not in of:
             where = "groups" if isinstance(asked, Mapping) else str(asked)
             raise InputError(
-                f"{where}: the genome {genome!r} has no group; there are {listed(of, 5)}. Add a row for it, or leave it "
-                "out by samples=."
+                f"{where}: the genome {genome!r} has no group; there are {listed(of, 5)}. Add a row for it, or leave "
+                "it out by samples=."
             )
     return [of[genome] for genome in genomes]
 

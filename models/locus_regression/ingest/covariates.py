@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from genarium.readers.messages import listed
 
 from .spec import Feature, parse_features
 from .tracks import measure
-from .transforms import run
+from .transforms import parse_step, run
 from .windows import Loci
 
 
@@ -105,9 +106,8 @@ def with_stored_steps(asked: Any, transform: Any, stored: dict[str, Any]) -> lis
     for one in parse_features(asked, transform):
         if _key(one) not in stored:
             raise InputError(f"features: {_key(one)!r} is no feature of like=; there are {listed(stored)}.")
-        steps = ":".join(stored[_key(one)]["steps"])
-        plain = parse_features({_key(one): str(one.source.path)}, steps)[0].steps if not one.steps else one.steps
-        out.append(Feature(one.name, one.group, one.source, one.summary, plain))
+        steps = tuple(parse_step(word) for word in stored[_key(one)]["steps"])
+        out.append(one if one.steps else replace(one, steps=steps))
     lacking = [key for key in stored if key not in {_key(one) for one in out}]
     if lacking:
         raise InputError(f"features: {lacking[0]!r}, a feature of like=, is missing. Name all: {listed(stored)}.")

@@ -46,7 +46,13 @@ class Like:
     @property
     def features(self) -> xr.DataArray | None:
         """Features of each locus."""
-        return self.data["features"] if "features" in self.data else None
+        return self.data.get("features")
+
+    @property
+    def groups(self) -> list[str]:
+        """The covariate groups of its features; none if all genomes share them."""
+        known = "covariate_group" in self.data.coords
+        return [str(name) for name in self.data["covariate_group"].to_numpy()] if known else []
 
     @property
     def recipe(self) -> dict[str, Any] | None:

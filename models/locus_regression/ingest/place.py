@@ -172,8 +172,8 @@ def through_genome(genome: Genome, placed: dict[int, Placed], loci: Loci, mutati
     if wrong.count > TOLERATED * wrong.seen:
         raise InputError(
             f"{wrong.count} of {wrong.seen} mutations have another reference base than {genome.path} "
-            f"({'; '.join(wrong.examples)}{'; ...' if wrong.count > len(wrong.examples) else ''}). Wrong assembly? Give "
-            "by fasta= the genome that the mutations were called with."
+            f"({'; '.join(wrong.examples)}{'; ...' if wrong.count > len(wrong.examples) else ''}). Wrong assembly? "
+            "Give by fasta= the genome that the mutations were called with."
         )
     return found
 

@@ -142,6 +142,7 @@ def bigwig(path: Path, loci: Loci) -> Iterator[Intervals]:
 
 
 def bigbed(path: Path, contigs: Contigs) -> Iterator[Intervals]:
+    """Yield the intervals of a bigBed, a contig at a time."""
     with _open(path) as file:
         for name in file.chroms():
             contig = contigs.find(name)

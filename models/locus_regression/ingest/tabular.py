@@ -1,6 +1,7 @@
 """Readers of MAF files and of tables with a row for each mutation, with a header or without."""
 
 import io
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ BLOCK = 100_000
 """Lines that are in memory at a time."""
 
 NAMES: dict[str, tuple[str, ...]] = {
-    "genome": ("tumor_sample_barcode", "sample", "sample_id", "sampleid", "genome_id", "icgc_donor_id", "donor", "id"),
+    "genome": ("tumor_sample_barcode", "sample", "sample_id", "sampleid", "genome_id", "icgc_donor_id", "donor"),
     "chromosome": ("chromosome", "chrom", "chr", "seqnames", "contig"),
     "position": ("start_position", "pos", "position", "start", "pos_start", "chromosome_start"),
     "reference": ("reference_allele", "ref", "reference", "reference_genome_allele"),
@@ -32,6 +33,7 @@ NAMES: dict[str, tuple[str, ...]] = {
 """Names, in small letters, of the columns that a mutation is read from."""
 
 NEEDED = ("genome", "chromosome", "position", "reference", "alternative")
+CHROMOSOME = re.compile(r"(chr)?(\d\d?|[XYM]|MT)", re.IGNORECASE)
 MISSING = frozenset(("", ".", "na", "nan", "none"))
 
 
@@ -114,6 +116,11 @@ def _layout(path: Path, options: Options, maf: bool) -> Layout:
             fields = [field.strip() for field in (names.split(separator) if separator else names.split())]
             found = _named(fields)
             if not maf and not {"chromosome", "position"} & set(found):
+                if name := options.weight or (options.context if options.fasta is None else None):
+                    raise InputError(
+                        f"{path}: line {number} names no columns, so that there is none called {name!r}. Name the columns "
+                        "in the first line."
+                    )
                 rest = [one for one in block[number - first :] if one.strip()]
                 return Layout(_unnamed(path, number, rest, separator), [], separator, number)
             return _with_header(path, options, Layout(found, fields, separator, number + 1))
@@ -156,11 +163,13 @@ def _unnamed(path: Path, number: int, block: list[str], separator: str) -> dict[
             f"{path}: line {number} names no columns, and has {width} fields. A table without header has five: "
             "chromosome, position, genome, reference, alternative. Else name the columns in the first line."
         )
-    whole = [all(row[i].isdecimal() for row in rows if len(row) == 5) for i in range(3)]
-    if whole[1] and not (whole[0] is False and whole[2]):
-        return dict(zip(("chromosome", "position", "genome", "reference", "alternative"), range(5), strict=True))
-    if whole[2]:
+    columns = list(zip(*(row for row in rows if len(row) == 5), strict=True))
+    whole = [all(text.isdecimal() for text in column) for column in columns]
+    named = [all(CHROMOSOME.fullmatch(text) for text in column) for column in columns]
+    if whole[2] and (not whole[1] or (named[1] and not named[0])):
         return dict(zip(NEEDED, range(5), strict=True))
+    if whole[1]:
+        return dict(zip(("chromosome", "position", "genome", "reference", "alternative"), range(5), strict=True))
     raise InputError(
         f"{path}: line {number} ({listed(rows[0])}): neither the second nor the third of its five columns holds a "
         "position in every line. Name the columns in the first line."

@@ -17,6 +17,16 @@ from .windows import Loci
 
 SUMMARIES = ("mean", "max", "sd", "coverage", "distance", "density")
 
+ALLOWED: dict[str, tuple[str, ...]] = {
+    "bigwig": ("mean", "max", "sd", "coverage"),
+    "bedgraph": ("mean", "max", "sd", "coverage"),
+    "bigbed": ("coverage", "distance", "density"),
+    "genes": ("coverage", "distance", "density"),
+    "expression": ("mean", "max"),
+}
+"""What can be taken of a track; of others, all."""
+
+
 def measure(source: Source, summary: str, loci: Loci, notes: list[str]) -> Array:
     """Return the summary of a track in every locus.
 
@@ -42,21 +52,13 @@ def measure(source: Source, summary: str, loci: Loci, notes: list[str]) -> Array
     """
     kind = source.kind
     lost: dict[str, int] = {}
-    allowed = ("mean", "max") if kind == "expression" else SUMMARIES
-    if kind in ("bigwig", "bedgraph", "genes"):
-        allowed = ("mean", "max", "sd", "coverage") if kind != "genes" else ("coverage", "distance", "density")
-    if kind == "bigbed":
-        allowed = ("coverage", "distance", "density")
+    allowed = ALLOWED.get(kind, SUMMARIES)
     if summary not in allowed:
         raise InputError(f"{source.path}: {summary!r} cannot be taken of it. Take one of {', '.join(allowed)}.")
     if kind == "expression":
         found = expression(source, summary, loci, notes, lost)
     elif summary in ("mean", "max", "sd") or kind in ("bigwig", "bedgraph"):
-        sums = Sums(loci)
-        stream = bigwig(source.path, loci) if kind == "bigwig" else valued(source.path, kind, loci.contigs, lost)
-        for intervals in stream:
-            sums.add(intervals)
-        found = sums.summary(summary)
+        found = sums_of(source, loci, lost).summary(summary)
     else:
         found = _of_places(places(source, loci.contigs, lost), summary, loci)
     if lost:
@@ -84,9 +86,20 @@ def total(source: Source, summary: str, loci: Loci, notes: list[str]) -> Array:
     """
     if summary not in ("mean", "coverage"):
         raise InputError(f"{source.path}: an exposure is the mean or the coverage of a track, not {summary!r}.")
-    return np.nan_to_num(measure(source, "coverage", loci, notes)) * (
-        loci.lengths if summary == "coverage" else loci.lengths * np.nan_to_num(measure(source, "mean", loci, notes))
-    )
+    if summary == "coverage":
+        return measure(source, summary, loci, notes) * loci.lengths
+    if source.kind not in ("bigwig", "bedgraph", "bed", "peaks"):
+        raise InputError(f"{source.path}: an exposure is the mean or the coverage of a bigWig, bedGraph or BED file.")
+    return sums_of(source, loci, {}).total
+
+
+def sums_of(source: Source, loci: Loci, lost: dict[str, int]) -> Sums:
+    """Return the sums of a track's values in every locus."""
+    sums = Sums(loci)
+    kind = source.kind
+    for found in bigwig(source.path, loci) if kind == "bigwig" else valued(source.path, kind, loci.contigs, lost):
+        sums.add(found)
+    return sums
 
 
 def regions(sources: Iterable[Source], contigs: Contigs, notes: list[str]) -> dict[int, tuple[Array, Array]]:
@@ -130,5 +143,3 @@ def _of_places(places: dict[int, Intervals], summary: str, loci: Loci) -> Array:
         )
         distance[of] = np.maximum(np.minimum(left, right), 0)
     return distance
-
-

@@ -108,8 +108,8 @@ def _header(path: Path, stream: Iterator[str]) -> Header:
             columns = line.lstrip("#").split("\t")
             if columns[:5] != ["CHROM", "POS", "ID", "REF", "ALT"] or len(columns) < COMMON:
                 raise InputError(
-                    f"{path}: line {number} must name the columns CHROM, POS, ID, REF, ALT, QUAL, FILTER and INFO, with "
-                    f"tabs between them; it names {listed(columns)}."
+                    f"{path}: line {number} must name the columns CHROM, POS, ID, REF, ALT, QUAL, FILTER and INFO, "
+                    f"with tabs between them; it names {listed(columns)}."
                 )
             samples = columns[COMMON + 1 :]
             if len(set(samples)) < len(samples):

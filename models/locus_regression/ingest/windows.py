@@ -70,7 +70,9 @@ class Loci:
     def without(self, excluded: dict[int, tuple[Array, Array]]) -> "Loci":
         """Take regions out of the stretches (contig -> starts and ends, sorted, without overlap)."""
         out: list[tuple[int, int, int, int]] = []
-        pieces = zip(*(getattr(self, f"piece_{name}").tolist() for name in ("contig", "start", "end", "locus")), strict=True)
+        pieces = zip(
+            *(getattr(self, f"piece_{name}").tolist() for name in ("contig", "start", "end", "locus")), strict=True
+        )
         for contig, a, b, locus in pieces:
             starts, ends = excluded.get(contig, (np.empty(0), np.empty(0)))
             for i in range(int(np.searchsorted(ends, a, "right")), int(np.searchsorted(starts, b, "left"))):
