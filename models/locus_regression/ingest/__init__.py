@@ -40,7 +40,7 @@ def table(paths: Sequence[Path], options: Options) -> Mapping[str, Any]:
 def _read(name: str, read: Any, paths: Sequence[Path], options: Options) -> Mapping[str, Any]:
     wanted = wanted_samples(options.samples)
     mutations = read(existing(name, paths), options, wanted)
-    require_samples(wanted, list(mutations.genomes), paths)
+    require_samples(wanted, list(mutations.every), paths)
     return corpus(mutations, options, wanted)
 
 

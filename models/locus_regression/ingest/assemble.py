@@ -121,7 +121,7 @@ def _finish(
     names, columns = _genomes(mutations, genome, wanted)
     if not len(genome):
         genome, locus, channel, count = (np.zeros(len(names), dtype=np.int64) for _ in range(4))
-        genome += np.arange(len(names))
+        genome += [mutations.number(name) for name in names]
         notes.append("No mutation was kept: there is nothing to fit. The rows above say why.")
     where = _coordinates(loci)
     out: dict[str, Any] = {
@@ -206,8 +206,9 @@ def _loci(
 
 def _genomes(mutations: Mutations, genome: Array, wanted: Sequence[str]) -> tuple[list[str], Account]:
     """Return the genomes with mutations, or all where none has any, and the account of them."""
-    every = [name for name in mutations.genomes if not wanted or name in wanted]
-    columns = Account("genome", read=len(every))
+    every = [name for name in mutations.every if not wanted or name in wanted]
+    columns = Account("genome", read=len(mutations.every))
+    columns.leave("not asked for", [name for name in mutations.every if name not in every])
     names = list(mutations.genomes)
     have = {names[i] for i in np.unique(genome)}
     if not have:

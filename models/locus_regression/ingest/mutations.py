@@ -24,6 +24,8 @@ class Mutations:
         Of mutations: an allele that a genome carries is one.
     genomes, chromosomes : dict of str to int
         Names, and the numbers that the columns have for them.
+    every : dict of str to None
+        Names of all genomes of the files, those not asked for too.
     genome, chromosome, position, code : array
         Position from 1, code as in :class:`~.alleles.Change`.
     weight, context : array
@@ -36,6 +38,7 @@ class Mutations:
     account: Account = field(default_factory=lambda: Account("mutation"))
     genomes: dict[str, int] = field(default_factory=dict)
     chromosomes: dict[str, int] = field(default_factory=dict)
+    every: dict[str, None] = field(default_factory=dict)
     genome: "array[int]" = field(default_factory=lambda: array("i"))
     chromosome: "array[int]" = field(default_factory=lambda: array("i"))
     position: "array[int]" = field(default_factory=lambda: array("L"))

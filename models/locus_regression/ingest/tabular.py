@@ -118,8 +118,8 @@ def _layout(path: Path, options: Options, maf: bool) -> Layout:
             if not maf and not {"chromosome", "position"} & set(found):
                 if name := options.weight or (options.context if options.fasta is None else None):
                     raise InputError(
-                        f"{path}: line {number} names no columns, so that there is none called {name!r}. Name the columns "
-                        "in the first line."
+                        f"{path}: line {number} names no columns, so that there is none called {name!r}. Name the "
+                        "columns in the first line."
                     )
                 rest = [one for one in block[number - first :] if one.strip()]
                 return Layout(_unnamed(path, number, rest, separator), [], separator, number)
@@ -129,8 +129,7 @@ def _layout(path: Path, options: Options, maf: bool) -> Layout:
 
 def _is_comment(text: str) -> bool:
     """Whether a line that began with # is no header."""
-    fields = [field.strip().lower() for field in text.replace(",", "\t").split("\t")]
-    return not any(field in NAMES["chromosome"] for field in fields)
+    return not any(field in NAMES["chromosome"] for field in re.split(r"[\t, ]+", text.lower()))
 
 
 def _named(fields: list[str]) -> dict[str, int]:
@@ -187,6 +186,8 @@ def _rows(path: Path, layout: Layout) -> Iterator[tuple[Sequence[int], dict[str,
         ]
         if not kept:
             continue
+        if short := next((i for i in kept if _width(block[i], layout) <= wanted[-1]), None):
+            raise _ragged(path, layout, [(first + short, block[short])], ValueError())
         text = "\n".join([block[i] for i in kept])
         try:
             frame = pd.read_csv(
@@ -206,10 +207,14 @@ def _rows(path: Path, layout: Layout) -> Iterator[tuple[Sequence[int], dict[str,
         yield [first + i for i in kept], {part: frame[at].tolist() for part, at in layout.columns.items()}
 
 
+def _width(line: str, layout: Layout) -> int:
+    return line.count(layout.separator) + 1 if layout.separator else len(line.split())
+
+
 def _ragged(path: Path, layout: Layout, numbered: list[tuple[int, str]], error: Exception) -> InputError:
     want = max(layout.columns.values()) + 1
     for number, line in numbered:
-        have = len(line.split(layout.separator) if layout.separator else line.split())
+        have = _width(line, layout)
         if have < want or (layout.names and have > len(layout.names)) or (not layout.names and have != want):
             return InputError(
                 f"{path}: line {number} has {have} columns where {len(layout.names) or want} are needed. The file may "
@@ -249,6 +254,7 @@ class _Rows:
             part = "genome" if not genome else "reference"
             raise InputError(f"{where}: column {self._column(part)} is empty. Write the {part} there.")
         alternatives = self._alternatives(reference, first, second)
+        out.every[genome] = None
         if self.wanted and genome not in self.wanted:
             out.leave("of a genome not asked for", len(alternatives))
             return

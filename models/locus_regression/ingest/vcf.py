@@ -154,12 +154,14 @@ def _read_one(
     header = _header(path, stream)
     names = _names(path, header, genotypes, seen, out)
     tumours = [name for name in names if name]
+    out.every |= dict.fromkeys(tumours)
     if not genotypes:
         out.notes.append(
             f"{path.name}: {header.samples[0]} carries none of its alleles (as a matched normal does): they were "
             f"counted for the genome {names[0]!r}, after the file's name."
         )
         out.genomes.pop(header.samples[0], None)
+        out.every.pop(header.samples[0], None)
     reader = _Reader(path, options, out, names, wanted, genotypes and bool(header.samples))
     for number, line in enumerate(stream, header.line + 1):
         if line:
