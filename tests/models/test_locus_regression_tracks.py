@@ -259,31 +259,32 @@ def test_covariate_groups(fasta: str, vcf: Path, write: Callable[..., Path]) -> 
         ingest.vcf([vcf], fasta=fasta, windows=SIZE, features=f"x@skin={one}", groups={"S1": "skin", "S2": "lung"})
 
 
-def test_from_files_to_a_report(fasta: str, vcf: Path, write: Callable[..., Path], tmp_path: Path) -> None:
-    """VCF, FASTA, BED and bigWig to a report, on the command line."""
-    wig, bed = tmp_path / "rt.bw", write("chr1\t400\t700\nchr2\t0\t900\n", "peaks.bed")
+def from_files_to_a_fit(fasta: str, vcf: Path, folder: Path) -> Path:
+    """VCF, FASTA, BED and bigWig to a fit, on the command line."""
+    wig, bed = folder / "rt.bw", made.write(folder / "peaks.bed", "chr1\t400\t700\nchr2\t0\t900\n")
     runs = [(c, a, b, float(v)) for (c, a, b), v in zip(WINDOWS, VALUES, strict=True)]
     pybigtools.open(str(wig), "w").write(LENGTHS, runs)
-    corpus, fit, page = (tmp_path / name for name in ("c.nc", "f.nc", "r.html"))
-    options = [
-        f"fasta={fasta}",
-        f"windows={SIZE}",
-        f"features=RT={wig}:mean,K27ac={bed}:coverage",
-        "transform=standardise",
-    ]
+    corpus, fit = folder / "c.nc", folder / "f.nc"
+    features = f"features=RT={wig}:mean,K27ac={bed}:coverage"
+    options = [f"fasta={fasta}", f"windows={SIZE}", features, "transform=standardise"]
     asked = [word for option in options for word in ("--option", option)]
     assert main(["read", NAME, str(vcf), "--format", "vcf", *asked, "-o", str(corpus)]) == 0
-    assert (
-        main(
-            ["fit", NAME, str(corpus), "--method", "vi", "--set", "process=2", "--option", "restarts=1", "-o", str(fit)]
-        )
-        == 0
-    )
-    assert main(["report", str(fit), "-o", str(page)]) == 0
-    known = gn.load(fit)["constant_data"]
+    quick = ["--set", "process=2", "--option", "restarts=1", "--option", "draws=20"]
+    assert main(["fit", NAME, str(corpus), "--method", "vi", *quick, "-o", str(fit)]) == 0
+    return fit
+
+
+def test_from_files_to_a_fit(fasta: str, vcf: Path, tmp_path: Path) -> None:
+    known = gn.load(from_files_to_a_fit(fasta, vcf, tmp_path))["constant_data"]
     assert known["exposure"]["chrom"].to_numpy().tolist() == [c for c, _, _ in WINDOWS]
     assert known["exposure"]["end"].to_numpy().tolist() == [b for _, _, b in WINDOWS]
     assert known["features"]["feature"].to_numpy().tolist() == ["RT", "K27ac"]
+
+
+@pytest.mark.slow
+def test_from_files_to_a_report(fasta: str, vcf: Path, tmp_path: Path) -> None:
+    page = tmp_path / "r.html"
+    assert main(["report", str(from_files_to_a_fit(fasta, vcf, tmp_path)), "-o", str(page)]) == 0
     assert "K27ac" in page.read_text()
 
 
