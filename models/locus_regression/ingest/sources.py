@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from genarium.declaration import Array
 from genarium.errors import InputError
 
 from .contigs import Contigs
@@ -135,10 +136,16 @@ def bigwig(path: Path, loci: Loci) -> Iterator[Intervals]:
             high = min(int(loci.piece_end[of.stop - 1]), length)
             for start in range(low, high, STRETCH):
                 values = file.values(name, start, min(start + STRETCH, high), fillna=None)
-                edge = np.flatnonzero(np.r_[True, values[1:] != values[:-1]])
-                covered = edge[~np.isnan(values[edge])]
-                ends = np.r_[edge[1:], len(values)][~np.isnan(values[edge])]
-                yield Intervals(contig, covered + start, ends + start, values[covered], covered)
+                yield Intervals(contig, *_runs(values, start))
+
+
+def _runs(values: Array, first: int) -> tuple[Array, Array, Array, Array]:
+    """Return starts, ends, values and numbers of the runs of equal values; NaN makes none."""
+    none = np.isnan(values)
+    edge = np.flatnonzero((values[1:] != values[:-1]) & ~(none[1:] & none[:-1])) + 1
+    start, end = np.r_[0, edge], np.r_[edge, len(values)]
+    kept = ~none[start]
+    return start[kept] + first, end[kept] + first, values[start[kept]], start[kept]
 
 
 def bigbed(path: Path, contigs: Contigs) -> Iterator[Intervals]:
