@@ -4,10 +4,10 @@ import gzip
 import os
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import ingest_files as made
 import numpy as np
 import pysam
 import pytest
@@ -18,6 +18,8 @@ from genarium.models.locus_regression.ingest import place
 from genarium.models.locus_regression.ingest.alleles import INDEL, MNV, NO_CHANGE, OTHER, STAR, SYMBOLIC, change
 from genarium.models.locus_regression.ingest.contigs import Contigs
 from genarium.models.locus_regression.ingest.genome import Genome
+
+made: Any = import_module("ingest_files")
 
 SEQUENCES = made.genome()
 SIZE = 200
@@ -31,13 +33,13 @@ def fasta(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
     def make(text: str, name: str = "a.vcf") -> Path:
-        return made.write(tmp_path / name, text)
+        return Path(made.write(tmp_path / name, text))
 
     return make
 
 
 def base(name: str, position: int) -> str:
-    return SEQUENCES[name][position - 1].upper()
+    return str(SEQUENCES[name][position - 1]).upper()
 
 
 def other(name: str, position: int) -> str:
@@ -203,7 +205,7 @@ def test_files_that_are_cut_short_stop(fasta: str, tmp_path: Path, write: Callab
     whole = gzip.compress(text.encode())
     cut = tmp_path / "cut.vcf.gz"
     cut.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match=r"cut\.vcf\.gz: the compressed file is cut short or damaged after line"):
+    with pytest.raises(InputError, match=r"cut\.vcf\.gz: the compressed file is truncated or damaged after line"):
         ingest.vcf([cut], fasta=fasta)
     packed = tmp_path / "packed.vcf.gz"
     pysam.tabix_compress(str(write(text)), str(packed))
@@ -280,7 +282,7 @@ MAF = ("Hugo_Symbol", "Chromosome", "Start_Position", "Strand", "Reference_Allel
        "Tumor_Seq_Allele2", "Tumor_Sample_Barcode")  # fmt: skip
 
 
-def maf_text(rows: made.Rows, names: tuple[str, ...] = MAF) -> str:
+def maf_text(rows: Any, names: tuple[str, ...] = MAF) -> str:
     lines = [names, *(("G", *row) for row in rows)]
     return "#version 2.4\n" + "\n".join("\t".join(map(str, row)) for row in lines) + "\n"
 

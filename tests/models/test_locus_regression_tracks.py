@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import ingest_files as made
 import numpy as np
 import pybigtools
 import pytest
@@ -17,6 +17,8 @@ from genarium import InputError
 from genarium.cli import main
 from genarium.declaration import Array
 from genarium.models.locus_regression import ingest
+
+made: Any = import_module("ingest_files")
 
 LENGTHS = {"chr1": 4000, "chr2": 2500}
 SEQUENCES = made.genome(3, LENGTHS)
@@ -33,13 +35,13 @@ def fasta(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def vcf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows, _ = made.substitutions(SEQUENCES, ["S1", "S2"], 200, SIZE)
-    return made.write(tmp_path_factory.mktemp("vcf") / "a.vcf", made.vcf_text(rows, ["S1", "S2"]))
+    return Path(made.write(tmp_path_factory.mktemp("vcf") / "a.vcf", made.vcf_text(rows, ["S1", "S2"])))
 
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
     def make(text: str, name: str) -> Path:
-        return made.write(tmp_path / name, text)
+        return Path(made.write(tmp_path / name, text))
 
     return make
 

@@ -81,9 +81,8 @@ class Loci:
                 a = max(a, int(ends[i]))
             if a < b:
                 out.append((contig, a, b, locus))
-        columns = np.array(out, dtype=np.int64).reshape(-1, 4).T
-        names = ("piece_contig", "piece_start", "piece_end", "piece_locus")
-        return replace(self, **dict(zip(names, columns, strict=True)))
+        contigs, start, end, loci = np.array(out, dtype=np.int64).reshape(-1, 4).T
+        return replace(self, piece_contig=contigs, piece_start=start, piece_end=end, piece_locus=loci)
 
     def keep(self, kept: Array) -> "Loci":
         """Return the loci where ``kept`` (L,) is true."""
