@@ -13,6 +13,7 @@ from genarium.readers.files import existing
 from genarium.readers.messages import absent
 from genarium.readers.sheet import Sheet
 from genarium.readers.tables import read_sheet
+from genarium.remedies import flag, option
 from genarium.settings import only_with
 
 from .harmonise import Alleles, harmonise
@@ -59,7 +60,9 @@ def table(
         Naming file, line, column, value and remedy.
     """
     if len(existing("table", paths)) != 1:
-        raise InputError(f"reader 'table' takes one table, not {len(paths)}. For a table a trait, use format 'traits'.")
+        raise InputError(
+            f"reader 'table' takes one table, not {len(paths)}. For a table a trait, use {flag('format', 'traits')}."
+        )
     names = dict(zip(EFFECTS, (beta_exposure, se_exposure, beta_outcome, se_outcome), strict=True))
     options.only_texts("table", variant=variant, region=region, **names)
     sheet = read_sheet(Path(paths[0]), _key(variant))
@@ -113,7 +116,7 @@ def traits(
     if len(existing("traits", paths)) != 2:
         raise InputError(f"reader 'traits' takes two tables, exposure and outcome, not {len(paths)}.")
     options.only_texts("traits", variant=variant, beta=beta, se=se, frequency=frequency)
-    only_with("reader 'traits'", "palindromic='frequency'", palindromic == "frequency", frequency=frequency)
+    only_with("reader 'traits'", option("palindromic", "frequency"), palindromic == "frequency", frequency=frequency)
     sheets = [read_sheet(Path(path), variant) for path in paths]
     for sheet in sheets:
         for name in filter(None, (variant, beta, se, effect_allele, other_allele, frequency)):
@@ -137,7 +140,7 @@ def traits(
     keep = sign != 0
     if not keep.any():
         raise InputError(
-            f"{sheets[0].path}: no variant is left after harmonisation. Give frequency=, or check alleles."
+            f"{sheets[0].path}: no variant is left after harmonisation. Give {option('frequency')}, or check alleles."
         )
     (bx, by), (sx, sy) = (
         [_numbers(sheet, column)[at][keep] for sheet, at in zip(sheets, rows, strict=True)] for column in (beta, se)
@@ -155,7 +158,7 @@ def _names(sheet: Sheet, variant: str | None) -> Array | None:
     name = next((n for n in usual if n in sheet.names), None) if variant == "auto" else variant
     if name is not None and name not in sheet.names:
         raise absent(sheet.path, "column", name, sheet.names)
-    return None if name is None else sheet.labels(name, "variant", "pass variant=None to number them")
+    return None if name is None else sheet.labels(name, "variant", f"number them with {option('variant', None)}")
 
 
 def _numbers(sheet: Sheet, name: str) -> Array:

@@ -11,6 +11,7 @@ from genarium.readers.files import existing
 from genarium.readers.h5ad import COUNTS, read_stored, same_marks
 from genarium.readers.matrix import Matrix, join
 from genarium.readers.tables import read_sheet, wide
+from genarium.remedies import option
 
 
 def table(
@@ -57,7 +58,7 @@ def table(
     """
     options.only_texts("table", cells=cells, size_factor=size_factor)
     if not isinstance(transpose, bool):
-        raise InputError(f"reader 'table': transpose={transpose!r} must be true or false.")
+        raise InputError(f"reader 'table': {option('transpose', transpose)} must be true or false.")
     chosen, dropped = options.names("genes", genes), options.names("drop", drop)
     if both := [name for name in chosen if name in dropped]:
         raise InputError(f"reader 'table': {both[0]!r} is in genes and in drop. Take it out of one of them.")
@@ -121,7 +122,7 @@ def h5ad(
         parts.append(stored.matrix(cells, apart))
         marks |= {path: stored.marked(flag)} if flag else {}
     chosen = same_marks(marks, flag) if flag else genes if isinstance(genes, int) else options.names("genes", genes)
-    return _variables(parts, chosen, size_factor, "leave it out with cells='<a boolean column of obs>'")
+    return _variables(parts, chosen, size_factor, f"leave it out with {option('cells', '<a boolean column of obs>')}")
 
 
 def _variables(parts: list[Matrix], chosen: list[str] | int, size_factor: str | None, remedy: str) -> dict[str, Any]:

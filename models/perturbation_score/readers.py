@@ -14,6 +14,7 @@ from genarium.readers.h5ad import read_stored
 from genarium.readers.matrix import Matrix, Terms, join
 from genarium.readers.messages import absent, listed
 from genarium.readers.tables import read_sheet, wide
+from genarium.remedies import option
 
 STATES = Terms("condition", "state", "counts")
 FEATURES = Terms("gene", "feature", "features")
@@ -184,7 +185,7 @@ def whole(part: Matrix) -> Array:
         raise InputError(
             f"{part.path(i)}: {part.name(i)!r} has {entries[i, k]} cells in state {part.columns[k]!r}, but counts are "
             "whole numbers not below zero. Pass numbers of cells, or shares with the column of cell numbers "
-            "(cells='...')."
+            f"({option('cells')})."
         )
     return entries.astype(np.int64)
 
@@ -198,7 +199,8 @@ def from_shares(part: Matrix, cells: str) -> Array:
             raise InputError(f"{where} has the shares {row.tolist()}, but shares are not below zero. Correct it.")
         if abs(row.sum() - 1) > 1e-3:
             raise InputError(
-                f"{where}: its shares sum to {row.sum():g}, not to one. Give every state a column (drop=... leaves "
+                f"{where}: its shares sum to {row.sum():g}, not to one. Give every state a column ({option('drop')} "
+                "leaves "
                 "columns out), or pass counts."
             )
         if not (np.isfinite(n) and n >= 1 and n == np.floor(n)):
@@ -222,7 +224,7 @@ def variables(
     import pandas as pd
 
     if isinstance(least, bool) or not isinstance(least, int):
-        raise InputError(f"least={least!r} must be a whole number of cells.")
+        raise InputError(f"{option('least', least)} must be a whole number of cells.")
     path = whole_table.paths[0]
     index = [str(name) for name in (whole_table.rows if whole_table.rows is not None else [])]
     if not index:
@@ -242,7 +244,7 @@ def variables(
         )
     counts = counts[total >= least]
     if not len(counts):
-        raise InputError(f"{path}: no perturbation has {least} cells or more (least={least}). Lower it.")
+        raise InputError(f"{path}: no perturbation has {least} cells or more ({option('least', least)}). Lower it.")
     if control is not None and control not in counts.index:
         raise InputError(f"{path}: the control {control!r} has fewer than {least} cells. Lower least.")
     out: dict[str, Any] = {"count": counts}
@@ -267,7 +269,9 @@ def shares_of(target: str, states: Sequence[str]) -> Any:
         except ValueError:
             raise InputError(f"target: {part!r} is not of the form state=share, such as {states[0]}=0.7.") from None
     if abs(found.sum() - 1) > 1e-6:
-        raise InputError(f"target={target!r}: the shares sum to {found.sum():g}, not to one. Divide them by their sum.")
+        raise InputError(
+            f"{option('target', target)}: the shares sum to {found.sum():g}, not to one. Divide them by their sum."
+        )
     return found
 
 

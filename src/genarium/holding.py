@@ -10,6 +10,7 @@ import xarray as xr
 from genarium.declaration import Array, Model
 from genarium.errors import InputError
 from genarium.readers.counts import first_odd
+from genarium.remedies import either, option, setting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +56,7 @@ def hold(model: Model, data: Data, layer: str = "") -> dict[str, Any]:
     if _is_anndata(data):
         return _from_anndata(model, data, layer)
     if layer:
-        raise InputError(f"{model.name}: layer={layer!r} is for AnnData, not for {_kind(data)}. Leave it out.")
+        raise InputError(f"{model.name}: {option('layer', layer)} is for AnnData, not for {_kind(data)}. Leave it out.")
     if isinstance(data, xr.DataTree):
         return _from_tree(model, data)
     if isinstance(data, xr.Dataset):
@@ -80,6 +81,36 @@ def example(model: Model) -> str:
     observed = model.observed.variables
     needed = [name for name, var in observed.items() if var.default is None] or list(observed)
     return f"{{{', '.join(f'{name!r}: ...' for name in needed)}}}"
+
+
+def give_data(model: Model) -> str:
+    """Return the sentence that says how a model is given data."""
+    formats = "|".join(model.readers)
+    shell = f"Make a tree of your files: genarium read {model.name} FILE --format {formats or 'FORMAT'} -o data.nc"
+    return either(
+        f"Give the data by name, {example(model)}", shell if formats else f"Give a tree with {example(model)}"
+    )
+
+
+def missing_value(model: Model, name: str) -> InputError:
+    """Return the error for a known or observed variable that is not given, with what gives it or makes it needless."""
+    var = model.variables()[name]
+    if model.role(name) == "observed":
+        return InputError(f"{where(model, name)} is missing. {var.about} {give_data(model)}.")
+    remedy = f"Give it: {setting(name)} ({var.support.says}{f', or one for each {var.dims[0]}' if var.dims else ''})"
+    without = [
+        setting(option_, value)
+        for option_, values in model.options.items()
+        for value in values
+        if value != model.option(option_) and not _needs(model.variant(**{**model.chosen, option_: value}), name)
+    ]
+    also = f", or let the model do without: {' or '.join(without)}" if without else ""
+    return InputError(f"{where(model, name)} is missing. {var.about} {remedy}{also}.")
+
+
+def _needs(model: Model, name: str) -> bool:
+    """Whether a variant wants a known variable of the user."""
+    return name in model.known.variables and model.known.variables[name].default is None
 
 
 def where(model: Model, name: str) -> str:
@@ -109,7 +140,7 @@ def _main(model: Model, dims: int, kind: str) -> str:
     have = "; ".join(f"{name} ({', '.join(var.dims)})" for name, var in model.observed.variables.items())
     raise InputError(
         f"{model.name}: no observed variable has the {dims} dims of the given {kind}; there are {have}. "
-        f"Give the data by name, {example(model)}."
+        f"{give_data(model)}."
     )
 
 
@@ -139,7 +170,7 @@ def _from_table(model: Model, table: Any) -> dict[str, Any]:
         have = ", ".join(map(str, table.columns[:5])) + (" ..." if len(table.columns) > 5 else "")
         raise InputError(
             f"{model.name}: the DataFrame has no column {' or '.join(observed)} (it has {have}). Rename its columns, "
-            f"or give the data by name, {example(model)}."
+            f"or {give_data(model)[0].lower()}{give_data(model)[1:]}."
         )
     return found
 

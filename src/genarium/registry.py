@@ -23,6 +23,7 @@ from genarium.declaration import Model
 from genarium.errors import DeclarationError, GenariumError, InputError
 from genarium.home import BUILT_IN, Home
 from genarium.home import program as program
+from genarium.remedies import flag
 
 GROUP = "genarium.models"
 """Entry points of this group are models: the name is the model's, the value its module, or ``module:MODEL``."""
@@ -243,7 +244,7 @@ def remembered(name: str, came_from: str) -> Model:
         Saying what to install or to give.
     """
     kind, _, where = came_from.partition(" ")
-    give = "Python: model=..., command line: --model ..."
+    give = flag("model")
     if kind == "distribution":
         package = where.partition(" ")[0]
         points = installed().get(name, ())

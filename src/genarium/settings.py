@@ -8,10 +8,14 @@ import numpy as np
 
 from genarium.declaration import Model
 from genarium.errors import InputError
+from genarium.remedies import flag, option, setting
 from genarium.signatures import choices, keyword_options, kinds_of, parents_of
 
 MAY_BE_ZERO = ("tune",)
 """Whole-number options that may be zero; the others count things of which there must be one."""
+
+KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+"""What messages call the types of options."""
 
 
 def generator(seed: int) -> np.random.Generator:
@@ -23,7 +27,7 @@ def generator(seed: int) -> np.random.Generator:
         If the seed is not a whole number, or negative.
     """
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise InputError(f"seed={seed!r} must be a whole number, not below zero.")
+        raise InputError(f"{flag('seed', seed)} must be a whole number, not below zero.")
     return np.random.default_rng(int(seed))
 
 
@@ -65,9 +69,9 @@ def split(
         if name in variant.sizes and not (name in variant.variables() and np.ndim(value)):
             if name in variant.derived_dims:
                 parents = " and ".join(parents_of(variant.derived_dims[name]))
-                raise InputError(f"{model.name}: size {name}={value!r} follows from {parents}. Leave it out.")
+                raise InputError(f"{model.name}: size {setting(name, value)} follows from {parents}. Leave it out.")
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-                raise InputError(f"{model.name}: size {name}={value!r} must be a whole number, at least one.")
+                raise InputError(f"{model.name}: size {setting(name, value)} must be a whole number, at least one.")
             sizes[name] = int(value)
         elif name in variant.variables():
             values[name] = value
@@ -88,7 +92,7 @@ def require_choice(where: str, name: str, value: Any, allowed: Mapping[str, tupl
     """
     if name in allowed and value not in allowed[name]:
         raise InputError(
-            f"{where}: option {name}={value!r} is not known; use one of {', '.join(map(str, allowed[name]))}."
+            f"{where}: {option(name, value)} is not known; use one of {', '.join(map(str, allowed[name]))}."
         )
 
 
@@ -110,7 +114,7 @@ def only_with(where: str, switch: str, on: bool, **given: Any) -> None:
     ------
     InputError
     """
-    dropped = [f"{name}={value!r}" for name, value in given.items() if value is not None]
+    dropped = [option(name, value) for name, value in given.items() if value is not None]
     if dropped and not on:
         raise InputError(
             f"{where}: {' and '.join(dropped)} would be dropped: used only with {switch}. Add that, or leave it out."
@@ -141,10 +145,10 @@ def _like(model: Model, name: str, value: Any, default: Any, kind: type) -> Any:
             value = int(value)
         least = 0 if name in MAY_BE_ZERO else 1
         if isinstance(value, int) and not isinstance(value, bool) and value < least:
-            raise InputError(f"{model.name}: option {name}={value} must be at least {least}.")
+            raise InputError(f"{model.name}: {option(name, value)} must be at least {least}.")
     if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
         raise InputError(
-            f"{model.name}: option {name}={value!r} must be of type {kind.__name__} (default {default!r})."
+            f"{model.name}: {option(name, value)} must be {KINDS.get(kind, kind.__name__)} (default {default!r})."
         )
     return value
 

@@ -13,6 +13,7 @@ from genarium.readers.counts import first_odd
 from genarium.readers.matrix import Matrix, Terms
 from genarium.readers.messages import absent, listed
 from genarium.readers.sheet import Sheet
+from genarium.remedies import flag, option
 
 COUNTS = Terms("cell", "gene", "counts")
 
@@ -114,7 +115,7 @@ def read_stored(path: Path, layer: str | None = None) -> Stored:
     except Exception as error:  # HDF5 and anndata raise a dozen kinds for damaged or foreign files
         raise InputError(
             f"{path}: this cannot be read as AnnData ({' '.join(str(error).split())}). If it is a table, use "
-            "format='table'; if it is damaged or cut short, fetch it again."
+            f"{flag('format', 'table')}; if it is damaged or cut short, fetch it again."
         ) from error
 
 
@@ -170,7 +171,7 @@ def _counts(path: Path, file: Any, layer: str | None, cells: Any, genes: Any) ->
     raise InputError(
         f"{path}: {what or 'it has no X'}. "
         + (
-            f"Whole numbers are in the layers {listed(good)}: pass layer={good[0]!r}."
+            f"Whole numbers are in the layers {listed(good)}: use {option('layer', good[0])}."
             if good
             else f"No layer holds whole numbers either (layers: {listed(others)}). Add the raw counts as a layer."
         )
