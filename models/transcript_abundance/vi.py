@@ -66,7 +66,7 @@ def vi(
     InputError
         If ``prior`` is negative, or ``tolerance`` would be dropped.
     """
-    only_with("transcript_abundance", "stop='bound'", stop == "bound", tolerance=tolerance)
+    only_with("transcript_abundance", option("stop", "bound"), stop == "bound", tolerance=tolerance)
     if prior < 0:
         raise InputError(
             f"transcript_abundance: {option('prior', prior)} must not be negative. Leave it out for alpha."

@@ -252,7 +252,9 @@ def _values(model: Model, name: str, array: xr.DataArray, sizes: Sizes, coords: 
         )
     lacking = [dim for dim in var.dims if dim not in sizes]
     if lacking:
-        raise InputError(f"{where(model, name)} needs the size of {lacking[0]!r}. Give that too, or both with `fit`.")
+        raise InputError(
+            f"{where(model, name)} needs the size of {lacking[0]!r}. Give that too: {setting(lacking[0])}."
+        )
     if values.ndim == 0:
         values = np.broadcast_to(values, model.shape(name, sizes))
     bad = var.support.bad(values, sizes)

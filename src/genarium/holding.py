@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from genarium.attributes import called
 from genarium.declaration import Array, Model
 from genarium.errors import InputError
 from genarium.readers.counts import first_odd
-from genarium.remedies import either, option, setting
+from genarium.remedies import either, option, setting, verb
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,8 +153,8 @@ def _from_tree(model: Model, tree: xr.DataTree) -> dict[str, Any]:
             found |= {str(n): v for n, v in tree[group].to_dataset().data_vars.items() if n in declared}
     if not found:
         raise InputError(
-            f"{model.name}: the tree has neither of the groups {' and '.join(DATA_GROUPS)} (it has "
-            f"{', '.join(tree.children) or 'no groups'}). Make one with `simulate` or `read`."
+            f"{model.name}: {called(tree)} has neither of the groups {' and '.join(DATA_GROUPS)} (it has "
+            f"{', '.join(tree.children) or 'no groups'}). Make one with {verb('simulate')} or {verb('read')}."
         )
     return found
 
@@ -222,7 +223,7 @@ def _matrix(model: Model, adata: Any, main: str, layer: str) -> Any:
     if layer:
         return stored(layer)
     if adata.X is None:
-        raise InputError(f"{model.name}: the AnnData has no X. {have}; name one: layer=...")
+        raise InputError(f"{model.name}: the AnnData has no X. {have}; name one: {option('layer')}")
     matrix = _in_memory(adata.X)
     odd = _odd(matrix) if model.variables()[main].support.integer else None
     good = [name for name in names if _odd(stored(name)) is None] if odd else []

@@ -67,6 +67,17 @@ def flag(name: str, value: Any = ...) -> str:
     return either(_code(name, value), word if value is True else f"{word} {_shell_word(value)}")
 
 
+def verb(name: str) -> str:
+    """Mark a verb, in backticks.
+
+    Examples
+    --------
+    >>> in_shell(f"Run {verb('fit')} first.")
+    'Run `genarium fit` first.'
+    """
+    return either(f"`{name}`", f"`genarium {name}`")
+
+
 def in_python(message: str) -> str:
     """Return a message as a user of Python reads it."""
     return MARK.sub(r"\1", message)

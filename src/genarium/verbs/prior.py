@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
-from genarium.attributes import attribute
+from genarium.attributes import attribute, require_fit
 from genarium.declaration import Array, Model, Problem
 from genarium.errors import InputError
 from genarium.evaluate import derived, fitted_problem
@@ -52,11 +52,7 @@ def add_prior(model: str | Model, tree: xr.DataTree, draws: int = PRIOR_DRAWS, s
     100
     """
     declared = fitted_model(tree, model)
-    if "method" not in tree.attrs:
-        raise InputError(
-            f"{declared.name}: the tree holds no fit. Run "
-            f"{either('fit', f'genarium fit {declared.name} TREE --method METHOD -o fit.nc')} first."
-        )
+    require_fit(declared.name, tree)
     fixed = {name: _held(tree, name) for name in attribute(tree, "fixed")}
     problem = replace(fitted_problem(declared, tree), fixed=fixed)
     return with_groups(tree, prior_groups(problem, draws, generator(seed).spawn(3)[2]), {})
