@@ -10,6 +10,7 @@ from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers import options
 from genarium.readers.files import existing
+from genarium.readers.formats import TABLES, takes
 from genarium.readers.messages import absent
 from genarium.readers.sheet import Sheet
 from genarium.readers.tables import read_sheet
@@ -22,6 +23,7 @@ REMEDY = "leave the row out"
 EFFECTS = ("beta_exposure", "se_exposure", "beta_outcome", "se_outcome")
 
 
+@takes(*TABLES, number=1, example="effects.csv --option variant=rsid")
 def table(
     paths: Sequence[Path],
     *,
@@ -73,6 +75,7 @@ def table(
     return _labelled(sheet, found, _names(sheet, variant), region, error_correlation)
 
 
+@takes(*TABLES, number=2, example="exposure.tsv outcome.tsv --option frequency=eaf")
 def traits(
     paths: Sequence[Path],
     *,

@@ -8,12 +8,14 @@ from genarium.errors import InputError
 from genarium.readers import depth, options
 from genarium.readers.counts import most_variable
 from genarium.readers.files import existing
+from genarium.readers.formats import TABLES, takes
 from genarium.readers.h5ad import COUNTS, read_stored, same_marks
 from genarium.readers.matrix import Matrix, join
 from genarium.readers.tables import read_sheet, wide
 from genarium.remedies import option
 
 
+@takes(*TABLES, example="counts.csv --set phi=0.3")
 def table(
     paths: Sequence[Path],
     *,
@@ -75,6 +77,7 @@ def table(
     return _variables(parts, chosen, size_factor, "drop that row")
 
 
+@takes(".h5ad", example="cells.h5ad --option genes=2000 --option size_factor=total --set dispersion=gene")
 def h5ad(
     paths: Sequence[Path],
     *,

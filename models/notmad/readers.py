@@ -11,6 +11,7 @@ from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers import options
 from genarium.readers.files import existing
+from genarium.readers.formats import TABLES, takes
 from genarium.readers.messages import absent, listed
 from genarium.readers.tables import read_sheet
 from genarium.remedies import option
@@ -37,6 +38,7 @@ class Columns:
     rows: Array | None
 
 
+@takes(*TABLES, number=1, example="expression.csv --option context=age,stage")
 def table(
     paths: Sequence[Path],
     *,
@@ -63,7 +65,7 @@ def table(
     standardise : bool
         Bring every node and every numeric covariate to mean zero and variance one, over all rows. To standardise by
         training samples alone, pass false and use
-        :func:`~genarium.models.notmad.preparation.split`.
+        :func:`genarium.models.notmad.preparation.split`.
     like : str, optional
         File of the training samples, read in the same way: nodes, means, standard deviations and levels are its own.
 
@@ -118,6 +120,7 @@ def _from_table(
     return Columns(str(path), x, columns, frame[key].astype(str).to_numpy() if key is not None else None)
 
 
+@takes(".h5ad", number=1, example="cells.h5ad --option context=X_pca --option nodes=GATA1,TAL1")
 def h5ad(
     paths: Sequence[Path],
     *,

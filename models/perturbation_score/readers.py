@@ -10,6 +10,7 @@ from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers import options
 from genarium.readers.files import existing
+from genarium.readers.formats import TABLES, takes
 from genarium.readers.h5ad import read_stored
 from genarium.readers.matrix import Matrix, Terms, join
 from genarium.readers.messages import absent, listed
@@ -20,6 +21,7 @@ STATES = Terms("condition", "state", "counts")
 FEATURES = Terms("gene", "feature", "features")
 
 
+@takes(*TABLES, example="counts.csv --option drop=total --option control=unperturbed")
 def table(
     paths: Sequence[Path],
     *,
@@ -79,6 +81,7 @@ def table(
     return variables(join(parts), control, features, target, least)
 
 
+@takes(".h5ad", example="cells.h5ad --option condition=guide --option state=cluster")
 def h5ad(
     paths: Sequence[Path],
     *,
@@ -103,7 +106,7 @@ def h5ad(
     layer : str, optional
         Layer with the raw counts of genes; they are checked, and are what the neural statistic reads.
     control, features, target, least
-        As for tables.
+        As in :func:`table`.
 
     Returns
     -------

@@ -12,6 +12,7 @@ import numpy as np
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.progress import spinner
+from genarium.readers.formats import takes
 from genarium.remedies import option
 from genarium.settings import only_with
 
@@ -37,6 +38,7 @@ class Hit(NamedTuple):
     mismatches: int
 
 
+@takes(".bam", ".sam", ".cram", number=1, example="reads.bam --option strand=forward")
 def bam(
     paths: Sequence[Path],
     *,

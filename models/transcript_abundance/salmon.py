@@ -11,6 +11,7 @@ import xarray as xr
 
 from genarium.declaration import Array
 from genarium.errors import InputError
+from genarium.readers.formats import takes
 
 from .lines import content, lines, number, whole, wrong
 
@@ -19,6 +20,7 @@ AGAIN = "Run `salmon quant` again with --dumpEqWeights"
 COLUMNS = ("Name", "Length", "EffectiveLength", "TPM", "NumReads")
 
 
+@takes("eq_classes.txt", number=1, folder=True, example="quant/")
 def salmon(paths: Sequence[Path], *, unweighted: Literal["accept", "refuse"] = "accept") -> Mapping[str, Any]:
     """Read the classes of a salmon run.
 

@@ -1,6 +1,6 @@
 """Settings: one set of keywords for sizes, options of the model, values of variables, and options of a method."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from genarium.declaration import Model
 from genarium.errors import InputError
-from genarium.remedies import flag, option, setting
+from genarium.remedies import either, flag, option, setting
 from genarium.signatures import choices, keyword_options, kinds_of, parents_of
 
 MAY_BE_ZERO = ("tune",)
@@ -32,7 +32,12 @@ def generator(seed: int) -> np.random.Generator:
 
 
 def split(
-    model: Model, settings: Mapping[str, Any], function: Callable[..., Any] | None = None
+    model: Model,
+    settings: Mapping[str, Any],
+    function: Callable[..., Any] | None = None,
+    *,
+    tables: Mapping[str, Iterable[str]] | None = None,
+    elsewhere: Callable[[], Mapping[str, Iterable[str]]] = dict,
 ) -> tuple[Model, dict[str, int], dict[str, Any], dict[str, Any]]:
     """Sort settings by what they are about.
 
@@ -42,6 +47,10 @@ def split(
     settings : mapping
     function : callable, optional
         The method in use: its keyword-only parameters are options too.
+    tables : mapping of str to names, optional
+        What else the user may set here, for the message about a name that means nothing.
+    elsewhere : callable
+        Returns what could be set under another choice (of a method, a format), for that message.
 
     Returns
     -------
@@ -79,7 +88,8 @@ def split(
             used[name] = _like(model, name, value, options[name], kinds[name])
             require_choice(model.name, name, used[name], allowed)
         else:
-            raise InputError(_unknown(variant, name, options))
+            what = "options of the method" if function is not model.predict else "options of the prediction"
+            raise InputError(_unknown(variant, name, {what: options, **(tables or {})}, elsewhere()))
     return variant, sizes, values, used
 
 
@@ -153,15 +163,18 @@ def _like(model: Model, name: str, value: Any, default: Any, kind: type) -> Any:
     return value
 
 
-def _unknown(model: Model, name: str, options: Mapping[str, Any]) -> str:
+def _unknown(model: Model, name: str, more: Mapping[str, Iterable[str]], elsewhere: Mapping[str, Iterable[str]]) -> str:
+    """Return the message about a name that is no setting: where it would be one, what is like it, and what there is."""
     tables = {
+        **{what: list(names) for what, names in more.items()},
         "sizes": list(model.sizes),
-        "options of the model": [f"{n} ({', '.join(v)})" for n, v in model.options.items()],
+        "options of the model": list(model.options),
         "variables": list(model.variables()),
-        "options of the method": list(options),
     }
-    every = [*model.sizes, *model.options, *model.variables(), *options]
-    close = get_close_matches(name, every, n=1)
+    close = get_close_matches(name, [one for names in tables.values() for one in names], n=1)
+    there = [other for other, names in elsewhere.items() if name in names]
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    lists = "; ".join(f"{what}: {', '.join(names)}" for what, names in tables.items() if names)
-    return f"{model.name}: there is no setting {name!r}.{hint} Settings are {lists}."
+    hint = f" It is an option of {' and '.join(there)}." if there else hint
+    lists = "; ".join(f"{what}: {', '.join(map(str, names))}" for what, names in tables.items() if names)
+    shell = f"`genarium show {model.name}` says what each means"
+    return f"{model.name}: there is no setting {name!r}.{hint} There are {lists}.{either('', f' {shell}.')}"

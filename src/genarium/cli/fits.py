@@ -30,14 +30,20 @@ def add(commands: words.Commands) -> None:
         help="add draws from the prior, and data replicated from them (500 where no number is given)",
     )
     words.add_json(fit)
-    words.add_output(fit, "tree to write (netCDF)")
+    words.add_output(fit, "tree to write (netCDF)", *words.TREES)
 
     predict = words.add(commands, "predict", _predict, "Predict for new data from a fitted tree.")
     predict.add_argument("fitted", type=Path, metavar="FIT", help="from `fit`")
     predict.add_argument("tree", type=Path, nargs="?", metavar="TREE", help="new data (default: those of the fit)")
     words.add_settings(predict, "a known variable of the new data")
+    words.add_options(predict, "an option of the prediction, e.g. threshold=0.1")
     words.add_given_model(predict)
-    words.add_output(predict, "tree (netCDF) or table (.csv, .tsv) to write")
+    words.add_output(
+        predict,
+        "tree (netCDF) or table (.csv, .tsv; one for each set of dims) to write",
+        *words.TREES,
+        *words.TABLES,
+    )
 
     diagnose = words.add(commands, "diagnose", _diagnose, "Check a fit; exit code 1 if a verdict fails.")
     diagnose.add_argument("fitted", type=Path, metavar="FIT", help="from `fit`")
@@ -47,7 +53,7 @@ def add(commands: words.Commands) -> None:
     report = words.add(commands, "report", _report, "Write a fit's report: one HTML file.")
     report.add_argument("fitted", type=Path, metavar="FIT", help="from `fit`")
     words.add_given_model(report)
-    words.add_output(report, "page to write (HTML)")
+    words.add_output(report, "page to write (HTML)", ".html", ".htm")
 
 
 def _fit(options: argparse.Namespace) -> int:
@@ -95,20 +101,17 @@ def _range(text: str) -> tuple[str, range]:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from genarium.tree import load, replacing
+    from genarium.tree import load
     from genarium.verbs.predict import predict
+    from genarium.verbs.tables import is_table, tables_of, write_tables
 
+    given = words.parse_settings(options.settings) | words.parse_settings(options.options, "--option")
     data = load(options.tree) if options.tree else None
-    tree = predict(load(options.fitted), data, model=options.model, **words.parse_settings(options.settings))
-    separator = {".csv": ",", ".tsv": "\t"}.get(options.output.suffix)
-    if separator is None:
+    tree = predict(load(options.fitted), data, model=options.model, **given)
+    if not is_table(options.output):
         return words.write(tree, options.output)
-    from genarium.verbs.show import table_of
-
-    frame = table_of(tree["predictions"].to_dataset())
-    with replacing(options.output) as temporary:
-        frame.to_csv(temporary, sep=separator)
-    words.say(f"wrote {options.output}")
+    for path in write_tables(tables_of(tree["predictions"].to_dataset()), options.output):
+        words.say(f"wrote {path}")
     return 0
 
 

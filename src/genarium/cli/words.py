@@ -11,6 +11,12 @@ from genarium.errors import InputError
 
 SETTINGS = "NAME=VALUE"
 
+TREES = (".nc", ".nc4", ".netcdf", ".cdf", ".h5", ".hdf5", "")
+"""Ends of the names of trees to write; a name without one says nothing else."""
+
+TABLES = (".csv", ".tsv")
+"""Ends of the names of tables to write."""
+
 Commands = Any
 """What ``add_subparsers`` returns (its class is private to argparse)."""
 
@@ -44,9 +50,20 @@ def add_options(command: argparse.ArgumentParser, what: str) -> None:
     command.add_argument("--option", action="append", default=[], metavar=SETTINGS, dest="options", help=what)
 
 
-def add_output(command: argparse.ArgumentParser, what: str) -> None:
-    """Add the file to write."""
-    command.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=what)
+def add_output(command: argparse.ArgumentParser, what: str, *ends: str, required: bool = True) -> None:
+    """Add the file to write, whose name may end so."""
+
+    def named(text: str) -> Path:
+        path = Path(text)
+        if path.suffix.lower() not in ends and not path.is_char_device():
+            may = ", ".join(filter(None, ends))
+            raise argparse.ArgumentTypeError(
+                f"{text} ends in {path.suffix or 'nothing'!r}, but what is written here is {may}. "
+                f"Name it {path.with_suffix(next(filter(None, ends)))}, say."
+            )
+        return path
+
+    command.add_argument("-o", "--output", type=named, required=required, metavar="FILE", help=what)
 
 
 def add_json(command: argparse.ArgumentParser) -> None:
