@@ -99,19 +99,23 @@ def missing_value(model: Model, name: str) -> InputError:
     if model.role(name) == "observed":
         return InputError(f"{where(model, name)} is missing. {var.about} {give_data(model)}.")
     remedy = f"Give it: {setting(name)} ({var.support.says}{f', or one for each {var.dims[0]}' if var.dims else ''})"
-    without = [
-        setting(option_, value)
-        for option_, values in model.options.items()
-        for value in values
-        if value != model.option(option_) and not _needs(model.variant(**{**model.chosen, option_: value}), name)
-    ]
+    without = [setting(option_, value) for option_, value in alternatives(model, name)]
     also = f", or let the model do without: {' or '.join(without)}" if without else ""
     return InputError(f"{where(model, name)} is missing. {var.about} {remedy}{also}.")
 
 
-def _needs(model: Model, name: str) -> bool:
-    """Whether a variant wants a known variable of the user."""
-    return name in model.known.variables and model.known.variables[name].default is None
+def alternatives(model: Model, name: str) -> list[tuple[str, str]]:
+    """Return the options of a model, with their values, under each of which it does without a known variable."""
+
+    def needs(variant: Model) -> bool:
+        return name in variant.known.variables and variant.known.variables[name].default is None
+
+    return [
+        (option_, value)
+        for option_, values in model.options.items()
+        for value in values
+        if value != model.option(option_) and not needs(model.variant(**{**model.chosen, option_: value}))
+    ]
 
 
 def where(model: Model, name: str) -> str:

@@ -2,8 +2,10 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from genarium.cli import words
+from genarium.remedies import in_shell
 
 
 def add(commands: words.Commands) -> None:
@@ -27,7 +29,22 @@ def _read(options: argparse.Namespace) -> int:
     from genarium.verbs.read import read
 
     given = words.parse_settings(options.settings) | words.parse_settings(options.options, "--option")
-    return words.write(read(options.model, options.files, options.format, **given), options.output)
+    tree = read(options.model, options.files, options.format, **given)
+    code = words.write(tree, options.output)
+    words.say(f"next: {_next(options.model, tree, options.output)}")
+    return code
+
+
+def _next(named: str, tree: Any, path: Path) -> str:
+    """Return the command that fits what was read, with what it lacks."""
+    from genarium.methods import methods
+    from genarium.registry import resolve
+    from genarium.verbs.missing import missing
+
+    model = resolve(named, tree)
+    first = next(iter(methods(model)), "METHOD")
+    lacks = " ".join(map(in_shell, missing(model, tree)))
+    return f"genarium fit {named} {path} --method {first} {lacks}{' ' if lacks else ''}-o fit.nc"
 
 
 def _simulate(options: argparse.Namespace) -> int:

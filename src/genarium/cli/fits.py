@@ -1,4 +1,4 @@
-"""Commands that make and use a fit: fit, predict, diagnose, report."""
+"""Commands that make and use a fit: fit, summary, predict, diagnose, report."""
 
 import argparse
 import json
@@ -6,13 +6,17 @@ from pathlib import Path
 
 from genarium.cli import words
 from genarium.errors import InputError
+from genarium.readers.options import names
+
+ROWS = 60
+"""Rows of a summary that are printed for people."""
 
 
 def add(commands: words.Commands) -> None:
     """Add the commands."""
     fit = words.add(commands, "fit", _fit, "Fit a model to a tree.")
     words.add_model(fit)
-    fit.add_argument("tree", type=Path, metavar="TREE", help="from `simulate` or `read`")
+    fit.add_argument("tree", type=Path, metavar="TREE", help="from `genarium simulate` or `genarium read`")
     fit.add_argument("--method", required=True, help="one of the model's methods (see `genarium show MODEL`)")
     words.add_seed(fit)
     words.add_settings(fit, "a size, an option of the model or a variable, e.g. component=5")
@@ -32,8 +36,15 @@ def add(commands: words.Commands) -> None:
     words.add_json(fit)
     words.add_output(fit, "tree to write (netCDF)", *words.TREES)
 
+    summary = words.add(commands, "summary", _summary, "Print the estimates of a fit, one row a number.")
+    summary.add_argument("fitted", type=Path, metavar="FIT", help="from `genarium fit`")
+    summary.add_argument("--variables", default="", metavar="NAMES", help="with a comma between them (default: all)")
+    summary.add_argument("--group", default="", metavar="GROUP", help="of the fit (default: posterior, or else point)")
+    words.add_json(summary)
+    words.add_output(summary, "table to write (.csv, .tsv) instead", *words.TABLES, required=False)
+
     predict = words.add(commands, "predict", _predict, "Predict for new data from a fitted tree.")
-    predict.add_argument("fitted", type=Path, metavar="FIT", help="from `fit`")
+    predict.add_argument("fitted", type=Path, metavar="FIT", help="from `genarium fit`")
     predict.add_argument("tree", type=Path, nargs="?", metavar="TREE", help="new data (default: those of the fit)")
     words.add_settings(predict, "a known variable of the new data")
     words.add_options(predict, "an option of the prediction, e.g. threshold=0.1")
@@ -46,12 +57,12 @@ def add(commands: words.Commands) -> None:
     )
 
     diagnose = words.add(commands, "diagnose", _diagnose, "Check a fit; exit code 1 if a verdict fails.")
-    diagnose.add_argument("fitted", type=Path, metavar="FIT", help="from `fit`")
+    diagnose.add_argument("fitted", type=Path, metavar="FIT", help="from `genarium fit`")
     words.add_given_model(diagnose)
     words.add_json(diagnose)
 
     report = words.add(commands, "report", _report, "Write a fit's report: one HTML file.")
-    report.add_argument("fitted", type=Path, metavar="FIT", help="from `fit`")
+    report.add_argument("fitted", type=Path, metavar="FIT", help="from `genarium fit`")
     words.add_given_model(report)
     words.add_output(report, "page to write (HTML)", ".html", ".htm")
 
@@ -112,6 +123,28 @@ def _predict(options: argparse.Namespace) -> int:
         return words.write(tree, options.output)
     for path in write_tables(tables_of(tree["predictions"].to_dataset()), options.output):
         words.say(f"wrote {path}")
+    return 0
+
+
+def _summary(options: argparse.Namespace) -> int:
+    from genarium.tree import load
+    from genarium.verbs.summary import summary
+    from genarium.verbs.tables import write_tables
+
+    found = summary(load(options.fitted), names("--variables", options.variables), options.group)
+    if options.output is not None:
+        for path in write_tables({options.fitted.stem: found.set_index(["variable", "label"])}, options.output):
+            words.say(f"wrote {path}")
+        return 0
+    if options.json:
+        rows = found.astype(object).where(found.notna(), None).to_dict(orient="records")
+        print(json.dumps({**found.attrs, "estimates": rows}, ensure_ascii=False))
+        return 0
+    told = found.attrs
+    print(f"{told['model']} by {told['method']} (claim: {told['claim']}), group {told['group']}")
+    print(found.head(ROWS).to_string(index=False, float_format=lambda number: f"{number:.4g}", na_rep="-"))
+    if len(found) > ROWS:
+        words.say(f"{len(found) - ROWS} more rows: choose with --variables, or write all with -o estimates.csv")
     return 0
 
 
