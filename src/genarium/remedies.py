@@ -89,7 +89,12 @@ def in_shell(message: str) -> str:
 
 
 def _code(name: str, value: Any) -> str:
-    return f"{name}={'...' if value is ... else repr(value)}"
+    return f"{name}={'...' if value is ... else f'{value:g}' if _is_short(value) else repr(value)}"
+
+
+def _is_short(value: Any) -> bool:
+    """Whether a number is written in a few digits."""
+    return isinstance(value, float) and float(f"{value:g}") == value
 
 
 def _pair(name: str, value: Any) -> str:
@@ -100,5 +105,5 @@ def _shell_word(value: Any) -> str:
     """Return a value as the command line takes it: text as it is, anything else as JSON."""
     if value is ...:
         return "..."
-    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    text = value if isinstance(value, str) else f"{value:g}" if _is_short(value) else json.dumps(value, default=str)
     return shlex.quote(text) if text else "''"

@@ -166,15 +166,16 @@ def _like(model: Model, name: str, value: Any, default: Any, kind: type) -> Any:
 def _unknown(model: Model, name: str, more: Mapping[str, Iterable[str]], elsewhere: Mapping[str, Iterable[str]]) -> str:
     """Return the message about a name that is no setting: where it would be one, what is like it, and what there is."""
     tables = {
-        **{what: list(names) for what, names in more.items()},
+        **{what: list(map(str, names)) for what, names in more.items()},
         "sizes": list(model.sizes),
         "options of the model": list(model.options),
         "variables": list(model.variables()),
     }
     close = get_close_matches(name, [one for names in tables.values() for one in names], n=1)
+    tables["options of the model"] = [f"{one} ({', '.join(values)})" for one, values in model.options.items()]
     there = [other for other, names in elsewhere.items() if name in names]
     hint = f" Did you mean {close[0]!r}?" if close else ""
     hint = f" It is an option of {' and '.join(there)}." if there else hint
-    lists = "; ".join(f"{what}: {', '.join(map(str, names))}" for what, names in tables.items() if names)
+    lists = "; ".join(f"{what}: {', '.join(names)}" for what, names in tables.items() if names)
     shell = f"`genarium show {model.name}` says what each means"
-    return f"{model.name}: there is no setting {name!r}.{hint} There are {lists}.{either('', f' {shell}.')}"
+    return f"{model.name}: there is no setting {name!r}.{hint} Settings are {lists}.{either('', f' {shell}.')}"

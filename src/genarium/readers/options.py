@@ -11,7 +11,9 @@ def only_texts(reader: str, **options: Any) -> None:
     """Check that options are text or None."""
     for name, value in options.items():
         if not isinstance(value, str | None):
-            raise InputError(f"reader {reader!r}: {marked(name, value)} must be a name.")
+            raise InputError(
+                f"reader {reader!r}: {marked(name, value)} must be a name. Numbers are given when fitting."
+            )
 
 
 def names(option: str, value: str | Sequence[str] | None) -> list[str]:
