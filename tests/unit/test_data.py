@@ -269,7 +269,6 @@ def test_sizes_that_disagree() -> None:
         WHOLE,
         "the data do not show the size of 'kind'",
         "Give it: kind=..., such as kind=2",
-        "--set kind=...",
         sizes=None,
     )
     refused(WHOLE, "there is no size 'kinds'; the sizes are row, column, kind", sizes={"kinds": 2})
