@@ -92,7 +92,7 @@ def test_attributes_say_what_was_done(case: Case, result: xr.DataTree) -> None:
     assert isinstance(json.loads(attrs["notes"]), dict)
 
 
-@every_fit
+@each(fits, more=True)
 def test_netcdf_round_trip(result: xr.DataTree, tmp_path: Path) -> None:
     xr.testing.assert_identical(gn.load(gn.save(result, tmp_path / "fit.nc")), result)
 
