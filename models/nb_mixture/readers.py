@@ -10,6 +10,7 @@ from genarium.readers.counts import most_variable
 from genarium.readers.files import existing
 from genarium.readers.formats import TABLES, takes
 from genarium.readers.h5ad import COUNTS, read_stored, same_marks
+from genarium.readers.long import widened
 from genarium.readers.matrix import Matrix, join
 from genarium.readers.tables import read_sheet, wide
 from genarium.remedies import option
@@ -24,8 +25,9 @@ def table(
     drop: str | Sequence[str] = "",
     transpose: bool = False,
     size_factor: str | None = None,
+    long: str | Sequence[str] = "",
 ) -> Mapping[str, Any]:
-    """Read wide tables of counts, one row a cell and one column a gene.
+    """Read tables of counts, one row a cell and one column a gene, or one line a cell and gene.
 
     Parameters
     ----------
@@ -47,6 +49,8 @@ def table(
         Column with size factors, or how to compute them from all counts of the file, dropped columns aside and before
         ``genes`` are chosen: "total" (a cell's total over the mean total) or "median" (median of the ratios to the
         genes' geometric means, over genes without zeros; Anders and Huber 2010, eq. 5).
+    long : str or sequence of str
+        Columns of a long table (a comma between them): the cell, the gene and the count. A pair without a line is zero.
 
     Returns
     -------
@@ -68,7 +72,7 @@ def table(
     apart = {size_factor: "size factor"} if size_factor and not computed else {}
     parts = []
     for path in existing("table", paths):
-        sheet = read_sheet(path, cells)
+        sheet = widened(read_sheet(path, cells), COUNTS, options.names("long", long))
         depth.not_a_column(path, "size_factor", size_factor, set(sheet.names) - set(dropped))
         part = wide(
             sheet, COUNTS, cells, columns=chosen, every=computed, drop=dropped, apart=apart, transpose=transpose

@@ -12,6 +12,7 @@ from genarium.readers import options
 from genarium.readers.files import existing
 from genarium.readers.formats import TABLES, takes
 from genarium.readers.h5ad import read_stored
+from genarium.readers.long import widened
 from genarium.readers.matrix import Matrix, Terms, join
 from genarium.readers.messages import absent, listed
 from genarium.readers.tables import read_sheet, wide
@@ -33,6 +34,7 @@ def table(
     features: str | None = None,
     target: str | None = None,
     least: int = 1,
+    long: str | Sequence[str] = "",
 ) -> Mapping[str, Any]:
     """Read a table with a row for each perturbation and a column for each state.
 
@@ -57,6 +59,9 @@ def table(
         Wanted shares, such as "progenitor=0.7,cycling=0.3"; states that are not named have none.
     least : int
         Leave out perturbations with fewer cells.
+    long : str or sequence of str
+        Columns of a long table (a comma between them): the perturbation, the state and the number of cells. A pair
+        without a line is zero.
 
     Returns
     -------
@@ -72,7 +77,7 @@ def table(
     chosen, dropped = options.names("states", states), options.names("drop", drop)
     parts = []
     for path in existing("table", paths):
-        sheet = read_sheet(path, conditions)
+        sheet = widened(read_sheet(path, conditions), STATES, options.names("long", long))
         apart = {cells: "cell number"} if cells else {}
         part = wide(sheet, STATES, conditions, columns=chosen, drop=dropped, apart=apart)
         part = part.take(part.positions(chosen)) if chosen else part
