@@ -144,7 +144,7 @@ def _sizes(
             raise InputError(f"{model.name}: there is no size {dim!r}; the sizes are {', '.join(model.sizes)}.")
         if dim in found and found[dim][0] != explicit[dim]:
             raise InputError(
-                f"{model.name}: size {setting(dim, explicit[dim])} was asked for, but {found[dim][1]!r} has "
+                f"{model.name}: {setting(dim, explicit[dim], 'size')} was asked for, but {found[dim][1]!r} has "
                 f"{found[dim][0]} "
                 f"along {dim!r}. Leave the setting out."
             )
@@ -207,7 +207,7 @@ def _counted(model: Model, arrays: Mapping[str, xr.DataArray]) -> dict[str, int]
 
 def _whole_size(model: Model, dim: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise InputError(f"{model.name}: size {setting(dim, value)} is not a whole number.")
+        raise InputError(f"{model.name}: {setting(dim, value, 'size')} is not a whole number.")
     return int(value)
 
 

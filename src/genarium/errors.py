@@ -13,12 +13,15 @@ class GenariumError(Exception):
 
     Attributes
     ----------
+    marked : str
+        The message with its marks, for another one that holds it.
     in_shell : str
         The message as the command line shows it; ``str(error)`` is that for Python.
     """
 
     def __init__(self, message: str = "") -> None:
         super().__init__(in_python(message))
+        self.marked = message
         self.in_shell = in_shell(message)
 
 

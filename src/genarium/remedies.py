@@ -26,7 +26,7 @@ def either(python: str, shell: str) -> str:
     return f"{START}{python}{BETWEEN}{shell}{END}"
 
 
-def setting(name: str, value: Any = ...) -> str:
+def setting(name: str, value: Any = ..., kind: str = "") -> str:
     """Mark a size, an option of the model or the value of a variable: ``name=value`` or ``--set name=value``.
 
     Parameters
@@ -34,6 +34,8 @@ def setting(name: str, value: Any = ...) -> str:
     name : str
     value : object
         ``...`` for one that the reader must think of.
+    kind : str
+        What it is, where Python's form alone would not tell: "size".
 
     Examples
     --------
@@ -41,7 +43,7 @@ def setting(name: str, value: Any = ...) -> str:
     >>> in_python(message), in_shell(message)
     ("Give dispersion='gene'.", 'Give --set dispersion=gene.')
     """
-    return either(_code(name, value), f"--set {_pair(name, value)}")
+    return either(f"{kind} {_code(name, value)}".strip(), f"--set {_pair(name, value)}")
 
 
 def option(name: str, value: Any = ...) -> str:
@@ -89,12 +91,7 @@ def in_shell(message: str) -> str:
 
 
 def _code(name: str, value: Any) -> str:
-    return f"{name}={'...' if value is ... else f'{value:g}' if _is_short(value) else repr(value)}"
-
-
-def _is_short(value: Any) -> bool:
-    """Whether a number is written in a few digits."""
-    return isinstance(value, float) and float(f"{value:g}") == value
+    return f"{name}={'...' if value is ... else repr(value)}"
 
 
 def _pair(name: str, value: Any) -> str:
@@ -105,5 +102,5 @@ def _shell_word(value: Any) -> str:
     """Return a value as the command line takes it: text as it is, anything else as JSON."""
     if value is ...:
         return "..."
-    text = value if isinstance(value, str) else f"{value:g}" if _is_short(value) else json.dumps(value, default=str)
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
     return shlex.quote(text) if text else "''"

@@ -78,9 +78,9 @@ def split(
         if name in variant.sizes and not (name in variant.variables() and np.ndim(value)):
             if name in variant.derived_dims:
                 parents = " and ".join(parents_of(variant.derived_dims[name]))
-                raise InputError(f"{model.name}: size {setting(name, value)} follows from {parents}. Leave it out.")
+                raise InputError(f"{model.name}: {setting(name, value, 'size')} follows from {parents}. Leave it out.")
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-                raise InputError(f"{model.name}: size {setting(name, value)} must be a whole number, at least one.")
+                raise InputError(f"{model.name}: {setting(name, value, 'size')} must be a whole number, at least one.")
             sizes[name] = int(value)
         elif name in variant.variables():
             values[name] = value

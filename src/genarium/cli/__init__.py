@@ -6,11 +6,14 @@ Exit codes: 0 done, 1 a verdict failed, 2 the input cannot be used.
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from genarium.cli import data, fits, models, proofs
 from genarium.cli.words import parse_settings
 from genarium.errors import GenariumError
+from genarium.remedies import in_shell
 
 __all__ = ["main", "parse_settings"]
 
@@ -31,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
-        code = run(options)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            code = run(options)
         sys.stdout.flush()
         return code
     except GenariumError as error:
@@ -45,6 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         said = f"go on with --resume --out {options.out}" if kept else "nothing was written"
         print(f"genarium {options.command}: interrupted; {said}.", file=sys.stderr)
         return 130
+
+
+def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    """Show a warning to a person; what is meant for programmers stays out of sight."""
+    if issubclass(category, UserWarning):
+        print(f"genarium: warning: {in_shell(str(message))}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -10,7 +10,7 @@ from typing import Any
 
 from genarium.docstrings import summary_of
 from genarium.errors import InputError
-from genarium.readers.files import COMPRESSION
+from genarium.readers.files import COMPRESSION, LOOKS_LIKE
 from genarium.remedies import flag
 
 TABLES = (".csv", ".tsv", ".tab", ".tbl", ".txt", ".parquet", ".pq")
@@ -103,6 +103,8 @@ def guessed(model: str, readers: Mapping[str, Callable[..., Any]], files: Sequen
             return found[0]
     lines = "; ".join(f"{flag('format', name)} ({_said(reader)})" for name, reader in readers.items())
     shown = ", ".join(map(str, files[:3]))
+    if not found and (looks := next(filter(None, map(looks_like, files)), "")):
+        raise InputError(f"{shown}: this is {looks}. The formats of {model} are {lines}.")
     why = f"may be {' or '.join(found)}" if found else "tells its format neither by its name nor by how it begins"
     raise InputError(f"{shown}: this {why}. Name the format that {model} shall read it as: {lines}.")
 
@@ -126,6 +128,15 @@ def _fit_one(what: Takes, path: Path) -> int:
         name = name.removesuffix(end)
     by_name = max((len(end) + 1 for end in what.ends if name.endswith(end)), default=0)
     return by_name or int(path.is_file() and _usual_end(path) in what.ends)
+
+
+def looks_like(path: Path) -> str:
+    """Return what a file is that no reader of tables takes, with the remedy; "" for any other."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as stream:
+        begin = stream.read(16)
+    return next((what for magic, what in LOOKS_LIKE.items() if begin.startswith(magic)), "")
 
 
 def _usual_end(path: Path) -> str:

@@ -13,7 +13,7 @@ from genarium.readers.counts import first_odd
 from genarium.readers.matrix import Matrix, Terms
 from genarium.readers.messages import absent, listed
 from genarium.readers.sheet import Sheet
-from genarium.remedies import flag, option
+from genarium.remedies import flag, option, verb
 
 COUNTS = Terms("cell", "gene", "counts")
 
@@ -122,6 +122,8 @@ def read_stored(path: Path, layer: str | None = None) -> Stored:
 def _stored(path: Path, file: Any, layer: str | None) -> Stored:
     from anndata.io import read_elem
 
+    if {"constant_data", "observed_data"} & set(file):
+        raise InputError(f"{path}: this is a tree that genarium wrote, not AnnData. Give it to {verb('fit')} as it is.")
     if "obs" not in file or "var" not in file:
         raise InputError(
             f"{path}: this HDF5 file is not AnnData; it has {listed(file)}. Convert it first (10x Genomics: "

@@ -83,7 +83,7 @@ def _spread(sheet: Sheet, terms: Terms, row: str, column: str, value: str) -> Sh
             "delete it: a pair without a line is zero."
         )
     (rows, row_names), (columns, column_names) = (pd.factorize(frame[name]) for name in (row, column))
-    values = np.zeros((len(row_names), len(column_names)), dtype=numbers.dtype)
+    values = np.zeros((len(row_names), len(column_names)), dtype=numbers.to_numpy().dtype)
     values[rows, columns] = numbers
     spread = pd.DataFrame(values, columns=pd.Index(column_names, dtype=object))
     label = terms.row if terms.row not in spread else f"unnamed {terms.row}"

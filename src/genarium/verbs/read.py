@@ -65,7 +65,10 @@ def read(
         elsewhere=lambda: {flag("format", name): keyword_options(one) for name, one in declared.readers.items()},
     )
     data = {**reader(files, **own), **values}
-    problem = check(variant, data, sizes, partial=True)
+    try:
+        problem = check(variant, data, sizes, partial=True)
+    except InputError as error:
+        raise InputError(f"{', '.join(map(str, files))}: {error.marked}") from error
     attrs = provenance(files=[path.name for path in files], format=format, reader_options=own)
     return data_tree(problem, attrs=attrs)
 
