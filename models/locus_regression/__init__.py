@@ -10,7 +10,7 @@ from genarium.errors import InputError
 from genarium.remedies import setting
 from genarium.supports import count, label, nonnegative, positive, real, simplex
 
-from . import density, likelihood, predict, readers, story
+from . import density, ingest, likelihood, predict, readers, story
 from .channels import ALTERNATIVE_NAMES, CHANNELS, CONTEXTS, split_channel
 from .gibbs import gibbs
 from .matrix import matrix
@@ -122,7 +122,7 @@ def declare(form: str = "conditional", groups: str = "one", loci: str = "fixed",
         methods=methods,
         start=start,
         predict=predict.predict,
-        readers={"npz": readers.npz, "matrix": matrix},
+        readers={"npz": readers.npz, "matrix": matrix, **ingest.READERS},
         test_quantities=with_given(likelihood.quantities_random if random else likelihood.quantities, spectra),
         statistics=likelihood.statistics,
         check=check,

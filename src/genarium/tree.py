@@ -120,6 +120,37 @@ def data_tree(problem: Problem, truth: Arrays | None = None, attrs: Mapping[str,
     return tree
 
 
+def with_coordinates(tree: xr.DataTree, values: Mapping[str, Any]) -> xr.DataTree:
+    """Return a tree whose data have the further coordinates and attributes of what they were made of.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From :func:`data_tree`.
+    values : mapping of str to array_like
+        Values of its variables. Of labelled ones, coordinates other than those that label a dim (chromosome and start
+        of a locus, say) and attributes are taken over, where their dims are in the tree.
+    """
+    groups: dict[str, xr.Dataset] = {}
+    for group, node in tree.children.items():
+        data = node.to_dataset()
+        for name, value in values.items():
+            if name not in data or not isinstance(value, xr.DataArray):
+                continue
+            data[name].attrs = {**value.attrs, **data[name].attrs}
+            more = {
+                at: (coordinate.dims, coordinate.to_numpy())
+                for at, coordinate in value.coords.items()
+                if at not in value.dims
+                and at not in data
+                and coordinate.dims
+                and set(coordinate.dims) <= set(data.dims)
+            }
+            data = data.assign_coords(more)
+        groups[str(group)] = data
+    return with_groups(tree, groups, {})
+
+
 def _names(problem: Problem) -> dict[str, str]:
     """Return, as an attribute, the names along dims that variables point into and none of the data has."""
     declared = problem.model.variables("known", "observed")
@@ -176,8 +207,16 @@ def provenance(**more: Any) -> dict[str, Any]:
     """Return attributes that say what made a result: ``more``, and the versions of the packages in use."""
     versions = {name: v for name in RECORDED if (v := _version(name))}
     plain = {key: value.item() if isinstance(value, np.generic) else value for key, value in more.items()}
-    told = {key: value if isinstance(value, str | int | float) else json.dumps(value) for key, value in plain.items()}
+    told = {
+        key: value if isinstance(value, str | int | float) else json.dumps(value, default=_told)
+        for key, value in plain.items()
+    }
     return told | {"versions": json.dumps(versions)}
+
+
+def _told(value: Any) -> str:
+    """Say what JSON cannot hold: a path by its text, another object by its kind."""
+    return str(value) if isinstance(value, Path) else f"a {type(value).__name__}"
 
 
 def digest(model: str | Model) -> str:

@@ -71,10 +71,19 @@ class Ledger:
 
 @dataclass(frozen=True)
 class Told(Mapping[str, Any]):
-    """What a reader returns: the values of variables, and the ledger of what it read."""
+    """What a reader returns: the values of variables, the ledger of what it read, and options of the model.
+
+    Attributes
+    ----------
+    variables : mapping of str to array_like
+    ledger : Ledger
+    options : mapping of str to str
+        Options of the model that go with the variables ("groups": "several").
+    """
 
     variables: Mapping[str, Any]
     ledger: Ledger
+    options: Mapping[str, str] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Any:
         return self.variables[name]

@@ -12,14 +12,14 @@ from genarium.data import check
 from genarium.declaration import Claim, Model, Problem, Result
 from genarium.engines.labels import match_labels
 from genarium.evaluate import POINTWISE_SIZE, derived, log_likelihood, log_prior, sparse_joint_density
-from genarium.holding import Data
+from genarium.holding import Data, hold
 from genarium.methods import find_method, methods, require_free
 from genarium.progress import cpu_seconds
 from genarium.registry import resolve
 from genarium.remedies import flag
 from genarium.settings import generator, split
 from genarium.story import predictive, thinned
-from genarium.tree import data_tree, dataset, provenance, with_groups
+from genarium.tree import data_tree, dataset, provenance, with_coordinates, with_groups
 from genarium.verbs.prior import prior_groups
 
 
@@ -94,7 +94,7 @@ def fit(
     result = way.function(problem, fitting, **options)
     groups = {**_groups(problem, result, way.claim, predicting), **told}
     seconds = {"seconds": time.perf_counter() - wall, "cpu_seconds": cpu_seconds() - cpu}
-    start, kept = data_tree(problem), dict[str, Any]()
+    start, kept = with_coordinates(data_tree(problem), hold(variant, data, layer)), dict[str, Any]()
     if isinstance(data, xr.DataTree):
         kept = {str(name): value for name, value in data.attrs.items() if name not in start.attrs}
         if "truth" in data:

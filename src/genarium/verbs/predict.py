@@ -17,7 +17,7 @@ from genarium.holding import Data, hold
 from genarium.registry import fitted_model
 from genarium.settings import split
 from genarium.signatures import call, parents_of
-from genarium.tree import data_tree, provenance, with_groups
+from genarium.tree import data_tree, provenance, with_coordinates, with_groups
 from genarium.words import plural
 
 
@@ -101,7 +101,7 @@ def _predict(
         _same_labels(model, dim, fitted[dim], problem.coords[dim])
     out = predictions(model, tree, problem, **options)
     attrs = provenance(fitted_by=tree.attrs["method"], fit_seed=tree.attrs["seed"])
-    return with_groups(data_tree(problem), {"predictions": out}, attrs)
+    return with_groups(with_coordinates(data_tree(problem), {**values, **held}), {"predictions": out}, attrs)
 
 
 def _sizes_of(model: Model, held: Mapping[str, Any]) -> dict[str, int]:

@@ -11,11 +11,12 @@ from genarium.data import check
 from genarium.declaration import Model
 from genarium.errors import InputError
 from genarium.readers.formats import guessed
+from genarium.readers.ledger import Told
 from genarium.registry import resolve
 from genarium.remedies import flag
 from genarium.settings import require_choice, split
 from genarium.signatures import choices, keyword_options
-from genarium.tree import data_tree, provenance
+from genarium.tree import data_tree, provenance, with_coordinates
 
 
 def read(
@@ -58,19 +59,21 @@ def read(
     own = {name: settings.pop(name) for name in list(settings) if name in options}
     for name, value in own.items():
         require_choice(f"{declared.name}: reader {format!r}", name, value, choices(reader))
+    found = reader(files, **own)
+    settings = {**(found.options if isinstance(found, Told) else {}), **settings}
     variant, sizes, values, _ = split(
         declared,
         settings,
         tables={f"options of the format {format}": options},
         elsewhere=lambda: {flag("format", name): keyword_options(one) for name, one in declared.readers.items()},
     )
-    data = {**reader(files, **own), **values}
+    data = {**found, **values}
     try:
         problem = check(variant, data, sizes, partial=True)
     except InputError as error:
         raise InputError(f"{', '.join(map(str, files))}: {error.marked}") from error
     attrs = provenance(files=[path.name for path in files], format=format, reader_options=own)
-    return data_tree(problem, attrs=attrs)
+    return with_coordinates(data_tree(problem, attrs=attrs), data)
 
 
 def _format(model: Model, given: str, files: Sequence[Path]) -> str:

@@ -1,0 +1,48 @@
+"""Readers of sequencing files: mutations of VCF, MAF and tables, a genome, windows and tracks make a corpus.
+
+One idea a file: :mod:`.alleles` (what a change is), :mod:`.contigs` (names of chromosomes), :mod:`.genome` (contexts),
+:mod:`.windows` (loci), :mod:`.vcf` and :mod:`.tabular` (mutations), :mod:`.sources` (tracks), :mod:`.tracks` and
+:mod:`.transforms` (features), :mod:`.place` (mutations to cells), :mod:`.assemble` (all of it).
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from genarium.readers.files import existing
+
+from .assemble import corpus
+from .cohort import wanted_samples
+from .options import Options, reader
+from .tabular import read_maf, read_table
+from .values import require_samples
+from .vcf import read_vcf
+
+
+@reader
+def vcf(paths: Sequence[Path], options: Options) -> Mapping[str, Any]:
+    """Read VCF or BCF files of one genome or several, as :class:`~.options.Options` says."""
+    return _read("vcf", read_vcf, paths, options)
+
+
+@reader
+def maf(paths: Sequence[Path], options: Options) -> Mapping[str, Any]:
+    """Read MAF files, as :class:`~.options.Options` says."""
+    return _read("maf", read_maf, paths, options)
+
+
+@reader
+def table(paths: Sequence[Path], options: Options) -> Mapping[str, Any]:
+    """Read tables with a row for each mutation, as :class:`~.options.Options` says."""
+    return _read("table", read_table, paths, options)
+
+
+def _read(name: str, read: Any, paths: Sequence[Path], options: Options) -> Mapping[str, Any]:
+    wanted = wanted_samples(options.samples)
+    mutations = read(existing(name, paths), options, wanted)
+    require_samples(wanted, list(mutations.every), paths)
+    return corpus(mutations, options, wanted)
+
+
+READERS = {"vcf": vcf, "maf": maf, "table": table}
+"""File format -> reader."""

@@ -1,0 +1,194 @@
+"""The genome: sequence by contig, contexts of positions, opportunities of windows."""
+
+import gzip
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from genarium.declaration import Array
+from genarium.errors import InputError
+
+from ..channels import BASES, CONTEXTS
+from .contigs import Contigs
+
+NONE = 255
+"""Code of a base other than A, C, G and T, and of a context with one."""
+
+CODES = np.full(256, NONE, dtype=np.uint8)
+"""Code of each letter: soft-masked (small) ones count as others do."""
+for _code, _base in enumerate(BASES):
+    CODES[[ord(_base), ord(_base.lower())]] = _code
+
+
+class Genome:
+    """A FASTA file: plain or bgzip-compressed ones are indexed, others of gzip read from the start.
+
+    An index (.fai) that is there and not older than the file is used; else one is made in a temporary folder, so that
+    nothing is written beside the file.
+
+    Attributes
+    ----------
+    path : Path
+    contigs : Contigs
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        if not path.is_file():
+            raise InputError(f"{path}: there is no such file. Give the genome's FASTA file by fasta=.")
+        with self._open() as file:
+            self.contigs = Contigs(file.references, file.lengths, path.name)
+
+    @contextmanager
+    def _open(self) -> Iterator[Any]:
+        import pysam
+        import pysam.utils
+
+        magic = _head(self.path)
+        if magic[:2] == b"\x1f\x8b" and b"BC\x02\x00" not in magic:
+            raise InputError(
+                f"{self.path}: this FASTA is compressed by gzip, in which no contig can be looked up. Unpack it "
+                "(gunzip), or compress it by bgzip."
+            )
+        if not magic.lstrip().startswith(b">") and magic[:2] != b"\x1f\x8b":
+            raise InputError(f"{self.path}: this is no FASTA file: it does not begin with '>'.")
+        beside = [self.path.with_name(self.path.name + end) for end in (".fai", ".gzi")]
+        packed = magic[:2] == b"\x1f\x8b"
+        needed = beside if packed else beside[:1]
+        fresh = all(one.is_file() and one.stat().st_mtime >= self.path.stat().st_mtime for one in needed)
+        with tempfile.TemporaryDirectory() as folder:
+            fai, gzi = beside if fresh else [Path(folder) / "fai", Path(folder) / "gzi"]
+            verbosity = pysam.set_verbosity(0)
+            try:
+                if not fresh:
+                    packed_options = ["--gzi-idx", str(gzi)] if packed else []
+                    pysam.faidx(str(self.path), "--fai-idx", str(fai), *packed_options)
+                options = {"filepath_index_compressed": str(gzi)} if packed else {}
+                with pysam.FastaFile(str(self.path), filepath_index=str(fai), **options) as file:
+                    yield file
+            except (OSError, ValueError, pysam.utils.SamtoolsError) as error:
+                raise InputError(
+                    f"{self.path}: the FASTA file cannot be read ({str(error).strip()}). Lines of a contig must be of "
+                    "one length, names unique."
+                ) from error
+            finally:
+                pysam.set_verbosity(verbosity)
+
+    def each(self, wanted: list[int]) -> Iterator[tuple[int, Array]]:
+        """Yield the wanted contigs one after another, as codes of bases; one is in memory at a time.
+
+        Yields
+        ------
+        contig : int
+        codes : ndarray of uint8, shape (length,)
+        """
+        with self._open() as file:
+            for contig in wanted:
+                name = self.contigs.names[contig]
+                yield contig, CODES[np.frombuffer(file.fetch(name).encode(), dtype=np.uint8)]
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(64)
+    except OSError as error:
+        raise InputError(f"{path}: the file cannot be read ({error}). Check its permissions.") from error
+
+
+def contexts(five: Array, base: Array, three: Array) -> Array:
+    """Return the contexts of bases, folded to the pyrimidine.
+
+    Parameters
+    ----------
+    five, base, three : ndarray of uint8
+        Codes of the base before, the base itself and the one after.
+
+    Returns
+    -------
+    ndarray of int16
+        In the order of ``CONTEXTS``; -1 where one of the three is no A, C, G or T.
+    """
+    five, base, three = (np.asarray(part).astype(np.int16) for part in (five, base, three))
+    purine = (base == 0) | (base == 2)
+    first, last = np.where(purine, 3 - three, five), np.where(purine, 3 - five, three)
+    middle = np.where(purine, 3 - base, base)  # 1 for C, 3 for T
+    found = (middle // 2) * 16 + first * 4 + last
+    return np.where((five > 3) | (base > 3) | (three > 3), -1, found).astype(np.int16)
+
+
+def _table() -> Array:
+    codes = np.arange(64)
+    return contexts(codes // 16, codes // 4 % 4, codes % 4)
+
+
+CONTEXT_OF = _table()
+"""Context of three bases, by 16 times the first plus 4 times the second plus the third."""
+
+
+@njit(cache=True)
+def count_contexts(
+    codes: Array, start: Array, end: Array, locus: Array, context_of: Array, opportunity: Array, usable: Array
+) -> None:
+    """Add the contexts of stretches of a contig to those of their loci.
+
+    Parameters
+    ----------
+    codes : ndarray of uint8
+        Bases of the contig.
+    start, end, locus : ndarray of int, shape (P,)
+        Stretches, half open, and the locus each belongs to.
+    context_of : ndarray of int16, shape (64,)
+    opportunity : ndarray, shape (L, 32)
+        Added to.
+    usable : ndarray, shape (L,)
+        Bases other than N; added to.
+    """
+    last = len(codes) - 1
+    for p in range(len(start)):
+        row = opportunity[locus[p]]
+        bases = 0
+        for i in range(start[p], end[p]):
+            if codes[i] > 3:
+                continue
+            bases += 1
+            if 0 < i < last and codes[i - 1] < 4 and codes[i + 1] < 4:
+                row[context_of[16 * codes[i - 1] + 4 * codes[i] + codes[i + 1]]] += 1
+        usable[locus[p]] += bases
+
+
+def read_sizes(path: Path) -> Contigs:
+    """Read the names and lengths of contigs from a chromosome-sizes file or a FASTA's index (.fai).
+
+    Raises
+    ------
+    InputError
+        Naming the line.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file. Give names and lengths of chromosomes by sizes=.")
+    names, lengths = [], []
+    opener: Any = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt") as stream:
+        for number, line in enumerate(stream, 1):
+            fields = line.split()
+            if not fields or line.startswith("#"):
+                continue
+            if len(fields) < 2 or not fields[1].isdecimal() or int(fields[1]) < 1:
+                raise InputError(
+                    f"{path}: line {number} ({line.strip()[:60]!r}) is not a chromosome's name and its length. Write "
+                    "'chr1<tab>248956422'."
+                )
+            names.append(fields[0])
+            lengths.append(int(fields[1]))
+    if not names:
+        raise InputError(f"{path}: the file names no chromosome. Write a line for each: name, tab, length.")
+    return Contigs(names, lengths, path.name)
+
+
+__all__ = ["CONTEXTS", "CONTEXT_OF", "NONE", "Genome", "contexts", "count_contexts", "read_sizes"]

@@ -1,0 +1,97 @@
+"""The options that every reader of sequencing files has, said once."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from genarium.errors import InputError
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of the readers ``vcf``, ``maf`` and ``table``.
+
+    Attributes
+    ----------
+    fasta : str or Path, optional
+        The genome, plain or compressed by bgzip.
+    windows : int, str or Path, optional
+        Bases of a window (10000, "10kb"), or a BED or BED12 file. Default: the whole genome is one locus.
+    sizes : str or Path, optional
+        Chromosomes and their lengths: those that windows of one size are laid on (default: all of the FASTA file).
+    features : mapping or str, optional
+        Feature -> "TRACK:SUMMARY:STEP:STEP"; as text, "NAME=TRACK:SUMMARY,NAME=TRACK:SUMMARY". Summaries: mean, max, sd
+        (over the bases that a track covers), coverage, distance, density. Steps: log1p, standardise, rank,
+        resolutions=1/4/16, lags=-1/0/1. "NAME@GROUP" is a feature of one covariate group. Expression: TABLE@GENES.gtf.
+    transform : str, optional
+        Steps of the features that name none, "log1p:standardise".
+    missing : {"mean", "zero", "drop"}
+        What becomes of windows that a track says nothing of: they get the mean of the others, or zero, or are dropped.
+    exposure : str or Path, optional
+        Track whose sum over a window's bases is its exposure, TRACK:mean or TRACK:coverage. Default: its bases.
+    exclude : str or Path, or several, optional
+        BED files of regions that count for nothing: no mutation, context or base of theirs.
+    samples : sequence of str or str, optional
+        The genomes to read. Default: all.
+    groups : str, Path or mapping, optional
+        Covariate group of each genome: a table whose first column names the genome, "TABLE:COLUMN".
+    adjacent : {"doublet", "keep"}
+        Whether SNVs of one genome side by side are doublets, which are left out, or are kept.
+    context : str, optional
+        Where no FASTA is given: column (or INFO tag) with the bases around a mutation, ACG, TTACGTA or A[C>T]G.
+    opportunities : str or Path, optional
+        Where no FASTA is given: table with a row for each of the 32 contexts, and a column for each window, or one.
+    weight : str, optional
+        Column, or tag of INFO or FORMAT, with a mutation's weight. Default: each counts once.
+    filters : {"pass", "any"}
+        Which of the filtered: those of PASS (and "." and empty), or all.
+    like : str, Path or DataTree, optional
+        A corpus or fit, whose windows, opportunities, exposures and features (or the parameters of their steps) are
+        taken, for new genomes.
+    """
+
+    fasta: Any = None
+    windows: Any = None
+    sizes: Any = None
+    features: Any = None
+    transform: Any = None
+    missing: Literal["mean", "zero", "drop"] = "mean"
+    exposure: Any = None
+    exclude: Any = None
+    samples: Any = None
+    groups: Any = None
+    adjacent: Literal["doublet", "keep"] = "doublet"
+    context: Any = None
+    opportunities: Any = None
+    weight: Any = None
+    filters: Literal["pass", "any"] = "pass"
+    like: Any = None
+
+    def __post_init__(self) -> None:
+        for name in ("fasta", "sizes", "opportunities"):
+            value = getattr(self, name)
+            if not isinstance(value, str | Path | None):
+                raise InputError(f"{name}={value!r} must be the path of a file.")
+        for name in ("context", "weight"):
+            value = getattr(self, name)
+            if not isinstance(value, str | None):
+                raise InputError(f"{name}={value!r} must be a name.")
+
+
+Read = Callable[[Sequence[Path], Options], Mapping[str, Any]]
+
+
+def reader(read: Read) -> Callable[..., Mapping[str, Any]]:
+    """Make a model's reader, with the options as keyword-only parameters, of a function that takes them together."""
+
+    def shown(paths: Sequence[Path], **given: Any) -> Mapping[str, Any]:
+        return read(paths, Options(**given))
+
+    kind = inspect.Parameter.KEYWORD_ONLY
+    first = inspect.Parameter("paths", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    own = [inspect.Parameter(f.name, kind, default=f.default, annotation=f.type) for f in fields(Options)]
+    shown.__signature__ = inspect.Signature([first, *own])  # type: ignore[attr-defined]
+    shown.__doc__, shown.__name__ = read.__doc__, read.__name__
+    return shown
