@@ -99,7 +99,7 @@ model {
   }
   target += log_constant
             + sum_log_mixture(to_columns(pi, process, n_genome),
-                signatures(preference, rho, context_of, alternative_of,
+                by_channel(preference, rho, context_of, alternative_of,
                            process),
                 log_locus - log_total, genome_of_pair, channel_of_pair,
                 ordered_pair, ordered_mutations, last, mutations_of_place,
@@ -118,7 +118,7 @@ generated quantities {
                   process, 1, n_locus);
     matrix[process, cell] lp
       = log_joint(to_columns(pi, process, n_genome),
-                  signatures(preference, rho, context_of, alternative_of,
+                  by_channel(preference, rho, context_of, alternative_of,
                              process),
                   log_locus - log_total, genome_of_pair[pair],
                   channel_of_pair[pair], place);

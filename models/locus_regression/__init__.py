@@ -7,6 +7,7 @@ import numpy as np
 
 from genarium.declaration import Array, Calibration, Method, Model, Problem, Stage, Var
 from genarium.errors import InputError
+from genarium.remedies import setting
 from genarium.supports import count, label, nonnegative, positive, real, simplex
 
 from . import density, ingest, likelihood, predict, readers, story
@@ -150,7 +151,8 @@ def check(problem: Problem) -> None:
     channels = problem.sizes["channel"]
     if problem.sizes["process"] > channels:
         raise InputError(
-            f"locus_regression: process={problem.sizes['process']} is more than the {channels} channels can tell "
+            f"locus_regression: {setting('process', problem.sizes['process'])} is more than the {channels} channels "
+            "can tell "
             f"apart. Ask for at most {channels} processes."
         )
     if "signatures" in problem.arrays:

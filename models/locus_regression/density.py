@@ -96,7 +96,7 @@ def build(form: str, several: bool, random: bool, spectra: str = "free") -> Call
 
 
 def _given(signatures: Any, made_in: Any, here: Any, contexts: int) -> tuple[Any, Any]:
-    """Return lam and rho of given signatures (R, M), made in a genome of some opportunities, or in the one of the data."""
+    """Return lam and rho of given signatures (R, M), made in a genome of some opportunities, or in that of the data."""
     import pytensor.tensor as pt
 
     genome = pt.switch(made_in.sum() > 0, made_in, here)

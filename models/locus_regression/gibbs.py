@@ -157,7 +157,7 @@ class Sweep:
         spectrum = (state.lam[:, :, None] * state.rho).reshape(K, 2, C // 2, 3)
         spectrum = np.ascontiguousarray(spectrum.transpose(1, 3, 2, 0)).reshape(-1, K)  # type: ignore[assignment]
         sums = np.zeros((data.genomes, K)), np.zeros((data.rows, K)), np.zeros((data.channels, K))
-        _draw(rng, data.genome, data.row, data.channel, data.count, state.pi, place, spectrum, *sums)
+        assign(rng, data.genome, data.row, data.channel, data.count, state.pi, place, spectrum, *sums)
         return sums
 
     def effects(self, rng: np.random.Generator, state: State, by_locus: Array) -> State:
@@ -265,7 +265,7 @@ def _dirichlet(rng: np.random.Generator, concentration: Array) -> Array:
 
 
 @njit(cache=True)
-def _draw(
+def assign(
     rng: np.random.Generator,
     genome: Array,
     row: Array,

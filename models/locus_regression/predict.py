@@ -6,11 +6,12 @@ import numpy as np
 import xarray as xr
 
 from genarium.declaration import Array, Arrays, Labelled, Problem
-from genarium.simplex import dirichlet_expected_log
+from genarium.estimates import LEVEL
+from genarium.evaluate import fitted_problem
 from genarium.tree import arrays, stacked
 
 from .corpus import Corpus, corpus
-from .expectation import expect
+from .exposures import Exposures, Processes, infer, same_genomes
 from .likelihood import log_loci
 
 UNKNOWN = ("beta", "lam", "rho", "pi", "locus_effect")
@@ -18,15 +19,13 @@ UNKNOWN = ("beta", "lam", "rho", "pi", "locus_effect")
 MOST = 25
 """Draws that predictions are averaged over, at most."""
 
-SWEEPS = 500
-"""Updates of the exposures of new genomes, at most."""
-
 
 def predict(fitted: xr.DataTree, problem: Problem) -> dict[str, Labelled]:
     """Predict from a fitted tree, for its own mutations or for new ones.
 
-    New mutations (another table than the fit's) belong to new genomes: their exposures are inferred with the processes
-    held at their posterior (eq. 20).
+    A genome is one of the fit's if it has the name (or number) and the mutations of one, in whatever order. Others are
+    new: their exposures are sampled with the processes held at draws of their posterior (eq. 20), under the alpha that
+    the fit learned.
 
     Parameters
     ----------
@@ -39,28 +38,34 @@ def predict(fitted: xr.DataTree, problem: Problem) -> dict[str, Labelled]:
     -------
     dict
         ``probability`` (cell, process): posterior probability that a mutation of the cell is of the process;
-        ``best`` (cell): the most probable one; ``pi`` (genome, process): exposures, posterior mean; ``rate`` (locus,
-        process): expected mutations of the problem's genomes there.
+        ``best`` (cell): the most probable one; ``pi`` (genome, process): exposures, posterior mean, with the ends of
+        their 90 % intervals, ``pi_lower`` and ``pi_upper``, which a point estimate has for new genomes only (NaN for
+        those of the fit); ``new`` (genome): 1 for genomes that the fit did not see; ``rate`` (locus, process): expected
+        mutations of the problem's genomes there.
     """
     draws = list(_draws(fitted))
     data = corpus(problem)
-    same = _same_mutations(fitted, problem)
-    exposure = [each["pi"] for each in draws] if same else [new_exposures(data, problem, draws)] * len(draws)
+    parts = [tables(data, each) for each in draws]
+    same, found = _exposures(fitted, problem, data, draws, parts)
     cells = _cells(problem)
     probability = np.zeros((len(cells["genome"]), problem.sizes["process"]))
     rate = np.zeros((problem.sizes["locus"], problem.sizes["process"]))
     mutations = np.zeros((len(data.features), data.genomes))
     np.add.at(mutations, (cells["group"], cells["genome"]), problem["count"])
-    for each, pi in zip(draws, exposure, strict=True):
-        spectrum, place, share = tables(data, each)
-        weight = pi[cells["genome"]] * spectrum[problem["channel"]] * place[cells["row"]]
-        probability += weight / weight.sum(1, keepdims=True)
+    for (processes, share), pi in zip(parts, found.means, strict=True):
+        weight = pi[cells["genome"]] * processes.spectrum[problem["channel"]] * processes.place[cells["row"]]
+        total = weight.sum(1, keepdims=True)
+        probability += weight / np.where(total > 0, total, 1)
         rate += np.einsum("jg,gk,jkl->lk", mutations, pi, share)
     probability /= len(draws)
+    lower, upper = np.quantile(found.draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     return {
         "probability": (("cell", "process"), probability),
         "best": (("cell",), probability.argmax(1)),
-        "pi": (("genome", "process"), np.mean(exposure, 0)),
+        "pi": (("genome", "process"), np.mean(found.means, 0)),
+        "pi_lower": (("genome", "process"), lower),
+        "pi_upper": (("genome", "process"), upper),
+        "new": (("genome",), (same < 0).astype(np.int64)),
         "rate": (("locus", "process"), rate / len(draws)),
     }
 
@@ -70,9 +75,37 @@ def _draws(fitted: xr.DataTree) -> Iterator[Arrays]:
         point = fitted["point"].to_dataset()
         yield {name: point[name].to_numpy() for name in UNKNOWN if name in point}
         return
-    draws = stacked(arrays(fitted["posterior"].to_dataset()), MOST)
+    draws = stacked(arrays(fitted["posterior"].to_dataset()[[n for n in UNKNOWN if n in fitted["posterior"]]]), MOST)
     for i in range(len(draws["beta"])):
         yield {name: value[i] for name, value in draws.items()}
+
+
+def _exposures(
+    fitted: xr.DataTree, problem: Problem, data: Corpus, draws: list[Arrays], parts: list[tuple[Processes, Array]]
+) -> tuple[Array, Exposures]:
+    """Return which genome of the fit each genome is, -1 for new ones, and the exposures of all."""
+    before = fitted_problem(problem.model, fitted)
+    same = same_genomes(corpus(before), before.coords["genome"], data, problem.coords["genome"])
+    if "posterior" in fitted:
+        every = stacked({"pi": fitted["posterior"]["pi"].to_numpy()})["pi"]
+    else:
+        every = np.full((1, *fitted["point"]["pi"].shape), np.nan)  # a point has no intervals
+    means = np.array([each["pi"][np.maximum(same, 0)] for each in draws])
+    if (same >= 0).all():
+        return same, Exposures(means, every[:, same])
+    new = infer(data, [processes for processes, _ in parts], _alpha(fitted, problem), np.random.default_rng(0))
+    known = same >= 0
+    means = np.where(known[:, None], means, new.means)
+    rows = np.linspace(0, len(every) - 1, len(new.draws)).astype(int)
+    return same, Exposures(means, np.where(known[:, None], every[rows][:, np.maximum(same, 0)], new.draws))
+
+
+def _alpha(fitted: xr.DataTree, problem: Problem) -> Array:
+    """Return the alpha that a fit learned, unless another one than its own is given."""
+    learned = "variational" in fitted and "alpha" in fitted["variational"]
+    if learned and np.array_equal(problem["alpha"], fitted["constant_data"]["alpha"].to_numpy()):
+        return np.asarray(fitted["variational"]["alpha"].to_numpy())
+    return problem["alpha"]
 
 
 def _cells(problem: Problem) -> dict[str, Array]:
@@ -84,16 +117,7 @@ def _cells(problem: Problem) -> dict[str, Array]:
     }
 
 
-def _same_mutations(fitted: xr.DataTree, problem: Problem) -> bool:
-    """Whether the problem's mutations are those of the fit."""
-    for group, names in (("constant_data", ("genome", "count")), ("observed_data", ("locus", "channel"))):
-        for name in names:
-            if not np.array_equal(fitted[group][name].to_numpy(), problem[name]):
-                return False
-    return True
-
-
-def tables(data: Corpus, unknown: Arrays) -> tuple[Array, Array, Array]:
+def tables(data: Corpus, unknown: Arrays) -> tuple[Processes, Array]:
     """Return the factors of a process's probability of a mutation, but for the opportunity of its context.
 
     Parameters
@@ -104,8 +128,7 @@ def tables(data: Corpus, unknown: Arrays) -> tuple[Array, Array, Array]:
 
     Returns
     -------
-    spectrum : ndarray, shape (M, K)
-    place : ndarray, shape (R, K)
+    processes : Processes
     share : ndarray, shape (J, K, L)
         Share of the process's mutations in a locus.
     """
@@ -117,31 +140,4 @@ def tables(data: Corpus, unknown: Arrays) -> tuple[Array, Array, Array]:
     beta, lam = unknown["beta"], unknown["lam"]
     place = np.exp(log_loci(beta, lam, effect, features, exposure, data.opportunity, data.form))
     share = place * (lam @ data.opportunity)
-    return spectrum, place.transpose(0, 2, 1).reshape(-1, K), share
-
-
-def new_exposures(data: Corpus, problem: Problem, draws: list[Arrays]) -> Array:
-    """Infer the exposures of new genomes by variational Bayes, the processes held at the mean of their logs.
-
-    Returns
-    -------
-    ndarray, shape (G, K)
-        Posterior means.
-    """
-    logs = []
-    with np.errstate(divide="ignore"):
-        for each in draws:
-            spectrum, place, _ = tables(data, each)
-            logs.append([np.log(np.maximum(table, 1e-300)) for table in (place, spectrum)])
-    log_place, log_spectrum = (np.mean([pair[i] for pair in logs], 0) for i in range(2))
-    alpha = problem["alpha"]
-    total = np.bincount(data.genome, data.count, data.genomes)
-    gamma = alpha + total[:, None] / len(alpha)
-    for _ in range(SWEEPS):
-        of_genome, *_ = expect(data, dirichlet_expected_log(gamma), log_place, log_spectrum)
-        following = alpha + of_genome
-        change = np.abs(following - gamma).sum(1) / following.sum(1)
-        gamma = following
-        if change.max() < 1e-6:
-            break
-    return np.asarray(gamma / gamma.sum(1, keepdims=True))
+    return Processes(place.transpose(0, 2, 1).reshape(-1, K), spectrum), share

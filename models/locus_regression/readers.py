@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from genarium.errors import InputError
+from genarium.readers.formats import takes
 
 from .channels import channel_of
 
@@ -17,6 +18,7 @@ WANTED = ("genome", "locus", "channel", "features")
 MAY = ("count", "exposure", "context_opportunity", "context_exposure", "group")
 
 
+@takes(".npz", number=1, example="corpus.npz")
 def npz(paths: Sequence[Path]) -> Mapping[str, Any]:
     """Read a corpus saved by ``numpy.savez``.
 

@@ -11,8 +11,10 @@ from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers import options
 from genarium.readers.files import existing
+from genarium.readers.formats import TABLES, takes
 from genarium.readers.messages import absent, listed
 from genarium.readers.tables import read_sheet
+from genarium.remedies import option
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Columns:
     rows: Array | None
 
 
+@takes(*TABLES, number=1, example="expression.csv --option context=age,stage")
 def table(
     paths: Sequence[Path],
     *,
@@ -62,7 +65,7 @@ def table(
     standardise : bool
         Bring every node and every numeric covariate to mean zero and variance one, over all rows. To standardise by
         training samples alone, pass false and use
-        :func:`~genarium.models.notmad.preparation.split`.
+        :func:`genarium.models.notmad.preparation.split`.
     like : str, optional
         File of the training samples, read in the same way: nodes, means, standard deviations and levels are its own.
 
@@ -93,7 +96,8 @@ def _from_table(
     frame, asked = sheet.frame, options.names("context", context)
     if not asked:
         raise InputError(
-            f"{path}: name the columns of the context, context='<a>,<b>'. It has {', '.join(sheet.names)}."
+            f"{path}: name the columns of the context with {option('context', '<a>,<b>')}. It has "
+            f"{', '.join(sheet.names)}."
         )
     chosen = options.names("nodes", nodes)
     for name in [*asked, *chosen]:
@@ -116,6 +120,7 @@ def _from_table(
     return Columns(str(path), x, columns, frame[key].astype(str).to_numpy() if key is not None else None)
 
 
+@takes(".h5ad", number=1, example="cells.h5ad --option context=X_pca --option nodes=GATA1,TAL1")
 def h5ad(
     paths: Sequence[Path],
     *,
@@ -189,7 +194,7 @@ def _from_h5ad(
         else:
             raise absent(path, "column of obs or matrix of obsm", name, [*data.obs.columns, *data.obsm])
     if not columns:
-        raise InputError(f"{path}: name the context, context='<columns of obs, or a matrix of obsm>'.")
+        raise InputError(f"{path}: name the context with {option('context', '<columns of obs, or a matrix of obsm>')}.")
     x = {name: dense[:, j] for j, name in enumerate(chosen)}
     return Columns(str(path), x, columns, np.asarray(data.obs_names.astype(str)))
 
@@ -205,7 +210,7 @@ def _variables(own: Columns, like: Columns | None, standardise: bool) -> dict[st
 
     train = like or own
     if not own.x:
-        raise InputError(f"{own.path}: no column is left for the nodes. Name them with nodes='<a>,<b>'.")
+        raise InputError(f"{own.path}: no column is left for the nodes. Name them with {option('nodes', '<a>,<b>')}.")
 
     def scaled(values: Array, by: Array) -> Array:
         spread = float(pd.Series(by).std(ddof=0))  # missing values are refused later, with their place
@@ -221,7 +226,7 @@ def _variables(own: Columns, like: Columns | None, standardise: bool) -> dict[st
             )
         levels = np.unique(by)
         if len(levels) < 2:
-            remedy = "" if like else ", or name the file of the training samples: like='<file>'"
+            remedy = "" if like else f", or name the file of the training samples with {option('like', '<file>')}"
             raise InputError(
                 f"{train.path}: context {name!r} has one level, {levels[0].item()!r}. Leave it out{remedy}."
             )

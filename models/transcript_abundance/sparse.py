@@ -9,6 +9,7 @@ import xarray as xr
 
 from genarium.declaration import Array
 from genarium.errors import InputError
+from genarium.readers.formats import takes
 
 from .lines import lines, number
 
@@ -148,6 +149,7 @@ def _assembled(classes: list[tuple[Array, Array]], totals: list[int], length: Ar
     }
 
 
+@takes(".npz", ".mtx", ".txt", ".tsv", number=2, example="matrix.npz transcripts.tsv")
 def sparse(paths: Sequence[Path]) -> Mapping[str, Any]:
     """Read a likelihood matrix and the table of its transcripts.
 

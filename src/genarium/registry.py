@@ -18,11 +18,12 @@ from typing import Any
 import xarray as xr
 
 from genarium import folders
-from genarium.attributes import attribute
+from genarium.attributes import attribute, called
 from genarium.declaration import Model
 from genarium.errors import DeclarationError, GenariumError, InputError
 from genarium.home import BUILT_IN, Home
 from genarium.home import program as program
+from genarium.remedies import flag, verb
 
 GROUP = "genarium.models"
 """Entry points of this group are models: the name is the model's, the value its module, or ``module:MODEL``."""
@@ -222,10 +223,12 @@ def fitted_model(tree: xr.DataTree, model: str | Path | Model = "") -> Model:
     """
     named_ = str(tree.attrs.get("model", ""))
     if not named_:
-        raise InputError("the tree does not say which model it belongs to (attribute 'model'). Make it with `fit`.")
+        raise InputError(
+            f"{called(tree)} does not say which model it belongs to (attribute 'model'). Make it with {verb('fit')}."
+        )
     declared = resolve(model) if model else remembered(named_, str(tree.attrs.get("model_origin", "")))
     if declared.name != named_:
-        raise InputError(f"{declared.name}: the tree holds a fit of {named_!r}. Name that model.")
+        raise InputError(f"{declared.name}: {called(tree)} holds a fit of {named_!r}. Name that model.")
     return declared.variant(**attribute(tree, "model_options"))
 
 
@@ -243,7 +246,7 @@ def remembered(name: str, came_from: str) -> Model:
         Saying what to install or to give.
     """
     kind, _, where = came_from.partition(" ")
-    give = "Python: model=..., command line: --model ..."
+    give = flag("model")
     if kind == "distribution":
         package = where.partition(" ")[0]
         points = installed().get(name, ())

@@ -21,6 +21,7 @@ from genarium.declaration import Arrays, Model, Problem
 from genarium.errors import InputError
 from genarium.home import Home
 from genarium.registry import origin
+from genarium.remedies import verb
 
 GROUPS = (
     "constant_data",
@@ -316,7 +317,8 @@ def load(path: str | Path) -> xr.DataTree:
             return tree.load()
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
-            f"{path} cannot be read as a netCDF tree ({error}). Count tables and other formats go through `read` first."
+            f"{path} cannot be read as a netCDF tree ({error}). Count tables and other formats go "
+            f"through {verb('read')} first."
         ) from error
 
 

@@ -673,9 +673,9 @@ def test_a_sample_is_the_mutations_of_its_loci() -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"sampling_rate": 0.0}, "sampling_rate=0 must be above 0"),
+        ({"sampling_rate": 0.0}, "sampling_rate=0.0 must be above 0"),
         ({"forgetting": 0.5}, "forgetting=0.5 must be above 0.5"),
-        ({"delay": -1.0}, "delay=-1 must not be negative"),
+        ({"delay": -1.0}, "delay=-1.0 must not be negative"),
     ],
 )
 def test_steps_that_cannot_converge_are_refused(setting: dict[str, Any], message: str) -> None:
@@ -718,6 +718,51 @@ def test_exposures_of_new_genomes() -> None:
     assert found.sizes["genome"] == 2
     known = fit["posterior"]["pi"].mean(("chain", "draw")).isel(genome=[1, 4])
     np.testing.assert_allclose(found["pi"], known, atol=0.03)
+
+
+def as_arrays(tree: xr.DataTree) -> dict[str, Array]:
+    """The mutations of a tree, without hyperparameters."""
+    return {
+        "genome": tree["constant_data"]["genome"].to_numpy(),
+        **{name: tree["observed_data"][name].to_numpy() for name in ("locus", "channel")},
+    }
+
+
+def test_the_same_mutations_in_another_order_are_the_same_genomes() -> None:
+    _, _, tree = problem_of(VARIANTS[0], cell=3000)
+    fit = gn.fit("locus_regression", tree, "vi", seed=1)
+    own = gn.predict(fit)["predictions"]
+    order = np.random.default_rng(1).permutation(3000)
+    shuffled = {name: value[order] for name, value in as_arrays(tree).items()}
+    found = gn.predict(fit, shuffled)["predictions"]
+    assert not found["new"].any()
+    np.testing.assert_allclose(found["pi"], own["pi"], rtol=1e-12)
+    np.testing.assert_allclose(found["probability"], own["probability"].to_numpy()[order], rtol=1e-12)
+    draws = fit["posterior"]["pi"].to_numpy()[0]
+    np.testing.assert_allclose(own["pi_lower"], np.quantile(draws, 0.05, axis=0), rtol=1e-10)
+    other = {**shuffled, "channel": np.where(shuffled["genome"] == 2, 95, shuffled["channel"])}
+    found = gn.predict(fit, other)["predictions"]
+    assert found["new"].to_numpy().tolist() == [0, 0, 1, 0, 0, 0]
+    np.testing.assert_allclose(found["pi"].isel(genome=[0, 1, 3, 4, 5]), own["pi"].isel(genome=[0, 1, 3, 4, 5]))
+
+
+def test_sparse_new_genomes_take_the_alpha_that_the_fit_learned() -> None:
+    """Genomes of 20 mutations under a sparse prior: a smaller error, and intervals that cover."""
+    sizes = {"locus": 40, "feature": 2, "process": 3}
+    tree = gn.simulate("locus_regression", seed=3, genome=40, cell=20_000, alpha=0.15, **sizes)
+    same = {name: tree["constant_data"][name].to_numpy() for name in ("features", "exposure", "context_opportunity")}
+    fit = gn.fit("locus_regression", {**same, **as_arrays(tree)}, "vi", seed=1, process=3)
+    given = {name: tree["truth"][name].to_numpy() for name in ("beta", "lam", "rho")}
+    new = gn.simulate("locus_regression", seed=4, genome=150, cell=3000, alpha=0.15, **sizes, **same, **given)
+    truth = new["truth"]["pi"].to_numpy()
+    lam, rho = (fit["posterior"][name].mean(("chain", "draw")).to_numpy() for name in ("lam", "rho"))
+    order, _ = matched(lam[..., None] * rho, given["lam"][..., None] * given["rho"])
+    found = gn.predict(fit, as_arrays(new))["predictions"]
+    plain = gn.predict(fit, as_arrays(new), alpha=np.full(3, 1.01))["predictions"]
+    error, wide = (np.abs(each["pi"].to_numpy()[:, order] - truth).mean() for each in (found, plain))
+    assert error < 0.65 * wide
+    lower, upper = (found[name].to_numpy()[:, order] for name in ("pi_lower", "pi_upper"))
+    assert 0.84 < ((lower <= truth) & (truth <= upper)).mean() < 0.96  # of 150 genomes; processes are known well
 
 
 # Bad input

@@ -18,21 +18,25 @@ from genarium.errors import InputError
 from genarium.models.locus_regression.channels import split_channel
 from genarium.models.locus_regression.corpus import Corpus, corpus
 from genarium.models.locus_regression.expectation import expect
+from genarium.models.locus_regression.spectra import whole
 
 gibbs = import_module("genarium.models.locus_regression.gibbs")
 
 NAME = "locus_regression"
 SMALL: dict[str, Any] = {"genome": 3, "locus": 6, "process": 2, "feature": 2, "cell": 40, "alpha": 1.5, "tau": 0.7}
+OPTIONS = ("form", "groups", "loci", "spectra")
 VARIANTS = [
-    pytest.param({"form": form, "groups": groups, "loci": loci}, id=f"{form}-{groups}-{loci}", marks=marks)
-    for form, groups, loci, marks in (
-        ("conditional", "one", "fixed", ()),
-        ("joint", "several", "fixed", ()),
-        ("conditional", "one", "random", ()),
-        ("joint", "one", "fixed", pytest.mark.slow),
-        ("conditional", "several", "fixed", pytest.mark.slow),
-        ("joint", "one", "random", pytest.mark.slow),
-        ("conditional", "several", "random", pytest.mark.slow),
+    pytest.param(dict(zip(OPTIONS, values, strict=True)), id="-".join(values), marks=marks)
+    for *values, marks in (
+        ("conditional", "one", "fixed", "free", ()),
+        ("conditional", "one", "fixed", "mixed", ()),
+        ("joint", "several", "fixed", "free", ()),
+        ("conditional", "one", "random", "free", ()),
+        ("joint", "one", "fixed", "free", pytest.mark.slow),
+        ("joint", "one", "fixed", "given", pytest.mark.slow),
+        ("conditional", "several", "fixed", "free", pytest.mark.slow),
+        ("joint", "one", "random", "mixed", pytest.mark.slow),
+        ("conditional", "several", "random", "free", pytest.mark.slow),
     )
 ]
 
@@ -43,7 +47,9 @@ class Story:
     def __init__(self, options: Mapping[str, str], seed: int) -> None:
         self.model: Model = registry.get(NAME).variant(**options)
         contexts = np.random.default_rng(seed).gamma(0.5, size=(32, SMALL["locus"])) + 0.01
-        tree = gn.simulate(self.model, seed=seed, **SMALL, context_opportunity=contexts)
+        sizes = {name: size for name, size in SMALL.items() if name not in self.model.derived_dims}
+        sizes |= {"reference": 1, "free": 1} if options["spectra"] == "mixed" else {}
+        tree = gn.simulate(self.model, seed=seed, **sizes, context_opportunity=contexts)
         self.problem: Problem = check(self.model, tree)
         self.data = corpus(self.problem)
         self.group = self.problem["group"] if "group" in self.problem.arrays else 0
@@ -69,7 +75,9 @@ class Story:
 
     def summaries(self, unknown: Mapping[str, Array], data: Corpus) -> list[float]:
         """Return numbers whose distributions are compared: moments, and how variables go with mutations."""
-        beta, lam, rho, pi = (unknown[name] for name in ("beta", "lam", "rho", "pi"))
+        beta, pi = unknown["beta"], unknown["pi"]
+        given = {**self.problem.arrays, **unknown}
+        lam, rho = (unknown["lam"], unknown["rho"]) if "lam" in unknown else whole(given)
         X, t = data.features.reshape(-1, 2)[data.row], data.opportunity[:, data.row % len(data.log_exposure)]
         mine = pi[data.genome]  # (cells, K)
         context, alternative = split_channel(data.channel)
@@ -97,9 +105,9 @@ def test_sweeps_keep_the_joint_distribution(options: dict[str, str]) -> None:
         direct[at] = story.summaries(unknown, story.mutations(rng, unknown))
     chain = np.empty_like(direct)
     sweep = gibbs.Sweep(story.data, story.problem, np.zeros((2, 2)))
-    state = gibbs.State(**story.unknown(rng))
+    state = sweep.state(story.unknown(rng))
     for at in range(n):
-        unknown = {name: value for name, value in vars(state).items() if value is not None}
+        unknown = sweep.unknown(state)
         sweep.data = story.mutations(rng, unknown)
         chain[at] = story.summaries(unknown, sweep.data)
         state = sweep(rng, state)

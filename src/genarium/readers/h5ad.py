@@ -13,6 +13,7 @@ from genarium.readers.counts import first_odd
 from genarium.readers.matrix import Matrix, Terms
 from genarium.readers.messages import absent, listed
 from genarium.readers.sheet import Sheet
+from genarium.remedies import flag, option, verb
 
 COUNTS = Terms("cell", "gene", "counts")
 
@@ -114,13 +115,15 @@ def read_stored(path: Path, layer: str | None = None) -> Stored:
     except Exception as error:  # HDF5 and anndata raise a dozen kinds for damaged or foreign files
         raise InputError(
             f"{path}: this cannot be read as AnnData ({' '.join(str(error).split())}). If it is a table, use "
-            "format='table'; if it is damaged or cut short, fetch it again."
+            f"{flag('format', 'table')}; if it is damaged or cut short, fetch it again."
         ) from error
 
 
 def _stored(path: Path, file: Any, layer: str | None) -> Stored:
     from anndata.io import read_elem
 
+    if {"constant_data", "observed_data"} & set(file):
+        raise InputError(f"{path}: this is a tree that genarium wrote, not AnnData. Give it to {verb('fit')} as it is.")
     if "obs" not in file or "var" not in file:
         raise InputError(
             f"{path}: this HDF5 file is not AnnData; it has {listed(file)}. Convert it first (10x Genomics: "
@@ -170,7 +173,7 @@ def _counts(path: Path, file: Any, layer: str | None, cells: Any, genes: Any) ->
     raise InputError(
         f"{path}: {what or 'it has no X'}. "
         + (
-            f"Whole numbers are in the layers {listed(good)}: pass layer={good[0]!r}."
+            f"Whole numbers are in the layers {listed(good)}: use {option('layer', good[0])}."
             if good
             else f"No layer holds whole numbers either (layers: {listed(others)}). Add the raw counts as a layer."
         )

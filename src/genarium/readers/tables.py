@@ -10,6 +10,7 @@ from genarium.readers import delimited, files
 from genarium.readers.matrix import Matrix, Terms
 from genarium.readers.messages import absent, listed
 from genarium.readers.sheet import Sheet, named, unique
+from genarium.remedies import option
 
 
 def read_sheet(path: Path, key: str | None = "auto") -> Sheet:
@@ -97,9 +98,11 @@ def wide(
             f"{path}: column {lost[0]!r} is named as the {apart[lost[0]]}, and also in drop or {terms.row}s. Name it "
             "in one of them."
         )
-    entries = np.column_stack([sheet.numbers(name, f"leave the column out with drop={name!r}") for name in kept])
+    entries = np.column_stack(
+        [sheet.numbers(name, f"leave the column out with {option('drop', name)}") for name in kept]
+    )
     if not transpose:
-        remedy = f"pass {terms.row}s=None to number the {terms.row}s"
+        remedy = f"number the {terms.row}s with {option(f'{terms.row}s', None)}"
         labels = None if key is None else sheet.labels(key, terms.row, remedy)
         matrix = Matrix(terms, [path], labels, kept, entries)
     else:

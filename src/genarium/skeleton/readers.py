@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from genarium.readers.files import existing
+from genarium.readers.formats import TABLES, takes
 from genarium.readers.matrix import Terms, join
 from genarium.readers.tables import read_sheet, wide
 
 COUNTS = Terms("sample", "gene", "counts")
 
 
+@takes(*TABLES, example="counts.csv")
 def table(
     paths: Sequence[Path], *, samples: str | None = "auto", drop: Sequence[str] = (), exposure: str = ""
 ) -> Mapping[str, Any]:
