@@ -103,6 +103,15 @@ def test_cells_and_opportunities_are_those_of_a_slow_count(fasta: str, write: Ca
     assert made.cells_of(ingest.vcf([Path(str(path) + ".gz")], fasta=fasta, windows=SIZE)) == want
 
 
+def test_the_genome_is_taken_piece_by_piece(fasta: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    genome = Genome(Path(fasta))
+    whole = dict(genome.each([0, 2]))
+    monkeypatch.setattr("genarium.models.locus_regression.ingest.genome.FETCHED", 100)
+    for contig, codes in genome.each([0, 2]):
+        assert np.array_equal(codes, whole[contig])
+    assert [len(codes) for codes in whole.values()] == [1230, 450]
+
+
 def test_bcf(fasta: str, write: Callable[..., Path]) -> None:
     rows, want = made.substitutions(SEQUENCES, ["S1", "S2"], 10, SIZE)
     contigs = "\n".join(f"##contig=<ID={name},length={len(text)}>" for name, text in SEQUENCES.items())

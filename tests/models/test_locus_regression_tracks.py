@@ -291,6 +291,6 @@ def test_from_files_to_a_report(fasta: str, vcf: Path, tmp_path: Path) -> None:
 
 
 def test_without_features_the_fit_is_flat(fasta: str, vcf: Path) -> None:
-    tree = gn.read(NAME, vcf, "vcf", fasta=fasta, windows=SIZE)
+    tree = gn.read(NAME, vcf, fasta=fasta, windows=SIZE)
     fit = gn.fit(NAME, tree, "vi", process=2, restarts=1, max_iterations=30)
     assert fit["posterior"]["pi"]["genome"].to_numpy().tolist() == ["S1", "S2"]

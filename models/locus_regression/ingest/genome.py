@@ -19,6 +19,9 @@ from .contigs import Contigs
 NONE = 255
 """Code of a base other than A, C, G and T, and of a context with one."""
 
+FETCHED = 8_000_000
+"""Bases that are letters at a time."""
+
 CODES = np.full(256, NONE, dtype=np.uint8)
 """Code of each letter: soft-masked (small) ones count as others do."""
 for _code, _base in enumerate(BASES):
@@ -89,8 +92,12 @@ class Genome:
         """
         with self._open() as file:
             for contig in wanted:
-                name = self.contigs.names[contig]
-                yield contig, CODES[np.frombuffer(file.fetch(name).encode(), dtype=np.uint8)]
+                name, length = self.contigs.names[contig], self.contigs.lengths[contig]
+                codes = np.empty(length, dtype=np.uint8)
+                for start in range(0, length, FETCHED):
+                    text = file.fetch(name, start, min(start + FETCHED, length))
+                    codes[start : start + len(text)] = CODES[np.frombuffer(text.encode(), dtype=np.uint8)]
+                yield contig, codes
 
 
 def _head(path: Path) -> bytes:
