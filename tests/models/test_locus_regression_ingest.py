@@ -466,6 +466,16 @@ def test_windows(fasta: str, write: Callable[..., Path]) -> None:
         ingest.vcf([write(made.vcf_text([snv("chr1", 500, {"INFO": "X=ACG"})]))], context="X", windows=100)
 
 
+def test_a_window_has_its_first_base_and_not_its_end(fasta: str, write: Callable[..., Path]) -> None:
+    path = write(made.vcf_text([snv("chr1", position) for position in (400, 401, 600)]))
+    bed = write("chr1\t400\t599\n", "w.bed")
+    assert ingest.vcf([path], fasta=fasta, windows=200, adjacent="keep")["locus"].tolist() == [1, 2, 2]
+    found = ingest.vcf([path], fasta=fasta, windows=bed, adjacent="keep")
+    assert made.cells_of(found) == {
+        ("S1", "chr1:400-599", made.channel_at(SEQUENCES["chr1"], 400, other("chr1", 401))): 1
+    }
+
+
 def test_windows_without_known_bases_are_dropped(tmp_path: Path, write: Callable[..., Path]) -> None:
     path = made.write_fasta(tmp_path / "n.fa", {"chr1": "N" * 100 + SEQUENCES["chr1"][:100]})
     vcf = write(made.vcf_text([["chr1", 150, SEQUENCES["chr1"][49], other("chr1", 50)]]))

@@ -224,7 +224,9 @@ def test_docstrings_are_read_as_numpydoc_has_them() -> None:
         ("transcript_abundance", ["x.bam"], "bam"),
         ("transcript_abundance", ["x.npz", "x.tsv"], "sparse"),
         ("transcript_abundance", ["x.npz"], "sparse"),
-        ("locus_regression", ["anything"], "npz"),
+        ("locus_regression", ["x.npz"], "npz"),
+        ("locus_regression", ["x.vcf", "y.vcf.gz"], "vcf"),
+        ("locus_regression", ["x.maf.gz"], "maf"),
     ],
 )
 def test_format_is_told_from_the_files(model: str, names: list[str], format_: str, tmp_path: Path) -> None:
