@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from genarium.errors import GenariumError, InputError
+from genarium.literals import parse_settings
 
 SETTINGS = "NAME=VALUE"
 
@@ -96,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     read.add_argument("--format", default="", help="one of the model's formats (see `genarium show MODEL`)")
     settings(read, "a known variable or a size, e.g. phi=0.3")
     options_(read, "an option of the reader, e.g. drop=type")
+    json_(read)
     output(read, "tree to write (netCDF)")
 
     simulate = add("simulate", _simulate, "Simulate data from a model.")
@@ -185,28 +187,6 @@ def _version() -> str:
     return f"genarium {version('genarium')}"
 
 
-def parse_settings(pairs: Sequence[str], flag: str = "--set") -> dict[str, Any]:
-    """Read ``NAME=VALUE`` words; a value is a JSON literal, or else text.
-
-    Raises
-    ------
-    InputError
-        If a word has no "=", or a name comes twice.
-    """
-    out: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals or not name:
-            raise InputError(f"{flag} {pair!r} is not of the form NAME=VALUE, e.g. {flag} component=5.")
-        if name in out:
-            raise InputError(f"{flag} {name} is given twice ({out[name]!r} and {text!r}).")
-        try:
-            out[name] = json.loads(text)
-        except json.JSONDecodeError:
-            out[name] = text
-    return out
-
-
 def _say(message: str) -> None:
     print(message, file=sys.stderr)
 
@@ -245,10 +225,17 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _read(options: argparse.Namespace) -> int:
-    from genarium.verbs.read import read
+    from genarium.registry import get
+    from genarium.verbs.read import next_command, read, told
 
     given = parse_settings(options.settings) | parse_settings(options.options, "--option")
-    return _write(read(options.model, options.files, options.format, **given), options.output)
+    tree = read(options.model, options.files, options.format, **given)
+    _write(tree, options.output)
+    for line in [*told(tree), *next_command(get(options.model), tree, options.output)]:
+        _say(line)
+    if options.json:
+        print(json.dumps(json.loads(tree.attrs["ledger"]), indent=2, ensure_ascii=False))
+    return 0
 
 
 def _simulate(options: argparse.Namespace) -> int:

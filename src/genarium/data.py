@@ -10,6 +10,7 @@ from genarium.declaration import Array, Model, Problem, Sizes
 from genarium.errors import InputError
 from genarium.holding import Data, example, hold, labelled, where
 from genarium.signatures import call, parents_of
+from genarium.supports import LARGEST
 from genarium.tree import stored_sizes
 from genarium.words import plural
 
@@ -258,6 +259,11 @@ def _values(model: Model, name: str, array: xr.DataArray, sizes: Sizes, coords: 
         index = tuple(int(i) for i in np.argwhere(bad)[0]) if values.ndim else ()
         place = ", ".join(_place(dim, i, coords[dim]) for dim, i in zip(var.dims, index, strict=True))
         count = int(bad.sum())
+        if var.support.too_large(values[index]):
+            raise InputError(
+                f"{where(model, name)}: {name}{f'[{place}]' if place else ''} = {values[index]!s} is too large: whole "
+                f"numbers go up to {LARGEST} (2^53). Correct it, or give all in a larger unit."
+            )
         raise InputError(
             f"{where(model, name)}: {name}{f'[{place}]' if place else ''} = {values[index]!s}, but every value must "
             f"be {var.support.says}"

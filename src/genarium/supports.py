@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 
+LARGEST = 2**53
+"""Up to here, every whole number is a floating-point number; larger ones are refused."""
+
 
 @dataclass(frozen=True)
 class Support:
@@ -65,11 +68,17 @@ class Support:
         -------
         ndarray of bool, same shape
         """
+        if values.dtype.kind == "f":
+            values = values.astype(np.float64, copy=False)
         with np.errstate(invalid="ignore"):
             good = self.contains(values)
             if self.of in sizes:
                 good &= values < sizes[self.of]
         return ~good
+
+    def too_large(self, value: Any) -> bool:
+        """Whether a value would belong to this support of whole numbers, were it not so large."""
+        return self.integer and bool(LARGEST < value < np.inf) and value == np.floor(value)
 
     def __str__(self) -> str:
         return self.name
@@ -80,7 +89,9 @@ def _finite(x: Array) -> Mask:
 
 
 def _whole(x: Array) -> Mask:
-    return np.asarray(np.isfinite(x) & (x == np.floor(x)) & (np.abs(x) <= 2.0**53))
+    if x.dtype.kind in "iu":
+        return np.asarray((x >= -LARGEST) & (x <= LARGEST))
+    return np.asarray(np.isfinite(x) & (x == np.floor(x)) & (np.abs(x) <= LARGEST))
 
 
 def _on_simplex(x: Array) -> Mask:

@@ -35,7 +35,26 @@ def existing(reader: str, paths: Sequence[Path]) -> list[Path]:
             raise InputError(
                 f"{path}: {'this is no file' if path.exists() else 'there is no such file'}. Check the path."
             )
+    no_file_twice(files)
     return files
+
+
+def no_file_twice(paths: Sequence[Path]) -> None:
+    """Check that no file is given twice, by whatever name.
+
+    Raises
+    ------
+    InputError
+    """
+    seen: dict[tuple[int, int], Path] = {}
+    for path in paths:
+        if path.is_file():
+            about = path.stat()
+            key = (about.st_dev, about.st_ino)
+            if key in seen:
+                alike = "" if seen[key] == path else f", as {seen[key]} too"
+                raise InputError(f"{path}: the same file is given twice{alike}. Give each once.")
+            seen[key] = path
 
 
 def content(path: Path) -> bytes:

@@ -67,11 +67,9 @@ class Stored:
                 raise absent(self.path, "column of obs", name, self.obs.columns)
         sheet = Sheet(self.path, self.obs.reset_index(drop=True), 1, "row of obs")
         beside = {name: sheet.numbers(name, "choose another column").astype(float) for name in apart}
-        names, counts = self.obs.index.to_numpy(dtype=object), self.counts
-        if cells:
-            keep = self.flagged("obs", cells)
-            names, counts, beside = names[keep], counts[keep], {name: a[keep] for name, a in beside.items()}
-        return Matrix(COUNTS, [self.path], names, [str(gene) for gene in self.var.index], counts, beside)
+        names = self.obs.index.to_numpy(dtype=object)
+        whole = Matrix(COUNTS, [self.path], names, [str(gene) for gene in self.var.index], self.counts, beside)
+        return whole.rest(self.flagged("obs", cells), f"obs[{cells!r}] is false") if cells else whole
 
 
 def same_marks(marks: Mapping[Path, list[str]], column: str) -> list[str]:
