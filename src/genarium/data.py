@@ -270,7 +270,7 @@ def _values(model: Model, name: str, array: xr.DataArray, sizes: Sizes, coords: 
             + (f" ({count} of {values.size} values are not)" if count > 1 else "")
             + f". {var.support.remedy}."
         )
-    return np.array(values, dtype=np.int64 if var.support.integer else np.float64, order="C")
+    return np.array(var.support.exact(values), dtype=np.int64 if var.support.integer else np.float64, order="C")
 
 
 def _place(dim: str, index: int, labels: Array) -> str:
