@@ -9,6 +9,7 @@ import xarray as xr
 from genarium.declaration import Array, Model, Problem, Sizes
 from genarium.errors import InputError
 from genarium.holding import Data, example, hold, labelled, where
+from genarium.readers.sheet import lossy
 from genarium.signatures import call, parents_of
 from genarium.supports import LARGEST
 from genarium.tree import stored_sizes
@@ -197,7 +198,7 @@ def _counted(model: Model, arrays: Mapping[str, xr.DataArray]) -> dict[str, int]
             out[var.support.of] = max(out.get(var.support.of, 1), int(var.default) + 1)
     for name, array in arrays.items():
         support = model.variables()[name].support
-        if support.of and array.size and array.dtype.kind in "iuf":
+        if support.of and array.size and array.dtype.kind in "biuf" and not np.isnan(array.to_numpy()).all():
             top = float(np.nanmax(array.to_numpy()))
             if 0 <= top < 2**53:
                 out[support.of] = max(out.get(support.of, 1), int(top) + 1)
@@ -229,6 +230,10 @@ def _coords(model: Model, arrays: Mapping[str, xr.DataArray], sizes: Sizes) -> d
                 )
             coords.setdefault(key, labels)
             owner.setdefault(key, name)
+    for name, array in arrays.items():  # the names of categories, where labels came as such
+        of, names = model.variables()[name].support.of, array.attrs.get("levels")
+        if of and names and len(names) == sizes.get(of):
+            coords.setdefault(of, np.array(names))
     usual = {dim: np.array(names) for dim, names in model.labels.items() if len(names) == sizes.get(dim)}
     out = {dim: coords.get(dim, usual.get(dim, np.arange(size))) for dim, size in sizes.items()}
     derived = {dim: call(model.derived_dims[dim], out) for dim in model.derived_dims if dim in sizes}
@@ -244,6 +249,11 @@ def _values(model: Model, name: str, array: xr.DataArray, sizes: Sizes, coords: 
     """Return checked values with the declared shape and type."""
     var = model.variables()[name]
     values = array.to_numpy()
+    if values.dtype.kind in "US" and not values.ndim:
+        raise InputError(
+            f"{where(model, name)} is the text {values.item()!r}, not a number. Write a number with a decimal point, "
+            "such as 0.3; several in square brackets, such as [0.3, 0.5]."
+        )
     if values.dtype.kind not in "biuf":
         raise InputError(
             f"{where(model, name)} holds {values.dtype} values, not numbers. "
@@ -269,6 +279,13 @@ def _values(model: Model, name: str, array: xr.DataArray, sizes: Sizes, coords: 
             f"be {var.support.says}"
             + (f" ({count} of {values.size} values are not)" if count > 1 else "")
             + f". {var.support.remedy}."
+        )
+    if not var.support.integer and (inexact := lossy(values)).any():
+        at = tuple(int(i) for i in np.argwhere(inexact)[0])
+        place = ", ".join(_place(dim, i, coords[dim]) for dim, i in zip(var.dims, at, strict=True))
+        raise InputError(
+            f"{where(model, name)}: {name}{f'[{place}]' if place else ''} = {values[at]!s} is too large: of the whole "
+            f"numbers above {LARGEST} (2^53), not all can be held. Correct it, or give all in a larger unit."
         )
     return np.array(var.support.exact(values), dtype=np.int64 if var.support.integer else np.float64, order="C")
 

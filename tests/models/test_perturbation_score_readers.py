@@ -135,7 +135,9 @@ def test_a_total_and_text_are_no_states_and_no_features(write: Write) -> None:
     with pytest.raises(InputError, match=r"column 'kind' \(line 2: 'T'\) holds no numbers.*drop='kind'"):
         readers.table([write("gene,prog,kind,cyc\nTox,3,T,1\n")])
     features = write("gene,a,family\nTox,1,HMG\n", "features.csv")
-    with pytest.raises(InputError, match=r"features.csv: column 'family' \(line 2: 'HMG'\) .* Delete it, or correct it"):
+    with pytest.raises(
+        InputError, match=r"features.csv: column 'family' \(line 2: 'HMG'\) .* Delete it, or correct it"
+    ):
         readers.table([write("gene,prog,cyc\nTox,3,1\n")], features=str(features))
 
 

@@ -289,7 +289,7 @@ def test_labels_that_disagree() -> None:
         ("y", frame().assign(v=["2", "4", "x"]), ["'y' (row, column) holds object values, not numbers", "text column"]),
         ("y", np.array([["1", "2"]] * 3), ["holds <U1 values"]),
         ("y", [[1, 2], [3, None], [5, 6]], ["y[row=1, column=1] = nan", "drop missing entries"]),
-        ("scale", "2", ["known variable 'scale' () holds <U1 values, not numbers"]),
+        ("scale", "2", ["known variable 'scale' () is the text '2', not a number. Write a number"]),
         ("offset", pd.to_datetime(["2020-01-01"] * 3).to_series(), ["holds datetime64"]),
     ],
 )
