@@ -270,7 +270,11 @@ def variables(
             "Drop its row, and predict it from its features."
         )
     few = total.index[total < least]
-    reason = f"fewer than {least} cells" if ledger.rows.unit == "perturbation" else f"of perturbations with fewer than {least} cells"
+    reason = (
+        f"fewer than {least} cells"
+        if ledger.rows.unit == "perturbation"
+        else f"of perturbations with fewer than {least} cells"
+    )
     ledger.rows.leave(reason, list(few) if ledger.rows.unit == "perturbation" else int(total[few].sum()))
     counts = counts[total >= least]
     if not len(counts):

@@ -9,6 +9,7 @@ import xarray as xr
 from genarium.declaration import Array, Model, Problem, Sizes
 from genarium.errors import InputError
 from genarium.holding import Data, example, hold, labelled, where
+from genarium.readers.messages import listed
 from genarium.readers.sheet import lossy
 from genarium.signatures import call, parents_of
 from genarium.supports import LARGEST
@@ -233,7 +234,12 @@ def _coords(model: Model, arrays: Mapping[str, xr.DataArray], sizes: Sizes) -> d
     for name, array in arrays.items():  # the names of categories, where labels came as such
         of, names = model.variables()[name].support.of, array.attrs.get("levels")
         if of and names and len(names) == sizes.get(of):
-            coords.setdefault(of, np.array(names))
+            if [str(label) for label in coords.setdefault(of, np.array(names))] != names:
+                raise InputError(
+                    f"{where(model, name)} has the categories {listed(names)}, but {of!r} is labelled "
+                    f"{listed(coords[of])} by {owner.get(of)!r}. Give the categories in that order, all of them."
+                )
+            owner.setdefault(of, name)
     usual = {dim: np.array(names) for dim, names in model.labels.items() if len(names) == sizes.get(dim)}
     out = {dim: coords.get(dim, usual.get(dim, np.arange(size))) for dim, size in sizes.items()}
     derived = {dim: call(model.derived_dims[dim], out) for dim in model.derived_dims if dim in sizes}

@@ -167,8 +167,8 @@ class Sheet:
         Parameters
         ----------
         key : str or None
-            That name; None for none; "auto" for the first column if it holds text, has no name, or is called after the
-            rows, unless it is in ``taken``.
+            That name; None for none; "auto" for the first column if it holds text (but no numbers with commas), has no
+            name, or is called after the rows, unless it is in ``taken``.
         row : str
             What a row is, such as "cell".
         taken : iterable of str
@@ -183,7 +183,9 @@ class Sheet:
             return None
         usual = {row, f"{row}s", f"{row}_id", f"{row}id", f"{row}_barcode", "barcode", "barcodes", "index"}
         known = first.lower() in usual or (first.lower().startswith("unnamed") and not self.is_empty(first))
-        return first if known or not self.is_numeric(first) else None
+        if known:
+            return first
+        return None if self.is_numeric(first) or _looks(self._bad(first)[2]) else first
 
 
 def lossy(column: Array) -> Array:
