@@ -1,6 +1,6 @@
 """Reads as a sparse read-by-transcript likelihood matrix, or as a list of classes; and the reader of such a matrix."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import xarray as xr
 
 from genarium.declaration import Array
 from genarium.errors import InputError
+from genarium.readers.ledger import Account, Ledger, Told
 
 from .lines import lines, number
 
@@ -148,7 +149,7 @@ def _assembled(classes: list[tuple[Array, Array]], totals: list[int], length: Ar
     }
 
 
-def sparse(paths: Sequence[Path]) -> Mapping[str, Any]:
+def sparse(paths: Sequence[Path]) -> Told:
     """Read a likelihood matrix and the table of its transcripts.
 
     Parameters
@@ -159,7 +160,7 @@ def sparse(paths: Sequence[Path]) -> Mapping[str, Any]:
 
     Returns
     -------
-    dict
+    Told
         As of :func:`from_matrix`.
 
     Raises
@@ -186,7 +187,10 @@ def sparse(paths: Sequence[Path]) -> Mapping[str, Any]:
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(f"{path}: the matrix cannot be read ({error}). Save it by scipy.sparse.save_npz.") from error
     names, length = lengths(table)
-    return from_matrix(matrix, length, names=names, where=str(path))
+    found = from_matrix(matrix, length, names=names, where=str(path))
+    ledger = Ledger(Account("read", matrix.shape[0], entry="row"), Account("transcript", len(names), entry="column"))
+    ledger.notes.append(f"Reads of equal likelihood are one class: {len(found['count']):,} classes.")
+    return Told(found, ledger)
 
 
 def lengths(path: Path) -> tuple[list[str], Array]:
