@@ -302,8 +302,9 @@ def _range(text: str) -> tuple[str, range]:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from genarium.tree import load, replacing
+    from genarium.tree import load
     from genarium.verbs.predict import predict
+    from genarium.writing import replacing
 
     data = load(options.tree) if options.tree else None
     tree = predict(load(options.fitted), data, model=options.model, **parse_settings(options.settings))

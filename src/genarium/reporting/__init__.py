@@ -23,10 +23,11 @@ from genarium.registry import fitted_model, origin, reference
 from genarium.reporting import chains, figures, tables
 from genarium.reporting.graph import story
 from genarium.reporting.page import code, document, figure, paragraph
-from genarium.tree import digest, replacing, with_groups
+from genarium.tree import digest, with_groups
 from genarium.verbs.diagnose import diagnose
 from genarium.verdicts import Diagnosis
 from genarium.words import plural
+from genarium.writing import replacing
 
 CLAIMS: dict[Claim, str] = {
     "exact": "Its draws come from the posterior distribution itself: once the chains agree, means and intervals are "

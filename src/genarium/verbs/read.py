@@ -9,6 +9,7 @@ import xarray as xr
 from genarium.data import check
 from genarium.declaration import Model
 from genarium.errors import InputError
+from genarium.readers.streams import without_streams
 from genarium.registry import resolve
 from genarium.settings import require_choice, split
 from genarium.signatures import choices, keyword_options
@@ -51,15 +52,13 @@ def read(
         raise InputError(f"{declared.name}: there is no reader for format {format!r}. The formats are {have}.")
     reader = declared.readers[format]
     files = [Path(p) for p in ([paths] if isinstance(paths, str | Path) else paths)]
-    for path in files:
-        if not path.exists():
-            raise InputError(f"{path}: there is no such file.")
     options = keyword_options(reader)
     own = {name: settings.pop(name) for name in list(settings) if name in options}
     for name, value in own.items():
         require_choice(f"{declared.name}: reader {format!r}", name, value, choices(reader))
     variant, sizes, values, _ = split(declared, settings)
-    data = {**reader(files, **own), **values}
+    with without_streams(files) as opened:
+        data = {**reader(opened, **own), **values}
     problem = check(variant, data, sizes, partial=True)
     attrs = provenance(files=[path.name for path in files], format=format, reader_options=own)
     return data_tree(problem, attrs=attrs)
