@@ -211,7 +211,7 @@ def check_fit(tree: xr.DataTree, model: Model) -> None:
         _check_draws(tree, model)
     for name in model.variables("unknown", "hidden") if "truth" in tree.children else ():
         if name in tree["truth"]:
-            _numbers(tree, "truth", name, model.variables()[name].dims)
+            _finite(tree, "truth", name, _numbers(tree, "truth", name, model.variables()[name].dims))
     _check_course(tree)
 
 
@@ -240,13 +240,22 @@ def _declared(tree: xr.DataTree, model: Model, group: str, name: str, lead: tupl
     values = _numbers(tree, group, name, (*lead, *var.dims))
     if not values.size:
         raise InputError(f"{from_}: {name!r} in group {group!r} is empty. {AGAIN}")
-    sizes = attribute(tree, "sizes")
-    bad = ~np.isfinite(values) if var.support.event > 1 else var.support.bad(values, sizes)
+    if var.support.event > 1:  # to look for circles in every graph takes long
+        _finite(tree, group, name, values)
+    else:
+        _refuse(tree, group, name, values, var.support.bad(values, attribute(tree, "sizes")), var.support.says)
+
+
+def _finite(tree: xr.DataTree, group: str, name: str, values: Array) -> None:
+    _refuse(tree, group, name, values, ~np.isfinite(values), "a finite number")
+
+
+def _refuse(tree: xr.DataTree, group: str, name: str, values: Array, bad: Array, says: str) -> None:
+    """Refuse values that are bad, naming the first."""
     if bad.any():
         at = tuple(int(i) for i in np.argwhere(bad)[0])
         raise InputError(
-            f"{from_}: {name}{list(at)} in group {group!r} is {values[at]}, but every value must be "
-            f"{'a finite number' if var.support.event > 1 else var.support.says}. {AGAIN}"
+            f"{source(tree)}: {name}{list(at)} in group {group!r} is {values[at]}, but every value must be {says}. {AGAIN}"
         )
 
 
@@ -285,20 +294,27 @@ def _check_draws(tree: xr.DataTree, model: Model) -> None:
             _numbers(tree, "posterior_predictive", name, (*LEAD, *var.dims))
 
 
+def lacking(tree: xr.DataTree, error: KeyError) -> InputError:
+    """Return the error about a fit that lacks what its model's own functions look for."""
+    what = str(error.args[0]).partition(". ")[0]
+    return InputError(f"{source(tree)}: the fit is not complete ({what}). {AGAIN}")
+
+
 def _check_course(tree: xr.DataTree) -> None:
     """Check what a method and `choose` noted of how they went."""
     for group in ("variational", "point"):
         if group in tree.children and "bound" in tree[group].data_vars:
-            values = _numbers(tree, group, "bound", tree[group]["bound"].dims)
-            if set(tree[group]["bound"].dims) != {"restart", "iteration"} or not np.isfinite(values).any():
+            dims = tuple(map(str, tree[group]["bound"].dims))
+            values = _numbers(tree, group, "bound", dims)
+            if set(dims) != {"restart", "iteration"} or not np.isfinite(values).any():
                 raise InputError(
                     f"{source(tree)}: 'bound' in group {group!r} must be numbers of each restart and iteration. {AGAIN}"
                 )
     if "choice" in tree.children:
-        dims = tree["choice"].sizes
+        dims = tuple(map(str, tree["choice"].sizes))
         if len(dims) != 1:
             raise InputError(
                 f"{source(tree)}: group 'choice' has the dims {tuple(dims)}, not one of candidates. {AGAIN}"
             )
         for name in ("bound", "iterations", "converged"):
-            _numbers(tree, "choice", name, map(str, dims))
+            _numbers(tree, "choice", name, dims)

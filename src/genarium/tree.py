@@ -234,10 +234,9 @@ def save(tree: xr.DataTree, path: str | Path) -> Path:
         try:
             tree.to_netcdf(whole, engine="h5netcdf", encoding=compressed)
         except (TypeError, ValueError) as error:  # of a tree that was not made here, such as Python objects in it
-            raise InputError(
-                f"{path}: this tree is none that netCDF can hold ({error}). Convert it."
-            ) from error
-        temporary.write_bytes(whole.getbuffer())
+            raise InputError(f"{path}: this tree is none that netCDF can hold ({error}). Convert it.") from error
+        with whole.getbuffer() as content:
+            temporary.write_bytes(content)
         hdf5.trust(temporary)
     return path
 

@@ -196,7 +196,6 @@ def matrix_market(path: Path) -> Any:
             names=list(range(width)),
             comment="%",
             low_memory=False,
-            float_precision="round_trip",
             encoding="latin-1",
         )
     except (ValueError, OverflowError) as error:
