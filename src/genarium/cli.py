@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from genarium.errors import GenariumError, InputError
+from genarium.writing import FULL, destination
 
 SETTINGS = "NAME=VALUE"
 
@@ -32,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
+        if getattr(options, "output", None) is not None:
+            destination(options.output)  # said before the work, not after it
         code = run(options)
         sys.stdout.flush()
         return code
@@ -41,6 +44,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"genarium {options.command}: the standard output takes no more ({error.strerror}).", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         kept = options.command == "validate" and options.out is not None
         said = f"go on with --resume --out {options.out}" if kept else "nothing was written"

@@ -255,7 +255,8 @@ def _refuse(tree: xr.DataTree, group: str, name: str, values: Array, bad: Array,
     if bad.any():
         at = tuple(int(i) for i in np.argwhere(bad)[0])
         raise InputError(
-            f"{source(tree)}: {name}{list(at)} in group {group!r} is {values[at]}, but every value must be {says}. {AGAIN}"
+            f"{source(tree)}: {name}{list(at)} in group {group!r} is {values[at]}, but every value must be "
+            f"{says}. {AGAIN}"
         )
 
 
