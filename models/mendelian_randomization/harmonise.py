@@ -73,8 +73,8 @@ def harmonise(
         sign[j] = found
     if unclear.any():
         warnings.warn(
-            f"mendelian_randomization: {unclear.sum()} of {len(names)} variants are palindromic with no telling frequency, "
-            "and are left out",
+            f"mendelian_randomization: {unclear.sum()} of {len(names)} variants are palindromic with no telling "
+            "frequency, and are left out",
             stacklevel=2,
         )
     return sign, unclear

@@ -11,6 +11,7 @@ from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers import options
 from genarium.readers.files import existing
+from genarium.readers.h5ad import read_stored
 from genarium.readers.labels import levels, stripped
 from genarium.readers.ledger import Account, Ledger, Told
 from genarium.readers.messages import absent, listed
@@ -190,44 +191,40 @@ def h5ad(
 def _from_h5ad(
     paths: Sequence[Path], context: str | Sequence[str], nodes: str | Sequence[str] | None, layer: str | None
 ) -> Columns:
-    import anndata
-
     found = existing("h5ad", paths)
     if len(found) != 1:
         raise InputError(f"reader 'h5ad': {len(found)} files were given; concatenate them first.")
-    path = found[0]
-    data = anndata.read_h5ad(path)
-    chosen = options.names("nodes", nodes) or [str(name) for name in data.var_names]
-    if odd := [name for name in chosen if name not in data.var_names]:
-        raise absent(path, "gene", odd[0], data.var_names)
-    if layer is not None and layer not in data.layers:
-        raise absent(path, "layer", layer, data.layers)
-    part = data[:, chosen]
-    matrix = part.X if layer is None else part.layers[layer]
-    dense = np.asarray(matrix.toarray() if hasattr(matrix, "toarray") else matrix, dtype=float)
+    path, asked = found[0], options.names("context", context)
+    stored = read_stored(path, layer, raw=False, matrices=asked)
+    obs, genes = stored.obs, [str(name) for name in stored.var.index]
+    chosen = options.names("nodes", nodes) or genes
+    if odd := [name for name in chosen if name not in genes]:
+        raise absent(path, "gene", odd[0], genes)
+    part = stored.counts[:, stored.var.index.astype(str).get_indexer(chosen)]
+    dense = np.asarray(part.toarray() if hasattr(part, "toarray") else part, dtype=float)
     columns: dict[str, Any] = {}
     order: dict[str, list[str]] = {}
-    for name in options.names("context", context):
-        if name in data.obs:
-            values = data.obs[name]
+    for name in asked:
+        if name in obs:
+            values = obs[name]
             numeric = values.dtype.kind in "biuf"
             empty = np.flatnonzero(values.isna())
             if empty.size and not numeric:
-                raise _missing(f"{path}: cell {data.obs_names[empty[0]]!r}, column {name!r} of obs", empty.size)
+                raise _missing(f"{path}: cell {obs.index[empty[0]]!r}, column {name!r} of obs", empty.size)
             columns[name] = values.to_numpy(dtype=float, na_value=np.nan) if numeric else stripped(values).astype(str)
             order |= {} if numeric else {name: levels(values)}
-        elif name in data.obsm:
-            block = np.asarray(data.obsm[name], dtype=float)
+        elif name in stored.obsm:
+            block = stored.obsm[name].astype(float)
             columns |= {f"{name}{j}": block[:, j] for j in range(block.shape[1])}
         else:
-            raise absent(path, "column of obs or matrix of obsm", name, [*data.obs.columns, *data.obsm])
+            raise absent(path, "column of obs or matrix of obsm", name, obs.columns)
     if not columns:
         raise InputError(f"{path}: name the context, context='<columns of obs, or a matrix of obsm>'.")
     x = {name: dense[:, j] for j, name in enumerate(chosen)}
-    genes = Account("node", len(data.var_names), entry="gene")
-    genes.leave("not among nodes", [str(name) for name in data.var_names if str(name) not in set(chosen)])
-    rows = np.asarray(data.obs_names.astype(str))
-    return Columns(str(path), x, columns, rows, order, Ledger(Account("sample", len(rows), entry="cell"), genes))
+    account = Account("node", len(genes), entry="gene")
+    account.leave("not among nodes", [gene for gene in genes if gene not in set(chosen)])
+    rows = obs.index.to_numpy(dtype=str)
+    return Columns(str(path), x, columns, rows, order, Ledger(Account("sample", len(rows), entry="cell"), account))
 
 
 def _missing(place: str, count: int) -> InputError:

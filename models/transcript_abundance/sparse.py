@@ -9,6 +9,7 @@ import xarray as xr
 
 from genarium.declaration import Array
 from genarium.errors import InputError
+from genarium.readers.binary import sparse_matrix
 from genarium.readers.ledger import Account, Ledger, Told
 
 from .lines import lines, number
@@ -167,25 +168,13 @@ def sparse(paths: Sequence[Path]) -> Told:
     ------
     InputError
     """
-    import warnings
-    import zipfile
-
-    from scipy import io
-    from scipy import sparse as kinds
-
     if len(paths) != 2:
         raise InputError(
             f"reader 'sparse' takes two files, not {len(paths)}: the matrix (.npz or .mtx), and a table with a line "
             "`name effective_length` for each of its columns."
         )
     path, table = Path(paths[0]), Path(paths[1])
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of the kind that mmread returns by default
-            with path.open("rb") as stream:
-                matrix: Any = kinds.load_npz(stream) if path.suffix == ".npz" else io.mmread(path)
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: the matrix cannot be read ({error}). Save it by scipy.sparse.save_npz.") from error
+    matrix = sparse_matrix(path)
     names, length = lengths(table)
     found = from_matrix(matrix, length, names=names, where=str(path))
     ledger = Ledger(Account("read", matrix.shape[0], entry="row"), Account("transcript", len(names), entry="column"))

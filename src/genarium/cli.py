@@ -13,6 +13,7 @@ from typing import Any
 
 from genarium.errors import GenariumError, InputError
 from genarium.literals import parse_settings
+from genarium.writing import FULL, destination
 
 SETTINGS = "NAME=VALUE"
 
@@ -33,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
+        if getattr(options, "output", None) is not None:
+            destination(options.output)  # said before the work, not after it
         code = run(options)
         sys.stdout.flush()
         return code
@@ -42,6 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"genarium {options.command}: the standard output takes no more ({error.strerror}).", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         kept = options.command == "validate" and options.out is not None
         said = f"go on with --resume --out {options.out}" if kept else "nothing was written"
@@ -289,8 +298,9 @@ def _range(text: str) -> tuple[str, range]:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from genarium.tree import load, replacing
+    from genarium.tree import load
     from genarium.verbs.predict import predict
+    from genarium.writing import replacing
 
     data = load(options.tree) if options.tree else None
     tree = predict(load(options.fitted), data, model=options.model, **parse_settings(options.settings))

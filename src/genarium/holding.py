@@ -10,6 +10,7 @@ import xarray as xr
 
 from genarium.declaration import Array, Model
 from genarium.errors import InputError
+from genarium.form import check_form, check_model
 from genarium.readers.counts import first_odd
 from genarium.supports import LARGEST
 
@@ -117,6 +118,7 @@ def _main(model: Model, dims: int, kind: str) -> str:
 
 
 def _from_tree(model: Model, tree: xr.DataTree) -> dict[str, Any]:
+    check_model(check_form(tree), model)
     declared = model.variables("known", "observed")
     found: dict[str, Any] = {}
     for group in DATA_GROUPS:

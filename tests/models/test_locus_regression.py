@@ -809,7 +809,7 @@ def test_every_array_of_a_corpus_is_accounted_for(tmp_path: Path) -> None:
 
 def test_what_is_no_corpus_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_bytes(b"no archive")
-    with pytest.raises(InputError, match="no corpus saved by numpy"):
+    with pytest.raises(InputError, match="no sound archive of arrays"):
         gn.read("locus_regression", tmp_path / "a.npz")
     np.savez(tmp_path / "b.npz", g=[0, 1], X=np.ones((1, 2)))
     with pytest.raises(InputError, match="there is no array 'locus'"):

@@ -248,7 +248,7 @@ def test_cells_are_counted_once(h5ad: Write, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the same file is given twice"):
         readers.h5ad([path, path])
     (tmp_path / "copy.h5ad").write_bytes(path.read_bytes())
-    with pytest.raises(InputError, match="the cell name 'a.h5ad0' is used in both"):
+    with pytest.raises(InputError, match=r"the cell name 'a\.h5ad0' is used in both"):
         readers.h5ad([path, tmp_path / "copy.h5ad"])
 
 

@@ -7,10 +7,22 @@ from pathlib import Path
 import pytest
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "caches", "words", "literals", "progress", "supports", "signatures", "simplex"),
+    ("errors", "caches", "words", "literals", "writing", "progress", "supports", "signatures", "simplex"),
     ("declaration",),
     (
-        *("folders", "home", "registry", "settings", "attributes", "tree", "holding", "data", "readers"),
+        *(
+            "folders",
+            "home",
+            "registry",
+            "settings",
+            "attributes",
+            "groups",
+            "form",
+            "tree",
+            "holding",
+            "data",
+            "readers",
+        ),
         *("story", "evaluate", "estimates", "drawing"),
     ),
     ("engines",),

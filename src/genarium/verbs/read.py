@@ -14,6 +14,7 @@ from genarium.errors import DeclarationError, InputError
 from genarium.methods import methods
 from genarium.readers.files import no_file_twice
 from genarium.readers.ledger import Account, Ledger, Told
+from genarium.readers.streams import without_streams
 from genarium.registry import reference, resolve
 from genarium.settings import require_choice, split
 from genarium.signatures import choices, keyword_options
@@ -59,16 +60,14 @@ def read(
         raise InputError(f"{declared.name}: there is no reader for format {format!r}. The formats are {have}.")
     reader = declared.readers[format]
     files = [Path(p) for p in ([paths] if isinstance(paths, str | Path) else paths)]
-    for path in files:
-        if not path.exists():
-            raise InputError(f"{path}: there is no such file.")
     no_file_twice(files)
     options = keyword_options(reader)
     own = {name: settings.pop(name) for name in list(settings) if name in options}
     for name, value in own.items():
         require_choice(f"{declared.name}: reader {format!r}", name, value, choices(reader))
     variant, sizes, values, _ = split(declared, settings)
-    found = reader(files, **own)
+    with without_streams(files) as opened:
+        found = reader(opened, **own)
     problem = check(variant, {**found, **values}, sizes, partial=True)
     ledger = accounts(f"{declared.name}: reader {format!r}", found, problem)
     attrs = provenance(files=[path.name for path in files], format=format, reader_options=own, ledger=ledger.to_dict())
