@@ -125,7 +125,7 @@ def h5ad(
     options.only_texts("h5ad", **texts, target=target)
     chosen, parts = options.names("states", states), []
     seen: dict[str, Path] = {}
-    account = Account("column of obs")
+    account = Account("column", entry="obs column")
     for path in existing("h5ad", paths):
         obs = read_stored(path, layer).obs
         for cell in map(str, obs.index):

@@ -502,6 +502,56 @@ def test_anndata_files_follow_each_other(folder: Path) -> None:
     refuses(h5ad, [one, two], "the cell name 'u' is used more than once")
 
 
+def test_names_keep_no_blanks_and_come_once(folder: Path) -> None:
+    path = made(folder / "names.h5ad", np.array([[1.0, 2.0], [3.0, 4.0]]), ["u ", "\tv"], [" a", "b"])
+    same(h5ad([path]), pd.DataFrame({"a": [1, 3], "b": [2, 4]}, index=["u", "v"]))
+    made(path, np.array([[1.0, 2.0], [3.0, 4.0]]), ["u ", "u"], ["a", "b"])
+    refuses(h5ad, path, "the cell name 'u' is used more than once")
+    made(path, np.array([[1.0, 2.0], [3.0, 4.0]]), genes=["a ", "a"])
+    refuses(h5ad, path, "the gene name 'a' is used more than once")
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.uint8, np.int8, np.uint64])
+def test_anndata_of_every_type(folder: Path, kind: Any) -> None:
+    path = made(folder / "kinds.h5ad", np.array([[1, 2], [3, 4]], dtype=kind))
+    for options in ({}, {"size_factor": "total"}, {"genes": 2}):
+        assert check(MODEL, h5ad([path], **options), partial=True)["x"].tolist() == [[1, 2], [3, 4]]
+
+
+def test_cells_and_genes_that_are_left_out_are_told(typical: Path) -> None:
+    for genes, why in (("d,a", "not among genes"), ("highly_variable", "not marked highly_variable"), (2, "vary less")):
+        told = h5ad([typical], layer="counts", cells="good", genes=genes).ledger.to_dict()
+        assert (told["rows"]["read"], told["rows"]["kept"]) == (3, 2)
+        assert told["rows"]["names"] == {"obs['good'] is false": ["y"]}
+        assert (told["columns"]["read"], told["columns"]["kept"]) == (4, 2)
+        assert told["columns"]["left_out"] == {why: 2}
+
+
+PARQUET: dict[str, tuple[Any, Any]] = {
+    "half precision": (pa.array(np.array([1, 2], dtype=np.float16)), [1, 2]),
+    "decimals": (pa.array([1, 2], pa.decimal128(5, 0)), [1, 2]),
+    "unsigned": (pa.array([1, 2], pa.uint64()), [1, 2]),
+    "categories": (pa.array(["1", "2"]).dictionary_encode(), "column 'a' (row 1: '1') holds no numbers"),
+    "truth values": (pa.array([True, False]), "column 'a' (row 1: 'True') holds no numbers"),
+    "times": (pa.array([1, 2], pa.timestamp("s")), "column 'a' (row 1: '1970-01-01 00:00:01') holds no numbers"),
+    "a large one beside a missing one": (
+        pa.array([2**53 + 1, None]),
+        "row 1, column 'a': 9007199254740993 is too large",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", PARQUET)
+def test_parquet_of_every_type(folder: Path, kind: str) -> None:
+    column, expected = PARQUET[kind]
+    path = folder / "kinds.parquet"
+    pq.write_table(pa.table({"b": pa.array([5, 9]), "a": column}), path)
+    if isinstance(expected, str):
+        refuses(table, path, expected)
+    else:
+        assert check(MODEL, table([path]), partial=True)["x"].tolist() == [[5, 1], [9, 2]]
+
+
 # Anything ------------------------------------------------------------------------------------------------------------
 
 VALID = "#cell  kind a b\nu 1 20 3\nv 0 4 55\n"

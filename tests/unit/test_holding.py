@@ -220,7 +220,8 @@ def test_numbers_of_every_type_are_the_same_numbers(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["Int64", "int64[pyarrow]", "category", "float16"])
 def test_columns_of_obs_of_every_type(kind: str) -> None:
     adata = cells()
-    adata.obs["size_factor"] = pd.Series([1, 2, 3, 4, 5], index=CELLS).astype(kind)
+    column: Any = pd.Series([1, 2, 3, 4, 5], index=CELLS)
+    adata.obs["size_factor"] = column.astype(kind)
     assert held(adata, partial=True)["size_factor"].tolist() == [1, 2, 3, 4, 5]
 
 

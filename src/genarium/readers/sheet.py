@@ -100,11 +100,10 @@ class Sheet:
             text, present = _as_text(column)
             column = pd.to_numeric(text.where(present), errors="coerce")
         found = np.asarray(column.to_numpy(dtype=float, na_value=np.nan) if column.hasnans else column.to_numpy())
-        if found.dtype.kind not in "iuf":
+        if found.dtype.kind not in "iu":
             found = found.astype(float)
-        if found.dtype.kind == "f":
             self._only_exact(name, found)
-        return found if found.dtype.kind != "f" else found.astype(float)
+        return found
 
     def too_large(self, name: str, position: int, value: str) -> InputError:
         """Return the error for a whole number that cannot be held; ``position`` is in the column."""
@@ -185,7 +184,8 @@ class Sheet:
         known = first.lower() in usual or (first.lower().startswith("unnamed") and not self.is_empty(first))
         if known:
             return first
-        return None if self.is_numeric(first) or _looks(self._bad(first)[2]) else first
+        counted = self.is_numeric(first) or self.frame[first].dtype.kind == "b" or _looks(self._bad(first)[2])
+        return None if counted else first
 
 
 def lossy(column: Array) -> Array:

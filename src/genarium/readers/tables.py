@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -229,4 +230,8 @@ def _parquet(path: Path) -> Sheet:
     if not isinstance(frame.index, pd.RangeIndex):
         frame = frame.reset_index(names=["" if name is None else str(name) for name in frame.index.names])
     frame.columns = pd.Index(named(map(str, frame.columns)), dtype=object)
-    return Sheet(path, frame.reset_index(drop=True), 1, "row")
+
+    def written(name: str) -> Any:
+        return pd.Series(stored.column(name).to_pylist() if name in stored.column_names else frame[name], dtype=object)
+
+    return Sheet(path, frame.reset_index(drop=True), 1, "row", written)
