@@ -795,7 +795,7 @@ def test_a_saved_corpus_is_read(tmp_path: Path) -> None:
 
 def test_every_array_of_a_corpus_is_accounted_for(tmp_path: Path) -> None:
     _, problem, _ = problem_of(VARIANTS[0])
-    arrays = {name: problem[name] for name in ("genome", "locus", "channel", "features")}
+    arrays: dict[str, Any] = {name: problem[name] for name in ("genome", "locus", "channel", "features")}
     np.savez(tmp_path / "a.npz", **arrays, t=problem["context_opportunity"], truth=np.ones(3), names=["a", "b"])
     told = json.loads(gn.read("locus_regression", tmp_path / "a.npz").attrs["ledger"])
     n = len(problem["genome"])
