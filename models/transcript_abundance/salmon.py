@@ -12,6 +12,7 @@ import xarray as xr
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers.formats import takes
+from genarium.readers.ledger import Account, Ledger, Told
 
 from .lines import content, lines, number, whole, wrong
 
@@ -21,7 +22,7 @@ COLUMNS = ("Name", "Length", "EffectiveLength", "TPM", "NumReads")
 
 
 @takes("eq_classes.txt", number=1, folder=True, example="quant/")
-def salmon(paths: Sequence[Path], *, unweighted: Literal["accept", "refuse"] = "accept") -> Mapping[str, Any]:
+def salmon(paths: Sequence[Path], *, unweighted: Literal["accept", "refuse"] = "accept") -> Told:
     """Read the classes of a salmon run.
 
     Parameters
@@ -34,7 +35,7 @@ def salmon(paths: Sequence[Path], *, unweighted: Literal["accept", "refuse"] = "
 
     Returns
     -------
-    dict
+    Told
         ``count``, ``entry_class``, ``entry_transcript``, ``weight``, ``effective_length``, labelled by transcript.
 
     Raises
@@ -61,13 +62,17 @@ def salmon(paths: Sequence[Path], *, unweighted: Literal["accept", "refuse"] = "
             raise InputError(f"{text}. {AGAIN}.")
         warnings.warn(f"{text}. {AGAIN}.", stacklevel=2)
         weights = 1 / length[transcripts]
-    return {
+    found = {
         "count": counts,
         "entry_class": classes,
         "entry_transcript": transcripts,
         "weight": weights,
         "effective_length": xr.DataArray(length, dims="transcript", coords={"transcript": names}),
     }
+    columns = Account("transcript", len(set(table["name"]) | set(names)))
+    known = set(names)
+    columns.leave("in quant.sf only", [name for name in table["name"] if name not in known])
+    return Told(found, Ledger(Account("equivalence_class", len(counts)), columns))
 
 
 def equivalence_classes(path: Path) -> tuple[list[str], Array, Array, Array | None, Array]:

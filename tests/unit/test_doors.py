@@ -18,6 +18,7 @@ from genarium.docstrings import parameters_of, summary_of
 from genarium.errors import InputError
 from genarium.readers.formats import guessed
 from genarium.remedies import MARK, flag, in_python, in_shell, option, setting, verb
+from genarium.verbs.show import describe
 from genarium.verbs.tables import tables_of, write_tables
 
 Say = Callable[[str], tuple[int | str | None, str, str]]
@@ -203,7 +204,7 @@ def test_docstrings_are_read_as_numpydoc_has_them() -> None:
         "genes": "Names, as of read, with a `,`.",
     }
     for name in ("nb_mixture", "transcript_abundance", "notmad", "mendelian_randomization", "perturbation_score"):
-        for reader in gn.verbs.show.describe(gn.get(name))["readers"].values():
+        for reader in describe(gn.get(name))["readers"].values():
             assert reader["about"]
             assert all(told["about"] for told in reader["options"].values()), reader
 
