@@ -9,6 +9,7 @@ import numpy as np
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers import binary
+from genarium.readers.formats import takes
 from genarium.readers.ledger import Account, Ledger, Told
 
 from .channels import channel_of
@@ -23,6 +24,7 @@ WANTED = ("genome", "locus", "channel", "features")
 MAY = ("count", "exposure", "context_opportunity", "context_exposure", "group")
 
 
+@takes(".npz", number=1, example="corpus.npz")
 def npz(paths: Sequence[Path]) -> Told:
     """Read a corpus saved by ``numpy.savez``.
 

@@ -10,10 +10,12 @@ from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers import options
 from genarium.readers.files import existing
+from genarium.readers.formats import TABLES, takes
 from genarium.readers.ledger import Account, Ledger, Told
 from genarium.readers.messages import absent
 from genarium.readers.sheet import Sheet
 from genarium.readers.tables import read_sheet
+from genarium.remedies import flag, option
 from genarium.settings import only_with
 
 from .harmonise import Alleles, harmonise
@@ -22,6 +24,7 @@ REMEDY = "leave the row out"
 EFFECTS = ("beta_exposure", "se_exposure", "beta_outcome", "se_outcome")
 
 
+@takes(*TABLES, number=1, example="effects.csv --option variant=rsid")
 def table(
     paths: Sequence[Path],
     *,
@@ -60,7 +63,9 @@ def table(
         Naming file, line, column, value and remedy.
     """
     if len(existing("table", paths)) != 1:
-        raise InputError(f"reader 'table' takes one table, not {len(paths)}. For a table a trait, use format 'traits'.")
+        raise InputError(
+            f"reader 'table' takes one table, not {len(paths)}. For a table a trait, use {flag('format', 'traits')}."
+        )
     names = dict(zip(EFFECTS, (beta_exposure, se_exposure, beta_outcome, se_outcome), strict=True))
     options.only_texts("table", variant=variant, region=region, **names)
     sheet = read_sheet(Path(paths[0]), _key(variant))
@@ -76,6 +81,7 @@ def table(
     )
 
 
+@takes(*TABLES, number=2, example="exposure.tsv outcome.tsv --option frequency=eaf")
 def traits(
     paths: Sequence[Path],
     *,
@@ -119,7 +125,7 @@ def traits(
     if len(existing("traits", paths)) != 2:
         raise InputError(f"reader 'traits' takes two tables, exposure and outcome, not {len(paths)}.")
     options.only_texts("traits", variant=variant, beta=beta, se=se, frequency=frequency)
-    only_with("reader 'traits'", "palindromic='frequency'", palindromic == "frequency", frequency=frequency)
+    only_with("reader 'traits'", option("palindromic", "frequency"), palindromic == "frequency", frequency=frequency)
     sheets = [read_sheet(Path(path), variant) for path in paths]
     for sheet in sheets:
         for name in filter(None, (variant, beta, se, effect_allele, other_allele, frequency)):
@@ -145,7 +151,7 @@ def traits(
     keep = sign != 0
     if not keep.any():
         raise InputError(
-            f"{sheets[0].path}: no variant is left after harmonisation. Give frequency=, or check alleles."
+            f"{sheets[0].path}: no variant is left after harmonisation. Give {option('frequency')}, or check alleles."
         )
     (bx, by), (sx, sy) = (
         [_numbers(sheet, column)[at][keep] for sheet, at in zip(sheets, rows, strict=True)] for column in (beta, se)
@@ -187,7 +193,7 @@ def _key_column(sheet: Sheet, variant: str | None) -> str | None:
 
 
 def _names(sheet: Sheet, name: str | None) -> Array | None:
-    return None if name is None else sheet.labels(name, "variant", "pass variant=None to number them")
+    return None if name is None else sheet.labels(name, "variant", f"number them with {option('variant', None)}")
 
 
 def _numbers(sheet: Sheet, name: str) -> Array:

@@ -7,12 +7,16 @@ from genarium.errors import InputError
 from genarium.readers import depth, options
 from genarium.readers.counts import most_variable
 from genarium.readers.files import existing
+from genarium.readers.formats import TABLES, takes
 from genarium.readers.h5ad import COUNTS, read_stored, same_marks
 from genarium.readers.ledger import Told
+from genarium.readers.long import widened
 from genarium.readers.matrix import Matrix, join
 from genarium.readers.tables import read_sheet, wide
+from genarium.remedies import option
 
 
+@takes(*TABLES, example="counts.csv --set phi=0.3")
 def table(
     paths: Sequence[Path],
     *,
@@ -21,8 +25,9 @@ def table(
     drop: str | Sequence[str] = "",
     transpose: bool = False,
     size_factor: str | None = None,
+    long: str | Sequence[str] = "",
 ) -> Told:
-    """Read wide tables of counts, one row a cell and one column a gene.
+    """Read tables of counts, one row a cell and one column a gene, or one line a cell and gene.
 
     Parameters
     ----------
@@ -45,6 +50,8 @@ def table(
         Column with size factors, or how to compute them from all counts of the file, dropped columns aside and before
         ``genes`` are chosen: "total" (a cell's total over the mean total) or "median" (median of the ratios to the
         genes' geometric means, over genes without zeros; Anders and Huber 2010, eq. 5).
+    long : str or sequence of str
+        Columns of a long table (a comma between them): the cell, the gene and the count. A pair without a line is zero.
 
     Returns
     -------
@@ -58,7 +65,7 @@ def table(
     """
     options.only_texts("table", cells=cells, size_factor=size_factor)
     if not isinstance(transpose, bool):
-        raise InputError(f"reader 'table': transpose={transpose!r} must be true or false.")
+        raise InputError(f"reader 'table': {option('transpose', transpose)} must be true or false.")
     chosen, dropped = options.names("genes", genes), options.names("drop", drop)
     if both := [name for name in chosen if name in dropped]:
         raise InputError(f"reader 'table': {both[0]!r} is in genes and in drop. Take it out of one of them.")
@@ -66,7 +73,7 @@ def table(
     apart = {size_factor: "size factor"} if size_factor and not computed else {}
     parts = []
     for path in existing("table", paths):
-        sheet = read_sheet(path, cells)
+        sheet = widened(read_sheet(path, cells), COUNTS, options.names("long", long))
         depth.not_a_column(path, "size_factor", size_factor, set(sheet.names) - set(dropped))
         part = wide(
             sheet, COUNTS, cells, columns=chosen, every=computed, drop=dropped, apart=apart, transpose=transpose
@@ -76,6 +83,7 @@ def table(
     return _variables(parts, chosen, size_factor, "drop that row", entries=entries)
 
 
+@takes(".h5ad", example="cells.h5ad --option genes=2000 --option size_factor=total --set dispersion=gene")
 def h5ad(
     paths: Sequence[Path],
     *,
@@ -123,7 +131,7 @@ def h5ad(
         parts.append(stored.matrix(cells, apart))
         marks |= {path: stored.marked(flag)} if flag else {}
     chosen = same_marks(marks, flag) if flag else genes if isinstance(genes, int) else options.names("genes", genes)
-    remedy = "leave it out with cells='<a boolean column of obs>'"
+    remedy = f"leave it out with {option('cells', '<a boolean column of obs>')}"
     reason = f"not marked {flag}" if flag else "vary less" if isinstance(genes, int) else "not among genes"
     return _variables(parts, chosen, size_factor, remedy, reason, ("cell", "gene"))
 

@@ -11,11 +11,13 @@ from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers import options
 from genarium.readers.files import existing
+from genarium.readers.formats import TABLES, takes
 from genarium.readers.h5ad import read_stored
 from genarium.readers.labels import levels, stripped
 from genarium.readers.ledger import Account, Ledger, Told
 from genarium.readers.messages import absent, listed
 from genarium.readers.tables import no_suspects, only_numbers, read_sheet
+from genarium.remedies import option
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Columns:
     ledger: Ledger
 
 
+@takes(*TABLES, number=1, example="expression.csv --option context=age,stage")
 def table(
     paths: Sequence[Path],
     *,
@@ -75,7 +78,7 @@ def table(
     standardise : bool
         Bring every node and every numeric covariate to mean zero and variance one, over all rows. To standardise by
         training samples alone, pass false and use
-        :func:`~genarium.models.notmad.preparation.split`.
+        :func:`genarium.models.notmad.preparation.split`.
     like : str, optional
         File of the training samples, read in the same way: nodes, means, standard deviations and levels are its own.
 
@@ -110,7 +113,8 @@ def _from_table(
     frame, asked = sheet.frame, options.names("context", context)
     if not asked:
         raise InputError(
-            f"{path}: name the columns of the context, context='<a>,<b>'. It has {', '.join(sheet.names)}."
+            f"{path}: name the columns of the context with {option('context', '<a>,<b>')}. It has "
+            f"{', '.join(sheet.names)}."
         )
     chosen, dropped = options.names("nodes", nodes), options.names("drop", drop)
     for name in [*asked, *chosen, *(() if chosen else dropped)]:
@@ -148,6 +152,7 @@ def _from_table(
     return Columns(str(path), x, columns, None if key is None else stripped(frame[key]).astype(str), order, ledger)
 
 
+@takes(".h5ad", number=1, example="cells.h5ad --option context=X_pca --option nodes=GATA1,TAL1")
 def h5ad(
     paths: Sequence[Path],
     *,
@@ -219,7 +224,7 @@ def _from_h5ad(
         else:
             raise absent(path, "column of obs or matrix of obsm", name, obs.columns)
     if not columns:
-        raise InputError(f"{path}: name the context, context='<columns of obs, or a matrix of obsm>'.")
+        raise InputError(f"{path}: name the context with {option('context', '<columns of obs, or a matrix of obsm>')}.")
     x = {name: dense[:, j] for j, name in enumerate(chosen)}
     account = Account("node", len(genes), entry="gene")
     account.leave("not among nodes", [gene for gene in genes if gene not in set(chosen)])
@@ -238,7 +243,7 @@ def _variables(own: Columns, like: Columns | None, standardise: bool) -> Told:
 
     train = like or own
     if not own.x:
-        raise InputError(f"{own.path}: no column is left for the nodes. Name them with nodes='<a>,<b>'.")
+        raise InputError(f"{own.path}: no column is left for the nodes. Name them with {option('nodes', '<a>,<b>')}.")
 
     def scaled(values: Array, by: Array) -> Array:
         spread = float(pd.Series(by).std(ddof=0))  # missing values are refused later, with their place
@@ -254,7 +259,7 @@ def _variables(own: Columns, like: Columns | None, standardise: bool) -> Told:
             )
         known = np.array(train.levels[name]) if name in train.levels else np.unique(by)
         if len(known) < 2:
-            remedy = "" if like else ", or name the file of the training samples: like='<file>'"
+            remedy = "" if like else f", or name the file of the training samples with {option('like', '<file>')}"
             raise InputError(
                 f"{train.path}: context {name!r} has one level, {known[0].item()!r}. Leave it out{remedy}."
             )

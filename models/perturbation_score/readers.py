@@ -10,18 +10,22 @@ from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers import options
 from genarium.readers.files import existing
+from genarium.readers.formats import TABLES, takes
 from genarium.readers.h5ad import read_stored
 from genarium.readers.labels import common_order, levels, stripped
 from genarium.readers.ledger import Account, Ledger, Told
+from genarium.readers.long import widened
 from genarium.readers.matrix import Matrix, Terms, join
 from genarium.readers.messages import absent, listed
 from genarium.readers.tables import read_sheet, wide
+from genarium.remedies import option
 from genarium.supports import LARGEST, ROUNDED
 
 STATES = Terms("condition", "state", "counts")
 FEATURES = Terms("gene", "feature", "features")
 
 
+@takes(*TABLES, example="counts.csv --option drop=total --option control=unperturbed")
 def table(
     paths: Sequence[Path],
     *,
@@ -33,6 +37,7 @@ def table(
     features: str | None = None,
     target: str | None = None,
     least: int = 1,
+    long: str | Sequence[str] = "",
 ) -> Told:
     """Read a table with a row for each perturbation and a column for each state.
 
@@ -58,6 +63,9 @@ def table(
         Wanted shares, such as "progenitor=0.7,cycling=0.3"; states that are not named have none.
     least : int
         Leave out perturbations with fewer cells.
+    long : str or sequence of str
+        Columns of a long table (a comma between them): the perturbation, the state and the number of cells. A pair
+        without a line is zero.
 
     Returns
     -------
@@ -73,7 +81,7 @@ def table(
     chosen, dropped = options.names("states", states), options.names("drop", drop)
     parts = []
     for path in existing("table", paths):
-        sheet = read_sheet(path, conditions)
+        sheet = widened(read_sheet(path, conditions), STATES, options.names("long", long))
         apart = {cells: "cell number"} if cells else {}
         part = wide(sheet, STATES, conditions, columns=chosen, drop=dropped, apart=apart)
         part = part.take(part.positions(chosen)) if chosen else part
@@ -85,6 +93,7 @@ def table(
     return variables(counts, control, features, target, least, ledger)
 
 
+@takes(".h5ad", example="cells.h5ad --option condition=guide --option state=cluster")
 def h5ad(
     paths: Sequence[Path],
     *,
@@ -110,7 +119,7 @@ def h5ad(
     layer : str, optional
         Layer with the raw counts of genes; they are checked, and are what the neural statistic reads.
     control, features, target, least
-        As for tables.
+        As in :func:`table`.
 
     Returns
     -------
@@ -213,7 +222,7 @@ def whole(part: Matrix) -> Array:
         raise InputError(
             f"{part.path(i)}: {part.name(i)!r} has {entries[i, k]} cells in state {part.columns[k]!r}, but counts are "
             "whole numbers not below zero. Pass numbers of cells, or shares with the column of cell numbers "
-            "(cells='...')."
+            f"({option('cells')})."
         )
     return entries.astype(np.int64)
 
@@ -227,7 +236,8 @@ def from_shares(part: Matrix, cells: str) -> Array:
             raise InputError(f"{where} has the shares {row.tolist()}, but shares are not below zero. Correct it.")
         if abs(row.sum() - 1) > 1e-3:
             raise InputError(
-                f"{where}: its shares sum to {row.sum():g}, not to one. Give every state a column (drop=... leaves "
+                f"{where}: its shares sum to {row.sum():g}, not to one. Give every state a column ({option('drop')} "
+                "leaves "
                 "columns out), or pass counts."
             )
         if not (np.isfinite(n) and n >= 1 and n == np.floor(n)):
@@ -251,7 +261,7 @@ def variables(
     import pandas as pd
 
     if isinstance(least, bool) or not isinstance(least, int):
-        raise InputError(f"least={least!r} must be a whole number of cells.")
+        raise InputError(f"{option('least', least)} must be a whole number of cells.")
     path = whole_table.paths[0]
     index = [str(name) for name in (whole_table.rows if whole_table.rows is not None else [])]
     if not index:
@@ -278,7 +288,7 @@ def variables(
     ledger.rows.leave(reason, list(few) if ledger.rows.unit == "perturbation" else int(total[few].sum()))
     counts = counts[total >= least]
     if not len(counts):
-        raise InputError(f"{path}: no perturbation has {least} cells or more (least={least}). Lower it.")
+        raise InputError(f"{path}: no perturbation has {least} cells or more ({option('least', least)}). Lower it.")
     if control is not None and control not in counts.index:
         raise InputError(f"{path}: the control {control!r} has fewer than {least} cells. Lower least.")
     out: dict[str, Any] = {"count": counts}
@@ -307,7 +317,9 @@ def shares_of(target: str, states: Sequence[str]) -> Any:
         except ValueError:
             raise InputError(f"target: {part!r} is not of the form state=share, such as {states[0]}=0.7.") from None
     if abs(found.sum() - 1) > ROUNDED:
-        raise InputError(f"target={target!r}: the shares sum to {found.sum():g}, not to one. Divide them by their sum.")
+        raise InputError(
+            f"{option('target', target)}: the shares sum to {found.sum():g}, not to one. Divide them by their sum."
+        )
     return found
 
 

@@ -12,7 +12,9 @@ import numpy as np
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.progress import spinner
+from genarium.readers.formats import takes
 from genarium.readers.ledger import Account, Ledger, Told
+from genarium.remedies import option
 from genarium.settings import only_with
 
 from .fragments import Fragments
@@ -39,6 +41,7 @@ class Hit(NamedTuple):
     mismatches: int
 
 
+@takes(".bam", ".sam", ".cram", number=1, example="reads.bam --option strand=forward")
 def bam(
     paths: Sequence[Path],
     *,
@@ -82,10 +85,11 @@ def bam(
     if len(paths) != 1:
         raise InputError(f"reader 'bam' takes one file, not {len(paths)}. Merge them with `samtools cat`.")
     if not 0 < error < 0.5:
-        raise InputError(f"reader 'bam': error={error} must be above zero and below a half.")
+        raise InputError(f"reader 'bam': {option('error', error)} must be above zero and below a half.")
     if (fragment_mean > 0) != (fragment_sd > 0) or min(fragment_mean, fragment_sd) < 0:
         raise InputError(
-            f"reader 'bam': fragment_mean={fragment_mean:g} and fragment_sd={fragment_sd:g} must both be above zero, "
+            f"reader 'bam': {option('fragment_mean', fragment_mean)} and {option('fragment_sd', fragment_sd)} must "
+            "both be above zero, "
             "or both be left out."
         )
     with spinner("alignments"):
@@ -94,11 +98,13 @@ def bam(
     if found.paired:
         given = given or Fragments.observed(found.lengths_of_pairs())
     if read_length < 0:
-        raise InputError(f"reader 'bam': read_length={read_length} must not be negative. Leave it out for the median.")
+        raise InputError(
+            f"reader 'bam': {option('read_length', read_length)} must not be negative. Leave it out for the median."
+        )
     switch = "single reads whose fragment_mean and fragment_sd are not given"
     only_with("reader 'bam'", switch, given is None, read_length=read_length or None)
     if not 1 <= digits <= 12:
-        raise InputError(f"reader 'bam': digits={digits} must be from 1 to 12.")
+        raise InputError(f"reader 'bam': {option('digits', digits)} must be from 1 to 12.")
     data = found.classes(given, read_length, float(np.log(error / 3 / (1 - error))), digits)
     return Told(data, found.ledger(len(data["count"])))
 
@@ -142,7 +148,7 @@ class _Reads:
             )
         if not self.count:
             raise InputError(
-                f"{path}: no read is aligned ({self.records} records; strand={strand!r}). Check the mapping."
+                f"{path}: no read is aligned ({self.records} records; {option('strand', strand)}). Check the mapping."
             )
 
     def _read(self, file: "AlignmentFile") -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from genarium.errors import InputError
+from genarium.readers.formats import takes
 from genarium.readers.ledger import Account, Ledger, Told
 
 from .lines import lines, whole, wrong
@@ -20,6 +21,7 @@ FORM = (
 )
 
 
+@takes(".txt", number=1, example="reads.txt")
 def course(paths: Sequence[Path]) -> Told:
     """Read a file of the course: transcripts that cover runs of segments of a circular locus, and reads by segment.
 

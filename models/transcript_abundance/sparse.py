@@ -10,6 +10,7 @@ import xarray as xr
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers.binary import sparse_matrix
+from genarium.readers.formats import takes
 from genarium.readers.ledger import Account, Ledger, Told
 
 from .lines import lines, number
@@ -150,6 +151,7 @@ def _assembled(classes: list[tuple[Array, Array]], totals: list[int], length: Ar
     }
 
 
+@takes(".npz", ".mtx", ".txt", ".tsv", number=2, example="matrix.npz transcripts.tsv")
 def sparse(paths: Sequence[Path]) -> Told:
     """Read a likelihood matrix and the table of its transcripts.
 

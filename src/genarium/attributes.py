@@ -7,6 +7,7 @@ from typing import Any
 import xarray as xr
 
 from genarium.errors import InputError
+from genarium.remedies import either, verb
 
 MAY_LACK = {"model_options": "{}", "sizes": "{}", "preparation": "{}", "fixed": "[]"}
 """Attributes that a tree may be without, and what that means."""
@@ -37,7 +38,7 @@ def attribute(tree: xr.DataTree, name: str) -> Any:
     text = tree.attrs.get(name, MAY_LACK.get(name))
     if text is None:
         raise InputError(
-            f"{source(tree)} has no attribute {name!r}. Make it with `fit`, which says there what was done."
+            f"{source(tree)} has no attribute {name!r}. Make it with {verb('fit')}, which says there what was done."
         )
     try:
         found = json.loads(text)
@@ -48,6 +49,21 @@ def attribute(tree: xr.DataTree, name: str) -> Any:
         shown = {dict: "an object", list: "a list"}[kind]
         raise InputError(
             f"{source(tree)}: attribute {name!r} must be {shown} in JSON, and is {reprlib.repr(text)}. Take the tree "
-            "as `fit`, `read` or `simulate` made it, or put the attribute right."
+            f"as {verb('fit')}, {verb('read')} or {verb('simulate')} made it, or put the attribute right."
         )
     return found
+
+
+def require_fit(model: str, tree: xr.DataTree) -> None:
+    """Refuse a tree that holds data only.
+
+    Raises
+    ------
+    InputError
+    """
+    if "method" not in tree.attrs or not {"posterior", "point"} & set(tree.children):
+        shell = f"genarium fit {model} TREE --method METHOD -o fit.nc"
+        raise InputError(
+            f"{model}: {source(tree)} holds no fit (groups posterior or point): it has "
+            f"{', '.join(tree.children) or 'no groups'}. Make a fit of it first: {either('`fit`', shell)}."
+        )

@@ -8,9 +8,10 @@ import xarray as xr
 
 from genarium.declaration import Array, Model, Problem, Sizes
 from genarium.errors import InputError
-from genarium.holding import Data, example, hold, labelled, where
+from genarium.holding import Data, give_data, hold, labelled, missing_value, where
 from genarium.readers.messages import listed
 from genarium.readers.sheet import lossy
+from genarium.remedies import setting
 from genarium.signatures import call, parents_of
 from genarium.supports import LARGEST
 from genarium.tree import stored_sizes
@@ -71,9 +72,9 @@ def check(
             )
     absent = [name for name, var in model.observed.variables.items() if name not in given and var.default is None]
     if len(absent) > 1 and not unseen:
-        raise InputError(f"{model.name}: observed variables {', '.join(absent)} are missing. Give {example(model)}.")
+        raise InputError(f"{model.name}: observed variables {', '.join(absent)} are missing. {give_data(model)}.")
     if absent and not unseen:
-        raise InputError(f"{where(model, absent[0])} is missing. {known[absent[0]].about} Give it by name.")
+        raise missing_value(model, absent[0])
     named = {name: labelled(model, name, value) for name, value in given.items()}
     size = _sizes(model, named, {**stored, **(sizes or {})}, sizes or {}, partial)
     coords = _coords(model, named, size)
@@ -92,7 +93,7 @@ def check(
         elif role == "unknown" or (partial and role == "known") or (unseen and role == "observed"):
             continue
         else:
-            raise InputError(f"{where(model, name)} is missing. {known[name].about} Give it by name.")
+            raise missing_value(model, name)
         (fixed if role == "unknown" else arrays)[name] = value
     problem = Problem(model, size, arrays, fixed, coords)
     if model.check is not None and not partial:
@@ -146,7 +147,8 @@ def _sizes(
             raise InputError(f"{model.name}: there is no size {dim!r}; the sizes are {', '.join(model.sizes)}.")
         if dim in found and found[dim][0] != explicit[dim]:
             raise InputError(
-                f"{model.name}: size {dim}={explicit[dim]} was asked for, but {found[dim][1]!r} has {found[dim][0]} "
+                f"{model.name}: {setting(dim, explicit[dim], 'size')} was asked for, but {found[dim][1]!r} has "
+                f"{found[dim][0]} "
                 f"along {dim!r}. Leave the setting out."
             )
     counted = _counted(model, arrays)
@@ -168,8 +170,8 @@ def _sizes(
             continue
         else:
             raise InputError(
-                f"{model.name}: the data do not show the size of {dim!r}. Give it: {dim}=... in Python, "
-                f"--set {dim}=... on the command line."
+                f"{model.name}: the data do not show the size of {dim!r}. Give it: {setting(dim)}, such as "
+                f"{setting(dim, model.sizes[dim])}."
             )
         if dim in model.labels and sizes[dim] != len(model.labels[dim]):
             raise InputError(
@@ -208,7 +210,7 @@ def _counted(model: Model, arrays: Mapping[str, xr.DataArray]) -> dict[str, int]
 
 def _whole_size(model: Model, dim: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise InputError(f"{model.name}: size {dim}={value!r} is not a whole number.")
+        raise InputError(f"{model.name}: {setting(dim, value, 'size')} is not a whole number.")
     return int(value)
 
 
@@ -267,7 +269,9 @@ def _values(model: Model, name: str, array: xr.DataArray, sizes: Sizes, coords: 
         )
     lacking = [dim for dim in var.dims if dim not in sizes]
     if lacking:
-        raise InputError(f"{where(model, name)} needs the size of {lacking[0]!r}. Give that too, or both with `fit`.")
+        raise InputError(
+            f"{where(model, name)} needs the size of {lacking[0]!r}. Give that too: {setting(lacking[0])}."
+        )
     if values.ndim == 0:
         values = np.broadcast_to(values, model.shape(name, sizes))
     bad = var.support.bad(values, sizes)

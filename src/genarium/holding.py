@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from genarium.attributes import source
 from genarium.declaration import Array, Model
 from genarium.errors import InputError
 from genarium.form import check_form, check_model
 from genarium.readers.counts import first_odd
+from genarium.remedies import either, option, setting, verb
 from genarium.supports import LARGEST
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ def hold(model: Model, data: Data, layer: str = "") -> dict[str, Any]:
     if _is_anndata(data):
         return _from_anndata(model, data, layer)
     if layer:
-        raise InputError(f"{model.name}: layer={layer!r} is for AnnData, not for {_kind(data)}. Leave it out.")
+        raise InputError(f"{model.name}: {option('layer', layer)} is for AnnData, not for {_kind(data)}. Leave it out.")
     if isinstance(data, xr.DataTree):
         return _from_tree(model, data)
     if isinstance(data, xr.Dataset):
@@ -84,6 +86,40 @@ def example(model: Model) -> str:
     observed = model.observed.variables
     needed = [name for name, var in observed.items() if var.default is None] or list(observed)
     return f"{{{', '.join(f'{name!r}: ...' for name in needed)}}}"
+
+
+def give_data(model: Model) -> str:
+    """Return the sentence that says how a model is given data."""
+    formats = "|".join(model.readers)
+    shell = f"Make a tree of your files: genarium read {model.name} FILE --format {formats or 'FORMAT'} -o data.nc"
+    return either(
+        f"Give the data by name, {example(model)}", shell if formats else f"Give a tree with {example(model)}"
+    )
+
+
+def missing_value(model: Model, name: str) -> InputError:
+    """Return the error for a known or observed variable that is not given, with what gives it or makes it needless."""
+    var = model.variables()[name]
+    if model.role(name) == "observed":
+        return InputError(f"{where(model, name)} is missing. {var.about} {give_data(model)}.")
+    remedy = f"Give it: {setting(name)} ({var.support.says}{f', or one for each {var.dims[0]}' if var.dims else ''})"
+    without = [setting(option_, value) for option_, value in alternatives(model, name)]
+    also = f", or let the model do without: {' or '.join(without)}" if without else ""
+    return InputError(f"{where(model, name)} is missing. {var.about} {remedy}{also}.")
+
+
+def alternatives(model: Model, name: str) -> list[tuple[str, str]]:
+    """Return the options of a model, with their values, under each of which it does without a known variable."""
+
+    def needs(variant: Model) -> bool:
+        return name in variant.known.variables and variant.known.variables[name].default is None
+
+    return [
+        (option_, value)
+        for option_, values in model.options.items()
+        for value in values
+        if value != model.option(option_) and not needs(model.variant(**{**model.chosen, option_: value}))
+    ]
 
 
 def where(model: Model, name: str) -> str:
@@ -113,7 +149,7 @@ def _main(model: Model, dims: int, kind: str) -> str:
     have = "; ".join(f"{name} ({', '.join(var.dims)})" for name, var in model.observed.variables.items())
     raise InputError(
         f"{model.name}: no observed variable has the {dims} dims of the given {kind}; there are {have}. "
-        f"Give the data by name, {example(model)}."
+        f"{give_data(model)}."
     )
 
 
@@ -124,10 +160,17 @@ def _from_tree(model: Model, tree: xr.DataTree) -> dict[str, Any]:
     for group in DATA_GROUPS:
         if group in tree.children:
             found |= {str(n): v for n, v in tree[group].to_dataset().data_vars.items() if n in declared}
+    other = str(tree.attrs.get("model", "")) or model.name
+    wanted = {name for name, var in model.observed.variables.items() if var.default is None}
+    if other != model.name and not wanted <= set(found):
+        raise InputError(
+            f"{model.name}: {source(tree)} holds data of the model {other!r}. Name that model, or give data of "
+            f"{model.name}: it needs {', '.join(sorted(wanted))}."
+        )
     if not found:
         raise InputError(
-            f"{model.name}: the tree has neither of the groups {' and '.join(DATA_GROUPS)} (it has "
-            f"{', '.join(tree.children) or 'no groups'}). Make one with `simulate` or `read`."
+            f"{model.name}: {source(tree)} has neither of the groups {' and '.join(DATA_GROUPS)} (it has "
+            f"{', '.join(tree.children) or 'no groups'}). Make one with {verb('simulate')} or {verb('read')}."
         )
     return found
 
@@ -144,7 +187,7 @@ def _from_table(model: Model, table: Any) -> dict[str, Any]:
         have = ", ".join(map(str, table.columns[:5])) + (" ..." if len(table.columns) > 5 else "")
         raise InputError(
             f"{model.name}: the DataFrame has no column {' or '.join(observed)} (it has {have}). Rename its columns, "
-            f"or give the data by name, {example(model)}."
+            f"or {give_data(model)[0].lower()}{give_data(model)[1:]}."
         )
     return found
 
@@ -196,7 +239,7 @@ def _matrix(model: Model, adata: Any, main: str, layer: str) -> Any:
     if layer:
         return stored(layer)
     if adata.X is None:
-        raise InputError(f"{model.name}: the AnnData has no X. {have}; name one: layer=...")
+        raise InputError(f"{model.name}: the AnnData has no X. {have}; name one: {option('layer')}")
     matrix = _in_memory(adata.X)
     odd = _odd(matrix) if model.variables()[main].support.integer else None
     good = [name for name in names if _odd(stored(name)) is None] if odd else []
@@ -206,7 +249,7 @@ def _matrix(model: Model, adata: Any, main: str, layer: str) -> Any:
     raise InputError(
         f"{where(model, main)}: adata.X is not all whole numbers from zero ({adata.obs_names[i]}, "
         f"{adata.var_names[j]}: {value}), but {', '.join(good)} {'is' if len(good) == 1 else 'are'}: "
-        f"pass layer={good[0]!r}."
+        f"pass {option('layer', good[0])}."
     )
 
 

@@ -24,6 +24,7 @@ from genarium.errors import DeclarationError, GenariumError, InputError
 from genarium.form import check_fit, check_form, check_model
 from genarium.home import BUILT_IN, Home
 from genarium.home import program as program
+from genarium.remedies import flag, verb
 
 GROUP = "genarium.models"
 """Entry points of this group are models: the name is the model's, the value its module, or ``module:MODEL``."""
@@ -226,11 +227,11 @@ def fitted_model(tree: xr.DataTree, model: str | Path | Model = "") -> Model:
     named_ = str(check_form(tree).attrs.get("model", ""))
     if not named_:
         raise InputError(
-            f"{source(tree)} does not say which model it belongs to (attribute 'model'). Make it with `fit`."
+            f"{source(tree)} does not say which model it belongs to (attribute 'model'). Make it with {verb('fit')}."
         )
     declared = resolve(model) if model else remembered(named_, str(tree.attrs.get("model_origin", "")))
     if declared.name != named_:
-        raise InputError(f"{declared.name}: the tree holds a fit of {named_!r}. Name that model.")
+        raise InputError(f"{declared.name}: {source(tree)} holds a fit of {named_!r}. Name that model.")
     variant = declared.variant(**attribute(tree, "model_options"))
     check_fit(tree, variant)
     return variant
@@ -250,7 +251,7 @@ def remembered(name: str, came_from: str) -> Model:
         Saying what to install or to give.
     """
     kind, _, where = came_from.partition(" ")
-    give = "Python: model=..., command line: --model ..."
+    give = flag("model")
     if kind == "distribution":
         package = where.partition(" ")[0]
         points = installed().get(name, ())

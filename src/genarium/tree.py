@@ -22,6 +22,7 @@ from genarium.home import Home
 from genarium.readers import hdf5
 from genarium.readers.files import present
 from genarium.registry import origin
+from genarium.remedies import verb
 from genarium.writing import replacing
 
 RECORDED = (
@@ -250,7 +251,9 @@ def load(path: str | Path) -> xr.DataTree:
         If the file does not exist, is no such file or is damaged, or holds no tree of genarium's form.
     """
     path = present(Path(path))
-    remedy = "Count tables and other formats go through `read` first; if it is damaged or cut short, make it again"
+    remedy = (
+        f"Count tables and other formats go through {verb('read')} first; if it is damaged or cut short, make it again"
+    )
     hdf5.look_over(path, "a netCDF tree", remedy)
     try:
         with xr.open_datatree(path, engine="h5netcdf") as tree:

@@ -673,9 +673,9 @@ def test_a_sample_is_the_mutations_of_its_loci() -> None:
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"sampling_rate": 0.0}, "sampling_rate=0 must be above 0"),
+        ({"sampling_rate": 0.0}, "sampling_rate=0.0 must be above 0"),
         ({"forgetting": 0.5}, "forgetting=0.5 must be above 0.5"),
-        ({"delay": -1.0}, "delay=-1 must not be negative"),
+        ({"delay": -1.0}, "delay=-1.0 must not be negative"),
     ],
 )
 def test_steps_that_cannot_converge_are_refused(setting: dict[str, Any], message: str) -> None:

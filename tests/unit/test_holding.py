@@ -179,7 +179,11 @@ def test_a_series_or_the_columns_of_a_table(toy: Model) -> None:
 
 def test_what_is_missing_is_said_with_how_to_give_it(toy: Model) -> None:
     both = "{'beta_exposure': ..., 'beta_outcome': ...}"
-    refused({"se_exposure": [1.0]}, f"beta_exposure, beta_outcome are missing. Give {both}.", model=SUMMARY)
+    refused(
+        {"se_exposure": [1.0]},
+        f"beta_exposure, beta_outcome are missing. Give the data by name, {both}.",
+        model=SUMMARY,
+    )
     refused(pd.Series([1.0, 2]), "observed variable 'beta_outcome' (variant) is missing", "by name", model=SUMMARY)
     refused({"x": cells(), "phi": 1}, "'x' (cell, gene) is an AnnData. Give it as the data, alone", "as settings")
     refused(cells(), "no observed variable has the 2 dims of the given AnnData matrix", "y (item)", model=toy)

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from genarium.errors import InputError
+from genarium.remedies import flag
 from genarium.writing import kind
 
 COMPRESSION = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 """What opens a compressed file, by the end of its name."""
 
 LOOKS_LIKE = {
-    b"\x89HDF": "an HDF5 file. Read AnnData with format='h5ad'",
+    b"\x89HDF": f"an HDF5 file. Read AnnData with {flag('format', 'h5ad')}",
     b"PAR1": "a Parquet file. Give it a name that ends in .parquet",
     b"\x1f\x8b": "gzip data. Give it a name that ends in .gz",
     b"BZh": "bzip2 data. Give it a name that ends in .bz2",

@@ -14,6 +14,7 @@ from genarium.readers.counts import first_odd
 from genarium.readers.matrix import Matrix, Terms
 from genarium.readers.messages import absent, listed
 from genarium.readers.sheet import Sheet
+from genarium.remedies import option, verb
 
 COUNTS = Terms("cell", "gene", "counts")
 
@@ -127,6 +128,8 @@ def read_stored(path: Path, layer: str | None = None, *, raw: bool = True, matri
 def _stored(path: Path, file: Any, layer: str | None, raw: bool, matrices: Sequence[str]) -> Stored:
     from anndata.io import read_elem
 
+    if {"constant_data", "observed_data"} & set(file):
+        raise InputError(f"{path}: this is a tree that genarium wrote, not AnnData. Give it to {verb('fit')} as it is.")
     if "obs" not in file or "var" not in file:
         raise InputError(
             f"{path}: this HDF5 file is not AnnData; it has {listed(file)}. Convert it first (10x Genomics: "
@@ -216,7 +219,7 @@ def _counts(path: Path, file: Any, layer: str | None, raw: bool, cells: Any, gen
     raise InputError(
         f"{path}: {what or 'it has no X'}. "
         + (
-            f"Whole numbers are in the layers {listed(good)}: pass layer={good[0]!r}."
+            f"Whole numbers are in the layers {listed(good)}: use {option('layer', good[0])}."
             if good
             else f"No layer holds whole numbers either (layers: {listed(others)}). Add the raw counts as a layer."
         )

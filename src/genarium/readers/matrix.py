@@ -11,6 +11,7 @@ from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers.ledger import Account, Ledger
 from genarium.readers.messages import absent, listed
+from genarium.remedies import option
 
 
 class Terms(NamedTuple):
@@ -157,7 +158,10 @@ def join(parts: Sequence[Matrix]) -> Matrix:
                 f"are read together need the same {column}s: choose common ones with {column}s."
             )
         if (part.rows is None) != (first.rows is None):
-            raise InputError(f"{path}: only one of this file and {start} names its {row}s. Pass {row}s=None.")
+            raise InputError(
+                f"{path}: only one of this file and {start} names its {row}s. Number them all with "
+                f"{option(f'{row}s', None)}."
+            )
     parts = [first, *(part.take(part.positions(first.columns)) for part in parts[1:])]
     kinds = {sparse.issparse(part.entries) for part in parts}
     blocks: list[Any] = [sparse.csr_array(part.entries) if len(kinds) > 1 else part.entries for part in parts]
@@ -179,7 +183,7 @@ def join(parts: Sequence[Matrix]) -> Matrix:
         where = dict.fromkeys(str(whole.path(i)) for i in np.flatnonzero(index == again))
         raise InputError(
             f"{' and '.join(where)}: the {row} name {again!r} is used more than once. Put the sample before the names "
-            f"of its {row}s, or number the {row}s of tables with {row}s=None."
+            f"of its {row}s, or number the {row}s of tables with {option(f'{row}s', None)}."
         )
     return whole
 

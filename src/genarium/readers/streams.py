@@ -48,7 +48,7 @@ def without_streams(paths: Sequence[Path]) -> Iterator[list[Path]]:
         try:
             yield [copies.get(path) or _there(path) for path in paths]
         except InputError as error:
-            told = str(error)
+            told = error.marked
             for path, copy in copies.items():
                 told = told.replace(str(copy), "standard input" if str(path) in STANDARD_INPUT else str(path))
             raise InputError(told) from error

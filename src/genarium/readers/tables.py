@@ -13,6 +13,7 @@ from genarium.readers.matrix import Matrix, Terms, dense
 from genarium.readers.messages import absent, listed
 from genarium.readers.sheet import Sheet, lossy, named, unique
 from genarium.readers.suspects import suspects
+from genarium.remedies import option
 
 RENAME = "give the file a name that ends in .csv"
 
@@ -108,7 +109,7 @@ def wide(
     only_numbers(sheet, [name for name in kept if name not in asked], choose, fixed=fixed)
     entries = _stacked(sheet, kept)
     if not transpose:
-        remedy = f"pass {terms.row}s=None to number the {terms.row}s"
+        remedy = f"number the {terms.row}s with {option(f'{terms.row}s', None)}"
         labels = None if key is None else sheet.labels(key, terms.row, remedy)
         matrix = Matrix(terms, [path], labels, kept, entries, columns_left=left)
     else:
@@ -123,8 +124,8 @@ def wide(
     matrix.columns_left |= {name: "asked for" for name in matrix.columns if name in drop}
     matrix = matrix.take([i for i, name in enumerate(matrix.columns) if name not in matrix.columns_left])
     if not fixed and (every or transpose or not columns):
-        option = "" if transpose else f"{terms.column}s"
-        no_suspects(path, matrix.columns, matrix.entries, terms.column, option, columns)
+        naming = "" if transpose else f"{terms.column}s"
+        no_suspects(path, matrix.columns, matrix.entries, terms.column, naming, columns)
     return matrix
 
 
@@ -164,7 +165,7 @@ def only_numbers(sheet: Sheet, names: Sequence[str], choose: str = "", *, fixed:
     drop = (
         f"Delete {'it' if one else 'them'}"
         if fixed
-        else f"Leave {'it' if one else 'them'} out with drop={','.join(text[:10])!r}"
+        else f"Leave {'it' if one else 'them'} out with {option('drop', ','.join(text[:10]))}"
     )
     raise InputError(
         f"{sheet.path}: column{'s' * (not one)} {told}{more} {'holds' if one else 'hold'} no numbers. {drop}, or "
@@ -173,7 +174,7 @@ def only_numbers(sheet: Sheet, names: Sequence[str], choose: str = "", *, fixed:
 
 
 def no_suspects(
-    path: Path, names: Sequence[str], entries: Array, what: str, option: str = "", asked: Sequence[str] = ()
+    path: Path, names: Sequence[str], entries: Array, what: str, naming: str = "", asked: Sequence[str] = ()
 ) -> None:
     """Check that no column looks like a total, a running number or a label coded as a number.
 
@@ -184,7 +185,7 @@ def no_suspects(
     entries : ndarray, shape (N, D)
     what : str
         What a column would be taken for.
-    option : str
+    naming : str
         The option that names columns to keep; "" for none.
     asked : sequence of str
         Columns that it does name, which are above suspicion.
@@ -193,16 +194,16 @@ def no_suspects(
     if not found:
         return
     told = [f"{name!r} {why}" for name, why in found.items()]
-    keep = f"name the {what}s to read in {option}" if option else "rename it"
+    keep = f"name the {what}s to read in {naming}" if naming else "rename it"
     raise InputError(
         f"{path}: column {'; '.join(told[:3])}: no {what}, it seems. Leave it out with "
-        f"drop={','.join(list(found)[:10])!r}, or, if it is a {what}, {keep}."
+        f"{option('drop', ','.join(list(found)[:10]))}, or, if it is a {what}, {keep}."
     )
 
 
 def _stacked(sheet: Sheet, names: Sequence[str]) -> Array:
     """Return columns of numbers side by side; shape (N, D)."""
-    found = [sheet.numbers(name, f"leave the column out with drop={name!r}") for name in names]
+    found = [sheet.numbers(name, f"leave the column out with {option('drop', name)}") for name in names]
     whole = np.column_stack(found)
     for name, column in zip(names, found, strict=True):
         if whole.dtype.kind == "f" and (inexact := lossy(column)).any():

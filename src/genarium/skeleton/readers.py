@@ -5,6 +5,7 @@ from pathlib import Path
 
 from genarium.readers import options
 from genarium.readers.files import existing
+from genarium.readers.formats import TABLES, takes
 from genarium.readers.ledger import Told
 from genarium.readers.matrix import Terms, join
 from genarium.readers.tables import read_sheet, wide
@@ -12,6 +13,7 @@ from genarium.readers.tables import read_sheet, wide
 COUNTS = Terms("sample", "gene", "counts")
 
 
+@takes(*TABLES, example="counts.csv")
 def table(
     paths: Sequence[Path],
     *,

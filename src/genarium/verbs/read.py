@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,14 @@ from genarium.attributes import attribute
 from genarium.data import check
 from genarium.declaration import Model, Problem
 from genarium.errors import DeclarationError, InputError
+from genarium.holding import alternatives
 from genarium.methods import methods
 from genarium.readers.files import no_file_twice
+from genarium.readers.formats import guessed
 from genarium.readers.ledger import Account, Ledger, Told
 from genarium.readers.streams import without_streams
 from genarium.registry import reference, resolve
+from genarium.remedies import flag, setting
 from genarium.settings import require_choice, split
 from genarium.signatures import choices, keyword_options
 from genarium.tree import data_tree, provenance
@@ -34,7 +38,7 @@ def read(
     model : str, Path or Model
     paths : path or sequence of paths
     format : str
-        One of the model's readers; may be left out where the model has only one.
+        One of the model's readers; where none is named, it is told from the files, if these leave no doubt.
     **settings
         Options of the reader, sizes, options of the model, and values of known variables (``phi=0.3``).
 
@@ -53,22 +57,27 @@ def read(
         If the reader's ledger does not add up.
     """
     declared = resolve(model)
-    if not format and len(declared.readers) == 1:
-        format = next(iter(declared.readers))  # noqa: A001
-    if format not in declared.readers:
-        have = ", ".join(declared.readers) or "none: give the data as arrays in Python"
-        raise InputError(f"{declared.name}: there is no reader for format {format!r}. The formats are {have}.")
-    reader = declared.readers[format]
     files = [Path(p) for p in ([paths] if isinstance(paths, str | Path) else paths)]
     no_file_twice(files)
-    options = keyword_options(reader)
-    own = {name: settings.pop(name) for name in list(settings) if name in options}
-    for name, value in own.items():
-        require_choice(f"{declared.name}: reader {format!r}", name, value, choices(reader))
-    variant, sizes, values, _ = split(declared, settings)
     with without_streams(files) as opened:
+        if format not in declared.readers:
+            format = _format(declared, format, opened)  # noqa: A001
+        reader = declared.readers[format]
+        options = keyword_options(reader)
+        own = {name: settings.pop(name) for name in list(settings) if name in options}
+        for name, value in own.items():
+            require_choice(f"{declared.name}: reader {format!r}", name, value, choices(reader))
+        variant, sizes, values, _ = split(
+            declared,
+            settings,
+            tables={f"options of the format {format}": options},
+            elsewhere=lambda: {flag("format", name): keyword_options(one) for name, one in declared.readers.items()},
+        )
         found = reader(opened, **own)
-    problem = check(variant, {**found, **values}, sizes, partial=True)
+    try:
+        problem = check(variant, {**found, **values}, sizes, partial=True)
+    except InputError as error:
+        raise InputError(f"{', '.join(map(str, files))}: {error.marked}") from error
     ledger = accounts(f"{declared.name}: reader {format!r}", found, problem)
     attrs = provenance(files=[path.name for path in files], format=format, reader_options=own, ledger=ledger.to_dict())
     return data_tree(problem, attrs=attrs)
@@ -151,6 +160,20 @@ def next_command(model: Model, tree: xr.DataTree, path: Path) -> list[str]:
     lines = [f"next: {shlex.join([*words, '-o', 'fit.nc'])}"]
     if lack:
         lines.append(f"choose: {' and '.join(lack)}, which the files do not tell")
-    if values:
-        lines.append(f"give: {' and '.join(f'{n} ({variant.known.variables[n].about.rstrip(".")})' for n in values)}")
+    for name in values:
+        without = "".join(f", or {setting(*choice)}" for choice in alternatives(variant, name))
+        lines.append(f"give: {name} ({variant.known.variables[name].about.rstrip('.')}){without}")
     return lines
+
+
+def _format(model: Model, given: str, files: Sequence[Path]) -> str:
+    """Return the format of files of which the user has named none, or refuse the one named."""
+    if not model.readers:
+        raise InputError(f"{model.name}: the model reads no files. Give its data as arrays in Python.")
+    if not given:
+        return guessed(model.name, model.readers, files)
+    close = get_close_matches(given, model.readers, n=1)
+    raise InputError(
+        f"{model.name}: there is no format {given!r}.{f' Did you mean {close[0]!r}?' if close else ''} "
+        f"The formats are {', '.join(model.readers)}."
+    )
