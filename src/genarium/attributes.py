@@ -64,6 +64,6 @@ def require_fit(model: str, tree: xr.DataTree) -> None:
     if "method" not in tree.attrs or not {"posterior", "point"} & set(tree.children):
         shell = f"genarium fit {model} TREE --method METHOD -o fit.nc"
         raise InputError(
-            f"{model}: {source(tree)} holds no fit (groups posterior or point): it has "
+            f"{source(tree)}: {model}: the tree holds no fit (groups posterior or point): it has "
             f"{', '.join(tree.children) or 'no groups'}. Make a fit of it first: {either('`fit`', shell)}."
         )

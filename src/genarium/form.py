@@ -10,17 +10,18 @@ from typing import Any, get_args
 import numpy as np
 import xarray as xr
 
-from genarium.attributes import attribute, source
+from genarium.attributes import attribute, require_fit, source
 from genarium.declaration import Array, Claim, Model
 from genarium.errors import InputError
 from genarium.groups import GROUPS
+from genarium.remedies import verb
 
 LARGEST = 2**31
 """A size of a dim is below this."""
 
-MADE = "Take the tree as `simulate`, `read` or `fit` made it, or put this right."
+MADE = f"Take the tree as {verb('simulate')}, {verb('read')} or {verb('fit')} made it, or put this right."
 
-AGAIN = "Take the tree as `fit` made it, or fit again."
+AGAIN = f"Take the tree as {verb('fit')} made it, or fit again."
 
 FITTED = ("method", "claim", "engine", "seed", "options", "notes", "fixed")
 """Attributes that every fit has."""
@@ -171,7 +172,7 @@ def check_model(tree: xr.DataTree, model: Model) -> None:
     if for_ != model.name:
         raise InputError(
             f"{source(tree)}: the tree was made for the model {for_!r}, not for {model.name!r}. Name that model, or "
-            f"make a tree for {model.name!r} with `read` or `simulate`."
+            f"make a tree for {model.name!r} with {verb('read')} or {verb('simulate')}."
         )
 
 
@@ -190,7 +191,7 @@ def check_fit(tree: xr.DataTree, model: Model) -> None:
     """
     from_ = source(tree)
     if "method" not in tree.attrs and not {"posterior", "point"} & set(tree.children):
-        raise InputError(f"{from_}: {model.name}: the tree holds no fit. Run `fit` first.")
+        require_fit(model.name, tree)
     for name in FITTED:
         if name not in tree.attrs:
             raise InputError(f"{from_}: the tree of a fit has no attribute {name!r}. {AGAIN}")

@@ -160,13 +160,6 @@ def _from_tree(model: Model, tree: xr.DataTree) -> dict[str, Any]:
     for group in DATA_GROUPS:
         if group in tree.children:
             found |= {str(n): v for n, v in tree[group].to_dataset().data_vars.items() if n in declared}
-    other = str(tree.attrs.get("model", "")) or model.name
-    wanted = {name for name, var in model.observed.variables.items() if var.default is None}
-    if other != model.name and not wanted <= set(found):
-        raise InputError(
-            f"{model.name}: {source(tree)} holds data of the model {other!r}. Name that model, or give data of "
-            f"{model.name}: it needs {', '.join(sorted(wanted))}."
-        )
     if not found:
         raise InputError(
             f"{model.name}: {source(tree)} has neither of the groups {' and '.join(DATA_GROUPS)} (it has "
