@@ -12,6 +12,7 @@ import numpy as np
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.progress import spinner
+from genarium.readers.files import present
 from genarium.settings import only_with
 
 from .fragments import Fragments
@@ -108,8 +109,7 @@ class _Reads:
         self.sizes: Counter[int] = Counter()
         self.names: list[str] = []
         self.records = self.apart = 0
-        if not path.is_file():
-            raise InputError(f"{path}: there is no such file. Check the path.")
+        present(path)
         try:
             import pysam
         except ImportError as error:
