@@ -216,7 +216,7 @@ def test_every_verb_refuses(fitted: dict[str, xr.DataTree], edit: str, tmp_path:
     change, said = REFUSED[edit]
     tree = fitted["em"].copy(deep=True)
     change(tree)
-    more = {
+    more: dict[str, Callable[[], Any]] = {
         "fit": lambda: gn.fit(NAME, tree, "em", restarts=1),
         "choose": lambda: gn.choose(NAME, tree, "component", [1], "vi"),
         "stan_data": lambda: gn.stan_data(NAME, tree),

@@ -18,6 +18,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "attributes",
             "groups",
             "form",
+            "completeness",
             "tree",
             "holding",
             "data",
