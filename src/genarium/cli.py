@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
 
     read = add("read", _read, "Read files into a checked tree.")
     model(read)
-    read.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    read.add_argument("files", nargs="+", type=Path, metavar="FILE", help="- for the standard input")
     read.add_argument("--format", default="", help="one of the model's formats (see `genarium show MODEL`)")
     settings(read, "a known variable or a size, e.g. phi=0.3")
     options_(read, "an option of the reader, e.g. drop=type")

@@ -17,10 +17,10 @@ from genarium.readers import hdf5_child
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
-SECONDS = 5
+SECONDS = 2
 """Processor time to look a small file over; large ones are given more."""
 
-PATIENCE = 12
+PATIENCE = 15
 """How many times as long to wait for it, on a machine that has other things to do."""
 
 Mark = tuple[int, int, int, int]

@@ -28,6 +28,7 @@ def read(
     ----------
     model : str, Path or Model
     paths : path or sequence of paths
+        "-" is the standard input; a pipe that the shell has opened, ``<(...)``, is read to its end, too.
     format : str
         One of the model's readers; may be left out where the model has only one.
     **settings
