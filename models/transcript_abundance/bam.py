@@ -12,6 +12,7 @@ import numpy as np
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.progress import spinner
+from genarium.readers.files import present
 from genarium.readers.formats import takes
 from genarium.readers.ledger import Account, Ledger, Told
 from genarium.remedies import option
@@ -119,8 +120,7 @@ class _Reads:
         self.names: list[str] = []
         self.records = self.apart = 0
         self.left: Counter[str] = Counter()
-        if not path.is_file():
-            raise InputError(f"{path}: there is no such file. Check the path.")
+        present(path)
         try:
             import pysam
         except ImportError as error:

@@ -6,6 +6,7 @@ import zlib
 from pathlib import Path
 
 from genarium.errors import InputError
+from genarium.readers.files import present
 
 GZIP = b"\x1f\x8b"
 
@@ -18,9 +19,10 @@ def content(path: Path) -> bytes:
     InputError
         If it is absent, empty, cut short or damaged; with the number of lines that could still be read.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such file. Check the path.")
-    raw = path.read_bytes()
+    try:
+        raw = present(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: the file cannot be read ({error.strerror}). Check its permissions.") from error
     if not raw.startswith(GZIP):
         if path.suffix == ".gz" and raw:
             raise InputError(f"{path}: the name says gzip, the content does not. Rename it, or fetch it again.")

@@ -258,7 +258,7 @@ def salmon_draws(folder: str | Path) -> xr.DataTree:
         raise InputError(f"{boot}: there are no samples. Run `salmon quant` with --numBootstraps or --numGibbsSamples.")
     names = "\t".join(lines(boot / "names.tsv.gz")).split()
     raw = content(boot / "bootstraps.gz")
-    if len(raw) % (8 * len(names)):
+    if not names or len(raw) % (8 * len(names)):
         raise InputError(
             f"{boot / 'bootstraps.gz'}: {len(raw)} bytes are no whole number of samples of {len(names)} transcripts. "
             "The file is cut short."
@@ -273,7 +273,10 @@ def salmon_draws(folder: str | Path) -> xr.DataTree:
     order = np.array([known[name] for name in names])
     rate = counts / table["effective_length"][order]
     info = folder / "aux_info" / "meta_info.json"
-    kind = json.loads(info.read_text(encoding="utf-8")).get("samp_type", "") if info.is_file() else ""
+    try:
+        kind = str(json.loads(info.read_text(encoding="utf-8")).get("samp_type", "")) if info.is_file() else ""
+    except (OSError, ValueError, RecursionError, AttributeError) as error:
+        raise InputError(f"{info}: this is no object in JSON ({error}). Run salmon again.") from error
     lead = ("chain", "draw", "transcript")
     posterior = xr.Dataset(
         {

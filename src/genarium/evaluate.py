@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from genarium.completeness import lacking
 from genarium.data import check
 from genarium.declaration import Array, Arrays, Model, Problem
-from genarium.form import lacking
 from genarium.progress import bar, track
 from genarium.tree import dataset, stacked, stored_sizes
 

@@ -19,9 +19,10 @@ import xarray as xr
 
 from genarium import folders
 from genarium.attributes import attribute, source
+from genarium.completeness import check_fit
 from genarium.declaration import Model
 from genarium.errors import DeclarationError, GenariumError, InputError
-from genarium.form import check_fit, check_form, check_model
+from genarium.form import check_form, check_model
 from genarium.home import BUILT_IN, Home
 from genarium.home import program as program
 from genarium.remedies import flag, verb

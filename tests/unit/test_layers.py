@@ -21,6 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "attributes",
             "groups",
             "form",
+            "completeness",
             "tree",
             "holding",
             "data",

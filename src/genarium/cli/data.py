@@ -13,7 +13,7 @@ def add(commands: words.Commands) -> None:
     """Add the commands."""
     read = words.add(commands, "read", _read, "Read files into a checked tree.")
     words.add_model(read)
-    read.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    read.add_argument("files", nargs="+", type=Path, metavar="FILE", help="- for the standard input")
     read.add_argument("--format", default="", help="one of the model's formats (see `genarium show MODEL`)")
     words.add_settings(read, "a known variable or a size, e.g. phi=0.3")
     words.add_options(read, "an option of the reader, e.g. drop=type")

@@ -96,7 +96,7 @@ def content(path: Path) -> bytes:
     try:
         with opener(path, "rb") as stream:
             found: bytes = stream.read()
-    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+    except (OSError, EOFError, ValueError, MemoryError, lzma.LZMAError, zlib.error) as error:
         remedy = "It is damaged or cut short: fetch it again" if suffix in COMPRESSION else "Check its permissions"
         raise InputError(f"{path}: the file cannot be read ({error}). {remedy}.") from error
     if not found.strip():

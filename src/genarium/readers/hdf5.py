@@ -17,10 +17,10 @@ from genarium.readers import hdf5_child
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
-SECONDS = 5
+SECONDS = 2
 """Processor time to look a small file over; large ones are given more."""
 
-PATIENCE = 12
+PATIENCE = 15
 """How many times as long to wait for it, on a machine that has other things to do."""
 
 Mark = tuple[int, int, int, int]
@@ -100,6 +100,7 @@ def _asked(path: Path) -> str:
     if done.returncode == 0:
         return str(json.loads(done.stdout)["error"])
     if done.returncode < 0:
-        return f"HDF5 ends by {signal.Signals(-done.returncode).name} on it"
+        name = signal.Signals(-done.returncode).name
+        return "HDF5 comes to no end with it" if name == "SIGXCPU" else f"HDF5 ends by {name} on it"
     told = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
     return f"HDF5 ends with code {done.returncode} on it: {told}"

@@ -10,8 +10,8 @@ import os
 import sys
 from typing import Any
 
-READ = 1 << 26
-"""Bytes of data that are read on trial in all (64 MiB); of what is larger, the index of its pieces is gone through."""
+READ = 1 << 24
+"""Bytes of data that are read on trial in all (16 MiB); of what is larger, the index of its pieces is gone through."""
 
 BIG = 1 << 28
 """Bytes from which on a dataset must hold what it says (256 MiB): what is missing would be filled up in memory."""
@@ -38,6 +38,7 @@ def limit(seconds: int) -> None:
 def look_over(path: str) -> None:
     """Go through all groups, attributes and datasets of a file."""
     import h5py
+    import numpy as np
 
     left = READ
     seen: set[int] = set()
@@ -51,17 +52,14 @@ def look_over(path: str) -> None:
 
     def follow(found: Any) -> None:
         """Look at what references point to, as those do that tie a netCDF variable to its dims."""
-        for one in found.ravel() if hasattr(found, "ravel") else [found]:
+        values = np.asarray(found)
+        for name in values.dtype.names or ():
+            follow(values[name])
+        for one in values.ravel() if values.dtype.kind == "O" else ():
             if isinstance(one, h5py.Reference) and one:
                 file[one]
-            elif hasattr(one, "ravel") and one.dtype.kind in "OV":
+            elif isinstance(one, np.ndarray):
                 follow(one)
-            elif hasattr(one, "dtype") and one.dtype.names and len(one.dtype.names):
-                follow_fields(one)
-
-    def follow_fields(one: Any) -> None:
-        for name in one.dtype.names:
-            follow(one[name])
 
     def data(one: Any) -> None:
         nonlocal left

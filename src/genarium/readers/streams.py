@@ -1,6 +1,7 @@
 """Streams in the place of files: the standard input, and pipes that the shell has opened."""
 
 import contextlib
+import os
 import shutil
 import stat
 import sys
@@ -56,7 +57,7 @@ def without_streams(paths: Sequence[Path]) -> Iterator[list[Path]]:
 
 def _there(path: Path) -> Path:
     """Check that a path is of a file, or of a folder: some formats are one."""
-    return path if path.is_dir() else present(path)
+    return path if os.path.isdir(path) else present(path)
 
 
 def _is_stream(path: Path) -> bool:

@@ -13,11 +13,11 @@ import xarray as xr
 
 from genarium.attributes import attribute
 from genarium.certificates import of_model
+from genarium.completeness import lacking
 from genarium.declaration import Claim, Model
 from genarium.drawing import Titled, inline, style
 from genarium.errors import InputError
 from genarium.estimates import Estimate, estimates
-from genarium.form import lacking
 from genarium.home import Home
 from genarium.methods import find_method, methods
 from genarium.registry import fitted_model, origin, reference

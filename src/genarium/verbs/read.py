@@ -37,6 +37,7 @@ def read(
     ----------
     model : str, Path or Model
     paths : path or sequence of paths
+        "-" is the standard input; a pipe that the shell has opened, ``<(...)``, is read to its end, too.
     format : str
         One of the model's readers; where none is named, it is told from the files, if these leave no doubt.
     **settings
