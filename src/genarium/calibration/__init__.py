@@ -221,6 +221,8 @@ def _given(
     declared: Model, method: str, data: Data, layer: str, simulations: int, seed: int, settings: Mapping[str, Any]
 ) -> tuple[Given, dict[str, Any]]:
     """Fit the user's data, and keep as many draws as there are replicates."""
+    if isinstance(data, xr.DataTree):
+        registry.resolve(declared, data)  # checks the tree
     if isinstance(data, xr.DataTree) and not declared.chosen:
         chosen = attribute(data, "model_options")
         settings = {**{n: v for n, v in chosen.items() if n in declared.options}, **settings}

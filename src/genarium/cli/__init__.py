@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from genarium.cli import data, fits, models, proofs
-from genarium.cli.words import parse_settings
 from genarium.errors import GenariumError
+from genarium.literals import parse_settings
 from genarium.remedies import in_shell
+from genarium.writing import FULL, destination
 
 __all__ = ["main", "parse_settings"]
 
@@ -34,6 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
+        if getattr(options, "output", None) is not None:
+            destination(options.output)  # said before the work, not after it
         with warnings.catch_warnings():
             warnings.showwarning = _warn
             code = run(options)
@@ -45,6 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"genarium {options.command}: the standard output takes no more ({error.strerror}).", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         kept = options.command == "validate" and options.out is not None
         said = f"go on with --resume --out {options.out}" if kept else "nothing was written"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from genarium.cli import words
 from genarium.errors import InputError
+from genarium.literals import parse_settings
 from genarium.readers.options import names
 
 ROWS = 60
@@ -71,7 +72,7 @@ def _fit(options: argparse.Namespace) -> int:
     from genarium.attributes import attribute
     from genarium.tree import load
 
-    given = words.parse_settings(options.settings) | words.parse_settings(options.options, "--option")
+    given = parse_settings(options.settings) | parse_settings(options.options, "--option")
     data = load(options.tree)
     if options.prior is not None and options.prior < 0:
         raise InputError(f"--prior {options.prior} must be a whole number, at least one.")
@@ -116,7 +117,7 @@ def _predict(options: argparse.Namespace) -> int:
     from genarium.verbs.predict import predict
     from genarium.verbs.tables import is_table, tables_of, write_tables
 
-    given = words.parse_settings(options.settings) | words.parse_settings(options.options, "--option")
+    given = parse_settings(options.settings) | parse_settings(options.options, "--option")
     data = load(options.tree) if options.tree else None
     tree = predict(load(options.fitted), data, model=options.model, **given)
     if not is_table(options.output):

@@ -1,13 +1,10 @@
 """Words of the command line that several commands share: arguments, settings, what is said and written."""
 
 import argparse
-import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-from genarium.errors import InputError
 
 SETTINGS = "NAME=VALUE"
 
@@ -74,28 +71,6 @@ def add_json(command: argparse.ArgumentParser) -> None:
 def add_seed(command: argparse.ArgumentParser) -> None:
     """Add ``--seed``."""
     command.add_argument("--seed", type=int, default=0, help="seed of every random stream (default 0)")
-
-
-def parse_settings(pairs: Sequence[str], flag: str = "--set") -> dict[str, Any]:
-    """Read ``NAME=VALUE`` words; a value is a JSON literal, or else text.
-
-    Raises
-    ------
-    InputError
-        If a word has no "=", or a name comes twice.
-    """
-    out: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals or not name:
-            raise InputError(f"{flag} {pair!r} is not of the form NAME=VALUE, e.g. {flag} component=5.")
-        if name in out:
-            raise InputError(f"{flag} {name} is given twice ({out[name]!r} and {text!r}).")
-        try:
-            out[name] = json.loads(text)
-        except json.JSONDecodeError:
-            out[name] = text
-    return out
 
 
 def say(message: str) -> None:

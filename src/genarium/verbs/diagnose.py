@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from genarium.attributes import attribute, require_fit
+from genarium.attributes import attribute
 from genarium.declaration import Array, Arrays, Model
 from genarium.engines.resample import KHAT_GOOD, KHAT_USABLE, smoothed
 from genarium.evaluate import at_draws, fitted_problem
@@ -53,8 +53,6 @@ def diagnose(model: str | Path | Model, tree: xr.DataTree, seed: int = 0) -> Dia
         If the tree holds no fit, or one of another model.
     """
     declared = fitted_model(tree, model)
-    name = declared.name
-    require_fit(name, tree)
     notes = attribute(tree, "notes")
     verdicts = [*_ascent(notes), *_chains(declared, tree), *_approximation(declared, tree), *_leave_one_out(tree)]
     verdicts += _predictive(declared, tree, seed)
