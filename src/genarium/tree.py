@@ -216,8 +216,8 @@ def digest(model: str | Model) -> str:
     str
         Twelve hexadecimal digits; they change with any Python or Stan source of the model, but not with comments,
         docstrings and layout, nor with the packages in its folder, which stand beside the model (the scores of a
-        network, readers of files). "" for a declaration that no file holds (one made in a session): whether such a one has changed
-        cannot be told.
+        network, readers of files). "" for a declaration that no file holds (one made in a session): whether such a one
+        has changed cannot be told.
     """
     return digest_of(Home.of(model))
 

@@ -172,7 +172,7 @@ def test_everything_left_out_is_counted(fasta: str, tmp_path: Path, write: Calla
     assert ledger.rows.read == len(rows)
     assert ledger.rows.kept == sum(made.cells_of(found).values()) == len(good) + 1
     assert ledger.rows.names[place.NOT_IN_GENOME] == ["chrUn"]
-    assert "1 mutations are unfiltered" in " ".join(ledger.notes)
+    assert "Unfiltered mutations (FILTER '.') were kept: 1" in " ".join(ledger.notes)
     assert found["exposure"].to_numpy()[1] == 400 - 20 - 7
     t = found["context_opportunity"].to_numpy()
     kept = [("chr2", 0, 40), ("chr2", 60, 400)]
@@ -243,6 +243,10 @@ def test_the_column_of_a_matched_normal(fasta: str, write: Callable[..., Path]) 
     assert found["genome"].tolist() == ["colon1"] * 2
     notes = " ".join(found.ledger.notes)  # type: ignore[attr-defined]
     assert "blood carries none of its alleles" in notes
+    paths = [write(made.vcf_text(rows, ["blood"]), f"colon{i}.vcf") for i in (1, 2)]
+    found = ingest.vcf(paths, fasta=fasta)
+    assert found["genome"].tolist() == ["colon1"] * 2 + ["colon2"] * 2
+    assert "read as one genome" not in " ".join(found.ledger.notes)  # type: ignore[attr-defined]
     both = [snv("chr1", 500, "0/1", "0/0"), snv("chr1", 510, "0/1", "0/1")]
     found = ingest.vcf([write(made.vcf_text(both, ["TUMOR", "NORMAL"]), "p7.vcf")], fasta=fasta)
     assert found["genome"].tolist() == ["p7"] * 2

@@ -12,6 +12,7 @@ from numba import njit
 
 from genarium.declaration import Array
 from genarium.errors import InputError
+from genarium.remedies import option
 
 from ..channels import BASES, CONTEXTS
 from .contigs import Contigs
@@ -43,7 +44,7 @@ class Genome:
     def __init__(self, path: Path) -> None:
         self.path = path
         if not path.is_file():
-            raise InputError(f"{path}: there is no such file. Give the genome's FASTA file by fasta=.")
+            raise InputError(f"{path}: there is no such file. Give the genome's FASTA file: {option('fasta')}.")
         with self._open() as file:
             self.contigs = Contigs(file.references, file.lengths, path.name)
 
@@ -178,7 +179,7 @@ def read_sizes(path: Path) -> Contigs:
         Naming the line.
     """
     if not path.is_file():
-        raise InputError(f"{path}: there is no such file. Give names and lengths of chromosomes by sizes=.")
+        raise InputError(f"{path}: there is no such file. Give chromosomes and lengths: {option('sizes')}.")
     names, lengths = [], []
     opener: Any = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rt") as stream:

@@ -10,6 +10,7 @@ import numpy as np
 
 from genarium.declaration import Array
 from genarium.errors import InputError
+from genarium.remedies import option
 
 from .contigs import Contigs
 from .intervals import HEADER, merged
@@ -177,7 +178,7 @@ def _of_bed(path: Path, contigs: Contigs) -> tuple[Loci, list[str]]:
             lost += row.contig < 0
     if not rows:
         have = f", only on chromosomes that {contigs.source} does not have" if lost else ""
-        raise InputError(f"{path}: there are no windows in it{have}. Give a BED file, or a size, by windows=.")
+        raise InputError(f"{path}: there are no windows in it{have}. Give a BED file, or a size: {option('windows')}.")
     notes = [f"{path.name}: {lost} windows lie on chromosomes that {contigs.source} does not have."] if lost else []
     order = sorted(range(len(rows)), key=lambda i: (rows[i].contig, rows[i].blocks[0][0]))
     if order != list(range(len(rows))):
