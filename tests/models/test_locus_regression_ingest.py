@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import sys
 import time
 from collections.abc import Callable
 from importlib import import_module
@@ -408,6 +409,12 @@ def test_nothing_is_written_beside_the_genome(tmp_path: Path, write: Callable[..
     assert Genome(path).contigs.lengths == [1230, 800, 450]
     os.utime(index, (time.time() + 60,) * 2)
     assert Genome(path).contigs.lengths == [9]
+
+
+def test_without_pysam_says_what_to_do(fasta: str, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pysam", None)
+    with pytest.raises(InputError, match=r"a FASTA file needs pysam, .*contexts are read without it"):
+        ingest.vcf([write(made.vcf_text([snv("chr1", 500)]))], fasta=fasta)
 
 
 def test_compressed_genomes(tmp_path: Path, write: Callable[..., Path]) -> None:

@@ -53,8 +53,8 @@ def corpus(mutations: Mutations, options: Options, wanted: Sequence[str]) -> Tol
     """
     if options.fasta is None and options.context is None:
         raise InputError(
-            f"the contexts of mutations are not known. Give the genome: {option('fasta', 'genome.fa')}, or the column or "
-            f"INFO tag that holds the bases around each mutation: {option('context')}."
+            f"the contexts of mutations are not known. Give the genome: {option('fasta', 'genome.fa')}, or the column "
+            f"or INFO tag that holds the bases around each mutation: {option('context')}."
         )
     notes = mutations.notes
     like = earlier.load_like(options)

@@ -16,6 +16,7 @@ from genarium.remedies import option
 
 from ..channels import BASES, CONTEXTS
 from .contigs import Contigs
+from .lines import htslib
 
 NONE = 255
 """Code of a base other than A, C, G and T, and of a context with one."""
@@ -50,9 +51,7 @@ class Genome:
 
     @contextmanager
     def _open(self) -> Iterator[Any]:
-        import pysam
-        import pysam.utils
-
+        pysam = htslib("a FASTA file")
         magic = _head(self.path)
         if magic[:2] == b"\x1f\x8b" and b"BC\x02\x00" not in magic:
             raise InputError(
