@@ -78,8 +78,8 @@ def htslib(what: str) -> Any:
         import pysam.utils
     except ImportError as error:
         raise InputError(
-            f"{what} needs pysam, which cannot be imported here ({error}). Use Linux or macOS; mutations with a column of "
-            "contexts are read without it."
+            f"{what} needs pysam, which cannot be imported here ({error}). Use Linux or macOS; mutations with a "
+            "column of contexts are read without it."
         ) from error
     return pysam
 
