@@ -1,6 +1,6 @@
 """The command line: one command a verb; results on stdout, messages on stderr.
 
-Exit codes: 0 done, 1 a verdict failed, 2 the input cannot be used.
+Exit codes: 0 done, 1 a verdict failed, 2 the input cannot be used; 130, 143 and 129 ended by Ctrl-C, SIGTERM or SIGHUP.
 """
 
 import argparse
@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from genarium import interruption, progress
 from genarium.errors import GenariumError, InputError
 
 SETTINGS = "NAME=VALUE"
@@ -31,9 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
+    before = progress.silenced()
+    progress.silence(options.quiet or before)
     try:
-        code = run(options)
-        sys.stdout.flush()
+        with interruption.heeded(), progress.lines(f"genarium {options.command}"):
+            code = run(options)
+            sys.stdout.flush()
         return code
     except GenariumError as error:
         print(f"genarium {options.command}: {error}", file=sys.stderr)
@@ -41,11 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         kept = options.command == "validate" and options.out is not None
         said = f"go on with --resume --out {options.out}" if kept else "nothing was written"
         print(f"genarium {options.command}: interrupted; {said}.", file=sys.stderr)
-        return 130
+        return error.code if isinstance(error, interruption.Ended) else 130
+    finally:
+        progress.silence(before)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -176,6 +182,8 @@ def _parser() -> argparse.ArgumentParser:
     stan = add("stan", _stan, "Say what can compile Stan programs, or build the toolchain of the extra `stan`.")
     stan.add_argument("action", choices=("status", "install"))
     json_(stan)
+    for command in commands.choices.values():
+        command.add_argument("--quiet", action="store_true", help="show no progress on stderr")
     return parser
 
 

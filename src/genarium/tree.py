@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from genarium import leftovers
 from genarium.attributes import attribute
 from genarium.declaration import Arrays, Model, Problem
 from genarium.errors import InputError
@@ -272,7 +273,13 @@ def replacing(path: Path) -> Any:
         raise InputError(f"{path}: the folder {path.parent} does not exist. Create it first.")
     if path.is_dir():
         raise InputError(f"{path} is a folder. Name a file to write.")
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    leftovers.sweep(path.parent, path.name)
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=leftovers.prefix(path.name), suffix=".part")
+    except OSError as error:
+        raise InputError(
+            f"{path}: nothing can be written in {path.parent} ({error.strerror}). Name a file in a folder of yours."
+        ) from error
     os.close(handle)
     temporary = Path(name)
     try:

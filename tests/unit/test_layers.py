@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "caches", "words", "progress", "supports", "signatures", "simplex"),
+    ("errors", "caches", "leftovers", "interruption", "words", "progress", "supports", "signatures", "simplex"),
     ("declaration",),
     (
         *("folders", "home", "registry", "settings", "attributes", "tree", "holding", "data", "readers"),
