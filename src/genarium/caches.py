@@ -63,9 +63,7 @@ def prepared(path: Path) -> Path:
         If it cannot be made or written to, belongs to another user, or others may write to it.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for each in _ours(path):
-            each.mkdir(mode=0o700, exist_ok=True)
+        made(path)
         if not os.access(path, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
@@ -75,6 +73,14 @@ def prepared(path: Path) -> Path:
         ) from error
     trusted(path)
     return path
+
+
+def made(path: Path) -> None:
+    """Make a folder of the cache where it is not there, open to the user alone."""
+    ours = _ours(path)
+    ours[0].parent.mkdir(parents=True, exist_ok=True)
+    for each in ours:
+        each.mkdir(mode=0o700, exist_ok=True)
 
 
 def trusted(path: Path) -> None:
@@ -94,18 +100,19 @@ def trusted(path: Path) -> None:
         return
     for each in _ours(path):
         try:
-            found = each.lstat()
+            found = [each.lstat(), each.stat()]  # a link, and what it leads to
         except OSError:
             continue
-        if found.st_uid != os.getuid():
+        for one in found:
+            if one.st_uid != os.getuid():
+                raise CacheError(
+                    f"{each} belongs to another user (id {one.st_uid}, yours is {os.getuid()}): what is compiled there "
+                    "is not run. Remove it, or set XDG_CACHE_HOME to a folder of your own."
+                )
+        if found[1].st_mode & OTHERS:
             raise CacheError(
-                f"{each} belongs to another user (id {found.st_uid}, yours is {os.getuid()}): what is compiled there is "
-                "not run. Remove it, or set XDG_CACHE_HOME to a folder of your own."
-            )
-        if not stat.S_ISLNK(found.st_mode) and found.st_mode & OTHERS:
-            raise CacheError(
-                f"{each} can be written to by other users (mode {stat.S_IMODE(found.st_mode):o}): what is compiled there "
-                f"is not run. If you trust what it holds: chmod -R go-w {each}; if not, remove it."
+                f"{each} can be written to by other users (mode {stat.S_IMODE(found[1].st_mode):o}): what is compiled "
+                f"there is not run. If you trust what it holds: chmod -R go-w {each}; if not, remove it."
             )
 
 
