@@ -57,7 +57,7 @@ def test_a_link_is_as_good_as_what_it_leads_to(place: Path, tmp_path: Path) -> N
 def test_a_cache_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    with pytest.raises(caches.CacheError, match="cannot be used.*Set XDG_CACHE_HOME"):
+    with pytest.raises(caches.CacheError, match=r"cannot be used.*Set XDG_CACHE_HOME"):
         caches.prepared(caches.folder("stan"))
 
 

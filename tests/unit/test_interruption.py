@@ -1,5 +1,6 @@
 """What ends a command before its end, and what it leaves: nothing, or what the next one removes."""
 
+import json
 import os
 import signal
 import subprocess
@@ -63,9 +64,14 @@ def test_a_signal_that_is_ignored_stays_so() -> None:
 
 def test_a_signal_ends_the_children_first() -> None:
     child = subprocess.Popen(["sleep", "60"])
-    with pytest.raises(interruption.Ended) as caught, interruption.heeded():
+
+    @interruption.heeded()
+    def struck() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(10)
+
+    with pytest.raises(interruption.Ended) as caught:
+        struck()
     assert child.wait(10) == -signal.SIGTERM
     assert caught.value.code == 143
 
@@ -126,8 +132,9 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path, monkeypatch
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("tempfile.mkstemp", refuse)
-    with pytest.raises(InputError, match=r"out\.nc: nothing can be written in .*Permission denied"), replacing(
-        tmp_path / "out.nc"
+    with (
+        pytest.raises(InputError, match=r"out\.nc: nothing can be written in .*Permission denied"),
+        replacing(tmp_path / "out.nc"),
     ):
         pass
 
@@ -140,8 +147,6 @@ def test_a_folder_has_one_writer(tmp_path: Path) -> None:
         "import json, sys, time; from pathlib import Path; from genarium.calibration.store import Store\n"
         "store = Store(Path(sys.argv[1]), json.loads(sys.argv[2]), False); print(flush=True); time.sleep(60)"
     )
-    import json
-
     command = [sys.executable, "-c", code, str(tmp_path / "run"), json.dumps(PLAN)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None

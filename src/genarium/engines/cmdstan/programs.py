@@ -167,9 +167,7 @@ def _key(program: Path, cmdstan: CmdStan, optimize: int) -> str:
     return digest.hexdigest()[:16]
 
 
-def _build(
-    program: Path, folder: Path, cmdstan: CmdStan, optimize: int, progress: Progress, lock: int | None
-) -> None:
+def _build(program: Path, folder: Path, cmdstan: CmdStan, optimize: int, progress: Progress, lock: int | None) -> None:
     """Compile a program in a temporary folder, renamed when it is complete. The caller holds the lock of ``folder``."""
     _run_stanc(stanc_of(cmdstan), program)
     started = time.monotonic()
