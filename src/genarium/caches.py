@@ -4,8 +4,10 @@ What is kept is run later: code that another user could have put there is not. S
 must be the user's own, and writable by nobody else; folders made here are open to the user alone.
 """
 
+import atexit
 import errno
 import os
+import shutil
 import stat
 import sys
 import tempfile
@@ -114,6 +116,23 @@ def trusted(path: Path) -> None:
                 f"{each} can be written to by other users (mode {stat.S_IMODE(found[1].st_mode):o}): what is compiled "
                 f"there is not run. If you trust what it holds: chmod -R go-w {each}; if not, remove it."
             )
+
+
+def give_pytensor_one() -> None:
+    """Name a temporary folder for what PyTensor compiles where there is no home to write to: it would not start."""
+    flags = os.environ.get("PYTENSOR_FLAGS", "")
+    if "pytensor" in sys.modules or "compiledir" in flags:
+        return
+    try:
+        home = Path.home()
+        usable = os.access(next(each for each in (home / ".pytensor", home) if each.exists()), os.W_OK | os.X_OK)
+    except (OSError, RuntimeError, StopIteration):
+        usable = False
+    if not usable:
+        place = tempfile.mkdtemp(prefix="genarium-pytensor-")
+        atexit.register(shutil.rmtree, place, ignore_errors=True)
+        os.environ["PYTENSOR_FLAGS"] = ",".join(filter(None, (flags, f"base_compiledir={place}")))
+        print(f"genarium: no home folder to write to; PyTensor compiles in {place}", file=sys.stderr)
 
 
 def _ours(path: Path) -> list[Path]:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -124,3 +125,18 @@ def test_densities_in_a_folder_of_others_are_not_used(place: Path, capsys: pytes
     assert told.startswith("genarium: compiled densities are not kept: ")
     assert f"chmod -R go-w {place / 'compiled'}" in told
     assert told.count("\n") == 1
+
+
+def test_pytensor_gets_a_place_where_there_is_no_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.modules", {n: m for n, m in sys.modules.items() if n != "pytensor"})
+    monkeypatch.setenv("PYTENSOR_FLAGS", "")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    caches.give_pytensor_one()
+    assert os.environ["PYTENSOR_FLAGS"] == ""
+    monkeypatch.setattr(Path, "home", lambda: tmp_path / "nowhere")
+    caches.give_pytensor_one()
+    (made,) = tmp_path.iterdir()
+    assert os.environ["PYTENSOR_FLAGS"] == f"base_compiledir={made}"
+    assert "PyTensor compiles in" in capsys.readouterr().err

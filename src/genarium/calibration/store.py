@@ -140,7 +140,8 @@ def _lock(folder: Path) -> Any:
         lock.acquire(timeout=0)
     except Timeout:
         raise InputError(
-            f"{folder}: another validation is writing to this folder. Wait until it has ended, or choose another folder."
+            f"{folder}: another validation is writing to this folder. Wait until it has ended, or choose another "
+            "folder."
         ) from None
     except OSError as error:
         raise InputError(f"{folder} cannot be written to ({error.strerror}). Choose another folder.") from error

@@ -1,4 +1,4 @@
-"""The user's cache folder: where it is, how big it is, one builder at a time in it, and whether what it holds is whole."""
+"""The user's cache folder: where it is, how big it is, one builder at a time in it, and what in it is whole."""
 
 import hashlib
 from collections.abc import Iterator

@@ -2,7 +2,8 @@
 
 The wheel carries Stan's compiler ``stanc``, the headers of the Stan library and of what it needs, and the libraries to
 link with: all of CmdStan but its command line. This package brings a command line (``main.cpp``, ``approximate.cpp``)
-and the rule that makes a program (``makefile``). The wheel is never imported: its Python part is a server that is of no use here.
+and the rule that makes a program (``makefile``). The wheel is never imported: its Python part is a server that is of no
+use here.
 
 In the cache folder, each is complete or absent:
 

@@ -2,8 +2,8 @@
 
 They lie in ``genarium/compiled`` of the user's cache folder, or in the folder that ``$GENARIUM_COMPILED`` names; where
 that is set to nothing, none are kept. A file is whole or not there: it is written beside its place and renamed. What
-cannot be read, or is not what its checksum says, counts as missing; what cannot be written is not. A folder or file that
-another user owns or can write to is not used, which is said once.
+cannot be read, or is not what its checksum says, counts as missing; what cannot be written is not. A folder or file
+that another user owns or can write to is not used, which is said once.
 """
 
 import hashlib
