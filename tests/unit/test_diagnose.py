@@ -363,3 +363,8 @@ def few() -> xr.DataTree:
     """A fit of 12 draws by each of 4 chains."""
     tree = gn.simulate("nb_mixture", seed=1, cell=30, gene=2, component=2)
     return gn.fit("nb_mixture", tree, "gibbs", 1, draws=12, tune=5, chains=4)
+
+
+def test_too_few_draws_of_an_approximation_are_a_verdict(few: xr.DataTree) -> None:
+    found = gn.fit("nb_mixture", few, "vi", 1, draws=10, component=2)
+    assert "too few draws" in str(gn.diagnose("nb_mixture", found))

@@ -185,7 +185,11 @@ def _approximation(model: Model, tree: xr.DataTree) -> list[Verdict]:
     elif "log_ratio" in stats or {"lp", "log_q"} <= set(stats):
         log_ratio = stats["log_ratio"] if "log_ratio" in stats else stats["lp"] - stats["log_q"]
         ratio = log_ratio.to_numpy().ravel()
-        khat = smoothed(ratio[~np.isnan(ratio)])[1]  # of large data, the density is known at some draws only
+        known = ratio[~np.isnan(ratio)]  # of large data, the density is known at some draws only
+        if known.size < FEWEST_TAIL:
+            advice = "Too few draws to tell how far the approximation is from the posterior: fit again with more draws."
+            return [verdict("draws", False, known.size, f">= {FEWEST_TAIL}", "too few draws", advice)]
+        khat = smoothed(known)[1]
         where = f"{ratio.size} draws"
     else:
         return []
