@@ -3,7 +3,16 @@
 from collections.abc import Callable
 
 from validation.fuzz.case import Case, Random, sometimes
-from validation.fuzz.formats import mendelian_randomization, nb_mixture, notmad, perturbation_score
+from validation.fuzz.formats import (
+    locus_regression,
+    mendelian_randomization,
+    nb_mixture,
+    notmad,
+    perturbation_score,
+    transcript_abundance,
+    trees,
+    words,
+)
 from validation.fuzz.raw import misplace
 
 PLAN: dict[tuple[str, str], tuple[float, Callable[[Random], Case]]] = {
@@ -15,6 +24,13 @@ PLAN: dict[tuple[str, str], tuple[float, Callable[[Random], Case]]] = {
     ("perturbation_score", "h5ad"): (6, perturbation_score.anndata),
     ("mendelian_randomization", "table"): (8, mendelian_randomization.table),
     ("mendelian_randomization", "traits"): (5, mendelian_randomization.traits),
+    ("locus_regression", "npz"): (9, locus_regression.corpus),
+    ("transcript_abundance", "salmon"): (6, transcript_abundance.salmon),
+    ("transcript_abundance", "course"): (4, transcript_abundance.course),
+    ("transcript_abundance", "sparse"): (9, transcript_abundance.sparse),
+    ("transcript_abundance", "bam"): (5, transcript_abundance.alignments),
+    ("words", "set"): (5, words.words),
+    ("trees", "verbs"): (4, trees.trees),
 }
 """Weight and maker of each kind of case, by model and format."""
 

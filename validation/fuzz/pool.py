@@ -11,6 +11,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,6 +104,8 @@ def _start(numbers: list[int], attempt: Attempt) -> _Child:
         _work(numbers, attempt, writing, handle)
         os._exit(0)
     except BaseException:
+        traceback.print_exc()
+        sys.stderr.flush()
         os._exit(99)
 
 
@@ -153,7 +156,8 @@ def _ended(child: _Child) -> tuple[list[int], Outcome | None]:
     ended = os.waitstatus_to_exitcode(status)
     told = f"signal {signal.Signals(-ended).name}" if ended < 0 else f"exit code {ended}"
     kind = "hang" if child.killed else "signal"
-    return left, Outcome(number, "", kind, f"{told} at {_frame(log)}", log[-400:])
+    said = log.partition("\nExtension modules")[0]
+    return left, Outcome(number, "", kind, f"{told} at {_frame(said)}", said[-1500:])
 
 
 def _frame(log: str) -> str:

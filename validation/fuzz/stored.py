@@ -47,10 +47,10 @@ def base(kind: str, part: int, size: int = 6) -> bytes:
         data.raw = data.copy()
         if kind == "norm":
             data.X = np.log1p(x)
-        return _image(lambda file: anndata.io.write_elem(file, "/", data))
+        return inside(None, lambda file: anndata.io.write_elem(file, "/", data))
 
 
-def _image(write: Callable[[Any], Any], start: bytes | None = None) -> bytes:
+def inside(start: bytes | None, write: Callable[[Any], Any]) -> bytes:
     """Return the bytes of an HDF5 file that is written, or changed, in memory."""
     import h5py
 
@@ -82,7 +82,7 @@ def changed(r: Random, data: bytes, steps: list[str]) -> bytes:
             except (LookupError, OSError, ValueError, TypeError, RuntimeError, OverflowError, AttributeError):
                 continue
 
-    return _image(change, data)
+    return inside(data, change)
 
 
 def _delete(r: Random, file: Any, name: str) -> str:

@@ -67,7 +67,7 @@ class Tally:
         lines.append(f"{self.seconds:.0f} s")
         for key, size in self.sizes.most_common():
             one = self.groups[key]
-            lines.append(f"{one.kind} x {size}: {one.group}  [{one.what}, case {one.number}]\n    {one.message[:300]!r}")
+            lines.append(f"{one.kind} x {size}: {one.group}  [{one.what}, case {one.number}]\n    {one.message[-300:]!r}")
         for place, size in self.unnamed_sizes.most_common():
             one = self.unnamed[place]
             lines.append(f"no file named x {size}: {place}  [{one.what}, case {one.number}]\n    {one.message[:200]!r}")

@@ -37,7 +37,7 @@ class Outcome:
         Equal for failures that are likely one fault: exception and innermost frame in Genarium, or the difference.
     message : str
     unnamed : bool
-        Whether an error names none of the files.
+        Whether an error names none of the files, and none of the options given.
     """
 
     number: int
@@ -109,16 +109,14 @@ def attempt(case: Case, number: int, folder: Path, limit: float) -> Outcome:
             accepted, error = _run(case)
     except GenariumError as refusal:
         text = str(refusal)
-        unnamed = bool(case.inputs) and not any(Path(name).name in text for name in case.files)
-        return Outcome(number, what, "clean", where(refusal), text, unnamed)
+        return Outcome(number, what, "clean", where(refusal), text, not _names(case, text))
     except Hang as hang:
         return Outcome(number, what, "hang", where(hang), f"no end within {limit:g} s")
     except (Exception, SystemExit) as failure:
         told = traceback.format_exception_only(failure)[-1].strip()
         return Outcome(number, what, "traceback", f"{type(failure).__name__} at {where(failure)}", told)
     if error is not None:
-        unnamed = not any(Path(name).name in error for name in case.files)
-        return Outcome(number, what, "clean", "command line", error, unnamed)
+        return Outcome(number, what, "clean", "command line", error, not _names(case, error))
     try:
         with limited(limit), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -128,6 +126,12 @@ def attempt(case: Case, number: int, folder: Path, limit: float) -> Outcome:
     if wrong is None:
         return Outcome(number, what, "equal")
     return Outcome(number, what, "different", f"{what}: {wrong.partition(':')[0]}", wrong)
+
+
+def _names(case: Case, text: str) -> bool:
+    """Whether a message names a file of the case, or an option that it gives."""
+    files = (name for given in (*case.files, *case.inputs) for name in Path(given).parts)
+    return not case.inputs or any(name in text for name in (*files, *case.options))
 
 
 def _run(case: Case) -> tuple[Any, str | None]:
