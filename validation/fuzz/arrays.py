@@ -6,8 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-
-from validation.fuzz.case import Random, Unlike, sometimes
+from validation.fuzz.case import Random, UnlikeError, sometimes
 from validation.fuzz.raw import damage
 
 type Arrays = dict[str, Any]
@@ -18,7 +17,9 @@ def _value(r: Random, arrays: Arrays, name: str) -> str:
     index = tuple(r.randrange(n) for n in values.shape)
     if values.dtype.kind in "iu":
         limits = np.iinfo(values.dtype)
-        value: Any = max(limits.min, min(limits.max, r.choice((-1, 0, 3, 31, 32, 95, 96, 1000, 2**40, 2**63 - 1, -(2**63)))))
+        value: Any = max(
+            limits.min, min(limits.max, r.choice((-1, 0, 3, 31, 32, 95, 96, 1000, 2**40, 2**63 - 1, -(2**63))))
+        )
     elif values.dtype.kind in "fc":
         value = r.choice((np.nan, np.inf, -np.inf, -1.0, 0.5, 1e300, -0.0, 2.0**53, 1e-300))
     else:
@@ -30,7 +31,9 @@ def _value(r: Random, arrays: Arrays, name: str) -> str:
 
 
 def _kind(r: Random, arrays: Arrays, name: str) -> str:
-    kind = r.choice(("f2", "f4", "f8", "f16", "i1", "u1", "u2", "u8", ">i4", "?", "c16", "U5", "S3", "O", "M8[s]", "m8[s]"))
+    kind = r.choice(
+        ("f2", "f4", "f8", "f16", "i1", "u1", "u2", "u8", ">i4", "?", "c16", "U5", "S3", "O", "M8[s]", "m8[s]")
+    )
     with np.errstate(all="ignore"):
         arrays[name] = np.array(arrays[name]).astype(kind)
     return f"{name} as {kind}"
@@ -75,7 +78,9 @@ def _exchange(r: Random, arrays: Arrays, name: str) -> str:
 def _add(r: Random, arrays: Arrays, name: str) -> str:
     new = r.choice(("c", "a", "names", "count", "exposure", "group", "extra", "t", "ell", "n", "context_exposure"))
     size = r.choice((0, 1, 3, len(np.atleast_1d(arrays[name])), 32))
-    arrays[new] = r.choice((np.ones(size), np.arange(size), np.array(["f"] * size), np.array([None] * size), np.array(3)))
+    arrays[new] = r.choice(
+        (np.ones(size), np.arange(size), np.array(["f"] * size), np.array([None] * size), np.array(3))
+    )
     return f"{new} added"
 
 
@@ -119,7 +124,14 @@ def npy(values: Any) -> bytes:
 def _lying(r: Random, member: bytes, steps: list[str]) -> bytes:
     """Change the header of an array."""
     head, _, body = member.partition(b"\n")
-    words = ((b"False", b"True"), (b"(", b"(1, "), (b"(", b"(-"), (b"'<i8'", b"'<f8'"), (b"'<i8'", b"'|O'"), (b"8", b"9"))
+    words = (
+        (b"False", b"True"),
+        (b"(", b"(1, "),
+        (b"(", b"(-"),
+        (b"'<i8'", b"'<f8'"),
+        (b"'<i8'", b"'|O'"),
+        (b"8", b"9"),
+    )
     old, new = r.choice((*words, (b"(", b"(9999999999999, "), (b"shape", b"forme"), (b"'<", b"'>"), (b"{", b"[")))
     size = len(head)
     head = head.replace(old, new, 1).rstrip(b" ").ljust(size, b" ")[:size]
@@ -133,7 +145,7 @@ def parsed(data: bytes) -> Arrays:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = {name: archive.read(name) for name in archive.namelist()}
     except Exception as error:
-        raise Unlike(f"no npz: {error}") from None
+        raise UnlikeError(f"no npz: {error}") from None
     out = {}
     for name, member in members.items():
         if not name.endswith(".npy"):

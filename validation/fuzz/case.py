@@ -44,8 +44,15 @@ class Case:
     arguments: Sequence[str] = ()
     steps: list[str] = field(default_factory=list)
 
+    def content(self, name: str | int) -> bytes:
+        """Return the content of a regular file, by its name or place."""
+        found = self.files[name] if isinstance(name, str) else list(self.files.values())[name]
+        if isinstance(found, str):
+            raise UnlikeError(f"no regular file was accepted: {found}")
+        return found
 
-class Unlike(Exception):
+
+class UnlikeError(Exception):
     """What was accepted differs from what an independent parser reads, or cannot be read by it at all."""
 
 

@@ -50,7 +50,8 @@ def _array(pa: Any, cells: list[Any]) -> Any:
     present = [value for value in values if value is not None]
     if present and all(isinstance(value, int) and abs(value) < 2**63 for value in present):
         return pa.array(values, pa.int64())
-    if present and all(isinstance(value, float) or abs(value) < 2**53 for value in present if not isinstance(value, str)):
-        if not any(isinstance(value, str) for value in present):
-            return pa.array([None if value is None else float(value) for value in values], pa.float64())
+    if present and all(
+        isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**53) for value in present
+    ):
+        return pa.array([None if value is None else float(value) for value in values], pa.float64())
     return pa.array([str(cell) for cell in cells], pa.string())

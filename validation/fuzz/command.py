@@ -38,7 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("no such cases; there are " + ", ".join(sorted(f"{m} {f}" for m, f in PLAN)))
     if options.replay is not None:
         return _replay(options.seed, options.replay, chosen, options.out)
-    tally = run(options.seed, range(options.first, options.first + options.inputs), chosen, options.workers, options.limit)
+    tally = run(
+        options.seed, range(options.first, options.first + options.inputs), chosen, options.workers, options.limit
+    )
     print(tally.text())
     if options.out is not None:
         for outcome in tally.examples():
@@ -86,7 +88,8 @@ def _one(seed: int, chosen: dict[tuple[str, str], float], limit: float, number: 
 
 
 def _what(seed: int, number: int, chosen: dict[tuple[str, str], float]) -> str:
-    return " ".join(weighted(stream(seed, number), chosen))
+    model, format_ = weighted(stream(seed, number), chosen)
+    return f"{model} {format_}"
 
 
 def _replay(seed: int, number: int, chosen: dict[tuple[str, str], float], out: Path | None) -> int:

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-
-from validation.fuzz.case import Oracle, Unlike
+from validation.fuzz.case import Oracle, UnlikeError
 from validation.fuzz.parsers import name, number_or_text, same_number
 from validation.fuzz.text import Grid
 
@@ -18,7 +17,7 @@ def oracle(check: Callable[[Any], None]) -> Oracle:
     def run(tree: Any) -> str | None:
         try:
             check(tree)
-        except Unlike as unlike:
+        except UnlikeError as unlike:
             return str(unlike)
         return None
 
@@ -30,7 +29,7 @@ def variable(tree: Any, name: str) -> Any:
     for group in ("observed_data", "constant_data"):
         if group in tree and name in tree[group]:
             return tree[group][name]
-    raise Unlike(f"no variable: {name}")
+    raise UnlikeError(f"no variable: {name}")
 
 
 def labels(tree: Any, variable_: str, dim: str) -> list[str]:
@@ -46,9 +45,9 @@ def ledger(tree: Any) -> dict[str, Any] | None:
     for kind in ("rows", "columns"):
         account = told[kind]
         if account["read"] != account["kept"] + sum(account["left_out"].values()):
-            raise Unlike(f"ledger does not add up: {kind} {account}")
+            raise UnlikeError(f"ledger does not add up: {kind} {account}")
         if account["kept"] < 0 or any(count < 1 for count in account["left_out"].values()):
-            raise Unlike(f"ledger counts below one: {kind} {account}")
+            raise UnlikeError(f"ledger counts below one: {kind} {account}")
     return told
 
 
@@ -63,9 +62,9 @@ def account(tree: Any, kind: str, read: int, kept: int | None = None) -> None:
     if told is None:
         return
     if told[kind]["read"] != read:
-        raise Unlike(f"ledger: {kind} read is {told[kind]['read']}, the file has {read}")
+        raise UnlikeError(f"ledger: {kind} read is {told[kind]['read']}, the file has {read}")
     if kept is not None and told[kind]["kept"] != kept:
-        raise Unlike(f"ledger: {kind} kept is {told[kind]['kept']}, the tree has {kept}")
+        raise UnlikeError(f"ledger: {kind} kept is {told[kind]['kept']}, the tree has {kept}")
 
 
 @dataclass
@@ -100,7 +99,7 @@ class Wide:
         """Return, of each file's ways to be read, the first that agrees; raise what is wrong with the best."""
         start, found = 0, []
         for candidates in files:
-            best = Unlike("no table: none was found")
+            best = UnlikeError("no table: none was found")
             grids = [grid.transposed() if transpose else grid for grid in candidates]
             grids.sort(key=lambda grid: len(set(grid.header) & set(self.columns)))
             for grid in reversed(grids):
@@ -108,33 +107,35 @@ class Wide:
                     self._agrees(grid, start)
                     found.append(grid)
                     break
-                except Unlike as unlike:
+                except UnlikeError as unlike:
                     best = unlike if str(best).startswith("no table: none") else best
             else:
                 raise best
             start += len(found[-1].rows)
         if start != len(self.labels):
-            raise Unlike(f"rows: the tree has {len(self.labels)}, the files {start}")
+            raise UnlikeError(f"rows: the tree has {len(self.labels)}, the files {start}")
         return found
 
     def _agrees(self, grid: Grid, start: int) -> None:
         stop = start + len(grid.rows)
         if stop > len(self.labels):
-            raise Unlike(f"rows: the tree has {len(self.labels)}, the files {stop} or more")
+            raise UnlikeError(f"rows: the tree has {len(self.labels)}, the files {stop} or more")
         self._rows(grid, start, stop)
         if len(set(grid.header)) < len(grid.header) and len(set(self.columns) & set(grid.header)) < len(self.columns):
-            raise Unlike("columns: a name is used twice")
+            raise UnlikeError("columns: a name is used twice")
         wanted = [one for one in grid.header if one in self.columns]
         if self.chosen and list(self.columns) != list(self.chosen):
-            raise Unlike(f"columns: chosen were {self.chosen}, got {self.columns}")
+            raise UnlikeError(f"columns: chosen were {self.chosen}, got {self.columns}")
         if not self.chosen and start == 0 and wanted != list(self.columns):
-            raise Unlike(f"columns: the tree has {self.columns}, the file {grid.header}")
+            raise UnlikeError(f"columns: the tree has {self.columns}, the file {grid.header}")
         for j, column in enumerate(self.columns):
             if column not in grid.header:
-                raise Unlike(f"columns: {column!r} is not in the file")
+                raise UnlikeError(f"columns: {column!r} is not in the file")
             for i, cell in enumerate(grid.column(column)):
                 if not same_number(self.values[start + i, j], cell):
-                    raise Unlike(f"values: {cell!r} was read as {self.values[start + i, j]!r} ({column!r}, row {i})")
+                    raise UnlikeError(
+                        f"values: {cell!r} was read as {self.values[start + i, j]!r} ({column!r}, row {i})"
+                    )
 
     def _rows(self, grid: Grid, start: int, stop: int) -> None:
         """Check that the labels are a column's, or numbers; and that no column is lost."""
@@ -145,14 +146,14 @@ class Wide:
             if first in grid.header and [name(cell) for cell in grid.column(first)] == have:
                 used = {first}
         if not used and have != [str(i) for i in range(start, stop)]:
-            raise Unlike(f"labels: the tree has {have[:5]}, the file {[name(row[0]) for row in grid.rows[:5]]}")
+            raise UnlikeError(f"labels: the tree has {have[:5]}, the file {[name(row[0]) for row in grid.rows[:5]]}")
         known = {*self.columns, *used, *self.dropped, *self.aside, *named(self.told, "columns")}
         lost = [one for one in grid.header if one not in known]
         if lost and self.told is not None:
             left = sum(self.told["columns"]["left_out"].values())
             lost = lost if len(lost) > left else []
         if lost and not self.chosen and not all(_is_blank(grid, one) for one in lost):
-            raise Unlike(f"column lost without a word: {lost[0][:40]!r}")
+            raise UnlikeError(f"column lost without a word: {lost[0][:40]!r}")
 
 
 def _is_blank(grid: Grid, column: str) -> bool:
@@ -164,11 +165,11 @@ def close(have: Any, wanted: Any, what: str, rtol: float = 1e-9) -> None:
     """Check that computed numbers agree."""
     have, wanted = np.asarray(have, dtype=float), np.asarray(wanted, dtype=float)
     if have.shape != wanted.shape or not np.allclose(have, wanted, rtol=rtol, atol=1e-12, equal_nan=True):
-        raise Unlike(f"{what}: {have.tolist()!s:.200} instead of {wanted.tolist()!s:.200}")
+        raise UnlikeError(f"{what}: {have.tolist()!s:.200} instead of {wanted.tolist()!s:.200}")
 
 
 def equal(have: Any, wanted: Any, what: str) -> None:
     """Check that arrays are the same, element by element."""
     have, wanted = np.asarray(have), np.asarray(wanted)
     if have.shape != wanted.shape or have.tolist() != wanted.tolist():
-        raise Unlike(f"{what}: {have.tolist()!s:.200} instead of {wanted.tolist()!s:.200}")
+        raise UnlikeError(f"{what}: {have.tolist()!s:.200} instead of {wanted.tolist()!s:.200}")

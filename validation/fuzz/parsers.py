@@ -6,7 +6,7 @@ import io
 import re
 from collections.abc import Iterator
 
-from validation.fuzz.case import Unlike
+from validation.fuzz.case import UnlikeError
 from validation.fuzz.raw import decompressed
 from validation.fuzz.text import Grid
 
@@ -21,14 +21,14 @@ def grids(name: str, data: bytes) -> list[Grid]:
 
     Raises
     ------
-    Unlike
+    UnlikeError
         If there is none.
     """
     if any(part in name.lower() for part in PARQUET):
         return [_parquet(decompressed(data))]
     found = [grid for text in _texts(decompressed(data)) for mark in ",;\t " for grid in _parsed(text, mark)]
     if not found:
-        raise Unlike("no table: the file is not rectangular under any delimiter")
+        raise UnlikeError("no table: the file is not rectangular under any delimiter")
     return found
 
 
@@ -37,7 +37,7 @@ def _texts(data: bytes) -> Iterator[str]:
     try:
         yield data.decode("utf-16" if bom else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise Unlike(f"no text: {error.reason}") from None
+        raise UnlikeError(f"no text: {error.reason}") from None
 
 
 def _parsed(text: str, mark: str) -> Iterator[Grid]:
@@ -76,7 +76,7 @@ def _parquet(data: bytes) -> Grid:
         table = pq.ParquetFile(pa.BufferReader(data)).read()
         columns = [column.to_pylist() for column in table.columns]
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise Unlike(f"no Parquet: {error}") from None
+        raise UnlikeError(f"no Parquet: {error}") from None
     names = list(table.column_names)
     index = [one for one in (table.schema.pandas_metadata or {}).get("index_columns", ()) if one in names]
     order = [names.index(one) for one in index] + [i for i, one in enumerate(names) if one not in index]
@@ -90,7 +90,7 @@ def number(cell: object) -> int | float | None:
 
     Raises
     ------
-    Unlike
+    UnlikeError
         If it holds none.
     """
     if cell is None or isinstance(cell, bool):
@@ -103,18 +103,17 @@ def number(cell: object) -> int | float | None:
     if text.isascii() and re.fullmatch(r"[+-]?\d+", text):
         return int(text)
     if text.isascii() and (
-        re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text)
-        or re.fullmatch(r"[+-]?inf(inity)?", text.lower())
+        re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text) or re.fullmatch(r"[+-]?inf(inity)?", text.lower())
     ):
         return float(text)
-    raise Unlike(f"no number: {text[:40]!r}")
+    raise UnlikeError(f"no number: {text[:40]!r}")
 
 
 def number_or_text(cell: object) -> int | float | str | None:
     """Return a cell's number, None where it is missing, or its text."""
     try:
         return number(cell)
-    except Unlike:
+    except UnlikeError:
         return str(cell)
 
 

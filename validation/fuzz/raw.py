@@ -71,7 +71,17 @@ def swap(r: Random, data: bytearray) -> str:
     return f"{size} bytes at {a} and {b} exchanged"
 
 
-BYTES: tuple[Callable[[Random, bytearray], str], ...] = (flip, flip, cut, duplicate, drop, zero, insert, overwrite, swap)
+BYTES: tuple[Callable[[Random, bytearray], str], ...] = (
+    flip,
+    flip,
+    cut,
+    duplicate,
+    drop,
+    zero,
+    insert,
+    overwrite,
+    swap,
+)
 
 
 def _stretch(r: Random, data: bytearray) -> tuple[int, int]:

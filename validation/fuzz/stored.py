@@ -7,8 +7,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-
-from validation.fuzz.case import Random, Unlike, sometimes
+from validation.fuzz.case import Random, UnlikeError, sometimes
 from validation.fuzz.raw import damage
 
 
@@ -225,7 +224,17 @@ def _attribute(r: Random, file: Any, name: str) -> str:
         return f"attribute {key} of {name} deleted"
     other = r.choice(
         (
-            *("dataframe", "array", "csr_matrix", "csc_matrix", "categorical", "string-array", "nullable-integer", "", "é"),
+            *(
+                "dataframe",
+                "array",
+                "csr_matrix",
+                "csc_matrix",
+                "categorical",
+                "string-array",
+                "nullable-integer",
+                "",
+                "é",
+            ),
             *("0.0.1", "9.9.9", 0, -1, 3.5, np.nan, np.arange(3), np.array([2**40, 4]), np.array([-1, 4]), b"\xff"),
             *(np.array([6, 4]), np.array([4, 6]), True, "null", "[]", "{}", "text", np.array(["a"], dtype=object)),
         )
@@ -256,19 +265,19 @@ class AnnData:
         try:
             self.file = h5py.File(io.BytesIO(data), "r")
         except Exception as error:
-            raise Unlike(f"no HDF5: {error}") from None
+            raise UnlikeError(f"no HDF5: {error}") from None
 
     def _read(self, where: str) -> Any:
         try:
             return self.file[where][()]
         except Exception as error:
-            raise Unlike(f"no AnnData: {where}: {error}") from None
+            raise UnlikeError(f"no AnnData: {where}: {error}") from None
 
     def _attribute(self, where: str, key: str) -> Any:
         try:
             return self.file[where].attrs[key]
         except Exception as error:
-            raise Unlike(f"no AnnData: {where}: {error}") from None
+            raise UnlikeError(f"no AnnData: {where}: {error}") from None
 
     def names(self, axis: str) -> list[str]:
         """Return the index of ``obs`` or ``var``."""
@@ -280,13 +289,13 @@ class AnnData:
 
         where = f"{axis}/{name}"
         if where not in self.file:
-            raise Unlike(f"no AnnData: there is no {where}")
+            raise UnlikeError(f"no AnnData: there is no {where}")
         if isinstance(self.file[where], h5py.Dataset):
             return _text(self._read(where))
         if "codes" in self.file[where]:
             codes, levels = self._read(f"{where}/codes"), _text(self._read(f"{where}/categories"))
             if codes.dtype.kind not in "iu" or not ((codes >= -1) & (codes < len(levels))).all():
-                raise Unlike(f"no AnnData: codes of {where} are out of range")
+                raise UnlikeError(f"no AnnData: codes of {where} are out of range")
             return np.array([None if code < 0 else levels[code] for code in codes.tolist()], dtype=object)
         values = _text(self._read(f"{where}/values")).astype(object)
         values[self._read(f"{where}/mask").astype(bool)] = None
@@ -298,18 +307,18 @@ class AnnData:
 
         where = "X" if layer is None else "raw/X" if layer == ".raw" else f"layers/{layer}"
         if where not in self.file:
-            raise Unlike(f"no AnnData: there is no {where}")
+            raise UnlikeError(f"no AnnData: there is no {where}")
         if isinstance(self.file[where], h5py.Dataset):
             return self._read(where)
         kind, shape = str(self._attribute(where, "encoding-type")), self._attribute(where, "shape")
         data, indices, indptr = (self._read(f"{where}/{part}") for part in ("data", "indices", "indptr"))
         lines, across = (int(n) for n in (shape if kind == "csr_matrix" else np.asarray(shape)[::-1]))
         if len(indptr) != lines + 1 or indptr[0] != 0 or (np.diff(indptr.astype(object)) < 0).any():
-            raise Unlike(f"no AnnData: indptr of {where} is damaged")
+            raise UnlikeError(f"no AnnData: indptr of {where} is damaged")
         if indptr[-1] != len(data) or len(indices) != len(data):
-            raise Unlike(f"no AnnData: lengths of {where} disagree")
+            raise UnlikeError(f"no AnnData: lengths of {where} disagree")
         if not ((indices >= 0) & (indices < across)).all():
-            raise Unlike(f"no AnnData: indices of {where} are out of range")
+            raise UnlikeError(f"no AnnData: indices of {where} are out of range")
         out = np.zeros((lines, across), dtype=data.dtype)
         for i in range(lines):
             for k in range(int(indptr[i]), int(indptr[i + 1])):
@@ -324,4 +333,4 @@ def _text(values: Any) -> Any:
     try:
         return np.array([v.decode() if isinstance(v, bytes) else v for v in values.tolist()], dtype=object)
     except UnicodeDecodeError as error:
-        raise Unlike(f"no AnnData: {error.reason}") from None
+        raise UnlikeError(f"no AnnData: {error.reason}") from None

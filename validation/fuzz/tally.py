@@ -55,19 +55,25 @@ class Tally:
     def text(self) -> str:
         """Return the table, and the distinct failures."""
         heads = ("cases", *KINDS, "unnamed")
-        rows = [("", *heads)]
+        rows: list[tuple[str, ...]] = [("", *heads)]
         for what in [*sorted({what for what, _ in self.counts}), "all"]:
-            own = [sum(n for (w, k), n in self.counts.items() if k == kind and what in (w, "all")) for kind in heads[1:]]
+            own = [
+                sum(n for (w, k), n in self.counts.items() if k == kind and what in (w, "all")) for kind in heads[1:]
+            ]
             rows.append((what, str(sum(own[:-1])), *map(str, own)))
         widths = [max(len(row[j]) for row in rows) for j in range(len(rows[0]))]
         lines = [
-            "  ".join(cell.ljust(w) if j == 0 else cell.rjust(w) for j, (cell, w) in enumerate(zip(row, widths, strict=True)))
+            "  ".join(
+                cell.ljust(w) if j == 0 else cell.rjust(w) for j, (cell, w) in enumerate(zip(row, widths, strict=True))
+            )
             for row in rows
         ]
         lines.append(f"{self.seconds:.0f} s")
         for key, size in self.sizes.most_common():
             one = self.groups[key]
-            lines.append(f"{one.kind} x {size}: {one.group}  [{one.what}, case {one.number}]\n    {one.message[-300:]!r}")
+            lines.append(
+                f"{one.kind} x {size}: {one.group}  [{one.what}, case {one.number}]\n    {one.message[-300:]!r}"
+            )
         for place, size in self.unnamed_sizes.most_common():
             one = self.unnamed[place]
             lines.append(f"no file named x {size}: {place}  [{one.what}, case {one.number}]\n    {one.message[:200]!r}")

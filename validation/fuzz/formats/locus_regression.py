@@ -3,9 +3,8 @@
 from typing import Any
 
 import numpy as np
-
 from validation.fuzz.arrays import npz, parsed
-from validation.fuzz.case import Case, Random, Unlike, sometimes
+from validation.fuzz.case import Case, Random, UnlikeError, sometimes
 from validation.fuzz.oracles import equal, labels, oracle, variable
 
 MODEL = "locus_regression"
@@ -43,26 +42,26 @@ def corpus(r: Random) -> Case:
 
 
 def _check(tree: Any, case: Case) -> None:
-    stored = parsed(case.files[case.inputs[0]])  # type: ignore[arg-type]
+    stored = parsed(case.content(case.inputs[0]))
     for name in ("genome", "locus", "count", "features", "exposure", "context_opportunity", "context_exposure"):
         both = [stored[key] for key in (name, SHORT.get(name, name)) if key in stored]
         if both:
             have = variable(tree, name).to_numpy()
             if not any(np.broadcast_to(one, have.shape).tolist() == have.tolist() for one in both if _fits(one, have)):
-                raise Unlike(f"values: {name} {have.tolist()!s:.100} instead of {both[0].tolist()!s:.100}")
+                raise UnlikeError(f"values: {name} {have.tolist()!s:.100} instead of {both[0].tolist()!s:.100}")
     channel = stored.get("channel")
     if channel is None:
         c, a = (np.asarray(stored.get(key, np.zeros(0))) for key in "ca")
         if not (((c >= 0) & (c < 32)).all() and ((a >= 0) & (a < 3)).all()):
-            raise Unlike("values: c or a is out of range")
+            raise UnlikeError("values: c or a is out of range")
         channel = [(int(i) // 16 * 3 + int(j)) * 16 + int(i) % 16 for i, j in zip(c.tolist(), a.tolist(), strict=True)]
     equal(variable(tree, "channel").to_numpy(), channel, "values: channel")
     if "names" in stored:
         have = labels(tree, "features", "feature")
         wanted = [str(name) for name in np.atleast_1d(stored["names"]).tolist()]
         if have != wanted:
-            raise Unlike(f"labels: {have} instead of {wanted}")
+            raise UnlikeError(f"labels: {have} instead of {wanted}")
 
 
 def _fits(one: Any, have: Any) -> bool:
-    return one.ndim == 0 or one.shape == have.shape
+    return bool(one.ndim == 0) or one.shape == have.shape

@@ -3,7 +3,7 @@
 from typing import Any
 
 from validation.fuzz import parsers
-from validation.fuzz.case import Case, Random, Unlike, sometimes
+from validation.fuzz.case import Case, Random, UnlikeError, sometimes
 from validation.fuzz.columnar import parquet
 from validation.fuzz.oracles import account, close, labels, oracle, variable
 from validation.fuzz.text import NAMES, Grid, alter, written
@@ -46,10 +46,10 @@ def _file(r: Random, name: str, grid: Grid, steps: list[str]) -> dict[str, bytes
 
 def _check_table(tree: Any, case: Case) -> None:
     reasons = []
-    for grid in parsers.grids(case.inputs[0], case.files[case.inputs[0]]):  # type: ignore[arg-type]
+    for grid in parsers.grids(case.inputs[0], case.content(case.inputs[0])):
         try:
             return _agrees(tree, case.options, grid)
-        except Unlike as unlike:
+        except UnlikeError as unlike:
             reasons.append((len(grid.header), unlike))
     raise max(reasons, key=lambda pair: pair[0])[1]
 
@@ -58,21 +58,21 @@ def _agrees(tree: Any, options: dict[str, Any], grid: Grid) -> None:
     columns = [str(options.get(name, name)) for name in EFFECTS]
     for effect, column in zip(EFFECTS, columns, strict=True):
         if grid.header.count(column) != 1:
-            raise Unlike(f"columns: {column!r} is there {grid.header.count(column)} times")
+            raise UnlikeError(f"columns: {column!r} is there {grid.header.count(column)} times")
         values = variable(tree, effect).to_numpy()
         if len(values) != len(grid.rows):
-            raise Unlike(f"rows: the tree has {len(values)}, the file {len(grid.rows)}")
+            raise UnlikeError(f"rows: the tree has {len(values)}, the file {len(grid.rows)}")
         for value, cell in zip(values, grid.column(column), strict=True):
             if parsers.number(cell) is None or not parsers.same_number(value, cell):
-                raise Unlike(f"values: {cell!r} was read as {value!r} ({column!r})")
+                raise UnlikeError(f"values: {cell!r} was read as {value!r} ({column!r})")
     have = labels(tree, "beta_exposure", "variant")
     keys = [one for one in grid.header if [parsers.name(cell) for cell in grid.column(one)] == have]
     if not keys and have != [str(i) for i in range(len(grid.rows))]:
-        raise Unlike(f"labels: {have[:5]}")
+        raise UnlikeError(f"labels: {have[:5]}")
     if options.get("region"):
         wanted = _numbered(grid.column(options["region"]))
         if variable(tree, "region").to_numpy().tolist() != wanted:
-            raise Unlike(f"values: regions {variable(tree, 'region').to_numpy().tolist()} instead of {wanted}")
+            raise UnlikeError(f"values: regions {variable(tree, 'region').to_numpy().tolist()} instead of {wanted}")
     rho = options.get("error_correlation", 0.0)
     try:
         rho = float(rho)
@@ -84,7 +84,7 @@ def _agrees(tree: Any, options: dict[str, Any], grid: Grid) -> None:
 
 
 def _numbered(cells: list[Any]) -> list[int]:
-    """Number labels in their order."""
+    """Return the numbers of labels, in their order."""
     seen: dict[str, int] = {}
     return [seen.setdefault(parsers.name(cell), len(seen)) for cell in cells]
 
@@ -127,25 +127,25 @@ def traits(r: Random) -> Case:
 def _check_traits(tree: Any, case: Case) -> None:
     """Check effects by variant; that of the outcome up to its sign, which the alleles tell."""
     have = labels(tree, "beta_exposure", "variant")
-    found: list[list[Grid]] = [parsers.grids(name, case.files[name]) for name in case.inputs]  # type: ignore[arg-type]
-    reasons: list[Unlike] = []
+    found: list[list[Grid]] = [parsers.grids(name, case.content(name)) for name in case.inputs]
+    reasons: list[UnlikeError] = []
     for one in found[0]:
         for other in found[1]:
             try:
                 for grid, name in ((one, "exposure"), (other, "outcome")):
                     _trait(tree, case.options, grid, name, have)
                 return _signs(tree, case.options, one, other, have)
-            except (Unlike, ValueError) as unlike:
+            except (UnlikeError, ValueError) as unlike:
                 if "SNP" in one.header and "SNP" in other.header:
-                    reasons.append(Unlike(str(unlike)))
-    raise reasons[-1] if reasons else Unlike("columns: no SNP")
+                    reasons.append(UnlikeError(str(unlike)))
+    raise reasons[-1] if reasons else UnlikeError("columns: no SNP")
 
 
 def _row(options: dict[str, Any], grid: Grid, variant: str) -> dict[str, Any]:
     key = str(options.get("variant", "SNP"))
     names = [parsers.name(cell) for cell in grid.column(key)]
     if names.count(variant) != 1:
-        raise Unlike(f"labels: {variant!r} is there {names.count(variant)} times")
+        raise UnlikeError(f"labels: {variant!r} is there {names.count(variant)} times")
     return dict(zip(grid.header, grid.rows[names.index(variant)], strict=True))
 
 
@@ -156,7 +156,7 @@ def _trait(tree: Any, options: dict[str, Any], grid: Grid, trait: str, have: lis
         beta, error = (row[str(options.get(name, name))] for name in ("beta", "se"))
         sign = -1 if trait == "outcome" and (parsers.number(beta) or 0) * betas[i] < 0 else 1
         if not parsers.same_number(sign * betas[i], beta) or not parsers.same_number(errors[i], error):
-            raise Unlike(f"values: {beta!r}, {error!r} were read as {betas[i]!r}, {errors[i]!r}")
+            raise UnlikeError(f"values: {beta!r}, {error!r} were read as {betas[i]!r}, {errors[i]!r}")
 
 
 def _signs(tree: Any, options: dict[str, Any], one: Grid, other: Grid, have: list[str]) -> None:
@@ -174,4 +174,4 @@ def _signs(tree: Any, options: dict[str, Any], one: Grid, other: Grid, have: lis
             continue
         same = b in (a, tuple(x.translate(strand) for x in a))
         if same == turned:
-            raise Unlike(f"values: the sign of {variant!r} with alleles {a} and {b}")
+            raise UnlikeError(f"values: the sign of {variant!r} with alleles {a} and {b}")

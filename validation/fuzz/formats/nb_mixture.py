@@ -3,9 +3,8 @@
 from typing import Any
 
 import numpy as np
-
 from validation.fuzz import parsers
-from validation.fuzz.case import Case, Random, sometimes
+from validation.fuzz.case import Case, Random, UnlikeError, sometimes
 from validation.fuzz.columnar import parquet
 from validation.fuzz.oracles import Wide, account, close, labels, ledger, oracle, variable
 from validation.fuzz.stored import AnnData, h5ad
@@ -61,24 +60,22 @@ def table(r: Random) -> Case:
             file, data = written(r, f"t{k}", part, steps)
             files[file] = data
     case = Case(MODEL, "table", files, list(files), options, steps=steps)
-    case.check = oracle(lambda tree: _check_table(tree, case))
+    case.check = oracle(lambda tree: check_table(tree, case))
     return case
 
 
-def _check_table(tree: Any, case: Case) -> None:
+def check_table(tree: Any, case: Case) -> None:
+    """Check what was read of a table."""
     x = variable(tree, "x")
     option = case.options
     chosen, dropped = _names(option.get("genes")), _names(option.get("drop"))
     aside = [option["size_factor"]] if option.get("size_factor") not in (None, "total", "median") else []
     transpose = bool(option.get("transpose"))
-    told = ledger(tree)
+    key = "auto" if transpose else option.get("cells", "auto")
     wide = Wide(
-        *(labels(tree, "x", "gene"), labels(tree, "x", "cell"), x.to_numpy()),
-        *(chosen, dropped, aside, option.get("cells", "auto"), told),
+        labels(tree, "x", "gene"), labels(tree, "x", "cell"), x.to_numpy(), chosen, dropped, aside, key, ledger(tree)
     )
-    if transpose:
-        wide.key = "auto"
-    files = [parsers.grids(name, case.files[name]) for name in case.inputs]  # type: ignore[arg-type]
+    files = [parsers.grids(name, case.content(name)) for name in case.inputs]
     found = wide.find(files, transpose)
     account(tree, "rows", sum(len(grid.rows) for grid in found), x.shape[0])
     if aside:
@@ -116,7 +113,7 @@ def _check_anndata(tree: Any, case: Case) -> None:
     blocks = []
     read = 0
     for file in case.inputs:
-        stored = AnnData(case.files[file])  # type: ignore[arg-type]
+        stored = AnnData(case.content(file))
         matrix = stored.matrix(option.get("layer"), whole=True)
         keep = slice(None) if not option.get("cells") else stored.column("obs", option["cells"]) == np.True_
         own = stored.names("raw/var" if option.get("layer") == ".raw" and "raw/var" in stored.file else "var")
@@ -125,24 +122,24 @@ def _check_anndata(tree: Any, case: Case) -> None:
         names += np.array(stored.names("obs"), dtype=object)[keep].tolist()
     equal_values(x.to_numpy(), np.concatenate(blocks))
     if labels(tree, "x", "cell") != names:
-        raise parsers.Unlike(f"labels: {labels(tree, 'x', 'cell')[:5]} instead of {names[:5]}")
+        raise UnlikeError(f"labels: {labels(tree, 'x', 'cell')[:5]} instead of {names[:5]}")
     if isinstance(option.get("genes"), str) and option["genes"].startswith("g") and genes != _names(option["genes"]):
-        raise parsers.Unlike(f"columns: {genes} instead of {option['genes']}")
+        raise UnlikeError(f"columns: {genes} instead of {option['genes']}")
     if option.get("genes") is None and genes != own:
-        raise parsers.Unlike(f"columns: {genes} instead of {own}")
+        raise UnlikeError(f"columns: {genes} instead of {own}")
     account(tree, "rows", read, len(names))
 
 
 def _place(names: list[str], name: str) -> int:
     if names.count(name) != 1:
-        raise parsers.Unlike(f"columns: {name!r} is there {names.count(name)} times")
+        raise UnlikeError(f"columns: {name!r} is there {names.count(name)} times")
     return names.index(name)
 
 
 def equal_values(have: Any, wanted: Any) -> None:
     """Check integers exactly."""
     if have.shape != wanted.shape:
-        raise parsers.Unlike(f"values: shape {have.shape} instead of {wanted.shape}")
+        raise UnlikeError(f"values: shape {have.shape} instead of {wanted.shape}")
     for index in np.ndindex(have.shape):
         if not parsers.same_number(have[index], wanted[index].item()):
-            raise parsers.Unlike(f"values: {wanted[index]!r} was read as {have[index]!r} at {index}")
+            raise UnlikeError(f"values: {wanted[index]!r} was read as {have[index]!r} at {index}")

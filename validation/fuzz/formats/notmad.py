@@ -3,9 +3,8 @@
 from typing import Any
 
 import numpy as np
-
 from validation.fuzz import parsers
-from validation.fuzz.case import Case, Random, Unlike, sometimes
+from validation.fuzz.case import Case, Random, UnlikeError, sometimes
 from validation.fuzz.columnar import parquet
 from validation.fuzz.oracles import account, close, labels, ledger, named, oracle, variable
 from validation.fuzz.stored import AnnData, h5ad
@@ -55,11 +54,11 @@ def table(r: Random) -> Case:
 def _check_table(tree: Any, case: Case) -> None:
     files = [case.inputs[0], *([case.options["like"]] if case.options.get("like") else [])]
     reasons = []
-    for grid in parsers.grids(files[0], case.files[files[0]]):  # type: ignore[arg-type]
-        for like in parsers.grids(files[-1], case.files[files[-1]]) if len(files) > 1 else [grid]:  # type: ignore[arg-type]
+    for grid in parsers.grids(files[0], case.content(files[0])):
+        for like in parsers.grids(files[-1], case.content(files[-1])) if len(files) > 1 else [grid]:
             try:
                 return _agrees(tree, case.options, grid, like)
-            except Unlike as unlike:
+            except UnlikeError as unlike:
                 reasons.append((len(set(grid.header) & set(labels(tree, "x", "node"))), unlike))
     raise max(reasons, key=lambda pair: pair[0])[1]
 
@@ -69,19 +68,19 @@ def _agrees(tree: Any, options: dict[str, Any], grid: Grid, like: Grid) -> None:
     context = [one.strip() for one in options["context"].split(",") if one.strip()]
     for one in (*nodes, *context):
         if grid.header.count(one) != 1 or like.header.count(one) != 1:
-            raise Unlike(f"columns: {one!r} is there {grid.header.count(one)} times")
+            raise UnlikeError(f"columns: {one!r} is there {grid.header.count(one)} times")
     have = labels(tree, "x", "sample")
     keys = [one for one in grid.header if [str(cell) for cell in grid.column(one)] == have]
     keys += [one for one in grid.header if [parsers.name(cell) for cell in grid.column(one)] == have]
     if not keys and have != [str(i) for i in range(len(grid.rows))]:
-        raise Unlike(f"labels: {have[:5]}")
+        raise UnlikeError(f"labels: {have[:5]}")
     told = ledger(tree)
     known = {*nodes, *context, *keys[:1], *named(told, "columns")}
     lost = [one for one in grid.header if one not in known]
     if lost and not options.get("nodes") and not options.get("like"):
         left = sum(told["columns"]["left_out"].values()) if told else 0
         if len(lost) > left and not all(_empty(grid, one) for one in lost):
-            raise Unlike(f"column lost without a word: {lost[0][:40]!r}")
+            raise UnlikeError(f"column lost without a word: {lost[0][:40]!r}")
     standardise = options.get("standardise", True)
     for j, node in enumerate(nodes):
         close(x.to_numpy()[:, j], _scaled(grid.column(node), like.column(node), standardise), f"values of {node!r}")
@@ -111,7 +110,7 @@ def _scaled(cells: list[Any], by: list[Any], standardise: bool) -> Any:
 def _real(cell: Any) -> float:
     value = parsers.number(cell)
     if value is None:
-        raise Unlike("values: a missing number was accepted")
+        raise UnlikeError("values: a missing number was accepted")
     return float(value)
 
 
@@ -136,15 +135,15 @@ def anndata(r: Random) -> Case:
 
 def _check_anndata(tree: Any, case: Case) -> None:
     option, nodes = case.options, labels(tree, "x", "node")
-    stored = AnnData(case.files[case.inputs[0]])  # type: ignore[arg-type]
+    stored = AnnData(case.content(case.inputs[0]))
     layer = option.get("layer")
     genes = stored.names("raw/var" if layer == ".raw" and "raw/var" in stored.file else "var")
     if any(genes.count(node) != 1 for node in nodes):
-        raise Unlike(f"columns: {nodes} of {genes}")
+        raise UnlikeError(f"columns: {nodes} of {genes}")
     if not option.get("nodes") and not option.get("like") and nodes != genes:
-        raise Unlike(f"columns: {nodes} of {genes}")
+        raise UnlikeError(f"columns: {nodes} of {genes}")
     if labels(tree, "x", "sample") != stored.names("obs"):
-        raise Unlike(f"labels: {labels(tree, 'x', 'sample')[:5]} instead of {stored.names('obs')[:5]}")
+        raise UnlikeError(f"labels: {labels(tree, 'x', 'sample')[:5]} instead of {stored.names('obs')[:5]}")
     matrix = stored.matrix(layer)
     if not option.get("standardise", True):
         close(variable(tree, "x").to_numpy(), matrix[:, [genes.index(node) for node in nodes]], "values")

@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any
 
 from validation.fuzz import parsers
-from validation.fuzz.case import Case, Random, Unlike, sometimes
+from validation.fuzz.case import Case, Random, UnlikeError, sometimes
 from validation.fuzz.columnar import parquet
 from validation.fuzz.oracles import account, close, labels, ledger, named, oracle, variable
 from validation.fuzz.stored import AnnData, h5ad
@@ -66,11 +66,11 @@ def table(r: Random) -> Case:
 def _check_table(tree: Any, case: Case) -> None:
     reasons = []
     states = labels(tree, "count", "state")
-    for grid in parsers.grids(case.inputs[0], case.files[case.inputs[0]]):  # type: ignore[arg-type]
+    for grid in parsers.grids(case.inputs[0], case.content(case.inputs[0])):
         try:
             _agrees(tree, case.options, grid)
             break
-        except Unlike as unlike:
+        except UnlikeError as unlike:
             reasons.append((len(set(grid.header) & set(states)), unlike))
     else:
         raise max(reasons, key=lambda pair: pair[0])[1]
@@ -86,13 +86,13 @@ def _agrees(tree: Any, options: dict[str, Any], grid: Grid) -> None:
     values, states = variable(tree, "count").to_numpy(), labels(tree, "count", "state")
     have = labels(tree, "count", "perturbation")
     if any(grid.header.count(state) != 1 for state in states):
-        raise Unlike(f"columns: {states} of {grid.header}")
+        raise UnlikeError(f"columns: {states} of {grid.header}")
     if not options.get("states") and [one for one in grid.header if one in states] != states:
-        raise Unlike(f"columns: {states} of {grid.header}")
+        raise UnlikeError(f"columns: {states} of {grid.header}")
     columns = [[parsers.number(cell) for cell in grid.column(state)] for state in states]
     rows: list[list[Any]] = [list(row) for row in zip(*columns, strict=True)]
     if any(cell is None for row in rows for cell in row):
-        raise Unlike("values: a missing number was accepted")
+        raise UnlikeError("values: a missing number was accepted")
     if options.get("cells"):
         number = [parsers.number(cell) or 0 for cell in grid.column(options["cells"])]
         rows = [[round(share * n) for share in row] for row, n in zip(rows, number, strict=True)]
@@ -100,16 +100,22 @@ def _agrees(tree: Any, options: dict[str, Any], grid: Grid) -> None:
     kept = [i for i, row in enumerate(rows) if sum(row) >= least]
     keys = [one for one in grid.header if [parsers.name(grid.column(one)[i]) for i in kept] == have]
     if not keys and have != [str(i) for i in kept]:
-        raise Unlike(f"labels: {have[:5]}")
+        raise UnlikeError(f"labels: {have[:5]}")
     wanted = [rows[i] for i in kept]
     if values.tolist() != wanted:
-        raise Unlike(f"values: {values.tolist()} instead of {wanted}")
+        raise UnlikeError(f"values: {values.tolist()} instead of {wanted}")
     told = ledger(tree)
-    known = {*states, *keys[:1], options.get("cells"), *named(told, "columns"), *str(options.get("drop", "")).split(",")}
+    known = {
+        *states,
+        *keys[:1],
+        options.get("cells"),
+        *named(told, "columns"),
+        *str(options.get("drop", "")).split(","),
+    }
     lost = [one for one in grid.header if one not in known and not one.startswith("unnamed ")]
     left = sum(told["columns"]["left_out"].values()) if told else 0
     if not options.get("states") and len(lost) > left:
-        raise Unlike(f"column lost without a word: {lost[0][:40]!r}")
+        raise UnlikeError(f"column lost without a word: {lost[0][:40]!r}")
     account(tree, "rows", len(rows), len(kept))
 
 
@@ -118,20 +124,20 @@ def _features(tree: Any, case: Case) -> None:
     file = case.options["features"]
     have, columns = variable(tree, "features").to_numpy(), labels(tree, "features", "feature")
     genes = labels(tree, "count", "perturbation")
-    reasons = [Unlike("features: no table")]
-    for grid in parsers.grids(file, case.files[file]):  # type: ignore[arg-type]
+    reasons = [UnlikeError("features: no table")]
+    for grid in parsers.grids(file, case.content(file)):
         names = [parsers.name(cell) for cell in grid.column(grid.header[0])]
         try:
             if any(grid.header.count(column) != 1 for column in columns):
-                raise Unlike(f"features: {columns} of {grid.header}")
+                raise UnlikeError(f"features: {columns} of {grid.header}")
             for i, gene in enumerate(genes):
                 if gene not in names and gene == str(case.options.get("control")).strip():
                     continue
                 if names.count(gene) != 1:
-                    raise Unlike(f"features: {gene!r} is there {names.count(gene)} times")
+                    raise UnlikeError(f"features: {gene!r} is there {names.count(gene)} times")
                 wanted = [float(parsers.number(grid.column(c)[names.index(gene)]) or 0) for c in columns]
                 close(have[i], wanted, "features")
-        except Unlike as unlike:
+        except UnlikeError as unlike:
             reasons.append(unlike)
         else:
             return
@@ -166,7 +172,7 @@ def _check_anndata(tree: Any, case: Case) -> None:
     found: Counter[tuple[str, str]] = Counter()
     cells = 0
     for file in case.inputs:
-        stored = AnnData(case.files[file])  # type: ignore[arg-type]
+        stored = AnnData(case.content(file))
         pair = [stored.column("obs", option.get(axis, axis)) for axis in ("condition", "state")]
         found.update((parsers.name(c), parsers.name(s)) for c, s in zip(*pair, strict=True))
         cells += len(pair[0])
@@ -174,11 +180,11 @@ def _check_anndata(tree: Any, case: Case) -> None:
     have = variable(tree, "count").to_numpy()
     wanted = [[found[condition, state] for state in states] for condition in conditions]
     if have.tolist() != wanted:
-        raise Unlike(f"values: {have.tolist()} instead of {wanted}")
+        raise UnlikeError(f"values: {have.tolist()} instead of {wanted}")
     totals = Counter[str]()
     for (condition, _), n in found.items():
         totals[condition] += n
     if {c for c, n in totals.items() if n >= option.get("least", 1)} != set(conditions):
-        raise Unlike(f"labels: {conditions} of {dict(totals)}")
+        raise UnlikeError(f"labels: {conditions} of {dict(totals)}")
     if not {s for _, s in found} <= set(states):
-        raise Unlike(f"columns: {states} of {sorted({s for _, s in found})}")
+        raise UnlikeError(f"columns: {states} of {sorted({s for _, s in found})}")

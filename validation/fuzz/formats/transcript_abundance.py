@@ -7,15 +7,13 @@ import struct
 import tempfile
 import zlib
 from collections import Counter
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 from validation.fuzz.arrays import npz, parsed
-from validation.fuzz.case import Case, Random, Unlike, sometimes
+from validation.fuzz.case import Case, Random, UnlikeError, sometimes
 from validation.fuzz.oracles import close, equal, labels, oracle, variable
 from validation.fuzz.raw import damage, decompressed
 from validation.fuzz.text import NAMES, NUMBERS
@@ -78,7 +76,7 @@ def salmon(r: Random) -> Case:
     name = "run" if sometimes(r, 0.7) else next(iter(files))
     options = {"unweighted": r.choice(("refuse", "accept", "no"))} if sometimes(r, 0.1) else {}
     case = Case(MODEL, "salmon", files, [name], options, steps=steps)
-    case.check = oracle(lambda tree: _check_salmon(tree, data, table))
+    case.check = oracle(lambda tree: _check_salmon(tree, case.content(0), case.content(1)))
     return case
 
 
@@ -86,7 +84,7 @@ def _lines(data: bytes) -> list[str]:
     try:
         text = decompressed(data).decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise Unlike(f"no text: {error.reason}") from None
+        raise UnlikeError(f"no text: {error.reason}") from None
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
@@ -95,7 +93,7 @@ def _check_salmon(tree: Any, data: bytes, table: bytes) -> None:
     M, E = int(lines[0]), int(lines[1])
     names = [line.strip() for line in lines[2 : 2 + M]]
     if labels(tree, "effective_length", "transcript") != names:
-        raise Unlike(f"labels: {labels(tree, 'effective_length', 'transcript')} instead of {names}")
+        raise UnlikeError(f"labels: {labels(tree, 'effective_length', 'transcript')} instead of {names}")
     head, *rows = [line.split("\t") for line in _lines(table) if line.strip()]
     length = {row[head.index("Name")]: float(row[head.index("EffectiveLength")]) for row in rows}
     close(variable(tree, "effective_length").to_numpy(), [length[name] for name in names], "values: lengths", 0)
@@ -110,9 +108,9 @@ def _check_salmon(tree: Any, data: bytes, table: bytes) -> None:
     equal(variable(tree, "count").to_numpy(), counts, "values: count")
     have = [variable(tree, name).to_numpy().tolist() for name in ("entry_class", "entry_transcript", "weight")]
     if list(zip(*have, strict=True)) != entries:
-        raise Unlike(f"values: entries {list(zip(*have, strict=True))!s:.100} instead of {entries!s:.100}")
+        raise UnlikeError(f"values: entries {list(zip(*have, strict=True))!s:.100} instead of {entries!s:.100}")
     if any(line.strip() for line in lines[2 + M + E :]):
-        raise Unlike("rows: lines beyond the classes")
+        raise UnlikeError("rows: lines beyond the classes")
 
 
 def course(r: Random) -> Case:
@@ -127,7 +125,7 @@ def course(r: Random) -> Case:
     steps: list[str] = []
     data = tokens(r, "\n".join(rows) + "\n", steps)
     case = Case(MODEL, "course", {"reads.txt": data}, ["reads.txt"], steps=steps)
-    case.check = oracle(lambda tree: _check_course(tree, data))
+    case.check = oracle(lambda tree: _check_course(tree, case.content(0)))
     return case
 
 
@@ -136,20 +134,20 @@ def _check_course(tree: Any, data: bytes) -> None:
     covered = {one[0]: one[3] for one in words if len(one) == 4}
     reads = {one[0].upper(): int(one[1]) for one in words if len(one) == 2}
     if any(len(one) not in (0, 2, 4) for one in words):
-        raise Unlike("rows: a line is neither")
+        raise UnlikeError("rows: a line is neither")
     have = dict(
         zip(labels(tree, "count", "equivalence_class"), variable(tree, "count").to_numpy().tolist(), strict=True)
     )
     if have != reads:
-        raise Unlike(f"values: {have} instead of {reads}")
+        raise UnlikeError(f"values: {have} instead of {reads}")
     if labels(tree, "effective_length", "transcript") != list(covered):
-        raise Unlike(f"labels: {labels(tree, 'effective_length', 'transcript')} instead of {list(covered)}")
+        raise UnlikeError(f"labels: {labels(tree, 'effective_length', 'transcript')} instead of {list(covered)}")
     close(variable(tree, "effective_length").to_numpy(), [1000 * len(s) for s in covered.values()], "values: lengths")
     wanted = Counter(letter for segments in covered.values() for letter in segments)
     letters = labels(tree, "count", "equivalence_class")
     entries = Counter(letters[e] for e in variable(tree, "entry_class").to_numpy())
     if wanted != entries:
-        raise Unlike(f"values: {entries} instead of {wanted}")
+        raise UnlikeError(f"values: {entries} instead of {wanted}")
 
 
 def sparse(r: Random) -> Case:
@@ -163,7 +161,8 @@ def sparse(r: Random) -> Case:
     steps: list[str] = []
     if sometimes(r, 0.5):
         kind = r.choice(("csr", "csc", "coo", "csr"))
-        matrix: Any = kinds.coo_array(dense).asformat(kind)
+        coo: Any = kinds.coo_array(dense)
+        matrix = coo.asformat(kind)
         arrays = {"format": np.array(kind.encode()), "shape": np.array(matrix.shape), "data": matrix.data}
         if kind == "coo":
             arrays |= {"row": matrix.row, "col": matrix.col}
@@ -178,7 +177,10 @@ def sparse(r: Random) -> Case:
         if kind.startswith("array"):
             body = [f"{N} {K}", *(f"{dense[i][j]:.6g}" for j in range(K) for i in range(N))]
         else:
-            body = [f"{N} {K} {len(entries)}", *(f"{i} {j} {v:{r.choice(('.6g', '.6E', '.6g'))}}" for i, j, v in entries)]
+            body = [
+                f"{N} {K} {len(entries)}",
+                *(f"{i} {j} {v:{r.choice(('.6g', '.6E', '.6g'))}}" for i, j, v in entries),
+            ]
         comment = ["% made by hand"] if sometimes(r, 0.3) else []
         data = tokens(r, "\n".join([f"%%MatrixMarket matrix {kind}", *comment, *body]) + "\n", steps)
         suffix = ".mtx"
@@ -191,7 +193,7 @@ def sparse(r: Random) -> Case:
     files["lengths.txt"] = tokens(r, text, steps) if sometimes(r, 0.25) else text.encode()
     inputs = list(files) if sometimes(r, 0.97) else list(files)[::-1]
     case = Case(MODEL, "sparse", files, inputs, steps=steps)
-    case.check = oracle(lambda tree: _check_sparse(tree, *files.values()))  # type: ignore[arg-type]
+    case.check = oracle(lambda tree: _check_sparse(tree, case.content(0), case.content(1)))
     return case
 
 
@@ -206,19 +208,19 @@ def _matrix(data: bytes) -> list[dict[int, float]]:
     out: list[dict[int, float]] = [{} for _ in range(N)]
     if "array" in head:
         if len(body) != N * K + 1:
-            raise Unlike("no matrix: number of entries")
+            raise UnlikeError("no matrix: number of entries")
         for at, words in enumerate(body[1:]):
             if len(words) != 1:
-                raise Unlike("no matrix: several numbers in a line")
+                raise UnlikeError("no matrix: several numbers in a line")
             out[at % N][at // N] = float(words[0])
         return out
     if len(body) != int(body[0][2]) + 1:
-        raise Unlike("no matrix: number of entries")
+        raise UnlikeError("no matrix: number of entries")
     for line in body[1:]:
         i, j = int(line[0]), int(line[1])
         value = 1.0 if "pattern" in head else float(line[2])
         if not (1 <= i <= N and 1 <= j <= K):
-            raise Unlike("no matrix: an index is out of range")
+            raise UnlikeError("no matrix: an index is out of range")
         for a, b in {(i, j), (j, i)} if "symmetric" in head else {(i, j)}:
             out[a - 1][b - 1] = out[a - 1].get(b - 1, 0.0) + value
     return out
@@ -234,15 +236,15 @@ def _stored(arrays: dict[str, Any]) -> list[dict[int, float]]:
     else:
         indptr, indices = arrays["indptr"].tolist(), arrays["indices"].tolist()
         if len(indptr) != (N if kind == "csr" else K) + 1 or indptr[0] != 0 or sorted(indptr) != indptr:
-            raise Unlike("no matrix: indptr is damaged")
+            raise UnlikeError("no matrix: indptr is damaged")
         if not indptr[-1] == len(indices) == len(data):
-            raise Unlike("no matrix: lengths disagree")
+            raise UnlikeError("no matrix: lengths disagree")
         lines = [line for line, width in enumerate(np.diff(indptr)) for _ in range(width)]
         places = list(zip(lines, indices, strict=True))
         places = places if kind == "csr" else [(i, j) for j, i in places]
     for (i, j), value in zip(places, data, strict=True):
         if not (0 <= i < N and 0 <= j < K):
-            raise Unlike("no matrix: an index is out of range")
+            raise UnlikeError("no matrix: an index is out of range")
         out[i][j] = out[i].get(j, 0.0) + float(value)
     return out
 
@@ -251,16 +253,14 @@ def _check_sparse(tree: Any, data: bytes, table: bytes) -> None:
     try:
         rows = _matrix(data)
     except (ValueError, KeyError, IndexError, TypeError, OverflowError) as error:
-        raise Unlike(f"no matrix: {error}") from None
+        raise UnlikeError(f"no matrix: {error}") from None
     pairs = [line.split() for line in _lines(table) if line.strip()]
     if labels(tree, "effective_length", "transcript") != [name for name, _ in pairs]:
-        raise Unlike("labels: names of transcripts")
+        raise UnlikeError("labels: names of transcripts")
     close(variable(tree, "effective_length").to_numpy(), [float(value) for _, value in pairs], "values: lengths", 0)
-    wanted = Counter(
-        tuple(sorted((j, np.format_float_scientific(v, 11)) for j, v in row.items() if v)) for row in rows
-    )
+    wanted = Counter(tuple(sorted((j, np.format_float_scientific(v, 11)) for j, v in row.items() if v)) for row in rows)
     if _classes(tree) != wanted:
-        raise Unlike(f"values: classes {_classes(tree)!s:.150} instead of {wanted!s:.150}")
+        raise UnlikeError(f"values: classes {_classes(tree)!s:.150} instead of {wanted!s:.150}")
 
 
 def _classes(tree: Any) -> Counter[tuple[tuple[int, str], ...]]:
@@ -308,10 +308,12 @@ def _records(text: str) -> bytes:
         here, there = Path(folder, "a.sam"), Path(folder, "a.bam")
         here.write_text(text)
         said = pysam.set_verbosity(0)
-        with pysam.AlignmentFile(str(here), check_sq=False) as file:
-            with pysam.AlignmentFile(str(there), "wb", template=file) as out:
-                for one in file:
-                    out.write(one)
+        with (
+            pysam.AlignmentFile(str(here), check_sq=False) as file,
+            pysam.AlignmentFile(str(there), "wb", template=file) as out,
+        ):
+            for one in file:
+                out.write(one)
         pysam.set_verbosity(said)
         return gzip.decompress(there.read_bytes())
 
@@ -365,11 +367,11 @@ def _check_alignments(tree: Any, case: Case) -> None:
                     paired |= one.is_paired
                     sets.setdefault(one.query_name or "", set()).add(one.reference_id)
     except (OSError, ValueError) as error:
-        raise Unlike(f"no alignments: {error}") from None
+        raise UnlikeError(f"no alignments: {error}") from None
     finally:
         pysam.set_verbosity(said)
     if labels(tree, "effective_length", "transcript") != names:
-        raise Unlike(f"labels: {labels(tree, 'effective_length', 'transcript')} instead of {names}")
+        raise UnlikeError(f"labels: {labels(tree, 'effective_length', 'transcript')} instead of {names}")
     if paired or case.options.get("strand", "unstranded") != "unstranded":
         return
     wanted = Counter(tuple(sorted(one)) for one in sets.values())
@@ -377,6 +379,4 @@ def _check_alignments(tree: Any, case: Case) -> None:
     for entries, n in _classes(tree).items():
         have[tuple(k for k, _ in entries)] += n
     if have != wanted:
-        raise Unlike(f"values: reads by transcripts {have!s:.150} instead of {wanted!s:.150}")
-
-
+        raise UnlikeError(f"values: reads by transcripts {have!s:.150} instead of {wanted!s:.150}")

@@ -1,5 +1,6 @@
 """Cases of trees: netCDF files that were edited or damaged, through every verb that takes one."""
 
+import io
 import tempfile
 import warnings
 from functools import cache
@@ -7,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from validation.fuzz.case import Case, Random, Unlike, sometimes, weighted
+from validation.fuzz.case import Case, Random, UnlikeError, sometimes, weighted
 from validation.fuzz.oracles import oracle
 from validation.fuzz.raw import damage
 from validation.fuzz.stored import changed, inside
@@ -40,7 +40,17 @@ VERBS = {"diagnose": 6, "predict": 6, "report": 1.0, "fit": 6, "predict data": 3
 ODD = (
     *("", "{", "[]", "{}", "null", "3", "text", '{"cell": -1}', '{"cell": 1e9}', '{"cell": "x"}', '{"component": 0}'),
     *('{"dispersion": "gene"}', '{"dispersion": 3}', "../../x", "./x", "nb_mixture", "notmad", "nope", "é", "[" * 3000),
-    *(0, -1, 3.5, np.nan, np.arange(3), np.array(["a", "b"], dtype=object), True, b"\xff", '{"component": 10000000000}'),
+    *(
+        0,
+        -1,
+        3.5,
+        np.nan,
+        np.arange(3),
+        np.array(["a", "b"], dtype=object),
+        True,
+        b"\xff",
+        '{"component": 10000000000}',
+    ),
 )
 
 
@@ -94,8 +104,7 @@ def trees(r: Random) -> Case:
         output = {"diagnose": [], "table": ["-o", "out.csv"], "report": ["-o", "out.html"]}.get(verb, ["-o", "out.nc"])
         arguments = ["predict" if verb == "table" else verb, "fit.nc", *output]
     case = Case("trees", verb, files, list(files), arguments=arguments, steps=steps)
-    first = next(iter(files.values()))
-    case.check = oracle(lambda tree: _check(tree, first) if verb == "fit" else None)
+    case.check = oracle(lambda tree: _check(tree, model, case.content(0)) if verb == "fit" else None)
     return case
 
 
@@ -123,15 +132,15 @@ def _attribute(r: Random, file: Any, steps: list[str]) -> None:
         steps.append(f"root attribute {name} is {value!r:.40}")
 
 
-def _check(tree: Any, content: bytes) -> None:
+def _check(tree: Any, model: str, content: bytes) -> None:
     """Check that a fit holds the data that it was given, as h5py reads them."""
-    import io
-
     import h5py
 
     if tree is None:
-        raise Unlike("no tree was written")
+        raise UnlikeError("no tree was written")
     with h5py.File(io.BytesIO(content), "r") as file:
+        if file.attrs.get("model") != model:
+            raise UnlikeError(f"model: the tree is of {file.attrs.get('model')!r:.40}")
         for group in ("observed_data", "constant_data"):
             if group not in file or group not in tree:
                 continue
@@ -139,4 +148,4 @@ def _check(tree: Any, content: bytes) -> None:
                 if name in file[group]:
                     wanted = file[group][name][()]
                     if not np.array_equal(variable.to_numpy().astype(float), np.asarray(wanted).astype(float)):
-                        raise Unlike(f"values: {name} of a fit differs from its data")
+                        raise UnlikeError(f"values: {name} of a fit differs from its data")

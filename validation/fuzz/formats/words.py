@@ -5,8 +5,7 @@ import re
 from typing import Any
 
 import numpy as np
-
-from validation.fuzz.case import Case, Random, Unlike, sometimes
+from validation.fuzz.case import Case, Random, UnlikeError, sometimes
 from validation.fuzz.oracles import oracle, variable
 from validation.fuzz.raw import damage
 from validation.fuzz.text import NAMES, NUMBERS
@@ -14,13 +13,95 @@ from validation.fuzz.text import NAMES, NUMBERS
 TABLE = b"cell,g1,g2,type\na,1,2,x\nb,3,4,y\nc,5,6,z\n"
 
 WORDS = (
-    *("true", "false", "True", "False", "null", "None", "yes", "NaN", "Infinity", "-Infinity", "nan", "[]", "{}", "[[]]"),
-    *("[1,2]", "[0.3,0.4]", "[.3,.4]", "[1,[2,3]]", "[1,2,3]", "{1,2}", "0.3,0.4", "(1,2)", '"0.3"', '{"g1":1}', "1_000"),
-    *("[" * 20000, "[" * 20000 + "]" * 20000, "9" * 5000, "1e" + "9" * 400, "0." + "3" * 5000, '{"a":' * 5000, "-" * 50),
-    *(".3", "+1", "1e-3", "1.", "-.3", "1e3", "0x1p3", "1/3", "30%", " 0.3", "0.3 ", "0,3", "1e-400", "1e400", "@x", "!", "="),
-    *("\ud800", "\x00", "'0.3'", "cell=3", "[true]", '["0.3"]', "[null]", "[1e400]", "0.3e", "0b1", "٣", "∞", "--1", "[NaN]"),
+    *(
+        "true",
+        "false",
+        "True",
+        "False",
+        "null",
+        "None",
+        "yes",
+        "NaN",
+        "Infinity",
+        "-Infinity",
+        "nan",
+        "[]",
+        "{}",
+        "[[]]",
+    ),
+    *(
+        "[1,2]",
+        "[0.3,0.4]",
+        "[.3,.4]",
+        "[1,[2,3]]",
+        "[1,2,3]",
+        "{1,2}",
+        "0.3,0.4",
+        "(1,2)",
+        '"0.3"',
+        '{"g1":1}',
+        "1_000",
+    ),
+    *(
+        "[" * 20000,
+        "[" * 20000 + "]" * 20000,
+        "9" * 5000,
+        "1e" + "9" * 400,
+        "0." + "3" * 5000,
+        '{"a":' * 5000,
+        "-" * 50,
+    ),
+    *(
+        ".3",
+        "+1",
+        "1e-3",
+        "1.",
+        "-.3",
+        "1e3",
+        "0x1p3",
+        "1/3",
+        "30%",
+        " 0.3",
+        "0.3 ",
+        "0,3",
+        "1e-400",
+        "1e400",
+        "@x",
+        "!",
+        "=",
+    ),
+    *(
+        "\ud800",
+        "\x00",
+        "'0.3'",
+        "cell=3",
+        "[true]",
+        '["0.3"]',
+        "[null]",
+        "[1e400]",
+        "0.3e",
+        "0b1",
+        "٣",
+        "∞",
+        "--1",
+        "[NaN]",
+    ),
 )
-SETTINGS = ("phi", "phi", "phi", "cell", "gene", "component", "dispersion", "alpha0", "size_factor", "x", "pi", "mu", "nope")
+SETTINGS = (
+    "phi",
+    "phi",
+    "phi",
+    "cell",
+    "gene",
+    "component",
+    "dispersion",
+    "alpha0",
+    "size_factor",
+    "x",
+    "pi",
+    "mu",
+    "nope",
+)
 OPTIONS = ("genes", "drop", "cells", "transpose", "size_factor", "nope", "format")
 
 
@@ -40,7 +121,9 @@ def words(r: Random) -> Case:
         else:
             arguments += ["--option", f"{r.choice(OPTIONS)}={value}"]
     if sometimes(r, 0.03):
-        arguments += r.choice((["--set", "phi"], ["--set", "=1"], ["--option", ""], ["--format", "x"], ["--bad"], ["-o"]))
+        arguments += r.choice(
+            (["--set", "phi"], ["--set", "=1"], ["--option", ""], ["--format", "x"], ["--bad"], ["-o"])
+        )
     case = Case("words", "set", {"t.csv": TABLE}, [], arguments=arguments)
     case.check = oracle(lambda tree: _check(tree, given))
     return case
@@ -49,7 +132,7 @@ def words(r: Random) -> Case:
 def _check(tree: Any, given: dict[str, str]) -> None:
     """Check that a number typed for phi is that number in the tree."""
     if tree is None:
-        raise Unlike("no tree was written")
+        raise UnlikeError("no tree was written")
     if "phi" not in given:
         return
     have, text = variable(tree, "phi").to_numpy(), given["phi"].strip()
@@ -62,4 +145,4 @@ def _check(tree: Any, given: dict[str, str]) -> None:
         except ValueError:
             wanted = [float(part) for part in text.strip("[]()").split(",")]
     if not np.array_equal(have, np.broadcast_to(np.asarray(wanted, dtype=float), have.shape)):
-        raise Unlike(f"values: {text[:40]!r} was read as {have.tolist()}")
+        raise UnlikeError(f"values: {text[:40]!r} was read as {have.tolist()}")
