@@ -148,11 +148,11 @@ def parsed(data: bytes) -> Arrays:
         raise UnlikeError(f"no npz: {error}") from None
     out = {}
     for name, member in members.items():
-        if not name.endswith(".npy"):
+        if not member.startswith(np.lib.format.MAGIC_PREFIX):
             continue
         stream = io.BytesIO(member)
         try:
-            out[name[:-4]] = np.lib.format.read_array(stream, allow_pickle=False)
+            out[name.removesuffix(".npy")] = np.lib.format.read_array(stream, allow_pickle=False)
         except ValueError:
             continue
     return out

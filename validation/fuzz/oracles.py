@@ -101,8 +101,8 @@ class Wide:
         for candidates in files:
             best = UnlikeError("no table: none was found")
             grids = [grid.transposed() if transpose else grid for grid in candidates]
-            grids.sort(key=lambda grid: len(set(grid.header) & set(self.columns)))
-            for grid in reversed(grids):
+            grids.sort(key=lambda grid: -len(set(grid.header) & set(self.columns)))
+            for grid in grids:
                 try:
                     self._agrees(grid, start)
                     found.append(grid)
