@@ -67,10 +67,11 @@ def run(
     for key in chosen:
         _warm(key)
     tally = Tally()
-    for outcome in outcomes(numbers, partial(_one, seed, chosen, limit), workers, limit):
-        if not outcome.what:
-            outcome.what = _what(seed, outcome.number, chosen)
-        tally.add(outcome)
+    with contextlib.suppress(KeyboardInterrupt):  # what was found until then is told
+        for outcome in outcomes(numbers, partial(_one, seed, chosen, limit), workers, limit):
+            if not outcome.what:
+                outcome.what = _what(seed, outcome.number, chosen)
+            tally.add(outcome)
     tally.seconds = time.monotonic() - start
     return tally
 

@@ -30,7 +30,7 @@ PLAN: dict[tuple[str, str], tuple[float, Callable[[Random], Case]]] = {
     ("transcript_abundance", "sparse"): (9, transcript_abundance.sparse),
     ("transcript_abundance", "bam"): (5, transcript_abundance.alignments),
     ("words", "set"): (5, words.words),
-    ("trees", "verbs"): (4, trees.trees),
+    ("trees", "verbs"): (1, trees.trees),
 }
 """Weight and maker of each kind of case, by model and format."""
 
