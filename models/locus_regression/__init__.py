@@ -7,6 +7,7 @@ import numpy as np
 
 from genarium.declaration import Calibration, Method, Model, Problem, Stage, Var
 from genarium.errors import InputError
+from genarium.remedies import setting
 from genarium.supports import count, label, positive, real, simplex
 
 from . import density, likelihood, predict, readers, story
@@ -115,7 +116,8 @@ def check(problem: Problem) -> None:
     channels = problem.sizes["channel"]
     if problem.sizes["process"] > channels:
         raise InputError(
-            f"locus_regression: process={problem.sizes['process']} is more than the {channels} channels can tell "
+            f"locus_regression: {setting('process', problem.sizes['process'])} is more than the {channels} channels "
+            "can tell "
             f"apart. Ask for at most {channels} processes."
         )
     _check_features(problem)

@@ -11,6 +11,7 @@ import xarray as xr
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers.messages import listed
+from genarium.remedies import verb
 
 from .channels import CHANNELS, channel_of
 
@@ -306,7 +307,7 @@ def _parameters(source: Any, group: str) -> dict[str, xr.DataArray]:
         if not have or (group and group not in have):
             raise InputError(
                 f"locus_regression: the tree has no group {group or ' or '.join(GROUPS)!s} (it has "
-                f"{listed(source.children)}). Make one with `fit`, or `simulate` for the truth."
+                f"{listed(source.children)}). Make one with {verb('fit')}, or {verb('simulate')} for the truth."
             )
         values = source[group or have[0]].to_dataset()
     elif not isinstance(source, Mapping):

@@ -9,6 +9,7 @@ from genarium.declaration import Array, Problem, Result
 from genarium.engines.ascent import Ascent, Restarts
 from genarium.errors import InputError
 from genarium.progress import track
+from genarium.remedies import option
 
 from .contexts import update as update_contexts
 from .corpus import Corpus, corpus
@@ -113,14 +114,14 @@ def svi(
         If an unknown variable is to be held fixed, or an option lies outside its range.
     """
     if not 0 < sampling_rate <= 1:
-        raise InputError(f"locus_regression: option sampling_rate={sampling_rate:g} must be above 0 and at most 1.")
+        raise InputError(f"locus_regression: {option('sampling_rate', sampling_rate)} must be above 0 and at most 1.")
     if not 0.5 < forgetting <= 1:
         raise InputError(
-            f"locus_regression: option forgetting={forgetting:g} must be above 0.5 and at most 1: with smaller steps "
+            f"locus_regression: {option('forgetting', forgetting)} must be above 0.5 and at most 1: with smaller steps "
             "or larger ones the noise of the samples does not average out."
         )
     if delay < 0:
-        raise InputError(f"locus_regression: option delay={delay:g} must not be negative.")
+        raise InputError(f"locus_regression: {option('delay', delay)} must not be negative.")
     data = corpus(problem)
     step = Step(data, full=covariance == "full", empirical_bayes=empirical_bayes)
     sampler = Sampler(data, sampling_rate)

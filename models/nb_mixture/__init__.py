@@ -10,6 +10,7 @@ import numpy as np
 
 from genarium.declaration import Array, Calibration, Method, Model, Problem, Sizes, Stage, Var
 from genarium.errors import InputError
+from genarium.remedies import setting
 from genarium.supports import count, label, positive, simplex
 
 from . import density, likelihood, predict, readers
@@ -21,7 +22,7 @@ from .vi import vi
 DISPERSION = {"known": ("gene",), "shared": (), "gene": ("gene",), "component": ("component",)}
 """Dims of ``phi`` under each value of the option ``dispersion``."""
 
-PHI = "Dispersion: variance = mean + phi mean². Give it, or estimate it with dispersion='gene' (shared, component)."
+PHI = "Dispersion: variance = mean + phi mean²."
 
 
 def declare(dispersion: str = "known") -> Model:
@@ -158,7 +159,8 @@ def check(problem: Problem) -> None:
         distinct = len(np.unique(x, axis=0))
     if distinct < components:
         raise InputError(
-            f"nb_mixture: component={components}, but the {cells} cells of observed variable 'x' (cell, gene) have "
+            f"nb_mixture: {setting('component', components)}, but the {cells} cells of observed variable 'x' (cell, "
+            "gene) have "
             f"only {distinct} distinct rows. Ask for at most {distinct} components."
         )
 

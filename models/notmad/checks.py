@@ -7,6 +7,7 @@ from scipy.special import stdtr
 
 from genarium.declaration import Problem
 from genarium.errors import InputError
+from genarium.remedies import setting
 
 RATIO = 100.0
 """Ratio of the largest to the smallest variance of a node from which a warning is given."""
@@ -28,7 +29,8 @@ def check(problem: Problem) -> None:
     nodes = problem.coords["node"]
     if problem.sizes["archetype"] > n:
         raise InputError(
-            f"notmad: archetype={problem.sizes['archetype']} is more than the {n} samples. Ask for fewer archetypes."
+            f"notmad: {setting('archetype', problem.sizes['archetype'])} is more than the {n} samples. Ask for fewer "
+            "archetypes."
         )
     if n < 2:
         return

@@ -9,6 +9,7 @@ from scipy.special import softmax
 from genarium.declaration import Array, Labelled, Problem, Result
 from genarium.engines import newton
 from genarium.progress import track
+from genarium.remedies import option, setting
 from genarium.settings import only_with
 
 from .encoder import logits
@@ -92,8 +93,8 @@ def maximum(
     """
     packed = Packed(Objective(problem))
     free = packed.objective.order == "free"
-    only_with("notmad", "order='free'", free, strength=strength)
-    only_with("notmad", "optimiser='adam'", optimiser == "adam", batch=batch, epochs=epochs)
+    only_with("notmad", setting("order", "free"), free, strength=strength)
+    only_with("notmad", option("optimiser", "adam"), optimiser == "adam", batch=batch, epochs=epochs)
     batch, epochs = BATCH if batch is None else batch, EPOCHS if epochs is None else epochs
     final = max(packed.alpha, (STRENGTH if strength is None else strength) * packed.objective.total) if free else 0.0
     runs = []

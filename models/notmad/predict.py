@@ -7,6 +7,7 @@ import xarray as xr
 from scipy.special import softmax
 
 from genarium.declaration import Array, Labelled, Problem
+from genarium.remedies import option
 from genarium.settings import only_with
 from genarium.tree import arrays, stacked
 
@@ -60,7 +61,7 @@ def predict(
     context, p = problem["context"], problem.sizes["node"]
     _warn_outside(fitted, context)
     sampled = "posterior" in fitted
-    only_with("notmad", "project=True", project or sampled, threshold=threshold)
+    only_with("notmad", option("project", True), project or sampled, threshold=threshold)
     threshold = threshold or 0.0
     group = fitted["posterior" if sampled else "point"].to_dataset()
     wanted = list(problem.model.unknown.variables)

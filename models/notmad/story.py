@@ -8,6 +8,7 @@ from scipy.special import softmax
 
 from genarium.declaration import Array, Sizes
 from genarium.errors import InputError
+from genarium.remedies import setting
 from genarium.signatures import with_parameters
 
 from . import encoder as encoders
@@ -65,7 +66,8 @@ def prior(encoder: str, kind: str, order: str, mean: str, shapes: Mapping[str, t
         raise InputError(
             f"notmad: none of {TRIES} draws from the prior of 'edge_weight' was accepted by the acyclicity potential "
             f"with alpha={float(known['alpha']):g}, gamma={float(known['gamma']):g}, beta={float(known['beta']):g} and "
-            f"node={sizes['node']}. Simulate with order='given', smaller alpha or larger beta, or give edge_weight."
+            f"node={sizes['node']}. Simulate with {setting('order', 'given')}, smaller alpha or larger beta, or give "
+            "edge_weight."
         )
 
     names = ["context", "alpha", "gamma", "beta", "tau", "sigma0", "sigma_spread"]

@@ -6,6 +6,7 @@ from scipy.special import softmax
 
 from genarium.declaration import Array, Problem
 from genarium.errors import InputError
+from genarium.remedies import verb
 from genarium.tree import arrays, stacked
 
 from .likelihood import Story
@@ -18,7 +19,9 @@ MOST = 500
 def draws_of(fitted: xr.DataTree, names: list[str], most: int = MOST) -> dict[str, Array]:
     """Return draws of the unknown variables, shape (S, ...), evenly thinned; a point estimate counts as one draw."""
     if "posterior" not in fitted and "point" not in fitted:
-        raise InputError("perturbation_score: the tree holds no fit (groups posterior or point). Run `fit` first.")
+        raise InputError(
+            f"perturbation_score: the tree holds no fit (groups posterior or point). Run {verb('fit')} first."
+        )
     if "posterior" not in fitted:
         return {name: fitted["point"][name].to_numpy()[None] for name in names}
     return stacked(arrays(fitted["posterior"].to_dataset(), names), most)

@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -12,6 +12,9 @@ import numpy as np
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.progress import spinner
+from genarium.readers.formats import takes
+from genarium.readers.ledger import Account, Ledger, Told
+from genarium.remedies import option
 from genarium.settings import only_with
 
 from .fragments import Fragments
@@ -20,6 +23,8 @@ from .sparse import from_matrix
 if TYPE_CHECKING:
     from pysam import AlignedSegment, AlignmentFile
 
+
+EXCLUDED = "on the strand that the protocol excludes"
 
 REMEDY = "It is cut short or damaged: write it again, e.g. with `samtools view -b`"
 
@@ -36,6 +41,7 @@ class Hit(NamedTuple):
     mismatches: int
 
 
+@takes(".bam", ".sam", ".cram", number=1, example="reads.bam --option strand=forward")
 def bam(
     paths: Sequence[Path],
     *,
@@ -45,7 +51,7 @@ def bam(
     fragment_mean: float = 0.0,
     fragment_sd: float = 0.0,
     digits: int = 2,
-) -> Mapping[str, Any]:
+) -> Told:
     """Read alignments to transcripts, all alignments of a read in a row (as aligners write them).
 
     Parameters
@@ -69,7 +75,7 @@ def bam(
 
     Returns
     -------
-    dict
+    Told
         P(read | transcript) of eq. 3, scaled for each read, merged into classes.
 
     Raises
@@ -79,10 +85,11 @@ def bam(
     if len(paths) != 1:
         raise InputError(f"reader 'bam' takes one file, not {len(paths)}. Merge them with `samtools cat`.")
     if not 0 < error < 0.5:
-        raise InputError(f"reader 'bam': error={error} must be above zero and below a half.")
+        raise InputError(f"reader 'bam': {option('error', error)} must be above zero and below a half.")
     if (fragment_mean > 0) != (fragment_sd > 0) or min(fragment_mean, fragment_sd) < 0:
         raise InputError(
-            f"reader 'bam': fragment_mean={fragment_mean:g} and fragment_sd={fragment_sd:g} must both be above zero, "
+            f"reader 'bam': {option('fragment_mean', fragment_mean)} and {option('fragment_sd', fragment_sd)} must "
+            "both be above zero, "
             "or both be left out."
         )
     with spinner("alignments"):
@@ -91,12 +98,15 @@ def bam(
     if found.paired:
         given = given or Fragments.observed(found.lengths_of_pairs())
     if read_length < 0:
-        raise InputError(f"reader 'bam': read_length={read_length} must not be negative. Leave it out for the median.")
+        raise InputError(
+            f"reader 'bam': {option('read_length', read_length)} must not be negative. Leave it out for the median."
+        )
     switch = "single reads whose fragment_mean and fragment_sd are not given"
     only_with("reader 'bam'", switch, given is None, read_length=read_length or None)
     if not 1 <= digits <= 12:
-        raise InputError(f"reader 'bam': digits={digits} must be from 1 to 12.")
-    return found.classes(given, read_length, float(np.log(error / 3 / (1 - error))), digits)
+        raise InputError(f"reader 'bam': {option('digits', digits)} must be from 1 to 12.")
+    data = found.classes(given, read_length, float(np.log(error / 3 / (1 - error))), digits)
+    return Told(data, found.ledger(len(data["count"])))
 
 
 class _Reads:
@@ -108,6 +118,7 @@ class _Reads:
         self.sizes: Counter[int] = Counter()
         self.names: list[str] = []
         self.records = self.apart = 0
+        self.left: Counter[str] = Counter()
         if not path.is_file():
             raise InputError(f"{path}: there is no such file. Check the path.")
         try:
@@ -137,7 +148,7 @@ class _Reads:
             )
         if not self.count:
             raise InputError(
-                f"{path}: no read is aligned ({self.records} records; strand={strand!r}). Check the mapping."
+                f"{path}: no read is aligned ({self.records} records; {option('strand', strand)}). Check the mapping."
             )
 
     def _read(self, file: "AlignmentFile") -> None:
@@ -174,6 +185,7 @@ class _Reads:
         for one in file.fetch(until_eof=True):
             self.records += 1
             if one.is_unmapped or one.is_supplementary:
+                self.left["of unmapped reads" if one.is_unmapped else "supplementary"] += 1
                 continue
             last = one.reference_end or one.reference_start
             if not 0 <= one.reference_id < len(self.names) or last > self.lengths[one.reference_id]:
@@ -189,6 +201,7 @@ class _Reads:
         hits = []
         for one in alignments:
             if self.strand != "unstranded" and one.is_reverse != (self.strand == "reverse"):
+                self.left[EXCLUDED] += 1
                 continue
             start, end = one.reference_start, one.reference_end or one.reference_start
             reach = end if one.is_reverse else int(self.lengths[one.reference_id]) - start
@@ -201,7 +214,7 @@ class _Reads:
         mates = {
             (one.reference_id, one.reference_start, one.next_reference_start): one for one in alignments if one.is_read2
         }
-        hits, wrong_strand = [], False
+        hits, wrong_strand, used, excluded = [], False, set[int](), set[int]()
         for one in alignments:
             if not one.is_read1 or one.mate_is_unmapped or one.next_reference_id != one.reference_id:
                 continue
@@ -214,9 +227,22 @@ class _Reads:
                 continue
             if self.strand != "unstranded" and one.is_reverse != (self.strand == "reverse"):
                 wrong_strand = True
+                excluded |= {id(one), id(mate)}
                 continue
+            used |= {id(one), id(mate)}
             hits.append(Hit(one.reference_id, size, _mismatches(one) + _mismatches(mate)))
+        self.left[EXCLUDED] += len(excluded - used)
+        self.left["of mates that do not face each other on one transcript"] += len(alignments) - len(excluded | used)
         return hits, wrong_strand
+
+    def ledger(self, classes: int) -> Ledger:
+        """Account for the records of the file, and for the transcripts in its header."""
+        rows = Account("alignment", self.records)
+        for reason, number in self.left.items():
+            rows.leave(reason, number)
+        kind = "pairs" if self.paired else "reads"
+        note = f"{self.count.total():,} {kind} of equal likelihood are one class: {classes:,} classes."
+        return Ledger(rows, Account("transcript", len(self.names), entry="reference"), [note])
 
     def lengths_of_pairs(self) -> Array:
         """Count fragments by length, of pairs that have the same one at all their places; shape (longest + 1,)."""

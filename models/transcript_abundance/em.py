@@ -7,6 +7,7 @@ import numpy as np
 
 from genarium.declaration import Array, Problem, Result
 from genarium.progress import spinner
+from genarium.remedies import option
 from genarium.settings import only_with
 
 from .giant import climb_giant
@@ -89,7 +90,7 @@ def em(
         group, ``counts_low`` and ``counts_high`` what a transcript's reads may be at the same likelihood. Notes:
         ``bound`` (log likelihood), ``optimality_gap`` in nats, ``never_hit`` transcripts.
     """
-    only_with("transcript_abundance", "stop='bound'", stop == "bound", tolerance=tolerance)
+    only_with("transcript_abundance", option("stop", "bound"), stop == "bound", tolerance=tolerance)
     table = table_of(problem)
     with spinner("EM"):
         found = (

@@ -71,7 +71,10 @@ def wrong(path: Path, line: int, what: str, remedy: str) -> InputError:
 def whole(path: Path, line: int, text: str, what: str, remedy: str) -> int:
     """Read a whole number not below zero."""
     plain = text.strip()
-    if not (plain.isascii() and plain.isdigit()) or len(plain) > 15:
+    if plain.isascii() and plain.isdigit() and len(plain) > 15:
+        shown = plain if len(plain) < 30 else f"{plain[:20]}..., of {len(plain)} digits"
+        raise wrong(path, line, f"{what} is {shown}, which is too large (15 digits at most)", remedy)
+    if not (plain.isascii() and plain.isdigit()):
         raise wrong(path, line, f"{what} is {text!r}, but must be a whole number not below zero", remedy)
     return int(plain)
 

@@ -11,6 +11,8 @@ import xarray as xr
 
 from genarium.declaration import Array
 from genarium.errors import InputError
+from genarium.readers.formats import takes
+from genarium.readers.ledger import Account, Ledger, Told
 
 from .lines import content, lines, number, whole, wrong
 
@@ -19,7 +21,8 @@ AGAIN = "Run `salmon quant` again with --dumpEqWeights"
 COLUMNS = ("Name", "Length", "EffectiveLength", "TPM", "NumReads")
 
 
-def salmon(paths: Sequence[Path], *, unweighted: Literal["accept", "refuse"] = "accept") -> Mapping[str, Any]:
+@takes("eq_classes.txt", number=1, folder=True, example="quant/")
+def salmon(paths: Sequence[Path], *, unweighted: Literal["accept", "refuse"] = "accept") -> Told:
     """Read the classes of a salmon run.
 
     Parameters
@@ -32,7 +35,7 @@ def salmon(paths: Sequence[Path], *, unweighted: Literal["accept", "refuse"] = "
 
     Returns
     -------
-    dict
+    Told
         ``count``, ``entry_class``, ``entry_transcript``, ``weight``, ``effective_length``, labelled by transcript.
 
     Raises
@@ -47,9 +50,9 @@ def salmon(paths: Sequence[Path], *, unweighted: Literal["accept", "refuse"] = "
     file = path if not path.is_dir() else next((path / n for n in CLASSES if (path / n).is_file()), None)
     if file is None:
         raise InputError(f"{path}: there is no {CLASSES[0]} in this folder. {AGAIN}.")
-    table = quant_sf(folder / "quant.sf")
+    table = quant_sf(estimates(folder))
     names, classes, transcripts, weights, counts = equivalence_classes(file)
-    length = _effective_lengths(folder / "quant.sf", table, file, names)
+    length = _effective_lengths(estimates(folder), table, file, names)
     if weights is None:
         text = (
             f"{file}: the classes have no weights (--dumpEq), and those that differ in weights only have been merged: "
@@ -59,13 +62,17 @@ def salmon(paths: Sequence[Path], *, unweighted: Literal["accept", "refuse"] = "
             raise InputError(f"{text}. {AGAIN}.")
         warnings.warn(f"{text}. {AGAIN}.", stacklevel=2)
         weights = 1 / length[transcripts]
-    return {
+    found = {
         "count": counts,
         "entry_class": classes,
         "entry_transcript": transcripts,
         "weight": weights,
         "effective_length": xr.DataArray(length, dims="transcript", coords={"transcript": names}),
     }
+    columns = Account("transcript", len(set(table["name"]) | set(names)))
+    known = set(names)
+    columns.leave("in quant.sf only", [name for name in table["name"] if name not in known])
+    return Told(found, Ledger(Account("equivalence_class", len(counts)), columns))
 
 
 def equivalence_classes(path: Path) -> tuple[list[str], Array, Array, Array | None, Array]:
@@ -161,13 +168,19 @@ def _class(path: Path, line: int, row: str, M: int) -> tuple[Array, Array | None
     return ids, w, count
 
 
+def estimates(folder: Path) -> Path:
+    """Return salmon's table of estimates in a folder, compressed or not."""
+    plain, compressed = folder / "quant.sf", folder / "quant.sf.gz"
+    return compressed if compressed.is_file() and not plain.is_file() else plain
+
+
 def quant_sf(path: Path) -> dict[str, Any]:
     """Read salmon's table of estimates.
 
     Parameters
     ----------
     path : Path
-        ``quant.sf``.
+        ``quant.sf``, or ``quant.sf.gz``.
 
     Returns
     -------
@@ -239,7 +252,7 @@ def salmon_draws(folder: str | Path) -> xr.DataTree:
         If there are no samples, or they do not agree with the names.
     """
     folder = Path(folder)
-    table = quant_sf(folder / "quant.sf")
+    table = quant_sf(estimates(folder))
     boot = folder / "aux_info" / "bootstrap"
     if not boot.is_dir():
         raise InputError(f"{boot}: there are no samples. Run `salmon quant` with --numBootstraps or --numGibbsSamples.")

@@ -8,6 +8,7 @@ import numpy as np
 
 from genarium.declaration import Array, Arrays, Problem
 from genarium.errors import InputError
+from genarium.remedies import flag
 
 from .em import ascend
 from .table import Table, table_of
@@ -46,7 +47,8 @@ def start(problem: Problem, rng: np.random.Generator) -> Arrays:
         raise InputError(
             f"transcript_abundance: known variable 'alpha' (transcript): alpha[transcript={at} "
             f"({problem.coords['transcript'][at]})] = {alpha[at]:g}, but the methods of PyMC and Stan need more than "
-            f"{SPARSE:g}: under a sparse prior NUTS diverges and its chains disagree. Use method='gibbs' (exact) or "
+            f"{SPARSE:g}: under a sparse prior NUTS diverges and its chains disagree. Use {flag('method', 'gibbs')} "
+            "(exact) or "
             "method='vi', or alpha=1."
         )
     return {"nu": near_maximum(table_of(problem), alpha, rng)}

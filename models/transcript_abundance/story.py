@@ -6,6 +6,7 @@ import numpy as np
 
 from genarium.declaration import Array, Sizes
 from genarium.errors import InputError
+from genarium.remedies import setting
 
 READS = 100
 """Reads for each class of a default simulation."""
@@ -26,7 +27,8 @@ def design(rng: np.random.Generator, sizes: Sizes) -> Mapping[str, Array]:
     left = M - int(length.sum())
     if left < 0:
         raise InputError(
-            f"transcript_abundance: entry={M} is too few for a simulation of {E} classes and {K} transcripts: every "
+            f"transcript_abundance: {setting('entry', M)} is too few for a simulation of {E} classes and {K} "
+            "transcripts: every "
             f"class and every transcript needs one. Set entry to {length.sum()} or more."
         )
     length = length + np.diff(np.arange(K + 1) * left // K)

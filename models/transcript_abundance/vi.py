@@ -8,6 +8,7 @@ from genarium.declaration import Array, Problem, Result
 from genarium.engines.ascent import Ascent, ascend
 from genarium.errors import InputError
 from genarium.progress import spinner
+from genarium.remedies import option
 from genarium.settings import only_with
 from genarium.simplex import dirichlet_expected_log, dirichlet_log_norm, log_sum_exp
 
@@ -65,9 +66,11 @@ def vi(
     InputError
         If ``prior`` is negative, or ``tolerance`` would be dropped.
     """
-    only_with("transcript_abundance", "stop='bound'", stop == "bound", tolerance=tolerance)
+    only_with("transcript_abundance", option("stop", "bound"), stop == "bound", tolerance=tolerance)
     if prior < 0:
-        raise InputError(f"transcript_abundance: option prior={prior:g} must not be negative. Leave it out for alpha.")
+        raise InputError(
+            f"transcript_abundance: {option('prior', prior)} must not be negative. Leave it out for alpha."
+        )
     table = table_of(problem)
     alpha = problem["alpha"]
     if prior > 0:

@@ -26,6 +26,7 @@ from genarium.verbs.predict import predict
 from genarium.verbs.prior import add_prior
 from genarium.verbs.read import read
 from genarium.verbs.simulate import simulate
+from genarium.verbs.summary import summary
 from genarium.verdicts import Diagnosis, Verdict
 
 __all__ = [
@@ -59,6 +60,7 @@ __all__ = [
     "simulate",
     "stan_data",
     "stan_program",
+    "summary",
     "validate",
 ]
 

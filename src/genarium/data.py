@@ -8,8 +8,12 @@ import xarray as xr
 
 from genarium.declaration import Array, Model, Problem, Sizes
 from genarium.errors import InputError
-from genarium.holding import Data, example, hold, labelled, where
+from genarium.holding import Data, give_data, hold, labelled, missing_value, where
+from genarium.readers.messages import listed
+from genarium.readers.sheet import lossy
+from genarium.remedies import setting
 from genarium.signatures import call, parents_of
+from genarium.supports import LARGEST
 from genarium.tree import stored_sizes
 from genarium.words import plural
 
@@ -68,9 +72,9 @@ def check(
             )
     absent = [name for name, var in model.observed.variables.items() if name not in given and var.default is None]
     if len(absent) > 1 and not unseen:
-        raise InputError(f"{model.name}: observed variables {', '.join(absent)} are missing. Give {example(model)}.")
+        raise InputError(f"{model.name}: observed variables {', '.join(absent)} are missing. {give_data(model)}.")
     if absent and not unseen:
-        raise InputError(f"{where(model, absent[0])} is missing. {known[absent[0]].about} Give it by name.")
+        raise missing_value(model, absent[0])
     named = {name: labelled(model, name, value) for name, value in given.items()}
     size = _sizes(model, named, {**stored, **(sizes or {})}, sizes or {}, partial)
     coords = _coords(model, named, size)
@@ -89,7 +93,7 @@ def check(
         elif role == "unknown" or (partial and role == "known") or (unseen and role == "observed"):
             continue
         else:
-            raise InputError(f"{where(model, name)} is missing. {known[name].about} Give it by name.")
+            raise missing_value(model, name)
         (fixed if role == "unknown" else arrays)[name] = value
     problem = Problem(model, size, arrays, fixed, coords)
     if model.check is not None and not partial:
@@ -143,7 +147,8 @@ def _sizes(
             raise InputError(f"{model.name}: there is no size {dim!r}; the sizes are {', '.join(model.sizes)}.")
         if dim in found and found[dim][0] != explicit[dim]:
             raise InputError(
-                f"{model.name}: size {dim}={explicit[dim]} was asked for, but {found[dim][1]!r} has {found[dim][0]} "
+                f"{model.name}: {setting(dim, explicit[dim], 'size')} was asked for, but {found[dim][1]!r} has "
+                f"{found[dim][0]} "
                 f"along {dim!r}. Leave the setting out."
             )
     counted = _counted(model, arrays)
@@ -165,8 +170,8 @@ def _sizes(
             continue
         else:
             raise InputError(
-                f"{model.name}: the data do not show the size of {dim!r}. Give it: {dim}=... in Python, "
-                f"--set {dim}=... on the command line."
+                f"{model.name}: the data do not show the size of {dim!r}. Give it: {setting(dim)}, such as "
+                f"{setting(dim, model.sizes[dim])}."
             )
         if dim in model.labels and sizes[dim] != len(model.labels[dim]):
             raise InputError(
@@ -196,7 +201,7 @@ def _counted(model: Model, arrays: Mapping[str, xr.DataArray]) -> dict[str, int]
             out[var.support.of] = max(out.get(var.support.of, 1), int(var.default) + 1)
     for name, array in arrays.items():
         support = model.variables()[name].support
-        if support.of and array.size and array.dtype.kind in "iuf":
+        if support.of and array.size and array.dtype.kind in "biuf" and not np.isnan(array.to_numpy()).all():
             top = float(np.nanmax(array.to_numpy()))
             if 0 <= top < 2**53:
                 out[support.of] = max(out.get(support.of, 1), int(top) + 1)
@@ -205,7 +210,7 @@ def _counted(model: Model, arrays: Mapping[str, xr.DataArray]) -> dict[str, int]
 
 def _whole_size(model: Model, dim: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise InputError(f"{model.name}: size {dim}={value!r} is not a whole number.")
+        raise InputError(f"{model.name}: {setting(dim, value, 'size')} is not a whole number.")
     return int(value)
 
 
@@ -228,6 +233,15 @@ def _coords(model: Model, arrays: Mapping[str, xr.DataArray], sizes: Sizes) -> d
                 )
             coords.setdefault(key, labels)
             owner.setdefault(key, name)
+    for name, array in arrays.items():  # the names of categories, where labels came as such
+        of, names = model.variables()[name].support.of, array.attrs.get("levels")
+        if of and names and len(names) == sizes.get(of):
+            if [str(label) for label in coords.setdefault(of, np.array(names))] != names:
+                raise InputError(
+                    f"{where(model, name)} has the categories {listed(names)}, but {of!r} is labelled "
+                    f"{listed(coords[of])} by {owner.get(of)!r}. Give the categories in that order, all of them."
+                )
+            owner.setdefault(of, name)
     usual = {dim: np.array(names) for dim, names in model.labels.items() if len(names) == sizes.get(dim)}
     out = {dim: coords.get(dim, usual.get(dim, np.arange(size))) for dim, size in sizes.items()}
     derived = {dim: call(model.derived_dims[dim], out) for dim in model.derived_dims if dim in sizes}
@@ -243,6 +257,11 @@ def _values(model: Model, name: str, array: xr.DataArray, sizes: Sizes, coords: 
     """Return checked values with the declared shape and type."""
     var = model.variables()[name]
     values = array.to_numpy()
+    if values.dtype.kind in "US" and not values.ndim:
+        raise InputError(
+            f"{where(model, name)} is the text {values.item()!r}, not a number. Write a number with a decimal point, "
+            "such as 0.3; several in square brackets, such as [0.3, 0.5]."
+        )
     if values.dtype.kind not in "biuf":
         raise InputError(
             f"{where(model, name)} holds {values.dtype} values, not numbers. "
@@ -250,7 +269,9 @@ def _values(model: Model, name: str, array: xr.DataArray, sizes: Sizes, coords: 
         )
     lacking = [dim for dim in var.dims if dim not in sizes]
     if lacking:
-        raise InputError(f"{where(model, name)} needs the size of {lacking[0]!r}. Give that too, or both with `fit`.")
+        raise InputError(
+            f"{where(model, name)} needs the size of {lacking[0]!r}. Give that too: {setting(lacking[0])}."
+        )
     if values.ndim == 0:
         values = np.broadcast_to(values, model.shape(name, sizes))
     bad = var.support.bad(values, sizes)
@@ -258,13 +279,25 @@ def _values(model: Model, name: str, array: xr.DataArray, sizes: Sizes, coords: 
         index = tuple(int(i) for i in np.argwhere(bad)[0]) if values.ndim else ()
         place = ", ".join(_place(dim, i, coords[dim]) for dim, i in zip(var.dims, index, strict=True))
         count = int(bad.sum())
+        if var.support.too_large(values[index]):
+            raise InputError(
+                f"{where(model, name)}: {name}{f'[{place}]' if place else ''} = {values[index]!s} is too large: whole "
+                f"numbers go up to {LARGEST} (2^53). Correct it, or give all in a larger unit."
+            )
         raise InputError(
             f"{where(model, name)}: {name}{f'[{place}]' if place else ''} = {values[index]!s}, but every value must "
             f"be {var.support.says}"
             + (f" ({count} of {values.size} values are not)" if count > 1 else "")
             + f". {var.support.remedy}."
         )
-    return np.array(values, dtype=np.int64 if var.support.integer else np.float64, order="C")
+    if not var.support.integer and (inexact := lossy(values)).any():
+        at = tuple(int(i) for i in np.argwhere(inexact)[0])
+        place = ", ".join(_place(dim, i, coords[dim]) for dim, i in zip(var.dims, at, strict=True))
+        raise InputError(
+            f"{where(model, name)}: {name}{f'[{place}]' if place else ''} = {values[at]!s} is too large: of the whole "
+            f"numbers above {LARGEST} (2^53), not all can be held. Correct it, or give all in a larger unit."
+        )
+    return np.array(var.support.exact(values), dtype=np.int64 if var.support.integer else np.float64, order="C")
 
 
 def _place(dim: str, index: int, labels: Array) -> str:

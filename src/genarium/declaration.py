@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from genarium.errors import DeclarationError, InputError
+from genarium.remedies import setting
 from genarium.signatures import RESERVED, call, keyword_options, parents_of
 from genarium.supports import Support
 
@@ -142,7 +143,9 @@ class Problem:
     def __getitem__(self, name: str) -> Array:
         if name not in self.arrays and name in self.model.observed.variables:
             dims = ", ".join(self.model.variables()[name].dims)
-            raise InputError(f"{self.model.name}: observed variable {name!r} ({dims}) is missing. Give it by name.")
+            raise InputError(
+                f"{self.model.name}: observed variable {name!r} ({dims}) is missing. Give data that hold it."
+            )
         return self.arrays[name]
 
     def option(self, name: str) -> str:
@@ -362,7 +365,7 @@ class Model:
         ready = {dim: f for dim, f in self.derived_dims.items() if set(parents_of(f)) <= set(sizes)}
         return {**sizes, **{dim: len(call(function, labels)) for dim, function in ready.items()}}
 
-    def variant(self, **options: str) -> "Model":
+    def variant(self, /, **options: str) -> "Model":
         """Return the declaration under other options.
 
         Parameters
@@ -384,7 +387,7 @@ class Model:
                 raise InputError(f"{self.name}: there is no option {option!r}; {_choices('option', self.options)}.")
             if value not in self.options[option]:
                 allowed = ", ".join(self.options[option])
-                raise InputError(f"{self.name}: option {option}={value!r} is not known; use one of {allowed}.")
+                raise InputError(f"{self.name}: {setting(option, value)} is not known; use one of {allowed}.")
         if self.vary is None or not options:
             return self
         chosen = {**{option: values[0] for option, values in self.options.items()}, **options}

@@ -1,8 +1,28 @@
 """What can go wrong, as exceptions; every message says where, what and the remedy."""
 
+from genarium.remedies import in_python, in_shell
+
 
 class GenariumError(Exception):
-    """Base of every error that Genarium raises on purpose."""
+    """Base of every error that Genarium raises on purpose.
+
+    Parameters
+    ----------
+    message : str
+        May hold marks of :mod:`genarium.remedies`.
+
+    Attributes
+    ----------
+    marked : str
+        The message with its marks, for another one that holds it.
+    in_shell : str
+        The message as the command line shows it; ``str(error)`` is that for Python.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(in_python(message))
+        self.marked = message
+        self.in_shell = in_shell(message)
 
 
 class DeclarationError(GenariumError):

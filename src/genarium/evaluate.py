@@ -8,6 +8,7 @@ import xarray as xr
 
 from genarium.data import check
 from genarium.declaration import Array, Arrays, Model, Problem
+from genarium.form import lacking
 from genarium.progress import bar, track
 from genarium.tree import dataset, stacked, stored_sizes
 
@@ -146,4 +147,8 @@ def predictions(model: Model, tree: xr.DataTree, problem: Problem, **options: An
     Dataset
     """
     assert model.predict is not None
-    return dataset(model, problem.coords, model.predict(tree, problem, **options))
+    try:
+        found = model.predict(tree, problem, **options)
+    except KeyError as error:
+        raise lacking(tree, error) from error
+    return dataset(model, problem.coords, found)

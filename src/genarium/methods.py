@@ -1,5 +1,7 @@
 """Every way to fit a model: its own methods, and those of the engines, as one table of ``Method``."""
 
+from difflib import get_close_matches
+
 from genarium.declaration import Method, Model, Problem
 from genarium.errors import InputError
 from genarium.registry import program
@@ -81,7 +83,9 @@ def find_method(model: Model, name: str) -> Method:
     if name in model.unsupported:
         raise InputError(f"{model.name}: method {name!r} is not offered: {model.unsupported[name]}.")
     lines = ", ".join(f"{each} ({method.claim})" for each, method in available.items())
-    raise InputError(f"{model.name}: there is no method {name!r}. The methods are {lines or 'none'}.")
+    close = get_close_matches(name, available, n=1)
+    hint = f" Did you mean {close[0]!r}?" if close else ""
+    raise InputError(f"{model.name}: there is no method {name!r}.{hint} The methods are {lines or 'none'}.")
 
 
 def require_free(problem: Problem, name: str) -> None:

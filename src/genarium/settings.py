@@ -1,6 +1,6 @@
 """Settings: one set of keywords for sizes, options of the model, values of variables, and options of a method."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -8,10 +8,15 @@ import numpy as np
 
 from genarium.declaration import Model
 from genarium.errors import InputError
+from genarium.remedies import either, flag, option, setting
 from genarium.signatures import choices, keyword_options, kinds_of, parents_of
+from genarium.supports import LARGEST
 
 MAY_BE_ZERO = ("tune",)
 """Whole-number options that may be zero; the others count things of which there must be one."""
+
+KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+"""What messages call the types of options."""
 
 
 def generator(seed: int) -> np.random.Generator:
@@ -23,12 +28,17 @@ def generator(seed: int) -> np.random.Generator:
         If the seed is not a whole number, or negative.
     """
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-        raise InputError(f"seed={seed!r} must be a whole number, not below zero.")
+        raise InputError(f"{flag('seed', seed)} must be a whole number, not below zero.")
     return np.random.default_rng(int(seed))
 
 
 def split(
-    model: Model, settings: Mapping[str, Any], function: Callable[..., Any] | None = None
+    model: Model,
+    settings: Mapping[str, Any],
+    function: Callable[..., Any] | None = None,
+    *,
+    tables: Mapping[str, Iterable[str]] | None = None,
+    elsewhere: Callable[[], Mapping[str, Iterable[str]]] = dict,
 ) -> tuple[Model, dict[str, int], dict[str, Any], dict[str, Any]]:
     """Sort settings by what they are about.
 
@@ -38,6 +48,10 @@ def split(
     settings : mapping
     function : callable, optional
         The method in use: its keyword-only parameters are options too.
+    tables : mapping of str to names, optional
+        What else the user may set here, for the message about a name that means nothing.
+    elsewhere : callable
+        Returns what could be set under another choice (of a method, a format), for that message.
 
     Returns
     -------
@@ -65,9 +79,13 @@ def split(
         if name in variant.sizes and not (name in variant.variables() and np.ndim(value)):
             if name in variant.derived_dims:
                 parents = " and ".join(parents_of(variant.derived_dims[name]))
-                raise InputError(f"{model.name}: size {name}={value!r} follows from {parents}. Leave it out.")
+                raise InputError(f"{model.name}: {setting(name, value, 'size')} follows from {parents}. Leave it out.")
+            if isinstance(value, int | float) and LARGEST < value < np.inf:
+                raise InputError(f"{model.name}: {setting(name, value, 'size')} is too large. Give a smaller one.")
+            if isinstance(value, float) and value.is_integer():
+                value = int(value)  # as 1e3
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-                raise InputError(f"{model.name}: size {name}={value!r} must be a whole number, at least one.")
+                raise InputError(f"{model.name}: {setting(name, value, 'size')} must be a whole number, at least one.")
             sizes[name] = int(value)
         elif name in variant.variables():
             values[name] = value
@@ -75,7 +93,8 @@ def split(
             used[name] = _like(model, name, value, options[name], kinds[name])
             require_choice(model.name, name, used[name], allowed)
         else:
-            raise InputError(_unknown(variant, name, options))
+            what = "options of the method" if function is not model.predict else "options of the prediction"
+            raise InputError(_unknown(variant, name, {what: options, **(tables or {})}, elsewhere()))
     return variant, sizes, values, used
 
 
@@ -88,7 +107,7 @@ def require_choice(where: str, name: str, value: Any, allowed: Mapping[str, tupl
     """
     if name in allowed and value not in allowed[name]:
         raise InputError(
-            f"{where}: option {name}={value!r} is not known; use one of {', '.join(map(str, allowed[name]))}."
+            f"{where}: {option(name, value)} is not known; use one of {', '.join(map(str, allowed[name]))}."
         )
 
 
@@ -110,7 +129,7 @@ def only_with(where: str, switch: str, on: bool, **given: Any) -> None:
     ------
     InputError
     """
-    dropped = [f"{name}={value!r}" for name, value in given.items() if value is not None]
+    dropped = [option(name, value) for name, value in given.items() if value is not None]
     if dropped and not on:
         raise InputError(
             f"{where}: {' and '.join(dropped)} would be dropped: used only with {switch}. Add that, or leave it out."
@@ -141,23 +160,27 @@ def _like(model: Model, name: str, value: Any, default: Any, kind: type) -> Any:
             value = int(value)
         least = 0 if name in MAY_BE_ZERO else 1
         if isinstance(value, int) and not isinstance(value, bool) and value < least:
-            raise InputError(f"{model.name}: option {name}={value} must be at least {least}.")
+            raise InputError(f"{model.name}: {option(name, value)} must be at least {least}.")
     if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
         raise InputError(
-            f"{model.name}: option {name}={value!r} must be of type {kind.__name__} (default {default!r})."
+            f"{model.name}: {option(name, value)} must be {KINDS.get(kind, kind.__name__)} (default {default!r})."
         )
     return value
 
 
-def _unknown(model: Model, name: str, options: Mapping[str, Any]) -> str:
+def _unknown(model: Model, name: str, more: Mapping[str, Iterable[str]], elsewhere: Mapping[str, Iterable[str]]) -> str:
+    """Return the message about a name that is no setting: where it would be one, what is like it, and what there is."""
     tables = {
+        **{what: list(map(str, names)) for what, names in more.items()},
         "sizes": list(model.sizes),
-        "options of the model": [f"{n} ({', '.join(v)})" for n, v in model.options.items()],
+        "options of the model": list(model.options),
         "variables": list(model.variables()),
-        "options of the method": list(options),
     }
-    every = [*model.sizes, *model.options, *model.variables(), *options]
-    close = get_close_matches(name, every, n=1)
+    close = get_close_matches(name, [one for names in tables.values() for one in names], n=1)
+    tables["options of the model"] = [f"{one} ({', '.join(values)})" for one, values in model.options.items()]
+    there = [other for other, names in elsewhere.items() if name in names]
     hint = f" Did you mean {close[0]!r}?" if close else ""
+    hint = f" It is an option of {' and '.join(there)}." if there else hint
     lists = "; ".join(f"{what}: {', '.join(names)}" for what, names in tables.items() if names)
-    return f"{model.name}: there is no setting {name!r}.{hint} Settings are {lists}."
+    shell = f"`genarium show {model.name}` says what each means"
+    return f"{model.name}: there is no setting {name!r}.{hint} Settings are {lists}.{either('', f' {shell}.')}"

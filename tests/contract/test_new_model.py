@@ -36,7 +36,9 @@ def test_it_holds_for_a_new_model(tmp_path: Path) -> None:
     ("file", "before", "after", "test"),
     [
         ("likelihood.py", "(shape - 1) * np.log(x)", "shape * np.log(x)", "test_densities_differ_by_a_constant"),
-        ("README.md", "`rate`", "the rate", "test_card_names_variables_and_methods"),
+        pytest.param(
+            *("README.md", "`rate`", "the rate", "test_card_names_variables_and_methods"), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_it_notices_what_is_wrong(file: str, before: str, after: str, test: str, tmp_path: Path) -> None:

@@ -104,8 +104,14 @@ def test_simulate(run: Run, files: Path) -> None:
 
 
 def test_read(run: Run, files: Path) -> None:
-    said = run("read", "nb_mixture", "counts.csv", "--format", "table", "--set", "phi=0.2", "-o", "read.nc")
-    assert said == (0, "", "wrote read.nc\n")
+    said = run("read", "nb_mixture", "counts.csv", "--format", "table", "--set", "phi=.2", "-o", "read.nc")
+    assert (said.code, said.out) == (0, "")
+    assert said.err.splitlines() == [
+        "wrote read.nc",
+        "3 cells x 2 genes; column cell taken as cell names",
+        "next: genarium fit nb_mixture read.nc --method gibbs --set component=3 -o fit.nc",
+        "choose: component, which the files do not tell",
+    ]
     tree = gn.load(files / "read.nc")
     np.testing.assert_array_equal(tree["observed_data"]["x"], [[3, 40], [0, 2], [12, 1]])
     assert list(tree["observed_data"]["cell"].to_numpy()) == ["c1", "c2", "c3"]
@@ -247,13 +253,13 @@ MISTAKES = {
     "fit nb_mixture text.nc -o out/x.nc --method em": "cannot be read",
     "fit nb_mixture . -o out/x.nc --method em": "file",
     "fit nb_mixture empty.nc -o out/x.nc --method em": "Make one with",
-    "fit nb_mixture counts.csv -o out/x.nc --method em": "go through `read` first",
+    "fit nb_mixture counts.csv -o out/x.nc --method em": "go through `genarium read` first",
     f"{FIT} gradient": "The methods are em (point)",
     f"{FIT} em --seed -1": "seed",
-    f"{FIT} em --option restarts=ten": "must be of type int",
+    f"{FIT} em --option restarts=ten": "must be a whole number",
     f"{FIT} em --option restarts=0": "restarts",
     f"{FIT} em --option restart=3": "Did you mean 'restarts'?",
-    f"{FIT} em --option accelerate=maybe": "must be of type bool",
+    f"{FIT} em --option accelerate=maybe": "must be true or false",
     f"{FIT} em --set component=41": "distinct rows",
     f"{FIT} em --set cell=7": "Leave the setting out",
     f"{FIT} em --set phi=0": "greater than zero",
@@ -266,7 +272,7 @@ MISTAKES = {
     f"{FIT} gibbs --option thin=0": "thin",
     f"{FIT} gibbs --set mu=[[1,2],[3,4],[5,6]]": "a method that can (em)",
     f"{FIT} nuts --set mu=[[1,2],[3,4],[5,6]]": "fixed",
-    f"{FIT} advi --option iterations=1500": "multiple of window",
+    f"{FIT} advi --option iterations=1500": "multiple of --option window=1000",
     "predict data.nc -o out/x.nc": "no fit",
     "predict fit.nc genes.nc -o out/x.nc": "gene",
     "predict fit.nc absent.nc -o out/x.nc": "no such file",

@@ -224,7 +224,7 @@ def test_a_tree_without_data() -> None:
 def test_unknown_and_missing_variables() -> None:
     refused({**WHOLE, "z": 1}, "no variable 'z'", "known: scale, weight", "observed: y, group", "fixed: centre, share")
     refused({**WHOLE, "state": [0, 0, 0]}, "hidden variable 'state' (row) is hidden: a fit infers it")
-    refused({"y": Y}, "known variable 'weight' (column) is missing. A weight. Give it by name")
+    refused({"y": Y}, "known variable 'weight' (column) is missing. A weight. Give it: weight=...")
     refused({"weight": [1, 2]}, "observed variable 'y' (row, column) is missing. A count.")
     refused({"weight": [1, 2], "offset": [1]}, "observed variable 'y' (row, column) is missing. A count.")
 
@@ -265,7 +265,12 @@ def test_sizes_that_disagree() -> None:
     refused({**WHOLE, "centre": np.ones((2, 3))}, "unknown variable 'centre'", "size 3 along 'column', but 'y' has 2")
     refused({**WHOLE, "share": [1.0]}, "size kind=2 was asked for, but 'share' has 1 along 'kind'", "Leave the setting")
     refused(WHOLE, "size row=5 was asked for, but 'y' has 3 along 'row'", sizes={"row": 5, "kind": 2})
-    refused(WHOLE, "the data do not show the size of 'kind'", "kind=... in Python", "--set kind=...", sizes=None)
+    refused(
+        WHOLE,
+        "the data do not show the size of 'kind'",
+        "Give it: kind=..., such as kind=2",
+        sizes=None,
+    )
     refused(WHOLE, "there is no size 'kinds'; the sizes are row, column, kind", sizes={"kinds": 2})
     for wrong in (2.0, "2", True, None):
         refused(WHOLE, f"size kind={wrong!r} is not a whole number", sizes={"kind": wrong})
@@ -289,7 +294,7 @@ def test_labels_that_disagree() -> None:
         ("y", frame().assign(v=["2", "4", "x"]), ["'y' (row, column) holds object values, not numbers", "text column"]),
         ("y", np.array([["1", "2"]] * 3), ["holds <U1 values"]),
         ("y", [[1, 2], [3, None], [5, 6]], ["y[row=1, column=1] = nan", "drop missing entries"]),
-        ("scale", "2", ["known variable 'scale' () holds <U1 values, not numbers"]),
+        ("scale", "2", ["known variable 'scale' () is the text '2', not a number. Write a number"]),
         ("offset", pd.to_datetime(["2020-01-01"] * 3).to_series(), ["holds datetime64"]),
     ],
 )
@@ -438,7 +443,7 @@ def test_the_mixture_with_unknown_dispersion_needs_no_phi() -> None:
 
 def test_numbers_beyond_exact_integers_are_refused() -> None:
     for y in (Y.astype("u8") + np.uint64(2**63), Y * 1e30):
-        refused({**WHOLE, "y": y}, "every value must be a whole number not below zero")
+        refused({**WHOLE, "y": y}, "y[row=0, column=0] = ", "is too large: whole numbers go up to 9007199254740992")
 
 
 def test_masked_and_nullable_entries_are_missing_values() -> None:

@@ -10,8 +10,9 @@ import pytest
 import xarray as xr
 
 import genarium as gn
-from genarium.declaration import Method, Model, Problem, Result
+from genarium.declaration import Method, Model, Problem, Result, Stage, Var
 from genarium.errors import InputError
+from genarium.supports import real
 from genarium.verdicts import Diagnosis, Verdict, verdict
 
 Make = Callable[..., xr.DataTree]
@@ -184,9 +185,14 @@ def test_high_k_hat_of_many_unknowns_is_a_warning(make: Make, toy: Model) -> Non
     ratio = {"log_q": np.zeros((1, 1000)), "lp": 5 * rng.normal(size=(1, 1000))}
     for size, status in ((1, "fail"), (100, "warn")):
         tree = make("approximate", posterior={"theta": rng.normal(size=(1, 1000))})
-        tree["posterior"] = xr.Dataset({"theta": (("chain", "draw", "of"), rng.normal(size=(1, 1000, size)))})
-        tree["sample_stats"] = xr.Dataset({name: (("chain", "draw"), value) for name, value in ratio.items()})
-        found = {v.check: v for v in gn.diagnose(toy, tree).verdicts}["Pareto k-hat of q"]
+        theta = Stage({"theta": Var(("of",), real, "Means.", "θ")}, toy.unknown.draw)
+        model = replace(toy, sizes={**toy.sizes, "of": size}, unknown=theta)
+        tree.attrs["sizes"] = json.dumps({**json.loads(tree.attrs["sizes"]), "of": size})
+        lead = {"chain": [0], "draw": range(1000)}
+        draws = xr.Dataset({"theta": (("chain", "draw", "of"), rng.normal(size=(1, 1000, size)))}, lead)
+        tree["posterior"] = draws.assign_coords(of=range(size))
+        tree["sample_stats"] = xr.Dataset({name: (("chain", "draw"), value) for name, value in ratio.items()}, lead)
+        found = {v.check: v for v in gn.diagnose(model, tree).verdicts}["Pareto k-hat of q"]
         assert found.status == status
         assert ("100 unknown numbers" in found.advice) == (status == "warn")
 

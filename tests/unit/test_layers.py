@@ -7,10 +7,25 @@ from pathlib import Path
 import pytest
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "caches", "words", "progress", "supports", "signatures", "simplex"),
+    (
+        *("errors", "remedies", "docstrings", "caches", "words", "literals", "writing"),
+        *("progress", "supports", "signatures", "simplex"),
+    ),
     ("declaration",),
     (
-        *("folders", "home", "registry", "settings", "attributes", "tree", "holding", "data", "readers"),
+        *(
+            "folders",
+            "home",
+            "registry",
+            "settings",
+            "attributes",
+            "groups",
+            "form",
+            "tree",
+            "holding",
+            "data",
+            "readers",
+        ),
         *("story", "evaluate", "estimates", "drawing"),
     ),
     ("engines",),
@@ -145,7 +160,15 @@ def test_a_planted_circle_is_found(kind: str, tmp_path: Path) -> None:
 )
 def test_a_planted_upward_import_is_found(where: str, line: str, tmp_path: Path) -> None:
     for made in (
-        *("cli.py", "methods.py", "tree.py", "story.py", "engines/ascent.py", "verbs/fit.py", "reporting/__init__.py"),
+        *(
+            "cli/__init__.py",
+            "methods.py",
+            "tree.py",
+            "story.py",
+            "engines/ascent.py",
+            "verbs/fit.py",
+            "reporting/__init__.py",
+        ),
         *("models/m/__init__.py", "models/n/__init__.py"),
     ):
         path = tmp_path / (made if made.startswith("models") else f"src/genarium/{made}")

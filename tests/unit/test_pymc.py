@@ -165,6 +165,23 @@ def test_start_of_a_chain_does_not_depend_on_its_turn(
     assert len(set(starts[0])) == len(asked) >= 3
 
 
+def test_seed_decides_more_than_the_start_of_a_chain(
+    toy: Model, toy_tree: xr.DataTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import nutpie
+
+    sample = nutpie.sample
+
+    def from_zero(ready: Any, **settings: Any) -> Any:
+        zero = np.zeros_like(ready.initial_point_func(0))
+        return sample(dataclasses.replace(ready, initial_point_func=lambda _: zero), **settings)
+
+    monkeypatch.setattr(nutpie, "sample", from_zero)
+    once, again, other = (theta(gn.fit(toy, toy_tree, "nuts", seed, chains=2, draws=5, tune=5)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(once, again)
+    assert not (once == other).any()
+
+
 def test_advi_agrees_with_the_posterior(advi: xr.DataTree, toy_tree: xr.DataTree, toy_exact: Exact) -> None:
     mean, sd = toy_exact(toy_tree)
     q = advi["variational"].to_dataset()

@@ -26,6 +26,7 @@ from genarium.errors import InputError
 from genarium.holding import Data
 from genarium.methods import find_method
 from genarium.progress import bar
+from genarium.remedies import either, flag
 from genarium.settings import chosen_options, generator, split
 from genarium.tree import provenance, save
 
@@ -133,7 +134,7 @@ def validate(
     parse_workers(workers)
     generator(seed)
     if isinstance(simulations, bool) or not isinstance(simulations, int | np.integer) or simulations < 1:
-        raise InputError(f"simulations={simulations!r} must be a whole number, at least one.")
+        raise InputError(f"{flag('simulations', simulations)} must be a whole number, at least one.")
     declared = registry.resolve(model)
     given = None
     if layer and data is None:
@@ -146,11 +147,18 @@ def validate(
         chosen = chosen_options(declared, settings)
         wrong = {**declared.variant(**{**declared.chosen, **chosen}).calibration.control, **(wrong or {})}
         if not wrong:
-            raise InputError(f"{declared.name}: the model declares no negative control. Give wrong={{...}} instead.")
+            raise InputError(
+                f"{declared.name}: the model declares no negative control. Give "
+                f"{either('wrong={...}', '--wrong NAME=VALUE')} instead."
+            )
     if n_reference is not None and not reference:
-        raise InputError(f"n_reference={n_reference} needs the method to compare with: reference='nuts', say.")
+        raise InputError(
+            f"{flag('n_reference', n_reference)} needs the method to compare with, such as {flag('reference', 'nuts')}."
+        )
     if resume and out is None:
-        raise InputError("resume=True (--resume) needs the folder of the run to go on with: out=... (--out DIR).")
+        raise InputError(
+            f"{flag('resume', True)} needs the folder of the run to go on with: {either('out=...', '--out DIR')}."
+        )
     n_reference = (50 if n_reference is None else n_reference) if reference else 0
     plan = Plan(model, method, settings, int(seed), ranks, dict(wrong or {}), reference, n_reference, given)
     _ = plan.values, plan.misled, plan.options  # refuse what cannot be used before anything is run
@@ -213,6 +221,8 @@ def _given(
     declared: Model, method: str, data: Data, layer: str, simulations: int, seed: int, settings: Mapping[str, Any]
 ) -> tuple[Given, dict[str, Any]]:
     """Fit the user's data, and keep as many draws as there are replicates."""
+    if isinstance(data, xr.DataTree):
+        registry.resolve(declared, data)  # checks the tree
     if isinstance(data, xr.DataTree) and not declared.chosen:
         chosen = attribute(data, "model_options")
         settings = {**{n: v for n, v in chosen.items() if n in declared.options}, **settings}

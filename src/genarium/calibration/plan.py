@@ -15,6 +15,7 @@ from genarium.declaration import Array, Arrays, Claim, Model
 from genarium.errors import InputError
 from genarium.home import Home
 from genarium.methods import find_method
+from genarium.remedies import flag
 from genarium.settings import generator, split
 from genarium.tree import digest
 
@@ -94,7 +95,7 @@ class Plan:
                 f"{told_wrong(self.wrong)} has no such variable of these dims."
             )
         if self.reference and self.claim_of(self.reference) != "exact":
-            raise InputError(f"reference={self.reference!r} is not an exact method of {self.declared.name}.")
+            raise InputError(f"{flag('reference', self.reference)} is not an exact method of {self.declared.name}.")
         if self.given is not None and self.simulated is not self.declared:
             raise InputError(
                 f"{self.declared.name}: {told_wrong(self.wrong)} is another model than the one whose posterior the "

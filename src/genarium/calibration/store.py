@@ -7,7 +7,7 @@ from typing import Any
 
 from genarium.calibration.replicate import Record, line
 from genarium.errors import InputError
-from genarium.tree import replacing
+from genarium.writing import replacing
 
 PLAN, REPLICATES, RANKS = "plan.json", "replicates.jsonl", "ranks.csv"
 

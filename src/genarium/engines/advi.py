@@ -10,6 +10,7 @@ from genarium.declaration import Array, Labelled, Problem, Result
 from genarium.engines.compiled import COMPILED, Compiled, compiled
 from genarium.errors import InputError
 from genarium.progress import spinner, track
+from genarium.remedies import option
 
 
 def advi(
@@ -41,7 +42,7 @@ def advi(
     """
     density = compiled(problem)
     if iterations % window:
-        raise InputError(f"option iterations={iterations} must be a multiple of window={window}.")
+        raise InputError(f"{option('iterations', iterations)} must be a multiple of {option('window', window)}.")
     engine = _engine(density)
     engine.reset(density.start(rng), int(rng.integers(2**31)))
     losses: list[float] = []

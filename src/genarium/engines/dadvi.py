@@ -27,6 +27,7 @@ from genarium.engines.labels import match_labels
 from genarium.engines.polish import polish as run_nuts
 from genarium.engines.resample import KHAT_USABLE, NORMAL_DRAWS, resample
 from genarium.errors import ApproximationError, InputError
+from genarium.remedies import option
 
 LOG_2PI = np.log(2 * np.pi)
 FIRST_SD = 0.1
@@ -239,7 +240,7 @@ def dadvi(
     if polish and covariance == "mean_field":
         raise InputError("option polish=True needs covariance='linear_response', whose draws it corrects.")
     if fixed_draws % 2:
-        raise InputError(f"option fixed_draws={fixed_draws} must be even: the draws come in pairs.")
+        raise InputError(f"{option('fixed_draws', fixed_draws)} must be even: the draws come in pairs.")
     density = compiled(problem)
     start = density.start(rng)
     z = fixed_normals(rng, fixed_draws, len(start))

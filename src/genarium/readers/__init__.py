@@ -8,5 +8,9 @@ is wrong with a value (negative, fractional, missing) is left to that check, whi
 
 Messages take for granted that a reader's options are called after what its matrix is of (``cells=``, ``genes=``; see
 :class:`genarium.readers.matrix.Terms`), that ``drop=`` leaves columns of a table out and ``layer=`` chooses an AnnData
-layer, and that the formats are called ``table`` and ``h5ad``.
+layer, and that the formats are called ``table`` and ``h5ad``. What messages quote of a call is marked
+(:mod:`genarium.remedies`), so that the command line shows it in its own words.
+
+A reader says by :func:`genarium.readers.formats.takes` which files it takes; its docstring is what ``genarium show``
+tells of its options.
 """

@@ -7,6 +7,7 @@ import numpy as np
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers.matrix import Matrix
+from genarium.remedies import option
 
 
 def first_odd(entries: Any) -> tuple[int, int, Any] | None:
@@ -42,7 +43,8 @@ def most_variable(matrix: Matrix, number: int) -> Array:
     column, many = matrix.terms.column, len(matrix.columns)
     if isinstance(number, bool) or not 1 <= number <= many:
         raise InputError(
-            f"{matrix.paths[0]}: {column}s={number} is not between 1 and {many}, the number of {column}s there."
+            f"{matrix.paths[0]}: {option(f'{column}s', number)} is not between 1 and {many}, the number of {column}s "
+            "there."
         )
     only_counts(matrix)
     logs = np.log1p(matrix.entries.astype(float))

@@ -9,6 +9,7 @@ from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers.counts import only_counts
 from genarium.readers.matrix import Matrix, dense
+from genarium.remedies import option as marked
 
 METHODS = ("total", "median")
 """Ways to compute size factors."""
@@ -18,7 +19,8 @@ def not_a_column(path: Path, option: str, method: str | None, columns: Container
     """Check that no column is called as the way to compute size factors that ``option`` asks for."""
     if method in METHODS and method in columns:
         raise InputError(
-            f"{path}: {option}={method!r} is a way to compute size factors, and also the name of a column. Rename the "
+            f"{path}: {marked(option, method)} is a way to compute size factors, and also the name of a column. "
+            "Rename the "
             "column."
         )
 
@@ -61,8 +63,9 @@ def from_counts(matrix: Matrix, option: str, method: str, remedy: str) -> Array:
     full = np.flatnonzero(np.asarray((matrix.entries > 0).sum(0)).ravel() == len(total))
     if not full.size:
         raise InputError(
-            f"{matrix.paths[0]}: every {column} has a zero in some {row}, and {option}='median' needs {column}s "
-            f"without zeros. Use {option}='total'."
+            f"{matrix.paths[0]}: every {column} has a zero in some {row}, and {marked(option, 'median')} needs "
+            f"{column}s "
+            f"without zeros. Use {marked(option, 'total')}."
         )
     logs = np.log(dense(matrix.entries[:, full]).astype(float))
     return np.asarray(np.exp(np.median(logs - logs.mean(0), axis=1)))

@@ -4,13 +4,16 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from genarium.errors import InputError
+from genarium.remedies import option as marked
 
 
 def only_texts(reader: str, **options: Any) -> None:
     """Check that options are text or None."""
     for name, value in options.items():
         if not isinstance(value, str | None):
-            raise InputError(f"reader {reader!r}: {name}={value!r} must be a name. Numbers are given when fitting.")
+            raise InputError(
+                f"reader {reader!r}: {marked(name, value)} must be a name. Numbers are given when fitting."
+            )
 
 
 def names(option: str, value: str | Sequence[str] | None) -> list[str]:
@@ -22,7 +25,7 @@ def names(option: str, value: str | Sequence[str] | None) -> list[str]:
         If these are no names, or one is listed twice.
     """
     if not isinstance(value, Iterable | None):
-        raise InputError(f"{option}={value!r} must be names, with a comma between them.")
+        raise InputError(f"{marked(option, value)} must be names, with a comma between them.")
     several = value.split(",") if isinstance(value, str) else value or ()
     found = [name for one in several if (name := str(one).strip())]
     if again := [name for name in found if found.count(name) > 1]:

@@ -112,10 +112,11 @@ def marks(case: Case, make: Cases, more: bool = False) -> list[pytest.MarkDecora
 
     By default a model of the zoo is tried by its own methods, by NUTS of PyMC and by those of Stan; only the one with
     the fewest unknown variables is tried by all of PyMC and JAX, and so is a model from outside. Of what takes ``more``
-    fits, engines are left out; Stan programs that only variants use are not compiled.
+    time, engines and variants are left out; Stan programs that only variants use are not compiled.
     """
     engine = case.way.engine if case.method else ""
-    late = (engine in ("pymc", "blackjax") and case.method != "nuts") or (more and engine != "numpy")
+    late = engine in ("pymc", "blackjax") and case.method != "nuts"
+    late = late or (more and (engine != "numpy" or bool(case.options)))
     late = late or make is exact  # replicates by the dozen
     late = late and case.name in registry.built_in() and case.name != _simplest()
     late = late or (
@@ -130,5 +131,5 @@ def _simplest() -> str:
 
 
 def each(make: Cases, *, more: bool = False) -> pytest.MarkDecorator:
-    """Run a test for every case that ``make`` yields of the models under test; ``more``: it makes several fits."""
+    """Run a test for every case that ``make`` yields of the models under test; ``more``: it takes long for each."""
     return pytest.mark.cases(make, more)

@@ -21,7 +21,7 @@ from genarium.verbs.simulate import simulate
 UNITS = 40
 """Observations in a small simulation, at most."""
 
-QUICK = {"chains": 2, "draws": 100, "tune": 150, "restarts": 3, "iterations": 2000}
+QUICK = {"chains": 2, "draws": 100, "tune": 150, "restarts": 3, "iterations": 2000, "max_treedepth": 7}
 """Options that make a method quick, where it has them."""
 
 Simulate = Callable[..., xr.DataTree]

@@ -1,14 +1,17 @@
 """Fits by every method: what a tree holds, and what follows from it."""
 
 import json
+import re
 from pathlib import Path
 
 import arviz as az
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
 import genarium as gn
+from genarium import cli, registry
 from genarium.data import check
 from genarium.methods import methods
 from genarium.testing.cases import Case, comparable, each, fits, posteriors
@@ -89,7 +92,7 @@ def test_attributes_say_what_was_done(case: Case, result: xr.DataTree) -> None:
     assert isinstance(json.loads(attrs["notes"]), dict)
 
 
-@every_fit
+@each(fits, more=True)
 def test_netcdf_round_trip(result: xr.DataTree, tmp_path: Path) -> None:
     xr.testing.assert_identical(gn.load(gn.save(result, tmp_path / "fit.nc")), result)
 
@@ -126,6 +129,20 @@ def test_predict_on_the_data_of_the_fit(case: Case, result: xr.DataTree, tree: x
     for values in own["predictions"].data_vars.values():
         assert np.isfinite(values).all(), values.name
     xr.testing.assert_identical(result, before)
+
+
+@every_fit
+def test_predictions_make_tables(case: Case, result: xr.DataTree, tmp_path: Path) -> None:
+    if case.model.predict is None:
+        pytest.skip("the model makes no predictions")
+    gn.save(result, tmp_path / "fit.nc")
+    (tmp_path / "out").mkdir()
+    words = ["--model", registry.reference(case.model)] if registry.reference(case.model) else []
+    assert cli.main(["predict", str(tmp_path / "fit.nc"), "-o", str(tmp_path / "out" / "x.csv"), *words]) == 0
+    made = sorted((tmp_path / "out").iterdir())
+    told = gn.predict(result)["predictions"].to_dataset()
+    assert sum(pd.read_csv(file).size for file in made) >= sum(v.size for v in told.data_vars.values())
+    assert {file.name for file in made} == {"x.csv"} or all(re.fullmatch(r"x\.[\w-]+\.csv", file.name) for file in made)
 
 
 @every_posterior

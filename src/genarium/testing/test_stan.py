@@ -15,12 +15,12 @@ from genarium.declaration import Array, Arrays, Model, Problem
 from genarium.engines import stan
 from genarium.engines.cmdstan import check_program
 from genarium.engines.cmdstan.providers import stanc
-from genarium.engines.compiled import Compiled
 from genarium.errors import InputError
 from genarium.evaluate import at_draws
 from genarium.registry import program
 from genarium.supports import simplex, zero_sum
 from genarium.testing.cases import Case, compiled_programs, each, main_programs, programs, stan_fits
+from genarium.testing.fixtures import Reading
 from genarium.verbs.fit import fit
 
 POINTS = 20
@@ -91,10 +91,9 @@ def directions(model: Model, point: Arrays, rng: np.random.Generator) -> dict[st
 
 
 @each(compiled_programs)
-def test_density_is_that_of_pymc_up_to_one_constant(case: Case, tree: xr.DataTree) -> None:
+def test_density_is_that_of_pymc_up_to_one_constant(case: Case, reading: Reading) -> None:
     """Values at random points, and the gradient along a random direction through each of them."""
-    model, problem = case.model, check(case.model, tree)
-    compiled = Compiled(problem, mode="FAST_COMPILE")
+    model, problem, compiled = case.model, reading.problem, reading.density
     at = points(model, problem)
     by_pymc = [compiled.log_density(compiled.unconstrained(point)) for point in at]
     theirs = np.array([value for value, _ in by_pymc])

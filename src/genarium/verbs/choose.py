@@ -10,8 +10,10 @@ import xarray as xr
 from genarium.attributes import attribute
 from genarium.declaration import Model
 from genarium.errors import InputError
+from genarium.form import check_form
 from genarium.holding import Data
 from genarium.progress import track
+from genarium.remedies import either, flag, setting
 from genarium.tree import with_groups
 from genarium.verbs.fit import fit
 
@@ -67,12 +69,17 @@ def choose(
     """
     candidates = sorted({int(v) for v in values})
     if not candidates:
-        raise InputError(f"no candidate for {size!r} was given; for example range(1, 9).")
+        raise InputError(
+            f"no candidate for {size!r} was given; for example {either('range(1, 9)', f'--choose {size}=1:8')}."
+        )
     if size in settings:
         raise InputError(
-            f"{size}={settings[size]!r} would be dropped: {size!r} is chosen among {', '.join(map(str, candidates))}. "
+            f"{setting(size, settings[size])} would be dropped: {size!r} is chosen among "
+            f"{', '.join(map(str, candidates))}. "
             "Leave it out."
         )
+    if isinstance(data, xr.DataTree):
+        check_form(data)
     best: xr.DataTree | None = None
     rows = []
     for candidate in track(candidates, f"choosing {size}"):
@@ -82,7 +89,7 @@ def choose(
         if tree.attrs["claim"] != "approximate" or "bound" not in notes:
             raise InputError(
                 f"method {method!r} gives no evidence lower bound, and a likelihood grows with {size!r} whatever the "
-                "data. Choose by method 'vi' (or 'advi'), or compare exact fits by az.loo."
+                f"data. Choose with {flag('method', 'vi')} (or advi), or compare exact fits by az.loo in Python."
             )
         rows.append((notes["bound"], notes["iterations"], notes["converged"]))
         if best is None or rows[-1][0] >= max(row[0] for row in rows):

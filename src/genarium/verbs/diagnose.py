@@ -9,7 +9,6 @@ import xarray as xr
 from genarium.attributes import attribute
 from genarium.declaration import Array, Arrays, Model
 from genarium.engines.resample import KHAT_GOOD, KHAT_USABLE, smoothed
-from genarium.errors import InputError
 from genarium.evaluate import at_draws, fitted_problem
 from genarium.methods import methods
 from genarium.registry import fitted_model
@@ -55,8 +54,6 @@ def diagnose(model: str | Path | Model, tree: xr.DataTree, seed: int = 0) -> Dia
     """
     declared = fitted_model(tree, model)
     name = declared.name
-    if "method" not in tree.attrs:
-        raise InputError(f"{name}: the tree holds no fit. Run `fit` first.")
     notes = attribute(tree, "notes")
     verdicts = [*_ascent(notes), *_chains(declared, tree), *_approximation(declared, tree), *_leave_one_out(tree)]
     verdicts += _predictive(declared, tree, seed)

@@ -13,9 +13,10 @@ from genarium.declaration import Claim, Model, Problem, Result
 from genarium.engines.labels import match_labels
 from genarium.evaluate import POINTWISE_SIZE, derived, log_likelihood, log_prior, sparse_joint_density
 from genarium.holding import Data
-from genarium.methods import find_method, require_free
+from genarium.methods import find_method, methods, require_free
 from genarium.progress import cpu_seconds
 from genarium.registry import resolve
+from genarium.remedies import flag
 from genarium.settings import generator, split
 from genarium.story import predictive, thinned
 from genarium.tree import data_tree, dataset, provenance, with_groups
@@ -79,7 +80,12 @@ def fit(
     """
     declared = resolve(model, data)
     way = find_method(declared, method)
-    variant, sizes, values, options = split(declared, settings, way.function)
+    variant, sizes, values, options = split(
+        declared,
+        settings,
+        way.function,
+        elsewhere=lambda: {flag("method", name): one.options for name, one in methods(declared).items()},
+    )
     problem = check(variant, data, sizes, values, layer=layer)
     require_free(problem, method)
     fitting, predicting, telling = generator(seed).spawn(3)

@@ -67,8 +67,6 @@ def _predict(
     """Predict by a declaration."""
     if model.predict is None:
         raise InputError(f"{model.name}: the model makes no predictions.")
-    if "posterior" not in tree and "point" not in tree:
-        raise InputError(f"{model.name}: the tree holds no fit (groups posterior or point). Run `fit` first.")
     _, _, values, options = split(model, settings, model.predict)
     fitted_sizes = attribute(tree, "sizes")
     data = tree if data is None else data
@@ -86,6 +84,9 @@ def _predict(
     anew = {var.support.of for var in rows} - kept
     sizes = {dim: n for dim, n in fitted_sizes.items() if dim not in shown | anew}
     sizes = {dim: n for dim, n in sizes.items() if dim not in model.derived_dims}
+    for dim, size in _sizes_of(model, held).items():
+        if dim in shown - {model.unit, *model.derived_dims} and dim in fitted_sizes:
+            _same_size(model, dim, fitted_sizes[dim], size)
     given_data = data if isinstance(data, xr.DataTree) else held  # a tree tells its sizes, too
     problem = check(replace(model, check=None), given_data, sizes, values, unseen=bool(missing))
     if missing:
@@ -95,15 +96,32 @@ def _predict(
         problem = replace(problem, coords={**problem.coords, **labels})
     fitted = _fitted_labels(tree)
     for dim in sorted((shown | kept) & set(fitted) - {model.unit, *model.derived_dims}):
-        if problem.sizes[dim] != fitted_sizes[dim]:
-            raise InputError(
-                f"{model.name}: the new data have {problem.sizes[dim]} {plural(dim)}, the fit has {fitted_sizes[dim]}. "
-                f"Give the {plural(dim)} of the fit, in its order."
-            )
+        _same_size(model, dim, fitted_sizes[dim], problem.sizes[dim])
         _same_labels(model, dim, fitted[dim], problem.coords[dim])
     out = predictions(model, tree, problem, **options)
     attrs = provenance(fitted_by=tree.attrs["method"], fit_seed=tree.attrs["seed"])
     return with_groups(data_tree(problem), {"predictions": out}, attrs)
+
+
+def _sizes_of(model: Model, held: Mapping[str, Any]) -> dict[str, int]:
+    """Return the sizes that observed variables show, as far as their shapes are those of their dims."""
+    out: dict[str, int] = {}
+    for name, var in model.observed.variables.items():
+        value = held.get(name)
+        shape = getattr(value, "shape", ())
+        if len(shape) == len(var.dims):
+            dims = map(str, value.dims) if isinstance(value, xr.DataArray) else var.dims
+            out |= dict(zip(dims, shape, strict=True))
+    return out
+
+
+def _same_size(model: Model, dim: str, fitted: int, new: int) -> None:
+    """Refuse new data with more or fewer of what the fit is of."""
+    if new != fitted:
+        raise InputError(
+            f"{model.name}: the new data have {new} {plural(dim)}, the fit has {fitted}. "
+            f"Give the {plural(dim)} of the fit, in its order."
+        )
 
 
 def _fitted_labels(tree: xr.DataTree) -> dict[str, Array]:

@@ -10,6 +10,7 @@ from genarium.declaration import Array, Model, Problem
 from genarium.errors import InputError
 from genarium.evaluate import derived, fitted_problem
 from genarium.registry import fitted_model
+from genarium.remedies import either
 from genarium.settings import generator
 from genarium.story import predictive, prior
 from genarium.tree import dataset, with_groups
@@ -51,8 +52,6 @@ def add_prior(model: str | Model, tree: xr.DataTree, draws: int = PRIOR_DRAWS, s
     100
     """
     declared = fitted_model(tree, model)
-    if "method" not in tree.attrs:
-        raise InputError(f"{declared.name}: the tree holds no fit. Run `fit` first.")
     fixed = {name: _held(tree, name) for name in attribute(tree, "fixed")}
     problem = replace(fitted_problem(declared, tree), fixed=fixed)
     return with_groups(tree, prior_groups(problem, draws, generator(seed).spawn(3)[2]), {})
@@ -76,7 +75,10 @@ def prior_groups(problem: Problem, draws: int, rng: np.random.Generator) -> dict
         If ``draws`` is no number of draws, or the prior cannot be drawn given what is held fixed.
     """
     if isinstance(draws, bool) or not isinstance(draws, int | np.integer) or draws < 1:
-        raise InputError(f"{problem.model.name}: prior_draws={draws!r} must be a whole number, at least one.")
+        raise InputError(
+            f"{problem.model.name}: {either(f'prior_draws={draws!r}', f'--prior {draws}')} must be a whole number, at "
+            "least one."
+        )
     lead = ("chain", "draw")
     told = prior(problem, int(draws), rng)
     return {

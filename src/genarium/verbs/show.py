@@ -2,16 +2,18 @@
 
 import inspect
 import json
-from typing import TYPE_CHECKING, Any
+import re
+import textwrap
+from typing import Any
 
 from genarium.declaration import ROLES, Model
+from genarium.docstrings import parameters_of, summary_of
 from genarium.methods import methods
+from genarium.readers.formats import taken_by
 from genarium.registry import program, reference
-from genarium.signatures import parents_of
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import xarray as xr
+from genarium.remedies import in_shell
+from genarium.remedies import option as option_
+from genarium.signatures import choices, keyword_options, parents_of
 
 
 def describe(model: Model) -> dict[str, Any]:
@@ -57,7 +59,25 @@ def describe(model: Model) -> dict[str, Any]:
             for name, method in methods(model).items()
         },
         "start": (inspect.getdoc(model.start) or "").partition("\n")[0] if model.start else "",
-        "readers": list(model.readers),
+        "readers": {name: _reader(model, name) for name in model.readers},
+    }
+
+
+def _reader(model: Model, name: str) -> dict[str, Any]:
+    """Return what a reader takes and understands, as plain types."""
+    reader = model.readers[name]
+    takes, about, allowed = taken_by(reader), dict(parameters_of(reader)), choices(reader)
+    for option, text in about.items():  # what another reader of the model says of the same option
+        if (other := re.fullmatch(r"As in (\w+)\.", text)) and other[1] in model.readers:
+            about[option] = parameters_of(model.readers[other[1]]).get(option, text)
+    return {
+        "about": summary_of(reader),
+        "takes": {"ends": list(takes.ends), "number": takes.number, "folder": takes.folder},
+        "options": {
+            option: {"default": default, "choices": list(allowed.get(option, ())), "about": about.get(option, "")}
+            for option, default in keyword_options(reader).items()
+        },
+        "example": f"genarium read {reference(model) or model.name} {takes.example} --format {name} -o data.nc",
     }
 
 
@@ -95,9 +115,26 @@ def as_text(model: Model) -> str:
     lines += ["", "Sizes (defaults of simulate): " + ", ".join(f"{d}={n}" for d, n in told["sizes"].items())]
     for name, values in told["options"].items():
         lines.append(f"Option {name}: {', '.join(values)} (default {values[0]})")
-    lines.append("Formats for read: " + (", ".join(told["readers"]) or "none"))
-    lines += ["", "For other tools, in Python (sizes, options and values as in gn.fit)", *_exports(model)]
+    lines += [
+        "",
+        "Formats for read" if told["readers"] else "Formats for read: none; give the data as arrays in Python",
+    ]
+    for name, reader in told["readers"].items():
+        lines += _format(name, reader, str(taken_by(model.readers[name])))
+    lines += ["For other tools, in Python (sizes, options and values as in gn.fit)", *_exports(model)]
     return "\n".join(line for line in lines if line is not None)
+
+
+def _format(name: str, reader: dict[str, Any], takes: str) -> list[str]:
+    """Return the lines on a reader: what it takes, its options with their defaults, and an example."""
+    lines = [f"  {name}: {reader['about']}{f' ({takes})' if takes else ''}"]
+    for option, told in reader["options"].items():
+        default = in_shell(option_(option, told["default"])).removeprefix("--option ")
+        of = f" ({', '.join(map(str, told['choices']))})" if told["choices"] else ""
+        lines += textwrap.wrap(
+            f"--option {default}{of}  {told['about']}", 116, initial_indent=" " * 4, subsequent_indent=" " * 8
+        )
+    return [*lines, f"    example: {reader['example']}", ""]
 
 
 def _exports(model: Model) -> list[str]:
@@ -116,28 +153,3 @@ def _exports(model: Model) -> list[str]:
 def _table(rows: list[tuple[str, ...]]) -> list[str]:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
-def table_of(data: "xr.Dataset") -> "pd.DataFrame":
-    """Spread a dataset over a table: one row a label of the first dim, one column a variable and remaining label.
-
-    Parameters
-    ----------
-    data : Dataset
-        Variables of one or two dims that share their first one.
-
-    Returns
-    -------
-    DataFrame
-    """
-    import pandas as pd
-
-    columns: dict[str, Any] = {}
-    for name, values in data.data_vars.items():
-        if values.ndim == 1:
-            columns[str(name)] = values.to_numpy()
-        else:
-            for i, at in enumerate(values[values.dims[1]].to_numpy()):
-                columns[f"{name}[{at}]"] = values.to_numpy()[:, i]
-    first = next(iter(data.data_vars.values())).dims[0]
-    return pd.DataFrame(columns, index=pd.Index(data[first].to_numpy(), name=str(first)))

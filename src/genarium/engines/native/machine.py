@@ -151,6 +151,8 @@ class Loaded:
 def _with_system() -> None:
     """Make sure that LLVM finds the C library: it ends the process where it does not."""
     llvm = _llvm()
+    if platform.system() == "Windows":
+        raise Unsupported("there is no one C library to take functions from")
     library = ctypes.CDLL(None)
     for name in SYSTEM:
         if llvm.address_of_symbol(name) is None:

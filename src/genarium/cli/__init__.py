@@ -1,0 +1,82 @@
+"""The command line: one command a verb; results on stdout, messages on stderr.
+
+Exit codes: 0 done, 1 a verdict failed, 2 the input cannot be used.
+"""
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from genarium.cli import data, fits, models, proofs
+from genarium.errors import GenariumError
+from genarium.literals import parse_settings
+from genarium.remedies import in_shell
+from genarium.writing import FULL, destination
+
+__all__ = ["main", "parse_settings"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Default: those of the process.
+
+    Returns
+    -------
+    int
+        The exit code.
+    """
+    options = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = options.run
+    try:
+        if getattr(options, "output", None) is not None:
+            destination(options.output)  # said before the work, not after it
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            code = run(options)
+        sys.stdout.flush()
+        return code
+    except GenariumError as error:
+        print(f"genarium {options.command}: {error.in_shell}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"genarium {options.command}: the standard output takes no more ({error.strerror}).", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        kept = options.command == "validate" and options.out is not None
+        said = f"go on with --resume --out {options.out}" if kept else "nothing was written"
+        print(f"genarium {options.command}: interrupted; {said}.", file=sys.stderr)
+        return 130
+
+
+def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    """Show a warning to a person; what is meant for programmers stays out of sight."""
+    if issubclass(category, UserWarning):
+        print(f"genarium: warning: {in_shell(str(message))}", file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="genarium", description="A zoo of generative models for genomics.")
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for group in (models, data, fits, proofs):
+        group.add(commands)
+    return parser
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return f"genarium {version('genarium')}"

@@ -1,0 +1,169 @@
+"""Commands that make and use a fit: fit, summary, predict, diagnose, report."""
+
+import argparse
+import json
+from pathlib import Path
+
+from genarium.cli import words
+from genarium.errors import InputError
+from genarium.literals import parse_settings
+from genarium.readers.options import names
+
+ROWS = 60
+"""Rows of a summary that are printed for people."""
+
+
+def add(commands: words.Commands) -> None:
+    """Add the commands."""
+    fit = words.add(commands, "fit", _fit, "Fit a model to a tree.")
+    words.add_model(fit)
+    fit.add_argument("tree", type=Path, metavar="TREE", help="from `genarium simulate` or `genarium read`")
+    fit.add_argument("--method", required=True, help="one of the model's methods (see `genarium show MODEL`)")
+    words.add_seed(fit)
+    words.add_settings(fit, "a size, an option of the model or a variable, e.g. component=5")
+    words.add_options(fit, "an option of the method, e.g. restarts=20")
+    fit.add_argument(
+        "--choose", default="", metavar="SIZE=FIRST:LAST", help="choose a size by the evidence lower bound"
+    )
+    fit.add_argument(
+        "--prior",
+        type=int,
+        nargs="?",
+        default=0,
+        const=None,
+        metavar="DRAWS",
+        help="add draws from the prior, and data replicated from them (500 where no number is given)",
+    )
+    words.add_json(fit)
+    words.add_output(fit, "tree to write (netCDF)", *words.TREES)
+
+    summary = words.add(commands, "summary", _summary, "Print the estimates of a fit, one row a number.")
+    summary.add_argument("fitted", type=Path, metavar="FIT", help="from `genarium fit`")
+    summary.add_argument("--variables", default="", metavar="NAMES", help="with a comma between them (default: all)")
+    summary.add_argument("--group", default="", metavar="GROUP", help="of the fit (default: posterior, or else point)")
+    words.add_json(summary)
+    words.add_output(summary, "table to write (.csv, .tsv) instead", *words.TABLES, required=False)
+
+    predict = words.add(commands, "predict", _predict, "Predict for new data from a fitted tree.")
+    predict.add_argument("fitted", type=Path, metavar="FIT", help="from `genarium fit`")
+    predict.add_argument("tree", type=Path, nargs="?", metavar="TREE", help="new data (default: those of the fit)")
+    words.add_settings(predict, "a known variable of the new data")
+    words.add_options(predict, "an option of the prediction, e.g. threshold=0.1")
+    words.add_given_model(predict)
+    words.add_output(
+        predict,
+        "tree (netCDF) or table (.csv, .tsv; one for each set of dims) to write",
+        *words.TREES,
+        *words.TABLES,
+    )
+
+    diagnose = words.add(commands, "diagnose", _diagnose, "Check a fit; exit code 1 if a verdict fails.")
+    diagnose.add_argument("fitted", type=Path, metavar="FIT", help="from `genarium fit`")
+    words.add_given_model(diagnose)
+    words.add_json(diagnose)
+
+    report = words.add(commands, "report", _report, "Write a fit's report: one HTML file.")
+    report.add_argument("fitted", type=Path, metavar="FIT", help="from `genarium fit`")
+    words.add_given_model(report)
+    words.add_output(report, "page to write (HTML)", ".html", ".htm")
+
+
+def _fit(options: argparse.Namespace) -> int:
+    from genarium.attributes import attribute
+    from genarium.tree import load
+
+    given = parse_settings(options.settings) | parse_settings(options.options, "--option")
+    data = load(options.tree)
+    if options.prior is not None and options.prior < 0:
+        raise InputError(f"--prior {options.prior} must be a whole number, at least one.")
+    if options.choose:
+        from genarium.verbs.choose import choose
+
+        size, values = _range(options.choose)
+        tree = choose(options.model, data, size, values, options.method, options.seed, **given)
+    else:
+        from genarium.verbs.fit import fit
+
+        tree = fit(options.model, data, options.method, options.seed, **given)
+    if options.prior != 0:
+        from genarium.verbs.prior import add_prior
+
+        draws = {} if options.prior is None else {"draws": options.prior}
+        tree = add_prior(options.model, tree, seed=options.seed, **draws)
+    words.write(tree, options.output)
+    notes = attribute(tree, "notes")
+    if options.json:
+        keep = ("model", "method", "claim", "engine", "seed", "seconds", "cpu_seconds")
+        print(json.dumps({key: tree.attrs[key] for key in keep} | {"sizes": attribute(tree, "sizes"), "notes": notes}))
+    else:
+        said = ", ".join(f"{k} {v}" if isinstance(v, str) else f"{k} {v:.10g}" for k, v in notes.items())
+        print(
+            f"{tree.attrs['model']} by {tree.attrs['method']} in {tree.attrs['seconds']:.2g} s"
+            + (f": {said}" if said else "")
+        )
+    return 0
+
+
+def _range(text: str) -> tuple[str, range]:
+    size, _, span = text.partition("=")
+    low, colon, high = span.partition(":")
+    if not (size and colon and low.isdecimal() and high.isdecimal() and int(low) <= int(high)):
+        raise InputError(f"--choose {text!r} is not of the form SIZE=FIRST:LAST, e.g. --choose component=1:8.")
+    return size, range(int(low), int(high) + 1)
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from genarium.tree import load
+    from genarium.verbs.predict import predict
+    from genarium.verbs.tables import is_table, tables_of, write_tables
+
+    given = parse_settings(options.settings) | parse_settings(options.options, "--option")
+    data = load(options.tree) if options.tree else None
+    tree = predict(load(options.fitted), data, model=options.model, **given)
+    if not is_table(options.output):
+        return words.write(tree, options.output)
+    for path in write_tables(tables_of(tree["predictions"].to_dataset()), options.output):
+        words.say(f"wrote {path}")
+    return 0
+
+
+def _summary(options: argparse.Namespace) -> int:
+    from genarium.tree import load
+    from genarium.verbs.summary import summary
+    from genarium.verbs.tables import write_tables
+
+    found = summary(load(options.fitted), names("--variables", options.variables), options.group)
+    if options.output is not None:
+        for path in write_tables({options.fitted.stem: found.set_index(["variable", "label"])}, options.output):
+            words.say(f"wrote {path}")
+        return 0
+    if options.json:
+        rows = found.astype(object).where(found.notna(), None).to_dict(orient="records")
+        print(json.dumps({**found.attrs, "estimates": rows}, ensure_ascii=False))
+        return 0
+    told = found.attrs
+    print(f"{told['model']} by {told['method']} (claim: {told['claim']}), group {told['group']}")
+    print(found.head(ROWS).to_string(index=False, float_format=lambda number: f"{number:.4g}", na_rep="-"))
+    if len(found) > ROWS:
+        words.say(f"{len(found) - ROWS} more rows: choose with --variables, or write all with -o estimates.csv")
+    return 0
+
+
+def _diagnose(options: argparse.Namespace) -> int:
+    from genarium.registry import fitted_model
+    from genarium.tree import load
+    from genarium.verbs.diagnose import diagnose
+
+    tree = load(options.fitted)
+    found = diagnose(fitted_model(tree, options.model), tree)
+    print(json.dumps(found.to_dict(), indent=2) if options.json else found)
+    return 0 if found.passed else 1
+
+
+def _report(options: argparse.Namespace) -> int:
+    from genarium.reporting import report
+    from genarium.tree import load
+
+    report(load(options.fitted), options.output, model=options.model)
+    words.say(f"wrote {options.output}")
+    return 0

@@ -1,0 +1,65 @@
+"""Commands about models themselves: list, show, new."""
+
+import argparse
+import json
+from pathlib import Path
+
+from genarium.cli import words
+from genarium.literals import parse_settings
+
+
+def add(commands: words.Commands) -> None:
+    """Add the commands."""
+    words.add_json(words.add(commands, "list", _list, "List the models."))
+
+    show = words.add(commands, "show", _show, "Show a model: its variables, graph, methods and settings.")
+    words.add_model(show)
+    words.add_settings(show, "an option of the model, e.g. dispersion=gene")
+    words.add_json(show)
+
+    new = words.add(commands, "new", _new, "Write the folder of a model of your own, to start from.")
+    new.add_argument("name", metavar="NAME", help="of the model: one that Python can import")
+    new.add_argument("--folder", type=Path, default=Path(), metavar="DIR", help="where to write it (default: here)")
+
+
+def _list(options: argparse.Namespace) -> int:
+    from genarium.verbs.models import models
+
+    rows = models()
+    if options.json:
+        keys = ("name", "title", "methods", "certificates", "stale", "origin", "error")
+        print(json.dumps([{key: getattr(row, key) for key in keys} for row in rows], indent=2))
+        return 0
+    width = max((len(row.name) for row in rows), default=0)
+    for row in rows:
+        if row.error:
+            print(f"{row.name:{width}}  cannot be used: {row.error}")
+            continue
+        methods = ", ".join(f"{name} ({claim})" for name, claim in row.methods.items())
+        print(f"{row.name:{width}}  {row.title}  [{methods}]")
+        told = ", ".join(f"{name} {status}" for name, status in row.certificates.items())
+        print(f"{'':{width}}  certificates: {told or 'none'}")
+        for reason in dict.fromkeys(row.stale.values()):
+            print(f"{'':{width}}  stale: {reason}")
+        if row.origin != "built-in":
+            print(f"{'':{width}}  from the {row.origin}")
+    return 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    from genarium.registry import get
+    from genarium.verbs.show import as_text, describe
+
+    model = get(options.model).variant(**parse_settings(options.settings))
+    print(json.dumps(describe(model), indent=2, ensure_ascii=False) if options.json else as_text(model))
+    return 0
+
+
+def _new(options: argparse.Namespace) -> int:
+    from genarium.verbs.new import new
+
+    made = new(options.name, options.folder)
+    print(made)
+    shown = made if made.is_absolute() else f"./{made}"
+    words.say(f"a model that works as it is; next: genarium simulate {shown} --seed 1 -o data.nc")
+    return 0

@@ -1,0 +1,91 @@
+"""Commands that calibrate methods, and say what compiles them: validate, stan."""
+
+import argparse
+import json
+from pathlib import Path
+
+from genarium.cli import words
+from genarium.literals import parse_settings
+
+
+def add(commands: words.Commands) -> None:
+    """Add the commands."""
+    validate = words.add(
+        commands, "validate", _validate, "Calibrate a method by simulation; exit code 1 if it fails what it claims."
+    )
+    words.add_model(validate)
+    validate.add_argument("--method", required=True, help="one of the model's methods (see `genarium show MODEL`)")
+    validate.add_argument("--simulations", type=int, default=200, metavar="S", help="replicates (default 200)")
+    validate.add_argument(
+        "--workers", default="1", metavar="W", help="processes, or a Dask scheduler, tcp://host:port (default 1)"
+    )
+    words.add_seed(validate)
+    words.add_settings(validate, "a size, an option of the model or a known variable, e.g. cell=100")
+    words.add_options(validate, "an option of the method, e.g. covariance=linear_response")
+    validate.add_argument("--out", type=Path, metavar="DIR", help="folder for replicates, ranks, figures and the page")
+    validate.add_argument("--resume", action="store_true", help="go on with the replicates in DIR")
+    validate.add_argument("--data", type=Path, metavar="TREE", help="your data: posterior calibration around them")
+    validate.add_argument(
+        "--wrong",
+        action="append",
+        default=[],
+        metavar=words.SETTINGS,
+        help="a known variable given a wrong value in the fit, or an option of the model that only the simulation has",
+    )
+    validate.add_argument("--control", action="store_true", help="the model's own negative control (must be rejected)")
+    validate.add_argument("--reference", default="", metavar="METHOD", help="an exact method to measure distances to")
+    validate.add_argument("--n-reference", type=int, metavar="R", help="replicates compared with it (default 50)")
+    validate.add_argument("--all", action="store_true", help="run all replicates, even if the failure is clear before")
+    words.add_json(validate)
+
+    stan = words.add(
+        commands, "stan", _stan, "Say what can compile Stan programs, or build the toolchain of the extra `stan`."
+    )
+    stan.add_argument("action", choices=("status", "install"))
+    words.add_json(stan)
+
+
+def _validate(options: argparse.Namespace) -> int:
+    from genarium.calibration import validate
+    from genarium.tree import load
+
+    given = parse_settings(options.settings) | parse_settings(options.options, "--option")
+    found = validate(
+        options.model,
+        options.method,
+        options.simulations,
+        options.workers,
+        options.seed,
+        data=load(options.data) if options.data else None,
+        wrong=parse_settings(options.wrong, "--wrong"),
+        control=options.control,
+        adaptive=not options.all,
+        reference=options.reference,
+        n_reference=options.n_reference,
+        out=options.out,
+        resume=options.resume,
+        **given,
+    )
+    print(json.dumps(found.to_dict(), indent=2) if options.json else found)
+    if options.out is not None:
+        words.say(f"wrote {options.out}")
+    return 0 if found.passed else 1
+
+
+def _stan(options: argparse.Namespace) -> int:
+    from genarium.engines.cmdstan import install, status
+
+    if options.action == "install":
+        found = install(words.say)
+        print(json.dumps({"path": str(found.path), "version": found.version}) if options.json else found.path)
+        return 0
+    told = status()
+    if options.json:
+        print(json.dumps(told, indent=2))
+    else:
+        for name, value in told.items():
+            entries = value if isinstance(value, list) else [value]
+            for entry in entries:
+                pairs = entry.items() if isinstance(entry, dict) else [("", entry)]
+                print(f"{name}: " + ", ".join(f"{key} {text}".strip() for key, text in pairs if text is not None))
+    return 0 if told["selected"] else 1

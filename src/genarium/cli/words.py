@@ -1,0 +1,87 @@
+"""Words of the command line that several commands share: arguments, settings, what is said and written."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+SETTINGS = "NAME=VALUE"
+
+TREES = (".nc", ".nc4", ".netcdf", ".cdf", ".h5", ".hdf5", "")
+"""Ends of the names of trees to write; a name without one says nothing else."""
+
+TABLES = (".csv", ".tsv")
+"""Ends of the names of tables to write."""
+
+Commands = Any
+"""What ``add_subparsers`` returns (its class is private to argparse)."""
+
+
+def add(commands: Commands, name: str, run: Callable[[argparse.Namespace], int], about: str) -> argparse.ArgumentParser:
+    """Add a command, with the function that runs it."""
+    command: argparse.ArgumentParser = commands.add_parser(name, help=about, description=about)
+    command.set_defaults(run=run)
+    return command
+
+
+def add_model(command: argparse.ArgumentParser) -> None:
+    """Add the model that a command is about."""
+    command.add_argument("model", metavar="MODEL", help="name of a model (see `genarium list`), or path of its folder")
+
+
+def add_given_model(command: argparse.ArgumentParser) -> None:
+    """Add the model of a fit, which usually says itself by which it was made."""
+    command.add_argument(
+        "--model", default="", metavar="MODEL", help="the fit's model, or its folder, where it is not installed"
+    )
+
+
+def add_settings(command: argparse.ArgumentParser, what: str) -> None:
+    """Add ``--set NAME=VALUE``."""
+    command.add_argument("--set", action="append", default=[], metavar=SETTINGS, dest="settings", help=what)
+
+
+def add_options(command: argparse.ArgumentParser, what: str) -> None:
+    """Add ``--option NAME=VALUE``."""
+    command.add_argument("--option", action="append", default=[], metavar=SETTINGS, dest="options", help=what)
+
+
+def add_output(command: argparse.ArgumentParser, what: str, *ends: str, required: bool = True) -> None:
+    """Add the file to write, whose name may end so."""
+
+    def named(text: str) -> Path:
+        path = Path(text)
+        if path.suffix.lower() not in ends and not path.is_char_device():
+            may = ", ".join(filter(None, ends))
+            raise argparse.ArgumentTypeError(
+                f"{text} ends in {path.suffix or 'nothing'!r}, but what is written here is {may}. "
+                f"Name it {path.with_suffix(next(filter(None, ends)))}, say."
+            )
+        return path
+
+    command.add_argument("-o", "--output", type=named, required=required, metavar="FILE", help=what)
+
+
+def add_json(command: argparse.ArgumentParser) -> None:
+    """Add ``--json``."""
+    command.add_argument("--json", action="store_true", help="print JSON")
+
+
+def add_seed(command: argparse.ArgumentParser) -> None:
+    """Add ``--seed``."""
+    command.add_argument("--seed", type=int, default=0, help="seed of every random stream (default 0)")
+
+
+def say(message: str) -> None:
+    """Print a message for people, on stderr."""
+    print(message, file=sys.stderr)
+
+
+def write(tree: Any, path: Path) -> int:
+    """Write a tree, and say where; return the exit code."""
+    from genarium.tree import save
+
+    save(tree, path)
+    say(f"wrote {path}")
+    return 0
