@@ -53,7 +53,6 @@ def diagnose(model: str | Path | Model, tree: xr.DataTree, seed: int = 0) -> Dia
         If the tree holds no fit, or one of another model.
     """
     declared = fitted_model(tree, model)
-    name = declared.name
     notes = attribute(tree, "notes")
     verdicts = [*_ascent(notes), *_chains(declared, tree), *_approximation(declared, tree), *_leave_one_out(tree)]
     verdicts += _predictive(declared, tree, seed)
