@@ -16,7 +16,7 @@ import pytest
 from genarium import cli, interruption, leftovers, progress
 from genarium.calibration.store import Store
 from genarium.errors import InputError
-from genarium.tree import replacing
+from genarium.writing import replacing
 
 PLAN: dict[str, Any] = {"model": "toy", "seed": 1, "sizes": {"item": 3}}
 CODES = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
@@ -102,7 +102,7 @@ def test_the_next_write_removes_what_a_dead_one_left(tmp_path: Path) -> None:
 
 def test_a_killed_command_leaves_what_the_next_removes(tmp_path: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from genarium.tree import replacing\n"
+        "import sys, time; from pathlib import Path; from genarium.writing import replacing\n"
         "with replacing(Path(sys.argv[1])) as path:\n    path.write_text('half'); time.sleep(60)"
     )
     child = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "out")])
