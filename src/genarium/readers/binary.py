@@ -37,10 +37,11 @@ def npz(path: Path) -> Mapping[str, Array]:
             return {member.filename.removesuffix(".npy"): _array(path, archive, member) for member in members}
     except InputError:
         raise
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, MemoryError, NotImplementedError) as error:
-        raise InputError(f"{path}: this is no sound archive of arrays ({_said(error)}). {remedy}.") from error
-    except Exception as error:  # zipfile and NumPy's parser of headers raise a dozen kinds for damaged archives
-        raise InputError(f"{path}: this archive of arrays is damaged ({_said(error)}). {remedy}.") from error
+    except Exception as error:  # zipfile, zlib and NumPy's parser of headers raise a dozen kinds
+        raise InputError(
+            f"{path}: this is no sound archive of arrays ({_said(error)}). Save the arrays by numpy.savez; if the file "
+            "is damaged or cut short, fetch it again."
+        ) from error
 
 
 def _said(error: BaseException) -> str:
