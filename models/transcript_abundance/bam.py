@@ -29,6 +29,9 @@ EXCLUDED = "on the strand that the protocol excludes"
 
 REMEDY = "It is cut short or damaged: write it again, e.g. with `samtools view -b`"
 
+LONGEST = 1_000_000
+"""No fragment has more nucleotides than this."""
+
 
 class Hit(NamedTuple):
     """A place that a read may come from: what its likelihood depends on.
@@ -87,6 +90,11 @@ def bam(
         raise InputError(f"reader 'bam' takes one file, not {len(paths)}. Merge them with `samtools cat`.")
     if not 0 < error < 0.5:
         raise InputError(f"reader 'bam': {option('error', error)} must be above zero and below a half.")
+    if not fragment_mean + 6 * fragment_sd <= LONGEST:
+        raise InputError(
+            f"reader 'bam': {option('fragment_mean', fragment_mean)} and {option('fragment_sd', fragment_sd)} are "
+            f"lengths in nucleotides, and none is above {LONGEST:,}. Correct them."
+        )
     if (fragment_mean > 0) != (fragment_sd > 0) or min(fragment_mean, fragment_sd) < 0:
         raise InputError(
             f"reader 'bam': {option('fragment_mean', fragment_mean)} and {option('fragment_sd', fragment_sd)} must "

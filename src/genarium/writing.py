@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from genarium import leftovers
 from genarium.errors import InputError
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -38,9 +39,11 @@ def replacing(path: Path) -> Iterator[Path]:
         If nothing can be written there, or the file does not fit.
     """
     target = destination(path)
+    if target is not None:
+        leftovers.sweep(target.parent, path.name)
     try:
         handle, name = tempfile.mkstemp(
-            dir=None if target is None else target.parent, prefix=f".{path.name[:100]}.", suffix=".part"
+            dir=None if target is None else target.parent, prefix=leftovers.prefix(path.name), suffix=".part"
         )
     except OSError as error:
         raise failed(path, error) from error

@@ -347,3 +347,30 @@ def test_fit_of_another_model_is_refused(toy: Model, fitted: Make) -> None:
 def test_tree_of_nobody_is_refused() -> None:
     with pytest.raises(InputError, match="does not say which model"):
         gn.diagnose("nb_mixture", xr.DataTree())
+
+
+@pytest.mark.parametrize(("draws", "chains"), [(1, 1), (3, 2), (3, 4), (9, 1), (10, 1), (12, 2)])
+def test_too_few_draws_are_a_verdict(draws: int, chains: int, few: xr.DataTree) -> None:
+    found = few.isel(draw=slice(draws), chain=slice(chains), missing_dims="ignore")
+    told = gn.diagnose("nb_mixture", found)
+    assert not told.passed
+    assert ("too few draws" in str(told)) == (draws < 10)
+
+
+def test_chains_that_stand_still_are_a_verdict(few: xr.DataTree) -> None:
+    found = few.isel(draw=[0] * 12, missing_dims="ignore").isel(chain=[0, 0], missing_dims="ignore")
+    assert "the chains stand still" in str(gn.diagnose("nb_mixture", found))
+    apart = few.isel(draw=[0] * 12, missing_dims="ignore")
+    assert not gn.diagnose("nb_mixture", apart).passed
+
+
+@pytest.fixture(scope="module")
+def few() -> xr.DataTree:
+    """A fit of 12 draws by each of 4 chains."""
+    tree = gn.simulate("nb_mixture", seed=1, cell=30, gene=2, component=2)
+    return gn.fit("nb_mixture", tree, "gibbs", 1, draws=12, tune=5, chains=4)
+
+
+def test_too_few_draws_of_an_approximation_are_a_verdict(few: xr.DataTree) -> None:
+    found = gn.fit("nb_mixture", few, "vi", 1, draws=10, component=2)
+    assert "too few draws" in str(gn.diagnose("nb_mixture", found))

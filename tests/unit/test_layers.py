@@ -8,7 +8,7 @@ import pytest
 
 LAYERS: tuple[tuple[str, ...], ...] = (
     (
-        *("errors", "remedies", "docstrings", "caches", "words", "literals", "writing"),
+        *("errors", "remedies", "docstrings", "caches", "leftovers", "interruption", "words", "literals", "writing"),
         *("progress", "supports", "signatures", "simplex"),
     ),
     ("declaration",),

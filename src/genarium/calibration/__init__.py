@@ -162,8 +162,8 @@ def validate(
     n_reference = (50 if n_reference is None else n_reference) if reference else 0
     plan = Plan(model, method, settings, int(seed), ranks, dict(wrong or {}), reference, n_reference, given)
     _ = plan.values, plan.misled, plan.options  # refuse what cannot be used before anything is run
-    store = Store(Path(out) if out is not None else None, plan.describe(), resume)
-    return collect(plan, store, int(simulations), workers, adaptive)
+    with Store(Path(out) if out is not None else None, plan.describe(), resume) as store:
+        return collect(plan, store, int(simulations), workers, adaptive)
 
 
 def collect(plan: Plan, store: Store, simulations: int, workers: int | str, adaptive: bool) -> Validation:

@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 
 from genarium.cli import words
-from genarium.literals import parse_settings
 from genarium.remedies import in_shell
 
 
@@ -31,7 +30,7 @@ def _read(options: argparse.Namespace) -> int:
     from genarium.registry import get
     from genarium.verbs.read import next_command, read, told
 
-    given = parse_settings(options.settings) | parse_settings(options.options, "--option")
+    given = words.settings_of(options, read)
     tree = read(options.model, options.files, options.format, **given)
     words.write(tree, options.output)
     for line in [*told(tree), *next_command(get(options.model), tree, options.output)]:
@@ -44,4 +43,4 @@ def _read(options: argparse.Namespace) -> int:
 def _simulate(options: argparse.Namespace) -> int:
     from genarium.verbs.simulate import simulate
 
-    return words.write(simulate(options.model, options.seed, **parse_settings(options.settings)), options.output)
+    return words.write(simulate(options.model, options.seed, **words.settings_of(options, simulate)), options.output)

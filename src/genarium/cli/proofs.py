@@ -49,7 +49,7 @@ def _validate(options: argparse.Namespace) -> int:
     from genarium.calibration import validate
     from genarium.tree import load
 
-    given = parse_settings(options.settings) | parse_settings(options.options, "--option")
+    given = words.settings_of(options, validate)
     found = validate(
         options.model,
         options.method,

@@ -1,10 +1,14 @@
 """Words of the command line that several commands share: arguments, settings, what is said and written."""
 
 import argparse
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from genarium.errors import InputError
+from genarium.literals import parse_settings
 
 SETTINGS = "NAME=VALUE"
 
@@ -40,6 +44,30 @@ def add_given_model(command: argparse.ArgumentParser) -> None:
 def add_settings(command: argparse.ArgumentParser, what: str) -> None:
     """Add ``--set NAME=VALUE``."""
     command.add_argument("--set", action="append", default=[], metavar=SETTINGS, dest="settings", help=what)
+
+
+def settings_of(options: argparse.Namespace, verb: Callable[..., Any]) -> dict[str, Any]:
+    """Return what ``--set`` and ``--option`` give a verb.
+
+    Raises
+    ------
+    InputError
+        Also if one is given both ways, or has the name of one of the verb's own parameters.
+    """
+    parameters = inspect.signature(verb).parameters.values()
+    taken = {one.name for one in parameters if one.kind is not one.VAR_KEYWORD}
+    out: dict[str, Any] = {}
+    for word, pairs in (("--set", options.settings), ("--option", getattr(options, "options", ()))):
+        found = parse_settings(pairs, word)
+        if wrong := [name for name in found if name in taken]:
+            raise InputError(
+                f"{word} {wrong[0]}=...: {wrong[0]!r} is an argument of the command, not a setting. See "
+                f"`genarium {options.command} --help`."
+            )
+        if twice := [name for name in found if name in out]:
+            raise InputError(f"{twice[0]!r} is given by --set and by --option. Give it once.")
+        out |= found
+    return out
 
 
 def add_options(command: argparse.ArgumentParser, what: str) -> None:

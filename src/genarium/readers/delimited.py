@@ -106,7 +106,7 @@ def _header(path: Path, text: str) -> tuple[int, list[str], str, int]:
         header = header.lstrip("#").lstrip(" ")
         usual = SEPARATORS.get(suffix, "\t,;")
         separator = next((mark for mark in usual if mark in header), usual[:1] if suffix in SEPARATORS else "")
-        names = _fields(path, at, header, separator)
+        names = _fields(path, at, header, separator, strict=i == plain)
         if i + 1 == len(lines):
             raise InputError(
                 f"{path}: there is a header (line {at}: {listed(names)}) but no line after it. Write it again."
@@ -150,10 +150,13 @@ def _complete(sheet: Sheet, text: str, separator: str) -> Sheet:
     return sheet
 
 
-def _fields(path: Path, number: int, line: str, separator: str, more: Iterable[str] = ()) -> list[str]:
+def _fields(
+    path: Path, number: int, line: str, separator: str, more: Iterable[str] = (), *, strict: bool = False
+) -> list[str]:
+    """Split a line; a quoted field may go on in ``more``, or, where ``strict``, must end in the line."""
     lines = (one.strip("\n") if separator else one.replace("\t", " ").strip(" \n") for one in chain([line], more))
     try:
-        fields = next(csv.reader(lines, delimiter=separator or " ", skipinitialspace=True))
+        fields = next(csv.reader(lines, delimiter=separator or " ", skipinitialspace=True, strict=strict))
     except csv.Error as error:
         raise InputError(f"{path}: line {number} cannot be parsed ({error}). Check its quotation marks.") from error
     return [field.strip() for field in fields]

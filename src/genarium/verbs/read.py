@@ -19,9 +19,9 @@ from genarium.readers.formats import guessed
 from genarium.readers.ledger import Account, Ledger, Told
 from genarium.readers.streams import without_streams
 from genarium.registry import reference, resolve
-from genarium.remedies import flag, setting
+from genarium.remedies import flag, option, setting
 from genarium.settings import require_choice, split
-from genarium.signatures import choices, keyword_options
+from genarium.signatures import choices, keyword_options, plain_kinds
 from genarium.tree import data_tree, provenance, with_coordinates
 
 
@@ -68,6 +68,7 @@ def read(
         own = {name: settings.pop(name) for name in list(settings) if name in options}
         for name, value in own.items():
             require_choice(f"{declared.name}: reader {format!r}", name, value, choices(reader))
+            own[name] = _of_kind(f"reader {format!r}", name, value, plain_kinds(reader).get(name))
         variant, sizes, values, _ = split(
             declared,
             settings,
@@ -84,6 +85,18 @@ def read(
     ledger = accounts(f"{declared.name}: reader {format!r}", found, problem)
     attrs = provenance(files=[path.name for path in files], format=format, reader_options=own, ledger=ledger.to_dict())
     return with_coordinates(data_tree(problem, attrs=attrs), {**found, **values})
+
+
+def _of_kind(where: str, name: str, value: Any, kind: type | None) -> Any:
+    """Return an option of a reader as the number or truth value that it has to be; without a kind, as it is."""
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if kind is None or (isinstance(value, kind) and isinstance(value, bool) == (kind is bool)):
+        return value
+    must = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
+    raise InputError(f"{where}: {option(name, value)} must be {must}.")
 
 
 def accounts(where: str, found: Mapping[str, Any], problem: Problem) -> Ledger:
