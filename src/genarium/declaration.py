@@ -279,6 +279,9 @@ class Model:
         File format -> ``reader(paths, **options)`` returning arrays and coordinates of known and observed variables.
     predict : callable, optional
         ``predict(fitted, problem)``: predictions for new data from a fitted tree.
+    exports : mapping of str to callable
+        Kind of file -> ``writer(tree, path, **options)``: writes what a fit says in a format of the field, and returns
+        the files.
     check : callable, optional
         ``check(problem)``: raises :class:`~genarium.errors.InputError` for what no single variable shows.
     options : mapping of str to tuple of str
@@ -321,6 +324,7 @@ class Model:
     statistics: Callable[..., Mapping[str, Any]] | None = None
     readers: Mapping[str, Callable[..., Mapping[str, Any]]] = field(default_factory=dict)
     predict: Callable[..., Mapping[str, Labelled]] | None = None
+    exports: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     check: Callable[[Problem], None] | None = None
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     vary: Callable[..., "Model"] | None = None

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from genarium.cli import data, fits, models, proofs
+from genarium.cli import answers, data, fits, models, proofs
 from genarium.cli.words import parse_settings
 from genarium.errors import GenariumError
 from genarium.remedies import in_shell
@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="genarium", description="A zoo of generative models for genomics.")
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for group in (models, data, fits, proofs):
+    for group in (models, data, fits, answers, proofs):
         group.add(commands)
     return parser
 
