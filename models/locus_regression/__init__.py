@@ -12,6 +12,7 @@ from genarium.supports import count, label, nonnegative, positive, real, simplex
 
 from . import annotation, answers, density, ingest, likelihood, predict, readers, story
 from .channels import ALTERNATIVE_NAMES, CHANNELS, CONTEXTS, split_channel
+from .folds import folds
 from .gibbs import gibbs
 from .matrix import matrix
 from .spectra import derive, prepare, with_given
@@ -133,6 +134,7 @@ def declare(form: str = "conditional", groups: str = "one", loci: str = "fixed",
         methods=methods,
         start=start,
         predict=predict.predict,
+        folds=folds,
         exports=EXPORTS,
         readers={"npz": readers.npz, "matrix": matrix, **ingest.READERS},
         test_quantities=with_given(likelihood.quantities_random if random else likelihood.quantities, spectra),
