@@ -10,8 +10,9 @@ from genarium.errors import InputError
 from genarium.remedies import setting
 from genarium.supports import count, label, nonnegative, positive, real, simplex
 
-from . import density, ingest, likelihood, predict, readers, story
+from . import annotation, answers, density, ingest, likelihood, predict, readers, story
 from .channels import ALTERNATIVE_NAMES, CHANNELS, CONTEXTS, split_channel
+from .folds import folds
 from .gibbs import gibbs
 from .matrix import matrix
 from .spectra import derive, prepare, with_given
@@ -27,6 +28,17 @@ OPTIONS = {
 }
 """How locus and context go together; whether groups of genomes have features of their own; whether loci vary more than
 their features say; whether no process, every process or the first ones have a signature that is given."""
+
+
+EXPORTS = {
+    "signatures": answers.signatures,
+    "exposures": answers.exposures,
+    "mutations": answers.mutations,
+    "bedgraph": answers.bedgraph,
+    "bigwig": answers.bigwig,
+    "vcf": annotation.vcf,
+}
+"""What ``genarium export`` writes of a fit."""
 
 
 def declare(form: str = "conditional", groups: str = "one", loci: str = "fixed", spectra: str = "free") -> Model:
@@ -122,6 +134,8 @@ def declare(form: str = "conditional", groups: str = "one", loci: str = "fixed",
         methods=methods,
         start=start,
         predict=predict.predict,
+        folds=folds,
+        exports=EXPORTS,
         readers={"npz": readers.npz, "matrix": matrix, **ingest.READERS},
         test_quantities=with_given(likelihood.quantities_random if random else likelihood.quantities, spectra),
         statistics=likelihood.statistics,

@@ -43,7 +43,7 @@ def predict(fitted: xr.DataTree, problem: Problem) -> dict[str, Labelled]:
         those of the fit); ``new`` (genome): 1 for genomes that the fit did not see; ``rate`` (locus, process): expected
         mutations of the problem's genomes there.
     """
-    draws = list(_draws(fitted))
+    draws = list(draws_of(fitted))
     data = corpus(problem)
     parts = [tables(data, each) for each in draws]
     same, found = _exposures(fitted, problem, data, draws, parts)
@@ -70,7 +70,8 @@ def predict(fitted: xr.DataTree, problem: Problem) -> dict[str, Labelled]:
     }
 
 
-def _draws(fitted: xr.DataTree) -> Iterator[Arrays]:
+def draws_of(fitted: xr.DataTree) -> Iterator[Arrays]:
+    """Yield the unknown variables, evenly spaced draws of them or the point."""
     if "posterior" not in fitted:
         point = fitted["point"].to_dataset()
         yield {name: point[name].to_numpy() for name in UNKNOWN if name in point}

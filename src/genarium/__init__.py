@@ -16,6 +16,7 @@ from genarium.errors import ApproximationError, DeclarationError, GenariumError,
 from genarium.registry import get
 from genarium.reporting import report
 from genarium.tree import load, save
+from genarium.verbs.answers import export
 from genarium.verbs.choose import choose
 from genarium.verbs.diagnose import diagnose
 from genarium.verbs.export import pymc_model, stan_data, stan_program
@@ -47,6 +48,7 @@ __all__ = [
     "add_prior",
     "choose",
     "diagnose",
+    "export",
     "fit",
     "get",
     "load",

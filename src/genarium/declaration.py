@@ -192,6 +192,23 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Fold:
+    """A part of the data that is held out, and the rest.
+
+    Attributes
+    ----------
+    train, test : mapping of str to ndarray
+        Known and observed variables of the rest and of the part, where they differ from those of all data.
+    sizes : mapping of str to int
+        Sizes that both have, where they differ from those of all data and the arrays may not show it.
+    """
+
+    train: Arrays
+    test: Arrays
+    sizes: Sizes = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Calibration:
     """How a model's methods are validated.
 
@@ -279,6 +296,12 @@ class Model:
         File format -> ``reader(paths, **options)`` returning arrays and coordinates of known and observed variables.
     predict : callable, optional
         ``predict(fitted, problem)``: predictions for new data from a fitted tree.
+    folds : callable, optional
+        ``folds(problem, count, rng)``: yields the parts of the data, as :class:`Fold`, that are held out in turn when a
+        size is chosen by what is predicted of them. All unknown variables mean the same in either part.
+    exports : mapping of str to callable
+        Kind of file -> ``writer(tree, path, **options)``: writes what a fit says in a format of the field, and returns
+        the files.
     check : callable, optional
         ``check(problem)``: raises :class:`~genarium.errors.InputError` for what no single variable shows.
     options : mapping of str to tuple of str
@@ -321,6 +344,8 @@ class Model:
     statistics: Callable[..., Mapping[str, Any]] | None = None
     readers: Mapping[str, Callable[..., Mapping[str, Any]]] = field(default_factory=dict)
     predict: Callable[..., Mapping[str, Labelled]] | None = None
+    folds: Callable[[Problem, int, np.random.Generator], Iterator[Fold]] | None = None
+    exports: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     check: Callable[[Problem], None] | None = None
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     vary: Callable[..., "Model"] | None = None

@@ -119,7 +119,7 @@ def with_coordinates(tree: xr.DataTree, values: Mapping[str, Any]) -> xr.DataTre
     for group, node in tree.children.items():
         data = node.to_dataset()
         for name, value in values.items():
-            if name not in data or not isinstance(value, xr.DataArray):
+            if name not in data.data_vars or not isinstance(value, xr.DataArray):
                 continue
             data[name].attrs = {**value.attrs, **data[name].attrs}
             more = {

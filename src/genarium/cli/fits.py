@@ -25,6 +25,11 @@ def add(commands: words.Commands) -> None:
         "--choose", default="", metavar="SIZE=FIRST:LAST", help="choose a size by the evidence lower bound"
     )
     fit.add_argument(
+        "--by",
+        choices=("bound", "held_out"),
+        help="with --choose: by the bound (default), or by what fits to the other parts of the data foretell of each",
+    )
+    fit.add_argument(
         "--prior",
         type=int,
         nargs="?",
@@ -76,11 +81,14 @@ def _fit(options: argparse.Namespace) -> int:
     data = load(options.tree)
     if options.prior is not None and options.prior < 0:
         raise InputError(f"--prior {options.prior} must be a whole number, at least one.")
+    if options.by is not None and not options.choose:
+        raise InputError(f"--by {options.by} would be dropped: used only with --choose. Add that, or leave it out.")
     if options.choose:
         from genarium.verbs.choose import choose
 
         size, values = _range(options.choose)
-        tree = choose(options.model, data, size, values, options.method, options.seed, **given)
+        by = {} if options.by is None else {"by": options.by}
+        tree = choose(options.model, data, size, values, options.method, options.seed, **by, **given)
     else:
         tree = fit(options.model, data, options.method, options.seed, **given)
     if options.prior != 0:

@@ -146,6 +146,7 @@ def provenance(tree: xr.DataTree) -> str:
 
 FIRST = (
     "model", "model_options", "method", "engine", "claim", "seed", "options", "fixed", "notes", "sizes", "chosen_size",
+    "chosen_by",
     "simulation_seed", "files", "format", "reader_options", "created_at", "seconds", "cpu_seconds", "model_origin",
     "model_digest",
 )  # fmt: skip

@@ -1,8 +1,8 @@
-"""Choose: fit a model at several sizes and compare, e.g. the number of components by the evidence lower bound."""
+"""Choose: fit a model at several sizes and compare, e.g. by the evidence lower bound, or by what is held out."""
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
@@ -16,6 +16,7 @@ from genarium.progress import track
 from genarium.remedies import either, flag, setting
 from genarium.tree import with_groups
 from genarium.verbs.fit import fit
+from genarium.verbs.held_out import held_out
 
 
 def choose(
@@ -26,10 +27,12 @@ def choose(
     method: str = "vi",
     seed: int = 0,
     *,
+    by: Literal["bound", "held_out"] = "bound",
+    folds: int = 5,
     layer: Any = "",
     **settings: Any,
 ) -> xr.DataTree:
-    """Fit at each value of a size and return the fit with the best evidence lower bound.
+    """Fit at each value of a size and return the fit that is best by its bound, or by what is held out.
 
     Parameters
     ----------
@@ -41,9 +44,15 @@ def choose(
     values : iterable of int
         Its candidates.
     method : str
-        A method whose bound is an evidence lower bound; a maximised likelihood only grows with the size.
+        To choose by the bound, a method whose bound is an evidence lower bound; a maximised likelihood only grows with
+        the size. By what is held out, any method that makes draws.
     seed : int
         The same for every candidate.
+    by : {"bound", "held_out"}
+        The evidence lower bound; or the log density of parts of the data, each foretold by a fit to the others, for
+        models that say what can be held out (loci of a corpus, say).
+    folds : int
+        Parts, with ``by="held_out"``: each candidate is fitted as often, and once to all data.
     layer : str
         Of an AnnData, the layer that takes the place of ``X``.
     **settings
@@ -52,7 +61,8 @@ def choose(
     Returns
     -------
     DataTree
-        The best fit, with the group ``choice``: by candidate, the bound, the iterations and whether it converged.
+        The best fit, with the group ``choice``: by candidate, the bound, the iterations and whether it converged (as
+        far as the method tells), and with ``by="held_out"`` the log density of what was held out, in all and by part.
 
     Raises
     ------
@@ -72,6 +82,8 @@ def choose(
         raise InputError(
             f"no candidate for {size!r} was given; for example {either('range(1, 9)', f'--choose {size}=1:8')}."
         )
+    if by not in ("bound", "held_out"):
+        raise InputError(f"by={by!r} is not known; use one of bound, held_out.")
     if size in settings:
         raise InputError(
             f"{setting(size, settings[size])} would be dropped: {size!r} is chosen among "
@@ -81,18 +93,21 @@ def choose(
     if isinstance(data, xr.DataTree):
         check_form(data)
     best: xr.DataTree | None = None
-    rows = []
+    rows, foretold = [], []
     for candidate in track(candidates, f"choosing {size}"):
         given = resized(model, data, size, candidate)
+        if by == "held_out":
+            foretold.append(held_out(model, given, method, seed, folds, layer, **{**settings, size: candidate}))
         tree = fit(model, given, method, seed, layer=layer, **{**settings, size: candidate})
         notes = attribute(tree, "notes")
-        if tree.attrs["claim"] != "approximate" or "bound" not in notes:
+        if by == "bound" and (tree.attrs["claim"] != "approximate" or "bound" not in notes):
             raise InputError(
                 f"method {method!r} gives no evidence lower bound, and a likelihood grows with {size!r} whatever the "
                 f"data. Choose with {flag('method', 'vi')} (or advi), or compare exact fits by az.loo in Python."
             )
-        rows.append((notes["bound"], notes["iterations"], notes["converged"]))
-        if best is None or rows[-1][0] >= max(row[0] for row in rows):
+        rows.append(tuple(notes.get(name, np.nan) for name in ("bound", "iterations", "converged")))
+        scores = [parts.sum() for parts in foretold] or [row[0] for row in rows]
+        if best is None or scores[-1] >= max(scores):
             best = tree
     assert best is not None
     bound, iterations, converged = (np.array(column) for column in zip(*rows, strict=True))
@@ -101,7 +116,11 @@ def choose(
         {"bound": (dim, bound), "iterations": (dim, iterations), "converged": (dim, converged)},
         coords={dim: candidates},
     )
-    return with_groups(best, {"choice": table}, {"chosen_size": size})
+    if foretold:
+        table["held_out"] = (dim, np.sum(foretold, 1))
+        table["held_out_by_part"] = ((dim, "part"), np.array(foretold))
+        table = table.assign_coords(part=np.arange(folds))
+    return with_groups(best, {"choice": table}, {"chosen_size": size, "chosen_by": by})
 
 
 def resized(model: str | Path | Model, data: Data, size: str, candidate: int) -> Data:

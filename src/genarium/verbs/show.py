@@ -26,7 +26,8 @@ def describe(model: Model) -> dict[str, Any]:
     Returns
     -------
     dict
-        name, title, source, sizes, options, variables (by role), edges, methods, start, readers.
+        name, title, source, sizes, options, variables (by role), edges, methods, start, readers,
+        exports.
     """
     return {
         "name": model.name,
@@ -60,6 +61,10 @@ def describe(model: Model) -> dict[str, Any]:
         },
         "start": (inspect.getdoc(model.start) or "").partition("\n")[0] if model.start else "",
         "readers": {name: _reader(model, name) for name in model.readers},
+        "exports": {
+            name: {"about": (inspect.getdoc(writer) or "").partition("\n")[0], "options": keyword_options(writer)}
+            for name, writer in model.exports.items()
+        },
     }
 
 
@@ -121,7 +126,12 @@ def as_text(model: Model) -> str:
     ]
     for name, reader in told["readers"].items():
         lines += _format(name, reader, str(taken_by(model.readers[name])))
-    lines += ["For other tools, in Python (sizes, options and values as in gn.fit)", *_exports(model)]
+    if told["exports"]:
+        lines.append("Answers as files: genarium export FIT --as KIND -o FILE")
+    for name, one in told["exports"].items():
+        options = ", ".join(in_shell(option_(o, value)) for o, value in one["options"].items())
+        lines += [f"  {name}: {one['about']}", *([f"    {options}"] if options else [])]
+    lines += ["", "For other tools, in Python (sizes, options and values as in gn.fit)", *_exports(model)]
     return "\n".join(line for line in lines if line is not None)
 
 
