@@ -301,6 +301,20 @@ def maf_text(rows: Any, names: tuple[str, ...] = MAF) -> str:
     return "#version 2.4\n" + "\n".join("\t".join(map(str, row)) for row in lines) + "\n"
 
 
+def test_files_without_rows(fasta: str, write: Callable[..., Path]) -> None:
+    with pytest.raises(InputError, match="hold no mutation of any genome"):
+        ingest.maf([write(maf_text([]), "a.maf")], fasta=fasta)
+    with pytest.raises(InputError, match="line 3 has 11 columns where the header names 10"):
+        ingest.vcf([write(made.vcf_text([snv("chr1", 500, "0/1", "0/1")]))], fasta=fasta)
+    with pytest.raises(InputError, match="more than 50,000,000"):
+        ingest.vcf(
+            [write(made.vcf_text([snv("chr1", 500, {"INFO": "X=ACG"})]))],
+            context="X",
+            windows=1,
+            sizes=write("chr1\t99000000\n", "g.sizes"),
+        )
+
+
 def test_maf(fasta: str, write: Callable[..., Path]) -> None:
     a, b = base("chr1", 500), other("chr1", 500)
     rest = [letter for letter in "ACGT" if letter not in (a, b)]

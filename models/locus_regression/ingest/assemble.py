@@ -18,7 +18,7 @@ from . import earlier
 from .cohort import group_of
 from .contigs import Contigs
 from .covariates import assembled, fill, measured, with_stored_steps
-from .genome import Genome, read_sizes
+from .genome import LONGEST, Genome, read_sizes
 from .mutations import Mutations
 from .options import Options
 from .place import Placed, by_contig, cells, through_genome, with_file_contexts
@@ -26,8 +26,6 @@ from .spec import Feature, parse_features, parse_source
 from .tables_of_contexts import read_opportunities
 from .tracks import regions, total
 from .windows import Loci, from_windows, whole
-
-UNKNOWN_LENGTH = 2**40
 
 
 def corpus(mutations: Mutations, options: Options, wanted: Sequence[str]) -> Told:
@@ -120,6 +118,8 @@ def _finish(
         opportunity = opportunity if opportunity is None else opportunity[:, kept]
     genome, locus, channel, count = cells(placed, inner, loci, mutations)
     names, columns = _genomes(mutations, genome, wanted)
+    if not names:
+        raise InputError("the files hold no mutation of any genome. Check that they are the ones meant.")
     if not len(genome):
         genome, locus, channel, count = (np.zeros(len(names), dtype=np.int64) for _ in range(4))
         genome += [mutations.number(name) for name in names]
@@ -164,7 +164,7 @@ def _contigs(genome: Genome | None, options: Options, mutations: Mutations, like
     if options.sizes is not None:
         return read_sizes(Path(options.sizes))
     names = list(dict.fromkeys(like.contigs)) if like is not None else _bed_contigs(options) or [*mutations.chromosomes]
-    return Contigs(names, [UNKNOWN_LENGTH] * len(names), "the windows" if options.windows else "the files")
+    return Contigs(names, [LONGEST] * len(names), "the windows" if options.windows else "the files")
 
 
 def _bed_contigs(options: Options) -> list[str]:

@@ -1,6 +1,5 @@
 """The genome: sequence by contig, contexts of positions, opportunities of windows."""
 
-import gzip
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +15,13 @@ from genarium.remedies import option
 
 from ..channels import BASES, CONTEXTS
 from .contigs import Contigs
-from .lines import htslib
+from .lines import htslib, lines
 
 NONE = 255
 """Code of a base other than A, C, G and T, and of a context with one."""
+
+LONGEST = 2**40
+"""Bases of a contig, at most."""
 
 FETCHED = 8_000_000
 """Bases that are letters at a time."""
@@ -180,19 +182,17 @@ def read_sizes(path: Path) -> Contigs:
     if not path.is_file():
         raise InputError(f"{path}: there is no such file. Give chromosomes and lengths: {option('sizes')}.")
     names, lengths = [], []
-    opener: Any = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt") as stream:
-        for number, line in enumerate(stream, 1):
-            fields = line.split()
-            if not fields or line.startswith("#"):
-                continue
-            if len(fields) < 2 or not fields[1].isdecimal() or int(fields[1]) < 1:
-                raise InputError(
-                    f"{path}: line {number} ({line.strip()[:60]!r}) is not a chromosome's name and its length. Write "
-                    "'chr1<tab>248956422'."
-                )
-            names.append(fields[0])
-            lengths.append(int(fields[1]))
+    for number, line in enumerate(lines(path), 1):
+        fields = line.split()
+        if not fields or line.startswith("#"):
+            continue
+        if len(fields) < 2 or not fields[1].isdecimal() or not 0 < int(fields[1]) <= LONGEST:
+            raise InputError(
+                f"{path}: line {number} ({line.strip()[:60]!r}) is not a chromosome's name and its length. Write "
+                "'chr1<tab>248956422'."
+            )
+        names.append(fields[0])
+        lengths.append(int(fields[1]))
     if not names:
         raise InputError(f"{path}: the file names no chromosome. Write a line for each: name, tab, length.")
     return Contigs(names, lengths, path.name)

@@ -191,7 +191,7 @@ class _Reader:
         """Take one line."""
         self.records += 1
         fields = line.split("\t")
-        if len(fields) < width:
+        if len(fields) < width or (self.genotypes and len(fields) > width):
             raise InputError(
                 f"{self.path}: line {number} has {len(fields)} columns where the header names {width}. The file may be "
                 "cut short: fetch it again, or complete the line."

@@ -16,6 +16,9 @@ from .contigs import Contigs
 from .intervals import HEADER, merged
 from .lines import lines
 
+MOST = 50_000_000
+"""Windows, at most."""
+
 UNITS = {"": 1, "bp": 1, "kb": 1_000, "k": 1_000, "mb": 1_000_000, "m": 1_000_000}
 
 
@@ -151,6 +154,8 @@ def _size(asked: Any) -> int:
 
 def _of_size(size: int, contigs: Contigs) -> Loci:
     counts = np.array([-(-length // size) for length in contigs.lengths], dtype=np.int64)
+    if counts.sum() > MOST:
+        raise InputError(f"windows of {size} bases would be {counts.sum():,}, more than {MOST:,}. Take larger ones.")
     contig = np.repeat(np.arange(len(counts)), counts)
     start = (np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)) * size
     end = np.minimum(start + size, np.array(contigs.lengths, dtype=np.int64)[contig])
