@@ -123,7 +123,7 @@ def test_streams_differ_by_number() -> None:
     assert stream(1, 2).random() != stream(1, 3).random()
 
 
-TABLE = {"t.csv": b"cell,g1\na,1\n"}
+TABLE: dict[str, bytes | str] = {"t.csv": b"cell,g1\na,1\n"}
 FOUND = {
     "an argument of the command as a setting": Case(
         "x", "x", TABLE, arguments=["read", "nb_mixture", "t.csv", "--option", "format=x", "-o", "o.nc"], inputs=[]
