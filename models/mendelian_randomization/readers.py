@@ -222,6 +222,10 @@ def _labelled(
             if correlation not in sheet.names:
                 raise absent(sheet.path, "column", correlation, sheet.names) from None
             rho = _numbers(sheet, correlation)
+    elif isinstance(correlation, bool) or not isinstance(correlation, int | float):
+        raise InputError(
+            f"{sheet.path}: {option('error_correlation', correlation)} must be a number, or the name of a column."
+        )
     else:
         rho = float(correlation)
     whole = {**found, "error_covariance": rho * found["se_exposure"] * found["se_outcome"]}

@@ -121,6 +121,8 @@ def _from_table(
         if name not in sheet.names:
             raise absent(path, "column", name, sheet.names)
     key = sheet.identifiers(samples, "sample", [*asked, *chosen, *dropped])
+    if key in chosen:
+        raise InputError(f"{path}: column {key!r} is a node, and names the samples. Take it out of one of them.")
     account = Account("node", len(sheet.names), entry="column")
     account.leave("taken as sample names", [] if key is None else [key])
     account.leave("taken as context", [name for name in asked if name not in chosen])

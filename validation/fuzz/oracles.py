@@ -100,7 +100,7 @@ class Wide:
         start, found = 0, []
         for candidates in files:
             best = UnlikeError("no table: none was found")
-            grids = [grid.transposed() if transpose else grid for grid in candidates]
+            grids = [_named(grid).transposed() if transpose else grid for grid in candidates]
             grids.sort(key=lambda grid: -len(set(grid.header) & set(self.columns)))
             for grid in grids:
                 try:
@@ -154,6 +154,12 @@ class Wide:
             lost = lost if len(lost) > left else []
         if lost and not self.chosen and not all(_is_blank(grid, one) for one in lost):
             raise UnlikeError(f"column lost without a word: {lost[0][:40]!r}")
+
+
+def _named(grid: Grid) -> Grid:
+    """Return a table without columns that have neither name nor values."""
+    keep = [j for j, one in enumerate(grid.header) if j == 0 or not _is_blank(grid, one)]
+    return Grid([grid.header[j] for j in keep], [[row[j] for j in keep] for row in grid.rows])
 
 
 def _is_blank(grid: Grid, column: str) -> bool:

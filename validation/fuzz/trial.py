@@ -101,12 +101,14 @@ def attempt(case: Case, number: int, folder: Path, limit: float) -> Outcome:
     lay(case, folder)
     os.chdir(folder)
     what = f"{case.model} {case.format}"
-    from genarium.errors import GenariumError
+    from genarium.errors import DeclarationError, GenariumError
 
     try:
         with limited(limit), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             accepted, error = _run(case)
+    except DeclarationError as fault:  # the reader's own: not the user's
+        return Outcome(number, what, "traceback", f"DeclarationError at {where(fault)}", str(fault))
     except GenariumError as refusal:
         text = str(refusal)
         return Outcome(number, what, "clean", where(refusal), text, not _names(case, text))

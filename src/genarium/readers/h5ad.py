@@ -139,7 +139,12 @@ def _stored(path: Path, file: Any, layer: str | None, raw: bool, matrices: Seque
     if any(frame.attrs.get("encoding-type") != "dataframe" for frame in frames):
         raise InputError(f"{path}: this AnnData file has an old form. Write it again with a current anndata.")
     obs, var = map(read_elem, frames)
-    for frame in (obs, var):  # as names in a table, without blanks around them
+    for axis, frame in (("obs", obs), ("var", var)):  # as names in a table, without blanks around them
+        if (lost := np.flatnonzero(frame.index.isna())).size:
+            raise InputError(
+                f"{path}: the name of row {lost[0] + 1} of {axis} is missing ({lost.size} such). Fill in "
+                f"adata.{axis}_names, and write the file again."
+            )
         frame.index = frame.index.astype(str).str.strip()
     for what, axis, index in (("cell", "obs", obs.index), ("gene", "var", var.index)):
         if not len(index):

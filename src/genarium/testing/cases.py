@@ -110,12 +110,13 @@ def comparable(names: Iterable[str]) -> Iterator[Case]:
 def marks(case: Case, make: Cases, more: bool = False) -> list[pytest.MarkDecorator]:
     """Mark what compiles a Stan program, and what is left out of the default run: engines that compile for minutes.
 
-    By default a model of the zoo is tried by its own methods, by NUTS of PyMC and by those of Stan; only the one with
-    the fewest unknown variables is tried by all of PyMC and JAX, and so is a model from outside. Of what takes ``more``
-    time, engines and variants are left out; Stan programs that only variants use are not compiled.
+    By default a model of the zoo is tried by its own methods, by NUTS of PyMC and of Stan, and by Stan's maximum; only
+    the one with the fewest unknown variables is tried by all of PyMC, JAX and Stan, and so is a model from outside. Of
+    what takes ``more`` time, engines and variants are left out; Stan programs that only variants use are not compiled.
     """
     engine = case.way.engine if case.method else ""
     late = engine in ("pymc", "blackjax") and case.method != "nuts"
+    late = late or (engine == "stan" and case.way.claim == "approximate")
     late = late or (more and (engine != "numpy" or bool(case.options)))
     late = late or make is exact  # replicates by the dozen
     late = late and case.name in registry.built_in() and case.name != _simplest()

@@ -77,8 +77,8 @@ def check_table(tree: Any, case: Case) -> None:
     )
     files = [parsers.grids(name, case.content(name)) for name in case.inputs]
     found = wide.find(files, transpose)
-    names = len(files) if transpose else 0  # of genes: a column among those of the cells
-    account(tree, "rows", sum(len(grid.rows) for grid in found) + names, x.shape[0])
+    if not transpose:
+        account(tree, "rows", sum(len(grid.rows) for grid in found), x.shape[0])
     if len(found) == 1:
         account(tree, "columns", len(found[0].header) - transpose, x.shape[1])
     if aside:

@@ -167,6 +167,12 @@ def anndata(r: Random) -> Case:
     return case
 
 
+def _level(value: Any) -> str:
+    """Return a label as text; a whole number without decimals, whatever its type."""
+    whole = isinstance(value, float) and value.is_integer()
+    return str(int(value)) if whole else parsers.name(value)
+
+
 def _check_anndata(tree: Any, case: Case) -> None:
     option = case.options
     found: Counter[tuple[str, str]] = Counter()
@@ -174,7 +180,7 @@ def _check_anndata(tree: Any, case: Case) -> None:
     for file in case.inputs:
         stored = AnnData(case.content(file))
         pair = [stored.column("obs", option.get(axis, axis)) for axis in ("condition", "state")]
-        found.update((parsers.name(c), parsers.name(s)) for c, s in zip(*pair, strict=True))
+        found.update((_level(c), _level(s)) for c, s in zip(*pair, strict=True))
         cells += len(pair[0])
     states, conditions = labels(tree, "count", "state"), labels(tree, "count", "perturbation")
     have = variable(tree, "count").to_numpy()
