@@ -1,5 +1,6 @@
 """Given signatures: what they say of contexts and bases, how they are given, and fits that hold them."""
 
+import json
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from genarium.declaration import Array, Problem
 from genarium.errors import InputError
 from genarium.models.locus_regression.channels import CHANNELS, split_channel
 from genarium.models.locus_regression.corpus import corpus
+from genarium.models.locus_regression.dirichlet import FLOOR
 from genarium.models.locus_regression.expectation import expect
 from genarium.models.locus_regression.metrics import signatures as signatures_of
 from genarium.models.locus_regression.spectra import LEAST, decomposed, prepare
@@ -264,3 +266,16 @@ def test_several_free_processes_are_relabelled_together() -> None:
     for name, value in found.items():
         np.testing.assert_allclose(value, np.broadcast_to(value[:, :1], value.shape), rtol=0.02, err_msg=name)
     np.testing.assert_allclose(found["pi"][0, 0, :, :2], pi[:, :2], rtol=0.02)
+
+
+def test_of_a_whole_catalogue_the_signatures_that_acted_are_kept() -> None:
+    """Three of ten: the others are dropped by the bound, which is higher without them."""
+    catalogue = table(10)
+    _, data = of_table(catalogue[["SBS1", "SBS4", "SBS7"]], alpha=2.0)
+    whole, sparse = (gn.fit(NAME, data, "vi", seed=1, signatures=catalogue, sparse=each) for each in (False, True))
+    kept = sparse["variational"]["alpha"] > 1.1 * FLOOR
+    assert sparse["posterior"]["process"].to_numpy()[kept].tolist() == ["SBS1", "SBS4", "SBS7"]
+    shares = sparse["posterior"]["pi"].mean(("chain", "draw", "genome")).to_numpy()
+    assert shares[~kept.to_numpy()].max() < 1e-6
+    bounds = [json.loads(fit.attrs["notes"])["bound"] for fit in (whole, sparse)]
+    assert bounds[1] > bounds[0]
