@@ -164,7 +164,10 @@ def of_table(given: pd.DataFrame, **settings: Any) -> tuple[xr.DataTree, dict[st
     return tree, data | {name: tree["observed_data"][name].to_numpy() for name in ("locus", "channel")}
 
 
-SHORT = {"gibbs": {"draws": 150, "tune": 150, "chains": 1}, "svi": {"epochs": 30, "sampling_rate": 0.5}}
+SHORT: dict[str, dict[str, Any]] = {
+    "gibbs": {"draws": 150, "tune": 150, "chains": 1},
+    "svi": {"epochs": 30, "sampling_rate": 0.5},
+}
 
 
 WITHIN = {"vi": 0.012, "gibbs": 0.012, "svi": 0.03}
@@ -232,13 +235,13 @@ def test_refit_of_a_matrix_is_that_of_the_flat_model(tmp_path: Path) -> None:
 def test_engines_hold_given_signatures(spectra: str) -> None:
     """NUTS of PyMC and the Gibbs sampler find the same shares and effects."""
     given = table()
-    _, data = of_table(given, **{})
-    settings = {"signatures": given if spectra == "given" else given[["SBS0", "SBS1"]], "process": 3}
+    _, data = of_table(given)
+    settings: dict[str, Any] = {"signatures": given if spectra == "given" else given[["SBS0", "SBS1"]], "process": 3}
     fits = [gn.fit(NAME, data, m, seed=1, draws=300, tune=300, chains=2, **settings) for m in ("nuts", "gibbs")]
     for name in ("pi", "beta", "lam"):
         a, b = (fit["posterior"][name] for fit in fits)
         sd = b.std(("chain", "draw")).to_numpy()
-        gap = np.abs(a.mean(("chain", "draw")) - b.mean(("chain", "draw"))).to_numpy()
+        gap = np.abs((a.mean(("chain", "draw")) - b.mean(("chain", "draw"))).to_numpy())
         assert (gap <= 0.5 * sd + 1e-9).all(), name
 
 

@@ -2,8 +2,8 @@
 
 Parts:
 
-refit   a matrix of the 96 channels by genome (``--matrix``) against columns of COSMIC's table (``--cosmic``): exposures by
-        ``vi``, with and without empirical Bayes, ``gibbs`` and ``map``, beside maximum likelihood by EM on the flat model
+refit   a matrix of the 96 channels by genome (``--matrix``), columns of COSMIC's table (``--cosmic``): exposures by
+        ``vi`` with and without empirical Bayes, ``gibbs`` and ``map``, beside maximum likelihood (EM) on the flat model
 sparse  all of COSMIC's signatures at once: how many stay, with and without dropping those that the bound does without
 new     200 new genomes of 20 mutations each, alpha .1: MAE of pi under the alpha that the fit learned and under the one
         that it was given, coverage of 90 % intervals; simulated here
@@ -94,7 +94,8 @@ def new(args: argparse.Namespace) -> Iterable[Row]:
         )
         pi, order = others["truth"]["pi"].to_numpy(), match(signatures_of({**truth, **same}), signatures_of(fit))
         row: Row = {"seed": seed}
-        for name, given in (("learned", {}), ("given", {"alpha": np.full(5, 1.0 + 1e-9)})):
+        ways: dict[str, Row] = {"learned": {}, "given": {"alpha": np.full(5, 1.0 + 1e-9)}}
+        for name, given in ways.items():
             found = gn.predict(fit, mutations(others), **given)["predictions"]
             mean, low, high = (found[one].to_numpy()[:, order] for one in ("pi", "pi_lower", "pi_upper"))
             row |= {f"{name}_mae": np.abs(mean - pi).mean(), f"{name}_covers": ((low <= pi) & (pi <= high)).mean()}
