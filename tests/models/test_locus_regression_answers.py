@@ -1,5 +1,6 @@
 """Answers of locus_regression as files: tables, tracks and annotated VCF files, by Python and by the command."""
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,7 @@ def test_mutations_are_annotated(made: tuple[Path, xr.DataTree], name: str) -> N
     if name.endswith("gz"):
         with pysam.TabixFile(str(folder / name)) as file:
             assert len(list(file.fetch("chr1"))) > 30
-        text = pysam.BGZFile(str(folder / name)).read().decode()
+        text = gzip.decompress((folder / name).read_bytes()).decode()
     else:
         text = (folder / name).read_text()
     after = text.splitlines()
