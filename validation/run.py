@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         effort = replace(effort, n_reference=options.n_reference)
     if options.truths is not None:
         effort = replace(effort, truths=options.truths)
-    from genarium.cli import parse_settings
+    from genarium.literals import parse_settings
 
     chosen = parse_settings(options.set)
     workers = int(options.workers) if options.workers.isdecimal() else options.workers

@@ -32,7 +32,7 @@ class Alleles:
 
 def harmonise(
     exposure: Alleles, outcome: Alleles, names: Array, *, incompatible: str = "error", palindromic: str = "frequency"
-) -> Array:
+) -> tuple[Array, Array]:
     """Find the sign that codes the outcome's effects by the exposure's effect alleles.
 
     Parameters
@@ -46,8 +46,10 @@ def harmonise(
 
     Returns
     -------
-    ndarray of int, shape (J,)
+    sign : ndarray of int, shape (J,)
         1, -1, or 0 for a variant to leave out.
+    unclear : ndarray of bool, shape (J,)
+        Palindromic variants among these.
 
     Raises
     ------
@@ -55,7 +57,7 @@ def harmonise(
         If alleles do not match on either strand, and ``incompatible`` is "error".
     """
     sign = np.zeros(len(names), dtype=int)
-    unclear = 0
+    unclear = np.zeros(len(names), dtype=bool)
     for j, (a, b, c, d) in enumerate(zip(exposure.effect, exposure.other, outcome.effect, outcome.other, strict=True)):
         found = _match(a, b, c, d)
         if found == 0:
@@ -67,15 +69,15 @@ def harmonise(
             continue
         if a == b.translate(COMPLEMENT) and palindromic != "keep":
             found = found * _strand(exposure, outcome, j, found) if palindromic == "frequency" else 0
-            unclear += found == 0
+            unclear[j] = found == 0
         sign[j] = found
-    if unclear:
+    if unclear.any():
         warnings.warn(
-            f"mendelian_randomization: {unclear} of {len(names)} variants are palindromic with no telling frequency, "
-            "and are left out",
+            f"mendelian_randomization: {unclear.sum()} of {len(names)} variants are palindromic with no telling "
+            "frequency, and are left out",
             stacklevel=2,
         )
-    return sign
+    return sign, unclear
 
 
 def _match(a: str, b: str, c: str, d: str) -> int:

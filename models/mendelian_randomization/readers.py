@@ -11,6 +11,7 @@ from genarium.errors import InputError
 from genarium.readers import options
 from genarium.readers.files import existing
 from genarium.readers.formats import TABLES, takes
+from genarium.readers.ledger import Account, Ledger, Told
 from genarium.readers.messages import absent
 from genarium.readers.sheet import Sheet
 from genarium.readers.tables import read_sheet
@@ -34,7 +35,7 @@ def table(
     variant: str | None = "auto",
     region: str | None = None,
     error_correlation: str | float = 0.0,
-) -> Mapping[str, Any]:
+) -> Told:
     """Read a table with a row for each variant.
 
     Parameters
@@ -53,7 +54,7 @@ def table(
 
     Returns
     -------
-    dict
+    Told
         The known and observed variables, labelled by variant.
 
     Raises
@@ -72,7 +73,12 @@ def table(
         if name not in sheet.names:
             raise absent(sheet.path, "column", name, sheet.names)
     found = {name: _numbers(sheet, column) for name, column in names.items()}
-    return _labelled(sheet, found, _names(sheet, variant), region, error_correlation)
+    key = _key_column(sheet, variant)
+    data = _labelled(sheet, found, _names(sheet, key), region, error_correlation)
+    taken = [key, region, error_correlation if isinstance(error_correlation, str) else None]
+    return Told(
+        data, Ledger(Account("variant", len(sheet.frame), entry="row"), _columns([sheet], [*names.values(), *taken]))
+    )
 
 
 @takes(*TABLES, number=2, example="exposure.tsv outcome.tsv --option frequency=eaf")
@@ -88,7 +94,7 @@ def traits(
     incompatible: Literal["error", "drop"] = "error",
     palindromic: Literal["frequency", "drop", "keep"] = "frequency",
     error_correlation: float = 0.0,
-) -> Mapping[str, Any]:
+) -> Told:
     """Read a table of the exposure and one of the outcome, and code both by the same alleles.
 
     Parameters
@@ -109,7 +115,7 @@ def traits(
 
     Returns
     -------
-    dict
+    Told
 
     Raises
     ------
@@ -139,7 +145,9 @@ def traits(
         )
         for sheet, at in zip(sheets, rows, strict=True)
     ]
-    sign = harmonise(alleles[0], alleles[1], labels[0][first], incompatible=incompatible, palindromic=palindromic)
+    sign, unclear = harmonise(
+        alleles[0], alleles[1], labels[0][first], incompatible=incompatible, palindromic=palindromic
+    )
     keep = sign != 0
     if not keep.any():
         raise InputError(
@@ -149,18 +157,42 @@ def traits(
         [_numbers(sheet, column)[at][keep] for sheet, at in zip(sheets, rows, strict=True)] for column in (beta, se)
     )
     found = dict(zip(EFFECTS, (bx, sx, by * sign[keep], sy), strict=True))
-    return _labelled(sheets[0], found, labels[0][first][keep], None, error_correlation)
+    common = labels[0][first]
+    rows_ = Account("variant", len(set(labels[0].tolist()) | set(labels[1].tolist())))
+    for trait, own in zip(("exposure", "outcome"), labels, strict=True):
+        rows_.leave(f"in the {trait} only", own[~np.isin(own, common)].tolist())
+    rows_.leave(
+        "palindromic with no telling frequency" if palindromic == "frequency" else "palindromic",
+        common[unclear].tolist(),
+    )
+    rows_.leave("alleles match on neither strand", common[~keep & ~unclear].tolist())
+    taken = [variant, beta, se, effect_allele, other_allele, frequency]
+    data = _labelled(sheets[0], found, common[keep], None, error_correlation)
+    return Told(data, Ledger(rows_, _columns(sheets, taken)))
+
+
+def _columns(sheets: Sequence[Sheet], taken: Sequence[str | None]) -> Account:
+    """Account for the columns of tables by name."""
+    every = list(dict.fromkeys(name for sheet in sheets for name in sheet.names))
+    account = Account("column", len(every))
+    account.leave("not named in an option", [name for name in every if name not in taken])
+    return account
 
 
 def _key(variant: str | None) -> str | None:
     return None if variant == "auto" else variant
 
 
-def _names(sheet: Sheet, variant: str | None) -> Array | None:
+def _key_column(sheet: Sheet, variant: str | None) -> str | None:
+    """Return the column with the variants' names, if there is one."""
     usual = ("variant", "SNP", "snp", "rsid", "id")
     name = next((n for n in usual if n in sheet.names), None) if variant == "auto" else variant
     if name is not None and name not in sheet.names:
         raise absent(sheet.path, "column", name, sheet.names)
+    return name
+
+
+def _names(sheet: Sheet, name: str | None) -> Array | None:
     return None if name is None else sheet.labels(name, "variant", f"number them with {option('variant', None)}")
 
 

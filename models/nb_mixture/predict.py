@@ -31,7 +31,7 @@ def predict(fitted: xr.DataTree, problem: Problem) -> dict[str, Labelled]:
     x, s = problem["x"], problem["size_factor"]
     story = Story(problem.option("dispersion"))
     q = fitted["variational"].to_dataset() if "variational" in fitted else xr.Dataset()
-    if "a" in q and "covariance_linear_response" not in q and not (s != 1).any():
+    if {"alpha", "a", "b"} <= set(q) and "covariance_linear_response" not in q and not (s != 1).any():
         joint = closed_form(q, x, 1 / problem["phi"])
     elif "posterior" in fitted:
         joint = average(fitted["posterior"].to_dataset(), problem, story)

@@ -1,8 +1,7 @@
 """Readers of counts: wide tables, and AnnData files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from genarium.errors import InputError
 from genarium.readers import depth, options
@@ -10,6 +9,7 @@ from genarium.readers.counts import most_variable
 from genarium.readers.files import existing
 from genarium.readers.formats import TABLES, takes
 from genarium.readers.h5ad import COUNTS, read_stored, same_marks
+from genarium.readers.ledger import Told
 from genarium.readers.long import widened
 from genarium.readers.matrix import Matrix, join
 from genarium.readers.tables import read_sheet, wide
@@ -26,7 +26,7 @@ def table(
     transpose: bool = False,
     size_factor: str | None = None,
     long: str | Sequence[str] = "",
-) -> Mapping[str, Any]:
+) -> Told:
     """Read tables of counts, one row a cell and one column a gene, or one line a cell and gene.
 
     Parameters
@@ -39,7 +39,8 @@ def table(
         Column with the cells' identifiers. "auto": the first column if it holds text, has no name, or is called cell,
         cell_id, barcode or index. None: the cells are numbered.
     genes : str or sequence of str, optional
-        Genes to read (a comma between them), in this order. Default: every column that mostly holds numbers.
+        Genes to read (a comma between them), in this order. Default: every column; one of text, or that looks like a
+        total, a running number or a label, is an error then.
     drop : str or sequence of str
         Columns that hold no counts, such as a label coded as a number.
     transpose : bool
@@ -54,7 +55,7 @@ def table(
 
     Returns
     -------
-    dict
+    Told
         ``x``: DataFrame (cell, gene); ``size_factor``: Series (cell), where asked for.
 
     Raises
@@ -78,7 +79,8 @@ def table(
             sheet, COUNTS, cells, columns=chosen, every=computed, drop=dropped, apart=apart, transpose=transpose
         )
         parts.append(part)
-    return _variables(parts, chosen, size_factor, "drop that row")
+    entries = ("column", "row") if transpose else ("row", "column")
+    return _variables(parts, chosen, size_factor, "drop that row", entries=entries)
 
 
 @takes(".h5ad", example="cells.h5ad --option genes=2000 --option size_factor=total --set dispersion=gene")
@@ -89,7 +91,7 @@ def h5ad(
     genes: str | Sequence[str] | int | None = None,
     size_factor: str | None = None,
     cells: str | None = None,
-) -> Mapping[str, Any]:
+) -> Told:
     """Read raw counts from AnnData files.
 
     Parameters
@@ -108,7 +110,7 @@ def h5ad(
 
     Returns
     -------
-    dict
+    Told
         ``x``: DataFrame (cell, gene), dense; ``size_factor``: Series (cell), where asked for.
 
     Raises
@@ -129,11 +131,20 @@ def h5ad(
         parts.append(stored.matrix(cells, apart))
         marks |= {path: stored.marked(flag)} if flag else {}
     chosen = same_marks(marks, flag) if flag else genes if isinstance(genes, int) else options.names("genes", genes)
-    return _variables(parts, chosen, size_factor, f"leave it out with {option('cells', '<a boolean column of obs>')}")
+    remedy = f"leave it out with {option('cells', '<a boolean column of obs>')}"
+    reason = f"not marked {flag}" if flag else "vary less" if isinstance(genes, int) else "not among genes"
+    return _variables(parts, chosen, size_factor, remedy, reason, ("cell", "gene"))
 
 
-def _variables(parts: list[Matrix], chosen: list[str] | int, size_factor: str | None, remedy: str) -> dict[str, Any]:
-    """Join files; compute size factors, then choose genes."""
+def _variables(
+    parts: list[Matrix],
+    chosen: list[str] | int,
+    size_factor: str | None,
+    remedy: str,
+    reason: str = "not among genes",
+    entries: tuple[str, str] = ("row", "column"),
+) -> Told:
+    """Join files; compute size factors, then choose genes; ``entries``: what rows and columns of the files are."""
     whole = join(parts)
     found = {}
     if size_factor in depth.METHODS:
@@ -141,4 +152,5 @@ def _variables(parts: list[Matrix], chosen: list[str] | int, size_factor: str | 
     elif size_factor is not None:
         found["size_factor"] = whole.series(whole.apart[size_factor])
     picks = most_variable(whole, chosen) if isinstance(chosen, int) else whole.positions(chosen or whole.columns)
-    return {"x": whole.take(picks).frame(), **found}
+    taken = whole.take(picks, reason)
+    return Told({"x": taken.frame(), **found}, taken.ledger(*entries))

@@ -12,8 +12,11 @@ from genarium.errors import InputError
 from genarium.readers import options
 from genarium.readers.files import existing
 from genarium.readers.formats import TABLES, takes
+from genarium.readers.h5ad import read_stored
+from genarium.readers.labels import levels, stripped
+from genarium.readers.ledger import Account, Ledger, Told
 from genarium.readers.messages import absent, listed
-from genarium.readers.tables import read_sheet
+from genarium.readers.tables import no_suspects, only_numbers, read_sheet
 from genarium.remedies import option
 
 
@@ -30,12 +33,18 @@ class Columns:
         Columns of the context: numbers, or text for categories.
     rows : ndarray, optional
         Names of the samples.
+    levels : mapping of str to list of str
+        Of columns of categories, in their order.
+    ledger : Ledger
+        What became of the file's rows and columns.
     """
 
     path: str
     x: Mapping[str, Array]
     context: Mapping[str, Array]
     rows: Array | None
+    levels: Mapping[str, list[str]]
+    ledger: Ledger
 
 
 @takes(*TABLES, number=1, example="expression.csv --option context=age,stage")
@@ -44,10 +53,11 @@ def table(
     *,
     context: str | Sequence[str] = "",
     nodes: str | Sequence[str] | None = None,
+    drop: str | Sequence[str] = "",
     samples: str | None = "auto",
     standardise: bool = True,
     like: str | None = None,
-) -> Mapping[str, Any]:
+) -> Told:
     """Read a table with a row a sample, and columns of nodes and of contexts.
 
     Parameters
@@ -56,9 +66,12 @@ def table(
         One file: CSV, TSV, white space or Parquet, compressed or not.
     context : str or sequence of str
         Columns of the context (a comma between them). A column of text becomes one covariate for each of its levels
-        but the first, named ``column=level``.
+        but the first, named ``column=level``; levels are in the order of the categories, or sorted.
     nodes : str or sequence of str, optional
-        Columns of the nodes. Default: every other column that holds numbers.
+        Columns of the nodes. Default: every other column; one of text, or that looks like a total, a running number or
+        a label, is an error then.
+    drop : str or sequence of str
+        Columns that are neither.
     samples : str, optional
         Column with the samples' names; "auto" for the first, if it holds text, has no name (an index) or is called
         after samples, and is no context; None for none.
@@ -71,7 +84,7 @@ def table(
 
     Returns
     -------
-    dict
+    Told
         ``x``: DataFrame (sample, node); ``context``: DataFrame (sample, covariate).
 
     Raises
@@ -80,13 +93,17 @@ def table(
         Naming file, column and remedy.
     """
     options.only_texts("table", samples=samples, like=like)
-    train = None if like is None else _from_table([Path(like)], context, nodes, samples)
-    own = _from_table(paths, context, nodes if train is None else list(train.x), samples)
+    train = None if like is None else _from_table([Path(like)], context, nodes, samples, drop)
+    own = _from_table(paths, context, nodes if train is None else list(train.x), samples, drop)
     return _variables(own, train, standardise)
 
 
 def _from_table(
-    paths: Sequence[Path], context: str | Sequence[str], nodes: str | Sequence[str] | None, samples: str | None
+    paths: Sequence[Path],
+    context: str | Sequence[str],
+    nodes: str | Sequence[str] | None,
+    samples: str | None,
+    drop: str | Sequence[str],
 ) -> Columns:
     found = existing("table", paths)
     if len(found) != 1:
@@ -99,15 +116,27 @@ def _from_table(
             f"{path}: name the columns of the context with {option('context', '<a>,<b>')}. It has "
             f"{', '.join(sheet.names)}."
         )
-    chosen = options.names("nodes", nodes)
-    for name in [*asked, *chosen]:
+    chosen, dropped = options.names("nodes", nodes), options.names("drop", drop)
+    for name in [*asked, *chosen, *(() if chosen else dropped)]:
         if name not in sheet.names:
             raise absent(path, "column", name, sheet.names)
-    key = sheet.identifiers(samples, "sample", [*asked, *chosen])
-    chosen = chosen or [n for n in sheet.names if n not in asked and n != key and sheet.is_numeric(n)]
+    key = sheet.identifiers(samples, "sample", [*asked, *chosen, *dropped])
+    account = Account("node", len(sheet.names), entry="column")
+    account.leave("taken as sample names", [] if key is None else [key])
+    account.leave("taken as context", [name for name in asked if name not in chosen])
+    left = [n for n in sheet.names if n not in asked and n != key and n not in chosen]
+    account.leave("asked for", [name for name in left if name in dropped])
+    account.leave("without a name and empty", [n for n in left if n not in dropped and sheet.is_empty(n)])
+    left = [name for name in left if name not in dropped and not sheet.is_empty(name)]
+    account.leave("not among nodes", left if chosen else [])
+    unnamed = not chosen
+    if unnamed:
+        only_numbers(sheet, left, "name the nodes in nodes, or the contexts in context")
+    chosen = chosen or left
     if both := [name for name in chosen if name in asked]:
         raise InputError(f"{path}: column {both[0]!r} is a node and a context. A target must not be its own context.")
     columns: dict[str, Array] = {}
+    order: dict[str, list[str]] = {}
     for name in asked:
         if sheet.is_numeric(name):
             columns[name] = sheet.numbers(name, f"leave {name!r} out of context").astype(float)
@@ -115,9 +144,12 @@ def _from_table(
         empty = np.flatnonzero(frame[name].isna() | (frame[name].astype(str).str.strip() == ""))
         if empty.size:
             raise _missing(f"{path}: {sheet.at(empty[0])}, column {name!r}", empty.size)
-        columns[name] = frame[name].astype(str).to_numpy(dtype=str)
+        columns[name], order[name] = stripped(frame[name]).astype(str), levels(frame[name])
     x = {name: sheet.numbers(name, f"leave {name!r} out of nodes").astype(float) for name in chosen}
-    return Columns(str(path), x, columns, frame[key].astype(str).to_numpy() if key is not None else None)
+    if unnamed and x:
+        no_suspects(path, chosen, np.column_stack(list(x.values())), "node", "nodes, or as a context in context")
+    ledger = Ledger(Account("sample", len(frame), entry="row"), account)
+    return Columns(str(path), x, columns, None if key is None else stripped(frame[key]).astype(str), order, ledger)
 
 
 @takes(".h5ad", number=1, example="cells.h5ad --option context=X_pca --option nodes=GATA1,TAL1")
@@ -129,7 +161,7 @@ def h5ad(
     layer: str | None = None,
     standardise: bool = True,
     like: str | None = None,
-) -> Mapping[str, Any]:
+) -> Told:
     """Read an AnnData file: nodes are genes (``var``), contexts columns of ``obs`` or of a matrix in ``obsm``.
 
     Parameters
@@ -147,7 +179,7 @@ def h5ad(
 
     Returns
     -------
-    dict
+    Told
         ``x``, ``context``.
 
     Raises
@@ -164,39 +196,40 @@ def h5ad(
 def _from_h5ad(
     paths: Sequence[Path], context: str | Sequence[str], nodes: str | Sequence[str] | None, layer: str | None
 ) -> Columns:
-    import anndata
-
     found = existing("h5ad", paths)
     if len(found) != 1:
         raise InputError(f"reader 'h5ad': {len(found)} files were given; concatenate them first.")
-    path = found[0]
-    data = anndata.read_h5ad(path)
-    chosen = options.names("nodes", nodes) or [str(name) for name in data.var_names]
-    if odd := [name for name in chosen if name not in data.var_names]:
-        raise absent(path, "gene", odd[0], data.var_names)
-    if layer is not None and layer not in data.layers:
-        raise absent(path, "layer", layer, data.layers)
-    part = data[:, chosen]
-    matrix = part.X if layer is None else part.layers[layer]
-    dense = np.asarray(matrix.toarray() if hasattr(matrix, "toarray") else matrix, dtype=float)
+    path, asked = found[0], options.names("context", context)
+    stored = read_stored(path, layer, raw=False, matrices=asked)
+    obs, genes = stored.obs, [str(name) for name in stored.var.index]
+    chosen = options.names("nodes", nodes) or genes
+    if odd := [name for name in chosen if name not in genes]:
+        raise absent(path, "gene", odd[0], genes)
+    part = stored.counts[:, stored.var.index.astype(str).get_indexer(chosen)]
+    dense = np.asarray(part.toarray() if hasattr(part, "toarray") else part, dtype=float)
     columns: dict[str, Any] = {}
-    for name in options.names("context", context):
-        if name in data.obs:
-            values = data.obs[name]
+    order: dict[str, list[str]] = {}
+    for name in asked:
+        if name in obs:
+            values = obs[name]
             numeric = values.dtype.kind in "biuf"
             empty = np.flatnonzero(values.isna())
             if empty.size and not numeric:
-                raise _missing(f"{path}: cell {data.obs_names[empty[0]]!r}, column {name!r} of obs", empty.size)
-            columns[name] = values.to_numpy().astype(float if numeric else str)
-        elif name in data.obsm:
-            block = np.asarray(data.obsm[name], dtype=float)
+                raise _missing(f"{path}: cell {obs.index[empty[0]]!r}, column {name!r} of obs", empty.size)
+            columns[name] = values.to_numpy(dtype=float, na_value=np.nan) if numeric else stripped(values).astype(str)
+            order |= {} if numeric else {name: levels(values)}
+        elif name in stored.obsm:
+            block = stored.obsm[name].astype(float)
             columns |= {f"{name}{j}": block[:, j] for j in range(block.shape[1])}
         else:
-            raise absent(path, "column of obs or matrix of obsm", name, [*data.obs.columns, *data.obsm])
+            raise absent(path, "column of obs or matrix of obsm", name, obs.columns)
     if not columns:
         raise InputError(f"{path}: name the context with {option('context', '<columns of obs, or a matrix of obsm>')}.")
     x = {name: dense[:, j] for j, name in enumerate(chosen)}
-    return Columns(str(path), x, columns, np.asarray(data.obs_names.astype(str)))
+    account = Account("node", len(genes), entry="gene")
+    account.leave("not among nodes", [gene for gene in genes if gene not in set(chosen)])
+    rows = obs.index.to_numpy(dtype=str)
+    return Columns(str(path), x, columns, rows, order, Ledger(Account("sample", len(rows), entry="cell"), account))
 
 
 def _missing(place: str, count: int) -> InputError:
@@ -204,7 +237,7 @@ def _missing(place: str, count: int) -> InputError:
     return InputError(f"{place}: the category is missing{several}. Fill it in, or drop the sample.")
 
 
-def _variables(own: Columns, like: Columns | None, standardise: bool) -> dict[str, Any]:
+def _variables(own: Columns, like: Columns | None, standardise: bool) -> Told:
     """Code categories and standardise, by the training samples' columns where these are another file's."""
     import pandas as pd
 
@@ -224,23 +257,25 @@ def _variables(own: Columns, like: Columns | None, standardise: bool) -> dict[st
             raise InputError(
                 f"{own.path}: context {name!r} holds {kinds[0]}, but {kinds[1]} in {train.path}. Correct it."
             )
-        levels = np.unique(by)
-        if len(levels) < 2:
+        known = np.array(train.levels[name]) if name in train.levels else np.unique(by)
+        if len(known) < 2:
             remedy = "" if like else f", or name the file of the training samples with {option('like', '<file>')}"
             raise InputError(
-                f"{train.path}: context {name!r} has one level, {levels[0].item()!r}. Leave it out{remedy}."
+                f"{train.path}: context {name!r} has one level, {known[0].item()!r}. Leave it out{remedy}."
             )
         if kinds[0] == "numbers":
             coded[name] = scaled(values, by)
             continue
-        strange = np.flatnonzero(~np.isin(values, levels))
+        strange = np.flatnonzero(~np.isin(values, known))
         if strange.size:
             at = strange[0] if own.rows is None else own.rows[strange[0]]
             raise InputError(
                 f"{own.path}: sample {at!s}: {name} = {str(values[strange[0]])!r} is no level of {name!r} in "
-                f"{train.path}, which has {listed(levels)}. Correct it, drop the sample, or fit with such samples."
+                f"{train.path}, which has {listed(known)}. Correct it, drop the sample, or fit with such samples."
             )
-        coded |= {f"{name}={level}": (values == level).astype(float) for level in levels[1:]}
+        coded |= {f"{name}={level}": (values == level).astype(float) for level in known[1:]}
     index = pd.RangeIndex(len(next(iter(own.x.values())))) if own.rows is None else pd.Index(own.rows)
     x = {name: scaled(values, train.x[name]) for name, values in own.x.items()}
-    return {"x": pd.DataFrame(x, index=index), "context": pd.DataFrame(coded, index=index)}
+    if like is not None:
+        own.ledger.notes.append(f"Nodes, levels and scale are those of {like.path}.")
+    return Told({"x": pd.DataFrame(x, index=index), "context": pd.DataFrame(coded, index=index)}, own.ledger)

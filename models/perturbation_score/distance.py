@@ -6,6 +6,7 @@ import numpy as np
 
 from genarium.declaration import Array
 from genarium.errors import InputError
+from genarium.supports import ROUNDED, normalised
 
 
 def expected_l1(target: Any, concentration: Any) -> Array:
@@ -68,14 +69,14 @@ def checked_target(target: Any) -> Array:
         raise InputError(
             f"perturbation_score: target{list(at)} = {Q[at]}, but every share must lie in [0, 1]. Correct it."
         )
-    off = np.abs(Q.sum(-1) - 1) > 1e-6
+    off = np.abs(Q.sum(-1) - 1) > ROUNDED
     if off.any():
         first = Q.reshape(-1, Q.shape[-1])[int(np.flatnonzero(off.ravel())[0])]
         raise InputError(
             f"perturbation_score: the target {first.tolist()} sums to {first.sum():g}, but shares sum to one. "
             "Divide it by its sum."
         )
-    return Q
+    return normalised(Q)
 
 
 def same_states(target: Array, proportion: Array) -> None:

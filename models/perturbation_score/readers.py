@@ -1,6 +1,6 @@
 """Readers: tables of counts by state, and AnnData files of cells with their condition and state."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,14 @@ from genarium.readers import options
 from genarium.readers.files import existing
 from genarium.readers.formats import TABLES, takes
 from genarium.readers.h5ad import read_stored
+from genarium.readers.labels import common_order, levels, stripped
+from genarium.readers.ledger import Account, Ledger, Told
 from genarium.readers.long import widened
 from genarium.readers.matrix import Matrix, Terms, join
 from genarium.readers.messages import absent, listed
 from genarium.readers.tables import read_sheet, wide
 from genarium.remedies import option
+from genarium.supports import LARGEST, ROUNDED
 
 STATES = Terms("condition", "state", "counts")
 FEATURES = Terms("gene", "feature", "features")
@@ -35,7 +38,7 @@ def table(
     target: str | None = None,
     least: int = 1,
     long: str | Sequence[str] = "",
-) -> Mapping[str, Any]:
+) -> Told:
     """Read a table with a row for each perturbation and a column for each state.
 
     Parameters
@@ -45,8 +48,9 @@ def table(
     conditions : str, optional
         Column with the names of the perturbed genes; "auto" for the first.
     states : str or sequence of str, optional
-        States to read (a comma between them), in this order. Default: every column that mostly holds numbers, so
-        that a flag of zeros and ones is taken for a state: nothing tells them apart. Name the states, or drop it.
+        States to read (a comma between them), in this order. Default: every column; one of text, or that looks like a
+        total, a running number or a label, is an error then. A flag of zeros and ones is taken for a state, as nothing
+        tells them apart: name the states, or drop it.
     drop : str or sequence of str
         Columns that are no states, such as a flag or a total.
     cells : str, optional
@@ -65,7 +69,7 @@ def table(
 
     Returns
     -------
-    dict
+    Told
         ``count``: DataFrame (perturbation, state); ``features``: DataFrame (perturbation, feature), where given.
 
     Raises
@@ -83,7 +87,10 @@ def table(
         part = part.take(part.positions(chosen)) if chosen else part
         part.entries = from_shares(part, cells) if cells else whole(part)
         parts.append(part)
-    return variables(join(parts), control, features, target, least)
+    counts = join(parts)
+    ledger = counts.ledger("row", "column")
+    ledger.rows.unit = "perturbation"
+    return variables(counts, control, features, target, least, ledger)
 
 
 @takes(".h5ad", example="cells.h5ad --option condition=guide --option state=cluster")
@@ -98,7 +105,7 @@ def h5ad(
     features: str | None = None,
     target: str | None = None,
     least: int = 1,
-) -> Mapping[str, Any]:
+) -> Told:
     """Count the cells of each condition and state in AnnData files.
 
     Parameters
@@ -107,7 +114,8 @@ def h5ad(
     condition, state : str
         Columns of ``obs``.
     states : str or sequence of str, optional
-        States that there may be, in this order. Default: all that occur, sorted.
+        States that there may be, in this order. Default: all that occur, in the order of the categories, or sorted;
+        whole numbers as numbers.
     layer : str, optional
         Layer with the raw counts of genes; they are checked, and are what the neural statistic reads.
     control, features, target, least
@@ -115,54 +123,71 @@ def h5ad(
 
     Returns
     -------
-    dict
+    Told
         As for tables.
 
     Raises
     ------
     InputError
     """
-    import pandas as pd
-
     texts = {"condition": condition, "state": state, "layer": layer, "control": control, "features": features}
     options.only_texts("h5ad", **texts, target=target)
     chosen, parts = options.names("states", states), []
+    seen: dict[str, Path] = {}
+    account = Account("column", entry="obs column")
     for path in existing("h5ad", paths):
         obs = read_stored(path, layer).obs
+        for cell in map(str, obs.index):
+            if seen.setdefault(cell, path) != path:
+                raise InputError(
+                    f"{seen[cell]} and {path}: the cell name {cell!r} is used in both. Give each file once, or put the "
+                    "sample before the names of its cells."
+                )
         names, kinds = (label_column(path, obs, column) for column in (condition, state))
-        found = sorted(set(kinds))
-        if chosen and (odd := [one for one in found if one not in chosen]):
-            at = int(np.flatnonzero(kinds == odd[0])[0])
+        if chosen and (odd := [one for one in levels(kinds) if one not in chosen]):
+            at = int(np.flatnonzero(stripped(kinds) == odd[0])[0])
             raise InputError(
                 f"{path}: obs[{state!r}] of cell {obs.index[at]!r} is {odd[0]!r}, which is none of the states "
                 f"{listed(chosen)}. Correct it, add the state, or drop those cells."
             )
-        columns = chosen or found
-        counted = pd.crosstab(pd.Series(names), pd.Series(kinds)).reindex(columns=columns, fill_value=0)
-        rows = counted.index.to_numpy(dtype=object)
-        parts.append(Matrix(STATES, [path], rows, columns, counted.to_numpy()))
-    if len(parts) > 1:
-        parts = common_states(parts, chosen)
-    return variables(added_up(parts), control, features, target, least)
+        parts.append(counted(path, names, kinds, chosen))
+        account.read = max(account.read, len(obs.columns))
+        others = [str(name) for name in obs.columns if name not in (condition, state)]
+        account.left_out, account.names = {}, {}
+        account.leave("neither condition nor state", others)
+    counts = added_up(common_states(parts, chosen) if len(parts) > 1 else parts)
+    ledger = Ledger(Account("cell", len(seen)), account)
+    return variables(counts, control, features, target, least, ledger)
 
 
-def label_column(path: Path, obs: Any, column: str) -> Array:
-    """Return a column of labels as text, complete."""
+def counted(path: Path, names: Any, kinds: Any, states: list[str]) -> Matrix:
+    """Count cells by condition and state, both in the order of their labels, or of the given states."""
+    rows, columns = levels(names), states or levels(kinds)
+    at = [{label: i for i, label in enumerate(order)} for order in (rows, columns)]
+    counts = np.zeros((len(rows), len(columns)), dtype=np.int64)
+    pairs = zip(stripped(names), stripped(kinds), strict=True)
+    for name, kind in pairs:
+        counts[at[0][name], at[1][kind]] += 1
+    return Matrix(STATES, [path], np.array(rows, dtype=object), columns, counts)
+
+
+def label_column(path: Path, obs: Any, column: str) -> Any:
+    """Return a column of labels, complete."""
     if column not in obs:
         raise absent(path, "column of obs", column, obs.columns)
     values = obs[column]
-    if values.isna().any():
-        at = int(np.flatnonzero(values.isna().to_numpy())[0])
+    empty = np.flatnonzero(values.isna().to_numpy() | (stripped(values) == ""))
+    if empty.size:
         raise InputError(
-            f"{path}: obs[{column!r}] of cell {obs.index[at]!r} is missing ({int(values.isna().sum())} such cells). "
+            f"{path}: obs[{column!r}] of cell {obs.index[empty[0]]!r} is missing ({empty.size} such cells). "
             "Label it, or drop the cell."
         )
-    return np.asarray(values.astype(str).to_numpy(dtype=object))
+    return values
 
 
 def common_states(parts: list[Matrix], chosen: list[str]) -> list[Matrix]:
     """Give all parts the same states; one that a file lacks has zero counts there."""
-    every = chosen or sorted({state for part in parts for state in part.columns})
+    every = chosen or common_order(part.columns for part in parts)
     out = []
     for part in parts:
         counts = np.zeros((len(part.entries), len(every)), dtype=np.int64)
@@ -173,20 +198,24 @@ def common_states(parts: list[Matrix], chosen: list[str]) -> list[Matrix]:
 
 def added_up(parts: list[Matrix]) -> Matrix:
     """Add counts of a condition over files: its cells may be spread over them."""
-    rows: dict[str, Array] = {}
+    names = common_order([str(name) for name in part.index()] for part in parts)
+    rows = {name: np.zeros(len(parts[0].columns), dtype=np.int64) for name in names}
     for part in parts:
-        assert part.rows is not None
-        for name, counts in zip(part.rows, part.entries, strict=True):
-            rows[str(name)] = rows.get(str(name), 0) + counts
+        for name, counts in zip(part.index(), part.entries, strict=True):
+            rows[str(name)] += counts
     paths = [path for part in parts for path in part.paths]
-    return Matrix(
-        STATES, paths[:1], np.array(list(rows), dtype=object), parts[0].columns, np.stack(list(rows.values()))
-    )
+    return Matrix(STATES, paths[:1], np.array(names, dtype=object), parts[0].columns, np.stack(list(rows.values())))
 
 
 def whole(part: Matrix) -> Array:
     """Check that entries are counts."""
     entries = np.asarray(part.entries, dtype=float)
+    if (large := np.isfinite(entries) & (np.abs(entries) >= LARGEST)).any():
+        i, k = (int(j) for j in np.argwhere(large)[0])
+        raise InputError(
+            f"{part.path(i)}: {part.name(i)!r} has {part.entries[i, k]} cells in state {part.columns[k]!r}, which is "
+            f"too large: counts go up to {LARGEST - 1}. Correct it."
+        )
     bad = ~(np.isfinite(entries) & (entries >= 0) & (entries == np.floor(entries)))
     if bad.any():
         i, k = (int(j) for j in np.argwhere(bad)[0])
@@ -226,9 +255,9 @@ def from_shares(part: Matrix, cells: str) -> Array:
 
 
 def variables(
-    whole_table: Matrix, control: str | None, features: str | None, target: str | None, least: int
-) -> dict[str, Any]:
-    """Check conditions, and add features aligned by name, and the target."""
+    whole_table: Matrix, control: str | None, features: str | None, target: str | None, least: int, ledger: Ledger
+) -> Told:
+    """Check conditions, and add features aligned by name, and the target; the ledger is of all conditions so far."""
     import pandas as pd
 
     if isinstance(least, bool) or not isinstance(least, int):
@@ -250,6 +279,13 @@ def variables(
             f"{path}: the perturbation {total.index[total == 0][0]!r} has no cells ({int((total == 0).sum())} such). "
             "Drop its row, and predict it from its features."
         )
+    few = total.index[total < least]
+    reason = (
+        f"fewer than {least} cells"
+        if ledger.rows.unit == "perturbation"
+        else f"of perturbations with fewer than {least} cells"
+    )
+    ledger.rows.leave(reason, list(few) if ledger.rows.unit == "perturbation" else int(total[few].sum()))
     counts = counts[total >= least]
     if not len(counts):
         raise InputError(f"{path}: no perturbation has {least} cells or more ({option('least', least)}). Lower it.")
@@ -259,8 +295,12 @@ def variables(
     if target is not None:
         out["target"] = shares_of(target, [str(state) for state in counts.columns])
     if features is not None:
-        out["features"] = align(read_features(Path(features)), list(counts.index), control, features)
-    return out
+        table = read_features(Path(features))
+        out["features"] = align(table, list(counts.index), control, features)
+        unused = len(set(map(str, table.index)) - set(counts.index))
+        if unused:
+            ledger.notes.append(f"{features}: {unused:,} of {len(table):,} genes are no perturbation here.")
+    return Told(out, ledger)
 
 
 def shares_of(target: str, states: Sequence[str]) -> Any:
@@ -276,7 +316,7 @@ def shares_of(target: str, states: Sequence[str]) -> Any:
             found[state] = float(share)
         except ValueError:
             raise InputError(f"target: {part!r} is not of the form state=share, such as {states[0]}=0.7.") from None
-    if abs(found.sum() - 1) > 1e-6:
+    if abs(found.sum() - 1) > ROUNDED:
         raise InputError(
             f"{option('target', target)}: the shares sum to {found.sum():g}, not to one. Divide them by their sum."
         )
@@ -287,7 +327,7 @@ def read_features(path: Path) -> Any:
     """Read a table of features, one row a gene, as a DataFrame."""
     (file,) = existing("features", [path])
     sheet = read_sheet(file, "auto")
-    return wide(sheet, FEATURES, str(sheet.names[0])).frame()
+    return wide(sheet, FEATURES, str(sheet.names[0]), fixed=True).frame()
 
 
 def align(features: Any, genes: Sequence[str], control: str | None = None, where: str = "features") -> Any:

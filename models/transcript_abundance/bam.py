@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -12,7 +12,9 @@ import numpy as np
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.progress import spinner
+from genarium.readers.files import present
 from genarium.readers.formats import takes
+from genarium.readers.ledger import Account, Ledger, Told
 from genarium.remedies import option
 from genarium.settings import only_with
 
@@ -23,7 +25,12 @@ if TYPE_CHECKING:
     from pysam import AlignedSegment, AlignmentFile
 
 
+EXCLUDED = "on the strand that the protocol excludes"
+
 REMEDY = "It is cut short or damaged: write it again, e.g. with `samtools view -b`"
+
+LONGEST = 1_000_000
+"""No fragment has more nucleotides than this."""
 
 
 class Hit(NamedTuple):
@@ -48,7 +55,7 @@ def bam(
     fragment_mean: float = 0.0,
     fragment_sd: float = 0.0,
     digits: int = 2,
-) -> Mapping[str, Any]:
+) -> Told:
     """Read alignments to transcripts, all alignments of a read in a row (as aligners write them).
 
     Parameters
@@ -72,7 +79,7 @@ def bam(
 
     Returns
     -------
-    dict
+    Told
         P(read | transcript) of eq. 3, scaled for each read, merged into classes.
 
     Raises
@@ -83,6 +90,11 @@ def bam(
         raise InputError(f"reader 'bam' takes one file, not {len(paths)}. Merge them with `samtools cat`.")
     if not 0 < error < 0.5:
         raise InputError(f"reader 'bam': {option('error', error)} must be above zero and below a half.")
+    if not fragment_mean + 6 * fragment_sd <= LONGEST:
+        raise InputError(
+            f"reader 'bam': {option('fragment_mean', fragment_mean)} and {option('fragment_sd', fragment_sd)} are "
+            f"lengths in nucleotides, and none is above {LONGEST:,}. Correct them."
+        )
     if (fragment_mean > 0) != (fragment_sd > 0) or min(fragment_mean, fragment_sd) < 0:
         raise InputError(
             f"reader 'bam': {option('fragment_mean', fragment_mean)} and {option('fragment_sd', fragment_sd)} must "
@@ -102,7 +114,8 @@ def bam(
     only_with("reader 'bam'", switch, given is None, read_length=read_length or None)
     if not 1 <= digits <= 12:
         raise InputError(f"reader 'bam': {option('digits', digits)} must be from 1 to 12.")
-    return found.classes(given, read_length, float(np.log(error / 3 / (1 - error))), digits)
+    data = found.classes(given, read_length, float(np.log(error / 3 / (1 - error))), digits)
+    return Told(data, found.ledger(len(data["count"])))
 
 
 class _Reads:
@@ -114,8 +127,8 @@ class _Reads:
         self.sizes: Counter[int] = Counter()
         self.names: list[str] = []
         self.records = self.apart = 0
-        if not path.is_file():
-            raise InputError(f"{path}: there is no such file. Check the path.")
+        self.left: Counter[str] = Counter()
+        present(path)
         try:
             import pysam
         except ImportError as error:
@@ -180,6 +193,7 @@ class _Reads:
         for one in file.fetch(until_eof=True):
             self.records += 1
             if one.is_unmapped or one.is_supplementary:
+                self.left["of unmapped reads" if one.is_unmapped else "supplementary"] += 1
                 continue
             last = one.reference_end or one.reference_start
             if not 0 <= one.reference_id < len(self.names) or last > self.lengths[one.reference_id]:
@@ -195,6 +209,7 @@ class _Reads:
         hits = []
         for one in alignments:
             if self.strand != "unstranded" and one.is_reverse != (self.strand == "reverse"):
+                self.left[EXCLUDED] += 1
                 continue
             start, end = one.reference_start, one.reference_end or one.reference_start
             reach = end if one.is_reverse else int(self.lengths[one.reference_id]) - start
@@ -207,7 +222,7 @@ class _Reads:
         mates = {
             (one.reference_id, one.reference_start, one.next_reference_start): one for one in alignments if one.is_read2
         }
-        hits, wrong_strand = [], False
+        hits, wrong_strand, used, excluded = [], False, set[int](), set[int]()
         for one in alignments:
             if not one.is_read1 or one.mate_is_unmapped or one.next_reference_id != one.reference_id:
                 continue
@@ -220,9 +235,22 @@ class _Reads:
                 continue
             if self.strand != "unstranded" and one.is_reverse != (self.strand == "reverse"):
                 wrong_strand = True
+                excluded |= {id(one), id(mate)}
                 continue
+            used |= {id(one), id(mate)}
             hits.append(Hit(one.reference_id, size, _mismatches(one) + _mismatches(mate)))
+        self.left[EXCLUDED] += len(excluded - used)
+        self.left["of mates that do not face each other on one transcript"] += len(alignments) - len(excluded | used)
         return hits, wrong_strand
+
+    def ledger(self, classes: int) -> Ledger:
+        """Account for the records of the file, and for the transcripts in its header."""
+        rows = Account("alignment", self.records)
+        for reason, number in self.left.items():
+            rows.leave(reason, number)
+        kind = "pairs" if self.paired else "reads"
+        note = f"{self.count.total():,} {kind} of equal likelihood are one class: {classes:,} classes."
+        return Ledger(rows, Account("transcript", len(self.names), entry="reference"), [note])
 
     def lengths_of_pairs(self) -> Array:
         """Count fragments by length, of pairs that have the same one at all their places; shape (longest + 1,)."""

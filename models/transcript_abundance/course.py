@@ -1,15 +1,15 @@
 """Reader of the course's format: a table of transcripts over segments, and the number of reads of each segment."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from genarium.errors import InputError
 from genarium.readers.formats import takes
+from genarium.readers.ledger import Account, Ledger, Told
 
 from .lines import lines, whole, wrong
 
@@ -22,7 +22,7 @@ FORM = (
 
 
 @takes(".txt", number=1, example="reads.txt")
-def course(paths: Sequence[Path]) -> Mapping[str, Any]:
+def course(paths: Sequence[Path]) -> Told:
     """Read a file of the course: transcripts that cover runs of segments of a circular locus, and reads by segment.
 
     Parameters
@@ -32,7 +32,7 @@ def course(paths: Sequence[Path]) -> Mapping[str, Any]:
 
     Returns
     -------
-    dict
+    Told
         ``count`` by segment and the conditional weights 1 / L of the segments of each transcript (eq. 5); effective
         lengths of 1000 nucleotides a segment.
 
@@ -46,7 +46,10 @@ def course(paths: Sequence[Path]) -> Mapping[str, Any]:
     path = Path(paths[0])
     covered: dict[str, str] = {}
     reads: dict[str, int] = {}
+    comments: list[tuple[int, str]] = []
     for line, row in enumerate(lines(path), 1):
+        if row.startswith("#"):
+            comments.append((line, row.strip()))
         if not row.strip() or row.startswith(("The ", "#")):
             continue
         tokens = row.split()
@@ -81,7 +84,7 @@ def course(paths: Sequence[Path]) -> Mapping[str, Any]:
     entries = [(letters.index(s), k, 1 / len(covered[n])) for k, n in enumerate(names) for s in covered[n]]
     classes, transcripts, weights = (np.array(column) for column in zip(*entries, strict=True))
     length = np.array([SEGMENT * len(covered[name]) for name in names])
-    return {
+    found = {
         "count": xr.DataArray(
             [reads[s] for s in letters], dims="equivalence_class", coords={"equivalence_class": letters}
         ),
@@ -90,3 +93,6 @@ def course(paths: Sequence[Path]) -> Mapping[str, Any]:
         "weight": weights,
         "effective_length": xr.DataArray(length, dims="transcript", coords={"transcript": names}),
     }
+    ledger = Ledger(Account("equivalence_class", len(letters), entry="segment"), Account("transcript", len(names)))
+    ledger.notes += [f"Line {line} was taken for a comment: {row!r}" for line, row in comments]
+    return Told(found, ledger)

@@ -6,6 +6,7 @@ import zlib
 from pathlib import Path
 
 from genarium.errors import InputError
+from genarium.readers.files import present
 
 GZIP = b"\x1f\x8b"
 
@@ -18,9 +19,10 @@ def content(path: Path) -> bytes:
     InputError
         If it is absent, empty, cut short or damaged; with the number of lines that could still be read.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such file. Check the path.")
-    raw = path.read_bytes()
+    try:
+        raw = present(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: the file cannot be read ({error.strerror}). Check its permissions.") from error
     if not raw.startswith(GZIP):
         if path.suffix == ".gz" and raw:
             raise InputError(f"{path}: the name says gzip, the content does not. Rename it, or fetch it again.")
@@ -71,7 +73,10 @@ def wrong(path: Path, line: int, what: str, remedy: str) -> InputError:
 def whole(path: Path, line: int, text: str, what: str, remedy: str) -> int:
     """Read a whole number not below zero."""
     plain = text.strip()
-    if not (plain.isascii() and plain.isdigit()) or len(plain) > 15:
+    if plain.isascii() and plain.isdigit() and len(plain) > 15:
+        shown = plain if len(plain) < 30 else f"{plain[:20]}..., of {len(plain)} digits"
+        raise wrong(path, line, f"{what} is {shown}, which is too large (15 digits at most)", remedy)
+    if not (plain.isascii() and plain.isdigit()):
         raise wrong(path, line, f"{what} is {text!r}, but must be a whole number not below zero", remedy)
     return int(plain)
 

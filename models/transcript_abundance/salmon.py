@@ -12,6 +12,7 @@ import xarray as xr
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers.formats import takes
+from genarium.readers.ledger import Account, Ledger, Told
 
 from .lines import content, lines, number, whole, wrong
 
@@ -21,7 +22,7 @@ COLUMNS = ("Name", "Length", "EffectiveLength", "TPM", "NumReads")
 
 
 @takes("eq_classes.txt", number=1, folder=True, example="quant/")
-def salmon(paths: Sequence[Path], *, unweighted: Literal["accept", "refuse"] = "accept") -> Mapping[str, Any]:
+def salmon(paths: Sequence[Path], *, unweighted: Literal["accept", "refuse"] = "accept") -> Told:
     """Read the classes of a salmon run.
 
     Parameters
@@ -34,7 +35,7 @@ def salmon(paths: Sequence[Path], *, unweighted: Literal["accept", "refuse"] = "
 
     Returns
     -------
-    dict
+    Told
         ``count``, ``entry_class``, ``entry_transcript``, ``weight``, ``effective_length``, labelled by transcript.
 
     Raises
@@ -61,13 +62,17 @@ def salmon(paths: Sequence[Path], *, unweighted: Literal["accept", "refuse"] = "
             raise InputError(f"{text}. {AGAIN}.")
         warnings.warn(f"{text}. {AGAIN}.", stacklevel=2)
         weights = 1 / length[transcripts]
-    return {
+    found = {
         "count": counts,
         "entry_class": classes,
         "entry_transcript": transcripts,
         "weight": weights,
         "effective_length": xr.DataArray(length, dims="transcript", coords={"transcript": names}),
     }
+    columns = Account("transcript", len(set(table["name"]) | set(names)))
+    known = set(names)
+    columns.leave("in quant.sf only", [name for name in table["name"] if name not in known])
+    return Told(found, Ledger(Account("equivalence_class", len(counts)), columns))
 
 
 def equivalence_classes(path: Path) -> tuple[list[str], Array, Array, Array | None, Array]:
@@ -253,7 +258,7 @@ def salmon_draws(folder: str | Path) -> xr.DataTree:
         raise InputError(f"{boot}: there are no samples. Run `salmon quant` with --numBootstraps or --numGibbsSamples.")
     names = "\t".join(lines(boot / "names.tsv.gz")).split()
     raw = content(boot / "bootstraps.gz")
-    if len(raw) % (8 * len(names)):
+    if not names or len(raw) % (8 * len(names)):
         raise InputError(
             f"{boot / 'bootstraps.gz'}: {len(raw)} bytes are no whole number of samples of {len(names)} transcripts. "
             "The file is cut short."
@@ -268,7 +273,10 @@ def salmon_draws(folder: str | Path) -> xr.DataTree:
     order = np.array([known[name] for name in names])
     rate = counts / table["effective_length"][order]
     info = folder / "aux_info" / "meta_info.json"
-    kind = json.loads(info.read_text(encoding="utf-8")).get("samp_type", "") if info.is_file() else ""
+    try:
+        kind = str(json.loads(info.read_text(encoding="utf-8")).get("samp_type", "")) if info.is_file() else ""
+    except (OSError, ValueError, RecursionError, AttributeError) as error:
+        raise InputError(f"{info}: this is no object in JSON ({error}). Run salmon again.") from error
     lead = ("chain", "draw", "transcript")
     posterior = xr.Dataset(
         {

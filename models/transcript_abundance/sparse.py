@@ -1,6 +1,6 @@
 """Reads as a sparse read-by-transcript likelihood matrix, or as a list of classes; and the reader of such a matrix."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,9 @@ import xarray as xr
 
 from genarium.declaration import Array
 from genarium.errors import InputError
+from genarium.readers.binary import sparse_matrix
 from genarium.readers.formats import takes
+from genarium.readers.ledger import Account, Ledger, Told
 
 from .lines import lines, number
 
@@ -150,7 +152,7 @@ def _assembled(classes: list[tuple[Array, Array]], totals: list[int], length: Ar
 
 
 @takes(".npz", ".mtx", ".txt", ".tsv", number=2, example="matrix.npz transcripts.tsv")
-def sparse(paths: Sequence[Path]) -> Mapping[str, Any]:
+def sparse(paths: Sequence[Path]) -> Told:
     """Read a likelihood matrix and the table of its transcripts.
 
     Parameters
@@ -161,34 +163,25 @@ def sparse(paths: Sequence[Path]) -> Mapping[str, Any]:
 
     Returns
     -------
-    dict
+    Told
         As of :func:`from_matrix`.
 
     Raises
     ------
     InputError
     """
-    import warnings
-    import zipfile
-
-    from scipy import io
-    from scipy import sparse as kinds
-
     if len(paths) != 2:
         raise InputError(
             f"reader 'sparse' takes two files, not {len(paths)}: the matrix (.npz or .mtx), and a table with a line "
             "`name effective_length` for each of its columns."
         )
     path, table = Path(paths[0]), Path(paths[1])
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of the kind that mmread returns by default
-            with path.open("rb") as stream:
-                matrix: Any = kinds.load_npz(stream) if path.suffix == ".npz" else io.mmread(path)
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: the matrix cannot be read ({error}). Save it by scipy.sparse.save_npz.") from error
+    matrix = sparse_matrix(path)
     names, length = lengths(table)
-    return from_matrix(matrix, length, names=names, where=str(path))
+    found = from_matrix(matrix, length, names=names, where=str(path))
+    ledger = Ledger(Account("read", matrix.shape[0], entry="row"), Account("transcript", len(names), entry="column"))
+    ledger.notes.append(f"Reads of equal likelihood are one class: {len(found['count']):,} classes.")
+    return Told(found, ledger)
 
 
 def lengths(path: Path) -> tuple[list[str], Array]:

@@ -2,7 +2,6 @@
 
 import json
 import reprlib
-from pathlib import Path
 from typing import Any
 
 import xarray as xr
@@ -12,6 +11,14 @@ from genarium.remedies import either, verb
 
 MAY_LACK = {"model_options": "{}", "sizes": "{}", "preparation": "{}", "labels": "{}", "fixed": "[]"}
 """Attributes that a tree may be without, and what that means."""
+
+LISTS = ("fixed", "files")
+"""Attributes that hold a list; the others hold an object."""
+
+
+def source(tree: xr.DataTree) -> str:
+    """Say where a tree is from: the file that it was loaded from, or just "the tree"."""
+    return str(tree.encoding.get("source", "the tree"))
 
 
 def attribute(tree: xr.DataTree, name: str) -> Any:
@@ -31,27 +38,20 @@ def attribute(tree: xr.DataTree, name: str) -> Any:
     text = tree.attrs.get(name, MAY_LACK.get(name))
     if text is None:
         raise InputError(
-            f"{called(tree)} has no attribute {name!r}. Make it with {verb('fit')}, which says there what was done."
+            f"{source(tree)} has no attribute {name!r}. Make it with {verb('fit')}, which says there what was done."
         )
     try:
         found = json.loads(text)
-    except (TypeError, json.JSONDecodeError):
+    except (TypeError, ValueError, RecursionError):
         found = None
-    kind = list if MAY_LACK.get(name) == "[]" else dict
+    kind = list if name in LISTS else dict
     if not isinstance(found, kind):
         shown = {dict: "an object", list: "a list"}[kind]
         raise InputError(
-            f"attribute {name!r} of {called(tree)} must be {shown} in JSON, and is {reprlib.repr(text)}. Take the "
-            "tree as "
-            f"{verb('fit')}, {verb('read')} or {verb('simulate')} made it, or put the attribute right."
+            f"{source(tree)}: attribute {name!r} must be {shown} in JSON, and is {reprlib.repr(text)}. Take the tree "
+            f"as {verb('fit')}, {verb('read')} or {verb('simulate')} made it, or put the attribute right."
         )
     return found
-
-
-def called(tree: xr.DataTree) -> str:
-    """Return what messages call a tree: with the file that it is from, where it was loaded."""
-    source = tree.encoding.get("source")
-    return f"the tree in {Path(source).name}" if source else "the tree"
 
 
 def require_fit(model: str, tree: xr.DataTree) -> None:
@@ -64,6 +64,6 @@ def require_fit(model: str, tree: xr.DataTree) -> None:
     if "method" not in tree.attrs or not {"posterior", "point"} & set(tree.children):
         shell = f"genarium fit {model} TREE --method METHOD -o fit.nc"
         raise InputError(
-            f"{model}: {called(tree)} holds no fit (groups posterior or point): it has "
+            f"{source(tree)}: {model}: the tree holds no fit (groups posterior or point): it has "
             f"{', '.join(tree.children) or 'no groups'}. Make a fit of it first: {either('`fit`', shell)}."
         )

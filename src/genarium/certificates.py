@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from genarium.errors import InputError
-from genarium.tree import digest, replacing
+from genarium.tree import digest
 from genarium.verdicts import Verdict, as_lines
+from genarium.writing import replacing
 
 Status = str
 """pass, FAIL, stale (older than the model's sources), or what is off: too narrow, too wide, biased."""

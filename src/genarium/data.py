@@ -10,8 +10,11 @@ from genarium.coding import coded
 from genarium.declaration import Array, Model, Problem, Sizes
 from genarium.errors import InputError
 from genarium.holding import Data, give_data, hold, labelled, missing_value, where
+from genarium.readers.messages import listed
+from genarium.readers.sheet import lossy
 from genarium.remedies import setting
 from genarium.signatures import call, parents_of
+from genarium.supports import LARGEST
 from genarium.tree import stored_labels, stored_sizes
 from genarium.words import plural
 
@@ -202,7 +205,7 @@ def _counted(model: Model, arrays: Mapping[str, xr.DataArray]) -> dict[str, int]
             out[var.support.of] = max(out.get(var.support.of, 1), int(var.default) + 1)
     for name, array in arrays.items():
         support = model.variables()[name].support
-        if support.of and array.size and array.dtype.kind in "iuf":
+        if support.of and array.size and array.dtype.kind in "biuf" and not np.isnan(array.to_numpy()).all():
             top = float(np.nanmax(array.to_numpy()))
             if 0 <= top < 2**53:
                 out[support.of] = max(out.get(support.of, 1), int(top) + 1)
@@ -237,6 +240,15 @@ def _coords(
                 )
             coords.setdefault(key, labels)
             owner.setdefault(key, name)
+    for name, array in arrays.items():  # the names of categories, where labels came as such
+        of, levels = model.variables()[name].support.of, array.attrs.get("levels")
+        if of and levels and len(levels) == sizes.get(of):
+            if [str(label) for label in coords.setdefault(of, np.array(levels))] != levels:
+                raise InputError(
+                    f"{where(model, name)} has the categories {listed(levels)}, but {of!r} is labelled "
+                    f"{listed(coords[of])} by {owner.get(of)!r}. Give the categories in that order, all of them."
+                )
+            owner.setdefault(of, name)
     usual = {dim: np.array(each) for dim, each in model.labels.items() if len(each) == sizes.get(dim)}
     for dim, found in names.items():
         if len(found) != sizes[dim]:
@@ -259,6 +271,11 @@ def _values(model: Model, name: str, array: xr.DataArray, sizes: Sizes, coords: 
     """Return checked values with the declared shape and type."""
     var = model.variables()[name]
     values = array.to_numpy()
+    if values.dtype.kind in "US" and not values.ndim:
+        raise InputError(
+            f"{where(model, name)} is the text {values.item()!r}, not a number. Write a number with a decimal point, "
+            "such as 0.3; several in square brackets, such as [0.3, 0.5]."
+        )
     if values.dtype.kind not in "biuf":
         raise InputError(
             f"{where(model, name)} holds {values.dtype} values, not numbers. "
@@ -276,13 +293,25 @@ def _values(model: Model, name: str, array: xr.DataArray, sizes: Sizes, coords: 
         index = tuple(int(i) for i in np.argwhere(bad)[0]) if values.ndim else ()
         place = ", ".join(_place(dim, i, coords[dim]) for dim, i in zip(var.dims, index, strict=True))
         count = int(bad.sum())
+        if var.support.too_large(values[index]):
+            raise InputError(
+                f"{where(model, name)}: {name}{f'[{place}]' if place else ''} = {values[index]!s} is too large: whole "
+                f"numbers go up to {LARGEST} (2^53). Correct it, or give all in a larger unit."
+            )
         raise InputError(
             f"{where(model, name)}: {name}{f'[{place}]' if place else ''} = {values[index]!s}, but every value must "
             f"be {var.support.says}"
             + (f" ({count} of {values.size} values are not)" if count > 1 else "")
             + f". {var.support.remedy}."
         )
-    return np.array(values, dtype=np.int64 if var.support.integer else np.float64, order="C")
+    if not var.support.integer and (inexact := lossy(values)).any():
+        at = tuple(int(i) for i in np.argwhere(inexact)[0])
+        place = ", ".join(_place(dim, i, coords[dim]) for dim, i in zip(var.dims, at, strict=True))
+        raise InputError(
+            f"{where(model, name)}: {name}{f'[{place}]' if place else ''} = {values[at]!s} is too large: of the whole "
+            f"numbers above {LARGEST} (2^53), not all can be held. Correct it, or give all in a larger unit."
+        )
+    return np.array(var.support.exact(values), dtype=np.int64 if var.support.integer else np.float64, order="C")
 
 
 def _place(dim: str, index: int, labels: Array) -> str:

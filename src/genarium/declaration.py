@@ -404,7 +404,7 @@ class Model:
         ready = {dim: f for dim, f in self.derived_dims.items() if set(parents_of(f)) <= set(sizes)}
         return {**sizes, **{dim: len(call(function, labels)) for dim, function in ready.items()}}
 
-    def variant(self, **options: str) -> "Model":
+    def variant(self, /, **options: str) -> "Model":
         """Return the declaration under other options.
 
         Parameters

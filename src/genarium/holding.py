@@ -1,17 +1,20 @@
 """What users hold: trees, tables, matrices and AnnData objects, as a mapping from a model's variables to arrays."""
 
 import contextlib
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from genarium.attributes import called
+from genarium.attributes import source
 from genarium.declaration import Array, Model
 from genarium.errors import InputError
+from genarium.form import check_form, check_model
 from genarium.readers.counts import first_odd
 from genarium.remedies import either, option, setting, verb
+from genarium.supports import LARGEST
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +42,8 @@ def hold(model: Model, data: Data, layer: str = "") -> dict[str, Any]:
         with two dims, its index and columns being the labels; where the model has none, its columns are variables by
         name. An *AnnData*'s matrix is the first observed variable with two dims, labelled by ``obs_names`` and
         ``var_names``; columns of ``obs`` and ``var`` and entries of ``obsm``, ``varm`` and ``layers`` that have the
-        name of a known or observed variable with these dims are taken as it. What else a tree, a table or an AnnData
+        name of a known or observed variable with these dims are taken as it. Of labels, a categorical column is taken
+        in the order of its categories (whole numbers as they are). What else a tree, a table or an AnnData
         holds is left aside.
     layer : str
         Of an AnnData: the layer that takes the place of ``X``, or ".raw" for ``adata.raw``.
@@ -150,21 +154,15 @@ def _main(model: Model, dims: int, kind: str) -> str:
 
 
 def _from_tree(model: Model, tree: xr.DataTree) -> dict[str, Any]:
+    check_model(check_form(tree), model)
     declared = model.variables("known", "observed")
     found: dict[str, Any] = {}
     for group in DATA_GROUPS:
         if group in tree.children:
             found |= {str(n): v for n, v in tree[group].to_dataset().data_vars.items() if n in declared}
-    other = str(tree.attrs.get("model", "")) or model.name
-    wanted = {name for name, var in model.observed.variables.items() if var.default is None}
-    if other != model.name and not wanted <= set(found):
-        raise InputError(
-            f"{model.name}: {called(tree)} holds data of the model {other!r}. Name that model, or give data of "
-            f"{model.name}: it needs {', '.join(sorted(wanted))}."
-        )
     if not found:
         raise InputError(
-            f"{model.name}: {called(tree)} has neither of the groups {' and '.join(DATA_GROUPS)} (it has "
+            f"{model.name}: {source(tree)} has neither of the groups {' and '.join(DATA_GROUPS)} (it has "
             f"{', '.join(tree.children) or 'no groups'}). Make one with {verb('simulate')} or {verb('read')}."
         )
     return found
@@ -244,7 +242,7 @@ def _matrix(model: Model, adata: Any, main: str, layer: str) -> Any:
     raise InputError(
         f"{where(model, main)}: adata.X is not all whole numbers from zero ({adata.obs_names[i]}, "
         f"{adata.var_names[j]}: {value}), but {', '.join(good)} {'is' if len(good) == 1 else 'are'}: "
-        f"pass layer={good[0]!r}."
+        f"pass {option('layer', good[0])}."
     )
 
 
@@ -278,6 +276,8 @@ def labelled(model: Model, name: str, value: Any) -> xr.DataArray:
                 "Reshape it to the declared dims."
             )
         array = xr.DataArray(values, dims=dims, coords=coords) if values.ndim else xr.DataArray(values)
+        if _is_categorical(value) and dims == array.dims:
+            array.attrs["levels"] = _codes(value)[1]
     if dims and not array.ndim and model.role(name) != "known":
         raise InputError(f"{where(model, name)} is the single value {array.item()!r}. Give an array of its dims.")
     return array
@@ -287,11 +287,14 @@ def _plain(model: Model, name: str, value: Any) -> tuple[Array, dict[str, Any]]:
     """Return values as an array, and the labels that they bring."""
     dims = model.variables()[name].dims
     coords: dict[str, Any] = {}
+    whole = value
     if _is_pandas(value):
         axes = [value.index, value.columns] if hasattr(value, "columns") else [value.index]
         if len(axes) == len(dims):
             coords = {dim: _axis_labels(axis) for dim, axis in zip(dims, axes, strict=True)}
-        value = value.to_numpy()
+        if _is_categorical(value) and model.variables()[name].support.of:
+            value = _codes(value)[0]
+        whole, value = value, value.to_numpy()
     elif hasattr(value, "toarray"):  # a SciPy sparse matrix
         value = value.toarray()
     if isinstance(value, np.ma.MaskedArray):
@@ -303,7 +306,42 @@ def _plain(model: Model, name: str, value: Any) -> tuple[Array, dict[str, Any]]:
     if values.dtype == object and values.ndim and not any(isinstance(v, str | bytes) for v in values.flat):
         with contextlib.suppress(TypeError, ValueError):  # missing entries, or numbers that pandas boxed
             values = np.array([np.nan if _is_missing(v) else float(v) for v in values.flat]).reshape(values.shape)
+    _only_exact(model, name, whole, values, coords)
     return values, coords
+
+
+def _only_exact(model: Model, name: str, given: Any, values: Array, coords: Mapping[str, Any]) -> None:
+    """Check that no whole number was rounded when it came to stand beside others that are none."""
+    if values.dtype.kind != "f" or values.dtype.itemsize < 4 or hasattr(given, "toarray"):
+        return
+    with np.errstate(invalid="ignore"):
+        large = np.argwhere(np.isfinite(values) & (np.abs(values) >= LARGEST))
+    if not large.size:
+        return
+    boxed = given.astype(object).to_numpy() if _is_pandas(given) else np.asarray(given, dtype=object)
+    for at in map(tuple, large):
+        one = boxed[at]
+        if isinstance(one, int | np.integer) and int(one) != int(values[at]):
+            dims = zip(model.variables()[name].dims, at, strict=False)
+            place = ", ".join(f"{d}={i}" + (f" ({coords[d][i]})" if d in coords else "") for d, i in dims)
+            raise InputError(
+                f"{where(model, name)}: {name}{f'[{place}]' if place else ''} = {one} is too large: of the whole "
+                f"numbers above {LARGEST} (2^53), not all can be held. Correct it, or give all in a larger unit."
+            )
+
+
+def _is_categorical(value: Any) -> bool:
+    """Whether this is a Series of categories."""
+    return _is_pandas(value) and type(getattr(value, "dtype", None)).__name__ == "CategoricalDtype"
+
+
+def _codes(value: Any) -> tuple[Any, list[str]]:
+    """Return categories as labels counted from zero, and their names in order; whole numbers stay what they are."""
+    used = value.cat.remove_unused_categories()
+    names = [str(name).strip() for name in used.cat.categories]
+    if all(re.fullmatch(r"\d{1,15}", name) for name in names):
+        return used.map(dict(zip(used.cat.categories, map(int, names), strict=True))).astype(float), []
+    return used.cat.codes.astype(float).where(used.notna()), names
 
 
 def _axis_labels(axis: Any) -> Array:

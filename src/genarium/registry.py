@@ -18,9 +18,11 @@ from typing import Any
 import xarray as xr
 
 from genarium import folders
-from genarium.attributes import attribute, called
+from genarium.attributes import attribute, source
+from genarium.completeness import check_fit
 from genarium.declaration import Model
 from genarium.errors import DeclarationError, GenariumError, InputError
+from genarium.form import check_form, check_model
 from genarium.home import BUILT_IN, Home
 from genarium.home import program as program
 from genarium.remedies import flag, verb
@@ -166,8 +168,10 @@ def resolve(model: str | Path | Model, data: Any = None) -> Model:
         If there is no such model.
     """
     declared = model if isinstance(model, Model) else get(model)
-    if isinstance(data, xr.DataTree) and not declared.chosen:
-        declared = declared.variant(**attribute(data, "model_options"))
+    if isinstance(data, xr.DataTree):
+        check_model(check_form(data), declared)
+        if not declared.chosen:
+            declared = declared.variant(**attribute(data, "model_options"))
     return declared
 
 
@@ -221,15 +225,17 @@ def fitted_model(tree: xr.DataTree, model: str | Path | Model = "") -> Model:
     InputError
         If the tree does not say, says otherwise, or there is no such model here.
     """
-    named_ = str(tree.attrs.get("model", ""))
+    named_ = str(check_form(tree).attrs.get("model", ""))
     if not named_:
         raise InputError(
-            f"{called(tree)} does not say which model it belongs to (attribute 'model'). Make it with {verb('fit')}."
+            f"{source(tree)} does not say which model it belongs to (attribute 'model'). Make it with {verb('fit')}."
         )
     declared = resolve(model) if model else remembered(named_, str(tree.attrs.get("model_origin", "")))
     if declared.name != named_:
-        raise InputError(f"{declared.name}: {called(tree)} holds a fit of {named_!r}. Name that model.")
-    return declared.variant(**attribute(tree, "model_options"))
+        raise InputError(f"{declared.name}: {source(tree)} holds a fit of {named_!r}. Name that model.")
+    variant = declared.variant(**attribute(tree, "model_options"))
+    check_fit(tree, variant)
+    return variant
 
 
 def remembered(name: str, came_from: str) -> Model:

@@ -10,6 +10,7 @@ from genarium.declaration import Model
 from genarium.errors import InputError
 from genarium.remedies import either, flag, option, setting
 from genarium.signatures import choices, keyword_options, kinds_of, parents_of
+from genarium.supports import LARGEST
 
 MAY_BE_ZERO = ("tune",)
 """Whole-number options that may be zero; the others count things of which there must be one."""
@@ -80,6 +81,10 @@ def split(
             if name in variant.derived_dims:
                 parents = " and ".join(parents_of(variant.derived_dims[name]))
                 raise InputError(f"{model.name}: {setting(name, value, 'size')} follows from {parents}. Leave it out.")
+            if isinstance(value, int | float) and LARGEST < value < np.inf:
+                raise InputError(f"{model.name}: {setting(name, value, 'size')} is too large. Give a smaller one.")
+            if isinstance(value, float) and value.is_integer():
+                value = int(value)  # as 1e3
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
                 raise InputError(f"{model.name}: {setting(name, value, 'size')} must be a whole number, at least one.")
             sizes[name] = int(value)

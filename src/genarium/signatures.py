@@ -34,6 +34,12 @@ def kinds_of(function: Callable[..., Any]) -> dict[str, type]:
     return {p.name: annotated[p.name][0] if p.default is None else type(p.default) for p in parameters}
 
 
+def plain_kinds(function: Callable[..., Any]) -> dict[str, type]:
+    """Return the types of those keyword-only parameters of a function that take a number or a truth value only."""
+    parameters = [p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    return {p.name: p.annotation for p in parameters if p.annotation in (bool, int, float)}
+
+
 def call(function: Callable[..., Any], available: Mapping[str, Any]) -> Any:
     """Call a function with those of the available values that its signature names."""
     return function(**{name: available[name] for name in _parameters(function)})

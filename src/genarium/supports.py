@@ -14,6 +14,12 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
 
+ROUNDED = 1e-6
+"""How far the sum of shares may be from one: they may be rounded, to single precision say."""
+
+LARGEST = 2**53
+"""Up to here, every whole number is a floating-point number; larger ones are refused."""
+
 
 @dataclass(frozen=True)
 class Support:
@@ -39,6 +45,8 @@ class Support:
         The matching Stan constraint, written into the declared type ("<lower=0>"); "" where Stan has none.
     of : str
         For labels: the dim whose categories are meant, counted from zero.
+    exact : callable
+        Undoes what rounding has done to values that are accepted.
     """
 
     name: str
@@ -50,6 +58,7 @@ class Support:
     integer: bool = False
     stan: str = ""
     of: str = ""
+    exact: Callable[[Array], Array] = lambda x: x
 
     def bad(self, values: Array, sizes: Mapping[str, int]) -> Mask:
         """Mark the values outside the support.
@@ -65,11 +74,17 @@ class Support:
         -------
         ndarray of bool, same shape
         """
+        if values.dtype.kind == "f":
+            values = values.astype(np.float64, copy=False)
         with np.errstate(invalid="ignore"):
             good = self.contains(values)
             if self.of in sizes:
                 good &= values < sizes[self.of]
         return ~good
+
+    def too_large(self, value: Any) -> bool:
+        """Whether a value would belong to this support of whole numbers, were it not so large."""
+        return self.integer and bool(LARGEST < value < np.inf) and value == np.floor(value)
 
     def __str__(self) -> str:
         return self.name
@@ -80,12 +95,20 @@ def _finite(x: Array) -> Mask:
 
 
 def _whole(x: Array) -> Mask:
-    return np.asarray(np.isfinite(x) & (x == np.floor(x)) & (np.abs(x) <= 2.0**53))
+    if x.dtype.kind in "iu":
+        return np.asarray((x >= -LARGEST) & (x <= LARGEST))
+    return np.asarray(np.isfinite(x) & (x == np.floor(x)) & (np.abs(x) <= LARGEST))
 
 
 def _on_simplex(x: Array) -> Mask:
-    rows = np.isclose(x.sum(-1, keepdims=True), 1.0, rtol=0, atol=1e-8)
+    rows = np.isclose(x.sum(-1, keepdims=True), 1.0, rtol=0, atol=ROUNDED)
     return _finite(x) & (x >= 0) & rows
+
+
+def normalised(x: Array) -> Array:
+    """Divide shares by their sum over the last dim, where that differs from one by more than Stan bears (1e-8)."""
+    total = x.sum(-1, keepdims=True)
+    return np.where(np.abs(total - 1) > 1e-8, x / total, x)
 
 
 def _sums_to_zero(x: Array) -> Mask:
@@ -154,6 +177,7 @@ simplex = Support(
     _on_simplex,
     lambda rng, shape: rng.dirichlet(np.ones(shape[-1]), shape[:-1]),
     event=1,
+    exact=normalised,
 )
 zero_sum = Support(
     "zero-sum vector",

@@ -1,11 +1,8 @@
 """The currency: ``xarray.DataTree`` in ArviZ's schema; building, provenance, reading and writing."""
 
-import contextlib
 import hashlib
 import io
 import json
-import os
-import tempfile
 import tokenize
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
@@ -19,27 +16,14 @@ import xarray as xr
 from genarium.attributes import attribute
 from genarium.declaration import Arrays, Model, Problem
 from genarium.errors import InputError
+from genarium.form import check_form
+from genarium.groups import GROUPS
 from genarium.home import Home
+from genarium.readers import hdf5
+from genarium.readers.files import present
 from genarium.registry import origin
 from genarium.remedies import verb
-
-GROUPS = (
-    "constant_data",
-    "observed_data",
-    "truth",
-    "posterior",
-    "sample_stats",
-    "log_likelihood",
-    "log_prior",
-    "posterior_predictive",
-    "prior",
-    "prior_predictive",
-    "variational",
-    "point",
-    "choice",
-    "predictions",
-)
-"""The groups of a tree, in the order in which they are written."""
+from genarium.writing import replacing
 
 RECORDED = (
     *("genarium", "numpy", "scipy", "xarray", "numba", "pymc", "pytensor", "nutpie", "jax", "blackjax", "arviz"),
@@ -232,8 +216,8 @@ def digest(model: str | Model) -> str:
     str
         Twelve hexadecimal digits; they change with any Python or Stan source of the model, but not with comments,
         docstrings and layout, nor with the packages in its folder, which stand beside the model (the scores of a
-        network, say). "" for a declaration that no file holds (one made in a session): whether such a one has changed
-        cannot be told.
+        network, readers of files). "" for a declaration that no file holds (one made in a session): whether such a one
+        has changed cannot be told.
     """
     return digest_of(Home.of(model))
 
@@ -283,11 +267,16 @@ def save(tree: xr.DataTree, path: str | Path) -> Path:
     ----------
     tree : DataTree
     path : str or Path
-        Destination; it is replaced in one step once the new file is complete.
+        Destination; it is replaced in one step once the new file is complete (:func:`genarium.writing.replacing`).
 
     Returns
     -------
     Path
+
+    Raises
+    ------
+    InputError
+        If nothing can be written there, or the file does not fit.
     """
     path = Path(path)
     compressed = {
@@ -297,46 +286,34 @@ def save(tree: xr.DataTree, path: str | Path) -> Path:
         for name in map(str, tree.children)
     }
     with replacing(path) as temporary:
-        tree.to_netcdf(temporary, engine="h5netcdf", encoding=compressed)
+        whole = io.BytesIO()  # HDF5 itself ends the process where a disk is full
+        try:
+            tree.to_netcdf(whole, engine="h5netcdf", encoding=compressed)
+        except (TypeError, ValueError) as error:  # of a tree that was not made here, such as Python objects in it
+            raise InputError(f"{path}: this tree is none that netCDF can hold ({error}). Convert it.") from error
+        with whole.getbuffer() as content:
+            temporary.write_bytes(content)
+        hdf5.trust(temporary)
     return path
 
 
 def load(path: str | Path) -> xr.DataTree:
-    """Read a tree from a netCDF file into memory.
+    """Read a tree from a netCDF file into memory, and check it (:func:`genarium.form.check_form`).
 
     Raises
     ------
     InputError
-        If the file does not exist or is no such file.
+        If the file does not exist, is no such file or is damaged, or holds no tree of genarium's form.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such file.")
+    path = present(Path(path))
+    remedy = (
+        f"Count tables and other formats go through {verb('read')} first; if it is damaged or cut short, make it again"
+    )
+    hdf5.look_over(path, "a netCDF tree", remedy)
     try:
         with xr.open_datatree(path, engine="h5netcdf") as tree:
-            return tree.load()
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"{path} cannot be read as a netCDF tree ({error}). Count tables and other formats go "
-            f"through {verb('read')} first."
-        ) from error
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Any:
-    """Yield a temporary path beside ``path`` that takes its place on success and is removed on failure."""
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: the folder {path.parent} does not exist. Create it first.")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder. Name a file to write.")
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+            found = tree.load()
+    except Exception as error:  # HDF5, h5netcdf and xarray raise a dozen kinds for damaged or foreign files
+        raise hdf5.unreadable(path, "a netCDF tree", error, remedy) from error
+    found.encoding = {"source": str(path)}
+    return check_form(found)

@@ -850,9 +850,23 @@ def test_a_saved_corpus_is_read(tmp_path: Path) -> None:
     assert list(tree["constant_data"]["context"].to_numpy()) == list(CONTEXTS)
 
 
+def test_every_array_of_a_corpus_is_accounted_for(tmp_path: Path) -> None:
+    _, problem, _ = problem_of(VARIANTS[0])
+    arrays: dict[str, Any] = {name: problem[name] for name in ("genome", "locus", "channel", "features")}
+    np.savez(tmp_path / "a.npz", **arrays, t=problem["context_opportunity"], truth=np.ones(3), names=["a", "b"])
+    told = json.loads(gn.read("locus_regression", tmp_path / "a.npz").attrs["ledger"])
+    n = len(problem["genome"])
+    assert (told["rows"]["unit"], told["rows"]["read"], told["rows"]["kept"]) == ("cell", n, n)
+    assert (told["columns"]["unit"], told["columns"]["read"], told["columns"]["kept"]) == ("array", 7, 6)
+    assert told["columns"]["names"] == {"not of the model": ["truth"]}
+    np.savez(tmp_path / "b.npz", **arrays, g=problem["genome"])
+    with pytest.raises(InputError, match="arrays 'g' and 'genome', which are the same"):
+        gn.read("locus_regression", tmp_path / "b.npz")
+
+
 def test_what_is_no_corpus_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_bytes(b"no archive")
-    with pytest.raises(InputError, match="no corpus saved by numpy"):
+    with pytest.raises(InputError, match="no sound archive of arrays"):
         gn.read("locus_regression", tmp_path / "a.npz")
     np.savez(tmp_path / "b.npz", g=[0, 1], X=np.ones((1, 2)))
     with pytest.raises(InputError, match="there is no array 'locus'"):

@@ -49,7 +49,7 @@ def pointed(tree: xr.DataTree) -> xr.DataTree:
     means = tree["posterior"].to_dataset().mean(("chain", "draw"))
     kept = {name: tree[name].to_dataset() for name in ("constant_data", "observed_data", "truth")}
     out = xr.DataTree.from_dict({**kept, "point": means})
-    out.attrs = tree.attrs
+    out.attrs = {**tree.attrs, "claim": "point"}
     return out
 
 

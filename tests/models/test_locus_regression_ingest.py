@@ -2,12 +2,13 @@
 
 import gzip
 import os
+import sys
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import ingest_files as made
 import numpy as np
 import pysam
 import pytest
@@ -18,6 +19,8 @@ from genarium.models.locus_regression.ingest import place
 from genarium.models.locus_regression.ingest.alleles import INDEL, MNV, NO_CHANGE, OTHER, STAR, SYMBOLIC, change
 from genarium.models.locus_regression.ingest.contigs import Contigs
 from genarium.models.locus_regression.ingest.genome import Genome
+
+made: Any = import_module("ingest_files")
 
 SEQUENCES = made.genome()
 SIZE = 200
@@ -31,13 +34,13 @@ def fasta(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
     def make(text: str, name: str = "a.vcf") -> Path:
-        return made.write(tmp_path / name, text)
+        return Path(made.write(tmp_path / name, text))
 
     return make
 
 
 def base(name: str, position: int) -> str:
-    return SEQUENCES[name][position - 1].upper()
+    return str(SEQUENCES[name][position - 1]).upper()
 
 
 def other(name: str, position: int) -> str:
@@ -101,6 +104,15 @@ def test_cells_and_opportunities_are_those_of_a_slow_count(fasta: str, write: Ca
     assert made.cells_of(ingest.vcf([Path(str(path) + ".gz")], fasta=fasta, windows=SIZE)) == want
 
 
+def test_the_genome_is_taken_piece_by_piece(fasta: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    genome = Genome(Path(fasta))
+    whole = dict(genome.each([0, 2]))
+    monkeypatch.setattr("genarium.models.locus_regression.ingest.genome.FETCHED", 100)
+    for contig, codes in genome.each([0, 2]):
+        assert np.array_equal(codes, whole[contig])
+    assert [len(codes) for codes in whole.values()] == [1230, 450]
+
+
 def test_bcf(fasta: str, write: Callable[..., Path]) -> None:
     rows, want = made.substitutions(SEQUENCES, ["S1", "S2"], 10, SIZE)
     contigs = "\n".join(f"##contig=<ID={name},length={len(text)}>" for name, text in SEQUENCES.items())
@@ -161,7 +173,7 @@ def test_everything_left_out_is_counted(fasta: str, tmp_path: Path, write: Calla
     assert ledger.rows.read == len(rows)
     assert ledger.rows.kept == sum(made.cells_of(found).values()) == len(good) + 1
     assert ledger.rows.names[place.NOT_IN_GENOME] == ["chrUn"]
-    assert "1 mutations are unfiltered" in " ".join(ledger.notes)
+    assert "Unfiltered mutations (FILTER '.') were kept: 1" in " ".join(ledger.notes)
     assert found["exposure"].to_numpy()[1] == 400 - 20 - 7
     t = found["context_opportunity"].to_numpy()
     kept = [("chr2", 0, 40), ("chr2", 60, 400)]
@@ -203,7 +215,7 @@ def test_files_that_are_cut_short_stop(fasta: str, tmp_path: Path, write: Callab
     whole = gzip.compress(text.encode())
     cut = tmp_path / "cut.vcf.gz"
     cut.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(InputError, match=r"cut\.vcf\.gz: the compressed file is cut short or damaged after line"):
+    with pytest.raises(InputError, match=r"cut\.vcf\.gz: the compressed file is truncated or damaged after line"):
         ingest.vcf([cut], fasta=fasta)
     packed = tmp_path / "packed.vcf.gz"
     pysam.tabix_compress(str(write(text)), str(packed))
@@ -232,6 +244,10 @@ def test_the_column_of_a_matched_normal(fasta: str, write: Callable[..., Path]) 
     assert found["genome"].tolist() == ["colon1"] * 2
     notes = " ".join(found.ledger.notes)  # type: ignore[attr-defined]
     assert "blood carries none of its alleles" in notes
+    paths = [write(made.vcf_text(rows, ["blood"]), f"colon{i}.vcf") for i in (1, 2)]
+    found = ingest.vcf(paths, fasta=fasta)
+    assert found["genome"].tolist() == ["colon1"] * 2 + ["colon2"] * 2
+    assert "read as one genome" not in " ".join(found.ledger.notes)  # type: ignore[attr-defined]
     both = [snv("chr1", 500, "0/1", "0/0"), snv("chr1", 510, "0/1", "0/1")]
     found = ingest.vcf([write(made.vcf_text(both, ["TUMOR", "NORMAL"]), "p7.vcf")], fasta=fasta)
     assert found["genome"].tolist() == ["p7"] * 2
@@ -280,9 +296,23 @@ MAF = ("Hugo_Symbol", "Chromosome", "Start_Position", "Strand", "Reference_Allel
        "Tumor_Seq_Allele2", "Tumor_Sample_Barcode")  # fmt: skip
 
 
-def maf_text(rows: made.Rows, names: tuple[str, ...] = MAF) -> str:
+def maf_text(rows: Any, names: tuple[str, ...] = MAF) -> str:
     lines = [names, *(("G", *row) for row in rows)]
     return "#version 2.4\n" + "\n".join("\t".join(map(str, row)) for row in lines) + "\n"
+
+
+def test_files_without_rows(fasta: str, write: Callable[..., Path]) -> None:
+    with pytest.raises(InputError, match="hold no mutation of any genome"):
+        ingest.maf([write(maf_text([]), "a.maf")], fasta=fasta)
+    with pytest.raises(InputError, match="line 3 has 11 columns where the header names 10"):
+        ingest.vcf([write(made.vcf_text([snv("chr1", 500, "0/1", "0/1")]))], fasta=fasta)
+    with pytest.raises(InputError, match="more than 50,000,000"):
+        ingest.vcf(
+            [write(made.vcf_text([snv("chr1", 500, {"INFO": "X=ACG"})]))],
+            context="X",
+            windows=1,
+            sizes=write("chr1\t99000000\n", "g.sizes"),
+        )
 
 
 def test_maf(fasta: str, write: Callable[..., Path]) -> None:
@@ -395,6 +425,12 @@ def test_nothing_is_written_beside_the_genome(tmp_path: Path, write: Callable[..
     assert Genome(path).contigs.lengths == [9]
 
 
+def test_without_pysam_says_what_to_do(fasta: str, write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pysam", None)
+    with pytest.raises(InputError, match=r"a FASTA file needs pysam, .*contexts are read without it"):
+        ingest.vcf([write(made.vcf_text([snv("chr1", 500)]))], fasta=fasta)
+
+
 def test_compressed_genomes(tmp_path: Path, write: Callable[..., Path]) -> None:
     path = made.write_fasta(tmp_path / "genome.fa", SEQUENCES)
     pysam.tabix_compress(str(path), str(path) + ".gz")
@@ -453,6 +489,16 @@ def test_windows(fasta: str, write: Callable[..., Path]) -> None:
     assert len(ingest.vcf([vcf], fasta=fasta, windows="0.5kb".replace("0.5", "1"), sizes=sizes)["exposure"]) == 2
     with pytest.raises(InputError, match="lengths of chromosomes are not known"):
         ingest.vcf([write(made.vcf_text([snv("chr1", 500, {"INFO": "X=ACG"})]))], context="X", windows=100)
+
+
+def test_a_window_has_its_first_base_and_not_its_end(fasta: str, write: Callable[..., Path]) -> None:
+    path = write(made.vcf_text([snv("chr1", position) for position in (400, 401, 600)]))
+    bed = write("chr1\t400\t599\n", "w.bed")
+    assert ingest.vcf([path], fasta=fasta, windows=200, adjacent="keep")["locus"].tolist() == [1, 2, 2]
+    found = ingest.vcf([path], fasta=fasta, windows=bed, adjacent="keep")
+    assert made.cells_of(found) == {
+        ("S1", "chr1:400-599", made.channel_at(SEQUENCES["chr1"], 400, other("chr1", 401))): 1
+    }
 
 
 def test_windows_without_known_bases_are_dropped(tmp_path: Path, write: Callable[..., Path]) -> None:

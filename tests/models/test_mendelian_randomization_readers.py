@@ -1,5 +1,6 @@
 """Readers of summary statistics, harmonisation, and the figures of a fit as data."""
 
+import json
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,37 @@ def test_alleles_that_do_not_match() -> None:
     names = np.array(["rs1", "rs2"])
     with pytest.raises(InputError, match="variant rs2 has alleles A/C in the exposure and A/G in the outcome"):
         harmonise(one, other, names)
-    np.testing.assert_array_equal(harmonise(one, other, names, incompatible="drop"), [1, 0])
+    sign, unclear = harmonise(one, other, names, incompatible="drop")
+    np.testing.assert_array_equal(sign, [1, 0])
+    assert not unclear.any()
+
+
+def test_every_variant_and_column_is_accounted_for(tmp_path: Path) -> None:
+    head = "SNP,beta,se,effect_allele,other_allele,eaf,p\n"
+    exposure = write(tmp_path / "x.csv", head + "a,1,.1,A,G,.2,1\nb,2,.1,A,C,.2,1\nc,3,.1,A,T,.5,1\nd,3,.1,A,T,.2,1\n")
+    outcome = write(tmp_path / "y.csv", head + "a,1,.1,A,G,.2,1\nb,2,.1,A,G,.2,1\nc,3,.1,A,T,.5,1\ne,3,.1,A,T,.2,1\n")
+    with pytest.warns(UserWarning, match="1 of 3 variants are palindromic"):
+        tree = gn.read(NAME, [exposure, outcome], "traits", frequency="eaf", incompatible="drop")
+    told = json.loads(tree.attrs["ledger"])
+    assert (told["rows"]["unit"], told["rows"]["read"], told["rows"]["kept"]) == ("variant", 5, 1)
+    assert told["rows"]["names"] == {
+        "in the exposure only": ["d"],
+        "in the outcome only": ["e"],
+        "palindromic with no telling frequency": ["c"],
+        "alleles match on neither strand": ["b"],
+    }
+    assert (told["columns"]["read"], told["columns"]["kept"]) == (7, 6)
+    assert told["columns"]["names"] == {"not named in an option": ["p"]}
+    text = "SNP,bx,beta_exposure,se_exposure,beta_outcome,se_outcome,gene\nrs1,9,.1,.1,.2,.2,B\n"
+    told = json.loads(gn.read(NAME, write(tmp_path / "a.csv", text), "table", region="gene").attrs["ledger"])
+    assert (told["rows"]["read"], told["rows"]["kept"], told["columns"]["kept"]) == (1, 1, 6)
+    assert told["columns"]["names"] == {"not named in an option": ["bx"]}
+
+
+def test_numbers_with_commas_are_named_so(tmp_path: Path) -> None:
+    text = "SNP;beta_exposure;se_exposure;beta_outcome;se_outcome\nrs1;0,12;0,1;0,2;0,2\n"
+    with pytest.raises(InputError, match=r"line 2, column 'beta_exposure': '0,12' is not a number \(a decimal comma\?"):
+        gn.read(NAME, write(tmp_path / "a.csv", text), "table")
 
 
 def test_tables_without_a_common_variant(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def test_genes_in_rows(folder: Path, frame: pd.DataFrame) -> None:
 @pytest.mark.parametrize(
     ("text", "name", "cells", "genes"),
     [
-        ("# made by hand\n#cell  type a  b\nu 1 2 3\n\nv 2 4 5  \n\n", "x.tbl", ["u", "v"], ["type", "a", "b"]),
+        ("# made by hand\n#cell  kind a  b\nu 1 2 3\n\nv 2 4 5  \n\n", "x.tbl", ["u", "v"], ["kind", "a", "b"]),
         ("# a comment, of several fields\ncell,a,b\nu,2,3\nv,4,5", "x.csv", ["u", "v"], ["a", "b"]),
         ('"a" "b"\n"u 1" 2 3\n"v 1" 4 5\n', "from_r.txt", ["u 1", "v 1"], ["a", "b"]),
         ("a\tb\nu\t2\t3\nv\t4\t5\n", "from_r", ["u", "v"], ["a", "b"]),
@@ -144,14 +144,14 @@ def test_genes_in_rows(folder: Path, frame: pd.DataFrame) -> None:
         ("a,b\n2,3\n4,5\n", "x.csv", [0, 1], ["a", "b"]),
         ("0,1\n2,3\n4,5\n", "x.csv", [0, 1], ["0", "1"]),
         ("a,b,\n2,3,\n4,5,\n", "trailing.csv", [0, 1], ["a", "b"]),
-        ("cell,kind,a,live,b\nNA,T,2,True,3\nnan,B,4,False,5\n", "x.csv", ["NA", "nan"], ["a", "b"]),
+        ("cell,a,b\nNA,2,3\nnan,4,5\n", "x.csv", ["NA", "nan"], ["a", "b"]),
         ("cell\ra\r1\r2\r", "mac.csv", [0, 1], []),
         ('cell,a,b\n"u\nw",2,3\nv,4,5\n', "breaks.csv", ["u\nw", "v"], ["a", "b"]),
     ],
 )
 def test_forms_of_tables(write: Callable[..., Path], text: str, name: str, cells: list[Any], genes: list[str]) -> None:
     if not genes:
-        refuses(table, write(text, name), "no column of counts is left", "'cell' (names)")
+        refuses(table, write(text, name), "no column of counts is left", "'cell' (taken as cell names)")
         return
     x = table([write(text, name)])["x"]
     assert list(x.index) == cells
@@ -167,7 +167,7 @@ def test_options_of_tables(write: Callable[..., Path]) -> None:
     assert found["size_factor"].to_dict() == {"u": 0.5, "v": 2.0}
     assert list(table([path], genes=("b",), cells=None)["x"].index) == [0, 1]
     assert list(table([path], cells="type", drop="depth,sample")["x"].index) == [1, 2]
-    assert list(table([path], drop=["sample"])["x"].index) == [0, 1]
+    assert list(table([path], drop=["sample", "type", "depth"])["x"].index) == [0, 1]
     total = table([path], drop="type,depth", genes="a", size_factor="total")["size_factor"]
     np.testing.assert_allclose(total, np.array([30, 104]) / 67)
     median = table([path], drop="type,depth", size_factor="median")["size_factor"]  # ratios of a and b; c has a zero
@@ -215,8 +215,10 @@ def test_files_follow_each_other(write: Callable[..., Path]) -> None:
     found = table([one, two], size_factor="total")
     same(found, pd.DataFrame({"a": [1, 4], "b": [2, 3]}, index=["u", "5"]))
     assert found["size_factor"].tolist() == [0.6, 1.4]
-    assert list(table([one, one], cells=None)["x"].index) == [0, 1]
-    refuses(table, [one, one], "cell name 'u' is used more than once", "cells=None")
+    again = write(one.read_text())
+    assert list(table([one, again], cells=None)["x"].index) == [0, 1]
+    refuses(table, [one, again], "cell name 'u' is used more than once", "cells=None")
+    refuses(table, [one, one], "the same file is given twice")
     refuses(table, [one, write("cell,a,d\nv,1,2\n")], "other genes than", str(one), "b, d", "genes")
     refuses(table, [one, write("a,b\n1,2\n")], "only one of this file", "Pass cells=None")
 
@@ -246,8 +248,8 @@ def test_files_follow_each_other(write: Callable[..., Path]) -> None:
         (f"cell,a\n{'u' * 200_000},1\n", {}, ["line 2 cannot be parsed", "field larger than field limit"]),
         ("12,30\n14,2\n", {}, ["line 1 holds numbers (12, 30)", "Add a header line"]),
         ("cell;a b\nu,1\n", {}, ["line 2 has 1 field, but the header has 2", "delimiter"]),
-        ("cell|a\nu|1\n", {}, ["no column of counts", "'cell|a' (names)", "delimiter"]),
-        ("cell,kind,n\nu,T,1\n", {"drop": "n"}, ["'cell' (names), 'kind' (text), 'n' (dropped)", "genes"]),
+        ("cell|a\nu|1\n", {}, ["no column of counts", "'cell|a' (taken as cell names)", "delimiter seems to be '|'"]),
+        ("cell,n\nu,1\n", {"drop": "n"}, ["'cell' (taken as cell names), 'n' (asked for)", "genes"]),
         ("cell,s\nu,1\n", {"size_factor": "s"}, ["no column of counts", "'s' (size factor)"]),
         ("cell,kiwi\nu,1\n", {"genes": "kiwis"}, ["no column 'kiwis'", "Did you mean 'kiwi'?", "cell, kiwi"]),
         ("cell,kiwi\nu,1\n", {"drop": "type"}, ["no column 'type'"]),
@@ -495,12 +497,64 @@ def test_anndata_files_follow_each_other(folder: Path) -> None:
     made(two, np.array([[3.0, 4.0]]), ["v"], var=flags)
     refuses(h5ad, [one, two], "marks other genes than in", genes="highly_variable")
     refuses(h5ad, [one, made(two, np.array([[1.0]]), ["v"])], "other genes than", "g1")
-    refuses(h5ad, [one, one], "the cell name 'u' is used more than once")
+    refuses(h5ad, [one, one], "the same file is given twice")
+    two.write_bytes(one.read_bytes())
+    refuses(h5ad, [one, two], "the cell name 'u' is used more than once")
+
+
+def test_names_keep_no_blanks_and_come_once(folder: Path) -> None:
+    path = made(folder / "names.h5ad", np.array([[1.0, 2.0], [3.0, 4.0]]), ["u ", "\tv"], [" a", "b"])
+    same(h5ad([path]), pd.DataFrame({"a": [1, 3], "b": [2, 4]}, index=["u", "v"]))
+    made(path, np.array([[1.0, 2.0], [3.0, 4.0]]), ["u ", "u"], ["a", "b"])
+    refuses(h5ad, path, "the cell name 'u' is used more than once")
+    made(path, np.array([[1.0, 2.0], [3.0, 4.0]]), genes=["a ", "a"])
+    refuses(h5ad, path, "the gene name 'a' is used more than once")
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.uint8, np.int8, np.uint64])
+def test_anndata_of_every_type(folder: Path, kind: Any) -> None:
+    path = made(folder / "kinds.h5ad", np.array([[1, 2], [3, 4]], dtype=kind))
+    for options in ({}, {"size_factor": "total"}, {"genes": 2}):
+        assert check(MODEL, h5ad([path], **options), partial=True)["x"].tolist() == [[1, 2], [3, 4]]
+
+
+def test_cells_and_genes_that_are_left_out_are_told(typical: Path) -> None:
+    for genes, why in (("d,a", "not among genes"), ("highly_variable", "not marked highly_variable"), (2, "vary less")):
+        told = h5ad([typical], layer="counts", cells="good", genes=genes).ledger.to_dict()
+        assert (told["rows"]["read"], told["rows"]["kept"]) == (3, 2)
+        assert told["rows"]["names"] == {"obs['good'] is false": ["y"]}
+        assert (told["columns"]["read"], told["columns"]["kept"]) == (4, 2)
+        assert told["columns"]["left_out"] == {why: 2}
+
+
+PARQUET: dict[str, tuple[Any, Any]] = {
+    "half precision": (pa.array(np.array([1, 2], dtype=np.float16)), [1, 2]),
+    "decimals": (pa.array([1, 2], pa.decimal128(5, 0)), [1, 2]),
+    "unsigned": (pa.array([1, 2], pa.uint64()), [1, 2]),
+    "categories": (pa.array(["1", "2"]).dictionary_encode(), "column 'a' (row 1: '1') holds no numbers"),
+    "truth values": (pa.array([True, False]), "column 'a' (row 1: 'True') holds no numbers"),
+    "times": (pa.array([1, 2], pa.timestamp("s")), "column 'a' (row 1: '1970-01-01 00:00:01') holds no numbers"),
+    "a large one beside a missing one": (
+        pa.array([2**53 + 1, None]),
+        "row 1, column 'a': 9007199254740993 is too large",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", PARQUET)
+def test_parquet_of_every_type(folder: Path, kind: str) -> None:
+    column, expected = PARQUET[kind]
+    path = folder / "kinds.parquet"
+    pq.write_table(pa.table({"b": pa.array([5, 9]), "a": column}), path)
+    if isinstance(expected, str):
+        refuses(table, path, expected)
+    else:
+        assert check(MODEL, table([path]), partial=True)["x"].tolist() == [[5, 1], [9, 2]]
 
 
 # Anything ------------------------------------------------------------------------------------------------------------
 
-VALID = "#cell  type a b\nu 1 20 3\nv 0 4 55\n"
+VALID = "#cell  kind a b\nu 1 20 3\nv 0 4 55\n"
 fuzz = settings(steady, max_examples=150)
 soup = st.text('ab#,;\t \n\r"10.-eN_\\\x1c\xa0\ufeff\x00', max_size=40).map(str.encode)
 

@@ -111,6 +111,77 @@ def test_later_files_take_the_nodes_of_the_training_file_and_no_other_level(tmp_
         read(tmp_path / "later.csv", like=str(tmp_path / "train.csv"))
 
 
+def test_every_row_and_column_is_accounted_for(tmp_path: Path) -> None:
+    frame().rename_axis("sample").assign(batch=1.0, c=2.5).to_csv(tmp_path / "t.csv")
+    told = json.loads(read(tmp_path / "t.csv", drop="batch", nodes="a,b").attrs["ledger"])
+    assert told["rows"] == {"unit": "sample", "entry": "row", "read": 12, "kept": 12, "left_out": {}, "names": {}}
+    columns = told["columns"]
+    assert (columns["unit"], columns["read"], columns["kept"]) == ("node", 7, 2)
+    assert columns["names"] == {
+        "taken as sample names": ["sample"],
+        "taken as context": ["age", "tissue"],
+        "asked for": ["batch"],
+        "not among nodes": ["c"],
+    }
+    later = read(tmp_path / "t.csv", drop="batch", nodes="a,b", like=str(tmp_path / "t.csv"))
+    assert json.loads(later.attrs["ledger"])["notes"] == [f"Nodes, levels and scale are those of {tmp_path / 't.csv'}."]
+
+
+def test_columns_that_are_neither_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    frame().assign(doctor="x").to_csv(path, index=False)
+    with pytest.raises(
+        InputError, match=r"column 'doctor' \(line 2: 'x'\) holds no numbers.*drop='doctor', or name the n"
+    ):
+        read(path)
+    assert list(read(path, drop="doctor")["observed_data"]["node"].to_numpy()) == ["a", "b"]
+    frame().assign(batch=[1, 2] * 6, number=range(12)).to_csv(path, index=False)
+    with pytest.raises(
+        InputError, match=r"'batch' is called as a label is; 'number' holds running numbers, from 0: no no"
+    ):
+        read(path)
+    assert read(path, nodes="a,b,batch")["observed_data"].sizes["node"] == 3
+    frame().assign(a="3,5").to_csv(path, index=False, sep=";")
+    with pytest.raises(InputError, match=r"'a' \(line 2: '3,5' \(a decimal comma\? Write 3.5\)\)"):
+        read(path)
+
+
+@pytest.mark.filterwarnings("ignore:The 'future.infer_string' option", "ignore:The 'mode.chained_assignment' option")
+def test_levels_keep_their_order_and_lose_their_blanks(tmp_path: Path) -> None:
+    import pandas as pd
+
+    numbers = pd.Categorical([str(i) for i in range(12)])  # categories sorted as text: 0, 1, 10, 11, 2
+    stages = pd.Categorical(["late", "early", "late"] * 4, categories=["late", "middle", "early"])
+    data = frame().assign(tissue=numbers)
+    write_h5ad(data, tmp_path / "t.h5ad")
+    data.to_parquet(tmp_path / "t.parquet")
+    for kind, name in (("h5ad", "t.h5ad"), ("table", "t.parquet")):
+        tree = gn.read("notmad", tmp_path / name, kind, context="tissue")
+        assert [str(c) for c in tree["constant_data"]["covariate"].to_numpy()] == [f"tissue={i}" for i in range(1, 12)]
+        np.testing.assert_array_equal(context_of(tree)[1:], np.eye(11))
+    data = frame().assign(tissue=stages)
+    write_h5ad(data, tmp_path / "t.h5ad")
+    data.to_parquet(tmp_path / "t.parquet")
+    for kind, name in (("h5ad", "t.h5ad"), ("table", "t.parquet")):
+        tree = gn.read("notmad", tmp_path / name, kind, context="tissue")
+        assert list(tree["constant_data"]["covariate"].to_numpy()) == ["tissue=early"]
+        np.testing.assert_array_equal(context_of(tree)[:, 0], [0, 1, 0] * 4)
+    data = frame().assign(tissue=[" gut", "gut ", "liver"] * 4)
+    data.to_csv(tmp_path / "t.csv", index=False)
+    write_h5ad(data, tmp_path / "t.h5ad")
+    for kind, name in (("h5ad", "t.h5ad"), ("table", "t.csv")):
+        tree = gn.read("notmad", tmp_path / name, kind, context="tissue")
+        assert list(tree["constant_data"]["covariate"].to_numpy()) == ["tissue=liver"]
+
+
+@pytest.mark.filterwarnings("ignore:The 'future.infer_string' option", "ignore:The 'mode.chained_assignment' option")
+def test_genes_of_an_anndata_are_accounted_for(tmp_path: Path) -> None:
+    write_h5ad(frame(), tmp_path / "t.h5ad")
+    told = json.loads(gn.read("notmad", tmp_path / "t.h5ad", "h5ad", context="age").attrs["ledger"])
+    assert (told["rows"]["entry"], told["rows"]["read"], told["rows"]["kept"]) == ("cell", 12, 12)
+    assert (told["columns"]["entry"], told["columns"]["read"], told["columns"]["kept"]) == ("gene", 2, 2)
+
+
 def test_a_split_prepares_later_data_as_its_training_samples(tmp_path: Path) -> None:
     frame(40).to_csv(tmp_path / "train.csv", index=False)
     frame(6, 65, 1).to_csv(tmp_path / "later.csv", index=False)

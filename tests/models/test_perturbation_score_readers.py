@@ -1,6 +1,7 @@
 """Readers of perturbation_score: tables, AnnData files and features, good and bad."""
 
 import importlib
+import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 import genarium as gn
 from genarium import InputError
-from genarium.models.perturbation_score import readers
+from genarium.models.perturbation_score import ranking, readers
 
 NAME = "perturbation_score"
 Write = Callable[..., Path]
@@ -72,7 +73,7 @@ def test_features_are_found_by_name(write: Write) -> None:
     ("text", "options", "message"),
     [
         (GOOD, {"states": "prog,cycling"}, "no column 'cycling'"),
-        (GOOD, {"control": "control"}, "no control 'control'. Did you mean 'Control'"),
+        (GOOD, {"control": "control", "drop": "n"}, "no control 'control'. Did you mean 'Control'"),
         ("gene,prog,cyc\nTox,3,1\nMyb,0,0\n", {}, "'Myb' has no cells"),
         ("gene,prog,cyc\nTox,3,1\nTox,1,2\n", {}, "the condition name 'Tox' was used in line 2 already"),
         ("gene,prog,cyc\nTox,3,1\nMyb,,2\n", {}, "'Myb' has nan cells in state 'prog'"),
@@ -81,12 +82,12 @@ def test_features_are_found_by_name(write: Write) -> None:
         ("gene,prog,cyc,n\nTox,.5,.4,10\n", {"cells": "n"}, "shares sum to 0.9, not to one"),
         ("gene,prog,cyc,n\nTox,.5,.5,3\n", {"cells": "n"}, "no whole counts"),
         ("gene,prog,cyc,n\nTox,.5,.5,0\n", {"cells": "n"}, "has 0.0 cells in column 'n'"),
-        (GOOD, {"target": "prog=.5"}, "the shares sum to 0.5, not to one"),
-        (GOOD, {"target": "progg=1"}, "there is no state 'progg'. Did you mean 'prog'"),
-        (GOOD, {"target": "prog"}, "'prog' is not of the form state=share"),
-        (GOOD, {"least": 100}, "no perturbation has 100 cells or more"),
+        (GOOD, {"target": "prog=.5", "drop": "n"}, "the shares sum to 0.5, not to one"),
+        (GOOD, {"target": "progg=1", "drop": "n"}, "there is no state 'progg'. Did you mean 'prog'"),
+        (GOOD, {"target": "prog", "drop": "n"}, "'prog' is not of the form state=share"),
+        (GOOD, {"least": 100, "drop": "n"}, "no perturbation has 100 cells or more"),
         (GOOD, {"least": 6, "control": "Tox", "drop": "n"}, "the control 'Tox' has fewer than 6 cells"),
-        (GOOD, {"least": True}, "least=True must be a whole number"),
+        (GOOD, {"least": True, "drop": "n"}, "least=True must be a whole number"),
     ],
 )
 def test_bad_tables(write: Write, text: str, options: dict[str, Any], message: str) -> None:
@@ -112,6 +113,53 @@ def test_features_with_a_gene_twice() -> None:
     frame = pd.DataFrame([[1.0], [2.0]], index=["Tox", "Tox"])
     with pytest.raises(InputError, match="the gene 'Tox' has features twice"):
         readers.align(frame, ["Tox"])
+
+
+def test_every_row_and_column_is_accounted_for(write: Write) -> None:
+    features = write("gene,a\nMyb,1\nOther,9\nTox,3\n", "features.csv")
+    options = {"drop": "n", "least": 5, "control": "Control", "features": str(features)}
+    told = json.loads(gn.read(NAME, write(GOOD), "table", **options).attrs["ledger"])
+    rows, columns = told["rows"], told["columns"]
+    assert (rows["unit"], rows["read"], rows["kept"]) == ("perturbation", 3, 2)
+    assert rows["names"] == {"fewer than 5 cells": ["Tox"]}
+    assert (columns["unit"], columns["read"], columns["kept"]) == ("state", 4, 2)
+    assert columns["names"] == {"taken as condition names": ["gene"], "asked for": ["n"]}
+    assert told["notes"] == [f"{features}: 2 of 3 genes are no perturbation here."]
+    told = json.loads(gn.read(NAME, write(GOOD), "table", states="cyc,prog", regression="none").attrs["ledger"])
+    assert told["columns"]["names"]["not among states"] == ["n"]
+
+
+def test_a_total_and_text_are_no_states_and_no_features(write: Write) -> None:
+    with pytest.raises(InputError, match=r"column 'n' is the sum .*drop='n', or, .* name the states to read in states"):
+        readers.table([write(GOOD)])
+    with pytest.raises(InputError, match=r"column 'kind' \(line 2: 'T'\) holds no numbers.*drop='kind'"):
+        readers.table([write("gene,prog,kind,cyc\nTox,3,T,1\n")])
+    features = write("gene,a,family\nTox,1,HMG\n", "features.csv")
+    with pytest.raises(
+        InputError, match=r"features.csv: column 'family' \(line 2: 'HMG'\) .* Delete it, or correct it"
+    ):
+        readers.table([write("gene,prog,cyc\nTox,3,1\n")], features=str(features))
+
+
+@pytest.mark.parametrize("value", ["9223372036854775807", "1e300", "9007199254740993"])
+def test_counts_that_do_not_fit_are_too_large(write: Write, value: str) -> None:
+    with pytest.raises(InputError, match=r"'Myb' has .* cells in state 'cyc', which is too large"):
+        readers.table([write(f"gene,prog,cyc\nTox,3,1\nMyb,2,{value}\n")])
+
+
+@pytest.mark.parametrize("off", [1e-7, -1e-7])
+def test_a_rounded_target_is_taken_alike_in_data_and_in_a_score(write: Write, off: float) -> None:
+    tree = gn.read(NAME, write(GOOD), "table", drop="n", target=f"prog={0.7 + off:.7f},cyc=0.3", regression="none")
+    exact = np.array([0.7 + off, 0.3]) / (1 + off)
+    np.testing.assert_allclose(tree["constant_data"]["target"], exact, rtol=0, atol=1e-15)
+    fit = gn.fit(NAME, tree, "conjugate")
+    found, again = (ranking.score(fit, target) for target in (None, [0.7 + off, 0.3]))
+    assert found.attrs["target"] == pytest.approx(again.attrs["target"], abs=1e-15)
+    np.testing.assert_allclose(found["score"], again["score"], rtol=1e-12)
+    with pytest.raises(InputError, match="sum one over the last dim"):
+        gn.fit(NAME, {"count": [[1, 2]], "target": [0.7, 0.30001]}, "conjugate", regression="none")
+    with pytest.raises(InputError, match="shares sum to one"):
+        ranking.score(fit, [0.7, 0.30001])
 
 
 # AnnData
@@ -167,3 +215,48 @@ def test_cells_of_several_files_are_added_up(h5ad: Write) -> None:
 def test_bad_cells(h5ad: Write, conditions: list[Any], states: list[Any], options: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         readers.h5ad([h5ad(conditions, states)], **options)
+
+
+def test_clusters_keep_their_order(h5ad: Write) -> None:
+    numbers = [str(i) for i in range(12)]
+    clusters = pd.Categorical(numbers[::-1])  # its categories are sorted as text: 0, 1, 10, 11, 2
+    found = readers.h5ad([h5ad(["Tox"] * 12, clusters)])["count"]
+    assert found.columns.tolist() == numbers
+    assert found.loc["Tox"].tolist() == [1] * 12
+    stages = pd.Categorical(["late", "early", "late"], categories=["early", "middle", "late"])
+    genes = pd.Categorical(["b", "a", "b"], categories=["b", "a"])
+    found = readers.h5ad([h5ad(genes, stages)])["count"]
+    assert found.columns.tolist() == ["early", "late"]
+    assert found.index.tolist() == ["b", "a"]
+    assert found.to_numpy().tolist() == [[0, 2], [1, 0]]
+    both = readers.h5ad([h5ad(["Tox"] * 2, ["2", "10"], "a.h5ad"), h5ad(["Tox"], ["9"], "b.h5ad")])["count"]
+    assert both.columns.tolist() == ["2", "9", "10"]
+
+
+def test_blanks_around_labels_are_no_part_of_them(h5ad: Write, write: Write) -> None:
+    found = readers.h5ad([h5ad(["Tox", " Tox ", "Myb"], ["cyc ", "cyc", "\tprog"])])["count"]
+    assert found.loc["Tox"].to_dict() == {"cyc": 2, "prog": 0}
+    assert found.index.tolist() == ["Myb", "Tox"]
+    table = readers.table([write("gene,cyc , prog\nTox ,2,0\n Myb,0,1\n")])["count"]
+    assert table.loc["Tox"].to_dict() == {"cyc": 2, "prog": 0}
+    with pytest.raises(InputError, match=r"obs\['state'\] of cell 'cells.h5ad1' is missing \(1 such"):
+        readers.h5ad([h5ad(["Tox", "Tox"], ["cyc", "  "])])
+
+
+def test_cells_are_counted_once(h5ad: Write, tmp_path: Path) -> None:
+    path = h5ad(["Tox", "Myb"], ["cyc", "prog"], "a.h5ad")
+    with pytest.raises(InputError, match="the same file is given twice"):
+        readers.h5ad([path, path])
+    (tmp_path / "copy.h5ad").write_bytes(path.read_bytes())
+    with pytest.raises(InputError, match=r"the cell name 'a\.h5ad0' is used in both"):
+        readers.h5ad([path, tmp_path / "copy.h5ad"])
+
+
+def test_every_cell_is_accounted_for(h5ad: Write) -> None:
+    path = h5ad(["Tox", "Myb", "Tox", "Tox"], ["cyc", "prog", "cyc", "eff"])
+    tree = gn.read(NAME, path, "h5ad", least=2, regression="none")
+    told = json.loads(tree.attrs["ledger"])
+    assert (told["rows"]["unit"], told["rows"]["read"], told["rows"]["kept"]) == ("cell", 4, 3)
+    assert told["rows"]["left_out"] == {"of perturbations with fewer than 2 cells": 1}
+    assert int(tree["observed_data"]["count"].sum()) == 3
+    assert (told["columns"]["read"], told["columns"]["kept"]) == (2, 2)

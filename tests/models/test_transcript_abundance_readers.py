@@ -338,7 +338,7 @@ def test_sparse_files(tmp_path: Path, form: str) -> None:
         with pytest.raises(gn.InputError, match=said):
             gn.read(NAME, [path, tmp_path / "lengths.txt"], format="sparse")
     path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(gn.InputError, match="cannot be read"):
+    with pytest.raises(gn.InputError, match=r"rows\.(npz: this is no sound archive|mtx: line 1 says|mtx: line 2 is)"):
         gn.read(NAME, [path, tmp_path / "lengths.txt"], format="sparse")
     with pytest.raises(gn.InputError, match="takes two files, not 1"):
         gn.read(NAME, path, format="sparse")
@@ -422,6 +422,72 @@ def test_bam_in_transcript_coordinates(tmp_path: Path) -> None:
     stranded = arrays(gn.read(NAME, path, format="bam", strand="reverse"))
     assert stranded["count"] == [1]
     assert stranded["weight"] == [1]
+
+
+def accounts(tree: Any) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+    told = json.loads(tree.attrs["ledger"])
+    for side in (told["rows"], told["columns"]):
+        assert side["read"] == side["kept"] + sum(side["left_out"].values())
+    return told["rows"], told["columns"], told["notes"]
+
+
+def test_every_class_transcript_and_line_is_accounted_for(make: Make, tmp_path: Path) -> None:
+    more = QUANT + "Arc4\t900\t750.000\t0.0\t0.0\n"
+    rows, columns, _ = accounts(gn.read(NAME, make(quant=more), format="salmon"))
+    assert (rows["unit"], rows["read"], rows["kept"]) == ("equivalence_class", 4, 4)
+    assert (columns["unit"], columns["read"], columns["kept"]) == ("transcript", 4, 3)
+    assert columns["names"] == {"in quant.sf only": ["Arc4"]}
+    (tmp_path / "arc.out").write_text("# mine\n" + COURSE)
+    rows, columns, notes = accounts(gn.read(NAME, tmp_path / "arc.out", format="course"))
+    assert (rows["entry"], rows["kept"], columns["kept"]) == ("segment", 3, 3)
+    assert notes == ["Line 1 was taken for a comment: '# mine'"]
+    sparse.save_npz(tmp_path / "rows.npz", sparse.csr_matrix(np.array([[0.2, 0.3], [0.2, 0.3], [0, 0.5]])))
+    (tmp_path / "lengths.txt").write_text("a 100\nb 200.5\n")
+    rows, columns, notes = accounts(gn.read(NAME, [tmp_path / "rows.npz", tmp_path / "lengths.txt"], format="sparse"))
+    assert (rows["unit"], rows["kept"], columns["kept"]) == ("read", 3, 2)
+    assert notes == ["Reads of equal likelihood are one class: 2 classes."]
+
+
+def test_every_alignment_is_accounted_for(tmp_path: Path) -> None:
+    reads = [
+        record("r1", 0, 5),
+        record("r1", 1, 7, flag=0x100),
+        record("r2", 1, 30, flag=0x10),
+        record("r4", -1, -1, flag=0x4),
+        record("r5", 0, 1, flag=0x800),
+    ]
+    path = bam_file(tmp_path / "a.bam", reads)
+    rows, columns, notes = accounts(gn.read(NAME, path, format="bam"))
+    assert (rows["unit"], rows["read"], rows["kept"]) == ("alignment", 5, 3)
+    assert rows["left_out"] == {"of unmapped reads": 1, "supplementary": 1}
+    assert (columns["entry"], columns["read"], columns["kept"]) == ("reference", 2, 2)
+    assert notes == ["2 reads of equal likelihood are one class: 2 classes."]
+    rows, _, _ = accounts(gn.read(NAME, path, format="bam", strand="forward"))
+    assert rows["left_out"]["on the strand that the protocol excludes"] == 1
+    assert rows["kept"] == 2
+    pairs = [
+        *pair("r1", 0, 5, 30),
+        *pair("r1", 1, 5, 25, extra=0x100),
+        *pair("r2", 1, 30, 5),
+        record("r3", 0, 9, flag=0x1 | 0x40, mate=(1, 9)),
+        record("r3", 1, 9, flag=0x1 | 0x80 | 0x10, mate=(0, 9)),
+    ]
+    bam_file(path, pairs)
+    apart = "of mates that do not face each other on one transcript"
+    with pytest.warns(UserWarning, match="left out"):
+        rows, _, notes = accounts(gn.read(NAME, path, format="bam"))
+    assert (rows["read"], rows["kept"], rows["left_out"]) == (8, 6, {apart: 2})
+    assert notes == ["2 pairs of equal likelihood are one class: 2 classes."]
+    with pytest.warns(UserWarning, match="left out"):
+        rows, _, _ = accounts(gn.read(NAME, path, format="bam", strand="forward"))
+    assert rows["left_out"] == {apart: 2, "on the strand that the protocol excludes": 2}
+
+
+def test_numbers_that_do_not_fit_are_too_large(make: Make) -> None:
+    for text in ("9223372036854775807", "9" * 400):
+        with pytest.raises(gn.InputError, match=r"line 8: the count is 9.* which is too large") as caught:
+            gn.read(NAME, make(changed(8, f"1\t2\t1\t{text}")), format="salmon")
+        assert len(str(caught.value)) < 400
 
 
 def scaled(*values: float) -> list[float]:

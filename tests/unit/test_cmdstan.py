@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from genarium.engines import cmdstan
-from genarium.engines.cmdstan import programs, wheel
+from genarium.engines.cmdstan import cache, programs, wheel
 
 Floats = NDArray[np.float64]
 
@@ -170,6 +172,7 @@ def test_a_program_is_compiled_again_when_it_or_an_include_changes(bare: Path, m
         built.append(folder.name)
         folder.mkdir()
         (folder / program.stem).touch()
+        cache.seal(folder / program.stem)
 
     monkeypatch.setattr(programs, "_build", build)
     one = cmdstan.find(fake_cmdstan(bare / "one"))
@@ -197,6 +200,7 @@ def test_a_program_that_changes_while_it_is_compiled_is_not_kept(bare: Path, mon
     def build(program: Path, folder: Path, *_: object) -> None:
         folder.mkdir()
         (folder / program.stem).touch()
+        cache.seal(folder / program.stem)
         program.write_text("// changed\n")
 
     monkeypatch.setattr(programs, "_build", build)
@@ -213,7 +217,7 @@ COMPILER = """#!/bin/sh
 case "$*" in *--version*) echo "standin 1.0"; exit 0;; esac
 echo "$*" >> "$STANDIN/calls"
 while [ "$1" != "-o" ]; do shift; done
-case "$2" in *main.o*) [ -e "$STANDIN/slow" ] && echo half > "$2" && touch "$STANDIN/started" && sleep 60;; esac
+case "$2" in approximate.o*) [ -e "$STANDIN/slow" ] && echo half > "$2" && touch "$STANDIN/started" && sleep 60;; esac
 [ -e "$STANDIN/broken" ] && echo "standin: no space left" >&2 && exit 1
 echo whole > "$2"
 """
@@ -259,10 +263,10 @@ def test_install_builds_once_says_its_steps_and_outlives_the_package(standin: Pa
     assert built == cmdstan.find() == cmdstan.CmdStan(before.path, "2.99.1", "wheel", True)
     assert [line[:5] for line in lines[:3]] == ["[1/3]", "[2/3]", "[3/3]"]
     assert "CMDSTAN_VERSION := 2.99.1\n" in (built.path / "makefile").read_text()
-    assert (built.path / "main.o").read_text() == "whole\n"
-    assert calls(standin) == 2
+    assert (built.path / "main.o").read_text() == (built.path / "approximate.o").read_text() == "whole\n"
+    assert calls(standin) == 3
     cmdstan.install()
-    assert calls(standin) == 2
+    assert calls(standin) == 3
     report: dict[str, Any] = cmdstan.status()
     assert report["selected"]["path"] == str(built.path)
     assert report["packages"]["httpstan"] == "9.9"
@@ -281,7 +285,7 @@ def test_another_optimization_level_precompiles_its_header_once(standin: Path) -
         wheel.prepare(built, level, lines.append)
     assert [line for line in lines if "-O3" in line] == lines
     assert len(lines) == 1
-    assert calls(standin) == 3
+    assert calls(standin) == 4
 
 
 @pytest.mark.stan
@@ -297,18 +301,44 @@ def test_a_failing_compiler_is_reported_and_leaves_no_toolchain(standin: Path) -
 @pytest.mark.stan
 def test_a_killed_install_is_taken_up_where_it_stopped(standin: Path) -> None:
     (standin / "slow").touch()
-    process = subprocess.Popen(
-        [sys.executable, "-c", INSTALL], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    wait_for(process, lambda: (standin / "started").exists())
-    os.killpg(process.pid, signal.SIGKILL)
+    process = subprocess.Popen([sys.executable, "-c", INSTALL], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    target = cmdstan.find().path
+    partial = target.with_name(f"{target.name}.partial")
+    wait_for(process, lambda: (standin / "started").exists() and (partial / "main.o").exists())
+    before = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
     process.wait()
+    gone, alive = psutil.wait_procs(before, timeout=10)
+    assert not alive  # make, the shell and the compiler died with the one who had asked for them
+    assert len(gone) >= 3
     assert not cmdstan.find().ready
     (standin / "slow").unlink()
     built = cmdstan.install()
-    assert (built.path / "main.o").read_text() == "whole\n"
-    assert calls(standin) == 3  # the header once, the command line twice
-    assert sorted(path.name for path in built.path.iterdir()) == ["bin", "header", "main.cpp", "main.o", "makefile"]
+    assert (built.path / "approximate.o").read_text() == "whole\n"
+    assert calls(standin) == 4  # the last part of the command line twice
+    made = ["approximate.cpp", "approximate.o", "bin", "command.hpp", "header", "main.cpp", "main.o", "makefile"]
+    assert sorted(path.name for path in built.path.iterdir()) == made
+
+
+@pytest.mark.stan
+def test_a_compiler_that_outlives_its_installer_keeps_the_lock(bare: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from genarium.engines.cmdstan import cache, children\n"
+        "children.WATCH = ':'\n"  # nobody kills it
+        "with cache.sole_builder(Path(sys.argv[1]), print) as lock:\n"
+        "    children.run(['/bin/sh', '-c', 'echo $$; echo $$ > started; exec sleep 60'], lock=lock)"
+    )
+    target = bare / "cache" / "genarium" / "stan" / "built"
+    process = subprocess.Popen([sys.executable, "-c", code, str(target)], cwd=bare)
+    wait_for(process, lambda: (bare / "started").exists() and (bare / "started").read_text().endswith("\n"))
+    process.kill()
+    process.wait()
+    lock = FileLock(target.with_name("built.lock"))
+    with pytest.raises(Timeout):
+        lock.acquire(timeout=0)
+    os.kill(int((bare / "started").read_text()), signal.SIGKILL)
+    with lock.acquire(timeout=10):
+        pass
 
 
 @pytest.mark.stan
@@ -317,7 +347,7 @@ def test_two_installs_at_once_build_once(standin: Path) -> None:
     outputs = [process.communicate(timeout=60)[0].splitlines() for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     assert outputs[0][-1] == outputs[1][-1] == str(cmdstan.find().path)
-    assert calls(standin) == 2
+    assert calls(standin) == 3
 
 
 def wait_for(process: subprocess.Popen[Any], condition: Callable[[], bool]) -> None:
@@ -402,7 +432,7 @@ def test_a_killed_build_leaves_nothing_and_two_builders_build_once(
     monkeypatch.setenv("CMDSTAN", str(toolchain.path))
     program = bare / "small.stan"
     program.write_text("parameters { real x; } model { x ~ std_normal(); }")
-    cache = bare / "cache" / "genarium" / "stan" / "programs"
+    programs_ = bare / "cache" / "genarium" / "stan" / "programs"
     code = (
         "import sys; from pathlib import Path; from genarium.engines import cmdstan;"
         "print(cmdstan.compile_program(Path(sys.argv[1]), progress=lambda line: print('+', line)))"
@@ -413,13 +443,14 @@ def test_a_killed_build_leaves_nothing_and_two_builders_build_once(
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
 
     process = start()
-    wait_for(process, lambda: bool(list(cache.glob("*/small.hpp"))))
-    os.kill(process.pid, signal.SIGKILL)  # its compiler lives on
+    wait_for(process, lambda: bool(list(programs_.glob("*/small.hpp"))))
+    compilers = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
     process.wait()
-    assert not list(cache.glob("small-*/*"))
-    os.killpg(process.pid, signal.SIGKILL)
+    assert not list(programs_.glob("small-*/*"))
+    assert not psutil.wait_procs(compilers, timeout=10)[1]
     process.communicate()
-    assert list(cache.glob(".small-*"))
+    assert list(programs_.glob(".small-*"))
 
     processes = [start(), start()]
     outputs = [process.communicate(timeout=300)[0].splitlines() for process in processes]
@@ -427,9 +458,9 @@ def test_a_killed_build_leaves_nothing_and_two_builders_build_once(
     assert outputs[0][-1] == outputs[1][-1]
     assert sum("+ compiling small.stan" in line for output in outputs for line in output) == 1
     assert sum("waiting for another process" in line for output in outputs for line in output) == 1
-    assert not list(cache.glob(".small-*"))
+    assert not list(programs_.glob(".small-*"))
     made = Path(outputs[0][-1])
-    assert sorted(path.name for path in made.parent.iterdir()) == ["small", "small.stan"]
+    assert sorted(path.name for path in made.parent.iterdir()) == ["sha256", "small", "small.stan"]
     assert "stan_version_major = 2" in subprocess.run([made, "info"], capture_output=True, text=True, check=True).stdout
 
 

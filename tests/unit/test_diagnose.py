@@ -10,8 +10,9 @@ import pytest
 import xarray as xr
 
 import genarium as gn
-from genarium.declaration import Method, Model, Problem, Result
+from genarium.declaration import Method, Model, Problem, Result, Stage, Var
 from genarium.errors import InputError
+from genarium.supports import real
 from genarium.verdicts import Diagnosis, Verdict, verdict
 
 Make = Callable[..., xr.DataTree]
@@ -184,9 +185,14 @@ def test_high_k_hat_of_many_unknowns_is_a_warning(make: Make, toy: Model) -> Non
     ratio = {"log_q": np.zeros((1, 1000)), "lp": 5 * rng.normal(size=(1, 1000))}
     for size, status in ((1, "fail"), (100, "warn")):
         tree = make("approximate", posterior={"theta": rng.normal(size=(1, 1000))})
-        tree["posterior"] = xr.Dataset({"theta": (("chain", "draw", "of"), rng.normal(size=(1, 1000, size)))})
-        tree["sample_stats"] = xr.Dataset({name: (("chain", "draw"), value) for name, value in ratio.items()})
-        found = {v.check: v for v in gn.diagnose(toy, tree).verdicts}["Pareto k-hat of q"]
+        theta = Stage({"theta": Var(("of",), real, "Means.", "θ")}, toy.unknown.draw)
+        model = replace(toy, sizes={**toy.sizes, "of": size}, unknown=theta)
+        tree.attrs["sizes"] = json.dumps({**json.loads(tree.attrs["sizes"]), "of": size})
+        lead = {"chain": [0], "draw": range(1000)}
+        draws = xr.Dataset({"theta": (("chain", "draw", "of"), rng.normal(size=(1, 1000, size)))}, lead)
+        tree["posterior"] = draws.assign_coords(of=range(size))
+        tree["sample_stats"] = xr.Dataset({name: (("chain", "draw"), value) for name, value in ratio.items()}, lead)
+        found = {v.check: v for v in gn.diagnose(model, tree).verdicts}["Pareto k-hat of q"]
         assert found.status == status
         assert ("100 unknown numbers" in found.advice) == (status == "warn")
 
@@ -341,3 +347,30 @@ def test_fit_of_another_model_is_refused(toy: Model, fitted: Make) -> None:
 def test_tree_of_nobody_is_refused() -> None:
     with pytest.raises(InputError, match="does not say which model"):
         gn.diagnose("nb_mixture", xr.DataTree())
+
+
+@pytest.mark.parametrize(("draws", "chains"), [(1, 1), (3, 2), (3, 4), (9, 1), (10, 1), (12, 2)])
+def test_too_few_draws_are_a_verdict(draws: int, chains: int, few: xr.DataTree) -> None:
+    found = few.isel(draw=slice(draws), chain=slice(chains), missing_dims="ignore")
+    told = gn.diagnose("nb_mixture", found)
+    assert not told.passed
+    assert ("too few draws" in str(told)) == (draws < 10)
+
+
+def test_chains_that_stand_still_are_a_verdict(few: xr.DataTree) -> None:
+    found = few.isel(draw=[0] * 12, missing_dims="ignore").isel(chain=[0, 0], missing_dims="ignore")
+    assert "the chains stand still" in str(gn.diagnose("nb_mixture", found))
+    apart = few.isel(draw=[0] * 12, missing_dims="ignore")
+    assert not gn.diagnose("nb_mixture", apart).passed
+
+
+@pytest.fixture(scope="module")
+def few() -> xr.DataTree:
+    """A fit of 12 draws by each of 4 chains."""
+    tree = gn.simulate("nb_mixture", seed=1, cell=30, gene=2, component=2)
+    return gn.fit("nb_mixture", tree, "gibbs", 1, draws=12, tune=5, chains=4)
+
+
+def test_too_few_draws_of_an_approximation_are_a_verdict(few: xr.DataTree) -> None:
+    found = gn.fit("nb_mixture", few, "vi", 1, draws=10, component=2)
+    assert "too few draws" in str(gn.diagnose("nb_mixture", found))

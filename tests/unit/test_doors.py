@@ -18,6 +18,7 @@ from genarium.docstrings import parameters_of, summary_of
 from genarium.errors import InputError
 from genarium.readers.formats import guessed
 from genarium.remedies import MARK, flag, in_python, in_shell, option, setting, verb
+from genarium.verbs.show import describe
 from genarium.verbs.tables import tables_of, write_tables
 
 Say = Callable[[str], tuple[int | str | None, str, str]]
@@ -80,7 +81,7 @@ MISTAKES = {
     "fit nb_mixture data.nc --method em --seed -3 -o x.nc": ["--seed -3", "not below zero"],
     "fit nb_mixture data.nc --method em -o x.png": ["x.png", "'.png'", "Name it x.nc"],
     "fit nb_mixture counts.csv --method em -o x.nc": ["counts.csv", "`genarium read`"],
-    "fit nb_mixture other.nc --method em -o x.nc": ["other.nc", "'perturbation_score'", "it needs x"],
+    "fit nb_mixture other.nc --method em -o x.nc": ["other.nc", "'perturbation_score'", "`genarium read`"],
     "diagnose data.nc": ["data.nc", "no fit", "genarium fit nb_mixture TREE --method METHOD"],
     "summary data.nc": ["data.nc", "no fit", "genarium fit nb_mixture TREE --method METHOD"],
     "summary fit.nc --variables p": ["fit.nc", "'p'", "Did you mean 'pi'?"],
@@ -116,7 +117,7 @@ MISTAKES = {
     "read nb_mixture text.csv -o x.nc": ["text.csv", "line 2", "column 'b'", "'many'", "--option drop=b"],
     "read nb_mixture counts.csv --option transpose=3 -o x.nc": ["--option transpose=3", "true or false"],
     "read mendelian_randomization effects.csv -o x.nc": ["effects.csv", "'se_outcome'", "beta_outcome"],
-    "read mendelian_randomization effects.csv effects.csv effects.csv -o x.nc": ["--format table", "--format traits"],
+    "read mendelian_randomization effects.csv expression.csv counts.csv -o x.nc": ["--format table", "--format traits"],
     "read notmad expression.csv -o x.nc": ["expression.csv", "--option context=", "sample, age, g1, g2"],
     "read transcript_abundance quant -o x.nc": ["quant", "eq_classes.txt", "--dumpEqWeights"],
     "read transcript_abundance counts.csv -o x.nc": ["counts.csv", "--format salmon", "--format bam"],
@@ -203,7 +204,7 @@ def test_docstrings_are_read_as_numpydoc_has_them() -> None:
         "genes": "Names, as of read, with a `,`.",
     }
     for name in ("nb_mixture", "transcript_abundance", "notmad", "mendelian_randomization", "perturbation_score"):
-        for reader in gn.verbs.show.describe(gn.get(name))["readers"].values():
+        for reader in describe(gn.get(name))["readers"].values():
             assert reader["about"]
             assert all(told["about"] for told in reader["options"].values()), reader
 
@@ -224,7 +225,9 @@ def test_docstrings_are_read_as_numpydoc_has_them() -> None:
         ("transcript_abundance", ["x.bam"], "bam"),
         ("transcript_abundance", ["x.npz", "x.tsv"], "sparse"),
         ("transcript_abundance", ["x.npz"], "sparse"),
-        ("locus_regression", ["anything"], "npz"),
+        ("locus_regression", ["x.npz"], "npz"),
+        ("locus_regression", ["x.vcf", "y.vcf.gz"], "vcf"),
+        ("locus_regression", ["x.maf.gz"], "maf"),
     ],
 )
 def test_format_is_told_from_the_files(model: str, names: list[str], format_: str, tmp_path: Path) -> None:
@@ -295,9 +298,11 @@ def test_summary_of_draws_agrees_with_arviz(folder: Path) -> None:
     tree = gn.fit("nb_mixture", tree, "gibbs", seed=1, draws=50, tune=10, chains=2)
     found, peer = gn.summary(tree), az.summary(tree, var_names=["pi", "mu"], round_to="none")
     assert len(found) == len(peer)
-    for column, other in {"mean": "mean", "ess_bulk": "ess_bulk", "ess_tail": "ess_tail", "rhat": "r_hat"}.items():
+    for column, other in {"mean": "mean", "ess_bulk": "ess_bulk", "rhat": "r_hat"}.items():
         np.testing.assert_allclose(found[column], peer[other].astype(float), rtol=1e-6)
     np.testing.assert_allclose(found["sd"], peer["sd"].astype(float), rtol=0.01)
+    tail = az.ess(tree, var_names=["pi"], method="tail", prob=(0.05, 0.95))["pi"]
+    np.testing.assert_allclose(found["ess_tail"][:3], tail, rtol=1e-6)
     assert (found["low"] < found["mean"]).all()
     assert found["label"].tolist()[-1] == "2, 1"
 

@@ -191,6 +191,84 @@ def test_what_is_missing_is_said_with_how_to_give_it(toy: Model) -> None:
     refused(np.zeros((2, 2, 2)), "the 3 dims of the given ndarray; there are x (cell, gene)")
 
 
+# Types of numbers and labels
+
+
+TYPES: dict[str, Callable[[pd.DataFrame], Any]] = {
+    "half precision": lambda f: f.astype(np.float16),
+    "half precision, array": lambda f: f.to_numpy().astype(np.float16),
+    "unsigned": lambda f: f.astype(np.uint8),
+    "nullable": lambda f: f.astype("Int64"),
+    "nullable floats": lambda f: f.astype("Float32"),
+    "arrow": lambda f: f.astype("int64[pyarrow]"),
+    "arrow floats": lambda f: f.astype("double[pyarrow]"),
+    "categories of numbers": lambda f: f.astype("category"),
+    "names as categories": lambda f: f.set_axis(pd.CategoricalIndex(GENES), axis=1).set_axis(
+        pd.CategoricalIndex(CELLS)
+    ),
+    "arrow names": lambda f: f.set_axis(pd.Index(GENES, dtype="string[pyarrow]"), axis=1),
+    "anndata of half precision": lambda f: AnnData(f.to_numpy().astype(np.float16), f[[]], f.T[[]]),
+}
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_numbers_of_every_type_are_the_same_numbers(kind: str) -> None:
+    problem = held(TYPES[kind](frame()), partial=True)
+    np.testing.assert_array_equal(problem["x"], X)
+    assert problem["x"].dtype == np.int64
+    if "array" not in kind:
+        assert problem.coords["cell"].tolist() == CELLS
+        assert problem.coords["gene"].tolist() == GENES
+
+
+@pytest.mark.parametrize("kind", ["Int64", "int64[pyarrow]", "category", "float16"])
+def test_columns_of_obs_of_every_type(kind: str) -> None:
+    adata = cells()
+    column: Any = pd.Series([1, 2, 3, 4, 5], index=CELLS)
+    adata.obs["size_factor"] = column.astype(kind)
+    assert held(adata, partial=True)["size_factor"].tolist() == [1, 2, 3, 4, 5]
+
+
+def regions(labels: Any) -> Any:
+    effects = {name: np.full(3, 0.5) for name in ("beta_exposure", "se_exposure", "beta_outcome", "se_outcome")}
+    return pd.DataFrame({**effects, "region": labels})
+
+
+def test_categories_are_labels_in_their_order() -> None:
+    problem = held(regions(pd.Categorical(["b", " a", "b"], categories=["unused", "b", " a"])), SUMMARY)
+    assert problem["region"].tolist() == [0, 1, 0]
+    assert problem.coords["region"].tolist() == ["b", "a"]
+    for categories in (["10", "2", "0"], [10, 2, 0]):  # whole numbers are what they are, in any order of categories
+        problem = held(regions(pd.Categorical([categories[0], categories[1], categories[2]])), SUMMARY)
+        assert problem["region"].tolist() == [10, 2, 0]
+        assert problem.sizes["region"] == 11
+    assert held({**regions([0] * 3), "region": pd.Series(["x", "y", "x"], dtype="category")}, SUMMARY)[
+        "region"
+    ].tolist() == [0, 1, 0]
+    refused(regions(pd.Categorical(["b", None, "b"])), "region[variant=1] = nan", model=SUMMARY)
+    refused(regions(["b", "a", "b"]), "not numbers", model=SUMMARY, partial=True)
+
+
+BIG = 2**53 + 1
+ROUNDED: dict[str, Any] = {
+    "table of two types": pd.DataFrame({"a": [1, BIG], "b": [0.0, 2.0]}),
+    "list": [[1, 0.0], [BIG, 2.0]],
+    "boxed": np.array([[1, 0.0], [BIG, 2.0]], dtype=object),
+    "nullable": pd.DataFrame({"a": pd.array([None, BIG], dtype="Int64"), "b": [1, 2]}),
+}
+
+
+@pytest.mark.parametrize("kind", ROUNDED)
+def test_no_whole_number_is_rounded_in_silence(kind: str) -> None:
+    refused({"x": ROUNDED[kind]}, "x[cell=1", f"] = {BIG} is too large")
+
+
+def test_large_numbers_of_known_variables() -> None:
+    refused({"x": X, "a0": BIG, "phi": 0.3}, f"a0 = {BIG} is too large")
+    assert float(held({"x": X, "a0": BIG - 1, "phi": 0.3})["a0"]) == BIG - 1
+    refused({"x": X, "phi": "0,3"}, "'phi' (gene) is the text '0,3', not a number. Write a number with a decimal point")
+
+
 @pytest.mark.parametrize("data", [None, 3, [X], "cells.h5ad", object(), {1, 2}], ids=lambda d: type(d).__name__)
 def test_anything_else_is_refused_with_what_is_accepted(data: Any) -> None:
     kinds = ("DataTree", "AnnData", "Dataset", "DataArray", "DataFrame", "Series", "NumPy", "SciPy", "{'x': ...}")

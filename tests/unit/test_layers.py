@@ -7,10 +7,27 @@ from pathlib import Path
 import pytest
 
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "remedies", "docstrings", "caches", "words", "progress", "supports", "signatures", "simplex"),
+    (
+        *("errors", "remedies", "docstrings", "caches", "leftovers", "interruption", "words", "literals", "writing"),
+        *("progress", "supports", "signatures", "simplex"),
+    ),
     ("declaration",),
     (
-        *("folders", "home", "registry", "settings", "attributes", "tree", "holding", "coding", "data", "readers"),
+        *(
+            "folders",
+            "home",
+            "registry",
+            "settings",
+            "attributes",
+            "groups",
+            "form",
+            "completeness",
+            "tree",
+            "holding",
+            "coding",
+            "data",
+            "readers",
+        ),
         *("story", "evaluate", "estimates", "drawing"),
     ),
     ("engines",),

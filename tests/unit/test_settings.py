@@ -27,6 +27,17 @@ def model() -> Model:
     return gn.get("nb_mixture")
 
 
+def test_sizes_as_people_type_them(model: Model) -> None:
+    assert split(model, {"cell": 1e3})[1] == {"cell": 1000}
+    for value in (1e300, 2**60):
+        with pytest.raises(InputError, match=r"size cell=.* is too large"):
+            split(model, {"cell": value})
+    others: list[Any] = [2.5, float("nan"), float("inf"), "1e3", True]
+    for other in others:
+        with pytest.raises(InputError, match="must be a whole number, at least one"):
+            split(model, {"cell": other})
+
+
 def test_settings_are_sorted_by_what_they_are_about(model: Model) -> None:
     given = {"cell": 5, "dispersion": "gene", "phi0": 0.2, "mu": [[1, 2]], "restarts": 3}
     variant, sizes, values, options = split(model, given, tried)
@@ -53,7 +64,7 @@ def test_variables_are_those_of_the_variant(model: Model) -> None:
         split(model, {"phi0": 0.2})
 
 
-@pytest.mark.parametrize("value", [0, -1, 2.5, 3.0, "3", True, None, [3]])
+@pytest.mark.parametrize("value", [0, -1, 2.5, -3.0, "3", True, None, [3]])
 def test_size_must_be_a_whole_number(model: Model, value: Any) -> None:
     with pytest.raises(InputError, match=r"nb_mixture: size cell=.*whole number, at least one"):
         split(model, {"cell": value})

@@ -66,6 +66,19 @@ def test_label_depends_on_the_size_of_its_dim() -> None:
     assert label("kind").of == "kind"
 
 
+def test_rounded_shares_are_made_exact() -> None:
+    off = np.array([[0.2, 0.8 + 1e-7], [0.25, 0.75], [0.1, 0.9 + 1e-12]])
+    made = simplex.exact(off)
+    np.testing.assert_allclose(made.sum(-1), 1, rtol=0, atol=1e-11)
+    np.testing.assert_array_equal(made[1:], off[1:])
+
+
+def test_numbers_of_half_precision() -> None:
+    for support, values in ((count, [0, 1, 2048]), (positive, [0.5, 60000]), (label("kind"), [0, 3])):
+        assert not support.bad(np.array(values, dtype=np.float16), {}).any()
+    assert count.bad(np.array([0.5, INF, -1], dtype=np.float16), {}).all()
+
+
 @pytest.mark.parametrize(
     ("row", "bad"),
     [
@@ -73,7 +86,8 @@ def test_label_depends_on_the_size_of_its_dim() -> None:
         ([1 / 3, 1 / 3, 1 / 3], [0, 0, 0]),
         ([0.2, 0.8, 0.1], [1, 1, 1]),
         ([0.2, 0.7, 0], [1, 1, 1]),
-        ([0.2, 0.8 + 2e-8, 0], [1, 1, 1]),
+        ([0.2, 0.8 + 2e-8, 0], [0, 0, 0]),
+        ([0.2, 0.8 + 2e-6, 0], [1, 1, 1]),
         ([1.5, -0.5, 0], [0, 1, 0]),
         ([NAN, 0.5, 0.5], [1, 1, 1]),
         ([INF, 0.5, 0.5], [1, 1, 1]),

@@ -24,10 +24,10 @@ from genarium.calibration.figures import PANELS
 from genarium.calibration.figures import figures as draw
 from genarium.calibration.page import directions, failures, mean_errors, overall, quantities, render, reproduce, summary
 from genarium.calibration.recovery import Recovery
-from genarium.cli import parse_settings
 from genarium.declaration import Method, Model, Problem, Result
 from genarium.drawing import MARK, PALETTE, Titled, style
 from genarium.errors import InputError
+from genarium.literals import parse_settings
 
 Array = NDArray[Any]
 TITLES = ["Are ranks uniform?", "Ranks of the truth", "Coverage by level", "z-score and contraction",

@@ -74,6 +74,7 @@ def test_a_torn_last_line_is_cut_off(folder: Path, left: int) -> None:
     assert sorted(store.records) == [0, 1, 2]
     assert path.read_bytes() == whole
     store.append(record(3))
+    store.close()
     assert sorted(Store(folder, PLAN, resume=True).records) == [0, 1, 2, 3]
 
 

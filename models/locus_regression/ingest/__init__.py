@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from genarium.readers.files import existing
+from genarium.readers.formats import takes
 
 from .assemble import corpus
 from .cohort import wanted_samples
@@ -18,22 +19,27 @@ from .tabular import read_maf, read_table
 from .values import require_samples
 from .vcf import read_vcf
 
+EXAMPLE = "--option fasta=genome.fa --option windows=10kb --option features=RT=rt.bw:mean,K27ac=peaks.bed:coverage"
 
+
+@takes(".vcf", ".bcf", example=f"a.vcf b.vcf.gz {EXAMPLE}")
 @reader
 def vcf(paths: Sequence[Path], options: Options) -> Mapping[str, Any]:
-    """Read VCF or BCF files of one genome or several, as :class:`~.options.Options` says."""
+    """Read the mutations of VCF or BCF files of one genome or several, with a genome, windows and tracks."""
     return _read("vcf", read_vcf, paths, options)
 
 
+@takes(".maf", example=f"cohort.maf {EXAMPLE}")
 @reader
 def maf(paths: Sequence[Path], options: Options) -> Mapping[str, Any]:
-    """Read MAF files, as :class:`~.options.Options` says."""
+    """Read the mutations of MAF files, with a genome, windows and tracks."""
     return _read("maf", read_maf, paths, options)
 
 
+@takes(example=f"mutations.txt {EXAMPLE}")
 @reader
 def table(paths: Sequence[Path], options: Options) -> Mapping[str, Any]:
-    """Read tables with a row for each mutation, as :class:`~.options.Options` says."""
+    """Read tables with a row for each mutation (five columns need no header), with a genome, windows and tracks."""
     return _read("table", read_table, paths, options)
 
 

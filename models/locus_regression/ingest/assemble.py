@@ -11,13 +11,14 @@ from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers.ledger import Account, Ledger, Told
 from genarium.readers.messages import listed
+from genarium.remedies import option
 
 from ..channels import CONTEXTS
 from . import earlier
 from .cohort import group_of
 from .contigs import Contigs
 from .covariates import assembled, fill, measured, with_stored_steps
-from .genome import Genome, read_sizes
+from .genome import LONGEST, Genome, read_sizes
 from .mutations import Mutations
 from .options import Options
 from .place import Placed, by_contig, cells, through_genome, with_file_contexts
@@ -25,8 +26,6 @@ from .spec import Feature, parse_features, parse_source
 from .tables_of_contexts import read_opportunities
 from .tracks import regions, total
 from .windows import Loci, from_windows, whole
-
-UNKNOWN_LENGTH = 2**40
 
 
 def corpus(mutations: Mutations, options: Options, wanted: Sequence[str]) -> Told:
@@ -52,8 +51,8 @@ def corpus(mutations: Mutations, options: Options, wanted: Sequence[str]) -> Tol
     """
     if options.fasta is None and options.context is None:
         raise InputError(
-            "the contexts of mutations are not known. Give the genome by fasta=genome.fa, or by context= the column or "
-            "INFO tag that holds the bases around each mutation."
+            f"the contexts of mutations are not known. Give the genome: {option('fasta', 'genome.fa')}, or the column "
+            f"or INFO tag that holds the bases around each mutation: {option('context')}."
         )
     notes = mutations.notes
     like = earlier.load_like(options)
@@ -119,10 +118,12 @@ def _finish(
         opportunity = opportunity if opportunity is None else opportunity[:, kept]
     genome, locus, channel, count = cells(placed, inner, loci, mutations)
     names, columns = _genomes(mutations, genome, wanted)
+    if not names:
+        raise InputError("the files hold no mutation of any genome. Check that they are the ones meant.")
     if not len(genome):
         genome, locus, channel, count = (np.zeros(len(names), dtype=np.int64) for _ in range(4))
         genome += [mutations.number(name) for name in names]
-        notes.append("No mutation was kept: there is nothing to fit. The rows above say why.")
+        notes.append("No mutation was kept: there is nothing to fit. What was left out says why.")
     where = _coordinates(loci)
     out: dict[str, Any] = {
         "genome": np.array(list(mutations.genomes))[genome],
@@ -140,12 +141,14 @@ def _finish(
         of = dict(zip(names, group_of(options.groups, names), strict=True))
         groups = like.groups if like is not None and like.groups else sorted(set(of.values()))
         if unknown := sorted(set(of.values()) - set(groups)):
-            raise InputError(f"groups: {unknown[0]!r} is no group of like=; there are {listed(groups)}.")
+            raise InputError(f"groups: {unknown[0]!r} is no group of {option('like')}; there are {listed(groups)}.")
         number = {name: groups.index(group) for name, group in of.items()}
         out["group"] = np.array([number[name] for name in out["genome"]], dtype=np.int64)
         chosen = {"groups": "several"}
         if not features and (like is None or like.features is None):
-            raise InputError("groups= gives genomes features of their own, but there are none. Give them by features=.")
+            raise InputError(
+                f"groups give genomes features of their own, but there are none. Add {option('features')}."
+            )
     if features:
         fills = fill(features, values, options.missing, stored, notes)
         out["features"] = assembled(features, values, fills, loci, groups, stored, notes).assign_coords(where)
@@ -161,7 +164,7 @@ def _contigs(genome: Genome | None, options: Options, mutations: Mutations, like
     if options.sizes is not None:
         return read_sizes(Path(options.sizes))
     names = list(dict.fromkeys(like.contigs)) if like is not None else _bed_contigs(options) or [*mutations.chromosomes]
-    return Contigs(names, [UNKNOWN_LENGTH] * len(names), "the windows" if options.windows else "the files")
+    return Contigs(names, [LONGEST] * len(names), "the windows" if options.windows else "the files")
 
 
 def _bed_contigs(options: Options) -> list[str]:
@@ -169,8 +172,8 @@ def _bed_contigs(options: Options) -> list[str]:
     if not isinstance(options.windows, str | Path) or not Path(options.windows).is_file():
         if options.windows is not None and options.like is None:
             raise InputError(
-                f"windows={options.windows}: the lengths of chromosomes are not known. Give the genome by fasta=, a "
-                "chromosome-sizes file by sizes=, or windows as a BED file."
+                f"windows={options.windows}: the lengths of chromosomes are not known. Add the genome, "
+                f"{option('fasta')}, or a chromosome-sizes file, {option('sizes')}, or give windows as a BED file."
             )
         return []
     from .intervals import HEADER
@@ -234,5 +237,5 @@ def _coordinates(loci: Loci) -> dict[str, Any]:
 def _said(mutations: Mutations, contigs: Contigs) -> list[str]:
     said = contigs.notes()
     if mutations.unfiltered:
-        said.append(f"{mutations.unfiltered} mutations are unfiltered (FILTER '.'), and were kept.")
+        said.append(f"Unfiltered mutations (FILTER '.') were kept: {mutations.unfiltered}.")
     return said

@@ -8,6 +8,7 @@ from genarium.errors import InputError
 from genarium.readers.messages import absent, listed
 from genarium.readers.options import names
 from genarium.readers.tables import read_sheet
+from genarium.remedies import option
 
 
 def wanted_samples(asked: Any) -> list[str]:
@@ -37,7 +38,7 @@ def group_of(asked: Any, genomes: Sequence[str]) -> list[str]:
             where = "groups" if isinstance(asked, Mapping) else str(asked)
             raise InputError(
                 f"{where}: the genome {genome!r} has no group; there are {listed(of, 5)}. Add a row for it, or leave "
-                "it out by samples=."
+                f"it out: {option('samples')}."
             )
     return [of[genome] for genome in genomes]
 

@@ -11,6 +11,7 @@ import xarray as xr
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers.messages import listed
+from genarium.remedies import option
 
 from .spec import Feature, parse_features
 from .tracks import measure
@@ -105,12 +106,14 @@ def with_stored_steps(asked: Any, transform: Any, stored: dict[str, Any]) -> lis
     out = []
     for one in parse_features(asked, transform):
         if _key(one) not in stored:
-            raise InputError(f"features: {_key(one)!r} is no feature of like=; there are {listed(stored)}.")
+            raise InputError(f"features: {_key(one)!r} is no feature of {option('like')}; there are {listed(stored)}.")
         steps = tuple(parse_step(word) for word in stored[_key(one)]["steps"])
         out.append(one if one.steps else replace(one, steps=steps))
     lacking = [key for key in stored if key not in {_key(one) for one in out}]
     if lacking:
-        raise InputError(f"features: {lacking[0]!r}, a feature of like=, is missing. Name all: {listed(stored)}.")
+        raise InputError(
+            f"features: {lacking[0]!r}, a feature of {option('like')}, is missing. Name all: {listed(stored)}."
+        )
     return out
 
 
@@ -122,7 +125,7 @@ def _require_groups(columns: dict[str, dict[str, xr.DataArray]], groups: Sequenc
     for name, of in columns.items():
         for group in of:
             if group and group not in groups:
-                have = f"the groups are {listed(groups)}" if groups else "there are no groups: give them by groups="
+                have = f"the groups are {listed(groups)}" if groups else f"there are none: add {option('groups')}"
                 raise InputError(f"features: {name}@{group} is of a group that no genome has; {have}.")
         lacking = [group for group in groups if group not in of and "" not in of]
         if lacking:

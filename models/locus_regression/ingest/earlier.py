@@ -10,6 +10,7 @@ import xarray as xr
 
 from genarium.declaration import Array
 from genarium.errors import InputError
+from genarium.remedies import option
 
 from .contigs import Contigs
 from .options import Options
@@ -101,7 +102,9 @@ def load_like(options: Options) -> Like | None:
         return None
     clash = [name for name in ("windows", "sizes", "exposure", "opportunities") if getattr(options, name) is not None]
     if clash:
-        raise InputError(f"{clash[0]}= and like= contradict each other: the windows are those of like. Leave one out.")
+        raise InputError(
+            f"{option(clash[0])} and {option('like')} contradict each other: the latter brings windows. Leave one out."
+        )
     if isinstance(like, str | Path):
         from genarium.tree import load
 

@@ -25,6 +25,8 @@ def expression(source: Source, summary: str, loci: Loci, notes: list[str], lost:
     if len(numeric) > 1:
         notes.append(f"{source.path.name}: of its {len(numeric)} columns of numbers, {numeric[0]!r} was taken.")
     values = sheet.numbers(numeric[0], "leave the gene out").astype(float)
+    if (bad := np.flatnonzero(~np.isfinite(values))).size:
+        raise InputError(f"{source.path}: {numeric[0]!r} is {values[bad[0]]} for gene {bad[0] + 1}. Correct it.")
     of = {str(name): float(value) for name, value in zip(sheet.labels(key, "gene", "add them up"), values, strict=True)}
     of |= {name.partition(".")[0]: value for name, value in of.items() if name.startswith("ENS")}
     told = [_value(gene, of) for gene in genes]

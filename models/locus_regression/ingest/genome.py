@@ -1,6 +1,5 @@
 """The genome: sequence by contig, contexts of positions, opportunities of windows."""
 
-import gzip
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,12 +11,20 @@ from numba import njit
 
 from genarium.declaration import Array
 from genarium.errors import InputError
+from genarium.remedies import option
 
 from ..channels import BASES, CONTEXTS
 from .contigs import Contigs
+from .lines import htslib, lines
 
 NONE = 255
 """Code of a base other than A, C, G and T, and of a context with one."""
+
+LONGEST = 2**40
+"""Bases of a contig, at most."""
+
+FETCHED = 8_000_000
+"""Bases that are letters at a time."""
 
 CODES = np.full(256, NONE, dtype=np.uint8)
 """Code of each letter: soft-masked (small) ones count as others do."""
@@ -40,15 +47,13 @@ class Genome:
     def __init__(self, path: Path) -> None:
         self.path = path
         if not path.is_file():
-            raise InputError(f"{path}: there is no such file. Give the genome's FASTA file by fasta=.")
+            raise InputError(f"{path}: there is no such file. Give the genome's FASTA file: {option('fasta')}.")
         with self._open() as file:
             self.contigs = Contigs(file.references, file.lengths, path.name)
 
     @contextmanager
     def _open(self) -> Iterator[Any]:
-        import pysam
-        import pysam.utils
-
+        pysam = htslib("a FASTA file")
         magic = _head(self.path)
         if magic[:2] == b"\x1f\x8b" and b"BC\x02\x00" not in magic:
             raise InputError(
@@ -89,8 +94,12 @@ class Genome:
         """
         with self._open() as file:
             for contig in wanted:
-                name = self.contigs.names[contig]
-                yield contig, CODES[np.frombuffer(file.fetch(name).encode(), dtype=np.uint8)]
+                name, length = self.contigs.names[contig], self.contigs.lengths[contig]
+                codes = np.empty(length, dtype=np.uint8)
+                for start in range(0, length, FETCHED):
+                    text = file.fetch(name, start, min(start + FETCHED, length))
+                    codes[start : start + len(text)] = CODES[np.frombuffer(text.encode(), dtype=np.uint8)]
+                yield contig, codes
 
 
 def _head(path: Path) -> bytes:
@@ -171,21 +180,19 @@ def read_sizes(path: Path) -> Contigs:
         Naming the line.
     """
     if not path.is_file():
-        raise InputError(f"{path}: there is no such file. Give names and lengths of chromosomes by sizes=.")
+        raise InputError(f"{path}: there is no such file. Give chromosomes and lengths: {option('sizes')}.")
     names, lengths = [], []
-    opener: Any = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt") as stream:
-        for number, line in enumerate(stream, 1):
-            fields = line.split()
-            if not fields or line.startswith("#"):
-                continue
-            if len(fields) < 2 or not fields[1].isdecimal() or int(fields[1]) < 1:
-                raise InputError(
-                    f"{path}: line {number} ({line.strip()[:60]!r}) is not a chromosome's name and its length. Write "
-                    "'chr1<tab>248956422'."
-                )
-            names.append(fields[0])
-            lengths.append(int(fields[1]))
+    for number, line in enumerate(lines(path), 1):
+        fields = line.split()
+        if not fields or line.startswith("#"):
+            continue
+        if len(fields) < 2 or not fields[1].isdecimal() or not 0 < int(fields[1]) <= LONGEST:
+            raise InputError(
+                f"{path}: line {number} ({line.strip()[:60]!r}) is not a chromosome's name and its length. Write "
+                "'chr1<tab>248956422'."
+            )
+        names.append(fields[0])
+        lengths.append(int(fields[1]))
     if not names:
         raise InputError(f"{path}: the file names no chromosome. Write a line for each: name, tab, length.")
     return Contigs(names, lengths, path.name)

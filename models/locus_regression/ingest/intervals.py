@@ -77,7 +77,7 @@ def read_bed(path: Path, contigs: Contigs, column: int | None, lost: dict[str, i
             value = np.ones(len(frame)) if column is None else frame[column].to_numpy(dtype=float)
             if len(frame) != len(kept) or {start.dtype.kind, end.dtype.kind} != {"i"} or (start < 0).any():
                 raise ValueError("not whole numbers")
-        except (ValueError, IndexError) as error:
+        except (ValueError, IndexError, KeyError) as error:
             raise _first_bad(path, [(first + i, block[i]) for i in kept], column) from error
         if (empty := np.flatnonzero(end < start)).size:
             at = int(empty[0])
@@ -146,7 +146,7 @@ def read_genes(path: Path, contigs: Contigs, lost: dict[str, int]) -> list[Gene]
         if not line.strip() or line.startswith("#"):
             continue
         fields = line.split("\t")
-        if len(fields) < 9 or not (fields[3].isdecimal() and fields[4].isdecimal()):
+        if len(fields) < 9 or not all(text.isdecimal() and len(text) < 13 for text in fields[3:5]):
             raise InputError(
                 f"{path}: line {number} is not one of GTF: nine columns between tabs, the fourth and fifth being "
                 "start and end. Correct it, or name the file after its true format."

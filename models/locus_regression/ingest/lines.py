@@ -42,7 +42,7 @@ def lines(path: Path) -> Iterator[str]:
                 yield line.rstrip("\n")
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise InputError(
-            f"{path}: the compressed file is cut short or damaged after line {number} ({error}). Fetch it again."
+            f"{path}: the compressed file is truncated or damaged after line {number} ({error}). Fetch it again."
         ) from error
     except UnicodeDecodeError as error:
         raise InputError(
@@ -60,8 +60,32 @@ def numbered_blocks(path: Path, most: int) -> Iterator[tuple[int, list[str]]]:
         number += len(block)
 
 
+def htslib(what: str) -> Any:
+    """Return the package pysam.
+
+    Parameters
+    ----------
+    what : str
+        What it is needed for.
+
+    Raises
+    ------
+    InputError
+        If it cannot be imported, as on Windows.
+    """
+    try:
+        import pysam
+        import pysam.utils
+    except ImportError as error:
+        raise InputError(
+            f"{what} needs pysam, which cannot be imported here ({error}). Use Linux or macOS; mutations with a "
+            "column of contexts are read without it."
+        ) from error
+    return pysam
+
+
 def _require_end(path: Path) -> None:
     with path.open("rb") as raw:
         raw.seek(max(path.stat().st_size - len(BGZF_END), 0))
         if raw.read() != BGZF_END:
-            raise InputError(f"{path}: the file of bgzip is cut short: its last block is missing. Fetch it again.")
+            raise InputError(f"{path}: the bgzip file is truncated: its last block is missing. Fetch it again.")

@@ -80,6 +80,18 @@ class Options:
                 raise InputError(f"{name}={value!r} must be a name.")
 
 
+PATHS = "paths : sequence of Path\n    Files, plain or compressed."
+
+REST = """Returns
+-------
+Told
+    Known and observed variables, coordinates of loci, and what was left out.
+
+Raises
+------
+InputError
+    Naming file, line, value and remedy."""
+
 Read = Callable[[Sequence[Path], Options], Mapping[str, Any]]
 
 
@@ -93,5 +105,7 @@ def reader(read: Read) -> Callable[..., Mapping[str, Any]]:
     first = inspect.Parameter("paths", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     own = [inspect.Parameter(f.name, kind, default=f.default, annotation=f.type) for f in fields(Options)]
     shown.__signature__ = inspect.Signature([first, *own])  # type: ignore[attr-defined]
-    shown.__doc__, shown.__name__ = read.__doc__, read.__name__
+    shown.__name__ = read.__name__
+    told = inspect.cleandoc(Options.__doc__ or "").partition("Attributes\n----------\n")[2]
+    shown.__doc__ = f"{inspect.cleandoc(read.__doc__ or '')}\n\nParameters\n----------\n{PATHS}\n{told}\n\n{REST}"
     return shown

@@ -6,6 +6,7 @@ import numpy as np
 
 from genarium.declaration import Array
 from genarium.errors import InputError
+from genarium.remedies import option
 
 from ..channels import BASES, channel_of
 from .contigs import Contigs
@@ -102,7 +103,7 @@ def by_contig(mutations: Mutations, contigs: Contigs, keep_adjacent: bool) -> di
             told += [name] if len(told) < 10 else []
     order = np.argsort(contig, kind="stable")
     bounds = np.searchsorted(contig[order], np.arange(len(contigs.names) + 1))
-    out = {}
+    out, beyond = {}, 0
     for at in range(len(contigs.names)):
         of = order[bounds[at] : bounds[at + 1]]
         if not len(of):
@@ -118,13 +119,18 @@ def by_contig(mutations: Mutations, contigs: Contigs, keep_adjacent: bool) -> di
             weight,
         )
         inside = (position >= 0) & (position < contigs.lengths[at])
-        account.leave(BEYOND, int((~inside).sum()))
+        beyond += int((~inside).sum())
         placed = _unique(placed.take(inside), mutations)
         if not keep_adjacent:
             alone = _alone(placed)
             account.leave(ADJACENT, int((~alone).sum()))
             placed = placed.take(alone)
         out[at] = placed
+    account.leave(BEYOND, beyond)
+    if beyond + account.left_out.get(NOT_IN_GENOME, 0) > TOLERATED * len(mutations):
+        mutations.notes.append(
+            f"Many mutations lie beyond the ends of the contigs of {contigs.source}, or on others. Wrong assembly?"
+        )
     return out
 
 
@@ -173,7 +179,7 @@ def through_genome(genome: Genome, placed: dict[int, Placed], loci: Loci, mutati
         raise InputError(
             f"{wrong.count} of {wrong.seen} mutations have another reference base than {genome.path} "
             f"({'; '.join(wrong.examples)}{'; ...' if wrong.count > len(wrong.examples) else ''}). Wrong assembly? "
-            "Give by fasta= the genome that the mutations were called with."
+            f"Give the genome that the mutations were called with: {option('fasta')}."
         )
     return found
 

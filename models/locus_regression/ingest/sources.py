@@ -1,6 +1,7 @@
 """Tracks as files: what a file is by its name, and its intervals, a stretch of the genome at a time."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,15 +114,24 @@ def valued(path: Path, kind: str, contigs: Contigs, lost: dict[str, int]) -> Ite
         yield Intervals(found.contig, *(part[finite] for part in (found.start, found.end, found.value, found.line)))
 
 
-def _open(path: Path) -> Any:
+@contextmanager
+def _open(path: Path) -> Iterator[Any]:
+    """Open a bigWig or bigBed; whatever is wrong with it is an InputError."""
     import pybigtools
 
     if not path.is_file():
         raise InputError(f"{path}: there is no such file. Check the path.")
     try:
-        return pybigtools.open(str(path))
-    except (ValueError, OSError, pybigtools.BBIReadError) as error:
+        with pybigtools.open(str(path)) as file:
+            yield file
+    except InputError:
+        raise
+    except (ValueError, OSError, KeyError, pybigtools.BBIReadError) as error:
         raise InputError(f"{path}: this cannot be read as bigWig or bigBed ({error}). Fetch it again.") from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # what damaged files make of pybigtools
+            raise
+        raise InputError(f"{path}: the file is damaged ({error}). Fetch it again.") from error
 
 
 def bigwig(path: Path, loci: Loci) -> Iterator[Intervals]:

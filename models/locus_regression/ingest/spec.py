@@ -74,12 +74,12 @@ def parse_features(asked: Any, transform: Any) -> list[Feature]:
     return out
 
 
-def parse_source(asked: Any, option: str) -> tuple[Source, str]:
+def parse_source(asked: Any, name: str) -> tuple[Source, str]:
     """Read a track and its summary, "TRACK:SUMMARY"; the usual summary where none is named."""
     parts = split_spec(str(asked))
     source = _source(parts[0])
     if len(parts) > 2 or (len(parts) == 2 and parts[1] not in SUMMARIES):
-        raise InputError(f"{option}={asked!s} must be a track and one of {', '.join(SUMMARIES)}: TRACK:SUMMARY.")
+        raise InputError(f"{name}={asked!s} must be a track and one of {', '.join(SUMMARIES)}: TRACK:SUMMARY.")
     return source, parts[1] if len(parts) == 2 else USUAL.get(source.kind, "coverage")
 
 
@@ -119,9 +119,9 @@ def _pairs(asked: Any) -> list[tuple[str, Any]]:
     return pairs
 
 
-def _words(asked: Any, option: str) -> list[str]:
+def _words(asked: Any, name: str) -> list[str]:
     if asked is None:
         return []
     if not isinstance(asked, str | Iterable):
-        raise InputError(f"{option}={asked!r} must be one of {', '.join(STEPS)}, or several with a colon between them.")
+        raise InputError(f"{name}={asked!r} must be one of {', '.join(STEPS)}, or several with a colon between them.")
     return [word for word in (asked.split(":") if isinstance(asked, str) else map(str, asked)) if word]

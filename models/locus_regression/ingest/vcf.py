@@ -10,7 +10,7 @@ from typing import Any
 from genarium.errors import InputError
 from genarium.readers.messages import listed
 
-from .lines import lines
+from .lines import htslib, lines
 from .mutations import Mutations
 from .options import Options
 from .values import parse_context, parse_weight
@@ -84,8 +84,7 @@ def _records(path: Path) -> Iterator[str]:
     if path.suffix.lower() != ".bcf":
         yield from lines(path)
         return
-    import pysam
-
+    pysam = htslib("a BCF file")
     if not path.is_file():
         raise InputError(f"{path}: there is no such file. Check the path.")
     try:
@@ -192,7 +191,7 @@ class _Reader:
         """Take one line."""
         self.records += 1
         fields = line.split("\t")
-        if len(fields) < width:
+        if len(fields) < width or (self.genotypes and len(fields) > width):
             raise InputError(
                 f"{self.path}: line {number} has {len(fields)} columns where the header names {width}. The file may be "
                 "cut short: fetch it again, or complete the line."

@@ -10,10 +10,14 @@ import numpy as np
 
 from genarium.declaration import Array
 from genarium.errors import InputError
+from genarium.remedies import option
 
 from .contigs import Contigs
 from .intervals import HEADER, merged
 from .lines import lines
+
+MOST = 50_000_000
+"""Windows, at most."""
 
 UNITS = {"": 1, "bp": 1, "kb": 1_000, "k": 1_000, "mb": 1_000_000, "m": 1_000_000}
 
@@ -81,9 +85,8 @@ class Loci:
                 a = max(a, int(ends[i]))
             if a < b:
                 out.append((contig, a, b, locus))
-        columns = np.array(out, dtype=np.int64).reshape(-1, 4).T
-        names = ("piece_contig", "piece_start", "piece_end", "piece_locus")
-        return replace(self, **dict(zip(names, columns, strict=True)))
+        contigs, start, end, loci = np.array(out, dtype=np.int64).reshape(-1, 4).T
+        return replace(self, piece_contig=contigs, piece_start=start, piece_end=end, piece_locus=loci)
 
     def keep(self, kept: Array) -> "Loci":
         """Return the loci where ``kept`` (L,) is true."""
@@ -151,6 +154,8 @@ def _size(asked: Any) -> int:
 
 def _of_size(size: int, contigs: Contigs) -> Loci:
     counts = np.array([-(-length // size) for length in contigs.lengths], dtype=np.int64)
+    if counts.sum() > MOST:
+        raise InputError(f"windows of {size} bases would be {counts.sum():,}, more than {MOST:,}. Take larger ones.")
     contig = np.repeat(np.arange(len(counts)), counts)
     start = (np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)) * size
     end = np.minimum(start + size, np.array(contigs.lengths, dtype=np.int64)[contig])
@@ -178,7 +183,7 @@ def _of_bed(path: Path, contigs: Contigs) -> tuple[Loci, list[str]]:
             lost += row.contig < 0
     if not rows:
         have = f", only on chromosomes that {contigs.source} does not have" if lost else ""
-        raise InputError(f"{path}: there are no windows in it{have}. Give a BED file, or a size, by windows=.")
+        raise InputError(f"{path}: there are no windows in it{have}. Give a BED file, or a size: {option('windows')}.")
     notes = [f"{path.name}: {lost} windows lie on chromosomes that {contigs.source} does not have."] if lost else []
     order = sorted(range(len(rows)), key=lambda i: (rows[i].contig, rows[i].blocks[0][0]))
     if order != list(range(len(rows))):

@@ -16,6 +16,7 @@ from scipy.special import softmax
 
 from genarium.declaration import Array
 from genarium.errors import InputError
+from genarium.readers import hdf5
 
 BLOCK = 4_000_000
 """Numbers in a work array of a convolution, at most."""
@@ -65,6 +66,7 @@ class KerasNetwork:
     def __init__(self, path: str | Path) -> None:
         import h5py
 
+        hdf5.look_over(Path(path), "a Keras model", "Save it again, in the form .h5")
         with h5py.File(path, "r") as file:
             config = file.attrs.get("model_config")
             if config is None:

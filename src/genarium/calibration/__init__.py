@@ -162,8 +162,8 @@ def validate(
     n_reference = (50 if n_reference is None else n_reference) if reference else 0
     plan = Plan(model, method, settings, int(seed), ranks, dict(wrong or {}), reference, n_reference, given)
     _ = plan.values, plan.misled, plan.options  # refuse what cannot be used before anything is run
-    store = Store(Path(out) if out is not None else None, plan.describe(), resume)
-    return collect(plan, store, int(simulations), workers, adaptive)
+    with Store(Path(out) if out is not None else None, plan.describe(), resume) as store:
+        return collect(plan, store, int(simulations), workers, adaptive)
 
 
 def collect(plan: Plan, store: Store, simulations: int, workers: int | str, adaptive: bool) -> Validation:
@@ -221,6 +221,8 @@ def _given(
     declared: Model, method: str, data: Data, layer: str, simulations: int, seed: int, settings: Mapping[str, Any]
 ) -> tuple[Given, dict[str, Any]]:
     """Fit the user's data, and keep as many draws as there are replicates."""
+    if isinstance(data, xr.DataTree):
+        registry.resolve(declared, data)  # checks the tree
     if isinstance(data, xr.DataTree) and not declared.chosen:
         chosen = attribute(data, "model_options")
         settings = {**{n: v for n, v in chosen.items() if n in declared.options}, **settings}

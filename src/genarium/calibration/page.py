@@ -20,8 +20,8 @@ from genarium.drawing import style
 from genarium.errors import GenariumError
 from genarium.reporting import CLAIMS, inline_figure, tables
 from genarium.reporting.page import code, document, number, paragraph, table
-from genarium.tree import replacing
 from genarium.verdicts import Diagnosis, Verdict
+from genarium.writing import replacing
 
 if TYPE_CHECKING:
     from genarium.calibration.outcome import Outcome

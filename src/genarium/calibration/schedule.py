@@ -1,13 +1,21 @@
 """Where replicates run: in this process, in several (joblib), or on an existing Dask scheduler."""
 
+import os
+import threading
+import time
 import warnings
 from collections.abc import Iterator, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
+from genarium import progress
 from genarium.calibration.plan import Plan
 from genarium.calibration.replicate import Record, run
 from genarium.errors import InputError
+from genarium.interruption import end_children
+
+WATCH = 0.5
+"""Seconds between a worker's looks at whether its parent still runs."""
 
 
 def parse_workers(workers: int | str) -> int | str:
@@ -60,7 +68,28 @@ def replicates(plan: Plan, indices: Sequence[int], workers: int | str) -> Iterat
         with warnings.catch_warnings():  # loky replaces workers that have grown, and says so
             warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
             parallel = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
-            yield from parallel(delayed(run)(plan, index) for index in indices)
+            yield from parallel(delayed(_in_worker)(os.getpid(), plan, index) for index in indices)
+
+
+def _in_worker(parent: int, plan: Plan, index: int) -> Record:
+    """Run a replicate in a process that says nothing and ends with the one that asked for it."""
+    progress.silence()
+    _end_with(parent)
+    return run(plan, index)
+
+
+@cache
+def _end_with(parent: int) -> None:
+    """End this process and its children within a second of its parent's death; joblib's workers would go on."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(WATCH)
+        end_children()
+        os._exit(1)
+
+    if os.name == "posix" and os.getppid() == parent:
+        threading.Thread(target=watch, daemon=True).start()
 
 
 def _on_dask(plan: Plan, indices: Sequence[int], address: str) -> Iterator[Record]:

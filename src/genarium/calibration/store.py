@@ -3,17 +3,19 @@
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from genarium.calibration.replicate import Record, line
 from genarium.errors import InputError
-from genarium.tree import replacing
+from genarium.writing import replacing
 
-PLAN, REPLICATES, RANKS = "plan.json", "replicates.jsonl", "ranks.csv"
+PLAN, REPLICATES, RANKS, LOCK = "plan.json", "replicates.jsonl", "ranks.csv", ".lock"
 
 
 class Store:
     """Records of replicates, in a folder or in memory only.
+
+    A folder has one writer: the store holds its lock until it is closed, or its process ends.
 
     Parameters
     ----------
@@ -27,19 +29,40 @@ class Store:
     Raises
     ------
     InputError
-        If the folder holds replicates and is not to be resumed, or holds those of another plan.
+        If the folder holds replicates and is not to be resumed, holds those of another plan, or another validation
+        writes to it.
     """
 
     def __init__(self, folder: Path | None, plan: dict[str, Any], resume: bool) -> None:
         self.records: dict[int, Record] = {}
         self.folder = folder
+        self._lock: Any = None
         if folder is None:
             if resume:
                 raise InputError("resume=True needs the folder of the run to go on with: give out.")
             return
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{folder} is a file. Name a folder for the validation's files.")
-        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(folder)
+        try:
+            self._open(folder, plan, resume)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let others write to the folder."""
+        if self._lock is not None:
+            self._lock.release()
+
+    def _open(self, folder: Path, plan: dict[str, Any], resume: bool) -> None:
+        """Read the folder's plan and records, or write the plan."""
         path = folder / PLAN
         if path.is_file():
             self._compare(json.loads(path.read_text(encoding="utf-8")), plan, resume)
@@ -99,6 +122,30 @@ class Store:
             with replacing(self.folder / RANKS) as temporary:
                 temporary.write_text(ranks_table(records), encoding="utf-8", newline="\n")
         return records
+
+
+def _lock(folder: Path) -> Any:
+    """Make a folder where there is none, and take its lock.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written to, or another process holds the lock.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(
+            f"{folder}: another validation is writing to this folder. Wait until it has ended, or choose another "
+            "folder."
+        ) from None
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written to ({error.strerror}). Choose another folder.") from error
+    return lock
 
 
 def ranks_table(records: list[Record]) -> str:

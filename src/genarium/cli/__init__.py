@@ -1,6 +1,6 @@
 """The command line: one command a verb; results on stdout, messages on stderr.
 
-Exit codes: 0 done, 1 a verdict failed, 2 the input cannot be used.
+Exit codes: 0 done, 1 a verdict failed, 2 the input cannot be used; 130, 143 and 129 ended by Ctrl-C, SIGTERM or SIGHUP.
 """
 
 import argparse
@@ -10,10 +10,12 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from genarium import interruption, progress
 from genarium.cli import answers, data, fits, models, proofs
-from genarium.cli.words import parse_settings
 from genarium.errors import GenariumError
+from genarium.literals import parse_settings
 from genarium.remedies import in_shell
+from genarium.writing import FULL, destination
 
 __all__ = ["main", "parse_settings"]
 
@@ -33,11 +35,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
+    before = progress.silenced()
+    progress.silence(options.quiet or before)
     try:
-        with warnings.catch_warnings():
+        if getattr(options, "output", None) is not None:
+            destination(options.output)  # said before the work, not after it
+        with interruption.heeded(), progress.lines(f"genarium {options.command}"), warnings.catch_warnings():
             warnings.showwarning = _warn
             code = run(options)
-        sys.stdout.flush()
+            sys.stdout.flush()
         return code
     except GenariumError as error:
         print(f"genarium {options.command}: {error.in_shell}", file=sys.stderr)
@@ -45,11 +51,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"genarium {options.command}: the standard output takes no more ({error.strerror}).", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as error:
         kept = options.command == "validate" and options.out is not None
         said = f"go on with --resume --out {options.out}" if kept else "nothing was written"
         print(f"genarium {options.command}: interrupted; {said}.", file=sys.stderr)
-        return 130
+        return error.code if isinstance(error, interruption.Ended) else 130
+    finally:
+        progress.silence(before)
 
 
 def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
@@ -64,6 +78,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for group in (models, data, fits, answers, proofs):
         group.add(commands)
+    for command in commands.choices.values():
+        command.add_argument("--quiet", action="store_true", help="show no progress on stderr")
     return parser
 
 

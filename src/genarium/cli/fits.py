@@ -75,8 +75,9 @@ def add(commands: words.Commands) -> None:
 def _fit(options: argparse.Namespace) -> int:
     from genarium.attributes import attribute
     from genarium.tree import load
+    from genarium.verbs.fit import fit
 
-    given = words.parse_settings(options.settings) | words.parse_settings(options.options, "--option")
+    given = words.settings_of(options, fit)
     data = load(options.tree)
     if options.prior is not None and options.prior < 0:
         raise InputError(f"--prior {options.prior} must be a whole number, at least one.")
@@ -89,8 +90,6 @@ def _fit(options: argparse.Namespace) -> int:
         by = {} if options.by is None else {"by": options.by}
         tree = choose(options.model, data, size, values, options.method, options.seed, **by, **given)
     else:
-        from genarium.verbs.fit import fit
-
         tree = fit(options.model, data, options.method, options.seed, **given)
     if options.prior != 0:
         from genarium.verbs.prior import add_prior
@@ -124,7 +123,7 @@ def _predict(options: argparse.Namespace) -> int:
     from genarium.verbs.predict import predict
     from genarium.verbs.tables import is_table, tables_of, write_tables
 
-    given = words.parse_settings(options.settings) | words.parse_settings(options.options, "--option")
+    given = words.settings_of(options, predict)
     data = load(options.tree) if options.tree else None
     tree = predict(load(options.fitted), data, model=options.model, **given)
     if not is_table(options.output):

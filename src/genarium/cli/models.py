@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from genarium.cli import words
+from genarium.literals import parse_settings
 
 
 def add(commands: words.Commands) -> None:
@@ -49,7 +50,7 @@ def _show(options: argparse.Namespace) -> int:
     from genarium.registry import get
     from genarium.verbs.show import as_text, describe
 
-    model = get(options.model).variant(**words.parse_settings(options.settings))
+    model = get(options.model).variant(**parse_settings(options.settings))
     print(json.dumps(describe(model), indent=2, ensure_ascii=False) if options.json else as_text(model))
     return 0
 

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from genarium.cli import words
+from genarium.literals import parse_settings
 
 
 def add(commands: words.Commands) -> None:
@@ -48,7 +49,7 @@ def _validate(options: argparse.Namespace) -> int:
     from genarium.calibration import validate
     from genarium.tree import load
 
-    given = words.parse_settings(options.settings) | words.parse_settings(options.options, "--option")
+    given = words.settings_of(options, validate)
     found = validate(
         options.model,
         options.method,
@@ -56,7 +57,7 @@ def _validate(options: argparse.Namespace) -> int:
         options.workers,
         options.seed,
         data=load(options.data) if options.data else None,
-        wrong=words.parse_settings(options.wrong, "--wrong"),
+        wrong=parse_settings(options.wrong, "--wrong"),
         control=options.control,
         adaptive=not options.all,
         reference=options.reference,

@@ -1,13 +1,14 @@
 """Words of the command line that several commands share: arguments, settings, what is said and written."""
 
 import argparse
-import json
+import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from genarium.errors import InputError
+from genarium.literals import parse_settings
 
 SETTINGS = "NAME=VALUE"
 
@@ -45,6 +46,30 @@ def add_settings(command: argparse.ArgumentParser, what: str) -> None:
     command.add_argument("--set", action="append", default=[], metavar=SETTINGS, dest="settings", help=what)
 
 
+def settings_of(options: argparse.Namespace, verb: Callable[..., Any]) -> dict[str, Any]:
+    """Return what ``--set`` and ``--option`` give a verb.
+
+    Raises
+    ------
+    InputError
+        Also if one is given both ways, or has the name of one of the verb's own parameters.
+    """
+    parameters = inspect.signature(verb).parameters.values()
+    taken = {one.name for one in parameters if one.kind is not one.VAR_KEYWORD}
+    out: dict[str, Any] = {}
+    for word, pairs in (("--set", options.settings), ("--option", getattr(options, "options", ()))):
+        found = parse_settings(pairs, word)
+        if wrong := [name for name in found if name in taken]:
+            raise InputError(
+                f"{word} {wrong[0]}=...: {wrong[0]!r} is an argument of the command, not a setting. See "
+                f"`genarium {options.command} --help`."
+            )
+        if twice := [name for name in found if name in out]:
+            raise InputError(f"{twice[0]!r} is given by --set and by --option. Give it once.")
+        out |= found
+    return out
+
+
 def add_options(command: argparse.ArgumentParser, what: str) -> None:
     """Add ``--option NAME=VALUE``."""
     command.add_argument("--option", action="append", default=[], metavar=SETTINGS, dest="options", help=what)
@@ -74,28 +99,6 @@ def add_json(command: argparse.ArgumentParser) -> None:
 def add_seed(command: argparse.ArgumentParser) -> None:
     """Add ``--seed``."""
     command.add_argument("--seed", type=int, default=0, help="seed of every random stream (default 0)")
-
-
-def parse_settings(pairs: Sequence[str], flag: str = "--set") -> dict[str, Any]:
-    """Read ``NAME=VALUE`` words; a value is a JSON literal, or else text.
-
-    Raises
-    ------
-    InputError
-        If a word has no "=", or a name comes twice.
-    """
-    out: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals or not name:
-            raise InputError(f"{flag} {pair!r} is not of the form NAME=VALUE, e.g. {flag} component=5.")
-        if name in out:
-            raise InputError(f"{flag} {name} is given twice ({out[name]!r} and {text!r}).")
-        try:
-            out[name] = json.loads(text)
-        except json.JSONDecodeError:
-            out[name] = text
-    return out
 
 
 def say(message: str) -> None:

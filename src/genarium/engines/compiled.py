@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from genarium import caches
 from genarium.declaration import Array, Arrays, Model, Problem
 from genarium.engines.hoist import Hoisted, hoist
 from genarium.engines.narrow import narrowed
@@ -49,6 +50,7 @@ def build(problem: Problem) -> Any:
     -------
     pymc.Model
     """
+    caches.give_pytensor_one()
     import pymc as pm
 
     model = problem.model

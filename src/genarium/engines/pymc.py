@@ -10,6 +10,7 @@ import numpy as np
 from genarium.declaration import Array, Problem, Result
 from genarium.engines.compiled import COMPILED, compiled, uniform
 from genarium.engines.native import density as native
+from genarium.progress import lines, silenced
 
 
 def nuts(
@@ -51,18 +52,19 @@ def nuts(
     import nutpie
 
     ready = dataclasses.replace(ready, initial_point_func=initial_point)
-    trace = nutpie.sample(
-        ready,
-        draws=draws,
-        tune=tune,
-        chains=chains,
-        cores=min(chains, os.cpu_count() or 1),
-        seed=seed,
-        target_accept=target_accept,
-        maxdepth=max_treedepth,
-        progress_bar=sys.stderr.isatty(),
-        return_raw_trace=True,  # making a tree of it takes as long as some hundred draws
-    )
+    with lines("NUTS"):
+        trace = nutpie.sample(
+            ready,
+            draws=draws,
+            tune=tune,
+            chains=chains,
+            cores=min(chains, os.cpu_count() or 1),
+            seed=seed,
+            target_accept=target_accept,
+            maxdepth=max_treedepth,
+            progress_bar=sys.stderr.isatty() and not silenced(),
+            return_raw_trace=True,  # making a tree of it takes as long as some hundred draws
+        )
     drawn, told = trace.get_arrow_trace()
     if any(chain.num_rows < tune + draws for chain in drawn):
         raise KeyboardInterrupt  # nutpie ends early when interrupted

@@ -2,7 +2,6 @@
 
 import os
 import re
-import tempfile
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from genarium.declaration import Array, Arrays, Problem, Result
 from genarium.engines.cmdstan import compile_program, find
 from genarium.engines.cmdstan.programs import inlined
 from genarium.errors import ApproximationError, InputError
+from genarium.leftovers import scratch
 from genarium.progress import spinner
 from genarium.registry import program
 
@@ -83,8 +83,8 @@ def executable(problem: Problem, cmdstan: str, generate: bool = True) -> Path:
     with spinner(f"compiling {source.name}") as say:
         if generate:
             return compile_program(source, found, progress=say)
-        with tempfile.TemporaryDirectory() as folder:
-            bare = Path(folder) / source.name
+        with scratch("genarium-stan") as folder:
+            bare = folder / source.name
             bare.write_text(re.split(r"^generated quantities", inlined(source), flags=re.MULTILINE)[0])
             return compile_program(bare, found, progress=say)
 
@@ -123,15 +123,15 @@ def _running(problem: Problem, cmdstan: str, draws: int) -> Iterator[Run]:
     generate = draws * (unit + 2 * replicated) <= GENERATED
     path = executable(problem, cmdstan, generate)
     threads = os.environ.get("STAN_NUM_THREADS")
-    with tempfile.TemporaryDirectory() as folder:
-        data_file = Path(folder) / "data.json"
+    with scratch("genarium-stan") as folder:
+        data_file = folder / "data.json"
         cmdstanpy.write_stan_json(str(data_file), data(problem))
         try:
             with spinner("Stan"):
                 yield Run(
                     cmdstanpy.CmdStanModel(exe_file=str(path)),
                     str(data_file),
-                    {"output_dir": folder, "sig_figs": SIGNIFICANT},
+                    {"output_dir": str(folder), "sig_figs": SIGNIFICANT},
                     generate,
                     find(cmdstan or None).version,
                 )

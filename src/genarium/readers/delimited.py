@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,20 +41,28 @@ def parse(path: Path, text: str, key: str | None) -> Sheet:
     at, names, separator, start = _header(path, text)
     key = names[0] if key == "auto" else key
     stream = io.StringIO(text)
-    stream.seek(start)
-    try:
-        frame = pd.read_csv(
+
+    def parsed(**how: Any) -> Any:
+        stream.seek(start)
+        return pd.read_csv(
             stream,
             sep=separator or r"\s+",
             header=None,
             names=names,
-            dtype={key: str} if key in names else None,
             na_values={name: MISSING for name in names if name != key},
             keep_default_na=False,
             skip_blank_lines=False,
             skipinitialspace=True,
             low_memory=False,
+            **how,
         )
+
+    def written(name: str) -> Any:
+        column = parsed(usecols=[name], dtype=str)[name]
+        return column.loc[sheet.frame.index] if len(column) > len(sheet.frame) else column
+
+    try:
+        frame = parsed(dtype={key: str} if key in names else None)
     except (ValueError, OverflowError) as error:
         message = str(error).strip()
         if found := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", message):
@@ -63,7 +72,9 @@ def parse(path: Path, text: str, key: str | None) -> Sheet:
             f"{path}: the table, whose header is in line {at}, cannot be parsed ({message}). Check its delimiter and "
             "quotation marks."
         ) from error
-    return _complete(Sheet(path, frame, at + 1, "line"), text[start:], separator)
+    sheet = _complete(Sheet(path, frame, at + 1, "line"), text[start:], separator)
+    sheet.source = written
+    return sheet
 
 
 def _header(path: Path, text: str) -> tuple[int, list[str], str, int]:
@@ -95,7 +106,7 @@ def _header(path: Path, text: str) -> tuple[int, list[str], str, int]:
         header = header.lstrip("#").lstrip(" ")
         usual = SEPARATORS.get(suffix, "\t,;")
         separator = next((mark for mark in usual if mark in header), usual[:1] if suffix in SEPARATORS else "")
-        names = _fields(path, at, header, separator)
+        names = _fields(path, at, header, separator, strict=i == plain)
         if i + 1 == len(lines):
             raise InputError(
                 f"{path}: there is a header (line {at}: {listed(names)}) but no line after it. Write it again."
@@ -139,10 +150,13 @@ def _complete(sheet: Sheet, text: str, separator: str) -> Sheet:
     return sheet
 
 
-def _fields(path: Path, number: int, line: str, separator: str, more: Iterable[str] = ()) -> list[str]:
+def _fields(
+    path: Path, number: int, line: str, separator: str, more: Iterable[str] = (), *, strict: bool = False
+) -> list[str]:
+    """Split a line; a quoted field may go on in ``more``, or, where ``strict``, must end in the line."""
     lines = (one.strip("\n") if separator else one.replace("\t", " ").strip(" \n") for one in chain([line], more))
     try:
-        fields = next(csv.reader(lines, delimiter=separator or " ", skipinitialspace=True))
+        fields = next(csv.reader(lines, delimiter=separator or " ", skipinitialspace=True, strict=strict))
     except csv.Error as error:
         raise InputError(f"{path}: line {number} cannot be parsed ({error}). Check its quotation marks.") from error
     return [field.strip() for field in fields]
@@ -159,5 +173,5 @@ def _is_number(text: str) -> bool:
 def _ragged(path: Path, line: int, have: int, want: int) -> InputError:
     return InputError(
         f"{path}: line {line} has {have} field{'s' * (have != 1)}, but the header has {want}. Complete or correct the "
-        "line (a missing value is written NA), or check the delimiter."
+        "line (a missing value is written NA), or check the delimiter, and that no number has a comma in it."
     )

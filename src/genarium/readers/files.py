@@ -3,6 +3,8 @@
 import bz2
 import gzip
 import lzma
+import os
+import stat
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 
 from genarium.errors import InputError
 from genarium.remedies import flag
+from genarium.writing import kind
 
 COMPRESSION = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 """What opens a compressed file, by the end of its name."""
@@ -26,17 +29,58 @@ LOOKS_LIKE = {
 """What a file is that begins so, and the remedy where text was expected."""
 
 
+def present(path: Path) -> Path:
+    """Check that a path is of a regular file, or a link to one.
+
+    Raises
+    ------
+    InputError
+        Saying what it is instead.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:
+        gone = os.path.islink(path) and isinstance(error, FileNotFoundError)
+        if gone:
+            why = f"it is a link to {os.readlink(path)}, which is not there"
+        elif isinstance(error, FileNotFoundError):
+            raise InputError(f"{path}: there is no such file. Check the path.") from error
+        else:
+            why = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{path}: there is no file to read ({why}). Check the path.") from error
+    if stat.S_ISREG(mode):
+        return path
+    remedy = (
+        "Name the file in it" if stat.S_ISDIR(mode) else f"Pass it by the standard input: cat {path} | genarium ... -"
+    )
+    raise InputError(f"{path}: this is no file, but {kind(mode)}. {remedy}.")
+
+
 def existing(reader: str, paths: Sequence[Path]) -> list[Path]:
     """Check that there is a file, and that all are files."""
-    files = [Path(path) for path in paths]
-    if not files:
+    if not paths:
         raise InputError(f"reader {reader!r}: no file was given. Name at least one.")
-    for path in files:
-        if not path.is_file():
-            raise InputError(
-                f"{path}: {'this is no file' if path.exists() else 'there is no such file'}. Check the path."
-            )
+    files = [present(Path(path)) for path in paths]
+    no_file_twice(files)
     return files
+
+
+def no_file_twice(paths: Sequence[Path]) -> None:
+    """Check that no file is given twice, by whatever name.
+
+    Raises
+    ------
+    InputError
+    """
+    seen: dict[tuple[int, int], Path] = {}
+    for path in paths:
+        if path.is_file():
+            about = path.stat()
+            key = (about.st_dev, about.st_ino)
+            if key in seen:
+                alike = "" if seen[key] == path else f", as {seen[key]} too"
+                raise InputError(f"{path}: the same file is given twice{alike}. Give each once.")
+            seen[key] = path
 
 
 def content(path: Path) -> bytes:
@@ -52,7 +96,7 @@ def content(path: Path) -> bytes:
     try:
         with opener(path, "rb") as stream:
             found: bytes = stream.read()
-    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+    except (OSError, EOFError, ValueError, MemoryError, lzma.LZMAError, zlib.error) as error:
         remedy = "It is damaged or cut short: fetch it again" if suffix in COMPRESSION else "Check its permissions"
         raise InputError(f"{path}: the file cannot be read ({error}). {remedy}.") from error
     if not found.strip():

@@ -1,7 +1,7 @@
 """AnnData files: the matrix of raw counts, and columns of ``obs`` and ``var`` that select cells and genes."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,13 +9,16 @@ import numpy as np
 
 from genarium.declaration import Array
 from genarium.errors import InputError
+from genarium.readers import hdf5
 from genarium.readers.counts import first_odd
 from genarium.readers.matrix import Matrix, Terms
 from genarium.readers.messages import absent, listed
 from genarium.readers.sheet import Sheet
-from genarium.remedies import flag, option, verb
+from genarium.remedies import option, verb
 
 COUNTS = Terms("cell", "gene", "counts")
+
+REMEDY = "If it is a table, use format='table'; if it is damaged or cut short, fetch it again"
 
 
 @dataclass
@@ -29,12 +32,15 @@ class Stored:
         Columns of cells and of genes.
     counts : array
         Dense or sparse, (N, D).
+    obsm : mapping of str to ndarray
+        Those matrices of ``obsm`` that were asked for, (N, ...).
     """
 
     path: Path
     obs: Any
     var: Any
     counts: Any
+    obsm: Mapping[str, Array] = field(default_factory=dict)
 
     def flagged(self, axis: Literal["obs", "var"], column: str) -> Array:
         """Return a boolean column, checked to be true somewhere."""
@@ -68,11 +74,9 @@ class Stored:
                 raise absent(self.path, "column of obs", name, self.obs.columns)
         sheet = Sheet(self.path, self.obs.reset_index(drop=True), 1, "row of obs")
         beside = {name: sheet.numbers(name, "choose another column").astype(float) for name in apart}
-        names, counts = self.obs.index.to_numpy(dtype=object), self.counts
-        if cells:
-            keep = self.flagged("obs", cells)
-            names, counts, beside = names[keep], counts[keep], {name: a[keep] for name, a in beside.items()}
-        return Matrix(COUNTS, [self.path], names, [str(gene) for gene in self.var.index], counts, beside)
+        names = self.obs.index.to_numpy(dtype=object)
+        whole = Matrix(COUNTS, [self.path], names, [str(gene) for gene in self.var.index], self.counts, beside)
+        return whole.rest(self.flagged("obs", cells), f"obs[{cells!r}] is false") if cells else whole
 
 
 def same_marks(marks: Mapping[Path, list[str]], column: str) -> list[str]:
@@ -87,7 +91,7 @@ def same_marks(marks: Mapping[Path, list[str]], column: str) -> list[str]:
     return first
 
 
-def read_stored(path: Path, layer: str | None = None) -> Stored:
+def read_stored(path: Path, layer: str | None = None, *, raw: bool = True, matrices: Sequence[str] = ()) -> Stored:
     """Read a file written by ``AnnData.write_h5ad``.
 
     Parameters
@@ -95,6 +99,10 @@ def read_stored(path: Path, layer: str | None = None) -> Stored:
     path : Path
     layer : str, optional
         Layer with the raw counts, or ".raw" for ``adata.raw``. Default: ``adata.X``, if it holds raw counts.
+    raw : bool
+        False: any numbers will do.
+    matrices : sequence of str
+        Matrices of ``obsm`` to read, as far as the file has them.
 
     Returns
     -------
@@ -107,19 +115,17 @@ def read_stored(path: Path, layer: str | None = None) -> Stored:
     """
     import h5py
 
+    hdf5.look_over(path, "AnnData", REMEDY)
     try:
         with h5py.File(path, "r") as file:
-            return _stored(path, file, layer)
+            return _stored(path, file, layer, raw, matrices)
     except InputError:
         raise
     except Exception as error:  # HDF5 and anndata raise a dozen kinds for damaged or foreign files
-        raise InputError(
-            f"{path}: this cannot be read as AnnData ({' '.join(str(error).split())}). If it is a table, use "
-            f"{flag('format', 'table')}; if it is damaged or cut short, fetch it again."
-        ) from error
+        raise hdf5.unreadable(path, "AnnData", error, REMEDY) from error
 
 
-def _stored(path: Path, file: Any, layer: str | None) -> Stored:
+def _stored(path: Path, file: Any, layer: str | None, raw: bool, matrices: Sequence[str]) -> Stored:
     from anndata.io import read_elem
 
     if {"constant_data", "observed_data"} & set(file):
@@ -133,6 +139,8 @@ def _stored(path: Path, file: Any, layer: str | None) -> Stored:
     if any(frame.attrs.get("encoding-type") != "dataframe" for frame in frames):
         raise InputError(f"{path}: this AnnData file has an old form. Write it again with a current anndata.")
     obs, var = map(read_elem, frames)
+    for frame in (obs, var):  # as names in a table, without blanks around them
+        frame.index = frame.index.astype(str).str.strip()
     for what, axis, index in (("cell", "obs", obs.index), ("gene", "var", var.index)):
         if not len(index):
             raise InputError(f"{path}: the file has no {what}s. At least one is needed.")
@@ -141,21 +149,57 @@ def _stored(path: Path, file: Any, layer: str | None) -> Stored:
                 f"{path}: the {what} name {index[index.duplicated()][0]!r} is used more than once. "
                 f"Call adata.{axis}_names_make_unique() and write the file again."
             )
-    counts = _counts(path, file, layer, obs.index, var.index)
+    counts = _counts(path, file, layer, raw, obs.index, var.index)
     if counts.shape != (len(obs), len(var)):
         raise InputError(
             f"{path}: there are {len(obs)} cells and {len(var)} genes, but counts of shape {counts.shape}."
         )
-    obs.index = obs.index.astype(str)
-    return Stored(path, obs, var, counts)
+    beside = {name: _beside(path, file, name, len(obs)) for name in matrices if name in file.get("obsm", ())}
+    return Stored(path, obs, var, counts, beside)
 
 
-def _counts(path: Path, file: Any, layer: str | None, cells: Any, genes: Any) -> Any:
+def _beside(path: Path, file: Any, name: str, rows: int) -> Array:
+    """Read a matrix of ``obsm``, (rows, ...)."""
+    from anndata.io import read_elem
+
+    matrix = sound(path, f"obsm/{name}", read_elem(file[f"obsm/{name}"]))
+    matrix = np.asarray(matrix.toarray() if hasattr(matrix, "toarray") else matrix)
+    if matrix.ndim != 2 or len(matrix) != rows or matrix.dtype.kind not in "biuf":
+        raise InputError(
+            f"{path}: obsm[{name!r}] has the shape {matrix.shape} and {matrix.dtype} values, but must be {rows} rows "
+            "of numbers. Choose another matrix."
+        )
+    return matrix
+
+
+def sound(path: Path, where: str, matrix: Any) -> Any:
+    """Return a matrix, checked that a sparse one keeps to its shape: SciPy would read outside the memory."""
+    if not hasattr(matrix, "indptr"):
+        return matrix
+    indptr, indices = matrix.indptr, matrix.indices
+    across = matrix.format == "csr"
+    major, minor = matrix.shape if across else matrix.shape[::-1]
+    wrong = ""
+    if any(a.ndim != 1 for a in (indptr, indices, matrix.data)) or {indptr.dtype.kind, indices.dtype.kind} - set("iu"):
+        wrong = "indptr and indices must be lists of whole numbers"
+    elif len(indptr) != major + 1 or indptr[0] != 0 or (np.diff(indptr.astype(np.int64)) < 0).any():
+        wrong = f"indptr must rise from 0 in {major} steps"
+    elif not indptr[-1] == len(indices) == len(matrix.data):
+        wrong = f"indptr ends at {indptr[-1]}, but there are {len(indices)} indices and {len(matrix.data)} values"
+    elif len(indices) and not (indices.min() >= 0 and indices.max() < minor):
+        at = int(np.flatnonzero((indices < 0) | (indices >= minor))[0])
+        wrong = f"index {at} is {indices[at]}, of {minor} {'columns' if across else 'rows'}"
+    if wrong:
+        raise InputError(f"{path}: {where} is damaged: as a sparse matrix, {wrong}. Fetch the file again.")
+    return matrix
+
+
+def _counts(path: Path, file: Any, layer: str | None, raw: bool, cells: Any, genes: Any) -> Any:
     """Read the raw counts, dense or sparse; shape (N, D)."""
     from anndata.io import read_elem
 
     def read(where: str) -> Any:
-        matrix = read_elem(file[where])
+        matrix = sound(path, where, read_elem(file[where]))
         if matrix.dtype.kind not in "iuf":
             raise InputError(f"{path}: {where} holds {matrix.dtype} values, not numbers. Name a layer of raw counts.")
         return matrix
@@ -166,8 +210,10 @@ def _counts(path: Path, file: Any, layer: str | None, cells: Any, genes: Any) ->
             raise absent(path, "layer", layer, others)
         return read(others[layer])
     odd: tuple[int, int, Any] | None = None
-    if "X" in file and (odd := first_odd(matrix := read("X"))) is None:
-        return matrix
+    if "X" in file:
+        matrix = read("X")
+        if not raw or (odd := first_odd(matrix)) is None:
+            return matrix
     what = f"X holds no raw counts (gene {str(genes[odd[1]])!r} of cell {cells[odd[0]]} is {odd[2]})" if odd else ""
     good = [name for name, where in others.items() if first_odd(read(where)) is None]
     raise InputError(

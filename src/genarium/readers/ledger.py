@@ -4,8 +4,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from genarium.words import plural
+
 MOST = 10
 """How many names of what was left out are kept for each reason."""
+
+SHOWN = 5
+"""Up to how many names are shown to a person, before there is a number in their place."""
+
+TAKEN = "taken as"
+"""How a reason begins where entries are not lost, but serve another purpose (as the names of rows, say)."""
 
 
 @dataclass
@@ -22,12 +30,15 @@ class Account:
         How many were left out, by reason; a reason reads after the unit ("asked for", "beyond the contig's end").
     names : dict of str to list of str
         The first ten of these, by reason, where they have names.
+    entry : str
+        What an entry is called as long as it is not known to be a unit: "column" of a table; default: the unit.
     """
 
     unit: str
     read: int = 0
     left_out: dict[str, int] = field(default_factory=dict)
     names: dict[str, list[str]] = field(default_factory=dict)
+    entry: str = ""
 
     @property
     def kept(self) -> int:
@@ -43,10 +54,25 @@ class Account:
             told = self.names.setdefault(reason, [])
             told += names[: MOST - len(told)]
 
+    def told(self) -> dict[str, str]:
+        """Return what was left out, as phrases by reason: "column dilution"."""
+        entry, out = self.entry or self.unit, {}
+        for reason, number in self.left_out.items():
+            names = self.names.get(reason, [])
+            noun = entry if number == 1 else plural(entry)
+            out[reason] = f"{noun} {', '.join(names)}" if 0 < number == len(names) <= SHOWN else f"{number:,} {noun}"
+        return out
+
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON takes."""
         names = {reason: told for reason, told in self.names.items() if told}
-        return {"unit": self.unit, "read": self.read, "kept": self.kept, "left_out": self.left_out, "names": names}
+        counted = {"read": self.read, "kept": self.kept, "left_out": self.left_out, "names": names}
+        return {"unit": self.unit, "entry": self.entry or self.unit, **counted}
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> "Account":
+        """Return the account that :meth:`to_dict` told of."""
+        return cls(told["unit"], told["read"], dict(told["left_out"]), dict(told["names"]), told["entry"])
 
 
 @dataclass
@@ -63,6 +89,17 @@ class Ledger:
     rows: Account
     columns: Account
     notes: list[str] = field(default_factory=list)
+
+    def told(self) -> list[str]:
+        """Return lines for a person: what was kept and what left out, then the notes."""
+        sides = [
+            f"{side.kept:,} {side.unit if side.kept == 1 else plural(side.unit)}" for side in (self.rows, self.columns)
+        ]
+        both = [told for side in (self.columns, self.rows) for told in side.told().items()]
+        left = [f"{what} ({reason})" for reason, what in both if not reason.startswith(TAKEN)]
+        other = [f"{what} {reason}" for reason, what in both if reason.startswith(TAKEN)]
+        line = "; ".join([" x ".join(sides), *([f"left out: {', '.join(left)}"] if left else []), *other])
+        return [line, *self.notes]
 
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON takes."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from genarium.declaration import Array
 from genarium.errors import InputError
+from genarium.readers.ledger import Account, Ledger
 from genarium.readers.messages import absent, listed
 from genarium.remedies import option
 
@@ -40,6 +41,12 @@ class Matrix:
         Numbers of each row outside the matrix, (N,) each.
     origin : array
         Position in ``paths`` of each row's file, (N,).
+    columns_left : dict of str to str
+        Columns of the files that are not in the matrix, and why.
+    rows_left : list of (str, str)
+        Rows likewise.
+    notes : list of str
+        What the user should know.
     """
 
     terms: Terms
@@ -49,6 +56,9 @@ class Matrix:
     entries: Any
     apart: dict[str, Array] = field(default_factory=dict)
     origin: Array | None = None
+    columns_left: dict[str, str] = field(default_factory=dict)
+    rows_left: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def path(self, row: Any) -> Path:
         """Return the file that a row is from."""
@@ -67,9 +77,39 @@ class Matrix:
                 raise absent(self.paths[0], self.terms.column, name, self.columns)
         return np.array([at[name] for name in names], dtype=np.int64)
 
-    def take(self, columns: Sequence[int] | Array) -> "Matrix":
-        """Return the matrix with the columns at these positions."""
-        return replace(self, columns=[self.columns[i] for i in columns], entries=self.entries[:, columns])
+    def take(self, columns: Sequence[int] | Array, reason: str = "") -> "Matrix":
+        """Return the matrix with the columns at these positions; ``reason``: why others are left out."""
+        names = [self.columns[i] for i in columns]
+        left = {name: self.columns_left.get(name, reason) for name in set(self.columns) - set(names)}
+        ordered = {name: left[name] for name in self.columns if name in left}
+        return replace(
+            self, columns=names, entries=self.entries[:, columns], columns_left={**self.columns_left, **ordered}
+        )
+
+    def rest(self, rows: Array, reason: str) -> "Matrix":
+        """Return the matrix with the rows where ``rows`` is true; ``reason``: why others are left out."""
+        names = [self.name(i) for i in np.flatnonzero(~rows)]
+        return replace(
+            self,
+            rows=None if self.rows is None else self.rows[rows],
+            entries=self.entries[rows],
+            apart={name: values[rows] for name, values in self.apart.items()},
+            origin=None if self.origin is None else self.origin[rows],
+            rows_left=[*self.rows_left, *((name, reason) for name in names)],
+        )
+
+    def ledger(self, rows: str = "row", columns: str = "column") -> Ledger:
+        """Return the accounts of all rows and columns of the files; ``rows`` and ``columns``: what is in the files."""
+        accounts: list[Account] = []
+        for unit, entry, kept, left in (
+            (self.terms.row, rows, self.entries.shape[0], self.rows_left),
+            (self.terms.column, columns, len(self.columns), list(self.columns_left.items())),
+        ):
+            account = Account(unit, kept + len(left), entry=entry)
+            for reason in dict.fromkeys(why for _, why in left):
+                account.leave(reason, [name for name, why in left if why == reason])
+            accounts.append(account)
+        return Ledger(accounts[0], accounts[1], list(dict.fromkeys(self.notes)))
 
     def index(self) -> Any:
         """Return the rows' labels as an index of pandas."""
@@ -133,6 +173,9 @@ def join(parts: Sequence[Matrix]) -> Matrix:
         sparse.vstack(blocks, format="csr") if True in kinds else np.concatenate(blocks),
         {name: np.concatenate([part.apart[name] for part in parts]) for name in first.apart},
         np.repeat(np.arange(len(parts)), [part.entries.shape[0] for part in parts]),
+        {name: why for part in parts for name, why in part.columns_left.items()},
+        [left for part in parts for left in part.rows_left],
+        [note for part in parts for note in part.notes],
     )
     index = whole.index()
     if index.has_duplicates:

@@ -8,9 +8,9 @@ from genarium.remedies import option as marked
 
 
 def only_texts(reader: str, **options: Any) -> None:
-    """Check that options are text or None."""
+    """Check that options are text that is not empty, or None."""
     for name, value in options.items():
-        if not isinstance(value, str | None):
+        if not isinstance(value, str | None) or value == "":
             raise InputError(
                 f"reader {reader!r}: {marked(name, value)} must be a name. Numbers are given when fitting."
             )

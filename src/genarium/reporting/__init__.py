@@ -13,6 +13,7 @@ import xarray as xr
 
 from genarium.attributes import attribute
 from genarium.certificates import of_model
+from genarium.completeness import lacking
 from genarium.declaration import Claim, Model
 from genarium.drawing import Titled, inline, style
 from genarium.errors import InputError
@@ -23,10 +24,11 @@ from genarium.registry import fitted_model, origin, reference
 from genarium.reporting import chains, figures, tables
 from genarium.reporting.graph import story
 from genarium.reporting.page import code, document, figure, paragraph
-from genarium.tree import digest, replacing, with_groups
+from genarium.tree import digest, with_groups
 from genarium.verbs.diagnose import diagnose
 from genarium.verdicts import Diagnosis
 from genarium.words import plural
+from genarium.writing import replacing
 
 CLAIMS: dict[Claim, str] = {
     "exact": "Its draws come from the posterior distribution itself: once the chains agree, means and intervals are "
@@ -123,7 +125,10 @@ def figures_of_result(model: Model, tree: xr.DataTree, found: list[Estimate]) ->
     home, name = Home.of(model), f"{model.module}.figures"
     if home.folder is not None and home.is_package and importlib.util.find_spec(name) is not None:
         here = with_groups(tree, {}, {"model_origin": origin(model)})  # the user may have said where the model is
-        yield from importlib.import_module(name).figures(here)
+        try:
+            yield from importlib.import_module(name).figures(here)
+        except KeyError as error:
+            raise lacking(tree, error) from error
     yield from figures.choice(tree)
     yield from figures.intervals(model, found)
 

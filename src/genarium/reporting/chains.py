@@ -61,7 +61,10 @@ def worst_mixing(model: Model, tree: xr.DataTree, found: list[Estimate], most: i
         if not moving.size:
             continue
         statistic = array_stats.rhat if flat.shape[1] > 1 else _few
-        values = np.asarray(statistic(flat[moving], chain_axis=-2, draw_axis=-1))
+        with np.errstate(divide="ignore", invalid="ignore"):  # of chains that stand still
+            values = np.nan_to_num(
+                np.asarray(statistic(flat[moving], chain_axis=-2, draw_axis=-1)), nan=np.inf, posinf=np.inf
+            )
         element = int(moving[int(values.argmax())])
         place = one.label(tuple(int(i) for i in np.unravel_index(element, one.centre.shape)))
         symbol = model.variables()[one.name].symbol

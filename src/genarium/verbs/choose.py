@@ -10,6 +10,7 @@ import xarray as xr
 from genarium.attributes import attribute
 from genarium.declaration import Model
 from genarium.errors import InputError
+from genarium.form import check_form
 from genarium.holding import Data
 from genarium.progress import track
 from genarium.remedies import either, flag, setting
@@ -89,6 +90,8 @@ def choose(
             f"{', '.join(map(str, candidates))}. "
             "Leave it out."
         )
+    if isinstance(data, xr.DataTree):
+        check_form(data)
     best: xr.DataTree | None = None
     rows, foretold = [], []
     for candidate in track(candidates, f"choosing {size}"):

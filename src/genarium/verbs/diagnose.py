@@ -1,12 +1,13 @@
 """Diagnose: verdicts on a fit, each with what to do next."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from genarium.attributes import attribute, require_fit
+from genarium.attributes import attribute
 from genarium.declaration import Array, Arrays, Model
 from genarium.engines.resample import KHAT_GOOD, KHAT_USABLE, smoothed
 from genarium.evaluate import at_draws, fitted_problem
@@ -18,6 +19,9 @@ from genarium.verdicts import Diagnosis, Status, Verdict, verdict
 
 RHAT, ESS, EBFMI = 1.01, 400, 0.3
 """Thresholds: Vehtari et al. (2021, Bayesian Analysis 16), Betancourt (2016)."""
+
+FEWEST, FEWEST_TAIL = 10, 25
+"""Draws of a chain without which neither R-hat nor ESS says anything; draws without which no tail can be fitted."""
 
 REPLICATES = 200
 """Replicated datasets whose statistics are computed."""
@@ -53,8 +57,6 @@ def diagnose(model: str | Path | Model, tree: xr.DataTree, seed: int = 0) -> Dia
         If the tree holds no fit, or one of another model.
     """
     declared = fitted_model(tree, model)
-    name = declared.name
-    require_fit(name, tree)
     notes = attribute(tree, "notes")
     verdicts = [*_ascent(notes), *_chains(declared, tree), *_approximation(declared, tree), *_leave_one_out(tree)]
     verdicts += _predictive(declared, tree, seed)
@@ -96,7 +98,10 @@ def _chains(model: Model, tree: xr.DataTree) -> list[Verdict]:
     stats = tree["sample_stats"].to_dataset() if "sample_stats" in tree else xr.Dataset()
     if "lp" in stats and not np.isnan(stats["lp"]).any():
         posterior["lp"] = stats["lp"].to_numpy()
-    chains = next(iter(posterior.values())).shape[0]
+    chains, count = next(iter(posterior.values())).shape[:2]
+    if count < FEWEST:
+        advice = "Too few draws to tell whether the chains agree: fit again with more draws (1,000 a chain, say)."
+        return [verdict("draws", False, count, f">= {FEWEST} a chain", "too few draws", advice)]
     table: dict[str, tuple[float, str]] = {}
     for name, draws in posterior.items():
         flat = draws.reshape(*draws.shape[:2], -1)
@@ -109,17 +114,22 @@ def _chains(model: Model, tree: xr.DataTree) -> list[Verdict]:
             if statistic == "rhat" and chains < 2:
                 continue
             ary = flat[..., varies].transpose(2, 0, 1)
-            if statistic == "rhat":
-                values = np.asarray(array_stats.rhat(ary, chain_axis=-2, draw_axis=-1))
-            else:
-                tail = {"prob": (0.05, 0.95)} if statistic == "ess_tail" else {}
-                ess = array_stats.ess(ary, chain_axis=-2, draw_axis=-1, method=statistic[4:], **tail)
-                values = np.asarray(ess)
+            with np.errstate(divide="ignore", invalid="ignore"):  # chains that stand still, each at its own place
+                if statistic == "rhat":
+                    rhat = array_stats.rhat(ary, chain_axis=-2, draw_axis=-1)
+                    values = np.nan_to_num(np.asarray(rhat), nan=np.inf, posinf=np.inf)
+                else:
+                    tail = {"prob": (0.05, 0.95)} if statistic == "ess_tail" else {}
+                    ess = array_stats.ess(ary, chain_axis=-2, draw_axis=-1, method=statistic[4:], **tail)
+                    values = np.nan_to_num(np.asarray(ess), nan=0.0)
             worst = int(np.argmax(values) if statistic == "rhat" else np.argmin(values))
             value = float(values[worst])
             sign = -1 if statistic == "rhat" else 1
             if statistic not in table or sign * value < sign * table[statistic][0]:
                 table[statistic] = (value, where[worst])
+    if not table:
+        advice = "No variable has changed in any draw: fit again with more tune, or from other starts (another seed)."
+        return [verdict("draws", False, count, "more than one value", "the chains stand still", advice)]
     out = []
     if "rhat" in table:
         value, where_ = table["rhat"]
@@ -171,7 +181,11 @@ def _approximation(model: Model, tree: xr.DataTree) -> list[Verdict]:
     elif "log_ratio" in stats or {"lp", "log_q"} <= set(stats):
         log_ratio = stats["log_ratio"] if "log_ratio" in stats else stats["lp"] - stats["log_q"]
         ratio = log_ratio.to_numpy().ravel()
-        khat = smoothed(ratio[~np.isnan(ratio)])[1]  # of large data, the density is known at some draws only
+        known = ratio[~np.isnan(ratio)]  # of large data, the density is known at some draws only
+        if known.size < FEWEST_TAIL:
+            advice = "Too few draws to tell how far the approximation is from the posterior: fit again with more draws."
+            return [verdict("draws", False, known.size, f">= {FEWEST_TAIL}", "too few draws", advice)]
+        khat = smoothed(known)[1]
         where = f"{ratio.size} draws"
     else:
         return []
@@ -210,10 +224,13 @@ def _leave_one_out(tree: xr.DataTree) -> list[Verdict]:
     name = str(next(iter(tree["log_likelihood"].data_vars)))
     values = tree["log_likelihood"][name].to_numpy()
     flat = values.reshape(values.shape[0] * values.shape[1], -1)
+    if len(flat) < FEWEST_TAIL:
+        return []
     some = flat.T[:LOO_UNITS]
     k = np.full(len(some), -np.inf)
     for i in np.flatnonzero(np.ptp(some, axis=1) > 0):  # a constant has no tail to look at
-        k[i] = float(array_stats.psislw(some[i], axis=-1)[1])
+        with contextlib.suppress(ValueError):  # nor have a few draws that come again and again
+            k[i] = float(array_stats.psislw(some[i], axis=-1)[1])
     limit = min(1 - 1 / np.log10(len(flat)), KHAT_USABLE)
     bad, worst = int((k > limit).sum()), int(np.argmax(k))
     advice = "az.loo is unreliable there: look at these observations, they may be outliers."

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from genarium.attributes import attribute, require_fit
+from genarium.attributes import attribute
 from genarium.data import check
 from genarium.declaration import Array, Model
 from genarium.errors import InputError
@@ -67,7 +67,6 @@ def _predict(
     """Predict by a declaration."""
     if model.predict is None:
         raise InputError(f"{model.name}: the model makes no predictions.")
-    require_fit(model.name, tree)
     _, _, values, options = split(model, settings, model.predict)
     fitted_sizes = attribute(tree, "sizes")
     data = tree if data is None else data

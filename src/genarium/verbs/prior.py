@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
-from genarium.attributes import attribute, require_fit
+from genarium.attributes import attribute
 from genarium.declaration import Array, Model, Problem
 from genarium.errors import InputError
 from genarium.evaluate import derived, fitted_problem
@@ -52,7 +52,6 @@ def add_prior(model: str | Model, tree: xr.DataTree, draws: int = PRIOR_DRAWS, s
     100
     """
     declared = fitted_model(tree, model)
-    require_fit(declared.name, tree)
     fixed = {name: _held(tree, name) for name in attribute(tree, "fixed")}
     problem = replace(fitted_problem(declared, tree), fixed=fixed)
     return with_groups(tree, prior_groups(problem, draws, generator(seed).spawn(3)[2]), {})

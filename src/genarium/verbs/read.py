@@ -1,21 +1,27 @@
 """Read: from files to a checked tree, through the readers that a model declares."""
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
+from genarium.attributes import attribute
 from genarium.data import check
-from genarium.declaration import Model
-from genarium.errors import InputError
+from genarium.declaration import Model, Problem
+from genarium.errors import DeclarationError, InputError
+from genarium.holding import alternatives
+from genarium.methods import methods
+from genarium.readers.files import no_file_twice
 from genarium.readers.formats import guessed
-from genarium.readers.ledger import Told
-from genarium.registry import resolve
-from genarium.remedies import flag
+from genarium.readers.ledger import Account, Ledger, Told
+from genarium.readers.streams import without_streams
+from genarium.registry import reference, resolve
+from genarium.remedies import flag, option, setting
 from genarium.settings import require_choice, split
-from genarium.signatures import choices, keyword_options
+from genarium.signatures import choices, keyword_options, plain_kinds
 from genarium.tree import data_tree, provenance, with_coordinates
 
 
@@ -31,6 +37,7 @@ def read(
     ----------
     model : str, Path or Model
     paths : path or sequence of paths
+        "-" is the standard input; a pipe that the shell has opened, ``<(...)``, is read to its end, too.
     format : str
         One of the model's readers; where none is named, it is told from the files, if these leave no doubt.
     **settings
@@ -40,40 +47,139 @@ def read(
     -------
     DataTree
         Groups ``constant_data`` and ``observed_data``. What the files and the settings do not tell (the number of
-        components, say) can be given when fitting.
+        components, say) can be given when fitting. The attribute ``ledger`` (JSON) accounts for every row and column
+        of the files: ``read``, ``kept``, ``left_out`` by reason.
 
     Raises
     ------
     InputError
         If a file cannot be read, or its content does not agree with the declaration.
+    DeclarationError
+        If the reader's ledger does not add up.
     """
     declared = resolve(model)
     files = [Path(p) for p in ([paths] if isinstance(paths, str | Path) else paths)]
-    for path in files:
-        if not path.exists():
-            raise InputError(f"{path}: there is no such file. Check the path.")
-    if format not in declared.readers:
-        format = _format(declared, format, files)  # noqa: A001
-    reader = declared.readers[format]
-    options = keyword_options(reader)
-    own = {name: settings.pop(name) for name in list(settings) if name in options}
-    for name, value in own.items():
-        require_choice(f"{declared.name}: reader {format!r}", name, value, choices(reader))
-    found = reader(files, **own)
-    settings = {**(found.options if isinstance(found, Told) else {}), **settings}
-    variant, sizes, values, _ = split(
-        declared,
-        settings,
-        tables={f"options of the format {format}": options},
-        elsewhere=lambda: {flag("format", name): keyword_options(one) for name, one in declared.readers.items()},
-    )
-    data = {**found, **values}
+    no_file_twice(files)
+    with without_streams(files) as opened:
+        if format not in declared.readers:
+            format = _format(declared, format, opened)  # noqa: A001
+        reader = declared.readers[format]
+        options = keyword_options(reader)
+        own = {name: settings.pop(name) for name in list(settings) if name in options}
+        for name, value in own.items():
+            require_choice(f"{declared.name}: reader {format!r}", name, value, choices(reader))
+            own[name] = _of_kind(f"reader {format!r}", name, value, plain_kinds(reader).get(name))
+        variant, sizes, values, _ = split(
+            declared,
+            settings,
+            tables={f"options of the format {format}": options},
+            elsewhere=lambda: {flag("format", name): keyword_options(one) for name, one in declared.readers.items()},
+        )
+        found = reader(opened, **own)
+    if isinstance(found, Told) and found.options:
+        variant = variant.variant(**{**variant.chosen, **found.options})
     try:
-        problem = check(variant, data, sizes, partial=True)
+        problem = check(variant, {**found, **values}, sizes, partial=True)
     except InputError as error:
         raise InputError(f"{', '.join(map(str, files))}: {error.marked}") from error
-    attrs = provenance(files=[path.name for path in files], format=format, reader_options=own)
-    return with_coordinates(data_tree(problem, attrs=attrs), data)
+    ledger = accounts(f"{declared.name}: reader {format!r}", found, problem)
+    attrs = provenance(files=[path.name for path in files], format=format, reader_options=own, ledger=ledger.to_dict())
+    return with_coordinates(data_tree(problem, attrs=attrs), {**found, **values})
+
+
+def _of_kind(where: str, name: str, value: Any, kind: type | None) -> Any:
+    """Return an option of a reader as the number or truth value that it has to be; without a kind, as it is."""
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind is int and isinstance(value, float) and value.is_integer():
+        return int(value)
+    if kind is None or (isinstance(value, kind) and isinstance(value, bool) == (kind is bool)):
+        return value
+    must = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
+    raise InputError(f"{where}: {option(name, value)} must be {must}.")
+
+
+def accounts(where: str, found: Mapping[str, Any], problem: Problem) -> Ledger:
+    """Return a reader's ledger, checked; of a reader without one, what was kept.
+
+    Parameters
+    ----------
+    where : str
+        The reader, for messages.
+    found : Told or mapping
+        What it returned.
+    problem : Problem
+        Its data, checked.
+
+    Raises
+    ------
+    DeclarationError
+        If more was left out than read, or what was kept is not what the data hold: the reader's mistake.
+    """
+    if not isinstance(found, Told):
+        dims = next((var.dims for var in problem.model.observed.variables.values() if var.dims), ())
+        kept = [Account(dim, problem.sizes.get(dim, 0)) for dim in dims[:2]]
+        kept += [Account("variable", len(found))] * (2 - len(kept))
+        return Ledger(kept[0], kept[1], ["The reader does not tell what it left out: this is what it kept."])
+    for account in (found.ledger.rows, found.ledger.columns):
+        size = problem.sizes.get(account.unit, account.kept)
+        if account.kept < 0 or account.kept != size:
+            raise DeclarationError(
+                f"{where}: by its ledger, {account.read} {account.unit} entries were read and "
+                f"{account.read - account.kept} left out, but the data hold {size}."
+            )
+    return found.ledger
+
+
+def told(tree: xr.DataTree) -> list[str]:
+    """Return what a tree's ledger says to a person, line by line.
+
+    Parameters
+    ----------
+    tree : DataTree
+        From :func:`read`.
+
+    Returns
+    -------
+    list of str
+        Such as "1,600 cells x 1 gene; left out: column dilution (asked for)", then the notes.
+    """
+    found = attribute(tree, "ledger")
+    return Ledger(Account.from_dict(found["rows"]), Account.from_dict(found["columns"]), found["notes"]).told()
+
+
+def next_command(model: Model, tree: xr.DataTree, path: Path) -> list[str]:
+    """Return the command that fits a tree just read, and what of it must be filled in, line by line.
+
+    Parameters
+    ----------
+    model : Model
+    tree : DataTree
+    path : Path
+        Where the tree was written.
+
+    Returns
+    -------
+    list of str
+    """
+    variant = model.variant(**attribute(tree, "model_options"))
+    have = {str(name) for group in tree.children for name in tree[group].data_vars}
+    sizes = attribute(tree, "sizes")
+    lack = [dim for dim in variant.sizes if dim not in sizes and dim not in variant.derived_dims]
+    values = [name for name, var in variant.known.variables.items() if name not in have and var.default is None]
+    ways = methods(variant)
+    own = [name for name in variant.methods if ways[name].claim == "exact"]
+    method = next(iter([*own, *variant.methods, *ways]))
+    words = ["genarium", "fit", reference(model) or model.name, str(path), "--method", method]
+    for name, guess in [*((dim, str(variant.sizes[dim])) for dim in lack), *((name, "...") for name in values)]:
+        words += ["--set", f"{name}={guess}"]
+    lines = [f"next: {shlex.join([*words, '-o', 'fit.nc'])}"]
+    if lack:
+        lines.append(f"choose: {' and '.join(lack)}, which the files do not tell")
+    for name in values:
+        without = "".join(f", or {setting(*choice)}" for choice in alternatives(variant, name))
+        lines.append(f"give: {name} ({variant.known.variables[name].about.rstrip('.')}){without}")
+    return lines
 
 
 def _format(model: Model, given: str, files: Sequence[Path]) -> str:

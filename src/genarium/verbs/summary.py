@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from genarium.attributes import called, require_fit
+from genarium.attributes import require_fit, source
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.estimates import LEVEL
@@ -59,17 +59,17 @@ def summary(tree: xr.DataTree, variables: str | Iterable[str] = (), group: str =
         require_fit(model, tree)
         group = "posterior" if "posterior" in tree else "point"
     if group not in tree.children:
-        raise absent(f"{model}: {called(tree)}", "group", group, tree.children)
+        raise absent(f"{model}: {source(tree)}", "group", group, tree.children)
     data = tree[group].to_dataset()
     asked = [variables] if isinstance(variables, str) else list(variables)
     for name in asked:
         if name not in data:
-            raise absent(f"{model}: group {group!r} of {called(tree)}", "variable", name, data.data_vars)
+            raise absent(f"{model}: group {group!r} of {source(tree)}", "variable", name, data.data_vars)
     names = asked or [str(name) for name, values in data.data_vars.items() if "iteration" not in values.dims]
     beside = set() if asked else {f"{name}_se" for name in names} & set(names)
     frames = [_rows(name, data) for name in names if name not in beside and data[name].dtype.kind in "biuf"]
     if not frames:
-        raise InputError(f"{model}: group {group!r} of {called(tree)} holds no numbers. Choose another group.")
+        raise InputError(f"{model}: group {group!r} of {source(tree)} holds no numbers. Choose another group.")
     found = pd.concat(frames, ignore_index=True)
     found.attrs = {"model": model, **{key: str(tree.attrs.get(key, "")) for key in ("method", "claim")}, "group": group}
     return found

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from genarium.errors import InputError
-from genarium.tree import replacing
+from genarium.writing import replacing
 
 if TYPE_CHECKING:
     import pandas as pd

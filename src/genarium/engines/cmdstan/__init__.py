@@ -1,7 +1,7 @@
 """Stan programs compiled and run through CmdStanPy, with CmdStan or with a toolchain made from the ``httpstan`` wheel.
 
 CmdStan is published as a release archive, which machines that reach only a package index cannot download. There, the
-``httpstan`` wheel provides Stan itself, and this package what is missing: a command line, `main.cpp`, and a `makefile`.
+``httpstan`` wheel provides Stan itself, and this package what is missing: a command line in C++ and a `makefile`.
 CmdStanPy uses either in the same way, so there is one path for every fit.
 
 >>> from genarium.engines import cmdstan

@@ -9,25 +9,14 @@
 //
 // The accepted arguments are the table in `arguments()` below.
 
-#include <stan/model/model_header.hpp>
+#include "command.hpp"
 
-#include <stan/callbacks/interrupt.hpp>
-#include <stan/callbacks/logger.hpp>
-#include <stan/callbacks/structured_writer.hpp>
-#include <stan/callbacks/unique_stream_writer.hpp>
-#include <stan/callbacks/writer.hpp>
-#include <stan/io/empty_var_context.hpp>
 #include <stan/io/json/json_data.hpp>
 #include <stan/math/prim/core/init_threadpool_tbb.hpp>
 #include <stan/model/log_prob_grad.hpp>
-#include <stan/services/experimental/advi/fullrank.hpp>
-#include <stan/services/experimental/advi/meanfield.hpp>
 #include <stan/services/optimize/bfgs.hpp>
-#include <stan/services/optimize/laplace_sample.hpp>
 #include <stan/services/optimize/lbfgs.hpp>
 #include <stan/services/optimize/newton.hpp>
-#include <stan/services/pathfinder/multi.hpp>
-#include <stan/services/pathfinder/single.hpp>
 #include <stan/services/sample/fixed_param.hpp>
 #include <stan/services/sample/hmc_nuts_dense_e.hpp>
 #include <stan/services/sample/hmc_nuts_dense_e_adapt.hpp>
@@ -39,20 +28,12 @@
 #include <stan/version.hpp>
 
 #include <algorithm>
-#include <cerrno>
-#include <cmath>
-#include <cstdlib>
 #include <ctime>
 #include <filesystem>
-#include <fstream>
 #include <iomanip>
 #include <iostream>
-#include <limits>
-#include <memory>
-#include <mutex>
 #include <random>
 #include <sstream>
-#include <stdexcept>
 #include <string>
 #include <system_error>
 #include <tuple>
@@ -62,17 +43,7 @@
 // Defined by the C++ code that stanc makes from the Stan program.
 stan::model::model_base& new_model(stan::io::var_context& data, unsigned int seed, std::ostream* messages);
 
-namespace {
-
-using Model = stan::model::model_base;
-using Context = stan::io::var_context;
-using Contexts = std::vector<std::shared_ptr<Context>>;
-using FileWriter = stan::callbacks::unique_stream_writer<std::ofstream>;
-
-/// Anything the user has to be told; `main` prints it and exits with status 1.
-struct Fault : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
+namespace command {
 
 std::string joined(const std::vector<std::string>& words) {
   std::string text;
@@ -81,109 +52,6 @@ std::string joined(const std::vector<std::string>& words) {
   }
   return text;
 }
-
-// ---------------------------------------------------------------------------------------------------------------------
-// Arguments: a tree of options, groups and choices.
-//
-//   option  key=value                      refresh=100
-//   group   key, then its own options      output refresh=100
-//   choice  key=name or just name, then    algorithm=hmc stepsize=1
-//           the options of that name
-// ---------------------------------------------------------------------------------------------------------------------
-
-constexpr double kInfinity = std::numeric_limits<double>::infinity();
-
-struct Node {
-  enum class Kind { group, choice, integer, real, boolean, text };
-
-  Kind kind;
-  std::string key;
-  std::string value;
-  double low = -kInfinity;
-  double high = kInfinity;
-  bool open = false;  // the bounds themselves are excluded
-  std::vector<Node> children;
-  bool given = false;
-
-  /// The child called `name` of a group.
-  const Node& operator[](const std::string& name) const {
-    for (const auto& child : children) {
-      if (child.key == name) {
-        return child;
-      }
-    }
-    throw std::logic_error("no argument " + name + " in " + key);
-  }
-  Node& operator[](const std::string& name) { return const_cast<Node&>(std::as_const(*this)[name]); }
-
-  /// The alternative selected in a choice.
-  const Node& chosen() const { return (*this)[value]; }
-
-  const std::string& text() const { return value; }
-  bool flag() const { return value == "true"; }
-  double real() const { return std::strtod(value.c_str(), nullptr); }
-  int integer() const { return static_cast<int>(real()); }
-  unsigned int natural() const { return static_cast<unsigned int>(real()); }
-
-  /// Check a value given by the user and keep it.
-  void set(const std::string& given_value) {
-    if (given) {
-      throw Fault("argument '" + key + "' is given twice");
-    }
-    given = true;
-    value = given_value;
-    switch (kind) {
-      case Kind::boolean:
-        if (value != "0" && value != "1" && value != "false" && value != "true") {
-          reject("0, 1, false or true");
-        }
-        value = (value == "1" || value == "true") ? "true" : "false";
-        break;
-      case Kind::integer:
-        if (value.find_first_not_of("0123456789", value[0] == '-' ? 1 : 0) != std::string::npos) {
-          reject("an integer");
-        }
-        check_number();
-        break;
-      case Kind::real:
-        check_number();
-        break;
-      default:
-        break;
-    }
-  }
-
-  void select(const std::string& name) {
-    if (given) {
-      throw Fault("'" + key + "' is given twice: " + value + " and " + name);
-    }
-    given = true;
-    value = name;
-  }
-
- private:
-  void check_number() const {
-    char* end = nullptr;
-    errno = 0;
-    const double number = std::strtod(value.c_str(), &end);
-    if (value.empty() || *end != '\0' || errno == ERANGE || !std::isfinite(number)) {
-      reject("a number");
-    }
-    const bool inside = open ? (number > low && number < high) : (number >= low && number <= high);
-    if (!inside) {
-      std::ostringstream range;
-      range << std::setprecision(12) << (open ? "> " : ">= ") << low;
-      if (!std::isinf(high)) {
-        range << " and " << (open ? "< " : "<= ") << high;
-      }
-      reject(range.str());
-    }
-  }
-
-  [[noreturn]] void reject(const std::string& expected) const {
-    throw Fault("argument '" + key + "' must be " + expected + ", not '" + value + "'");
-  }
-};
 
 Node group(const std::string& key, std::vector<Node> children) {
   return Node{Node::Kind::group, key, "", -kInfinity, kInfinity, false, std::move(children)};
@@ -476,9 +344,6 @@ Eigen::MatrixXd read_parameters_csv(const Model& model, const std::string& path)
   return values;
 }
 
-/// One set of parameter values on the unconstrained scale.
-using Point = Eigen::VectorXd;
-
 Point unconstrained(const Model& model, const Eigen::VectorXd& constrained) {
   Point point;
   std::ostringstream messages;
@@ -526,48 +391,6 @@ std::vector<Point> read_unconstrained(const Model& model, const std::string& pat
 // Output: console messages and CSV files
 // ---------------------------------------------------------------------------------------------------------------------
 
-/// Whole lines to the console, from any thread.
-class Console final : public stan::callbacks::logger {
- public:
-  void debug(const std::string&) override {}
-  void debug(const std::stringstream&) override {}
-  void info(const std::string& message) override { write(message); }
-  void info(const std::stringstream& message) override { write(message.str()); }
-  void warn(const std::string& message) override { write(message); }
-  void warn(const std::stringstream& message) override { write(message.str()); }
-  void error(const std::string& message) override { write(message, true); }
-  void error(const std::stringstream& message) override { write(message.str(), true); }
-  void fatal(const std::string& message) override { write(message, true); }
-  void fatal(const std::stringstream& message) override { write(message.str(), true); }
-
-  /// The last message of an error, the likely reason where a method fails. Rejected proposals are reported as errors
-  /// too: a message alone does not mean failure.
-  const std::string& reason() const { return reason_; }
-
- private:
-  void write(const std::string& message, bool is_error = false) {
-    const std::lock_guard<std::mutex> hold(lock_);
-    std::cout << message << std::endl;
-    if (is_error && !message.empty()) {
-      reason_ = message;
-    }
-  }
-  std::mutex lock_;
-  std::string reason_;
-};
-
-/// Refuses a Hessian for which the Laplace approximation does not exist; the algorithm itself does not look.
-class HessianCheck final : public stan::callbacks::structured_writer {
- public:
-  using stan::callbacks::structured_writer::write;
-  void write(const std::string& key, const Eigen::MatrixXd& matrix) override {
-    if (key == "Hessian" && (!matrix.allFinite() || (-matrix).llt().info() != Eigen::Success)) {
-      throw std::domain_error("the negative Hessian at the mode is not positive definite: the point given is not a"
-                              " proper maximum, and has no Laplace approximation");
-    }
-  }
-};
-
 void write_versions(std::ostream& out, const std::string& prefix) {
   out << prefix << "stan_version_major = " << STAN_MAJOR << '\n'
       << prefix << "stan_version_minor = " << STAN_MINOR << '\n'
@@ -602,52 +425,6 @@ void check_written(FileWriter& writer, const std::string& path) {
 // ---------------------------------------------------------------------------------------------------------------------
 // Methods. Each returns the status of the algorithm, 0 for success.
 // ---------------------------------------------------------------------------------------------------------------------
-
-/// What every method works with.
-struct Run {
-  const Node& args;
-  const Node& method;
-  Model& model;
-  unsigned int seed;
-  unsigned int id;
-  int refresh;
-  Console console;
-  stan::callbacks::interrupt interrupt;
-  stan::callbacks::writer ignored;
-  std::unique_ptr<FileWriter> writer;
-
-  /// The output file of every method but sample, which has one for each chain.
-  FileWriter& output() {
-    writer = std::make_unique<FileWriter>(open_output(args["output"]["file"].text(), args, model));
-    return *writer;
-  }
-
-  FileWriter diagnostics() const {
-    const std::string& path = args["output"]["diagnostic_file"].text();
-    return path.empty() ? FileWriter() : open_output(path, args, model);
-  }
-};
-
-/// Initial values: `init` is the half-width of an interval around zero, or a file.
-struct Inits {
-  double radius = 2;
-  Contexts contexts;
-
-  Inits(const Run& run, unsigned int count) {
-    const std::string& init = run.args["init"].text();
-    char* end = nullptr;
-    const double number = std::strtod(init.c_str(), &end);
-    if (!init.empty() && *end == '\0') {
-      if (!std::isfinite(number) || number < 0) {
-        throw Fault("argument 'init' must be a number >= 0 or a .json file, not '" + init + "'");
-      }
-      radius = number;
-      contexts = Contexts(count, std::make_shared<stan::io::empty_var_context>());
-    } else {
-      contexts = read_json_per_chain(init, run.id, count);
-    }
-  }
-};
 
 /// The inverse metric each chain starts from: the user's file, or the unit metric.
 Contexts inverse_metrics(const Run& run, const Node& hmc, unsigned int chains) {
@@ -791,76 +568,6 @@ int optimize(Run& run) {
                                          run.console, run.ignored, output);
 }
 
-int variational(Run& run) {
-  namespace service = stan::services::experimental::advi;
-  const Node& adapt = run.method["adapt"];
-  const Inits inits(run, 1);
-  FileWriter& output = run.output();
-  FileWriter diagnostics = run.diagnostics();
-  if (!adapt["engaged"].flag()) {  // the lines where cmdstanpy looks for eta, which only adaptation writes
-    output("Stepsize adaptation not engaged.");
-    output("eta = " + run.method["eta"].text());
-  }
-  const auto with = [&](auto&& family) {
-    return family(run.model, *inits.contexts[0], run.seed, run.id, inits.radius, run.method["grad_samples"].integer(),
-                  run.method["elbo_samples"].integer(), run.method["iter"].integer(),
-                  run.method["tol_rel_obj"].real(), run.method["eta"].real(), adapt["engaged"].flag(),
-                  adapt["iter"].integer(), run.method["eval_elbo"].integer(), run.method["output_samples"].integer(),
-                  run.interrupt, run.console, run.ignored, output, diagnostics);
-  };
-  return run.method["algorithm"].text() == "meanfield" ? with(service::meanfield<Model>)
-                                                       : with(service::fullrank<Model>);
-}
-
-int pathfinder(Run& run) {
-  namespace service = stan::services::pathfinder;
-  const Node& method = run.method;
-  const unsigned int paths = method["num_paths"].natural();
-  const Inits inits(run, paths);
-  FileWriter& output = run.output();
-  stan::callbacks::structured_writer diagnostics;
-  const int history = method["history_size"].integer();
-  const double alpha = method["init_alpha"].real();
-  const double tol_obj = method["tol_obj"].real();
-  const double tol_rel_obj = method["tol_rel_obj"].real();
-  const double tol_grad = method["tol_grad"].real();
-  const double tol_rel_grad = method["tol_rel_grad"].real();
-  const double tol_param = method["tol_param"].real();
-  const int iterations = method["max_lbfgs_iters"].integer();
-  const int elbo_draws = method["num_elbo_draws"].integer();
-  const int draws = method["num_draws"].integer();
-  const bool calculate_lp = method["calculate_lp"].flag();
-  if (paths == 1) {
-    return service::pathfinder_lbfgs_single<false, false>(
-        run.model, *inits.contexts[0], run.seed, run.id, inits.radius, history, alpha, tol_obj, tol_rel_obj, tol_grad,
-        tol_rel_grad, tol_param, iterations, elbo_draws, draws, false, run.refresh, run.interrupt, run.console,
-        run.ignored, output, diagnostics, calculate_lp);
-  }
-  std::vector<stan::callbacks::writer> init_writers(paths);
-  std::vector<FileWriter> path_writers(paths);
-  std::vector<stan::callbacks::structured_writer> path_diagnostics(paths);
-  return service::pathfinder_lbfgs_multi(
-      run.model, inits.contexts, run.seed, run.id, inits.radius, history, alpha, tol_obj, tol_rel_obj, tol_grad,
-      tol_rel_grad, tol_param, iterations, elbo_draws, draws, method["num_psis_draws"].integer(),
-      static_cast<int>(paths), false, run.refresh, run.interrupt, run.console, init_writers, path_writers,
-      path_diagnostics, output, diagnostics, calculate_lp, method["psis_resample"].flag());
-}
-
-template <bool jacobian>
-int laplace(Run& run) {
-  const std::string& path = run.method["mode"].text();
-  if (path.empty()) {
-    throw Fault("method=laplace needs mode=<file>");
-  }
-  // The rows of an optimization are its iterations: the last is the mode.
-  const Point mode = read_constrained(run.model, path).back();
-  FileWriter& output = run.output();
-  HessianCheck hessian;
-  return stan::services::laplace_sample<jacobian>(run.model, mode, run.method["draws"].integer(),
-                                                  run.method["calculate_lp"].flag(), run.seed, run.refresh,
-                                                  run.interrupt, run.console, output, hessian);
-}
-
 /// Every row of the fitted parameters is used, warmup draws included: that is what cmdstanpy expects.
 int generate_quantities(Run& run) {
   const std::string& path = run.method["fitted_params"].text();
@@ -1002,17 +709,17 @@ int run(const std::vector<std::string>& words) {
   return status == 0 ? 0 : 1;
 }
 
-}  // namespace
+}  // namespace command
 
 int main(int argc, char* argv[]) {
   const std::vector<std::string> words(argv + 1, argv + argc);
   if (words.size() == 1 && words[0] == "info") {
-    write_versions(std::cout, "");
+    command::write_versions(std::cout, "");
     std::cout << "STAN_THREADS = true" << std::endl;
     return 0;
   }
   try {
-    return run(words);
+    return command::run(words);
   } catch (const std::exception& error) {
     std::cout << "Error: " << error.what() << std::endl;
     return 1;

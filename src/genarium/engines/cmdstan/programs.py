@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from . import cache, wheel
+from . import cache, children, wheel
 from .base import CmdStan, ProgramError, Progress, ToolchainError, silent
 from .providers import find, stanc, stanc_of
 
@@ -46,7 +46,7 @@ def compile_program(
     -------
     Path
         The executable, for ``cmdstanpy.CmdStanModel(exe_file=...)``. It lies in a cache folder named after the program
-        and a hash of everything it is made from, and is complete whenever it exists.
+        and a hash of everything it is made from, and is what its stored digest says: one that is not is compiled again.
 
     Raises
     ------
@@ -54,6 +54,8 @@ def compile_program(
         With the message of ``stanc`` or of the C++ compiler.
     ToolchainError
         Where there is nothing to compile with.
+    CacheError
+        Where the cache folder cannot be written to, or is not the user's alone.
     """
     program = Path(program).absolute()
     if optimize not in range(4):
@@ -67,10 +69,13 @@ def compile_program(
     key = _key(program, cmdstan, optimize)
     folder = cache.folder() / "programs" / f"{program.stem}-{key}"
     executable = folder / f"{program.stem}{EXECUTABLE}"
-    if not executable.is_file():
-        with cache.sole_builder(folder, say):
-            if not executable.is_file():
-                _build(program, folder, cmdstan, optimize, say)
+    if not cache.whole(executable):
+        with cache.sole_builder(folder, say) as lock:
+            if not cache.whole(executable):
+                if folder.exists():
+                    say(f"the compiled {program.stem} in the cache is damaged: it is compiled again")
+                    shutil.rmtree(folder)
+                _build(program, folder, cmdstan, optimize, say, lock)
                 if _key(program, cmdstan, optimize) != key:
                     shutil.rmtree(folder)
                     raise ProgramError(f"{program} changed while it was being compiled: compile it again")
@@ -162,7 +167,7 @@ def _key(program: Path, cmdstan: CmdStan, optimize: int) -> str:
     return digest.hexdigest()[:16]
 
 
-def _build(program: Path, folder: Path, cmdstan: CmdStan, optimize: int, progress: Progress) -> None:
+def _build(program: Path, folder: Path, cmdstan: CmdStan, optimize: int, progress: Progress, lock: int | None) -> None:
     """Compile a program in a temporary folder, renamed when it is complete. The caller holds the lock of ``folder``."""
     _run_stanc(stanc_of(cmdstan), program)
     started = time.monotonic()
@@ -182,11 +187,12 @@ def _build(program: Path, folder: Path, cmdstan: CmdStan, optimize: int, progres
         }
         environment = wheel.build_environment() | {"CMDSTAN": str(cmdstan.path)}
         command = [sys.executable, "-c", COMPILE, json.dumps(options)]
-        answer = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+        answer = children.run(command, env=environment, lock=lock)
         if answer.returncode != 0:
             last = "\n".join((answer.stdout + answer.stderr).splitlines()[-30:])
             raise ProgramError(f"{program} could not be compiled with the CmdStan in {cmdstan.path}.\n{last}")
         _check_runs(copy.with_suffix(EXECUTABLE))
+        cache.seal(copy.with_suffix(EXECUTABLE))
         partial.rename(folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)

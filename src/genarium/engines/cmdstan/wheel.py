@@ -1,16 +1,17 @@
 """The toolchain made from the ``httpstan`` wheel: a folder that CmdStanPy can use as a CmdStan.
 
 The wheel carries Stan's compiler ``stanc``, the headers of the Stan library and of what it needs, and the libraries to
-link with: all of CmdStan but its command line. This package brings a command line (``main.cpp``) and the rule that
-makes a program (``makefile``). The wheel is never imported: its Python part is a server that is of no use here.
+link with: all of CmdStan but its command line. This package brings a command line (``main.cpp``, ``approximate.cpp``)
+and the rule that makes a program (``makefile``). The wheel is never imported: its Python part is a server that is of no
+use here.
 
 In the cache folder, each is complete or absent:
 
 ``httpstan-<version>/``
     The wheel's files, so that what is built outlives the environment it was built from.
 ``<stan version>-<hash>/``
-    The toolchain: ``makefile``, ``bin/stanc``, ``main.o`` and the precompiled header. The hash is of everything it is
-    made from: this package's two files, the compiler and the wheel.
+    The toolchain: ``makefile``, ``bin/stanc``, the compiled command line and the precompiled header. The hash is of
+    everything it is made from: this package's sources, the compiler and the wheel.
 """
 
 import hashlib
@@ -26,10 +27,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import cache
+from . import cache, children
 from .base import CmdStan, Progress, ToolchainError, silent
 
 SOURCES = Path(__file__).parent
+COMMAND = ("command.hpp", "main.cpp", "approximate.cpp")
 OPTIMIZE = 1
 
 
@@ -115,8 +117,7 @@ def toolchain() -> CmdStan:
     wheel, cxx, _ = requirements()
     digest = hashlib.sha256()
     for part in (
-        (SOURCES / "main.cpp").read_bytes(),
-        (SOURCES / "makefile").read_bytes(),
+        *((SOURCES / name).read_bytes() for name in (*COMMAND, "makefile")),
         cxx.command.encode(),
         cxx.version.encode(),
         wheel.version.encode(),
@@ -150,16 +151,16 @@ def install(progress: Progress | None = None) -> CmdStan:
     say = progress or silent
     wheel, cxx, _ = requirements()
     target = toolchain()
-    with cache.sole_builder(target.path, say):
+    with cache.sole_builder(target.path, say) as lock:
         if not target.path.is_dir():
             started = time.monotonic()
             partial = target.path.with_name(f"{target.path.name}.partial")
             say(f"[1/3] taking Stan {wheel.stan_version} from the httpstan {wheel.version} package")
             _write_folder(partial, _keep_files(wheel, say), wheel, cxx)
             say("[2/3] precompiling the header of every program (about 40 s, 1.4 GB of memory, 0.8 GB of disk)")
-            _make(partial, "header", OPTIMIZE)
-            say("[3/3] compiling the command line of every program (about 90 s, 3 GB of memory)")
-            _make(partial, "main.o", OPTIMIZE)
+            _make(partial, "header", OPTIMIZE, lock)
+            say("[3/3] compiling the command line of every program (about 60 s on two cores, 3 GB of memory)")
+            _make(partial, "command", OPTIMIZE, lock)
             partial.rename(target.path)
             say(f"built in {time.monotonic() - started:.0f} s: {target.path}")
     return CmdStan(target.path, target.version, target.source, True)
@@ -168,9 +169,9 @@ def install(progress: Progress | None = None) -> CmdStan:
 def prepare(cmdstan: CmdStan, optimize: int, progress: Progress) -> None:
     """Precompile the header for another optimization level than the toolchain came with, where that is not done."""
     if not any((cmdstan.path / "header" / f"O{optimize}").rglob("model_header.hpp.?ch")):
-        with cache.sole_builder(cmdstan.path, progress):
+        with cache.sole_builder(cmdstan.path, progress) as lock:
             progress(f"precompiling the header of every program for -O{optimize} (about 40 s, 0.8 GB of disk)")
-            _make(cmdstan.path, "header", optimize)
+            _make(cmdstan.path, "header", optimize, lock)
 
 
 def _keep_files(wheel: Wheel, progress: Progress) -> Path:
@@ -203,18 +204,20 @@ def _write_folder(folder: Path, files: Path, wheel: Wheel, cxx: Compiler) -> Non
     stanc = folder / "bin" / "stanc"
     stanc.unlink(missing_ok=True)
     stanc.symlink_to(Path("..") / ".." / files.name / "stanc")
-    shutil.copyfile(SOURCES / "main.cpp", folder / "main.cpp")
+    for name in COMMAND:
+        shutil.copy2(SOURCES / name, folder / name)  # with its time: what was compiled from it stays newer
     # CmdStanPy reads the version from this line.
     settings = f"CMDSTAN_VERSION := {wheel.stan_version}\nCXX := {cxx.command}\nWHEEL := {files}\n\n"
     (folder / "makefile").write_text(settings + (SOURCES / "makefile").read_text(encoding="utf-8"), encoding="utf-8")
 
 
-def _make(folder: Path, goal: str, optimize: int) -> None:
-    """Make one goal of the toolchain's makefile. The caller holds the lock of the toolchain."""
+def _make(folder: Path, goal: str, optimize: int, lock: int | None) -> None:
+    """Make one goal of the toolchain's makefile, its parts side by side. The caller holds the lock of the toolchain."""
     for stale in folder.rglob("*.*.[0-9]*"):  # the unfinished products of builds that were killed
         stale.unlink(missing_ok=True)
-    command = [make() or "make", "-C", str(folder), f"O={optimize}", goal]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False, env=build_environment())
+    jobs = f"-j{min(2, os.cpu_count() or 1)}"
+    command = [make() or "make", jobs, "-C", str(folder), f"O={optimize}", goal]
+    answer = children.run(command, env=build_environment(), lock=lock)
     if answer.returncode != 0:
         last = "\n".join((answer.stdout + answer.stderr).splitlines()[-20:])
         needs = "it takes up to 3 GB of memory and 1 GB of disk"

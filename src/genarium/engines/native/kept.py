@@ -2,13 +2,15 @@
 
 They lie in ``genarium/compiled`` of the user's cache folder, or in the folder that ``$GENARIUM_COMPILED`` names; where
 that is set to nothing, none are kept. A file is whole or not there: it is written beside its place and renamed. What
-cannot be read, or is not what its checksum says, counts as missing; what cannot be written is not.
+cannot be read, or is not what its checksum says, counts as missing; what cannot be written is not. A folder or file
+that another user owns or can write to is not used, which is said once.
 """
 
 import hashlib
 import io
 import json
 import os
+import sys
 import tempfile
 from contextlib import suppress
 from functools import cache
@@ -55,6 +57,8 @@ def load(name: str) -> Program | None:
     if place is None:
         return None
     path = place / name
+    if not _trusted(path):
+        return None
     try:
         content = path.read_bytes()
         head, digest, payload = content[: len(HEAD)], content[len(HEAD) :][:32], content[len(HEAD) + 32 :]
@@ -79,7 +83,7 @@ def load(name: str) -> Program | None:
 def save(name: str, program: Program) -> None:
     """Keep a program, if the folder can be written to."""
     place = folder()
-    if place is None:
+    if place is None or not _trusted(place):
         return
     told = {
         "calls": program.calls,
@@ -97,7 +101,7 @@ def save(name: str, program: Program) -> None:
     )
     payload = buffer.getvalue()
     with suppress(OSError):
-        place.mkdir(parents=True, exist_ok=True)
+        caches.made(place)
         handle, temporary = tempfile.mkstemp(dir=place, prefix=".", suffix=".part")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -106,6 +110,21 @@ def save(name: str, program: Program) -> None:
         finally:
             Path(temporary).unlink(missing_ok=True)
         _forget(place)
+
+
+def _trusted(path: Path) -> bool:
+    """Whether a folder or file is the user's own; what is not is said once."""
+    try:
+        caches.trusted(path)
+    except caches.CacheError as error:
+        _say_once(f"genarium: compiled densities are not kept: {error}")
+        return False
+    return True
+
+
+@cache
+def _say_once(message: str) -> None:
+    print(message, file=sys.stderr)
 
 
 def _forget(place: Path) -> None:

@@ -1,0 +1,106 @@
+"""HDF5 files from outside: looked over in a process of its own before this one opens them.
+
+HDF5 trusts what it reads: a damaged file may end the process by a signal, keep it in a circle or fill the memory. The
+process that looks first (:mod:`genarium.readers.hdf5_child`) has limits of time and memory, and takes about .2 s; its
+word holds as long as the file stays the same.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from genarium.errors import InputError
+from genarium.readers import hdf5_child
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+SECONDS = 2
+"""Processor time to look a small file over; large ones are given more."""
+
+PATIENCE = 15
+"""How many times as long to wait for it, on a machine that has other things to do."""
+
+Mark = tuple[int, int, int, int]
+
+_SOUND: set[Mark] = set()
+"""Files that were looked over, or written, by this process."""
+
+
+def look_over(path: Path, what: str, remedy: str) -> None:
+    """Check that HDF5 can read all of a file.
+
+    Parameters
+    ----------
+    path : Path
+    what : str
+        What the file should be, with its article.
+    remedy : str
+        What to do if it cannot be read.
+
+    Raises
+    ------
+    InputError
+        If it is no HDF5 file, is damaged, or refers to other files.
+    """
+    try:
+        mark = _mark(path)
+        if mark in _SOUND:
+            return
+        with path.open("rb") as stream:
+            if not _begins(stream.read(1 << 12)):
+                raise unreadable(path, what, ValueError("it is no HDF5 file"), remedy)
+        wrong = _asked(path)
+    except OSError as error:
+        raise unreadable(path, what, error, remedy) from error
+    if wrong:
+        raise unreadable(path, what, ValueError(wrong), remedy)
+    _SOUND.add(mark)
+
+
+def trust(path: Path) -> None:
+    """Take a file that this process has just written as sound, wherever it is moved to."""
+    _SOUND.add(_mark(path))
+
+
+def unreadable(path: Path, what: str, error: Exception, remedy: str) -> InputError:
+    """Return the error about a file that cannot be read."""
+    why = " ".join(str(error).split()) or type(error).__name__
+    return InputError(f"{path}: this cannot be read as {what} ({why}). {remedy}.")
+
+
+def _begins(head: bytes) -> bool:
+    """Whether a file that starts so is HDF5: a block of the user's may stand before the signature."""
+    return any(head[at : at + len(SIGNATURE)] == SIGNATURE for at in (0, 512, 1024, 2048))
+
+
+def _mark(path: Path) -> Mark:
+    told = path.stat()
+    return told.st_dev, told.st_ino, told.st_size, told.st_mtime_ns
+
+
+def _asked(path: Path) -> str:
+    """Let another process look a file over; "" if it is sound."""
+    seconds = SECONDS + path.stat().st_size // (20 << 20)
+    command = [sys.executable, "-P", str(Path(hdf5_child.__file__)), str(path.absolute()), str(seconds)]
+    alone = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=PATIENCE * seconds,
+            env={**os.environ, **alone},
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return "HDF5 comes to no end with it"
+    if done.returncode == 0:
+        return str(json.loads(done.stdout)["error"])
+    if done.returncode < 0:
+        name = signal.Signals(-done.returncode).name
+        return "HDF5 comes to no end with it" if name == "SIGXCPU" else f"HDF5 ends by {name} on it"
+    told = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+    return f"HDF5 ends with code {done.returncode} on it: {told}"

@@ -1,0 +1,1 @@
+"""Cases of each reader and verb, by what they are for."""
