@@ -123,11 +123,11 @@ def _placed(records: _Records, fitted: xr.DataTree, genome: Genome) -> dict[str,
                     (number, allele, at, told.code, g) for g in records.carriers(fields, allele)
                 )
     out: dict[str, list[Array]] = {name: [] for name in ("record", "allele", "genome", "locus", "channel")}
-    for chrom, rows in wanted.items():
+    for chrom, seen in wanted.items():
         contig, mine = genome.contigs.find(chrom), ours.find(chrom)
-        if contig < 0 or mine < 0 or not rows:
+        if contig < 0 or mine < 0 or not seen:
             continue
-        record, allele, at, code, g = np.array(rows).T
+        record, allele, at, code, g = np.array(seen).T
         ((_, bases),) = genome.each([contig])
         stretch = by_contig[names[mine]]
         index = np.maximum(np.searchsorted(stretch[:, 0], at, "right") - 1, 0)
@@ -165,7 +165,7 @@ def _write(records: _Records, path: Path, found: dict[str, Array], probability: 
         carriers[record, allele] += 1
     packed = path.suffix == ".gz"
     with replacing(path) as temporary:
-        file: Any = pysam.BGZFile(str(temporary), "wb") if packed else temporary.open("wb")
+        file: Any = pysam.BGZFile(str(temporary), "wb", None) if packed else temporary.open("wb")
         with file:
             for line in _header(records):
                 file.write(f"{line}\n".encode())

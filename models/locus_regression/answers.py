@@ -67,7 +67,7 @@ def exposures(fitted: xr.DataTree, path: Path, *, unit: str = "mutations") -> li
         raise InputError(f"locus_regression: unit={unit!r} is not known; use mutations or share.")
     problem = fitted_problem(fitted_model(fitted), fitted)
     group = "posterior" if "posterior" in fitted else "point"
-    pi = fitted[group]["pi"]
+    pi = fitted[group].to_dataset()["pi"]
     share = pi.mean([dim for dim in ("chain", "draw") if dim in pi.dims])
     total = np.bincount(problem["genome"], problem["count"], problem.sizes["genome"])
     values = share.to_numpy() * (total[:, None] if unit == "mutations" else 1)

@@ -110,15 +110,15 @@ def figures(tree: xr.DataTree) -> Iterator[Titled]:
 def collect(tree: xr.DataTree) -> Fitted:
     """Take from a fitted tree what the figures show."""
     found = {one.name: one for one in estimates(fitted_model(tree), tree)}
-    lam, rho, beta = found["lam"], found["rho"], found["beta"]
+    lam, rho, beta = found.get("lam"), found.get("rho"), found["beta"]
     known = tree["constant_data"].to_dataset()
     shape = signatures(tree, keep_draws=True)  # ([chain, draw,] K, M)
     truth = None
-    if lam.truth is not None and rho.truth is not None:
+    if lam is not None and lam.truth is not None and rho is not None and rho.truth is not None:
         truth = np.full(shape.shape[-2:], np.nan)
         there = np.isfinite(lam.truth).all(-1)
         truth[there] = signatures({**known, "lam": lam.truth[there], "rho": rho.truth[there]})
-    draws = shape.to_numpy() if lam.draws is not None else None
+    draws = shape.to_numpy() if beta.draws is not None else None
     centre = shape.to_numpy() if draws is None else draws.mean((0, 1))
     labels = beta.labels[0], shape["channel"].to_numpy()
     model = fitted_model(tree)

@@ -7,7 +7,9 @@ from typing import Any
 from genarium.signatures import with_parameters
 
 
-def without(function: Callable[..., Any], asks: Sequence[str] = (), **values: Callable[..., Any]) -> Callable[..., Any]:
+def without(
+    function: Callable[..., Any], asks: Sequence[str] = (), /, **values: Callable[..., Any]
+) -> Callable[..., Any]:
     """Return a function without some of its parameters.
 
     Parameters

@@ -114,7 +114,7 @@ def derive(name: str, spectra: str) -> Callable[..., Array]:
 
 
 def prepare(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn ``signatures=`` into an array and the options that go with it.
+    """Take signatures= (a table in COSMIC's layout), of it columns=..., and set spectra and free by process=.
 
     Parameters
     ----------

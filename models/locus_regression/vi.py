@@ -11,6 +11,7 @@ from genarium.simplex import dirichlet_log_norm
 
 from . import random_loci, response
 from .corpus import corpus
+from .sparse import pruned
 from .sweep import State, Step
 
 SCOUT = 40
@@ -23,6 +24,7 @@ def vi(
     *,
     covariance: Literal["full", "diagonal", "linear_response"] = "full",
     empirical_bayes: bool = True,
+    sparse: bool = False,
     restarts: int = 3,
     tolerance: float = 0.01,
     max_iterations: int = 2000,
@@ -39,6 +41,9 @@ def vi(
         knows how effects depend on the rest of the model. It takes as long as some two refits for each effect.
     empirical_bayes : bool
         Whether to estimate alpha and tau, starting from the given ones; or to keep to these.
+    sparse : bool
+        Whether to drop processes without which the bound is higher, with all of a catalogue given: their alpha and
+        their shares are at the floor.
     restarts : int
         Number of starts; after some iterations only the best one goes on.
     tolerance : float
@@ -77,6 +82,8 @@ def vi(
         )
         run = Ascent(more.state, np.concatenate([run.bounds, more.bounds[1:]]), more.converged)
         scouts[best] = run
+    if sparse:
+        run = scouts[best] = pruned(step, run, 0.1)
     wide = response.covariance(step, run.state) if covariance == "linear_response" else None
     return collect(step, Restarts(run, tuple(scouts)), rng, draws, wide)
 

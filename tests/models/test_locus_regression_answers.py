@@ -1,9 +1,10 @@
 """Answers of locus_regression as files: tables, tracks and annotated VCF files, by Python and by the command."""
 
+import gzip
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import ingest_files
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,6 +17,7 @@ from genarium.models.locus_regression.channels import CHANNELS
 from genarium.models.locus_regression.metrics import signatures as signatures_of
 from genarium.models.locus_regression.tables import read_table
 
+ingest_files: Any = import_module("ingest_files")
 COMPLEMENT, genome, vcf_text = ingest_files.COMPLEMENT, ingest_files.genome, ingest_files.vcf_text
 write, write_fasta = ingest_files.write, ingest_files.write_fasta
 
@@ -119,7 +121,7 @@ def test_mutations_are_annotated(made: tuple[Path, xr.DataTree], name: str) -> N
     if name.endswith("gz"):
         with pysam.TabixFile(str(folder / name)) as file:
             assert len(list(file.fetch("chr1"))) > 30
-        text = pysam.BGZFile(str(folder / name)).read().decode()
+        text = gzip.decompress((folder / name).read_bytes()).decode()
     else:
         text = (folder / name).read_text()
     after = text.splitlines()

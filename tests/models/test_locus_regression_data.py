@@ -71,8 +71,8 @@ def test_likelihood_of_the_flat_model_is_a_mixture_of_signatures() -> None:
 def test_a_constant_feature_keeps_its_prior_and_changes_nothing(form: str) -> None:
     data = arrays()
     with_constant = {**data, "features": np.concatenate([data["features"], np.full((1, 15), 7.0)])}
-    given = {"process": 2, "seed": 1, "empirical_bayes": False, "form": form}
-    one, other = (gn.fit(NAME, each, "vi", **given)["variational"] for each in (data, with_constant))
+    given: dict[str, Any] = {"process": 2, "seed": 1, "empirical_bayes": False, "form": form}
+    one, other = (gn.fit(NAME, each, "vi", **given)["variational"].to_dataset() for each in (data, with_constant))
     np.testing.assert_allclose(other["beta_mean"][:, :2], one["beta_mean"], atol=1e-3)
     np.testing.assert_allclose(other["beta_mean"][:, 2], 0, atol=1e-6)
     np.testing.assert_allclose(other["beta_sd"][:, 2], 1, atol=1e-6)

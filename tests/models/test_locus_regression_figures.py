@@ -145,7 +145,7 @@ def test_the_report_finds_them(fits: Fits) -> None:
     assert [title for title, *_ in figures_of_result(gn.get("locus_regression"), fits("vi"), [])] == TITLES
 
 
-@pytest.mark.parametrize("options", [{"form": "joint"}, {"groups": "several"}], ids=str)
+@pytest.mark.parametrize("options", [{"form": "joint"}, {"groups": "several"}, {"spectra": "given"}], ids=str)
 def test_variants(options: dict[str, str]) -> None:
     model = gn.get("locus_regression").variant(**options)
     tree = fit(gn.simulate(model, seed=1, process=2, **SIZES), **options)

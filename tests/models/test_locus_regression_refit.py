@@ -1,5 +1,6 @@
 """Given signatures: what they say of contexts and bases, how they are given, and fits that hold them."""
 
+import json
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from genarium.declaration import Array, Problem
 from genarium.errors import InputError
 from genarium.models.locus_regression.channels import CHANNELS, split_channel
 from genarium.models.locus_regression.corpus import corpus
+from genarium.models.locus_regression.dirichlet import FLOOR
 from genarium.models.locus_regression.expectation import expect
 from genarium.models.locus_regression.metrics import signatures as signatures_of
 from genarium.models.locus_regression.spectra import LEAST, decomposed, prepare
@@ -162,7 +164,10 @@ def of_table(given: pd.DataFrame, **settings: Any) -> tuple[xr.DataTree, dict[st
     return tree, data | {name: tree["observed_data"][name].to_numpy() for name in ("locus", "channel")}
 
 
-SHORT = {"gibbs": {"draws": 150, "tune": 150, "chains": 1}, "svi": {"epochs": 30, "sampling_rate": 0.5}}
+SHORT: dict[str, dict[str, Any]] = {
+    "gibbs": {"draws": 150, "tune": 150, "chains": 1},
+    "svi": {"epochs": 30, "sampling_rate": 0.5},
+}
 
 
 WITHIN = {"vi": 0.012, "gibbs": 0.012, "svi": 0.03}
@@ -230,13 +235,13 @@ def test_refit_of_a_matrix_is_that_of_the_flat_model(tmp_path: Path) -> None:
 def test_engines_hold_given_signatures(spectra: str) -> None:
     """NUTS of PyMC and the Gibbs sampler find the same shares and effects."""
     given = table()
-    _, data = of_table(given, **{})
-    settings = {"signatures": given if spectra == "given" else given[["SBS0", "SBS1"]], "process": 3}
+    _, data = of_table(given)
+    settings: dict[str, Any] = {"signatures": given if spectra == "given" else given[["SBS0", "SBS1"]], "process": 3}
     fits = [gn.fit(NAME, data, m, seed=1, draws=300, tune=300, chains=2, **settings) for m in ("nuts", "gibbs")]
     for name in ("pi", "beta", "lam"):
         a, b = (fit["posterior"][name] for fit in fits)
         sd = b.std(("chain", "draw")).to_numpy()
-        gap = np.abs(a.mean(("chain", "draw")) - b.mean(("chain", "draw"))).to_numpy()
+        gap = np.abs((a.mean(("chain", "draw")) - b.mean(("chain", "draw"))).to_numpy())
         assert (gap <= 0.5 * sd + 1e-9).all(), name
 
 
@@ -264,3 +269,16 @@ def test_several_free_processes_are_relabelled_together() -> None:
     for name, value in found.items():
         np.testing.assert_allclose(value, np.broadcast_to(value[:, :1], value.shape), rtol=0.02, err_msg=name)
     np.testing.assert_allclose(found["pi"][0, 0, :, :2], pi[:, :2], rtol=0.02)
+
+
+def test_of_a_whole_catalogue_the_signatures_that_acted_are_kept() -> None:
+    """Three of ten: the others are dropped by the bound, which is higher without them."""
+    catalogue = table(10)
+    _, data = of_table(catalogue[["SBS1", "SBS4", "SBS7"]], alpha=2.0)
+    whole, sparse = (gn.fit(NAME, data, "vi", seed=1, signatures=catalogue, sparse=each) for each in (False, True))
+    kept = sparse["variational"]["alpha"] > 1.1 * FLOOR
+    assert sparse["posterior"]["process"].to_numpy()[kept].tolist() == ["SBS1", "SBS4", "SBS7"]
+    shares = sparse["posterior"]["pi"].mean(("chain", "draw", "genome")).to_numpy()
+    assert shares[~kept.to_numpy()].max() < 1e-6
+    bounds = [json.loads(fit.attrs["notes"])["bound"] for fit in (whole, sparse)]
+    assert bounds[1] > bounds[0]

@@ -63,7 +63,7 @@ def test_a_value_of_the_size_that_is_chosen_is_refused(tree: xr.DataTree) -> Non
 
 @pytest.mark.parametrize("method", ["em", "gibbs"])
 def test_only_an_evidence_lower_bound_can_choose(tree: xr.DataTree, method: str) -> None:
-    few = {"draws": 5, "tune": 5} if method == "gibbs" else {}
+    few: dict[str, Any] = {"draws": 5, "tune": 5} if method == "gibbs" else {}
     with pytest.raises(InputError, match=f"method '{method}' gives no evidence lower bound.*'vi'"):
         gn.choose("nb_mixture", tree, "component", [1, 2], method, **few)
 

@@ -120,6 +120,8 @@ def as_text(model: Model) -> str:
     lines += ["", "Sizes (defaults of simulate): " + ", ".join(f"{d}={n}" for d, n in told["sizes"].items())]
     for name, values in told["options"].items():
         lines.append(f"Option {name}: {', '.join(values)} (default {values[0]})")
+    if model.prepare is not None:
+        lines.append(f"Settings in short: {(inspect.getdoc(model.prepare) or '').partition(chr(10))[0]}")
     lines += [
         "",
         "Formats for read" if told["readers"] else "Formats for read: none; give the data as arrays in Python",
