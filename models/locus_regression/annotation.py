@@ -11,7 +11,7 @@ import xarray as xr
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers.messages import listed
-from genarium.tree import replacing
+from genarium.writing import replacing
 
 from .answers import stretches
 from .channels import BASES, channel_of

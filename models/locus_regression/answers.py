@@ -12,7 +12,7 @@ from genarium.errors import InputError
 from genarium.evaluate import fitted_problem, predictions
 from genarium.readers.messages import listed
 from genarium.registry import fitted_model
-from genarium.tree import replacing
+from genarium.writing import replacing
 
 from .channels import CHANNELS
 from .metrics import signatures as signatures_of
