@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from genarium.cli import words
+from genarium.literals import parse_settings
 
 
 def add(commands: words.Commands) -> None:
@@ -20,7 +21,7 @@ def _export(options: argparse.Namespace) -> int:
     from genarium.tree import load
     from genarium.verbs.answers import export
 
-    given = words.parse_settings(options.options, "--option")
+    given = parse_settings(options.options, "--option")
     for path in export(load(options.fitted), options.kind, options.output, model=options.model, **given):
         words.say(f"wrote {path}")
     return 0
