@@ -291,8 +291,7 @@ def save(tree: xr.DataTree, path: str | Path) -> Path:
             tree.to_netcdf(whole, engine="h5netcdf", encoding=compressed)
         except (TypeError, ValueError) as error:  # of a tree that was not made here, such as Python objects in it
             raise InputError(f"{path}: this tree is none that netCDF can hold ({error}). Convert it.") from error
-        with whole.getbuffer() as content:
-            temporary.write_bytes(content)
+        temporary.write_bytes(whole.getvalue())
         hdf5.trust(temporary)
     return path
 

@@ -488,7 +488,13 @@ def matched(found: Array, truth: Array) -> tuple[Array, Array]:
 
 
 @pytest.mark.parametrize("method", ["vi", "svi"])
-@pytest.mark.parametrize("options", [VARIANTS[0], VARIANTS[3]], ids=["conditional-one", "joint-several"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(VARIANTS[0], id="conditional-one"),
+        pytest.param(VARIANTS[3], id="joint-several", marks=pytest.mark.slow),
+    ],
+)
 def test_processes_are_recovered(method: str, options: dict[str, str]) -> None:
     model = registry.get("locus_regression").variant(**options)
     tree = gn.simulate(model, seed=2, genome=30, locus=100, feature=2, process=3, cell=30_000)
@@ -542,6 +548,7 @@ def test_number_of_processes_is_chosen() -> None:
         gn.choose("locus_regression", uneven, "process", [2, 3], seed=1)
 
 
+@pytest.mark.slow
 def test_wrong_form_is_worse() -> None:
     """Joint data under the joint form are fitted better than under the conditional one."""
     joint = registry.get("locus_regression").variant(form="joint")
@@ -557,6 +564,7 @@ def test_wrong_form_is_worse() -> None:
     assert bound["joint"] > bound["conditional"] + 10
 
 
+@pytest.mark.slow
 def test_vi_draws_come_from_q() -> None:
     _, _, tree = problem_of(VARIANTS[0], cell=2000)
     fit = gn.fit("locus_regression", tree, "vi", seed=1, draws=4000)
@@ -698,8 +706,7 @@ def test_predictions(options: dict[str, str]) -> None:
     assert float(found["rate"].sum()) == pytest.approx(3000)
     np.testing.assert_array_equal(found["best"], found["probability"].argmax("process"))
     drawn = {n: fit["posterior"][n].to_numpy()[0, 0] for n in truth_of(tree)}
-    one = fit.copy()
-    one["posterior"] = fit["posterior"].to_dataset().isel(draw=[0])
+    one = fit.isel(draw=[0], missing_dims="ignore")
     probability = gn.predict(one)["predictions"]["probability"].to_numpy()
     for k in range(3):  # the likelihood of one process alone, times its weight
         only = {n: v[k : k + 1] for n, v in drawn.items() if n != "pi"} | {"pi": np.ones((6, 1))}

@@ -384,6 +384,7 @@ def test_bad_input_is_refused() -> None:
 # Controls
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @needs_data
 def test_body_mass_causes_itself() -> None:

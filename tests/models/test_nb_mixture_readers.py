@@ -220,7 +220,7 @@ def test_files_follow_each_other(write: Callable[..., Path]) -> None:
     refuses(table, [one, again], "cell name 'u' is used more than once", "cells=None")
     refuses(table, [one, one], "the same file is given twice")
     refuses(table, [one, write("cell,a,d\nv,1,2\n")], "other genes than", str(one), "b, d", "genes")
-    refuses(table, [one, write("a,b\n1,2\n")], "only one of this file", "Pass cells=None")
+    refuses(table, [one, write("a,b\n1,2\n")], "only one of this file", "Number them all with cells=None")
 
 
 @pytest.mark.parametrize(

@@ -379,7 +379,8 @@ def test_scores_and_predictions_of_every_variant(options: dict[str, str]) -> Non
     twice = xr.Dataset({name: value.expand_dims({"chain": [0], "draw": [0, 1]}) for name, value in unknown.items()})
     fit = tree.copy()
     fit["posterior"] = xr.DataTree(twice)
-    fit.attrs |= {"method": "none", "seed": 0}
+    fit.attrs |= {"method": "none", "claim": "exact", "engine": "numpy", "seed": 0}
+    fit.attrs |= {name: "{}" for name in ("options", "notes")} | {"fixed": "[]"}
     problem = check(model, tree)
     a = posterior.concentrations(fit, problem, np.random.default_rng(1))
     told = likelihood.Story(options.get("regression", "linear"), options.get("abundance", "given"))

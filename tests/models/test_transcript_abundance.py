@@ -494,7 +494,7 @@ def test_bad_data_are_refused() -> None:
         ("vi", {"stop": "soon"}, "use one of bound, salmon"),
         ("em", {"stop": "salmon", "tolerance": 0.1}, "tolerance=0.1 would be dropped: used only with stop='bound'"),
         ("vi", {"stop": "salmon", "tolerance": 0.1}, "tolerance=0.1 would be dropped: used only with stop='bound'"),
-        ("vi", {"tolerance": "small"}, "must be of type float"),
+        ("vi", {"tolerance": "small"}, "tolerance='small' must be a number"),
         ("vi", {"prior": -0.1}, "prior=-0.1 must not be negative"),
         ("em", {"nu": [0.5, 0.5]}, "cannot hold nu fixed"),
         ("gibbs", {"nu": [0.5, 0.5]}, "cannot hold nu fixed"),

@@ -202,7 +202,7 @@ def test_parameter_out_of_its_range_has_no_density(toy: Model, toy_tree: xr.Data
 
         pm.Normal("y", 0, pm.Flat("theta"), observed=y, dims="item")
 
-    density = densities.compiled(check(replace(toy, name="signed", density=signed), toy_tree))
+    density = densities.compiled(check(replace(toy, density=signed), toy_tree))
     with blackjax.double_precision():
         constant, log_density, _ = blackjax._functions(density)
         data = blackjax._values(density)

@@ -425,6 +425,7 @@ def test_messages_of_stanc_and_of_the_compiler_reach_the_user(toolchain: cmdstan
     assert not [path for path in (bare / "cache" / "genarium" / "stan" / "programs").iterdir() if path.is_dir()]
 
 
+@pytest.mark.slow
 @pytest.mark.stan
 def test_a_killed_build_leaves_nothing_and_two_builders_build_once(
     toolchain: cmdstan.CmdStan, bare: Path, monkeypatch: pytest.MonkeyPatch

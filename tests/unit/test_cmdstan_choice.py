@@ -15,6 +15,7 @@ MODEL = "transcript_abundance"
 """The one whose program compiles fastest."""
 
 
+@pytest.mark.slow
 @pytest.mark.stan
 def test_a_folder_of_cmdstan_takes_the_same_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -235,7 +235,7 @@ def test_unknown_option_lists_the_options(optional: Model) -> None:
 
 
 def test_unknown_value_lists_the_values(optional: Model) -> None:
-    with pytest.raises(InputError, match="m: option sign='down' is not known; use one of any, up, whole"):
+    with pytest.raises(InputError, match="m: sign='down' is not known; use one of any, up, whole"):
         optional.variant(sign="down")
 
 

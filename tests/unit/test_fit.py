@@ -76,7 +76,7 @@ def test_size_that_the_data_show_cannot_be_overridden(tree: xr.DataTree) -> None
 
 
 def test_size_that_nobody_gives_is_asked_for() -> None:
-    with pytest.raises(InputError, match=r"do not show the size of 'component'. Give it: component=\.\.\. in Python"):
+    with pytest.raises(InputError, match=r"do not show the size of 'component'. Give it: component=\.\.\., such as"):
         em({"x": [[1, 2], [3, 4]], "phi": 0.3})
 
 

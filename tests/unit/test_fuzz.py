@@ -17,6 +17,8 @@ from validation.fuzz.pool import outcomes
 from validation.fuzz.tally import Tally
 from validation.fuzz.trial import Outcome, attempt
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*os.fork:RuntimeWarning")  # JAX, where another test has imported it
+
 
 def test_cases_are_determined_by_their_seed_and_number() -> None:
     chosen = command.select("nb_mixture", "table")

@@ -76,6 +76,7 @@ def nutpie_density(ready: Any, at: Any) -> tuple[float, Any]:
     return float(value), gradient
 
 
+@pytest.mark.slow
 def test_nutpie_gets_the_density_of_the_data(simulated: Callable[..., xr.DataTree]) -> None:
     model, tree = registry.get("nb_mixture"), simulated("nb_mixture")
     other = gn.simulate("nb_mixture", seed=9, cell=tree["observed_data"].sizes["cell"], alpha0=5.0, phi=0.8)

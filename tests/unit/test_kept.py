@@ -188,6 +188,7 @@ def test_writers_at_once_do_not_break_each_other(
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
+@pytest.mark.slow
 def test_processes_at_once_do_not_break_each_other(tmp_path: Path) -> None:
     found: list[Any] = []
     threads = [threading.Thread(target=lambda: found.append(run(tmp_path, 100.0))) for _ in range(2)]

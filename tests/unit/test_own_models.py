@@ -450,6 +450,7 @@ print(two.module, registry.program(two), registry.origin(two), sep="|")
 # Stan and PyMC
 
 
+@pytest.mark.slow
 @pytest.mark.stan
 def test_stan_and_gibbs_agree_on_a_folder(model: gn.Model, fit: xr.DataTree) -> None:
     stan = gn.fit(model, fit, "stan", seed=2, chains=2, draws=500, tune=500)

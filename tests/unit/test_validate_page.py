@@ -494,7 +494,7 @@ def test_same_results_same_bytes(tried: Model, biased: Validation, html: str, tm
     seconds = r"<td>(cpu )?seconds</td><td>[^<]*</td>"
     assert len(re.findall(seconds, one)) == 2
     assert re.sub(seconds, "", one) == re.sub(seconds, "", two)
-    files = ["plan.json", "ranks.csv", "replicates.jsonl", "report.html", "validation.nc"]
+    files = [".lock", "plan.json", "ranks.csv", "replicates.jsonl", "report.html", "validation.nc"]
     assert sorted(p.name for p in (tmp_path / "one").iterdir()) == files
 
 

@@ -207,13 +207,13 @@ def test_files_are_written(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--resume"], "(--resume) needs the folder of the run to go on with: out=... (--out DIR)."),
+        (["--resume"], "--resume needs the folder of the run to go on with: --out DIR."),
         (["--workers", "0"], "workers='0' is neither"),
-        (["--simulations", "0"], "simulations=0 must be"),
+        (["--simulations", "0"], "--simulations 0 must be"),
         (["--wrong", "mu=1"], "'mu' cannot be given a wrong value"),
         (["--set", "mu=1"], "variable 'mu' is unknown and has to be drawn"),
         (["--option", "restart=2"], "there is no setting 'restart'"),
-        (["--reference", "vi"], "reference='vi' is not an exact method"),
+        (["--reference", "vi"], "--reference vi is not an exact method"),
     ],
     ids=lambda value: "-".join(value).replace("--", "") if isinstance(value, list) else "",
 )

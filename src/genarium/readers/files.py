@@ -1,6 +1,7 @@
 """Files as bytes and as text: present, decompressed, decoded."""
 
 import bz2
+import contextlib
 import gzip
 import lzma
 import os
@@ -74,8 +75,10 @@ def no_file_twice(paths: Sequence[Path]) -> None:
     """
     seen: dict[tuple[int, int], Path] = {}
     for path in paths:
-        if path.is_file():
+        with contextlib.suppress(OSError, ValueError):  # what cannot be looked at is refused where it is read
             about = path.stat()
+            if not stat.S_ISREG(about.st_mode):
+                continue
             key = (about.st_dev, about.st_ino)
             if key in seen:
                 alike = "" if seen[key] == path else f", as {seen[key]} too"
