@@ -29,8 +29,8 @@ VARIANTS = [
     pytest.param(dict(zip(OPTIONS, values, strict=True)), id="-".join(values), marks=marks)
     for *values, marks in (
         ("conditional", "one", "fixed", "free", ()),
-        ("conditional", "one", "fixed", "mixed", ()),
-        ("joint", "several", "fixed", "free", ()),
+        ("conditional", "one", "fixed", "mixed", pytest.mark.slow),
+        ("joint", "several", "fixed", "free", pytest.mark.slow),
         ("conditional", "one", "random", "free", ()),
         ("joint", "one", "fixed", "free", pytest.mark.slow),
         ("joint", "one", "fixed", "given", pytest.mark.slow),
