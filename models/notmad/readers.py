@@ -131,7 +131,7 @@ def _from_table(
     account.leave("not among nodes", left if chosen else [])
     unnamed = not chosen
     if unnamed:
-        only_numbers(sheet, left, "name the nodes in nodes, or the contexts in context")
+        only_numbers(sheet, left, f"name the nodes with {option('nodes')}, or the contexts with {option('context')}")
     chosen = chosen or left
     if both := [name for name in chosen if name in asked]:
         raise InputError(f"{path}: column {both[0]!r} is a node and a context. A target must not be its own context.")
@@ -147,7 +147,13 @@ def _from_table(
         columns[name], order[name] = stripped(frame[name]).astype(str), levels(frame[name])
     x = {name: sheet.numbers(name, f"leave {name!r} out of nodes").astype(float) for name in chosen}
     if unnamed and x:
-        no_suspects(path, chosen, np.column_stack(list(x.values())), "node", "nodes, or as a context in context")
+        no_suspects(
+            path,
+            chosen,
+            np.column_stack(list(x.values())),
+            "node",
+            f"{option('nodes')}, or as a context with {option('context')}",
+        )
     ledger = Ledger(Account("sample", len(frame), entry="row"), account)
     return Columns(str(path), x, columns, None if key is None else stripped(frame[key]).astype(str), order, ledger)
 

@@ -313,7 +313,7 @@ def test_module_runs_as_a_program(files: Path) -> None:
     words = [sys.executable, "-m", "genarium", "fit", "nb_mixture", "absent.nc", "--method", "em", "-o", "x.nc"]
     done = subprocess.run(words, cwd=files, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "genarium fit: absent.nc: there is no such file.\n"
+    assert done.stderr == "genarium fit: absent.nc: there is no such file. Check the path.\n"
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])

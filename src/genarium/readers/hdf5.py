@@ -1,8 +1,8 @@
 """HDF5 files from outside: looked over in a process of its own before this one opens them.
 
 HDF5 trusts what it reads: a damaged file may end the process by a signal, keep it in a circle or fill the memory. The
-process that looks first (:mod:`genarium.readers.hdf5_child`) has limits of time and memory, and takes about .2 s; its
-word holds as long as the file stays the same.
+process that looks first (:mod:`genarium.readers.hdf5_child`) has limits of time and memory, and takes about .2 s of
+processor time; its word holds as long as the file stays the same.
 """
 
 import json
@@ -17,11 +17,14 @@ from genarium.readers import hdf5_child
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
-SECONDS = 2
-"""Processor time to look a small file over; large ones are given more."""
+SECONDS = 1
+"""Processor time to look a small file over (it takes some .2 s); large ones are given more."""
 
-PATIENCE = 15
+PATIENCE = 6
 """How many times as long to wait for it, on a machine that has other things to do."""
+
+PACE = 8 << 20
+"""Bytes of a file for which a second more is given."""
 
 Mark = tuple[int, int, int, int]
 
@@ -83,7 +86,8 @@ def _mark(path: Path) -> Mark:
 
 def _asked(path: Path) -> str:
     """Let another process look a file over; "" if it is sound."""
-    seconds = SECONDS + path.stat().st_size // (20 << 20)
+    seconds = SECONDS + path.stat().st_size // PACE
+    patience = PATIENCE + seconds - SECONDS
     command = [sys.executable, "-P", str(Path(hdf5_child.__file__)), str(path.absolute()), str(seconds)]
     alone = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     try:
@@ -91,12 +95,12 @@ def _asked(path: Path) -> str:
             command,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=PATIENCE * seconds,
+            timeout=patience,
             env={**os.environ, **alone},
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return "HDF5 comes to no end with it"
+        return f"HDF5 comes to no end with it in {patience} s"
     if done.returncode == 0:
         return str(json.loads(done.stdout)["error"])
     if done.returncode < 0:
