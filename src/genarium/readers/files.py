@@ -50,9 +50,11 @@ def present(path: Path) -> Path:
         raise InputError(f"{path}: there is no file to read ({why}). Check the path.") from error
     if stat.S_ISREG(mode):
         return path
-    remedy = (
-        "Name the file in it" if stat.S_ISDIR(mode) else f"Pass it by the standard input: cat {path} | genarium ... -"
-    )
+    remedy = "Name a file"
+    if stat.S_ISDIR(mode):
+        remedy = "Name the file in it"
+    elif stat.S_ISFIFO(mode):
+        remedy = f"Pass it by the standard input: cat {path} | genarium ... -"
     raise InputError(f"{path}: this is no file, but {kind(mode)}. {remedy}.")
 
 
