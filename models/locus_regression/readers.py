@@ -11,6 +11,7 @@ from genarium.errors import InputError
 from genarium.readers import binary
 from genarium.readers.formats import takes
 from genarium.readers.ledger import Account, Ledger, Told
+from genarium.readers.messages import listed
 
 from .channels import channel_of
 
@@ -57,7 +58,11 @@ def npz(paths: Sequence[Path]) -> Told:
             raise InputError(f"{path}: there are arrays {short!r} and {name!r}, which are the same. Keep one of them.")
     for name in WANTED:
         if name not in found:
-            raise InputError(f"{path}: there is no array {name!r} (it has {', '.join(arrays)}).")
+            also = next((f" (or {short!r})" for short, long in SHORT.items() if long == name), "")
+            also = " (or 'c' and 'a')" if name == "channel" else also
+            raise InputError(
+                f"{path}: there is no array {name!r}{also}; it has {listed(arrays)}. Add it by numpy.savez."
+            )
     out: dict[str, Any] = {name: found[name] for name in (*WANTED, *MAY) if name in found}
     used = {name for name in arrays if SHORT.get(name, name) in out}
     used |= {"c", "a"} if "channel" not in arrays else set()

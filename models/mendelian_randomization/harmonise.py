@@ -7,6 +7,7 @@ import numpy as np
 
 from genarium.declaration import Array
 from genarium.errors import InputError
+from genarium.remedies import option
 
 COMPLEMENT = str.maketrans("ACGT", "TGCA")
 AMBIGUOUS = 0.08
@@ -64,7 +65,8 @@ def harmonise(
             if incompatible == "error":
                 raise InputError(
                     f"mendelian_randomization: variant {names[j]!s} has alleles {a}/{b} in the exposure and {c}/{d} in "
-                    "the outcome, which match on neither strand. Correct them, or pass incompatible='drop'."
+                    "the outcome, which match on neither strand. Correct them, or leave them out with "
+                    f"{option('incompatible', 'drop')}."
                 )
             continue
         if a == b.translate(COMPLEMENT) and palindromic != "keep":

@@ -68,7 +68,10 @@ def table(
         raise InputError(f"reader 'table': {option('transpose', transpose)} must be true or false.")
     chosen, dropped = options.names("genes", genes), options.names("drop", drop)
     if both := [name for name in chosen if name in dropped]:
-        raise InputError(f"reader 'table': {both[0]!r} is in genes and in drop. Take it out of one of them.")
+        raise InputError(
+            f"reader 'table': {both[0]!r} is named by {option('genes')} and by {option('drop')}. Take it "
+            "out of one of them."
+        )
     computed = size_factor in depth.METHODS
     apart = {size_factor: "size factor"} if size_factor and not computed else {}
     parts = []

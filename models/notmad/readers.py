@@ -16,7 +16,7 @@ from genarium.readers.h5ad import read_stored
 from genarium.readers.labels import levels, stripped
 from genarium.readers.ledger import Account, Ledger, Told
 from genarium.readers.messages import absent, listed
-from genarium.readers.tables import no_suspects, only_numbers, read_sheet
+from genarium.readers.tables import NAMES, no_suspects, only_numbers, read_sheet
 from genarium.remedies import option
 
 
@@ -133,7 +133,11 @@ def _from_table(
     account.leave("not among nodes", left if chosen else [])
     unnamed = not chosen
     if unnamed:
-        only_numbers(sheet, left, "name the nodes in nodes, or the contexts in context")
+        only_numbers(
+            sheet,
+            left,
+            f"name the nodes with {option('nodes', NAMES)}, or the contexts with {option('context', NAMES)}",
+        )
     chosen = chosen or left
     if both := [name for name in chosen if name in asked]:
         raise InputError(f"{path}: column {both[0]!r} is a node and a context. A target must not be its own context.")
@@ -149,7 +153,13 @@ def _from_table(
         columns[name], order[name] = stripped(frame[name]).astype(str), levels(frame[name])
     x = {name: sheet.numbers(name, f"leave {name!r} out of nodes").astype(float) for name in chosen}
     if unnamed and x:
-        no_suspects(path, chosen, np.column_stack(list(x.values())), "node", "nodes, or as a context in context")
+        no_suspects(
+            path,
+            chosen,
+            np.column_stack(list(x.values())),
+            "node",
+            f"{option('nodes', NAMES)}, or as a context with {option('context', NAMES)}",
+        )
     ledger = Ledger(Account("sample", len(frame), entry="row"), account)
     return Columns(str(path), x, columns, None if key is None else stripped(frame[key]).astype(str), order, ledger)
 

@@ -221,7 +221,7 @@ def whole(part: Matrix) -> Array:
         i, k = (int(j) for j in np.argwhere(bad)[0])
         raise InputError(
             f"{part.path(i)}: {part.name(i)!r} has {entries[i, k]} cells in state {part.columns[k]!r}, but counts are "
-            "whole numbers not below zero. Pass numbers of cells, or shares with the column of cell numbers "
+            "whole numbers not below zero. Give numbers of cells, or shares with the column of cell numbers "
             f"({option('cells')})."
         )
     return entries.astype(np.int64)
@@ -237,8 +237,7 @@ def from_shares(part: Matrix, cells: str) -> Array:
         if abs(row.sum() - 1) > 1e-3:
             raise InputError(
                 f"{where}: its shares sum to {row.sum():g}, not to one. Give every state a column ({option('drop')} "
-                "leaves "
-                "columns out), or pass counts."
+                "leaves columns out), or give counts."
             )
         if not (np.isfinite(n) and n >= 1 and n == np.floor(n)):
             raise InputError(f"{where} has {n} cells in column {cells!r}, but that must be a whole number above zero.")

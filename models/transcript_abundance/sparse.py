@@ -197,7 +197,7 @@ def lengths(path: Path) -> tuple[list[str], Array]:
         tokens = row.split()
         if len(tokens) != 2:
             raise InputError(f"{path}, line {line}: {row.strip()!r} is not `name effective_length`. Write both.")
-        value = number(path, line, tokens[1], "the effective length", "Give it in nucleotides")
+        value = number(path, line, tokens[1], "the effective length", "Give it in nucleotides, without a header")
         if value <= 0:
             raise InputError(
                 f"{path}, line {line}: the effective length is {tokens[1]}, but must be above zero. Correct it."

@@ -1,6 +1,8 @@
 """Whether a tree holds a whole fit: its attributes, what was found, in sizes that agree."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from traceback import walk_tb
 
 import numpy as np
 import xarray as xr
@@ -139,10 +141,24 @@ def _check_draws(tree: xr.DataTree, model: Model) -> None:
             _numbers(tree, "posterior_predictive", name, (*LEAD, *var.dims))
 
 
-def lacking(tree: xr.DataTree, error: KeyError) -> InputError:
-    """Return the error about a fit that lacks what its model's own functions look for."""
-    what = str(error.args[0]).partition(". ")[0]
-    return InputError(f"{source(tree)}: the fit is not complete ({what}). {AGAIN}")
+@contextmanager
+def whole(tree: xr.DataTree) -> Iterator[None]:
+    """Say of a fit that it lacks what a model's own functions look for in it.
+
+    Raises
+    ------
+    InputError
+        If a name is not found in a tree or Dataset. One that is not found elsewhere (a dict, a table) is the model's
+        mistake, and its KeyError stays.
+    """
+    try:
+        yield
+    except KeyError as error:
+        raised_in = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(error.__traceback__)]
+        if not raised_in[-1].startswith("xarray."):
+            raise
+        what = str(error.args[0]).partition(". ")[0]
+        raise InputError(f"{source(tree)}: the fit is not complete ({what}). {AGAIN}") from error
 
 
 def _check_course(tree: xr.DataTree) -> None:

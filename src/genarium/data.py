@@ -229,7 +229,7 @@ def _coords(
             if dim not in arrays[name].coords:
                 continue
             labels = np.asarray(arrays[name].coords[dim].to_numpy())
-            labels = labels.astype(str) if labels.dtype == object else labels
+            labels = _names(model, name, str(dim), labels)
             key = str(dim)
             differ = np.flatnonzero(~_same(coords[key], labels)) if key in coords else np.empty(0, dtype=int)
             if differ.size:
@@ -262,6 +262,21 @@ def _coords(
     return out | {dim: labels for dim, labels in derived.items() if dim not in coords}
 
 
+def _names(model: Model, name: str, dim: str, labels: Array) -> Array:
+    """Return labels along a dim: text without blanks around it, as in files; each may be there once."""
+    labels = labels.astype(str) if labels.dtype == object else labels
+    labels = np.char.strip(labels) if labels.dtype.kind == "U" else labels
+    _, first, counts = np.unique(labels, return_index=True, return_counts=True)
+    if (counts > 1).any():
+        twice = labels[first[counts > 1].min()]
+        at = np.flatnonzero(labels == twice)
+        raise InputError(
+            f"{where(model, name)}: the label {twice.item()!r} of {dim!r} is used more than once (at positions {at[0]} "
+            f"and {at[1]}). Make the labels unique, or give the values without labels."
+        )
+    return labels
+
+
 def _same(a: Array, b: Array) -> Array:
     """Whether labels agree, element by element; a missing one agrees with a missing one."""
     return np.asarray((a == b) | ((a != a) & (b != b)))
@@ -275,6 +290,11 @@ def _values(model: Model, name: str, array: xr.DataArray, sizes: Sizes, coords: 
         raise InputError(
             f"{where(model, name)} is the text {values.item()!r}, not a number. Write a number with a decimal point, "
             "such as 0.3; several in square brackets, such as [0.3, 0.5]."
+        )
+    if not values.ndim and values.dtype.kind == "O":
+        raise InputError(
+            f"{where(model, name)} is {values.item()!r}, which is no number. Give a number, such as 0.3, or several in "
+            "square brackets, such as [0.3, 0.5]; leave it out for its default."
         )
     if values.dtype.kind not in "biuf":
         raise InputError(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from genarium.completeness import lacking
+from genarium.completeness import whole
 from genarium.data import check
 from genarium.declaration import Array, Arrays, Model, Problem
 from genarium.progress import bar, track
@@ -147,8 +147,6 @@ def predictions(model: Model, tree: xr.DataTree, problem: Problem, **options: An
     Dataset
     """
     assert model.predict is not None
-    try:
+    with whole(tree):
         found = model.predict(tree, problem, **options)
-    except KeyError as error:
-        raise lacking(tree, error) from error
     return dataset(model, problem.coords, found)

@@ -57,7 +57,8 @@ def _value(text: str, where: str) -> Any:
         return text
     found = int(plain) if WHOLE.fullmatch(plain) and len(plain) <= DIGITS else float(plain)
     if len(plain) > DIGITS or abs(found) == float("inf"):
-        raise InputError(f"{where}={_short(plain)}: this number is too large. Give a smaller one.")
+        what = "is too large. Give a smaller one" if found and abs(found) > 1 else "has too many digits. Give fewer"
+        raise InputError(f"{where}={_short(plain)}: this number {what}.")
     return found
 
 

@@ -189,7 +189,7 @@ def test_delimiters_are_recognised(write: Write) -> None:
 )
 def test_totals_running_numbers_and_labels_are_suspected(write: Write, text: str, name: str, why: str) -> None:
     path = write(text)
-    refused(path, f"column {name!r}", why, f"drop={name!r}", "name the genes to read in genes")
+    refused(path, f"column {name!r}", why, f"drop={name!r}", "name the genes to read with genes='NAME,NAME'")
     genes = [gene for gene in text.splitlines()[0].split(",")[1:] if gene != name]
     assert list(read(path, drop=name)["observed_data"]["gene"].to_numpy()) == genes
     assert list(read(path, genes=[*genes, name])["observed_data"]["gene"].to_numpy()) == [*genes, name]

@@ -1,7 +1,6 @@
 """Files as bytes and as text: present, decompressed, decoded."""
 
 import bz2
-import contextlib
 import gzip
 import lzma
 import os
@@ -51,9 +50,11 @@ def present(path: Path) -> Path:
         raise InputError(f"{path}: there is no file to read ({why}). Check the path.") from error
     if stat.S_ISREG(mode):
         return path
-    remedy = (
-        "Name the file in it" if stat.S_ISDIR(mode) else f"Pass it by the standard input: cat {path} | genarium ... -"
-    )
+    remedy = "Name a file"
+    if stat.S_ISDIR(mode):
+        remedy = "Name the file in it"
+    elif stat.S_ISFIFO(mode):
+        remedy = f"Pass it by the standard input: cat {path} | genarium ... -"
     raise InputError(f"{path}: this is no file, but {kind(mode)}. {remedy}.")
 
 
@@ -75,10 +76,8 @@ def no_file_twice(paths: Sequence[Path]) -> None:
     """
     seen: dict[tuple[int, int], Path] = {}
     for path in paths:
-        with contextlib.suppress(OSError, ValueError):  # what cannot be looked at is refused where it is read
+        if os.path.isfile(path):  # false also for a name that no file can have
             about = path.stat()
-            if not stat.S_ISREG(about.st_mode):
-                continue
             key = (about.st_dev, about.st_ino)
             if key in seen:
                 alike = "" if seen[key] == path else f", as {seen[key]} too"

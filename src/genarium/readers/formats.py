@@ -105,6 +105,8 @@ def guessed(model: str, readers: Mapping[str, Callable[..., Any]], files: Sequen
     shown = ", ".join(map(str, files[:3]))
     if not found and (looks := next(filter(None, map(looks_like, files)), "")):
         raise InputError(f"{shown}: this is {looks}. The formats of {model} are {lines}.")
+    if not found and (folder := next(filter(Path.is_dir, files), None)):
+        raise InputError(f"{folder}: this is a folder. Name the file in it; the formats of {model} are {lines}.")
     why = f"may be {' or '.join(found)}" if found else "tells its format neither by its name nor by how it begins"
     raise InputError(f"{shown}: this {why}. Name the format that {model} shall read it as: {lines}.")
 

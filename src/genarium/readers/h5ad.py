@@ -14,11 +14,11 @@ from genarium.readers.counts import first_odd
 from genarium.readers.matrix import Matrix, Terms
 from genarium.readers.messages import absent, listed
 from genarium.readers.sheet import Sheet
-from genarium.remedies import option, verb
+from genarium.remedies import flag, option, verb
 
 COUNTS = Terms("cell", "gene", "counts")
 
-REMEDY = "If it is a table, use format='table'; if it is damaged or cut short, fetch it again"
+REMEDY = f"If it is a table, use {flag('format', 'table')}; if it is damaged or cut short, fetch it again"
 
 
 @dataclass
@@ -86,7 +86,7 @@ def same_marks(marks: Mapping[Path, list[str]], column: str) -> list[str]:
         if set(genes) != set(first):
             raise InputError(
                 f"{path}: var[{column!r}] marks other genes than in {start}. Choose genes over all files together, and "
-                "name them in genes."
+                f"name them with {option('genes')}."
             )
     return first
 
@@ -157,7 +157,8 @@ def _stored(path: Path, file: Any, layer: str | None, raw: bool, matrices: Seque
     counts = _counts(path, file, layer, raw, obs.index, var.index)
     if counts.shape != (len(obs), len(var)):
         raise InputError(
-            f"{path}: there are {len(obs)} cells and {len(var)} genes, but counts of shape {counts.shape}."
+            f"{path}: obs has {len(obs)} cells and var {len(var)} genes, but the matrix has the shape {counts.shape}. "
+            "Write the file again with write_h5ad."
         )
     beside = {name: _beside(path, file, name, len(obs)) for name in matrices if name in file.get("obsm", ())}
     return Stored(path, obs, var, counts, beside)
@@ -206,7 +207,8 @@ def _counts(path: Path, file: Any, layer: str | None, raw: bool, cells: Any, gen
     def read(where: str) -> Any:
         matrix = sound(path, where, read_elem(file[where]))
         if matrix.dtype.kind not in "iuf":
-            raise InputError(f"{path}: {where} holds {matrix.dtype} values, not numbers. Name a layer of raw counts.")
+            held = "text" if matrix.dtype.kind in "USO" else f"{matrix.dtype} values"
+            raise InputError(f"{path}: {where} holds {held}, not numbers. Name a layer that does: {option('layer')}.")
         return matrix
 
     others = {name: f"layers/{name}" for name in file.get("layers", ())} | ({".raw": "raw/X"} if "raw" in file else {})

@@ -1,8 +1,8 @@
 """HDF5 files from outside: looked over in a process of its own before this one opens them.
 
 HDF5 trusts what it reads: a damaged file may end the process by a signal, keep it in a circle or fill the memory. The
-process that looks first (:mod:`genarium.readers.hdf5_child`) has limits of time and memory, and takes about .2 s; its
-word holds as long as the file stays the same.
+process that looks first (:mod:`genarium.readers.hdf5_child`) has limits of time and memory, and takes about .2 s of
+processor time; its word holds as long as the file stays the same.
 """
 
 import json
@@ -17,11 +17,17 @@ from genarium.readers import hdf5_child
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
-SECONDS = 2
-"""Processor time to look a small file over; large ones are given more."""
+SECONDS = 1
+"""Processor time to look a small file over (it takes some .2 s); large ones are given more."""
 
-PATIENCE = 15
-"""How many times as long to wait for it, on a machine that has other things to do."""
+PATIENCE = 8
+"""Seconds to wait for it, unless other work keeps the machine from doing it at all."""
+
+STARVED = 60
+"""Seconds to wait then."""
+
+PACE = 8 << 20
+"""Bytes of a file for which a second more is given."""
 
 Mark = tuple[int, int, int, int]
 
@@ -83,24 +89,42 @@ def _mark(path: Path) -> Mark:
 
 def _asked(path: Path) -> str:
     """Let another process look a file over; "" if it is sound."""
-    seconds = SECONDS + path.stat().st_size // (20 << 20)
+    seconds = SECONDS + path.stat().st_size // PACE
     command = [sys.executable, "-P", str(Path(hdf5_child.__file__)), str(path.absolute()), str(seconds)]
     alone = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    try:
-        done = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=PATIENCE * seconds,
-            env={**os.environ, **alone},
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return "HDF5 comes to no end with it"
-    if done.returncode == 0:
-        return str(json.loads(done.stdout)["error"])
-    if done.returncode < 0:
-        name = signal.Signals(-done.returncode).name
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, env={**os.environ, **alone}) as child:
+        try:
+            said, complaint = _end_of(child, seconds)
+        except BaseException as error:
+            child.kill()
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            return "HDF5 comes to no end with it"
+    if child.returncode == 0:
+        return str(json.loads(said)["error"])
+    if child.returncode < 0:
+        name = signal.Signals(-child.returncode).name
         return "HDF5 comes to no end with it" if name == "SIGXCPU" else f"HDF5 ends by {name} on it"
-    told = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-    return f"HDF5 ends with code {done.returncode} on it: {told}"
+    told = complaint.decode(errors="replace").strip().rpartition("\n")[2]
+    return f"HDF5 ends with code {child.returncode} on it: {told}"
+
+
+def _end_of(child: subprocess.Popen[bytes], seconds: int) -> tuple[bytes, bytes]:
+    """Wait for the other process; longer only as long as it has not been let run."""
+    patience = PATIENCE + seconds - SECONDS
+    try:
+        return child.communicate(timeout=patience)
+    except subprocess.TimeoutExpired:
+        if _worked(child.pid) > seconds / 2:
+            raise
+        return child.communicate(timeout=STARVED - PATIENCE)
+
+
+def _worked(process: int) -> float:
+    """Return the processor time that a process has had, in seconds; infinite where the system does not tell."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return float("inf")

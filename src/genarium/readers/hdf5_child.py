@@ -86,7 +86,7 @@ def look_over(path: str) -> None:
         for name in within:
             kind = within.get(name, getlink=True)
             if not isinstance(kind, h5py.HardLink):
-                raise DamagedError(f"{within.name}/{name} is a link to {kind.path}")
+                raise DamagedError(f"{within.name.rstrip('/')}/{name} is a link to {kind.path}, not data")
             one = within[name]
             address = h5py.h5o.get_info(one.id).addr
             if address in seen:

@@ -17,6 +17,9 @@ from genarium.remedies import option
 
 RENAME = "give the file a name that ends in .csv"
 
+NAMES = "NAME,NAME"
+"""How messages show names that the user has to fill in."""
+
 
 def read_sheet(path: Path, key: str | None = "auto") -> Sheet:
     """Read a table as it is.
@@ -102,10 +105,12 @@ def wide(
         raise _none_left(sheet, terms, {**left, **apart})
     if not transpose and (lost := [name for name in apart if name not in kept]):
         raise InputError(
-            f"{path}: column {lost[0]!r} is named as the {apart[lost[0]]}, and also in drop or {terms.row}s. Name it "
-            "in one of them."
+            f"{path}: column {lost[0]!r} is named as the {apart[lost[0]]}, and also by {option('drop')} or "
+            f"{option(f'{terms.row}s')}. Name it once."
         )
-    choose = "" if transpose or fixed else f"name the columns of {terms.entries} in {terms.column}s"
+    choose = (
+        "" if transpose or fixed else f"name the columns of {terms.entries} with {option(f'{terms.column}s', NAMES)}"
+    )
     only_numbers(sheet, [name for name in kept if name not in asked], choose, fixed=fixed)
     entries = _stacked(sheet, kept)
     if not transpose:
@@ -124,7 +129,7 @@ def wide(
     matrix.columns_left |= {name: "asked for" for name in matrix.columns if name in drop}
     matrix = matrix.take([i for i, name in enumerate(matrix.columns) if name not in matrix.columns_left])
     if not fixed and (every or transpose or not columns):
-        naming = "" if transpose else f"{terms.column}s"
+        naming = "" if transpose else option(f"{terms.column}s", NAMES)
         no_suspects(path, matrix.columns, matrix.entries, terms.column, naming, columns)
     return matrix
 
@@ -132,7 +137,7 @@ def wide(
 def _none_left(sheet: Sheet, terms: Terms, uses: Mapping[str, str]) -> InputError:
     """Return the error for a table without a column of the matrix."""
     others = [mark for mark in ";|," if len(sheet.names) == 1 and mark in sheet.names[0]]
-    remedy = f"Check the delimiter, {terms.row}s and drop, or name the columns in {terms.column}s"
+    remedy = f"Check the delimiter, or name the columns with {option(f'{terms.column}s', NAMES)}"
     if others:
         remedy = (
             f"The delimiter seems to be {others[0]!r}: {'save the table with commas' if others[0] == '|' else RENAME}"
@@ -186,7 +191,7 @@ def no_suspects(
     what : str
         What a column would be taken for.
     naming : str
-        The option that names columns to keep; "" for none.
+        The option that names columns to keep, as messages show it; "" for none.
     asked : sequence of str
         Columns that it does name, which are above suspicion.
     """
@@ -194,7 +199,7 @@ def no_suspects(
     if not found:
         return
     told = [f"{name!r} {why}" for name, why in found.items()]
-    keep = f"name the {what}s to read in {naming}" if naming else "rename it"
+    keep = f"name the {what}s to read with {naming}" if naming else "rename it"
     raise InputError(
         f"{path}: column {'; '.join(told[:3])}: no {what}, it seems. Leave it out with "
         f"{option('drop', ','.join(list(found)[:10]))}, or, if it is a {what}, {keep}."

@@ -13,7 +13,7 @@ import xarray as xr
 
 from genarium.attributes import attribute
 from genarium.certificates import of_model
-from genarium.completeness import lacking
+from genarium.completeness import whole
 from genarium.declaration import Claim, Model
 from genarium.drawing import Titled, inline, style
 from genarium.errors import InputError
@@ -125,10 +125,8 @@ def figures_of_result(model: Model, tree: xr.DataTree, found: list[Estimate]) ->
     home, name = Home.of(model), f"{model.module}.figures"
     if home.folder is not None and home.is_package and importlib.util.find_spec(name) is not None:
         here = with_groups(tree, {}, {"model_origin": origin(model)})  # the user may have said where the model is
-        try:
+        with whole(tree):
             yield from importlib.import_module(name).figures(here)
-        except KeyError as error:
-            raise lacking(tree, error) from error
     yield from figures.choice(tree)
     yield from figures.intervals(model, found)
 
