@@ -169,6 +169,21 @@ def test_labels_come_from_pandas_and_xarray() -> None:
     assert set(problem.coords) == set(TOY.sizes)
 
 
+def test_labels_in_memory_are_treated_as_those_in_files() -> None:
+    assert good(y=frame().rename(index={"a": " a "})).coords["row"].tolist() == ["a", "b", "c"]
+    for again in ({"c": "a"}, {"c": "a "}):
+        with pytest.raises(InputError, match=r"'a' of 'row' is used more than once \(at positions 0 and 2\)"):
+            good(y=frame().rename(index=again))
+    with pytest.raises(InputError, match=r"7 of 'row' is used more than once"):
+        good(y=frame().set_axis([7, 8, 7]))
+
+
+def test_what_is_no_number_is_shown() -> None:
+    for value in (None, {"a": 1}):
+        with pytest.raises(InputError, match=r"offset.* is .*, which is no number. Give a number"):
+            good(offset=value)
+
+
 def test_unknown_variables_are_held_fixed() -> None:
     problem = good(None, share=[0.25, 0.75])
     assert problem.sizes["kind"] == 2

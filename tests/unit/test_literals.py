@@ -30,6 +30,7 @@ def test_values_are_taken_as_people_type_them(text: str, value: Any) -> None:
     [
         *((t, "no finite number") for t in ("NaN", "nan", "inf", "-inf", "Infinity", "[1, NaN]", "[1e999]")),
         *((t, "too large") for t in ("1e999", "9" * 5000, "-" + "9" * 400, "[" + "9" * 400 + "]")),
+        ("0." + "9" * 5000, "too many digits"),
         ("[" * 20_000, "brackets are 20000 deep"),
         ("[" * 20_000 + "]" * 20_000, "brackets are 20000 deep"),
         *((t, "cannot be read as a list") for t in ("[1,2", "[a]", "[1 2]", "[" + "9" * 5000 + "]", '"a', "[f(1)]")),

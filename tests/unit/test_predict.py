@@ -57,6 +57,20 @@ def test_settings_take_precedence(fit: xr.DataTree) -> None:
     )
 
 
+def test_only_what_the_tree_lacks_is_said_to_be_lacking(fit: xr.DataTree) -> None:
+    def looks(tree: xr.DataTree, problem: Any) -> dict[str, Any]:
+        return {"probability": tree["point"]["gone"]}
+
+    def errs(tree: xr.DataTree, problem: Any) -> dict[str, Any]:
+        return {}["gone"]
+
+    model = gn.get("nb_mixture")
+    with pytest.raises(InputError, match=r"the fit is not complete .*gone"):
+        gn.predict(fit, {"x": NEW}, model=replace(model, predict=looks))
+    with pytest.raises(KeyError, match="gone"):
+        gn.predict(fit, {"x": NEW}, model=replace(model, predict=errs))
+
+
 def test_without_new_data_those_of_the_fit_are_predicted(fit: xr.DataTree) -> None:
     own = predictions(fit)
     assert own.sizes["cell"] == 60

@@ -140,7 +140,7 @@ def test_a_file_twice_is_refused_by_whatever_name(write: Write, tmp_path: Path) 
 
 def test_a_column_that_holds_no_numbers_is_an_error_that_names_it(write: Write) -> None:
     path = write("cell\tg1\tg2\nu\t1,234\t3\nv\t2,111\t4\nw\t7\t5\n", "x.tsv")
-    refused(path, "'g1' (line 2: '1,234' (a thousands separator? Write 1234, or 1.234", "drop='g1'", "in genes")
+    refused(path, "'g1' (line 2: '1,234' (a thousands separator? Write 1234, or 1.234", "drop='g1'", "with genes=")
     refused(path, "line 2, column 'g1': '1,234' is not a number", "Write 1234", genes="g1,g2")
     np.testing.assert_array_equal(read(path, drop="g1")["observed_data"]["x"], [[3], [4], [5]])
     path = write("cell,kind,g,live\nu,T,1,True\nv,B,2,False\n")

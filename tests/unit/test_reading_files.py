@@ -355,9 +355,29 @@ def test_a_crash_of_hdf5_is_an_error_of_the_file(
 ) -> None:
     (tmp_path / "child.py").write_text(script)
     monkeypatch.setattr(hdf5_child, "__file__", str(tmp_path / "child.py"))
-    monkeypatch.setattr(hdf5, "PATIENCE", 0.1)
+    monkeypatch.setattr(hdf5, "PATIENCE", 1)
+    monkeypatch.setattr(hdf5, "STARVED", 4)
     with pytest.raises(InputError, match=CHILDREN[script]):
         read_stored(stored)
+
+
+def test_a_process_that_is_not_let_run_is_waited_for(
+    stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "child.py").write_text('import time; time.sleep(0.5); print(\'{"error": ""}\')')
+    monkeypatch.setattr(hdf5_child, "__file__", str(tmp_path / "child.py"))
+    monkeypatch.setattr(hdf5, "PATIENCE", 0.1)
+    read_stored(stored)
+    copy = stored.rename(tmp_path / "again.h5ad")
+    copy.touch()
+    monkeypatch.setattr(hdf5, "_worked", lambda process: 1.0)
+    with pytest.raises(InputError, match="comes to no end"):
+        read_stored(copy)
+
+
+def test_a_name_that_no_file_can_have(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="File name too long"):
+        gn.read("nb_mixture", tmp_path / ("x" * 5000), phi=0.3)
 
 
 def test_a_file_is_looked_over_once(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ Source = Literal["argument", "environment", "home", "wheel"]
 
 REMEDIES = (
     "Stan programs are compiled with either of two:\n"
-    "  - CmdStan: install it (`install_cmdstan`, or conda-forge's `cmdstan`), then set $CMDSTAN or pass its path;\n"
+    "  - CmdStan: install it (`install_cmdstan`, or conda-forge's `cmdstan`), then set $CMDSTAN, or give its path as the option cmdstan;\n"
     "  - on Linux x86-64 and macOS arm64: a C++17 compiler (g++ or clang++), make and `pip install 'genarium[stan]'`;\n"
     "    `genarium stan install` then builds the rest."
 )
@@ -31,8 +31,8 @@ class ToolchainError(GenariumError, RuntimeError):
         What was looked for and not found, or what failed. The message adds the two ways out.
     """
 
-    def __str__(self) -> str:
-        return f"{super().__str__()}\n{REMEDIES}"
+    def __init__(self, missing: str = "") -> None:
+        super().__init__(missing if REMEDIES in missing else f"{missing}\n{REMEDIES}")  # once, also after pickling
 
 
 class ProgramError(GenariumError, ValueError):
