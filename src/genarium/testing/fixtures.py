@@ -24,6 +24,9 @@ UNITS = 40
 QUICK = {"chains": 2, "draws": 100, "tune": 150, "restarts": 3, "iterations": 2000, "max_treedepth": 7}
 """Options that make a method quick, where it has them."""
 
+SHORT = {"stan": {"draws": 50, "tune": 75}}
+"""Fewer steps still where each costs much."""
+
 Simulate = Callable[..., xr.DataTree]
 Fit = Callable[..., xr.DataTree]
 Same = Callable[[xr.DataTree, xr.DataTree], None]
@@ -57,7 +60,11 @@ def quick_fit(model: Model, tree: Any, method: str, seed: int = 1, **settings: A
     if method == "nuts-jax":
         pytest.importorskip("jax", reason="needs the extra `jax`")
     have = find_method(model, method).options
-    few = {name: value for name, value in {**QUICK, **settings}.items() if name in have or name not in QUICK}
+    few = {
+        name: value
+        for name, value in {**QUICK, **SHORT.get(method, {}), **settings}.items()
+        if name in have or name not in QUICK
+    }
     return fit(model, tree, method, seed, **few)
 
 
