@@ -64,6 +64,10 @@ def _interval(data: xr.Dataset, at: int) -> str:
     """Return the reads of a transcript's group, with the 90 % interval where there are draws."""
     values = data["ridge_counts"].isel(transcript=at).to_numpy()
     if not values.ndim:
-        return f"{float(values):,.6g}"
+        return _rounded(float(values))
     low, high = np.quantile(values, (0.05, 0.95))
-    return f"{values.mean():,.6g} (90 %: {low:,.6g} to {high:,.6g})"
+    return f"{_rounded(values.mean())} (90 %: {_rounded(low)} to {_rounded(high)})"
+
+
+def _rounded(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
