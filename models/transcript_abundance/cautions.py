@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import xarray as xr
 
-from genarium.declaration import Array, Caution
+from genarium.declaration import Array, Caution, Problem
 from genarium.readers.messages import listed
 
 from .lengths import SHORT, named, short_and_large
@@ -14,11 +14,11 @@ SHOWN = 3
 """Groups, and transcripts of each, that are named."""
 
 
-def cautions(tree: xr.DataTree) -> Iterator[Caution]:
+def cautions(tree: xr.DataTree, problem: Problem) -> Iterator[Caution]:
     """Yield what a user of a fit should know."""
     data = tree["posterior" if "posterior" in tree else "point"].to_dataset()
     yield open_splits(data)
-    yield short_lengths(data, tree["constant_data"]["effective_length"].to_numpy())
+    yield short_lengths(data, problem["effective_length"])
 
 
 def open_splits(data: xr.Dataset) -> Caution:

@@ -75,7 +75,7 @@ def abundances(tree: xr.DataTree) -> Titled:
     axes.plot(tpm[top], y, "o", color=PALETTE[0], ms=4)
     ridges = tree["posterior" if "posterior" in tree else "point"].coords.get("ridge")
     if ridges is not None and (ridges > 0).any():
-        said += "Transcripts of one group, by its number in brackets, cannot be told apart; only their sum is known. "
+        said += "Transcripts of one group, by its number in brackets, cannot be told apart: only the sum is known. "
     if "point" in tree and "counts_low" in tree["point"]:
         point = tree["point"]
         ridge = point["ridge"].to_numpy()[top]

@@ -52,6 +52,6 @@ def said_of_short(names: Sequence[str], effective_length: Array, reads: Array) -
     ]
 
 
-def named(names: Sequence[str], effective_length: Array, some: Array, most: int = 3) -> str:
+def named(names: Sequence[str] | Array, effective_length: Array, some: Array, most: int = 3) -> str:
     """Name transcripts, each with its effective length."""
     return listed([f"{names[k]}: {effective_length[k]:.3g} nt" for k in some], most)

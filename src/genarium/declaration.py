@@ -287,7 +287,8 @@ class Model:
         Labels along the model's dims that follow from the data alone, as functions of known and observed variables;
         the groups of every fit hold them beside the dims' own labels, and derived variables may ask for them.
     cautions : callable, optional
-        ``cautions(tree)``: yields a :class:`Caution` for each thing that a user of the fit should know.
+        ``cautions(tree, problem)``, of a fit and its data: yields a :class:`Caution` for each thing that a user of the
+        fit should know.
     exchangeable : str
         A dim whose labels carry no meaning (components of a mixture); draws are relabelled along it.
     methods : mapping of str to Method

@@ -223,7 +223,7 @@ def _approximation(model: Model, tree: xr.DataTree) -> list[Verdict]:
 
 def _cautions(model: Model, tree: xr.DataTree) -> list[Verdict]:
     """Verdicts on what the model itself has to say of the fit."""
-    found = model.cautions(tree) if model.cautions else ()
+    found = model.cautions(tree, fitted_problem(model, tree)) if model.cautions else ()
     return [verdict(one.check, one.value == 0, one.value, "= 0", one.where, one.advice, "warn") for one in found]
 
 
