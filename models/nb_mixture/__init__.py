@@ -14,6 +14,7 @@ from genarium.remedies import setting
 from genarium.supports import count, label, positive, simplex
 
 from . import density, likelihood, predict, readers
+from .cautions import cautions
 from .em import em
 from .gibbs import gibbs
 from .start import start
@@ -73,6 +74,7 @@ def declare(dispersion: str = "known") -> Model:
             "gibbs": Method(gibbs, "exact", "Gibbs sampling of groups, weights and centroids."),
         },
         start=start,
+        cautions=cautions,
         test_quantities=likelihood.quantities,
         statistics=likelihood.statistics,
         readers={"table": readers.table, "h5ad": readers.h5ad},

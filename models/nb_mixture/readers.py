@@ -1,8 +1,13 @@
 """Readers of counts: wide tables, and AnnData files."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
+
+from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers import depth, options
 from genarium.readers.counts import most_variable
@@ -15,6 +20,8 @@ from genarium.readers.matrix import Matrix, join
 from genarium.readers.tables import read_sheet, wide
 from genarium.remedies import option
 
+Empty = Literal["keep", "drop"]
+
 
 @takes(*TABLES, example="counts.csv --set phi=0.3")
 def table(
@@ -26,6 +33,7 @@ def table(
     transpose: bool = False,
     size_factor: str | None = None,
     long: str | Sequence[str] = "",
+    empty: Empty = "keep",
 ) -> Told:
     """Read tables of counts, one row a cell and one column a gene, or one line a cell and gene.
 
@@ -52,6 +60,8 @@ def table(
         genes' geometric means, over genes without zeros; Anders and Huber 2010, eq. 5).
     long : str or sequence of str
         Columns of a long table (a comma between them): the cell, the gene and the count. A pair without a line is zero.
+    empty : {"keep", "drop"}
+        What to do with cells without any count, in all genes of the file or in those that are chosen.
 
     Returns
     -------
@@ -83,7 +93,7 @@ def table(
         )
         parts.append(part)
     entries = ("column", "row") if transpose else ("row", "column")
-    return _variables(parts, chosen, size_factor, "drop that row", entries=entries)
+    return _variables(parts, chosen, size_factor, "drop that row", entries=entries, empty=empty)
 
 
 @takes(".h5ad", example="cells.h5ad --option genes=2000 --option size_factor=total --set dispersion=gene")
@@ -94,6 +104,7 @@ def h5ad(
     genes: str | Sequence[str] | int | None = None,
     size_factor: str | None = None,
     cells: str | None = None,
+    empty: Empty = "keep",
 ) -> Told:
     """Read raw counts from AnnData files.
 
@@ -110,6 +121,8 @@ def h5ad(
         Numeric column of ``adata.obs``, or "total" or "median" as in :func:`table`, from all genes of the file.
     cells : str, optional
         Boolean column of ``adata.obs`` that marks the cells to read. Default: all.
+    empty : {"keep", "drop"}
+        What to do with cells without any count, in all genes of the file or in those that are chosen.
 
     Returns
     -------
@@ -136,7 +149,7 @@ def h5ad(
     chosen = same_marks(marks, flag) if flag else genes if isinstance(genes, int) else options.names("genes", genes)
     remedy = f"leave it out with {option('cells', '<a boolean column of obs>')}"
     reason = f"not marked {flag}" if flag else "vary less" if isinstance(genes, int) else "not among genes"
-    return _variables(parts, chosen, size_factor, remedy, reason, ("cell", "gene"))
+    return _variables(parts, chosen, size_factor, remedy, reason, ("cell", "gene"), empty)
 
 
 def _variables(
@@ -146,14 +159,36 @@ def _variables(
     remedy: str,
     reason: str = "not among genes",
     entries: tuple[str, str] = ("row", "column"),
+    empty: Empty = "keep",
 ) -> Told:
     """Join files; compute size factors, then choose genes; ``entries``: what rows and columns of the files are."""
     whole = join(parts)
-    found = {}
+    if empty == "drop":
+        whole = with_counts(whole)
     if size_factor in depth.METHODS:
-        found["size_factor"] = whole.series(depth.from_counts(whole, "size_factor", size_factor, remedy))
+        remedy = f"{remedy}, or {option('empty', 'drop')}"
+        whole.apart["size_factor"] = depth.from_counts(whole, "size_factor", size_factor, remedy)
     elif size_factor is not None:
-        found["size_factor"] = whole.series(whole.apart[size_factor])
+        whole.apart["size_factor"] = whole.apart[size_factor]
     picks = most_variable(whole, chosen) if isinstance(chosen, int) else whole.positions(chosen or whole.columns)
     taken = whole.take(picks, reason)
+    if empty == "drop":
+        taken = with_counts(taken)
+    elif many := int((~counted(taken)).sum()):
+        note = f"{many:,} cells have no count of these genes, and are kept: empty=drop would leave them out."
+        taken = replace(taken, notes=[*taken.notes, note])
+    found = {"size_factor": taken.series(taken.apart["size_factor"])} if size_factor is not None else {}
     return Told({"x": taken.frame(), **found}, taken.ledger(*entries))
+
+
+def counted(matrix: Matrix) -> Array:
+    """Return which cells have counts; shape (N,)."""
+    return np.asarray((matrix.entries != 0).sum(1)).ravel() > 0
+
+
+def with_counts(matrix: Matrix) -> Matrix:
+    """Return the matrix without the cells that have no counts."""
+    rows = counted(matrix)
+    if not rows.any():
+        raise InputError(f"{matrix.paths[0]}: no cell has any count of these genes. Choose others.")
+    return matrix if rows.all() else matrix.rest(rows, "without counts")

@@ -9,7 +9,8 @@ from genarium.declaration import Array, Calibration, Method, Model, Problem, Sta
 from genarium.errors import InputError
 from genarium.supports import count, label, nonnegative, positive, simplex
 
-from . import bam, course, density, likelihood, salmon, sparse, story
+from . import bam, course, density, groups, likelihood, salmon, sparse, story
+from .cautions import cautions
 from .em import em
 from .gibbs import gibbs
 from .start import start
@@ -83,9 +84,22 @@ MODEL = Model(
         {
             "tpm": Var(("transcript",), nonnegative, "Transcripts per million.", "τ"),
             "counts": Var(("transcript",), nonnegative, "Reads expected from a transcript.", "N ν"),
+            "ridge_counts": Var(
+                ("transcript",), nonnegative, "Reads expected from all transcripts of its ridge.", "N Σ ν"
+            ),
         },
-        {"tpm": likelihood.tpm, "counts": likelihood.counts},
+        {"tpm": likelihood.tpm, "counts": likelihood.counts, "ridge_counts": groups.ridge_counts},
     ),
+    multiplicity="count",
+    coordinates=Stage(
+        {
+            "ridge": Var(
+                ("transcript",), count, "Group of transcripts whose split the reads leave open; 0 for none.", "ρ"
+            )
+        },
+        {"ridge": groups.ridge},
+    ),
+    cautions=cautions,
     methods={
         "em": Method(em, "point", "Maximum likelihood by EM with SQUAREM, with a bound on what is left to gain."),
         "vi": Method(vi, "approximate", "Variational Bayes (VB-EM) with a Dirichlet factor for the abundances."),

@@ -2,71 +2,61 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from itertools import groupby, pairwise
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.progress import spinner
-from genarium.readers.files import present
 from genarium.readers.formats import takes
 from genarium.readers.ledger import Account, Ledger, Told
+from genarium.readers.messages import listed
 from genarium.remedies import option
 from genarium.settings import only_with
 
+from .alignments import Alignments
 from .fragments import Fragments
+from .lengths import said_of_short
+from .protocol import Kept, Reads, Strand, kept
 from .sparse import from_matrix
-
-if TYPE_CHECKING:
-    from pysam import AlignedSegment, AlignmentFile
-
 
 EXCLUDED = "on the strand that the protocol excludes"
 
-REMEDY = "It is cut short or damaged: write it again, e.g. with `samtools view -b`"
-
 LONGEST = 1_000_000
-"""No fragment has more nucleotides than this."""
+"""No fragment has more nucleotides than this, and hardly a transcript."""
 
 
-class Hit(NamedTuple):
-    """A place that a read may come from: what its likelihood depends on.
-
-    ``reach`` is the length of the fragment if it is known (pairs), and else the most it can be: nucleotides from the
-    read's first base to the end of the transcript that the read points to.
-    """
-
-    transcript: int
-    reach: int
-    mismatches: int
-
-
-@takes(".bam", ".sam", ".cram", number=1, example="reads.bam --option strand=forward")
+@takes(".bam", ".sam", ".cram", number=1, example="reads.bam --option strand=auto")
 def bam(
     paths: Sequence[Path],
     *,
-    strand: Literal["unstranded", "forward", "reverse"] = "unstranded",
+    strand: Strand = "unstranded",
     error: float = 0.001,
     read_length: int = 0,
     fragment_mean: float = 0.0,
     fragment_sd: float = 0.0,
     digits: int = 2,
+    duplicates: Literal["keep", "drop"] = "keep",
 ) -> Told:
     """Read alignments to transcripts, all alignments of a read in a row (as aligners write them).
+
+    Alignments to a genome are refused. Those that failed quality checks (flag 512) are left out, and one that is
+    stored twice counts once.
 
     Parameters
     ----------
     paths : sequence of Path
         One file, of single reads or of pairs. Pairs whose mates do not face each other on one transcript are left out.
-    strand : {"unstranded", "forward", "reverse"}
+    strand : {"unstranded", "forward", "reverse", "auto"}
         Whether reads (of a pair, the first) may have both orientations, or that of the transcript, or the opposite one.
-        Alignments that the protocol excludes are dropped.
+        Alignments that the protocol excludes are dropped. "auto": learned from the reads.
     error : float
-        Probability of a wrong base, which tells alignments with different numbers of mismatches (tag NM) apart.
+        Probability of a wrong base, which tells alignments apart that differ from the transcript in more or fewer bases
+        (tag NM, or MD, or = and X of the CIGAR; soft-clipped bases differ).
     read_length : int
         Nucleotides of a single read; 0 takes the median of the alignments. Only where the lengths of fragments are not
         known, as those of pairs are.
@@ -76,6 +66,8 @@ def bam(
     digits : int
         Decimals to which the likelihoods of reads, scaled to add up to one, must agree for the reads to be one class,
         which gets the mean of them. Fewer classes make sampling faster; 12 is as good as exact.
+    duplicates : {"keep", "drop"}
+        What to do with alignments that are marked as duplicates (flag 1024).
 
     Returns
     -------
@@ -88,203 +80,169 @@ def bam(
     """
     if len(paths) != 1:
         raise InputError(f"reader 'bam' takes one file, not {len(paths)}. Merge them with `samtools cat`.")
+    _check_numbers(error, read_length, fragment_mean, fragment_sd, digits)
+    with spinner("alignments"):
+        found = Alignments(Path(paths[0]), keep_duplicates=duplicates == "keep")
+    kind = "pairs" if found.paired else "reads"
+    chosen = kept(found.count, strand, kind)
+    alarms = [*_alarms(found), *(chosen.notes[-1:] if chosen.alarm else [])]
+    given = Fragments.normal(fragment_mean, fragment_sd) if fragment_mean > 0 else None
+    if not chosen.count:
+        _warn(found.path, [*_apart(found), *alarms])
+        raise InputError(
+            f"{found.path}: no read is aligned that can be used ({found.records} records; {option('strand', strand)}"
+            f"{_why(found)}). Check the mapping."
+        )
+    if found.paired:
+        given = given or Fragments.observed(lengths_of_pairs(chosen.count))
+    switch = "single reads whose fragment_mean and fragment_sd are not given"
+    only_with("reader 'bam'", switch, given is None, read_length=read_length or None)
+    size = read_length or _median(found.sizes)
+    data, short = _classes(found, chosen.count, given, size, float(np.log(error / 3 / (1 - error))), digits)
+    _warn(found.path, [*_apart(found), *alarms, *short])
+    merged = f"{chosen.count.total():,} {kind} of equal likelihood are one class: {len(data['count']):,} classes."
+    notes = [merged, *chosen.notes, *_alarms(found), *_notes(found), *short]
+    return Told(data, _ledger(found, chosen, notes))
+
+
+def _check_numbers(error: float, read_length: int, fragment_mean: float, fragment_sd: float, digits: int) -> None:
+    """Refuse numbers that mean nothing."""
     if not 0 < error < 0.5:
         raise InputError(f"reader 'bam': {option('error', error)} must be above zero and below a half.")
+    lengths = f"{option('fragment_mean', fragment_mean)} and {option('fragment_sd', fragment_sd)}"
     if not fragment_mean + 6 * fragment_sd <= LONGEST:
         raise InputError(
-            f"reader 'bam': {option('fragment_mean', fragment_mean)} and {option('fragment_sd', fragment_sd)} are "
-            f"lengths in nucleotides, and none is above {LONGEST:,}. Correct them."
+            f"reader 'bam': {lengths} are lengths in nucleotides, and none is above {LONGEST:,}. Correct them."
         )
     if (fragment_mean > 0) != (fragment_sd > 0) or min(fragment_mean, fragment_sd) < 0:
-        raise InputError(
-            f"reader 'bam': {option('fragment_mean', fragment_mean)} and {option('fragment_sd', fragment_sd)} must "
-            "both be above zero, "
-            "or both be left out."
-        )
-    with spinner("alignments"):
-        found = _Reads(Path(paths[0]), strand)
-    given = Fragments.normal(fragment_mean, fragment_sd) if fragment_mean > 0 else None
-    if found.paired:
-        given = given or Fragments.observed(found.lengths_of_pairs())
+        raise InputError(f"reader 'bam': {lengths} must both be above zero, or both be left out.")
     if read_length < 0:
         raise InputError(
             f"reader 'bam': {option('read_length', read_length)} must not be negative. Leave it out for the median."
         )
-    switch = "single reads whose fragment_mean and fragment_sd are not given"
-    only_with("reader 'bam'", switch, given is None, read_length=read_length or None)
     if not 1 <= digits <= 12:
         raise InputError(f"reader 'bam': {option('digits', digits)} must be from 1 to 12.")
-    data = found.classes(given, read_length, float(np.log(error / 3 / (1 - error))), digits)
-    return Told(data, found.ledger(len(data["count"])))
 
 
-class _Reads:
-    """Reads counted by their possible places, as far as these differ in likelihood."""
+def _warn(path: Path, alarms: Sequence[str]) -> None:
+    for told in alarms:
+        warnings.warn(f"{path}: {told}", stacklevel=5)
 
-    def __init__(self, path: Path, strand: str) -> None:
-        self.path, self.strand, self.paired = path, strand, False
-        self.count: Counter[tuple[Hit, ...]] = Counter()
-        self.sizes: Counter[int] = Counter()
-        self.names: list[str] = []
-        self.records = self.apart = 0
-        self.left: Counter[str] = Counter()
-        present(path)
-        try:
-            import pysam
-        except ImportError as error:
-            raise InputError(
-                f"reader 'bam' needs pysam, which cannot be imported here ({error}). Use Linux or macOS, or let salmon "
-                "make classes of the alignments (`salmon quant -a`, --dumpEqWeights)."
-            ) from error
-        said = pysam.set_verbosity(0)
-        try:
-            with pysam.AlignmentFile(str(path), check_sq=False) as file:
-                self._read(file)
-        except InputError:
-            raise
-        except (OSError, ValueError, NotImplementedError, OverflowError, MemoryError) as error:
-            what = f"after record {self.records}: the file cannot be read ({error})"
-            raise InputError(f"{path}, {what}. {REMEDY}.") from error
-        finally:
-            pysam.set_verbosity(said)
-        if self.apart:
-            share = self.apart / (self.apart + self.count.total())
-            warnings.warn(
-                f"{path}: {self.apart:,} reads ({share:.1%}) are left out: their mates do not face each other on one "
-                "transcript.",
-                stacklevel=4,
+
+def _apart(found: Alignments) -> list[str]:
+    """Say which pairs are left out."""
+    lost = found.apart.total()
+    if not lost:
+        return []
+    reasons = ", ".join(f"{number:,} {reason}" for reason, number in found.apart.items())
+    return [f"{lost:,} reads ({lost / (lost + found.count.total()):.1%}) are left out: {reasons}."]
+
+
+def _why(found: Alignments) -> str:
+    """Say what became of the records of a file that leaves no read."""
+    return "".join(f"; {number:,} {reason}" for reason, number in found.left.items() if number)
+
+
+def _alarms(found: Alignments) -> list[str]:
+    """Say what makes the result doubtful."""
+    out, total = [], found.count.total() + found.apart.total()
+    if found.untold:
+        out.append(
+            f"of {found.untold:,} reads nothing tells how all their alignments differ from the transcripts (no tag NM "
+            "or MD, no = and X in the CIGAR): all their places are taken for equally good ones. Add the tags with "
+            "`samtools calmd`."
+        )
+    for (what, tag), values in found.tagged.items():
+        if what == "cells" and len(values) > 1:
+            out.append(
+                f"the reads of {len(values):,} cells (tag {tag}) are pooled into one sample. Split the file first "
+                f"(`samtools split -d {tag}`) for one fit a cell."
             )
-        if not self.count:
-            raise InputError(
-                f"{path}: no read is aligned ({self.records} records; {option('strand', strand)}). Check the mapping."
-            )
+    if len(found.samples) > 1:
+        out.append(
+            f"the reads of {len(found.samples)} samples ({listed(found.samples)}, by @RG) are pooled into one. Split "
+            "the file first (`samtools split`)."
+        )
+    if len(found.mates) > 1:
+        out.append(
+            f"names of reads end in /1 and /2, but their flags say that they are no pairs: each of the {total:,} "
+            "mates counts as a read of its own. Align them as pairs."
+        )
+    long = np.flatnonzero(found.lengths > LONGEST)
+    if long.size:
+        out.append(
+            f"reference {found.names[long[0]]!r} has {found.lengths[long[0]]:,} nucleotides, more than transcripts "
+            "have: this looks like an alignment to a genome. Align to the transcriptome."
+        )
+    return out
 
-    def _read(self, file: "AlignmentFile") -> None:
-        """Count all reads of a file."""
-        self.names, self.lengths = list(file.references), np.array(file.lengths, dtype=np.int64)
-        if not self.names:
-            raise InputError(f"{self.path}: the header names no transcripts. Align to a transcriptome.")
-        seen: set[str] = set()
-        for name, group in groupby(self._mapped(file), lambda one: one.query_name or ""):
-            if name in seen:
-                raise InputError(
-                    f"{self.path}: the alignments of read {name!r} do not follow each other. Sort the file by read "
-                    "name (`samtools sort -n`)."
-                )
-            seen.add(name)
-            alignments = list(group)
-            if any(one.is_paired != self.paired for one in alignments):
-                if len(seen) > 1 or len({one.is_paired for one in alignments}) > 1:
-                    kind = "single" if self.paired else "paired"
-                    raise InputError(
-                        f"{self.path}, record {self.records}: read {name!r} is {kind}, unlike those before. Read "
-                        "single reads and pairs from files of their own."
-                    )
-                self.paired = True
-            hits, wrong_strand = self._pairs(alignments) if self.paired else self._singles(alignments)
-            if hits:
-                best = min(one.mismatches for one in hits)
-                self.count[tuple(sorted(one._replace(mismatches=one.mismatches - best) for one in hits))] += 1
-            elif not wrong_strand:
-                self.apart += 1
 
-    def _mapped(self, file: "AlignmentFile") -> Iterator["AlignedSegment"]:
-        """Yield the mapped records, whose places are checked."""
-        for one in file.fetch(until_eof=True):
-            self.records += 1
-            if one.is_unmapped or one.is_supplementary:
-                self.left["of unmapped reads" if one.is_unmapped else "supplementary"] += 1
-                continue
-            last = one.reference_end or one.reference_start
-            if not 0 <= one.reference_id < len(self.names) or last > self.lengths[one.reference_id]:
-                place = f"{one.reference_start + 1}-{last} of transcript {one.reference_id}"
-                raise InputError(
-                    f"{self.path}, record {self.records}: read {one.query_name!r} is aligned to {place}, which is not "
-                    "there. Use the header of the transcriptome that was aligned to."
-                )
-            yield one
+def _notes(found: Alignments) -> list[str]:
+    """Say what was taken for granted."""
+    out = []
+    if found.copies:
+        out.append(
+            f"{found.copies:,} alignments are marked as duplicates (flag 1024) and kept; "
+            "duplicates=drop leaves them out."
+        )
+    for (what, tag), values in found.tagged.items():
+        if what == "molecules":
+            out.append(f"Reads are counted, not molecules (tag {tag}, {len(values):,} values).")
+    return out
 
-    def _singles(self, alignments: "Sequence[AlignedSegment]") -> tuple[list[Hit], bool]:
-        """Return the places of a single read, and whether some are excluded by the protocol."""
-        hits = []
-        for one in alignments:
-            if self.strand != "unstranded" and one.is_reverse != (self.strand == "reverse"):
-                self.left[EXCLUDED] += 1
-                continue
-            start, end = one.reference_start, one.reference_end or one.reference_start
-            reach = end if one.is_reverse else int(self.lengths[one.reference_id]) - start
-            hits.append(Hit(one.reference_id, reach, _mismatches(one)))
-            self.sizes[end - start] += 1
-        return hits, not hits
 
-    def _pairs(self, alignments: "Sequence[AlignedSegment]") -> tuple[list[Hit], bool]:
-        """Return the places of a pair, and whether some are excluded by the protocol."""
-        mates = {
-            (one.reference_id, one.reference_start, one.next_reference_start): one for one in alignments if one.is_read2
-        }
-        hits, wrong_strand, used, excluded = [], False, set[int](), set[int]()
-        for one in alignments:
-            if not one.is_read1 or one.mate_is_unmapped or one.next_reference_id != one.reference_id:
-                continue
-            mate = mates.get((one.reference_id, one.next_reference_start, one.reference_start))
-            if mate is None or one.is_reverse == mate.is_reverse:
-                continue
-            left, right = (mate, one) if one.is_reverse else (one, mate)
-            size = (right.reference_end or 0) - left.reference_start
-            if size <= 0:
-                continue
-            if self.strand != "unstranded" and one.is_reverse != (self.strand == "reverse"):
-                wrong_strand = True
-                excluded |= {id(one), id(mate)}
-                continue
-            used |= {id(one), id(mate)}
-            hits.append(Hit(one.reference_id, size, _mismatches(one) + _mismatches(mate)))
-        self.left[EXCLUDED] += len(excluded - used)
-        self.left["of mates that do not face each other on one transcript"] += len(alignments) - len(excluded | used)
-        return hits, wrong_strand
+def _ledger(found: Alignments, chosen: Kept, notes: list[str]) -> Ledger:
+    """Account for the records of the file, and for the transcripts in its header."""
+    rows = Account("alignment", found.records)
+    each = 2 if found.paired else 1
+    for reason, number in (*found.left.items(), (EXCLUDED, each * chosen.excluded)):
+        rows.leave(reason, number)
+    return Ledger(rows, Account("transcript", len(found.names), entry="reference"), notes)
 
-    def ledger(self, classes: int) -> Ledger:
-        """Account for the records of the file, and for the transcripts in its header."""
-        rows = Account("alignment", self.records)
-        for reason, number in self.left.items():
-            rows.leave(reason, number)
-        kind = "pairs" if self.paired else "reads"
-        note = f"{self.count.total():,} {kind} of equal likelihood are one class: {classes:,} classes."
-        return Ledger(rows, Account("transcript", len(self.names), entry="reference"), [note])
 
-    def lengths_of_pairs(self) -> Array:
-        """Count fragments by length, of pairs that have the same one at all their places; shape (longest + 1,)."""
-        out = np.zeros(max(one.reach for hits in self.count for one in hits) + 1)
-        for hits, count in self.count.items():
-            if len({one.reach for one in hits}) == 1:
-                out[hits[0].reach] += count
-        return out
+def lengths_of_pairs(reads: Reads) -> Array:
+    """Count fragments by length, of pairs that have the same one at all their places; shape (longest + 1,)."""
+    out = np.zeros(max(one.reach for hits in reads for one in hits) + 1)
+    for hits, count in reads.items():
+        if len({one.reach for one in hits}) == 1:
+            out[hits[0].reach] += count
+    return out
 
-    def classes(self, fragments: Fragments | None, read_length: int, penalty: float, digits: int) -> dict[str, Any]:
-        """Merge reads of equal likelihood; ``penalty`` is the log likelihood of a mismatch."""
-        from scipy import sparse
 
-        size = read_length or _median(self.sizes)
-        effective = self.lengths - size + 1.0 if fragments is None else fragments.effective_lengths(self.lengths)
-        entries = [(row, *hit) for row, hits in enumerate(self.count) for hit in hits]
-        row, transcript, reach, mismatches = np.array(entries, dtype=np.int64).T
-        short = transcript[effective[transcript] <= 0]
-        if short.size:
-            raise InputError(
-                f"{self.path}: transcript {self.names[short[0]]!r} has {self.lengths[short[0]]} nucleotides, fewer "
-                f"than the {size} of a read: its effective length would be {effective[short[0]]:g}. Drop it, or set "
-                "read_length."
-            )
-        if fragments is None:
-            start = 1 / effective[transcript]
-        else:
-            start = fragments.starts(self.lengths[transcript], reach, known=self.paired)
-        value = start * np.exp(penalty * mismatches)
-        total = np.bincount(row, value)
-        matrix = sparse.csr_array((value / total[row], (row, transcript)), shape=(len(total), len(self.names)))
-        matrix.sum_duplicates()  # several starts on one transcript
-        classes, count = _merged(matrix, np.array(list(self.count.values())), digits)
-        return from_matrix(classes, np.maximum(effective, 1.0), names=self.names, count=count, where=str(self.path))
+def _classes(
+    found: Alignments, reads: Reads, fragments: Fragments | None, size: int, penalty: float, digits: int
+) -> tuple[dict[str, Any], list[str]]:
+    """Merge reads of equal likelihood; ``penalty``: log likelihood of a mismatch. Also what short transcripts mean."""
+    from scipy import sparse
+
+    names, lengths = found.names, found.lengths
+    effective = lengths - size + 1.0 if fragments is None else fragments.effective_lengths(lengths)
+    places: Reads = Counter()
+    for hits, number in reads.items():
+        best = min(one.mismatches for one in hits)
+        alike = sorted(one._replace(mismatches=one.mismatches - best, reverse=False) for one in hits)
+        places[tuple(alike)] += number
+    entries = [(row, *hit[:3]) for row, hits in enumerate(places) for hit in hits]
+    row, transcript, reach, mismatches = np.array(entries, dtype=np.int64).T
+    short = transcript[effective[transcript] <= 0]
+    if short.size:
+        raise InputError(
+            f"{found.path}: transcript {names[short[0]]!r} has {lengths[short[0]]} nucleotides, fewer "
+            f"than the {size} of a read: its effective length would be {effective[short[0]]:g}. Drop it, or set "
+            "read_length."
+        )
+    if fragments is None:
+        start = 1 / effective[transcript]
+    else:
+        start = fragments.starts(lengths[transcript], reach, known=found.paired)
+    value = start * np.exp(penalty * mismatches)
+    total = np.bincount(row, value)
+    matrix = sparse.csr_array((value / total[row], (row, transcript)), shape=(len(total), len(names)))
+    matrix.sum_duplicates()  # several starts on one transcript
+    classes, count = _merged(matrix, np.array(list(places.values())), digits)
+    floored = np.maximum(effective, 1.0)
+    data = from_matrix(classes, floored, names=names, count=count, where=str(found.path))
+    return data, said_of_short(names, floored, np.asarray(classes.T @ count))
 
 
 def _merged(share: Any, count: Array, digits: int) -> tuple[Any, Array]:
@@ -301,11 +259,6 @@ def _merged(share: Any, count: Array, digits: int) -> tuple[Any, Array]:
     total = np.bincount(label, count)
     mean = sparse.csr_array((count / total[label], (label, np.arange(len(count)))), shape=(len(total), len(count)))
     return mean @ share, total.astype(np.int64)
-
-
-def _mismatches(one: "AlignedSegment") -> int:
-    """Return the tag NM, or 0 without."""
-    return int(one.get_tag("NM")) if one.has_tag("NM") else 0
 
 
 def _median(sizes: Counter[int]) -> int:

@@ -52,6 +52,12 @@ def labels(tree: xr.DataTree, some: Array) -> list[str]:
     return [str(name) for name in tree["constant_data"]["transcript"].to_numpy()[some]]
 
 
+def _with_groups(names: list[str], ridges: xr.DataArray | None, some: Array) -> list[str]:
+    """Add the number of its ridge to the name of a transcript."""
+    numbers = np.zeros(len(names), dtype=int) if ridges is None else ridges.to_numpy()[some]
+    return [f"{name} ({group})" if group else name for name, group in zip(names, numbers, strict=True)]
+
+
 def abundances(tree: xr.DataTree) -> Titled:
     """Draw transcripts per million with 90 % intervals; ridges as their range and their sum."""
     from matplotlib.figure import Figure
@@ -67,7 +73,10 @@ def abundances(tree: xr.DataTree) -> Titled:
         axes.hlines(y, low, high, color=PALETTE[0], lw=3, alpha=0.45)
         said += "Bars: 90 % intervals. "
     axes.plot(tpm[top], y, "o", color=PALETTE[0], ms=4)
-    if "point" in tree and "ridge" in tree["point"]:
+    ridges = tree["posterior" if "posterior" in tree else "point"].coords.get("ridge")
+    if ridges is not None and (ridges > 0).any():
+        said += "Transcripts of one group, by its number in brackets, cannot be told apart: only the sum is known. "
+    if "point" in tree and "counts_low" in tree["point"]:
         point = tree["point"]
         ridge = point["ridge"].to_numpy()[top]
         if ridge.any():
@@ -76,16 +85,14 @@ def abundances(tree: xr.DataTree) -> Titled:
             reads = float(tree["constant_data"]["reads"])
             low, high = (point[f"counts_{end}"].to_numpy()[top] / reads * each for end in ("low", "high"))
             axes.hlines(y[ridge > 0], low[ridge > 0], high[ridge > 0], color=MARK, lw=1.5)
-            said += (
-                "Thin lines: what a transcript may have at the same likelihood; only the sum of such a group is known. "
-            )
+            said += "Thin lines: what a transcript may have at the same likelihood. "
     if "truth" in tree and "nu" in tree["truth"]:
         rate = tree["truth"]["nu"].to_numpy() / tree["constant_data"]["effective_length"].to_numpy()
         axes.plot((1e6 * rate / rate.sum())[top], y, "|", color=INK, ms=9, mew=1.5)
         said += "Strokes: the truth of the simulation. "
     left = len(tpm) - len(top)
     said += f"Not drawn are {left:,} less abundant ones." if left else ""
-    axes.set_yticks(y, labels(tree, top))
+    axes.set_yticks(y, _with_groups(labels(tree, top), ridges, top))
     axes.set(xlabel="transcripts per million", ylim=(len(top) - 0.4, -0.6))
     axes.set_xlim(left=0)
     return "Abundances", said.strip(), figure

@@ -54,7 +54,7 @@ class Ridges:
         }
 
 
-def ridges(table: Table, a: Array, ratio: Array) -> Ridges:
+def ridges(table: Table, a: Array, ratio: Array, *, ends: bool = True) -> Ridges:
     """Find the directions in which the likelihood is flat at its maximum (eqs. 10 and 11).
 
     Parameters
@@ -64,6 +64,8 @@ def ridges(table: Table, a: Array, ratio: Array) -> Ridges:
         Reads of each transcript at a maximum.
     ratio : ndarray, shape (K,)
         Derivative of the log likelihood there.
+    ends : bool
+        Whether to find the smallest and largest number of reads too, by linear programs.
 
     Returns
     -------
@@ -98,7 +100,8 @@ def ridges(table: Table, a: Array, ratio: Array) -> Ridges:
             number += 1
             group[together] = number
             total[together] = a[together].sum()
-            low[together], high[together] = _range(columns[:, together], a[together])
+            if ends:
+                low[together], high[together] = _range(columns[:, together], a[together])
     return Ridges(group, total, low, high, number, not_sought)
 
 

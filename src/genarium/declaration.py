@@ -162,6 +162,28 @@ Labelled = tuple[tuple[str, ...], Array]
 
 
 @dataclass(frozen=True)
+class Caution:
+    """What a model has to say of a fit that is not wrong, but easily misread; ``diagnose`` makes it a verdict.
+
+    Attributes
+    ----------
+    check : str
+        What was looked for.
+    value : float
+        How much of it was found; nothing to say where it is zero.
+    where : str
+        The elements that it is about, by name.
+    advice : str
+        What it means, and what to do.
+    """
+
+    check: str
+    value: float
+    where: str = ""
+    advice: str = ""
+
+
+@dataclass(frozen=True)
 class Result:
     """What a method found. Draws lead with (chain, draw); point estimates have the declared dims.
 
@@ -275,6 +297,15 @@ class Model:
     derived : Stage
         What follows from the unknown variables and the data without chance, in the units that users want: functions
         of one point or of draws along leading dims; every fit holds them beside the unknown variables.
+    multiplicity : str
+        The observed variable that says how many observations an element of ``unit`` stands for, all alike (reads of a
+        class): ``diagnose`` leaves out one of these at a time.
+    coordinates : Stage
+        Labels along the model's dims that follow from the data alone, as functions of known and observed variables;
+        the groups of every fit hold them beside the dims' own labels, and derived variables may ask for them.
+    cautions : callable, optional
+        ``cautions(tree, problem)``, of a fit and its data: yields a :class:`Caution` for each thing that a user of the
+        fit should know.
     exchangeable : str
         A dim whose labels carry no meaning (components of a mixture); draws are relabelled along it.
     tails : mapping of str to str
@@ -337,6 +368,9 @@ class Model:
     tails: Mapping[str, str] = field(default_factory=dict)
     prepare: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
     derived: Stage = field(default_factory=lambda: Stage({}))
+    multiplicity: str = ""
+    coordinates: Stage = field(default_factory=lambda: Stage({}))
+    cautions: Callable[..., Iterator[Caution]] | None = None
     methods: Mapping[str, Method] = field(default_factory=dict)
     unsupported: Mapping[str, str] = field(default_factory=dict)
     start: Callable[[Problem, np.random.Generator], Arrays] | None = None
@@ -487,12 +521,24 @@ def _check(model: Model) -> None:
         for parent in parents_of(function) if function else ():
             if parent not in earlier - set(model.hidden.variables):
                 fail(f"{attribute} asks for {parent!r}, which is not a known, unknown or observed variable")
+    data = {*model.known.variables, *model.observed.variables}
+    for name, var in model.coordinates.variables.items():
+        if name in {*earlier, *model.derived.variables} or len(var.dims) != 1 or not set(var.dims) <= set(model.sizes):
+            fail(f"coordinate {name!r} has a name that is taken, or not one dim, whose size is in sizes")
+        if not isinstance(model.coordinates.draw, Mapping) or name not in model.coordinates.draw:
+            fail(f"coordinate {name!r} has no function")
+        for parent in model.coordinates.parents(name):
+            if parent not in data:
+                fail(f"coordinate {name!r} asks for {parent!r}, which is no known or observed variable")
     for name, var in model.derived.variables.items():
         if name in {*earlier, *model.sizes} or not set(var.dims) <= set(model.sizes):
             fail(f"derived variable {name!r} has a name that is taken, or a dim that is not in sizes")
         for parent in model.derived.parents(name):
-            if parent not in earlier - set(model.hidden.variables):
+            if parent not in {*data, *model.unknown.variables, *model.coordinates.variables}:
                 fail(f"derived variable {name!r} asks for {parent!r}, which is no known, unknown or observed variable")
+    many = model.multiplicity
+    if many and (many not in model.observed.variables or model.observed.variables[many].dims != (model.unit,)):
+        fail(f"{many!r} is named as multiplicity but is no observed variable along {model.unit!r} alone")
     for name in model.calibration.control:
         if name not in {**model.known.variables, **model.options}:
             fail(f"the negative control gives {name!r} a wrong value, which is not a known variable, nor an option")

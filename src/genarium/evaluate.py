@@ -92,7 +92,30 @@ def sparse_joint_density(problem: Problem, posterior: Arrays) -> dict[str, Array
     return {"lp": lp.reshape(chains, draws)}
 
 
-def derived(problem: Problem, values: Mapping[str, Any], lead: tuple[str, ...] = ()) -> dict[str, Any]:
+def coordinates(problem: Problem, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the labels that follow from the data, as ``(dims, values, attributes)``.
+
+    Parameters
+    ----------
+    problem : Problem
+    found : mapping of str to (dims, values)
+        What a method has found already, which need not be found again.
+
+    Returns
+    -------
+    dict
+    """
+    stage, out = problem.model.coordinates, {}
+    for name, var in stage.variables.items():
+        assert isinstance(stage.draw, Mapping)
+        values = found[name][1] if name in found else problem.call(stage.draw[name])
+        out[name] = (var.dims, values, {"about": var.about, "symbol": var.symbol})
+    return out
+
+
+def derived(
+    problem: Problem, values: Mapping[str, Any], lead: tuple[str, ...] = (), beside: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Return the derived variables at a point, or at draws, as ``(dims, values, attributes)``.
 
     Parameters
@@ -102,6 +125,8 @@ def derived(problem: Problem, values: Mapping[str, Any], lead: tuple[str, ...] =
         The unknown variables, with leading dims ``lead``; without one of them, nothing follows.
     lead : tuple of str
         Dims before the declared ones.
+    beside : mapping of str to (dims, values, attributes), optional
+        The model's coordinates, where they are known already.
 
     Returns
     -------
@@ -112,11 +137,12 @@ def derived(problem: Problem, values: Mapping[str, Any], lead: tuple[str, ...] =
     if not set(problem.model.unknown.variables) <= set(values) or not isinstance(stage.draw, Mapping):
         return {}
     wanted = {name: var for name, var in stage.variables.items() if name not in values}
-    unknown = {name: np.asarray(values[name]) for name in problem.model.unknown.variables}
+    given = {name: np.asarray(values[name]) for name in problem.model.unknown.variables}
+    given |= {name: one[1] for name, one in (coordinates(problem, {}) if beside is None else beside).items()}
     return {
         name: (
             (*lead, *var.dims),
-            problem.call(stage.draw[name], **unknown),
+            problem.call(stage.draw[name], **given),
             {"about": var.about, "symbol": var.symbol},
         )
         for name, var in wanted.items()

@@ -17,6 +17,9 @@ Mask = NDArray[np.bool_]
 ROUNDED = 1e-6
 """How far the sum of shares may be from one: they may be rounded, to single precision say."""
 
+ROUND = "round counts that a correction has left fractional (numpy.rint; SoupX: adjustCounts(roundToInt=TRUE))"
+"""What to do with fractional counts."""
+
 LARGEST = 2**53
 """Up to here, every whole number is a floating-point number; larger ones are refused."""
 
@@ -190,7 +193,7 @@ zero_sum = Support(
 count = Support(
     "count",
     "a whole number not below zero",
-    "Pass raw counts (not normalised or log-transformed) and drop missing entries",
+    f"Pass raw counts (not normalised or log-transformed), drop missing entries, and {ROUND}",
     lambda x: _whole(x) & (x >= 0),
     lambda rng, shape: rng.negative_binomial(2, 0.1, size=shape),
     integer=True,

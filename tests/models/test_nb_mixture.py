@@ -10,6 +10,7 @@ import genarium as gn
 from genarium.data import check
 from genarium.declaration import Array, Problem
 from genarium.engines.ascent import ascend
+from genarium.models.nb_mixture.cautions import merging_loss
 from genarium.models.nb_mixture.conjugate import ConjugateStep
 from genarium.models.nb_mixture.counts import Counts
 from genarium.models.nb_mixture.depth import DepthStep
@@ -417,3 +418,31 @@ def test_components_are_sorted_by_weight() -> None:
         tree = gn.fit("nb_mixture", dict(problem.arrays), method, 1, component=3)
         pi = tree["point"]["pi"] if method == "em" else tree["posterior"]["pi"].mean(("chain", "draw"))
         assert (np.diff(pi.to_numpy()) <= 1e-3).all()
+
+
+@pytest.mark.parametrize(("method", "settings"), [("em", {}), ("vi", {"alpha0": 20.0})])
+def test_components_that_are_copies_are_said_to_be_one(method: str, settings: dict[str, Any]) -> None:
+    data = gn.simulate("nb_mixture", 5, cell=300, mu=[[10.0, 300.0], [400.0, 20.0]], pi=[0.5, 0.5], component=2)
+    counts = {name: data[group][name].to_numpy() for group, name in (("observed_data", "x"), ("constant_data", "phi"))}
+    for K in (2, 4):
+        tree = gn.fit("nb_mixture", counts, method, seed=1, component=K, restarts=2, **settings)
+        found = {v.check: v for v in gn.diagnose("nb_mixture", tree).verdicts}["components with equal centroids"]
+        if K == 2:
+            assert (found.status, found.value) == ("pass", 0)
+        else:
+            assert found.status == "warn"
+            assert found.advice.endswith("or ask for 2 fewer.")
+
+
+def test_merging_loses_what_the_likelihood_says() -> None:
+    data = gn.simulate("nb_mixture", 5, cell=50, component=3)
+    problem = check(gn.get("nb_mixture"), data)
+    pi, mu = np.array([0.5, 0.3, 0.2]), np.array([[30.0, 60.0], [50.0, 20.0], [90.0, 10.0]])
+    r, x = 1 / problem["phi"], problem["x"]
+
+    def log_likelihood(pi: Array, mu: Array) -> float:
+        return float(np.log((pi * stats.nbinom(r, r / (r + mu)).pmf(x[:, None]).prod(-1)).sum(1)).sum())
+
+    one = (0.5 * mu[0] + 0.2 * mu[2]) / 0.7
+    expected = log_likelihood(pi, mu) - log_likelihood(np.array([0.7, 0.3]), np.array([one, mu[1]]))
+    assert merging_loss(problem, pi, mu, problem["phi"], (0, 2)) == pytest.approx(expected, rel=1e-10)

@@ -4,6 +4,7 @@ import bz2
 import contextlib
 import gzip
 import itertools
+import json
 import lzma
 import warnings
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import sparse
 
+import genarium as gn
 from genarium.data import check
 from genarium.errors import InputError
 from genarium.models.nb_mixture import MODEL
@@ -590,3 +592,30 @@ def test_any_bytes_are_read_or_refused(name: str, folder: Path, content: bytes, 
         assert min(x.shape) > 0
         assert x.index.is_unique
         assert x.columns.is_unique
+
+
+def read(path: Path, **options: Any) -> Any:
+    return gn.read("nb_mixture", path, format="table", **options)
+
+
+def test_empty_cells_are_said_or_dropped(write: Callable[..., Path]) -> None:
+    path = write("cell,a,b,c\nu,1,2,0\nv,0,0,0\nw,0,0,3\n")
+    told = json.loads((kept := read(path, genes="a,b")).attrs["ledger"])
+    assert (kept["observed_data"].sizes["cell"], told["rows"]["left_out"]) == (3, {})
+    assert "2 cells have no count of these genes, and are kept: empty=drop" in told["notes"][-1]
+    told = json.loads((dropped := read(path, genes="a,b", empty="drop", size_factor="total")).attrs["ledger"])
+    assert dropped["observed_data"]["cell"].to_numpy().tolist() == ["u"]
+    assert told["rows"]["left_out"] == {"without counts": 2}
+    assert told["rows"]["names"] == {"without counts": ["v", "w"]}
+    assert dropped["constant_data"]["size_factor"].to_numpy().tolist() == [1.0]  # of 3 counts, of u and of w
+    with pytest.raises(InputError, match=r"cell v has no counts at all.*empty='drop'"):
+        read(path, size_factor="total")
+    with pytest.raises(InputError, match="no cell has any count"):
+        read(write("cell,a\nu,0\nv,0\n"), empty="drop")
+
+
+def test_fractional_counts_are_told_to_be_rounded(write: Callable[..., Path]) -> None:
+    path = write("cell,a,b\nu,1.25,2\nv,3,4\n")
+    for options in ({}, {"size_factor": "total"}):
+        with pytest.raises(InputError, match=r"1\.25.*round counts that a correction has left fractional.*SoupX"):
+            read(path, **options)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from arviz_stats.base import array_stats
 from scipy import optimize, special, stats
 
 import genarium as gn
@@ -14,6 +15,7 @@ from genarium.declaration import Array, Problem
 from genarium.models.transcript_abundance import likelihood
 from genarium.models.transcript_abundance.directions import axes, update_along
 from genarium.models.transcript_abundance.em import Ascended, Sweeps, ascend, gaps, largest_fall
+from genarium.models.transcript_abundance.groups import ridge_counts
 from genarium.models.transcript_abundance.interior import climb
 from genarium.models.transcript_abundance.kernels import digamma, until_changes_are_small
 from genarium.models.transcript_abundance.online import online_counts, salmon_start
@@ -577,3 +579,67 @@ def test_the_dual_bound_holds_wherever_the_climb_ends(monkeypatch: pytest.Monkey
     left = naive_log_likelihood(W, c, best.a) - naive_log_likelihood(W, c, a)
     assert -1e-6 <= left <= gap + 1e-9
     assert a.sum() == pytest.approx(c.sum(), rel=1e-9)
+
+
+# Ridges of every fit
+
+
+def ambiguous() -> dict[str, Any]:
+    """Two transcripts that no read tells apart, and a third of short effective length."""
+    return from_classes([([0, 1], [0.5, 0.5], 1000), ([2], [1.0], 300)], [1000, 1000, 60], names=["x", "y", "z"])
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [("em", {}), ("em", {"stop": "salmon"}), ("vi", {"draws": 200}), ("gibbs", {"draws": 100, "tune": 50})],
+)
+def test_every_fit_names_the_transcripts_that_reads_cannot_tell_apart(method: str, options: dict[str, Any]) -> None:
+    tree = gn.fit(NAME, ambiguous(), method, seed=1, **options)
+    data = tree["posterior" if "posterior" in tree else "point"].to_dataset()
+    assert data.coords["ridge"].to_numpy().tolist() == [1, 1, 0]
+    sums, counts = data["ridge_counts"], data["counts"]
+    np.testing.assert_allclose(sums.sel(transcript="x"), counts.sel(transcript=["x", "y"]).sum("transcript"))
+    np.testing.assert_array_equal(sums.sel(transcript="x"), sums.sel(transcript="y"))
+    np.testing.assert_array_equal(sums.sel(transcript="z"), counts.sel(transcript="z"))
+    if "draw" in data.dims:  # the sum is known to ± sqrt(1300 p (1 - p)), the split not at all
+        assert float(sums.sel(transcript="x").std()) == pytest.approx(np.sqrt(1300 * 10 * 3) / 13, rel=0.25)
+    verdict = next(v for v in gn.diagnose(NAME, tree).verdicts if "tell apart" in v.check)
+    assert (verdict.status, verdict.value) == ("warn", 2)
+    assert verdict.where.startswith("x, y: together ")
+    assert "ridge_counts" in verdict.advice
+    table = gn.summary(tree, "counts")
+    assert dict(zip(table["label"], table["ridge"], strict=True)) == {"x": 1, "y": 1, "z": 0}
+
+
+def test_no_ridge_is_no_caution() -> None:
+    tree = gn.fit(NAME, gn.simulate(NAME, 1), "em")
+    assert not tree["point"]["ridge"].to_numpy().any()
+    np.testing.assert_array_equal(tree["point"]["ridge_counts"], tree["point"]["counts"])
+    assert all(v.status == "pass" for v in gn.diagnose(NAME, tree).verdicts if "tell apart" in v.check)
+
+
+def test_reads_of_ridges_are_added_up_as_in_a_loop() -> None:
+    rng = np.random.default_rng(0)
+    nu, ridge = rng.dirichlet(np.ones(7), (2, 3)), np.array([2, 0, 1, 2, 0, 1, 2])
+    expected = np.zeros_like(nu)
+    for k in range(7):
+        expected[..., k] = 50 * (nu[..., ridge == ridge[k]].sum(-1) if ridge[k] else nu[..., k])
+    np.testing.assert_allclose(ridge_counts(nu, np.array(50), ridge), expected, rtol=1e-12)
+
+
+def test_tpm_that_short_effective_lengths_decide_are_flagged() -> None:
+    tree = gn.fit(NAME, ambiguous(), "em")
+    verdict = next(v for v in gn.diagnose(NAME, tree).verdicts if "effective lengths" in v.check)
+    assert (verdict.status, verdict.where) == ("warn", "z: 60 nt")
+    assert verdict.value == pytest.approx(1e6 * (300 / 60) / (300 / 60 + 1000 / 1000), abs=1)
+
+
+def test_one_read_is_left_out_not_a_class() -> None:
+    checked = 0
+    for seed in range(3):
+        tree = gn.fit(NAME, gn.simulate(NAME, seed), "gibbs", seed=seed, chains=2, draws=300, tune=100)
+        verdict = next(v for v in gn.diagnose(NAME, tree).verdicts if "LOO" in v.check)
+        assert verdict.status == "pass"
+        pointwise = tree["log_likelihood"]["count"].to_numpy().reshape(600, -1).T
+        checked += int((array_stats.psislw(pointwise, axis=-1)[1] > 0.7).sum())
+    assert checked  # a class of many reads cannot be left out: well-specified fits would be doubted

@@ -419,7 +419,8 @@ def test_bam_in_transcript_coordinates(tmp_path: Path) -> None:
     assert found["effective_length"] == [81, 41]
     assert found["count"] == [1, 1, 1, 1]
     np.testing.assert_allclose(found["weight"], [41 / 122, 81 / 122, 1, *scaled(1 / 81, (0.01 / 0.97) ** 2 / 41), 1])
-    stranded = arrays(gn.read(NAME, path, format="bam", strand="reverse"))
+    with pytest.warns(UserWarning, match=r"3 of 4 reads \(75.0%\) are left out"):
+        stranded = arrays(gn.read(NAME, path, format="bam", strand="reverse"))
     assert stranded["count"] == [1]
     assert stranded["weight"] == [1]
 
@@ -462,7 +463,8 @@ def test_every_alignment_is_accounted_for(tmp_path: Path) -> None:
     assert rows["left_out"] == {"of unmapped reads": 1, "supplementary": 1}
     assert (columns["entry"], columns["read"], columns["kept"]) == ("reference", 2, 2)
     assert notes == ["2 reads of equal likelihood are one class: 2 classes."]
-    rows, _, _ = accounts(gn.read(NAME, path, format="bam", strand="forward"))
+    with pytest.warns(UserWarning, match="The likely protocol is unstranded"):
+        rows, _, _ = accounts(gn.read(NAME, path, format="bam", strand="forward"))
     assert rows["left_out"]["on the strand that the protocol excludes"] == 1
     assert rows["kept"] == 2
     pairs = [
@@ -473,7 +475,7 @@ def test_every_alignment_is_accounted_for(tmp_path: Path) -> None:
         record("r3", 1, 9, flag=0x1 | 0x80 | 0x10, mate=(0, 9)),
     ]
     bam_file(path, pairs)
-    apart = "of mates that do not face each other on one transcript"
+    apart = "of pairs on two transcripts"
     with pytest.warns(UserWarning, match="left out"):
         rows, _, notes = accounts(gn.read(NAME, path, format="bam"))
     assert (rows["read"], rows["kept"], rows["left_out"]) == (8, 6, {apart: 2})
@@ -522,7 +524,7 @@ def test_bad_bam_files_are_refused(tmp_path: Path) -> None:
         gn.read(NAME, path, format="bam")
     with (
         pytest.raises(gn.InputError, match="no read is aligned"),
-        pytest.warns(UserWarning, match=r"1 reads \(100.0%\) are left out: their mates do not face"),
+        pytest.warns(UserWarning, match=r"1 reads \(100.0%\) are left out: 1 of pairs on two transcripts"),
     ):
         gn.read(NAME, bam_file(path, [record("r", 0, 5, flag=0x1 | 0x40, mate=(1, 5))]), format="bam")
 
@@ -623,7 +625,9 @@ def test_cut_or_damaged_bam_content_is_refused_or_read(tmp_path: Path, cut: int,
     blocks(path, bytes(data[: len(data) - cut % len(data)]))
     said = str(path)
     try:
-        gn.read(NAME, path, format="bam")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a length may have become that of a chromosome
+            gn.read(NAME, path, format="bam")
     except gn.InputError as error:
         said = str(error)
     assert str(path) in said

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from scipy import stats
 
 import genarium as gn
 from genarium.errors import InputError
@@ -86,3 +87,18 @@ def test_unknown_size_is_refused(tree: xr.DataTree) -> None:
 def test_size_below_one_is_refused(tree: xr.DataTree) -> None:
     with pytest.raises(InputError, match="at least one"):
         choose(tree, [0, 1])
+
+
+def test_bic_and_icl_stand_beside_the_bound(tree: xr.DataTree) -> None:
+    best = choose(tree, range(1, 5), draws=200)
+    table = best["choice"].to_dataset()
+    assert table["bic"].to_numpy().argmin() == table["icl"].to_numpy().argmin() == 2
+    assert (table["icl"] >= table["bic"] - 1e-9).all()
+    pi, mu = (best["posterior"][name].mean(("chain", "draw")).to_numpy() for name in ("pi", "mu"))
+    x = tree["observed_data"]["x"].to_numpy()
+    r = 1 / tree["constant_data"]["phi"].to_numpy()
+    joint = pi * stats.nbinom(r, r / (r + mu)).pmf(x[:, None]).prod(-1)  # (200, 3)
+    bic = 8 * np.log(200) - 2 * np.log(joint.sum(1)).sum()  # two weights and six means are free
+    assert table["bic"].to_numpy()[2] == pytest.approx(bic, rel=1e-10)
+    q = gn.predict(best)["predictions"]["probability"].to_numpy()
+    assert table["icl"].to_numpy()[2] == pytest.approx(bic + 2 * stats.entropy(q, axis=1).sum(), rel=1e-8)

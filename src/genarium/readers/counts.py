@@ -8,6 +8,7 @@ from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers.matrix import Matrix
 from genarium.remedies import option
+from genarium.supports import ROUND
 
 
 def first_odd(entries: Any) -> tuple[int, int, Any] | None:
@@ -33,8 +34,8 @@ def only_counts(matrix: Matrix) -> None:
         row, column, _ = matrix.terms
         raise InputError(
             f"{matrix.path(i)}: {column} {matrix.columns[j]!r} of {row} {matrix.name(i)} is {value}, but size factors "
-            f"and variable {column}s are computed from whole numbers not below zero. Give raw counts, and drop columns "
-            "that hold none."
+            f"and variable {column}s are computed from whole numbers not below zero. Give raw counts, drop columns "
+            f"that hold none, and {ROUND}."
         )
 
 

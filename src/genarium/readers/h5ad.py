@@ -15,6 +15,7 @@ from genarium.readers.matrix import Matrix, Terms
 from genarium.readers.messages import absent, listed
 from genarium.readers.sheet import Sheet
 from genarium.remedies import flag, option, verb
+from genarium.supports import ROUND
 
 COUNTS = Terms("cell", "gene", "counts")
 
@@ -228,6 +229,7 @@ def _counts(path: Path, file: Any, layer: str | None, raw: bool, cells: Any, gen
         + (
             f"Whole numbers are in the layers {listed(good)}: use {option('layer', good[0])}."
             if good
-            else f"No layer holds whole numbers either (layers: {listed(others)}). Add the raw counts as a layer."
+            else f"No layer holds whole numbers either (layers: {listed(others)}). Add the raw counts as a layer, or "
+            f"{ROUND}."
         )
     )

@@ -99,6 +99,7 @@ def choice(tree: xr.DataTree) -> Iterator[Titled]:
     size = dim.removesuffix("_candidate")
     candidates, bounds = table[dim].to_numpy(), table["bound"].to_numpy()
     below = bounds.max() - bounds
+    others = [f"{name.upper()} {candidates[table[name].argmin()]}" for name in ("bic", "icl") if _known(table, name)]
     figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
     axes = figure.subplots()
     axes.plot(candidates, below, color=FAINT, zorder=1)
@@ -113,9 +114,15 @@ def choice(tree: xr.DataTree) -> Iterator[Titled]:
     yield (
         f"Choice of the number of {plural(size)}",
         f"How far the evidence lower bound of each candidate lies below that of the chosen one ({candidates[kept][0]}, "
-        f"diamond). Look for a clear peak: sizes that lie within about a nat of it are nearly as well supported.",
+        f"diamond). Look for a clear peak: sizes that lie within about a nat of it are nearly as well supported."
+        + (f" Other criteria choose: {', '.join(others)}." if others else ""),
         figure,
     )
+
+
+def _known(table: xr.Dataset, name: str) -> bool:
+    """Whether a criterion could be computed for every candidate."""
+    return name in table and bool(np.isfinite(table[name]).all())
 
 
 def intervals(model: Model, found: list[Estimate]) -> Iterator[Titled]:

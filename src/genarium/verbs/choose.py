@@ -8,11 +8,13 @@ import numpy as np
 import xarray as xr
 
 from genarium.attributes import attribute
-from genarium.declaration import Model
+from genarium.declaration import Array, Model
 from genarium.errors import InputError
+from genarium.evaluate import at_draws, fitted_problem, predictions
 from genarium.form import check_form
 from genarium.holding import Data
 from genarium.progress import track
+from genarium.registry import fitted_model
 from genarium.remedies import either, flag, setting
 from genarium.tree import with_groups
 from genarium.verbs.fit import fit
@@ -61,8 +63,9 @@ def choose(
     Returns
     -------
     DataTree
-        The best fit, with the group ``choice``: by candidate, the bound, the iterations and whether it converged (as
-        far as the method tells), and with ``by="held_out"`` the log density of what was held out, in all and by part.
+        The best fit, with the group ``choice``: by candidate, the bound, ``bic`` and ``icl`` (smaller is better), the
+        iterations and whether it converged (as far as the method tells), and with ``by="held_out"`` the log density of
+        what was held out, in all and by part.
 
     Raises
     ------
@@ -105,15 +108,22 @@ def choose(
                 f"method {method!r} gives no evidence lower bound, and a likelihood grows with {size!r} whatever the "
                 f"data. Choose with {flag('method', 'vi')} (or advi), or compare exact fits by az.loo in Python."
             )
-        rows.append(tuple(notes.get(name, np.nan) for name in ("bound", "iterations", "converged")))
+        told = (notes.get(name, np.nan) for name in ("bound", "iterations", "converged"))
+        rows.append((*told, *criteria(fitted_model(tree, model), tree, size)))
         scores = [parts.sum() for parts in foretold] or [row[0] for row in rows]
         if best is None or scores[-1] >= max(scores):
             best = tree
     assert best is not None
-    bound, iterations, converged = (np.array(column) for column in zip(*rows, strict=True))
+    bound, iterations, converged, bic, icl = (np.array(column) for column in zip(*rows, strict=True))
     dim = f"{size}_candidate"
     table = xr.Dataset(
-        {"bound": (dim, bound), "iterations": (dim, iterations), "converged": (dim, converged)},
+        {
+            "bound": (dim, bound),
+            "bic": (dim, bic),
+            "icl": (dim, icl),
+            "iterations": (dim, iterations),
+            "converged": (dim, converged),
+        },
         coords={dim: candidates},
     )
     if foretold:
@@ -121,6 +131,50 @@ def choose(
         table["held_out_by_part"] = ((dim, "part"), np.array(foretold))
         table = table.assign_coords(part=np.arange(folds))
     return with_groups(best, {"choice": table}, {"chosen_size": size, "chosen_by": by})
+
+
+def criteria(model: Model, tree: xr.DataTree, size: str) -> tuple[float, float]:
+    """Return BIC and ICL of a fit at its posterior means, in place of the maximum of the likelihood.
+
+    Parameters
+    ----------
+    model : Model
+        The variant that was fitted.
+    tree : DataTree
+    size : str
+        The dim whose size is chosen.
+
+    Returns
+    -------
+    bic : float
+        p ln n - 2 ln L, with p free numbers and n units (Schwarz 1978, Ann. Statist. 6); NaN where the model tells no
+        likelihood.
+    icl : float
+        BIC plus twice the entropy of the units' memberships (Biernacki, Celeux and Govaert 2000, IEEE PAMI 22); NaN
+        where the model predicts none.
+    """
+    from scipy.special import entr
+
+    problem = fitted_problem(model, tree)
+    names = [name for name in model.unknown.variables if name not in problem.fixed]
+    if model.log_likelihood is None or not model.unit:
+        return np.nan, np.nan
+    means = {name: tree["posterior"][name].mean(("chain", "draw")).to_numpy()[None] for name in names}
+    free = sum(means[name].size - _bound(model, name, means[name]) for name in names)
+    total = float(at_draws(problem, model.log_likelihood, means).sum())
+    bic = float(free * np.log(problem.sizes[model.unit]) - 2 * total)
+    found = predictions(model, tree, problem) if model.predict else xr.Dataset()
+    p = found.get("probability")
+    if p is None or set(p.dims) != {model.unit, size}:
+        return bic, np.nan
+    return bic, bic + 2 * float(entr(p.to_numpy()).sum())
+
+
+def _bound(model: Model, name: str, value: Array) -> int:
+    """Count the numbers of a variable that follow from its others: one of each vector of given sum."""
+    return (
+        value.size // value.shape[-1] if model.variables()[name].support.name in ("simplex", "zero-sum vector") else 0
+    )
 
 
 def resized(model: str | Path | Model, data: Data, size: str, candidate: int) -> Data:

@@ -58,7 +58,13 @@ def diagnose(model: str | Path | Model, tree: xr.DataTree, seed: int = 0) -> Dia
     """
     declared = fitted_model(tree, model)
     notes = attribute(tree, "notes")
-    verdicts = [*_ascent(notes), *_chains(declared, tree), *_approximation(declared, tree), *_leave_one_out(tree)]
+    verdicts = [
+        *_ascent(notes),
+        *_chains(declared, tree),
+        *_approximation(declared, tree),
+        *_leave_one_out(declared, tree),
+    ]
+    verdicts += _cautions(declared, tree)
     verdicts += _predictive(declared, tree, seed)
     return Diagnosis(declared.name, tree.attrs["method"], tree.attrs["claim"], tuple(verdicts))
 
@@ -215,7 +221,13 @@ def _approximation(model: Model, tree: xr.DataTree) -> list[Verdict]:
     ]
 
 
-def _leave_one_out(tree: xr.DataTree) -> list[Verdict]:
+def _cautions(model: Model, tree: xr.DataTree) -> list[Verdict]:
+    """Verdicts on what the model itself has to say of the fit."""
+    found = model.cautions(tree, fitted_problem(model, tree)) if model.cautions else ()
+    return [verdict(one.check, one.value == 0, one.value, "= 0", one.where, one.advice, "warn") for one in found]
+
+
+def _leave_one_out(model: Model, tree: xr.DataTree) -> list[Verdict]:
     """Observations that the posterior cannot do without (Pareto k of PSIS-LOO)."""
     if "log_likelihood" not in tree:
         return []
@@ -227,6 +239,8 @@ def _leave_one_out(tree: xr.DataTree) -> list[Verdict]:
     if len(flat) < FEWEST_TAIL:
         return []
     some = flat.T[:LOO_UNITS]
+    if model.multiplicity:  # one of the observations that an element stands for is left out, not all of them
+        some = some / np.maximum(tree["observed_data"][model.multiplicity].to_numpy()[:LOO_UNITS, None], 1)
     k = np.full(len(some), -np.inf)
     for i in np.flatnonzero(np.ptp(some, axis=1) > 0):  # a constant has no tail to look at
         with contextlib.suppress(ValueError):  # nor have a few draws that come again and again

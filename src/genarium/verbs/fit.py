@@ -11,7 +11,7 @@ import xarray as xr
 from genarium.data import check
 from genarium.declaration import Claim, Model, Problem, Result
 from genarium.engines.labels import match_labels
-from genarium.evaluate import POINTWISE_SIZE, derived, log_likelihood, log_prior, sparse_joint_density
+from genarium.evaluate import POINTWISE_SIZE, coordinates, derived, log_likelihood, log_prior, sparse_joint_density
 from genarium.holding import Data, hold
 from genarium.methods import find_method, methods, require_free
 from genarium.progress import cpu_seconds
@@ -120,9 +120,11 @@ def _scalar(value: Any) -> Any:
 def _groups(problem: Problem, result: Result, claim: Claim, rng: np.random.Generator) -> dict[str, xr.Dataset]:
     """Label the result, and add what follows from draws: joint density, pointwise likelihood, predictions."""
     model, coords = problem.model, problem.coords
+    beside = coordinates(problem, result.point)
+    point = {name: value for name, value in result.point.items() if name not in beside}
     groups = {
         "variational": dataset(model, coords, result.variational),
-        "point": dataset(model, coords, {**result.point, **derived(problem, result.point)}),
+        "point": dataset(model, coords, {**point, **derived(problem, point, beside=beside)}),
     }
     if result.posterior:
         posterior = {n: np.asarray(v) for n, v in result.posterior.items()}
@@ -144,8 +146,11 @@ def _groups(problem: Problem, result: Result, claim: Claim, rng: np.random.Gener
                 stats["lp"] = pointwise.reshape(*prior.shape, -1).sum(-1) + prior
                 groups["log_prior"] = dataset(model, coords, {"joint": prior}, ("chain", "draw"))
         lead = ("chain", "draw")
-        groups["posterior"] = dataset(model, coords, {**posterior, **derived(problem, posterior, lead)}, lead)
+        groups["posterior"] = dataset(model, coords, {**posterior, **derived(problem, posterior, lead, beside)}, lead)
         groups["sample_stats"] = dataset(model, coords, stats, lead)
         copies = result.posterior_predictive
         groups["posterior_predictive"] = thinned(problem, copies) if copies else predictive(problem, posterior, rng)
+    for name in {"posterior", "point", "variational"} & set(groups):
+        here = {n: one for n, one in beside.items() if set(one[0]) <= set(groups[name].dims)}
+        groups[name] = groups[name].assign_coords(here)
     return groups

@@ -37,7 +37,8 @@ def summary(tree: xr.DataTree, variables: str | Iterable[str] = (), group: str =
         Columns ``variable`` and ``label`` (the labels along its dims, a comma between them), then of draws ``mean``,
         ``sd``, ``low`` and ``high`` (ends of the central 90 % interval), ``ess_bulk``, ``ess_tail`` and ``rhat`` (NaN
         where draws do not vary, or there are fewer than four of a chain; R-hat also of one chain); of points ``value``,
-        and ``se`` where the group has the standard error of a variable under its name with ``_se``. The frame's
+        and ``se`` where the group has the standard error of a variable under its name with ``_se``. Coordinates
+        beside the labels, where there are any (``ridge``), are columns after ``label``. The frame's
         ``attrs`` say model, method, claim and group.
 
     Raises
@@ -87,7 +88,13 @@ def _rows(name: str, data: xr.Dataset) -> "pd.DataFrame":
         dims, columns = values.dims, {"value": values.to_numpy().ravel()}
         if f"{name}_se" in data:
             columns["se"] = data[f"{name}_se"].transpose(*dims).to_numpy().ravel()
-    return pd.DataFrame({"variable": name, "label": _labels(data, dims), **columns})
+    flat = {dim: np.ravel(i) for dim, i in zip(dims, np.indices([data.sizes[dim] for dim in dims]), strict=True)}
+    beside = {
+        str(one): data[one].to_numpy()[flat[data[one].dims[0]]]
+        for one in values.coords
+        if one not in data.dims and len(data[one].dims) == 1 and data[one].dims[0] in dims
+    }
+    return pd.DataFrame({"variable": name, "label": _labels(data, dims), **beside, **columns})
 
 
 def of_draws(draws: Array) -> dict[str, Array]:
