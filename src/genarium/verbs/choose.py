@@ -134,7 +134,7 @@ def choose(
 
 
 def criteria(model: Model, tree: xr.DataTree, size: str) -> tuple[float, float]:
-    """Return BIC and ICL of a fit at its posterior means, in place of the maximum of the likelihood.
+    """Return BIC and ICL of a fit at its posterior means (or its point), in place of the maximum of the likelihood.
 
     Parameters
     ----------
@@ -159,7 +159,10 @@ def criteria(model: Model, tree: xr.DataTree, size: str) -> tuple[float, float]:
     names = [name for name in model.unknown.variables if name not in problem.fixed]
     if model.log_likelihood is None or not model.unit:
         return np.nan, np.nan
-    means = {name: tree["posterior"][name].mean(("chain", "draw")).to_numpy()[None] for name in names}
+    if "posterior" in tree:
+        means = {name: tree["posterior"][name].mean(("chain", "draw")).to_numpy()[None] for name in names}
+    else:
+        means = {name: tree["point"][name].to_numpy()[None] for name in names}
     free = sum(means[name].size - _bound(model, name, means[name]) for name in names)
     total = float(at_draws(problem, model.log_likelihood, means).sum())
     bic = float(free * np.log(problem.sizes[model.unit]) - 2 * total)
