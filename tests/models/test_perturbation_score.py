@@ -380,7 +380,7 @@ def test_scores_and_predictions_of_every_variant(options: dict[str, str]) -> Non
     fit = tree.copy()
     fit["posterior"] = xr.DataTree(twice)
     fit.attrs |= {"method": "none", "claim": "exact", "engine": "numpy", "seed": 0}
-    fit.attrs |= dict.fromkeys(("options", "notes"), "{}") | {"fixed": "[]"}
+    fit.attrs |= {"options": "{}", "notes": "{}", "fixed": "[]"}
     problem = check(model, tree)
     a = posterior.concentrations(fit, problem, np.random.default_rng(1))
     told = likelihood.Story(options.get("regression", "linear"), options.get("abundance", "given"))
