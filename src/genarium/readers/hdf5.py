@@ -92,8 +92,10 @@ def _asked(path: Path) -> str:
     seconds = SECONDS + path.stat().st_size // PACE
     command = [sys.executable, "-P", str(Path(hdf5_child.__file__)), str(path.absolute()), str(seconds)]
     alone = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, **pipes, env={**os.environ, **alone}) as child:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env={**os.environ, **alone}
+    ) as child:
         try:
             said, complaint = _end_of(child, seconds)
         except BaseException as error:

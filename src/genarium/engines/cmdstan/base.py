@@ -12,7 +12,8 @@ Source = Literal["argument", "environment", "home", "wheel"]
 
 REMEDIES = (
     "Stan programs are compiled with either of two:\n"
-    "  - CmdStan: install it (`install_cmdstan`, or conda-forge's `cmdstan`), then set $CMDSTAN, or give its path as the option cmdstan;\n"
+    "  - CmdStan: install it (`install_cmdstan`, or conda-forge's `cmdstan`), then set $CMDSTAN, or give its path as the\n"
+    "    option cmdstan;\n"
     "  - on Linux x86-64 and macOS arm64: a C++17 compiler (g++ or clang++), make and `pip install 'genarium[stan]'`;\n"
     "    `genarium stan install` then builds the rest."
 )
