@@ -1,6 +1,7 @@
 """Which CmdStan a fit uses: the toolchain of the wheel, that of $CMDSTAN, or one that an option names."""
 
 import json
+import pickle
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import xarray as xr
 
 from genarium.cli import main
 from genarium.engines.cmdstan import find
+from genarium.engines.cmdstan.base import ToolchainError
 from genarium.testing.fixtures import small_simulation
 from genarium.tree import load, save
 
@@ -44,3 +46,10 @@ def test_status_says_what_is_found(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)["selected"]["version"] == find().version
     assert main(["stan", "status"]) == 0
     assert find().version in capsys.readouterr().out
+
+
+def test_both_ways_out_are_told_on_the_command_line_too() -> None:
+    error = ToolchainError("There is no compiler.")
+    again = pickle.loads(pickle.dumps(error))
+    assert error.in_shell == str(error) == str(again)
+    assert error.in_shell.count("genarium stan install") == 1
