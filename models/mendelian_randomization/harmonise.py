@@ -78,7 +78,9 @@ def harmonise(
         sign[j] = found
     if unclear.any():
         told = exposure.frequency is not None and outcome.frequency is not None
-        how = "with a frequency near one half, or none" if told else "in tables without a frequency of the effect allele"
+        how = (
+            "with a frequency near one half, or none" if told else "in tables without a frequency of the effect allele"
+        )
         warnings.warn(
             f"mendelian_randomization: {unclear.sum()} of {len(names)} variants are palindromic"
             f"{f' {how}' if palindromic == 'frequency' else ''}, and are left out",
