@@ -13,7 +13,7 @@ from scipy import optimize, special, stats
 import genarium as gn
 from genarium.declaration import Array
 from genarium.errors import InputError
-from genarium.models.mendelian_randomization import ivw, meta_analysis
+from genarium.models.mendelian_randomization import divw, ivw, meta_analysis
 from genarium.models.mendelian_randomization.deep_mr import (
     Conv,
     ConvEnsemble,
@@ -33,6 +33,7 @@ from genarium.models.mendelian_randomization.deep_mr import (
 from genarium.models.mendelian_randomization.deep_mr.keras import KerasNetwork
 from genarium.models.mendelian_randomization.deep_mr.moderation import moderated
 from genarium.models.mendelian_randomization.deep_mr.pipeline import LOCAL
+from genarium.models.mendelian_randomization.deep_mr.scales import logit
 from genarium.models.mendelian_randomization.deep_mr.splicing import SpliceSites, spliceai
 from genarium.models.mendelian_randomization.deep_mr.training import Plan, _codes, _gradients, train
 
@@ -101,6 +102,57 @@ def test_mutants_are_those_of_a_loop_and_identity_edits_are_skipped() -> None:
                 np.testing.assert_allclose(found.delta[0, n, i, w], change, rtol=1e-9, atol=1e-12)
                 np.testing.assert_allclose(found.delta[1, n, i, w], 2 * change, rtol=1e-9, atol=1e-12)
                 assert found.alternative[n, i, w] == to
+
+
+class Sigmoids:
+    """Members in float32: the exposure's log odds are linear in the sequence, the outcome's half of them."""
+
+    def __init__(self, level: float, E: int = 5, L: int = 30) -> None:
+        rng = np.random.default_rng(0)
+        self.weight = rng.normal(size=(4, L)) + 0.1 * rng.normal(size=(E, 4, L))
+        self.other = 0.5 * self.weight + 0.1 * rng.normal(size=(E, 4, L))
+        self.level = level
+
+    def __call__(self, x: Array) -> Array:
+        odds = np.stack([np.einsum("ecl,bcl->eb", w, x) for w in (self.weight, self.other)], -1)
+        odds[..., 0] += self.level
+        return (1 / (1 + np.exp(-odds))).astype(np.float32)
+
+
+def test_zero_and_one_are_the_last_numbers_of_their_type() -> None:
+    for kind, top in ((np.float32, 24), (np.float64, 53), (np.float16, 11)):
+        found = logit(np.array([0, 1 - 2.0**-top, 1], dtype=kind))
+        assert found[2] == found[1] == pytest.approx(top * np.log(2), rel=1e-3)
+        assert found[0] == pytest.approx(np.log(float(np.finfo(kind).tiny)), rel=1e-3)
+    np.testing.assert_array_equal(logit(np.array([0, 1])), logit(np.array([0.0, 1.0])))
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_saturated_substitutions_are_left_out(listed: bool) -> None:
+    """Log odds of about 14, where float32 is coarse: a slope of .5 is found without what is cut off, not with it."""
+    predict = Sigmoids(10.0)
+    x = sequences(np.random.default_rng(1), 20, 30)
+    members = [lambda s, e=e: predict(s)[e] for e in range(5)] if listed else predict
+    found = mutagenise(Scaled(members, "logit"), x)
+    assert found.saturated is not None
+    share = found.saturated.any((0, -1)).mean()
+    assert 0.05 < share < 0.9, share
+    with pytest.warns(UserWarning, match=rf"{round(share * 1800)} of 1800 substitutions are left out"):
+        some = effects(found, 0, 1)
+    assert len(some) == 1800 - round(share * 1800)
+    assert divw(some.x, some.se_x, some.y, some.se_y, covariance=some.covariance).estimate == pytest.approx(
+        0.5, abs=0.01
+    )
+    every = effects(found, 0, 1, saturated="keep", floor=1e-3)
+    assert len(every) == 1800
+    cut = divw(every.x, every.se_x, every.y, every.se_y, covariance=every.covariance)
+    assert abs(cut.estimate - 0.5) > 0.015
+    assert not np.any(mutagenise(Scaled(Sigmoids(0.0), "logit"), x).saturated)
+    assert mutagenise(Sigmoids(14.0), x).saturated is None
+    with pytest.raises(InputError, match="saturated='hide' is not known"):
+        effects(found, 0, 1, saturated="hide")
+    with pytest.raises(InputError, match="predicts every substitution at a limit"):
+        effects(mutagenise(Scaled(Sigmoids(99.0), "logit"), x), 0, 1)
 
 
 def test_a_saturated_model_shows_its_effects_on_the_logit_scale() -> None:
@@ -277,6 +329,7 @@ def test_pipeline_is_local_ivw_then_reml() -> None:
     assert low < whole.ci[0] < whole.ci[1] < high
 
 
+@pytest.mark.filterwarnings("ignore:.*maximum_likelihood. the variants disagree")
 @pytest.mark.parametrize("method", ["ivw", "egger", "divw", "maximum_likelihood"])
 def test_members_are_told_apart_by_the_method_in_use(method: str) -> None:
     """A constant that a member adds to the outcome is no slope: Egger regression does not see it, IVW does."""
