@@ -1,6 +1,7 @@
 """deep_mr against prediction from scratch, finite differences, closed forms and double loops."""
 
 import json
+import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 from runpy import run_path
@@ -561,6 +562,74 @@ def keras_file(path: Path, rng: np.random.Generator) -> dict[str, Array]:
             for name, key in names.items():
                 file[f"model_weights/{layer}/{layer}/{name}:0"] = w[key]
     return w
+
+
+def rewired(path: Path, change: Any) -> Path:
+    """Write a file of a small network with another configuration."""
+    import h5py
+
+    keras_file(path, np.random.default_rng(13))
+    with h5py.File(path, "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        change(config["config"])
+        file.attrs["model_config"] = json.dumps(config)
+    return path
+
+
+def test_keras_layers_that_are_not_called_once_are_refused(tmp_path: Path) -> None:
+    def twice(config: Any) -> None:
+        config["layers"][4]["inbound_nodes"].append([["n", 0, 0, {}]])
+
+    def second_call(config: Any) -> None:
+        config["layers"][6]["inbound_nodes"] = [[["a", 1, 0, {}]]]
+
+    def two_inputs(config: Any) -> None:
+        config["layers"].append({**config["layers"][0], "name": "other"})
+
+    def two_outputs(config: Any) -> None:
+        config["output_layers"] = [["x", 0, 0], ["c3", 0, 0]]
+
+    def lost(config: Any) -> None:
+        config["layers"][6]["inbound_nodes"] = [[["b", 0, 0, {}]]]
+
+    for change, message in (
+        (twice, r"net\.h5: layer 'c2' is called 2 times"),
+        (second_call, r"layer 'x' takes output 0 of call 1 of layer 'a'"),
+        (two_inputs, r"layers 'in', 'other' are 2 inputs of the model"),
+        (two_outputs, r"has 2 outputs, of layers 'x', 'c3'\. Choose one: output='x'"),
+        (lost, r"layer 'x' takes the output of 'b', which the file does not have"),
+    ):
+        with pytest.raises(InputError, match=message):
+            KerasNetwork(rewired(tmp_path / "net.h5", change))
+    path = rewired(tmp_path / "net.h5", two_outputs)
+    x = np.random.default_rng(0).normal(size=(2, 20, 4))
+    keras_file(tmp_path / "plain.h5", np.random.default_rng(13))
+    np.testing.assert_array_equal(KerasNetwork(path, "c3")(x), KerasNetwork(tmp_path / "plain.h5")(x))
+    assert KerasNetwork(path, "x")(x).shape == (2, 12, 5)
+    with pytest.raises(InputError, match=r"there is no layer 'y'; the model's outputs are x, c3"):
+        KerasNetwork(path, "y")
+
+
+def test_a_file_of_keras_3_runs_as_that_of_keras_2(tmp_path: Path) -> None:
+    def modern(config: Any) -> None:
+        for layer in config["layers"]:
+            nodes = layer["inbound_nodes"]
+            tensors = [
+                {"class_name": "__keras_tensor__", "config": {"shape": [None, 20, 4], "keras_history": link[:3]}}
+                for link in (nodes[0] if nodes else [])
+            ]
+            args = [tensors] if len(tensors) > 1 else tensors
+            layer["inbound_nodes"] = [{"args": args, "kwargs": {}}] if tensors else []
+        config["output_layers"] = ["c3", 0, 0]
+
+    x = np.random.default_rng(0).normal(size=(2, 20, 4))
+    keras_file(tmp_path / "plain.h5", np.random.default_rng(13))
+    found = KerasNetwork(rewired(tmp_path / "net.h5", modern))(x)
+    np.testing.assert_array_equal(found, KerasNetwork(tmp_path / "plain.h5")(x))
+    with zipfile.ZipFile(tmp_path / "net.keras", "w") as file:
+        file.writestr("config.json", "{}")
+    with pytest.raises(InputError, match=r"Keras 3 in the form \.keras .*save it in the form \.h5"):
+        KerasNetwork(tmp_path / "net.keras")
 
 
 def test_a_keras_file_runs_as_loops_do(tmp_path: Path) -> None:
