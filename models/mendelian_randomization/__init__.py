@@ -15,8 +15,9 @@ from genarium.supports import boolean, label, positive, real, unit_interval
 from . import density, likelihood, story
 from .estimates import Estimate
 from .gibbs import gibbs
-from .medians import contamination_mixture, mode, weighted_median
+from .medians import contamination_mixture, weighted_median
 from .meta import meta_analysis, q_profile
+from .modes import mode
 from .outliers import leave_one_out, presso
 from .profiled import divw, maximum_likelihood, pivw
 from .readers import table, traits

@@ -47,14 +47,7 @@ class Variants:
 
     @property
     def ratio(self) -> Array:
-        """Wald ratio of each variant; an effect of exactly 0 on the exposure has none."""
-        zero = np.flatnonzero(self.x == 0)
-        if zero.size:
-            raise InputError(
-                f"mendelian_randomization: beta_exposure[{zero[0]}] is 0, so that the variant has no ratio "
-                f"({zero.size} of {len(self)} are like it). Drop such variants, or use ivw, egger, "
-                "maximum_likelihood, divw or pivw."
-            )
+        """Wald ratio of each variant; an effect of exactly 0 on the exposure has none (:func:`with_ratio`)."""
         return np.asarray(self.y / self.x)
 
     def ratio_se(self, weights: str = "simple") -> Array:
@@ -104,6 +97,34 @@ def variants(
     return Variants(*arrays.values())
 
 
+def with_ratio(data: Variants) -> Variants:
+    """Return the variants that have a ratio: those with an effect on the exposure.
+
+    An effect of exactly 0 makes the ratio infinite, of either sign, and its standard error too. It has no weight where
+    weights are inverse variances, says the same of every effect in a mixture, adds nothing to a density anywhere, and
+    as half a variant at either end moves no median. To leave it out is thus no choice, but what these estimators do.
+
+    Raises
+    ------
+    InputError
+        If fewer than three variants are left.
+    """
+    some = data.x != 0
+    if some.sum() < LEAST:
+        acting(data)
+        raise InputError(
+            f"mendelian_randomization: beta_exposure is 0 for {len(data) - some.sum()} of {len(data)} variants, which "
+            f"have no ratio; this estimator needs at least {LEAST} others. Give variants that act on the exposure."
+        )
+    return data if some.all() else Variants(data.x[some], data.sx[some], data.y[some], data.sy[some])
+
+
+def acting(data: Variants) -> None:
+    """Reject variants none of which has an effect on the exposure."""
+    if not data.x.any():
+        raise InputError("mendelian_randomization: beta_exposure is 0 for all variants. Give variants that act on it.")
+
+
 def error_covariance(data: Variants, covariance: ArrayLike) -> Array:
     """Check covariances of the variants' two errors, one for each variant or one for all; shape (J,)."""
     try:
@@ -122,6 +143,30 @@ def error_covariance(data: Variants, covariance: ArrayLike) -> Array:
             "correlations."
         )
     return c
+
+
+def one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    """Reject the value of an option that is not among its choices."""
+    if value not in allowed:
+        raise InputError(f"mendelian_randomization: {option}={value!r} is not known; use one of {', '.join(allowed)}.")
+
+
+def check_iterations(iterations: int) -> None:
+    """Reject a number of bootstrap samples that no standard error can be taken of."""
+    if isinstance(iterations, bool) or not isinstance(iterations, int | np.integer) or iterations < 2:
+        raise InputError(
+            f"mendelian_randomization: iterations={iterations!r} must be a whole number, two or more: the standard "
+            "error is that of as many bootstrap samples."
+        )
+
+
+def check_number(option: str, value: float, *, zero: bool) -> None:
+    """Reject an option that is no finite number above zero (or zero, where that has a meaning)."""
+    if not (np.isfinite(value) and (value > 0 or (zero and value == 0))):
+        raise InputError(
+            f"mendelian_randomization: {option}={value:g} must be a finite number, {'not below' if zero else 'above'} "
+            "zero."
+        )
 
 
 def check_level(level: float) -> None:

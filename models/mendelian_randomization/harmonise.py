@@ -1,5 +1,6 @@
 """Harmonisation: both traits' effects for the same allele of each variant."""
 
+import re
 import warnings
 from dataclasses import dataclass
 
@@ -10,6 +11,10 @@ from genarium.errors import InputError
 from genarium.remedies import option
 
 COMPLEMENT = str.maketrans("ACGT", "TGCA")
+BASES = re.compile("[ACGT]+")
+WRITTEN = re.compile("[ACGT]+|-|I|D|<[^<>]+>")
+"""How alleles are written: bases, a dash for none, I and D for an insertion and a deletion, a symbol."""
+
 AMBIGUOUS = 0.08
 """A frequency this near one half says nothing of the strand."""
 
@@ -60,30 +65,40 @@ def harmonise(
     sign = np.zeros(len(names), dtype=int)
     unclear = np.zeros(len(names), dtype=bool)
     for j, (a, b, c, d) in enumerate(zip(exposure.effect, exposure.other, outcome.effect, outcome.other, strict=True)):
-        found = _match(a, b, c, d)
+        found = match(a, b, c, d)
         if found == 0:
             if incompatible == "error":
                 raise InputError(
-                    f"mendelian_randomization: variant {names[j]!s} has alleles {a}/{b} in the exposure and {c}/{d} in "
-                    "the outcome, which match on neither strand. Correct them, or leave them out with "
+                    f"mendelian_randomization: variant {names[j]!s} has alleles {_shown(a, b)} in the exposure and "
+                    f"{_shown(c, d)} in the outcome, {_why(a, b, c, d)}. Correct them, or leave them out with "
                     f"{option('incompatible', 'drop')}."
                 )
             continue
-        if a == b.translate(COMPLEMENT) and palindromic != "keep":
+        if a == other_strand(b) and palindromic != "keep":
             found = found * _strand(exposure, outcome, j, found) if palindromic == "frequency" else 0
             unclear[j] = found == 0
         sign[j] = found
     if unclear.any():
+        told = exposure.frequency is not None and outcome.frequency is not None
+        how = (
+            "with a frequency near one half, or none" if told else "in tables without a frequency of the effect allele"
+        )
         warnings.warn(
-            f"mendelian_randomization: {unclear.sum()} of {len(names)} variants are palindromic with no telling "
-            "frequency, and are left out",
+            f"mendelian_randomization: {unclear.sum()} of {len(names)} variants are palindromic"
+            f"{f' {how}' if palindromic == 'frequency' else ''}, and are left out",
             stacklevel=2,
         )
     return sign, unclear
 
 
-def _match(a: str, b: str, c: str, d: str) -> int:
-    for effect, other in ((c, d), (c.translate(COMPLEMENT), d.translate(COMPLEMENT))):
+def match(a: str, b: str, c: str, d: str) -> int:
+    """Return the sign that codes an effect of c against d as one of a against b; 0 if they are of different alleles.
+
+    Alleles are compared as they are, then with the other strand's: complemented, and read backwards.
+    """
+    if a == b or c == d or not all(WRITTEN.fullmatch(allele) for allele in (a, b, c, d)):
+        return 0
+    for effect, other in ((c, d), (other_strand(c), other_strand(d))):
         if (a, b) == (effect, other):
             return 1
         if (a, b) == (other, effect):
@@ -91,11 +106,32 @@ def _match(a: str, b: str, c: str, d: str) -> int:
     return 0
 
 
+def other_strand(allele: str) -> str:
+    """Return an allele as the other strand has it; what is not written in bases is the same there."""
+    return allele.translate(COMPLEMENT)[::-1] if BASES.fullmatch(allele) else allele
+
+
+def _shown(effect: str, other: str) -> str:
+    return f"{effect or '(none)'}/{other or '(none)'}"
+
+
+def _why(*alleles: str) -> str:
+    """Say why alleles do not match."""
+    unread = [allele for allele in alleles if not WRITTEN.fullmatch(allele)]
+    if unread:
+        return f"of which {unread[0]!r} is no allele" if unread[0] else "one of which is missing"
+    if alleles[0] == alleles[1] or alleles[2] == alleles[3]:
+        return "an allele against itself"
+    return "which match on neither strand"
+
+
 def _strand(exposure: Alleles, outcome: Alleles, j: int, sign: int) -> int:
     """Whether frequencies confirm (1) or contradict (-1) the alleles of a palindromic variant, or neither (0)."""
     if exposure.frequency is None or outcome.frequency is None:
         return 0
     p, q = float(exposure.frequency[j]), float(outcome.frequency[j])
+    if np.isnan(p) or np.isnan(q):
+        return 0
     if sign < 0:
         q = 1 - q
     if abs(p - 0.5) < AMBIGUOUS or abs(q - 0.5) < AMBIGUOUS:

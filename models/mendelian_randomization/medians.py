@@ -1,4 +1,4 @@
-"""Estimators that need only a majority or a plurality of valid variants: medians, modes, contamination mixture."""
+"""Estimators that need only a majority or a plurality of valid variants: medians, contamination mixture."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from genarium.declaration import Array
-from genarium.settings import only_with
+from genarium.errors import InputError
+from genarium.settings import generator, only_with
 
-from .estimates import Estimate, check_level, interval, variants
-from .regression import _one_of
+from .estimates import Estimate, check_iterations, check_level, check_number, interval, one_of, variants, with_ratio
 
 PENALTY = 20
 """A variant whose heterogeneity has a p value below one in so many is weighed down."""
@@ -19,18 +19,6 @@ PENALTY = 20
 @dataclass(frozen=True)
 class Median(Estimate):
     """Weighted median of the ratios."""
-
-
-@dataclass(frozen=True)
-class Mode(Estimate):
-    """Mode of the smoothed density of the ratios.
-
-    Attributes
-    ----------
-    bandwidth : float
-    """
-
-    bandwidth: float
 
 
 @dataclass(frozen=True)
@@ -85,21 +73,24 @@ def weighted_median(
     Returns
     -------
     Median
+        An effect of exactly 0 on the exposure has an infinite ratio of either sign: it is left out, which is what half
+        a variant at either end comes to, and all the same where weights are inverse variances.
     """
     from scipy.stats import chi2
 
-    data = variants(beta_exposure, se_exposure, beta_outcome, se_outcome)
-    _one_of("weighting", weighting, ("weighted", "simple", "penalised"))
+    data = with_ratio(variants(beta_exposure, se_exposure, beta_outcome, se_outcome))
+    check_iterations(iterations)
+    one_of("weighting", weighting, ("weighted", "simple", "penalised"))
     only_with("mendelian_randomization", "weighting='weighted' or 'penalised'", weighting != "simple", weights=weights)
     weights = weights or "simple"
-    _one_of("weights", weights, ("simple", "delta"))
+    one_of("weights", weights, ("simple", "delta"))
     ratio = data.ratio
     weight = np.ones(len(data)) if weighting == "simple" else data.ratio_se(weights) ** -2.0
     if weighting == "penalised":
         middle = _median(ratio[None], weight)[0]
         weight = weight * np.minimum(1, PENALTY * chi2.sf(weight * (ratio - middle) ** 2, 1))
     estimate = float(_median(ratio[None], weight)[0])
-    rng = np.random.default_rng(seed)
+    rng = generator(seed)
     x = rng.normal(data.x, data.sx, (iterations, len(data)))
     y = rng.normal(data.y, data.sy, (iterations, len(data)))
     se = float(_median(y / x, weight).std(ddof=1))
@@ -118,75 +109,6 @@ def _median(ratio: Array, weight: Array) -> Array:
     part = np.clip((0.5 - left) / (right - left), 0, 1)
     low, high = sorted_ratio[rows, below], sorted_ratio[rows, below + 1]
     return np.asarray(low + part * (high - low))
-
-
-def mode(
-    beta_exposure: ArrayLike,
-    se_exposure: ArrayLike,
-    beta_outcome: ArrayLike,
-    se_outcome: ArrayLike,
-    *,
-    weighting: str = "weighted",
-    weights: str = "delta",
-    phi: float = 1.0,
-    iterations: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> Mode:
-    """Estimate by the mode of the ratios: consistent if the largest group that agrees is valid (Hartwig et al. 2017).
-
-    Parameters
-    ----------
-    beta_exposure, se_exposure, beta_outcome, se_outcome : array_like, shape (J,)
-    weighting : {"weighted", "simple"}
-    weights : {"simple", "delta"}
-    phi : float
-        Times the bandwidth 0.9 min(sd, MAD) J^(-1/5).
-    iterations, seed : int
-        Of the bootstrap of the ratios for the standard error.
-    level : float
-
-    Returns
-    -------
-    Mode
-        The highest point of the density itself; programs that look for it on a grid are off by the grid's width.
-    """
-    data = variants(beta_exposure, se_exposure, beta_outcome, se_outcome)
-    _one_of("weighting", weighting, ("weighted", "simple"))
-    _one_of("weights", weights, ("simple", "delta"))
-    ratio, se_ratio = data.ratio, data.ratio_se(weights)
-    weight = se_ratio**-2.0 if weighting == "weighted" else np.ones(len(data))
-    estimate, bandwidth = _mode(ratio, weight / weight.sum(), phi)
-    rng = np.random.default_rng(seed)
-    again = [_mode(r, weight / weight.sum(), phi)[0] for r in rng.normal(ratio, se_ratio, (iterations, len(data)))]
-    deviation = np.abs(np.array(again) - np.median(again))
-    se = float(1.4826 * np.median(deviation))
-    ci, p_value = interval(estimate, se, level)
-    return Mode(estimate, se, ci, p_value, bandwidth)
-
-
-def _mode(ratio: Array, weight: Array, phi: float) -> tuple[float, float]:
-    """Return the highest point of the weighted kernel density, and the bandwidth.
-
-    At a maximum the ratios that make it spread by less than the bandwidth, so that one of them is as near, where the
-    density is at least exp(-1/2) of the maximum's: steps uphill are taken from such places only.
-    """
-    spread = min(float(ratio.std(ddof=1)), float(1.4826 * np.median(np.abs(ratio - np.median(ratio)))))
-    h = 0.9 * (spread or float(ratio.std(ddof=1))) * len(ratio) ** -0.2 * phi
-    places = np.sort(ratio)
-    places = np.sort(np.concatenate([places, 0.5 * (places[1:] + places[:-1])]))
-    height = np.exp(-0.5 * ((places[:, None] - ratio) / h) ** 2) @ weight
-    left, right = np.r_[-np.inf, height[:-1]], np.r_[height[1:], -np.inf]
-    at = places[(height >= left) & (height >= right) & (height >= 0.6 * height.max())]
-    for _ in range(500):
-        kernel = weight * np.exp(-0.5 * ((at[:, None] - ratio) / h) ** 2)
-        new = kernel @ ratio / kernel.sum(1)  # mean shift climbs the density
-        moved = float(np.abs(new - at).max())
-        at = new
-        if moved < 1e-10 * h:
-            break
-    height = (weight * np.exp(-0.5 * ((at[:, None] - ratio) / h) ** 2)).sum(1)
-    return float(at[height.argmax()]), h
 
 
 def contamination_mixture(
@@ -211,12 +133,13 @@ def contamination_mixture(
     -------
     ContaminationMixture
         The profile log likelihood is a maximum of quadratics in pieces: its maximum and the ends of its interval are
-        exact, not of a grid.
+        exact, not of a grid. Effects of exactly 0 on the exposure say the same of every effect, and are left out.
     """
     from scipy.stats import chi2, norm
 
-    data = variants(beta_exposure, se_exposure, beta_outcome, se_outcome)
+    data = with_ratio(variants(beta_exposure, se_exposure, beta_outcome, se_outcome))
     check_level(level)
+    check_number("psi", psi, zero=True)
     ratio, se = data.ratio, data.ratio_se()
     psi = psi or 1.5 * float(ratio.std(ddof=1))
     invalid = norm.logpdf(ratio, 0, np.sqrt(psi**2 + se**2))
@@ -235,6 +158,11 @@ def contamination_mixture(
         if inside.any():
             w = inside / se**2
             tops.append(float(np.clip((w * ratio).sum() / w.sum(), low, high)))
+    if not tops:
+        raise InputError(
+            "mendelian_randomization: no variant tells valid from invalid ratios: all ratios are near 0 and near each "
+            "other. Give psi, the standard deviation that invalid ratios would have."
+        )
     heights = profile(np.array(tops))
     estimate = tops[int(heights.argmax())]
     chosen = np.abs(ratio - estimate) < reach

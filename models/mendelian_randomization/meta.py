@@ -161,6 +161,8 @@ def q_profile(y: ArrayLike, v: ArrayLike, level: float = 0.95) -> tuple[float, f
 
     y, v = _checked(y, v)
     check_level(level)
+    if len(y) == 1:
+        raise InputError("q_profile: one effect has no heterogeneity. Give two or more.")
     ends = (float(chi2.ppf(0.5 + level / 2, len(y) - 1)), float(chi2.ppf(0.5 - level / 2, len(y) - 1)))
     low, high = (_falling_root(partial(_beyond, y, v, end)) for end in ends)
     return low, high
@@ -244,18 +246,18 @@ def _heterogeneity_se(y: Array, v: Array, tau2: float, method: str) -> float:
         return float(np.sqrt(2 / information))
     if method in ("EB", "PM"):
         return float(np.sqrt(2 * k**2 / (k - 1)) / w.sum())
-    # moment estimators are quadratic forms y'Ay / c: the variance is 2 tr(AVAV) / c²
-    V = np.diag(v + tau2)
-    if method == "HE":
-        A, c = np.eye(k) - 1 / k, float(k - 1)
+    # moment estimators are quadratic forms y'Ay / c with A = diag(a) - a a' / s, s the sum of a: the variance is
+    # 2 tr(AVAV) / c², and V is diagonal
+    a, c = w0, float(w0.sum() - (w0**2).sum() / w0.sum())
+    if method == "HS":
+        c = float(w0.sum())
+    elif method == "HE":
+        a, c = np.ones(k), float(k - 1)
     elif method == "SJ":
         first = float(((y - y.mean()) ** 2).mean())
         if first == 0:
             return float("nan")
-        ratio = 1 / (v / first + 1)
-        A, c = np.diag(ratio) - np.outer(ratio, ratio) / ratio.sum(), float(k - 1)
-    else:
-        A = np.diag(w0) - np.outer(w0, w0) / w0.sum()
-        c = float(w0.sum()) if method == "HS" else float(np.trace(A))
-    AV = A @ V
-    return float(np.sqrt(2 * np.trace(AV @ AV)) / c)
+        a, c = 1 / (v / first + 1), float(k - 1)
+    b, s = a * (v + tau2), float(a.sum())
+    trace = float((b**2).sum() - 2 * (a * b**2).sum() / s + ((a * b).sum() / s) ** 2)
+    return float(np.sqrt(2 * max(trace, 0.0)) / c)

@@ -9,8 +9,9 @@ from numpy.typing import ArrayLike
 
 from genarium.declaration import Array
 from genarium.errors import InputError
+from genarium.settings import generator
 
-from .estimates import Estimate, Variants, interval, variants
+from .estimates import Estimate, Variants, acting, interval, variants
 from .regression import ivw
 
 
@@ -75,8 +76,18 @@ def presso(
         Half of the variants or more as outliers is refused: then the others have no better claim to be valid.
     """
     data = variants(beta_exposure, se_exposure, beta_outcome, se_outcome, 4)
-    rng = np.random.default_rng(seed)
+    acting(data)
+    rng = generator(seed)
     J = len(data)
+    if not 0 < significance < 1:
+        raise InputError(
+            f"mendelian_randomization: significance={significance:g} must lie between 0 and 1. Use 0.05 for 5 %."
+        )
+    if np.count_nonzero(data.x) == 1:
+        raise InputError(
+            "mendelian_randomization: beta_exposure is 0 for all variants but one, so that no other tells its effect. "
+            "Give variants that act on the exposure."
+        )
     if J / (iterations + 1) > significance:
         raise InputError(
             f"mendelian_randomization: iterations={iterations} cannot find an outlier among {J} variants: the least "

@@ -1,5 +1,6 @@
 """Estimators that profile out the true effects, or correct for their errors: maximum likelihood, debiased IVW."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,8 +10,15 @@ from numpy.typing import ArrayLike
 from genarium.declaration import Array
 from genarium.errors import InputError
 
-from .estimates import Estimate, Variants, error_covariance, interval, variants
-from .regression import _one_of, _weights
+from .estimates import Estimate, Variants, check_number, error_covariance, interval, one_of, variants
+from .regression import _weights
+
+TELLING = 1e-3
+"""p value of heterogeneity below which maximum likelihood is not to be trusted."""
+
+
+class HeterogeneityWarning(UserWarning):
+    """Variants have effects on the outcome that an estimator takes them not to have."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,9 @@ def maximum_likelihood(
 ) -> MaximumLikelihood:
     """Estimate by maximum likelihood, the variants' true effects profiled out (Burgess, Butterworth and Thompson 2013).
 
+    The likelihood knows no pleiotropy. Where there is some, the estimate is further from zero than the effect, by more
+    the weaker the instruments are: ``raps``, ``divw`` and ``pivw`` are not.
+
     Parameters
     ----------
     beta_exposure, se_exposure, beta_outcome, se_outcome : array_like, shape (J,)
@@ -72,12 +83,17 @@ def maximum_likelihood(
     Returns
     -------
     MaximumLikelihood
+
+    Warns
+    -----
+    HeterogeneityWarning
+        If the variants disagree by more than their errors (p < 0.001).
     """
     from scipy.optimize import minimize_scalar
     from scipy.stats import chi2
 
     data = variants(beta_exposure, se_exposure, beta_outcome, se_outcome, 2)
-    _one_of("model", model, ("fixed", "random"))
+    one_of("model", model, ("fixed", "random"))
     if not -1 < correlation < 1:
         raise InputError(f"mendelian_randomization: correlation={correlation:g} must be between -1 and 1.")
     if covariance is not None and correlation:
@@ -106,7 +122,16 @@ def maximum_likelihood(
     scale = float(np.sqrt(Q / (len(data) - 1)))
     se = float(np.sqrt(2 / curvature)) * (max(1.0, scale) if model == "random" else 1.0)
     ci, p_value = interval(estimate, se, level)
-    return MaximumLikelihood(estimate, se, ci, p_value, Q, float(chi2.sf(Q, len(data) - 1)), scale)
+    Q_p = float(chi2.sf(Q, len(data) - 1))
+    if Q_p < TELLING:
+        warnings.warn(
+            f"mendelian_randomization: maximum_likelihood: the variants disagree by more than their errors (Q {Q:.4g} "
+            f"on {len(data) - 1} degrees of freedom, p {Q_p:.2g}); under pleiotropy its estimate is too far from zero. "
+            "Compare with raps, divw or pivw.",
+            HeterogeneityWarning,
+            stacklevel=2,
+        )
+    return MaximumLikelihood(estimate, se, ci, p_value, Q, Q_p, scale)
 
 
 def _polished(function: Callable[[float], float], at: float, h: float) -> float:
@@ -185,6 +210,7 @@ def pivw(
     Debiased
     """
     data = variants(beta_exposure, se_exposure, beta_outcome, se_outcome, 2)
+    check_number("penalty", penalty, zero=True)
     w = data.sy**-2.0
     condition = (data.mean_f - 1) * np.sqrt(len(data))
     _weak(condition)

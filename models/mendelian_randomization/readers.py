@@ -19,6 +19,7 @@ from genarium.remedies import flag, option
 from genarium.settings import only_with
 
 from .harmonise import Alleles, harmonise
+from .matching import alleles_of, in_common, taken_from
 
 REMEDY = "leave the row out"
 EFFECTS = ("beta_exposure", "se_exposure", "beta_outcome", "se_outcome")
@@ -81,7 +82,14 @@ def table(
     )
 
 
-@takes(*TABLES, number=2, example="exposure.tsv outcome.tsv --option frequency=eaf")
+FREQUENCIES = (
+    *("eaf", "effect_allele_frequency", "effect_allele_freq", "effect_allele_af", "freq_effect_allele"),
+    *("a1freq", "a1_freq", "freq1", "frequency", "freq", "frq"),
+)
+"""Usual names, in lower case, of the column with the frequency of the effect allele."""
+
+
+@takes(*TABLES, number=2, example="exposure.tsv outcome.tsv --option frequency=A1_FREQ")
 def traits(
     paths: Sequence[Path],
     *,
@@ -90,7 +98,7 @@ def traits(
     se: str = "se",
     effect_allele: str = "effect_allele",
     other_allele: str = "other_allele",
-    frequency: str | None = None,
+    frequency: str | None = "auto",
     incompatible: Literal["error", "drop"] = "error",
     palindromic: Literal["frequency", "drop", "keep"] = "frequency",
     error_correlation: float = 0.0,
@@ -100,11 +108,15 @@ def traits(
     Parameters
     ----------
     paths : sequence of Path
-        Exposure, then outcome. The variants that both have are read, in the order of the first.
+        Exposure, then outcome. The variants that both have are read, in the order of the first; an identifier used
+        more than once stands for as many variants as there are pairs of rows with the same alleles. Nothing else of
+        other rows is looked at.
     variant, beta, se, effect_allele, other_allele : str
         Names of the columns, the same in both tables.
     frequency : str, optional
-        Column with the frequency of the effect allele: tells the strand of palindromic variants (A/T and C/G).
+        Column with the frequency of the effect allele: tells the strand of palindromic variants (A/T and C/G). "auto":
+        the column of a usual name (eaf, effect_allele_frequency, a1freq, freq1, freq, ...) of each table, if there is
+        one.
     incompatible : {"error", "drop"}
         What to do with a variant whose alleles do not match in the two tables, on either strand.
     palindromic : {"frequency", "drop", "keep"}
@@ -125,50 +137,58 @@ def traits(
     if len(existing("traits", paths)) != 2:
         raise InputError(f"reader 'traits' takes two tables, exposure and outcome, not {len(paths)}.")
     options.only_texts("traits", variant=variant, beta=beta, se=se, frequency=frequency)
-    only_with("reader 'traits'", option("palindromic", "frequency"), palindromic == "frequency", frequency=frequency)
+    told = None if frequency == "auto" else frequency
+    only_with("reader 'traits'", option("palindromic", "frequency"), palindromic == "frequency", frequency=told)
     sheets = [read_sheet(Path(path), variant) for path in paths]
     for sheet in sheets:
-        for name in filter(None, (variant, beta, se, effect_allele, other_allele, frequency)):
+        for name in filter(None, (variant, beta, se, effect_allele, other_allele, told)):
             if name not in sheet.names:
                 raise absent(sheet.path, "column", name, sheet.names)
-    labels = [sheet.labels(variant, "variant", "keep one row a variant") for sheet in sheets]
-    place = {name: i for i, name in enumerate(labels[1].tolist())}
-    first = np.array([i for i, name in enumerate(labels[0].tolist()) if name in place], dtype=int)
-    if not first.size:
-        raise InputError(f"{sheets[0].path} and {sheets[1].path} have no variant in common. Check the variants' names.")
-    rows = [first, np.array([place[name] for name in labels[0][first].tolist()], dtype=int)]
+    frequencies = [_frequency(sheet, frequency) if palindromic == "frequency" else None for sheet in sheets]
+    found_in, names, rows = in_common(sheets, variant, effect_allele, other_allele)
     alleles = [
-        Alleles(
-            sheet.frame[effect_allele].astype(str).str.strip().str.upper().to_numpy()[at],
-            sheet.frame[other_allele].astype(str).str.strip().str.upper().to_numpy()[at],
-            None if frequency is None else _numbers(sheet, frequency)[at],
+        Alleles(effect, other, _frequencies(sheet, name))
+        for sheet, (effect, other), name in zip(
+            found_in, (alleles_of(sheet, effect_allele, other_allele) for sheet in found_in), frequencies, strict=True
         )
-        for sheet, at in zip(sheets, rows, strict=True)
     ]
-    sign, unclear = harmonise(
-        alleles[0], alleles[1], labels[0][first], incompatible=incompatible, palindromic=palindromic
-    )
-    keep = sign != 0
-    if not keep.any():
+    sign, unclear = harmonise(alleles[0], alleles[1], names, incompatible=incompatible, palindromic=palindromic)
+    keep = np.flatnonzero(sign)
+    if not keep.size:
         raise InputError(
             f"{sheets[0].path}: no variant is left after harmonisation. Give {option('frequency')}, or check alleles."
         )
-    (bx, by), (sx, sy) = (
-        [_numbers(sheet, column)[at][keep] for sheet, at in zip(sheets, rows, strict=True)] for column in (beta, se)
-    )
+    kept = [taken_from(sheet, keep) for sheet in found_in]
+    (bx, by), (sx, sy) = ([_numbers(sheet, column) for sheet in kept] for column in (beta, se))
     found = dict(zip(EFFECTS, (bx, sx, by * sign[keep], sy), strict=True))
-    common = labels[0][first]
-    rows_ = Account("variant", len(set(labels[0].tolist()) | set(labels[1].tolist())))
-    for trait, own in zip(("exposure", "outcome"), labels, strict=True):
-        rows_.leave(f"in the {trait} only", own[~np.isin(own, common)].tolist())
-    rows_.leave(
+    rows.leave(
         "palindromic with no telling frequency" if palindromic == "frequency" else "palindromic",
-        common[unclear].tolist(),
+        names[unclear].tolist(),
     )
-    rows_.leave("alleles match on neither strand", common[~keep & ~unclear].tolist())
-    taken = [variant, beta, se, effect_allele, other_allele, frequency]
-    data = _labelled(sheets[0], found, common[keep], None, error_correlation)
-    return Told(data, Ledger(rows_, _columns(sheets, taken)))
+    rows.leave("alleles do not match", names[(sign == 0) & ~unclear].tolist())
+    used = [variant, beta, se, effect_allele, other_allele, *frequencies]
+    data = _labelled(kept[0], found, names[keep], None, error_correlation)
+    return Told(data, Ledger(rows, _columns(sheets, used)))
+
+
+def _frequency(sheet: Sheet, frequency: str | None) -> str | None:
+    """Return the name of the column with frequencies, if there is one."""
+    if frequency != "auto":
+        return frequency
+    return next((name for usual in FREQUENCIES for name in sheet.names if name.lower() == usual), None)
+
+
+def _frequencies(sheet: Sheet, name: str | None) -> Array | None:
+    if name is None:
+        return None
+    found = sheet.numbers(name, "leave the frequency empty").astype(float)
+    bad = np.flatnonzero((found < 0) | (found > 1))
+    if bad.size:
+        raise InputError(
+            f"{sheet.path}: {sheet.at(sheet.frame.index[bad[0]])}, column {name!r}: {found[bad[0]]:g} is no frequency "
+            f"({bad.size} such values). Give the effect allele's, from 0 to 1, or {option('frequency', None)}."
+        )
+    return found
 
 
 def _columns(sheets: Sequence[Sheet], taken: Sequence[str | None]) -> Account:
@@ -228,6 +248,13 @@ def _labelled(
         )
     else:
         rho = float(correlation)
+    outside = np.flatnonzero(~(np.abs(np.atleast_1d(rho)) < 1))
+    if outside.size:
+        where = f"{sheet.at(sheet.frame.index[outside[0]])}, column {correlation!r}: " if np.ndim(rho) else ""
+        raise InputError(
+            f"{sheet.path}: {where}an error correlation of {np.atleast_1d(rho)[outside[0]]:g} must lie between -1 and "
+            f"1. Correct it, or leave {option('error_correlation')} out."
+        )
     whole = {**found, "error_covariance": rho * found["se_exposure"] * found["se_outcome"]}
     labels = np.zeros(J, dtype=int)
     if region is not None:  # numbered in their order in the table

@@ -8,11 +8,17 @@ from numpy.typing import ArrayLike
 from genarium.declaration import Array
 from genarium.errors import InputError
 
-from .estimates import Estimate, Variants, interval, oriented, variants
+from .estimates import Estimate, Variants, acting, interval, one_of, oriented, variants
 from .robust import mm_regression
 
 PENALTY = 100
 """A variant whose heterogeneity has a p value below one in so many is weighed down."""
+
+LAWS = ("normal", "t")
+"""Distributions that intervals and p values can be of."""
+
+NEAR = 1e-6
+"""How far rounding may take a matrix of correlations from one."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +104,9 @@ def ivw(
     from scipy.stats import chi2
 
     data = variants(beta_exposure, se_exposure, beta_outcome, se_outcome, 2 if correlation is None else 3)
-    _one_of("model", model, ("random", "fixed"))
-    _one_of("weights", weights, ("simple", "delta"))
+    one_of("model", model, ("random", "fixed"))
+    one_of("weights", weights, ("simple", "delta"))
+    one_of("distribution", distribution, LAWS)
     degrees = len(data) - 1
     weight = _weights(data, weights)
     if penalised:
@@ -150,7 +157,14 @@ def egger(
     """
     from scipy.stats import chi2
 
+    one_of("distribution", distribution, LAWS)
     data = oriented(variants(beta_exposure, se_exposure, beta_outcome, se_outcome))
+    acting(data)
+    if np.ptp(data.x) <= 1e-12 * data.x.max():
+        raise InputError(
+            f"mendelian_randomization: beta_exposure is {data.x[0]:g} in size for all variants: no slope is told from "
+            "an intercept. Give variants of different strength, or use ivw."
+        )
     degrees = len(data) - 2
     weight = 1 / data.sy**2
     design = np.column_stack([np.ones(len(data)), data.x])
@@ -190,8 +204,7 @@ def i2_gx(data: Variants) -> float:
 
 def _weights(data: Variants, weights: str) -> Array:
     """Inverse variances of y - theta x: of the outcome alone, or with the exposure's error at the variant's ratio."""
-    if not data.x.any():
-        raise InputError("mendelian_randomization: beta_exposure is 0 for all variants. Give variants that act on it.")
+    acting(data)
     variance = data.sy**2
     if weights == "delta":
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -228,11 +241,7 @@ def _standard_error(covariance: Array, scale: float, model: str, robust: bool) -
 
 
 def _whitened(data: Variants, correlation: Array, root: Array) -> tuple[Array, Array]:
-    if correlation.shape != (len(data), len(data)) or not np.allclose(correlation, correlation.T):
-        raise InputError(
-            f"mendelian_randomization: correlation has shape {correlation.shape}. Give a symmetric matrix with a row "
-            "for each variant."
-        )
+    _check_correlation(correlation, len(data))
     try:
         factor = np.linalg.cholesky(correlation / np.outer(root, root))
     except np.linalg.LinAlgError as error:
@@ -243,6 +252,22 @@ def _whitened(data: Variants, correlation: Array, root: Array) -> tuple[Array, A
     return both[:, :1], both[:, 1]
 
 
-def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise InputError(f"mendelian_randomization: {option}={value!r} is not known; use one of {', '.join(allowed)}.")
+def _check_correlation(correlation: Array, J: int) -> None:
+    """Reject what is no matrix of correlations, such as one of covariances."""
+    if correlation.shape != (J, J):
+        raise InputError(
+            f"mendelian_randomization: correlation has shape {correlation.shape}. Give a symmetric matrix with a row "
+            f"for each of the {J} variants."
+        )
+    for what, bad in (
+        ("which is not finite", ~np.isfinite(correlation)),
+        ("but correlations of a variant with itself are 1", np.diag(np.abs(np.diag(correlation) - 1) > NEAR)),
+        ("but correlations lie between -1 and 1", np.abs(correlation) > 1 + NEAR),
+        ("but the matrix must be symmetric", np.abs(correlation - correlation.T) > NEAR),
+    ):
+        if bad.any():
+            i, j = np.argwhere(bad)[0]
+            raise InputError(
+                f"mendelian_randomization: correlation[{i}, {j}] is {correlation[i, j]:g}, {what} ({bad.sum()} of "
+                f"{correlation.size} entries are like it). Give correlations, such as numpy.corrcoef returns."
+            )

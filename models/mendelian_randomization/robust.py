@@ -11,6 +11,8 @@ TUNING_S, TUNING_M = 1.547645, 4.685061
 
 BREAKDOWN = 0.5
 SUBSETS = 5000
+EXACT = 1e-12
+"""Residuals this small, relative to the response, are rounding."""
 
 
 def rho(u: Array, c: float) -> Array:
@@ -44,6 +46,10 @@ def s_scale(residual: Array, parameters: int, steps: int = 200) -> float:
     return scale
 
 
+def _is_exact(scale: float, y: Array) -> bool:
+    return scale <= EXACT * float(np.abs(y).max())
+
+
 def weighted_step(X: Array, y: Array, coefficient: Array, scale: float, c: float) -> Array:
     """One step of iteratively reweighted least squares."""
     u = (y - X @ coefficient) / scale
@@ -62,12 +68,12 @@ def s_estimate(X: Array, y: Array) -> tuple[Array, float]:
         subsets = [[int(i) for i in rng.permutation(n)[:p]] for _ in range(SUBSETS)]
     found: list[tuple[float, Array]] = []
     for rows in subsets:
-        if abs(np.linalg.det(X[rows])) < 1e-12 * np.abs(X[rows]).max() ** p:
+        if abs(np.linalg.det(X[rows])) <= 1e-12 * np.abs(X[rows]).max() ** p:
             continue
         coefficient = np.linalg.solve(X[rows], y[rows])
         for _ in range(2):
             scale = float(np.median(np.abs(y - X @ coefficient))) / 0.6745
-            if scale > 0:
+            if not _is_exact(scale, y):
                 coefficient = weighted_step(X, y, coefficient, scale, TUNING_S)
         found.append((float(np.median(np.abs(y - X @ coefficient))), coefficient))
     found.sort(key=lambda each: each[0])
@@ -75,6 +81,8 @@ def s_estimate(X: Array, y: Array) -> tuple[Array, float]:
     for _, coefficient in found[:20]:
         scale = s_scale(y - X @ coefficient, p)
         for _ in range(500):
+            if _is_exact(scale, y):
+                return coefficient, 0.0
             new = weighted_step(X, y, coefficient, scale, TUNING_S)
             scale = s_scale(y - X @ new, p)
             done = np.abs(new - coefficient).max() < 1e-12 * max(1.0, np.abs(new).max())
@@ -100,8 +108,13 @@ def mm_regression(X: Array, y: Array) -> tuple[Array, Array, float]:
     covariance : ndarray, shape (p, p)
         Valid under heteroscedastic and skew errors (Croux, Dhaene and Hoorelbeke 2003, Avar1).
     scale : float
+        0 where half of the rows or more are fitted exactly: then their residuals tell no covariance, and it is that of
+        least squares on them for a scale of 1.
     """
     first, scale = s_estimate(X, y)
+    if scale == 0:
+        on = X[np.abs(y - X @ first) <= EXACT * np.abs(y).max()]
+        return first, np.asarray(np.linalg.inv(on.T @ on)), 0.0
     coefficient = first
     for _ in range(1000):
         new = weighted_step(X, y, coefficient, scale, TUNING_M)

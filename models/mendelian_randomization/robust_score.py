@@ -9,9 +9,8 @@ from numpy.typing import ArrayLike
 from genarium.declaration import Array
 from genarium.errors import InputError
 
-from .estimates import Estimate, Variants, interval, variants
+from .estimates import Estimate, Variants, acting, interval, one_of, variants, with_ratio
 from .medians import _median
-from .regression import _one_of
 
 LOSSES: dict[str, float] = {"l2": np.inf, "huber": 1.345, "tukey": 4.685}
 """Tuning constants, for an efficiency of 95 % under normal errors."""
@@ -57,23 +56,46 @@ def raps(
     Returns
     -------
     Raps
-        Of all roots of the equations, the one nearest to the weighted median; those at tau2 = 0 count only if there
-        is no other, since the equations can have such a root beside the right one.
+        Tukey's score falls back to zero, so that its equations have roots beside the right one: of them all, the one
+        nearest to Huber's estimate (of Huber's and of the likelihood's own, the nearest to the weighted median, which
+        is drawn to zero by weak instruments and so decides between these only). Those at tau2 = 0 count only if there
+        is no other.
     """
     data = variants(beta_exposure, se_exposure, beta_outcome, se_outcome)
-    _one_of("loss", loss, tuple(LOSSES))
+    one_of("loss", loss, tuple(LOSSES))
+    acting(data)
     score = _Score(data, loss)
+    roots, over_dispersion = _ordered_roots(data, loss, score, over_dispersion)
+    estimate, tau2 = roots[0]
+    se, tau2_se = score.standard_errors(estimate, tau2, over_dispersion)
+    ci, p_value = interval(estimate, se, level)
+    return Raps(estimate, se, ci, p_value, tau2, tau2_se, tuple(root[0] for root in roots[1:]))
+
+
+def _ordered_roots(
+    data: Variants, loss: str, score: "_Score", over_dispersion: bool
+) -> tuple[list[tuple[float, float]], bool]:
+    """Return the roots, the one to take first, and whether they hold an over-dispersion."""
     roots = _roots(score, over_dispersion)
     if not roots and over_dispersion:
         roots, over_dispersion = _roots(score, False), False
     if not roots:
         raise InputError("mendelian_randomization: the profile score has no root: the instruments are too weak.")
-    centre = float(_median(data.ratio[None], data.ratio_se() ** -2.0)[0])
-    roots.sort(key=lambda root: abs(root[0] - centre))
-    estimate, tau2 = roots[0]
-    se, tau2_se = score.standard_errors(estimate, tau2, over_dispersion)
-    ci, p_value = interval(estimate, se, level)
-    return Raps(estimate, se, ci, p_value, tau2, tau2_se, tuple(root[0] for root in roots[1:]))
+    if len(roots) > 1:
+        centre = _centre(data, loss, over_dispersion)
+        roots.sort(key=lambda root: abs(root[0] - centre))
+    return roots, over_dispersion
+
+
+def _centre(data: Variants, loss: str, over_dispersion: bool) -> float:
+    """Return where the right root is nearby: Huber's estimate for Tukey's score, else the weighted median."""
+    if loss == "tukey":
+        try:
+            return _ordered_roots(data, "huber", _Score(data, "huber"), over_dispersion)[0][0][0]
+        except InputError:  # Huber's has none: go by the median
+            pass
+    data = with_ratio(data)
+    return float(_median(data.ratio[None], data.ratio_se() ** -2.0)[0])
 
 
 class _Score:
@@ -151,7 +173,9 @@ def _roots(score: _Score, over_dispersion: bool) -> list[tuple[float, float]]:
     from scipy.optimize import brentq, root
 
     data = score.data
-    spread = float(np.median(np.abs(data.ratio - np.median(data.ratio)))) + float(np.abs(np.median(data.ratio)))
+    ratio = data.y[data.x != 0] / data.x[data.x != 0]
+    spread = float(np.median(np.abs(ratio - np.median(ratio)))) + float(np.abs(np.median(ratio)))
+    spread = spread or 3 * float((data.x**2 / data.sy**2).sum() ** -0.5)
     centre = float((data.x * data.y / data.sy**2).sum() / (data.x**2 / data.sy**2).sum())
     grid = centre + 3 * spread * np.linspace(-1, 1, 121)
     found: list[tuple[float, float]] = []

@@ -1,6 +1,7 @@
 """deep_mr against prediction from scratch, finite differences, closed forms and double loops."""
 
 import json
+import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 from runpy import run_path
@@ -13,7 +14,7 @@ from scipy import optimize, special, stats
 import genarium as gn
 from genarium.declaration import Array
 from genarium.errors import InputError
-from genarium.models.mendelian_randomization import ivw, meta_analysis
+from genarium.models.mendelian_randomization import divw, ivw, meta_analysis
 from genarium.models.mendelian_randomization.deep_mr import (
     Conv,
     ConvEnsemble,
@@ -33,6 +34,7 @@ from genarium.models.mendelian_randomization.deep_mr import (
 from genarium.models.mendelian_randomization.deep_mr.keras import KerasNetwork
 from genarium.models.mendelian_randomization.deep_mr.moderation import moderated
 from genarium.models.mendelian_randomization.deep_mr.pipeline import LOCAL
+from genarium.models.mendelian_randomization.deep_mr.scales import logit
 from genarium.models.mendelian_randomization.deep_mr.splicing import SpliceSites, spliceai
 from genarium.models.mendelian_randomization.deep_mr.training import Plan, _codes, _gradients, train
 
@@ -101,6 +103,57 @@ def test_mutants_are_those_of_a_loop_and_identity_edits_are_skipped() -> None:
                 np.testing.assert_allclose(found.delta[0, n, i, w], change, rtol=1e-9, atol=1e-12)
                 np.testing.assert_allclose(found.delta[1, n, i, w], 2 * change, rtol=1e-9, atol=1e-12)
                 assert found.alternative[n, i, w] == to
+
+
+class Sigmoids:
+    """Members in float32: the exposure's log odds are linear in the sequence, the outcome's half of them."""
+
+    def __init__(self, level: float, E: int = 5, L: int = 30) -> None:
+        rng = np.random.default_rng(0)
+        self.weight = rng.normal(size=(4, L)) + 0.1 * rng.normal(size=(E, 4, L))
+        self.other = 0.5 * self.weight + 0.1 * rng.normal(size=(E, 4, L))
+        self.level = level
+
+    def __call__(self, x: Array) -> Array:
+        odds = np.stack([np.einsum("ecl,bcl->eb", w, x) for w in (self.weight, self.other)], -1)
+        odds[..., 0] += self.level
+        return (1 / (1 + np.exp(-odds))).astype(np.float32)
+
+
+def test_zero_and_one_are_the_last_numbers_of_their_type() -> None:
+    for kind, top in ((np.float32, 24), (np.float64, 53), (np.float16, 11)):
+        found = logit(np.array([0, 1 - 2.0**-top, 1], dtype=kind))
+        assert found[2] == found[1] == pytest.approx(top * np.log(2), rel=1e-3)
+        assert found[0] == pytest.approx(np.log(float(np.finfo(kind).tiny)), rel=1e-3)
+    np.testing.assert_array_equal(logit(np.array([0, 1])), logit(np.array([0.0, 1.0])))
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_saturated_substitutions_are_left_out(listed: bool) -> None:
+    """Log odds of about 14, where float32 is coarse: a slope of .5 is found without what is cut off, not with it."""
+    predict = Sigmoids(10.0)
+    x = sequences(np.random.default_rng(1), 20, 30)
+    members = [lambda s, e=e: predict(s)[e] for e in range(5)] if listed else predict
+    found = mutagenise(Scaled(members, "logit"), x)
+    assert found.saturated is not None
+    share = found.saturated.any((0, -1)).mean()
+    assert 0.05 < share < 0.9, share
+    with pytest.warns(UserWarning, match=rf"{round(share * 1800)} of 1800 substitutions are left out"):
+        some = effects(found, 0, 1)
+    assert len(some) == 1800 - round(share * 1800)
+    assert divw(some.x, some.se_x, some.y, some.se_y, covariance=some.covariance).estimate == pytest.approx(
+        0.5, abs=0.01
+    )
+    every = effects(found, 0, 1, saturated="keep", floor=1e-3)
+    assert len(every) == 1800
+    cut = divw(every.x, every.se_x, every.y, every.se_y, covariance=every.covariance)
+    assert abs(cut.estimate - 0.5) > 0.015
+    assert not np.any(mutagenise(Scaled(Sigmoids(0.0), "logit"), x).saturated)
+    assert mutagenise(Sigmoids(14.0), x).saturated is None
+    with pytest.raises(InputError, match="saturated='hide' is not known"):
+        effects(found, 0, 1, saturated="hide")
+    with pytest.raises(InputError, match="predicts every substitution at a limit"):
+        effects(mutagenise(Scaled(Sigmoids(99.0), "logit"), x), 0, 1)
 
 
 def test_a_saturated_model_shows_its_effects_on_the_logit_scale() -> None:
@@ -277,6 +330,7 @@ def test_pipeline_is_local_ivw_then_reml() -> None:
     assert low < whole.ci[0] < whole.ci[1] < high
 
 
+@pytest.mark.filterwarnings("ignore:.*maximum_likelihood. the variants disagree")
 @pytest.mark.parametrize("method", ["ivw", "egger", "divw", "maximum_likelihood"])
 def test_members_are_told_apart_by_the_method_in_use(method: str) -> None:
     """A constant that a member adds to the outcome is no slope: Egger regression does not see it, IVW does."""
@@ -508,6 +562,74 @@ def keras_file(path: Path, rng: np.random.Generator) -> dict[str, Array]:
             for name, key in names.items():
                 file[f"model_weights/{layer}/{layer}/{name}:0"] = w[key]
     return w
+
+
+def rewired(path: Path, change: Any) -> Path:
+    """Write a file of a small network with another configuration."""
+    import h5py
+
+    keras_file(path, np.random.default_rng(13))
+    with h5py.File(path, "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        change(config["config"])
+        file.attrs["model_config"] = json.dumps(config)
+    return path
+
+
+def test_keras_layers_that_are_not_called_once_are_refused(tmp_path: Path) -> None:
+    def twice(config: Any) -> None:
+        config["layers"][4]["inbound_nodes"].append([["n", 0, 0, {}]])
+
+    def second_call(config: Any) -> None:
+        config["layers"][6]["inbound_nodes"] = [[["a", 1, 0, {}]]]
+
+    def two_inputs(config: Any) -> None:
+        config["layers"].append({**config["layers"][0], "name": "other"})
+
+    def two_outputs(config: Any) -> None:
+        config["output_layers"] = [["x", 0, 0], ["c3", 0, 0]]
+
+    def lost(config: Any) -> None:
+        config["layers"][6]["inbound_nodes"] = [[["b", 0, 0, {}]]]
+
+    for change, message in (
+        (twice, r"net\.h5: layer 'c2' is called 2 times"),
+        (second_call, r"layer 'x' takes output 0 of call 1 of layer 'a'"),
+        (two_inputs, r"layers 'in', 'other' are 2 inputs of the model"),
+        (two_outputs, r"has 2 outputs, of layers 'x', 'c3'\. Choose one: output='x'"),
+        (lost, r"layer 'x' takes the output of 'b', which the file does not have"),
+    ):
+        with pytest.raises(InputError, match=message):
+            KerasNetwork(rewired(tmp_path / "net.h5", change))
+    path = rewired(tmp_path / "net.h5", two_outputs)
+    x = np.random.default_rng(0).normal(size=(2, 20, 4))
+    keras_file(tmp_path / "plain.h5", np.random.default_rng(13))
+    np.testing.assert_array_equal(KerasNetwork(path, "c3")(x), KerasNetwork(tmp_path / "plain.h5")(x))
+    assert KerasNetwork(path, "x")(x).shape == (2, 12, 5)
+    with pytest.raises(InputError, match=r"there is no layer 'y'; the model's outputs are x, c3"):
+        KerasNetwork(path, "y")
+
+
+def test_a_file_of_keras_3_runs_as_that_of_keras_2(tmp_path: Path) -> None:
+    def modern(config: Any) -> None:
+        for layer in config["layers"]:
+            nodes = layer["inbound_nodes"]
+            tensors = [
+                {"class_name": "__keras_tensor__", "config": {"shape": [None, 20, 4], "keras_history": link[:3]}}
+                for link in (nodes[0] if nodes else [])
+            ]
+            args = [tensors] if len(tensors) > 1 else tensors
+            layer["inbound_nodes"] = [{"args": args, "kwargs": {}}] if tensors else []
+        config["output_layers"] = ["c3", 0, 0]
+
+    x = np.random.default_rng(0).normal(size=(2, 20, 4))
+    keras_file(tmp_path / "plain.h5", np.random.default_rng(13))
+    found = KerasNetwork(rewired(tmp_path / "net.h5", modern))(x)
+    np.testing.assert_array_equal(found, KerasNetwork(tmp_path / "plain.h5")(x))
+    with zipfile.ZipFile(tmp_path / "net.keras", "w") as file:
+        file.writestr("config.json", "{}")
+    with pytest.raises(InputError, match=r"Keras 3 in the form \.keras .*save it in the form \.h5"):
+        KerasNetwork(tmp_path / "net.keras")
 
 
 def test_a_keras_file_runs_as_loops_do(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Readers of summary statistics, harmonisation, and the figures of a fit as data."""
 
 import json
+import warnings
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,9 @@ def test_two_traits_are_coded_by_the_same_alleles(tmp_path: Path) -> None:
     np.testing.assert_array_equal(data["variant"], list("abcdef"))
     # a as it is; b swapped; c on the other strand; d palindromic, by its frequency; e swapped; f a deletion, swapped
     np.testing.assert_allclose(data["beta_outcome"], [0.1, -0.2, 0.3, -0.4, -0.5, -0.6])
-    with pytest.warns(UserWarning, match="3 of 7"):
+    with pytest.warns(UserWarning, match="3 of 7 variants are palindromic in tables without a frequency of the effect"):
+        gn.read(NAME, [exposure, outcome], "traits", frequency=None)
+    with pytest.warns(UserWarning, match="3 of 7 variants are palindromic, and"):
         dropped = gn.read(NAME, [exposure, outcome], "traits", palindromic="drop")
     np.testing.assert_array_equal(dropped["observed_data"]["variant"], list("abcf"))
     kept = gn.read(NAME, [exposure, outcome], "traits", palindromic="keep")
@@ -112,19 +115,135 @@ def test_alleles_that_do_not_match() -> None:
     assert not unclear.any()
 
 
+@pytest.mark.parametrize(
+    ("alleles", "sign"),
+    [
+        (("AC", "A", "GT", "T"), 1),  # the other strand is read backwards
+        (("AC", "A", "T", "GT"), -1),
+        (("AC", "A", "TG", "T"), 0),
+        (("AT", "A", "AT", "T"), 1),
+        (("AT", "A", "T", "AT"), -1),
+        (("A", "A", "A", "A"), 0),
+        (("A", "G", "A", "A"), 0),
+        (("A", "", "A", "G"), 0),
+        (("A", "", "A", ""), 0),
+        (("D", "I", "I", "D"), -1),
+        (("A", "N", "A", "N"), 0),
+    ],
+)
+def test_alleles_of_several_bases(alleles: tuple[str, str, str, str], sign: int) -> None:
+    first, second = (Alleles(np.array(alleles[i : i + 1]), np.array(alleles[i + 1 : i + 2])) for i in (0, 2))
+    found, unclear = harmonise(first, second, np.array(["rs1"]), incompatible="drop")
+    assert (found.tolist(), unclear.tolist()) == ([sign], [False])
+
+
+def test_alleles_that_are_each_others_other_strand_go_by_frequency() -> None:
+    one, other = (np.array(["AC", "GT", "A"]), np.array(["GT", "AC", "T"])), (np.array(["GT"] * 2 + ["A"]),)
+    exposure = Alleles(*one, np.array([0.2, 0.2, np.nan]))
+    outcome = Alleles(other[0], np.array(["AC", "AC", "T"]), np.array([0.2, 0.8, 0.2]))
+    with pytest.warns(UserWarning, match="1 of 3 variants are palindromic with a frequency near one half, or none"):
+        sign, unclear = harmonise(exposure, outcome, np.array(["a", "b", "c"]))
+    np.testing.assert_array_equal(sign, [1, -1, 0])
+    np.testing.assert_array_equal(unclear, [False, False, True])
+
+
+def test_random_alleles_are_matched_as_a_strand_says(tmp_path: Path) -> None:
+    """3,000 pairs by a plain definition: what a strand holds, position by position."""
+    rng = np.random.default_rng(0)
+    partner = {"A": "T", "C": "G", "G": "C", "T": "A"}
+    seen = set()
+    for _ in range(3000):
+        a, b, c, d = ("".join(rng.choice(list("ACGT"), rng.integers(1, 3))) for _ in range(4))
+        if rng.uniform() < 0.8:
+            c, d = (a, b) if rng.uniform() < 0.5 else (b, a)
+            if rng.uniform() < 0.5:
+                c, d = ("".join(partner[base] for base in reversed(text)) for text in (c, d))
+        flipped = ["".join(partner[base] for base in reversed(text)) for text in (c, d)]
+        same, swapped = [a, b] in ([c, d], flipped), [b, a] in ([c, d], flipped)
+        truth = 0 if a == b or same + swapped != 1 else 1 if same else -1
+        one, other = Alleles(np.array([a]), np.array([b])), Alleles(np.array([c]), np.array([d]))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            (sign,), (unclear,) = harmonise(one, other, np.array(["rs1"]), incompatible="drop")
+        assert sign == truth, (a, b, c, d)
+        assert unclear == (a != b and same and swapped), (a, b, c, d)
+        seen.add((int(sign), bool(unclear)))
+    assert seen == {(1, False), (-1, False), (0, False), (0, True)}
+
+
+HEAD = "SNP,beta,se,effect_allele,other_allele,EAF\n"
+
+
+def test_rows_outside_the_match_are_not_looked_at(tmp_path: Path) -> None:
+    """Rows without an identifier, and missing numbers and names used again that no other table has."""
+    exposure = HEAD + "a,1,.1,A,G,.2\n.,NA,.1,A,G,.2\nx,NA,.1,A,G,\nx,2,.1,A,G,.2\nb,2,.1,A,C,.2\nNA,2,.1,A,C,.2\n"
+    outcome = HEAD + "b,.2,.1,C,A,.8\n.,NA,.1,A,G,.2\ny,NA,,A,G,.2\na,.1,.1,A,G,.2\n"
+    tree = gn.read(NAME, [write(tmp_path / "x.csv", exposure), write(tmp_path / "y.csv", outcome)], "traits")
+    np.testing.assert_array_equal(tree["observed_data"]["variant"], ["a", "b"])
+    np.testing.assert_allclose(tree["observed_data"]["beta_outcome"], [0.1, -0.2])
+    rows = json.loads(tree.attrs["ledger"])["rows"]
+    assert (rows["read"], rows["kept"]) == (8, 2)
+    assert rows["left_out"] == {
+        "in the exposure only": 2,
+        "without an identifier in the exposure": 2,
+        "in the outcome only": 1,
+        "without an identifier in the outcome": 1,
+    }
+
+
+def test_an_identifier_of_several_variants_is_matched_by_alleles(tmp_path: Path) -> None:
+    exposure = write(tmp_path / "x.csv", HEAD + "a,1,.1,A,G,.2\na,2,.1,A,C,.2\nb,3,.1,A,G,.2\nb,4,.1,C,G,.2\n")
+    outcome = write(tmp_path / "y.csv", HEAD + "a,.2,.1,C,A,.8\nb,.3,.1,A,G,.8\na,.1,.1,A,G,.2\n")
+    tree = gn.read(NAME, [exposure, outcome], "traits")
+    np.testing.assert_array_equal(tree["observed_data"]["variant"], ["a:A:G", "a:A:C", "b"])
+    np.testing.assert_allclose(tree["observed_data"]["beta_exposure"], [1, 2, 3])
+    np.testing.assert_allclose(tree["observed_data"]["beta_outcome"], [0.1, -0.2, 0.3])
+    assert json.loads(tree.attrs["ledger"])["rows"]["names"] == {"in the exposure only": ["b"]}
+    twice = write(tmp_path / "z.csv", HEAD + "a,.2,.1,A,G,.8\nb,.3,.1,A,G,.8\na,.1,.1,A,G,.2\n")
+    with pytest.raises(InputError, match=r"z\.csv: variant a is in line 2 and line 4 with the same alleles"):
+        gn.read(NAME, [exposure, twice], "traits")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (
+            "a,1,.1,A,,.2",
+            r"variant a has alleles A/\(none\) in the exposure and A/G in the outcome, one of which is miss",
+        ),
+        ("a,1,.1,A,A,.2", "an allele against itself"),
+        ("a,1,.1,A,0,.2", "of which '0' is no allele"),
+        ("a,1,.1,A,G,20", "line 2, column 'EAF': 20 is no frequency"),
+        ("a,NA,.1,A,G,.2", "line 2, column 'beta': there is no value"),
+    ],
+)
+def test_rows_in_the_match_are(row: str, message: str, tmp_path: Path) -> None:
+    files = [write(tmp_path / "x.csv", HEAD + row + "\n"), write(tmp_path / "y.csv", HEAD + "a,1,.1,A,G,.2\n")]
+    with pytest.raises(InputError, match=message):
+        gn.read(NAME, files, "traits")
+
+
+@pytest.mark.parametrize("correlation", [1.0, -1.0, 1.5, "rho", "nan"])
+def test_an_error_correlation_of_one_is_refused(correlation: float | str, tmp_path: Path) -> None:
+    text = "beta_exposure,se_exposure,beta_outcome,se_outcome,rho\n.1,.1,.2,.2,.1\n.2,.1,.1,.1,-1\n"
+    where = "line 3, column 'rho': an" if correlation == "rho" else "a.csv: an"
+    with pytest.raises(InputError, match=f"{where} error correlation of .* must lie between -1 and 1"):
+        gn.read(NAME, write(tmp_path / "a.csv", text), "table", error_correlation=correlation)
+
+
 def test_every_variant_and_column_is_accounted_for(tmp_path: Path) -> None:
     head = "SNP,beta,se,effect_allele,other_allele,eaf,p\n"
     exposure = write(tmp_path / "x.csv", head + "a,1,.1,A,G,.2,1\nb,2,.1,A,C,.2,1\nc,3,.1,A,T,.5,1\nd,3,.1,A,T,.2,1\n")
     outcome = write(tmp_path / "y.csv", head + "a,1,.1,A,G,.2,1\nb,2,.1,A,G,.2,1\nc,3,.1,A,T,.5,1\ne,3,.1,A,T,.2,1\n")
     with pytest.warns(UserWarning, match="1 of 3 variants are palindromic"):
-        tree = gn.read(NAME, [exposure, outcome], "traits", frequency="eaf", incompatible="drop")
+        tree = gn.read(NAME, [exposure, outcome], "traits", incompatible="drop")
     told = json.loads(tree.attrs["ledger"])
     assert (told["rows"]["unit"], told["rows"]["read"], told["rows"]["kept"]) == ("variant", 5, 1)
     assert told["rows"]["names"] == {
         "in the exposure only": ["d"],
         "in the outcome only": ["e"],
         "palindromic with no telling frequency": ["c"],
-        "alleles match on neither strand": ["b"],
+        "alleles do not match": ["b"],
     }
     assert (told["columns"]["read"], told["columns"]["kept"]) == (7, 6)
     assert told["columns"]["names"] == {"not named in an option": ["p"]}

@@ -1,6 +1,7 @@
 """From raw effects of substitutions to summary statistics: means over members, errors, covariance, instruments."""
 
 import operator
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -72,6 +73,7 @@ def effects(
     select: Sequence[int] | None = None,
     factor: tuple[float, float] = (1.0, 1.0),
     floor: float = 0.0,
+    saturated: str = "drop",
 ) -> Effects:
     """Summarise the members' effects.
 
@@ -98,6 +100,10 @@ def effects(
         Of the standard errors, from :meth:`Calibration.moments`.
     floor : float
         Least standard error of either effect, for members that agree to the last digit.
+    saturated : {"drop", "keep"}
+        What to do with substitutions whose effect on either output a member predicts from or to a limit of its scale
+        (a probability of 1, as its type of number holds it): such an effect is cut off. They are left out with a
+        warning that says how many.
 
     Returns
     -------
@@ -121,10 +127,12 @@ def effects(
         raise InputError(f"deep_mr: {len(chosen)} members estimate; standard errors need two or more.")
     N, _, W = found.alternative.shape
     how = (exposure, outcome, error, variances, factor, floor)
-    x, sx, y, sy, c = _moments(found.delta[chosen], *how)
+    keep = _resolved(found, [exposure, outcome], [*chosen, *(select or [])], saturated)
+    flat = found.delta.reshape(E, N * 3 * W, -1)[:, keep]
+    x, sx, y, sy, c = _moments(flat[chosen], *how)
     limit = (1 - 1e-9) * sx * sy
     shape = np.broadcast_shapes((N, 3, W))
-    sequence, alternative, position = (np.broadcast_to(a, shape).ravel() for a in np.ogrid[:N, :3, :W])
+    sequence, alternative, position = (np.broadcast_to(a, shape).ravel()[keep] for a in np.ogrid[:N, :3, :W])
     out = Effects(
         x,
         sx,
@@ -138,8 +146,30 @@ def effects(
     if instruments is None:
         return out
     if select is not None:
-        x, sx, *_ = _moments(found.delta[select], *how)
+        x, sx, *_ = _moments(flat[select], *how)
     return out.take((x / sx) ** 2 >= instruments)
+
+
+def _resolved(found: Mutagenesis, outputs: list[int], members: list[int], saturated: str) -> Array:
+    """Return which substitutions, in their flattened order, no member predicts at a limit of the scale."""
+    if saturated not in ("drop", "keep"):
+        raise InputError(f"deep_mr: saturated={saturated!r} is not known; use drop or keep.")
+    every = np.ones(found.alternative.size, dtype=bool)
+    if found.saturated is None or saturated == "keep":
+        return every
+    keep = ~found.saturated[members][..., outputs].any((0, -1)).ravel()
+    if not keep.any():
+        raise InputError(
+            "deep_mr: a member predicts every substitution at a limit of its scale (a probability of 0 or 1). Take its "
+            "output before the last activation, or pass saturated='keep'."
+        )
+    if not keep.all():
+        warnings.warn(
+            f"deep_mr: {(~keep).sum()} of {keep.size} substitutions are left out: a member's prediction is at a limit "
+            "of its scale (a probability of 0 or 1), where an effect is cut off",
+            stacklevel=3,
+        )
+    return keep
 
 
 def member_numbers(given: Sequence[int], E: int, option: str) -> list[int]:
@@ -164,11 +194,11 @@ def _moments(
     factor: tuple[float, float],
     floor: float,
 ) -> tuple[Array, Array, Array, Array, Array]:
-    """Means, standard errors and covariance over members of (E, N, 3, W, T), flattened."""
+    """Means, standard errors and covariance over members of (E, J, T)."""
     E = len(delta)
     if E < 2:
         raise InputError(f"deep_mr: {E} members; standard errors need two or more.")
-    dx, dy = (delta[..., t].reshape(E, -1) for t in (exposure, outcome))
+    dx, dy = delta[..., exposure], delta[..., outcome]
     x, y = dx.mean(0), dy.mean(0)
     share = E if error == "mean" else 1
     c = ((dx - x) * (dy - y)).sum(0) / (E - 1) / share * factor[0] * factor[1]

@@ -6,6 +6,7 @@ at run time; none come with this project.
 """
 
 import json
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -50,29 +51,37 @@ def convolve(x: Array, kernel: Array, bias: Array | float, dilation: int, paddin
 
 
 class KerasNetwork:
-    """A functional or sequential Keras 2 model, as a callable from (B, L, C) to the output of its last layer.
+    """A functional or sequential Keras model with one input, as a callable from (B, L, C) to the output of a layer.
 
     Parameters
     ----------
     path : path
-        An ``.h5`` file with the model's configuration and weights.
+        An ``.h5`` file with the model's configuration and weights, written by Keras 2 or 3.
+    output : str, optional
+        The layer whose output it is; needed where the model has several outputs.
 
     Raises
     ------
     InputError
-        If a layer, or one of its options, is of a kind that is not understood.
+        If a layer, or one of its options, is of a kind that is not understood; if a layer is called more than once; if
+        the model has several inputs.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, output: str | None = None) -> None:
         import h5py
 
+        if zipfile.is_zipfile(path):
+            raise InputError(
+                f"{path}: this is a file of Keras 3 in the form .keras (a zip archive). Load it there and save it in "
+                "the form .h5: model.save('model.h5')."
+            )
         hdf5.look_over(Path(path), "a Keras model", "Save it again, in the form .h5")
         with h5py.File(path, "r") as file:
             config = file.attrs.get("model_config")
             if config is None:
                 raise InputError(f"{path}: there is no Keras model in this file, only weights or something else.")
             text = config.decode() if isinstance(config, bytes) else str(config)
-            self.layers, self.output = _graph(json.loads(text)["config"])
+            self.layers, self.output = _graph(json.loads(text)["config"], Path(path), output)
             weights = file["model_weights"]
             self.weights = {name: _weights(weights[name]) for name in weights if name != "top_level_model_weights"}
         for layer in self.layers:
@@ -101,28 +110,84 @@ class KerasNetwork:
         return values[self.output]
 
 
-def _graph(config: Any) -> tuple[list[dict[str, Any]], str]:
-    """Layers in an order in which every one comes after its inputs, and the name of the last."""
+def _graph(config: Any, path: Path, output: str | None) -> tuple[list[dict[str, Any]], str]:
+    """Layers in an order in which every one comes after its inputs, and the name of the one whose output is wanted."""
     layers = config if isinstance(config, list) else config["layers"]
     found: list[dict[str, Any]] = []
     for i, layer in enumerate(layers):
-        name = layer.get("name", layer["config"]["name"])
+        name = layer.get("name") or layer["config"]["name"]
         nodes = layer.get("inbound_nodes")
-        if nodes is None:  # sequential
-            before = [found[i - 1]["name"]] if i else []
-        else:
-            before = [link[0] for link in nodes[0]] if nodes else []
+        line = [found[i - 1]["name"]] if i else []  # of a sequential model
+        before = line if nodes is None else _inputs(nodes, name, path)
         found.append({"name": name, "class_name": layer["class_name"], "config": layer["config"], "inputs": before})
+    starts = [layer["name"] for layer in found if not layer["inputs"]]
+    if len(starts) > 1:
+        raise InputError(
+            f"{path}: layers {', '.join(map(repr, starts))} are {len(starts)} inputs of the model, but a sequence is "
+            "one only. Use a model with one input."
+        )
+    names = {layer["name"] for layer in found}
+    lost = next(((layer["name"], b) for layer in found for b in layer["inputs"] if b not in names), None)
+    if lost:
+        raise InputError(f"{path}: layer {lost[0]!r} takes the output of {lost[1]!r}, which the file does not have.")
     ordered: list[dict[str, Any]] = []
     known: set[str] = set()
     while len(ordered) < len(found):
         ready = [layer for layer in found if layer["name"] not in known and known.issuperset(layer["inputs"])]
         if not ready:
-            raise InputError("the layers of a Keras model wait for each other. The file is damaged.")
+            waiting = [layer["name"] for layer in found if layer["name"] not in known]
+            raise InputError(
+                f"{path}: layers {', '.join(map(repr, waiting))} wait for each other. The file is damaged."
+            )
         ordered += ready
         known |= {layer["name"] for layer in ready}
-    output = config["output_layers"][0][0] if isinstance(config, dict) and "output_layers" in config else None
-    return ordered, output or found[-1]["name"]
+    ends = _links(config["output_layers"]) if isinstance(config, dict) and "output_layers" in config else []
+    ends = ends or [(found[-1]["name"], 0, 0)]
+    several = [end for end in ends if end[1] or end[2]]
+    if several:
+        raise InputError(
+            f"{path}: the model's output is that of a further call of layer {several[0][0]!r}, which is not understood."
+        )
+    if output is None and len(ends) > 1:
+        outputs = ", ".join(repr(name) for name, _, _ in ends)
+        raise InputError(
+            f"{path}: the model has {len(ends)} outputs, of layers {outputs}. Choose one: output={ends[0][0]!r}."
+        )
+    if output is not None and output not in names:
+        raise InputError(
+            f"{path}: there is no layer {output!r}; the model's outputs are {', '.join(e[0] for e in ends)}."
+        )
+    return ordered, output or ends[0][0]
+
+
+def _inputs(nodes: Any, name: str, path: Path) -> list[str]:
+    """Return the layers whose outputs a layer takes, from its one call."""
+    if len(nodes) > 1:
+        raise InputError(
+            f"{path}: layer {name!r} is called {len(nodes)} times (its weights are shared), which is not understood. "
+            "Use a model in which every layer is called once."
+        )
+    links = _links(nodes[0]) if nodes else []
+    again = next((link for link in links if link[1] or link[2]), None)
+    if again:
+        raise InputError(
+            f"{path}: layer {name!r} takes output {again[2]} of call {again[1]} of layer {again[0]!r}; understood are "
+            "layers that are called once and have one output."
+        )
+    return [link[0] for link in links]
+
+
+def _links(node: Any) -> list[tuple[str, int, int]]:
+    """Find the tensors that a configuration names, as (layer, call, output): Keras 2's lists or Keras 3's mappings."""
+    if isinstance(node, dict):
+        history = node.get("keras_history")
+        return _links(history) if history else [link for value in node.values() for link in _links(value)]
+    if not isinstance(node, list | tuple):
+        return []
+    if len(node) >= 3 and isinstance(node[0], str) and all(isinstance(i, int) for i in node[1:3]):
+        extra = [link for value in node[3:] for link in _links(value)]
+        return [(node[0], int(node[1]), int(node[2])), *extra]
+    return [link for value in node for link in _links(value)]
 
 
 def _weights(group: Any) -> dict[str, Array]:

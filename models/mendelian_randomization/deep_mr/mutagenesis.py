@@ -8,7 +8,7 @@ import numpy as np
 from genarium.declaration import Array
 from genarium.errors import InputError
 
-from .sequence import others, predict_mutants
+from .sequence import limits_of, others, predict_mutants
 
 
 @dataclass(frozen=True)
@@ -25,12 +25,16 @@ class Mutagenesis:
         The base put in (0 to 3 for A, C, G, T).
     start : int
         First position of the window.
+    saturated : ndarray of bool, shape (E, N, 3, W, T), optional
+        Where the output of the mutant or of the sequence is at a limit of its scale, so that the effect could be any
+        larger one, or one of the other sign. None: nowhere.
     """
 
     delta: Array
     reference: Array
     alternative: Array
     start: int
+    saturated: Array | None = None
 
 
 def mutagenise(
@@ -74,8 +78,12 @@ def mutagenise(
             f"deep_mr: sequence {n} has no base at position {start + at} of the window. Choose a window without N."
         )
     pieces = [predict_mutants(ensemble, sequence, start, stop, chunk) for sequence in sequences]
-    reference = np.stack([one for one, _ in pieces], 1)  # (E, N, T)
-    mutated = np.stack([many for _, many in pieces], 1)  # (E, N, 3, W, T)
+    reference = np.stack([one for one, _ in pieces], 1).astype(float)  # (E, N, T)
+    mutated = np.stack([many for _, many in pieces], 1).astype(float)  # (E, N, 3, W, T)
     if not (np.isfinite(reference).all() and np.isfinite(mutated).all()):
         raise InputError("deep_mr: the ensemble predicts values that are not finite. Check its scale.")
-    return Mutagenesis(mutated - reference[:, :, None, None], reference, others(inside), start)
+    limits = limits_of(ensemble)
+    saturated = None
+    if limits.size:
+        saturated = np.isin(mutated, limits) | np.isin(reference, limits)[:, :, None, None]
+    return Mutagenesis(mutated - reference[:, :, None, None], reference, others(inside), start, saturated)

@@ -1,5 +1,6 @@
 """A causal effect for each sequence, and over all of them: confidence interval of the mean, prediction of a new one."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,7 +12,7 @@ from genarium.errors import InputError
 from genarium.settings import only_with
 
 from ..meta import MetaAnalysis, meta_analysis
-from ..profiled import divw, maximum_likelihood
+from ..profiled import HeterogeneityWarning, divw, maximum_likelihood
 from ..regression import egger, ivw
 from .effects import Effects, effects, member_numbers
 from .mutagenesis import Mutagenesis, mutagenise
@@ -116,7 +117,9 @@ def _estimated(some: Effects, method: str, sequence: int) -> Any:
     """Estimate the effect in a sequence from its substitutions."""
     more = {"covariance": some.covariance} if method in CORRELATED else {}
     try:
-        one = LOCAL[method](some.x, some.se_x, some.y, some.se_y, **more)
+        with warnings.catch_warnings():  # said of each sequence, it would be of no use
+            warnings.simplefilter("ignore", HeterogeneityWarning)
+            one = LOCAL[method](some.x, some.se_x, some.y, some.se_y, **more)
     except InputError as error:
         raise InputError(f"deep_mr: method {method!r} fails on sequence {sequence}. {error}") from error
     if not np.isfinite([one.estimate, one.se]).all() or one.se <= 0:

@@ -1,6 +1,6 @@
 """Scales of outputs: on a linear predictor's scale a saturated model still shows what a substitution does."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,13 +9,30 @@ import numpy as np
 from genarium.declaration import Array
 from genarium.errors import InputError
 
-from .sequence import as_ensemble, predict_mutants
+from .sequence import as_ensemble, limits_of, predict_mutants
 
 
 def logit(p: Array) -> Array:
-    """Log odds; 0 and 1 are taken as the nearest numbers that have them."""
-    p = np.clip(p, np.finfo(float).tiny, 1 - np.finfo(float).epsneg)
-    return np.log(p) - np.log1p(-p)
+    """Log odds; 0 and 1 are taken as the nearest numbers of their own type that have them."""
+    p = np.asarray(p)
+    p = p if p.dtype.kind == "f" else p.astype(float)
+    kind = np.finfo(p.dtype)
+    p = np.clip(p.astype(float), float(kind.tiny), 1 - float(kind.epsneg))
+    return np.asarray(np.log(p) - np.log1p(-p))
+
+
+COARSE = 16
+"""Numbers below 1, the last of their type, between which log odds go in steps of more than 1/16."""
+
+
+def _ends(kind: type[np.floating[Any]]) -> Array:
+    """Log odds of 0, of 1 and of the last numbers before it."""
+    one = np.asarray(1 - float(np.finfo(kind).epsneg) * np.arange(1, COARSE + 1), dtype=kind)
+    return np.concatenate([logit(np.zeros(1, dtype=kind)), logit(one)])
+
+
+LIMITS = np.concatenate([_ends(kind) for kind in (np.float16, np.float32, np.float64)])
+"""Log odds at which a prediction is saturated: its type of number cannot tell it from others."""
 
 
 def anscombe(count: Array) -> Array:
@@ -52,12 +69,24 @@ class Scaled:
         if self.scale not in SCALES:
             raise InputError(f"deep_mr: scale={self.scale!r} is not known; use one of {', '.join(SCALES)}.")
 
+    @property
+    def limits(self) -> Array:
+        """Outputs at which a prediction is saturated."""
+        own = LIMITS if self.scale == "logit" else np.empty(0)
+        return np.concatenate([own, SCALES[self.scale](limits_of(self.ensemble))])
+
     def __call__(self, x: Array) -> Array:
         """Predict: (B, 4, L) to (E, B, T)."""
+        if isinstance(self.ensemble, Sequence):  # whose types of numbers may differ
+            return np.concatenate([Scaled(member, self.scale)(x) for member in self.ensemble])
         return SCALES[self.scale](as_ensemble(self.ensemble)(x))
 
     def mutations(self, sequence: Array, start: int, stop: int) -> tuple[Array, Array]:
         """Return outputs of a sequence, (E, T), and of its mutants, (E, 3, stop - start, T)."""
+        if isinstance(self.ensemble, Sequence):
+            members = [Scaled(member, self.scale, self.chunk) for member in self.ensemble]
+            pieces = [member.mutations(sequence, start, stop) for member in members]
+            return np.concatenate([one for one, _ in pieces]), np.concatenate([many for _, many in pieces])
         reference, mutated = predict_mutants(self.ensemble, sequence, start, stop, self.chunk)
         to = SCALES[self.scale]
         return to(reference), to(mutated)

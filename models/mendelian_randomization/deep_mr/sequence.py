@@ -65,7 +65,8 @@ def as_ensemble(ensemble: Any) -> Predict:
         return all_of_them
 
     def predict(x: Array) -> Array:
-        out = np.asarray(ensemble(x), dtype=float)
+        out = np.asarray(ensemble(x))
+        out = out if out.dtype.kind == "f" else out.astype(float)  # a scale needs to know the type
         out = out[None] if out.ndim == 2 else out
         if out.ndim != 3 or out.shape[1] != len(x):
             raise InputError(
@@ -75,6 +76,13 @@ def as_ensemble(ensemble: Any) -> Predict:
         return out
 
     return predict
+
+
+def limits_of(ensemble: Any) -> Array:
+    """Return the outputs at which an ensemble says that it is saturated, by its attribute ``limits``."""
+    if isinstance(ensemble, Sequence):
+        return np.concatenate([limits_of(member) for member in ensemble])
+    return np.asarray(getattr(ensemble, "limits", ()), dtype=float)
 
 
 def mutants(sequence: Array, start: int, stop: int, chunk: int) -> Iterator[Array]:

@@ -15,7 +15,7 @@ from genarium.errors import InputError
 
 from .cone import Cone
 from .keras import KerasNetwork
-from .scales import logit
+from .scales import LIMITS, logit
 
 FLANK = 5000
 """Bases either side of a position that the networks look at."""
@@ -39,6 +39,8 @@ class SpliceSites:
     def __init__(self, networks: Sequence[KerasNetwork], acceptor: int, donor: int, *, flank: int = FLANK) -> None:
         self.networks, self.flank = list(networks), flank
         self.acceptor, self.donor = acceptor, donor
+
+    limits = LIMITS
 
     def __call__(self, x: Array) -> Array:
         """Predict: (B, 4, L) to (E, B, 2)."""
