@@ -117,14 +117,15 @@ def check(problem: Problem) -> None:
             f"{where}: perturbation={names[empty[0]]} has no cells ({empty.size} such perturbations). Drop it, and "
             "predict it from its features."
         )
-    text = np.asarray(names).astype(str)
-    unique, first = np.unique(text, return_index=True)
-    if len(unique) < len(text):
-        again = int(np.setdiff1d(np.arange(len(text)), first)[0])
-        raise InputError(
-            f"{where}: the perturbation {str(text[again])!r} occurs more than once. Add up its rows, or "
-            "name them apart."
-        )
+    for dim, lines in (("perturbation", "rows"), ("state", "columns")):
+        text = np.asarray(problem.coords[dim]).astype(str)
+        unique, first = np.unique(text, return_index=True)
+        if len(unique) < len(text):
+            again = int(np.setdiff1d(np.arange(len(text)), first)[0])
+            raise InputError(
+                f"{where}: the {dim} {str(text[again])!r} occurs more than once. Add up its {lines}, or "
+                "name them apart."
+            )
     if "cells" in problem.arrays and (problem["cells"] != total).any():
         at = int(np.flatnonzero(problem["cells"] != total)[0])
         raise InputError(

@@ -60,7 +60,12 @@ def expected_parts(Q: Array, a: Array) -> Array:
 
 def checked_target(target: Any) -> Array:
     """Return targets as an array, or raise an error that names the first row that is none."""
-    Q = np.asarray(target, dtype=float)
+    try:
+        Q = np.asarray(target, dtype=float)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"perturbation_score: target = {target!r} holds what is no number. Give a share for each state."
+        ) from None
     if Q.ndim == 0:
         raise InputError(f"perturbation_score: target = {Q}, but a target is a share for each state. Give K numbers.")
     bad = ~np.isfinite(Q) | (Q < 0) | (Q > 1)

@@ -37,7 +37,8 @@ def concentrations(fitted: xr.DataTree, problem: Problem, rng: np.random.Generat
         Perturbations to speak of; those without cells are unseen ones, whose a is the prior's.
     rng : Generator
         For what a draw leaves open: cell numbers of unseen perturbations where these are modelled, and values of a
-        Gaussian process at new features.
+        Gaussian process at new features. Each perturbation sees the same numbers, so that it does not matter which
+        others there are.
     most : int
         Draws at most.
 
@@ -61,8 +62,7 @@ def concentrations(fitted: xr.DataTree, problem: Problem, rng: np.random.Generat
 def cell_numbers(seen: Array, draws: dict[str, Array], rng: np.random.Generator) -> Array:
     """Return cell numbers by draw: what was seen, and new draws where nothing was; shape (S, P)."""
     r, mean = draws["evenness"][:, None], draws["typical"][:, None]
-    p = np.broadcast_to(r / (r + mean), (len(r), len(seen)))
-    return np.where(seen > 0, seen, 1 + rng.negative_binomial(np.broadcast_to(r, p.shape), p))
+    return np.where(seen > 0, seen, 1 + rng.negative_binomial(r, r / (r + mean)))
 
 
 def surface(data: xr.Dataset, new: Array, draws: dict[str, Array], rng: np.random.Generator) -> Array:
@@ -72,7 +72,7 @@ def surface(data: xr.Dataset, new: Array, draws: dict[str, Array], rng: np.rando
     across = np.linalg.solve(L, kernel(old, new, lengthscale)).T  # (P, P_fitted)
     left = np.maximum(1 + JITTER - (across**2).sum(1), 0.0)
     left = np.where(left < 10 * JITTER, 0.0, left)  # a fitted gene is not drawn anew
-    noise = rng.normal(size=(len(draws["tau"]), len(new), draws["mu"].shape[-1]))
+    noise = rng.normal(size=(len(draws["tau"]), 1, draws["mu"].shape[-1]))
     noise -= noise.mean(-1, keepdims=True)
     values = across @ draws["weight"] + np.sqrt(left)[:, None] * noise
     return np.asarray(draws["tau"][:, None, None] * values)

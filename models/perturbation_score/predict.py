@@ -5,9 +5,9 @@ import xarray as xr
 
 from genarium.declaration import Labelled, Problem
 
+from .points import shares
 from .posterior import concentrations
 from .ranking import scores
-from .story import draw_proportion
 
 
 def predict(fitted: xr.DataTree, problem: Problem) -> dict[str, Labelled]:
@@ -27,13 +27,10 @@ def predict(fitted: xr.DataTree, problem: Problem) -> dict[str, Labelled]:
         their 90 % intervals; ``score``, ``score_sd``, ``score_low`` (perturbation): minus the expected distance from
         the target, its sd and its 5 % quantile.
     """
-    rng = np.random.default_rng(0)
-    a = concentrations(fitted, problem, rng)
-    each = max(1, 2000 // len(a))
-    q = np.concatenate([draw_proportion(rng, a) for _ in range(each)])
-    found = scores(a, problem["target"], 0.05, rng)
+    a = concentrations(fitted, problem, np.random.default_rng(0))
+    found = scores(a, problem["target"], 0.05)
     dims = ("perturbation", "state")
-    low, high = np.quantile(q, (0.05, 0.95), axis=0)
+    low, high = np.stack([np.quantile(q, (0.05, 0.95), axis=0) for q in shares(a)], 1)
     return {
         "proportion": (dims, (a / a.sum(-1, keepdims=True)).mean(0)),
         "proportion_low": (dims, low),

@@ -17,6 +17,7 @@ from genarium.declaration import Array
 from genarium.models.perturbation_score import (
     expected_l1,
     likelihood,
+    points,
     posterior,
     rank,
     rotated,
@@ -25,6 +26,7 @@ from genarium.models.perturbation_score import (
     story,
 )
 from genarium.models.perturbation_score.predictor import Predictor, factor, kernel
+from genarium.models.perturbation_score.ranking import scores
 
 NAME = "perturbation_score"
 TABLE = Path(__file__).parents[3] / "shared" / "data" / "perturb" / "challenge_state_counts.csv"
@@ -289,6 +291,87 @@ def test_score_is_minus_the_expected_distance(fit: xr.DataTree) -> None:
     assert (found["sd"] > 0).all()
 
 
+@pytest.mark.parametrize("a", [(0.002, 1.0), (0.3, 0.8), (3.0, 9.0), (60.0, 2.0), (1e4, 3e4)])
+@pytest.mark.parametrize("target", [0.0, 0.2, 0.5])
+def test_the_lower_quantile_of_two_states_is_that_of_a_beta_variable(a: tuple[float, float], target: float) -> None:
+    """P(2 |q - Q| > c) = .05, within a twentieth of the distance's sd."""
+    found = scores(np.array(a)[None, None], np.array([target, 1 - target]), 0.05)
+    beta, error = stats.beta(*a), 0.05 * found["sd"][0] + 1e-9
+    for sign in (-1, 1):
+        c = -found["lower"][0] + sign * error
+        inside = beta.cdf(min(target + c / 2, 1)) - beta.cdf(target - c / 2)
+        assert sign * (inside - 0.95) >= 0
+    mean, square = (beta.expect(lambda q, n=n: (2 * abs(q - target)) ** n) for n in (1, 2))
+    assert found["sd"][0] == pytest.approx(np.sqrt(square - mean**2), rel=0.05)
+
+
+def test_gamma_quantiles_from_the_table() -> None:
+    from scipy.special import gammaincinv
+
+    rng = np.random.default_rng(23)
+    shape, level = np.exp(rng.uniform(np.log(0.01), np.log(1e7), 400)), rng.integers(0, points.POINTS, 400)
+    exact = np.log(gammaincinv(shape, (level + 0.5) / points.POINTS))
+    known = exact > -600  # smaller ones underflow
+    error = points.scale(shape) * (points.log_gamma_quantile(shape, level) - exact)
+    assert known.sum() > 350
+    assert np.abs(error[known]).max() < 2e-5
+
+
+def test_points_have_the_moments_of_the_mixture() -> None:
+    a = np.array([[[2.0, 5.0, 1.0], [0.5, 0.2, 9.0]], [[30.0, 1.0, 4.0], [0.5, 0.2, 9.0]]])  # (2, 2, 3)
+    for p, q in enumerate(points.shares(a)):
+        m = a[:, p] / a[:, p].sum(-1, keepdims=True)
+        second = (m * (a[:, p] + 1) / (a[:, p].sum(-1, keepdims=True) + 1)).mean(0)
+        np.testing.assert_allclose(q.mean(0), m.mean(0), atol=2e-3)
+        np.testing.assert_allclose((q**2).mean(0), second, atol=2e-3)
+
+
+@pytest.mark.parametrize("regression", ["linear", "none"])
+def test_neither_order_nor_ties_move_a_rank(regression: str) -> None:
+    """Two rows of the same counts and features are tied whatever their names; other rows do not matter."""
+    import pandas as pd
+
+    rng = np.random.default_rng(24)
+    counts = pd.DataFrame(rng.multinomial(12, rng.dirichlet([4, 3, 3], 30))[:30], columns=["s1", "s2", "s3"])
+    counts.index = pd.Index([f"g{p}" for p in range(30)], name="perturbation")
+    counts.loc["g7"] = counts.loc["g21"]
+    features = pd.DataFrame(rng.normal(size=(30, 2)), index=counts.index)
+    features.loc["g7"] = features.loc["g21"]
+    given = {"count": counts} | ({"features": features} if regression == "linear" else {})
+    fit = gn.fit(NAME, given, "conjugate", regression=regression)
+    found = rank(score(fit, [1, 0, 0], control="g3"))
+    order = rng.permutation(30)
+    groups = {name: node.to_dataset() for name, node in fit.children.items()}
+    moved = xr.DataTree.from_dict(
+        {name: data.isel(perturbation=order) if "perturbation" in data.dims else data for name, data in groups.items()}
+    )
+    moved.attrs = fit.attrs
+    again = rank(score(moved, [1, 0, 0], control="g3"))
+    xr.testing.assert_identical(found, again)
+    ties = found.sel(perturbation=["g7", "g21"])
+    for name in ("rank_plug_in", "rank_score", "rank_lower"):
+        assert len(set(ties[name].to_numpy())) == 1
+        assert int(found[name].min()) == 1
+    assert "g3" not in found["perturbation"]
+    assert found.attrs["control"] == ["g3"]
+    assert rank(score(fit, [1, 0, 0])).sizes["perturbation"] == 30
+
+
+@pytest.mark.parametrize("options", [{"regression": "gaussian_process"}, {"abundance": "joint"}], ids=str)
+def test_a_prediction_does_not_depend_on_the_genes_beside_it(options: dict[str, str]) -> None:
+    tree = gn.simulate(NAME, seed=2, perturbation=7, **options)
+    truth = tree["truth"].to_dataset()
+    unknown = {str(name): truth[name] for name in registry.get(NAME).variant(**options).unknown.variables}
+    many = xr.Dataset({name: v.expand_dims({"chain": [0], "draw": range(20)}) for name, v in unknown.items()})
+    fit = tree.copy()
+    fit["posterior"] = xr.DataTree(many)
+    fit.attrs |= {"method": "none", "seed": 0}
+    X = np.random.default_rng(25).normal(size=(3, 3))
+    whole, alone = (gn.predict(fit, {"features": x})["predictions"].to_dataset() for x in (X, X[[2]]))
+    for name, value in alone.data_vars.items():
+        np.testing.assert_allclose(value[0], whole[name][2], rtol=1e-12)
+
+
 def test_few_cells_mean_a_wide_score_near_the_rest() -> None:
     """One cell in the wanted state leads the plug-in ranking, and no other."""
     rng = np.random.default_rng(17)
@@ -312,7 +395,7 @@ def test_a_labelled_target_is_aligned_by_state() -> None:
     expected = score(fit, [0.7, 0.3, 0.0])["score"].to_numpy()
     target = pd.Series([0.3, 0.0, 0.7], index=["s2", "s3", "s1"])
     array = xr.DataArray(target.to_numpy(), dims="state", coords={"state": list(target.index)})
-    for labelled in (target, array):
+    for labelled in (target, array, target.to_dict(), "s1=.7, s2=.3"):
         np.testing.assert_array_equal(score(fit, labelled)["score"], expected)
     plain = xr.DataArray([0.7, 0.3, 0.0], dims="state")
     np.testing.assert_array_equal(score(fit, plain)["score"], expected)
@@ -327,6 +410,12 @@ def test_a_labelled_target_is_aligned_by_state() -> None:
 def test_score_refuses_nonsense(fit: xr.DataTree) -> None:
     with pytest.raises(InputError, match="the target has 3 states and the proportions have 5"):
         score(fit, [0.2, 0.3, 0.5])
+    with pytest.raises(InputError, match=r"\['a', 'b'\] holds what is no number"):
+        score(fit, ["a", "b"])
+    with pytest.raises(InputError, match=r"the target has shape \(2, 5\), but scores are of one"):
+        score(fit, np.eye(5)[:2])
+    with pytest.raises(InputError, match="there is no control 'x'"):
+        score(fit, control="x")
     with pytest.raises(InputError, match=r"quantile=1.5 must lie between 0 and 1"):
         score(fit, quantile=1.5)
     with pytest.raises(InputError, match="holds no fit"):
@@ -418,6 +507,8 @@ def test_data_that_contradict_each_other() -> None:
     frame = pd.DataFrame([[3, 1], [1, 1]], index=["Tox", "Tox"])
     with pytest.raises(InputError, match="'Tox' occurs more than once"):
         gn.fit(NAME, {"count": frame}, "conjugate", regression="none")
+    with pytest.raises(InputError, match=r"the state 's' occurs more than once\. Add up its columns"):
+        gn.fit(NAME, {"count": pd.DataFrame([[3, 1], [1, 1]], columns=["s", "s"])}, "conjugate", regression="none")
     with pytest.raises(InputError, match=r"target.*sum one"):
         gn.fit(NAME, {"count": [[3, 1], [1, 1]], "target": [0.5, 0.6]}, "conjugate", regression="none")
     with pytest.raises(InputError, match=r"'target'|'state'"):

@@ -42,6 +42,16 @@ def test_table_of_counts(write: Write) -> None:
     assert count.to_numpy().tolist() == [[3, 1], [0, 5], [10, 10]]
 
 
+def test_the_control_of_a_file_is_not_ranked(write: Write, tmp_path: Path) -> None:
+    tree = gn.read(NAME, write(GOOD), "table", drop="n", control="Control", regression="none")
+    gn.save(gn.fit(NAME, tree, "conjugate"), tmp_path / "fit.nc")
+    scored = ranking.score(gn.load(tmp_path / "fit.nc"), "prog=1")
+    assert scored["perturbation"].to_numpy()[scored["control"]].tolist() == ["Control"]
+    ranked = ranking.rank(scored)
+    assert ranked["perturbation"].to_numpy().tolist() == ["Tox", "Myb"]
+    assert ranked["rank_score"].to_numpy().tolist() == [1, 2]
+
+
 def test_states_are_read_in_the_order_asked_for(write: Write) -> None:
     found = readers.table([write(GOOD)], states="cyc,prog", least=5)["count"]
     assert found.columns.tolist() == ["cyc", "prog"]

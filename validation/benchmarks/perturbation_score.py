@@ -27,9 +27,10 @@ import xarray as xr
 
 import genarium as gn
 from genarium.declaration import Array
+from genarium.home import Home
 from genarium.models.perturbation_score import expected_l1, rank, score
 from genarium.models.perturbation_score import statistic as net
-from genarium.tree import digest
+from genarium.tree import digest, digest_of
 
 NAME = "perturbation_score"
 STATES = ("progenitor", "effector", "terminal_exhausted", "cycling", "other")
@@ -141,7 +142,8 @@ def claims(seeds: int, perturbations: int, steps: int, backend: str, keep: Path)
     """Means over seeds with 95 % intervals (Student's t), and paired differences from the baseline."""
     from scipy.stats import t
 
-    settings = f"{perturbations} {steps} {backend} {digest(NAME)}"  # results of another version are no replicates
+    code = f"{digest(NAME)} {digest_of(Home('statistic', net.__name__))}"  # another version's results are no replicates
+    settings = f"{perturbations} {steps} {backend} {code}"
     kept: dict[str, Any] = json.loads(keep.read_text()) if keep.is_file() else {}
     for seed in range(seeds):
         if f"{settings} {seed}" not in kept:

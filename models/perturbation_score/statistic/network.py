@@ -146,18 +146,22 @@ def losses(w: Mapping[str, Any], data: Mapping[str, Any], size: Size, recognitio
     return fit, error / (((aim - aim.mean(0)) ** 2).mean(0).sum() + floor)
 
 
-BATCH = {"cells": 2, "index": 1, "average": 2, "features": 2, "target": 2, "truth": 2}
-"""What a loss takes beside the weights, and the number of dims of each."""
+BATCH = ("cells", "index", "average", "features", "target", "truth")
+"""What a loss takes beside the weights."""
 
 
-def symbols(size: Size, dtype: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Make the graph's inputs: weights, and a batch."""
+def symbols(
+    size: Size, dtype: str, batch: tuple[int | None, int | None, int | None] = (None, None, None)
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Make the graph's inputs: weights, and a batch; M, B and J of it are open unless ``batch`` says them."""
     import pytensor.tensor as pt
 
+    M, B, J = batch
     shapes = {name: value.shape for name, value in initial(size, np.random.default_rng(0), dtype).items()}
     weights = {name: pt.tensor(name, dtype=dtype, shape=shape) for name, shape in shapes.items()}
-    batch = {
-        name: pt.tensor(name, dtype="int64" if name == "index" else dtype, shape=(None,) * dims)
-        for name, dims in BATCH.items()
+    open_or_not = ((None, size.genes), (M,), (B, M), (B, size.features), (J, size.states), (B, J))
+    inputs = {
+        name: pt.tensor(name, dtype="int64" if name == "index" else dtype, shape=shape)
+        for name, shape in zip(BATCH, open_or_not, strict=True)
     }
-    return weights, batch
+    return weights, inputs

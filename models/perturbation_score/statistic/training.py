@@ -1,17 +1,14 @@
-"""Training: Adam on the one PyTensor graph, lowered to Numba (default), to JAX with optax, or run as it is."""
+"""Training of the statistic by Adam, and what a trained one gives."""
 
 import time
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from genarium.declaration import Array
-from genarium.engines.blackjax import double_precision
 from genarium.errors import InputError
 from genarium.progress import track
 from genarium.readers.messages import absent
@@ -20,9 +17,7 @@ from . import network
 from .network import Size
 from .presets import Preset, preset
 from .samplers import Screen, batch
-
-BACKENDS = ("numba", "jax", "python")
-"""``python`` runs the graph's operations one by one without compiling anything: slower, ready at once."""
+from .steps import STEPPERS
 
 
 @dataclass
@@ -129,8 +124,8 @@ def train(
     InputError
         For an unknown preset, setting or backend, a package that is missing, or fewer than two perturbations.
     """
-    if backend not in BACKENDS:
-        raise absent("perturbation_score.statistic", "backend", backend, BACKENDS)
+    if backend not in STEPPERS:
+        raise absent("perturbation_score.statistic", "backend", backend, STEPPERS)
     if len(rows) < 2:
         raise InputError(f"perturbation_score.statistic: {len(rows)} training perturbations are too few.")
     settings = preset(name, **changes)
@@ -169,130 +164,3 @@ def moments(one: Screen, rows: Array) -> tuple[Array, Array]:
 def rate_at(settings: Preset, step: int) -> float:
     """Learning rate of a step: a cosine from ``rate`` to a tenth of it."""
     return settings.rate * (0.55 + 0.45 * float(np.cos(np.pi * step / settings.steps)))
-
-
-def loss_graph(size: Size, recognition: str, weight: float, dtype: str) -> tuple[list[Any], list[Any], Any, list[Any]]:
-    """Weights, batch inputs, total loss, and its two parts."""
-    w, data = network.symbols(size, dtype)
-    fit, recognised = network.losses(w, data, size, recognition)
-    total = fit + np.asarray(weight, dtype=dtype) * recognised
-    return list(w.values()), list(data.values()), total, [fit, recognised]
-
-
-@cache
-def slopes_of(size: Size, recognition: str, weight: float, dtype: str, mode: str) -> Any:
-    """Return the function of weights and a batch that gives the two losses and the gradient of their sum."""
-    import pytensor
-    import pytensor.tensor as pt
-
-    w, data, total, parts = loss_graph(size, recognition, weight, dtype)
-    return pytensor.function([*w, *data], [*parts, *pt.grad(total, w)], mode=mode)
-
-
-class PyTensorStep:
-    """Adam in NumPy on loss and gradient compiled by PyTensor."""
-
-    mode = "NUMBA"
-
-    def __init__(self, size: Size, settings: Preset, weights: Mapping[str, Array], cells: Array) -> None:
-        self._function = slopes_of(size, settings.recognition, settings.weight, settings.dtype, self.mode)
-        self._names, self._w, self._cells = list(weights), [np.array(v) for v in weights.values()], cells
-        self._m, self._v = ([np.zeros_like(v) for v in self._w] for _ in range(2))
-        self._t = 0
-
-    def __call__(self, drawn: Mapping[str, Array], rate: float) -> tuple[float, float]:
-        """Make a step; return the two losses before it."""
-        full = {"cells": self._cells, **drawn}
-        fit, recognised, *slopes = self._function(*self._w, *(full[name] for name in network.BATCH))
-        self._t += 1
-        for w, m, v, g in zip(self._w, self._m, self._v, slopes, strict=True):
-            m += (1 - 0.9) * (g - m)
-            v += (1 - 0.999) * (g * g - v)
-            w -= rate * (m / (1 - 0.9**self._t)) / (np.sqrt(v / (1 - 0.999**self._t)) + 1e-8)
-        return float(fit), float(recognised)
-
-    def weights(self) -> dict[str, Array]:
-        """Return the weights as they are now."""
-        return dict(zip(self._names, self._w, strict=True))
-
-
-class PythonStep(PyTensorStep):
-    """The same without compilation."""
-
-    mode = "FAST_COMPILE"
-
-
-class JaxStep:
-    """optax's Adam on the graph lowered to JAX, a step in one compiled function."""
-
-    def __init__(self, size: Size, settings: Preset, weights: Mapping[str, Array], cells: Array) -> None:
-        try:
-            jax = import_module("jax")
-            import_module("optax")
-        except ImportError as error:
-            raise InputError(
-                f"backend='jax' needs JAX and optax ({error}). Install them with `pip install 'genarium[jax]'`, or use "
-                "backend='numba'."
-            ) from error
-        self._names, self._dtype = list(weights), settings.dtype
-        padded = -(-len(cells) // BLOCK) * BLOCK  # screens of about the same size share a compilation
-        with double_precision():  # so that JAX keeps the dtypes that it is given
-            self._step, start = jax_step(size, settings.recognition, settings.weight, settings.dtype)
-            self._w = [jax.numpy.array(v) for v in weights.values()]
-            self._state = start(self._w)
-            self._cells = jax.numpy.asarray(np.pad(cells, ((0, padded - len(cells)), (0, 0))))
-
-    def __call__(self, drawn: Mapping[str, Array], rate: float) -> tuple[float, float]:
-        """Make a step; return the two losses before it."""
-        full = {"cells": self._cells, **drawn}
-        with double_precision():
-            data = [full[name] for name in network.BATCH]
-            slow = np.asarray(rate, dtype=self._dtype)
-            self._w, self._state, (fit, recognised) = self._step(self._w, self._state, data, slow)
-        return float(fit), float(recognised)
-
-    def weights(self) -> dict[str, Array]:
-        """Return the weights as they are now."""
-        return {name: np.array(value) for name, value in zip(self._names, self._w, strict=True)}
-
-
-BLOCK = 8192
-"""Rows that the cells of a screen are padded to a multiple of."""
-
-
-@cache
-def jax_step(size: Size, recognition: str, weight: float, dtype: str) -> tuple[Any, Any]:
-    """Return the compiled step of optax's Adam, and the function that makes its first state."""
-    jax: Any = import_module("jax")
-    optax: Any = import_module("optax")
-    lowered = lower(size, recognition, weight, dtype)
-    adam = optax.scale_by_adam()
-
-    def loss(w: Any, data: Any) -> Any:
-        total, fit, recognised = lowered(*w, *data)
-        return total, (fit, recognised)
-
-    def step(w: Any, state: Any, data: Any, rate: Any) -> Any:
-        (_, parts), slopes = jax.value_and_grad(loss, has_aux=True)(w, data)
-        change, state = adam.update(slopes, state, w)
-        return [v - rate * c for v, c in zip(w, change, strict=True)], state, parts
-
-    return jax.jit(step, donate_argnums=(0, 1)), adam.init
-
-
-def lower(size: Size, recognition: str, weight: float, dtype: str) -> Callable[..., Any]:
-    """Return the loss and its parts as a function of JAX arrays; constants take the precision that JAX is set to."""
-    from pytensor.compile.mode import JAX
-    from pytensor.graph.fg import FunctionGraph
-    from pytensor.link.jax.dispatch import jax_funcify
-
-    w, data, total, parts = loss_graph(size, recognition, weight, dtype)
-    graph = FunctionGraph([*w, *data], [total, *parts], clone=True)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Skipping Assert", UserWarning)  # of shapes, which the sampler keeps
-        JAX.optimizer.rewrite(graph)
-        lowered: Callable[..., Any] = jax_funcify(graph)
-    return lowered
-
-
-STEPPERS: dict[str, Callable[..., Any]] = {"numba": PyTensorStep, "jax": JaxStep, "python": PythonStep}
