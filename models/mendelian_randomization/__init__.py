@@ -164,8 +164,8 @@ def check(problem: Problem) -> None:
     if problem["exposure_mean"] != 0 and not problem["signs_given"]:
         raise InputError(
             f"mendelian_randomization: known variable 'exposure_mean' is {float(problem['exposure_mean']):g}, but "
-            "where alleles are coded anyhow effects have no mean but 0. Leave it out, or give signs_given as 1 if signs mean "
-            "something."
+            "where alleles are coded anyhow effects have no mean but 0. Leave it out, or give signs_given as 1 if "
+            "signs mean something."
         )
     limit = problem["se_exposure"] * problem["se_outcome"]
     bad = np.flatnonzero(np.abs(problem["error_covariance"]) >= limit)
