@@ -55,7 +55,7 @@ def test_density_of_a_pair_is_the_integral_over_true_effect_and_pleiotropy() -> 
     exact, _ = integrate.dblquad(joint, -5, 5, -2.5, 2.5, epsabs=1e-8)
     found = likelihood.log_likelihood(
         np.array([theta]), np.array([alpha]), np.array(sigma), np.array(omega), np.array([x]), np.array([y]),
-        np.array([sx]), np.array([sy]), np.array([c]), np.array([0]), np.array(mu),
+        np.array([sx]), np.array([sy]), np.array([c]), np.array([0]), np.array(mu), np.array(1),
     )  # fmt: skip
     assert found[0] == pytest.approx(np.log(exact), abs=1e-6)
 
