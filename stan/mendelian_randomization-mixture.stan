@@ -6,7 +6,8 @@
 //   alpha_s ~ Normal(0, 0.3 S_y)                    mean pleiotropic effect in region s
 //   a_j ~ Normal(0, omega)                          pleiotropic effect of variant j
 //   z_j ~ Bernoulli(q)                              whether a confounder acts on both through variant j
-//   (x_j, y_j) ~ Normal((gamma_j, (theta_s + eta z_j) gamma_j + alpha_s + a_j), [[s_x^2, c], [c, s_y^2]])
+//   (x_j, y_j) ~ Normal((gamma_j, (theta_s + eta z_j) gamma_j + o_j alpha_s + a_j), [[s_x^2, c], [c, s_y^2]])
+//   o_j = 1 if g, else sign(x_j)                    what an allele that raises the exposure does counts
 //   Theta ~ Normal(0, R), tau ~ HalfNormal(R / 2), R = S_y / S_x
 //   sigma ~ HalfNormal(S_x), omega ~ HalfNormal(S_y / 2)
 //   q ~ Beta(1, 10), eta ~ Normal(0, R)
@@ -28,6 +29,7 @@ data {
   vector[variant] error_covariance; // c
   array[variant] int<lower=0, upper=n_region - 1> region; // s
   real exposure_mean; // mu
+  int<lower=0, upper=1> signs_given; // g
   real<lower=0> exposure_scale; // S_x
   real<lower=0> outcome_scale; // S_y
   vector[variant] beta_exposure; // x
@@ -37,6 +39,7 @@ transformed data {
   real ratio = outcome_scale / exposure_scale; // R
   vector[variant] v_x = square(se_exposure);
   vector[variant] v_y = square(se_outcome);
+  vector[variant] sign = orientation(beta_exposure, signs_given);
   array[variant] int place;
   for (j in 1 : variant) {
     place[j] = region[j] + 1;
@@ -63,7 +66,7 @@ model {
   confounded_share ~ beta(1, 10);
   confounded_effect ~ normal(0, ratio);
   {
-    vector[variant] y = beta_outcome - intercept[place];
+    vector[variant] y = beta_outcome - sign .* intercept[place];
     vector[variant] v = v_y + square(pleiotropy_sd);
     vector[variant] with = effects_lpdfs(beta_exposure, y,
                                          theta[place] + confounded_effect,
@@ -83,7 +86,7 @@ generated quantities {
   vector[variant] beta_exposure_rep;
   vector[variant] beta_outcome_rep;
   {
-    vector[variant] y = beta_outcome - intercept[place];
+    vector[variant] y = beta_outcome - sign .* intercept[place];
     vector[variant] v = v_y + square(pleiotropy_sd);
     vector[variant] with = effects_lpdfs(beta_exposure, y,
                                          theta[place] + confounded_effect,
@@ -103,6 +106,7 @@ generated quantities {
     }
     confounded_probability = exp(log(confounded_share) + with - log_lik);
     beta_exposure_rep = again[1];
-    beta_outcome_rep = intercept[place] + again[2];
+    beta_outcome_rep = orientation(again[1], signs_given) .* intercept[place]
+                       + again[2];
   }
 }

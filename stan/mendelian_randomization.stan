@@ -5,7 +5,8 @@
 //   theta_s ~ Normal(Theta, tau)                    causal effect in region s
 //   alpha_s ~ Normal(0, 0.3 S_y)                    mean pleiotropic effect in region s
 //   a_j ~ Normal(0, omega)                          pleiotropic effect of variant j
-//   (x_j, y_j) ~ Normal((gamma_j, theta_s gamma_j + alpha_s + a_j), [[s_x^2, c], [c, s_y^2]])
+//   (x_j, y_j) ~ Normal((gamma_j, theta_s gamma_j + o_j alpha_s + a_j), [[s_x^2, c], [c, s_y^2]])
+//   o_j = 1 if g, else sign(x_j)                    what an allele that raises the exposure does counts
 //   Theta ~ Normal(0, R), tau ~ HalfNormal(R / 2), R = S_y / S_x
 //   sigma ~ HalfNormal(S_x), omega ~ HalfNormal(S_y / 2)
 //
@@ -25,6 +26,7 @@ data {
   vector[variant] error_covariance; // c
   array[variant] int<lower=0, upper=n_region - 1> region; // s
   real exposure_mean; // mu
+  int<lower=0, upper=1> signs_given; // g
   real<lower=0> exposure_scale; // S_x
   real<lower=0> outcome_scale; // S_y
   vector[variant] beta_exposure; // x
@@ -34,6 +36,7 @@ transformed data {
   real ratio = outcome_scale / exposure_scale; // R
   vector[variant] v_x = square(se_exposure);
   vector[variant] v_y = square(se_outcome);
+  vector[variant] sign = orientation(beta_exposure, signs_given);
   array[variant] int place;
   for (j in 1 : variant) {
     place[j] = region[j] + 1;
@@ -54,7 +57,7 @@ model {
   intercept ~ normal(0, 0.3 * outcome_scale);
   exposure_sd ~ normal(0, exposure_scale);
   pleiotropy_sd ~ normal(0, 0.5 * outcome_scale);
-  target += effects_lpdfs(beta_exposure, beta_outcome - intercept[place],
+  target += effects_lpdfs(beta_exposure, beta_outcome - sign .* intercept[place],
                           theta[place], exposure_mean, exposure_sd, v_x,
                           v_y + square(pleiotropy_sd), error_covariance);
 }
@@ -67,10 +70,11 @@ generated quantities {
     array[2] vector[variant] again = effects_rng(theta[place], exposure_mean,
                                                  exposure_sd, v_x, v,
                                                  error_covariance);
-    log_lik = effects_lpdfs(beta_exposure, beta_outcome - intercept[place],
+    log_lik = effects_lpdfs(beta_exposure, beta_outcome - sign .* intercept[place],
                             theta[place], exposure_mean, exposure_sd, v_x, v,
                             error_covariance);
     beta_exposure_rep = again[1];
-    beta_outcome_rep = intercept[place] + again[2];
+    beta_outcome_rep = orientation(again[1], signs_given) .* intercept[place]
+                       + again[2];
   }
 }

@@ -75,6 +75,14 @@ def declare(correlated_pleiotropy: str = "none") -> Model:
         ),
         "region": Var(("variant",), label("region"), "Region, or sequence, that the variant lies in.", "s", default=0),
         "exposure_mean": Var((), real, "Mean effect of variants on the exposure.", "μ_γ", default=0.0),
+        "signs_given": Var(
+            (),
+            boolean,
+            "Whether signs of effects mean something (as those of mutants less their sequence), or alleles are coded "
+            "anyhow, so that those raising the exposure count.",
+            "g",
+            default=0,
+        ),
         "exposure_scale": Var(
             (),
             positive,
@@ -152,7 +160,13 @@ def declare(correlated_pleiotropy: str = "none") -> Model:
 
 
 def check(problem: Problem) -> None:
-    """Reject covariances that no errors can have."""
+    """Reject covariances that no errors can have, and a mean of effects whose signs mean nothing."""
+    if problem["exposure_mean"] != 0 and not problem["signs_given"]:
+        raise InputError(
+            f"mendelian_randomization: known variable 'exposure_mean' is {float(problem['exposure_mean']):g}, but "
+            "where alleles are coded anyhow effects have no mean but 0. Leave it out, or give signs_given as 1 if "
+            "signs mean something."
+        )
     limit = problem["se_exposure"] * problem["se_outcome"]
     bad = np.flatnonzero(np.abs(problem["error_covariance"]) >= limit)
     if bad.size:

@@ -30,6 +30,7 @@ def build(mixture: bool) -> Callable[..., None]:
         exposure_mean: Any,
         exposure_scale: Any,
         outcome_scale: Any,
+        signs_given: Any,
     ) -> None:
         import pymc as pm
         import pytensor.tensor as pt
@@ -42,6 +43,7 @@ def build(mixture: bool) -> Callable[..., None]:
         sd = pm.HalfNormal("exposure_sd", exposure_scale)
         omega = pm.HalfNormal("pleiotropy_sd", 0.5 * outcome_scale)
 
+        directed = pt.switch(pt.neq(signs_given, 0), 1.0, pt.sgn(beta_exposure)) * alpha[region]
         total = sd**2 + se_exposure**2
         of_x = pm.logp(pm.Normal.dist(exposure_mean, pt.sqrt(total)), beta_exposure)
 
@@ -50,7 +52,7 @@ def build(mixture: bool) -> Callable[..., None]:
             covariance = slope * sd**2 + error_covariance
             expected = slope * exposure_mean + covariance / total * (beta_exposure - exposure_mean)
             variance = slope**2 * sd**2 + omega**2 + se_outcome**2 - covariance**2 / total
-            return pm.logp(pm.Normal.dist(alpha[region] + expected, pt.sqrt(variance)), beta_outcome)
+            return pm.logp(pm.Normal.dist(directed + expected, pt.sqrt(variance)), beta_outcome)
 
         if not mixture:
             pm.Potential("effects", (of_x + of_y(theta[region])).sum())

@@ -9,7 +9,7 @@ from genarium.engines import chains as engine
 
 from .likelihood import pair
 from .start import start
-from .story import CONFOUNDED, HETEROGENEITY, INTERCEPT, MEAN_SD, PLEIOTROPY
+from .story import CONFOUNDED, HETEROGENEITY, INTERCEPT, MEAN_SD, PLEIOTROPY, orientation
 
 
 def gibbs(
@@ -50,6 +50,7 @@ class Sampler:
         self.slope = problem["error_covariance"] / self.sx2  # of the outcome's error on the exposure's
         self.residual2 = problem["se_outcome"] ** 2 - self.slope**2 * self.sx2
         self.mean = float(problem["exposure_mean"])
+        self.sign = orientation(problem["signs_given"], self.x)
         self.Sx, self.Sy = float(problem["exposure_scale"]), float(problem["outcome_scale"])
         self.ratio = self.Sy / self.Sx
 
@@ -69,7 +70,7 @@ class Sampler:
             sd = self._exposure_sd(rng, slope, alpha, sd, omega)
             omega = self._omega(rng, slope, alpha, sd, omega)
             gamma = self._gamma(rng, slope, alpha, sd, omega)
-            rest = self.y - self.slope * (self.x - gamma)  # slope gamma + alpha + noise of variance v
+            rest = self.y - self.slope * (self.x - gamma)  # slope gamma + sign alpha + noise of variance v
             v = omega**2 + self.residual2
             precision, score = self._regions(gamma, rest - eta * z * gamma, v)
             tau, whole = self._between(rng, precision, score, tau)
@@ -93,7 +94,7 @@ class Sampler:
         self, rng: np.random.Generator, theta: Array, alpha: Array, sd: Array, omega: Array, share: float, eta: float
     ) -> Array:
         """Draw which variants are confounded, true effects summed out (eq. 10)."""
-        slope, rest = theta[self.region], self.y - alpha[self.region]
+        slope, rest = theta[self.region], self.y - self.sign * alpha[self.region]
         errors = self.sx2, self.problem["se_outcome"] ** 2 + omega**2, self.problem["error_covariance"]
         without, with_it = (pair(b, sd**2, self.x, rest, self.mean, *errors) for b in (slope, slope + eta))
         odds = np.log(share) - np.log1p(-share) + with_it - without
@@ -112,7 +113,9 @@ class Sampler:
     ) -> float:
         """Draw eta, regional effects and intercepts summed out (eq. 11); ``design`` is z gamma."""
         full, score = self._with_prior(precision, self._regions(gamma, rest, v)[1], tau, whole)
-        border = np.stack([np.bincount(self.region, w, self.S) for w in (design * gamma / v, design / v)], 1)
+        border = np.stack(
+            [np.bincount(self.region, w, self.S) for w in (design * gamma / v, design * self.sign / v)], 1
+        )
         known = np.linalg.solve(full, np.stack([border, score], -1))  # (S, 2, 2)
         total = (design**2 / v).sum() + (MEAN_SD * self.ratio) ** -2 - (border * known[..., 0]).sum()
         pull = (design * rest / v).sum() - (border * known[..., 1]).sum()
@@ -124,13 +127,13 @@ class Sampler:
         v = omega**2 + self.residual2
         precision = 1 / sd**2 + 1 / self.sx2 + b**2 / v
         pull = self.mean / sd**2 + self.x / self.sx2
-        pull = pull + b * (self.y - self.slope * self.x - alpha[self.region]) / v
+        pull = pull + b * (self.y - self.slope * self.x - self.sign * alpha[self.region]) / v
         return np.asarray(rng.normal(pull / precision, precision**-0.5))
 
     def _exposure_sd(self, rng: np.random.Generator, slope: Array, alpha: Array, sd: Array, omega: Array) -> Array:
         """Slice update of ln sigma, true effects summed out (eq. 6)."""
         errors = self.sx2, self.problem["se_outcome"] ** 2 + omega**2, self.problem["error_covariance"]
-        rest = self.y - alpha[self.region]
+        rest = self.y - self.sign * alpha[self.region]
 
         def log_density(log_sd: Array) -> Array:
             between = np.exp(2 * log_sd)
@@ -152,7 +155,7 @@ class Sampler:
     ) -> tuple[Array, Array]:
         """Slice update of ln tau with (theta - Theta) / tau held, true effects summed out (eq. 9b)."""
         errors = self.sx2, self.problem["se_outcome"] ** 2 + omega**2, self.problem["error_covariance"]
-        rest, between, z = self.y - alpha[self.region], sd**2, (theta - whole) / tau
+        rest, between, z = self.y - self.sign * alpha[self.region], sd**2, (theta - whole) / tau
 
         def log_density(log_tau: Array) -> Array:
             slope = (whole + np.exp(log_tau) * z)[self.region] + more
@@ -164,7 +167,7 @@ class Sampler:
 
     def _omega(self, rng: np.random.Generator, slope: Array, alpha: Array, sd: Array, omega: Array) -> Array:
         """Slice update of ln omega, true and pleiotropic effects summed out (eq. 7)."""
-        between, rest, se2 = sd**2, self.y - alpha[self.region], self.problem["se_outcome"] ** 2
+        between, rest, se2 = sd**2, self.y - self.sign * alpha[self.region], self.problem["se_outcome"] ** 2
         c = self.problem["error_covariance"]
 
         def log_density(log_omega: Array) -> Array:
@@ -176,11 +179,16 @@ class Sampler:
 
     def _regions(self, gamma: Array, rest: Array, v: Array) -> tuple[Array, Array]:
         """Return precision (S, 2, 2) and score (S, 2) of theta and alpha in each region, alpha's prior included."""
-        sums = [np.bincount(self.region, weight, self.S) for weight in (gamma**2 / v, gamma / v, 1 / v)]
+        sums = [
+            np.bincount(self.region, weight, self.S)
+            for weight in (gamma**2 / v, gamma * self.sign / v, self.sign**2 / v)
+        ]
         precision = np.empty((self.S, 2, 2))
         precision[:, 0, 0], precision[:, 0, 1], precision[:, 1, 0] = sums[0], sums[1], sums[1]
         precision[:, 1, 1] = sums[2] + (INTERCEPT * self.Sy) ** -2
-        score = np.stack([np.bincount(self.region, weight, self.S) for weight in (gamma * rest / v, rest / v)], 1)
+        score = np.stack(
+            [np.bincount(self.region, weight, self.S) for weight in (gamma * rest / v, self.sign * rest / v)], 1
+        )
         return precision, score
 
     def _between(self, rng: np.random.Generator, precision: Array, score: Array, tau: Array) -> tuple[Array, float]:

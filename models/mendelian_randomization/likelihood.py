@@ -7,7 +7,7 @@ import numpy as np
 
 from genarium.declaration import Array
 
-from .story import CONFOUNDED, HETEROGENEITY, INTERCEPT, MEAN_SD, PLEIOTROPY
+from .story import CONFOUNDED, HETEROGENEITY, INTERCEPT, MEAN_SD, PLEIOTROPY, orientation
 
 LOG_2PI = float(np.log(2 * np.pi))
 
@@ -24,9 +24,10 @@ def log_likelihood(
     error_covariance: Array,
     region: Array,
     exposure_mean: Array,
+    signs_given: Array,
 ) -> Array:
     """Log density of each variant's pair of effects (eq. 3); shape (..., J)."""
-    rest = beta_outcome - intercept[..., region]
+    rest = beta_outcome - orientation(signs_given, beta_exposure) * intercept[..., region]
     errors = se_exposure**2, se_outcome**2 + np.asarray(pleiotropy_sd)[..., None] ** 2, error_covariance
     between = np.asarray(exposure_sd)[..., None] ** 2
     return pair(theta[..., region], between, beta_exposure, rest, exposure_mean, *errors)
@@ -46,9 +47,10 @@ def mixture_log_likelihood(
     error_covariance: Array,
     region: Array,
     exposure_mean: Array,
+    signs_given: Array,
 ) -> Array:
     """Log density of each variant's pair of effects, confounded or not (eq. 4); shape (..., J)."""
-    rest = beta_outcome - intercept[..., region]
+    rest = beta_outcome - orientation(signs_given, beta_exposure) * intercept[..., region]
     errors = se_exposure**2, se_outcome**2 + np.asarray(pleiotropy_sd)[..., None] ** 2, error_covariance
     between = np.asarray(exposure_sd)[..., None] ** 2
     slope, more = theta[..., region], np.asarray(confounded_effect)[..., None]
@@ -147,11 +149,15 @@ def mixture_quantities(
 
 def statistics(beta_exposure: Array, beta_outcome: Array, se_exposure: Array, se_outcome: Array) -> Mapping[str, Any]:
     """Statistics of the effects for predictive checks."""
-    w = se_outcome**-2.0
-    slope = (w * beta_exposure * beta_outcome).sum() / (w * beta_exposure**2).sum()
-    return {
-        "ivw": slope,
-        "heterogeneity_q": (w * (beta_outcome - slope * beta_exposure) ** 2).mean(),
-        "mean_f": ((beta_exposure / se_exposure) ** 2).mean(),
-        "largest_residual": (np.sqrt(w) * np.abs(beta_outcome - slope * beta_exposure)).max(),
-    }
+    with np.errstate(over="ignore", invalid="ignore"):  # replicates of a draw far out: infinite, or not a number
+        z = beta_outcome / se_outcome
+        x = beta_exposure / se_outcome
+        size = np.abs(x).max()  # squares are of numbers up to 1
+        slope = ((x / size) * (z / size)).sum() / ((x / size) ** 2).sum() if size > 0 else np.float64(np.nan)
+        residual = z - slope * x
+        return {
+            "ivw": slope,
+            "heterogeneity_q": (residual**2).mean(),
+            "mean_f": ((beta_exposure / se_exposure) ** 2).mean(),
+            "largest_residual": np.abs(residual).max(),
+        }

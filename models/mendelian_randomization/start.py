@@ -7,6 +7,8 @@ import numpy as np
 
 from genarium.declaration import Arrays, Problem
 
+from .story import orientation
+
 
 def start(problem: Problem, rng: np.random.Generator) -> Arrays:
     """Start the engines at rough estimates: slopes by region, debiased and shrunk towards that of all."""
@@ -27,7 +29,7 @@ def start(problem: Problem, rng: np.random.Generator) -> Arrays:
         "global_effect": np.array(whole),
         "heterogeneity": np.array(max(float(theta.std()), 0.05 * scale)),
         "theta": theta,
-        "intercept": np.bincount(region, residual, S) / (size + 2),
+        "intercept": np.bincount(region, orientation(problem["signs_given"], x) * residual, S) / (size + 2),
         "exposure_sd": np.array(np.sqrt(max(float(x.var() - sx2.mean()), 0.05 * float(x.var()) + 1e-12))),
         "pleiotropy_sd": np.array(np.sqrt(max(float(residual.var() - (1 / w).mean()), 0.02 * float(y.var()) + 1e-12))),
     }

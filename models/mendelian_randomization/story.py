@@ -17,6 +17,11 @@ CONFOUNDED = (1.0, 10.0)
 """Beta prior of the share of confounded variants: few of them, as in CAUSE (Morrison et al. 2020)."""
 
 
+def orientation(signs_given: Array, beta_exposure: Array) -> Array:
+    """Return the factor of each variant's mean pleiotropic effect: 1, or the sign of its effect on the exposure."""
+    return np.where(np.asarray(signs_given) != 0, 1.0, np.sign(beta_exposure))
+
+
 def _errors(rng: np.random.Generator, sizes: Sizes) -> Array:
     return ERROR * rng.lognormal(0, 0.2, sizes["variant"])
 
@@ -27,6 +32,7 @@ DESIGN: Mapping[str, Callable[..., Any]] = {
     "error_covariance": lambda se_exposure, se_outcome: 0.4 * se_exposure * se_outcome,
     "region": lambda sizes: np.arange(sizes["variant"]) * sizes["region"] // sizes["variant"],
     "exposure_mean": lambda: 0.0,
+    "signs_given": lambda: 0,
     "exposure_scale": lambda: 1.0,
     "outcome_scale": lambda: 1.0,
 }
@@ -109,10 +115,11 @@ def draw_effects(
     se_exposure: Array,
     se_outcome: Array,
     error_covariance: Array,
+    signs_given: Array,
 ) -> Mapping[str, Array]:
     """Add correlated errors to the true effects (eq. 1)."""
-    outcome = theta[region] * gamma + intercept[region] + pleiotropy
-    return _observe(rng, gamma, outcome, se_exposure, se_outcome, error_covariance)
+    outcome = theta[region] * gamma + pleiotropy
+    return _observe(rng, gamma, outcome, intercept[region], se_exposure, se_outcome, error_covariance, signs_given)
 
 
 def draw_confounded_effects(
@@ -127,17 +134,26 @@ def draw_confounded_effects(
     se_exposure: Array,
     se_outcome: Array,
     error_covariance: Array,
+    signs_given: Array,
 ) -> Mapping[str, Array]:
     """Add correlated errors to the true effects, those of confounded variants on the outcome being larger (eq. 2)."""
     slope = theta[region] + confounded_effect * confounded
-    outcome = slope * gamma + intercept[region] + pleiotropy
-    return _observe(rng, gamma, outcome, se_exposure, se_outcome, error_covariance)
+    outcome = slope * gamma + pleiotropy
+    return _observe(rng, gamma, outcome, intercept[region], se_exposure, se_outcome, error_covariance, signs_given)
 
 
 def _observe(
-    rng: np.random.Generator, exposure: Array, outcome: Array, se_exposure: Array, se_outcome: Array, covariance: Array
+    rng: np.random.Generator,
+    exposure: Array,
+    outcome: Array,
+    directed: Array,
+    se_exposure: Array,
+    se_outcome: Array,
+    covariance: Array,
+    signs_given: Array,
 ) -> Mapping[str, Array]:
     first, second = rng.normal(size=(2, len(exposure)))
     slope = covariance / se_exposure
     error = slope * first + np.sqrt(se_outcome**2 - slope**2) * second
-    return {"beta_exposure": exposure + se_exposure * first, "beta_outcome": outcome + error}
+    x = exposure + se_exposure * first
+    return {"beta_exposure": x, "beta_outcome": outcome + orientation(signs_given, x) * directed + error}

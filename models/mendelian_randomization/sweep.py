@@ -7,7 +7,7 @@ import numpy as np
 from genarium.declaration import Array, Labelled, Problem
 
 from .start import start
-from .story import HETEROGENEITY, INTERCEPT, MEAN_SD, PLEIOTROPY
+from .story import HETEROGENEITY, INTERCEPT, MEAN_SD, PLEIOTROPY, orientation
 
 LOG_2PI = float(np.log(2 * np.pi))
 NODES, RESOLVED, DEPTH = 61, 25, 28.0
@@ -67,7 +67,8 @@ class Step:
         self.sx2 = problem["se_exposure"] ** 2
         self.k = problem["error_covariance"] / self.sx2
         self.v = problem["se_outcome"] ** 2 - self.k**2 * self.sx2
-        self.t = self.y - self.k * self.x  # (theta - k) gamma + alpha + noise of variance omega² + v
+        self.t = self.y - self.k * self.x  # (theta - k) gamma + sign alpha + noise of variance omega² + v
+        self.sign = orientation(problem["signs_given"], self.x)
         self.mu = float(problem["exposure_mean"])
         self.Sx, self.Sy = float(problem["exposure_scale"]), float(problem["outcome_scale"])
         ratio = self.Sy / self.Sx
@@ -125,11 +126,11 @@ class Step:
         return float(np.exp(log_weight) @ np.exp(-2 * self.nodes[which]))
 
     def _moments(self, state: Factors) -> tuple[Array, Array, Array, Array, Array]:
-        """E b, E b², E alpha, E b alpha and E alpha² of each variant's region, with b = theta - k."""
+        """E b, E b², E a, E ba and E a² of each variant's region, with b = theta - k and a = sign alpha."""
         theta, alpha = state.mean[self.region].T
         V = state.covariance[self.region]
-        b = theta - self.k
-        return b, b**2 + V[:, 0, 0], alpha, b * alpha + V[:, 0, 1], alpha**2 + V[:, 1, 1]
+        b, o = theta - self.k, self.sign
+        return b, b**2 + V[:, 0, 0], o * alpha, o * (b * alpha + V[:, 0, 1]), o**2 * (alpha**2 + V[:, 1, 1])
 
     def _gamma(self, state: Factors) -> Factors:
         """Update the true effects (eq. 12)."""
@@ -143,7 +144,7 @@ class Step:
         return np.asarray((state.gamma - self.mu) ** 2 + state.gamma_var)
 
     def _residual(self, state: Factors) -> Array:
-        """Return the expected square of t - b gamma - alpha (eq. 14)."""
+        """Return the expected square of t - b gamma - sign alpha (eq. 14)."""
         b, b2, alpha, b_alpha, alpha2 = self._moments(state)
         m, m2 = state.gamma, state.gamma**2 + state.gamma_var
         return np.asarray(self.t**2 - 2 * self.t * (b * m + alpha) + b2 * m2 + 2 * b_alpha * m + alpha2)
@@ -157,7 +158,8 @@ class Step:
         """Effect and intercept of each region (eq. 16)."""
         W, T = np.exp(state.omega) @ self.inverse, self._inverse_square(state.tau, 0)
         m, m2 = state.gamma, state.gamma**2 + state.gamma_var
-        parts = (W * m2, W * m, W, W * (self.t * m + self.k * m2), W * (self.t + self.k * m))
+        own = W * self.sign
+        parts = (W * m2, own * m, own * self.sign, W * (self.t * m + self.k * m2), own * (self.t + self.k * m))
         g2, g, one, pull_theta, pull_alpha = (np.bincount(self.region, part, self.S) for part in parts)
         precision = np.empty((self.S, 2, 2))
         precision[:, 0, 0], precision[:, 1, 1] = g2 + T, one + self.alpha_prior

@@ -55,7 +55,7 @@ def test_density_of_a_pair_is_the_integral_over_true_effect_and_pleiotropy() -> 
     exact, _ = integrate.dblquad(joint, -5, 5, -2.5, 2.5, epsabs=1e-8)
     found = likelihood.log_likelihood(
         np.array([theta]), np.array([alpha]), np.array(sigma), np.array(omega), np.array([x]), np.array([y]),
-        np.array([sx]), np.array([sy]), np.array([c]), np.array([0]), np.array(mu),
+        np.array([sx]), np.array([sy]), np.array([c]), np.array([0]), np.array(mu), np.array(1),
     )  # fmt: skip
     assert found[0] == pytest.approx(np.log(exact), abs=1e-6)
 
@@ -95,16 +95,50 @@ def test_errors_of_a_simulation_have_the_covariance_it_says() -> None:
     ex = (data["beta_exposure"] - hidden["gamma"]).to_numpy()
     theta, alpha = hidden["theta"].to_numpy(), hidden["intercept"].to_numpy()
     region = tree["constant_data"]["region"].to_numpy()
+    sign = np.sign(data["beta_exposure"].to_numpy())
     ey = (
         (data["beta_outcome"] - hidden["pleiotropy"]).to_numpy()
         - theta[region] * hidden["gamma"].to_numpy()
-        - alpha[region]
+        - sign * alpha[region]
     )
     known = tree["constant_data"]
     scaled = ex * ey - known["error_covariance"].to_numpy()
     assert abs(scaled.mean()) < 4 * scaled.std() / 200
     for e, se in ((ex, "se_exposure"), (ey, "se_outcome")):
         assert ((e / known[se].to_numpy()) ** 2).mean() == pytest.approx(1, abs=4 * np.sqrt(2 / 40_000))
+
+
+@pytest.mark.parametrize("option", ["none", "mixture"])
+def test_the_other_allele_of_any_variant_changes_nothing(option: str) -> None:
+    """Under directional pleiotropy; but where signs are said to mean something they do."""
+    tree = simulate(4, variant=60, region=3, intercept=np.full(3, 0.5), correlated_pleiotropy=option)
+    at = {
+        name: tree["truth"][name].to_numpy()
+        for name in gn.get(NAME).variant(correlated_pleiotropy=option).unknown.variables
+    }
+    known = {name: value.to_numpy() for name, value in tree["constant_data"].items() if not name.endswith("scale")}
+    flip = np.where(np.random.default_rng(0).uniform(size=60) < 0.5, -1.0, 1.0)
+    x, y = (tree["observed_data"][name].to_numpy() for name in ("beta_exposure", "beta_outcome"))
+    density = likelihood.mixture_log_likelihood if option == "mixture" else likelihood.log_likelihood
+    some = {name: at[name] for name in at if name not in ("global_effect", "heterogeneity")}
+    for given in (0, 1):
+        known["signs_given"] = np.asarray(given)
+        plain = density(**some, **known, beta_exposure=x, beta_outcome=y)
+        moved = density(**some, **known, beta_exposure=flip * x, beta_outcome=flip * y)
+        assert np.allclose(plain, moved, rtol=1e-12) is (given == 0)
+
+
+def test_a_mean_of_effects_of_arbitrary_signs_is_refused() -> None:
+    with pytest.raises(InputError, match=r"'exposure_mean' is 0\.5, but .* give signs_given as 1"):
+        gn.fit(NAME, simulate(4, variant=20, region=2), "gibbs", exposure_mean=0.5, draws=2, tune=2, chains=1)
+
+
+def test_statistics_of_wild_replicates_do_not_overflow() -> None:
+    one = np.ones(3)
+    found = likelihood.statistics(1e200 * one, 1e200 * one, one, 0.1 * one)
+    assert found["ivw"] == pytest.approx(1)
+    assert found["mean_f"] == np.inf
+    likelihood.statistics(np.zeros(3), one, one, one)
 
 
 # Gibbs sampling: each conditional is proportional to the joint density
@@ -118,7 +152,7 @@ def joint(problem: Problem, gamma: Array, **at: Array) -> float:
         s = int(known["region"][j])
         sx2, c = known["se_exposure"][j] ** 2, known["error_covariance"][j]
         B = known["se_outcome"][j] ** 2 + float(at["pleiotropy_sd"]) ** 2
-        mean = [gamma[j], at["theta"][s] * gamma[j] + at["intercept"][s]]
+        mean = [gamma[j], at["theta"][s] * gamma[j] + np.sign(known["beta_exposure"][j]) * at["intercept"][s]]
         seen = [known["beta_exposure"][j], known["beta_outcome"][j]]
         total += float(stats.multivariate_normal(mean, [[sx2, c], [c, B]]).logpdf(seen))
         total += float(stats.norm(float(known["exposure_mean"]), float(at["exposure_sd"])).logpdf(gamma[j]))

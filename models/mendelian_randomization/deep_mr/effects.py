@@ -58,6 +58,7 @@ class Effects:
             "se_outcome": self.se_y,
             "error_covariance": self.covariance,
             "region": region,
+            "signs_given": 1,  # of mutants less their sequence
         }
 
 
