@@ -40,7 +40,7 @@ def predict(fitted: xr.DataTree, problem: Problem) -> dict[str, Labelled]:
         ``probability`` (cell, process): posterior probability that a mutation of the cell is of the process;
         ``best`` (cell): the most probable one; ``pi`` (genome, process): exposures, posterior mean, with the ends of
         their 90 % intervals, ``pi_lower`` and ``pi_upper``, which a point estimate has for new genomes only (NaN for
-        those of the fit); ``new`` (genome): 1 for genomes that the fit did not see; ``rate`` (locus, process): expected
+        those of the fit; without new genomes they are left out); ``new`` (genome): 1 for genomes that the fit did not see; ``rate`` (locus, process): expected
         mutations of the problem's genomes there.
     """
     draws = list(draws_of(fitted))
@@ -59,12 +59,12 @@ def predict(fitted: xr.DataTree, problem: Problem) -> dict[str, Labelled]:
         rate += np.einsum("jg,gk,jkl->lk", mutations, pi, share)
     probability /= len(draws)
     lower, upper = np.quantile(found.draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    ends = {"pi_lower": (("genome", "process"), lower), "pi_upper": (("genome", "process"), upper)}
     return {
         "probability": (("cell", "process"), probability),
         "best": (("cell",), probability.argmax(1)),
         "pi": (("genome", "process"), np.mean(found.means, 0)),
-        "pi_lower": (("genome", "process"), lower),
-        "pi_upper": (("genome", "process"), upper),
+        **({} if np.isnan(lower).all() else ends),
         "new": (("genome",), (same < 0).astype(np.int64)),
         "rate": (("locus", "process"), rate / len(draws)),
     }

@@ -50,6 +50,7 @@ def test_genomes_without_mutations_elsewhere_are_in_neither_part() -> None:
     assert [part.sizes["genome"] for part in parts].count(5) == 1
 
 
+@pytest.mark.slow
 def test_the_number_of_processes_is_chosen_by_held_out_loci() -> None:
     data = gn.simulate(NAME, seed=2, process=3, cell=12_000, genome=20, locus=60)
     best = gn.choose(NAME, data, "process", [1, 2, 3, 5], seed=1, by="held_out", folds=3, draws=50)

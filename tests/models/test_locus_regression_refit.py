@@ -271,6 +271,7 @@ def test_several_free_processes_are_relabelled_together() -> None:
     np.testing.assert_allclose(found["pi"][0, 0, :, :2], pi[:, :2], rtol=0.02)
 
 
+@pytest.mark.slow
 def test_of_a_whole_catalogue_the_signatures_that_acted_are_kept() -> None:
     """Three of ten: the others are dropped by the bound, which is higher without them."""
     catalogue = table(10)

@@ -321,6 +321,7 @@ def test_nodes_of_vi_follow_a_scale_far_from_that_of_its_prior() -> None:
         assert float(posterior.std()) == pytest.approx(sd, rel=0.1)
 
 
+@pytest.mark.slow
 def test_mean_field_is_too_narrow_and_linear_response_is_not() -> None:
     """Against Gibbs sampling on weak instruments: sds of the regional effects."""
     tree = simulate(1, variant=200, region=10)

@@ -370,6 +370,7 @@ def test_errors_of_the_same_networks_do_not_pass_for_an_effect() -> None:
     assert abs(mean["maximum_likelihood"]) < 0.06
 
 
+@pytest.mark.slow
 def test_errors_that_members_share_widen_the_interval() -> None:
     """Each member has a slope of its own in all sequences: without it the interval is far too narrow."""
     covered = {"bagged": 0, "ignore": 0}

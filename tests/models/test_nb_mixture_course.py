@@ -77,6 +77,7 @@ def test_vi_reaches_the_known_bound_and_gibbs_widths(course: dict[str, Any], gib
         assert (np.abs(shift.to_numpy()) < 0.15 * exact).all()
 
 
+@pytest.mark.slow
 def test_gibbs_and_nuts_agree(course: dict[str, Any], gibbs: xr.DataTree) -> None:
     from arviz_stats.base import array_stats
 
@@ -102,6 +103,7 @@ def test_five_components_are_chosen(course: dict[str, Any]) -> None:
     assert best["posterior"].sizes["component"] == 5
 
 
+@pytest.mark.slow
 def test_dispersion_estimates_agree_between_methods(course: dict[str, Any]) -> None:
     data = {"x": course["x"]}
     point = gn.fit("nb_mixture", data, "em", 1, component=5, dispersion="shared")

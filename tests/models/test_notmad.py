@@ -400,6 +400,7 @@ def test_curves_of_an_additive_encoder_add_up() -> None:
     assert problem.sizes["neuron"] == 4
 
 
+@pytest.mark.slow
 def test_the_prior_accepts_by_the_potential() -> None:
     """With exact rejection the share of draws with large h falls as exp(-alpha h): compare with weighted base draws."""
     fixed = {"sample": 5, "node": 2, "beta": 1.0, "tau": 3.0}

@@ -302,6 +302,29 @@ def test_bad_presets(name: str, changes: Any, message: str) -> None:
         net.preset(name, **changes)
 
 
+def test_a_screen_takes_any_matrix_and_names_what_it_cannot_take() -> None:
+    import pandas as pd
+    from anndata import AnnData
+    from scipy.sparse import coo_array
+
+    counts, labels, kinds = np.array([[1, 3], [8, 0], [2, 2]]), ["B", "A", "B"], ["x", "y", "y"]
+    features = pd.DataFrame([[1.0], [2.0]], index=["B", "A"])
+    expected = net.screen(counts, labels, kinds, features).cells
+    for given in (coo_array(counts), pd.DataFrame(counts), counts.tolist()):
+        np.testing.assert_array_equal(net.screen(given, labels, kinds, features).cells, expected)
+    with pytest.raises(InputError, match=r"counts is an AnnData.*adata\.X"):
+        net.screen(AnnData(counts.astype(float)), labels, kinds, features)
+    with pytest.raises(InputError, match="counts is a list of shape"):
+        net.screen([["a", "b"]] * 3, labels, kinds, features)
+    for odd in (None, np.ones((2, 1)), {"A": [1.0]}):
+        with pytest.raises(InputError, match=rf"features is a {type(odd).__name__}\. Give a DataFrame"):
+            net.screen(counts, labels, kinds, odd)
+    with pytest.raises(InputError, match="feature 0 of 'A' is infinite"):
+        net.screen(counts, labels, kinds, features.replace(2.0, np.inf))
+    with pytest.raises(InputError, match=r"feature 0 holds .*, not numbers"):
+        net.screen(counts, labels, kinds, features.astype(str))
+
+
 # Training
 
 
@@ -361,6 +384,11 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         net.train(screen, np.arange(5), np.random.default_rng(1), backend="jax", steps=2)
     with pytest.raises(InputError, match="there is no backend 'torch'"):
         net.train(screen, np.arange(5), np.random.default_rng(1), backend="torch")
+    with pytest.raises(InputError, match=r"rng=1 is no generator"):
+        net.train(screen, np.arange(5), 1)  # type: ignore[arg-type]
+    for rows, odd in (([0, 40], "40"), ([-1, 3], "-1"), (["gene1", "gene2"], r"\['gene1', 'gene2'\]")):
+        with pytest.raises(InputError, match=f"rows: {odd} is no position"):
+            net.train(screen, np.array(rows), np.random.default_rng(1))
     with pytest.raises(InputError, match="1 training perturbations are too few"):
         net.train(screen, np.arange(1), np.random.default_rng(1))
 

@@ -104,6 +104,7 @@ def test_without_dask_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
 # Killed
 
 
+@pytest.mark.slow
 def test_a_killed_run_ends_as_if_it_had_not_been(expected: Callable[[int], bytes], tmp_path: Path) -> None:
     folder = tmp_path / "run"
     command = [

@@ -79,6 +79,47 @@ def depths(counts: Any) -> Array:
     return depth
 
 
+def matrix(counts: Any) -> Any:
+    """Return counts as an array, or a sparse matrix whose rows can be taken; of a DataFrame, a list or any sparse one."""
+    if hasattr(counts, "obs") and hasattr(counts, "X"):
+        raise InputError(
+            "perturbation_score.statistic: counts is an AnnData. Give the matrix of its raw counts, and the labels "
+            "apart: screen(adata.X, adata.obs['condition'], adata.obs['state'], features)."
+        )
+    if hasattr(counts, "tocsr"):
+        return counts.tocsr()
+    out = np.asarray(counts)
+    if out.ndim != 2 or out.dtype.kind not in "biuf":
+        raise InputError(
+            f"perturbation_score.statistic: counts is a {type(counts).__name__} of shape {out.shape} and type "
+            f"{out.dtype}. Give numbers, a row for each cell and a column for each gene."
+        )
+    return out
+
+
+def table_of(features: Any) -> Any:
+    """Return features as they are if they are a DataFrame of finite numbers, or raise an error."""
+    import pandas as pd
+
+    if not isinstance(features, pd.DataFrame):
+        raise InputError(
+            f"perturbation_score.statistic: features is a {type(features).__name__}. Give a DataFrame with a row for "
+            "each perturbed gene, named by its index: genes are found by name."
+        )
+    for name, column in features.items():
+        if column.dtype.kind not in "biuf":
+            raise InputError(
+                f"perturbation_score.statistic: feature {name!r} holds {column.dtype}, not numbers. Convert or drop it."
+            )
+        if np.isinf(column.to_numpy(dtype=float)).any():
+            at = int(np.flatnonzero(np.isinf(column.to_numpy(dtype=float)))[0])
+            raise InputError(
+                f"perturbation_score.statistic: feature {name!r} of {features.index[at]!r} is infinite. Correct it, or "
+                "drop the gene."
+            )
+    return features
+
+
 def labels(name: str, values: Any) -> Array:
     """Return the labels of cells as text, shape (N,), or raise an error that names the first missing one."""
     import pandas as pd
@@ -129,6 +170,8 @@ def screen(
     """
     from ..readers import align
 
+    counts = matrix(counts)
+    features = table_of(features)
     condition, state = labels("condition", condition), labels("state", state)
     if not len(condition) == len(state) == counts.shape[0]:
         raise InputError(

@@ -126,6 +126,17 @@ def train(
     """
     if backend not in STEPPERS:
         raise absent("perturbation_score.statistic", "backend", backend, STEPPERS)
+    if not isinstance(rng, np.random.Generator):
+        raise InputError(
+            f"perturbation_score.statistic: rng={rng!r} is no generator. Give np.random.default_rng(seed)."
+        )
+    rows, P = np.asarray(rows), len(one.names)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu" or ((rows < 0) | (rows >= P)).any():
+        odd = rows.tolist() if rows.ndim != 1 or rows.dtype.kind not in "iu" else rows[(rows < 0) | (rows >= P)][0]
+        raise InputError(
+            f"perturbation_score.statistic: rows: {odd} is no position of a perturbation. Give whole numbers from 0 to "
+            f"{P - 1}, such as the first part of split({P}, rng)."
+        )
     if len(rows) < 2:
         raise InputError(f"perturbation_score.statistic: {len(rows)} training perturbations are too few.")
     settings = preset(name, **changes)

@@ -28,7 +28,7 @@ TINY = {"draws": 20, "tune": 20, "restarts": 2, "iterations": 1000}
 every_fit, every_posterior = each(fits), each(posteriors)
 
 
-@every_fit
+@each(fits, more=True)
 def test_fit_holds_what_its_claim_says(case: Case, result: xr.DataTree, numpy_density: Density) -> None:
     model = case.model
     sizes = json.loads(result.attrs["sizes"])
@@ -131,7 +131,7 @@ def test_predict_on_the_data_of_the_fit(case: Case, result: xr.DataTree, tree: x
     xr.testing.assert_identical(result, before)
 
 
-@every_fit
+@each(fits, more=True)
 def test_predictions_make_tables(case: Case, result: xr.DataTree, tmp_path: Path) -> None:
     if case.model.predict is None:
         pytest.skip("the model makes no predictions")
