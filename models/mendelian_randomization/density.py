@@ -43,7 +43,7 @@ def build(mixture: bool) -> Callable[..., None]:
         sd = pm.HalfNormal("exposure_sd", exposure_scale)
         omega = pm.HalfNormal("pleiotropy_sd", 0.5 * outcome_scale)
 
-        directed = pt.switch(pt.neq(signs_given, 0), 1.0, pt.sgn(beta_exposure)) * alpha[region]
+        directed = pt.switch(pt.neq(signs_given, 0), 1.0, pt.sign(beta_exposure)) * alpha[region]
         total = sd**2 + se_exposure**2
         of_x = pm.logp(pm.Normal.dist(exposure_mean, pt.sqrt(total)), beta_exposure)
 
