@@ -325,6 +325,27 @@ def test_a_screen_takes_any_matrix_and_names_what_it_cannot_take() -> None:
         net.screen(counts, labels, kinds, features.astype(str))
 
 
+def test_another_screen_is_aligned_by_the_names_of_genes_and_states() -> None:
+    import pandas as pd
+
+    rng = np.random.default_rng(31)
+    counts = pd.DataFrame(rng.integers(1, 9, (6, 4)), columns=list("abcd"))
+    labels, kinds = ["A", "B"] * 3, ["x", "y", "z", "x", "x", "z"]
+    features = pd.DataFrame([[1.0], [2.0]], index=["A", "B"])
+    first = net.screen(counts, labels, kinds, features)
+    moved = net.screen(counts[list("cadb")], labels, kinds, features, states=["z", "x", "y"])
+    assert (moved.genes, moved.states) == (tuple("cadb"), ("z", "x", "y"))
+    back = net.aligned(moved, first.genes, first.states)
+    for name in ("cells", "share", "state"):
+        np.testing.assert_allclose(getattr(back, name), getattr(first, name), rtol=1e-6)
+    with pytest.raises(InputError, match="lacks 1 of the 4 genes that the statistic was trained on: d"):
+        net.aligned(net.screen(counts[list("abc")], labels, kinds, features), first.genes, first.states)
+    with pytest.raises(InputError, match=r"lacks 1 of the 3 states .*: z"):
+        net.aligned(net.screen(counts, labels, ["x", "y"] * 3, features), first.genes, first.states)
+    with pytest.raises(InputError, match="not trained on the state 'z'"):
+        net.aligned(first, first.genes, ("x", "y"))
+
+
 # Training
 
 

@@ -6,7 +6,7 @@
 
 from .metrics import evaluate, objective_a, objective_b, overlap_area, overlap_curve
 from .presets import PRESETS, Preset, preset
-from .samplers import Screen, normalise, screen, split
+from .samplers import Screen, aligned, normalise, screen, split
 from .simulator import CONTROL, Truth, World, simulate
 from .training import Trained, train
 
@@ -18,6 +18,7 @@ __all__ = [
     "Trained",
     "Truth",
     "World",
+    "aligned",
     "evaluate",
     "normalise",
     "objective_a",

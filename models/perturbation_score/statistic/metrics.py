@@ -12,7 +12,7 @@ from genarium.registry import get
 
 from ..distance import expected_l1, l1
 from ..story import draw_proportion
-from .samplers import Screen, draw_cells, draw_targets
+from .samplers import Screen, aligned, draw_cells, draw_targets
 from .simulator import CONTROL, Truth
 from .training import Trained
 
@@ -171,6 +171,7 @@ def evaluate(
         ``mse_training_mean``, ``mse_oracle_n``; ``icc_n``, ``recognition_r2``, ``coverage_n`` of 90 % intervals made
         of the validation perturbations' errors; ``spread`` (variance of s over test perturbations).
     """
+    one = aligned(one, trained.genes, trained.states)
     fitting, _, testing = parts
     Q = draw_targets(one.share[fitting], targets, trained.settings.noise, rng)
     aim = {p: np.abs(one.share[rows][:, None] - Q).sum(-1) for p, rows in enumerate(parts)}  # (rows, J) each

@@ -1,7 +1,7 @@
 """Cells of a screen as the network takes them, gene-level splits, and batches for a step."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers.counts import first_odd
-from genarium.readers.messages import absent
+from genarium.readers.messages import absent, listed
 
 from .presets import Preset
 
@@ -30,6 +30,8 @@ class Screen:
     names : ndarray, shape (P,)
     state : ndarray of int, shape (N,)
         State of each cell.
+    genes, states : tuple of str
+        Names, in the order of the columns of ``cells`` and ``share``; empty where they are not known.
     """
 
     cells: Array
@@ -38,6 +40,8 @@ class Screen:
     features: Array
     names: Array
     state: Array
+    genes: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
 
     @property
     def numbers(self) -> Array:
@@ -80,7 +84,7 @@ def depths(counts: Any) -> Array:
 
 
 def matrix(counts: Any) -> Any:
-    """Return counts as an array, or a sparse matrix whose rows can be taken; of a DataFrame, a list or any sparse one."""
+    """Return counts as an array, or a sparse matrix whose rows can be taken; of a DataFrame or any sparse one."""
     if hasattr(counts, "obs") and hasattr(counts, "X"):
         raise InputError(
             "perturbation_score.statistic: counts is an AnnData. Give the matrix of its raw counts, and the labels "
@@ -142,6 +146,7 @@ def screen(
     states: Any = None,
     dtype: str = "float32",
     control: str | None = None,
+    genes: Any = None,
 ) -> Screen:
     """Group cells by perturbation.
 
@@ -158,6 +163,9 @@ def screen(
     dtype : str
     control : str, optional
         Name of the unperturbed condition, which must be there; its features are zero unless given.
+    genes : sequence of str, optional
+        Names of the columns of ``counts`` (``adata.var_names``), by which another screen is aligned to this one.
+        Default: the columns of a DataFrame, else none.
 
     Returns
     -------
@@ -170,7 +178,14 @@ def screen(
     """
     from ..readers import align
 
+    genes = getattr(counts, "columns", ()) if genes is None else genes
+    told = tuple(str(name) for name in genes)
     counts = matrix(counts)
+    if told and (len(told) != counts.shape[1] or len(set(told)) < len(told)):
+        raise InputError(
+            f"perturbation_score.statistic: genes: {len(told)} names, {len(set(told))} of them different, for "
+            f"{counts.shape[1]} columns of counts. Give each column a name of its own."
+        )
     features = table_of(features)
     condition, state = labels("condition", condition), labels("state", state)
     if not len(condition) == len(state) == counts.shape[0]:
@@ -192,7 +207,40 @@ def screen(
     table = np.zeros((len(names), len(kinds)))
     np.add.at(table, (np.repeat(np.arange(len(names)), number), label), 1)
     known = align(features, list(names), control).to_numpy()
-    return Screen(normalise(counts[order], dtype), first, table / number[:, None], known, names, label)
+    return Screen(
+        normalise(counts[order], dtype), first, table / number[:, None], known, names, label, told, tuple(kinds)
+    )
+
+
+def aligned(one: Screen, genes: tuple[str, ...], states: tuple[str, ...]) -> Screen:
+    """Return a screen with its genes and states in another screen's order, found by name; names that miss are told.
+
+    Where a screen has no names, it has to have as many genes and states, and they are taken to be in order.
+    """
+    orders = []
+    for what, have, want in (("gene", one.genes, genes), ("state", one.states, states)):
+        if not have or not want:
+            orders.append(None)
+            continue
+        if lacking := [name for name in want if name not in set(have)]:
+            raise InputError(
+                f"perturbation_score.statistic: the screen lacks {len(lacking)} of the {len(want)} {what}s that the "
+                f"statistic was trained on: {listed(lacking)}. Add them"
+                + (" (zero where it was not seen), or train on the genes of both." if what == "gene" else ": states=.")
+            )
+        orders.append(np.array([have.index(name) for name in want]))
+    by_gene, by_state = orders
+    if by_gene is not None:
+        one = replace(one, cells=one.cells[:, by_gene], genes=genes)
+    if by_state is not None:
+        if more := [name for name in one.states if name not in states]:
+            raise InputError(
+                f"perturbation_score.statistic: the statistic was not trained on the state {more[0]!r}. There are: "
+                f"{listed(states)}. Leave its cells out, or train anew."
+            )
+        place = np.argsort(by_state)
+        one = replace(one, share=one.share[:, by_state], state=place[one.state], states=states)
+    return one
 
 
 def split(perturbations: int, rng: np.random.Generator, parts: tuple[float, ...] = (0.6, 0.2, 0.2)) -> list[Array]:

@@ -35,6 +35,8 @@ class Trained:
         Mean squared error of the distance, and the recognition loss, of every step.
     seconds : dict of str to float
         ``compile`` and ``train``, wall and CPU.
+    genes, states : tuple of str
+        Names of the training screen's; ``evaluate`` finds those of another screen by them.
     """
 
     size: Size
@@ -44,6 +46,8 @@ class Trained:
     scale: Array
     losses: Array
     seconds: dict[str, float] = field(default_factory=dict)
+    genes: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
 
     @property
     def _functions(self) -> tuple[Any, Any, Any]:
@@ -161,7 +165,7 @@ def train(
         **dict(zip(("train_wall", "train_cpu"), (done - first).tolist(), strict=True)),
         "build_wall": float((built - began)[0]),
     }
-    return Trained(shape, settings, step.weights(), centre, scale, losses, seconds)
+    return Trained(shape, settings, step.weights(), centre, scale, losses, seconds, one.genes, one.states)
 
 
 def moments(one: Screen, rows: Array) -> tuple[Array, Array]:
