@@ -99,7 +99,11 @@ def choice(tree: xr.DataTree) -> Iterator[Titled]:
     size = dim.removesuffix("_candidate")
     candidates, bounds = table[dim].to_numpy(), table["bound"].to_numpy()
     below = bounds.max() - bounds
-    others = [f"{name.upper()} {candidates[table[name].argmin()]}" for name in ("bic", "icl") if _known(table, name)]
+    others = [
+        f"{name.upper()} {candidates[table[name].to_numpy().argmin()]}"
+        for name in ("bic", "icl")
+        if _known(table, name)
+    ]
     figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
     axes = figure.subplots()
     axes.plot(candidates, below, color=FAINT, zorder=1)
