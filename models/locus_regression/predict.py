@@ -40,8 +40,8 @@ def predict(fitted: xr.DataTree, problem: Problem) -> dict[str, Labelled]:
         ``probability`` (cell, process): posterior probability that a mutation of the cell is of the process;
         ``best`` (cell): the most probable one; ``pi`` (genome, process): exposures, posterior mean, with the ends of
         their 90 % intervals, ``pi_lower`` and ``pi_upper``, which a point estimate has for new genomes only (NaN for
-        those of the fit; without new genomes they are left out); ``new`` (genome): 1 for genomes that the fit did not see; ``rate`` (locus, process): expected
-        mutations of the problem's genomes there.
+        those of the fit; left out where none is new); ``new`` (genome): 1 for genomes that the fit did not see;
+        ``rate`` (locus, process): expected mutations of the problem's genomes there.
     """
     draws = list(draws_of(fitted))
     data = corpus(problem)
