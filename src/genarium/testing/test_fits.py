@@ -28,7 +28,7 @@ TINY = {"draws": 20, "tune": 20, "restarts": 2, "iterations": 1000}
 every_fit, every_posterior = each(fits), each(posteriors)
 
 
-@each(fits, more=True)
+@every_fit
 def test_fit_holds_what_its_claim_says(case: Case, result: xr.DataTree, numpy_density: Density) -> None:
     model = case.model
     sizes = json.loads(result.attrs["sizes"])
