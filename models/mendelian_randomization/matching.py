@@ -54,28 +54,29 @@ def in_common(sheets: Sequence[Sheet], variant: str, effect: str, other: str) ->
     left = np.flatnonzero((place >= 0) & ~first.isin(again))
     right = np.flatnonzero(~second.isin(again))[place[left]]
     pairs = [*zip(named[0][left].tolist(), named[1][right].tolist(), strict=True)]
-    names = dict(zip(pairs, first[left], strict=True))
+    names: dict[tuple[int, int], str] = dict(zip(pairs, map(str, first[left]), strict=True))
     rows = Account("variant")
-    for name in sorted(again & set(first) & set(second)):
+    shared: list[str] = sorted(map(str, again & set(first) & set(second)))
+    for name in shared:
         own = [np.flatnonzero(label == name).tolist() for label in labels]
         some = _by_alleles(sheets, own, (effect, other), name)
-        text = alleles_of(taken_from(sheets[0], np.array([i for i, _ in some])), effect, other)
-        for (i, k), a, b in zip(some, *text, strict=True):
+        written = alleles_of(taken_from(sheets[0], np.array([i for i, _ in some])), effect, other)
+        for (i, k), a, b in zip(some, *written, strict=True):
             pairs.append((i, k))
             names[i, k] = f"{name}:{a}:{b}" if len(some) > 1 else name
         for trait, row, side in (("exposure", own[0], 0), ("outcome", own[1], 1)):
             spare = len(row) - len({pair[side] for pair in some})
             rows.leave(f"in the {trait} only", [name] * spare)
     pairs.sort()
-    for trait, mine, others, label in (
+    for side_of, mine, others, label in (
         ("exposure", first, second, labels[0]),
         ("outcome", second, first, labels[1]),
     ):
-        rows.leave(f"in the {trait} only", mine[~mine.isin(others)].tolist())
-        rows.leave(f"without an identifier in the {trait}", int((label == "").sum()))
+        rows.leave(f"in the {side_of} only", mine[~mine.isin(others)].tolist())
+        rows.leave(f"without an identifier in the {side_of}", int((label == "").sum()))
     rows.read = len(pairs) + sum(rows.left_out.values())
     both = np.array(pairs, dtype=int)
-    text = pd.Series([names[pair] for pair in pairs])
+    text: Any = pd.Series([names[pair] for pair in pairs])
     whole = text.str.fullmatch(r"0|[1-9]\d{0,17}").all()
     found = text.astype(np.int64).to_numpy() if whole else text.to_numpy(dtype=object)
     return [taken_from(sheet, both[:, side]) for side, sheet in enumerate(sheets)], np.asarray(found), rows
