@@ -208,7 +208,14 @@ def screen(
     np.add.at(table, (np.repeat(np.arange(len(names)), number), label), 1)
     known = align(features, list(names), control).to_numpy()
     return Screen(
-        normalise(counts[order], dtype), first, table / number[:, None], known, names, label, told, tuple(kinds)
+        normalise(counts[order], dtype),
+        first,
+        table / number[:, None],
+        known,
+        names,
+        label,
+        told,
+        tuple(map(str, kinds)),
     )
 
 
@@ -217,7 +224,7 @@ def aligned(one: Screen, genes: tuple[str, ...], states: tuple[str, ...]) -> Scr
 
     Where a screen has no names, it has to have as many genes and states, and they are taken to be in order.
     """
-    orders = []
+    orders: list[Array | None] = []
     for what, have, want in (("gene", one.genes, genes), ("state", one.states, states)):
         if not have or not want:
             orders.append(None)
