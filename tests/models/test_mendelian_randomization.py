@@ -383,7 +383,7 @@ def test_negative_control_of_the_mixture_can_be_fitted_and_makes_a_difference() 
     plan = Plan(NAME, "gibbs", mixture, seed=1, wrong=wrong)
     for index in range(40):
         assert isinstance(replicate(plan, index).problem, Problem)
-    tree = simulate(12, variant=120, region=6, exposure_sd=0.4, pleiotropy_sd=0.1)
+    tree = simulate(12, variant=600, region=2, exposure_sd=0.4, pleiotropy_sd=0.1)
     groups = ("constant_data", "observed_data")
     data = {str(n): v.to_numpy() for group in groups for n, v in tree[group].data_vars.items()}
     fits = [

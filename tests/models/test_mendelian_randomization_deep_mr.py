@@ -148,7 +148,9 @@ def test_saturated_substitutions_are_left_out(listed: bool) -> None:
     assert len(every) == 1800
     cut = divw(every.x, every.se_x, every.y, every.se_y, covariance=every.covariance)
     assert abs(cut.estimate - 0.5) > 0.012
-    assert not np.any(mutagenise(Scaled(Sigmoids(0.0), "logit"), x[:3]).saturated[..., 1])
+    unsaturated = mutagenise(Scaled(Sigmoids(0.0), "logit"), x[:3]).saturated
+    assert unsaturated is not None
+    assert not np.any(unsaturated[..., 1])
     assert mutagenise(Sigmoids(14.0), x).saturated is None
     with pytest.raises(InputError, match="saturated='hide' is not known"):
         effects(found, 0, 1, saturated="hide")
