@@ -24,7 +24,7 @@ UNITS = 40
 QUICK = {"chains": 2, "draws": 100, "tune": 150, "restarts": 3, "iterations": 2000, "max_treedepth": 7}
 """Options that make a method quick, where it has them."""
 
-SHORT = {"stan": {"draws": 50, "tune": 75}}
+SHORT = {"stan": {"draws": 50, "tune": 75, "max_treedepth": 5}}
 """Fewer steps still where each costs much."""
 
 Simulate = Callable[..., xr.DataTree]
