@@ -16,6 +16,9 @@ from .tables import read_table
 LOCUS = "whole genome"
 """Name of the one locus."""
 
+MOST = 2**53 - 1
+"""The largest count that a table of numbers holds exactly."""
+
 
 def matrix(paths: Sequence[Path], *, samples: str = "") -> Told:
     """Read numbers of mutations by channel and genome.
@@ -51,6 +54,12 @@ def matrix(paths: Sequence[Path], *, samples: str = "") -> Told:
         raise InputError(
             f"{paths[0]}: {names[g]!r} has {counts[g, m]:g} mutations of {CHANNELS[m]}, but counts are whole numbers "
             f"({len(odd)} entries are not). Give counts; a table of signatures goes into signatures=."
+        )
+    if (counts > MOST).any():
+        g, m = np.argwhere(counts > MOST)[0]
+        raise InputError(
+            f"{paths[0]}: {names[g]!r} has {counts[g, m]:g} mutations of {CHANNELS[m]}, more than are counted exactly "
+            f"({MOST}). Correct it."
         )
     genomes = Account("genome", read=len(names))
     kept = np.ones(len(names), dtype=bool)

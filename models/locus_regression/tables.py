@@ -81,13 +81,22 @@ def _read(path: Path, what: str) -> Any:
 
     content = text(existing(what, [path])[0])
     comma = Path(path.name.removesuffix(".gz")).suffix == ".csv"
-    table = pd.read_csv(io.StringIO(content), sep="," if comma else "\t")
-    first = table.columns[0]
-    if str(first).startswith("Unnamed:"):
-        table = table.rename(columns={first: ""})
-    if not any(head in table for head in HEADS):
+    try:
+        rows = pd.read_csv(
+            io.StringIO(content), sep="," if comma else "\t", header=None, dtype=str, keep_default_na=False
+        )
+    except ValueError as error:
+        raise InputError(f"{path}: this cannot be read as a table ({str(error).strip()}). Write it again.") from error
+    names = [str(name).strip() for name in rows.iloc[0]]
+    table = rows.iloc[1:].set_axis(names, axis=1)
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"{path}: the column {twice!r} is there more than once. Give each a name of its own.")
+    if "" in names and any(head in names for head in HEADS[:-1]):
+        raise InputError(f"{path}: column {names.index('') + 1} has no name. Name it, or delete it.")
+    if not any(head in names for head in HEADS):
         raise InputError(
-            f"{path}: there is no column 'Type' with the channels, only {listed(table.columns, 5)}. Give a table of "
+            f"{path}: there is no column 'Type' with the channels, only {listed(names, 5)}. Give a table of "
             "the 96 channels in COSMIC's or SigProfiler's layout, separated by tabs."
         )
     return table

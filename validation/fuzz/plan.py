@@ -5,7 +5,9 @@ from collections.abc import Callable
 from validation.fuzz.case import Case, Random, sometimes
 from validation.fuzz.formats import (
     locus_regression,
+    matrices,
     mendelian_randomization,
+    mutations,
     nb_mixture,
     notmad,
     perturbation_score,
@@ -25,6 +27,10 @@ PLAN: dict[tuple[str, str], tuple[float, Callable[[Random], Case]]] = {
     ("mendelian_randomization", "table"): (8, mendelian_randomization.table),
     ("mendelian_randomization", "traits"): (5, mendelian_randomization.traits),
     ("locus_regression", "npz"): (9, locus_regression.corpus),
+    ("locus_regression", "vcf"): (6, mutations.vcf),
+    ("locus_regression", "maf"): (4, mutations.maf),
+    ("locus_regression", "table"): (4, mutations.table),
+    ("locus_regression", "matrix"): (4, matrices.matrix),
     ("transcript_abundance", "salmon"): (6, transcript_abundance.salmon),
     ("transcript_abundance", "course"): (4, transcript_abundance.course),
     ("transcript_abundance", "sparse"): (9, transcript_abundance.sparse),

@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import io
 import lzma
 import struct
 import zlib
@@ -104,6 +105,18 @@ COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     ".bz2": bz2.compress,
     ".xz": lzma.compress,
 }
+
+
+def bgzf(data: bytes) -> bytes:
+    """Compress in blocks, as BAM files are."""
+    out = io.BytesIO()
+    for at in (*range(0, len(data), 40000), len(data)):
+        part = data[at : at + 40000]
+        packer = zlib.compressobj(6, zlib.DEFLATED, -15)
+        body = packer.compress(part) + packer.flush()
+        head = b"\x1f\x8b\x08\x04" + bytes(5) + b"\xff\x06\x00BC\x02\x00"
+        out.write(head + struct.pack("<H", len(body) + 25) + body + struct.pack("<II", zlib.crc32(part), len(part)))
+    return out.getvalue()
 
 
 def decompressed(data: bytes) -> bytes:

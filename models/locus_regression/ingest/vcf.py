@@ -230,7 +230,7 @@ class _Reader:
             return [(next(i for i, g in enumerate(self.reason) if g != "of the matched normal"), range(1, count + 1))]
         found: list[tuple[int, Sequence[int]]] = []
         for column, text in enumerate(fields[COMMON + 1 :]):
-            if text[:3] not in NOT_CARRIED:
+            if text[:3] not in NOT_CARRIED or text[3:4] not in ("", ":"):  # of more than two chromosomes: 0/0/1
                 alleles = carried(text.partition(":")[0])
                 if alleles is None or (alleles and alleles[-1] > count):
                     raise InputError(

@@ -1,11 +1,8 @@
 """Cases of transcript_abundance: salmon's folder, the course's format, sparse matrices and alignments."""
 
 import gzip
-import io
 import re
-import struct
 import tempfile
-import zlib
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -15,7 +12,7 @@ import numpy as np
 from validation.fuzz.arrays import npz, parsed
 from validation.fuzz.case import Case, Random, UnlikeError, sometimes
 from validation.fuzz.oracles import close, equal, labels, oracle, variable
-from validation.fuzz.raw import damage, decompressed
+from validation.fuzz.raw import bgzf, damage, decompressed
 from validation.fuzz.text import NAMES, NUMBERS
 
 MODEL = "transcript_abundance"
@@ -318,18 +315,6 @@ def _records(text: str) -> bytes:
         return gzip.decompress(there.read_bytes())
 
 
-def _bgzf(data: bytes) -> bytes:
-    """Compress in blocks, as BAM files are."""
-    out = io.BytesIO()
-    for at in (*range(0, len(data), 40000), len(data)):
-        part = data[at : at + 40000]
-        packer = zlib.compressobj(6, zlib.DEFLATED, -15)
-        body = packer.compress(part) + packer.flush()
-        head = b"\x1f\x8b\x08\x04" + bytes(5) + b"\xff\x06\x00BC\x02\x00"
-        out.write(head + struct.pack("<H", len(body) + 25) + body + struct.pack("<II", zlib.crc32(part), len(part)))
-    return out.getvalue()
-
-
 def alignments(r: Random) -> Case:
     """Make a case of the reader of alignments."""
     text, steps = _sam(r), list[str]()
@@ -338,7 +323,7 @@ def alignments(r: Random) -> Case:
     else:
         data = _records(text)
         data = damage(r, data, steps) if sometimes(r, 0.5) else data
-        data = _bgzf(data)
+        data = bgzf(data)
         files = {"a.bam": damage(r, data, steps) if sometimes(r, 0.4) else data}
     options: dict[str, Any] = {}
     if sometimes(r, 0.2):
