@@ -93,11 +93,11 @@ def vcf(r: Random) -> Case:
     parts = []
     for k in range(r.choice((1, 1, 1, 2))):
         samples = [] if sometimes(r, 0.2) else _names(r) if sometimes(r, 0.9) else ["TUMOR", "NORMAL"]
-        rows = []
+        rows, known = [], GENOTYPES if sometimes(r, 0.15) else GENOTYPES[:11]
         for _ in range(r.randint(1, 25)):
             name, position, ref, alt = _mutation(r, genome)
             row = [name, str(position), ".", ref, alt, ".", r.choice(FILTERS), "DP=3"]
-            calls = [r.choice(GENOTYPES if sometimes(r, 0.1) else GENOTYPES[:10]) for _ in samples]
+            calls = [r.choice(known) for _ in samples]
             rows.append(row + (["GT:DP", *(f"{call}:7" for call in calls)] if samples else []))
         grid = Grid([*VCF, *(["FORMAT", *samples] if samples else [])], rows)
         if sometimes(r, 0.6):
