@@ -87,10 +87,12 @@ def vcf_rows(name: str, lines: list[str]) -> Iterator[Mutation]:
         for sample, call in zip(samples, row[9:], strict=True):
             alleles = {int(a) for a in re.split(r"[/|]", call.split(":")[0]) if a not in (".", "0")}
             carried |= bool(alleles)
-            found += [Mutation(sample, *row[:2], row[3], alternatives[a - 1], row[6]) for a in sorted(alleles) if a]
+            found += [
+                Mutation(sample, row[0], row[1], row[3], alternatives[a - 1], row[6]) for a in sorted(alleles) if a
+            ]
     if not samples or (len(samples) == 1 and not carried):
         found = [
-            Mutation(stem, *row[:2], row[3], alternative, row[6])
+            Mutation(stem, row[0], row[1], row[3], alternative, row[6])
             for row in records
             for alternative in row[4].split(",")
         ]
@@ -113,11 +115,11 @@ def _rows(lines: list[str], named: bool) -> Iterator[Mutation]:
         raise UnclearError
     mark = next((one for one in "\t," if one in lines[0]), None)
     rows = [[cell.strip() for cell in line.split(mark)] for line in lines]
-    at = {}
+    at: dict[str, int] = {}
     header = [cell.lower() for cell in rows[0]]
-    for part, names in NAMES.items():
+    for field, names in NAMES.items():
         found = [header.index(one) for one in names if one in header]
-        at |= {part: found[0]} if found else {}
+        at |= {field: found[0]} if found else {}
     if named or {"chromosome", "position"} & set(at):
         rows = rows[1:]
         if len(at) < len(NAMES):
