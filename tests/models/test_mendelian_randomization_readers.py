@@ -340,4 +340,4 @@ def test_real_table_through_the_command_line(tmp_path: Path, capsys: Any) -> Non
     assert main(["report", fit, "-o", page]) == 0
     assert "Funnel" in Path(page).read_text()
     theta = gn.load(fit)["posterior"]["theta"]
-    assert float(theta.mean()) == pytest.approx(2.8, abs=0.4)
+    assert float(theta.mean()) == pytest.approx(3.25, abs=0.4)  # Egger's slope: the model has its intercept, too

@@ -515,9 +515,9 @@ def test_data_that_contradict_each_other() -> None:
     with pytest.raises(InputError, match=r"cells\[perturbation=0\] = 5, but its counts sum to 4"):
         gn.fit(NAME, {"count": [[3, 1], [1, 1]], "cells": [5, 2]}, "conjugate", regression="none")
     frame = pd.DataFrame([[3, 1], [1, 1]], index=["Tox", "Tox"])
-    with pytest.raises(InputError, match="'Tox' occurs more than once"):
+    with pytest.raises(InputError, match="the label 'Tox' of 'perturbation' is used more than once"):
         gn.fit(NAME, {"count": frame}, "conjugate", regression="none")
-    with pytest.raises(InputError, match=r"the state 's' occurs more than once\. Add up its columns"):
+    with pytest.raises(InputError, match=r"the label 's' of 'state' is used more than once"):
         gn.fit(NAME, {"count": pd.DataFrame([[3, 1], [1, 1]], columns=["s", "s"])}, "conjugate", regression="none")
     with pytest.raises(InputError, match=r"target.*sum one"):
         gn.fit(NAME, {"count": [[3, 1], [1, 1]], "target": [0.5, 0.6]}, "conjugate", regression="none")

@@ -140,7 +140,7 @@ def test_every_row_and_column_is_accounted_for(write: Write) -> None:
 
 
 def test_a_total_and_text_are_no_states_and_no_features(write: Write) -> None:
-    with pytest.raises(InputError, match=r"column 'n' is the sum .*drop='n', or, .* name the states to read in states"):
+    with pytest.raises(InputError, match=r"column 'n' is the sum .*drop='n', or, if it is a state, name"):
         readers.table([write(GOOD)])
     with pytest.raises(InputError, match=r"column 'kind' \(line 2: 'T'\) holds no numbers.*drop='kind'"):
         readers.table([write("gene,prog,kind,cyc\nTox,3,T,1\n")])

@@ -90,7 +90,7 @@ def test_the_command_prints_the_ledger_and_what_is_next(
     write: Write, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    write("dilution,yeast\n1,0\n1,2\n2,1\n")
+    write("dilution,yeast\n1,3\n1,2\n2,1\n")
     words = ["read", "nb_mixture", "x.csv", "--format", "table", "--option", "drop=dilution", "-o", "y.nc"]
     assert main(words) == 0
     said = capsys.readouterr()
