@@ -117,7 +117,11 @@ def _scipy(path: Path) -> Any:
             f"{path}: indptr of the sparse matrix has {len(stored['indptr'])} entries of {major + 1}. {again}"
         )
     matrix: Any = kind_of(shape, dtype=stored["data"].dtype)
-    matrix.data, matrix.indices, matrix.indptr = stored["data"], stored["indices"], stored["indptr"]
+    data = stored["data"]
+    matrix.data = data.astype(np.float32) if data.dtype == np.float16 else data
+    matrix.indices, matrix.indptr = (
+        at.astype(np.int64) if at.dtype.kind in "iu" else at for at in (stored["indices"], stored["indptr"])
+    )
     return sparse.csr_array(sound(path, "the matrix", matrix))
 
 
@@ -136,6 +140,8 @@ def _positioned(path: Path, shape: tuple[int, int], row: Array, column: Array, d
                 f"{path}: entry {bad[0] + 1} lies in {what} {at[bad[0]] + 1:g}, but there are {most}. Correct it, or "
                 "fetch the file again."
             )
+    if data.dtype == np.float16:  # which SciPy does not take
+        data = data.astype(np.float32)
     return sparse.csr_array(sparse.coo_array((data, (row.astype(np.int64), column.astype(np.int64))), shape=shape))
 
 
