@@ -63,6 +63,11 @@ def npz(paths: Sequence[Path]) -> Told:
             raise InputError(
                 f"{path}: there is no array {name!r}{also}; it has {listed(arrays)}. Add it by numpy.savez."
             )
+    for name in ("genome", "locus", "channel"):
+        if found[name].ndim != 1:
+            raise InputError(
+                f"{path}: array {name!r} has the shape {found[name].shape}, but must hold one entry a cell."
+            )
     out: dict[str, Any] = {name: found[name] for name in (*WANTED, *MAY) if name in found}
     used = {name for name in arrays if SHORT.get(name, name) in out}
     used |= {"c", "a"} if "channel" not in arrays else set()

@@ -161,7 +161,8 @@ def _from_table(
             f"{option('nodes', NAMES)}, or as a context with {option('context', NAMES)}",
         )
     ledger = Ledger(Account("sample", len(frame), entry="row"), account)
-    return Columns(str(path), x, columns, None if key is None else stripped(frame[key]).astype(str), order, ledger)
+    rows = None if key is None else sheet.labels(key, "sample", f"number the samples with {option('samples', None)}")
+    return Columns(str(path), x, columns, None if rows is None else rows.astype(str), order, ledger)
 
 
 @takes(".h5ad", number=1, example="cells.h5ad --option context=X_pca --option nodes=GATA1,TAL1")

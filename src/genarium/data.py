@@ -197,6 +197,10 @@ def _sizes(
     return {dim: sizes[dim] for dim in model.sizes if dim in sizes}
 
 
+MOST = 10**8
+"""How many categories the numbers of labels may show, at most: each of them takes memory."""
+
+
 def _counted(model: Model, arrays: Mapping[str, xr.DataArray]) -> dict[str, int]:
     """Return how many categories labels show, in the data or by a known one's default: one more than the largest."""
     out: dict[str, int] = {}
@@ -207,7 +211,13 @@ def _counted(model: Model, arrays: Mapping[str, xr.DataArray]) -> dict[str, int]
         support = model.variables()[name].support
         if support.of and array.size and array.dtype.kind in "biuf" and not np.isnan(array.to_numpy()).all():
             top = float(np.nanmax(array.to_numpy()))
-            if 0 <= top < 2**53:
+            if MOST <= top < 2**53:
+                at = [int(i) for i in np.unravel_index(np.nanargmax(array.to_numpy()), array.shape)]
+                raise InputError(
+                    f"{where(model, name)}: {name}{at} is number {top:.0f} of a {support.of}, and at most {MOST:,} are "
+                    "taken. Number them from 0 without gaps, or give their names."
+                )
+            if 0 <= top < MOST:
                 out[support.of] = max(out.get(support.of, 1), int(top) + 1)
     return out
 
@@ -286,6 +296,8 @@ def _values(model: Model, name: str, array: xr.DataArray, sizes: Sizes, coords: 
     """Return checked values with the declared shape and type."""
     var = model.variables()[name]
     values = array.to_numpy()
+    if values.dtype.kind == "b" and not values.ndim and not var.support.integer:
+        raise InputError(f"{where(model, name)} is {values.item()}, not a number. Write a number, such as 0.3.")
     if values.dtype.kind in "US" and not values.ndim:
         raise InputError(
             f"{where(model, name)} is the text {values.item()!r}, not a number. Write a number with a decimal point, "

@@ -142,7 +142,12 @@ def _check_group(tree: xr.DataTree, name: str) -> None:
     if group.children:
         inner = next(iter(group.children))
         raise InputError(f"{source(tree)}: group {name!r} has a group {inner!r} within it, and must have none. {MADE}")
-    for variable, values in group.variables.items():
+    try:
+        variables = group.to_dataset().variables
+    except ValueError as error:  # xarray puts a damaged group together only where it is asked for
+        why = " ".join(str(error).split())
+        raise InputError(f"{source(tree)}: the variables of group {name!r} do not agree ({why}). {MADE}") from error
+    for variable, values in variables.items():
         kind = values.dtype.kind
         if kind == "O":
             found = infer_dtype(values.to_numpy().ravel(), skipna=False) if values.size else "string"

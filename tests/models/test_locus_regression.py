@@ -875,6 +875,13 @@ def test_what_is_no_corpus_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_bytes(b"no archive")
     with pytest.raises(InputError, match="no sound archive of arrays"):
         gn.read("locus_regression", tmp_path / "a.npz")
+    whole: dict[str, Any] = {"l": [0, 1], "channel": [0, 1], "X": np.ones((1, 2)), "names": ["gc"]}
+    np.savez(tmp_path / "b.npz", g=3, **whole)
+    with pytest.raises(InputError, match=r"b.npz: array 'genome' has the shape \(\), but must hold one entry"):
+        gn.read("locus_regression", tmp_path / "b.npz")
+    np.savez(tmp_path / "b.npz", g=[0, 1], **{**whole, "names": np.array([0x110000], "<u4").view("<U1")})
+    with pytest.raises(InputError, match=r"b\.npz: .*'names' holds 1114112 where a character should be"):
+        gn.read("locus_regression", tmp_path / "b.npz")
     np.savez(tmp_path / "b.npz", g=[0, 1], X=np.ones((1, 2)))
     with pytest.raises(InputError, match="there is no array 'locus'"):
         gn.read("locus_regression", tmp_path / "b.npz")

@@ -325,6 +325,10 @@ def test_faults_of_parquet(write: Callable[..., Path], folder: Path) -> None:
     np.testing.assert_array_equal(table([path], genes="b")["x"]["b"], [1, np.nan, 3])
     refuses(table, write(path.read_bytes()[:-20], "cut.parquet"), "cannot be read as Parquet", "true format")
     refuses(table, write("cell,a\nu,1\n", "text.parquet"), "cannot be read as Parquet")
+    pq.write_table(pa.table([[1], [2]], names=["a ", "b"]), path)
+    assert list(table([path])["x"].columns) == ["a", "b"]
+    pq.write_table(pa.table([[1], [2]], names=["a", "a "]), path)
+    refuses(table, path, "columns 1 and 2 are both called 'a'", "Rename one")
     pq.write_table(pa.table([[1], [2]], names=["a", "a"]), path)
     refuses(table, path, "columns 1 and 2 are both called 'a'", "Rename one")
     frame[:0].to_parquet(path)

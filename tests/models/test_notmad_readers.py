@@ -127,6 +127,18 @@ def test_every_row_and_column_is_accounted_for(tmp_path: Path) -> None:
     assert json.loads(later.attrs["ledger"])["notes"] == [f"Nodes, levels and scale are those of {tmp_path / 't.csv'}."]
 
 
+def test_samples_have_names_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    for name, said in (
+        ("None", r"line 2, column 'sample': the sample has no name"),
+        ("s1", "name 's1' was used"),
+    ):
+        names = [name, *(f"s{i}" for i in range(1, 12))]
+        frame().assign(sample=names)[["sample", *frame().columns]].to_csv(path, index=False)
+        with pytest.raises(InputError, match=said):
+            read(path)
+
+
 def test_columns_that_are_neither_are_named(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     frame().assign(doctor="x").to_csv(path, index=False)

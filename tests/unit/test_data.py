@@ -310,7 +310,9 @@ def test_labels_that_disagree() -> None:
         ("y", np.array([["1", "2"]] * 3), ["holds <U1 values"]),
         ("y", [[1, 2], [3, None], [5, 6]], ["y[row=1, column=1] = nan", "drop missing entries"]),
         ("scale", "2", ["known variable 'scale' () is the text '2', not a number. Write a number"]),
-        ("offset", pd.to_datetime(["2020-01-01"] * 3).to_series(index=range(3)), ["holds datetime64"]),
+        ("scale", True, ["known variable 'scale' () is True, not a number"]),
+        ("group", [0, 10**12, 1], ["group[1] is number 1000000000000 of a kind", "at most 100,000,000"]),
+        ("offset", pd.to_datetime(["2020-01-01"] * 3).to_series(index=pd.RangeIndex(3)), ["holds datetime64"]),
     ],
 )
 def test_text_is_refused(name: str, value: Any, parts: list[str]) -> None:

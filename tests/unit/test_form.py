@@ -193,6 +193,10 @@ MAY: dict[str, tuple[str, Edit]] = {
     "no parameters": ("vi", group("variational", lambda data: None)),
     "some parameters": ("vi", group("variational", lambda data: data.drop_vars("alpha"))),
     "pointwise missing": ("gibbs", group("log_likelihood", variable("x", first(np.nan)))),
+    "more beside the replicates": (
+        "gibbs",
+        group("posterior_predictive", lambda data: data.assign(other=("one", [1.0])).assign_coords(one=[0])),
+    ),
     "method unknown": ("em", attribute("method", "magic")),
     "option strange": ("em", entry("options", "restarts", {"a": [1]})),
 }

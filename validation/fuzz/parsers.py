@@ -77,7 +77,7 @@ def _parquet(data: bytes) -> Grid:
         columns = [column.to_pylist() for column in table.columns]
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UnlikeError(f"no Parquet: {error}") from None
-    names = list(table.column_names)
+    names = [one.strip() for one in table.column_names]
     index = [one for one in (table.schema.pandas_metadata or {}).get("index_columns", ()) if one in names]
     order = [names.index(one) for one in index] + [i for i, one in enumerate(names) if one not in index]
     names = ["" if names[i].startswith("__index_level_") and names[i] in index else names[i] for i in order]

@@ -10,6 +10,7 @@ import numpy as np
 
 from genarium.declaration import Array
 from genarium.errors import InputError
+from genarium.readers.delimited import is_number
 
 from .contigs import Contigs
 from .lines import lines, numbered_blocks
@@ -105,20 +106,12 @@ def _first_bad(path: Path, numbered: list[tuple[int, str]], column: int | None) 
             what = f"has start {fields[1]!r} and end {fields[2]!r}, which must be whole numbers from 0"
         elif column is not None and len(fields) <= column:
             what = f"has {len(fields)} columns; its value is looked for in column {column + 1}"
-        elif column is not None and not _is_number(fields[column]):
+        elif column is not None and not is_number(fields[column]):
             what = f"has {fields[column]!r} in column {column + 1}, where a number is looked for"
         else:
             continue
         return InputError(f"{path}: line {number} {what}. Correct it, or name the file after its true format.")
     return InputError(f"{path}: the lines from {numbered[0][0]} on have differing numbers of columns. Make them alike.")
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ would read outside of it.
 
 import io
 import math
+import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -66,6 +67,10 @@ def _array(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Arr
         if min(shape, default=0) < 0 or size != member.file_size - stream.tell():
             raise ValueError(f"array {name!r} claims the shape {shape}, but its data are of another size")
         values = np.frombuffer(stream.read(), dtype=kind) if size else np.empty(math.prod(shape), kind)
+        if kind.kind == "U" and values.size and kind.itemsize:
+            points = values.view(np.dtype(np.uint32).newbyteorder(kind.byteorder))
+            if (points > sys.maxunicode).any():
+                raise ValueError(f"array {name!r} holds {points.max()} where a character should be")
         if len(values) != math.prod(shape):
             raise ValueError(f"array {name!r} is cut short")
     found = values.reshape(shape[::-1]).T if by_column else values.reshape(shape)

@@ -114,10 +114,10 @@ def _header(path: Path, text: str) -> tuple[int, list[str], str, int]:
         below, line, end = lines[i + 1]
         stream.seek(end)  # a quoted field may go on in the next line
         fields = _fields(path, below, line, separator, stream)
-        if i == plain or (len(names) == len(fields) and any(map(_is_number, fields))):
+        if i == plain or (len(names) == len(fields) and any(map(is_number, fields))):
             break
     numbered = [[str(j) for j in range(k, k + len(names))] for k in (0, 1)]  # as pandas writes an array
-    if names not in numbered and all(map(_is_number, names)):
+    if names not in numbered and all(map(is_number, names)):
         raise InputError(
             f"{path}: line {at} holds numbers ({listed(names)}) where columns should be named. Add a header line."
         )
@@ -162,7 +162,8 @@ def _fields(
     return [field.strip() for field in fields]
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """Whether a field of a table can be read as a number."""
     try:
         float(text)
     except ValueError:

@@ -224,7 +224,8 @@ def _parquet(path: Path) -> Sheet:
     content = files.content(path)
     try:
         stored = pq.ParquetFile(pa.BufferReader(content)).read()
-        unique(path, stored.column_names)
+        places = {name.strip(): i for i, name in enumerate(stored.column_names)}
+        unique(path, [name.strip() for name in stored.column_names])
         frame = stored.to_pandas()
     except InputError:
         raise
@@ -235,9 +236,9 @@ def _parquet(path: Path) -> Sheet:
         ) from error
     if not isinstance(frame.index, pd.RangeIndex):
         frame = frame.reset_index(names=["" if name is None else str(name) for name in frame.index.names])
-    frame.columns = pd.Index(named(map(str, frame.columns)), dtype=object)
+    frame.columns = pd.Index(named(str(name).strip() for name in frame.columns), dtype=object)
 
     def written(name: str) -> Any:
-        return pd.Series(stored.column(name).to_pylist() if name in stored.column_names else frame[name], dtype=object)
+        return pd.Series(stored.column(places[name]).to_pylist() if name in places else frame[name], dtype=object)
 
     return Sheet(path, frame.reset_index(drop=True), 1, "row", written)

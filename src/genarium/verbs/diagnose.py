@@ -281,14 +281,15 @@ def replicated_statistics(model: Model, tree: xr.DataTree, seed: int) -> tuple[d
     assert model.statistics is not None
     problem = fitted_problem(model, tree)
     if "posterior_predictive" in tree:
-        flat = stacked(arrays(tree["posterior_predictive"].to_dataset()), REPLICATES)  # spread over all chains
+        replicated = arrays(tree["posterior_predictive"].to_dataset(), model.observed.variables)
+        flat = stacked(replicated, REPLICATES)  # spread over all chains
         copies = [{name: v[i] for name, v in flat.items()} for i in range(len(next(iter(flat.values()))))]
     else:
         rng = np.random.default_rng(seed)
         unknown = {n: tree["point"][n].to_numpy() for n in model.unknown.variables if n in tree["point"]}
         copies = [dict(replicate(problem, unknown, rng)) for _ in range(REPLICATES)]
     observed = {name: float(v) for name, v in problem.call(model.statistics).items()}
-    rows = [problem.call(model.statistics, **{n: copy[n] for n in model.observed.variables}) for copy in copies]
+    rows = [problem.call(model.statistics, **copy) for copy in copies]
     return observed, {name: np.array([float(row[name]) for row in rows]) for name in observed}
 
 

@@ -141,29 +141,36 @@ def _check_traits(tree: Any, case: Case) -> None:
     raise reasons[-1] if reasons else UnlikeError("columns: no SNP")
 
 
-def _row(options: dict[str, Any], grid: Grid, variant: str) -> dict[str, Any]:
-    key = str(options.get("variant", "SNP"))
-    names = [parsers.name(cell) for cell in grid.column(key)]
-    if names.count(variant) != 1:
-        raise UnlikeError(f"labels: {variant!r} is there {names.count(variant)} times")
-    return dict(zip(grid.header, grid.rows[names.index(variant)], strict=True))
+def _rows(options: dict[str, Any], grid: Grid, variant: str) -> list[dict[str, Any]]:
+    """Return the rows of a variant: several may have its identifier, of which one has the other table's alleles."""
+    names = [parsers.name(cell) for cell in grid.column(str(options.get("variant", "SNP")))]
+    if variant not in names:
+        raise UnlikeError(f"labels: {variant!r} is not there")
+    return [
+        dict(zip(grid.header, row, strict=True)) for row, name in zip(grid.rows, names, strict=True) if name == variant
+    ]
 
 
 def _trait(tree: Any, options: dict[str, Any], grid: Grid, trait: str, have: list[str]) -> None:
     betas, errors = (variable(tree, f"{what}_{trait}").to_numpy() for what in ("beta", "se"))
     for i, variant in enumerate(have):
-        row = _row(options, grid, variant)
-        beta, error = (row[str(options.get(name, name))] for name in ("beta", "se"))
-        sign = -1 if trait == "outcome" and (parsers.number(beta) or 0) * betas[i] < 0 else 1
-        if not parsers.same_number(sign * betas[i], beta) or not parsers.same_number(errors[i], error):
-            raise UnlikeError(f"values: {beta!r}, {error!r} were read as {betas[i]!r}, {errors[i]!r}")
+        told = [[row[str(options.get(name, name))] for name in ("beta", "se")] for row in _rows(options, grid, variant)]
+        for beta, error in told:
+            sign = -1 if trait == "outcome" and (parsers.number(beta) or 0) * betas[i] < 0 else 1
+            if parsers.same_number(sign * betas[i], beta) and parsers.same_number(errors[i], error):
+                break
+        else:
+            raise UnlikeError(f"values: {told!r} were read as {betas[i]!r}, {errors[i]!r}")
 
 
 def _signs(tree: Any, options: dict[str, Any], one: Grid, other: Grid, have: list[str]) -> None:
     """Check that outcomes were turned where the alleles are exchanged."""
     strand = str.maketrans("ACGT", "TGCA")
     for i, variant in enumerate(have):
-        rows = [_row(options, grid, variant) for grid in (one, other)]
+        several = [_rows(options, grid, variant) for grid in (one, other)]
+        if any(len(rows) > 1 for rows in several):
+            continue  # which of them was taken, the numbers have told
+        rows = [found[0] for found in several]
         a, b = (
             tuple(str(row[str(options.get(n, n))]).strip().upper() for n in ("effect_allele", "other_allele"))
             for row in rows
