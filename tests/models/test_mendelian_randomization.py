@@ -376,22 +376,37 @@ def test_a_confounder_is_rejected() -> None:
     assert not found.calibrated
 
 
-def test_negative_control_of_the_mixture_can_be_fitted_and_makes_a_difference() -> None:
-    """A wrong value that the model refuses would tell nothing; ignored overlap moves IVW's numerator by 40 % of s²."""
+def control_of_the_mixture() -> Plan:
     mixture = {"correlated_pleiotropy": "mixture", "variant": 120, "region": 6}
     wrong = gn.get(NAME).variant(correlated_pleiotropy="mixture").calibration.control
-    plan = Plan(NAME, "gibbs", mixture, seed=1, wrong=wrong)
+    return Plan(NAME, "gibbs", mixture, seed=1, wrong=wrong)
+
+
+def test_negative_control_of_the_mixture_can_be_fitted() -> None:
+    """A wrong value that the model refuses would tell nothing."""
+    plan = control_of_the_mixture()
     for index in range(40):
         assert isinstance(replicate(plan, index).problem, Problem)
-    tree = simulate(12, variant=600, region=2, exposure_sd=0.4, pleiotropy_sd=0.1)
-    groups = ("constant_data", "observed_data")
-    data = {str(n): v.to_numpy() for group in groups for n, v in tree[group].data_vars.items()}
-    fits = [
-        gn.fit(NAME, {**data, **wrong}, "vi", seed=1, covariance="linear_response", polish=True)["posterior"]
-        for wrong in ({}, dict(plan.wrong))
-    ]
-    right, misled = (fit["theta"].mean("region") for fit in fits)
-    assert float(misled.mean() - right.mean()) > float(right.std())
+
+
+@pytest.mark.slow
+def test_negative_control_of_the_mixture_makes_a_difference() -> None:
+    """Ignored overlap moves the effect by more than its sd, whatever the data; which way depends on the effect."""
+    plan = control_of_the_mixture()
+    shifts = []
+    for seed in range(12, 22):
+        tree = simulate(seed, variant=600, region=2, exposure_sd=0.4, pleiotropy_sd=0.1)
+        groups = ("constant_data", "observed_data")
+        data = {str(n): v.to_numpy() for group in groups for n, v in tree[group].data_vars.items()}
+        right, misled = (
+            gn.fit(NAME, {**data, **wrong}, "vi", seed=1, covariance="linear_response", polish=True)["posterior"]
+            for wrong in ({}, dict(plan.wrong))
+        )
+        shifts.append(
+            float(misled["theta"].mean() - right["theta"].mean()) / float(right["theta"].mean("region").std())
+        )
+    assert np.sqrt(np.mean(np.square(shifts))) > 1
+    assert np.median(np.abs(shifts)) > 1
 
 
 # Bad input
