@@ -39,3 +39,13 @@ def test_genotypes_of_more_than_two_chromosomes(genotype: str, carried: int, tmp
     row = ["chr1", "5", ".", "A", "C", ".", "PASS", ".", "GT", genotype, "0/0"]
     path.write_text("\t".join(columns) + "\n" + "\t".join(row) + "\n")
     assert read_vcf([path], Options(), []).account.read == carried
+
+
+def test_two_records_on_one_line(tmp_path: Path) -> None:
+    """A file without samples, in which a line has lost its end: the second record must not be dropped in silence."""
+    path = tmp_path / "a.vcf"
+    columns = ["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO"]
+    row = ["chr1", "5", ".", "A", "C", ".", "PASS", "DP=3"]
+    path.write_text("\n".join("\t".join(line) for line in (columns, row, [*row, *row[1:]])) + "\n")
+    with pytest.raises(InputError, match=r"line 3 has 15 columns where the header names 8\. .* lost the end of a line"):
+        read_vcf([path], Options(), [])

@@ -191,10 +191,11 @@ class _Reader:
         """Take one line."""
         self.records += 1
         fields = line.split("\t")
-        if len(fields) < width or (self.genotypes and len(fields) > width):
+        if len(fields) != width:
+            what = "be cut short" if len(fields) < width else "have lost the end of a line"
             raise InputError(
-                f"{self.path}: line {number} has {len(fields)} columns where the header names {width}. The file may be "
-                "cut short: fetch it again, or complete the line."
+                f"{self.path}: line {number} has {len(fields)} columns where the header names {width}. The file may "
+                f"{what}: fetch it again, or correct the line."
             )
         chromosome, position, _, reference, alternatives, _, filters, info = fields[:COMMON]
         if not position.isdecimal():
