@@ -16,15 +16,15 @@ from genarium.errors import ApproximationError, DeclarationError, GenariumError,
 from genarium.registry import get
 from genarium.reporting import report
 from genarium.tree import load, save
-from genarium.verbs.answers import export
 from genarium.verbs.choose import choose
 from genarium.verbs.diagnose import diagnose
-from genarium.verbs.export import pymc_model, stan_data, stan_program
+from genarium.verbs.export import export
 from genarium.verbs.fit import fit
 from genarium.verbs.models import models as _models
 from genarium.verbs.new import new
 from genarium.verbs.predict import predict
 from genarium.verbs.prior import add_prior
+from genarium.verbs.programs import pymc_model, stan_data, stan_program
 from genarium.verbs.read import read
 from genarium.verbs.simulate import simulate
 from genarium.verbs.summary import summary

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from genarium import interruption, progress
-from genarium.cli import answers, data, fits, models, proofs
+from genarium.cli import data, exports, fits, models, proofs
 from genarium.errors import GenariumError
 from genarium.literals import parse_settings
 from genarium.remedies import in_shell
@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="genarium", description="A zoo of generative models for genomics.")
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for group in (models, data, fits, answers, proofs):
+    for group in (models, data, fits, exports, proofs):
         group.add(commands)
     for command in commands.choices.values():
         command.add_argument("--quiet", action="store_true", help="show no progress on stderr")

@@ -19,7 +19,7 @@ def add(commands: words.Commands) -> None:
 
 def _export(options: argparse.Namespace) -> int:
     from genarium.tree import load
-    from genarium.verbs.answers import export
+    from genarium.verbs.export import export
 
     given = parse_settings(options.options, "--option")
     for path in export(load(options.fitted), options.kind, options.output, model=options.model, **given):
