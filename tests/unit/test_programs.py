@@ -1,4 +1,4 @@
-"""Export: the PyMC model, the Stan program and its data, in one call each."""
+"""Programs: the PyMC model, the Stan program and its data, in one call each."""
 
 import re
 import subprocess
