@@ -3,11 +3,12 @@
 import gzip
 import io
 import os
+import shutil
 import struct
 import sys
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -342,37 +343,68 @@ def test_what_a_dataset_claims_is_checked_first(tmp_path: Path) -> None:
             hdf5.look_over(tmp_path / f"{name}.h5", "AnnData", "Fetch it again")
 
 
-CHILDREN = {
-    "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)": "HDF5 ends by SIGSEGV on it",
-    "while True: pass": "HDF5 comes to no end with it|HDF5 ends by SIG",
-    "raise SystemExit('no memory')": "HDF5 ends with code 1 on it: no memory",
+CRASHES = {
+    "os.kill(os.getpid(), 11)": "HDF5 ends by SIGSEGV on it",
+    "exec('while True: pass')": "HDF5 comes to no end with it",
+    "time.sleep(60)": "HDF5 comes to no end with it",
+    "sys.exit('no memory')": "HDF5 ends with code 1 on it: no memory",
 }
 
 
-@pytest.mark.parametrize("script", CHILDREN)
+@pytest.fixture
+def another_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Yield a function that puts a way to look a file over, an expression, into the process that does it."""
+    folder = Path(hdf5_child.__file__).parent
+
+    def put(look: str) -> None:
+        hdf5._end()
+        (tmp_path / "child.py").write_text(
+            f"import os, sys, time; sys.path.insert(0, {str(folder)!r}); import hdf5_child\n"
+            f"hdf5_child.look_over = lambda path: {look}\n"
+            "hdf5_child.main()\n"
+        )
+        monkeypatch.setattr(hdf5_child, "__file__", str(tmp_path / "child.py"))
+
+    yield put
+    hdf5._end()
+
+
+@pytest.mark.parametrize("look", CRASHES)
 def test_a_crash_of_hdf5_is_an_error_of_the_file(
-    stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+    stored: Path, monkeypatch: pytest.MonkeyPatch, another_child: Callable[[str], None], look: str
 ) -> None:
-    (tmp_path / "child.py").write_text(script)
-    monkeypatch.setattr(hdf5_child, "__file__", str(tmp_path / "child.py"))
+    another_child(look)
     monkeypatch.setattr(hdf5, "PATIENCE", 1)
-    monkeypatch.setattr(hdf5, "STARVED", 4)
-    with pytest.raises(InputError, match=CHILDREN[script]):
+    monkeypatch.setattr(hdf5, "STARVED", 2)
+    with pytest.raises(InputError, match=CRASHES[look]):
+        read_stored(stored)
+    with pytest.raises(InputError, match=CRASHES[look]):  # the process is there, or there again
         read_stored(stored)
 
 
 def test_a_process_that_is_not_let_run_is_waited_for(
-    stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stored: Path, monkeypatch: pytest.MonkeyPatch, another_child: Callable[[str], None]
 ) -> None:
-    (tmp_path / "child.py").write_text('import time; time.sleep(0.5); print(\'{"error": ""}\')')
-    monkeypatch.setattr(hdf5_child, "__file__", str(tmp_path / "child.py"))
     monkeypatch.setattr(hdf5, "PATIENCE", 0.1)
+    another_child("time.sleep(0.5)")
     read_stored(stored)
-    copy = stored.rename(tmp_path / "again.h5ad")
-    copy.touch()
-    monkeypatch.setattr(hdf5, "_worked", lambda process: 1.0)
+    stored.touch()
+    another_child("time.sleep(0.5); hdf5_child.worked = lambda process: 1.0")
     with pytest.raises(InputError, match="comes to no end"):
-        read_stored(copy)
+        read_stored(stored)
+
+
+def test_the_process_that_looks_files_over_stays(stored: Path, tmp_path: Path) -> None:
+    read_stored(stored)
+    first = hdf5._RUNNING[0]
+    shutil.copy(stored, tmp_path / "copy.h5ad")
+    read_stored(tmp_path / "copy.h5ad")
+    assert hdf5._RUNNING[0] is first
+    first.kill()
+    first.wait()
+    shutil.copy(stored, tmp_path / "third.h5ad")
+    read_stored(tmp_path / "third.h5ad")
+    assert hdf5._RUNNING[0] is not first
 
 
 def test_a_name_that_no_file_can_have(tmp_path: Path) -> None:
