@@ -201,6 +201,7 @@ def test_signatures_beside_the_truth_and_their_shares(kind: str, fits: Fits) -> 
         assert float(found[2]) == pytest.approx(cosine, abs=5.1e-4)
 
 
+@pytest.mark.slow
 def test_without_truth(fits: Fits) -> None:
     tree = fits("vi").copy()
     del tree["truth"]
@@ -386,6 +387,7 @@ def test_likeness_is_the_cosine(fits: Fits) -> None:
             assert f"at most {values[~np.eye(3, dtype=bool)].max():.2f}." in caption
 
 
+@pytest.mark.slow
 def test_pages_and_more_processes_than_colours(fits: Fits, monkeypatch: pytest.MonkeyPatch) -> None:
     tree = fits("vi")
     monkeypatch.setattr(module, "PAGE", 2)

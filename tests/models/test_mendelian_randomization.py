@@ -227,6 +227,7 @@ def test_gibbs_and_nuts_agree(option: str) -> None:
         assert abs(mean - other) < 4.5 * np.hypot(error, other_error), key
 
 
+@pytest.mark.slow
 def test_confounded_variants_are_found() -> None:
     """A quarter of strong variants through a confounder: the plain model is misled, the mixture is not."""
     rng = np.random.default_rng(2)

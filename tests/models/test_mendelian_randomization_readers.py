@@ -328,6 +328,7 @@ def test_meta_forest_has_mean_and_prediction() -> None:
     assert [t.get_text() for t in figure.axes[0].get_yticklabels()][-2:] == ["mean", "prediction"]
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.skipif(not MR.is_dir(), reason="the summary statistics are not part of the repository")
 def test_real_table_through_the_command_line(tmp_path: Path, capsys: Any) -> None:

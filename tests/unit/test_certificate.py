@@ -55,6 +55,7 @@ def covering(*shares: float) -> dict[str, Any]:
 # What it holds
 
 
+@pytest.mark.slow
 def test_an_exact_method_is_calibrated_controlled_and_followed(exact: Certificate) -> None:
     told = exact.content
     assert exact.name == "nb_mixture.gibbs"

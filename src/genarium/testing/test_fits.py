@@ -25,7 +25,7 @@ HIGH_K = "ignore:Estimated shape parameter of Pareto distribution"
 TINY = {"draws": 20, "tune": 20, "restarts": 2, "iterations": 1000}
 """Options of fits that are only compared with each other."""
 
-every_fit, every_posterior = each(fits), each(posteriors)
+every_fit = each(fits)
 
 
 @every_fit
@@ -145,7 +145,7 @@ def test_predictions_make_tables(case: Case, result: xr.DataTree, tmp_path: Path
     assert {file.name for file in made} == {"x.csv"} or all(re.fullmatch(r"x\.[\w-]+\.csv", file.name) for file in made)
 
 
-@every_posterior
+@each(posteriors, more=True)
 @pytest.mark.filterwarnings(HIGH_K)
 def test_arviz_reads_the_fit(case: Case, result: xr.DataTree) -> None:
     table = az.summary(result, var_names=list(case.model.unknown.variables))
@@ -157,7 +157,7 @@ def test_arviz_reads_the_fit(case: Case, result: xr.DataTree) -> None:
         assert loo.n_data_points == (sizes[case.model.unit] if case.model.unit else 1)
 
 
-@each(comparable)
+@each(comparable, more=True)
 @pytest.mark.filterwarnings(HIGH_K)
 def test_exact_fits_can_be_compared(case: Case, fitted: Fit) -> None:
     ways = methods(case.model).items()
