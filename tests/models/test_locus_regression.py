@@ -895,6 +895,7 @@ def test_what_is_no_corpus_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.data
 @pytest.mark.skipif(not (CORPORA / "easy.npz").exists(), reason="the corpora are not here")
+@pytest.mark.slow
 def test_simulated_corpus_is_recovered_as_well_as_it_can_be() -> None:
     truth = np.load(CORPORA / "easy.npz")
     tree = gn.read("locus_regression", CORPORA / "easy.npz")

@@ -128,7 +128,7 @@ def true_of(tree: xr.DataTree) -> list[int]:
 each_kind = pytest.mark.parametrize("kind", ["vi", "point"])
 
 
-@each_kind
+@pytest.mark.parametrize("kind", ["vi", pytest.param("point", marks=pytest.mark.slow)])
 def test_figures_that_can_be_inlined(kind: str, fits: Fits) -> None:
     tree = fits(kind)
     assert sorted(true_of(tree)) == [0, 1, 2]  # the fit has found the processes, else this file tests little
@@ -215,6 +215,7 @@ def test_without_truth(fits: Fits) -> None:
     assert len(panels(tree, TITLES[3])) == 2
 
 
+@pytest.mark.slow
 def test_a_process_that_no_true_one_corresponds_to(fits: Fits) -> None:
     data = fits("vi").copy()
     data["constant_data"] = xr.DataTree(data["constant_data"].to_dataset().drop_vars(["alpha", "tau", "process"]))

@@ -131,7 +131,7 @@ def finite_differences(recognition: str) -> list[tuple[Array, float]]:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("recognition", network.RECOGNITIONS)
+@pytest.mark.parametrize("recognition", ["apart", pytest.param("raw", marks=pytest.mark.slow), "normalised"])
 def test_gradient_by_finite_differences(recognition: str, backend: str) -> None:
     slopes = RUNS[backend](recognition)[2:]
     for name, slope, (way, expected) in zip(some_weights(SMALL), slopes, finite_differences(recognition), strict=True):
@@ -370,7 +370,7 @@ def test_training_learns_the_distance_and_a_seed_decides_it() -> None:
     ("wide", "name"),
     [
         *(pytest.param(wide, "normalised", marks=pytest.mark.slow) for wide in (True, False)),
-        (True, "seed_baseline"),
+        pytest.param(True, "seed_baseline", marks=pytest.mark.slow),
     ],
     ids=["64 bits", "32 bits", "apart"],
 )

@@ -75,6 +75,7 @@ def test_an_exact_method_is_calibrated_controlled_and_followed(exact: Certificat
     assert told["passed"] == all(v["status"] != "fail" for v in told["verdicts"])
 
 
+@pytest.mark.slow
 def test_it_is_shown_with_its_verdicts(exact: Certificate) -> None:
     said = str(exact)
     assert said.startswith(f"nb_mixture.gibbs: {exact.status}\n")

@@ -150,7 +150,7 @@ def pages(written: Callable[[str], str]) -> Pages:
     return cache(lambda method: Page(written(method)).root)
 
 
-each_method = pytest.mark.parametrize("method", ["em", "vi", "gibbs"])
+each_method = pytest.mark.parametrize("method", ["em", pytest.param("vi", marks=pytest.mark.slow), "gibbs"])
 
 
 # -- the page ----------------------------------------------------------------------------------------------------------

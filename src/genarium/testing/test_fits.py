@@ -108,7 +108,7 @@ def test_seed_decides_the_fit(case: Case, tree: xr.DataTree, quick: Fit, same: S
             assert not (once["posterior"][name].to_numpy() == other["posterior"][name].to_numpy()).all()
 
 
-@every_fit
+@each(fits, more=True)
 def test_diagnose_gives_verdicts(case: Case, result: xr.DataTree) -> None:
     before = result.copy(deep=True)
     found = gn.diagnose(case.model, result)
@@ -118,7 +118,7 @@ def test_diagnose_gives_verdicts(case: Case, result: xr.DataTree) -> None:
     xr.testing.assert_identical(result, before)
 
 
-@every_fit
+@each(fits, more=True)
 def test_predict_on_the_data_of_the_fit(case: Case, result: xr.DataTree, tree: xr.DataTree) -> None:
     if case.model.predict is None:
         pytest.skip("the model makes no predictions")
