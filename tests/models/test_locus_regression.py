@@ -885,6 +885,9 @@ def test_what_is_no_corpus_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "b.npz", g=[0, 1], **{**whole, "names": np.array([0x110000], "<u4").view("<U1")})
     with pytest.raises(InputError, match=r"b\.npz: .*'names' holds 1114112 where a character should be"):
         gn.read("locus_regression", tmp_path / "b.npz")
+    np.savez(tmp_path / "b.npz", g=[0, 1], **{**whole, "X": 1.0})
+    with pytest.raises(InputError, match=r"b\.npz: array 'features' has the shape \(\), but must have a row a feature"):
+        gn.read("locus_regression", tmp_path / "b.npz")
     np.savez(tmp_path / "b.npz", g=[0, 1], X=np.ones((1, 2)))
     with pytest.raises(InputError, match="there is no array 'locus'"):
         gn.read("locus_regression", tmp_path / "b.npz")

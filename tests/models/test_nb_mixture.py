@@ -449,3 +449,9 @@ def test_merging_loses_what_the_likelihood_says() -> None:
     one = (0.5 * mu[0] + 0.2 * mu[2]) / 0.7
     expected = log_likelihood(pi, mu) - log_likelihood(np.array([0.7, 0.3]), np.array([one, mu[1]]))
     assert merging_loss(problem, pi, mu, problem["phi"], (0, 2)) == pytest.approx(expected, rel=1e-10)
+
+
+def test_a_wild_draw_has_replicates() -> None:
+    """Means that no count can have, as a variational posterior of heavy tails may hold, are cut, not refused."""
+    tree = gn.simulate("nb_mixture", seed=1, cell=5, component=1, mu=np.full((1, 2), 1e300), pi=[1.0])
+    assert (tree["observed_data"]["x"] >= 0).all()

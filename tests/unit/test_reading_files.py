@@ -212,6 +212,21 @@ def test_sparse_matrices_are_read_as_scipy_reads_them(tmp_path: Path, form: str)
     np.testing.assert_array_equal(binary.sparse_matrix(path).toarray(), dense)
 
 
+def test_numbers_in_the_order_of_another_machine_are_read(tmp_path: Path) -> None:
+    arrays = {"data": np.array([0.5, 3], ">f8"), "row": np.array([0, 1], ">i4"), "col": np.array([1, 0], ">i4")}
+    np.savez(tmp_path / "m.npz", format="coo", shape=np.array([2, 2], ">i8"), **arrays)
+    np.testing.assert_array_equal(binary.sparse_matrix(tmp_path / "m.npz").toarray(), [[0, 0.5], [3, 0]])
+
+
+def test_half_precision_is_read_as_single(tmp_path: Path) -> None:
+    np.savez(
+        tmp_path / "m.npz",
+        **{"format": "csr", "shape": [2, 2], "data": np.array([0.5, 3], np.float16), "indices": [1, 0]},
+        indptr=[0, 1, 2],
+    )
+    np.testing.assert_array_equal(binary.sparse_matrix(tmp_path / "m.npz").toarray(), [[0, 0.5], [3, 0]])
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -331,6 +346,18 @@ def test_links_to_other_files_are_not_followed(tmp_path: Path) -> None:
     for name in ("a", "b"):
         with pytest.raises(InputError, match=r"(is a link to|refers to another file)"):
             hdf5.look_over(tmp_path / f"{name}.h5", "AnnData", "Fetch it again")
+
+
+def test_a_variable_with_labels_of_more_dims_than_it_has(tmp_path: Path) -> None:
+    """Which makes h5netcdf end by a signal, as it asks HDF5 for them."""
+    xr.Dataset({"x": (("a", "b"), np.ones((2, 2)))}).to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    with h5py.File(tmp_path / "a.nc", "a") as file:
+        labels = file["x"].attrs["DIMENSION_LIST"]
+        del file["x"]
+        file["x"] = np.ones(4)
+        file["x"].attrs.create("DIMENSION_LIST", labels, dtype=h5py.vlen_dtype(h5py.ref_dtype))
+    with pytest.raises(InputError, match="/x has 1 dims, and labels of 2"):
+        gn.load(tmp_path / "a.nc")
 
 
 def test_what_a_dataset_claims_is_checked_first(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ class Wide:
         for candidates in files:
             best = UnlikeError("no table: none was found")
             grids = [_named(grid).transposed() if transpose else grid for grid in candidates]
-            grids.sort(key=lambda grid: (-len(set(grid.header) & set(self.columns)), -len(grid.header)))
+            grids.sort(key=lambda grid: -len(set(grid.header) & set(self.columns)))
             for grid in grids:
                 try:
                     self._agrees(grid, start)

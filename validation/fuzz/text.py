@@ -73,7 +73,7 @@ class Grid:
         named = len(self.header) > 1
         columns = [[row[j] for row in self.rows] for j in range(named, len(self.header))]
         rows = [[name, *column] for name, column in zip(self.header[named:], columns, strict=True)]
-        return Grid([corner, *(str(row[0] if named else i) for i, row in enumerate(self.rows))], rows)
+        return Grid([corner, *(str(row[0]).strip() if named else str(i) for i, row in enumerate(self.rows))], rows)
 
 
 def _cell(r: Random, g: Grid) -> str:

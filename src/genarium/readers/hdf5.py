@@ -27,6 +27,9 @@ PATIENCE = 8
 STARVED = 60
 """Seconds to wait then."""
 
+START = 60
+"""Seconds more in which it is to start."""
+
 PACE = 8 << 20
 """Bytes of a file for which a second more is given."""
 
@@ -96,7 +99,7 @@ def _asked(path: Path) -> str:
     ask = {"path": str(path.absolute()), "seconds": seconds, "patience": patience, "starved": limit}
     with _LOCK:
         for _ in range(2):  # the process may have been ended by others since it was last asked
-            if said := _answer(json.dumps(ask), limit + PATIENCE):
+            if said := _answer(json.dumps(ask), limit + START):
                 return str(json.loads(said))
     return "the process that reads it ends"
 

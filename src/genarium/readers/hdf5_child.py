@@ -76,6 +76,9 @@ def look_over(path: str) -> None:
 
     def data(one: Any) -> None:
         nonlocal left
+        labelled = one.attrs.get("DIMENSION_LIST", ())
+        if np.shape(labelled) not in ((0,), one.shape and (len(one.shape),)):  # HDF5 would write beyond its memory
+            raise DamagedError(f"{one.name} has {len(one.shape or ())} dims, and labels of {np.size(labelled)}")
         if one.is_virtual or one.external:
             raise DamagedError(f"{one.name} refers to another file")
         size = math.prod(one.shape or ()) * one.dtype.itemsize if one.shape is not None else 0
