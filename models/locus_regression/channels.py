@@ -124,6 +124,11 @@ def set_of_size(contexts: int) -> ChannelSet | None:
     return next((one for one in SETS.values() if len(one.contexts) == contexts), None)
 
 
+def chosen_channels(kinds: ChannelSet) -> dict[str, str]:
+    """Return the option of the model that a reader's channel set is, where it is not the usual one."""
+    return {"channels": kinds.name} if kinds.name != next(iter(SETS)) else {}
+
+
 def channel_of(context: Array, alternative: Array, contexts: int = 32, alternatives: int = 3) -> Array:
     """Return the channel of a context and an alternative.
 

@@ -156,7 +156,12 @@ def quantities_of(random: bool, strands: bool) -> Callable[..., Mapping[str, Any
         return function
 
     def both(
-        beta: Array, lam: Array, context_opportunity: Array, context_exposure: Array, exposure: Array, rest: Array
+        beta: Array,
+        lam: Array,
+        context_opportunity: Array,
+        context_exposure: Array,
+        exposure: Array,
+        rest: Mapping[str, Any],
     ) -> Mapping[str, Any]:
         found = asymmetry(lam, context_opportunity, context_exposure, exposure)
         return {**rest, "asymmetry_sorted": np.take_along_axis(found, np.argsort(beta[..., 0], -1), -1)}

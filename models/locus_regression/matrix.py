@@ -10,7 +10,7 @@ from genarium.readers.files import existing
 from genarium.readers.ledger import Account, Ledger, Told
 from genarium.readers.messages import listed
 
-from .channels import set_of
+from .channels import chosen_channels, set_of
 from .tables import read_table
 
 LOCUS = "whole genome"
@@ -86,4 +86,4 @@ def matrix(paths: Sequence[Path], *, samples: str = "") -> Told:
         "locus": np.full(len(genome), LOCUS),
         "count": counts[kept][genome, channel].astype(np.int64),
     }
-    return Told(cells, ledger, {"channels": kinds.name})
+    return Told(cells, ledger, chosen_channels(kinds))

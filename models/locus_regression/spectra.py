@@ -17,7 +17,7 @@ from genarium.errors import InputError
 from genarium.readers.messages import listed
 from genarium.settings import only_with
 
-from .channels import SETS, by_channel, by_context, set_of
+from .channels import SETS, by_context, set_of
 from .reduced import without
 from .tables import read_table
 
