@@ -18,6 +18,7 @@ from . import earlier
 from .cohort import group_of
 from .contigs import Contigs
 from .covariates import assembled, fill, measured, with_stored_steps
+from .events import from_events
 from .genome import LONGEST, Genome, read_sizes
 from .mutations import Mutations
 from .options import Options
@@ -50,7 +51,7 @@ def corpus(mutations: Mutations, options: Options, wanted: Sequence[str]) -> Tol
     ------
     InputError
     """
-    if options.fasta is None and options.context is None:
+    if options.fasta is None and options.context is None and not options.of_events:
         raise InputError(
             f"the contexts of mutations are not known. Give the genome: {option('fasta', 'genome.fa')}, or the column "
             f"or INFO tag that holds the bases around each mutation: {option('context')}."
@@ -69,13 +70,17 @@ def corpus(mutations: Mutations, options: Options, wanted: Sequence[str]) -> Tol
     if options.strand is not None:
         strands = read_strands(options.strand, contigs, notes)
         inner = inner if "N" in kinds.strands else strands.within(inner)
-    placed = by_contig(mutations, contigs, options.adjacent == "keep")
     bases, opportunity = inner.lengths, None
-    if genome is not None:
+    if options.of_events:
+        found = from_events(genome, mutations, contigs, inner, kinds)
+        placed, bases = found.placed, found.usable
+        opportunity = found.opportunity.T if found.opportunity.size else None
+    elif genome is not None:
+        placed = by_contig(mutations, contigs, options.adjacent == "keep")
         found = through_genome(genome, placed, inner, mutations, kinds, strands)
         placed, bases, opportunity = found.placed, found.usable, found.opportunity.T
     else:
-        placed = with_file_contexts(placed, mutations)
+        placed = with_file_contexts(by_contig(mutations, contigs, options.adjacent == "keep"), mutations)
         if options.opportunities is not None:
             opportunity = read_opportunities(Path(options.opportunities), loci)
     if strands is not None:

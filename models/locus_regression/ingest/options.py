@@ -11,6 +11,9 @@ from genarium.remedies import option
 
 from ..channels import SETS, ChannelSet
 
+NOT_OF_EVENTS = ("context", "opportunities", "weight")
+"""Options that doublets and indels have no use for."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -36,8 +39,9 @@ class Options:
         Track whose sum over a window's bases is its exposure, TRACK:mean or TRACK:coverage. Default: its bases.
     exclude : str or Path, or several, optional
         BED files of regions that count for nothing: no mutation, context or base of theirs.
-    channels : {"SBS96", "SBS192", "SBS288"}, optional
-        What mutations are told apart. Default: SBS96; SBS288 with ``strand``.
+    channels : {"SBS96", "SBS192", "SBS288", "DBS78", "ID83"}, optional
+        What mutations are told apart. Default: SBS96; SBS288 with ``strand``. DBS78 are doublets (two SNVs side by side
+        in a genome, MNV and DNP of two bases), ID83 insertions and deletions as SigProfiler tells them.
     strand : str or Path, optional
         GTF or GFF3 file of genes, or BED file with a strand in its sixth column (genes; stretches whose replication
         fork moves right, +, or left, -). Substitutions and contexts are split by the strand that their pyrimidine is
@@ -70,7 +74,7 @@ class Options:
     missing: Literal["mean", "zero", "drop"] = "mean"
     exposure: Any = None
     exclude: Any = None
-    channels: Literal["SBS96", "SBS192", "SBS288"] | None = None
+    channels: Literal["SBS96", "SBS192", "SBS288", "DBS78", "ID83"] | None = None
     strand: Any = None
     samples: Any = None
     groups: Any = None
@@ -100,11 +104,21 @@ class Options:
                 else f"{option('channels', self.kinds.name)} tells strands apart. Say which they are: "
                 f"{option('strand', 'genes.gtf')}."
             )
+        if self.of_events and (dropped := [n for n in NOT_OF_EVENTS if getattr(self, n) is not None]):
+            raise InputError(
+                f"{option('channels', self.kinds.name)} takes no {option(dropped[0])}: that is of single-base "
+                "substitutions. Leave it out."
+            )
         if self.strand is not None and self.opportunities is not None:
             raise InputError(
                 f"{option('opportunities')} does not tell strands apart. Give the genome instead: "
                 f"{option('fasta', 'genome.fa')}."
             )
+
+    @property
+    def of_events(self) -> bool:
+        """Whether the channels are of doublets or indels."""
+        return len(self.kinds.alternatives) == 1
 
     @property
     def kinds(self) -> ChannelSet:

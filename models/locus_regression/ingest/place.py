@@ -82,6 +82,14 @@ class Mismatches:
     count: int = 0
     examples: list[str] = field(default_factory=list)
 
+    def error(self, where: str) -> InputError:
+        """Return what to say if they are too many."""
+        return InputError(
+            f"{self.count} of {self.seen} mutations have another reference base than {where} "
+            f"({'; '.join(self.examples)}{'; ...' if self.count > len(self.examples) else ''}). Wrong assembly? "
+            f"Give the genome that the mutations were called with: {option('fasta')}."
+        )
+
 
 def by_contig(mutations: Mutations, contigs: Contigs, keep_adjacent: bool) -> dict[int, Placed]:
     """Sort mutations by contig, and leave out those beyond its end, duplicates and doublets.
@@ -195,11 +203,7 @@ def through_genome(
         if contig in placed:
             found.placed[contig] = _with_contexts(placed[contig], codes, genome, contig, mutations, wrong)
     if wrong.count > TOLERATED * wrong.seen:
-        raise InputError(
-            f"{wrong.count} of {wrong.seen} mutations have another reference base than {genome.path} "
-            f"({'; '.join(wrong.examples)}{'; ...' if wrong.count > len(wrong.examples) else ''}). Wrong assembly? "
-            f"Give the genome that the mutations were called with: {option('fasta')}."
-        )
+        raise wrong.error(str(genome.path))
     return found
 
 
@@ -275,7 +279,9 @@ def on_strands(
 
 
 def channels(placed: Placed, kinds: ChannelSet) -> Array:
-    """Return the channel of each substitution, folded to the pyrimidine."""
+    """Return the channel of each mutation; substitutions are folded to the pyrimidine."""
+    if len(kinds.alternatives) == 1:
+        return placed.context
     reference, alternative = placed.code // 4, placed.code % 4
     purine = (reference == 0) | (reference == 2)
     base, to = np.where(purine, 3 - reference, reference), np.where(purine, 3 - alternative, alternative)
