@@ -151,7 +151,7 @@ def spectra(fitted: Fitted) -> Iterator[Titled]:
         figure = Figure(figsize=(WIDTH, 1.15 * rows + 0.55), layout="constrained")
         for axes, k in zip(_panels(figure, len(part), columns, sharey=False), part, strict=True):
             _spectrum(axes, fitted, int(k))
-        shown = bars(fitted.signature.labels[1])
+        shown = bars(fitted.signature.labels[1].tolist())
         figure.supxlabel(shown.axis, size=8.5)
         figure.supylabel("share of the process's mutations (%)", size=8.5)
         ends, true = fitted.signature.draws is not None, fitted.signature.truth is not None
@@ -184,7 +184,7 @@ def _spectrum(axes: "Axes", fitted: Fitted, k: int) -> None:
     title = f"{fitted.processes[k][0]}: {fitted.rate[:, k].sum() / fitted.rate.sum():.1%}"
     at = np.arange(len(percent))
     strip = axes.get_xaxis_transform()
-    drawn = bars(one.labels[1])
+    drawn = bars(one.labels[1].tolist())
     for name, color, mine in drawn.groups:
         for alpha in dict.fromkeys(drawn.opaque[mine].tolist()):
             some = mine[drawn.opaque[mine] == alpha]

@@ -13,7 +13,8 @@ from genarium.attributes import attribute
 from genarium.errors import InputError
 from genarium.models.locus_regression.channels import SETS
 from genarium.models.locus_regression.ingest.events import doublet, indel, trimmed
-from genarium.models.locus_regression.metrics import cosine, read_table, signatures
+from genarium.models.locus_regression.metrics import cosine, signatures
+from genarium.models.locus_regression.tables import read_table
 
 made: Any = import_module("ingest_files")
 
@@ -156,7 +157,7 @@ def test_events_that_cannot_be_told(tmp_path: Path) -> None:
         read(tmp_path, "ID83", [("1", 13, "GA", "A"), *ROWS[7:9]])
 
 
-@pytest.fixture(scope="module", params=["DBS78", "ID83", "SBS288"])
+@pytest.fixture(scope="module", params=["DBS78", "ID83"])
 def table(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, Path, Any]:
     """A channel set, tables of counts and of the three signatures that made them, and the true shares."""
     name, rng = request.param, np.random.default_rng(4)
@@ -176,9 +177,9 @@ def test_tables_of_other_channels_are_read_fitted_and_written(table: Any, tmp_pa
     name, counts, truth, _ = table
     tree = gn.read("locus_regression", counts, "matrix")
     assert attribute(tree, "model_options")["channels"] == name
-    fit = gn.fit("locus_regression", tree, "vi", seed=1, process=3)
+    fit = gn.fit("locus_regression", tree, "vi", seed=1, process=3, restarts=2)
     assert cosine(signatures(fit), read_table(truth)).max("process").min() > 0.94
-    assert ("rho" in fit["posterior"]) == (name == "SBS288")
+    assert "rho" not in fit["posterior"]  # one alternative, for sure
     (path,) = gn.export(fit, "signatures", tmp_path / "fit.tsv")
     again = read_table(path)
     np.testing.assert_allclose(again.to_numpy(), signatures(fit).to_numpy(), rtol=1e-12)
@@ -192,7 +193,7 @@ def test_tables_of_other_channels_are_read_fitted_and_written(table: Any, tmp_pa
 def test_given_signatures_of_other_channels_are_held(table: Any, method: str) -> None:
     _, counts, truth, shares = table
     tree = gn.read("locus_regression", counts, "matrix")
-    few: Any = {"chains": 1, "draws": 60, "tune": 20} if method == "gibbs" else {}
+    few: Any = {"chains": 1, "draws": 60, "tune": 20} if method == "gibbs" else {"restarts": 1}
     fit = gn.fit("locus_regression", tree, method, seed=1, signatures=truth, **few)
     assert fit["posterior"]["process"].to_numpy().tolist() == ["R1", "R2", "R3"]
     found = fit["posterior"]["pi"].mean(("chain", "draw")).to_numpy()
@@ -207,4 +208,4 @@ def test_the_number_of_processes_of_doublets_is_chosen(table: Any) -> None:
     if name != "DBS78":
         pytest.skip("one is enough")
     tree = gn.read("locus_regression", counts, "matrix")
-    assert gn.choose("locus_regression", tree, "process", [2, 3, 4], seed=1)["posterior"].sizes["process"] == 3
+    assert gn.choose("locus_regression", tree, "process", [2, 3], seed=1, restarts=1)["posterior"].sizes["process"] == 3

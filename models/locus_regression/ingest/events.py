@@ -93,9 +93,8 @@ def indel(change: Change, at: int, around: str) -> str:
     kind = "Del" if deleted else "Ins"
     if n == 1:
         return f"1:{kind}:{'C' if bases in 'CG' else 'T'}:{repeats}"
-    if deleted and not copies:
-        if shared := max(i for i in range(n) if around.startswith(bases[:i], after)):
-            return f"{size}:Del:M:{min(shared, LARGEST)}"
+    if deleted and not copies and (shared := max(i for i in range(n) if around.startswith(bases[:i], after))):
+        return f"{size}:Del:M:{min(shared, LARGEST)}"
     return f"{size}:{kind}:R:{repeats}"
 
 
