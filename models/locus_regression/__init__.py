@@ -3,6 +3,8 @@
 The story, the derivations and what is known of the fits are in this folder's README.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from genarium.declaration import Array, Calibration, Method, Model, Problem, Stage, Var
@@ -10,8 +12,8 @@ from genarium.errors import InputError
 from genarium.remedies import setting
 from genarium.supports import count, label, nonnegative, positive, real, simplex
 
-from . import annotation, answers, density, ingest, likelihood, predict, readers, story
-from .channels import ALTERNATIVE_NAMES, CHANNELS, CONTEXTS, split_channel
+from . import annotation, answers, density, ingest, likelihood, predict, readers, story, strands
+from .channels import SETS, split_channel
 from .folds import folds
 from .gibbs import gibbs
 from .matrix import matrix
@@ -25,10 +27,15 @@ OPTIONS = {
     "groups": ("one", "several"),
     "loci": ("fixed", "random"),
     "spectra": ("free", "given", "mixed"),
+    "channels": tuple(SETS),
 }
 """How locus and context go together; whether groups of genomes have features of their own; whether loci vary more than
-their features say; whether no process, every process or the first ones have a signature that is given."""
+their features say; whether no process, every process or the first ones have a signature that is given; what kinds of
+mutations are told apart."""
 
+
+ASYMMETRIES = ("asymmetry", "asymmetry_by_substitution")
+"""What follows where strands are told apart."""
 
 EXPORTS = {
     "signatures": answers.signatures,
@@ -41,7 +48,13 @@ EXPORTS = {
 """What ``genarium export`` writes of a fit."""
 
 
-def declare(form: str = "conditional", groups: str = "one", loci: str = "fixed", spectra: str = "free") -> Model:
+def declare(
+    form: str = "conditional",
+    groups: str = "one",
+    loci: str = "fixed",
+    spectra: str = "free",
+    channels: str = "SBS96",
+) -> Model:
     """Return the declaration.
 
     Parameters
@@ -54,7 +67,12 @@ def declare(form: str = "conditional", groups: str = "one", loci: str = "fixed",
         Whether features decide a process's rate in a locus, or a random effect of the locus besides (over-dispersion).
     spectra : {"free", "given", "mixed"}
         Whether the signature of no process, of every process or of the first ones is given. ``signatures=`` sets it.
+    channels : {"SBS96", "SBS192", "SBS288", "DBS78", "ID83"}
+        What kinds of mutations are told apart: substitutions in their context, the same on two strands, or on these
+        and elsewhere, doublet substitutions, or indels.
     """
+    kinds = SETS[channels]
+    single = len(kinds.alternatives) == 1
     several, random = groups == "several", loci == "random"
     of_group = ("covariate_group",) if several else ()
     known = {
@@ -89,17 +107,28 @@ def declare(form: str = "conditional", groups: str = "one", loci: str = "fixed",
         "lam_free": Var(("free", "context"), simplex, "Preference of a process that is not given.", "λ'"),
         "rho_free": Var(("free", "context", "alternative"), simplex, "Bases that it mutates a context to.", "ρ'"),
     }
+    drawn: dict[str, Var] = {"free": spectrum, "given": {}, "mixed": free}[spectra]
     unknown = {
         "beta": Var(("process", "feature"), real, "Effect of a feature on the log rate of a process.", "β"),
-        **{"free": spectrum, "given": {}, "mixed": free}[spectra],
+        **{name: var for name, var in drawn.items() if not (single and name.startswith("rho"))},
         "pi": Var(("genome", "process"), simplex, "Share of each process in a genome's mutations.", "π"),
     }
     if random:
         about = "Effect of a locus on the rate of a process, of mean one."
         unknown["locus_effect"] = Var(("process", "locus"), positive, about, "ε")
     sizes = {"cell": 2000, "genome": 20, "locus": 200, "feature": 3, "process": 3}
-    sizes |= {"context": 32, "alternative": 3, "channel": 96, **({"covariate_group": 2} if several else {})}
+    sizes |= {"context": len(kinds.contexts), "alternative": len(kinds.alternatives), "channel": len(kinds.channels)}
+    sizes |= {"covariate_group": 2} if several else {}
     sizes |= {"reference": 2, "free": 1} if spectra == "mixed" else {}
+    labels = {"context": kinds.contexts, "alternative": kinds.alternatives, "channel": kinds.channels}
+    derived = {name: var for name, var in spectrum.items() if name not in unknown and not (single and name == "rho")}
+    follows: dict[str, Callable[..., Array]] = {name: derive(name, spectra, single) for name in derived}
+    if kinds.strands:
+        about = "Log ratio of its mutations on the strand that the polymerase reads (T) and the other one (U)."
+        derived["asymmetry"] = Var(("process",), real, about, "A")
+        derived["asymmetry_by_substitution"] = Var(("process", "substitution"), real, f"{about[:-1]}, each.", "A'")
+        follows |= {name: with_given(getattr(strands, name), spectra, asks=("pi",)) for name in ASYMMETRIES}
+        sizes["substitution"], labels["substitution"] = len(strands.SUBSTITUTIONS), strands.SUBSTITUTIONS
     methods = {"vi": Method(vi, "approximate", "Variational Bayes by coordinate ascent (Algorithm 2, corrected).")}
     if not random:
         about = "The same by stochastic gradients over loci (Algorithm 3, corrected)."
@@ -111,33 +140,33 @@ def declare(form: str = "conditional", groups: str = "one", loci: str = "fixed",
         sizes=sizes,
         default_sizes={"feature": 1},
         known=Stage(known, story.design(several, random, spectra)),
-        unknown=Stage(unknown, story.prior(random, spectra)),
+        unknown=Stage(unknown, story.prior(random, spectra, single)),
         hidden=Stage({"z": Var(("cell",), label("process"), "Process of a mutation.", "z")}, {"z": story.choose}),
         observed=Stage(
             {
                 "locus": Var(("cell",), label("locus"), "Locus of the mutations in a cell.", "ℓ"),
                 "channel": Var(("cell",), label("channel"), "Context and alternative base, in COSMIC's order.", "m"),
             },
-            story.emit(form, several, random, spectra),
+            story.emit(form, several, random, spectra, single),
         ),
-        density=density.build(form, several, random, spectra),
-        log_likelihood=likelihood.story_log_likelihood(form, several, random, spectra),
-        log_prior=likelihood.log_prior(random, spectra),
+        density=density.build(form, several, random, spectra, single),
+        log_likelihood=likelihood.story_log_likelihood(form, several, random, spectra, single),
+        log_prior=likelihood.log_prior(random, spectra, single),
         vectorized=True,
         unit="cell",
-        derived=Stage({}) if spectra == "free" else Stage(spectrum, {n: derive(n, spectra) for n in spectrum}),
+        derived=Stage(derived, follows) if derived else Stage({}),
         derived_dims={"process": processes} if spectra == "mixed" else {},
         exchangeable={"free": "process", "given": "", "mixed": "free"}[spectra],
         tails={"process": "free"} if spectra == "mixed" else {},
         prepare=prepare,
-        labels={"context": CONTEXTS, "alternative": ALTERNATIVE_NAMES, "channel": CHANNELS},
+        labels=labels,
         methods=methods,
         start=start,
         predict=predict.predict,
         folds=folds,
         exports=EXPORTS,
         readers={"npz": readers.npz, "matrix": matrix, **ingest.READERS},
-        test_quantities=with_given(likelihood.quantities_random if random else likelihood.quantities, spectra),
+        test_quantities=with_given(likelihood.quantities_of(random, bool(kinds.strands)), spectra, single),
         statistics=likelihood.statistics,
         check=check,
         options=OPTIONS,
@@ -194,7 +223,7 @@ def _check_signatures(problem: Problem) -> None:
         at = np.flatnonzero(made_in == 0)[0]
         raise InputError(
             f"locus_regression: known variable 'signature_opportunity' (context): it is 0 for "
-            f"{problem.coords['context'][at]} but not for all contexts. Give the counts of all 32 contexts in the "
+            f"{problem.coords['context'][at]} but not for all contexts. Give the counts of all contexts in the "
             "genome that the signatures were made in, or none."
         )
 
@@ -230,7 +259,7 @@ def _check_opportunity(problem: Problem) -> None:
             f"locus_regression: known variable 'context_opportunity' (context, locus): locus={loci[bare[0]]} has no "
             f"context at all ({bare.size} of {len(loci)} loci have none), so that nothing can mutate there. Drop it."
         )
-    context, _ = split_channel(channel, len(t))
+    context, _ = split_channel(channel, len(t), problem.sizes["alternative"])
     wrong = np.flatnonzero(t[context, locus] == 0)
     if wrong.size:
         at = wrong[0]

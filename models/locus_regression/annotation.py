@@ -11,21 +11,26 @@ import xarray as xr
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers.messages import listed
+from genarium.registry import fitted_model
+from genarium.remedies import option
 from genarium.writing import replacing
 
 from .answers import stretches
-from .channels import BASES, channel_of
+from .channels import BASES, SETS, ChannelSet, channel_of
 from .ingest.alleles import change
 from .ingest.contigs import Contigs
 from .ingest.genome import Genome, contexts
 from .ingest.lines import lines
+from .ingest.strands import Strands, contexts_on, read_strands
 from .ingest.vcf import carried, stem
 from .posteriors import Attribution
 
 TAGS = ("PROCESS", "PROCESS_P")
 
 
-def vcf(fitted: xr.DataTree, path: Path, *, source: str = "", fasta: str = "", genome: str = "") -> list[Path]:
+def vcf(
+    fitted: xr.DataTree, path: Path, *, source: str = "", fasta: str = "", genome: str = "", strand: str = ""
+) -> list[Path]:
     """Write a VCF file again, with the processes of its single-base substitutions in INFO.
 
     ``PROCESS`` is the most probable process of each alternative allele and ``PROCESS_P`` its probability of every
@@ -44,6 +49,8 @@ def vcf(fitted: xr.DataTree, path: Path, *, source: str = "", fasta: str = "", g
         The genome.
     genome : str
         Whose mutations they are, where the file names no sample; empty: the name of the file.
+    strand : str
+        Genes or intervals as of the corpus, where its channels tell strands apart.
 
     Returns
     -------
@@ -53,14 +60,32 @@ def vcf(fitted: xr.DataTree, path: Path, *, source: str = "", fasta: str = "", g
     Raises
     ------
     InputError
-        If a file is missing or no VCF, the loci have no places, or none of the genomes is in the fit.
+        If a file is missing or no VCF, the loci have no places, none of the genomes is in the fit, or its channels are
+        no substitutions.
     """
+    kinds = SETS[fitted_model(fitted).option("channels")]
+    if len(kinds.alternatives) == 1:
+        raise InputError(
+            f"locus_regression: the channels of the fit are {kinds.name}; a VCF file is annotated with the processes "
+            "of single-base substitutions."
+        )
+    if bool(kinds.strands) != bool(strand):
+        raise InputError(
+            f"locus_regression: the channels of the fit are {kinds.name}, which "
+            + (
+                f"tell strands apart. Give what the corpus was read with: {option('strand', 'genes.gtf')}."
+                if kinds.strands
+                else f"tell no strands apart. Leave {option('strand', strand)} out."
+            )
+        )
     for name, given in (("source", source), ("fasta", fasta)):
         if not given:
             raise InputError(f"locus_regression: give the {'VCF file' if name == 'source' else 'genome'} by {name}=...")
     attribution = Attribution.of(fitted)
     records = _Records(Path(source), attribution, genome)
-    found = _placed(records, fitted, Genome(Path(fasta)))
+    sequence = Genome(Path(fasta))
+    strands = read_strands(strand, sequence.contigs, []) if strand else None
+    found = _placed(records, fitted, sequence, kinds, strands)
     probability = attribution.probability(*(found[name] for name in ("genome", "locus", "channel")))
     return _write(records, path, found, probability)
 
@@ -105,7 +130,9 @@ class _Records:
         return sorted(found)
 
 
-def _placed(records: _Records, fitted: xr.DataTree, genome: Genome) -> dict[str, Array]:
+def _placed(
+    records: _Records, fitted: xr.DataTree, genome: Genome, kinds: ChannelSet, strands: Strands | None
+) -> dict[str, Array]:
     """Return genome, locus and channel of every substitution that has them, with its record and allele."""
     places = stretches(fitted)
     names = list(dict.fromkeys(place[0] for place in places))
@@ -134,13 +161,15 @@ def _placed(records: _Records, fitted: xr.DataTree, genome: Genome) -> dict[str,
         inside = (at >= stretch[index, 0]) & (at < stretch[index, 1]) & (at > 0) & (at < len(bases) - 1)
         near = np.clip(at, 1, len(bases) - 2)
         context = contexts(bases[near - 1], bases[near], bases[near + 1])
+        if strands is not None:
+            context = contexts_on(strands.at(contig, near), code // 4 % 2 == 0, context, kinds.strands)
         ok = inside & (context >= 0) & (bases[near] == code // 4)
         for name, value in (
             ("record", record),
             ("allele", allele),
             ("genome", g),
             ("locus", stretch[index, 2]),
-            ("channel", channel_of(context, _alternative(code))),
+            ("channel", channel_of(context, _alternative(code), len(kinds.contexts))),
         ):
             out[name].append(value[ok])
     return {name: np.concatenate(values) if values else np.empty(0, dtype=int) for name, values in out.items()}

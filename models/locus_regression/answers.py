@@ -14,7 +14,7 @@ from genarium.readers.messages import listed
 from genarium.registry import fitted_model
 from genarium.writing import replacing
 
-from .channels import CHANNELS
+from .channels import set_of
 from .metrics import signatures as signatures_of
 from .posteriors import Attribution
 
@@ -40,11 +40,11 @@ def signatures(fitted: xr.DataTree, path: Path, *, opportunity: str = "genome") 
     list of Path
     """
     found = signatures_of(fitted, opportunity=None if opportunity == "none" else opportunity)
-    names = _processes(found)
-    rows = [
-        ["Type", *names],
-        *([name, *map(repr, row)] for name, row in zip(CHANNELS, found.to_numpy().T.tolist(), strict=True)),
-    ]
+    names, channels = _processes(found), [str(name) for name in found.coords["channel"].to_numpy()]
+    kinds = set_of(channels)
+    order = kinds.in_cosmic_order if kinds is not None else range(len(channels))
+    values = found.to_numpy().T.tolist()
+    rows = [["Type", *names], *([channels[m], *map(repr, values[m])] for m in order)]
     return _table(path, rows)
 
 
@@ -95,14 +95,14 @@ def mutations(fitted: xr.DataTree, path: Path) -> list[Path]:
     problem = fitted_problem(fitted_model(fitted), fitted)
     attribution = Attribution.of(fitted)
     probability = attribution.probability(problem["genome"], problem["locus"], problem["channel"])
-    loci = [str(name) for name in problem.coords["locus"]]
+    loci, channels = ([str(name) for name in problem.coords[dim]] for dim in ("locus", "channel"))
     cells = zip(problem["genome"], problem["locus"], problem["channel"], problem["count"], probability, strict=True)
 
     def rows() -> Iterator[list[Any]]:
         yield ["genome", "locus", "channel", "count", "process", *attribution.processes]
         for g, at, m, n, each in cells:
             best = attribution.processes[int(each.argmax())]
-            yield [attribution.genomes[g], loci[at], CHANNELS[m], n, best, *(f"{p:.4g}" for p in each)]
+            yield [attribution.genomes[g], loci[at], channels[m], n, best, *(f"{p:.4g}" for p in each)]
 
     return _table(path, rows())
 

@@ -1,9 +1,11 @@
 """The factor of the preferences for contexts: q(lam_k) is Dirichlet(delta_k); eqs. 14 to 17 of the card."""
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy.special import gammaln, polygamma
+from threadpoolctl import ThreadpoolController
 
 from genarium.declaration import Array
 from genarium.simplex import dirichlet_expected_log
@@ -72,11 +74,18 @@ class Objective:
     def newton_step(self, delta: Array) -> Array:
         """Return a direction of ascent in log delta: Newton's, with the curvature made negative; shape (K, C)."""
         slope, hessian = self.derivatives(delta)
-        size, basis = np.linalg.eigh(hessian)
+        with _blas().limit(limits=1):
+            size, basis = np.linalg.eigh(hessian)
         size = np.abs(size)
         curved = np.maximum(size, 1e-6 * size.max(1, keepdims=True))
         along = (basis.transpose(0, 2, 1) @ slope[..., None])[..., 0] / curved
         return np.asarray((basis @ along[..., None])[..., 0])
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """Return what holds the number of BLAS threads: many for small matrices took 80 times as long on busy cores."""
+    return ThreadpoolController().select(user_api="blas")
 
 
 def update(objective: Objective, delta: Array) -> Array:

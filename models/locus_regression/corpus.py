@@ -27,6 +27,8 @@ class Corpus:
         Of contexts, their exposure multiplied in.
     form : {"conditional", "joint"}
     genomes : int
+    alternatives : int
+        Of each context.
     held : Held, optional
         Preferences of the first processes, whose signatures are given.
     """
@@ -40,6 +42,7 @@ class Corpus:
     opportunity: Array
     form: str
     genomes: int
+    alternatives: int = 3
     held: Held | None = None
 
     @property
@@ -52,10 +55,10 @@ class Corpus:
         """Processes whose signature is given; they come first."""
         return 0 if self.held is None else len(self.held.lam)
 
-    @cached_property
+    @property
     def channels(self) -> int:
-        """Three for each context."""
-        return 3 * len(self.opportunity)
+        """Alternatives of all contexts."""
+        return self.alternatives * len(self.opportunity)
 
     @cached_property
     def row_total(self) -> Array:
@@ -66,7 +69,7 @@ class Corpus:
     def log_opportunity(self) -> float:
         """Sum over mutations of the log opportunity of their context: the part of the bound that is constant."""
         L = self.features.shape[1]
-        context, _ = split_channel(self.channel, len(self.opportunity))
+        context, _ = split_channel(self.channel, len(self.opportunity), self.alternatives)
         return float(self.count @ np.log(self.opportunity[context, self.row % L]))
 
 
@@ -101,5 +104,6 @@ def corpus(problem: Problem) -> Corpus:
         problem["context_opportunity"] * problem["context_exposure"][:, None],
         problem.option("form"),
         G,
+        problem.sizes["alternative"],
         held(problem),
     )

@@ -3,13 +3,16 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from genarium.declaration import Sizes
 
+from .channels import channel_of, split_channel
 from .reduced import without
 from .spectra import LEAST
 
 
-def build(form: str, several: bool, random: bool, spectra: str = "free") -> Callable[..., None]:
+def build(form: str, several: bool, random: bool, spectra: str = "free", single: bool = False) -> Callable[..., None]:
     """Return the density of a variant.
 
     Parameters
@@ -21,6 +24,8 @@ def build(form: str, several: bool, random: bool, spectra: str = "free") -> Call
         Whether loci have random effects.
     spectra : {"free", "given", "mixed"}
         Which processes have a given signature: none, all or the first ones.
+    single : bool
+        Whether each context has one alternative only, so that there is no rho.
 
     Returns
     -------
@@ -48,18 +53,20 @@ def build(form: str, several: bool, random: bool, spectra: str = "free") -> Call
         import pymc as pm
         import pytensor.tensor as pt
 
-        C, G, K = sizes["context"], sizes["genome"], sizes["process"]
+        C, A, G, K = (sizes[dim] for dim in ("context", "alternative", "genome", "process"))
         beta = pm.Normal("beta", 0, tau[:, None], dims=("process", "feature"))
         opportunity = context_exposure[:, None] * context_opportunity
         if spectra == "free":
             lam = pm.Dirichlet("lam", pt.ones((K, C)), dims=("process", "context"))
-            rho = pm.Dirichlet("rho", pt.ones((K, C, 3)), dims=("process", "context", "alternative"))
+            dims = ("process", "context", "alternative")
+            rho = pt.ones((K, C, 1)) if single else pm.Dirichlet("rho", pt.ones((K, C, A)), dims=dims)
         else:
-            lam, rho = _given(signatures, signature_opportunity, (opportunity * exposure).sum(axis=1), C)
+            lam, rho = _given(signatures, signature_opportunity, (opportunity * exposure).sum(axis=1), C, A)
         if spectra == "mixed":
             more = sizes["free"]
             lam_free = pm.Dirichlet("lam_free", pt.ones((more, C)), dims=("free", "context"))
-            rho_free = pm.Dirichlet("rho_free", pt.ones((more, C, 3)), dims=("free", "context", "alternative"))
+            dims = ("free", "context", "alternative")
+            rho_free = pt.ones((more, C, 1)) if single else pm.Dirichlet("rho_free", pt.ones((more, C, A)), dims=dims)
             lam, rho = pt.concatenate([lam, lam_free]), pt.concatenate([rho, rho_free])
         pi = pm.Dirichlet("pi", pt.broadcast_to(alpha, (G, K)), dims=("genome", "process"))
 
@@ -75,13 +82,13 @@ def build(form: str, several: bool, random: bool, spectra: str = "free") -> Call
         else:
             place = scores - pt.logsumexp(scores, axis=2, keepdims=True) - preference[:, None, :]
 
-        half = C // 2
-        spectrum = (lam[:, :, None] * rho).reshape((K, 2, half, 3)).transpose(1, 3, 2, 0)  # (base, alternative, ., K)
+        context_of, alternative_of = split_channel(np.arange(C * A), C, A)
+        spectrum = (lam[:, context_of] * rho[:, context_of, alternative_of]).T  # (M, K)
         by_row = place.transpose(1, 2, 0).reshape((-1, K))
         top = by_row.max(axis=1)  # what is largest is taken out before exp
         row = group * sizes["locus"] + locus
-        by_process = pi[genome] * spectrum.reshape((6 * half, K))[channel] * pt.exp(by_row - top[:, None])[row]
-        context = half * (channel // (3 * half)) + channel % half
+        by_process = pi[genome] * spectrum[channel] * pt.exp(by_row - top[:, None])[row]
+        context = pt.as_tensor(context_of)[channel]
         each = pt.log(by_process.sum(axis=1)) + top[row] + pt.log(opportunity[context, locus])
         pm.Potential("mutations", (count * each).sum())
 
@@ -95,17 +102,15 @@ def build(form: str, several: bool, random: bool, spectra: str = "free") -> Call
     return without(density, **absent)
 
 
-def _given(signatures: Any, made_in: Any, here: Any, contexts: int) -> tuple[Any, Any]:
+def _given(signatures: Any, made_in: Any, here: Any, contexts: int, alternatives: int) -> tuple[Any, Any]:
     """Return lam and rho of given signatures (R, M), made in a genome of some opportunities, or in that of the data."""
     import pytensor.tensor as pt
 
     genome = pt.switch(made_in.sum() > 0, made_in, here)
     genome = pt.switch(genome > 0, genome, genome.max())
-    half = contexts // 2
     shares = pt.maximum(signatures / signatures.sum(axis=1, keepdims=True), LEAST)
-    blocks = shares.reshape((-1, 6, half))  # substitutions: three of C, three of T
-    by_base = [pt.stack([blocks[:, 3 * b + a] for a in range(3)], axis=-1) for b in range(2)]
-    table = pt.concatenate(by_base, axis=1)  # (R, C, 3)
+    channel = channel_of(np.arange(contexts)[:, None], np.arange(alternatives), contexts, alternatives)
+    table = shares[:, channel]  # (R, C, A)
     of_context = table.sum(axis=-1)
     preferred = of_context / genome
     return preferred / preferred.sum(axis=1, keepdims=True), table / of_context[:, :, None]

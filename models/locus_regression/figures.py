@@ -14,15 +14,11 @@ from genarium.evaluate import fitted_problem, predictions
 from genarium.registry import fitted_model
 
 from .metrics import cosine, signatures
+from .panels import bars
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-SUBSTITUTIONS = {
-    "C>A": "#03bcee", "C>G": "#010101", "C>T": "#e32926", "T>A": "#cac9c9", "T>C": "#a1ce63", "T>G": "#ecc6c5",
-}  # fmt: skip
-"""Substitutions in the order of the channels, in COSMIC's colours."""
 
 COLORS = (*PALETTE, "#332288", "#999933", "#882255", "#117733")
 """Of processes; a thirteenth has the first one's."""
@@ -155,12 +151,15 @@ def spectra(fitted: Fitted) -> Iterator[Titled]:
         figure = Figure(figsize=(WIDTH, 1.15 * rows + 0.55), layout="constrained")
         for axes, k in zip(_panels(figure, len(part), columns, sharey=False), part, strict=True):
             _spectrum(axes, fitted, int(k))
-        figure.supxlabel("channel, by the base before; within each letter, by the base after (A, C, G, T)", size=8.5)
+        shown = bars(fitted.signature.labels[1].tolist())
+        figure.supxlabel(shown.axis, size=8.5)
         figure.supylabel("share of the process's mutations (%)", size=8.5)
         ends, true = fitted.signature.draws is not None, fitted.signature.truth is not None
         caption = (
-            "Share of each of the 96 channels in the mutations of a process over the whole genome, whose contexts are "
-            "counted in: comparable with COSMIC's signatures where the genome is the same."
+            f"Share of each of the {len(fitted.signature.labels[1])} channels in the mutations of a process over the "
+            "whole genome, whose contexts are counted in: comparable with COSMIC's signatures where the "
+            "genome is the same."
+            + shown.told
             + (f" Grey lines: intervals of {LEVEL:.0%}." if ends else "")
             + (" Dots: the true signatures." if true else "")
             + " Percentages: share of the process in all mutations. Look for processes with the same signature, and "
@@ -185,11 +184,18 @@ def _spectrum(axes: "Axes", fitted: Fitted, k: int) -> None:
     title = f"{fitted.processes[k][0]}: {fitted.rate[:, k].sum() / fitted.rate.sum():.1%}"
     at = np.arange(len(percent))
     strip = axes.get_xaxis_transform()
-    for mine, (name, color) in zip(at.reshape(len(SUBSTITUTIONS), -1), SUBSTITUTIONS.items(), strict=True):
-        edges = (mine[:, None] + [-0.4, 0.4]).ravel()  # bar, gap, bar ... bar
-        axes.stairs(np.stack([percent[mine], 0 * mine], 1).ravel()[:-1], edges, fill=True, color=color, label=name)
+    drawn = bars(one.labels[1].tolist())
+    for name, color, mine in drawn.groups:
+        for alpha in dict.fromkeys(drawn.opaque[mine].tolist()):
+            some = mine[drawn.opaque[mine] == alpha]
+            edges = (some[:, None] + [-0.4, 0.4]).ravel()  # bar, gap, bar ... bar
+            heights = np.stack([percent[some], 0 * some], 1).ravel()[:-1]
+            axes.stairs(heights, edges, fill=True, color=color, alpha=alpha, label=name)
+        edges = mine[[0, -1]] + [-0.4, 0.4]
         axes.hlines(1.03, edges[0], edges[-1], color=color, lw=3, transform=strip, clip_on=False)
-        axes.text(mine.mean(), 0.97, name, transform=strip, ha="center", va="top", fontsize=7)
+        size = 7 if len(drawn.groups) < 7 else 5
+        name = name if len(mine) > 2 else name[0]
+        axes.text(mine.mean(), 0.97, name, transform=strip, ha="center", va="top", fontsize=size)
     if one.draws is not None:
         ends = [100 * end[k] for end in one.interval]
         axes.vlines(at, *ends, color="#7b7b7b", lw=0.7)
@@ -201,7 +207,7 @@ def _spectrum(axes: "Axes", fitted: Fitted, k: int) -> None:
         shown.append(true)
     axes.set_title(title, pad=7)
     axes.set(xlim=(-1, len(at)), ylim=(0, 1.28 * max(values.max() for values in shown)))
-    axes.set_xticks(at[::4] + 1.5, list("ACGT") * (len(at) // 16), fontsize=6.5)
+    axes.set_xticks(*drawn.ticks, fontsize=6.5)
     axes.tick_params(axis="x", length=0)
     axes.locator_params(axis="y", nbins=4)
     axes.grid(False, axis="x")

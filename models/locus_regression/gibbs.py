@@ -10,10 +10,10 @@ from genarium.declaration import Array, Arrays, Problem, Result
 from genarium.engines import chains as engine
 from genarium.simplex import normalised
 
+from .channels import by_channel, by_context
 from .corpus import Corpus, corpus
-from .spectra import FREE
+from .spectra import FREE, certain
 from .start import start
-from .sweep import by_context
 
 CAREFUL = 0.2, 0.2
 """Share of the sweeps with a small step of the effects, and that step (eq. 31); the others have 1."""
@@ -61,7 +61,7 @@ def gibbs(
 
 @dataclass(frozen=True)
 class State:
-    """Where a chain is: beta (K, F), lam (K, C), rho (K, C, 3), pi (G, K); locus_effect (K, L), where there is one.
+    """Where a chain is: beta (K, F), lam (K, C), rho (K, C, A), pi (G, K); locus_effect (K, L), where there is one.
 
     Given preferences are the first rows of lam and rho.
     """
@@ -87,7 +87,7 @@ class Sweep:
     """
 
     def __init__(self, data: Corpus, problem: Problem, reference: Array) -> None:
-        self.data = data
+        self.data, self.names = data, set(problem.model.unknown.variables)
         self.alpha, self.precision = problem["alpha"], 1 / problem["tau"][:, None] ** 2
         self.dispersion = problem["dispersion"][:, None] if "dispersion" in problem.arrays else None
         around = np.log(data.opportunity.mean(0)) if data.form == "joint" else 0.0
@@ -102,11 +102,12 @@ class Sweep:
         """Return the state at values of the unknown variables."""
         known = self.data.held
         if known is None:
-            return State(**unknown)
+            return State(**{"rho": certain(unknown["lam"]), **unknown})
         rest = {name: value for name, value in unknown.items() if name not in FREE}
         lam, rho = known.lam, known.rho
         if FREE[0] in unknown:
-            lam, rho = np.concatenate([lam, unknown[FREE[0]]]), np.concatenate([rho, unknown[FREE[1]]])
+            free = unknown[FREE[0]]
+            lam, rho = np.concatenate([lam, free]), np.concatenate([rho, unknown.get(FREE[1], certain(free))])
         return State(lam=lam, rho=rho, **rest)
 
     def unknown(self, state: State) -> dict[str, Array]:
@@ -115,13 +116,13 @@ class Sweep:
         if R := self.data.given:
             lam, rho = found.pop("lam"), found.pop("rho")
             found |= {FREE[0]: lam[R:], FREE[1]: rho[R:]} if len(lam) > R else {}
-        return found
+        return {name: value for name, value in found.items() if name in self.names}
 
     def __call__(self, rng: np.random.Generator, state: State) -> State:
         """Draw every block given the others."""
         *sums, of_channel = self.processes(rng, state)
         of_genome, of_row = sums
-        counts = by_context(of_channel, state.lam.shape[1])
+        counts = by_context(of_channel.T, state.lam.shape[1])
         pi, rho = _dirichlet(rng, self.alpha + of_genome), state.rho.copy()
         rho[self.data.given :] = _dirichlet(rng, 1 + counts[self.data.given :])
         by_locus = np.moveaxis(of_row.reshape(*self.data.features.shape[:2], -1), 2, 1)  # (J, K, L)
@@ -145,7 +146,7 @@ class Sweep:
     def processes(self, rng: np.random.Generator, state: State) -> tuple[Array, Array, Array]:
         """Draw the process of every mutation (eq. 27); return their numbers by genome, row and channel."""
         data = self.data
-        K, C = state.lam.shape
+        K = len(state.lam)
         log_z, _, _ = self.normalised(state.beta, self.offset(state))
         rate = data.features @ state.beta.T - log_z[:, None]  # (J, L, K)
         if state.locus_effect is not None:
@@ -154,8 +155,7 @@ class Sweep:
             rate -= np.log(state.lam @ data.opportunity).T
         rate = rate.reshape(-1, K)
         place = np.exp(rate - rate.max(1, keepdims=True))
-        spectrum = (state.lam[:, :, None] * state.rho).reshape(K, 2, C // 2, 3)
-        spectrum = np.ascontiguousarray(spectrum.transpose(1, 3, 2, 0)).reshape(-1, K)  # type: ignore[assignment]
+        spectrum = np.ascontiguousarray(by_channel(state.lam[:, :, None] * state.rho).T)  # (M, K)
         sums = np.zeros((data.genomes, K)), np.zeros((data.rows, K)), np.zeros((data.channels, K))
         assign(rng, data.genome, data.row, data.channel, data.count, state.pi, place, spectrum, *sums)
         return sums

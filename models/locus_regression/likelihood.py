@@ -4,6 +4,7 @@ Draws may lead in the shape of every unknown variable. With several covariate gr
 and an index of groups goes with the cells.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,9 +13,10 @@ import numpy as np
 from genarium.declaration import Array
 from genarium.simplex import dirichlet_log_norm, log_sum_exp
 
-from .channels import CHANNELS, split_channel
+from .channels import by_channel, split_channel
 from .reduced import without
-from .spectra import with_given
+from .spectra import FREE, certain, with_given
+from .strands import asymmetry
 
 
 def log_loci(
@@ -47,7 +49,9 @@ def log_loci(
     return np.asarray(rates - log_sum_exp(rates, -1)[..., None] - log_context[..., None, :, :])
 
 
-def story_log_likelihood(form: str, several: bool, random: bool, spectra: str = "free") -> Callable[..., Array]:
+def story_log_likelihood(
+    form: str, several: bool, random: bool, spectra: str = "free", single: bool = False
+) -> Callable[..., Array]:
     """Return ``log_likelihood(<unknown, known, observed>)`` of a variant; shape (..., I)."""
 
     def given(
@@ -69,8 +73,7 @@ def story_log_likelihood(form: str, several: bool, random: bool, spectra: str = 
         opportunity = context_opportunity * context_exposure[:, None]
         features = features.reshape(-1, *features.shape[-2:])
         log_theta = log_loci(beta, lam, locus_effect, features, exposure, opportunity, form)
-        context, alternative = split_channel(np.arange(len(CHANNELS)))
-        spectrum = lam[..., context] * rho[..., context, alternative]  # (..., K, M)
+        spectrum = by_channel(lam[..., None] * rho)  # (..., K, M)
         log_theta = np.moveaxis(log_theta, -3, -2)  # (..., K, J, L)
         top = log_theta.max(-3)
         place = np.exp(log_theta - top[..., None, :, :])
@@ -78,7 +81,7 @@ def story_log_likelihood(form: str, several: bool, random: bool, spectra: str = 
         for k in range(pi.shape[-1]):
             total += pi[..., genome, k] * spectrum[..., k, channel] * place[..., k, group, locus]
         with np.errstate(divide="ignore"):
-            known = np.log(opportunity[split_channel(channel)[0], locus])
+            known = np.log(opportunity[split_channel(channel, *rho.shape[-2:])[0], locus])
             return np.asarray(count * (np.log(total) + top[..., group, locus] + known))
 
     absent: dict[str, Callable[..., Any]] = {}
@@ -86,17 +89,18 @@ def story_log_likelihood(form: str, several: bool, random: bool, spectra: str = 
         absent["group"] = lambda known: np.zeros(len(known["genome"]), dtype=int)
     if not random:
         absent["locus_effect"] = lambda _: np.ones((1, 1))
-    return with_given(without(given, **absent), spectra)
+    return with_given(without(given, **absent), spectra, single)
 
 
-def log_prior(random: bool, spectra: str = "free") -> Callable[..., Array]:
+def log_prior(random: bool, spectra: str = "free", single: bool = False) -> Callable[..., Array]:
     """Return the log prior density of the unknown variables of a variant, shape (...)."""
     function = log_prior_random if random else log_prior_fixed
     if spectra == "given":
         return without(function, lam=lambda _: np.empty((0, 32)), rho=lambda _: np.empty((0, 32, 3)))
     if spectra == "mixed":
-        return without(function, ("lam_free", "rho_free"), lam=lambda at: at["lam_free"], rho=lambda at: at["rho_free"])
-    return function
+        free = {"lam": lambda at: at["lam_free"], "rho": lambda at: at.get("rho_free", certain(at["lam_free"]))}
+        return without(function, FREE[: 1 if single else 2], **free)
+    return with_given(function, spectra, single)
 
 
 def log_prior_fixed(beta: Array, lam: Array, rho: Array, pi: Array, alpha: Array, tau: Array) -> Array:
@@ -129,10 +133,11 @@ def quantities(beta: Array, lam: Array, rho: Array, pi: Array) -> Mapping[str, A
     order = np.argsort(beta[..., 0], -1)  # (..., K)
     share = pi.mean(-2)  # (..., K)
     substitution = np.einsum("...kc,...kca->...ka", lam, rho)
+    several = {"substitution_sorted": np.take_along_axis(substitution, order[..., None], -2)}
     return {
         "beta_sorted": np.take_along_axis(beta, order[..., None], -2),
         "share_sorted": np.take_along_axis(share, order, -1),
-        "substitution_sorted": np.take_along_axis(substitution, order[..., None], -2),
+        **(several if rho.shape[-1] > 1 else {}),
         "mean_beta": (share[..., None] * beta).sum(-2),
         "mean_lam": (share[..., None] * lam).sum(-2)[..., :2],
         "sum_pi_squared": (pi**2).sum(-1).mean(-1),
@@ -144,10 +149,31 @@ def quantities_random(beta: Array, lam: Array, rho: Array, pi: Array, locus_effe
     return {**quantities(beta, lam, rho, pi), "locus_variance": ((locus_effect - 1) ** 2).mean((-2, -1))}
 
 
+def quantities_of(random: bool, strands: bool) -> Callable[..., Mapping[str, Any]]:
+    """Return the label-invariant quantities of a variant; asymmetries of strands where these are told apart."""
+    function = quantities_random if random else quantities
+    if not strands:
+        return function
+
+    def both(
+        beta: Array,
+        lam: Array,
+        context_opportunity: Array,
+        context_exposure: Array,
+        exposure: Array,
+        rest: Mapping[str, Any],
+    ) -> Mapping[str, Any]:
+        found = asymmetry(lam, context_opportunity, context_exposure, exposure)
+        return {**rest, "asymmetry_sorted": np.take_along_axis(found, np.argsort(beta[..., 0], -1), -1)}
+
+    asks = list(inspect.signature(function).parameters)
+    return without(both, asks, rest=lambda given: function(**{name: given[name] for name in asks}))
+
+
 def statistics(locus: Array, channel: Array, count: Array, genome: Array) -> Mapping[str, Any]:
     """Statistics of the mutations for predictive checks."""
     by_locus = np.bincount(locus, count).astype(float)
-    by_channel = np.bincount(channel, count, minlength=96).astype(float)
+    by_channel = np.bincount(channel, count, minlength=1).astype(float)
     share = by_channel / by_channel.sum()
     cells = genome.astype(np.int64) * (locus.max() + 1) + locus
     _, inverse = np.unique(cells, return_inverse=True)

@@ -1,4 +1,4 @@
-"""Reader of a matrix of the 96 channels by genome, as SigProfiler's and COSMIC's tables are laid out: one locus."""
+"""Reader of a matrix of channels by genome, as SigProfiler's and COSMIC's tables are laid out: one locus."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from genarium.readers.files import existing
 from genarium.readers.ledger import Account, Ledger, Told
 from genarium.readers.messages import listed
 
-from .channels import CHANNELS
+from .channels import chosen_channels, set_of
 from .tables import read_table
 
 LOCUS = "whole genome"
@@ -26,9 +26,10 @@ def matrix(paths: Sequence[Path], *, samples: str = "") -> Told:
     Parameters
     ----------
     paths : sequence of Path
-        One file: a row for each of the 96 channels (``A[C>A]A`` ...), in any order, named by a column ``Type`` or
-        ``MutationType`` or by a first column without a name; a column of counts for each genome. Separated by tabs, or
-        by commas if it is a ``.csv``; it may be compressed.
+        One file: a row for each channel of SBS96 (``A[C>A]A`` ...), SBS192 or SBS288 (``T:A[C>A]A`` ...), DBS78
+        (``AC>CA`` ...) or ID83 (``1:Del:C:0`` ...), in any order, named by a column ``Type`` or ``MutationType`` or by
+        a first column without a name; a column of counts for each genome. Separated by tabs, or by commas if it is a
+        ``.csv``; it may be compressed.
     samples : str
         Genomes to keep, separated by commas; empty: all.
 
@@ -47,18 +48,21 @@ def matrix(paths: Sequence[Path], *, samples: str = "") -> Told:
     if len(existing("matrix", paths)) != 1:
         raise InputError(f"reader 'matrix' takes one file, not {len(paths)}. Join the tables by their channels.")
     table = read_table(paths[0], "genomes")  # (genome, channel)
+    channels = table.coords["channel"].to_numpy().astype(str)
+    kinds = set_of(channels)
+    assert kinds is not None  # read_table has told it
     counts, names = table.to_numpy(), table.coords["reference"].to_numpy().astype(str)
     odd = np.argwhere(counts != np.floor(counts))
     if len(odd):
         g, m = odd[0]
         raise InputError(
-            f"{paths[0]}: {names[g]!r} has {counts[g, m]:g} mutations of {CHANNELS[m]}, but counts are whole numbers "
+            f"{paths[0]}: {names[g]!r} has {counts[g, m]:g} mutations of {channels[m]}, but counts are whole numbers "
             f"({len(odd)} entries are not). Give counts; a table of signatures goes into signatures=."
         )
     if (counts > MOST).any():
         g, m = np.argwhere(counts > MOST)[0]
         raise InputError(
-            f"{paths[0]}: {names[g]!r} has {counts[g, m]:g} mutations of {CHANNELS[m]}, more than are counted exactly "
+            f"{paths[0]}: {names[g]!r} has {counts[g, m]:g} mutations of {channels[m]}, more than are counted exactly "
             f"({MOST}). Correct it."
         )
     genomes = Account("genome", read=len(names))
@@ -74,12 +78,12 @@ def matrix(paths: Sequence[Path], *, samples: str = "") -> Told:
     if not kept.any():
         raise InputError(f"{paths[0]}: no genome has a mutation. Give a table of counts.")
     genome, channel = np.nonzero(counts[kept])
-    ledger = Ledger(rows=Account("channel", read=len(CHANNELS)), columns=genomes)
+    ledger = Ledger(rows=Account("channel", read=len(channels)), columns=genomes)
     ledger.notes.append(f"{counts[kept].sum():.0f} mutations; where they lie is not told: all are in one locus.")
     cells = {
         "genome": names[kept][genome],
-        "channel": np.array(CHANNELS)[channel],
+        "channel": channels[channel],
         "locus": np.full(len(genome), LOCUS),
         "count": counts[kept][genome, channel].astype(np.int64),
     }
-    return Told(cells, ledger)
+    return Told(cells, ledger, chosen_channels(kinds))

@@ -11,7 +11,8 @@ from genarium.errors import InputError
 from genarium.readers.messages import listed
 from genarium.remedies import verb
 
-from .channels import CHANNELS, channel_of
+from .channels import by_channel, set_of_size
+from .spectra import certain
 from .tables import read_table
 
 GROUPS = ("posterior", "point", "truth")
@@ -34,7 +35,8 @@ def signatures(source: Any, *, group: str = "", opportunity: Any = "genome", kee
     Parameters
     ----------
     source : DataTree, Dataset or mapping
-        With ``lam`` ([chain, draw,] process, context) and ``rho`` ([chain, draw,] process, context, alternative).
+        With ``lam`` ([chain, draw,] process, context) and ``rho`` ([chain, draw,] process, context, alternative), which
+        channel sets of one alternative (DBS78, ID83) have not.
     group : {"", "posterior", "point", "truth"}
         Group of a tree; "" for the first of these that is there.
     opportunity : "genome", None or array_like of shape (context,)
@@ -45,7 +47,7 @@ def signatures(source: Any, *, group: str = "", opportunity: Any = "genome", kee
     Returns
     -------
     DataArray
-        ([chain, draw,] process, channel), adding up to one over channels, which are in COSMIC's order.
+        ([chain, draw,] process, channel), adding up to one over channels, which are in the order of their set.
 
     Raises
     ------
@@ -54,19 +56,19 @@ def signatures(source: Any, *, group: str = "", opportunity: Any = "genome", kee
     """
     found = _parameters(source, group)
     lam, rho = found["lam"], found["rho"]
-    if rho.shape != (*lam.shape, 3) or lam.sizes["context"] % 2:
+    A = rho.shape[-1]
+    if rho.shape != (*lam.shape, A) or A not in (1, 3) or (A > 1 and lam.sizes["context"] % 2):
         raise InputError(
             f"locus_regression: lam has shape {lam.shape} and rho {rho.shape}. Give ([chain, draw,] process, context) "
             "and the same with 3 alternatives, of an even number of contexts (32)."
         )
     C = lam.sizes["context"]
     t = _opportunity(source, opportunity, C)
-    channel = channel_of(np.arange(C)[:, None], np.arange(3), C).ravel()
-    table = np.empty((*lam.shape[:-1], 3 * C))
-    table[..., channel] = ((lam.to_numpy() * t)[..., None] * rho.to_numpy()).reshape(table.shape)
+    table = by_channel((lam.to_numpy() * t)[..., None] * rho.to_numpy())
     table /= table.sum(-1, keepdims=True)
+    kinds = set_of_size(C)
     coords = {str(d): lam.coords[d].to_numpy() for d in lam.dims[:-1] if d in lam.coords}
-    coords["channel"] = np.array(CHANNELS) if len(CHANNELS) == 3 * C else np.arange(3 * C)
+    coords["channel"] = np.array(kinds.channels) if kinds is not None else np.arange(A * C)
     out = xr.DataArray(table, dims=(*lam.dims[:-1], "channel"), coords=coords, name="signature")
     return out if keep_draws else _mean(out)
 
@@ -267,6 +269,10 @@ def _parameters(source: Any, group: str) -> dict[str, xr.DataArray]:
     elif not isinstance(source, Mapping):
         raise InputError(f"locus_regression: parameters come as a DataTree or by name, not as {type(source).__name__}.")
     out = {}
+    if "lam" in values and "rho" not in values:
+        kinds = set_of_size(np.shape(values["lam"])[-1])
+        if kinds is not None and len(kinds.alternatives) == 1:
+            values = {**{name: values[name] for name in values}, "rho": certain(np.asarray(values["lam"]))}
     if lacking := [name for name in ("lam", "rho") if name not in values]:
         raise InputError(f"locus_regression: there is no {lacking[0]!r} to make signatures of. Give lam and rho.")
     for name, dims in DIMS.items():

@@ -10,9 +10,11 @@ from genarium.estimates import LEVEL
 from genarium.evaluate import fitted_problem
 from genarium.tree import arrays, stacked
 
+from .channels import by_channel
 from .corpus import Corpus, corpus
 from .exposures import Exposures, Processes, infer, same_genomes
 from .likelihood import log_loci
+from .spectra import certain
 
 UNKNOWN = ("beta", "lam", "rho", "pi", "locus_effect")
 
@@ -74,11 +76,16 @@ def draws_of(fitted: xr.DataTree) -> Iterator[Arrays]:
     """Yield the unknown variables, evenly spaced draws of them or the point."""
     if "posterior" not in fitted:
         point = fitted["point"].to_dataset()
-        yield {name: point[name].to_numpy() for name in UNKNOWN if name in point}
+        yield _complete({name: point[name].to_numpy() for name in UNKNOWN if name in point})
         return
     draws = stacked(arrays(fitted["posterior"].to_dataset()[[n for n in UNKNOWN if n in fitted["posterior"]]]), MOST)
     for i in range(len(draws["beta"])):
-        yield {name: value[i] for name, value in draws.items()}
+        yield _complete({name: value[i] for name, value in draws.items()})
+
+
+def _complete(unknown: Arrays) -> Arrays:
+    """Add rho, where contexts have one alternative only and it is not among the unknown variables."""
+    return {"rho": certain(unknown["lam"]), **unknown}
 
 
 def _exposures(
@@ -133,9 +140,8 @@ def tables(data: Corpus, unknown: Arrays) -> tuple[Processes, Array]:
     share : ndarray, shape (J, K, L)
         Share of the process's mutations in a locus.
     """
-    K, C = unknown["lam"].shape
-    both = unknown["lam"][..., None] * unknown["rho"]  # (K, C, 3)
-    spectrum = both.reshape(K, 2, C // 2, 3).transpose(1, 3, 2, 0).reshape(-1, K)
+    K = len(unknown["lam"])
+    spectrum = np.ascontiguousarray(by_channel(unknown["lam"][..., None] * unknown["rho"]).T)  # (M, K)
     features, exposure = data.features.transpose(0, 2, 1), np.exp(data.log_exposure)
     effect = unknown.get("locus_effect", np.ones((1, 1)))
     beta, lam = unknown["beta"], unknown["lam"]

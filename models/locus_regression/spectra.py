@@ -4,7 +4,8 @@ A signature s tells how often each channel mutates in a genome of opportunities 
 lam_c T_c rho_ca. With T known, s determines lam and rho.
 """
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from genarium.errors import InputError
 from genarium.readers.messages import listed
 from genarium.settings import only_with
 
-from .channels import CHANNELS
+from .channels import SETS, by_context, set_of
 from .reduced import without
 from .tables import read_table
 
@@ -31,14 +32,14 @@ FREE = ("lam_free", "rho_free")
 
 @dataclass(frozen=True)
 class Held:
-    """Preferences of the processes whose signature is given, which come first; lam (R, C), rho (R, C, 3)."""
+    """Preferences of the processes whose signature is given, which come first; lam (R, C), rho (R, C, A)."""
 
     lam: Array
     rho: Array
 
     @property
     def log_spectrum(self) -> Array:
-        """Log lam_kc rho_kca; shape (R, C, 3)."""
+        """Log lam_kc rho_kca; shape (R, C, A)."""
         return np.asarray(np.log(self.lam[..., None] * self.rho))
 
 
@@ -70,15 +71,14 @@ def decomposed(
     Returns
     -------
     lam : ndarray, shape (R, C)
-    rho : ndarray, shape (R, C, 3)
+    rho : ndarray, shape (R, C, A)
     """
     T = signature_opportunity
     if not T.any():
         T = context_exposure * (context_opportunity @ exposure)
     T = np.where(T > 0, T, T.max())  # what occurs nowhere has no mutations either
     share = np.maximum(signatures / signatures.sum(1, keepdims=True), LEAST)
-    C = len(T)
-    each = share.reshape(-1, 2, 3, C // 2).swapaxes(2, 3).reshape(-1, C, 3)
+    each = by_context(share, len(T))
     of_context = each.sum(-1)
     lam = of_context / T
     return lam / lam.sum(1, keepdims=True), each / of_context[..., None]
@@ -91,26 +91,50 @@ def whole(given: Mapping[str, Any]) -> tuple[Array, Array]:
     lam, rho = (np.broadcast_to(x, (*lead, *x.shape)) for x in (lam, rho))
     if FREE[0] not in given:
         return lam, rho
-    return np.concatenate([lam, given["lam_free"]], -2), np.concatenate([rho, given["rho_free"]], -3)
+    free = given[FREE[0]]
+    return np.concatenate([lam, free], -2), np.concatenate([rho, given.get(FREE[1], certain(free))], -3)
 
 
-def with_given(function: Callable[..., Any], spectra: str) -> Callable[..., Any]:
-    """Return a function of lam and rho as one of what they follow from in a variant."""
+def certain(lam: Array) -> Array:
+    """Return rho where each context has one alternative, which happens for sure; shape (..., K, C, 1)."""
+    return np.ones((*lam.shape, 1))
+
+
+def with_given(
+    function: Callable[..., Any], spectra: str, single: bool = False, asks: Sequence[str] = ()
+) -> Callable[..., Any]:
+    """Return a function of lam and rho as one of what they follow from in a variant.
+
+    Parameters
+    ----------
+    function : callable
+    spectra : {"free", "given", "mixed"}
+    single : bool
+        Whether each context has one alternative only, so that there is no rho.
+    asks : sequence of str
+        What it asks for besides: "pi", whose draws say how many there are.
+    """
     if spectra == "free":
-        return function
-    asks = GIVEN if spectra == "given" else (*GIVEN, *FREE)
+        return without(function, ("lam",), rho=lambda given: certain(given["lam"])) if single else function
     values = {"lam": lambda given: whole(given)[0], "rho": lambda given: whole(given)[1]}
-    return without(function, asks, **values)
+    own = inspect.signature(function).parameters
+    return without(
+        function, (*_asks(spectra, single), *asks), **{name: value for name, value in values.items() if name in own}
+    )
 
 
-def derive(name: str, spectra: str) -> Callable[..., Array]:
+def derive(name: str, spectra: str, single: bool = False) -> Callable[..., Array]:
     """Return lam or rho as a function of what it follows from, at a point or at draws of pi."""
 
     def pick(pi: Array, value: Array) -> Array:
         return np.array(value)
 
-    asks = GIVEN if spectra == "given" else (*GIVEN, *FREE)
-    return without(pick, asks, value=lambda given: whole(given)[("lam", "rho").index(name)])
+    return without(pick, _asks(spectra, single), value=lambda given: whole(given)[("lam", "rho").index(name)])
+
+
+def _asks(spectra: str, single: bool) -> tuple[str, ...]:
+    """Return what lam and rho follow from in a variant."""
+    return GIVEN if spectra == "given" else (*GIVEN, *FREE[: 1 if single else 2])
 
 
 def prepare(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -131,7 +155,7 @@ def prepare(settings: Mapping[str, Any]) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If the table is none, or there are fewer processes than signatures.
+        If the table is none, of other channels, or there are fewer processes than signatures.
     """
     out = dict(settings)
     columns = out.pop("columns", None)
@@ -139,6 +163,9 @@ def prepare(settings: Mapping[str, Any]) -> dict[str, Any]:
     if "signatures" not in out:
         return out
     table = chosen(_table(out["signatures"]), columns)
+    own = set_of(table.coords["channel"].to_numpy())
+    if own is not None and own.name != next(iter(SETS)):
+        out.setdefault("channels", own.name)
     R = table.sizes["reference"]
     process = out.get("process")
     if out.get("spectra") == "free":
@@ -181,16 +208,20 @@ def _table(given: Any) -> xr.DataArray:
         values = np.asarray(given, dtype=float)
         if values.ndim == 1:
             values = values[:, None]
-        if values.ndim != 2 or len(CHANNELS) not in values.shape:
+        size = next((len(one.channels) for one in SETS.values() if len(one.channels) in values.shape), 0)
+        if values.ndim != 2 or not size:
             raise InputError(
-                f"locus_regression: signatures have shape {values.shape}. Give a table of {len(CHANNELS)} rows, in "
-                "COSMIC's order of channels, with a column for each signature."
+                f"locus_regression: signatures have shape {values.shape}. Give a table of 96 rows, in COSMIC's order "
+                f"of channels (or those of {', '.join(list(SETS)[1:])}), with a column for each signature."
             )
-        values = values.T if len(values) == len(CHANNELS) else values
+        values = values.T if len(values) == size else values
         table = xr.DataArray(values, dims=("reference", "channel"))
-    if table.sizes["channel"] != len(CHANNELS):
-        raise InputError(f"locus_regression: signatures have {table.sizes['channel']} channels, not {len(CHANNELS)}.")
-    table = table.assign_coords(channel=list(CHANNELS)).rename("signatures")
+    size = table.sizes["channel"]
+    own = next((one for one in SETS.values() if len(one.channels) == size), None)
+    if own is None:
+        known = ", ".join(str(len(one.channels)) for one in SETS.values())
+        raise InputError(f"locus_regression: signatures have {size} channels. Channel sets have {known}.")
+    table = table.assign_coords(channel=list(own.channels)).rename("signatures")
     if "reference" not in table.coords:
         table = table.assign_coords(reference=[f"given {k}" for k in range(table.sizes["reference"])])
     bare = np.flatnonzero(~(table.to_numpy().sum(1) > 0))

@@ -28,4 +28,5 @@ def start(problem: Problem, rng: np.random.Generator) -> Arrays:
         lam, rho = ("lam_free", "rho_free") if R else ("lam", "rho")
         means[lam] = state.delta[R:] / state.delta[R:].sum(-1, keepdims=True)
         means[rho] = state.omega[R:] / state.omega[R:].sum(-1, keepdims=True)
-    return means if state.locus_effects is None else {**means, "locus_effect": state.locus_effects.mean}
+    means |= {} if state.locus_effects is None else {"locus_effect": state.locus_effects.mean}
+    return {name: value for name, value in means.items() if name in problem.model.unknown.variables}

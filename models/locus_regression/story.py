@@ -91,14 +91,15 @@ def draw_rho_free(rng: np.random.Generator, sizes: Sizes) -> Array:
     return draw_rho(rng, {**sizes, "process": sizes["free"]})
 
 
-def prior(random: bool, spectra: str = "free") -> dict[str, Callable[..., Array]]:
+def prior(random: bool, spectra: str = "free", single: bool = False) -> dict[str, Callable[..., Array]]:
     """Return the draw functions of the unknown variables of a variant."""
     free: dict[str, dict[str, Callable[..., Array]]] = {
         "free": {"lam": draw_lam, "rho": draw_rho},
         "given": {},
         "mixed": {"lam_free": draw_lam_free, "rho_free": draw_rho_free},
     }
-    own: dict[str, Callable[..., Array]] = {"beta": draw_beta, **free[spectra], "pi": draw_pi}
+    kept = {name: draw for name, draw in free[spectra].items() if not (single and name.startswith("rho"))}
+    own: dict[str, Callable[..., Array]] = {"beta": draw_beta, **kept, "pi": draw_pi}
     return own | ({"locus_effect": draw_locus_effect} if random else {})
 
 
@@ -107,7 +108,9 @@ def choose(rng: np.random.Generator, sizes: Sizes, pi: Array, genome: Array) -> 
     return _categorical(rng, pi, genome)
 
 
-def emit(form: str, several: bool, random: bool, spectra: str = "free") -> Callable[..., Mapping[str, Array]]:
+def emit(
+    form: str, several: bool, random: bool, spectra: str = "free", single: bool = False
+) -> Callable[..., Mapping[str, Array]]:
     """Return the draw function of locus and channel under a variant."""
 
     def draw(
@@ -135,14 +138,14 @@ def emit(form: str, several: bool, random: bool, spectra: str = "free") -> Calla
                 locus[mine] = rng.choice(len(rate), len(mine), p=rate / rate.sum())
                 context[mine] = _categorical(rng, affinity.T, locus[mine])
         alternative = _categorical(rng, rho.reshape(-1, rho.shape[-1]), z * lam.shape[1] + context)
-        return {"locus": locus, "channel": channel_of(context, alternative, lam.shape[1])}
+        return {"locus": locus, "channel": channel_of(context, alternative, *rho.shape[1:])}
 
     absent: dict[str, Callable[..., Any]] = {}
     if not several:
         absent["group"] = lambda given: np.zeros(len(given["z"]), dtype=np.int64)
     if not random:
         absent["locus_effect"] = lambda given: np.ones((len(given["beta"]), 1))
-    return with_given(without(draw, **absent), spectra)
+    return with_given(without(draw, **absent), spectra, single)
 
 
 def _categorical(rng: np.random.Generator, weights: Array, row: Array) -> Array:

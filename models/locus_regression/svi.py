@@ -11,10 +11,11 @@ from genarium.errors import InputError
 from genarium.progress import track
 from genarium.remedies import option
 
+from .channels import by_context
 from .corpus import Corpus, corpus
 from .effects import Effects, Objective
 from .expectation import expect
-from .sweep import State, Step, by_context
+from .sweep import State, Step
 from .vi import collect
 
 SCOUT_EPOCHS = 10
@@ -156,7 +157,7 @@ def stochastic(step: Step, sampler: Sampler, state: State, size: float, rng: np.
     of_genome, in_sample, of_channel, _ = expect(sample, *step.tables(state))
     of_genome, of_channel = of_genome * sampler.scale, of_channel * sampler.scale
     moved = replace(state, effects=moved_effects(step, state, loci, in_sample, sampler.scale, size))
-    counts_by_context = by_context(of_channel, state.delta.shape[1])
+    counts_by_context = by_context(of_channel.T, state.delta.shape[1])
     wanted = step.update_contexts(moved, in_sample * sampler.scale, counts_by_context.sum(-1))
     omega = state.omega + size * (1 + counts_by_context - state.omega)
     moved = replace(

@@ -8,6 +8,7 @@ from genarium.declaration import Array, Problem
 from genarium.simplex import dirichlet_divergence, dirichlet_expected_log
 
 from . import contexts, effects, random_loci
+from .channels import by_channel, by_context
 from .corpus import Corpus
 from .dirichlet import concentration
 from .effects import Effects
@@ -21,7 +22,7 @@ PATIENCE = 30
 
 @dataclass(frozen=True)
 class State:
-    """Parameters of q: gamma (G, K), effects, delta (K, C), omega (K, C, 3); hyperparameters alpha, tau (K,).
+    """Parameters of q: gamma (G, K), effects, delta (K, C), omega (K, C, A); hyperparameters alpha, tau (K,).
 
     Of processes whose signature is given, which come first, delta and omega are lam and rho themselves. Random effects
     of loci and their dispersion (K,) are None where the model has none.
@@ -66,14 +67,12 @@ class Step:
 
     def tables(self, state: State) -> tuple[Array, Array, Array]:
         """Return the logs that weigh a process by genome (G, K), row (R, K) and channel (M, K) (eqs. 4 to 6)."""
-        K, C = state.delta.shape
         R = self.given
         spectrum = dirichlet_expected_log(state.delta[R:])[:, :, None] + dirichlet_expected_log(state.omega[R:])
         if self.data.held is not None:
             spectrum = np.concatenate([self.data.held.log_spectrum, spectrum])
-        spectrum = spectrum.reshape(K, 2, C // 2, 3)
-        by_channel = spectrum.transpose(1, 3, 2, 0).reshape(-1, K)  # channel = (base * 3 + alternative) * half + flank
-        return dirichlet_expected_log(state.gamma), self.place(state), by_channel
+        spectrum = np.ascontiguousarray(by_channel(spectrum).T)  # (M, K)
+        return dirichlet_expected_log(state.gamma), self.place(state), spectrum
 
     def place(self, state: State) -> Array:
         """Return the log probability of a row, as far as the bound knows it, without the context; shape (R, K)."""
@@ -138,7 +137,7 @@ class Step:
             state.effects, data.features, self.offset(state), of_row, state.tau, self.full, self.tilt
         )
         state = self.with_locus_effects(replace(state, effects=found, normaliser=normaliser), of_row)
-        counts = by_context(of_channel, state.delta.shape[1])
+        counts = by_context(of_channel.T, state.delta.shape[1])
         delta = self.update_contexts(state, of_row, counts.sum(-1))
         omega = self.with_held("rho", 1 + counts)
         state = replace(state, delta=delta, omega=omega, gamma=state.alpha + of_genome, age=state.age + 1)
@@ -223,7 +222,7 @@ class Step:
         K, C = problem.sizes["process"], problem.sizes["context"]
         J, _, F = data.features.shape
         spectrum = first_spectra(data, K, rng)  # (K, M)
-        shares = by_context(spectrum.T, C)
+        shares = by_context(spectrum, C)
         total = data.count.sum() / K
         occurs = data.opportunity.mean(1)
         exposed = (shares.sum(-1) + 1e-3) / np.where(occurs > 0, occurs, occurs.max())
@@ -252,16 +251,10 @@ def _positive(state: State) -> list[Array]:
     return parts
 
 
-def by_context(of_channel: Array, contexts: int) -> Array:
-    """Put numbers by channel and process (M, K) into the order (K, C, 3)."""
-    each = of_channel.reshape(2, 3, contexts // 2, -1)
-    return np.ascontiguousarray(each.transpose(3, 0, 2, 1)).reshape(-1, contexts, 3)
-
-
 def _in_genome(data: Corpus, held: Held) -> Array:
     """Return the given signatures in the genome of the data; shape (R, M)."""
     seen = held.lam * (data.opportunity @ np.exp(data.log_exposure))
-    each = (seen[..., None] * held.rho).reshape(len(seen), 2, -1, 3).swapaxes(2, 3).reshape(len(seen), -1)
+    each = by_channel(seen[..., None] * held.rho)
     return np.asarray(each / each.sum(1, keepdims=True))
 
 

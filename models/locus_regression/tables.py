@@ -1,4 +1,4 @@
-"""Tables with a row for each of the 96 channels, as COSMIC and SigProfiler lay them out."""
+"""Tables with a row for each channel of a set, as COSMIC and SigProfiler lay them out."""
 
 import io
 from pathlib import Path
@@ -10,14 +10,14 @@ import xarray as xr
 from genarium.errors import InputError
 from genarium.readers.messages import listed
 
-from .channels import CHANNELS
+from .channels import SETS, set_of
 
 HEADS = ("Type", "MutationType", "Mutation Types", "Mutation Type", "")
 """What the column of channels is called: by COSMIC, SigProfiler's tools and, without a name, others."""
 
 
 def read_table(table: Any, what: str = "signatures") -> xr.DataArray:
-    """Return a table, checked, with its channels in COSMIC's order.
+    """Return a table, checked, with its channels in the order of their set, which their names tell.
 
     Parameters
     ----------
@@ -47,29 +47,31 @@ def read_table(table: Any, what: str = "signatures") -> xr.DataArray:
         raise InputError(f"{where} is a {type(table).__name__}. Give a DataFrame, or the path of COSMIC's table.")
     frame = next((table.set_index(head) for head in HEADS if head in table), table)
     rows = [str(row).strip() for row in frame.index]
+    kinds = set_of(rows) or SETS["SBS96"]
+    every = kinds.channels
     faults = {
-        "missing": [name for name in CHANNELS if name not in set(rows)],
-        "unknown": [name for name in dict.fromkeys(rows) if name not in set(CHANNELS)],
+        "missing": [name for name in every if name not in set(rows)],
+        "unknown": [name for name in dict.fromkeys(rows) if name not in set(every)],
         "there twice": [name for name in dict.fromkeys(rows) if rows.count(name) > 1],
     }
     if any(faults.values()):
         said = "; ".join(f"{len(names)} {fault} ({listed(names, 3)})" for fault, names in faults.items() if names)
         raise InputError(
-            f"{where}: channels: {said}. Each of the {len(CHANNELS)} is named once, such as {CHANNELS[0]}."
+            f"{where}: channels: {said}. Each of the {len(every)} of {kinds.name} is named once, such as {every[0]}."
         )
     names = [str(name) for name in frame.columns]
     if not names or len(set(names)) < len(names):
         raise InputError(f"{where}: the {what} are named {listed(names)}. Give one at least, each once.")
-    order = [rows.index(name) for name in CHANNELS]
+    order = [rows.index(name) for name in every]
     values = frame.apply(pd.to_numeric, errors="coerce").to_numpy(dtype=float)[order].T  # (reference, channel)
     bad = np.argwhere(~(np.isfinite(values) & (values >= 0)))
     if len(bad):
         row, channel = bad[0]
         raise InputError(
-            f"{where}: {names[row]!r} has the entry {frame.iloc[order[channel], row]!s} for {CHANNELS[channel]}, but "
+            f"{where}: {names[row]!r} has the entry {frame.iloc[order[channel], row]!s} for {every[channel]}, but "
             f"every entry is a number that is not negative ({len(bad)} are not). Correct it."
         )
-    coords = {"reference": names, "channel": list(CHANNELS)}
+    coords = {"reference": names, "channel": list(every)}
     return xr.DataArray(values, dims=("reference", "channel"), coords=coords, name="signature")
 
 
@@ -97,6 +99,6 @@ def _read(path: Path, what: str) -> Any:
     if not any(head in names for head in HEADS):
         raise InputError(
             f"{path}: there is no column 'Type' with the channels, only {listed(names, 5)}. Give a table of "
-            "the 96 channels in COSMIC's or SigProfiler's layout, separated by tabs."
+            "the channels in COSMIC's or SigProfiler's layout, separated by tabs."
         )
     return table

@@ -110,7 +110,10 @@ def collect(
     sd = np.sqrt(np.diagonal(covariance, axis1=1, axis2=2))
     delta, omega = delta[R:], omega[R:]  # what is free
     free = "free" if R else "process"
+    several = step.data.alternatives > 1
     spectra = {"delta": ((free, "context"), delta), "omega": ((free, "context", "alternative"), omega)}
+    if not several:
+        del spectra["omega"]
     variational: dict[str, Any] = {
         "gamma": (("genome", "process"), gamma),
         **(spectra if len(delta) else {}),
@@ -123,7 +126,8 @@ def collect(
     }
     parameters = {"pi": gamma}
     if len(delta):
-        parameters |= {("lam_free" if R else "lam"): delta, ("rho_free" if R else "rho"): omega}
+        parameters |= {"lam_free" if R else "lam": delta}
+        parameters |= {"rho_free" if R else "rho": omega} if several else {}
     posterior, log_q = draw(rng, draws, parameters, mean, joint.reshape(K * F, K * F))
     if state.locus_effects is not None and state.dispersion is not None:
         a, b = state.locus_effects.shape[order], state.locus_effects.inverse_scale[order]

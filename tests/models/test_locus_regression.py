@@ -22,7 +22,7 @@ from genarium.data import check
 from genarium.declaration import Array, Model, Problem
 from genarium.engines.ascent import ascend
 from genarium.errors import InputError
-from genarium.models.locus_regression import contexts, effects, random_loci, response
+from genarium.models.locus_regression import channels, contexts, effects, random_loci, response
 from genarium.models.locus_regression.channels import CHANNELS, CONTEXTS, channel_of, split_channel
 from genarium.models.locus_regression.corpus import corpus
 from genarium.models.locus_regression.dirichlet import concentration
@@ -306,7 +306,7 @@ def test_every_block_raises_the_bound(options: dict[str, str], full: bool) -> No
         )
         moved = replace(state, effects=found, normaliser=normaliser)
         assert held(moved, counts) >= before - slack
-        by_context = sweep.by_context(of_channel, 32)
+        by_context = channels.by_context(of_channel.T, 32)
         objective = step.context_objective(state, of_row, by_context.sum(-1))
         moved = step.normalised(replace(state, delta=contexts.update(objective, state.delta)))
         assert held(moved, counts) >= before - slack

@@ -19,6 +19,7 @@ import genarium as gn
 from genarium.declaration import Array
 from genarium.drawing import INK, MARK, PALETTE, inline, style
 from genarium.models.locus_regression.channels import CHANNELS, CONTEXTS
+from genarium.models.locus_regression.panels import SUBSTITUTIONS
 from genarium.reporting import figures_of_result
 
 module = import_module("genarium.models.locus_regression.figures")
@@ -168,7 +169,7 @@ def test_bars_are_the_signatures_in_the_colours_of_cosmic(kind: str, fits: Fits)
     for k, one in enumerate(axes):
         bars = steps(one)
         assert [bar.get_label() for bar in bars] == ["C>A", "C>G", "C>T", "T>A", "T>C", "T>G"]
-        assert [to_hex(bar.get_facecolor()) for bar in bars] == list(module.SUBSTITUTIONS.values())
+        assert [to_hex(bar.get_facecolor()) for bar in bars] == list(SUBSTITUTIONS.values())
         table = np.array([heights(bar) for bar in bars])  # (6, bar, gap, ... bar)
         np.testing.assert_allclose(table[:, ::2].ravel(), expected[k])
         assert not table[:, 1::2].any()

@@ -13,16 +13,18 @@ from genarium.readers.ledger import Account, Ledger, Told
 from genarium.readers.messages import listed
 from genarium.remedies import option
 
-from ..channels import CONTEXTS
+from ..channels import chosen_channels
 from . import earlier
 from .cohort import group_of
 from .contigs import Contigs
 from .covariates import assembled, fill, measured, with_stored_steps
+from .events import from_events
 from .genome import LONGEST, Genome, read_sizes
 from .mutations import Mutations
 from .options import Options
-from .place import Placed, by_contig, cells, through_genome, with_file_contexts
+from .place import Placed, by_contig, cells, on_strands, through_genome, with_file_contexts
 from .spec import Feature, parse_features, parse_source
+from .strands import read_strands
 from .tables_of_contexts import read_opportunities
 from .tracks import regions, total
 from .windows import Loci, from_windows, whole
@@ -49,7 +51,7 @@ def corpus(mutations: Mutations, options: Options, wanted: Sequence[str]) -> Tol
     ------
     InputError
     """
-    if options.fasta is None and options.context is None:
+    if options.fasta is None and options.context is None and not options.of_events:
         raise InputError(
             f"the contexts of mutations are not known. Give the genome: {option('fasta', 'genome.fa')}, or the column "
             f"or INFO tag that holds the bases around each mutation: {option('context')}."
@@ -64,15 +66,25 @@ def corpus(mutations: Mutations, options: Options, wanted: Sequence[str]) -> Tol
         several = [options.exclude] if isinstance(options.exclude, str | Path) else list(options.exclude)
         each = [one for text in several for one in str(text).split(",")]
         inner = loci.without(regions([parse_source(one, "exclude")[0] for one in each], contigs, notes))
-    placed = by_contig(mutations, contigs, options.adjacent == "keep")
+    kinds, strands = options.kinds, None
+    if options.strand is not None:
+        strands = read_strands(options.strand, contigs, notes)
+        inner = inner if "N" in kinds.strands else strands.within(inner)
     bases, opportunity = inner.lengths, None
-    if genome is not None:
-        found = through_genome(genome, placed, inner, mutations)
+    if options.of_events:
+        found = from_events(genome, mutations, contigs, inner, kinds)
+        placed, bases = found.placed, found.usable
+        opportunity = found.opportunity.T if found.opportunity.size else None
+    elif genome is not None:
+        placed = by_contig(mutations, contigs, options.adjacent == "keep")
+        found = through_genome(genome, placed, inner, mutations, kinds, strands)
         placed, bases, opportunity = found.placed, found.usable, found.opportunity.T
     else:
-        placed = with_file_contexts(placed, mutations)
+        placed = with_file_contexts(by_contig(mutations, contigs, options.adjacent == "keep"), mutations)
         if options.opportunities is not None:
             opportunity = read_opportunities(Path(options.opportunities), loci)
+    if strands is not None:
+        placed = on_strands(placed, strands, kinds, mutations)
     if options.exposure is not None:
         exposure = total(*parse_source(options.exposure, "exposure"), inner, notes)
     else:
@@ -103,6 +115,7 @@ def _finish(
     kept = exposure > 0
     if not kept.all() and kept.any():
         why = "no exposure" if options.exposure is not None else "no known base outside excluded regions"
+        why += " on one strand" if options.kinds.strands == "TU" else ""
         notes.append(f"{(~kept).sum()} of {len(kept)} windows have {why}, and were dropped.")
     if not kept.any():
         raise InputError("no window has a known base and an exposure above zero. Check windows, exclude and exposure.")
@@ -116,7 +129,7 @@ def _finish(
         inner, loci = inner.keep(kept), loci.keep(kept)
         exposure, values = exposure[kept], [row[kept] for row in values]
         opportunity = opportunity if opportunity is None else opportunity[:, kept]
-    genome, locus, channel, count = cells(placed, inner, loci, mutations)
+    genome, locus, channel, count = cells(placed, inner, loci, mutations, options.kinds)
     names, columns = _genomes(mutations, genome, wanted)
     if not names:
         raise InputError("the files hold no mutation of any genome. Check that they are the ones meant.")
@@ -133,9 +146,9 @@ def _finish(
         "exposure": xr.DataArray(exposure, dims="locus", coords=where),
     }
     if opportunity is not None:
-        labels = {"context": list(CONTEXTS), **where}
+        labels = {"context": list(options.kinds.contexts), **where}
         out["context_opportunity"] = xr.DataArray(opportunity, dims=("context", "locus"), coords=labels)
-    chosen = {}
+    chosen = chosen_channels(options.kinds)
     groups: list[str] = []
     if options.groups is not None:
         of = dict(zip(names, group_of(options.groups, names), strict=True))
@@ -144,7 +157,7 @@ def _finish(
             raise InputError(f"groups: {unknown[0]!r} is no group of {option('like')}; there are {listed(groups)}.")
         number = {name: groups.index(group) for name, group in of.items()}
         out["group"] = np.array([number[name] for name in out["genome"]], dtype=np.int64)
-        chosen = {"groups": "several"}
+        chosen["groups"] = "several"
         if not features and (like is None or like.features is None):
             raise InputError(
                 f"groups give genomes features of their own, but there are none. Add {option('features')}."

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from genarium.attributes import attribute
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.remedies import option
@@ -114,4 +115,8 @@ def load_like(options: Options) -> Like | None:
     data = like["constant_data"].to_dataset() if "constant_data" in like else xr.Dataset()
     if not {"chrom", "start", "end", "strand"} <= set(data.coords) or "exposure" not in data:
         raise InputError("like: it does not say where its loci are: it was not read from sequencing files.")
+    own = str(attribute(like, "model_options").get("channels", "SBS96"))
+    if own != options.kinds.name:
+        also = f", and {option('strand')} as it was" if own in ("SBS192", "SBS288") and options.strand is None else ""
+        raise InputError(f"like: its channels are {own}. Add {option('channels', own)}{also}.")
     return Like(data)

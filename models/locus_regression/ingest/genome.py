@@ -148,7 +148,14 @@ CONTEXT_OF = _table()
 
 @njit(cache=True)
 def count_contexts(
-    codes: Array, start: Array, end: Array, locus: Array, context_of: Array, opportunity: Array, usable: Array
+    codes: Array,
+    start: Array,
+    end: Array,
+    locus: Array,
+    side: Array,
+    context_of: Array,
+    opportunity: Array,
+    usable: Array,
 ) -> None:
     """Add the contexts of stretches of a contig to those of their loci.
 
@@ -158,22 +165,24 @@ def count_contexts(
         Bases of the contig.
     start, end, locus : ndarray of int, shape (P,)
         Stretches, half open, and the locus each belongs to.
-    context_of : ndarray of int16, shape (64,)
-    opportunity : ndarray, shape (L, 32)
+    side : ndarray of int, shape (P,)
+        Which strand there is a gene on; 0 where strands are not told apart.
+    context_of : ndarray of int16, shape (sides, 64)
+    opportunity : ndarray, shape (L, C)
         Added to.
     usable : ndarray, shape (L,)
         Bases other than N; added to.
     """
     last = len(codes) - 1
     for p in range(len(start)):
-        row = opportunity[locus[p]]
+        row, table = opportunity[locus[p]], context_of[side[p]]
         bases = 0
         for i in range(start[p], end[p]):
             if codes[i] > 3:
                 continue
             bases += 1
             if 0 < i < last and codes[i - 1] < 4 and codes[i + 1] < 4:
-                row[context_of[16 * codes[i - 1] + 4 * codes[i] + codes[i + 1]]] += 1
+                row[table[16 * codes[i - 1] + 4 * codes[i] + codes[i + 1]]] += 1
         usable[locus[p]] += bases
 
 

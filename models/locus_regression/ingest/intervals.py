@@ -123,6 +123,7 @@ class Gene:
     end: int
     names: tuple[str, ...]
     line: int
+    strand: str = "."
 
 
 def read_genes(path: Path, contigs: Contigs, lost: dict[str, int]) -> list[Gene]:
@@ -135,6 +136,7 @@ def read_genes(path: Path, contigs: Contigs, lost: dict[str, int]) -> list[Gene]
     """
     genes: list[Gene] = []
     hulls: dict[tuple[int, str], list[int]] = {}
+    strands: dict[tuple[int, str], str] = {}
     for number, line in enumerate(lines(path), 1):
         if not line.strip() or line.startswith("#"):
             continue
@@ -155,12 +157,13 @@ def read_genes(path: Path, contigs: Contigs, lost: dict[str, int]) -> list[Gene]
         told = dict(ATTRIBUTE.findall(fields[8]))
         if is_gene:
             names = tuple(told[key] for key in ("gene_id", "gene_name", "ID", "Name", "gene") if key in told)
-            genes.append(Gene(contig, start, end, names, number))
+            genes.append(Gene(contig, start, end, names, number, fields[6].strip()))
         elif key := told.get("gene_id", ""):
             hull = hulls.setdefault((contig, key), [start, end, number])
             hull[:2] = [min(hull[0], start), max(hull[1], end)]
+            strands.setdefault((contig, key), fields[6].strip())
     if not genes:
-        genes = [Gene(contig, start, end, (key,), number) for (contig, key), (start, end, number) in hulls.items()]
+        genes = [Gene(at[0], start, end, at[1:], line, strands[at]) for at, (start, end, line) in hulls.items()]
     if not genes and not lost:
         raise InputError(f"{path}: there are no genes: no row of type gene, and none with a gene_id. Give a GTF file.")
     return genes

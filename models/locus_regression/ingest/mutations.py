@@ -2,16 +2,26 @@
 
 from array import array
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from genarium.declaration import Array
 from genarium.readers.ledger import Account
 
-from .alleles import change
+from .alleles import INDEL, MNV, change
 
 MOST = 2**32 - 1
+
+
+class Event(NamedTuple):
+    """A doublet, an indel or another change of several bases, as a file writes it; the position counts from 1."""
+
+    genome: int
+    chromosome: str
+    position: int
+    reference: str
+    alternative: str
 
 
 @dataclass
@@ -30,6 +40,8 @@ class Mutations:
         Position from 1, code as in :class:`~.alleles.Change`.
     weight, context : array
         Empty where there are none.
+    events : list of Event, optional
+        Changes of several bases; None where only substitutions of one are wanted, and others are left out.
     unfiltered, filtered : int
         Mutations whose filter is "." and whose filter is PASS.
     notes : list of str
@@ -45,6 +57,7 @@ class Mutations:
     code: "array[int]" = field(default_factory=lambda: array("B"))
     weight: "array[float]" = field(default_factory=lambda: array("d"))
     context: "array[int]" = field(default_factory=lambda: array("b"))
+    events: list[Event] | None = None
     unfiltered: int = 0
     passed: int = 0
     notes: list[str] = field(default_factory=list)
@@ -78,6 +91,10 @@ class Mutations:
         """
         self.account.read += 1
         found = change(reference, alternative)
+        if self.events is not None and found.reason in (MNV, INDEL):
+            self.chromosomes.setdefault(chromosome, len(self.chromosomes))
+            self.events.append(Event(genome, chromosome, position, reference, alternative))
+            return
         if found.reason:
             self.account.leave(found.reason, 1)
             return

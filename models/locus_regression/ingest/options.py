@@ -7,6 +7,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from genarium.errors import InputError
+from genarium.remedies import option
+
+from ..channels import SETS, ChannelSet
+
+NOT_OF_EVENTS = ("context", "opportunities", "weight")
+"""Options that doublets and indels have no use for."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,14 @@ class Options:
         Track whose sum over a window's bases is its exposure, TRACK:mean or TRACK:coverage. Default: its bases.
     exclude : str or Path, or several, optional
         BED files of regions that count for nothing: no mutation, context or base of theirs.
+    channels : {"SBS96", "SBS192", "SBS288", "DBS78", "ID83"}, optional
+        What mutations are told apart. Default: SBS96; SBS288 with ``strand``. DBS78 are doublets (two SNVs side by side
+        in a genome, MNV and DNP of two bases), ID83 insertions and deletions as SigProfiler tells them.
+    strand : str or Path, optional
+        GTF or GFF3 file of genes, or BED file with a strand in its sixth column (genes; stretches whose replication
+        fork moves right, +, or left, -). Substitutions and contexts are split by the strand that their pyrimidine is
+        on: the one that the polymerase reads (T: the transcribed strand, or the leading strand's template) or the
+        other (U); N where neither or both strands have an interval, which ``channels="SBS192"`` leaves out.
     samples : sequence of str or str, optional
         The genomes to read. Default: all.
     groups : str, Path or mapping, optional
@@ -60,6 +74,8 @@ class Options:
     missing: Literal["mean", "zero", "drop"] = "mean"
     exposure: Any = None
     exclude: Any = None
+    channels: Literal["SBS96", "SBS192", "SBS288", "DBS78", "ID83"] | None = None
+    strand: Any = None
     samples: Any = None
     groups: Any = None
     adjacent: Literal["doublet", "keep"] = "doublet"
@@ -70,7 +86,7 @@ class Options:
     like: Any = None
 
     def __post_init__(self) -> None:
-        for name in ("fasta", "sizes", "opportunities"):
+        for name in ("fasta", "sizes", "opportunities", "strand"):
             value = getattr(self, name)
             if not isinstance(value, str | Path | None):
                 raise InputError(f"{name}={value!r} must be the path of a file.")
@@ -78,6 +94,36 @@ class Options:
             value = getattr(self, name)
             if not isinstance(value, str | None):
                 raise InputError(f"{name}={value!r} must be a name.")
+        if self.channels not in (None, *SETS):
+            raise InputError(f"{option('channels', self.channels)} is not known; use one of {', '.join(SETS)}.")
+        if bool(self.kinds.strands) != (self.strand is not None):
+            raise InputError(
+                f"{option('channels', self.kinds.name)} tells no strands apart. Leave {option('strand')} out, or "
+                "choose SBS192 or SBS288."
+                if self.strand is not None
+                else f"{option('channels', self.kinds.name)} tells strands apart. Say which they are: "
+                f"{option('strand', 'genes.gtf')}."
+            )
+        if self.of_events and (dropped := [n for n in NOT_OF_EVENTS if getattr(self, n) is not None]):
+            raise InputError(
+                f"{option('channels', self.kinds.name)} takes no {option(dropped[0])}: that is of single-base "
+                "substitutions. Leave it out."
+            )
+        if self.strand is not None and self.opportunities is not None:
+            raise InputError(
+                f"{option('opportunities')} does not tell strands apart. Give the genome instead: "
+                f"{option('fasta', 'genome.fa')}."
+            )
+
+    @property
+    def of_events(self) -> bool:
+        """Whether the channels are of doublets or indels."""
+        return len(self.kinds.alternatives) == 1
+
+    @property
+    def kinds(self) -> ChannelSet:
+        """The channel set."""
+        return SETS[self.channels or ("SBS96" if self.strand is None else "SBS288")]
 
 
 PATHS = "paths : sequence of Path\n    Files, plain or compressed."

@@ -1,6 +1,7 @@
 """Mutations put in their places: duplicates, doublets, contexts, loci; each that is left out is counted."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -8,10 +9,11 @@ from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.remedies import option
 
-from ..channels import BASES, channel_of
+from ..channels import BASES, ChannelSet, channel_of
 from .contigs import Contigs
 from .genome import CONTEXT_OF, NONE, Genome, contexts, count_contexts
 from .mutations import Mutations
+from .strands import BOTH, Strands, context_table, contexts_on
 from .windows import Loci
 
 ADJACENT = "adjacent SNV (doublet)"
@@ -22,6 +24,8 @@ NO_CONTEXT = "N in the context"
 EDGE = "at the contig's end (no context)"
 ELSEWHERE = "outside the windows"
 EXCLUDED = "in an excluded region"
+NO_STRAND = "where neither strand has an interval"
+BOTH_STRANDS = "where both strands have intervals"
 NOT_IN_GENOME = "on a contig that the genome does not have"
 
 TOLERATED = 0.1
@@ -59,7 +63,7 @@ class Sequence:
     ----------
     placed : dict of int to Placed
         By contig.
-    opportunity : ndarray, shape (L, 32)
+    opportunity : ndarray, shape (L, C)
         Contexts of the loci; of no rows without a FASTA file.
     usable : ndarray, shape (L,)
         Bases of the loci that are known.
@@ -77,6 +81,14 @@ class Mismatches:
     seen: int = 0
     count: int = 0
     examples: list[str] = field(default_factory=list)
+
+    def error(self, where: str) -> InputError:
+        """Return what to say if they are too many."""
+        return InputError(
+            f"{self.count} of {self.seen} mutations have another reference base than {where} "
+            f"({'; '.join(self.examples)}{'; ...' if self.count > len(self.examples) else ''}). Wrong assembly? "
+            f"Give the genome that the mutations were called with: {option('fasta')}."
+        )
 
 
 def by_contig(mutations: Mutations, contigs: Contigs, keep_adjacent: bool) -> dict[int, Placed]:
@@ -157,8 +169,17 @@ def _alone(placed: Placed) -> Array:
     return np.asarray(~beside[site]) if n else np.zeros(0, dtype=bool)
 
 
-def through_genome(genome: Genome, placed: dict[int, Placed], loci: Loci, mutations: Mutations) -> Sequence:
-    """Look up contexts in the genome, one contig in memory at a time, and count those of the loci.
+def through_genome(
+    genome: Genome,
+    placed: dict[int, Placed],
+    loci: Loci,
+    mutations: Mutations,
+    kinds: ChannelSet,
+    strands: Strands | None,
+) -> Sequence:
+    """Look up contexts in the genome, one contig in memory at a time, and count those of the loci, strand by strand.
+
+    The contexts of the mutations do not tell strands yet.
 
     Raises
     ------
@@ -166,21 +187,23 @@ def through_genome(genome: Genome, placed: dict[int, Placed], loci: Loci, mutati
         If more than a tenth of the mutations have another reference than the genome.
     """
     L = len(loci)
-    found = Sequence({}, np.zeros((L, 32)), np.zeros(L))
+    found = Sequence({}, np.zeros((L, len(kinds.contexts))), np.zeros(L))
+    table = context_table(kinds.strands)
     wrong = Mismatches()
     here = [int(c) for c in np.unique(loci.piece_contig)]
     for contig, codes in genome.each(sorted({*here, *placed})):
         of = loci.on(contig)
-        stretches = (loci.piece_start[of], loci.piece_end[of], loci.piece_locus[of])
-        count_contexts(codes, *stretches, CONTEXT_OF, found.opportunity, found.usable)
+        stretches: tuple[Array, ...] = (loci.piece_start[of], loci.piece_end[of], loci.piece_locus[of])
+        if strands is None:
+            stretches = (*stretches, np.zeros(len(stretches[0]), dtype=np.int64))
+        else:
+            stretches = strands.cut(contig, *stretches)
+        count: Any = count_contexts
+        count(codes, *stretches, table, found.opportunity, found.usable)
         if contig in placed:
             found.placed[contig] = _with_contexts(placed[contig], codes, genome, contig, mutations, wrong)
     if wrong.count > TOLERATED * wrong.seen:
-        raise InputError(
-            f"{wrong.count} of {wrong.seen} mutations have another reference base than {genome.path} "
-            f"({'; '.join(wrong.examples)}{'; ...' if wrong.count > len(wrong.examples) else ''}). Wrong assembly? "
-            f"Give the genome that the mutations were called with: {option('fasta')}."
-        )
+        raise wrong.error(str(genome.path))
     return found
 
 
@@ -234,16 +257,39 @@ def with_file_contexts(placed: dict[int, Placed], mutations: Mutations) -> dict[
     return out
 
 
-def channels(placed: Placed) -> Array:
-    """Return the channel of each substitution, folded to the pyrimidine."""
+def on_strands(
+    placed: dict[int, Placed], strands: Strands, kinds: ChannelSet, mutations: Mutations
+) -> dict[int, Placed]:
+    """Let the contexts of mutations tell strands; where the set has no such strand, they are left out."""
+    out, alone, both = {}, 0, 0
+    for contig, one in placed.items():
+        side = strands.at(contig, one.position)
+        alone, both = alone + int((side == 0).sum()), both + int((side == BOTH).sum())
+        one.context = contexts_on(side, one.code // 4 % 2 == 0, one.context, kinds.strands)
+        out[contig] = one.take(one.context >= 0)
+    if "N" in kinds.strands:
+        total = sum(len(one.position) for one in placed.values())
+        mutations.notes.append(
+            f"Strands: {alone + both} of {total} mutations are N: {alone} {NO_STRAND}, {both} {BOTH_STRANDS}."
+        )
+    else:
+        mutations.account.leave(NO_STRAND, alone)
+        mutations.account.leave(BOTH_STRANDS, both)
+    return out
+
+
+def channels(placed: Placed, kinds: ChannelSet) -> Array:
+    """Return the channel of each mutation; substitutions are folded to the pyrimidine."""
+    if len(kinds.alternatives) == 1:
+        return placed.context
     reference, alternative = placed.code // 4, placed.code % 4
     purine = (reference == 0) | (reference == 2)
     base, to = np.where(purine, 3 - reference, reference), np.where(purine, 3 - alternative, alternative)
-    return channel_of(placed.context, np.where(to > base, to - 1, to))
+    return channel_of(placed.context, np.where(to > base, to - 1, to), len(kinds.contexts))
 
 
 def cells(
-    placed: dict[int, Placed], inner: Loci, outer: Loci, mutations: Mutations
+    placed: dict[int, Placed], inner: Loci, outer: Loci, mutations: Mutations, kinds: ChannelSet
 ) -> tuple[Array, Array, Array, Array]:
     """Add up the mutations of a genome, a locus and a channel.
 
@@ -254,13 +300,14 @@ def cells(
         Without and with the excluded regions.
     mutations : Mutations
         Whose account is told of what lies elsewhere.
+    kinds : ChannelSet
 
     Returns
     -------
     genome, locus, channel : ndarray of int64, shape (I,)
     count : ndarray, shape (I,)
     """
-    L, account = len(inner), mutations.account
+    L, M, account = len(inner), len(kinds.channels), mutations.account
     keys, counts = [np.empty(0, dtype=np.int64)], [np.empty(0)]
     for contig, one in placed.items():
         locus = inner.find(contig, one.position)
@@ -269,12 +316,12 @@ def cells(
         account.leave(ELSEWHERE, int(((locus < 0) & ~excluded).sum()))
         inside = locus >= 0
         kept = one.take(inside)
-        key = (kept.genome * L + locus[inside]) * 96 + channels(kept)
+        key = (kept.genome * L + locus[inside]) * M + channels(kept, kinds)
         unique, inverse = np.unique(key, return_inverse=True)
         keys.append(unique)
         counts.append(np.bincount(inverse, kept.weight, len(unique)))
     unique, inverse = np.unique(np.concatenate(keys), return_inverse=True)
     count = np.bincount(inverse, np.concatenate(counts), len(unique))
-    rest, channel = np.divmod(unique, 96)
+    rest, channel = np.divmod(unique, M)
     genome, locus = np.divmod(rest, L)
     return genome, locus, channel, count

@@ -92,7 +92,7 @@ def read_rows(paths: Sequence[Path], options: Options, wanted: Sequence[str], ma
     InputError
         Naming file, line and remedy.
     """
-    out = Mutations()
+    out = Mutations(events=[] if options.of_events else None)
     builds: set[str] = set()
     for path in paths:
         layout = _layout(path, options, maf)

@@ -63,7 +63,7 @@ def read_vcf(paths: Sequence[Path], options: Options, wanted: Sequence[str]) -> 
     InputError
         Naming file, line and remedy.
     """
-    out = Mutations()
+    out = Mutations(events=[] if options.of_events else None)
     seen: dict[str, str] = {}
     for path in paths:
         if _read_one(path, options, wanted, out, seen, True):
