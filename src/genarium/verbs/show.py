@@ -8,6 +8,7 @@ from typing import Any
 
 from genarium.declaration import ROLES, Model
 from genarium.docstrings import parameters_of, summary_of
+from genarium.home import Home
 from genarium.methods import methods
 from genarium.readers.formats import taken_by
 from genarium.registry import program, reference
@@ -27,7 +28,7 @@ def describe(model: Model) -> dict[str, Any]:
     -------
     dict
         name, title, source, sizes, options, variables (by role), edges, methods, start, readers,
-        exports.
+        exports, report (options of the model's figures).
     """
     return {
         "name": model.name,
@@ -65,7 +66,16 @@ def describe(model: Model) -> dict[str, Any]:
             name: {"about": (inspect.getdoc(writer) or "").partition("\n")[0], "options": keyword_options(writer)}
             for name, writer in model.exports.items()
         },
+        "report": _figures(model),
     }
+
+
+def _figures(model: Model) -> dict[str, Any]:
+    """Return the options of a model's figures in the report, as plain types."""
+    own = Home.of(model).figures
+    about = parameters_of(own) if own else {}
+    options = keyword_options(own) if own else {}
+    return {option: {"default": default, "about": about.get(option, "")} for option, default in options.items()}
 
 
 def _reader(model: Model, name: str) -> dict[str, Any]:
@@ -133,6 +143,10 @@ def as_text(model: Model) -> str:
     for name, one in told["exports"].items():
         options = ", ".join(in_shell(option_(o, value)) for o, value in one["options"].items())
         lines += [f"  {name}: {one['about']}", *([f"    {options}"] if options else [])]
+    if told["report"]:
+        lines.append("Options of the report: genarium report FIT -o FILE.html")
+    for name, one in told["report"].items():
+        lines += _option(name, one["default"], one["about"])
     lines += ["", "For other tools, in Python (sizes, options and values as in gn.fit)", *_exports(model)]
     return "\n".join(line for line in lines if line is not None)
 
@@ -141,12 +155,15 @@ def _format(name: str, reader: dict[str, Any], takes: str) -> list[str]:
     """Return the lines on a reader: what it takes, its options with their defaults, and an example."""
     lines = [f"  {name}: {reader['about']}{f' ({takes})' if takes else ''}"]
     for option, told in reader["options"].items():
-        default = in_shell(option_(option, told["default"])).removeprefix("--option ")
         of = f" ({', '.join(map(str, told['choices']))})" if told["choices"] else ""
-        lines += textwrap.wrap(
-            f"--option {default}{of}  {told['about']}", 116, initial_indent=" " * 4, subsequent_indent=" " * 8
-        )
+        lines += _option(option, told["default"], told["about"], of)
     return [*lines, f"    example: {reader['example']}", ""]
+
+
+def _option(name: str, default: Any, about: str, choices: str = "") -> list[str]:
+    """Return the lines on an option: how it is written, its choices, and what it means."""
+    line = f"{in_shell(option_(name, default))}{choices}  {about}"
+    return textwrap.wrap(line, 116, initial_indent=" " * 4, subsequent_indent=" " * 8)
 
 
 def _exports(model: Model) -> list[str]:
