@@ -36,6 +36,8 @@ def rates(fitted: Fitted) -> Iterator[Titled]:
             for one in axis.chromosomes[1:]:
                 axes.axvline(one.low, color=EDGE, lw=0.6)
             axes.grid(False, axis="x")
+            axes.tick_params(axis="x", which="minor", length=0)
+            axes.yaxis.set_major_formatter("{x:,.12g}")
         axis.label(grid[-1, 0])
         figure.align_ylabels(grid[:, 0])
         figure.supylabel(axis.unit, size=9)

@@ -11,6 +11,7 @@ import xarray as xr
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers.messages import listed
+from genarium.remedies import option
 from genarium.writing import replacing
 
 from .answers import stretches
@@ -57,7 +58,8 @@ def vcf(fitted: xr.DataTree, path: Path, *, source: str = "", fasta: str = "", g
     """
     for name, given in (("source", source), ("fasta", fasta)):
         if not given:
-            raise InputError(f"locus_regression: give the {'VCF file' if name == 'source' else 'genome'} by {name}=...")
+            what = "VCF file to annotate" if name == "source" else "genome that it was called on"
+            raise InputError(f"locus_regression: the {what} is missing. Give it: {option(name)}.")
     attribution = Attribution.of(fitted)
     records = _Records(Path(source), attribution, genome)
     found = _placed(records, fitted, Genome(Path(fasta)))

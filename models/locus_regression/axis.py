@@ -103,7 +103,7 @@ class Axis:
             return
         axes.xaxis.remove_overlapping_locs = False  # names may stand below a place
         axes.set_xticks(middles, [one.name for one in self.chromosomes], minor=True, fontsize=7.5)
-        axes.tick_params(axis="x", which="minor", length=0, pad=15)
+        axes.tick_params(axis="x", which="minor", pad=15)
         axes.set_xlabel(f"chromosome, place in {unit}")
 
     def _widths(self) -> list[float]:

@@ -4,6 +4,7 @@ import inspect
 import json
 import re
 import textwrap
+from collections.abc import Callable
 from typing import Any
 
 from genarium.declaration import ROLES, Model
@@ -63,19 +64,16 @@ def describe(model: Model) -> dict[str, Any]:
         "start": (inspect.getdoc(model.start) or "").partition("\n")[0] if model.start else "",
         "readers": {name: _reader(model, name) for name in model.readers},
         "exports": {
-            name: {"about": (inspect.getdoc(writer) or "").partition("\n")[0], "options": keyword_options(writer)}
-            for name, writer in model.exports.items()
+            name: {"about": summary_of(writer), "options": _options(writer)} for name, writer in model.exports.items()
         },
-        "report": _figures(model),
+        "report": _options(own) if (own := Home.of(model).figures) else {},
     }
 
 
-def _figures(model: Model) -> dict[str, Any]:
-    """Return the options of a model's figures in the report, as plain types."""
-    own = Home.of(model).figures
-    about = parameters_of(own) if own else {}
-    options = keyword_options(own) if own else {}
-    return {option: {"default": default, "about": about.get(option, "")} for option, default in options.items()}
+def _options(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return a function's options, their defaults and meanings, as plain types."""
+    about = parameters_of(function)
+    return {name: {"default": one, "about": about.get(name, "")} for name, one in keyword_options(function).items()}
 
 
 def _reader(model: Model, name: str) -> dict[str, Any]:
@@ -136,13 +134,17 @@ def as_text(model: Model) -> str:
         "",
         "Formats for read" if told["readers"] else "Formats for read: none; give the data as arrays in Python",
     ]
+    before: dict[str, dict[str, Any]] = {}
     for name, reader in told["readers"].items():
-        lines += _format(name, reader, str(taken_by(model.readers[name])))
+        alike = next((other for other, one in before.items() if one and one == reader["options"]), "")
+        lines += _format(name, reader, str(taken_by(model.readers[name])), alike)
+        before[name] = reader["options"]
     if told["exports"]:
         lines.append("Answers as files: genarium export FIT --as KIND -o FILE")
     for name, one in told["exports"].items():
-        options = ", ".join(in_shell(option_(o, value)) for o, value in one["options"].items())
-        lines += [f"  {name}: {one['about']}", *([f"    {options}"] if options else [])]
+        lines.append(f"  {name}: {one['about']}")
+        for option, of in one["options"].items():
+            lines += _option(option, of["default"], of["about"])
     if told["report"]:
         lines.append("Options of the report: genarium report FIT -o FILE.html")
     for name, one in told["report"].items():
@@ -151,10 +153,12 @@ def as_text(model: Model) -> str:
     return "\n".join(line for line in lines if line is not None)
 
 
-def _format(name: str, reader: dict[str, Any], takes: str) -> list[str]:
-    """Return the lines on a reader: what it takes, its options with their defaults, and an example."""
+def _format(name: str, reader: dict[str, Any], takes: str, alike: str = "") -> list[str]:
+    """Return the lines on a reader: what it takes, its options (or who has the same), and an example."""
     lines = [f"  {name}: {reader['about']}{f' ({takes})' if takes else ''}"]
-    for option, told in reader["options"].items():
+    if alike:
+        lines.append(f"    options: those of {alike}")
+    for option, told in () if alike else reader["options"].items():
         of = f" ({', '.join(map(str, told['choices']))})" if told["choices"] else ""
         lines += _option(option, told["default"], told["about"], of)
     return [*lines, f"    example: {reader['example']}", ""]
