@@ -18,6 +18,10 @@ from .matrix import matrix
 from .spectra import derive, prepare, with_given
 from .start import start
 from .svi import svi
+from .trees import DEFAULT_SIZES, require_plain
+from .trees import KNOWN as OF_LEAVES
+from .trees import SIZES as OF_TREES
+from .trees import UNKNOWN as TREES
 from .vi import vi
 
 OPTIONS = {
@@ -25,10 +29,29 @@ OPTIONS = {
     "groups": ("one", "several"),
     "loci": ("fixed", "random"),
     "spectra": ("free", "given", "mixed"),
+    "rates": ("linear", "trees"),
 }
 """How locus and context go together; whether groups of genomes have features of their own; whether loci vary more than
-their features say; whether no process, every process or the first ones have a signature that is given."""
+their features say; whether no process, every process or the first ones have a signature that is given; whether log
+rates are linear in the features, or have trees besides."""
 
+VI_ONLY = "rates='trees' is fitted by vi alone: trees are grown by steps up its bound. Use vi, or rates='linear'"
+
+OTHERS = (
+    "svi",
+    "gibbs",
+    "nuts",
+    "nuts-jax",
+    "advi",
+    "dadvi",
+    "map",
+    "stan",
+    "stan-pathfinder",
+    "stan-laplace",
+    "stan-advi",
+    "stan-map",
+)
+"""Methods that do not offer trees."""
 
 EXPORTS = {
     "signatures": answers.signatures,
@@ -41,7 +64,13 @@ EXPORTS = {
 """What ``genarium export`` writes of a fit."""
 
 
-def declare(form: str = "conditional", groups: str = "one", loci: str = "fixed", spectra: str = "free") -> Model:
+def declare(
+    form: str = "conditional",
+    groups: str = "one",
+    loci: str = "fixed",
+    spectra: str = "free",
+    rates: str = "linear",
+) -> Model:
     """Return the declaration.
 
     Parameters
@@ -54,8 +83,10 @@ def declare(form: str = "conditional", groups: str = "one", loci: str = "fixed",
         Whether features decide a process's rate in a locus, or a random effect of the locus besides (over-dispersion).
     spectra : {"free", "given", "mixed"}
         Whether the signature of no process, of every process or of the first ones is given. ``signatures=`` sets it.
+    rates : {"linear", "trees"}
+        Whether the log rate of a process is linear in the features, or regression trees are added (eq. 36).
     """
-    several, random = groups == "several", loci == "random"
+    several, random, trees = groups == "several", loci == "random", rates == "trees"
     of_group = ("covariate_group",) if several else ()
     known = {
         "features": Var(
@@ -97,36 +128,45 @@ def declare(form: str = "conditional", groups: str = "one", loci: str = "fixed",
     if random:
         about = "Effect of a locus on the rate of a process, of mean one."
         unknown["locus_effect"] = Var(("process", "locus"), positive, about, "ε")
+    if trees:
+        known |= OF_LEAVES
+        unknown |= TREES
     sizes = {"cell": 2000, "genome": 20, "locus": 200, "feature": 3, "process": 3}
     sizes |= {"context": 32, "alternative": 3, "channel": 96, **({"covariate_group": 2} if several else {})}
     sizes |= {"reference": 2, "free": 1} if spectra == "mixed" else {}
+    sizes |= {**OF_TREES, "leaf": 8} if trees else {}
     methods = {"vi": Method(vi, "approximate", "Variational Bayes by coordinate ascent (Algorithm 2, corrected).")}
-    if not random:
+    if not (random or trees):
         about = "The same by stochastic gradients over loci (Algorithm 3, corrected)."
         methods["svi"] = Method(svi, "approximate", about)
-    methods["gibbs"] = Method(gibbs, "exact", "Gibbs sampling; effects by Metropolis steps along the gradient.")
+    if not trees:
+        methods["gibbs"] = Method(gibbs, "exact", "Gibbs sampling; effects by Metropolis steps along the gradient.")
     return Model(
         name=__name__,
         title="Locus regression of mutational signatures",
         sizes=sizes,
-        default_sizes={"feature": 1},
-        known=Stage(known, story.design(several, random, spectra)),
-        unknown=Stage(unknown, story.prior(random, spectra)),
+        default_sizes={"feature": 1, **(DEFAULT_SIZES if trees else {})},
+        known=Stage(known, story.design(several, random, spectra, trees)),
+        unknown=Stage(unknown, story.prior(random, spectra, trees)),
         hidden=Stage({"z": Var(("cell",), label("process"), "Process of a mutation.", "z")}, {"z": story.choose}),
         observed=Stage(
             {
                 "locus": Var(("cell",), label("locus"), "Locus of the mutations in a cell.", "ℓ"),
                 "channel": Var(("cell",), label("channel"), "Context and alternative base, in COSMIC's order.", "m"),
             },
-            story.emit(form, several, random, spectra),
+            story.emit(form, several, random, spectra, trees),
         ),
-        density=density.build(form, several, random, spectra),
-        log_likelihood=likelihood.story_log_likelihood(form, several, random, spectra),
-        log_prior=likelihood.log_prior(random, spectra),
+        density=None if trees else density.build(form, several, random, spectra),
+        log_likelihood=likelihood.story_log_likelihood(form, several, random, spectra, trees),
+        log_prior=likelihood.log_prior(random, spectra, trees),
         vectorized=True,
         unit="cell",
         derived=Stage({}) if spectra == "free" else Stage(spectrum, {n: derive(n, spectra) for n in spectrum}),
-        derived_dims={"process": processes} if spectra == "mixed" else {},
+        derived_dims={
+            **({"process": processes} if spectra == "mixed" else {}),
+            **({"leaf": lambda split: np.arange(len(split) + 1)} if trees else {}),
+        },
+        unsupported=dict.fromkeys(OTHERS, VI_ONLY) if trees else {},
         exchangeable={"free": "process", "given": "", "mixed": "free"}[spectra],
         tails={"process": "free"} if spectra == "mixed" else {},
         prepare=prepare,
@@ -169,6 +209,8 @@ def check(problem: Problem) -> None:
             "can tell "
             f"apart. Ask for at most {channels} processes."
         )
+    if problem.option("rates") == "trees":
+        require_plain(problem.option("groups") == "several", problem.option("loci") == "random")
     if "signatures" in problem.arrays:
         _check_signatures(problem)
     _check_features(problem)

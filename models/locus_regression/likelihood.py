@@ -15,6 +15,7 @@ from genarium.simplex import dirichlet_log_norm, log_sum_exp
 from .channels import CHANNELS, split_channel
 from .reduced import without
 from .spectra import with_given
+from .trees import with_log_prior, with_trees
 
 
 def log_loci(
@@ -47,7 +48,9 @@ def log_loci(
     return np.asarray(rates - log_sum_exp(rates, -1)[..., None] - log_context[..., None, :, :])
 
 
-def story_log_likelihood(form: str, several: bool, random: bool, spectra: str = "free") -> Callable[..., Array]:
+def story_log_likelihood(
+    form: str, several: bool, random: bool, spectra: str = "free", trees: bool = False
+) -> Callable[..., Array]:
     """Return ``log_likelihood(<unknown, known, observed>)`` of a variant; shape (..., I)."""
 
     def given(
@@ -84,13 +87,17 @@ def story_log_likelihood(form: str, several: bool, random: bool, spectra: str = 
     absent: dict[str, Callable[..., Any]] = {}
     if not several:
         absent["group"] = lambda known: np.zeros(len(known["genome"]), dtype=int)
+    if trees:
+        return with_given(with_trees(without(given, **absent)), spectra)
     if not random:
         absent["locus_effect"] = lambda _: np.ones((1, 1))
     return with_given(without(given, **absent), spectra)
 
 
-def log_prior(random: bool, spectra: str = "free") -> Callable[..., Array]:
+def log_prior(random: bool, spectra: str = "free", trees: bool = False) -> Callable[..., Array]:
     """Return the log prior density of the unknown variables of a variant, shape (...)."""
+    if trees:
+        return with_log_prior(log_prior(random, spectra))
     function = log_prior_random if random else log_prior_fixed
     if spectra == "given":
         return without(function, lam=lambda _: np.empty((0, 32)), rho=lambda _: np.empty((0, 32, 3)))
