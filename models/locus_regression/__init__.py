@@ -20,6 +20,10 @@ from .matrix import matrix
 from .spectra import derive, prepare, with_given
 from .start import start
 from .svi import svi
+from .trees import DEFAULT_SIZES, require_plain
+from .trees import KNOWN as OF_LEAVES
+from .trees import SIZES as OF_TREES
+from .trees import UNKNOWN as TREES
 from .vi import vi
 
 OPTIONS = {
@@ -28,11 +32,29 @@ OPTIONS = {
     "loci": ("fixed", "random"),
     "spectra": ("free", "given", "mixed"),
     "channels": tuple(SETS),
+    "rates": ("linear", "trees"),
 }
 """How locus and context go together; whether groups of genomes have features of their own; whether loci vary more than
 their features say; whether no process, every process or the first ones have a signature that is given; what kinds of
-mutations are told apart."""
+mutations are told apart; whether log rates are linear in the features, or have trees besides."""
 
+VI_ONLY = "rates='trees' is fitted by vi alone: trees are grown by steps up its bound. Use vi, or rates='linear'"
+
+OTHERS = (
+    "svi",
+    "gibbs",
+    "nuts",
+    "nuts-jax",
+    "advi",
+    "dadvi",
+    "map",
+    "stan",
+    "stan-pathfinder",
+    "stan-laplace",
+    "stan-advi",
+    "stan-map",
+)
+"""Methods that do not offer trees."""
 
 ASYMMETRIES = ("asymmetry", "asymmetry_by_substitution")
 """What follows where strands are told apart."""
@@ -54,6 +76,7 @@ def declare(
     loci: str = "fixed",
     spectra: str = "free",
     channels: str = "SBS96",
+    rates: str = "linear",
 ) -> Model:
     """Return the declaration.
 
@@ -70,10 +93,12 @@ def declare(
     channels : {"SBS96", "SBS192", "SBS288", "DBS78", "ID83"}
         What kinds of mutations are told apart: substitutions in their context, the same on two strands, or on these
         and elsewhere, doublet substitutions, or indels.
+    rates : {"linear", "trees"}
+        Whether the log rate of a process is linear in the features, or regression trees are added (eq. 36).
     """
     kinds = SETS[channels]
     single = len(kinds.alternatives) == 1
-    several, random = groups == "several", loci == "random"
+    several, random, trees = groups == "several", loci == "random", rates == "trees"
     of_group = ("covariate_group",) if several else ()
     known = {
         "features": Var(
@@ -116,10 +141,14 @@ def declare(
     if random:
         about = "Effect of a locus on the rate of a process, of mean one."
         unknown["locus_effect"] = Var(("process", "locus"), positive, about, "ε")
+    if trees:
+        known |= OF_LEAVES
+        unknown |= TREES
     sizes = {"cell": 2000, "genome": 20, "locus": 200, "feature": 3, "process": 3}
     sizes |= {"context": len(kinds.contexts), "alternative": len(kinds.alternatives), "channel": len(kinds.channels)}
     sizes |= {"covariate_group": 2} if several else {}
     sizes |= {"reference": 2, "free": 1} if spectra == "mixed" else {}
+    sizes |= {**OF_TREES, "leaf": 8} if trees else {}
     labels = {"context": kinds.contexts, "alternative": kinds.alternatives, "channel": kinds.channels}
     derived = {name: var for name, var in spectrum.items() if name not in unknown and not (single and name == "rho")}
     follows: dict[str, Callable[..., Array]] = {name: derive(name, spectra, single) for name in derived}
@@ -130,32 +159,37 @@ def declare(
         follows |= {name: with_given(getattr(strands, name), spectra, asks=("pi",)) for name in ASYMMETRIES}
         sizes["substitution"], labels["substitution"] = len(strands.SUBSTITUTIONS), strands.SUBSTITUTIONS
     methods = {"vi": Method(vi, "approximate", "Variational Bayes by coordinate ascent (Algorithm 2, corrected).")}
-    if not random:
+    if not (random or trees):
         about = "The same by stochastic gradients over loci (Algorithm 3, corrected)."
         methods["svi"] = Method(svi, "approximate", about)
-    methods["gibbs"] = Method(gibbs, "exact", "Gibbs sampling; effects by Metropolis steps along the gradient.")
+    if not trees:
+        methods["gibbs"] = Method(gibbs, "exact", "Gibbs sampling; effects by Metropolis steps along the gradient.")
     return Model(
         name=__name__,
         title="Locus regression of mutational signatures",
         sizes=sizes,
-        default_sizes={"feature": 1},
-        known=Stage(known, story.design(several, random, spectra)),
-        unknown=Stage(unknown, story.prior(random, spectra, single)),
+        default_sizes={"feature": 1, **(DEFAULT_SIZES if trees else {})},
+        known=Stage(known, story.design(several, random, spectra, trees)),
+        unknown=Stage(unknown, story.prior(random, spectra, single, trees)),
         hidden=Stage({"z": Var(("cell",), label("process"), "Process of a mutation.", "z")}, {"z": story.choose}),
         observed=Stage(
             {
                 "locus": Var(("cell",), label("locus"), "Locus of the mutations in a cell.", "ℓ"),
                 "channel": Var(("cell",), label("channel"), "Context and alternative base, in COSMIC's order.", "m"),
             },
-            story.emit(form, several, random, spectra, single),
+            story.emit(form, several, random, spectra, single, trees),
         ),
-        density=density.build(form, several, random, spectra, single),
-        log_likelihood=likelihood.story_log_likelihood(form, several, random, spectra, single),
-        log_prior=likelihood.log_prior(random, spectra, single),
+        density=None if trees else density.build(form, several, random, spectra, single),
+        log_likelihood=likelihood.story_log_likelihood(form, several, random, spectra, single, trees),
+        log_prior=likelihood.log_prior(random, spectra, single, trees),
         vectorized=True,
         unit="cell",
         derived=Stage(derived, follows) if derived else Stage({}),
-        derived_dims={"process": processes} if spectra == "mixed" else {},
+        derived_dims={
+            **({"process": processes} if spectra == "mixed" else {}),
+            **({"leaf": lambda split: np.arange(len(split) + 1)} if trees else {}),
+        },
+        unsupported=dict.fromkeys(OTHERS, VI_ONLY) if trees else {},
         exchangeable={"free": "process", "given": "", "mixed": "free"}[spectra],
         tails={"process": "free"} if spectra == "mixed" else {},
         prepare=prepare,
@@ -198,6 +232,8 @@ def check(problem: Problem) -> None:
             "can tell "
             f"apart. Ask for at most {channels} processes."
         )
+    if problem.option("rates") == "trees":
+        require_plain(problem.option("groups") == "several", problem.option("loci") == "random")
     if "signatures" in problem.arrays:
         _check_signatures(problem)
     _check_features(problem)

@@ -80,7 +80,8 @@ def vcf(
         )
     for name, given in (("source", source), ("fasta", fasta)):
         if not given:
-            raise InputError(f"locus_regression: give the {'VCF file' if name == 'source' else 'genome'} by {name}=...")
+            what = "VCF file to annotate" if name == "source" else "genome that it was called on"
+            raise InputError(f"locus_regression: the {what} is missing. Give it: {option(name)}.")
     attribution = Attribution.of(fitted)
     records = _Records(Path(source), attribution, genome)
     sequence = Genome(Path(fasta))

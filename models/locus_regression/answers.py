@@ -206,15 +206,17 @@ def stretches(fitted: xr.DataTree) -> list[tuple[str, int, int, int]]:
             "locus_regression: the loci of this fit have no places in the genome (coordinates chrom, start and end). "
             "Read the mutations by format 'vcf', 'maf' or 'table' with windows=..., and fit again."
         )
-    chrom, start, end = (known.coords[name].to_numpy() for name in PLACES)
-    blocks = known.coords["blocks"].to_numpy() if "blocks" in known.coords else None
-    out = []
-    for locus in range(len(chrom)):
-        pairs = [(int(start[locus]), int(end[locus]))]
-        if blocks is not None:
-            pairs = [(int(a), int(b)) for a, _, b in (one.partition("-") for one in str(blocks[locus]).split(","))]
-        out += [(str(chrom[locus]), a, b, locus) for a, b in pairs]
-    return out
+    chrom = known.coords["chrom"].to_numpy()
+    return [(str(chrom[locus]), a, b, locus) for locus, pairs in enumerate(blocks(known)) for a, b in pairs]
+
+
+def blocks(known: xr.Dataset) -> list[list[tuple[int, int]]]:
+    """Return start and end of the blocks that each locus is made of, one for most; its places are known."""
+    if "blocks" not in known.coords:
+        start, end = (known.coords[name].to_numpy().tolist() for name in PLACES[1:])
+        return [[pair] for pair in zip(start, end, strict=True)]
+    parts = [str(text).split(",") for text in known.coords["blocks"].to_numpy()]
+    return [[(int(a), int(b)) for a, _, b in (one.partition("-") for one in each)] for each in parts]
 
 
 def _processes(array: xr.DataArray) -> list[str]:

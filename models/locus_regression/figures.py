@@ -1,7 +1,6 @@
 """Figures of a fit for its report: signatures, effects of features, rates along the genome, exposures of genomes."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,136 +8,49 @@ import xarray as xr
 
 from genarium.declaration import Array
 from genarium.drawing import FAINT, INK, MARK, PALETTE, WIDTH, Titled, log_ticks
-from genarium.estimates import LEVEL, Estimate, estimates
-from genarium.evaluate import fitted_problem, predictions
-from genarium.registry import fitted_model
+from genarium.estimates import LEVEL
 
-from .metrics import cosine, signatures
+from .along import rates
+from .metrics import cosine
 from .panels import bars
+from .shown import PAGE, Fitted, collect, named
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLORS = (*PALETTE, "#332288", "#999933", "#882255", "#117733")
-"""Of processes; a thirteenth has the first one's."""
-
-PAGE = 12
-"""Processes of one figure at most."""
+SURE = "#3f97d6"
+"""Intervals that do not hold zero."""
 
 FEATURES = 30
 """Features of one figure at most."""
 
-BINS = 250
-"""Steps along the genome at most; more loci are averaged."""
-
 NAMED = 100
 """Genomes up to which each has its name and a gap beside it."""
 
-CHROMOSOMES = 40
-"""Chromosomes that the axis of a genome has room for."""
 
-
-@dataclass(frozen=True)
-class Fitted:
-    """A fit as the figures show it: K processes, M channels, F features, L loci, G genomes.
-
-    Attributes
-    ----------
-    signature, beta, pi : Estimate
-        (K, M), normalised to the opportunities of the whole genome; (K, F); (G, K).
-    rate, assigned : ndarray, shape (L, K)
-        Mutations that are expected, and those observed, each shared out by the probabilities of the processes.
-    mutations : ndarray, shape (G,)
-    loci : ndarray, shape (L,)
-        Labels.
-    """
-
-    signature: Estimate
-    beta: Estimate
-    pi: Estimate
-    rate: Array
-    assigned: Array
-    mutations: Array
-    loci: Array
-
-    @property
-    def processes(self) -> list[tuple[str, str]]:
-        """Name and colour of each process."""
-        return [(named("process", at, 14), COLORS[k % len(COLORS)]) for k, at in enumerate(self.beta.labels[0])]
-
-    @property
-    def pages(self) -> list[tuple[str, Array]]:
-        """What is added to a title, and the processes, of each of the figures that are needed to show all."""
-        K = len(self.processes)
-        parts = np.array_split(np.arange(K), -(-K // PAGE))
-        return [(f" ({i} of {len(parts)})" if len(parts) > 1 else "", part) for i, part in enumerate(parts, 1)]
-
-    @property
-    def few(self) -> str:
-        """What a caption says where there are fewer colours than processes."""
-        some = len(self.processes) > len(COLORS)
-        return f" There are only {len(COLORS)} colours: the order tells." if some else ""
-
-
-def figures(tree: xr.DataTree) -> Iterator[Titled]:
+def figures(tree: xr.DataTree, *, reference: Any = "") -> Iterator[Titled]:
     """Make the figures of a fit.
 
     Parameters
     ----------
     tree : DataTree
         From ``fit``, whatever the method.
+    reference : path or DataFrame
+        Known signatures in COSMIC's layout: above each process stand the most similar one and the cosine.
 
     Yields
     ------
     title, caption : str
     figure : matplotlib.figure.Figure
     """
-    fitted = collect(tree)
+    fitted = collect(tree, reference)
     yield from spectra(fitted)
     yield from effects(fitted)
     yield from rates(fitted)
     yield exposures(fitted)
     if len(fitted.processes) > 2:
         yield likeness(fitted)
-
-
-def collect(tree: xr.DataTree) -> Fitted:
-    """Take from a fitted tree what the figures show."""
-    found = {one.name: one for one in estimates(fitted_model(tree), tree)}
-    lam, rho, beta = found.get("lam"), found.get("rho"), found["beta"]
-    known = tree["constant_data"].to_dataset()
-    shape = signatures(tree, keep_draws=True)  # ([chain, draw,] K, M)
-    truth = None
-    if lam is not None and lam.truth is not None and rho is not None and rho.truth is not None:
-        truth = np.full(shape.shape[-2:], np.nan)
-        there = np.isfinite(lam.truth).all(-1)
-        truth[there] = signatures({**known, "lam": lam.truth[there], "rho": rho.truth[there]})
-    draws = shape.to_numpy() if beta.draws is not None else None
-    centre = shape.to_numpy() if draws is None else draws.mean((0, 1))
-    labels = beta.labels[0], shape["channel"].to_numpy()
-    model = fitted_model(tree)
-    predicted = predictions(model, tree, fitted_problem(model, tree))
-    n, rate = known["count"].to_numpy(), predicted["rate"].to_numpy()
-    assigned = np.zeros(rate.shape)
-    np.add.at(assigned, tree["observed_data"]["locus"].to_numpy(), n[:, None] * predicted["probability"].to_numpy())
-    return Fitted(
-        Estimate("signature", ("process", "channel"), labels, centre, draws, truth),
-        beta,
-        found["pi"],
-        rate,
-        assigned,
-        np.bincount(known["genome"].to_numpy(), n, len(found["pi"].centre)),
-        known["locus"].to_numpy(),
-    )
-
-
-def named(dim: str, label: object, most: int = 32) -> str:
-    """Name one of a dim, cut if it is long; one that only has a number by the dim."""
-    name = str(label)
-    if name.isdecimal():
-        return f"{dim} {name}"
-    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def spectra(fitted: Fitted) -> Iterator[Titled]:
@@ -162,7 +74,9 @@ def spectra(fitted: Fitted) -> Iterator[Titled]:
             + shown.told
             + (f" Grey lines: intervals of {LEVEL:.0%}." if ends else "")
             + (" Dots: the true signatures." if true else "")
-            + " Percentages: share of the process in all mutations. Look for processes with the same signature, and "
+            + " Percentages: share of the process in all mutations."
+            + (" Nearest: the most similar signature of the table that was given." if fitted.nearest else "")
+            + " Look for processes with the same signature, and "
             + ("for bars whose interval reaches zero." if ends else "for processes with hardly any mutations.")
         )
         yield "Signatures" + which, caption, figure
@@ -182,6 +96,9 @@ def _spectrum(axes: "Axes", fitted: Fitted, k: int) -> None:
     percent = 100 * one.centre[k]
     shown = [percent]
     title = f"{fitted.processes[k][0]}: {fitted.rate[:, k].sum() / fitted.rate.sum():.1%}"
+    if fitted.nearest:
+        name, value = fitted.nearest[k]
+        title += f"; nearest {named('', name, 20)}, cosine {value:.2f}"
     at = np.arange(len(percent))
     strip = axes.get_xaxis_transform()
     drawn = bars(one.labels[1].tolist())
@@ -203,7 +120,7 @@ def _spectrum(axes: "Axes", fitted: Fitted, k: int) -> None:
     if one.truth is not None and np.isfinite(one.truth[k, 0]):
         true = 100 * one.truth[k]
         axes.plot(at, true, "o", color=INK, markersize=2.4, markeredgecolor="white", markeredgewidth=0.4)
-        title += f", cosine to truth {cosine(percent[None], true[None]).item():.3f}"
+        title += f"; cosine to truth {cosine(percent[None], true[None]).item():.3f}"
         shown.append(true)
     axes.set_title(title, pad=7)
     axes.set(xlim=(-1, len(at)), ylim=(0, 1.28 * max(values.max() for values in shown)))
@@ -222,15 +139,19 @@ def effects(fitted: Fitted) -> Iterator[Titled]:
     kept = np.sort(np.argsort(-np.abs(one.centre).max(0), kind="stable")[:FEATURES])
     rows = np.arange(len(kept))
     for which, part in fitted.pages:
-        lines = -(-len(part) // 4)
+        lines = -(-len(part) // 3)
         figure = Figure(figsize=(WIDTH, lines * (0.19 * len(kept) + 0.45) + 0.45), layout="constrained")
         panels = _panels(figure, len(part), -(-len(part) // lines), sharey=True)
         for axes, k in zip(panels, part, strict=True):
             axes.axvline(0, color=INK, lw=0.7)
-            if one.draws is not None:
-                axes.hlines(rows, *(end[k, kept] for end in one.interval), color=PALETTE[0], lw=1.6)
-            dots: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.4, "markersize": 4}
-            axes.plot(one.centre[k, kept], rows, "o", color=PALETTE[0], **dots)
+            if one.draws is None:
+                dots: dict[str, Any] = {"markeredgecolor": "white", "markeredgewidth": 0.4, "markersize": 4}
+                axes.plot(one.centre[k, kept], rows, "o", color=PALETTE[0], **dots)
+            else:
+                low, high = (end[k, kept] for end in one.interval)
+                sure = (low > 0) | (high < 0)
+                axes.hlines(rows, low, high, color=np.where(sure, SURE, FAINT), lw=6)
+                axes.plot(one.centre[k, kept], rows, "|", color=INK, markersize=9, markeredgewidth=0.7)
             if one.truth is not None:
                 axes.plot(one.truth[k, kept], rows, "D", color="none", markeredgecolor=MARK, markersize=6)
             axes.set_title(fitted.processes[k][0])
@@ -241,8 +162,12 @@ def effects(fitted: Fitted) -> Iterator[Titled]:
         figure.supxlabel("effect β: change of the log rate per unit of the feature", size=9)
         caption = (
             "Effect of each feature on where a process makes its mutations, other features equal: exp(β) times as many "
-            "for one unit more. Dots: "
-            + ("estimates" if one.draws is None else f"means; lines: intervals of {LEVEL:.0%}")
+            "for one unit more. "
+            + (
+                "Dots: estimates"
+                if one.draws is None
+                else f"Ticks: means; bars: intervals of {LEVEL:.0%}, grey where they hold 0"
+            )
             + ("; diamonds: the true values" if one.truth is not None else "")
             + (". Look for effects whose sign is sure" if one.draws is not None else ". Look for large effects")
             + ", and for rows in which the processes differ."
@@ -251,80 +176,35 @@ def effects(fitted: Fitted) -> Iterator[Titled]:
         yield "Effects of the features" + which, caption, figure
 
 
-def rates(fitted: Fitted) -> Iterator[Titled]:
-    """Draw expected and observed mutations along the genome: all of them, then those of each process."""
-    from matplotlib.figure import Figure
-
-    L = len(fitted.loci)
-    step = -(-L // BINS)
-    starts = np.arange(0, L, step)
-    edges = np.append(starts, L)
-    width = np.diff(edges)[:, None]
-    expected, found = (np.add.reduceat(v, starts, axis=0) / width for v in (fitted.rate, fitted.assigned))  # (bin, K)
-    for which, part in fitted.pages:
-        tracks = [("all", INK, expected.sum(1), found.sum(1))]
-        tracks += [(*fitted.processes[k], expected[:, k], found[:, k]) for k in part]
-        figure = Figure(figsize=(WIDTH, 0.62 * len(tracks) + 1.1), layout="constrained")
-        grid = figure.subplots(len(tracks), 1, squeeze=False, sharex=True, height_ratios=[1.8] + [1] * len(part))
-        for axes, (name, color, line, area) in zip(grid[:, 0], tracks, strict=True):
-            axes.stairs(area, edges - 0.5, fill=True, color=FAINT)
-            axes.stairs(line, edges - 0.5, baseline=None, color=color, lw=0.9)
-            axes.set_ylabel(name, rotation=0, ha="right", va="center")
-            axes.set(xlim=(-0.5, L - 0.5), ylim=(0, 1.05 * max(line.max(), area.max(), 1e-9)))
-            axes.locator_params(axis="y", nbins=3)
-            axes.tick_params(axis="x", which="minor", length=0)
-        grid[-1, 0].set_xlabel("locus, by chromosome" if _chromosomes(axes, fitted.loci) else "locus, by its index")
-        figure.align_ylabels(grid[:, 0])
-        figure.supylabel("mutations per locus", size=9)
-        caption = (
-            "Lines: expected mutations, of all processes and of each. Grey: the observed ones, shared out among the "
-            "processes by the probabilities that they come from them."
-            + (f" Means over {step} neighbouring loci." if step > 1 else "")
-            + " Look for stretches where grey and line part: what the features do not explain."
-            + fitted.few
-        )
-        yield "Rates along the genome" + which, caption, figure
-
-
-def _chromosomes(axes: "Axes", loci: Array) -> bool:
-    """Where loci are named chromosome:place, mark where chromosomes begin; say whether they are."""
-    names = np.array([str(name).rpartition(":")[0] for name in loci])
-    starts = np.flatnonzero(np.append(True, names[1:] != names[:-1]))
-    if not names.all() or len(starts) > CHROMOSOMES:
-        return False
-    edges = np.append(starts, len(names)) - 0.5
-    axes.set_xticks(edges, [""] * len(edges))
-    labels = [name.removeprefix("chr") for name in names[starts]]
-    axes.set_xticks((edges[1:] + edges[:-1]) / 2, labels, minor=True, fontsize=6)
-    return True
-
-
 def exposures(fitted: Fitted) -> Titled:
-    """Draw the share of each process in each genome, genomes ordered by their dominant process."""
+    """Draw the mutations and the share of each process by genome, genomes ordered by their dominant process."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    share = fitted.pi.centre
+    share, total = fitted.pi.centre, fitted.mutations
     G, K = share.shape
     order = np.lexsort((-share.max(1), share.argmax(1)))
-    tables = [("share of mutations", share)]
+    tables = [("mutations", share * total[:, None]), ("share of mutations", share)]
     if fitted.pi.truth is not None:
         tables.append(("true share", np.nan_to_num(fitted.pi.truth)))
-    figure = Figure(figsize=(WIDTH, 1.7 + 1.7 * len(tables)), layout="constrained")
-    count, *grid = figure.subplots(len(tables) + 1, 1, sharex=True, height_ratios=[1] + [2.4] * len(tables))
+    wide = np.ptp(np.log(total)) > 3  # stacked bars have a linear axis: few genomes would hide the others
+    heights = [*([1.2] if wide else []), *[2.2] * len(tables)]
+    figure = Figure(figsize=(WIDTH, 1.1 + 0.75 * sum(heights)), layout="constrained")
+    every = figure.subplots(len(heights), 1, squeeze=False, sharex=True, height_ratios=heights)[:, 0]
     edges = np.arange(G + 1) - 0.5
-    count.stairs(fitted.mutations[order], edges, fill=True, color=FAINT)
-    count.set_ylabel("mutations")
-    count.locator_params(axis="y", nbins=3)
-    if np.ptp(np.log(fitted.mutations)) > 3:
-        count.set_yscale("log")
-        log_ticks(count.yaxis, *count.get_ylim())
-    for axes, (label, pi) in zip(grid, tables, strict=True):
-        above = np.cumsum(pi[order], 1)  # (G, K)
+    if wide:
+        every[0].stairs(total[order], edges, fill=True, color=FAINT)
+        every[0].set(yscale="log", ylabel="in all")
+        log_ticks(every[0].yaxis, *every[0].get_ylim())
+    grid = every[-len(tables) :]
+    for axes, (label, table) in zip(grid, tables, strict=True):
+        above = np.cumsum(table[order], 1)  # (G, K)
         for k, (_, color) in enumerate(fitted.processes):
             axes.stairs(above[:, k], edges, baseline=above[:, k - 1] if k else 0 * edges[1:], fill=True, color=color)
-        axes.set(ylim=(0, 1), ylabel=label)
-    for axes in (count, *grid):
+        axes.set(ylim=(0, 1.05 * total.max() if label == "mutations" else 1), ylabel=label)
+    grid[0].locator_params(axis="y", nbins=4)
+    grid[0].yaxis.set_major_formatter("{x:,.0f}")
+    for axes in every:
         axes.grid(False)
         axes.tick_params(axis="x", length=0)
         if G <= NAMED:
@@ -336,8 +216,9 @@ def exposures(fitted: Fitted) -> Titled:
     handles = [Patch(color=color, label=name) for name, color in fitted.processes]
     figure.legend(handles=handles, loc="outside upper center", ncols=min(K, 6))
     caption = (
-        "Share of each process in the mutations of each genome, with the number of its mutations above. Genomes stand "
-        "by their largest process, and within it by its share."
+        "Mutations of each process in each genome, and below their shares. Genomes stand by their largest process, "
+        "and within it by its share."
+        + (" On top: all mutations of a genome, on a logarithmic axis." if wide else "")
         + (" At the foot: the true shares." if fitted.pi.truth is not None else "")
         + " Look for genomes with few mutations: their shares are mostly prior."
         + fitted.few

@@ -17,6 +17,7 @@ from .channels import by_channel, split_channel
 from .reduced import without
 from .spectra import FREE, certain, with_given
 from .strands import asymmetry
+from .trees import with_log_prior, with_trees
 
 
 def log_loci(
@@ -50,7 +51,7 @@ def log_loci(
 
 
 def story_log_likelihood(
-    form: str, several: bool, random: bool, spectra: str = "free", single: bool = False
+    form: str, several: bool, random: bool, spectra: str = "free", single: bool = False, trees: bool = False
 ) -> Callable[..., Array]:
     """Return ``log_likelihood(<unknown, known, observed>)`` of a variant; shape (..., I)."""
 
@@ -87,13 +88,17 @@ def story_log_likelihood(
     absent: dict[str, Callable[..., Any]] = {}
     if not several:
         absent["group"] = lambda known: np.zeros(len(known["genome"]), dtype=int)
+    if trees:
+        return with_given(with_trees(without(given, **absent)), spectra, single)
     if not random:
         absent["locus_effect"] = lambda _: np.ones((1, 1))
     return with_given(without(given, **absent), spectra, single)
 
 
-def log_prior(random: bool, spectra: str = "free", single: bool = False) -> Callable[..., Array]:
+def log_prior(random: bool, spectra: str = "free", single: bool = False, trees: bool = False) -> Callable[..., Array]:
     """Return the log prior density of the unknown variables of a variant, shape (...)."""
+    if trees:
+        return with_log_prior(log_prior(random, spectra, single))
     function = log_prior_random if random else log_prior_fixed
     if spectra == "given":
         return without(function, lam=lambda _: np.empty((0, 32)), rho=lambda _: np.empty((0, 32, 3)))

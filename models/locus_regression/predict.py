@@ -15,8 +15,9 @@ from .corpus import Corpus, corpus
 from .exposures import Exposures, Processes, infer, same_genomes
 from .likelihood import log_loci
 from .spectra import certain
+from .trees import NAMES, log_rates
 
-UNKNOWN = ("beta", "lam", "rho", "pi", "locus_effect")
+UNKNOWN = ("beta", "lam", "rho", "pi", "locus_effect", *NAMES)
 
 MOST = 25
 """Draws that predictions are averaged over, at most."""
@@ -144,6 +145,8 @@ def tables(data: Corpus, unknown: Arrays) -> tuple[Processes, Array]:
     spectrum = np.ascontiguousarray(by_channel(unknown["lam"][..., None] * unknown["rho"]).T)  # (M, K)
     features, exposure = data.features.transpose(0, 2, 1), np.exp(data.log_exposure)
     effect = unknown.get("locus_effect", np.ones((1, 1)))
+    if "leaf_value" in unknown:
+        effect = np.exp(log_rates(*(unknown[name] for name in NAMES), features[0]))
     beta, lam = unknown["beta"], unknown["lam"]
     place = np.exp(log_loci(beta, lam, effect, features, exposure, data.opportunity, data.form))
     share = place * (lam @ data.opportunity)

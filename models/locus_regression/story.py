@@ -10,9 +10,10 @@ from genarium.declaration import Array, Sizes
 from .channels import channel_of
 from .reduced import without
 from .spectra import with_given
+from .trees import priors, with_trees
 
 
-def design(several: bool, random: bool, spectra: str = "free") -> dict[str, Callable[..., Any]]:
+def design(several: bool, random: bool, spectra: str = "free", trees: bool = False) -> dict[str, Callable[..., Any]]:
     """Return draw functions of the known variables for simulations."""
 
     def features(rng: np.random.Generator, sizes: Sizes) -> Array:
@@ -46,6 +47,7 @@ def design(several: bool, random: bool, spectra: str = "free") -> dict[str, Call
         **({"group": group} if several else {}),
         **({} if spectra == "free" else {"signatures": signatures(spectra)}),
         **({"dispersion": lambda sizes: np.full(sizes["process"], 0.3)} if random else {}),
+        **({"leaf_scale": lambda sizes: np.full(sizes["process"], 0.3)} if trees else {}),
     }
 
 
@@ -91,7 +93,9 @@ def draw_rho_free(rng: np.random.Generator, sizes: Sizes) -> Array:
     return draw_rho(rng, {**sizes, "process": sizes["free"]})
 
 
-def prior(random: bool, spectra: str = "free", single: bool = False) -> dict[str, Callable[..., Array]]:
+def prior(
+    random: bool, spectra: str = "free", single: bool = False, trees: bool = False
+) -> dict[str, Callable[..., Array]]:
     """Return the draw functions of the unknown variables of a variant."""
     free: dict[str, dict[str, Callable[..., Array]]] = {
         "free": {"lam": draw_lam, "rho": draw_rho},
@@ -100,7 +104,7 @@ def prior(random: bool, spectra: str = "free", single: bool = False) -> dict[str
     }
     kept = {name: draw for name, draw in free[spectra].items() if not (single and name.startswith("rho"))}
     own: dict[str, Callable[..., Array]] = {"beta": draw_beta, **kept, "pi": draw_pi}
-    return own | ({"locus_effect": draw_locus_effect} if random else {})
+    return own | ({"locus_effect": draw_locus_effect} if random else {}) | (priors() if trees else {})
 
 
 def choose(rng: np.random.Generator, sizes: Sizes, pi: Array, genome: Array) -> Array:
@@ -109,7 +113,7 @@ def choose(rng: np.random.Generator, sizes: Sizes, pi: Array, genome: Array) -> 
 
 
 def emit(
-    form: str, several: bool, random: bool, spectra: str = "free", single: bool = False
+    form: str, several: bool, random: bool, spectra: str = "free", single: bool = False, trees: bool = False
 ) -> Callable[..., Mapping[str, Array]]:
     """Return the draw function of locus and channel under a variant."""
 
@@ -143,6 +147,8 @@ def emit(
     absent: dict[str, Callable[..., Any]] = {}
     if not several:
         absent["group"] = lambda given: np.zeros(len(given["z"]), dtype=np.int64)
+    if trees:
+        return with_given(with_trees(without(draw, **absent)), spectra, single)
     if not random:
         absent["locus_effect"] = lambda given: np.ones((len(given["beta"]), 1))
     return with_given(without(draw, **absent), spectra, single)

@@ -15,6 +15,7 @@ from .effects import Effects
 from .expectation import expect
 from .random_loci import LocusEffects
 from .spectra import Held
+from .trees import Forest
 
 PATIENCE = 30
 """Iterations before the hyperparameters move: earlier, a process can die of a small concentration."""
@@ -25,7 +26,7 @@ class State:
     """Parameters of q: gamma (G, K), effects, delta (K, C), omega (K, C, A); hyperparameters alpha, tau (K,).
 
     Of processes whose signature is given, which come first, delta and omega are lam and rho themselves. Random effects
-    of loci and their dispersion (K,) are None where the model has none.
+    of loci and their dispersion (K,) are None where the model has none, and so are trees before they grow.
     """
 
     gamma: Array
@@ -37,6 +38,7 @@ class State:
     tau: Array
     locus_effects: LocusEffects | None = None
     dispersion: Array | None = None
+    forest: Forest | None = None
     age: int = 0
 
 
@@ -81,6 +83,8 @@ class Step:
         rate = rate - state.normaliser[:, None]
         if state.locus_effects is not None:
             rate = rate + state.locus_effects.expected_log.T
+        if state.forest is not None:
+            rate = rate + state.forest.log_rate.T
         if data.form == "conditional":
             rate = rate - self.log_context(state).T
         return np.asarray(rate.reshape(data.rows, -1))
@@ -97,6 +101,8 @@ class Step:
 
     def own_offset(self, state: State) -> Array:
         """Return the part of the offset that does not depend on contexts; shape (1 or K, L)."""
+        if state.forest is not None:
+            return np.asarray(self.data.log_exposure + state.forest.log_rate)
         if state.locus_effects is None:
             return self.data.log_exposure[None]
         return np.asarray(self.data.log_exposure + np.log(state.locus_effects.mean))
@@ -128,6 +134,7 @@ class Step:
             + dirichlet_divergence(state.omega[self.given :], 1.0)
             + effects.prior_gap(state.effects, state.tau)
             + of_loci
+            + (state.forest.penalty if state.forest is not None else 0.0)
         )
 
     def maximised(self, state: State, of_genome: Array, of_row: Array, of_channel: Array) -> State:

@@ -9,7 +9,7 @@ from genarium.engines.ascent import Ascent, Restarts, ascend
 from genarium.progress import track
 from genarium.simplex import dirichlet_log_norm
 
-from . import random_loci, response
+from . import boosting, random_loci, response
 from .corpus import corpus
 from .sparse import pruned
 from .sweep import State, Step
@@ -84,6 +84,8 @@ def vi(
         scouts[best] = run
     if sparse:
         run = scouts[best] = pruned(step, run, 0.1)
+    if "leaf_scale" in problem.arrays:
+        run = scouts[best] = boosting.grown(step, run, problem, rng, tolerance)
     wide = response.covariance(step, run.state) if covariance == "linear_response" else None
     return collect(step, Restarts(run, tuple(scouts)), rng, draws, wide)
 
@@ -136,6 +138,9 @@ def collect(
         variational |= {"dispersion": (("process",), state.dispersion[order])}
         posterior["locus_effect"], log_density = random_loci.draw(rng, draws, a, b)
         log_q = log_q + log_density
+    if state.forest is not None:
+        posterior |= state.forest.posterior(order, draws)
+        variational |= {"trees": (("process",), state.forest.used[order])}
     return Result(
         variational=variational,
         posterior={name: value[None] for name, value in posterior.items()},

@@ -1,11 +1,15 @@
 """Home: where the files of a model lie, told by the module that it was declared in."""
 
+import importlib
+import importlib.util
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from genarium.declaration import Model
 
@@ -52,6 +56,15 @@ class Home:
             return own
         file = getattr(self.loaded, "__file__", None)
         return Path(file).parent if file and Path(file).is_file() else None
+
+    @property
+    def figures(self) -> Callable[..., Any] | None:
+        """Its function that makes figures for the report, in a module ``figures`` beside the declaration."""
+        name = f"{self.module}.figures"
+        if self.folder is None or not self.is_package or importlib.util.find_spec(name) is None:
+            return None
+        found: Callable[..., Any] = importlib.import_module(name).figures
+        return found
 
     @property
     def is_package(self) -> bool:

@@ -89,7 +89,7 @@ def find_method(model: Model, name: str) -> Method:
 
 
 def require_free(problem: Problem, name: str) -> None:
-    """Refuse values of unknown variables that a method cannot hold fixed.
+    """Refuse values of unknown variables that a method cannot hold fixed, and one that the variant does not have.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def require_free(problem: Problem, name: str) -> None:
         Naming the variables, and the methods that can hold them.
     """
     available = methods(problem.model)
-    held = set(problem.fixed) - set(available[name].holds)
+    held = set(problem.fixed) - set(find_method(problem.model, name).holds)
     if not held:
         return
     able = [each for each, method in available.items() if set(problem.fixed) <= set(method.holds)]

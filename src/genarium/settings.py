@@ -112,6 +112,29 @@ def require_choice(where: str, name: str, value: Any, allowed: Mapping[str, tupl
         )
 
 
+def require_options(where: str, given: Mapping[str, Any], function: Callable[..., Any] | None) -> None:
+    """Refuse options that are no keyword-only parameters of a function, or values that are none of their choices.
+
+    Parameters
+    ----------
+    where : str
+        Of the message: what the options are of.
+    given : mapping
+    function : callable, optional
+        None where there is nothing that could have options.
+
+    Raises
+    ------
+    InputError
+    """
+    allowed = keyword_options(function) if function else {}
+    for name, value in given.items():
+        if name not in allowed:
+            raise InputError(f"{where} has no option {name!r}. Its options are {', '.join(allowed) or 'none'}.")
+        if function:
+            require_choice(where, name, value, choices(function))
+
+
 def only_with(where: str, switch: str, on: bool, **given: Any) -> None:
     """Refuse options that would be dropped because what they belong to is off.
 

@@ -174,7 +174,7 @@ def _inside(window: str, at: int) -> bool:
         ("exposures", {"unit": "percent"}, "unit='percent' is not known"),
         ("exposures", {"size": 3}, "export 'exposures' has no option 'size'. Its options are unit"),
         ("bigwig", {"process": "SBS1"}, "there is no process 'SBS1' in the fit; there are process0, process1"),
-        ("vcf", {}, "give the VCF file by source="),
+        ("vcf", {}, "the VCF file to annotate is missing. Give it: source="),
     ],
 )
 def test_what_cannot_be_written_is_named(

@@ -4,9 +4,11 @@ import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from matplotlib.axes import Axes
@@ -17,12 +19,16 @@ from matplotlib.patches import StepPatch
 
 import genarium as gn
 from genarium.declaration import Array
-from genarium.drawing import INK, MARK, PALETTE, inline, style
+from genarium.drawing import FAINT, INK, MARK, PALETTE, inline, style
+from genarium.errors import InputError
+from genarium.models.locus_regression.axis import axis_of, staggered
 from genarium.models.locus_regression.channels import CHANNELS, CONTEXTS
 from genarium.models.locus_regression.panels import SUBSTITUTIONS
 from genarium.reporting import figures_of_result
 
 module = import_module("genarium.models.locus_regression.figures")
+along = import_module("genarium.models.locus_regression.along")
+of_fit = import_module("genarium.models.locus_regression.shown")
 SIZES = {"genome": 9, "locus": 40, "feature": 2, "cell": 1200}
 TITLES = [
     "Signatures", "Effects of the features", "Rates along the genome", "Exposures of the genomes",
@@ -196,7 +202,7 @@ def test_signatures_beside_the_truth_and_their_shares(kind: str, fits: Fits) -> 
         bars = np.concatenate([heights(bar)[::2] for bar in steps(axes)])
         cosine = bars @ true[k] / np.linalg.norm(bars) / np.linalg.norm(true[k])
         title = axes.get_title(loc="left")
-        found = re.fullmatch(rf"process {k}: ([\d.]+)%, cosine to truth ([\d.]+)", title)
+        found = re.fullmatch(rf"process {k}: ([\d.]+)%; cosine to truth ([\d.]+)", title)
         assert found is not None, title
         assert float(found[1]) == pytest.approx(100 * share[k], abs=1)  # of what is expected, not of what is assigned
         assert float(found[2]) == pytest.approx(cosine, abs=5.1e-4)
@@ -214,6 +220,28 @@ def test_without_truth(fits: Fits) -> None:
         assert "truth" not in axes.get_title(loc="left")
     assert not [line for axes in panels(tree, TITLES[1]) for line in of_marker(axes, "D")]
     assert len(panels(tree, TITLES[3])) == 2
+
+
+def test_nearest_signatures_of_a_table(fits: Fits, tmp_path: Path) -> None:
+    tree = fits("vi")
+    group = tree["posterior"]
+    mine = naive(tree, group["lam"].to_numpy(), group["rho"].to_numpy()).mean((0, 1))
+    mixed = (mine[1] + mine[2]) / 2
+    table = pd.DataFrame({"SBS1": mine[2], "SBS2": mine[0], "SBS40": mixed}, index=list(CHANNELS))
+    table.rename_axis("Type").to_csv(tmp_path / "table.txt", sep="\t")
+    close = mixed @ mine[1] / np.linalg.norm(mixed) / np.linalg.norm(mine[1])
+    expected = [("SBS2", "1.00"), ("SBS40", f"{close:.2f}"), ("SBS1", "1.00")]
+    for reference in (table, str(tmp_path / "table.txt")):
+        caption, figure = next((c, f) for t, c, f in module.figures(tree, reference=reference) if t == "Signatures")
+        titles = [axes.get_title(loc="left") for axes in figure.axes]
+        for title, (name, value) in zip(titles, expected, strict=True):
+            assert f"; nearest {name}, cosine {value}; cosine to truth" in title
+        assert "table that was given" in caption
+    page = gn.report(tree, tmp_path / "page.html", reference=table).read_text()
+    assert f"nearest SBS40, cosine {close:.2f}" in page
+    with pytest.raises(InputError, match=r"has no option 'refrence'\. Its options are reference"):
+        gn.report(tree, tmp_path / "other.html", refrence=table)
+    assert not (tmp_path / "other.html").exists()
 
 
 @pytest.mark.slow
@@ -240,7 +268,7 @@ def test_effects_their_intervals_and_the_truth(kind: str, fits: Fits) -> None:
     axes = panels(tree, "Effects of the features")
     assert [one.get_title(loc="left") for one in axes] == ["process 0", "process 1", "process 2"]
     for k, one in enumerate(axes):
-        (dots,), (diamonds,) = of_marker(one, "o"), of_marker(one, "D")
+        (dots,), (diamonds,) = of_marker(one, "|" if kind == "vi" else "o"), of_marker(one, "D")
         np.testing.assert_allclose(dots, np.column_stack([mean_of(tree, "beta")[k], [0, 1]]))
         np.testing.assert_allclose(diamonds, np.column_stack([true[k], [0, 1]]))
         (mark,) = (line for line in one.lines if line.get_marker() == "D")
@@ -248,6 +276,10 @@ def test_effects_their_intervals_and_the_truth(kind: str, fits: Fits) -> None:
         if kind == "vi":
             ends = np.quantile(tree["posterior"]["beta"].to_numpy()[:, :, k], (0.05, 0.95), axis=(0, 1))
             np.testing.assert_allclose(segments(one, 2)[:, :, 0], ends.T)
+            (bars,) = (c for c in one.collections if isinstance(c, LineCollection))
+            sure = [module.SURE if low > 0 or high < 0 else FAINT for low, high in ends.T]
+            assert [to_hex(color) for color in np.atleast_2d(np.asarray(bars.get_edgecolor()))] == sure
+            assert np.min(bars.get_linewidth()) >= 5  # seen, however short
         else:
             assert not one.collections
         assert one.get_ylim() == (1.6, -0.6)  # the first feature on top
@@ -261,7 +293,7 @@ def test_features_with_the_largest_effects_are_kept(fits: Fits, monkeypatch: pyt
     caption, figure = one_of(tree, "Effects of the features")
     assert "Of 2 features those 1 with the largest effects are drawn" in caption
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == [f"feature {largest}"]
-    np.testing.assert_allclose(of_marker(figure.axes[1], "o")[0][:, 0], mean_of(tree, "beta")[1, largest])
+    np.testing.assert_allclose(of_marker(figure.axes[1], "|")[0][:, 0], mean_of(tree, "beta")[1, largest])
 
 
 # -- rates -------------------------------------------------------------------------------------------------------------
@@ -270,7 +302,7 @@ def test_features_with_the_largest_effects_are_kept(fits: Fits, monkeypatch: pyt
 @each_kind
 @pytest.mark.parametrize("bins", [250, 13])
 def test_rates_and_observed_mutations(kind: str, bins: int, fits: Fits, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BINS", bins)
+    monkeypatch.setattr(along, "BINS", bins)
     tree = fits(kind)
     caption, figure = one_of(tree, "Rates along the genome")
     assert ("Means over 4 neighbouring loci" in caption) == (bins == 13)  # 40 loci in 13 steps at most
@@ -306,19 +338,59 @@ def labelled(loci: list[str], genomes: int = 3) -> dict[str, Any]:
 
 
 def test_chromosomes_and_counts() -> None:
-    data = labelled([f"chr{c}:{i}-{i + 1}" for c, n in (("1", 6), ("2", 4), ("X", 2)) for i in range(n)])
+    data = labelled(
+        [f"chr{c}:{i}00000-{i + 1}00000" for c, n in (("1", 6), ("2", 4), ("X", 2)) for i in range(1, n + 1)]
+    )
     tree = fit(data, process=2)
     _, figure = one_of(tree, "Rates along the genome")
-    np.testing.assert_allclose(heights(steps(figure.axes[0])[0]), np.bincount(data["locus"], data["count"], 12))
+    each = np.bincount(data["locus"], data["count"], 12)
+    np.testing.assert_allclose(heights(steps(figure.axes[0])[0]), 10 * each)  # 0.1 Mb
+    assert figure.get_supylabel() == "mutations per megabase"
     axis = figure.axes[-1].xaxis
-    assert [text.get_text() for text in axis.get_minorticklabels()] == ["1", "2", "X"]
-    np.testing.assert_allclose(np.array(axis.get_minorticklocs()), [2.5, 7.5, 10.5])
-    np.testing.assert_allclose(np.array(axis.get_majorticklocs()), [-0.5, 5.5, 9.5, 11.5])
-    assert figure.axes[-1].get_xlabel() == "locus, by chromosome"
+    assert [text.get_text() for text in axis.get_minorticklabels()] == ["chr1", "chr2", "chrX"]
+    np.testing.assert_allclose(np.array(axis.get_minorticklocs()), [0.3, 0.8, 1.1])
+    assert [text.get_text() for text in axis.get_majorticklabels()] == ["0.2", "0.4", "0.6", "0.2", "0.4", "0.2"]
+    np.testing.assert_allclose(
+        np.array(axis.get_majorticklocs()), [0.1, 0.3, 0.5, 0.7, 0.9, 1.1]
+    )  # chromosomes begin at 0.1
+    assert figure.axes[-1].get_xlabel() == "chromosome, place in Mb"
     effects = panels(tree, "Effects of the features")
     assert [text.get_text() for text in effects[0].get_yticklabels()] == ["timing"]
-    count = heights(steps(panels(tree, "Exposures of the genomes")[0])[0])
-    assert sorted(count) == sorted(np.bincount(data["genome"], data["count"]))
+    count = heights(steps(panels(tree, "Exposures of the genomes")[0])[-1])
+    np.testing.assert_allclose(sorted(count), sorted(np.bincount(data["genome"], data["count"])))
+
+
+def test_loci_stand_where_they_lie() -> None:
+    """Unsorted loci, bins that end with a chromosome, a gap, blocks that are shorter than their span, kilobases."""
+    loci = ["b:500-600", "a:300-400", "a:0-100", "a:100-200", "b:600-700"]
+    known = xr.Dataset(coords={"locus": loci})
+    axis = axis_of(known, 3)  # two loci a bin, at most
+    assert [one.name for one in axis.chromosomes] == ["b", "a"]
+    np.testing.assert_array_equal(axis.order, [0, 4, 2, 3, 1])
+    np.testing.assert_allclose(1e6 * axis.low, [0, 200, 500])
+    np.testing.assert_allclose(axis.binned(np.arange(1.0, 6)[:, None])[:, 0], [6 / 200e-6, 7 / 200e-6, 2 / 100e-6])
+    values, edges = axis.outline(np.array([1.0, 2, 3]))
+    np.testing.assert_array_equal(values, [1, 2, np.nan, 3])
+    np.testing.assert_allclose(1e6 * edges, [0, 200, 400, 500, 600])
+    axes = Figure().subplots()
+    axis.label(axes)
+    assert axes.get_xlabel() == "chromosome, place in kb"
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["0.5", "0.6", "0", "0.1", "0.2", "0.3", "0.4"]
+    of_blocks = known.assign_coords(
+        {
+            "chrom": ("locus", ["c"] * 5),
+            "start": ("locus", [0, 100, 200, 300, 400]),
+            "end": ("locus", [90, 200, 300, 400, 500]),
+            "blocks": ("locus", ["0-10,80-90", "100-200", "200-300", "300-400", "400-500"]),
+        }
+    )
+    np.testing.assert_allclose(1e6 * axis_of(of_blocks, 5).size, [20, 100, 100, 100, 100])
+    assert not axis_of(of_blocks.assign_coords(end=("locus", [150, 200, 300, 400, 500])), 5).chromosomes  # overlapping
+    assert not axis_of(known.assign_coords(locus=["b:500-600", *"acde"]), 5).chromosomes
+
+
+def test_names_that_do_not_fit_are_lowered_or_left_out() -> None:
+    assert staggered(["1", "21", "22", "X", "decoy"], [50, 8, 8, 50, 2], 4) == ["1", "\n21", "22", "X", ""]
 
 
 def test_too_many_chromosomes_are_not_named() -> None:
@@ -336,20 +408,19 @@ def test_exposures_are_stacked_and_ordered(kind: str, fits: Fits) -> None:
     true = tree["truth"]["pi"].to_numpy()[:, true_of(tree)]
     _, figure = one_of(tree, "Exposures of the genomes")
     count, found, truth = figure.axes
+    mutations = np.bincount(tree["constant_data"]["genome"], minlength=9)
     order = [int(text.get_text()) for text in truth.get_xticklabels()]
     assert sorted(order) == list(range(9))
     assert order == sorted(range(9), key=lambda g: (pi[g].argmax(), -pi[g].max()))
-    for axes, table in ((found, pi), (truth, true)):
+    for axes, table in ((count, pi * mutations[:, None]), (found, pi), (truth, true)):
         assert [to_hex(patch.get_facecolor()) for patch in steps(axes)] == list(PALETTE[:3])
         foot = np.zeros(9)
         for k, patch in enumerate(steps(axes)):
             np.testing.assert_allclose(np.asarray(patch.get_data()[2]), foot)
             np.testing.assert_allclose(heights(patch) - foot, table[order, k], atol=1e-12)
             foot = heights(patch)
-        np.testing.assert_allclose(foot, 1)
+        np.testing.assert_allclose(foot, mutations[order] if axes is count else 1)
         assert len(segments(axes, 8)) == 8  # gaps between genomes
-    each = np.bincount(tree["constant_data"]["genome"], minlength=9)
-    np.testing.assert_array_equal(heights(steps(count)[0]), each[order])
     (legend,) = figure.legends
     assert [text.get_text() for text in legend.get_texts()] == ["process 0", "process 1", "process 2"]
 
@@ -392,8 +463,9 @@ def test_likeness_is_the_cosine(fits: Fits) -> None:
 @pytest.mark.slow
 def test_pages_and_more_processes_than_colours(fits: Fits, monkeypatch: pytest.MonkeyPatch) -> None:
     tree = fits("vi")
-    monkeypatch.setattr(module, "PAGE", 2)
-    monkeypatch.setattr(module, "COLORS", PALETTE[:2])
+    for one in (module, of_fit):
+        monkeypatch.setattr(one, "PAGE", 2)
+    monkeypatch.setattr(of_fit, "COLORS", PALETTE[:2])
     every = drawn(tree)
     pages = [f"{title} ({i} of 2)" for title in TITLES[:3] for i in (1, 2)]
     assert list(every) == [*pages, *TITLES[3:]]

@@ -110,7 +110,7 @@ def test_read(run: Run, files: Path) -> None:
         "wrote read.nc",
         "3 cells x 2 genes; column cell taken as cell names",
         "next: genarium fit nb_mixture read.nc --method gibbs --set component=3 -o fit.nc",
-        "choose: component, which the files do not tell",
+        "choose: component, which the files do not tell; --method vi --choose component=1:8 compares several",
     ]
     tree = gn.load(files / "read.nc")
     np.testing.assert_array_equal(tree["observed_data"]["x"], [[3, 40], [0, 2], [12, 1]])

@@ -213,17 +213,18 @@ def test_sparse_matrices_are_read_as_scipy_reads_them(tmp_path: Path, form: str)
 
 
 def test_numbers_in_the_order_of_another_machine_are_read(tmp_path: Path) -> None:
-    arrays = {"data": np.array([0.5, 3], ">f8"), "row": np.array([0, 1], ">i4"), "col": np.array([1, 0], ">i4")}
+    arrays: dict[str, Any] = {
+        "data": np.array([0.5, 3], ">f8"),
+        "row": np.array([0, 1], ">i4"),
+        "col": np.array([1, 0], ">i4"),
+    }
     np.savez(tmp_path / "m.npz", format="coo", shape=np.array([2, 2], ">i8"), **arrays)
     np.testing.assert_array_equal(binary.sparse_matrix(tmp_path / "m.npz").toarray(), [[0, 0.5], [3, 0]])
 
 
 def test_half_precision_is_read_as_single(tmp_path: Path) -> None:
-    np.savez(
-        tmp_path / "m.npz",
-        **{"format": "csr", "shape": [2, 2], "data": np.array([0.5, 3], np.float16), "indices": [1, 0]},
-        indptr=[0, 1, 2],
-    )
+    arrays: dict[str, Any] = {"data": np.array([0.5, 3], np.float16), "indices": [1, 0], "indptr": [0, 1, 2]}
+    np.savez(tmp_path / "m.npz", format="csr", shape=[2, 2], **arrays)
     np.testing.assert_array_equal(binary.sparse_matrix(tmp_path / "m.npz").toarray(), [[0, 0.5], [3, 0]])
 
 

@@ -49,7 +49,7 @@ from genarium.verdicts import Diagnosis
 MU = np.array([[10.0, 300.0], [300.0, 10.0], [90.0, 90.0]])
 PI = np.array([0.2, 0.3, 0.5])
 VOID = {"meta", "br", "hr", "img", "link", "input"}
-SECTIONS = ["checks", "estimates", "found", "course", "model", "provenance", "reproduce"]
+SECTIONS = ["found", "checks", "course", "estimates", "model", "provenance", "reproduce"]
 
 
 @dataclass
@@ -454,6 +454,8 @@ def test_long_tables_say_what_they_leave_out() -> None:
     table = rows(page, "Estimates of mu")
     assert [(row["component"], row["gene"]) for row in table] == [("0", str(g)) for g in range(24)]
     assert "The first 24 of 60 rows; 36 are left out." in page.text
+    folded = [node.find("table").attrs["aria-label"] for node in page.every("details")]
+    assert "Estimates of mu" in folded
     (mu,) = (one for one in found if one.name == "mu")
     assert mu.inside is not None
     assert f"{int(mu.inside.sum())} of 60 true values" in page.text  # over all rows, not those shown

@@ -202,6 +202,7 @@ def _loci(
     if like is not None:
         return like.loci(contigs)
     if options.windows is None:
+        notes.append("No windows were given: the whole genome is one locus.")
         return whole(contigs)
     loci, said = from_windows(options.windows, contigs)
     notes += said

@@ -1,5 +1,6 @@
 """Loci: windows of one size, or those of a BED file, and the stretches of the genome that each is made of."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -120,7 +121,14 @@ def from_windows(asked: Any, contigs: Contigs) -> tuple[Loci, list[str]]:
     notes : list of str
     """
     size = _size(asked)
-    return (_of_size(size, contigs), []) if size else _of_bed(Path(asked), contigs)
+    if size:
+        return _of_size(size, contigs), []
+    if not Path(asked).exists():
+        raise InputError(
+            f"{option('windows', str(asked))} is neither a size, such as 10000 or 10kb, nor a BED file that is there. "
+            "Give a size, or check the path."
+        )
+    return _of_bed(Path(asked), contigs)
 
 
 def whole(contigs: Contigs) -> Loci:
@@ -142,7 +150,7 @@ def _size(asked: Any) -> int:
     if isinstance(asked, Path):
         return 0
     if isinstance(asked, str):
-        text = asked.strip().lower().replace("_", "")
+        text = re.sub(r"[\s_,]", "", asked.lower())
         number = text.rstrip("bkmp")
         if not number.isdecimal() or text[len(number) :] not in UNITS:
             return 0

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from genarium.cli import words
 from genarium.errors import InputError
+from genarium.literals import parse_settings
 from genarium.readers.options import names
 
 ROWS = 60
@@ -68,6 +69,7 @@ def add(commands: words.Commands) -> None:
 
     report = words.add(commands, "report", _report, "Write a fit's report: one HTML file.")
     report.add_argument("fitted", type=Path, metavar="FIT", help="from `genarium fit`")
+    words.add_options(report, "an option of the model's figures (see `genarium show MODEL`)")
     words.add_given_model(report)
     words.add_output(report, "page to write (HTML)", ".html", ".htm")
 
@@ -170,6 +172,7 @@ def _report(options: argparse.Namespace) -> int:
     from genarium.reporting import report
     from genarium.tree import load
 
-    report(load(options.fitted), options.output, model=options.model)
+    given = parse_settings(options.options, "--option")
+    report(load(options.fitted), options.output, model=options.model, **given)
     words.say(f"wrote {options.output}")
     return 0

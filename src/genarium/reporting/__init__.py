@@ -1,13 +1,12 @@
 """Report: a fit as one HTML page that needs nothing else."""
 
-import importlib
-import importlib.util
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from html import escape
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
@@ -24,6 +23,7 @@ from genarium.registry import fitted_model, origin, reference
 from genarium.reporting import chains, figures, tables
 from genarium.reporting.graph import story
 from genarium.reporting.page import code, document, figure, paragraph
+from genarium.settings import require_options
 from genarium.tree import digest, with_groups
 from genarium.verbs.diagnose import diagnose
 from genarium.verdicts import Diagnosis
@@ -46,7 +46,9 @@ LIMITS = (
 """What the checks of one fit cannot say."""
 
 
-def report(tree: xr.DataTree, path: str | Path, seed: int = 0, *, model: str | Path | Model = "") -> Path:
+def report(
+    tree: xr.DataTree, path: str | Path, seed: int = 0, *, model: str | Path | Model = "", **options: Any
+) -> Path:
     """Write the report of a fit: one HTML file, with its figures in it, that refers to no other file.
 
     Parameters
@@ -59,16 +61,18 @@ def report(tree: xr.DataTree, path: str | Path, seed: int = 0, *, model: str | P
         For replicated data where the tree holds none (point estimates).
     model : str, Path or Model
         What the tree was fitted by, where that is neither built in nor installed.
+    **options
+        Of the model's figures (``genarium show MODEL`` lists them), such as a table to compare with.
 
     Returns
     -------
     Path
-        The same tree and seed give the same file, byte by byte.
+        The same tree, seed and options give the same file, byte by byte.
 
     Raises
     ------
     InputError
-        If the tree holds no fit, or the page cannot be written there.
+        If the tree holds no fit, the figures have no such option, or the page cannot be written there.
 
     Examples
     --------
@@ -81,24 +85,27 @@ def report(tree: xr.DataTree, path: str | Path, seed: int = 0, *, model: str | P
     if path.is_dir():
         raise InputError(f"{path} is a folder. Name the page to write, e.g. {path / 'report.html'}.")
     declared = fitted_model(tree, model)
+    require_options(f"{declared.name}: the report", options, Home.of(declared).figures)
     with replacing(path) as temporary:
-        page = render(declared, tree, diagnose(declared, tree, seed), seed)
+        page = render(declared, tree, diagnose(declared, tree, seed), seed, options)
         temporary.write_text(page, encoding="utf-8", newline="\n")
     return path
 
 
-def render(model: Model, tree: xr.DataTree, verdicts: Diagnosis, seed: int) -> str:
+def render(
+    model: Model, tree: xr.DataTree, verdicts: Diagnosis, seed: int, options: Mapping[str, Any] | None = None
+) -> str:
     """Return the whole page."""
     found = estimates(model, tree)
     with style():
-        result = [inline_figure(f"r{i}", one) for i, one in enumerate(figures_of_result(model, tree, found))]
+        result = [inline_figure(f"r{i}", one) for i, one in enumerate(figures_of_result(model, tree, found, options))]
         course = [inline_figure(f"c{i}", one) for i, one in enumerate(figures_of_course(model, tree, found, seed))]
         graph = inline(story(model), "g", f"Graph of the model {model.title}")
     sections = [
-        ("checks", "Checks", tables.verdicts(verdicts) + paragraph(LIMITS, kind="soft")),
-        ("estimates", "Estimates", estimate_section(model, tree, found)),
         ("found", "What was found", "\n".join(result)),
+        ("checks", "Checks", tables.verdicts(verdicts) + paragraph(LIMITS, kind="soft")),
         ("course", "How the fit went", "\n".join(course)),
+        ("estimates", "Estimates", estimate_section(model, tree, found)),
         ("model", "The model", model_section(model, tree, graph)),
         ("provenance", "Provenance", stale(model, tree) + tables.provenance(tree)),
         ("reproduce", "Reproduce", reproduce(model, tree)),
@@ -120,13 +127,15 @@ def inline_figure(key: str, one: Titled) -> str:
     return figure(title, caption, inline(drawn, key, title))
 
 
-def figures_of_result(model: Model, tree: xr.DataTree, found: list[Estimate]) -> Iterator[Titled]:
+def figures_of_result(
+    model: Model, tree: xr.DataTree, found: list[Estimate], options: Mapping[str, Any] | None = None
+) -> Iterator[Titled]:
     """Yield the figures of what was found; first those of the model's own module ``figures``, if it has one."""
-    home, name = Home.of(model), f"{model.module}.figures"
-    if home.folder is not None and home.is_package and importlib.util.find_spec(name) is not None:
+    own = Home.of(model).figures
+    if own is not None:
         here = with_groups(tree, {}, {"model_origin": origin(model)})  # the user may have said where the model is
         with whole(tree):
-            yield from importlib.import_module(name).figures(here)
+            yield from own(here, **(options or {}))
     yield from figures.choice(tree)
     yield from figures.intervals(model, found)
 

@@ -80,6 +80,11 @@ def table(
     )
 
 
+def folded(summary: str, content: str) -> str:
+    """Hide content, HTML already, behind a line that opens it."""
+    return f"<details><summary>{summary}</summary>\n{content}\n</details>"
+
+
 def figure(title: str, caption: str, svg: str) -> str:
     """Make a figure with its title above and its caption below."""
     parts = (

@@ -11,12 +11,12 @@ import xarray as xr
 from genarium.attributes import attribute
 from genarium.declaration import ROLES, Array, Model
 from genarium.estimates import LEVEL, Estimate
-from genarium.reporting.page import code, number, paragraph, short, table
+from genarium.reporting.page import code, folded, number, paragraph, short, table
 from genarium.verbs.diagnose import RHAT
 from genarium.verdicts import Diagnosis
 
 ROWS = 24
-"""Rows of a table of estimates; what is left out is said below it."""
+"""Rows of a table of estimates; a longer one is folded, and says what is left out."""
 
 FEW = 5
 """True values that say something of coverage, at least."""
@@ -75,10 +75,12 @@ def _estimate(model: Model, one: Estimate, exact: bool) -> str:
         rows.append(row)
     body = table(head, rows, numeric=range(first, len(head)), label=f"Estimates of {one.name}")
     left = one.centre.size - len(rows)
-    note = paragraph(f"The first {len(rows):,} of {one.centre.size:,} rows; {left:,} are left out.", kind="soft")
+    if left:
+        note = f"The first {len(rows):,} of {one.centre.size:,} rows; {left:,} are left out."
+        body = folded(f"{note} {code('genarium summary FIT')} has them all.", body)
     title = f"<h3>{escape(var.symbol) + ' ' if var.symbol != one.name else ''}{code(one.name)}</h3>"
     about = paragraph(escape(var.about), kind="soft")
-    return title + about + body + (note if left else "") + _coverage(one)
+    return title + about + body + _coverage(one)
 
 
 def _beside_truth(one: Estimate, inside: Array | None, index: tuple[int, ...]) -> str:

@@ -147,6 +147,7 @@ def test_predictions_make_tables(case: Case, result: xr.DataTree, tmp_path: Path
 
 @each(posteriors, more=True)
 @pytest.mark.filterwarnings(HIGH_K)
+@pytest.mark.filterwarnings("ignore:invalid value encountered in scalar divide")  # of what is the same at every draw
 def test_arviz_reads_the_fit(case: Case, result: xr.DataTree) -> None:
     table = az.summary(result, var_names=list(case.model.unknown.variables))
     sizes = json.loads(result.attrs["sizes"])

@@ -8,8 +8,7 @@ import xarray as xr
 from genarium.declaration import Model
 from genarium.errors import InputError
 from genarium.registry import fitted_model
-from genarium.settings import require_choice
-from genarium.signatures import choices, keyword_options
+from genarium.settings import require_options
 
 
 def export(
@@ -47,12 +46,5 @@ def export(
         have = ", ".join(declared.exports) or "none"
         raise InputError(f"{declared.name}: there is no export {kind!r}. The kinds are {have}.")
     writer = declared.exports[kind]
-    allowed = keyword_options(writer)
-    for name, value in options.items():
-        if name not in allowed:
-            raise InputError(
-                f"{declared.name}: export {kind!r} has no option {name!r}. Its options are "
-                f"{', '.join(allowed) or 'none'}."
-            )
-        require_choice(f"{declared.name}: export {kind!r}", name, value, choices(writer))
+    require_options(f"{declared.name}: export {kind!r}", options, writer)
     return [Path(written) for written in writer(tree, Path(path), **options)]

@@ -175,7 +175,9 @@ def next_command(model: Model, tree: xr.DataTree, path: Path) -> list[str]:
         words += ["--set", f"{name}={guess}"]
     lines = [f"next: {shlex.join([*words, '-o', 'fit.nc'])}"]
     if lack:
-        lines.append(f"choose: {' and '.join(lack)}, which the files do not tell")
+        bounds = [name for name in variant.methods if ways[name].claim == "approximate"]
+        compare = f"; --method {bounds[0]} --choose {lack[0]}=1:8 compares several" if bounds else ""
+        lines.append(f"choose: {' and '.join(lack)}, which the files do not tell{compare}")
     for name in values:
         without = "".join(f", or {setting(*choice)}" for choice in alternatives(variant, name))
         lines.append(f"give: {name} ({variant.known.variables[name].about.rstrip('.')}){without}")

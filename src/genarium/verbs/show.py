@@ -4,10 +4,12 @@ import inspect
 import json
 import re
 import textwrap
+from collections.abc import Callable
 from typing import Any
 
 from genarium.declaration import ROLES, Model
 from genarium.docstrings import parameters_of, summary_of
+from genarium.home import Home
 from genarium.methods import methods
 from genarium.readers.formats import taken_by
 from genarium.registry import program, reference
@@ -27,7 +29,7 @@ def describe(model: Model) -> dict[str, Any]:
     -------
     dict
         name, title, source, sizes, options, variables (by role), edges, methods, start, readers,
-        exports.
+        exports, report (options of the model's figures).
     """
     return {
         "name": model.name,
@@ -62,10 +64,16 @@ def describe(model: Model) -> dict[str, Any]:
         "start": (inspect.getdoc(model.start) or "").partition("\n")[0] if model.start else "",
         "readers": {name: _reader(model, name) for name in model.readers},
         "exports": {
-            name: {"about": (inspect.getdoc(writer) or "").partition("\n")[0], "options": keyword_options(writer)}
-            for name, writer in model.exports.items()
+            name: {"about": summary_of(writer), "options": _options(writer)} for name, writer in model.exports.items()
         },
+        "report": _options(own) if (own := Home.of(model).figures) else {},
     }
+
+
+def _options(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return a function's options, their defaults and meanings, as plain types."""
+    about = parameters_of(function)
+    return {name: {"default": one, "about": about.get(name, "")} for name, one in keyword_options(function).items()}
 
 
 def _reader(model: Model, name: str) -> dict[str, Any]:
@@ -126,27 +134,40 @@ def as_text(model: Model) -> str:
         "",
         "Formats for read" if told["readers"] else "Formats for read: none; give the data as arrays in Python",
     ]
+    before: dict[str, dict[str, Any]] = {}
     for name, reader in told["readers"].items():
-        lines += _format(name, reader, str(taken_by(model.readers[name])))
+        alike = next((other for other, one in before.items() if one and one == reader["options"]), "")
+        lines += _format(name, reader, str(taken_by(model.readers[name])), alike)
+        before[name] = reader["options"]
     if told["exports"]:
         lines.append("Answers as files: genarium export FIT --as KIND -o FILE")
     for name, one in told["exports"].items():
-        options = ", ".join(in_shell(option_(o, value)) for o, value in one["options"].items())
-        lines += [f"  {name}: {one['about']}", *([f"    {options}"] if options else [])]
+        lines.append(f"  {name}: {one['about']}")
+        for option, of in one["options"].items():
+            lines += _option(option, of["default"], of["about"])
+    if told["report"]:
+        lines.append("Options of the report: genarium report FIT -o FILE.html")
+    for name, one in told["report"].items():
+        lines += _option(name, one["default"], one["about"])
     lines += ["", "For other tools, in Python (sizes, options and values as in gn.fit)", *_exports(model)]
     return "\n".join(line for line in lines if line is not None)
 
 
-def _format(name: str, reader: dict[str, Any], takes: str) -> list[str]:
-    """Return the lines on a reader: what it takes, its options with their defaults, and an example."""
+def _format(name: str, reader: dict[str, Any], takes: str, alike: str = "") -> list[str]:
+    """Return the lines on a reader: what it takes, its options (or who has the same), and an example."""
     lines = [f"  {name}: {reader['about']}{f' ({takes})' if takes else ''}"]
-    for option, told in reader["options"].items():
-        default = in_shell(option_(option, told["default"])).removeprefix("--option ")
+    if alike:
+        lines.append(f"    options: those of {alike}")
+    for option, told in () if alike else reader["options"].items():
         of = f" ({', '.join(map(str, told['choices']))})" if told["choices"] else ""
-        lines += textwrap.wrap(
-            f"--option {default}{of}  {told['about']}", 116, initial_indent=" " * 4, subsequent_indent=" " * 8
-        )
+        lines += _option(option, told["default"], told["about"], of)
     return [*lines, f"    example: {reader['example']}", ""]
+
+
+def _option(name: str, default: Any, about: str, choices: str = "") -> list[str]:
+    """Return the lines on an option: how it is written, its choices, and what it means."""
+    line = f"{in_shell(option_(name, default))}{choices}  {about}"
+    return textwrap.wrap(line, 116, initial_indent=" " * 4, subsequent_indent=" " * 8)
 
 
 def _exports(model: Model) -> list[str]:
