@@ -11,6 +11,7 @@ from genarium.remedies import setting
 from genarium.supports import count, label, nonnegative, positive, real, simplex
 
 from . import annotation, answers, density, ingest, likelihood, predict, readers, story
+from .cautions import cautions
 from .channels import ALTERNATIVE_NAMES, CHANNELS, CONTEXTS, split_channel
 from .folds import folds
 from .gibbs import gibbs
@@ -100,7 +101,7 @@ def declare(form: str = "conditional", groups: str = "one", loci: str = "fixed",
     sizes = {"cell": 2000, "genome": 20, "locus": 200, "feature": 3, "process": 3}
     sizes |= {"context": 32, "alternative": 3, "channel": 96, **({"covariate_group": 2} if several else {})}
     sizes |= {"reference": 2, "free": 1} if spectra == "mixed" else {}
-    methods = {"vi": Method(vi, "approximate", "Variational Bayes by coordinate ascent (Algorithm 2, corrected).")}
+    methods = {"vi": Method(vi, "approximate", "Variational Bayes by coordinate ascent (Algorithm 2), its intervals corrected.")}
     if not random:
         about = "The same by stochastic gradients over loci (Algorithm 3, corrected)."
         methods["svi"] = Method(svi, "approximate", about)
@@ -140,14 +141,14 @@ def declare(form: str = "conditional", groups: str = "one", loci: str = "fixed",
         test_quantities=with_given(likelihood.quantities_random if random else likelihood.quantities, spectra),
         statistics=likelihood.statistics,
         check=check,
+        cautions=cautions,
         options=OPTIONS,
         vary=declare,
         calibration=Calibration(
             settings={"genome": 10, "locus": 60, "process": 2, "feature": 2, "cell": 1000, "empirical_bayes": False},
             control={"alpha": 10.0},
             growth=(1000, 3000, 9000),
-            also=(("vi", {"covariance": "diagonal"}), ("vi", {"covariance": "linear_response"})),
-            corrected=("beta_sorted",),
+            also=(("vi", {"covariance": "diagonal"}), ("vi", {"covariance": "mean_field"})),
         ),
         source="A. Lynch: Locus Regression (2022), Algorithms 1 to 3.",
     )
