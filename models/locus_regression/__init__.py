@@ -101,7 +101,8 @@ def declare(form: str = "conditional", groups: str = "one", loci: str = "fixed",
     sizes = {"cell": 2000, "genome": 20, "locus": 200, "feature": 3, "process": 3}
     sizes |= {"context": 32, "alternative": 3, "channel": 96, **({"covariate_group": 2} if several else {})}
     sizes |= {"reference": 2, "free": 1} if spectra == "mixed" else {}
-    methods = {"vi": Method(vi, "approximate", "Variational Bayes by coordinate ascent (Algorithm 2), its intervals corrected.")}
+    about = "Variational Bayes by coordinate ascent (Algorithm 2); its intervals corrected by sampling from there."
+    methods = {"vi": Method(vi, "approximate", about)}
     if not random:
         about = "The same by stochastic gradients over loci (Algorithm 3, corrected)."
         methods["svi"] = Method(svi, "approximate", about)

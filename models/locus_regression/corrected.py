@@ -1,19 +1,20 @@
 """Draws that know what mean field leaves out: chains of Gibbs sweeps from the optimum; equation numbers: the card."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from genarium.declaration import Array, Arrays, Labelled, Problem, Result
 from genarium.engines import chains as engine
 from genarium.engines.labels import match_labels
-from genarium.progress import track
 
-from . import random_loci
+from . import hyper
 from .corpus import Corpus
-from .dirichlet import FLOOR, concentration
-from .gibbs import State, Sweep
+from .dirichlet import FLOOR
+from .gibbs import Sweep
+from .hyper import Hyper
 
 CHAINS = 4
 """Chains, each from a draw of q."""
@@ -21,20 +22,17 @@ CHAINS = 4
 WARM_UP = 0.25
 """Share of the sweeps that is thrown away."""
 
-SETTLE = 0.25
-"""Share of the warm-up before hyperparameters move."""
+FEWEST, MOST = 2000, 10_000
+"""Sweeps, where none are asked for."""
 
-FORGETTING = 0.6
-"""Sweep t of those that estimate hyperparameters counts for t^-0.6 of what is averaged (eq. 37)."""
+ENOUGH = 1.0
+"""CPU seconds, as estimated, beyond which sweeps stay below the most; they are a function of the sizes alone."""
 
 
-@dataclass(frozen=True)
-class Hyper:
-    """Hyperparameters; each (K,)."""
-
-    alpha: Array
-    tau: Array
-    dispersion: Array | None = None
+def enough(data: Corpus, processes: int, random: bool) -> int:
+    """Return the number of sweeps that a corpus needs: the more, the cheaper they are."""
+    each = 60e-6 + 30e-9 * float(data.count.sum()) + (3e-7 if random else 1.5e-7) * processes * data.rows
+    return int(np.clip(ENOUGH / each, FEWEST, MOST))
 
 
 def corrected(
@@ -59,105 +57,54 @@ def corrected(
     draws : int
         To be kept, of all chains together.
     sweeps : int
-        Of all chains together.
+        Of all chains together; 0: enough.
     empirical_bayes : bool
-        Whether hyperparameters are estimated, from the sweeps of the warm-up.
+        Whether hyperparameters are sampled too. They start from the given values: those of mean field go with its mode,
+        which may be far from the posterior.
 
     Returns
     -------
     Result
-        Processes sorted by decreasing share, as before.
+        Processes sorted by decreasing share, as before. With hyperparameters at their geometric means.
     """
-    told = {name: np.asarray(value) for name, (_, value) in fitted.variational.items()}
-    start, found = _hyper(problem, told, empirical_bayes)
-    sweep = Sweep(data, problem, told["beta_mean"])
-    sweep.hold(start.alpha, start.tau, start.dispersion)
-    streams = rng.spawn(CHAINS)
+    told = {name: np.asarray(value[1]) for name, value in fitted.variational.items()}
+    start = Hyper(told["alpha"], told["tau"], told.get("dispersion"))
+    fixed = start.alpha <= FLOOR
+    if empirical_bayes:
+        alpha = np.where(fixed, FLOOR, problem["alpha"])
+        start = Hyper(alpha, problem["tau"].astype(float), problem.arrays.get("dispersion"))
     of_q = {name: np.asarray(value)[0] for name, value in fitted.posterior.items()}
-    own = np.linspace(0, len(of_q["beta"]) - 1, CHAINS).astype(int)
-    first = [{name: value[i] for name, value in of_q.items()} for i in own]
-    states = [sweep.state(one) for one in first]
-    warm_up = round(WARM_UP * sweeps / CHAINS)
-    estimate = Estimate(sweep, start, fixed=told["alpha"] <= FLOOR)
-    for i in track(range(warm_up), "correction: warm-up"):
-        states = [sweep(stream, state) for stream, state in zip(streams, states, strict=True)]
-        if empirical_bayes and i >= SETTLE * warm_up:
-            found = estimate(states)
-            sweep.hold(found.alpha, found.tau, found.dispersion)
-    kept = -(-draws // CHAINS)
-    thin = max(1, round((sweeps / CHAINS - warm_up) / kept))
-    starts = iter(states)
+    own = iter(np.linspace(0, len(of_q["beta"]) - 1, CHAINS).astype(int))
+    sweep = Sweep(data, problem, told["beta_mean"])
 
     def chain(stream: np.random.Generator) -> Iterator[Arrays]:
-        state = next(starts)
+        at = next(own)
+        state, found = sweep.state({name: value[at] for name, value in of_q.items()}), start
         while True:
+            sweep.hold(**vars(found))
             state = sweep(stream, state)
-            yield sweep.unknown(state)
+            if empirical_bayes:
+                found = hyper.draw(stream, state, found, start, fixed)
+            yield {**sweep.unknown(state), **{f"hyper_{n}": v for n, v in vars(found).items() if v is not None}}
 
-    posterior = engine.run(chain, rng, chains=CHAINS, draws=kept, tune=0, thin=thin)
-    posterior = match_labels(problem.model, posterior)
+    each = (sweeps or enough(data, len(start.alpha), start.dispersion is not None)) / CHAINS
+    warm_up, kept = round(WARM_UP * each), -(-draws // CHAINS)
+    thin = max(1, round((each - warm_up) / kept))
+    found = engine.run(chain, rng, chains=CHAINS, draws=kept, tune=warm_up, thin=thin)
+    means = {n[6:]: np.exp(np.log(found.pop(n)).mean((0, 1))) for n in [*found] if n.startswith("hyper_")}
+    posterior = match_labels(problem.model, found)
     order = _order(posterior["pi"], data.given)
     return replace(
         fitted,
-        variational=_with_hyper(fitted.variational, found),
+        variational=_with_hyper(fitted.variational, means),
         posterior=_sorted(problem, posterior, order),
         sample_stats={},
         notes={**fitted.notes, "sweeps": CHAINS * (warm_up + kept * thin)},
     )
 
 
-class Estimate:
-    """Hyperparameters from the states of all chains, averaged over sweeps (eq. 37).
-
-    Parameters
-    ----------
-    sweep : Sweep
-    start : Hyper
-    fixed : ndarray of bool, shape (K,)
-        Processes that were dropped: their alpha stays at the floor.
-    """
-
-    def __init__(self, sweep: Sweep, start: Hyper, fixed: Array) -> None:
-        self.genomes, self.found, self.fixed = sweep.data.genomes, start, fixed
-        self.count = 0
-        self.average: list[Array] = []
-
-    def __call__(self, states: list[State]) -> Hyper:
-        """Take the states of one more sweep in; return the hyperparameters that fit best."""
-        self.count += 1
-        size = self.count**-FORGETTING
-        parts = [np.mean([part[i] for part in map(_statistics, states)], 0) for i in range(3)]
-        before = self.average or parts
-        self.average = [old + size * (new - old) for old, new in zip(before, parts, strict=True)]
-        log_pi, square, gap = self.average
-        old = self.found
-        alpha = np.where(self.fixed, FLOOR, concentration(log_pi, self.genomes, old.alpha))
-        spread = None if old.dispersion is None else random_loci.dispersions(gap, old.dispersion)
-        self.found = Hyper(alpha, np.sqrt(np.maximum(square, 1e-8)), spread)
-        return self.found
-
-
-def _statistics(state: State) -> tuple[Array, Array, Array]:
-    """Return log pi averaged over genomes, beta^2 over features, and what the dispersion follows from; each (K,)."""
-    effect = np.ones((len(state.beta), 1)) if state.locus_effect is None else state.locus_effect
-    return np.log(state.pi).mean(0), (state.beta**2).mean(1), random_loci.gap(np.log(effect), effect)
-
-
-def _hyper(problem: Problem, told: Arrays, empirical_bayes: bool) -> tuple[Hyper, Hyper]:
-    """Return the hyperparameters to start from, and those of mean field.
-
-    Estimates start from the given values: those of mean field go with its mode, which may be far from the posterior.
-    """
-    found = Hyper(told["alpha"], told["tau"], told.get("dispersion"))
-    if not empirical_bayes:
-        return found, found
-    alpha = np.where(told["alpha"] <= FLOOR, FLOOR, problem["alpha"])
-    return Hyper(alpha, problem["tau"], problem.arrays.get("dispersion")), found
-
-
-def _with_hyper(variational: Mapping[str, Labelled], found: Hyper) -> dict[str, Labelled]:
-    known = {name: value for name, value in vars(found).items() if value is not None}
-    return {name: (dims, known.get(name, value)) for name, (dims, value) in variational.items()}
+def _with_hyper(variational: Mapping[str, Any], found: Arrays) -> dict[str, Labelled]:
+    return {name: (dims, found.get(name, value)) for name, (dims, value) in variational.items()}
 
 
 def _order(pi: Array, given: int) -> Array:

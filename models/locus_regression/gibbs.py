@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from .start import start
 
 CAREFUL = 0.2, 0.2
 """Share of the sweeps with a small step of the effects, and that step (eq. 31); the others have 1."""
+
 
 def gibbs(
     problem: Problem,
@@ -85,7 +87,8 @@ class Sweep:
         self.data = data
         self.hold(problem["alpha"], problem["tau"], problem.arrays.get("dispersion"))
         C = len(data.opportunity)
-        self.channel_of = channel_of(*np.indices((C, data.channels // C)), C)  # (C, A)
+        context, alternative = np.indices((C, data.channels // C))
+        self.channel_of = channel_of(context, alternative, C)  # (C, A)
         around = data.log_exposure + (np.log(data.opportunity.mean(0)) if data.form == "joint" else 0.0)
         _, _, mean, weight = moves.normalise(data.features, reference, np.tile(around, (len(reference), 1)))
         each = [
@@ -123,13 +126,15 @@ class Sweep:
         data = self.data
         share, small = CAREFUL
         none = np.empty((len(state.beta), 0))
-        *found, effect = moves.sweep(
+        move: Any = moves.sweep
+        beta, lam, rho, pi, effect = move(
             rng,
             rng.random(int(data.count.sum())),  # faster at once than one by one
-            *(data.genome, data.row, data.channel, data.count, data.features, data.log_exposure, data.opportunity, self.channel_of),
+            *(data.genome, data.row, data.channel, data.count),
+            *(data.features, data.log_exposure, data.opportunity, self.channel_of),
             *(data.form == "joint", data.given, self.covariance, self.alpha, self.precision, self.shape),
             small if rng.uniform() < share else 1.0,
             *(state.beta, state.lam, state.rho, state.pi),
             none if state.locus_effect is None else state.locus_effect,
         )
-        return State(*found, None if state.locus_effect is None else effect)
+        return State(beta, lam, rho, pi, None if state.locus_effect is None else effect)

@@ -1,6 +1,7 @@
 """Moves of the Gibbs sampler, compiled; equation numbers refer to the card (README.md).
 
-Shapes: J covariate groups, K processes, L loci, F features, C contexts, A alternatives, M channels, G genomes, I cells.
+Shapes: J covariate groups, K processes, L loci, F features, C contexts, A alternatives, M channels, G genomes, I
+cells.
 """
 
 import numpy as np
@@ -37,7 +38,7 @@ def sweep(
     pi: Array,
     effect: Array,
 ) -> tuple[Array, Array, Array, Array, Array]:
-    """Draw every block given the others; t is (C, L), channel_of (C, A); r, effect are empty without effects of loci."""
+    """Draw every block given the others; t (C, L), channel_of (C, A); r and effect are empty without effects of loci."""
     J, L, F = X.shape
     K, C = lam.shape
     random = len(r) > 0
@@ -57,14 +58,14 @@ def sweep(
             dirichlet(rng, 1 + counts[k, c], rho[k, c])
     by_locus, total, sums = np.zeros((J, K, L)), np.zeros((J, K)), np.zeros((K, F))
     for j in range(J):
-        for l in range(L):
+        for at in range(L):
             for k in range(K):
-                V = of_row[j * L + l, k]
+                V = of_row[j * L + at, k]
                 if V > 0:
-                    by_locus[j, k, l] = V
+                    by_locus[j, k, at] = V
                     total[j, k] += V
                     for f in range(F):
-                        sums[k, f] += V * X[j, l, f]
+                        sums[k, f] += V * X[j, at, f]
     beta, weight = move_effects(rng, X, offset, sums, total, precision, covariance, step, beta, log_z, mean, weight)
     if random:
         effect = draw_locus_effects(rng, r, by_locus, total, weight, effect)
@@ -83,12 +84,12 @@ def offsets(log_exposure: Array, effect: Array, seen: Array, joint: bool) -> Arr
     K, L = seen.shape
     out = np.empty((K, L))
     for k in range(K):
-        for l in range(L):
-            out[k, l] = log_exposure[l]
+        for at in range(L):
+            out[k, at] = log_exposure[at]
             if effect.size:
-                out[k, l] += np.log(effect[k, l])
+                out[k, at] += np.log(effect[k, at])
             if joint:
-                out[k, l] += np.log(seen[k, l])
+                out[k, at] += np.log(seen[k, at])
     return out
 
 
@@ -102,24 +103,24 @@ def normalise(X: Array, beta: Array, offset: Array) -> tuple[Array, Array, Array
     for j in range(J):
         for k in range(K):
             top = -np.inf
-            for l in range(L):
-                score = offset[k, l]
+            for at in range(L):
+                score = offset[k, at]
                 for f in range(F):
-                    score += beta[k, f] * X[j, l, f]
-                rate[j, k, l] = score
+                    score += beta[k, f] * X[j, at, f]
+                rate[j, k, at] = score
                 top = max(top, score)
             total = 0.0
-            for l in range(L):
-                w = np.exp(rate[j, k, l] - top)
-                weight[j, k, l] = w
+            for at in range(L):
+                w = np.exp(rate[j, k, at] - top)
+                weight[j, k, at] = w
                 total += w
                 for f in range(F):
-                    mean[j, k, f] += w * X[j, l, f]
+                    mean[j, k, f] += w * X[j, at, f]
             log_z[j, k] = top + np.log(total)
             for f in range(F):
                 mean[j, k, f] /= total
-            for l in range(L):
-                weight[j, k, l] /= total
+            for at in range(L):
+                weight[j, k, at] /= total
     return rate, log_z, mean, weight
 
 
@@ -129,14 +130,14 @@ def places(rate: Array, log_z: Array, seen: Array) -> Array:
     J, K, L = rate.shape
     out = np.empty((J * L, K))
     for j in range(J):
-        for l in range(L):
+        for at in range(L):
             top = -np.inf
             for k in range(K):
-                score = rate[j, k, l] - log_z[j, k] - np.log(seen[k, l])
-                out[j * L + l, k] = score
+                score = rate[j, k, at] - log_z[j, k] - np.log(seen[k, at])
+                out[j * L + at, k] = score
                 top = max(top, score)
             for k in range(K):
-                out[j * L + l, k] = np.exp(out[j * L + l, k] - top)
+                out[j * L + at, k] = np.exp(out[j * L + at, k] - top)
     return out
 
 
@@ -239,7 +240,8 @@ def propose(rng: np.random.Generator, at: Array, gradient: Array, factor: Array,
     noise = np.empty(len(at))
     for f in range(len(at)):
         noise[f] = rng.standard_normal()
-    return at + step * newton + np.sqrt(step * (2 - step)) * upper_solved(factor, noise)
+    moved: Array = at + step * newton + np.sqrt(step * (2 - step)) * upper_solved(factor, noise)
+    return moved
 
 
 @njit(cache=True)
@@ -308,7 +310,7 @@ def level(sums: Array, total: Array, log_z: Array, precision: Array, beta: Array
 @njit(cache=True)
 def slope(sums: Array, total: Array, mean: Array, precision: Array, beta: Array, k: int) -> Array:
     """Return its gradient."""
-    out = sums[k] - precision[k] * beta[k]
+    out: Array = sums[k] - precision[k] * beta[k]
     for j in range(len(total)):
         out -= total[j, k] * mean[j, k]
     return out
@@ -326,16 +328,16 @@ def draw_locus_effects(
         for j in range(J):
             scale[j] = rng.standard_gamma(total[j, k])
         mass = 0.0
-        for l in range(L):
+        for at in range(L):
             pull, counted = 0.0, 0.0
             for j in range(J):
-                pull += scale[j] * weight[j, k, l]
-                counted += by_locus[j, k, l]
-            out[k, l] = max(rng.standard_gamma(r[k] + counted) / (r[k] + pull / effect[k, l]), LEAST)
-            mass += out[k, l]
+                pull += scale[j] * weight[j, k, at]
+                counted += by_locus[j, k, at]
+            out[k, at] = max(rng.standard_gamma(r[k] + counted) / (r[k] + pull / effect[k, at]), LEAST)
+            mass += out[k, at]
         wanted = rng.standard_gamma(r[k] * L) / r[k]
-        for l in range(L):
-            out[k, l] = max(out[k, l] * wanted / mass, LEAST)
+        for at in range(L):
+            out[k, at] = max(out[k, at] * wanted / mass, LEAST)
     return out
 
 
@@ -347,17 +349,17 @@ def interweave(
     K, F = beta.shape
     L = len(X)
     gram = np.zeros((F, F))
-    for l in range(L):
+    for at in range(L):
         for f in range(F):
             for e in range(F):
-                gram[f, e] += X[l, f] * X[l, e]
+                gram[f, e] += X[at, f] * X[at, e]
     beta, effect = beta.copy(), effect.copy()
     for k in range(K):
         log_rate = np.empty(L)
-        for l in range(L):
-            log_rate[l] = np.log(effect[k, l])
+        for at in range(L):
+            log_rate[at] = np.log(effect[k, at])
             for f in range(F):
-                log_rate[l] += X[l, f] * beta[k, f]
+                log_rate[at] += X[at, f] * beta[k, f]
         factor = np.linalg.cholesky(r[k] * gram + precision[k] * np.eye(F))
         value, gradient = at_fixed_rates(X, log_rate, r[k], precision[k], beta[k])
         trial = propose(rng, beta[k], gradient, factor, step)
@@ -366,11 +368,11 @@ def interweave(
         ratio -= log_proposal(trial, beta[k], gradient, factor, step)
         if np.log(rng.random()) < ratio:
             beta[k] = trial
-            for l in range(L):
-                score = log_rate[l]
+            for at in range(L):
+                score = log_rate[at]
                 for f in range(F):
-                    score -= X[l, f] * trial[f]
-                effect[k, l] = max(np.exp(score), LEAST)
+                    score -= X[at, f] * trial[f]
+                effect[k, at] = max(np.exp(score), LEAST)
     return beta, effect
 
 
@@ -380,14 +382,14 @@ def at_fixed_rates(X: Array, log_rate: Array, r: float, precision: float, beta: 
     value, gradient = 0.0, -precision * beta
     for f in range(len(beta)):
         value -= 0.5 * precision * beta[f] ** 2
-    for l in range(len(X)):
+    for at in range(len(X)):
         score = 0.0
         for f in range(len(beta)):
-            score += X[l, f] * beta[f]
-        own = np.exp(log_rate[l] - score)
+            score += X[at, f] * beta[f]
+        own = np.exp(log_rate[at] - score)
         value -= r * (score + own)
         for f in range(len(beta)):
-            gradient[f] += r * (own - 1) * X[l, f]
+            gradient[f] += r * (own - 1) * X[at, f]
     return value, gradient
 
 
@@ -415,14 +417,14 @@ def draw_contexts(
             for j in range(J):
                 drawn[j] = rng.standard_gamma(total[j, k])
         share = np.zeros(L)
-        for l in range(L):
+        for at in range(L):
             counted = 0.0
             for j in range(J):
-                share[l] += drawn[j] * weight[j, k, l]
-                counted += by_locus[j, k, l]
+                share[at] += drawn[j] * weight[j, k, at]
+                counted += by_locus[j, k, at]
             if not joint and counted > 0:
-                share[l] = rng.standard_gamma(counted)
-            share[l] /= seen[k, l] * scale
+                share[at] = rng.standard_gamma(counted)
+            share[at] /= seen[k, at] * scale
         rate = 1 + np.dot(t, share)
         mass = 0.0
         for c in range(C):

@@ -79,26 +79,14 @@ def draw(rng: np.random.Generator, draws: int, shape: Array, inverse_scale: Arra
     return x, each.sum((-2, -1))
 
 
-def gap(log_effect: Array, effect: Array) -> Array:
-    """Return what the expected log prior depends on: 1 + E log eps - E eps, averaged over loci; 0 where none varies."""
-    return np.asarray((log_effect - effect).mean(-1) + 1)
-
-
-def dispersions(gap: Array, dispersion: Array, steps: int = 10) -> Array:
+def dispersions(found: LocusEffects, dispersion: Array, steps: int = 10) -> Array:
     """Maximise the expected log prior over the dispersion of each process (eq. 26), in its log.
-
-    Parameters
-    ----------
-    gap : ndarray, shape (K,)
-        At most 0.
-    dispersion : ndarray, shape (K,)
-        Where to start.
-    steps : int
 
     Returns
     -------
     ndarray, shape (K,)
     """
+    gap = (found.expected_log - found.mean).mean(1) + 1  # at most 0; 0 where nothing varies
     log_r = -np.log(dispersion)
     for _ in range(steps):
         r = np.exp(log_r)

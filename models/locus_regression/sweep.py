@@ -160,8 +160,7 @@ class Step:
         state = replace(state, alpha=alpha, tau=np.sqrt(np.maximum(size, 1e-8)))
         if state.locus_effects is None or state.dispersion is None:
             return state
-        gap = random_loci.gap(state.locus_effects.expected_log, state.locus_effects.mean)
-        return replace(state, dispersion=random_loci.dispersions(gap, state.dispersion))
+        return replace(state, dispersion=random_loci.dispersions(state.locus_effects, state.dispersion))
 
     def with_held(self, name: str, value: Array) -> Array:
         """Return parameters of all processes with the given ones in their place."""

@@ -18,11 +18,13 @@ from scipy.stats import gamma as gamma_distribution
 
 import genarium as gn
 from genarium import registry
+from genarium.calibration.thinning import effective
 from genarium.data import check
 from genarium.declaration import Array, Caution, Model, Problem
 from genarium.engines.ascent import ascend
 from genarium.errors import InputError
-from genarium.models.locus_regression import contexts, effects, random_loci
+from genarium.evaluate import fitted_problem
+from genarium.models.locus_regression import contexts, effects, hyper, random_loci
 from genarium.models.locus_regression.cautions import cautions
 from genarium.models.locus_regression.channels import CHANNELS, CONTEXTS, channel_of, split_channel
 from genarium.models.locus_regression.corpus import corpus
@@ -32,6 +34,7 @@ from genarium.models.locus_regression.expectation import PARTS, expect
 variational = import_module("genarium.models.locus_regression.vi")
 sweep = import_module("genarium.models.locus_regression.sweep")
 stochastic = import_module("genarium.models.locus_regression.svi")
+gibbs_state = import_module("genarium.models.locus_regression.gibbs").State
 
 CORPORA = Path(__file__).parents[3] / "shared" / "data" / "corpora"
 
@@ -557,9 +560,9 @@ def test_wrong_form_is_worse() -> None:
     opportunity = rng.dirichlet(np.full(32, 1.0), 80).T
     tree = gn.simulate(joint, seed=3, genome=20, locus=80, process=2, cell=20_000, context_opportunity=opportunity)
     bound = {
-        form: gn.fit(registry.get("locus_regression").variant(form=form), tree, "vi", seed=1, covariance="mean_field")["variational"][
-            "bound"
-        ].max()
+        form: gn.fit(registry.get("locus_regression").variant(form=form), tree, "vi", seed=1, covariance="mean_field")[
+            "variational"
+        ]["bound"].max()
         for form in ("joint", "conditional")
     }
     assert bound["joint"] > bound["conditional"] + 10
@@ -602,7 +605,8 @@ def test_more_freedom_gives_a_higher_bound() -> None:
 def test_corrected_draws_are_of_the_posterior() -> None:
     """One process: its effect has a density that a grid can hold, its preferences a Dirichlet density."""
     t = np.ones((32, 40))
-    tree = gn.simulate("locus_regression", seed=3, locus=40, genome=2, process=1, feature=1, cell=200, context_opportunity=t)
+    sizes = {"locus": 40, "genome": 2, "process": 1, "feature": 1, "cell": 200}
+    tree = gn.simulate("locus_regression", seed=3, **sizes, context_opportunity=t)
     fit = gn.fit("locus_regression", tree, "vi", seed=1, draws=2000, sweeps=8000, empirical_bayes=False)
     X, exposure = (tree["constant_data"][name].to_numpy() for name in ("features", "exposure"))
     grid = np.linspace(-3, 3, 4001)
@@ -634,18 +638,41 @@ def test_the_correction_knows_what_mean_field_leaves_out() -> None:
     )
     exact = gn.fit("locus_regression", tree, "gibbs", seed=1, chains=2, draws=3000)
     for name in ("beta", "pi"):
-        sd = [np.sort(fit["posterior"][name].std(("chain", "draw")).to_numpy().ravel()) for fit in (narrow, wide, exact)]
+        draws = [fit["posterior"][name].std(("chain", "draw")).to_numpy() for fit in (narrow, wide, exact)]
+        sd = [np.sort(each.ravel()) for each in draws]
         assert np.median(sd[0] / sd[2]) < 0.8
         assert 0.75 < np.median(sd[1] / sd[2]) < 1.25
 
 
-def test_hyperparameters_of_the_correction_are_those_of_the_data() -> None:
-    """Genomes of few mutations: mean field says that most have one process; the sweeps find the true concentration."""
-    settings = {"genome": 60, "locus": 30, "process": 2, "feature": 2, "cell": 3000, "alpha": 2.0, "tau": 0.5}
-    fit = gn.fit("locus_regression", gn.simulate("locus_regression", seed=2, **settings), "vi", seed=1, alpha=1.0, tau=1.0)
-    alpha, tau = (fit["variational"][name].to_numpy() for name in ("alpha", "tau"))
-    assert ((alpha > 1) & (alpha < 4)).all()
-    assert ((tau > 0.1) & (tau < 1.5)).all()
+def test_hyperparameters_are_drawn_from_their_posterior() -> None:
+    """Moves and new variables given the hyperparameters, in turn, keep the log normal priors (Geweke 2004)."""
+    rng, K = np.random.default_rng(3), 2
+    given = hyper.Hyper(np.array([0.5, 2.0]), np.array([1.0, 0.3]), np.array([0.2, 0.5]))
+    found, kept = given, []
+    for _ in range(8000):
+        assert found.dispersion is not None
+        pi = np.maximum(rng.dirichlet(found.alpha, 5), 1e-300)
+        beta = found.tau[:, None] * rng.normal(size=(K, 3))
+        r = 1 / found.dispersion[:, None]
+        effect = np.maximum(rng.gamma(r, 1 / r, (K, 4)), 1e-300)
+        state = gibbs_state(beta, np.empty(0), np.empty(0), pi, effect)
+        found = hyper.draw(rng, state, found, given, np.zeros(K, dtype=bool))
+        kept.append(np.concatenate([np.log(value / vars(given)[name]) for name, value in vars(found).items()]))
+    z = np.array(kept)  # standard normal
+    size = effective(z[None])
+    assert (np.abs(z.mean(0)) < 4 / np.sqrt(size)).all()
+    assert (np.abs((z**2).mean(0) - 1) < 4 * np.sqrt(2 / effective(z[None] ** 2))).all()
+
+
+def test_few_mutations_are_not_of_one_process() -> None:
+    """Empirical Bayes by mean field ends where every genome has one process; the sweeps leave that mode."""
+    tree = gn.simulate("locus_regression", seed=0, genome=4, locus=30, process=2, feature=2, cell=400)
+    narrow, wide = (gn.fit("locus_regression", tree, "vi", covariance=c) for c in ("mean_field", "corrected"))
+    low, high = (wide["posterior"]["pi"].quantile(q, ("chain", "draw")).to_numpy()[:, 0] for q in (0.05, 0.95))
+    truth = tree["truth"]["pi"].to_numpy()[:, 0]
+    assert float(narrow["posterior"]["pi"].std(("chain", "draw")).max()) < 1e-3
+    assert ((low < truth) & (truth < high)).sum() >= 3
+    assert ((wide["variational"]["alpha"] > 0.2) & (wide["variational"]["alpha"] < 10)).all()
 
 
 def test_cautions_speak_of_what_is_read() -> None:
@@ -654,7 +681,8 @@ def test_cautions_speak_of_what_is_read() -> None:
     settings: dict[str, Any] = {"seed": 5, "genome": 6, "locus": 150, "process": 2, "feature": 2, "cell": 6000}
     tree = gn.simulate(model.variant(loci="random"), **settings, dispersion=0.5)
     tree["constant_data"] = tree["constant_data"].to_dataset().drop_vars("dispersion")
-    wild, calm = (gn.fit(model, each, "vi", seed=1) for each in (tree, gn.simulate(model, **settings)))
+    trees = (tree, gn.simulate(model, **settings))
+    wild, calm = (gn.fit(model, each, "vi", seed=1, loci="fixed", sweeps=2000) for each in trees)
 
     def said(fit: xr.DataTree) -> dict[str, Caution]:
         return {one.check: one for one in cautions(fit, fitted_problem(model, fit))}
@@ -858,7 +886,7 @@ def test_a_genome_has_one_group() -> None:
 
 @pytest.mark.parametrize("method", ["vi", "svi"])
 def test_options_are_checked(method: str) -> None:
-    with pytest.raises(InputError, match="covariance='banded' is not known; use one of .*mean_field, diagonal"):
+    with pytest.raises(InputError, match=r"covariance='banded' is not known; use one of .*mean_field, diagonal"):
         gn.fit("locus_regression", corpus_of(), method, process=2, covariance="banded")
     with pytest.raises(InputError, match=f"method '{method}' cannot hold pi fixed"):
         gn.fit("locus_regression", corpus_of(pi=np.full((6, 2), 0.5)), method, process=2)

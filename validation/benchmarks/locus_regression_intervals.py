@@ -8,8 +8,8 @@ sparse   the same with exposures drawn under alpha = .3
 random   10 genomes, 300 loci with random effects, three processes and features, 3000 mutations
 large    50 genomes, 1000 loci, five processes and features, 50,000 mutations
 
-Each row: a run's CPU seconds by both (one thread), and how often 90 % intervals of beta, pi and the signatures cover the
-truth. The last row: means over runs with standard errors, ``worst``, the least coverage of a group of 50 quantities
+Each row: a run's CPU seconds by both (one thread), and how often 90 % intervals of beta, pi and the signatures cover
+the truth. The last row: means over runs with standard errors, ``worst``, the least coverage of a group of 50 quantities
 or more, over runs and quantities in order (each group is pooled over runs until it has 500 intervals), and the ratio of
 the CPU seconds. Hyperparameters are those of the simulation (``--learn``: empirical Bayes, from tau = alpha = 1).
 """
@@ -121,10 +121,10 @@ def main() -> None:
         print(json.dumps(row), flush=True)
     told: dict[str, Any] = {"part": args.part, "runs": args.runs, "learn": args.learn}
     for way in ways:
-        for name, each in inside[way].items():
-            means = [float(one.mean()) for one in each]
+        for name, runs in inside[way].items():
+            means = [float(one.mean()) for one in runs]
             error = float(np.std(means) / np.sqrt(max(1, len(means) - 1)))
-            told[f"{way}_{name}"] = f"{np.mean(means):.3f} ({error:.3f}), worst {worst(each):.3f}"
+            told[f"{way}_{name}"] = f"{np.mean(means):.3f} ({error:.3f}), worst {worst(runs):.3f}"
         told[f"{way}_seconds"] = round(float(np.mean(seconds[way])), 2)
     told["ratio"] = round(float(np.mean(seconds[ways[1]]) / np.mean(seconds[ways[0]])), 2)
     print(json.dumps(told, indent=1), flush=True)
