@@ -38,7 +38,7 @@ def sweep(
     pi: Array,
     effect: Array,
 ) -> tuple[Array, Array, Array, Array, Array]:
-    """Draw every block given the others; t (C, L), channel_of (C, A); r and effect are empty without effects of loci."""
+    """Draw all blocks given the others; t (C, L), channel_of (C, A); r and effect are empty without effects of loci."""
     J, L, F = X.shape
     K, C = lam.shape
     random = len(r) > 0
