@@ -132,7 +132,7 @@ COLUMNS = (
 FOOT = """
 - **verdict**: `stale` certifies nothing; `pass` is calibrated (or, for a point estimate, monotone, optimal,
   consistent); `too narrow`, `too wide` and `biased` say what is off in an approximation that claims no more; `FAIL`
-  misses its claim. Corrected intervals (`linear_response`) are held to a coverage of .90 within .05.
+  misses its claim. Corrected intervals (option `covariance`) are held to a coverage of .90 within .05.
 - **least p**: the smallest p-value of uniform ranks over all quantities, adjusted for their number.
 - **coverage**: over quantities, from the least to the largest.
 - **sd / exact**: median ratio of the posterior sd to that of an exact method on the same data, least to largest.

@@ -13,6 +13,7 @@ from genarium.remedies import setting
 from genarium.supports import count, label, nonnegative, positive, real, simplex
 
 from . import annotation, answers, density, ingest, likelihood, predict, readers, story, strands
+from .cautions import cautions
 from .channels import SETS, split_channel
 from .folds import folds
 from .gibbs import gibbs
@@ -158,7 +159,8 @@ def declare(
         derived["asymmetry_by_substitution"] = Var(("process", "substitution"), real, f"{about[:-1]}, each.", "A'")
         follows |= {name: with_given(getattr(strands, name), spectra, asks=("pi",)) for name in ASYMMETRIES}
         sizes["substitution"], labels["substitution"] = len(strands.SUBSTITUTIONS), strands.SUBSTITUTIONS
-    methods = {"vi": Method(vi, "approximate", "Variational Bayes by coordinate ascent (Algorithm 2, corrected).")}
+    about = "Variational Bayes by coordinate ascent (Algorithm 2); its intervals corrected by sampling from there."
+    methods = {"vi": Method(vi, "approximate", about)}
     if not (random or trees):
         about = "The same by stochastic gradients over loci (Algorithm 3, corrected)."
         methods["svi"] = Method(svi, "approximate", about)
@@ -203,14 +205,14 @@ def declare(
         test_quantities=with_given(likelihood.quantities_of(random, bool(kinds.strands)), spectra, single),
         statistics=likelihood.statistics,
         check=check,
+        cautions=cautions,
         options=OPTIONS,
         vary=declare,
         calibration=Calibration(
             settings={"genome": 10, "locus": 60, "process": 2, "feature": 2, "cell": 1000, "empirical_bayes": False},
             control={"alpha": 10.0},
             growth=(1000, 3000, 9000),
-            also=(("vi", {"covariance": "diagonal"}), ("vi", {"covariance": "linear_response"})),
-            corrected=("beta_sorted",),
+            also=(("vi", {"covariance": "diagonal"}), ("vi", {"covariance": "mean_field"})),
         ),
         source="A. Lynch: Locus Regression (2022), Algorithms 1 to 3.",
     )

@@ -115,7 +115,6 @@ def update(
     of_row: Array,
     tau: Array,
     full: bool,
-    tilt: Array | float = 0.0,
 ) -> tuple[Effects, Array]:
     """Update the factors of all processes.
 
@@ -129,8 +128,6 @@ def update(
     tau : ndarray, shape (K,)
     full : bool
         Whether covariances are full, or diagonal.
-    tilt : ndarray, shape (K, F)
-        Added to the gradient of the log density.
 
     Returns
     -------
@@ -140,7 +137,7 @@ def update(
     J, L, F = features.shape
     by_group = of_row.reshape(J, L, -1)
     total = by_group.sum(1)  # (J, K)
-    sums = of_row.T @ features.reshape(-1, F) + np.broadcast_to(tilt, (by_group.shape[-1], F))  # (K, F)
+    sums = of_row.T @ features.reshape(-1, F)  # (K, F)
     parts = []
     for k in range(len(tau)):
         own = offset[k if len(offset) > 1 else 0][None]

@@ -9,7 +9,7 @@ from genarium.simplex import dirichlet_expected_log
 
 from .corpus import Corpus
 from .expectation import expect
-from .gibbs import assign
+from .moves import assign
 
 SWEEPS = 500
 """Updates of the variational start, at most."""
@@ -59,7 +59,8 @@ def infer(data: Corpus, processes: list[Processes], alpha: Array, rng: np.random
         pi, kept = start, np.zeros(start.shape)
         for sweep in range(BURN + KEEP):
             sums = tuple(np.zeros((n, len(alpha))) for n in (data.genomes, data.rows, data.channels))
-            assign(rng, data.genome, data.row, data.channel, data.count, pi, place, spectrum, *sums)
+            uniform = rng.random(int(data.count.sum()))
+            assign(uniform, data.genome, data.row, data.channel, data.count, pi, place, spectrum, *sums)
             shape = alpha + sums[0]
             pi = np.maximum(rng.standard_gamma(shape), 1e-300)
             pi /= pi.sum(1, keepdims=True)

@@ -70,7 +70,7 @@ def svi(
     rng: np.random.Generator,
     *,
     sampling_rate: float = 0.1,
-    covariance: Literal["full", "diagonal"] = "full",
+    covariance: Literal["mean_field", "diagonal"] = "mean_field",
     empirical_bayes: bool = True,
     restarts: int = 3,
     epochs: int = 50,
@@ -89,8 +89,8 @@ def svi(
     rng : Generator
     sampling_rate : float
         Fraction of the loci in a step, above 0 and up to 1.
-    covariance : {"full", "diagonal"}
-        Of q(beta_k).
+    covariance : {"mean_field", "diagonal"}
+        Of q(beta_k): full or diagonal.
     empirical_bayes : bool
         Whether to estimate alpha and tau, starting from the given ones; or to keep to these.
     restarts : int
@@ -123,7 +123,7 @@ def svi(
     if delay < 0:
         raise InputError(f"locus_regression: {option('delay', delay)} must not be negative.")
     data = corpus(problem)
-    step = Step(data, full=covariance == "full", empirical_bayes=empirical_bayes)
+    step = Step(data, full=covariance == "mean_field", empirical_bayes=empirical_bayes)
     sampler = Sampler(data, sampling_rate)
 
     def run(ascent: Ascent[State], most: int) -> Ascent[State]:

@@ -58,14 +58,7 @@ class Step:
         self.data = data
         self.given = data.given
         self.full, self.empirical_bayes = full, empirical_bayes
-        self.tilt: Array | float = 0.0
         self._packed: State
-
-    def tilted(self, tilt: Array) -> "Step":
-        """Return the sweep for the log density plus a linear function of the effects, hyperparameters held."""
-        other = Step(self.data, full=self.full)
-        other.tilt = tilt
-        return other
 
     def tables(self, state: State) -> tuple[Array, Array, Array]:
         """Return the logs that weigh a process by genome (G, K), row (R, K) and channel (M, K) (eqs. 4 to 6)."""
@@ -116,7 +109,7 @@ class Step:
         """Update every factor."""
         *counts, log_sum = expect(self.data, *self.tables(state))
         bound = log_sum + self.data.log_opportunity - self.divergence(state)
-        return self.maximised(state, *counts), bound + float(np.sum(self.tilt * state.effects.mean))
+        return self.maximised(state, *counts), bound
 
     def bound(self, state: State) -> float:
         """Return the evidence lower bound of a state (eq. 7)."""
@@ -140,9 +133,8 @@ class Step:
     def maximised(self, state: State, of_genome: Array, of_row: Array, of_channel: Array) -> State:
         """Update the factors, given the expected mutations of each process."""
         data = self.data
-        found, normaliser = effects.update(
-            state.effects, data.features, self.offset(state), of_row, state.tau, self.full, self.tilt
-        )
+        offset = self.offset(state)
+        found, normaliser = effects.update(state.effects, data.features, offset, of_row, state.tau, self.full)
         state = self.with_locus_effects(replace(state, effects=found, normaliser=normaliser), of_row)
         counts = by_context(of_channel.T, state.delta.shape[1])
         delta = self.update_contexts(state, of_row, counts.sum(-1))

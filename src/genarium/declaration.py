@@ -246,7 +246,7 @@ class Calibration:
     also : tuple of (method, options)
         Methods under other options than their default that get a certificate of their own.
     corrected : tuple of str
-        Quantities whose intervals a corrected method (``covariance="linear_response"``) corrects, and is held to; empty
+        Quantities whose intervals a corrected method (option ``covariance``) corrects, and is held to; empty
         where it corrects all.
     undetermined : tuple of str
         Unknown variables and quantities that more units do not determine (the spread of a few regions' effects, say):

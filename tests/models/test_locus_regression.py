@@ -18,11 +18,14 @@ from scipy.stats import gamma as gamma_distribution
 
 import genarium as gn
 from genarium import registry
+from genarium.calibration.thinning import effective
 from genarium.data import check
-from genarium.declaration import Array, Model, Problem
+from genarium.declaration import Array, Caution, Model, Problem
 from genarium.engines.ascent import ascend
 from genarium.errors import InputError
-from genarium.models.locus_regression import channels, contexts, effects, random_loci, response
+from genarium.evaluate import fitted_problem
+from genarium.models.locus_regression import channels, contexts, effects, hyper, random_loci
+from genarium.models.locus_regression.cautions import cautions
 from genarium.models.locus_regression.channels import CHANNELS, CONTEXTS, channel_of, split_channel
 from genarium.models.locus_regression.corpus import corpus
 from genarium.models.locus_regression.dirichlet import concentration
@@ -31,6 +34,7 @@ from genarium.models.locus_regression.expectation import PARTS, expect
 variational = import_module("genarium.models.locus_regression.vi")
 sweep = import_module("genarium.models.locus_regression.sweep")
 stochastic = import_module("genarium.models.locus_regression.svi")
+gibbs_state = import_module("genarium.models.locus_regression.gibbs").State
 
 CORPORA = Path(__file__).parents[3] / "shared" / "data" / "corpora"
 
@@ -556,9 +560,9 @@ def test_wrong_form_is_worse() -> None:
     opportunity = rng.dirichlet(np.full(32, 1.0), 80).T
     tree = gn.simulate(joint, seed=3, genome=20, locus=80, process=2, cell=20_000, context_opportunity=opportunity)
     bound = {
-        form: gn.fit(registry.get("locus_regression").variant(form=form), tree, "vi", seed=1)["variational"][
-            "bound"
-        ].max()
+        form: gn.fit(registry.get("locus_regression").variant(form=form), tree, "vi", seed=1, covariance="mean_field")[
+            "variational"
+        ]["bound"].max()
         for form in ("joint", "conditional")
     }
     assert bound["joint"] > bound["conditional"] + 10
@@ -567,7 +571,7 @@ def test_wrong_form_is_worse() -> None:
 @pytest.mark.slow
 def test_vi_draws_come_from_q() -> None:
     _, _, tree = problem_of(VARIANTS[0], cell=2000)
-    fit = gn.fit("locus_regression", tree, "vi", seed=1, draws=4000)
+    fit = gn.fit("locus_regression", tree, "vi", seed=1, draws=4000, covariance="mean_field")
     q = fit["variational"]
     for name, parameter in (("lam", "delta"), ("pi", "gamma"), ("rho", "omega")):
         mean = q[parameter] / q[parameter].sum(str(q[parameter].dims[-1]))
@@ -588,57 +592,112 @@ def test_more_freedom_gives_a_higher_bound() -> None:
         float(gn.fit("locus_regression", tree, "vi", seed=1, **more)["variational"]["bound"].max())
         for more in (
             {"covariance": "diagonal", "empirical_bayes": False},
-            {"covariance": "full", "empirical_bayes": False},
-            {"covariance": "full", "empirical_bayes": True},
+            {"covariance": "mean_field", "empirical_bayes": False},
+            {"covariance": "mean_field", "empirical_bayes": True},
         )
     ]
     assert bound == sorted(bound)
     assert bound[2] > bound[1] + 0.1
 
 
-def test_linear_response_is_the_derivative_of_the_means() -> None:
-    """Of the covariance of effects with one process all is known: it is the inverse curvature of the bound."""
-    _, problem, _ = problem_of(VARIANTS[0], cell=2000, process=1, feature=2)
-    step = variational.Step(corpus(problem))
-    run = ascend(step, step.first(problem, np.random.default_rng(0)), tolerance=1e-8)
-    found = response.covariance(step, run.state)
-    state = run.state
-    _, of_row, *_ = expect(step.data, *step.tables(state))
-    h, slopes = 1e-4, []
-    for f in range(2):  # the optimum over the covariance, as a function of a fixed mean, has this gradient
-        pair = []
-        for sign in (1, -1):
-            mean = state.effects.mean[0] + sign * h * np.eye(2)[f]
-            objective = effects.Objective(
-                step.data.features, step.offset(state), of_row.T @ step.data.features[0], of_row.sum(0), 1.0
-            )
-            covariance = state.effects.covariance[0]
-            for _ in range(50):
-                _, weight = objective.log_normaliser(mean, covariance, state.effects.centre[:, 0])
-                deviation = step.data.features[0] - state.effects.centre[0, 0]
-                curvature = (deviation * (objective.total[0] * weight[0])[:, None]).T @ deviation
-                covariance = np.linalg.inv(np.eye(2) / float(state.tau[0]) ** 2 + curvature)
-            _, weight = objective.log_normaliser(mean, covariance, state.effects.centre[:, 0])
-            sums = objective.sums[0] - objective.total[0] * weight[0] @ step.data.features[0]
-            pair.append(sums - mean / float(state.tau[0]) ** 2)
-        slopes.append((pair[0] - pair[1]) / (2 * h))
-    np.testing.assert_allclose(found, np.linalg.inv(-np.array(slopes)), rtol=0.02, atol=1e-6)
+# Correction
 
 
-@pytest.mark.slow
-def test_linear_response_knows_what_mean_field_leaves_out() -> None:
-    """Two processes that channels hardly tell apart: their effects are uncertain together, as NUTS would say."""
+def test_corrected_draws_are_of_the_posterior() -> None:
+    """One process: its effect has a density that a grid can hold, its preferences a Dirichlet density."""
+    t = np.ones((32, 40))
+    sizes = {"locus": 40, "genome": 2, "process": 1, "feature": 1, "cell": 200}
+    tree = gn.simulate("locus_regression", seed=3, **sizes, context_opportunity=t)
+    fit = gn.fit("locus_regression", tree, "vi", seed=1, draws=2000, sweeps=8000, empirical_bayes=False)
+    X, exposure = (tree["constant_data"][name].to_numpy() for name in ("features", "exposure"))
+    grid = np.linspace(-3, 3, 4001)
+    log_z = np.log(exposure @ np.exp(np.outer(X[0], grid)))
+    log_density = grid * X[0][tree["observed_data"]["locus"].to_numpy()].sum() - 200 * log_z - grid**2 / (2 * 0.5**2)
+    weight = np.exp(log_density - log_density.max())
+    weight /= weight.sum()
+    mean = weight @ grid
+    sd = np.sqrt(weight @ (grid - mean) ** 2)
+    draws = fit["posterior"]["beta"].to_numpy().ravel()
+    assert fit["posterior"]["beta"].shape == (4, 500, 1, 1)
+    assert abs(draws.mean() - mean) < 5 * sd / np.sqrt(1000)
+    assert abs(draws.std() / sd - 1) < 5 / np.sqrt(2 * 1000)
+    context, _ = split_channel(tree["observed_data"]["channel"].to_numpy())
+    lam = fit["posterior"]["lam"].to_numpy().reshape(-1, 32)
+    concentration = 1 + np.bincount(context, minlength=32)
+    mean = concentration / concentration.sum()
+    sd = np.sqrt(mean * (1 - mean) / (concentration.sum() + 1))
+    assert (np.abs(lam.mean(0) - mean) < 5 * sd / np.sqrt(500)).all()
+
+
+def test_the_correction_knows_what_mean_field_leaves_out() -> None:
+    """Two processes that channels hardly tell apart: long chains say how uncertain their effects and shares are."""
     lam = np.random.default_rng(1).dirichlet(np.full(32, 20.0), 2)
-    tree = gn.simulate("locus_regression", seed=4, genome=8, locus=40, feature=1, process=2, cell=4000, lam=lam)
+    tree = gn.simulate("locus_regression", seed=4, genome=8, locus=40, feature=1, process=2, cell=2000, lam=lam)
     narrow, wide = (
         gn.fit("locus_regression", tree, "vi", seed=1, covariance=c, empirical_bayes=False)
-        for c in ("full", "linear_response")
+        for c in ("mean_field", "corrected")
     )
-    ratio = (wide["variational"]["beta_sd"] / narrow["variational"]["beta_sd"]).to_numpy()
-    assert (ratio > 0.99).all()
-    assert ratio.max() > 1.1
-    draws = wide["posterior"]["beta"].to_numpy()[0, :, :, 0]
-    np.testing.assert_allclose(draws.std(0), wide["variational"]["beta_sd"].to_numpy()[:, 0], rtol=4 / np.sqrt(2 * 500))
+    exact = gn.fit("locus_regression", tree, "gibbs", seed=1, chains=2, draws=3000)
+    for name in ("beta", "pi"):
+        draws = [fit["posterior"][name].std(("chain", "draw")).to_numpy() for fit in (narrow, wide, exact)]
+        sd = [np.sort(each.ravel()) for each in draws]
+        assert np.median(sd[0] / sd[2]) < 0.8
+        assert 0.75 < np.median(sd[1] / sd[2]) < 1.25
+
+
+def test_hyperparameters_are_drawn_from_their_posterior() -> None:
+    """Moves and new variables given the hyperparameters, in turn, keep the log normal priors (Geweke 2004)."""
+    rng, K = np.random.default_rng(3), 2
+    given = hyper.Hyper(np.array([0.5, 2.0]), np.array([1.0, 0.3]), np.array([0.2, 0.5]))
+    found, kept = given, []
+    for _ in range(8000):
+        assert found.dispersion is not None
+        pi = np.maximum(rng.dirichlet(found.alpha, 5), 1e-300)
+        beta = found.tau[:, None] * rng.normal(size=(K, 3))
+        r = 1 / found.dispersion[:, None]
+        effect = np.maximum(rng.gamma(r, 1 / r, (K, 4)), 1e-300)
+        state = gibbs_state(beta, np.empty(0), np.empty(0), pi, effect)
+        found = hyper.draw(rng, state, found, given, np.zeros(K, dtype=bool))
+        kept.append(np.concatenate([np.log(value / vars(given)[name]) for name, value in vars(found).items()]))
+    z = np.array(kept)  # standard normal
+    size = effective(z[None])
+    assert (np.abs(z.mean(0)) < 4 / np.sqrt(size)).all()
+    assert (np.abs((z**2).mean(0) - 1) < 4 * np.sqrt(2 / effective(z[None] ** 2))).all()
+
+
+def test_few_mutations_are_not_of_one_process() -> None:
+    """Empirical Bayes by mean field ends where every genome has one process; the sweeps leave that mode."""
+    tree = gn.simulate("locus_regression", seed=0, genome=4, locus=30, process=2, feature=2, cell=400)
+    narrow, wide = (gn.fit("locus_regression", tree, "vi", covariance=c) for c in ("mean_field", "corrected"))
+    low, high = (wide["posterior"]["pi"].quantile(q, ("chain", "draw")).to_numpy()[:, 0] for q in (0.05, 0.95))
+    truth = tree["truth"]["pi"].to_numpy()[:, 0]
+    assert float(narrow["posterior"]["pi"].std(("chain", "draw")).max()) < 1e-3
+    assert ((low < truth) & (truth < high)).sum() >= 3
+    assert ((wide["variational"]["alpha"] > 0.2) & (wide["variational"]["alpha"] < 10)).all()
+
+
+def test_cautions_speak_of_what_is_read() -> None:
+    """Effects, signatures and exposures have verdicts each; loci that vary too much bring the option that helps."""
+    model = registry.get("locus_regression")
+    settings: dict[str, Any] = {"seed": 5, "genome": 6, "locus": 150, "process": 2, "feature": 2, "cell": 6000}
+    tree = gn.simulate(model.variant(loci="random"), **settings, dispersion=0.5)
+    tree["constant_data"] = tree["constant_data"].to_dataset().drop_vars("dispersion")
+    trees = (tree, gn.simulate(model, **settings))
+    wild, calm = (gn.fit(model, each, "vi", seed=1, loci="fixed", sweeps=2000) for each in trees)
+
+    def said(fit: xr.DataTree) -> dict[str, Caution]:
+        return {one.check: one for one in cautions(fit, fitted_problem(model, fit))}
+
+    blocks = [f"{name} whose chains disagree" for name in ("effects", "signatures", "exposures")]
+    loci = "variation of loci beyond the features'"
+    assert [said(calm)[name].value for name in (*blocks, loci)] == [0, 0, 0, 0]
+    assert said(wild)[loci].value > 1.3
+    assert "loci='random'" in said(wild)[loci].advice
+    beta = calm["posterior"]["beta"].copy()
+    beta[0] += 10
+    calm["posterior"] = calm["posterior"].to_dataset().assign(beta=beta)
+    assert said(calm)[blocks[0]].value == beta[0, 0].size
+    assert "sweeps" in said(calm)[blocks[0]].advice
 
 
 # Subsampling
@@ -829,7 +888,7 @@ def test_a_genome_has_one_group() -> None:
 
 @pytest.mark.parametrize("method", ["vi", "svi"])
 def test_options_are_checked(method: str) -> None:
-    with pytest.raises(InputError, match="covariance='banded' is not known; use one of full, diagonal"):
+    with pytest.raises(InputError, match=r"covariance='banded' is not known; use one of .*mean_field, diagonal"):
         gn.fit("locus_regression", corpus_of(), method, process=2, covariance="banded")
     with pytest.raises(InputError, match=f"method '{method}' cannot hold pi fixed"):
         gn.fit("locus_regression", corpus_of(pi=np.full((6, 2), 0.5)), method, process=2)

@@ -22,6 +22,9 @@ from genarium.tree import digest
 EXACT = {"chains": 2, "draws": 300, "tune": 200}
 """Options of exact methods where the user gives none: enough for 99 nearly independent draws in most replicates."""
 
+CORRECTED = ("linear_response", "corrected")
+"""Values of the option ``covariance`` that stand for corrected intervals."""
+
 STREAMS = ("simulate", "fit", "ties", "reference")
 """What a replicate needs random numbers for."""
 
@@ -168,7 +171,8 @@ class Plan:
     @property
     def corrected(self) -> bool:
         """Whether the method offers corrected intervals, which are held to their coverage."""
-        return bool(self.options.get("covariance") == "linear_response")
+        own = {**find_method(self.declared, self.method).options, **self.options}
+        return own.get("covariance") in CORRECTED
 
     @property
     def label(self) -> str:

@@ -1,0 +1,124 @@
+"""Draws that know what mean field leaves out: chains of Gibbs sweeps from the optimum; equation numbers: the card."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from genarium.declaration import Array, Arrays, Labelled, Problem, Result
+from genarium.engines import chains as engine
+from genarium.engines.labels import match_labels
+
+from . import hyper
+from .corpus import Corpus
+from .dirichlet import FLOOR
+from .gibbs import Sweep
+from .hyper import Hyper
+
+CHAINS = 4
+"""Chains, each from a draw of q."""
+
+WARM_UP = 0.25
+"""Share of the sweeps that is thrown away."""
+
+FEWEST, MOST = 2000, 10_000
+"""Sweeps, where none are asked for."""
+
+ENOUGH = 1.0
+"""CPU seconds, as estimated, beyond which sweeps stay below the most; they are a function of the sizes alone."""
+
+
+def enough(data: Corpus, processes: int, random: bool) -> int:
+    """Return the number of sweeps that a corpus needs: the more, the cheaper they are."""
+    each = 60e-6 + 30e-9 * float(data.count.sum()) + (3e-7 if random else 1.5e-7) * processes * data.rows
+    return int(np.clip(ENOUGH / each, FEWEST, MOST))
+
+
+def corrected(
+    problem: Problem,
+    data: Corpus,
+    fitted: Result,
+    rng: np.random.Generator,
+    *,
+    draws: int,
+    sweeps: int,
+    empirical_bayes: bool,
+) -> Result:
+    """Put draws of short chains in the place of those of q (eqs. 36 and 37).
+
+    Parameters
+    ----------
+    problem : Problem
+    data : Corpus
+    fitted : Result
+        Of mean field: draws of q, and its hyperparameters.
+    rng : Generator
+    draws : int
+        To be kept, of all chains together.
+    sweeps : int
+        Of all chains together; 0: enough.
+    empirical_bayes : bool
+        Whether hyperparameters are sampled too. They start from the given values: those of mean field go with its mode,
+        which may be far from the posterior.
+
+    Returns
+    -------
+    Result
+        Processes sorted by decreasing share, as before. With hyperparameters at their geometric means.
+    """
+    told = {name: np.asarray(value[1]) for name, value in fitted.variational.items()}
+    start = Hyper(told["alpha"], told["tau"], told.get("dispersion"))
+    fixed = start.alpha <= FLOOR
+    if empirical_bayes:
+        alpha = np.where(fixed, FLOOR, problem["alpha"])
+        start = Hyper(alpha, problem["tau"].astype(float), problem.arrays.get("dispersion"))
+    of_q = {name: np.asarray(value)[0] for name, value in fitted.posterior.items()}
+    own = iter(np.linspace(0, len(of_q["beta"]) - 1, CHAINS).astype(int))
+    sweep = Sweep(data, problem, told["beta_mean"])
+
+    def chain(stream: np.random.Generator) -> Iterator[Arrays]:
+        at = next(own)
+        state, found = sweep.state({name: value[at] for name, value in of_q.items()}), start
+        while True:
+            sweep.hold(**vars(found))
+            state = sweep(stream, state)
+            if empirical_bayes:
+                found = hyper.draw(stream, state, found, start, fixed)
+            yield {**sweep.unknown(state), **{f"hyper_{n}": v for n, v in vars(found).items() if v is not None}}
+
+    each = (sweeps or enough(data, len(start.alpha), start.dispersion is not None)) / CHAINS
+    warm_up, kept = round(WARM_UP * each), -(-draws // CHAINS)
+    thin = max(1, round((each - warm_up) / kept))
+    found = engine.run(chain, rng, chains=CHAINS, draws=kept, tune=warm_up, thin=thin)
+    means = {n[6:]: np.exp(np.log(found.pop(n)).mean((0, 1))) for n in [*found] if n.startswith("hyper_")}
+    posterior = match_labels(problem.model, found)
+    order = _order(posterior["pi"], data.given)
+    return replace(
+        fitted,
+        variational=_with_hyper(fitted.variational, means),
+        posterior=_sorted(problem, posterior, order),
+        sample_stats={},
+        notes={**fitted.notes, "sweeps": CHAINS * (warm_up + kept * thin)},
+    )
+
+
+def _with_hyper(variational: Mapping[str, Any], found: Arrays) -> dict[str, Labelled]:
+    return {name: (dims, found.get(name, value)) for name, (dims, value) in variational.items()}
+
+
+def _order(pi: Array, given: int) -> Array:
+    """Return the processes by decreasing share, given ones before; pi is (chain, draw, G, K)."""
+    share = pi.mean((0, 1, 2))
+    return np.concatenate([np.arange(given), given + np.argsort(-share[given:], kind="stable")])
+
+
+def _sorted(problem: Problem, posterior: Arrays, order: Array) -> dict[str, Array]:
+    """Put the processes of every variable in an order."""
+    out = {}
+    for name, value in posterior.items():
+        dims = problem.model.unknown.variables[name].dims
+        free = order[len(order) - value.shape[2] :] - (len(order) - value.shape[2]) if "free" in dims else order
+        axis = 2 + dims.index("free" if "free" in dims else "process")
+        out[name] = np.take(value, free, axis)
+    return out

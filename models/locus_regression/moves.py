@@ -1,0 +1,435 @@
+"""Moves of the Gibbs sampler, compiled; equation numbers refer to the card (README.md).
+
+Shapes: J covariate groups, K processes, L loci, F features, C contexts, A alternatives, M channels, G genomes, I
+cells.
+"""
+
+import numpy as np
+from numba import njit
+
+from genarium.declaration import Array
+
+LEAST = 1e-300
+"""Draws of gamma variables are kept above it."""
+
+
+@njit(cache=True)
+def sweep(
+    rng: np.random.Generator,
+    uniform: Array,
+    genome: Array,
+    row: Array,
+    channel: Array,
+    count: Array,
+    X: Array,
+    log_exposure: Array,
+    t: Array,
+    channel_of: Array,
+    joint: bool,
+    given: int,
+    covariance: Array,
+    alpha: Array,
+    precision: Array,
+    r: Array,
+    step: float,
+    beta: Array,
+    lam: Array,
+    rho: Array,
+    pi: Array,
+    effect: Array,
+) -> tuple[Array, Array, Array, Array, Array]:
+    """Draw all blocks given the others; t (C, L), channel_of (C, A); r and effect are empty without effects of loci."""
+    J, L, F = X.shape
+    K, C = lam.shape
+    random = len(r) > 0
+    seen = np.dot(lam, t)
+    offset = offsets(log_exposure, effect, seen, joint)
+    rate, log_z, mean, weight = normalise(X, beta, offset)
+    of_genome, of_row = np.zeros(pi.shape), np.zeros((J * L, K))
+    of_channel = np.zeros((channel_of.size, K))
+    place, spectrum = places(rate, log_z, seen), spectra(lam, rho, channel_of)
+    assign(uniform, genome, row, channel, count, pi, place, spectrum, of_genome, of_row, of_channel)
+    counts = by_context(of_channel, channel_of)
+    pi, rho = np.empty(pi.shape), rho.copy()
+    for g in range(len(pi)):
+        dirichlet(rng, alpha + of_genome[g], pi[g])
+    for k in range(given, K):
+        for c in range(C):
+            dirichlet(rng, 1 + counts[k, c], rho[k, c])
+    by_locus, total, sums = np.zeros((J, K, L)), np.zeros((J, K)), np.zeros((K, F))
+    for j in range(J):
+        for at in range(L):
+            for k in range(K):
+                V = of_row[j * L + at, k]
+                if V > 0:
+                    by_locus[j, k, at] = V
+                    total[j, k] += V
+                    for f in range(F):
+                        sums[k, f] += V * X[j, at, f]
+    beta, weight = move_effects(rng, X, offset, sums, total, precision, covariance, step, beta, log_z, mean, weight)
+    if random:
+        effect = draw_locus_effects(rng, r, by_locus, total, weight, effect)
+        if J == 1:
+            beta, effect = interweave(rng, X[0], r, precision, step, beta, effect)
+        if joint:
+            offset = offsets(log_exposure, effect, seen, joint)
+            weight = normalise(X, beta, offset)[3]
+    lam = draw_contexts(rng, t, joint, given, by_locus, total, weight, seen, counts, lam)
+    return beta, lam, rho, pi, effect
+
+
+@njit(cache=True)
+def offsets(log_exposure: Array, effect: Array, seen: Array, joint: bool) -> Array:
+    """Return the log of what multiplies a locus's rate besides its features; shape (K, L)."""
+    K, L = seen.shape
+    out = np.empty((K, L))
+    for k in range(K):
+        for at in range(L):
+            out[k, at] = log_exposure[at]
+            if effect.size:
+                out[k, at] += np.log(effect[k, at])
+            if joint:
+                out[k, at] += np.log(seen[k, at])
+    return out
+
+
+@njit(cache=True, fastmath={"contract", "arcp", "nsz", "reassoc"})
+def normalise(X: Array, beta: Array, offset: Array) -> tuple[Array, Array, Array, Array]:
+    """Return log rates (J, K, L), log normalisers (J, K), means of features (J, K, F), probabilities (J, K, L)."""
+    J, L, F = X.shape
+    K = len(beta)
+    rate, weight = np.empty((J, K, L)), np.empty((J, K, L))
+    log_z, mean = np.empty((J, K)), np.zeros((J, K, F))
+    for j in range(J):
+        for k in range(K):
+            top = -np.inf
+            for at in range(L):
+                score = offset[k, at]
+                for f in range(F):
+                    score += beta[k, f] * X[j, at, f]
+                rate[j, k, at] = score
+                top = max(top, score)
+            total = 0.0
+            for at in range(L):
+                w = np.exp(rate[j, k, at] - top)
+                weight[j, k, at] = w
+                total += w
+                for f in range(F):
+                    mean[j, k, f] += w * X[j, at, f]
+            log_z[j, k] = top + np.log(total)
+            for f in range(F):
+                mean[j, k, f] /= total
+            for at in range(L):
+                weight[j, k, at] /= total
+    return rate, log_z, mean, weight
+
+
+@njit(cache=True)
+def places(rate: Array, log_z: Array, seen: Array) -> Array:
+    """Return a process's probability of a row over lam_k't_l, each row over its largest; shape (J L, K)."""
+    J, K, L = rate.shape
+    out = np.empty((J * L, K))
+    for j in range(J):
+        for at in range(L):
+            top = -np.inf
+            for k in range(K):
+                score = rate[j, k, at] - log_z[j, k] - np.log(seen[k, at])
+                out[j * L + at, k] = score
+                top = max(top, score)
+            for k in range(K):
+                out[j * L + at, k] = np.exp(out[j * L + at, k] - top)
+    return out
+
+
+@njit(cache=True)
+def spectra(lam: Array, rho: Array, channel_of: Array) -> Array:
+    """Return lam_kc rho_kca by channel; shape (M, K)."""
+    K, C, A = rho.shape
+    out = np.empty((C * A, K))
+    for k in range(K):
+        for c in range(C):
+            for a in range(A):
+                out[channel_of[c, a], k] = lam[k, c] * rho[k, c, a]
+    return out
+
+
+@njit(cache=True)
+def by_context(of_channel: Array, channel_of: Array) -> Array:
+    """Put numbers by channel (M, K) into the order (K, C, A)."""
+    C, A = channel_of.shape
+    out = np.empty((of_channel.shape[1], C, A))
+    for k in range(len(out)):
+        for c in range(C):
+            for a in range(A):
+                out[k, c, a] = of_channel[channel_of[c, a], k]
+    return out
+
+
+@njit(cache=True)
+def assign(
+    uniform: Array,
+    genome: Array,
+    row: Array,
+    channel: Array,
+    count: Array,
+    weight: Array,
+    place: Array,
+    spectrum: Array,
+    of_genome: Array,
+    of_row: Array,
+    of_channel: Array,
+) -> None:
+    """Draw the process of every mutation by a uniform number, and add up by genome, row and channel (eq. 27)."""
+    K = weight.shape[1]
+    upto = np.empty(K)
+    drawn = 0
+    for i in range(len(count)):
+        g, r, m = genome[i], row[i], channel[i]
+        total = 0.0
+        for k in range(K):
+            total += weight[g, k] * spectrum[m, k] * place[r, k]
+            upto[k] = total
+        for _ in range(int(count[i])):
+            at = uniform[drawn] * total
+            drawn += 1
+            k = 0
+            for j in range(K - 1):
+                k += upto[j] <= at  # without a branch to mispredict
+            of_genome[g, k] += 1
+            of_row[r, k] += 1
+            of_channel[m, k] += 1
+
+
+@njit(cache=True)
+def dirichlet(rng: np.random.Generator, concentration: Array, out: Array) -> None:
+    """Draw a Dirichlet variable."""
+    total = 0.0
+    for k in range(len(concentration)):
+        out[k] = max(rng.standard_gamma(concentration[k]), LEAST)
+        total += out[k]
+    for k in range(len(concentration)):
+        out[k] /= total
+
+
+@njit(cache=True)
+def lower_solved(factor: Array, b: Array) -> Array:
+    """Solve factor x = b, the factor being lower triangular."""
+    x = b.copy()
+    for i in range(len(b)):
+        for j in range(i):
+            x[i] -= factor[i, j] * x[j]
+        x[i] /= factor[i, i]
+    return x
+
+
+@njit(cache=True)
+def upper_solved(factor: Array, b: Array) -> Array:
+    """Solve factor' x = b."""
+    x = b.copy()
+    for i in range(len(b) - 1, -1, -1):
+        for j in range(i + 1, len(b)):
+            x[i] -= factor[j, i] * x[j]
+        x[i] /= factor[i, i]
+    return x
+
+
+@njit(cache=True)
+def propose(rng: np.random.Generator, at: Array, gradient: Array, factor: Array, step: float) -> Array:
+    """Move towards the mode by a part of a Newton step, and add noise (eq. 31); H = factor factor'."""
+    newton = upper_solved(factor, lower_solved(factor, gradient))
+    noise = np.empty(len(at))
+    for f in range(len(at)):
+        noise[f] = rng.standard_normal()
+    moved: Array = at + step * newton + np.sqrt(step * (2 - step)) * upper_solved(factor, noise)
+    return moved
+
+
+@njit(cache=True)
+def log_proposal(to: Array, at: Array, gradient: Array, factor: Array, step: float) -> float:
+    """Return the log density of a proposal, up to a constant."""
+    deviation = to - at - step * upper_solved(factor, lower_solved(factor, gradient))
+    total = 0.0
+    for i in range(len(to)):
+        white = 0.0
+        for j in range(i, len(to)):
+            white += factor[j, i] * deviation[j]
+        total += white**2
+    return -total / (2 * step * (2 - step))
+
+
+@njit(cache=True)
+def move_effects(
+    rng: np.random.Generator,
+    X: Array,
+    offset: Array,
+    sums: Array,
+    total: Array,
+    precision: Array,
+    covariance: Array,
+    step: float,
+    beta: Array,
+    log_z: Array,
+    mean: Array,
+    weight: Array,
+) -> tuple[Array, Array]:
+    """Move the effects given the mutations of each process (eqs. 30 and 31); return probabilities of loci too."""
+    K, F = beta.shape
+    trial, factors = np.empty((K, F)), np.empty((K, F, F))
+    for k in range(K):
+        curvature = precision[k] * np.eye(F)
+        for j in range(len(X)):
+            curvature += total[j, k] * covariance[j, k]
+        factors[k] = np.linalg.cholesky(curvature)
+        trial[k] = propose(rng, beta[k], slope(sums, total, mean, precision, beta, k), factors[k], step)
+    _, new_z, new_mean, new_weight = normalise(X, trial, offset)
+    out = beta.copy()
+    weight = weight.copy()
+    for k in range(K):
+        ratio = level(sums, total, new_z, precision, trial, k) - level(sums, total, log_z, precision, beta, k)
+        back = slope(sums, total, new_mean, precision, trial, k)
+        there = slope(sums, total, mean, precision, beta, k)
+        ratio += log_proposal(beta[k], trial[k], back, factors[k], step)
+        ratio -= log_proposal(trial[k], beta[k], there, factors[k], step)
+        if np.log(rng.random()) < ratio:
+            out[k] = trial[k]
+            weight[:, k] = new_weight[:, k]
+    return out, weight
+
+
+@njit(cache=True)
+def level(sums: Array, total: Array, log_z: Array, precision: Array, beta: Array, k: int) -> float:
+    """Return the log density of a process's effects (eq. 30)."""
+    value = 0.0
+    for f in range(beta.shape[1]):
+        value += (sums[k, f] - 0.5 * precision[k] * beta[k, f]) * beta[k, f]
+    for j in range(len(total)):
+        value -= total[j, k] * log_z[j, k]
+    return value
+
+
+@njit(cache=True)
+def slope(sums: Array, total: Array, mean: Array, precision: Array, beta: Array, k: int) -> Array:
+    """Return its gradient."""
+    out: Array = sums[k] - precision[k] * beta[k]
+    for j in range(len(total)):
+        out -= total[j, k] * mean[j, k]
+    return out
+
+
+@njit(cache=True)
+def draw_locus_effects(
+    rng: np.random.Generator, r: Array, by_locus: Array, total: Array, weight: Array, effect: Array
+) -> Array:
+    """Draw random effects of loci, and their sum anew from its prior (eq. 32)."""
+    J, K, L = by_locus.shape
+    out = np.empty((K, L))
+    for k in range(K):
+        scale = np.empty(J)
+        for j in range(J):
+            scale[j] = rng.standard_gamma(total[j, k])
+        mass = 0.0
+        for at in range(L):
+            pull, counted = 0.0, 0.0
+            for j in range(J):
+                pull += scale[j] * weight[j, k, at]
+                counted += by_locus[j, k, at]
+            out[k, at] = max(rng.standard_gamma(r[k] + counted) / (r[k] + pull / effect[k, at]), LEAST)
+            mass += out[k, at]
+        wanted = rng.standard_gamma(r[k] * L) / r[k]
+        for at in range(L):
+            out[k, at] = max(out[k, at] * wanted / mass, LEAST)
+    return out
+
+
+@njit(cache=True)
+def interweave(
+    rng: np.random.Generator, X: Array, r: Array, precision: Array, step: float, beta: Array, effect: Array
+) -> tuple[Array, Array]:
+    """Move effects and random effects together at fixed rates of loci (eq. 33)."""
+    K, F = beta.shape
+    L = len(X)
+    gram = np.zeros((F, F))
+    for at in range(L):
+        for f in range(F):
+            for e in range(F):
+                gram[f, e] += X[at, f] * X[at, e]
+    beta, effect = beta.copy(), effect.copy()
+    for k in range(K):
+        log_rate = np.empty(L)
+        for at in range(L):
+            log_rate[at] = np.log(effect[k, at])
+            for f in range(F):
+                log_rate[at] += X[at, f] * beta[k, f]
+        factor = np.linalg.cholesky(r[k] * gram + precision[k] * np.eye(F))
+        value, gradient = at_fixed_rates(X, log_rate, r[k], precision[k], beta[k])
+        trial = propose(rng, beta[k], gradient, factor, step)
+        new_value, new_gradient = at_fixed_rates(X, log_rate, r[k], precision[k], trial)
+        ratio = new_value - value + log_proposal(beta[k], trial, new_gradient, factor, step)
+        ratio -= log_proposal(trial, beta[k], gradient, factor, step)
+        if np.log(rng.random()) < ratio:
+            beta[k] = trial
+            for at in range(L):
+                score = log_rate[at]
+                for f in range(F):
+                    score -= X[at, f] * trial[f]
+                effect[k, at] = max(np.exp(score), LEAST)
+    return beta, effect
+
+
+@njit(cache=True)
+def at_fixed_rates(X: Array, log_rate: Array, r: float, precision: float, beta: Array) -> tuple[float, Array]:
+    """Return the log density of a process's effects at fixed rates (eq. 33), and its gradient."""
+    value, gradient = 0.0, -precision * beta
+    for f in range(len(beta)):
+        value -= 0.5 * precision * beta[f] ** 2
+    for at in range(len(X)):
+        score = 0.0
+        for f in range(len(beta)):
+            score += X[at, f] * beta[f]
+        own = np.exp(log_rate[at] - score)
+        value -= r * (score + own)
+        for f in range(len(beta)):
+            gradient[f] += r * (own - 1) * X[at, f]
+    return value, gradient
+
+
+@njit(cache=True)
+def draw_contexts(
+    rng: np.random.Generator,
+    t: Array,
+    joint: bool,
+    given: int,
+    by_locus: Array,
+    total: Array,
+    weight: Array,
+    seen: Array,
+    counts: Array,
+    lam: Array,
+) -> Array:
+    """Draw preferences for contexts, scaled as gamma variables (eqs. 28 and 29)."""
+    J, K, L = by_locus.shape
+    C = lam.shape[1]
+    lam = lam.copy()
+    for k in range(given, K):
+        scale = rng.standard_gamma(float(C))
+        drawn = np.zeros(J)
+        if joint:
+            for j in range(J):
+                drawn[j] = rng.standard_gamma(total[j, k])
+        share = np.zeros(L)
+        for at in range(L):
+            counted = 0.0
+            for j in range(J):
+                share[at] += drawn[j] * weight[j, k, at]
+                counted += by_locus[j, k, at]
+            if not joint and counted > 0:
+                share[at] = rng.standard_gamma(counted)
+            share[at] /= seen[k, at] * scale
+        rate = 1 + np.dot(t, share)
+        mass = 0.0
+        for c in range(C):
+            lam[k, c] = max(rng.standard_gamma(1 + counts[k, c].sum()) / rate[c], LEAST)
+            mass += lam[k, c]
+        for c in range(C):
+            lam[k, c] /= mass
+    return lam
