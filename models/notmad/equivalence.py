@@ -49,6 +49,22 @@ def _follows(near: Array, directed: Array, undirected: Array, a: int, b: int) ->
     return bool((~near[np.ix_(both, both)] & ~np.eye(len(both), dtype=bool)).any())
 
 
+def representative(class_: Array) -> Array:
+    """Return one network of a class, as booleans: the same one however the class was found.
+
+    What is not directed falls into chordal components. Their nodes are visited by maximum cardinality (Tarjan and
+    Yannakakis 1984), ties by position; edges from those visited earlier make no v-structure.
+    """
+    undirected = class_ & class_.T
+    p = len(class_)
+    visited, rank = np.zeros(p, dtype=bool), np.empty(p, dtype=np.int64)
+    for step in range(p):
+        reached = (undirected & visited).sum(1)
+        node = int(np.where(visited, -1, reached).argmax())
+        visited[node], rank[node] = True, step
+    return np.asarray((class_ & ~class_.T) | (undirected & (rank[:, None] < rank)))
+
+
 def share_decided(network: Array, class_: Array) -> float:
     """Share of a network's edges that have the same direction in its whole class; 1 where it has none."""
     edges = np.asarray(network) != 0

@@ -8,6 +8,7 @@ from scipy.special import softmax
 
 from genarium.declaration import Array, Labelled, Problem, Result
 from genarium.engines import newton
+from genarium.errors import InputError
 from genarium.progress import track
 from genarium.remedies import option, setting
 from genarium.settings import only_with
@@ -95,6 +96,11 @@ def maximum(
     free = packed.objective.order == "free"
     only_with("notmad", setting("order", "free"), free, strength=strength)
     only_with("notmad", option("optimiser", "adam"), optimiser == "adam", batch=batch, epochs=epochs)
+    for name, value in (("restarts", restarts), ("max_iterations", max_iterations), ("batch", batch), ("epochs", epochs)):
+        if value is not None and value < 1:
+            raise InputError(f"notmad: {option(name, value)} must be 1 or more.")
+    if strength is not None and not 0 <= strength < np.inf:
+        raise InputError(f"notmad: {option('strength', strength)} must be a finite number, zero or larger.")
     batch, epochs = BATCH if batch is None else batch, EPOCHS if epochs is None else epochs
     final = max(packed.alpha, (STRENGTH if strength is None else strength) * packed.objective.total) if free else 0.0
     runs = []

@@ -10,7 +10,7 @@ from genarium.errors import InputError
 from genarium.settings import only_with
 
 from . import doors, paths
-from .equivalence import equivalence_class, share_decided
+from .equivalence import equivalence_class, representative, share_decided
 from .projection import project_to_dag
 
 EXTRA = 0.5
@@ -171,10 +171,15 @@ def notears(
         loose, h, _ = (paths.central_path if penalty == "logdet" else paths.lagrangian)(covariance, beta)
         dag = _cut(project_to_dag(loose), threshold)
         return Population(dag, dag != 0, 1.0, h=h)
-    found, score, agree = _by_orders(covariance, samples, variances == "equal", starts, np.random.default_rng(seed))
-    dag = _cut(found, threshold)
+    parents, score, agree = _by_orders(covariance, samples, variances == "equal", starts, np.random.default_rng(seed))
     if variances == "equal":
+        dag = _cut(regressions(covariance, parents, samples)[0], threshold)
         return Population(dag, dag != 0, 1.0, score, agree)
+    present = np.zeros(covariance.shape, dtype=bool)
+    for j, chosen in enumerate(parents):
+        present[chosen, j] = True
+    present = representative(equivalence_class(present))
+    dag = _cut(regressions(covariance, [np.flatnonzero(column) for column in present.T], samples)[0], threshold)
     class_ = equivalence_class(dag)
     return Population(dag, class_, share_decided(dag, class_), score, agree)
 
@@ -190,11 +195,11 @@ def _cut(network: Array, threshold: float) -> Array:
 
 def _by_orders(
     covariance: Array, samples: float, equal: bool, starts: int, rng: np.random.Generator
-) -> tuple[Array, float, int]:
-    """Network, score and number of starts that ended there (eqs. 17 and 18)."""
+) -> tuple[list[Array], float, int]:
+    """Parents of every node, score, and number of starts that ended there (eqs. 17 and 18)."""
     p = len(covariance)
     if p == 1:
-        return np.zeros((1, 1)), 0.0, starts
+        return [np.empty(0, dtype=np.int64)], 0.0, starts
     sd = np.sqrt(np.diag(covariance))
     unit = np.log(samples) + 4 * EXTRA * np.log(p)
     correlation = covariance / np.outer(sd, sd)
@@ -202,19 +207,17 @@ def _by_orders(
     found = [_improved(correlation, order, samples, unit) for order in orders]
     score, order, parents = min(found, key=lambda f: f[0])
     agree = sum(f[0] < score + 1e-6 * max(1.0, abs(score)) for f in found)
-    network, variance = regressions(covariance, parents, samples)
     if not equal:
-        return network, score, agree
-    shared = float(np.median(variance))
+        return parents, score, agree
+    shared = float(np.median(regressions(covariance, parents, samples)[1]))
     for _ in range(ROUNDS):
         found = [_improved(covariance, order, samples, unit, shared) for order in [order, *orders]]
         score, order, parents = min(found, key=lambda f: f[0])
-        network, variance = regressions(covariance, parents, samples)
-        last, shared = shared, float(variance.mean())
+        last, shared = shared, float(regressions(covariance, parents, samples)[1].mean())
         if abs(shared - last) < 1e-6 * last:
             break
     agree = sum(f[0] < score + 1e-6 * max(1.0, abs(score)) for f in found[1:])
-    return network, score, max(agree, 1)
+    return parents, score, max(agree, 1)
 
 
 def _improved(

@@ -273,7 +273,7 @@ def improve(
                     now = total
                 if total < low - GAIN:
                     low, place = total, i
-            if place == at or low >= now - 1e-7:
+            if place == at or low >= now - 1e-7 - 1e-10 * abs(now):
                 continue
             moved = True
             order[:place] = rest[:place]
