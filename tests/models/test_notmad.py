@@ -68,7 +68,7 @@ def naive_networks(problem: Problem, at: dict[str, Array]) -> tuple[Array, Array
         for e, (i, j) in enumerate(pairs):
             archetypes[k, i, j] = at["edge_weight"][k, e]
     networks = []
-    for c in problem["context"]:
+    for c in (problem["context"] - problem["context_mean"]) / problem["context_sd"]:
         logit = at["intercept"].copy()
         if "slope" in at:
             logit += at["slope"].T @ c
@@ -96,14 +96,15 @@ def test_densities_are_those_of_scipy_sample_by_sample(options: dict[str, str]) 
     p, model = problem.sizes["node"], problem.model
     expected = []
     for i, w in enumerate(networks):
-        mu = problem["context"][i] @ at["mean_slope"] + at["mean_intercept"] if "mean_slope" in at else np.zeros(p)
+        c = (problem["context"][i] - problem["context_mean"]) / problem["context_sd"]
+        mu = c @ at["mean_slope"] + at["mean_intercept"] if "mean_slope" in at else np.zeros(p)
         spread = np.linalg.inv(np.eye(p) - w)
         covariance = float(at["sigma"]) ** 2 * spread.T @ spread
         expected.append(stats.multivariate_normal(mu, covariance).logpdf(problem["x"][i]))
     assert model.log_likelihood is not None
     np.testing.assert_allclose(problem.call(model.log_likelihood, **at), expected, rtol=1e-9)
 
-    known = {name: float(problem[name]) for name in model.known.variables if name != "context"}
+    known = {name: float(problem[name]) for name in model.known.variables if not name.startswith("context")}
     prior: Any = stats.laplace(0, 1 / known["beta"]).logpdf(at["edge_weight"]).sum()
     prior += stats.lognorm(known["sigma_spread"], scale=known["sigma0"]).logpdf(at["sigma"])
     for name in set(at) - {"edge_weight", "sigma"}:
@@ -314,7 +315,8 @@ def test_predictions_for_unseen_contexts_are_acyclic() -> None:
     assert is_acyclic(found["network"].to_numpy()).all()
     assert "error" not in found
     at = {n: fit["point"][n].to_numpy() for n in ("intercept", "slope")}
-    logit = new @ at["slope"] + at["intercept"]
+    scaled = (new - fit["constant_data"]["context_mean"].to_numpy()) / fit["constant_data"]["context_sd"].to_numpy()
+    logit = scaled @ at["slope"] + at["intercept"]
     weight = np.exp(logit) / np.exp(logit).sum(1, keepdims=True)
     raw = gn.predict(fit, {"context": new}, project=False)["predictions"]["network"].to_numpy()
     np.testing.assert_allclose(raw, np.einsum("nk,kij->nij", weight, fit["point"]["archetype_network"].to_numpy()))
@@ -599,7 +601,8 @@ def test_edge_posteriors_are_those_of_the_draws_one_by_one(mean: str) -> None:
             at = {name: draws[name].to_numpy()[c, d] for name in names}
             raw.append(naive_networks(problem, at)[1])
             projected.append(np.stack([naive_projection(w) for w in raw[-1]]))
-            mu = problem["context"] @ at["mean_slope"] + at["mean_intercept"] if mean == "regressed" else 0.0
+            scaled = (problem["context"] - problem["context_mean"]) / problem["context_sd"]
+            mu = scaled @ at["mean_slope"] + at["mean_intercept"] if mean == "regressed" else 0.0
             errors.append(held_out_error(problem["x"], projected[-1], mu))
     np.testing.assert_allclose(found["edge_probability"], (np.abs(projected) > 0.2).mean(0))
     np.testing.assert_allclose(found["low"], np.quantile(raw, 0.25, axis=0), atol=1e-12)

@@ -71,7 +71,8 @@ def pc(data: Any, settings: dict[str, Any]) -> tuple[Any, float]:
     start = time.process_time()
     graph = run(np.asarray(data["x"]), indep_test="fisherz", show_progress=False, **settings).G.graph
     tails = graph == -1  # [i, j] = -1 and [j, i] = 1: i -> j; both -1: open
-    return (tails & (graph.T != 0)).astype(float), time.process_time() - start
+    clash = (graph == 1) & (graph.T == 1)  # a direction that its rules contradict: open, too
+    return ((tails & (graph.T != 0)) | clash).astype(float), time.process_time() - start
 
 
 def main() -> None:
