@@ -76,7 +76,9 @@ def shares(weight: Array | None, samples: int) -> Array:
         raise InputError(f"notmad: weight has the shape {weight.shape}; it must be ({samples},), one a sample.")
     finite("weight", weight)
     if weight.min() < 0:
-        raise InputError(f"notmad: weight[{weight.argmin()}] = {weight.min():g} is negative; use zero to leave one out.")
+        raise InputError(
+            f"notmad: weight[{weight.argmin()}] = {weight.min():g} is negative; use zero to leave one out."
+        )
     if (weight > 0).sum() < 2:
         raise InputError(f"notmad: weight: {(weight > 0).sum()} of {samples} are positive; at least two are needed.")
     return np.asarray(weight / weight.sum())

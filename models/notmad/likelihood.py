@@ -44,9 +44,7 @@ class Density:
     def log_likelihood(self) -> Callable[..., Array]:
         """``log_likelihood(x, context, <unknown>)``: log density of each sample (eq. 6); shape (..., n)."""
 
-        def log_likelihood(
-            x: Array, context: Array, context_mean: Array, context_sd: Array, **at: Array
-        ) -> Array:
+        def log_likelihood(x: Array, context: Array, context_mean: Array, context_sd: Array, **at: Array) -> Array:
             context = encoders.scaled(context, context_mean, context_sd)
             p = x.shape[1]
             networks = self.networks(context, p, at)

@@ -86,9 +86,6 @@ def maximum(
     free = packed.objective.order == "free"
     only_with("notmad", setting("order", "free"), free, strength=strength)
     only_with("notmad", option("optimiser", "adam"), optimiser == "adam", batch=batch, epochs=epochs)
-    for name, value in (("restarts", restarts), ("max_iterations", max_iterations), ("batch", batch), ("epochs", epochs)):
-        if value is not None and value < 1:
-            raise InputError(f"notmad: {option(name, value)} must be 1 or more.")
     if strength is not None and not 0 <= strength < np.inf:
         raise InputError(f"notmad: {option('strength', strength)} must be a finite number, zero or larger.")
     batch, epochs = BATCH if batch is None else batch, EPOCHS if epochs is None else epochs
@@ -107,7 +104,9 @@ def maximum(
     best = runs[0]
     agreeing = sum(run.value <= best.value + AGREE for run in runs)
     if free:
-        best = released(packed, ordering, best, max(packed.alpha, _strength(strength) * packed.objective.total), max_iterations)
+        best = released(
+            packed, ordering, best, max(packed.alpha, _strength(strength) * packed.objective.total), max_iterations
+        )
     if newton_finish:
         best = finish(packed, best)
     return collect(problem, packed, [best, *runs[1:]], agreeing)

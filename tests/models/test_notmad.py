@@ -52,7 +52,7 @@ DATA = Path(__file__).parents[3] / "shared" / "data" / "notmad"
 def small(**settings: Any) -> tuple[Problem, dict[str, Array]]:
     """A problem of 7 samples, and the true values of its unknown variables."""
     neurons = {} if settings.get("encoder", "linear") == "linear" else {"neuron": 4}
-    tree = gn.simulate("notmad", 2, **{"sample": 7, "node": 4, "gamma": 0.7, **neurons, **settings})
+    tree = gn.simulate("notmad", 5, **{"sample": 7, "node": 4, "gamma": 0.7, **neurons, **settings})
     options = {name: value for name, value in settings.items() if isinstance(value, str)}
     model = gn.get("notmad").variant(**options)
     return check(model, tree), {name: tree["truth"][name].to_numpy() for name in model.unknown.variables}

@@ -102,7 +102,7 @@ def simulated_case(folder: Path, case: str, python: str | None) -> None:
     zero = np.zeros((n, *truth.shape[1:]))
     fits: dict[str, Callable[[], Array]] = {
         "W = 0": lambda: zero,
-        "population": lambda: zero + notears(x[train], beta=0.02, threshold=0.1).network,
+        "population": lambda: zero + notears(x[train]).network,
         "clustered": lambda: clustered(x[train], context[train], K, rng).predict(context[test]),
         "MAP": ours,
         "MAP, one start": lambda: ours(restarts=1),
@@ -221,7 +221,7 @@ class Split:
         p, test = self.x.shape[1], self.test
 
         def population() -> Array:
-            return self.errors(notears(self.x[rows], beta=0.02, threshold=0.1, centre=False).network)
+            return self.errors(notears(self.x[rows], centre=False).network)
 
         def oracle() -> Array:
             found = by_group(self.x[rows], self.context[rows], self.group[rows], centre=False)
