@@ -28,7 +28,9 @@ data {
   int<lower=1> source; // as many as nodes
   int<lower=1> n_target; // as many as nodes
   int<lower=1> edge;
-  matrix[sample, covariate] context; // C
+  matrix[sample, covariate] context; // C, in any units
+  vector[covariate] context_mean; // what covariates are centred by
+  vector<lower=0>[covariate] context_sd; // what they are divided by
   real<lower=0> alpha; // strength of the acyclicity potential on the samples' networks
   real<lower=0> gamma; // strength of that on the archetypes
   real<lower=0> beta; // rate of the Laplace prior of the edges
@@ -38,11 +40,13 @@ data {
   matrix[sample, node] x;
 }
 transformed data {
+  matrix[sample, covariate] c = (context - rep_matrix(context_mean', sample))
+                                ./ rep_matrix(context_sd', sample);
   array[2, edge] int place = places(node, edge, 0);
 }
 parameters {
   matrix[archetype, edge] edge_weight; // weights of the edges
-  vector[archetype] intercept; // logits at context zero
+  vector[archetype] intercept; // logits at the mean context
   matrix[covariate, neuron] inner; // u
   matrix[covariate, neuron] inner_bias; // v
   array[covariate] matrix[neuron, archetype] outer; // a
@@ -56,7 +60,7 @@ model {
   target += double_exponential_lpdf(to_vector(edge_weight) | 0, inv(beta));
   target += normal_lpdf(intercept | 0, tau);
   for (j in 1 : covariate) {
-    logit += tanh(context[ : , j] * inner[j]
+    logit += tanh(c[ : , j] * inner[j]
                   + rep_matrix(inner_bias[j], sample))
              * outer[j];
   }
@@ -85,7 +89,7 @@ generated quantities {
     matrix[sample, archetype] logit = rep_matrix(intercept', sample);
     matrix[sample, node] r = x;
     for (j in 1 : covariate) {
-      logit += tanh(context[ : , j] * inner[j]
+      logit += tanh(c[ : , j] * inner[j]
                     + rep_matrix(inner_bias[j], sample))
                * outer[j];
     }

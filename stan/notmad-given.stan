@@ -26,7 +26,9 @@ data {
   int<lower=1> source; // as many as nodes
   int<lower=1> n_target; // as many as nodes
   int<lower=1> edge;
-  matrix[sample, covariate] context; // C
+  matrix[sample, covariate] context; // C, in any units
+  vector[covariate] context_mean; // what covariates are centred by
+  vector<lower=0>[covariate] context_sd; // what they are divided by
   real<lower=0> alpha; // strength of the acyclicity potential on the samples' networks
   real<lower=0> gamma; // strength of that on the archetypes
   real<lower=0> beta; // rate of the Laplace prior of the edges
@@ -36,17 +38,19 @@ data {
   matrix[sample, node] x;
 }
 transformed data {
+  matrix[sample, covariate] c = (context - rep_matrix(context_mean', sample))
+                                ./ rep_matrix(context_sd', sample);
   array[2, edge] int place = places(node, edge, 1);
 }
 parameters {
   matrix[archetype, edge] edge_weight; // weights of the edges
-  vector[archetype] intercept; // logits at context zero
+  vector[archetype] intercept; // logits at the mean context
   matrix[covariate, archetype] slope; // effects of covariates on logits
   real<lower=0> sigma; // noise of every node
 }
 model {
   matrix[sample, archetype] logit = rep_matrix(intercept', sample)
-                                    + context * slope;
+                                    + c * slope;
   matrix[sample, node] r = x;
   matrix[sample, node] e;
   target += lognormal_lpdf(sigma | log(sigma0), sigma_spread);
@@ -65,7 +69,7 @@ generated quantities {
   matrix[sample, node] x_rep; // replicated data
   {
     matrix[sample, archetype] logit = rep_matrix(intercept', sample)
-                                      + context * slope;
+                                      + c * slope;
     matrix[sample, node] r = x;
     for (i in 1 : sample) {
       matrix[node, node] W = mixture(softmax(logit[i]'), edge_weight, place,

@@ -27,7 +27,9 @@ data {
   int<lower=1> source; // as many as nodes
   int<lower=1> n_target; // as many as nodes
   int<lower=1> edge;
-  matrix[sample, covariate] context; // C
+  matrix[sample, covariate] context; // C, in any units
+  vector[covariate] context_mean; // what covariates are centred by
+  vector<lower=0>[covariate] context_sd; // what they are divided by
   real<lower=0> alpha; // strength of the acyclicity potential on the samples' networks
   real<lower=0> gamma; // strength of that on the archetypes
   real<lower=0> beta; // rate of the Laplace prior of the edges
@@ -37,11 +39,13 @@ data {
   matrix[sample, node] x;
 }
 transformed data {
+  matrix[sample, covariate] c = (context - rep_matrix(context_mean', sample))
+                                ./ rep_matrix(context_sd', sample);
   array[2, edge] int place = places(node, edge, 0);
 }
 parameters {
   matrix[archetype, edge] edge_weight; // weights of the edges
-  vector[archetype] intercept; // logits at context zero
+  vector[archetype] intercept; // logits at the mean context
   matrix[covariate, neuron] inner; // u
   vector[neuron] inner_bias; // v
   matrix[neuron, archetype] outer; // a
@@ -49,7 +53,7 @@ parameters {
 }
 model {
   matrix[sample, archetype] logit = rep_matrix(intercept', sample)
-                                    + tanh(context * inner
+                                    + tanh(c * inner
                                            + rep_matrix(inner_bias', sample))
                                       * outer;
   matrix[sample, node] r = x;
@@ -78,7 +82,7 @@ generated quantities {
   matrix[sample, node] x_rep; // replicated data
   {
     matrix[sample, archetype] logit = rep_matrix(intercept', sample)
-                                      + tanh(context * inner
+                                      + tanh(c * inner
                                              + rep_matrix(inner_bias', sample))
                                         * outer;
     matrix[sample, node] r = x;

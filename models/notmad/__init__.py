@@ -13,7 +13,7 @@ from genarium.supports import nonnegative, positive, real, simplex
 from . import density, likelihood, predict, readers, story
 from .baselines import by_group, clustered, group_average, lioness
 from .checks import check
-from .encoder import DIMS
+from .encoder import DIMS, mean_over_samples, spread_over_samples
 from .ensemble import bootstrap, consensus
 from .graphs import edge_labels
 from .map import maximum
@@ -43,13 +43,13 @@ OPTIONS = {
 
 ABOUT = {
     "edge_weight": ("Weight of an edge of an archetype.", "w"),
-    "intercept": ("Logit of an archetype at context zero.", "b"),
-    "slope": ("Effect of a covariate on the logit of an archetype.", "θ"),
+    "intercept": ("Logit of an archetype at the mean context.", "b"),
+    "slope": ("Effect of one sd of a covariate on the logit of an archetype.", "θ"),
     "inner": ("Weight of a covariate in a neuron of the encoder.", "u"),
     "inner_bias": ("Bias of a neuron of the encoder.", "v"),
     "outer": ("Weight of a neuron in the logit of an archetype.", "a"),
-    "mean_intercept": ("Mean of a node at context zero.", "b₀"),
-    "mean_slope": ("Effect of a covariate on the mean of a node.", "B"),
+    "mean_intercept": ("Mean of a node at the mean context.", "b₀"),
+    "mean_slope": ("Effect of one sd of a covariate on the mean of a node.", "B"),
     "sigma": ("Standard deviation of the noise of every node.", "σ"),
 }
 
@@ -79,7 +79,9 @@ def declare(encoder: str = "linear", penalty: str = "notears", order: str = "fre
     supports = {"sigma": positive, "edge_weight": WEIGHT}
     unknown = {name: Var(d, supports.get(name, real), *ABOUT[name]) for name, d in dims.items()}
     known = {
-        "context": Var(("sample", "covariate"), real, "Context of a sample, best standardised.", "C"),
+        "context": Var(("sample", "covariate"), real, "Context of a sample, in any units.", "C"),
+        "context_mean": Var(("covariate",), real, "Mean that a covariate is centred by.", "m", mean_over_samples),
+        "context_sd": Var(("covariate",), positive, "Spread that it is divided by.", "d", spread_over_samples),
         "alpha": Var((), nonnegative, "Strength of the acyclicity potential on the samples' networks.", "α", 10.0),
         "gamma": Var((), nonnegative, "Strength of the same potential on the archetypes.", "γ", 0.0),
         "beta": Var((), positive, "Rate of the Laplace prior of the edges.", "β", 5.0),
@@ -89,6 +91,8 @@ def declare(encoder: str = "linear", penalty: str = "notears", order: str = "fre
     }
     design: dict[str, Callable[..., Any]] = {
         "context": story.draw_context,
+        "context_mean": mean_over_samples,
+        "context_sd": spread_over_samples,
         "alpha": lambda: 1.0,
         "beta": lambda: 2.0,
         "tau": lambda: 2.0,

@@ -1,14 +1,15 @@
 """The paper's baselines: clustered, oracle-clustered and LIONESS networks; and the ablations of its Figure 4."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import numpy as np
 
 from genarium.declaration import Array
 from genarium.errors import InputError
 
-from .notears import finite, notears
+from . import doors
+from .notears import notears
 from .projection import project_to_dag
 
 
@@ -65,11 +66,11 @@ def clustered(
     groups: int,
     rng: np.random.Generator,
     *,
-    beta: float = 0.02,
-    threshold: float = 0.1,
+    variances: Literal["unequal", "equal"] = "unequal",
+    threshold: float = 0.0,
     centre: bool = True,
 ) -> Clustered:
-    """Group samples by k-means on their contexts, and fit population NOTEARS to each group.
+    """Group samples by k-means on their contexts, and fit a network to each group.
 
     Parameters
     ----------
@@ -77,7 +78,7 @@ def clustered(
     context : ndarray, shape (N, M)
     groups : int
     rng : Generator
-    beta, threshold, centre
+    variances, threshold, centre
         Of :func:`~genarium.models.notmad.notears`; see :func:`by_group`.
 
     Returns
@@ -89,14 +90,24 @@ def clustered(
     InputError
         As in :func:`by_group`.
     """
-    finite("context", context)
-    return by_group(x, context, k_means(context, groups, rng), beta=beta, threshold=threshold, centre=centre)
+    x = doors.matrix("x", x)
+    context = doors.matrix("context", context, len(x))
+    if not 1 <= groups <= len(x):
+        raise InputError(f"notmad: groups={groups!r} of {len(x)} samples: give at least one and at most as many.")
+    group = k_means(context, groups, rng)
+    return by_group(x, context, group, variances=variances, threshold=threshold, centre=centre)
 
 
 def by_group(
-    x: Array, context: Array, group: Array, *, beta: float = 0.02, threshold: float = 0.1, centre: bool = True
+    x: Array,
+    context: Array,
+    group: Array,
+    *,
+    variances: Literal["unequal", "equal"] = "unequal",
+    threshold: float = 0.0,
+    centre: bool = True,
 ) -> Clustered:
-    """Fit population NOTEARS to each group of samples: oracle-clustered, if the groups are the true ones.
+    """Fit a network to each group of samples: oracle-clustered, if the groups are the true ones.
 
     Parameters
     ----------
@@ -104,7 +115,7 @@ def by_group(
     context : ndarray, shape (N, M)
     group : ndarray, shape (N,)
         Any labels.
-    beta, threshold, centre
+    variances, threshold, centre
         Of :func:`~genarium.models.notmad.notears`. A group that is centred is fitted about its own mean; networks that
         are to predict without that mean (:func:`held_out_error` with mean zero) need ``centre=False``.
 
@@ -116,21 +127,27 @@ def by_group(
     Raises
     ------
     InputError
-        If a group has fewer than two samples, or an entry of x or of the context is not finite.
+        If a group has fewer than two samples, x is refused by :func:`~genarium.models.notmad.notears` in a group, the
+        context or the groups are not one a sample, or an entry is not finite.
     """
-    finite("x", x)
-    finite("context", context)
-    labels, at = np.unique(np.asarray(group), return_inverse=True)
+    x = doors.matrix("x", x)
+    context = doors.matrix("context", context, len(x))
+    labels, at = np.unique(doors.labels(group, len(x)), return_inverse=True)
     sizes = np.bincount(at)
-    if sizes.min() < 2:
-        raise InputError(f"notmad: group {labels[sizes.argmin()]!s} has {sizes.min()} sample; at least two are needed.")
-    settings: dict[str, Any] = {"beta": beta, "threshold": threshold, "centre": centre}
-    networks = [notears(x[at == g], **settings).network for g in range(len(labels))]
+    few = sizes.argmin()
+    if sizes[few] < 2:
+        raise InputError(f"notmad: group {labels[few]!s} has {sizes[few]} sample; at least two are needed.")
+    doors.warn_of_few(float(sizes[few]), x.shape[1], f"in group {labels[few]!s} (the smallest of {len(labels)}), ")
+    doors.warn_of_two_values(x)
+    networks = [
+        notears(x[at == g], variances=variances, threshold=threshold, centre=centre, warn=False).network
+        for g in range(len(labels))
+    ]
     centres = [context[at == g].mean(0) for g in range(len(labels))]
     return Clustered(np.stack(networks), np.stack(centres), at)
 
 
-def lioness(x: Array, *, samples: Array | None = None, beta: float = 0.02) -> Array:
+def lioness(x: Array, *, samples: Array | None = None) -> Array:
     """Interpolate a network for each sample: N (W_all - W_without) + W_without (Kuijjer et al. 2019).
 
     It needs x of every sample, the test samples' too, and multiplies the error of each fit by N: a curiosity, unless
@@ -141,21 +158,19 @@ def lioness(x: Array, *, samples: Array | None = None, beta: float = 0.02) -> Ar
     x : ndarray, shape (N, p)
     samples : ndarray of int, shape (S,), optional
         Positions of the samples whose networks are wanted. Default: all.
-    beta : float
-        Of :func:`~genarium.models.notmad.notears`, which is run once, and once more for each network.
 
     Returns
     -------
     ndarray, shape (S, p, p)
         Projected onto acyclic networks.
     """
+    x = doors.matrix("x", x)
     n = len(x)
-    finite("x", x)
     wanted = np.arange(n) if samples is None else np.asarray(samples)
-    whole = notears(x, beta=beta, threshold=0.0).network
+    whole = notears(x).network
     out = np.empty((len(wanted), *whole.shape))
     for row, i in enumerate(wanted):
-        without = notears(np.delete(x, i, 0), beta=beta, threshold=0.0).network
+        without = notears(np.delete(x, i, 0), warn=False).network
         out[row] = n * (whole - without) + without
     return project_to_dag(out)
 

@@ -9,6 +9,8 @@ from genarium.declaration import Problem
 from genarium.errors import InputError
 from genarium.remedies import setting
 
+from . import doors
+
 RATIO = 100.0
 """Ratio of the largest to the smallest variance of a node from which a warning is given."""
 
@@ -49,6 +51,14 @@ def check(problem: Problem) -> None:
             f"notmad: observed variable 'x' (sample, node): nodes {nodes[i]!s} and {nodes[j]!s} are the same up to "
             "scale, so that their edges cannot be told apart. Drop one of them."
         )
+    if n > p + 1:
+        column = doors.first_dependent(unit.T @ unit / n)
+        if column is not None:
+            raise InputError(
+                f"notmad: observed variable 'x' (sample, node): node {nodes[column]!s} is an exact sum of multiples of "
+                "nodes before it, so that its edges cannot be told from theirs. Drop one of them."
+            )
+    doors.warn_of_two_values(x, nodes)
     if problem.sizes["archetype"] > 1 and not np.ptp(context, axis=0).any():
         raise InputError(
             "notmad: known variable 'context' (sample, covariate): every sample has the same context, so that "

@@ -28,10 +28,11 @@ def build(
         ``density(sizes, <known and observed>)``, to be called inside a ``pm.Model`` context.
     """
 
-    def density(sizes: Sizes, x: Any, context: Any, **known: Any) -> None:
+    def density(sizes: Sizes, x: Any, context: Any, context_mean: Any, context_sd: Any, **known: Any) -> None:
         import pymc as pm
         import pytensor.tensor as pt
 
+        context = (context - context_mean) / context_sd
         p, K, n = sizes["node"], sizes["archetype"], sizes["sample"]
         at: dict[str, Any] = {}
         for name, dims in shapes.items():
@@ -59,7 +60,8 @@ def build(
         pm.Potential("likelihood", each.sum())
 
     scalars = ["alpha", "gamma", "beta", "tau", "sigma0", "sigma_spread"]
-    return with_parameters(["sizes", "x", "context", *scalars, *(["tau_mean"] if mean == "regressed" else [])], density)
+    names = ["sizes", "x", "context", "context_mean", "context_sd"]
+    return with_parameters([*names, *scalars, *(["tau_mean"] if mean == "regressed" else [])], density)
 
 
 def _logits(encoder: str, context: Any, at: Mapping[str, Any]) -> Any:

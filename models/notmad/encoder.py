@@ -21,6 +21,26 @@ DIMS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 """Dims of the parameters of each encoder; all have ``intercept`` (archetype) as well."""
 
 
+SCALE = ("context_mean", "context_sd")
+"""Known variables by which contexts are brought to one scale."""
+
+
+def scaled(context: Array, context_mean: Array, context_sd: Array) -> Array:
+    """Return contexts about their mean in units of their standard deviation: what encoders and means see."""
+    return np.asarray((context - context_mean) / context_sd)
+
+
+def mean_over_samples(context: Array) -> Array:
+    """Mean of each covariate."""
+    return np.asarray(np.mean(context, axis=0))
+
+
+def spread_over_samples(context: Array) -> Array:
+    """Return the standard deviation of each covariate; one for those that do not vary."""
+    spread = np.std(context, axis=0)
+    return np.where(spread > 1e-12 * np.maximum(np.abs(context).max(0), 1e-300), spread, 1.0)
+
+
 def names(encoder: str) -> tuple[str, ...]:
     """Names of an encoder's parameters, the intercept first."""
     return ("intercept", *DIMS[encoder])
@@ -33,6 +53,7 @@ def logits(encoder: str, context: Array, at: Mapping[str, Array]) -> Array:
     ----------
     encoder : {"linear", "additive", "mlp"}
     context : ndarray, shape (N, M)
+        Scaled (:func:`scaled`).
     at : mapping of str to ndarray
         Parameters, with draws as leading dims if any.
 

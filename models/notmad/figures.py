@@ -11,7 +11,7 @@ from genarium.drawing import PALETTE, WIDTH, Titled, style
 from genarium.evaluate import fitted_problem, predictions
 from genarium.registry import fitted_model
 
-from .encoder import curves
+from .encoder import SCALE, curves
 from .graphs import matrices
 
 NODES, SAMPLES, COVARIATES = 12, 2000, 6
@@ -94,7 +94,8 @@ def context_curves(tree: xr.DataTree) -> Titled:
         axes = np.atleast_1d(figure.subplots(-(-shown // 3), min(shown, 3), squeeze=False, sharey=True)).ravel()
         for j in range(shown):
             values = np.linspace(context[:, j].min(), context[:, j].max(), 101)
-            for k, curve in enumerate(curves(encoder, at, j, values).T):
+            centre, spread = (float(tree["constant_data"][name].to_numpy()[j]) for name in SCALE)
+            for k, curve in enumerate(curves(encoder, at, j, (values - centre) / spread).T):
                 axes[j].plot(values, curve, color=PALETTE[k % len(PALETTE)], label=f"archetype {k}")
             axes[j].set_xlabel(str(names[j]) if names.dtype.kind in "US" else f"covariate {names[j]}")
         for axis in axes[shown:]:

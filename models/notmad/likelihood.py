@@ -30,12 +30,12 @@ class Density:
         self.unknown = tuple(unknown)
 
     def networks(self, context: Array, nodes: int, at: Mapping[str, Array]) -> Array:
-        """Networks of samples (eq. 5); shape (..., n, p, p)."""
+        """Networks of samples (eq. 5) from scaled contexts; shape (..., n, p, p)."""
         weights = softmax(encoders.logits(self.encoder, context, at), axis=-1)
         return mixed(weights, matrices(self.order, nodes, at["edge_weight"]))
 
     def mean_of(self, context: Array, at: Mapping[str, Array]) -> Array | float:
-        """Mean of the samples; shape (..., n, p), or 0."""
+        """Mean of the samples from scaled contexts; shape (..., n, p), or 0."""
         if self.mean == "zero":
             return 0.0
         return np.asarray(context @ at["mean_slope"] + at["mean_intercept"][..., None, :])
@@ -44,7 +44,8 @@ class Density:
     def log_likelihood(self) -> Callable[..., Array]:
         """``log_likelihood(x, context, <unknown>)``: log density of each sample (eq. 6); shape (..., n)."""
 
-        def log_likelihood(x: Array, context: Array, **at: Array) -> Array:
+        def log_likelihood(x: Array, context: Array, context_mean: Array, context_sd: Array, **at: Array) -> Array:
+            context = encoders.scaled(context, context_mean, context_sd)
             p = x.shape[1]
             networks = self.networks(context, p, at)
             r = x - self.mean_of(context, at)
@@ -53,7 +54,7 @@ class Density:
             each = -0.5 * (e**2).sum(-1) / sigma**2 - p * np.log(sigma) - 0.5 * p * np.log(2 * np.pi)
             return np.asarray(each if self.order == "given" else each + log_determinant(networks)[0])
 
-        return with_parameters(["x", "context", *self.unknown], log_likelihood)
+        return with_parameters(["x", "context", *encoders.SCALE, *self.unknown], log_likelihood)
 
     @property
     def log_prior(self) -> Callable[..., Array]:
@@ -62,7 +63,10 @@ class Density:
         With a free order the normaliser of the potential is left out: it depends on known variables alone.
         """
 
-        def log_prior(context: Array, sizes: Mapping[str, int], **at: Array) -> Array:
+        def log_prior(
+            context: Array, context_mean: Array, context_sd: Array, sizes: Mapping[str, int], **at: Array
+        ) -> Array:
+            context = encoders.scaled(context, context_mean, context_sd)
             w = at["edge_weight"]
             total = (np.log(at["beta"] / 2) - at["beta"] * np.abs(w)).sum((-2, -1))
             for name in self.unknown:
@@ -86,13 +90,16 @@ class Density:
 
         scalars = ["alpha", "gamma", "beta", "tau", "sigma0", "sigma_spread"]
         scalars += ["tau_mean"] if self.mean == "regressed" else []
-        return with_parameters(["context", "sizes", *scalars, *self.unknown], log_prior)
+        return with_parameters(["context", *encoders.SCALE, "sizes", *scalars, *self.unknown], log_prior)
 
     @property
     def quantities(self) -> Callable[..., Mapping[str, Any]]:
-        """``quantities(context, <unknown>)``: networks at two fixed contexts, ln sigma, and mean h of the data."""
+        """``quantities(context, <unknown>)``: networks at the mean context and one sd above, ln sigma, and mean h of the data."""
 
-        def quantities(context: Array, sizes: Mapping[str, int], **at: Array) -> Mapping[str, Any]:
+        def quantities(
+            context: Array, context_mean: Array, context_sd: Array, sizes: Mapping[str, int], **at: Array
+        ) -> Mapping[str, Any]:
+            context = encoders.scaled(context, context_mean, context_sd)
             m, p = context.shape[1], sizes["node"]
             at_two = self.networks(np.stack([np.zeros(m), np.ones(m)]), p, at)
             free = ~np.eye(p, dtype=bool) if self.order == "free" else np.triu(np.ones((p, p), dtype=bool), 1)
@@ -106,7 +113,7 @@ class Density:
             return out
 
         names = [name for name in self.unknown if name == "sigma" or not name.startswith("mean_")]
-        return with_parameters(["context", "sizes", *names], quantities)
+        return with_parameters(["context", *encoders.SCALE, "sizes", *names], quantities)
 
 
 def statistics(x: Array, context: Array) -> Mapping[str, Any]:

@@ -1,6 +1,5 @@
 """Maximum of the posterior: L-BFGS with continuation in the penalty, then Newton's method (equations in the card)."""
 
-from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -8,20 +7,25 @@ from scipy.special import softmax
 
 from genarium.declaration import Array, Labelled, Problem, Result
 from genarium.engines import newton
+from genarium.errors import InputError
 from genarium.progress import track
 from genarium.remedies import option, setting
 from genarium.settings import only_with
 
+from .descent import Run, descend
 from .encoder import logits
 from .graphs import matrices
-from .objective import Objective
+from .objective import Objective, scaled_contexts
+from .ordering import Ordering
 from .pack import Packed
-from .projection import project_to_dag, topological_order
+from .projection import project_to_dag
 from .stochastic import adam
-from .story import mixed
 
-EARLY = 150
-"""Iterations of L-BFGS in the stages before the last, at most."""
+SHORT, EARLY = 40, 60
+"""Iterations of L-BFGS at most: before an order is looked for, and in the stages of the penalty before the last."""
+
+AGREE = 1.0
+"""Starts that end within so many nats of the best agree."""
 
 STRENGTH, BATCH, EPOCHS = 100.0, 1000, 60
 """What the options of these names are where they are not given."""
@@ -30,25 +34,11 @@ STAGES = (0.01, 0.1, 1.0)
 """Shares of the final penalty along the continuation."""
 
 
-@dataclass(frozen=True)
-class Run:
-    """One restart: where it ended, the objective by iteration of its last stage (nats), and whether it converged."""
-
-    vector: Array
-    values: Array
-    converged: bool
-
-    @property
-    def value(self) -> float:
-        """Minus the log density at the end, without constants."""
-        return float(self.values[-1])
-
-
 def maximum(
     problem: Problem,
     rng: np.random.Generator,
     *,
-    restarts: int = 2,
+    restarts: int = 4,
     strength: float | None = None,
     max_iterations: int = 500,
     optimiser: Literal["lbfgs", "adam"] = "lbfgs",
@@ -63,8 +53,9 @@ def maximum(
     problem : Problem
     rng : Generator
     restarts : int
-        Random starts. Of their ends, and those along the orders that these suggest, the one is returned whose
-        projected networks have the highest density.
+        Independent random starts, each along orders of its own. Of the best one's end, what it becomes without an
+        order, and the fit along the order of that, the one is returned whose projected networks have the highest
+        density.
     strength : float, optional
         The last stage weighs the mean of h by max(alpha, strength times the number of samples): as much as so many
         nats of every sample (100 where not given), which makes the networks all but acyclic whatever their number.
@@ -72,12 +63,12 @@ def maximum(
     max_iterations : int
         Of L-BFGS, at most, in each stage.
     optimiser : {"lbfgs", "adam"}
-        How the earlier stages are made: on all samples, or by Adam on random batches, for many samples.
+        How a start approaches a first order: on all samples, or by Adam on random batches, for many samples.
     newton_finish : bool
         Whether Newton's method goes on over the parameters that are not at zero: hundredths of a nat, at twice the
         time.
     batch, epochs : int, optional
-        Samples of an Adam step (1000 where not given), and passes over the data in each stage (60). Only with
+        Samples of an Adam step (1000 where not given), and passes over the data (60). Only with
         ``optimiser="adam"``.
 
     Returns
@@ -95,55 +86,49 @@ def maximum(
     free = packed.objective.order == "free"
     only_with("notmad", setting("order", "free"), free, strength=strength)
     only_with("notmad", option("optimiser", "adam"), optimiser == "adam", batch=batch, epochs=epochs)
+    if strength is not None and not 0 <= strength < np.inf:
+        raise InputError(f"notmad: {option('strength', strength)} must be a finite number, zero or larger.")
     batch, epochs = BATCH if batch is None else batch, EPOCHS if epochs is None else epochs
-    final = max(packed.alpha, (STRENGTH if strength is None else strength) * packed.objective.total) if free else 0.0
-    runs = []
-    for stream in track(rng.spawn(restarts), "MAP restarts"):
-        start = packed.random(stream)
-        for share in STAGES[:-1] if free else ():
-            packed.alpha = share * final
-            if optimiser == "adam":
-                start = adam(packed, start, stream, batch=batch, epochs=epochs)
-            else:
-                start = descend(packed, start, EARLY, 1e-5).vector
-        if not free and optimiser == "adam":
-            start = adam(packed, start, stream, batch=batch, epochs=epochs)
-        packed.alpha = final
-        if free:
-            forward = along_order(problem, packed, start, max_iterations).vector
-            start = min(start, forward, key=lambda v: packed(v)[0])
-        end = descend(packed, start, max_iterations, 1e-9)
-        ends = [end, along_order(problem, packed, end.vector, max_iterations)] if free else [end]
-        runs.append(max(ends, key=lambda run: acyclic_density(packed, run.vector)))
-    best = max(runs, key=lambda run: acyclic_density(packed, run.vector))
-    others = [run for run in runs if run is not best]
+    ordering = Ordering(problem, packed)
+
+    def approach(inner: Packed, vector: Array, stream: np.random.Generator) -> Array:
+        if optimiser == "adam":
+            return adam(inner, vector, stream, batch=batch, epochs=epochs)
+        return descend(inner, vector, SHORT, 1e-5).vector
+
+    runs = [
+        ordering.fit(packed.random(stream), stream, approach, max_iterations)
+        for stream in track(rng.spawn(restarts), "MAP restarts")
+    ]
+    runs.sort(key=lambda run: run.value)
+    best = runs[0]
+    agreeing = sum(run.value <= best.value + AGREE for run in runs)
+    if free:
+        best = released(
+            packed, ordering, best, max(packed.alpha, _strength(strength) * packed.objective.total), max_iterations
+        )
     if newton_finish:
         best = finish(packed, best)
-    return collect(problem, packed, [best, *others])
+    return collect(problem, packed, [best, *runs[1:]], agreeing)
 
 
-def descend(packed: Packed, start: Array, max_iterations: int, tolerance: float) -> Run:
-    """Minimise by L-BFGS within bounds (Byrd et al. 1995); the values never rise."""
-    from scipy.optimize import minimize
+def _strength(given: float | None) -> float:
+    return STRENGTH if given is None else given
 
-    n = packed.objective.total
-    values = [packed(start)[0] * n]
-    found = minimize(
-        packed,
-        start,
-        jac=True,
-        method="L-BFGS-B",
-        bounds=packed.bounds,
-        callback=lambda intermediate_result: values.append(float(intermediate_result.fun) * n),
-        options={
-            "maxiter": max_iterations,
-            "maxfun": 2 * max_iterations,
-            "maxcor": 20,
-            "ftol": tolerance,
-            "gtol": 1e-7,
-        },
-    )
-    return Run(np.asarray(found.x), np.array(values), bool(found.success))
+
+def released(packed: Packed, ordering: Ordering, start: Run, final: float, max_iterations: int) -> Run:
+    """Let go of the order of a fit, and bring the penalty back in stages: networks may have no order in common.
+
+    The end, and the fit along the order that it suggests, are compared with where this started (eq. 22).
+    """
+    vector = start.vector
+    for share in STAGES[:-1]:
+        packed.alpha = share * final
+        vector = descend(packed, vector, EARLY, 1e-5).vector
+    packed.alpha = final
+    end = descend(packed, min(vector, start.vector, key=lambda v: packed(v)[0]), max_iterations, 1e-9)
+    along = ordering.along(end.vector, ordering.suggested(end.vector), max_iterations)
+    return max([start, end, along], key=lambda run: acyclic_density(packed, run.vector))
 
 
 def acyclic_density(packed: Packed, vector: Array) -> float:
@@ -160,35 +145,6 @@ def acyclic_density(packed: Packed, vector: Array) -> float:
     l1 = packed.rate * float(vector[: 2 * packed.edges].sum())
     log_likelihood = -0.5 * square / sigma**2 - n * p * float(np.log(sigma) + 0.5 * np.log(2 * np.pi))
     return float(log_likelihood - l1 - objective.priors(at))
-
-
-def along_order(problem: Problem, packed: Packed, vector: Array, max_iterations: int) -> Run:
-    """Fit along the topological order that a vector suggests, where h is zero and costs nothing.
-
-    The order is that of the projection of the root mean square network.
-    """
-    at = packed.unpack(vector)
-    p = problem.sizes["node"]
-    weights = softmax(logits(packed.objective.encoder, problem["context"], at), axis=-1)
-    archetypes = matrices("free", p, at["edge_weight"])
-    typical = np.sqrt((mixed(weights, archetypes) ** 2).mean(0))
-    order = topological_order(project_to_dag(typical))
-    forward = problem.model.variant(**{**problem.model.chosen, "order": "given"})
-    sorted_ = Problem(forward, problem.sizes, {**problem.arrays, "x": problem["x"][:, order]})
-    inner = Packed(Objective(sorted_))
-    source, target = inner.objective.source, inner.objective.target
-    sorted_archetypes = archetypes[:, order][:, :, order]
-    mean: dict[str, Array] = {
-        str(name): at[name][..., order] for name in ("mean_intercept", "mean_slope") if name in at
-    }
-    first = {**at, **mean, "edge_weight": sorted_archetypes[:, source, target]}
-    run = descend(inner, inner.pack(first), max_iterations, 1e-9)
-    found = inner.unpack(run.vector)
-    back = np.argsort(order)
-    full = matrices("given", p, found["edge_weight"])[:, back][:, :, back]
-    edges = full[:, packed.objective.source, packed.objective.target]
-    mean = {name: found[name][..., back] for name in mean}
-    return replace(run, vector=packed.pack({**found, **mean, "edge_weight": edges}))
 
 
 def finish(packed: Packed, run: Run) -> Run:
@@ -213,26 +169,25 @@ def finish(packed: Packed, run: Run) -> Run:
     return Run(vector, np.append(run.values, values), run.converged or found.converged) if values else run
 
 
-def collect(problem: Problem, packed: Packed, runs: list[Run]) -> Result:
+def collect(problem: Problem, packed: Packed, runs: list[Run], agreeing: int) -> Result:
     """Label the best run."""
     best = runs[0]
     packed(best.vector)
     at = packed.unpack(best.vector)
     p = problem.sizes["node"]
-    weights = softmax(logits(packed.objective.encoder, problem["context"], at), axis=-1)
+    weights = softmax(logits(packed.objective.encoder, scaled_contexts(problem), at), axis=-1)
     order = np.argsort(-weights.mean(0), kind="stable")
     at = {name: _sorted(value, problem.model.unknown.variables[name].dims, order) for name, value in at.items()}
     bound = np.full((len(runs), max(len(run.values) for run in runs)), np.nan)
     for row, run in zip(bound, runs, strict=True):
         row[: len(run.values)] = -run.values
-    ends = np.array([-acyclic_density(packed, run.vector) for run in runs])
     notes = {
         "bound": -best.value,
         "iterations": len(best.values) - 1,
         "converged": int(best.converged),
         "largest_fall": float(max(0.0, np.diff(best.values).max(initial=0.0) - 1e-9 * abs(best.value))),
         "restarts": len(runs),
-        "restarts_at_best": int((ends <= ends.min() + 0.01 + 1e-6 * abs(ends.min())).sum()),
+        "starts_agreeing": agreeing,
         "alpha": packed.alpha,
         "mean_h": packed.last.h,
         "acyclic_bound": acyclic_density(packed, best.vector),

@@ -1,17 +1,32 @@
-"""One network for all samples: population NOTEARS with exact L1, from the covariance alone (eqs. 15 and 16)."""
+"""One network for all samples, from their covariance alone: by orders of the nodes (eqs. 17, 18), or by NOTEARS."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from genarium.declaration import Array
 from genarium.errors import InputError
+from genarium.settings import only_with
 
-from .projection import project_to_dag, topological_order
+from . import doors, paths
+from .equivalence import equivalence_class, representative, share_decided
+from .projection import project_to_dag
 
-FACTOR, LARGEST, SLOW, LEAST = 10.0, 1e16, 0.25, 1e-8
-"""rho grows by FACTOR while h stays above SLOW times its last value, up to LARGEST; the end is at h below LEAST."""
+EXTRA = 0.5
+"""Weight of the extended part of the BIC: the chance that one of many absent edges is taken for one falls with p."""
+
+MOST = 20
+"""Parents of a node at most."""
+
+STARTS, SWEEPS = 10, 100
+"""Random orders that the search starts from; passes over the nodes at most."""
+
+ROUNDS = 4
+"""Of the search and the variance that all nodes share."""
+
+BETA = 0.1
+"""L1 penalty of the path where none is given."""
 
 
 @dataclass(frozen=True)
@@ -21,27 +36,47 @@ class Population:
     Attributes
     ----------
     network : ndarray, shape (p, p)
-        Acyclic; entry [i, j] is the edge from i to j.
+        Acyclic; entry [i, j] is the edge from i to j: what node j gains for one unit of node i.
+    equivalence_class : ndarray of bool, shape (p, p)
+        [i, j] alone: the data have the edge i -> j in every network that fits as well; [i, j] and [j, i]: there is an
+        edge, and its direction in ``network`` is one of several that fit equally well. Of networks by
+        ``variances="equal"`` and ``search="path"``, whose directions rest on the scales of the nodes, the edges
+        themselves.
+    decided : float
+        Share of the edges whose direction is the same in the whole class; 1 without edges.
+    score : float
+        The score that was minimised (eq. 18), in nats; of a path, NaN.
+    starts_at_best : int
+        Starts that ended at this score; of a path, 1.
     h : float
-        Acyclicity penalty before projection.
-    rounds : int
-        Rounds of the augmented Lagrangian, or stages of the central path.
+        Acyclicity penalty before projection; zero but for a path.
     """
 
     network: Array
-    h: float
-    rounds: int
+    equivalence_class: Array
+    decided: float
+    score: float = float("nan")
+    starts_at_best: int = 1
+    h: float = 0.0
+
+    def __post_init__(self) -> None:
+        for array in (self.network, self.equivalence_class):
+            array.setflags(write=False)
 
 
 def notears(
     x: Array,
     *,
     weight: Array | None = None,
-    beta: float = 0.1,
-    penalty: str = "logdet",
-    threshold: float = 0.3,
-    refit: bool = True,
+    variances: Literal["unequal", "equal"] = "unequal",
+    search: Literal["order", "path"] = "order",
+    threshold: float = 0.0,
     centre: bool = True,
+    starts: int | None = None,
+    seed: int = 0,
+    beta: float | None = None,
+    penalty: Literal["logdet", "notears"] | None = None,
+    warn: bool = True,
 ) -> Population:
     """Fit a linear network for all samples.
 
@@ -51,18 +86,29 @@ def notears(
         Observations.
     weight : ndarray, shape (N,), optional
         Weights of the samples.
-    beta : float
-        L1 penalty of an edge, against half the mean squared error.
-    penalty : {"logdet", "notears"}
-        Central path of the log determinant (DAGMA), or augmented Lagrangian of the trace exponential (NOTEARS).
+    variances : {"unequal", "equal"}
+        Whether the noise of each node has a variance of its own, or all share one. With "unequal" the graph does not
+        change when columns are scaled, and some directions cannot be told (``equivalence_class``). With "equal" the
+        scales of the columns tell directions: right only where they mean something, so never on standardised data.
+    search : {"order", "path"}
+        Sparse regressions along the order of nodes that makes them cheapest; or the path of the log determinant
+        (DAGMA) or of the trace exponential (NOTEARS) as published, with L1 penalty and without a second fit.
     threshold : float
         Edges of at most this size are dropped at the end.
-    refit : bool
-        Whether the order found is improved by moving single nodes (eq. 17), and weights are estimated anew by least
-        squares along it, before the threshold: it undoes the shrinkage, and finds edges that the path lost.
     centre : bool
         Whether column means are taken off. Pass false where x is predicted about zero rather than about its mean:
         the loss of the fit is then the mean square of x - x W itself.
+    starts : int, optional
+        Orders that the search starts from (10 where not given): that of the columns, and random ones. Only with
+        ``search="order"``.
+    seed : int
+        Of the random orders.
+    beta : float, optional
+        L1 penalty of an edge, against half the mean squared error (0.1 where not given). Only with ``search="path"``.
+    penalty : {"logdet", "notears"}, optional
+        Which path ("logdet" where not given). Only with ``search="path"``.
+    warn : bool
+        Whether to warn.
 
     Returns
     -------
@@ -71,164 +117,150 @@ def notears(
     Raises
     ------
     InputError
-        If ``penalty`` is not known, there are fewer than two samples, or an entry of x is not finite.
+        If an option is not known or would be dropped, x is no matrix of at least two samples of finite numbers, a
+        column is constant, repeated or an exact sum of others, or the weights are not one a sample.
+
+    Warns
+    -----
+    UserWarning
+        If there are fewer than two samples a node, or columns that take two values only.
 
     References
     ----------
-    Zheng et al. (2018, NeurIPS): DAGs with NO TEARS. Bello et al. (2022, NeurIPS): DAGMA.
+    Zheng et al. (2018, NeurIPS): DAGs with NO TEARS. Bello et al. (2022, NeurIPS): DAGMA. Raskutti and Uhler (2018,
+    Stat 7) and Andrews et al. (2023, NeurIPS) for orders with sparse parents. Foygel and Drton (2010, NeurIPS): extended
+    BIC of Gaussian graphs.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> a = rng.normal(size=500)
+    >>> b = rng.normal(size=500)
+    >>> c = a + b + rng.normal(size=500)
+    >>> found = notears(np.column_stack([a, b, c]))
+    >>> (found.network != 0).astype(int)
+    array([[0, 0, 1],
+           [0, 0, 1],
+           [0, 0, 0]])
+    >>> found.decided
+    1.0
     """
-    x = np.asarray(x, dtype=float)
-    if penalty not in ("logdet", "notears"):
-        raise InputError(f"notears: penalty={penalty!r} is not known; use one of logdet, notears.")
+    _require("variances", variances, ("unequal", "equal"))
+    _require("search", search, ("order", "path"))
+    only_with("notears", "search='order'", search == "order", starts=starts)
+    only_with("notears", "search='path'", search == "path", beta=beta, penalty=penalty)
+    starts = STARTS if starts is None else starts
+    if starts < 1:
+        raise InputError(f"notears: starts={starts!r} must be 1 or more.")
+    x = doors.matrix("x", x)
     if len(x) < 2:
         raise InputError(f"notears: {len(x)} samples are too few; at least two are needed.")
-    finite("x", x)
-    share = np.full(len(x), 1 / len(x)) if weight is None else weight / weight.sum()
+    doors.nonnegative("threshold", threshold)
+    share = doors.shares(weight, len(x))
     r = x - share @ x if centre else x
     covariance = (r * share[:, None]).T @ r
-    fit = _central_path if penalty == "logdet" else _lagrangian
-    loose, h, rounds = fit(covariance, beta)
-    dag = project_to_dag(loose)
-    if refit:
-        dag = least_squares(covariance, improved_order(covariance, topological_order(dag)), beta)
-    return Population(np.where(np.abs(dag) > threshold, dag, 0.0), h, rounds)
+    doors.distinct(x[share > 0], covariance)
+    samples = 1 / float((share**2).sum())
+    if warn:
+        doors.warn_of_few(samples, x.shape[1])
+        doors.warn_of_two_values(x)
+    if search == "path":
+        beta, penalty = BETA if beta is None else beta, "logdet" if penalty is None else penalty
+        doors.nonnegative("beta", beta)
+        _require("penalty", penalty, ("logdet", "notears"))
+        loose, h, _ = (paths.central_path if penalty == "logdet" else paths.lagrangian)(covariance, beta)
+        dag = _cut(project_to_dag(loose), threshold)
+        return Population(dag, dag != 0, 1.0, h=h)
+    parents, score, agree = _by_orders(covariance, samples, variances == "equal", starts, np.random.default_rng(seed))
+    if variances == "equal":
+        dag = _cut(regressions(covariance, parents, samples)[0], threshold)
+        return Population(dag, dag != 0, 1.0, score, agree)
+    present = np.zeros(covariance.shape, dtype=bool)
+    for j, chosen in enumerate(parents):
+        present[chosen, j] = True
+    present = representative(equivalence_class(present))
+    dag = _cut(regressions(covariance, [np.flatnonzero(column) for column in present.T], samples)[0], threshold)
+    class_ = equivalence_class(dag)
+    return Population(dag, class_, share_decided(dag, class_), score, agree)
 
 
-def finite(name: str, values: Array) -> None:
-    """Refuse a matrix with entries that are not finite.
+def _require(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise InputError(f"notears: {name}={value!r} is not known; use one of {', '.join(known)}.")
 
-    Raises
-    ------
-    InputError
-        Naming the first one.
+
+def _cut(network: Array, threshold: float) -> Array:
+    return np.where(np.abs(network) > threshold, network, 0.0)
+
+
+def _by_orders(
+    covariance: Array, samples: float, equal: bool, starts: int, rng: np.random.Generator
+) -> tuple[list[Array], float, int]:
+    """Parents of every node, score, and number of starts that ended there (eqs. 17 and 18)."""
+    p = len(covariance)
+    if p == 1:
+        return [np.empty(0, dtype=np.int64)], 0.0, starts
+    sd = np.sqrt(np.diag(covariance))
+    unit = np.log(samples) + 4 * EXTRA * np.log(p)
+    correlation = covariance / np.outer(sd, sd)
+    orders = [np.arange(p), *(rng.permutation(p) for _ in range(starts - 1))]
+    found = [_improved(correlation, order, samples, unit) for order in orders]
+    score, order, parents = min(found, key=lambda f: f[0])
+    agree = sum(f[0] < score + 1e-6 * max(1.0, abs(score)) for f in found)
+    if not equal:
+        return parents, score, agree
+    shared = float(np.median(regressions(covariance, parents, samples)[1]))
+    for _ in range(ROUNDS):
+        found = [_improved(covariance, order, samples, unit, shared) for order in [order, *orders]]
+        score, order, parents = min(found, key=lambda f: f[0])
+        last, shared = shared, float(regressions(covariance, parents, samples)[1].mean())
+        if abs(shared - last) < 1e-6 * last:
+            break
+    agree = sum(f[0] < score + 1e-6 * max(1.0, abs(score)) for f in found[1:])
+    return parents, score, max(agree, 1)
+
+
+def _improved(
+    covariance: Array, order: Array, samples: float, unit: float, shared: float = 0.0
+) -> tuple[float, Array, list[Array]]:
+    """Score, order and parents of the nodes from one start."""
+    from . import orders
+
+    p, order = len(covariance), order.copy()
+    most = max(1, min(p - 1, MOST, int(samples - 2) // 3))
+    parents, count = np.zeros((p, most), dtype=np.int64), np.zeros(p, dtype=np.int64)
+    score = orders.improve(np.ascontiguousarray(covariance), order, samples, unit, shared, most, SWEEPS, parents, count)
+    return float(score), order, [parents[j, : count[j]].copy() for j in range(p)]
+
+
+def regressions(covariance: Array, parents: list[Array], samples: float) -> tuple[Array, Array]:
+    """Regress every node on its parents, shrunk by the heuristic factor 1 - 1 / F of the regression (eq. 19).
+
+    Parameters
+    ----------
+    covariance : ndarray, shape (p, p)
+    parents : list of ndarray of int
+    samples : float
+
+    Returns
+    -------
+    network : ndarray, shape (p, p)
+    variance : ndarray, shape (p,)
+        Residual variances, of the weights before shrinkage, with the degrees of freedom that are left.
     """
-    values = np.asarray(values, dtype=float)
-    bad = np.argwhere(~np.isfinite(values))
-    if bad.size:
-        i, j = (int(v) for v in bad[0])
-        raise InputError(
-            f"notmad: {name}[{i}, {j}] = {values[i, j]:g} is not finite ({len(bad)} of {values.size} values are not). "
-            "Drop these samples, or fill the values in."
-        )
-
-
-def improved_order(covariance: Array, order: Array) -> Array:
-    """Move single nodes along an order while that lowers the sum of the residual variances (eq. 17).
-
-    With x = L z (Cholesky) in an order, the residual variance of a node given those before it is its squared diagonal
-    element of L: an order is scored by one factorisation.
-    """
-
-    def score(trial: Array) -> float:
-        return float((np.diag(np.linalg.cholesky(ridged[np.ix_(trial, trial)])) ** 2).sum())
-
-    p = len(order)
-    ridged = covariance + 1e-10 * np.trace(covariance) / p * np.eye(p)
-    best, least = np.asarray(order), score(order)
-    moved = True
-    while moved:
-        moved = False
-        for node in range(p):
-            rest = best[best != node]
-            trials = [np.insert(rest, place, node) for place in range(p)]
-            scores = [score(trial) for trial in trials]
-            place = int(np.argmin(scores))
-            if scores[place] < least * (1 - 1e-9):
-                best, least, moved = trials[place], scores[place], True
-    return best
-
-
-def least_squares(covariance: Array, order: Array, beta: float = 0.0) -> Array:
-    """Regress every node on those before it in an order; with ``beta``, weights that the L1 penalty kills stay zero."""
     p = len(covariance)
-    out = np.zeros((p, p))
-    for k in range(1, p):
-        before, node = order[:k], order[k]
-        gram = covariance[np.ix_(before, before)] + 1e-10 * np.trace(covariance) / p * np.eye(k)
-        solved = np.linalg.solve(gram, covariance[before, node])
-        out[before, node] = np.where(np.abs(solved) > beta, solved, 0.0)
-    return out
-
-
-def _minimise(
-    objective: Callable[[Array], tuple[float, Array]], start: Array, bounds: list[tuple[float, float | None]], most: int
-) -> Array:
-    from scipy.optimize import minimize
-
-    found = minimize(
-        objective,
-        start,
-        jac=True,
-        method="L-BFGS-B",
-        bounds=bounds,
-        options={"maxiter": most, "ftol": 1e-9, "maxcor": 20},
-    )
-    return np.asarray(found.x)
-
-
-def _bounds(p: int) -> list[tuple[float, float | None]]:
-    off = [(0.0, 0.0 if i == j else None) for i in range(p) for j in range(p)]
-    return off + off
-
-
-def _residual(covariance: Array, w: Array) -> tuple[float, Array]:
-    """Half the mean squared error of (I - W), and its gradient."""
-    left = np.eye(len(w)) - w
-    product = covariance @ left
-    return 0.5 * float((left * product).sum()), -product
-
-
-def _central_path(covariance: Array, beta: float) -> tuple[Array, float, int]:
-    """Minimise mu (loss + beta |w|) - log det(I - W o W) as mu falls (eq. 16)."""
-    p = len(covariance)
-    v = np.zeros(2 * p * p)
-    rounds = 0
-    for mu in (1.0, 0.1, 0.01, 0.001):
-        rounds += 1
-
-        def objective(v: Array, mu: float = mu) -> tuple[float, Array]:
-            w = (v[: p * p] - v[p * p :]).reshape(p, p)
-            sign, log_det = np.linalg.slogdet(np.eye(p) - w * w)
-            if sign <= 0:
-                return 1e300, np.zeros_like(v)
-            inverse = np.linalg.inv(np.eye(p) - w * w)
-            if inverse.min() < -1e-9:
-                return 1e300, np.zeros_like(v)
-            loss, slope = _residual(covariance, w)
-            g = (mu * slope + 2 * w * inverse.T).ravel()
-            return mu * (loss + beta * float(v.sum())) - log_det, np.concatenate([g + mu * beta, mu * beta - g])
-
-        v = _minimise(objective, v, _bounds(p), 400)
-    w = (v[: p * p] - v[p * p :]).reshape(p, p)
-    return w, float(-np.linalg.slogdet(np.eye(p) - w * w)[1]), rounds
-
-
-def _lagrangian(covariance: Array, beta: float) -> tuple[Array, float, int]:
-    """Augmented Lagrangian of the trace exponential (eq. 15)."""
-    from scipy.linalg import expm
-
-    p = len(covariance)
-    v, rho, multiplier, h, rounds = np.zeros(2 * p * p), 1.0, 0.0, np.inf, 0
-    while h > LEAST and rho < LARGEST:
-        rounds += 1
-        last = h
-        while True:
-
-            def objective(v: Array, rho: float = rho, multiplier: float = multiplier) -> tuple[float, Array]:
-                w = (v[: p * p] - v[p * p :]).reshape(p, p)
-                e = expm(w * w)
-                h = float(np.trace(e)) - p
-                loss, slope = _residual(covariance, w)
-                g = (slope + (rho * h + multiplier) * 2 * w * e.T).ravel()
-                value = loss + beta * float(v.sum()) + 0.5 * rho * h**2 + multiplier * h
-                return value, np.concatenate([g + beta, beta - g])
-
-            new = _minimise(objective, v, _bounds(p), 1000)
-            w = (new[: p * p] - new[p * p :]).reshape(p, p)
-            h = float(np.trace(expm(w * w))) - p
-            if h <= SLOW * last or rho >= LARGEST:
-                break
-            rho *= FACTOR
-        v = new
-        multiplier += rho * h
-    return (v[: p * p] - v[p * p :]).reshape(p, p), h, rounds
+    sd = np.sqrt(np.diag(covariance))
+    unit = covariance / np.outer(sd, sd)
+    network, variance = np.zeros((p, p)), np.diag(covariance).copy()
+    for j, chosen in enumerate(parents):
+        k = len(chosen)
+        if not k:
+            continue
+        solved = np.linalg.solve(unit[np.ix_(chosen, chosen)], unit[chosen, j])
+        explained = float(solved @ unit[chosen, j])
+        free = max(samples - 1 - k, 1.0)
+        left = max(1 - explained, 1e-15)
+        shrinkage = max(0.0, 1 - k * left / (free * max(explained, 1e-300)))
+        network[chosen, j] = shrinkage * solved * sd[j] / sd[chosen]
+        variance[j] *= left * samples / free
+    return network, variance

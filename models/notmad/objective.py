@@ -97,7 +97,7 @@ class Objective:
         self.encoder, self.penalty, self.order = (problem.option(name) for name in ("encoder", "penalty", "order"))
         self.has_mean = problem.option("mean") == "regressed"
         self.problem = problem
-        self.x, self.context = problem["x"], problem["context"]
+        self.x, self.context = problem["x"], scaled_contexts(problem)
         self.total = len(self.x)
         self.nodes = self.x.shape[1]
         if rows is not None:
@@ -192,6 +192,11 @@ class Objective:
             return self.known("tau_mean")
         tau = self.known("tau")
         return tau / float(np.sqrt(self.problem.sizes["neuron"])) if name == "outer" else tau
+
+
+def scaled_contexts(problem: Problem) -> Array:
+    """Contexts of a problem's samples as the encoder sees them (N, M)."""
+    return encoders.scaled(*(problem[name] for name in ("context", *encoders.SCALE)))
 
 
 MEAN = ("mean_intercept", "mean_slope")

@@ -13,6 +13,7 @@ from genarium.tree import arrays, stacked
 
 from .encoder import logits, names
 from .graphs import edge_frequency, is_acyclic, matrices, penalty
+from .objective import scaled_contexts
 from .projection import project_to_dag
 from .story import mixed
 
@@ -58,8 +59,8 @@ def predict(
         projected networks of each draw, averaged over samples. Its spread is that of a posterior ensemble.
     """
     encoder, order = problem.option("encoder"), problem.option("order")
-    context, p = problem["context"], problem.sizes["node"]
-    _warn_outside(fitted, context)
+    _warn_outside(fitted, problem["context"])
+    context, p = scaled_contexts(problem), problem.sizes["node"]
     sampled = "posterior" in fitted
     only_with("notmad", option("project", True), project or sampled, threshold=threshold)
     threshold = threshold or 0.0

@@ -11,7 +11,14 @@ from genarium.attributes import attribute
 from genarium.errors import InputError
 from genarium.readers.messages import listed
 
+from .encoder import SCALE
+
 GROUPS = {"x": "observed_data", "context": "constant_data"}
+
+
+def unscaled(dataset: xr.Dataset) -> xr.Dataset:
+    """Leave out the covariates' mean and spread, which are of other samples or another scale."""
+    return dataset.drop_vars(SCALE, errors="ignore")
 
 
 def split(
@@ -75,7 +82,7 @@ def split(
         new = {}
         for group, dataset in groups.items():
             name = "x" if group == "observed_data" else "context"
-            new[group] = dataset.isel(sample=rows).assign({name: data[name].isel(sample=rows)})
+            new[group] = unscaled(dataset).isel(sample=rows).assign({name: data[name].isel(sample=rows)})
         part = xr.DataTree.from_dict(new)
         sizes = {**attribute(tree, "sizes"), "sample": len(rows)}
         part.attrs = {**tree.attrs, "sizes": json.dumps(sizes), "preparation": json.dumps(told)}
@@ -120,7 +127,7 @@ def prepare(tree: xr.DataTree, like: xr.DataTree) -> xr.DataTree:
                 "same, in the same order."
             )
         mean, spread = (np.array(told[name][key]) for key in ("mean", "sd"))
-        groups[group] = groups[group].assign({name: (values - mean) / spread})
+        groups[group] = unscaled(groups[group]).assign({name: (values - mean) / spread})
     out = xr.DataTree.from_dict(groups)
     out.attrs = {**tree.attrs, "preparation": like.attrs["preparation"]}
     return out

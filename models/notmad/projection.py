@@ -4,6 +4,9 @@ import numba
 import numpy as np
 
 from genarium.declaration import Array
+from genarium.errors import InputError
+
+from . import doors
 
 
 def project_to_dag(networks: Array, threshold: float = 0.0) -> Array:
@@ -28,8 +31,8 @@ def project_to_dag(networks: Array, threshold: float = 0.0) -> Array:
 
     Raises
     ------
-    ValueError
-        If the matrices are not square, or a weight is not finite.
+    InputError
+        If there is no network, the matrices are not square, a weight is not finite, or the threshold is negative.
 
     Examples
     --------
@@ -37,12 +40,13 @@ def project_to_dag(networks: Array, threshold: float = 0.0) -> Array:
     array([[0., 2.],
            [0., 0.]])
     """
+    doors.nonnegative("threshold", threshold)
     given = np.asarray(networks, dtype=float)
     if given.ndim < 2 or given.shape[-1] != given.shape[-2]:
-        raise ValueError(f"networks of shape {given.shape}: the last two dims must be equal")
-    if not np.isfinite(given).all():
-        at = tuple(int(i) for i in np.argwhere(~np.isfinite(given))[0])
-        raise ValueError(f"networks{list(at)} = {given[at]}: every weight must be finite")
+        raise InputError(f"notmad: networks of shape {given.shape}: the last two dims must be equal.")
+    if given.size == 0:
+        raise InputError(f"notmad: networks of shape {given.shape}: there is no network to project.")
+    doors.finite("networks", given)
     p = given.shape[-1]
     flat = np.ascontiguousarray(given).reshape(-1, p, p)
     out = np.zeros_like(flat)

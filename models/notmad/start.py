@@ -8,7 +8,7 @@ import numpy as np
 
 from genarium.declaration import Arrays, Problem
 
-from .map import descend
+from .descent import descend
 from .objective import Objective
 from .pack import Packed
 

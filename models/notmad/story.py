@@ -51,7 +51,8 @@ def prior(encoder: str, kind: str, order: str, mean: str, shapes: Mapping[str, t
             chosen = 0
             if order == "free":
                 archetypes = matrices(order, sizes["node"], drawn["edge_weight"])
-                weights = softmax(encoders.logits(encoder, known["context"], drawn), axis=-1)
+                context = encoders.scaled(*(known[name] for name in ("context", *encoders.SCALE)))
+                weights = softmax(encoders.logits(encoder, context, drawn), axis=-1)
                 with np.errstate(over="ignore"):
                     potential = np.zeros(count)
                     if known["alpha"] > 0:
@@ -70,7 +71,7 @@ def prior(encoder: str, kind: str, order: str, mean: str, shapes: Mapping[str, t
             "edge_weight."
         )
 
-    names = ["context", "alpha", "gamma", "beta", "tau", "sigma0", "sigma_spread"]
+    names = ["context", *encoders.SCALE, "alpha", "gamma", "beta", "tau", "sigma0", "sigma_spread"]
     return with_parameters(["rng", "sizes", *names, *(["tau_mean"] if mean == "regressed" else [])], draw)
 
 
@@ -93,10 +94,10 @@ def draw_archetypes(order: str) -> Callable[..., Array]:
 def draw_weights(encoder: str) -> Callable[..., Array]:
     """Return the function from contexts to the archetypes' weights (eq. 1)."""
 
-    def draw(context: Array, **at: Array) -> Array:
-        return softmax(encoders.logits(encoder, context, at), axis=-1)
+    def draw(context: Array, context_mean: Array, context_sd: Array, **at: Array) -> Array:
+        return softmax(encoders.logits(encoder, encoders.scaled(context, context_mean, context_sd), at), axis=-1)
 
-    return with_parameters(["context", *encoders.names(encoder)], draw)
+    return with_parameters(["context", *encoders.SCALE, *encoders.names(encoder)], draw)
 
 
 def draw_network(archetype_weight: Array, archetype_network: Array) -> Array:
@@ -125,10 +126,13 @@ def draw_x(mean: str) -> Callable[..., Array]:
         network: Array,
         sigma: Array,
         context: Array,
+        context_mean: Array,
+        context_sd: Array,
         mean_intercept: Array,
         mean_slope: Array,
     ) -> Array:
-        return emit(rng, network, sigma, context @ mean_slope + mean_intercept)
+        scaled = encoders.scaled(context, context_mean, context_sd)
+        return emit(rng, network, sigma, scaled @ mean_slope + mean_intercept)
 
     return draw_centred
 

@@ -43,7 +43,8 @@ class Var:
         The symbol that papers use (Unicode), unique in the model.
     default : float or callable, optional
         Known and observed variables only: the value of every element where the user gives none. Of a known variable it
-        may be a function of observed ones, named as its parameters, for what data show and a simulation needs.
+        may be a function of observed ones, and of known ones whose default is none, named as its parameters, for what
+        data show and a simulation needs.
     """
 
     dims: tuple[str, ...]
@@ -506,8 +507,12 @@ def _check(model: Model) -> None:
                 fail(f"{role} variable {name!r} is a label of {var.support.of!r}, which is not in sizes")
             if var.default is not None and role in ("unknown", "hidden"):
                 fail(f"{role} variable {name!r} has a default; only known and observed variables may")
-            if callable(var.default) and not set(parents_of(var.default)) <= set(model.observed.variables):
-                fail(f"the default of {role} variable {name!r} asks for more than observed variables")
+            given = {n for n, v in model.known.variables.items() if not callable(v.default)}
+            if callable(var.default) and not set(parents_of(var.default)) <= given | set(model.observed.variables):
+                fail(
+                    f"the default of {role} variable {name!r} asks for more than observed variables and known ones whose "
+                    "default is no function"
+                )
             if callable(var.default) and role != "known":
                 fail(f"the default of {role} variable {name!r} is a function; only that of a known variable may be one")
             if var.symbol in symbols:

@@ -102,7 +102,7 @@ def simulated_case(folder: Path, case: str, python: str | None) -> None:
     zero = np.zeros((n, *truth.shape[1:]))
     fits: dict[str, Callable[[], Array]] = {
         "W = 0": lambda: zero,
-        "population": lambda: zero + notears(x[train], beta=0.02, threshold=0.1).network,
+        "population": lambda: zero + notears(x[train]).network,
         "clustered": lambda: clustered(x[train], context[train], K, rng).predict(context[test]),
         "MAP": ours,
         "MAP, one start": lambda: ours(restarts=1),
@@ -133,28 +133,6 @@ def leave_one_out(folder: Path) -> None:
         network, seconds = timed(lambda x=x, test=test: lioness(x, samples=test))  # type: ignore[misc]
         found = compare(network, data["W"][test])
         print(f"  {case:10s} {held_out_error(x[test], network):9.3f} {found['rmse']:8.3f} {seconds:7.1f}", flush=True)
-
-
-def population_graphs(python: str | None) -> None:
-    """Erdos-Renyi graphs with 2p expected edges, weights +-U(.5, 2), unit noise, 1000 samples."""
-    print(
-        "\npopulation graphs: nodes, seed, SHD, F1, CPU seconds (edges of the peers: weights above .3, as they have it)"
-    )
-    for p in (20, 50):
-        for seed in range(3):
-            rng = np.random.default_rng(seed)
-            present = np.triu(rng.uniform(size=(p, p)) < 4 / (p - 1), 1)
-            truth = present * rng.uniform(0.5, 2, (p, p)) * rng.choice([-1, 1], (p, p))
-            order = rng.permutation(p)
-            truth = truth[np.ix_(order, order)]
-            x = rng.normal(size=(1000, p)) @ np.linalg.inv(np.eye(p) - truth)
-            made = {"genarium": timed(lambda x=x: notears(x).network)}  # type: ignore[misc]
-            if python:
-                made["dagma"] = peer(python, "dagma", {"lambda1": 0.02}, x=x)
-                made["notears"] = peer(python, "notears", {"lambda1": 0.1}, x=x)
-            for name, (found, seconds) in made.items():
-                told = compare(found, truth, 1e-9)
-                print(f"  {p:3d} {seed} {name:8s} {told['shd']:5.0f} {told['f1']:6.3f} {seconds:7.2f}", flush=True)
 
 
 def read_real(folder: Path, case: str) -> tuple[Array, Array, Array]:
@@ -243,7 +221,7 @@ class Split:
         p, test = self.x.shape[1], self.test
 
         def population() -> Array:
-            return self.errors(notears(self.x[rows], beta=0.02, threshold=0.1, centre=False).network)
+            return self.errors(notears(self.x[rows], centre=False).network)
 
         def oracle() -> Array:
             found = by_group(self.x[rows], self.context[rows], self.group[rows], centre=False)

@@ -64,6 +64,17 @@ def notears(data: Any, settings: dict[str, Any]) -> tuple[Any, float]:
     return network, time.process_time() - start
 
 
+def pc(data: Any, settings: dict[str, Any]) -> tuple[Any, float]:
+    """Return the class of networks by the PC algorithm of causal-learn, both ways where a direction is open."""
+    from causallearn.search.ConstraintBased.PC import pc as run
+
+    start = time.process_time()
+    graph = run(np.asarray(data["x"]), indep_test="fisherz", show_progress=False, **settings).G.graph
+    tails = graph == -1  # [i, j] = -1 and [j, i] = 1: i -> j; both -1: open
+    clash = (graph == 1) & (graph.T == 1)  # a direction that its rules contradict: open, too
+    return ((tails & (graph.T != 0)) | clash).astype(float), time.process_time() - start
+
+
 def main() -> None:
     """Run one package and save what it found."""
     warnings.simplefilter("ignore")
@@ -71,7 +82,7 @@ def main() -> None:
     data, out = os.path.abspath(data), os.path.abspath(out)
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)  # the first one writes checkpoints where it runs
-        run = {"contextualized": contextualized, "dagma": dagma, "notears": notears}[package]
+        run = {"contextualized": contextualized, "dagma": dagma, "notears": notears, "pc": pc}[package]
         network, seconds = run(np.load(data), json.loads(settings))
         os.chdir("/")
     np.savez(out, network=network, seconds=seconds)

@@ -86,6 +86,11 @@ def _ascent(notes: dict[str, Any]) -> list[Verdict]:
         good = notes["restarts_at_best"] > 1
         where = f"{notes['restarts_at_best']} of {notes['restarts']}"
         out.append(verdict("restarts at the best mode", good, share, "two or more", where, advice, "warn"))
+    if "starts_agreeing" in notes:
+        n = notes["starts_agreeing"]
+        advice = "One start alone found this mode, and another run may find a better one: raise restarts."
+        where = f"of {notes['restarts']}, within one nat"
+        out.append(verdict("independent starts that agree", n > 1, n, "two or more", where, advice))
     if "empty_components" in notes:
         n = notes["empty_components"]
         out.append(verdict("empty components", n == 0, n, "= 0", "", "Ask for fewer components.", "warn"))

@@ -1,0 +1,169 @@
+"""What the functions on plain arrays refuse: the same as ``fit``, with place and remedy."""
+
+import warnings
+
+import numpy as np
+
+from genarium.declaration import Array
+from genarium.errors import InputError
+
+DEPENDENT = 1e-12
+"""Share of a node's variance that the others must leave; below it, it is a sum of them."""
+
+
+def matrix(name: str, values: Array, rows: int | None = None) -> Array:
+    """Return a matrix (N, columns) of finite numbers.
+
+    Raises
+    ------
+    InputError
+        If it has other dims, no entry, another number of rows, or an entry that is not finite, naming the first one.
+    """
+    try:
+        out = np.asarray(values, dtype=float)
+    except (TypeError, ValueError):
+        raise InputError(f"notmad: {name} must be a matrix of numbers.") from None
+    if out.ndim != 2 or out.size == 0:
+        raise InputError(
+            f"notmad: {name} has the shape {out.shape}; a matrix (samples, columns) with at least one of each is needed."
+        )
+    if rows is not None and len(out) != rows:
+        raise InputError(f"notmad: {name} has {len(out)} rows, x has {rows}. Give one row a sample.")
+    finite(name, out)
+    return out
+
+
+def finite(name: str, values: Array) -> None:
+    """Refuse arrays with entries that are not finite.
+
+    Raises
+    ------
+    InputError
+        Naming the first one.
+    """
+    bad = np.argwhere(~np.isfinite(values))
+    if bad.size:
+        at = tuple(int(v) for v in bad[0])
+        raise InputError(
+            f"notmad: {name}{list(at)} = {values[at]:g} is not finite ({len(bad)} of {values.size} values are not). "
+            "Drop these samples, or fill the values in."
+        )
+
+
+def nonnegative(name: str, value: float) -> None:
+    """Refuse a number that is negative or not finite.
+
+    Raises
+    ------
+    InputError
+    """
+    if not (np.isscalar(value) and np.isfinite(value) and value >= 0):
+        raise InputError(f"notmad: {name}={value!r} must be a finite number, zero or larger.")
+
+
+def shares(weight: Array | None, samples: int) -> Array:
+    """Return weights of samples that sum to one.
+
+    Raises
+    ------
+    InputError
+        If they are not one a sample, one is negative or not finite, or fewer than two are positive.
+    """
+    if weight is None:
+        return np.full(samples, 1 / samples)
+    weight = np.asarray(weight, dtype=float)
+    if weight.shape != (samples,):
+        raise InputError(f"notmad: weight has the shape {weight.shape}; it must be ({samples},), one a sample.")
+    finite("weight", weight)
+    if weight.min() < 0:
+        raise InputError(
+            f"notmad: weight[{weight.argmin()}] = {weight.min():g} is negative; use zero to leave one out."
+        )
+    if (weight > 0).sum() < 2:
+        raise InputError(f"notmad: weight: {(weight > 0).sum()} of {samples} are positive; at least two are needed.")
+    return np.asarray(weight / weight.sum())
+
+
+def labels(group: Array, samples: int) -> Array:
+    """Return labels of samples.
+
+    Raises
+    ------
+    InputError
+        If they are not one a sample.
+    """
+    group = np.asarray(group)
+    if group.shape != (samples,):
+        raise InputError(f"notmad: group has the shape {group.shape}; it must be ({samples},), one label a sample.")
+    return group
+
+
+def distinct(x: Array, covariance: Array) -> None:
+    """Refuse nodes that are constant, or equal to others or to sums of others: their edges cannot be told apart.
+
+    Parameters
+    ----------
+    x : ndarray, shape (N, p)
+        Named by column.
+    covariance : ndarray, shape (p, p)
+
+    Raises
+    ------
+    InputError
+        Naming the first column.
+    """
+    n, p = x.shape
+    spread = np.sqrt(np.diag(covariance))
+    constant = np.flatnonzero(spread <= 1e-12 * np.maximum(np.abs(x).max(0), 1e-300))
+    if constant.size:
+        raise InputError(f"notmad: x: column {constant[0]} is {x[0, constant[0]]:g} in every sample. Drop it.")
+    unit = covariance / np.outer(spread, spread)
+    same = np.argwhere(np.triu(np.abs(unit) > 1 - DEPENDENT, 1)) if n > 2 else np.empty((0, 2), dtype=int)
+    if same.size:
+        i, j = same[0]
+        raise InputError(f"notmad: x: columns {i} and {j} are the same up to scale. Drop one of them.")
+    if n > p + 1:
+        column = first_dependent(unit)
+        if column is not None:
+            raise InputError(
+                f"notmad: x: column {column} is an exact sum of multiples of columns before it, so that its edges "
+                "cannot be told from theirs. Drop one of them."
+            )
+
+
+def first_dependent(correlation: Array) -> int | None:
+    """Position of the first node that those before it determine, by Cholesky; None where there is none."""
+    p = len(correlation)
+    L = np.zeros((p, p))
+    for j in range(p):
+        L[j, :j] = np.linalg.solve(L[:j, :j], correlation[:j, j]) if j else 0.0
+        left = correlation[j, j] - float(L[j, :j] @ L[j, :j])
+        if left <= DEPENDENT:
+            return j
+        L[j, j] = np.sqrt(left)
+    return None
+
+
+def warn_of_two_values(x: Array, names: Array | None = None) -> None:
+    """Warn of nodes that take two values only, which no Gaussian node does."""
+    two = np.flatnonzero([len(np.unique(column)) == 2 for column in x.T]) if len(x) > 2 else np.empty(0, dtype=int)
+    if two.size:
+        named = ", ".join(str(j if names is None else names[j]) for j in two[:5])
+        warnings.warn(
+            f"notmad: {len(two)} nodes take only two values ({named}{', ...' if len(two) > 5 else ''}), and are fitted as "
+            "Gaussian: weights into them are differences of shares, and their directions and intervals are not to be "
+            "trusted. There are no logistic nodes; give such variables as context where they cause the others.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def warn_of_few(samples: float, nodes: int, whose: str = "") -> None:
+    """Warn where weak edges are lost, and few directions certain, for want of samples."""
+    if samples < 2 * nodes:
+        warnings.warn(
+            f"notmad: {whose}there are {samples:.4g} samples for {nodes} nodes. Only strong edges are found, and some of "
+            "them are wrong: look which of them stay in bootstrap samples, or take fewer nodes or more samples.",
+            UserWarning,
+            stacklevel=3,
+        )

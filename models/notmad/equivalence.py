@@ -1,0 +1,72 @@
+"""What data alone can say of directions: the class of networks that fit equally well (completed partially directed)."""
+
+import numpy as np
+
+from genarium.declaration import Array
+
+
+def equivalence_class(network: Array) -> Array:
+    """Return the completed partially directed graph of an acyclic network.
+
+    With Gaussian noise of unlike variances, networks with the same neighbours and the same v-structures (a -> c <- b
+    with a and b no neighbours) fit all data equally well (Verma and Pearl 1990). An edge has one direction in all of
+    them if it is part of a v-structure, or follows from these by Meek's rules 1 to 3 (Meek 1995).
+
+    Parameters
+    ----------
+    network : ndarray, shape (p, p)
+        Acyclic; what is not zero is an edge.
+
+    Returns
+    -------
+    ndarray of bool, shape (p, p)
+        [i, j] alone: i -> j in every network of the class. [i, j] and [j, i]: the direction is not decided.
+    """
+    dag = np.asarray(network) != 0
+    near = dag | dag.T
+    p = len(dag)
+    directed = np.zeros_like(dag)
+    for c in range(p):
+        parents = np.flatnonzero(dag[:, c])
+        strangers = ~near[np.ix_(parents, parents)] & ~np.eye(len(parents), dtype=bool)
+        directed[parents[strangers.any(1)], c] = True
+    while True:
+        undirected = near & ~directed & ~directed.T
+        found = [(a, b) for a, b in np.argwhere(undirected) if _follows(near, directed, undirected, a, b)]
+        if not found:
+            return directed | undirected
+        for a, b in found:
+            directed[a, b] = True
+
+
+def _follows(near: Array, directed: Array, undirected: Array, a: int, b: int) -> bool:
+    """Whether a -> b follows from the directions known: else a v-structure or a cycle would arise."""
+    into = directed[:, a] & ~near[:, b]
+    into[b] = False
+    if into.any() or (directed[a] & directed[:, b]).any():  # rules 1 and 2
+        return True
+    both = np.flatnonzero(undirected[a] & directed[:, b])  # rule 3
+    return bool((~near[np.ix_(both, both)] & ~np.eye(len(both), dtype=bool)).any())
+
+
+def representative(class_: Array) -> Array:
+    """Return one network of a class, as booleans: the same one however the class was found.
+
+    What is not directed falls into chordal components. Their nodes are visited by maximum cardinality (Tarjan and
+    Yannakakis 1984), ties by position; edges from those visited earlier make no v-structure.
+    """
+    undirected = class_ & class_.T
+    p = len(class_)
+    visited, rank = np.zeros(p, dtype=bool), np.empty(p, dtype=np.int64)
+    for step in range(p):
+        reached = (undirected & visited).sum(1)
+        node = int(np.where(visited, -1, reached).argmax())
+        visited[node], rank[node] = True, step
+    return np.asarray((class_ & ~class_.T) | (undirected & (rank[:, None] < rank)))
+
+
+def share_decided(network: Array, class_: Array) -> float:
+    """Share of a network's edges that have the same direction in its whole class; 1 where it has none."""
+    edges = np.asarray(network) != 0
+    total = int(edges.sum())
+    return float((edges & ~class_.T).sum() / total) if total else 1.0

@@ -1,0 +1,287 @@
+"""Orders of nodes and sparse parents along them, by a decomposable score, compiled by Numba (eqs. 17 and 18)."""
+
+import numba
+import numpy as np
+
+from genarium.declaration import Array
+
+LEAST = 1e-12
+"""A node whose variance given the parents chosen so far is below this share of its own adds nothing that is certain."""
+
+GAIN = 1e-9
+"""Scores that differ by less, in nats, are equal: rounding decides nothing."""
+
+BEYOND, PATIENCE = 8, 3.0
+"""Parents tried after the score was best; and how far above the best score, in costs of a parent, shrinking goes on."""
+
+
+@numba.njit(cache=True)
+def local_score(rss: float, k: int, n: float, unit: float, fixed: float) -> float:
+    """Score of a node with k parents (eq. 17), smaller is better; infinite where no freedom is left.
+
+    Parameters
+    ----------
+    rss : float
+        Mean squared residual.
+    k : int
+        Parents.
+    n : float
+        Samples.
+    unit : float
+        Cost of a parent.
+    fixed : float
+        Variance of the noise where all nodes share one, else zero.
+    """
+    room = n - k - 2.0
+    if room < 1.0:
+        return np.inf
+    cost = unit * k * n / room
+    if fixed > 0:
+        return n * rss / fixed + cost
+    return n * np.log(max(rss, 1e-300)) + cost
+
+
+@numba.njit(cache=True)
+def residual_variance(S: Array, y: int, parents: Array, k: int) -> float:
+    """Variance of node y given its first k parents, by Cholesky; infinite where the parents depend on each other."""
+    L = np.empty((k + 1, k + 1))
+    for a in range(k + 1):
+        i = parents[a] if a < k else y
+        for b in range(a + 1):
+            value = S[i, parents[b] if b < a else i]
+            for t in range(b):
+                value -= L[a, t] * L[b, t]
+            if b < a:
+                L[a, b] = value / L[b, b]
+            elif a == k:
+                return max(value, LEAST * S[y, y])
+            elif value <= LEAST * S[i, i]:
+                return np.inf
+            else:
+                L[a, a] = np.sqrt(value)
+    return np.inf
+
+
+@numba.njit(cache=True)
+def _remove(v: Array, u: Array, q: Array, S: Array, candidates: Array, m: int, k: int, top: int) -> float:
+    """Take candidate ``top`` as parent k: what is left of the variances v and of the covariances u with the node."""
+    root = np.sqrt(v[top])
+    share = u[top] / root
+    parent = candidates[top]
+    for c in range(m):
+        value = S[candidates[c], parent]
+        for t in range(k):
+            value -= q[t, c] * q[t, top]
+        value /= root
+        q[k, c] = value
+    for c in range(m):
+        v[c] -= q[k, c] ** 2
+        u[c] -= q[k, c] * share
+    v[top] = 0.0
+    return share * share
+
+
+@numba.njit(cache=True)
+def _shrink(
+    S: Array, y: int, parents: Array, k: int, rss: float, n: float, unit: float, fixed: float
+) -> tuple[float, int, float]:
+    """Drop parents, the least useful first, and stay where the score is least: score, how many, residual variance.
+
+    Dropping parent d raises the residual variance by b_d^2 / A_dd, with A the inverse of the parents' covariance and b
+    the coefficients.
+    """
+    A = np.empty((k, k))
+    b = np.empty(k)
+    for i in range(k):
+        b[i] = S[parents[i], y]
+        for j in range(k):
+            A[i, j] = S[parents[i], parents[j]]
+    A = np.linalg.inv(A)
+    b = A @ b
+    left = np.ones(k, np.bool_)
+    best, keep = local_score(rss, k, n, unit, fixed), k
+    kept, kept_rss = left.copy(), rss
+    for now in range(k - 1, -1, -1):
+        drop, rise = -1, np.inf
+        for d in range(k):
+            if left[d] and b[d] ** 2 / A[d, d] < rise:
+                rise = b[d] ** 2 / A[d, d]
+                drop = d
+        if drop < 0:
+            break
+        rss += rise
+        left[drop] = False
+        step = b[drop] / A[drop, drop]
+        for i in range(k):
+            if left[i]:
+                b[i] -= A[i, drop] * step
+                for j in range(k):
+                    if left[j]:
+                        A[i, j] -= A[i, drop] * A[drop, j] / A[drop, drop]
+        score = local_score(rss, now, n, unit, fixed)
+        if score < best - GAIN:
+            best, keep, kept_rss = score, now, rss
+            kept[:] = left
+        elif score > best + PATIENCE * unit:
+            break
+    w = 0
+    for i in range(k):
+        if kept[i]:
+            parents[w] = parents[i]
+            w += 1
+    return best, keep, kept_rss
+
+
+@numba.njit(cache=True)
+def choose_parents(
+    S: Array, y: int, candidates: Array, m: int, n: float, unit: float, fixed: float, most: int, out: Array
+) -> tuple[float, int]:
+    """Grow the parents of a node from the first m candidates beyond what pays, and shrink them to what does.
+
+    Two parents may help together where neither does alone: growth goes on by BEYOND parents after the score was best.
+
+    Parameters
+    ----------
+    S : ndarray, shape (p, p)
+        Covariance.
+    y : int
+        The node.
+    candidates : ndarray of int, shape (>= m,)
+    n, unit, fixed
+        Of :func:`local_score`.
+    most : int
+        Parents at most.
+    out : ndarray of int, shape (most,)
+        Receives the parents.
+
+    Returns
+    -------
+    score : float
+    k : int
+        How many parents.
+    """
+    v, u = np.empty(m), np.empty(m)
+    q = np.empty((most, m))
+    for c in range(m):
+        v[c], u[c] = S[candidates[c], candidates[c]], S[candidates[c], y]
+    k = since = 0
+    rss = S[y, y]
+    best = local_score(rss, 0, n, unit, fixed)
+    while k < most and since < BEYOND:
+        top, gain = -1, 0.0
+        for c in range(m):
+            if v[c] > LEAST * S[candidates[c], candidates[c]] and u[c] ** 2 / v[c] > gain:
+                gain = u[c] ** 2 / v[c]
+                top = c
+        if top < 0 or rss - gain <= LEAST * S[y, y]:
+            break
+        rss -= _remove(v, u, q, S, candidates, m, k, top)
+        out[k] = candidates[top]
+        k += 1
+        score = local_score(rss, k, n, unit, fixed)
+        since += 1
+        if score < best - GAIN:
+            best, since = score, 0
+    score, k, rss = _shrink(S, y, out, k, rss, n, unit, fixed)
+    return score, k
+
+
+@numba.njit(cache=True)
+def _wanted(
+    S: Array, y: int, parents: Array, k: int, new: int, now: float, n: float, unit: float, fixed: float, most: int
+) -> bool:
+    """Whether one more candidate would improve the score of a node."""
+    if k >= most:
+        return False
+    trial = np.empty(k + 1, np.int64)
+    trial[:k] = parents[:k]
+    trial[k] = new
+    return local_score(residual_variance(S, y, trial, k + 1), k + 1, n, unit, fixed) < now - GAIN
+
+
+@numba.njit(cache=True)
+def improve(
+    S: Array, order: Array, n: float, unit: float, fixed: float, most: int, sweeps: int, parents: Array, count: Array
+) -> float:
+    """Move single nodes along an order to where the summed score is least, until no move improves it.
+
+    Parameters
+    ----------
+    S : ndarray, shape (p, p)
+        Covariance.
+    order : ndarray of int, shape (p,)
+        Is changed.
+    n, unit, fixed, most
+        Of :func:`choose_parents`.
+    sweeps : int
+        At most.
+    parents : ndarray of int, shape (p, most)
+        Receives the parents of each node.
+    count : ndarray of int, shape (p,)
+        Receives how many there are.
+
+    Returns
+    -------
+    float
+        The summed score.
+    """
+    p = len(order)
+    scores = np.empty(p)
+    rest = np.empty(p - 1, np.int64)
+    before = np.empty(p, np.int64)
+    own, buffer = np.empty(most, np.int64), np.empty(most, np.int64)
+    without, among = np.empty(p - 1), np.empty(p - 1)
+    alone = np.empty(p)
+    for i in range(p):
+        y = order[i]
+        scores[y], count[y] = choose_parents(S, y, order, i, n, unit, fixed, most, parents[y])
+    for _ in range(sweeps):
+        moved = False
+        for v in range(p):
+            w = at = 0
+            for i in range(p):
+                if order[i] == v:
+                    at = i
+                else:
+                    rest[w] = order[i]
+                    w += 1
+            # v after the first i of the others; parents are chosen anew only where one more would be one
+            k = 0
+            score = local_score(S[v, v], 0, n, unit, fixed)
+            alone[0] = score
+            for i in range(1, p):
+                if _wanted(S, v, own, k, rest[i - 1], score, n, unit, fixed, most):
+                    score, k = choose_parents(S, v, rest, i, n, unit, fixed, most, own)
+                alone[i] = score
+            # the others, with v after them and before them
+            for j in range(p - 1):
+                y = rest[j]
+                without[j] = among[j] = scores[y]
+                if j >= at:
+                    if (parents[y, : count[y]] == v).any():
+                        without[j] = choose_parents(S, y, rest, j, n, unit, fixed, most, buffer)[0]
+                elif _wanted(S, y, parents[y], count[y], v, scores[y], n, unit, fixed, most):
+                    before[:j] = rest[:j]
+                    before[j] = v
+                    among[j] = choose_parents(S, y, before, j + 1, n, unit, fixed, most, buffer)[0]
+            total = alone[0] + among.sum()
+            now, low, place = total, np.inf, at
+            for i in range(p):
+                if i > 0:
+                    total += without[i - 1] - among[i - 1] + alone[i] - alone[i - 1]
+                if i == at:
+                    now = total
+                if total < low - GAIN:
+                    low, place = total, i
+            if place == at or low >= now - 1e-7 - 1e-10 * abs(now):
+                continue
+            moved = True
+            order[:place] = rest[:place]
+            order[place] = v
+            order[place + 1 :] = rest[place:]
+            for i in range(min(place, at), max(place, at) + 1):
+                y = order[i]
+                scores[y], count[y] = choose_parents(S, y, order, i, n, unit, fixed, most, parents[y])
+        if not moved:
+            break
+    return scores.sum()

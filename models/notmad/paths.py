@@ -1,0 +1,94 @@
+"""The published paths to one network: central path of the log determinant, and augmented Lagrangian (eqs. 15, 16)."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from genarium.declaration import Array
+
+FACTOR, LARGEST, SLOW, LEAST = 10.0, 1e16, 0.25, 1e-8
+"""rho grows by FACTOR while h stays above SLOW times its last value, up to LARGEST; the end is at h below LEAST."""
+
+
+def _minimise(
+    objective: Callable[[Array], tuple[float, Array]], start: Array, bounds: list[tuple[float, float | None]], most: int
+) -> Array:
+    from scipy.optimize import minimize
+
+    found = minimize(
+        objective,
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=bounds,
+        options={"maxiter": most, "ftol": 1e-9, "maxcor": 20},
+    )
+    return np.asarray(found.x)
+
+
+def _bounds(p: int) -> list[tuple[float, float | None]]:
+    off = [(0.0, 0.0 if i == j else None) for i in range(p) for j in range(p)]
+    return off + off
+
+
+def _residual(covariance: Array, w: Array) -> tuple[float, Array]:
+    """Half the mean squared error of (I - W), and its gradient."""
+    left = np.eye(len(w)) - w
+    product = covariance @ left
+    return 0.5 * float((left * product).sum()), -product
+
+
+def central_path(covariance: Array, beta: float) -> tuple[Array, float, int]:
+    """Minimise mu (loss + beta |w|) - log det(I - W o W) as mu falls (eq. 16)."""
+    p = len(covariance)
+    v = np.zeros(2 * p * p)
+    rounds = 0
+    for mu in (1.0, 0.1, 0.01, 0.001):
+        rounds += 1
+
+        def objective(v: Array, mu: float = mu) -> tuple[float, Array]:
+            w = (v[: p * p] - v[p * p :]).reshape(p, p)
+            sign, log_det = np.linalg.slogdet(np.eye(p) - w * w)
+            if sign <= 0:
+                return 1e300, np.zeros_like(v)
+            inverse = np.linalg.inv(np.eye(p) - w * w)
+            if inverse.min() < -1e-9:
+                return 1e300, np.zeros_like(v)
+            loss, slope = _residual(covariance, w)
+            g = (mu * slope + 2 * w * inverse.T).ravel()
+            return mu * (loss + beta * float(v.sum())) - log_det, np.concatenate([g + mu * beta, mu * beta - g])
+
+        v = _minimise(objective, v, _bounds(p), 400)
+    w = (v[: p * p] - v[p * p :]).reshape(p, p)
+    return w, float(-np.linalg.slogdet(np.eye(p) - w * w)[1]), rounds
+
+
+def lagrangian(covariance: Array, beta: float) -> tuple[Array, float, int]:
+    """Augmented Lagrangian of the trace exponential (eq. 15)."""
+    from scipy.linalg import expm
+
+    p = len(covariance)
+    v, rho, multiplier, h, rounds = np.zeros(2 * p * p), 1.0, 0.0, np.inf, 0
+    while h > LEAST and rho < LARGEST:
+        rounds += 1
+        last = h
+        while True:
+
+            def objective(v: Array, rho: float = rho, multiplier: float = multiplier) -> tuple[float, Array]:
+                w = (v[: p * p] - v[p * p :]).reshape(p, p)
+                e = expm(w * w)
+                h = float(np.trace(e)) - p
+                loss, slope = _residual(covariance, w)
+                g = (slope + (rho * h + multiplier) * 2 * w * e.T).ravel()
+                value = loss + beta * float(v.sum()) + 0.5 * rho * h**2 + multiplier * h
+                return value, np.concatenate([g + beta, beta - g])
+
+            new = _minimise(objective, v, _bounds(p), 1000)
+            w = (new[: p * p] - new[p * p :]).reshape(p, p)
+            h = float(np.trace(expm(w * w))) - p
+            if h <= SLOW * last or rho >= LARGEST:
+                break
+            rho *= FACTOR
+        v = new
+        multiplier += rho * h
+    return (v[: p * p] - v[p * p :]).reshape(p, p), h, rounds

@@ -1,0 +1,236 @@
+"""The population network: parents by brute force, orders by enumeration, classes by enumeration, and what is refused."""
+
+import re
+import warnings
+from collections.abc import Callable
+from itertools import combinations, permutations, product
+from typing import Any
+
+import numpy as np
+import pytest
+
+from genarium.declaration import Array
+from genarium.errors import InputError
+from genarium.models.notmad import by_group, clustered, notears, project_to_dag
+from genarium.models.notmad.equivalence import equivalence_class, representative
+from genarium.models.notmad.graphs import compare, is_acyclic
+from genarium.models.notmad.orders import choose_parents, local_score, residual_variance
+
+
+def simulated(seed: int, p: int, n: int, *, spread: tuple[float, float] = (0.5, 2.0)) -> tuple[Array, Array]:
+    """Samples of an Erdos-Renyi network of 2p expected edges, weights +-U(.5, 2), noise of unlike sizes."""
+    rng = np.random.default_rng(seed)
+    present = np.triu(rng.uniform(size=(p, p)) < min(1.0, 4 / (p - 1)), 1)
+    truth = present * rng.uniform(0.5, 2, (p, p)) * rng.choice([-1, 1], (p, p))
+    order = rng.permutation(p)
+    truth = truth[np.ix_(order, order)]
+    return (rng.normal(size=(n, p)) * rng.uniform(*spread, p)) @ np.linalg.inv(np.eye(p) - truth), truth
+
+
+def adjacent_f1(a: Array, b: Array) -> float:
+    """F1 of the pairs that are neighbours."""
+    one, other = ((w != 0) | (w != 0).T for w in (a, b))
+    return float(2 * (one & other).sum() / (one.sum() + other.sum()))
+
+
+def naive_score(x: Array, y: int, parents: tuple[int, ...], unit: float) -> float:
+    """n ln of the mean squared residual of a regression, and the cost of its parents, by least squares."""
+    n = len(x)
+    r = x - x.mean(0)
+    e = r[:, y]
+    if parents:
+        e = e - r[:, parents] @ np.linalg.lstsq(r[:, parents], r[:, y], rcond=None)[0]
+    return float(n * np.log((e**2).mean()) + unit * len(parents) * n / (n - len(parents) - 2))
+
+
+def test_local_scores_are_those_of_regressions() -> None:
+    x, _ = simulated(0, 6, 40)
+    covariance = np.cov(x.T, bias=True)
+    for parents in [(), (0,), (3, 1), (0, 1, 2, 3, 4)]:
+        given = np.array([*parents, 0], dtype=np.int64)
+        found = local_score(residual_variance(covariance, 5, given, len(parents)), len(parents), 40.0, 5.0, 0.0)
+        assert found == pytest.approx(naive_score(x, 5, parents, 5.0), rel=1e-10)
+
+
+def test_parents_are_the_best_of_all_sets() -> None:
+    """Growing and shrinking against every subset of six candidates: at least 28 of 30 the same, and never better."""
+    same = 0
+    for seed in range(30):
+        x, _ = simulated(seed, 7, 60)
+        covariance = np.cov(x.T, bias=True)
+        y = seed % 7
+        candidates = np.array([j for j in range(7) if j != y], dtype=np.int64)
+        out = np.empty(6, dtype=np.int64)
+        score, k = choose_parents(covariance, y, candidates, 6, 60.0, 8.0, 0.0, 6, out)
+        sets = [s for size in range(7) for s in combinations(candidates.tolist(), size)]
+        best = min(sets, key=lambda s: naive_score(x, y, s, 8.0))
+        assert score == pytest.approx(naive_score(x, y, tuple(out[:k].tolist()), 8.0), rel=1e-9)
+        assert score >= naive_score(x, y, best, 8.0) - 1e-7
+        same += set(out[:k].tolist()) == set(best)
+    assert same >= 28
+
+
+def test_the_order_found_is_the_best_of_all_orders() -> None:
+    """Every order of five nodes with every set of parents: within half a nat of the least score, mostly at it."""
+    at_best = 0
+    for seed in range(5):
+        x, _ = simulated(seed, 5, 80)
+        unit = x / x.std(0)
+        cost = np.log(80) + 2 * np.log(5)
+        best: dict[tuple[int, frozenset[int]], float] = {}
+        for y in range(5):
+            others = [j for j in range(5) if j != y]
+            for size in range(5):
+                for allowed in combinations(others, size):
+                    sets = [s for k in range(size + 1) for s in combinations(allowed, k)]
+                    best[y, frozenset(allowed)] = min(naive_score(unit, y, s, cost) for s in sets)
+        totals = [sum(best[y, frozenset(o[:i])] for i, y in enumerate(o)) for o in permutations(range(5))]
+        beyond = notears(x).score - min(totals)
+        assert -1e-6 < beyond < 0.5
+        at_best += beyond < 1e-6
+    assert at_best >= 4
+
+
+def every_dag(p: int) -> list[Array]:
+    pairs = list(combinations(range(p), 2))
+    found = []
+    for states in product((0, 1, 2), repeat=len(pairs)):
+        w = np.zeros((p, p))
+        for (i, j), state in zip(pairs, states, strict=True):
+            w[i, j], w[j, i] = state == 1, state == 2
+        if is_acyclic(w):
+            found.append(w)
+    return found
+
+
+def v_structures(dag: Array) -> frozenset[tuple[int, int, int]]:
+    near = (dag + dag.T) > 0
+    return frozenset(
+        (a, b, c)
+        for c in range(len(dag))
+        for a, b in combinations(np.flatnonzero(dag[:, c]).tolist(), 2)
+        if not near[a, b]
+    )
+
+
+def test_classes_are_those_of_all_networks_with_the_same_v_structures() -> None:
+    """All 543 networks of four nodes: an edge is decided where every network of the class has it the same way."""
+    dags = every_dag(4)
+    assert len(dags) == 543
+    classes: dict[Any, list[Array]] = {}
+    for dag in dags:
+        key = (tuple(((dag + dag.T) > 0).ravel().tolist()), v_structures(dag))
+        classes.setdefault(key, []).append(dag)
+    assert len(classes) == 185  # Andersson, Madigan and Perlman (1997)
+    for members in classes.values():
+        union = np.array(members).any(0)
+        for dag in members:
+            np.testing.assert_array_equal(equivalence_class(dag), union)
+        assert any((representative(union) == dag).all() for dag in members)
+
+
+def test_the_graph_does_not_change_with_the_scale_of_columns() -> None:
+    x, _ = simulated(3, 15, 300)
+    scale = 10.0 ** np.random.default_rng(0).uniform(-4, 4, 15)
+    plain, scaled = notears(x), notears(x * scale + 5 * scale)
+    np.testing.assert_array_equal(plain.equivalence_class, scaled.equivalence_class)
+    np.testing.assert_allclose(scaled.network * scale[:, None] / scale, plain.network, rtol=1e-6, atol=1e-9)
+    assert scaled.score == pytest.approx(plain.score, rel=1e-9)
+
+
+def test_unequal_noise_and_standardised_columns_lead_to_the_graph() -> None:
+    found = []
+    for seed in range(4):
+        x, truth = simulated(seed, 20, 1000)
+        result = notears(x / x.std(0))
+        found.append((compare(result.network, truth, 1e-9)["shd"], adjacent_f1(result.network, truth), result.decided))
+        assert is_acyclic(result.network)
+    shd, f1, decided = np.mean(found, 0)
+    assert shd <= 4
+    assert f1 >= 0.97
+    assert 0.6 < decided < 1
+
+
+def test_equal_noise_tells_directions_that_others_do_not() -> None:
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=2000)
+    x = np.column_stack([a + rng.normal(size=2000), a])  # second -> first: one edge, of either direction
+    either, known = notears(x), notears(x, variances="equal")
+    assert either.decided == 0
+    assert either.equivalence_class.sum() == 2
+    assert known.decided == 1
+    assert known.network[1, 0] == pytest.approx(1, abs=0.1)
+    assert known.network[0, 1] == 0
+    x, truth = simulated(1, 20, 1000, spread=(1, 1))
+    assert compare(notears(x, variances="equal").network, truth, 1e-9)["shd"] == 0
+
+
+def test_noise_has_nearly_no_edges() -> None:
+    """30 samples of 25 independent nodes: of 300 pairs at most one on average over eight."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = [notears(np.random.default_rng(seed).normal(size=(30, 25))).network for seed in range(8)]
+    assert np.mean([(w != 0).sum() for w in found]) <= 1
+
+
+def test_few_samples_are_warned_of_and_weights_stay_small() -> None:
+    x, _ = simulated(0, 30, 40)
+    with pytest.warns(UserWarning, match="there are 40 samples for 30 nodes"):
+        found = notears(x, starts=3)
+    assert np.abs(found.network).max() < 5
+    with pytest.warns(UserWarning, match=r"in group 1 \(the smallest of 2\), there are 10 samples for 30 nodes"):
+        by_group(x, np.zeros((40, 1)), np.repeat([0, 1], [30, 10]))
+
+
+@pytest.mark.parametrize("penalty", ["logdet", pytest.param("notears", marks=pytest.mark.slow)])
+def test_paths_find_the_graph_of_equal_noise(penalty: Any) -> None:
+    truth = np.zeros((4, 4))
+    truth[2, 0], truth[0, 1], truth[3, 1] = 1.5, -1.0, 1.2
+    x = np.random.default_rng(0).normal(size=(1000, 4)) @ np.linalg.inv(np.eye(4) - truth)
+    found = notears(x, search="path", beta=0.05, threshold=0.3, penalty=penalty)
+    np.testing.assert_array_equal(found.network != 0, truth != 0)
+    assert found.h > 0
+
+
+def arrays_refused() -> dict[str, tuple[Callable[[], Any], str]]:
+    x, _ = simulated(0, 4, 50)
+    context = np.zeros((50, 1))
+    rng = np.random.default_rng(0)
+    summed = np.column_stack([x, x[:, 0] + x[:, 2]])
+    return {
+        "1-d": (lambda: notears(x[:, 0]), "x has the shape (50,)"),
+        "no columns": (lambda: notears(x[:, :0]), "x has the shape (50, 0)"),
+        "text": (lambda: notears(np.array([["a", "b"], ["c", "d"]])), "x must be a matrix of numbers"),
+        "weights": (lambda: notears(x, weight=np.ones(49)), "weight has the shape (49,); it must be (50,)"),
+        "negative weight": (lambda: notears(x, weight=np.r_[-1, np.ones(49)]), "weight[0] = -1 is negative"),
+        "one weight": (lambda: notears(x, weight=np.r_[1, np.zeros(49)]), "1 of 50 are positive"),
+        "beta": (lambda: notears(x, search="path", beta=-1), "beta=-1 must be a finite number, zero or larger"),
+        "dropped": (lambda: notears(x, beta=0.1), "beta=0.1 would be dropped"),
+        "threshold": (lambda: notears(x, threshold=-0.1), "threshold=-0.1 must be"),
+        "starts": (lambda: notears(x, starts=0), "starts=0 must be 1 or more"),
+        "variances": (lambda: notears(x, variances="same"), "variances='same' is not known"),  # type: ignore[arg-type]
+        "constant": (lambda: notears(np.column_stack([x, np.ones(50)])), "column 4 is 1 in every sample"),
+        "duplicate": (lambda: notears(np.column_stack([x, -2 * x[:, 1]])), "columns 1 and 4 are the same up to scale"),
+        "sum": (lambda: notears(summed), "column 4 is an exact sum of multiples of columns before it"),
+        "group": (lambda: by_group(x, context, np.zeros(3)), "group has the shape (3,); it must be (50,)"),
+        "context": (lambda: by_group(x, context[:9], np.zeros(50)), "context has 9 rows, x has 50"),
+        "groups": (lambda: clustered(x, context, 0, rng), "groups=0 of 50 samples"),
+        "none": (lambda: project_to_dag(np.zeros((0, 3, 3))), "no network"),
+        "square": (lambda: project_to_dag(np.zeros((2, 3))), "networks of shape (2, 3)"),
+        "cut": (lambda: project_to_dag(np.zeros((3, 3)), -1.0), "threshold=-1.0 must be"),
+        "nan": (lambda: project_to_dag(np.full((2, 2), np.nan)), "networks[0, 0] = nan"),
+    }
+
+
+@pytest.mark.parametrize("case", arrays_refused())
+def test_arrays_that_are_refused(case: str) -> None:
+    function, said = arrays_refused()[case]
+    with pytest.raises(InputError, match=re.escape(said)):
+        function()
+
+
+def test_nodes_of_two_values_are_warned_of() -> None:
+    x, _ = simulated(0, 4, 50)
+    x[:, 2] = np.where(x[:, 2] > 0, 1.3, -0.7)
+    with pytest.warns(UserWarning, match=r"1 nodes take only two values \(2\)"):
+        notears(x)

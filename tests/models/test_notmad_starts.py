@@ -1,0 +1,111 @@
+"""Starts of `map`: one optimum from every seed, whatever the units of the covariates."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import genarium as gn
+from genarium.data import check
+from genarium.declaration import Array
+from genarium.errors import InputError
+from genarium.models.notmad.objective import Objective
+from genarium.models.notmad.ordering import Ordering, better_order, residual
+from genarium.models.notmad.pack import Packed
+
+
+def mixture(n: int = 150) -> tuple[Array, Array]:
+    """Samples of five nodes whose networks go from one chain to another with a covariate."""
+    rng = np.random.default_rng(0)
+    context = rng.normal(size=(n, 2))
+    share = 1 / (1 + np.exp(-3 * context[:, :1, None]))
+    first, second = np.zeros((5, 5)), np.zeros((5, 5))
+    first[0, 1], first[1, 2], first[2, 3] = 1.5, -1.2, 1.0
+    second[0, 1], second[0, 3], second[3, 4] = -1.5, 1.2, 1.4
+    networks = share * first + (1 - share) * second
+    order = rng.permutation(5)
+    networks = networks[:, order][:, :, order]
+    return np.linalg.solve(np.eye(5) - networks.swapaxes(1, 2), rng.normal(size=(n, 5, 1)))[:, :, 0], context
+
+
+def bound(fit: xr.DataTree) -> float:
+    return float(json.loads(fit.attrs["notes"])["acyclic_bound"])
+
+
+def test_orders_are_scored_by_regressions_on_the_nodes_before() -> None:
+    x, context = mixture(80)
+    problem = check(gn.get("notmad"), {"x": x, "context": context}, {"archetype": 2})
+    packed = Packed(Objective(problem))
+    vector = packed.random(np.random.default_rng(1))
+    gram, cross, square = Ordering(problem, packed).moments(vector)
+    at = packed.unpack(vector)
+    scaled = (context - context.mean(0)) / context.std(0)
+    logit = scaled @ at["slope"] + at["intercept"]
+    Z = np.exp(logit) / np.exp(logit).sum(1, keepdims=True)
+    order = np.array([3, 0, 4, 1, 2])
+    total = 0.0
+    rate = float(problem["beta"])
+    for place, j in enumerate(order):
+        features = np.column_stack([Z[:, k] * x[:, i] for i in order[:place] for k in range(2)] or [np.zeros(80)])
+        w = np.linalg.solve(features.T @ features + rate * np.eye(features.shape[1]), features.T @ x[:, j])
+        total += float(((x[:, j] - features @ w) ** 2).sum() + rate * (w**2).sum())
+    assert residual(gram, cross, square, order) == pytest.approx(total, rel=1e-9)
+    better = better_order(gram, cross, square, order)
+    assert residual(gram, cross, square, better) <= residual(gram, cross, square, order)
+    assert sorted(better) == list(range(5))
+
+
+@pytest.mark.parametrize("options", [{}, {"encoder": "additive", "neuron": 2, "mean": "regressed"}], ids=str)
+def test_units_of_covariates_change_nothing(options: dict[str, Any]) -> None:
+    x, context = mixture()
+    settings = {"archetype": 2, "restarts": 1, **options}
+    plain = gn.fit("notmad", {"x": x, "context": context}, "map", 1, **settings)
+    units = {"x": x, "context": context * [1e3, 0.02] + [40.0, -7.0]}
+    other = gn.fit("notmad", units, "map", 1, **settings)
+    assert bound(other) == pytest.approx(bound(plain), abs=0.02)
+    np.testing.assert_allclose(other["constant_data"]["context_sd"], plain["constant_data"]["context_sd"] * [1e3, 0.02])
+    new = context[:20]
+    expected = gn.predict(plain, {"context": new})["predictions"]["network"]
+    found = gn.predict(other, {"context": new * [1e3, 0.02] + [40.0, -7.0]})["predictions"]["network"]
+    np.testing.assert_allclose(found, expected, atol=5e-3)
+    one = gn.predict(other, {"context": units["context"][:1]})["predictions"][
+        "network"
+    ]  # of the fit's scale, not its own
+    np.testing.assert_allclose(one[0], found[0], atol=1e-12)
+
+
+def test_every_seed_finds_one_optimum_and_says_how_many_starts_agree() -> None:
+    x, context = mixture()
+    fits = [gn.fit("notmad", {"x": x, "context": context}, "map", seed, archetype=2) for seed in range(3)]
+    values = [bound(fit) for fit in fits]
+    assert np.ptp(values) < 1
+    for fit in fits:
+        assert json.loads(fit.attrs["notes"])["starts_agreeing"] >= 2
+    said = {v.check: v.status for v in gn.diagnose("notmad", fits[0]).verdicts}
+    assert said["independent starts that agree"] == "pass"
+    alone = gn.fit("notmad", {"x": x, "context": context}, "map", 0, archetype=2, restarts=1)
+    said = {v.check: v.status for v in gn.diagnose("notmad", alone).verdicts}
+    assert said["independent starts that agree"] == "fail"
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ({"strength": -5.0}, "strength=-5.0 must be a finite number, zero or larger"),
+        ({"strength": float("nan")}, "strength=nan must be a finite number, zero or larger"),
+    ],
+    ids=str,
+)
+def test_numbers_out_of_range_are_refused(option: dict[str, Any], said: str) -> None:
+    x, context = mixture(30)
+    with pytest.raises(InputError, match=said):
+        gn.fit("notmad", {"x": x, "context": context}, "map", archetype=2, **option)
+
+
+def test_sums_of_nodes_are_refused() -> None:
+    x, context = mixture(30)
+    data = {"x": np.column_stack([x, x[:, 0] + x[:, 2]]), "context": context}
+    with pytest.raises(InputError, match="node 5 is an exact sum of multiples of nodes before it"):
+        gn.fit("notmad", data, "map", archetype=2)
