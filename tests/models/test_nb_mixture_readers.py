@@ -449,6 +449,15 @@ def test_faulty_options_of_anndata(typical: Path, options: dict[str, Any], parts
         refuses(h5ad, typical, *parts, **options)
 
 
+def test_a_column_of_bytes_is_refused(typical: Path) -> None:
+    with h5py.File(typical, "a") as file:
+        del file["obs/s"]
+        file["obs/s"] = np.array([b"abcd"] * 3, dtype="V4")
+        file["obs/s"].attrs.update({"encoding-type": "array", "encoding-version": "0.2.0"})
+    with pytest.raises(InputError, match="column 's' of obs holds bytes without a meaning"):
+        h5ad([typical], layer="counts")
+
+
 def test_faults_of_anndata(write: Callable[..., Path], folder: Path) -> None:
     path = folder / "faulty.h5ad"
     x = np.array([[1.0, 2.0], [3.0, 4.0]])

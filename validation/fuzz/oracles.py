@@ -100,7 +100,10 @@ class Wide:
         start, found = 0, []
         for candidates in files:
             best = UnlikeError("no table: none was found")
-            grids = [_named(grid).transposed() if transpose else grid for grid in candidates]
+            grids = list(candidates)
+            if transpose:
+                grids = [_named(grid).transposed(named=named) for grid in candidates for named in (True, False)]
+                grids = [grid for grid in grids if grid.rows]
             grids.sort(key=lambda grid: -len(set(grid.header) & set(self.columns)))
             for grid in grids:
                 try:

@@ -140,6 +140,12 @@ def _stored(path: Path, file: Any, layer: str | None, raw: bool, matrices: Seque
     if any(frame.attrs.get("encoding-type") != "dataframe" for frame in frames):
         raise InputError(f"{path}: this AnnData file has an old form. Write it again with a current anndata.")
     obs, var = map(read_elem, frames)
+    for name, column in obs.items():
+        if column.dtype.kind == "V" or (len(column) and isinstance(column.iloc[0], np.void | bytes)):
+            raise InputError(
+                f"{path}: column {name!r} of obs holds bytes without a meaning, not numbers or text. Write it again "
+                "with AnnData, or remove it."
+            )
     for axis, frame in (("obs", obs), ("var", var)):  # as names in a table, without blanks around them
         if (lost := np.flatnonzero(frame.index.isna())).size:
             raise InputError(

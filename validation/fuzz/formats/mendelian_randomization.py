@@ -172,7 +172,7 @@ def _signs(tree: Any, options: dict[str, Any], one: Grid, other: Grid, have: lis
             continue  # which of them was taken, the numbers have told
         rows = [found[0] for found in several]
         a, b = (
-            tuple(str(row[str(options.get(n, n))]).strip().upper() for n in ("effect_allele", "other_allele"))
+            tuple(parsers.name(row[str(options.get(n, n))]).upper() for n in ("effect_allele", "other_allele"))
             for row in rows
         )
         beta = parsers.number(rows[1][str(options.get("beta", "beta"))]) or 0.0
