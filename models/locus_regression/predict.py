@@ -33,7 +33,7 @@ def predict(fitted: xr.DataTree, problem: Problem) -> dict[str, Labelled]:
     fitted : DataTree
         With the group ``posterior`` or ``point``.
     problem : Problem
-        Mutations to predict for; loci, features and processes as in the fit.
+        Mutations to predict for; features and processes as in the fit, and loci as there or others.
 
     Returns
     -------
@@ -87,7 +87,9 @@ def _exposures(
 ) -> tuple[Array, Exposures]:
     """Return which genome of the fit each genome is, -1 for new ones, and the exposures of all."""
     before = fitted_problem(problem.model, fitted)
-    same = same_genomes(corpus(before), before.coords["genome"], data, problem.coords["genome"])
+    same = np.full(data.genomes, -1)  # in other windows, all genomes are new
+    if np.array_equal(before.coords["locus"], problem.coords["locus"]):
+        same = same_genomes(corpus(before), before.coords["genome"], data, problem.coords["genome"])
     if "posterior" in fitted:
         every = stacked({"pi": fitted["posterior"]["pi"].to_numpy()})["pi"]
     else:
