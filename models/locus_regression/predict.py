@@ -142,7 +142,8 @@ def tables(data: Corpus, unknown: Arrays) -> tuple[Processes, Array]:
     features, exposure = data.features.transpose(0, 2, 1), np.exp(data.log_exposure)
     effect = unknown.get("locus_effect", np.ones((1, 1)))
     if "leaf_value" in unknown:
-        effect = np.exp(log_rates(*(unknown[name] for name in NAMES), features[0]))
+        feature, at, leaf = (unknown[name] for name in NAMES)
+        effect = np.exp(log_rates(feature, at, leaf, features[0]))
     beta, lam = unknown["beta"], unknown["lam"]
     place = np.exp(log_loci(beta, lam, effect, features, exposure, data.opportunity, data.form))
     share = place * (lam @ data.opportunity)
