@@ -44,11 +44,20 @@ transformed data {
   for (j in 1 : variant) {
     place[j] = region[j] + 1;
   }
+  array[2] vector[n_region] rough = rough_slopes(beta_exposure, beta_outcome,
+                                                 v_x, v_y, error_covariance,
+                                                 sign, place, n_region,
+                                                 square(0.3 * outcome_scale));
 }
 parameters {
-  real global_effect; // Theta
   real<lower=0> heterogeneity; // tau
-  vector<offset=global_effect, multiplier=heterogeneity>[n_region] theta;
+  // both in units of what the rough slopes say of them: no funnel, whether the data say little or much
+  real<offset=rough_mean(heterogeneity, ratio, rough)[1],
+       multiplier=rough_mean(heterogeneity, ratio, rough)[2]> global_effect; // Theta
+  vector<offset=(global_effect + rough[2] .* rough[1] * square(heterogeneity))
+                ./ (1 + rough[2] * square(heterogeneity)),
+         multiplier=heterogeneity
+                    ./ sqrt(1 + rough[2] * square(heterogeneity))>[n_region] theta;
   vector[n_region] intercept; // alpha
   real<lower=0> exposure_sd; // sigma
   real<lower=0> pleiotropy_sd; // omega

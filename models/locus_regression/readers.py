@@ -72,8 +72,14 @@ def npz(paths: Sequence[Path]) -> Told:
     used = {name for name in arrays if SHORT.get(name, name) in out}
     used |= {"c", "a"} if "channel" not in arrays else set()
     names = arrays.get("names")
-    if names is not None and out["features"].ndim == 2:
+    if names is not None:
         import xarray as xr
+
+        if out["features"].ndim != 2:
+            raise InputError(
+                f"{path}: array 'features' has the shape {out['features'].shape}, but must have a row a feature and a "
+                "column a locus."
+            )
 
         labels = _labels(path, names, len(out["features"]))
         out["features"] = xr.DataArray(out["features"], dims=("feature", "locus"), coords={"feature": labels})

@@ -149,7 +149,7 @@ def declare(correlated_pleiotropy: str = "none") -> Model:
         options=OPTIONS,
         vary=declare,
         calibration=Calibration(
-            settings={"variant": 120, "region": 6, "target_accept": 0.98},
+            settings={"variant": 120, "region": 6},
             # overlapping samples taken as separate ones; or a confounder taken as none (InSIDE violated)
             control={"error_covariance": 0.0} if mixture else {"correlated_pleiotropy": "mixture"},
             growth=(120, 480, 1920),

@@ -36,14 +36,31 @@ def build(mixture: bool) -> Callable[..., None]:
         import pytensor.tensor as pt
 
         ratio = outcome_scale / exposure_scale
-        mean = pm.Normal("global_effect", 0, ratio)
         spread = pm.HalfNormal("heterogeneity", 0.5 * ratio)
-        theta = pm.Normal("theta", mean, spread, dims="region", transform=_standardised())
+        sign = pt.switch(pt.neq(signs_given, 0), 1.0, pt.sign(beta_exposure))
+        slope, information = _slopes(
+            *(sizes["region"], region, beta_exposure, beta_outcome, se_exposure, se_outcome, error_covariance),
+            *(sign, 0.3 * outcome_scale),
+        )
+        # PyMC lets a transform see only what its variable depends on: hence what these two are given besides
+        mean = pm.CustomDist(
+            "global_effect",
+            *(spread, ratio, slope, information),
+            logp=lambda value, spread, ratio, slope, information: pm.logp(pm.Normal.dist(0, ratio), value),
+            random=lambda spread, ratio, slope, information, rng, size: rng.normal(0, ratio, size),
+            signature="(),(),(s),(s)->()",
+            transform=_standardised(_mean_given),
+        )
+        theta = pm.Normal(
+            *("theta", mean + pt.zeros_like(slope), spread),
+            dims="region",
+            transform=_standardised(lambda mean, spread: _effect_given(mean, spread, slope, information)),
+        )
         alpha = pm.Normal("intercept", 0, 0.3 * outcome_scale, dims="region")
         sd = pm.HalfNormal("exposure_sd", exposure_scale)
         omega = pm.HalfNormal("pleiotropy_sd", 0.5 * outcome_scale)
 
-        directed = pt.switch(pt.neq(signs_given, 0), 1.0, pt.sign(beta_exposure)) * alpha[region]
+        directed = sign * alpha[region]
         total = sd**2 + se_exposure**2
         of_x = pm.logp(pm.Normal.dist(exposure_mean, pt.sqrt(total)), beta_exposure)
 
@@ -66,8 +83,42 @@ def build(mixture: bool) -> Callable[..., None]:
     return density
 
 
-def _standardised() -> Any:
-    """Sample regional effects as deviations in units of their spread: no funnel where regions say little."""
+def _slopes(
+    regions: int, region: Any, x: Any, y: Any, s_x: Any, s_y: Any, covariance: Any, sign: Any, intercept_sd: Any
+) -> tuple[Any, Any]:
+    """Return what data alone say of each region's effect, roughly: a slope and its information (README)."""
+    import pytensor.tensor as pt
+
+    def total(values: Any) -> Any:
+        return pt.inc_subtensor(pt.zeros((regions,))[region], values)
+
+    w = 1 / s_y**2
+    below = w * pt.maximum(x**2 - s_x**2, 0.1 * x**2)
+    above = w * (x * y - covariance)
+    inflation = pt.maximum((w * (y - above.sum() / below.sum() * x) ** 2).mean(), 1.0)
+    xx, xy = total(below), total(above)
+    xo, oy, oo = total(w * x * sign), total(w * sign * y), total(w) + inflation / intercept_sd**2
+    left = pt.maximum(xx - xo**2 / oo, 0.05 * xx)
+    return (xy - xo * oy / oo) / left, left / inflation
+
+
+def _mean_given(spread: Any, ratio: Any, slope: Any, information: Any) -> tuple[Any, Any]:
+    """Return mean and sd of the mean effect given the spread, were the regions' slopes all that is known (eq. 28)."""
+    each = information / (1 + information * spread**2)
+    precision = each.sum() + ratio**-2.0
+    return (each * slope).sum() / precision, precision**-0.5
+
+
+def _effect_given(mean: Any, spread: Any, slope: Any, information: Any) -> tuple[Any, Any]:
+    """Return mean and sd of regional effects given mean and spread of all, likewise (eq. 27)."""
+    import pytensor.tensor as pt
+
+    weight = information * spread**2
+    return (mean + weight * slope) / (1 + weight), spread / pt.sqrt(1 + weight)
+
+
+def _standardised(given: Callable[..., tuple[Any, Any]]) -> Any:
+    """Sample a variable in units of what ``given`` says of it: there is no funnel, whether data say little or much."""
     import pytensor.tensor as pt
     from pymc.logprob import transforms
 
@@ -78,12 +129,14 @@ def _standardised() -> Any:
         ndim_supp = 0
 
         def forward(self, value: Any, *inputs: Any) -> Any:
-            return (value - inputs[-2]) / inputs[-1]
+            centre, scale = given(*inputs[2:])
+            return (value - centre) / scale
 
         def backward(self, value: Any, *inputs: Any) -> Any:
-            return inputs[-2] + inputs[-1] * value
+            centre, scale = given(*inputs[2:])
+            return centre + scale * value
 
         def log_jac_det(self, value: Any, *inputs: Any) -> Any:
-            return pt.broadcast_to(pt.log(inputs[-1]), value.shape)
+            return pt.broadcast_to(pt.log(given(*inputs[2:])[1]), value.shape)
 
     return Standardised()

@@ -68,7 +68,8 @@ def table(
             f"reader 'table' takes one table, not {len(paths)}. For a table a trait, use {flag('format', 'traits')}."
         )
     names = dict(zip(EFFECTS, (beta_exposure, se_exposure, beta_outcome, se_outcome), strict=True))
-    options.only_texts("table", variant=variant, region=region, **names)
+    options.texts("table", **names)
+    options.only_texts("table", variant=variant, region=region)
     sheet = read_sheet(Path(paths[0]), _key(variant))
     for name in [*names.values(), *filter(None, [region])]:
         if name not in sheet.names:
@@ -136,12 +137,14 @@ def traits(
     """
     if len(existing("traits", paths)) != 2:
         raise InputError(f"reader 'traits' takes two tables, exposure and outcome, not {len(paths)}.")
-    options.only_texts("traits", variant=variant, beta=beta, se=se, frequency=frequency)
+    columns = {"variant": variant, "beta": beta, "se": se, "effect_allele": effect_allele, "other_allele": other_allele}
+    options.texts("traits", **columns)
+    options.only_texts("traits", frequency=frequency)
     told = None if frequency == "auto" else frequency
     only_with("reader 'traits'", option("palindromic", "frequency"), palindromic == "frequency", frequency=told)
     sheets = [read_sheet(Path(path), variant) for path in paths]
     for sheet in sheets:
-        for name in filter(None, (variant, beta, se, effect_allele, other_allele, told)):
+        for name in [*columns.values(), *filter(None, [told])]:
             if name not in sheet.names:
                 raise absent(sheet.path, "column", name, sheet.names)
     frequencies = [_frequency(sheet, frequency) if palindromic == "frequency" else None for sheet in sheets]

@@ -11,7 +11,7 @@ import numpy as np
 from genarium.declaration import Array, Calibration, Method, Model, Problem, Sizes, Stage, Var
 from genarium.errors import InputError
 from genarium.remedies import setting
-from genarium.supports import count, label, positive, simplex
+from genarium.supports import LARGEST, count, label, positive, simplex
 
 from . import density, likelihood, predict, readers
 from .cautions import cautions
@@ -146,6 +146,7 @@ def emit(story: likelihood.Story) -> Callable[..., Array]:
     def draw(rng: np.random.Generator, group: Array, mu: Array, phi: Array, size_factor: Array) -> Array:
         mean = size_factor[:, None] * mu[group]  # (N, D)
         r = 1 / story.spread(phi, mu)[group]
+        mean = np.minimum(mean, LARGEST / (1 + 10 / np.sqrt(r)))  # a wild draw has counts that are still numbers
         counts: Array = rng.negative_binomial(r, r / (r + mean))
         return counts
 

@@ -64,7 +64,7 @@ def closed_form(q: xr.Dataset, x: Array, r: Array) -> Array:
 def average(posterior: xr.Dataset, problem: Problem, story: Story, most: int = 500) -> Array:
     """Log of the joint density of group and counts, averaged over (at most ``most``) draws; shape (K, N)."""
     x, s = problem["x"], problem["size_factor"]
-    draws = stacked(arrays(posterior), most)
+    draws = stacked(arrays(posterior, [name for name in ("pi", "mu", "phi") if name in posterior]), most)
     total = np.full((problem.sizes["component"], len(x)), -np.inf)
     for i, (pi, mu) in enumerate(zip(draws["pi"], draws["mu"], strict=True)):
         phi = draws["phi"][i] if "phi" in draws else problem["phi"]

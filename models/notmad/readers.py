@@ -125,7 +125,7 @@ def _from_table(
         raise InputError(f"{path}: column {key!r} is a node, and names the samples. Take it out of one of them.")
     account = Account("node", len(sheet.names), entry="column")
     account.leave("taken as sample names", [] if key is None else [key])
-    account.leave("taken as context", [name for name in asked if name not in chosen])
+    account.leave("taken as context", [name for name in asked if name not in chosen and name != key])
     left = [n for n in sheet.names if n not in asked and n != key and n not in chosen]
     account.leave("asked for", [name for name in left if name in dropped])
     account.leave("without a name and empty", [n for n in left if n not in dropped and sheet.is_empty(n)])

@@ -50,6 +50,17 @@ def scratch(name: str) -> Iterator[Path]:
         yield Path(folder)
 
 
+@contextlib.contextmanager
+def named(name: str) -> Iterator[None]:
+    """Let temporary files and folders that others make meanwhile bear a name by which :func:`sweep` finds them."""
+    sweep(Path(tempfile.gettempdir()), name)
+    before, tempfile.template = tempfile.template, prefix(name)
+    try:
+        yield
+    finally:
+        tempfile.template = before
+
+
 def _machine() -> str:
     """Return the name of this machine, as far as a file's name can hold it."""
     return re.sub(r"[^A-Za-z0-9]", "_", platform.node())[:40] or "here"

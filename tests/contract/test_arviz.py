@@ -56,8 +56,9 @@ def tree_of(kind: str) -> xr.DataTree:
 
 
 KINDS = [
-    *("conjugate", "nuts", "advi", "nuts-jax", "gibbs", "gibbs, one gene", "vi, one gene"),
-    pytest.param("stan, one gene", marks=pytest.mark.stan),
+    *("conjugate", "nuts", "gibbs"),
+    *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("advi", "nuts-jax", "gibbs, one gene", "vi, one gene")),
+    pytest.param("stan, one gene", marks=[pytest.mark.stan, pytest.mark.slow]),
 ]
 
 
@@ -234,6 +235,7 @@ def test_every_function_of_arviz_has_its_place() -> None:
     assert len(placed) == len(set(placed))
 
 
+@pytest.mark.slow
 def test_every_function_has_a_tree_that_it_applies_to() -> None:
     have = [traits(tree_of(kind)) for kind in ("conjugate", "nuts", "advi", "gibbs, one gene")]
     for name, use in {**STATS, **PLOTS}.items():

@@ -487,7 +487,7 @@ def matched(found: Array, truth: Array) -> tuple[Array, Array]:
     return order, cosine[rows, order]
 
 
-@pytest.mark.parametrize("method", ["vi", "svi"])
+@pytest.mark.parametrize("method", ["vi", pytest.param("svi", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "options",
     [
@@ -581,6 +581,7 @@ def test_vi_draws_come_from_q() -> None:
         np.testing.assert_allclose(np.cov(draws[:, k].T), covariance, rtol=0, atol=5 * error)
 
 
+@pytest.mark.slow
 def test_more_freedom_gives_a_higher_bound() -> None:
     _, _, tree = problem_of(VARIANTS[0], cell=2000)
     bound = [
@@ -624,6 +625,7 @@ def test_linear_response_is_the_derivative_of_the_means() -> None:
     np.testing.assert_allclose(found, np.linalg.inv(-np.array(slopes)), rtol=0.02, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_linear_response_knows_what_mean_field_leaves_out() -> None:
     """Two processes that channels hardly tell apart: their effects are uncertain together, as NUTS would say."""
     lam = np.random.default_rng(1).dirichlet(np.full(32, 20.0), 2)
@@ -753,6 +755,7 @@ def test_the_same_mutations_in_another_order_are_the_same_genomes() -> None:
     np.testing.assert_allclose(found["pi"].isel(genome=[0, 1, 3, 4, 5]), own["pi"].isel(genome=[0, 1, 3, 4, 5]))
 
 
+@pytest.mark.slow
 def test_sparse_new_genomes_take_the_alpha_that_the_fit_learned() -> None:
     """Genomes of 20 mutations under a sparse prior: a smaller error, and intervals that cover."""
     sizes = {"locus": 40, "feature": 2, "process": 3}
@@ -882,6 +885,9 @@ def test_what_is_no_corpus_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "b.npz", g=[0, 1], **{**whole, "names": np.array([0x110000], "<u4").view("<U1")})
     with pytest.raises(InputError, match=r"b\.npz: .*'names' holds 1114112 where a character should be"):
         gn.read("locus_regression", tmp_path / "b.npz")
+    np.savez(tmp_path / "b.npz", g=[0, 1], **{**whole, "X": 1.0})
+    with pytest.raises(InputError, match=r"b\.npz: array 'features' has the shape \(\), but must have a row a feature"):
+        gn.read("locus_regression", tmp_path / "b.npz")
     np.savez(tmp_path / "b.npz", g=[0, 1], X=np.ones((1, 2)))
     with pytest.raises(InputError, match="there is no array 'locus'"):
         gn.read("locus_regression", tmp_path / "b.npz")
@@ -892,6 +898,7 @@ def test_what_is_no_corpus_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.data
 @pytest.mark.skipif(not (CORPORA / "easy.npz").exists(), reason="the corpora are not here")
+@pytest.mark.slow
 def test_simulated_corpus_is_recovered_as_well_as_it_can_be() -> None:
     truth = np.load(CORPORA / "easy.npz")
     tree = gn.read("locus_regression", CORPORA / "easy.npz")

@@ -67,7 +67,7 @@ def test_likelihood_of_the_flat_model_is_a_mixture_of_signatures() -> None:
     np.testing.assert_allclose(problem.call(found, **at), expected, rtol=1e-10)
 
 
-@pytest.mark.parametrize("form", ["conditional", "joint"])
+@pytest.mark.parametrize("form", ["conditional", pytest.param("joint", marks=pytest.mark.slow)])
 def test_a_constant_feature_keeps_its_prior_and_changes_nothing(form: str) -> None:
     data = arrays()
     with_constant = {**data, "features": np.concatenate([data["features"], np.full((1, 15), 7.0)])}
@@ -81,7 +81,7 @@ def test_a_constant_feature_keeps_its_prior_and_changes_nothing(form: str) -> No
 # Opportunities
 
 
-@pytest.mark.parametrize("form", ["conditional", "joint"])
+@pytest.mark.parametrize("form", [pytest.param("conditional", marks=pytest.mark.slow), "joint"])
 def test_windows_without_a_context_are_those_with_next_to_none(form: str) -> None:
     """Opportunities of zero where nothing mutates give the fit that tiny ones give."""
     data = arrays()

@@ -134,7 +134,7 @@ def true_of(tree: xr.DataTree) -> list[int]:
 each_kind = pytest.mark.parametrize("kind", ["vi", "point"])
 
 
-@each_kind
+@pytest.mark.parametrize("kind", ["vi", pytest.param("point", marks=pytest.mark.slow)])
 def test_figures_that_can_be_inlined(kind: str, fits: Fits) -> None:
     tree = fits(kind)
     assert sorted(true_of(tree)) == [0, 1, 2]  # the fit has found the processes, else this file tests little
@@ -207,6 +207,7 @@ def test_signatures_beside_the_truth_and_their_shares(kind: str, fits: Fits) -> 
         assert float(found[2]) == pytest.approx(cosine, abs=5.1e-4)
 
 
+@pytest.mark.slow
 def test_without_truth(fits: Fits) -> None:
     tree = fits("vi").copy()
     del tree["truth"]
@@ -242,6 +243,7 @@ def test_nearest_signatures_of_a_table(fits: Fits, tmp_path: Path) -> None:
     assert not (tmp_path / "other.html").exists()
 
 
+@pytest.mark.slow
 def test_a_process_that_no_true_one_corresponds_to(fits: Fits) -> None:
     data = fits("vi").copy()
     data["constant_data"] = xr.DataTree(data["constant_data"].to_dataset().drop_vars(["alpha", "tau", "process"]))
@@ -457,6 +459,7 @@ def test_likeness_is_the_cosine(fits: Fits) -> None:
             assert f"at most {values[~np.eye(3, dtype=bool)].max():.2f}." in caption
 
 
+@pytest.mark.slow
 def test_pages_and_more_processes_than_colours(fits: Fits, monkeypatch: pytest.MonkeyPatch) -> None:
     tree = fits("vi")
     for one in (module, of_fit):

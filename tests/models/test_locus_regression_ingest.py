@@ -209,6 +209,18 @@ def test_another_assembly_stops(fasta: str, write: Callable[..., Path]) -> None:
     assert "chr1:530" not in str(told.value)
 
 
+def test_a_genome_with_less_bases_than_its_index_says_stops(tmp_path: Path, write: Callable[..., Path]) -> None:
+    """What is not there would be whatever lies in memory."""
+    path = made.write_fasta(tmp_path / "g.fa", SEQUENCES)
+    damaged = bytearray(path.read_bytes())
+    begin = damaged.index(b"\n") + 2
+    damaged[begin : begin + 4] = bytes(4)
+    path.write_bytes(damaged)
+    rows, _ = made.substitutions(SEQUENCES, ["S1"], 60, SIZE)
+    with pytest.raises(InputError, match=r"contig .* has \d+ bases by its index, but from base 1 on \d+ could be"):
+        ingest.vcf([write(made.vcf_text(rows))], fasta=str(path))
+
+
 def test_files_that_are_cut_short_stop(fasta: str, tmp_path: Path, write: Callable[..., Path]) -> None:
     rows, _ = made.substitutions(SEQUENCES, ["S1"], 60, SIZE)
     text = made.vcf_text(rows)

@@ -227,6 +227,21 @@ def test_gibbs_and_nuts_agree(option: str) -> None:
         assert abs(mean - other) < 4.5 * np.hypot(error, other_error), key
 
 
+@pytest.mark.parametrize(("region", "error"), [(1, 0.01), (8, 1.0)])
+def test_nuts_meets_no_funnel(region: int, error: float) -> None:
+    """Neither where the data say much of a region's effect, nor where they say next to nothing of any."""
+    rng = np.random.default_rng(5)
+    x, of = rng.normal(size=80), np.arange(80) % region
+    data = {
+        "beta_exposure": x + rng.normal(0, 0.1, 80),
+        "beta_outcome": 0.4 * x + rng.normal(0, error, 80),
+        **{"se_exposure": np.full(80, 0.1), "se_outcome": np.full(80, error), "region": of},
+    }
+    fit = gn.fit(NAME, data, "nuts", seed=1, chains=2, draws=500, tune=500)
+    assert int(fit["sample_stats"]["diverging"].sum()) <= 1
+
+
+@pytest.mark.slow
 def test_confounded_variants_are_found() -> None:
     """A quarter of strong variants through a confounder: the plain model is misled, the mixture is not."""
     rng = np.random.default_rng(2)

@@ -259,7 +259,7 @@ def test_maximum_likelihood_is_higher_than_where_another_search_stops(ldl: Data)
     assert found.estimate == pytest.approx(float(best.x), abs=1e-5)
 
 
-@pytest.mark.parametrize("estimator", [divw, maximum_likelihood])
+@pytest.mark.parametrize("estimator", [divw, pytest.param(maximum_likelihood, marks=pytest.mark.slow)])
 def test_overlapping_samples_are_allowed_for(estimator: Any) -> None:
     """300 data sets with errors correlated by 0.7 and a mean F of 5: no bias, and standard errors that are right."""
     rng = np.random.default_rng(3)
@@ -362,6 +362,7 @@ def test_a_level_that_is_no_proportion_is_refused(level: float) -> None:
             function([1.0, 2.0], [1.0, 1.0], level=level)
 
 
+@pytest.mark.slow
 def test_robust_standard_errors_follow_the_model() -> None:
     """Residuals twice or half as large as said: fixed effects say what the errors say, random ones at least that."""
     x, sx, y, sy = simulated(2, 400)
@@ -413,6 +414,7 @@ def test_presso_finds_the_outlier_and_says_what_it_did() -> None:
     assert np.isnan(clean.distortion_p)
 
 
+@pytest.mark.slow
 def test_distortion_by_presso_is_told_from_none() -> None:
     """Against resamples with the outliers: strong ones on strong variants distort, balanced ones do not."""
     x, sx, y, sy = simulated(7, 40)

@@ -223,6 +223,14 @@ def test_rows_in_the_match_are(row: str, message: str, tmp_path: Path) -> None:
         gn.read(NAME, files, "traits")
 
 
+def test_a_column_that_is_needed_has_a_name(tmp_path: Path) -> None:
+    table = write(tmp_path / "a.csv", "beta_exposure,se_exposure,beta_outcome,se_outcome\n.1,.1,.2,.2\n")
+    with pytest.raises(InputError, match="'table': se_outcome=None must be a name: this column is needed"):
+        gn.read(NAME, table, "table", se_outcome=None)
+    with pytest.raises(InputError, match="'traits': beta=None must be a name: this column is needed"):
+        gn.read(NAME, [table, write(tmp_path / "b.csv", "x\n1\n")], "traits", beta=None)
+
+
 @pytest.mark.parametrize("correlation", [1.0, -1.0, 1.5, "rho", "nan"])
 def test_an_error_correlation_of_one_is_refused(correlation: float | str, tmp_path: Path) -> None:
     text = "beta_exposure,se_exposure,beta_outcome,se_outcome,rho\n.1,.1,.2,.2,.1\n.2,.1,.1,.1,-1\n"
@@ -328,6 +336,7 @@ def test_meta_forest_has_mean_and_prediction() -> None:
     assert [t.get_text() for t in figure.axes[0].get_yticklabels()][-2:] == ["mean", "prediction"]
 
 
+@pytest.mark.slow
 @pytest.mark.data
 @pytest.mark.skipif(not MR.is_dir(), reason="the summary statistics are not part of the repository")
 def test_real_table_through_the_command_line(tmp_path: Path, capsys: Any) -> None:

@@ -60,6 +60,7 @@ def test_em_reaches_the_known_optimum(course: dict[str, Any]) -> None:
     assert table[rows, columns].sum() / 1000 == pytest.approx(0.980, abs=5e-4)
 
 
+@pytest.mark.slow
 def test_vi_reaches_the_known_bound_and_gibbs_widths(course: dict[str, Any], gibbs: xr.DataTree) -> None:
     import json
 
@@ -98,6 +99,7 @@ def test_gibbs_and_nuts_agree(course: dict[str, Any], gibbs: xr.DataTree) -> Non
         assert (np.abs(np.log(s1 / s2)) < 5 * error).all()
 
 
+@pytest.mark.slow
 def test_five_components_are_chosen(course: dict[str, Any]) -> None:
     best = gn.choose("nb_mixture", {"x": course["x"], "phi": 0.3}, "component", range(2, 8), seed=1, alpha0=0.1)
     assert best["posterior"].sizes["component"] == 5

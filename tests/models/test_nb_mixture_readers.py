@@ -516,6 +516,12 @@ def test_names_keep_no_blanks_and_come_once(folder: Path) -> None:
     refuses(h5ad, path, "the gene name 'a' is used more than once")
 
 
+def test_labels_are_those_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("cell,g1\n-1,3\n\n1e3,4\n007,5\n")
+    tree = gn.read("nb_mixture", tmp_path / "t.csv", phi=0.3)
+    assert tree["observed_data"]["cell"].to_numpy().tolist() == ["-1", "1e3", "007"]
+
+
 @pytest.mark.parametrize("kind", [np.float16, np.uint8, np.int8, np.uint64])
 def test_anndata_of_every_type(folder: Path, kind: Any) -> None:
     path = made(folder / "kinds.h5ad", np.array([[1, 2], [3, 4]], dtype=kind))

@@ -292,6 +292,7 @@ def test_adam_ends_where_full_batches_do() -> None:
     assert ends[1] == pytest.approx(ends[0], abs=1.0)  # nats over 2000 samples: the last stage is L-BFGS in both
 
 
+@pytest.mark.slow
 def test_map_networks_approach_the_truth_as_samples_grow() -> None:
     """Four times the samples should halve the error; three in four is asked for, over four truths."""
     errors = []
@@ -360,6 +361,7 @@ def test_groups_have_networks_of_their_own() -> None:
         by_group(x[:401], context[:401], group[:401])
 
 
+@pytest.mark.slow
 def test_lioness_multiplies_the_error() -> None:
     """On a homogeneous population its networks should all be the same, and are not."""
     rng = np.random.default_rng(0)
@@ -626,6 +628,7 @@ def test_edge_posteriors_are_those_of_the_draws_one_by_one(mean: str) -> None:
     np.testing.assert_allclose(found["network"], project_to_dag(np.mean(raw, 0)), atol=1e-12)
 
 
+@pytest.mark.slow
 def test_refits_to_bootstrap_samples_spread_as_the_fits_of_new_samples_do() -> None:
     """One edge of weight one, known to 1 / sqrt(n): sd of 40 refits within a factor of 1.5 (five standard errors)."""
     rng = np.random.default_rng(0)

@@ -33,7 +33,9 @@ def in_numpy(made: Problem, at: Mapping[str, Array]) -> float:
     return float(made.call(made.model.log_likelihood, **at).sum() + made.call(made.model.log_prior, **at))
 
 
-@pytest.mark.parametrize("strengths", [{}, {"gamma": 0.5}, {"alpha": 0.0}], ids=str)
+@pytest.mark.parametrize(
+    "strengths", [{}, *(pytest.param(s, marks=pytest.mark.slow) for s in ({"gamma": 0.5}, {"alpha": 0.0}))], ids=str
+)
 def test_a_potential_without_strength_is_none_even_where_h_is_infinite(strengths: dict[str, float]) -> None:
     made, at = problem(**strengths)
     if "alpha" in strengths:  # every sample has the cyclic archetype to itself

@@ -127,6 +127,12 @@ def test_every_row_and_column_is_accounted_for(tmp_path: Path) -> None:
     assert json.loads(later.attrs["ledger"])["notes"] == [f"Nodes, levels and scale are those of {tmp_path / 't.csv'}."]
 
 
+def test_a_column_that_serves_twice_is_counted_once(tmp_path: Path) -> None:
+    frame().assign(tissue=[f"t{i}" for i in range(12)]).to_csv(tmp_path / "t.csv", index=False)
+    columns = json.loads(read(tmp_path / "t.csv", context="age,tissue", samples="tissue").attrs["ledger"])["columns"]
+    assert columns["names"] == {"taken as sample names": ["tissue"], "taken as context": ["age"]}
+
+
 def test_samples_have_names_of_their_own(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     for name, said in (

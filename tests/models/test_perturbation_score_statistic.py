@@ -131,7 +131,7 @@ def finite_differences(recognition: str) -> list[tuple[Array, float]]:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("recognition", network.RECOGNITIONS)
+@pytest.mark.parametrize("recognition", ["apart", pytest.param("raw", marks=pytest.mark.slow), "normalised"])
 def test_gradient_by_finite_differences(recognition: str, backend: str) -> None:
     slopes = RUNS[backend](recognition)[2:]
     for name, slope, (way, expected) in zip(some_weights(SMALL), slopes, finite_differences(recognition), strict=True):
@@ -139,7 +139,9 @@ def test_gradient_by_finite_differences(recognition: str, backend: str) -> None:
         assert slope.shape == way.shape
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-10), ("float32", 1e-5)])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [("float64", 1e-10), pytest.param("float32", 1e-5, marks=pytest.mark.slow)]
+)
 def test_jax_has_the_same_losses(dtype: str, tolerance: float) -> None:
     jax = pytest.importorskip("jax", reason="needs the extra `jax`")
     w, data = some_weights(SMALL, dtype), some_batch(SMALL, dtype)
@@ -349,6 +351,7 @@ def test_another_screen_is_aligned_by_the_names_of_genes_and_states() -> None:
 # Training
 
 
+@pytest.mark.slow
 def test_training_learns_the_distance_and_a_seed_decides_it() -> None:
     screen, _ = world()
     rows = np.arange(30)
@@ -365,7 +368,10 @@ def test_training_learns_the_distance_and_a_seed_decides_it() -> None:
 
 @pytest.mark.parametrize(
     ("wide", "name"),
-    [(True, "normalised"), (False, "normalised"), (True, "seed_baseline")],
+    [
+        *(pytest.param(wide, "normalised", marks=pytest.mark.slow) for wide in (True, False)),
+        pytest.param(True, "seed_baseline", marks=pytest.mark.slow),
+    ],
     ids=["64 bits", "32 bits", "apart"],
 )
 def test_jax_trains_as_python_does_whatever_its_setting(wide: bool, name: str) -> None:

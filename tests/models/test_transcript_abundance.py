@@ -238,6 +238,7 @@ def test_interior_point_method_finds_a_maximum_at_the_edge() -> None:
     np.testing.assert_allclose(found, [1000, 0, 0], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_recovery_with_more_reads() -> None:
     """The error of nu falls as N^-1/2: between 500 and 32,000 reads by a factor of eight, give or take the noise."""
     errors = []
@@ -378,7 +379,7 @@ def grid_moments(alpha: float, c: list[int]) -> tuple[float, float]:
     return float(mean), float(np.sqrt(weight @ (s - mean) ** 2))
 
 
-@pytest.mark.parametrize("alpha", [0.05, 1.0, 4.0])
+@pytest.mark.parametrize("alpha", [0.05, *(pytest.param(alpha, marks=pytest.mark.slow) for alpha in (1.0, 4.0))])
 def test_gibbs_has_the_moments_of_the_posterior(alpha: float) -> None:
     from arviz_stats.base import array_stats
 
@@ -471,7 +472,7 @@ def test_gibbs_and_nuts_agree() -> None:
 # What is refused
 
 
-@pytest.mark.parametrize("method", ["nuts", "advi", "map"])
+@pytest.mark.parametrize("method", ["nuts", pytest.param("advi", marks=pytest.mark.slow), "map"])
 def test_sparse_priors_go_to_gibbs(method: str) -> None:
     with pytest.raises(gn.InputError, match=r"alpha\[transcript=0 \(0\)\] = 0.05.*gibbs"):
         gn.fit(NAME, gn.simulate(NAME, 1), method, alpha=0.05)
@@ -591,7 +592,12 @@ def ambiguous() -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     ("method", "options"),
-    [("em", {}), ("em", {"stop": "salmon"}), ("vi", {"draws": 200}), ("gibbs", {"draws": 100, "tune": 50})],
+    [
+        ("em", {}),
+        pytest.param("em", {"stop": "salmon"}, marks=pytest.mark.slow),
+        ("vi", {"draws": 200}),
+        ("gibbs", {"draws": 100, "tune": 50}),
+    ],
 )
 def test_every_fit_names_the_transcripts_that_reads_cannot_tell_apart(method: str, options: dict[str, Any]) -> None:
     tree = gn.fit(NAME, ambiguous(), method, seed=1, **options)

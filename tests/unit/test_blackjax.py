@@ -85,6 +85,7 @@ def test_chains_differ(nuts: xr.DataTree) -> None:
     assert (np.abs(correlation) < 5 / np.sqrt(300)).all()  # 1000 autocorrelated draws
 
 
+@pytest.mark.slow
 def test_short_trees(toy: Model, toy_tree: xr.DataTree) -> None:
     stats = gn.fit(toy, toy_tree, "nuts-jax", max_treedepth=1, **FEW)["sample_stats"]
     assert (stats["n_steps"] == 1).all()
@@ -106,6 +107,7 @@ def test_other_data_and_longer_runs_compile_nothing(problems: list[Problem]) -> 
         assert abs(np.mean(np.asarray(found.posterior["theta"])) - mean) < 1 / np.sqrt(precision)
 
 
+@pytest.mark.slow
 def test_other_sizes_compile_anew_and_other_chains_do_not(toy: Model) -> None:
     before = densities.COMPILED["nuts-jax"]
     for items, chains in ((4, 1), (5, 1), (4, 3)):
@@ -124,6 +126,7 @@ def test_draws_do_not_depend_on_the_fits_before(problems: list[Problem]) -> None
         np.testing.assert_array_equal(forth[i], back[i], strict=True)
 
 
+@pytest.mark.slow
 def test_thinned_draws_are_every_other_of_the_chain(problems: list[Problem]) -> None:
     every = blackjax.nuts(problems[0], np.random.default_rng(1), chains=1, tune=20, draws=12)
     thinned = blackjax.nuts(problems[0], np.random.default_rng(1), chains=1, tune=20, draws=4, thin=3)
@@ -167,7 +170,9 @@ def test_a_run_has_a_length(problems: list[Problem]) -> None:
 # The density
 
 
-@pytest.mark.parametrize("dispersion", registry.get("nb_mixture").options["dispersion"])
+@pytest.mark.parametrize(
+    "dispersion", ["gene", *(pytest.param(d, marks=pytest.mark.slow) for d in ("known", "shared", "component"))]
+)
 def test_density_is_that_of_pymc(simulated: Callable[..., xr.DataTree], dispersion: str) -> None:
     model, tree = (
         registry.get("nb_mixture").variant(dispersion=dispersion),

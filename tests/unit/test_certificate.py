@@ -55,6 +55,7 @@ def covering(*shares: float) -> dict[str, Any]:
 # What it holds
 
 
+@pytest.mark.slow
 def test_an_exact_method_is_calibrated_controlled_and_followed(exact: Certificate) -> None:
     told = exact.content
     assert exact.name == "nb_mixture.gibbs"
@@ -74,6 +75,7 @@ def test_an_exact_method_is_calibrated_controlled_and_followed(exact: Certificat
     assert told["passed"] == all(v["status"] != "fail" for v in told["verdicts"])
 
 
+@pytest.mark.slow
 def test_it_is_shown_with_its_verdicts(exact: Certificate) -> None:
     said = str(exact)
     assert said.startswith(f"nb_mixture.gibbs: {exact.status}\n")

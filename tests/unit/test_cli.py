@@ -140,6 +140,7 @@ def test_fit_with_choice_of_a_size(run: Run, files: Path) -> None:
     assert list(gn.load(files / "out.nc")["choice"]["component_candidate"].to_numpy()) == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_fit_with_the_prior(run: Run, files: Path) -> None:
     base = ("fit", "nb_mixture", "data.nc", "--method", "em", "--seed", 1, "-o", "out.nc", "--prior")
     assert run(*base).code == 0

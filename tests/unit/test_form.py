@@ -197,6 +197,7 @@ MAY: dict[str, tuple[str, Edit]] = {
         "gibbs",
         group("posterior_predictive", lambda data: data.assign(other=("one", [1.0])).assign_coords(one=[0])),
     ),
+    "more beside the draws": ("gibbs", group("posterior", lambda data: data.assign(other=data["chain"] * 1.0))),
     "method unknown": ("em", attribute("method", "magic")),
     "option strange": ("em", entry("options", "restarts", {"a": [1]})),
 }

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -129,6 +130,18 @@ def test_temporary_folders_of_dead_processes_are_removed(tmp_path: Path, monkeyp
     with leftovers.scratch("work") as folder:
         assert [folder] == list(tmp_path.iterdir())
     assert not list(tmp_path.iterdir())
+
+
+def test_temporary_folders_that_others_make_are_removed_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    gone = dead()
+    with leftovers.named("other"):
+        left = Path(tempfile.mkdtemp())
+    left.rename(tmp_path / left.name.replace(f"-{os.getpid()}.", f"-{gone}."))
+    ours = Path(tempfile.mkdtemp())
+    assert not ours.name.startswith(".other")
+    with leftovers.named("other"):
+        assert list(tmp_path.iterdir()) == [ours]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")

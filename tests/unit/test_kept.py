@@ -88,11 +88,13 @@ def test_a_changed_density_is_compiled_anew(filled: tuple[Path, tuple[float, int
     assert second[0] == pytest.approx(30 / 103, abs=0.05)
 
 
+@pytest.mark.slow
 def test_other_sizes_and_other_settings_compile_anew(filled: tuple[Path, tuple[float, int, bool]]) -> None:
     assert run(filled[0], 100.0, y=(10, 10))[0][1] == 1
     assert run(filled[0], 100.0, PYTENSOR_FLAGS="numba__fastmath=False")[0][1] == 1
 
 
+@pytest.mark.slow
 def test_a_maximum_finds_its_density_too(tmp_path: Path) -> None:
     (first,), (second,) = (run(tmp_path, 0.1, method="map") for _ in range(2))
     assert second[0] == first[0] == pytest.approx(30 / 103, abs=1e-6)
@@ -118,6 +120,7 @@ def test_a_damaged_file_is_replaced(filled: tuple[Path, tuple[float, int, bool]]
     assert run(tmp_path, 100.0) == [(mean, 0, False)]
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_made_costs_time_only(
     filled: tuple[Path, tuple[float, int, bool]], tmp_path: Path
 ) -> None:

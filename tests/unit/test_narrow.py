@@ -77,7 +77,7 @@ def test_nothing_changes_without_uniform_data(size: Any, x: Any) -> None:
     assert narrowed([graph], []) == [graph]
 
 
-@pytest.mark.parametrize("size_factor", [None, 2.0])
+@pytest.mark.parametrize("size_factor", [None, pytest.param(2.0, marks=pytest.mark.slow)])
 def test_only_known_variables_at_their_default_are_narrowed(size_factor: float | None) -> None:
     given = {} if size_factor is None else {"size_factor": np.full(N, size_factor)}
     tree = gn.simulate("nb_mixture", seed=1, cell=N, component=K, **given)

@@ -416,6 +416,7 @@ def test_list_holds_installed_models_and_the_errors_of_broken_ones(site: Path) -
     assert "from the distribution gene-models 1.2" in text
 
 
+@pytest.mark.slow
 def test_installed_model_goes_through_the_verbs(site: Path, tmp_path: Path) -> None:
     code = """
 import genarium as gn

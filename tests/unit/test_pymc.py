@@ -29,6 +29,7 @@ FEW: dict[str, dict[str, int]] = {
     "advi": {"iterations": 3000, "draws": 50},
     "map": {},
 }
+METHODS = ["nuts", pytest.param("advi", marks=pytest.mark.slow), "map"]
 
 
 def theta(tree: xr.DataTree) -> Any:
@@ -69,7 +70,7 @@ def advi(toy: Model, toy_tree: xr.DataTree) -> xr.DataTree:
 # Compiled once, data swapped in
 
 
-@pytest.mark.parametrize("method", FEW)
+@pytest.mark.parametrize("method", METHODS)
 def test_second_fit_compiles_nothing(toy: Model, toy_tree: xr.DataTree, other_tree: xr.DataTree, method: str) -> None:
     gn.fit(toy, toy_tree, method, seed=1, **FEW[method])
     before = densities.COMPILED.copy()
@@ -78,7 +79,7 @@ def test_second_fit_compiles_nothing(toy: Model, toy_tree: xr.DataTree, other_tr
     assert before == densities.COMPILED
 
 
-@pytest.mark.parametrize("method", FEW)
+@pytest.mark.parametrize("method", METHODS)
 def test_data_are_swapped_and_nothing_is_left_of_earlier_ones(
     toy: Model, toy_tree: xr.DataTree, other_tree: xr.DataTree, toy_exact: Exact, method: str
 ) -> None:

@@ -3,11 +3,12 @@
 import gzip
 import io
 import os
+import shutil
 import struct
 import sys
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +212,21 @@ def test_sparse_matrices_are_read_as_scipy_reads_them(tmp_path: Path, form: str)
     np.testing.assert_array_equal(binary.sparse_matrix(path).toarray(), dense)
 
 
+def test_numbers_in_the_order_of_another_machine_are_read(tmp_path: Path) -> None:
+    arrays = {"data": np.array([0.5, 3], ">f8"), "row": np.array([0, 1], ">i4"), "col": np.array([1, 0], ">i4")}
+    np.savez(tmp_path / "m.npz", format="coo", shape=np.array([2, 2], ">i8"), **arrays)
+    np.testing.assert_array_equal(binary.sparse_matrix(tmp_path / "m.npz").toarray(), [[0, 0.5], [3, 0]])
+
+
+def test_half_precision_is_read_as_single(tmp_path: Path) -> None:
+    np.savez(
+        tmp_path / "m.npz",
+        **{"format": "csr", "shape": [2, 2], "data": np.array([0.5, 3], np.float16), "indices": [1, 0]},
+        indptr=[0, 1, 2],
+    )
+    np.testing.assert_array_equal(binary.sparse_matrix(tmp_path / "m.npz").toarray(), [[0, 0.5], [3, 0]])
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -332,6 +348,18 @@ def test_links_to_other_files_are_not_followed(tmp_path: Path) -> None:
             hdf5.look_over(tmp_path / f"{name}.h5", "AnnData", "Fetch it again")
 
 
+def test_a_variable_with_labels_of_more_dims_than_it_has(tmp_path: Path) -> None:
+    """Which makes h5netcdf end by a signal, as it asks HDF5 for them."""
+    xr.Dataset({"x": (("a", "b"), np.ones((2, 2)))}).to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    with h5py.File(tmp_path / "a.nc", "a") as file:
+        labels = file["x"].attrs["DIMENSION_LIST"]
+        del file["x"]
+        file["x"] = np.ones(4)
+        file["x"].attrs.create("DIMENSION_LIST", labels, dtype=h5py.vlen_dtype(h5py.ref_dtype))
+    with pytest.raises(InputError, match="/x has 1 dims, and labels of 2"):
+        gn.load(tmp_path / "a.nc")
+
+
 def test_what_a_dataset_claims_is_checked_first(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("x", shape=(10**9, 10**3), chunks=(10**5, 10), dtype="f8")  # eight terabytes of nothing
@@ -342,37 +370,68 @@ def test_what_a_dataset_claims_is_checked_first(tmp_path: Path) -> None:
             hdf5.look_over(tmp_path / f"{name}.h5", "AnnData", "Fetch it again")
 
 
-CHILDREN = {
-    "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)": "HDF5 ends by SIGSEGV on it",
-    "while True: pass": "HDF5 comes to no end with it|HDF5 ends by SIG",
-    "raise SystemExit('no memory')": "HDF5 ends with code 1 on it: no memory",
+CRASHES = {
+    "os.kill(os.getpid(), 11)": "HDF5 ends by SIGSEGV on it",
+    "exec('while True: pass')": "HDF5 comes to no end with it",
+    "time.sleep(60)": "HDF5 comes to no end with it",
+    "sys.exit('no memory')": "HDF5 ends with code 1 on it: no memory",
 }
 
 
-@pytest.mark.parametrize("script", CHILDREN)
+@pytest.fixture
+def another_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Yield a function that puts a way to look a file over, an expression, into the process that does it."""
+    folder = Path(hdf5_child.__file__).parent
+
+    def put(look: str) -> None:
+        hdf5._end()
+        (tmp_path / "child.py").write_text(
+            f"import os, sys, time; sys.path.insert(0, {str(folder)!r}); import hdf5_child\n"
+            f"hdf5_child.look_over = lambda path: {look}\n"
+            "hdf5_child.main()\n"
+        )
+        monkeypatch.setattr(hdf5_child, "__file__", str(tmp_path / "child.py"))
+
+    yield put
+    hdf5._end()
+
+
+@pytest.mark.parametrize("look", CRASHES)
 def test_a_crash_of_hdf5_is_an_error_of_the_file(
-    stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
+    stored: Path, monkeypatch: pytest.MonkeyPatch, another_child: Callable[[str], None], look: str
 ) -> None:
-    (tmp_path / "child.py").write_text(script)
-    monkeypatch.setattr(hdf5_child, "__file__", str(tmp_path / "child.py"))
+    another_child(look)
     monkeypatch.setattr(hdf5, "PATIENCE", 1)
-    monkeypatch.setattr(hdf5, "STARVED", 4)
-    with pytest.raises(InputError, match=CHILDREN[script]):
+    monkeypatch.setattr(hdf5, "STARVED", 2)
+    with pytest.raises(InputError, match=CRASHES[look]):
+        read_stored(stored)
+    with pytest.raises(InputError, match=CRASHES[look]):  # the process is there, or there again
         read_stored(stored)
 
 
 def test_a_process_that_is_not_let_run_is_waited_for(
-    stored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stored: Path, monkeypatch: pytest.MonkeyPatch, another_child: Callable[[str], None]
 ) -> None:
-    (tmp_path / "child.py").write_text('import time; time.sleep(0.5); print(\'{"error": ""}\')')
-    monkeypatch.setattr(hdf5_child, "__file__", str(tmp_path / "child.py"))
     monkeypatch.setattr(hdf5, "PATIENCE", 0.1)
+    another_child("time.sleep(0.5)")
     read_stored(stored)
-    copy = stored.rename(tmp_path / "again.h5ad")
-    copy.touch()
-    monkeypatch.setattr(hdf5, "_worked", lambda process: 1.0)
+    stored.touch()
+    another_child("time.sleep(0.5); hdf5_child.worked = lambda process: 1.0")
     with pytest.raises(InputError, match="comes to no end"):
-        read_stored(copy)
+        read_stored(stored)
+
+
+def test_the_process_that_looks_files_over_stays(stored: Path, tmp_path: Path) -> None:
+    read_stored(stored)
+    first = hdf5._RUNNING[0]
+    shutil.copy(stored, tmp_path / "copy.h5ad")
+    read_stored(tmp_path / "copy.h5ad")
+    assert hdf5._RUNNING[0] is first
+    first.kill()
+    first.wait()
+    shutil.copy(stored, tmp_path / "third.h5ad")
+    read_stored(tmp_path / "third.h5ad")
+    assert hdf5._RUNNING[0] is not first
 
 
 def test_a_name_that_no_file_can_have(tmp_path: Path) -> None:

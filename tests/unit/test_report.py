@@ -150,7 +150,7 @@ def pages(written: Callable[[str], str]) -> Pages:
     return cache(lambda method: Page(written(method)).root)
 
 
-each_method = pytest.mark.parametrize("method", ["em", "vi", "gibbs"])
+each_method = pytest.mark.parametrize("method", ["em", pytest.param("vi", marks=pytest.mark.slow), "gibbs"])
 
 
 # -- the page ----------------------------------------------------------------------------------------------------------
@@ -231,7 +231,7 @@ def test_figures_belong_to_what_the_tree_holds(method: str, pages: Pages) -> Non
     assert found[-1] == ("Estimates beside the truth" if method == "em" else "Estimates with their intervals")
 
 
-@each_method
+@pytest.mark.parametrize("method", ["gibbs", *(pytest.param(m, marks=pytest.mark.slow) for m in ("em", "vi"))])
 def test_same_tree_same_bytes(method: str, fits: Fits, written: Callable[[str], str], tmp_path: Path) -> None:
     tree, before = fits(method), fits(method).copy(deep=True)
     settings = {name: value for name, value in mpl.rcParams.items() if name != "backend"}
@@ -348,7 +348,7 @@ def test_variables(fits: Fits, pages: Pages) -> None:
     assert here["mu"] == here["group"] == ""
 
 
-@each_method
+@pytest.mark.parametrize("method", ["gibbs", *(pytest.param(m, marks=pytest.mark.slow) for m in ("em", "vi"))])
 def test_reproduce(
     method: str,
     fits: Fits,

@@ -85,7 +85,10 @@ def test_declarations_of_one_factory_are_fitted_each_by_its_own_constant(toy: Mo
         assert float(found["point"]["theta"]) == pytest.approx(posterior(sd)[0], abs=1e-4)
 
 
-@pytest.mark.parametrize("method", ["nuts", "advi", "dadvi", "nuts-jax"])
+@pytest.mark.parametrize(
+    "method",
+    ["nuts", pytest.param("advi", marks=pytest.mark.slow), "dadvi", pytest.param("nuts-jax", marks=pytest.mark.slow)],
+)
 def test_by_every_method(toy: Model, method: str) -> None:
     if method == "nuts-jax":
         pytest.importorskip("jax")

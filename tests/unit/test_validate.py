@@ -274,6 +274,7 @@ def test_an_option_of_the_simulation_alone_needs_the_same_variables(wrong: str, 
         validate("nb_mixture", "gibbs", 1, wrong={"dispersion": wrong}, dispersion="shared")
 
 
+@pytest.mark.slow  # the fit comes first
 def test_an_option_of_the_simulation_alone_does_not_go_with_data() -> None:
     tree = simulate("mendelian_randomization", seed=1)
     with pytest.raises(InputError, match="is another model than the one whose posterior"):

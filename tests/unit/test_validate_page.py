@@ -183,6 +183,7 @@ def test_z_and_contraction() -> None:
 # -- the figures -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_figures_belong_to_the_claim(
     exact: Validation, point: Validation, drawn: dict[str, tuple[str, Figure]], tried: Model
 ) -> None:

@@ -67,6 +67,7 @@ def scheduler() -> Iterator[str]:
         yield cluster.scheduler_address
 
 
+@pytest.mark.slow
 def test_a_dask_scheduler_gives_the_same_ranks(
     scheduler: str, expected: Callable[[int], bytes], tmp_path: Path
 ) -> None:

@@ -26,7 +26,7 @@ def grids(name: str, data: bytes) -> list[Grid]:
     """
     if any(part in name.lower() for part in PARQUET):
         return [_parquet(decompressed(data))]
-    found = [grid for text in _texts(decompressed(data)) for mark in ",;\t " for grid in _parsed(text, mark)]
+    found = [grid for text in _texts(decompressed(data)) for mark in "\t,; " for grid in _parsed(text, mark)]
     if not found:
         raise UnlikeError("no table: the file is not rectangular under any delimiter")
     return found
@@ -42,20 +42,19 @@ def _texts(data: bytes) -> Iterator[str]:
 
 def _parsed(text: str, mark: str) -> Iterator[Grid]:
     if mark == " ":
-        text = text.replace("\t", " ")
+        text = "\n".join(line.rstrip() for line in text.replace("\t", " ").splitlines())
     try:
         records = list(csv.reader(io.StringIO(text, newline=""), delimiter=mark, skipinitialspace=True))
     except csv.Error:
         return
-    if mark == " ":
-        records = [record[:-1] if record and not record[-1] else record for record in records]
     records = [record for record in records if any(cell.strip() for cell in record)]
     plain = next((i for i, record in enumerate(records) if not record[0].startswith("#")), len(records))
     for at in (plain - 1, plain):
         if not 0 <= at < len(records) - 1:
             continue
         header = [cell.strip() for cell in records[at]]
-        header[0] = header[0].lstrip("#").lstrip(" ")
+        if header[0].startswith("#"):
+            header[0] = header[0].lstrip("#").strip(' "')
         rows = records[at + 1 :]
         widths = {len(row) for row in rows}
         if widths == {len(header) + 1}:
@@ -78,7 +77,8 @@ def _parquet(data: bytes) -> Grid:
     except (pa.ArrowException, OSError, ValueError) as error:
         raise UnlikeError(f"no Parquet: {error}") from None
     names = [one.strip() for one in table.column_names]
-    index = [one for one in (table.schema.pandas_metadata or {}).get("index_columns", ()) if one in names]
+    told = (table.schema.pandas_metadata or {}).get("index_columns", ())
+    index = [one.strip() for one in told if isinstance(one, str) and one.strip() in names]
     order = [names.index(one) for one in index] + [i for i, one in enumerate(names) if one not in index]
     names = ["" if names[i].startswith("__index_level_") and names[i] in index else names[i] for i in order]
     named = [one or f"unnamed {i}" for i, one in enumerate(names, 1)]
@@ -119,7 +119,7 @@ def number_or_text(cell: object) -> int | float | str | None:
 
 def name(cell: object) -> str:
     """Return a label as text, without blanks about it."""
-    return str(cell).strip()
+    return (cell.decode(errors="replace") if isinstance(cell, bytes) else str(cell)).strip()
 
 
 def same_number(have: object, cell: object) -> bool:

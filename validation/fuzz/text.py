@@ -69,10 +69,11 @@ class Grid:
         return [row[at] for row in self.rows]
 
     def transposed(self, corner: str = "") -> "Grid":
-        """Return the table with rows and columns exchanged, its first column being names."""
-        columns = [[row[j] for row in self.rows] for j in range(1, len(self.header))]
-        rows = [[name, *column] for name, column in zip(self.header[1:], columns, strict=True)]
-        return Grid([corner, *(str(row[0]) for row in self.rows)], rows)
+        """Return the table with rows and columns exchanged, its first column being names unless it is the only one."""
+        named = len(self.header) > 1
+        columns = [[row[j] for row in self.rows] for j in range(named, len(self.header))]
+        rows = [[name, *column] for name, column in zip(self.header[named:], columns, strict=True)]
+        return Grid([corner, *(str(row[0]).strip() if named else str(i) for i, row in enumerate(self.rows))], rows)
 
 
 def _cell(r: Random, g: Grid) -> str:

@@ -98,6 +98,12 @@ class Genome:
                 codes = np.empty(length, dtype=np.uint8)
                 for start in range(0, length, FETCHED):
                     text = file.fetch(name, start, min(start + FETCHED, length))
+                    if len(text) != min(FETCHED, length - start):
+                        raise InputError(
+                            f"{self.path}: contig {name!r} has {length} bases by its index, but from base {start + 1} "
+                            f"on {len(text)} could be read where {min(FETCHED, length - start)} should be. The file is "
+                            "damaged or has changed: fetch it again, and remove its .fai file."
+                        )
                     codes[start : start + len(text)] = CODES[np.frombuffer(text.encode(), dtype=np.uint8)]
                 yield contig, codes
 

@@ -14,7 +14,7 @@ from genarium.declaration import Array, Arrays, Problem, Result
 from genarium.engines.cmdstan import compile_program, find
 from genarium.engines.cmdstan.programs import inlined
 from genarium.errors import ApproximationError, InputError
-from genarium.leftovers import scratch
+from genarium.leftovers import named, scratch
 from genarium.progress import spinner
 from genarium.registry import program
 
@@ -112,11 +112,18 @@ class Run:
     stan_version: str
 
 
+def _cmdstanpy() -> Any:
+    """Import CmdStanPy, which makes a folder for temporary files as it is imported."""
+    with named("genarium-cmdstanpy"):
+        import cmdstanpy
+
+    return cmdstanpy
+
+
 @contextmanager
 def _running(problem: Problem, cmdstan: str, draws: int) -> Iterator[Run]:
     """Compile, write the data, and clean up afterwards."""
-    import cmdstanpy
-
+    cmdstanpy = _cmdstanpy()
     cmdstanpy.disable_logging()
     unit = problem.sizes.get(problem.model.unit, 1)
     replicated = sum(problem[name].size for name in problem.model.observed.variables)
@@ -422,8 +429,7 @@ def log_density(problem: Problem, points: list[Arrays], cmdstan: str = "") -> tu
     gradients : list of ndarray
         In Stan's order and under Stan's transforms of the parameters.
     """
-    import cmdstanpy
-
+    cmdstanpy = _cmdstanpy()
     values, gradients = [], []
     with _running(problem, cmdstan, 1) as run:
         for i, point in enumerate(points):

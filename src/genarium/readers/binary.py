@@ -95,7 +95,7 @@ def sparse_matrix(path: Path) -> Any:
 def _scipy(path: Path) -> Any:
     from scipy import sparse
 
-    stored = npz(path)
+    stored = {name: values.astype(values.dtype.newbyteorder("="), copy=False) for name, values in npz(path).items()}
     again = "Save the matrix by scipy.sparse.save_npz(file, matrix.tocsr())."
     kind = stored.get("format", np.array(""))
     form = kind.item() if kind.ndim == 0 else ""
@@ -121,9 +121,9 @@ def _scipy(path: Path) -> Any:
         raise InputError(
             f"{path}: indptr of the sparse matrix has {len(stored['indptr'])} entries of {major + 1}. {again}"
         )
-    matrix: Any = kind_of(shape, dtype=stored["data"].dtype)
-    data = stored["data"]
-    matrix.data = data.astype(np.float32) if data.dtype == np.float16 else data
+    data = stored["data"].astype(np.float32) if stored["data"].dtype == np.float16 else stored["data"]
+    matrix: Any = kind_of(shape, dtype=data.dtype)
+    matrix.data = data
     matrix.indices, matrix.indptr = (
         at.astype(np.int64) if at.dtype.kind in "iu" else at for at in (stored["indices"], stored["indptr"])
     )

@@ -1,15 +1,16 @@
 """HDF5 files from outside: looked over in a process of its own before this one opens them.
 
 HDF5 trusts what it reads: a damaged file may end the process by a signal, keep it in a circle or fill the memory. The
-process that looks first (:mod:`genarium.readers.hdf5_child`) has limits of time and memory, and takes about .2 s of
-processor time; its word holds as long as the file stays the same.
+process that looks first (:mod:`genarium.readers.hdf5_child`) has limits of time and memory; its word holds as long as
+the file stays the same. It takes about .25 s of processor time to start, and stays for further files.
 """
 
+import atexit
 import json
 import os
-import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 from genarium.errors import InputError
@@ -18,13 +19,16 @@ from genarium.readers import hdf5_child
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 SECONDS = 1
-"""Processor time to look a small file over (it takes some .2 s); large ones are given more."""
+"""Processor time to look a small file over (it takes some .01 s); large ones are given more."""
 
 PATIENCE = 8
 """Seconds to wait for it, unless other work keeps the machine from doing it at all."""
 
 STARVED = 60
 """Seconds to wait then."""
+
+START = 60
+"""Seconds more in which it is to start."""
 
 PACE = 8 << 20
 """Bytes of a file for which a second more is given."""
@@ -90,46 +94,74 @@ def _mark(path: Path) -> Mark:
 def _asked(path: Path) -> str:
     """Let another process look a file over; "" if it is sound."""
     seconds = SECONDS + path.stat().st_size // PACE
-    command = [sys.executable, "-P", str(Path(hdf5_child.__file__)), str(path.absolute()), str(seconds)]
-    alone = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, **alone},
-    ) as child:
-        try:
-            said, complaint = _end_of(child, seconds)
-        except BaseException as error:
-            child.kill()
-            if not isinstance(error, subprocess.TimeoutExpired):
-                raise
-            return "HDF5 comes to no end with it"
-    if child.returncode == 0:
-        return str(json.loads(said)["error"])
-    if child.returncode < 0:
-        name = signal.Signals(-child.returncode).name
-        return "HDF5 comes to no end with it" if name == "SIGXCPU" else f"HDF5 ends by {name} on it"
-    told = complaint.decode(errors="replace").strip().rpartition("\n")[2]
-    return f"HDF5 ends with code {child.returncode} on it: {told}"
-
-
-def _end_of(child: subprocess.Popen[bytes], seconds: int) -> tuple[bytes, bytes]:
-    """Wait for the other process; longer only as long as it has not been let run."""
     patience = PATIENCE + seconds - SECONDS
-    try:
-        return child.communicate(timeout=patience)
-    except subprocess.TimeoutExpired:
-        if _worked(child.pid) > seconds / 2:
-            raise
-        return child.communicate(timeout=STARVED - PATIENCE)
+    limit = max(patience, STARVED)
+    ask = {"path": str(path.absolute()), "seconds": seconds, "patience": patience, "starved": limit}
+    with _LOCK:
+        for _ in range(2):  # the process may have been ended by others since it was last asked
+            if said := _answer(json.dumps(ask), limit + START):
+                return str(json.loads(said))
+    return "the process that reads it ends"
 
 
-def _worked(process: int) -> float:
-    """Return the processor time that a process has had, in seconds; infinite where the system does not tell."""
+def _answer(ask: str, limit: float) -> str:
+    """Return the line by which the other process answers, started if it is not there; "" where it has ended."""
+    if not _RUNNING:
+        _RUNNING.append(_started())
+    child = _RUNNING[0]
+    assert child.stdin
+    assert child.stdout
+    watch = threading.Timer(limit, child.kill)
+    watch.start()
+    said = ""
     try:
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    except (OSError, ValueError, IndexError):
-        return float("inf")
+        child.stdin.write(ask + "\n")
+        child.stdin.flush()
+        said = child.stdout.readline()
+    except BrokenPipeError:
+        pass
+    finally:
+        watch.cancel()
+        if not said:
+            _end()
+    return said
+
+
+def _started() -> subprocess.Popen[str]:
+    alone = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, "-P", str(Path(hdf5_child.__file__))],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        cwd=os.sep,
+        env={**os.environ, **alone},
+    )
+
+
+def _end() -> None:
+    """End the other process."""
+    while _RUNNING:
+        child = _RUNNING.pop()
+        child.terminate()
+        try:
+            child.communicate(timeout=1)
+        except (subprocess.TimeoutExpired, BrokenPipeError):
+            child.kill()
+            child.wait()
+
+
+def _forget() -> None:
+    """In a fork of this process: the other one answers its parent alone."""
+    while _RUNNING:
+        _RUNNING.pop().returncode = 0  # not ours to wait for
+
+
+_LOCK = threading.Lock()
+_RUNNING: list[subprocess.Popen[str]] = []
+"""The process that looks files over, once one was asked for."""
+
+atexit.register(_end)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)

@@ -16,6 +16,14 @@ def only_texts(reader: str, **options: Any) -> None:
             )
 
 
+def texts(reader: str, **options: Any) -> None:
+    """Check that options are text that is not empty; None is none of these."""
+    for name, value in options.items():
+        if value is None:
+            raise InputError(f"reader {reader!r}: {marked(name, value)} must be a name: this column is needed.")
+    only_texts(reader, **options)
+
+
 def names(option: str, value: str | Sequence[str] | None) -> list[str]:
     """Return the names that an option lists, as a sequence or with commas between them.
 

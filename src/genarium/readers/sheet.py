@@ -136,7 +136,7 @@ class Sheet:
                 raise self.too_large(name, int(i), written)
 
     def labels(self, name: str, what: str, remedy: str) -> Array:
-        """Return a column of identifiers: whole numbers if all are, else text.
+        """Return a column of identifiers: whole numbers if all are, else text as it is written.
 
         Raises
         ------
@@ -144,7 +144,8 @@ class Sheet:
             If one is missing or used twice; ``what`` is what they name.
         """
         column = self.frame[name]
-        text = column.astype(str).str.strip().mask(column.isna(), "")
+        written = self.source(name) if self.source and column.dtype.kind in "iufb" else column
+        text = written.astype(str).str.strip().mask(column.isna(), "")
         place = f"{self.path}: {{}}, column {name!r}"
         if (empty := text == "").any():
             raise InputError(

@@ -120,7 +120,7 @@ def marks(case: Case, make: Cases, more: bool = False) -> list[pytest.MarkDecora
     late = late or (more and (engine != "numpy" or bool(case.options)))
     late = late or make is exact  # replicates by the dozen
     late = late and case.name in registry.built_in() and case.name != _simplest()
-    late = late or (make is exact and engine == "blackjax")
+    late = late or ((more or make is exact) and engine == "blackjax")
     late = late or (
         make is compiled_programs and registry.program(case.model) != registry.program(Case(case.name).model)
     )

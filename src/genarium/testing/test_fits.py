@@ -25,7 +25,7 @@ HIGH_K = "ignore:Estimated shape parameter of Pareto distribution"
 TINY = {"draws": 20, "tune": 20, "restarts": 2, "iterations": 1000}
 """Options of fits that are only compared with each other."""
 
-every_fit, every_posterior = each(fits), each(posteriors)
+every_fit = each(fits)
 
 
 @every_fit
@@ -108,7 +108,7 @@ def test_seed_decides_the_fit(case: Case, tree: xr.DataTree, quick: Fit, same: S
             assert not (once["posterior"][name].to_numpy() == other["posterior"][name].to_numpy()).all()
 
 
-@every_fit
+@each(fits, more=True)
 def test_diagnose_gives_verdicts(case: Case, result: xr.DataTree) -> None:
     before = result.copy(deep=True)
     found = gn.diagnose(case.model, result)
@@ -118,7 +118,7 @@ def test_diagnose_gives_verdicts(case: Case, result: xr.DataTree) -> None:
     xr.testing.assert_identical(result, before)
 
 
-@every_fit
+@each(fits, more=True)
 def test_predict_on_the_data_of_the_fit(case: Case, result: xr.DataTree, tree: xr.DataTree) -> None:
     if case.model.predict is None:
         pytest.skip("the model makes no predictions")
@@ -145,7 +145,7 @@ def test_predictions_make_tables(case: Case, result: xr.DataTree, tmp_path: Path
     assert {file.name for file in made} == {"x.csv"} or all(re.fullmatch(r"x\.[\w-]+\.csv", file.name) for file in made)
 
 
-@every_posterior
+@each(posteriors, more=True)
 @pytest.mark.filterwarnings(HIGH_K)
 @pytest.mark.filterwarnings("ignore:invalid value encountered in scalar divide")  # of what is the same at every draw
 def test_arviz_reads_the_fit(case: Case, result: xr.DataTree) -> None:
@@ -158,7 +158,7 @@ def test_arviz_reads_the_fit(case: Case, result: xr.DataTree) -> None:
         assert loo.n_data_points == (sizes[case.model.unit] if case.model.unit else 1)
 
 
-@each(comparable)
+@each(comparable, more=True)
 @pytest.mark.filterwarnings(HIGH_K)
 def test_exact_fits_can_be_compared(case: Case, fitted: Fit) -> None:
     ways = methods(case.model).items()

@@ -99,7 +99,8 @@ def _chains(model: Model, tree: xr.DataTree) -> list[Verdict]:
         return []
     from arviz_stats.base import array_stats
 
-    posterior = arrays(tree["posterior"].to_dataset())
+    group = tree["posterior"].to_dataset()
+    posterior = arrays(group, [name for name, draws in group.data_vars.items() if draws.dims[:2] == ("chain", "draw")])
     posterior |= _quantity_draws(model, tree, posterior)
     stats = tree["sample_stats"].to_dataset() if "sample_stats" in tree else xr.Dataset()
     if "lp" in stats and not np.isnan(stats["lp"]).any():

@@ -1,5 +1,6 @@
 """Cases of locus_regression: a corpus in an npz file."""
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,8 @@ def _check(tree: Any, case: Case) -> None:
     stored = parsed(case.content(case.inputs[0]))
     for name in ("genome", "locus", "count", "features", "exposure", "context_opportunity", "context_exposure"):
         both = [stored[key] for key in (name, SHORT.get(name, name)) if key in stored]
+        if name in ("genome", "locus"):
+            both = [found for one in both for found in _numbered(one)]
         if both:
             have = variable(tree, name).to_numpy()
             if not any(np.broadcast_to(one, have.shape).tolist() == have.tolist() for one in both if _fits(one, have)):
@@ -61,6 +64,17 @@ def _check(tree: Any, case: Case) -> None:
         wanted = [str(name) for name in np.atleast_1d(stored["names"]).tolist()]
         if have != wanted:
             raise UnlikeError(f"labels: {have} instead of {wanted}")
+
+
+def _numbered(names: Any) -> list[Any]:
+    """Return what names may be counted as, in their order; numbers as they are, as text too."""
+    if names.dtype.kind not in "SU":
+        return [names]
+    order = [np.unique(names, return_inverse=True)[1]]
+    with contextlib.suppress(ValueError):
+        whole = names.astype(float)
+        order += [np.unique(whole, return_inverse=True)[1], whole]
+    return order
 
 
 def _fits(one: Any, have: Any) -> bool:

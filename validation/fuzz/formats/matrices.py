@@ -55,7 +55,7 @@ def _parsed(data: bytes, wanted: list[str]) -> tuple[int, dict[tuple[str, str], 
     """Return the number of genomes, and the cells that are not zero of those wanted, by Python's csv."""
     text = decompressed(data).decode("utf-8-sig")
     for mark in "\t,":
-        records = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=mark) if any(row)]
+        records = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=mark) if "".join(row).strip()]
         if records and {len(row) for row in records[1:]} == {len(records[0])} and len(records[0]) > 1:
             break
     else:

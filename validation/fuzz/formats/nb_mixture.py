@@ -76,6 +76,8 @@ def check_table(tree: Any, case: Case) -> None:
         labels(tree, "x", "gene"), labels(tree, "x", "cell"), x.to_numpy(), chosen, dropped, aside, key, ledger(tree)
     )
     files = [parsers.grids(name, case.content(name)) for name in case.inputs]
+    if transpose:
+        files = [[_of_cells(grid, dropped, option.get("cells", "auto")) for grid in grids] for grids in files]
     found = wide.find(files, transpose)
     if not transpose:
         account(tree, "rows", sum(len(grid.rows) for grid in found), x.shape[0])
@@ -84,6 +86,13 @@ def check_table(tree: Any, case: Case) -> None:
     if aside:
         column = [parsers.number(cell) for grid in found for cell in grid.column(aside[0])]
         close(variable(tree, "size_factor"), column, "size factors")
+
+
+def _of_cells(grid: Grid, dropped: list[str], key: str | None) -> Grid:
+    """Return a table with a column a cell, without those that are to be left out; its genes numbered if they are."""
+    keep = [j for j, name in enumerate(grid.header) if j == 0 or name not in dropped]
+    rows = [[str(i) if key is None else row[0], *(row[j] for j in keep[1:])] for i, row in enumerate(grid.rows)]
+    return Grid([grid.header[j] for j in keep], rows)
 
 
 def _names(option: Any) -> list[str]:

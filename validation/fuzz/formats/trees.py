@@ -139,7 +139,7 @@ def _check(tree: Any, model: str, content: bytes) -> None:
     if tree is None:
         raise UnlikeError("no tree was written")
     with h5py.File(io.BytesIO(content), "r") as file:
-        if file.attrs.get("model") != model:
+        if file.attrs.get("model", model) != model:
             raise UnlikeError(f"model: the tree is of {file.attrs.get('model')!r:.40}")
         for group in ("observed_data", "constant_data"):
             if group not in file or group not in tree:
