@@ -171,6 +171,7 @@ def effects(fitted: Fitted) -> Iterator[Titled]:
             + ("; diamonds: the true values" if one.truth is not None else "")
             + (". Look for effects whose sign is sure" if one.draws is not None else ". Look for large effects")
             + ", and for rows in which the processes differ."
+            + (" Only the linear part of the rates is drawn; trees add to it." if fitted.trees else "")
             + (f" Of {F} features those {len(kept)} with the largest effects are drawn." if len(kept) < F else "")
         )
         yield "Effects of the features" + which, caption, figure

@@ -35,7 +35,7 @@ def predict(fitted: xr.DataTree, problem: Problem) -> dict[str, Labelled]:
     fitted : DataTree
         With the group ``posterior`` or ``point``.
     problem : Problem
-        Mutations to predict for; loci, features and processes as in the fit.
+        Mutations to predict for; features and processes as in the fit, and loci as there or others.
 
     Returns
     -------
@@ -94,7 +94,9 @@ def _exposures(
 ) -> tuple[Array, Exposures]:
     """Return which genome of the fit each genome is, -1 for new ones, and the exposures of all."""
     before = fitted_problem(problem.model, fitted)
-    same = same_genomes(corpus(before), before.coords["genome"], data, problem.coords["genome"])
+    same = np.full(data.genomes, -1)  # in other windows, all genomes are new
+    if np.array_equal(before.coords["locus"], problem.coords["locus"]):
+        same = same_genomes(corpus(before), before.coords["genome"], data, problem.coords["genome"])
     if "posterior" in fitted:
         every = stacked({"pi": fitted["posterior"]["pi"].to_numpy()})["pi"]
     else:
@@ -146,7 +148,8 @@ def tables(data: Corpus, unknown: Arrays) -> tuple[Processes, Array]:
     features, exposure = data.features.transpose(0, 2, 1), np.exp(data.log_exposure)
     effect = unknown.get("locus_effect", np.ones((1, 1)))
     if "leaf_value" in unknown:
-        effect = np.exp(log_rates(*(unknown[name] for name in NAMES), features[0]))
+        feature, at, leaf = (unknown[name] for name in NAMES)
+        effect = np.exp(log_rates(feature, at, leaf, features[0]))
     beta, lam = unknown["beta"], unknown["lam"]
     place = np.exp(log_loci(beta, lam, effect, features, exposure, data.opportunity, data.form))
     share = place * (lam @ data.opportunity)

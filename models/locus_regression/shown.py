@@ -36,6 +36,8 @@ class Fitted:
         Known variables and the labels of loci, with their places where these are known.
     nearest : list of (str, float)
         For each process the most similar signature of a reference table, and the cosine; empty without one.
+    trees : bool
+        Whether the rates have trees beside their linear effects.
     """
 
     signature: Estimate
@@ -46,6 +48,7 @@ class Fitted:
     mutations: Array
     known: xr.Dataset
     nearest: list[tuple[str, float]]
+    trees: bool
 
     @property
     def processes(self) -> list[tuple[str, str]]:
@@ -94,6 +97,7 @@ def collect(tree: xr.DataTree, reference: Any = "") -> Fitted:
         np.bincount(known["genome"].to_numpy(), n, len(found["pi"].centre)),
         known,
         nearest(xr.DataArray(centre, dims=("process", "channel")), reference),
+        "leaf_value" in found,
     )
 
 

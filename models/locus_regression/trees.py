@@ -123,7 +123,8 @@ def log_rates(split_feature: Array, split_at: Array, leaf_value: Array, features
 def factor(given: Mapping[str, Any]) -> Array:
     """Return what the trees multiply the rates by, (..., K, L), of the variables and the features."""
     X = given["features"]
-    return np.exp(log_rates(*(np.asarray(given[name]) for name in NAMES), X.reshape(-1, *X.shape[-2:])[0]))
+    feature, at, leaf = (np.asarray(given[name]) for name in NAMES)
+    return np.exp(log_rates(feature, at, leaf, X.reshape(-1, *X.shape[-2:])[0]))
 
 
 def with_trees(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -14,6 +14,7 @@ import xarray as xr
 
 import genarium as gn
 from genarium import cli
+from genarium.declaration import Array
 
 ingest_files: Any = import_module("ingest_files")
 context_at, vcf_text, write_fasta = ingest_files.context_at, ingest_files.vcf_text, ingest_files.write_fasta
@@ -48,7 +49,7 @@ def make_files(folder: Path) -> dict[tuple[str, int], int]:
     free = [(name, at) for name, text in sequence.items() for at in range(2, len(text) - 2, 2)]
     contexts = np.array([context_at(sequence[name], at) for name, at in free])  # A[C]G
     late = np.array([timing[name][at // STEP] for name, at in free])
-    rates = [
+    rates: list[Array] = [
         np.char.startswith(contexts, "T[C]") * np.exp(late),
         np.char.endswith(contexts, "[C]G") * np.exp(-late),
         np.ones(len(free)),
@@ -79,8 +80,7 @@ def test_five_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     for program, *words in five:
         assert program == "genarium"
         assert cli.main(words) == 0, words
-        told = capsys.readouterr()
-        said.append(told.out + told.err)
+        said.append("".join(capsys.readouterr()))
     assert f"{len(truth):,} mutations x 8 genomes\n" in said[0]  # none was left out
     assert "next: genarium fit locus_regression corpus.nc" in said[0]
     assert "wrote tumours.processes.vcf.gz" in said[4]

@@ -14,13 +14,14 @@ import genarium as gn
 from genarium.data import check
 from genarium.declaration import Array
 from genarium.errors import InputError
-from genarium.models.locus_regression.trees import log_rates
 from genarium.verbs.held_out import held_out
 
 NAME = "locus_regression"
 boosting: Any = import_module("genarium.models.locus_regression.boosting")
 expectation: Any = import_module("genarium.models.locus_regression.expectation")
+trees: Any = import_module("genarium.models.locus_regression.trees")
 sweep: Any = import_module("genarium.models.locus_regression.sweep")
+log_rates = trees.log_rates
 pytest.importorskip("sklearn", reason="needs the extra `trees`")
 
 
@@ -190,3 +191,36 @@ def test_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(InputError, match=r"rates='trees' needs scikit-learn .*genarium\[trees\]"):
         gn.fit(NAME, bent(600), "vi", process=2, rates="trees", restarts=1, max_iterations=2)
+
+
+def test_windows_that_the_fit_did_not_see(fit: xr.DataTree) -> None:
+    """Rates follow from the features of the new windows, whatever their number."""
+    new = bent(cells=900, seed=5)
+    new["features"], new["locus"] = new["features"][:, :100], new["locus"] % 100
+    found = gn.predict(fit, new)["predictions"].to_dataset()
+    rate = found["rate"].to_numpy()
+    assert rate.shape == (100, 2)
+    assert rate.sum() == pytest.approx(900)
+    draws = fit["posterior"].to_dataset()
+    f = log_rates(*(draws[name].to_numpy()[0, 0] for name in trees.NAMES), new["features"])
+    weight = np.exp(np.einsum("dkf,fl->dkl", draws["beta"].to_numpy()[0], new["features"]) + f)
+    share = (weight / weight.sum(-1, keepdims=True)).mean(0)
+    np.testing.assert_allclose(rate / rate.sum(0), share.T, rtol=0.02)
+    assert found["new"].to_numpy().all()
+    labelled = xr.DataArray(
+        new["features"],
+        dims=("feature", "locus"),
+        coords={"feature": fit["constant_data"]["feature"].to_numpy(), "locus": [f"w{i}" for i in range(100)]},
+    )
+    again = gn.predict(fit, {**new, "features": labelled})["predictions"].to_dataset()
+    np.testing.assert_allclose(again["rate"].to_numpy(), rate)
+    assert again["locus"].to_numpy()[0] == "w0"
+    tree = xr.DataTree.from_dict(
+        {
+            group: gn.fit(NAME, new, "vi", process=2, restarts=1, max_iterations=1)[group].to_dataset()
+            for group in ("constant_data", "observed_data")
+        }
+    )
+    np.testing.assert_allclose(gn.predict(fit, tree)["predictions"]["rate"].to_numpy(), rate)
+    with pytest.raises(InputError, match="has 3 along 'feature'"):
+        gn.predict(fit, {**new, "features": np.concatenate([new["features"], new["features"][:1]])})

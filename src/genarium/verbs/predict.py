@@ -32,8 +32,9 @@ def predict(
         From :func:`fit`.
     data : DataTree, Dataset, mapping, AnnData, DataFrame, Series, DataArray or matrix, optional
         New data, as for :func:`genarium.fit`; default: the data of the fit. Known variables that they lack are taken
-        from the fit where these do not vary over the model's unit (such as the dispersion). Where a model can predict
-        from known variables alone, the observed ones may be missing.
+        from the fit where these do not vary over the model's unit (such as the dispersion). Known variables along a
+        dim that no unknown variable has (the windows of a genome) may be of others. Where a model can predict from
+        known variables alone, the observed ones may be missing.
     model : str, Path or Model
         What the tree was fitted by, where that is neither built in nor installed.
     layer : str
@@ -72,7 +73,10 @@ def _predict(
     data = tree if data is None else data
     held = hold(model, data, layer)
     own = set() if isinstance(data, xr.DataTree) else set(held)
+    elsewhere = _elsewhere(model, tree, data if isinstance(data, xr.DataTree) else held)
     for name, var in model.known.variables.items():
+        if elsewhere & set(var.dims):
+            continue
         if model.unit not in var.dims and name in tree["constant_data"] and name not in own:
             values.setdefault(name, tree["constant_data"][name])
     missing = own and not own & set(model.observed.variables)  # known variables alone
@@ -81,11 +85,11 @@ def _predict(
     shown = {model.unit} | {dim for var in given for dim in var.dims}
     rows = [var for var in model.variables("known", "observed").values() if model.unit in var.dims]
     kept = {dim for var in model.known.variables.values() for dim in var.dims} | set(model.labels)
-    anew = {var.support.of for var in rows} - kept
+    anew = ({var.support.of for var in rows} - kept) | elsewhere
     sizes = {dim: n for dim, n in fitted_sizes.items() if dim not in shown | anew}
     sizes = {dim: n for dim, n in sizes.items() if dim not in model.derived_dims}
     for dim, size in _sizes_of(model, held).items():
-        if dim in shown - {model.unit, *model.derived_dims} and dim in fitted_sizes:
+        if dim in shown - {model.unit, *model.derived_dims, *elsewhere} and dim in fitted_sizes:
             _same_size(model, dim, fitted_sizes[dim], size)
     given_data = data if isinstance(data, xr.DataTree) else held  # a tree tells its sizes, too
     problem = check(replace(model, check=None), given_data, sizes, values, unseen=bool(missing))
@@ -95,12 +99,44 @@ def _predict(
             _same_labels(model, dim, labels[dim], problem.coords[dim])
         problem = replace(problem, coords={**problem.coords, **labels})
     fitted = _fitted_labels(tree)
-    for dim in sorted((shown | kept) & set(fitted) - {model.unit, *model.derived_dims}):
+    for dim in sorted((shown | kept) & set(fitted) - {model.unit, *model.derived_dims, *elsewhere}):
         _same_size(model, dim, fitted_sizes[dim], problem.sizes[dim])
         _same_labels(model, dim, fitted[dim], problem.coords[dim])
     out = predictions(model, tree, problem, **options)
     attrs = provenance(fitted_by=tree.attrs["method"], fit_seed=tree.attrs["seed"])
     return with_groups(with_coordinates(data_tree(problem), {**values, **held}), {"predictions": out}, attrs)
+
+
+def _elsewhere(model: Model, tree: xr.DataTree, given: Any) -> set[str]:
+    """Return the dims along which the data are others than the fit's, and may be: no unknown variable has them.
+
+    Such are the places of a genome, of whose features alone the fit tells. Known variables along them are then those
+    of the data, all of them.
+    """
+    stages = (model.unknown, model.derived)
+    unknown = {dim for stage in stages for var in stage.variables.values() for dim in var.dims}
+    known = {dim for var in model.known.variables.values() for dim in var.dims}
+    free = known - unknown - {model.unit, *model.labels, *model.derived_dims}
+    fitted, sizes = _fitted_labels(tree), attribute(tree, "sizes")
+    out: set[str] = set()
+    for dim in free & set(fitted):
+        told = [name for name, var in model.known.variables.items() if dim in var.dims and name in _names(given)]
+        for name in told:
+            axis = model.known.variables[name].dims.index(dim)
+            value = given["constant_data"][name] if isinstance(given, xr.DataTree) else given[name]
+            shape = np.shape(value)
+            labels = value[dim].to_numpy() if isinstance(value, xr.DataArray) and dim in value.coords else None
+            other = labels is not None and labels.dtype.kind not in "iu" and not np.array_equal(labels, fitted[dim])
+            if (len(shape) > axis and shape[axis - len(shape)] != sizes[dim]) or other:
+                out.add(dim)
+    return out
+
+
+def _names(given: Any) -> set[str]:
+    """Return the names of the known variables that data hold."""
+    if not isinstance(given, xr.DataTree):
+        return set(given)
+    return set(map(str, given["constant_data"].data_vars)) if "constant_data" in given else set()
 
 
 def _sizes_of(model: Model, held: Mapping[str, Any]) -> dict[str, int]:
