@@ -13,6 +13,7 @@ from genarium.estimates import LEVEL, Estimate, estimates
 from genarium.evaluate import fitted_problem, predictions
 from genarium.registry import fitted_model
 
+from .bias import bias
 from .metrics import cosine, signatures
 from .panels import bars
 
@@ -96,6 +97,7 @@ def figures(tree: xr.DataTree) -> Iterator[Titled]:
     """
     fitted = collect(tree)
     yield from spectra(fitted)
+    yield from bias(tree, fitted.processes)
     yield from effects(fitted)
     yield from rates(fitted)
     yield exposures(fitted)
