@@ -58,8 +58,8 @@ def bias(tree: xr.DataTree, processes: list[tuple[str, str]]) -> Iterator[Titled
         axes.grid(False, axis="y")
     figure.supxlabel("strand asymmetry, log2 of T to U", size=9)
     caption = (
-        "How much more often a process mutates pyrimidines on the strand that the polymerase reads (T) than on the other "
-        "one (U), had both the same contexts: 1 is twice, -1 half as often. Above: all substitutions."
+        "How much more often a process mutates pyrimidines on the strand that the polymerase reads (T) than on the "
+        "other one (U), had both the same contexts: 1 is twice, -1 half as often. Above: all substitutions."
         + (f" Lines: intervals of {LEVEL:.0%}." if draws else "")
         + " Look for intervals that leave 0 out; those of substitutions that a process hardly makes are wide."
     )

@@ -25,8 +25,8 @@ def parse_weight(where: str, name: str, text: str) -> float:
         raise InputError(f"{where}: the weight {name} is {text!r}. It must be a number, not below zero.")
     if not value.is_integer():
         raise InputError(
-            f"{where}: the weight {name} is {text!r}. The model has a process for each mutation, and none for a part "
-            "of one: a weight must be a whole number. Leave out mutations below some weight and count the others once, or "
+            f"{where}: the weight {name} is {text!r}. It must be a whole number: the model has a process for each "
+            "mutation, and none for a part of one. Leave out mutations below some weight and count the others once, or "
             "multiply the weights and round them; intervals are those of as many mutations then."
         )
     return value
