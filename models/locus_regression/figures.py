@@ -10,8 +10,13 @@ from genarium.declaration import Array
 from genarium.drawing import FAINT, INK, MARK, PALETTE, WIDTH, Titled, log_ticks
 from genarium.estimates import LEVEL
 
+<<<<<<< HEAD
 from .along import rates
 from .metrics import cosine
+=======
+from .bias import bias
+from .metrics import cosine, signatures
+>>>>>>> locusA
 from .panels import bars
 from .shown import PAGE, Fitted, collect, named
 
@@ -46,6 +51,7 @@ def figures(tree: xr.DataTree, *, reference: Any = "") -> Iterator[Titled]:
     """
     fitted = collect(tree, reference)
     yield from spectra(fitted)
+    yield from bias(tree, fitted.processes)
     yield from effects(fitted)
     yield from rates(fitted)
     yield exposures(fitted)

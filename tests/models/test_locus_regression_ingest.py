@@ -302,6 +302,9 @@ def test_weights(fasta: str, write: Callable[..., Path]) -> None:
     assert sum(ingest.vcf([path], fasta=fasta, weight="FORMAT/W")["count"]) == 6
     with pytest.raises(InputError, match=r"line 3: the weight V is '\.'"):
         ingest.vcf([path], fasta=fasta, weight="V")
+    part = write(made.vcf_text([*rows[:1], snv("chr1", 520, "0/1:4", {"INFO": "W=0.5", "FORMAT": "GT:W"})]), "part.vcf")
+    with pytest.raises(InputError, match=r"line 4: the weight W is '0\.5'. It must be a whole number"):
+        ingest.vcf([part], fasta=fasta, weight="W")
 
 
 MAF = ("Hugo_Symbol", "Chromosome", "Start_Position", "Strand", "Reference_Allele", "Tumor_Seq_Allele1",

@@ -11,6 +11,7 @@ import pytest
 import genarium as gn
 from genarium.attributes import attribute
 from genarium.errors import InputError
+from genarium.models.locus_regression.bias import bias
 from genarium.models.locus_regression.channels import SETS, set_of
 from genarium.models.locus_regression.strands import asymmetry, asymmetry_by_substitution
 from genarium.remedies import in_python
@@ -192,6 +193,10 @@ def test_a_planted_asymmetry_is_recovered(tmp_path: Path) -> None:
         gn.export(fit, "vcf", annotated, **given)
     gn.export(fit, "vcf", annotated, **given, strand=str(tmp_path / "genes.gtf"))
     assert annotated.read_text().count("PROCESS=") == fit["constant_data"]["count"].sum()
+    ((title, _, figure),) = bias(fit, [("one", "black")])
+    assert title == "Strand asymmetry"
+    drawn = np.asarray(figure.axes[0].collections[-1].get_offsets())[:, 0]
+    np.testing.assert_allclose(drawn[1:], draws.mean(("chain", "draw")) / np.log(2))
     (path,) = gn.export(fit, "signatures", tmp_path / "signatures.txt")
     names = [line.split("\t")[0] for line in path.read_text().splitlines()[1:]]
     assert names[0] == "T:A[C>A]A"

@@ -1,6 +1,7 @@
 """Readers of sequencing files: features of windows from tracks, their transforms, exposures, covariate groups."""
 
 import json
+import struct
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +18,7 @@ from genarium import InputError
 from genarium.cli import main
 from genarium.declaration import Array
 from genarium.models.locus_regression import ingest
+from genarium.models.locus_regression.ingest import bbi
 
 made: Any = import_module("ingest_files")
 
@@ -169,6 +171,34 @@ def test_bad_tracks(fasta: str, vcf: Path, write: Callable[..., Path]) -> None:
     refused(f"{write('chr1\t0\t10\t1\n', 'x.bedgraph')}:distance", "'distance' cannot be taken of it")
     with pytest.raises(InputError, match="is not of the form NAME=TRACK:SUMMARY"):
         ingest.vcf([vcf], fasta=fasta, features="x.bw")
+
+
+def test_bigwigs_that_tell_of_more_than_they_hold(tmp_path: Path) -> None:
+    """Their reader would end the process: it sets aside what a damaged file asks for."""
+    wig = tmp_path / "a.bw"
+    pybigtools.open(str(wig), "w").write({"chr1": 4000}, [("chr1", i * 10, i * 10 + 9, float(i)) for i in range(300)])
+    sound = wig.read_bytes()
+    bbi.look_over(wig)
+    chromosomes, _, index = struct.unpack("<QQQ", sound[8:32])
+    large = struct.pack("<Q", 2**45)
+    for at, value, says in (
+        (0, b"RIFF", "it does not begin as one"),
+        (52, struct.pack("<I", 2**31), "its header tells of blocks of 2,147,483,648 bytes"),
+        (8, large, "its chromosomes are said to be at byte"),
+        (chromosomes + 16, large, "the table of its chromosomes is none"),
+        (chromosomes, bytes(4), "the table of its chromosomes is none"),
+        (24, large, "its index is not at byte"),
+        (index + 48 + 4 + 24, large, "its index tells of data beyond its end"),
+        (index + 48 + 4 + 16, large, "its index tells of data beyond its end"),
+        (index + 50, b"\xff\xff", "its index is cut short"),
+        (index + 48, b"\x00", "its index is"),
+    ):
+        wig.write_bytes(sound[:at] + value + sound[at + len(value) :])
+        with pytest.raises(InputError, match=says):
+            bbi.look_over(wig)
+    wig.write_bytes(sound[:40])
+    with pytest.raises(InputError, match="it does not begin as one"):
+        bbi.look_over(wig)
 
 
 def graph(values: Array) -> str:

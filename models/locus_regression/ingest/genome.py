@@ -33,7 +33,7 @@ for _code, _base in enumerate(BASES):
 
 
 class Genome:
-    """A FASTA file: plain or bgzip-compressed ones are indexed, others of gzip read from the start.
+    """A FASTA file, plain or compressed by bgzip, which is indexed; one of plain gzip is refused.
 
     An index (.fai) that is there and not older than the file is used; else one is made in a temporary folder, so that
     nothing is written beside the file.

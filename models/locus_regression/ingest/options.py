@@ -58,7 +58,7 @@ class Options:
     opportunities : str or Path, optional
         Where no FASTA is given: table with a row for each of the 32 contexts, and a column for each window, or one.
     weight : str, optional
-        Column, or tag of INFO or FORMAT, with a mutation's weight. Default: each counts once.
+        Column, or tag of INFO or FORMAT, with a mutation's weight, a whole number. Default: each counts once.
     filters : {"pass", "any"}
         Which of the filtered: those of PASS (and "." and empty), or all.
     like : str, Path or DataTree, optional

@@ -11,6 +11,7 @@ import numpy as np
 from genarium.declaration import Array
 from genarium.errors import InputError
 
+from .bbi import look_over
 from .contigs import Contigs
 from .intervals import Intervals, by_contig, read_bed, read_genes
 from .windows import Loci
@@ -121,6 +122,7 @@ def _open(path: Path) -> Iterator[Any]:
 
     if not path.is_file():
         raise InputError(f"{path}: there is no such file. Check the path.")
+    look_over(path)
     try:
         with pybigtools.open(str(path)) as file:
             yield file

@@ -10,12 +10,12 @@ from .alleles import context_code
 
 
 def parse_weight(where: str, name: str, text: str) -> float:
-    """Read a weight.
+    """Read a weight: how many mutations one stands for.
 
     Raises
     ------
     InputError
-        If it is no number from zero on.
+        If it is no whole number from zero on.
     """
     try:
         value = float(text)
@@ -23,6 +23,12 @@ def parse_weight(where: str, name: str, text: str) -> float:
         value = float("nan")
     if not 0 <= value < float("inf"):
         raise InputError(f"{where}: the weight {name} is {text!r}. It must be a number, not below zero.")
+    if not value.is_integer():
+        raise InputError(
+            f"{where}: the weight {name} is {text!r}. It must be a whole number: the model has a process for each "
+            "mutation, and none for a part of one. Leave out mutations below some weight and count the others once, or "
+            "multiply the weights and round them; intervals are those of as many mutations then."
+        )
     return value
 
 
