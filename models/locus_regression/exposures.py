@@ -5,14 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from genarium.declaration import Array
-from genarium.simplex import dirichlet_expected_log
 
 from .corpus import Corpus
-from .expectation import expect
-from .moves import assign
-
-SWEEPS = 500
-"""Updates of the variational start, at most."""
+from .moves import reassign
 
 BURN, KEEP = 20, 20
 """Gibbs sweeps at each draw of the processes: thrown away, and kept."""
@@ -35,7 +30,7 @@ class Processes:
 
 
 def infer(data: Corpus, processes: list[Processes], alpha: Array, rng: np.random.Generator) -> Exposures:
-    """Sample the exposures at every draw of the processes (eq. 20), each chain from a variational start.
+    """Sample the exposures at every draw of the processes (eq. 20), in one chain through all of them.
 
     Parameters
     ----------
@@ -50,41 +45,24 @@ def infer(data: Corpus, processes: list[Processes], alpha: Array, rng: np.random
     Exposures
         The means are of (alpha + n_g) / sum, n_g being the numbers of a genome's mutations by process (Rao-Blackwell).
     """
-    start = first(data, processes, alpha)
+    mutations = int(data.count.sum())
+    z, of_genome = np.full(mutations, -1), np.zeros((data.genomes, len(alpha)))
     means, draws = [], []
     for each in processes:
         top = each.place.max(1, keepdims=True)
         place = np.ascontiguousarray(each.place / np.where(top > 0, top, 1))
         spectrum = np.ascontiguousarray(each.spectrum)
-        pi, kept = start, np.zeros(start.shape)
+        kept = np.zeros(of_genome.shape)
         for sweep in range(BURN + KEEP):
-            sums = tuple(np.zeros((n, len(alpha))) for n in (data.genomes, data.rows, data.channels))
-            uniform = rng.random(int(data.count.sum()))
-            assign(uniform, data.genome, data.row, data.channel, data.count, pi, place, spectrum, *sums)
-            shape = alpha + sums[0]
-            pi = np.maximum(rng.standard_gamma(shape), 1e-300)
-            pi /= pi.sum(1, keepdims=True)
+            cells = (data.genome, data.row, data.channel, data.count)
+            reassign(rng.random(mutations), *cells, alpha, place, spectrum, z, of_genome)
             if sweep >= BURN:
+                shape = alpha + of_genome
+                pi = np.maximum(rng.standard_gamma(shape), 1e-300)
                 kept += shape / shape.sum(1, keepdims=True) / KEEP
-                draws.append(pi)
+                draws.append(pi / pi.sum(1, keepdims=True))
         means.append(kept)
     return Exposures(np.array(means), np.array(draws))
-
-
-def first(data: Corpus, processes: list[Processes], alpha: Array) -> Array:
-    """Return exposures by variational Bayes, the processes held at the mean of their logs; shape (G, K)."""
-    tables = [[np.log(np.maximum(t, 1e-300)) for t in (each.place, each.spectrum)] for each in processes]
-    log_place, log_spectrum = (np.mean([pair[i] for pair in tables], 0) for i in range(2))
-    total = np.bincount(data.genome, data.count, data.genomes)
-    gamma = alpha + total[:, None] / len(alpha)
-    for _ in range(SWEEPS):
-        of_genome, *_ = expect(data, dirichlet_expected_log(gamma), log_place, log_spectrum)
-        following = alpha + of_genome
-        change = np.abs(following - gamma).sum(1) / following.sum(1)
-        gamma = following
-        if change.max() < 1e-4:
-            break
-    return np.asarray(gamma / gamma.sum(1, keepdims=True))
 
 
 def same_genomes(fitted: Corpus, names: Array, data: Corpus, new_names: Array) -> Array:

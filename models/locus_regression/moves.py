@@ -201,6 +201,44 @@ def assign(
 
 
 @njit(cache=True)
+def reassign(
+    uniform: Array,
+    genome: Array,
+    row: Array,
+    channel: Array,
+    count: Array,
+    alpha: Array,
+    place: Array,
+    spectrum: Array,
+    z: Array,
+    of_genome: Array,
+) -> None:
+    """Draw the process of each mutation given those of its genome's others, exposures summed out (eq. 20), in place.
+
+    z is -1 for mutations that have no process yet; of_genome (G, K) counts those that have one.
+    """
+    K = len(alpha)
+    upto = np.empty(K)
+    drawn = 0
+    for i in range(len(count)):
+        g, r, m = genome[i], row[i], channel[i]
+        for _ in range(int(count[i])):
+            if z[drawn] >= 0:
+                of_genome[g, z[drawn]] -= 1
+            total = 0.0
+            for k in range(K):
+                total += (alpha[k] + of_genome[g, k]) * spectrum[m, k] * place[r, k]
+                upto[k] = total
+            at = uniform[drawn] * total
+            k = 0
+            for j in range(K - 1):
+                k += upto[j] <= at
+            z[drawn] = k
+            of_genome[g, k] += 1
+            drawn += 1
+
+
+@njit(cache=True)
 def dirichlet(rng: np.random.Generator, concentration: Array, out: Array) -> None:
     """Draw a Dirichlet variable."""
     total = 0.0

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.special import digamma, polygamma
+from scipy.special import digamma, gammaln, polygamma
 
 import genarium as gn
 from genarium import registry
@@ -136,6 +136,26 @@ def test_processes_are_drawn_as_often_as_expected() -> None:
     for found, wanted in zip(sums, expected, strict=True):
         assert found.sum() == n * data.count.sum()
         assert (np.abs(found / n - wanted) < 5 * np.sqrt(wanted / n) + 1e-12).all()
+
+
+def test_processes_are_drawn_with_exposures_summed_out() -> None:
+    """Three mutations of a genome, two processes: all eight assignments come as often as their densities say."""
+    alpha, rng = np.array([0.1, 0.4]), np.random.default_rng(5)
+    place, spectrum = rng.dirichlet(np.ones(3), 2).T.copy(), rng.dirichlet(np.ones(4), 2).T.copy()
+    genome, row, channel = (np.array(x) for x in ([0, 0], [0, 2], [1, 3]))
+    count = np.array([2.0, 1.0])
+    log_density = []
+    for z in np.ndindex(2, 2, 2):
+        n = np.bincount(z, minlength=2)
+        weight = [place[row[i], k] * spectrum[channel[i], k] for i, k in zip((0, 0, 1), z, strict=True)]
+        log_density.append(np.log(weight).sum() + gammaln(alpha + n).sum())
+    wanted = np.exp(log_density) / np.exp(log_density).sum()
+    found, sums, seen, n = np.full(3, -1), np.zeros((1, 2)), np.zeros(8), 40_000
+    for _ in range(n):
+        moves.reassign(rng.random(3), genome, row, channel, count, alpha, place, spectrum, found, sums)
+        seen[found @ [4, 2, 1]] += 1
+    assert sums.sum() == 3
+    np.testing.assert_allclose(seen / n, wanted, atol=5 * np.sqrt(0.25 / n) * 2)
 
 
 def chain_of(gamma: Array, curvature: Array, step: float, n: int, seed: int) -> Iterator[Array]:
