@@ -33,6 +33,9 @@ CASES: dict[str, dict[str, Any]] = {
 """The rate of the Laplace prior is about that of the true weights over the noise's standard deviation."""
 
 
+EQUAL: dict[str, Any] = {"variances": "equal"}
+"""What the baselines are fitted by: errors are scored by plain squares, and NOTMAD has one sigma, too."""
+
 SEEDS = 10
 """Of the fits, whose median and worst are told."""
 
@@ -105,8 +108,8 @@ def simulated_case(folder: Path, case: str, python: str | None) -> None:
     zero = np.zeros((n, *truth.shape[1:]))
     fits: dict[str, Callable[[int], Array]] = {
         "W = 0": lambda seed: zero,
-        "population": lambda seed: zero + notears(x[train]).network,
-        "clustered": lambda seed: clustered(x[train], context[train], K, np.random.default_rng(seed)).predict(
+        "population": lambda seed: zero + notears(x[train], **EQUAL).network,
+        "clustered": lambda seed: clustered(x[train], context[train], K, np.random.default_rng(seed), **EQUAL).predict(
             context[test]
         ),
         "MAP": ours,
@@ -235,21 +238,21 @@ class Split:
         p, test = self.x.shape[1], self.test
 
         def population() -> Array:
-            return self.errors(notears(self.x[rows], centre=False).network)
+            return self.errors(notears(self.x[rows], centre=False, **EQUAL).network)
 
         def oracle() -> Array:
-            found = by_group(self.x[rows], self.context[rows], self.group[rows], centre=False)
+            found = by_group(self.x[rows], self.context[rows], self.group[rows], centre=False, **EQUAL)
             return self.errors(found.networks[np.searchsorted(np.unique(self.group[rows]), self.group[test])])
 
         def centred_oracle() -> Array:
-            found = by_group(self.x[rows], self.context[rows], self.group[rows])
+            found = by_group(self.x[rows], self.context[rows], self.group[rows], **EQUAL)
             labels = np.unique(self.group[rows])
             means = np.stack([self.x[rows][self.group[rows] == label].mean(0) for label in labels])
             at = np.searchsorted(labels, self.group[test])
             return self.errors(found.networks[at], means[at])
 
         def k_means() -> Array:
-            found = clustered(self.x[rows], self.context[rows], self.archetypes, self.rng, centre=False)
+            found = clustered(self.x[rows], self.context[rows], self.archetypes, self.rng, centre=False, **EQUAL)
             return self.errors(found.predict(self.context[test]))
 
         return {
@@ -364,8 +367,8 @@ def growth() -> None:
                 truth = tree["truth"]["network"].to_numpy()[n:]
                 fit = gn.fit("notmad", {"x": x[:n], "context": context[:n]}, "map", 1, archetype=3, restarts=1)
                 found = (
-                    notears(x[:n], warn=False).network,
-                    clustered(x[:n], context[:n], 3, rng).predict(context[n:]),
+                    notears(x[:n], warn=False, **EQUAL).network,
+                    clustered(x[:n], context[:n], 3, rng, **EQUAL).predict(context[n:]),
                     networks(fit, x[n:], context[n:]),
                 )
                 floor = held_out_error(x[n:], truth)
