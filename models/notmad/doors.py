@@ -150,9 +150,9 @@ def warn_of_two_values(x: Array, names: Array | None = None) -> None:
     if two.size:
         named = ", ".join(str(j if names is None else names[j]) for j in two[:5])
         warnings.warn(
-            f"notmad: nodes that take only two values ({len(two)}: {named}{', ...' if len(two) > 5 else ''}) are fitted "
-            "as Gaussian: weights into them are differences of shares, and their directions and intervals are not to be "
-            "trusted. There are no logistic nodes; give such variables as context where they cause the others.",
+            f"notmad: nodes that take only two values ({len(two)}: {named}{', ...' if len(two) > 5 else ''}) are "
+            "fitted as Gaussian: weights into them are differences of shares, and their directions and intervals are not "
+            "to be trusted. There are no logistic nodes; give such variables as context where they cause the others.",
             UserWarning,
             stacklevel=3,
         )
