@@ -4,7 +4,7 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
-from ElementTree.etree import ElementTree
+from xml.etree import ElementTree
 
 import numpy as np
 import xarray as xr
@@ -33,9 +33,9 @@ def edges(
         A fit.
     path : Path
     by : {"mean", "sample"}
-        One row for each edge that any sample has, with the mean of its weight over samples, and the share of the samples
-        that have it (their edges together need not be acyclic); or a row for each sample and edge, with a column
-        ``sample``, and of draws with ``low`` and ``high``.
+        One row for each edge that any sample has, with the mean of its weight over samples, and the share of the
+        samples that have it (their edges together need not be acyclic); or a row for each sample and edge, with a
+        column ``sample``, and of draws with ``low`` and ``high``.
     smallest : float
         An edge has a weight larger than this, in size. Of draws, the frequency is that in projected draws.
 
