@@ -151,8 +151,8 @@ def warn_of_two_values(x: Array, names: Array | None = None) -> None:
         named = ", ".join(str(j if names is None else names[j]) for j in two[:5])
         warnings.warn(
             f"notmad: nodes that take only two values ({len(two)}: {named}{', ...' if len(two) > 5 else ''}) are "
-            "fitted as Gaussian: weights into them are differences of shares, and their directions and intervals are "
-            "not to be trusted. There are no logistic nodes; give such variables as context where they cause the others.",
+            "fitted as Gaussian: weights into them are differences of shares, and their directions and intervals "
+            "are not to be trusted. There are no logistic nodes; give them as context where they cause the others.",
             UserWarning,
             stacklevel=3,
         )
