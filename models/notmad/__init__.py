@@ -15,18 +15,23 @@ from .baselines import by_group, clustered, group_average, lioness
 from .checks import check
 from .encoder import DIMS, mean_over_samples, spread_over_samples
 from .ensemble import bootstrap, consensus
-from .graphs import edge_labels
+from .equivalence import equivalence_class
+from .exports import EXPORTS
+from .graphs import compare, edge_labels
 from .map import maximum
-from .notears import notears
+from .notears import Population, notears
 from .projection import project_to_dag
 from .start import start
 
 __all__ = [
     "MODEL",
+    "Population",
     "bootstrap",
     "by_group",
     "clustered",
+    "compare",
     "consensus",
+    "equivalence_class",
     "group_average",
     "lioness",
     "notears",
@@ -145,6 +150,7 @@ def declare(encoder: str = "linear", penalty: str = "notears", order: str = "fre
         statistics=likelihood.statistics,
         readers={"table": readers.table, "h5ad": readers.h5ad},
         predict=predict.predict,
+        exports=EXPORTS,
         check=check,
         options=OPTIONS,
         vary=declare,

@@ -25,7 +25,7 @@ def matrix(name: str, values: Array, rows: int | None = None) -> Array:
         raise InputError(f"notmad: {name} must be a matrix of numbers.") from None
     if out.ndim != 2 or out.size == 0:
         raise InputError(
-            f"notmad: {name} has the shape {out.shape}; a matrix (samples, columns) with at least one of each is needed."
+            f"notmad: {name} has the shape {out.shape}; give a matrix (samples, columns), with one or more of each."
         )
     if rows is not None and len(out) != rows:
         raise InputError(f"notmad: {name} has {len(out)} rows, x has {rows}. Give one row a sample.")
@@ -150,9 +150,9 @@ def warn_of_two_values(x: Array, names: Array | None = None) -> None:
     if two.size:
         named = ", ".join(str(j if names is None else names[j]) for j in two[:5])
         warnings.warn(
-            f"notmad: {len(two)} nodes take only two values ({named}{', ...' if len(two) > 5 else ''}), and are fitted as "
-            "Gaussian: weights into them are differences of shares, and their directions and intervals are not to be "
-            "trusted. There are no logistic nodes; give such variables as context where they cause the others.",
+            f"notmad: nodes that take only two values ({len(two)}: {named}{', ...' if len(two) > 5 else ''}) are "
+            "fitted as Gaussian: weights into them are differences of shares, and their directions and intervals "
+            "are not to be trusted. There are no logistic nodes; give them as context where they cause the others.",
             UserWarning,
             stacklevel=3,
         )
@@ -162,8 +162,8 @@ def warn_of_few(samples: float, nodes: int, whose: str = "") -> None:
     """Warn where weak edges are lost, and few directions certain, for want of samples."""
     if samples < 2 * nodes:
         warnings.warn(
-            f"notmad: {whose}there are {samples:.4g} samples for {nodes} nodes. Only strong edges are found, and some of "
-            "them are wrong: look which of them stay in bootstrap samples, or take fewer nodes or more samples.",
+            f"notmad: {whose}there are {samples:.4g} samples for {nodes} nodes. Only strong edges are found, and some "
+            "of them are wrong: look which of them stay in bootstrap samples, or take fewer nodes or more samples.",
             UserWarning,
             stacklevel=3,
         )

@@ -5,6 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from genarium.declaration import Array
+from genarium.errors import InputError
+
+from . import doors
 
 ORDERS = ("free", "given")
 
@@ -94,8 +97,26 @@ def compare(estimate: Array, truth: Array, threshold: float = 0.1) -> Mapping[st
     dict
         ``rmse`` of the off-diagonal weights; ``shd``: edges to add, remove or turn round; ``f1`` of directed edges,
         over all samples together.
+
+    Raises
+    ------
+    InputError
+        If the shapes do not agree, a matrix is not square, or an entry is not finite.
+
+    Examples
+    --------
+    >>> compare(np.array([[0.0, 0.0], [0.5, 0.0]]), np.array([[0.0, 1.0], [0.0, 0.0]]))["shd"]
+    1.0
     """
-    estimate, truth = np.broadcast_arrays(estimate, truth)
+    estimate, truth = np.asarray(estimate, dtype=float), np.asarray(truth, dtype=float)
+    for name, given in (("estimate", estimate), ("truth", truth)):
+        if given.ndim < 2 or given.shape[-1] != given.shape[-2]:
+            raise InputError(f"notmad: {name} of shape {given.shape}: the last two dims must be equal.")
+        doors.finite(name, given)
+    try:
+        estimate, truth = np.broadcast_arrays(estimate, truth)
+    except ValueError:
+        raise InputError(f"notmad: estimate {estimate.shape} and truth {truth.shape} are of other shapes.") from None
     p = truth.shape[-1]
     found, real = np.abs(estimate) > threshold, np.abs(truth) > threshold
     wrong = found != real

@@ -94,7 +94,7 @@ class Density:
 
     @property
     def quantities(self) -> Callable[..., Mapping[str, Any]]:
-        """``quantities(context, <unknown>)``: networks at the mean context and one sd above, ln sigma, and mean h of the data."""
+        """``quantities(context, <unknown>)``: networks at the mean context and one sd above, ln sigma, mean h."""
 
         def quantities(
             context: Array, context_mean: Array, context_sd: Array, sizes: Mapping[str, int], **at: Array

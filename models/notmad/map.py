@@ -119,7 +119,7 @@ def _strength(given: float | None) -> float:
 def released(packed: Packed, ordering: Ordering, start: Run, final: float, max_iterations: int) -> Run:
     """Let go of the order of a fit, and bring the penalty back in stages: networks may have no order in common.
 
-    The end, and the fit along the order that it suggests, are compared with where this started (eq. 22).
+    The end, and the fit along the order that it suggests, are compared with where this started (eq. 19).
     """
     vector = start.vector
     for share in STAGES[:-1]:

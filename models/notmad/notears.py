@@ -1,4 +1,4 @@
-"""One network for all samples, from their covariance alone: by orders of the nodes (eqs. 17, 18), or by NOTEARS."""
+"""One network for all samples, from their covariance alone: by orders of the nodes (eq. 15), or by NOTEARS."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -45,7 +45,7 @@ class Population:
     decided : float
         Share of the edges whose direction is the same in the whole class; 1 without edges.
     score : float
-        The score that was minimised (eq. 18), in nats; of a path, NaN.
+        The score that was minimised (eq. 15), in nats; of a path, NaN.
     starts_at_best : int
         Starts that ended at this score; of a path, 1.
     h : float
@@ -128,8 +128,8 @@ def notears(
     References
     ----------
     Zheng et al. (2018, NeurIPS): DAGs with NO TEARS. Bello et al. (2022, NeurIPS): DAGMA. Raskutti and Uhler (2018,
-    Stat 7) and Andrews et al. (2023, NeurIPS) for orders with sparse parents. Foygel and Drton (2010, NeurIPS): extended
-    BIC of Gaussian graphs.
+    Stat 7) and Andrews et al. (2023, NeurIPS) for orders with sparse parents. Foygel and Drton (2010, NeurIPS): the
+    extended BIC of Gaussian graphs.
 
     Examples
     --------
@@ -196,7 +196,7 @@ def _cut(network: Array, threshold: float) -> Array:
 def _by_orders(
     covariance: Array, samples: float, equal: bool, starts: int, rng: np.random.Generator
 ) -> tuple[list[Array], float, int]:
-    """Parents of every node, score, and number of starts that ended there (eqs. 17 and 18)."""
+    """Parents of every node, score, and number of starts that ended there (eq. 15)."""
     p = len(covariance)
     if p == 1:
         return [np.empty(0, dtype=np.int64)], 0.0, starts
@@ -234,7 +234,7 @@ def _improved(
 
 
 def regressions(covariance: Array, parents: list[Array], samples: float) -> tuple[Array, Array]:
-    """Regress every node on its parents, shrunk by the heuristic factor 1 - 1 / F of the regression (eq. 19).
+    """Regress every node on its parents, shrunk by the heuristic factor 1 - 1 / F of the regression.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Orders of the nodes that suit a mixture of networks, and fits along them (eqs. 18 to 20 of the card)."""
+"""Orders of the nodes that suit a mixture of networks, and fits along them (eq. 18 of the card)."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -88,7 +88,7 @@ class Ordering:
         return topological_order(project_to_dag(np.sqrt((mixed(weights, archetypes) ** 2).mean(0))))
 
     def moments(self, vector: Array) -> tuple[Array, Array, Array]:
-        """Second moments of Z_k r_i, their covariance with r, and the sums of squares of r (eq. 19).
+        """Second moments of Z_k r_i, their covariance with r, and the sums of squares of r (eq. 18).
 
         Returns
         -------
@@ -148,7 +148,7 @@ def _means(at: dict[str, Array], order: Array) -> dict[str, Array]:
 
 
 def residual(gram: Array, cross: Array, square: Array, order: Array) -> float:
-    """Sum over nodes of what is left when each is regressed on Z_k times those before it (eq. 19).
+    """Sum over nodes of what is left when each is regressed on Z_k times those before it (eq. 18).
 
     With the features in blocks of K along the order and L their Cholesky factor, the regression of a node on the first
     blocks takes the squares of the first entries of L^-1 times its covariances away.

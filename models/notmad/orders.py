@@ -1,4 +1,4 @@
-"""Orders of nodes and sparse parents along them, by a decomposable score, compiled by Numba (eqs. 17 and 18)."""
+"""Orders of nodes and sparse parents along them, by a decomposable score, compiled by Numba (eq. 15)."""
 
 import numba
 import numpy as np
@@ -17,7 +17,7 @@ BEYOND, PATIENCE = 8, 3.0
 
 @numba.njit(cache=True)
 def local_score(rss: float, k: int, n: float, unit: float, fixed: float) -> float:
-    """Score of a node with k parents (eq. 17), smaller is better; infinite where no freedom is left.
+    """Score of a node with k parents (eq. 15), smaller is better; infinite where no freedom is left.
 
     Parameters
     ----------

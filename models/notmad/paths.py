@@ -1,4 +1,4 @@
-"""The published paths to one network: central path of the log determinant, and augmented Lagrangian (eqs. 15, 16)."""
+"""The published paths to one network: central path of the log determinant, and augmented Lagrangian (eqs. 16, 17)."""
 
 from collections.abc import Callable
 
@@ -39,7 +39,7 @@ def _residual(covariance: Array, w: Array) -> tuple[float, Array]:
 
 
 def central_path(covariance: Array, beta: float) -> tuple[Array, float, int]:
-    """Minimise mu (loss + beta |w|) - log det(I - W o W) as mu falls (eq. 16)."""
+    """Minimise mu (loss + beta |w|) - log det(I - W o W) as mu falls (eq. 17)."""
     p = len(covariance)
     v = np.zeros(2 * p * p)
     rounds = 0
@@ -64,7 +64,7 @@ def central_path(covariance: Array, beta: float) -> tuple[Array, float, int]:
 
 
 def lagrangian(covariance: Array, beta: float) -> tuple[Array, float, int]:
-    """Augmented Lagrangian of the trace exponential (eq. 15)."""
+    """Augmented Lagrangian of the trace exponential (eq. 16)."""
     from scipy.linalg import expm
 
     p = len(covariance)

@@ -28,7 +28,7 @@ def test_figures_show_the_fit(encoder: str) -> None:
         lines = drawn["From context to archetypes"].axes[1].lines
         slope = fit["point"]["slope"].to_numpy()[1]
         rise = [np.diff(np.asarray(line.get_ydata())[[0, -1]])[0] for line in lines]
-        width = np.ptp(np.asarray(lines[0].get_xdata()))
+        width = np.ptp(np.asarray(lines[0].get_xdata())) / fit["constant_data"]["context_sd"].to_numpy()[1]
         np.testing.assert_allclose(rise, width * (slope - slope.mean()), rtol=1e-9)
 
 

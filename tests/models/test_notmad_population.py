@@ -1,4 +1,4 @@
-"""The population network: parents by brute force, orders by enumeration, classes by enumeration, and what is refused."""
+"""The population network: parents, orders and classes by enumeration; what it finds; what is refused."""
 
 import re
 import warnings
@@ -232,5 +232,5 @@ def test_arrays_that_are_refused(case: str) -> None:
 def test_nodes_of_two_values_are_warned_of() -> None:
     x, _ = simulated(0, 4, 50)
     x[:, 2] = np.where(x[:, 2] > 0, 1.3, -0.7)
-    with pytest.warns(UserWarning, match=r"1 nodes take only two values \(2\)"):
+    with pytest.warns(UserWarning, match=r"nodes that take only two values \(1: 2\)"):
         notears(x)

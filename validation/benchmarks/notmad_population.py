@@ -2,8 +2,9 @@
 
 Erdős-Rényi networks of 2p expected edges and weights +-U(.5, 2), under three noises: of one size, of standard deviation
 U(.5, 2), and the latter with columns standardised. With ``--peers PYTHON``, a Python that has dagma and causal-learn,
-these run on the same data (notmad_peers.py). With ``--gbn FOLDER`` the Gaussian networks of ``NAME_W_parent_to_child.csv``
-and ``NAME_implied_cov.csv`` are sampled as well. All processes should run on one thread (OMP_NUM_THREADS=1).
+these run on the same data (notmad_peers.py). With ``--gbn FOLDER`` the Gaussian networks of
+``NAME_W_parent_to_child.csv`` and ``NAME_implied_cov.csv`` are sampled as well. All processes should run on
+one thread (OMP_NUM_THREADS=1).
 """
 
 import argparse
@@ -25,7 +26,7 @@ NOISES = ("equal", "unequal", "standardised")
 
 
 def simulated(seed: int, p: int, n: int, noise: str) -> tuple[Array, Array]:
-    """Samples of a network, and the network."""
+    """Return samples of a network, and the network."""
     rng = np.random.default_rng(seed)
     present = np.triu(rng.uniform(size=(p, p)) < 4 / (p - 1), 1)
     truth = present * rng.uniform(0.5, 2, (p, p)) * rng.choice([-1, 1], (p, p))
