@@ -10,13 +10,9 @@ from genarium.declaration import Array
 from genarium.drawing import FAINT, INK, MARK, PALETTE, WIDTH, Titled, log_ticks
 from genarium.estimates import LEVEL
 
-<<<<<<< HEAD
 from .along import rates
-from .metrics import cosine
-=======
 from .bias import bias
-from .metrics import cosine, signatures
->>>>>>> locusA
+from .metrics import cosine
 from .panels import bars
 from .shown import PAGE, Fitted, collect, named
 
