@@ -71,6 +71,7 @@ def make_files(folder: Path) -> dict[tuple[str, int], int]:
     return {(free[at][0], free[at][1] + 1): k for at, k in process.items()}
 
 
+@pytest.mark.slow
 def test_five_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     truth = make_files(tmp_path)
     monkeypatch.chdir(tmp_path)

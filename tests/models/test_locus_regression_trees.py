@@ -139,6 +139,7 @@ def test_the_bound_never_falls_and_the_bend_is_found(fit: xr.DataTree) -> None:
 FEW = {"process": 2, "restarts": 1, "draws": 10}
 
 
+@pytest.mark.slow
 def test_held_out_loci_prefer_the_trees_where_rates_bend() -> None:
     bends = {rates: held_out(NAME, bent(), "vi", 0, 2, rates=rates, **FEW).sum() for rates in ("linear", "trees")}
     assert bends["trees"] > bends["linear"] + 100

@@ -119,12 +119,20 @@ def marks(case: Case, make: Cases, more: bool = False) -> list[pytest.MarkDecora
     late = late or (engine == "stan" and case.way.claim == "approximate")
     late = late or (more and (engine != "numpy" or bool(case.options)))
     late = late or make is exact  # replicates by the dozen
+    late = late or any(value in _inner(case.name, option) for option, value in case.options)
     late = late and case.name in registry.built_in() and case.name != _simplest()
     late = late or ((more or make is exact) and engine == "blackjax")
     late = late or (
         make is compiled_programs and registry.program(case.model) != registry.program(Case(case.name).model)
     )
     return [pytest.mark.stan] * (engine == "stan") + [pytest.mark.slow] * late
+
+
+@cache
+def _inner(name: str, option: str) -> tuple[str, ...]:
+    """Return, of five or more values of an option, those between the first that is not the default and the last."""
+    values = registry.get(name).options[option]
+    return values[2:-1] if len(values) > 4 else ()
 
 
 @cache
