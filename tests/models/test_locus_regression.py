@@ -693,7 +693,7 @@ def test_cautions_speak_of_what_is_read() -> None:
     assert [said(calm)[name].value for name in (*blocks, loci)] == [0, 0, 0, 0]
     assert said(wild)[loci].value > 1.3
     assert "loci='random'" in said(wild)[loci].advice
-    beta = calm["posterior"]["beta"].copy()
+    beta = calm["posterior"].to_dataset()["beta"].copy()
     beta[0] += 10
     calm["posterior"] = calm["posterior"].to_dataset().assign(beta=beta)
     assert said(calm)[blocks[0]].value == beta[0, 0].size

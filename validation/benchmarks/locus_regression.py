@@ -334,9 +334,7 @@ def sampling(args: argparse.Namespace) -> Iterable[Row]:
     return [{**row, "trace": [t for t in row["trace"] if t[0] < 1][-1]} for row in out]
 
 
-PARTS = {
-    part.__name__: part for part in (recovery, flat, cosmic, sampler, joint, breast, lda, size, sampling)
-}
+PARTS = {part.__name__: part for part in (recovery, flat, cosmic, sampler, joint, breast, lda, size, sampling)}
 
 
 def main() -> None:
