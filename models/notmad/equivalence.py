@@ -34,7 +34,7 @@ def equivalence_class(network: Array) -> Array:
         undirected = near & ~directed & ~directed.T
         found = [(a, b) for a, b in np.argwhere(undirected) if _follows(near, directed, undirected, a, b)]
         if not found:
-            return directed | undirected
+            return np.asarray(directed | undirected)
         for a, b in found:
             directed[a, b] = True
 

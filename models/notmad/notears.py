@@ -210,14 +210,17 @@ def _by_orders(
     if not equal:
         return parents, score, agree
     shared = float(np.median(regressions(covariance, parents, samples)[1]))
-    for _ in range(ROUNDS):
-        found = [_improved(covariance, order, samples, unit, shared) for order in [order, *orders]]
+    agree = 1
+    for turn in range(ROUNDS):
+        tried = [order, *orders] if turn == 0 else [order]  # later rounds only follow the variance
+        found = [_improved(covariance, start, samples, unit, shared) for start in tried]
         score, order, parents = min(found, key=lambda f: f[0])
+        if turn == 0:
+            agree = max(1, sum(f[0] < score + 1e-6 * max(1.0, abs(score)) for f in found[1:]))
         last, shared = shared, float(regressions(covariance, parents, samples)[1].mean())
         if abs(shared - last) < 1e-6 * last:
             break
-    agree = sum(f[0] < score + 1e-6 * max(1.0, abs(score)) for f in found[1:])
-    return parents, score, max(agree, 1)
+    return parents, score, agree
 
 
 def _improved(

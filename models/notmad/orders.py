@@ -38,7 +38,7 @@ def local_score(rss: float, k: int, n: float, unit: float, fixed: float) -> floa
     cost = unit * k * n / room
     if fixed > 0:
         return n * rss / fixed + cost
-    return n * np.log(max(rss, 1e-300)) + cost
+    return float(n * np.log(max(rss, 1e-300)) + cost)
 
 
 @numba.njit(cache=True)
@@ -54,7 +54,7 @@ def residual_variance(S: Array, y: int, parents: Array, k: int) -> float:
             if b < a:
                 L[a, b] = value / L[b, b]
             elif a == k:
-                return max(value, LEAST * S[y, y])
+                return float(max(value, LEAST * S[y, y]))
             elif value <= LEAST * S[i, i]:
                 return np.inf
             else:
@@ -78,7 +78,7 @@ def _remove(v: Array, u: Array, q: Array, S: Array, candidates: Array, m: int, k
         v[c] -= q[k, c] ** 2
         u[c] -= q[k, c] * share
     v[top] = 0.0
-    return share * share
+    return float(share * share)
 
 
 @numba.njit(cache=True)

@@ -510,8 +510,8 @@ def _check(model: Model) -> None:
             given = {n for n, v in model.known.variables.items() if not callable(v.default)}
             if callable(var.default) and not set(parents_of(var.default)) <= given | set(model.observed.variables):
                 fail(
-                    f"the default of {role} variable {name!r} asks for more than observed variables and known ones whose "
-                    "default is no function"
+                    f"the default of {role} variable {name!r} asks for more than observed variables and known ones "
+                    "whose default is no function"
                 )
             if callable(var.default) and role != "known":
                 fail(f"the default of {role} variable {name!r} is a function; only that of a known variable may be one")
