@@ -3,11 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from genarium.declaration import Sizes
 
-from .channels import channel_of, split_channel
 from .reduced import without
 from .spectra import LEAST
 
@@ -82,13 +79,18 @@ def build(form: str, several: bool, random: bool, spectra: str = "free", single:
         else:
             place = scores - pt.logsumexp(scores, axis=2, keepdims=True) - preference[:, None, :]
 
-        context_of, alternative_of = split_channel(np.arange(C * A), C, A)
-        spectrum = (lam[:, context_of] * rho[:, context_of, alternative_of]).T  # (M, K)
+        if single:
+            spectrum, context = lam.T, channel
+        else:
+            half = C // 2
+            by_base = (
+                (lam[:, :, None] * rho).reshape((K, 2, half, A)).transpose(1, 3, 2, 0)
+            )  # (base, alternative, ., K)
+            spectrum, context = by_base.reshape((C * A, K)), half * (channel // (A * half)) + channel % half
         by_row = place.transpose(1, 2, 0).reshape((-1, K))
         top = by_row.max(axis=1)  # what is largest is taken out before exp
         row = group * sizes["locus"] + locus
         by_process = pi[genome] * spectrum[channel] * pt.exp(by_row - top[:, None])[row]
-        context = pt.as_tensor(context_of)[channel]
         each = pt.log(by_process.sum(axis=1)) + top[row] + pt.log(opportunity[context, locus])
         pm.Potential("mutations", (count * each).sum())
 
@@ -109,8 +111,12 @@ def _given(signatures: Any, made_in: Any, here: Any, contexts: int, alternatives
     genome = pt.switch(made_in.sum() > 0, made_in, here)
     genome = pt.switch(genome > 0, genome, genome.max())
     shares = pt.maximum(signatures / signatures.sum(axis=1, keepdims=True), LEAST)
-    channel = channel_of(np.arange(contexts)[:, None], np.arange(alternatives), contexts, alternatives)
-    table = shares[:, channel]  # (R, C, A)
+    if alternatives == 1:
+        table = shares[:, :, None]
+    else:
+        blocks = shares.reshape((-1, 2 * alternatives, contexts // 2))  # substitutions: those of C, those of T
+        by_base = [pt.stack([blocks[:, alternatives * b + a] for a in range(alternatives)], axis=-1) for b in range(2)]
+        table = pt.concatenate(by_base, axis=1)  # (R, C, A)
     of_context = table.sum(axis=-1)
     preferred = of_context / genome
     return preferred / preferred.sum(axis=1, keepdims=True), table / of_context[:, :, None]

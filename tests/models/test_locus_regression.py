@@ -767,7 +767,7 @@ def test_predictions(options: dict[str, str]) -> None:
     assert float(found["rate"].sum()) == pytest.approx(3000)
     np.testing.assert_array_equal(found["best"], found["probability"].argmax("process"))
     drawn = {n: fit["posterior"][n].to_numpy()[0, 0] for n in truth_of(tree)}
-    one = fit.isel(draw=[0], missing_dims="ignore")
+    one = fit.isel(chain=[0], draw=[0], missing_dims="ignore")
     probability = gn.predict(one)["predictions"]["probability"].to_numpy()
     for k in range(3):  # the likelihood of one process alone, times its weight
         only = {n: v[k : k + 1] for n, v in drawn.items() if n != "pi"} | {"pi": np.ones((6, 1))}
@@ -806,7 +806,7 @@ def test_the_same_mutations_in_another_order_are_the_same_genomes() -> None:
     assert not found["new"].any()
     np.testing.assert_allclose(found["pi"], own["pi"], rtol=1e-12)
     np.testing.assert_allclose(found["probability"], own["probability"].to_numpy()[order], rtol=1e-12)
-    draws = fit["posterior"]["pi"].to_numpy()[0]
+    draws = fit["posterior"]["pi"].to_numpy().reshape(-1, 6, 3)
     np.testing.assert_allclose(own["pi_lower"], np.quantile(draws, 0.05, axis=0), rtol=1e-10)
     other = {**shuffled, "channel": np.where(shuffled["genome"] == 2, 95, shuffled["channel"])}
     found = gn.predict(fit, other)["predictions"]

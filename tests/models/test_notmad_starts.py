@@ -70,10 +70,8 @@ def test_units_of_covariates_change_nothing(options: dict[str, Any]) -> None:
     expected = gn.predict(plain, {"context": new})["predictions"]["network"]
     found = gn.predict(other, {"context": new * [1e3, 0.02] + [40.0, -7.0]})["predictions"]["network"]
     np.testing.assert_allclose(found, expected, atol=5e-3)
-    one = gn.predict(other, {"context": units["context"][:1]})["predictions"][
-        "network"
-    ]  # of the fit's scale, not its own
-    np.testing.assert_allclose(one[0], found[0], atol=1e-12)
+    one = gn.predict(other, {"context": units["context"][:1]})["predictions"]["network"].to_numpy()
+    np.testing.assert_allclose(one[0], found.to_numpy()[0], atol=1e-12)
 
 
 def test_every_seed_finds_one_optimum_and_says_how_many_starts_agree() -> None:

@@ -255,7 +255,7 @@ def test_densities_of_the_registry_are_certain_and_differ() -> None:
                 again = (model.variant(**{option: value}) if option else model).density
                 own = fingerprint(density)
                 assert own == fingerprint(again)
-                if not option or value != values[0]:
+                if option != "channels" and (not option or value != values[0]):  # channel sets differ by sizes alone
                     assert found.setdefault(own, f"{name} {option}={value}") == f"{name} {option}={value}"
 
 

@@ -286,3 +286,13 @@ def test_a_tree_that_says_nothing_of_itself_is_data() -> None:
     data.attrs = {}
     assert check_form(data) is data
     assert gn.fit(NAME, data, "em", component=2, restarts=1).attrs["model"] == NAME
+
+
+def test_fits_without_replications_or_constants(fitted: dict[str, xr.DataTree]) -> None:
+    tree = fitted["gibbs"].copy(deep=True)
+    del tree["posterior_predictive"]
+    with pytest.raises(InputError, match="no replications of the data"):
+        gn.diagnose(NAME, tree)
+    del tree["constant_data"]
+    with pytest.raises(InputError, match="known variable 'phi'"):
+        gn.predict(tree)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from notmad import peer
+from notmad import peer  # type: ignore[import-not-found]
 
 from genarium.declaration import Array
 from genarium.models.notmad import notears

@@ -119,7 +119,7 @@ def marks(case: Case, make: Cases, more: bool = False) -> list[pytest.MarkDecora
     late = late or (engine == "stan" and case.way.claim == "approximate")
     late = late or (more and (engine != "numpy" or bool(case.options)))
     late = late or make is exact  # replicates by the dozen
-    late = late or any(value in _inner(case.name, option) for option, value in case.options)
+    late = late or any(value in _later(case.name, option) for option, value in case.options)
     late = late and case.name in registry.built_in() and case.name != _simplest()
     late = late or ((more or make is exact) and engine == "blackjax")
     late = late or (
@@ -129,10 +129,10 @@ def marks(case: Case, make: Cases, more: bool = False) -> list[pytest.MarkDecora
 
 
 @cache
-def _inner(name: str, option: str) -> tuple[str, ...]:
-    """Return, of five or more values of an option, those between the first that is not the default and the last."""
+def _later(name: str, option: str) -> tuple[str, ...]:
+    """Return, of five or more values of an option, those after the first that is not the default."""
     values = registry.get(name).options[option]
-    return values[2:-1] if len(values) > 4 else ()
+    return values[2:] if len(values) > 4 else ()
 
 
 @cache

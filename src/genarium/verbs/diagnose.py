@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from genarium.attributes import attribute
+from genarium.attributes import attribute, source
 from genarium.declaration import Array, Arrays, Model
 from genarium.engines.resample import KHAT_GOOD, KHAT_USABLE, smoothed
+from genarium.errors import InputError
 from genarium.evaluate import at_draws, fitted_problem
 from genarium.methods import methods
 from genarium.registry import fitted_model
@@ -290,6 +291,11 @@ def replicated_statistics(model: Model, tree: xr.DataTree, seed: int) -> tuple[d
         replicated = arrays(tree["posterior_predictive"].to_dataset(), model.observed.variables)
         flat = stacked(replicated, REPLICATES)  # spread over all chains
         copies = [{name: v[i] for name, v in flat.items()} for i in range(len(next(iter(flat.values()))))]
+    elif "point" not in tree:
+        raise InputError(
+            f"{source(tree)}: there are no replications of the data (group 'posterior_predictive') to compare these "
+            "with. Fit again, or take the tree as it was written."
+        )
     else:
         rng = np.random.default_rng(seed)
         unknown = {n: tree["point"][n].to_numpy() for n in model.unknown.variables if n in tree["point"]}

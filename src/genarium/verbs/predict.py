@@ -74,15 +74,14 @@ def _predict(
     held = hold(model, data, layer)
     own = set() if isinstance(data, xr.DataTree) else set(held)
     elsewhere = _elsewhere(model, tree, data if isinstance(data, xr.DataTree) else held)
-    for name, var in model.known.variables.items():
-        if elsewhere & set(var.dims):
-            continue
-        if model.unit not in var.dims and name in tree["constant_data"] and name not in own:
-            values.setdefault(name, tree["constant_data"][name])
     missing = own and not own & set(model.observed.variables)  # known variables alone
     given = [v for v in model.known.variables.values() if model.unit in v.dims and v.default is None]
     given += [] if missing else model.observed.variables.values()
     shown = {model.unit} | {dim for var in given for dim in var.dims}
+    constants = tree["constant_data"].to_dataset() if "constant_data" in tree else xr.Dataset()
+    for name, var in model.known.variables.items():
+        if model.unit not in var.dims and name in constants and name not in own and not elsewhere & set(var.dims):
+            values.setdefault(name, constants[name].drop_vars(shown & set(map(str, constants[name].coords))))
     rows = [var for var in model.variables("known", "observed").values() if model.unit in var.dims]
     kept = {dim for var in model.known.variables.values() for dim in var.dims} | set(model.labels)
     anew = ({var.support.of for var in rows} - kept) | elsewhere
