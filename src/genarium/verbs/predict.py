@@ -139,9 +139,9 @@ def _names(given: Any) -> set[str]:
 
 
 def _sizes_of(model: Model, held: Mapping[str, Any]) -> dict[str, int]:
-    """Return the sizes that observed variables show, as far as their shapes are those of their dims."""
+    """Return the sizes that variables of the data show, as far as their shapes are those of their dims."""
     out: dict[str, int] = {}
-    for name, var in model.observed.variables.items():
+    for name, var in model.variables("known", "observed").items():
         value = held.get(name)
         shape = getattr(value, "shape", ())
         if len(shape) == len(var.dims):
