@@ -198,6 +198,7 @@ class _Reader:
                 f"{what}: fetch it again, or correct the line."
             )
         chromosome, position, _, reference, alternatives, _, filters, info = fields[:COMMON]
+        filters = filters.strip()
         if not position.isdecimal():
             raise InputError(f"{self.path}: line {number}: the position is {position!r}, no whole number. Correct it.")
         several = alternatives.split(",")
