@@ -9,7 +9,7 @@ from genarium.declaration import Array, Arrays, Caution, Problem
 from genarium.tree import arrays
 
 from .corpus import corpus
-from .predict import UNKNOWN, tables
+from .predict import UNKNOWN, complete, tables
 
 APART = 1.1
 """R-hat above which chains count as apart: some forty effective draws have one below it."""
@@ -30,6 +30,7 @@ def apart(posterior: Arrays) -> Iterator[Caution]:
     """Say of effects, signatures and exposures how many have intervals on which the chains do not agree."""
     from arviz_stats.base import array_stats
 
+    posterior = complete(posterior)
     signature = posterior["lam"][..., None] * posterior["rho"]
     blocks = {"effects": posterior["beta"], "signatures": signature, "exposures": posterior["pi"]}
     for name, draws in blocks.items():
@@ -69,7 +70,7 @@ def expectation(tree: xr.DataTree, problem: Problem) -> tuple[Array, Array]:
     lead = [dim for dim in ("chain", "draw") if dim in group.dims]
     means = {name: group[name].mean(lead).to_numpy() for name in UNKNOWN if name in group}
     data = corpus(problem)
-    _, share = tables(data, means)  # (J, K, L)
+    _, share = tables(data, complete(means))  # (J, K, L)
     J, K, L = share.shape
     mutations = np.zeros((J, K))
     np.add.at(mutations, data.row // L, data.count[:, None] * means["pi"][data.genome])

@@ -7,7 +7,7 @@ import numpy as np
 from genarium.declaration import Array
 
 from .corpus import Corpus
-from .moves import reassign
+from .moves import LEAST, reassign
 
 BURN, KEEP = 20, 20
 """Gibbs sweeps at each draw of the processes: thrown away, and kept."""
@@ -58,7 +58,7 @@ def infer(data: Corpus, processes: list[Processes], alpha: Array, rng: np.random
             reassign(rng.random(mutations), *cells, alpha, place, spectrum, z, of_genome)
             if sweep >= BURN:
                 shape = alpha + of_genome
-                pi = np.maximum(rng.standard_gamma(shape), 1e-300)
+                pi = np.maximum(rng.standard_gamma(shape), LEAST)
                 kept += shape / shape.sum(1, keepdims=True) / KEEP
                 draws.append(pi / pi.sum(1, keepdims=True))
         means.append(kept)

@@ -77,14 +77,14 @@ def draws_of(fitted: xr.DataTree) -> Iterator[Arrays]:
     """Yield the unknown variables, evenly spaced draws of them or the point."""
     if "posterior" not in fitted:
         point = fitted["point"].to_dataset()
-        yield _complete({name: point[name].to_numpy() for name in UNKNOWN if name in point})
+        yield complete({name: point[name].to_numpy() for name in UNKNOWN if name in point})
         return
     draws = stacked(arrays(fitted["posterior"].to_dataset()[[n for n in UNKNOWN if n in fitted["posterior"]]]), MOST)
     for i in range(len(draws["beta"])):
-        yield _complete({name: value[i] for name, value in draws.items()})
+        yield complete({name: value[i] for name, value in draws.items()})
 
 
-def _complete(unknown: Arrays) -> Arrays:
+def complete(unknown: Arrays) -> Arrays:
     """Add rho, where contexts have one alternative only and it is not among the unknown variables."""
     return {"rho": certain(unknown["lam"]), **unknown}
 

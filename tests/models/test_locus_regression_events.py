@@ -209,3 +209,12 @@ def test_the_number_of_processes_of_doublets_is_chosen(table: Any) -> None:
         pytest.skip("one is enough")
     tree = gn.read("locus_regression", counts, "matrix")
     assert gn.choose("locus_regression", tree, "process", [2, 3], seed=1, restarts=1)["posterior"].sizes["process"] == 3
+
+
+@pytest.mark.parametrize("method", ["vi", "map"])
+def test_fits_of_doublets_are_diagnosed(method: str) -> None:
+    """Their contexts have one alternative each, so that a fit has no rho."""
+    tree = gn.simulate("locus_regression", seed=1, channels="DBS78", cell=60, locus=4, genome=3, process=2)
+    few = {"restarts": 1, "sweeps": 400, "draws": 100} if method == "vi" else {}
+    found = gn.diagnose("locus_regression", gn.fit("locus_regression", tree, method, seed=1, **few))
+    assert "variation of loci beyond the features'" in [verdict.check for verdict in found.verdicts]
