@@ -31,6 +31,8 @@ def concentration(log_mean: Array, factors: int, alpha: Array, steps: int = 5) -
     def value(at: Array) -> float:
         return float(dirichlet_log_norm(at) + (at - 1) @ log_mean)
 
+    if len(alpha) == 1:
+        return alpha  # a simplex of one: any concentration gives the same
     best = value(alpha)
     for _ in range(steps):
         total = alpha.sum()

@@ -222,7 +222,7 @@ def test_without_truth(fits: Fits) -> None:
     assert len(panels(tree, TITLES[3])) == 2
 
 
-def test_nearest_signatures_of_a_table(fits: Fits, tmp_path: Path) -> None:
+def test_nearest_signatures_of_a_table(fits: Fits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tree = fits("vi")
     group = tree["posterior"]
     mine = naive(tree, group["lam"].to_numpy(), group["rho"].to_numpy()).mean((0, 1))
@@ -239,6 +239,9 @@ def test_nearest_signatures_of_a_table(fits: Fits, tmp_path: Path) -> None:
         assert "table that was given" in caption
     page = gn.report(tree, tmp_path / "page.html", reference=table).read_text()
     assert f"nearest SBS40, cosine {close:.2f}" in page
+    monkeypatch.setattr("genarium.reporting.diagnose", None)  # a table that is not there is told before the checks
+    with pytest.raises(InputError, match="nowhere"):
+        gn.report(tree, tmp_path / "page.html", reference=str(tmp_path / "nowhere.txt"))
     with pytest.raises(InputError, match=r"has no option 'refrence'\. Its options are reference"):
         gn.report(tree, tmp_path / "other.html", refrence=table)
     assert not (tmp_path / "other.html").exists()

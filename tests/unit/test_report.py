@@ -833,7 +833,7 @@ def test_model_with_scalars_only(toy: Model, monkeypatch: pytest.MonkeyPatch) ->
     for module in ("genarium.tree", "genarium.reporting"):
         monkeypatch.setattr(sys.modules[module], "digest", lambda name: "0" * 12)  # the toy has no folder in models/
     tree = gn.fit(toy, gn.simulate(toy, seed=5, theta=1.5), "conjugate", seed=1, draws=100)
-    page = Page(render(toy, tree, Diagnosis("toy", "conjugate", "exact", ()), 0)).root
+    page = Page(render(toy, tree, 0)).root
     (row,) = rows(page, "Estimates of theta")
     assert list(row) == ["mean", "sd", "5%", "95%", "ESS", "R-hat", "truth", "inside"]
     assert row["truth"] == "1.500"

@@ -132,6 +132,6 @@ def maximum(
         "converged": int(found.success),
         "iterations": int(found.nit),
         "bound": -float(found.fun),
-        "gradient": float(np.max(np.abs(np.asarray(found.jac)))),
+        "gradient": float(np.max(np.abs(np.asarray(found.jac)), initial=0.0)),
     }
     return Result(point={**natural, "bound": (("restart", "iteration"), bound)}, notes=notes)

@@ -229,7 +229,8 @@ def nuts(
         method = fit.method_variables()
     names = {"divergent__": "diverging", "energy__": "energy", "n_leapfrog__": "n_steps", "stepsize__": "step_size"}
     names |= {"treedepth__": "tree_depth", "accept_stat__": "acceptance_rate"}
-    stats = {new: np.asarray(method[old]).T for old, new in names.items()}
+    still = np.zeros((draws, chains))  # a program without parameters has no trajectory: a simplex of one
+    stats = {new: np.asarray(method.get(old, still)).T for old, new in names.items()}
     stats["diverging"] = stats["diverging"].astype(bool)
     return Result(
         posterior=_unknown(problem, variables),

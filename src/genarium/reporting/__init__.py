@@ -87,18 +87,18 @@ def report(
     declared = fitted_model(tree, model)
     require_options(f"{declared.name}: the report", options, Home.of(declared).figures)
     with replacing(path) as temporary:
-        page = render(declared, tree, diagnose(declared, tree, seed), seed, options)
+        page = render(declared, tree, seed, options)
         temporary.write_text(page, encoding="utf-8", newline="\n")
     return path
 
 
-def render(
-    model: Model, tree: xr.DataTree, verdicts: Diagnosis, seed: int, options: Mapping[str, Any] | None = None
-) -> str:
-    """Return the whole page."""
+def render(model: Model, tree: xr.DataTree, seed: int, options: Mapping[str, Any] | None = None) -> str:
+    """Return the whole page; what the user gave for the figures is looked at before the checks take their time."""
     found = estimates(model, tree)
     with style():
         result = [inline_figure(f"r{i}", one) for i, one in enumerate(figures_of_result(model, tree, found, options))]
+    verdicts = diagnose(model, tree, seed)
+    with style():
         course = [inline_figure(f"c{i}", one) for i, one in enumerate(figures_of_course(model, tree, found, seed))]
         graph = inline(story(model), "g", f"Graph of the model {model.title}")
     sections = [

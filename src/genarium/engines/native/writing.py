@@ -49,7 +49,8 @@ def write(compiled: Any, hoisted: Hoisted) -> Program:
         return list(clone_replace(shaped, replace=static, rebuild_strict=False))
 
     log_density = rewrite_graph(hoisted.outputs[0], include=["canonicalize", "stabilize"])
-    parts = [log_density, *pt.grad(log_density, list(pieces))]
+    gradient = pt.grad(log_density, list(pieces), disconnected_inputs="ignore")  # 0: a simplex of one, a flat prior
+    parts = [log_density, *gradient]
     naturals = {rv: rv.type() for rv in model.free_RVs}
     writer = Writer({name: (static[v], a) for name, (v, a) in data.items()})
 
