@@ -145,6 +145,7 @@ def declare(correlated_pleiotropy: str = "none") -> Model:
         readers={"table": table, "traits": traits},
         test_quantities=likelihood.mixture_quantities if mixture else likelihood.quantities,
         statistics=likelihood.statistics,
+        headline=headline,
         check=check,
         options=OPTIONS,
         vary=declare,
@@ -157,6 +158,11 @@ def declare(correlated_pleiotropy: str = "none") -> Model:
         ),
         source="S. Malina, D. Cizin and D. Knowles: Deep Mendelian randomization, PLOS Comput Biol 18(10) (2022).",
     )
+
+
+def headline(sizes: Mapping[str, int]) -> tuple[str, ...]:
+    """Name the effect of the one region, or that over all regions."""
+    return ("theta",) if sizes["region"] == 1 else ("global_effect",)
 
 
 def check(problem: Problem) -> None:

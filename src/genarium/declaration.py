@@ -5,7 +5,7 @@ parameters), what is *unknown* (parameters), what is *hidden* (latent variables 
 *observed*. A stage's draw function names its parents as its parameters; that is how the model's graph is read off.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any, Literal
@@ -304,6 +304,9 @@ class Model:
     coordinates : Stage
         Labels along the model's dims that follow from the data alone, as functions of known and observed variables;
         the groups of every fit hold them beside the dims' own labels, and derived variables may ask for them.
+    headline : callable, optional
+        ``headline(sizes)``: names of the variables that a user came for, most wanted first. Summaries and reports begin
+        with them, and ``diagnose`` with their values where these are few.
     cautions : callable, optional
         ``cautions(tree, problem)``, of a fit and its data: yields a :class:`Caution` for each thing that a user of the
         fit should know.
@@ -371,6 +374,7 @@ class Model:
     derived: Stage = field(default_factory=lambda: Stage({}))
     multiplicity: str = ""
     coordinates: Stage = field(default_factory=lambda: Stage({}))
+    headline: Callable[[Mapping[str, int]], Sequence[str]] | None = None
     cautions: Callable[..., Iterator[Caution]] | None = None
     methods: Mapping[str, Method] = field(default_factory=dict)
     unsupported: Mapping[str, str] = field(default_factory=dict)
@@ -402,6 +406,11 @@ class Model:
     def variables(self, *roles: Role) -> dict[str, Var]:
         """Return the variables of the given roles (default: all), in the order of the story."""
         return {name: var for role in roles or ROLES for name, var in self.stage(role).variables.items()}
+
+    def most_wanted_first(self, names: Iterable[str], sizes: Mapping[str, int]) -> list[str]:
+        """Return names of variables with those that a user came for in front, else in their order."""
+        wanted = list(self.headline(sizes)) if self.headline else []
+        return sorted(names, key=lambda name: wanted.index(name) if name in wanted else len(wanted))
 
     def role(self, name: str) -> Role:
         """Return the role of a variable."""

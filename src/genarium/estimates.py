@@ -12,6 +12,9 @@ from genarium.declaration import Array, Model
 LEVEL = 0.9
 """Probability of the intervals; they leave the same probability out on either side."""
 
+FEW = 5
+"""Numbers of a variable that are told in words, at most."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -83,7 +86,7 @@ def chain_statistics(draws: Array) -> tuple[float, float]:
 
 
 def estimates(model: Model, tree: xr.DataTree) -> list[Estimate]:
-    """Return the estimates that a tree holds of the declared variables, in the order of the story.
+    """Return the estimates that a tree holds of the declared variables, the most wanted ones first.
 
     Parameters
     ----------
@@ -99,7 +102,9 @@ def estimates(model: Model, tree: xr.DataTree) -> list[Estimate]:
     group = (tree["posterior"] if sampled else tree["point"]).to_dataset()
     truth = matched_truth(model, tree)
     out = []
-    for name, var in model.variables("unknown", "hidden").items():
+    variables = model.variables("unknown", "hidden")
+    for name in model.most_wanted_first(variables, _sizes(group)):
+        var = variables[name]
         if name not in group or var.support.of:
             continue
         values = group[name].transpose(*(("chain", "draw") if sampled else ()), *var.dims)
@@ -115,6 +120,27 @@ def estimates(model: Model, tree: xr.DataTree) -> list[Estimate]:
             )
         )
     return out
+
+
+def told(model: Model, tree: xr.DataTree, found: list[Estimate]) -> list[str]:
+    """Return the numbers that a user came for in words, of variables with few of them, one line a number."""
+    group = (tree["posterior"] if "posterior" in tree else tree["point"]).to_dataset()
+    wanted = model.headline(_sizes(group)) if model.headline else ()
+    lines = []
+    for one in (one for name in wanted for one in found if one.name == name and one.centre.size <= FEW):
+        for index in np.ndindex(one.centre.shape):
+            at = ", ".join(f"{dim}={labels[i]}" for dim, labels, i in zip(one.dims, one.labels, index, strict=True))
+            line = f"{model.variables()[one.name].about.removesuffix('.')} ({one.name}{' at ' + at if at else ''}): "
+            line += f"{one.centre[index]:.3g}"
+            if one.draws is not None:
+                low, high = (float(end[index]) for end in one.interval)
+                line += f", {100 * LEVEL:.0f} % interval {low:.3g} to {high:.3g}"
+            lines.append(line)
+    return lines
+
+
+def _sizes(group: xr.Dataset) -> dict[str, int]:
+    return {str(dim): int(n) for dim, n in group.sizes.items()}
 
 
 def centres(model: Model, tree: xr.DataTree) -> dict[str, Array]:

@@ -44,12 +44,15 @@ class Diagnosis:
     ----------
     model, method, claim : str
     verdicts : tuple of Verdict
+    found : tuple of str
+        The numbers that a user came for, in words, where they are few.
     """
 
     model: str
     method: str
     claim: str
     verdicts: tuple[Verdict, ...]
+    found: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -63,12 +66,13 @@ class Diagnosis:
             "method": self.method,
             "claim": self.claim,
             "passed": self.passed,
+            "found": list(self.found),
             "verdicts": as_plain(self.verdicts),
         }
 
     def __str__(self) -> str:
         head = f"{self.model} fitted by {self.method} (claim: {self.claim}): {'passed' if self.passed else 'FAILED'}"
-        return "\n".join([head, *as_lines(self.verdicts)])
+        return "\n".join([head, *self.found, *as_lines(self.verdicts)])
 
     def _repr_html_(self) -> str:
         from html import escape
@@ -79,7 +83,8 @@ class Diagnosis:
             for v in self.verdicts
         )
         head = "".join(f"<th>{name}</th>" for name in ("status", "check", "value", "limit", "where", "what to do"))
-        return f"<table class='verdicts'><thead><tr>{head}</tr></thead><tbody>{cells}</tbody></table>"
+        told = "".join(f"<p>{escape(line)}</p>" for line in self.found)
+        return f"{told}<table class='verdicts'><thead><tr>{head}</tr></thead><tbody>{cells}</tbody></table>"
 
 
 def as_lines(verdicts: Sequence[Verdict]) -> list[str]:

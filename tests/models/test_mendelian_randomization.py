@@ -468,3 +468,22 @@ def test_body_mass_causes_itself() -> None:
 def effect(x: Array, sx: Array, y: Array, sy: Array, draws: int) -> float:
     data = {"beta_exposure": x, "se_exposure": sx, "beta_outcome": y, "se_outcome": sy}
     return float(gn.fit(NAME, data, "gibbs", seed=1, chains=2, draws=draws)["posterior"]["theta"].mean())
+
+
+@pytest.mark.parametrize(("regions", "name", "about"), [(1, "theta", "in a region"), (3, "global_effect", "regions")])
+def test_answers_begin_with_the_effect_of_the_one_region_or_of_all(
+    regions: int, name: str, about: str, tmp_path: Path
+) -> None:
+    fitted = gn.fit(
+        "mendelian_randomization", gn.simulate("mendelian_randomization", 1, region=regions, variant=30), "vi"
+    )
+    assert gn.summary(fitted)["variable"][0] == name
+    (line,) = gn.diagnose("mendelian_randomization", fitted).found
+    draws = fitted["posterior"][name].to_numpy()
+    low, high = np.quantile(draws, (0.05, 0.95))
+    assert about in line
+    assert line.endswith(f": {draws.mean():.3g}, 90 % interval {low:.3g} to {high:.3g}")
+    page = gn.report(fitted, tmp_path / "page.html").read_text()
+    assert page.index(line) < page.index("What was found") < page.index(f"Estimates of {name}")
+    other = {"theta": "global_effect", "global_effect": "theta"}[name]
+    assert page.index(f"Estimates of {name}") < page.index(f"Estimates of {other}")

@@ -166,7 +166,8 @@ def summary(model: Model, tree: xr.DataTree, verdicts: Diagnosis) -> str:
     simulated = "The data are simulated, so that the truth is known." if "truth" in tree else ""
     claim: Claim = tree.attrs["claim"]
     claimed = f"<strong>Its claim: {claim}.</strong> {CLAIMS[claim]}"
-    parts = [paragraph(said, simulated), paragraph(escape(about), claimed), overall(verdicts)]
+    found = [paragraph(f"<strong>{escape(line)}</strong>") for line in verdicts.found]
+    parts = [paragraph(said, simulated), *found, overall(verdicts), paragraph(escape(about), claimed)]
     return "\n".join([*parts, paragraph(calibration(model, method), kind="soft")])
 
 

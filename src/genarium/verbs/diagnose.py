@@ -11,6 +11,7 @@ from genarium.attributes import attribute, source
 from genarium.declaration import Array, Arrays, Model
 from genarium.engines.resample import KHAT_GOOD, KHAT_USABLE, smoothed
 from genarium.errors import InputError
+from genarium.estimates import estimates, told
 from genarium.evaluate import at_draws, fitted_problem
 from genarium.methods import methods
 from genarium.registry import fitted_model
@@ -50,7 +51,7 @@ def diagnose(model: str | Path | Model, tree: xr.DataTree, seed: int = 0) -> Dia
     -------
     Diagnosis
         Convergence of the method, agreement of chains, quality of the approximation, and predictive checks, as far as
-        each applies. ``print`` it for a table.
+        each applies, after the numbers that the user came for. ``print`` it for a table.
 
     Raises
     ------
@@ -67,7 +68,8 @@ def diagnose(model: str | Path | Model, tree: xr.DataTree, seed: int = 0) -> Dia
     ]
     verdicts += _cautions(declared, tree)
     verdicts += _predictive(declared, tree, seed)
-    return Diagnosis(declared.name, tree.attrs["method"], tree.attrs["claim"], tuple(verdicts))
+    found = told(declared, tree, estimates(declared, tree))
+    return Diagnosis(declared.name, tree.attrs["method"], tree.attrs["claim"], tuple(verdicts), tuple(found))
 
 
 def _ascent(notes: dict[str, Any]) -> list[Verdict]:

@@ -152,5 +152,6 @@ def _groups(problem: Problem, result: Result, claim: Claim, rng: np.random.Gener
         groups["posterior_predictive"] = thinned(problem, copies) if copies else predictive(problem, posterior, rng)
     for name in {"posterior", "point", "variational"} & set(groups):
         here = {n: one for n, one in beside.items() if set(one[0]) <= set(groups[name].dims)}
-        groups[name] = groups[name].assign_coords(here)
+        ordered = groups[name][model.most_wanted_first(map(str, groups[name].data_vars), problem.sizes)]
+        groups[name] = ordered.assign_coords(here)
     return groups
