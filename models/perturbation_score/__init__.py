@@ -19,8 +19,19 @@ from .predictor import rotated
 from .ranking import rank, score
 from .shrinkage import conjugate
 from .start import start
+from .two_sample import against_control, energy_distance, mmd, permutation_test
 
-__all__ = ["MODEL", "expected_l1", "rank", "rotated", "score"]
+__all__ = [
+    "MODEL",
+    "against_control",
+    "energy_distance",
+    "expected_l1",
+    "mmd",
+    "permutation_test",
+    "rank",
+    "rotated",
+    "score",
+]
 
 REGRESSIONS = ("linear", "none", "gaussian_process")
 ABUNDANCES = ("given", "joint")
