@@ -28,6 +28,7 @@ def check(
     partial: bool = False,
     unseen: bool = False,
     layer: str = "",
+    order: Mapping[str, Array] | None = None,
 ) -> Problem:
     """Check data against a model's declaration.
 
@@ -37,7 +38,8 @@ def check(
     data : DataTree, Dataset, mapping of str to array_like, AnnData, DataFrame, Series, DataArray or matrix
         Values of the known and observed variables, as :func:`genarium.holding.hold` finds them there. Labelled arrays
         (xarray) are put into the declared order of dims; others must have it. Labels are kept as coordinates; a
-        variable that points into a dim may name its categories instead of counting them. A known
+        variable that points into a dim may name its categories instead of counting them. Values with the same labels
+        in another order are put into one. A known
         variable given as a scalar is broadcast to its dims; one not given takes its declared default. An unknown
         variable given in a mapping is held fixed.
     sizes : mapping of str to int, optional
@@ -50,6 +52,9 @@ def check(
         Accept that observed variables are missing (they can be predicted).
     layer : str
         Of an AnnData, the layer that takes the place of ``X``.
+    order : mapping of str to ndarray, optional
+        Labels along dims in the order that values with the same labels are put into. Default: that of the first
+        observed variable that has them.
 
     Returns
     -------
@@ -78,6 +83,7 @@ def check(
     if absent and not unseen:
         raise missing_value(model, absent[0])
     named, names = coded(model, {name: labelled(model, name, value) for name, value in given.items()})
+    named = _aligned(model, named, order or {})
     size = _sizes(model, named, {**stored, **(sizes or {})}, sizes or {}, partial)
     kept = stored_labels(data, model) if isinstance(data, xr.DataTree) else {}
     kept = {dim: labels for dim, labels in kept.items() if len(labels) == size.get(dim)}
@@ -144,7 +150,7 @@ def _sizes(
             if have != size:
                 raise InputError(
                     f"{where(model, name)} has size {size} along {dim!r}, but {owner!r} has {have}. "
-                    f"Both must cover the same {plural(str(dim))}, in the same order."
+                    f"Both must cover the same {plural(str(dim))}{_unlike(arrays[name], arrays[owner], str(dim))}."
                 )
     for dim in explicit:
         if dim not in model.sizes:
@@ -197,6 +203,17 @@ def _sizes(
     return {dim: sizes[dim] for dim in model.sizes if dim in sizes}
 
 
+def _unlike(one: xr.DataArray, other: xr.DataArray, dim: str) -> str:
+    """Name a label that only one of two arrays has; of unlabelled ones say that their order counts."""
+    if dim not in one.coords or dim not in other.coords:
+        return ", in the same order"
+    mine, others = one.coords[dim].to_numpy().tolist(), other.coords[dim].to_numpy().tolist()
+    lacking = [label for label in others if label not in mine]
+    further = [label for label in mine if label not in others]
+    told = [f"{kind} {labels[0]!r}" for kind, labels in (("without", lacking), ("beside", further)) if labels]
+    return f"; it comes {' and '.join(told)}" if told else ""
+
+
 MOST = 10**8
 """How many categories the numbers of labels may show, at most: each of them takes memory."""
 
@@ -228,6 +245,21 @@ def _whole_size(model: Model, dim: str, value: Any) -> int:
     return int(value)
 
 
+def _aligned(model: Model, arrays: Mapping[str, xr.DataArray], order: Mapping[str, Array]) -> dict[str, xr.DataArray]:
+    """Put values with the labels of others, in another order, into the given one, or that of the observed data."""
+    wanted = dict(order)
+    out = dict(arrays)
+    for name in sorted(arrays, key=lambda n: model.role(n) != "observed"):
+        for dim in (str(dim) for dim in arrays[name].dims if dim in arrays[name].coords):
+            labels = _names(model, name, dim, np.asarray(arrays[name].coords[dim].to_numpy()))
+            first = wanted.setdefault(dim, labels)
+            if len(first) == len(labels) and not _same(first, labels).all():
+                place = {label: i for i, label in enumerate(labels.tolist())}
+                if place.keys() == set(first.tolist()):
+                    out[name] = out[name].isel({dim: [place[label] for label in first.tolist()]})
+    return out
+
+
 def _coords(
     model: Model, arrays: Mapping[str, xr.DataArray], sizes: Sizes, names: Mapping[str, Array]
 ) -> dict[str, Array]:
@@ -241,12 +273,12 @@ def _coords(
             labels = np.asarray(arrays[name].coords[dim].to_numpy())
             labels = _names(model, name, str(dim), labels)
             key = str(dim)
-            differ = np.flatnonzero(~_same(coords[key], labels)) if key in coords else np.empty(0, dtype=int)
-            if differ.size:
-                at = int(differ[0])
+            lacking = [one for one in labels.tolist() if one not in coords[key].tolist()] if key in coords else []
+            if key in coords and not _same(coords[key], labels).all():
+                odd = lacking[0] if lacking else labels[~_same(coords[key], labels)][0].item()
                 raise InputError(
-                    f"{where(model, name)} labels {dim!r} otherwise than {owner[key]!r}: at position {at}, "
-                    f"{labels[at].item()!r} and {coords[key][at].item()!r}. Put both into the same order."
+                    f"{where(model, name)} labels {dim!r} otherwise than {owner[key]!r}, which has no {odd!r} but "
+                    f"{listed(coords[key])}. Give both the same labels; their order does not matter."
                 )
             coords.setdefault(key, labels)
             owner.setdefault(key, name)

@@ -287,6 +287,8 @@ def _plain(model: Model, name: str, value: Any) -> tuple[Array, dict[str, Any]]:
     """Return values as an array, and the labels that they bring."""
     dims = model.variables()[name].dims
     coords: dict[str, Any] = {}
+    if isinstance(value, Mapping) and len(dims) == 1 and value:
+        coords, value = {dims[0]: np.array([str(label) for label in value])}, list(value.values())
     whole = value
     if _is_pandas(value):
         axes = [value.index, value.columns] if hasattr(value, "columns") else [value.index]

@@ -124,7 +124,7 @@ def with_coordinates(tree: xr.DataTree, values: Mapping[str, Any]) -> xr.DataTre
             data[name].attrs = {**value.attrs, **data[name].attrs}
             more = {
                 at: (coordinate.dims, coordinate.to_numpy())
-                for at, coordinate in value.coords.items()
+                for at, coordinate in _in_order(value, data).coords.items()
                 if at not in value.dims
                 and at not in data
                 and coordinate.dims
@@ -133,6 +133,15 @@ def with_coordinates(tree: xr.DataTree, values: Mapping[str, Any]) -> xr.DataTre
             data = data.assign_coords(more)
         groups[str(group)] = data
     return with_groups(tree, groups, {})
+
+
+def _in_order(value: xr.DataArray, data: xr.Dataset) -> xr.DataArray:
+    """Put labelled values into the order of the data, where these have the same labels in another one."""
+    for dim in set(value.dims) & set(value.indexes) & set(data.indexes):
+        have, wanted = value.indexes[dim], data.indexes[dim]
+        if not have.equals(wanted) and set(have) == set(wanted):
+            value = value.isel({dim: have.get_indexer_for(wanted)})
+    return value
 
 
 def _names(problem: Problem) -> dict[str, str]:

@@ -444,7 +444,7 @@ def test_unseen_genes_are_predicted_from_features_alone(fit: xr.DataTree) -> Non
     assert not np.allclose(told["proportion"].to_numpy()[0], told["proportion"].to_numpy()[1])
 
 
-def test_a_labelled_target_must_have_the_states_of_the_fit_in_order() -> None:
+def test_a_labelled_target_must_have_the_states_of_the_fit() -> None:
     rng = np.random.default_rng(21)
     count = xr.DataArray(rng.integers(1, 30, (8, 3)), dims=("perturbation", "state"), coords={"state": ["a", "b", "c"]})
     fitted = gn.fit(NAME, {"count": count, "features": rng.normal(size=(8, 2))}, "conjugate", seed=1)
@@ -453,8 +453,12 @@ def test_a_labelled_target_must_have_the_states_of_the_fit_in_order() -> None:
     told = gn.predict(fitted, new, target=target)["predictions"]
     same = gn.predict(fitted, {**new, "target": target})["predictions"]
     xr.testing.assert_identical(told.to_dataset(), same.to_dataset())
-    with pytest.raises(InputError, match="state 0 is 'c' in the new data and 'a' in the fit"):
-        gn.predict(fitted, new, target=target[::-1])
+    turned = gn.predict(fitted, new, target=target[::-1])["predictions"]
+    xr.testing.assert_identical(told.to_dataset(), turned.to_dataset())
+    by_name = gn.predict(fitted, new, target={"b": 0, "c": 0, "a": 1})["predictions"]
+    xr.testing.assert_identical(told.to_dataset(), by_name.to_dataset())
+    with pytest.raises(InputError, match="the new data have no state 'c', which the fit has"):
+        gn.predict(fitted, new, target=target.assign_coords(state=["a", "b", "d"]))
 
 
 def test_a_cell_number_that_is_modelled_is_drawn_for_unseen_genes() -> None:

@@ -20,6 +20,7 @@ from genarium.data import check
 from genarium.declaration import Model, Problem, Stage, Var
 from genarium.errors import GenariumError, InputError
 from genarium.models.nb_mixture import MODEL as MIXTURE
+from genarium.tree import data_tree, with_coordinates
 
 steady = settings(deadline=None, max_examples=40, derandomize=True, database=None)
 
@@ -179,7 +180,7 @@ def test_labels_in_memory_are_treated_as_those_in_files() -> None:
 
 
 def test_what_is_no_number_is_shown() -> None:
-    for value in (None, {"a": 1}):
+    for value in (None, {1, 2}):
         with pytest.raises(InputError, match=r"offset.* is .*, which is no number. Give a number"):
             good(offset=value)
 
@@ -296,11 +297,24 @@ def test_sizes_that_disagree() -> None:
     assert good({"kind": np.int64(2), "row": 3}).sizes["kind"] == 2  # type: ignore[dict-item]
 
 
-def test_labels_that_disagree() -> None:
+def test_labels_in_another_order_are_the_same_labels() -> None:
     shifted = pd.Series([1.0, 2, 3], index=list("acb"))
-    refused({**WHOLE, "y": frame(), "offset": shifted}, "known variable 'offset' (row) labels 'row' otherwise than 'y'")
-    refused({**WHOLE, "y": frame(), "offset": shifted}, "at position 1", "'c'", "'b'", "Put both into the same order")
-    refused({**WHOLE, "y": frame(), "offset": pd.Series([1.0, 2, 3])}, "at position 0", "'a'")
+    told = xr.DataArray(shifted.to_numpy(), dims="row", coords={"row": list("acb"), "place": ("row", [10, 30, 20])})
+    for offset in (shifted, told, {"a": 1.0, "c": 2.0, "b": 3.0}):
+        problem = good(y=frame(), offset=offset)
+        assert problem.coords["row"].tolist() == list("abc")
+        assert problem["offset"].tolist() == [1, 3, 2]
+    tree = with_coordinates(data_tree(problem), {"offset": told})
+    assert tree["constant_data"]["place"].to_numpy().tolist() == [10, 20, 30]
+
+
+def test_labels_that_disagree() -> None:
+    other = pd.Series([1.0, 2, 3], index=list("acd"))
+    refused({**WHOLE, "y": frame(), "offset": other}, "known variable 'offset' (row) labels 'row' otherwise than 'y'")
+    refused({**WHOLE, "y": frame(), "offset": other}, "has no 'd' but a, b, c", "their order does not matter")
+    refused({**WHOLE, "y": frame(), "offset": pd.Series([1.0, 2, 3])}, "has no")
+    refused({**WHOLE, "y": frame(), "offset": {"a": 1.0}}, "has size 1", "it comes without 'b'")
+    refused({**WHOLE, "y": frame(), "offset": {"a": 1.0, "q": 2.0}}, "it comes without 'b' and beside 'q'")
 
 
 @pytest.mark.parametrize(

@@ -311,8 +311,8 @@ def test_choose_predict_and_validate_take_them_too() -> None:
     np.testing.assert_allclose(alone, again["probability"].sel(cell=["cell3"]))
     plain = gn.predict(best, frame().loc[["cell3"]], size_factor=[1.0])["predictions"]["probability"]
     np.testing.assert_array_equal(plain, alone)
-    with pytest.raises(InputError, match="gene 0 is 'MS4A1' in the new data and 'CD3E' in the fit"):
-        gn.predict(best, frame()[GENES[::-1]])
+    turned = gn.predict(best, frame()[GENES[::-1]])["predictions"]  # genes are found by name
+    xr.testing.assert_equal(turned.to_dataset(), gn.predict(best, frame())["predictions"].to_dataset())
 
 
 def test_validation_around_data_takes_them_too(toy: Model) -> None:

@@ -91,14 +91,16 @@ def _predict(
         if dim in shown - {model.unit, *model.derived_dims, *elsewhere} and dim in fitted_sizes:
             _same_size(model, dim, fitted_sizes[dim], size)
     given_data = data if isinstance(data, xr.DataTree) else held  # a tree tells its sizes, too
-    problem = check(replace(model, check=None), given_data, sizes, values, unseen=bool(missing))
+    fitted = _fitted_labels(tree)
+    same = (shown | kept) & set(fitted) - {model.unit, *model.derived_dims, *elsewhere}
+    order = {dim: fitted[dim] for dim in same if fitted[dim].dtype.kind not in "iu"}
+    problem = check(replace(model, check=None), given_data, sizes, values, unseen=bool(missing), order=order)
     if missing:
         labels = _labels(tree, model, shown)
         for dim in sorted(set(labels) - set(model.derived_dims)):
             _same_labels(model, dim, labels[dim], problem.coords[dim])
         problem = replace(problem, coords={**problem.coords, **labels})
-    fitted = _fitted_labels(tree)
-    for dim in sorted((shown | kept) & set(fitted) - {model.unit, *model.derived_dims, *elsewhere}):
+    for dim in sorted(same):
         _same_size(model, dim, fitted_sizes[dim], problem.sizes[dim])
         _same_labels(model, dim, fitted[dim], problem.coords[dim])
     out = predictions(model, tree, problem, **options)
@@ -155,7 +157,7 @@ def _same_size(model: Model, dim: str, fitted: int, new: int) -> None:
     if new != fitted:
         raise InputError(
             f"{model.name}: the new data have {new} {plural(dim)}, the fit has {fitted}. "
-            f"Give the {plural(dim)} of the fit, in its order."
+            f"Give the {plural(dim)} of the fit."
         )
 
 
@@ -173,13 +175,12 @@ def _labels(tree: xr.DataTree, model: Model, shown: set[str]) -> dict[str, Array
 
 
 def _same_labels(model: Model, dim: str, fitted: Array, new: Array) -> None:
-    """Refuse new data with other labels along a dim than the fit, or in another order; mere numbers say nothing."""
+    """Refuse new data with other labels along a dim than the fit; mere numbers say nothing."""
     if new.dtype.kind in "iu" or fitted.dtype.kind in "iu":
         return
-    differ = np.flatnonzero(fitted != new)
-    if differ.size:
-        at = int(differ[0])
+    lacking = [one for one in fitted.tolist() if one not in new.tolist()]
+    if lacking:
         raise InputError(
-            f"{model.name}: {dim} {at} is {new[at].item()!r} in the new data and {fitted[at].item()!r} in the fit. "
-            f"Give the {plural(dim)} of the fit, in its order."
+            f"{model.name}: the new data have no {dim} {lacking[0]!r}, which the fit has ({len(lacking)} of "
+            f"{len(fitted)}). Give the {plural(dim)} of the fit; their order does not matter."
         )
