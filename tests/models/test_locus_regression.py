@@ -629,6 +629,7 @@ def test_corrected_draws_are_of_the_posterior() -> None:
     assert (np.abs(lam.mean(0) - mean) < 5 * sd / np.sqrt(500)).all()
 
 
+@pytest.mark.slow
 def test_the_correction_knows_what_mean_field_leaves_out() -> None:
     """Two processes that channels hardly tell apart: long chains say how uncertain their effects and shares are."""
     lam = np.random.default_rng(1).dirichlet(np.full(32, 20.0), 2)
@@ -676,6 +677,7 @@ def test_few_mutations_are_not_of_one_process() -> None:
     assert ((wide["variational"]["alpha"] > 0.2) & (wide["variational"]["alpha"] < 10)).all()
 
 
+@pytest.mark.slow
 def test_cautions_speak_of_what_is_read() -> None:
     """Effects, signatures and exposures have verdicts each; loci that vary too much bring the option that helps."""
     model = registry.get("locus_regression")
@@ -756,7 +758,11 @@ def test_steps_that_cannot_converge_are_refused(setting: dict[str, Any], message
 # Predictions
 
 
-@every_variant
+@pytest.mark.parametrize(
+    "options",
+    [pytest.param(v, marks=() if v in (VARIANTS[0], RANDOM[1]) else pytest.mark.slow) for v in VARIANTS],
+    ids=lambda v: "-".join(v.values()),
+)
 def test_predictions(options: dict[str, str]) -> None:
     model, problem, tree = problem_of(options, cell=3000)
     fit = gn.fit(model, tree, "vi", seed=1)
@@ -979,6 +985,7 @@ def test_simulated_corpus_is_recovered_as_well_as_it_can_be() -> None:
     assert abs(ends[0] - ends[1]) < 0.1
 
 
+@pytest.mark.slow
 def test_negative_control_of_a_model_whose_option_has_the_name_of_a_size() -> None:
     """``locus`` is an option, by words, and a size, by numbers."""
     found = gn.validate("locus_regression", "vi", 3, seed=1, control=True, adaptive=False, locus=20, cell=200)

@@ -35,7 +35,7 @@ def means(tree: xr.DataTree, *names: str) -> list[Array]:
 # Features
 
 
-@pytest.mark.parametrize("method", ["vi", "svi", "gibbs"])
+@pytest.mark.parametrize("method", [pytest.param("vi", marks=pytest.mark.slow), "svi", "gibbs"])
 def test_a_corpus_without_features_is_the_flat_model(method: str) -> None:
     """Its channels alone decide: all in one locus, it is a mixture of signatures, constant features or none."""
     data = arrays()
@@ -67,7 +67,8 @@ def test_likelihood_of_the_flat_model_is_a_mixture_of_signatures() -> None:
     np.testing.assert_allclose(problem.call(found, **at), expected, rtol=1e-10)
 
 
-@pytest.mark.parametrize("form", ["conditional", pytest.param("joint", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["conditional", "joint"])
 def test_a_constant_feature_keeps_its_prior_and_changes_nothing(form: str) -> None:
     data = arrays()
     with_constant = {**data, "features": np.concatenate([data["features"], np.full((1, 15), 7.0)])}
@@ -81,7 +82,8 @@ def test_a_constant_feature_keeps_its_prior_and_changes_nothing(form: str) -> No
 # Opportunities
 
 
-@pytest.mark.parametrize("form", [pytest.param("conditional", marks=pytest.mark.slow), "joint"])
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["conditional", "joint"])
 def test_windows_without_a_context_are_those_with_next_to_none(form: str) -> None:
     """Opportunities of zero where nothing mutates give the fit that tiny ones give."""
     data = arrays()

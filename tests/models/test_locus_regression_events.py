@@ -157,7 +157,7 @@ def test_events_that_cannot_be_told(tmp_path: Path) -> None:
         read(tmp_path, "ID83", [("1", 13, "GA", "A"), *ROWS[7:9]])
 
 
-@pytest.fixture(scope="module", params=["DBS78", "ID83"])
+@pytest.fixture(scope="module", params=[pytest.param("DBS78", marks=pytest.mark.slow), "ID83"])
 def table(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, Path, Any]:
     """A channel set, tables of counts and of the three signatures that made them, and the true shares."""
     name, rng = request.param, np.random.default_rng(4)
@@ -203,6 +203,7 @@ def test_given_signatures_of_other_channels_are_held(table: Any, method: str) ->
     assert cosine(free, read_table(truth)).sel(reference="R3").item() > 0.94
 
 
+@pytest.mark.slow
 def test_the_number_of_processes_of_doublets_is_chosen(table: Any) -> None:
     name, counts, _, _ = table
     if name != "DBS78":

@@ -152,7 +152,14 @@ def test_the_report_finds_them(fits: Fits) -> None:
     assert [title for title, *_ in figures_of_result(gn.get("locus_regression"), fits("vi"), [])] == TITLES
 
 
-@pytest.mark.parametrize("options", [{"form": "joint"}, {"groups": "several"}, {"spectra": "given"}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        *(pytest.param(o, marks=pytest.mark.slow) for o in ({"form": "joint"}, {"groups": "several"})),
+        {"spectra": "given"},
+    ],
+    ids=str,
+)
 def test_variants(options: dict[str, str]) -> None:
     model = gn.get("locus_regression").variant(**options)
     tree = fit(gn.simulate(model, seed=1, process=2, **SIZES), **options)
@@ -396,6 +403,7 @@ def test_names_that_do_not_fit_are_lowered_or_left_out() -> None:
     assert staggered(["1", "21", "22", "X", "decoy"], [50, 8, 8, 50, 2], 4) == ["1", "\n21", "22", "X", ""]
 
 
+@pytest.mark.slow
 def test_too_many_chromosomes_are_not_named() -> None:
     tree = fit(labelled([f"scaffold{i}:1-9" for i in range(41)]), process=2)
     assert one_of(tree, "Rates along the genome")[1].axes[-1].get_xlabel() == "locus, by its index"
@@ -482,6 +490,7 @@ def test_pages_and_more_processes_than_colours(fits: Fits, monkeypatch: pytest.M
     assert to_rgba(steps(every[pages[5]][1].axes[1])[1].get_edgecolor()) == to_rgba(PALETTE[0])
 
 
+@pytest.mark.slow
 def test_twelve_processes_stand_in_two_columns() -> None:
     tree = fit(gn.simulate("locus_regression", seed=1, process=11, **SIZES), max_iterations=3)
     every = drawn(tree)

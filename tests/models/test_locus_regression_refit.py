@@ -191,7 +191,7 @@ def test_exposures_and_effects_are_found_for_given_signatures(method: str, tmp_p
     assert found["process"].to_numpy().tolist() == list(given)
 
 
-@pytest.mark.parametrize("method", ["vi", pytest.param("svi", marks=pytest.mark.slow), "gibbs"])
+@pytest.mark.parametrize("method", [*(pytest.param(m, marks=pytest.mark.slow) for m in ("vi", "svi")), "gibbs"])
 def test_a_free_process_is_found_beside_given_ones(method: str) -> None:
     given = table()
     tree, data = of_table(given)

@@ -310,6 +310,7 @@ def from_files_to_a_fit(fasta: str, vcf: Path, folder: Path) -> Path:
     return fit
 
 
+@pytest.mark.slow
 def test_from_files_to_a_fit(fasta: str, vcf: Path, tmp_path: Path) -> None:
     known = gn.load(from_files_to_a_fit(fasta, vcf, tmp_path))["constant_data"]
     assert known["exposure"]["chrom"].to_numpy().tolist() == [c for c, _, _ in WINDOWS]

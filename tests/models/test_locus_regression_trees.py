@@ -152,6 +152,7 @@ def test_held_out_loci_do_not_miss_the_trees_where_rates_are_linear() -> None:
     assert straight["trees"] > straight["linear"] - 20
 
 
+@pytest.mark.slow
 def test_fits_are_loaded_without_scikit_learn(fit: xr.DataTree, tmp_path: Path) -> None:
     path = tmp_path / "fit.nc"
     gn.save(fit, path)
@@ -194,6 +195,7 @@ def test_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
         gn.fit(NAME, bent(600), "vi", process=2, rates="trees", restarts=1, max_iterations=2)
 
 
+@pytest.mark.slow
 def test_windows_that_the_fit_did_not_see(fit: xr.DataTree) -> None:
     """Rates follow from the features of the new windows, whatever their number."""
     new = bent(cells=900, seed=5)

@@ -237,7 +237,15 @@ def test_projection_refuses_what_it_cannot_do() -> None:
         topological_order(np.array([[0, 1], [1, 0]]))
 
 
-@pytest.mark.parametrize("options", [{}, {"order": "given"}, {"encoder": "additive"}, {"penalty": "logdet"}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"order": "given"},
+        *(pytest.param(o, marks=pytest.mark.slow) for o in ({"encoder": "additive"}, {"penalty": "logdet"})),
+    ],
+    ids=str,
+)
 def test_map_never_falls_and_beats_the_truth(options: dict[str, str]) -> None:
     tree = gn.simulate("notmad", 4, sample=300, **{**options, "order": "given"})
     options = {"order": "free", **options}
@@ -286,6 +294,7 @@ def test_a_threshold_without_a_projection_is_refused() -> None:
     assert cut[cut > 0].min() > 0.5 > plain[plain > 0].min()
 
 
+@pytest.mark.slow
 def test_adam_ends_where_full_batches_do() -> None:
     tree = gn.simulate("notmad", 4, sample=2000, order="given")
     ways: tuple[dict[str, Any], ...] = ({"optimiser": "lbfgs"}, {"optimiser": "adam", "batch": 200, "epochs": 20})

@@ -57,7 +57,11 @@ def test_orders_are_scored_by_regressions_on_the_nodes_before() -> None:
     assert sorted(better) == list(range(5))
 
 
-@pytest.mark.parametrize("options", [{}, {"encoder": "additive", "neuron": 2, "mean": "regressed"}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{}, pytest.param({"encoder": "additive", "neuron": 2, "mean": "regressed"}, marks=pytest.mark.slow)],
+    ids=str,
+)
 def test_units_of_covariates_change_nothing(options: dict[str, Any]) -> None:
     x, context = mixture()
     settings = {"archetype": 2, "restarts": 1, **options}
@@ -74,6 +78,7 @@ def test_units_of_covariates_change_nothing(options: dict[str, Any]) -> None:
     np.testing.assert_allclose(one[0], found.to_numpy()[0], atol=1e-12)
 
 
+@pytest.mark.slow
 def test_every_seed_finds_one_optimum_and_says_how_many_starts_agree() -> None:
     x, context = mixture()
     fits = [gn.fit("notmad", {"x": x, "context": context}, "map", seed, archetype=2) for seed in range(3)]

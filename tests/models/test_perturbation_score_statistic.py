@@ -139,9 +139,8 @@ def test_gradient_by_finite_differences(recognition: str, backend: str) -> None:
         assert slope.shape == way.shape
 
 
-@pytest.mark.parametrize(
-    ("dtype", "tolerance"), [("float64", 1e-10), pytest.param("float32", 1e-5, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-10), ("float32", 1e-5)])
+@pytest.mark.slow
 def test_jax_has_the_same_losses(dtype: str, tolerance: float) -> None:
     jax = pytest.importorskip("jax", reason="needs the extra `jax`")
     w, data = some_weights(SMALL, dtype), some_batch(SMALL, dtype)
@@ -388,6 +387,7 @@ def test_jax_trains_as_python_does_whatever_its_setting(wide: bool, name: str) -
         np.testing.assert_allclose(found.weights[weight], value, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_a_statistic_whose_recognition_stands_apart_does_not_depend_on_its_weight() -> None:
     screen, _ = world()
     few: dict[str, Any] = {"steps": 6, "batch": 4, "targets": 4, "dtype": "float64", "cells": (6,)}

@@ -94,6 +94,7 @@ def test_short_trees(toy: Model, toy_tree: xr.DataTree) -> None:
 # One compilation
 
 
+@pytest.mark.slow
 def test_other_data_and_longer_runs_compile_nothing(problems: list[Problem]) -> None:
     alone = [blackjax.nuts(problem, np.random.default_rng(1), **FEW) for problem in problems]
     before = densities.COMPILED.copy()
@@ -170,9 +171,8 @@ def test_a_run_has_a_length(problems: list[Problem]) -> None:
 # The density
 
 
-@pytest.mark.parametrize(
-    "dispersion", ["gene", *(pytest.param(d, marks=pytest.mark.slow) for d in ("known", "shared", "component"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("dispersion", ["gene", "known", "shared", "component"])
 def test_density_is_that_of_pymc(simulated: Callable[..., xr.DataTree], dispersion: str) -> None:
     model, tree = (
         registry.get("nb_mixture").variant(dispersion=dispersion),

@@ -341,6 +341,7 @@ def test_a_compiler_that_outlives_its_installer_keeps_the_lock(bare: Path) -> No
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.stan
 def test_two_installs_at_once_build_once(standin: Path) -> None:
     processes = [subprocess.Popen([sys.executable, "-c", INSTALL], stdout=subprocess.PIPE, text=True) for _ in range(2)]

@@ -130,6 +130,7 @@ def test_workers_find_the_folder_again(place: Path, tmp_path: Path, monkeypatch:
     assert "Calibration of Counts of genes with gamma-distributed rates by gibbs" in page
 
 
+@pytest.mark.slow
 def test_negative_control_of_the_skeleton_is_rejected(model: gn.Model) -> None:
     found = gn.validate(model, "gibbs", 50, seed=1, control=True)
     assert not found.calibrated
@@ -340,6 +341,7 @@ def test_tree_runs_nothing_of_the_folder_that_it_names(tmp_path: Path, fit: xr.D
     assert (trap / "ran").exists()  # it would have been seen
 
 
+@pytest.mark.slow
 def test_model_may_lie_elsewhere_now(place: Path, fit: xr.DataTree, tmp_path: Path) -> None:
     moved = tmp_path / "moved" / "gene_counts"
     shutil.copytree(place / "gene_counts", moved)

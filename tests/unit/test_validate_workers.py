@@ -184,6 +184,7 @@ def test_json(run: Run) -> None:
     assert (told["model"], told["method"], told["sizes"]) == ("nb_mixture", "gibbs", QUICK)
 
 
+@pytest.mark.slow
 def test_the_negative_control_is_rejected(run: Run) -> None:
     said = run("--control", "--simulations", 20, "--seed", 3, "--set", "phi=0.05", "--json")
     told = json.loads(said.out)

@@ -111,7 +111,8 @@ def marks(case: Case, make: Cases, more: bool = False) -> list[pytest.MarkDecora
     """Mark what compiles a Stan program, and what is left out of the default run: engines that compile for minutes.
 
     By default a model of the zoo is tried by its own methods, by NUTS of PyMC and of Stan, and by Stan's maximum; only
-    the one with the fewest unknown variables is tried by all of PyMC, JAX and Stan, and so is a model from outside. Of
+    the one with the fewest unknown variables is tried by all of PyMC, JAX and Stan, and so is a model from outside; a
+    variant by the first of its own methods. Of
     what takes ``more`` time, engines and variants are left out; Stan programs that only variants use are not compiled.
     """
     engine = case.way.engine if case.method else ""
@@ -120,6 +121,7 @@ def marks(case: Case, make: Cases, more: bool = False) -> list[pytest.MarkDecora
     late = late or (more and (engine != "numpy" or bool(case.options)))
     late = late or make is exact  # replicates by the dozen
     late = late or any(value in _later(case.name, option) for option, value in case.options)
+    late = late or bool(case.options and case.method and case.method != next(iter(case.model.methods)))
     late = late and case.name in registry.built_in() and case.name != _simplest()
     late = late or ((more or make is exact) and engine == "blackjax")
     late = late or (
@@ -130,9 +132,9 @@ def marks(case: Case, make: Cases, more: bool = False) -> list[pytest.MarkDecora
 
 @cache
 def _later(name: str, option: str) -> tuple[str, ...]:
-    """Return, of five or more values of an option, those after the first that is not the default."""
+    """Return, of five or more values of an option, those between the default and the last."""
     values = registry.get(name).options[option]
-    return values[2:] if len(values) > 4 else ()
+    return values[1:-1] if len(values) > 4 else ()
 
 
 @cache
