@@ -15,6 +15,7 @@ from genarium.supports import count, positive, real, simplex, zero_sum
 
 from . import density, likelihood, predict, readers, story
 from .distance import expected_l1
+from .hits import hits, replicate_concentration, write_hits
 from .predictor import rotated
 from .ranking import rank, score
 from .shrinkage import conjugate
@@ -26,9 +27,11 @@ __all__ = [
     "against_control",
     "energy_distance",
     "expected_l1",
+    "hits",
     "mmd",
     "permutation_test",
     "rank",
+    "replicate_concentration",
     "rotated",
     "score",
 ]
@@ -101,6 +104,7 @@ def declare(regression: str = "linear", abundance: str = "given") -> Model:
         statistics=likelihood.statistics,
         readers={"table": readers.table, "h5ad": readers.h5ad},
         predict=predict.predict,
+        exports={"hits": write_hits},
         check=check,
         options={"regression": REGRESSIONS, "abundance": ABUNDANCES},
         vary=declare,

@@ -1,0 +1,143 @@
+"""Hits: densities against SciPy, replicates by simulation, error rates on screens whose truth is known."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+import genarium as gn
+from genarium import InputError
+from genarium.models.perturbation_score import hits, replicate_concentration
+from genarium.models.perturbation_score.hits import dirichlet_multinomials
+
+Q0 = np.array([0.07, 0.21, 0.31, 0.39, 0.02])
+
+
+def screen(seed: int = 0, P: int = 120, cells: int = 100, effect: float = 0.6) -> tuple[pd.DataFrame, Any, Any]:
+    """Return counts with a control of 3,000 cells, which rows have an effect, and true shares."""
+    rng = np.random.default_rng(seed)
+    has = rng.random(P) < 0.5
+    shares = np.exp(np.log(Q0) + rng.normal(0, effect, (P, 5)) * has[:, None])
+    shares /= shares.sum(1, keepdims=True)
+    rows = [rng.multinomial(cells, q) for q in shares] + [rng.multinomial(3000, Q0)]
+    return pd.DataFrame(rows, index=[*(f"g{p}" for p in range(P)), "ctrl"], columns=list("abcde")), has, shares
+
+
+def test_density_is_that_of_scipy() -> None:
+    rng = np.random.default_rng(1)
+    counts, alpha = rng.integers(0, 9, (4, 3)), rng.uniform(0.3, 5, (2, 3))
+    naive = [[stats.dirichlet_multinomial.logpmf(x, a, x.sum()) for a in alpha] for x in counts]
+    orders = [float(stats.multinomial.logpmf(x, x.sum(), np.ones(3) / 3)) + x.sum() * np.log(3) for x in counts]
+    np.testing.assert_allclose(dirichlet_multinomials(counts, alpha), np.array(naive) - np.array(orders)[:, None])
+    own = dirichlet_multinomials(counts[:2], alpha, own=True)
+    np.testing.assert_allclose(own, np.diag(dirichlet_multinomials(counts[:2], alpha)))
+
+
+def test_differences_between_replicates_are_measured() -> None:
+    rng = np.random.default_rng(2)
+    found = []
+    for _ in range(60):
+        means = rng.dirichlet(5 * np.ones(6), 8)
+        rows = [rng.multinomial(200, rng.dirichlet(40 * q)) for q in means for _ in range(2)]
+        found.append(1 / (1 + replicate_concentration(rows, np.repeat(np.arange(8), 2))))
+    assert abs(np.mean(found) - 1 / 41) < 4 * stats.sem(found)
+    once = [rng.multinomial(200, Q0) for _ in range(3)]
+    assert replicate_concentration(once, [0, 1, 2]) == np.inf
+
+
+def test_error_rates_and_intervals_hold() -> None:
+    false, calls, right, inside, total = np.zeros(5)
+    for seed in range(4):
+        counts, has, shares = screen(seed)
+        told = hits(counts, "ctrl")
+        called = told["fdr"].to_numpy() <= 0.05
+        false, calls, right = false + (called & ~has).sum(), calls + called.sum(), right + (called & has).sum()
+        fold = np.log2(shares / Q0)
+        inside += ((told["low"].to_numpy() <= fold) & (fold <= told["high"].to_numpy())).sum()
+        total += fold.size
+    assert calls > 130
+    assert false <= stats.binom.ppf(0.999, calls, 0.05)
+    assert right / (4 * 60) > 0.6
+    assert 0.87 < inside / total < 0.96  # effects of exactly zero are inside whenever they are believed
+
+
+def test_answers_depend_on_names_not_on_places() -> None:
+    counts, _, _ = screen()
+    told = hits(counts, "ctrl", target="a=0.5,b=0.5")
+    turned = hits(counts.iloc[::-1], "ctrl", target="a=0.5,b=0.5").sel(perturbation=told["perturbation"])
+    for name in told:
+        np.testing.assert_allclose(turned[name], told[name], atol=2e-3, err_msg=str(name))
+    assert (told["lfsr"] <= 1).all()
+    assert (told["low"] <= told["high"]).all()
+    assert float(told["in_top"].sum()) == pytest.approx(10)
+    strong = told["effect_probability"] > 0.99
+    plug_in = -np.abs(counts.iloc[:-1].to_numpy() / 100 - [0.5, 0.5, 0, 0, 0]).sum(1)
+    assert np.corrcoef(told["score"][strong], plug_in[strong.to_numpy()])[0, 1] > 0.98
+
+
+def test_replicates_that_differ_are_no_hits() -> None:
+    """Three wells of each perturbation, none with an effect: cells pooled, most would be hits."""
+    rng = np.random.default_rng(3)
+    owner = np.repeat([*(f"g{p}" for p in range(40)), "ctrl"], 3).tolist()
+    rows = [rng.multinomial(300, rng.dirichlet(40 * Q0)) for _ in owner]
+    counts = pd.DataFrame(rows, index=[f"{name}_{i}" for i, name in enumerate(owner)], columns=list("abcde"))
+    told = hits(counts, "ctrl", replicates=owner)
+    assert 25 < told.attrs["replicate_concentration"] < 65
+    assert (told["fdr"] <= 0.05).sum() <= 1
+    assert (hits(counts, "ctrl", replicates=owner, concentration=np.inf)["fdr"] <= 0.05).sum() > 10
+    assert told["cells"].to_numpy().tolist() == [900] * 40
+
+
+def test_shares_that_are_known_well_help() -> None:
+    rng = np.random.default_rng(4)
+    kinds = 0.05 + 0.75 * np.eye(5)[:3]
+    truth = kinds[rng.integers(0, 3, 60)]
+    counts = pd.DataFrame(
+        [*(rng.multinomial(8, q) for q in truth), rng.multinomial(3000, Q0)], index=[*map(str, range(60)), "ctrl"]
+    )
+    counts.columns = list("abcde")
+    atoms = [rng.multinomial(2000, q) for q in kinds]
+    wanted = np.abs(np.eye(5)[0] - truth).sum(1)
+    error = [
+        float(((-hits(counts, "ctrl", target="a=1", atoms=a)["score"].to_numpy() - wanted) ** 2).mean())
+        for a in (None, atoms)
+    ]
+    assert error[1] < error[0] / 2
+
+
+def test_hits_are_written(tmp_path: Path) -> None:
+    counts, _, _ = screen(P=20)
+    counts.index = pd.Index([*counts.index[:-1], "ctrl_1"])
+    counts.to_csv(tmp_path / "counts.csv", index_label="perturbation")
+    tree = gn.read("perturbation_score", tmp_path / "counts.csv", "table", regression="none")
+    fit = gn.fit("perturbation_score", tree, "conjugate")
+    (path,) = gn.export(fit, "hits", tmp_path / "hits.tsv", control="ctrl", split="_", target="a=1")
+    table = pd.read_csv(path, sep="\t")
+    assert len(table) == 20 * 5
+    assert table["effect_probability"].is_monotonic_decreasing
+    told = hits(fit, "ctrl_1", target="a=1").to_dataframe().reset_index().set_index(["perturbation", "state"])
+    merged = table.set_index(["perturbation", "state"])
+    np.testing.assert_allclose(merged["log2_fold"], told.loc[merged.index, "log2_fold"], rtol=1e-4, atol=1e-6)
+
+
+def test_input_is_checked() -> None:
+    counts, _, _ = screen(P=3)
+    with pytest.raises(InputError, match="control 'none'"):
+        hits(counts, "none")
+    with pytest.raises(InputError, match="no perturbations beside the control"):
+        hits(counts.loc[["ctrl"]], "ctrl")
+    with pytest.raises(InputError, match="4 rows but 2 labels"):
+        hits(counts, "ctrl", replicates=["a", "ctrl"])
+    with pytest.raises(InputError, match="concentration=0"):
+        hits(counts, "ctrl", concentration=0)
+    with pytest.raises(InputError, match="top=0"):
+        hits(counts, "ctrl", target="a=1", top=0)
+    with pytest.raises(InputError, match="the row 'g1' has no cells"):
+        hits(counts.assign(**{c: counts[c].where(counts.index != "g1", 0) for c in "abcde"}), "ctrl")
+    with pytest.raises(InputError, match="must be numbers of cells"):
+        hits(counts.assign(gene="x"), "ctrl")
+    with pytest.raises(InputError, match="whose rows have names"):
+        hits(counts.to_numpy(), "ctrl")
