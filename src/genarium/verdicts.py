@@ -1,5 +1,6 @@
 """Verdicts: what a check of a fit or of a calibration says, and what to do next."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -34,6 +35,19 @@ class Verdict:
     limit: str
     where: str = ""
     advice: str = ""
+
+    @property
+    def shown(self) -> str:
+        """The value in four digits, or as many as show on which side of its limit it lies."""
+        limits = [float(number) for number in re.findall(r"\d+(?:\.\d+)?", self.limit)]
+        for digits in range(4, 17):
+            text = f"{self.value:.{digits}g}"
+            if all(
+                (self.value > one) == (float(text) > one) and (self.value < one) == (float(text) < one)
+                for one in limits
+            ):
+                break
+        return text
 
 
 @dataclass(frozen=True)
@@ -78,7 +92,7 @@ class Diagnosis:
         from html import escape
 
         cells = "".join(
-            f"<tr class='{v.status}'><td>{v.status}</td><td>{escape(v.check)}</td><td>{v.value:.4g}</td>"
+            f"<tr class='{v.status}'><td>{v.status}</td><td>{escape(v.check)}</td><td>{v.shown}</td>"
             f"<td>{escape(v.limit)}</td><td>{escape(v.where)}</td><td>{escape(v.advice)}</td></tr>"
             for v in self.verdicts
         )
@@ -90,7 +104,7 @@ class Diagnosis:
 def as_lines(verdicts: Sequence[Verdict]) -> list[str]:
     """Lay verdicts out as lines of text, each with its advice below."""
     rows = [("", "check", "value", "limit", "where")]
-    rows += [(v.status, v.check, f"{v.value:.4g}", v.limit, v.where) for v in verdicts]
+    rows += [(v.status, v.check, v.shown, v.limit, v.where) for v in verdicts]
     widths = [max(len(row[i]) for row in rows) for i in range(5)]
     lines = []
     for row, one in zip(rows, (None, *verdicts), strict=True):

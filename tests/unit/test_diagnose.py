@@ -102,6 +102,19 @@ def test_chain_that_drifts_fails_r_hat(make: Make, verdicts: Any, draws: Any) ->
     assert verdicts(make("exact", posterior={"theta": draws + np.linspace(0, 1, 1000)}))["R-hat"].status == "fail"
 
 
+@pytest.mark.parametrize("shared", [1.0, 0.5, 0.0])
+def test_chains_that_are_copies_fail(make: Make, verdicts: Any, draws: Any, shared: float) -> None:
+    """R-hat takes them for agreement."""
+    mixed = draws.copy()
+    mixed[3] = draws.mean() + shared * (draws[1] - draws.mean()) + (1 - shared**2) ** 0.5 * (draws[3] - draws.mean())
+    found = verdicts(make("exact", posterior={"theta": mixed}))
+    assert found["R-hat"].status == "pass"
+    assert ("correlation of chains" in found) == (shared > 0)
+    if shared:
+        assert found["correlation of chains"].status == "fail"
+        assert found["correlation of chains"].where == "chains 1 and 3, draw by draw"
+
+
 def test_few_draws_fail_the_effective_size(make: Make, verdicts: Any, draws: Any) -> None:
     found = verdicts(make("exact", posterior={"theta": draws[:, :50]}))
     assert found["bulk ESS"].status == found["tail ESS"].status == "fail"
@@ -248,17 +261,18 @@ def test_observation_that_depends_on_nothing_is_no_outlier(make: Make, toy: Mode
 def test_feature_that_the_model_misses(toy_tree: xr.DataTree, make: Make, verdicts: Any, claim: str) -> None:
     y = toy_tree["observed_data"]["y"].to_numpy()
     found = {}
-    for name, width in (("well", 1), ("wide", 4), ("tight", 0.25)):
+    for name, width in (("well", 1), ("broad", 1.7), ("wide", 4), ("tight", 0.2)):
         data = y.mean() + width * (y - y.mean())
         mean = data.sum() / 30.25
         theta = np.random.default_rng(4).normal(mean, 30.25**-0.5, (4, 100))
         parts: dict[str, Any] = {"point": {"theta": mean}} if claim == "point" else {"posterior": {"theta": theta}}
         found[name] = verdicts(make(claim, data={"y": data}, **parts))
     assert found["well"]["predictive check: sd"].status == "pass"
-    for name, width in (("wide", 4), ("tight", 0.25)):
+    for name, width, status in (("broad", 1.7, "warn"), ("wide", 4, "fail"), ("tight", 0.2, "fail")):
         assert found[name]["predictive check: mean"].status == "pass"
         missed = found[name]["predictive check: sd"]
-        assert (missed.status, missed.value) == ("warn", 0)
+        assert (missed.status, missed.value) == (status, 0)
+        assert ("do not rely" in missed.advice) == (status == "fail")
         assert missed.where == "200 replications"
         assert f"The data have sd {width * y.std():.4g}" in missed.advice
 
@@ -323,6 +337,12 @@ def test_diagnosis_as_text(diagnosis: Diagnosis) -> None:
     assert len(lines) == 5
     failed = replace(diagnosis, verdicts=(verdict("x", False, 1, "", "", ""),))
     assert str(failed).splitlines()[0].endswith("FAILED")
+
+
+def test_values_are_shown_on_their_side_of_the_limit() -> None:
+    for value, limit, shown in ((1.00996, "< 1.01", "1.00996"), (1.01, "< 1.01", "1.01"), (399.98, ">= 400", "399.98"),
+                                (512.345, ">= 400", "512.3"), (0.123456, "k > 0.70: 0", "0.1235")):  # fmt: skip
+        assert verdict("x", True, value, limit, "", "").shown == shown
 
 
 def test_diagnosis_as_html(diagnosis: Diagnosis) -> None:

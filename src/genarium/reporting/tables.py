@@ -30,7 +30,7 @@ def verdicts(found: Diagnosis) -> str:
         (
             f'<span class="status">{SIGNS[v.status]} {v.status}</span>',
             escape(v.check) + (f'<span class="advice">{escape(v.advice)}</span>' if v.advice else ""),
-            f"{v.value:.4g}" if np.isfinite(v.value) else "–",
+            v.shown if np.isfinite(v.value) else "–",
             escape(v.limit),
             escape(v.where),
         )

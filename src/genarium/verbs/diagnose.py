@@ -25,6 +25,13 @@ RHAT, ESS, EBFMI = 1.01, 400, 0.3
 FEWEST, FEWEST_TAIL = 10, 25
 """Draws of a chain without which neither R-hat nor ESS says anything; draws without which no tail can be fitted."""
 
+TOGETHER, CHANCE, COMPARED = 0.3, 1e-7, 200
+"""Chains are taken for copies if their draws correlate by so much, by chance with that probability, in one of so many
+numbers at most."""
+
+FAR = 5
+"""Standard deviations of a statistic's replications from which on data outside of all of them fail a fit."""
+
 REPLICATES = 200
 """Replicated datasets whose statistics are computed."""
 
@@ -145,7 +152,7 @@ def _chains(model: Model, tree: xr.DataTree) -> list[Verdict]:
     if not table:
         advice = "No variable has changed in any draw: fit again with more tune, or from other starts (another seed)."
         return [verdict("draws", False, count, "more than one value", "the chains stand still", advice)]
-    out = []
+    out = _copies(posterior) if chains > 1 else []
     if "rhat" in table:
         value, where_ = table["rhat"]
         advice = "The chains disagree: run longer (tune, draws), or look for several modes."
@@ -173,6 +180,32 @@ def _chains(model: Model, tree: xr.DataTree) -> list[Verdict]:
         advice = "Heavy tails slow the chains down: run longer, or use stronger priors."
         out.append(verdict("E-BFMI", value > EBFMI, value, f"> {EBFMI}", "", advice, "warn"))
     return out
+
+
+def _copies(posterior: Arrays) -> list[Verdict]:
+    """Return a verdict where chains move together, draw by draw, which R-hat takes for agreement."""
+    from arviz_stats.base import array_stats
+    from scipy.stats import norm, rankdata
+
+    flat = np.concatenate([draws.reshape(*draws.shape[:2], -1) for draws in posterior.values()], -1)
+    flat = flat[..., np.all(np.ptp(flat, axis=1) > 0, axis=0)]
+    flat = flat[..., np.unique(np.linspace(0, flat.shape[-1] - 1, COMPARED).astype(int))] if flat.size else flat
+    chains, _, columns = flat.shape
+    if not columns:
+        return []
+    ess = np.asarray(array_stats.ess(flat.transpose(2, 0, 1), chain_axis=-2, draw_axis=-1, method="bulk"))
+    ranks = rankdata(flat, axis=1)
+    ranks = (ranks - ranks.mean(1, keepdims=True)) / ranks.std(1, keepdims=True)
+    together = np.einsum("adk,bdk->kab", ranks, ranks) / flat.shape[1]
+    together[:, *np.tril_indices(chains)] = 0
+    worst = np.unravel_index(np.argmax(together), together.shape)
+    r = float(together[worst])
+    z = np.arctanh(min(r, 1 - 1e-12)) * np.sqrt(max(float(np.nan_to_num(ess[worst[0]])) / chains - 3, 0))
+    if r < TOGETHER or norm.sf(z) * columns * chains * (chains - 1) / 2 >= CHANCE:
+        return []
+    advice = "Chains that are copies, or share their random numbers, show nothing by agreeing: give each its own seed."
+    where = f"chains {worst[1]} and {worst[2]}, draw by draw"
+    return [verdict("correlation of chains", False, r, f"< {TOGETHER}", where, advice)]
 
 
 def _quantity_draws(model: Model, tree: xr.DataTree, posterior: Arrays) -> dict[str, Array]:
@@ -324,5 +357,9 @@ def _predictive(model: Model, tree: xr.DataTree, seed: int) -> list[Verdict]:
             "the model misses this feature."
         )
         where = f"{len(again)} replications"
-        out.append(verdict(f"predictive check: {spelled}", p >= limit, p, f"p >= {limit}", where, advice, "warn"))
+        far = abs(value - again.mean()) > FAR * again.std() and not again.min() <= value <= again.max()
+        if far:
+            advice += f" No replication comes near ({FAR} sd): do not rely on what depends on it."
+        status: Status = "fail" if far else "warn"
+        out.append(verdict(f"predictive check: {spelled}", p >= limit, p, f"p >= {limit}", where, advice, status))
     return out
