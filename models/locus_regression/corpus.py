@@ -1,4 +1,4 @@
-"""The mutation table as the fits use it: duplicates added up, sorted by genome and locus, indices of 32 bits."""
+"""The mutation table as the fits use it: duplicates added up, sorted by locus and genome, indices of 32 bits."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -60,6 +60,11 @@ class Corpus:
         """Alternatives of all contexts."""
         return self.alternatives * len(self.opportunity)
 
+    def edges(self, parts: int) -> Array:
+        """Return where to cut the cells into parts of about one size, no row into two; shape (parts + 1,) or less."""
+        even = np.linspace(0, len(self.row), parts + 1).astype(np.int64)
+        return np.unique(np.r_[0, np.searchsorted(self.row, self.row[even[1:-1]]), len(self.row)])
+
     @cached_property
     def row_total(self) -> Array:
         """Mutations of each row."""
@@ -89,11 +94,11 @@ def corpus(problem: Problem) -> Corpus:
     L, channels, G = X.shape[1], problem.sizes["channel"], problem.sizes["genome"]
     group = problem["group"] if "group" in problem.arrays else 0
     row = group * L + problem["locus"]
-    key = (problem["genome"] * (len(X) * L) + row) * channels + problem["channel"]
+    key = (row * G + problem["genome"]) * channels + problem["channel"]
     used = problem["count"] > 0
     unique, inverse = np.unique(key[used], return_inverse=True)
     rest, channel = np.divmod(unique, channels)
-    genome, row = np.divmod(rest, len(X) * L)
+    row, genome = np.divmod(rest, G)
     return Corpus(
         genome.astype(np.int32),
         row.astype(np.int32),

@@ -13,7 +13,7 @@ from genarium.remedies import option
 
 from .channels import by_context
 from .corpus import Corpus, corpus
-from .effects import Effects, Objective
+from .effects import Effects
 from .expectation import expect
 from .sweep import State, Step
 from .vi import collect
@@ -59,7 +59,7 @@ class Sampler:
         low, high = self.edges[chosen], self.edges[chosen + 1]
         length = high - low
         start = np.repeat(low - np.concatenate([[0], length.cumsum()[:-1]]), length)
-        at = self.order[start + np.arange(length.sum())]
+        at = np.sort(self.order[start + np.arange(length.sum())])
         data = self.data
         cells = {name: getattr(data, name)[at] for name in ("genome", "row", "channel", "count")}
         return chosen, replace(data, **cells)
@@ -194,27 +194,22 @@ def moved_effects(step: Step, state: State, loci: Array, in_sample: Array, scale
     Effects
     """
     data, old = step.data, state.effects
-    X = data.features
-    J, L, F = X.shape
-    seen = in_sample.reshape(J, L, -1)[:, loci]
+    J, L, _ = data.features.shape
+    X = data.features[:, loci]
     share = np.bincount(data.row // L, data.count, J) / data.count.sum()
     R = step.given
     mass = (state.omega[R:] - 1).sum((1, 2))
     mass = np.concatenate([np.maximum(state.gamma - state.alpha, 0).sum(0)[:R], mass])  # (K,)
-    parts = []
-    for k, offset in enumerate(np.broadcast_to(step.offset(state), (len(mass), L))):
-        objective = Objective(X, offset[None], np.empty(F), share * mass[k], 1.0)
-        _, weight = objective.log_normaliser(old.mean[k], old.covariance[k], old.centre[:, k])
-        predicted = objective.total[:, None] * weight  # (J, L)
-        centre = np.einsum("jl,jlf->jf", weight, X)
-        deviation = X - centre[:, None]
-        rows = deviation.reshape(-1, F)
-        prior = state.tau[k] ** -2
-        surplus = scale * (seen[..., k] - predicted[:, loci])
-        gradient = np.einsum("jl,jlf->f", surplus, deviation[:, loci]) - prior * old.mean[k]
-        curvature = (rows * predicted.reshape(-1, 1)).T @ rows
-        wanted = prior * np.eye(F) + (curvature if step.full else np.diag(np.diag(curvature)))
-        covariance = np.linalg.inv((1 - size) * np.linalg.inv(old.covariance[k]) + size * wanted)
-        parts.append((old.mean[k] + size * covariance @ gradient, (covariance + covariance.T) / 2, centre))
-    mean, covariances, centres = (np.stack(part) for part in zip(*parts, strict=True))
-    return Effects(mean, covariances, centres.transpose(1, 0, 2))
+    total, offset, found = share[:, None] * mass, step.offset(state), state.moments
+    exponent = step.design.at(loci).exponents(offset[:, loci], old.mean, old.covariance, old.centre)
+    predicted = total.T[..., None] * np.exp(exponent - found.log_normaliser.T[..., None])  # (K, J, S)
+    surplus = scale * (in_sample.reshape(J, L, -1)[:, loci].transpose(2, 0, 1) - predicted)
+    prior = state.tau[:, None] ** -2
+    gradient = np.einsum("kjl,jlf->kf", surplus, X) - np.einsum("kj,jkf->kf", surplus.sum(2), found.mean)
+    gradient -= prior * old.mean
+    curvature = np.einsum("jk,jkfe->kfe", total, found.covariance)
+    eye = np.eye(X.shape[2])
+    wanted = prior[..., None] * eye + (curvature if step.full else curvature * eye)
+    covariance = np.linalg.inv((1 - size) * np.linalg.inv(old.covariance) + size * wanted)
+    mean = old.mean + size * (covariance @ gradient[..., None])[..., 0]
+    return Effects(mean, (covariance + covariance.transpose(0, 2, 1)) / 2, found.mean)
