@@ -13,12 +13,6 @@ from .moments import Design, Moments
 
 HALVINGS = 30
 
-ROUNDS = 2
-"""Steps of an update, at most."""
-
-ENOUGH = 0.1
-"""Nats that a step must have promised any process for another one."""
-
 ROUNDING = 1e-13
 """Fall of the objective, as a fraction of its largest term, that is rounding."""
 
@@ -89,15 +83,12 @@ class Direction:
     Attributes
     ----------
     step : ndarray, shape (K, F)
-    gain : ndarray, shape (K,)
-        Nats that the step promises.
     precision, wanted : ndarray, shape (K, F, F)
     centre : ndarray, shape (J, K, F)
         That of the whole step (eq. 12).
     """
 
     step: Array
-    gain: Array
     precision: Array
     wanted: Array
     centre: Array
@@ -114,8 +105,7 @@ class Direction:
         wanted = curvature + np.einsum("jk,jkf,jke->kfe", N, away, away)
         if not full:
             wanted = wanted * np.eye(wanted.shape[-1])
-        gain = 0.5 * (gradient * step).sum(1)
-        return cls(step, gain, np.linalg.inv(effects.covariance), own + wanted, moments.mean)
+        return cls(step, np.linalg.inv(effects.covariance), own + wanted, moments.mean)
 
     def part(self, effects: Effects, fraction: float, processes: Array) -> Effects:
         """Return the effects of some processes after a part of the step; the centre moves with the whole one only."""
@@ -147,18 +137,7 @@ def update(objective: Objective, effects: Effects, moments: Moments, full: bool)
     moments : Moments
         At the new ones.
     """
-    for _ in range(ROUNDS):
-        towards = Direction.at(objective, effects, moments, full)
-        effects, moments = _climbed(objective, effects, moments, towards)
-        if (towards.gain < ENOUGH).all():
-            break
-    return effects, moments
-
-
-def _climbed(
-    objective: Objective, effects: Effects, moments: Moments, towards: Direction
-) -> tuple[Effects, Moments]:
-    """Go as much of a step as raises the objective, process by process."""
+    towards = Direction.at(objective, effects, moments, full)
     before = objective.value(effects, moments.log_normaliser)
     before = before - ROUNDING * np.abs(objective.total * moments.log_normaliser).sum(0)
     waiting = np.arange(len(before))

@@ -4,7 +4,7 @@ The exponent of eq. 8 is linear in the features and their products, so that one 
 processes, and another one, with its exponentials, gives the normalisers, means and covariances. Products are made anew
 in every block: that takes less time than to read them from memory, where they would be the largest array of the fit.
 
-Shapes: J covariate groups, K processes, L loci, F features, P one, features and products, B loci of a block, C contexts.
+Shapes: J covariate groups, K processes, L loci, F features, P one, features and products, B loci of a block.
 """
 
 from collections.abc import Iterator

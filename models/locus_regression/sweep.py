@@ -242,7 +242,7 @@ class Step:
         """Return a start: spectra between those of random genomes and of all, flat effects."""
         data = self.data
         K, C = problem.sizes["process"], problem.sizes["context"]
-        J, _, F = data.features.shape
+        F = data.features.shape[2]
         spectrum = first_spectra(data, K, rng)  # (K, M)
         shares = by_context(spectrum, C)
         total = data.count.sum() / K

@@ -478,6 +478,23 @@ def test_derivatives_of_the_contexts_objective() -> None:
             np.testing.assert_allclose((slopes[0] - slopes[1]) / (2 * step), hessian[:, c], rtol=1e-5, atol=1e-5)
 
 
+def test_curvature_of_some_loci_leads_to_the_same_maximum() -> None:
+    """Of more loci than the curvature is summed over: steps climb, to where the exact gradient is zero."""
+    rng = np.random.default_rng(2)
+    K, C, R = 2, 6, 3 * contexts.ENOUGH
+    lam, t = rng.dirichlet(np.ones(C), K), rng.gamma(2, 1, (C, R))
+    weight = rng.poisson(0.2, (R, K)).astype(float)
+    share = lam[:, :, None] * t / (lam @ t)[:, None]
+    objective = contexts.Objective(np.einsum("rk,kcr->kc", weight, share), weight, t)
+    delta, values = np.full((K, C), 5.0), []
+    for _ in range(25):
+        values.append(objective.value(delta))
+        delta = contexts.update(objective, delta)
+    assert (np.diff(values, axis=0) >= -1e-12 * np.abs(values[1:])).all()
+    assert np.abs(objective.derivatives(delta)[1]).max() < 0.01  # of thousands at the start
+    np.testing.assert_allclose(delta / delta.sum(1, keepdims=True), lam, atol=0.02)
+
+
 def test_concentration_is_the_maximum() -> None:
     rng = np.random.default_rng(1)
     pi = rng.dirichlet([0.3, 2.0, 5.0], 400)
