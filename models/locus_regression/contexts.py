@@ -49,7 +49,10 @@ class Objective:
 
     def value(self, delta: Array) -> Array:
         """Return G (eq. 15) of each process; shape (K,)."""
-        return self._value(delta, sum((V * np.log(mixed)).sum(1) for _, V, mixed in self._blocks(delta)))
+        log_mixed = np.zeros(len(delta))
+        for _, V, mixed in self._blocks(delta):
+            log_mixed += (V * np.log(mixed)).sum(1)
+        return self._value(delta, log_mixed)
 
     def _value(self, delta: Array, log_mixed: Array) -> Array:
         """Return G, the sum of V log c being known."""

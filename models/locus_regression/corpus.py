@@ -60,15 +60,22 @@ class Corpus:
         """Alternatives of all contexts."""
         return self.alternatives * len(self.opportunity)
 
-    def edges(self, parts: int) -> Array:
-        """Return where to cut the cells into parts of about one size, no row into two; shape (parts + 1,) or less."""
-        even = np.linspace(0, len(self.row), parts + 1).astype(np.int64)
-        return np.unique(np.r_[0, np.searchsorted(self.row, self.row[even[1:-1]]), len(self.row)])
+    @cached_property
+    def table(self) -> Array:
+        """Mutations by genome and channel; shape (G, M)."""
+        at = self.genome.astype(np.int64) * self.channels + self.channel
+        return np.bincount(at, self.count, self.genomes * self.channels).reshape(self.genomes, -1)
 
     @cached_property
     def row_total(self) -> Array:
         """Mutations of each row."""
         return np.bincount(self.row, self.count, self.rows)
+
+    @property
+    def group_share(self) -> Array:
+        """Share of the mutations in each covariate group; shape (J,)."""
+        by_group = self.row_total.reshape(len(self.features), -1).sum(1)
+        return np.asarray(by_group / by_group.sum())
 
     @cached_property
     def log_opportunity(self) -> float:

@@ -82,7 +82,7 @@ def _pass(
             of_genome[g, k] += part
             of_row[r, k] += part
             of_channel[m, k] += part
-    return log_sum + np.log(product)
+    return float(log_sum + np.log(product))
 
 
 @njit(cache=True, parallel=True)
@@ -117,7 +117,31 @@ def _passes(
         )
 
 
-def expect(data: Corpus, weight: Weights, place: Weights, spectrum: Weights) -> tuple[Array, Array, Array, float]:
+Cells = tuple[Array, Array, Array, Array]
+"""Genome, row, channel and count of each; sorted by row."""
+
+Sums = tuple[Array, Array, Array, float]
+"""Expected mutations by genome (G, K), row (R, K) and channel (M, K), and the sum of the log of what all weigh."""
+
+
+def distribute(cells: Cells, weight: Array, place: Array, spectrum: Array) -> Sums:
+    """Distribute mutations over the processes by scaled weights, and add up; see :func:`expect`."""
+    row = cells[1]
+    parts = PARTS if len(row) >= PARALLEL else 1
+    even = np.linspace(0, len(row), parts + 1).astype(np.int64)
+    edges = np.unique(np.r_[0, np.searchsorted(row, row[even[1:-1]]), len(row)])  # no row is cut into two
+    parts = max(1, len(edges) - 1)
+    of_genome, of_channel = (np.zeros((parts, *table.shape)) for table in (weight, spectrum))
+    of_row, log_sums = np.zeros(place.shape), np.zeros(parts)
+    run: Any = _pass if parts == 1 else _passes
+    if parts == 1:
+        log_sums[0] = run(0, len(row), *cells, weight, place, spectrum, of_genome[0], of_row, of_channel[0])
+    else:
+        run(edges, *cells, weight, place, spectrum, of_genome, of_row, of_channel, log_sums)
+    return of_genome.sum(0), of_row, of_channel.sum(0), float(log_sums.sum())
+
+
+def expect(data: Corpus, weight: Weights, place: Weights, spectrum: Weights) -> Sums:
     """Distribute every mutation over the processes (eq. 4) and add up.
 
     Parameters
@@ -136,16 +160,12 @@ def expect(data: Corpus, weight: Weights, place: Weights, spectrum: Weights) -> 
         Sum over mutations of the log of the sum over processes.
     """
     cells = (data.genome, data.row, data.channel, data.count)
-    tables: tuple[Any, ...] = (weight.scaled, place.scaled, spectrum.scaled)
-    edges = data.edges(PARTS if len(data.count) >= PARALLEL else 1)
-    parts = len(edges) - 1
-    of_genome, of_channel = (np.zeros((parts, *table.scaled.shape)) for table in (weight, spectrum))
-    of_row, log_sums = np.zeros(place.scaled.shape), np.zeros(parts)
-    if parts == 1:
-        log_sums[0] = _pass(0, len(data.count), *cells, *tables, of_genome[0], of_row, of_channel[0])
-    else:
-        passes: Any = _passes
-        passes(edges, *cells, *tables, of_genome, of_row, of_channel, log_sums)
-    found = of_genome.sum(0), of_channel.sum(0)
-    shift = sum(float(s.sum(1) @ table.top) for s, table in zip(found, (weight, spectrum), strict=True))
-    return found[0], of_row, found[1], float(log_sums.sum() + data.row_total @ place.top) + shift
+    found = distribute(cells, weight.scaled, place.scaled, spectrum.scaled)
+    return with_tops(found, data.row_total, weight, place, spectrum)
+
+
+def with_tops(found: Sums, row_total: Array, weight: Weights, place: Weights, spectrum: Weights) -> Sums:
+    """Return sums with what the weights were scaled by in the log."""
+    of_genome, of_row, of_channel, log_sum = found
+    log_sum += float(of_genome.sum(1) @ weight.top + of_channel.sum(1) @ spectrum.top + row_total @ place.top)
+    return of_genome, of_row, of_channel, log_sum

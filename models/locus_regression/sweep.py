@@ -1,6 +1,8 @@
 """A sweep of coordinate ascent (Algorithm 2, corrected); equation numbers refer to the card (README.md)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -12,7 +14,7 @@ from .channels import by_channel, by_context
 from .corpus import Corpus
 from .dirichlet import concentration
 from .effects import Effects
-from .expectation import Weights, expect
+from .expectation import Sums, Weights, expect
 from .moments import BLOCK, Design, Moments
 from .random_loci import LocusEffects
 from .spectra import Held
@@ -53,12 +55,22 @@ class Step:
         Whether q(beta_k) has a full covariance.
     empirical_bayes : bool
         Whether alpha and tau are estimated.
+    expecting : callable, optional
+        What distributes the mutations, given the weights by genome, row and channel, where ``data`` has none itself.
     """
 
-    def __init__(self, data: Corpus, *, full: bool = True, empirical_bayes: bool = False) -> None:
+    def __init__(
+        self,
+        data: Corpus,
+        *,
+        full: bool = True,
+        empirical_bayes: bool = False,
+        expecting: Callable[[Weights, Weights, Weights], Sums] | None = None,
+    ) -> None:
         self.data = data
         self.given = data.given
         self.design = Design(data.features)
+        self.expect: Callable[[Weights, Weights, Weights], Sums] = expecting or partial(expect, data)
         self.full, self.empirical_bayes = full, empirical_bayes
         self._packed: State
 
@@ -119,13 +131,13 @@ class Step:
 
     def __call__(self, state: State) -> tuple[State, float]:
         """Update every factor."""
-        *counts, log_sum = expect(self.data, *self.tables(state))
+        *counts, log_sum = self.expect(*self.tables(state))
         bound = log_sum + self.data.log_opportunity - self.divergence(state)
         return self.maximised(state, *counts), bound
 
     def bound(self, state: State) -> float:
         """Return the evidence lower bound of a state (eq. 7)."""
-        *_, log_sum = expect(self.data, *self.tables(state))
+        *_, log_sum = self.expect(*self.tables(state))
         return log_sum + self.data.log_opportunity - self.divergence(state)
 
     def divergence(self, state: State) -> float:
@@ -245,7 +257,7 @@ class Step:
         F = data.features.shape[2]
         spectrum = first_spectra(data, K, rng)  # (K, M)
         shares = by_context(spectrum, C)
-        total = data.count.sum() / K
+        total = data.table.sum() / K
         occurs = data.opportunity.mean(1)
         exposed = (shares.sum(-1) + 1e-3) / np.where(occurs > 0, occurs, occurs.max())
         delta = 1 + total * exposed / exposed.sum(1, keepdims=True)
@@ -254,8 +266,7 @@ class Step:
         flat = Effects(
             np.zeros((K, F)), np.repeat(0.01 * np.eye(F)[None], K, 0), np.repeat(data.features.mean(1)[:, None], K, 1)
         )
-        mutations = np.bincount(data.genome, data.count, data.genomes)
-        gamma = alpha + mutations[:, None] / K * rng.uniform(0.9, 1.1, (data.genomes, K))
+        gamma = alpha + data.table.sum(1, keepdims=True) / K * rng.uniform(0.9, 1.1, (data.genomes, K))
         delta, omega = self.with_held("lam", delta), self.with_held("rho", 1 + total * shares)
         state = State(gamma, flat, Moments(*3 * (np.empty(0),)), delta, omega, alpha, tau)
         if "dispersion" in problem.arrays:
@@ -288,8 +299,7 @@ def first_spectra(data: Corpus, processes: int, rng: np.random.Generator, steps:
     ndarray, shape (processes, M)
         Each adds up to one.
     """
-    table = np.zeros((data.genomes, data.channels))
-    np.add.at(table, (data.genome, data.channel), data.count)
+    table = data.table
     spectra = rng.dirichlet(np.ones(data.channels), processes) + table.sum(0) / table.sum()
     known = np.empty((0, data.channels))
     if data.held is not None:
