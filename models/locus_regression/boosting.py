@@ -13,8 +13,6 @@ from genarium.engines.ascent import Ascent, ascend
 from genarium.errors import InputError
 from genarium.progress import bar
 
-from . import effects
-from .expectation import expect
 from .sweep import State, Step
 from .trees import Forest, log_rates
 
@@ -84,8 +82,8 @@ def grown(
     with bar("growing trees", forest.leaf.shape[1]) as advance:
         while growing.any():
             before = int(forest.used.max())
-            _, of_row, _, _ = expect(step.data, *step.tables(state))
-            weight = effects.log_weights(state.effects, step.data.features, step.offset(state))[:, 0]  # (K, L)
+            _, of_row, _, _ = step.expect(*step.tables(state))
+            weight = step.exponents(state, step.offset(state))[:, 0]  # (K, L)
             for k in np.flatnonzero(growing):
                 forest, growing[k] = more_trees(forest, int(k), loci, of_row[:, k], weight[k], rng)
             state = step.normalised(replace(state, forest=forest))

@@ -1,4 +1,4 @@
-"""The mutation table as the fits use it: duplicates added up, sorted by genome and locus, indices of 32 bits."""
+"""The mutation table as the fits use it: duplicates added up, sorted by locus and genome, indices of 32 bits."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -61,9 +61,21 @@ class Corpus:
         return self.alternatives * len(self.opportunity)
 
     @cached_property
+    def table(self) -> Array:
+        """Mutations by genome and channel; shape (G, M)."""
+        at = self.genome.astype(np.int64) * self.channels + self.channel
+        return np.bincount(at, self.count, self.genomes * self.channels).reshape(self.genomes, -1)
+
+    @cached_property
     def row_total(self) -> Array:
         """Mutations of each row."""
         return np.bincount(self.row, self.count, self.rows)
+
+    @property
+    def group_share(self) -> Array:
+        """Share of the mutations in each covariate group; shape (J,)."""
+        by_group = self.row_total.reshape(len(self.features), -1).sum(1)
+        return np.asarray(by_group / by_group.sum())
 
     @cached_property
     def log_opportunity(self) -> float:
@@ -89,11 +101,11 @@ def corpus(problem: Problem) -> Corpus:
     L, channels, G = X.shape[1], problem.sizes["channel"], problem.sizes["genome"]
     group = problem["group"] if "group" in problem.arrays else 0
     row = group * L + problem["locus"]
-    key = (problem["genome"] * (len(X) * L) + row) * channels + problem["channel"]
+    key = (row * G + problem["genome"]) * channels + problem["channel"]
     used = problem["count"] > 0
     unique, inverse = np.unique(key[used], return_inverse=True)
     rest, channel = np.divmod(unique, channels)
-    genome, row = np.divmod(rest, len(X) * L)
+    row, genome = np.divmod(rest, G)
     return Corpus(
         genome.astype(np.int32),
         row.astype(np.int32),

@@ -8,9 +8,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from genarium.declaration import Array
-from genarium.simplex import log_sum_exp, normalised
+
+from .moments import Design, Moments
 
 HALVINGS = 30
+
+ROUNDING = 1e-13
+"""Fall of the objective, as a fraction of its largest term, that is rounding."""
 
 
 @dataclass(frozen=True)
@@ -21,151 +25,140 @@ class Effects:
     covariance: Array
     centre: Array
 
+    def of(self, processes: Array) -> "Effects":
+        """Return those of some processes."""
+        return Effects(self.mean[processes], self.covariance[processes], self.centre[:, processes])
+
 
 @dataclass(frozen=True)
 class Objective:
-    """What one process's factor is to maximise; everything it needs, for all groups.
+    """What the factors are to maximise, for all processes.
 
     Attributes
     ----------
-    features : ndarray, shape (J, L, F)
-    offset : ndarray, shape (J or 1, L)
+    design : Design
+        Features of the loci.
+    offset : ndarray, shape (K or 1, L)
         o: log exposure and whatever else multiplies a locus's rate.
-    sums : ndarray, shape (F,)
-        s: features summed over the process's expected mutations.
-    total : ndarray, shape (J,)
+    sums : ndarray, shape (K, F)
+        s: features summed over a process's expected mutations.
+    total : ndarray, shape (J, K)
         N: expected mutations by group.
-    tau : float
+    tau : ndarray, shape (K,)
     """
 
-    features: Array
+    design: Design
     offset: Array
     sums: Array
     total: Array
-    tau: float
+    tau: Array
 
-    def log_normaliser(self, mean: Array, covariance: Array, centre: Array) -> tuple[Array, Array]:
-        """Return the bound of log Z by group, and the weights p of its loci (J, L)."""
-        exponent = _exponent(self.features, self.offset, mean, covariance, centre)
-        weight, log_normaliser = normalised(exponent)
-        return log_normaliser, weight
+    def of(self, processes: Array) -> "Objective":
+        """Return the objective of some processes."""
+        offset = self.offset if len(self.offset) == 1 else self.offset[processes]
+        return replace(
+            self,
+            offset=offset,
+            sums=self.sums[processes],
+            total=self.total[:, processes],
+            tau=self.tau[processes],
+        )
 
-    def value(self, mean: Array, covariance: Array, log_normaliser: Array) -> float:
-        """Return the part of the evidence lower bound that the factor decides (eq. 9)."""
-        prior = -(mean @ mean + np.trace(covariance)) / (2 * self.tau**2)
-        entropy = 0.5 * np.linalg.slogdet(covariance)[1]
-        return float(prior + entropy + self.sums @ mean - self.total @ log_normaliser)
+    def moments(self, effects: Effects) -> Moments:
+        """Return the bound of log Z and the moments of the features under the rates."""
+        return self.design.moments(self.offset, effects.mean, effects.covariance, effects.centre)
+
+    def value(self, effects: Effects, log_normaliser: Array) -> Array:
+        """Return the part of the evidence lower bound that each factor decides (eq. 9); shape (K,)."""
+        size = (effects.mean**2).sum(1) + np.trace(effects.covariance, axis1=1, axis2=2)
+        entropy = 0.5 * np.linalg.slogdet(effects.covariance)[1]
+        likelihood = (self.sums * effects.mean).sum(1) - (self.total * log_normaliser).sum(0)
+        return np.asarray(entropy + likelihood - size / (2 * self.tau**2))
 
 
-def improve(objective: Objective, mean: Array, covariance: Array, centre: Array, full: bool) -> tuple[Array, ...]:
-    """Raise a process's objective: mean by Newton's method, covariance by its fixed point, then the centre.
+@dataclass(frozen=True)
+class Direction:
+    """Where an update goes: a Newton step of the mean (eq. 10), precisions now and at their fixed point (eq. 11).
 
-    Returns
-    -------
-    mean, covariance, centre : ndarray
-    log_normaliser : ndarray, shape (J,)
+    Attributes
+    ----------
+    step : ndarray, shape (K, F)
+    precision, wanted : ndarray, shape (K, F, F)
+    centre : ndarray, shape (J, K, F)
+        That of the whole step (eq. 12).
     """
-    X, N, precision = objective.features, objective.total, 1 / objective.tau**2
-    eye = np.eye(len(mean))
-    normaliser, weight = objective.log_normaliser(mean, covariance, centre)
-    value = objective.value(mean, covariance, normaliser)
-    for _ in range(2):
-        average = np.einsum("jl,jlf->jf", weight, X)
-        second = _second_moment(X, N[:, None] * weight)
-        gradient = objective.sums - N @ average - precision * mean
-        step = np.linalg.solve(second - (N[:, None] * average).T @ average + precision * eye, gradient)
-        for halving in range(HALVINGS):
-            trial = mean + 0.5**halving * step
-            found, new_weight = objective.log_normaliser(trial, covariance, centre)
-            reached = objective.value(trial, covariance, found)
-            if reached >= value:
-                mean, value, normaliser, weight = trial, reached, found, new_weight
-                break
-        if 0.5 * gradient @ step < 1e-6:
-            break
-    deviation = X - centre[:, None]
-    curvature = _second_moment(deviation, N[:, None] * weight)
-    wanted = precision * eye + (curvature if full else np.diag(np.diag(curvature)))
-    have = np.linalg.inv(covariance)
-    for halving in range(HALVINGS):
-        trial = np.linalg.inv(have + 0.5**halving * (wanted - have))
-        trial = (trial + trial.T) / 2
-        found, new_weight = objective.log_normaliser(mean, trial, centre)
-        reached = objective.value(mean, trial, found)
-        if reached >= value:
-            covariance, value, normaliser, weight = trial, reached, found, new_weight
-            break
-    centred = np.einsum("jl,jlf->jf", weight, X)
-    found, _ = objective.log_normaliser(mean, covariance, centred)
-    lower = found < normaliser  # group by group
-    centre = np.where(lower[:, None], centred, centre)
-    return mean, covariance, centre, np.where(lower, found, normaliser)
+
+    step: Array
+    precision: Array
+    wanted: Array
+    centre: Array
+
+    @classmethod
+    def at(cls, objective: Objective, effects: Effects, moments: Moments, full: bool) -> "Direction":
+        """Return the direction from effects whose moments are known."""
+        N, prior = objective.total, objective.tau**-2
+        own = prior[:, None, None] * np.eye(effects.mean.shape[1])
+        curvature = np.einsum("jk,jkfe->kfe", N, moments.covariance)
+        gradient = objective.sums - np.einsum("jk,jkf->kf", N, moments.mean) - prior[:, None] * effects.mean
+        step = np.linalg.solve(curvature + own, gradient[..., None])[..., 0]
+        away = moments.mean - effects.centre
+        wanted = curvature + np.einsum("jk,jkf,jke->kfe", N, away, away)
+        if not full:
+            wanted = wanted * np.eye(wanted.shape[-1])
+        return cls(step, np.linalg.inv(effects.covariance), own + wanted, moments.mean)
+
+    def part(self, effects: Effects, fraction: float, processes: Array) -> Effects:
+        """Return the effects of some processes after a part of the step; the centre moves with the whole one only."""
+        mean = effects.mean[processes] + fraction * self.step[processes]
+        have, wanted = self.precision[processes], self.wanted[processes]
+        covariance = np.linalg.inv(have + fraction * (wanted - have))
+        centre = (self.centre if fraction == 1 else effects.centre)[:, processes]
+        return Effects(mean, (covariance + covariance.transpose(0, 2, 1)) / 2, centre)
 
 
-def _second_moment(x: Array, weight: Array) -> Array:
-    """Sum of weight x x' over groups and loci; shapes (J, L, F) and (J, L) to (F, F)."""
-    rows = x.reshape(-1, x.shape[-1])
-    return np.asarray((rows * weight.reshape(-1, 1)).T @ rows)
+def update(objective: Objective, effects: Effects, moments: Moments, full: bool) -> tuple[Effects, Moments]:
+    """Raise the objective of every process: mean, covariance and centre together, the step halved until it does.
 
-
-def update(
-    effects: Effects,
-    features: Array,
-    offset: Array,
-    of_row: Array,
-    tau: Array,
-    full: bool,
-) -> tuple[Effects, Array]:
-    """Update the factors of all processes.
+    Both the Newton step of the mean and that of the precision point upwards, and the objective is concave in mean and
+    covariance (proposition 1): a part of the step raises it.
 
     Parameters
     ----------
+    objective : Objective
     effects : Effects
-    features : ndarray, shape (J, L, F)
-    offset : ndarray, shape (K or 1, L)
-    of_row : ndarray, shape (J L, K)
-        Expected mutations.
-    tau : ndarray, shape (K,)
+    moments : Moments
+        At these effects.
     full : bool
         Whether covariances are full, or diagonal.
 
     Returns
     -------
     effects : Effects
-    log_normaliser : ndarray, shape (J, K)
+    moments : Moments
+        At the new ones.
     """
-    J, L, F = features.shape
-    by_group = of_row.reshape(J, L, -1)
-    total = by_group.sum(1)  # (J, K)
-    sums = of_row.T @ features.reshape(-1, F)  # (K, F)
-    parts = []
-    for k in range(len(tau)):
-        own = offset[k if len(offset) > 1 else 0][None]
-        objective = Objective(features, own, sums[k], total[:, k], float(tau[k]))
-        parts.append(improve(objective, effects.mean[k], effects.covariance[k], effects.centre[:, k], full))
-    mean, covariance, centre, normaliser = (np.stack([p[i] for p in parts]) for i in range(4))
-    return replace(effects, mean=mean, covariance=covariance, centre=centre.transpose(1, 0, 2)), normaliser.T
+    towards = Direction.at(objective, effects, moments, full)
+    before = objective.value(effects, moments.log_normaliser)
+    before = before - ROUNDING * np.abs(objective.total * moments.log_normaliser).sum(0)
+    waiting = np.arange(len(before))
+    for halving in range(HALVINGS):
+        own = objective.of(waiting)
+        trial = towards.part(effects, 0.5**halving, waiting)
+        found = own.moments(trial)
+        better = own.value(trial, found.log_normaliser) >= before[waiting]
+        taken, those = waiting[better], np.flatnonzero(better)
+        moments = moments.with_some(taken, found.of(those))
+        effects = _with_some(effects, taken, trial.of(those))
+        waiting = waiting[~better]
+        if not waiting.size:
+            break
+    return effects, moments
 
 
-def log_weights(effects: Effects, features: Array, offset: Array) -> Array:
-    """Return the exponents of the bound's sum over loci (eq. 8), of every process; shape (K, J, L)."""
-    out = []
-    for k, mean in enumerate(effects.mean):
-        own = offset[k if len(offset) > 1 else 0]
-        out.append(_exponent(features, own, mean, effects.covariance[k], effects.centre[:, k]))
-    return np.stack(out)
-
-
-def _exponent(features: Array, offset: Array, mean: Array, covariance: Array, centre: Array) -> Array:
-    """Exponent of a process's summand in eq. 8; shape (J, L)."""
-    deviation = features - centre[:, None]  # (J, L, F)
-    quadratic = ((deviation @ covariance) * deviation).sum(-1)
-    return np.asarray(offset + features @ mean + 0.5 * quadratic)
-
-
-def log_normalisers(effects: Effects, features: Array, offset: Array) -> Array:
-    """Return the bound of log Z of every group and process; shape (J, K)."""
-    return log_sum_exp(log_weights(effects, features, offset), -1).T
+def _with_some(effects: Effects, processes: Array, found: Effects) -> Effects:
+    mean, covariance, centre = effects.mean.copy(), effects.covariance.copy(), effects.centre.copy()
+    mean[processes], covariance[processes], centre[:, processes] = found.mean, found.covariance, found.centre
+    return Effects(mean, covariance, centre)
 
 
 def prior_gap(effects: Effects, tau: Array) -> float:

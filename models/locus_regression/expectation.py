@@ -1,5 +1,6 @@
 """The E-step: expected numbers of mutations by process, in one pass over the table and without a table of its own."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,34 @@ PARALLEL = 30_000
 
 PARTS = 8
 """Parts that the table is cut into then: sums do not depend on the number of threads."""
+
+SMALL, LARGE = 1e-100, 1e100
+"""Sums over processes are multiplied, and the log of the product taken, as long as it stays between these."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What multiplies the weight of each process, by genome, row or channel: exp(top) times scaled.
+
+    Attributes
+    ----------
+    scaled : ndarray, shape (n, K)
+    top : ndarray, shape (n,)
+    """
+
+    scaled: Array
+    top: Array
+
+    @classmethod
+    def of(cls, log_weight: Array) -> "Weights":
+        """Return the weights of their logs (n, K)."""
+        top = log_weight.max(1)
+        return cls(np.exp(log_weight - top[:, None]), top)
+
+    @property
+    def log(self) -> Array:
+        """Their logs; shape (n, K)."""
+        return np.asarray(np.log(self.scaled) + self.top[:, None])
 
 
 @njit(cache=True, fastmath={"contract", "arcp", "nsz"})
@@ -33,21 +62,27 @@ def _pass(
 ) -> float:
     K = weight.shape[1]
     each = np.empty(K)
-    log_sum = 0.0
+    log_sum, product = 0.0, 1.0
     for i in range(low, high):
-        g, r, m = genome[i], row[i], channel[i]
+        g, r, m, n = genome[i], row[i], channel[i], count[i]
         total = 0.0
         for k in range(K):
             each[k] = weight[g, k] * spectrum[m, k] * place[r, k]
             total += each[k]
-        log_sum += count[i] * np.log(total)
-        scale = count[i] / total
+        if n == 1 and SMALL < total < LARGE:
+            product *= total
+            if not SMALL < product < LARGE:
+                log_sum += np.log(product)
+                product = 1.0
+        else:
+            log_sum += n * np.log(total)
+        scale = n / total
         for k in range(K):
             part = each[k] * scale
             of_genome[g, k] += part
             of_row[r, k] += part
             of_channel[m, k] += part
-    return log_sum
+    return float(log_sum + np.log(product))
 
 
 @njit(cache=True, parallel=True)
@@ -77,21 +112,43 @@ def _passes(
             place,
             spectrum,
             of_genome[part],
-            of_row[part],
+            of_row,
             of_channel[part],
         )
 
 
-def expect(data: Corpus, log_weight: Array, log_place: Array, log_spectrum: Array) -> tuple[Array, Array, Array, float]:
+Cells = tuple[Array, Array, Array, Array]
+"""Genome, row, channel and count of each; sorted by row."""
+
+Sums = tuple[Array, Array, Array, float]
+"""Expected mutations by genome (G, K), row (R, K) and channel (M, K), and the sum of the log of what all weigh."""
+
+
+def distribute(cells: Cells, weight: Array, place: Array, spectrum: Array) -> Sums:
+    """Distribute mutations over the processes by scaled weights, and add up; see :func:`expect`."""
+    row = cells[1]
+    parts = PARTS if len(row) >= PARALLEL else 1
+    even = np.linspace(0, len(row), parts + 1).astype(np.int64)
+    edges = np.unique(np.r_[0, np.searchsorted(row, row[even[1:-1]]), len(row)])  # no row is cut into two
+    parts = max(1, len(edges) - 1)
+    of_genome, of_channel = (np.zeros((parts, *table.shape)) for table in (weight, spectrum))
+    of_row, log_sums = np.zeros(place.shape), np.zeros(parts)
+    run: Any = _pass if parts == 1 else _passes
+    if parts == 1:
+        log_sums[0] = run(0, len(row), *cells, weight, place, spectrum, of_genome[0], of_row, of_channel[0])
+    else:
+        run(edges, *cells, weight, place, spectrum, of_genome, of_row, of_channel, log_sums)
+    return of_genome.sum(0), of_row, of_channel.sum(0), float(log_sums.sum())
+
+
+def expect(data: Corpus, weight: Weights, place: Weights, spectrum: Weights) -> Sums:
     """Distribute every mutation over the processes (eq. 4) and add up.
 
     Parameters
     ----------
     data : Corpus
-    log_weight : ndarray, shape (G, K)
-    log_place : ndarray, shape (R, K)
-    log_spectrum : ndarray, shape (M, K)
-        What a mutation's genome, row and channel add to the log weight of each process.
+    weight, place, spectrum : Weights
+        By genome (G, K), row (R, K) and channel (M, K).
 
     Returns
     -------
@@ -102,20 +159,13 @@ def expect(data: Corpus, log_weight: Array, log_place: Array, log_spectrum: Arra
     log_sum : float
         Sum over mutations of the log of the sum over processes.
     """
-    tops = [table.max(1, keepdims=True) for table in (log_weight, log_place, log_spectrum)]
-    tables: list[Any] = [np.exp(t - top) for t, top in zip((log_weight, log_place, log_spectrum), tops, strict=True)]
     cells = (data.genome, data.row, data.channel, data.count)
-    parts = PARTS if len(data.count) >= PARALLEL else 1
-    sums = [np.zeros((parts, *table.shape)) for table in tables]
-    if parts == 1:
-        only: list[Any] = [s[0] for s in sums]
-        log_sum = float(_pass(0, len(data.count), *cells, *tables, *only))
-    else:
-        edges = np.linspace(0, len(data.count), parts + 1).astype(np.int64)
-        each = np.zeros(parts)
-        passes: Any = _passes
-        passes(edges, *cells, *tables, *sums, each)
-        log_sum = each.sum()
-    of_genome, of_row, of_channel = (s.sum(0) for s in sums)
-    shift = sum(float(s.sum(1) @ top[:, 0]) for s, top in zip((of_genome, of_row, of_channel), tops, strict=True))
-    return of_genome, of_row, of_channel, float(log_sum) + shift
+    found = distribute(cells, weight.scaled, place.scaled, spectrum.scaled)
+    return with_tops(found, data.row_total, weight, place, spectrum)
+
+
+def with_tops(found: Sums, row_total: Array, weight: Weights, place: Weights, spectrum: Weights) -> Sums:
+    """Return sums with what the weights were scaled by in the log."""
+    of_genome, of_row, of_channel, log_sum = found
+    log_sum += float(of_genome.sum(1) @ weight.top + of_channel.sum(1) @ spectrum.top + row_total @ place.top)
+    return of_genome, of_row, of_channel, log_sum

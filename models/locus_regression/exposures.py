@@ -89,6 +89,7 @@ def same_genomes(fitted: Corpus, names: Array, data: Corpus, new_names: Array) -
 
 def _tables(data: Corpus) -> list[tuple[Array, ...]]:
     """Return the mutations of each genome: rows, channels and counts, in order."""
-    edges = np.searchsorted(data.genome, np.arange(data.genomes + 1))
-    parts = [np.split(x, edges[1:-1]) for x in (data.row, data.channel, data.count)]
+    order = np.argsort(data.genome, kind="stable")
+    edges = np.searchsorted(data.genome[order], np.arange(data.genomes + 1))
+    parts = [np.split(x[order], edges[1:-1]) for x in (data.row, data.channel, data.count)]
     return list(zip(*parts, strict=True))

@@ -41,8 +41,10 @@ def log_loci(
     ndarray, shape (..., J, K, L)
         Log probability of a mutation of process k in locus l, but for lam_kc t_cl and rho_kca.
     """
-    rates = np.log(exposure) + np.einsum("...kf,jfl->...jkl", beta, features)
-    rates = rates + np.log(locus_effect)[..., None, :, :]
+    rates = beta[..., None, :, :] @ features  # (..., J, K, L)
+    rates += np.log(exposure)
+    if locus_effect.shape[-2:] != (1, 1):
+        rates += np.log(locus_effect)[..., None, :, :]
     log_context = np.log(lam @ opportunity)
     if form == "joint":
         total = log_sum_exp(rates + log_context[..., None, :, :], -1)
@@ -76,14 +78,20 @@ def story_log_likelihood(
         log_theta = log_loci(beta, lam, locus_effect, features, exposure, opportunity, form)
         spectrum = by_channel(lam[..., None] * rho)  # (..., K, M)
         log_theta = np.moveaxis(log_theta, -3, -2)  # (..., K, J, L)
-        top = log_theta.max(-3)
-        place = np.exp(log_theta - top[..., None, :, :])
+        log_theta = log_theta.reshape(*log_theta.shape[:-2], -1)
+        row = group * features.shape[-1] + locus
+        top = log_theta.max(-2)
+        place = np.exp(log_theta - top[..., None, :])
+        share = np.ascontiguousarray(np.moveaxis(pi, -1, -2))  # (..., K, G)
         total = np.zeros((*pi.shape[:-2], len(genome)))
         for k in range(pi.shape[-1]):
-            total += pi[..., genome, k] * spectrum[..., k, channel] * place[..., k, group, locus]
+            each = np.take(share[..., k, :], genome, -1)
+            each *= np.take(spectrum[..., k, :], channel, -1)
+            each *= np.take(place[..., k, :], row, -1)
+            total += each
         with np.errstate(divide="ignore"):
             known = np.log(opportunity[split_channel(channel, *rho.shape[-2:])[0], locus])
-            return np.asarray(count * (np.log(total) + top[..., group, locus] + known))
+            return np.asarray(count * (np.log(total) + np.take(top, row, -1) + known))
 
     absent: dict[str, Callable[..., Any]] = {}
     if not several:

@@ -59,7 +59,7 @@ def predict(fitted: xr.DataTree, problem: Problem) -> dict[str, Labelled]:
         weight = pi[cells["genome"]] * processes.spectrum[problem["channel"]] * processes.place[cells["row"]]
         total = weight.sum(1, keepdims=True)
         probability += weight / np.where(total > 0, total, 1)
-        rate += np.einsum("jg,gk,jkl->lk", mutations, pi, share)
+        rate += np.einsum("jk,jkl->lk", mutations @ pi, share)
     probability /= len(draws)
     lower, upper = np.quantile(found.draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     ends = {"pi_lower": (("genome", "process"), lower), "pi_upper": (("genome", "process"), upper)}

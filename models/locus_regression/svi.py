@@ -1,7 +1,7 @@
 """Stochastic variational inference over loci (Algorithm 3, corrected); equation numbers refer to the card."""
 
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -12,9 +12,10 @@ from genarium.progress import track
 from genarium.remedies import option
 
 from .channels import by_context
+from .checkpoint import Checkpoint
 from .corpus import Corpus, corpus
-from .effects import Effects, Objective
-from .expectation import expect
+from .effects import Effects
+from .expectation import Sums, Weights, expect
 from .sweep import State, Step
 from .vi import collect
 
@@ -26,6 +27,17 @@ LOOK_BACK = 5
 
 ENOUGH = 1e-7
 """Rise of the bound over that many evaluations, as a fraction of its size, below which the fit stops."""
+
+
+class Sampling(Protocol):
+    """Mutations of random loci; ``scale``: what sums over them are multiplied by."""
+
+    @property
+    def scale(self) -> float:
+        """The inverse of the fraction that is drawn."""
+
+    def expect(self, rng: np.random.Generator, tables: tuple[Weights, Weights, Weights]) -> tuple[Array, Sums]:
+        """Return the loci of a new sample, and the sums over the mutations there."""
 
 
 class Sampler:
@@ -51,6 +63,11 @@ class Sampler:
         """What sums over the sample are multiplied by: the inverse of the fraction drawn."""
         return self.loci / self.size
 
+    def expect(self, rng: np.random.Generator, tables: tuple[Weights, Weights, Weights]) -> tuple[Array, Sums]:
+        """Return a new sample of loci, and the sums over the mutations there."""
+        loci, sample = self.draw(rng)
+        return loci, expect(sample, *tables)
+
     def draw(self, rng: np.random.Generator) -> tuple[Array, Corpus]:
         """Return a new sample of loci, and the mutations there."""
         if self.size == self.loci:
@@ -59,7 +76,7 @@ class Sampler:
         low, high = self.edges[chosen], self.edges[chosen + 1]
         length = high - low
         start = np.repeat(low - np.concatenate([[0], length.cumsum()[:-1]]), length)
-        at = self.order[start + np.arange(length.sum())]
+        at = np.sort(self.order[start + np.arange(length.sum())])
         data = self.data
         cells = {name: getattr(data, name)[at] for name in ("genome", "row", "channel", "count")}
         return chosen, replace(data, **cells)
@@ -77,6 +94,7 @@ def svi(
     delay: float = 1.0,
     forgetting: float = 0.7,
     draws: int = 500,
+    checkpoint: str = "",
 ) -> Result:
     """Fit by stochastic natural gradients, each from the mutations of a random subset of the loci.
 
@@ -102,6 +120,8 @@ def svi(
         (Robbins and Monro).
     draws : int
         Draws for the posterior group.
+    checkpoint : str
+        A folder for states of the ascents, as of :func:`vi`.
 
     Returns
     -------
@@ -124,37 +144,77 @@ def svi(
         raise InputError(f"locus_regression: {option('delay', delay)} must not be negative.")
     data = corpus(problem)
     step = Step(data, full=covariance == "mean_field", empirical_bayes=empirical_bayes)
-    sampler = Sampler(data, sampling_rate)
+    settings = {"epochs": epochs, "delay": delay, "forgetting": forgetting, "sampling_rate": sampling_rate}
+    keeper = Checkpoint.of(checkpoint, step, rng, {"restarts": restarts, **settings})
+    runs, best = sampled(
+        step,
+        Sampler(data, sampling_rate),
+        problem,
+        rng,
+        keeper,
+        restarts=restarts,
+        epochs=epochs,
+        delay=delay,
+        forgetting=forgetting,
+    )
+    return noisy(collect(step, Restarts(runs[best], tuple(runs)), rng, draws))
 
-    def run(ascent: Ascent[State], most: int) -> Ascent[State]:
-        """Go on for some epochs."""
-        state, bounds, converged = ascent.state, list(ascent.bounds), False
+
+def noisy(result: Result) -> Result:
+    """Return a result that says that its bound may fall."""
+    notes = {name: value for name, value in result.notes.items() if name != "largest_fall"}
+    return replace(result, notes={**notes, "noisy_bound": 1})
+
+
+def sampled(
+    step: Step,
+    sampler: Sampling,
+    problem: Problem,
+    rng: np.random.Generator,
+    keeper: Checkpoint | None,
+    *,
+    restarts: int,
+    epochs: int,
+    delay: float,
+    forgetting: float,
+) -> tuple[list[Ascent[State]], int]:
+    """Run some epochs from several starts, from the best one to the end; return all and which that is."""
+
+    def run(name: str, ascent: Ascent[State], most: int) -> Ascent[State]:
+        """Go on for some epochs, from where the last process came."""
+        if keeper and (kept := keeper.load(name)):
+            ascent = replace(kept[0], state=step.normalised(kept[0].state))
+            if kept[1]:
+                return ascent
         steps = int(np.ceil(sampler.scale))
-        while len(bounds) <= most and not converged:
+        while len(ascent.bounds) <= most and not ascent.converged:
+            state = ascent.state
             for t in range(state.age + 1, state.age + steps + 1):
                 state = stochastic(step, sampler, state, (delay * steps + t) ** -forgetting, rng)
-            bounds.append(step.bound(state))
-            converged = len(bounds) > LOOK_BACK and bounds[-1] - bounds[-1 - LOOK_BACK] < ENOUGH * abs(bounds[-1])
-        return Ascent(state, np.array(bounds), converged)
+            bounds = np.append(ascent.bounds, step.bound(state))
+            enough = len(bounds) > LOOK_BACK and bounds[-1] - bounds[-1 - LOOK_BACK] < ENOUGH * abs(bounds[-1])
+            ascent = Ascent(state, bounds, enough)
+            if keeper:
+                keeper.save(name, ascent, False)
+        if keeper:
+            keeper.save(name, ascent, True)
+        return ascent
 
     def begun() -> Ascent[State]:
         state = step.first(problem, rng)
         return Ascent(state, np.array([step.bound(state)]), False)
 
     scouting = min(SCOUT_EPOCHS, epochs) if restarts > 1 else epochs
-    runs = [run(begun(), scouting) for _ in track(range(restarts), "SVI restarts")]
+    runs = [run(f"start-{i}", begun(), scouting) for i in track(range(restarts), "SVI restarts")]
     best = max(range(restarts), key=lambda i: runs[i].bound)
     if scouting < epochs:
-        runs[best] = run(runs[best], epochs)
-    result = collect(step, Restarts(runs[best], tuple(runs)), rng, draws)
-    notes = {name: value for name, value in result.notes.items() if name != "largest_fall"}  # it may fall
-    return replace(result, notes={**notes, "noisy_bound": 1})
+        runs[best] = run("best", runs[best], epochs)
+    return runs, best
 
 
-def stochastic(step: Step, sampler: Sampler, state: State, size: float, rng: np.random.Generator) -> State:
+def stochastic(step: Step, sampler: Sampling, state: State, size: float, rng: np.random.Generator) -> State:
     """Move every factor a step towards what a sample says, in its natural parameters."""
-    loci, sample = sampler.draw(rng)
-    of_genome, in_sample, of_channel, _ = expect(sample, *step.tables(state))
+    loci, (of_genome, in_sample, of_channel, _) = sampler.expect(rng, step.tables(state))
     of_genome, of_channel = of_genome * sampler.scale, of_channel * sampler.scale
     moved = replace(state, effects=moved_effects(step, state, loci, in_sample, sampler.scale, size))
     counts_by_context = by_context(of_channel.T, state.delta.shape[1])
@@ -194,27 +254,21 @@ def moved_effects(step: Step, state: State, loci: Array, in_sample: Array, scale
     Effects
     """
     data, old = step.data, state.effects
-    X = data.features
-    J, L, F = X.shape
-    seen = in_sample.reshape(J, L, -1)[:, loci]
-    share = np.bincount(data.row // L, data.count, J) / data.count.sum()
+    J, L, _ = data.features.shape
+    X = data.features[:, loci]
     R = step.given
     mass = (state.omega[R:] - 1).sum((1, 2))
     mass = np.concatenate([np.maximum(state.gamma - state.alpha, 0).sum(0)[:R], mass])  # (K,)
-    parts = []
-    for k, offset in enumerate(np.broadcast_to(step.offset(state), (len(mass), L))):
-        objective = Objective(X, offset[None], np.empty(F), share * mass[k], 1.0)
-        _, weight = objective.log_normaliser(old.mean[k], old.covariance[k], old.centre[:, k])
-        predicted = objective.total[:, None] * weight  # (J, L)
-        centre = np.einsum("jl,jlf->jf", weight, X)
-        deviation = X - centre[:, None]
-        rows = deviation.reshape(-1, F)
-        prior = state.tau[k] ** -2
-        surplus = scale * (seen[..., k] - predicted[:, loci])
-        gradient = np.einsum("jl,jlf->f", surplus, deviation[:, loci]) - prior * old.mean[k]
-        curvature = (rows * predicted.reshape(-1, 1)).T @ rows
-        wanted = prior * np.eye(F) + (curvature if step.full else np.diag(np.diag(curvature)))
-        covariance = np.linalg.inv((1 - size) * np.linalg.inv(old.covariance[k]) + size * wanted)
-        parts.append((old.mean[k] + size * covariance @ gradient, (covariance + covariance.T) / 2, centre))
-    mean, covariances, centres = (np.stack(part) for part in zip(*parts, strict=True))
-    return Effects(mean, covariances, centres.transpose(1, 0, 2))
+    total, offset, found = data.group_share[:, None] * mass, step.offset(state), state.moments
+    exponent = step.design.at(loci).exponents(offset[:, loci], old.mean, old.covariance, old.centre)
+    predicted = total.T[..., None] * np.exp(exponent - found.log_normaliser.T[..., None])  # (K, J, S)
+    surplus = scale * (in_sample.reshape(J, L, -1)[:, loci].transpose(2, 0, 1) - predicted)
+    prior = state.tau[:, None] ** -2
+    gradient = np.einsum("kjl,jlf->kf", surplus, X) - np.einsum("kj,jkf->kf", surplus.sum(2), found.mean)
+    gradient -= prior * old.mean
+    curvature = np.einsum("jk,jkfe->kfe", total, found.covariance)
+    eye = np.eye(X.shape[2])
+    wanted = prior[..., None] * eye + (curvature if step.full else curvature * eye)
+    covariance = np.linalg.inv((1 - size) * np.linalg.inv(old.covariance) + size * wanted)
+    mean = old.mean + size * (covariance @ gradient[..., None])[..., 0]
+    return Effects(mean, (covariance + covariance.transpose(0, 2, 1)) / 2, found.mean)

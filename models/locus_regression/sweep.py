@@ -1,6 +1,8 @@
 """A sweep of coordinate ascent (Algorithm 2, corrected); equation numbers refer to the card (README.md)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -12,7 +14,8 @@ from .channels import by_channel, by_context
 from .corpus import Corpus
 from .dirichlet import concentration
 from .effects import Effects
-from .expectation import expect
+from .expectation import Sums, Weights, expect
+from .moments import BLOCK, Design, Moments
 from .random_loci import LocusEffects
 from .spectra import Held
 from .trees import Forest
@@ -31,7 +34,7 @@ class State:
 
     gamma: Array
     effects: Effects
-    normaliser: Array  # (J, K), bound of E log Z
+    moments: Moments  # of the features under the rates, with the bound of E log Z
     delta: Array
     omega: Array
     alpha: Array
@@ -52,35 +55,55 @@ class Step:
         Whether q(beta_k) has a full covariance.
     empirical_bayes : bool
         Whether alpha and tau are estimated.
+    expecting : callable, optional
+        What distributes the mutations, given the weights by genome, row and channel, where ``data`` has none itself.
     """
 
-    def __init__(self, data: Corpus, *, full: bool = True, empirical_bayes: bool = False) -> None:
+    def __init__(
+        self,
+        data: Corpus,
+        *,
+        full: bool = True,
+        empirical_bayes: bool = False,
+        expecting: Callable[[Weights, Weights, Weights], Sums] | None = None,
+    ) -> None:
         self.data = data
         self.given = data.given
+        self.design = Design(data.features)
+        self.expect: Callable[[Weights, Weights, Weights], Sums] = expecting or partial(expect, data)
         self.full, self.empirical_bayes = full, empirical_bayes
         self._packed: State
 
-    def tables(self, state: State) -> tuple[Array, Array, Array]:
-        """Return the logs that weigh a process by genome (G, K), row (R, K) and channel (M, K) (eqs. 4 to 6)."""
+    def tables(self, state: State) -> tuple[Weights, Weights, Weights]:
+        """Return what weighs a process by genome (G, K), row (R, K) and channel (M, K) (eqs. 4 to 6)."""
         R = self.given
         spectrum = dirichlet_expected_log(state.delta[R:])[:, :, None] + dirichlet_expected_log(state.omega[R:])
         if self.data.held is not None:
             spectrum = np.concatenate([self.data.held.log_spectrum, spectrum])
-        spectrum = np.ascontiguousarray(by_channel(spectrum).T)  # (M, K)
-        return dirichlet_expected_log(state.gamma), self.place(state), spectrum
+        by_genome = Weights.of(dirichlet_expected_log(state.gamma))
+        return by_genome, self.place(state), Weights.of(np.ascontiguousarray(by_channel(spectrum).T))
 
-    def place(self, state: State) -> Array:
-        """Return the log probability of a row, as far as the bound knows it, without the context; shape (R, K)."""
-        data = self.data
-        rate = data.features @ state.effects.mean.T + data.log_exposure[:, None]  # (J, L, K)
-        rate = rate - state.normaliser[:, None]
-        if state.locus_effects is not None:
-            rate = rate + state.locus_effects.expected_log.T
-        if state.forest is not None:
-            rate = rate + state.forest.log_rate.T
-        if data.form == "conditional":
-            rate = rate - self.log_context(state).T
-        return np.asarray(rate.reshape(data.rows, -1))
+    def place(self, state: State) -> Weights:
+        """Return the probability of a row, as far as the bound knows it, without the context; shape (R, K)."""
+        data, design = self.data, self.design
+        mean = state.effects.mean
+        preference = state.delta / state.delta.sum(1, keepdims=True)
+        out, tops = np.empty((design.groups, design.loci, len(mean))), np.empty((design.groups, design.loci))
+        for j, normaliser in enumerate(state.moments.log_normaliser):
+            constant = (mean @ design.origin[j] - normaliser)[:, None]
+            for low in range(0, design.loci, BLOCK):
+                at = slice(low, low + BLOCK)
+                rate = mean @ design.columns[j, 1:, at] + (constant + data.log_exposure[at])
+                if state.locus_effects is not None:
+                    rate += state.locus_effects.expected_log[:, at]
+                if state.forest is not None:
+                    rate += state.forest.log_rate[:, at]
+                tops[j, at] = top = rate.max(0)
+                np.exp(rate - top, out=rate)
+                if data.form == "conditional":
+                    rate /= preference @ data.opportunity[:, at]
+                out[j, at] = rate.T
+        return Weights(out.reshape(data.rows, -1), tops.ravel())
 
     def log_context(self, state: State) -> Array:
         """Return log of (E lam_k)'t_l; shape (K, L)."""
@@ -101,19 +124,20 @@ class Step:
         return np.asarray(self.data.log_exposure + np.log(state.locus_effects.mean))
 
     def normalised(self, state: State) -> State:
-        """Bring the normaliser up to date."""
-        found = effects.log_normalisers(state.effects, self.data.features, self.offset(state))
-        return replace(state, normaliser=found)
+        """Bring the moments of the features up to date, and the normaliser with them."""
+        found = state.effects
+        moments = self.design.moments(self.offset(state), found.mean, found.covariance, found.centre)
+        return replace(state, moments=moments)
 
     def __call__(self, state: State) -> tuple[State, float]:
         """Update every factor."""
-        *counts, log_sum = expect(self.data, *self.tables(state))
+        *counts, log_sum = self.expect(*self.tables(state))
         bound = log_sum + self.data.log_opportunity - self.divergence(state)
         return self.maximised(state, *counts), bound
 
     def bound(self, state: State) -> float:
         """Return the evidence lower bound of a state (eq. 7)."""
-        *_, log_sum = expect(self.data, *self.tables(state))
+        *_, log_sum = self.expect(*self.tables(state))
         return log_sum + self.data.log_opportunity - self.divergence(state)
 
     def divergence(self, state: State) -> float:
@@ -133,9 +157,8 @@ class Step:
     def maximised(self, state: State, of_genome: Array, of_row: Array, of_channel: Array) -> State:
         """Update the factors, given the expected mutations of each process."""
         data = self.data
-        offset = self.offset(state)
-        found, normaliser = effects.update(state.effects, data.features, offset, of_row, state.tau, self.full)
-        state = self.with_locus_effects(replace(state, effects=found, normaliser=normaliser), of_row)
+        found, moments = effects.update(self.effects_objective(state, of_row), state.effects, state.moments, self.full)
+        state = self.with_locus_effects(replace(state, effects=found, moments=moments), of_row)
         counts = by_context(of_channel.T, state.delta.shape[1])
         delta = self.update_contexts(state, of_row, counts.sum(-1))
         omega = self.with_held("rho", 1 + counts)
@@ -143,6 +166,12 @@ class Step:
         if data.form == "joint":
             state = self.normalised(state)
         return self.with_hyperparameters(state)
+
+    def effects_objective(self, state: State, of_row: Array) -> effects.Objective:
+        """Return what q(beta) is to maximise."""
+        design = self.design
+        total, sums = design.added_up(of_row)
+        return effects.Objective(design, self.offset(state), sums, total, state.tau)
 
     def with_locus_effects(self, state: State, of_row: Array) -> State:
         """Update the random effects of loci, where there are some, and the normaliser with them."""
@@ -152,9 +181,14 @@ class Step:
         J, L, _ = data.features.shape
         by_group = of_row.reshape(J, L, -1)
         offset = self.offset(state) - np.log(state.locus_effects.mean)
-        weight = effects.log_weights(state.effects, data.features, offset)
+        weight = self.exponents(state, offset)
         found = random_loci.update(state.locus_effects, by_group.sum(0).T, weight, by_group.sum(1).T, state.dispersion)
         return self.normalised(replace(state, locus_effects=found))
+
+    def exponents(self, state: State, offset: Array) -> Array:
+        """Return the exponents of the bound's sum over loci (eq. 8), of every process; shape (K, J, L)."""
+        found = state.effects
+        return self.design.exponents(offset, found.mean, found.covariance, found.centre)
 
     def with_hyperparameters(self, state: State) -> State:
         """Update alpha, tau and the dispersion, where they are estimated and it is time (eqs. 18, 19 and 26)."""
@@ -179,7 +213,8 @@ class Step:
         R = self.given
         if len(state.delta) == R:
             return state.delta
-        objective = self.context_objective(state, of_row, counts).of(slice(R, None))
+        objective = self.context_objective(state, of_row, counts)
+        objective = objective.of(slice(R, None)) if R else objective
         return np.concatenate([state.delta[:R], contexts.update(objective, state.delta[R:])])
 
     def context_objective(self, state: State, of_row: Array, counts: Array) -> contexts.Objective:
@@ -188,11 +223,11 @@ class Step:
         J, L, _ = data.features.shape
         by_group = of_row.reshape(J, L, -1)
         if data.form == "conditional":
-            return contexts.Objective(counts, by_group.sum(0).T, data.opportunity)
-        weight = effects.log_weights(state.effects, data.features, self.own_offset(state))
+            return contexts.Objective(counts, by_group.sum(0) if J > 1 else by_group[0], data.opportunity)
+        weight = self.exponents(state, self.own_offset(state))
         rates = np.exp(weight - weight.max(-1, keepdims=True))  # (K, J, L)
         opportunity = np.einsum("kjl,cl->kcj", rates, data.opportunity, optimize=True)
-        return contexts.Objective(counts, by_group.sum(1).T, opportunity)
+        return contexts.Objective(counts, by_group.sum(1), opportunity)
 
     def pack(self, state: State) -> Array:
         """Return all parameters but the covariances as one vector, free of constraints."""
@@ -219,10 +254,10 @@ class Step:
         """Return a start: spectra between those of random genomes and of all, flat effects."""
         data = self.data
         K, C = problem.sizes["process"], problem.sizes["context"]
-        J, _, F = data.features.shape
+        F = data.features.shape[2]
         spectrum = first_spectra(data, K, rng)  # (K, M)
         shares = by_context(spectrum, C)
-        total = data.count.sum() / K
+        total = data.table.sum() / K
         occurs = data.opportunity.mean(1)
         exposed = (shares.sum(-1) + 1e-3) / np.where(occurs > 0, occurs, occurs.max())
         delta = 1 + total * exposed / exposed.sum(1, keepdims=True)
@@ -231,10 +266,9 @@ class Step:
         flat = Effects(
             np.zeros((K, F)), np.repeat(0.01 * np.eye(F)[None], K, 0), np.repeat(data.features.mean(1)[:, None], K, 1)
         )
-        mutations = np.bincount(data.genome, data.count, data.genomes)
-        gamma = alpha + mutations[:, None] / K * rng.uniform(0.9, 1.1, (data.genomes, K))
+        gamma = alpha + data.table.sum(1, keepdims=True) / K * rng.uniform(0.9, 1.1, (data.genomes, K))
         delta, omega = self.with_held("lam", delta), self.with_held("rho", 1 + total * shares)
-        state = State(gamma, flat, np.empty((J, K)), delta, omega, alpha, tau)
+        state = State(gamma, flat, Moments(*3 * (np.empty(0),)), delta, omega, alpha, tau)
         if "dispersion" in problem.arrays:
             dispersion = problem["dispersion"].astype(float)
             prior = LocusEffects.prior(dispersion, problem.sizes["locus"])
@@ -265,8 +299,7 @@ def first_spectra(data: Corpus, processes: int, rng: np.random.Generator, steps:
     ndarray, shape (processes, M)
         Each adds up to one.
     """
-    table = np.zeros((data.genomes, data.channels))
-    np.add.at(table, (data.genome, data.channel), data.count)
+    table = data.table
     spectra = rng.dirichlet(np.ones(data.channels), processes) + table.sum(0) / table.sum()
     known = np.empty((0, data.channels))
     if data.held is not None:

@@ -5,11 +5,12 @@ from typing import Any, Literal
 import numpy as np
 
 from genarium.declaration import Array, Problem, Result
-from genarium.engines.ascent import Ascent, Restarts, ascend
+from genarium.engines.ascent import Ascent, Restarts
 from genarium.progress import track
 from genarium.simplex import dirichlet_log_norm
 
 from . import boosting, random_loci
+from .checkpoint import Checkpoint, ascended
 from .corpus import corpus
 from .corrected import corrected
 from .sparse import pruned
@@ -31,6 +32,7 @@ def vi(
     max_iterations: int = 2000,
     draws: int = 500,
     sweeps: int = 0,
+    checkpoint: str = "",
 ) -> Result:
     """Fit q(z) q(beta) q(lam) q(rho) q(pi) by coordinate ascent, from several starts.
 
@@ -57,6 +59,9 @@ def vi(
     sweeps : int
         Sweeps of the correction, all chains together; a quarter of them is thrown away. 0: 2000 for large corpora, up
         to 10,000 for small ones, whose sweeps take little time.
+    checkpoint : str
+        A folder for states of the ascents, one every few seconds: the same call goes on from there after the process
+        was killed. "": none.
 
     Returns
     -------
@@ -67,27 +72,14 @@ def vi(
     Raises
     ------
     InputError
-        If an unknown variable is to be held fixed, or ``covariance`` is not known.
+        If an unknown variable is to be held fixed, ``covariance`` is not known, or the checkpoints are of another fit.
     """
     data = corpus(problem)
     step = Step(data, full=covariance != "diagonal", empirical_bayes=empirical_bayes)
-    scouting = min(SCOUT, max_iterations) if restarts > 1 else max_iterations
-    scouts = [
-        ascend(step, step.first(problem, rng), tolerance=tolerance, max_iterations=scouting)
-        for _ in track(range(restarts), "VI restarts")
-    ]
-    best = max(range(restarts), key=lambda i: scouts[i].bound)
+    settings = {"restarts": restarts, "max_iterations": max_iterations}
+    keeper = Checkpoint.of(checkpoint, step, rng, {**settings, "tolerance": tolerance})
+    scouts, best = climbed(step, problem, rng, keeper, tolerance=tolerance, **settings)
     run = scouts[best]
-    if not run.converged and scouting < max_iterations:
-        more = ascend(
-            step,
-            run.state,
-            tolerance=tolerance,
-            max_iterations=max_iterations - scouting,
-            vector=(step.pack, step.unpack),
-        )
-        run = Ascent(more.state, np.concatenate([run.bounds, more.bounds[1:]]), more.converged)
-        scouts[best] = run
     if sparse:
         run = scouts[best] = pruned(step, run, 0.1)
     trees = "leaf_scale" in problem.arrays
@@ -97,6 +89,31 @@ def vi(
     if covariance != "corrected" or trees:
         return result
     return corrected(problem, data, result, rng, draws=draws, sweeps=sweeps, empirical_bayes=empirical_bayes)
+
+
+def climbed(
+    step: Step,
+    problem: Problem,
+    rng: np.random.Generator,
+    keeper: Checkpoint | None,
+    *,
+    restarts: int,
+    tolerance: float,
+    max_iterations: int,
+) -> tuple[list[Ascent[State]], int]:
+    """Ascend from several starts, from the best one to the end; return all ascents and which that is."""
+    scouting = min(SCOUT, max_iterations) if restarts > 1 else max_iterations
+    scouts = [
+        ascended(keeper, f"start-{i}", step, step.first(problem, rng), tolerance=tolerance, max_iterations=scouting)
+        for i in track(range(restarts), "VI restarts")
+    ]
+    best = max(range(restarts), key=lambda i: scouts[i].bound)
+    run = scouts[best]
+    if not run.converged and scouting < max_iterations:
+        rest = max_iterations - scouting
+        more = ascended(keeper, "best", step, run.state, tolerance=tolerance, max_iterations=rest, accelerated=True)
+        scouts[best] = Ascent(more.state, np.concatenate([run.bounds, more.bounds[1:]]), more.converged)
+    return scouts, best
 
 
 def collect(step: Step, found: Restarts[State], rng: np.random.Generator, draws: int) -> Result:

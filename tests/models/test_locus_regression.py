@@ -29,7 +29,9 @@ from genarium.models.locus_regression.cautions import cautions
 from genarium.models.locus_regression.channels import CHANNELS, CONTEXTS, channel_of, split_channel
 from genarium.models.locus_regression.corpus import corpus
 from genarium.models.locus_regression.dirichlet import concentration
-from genarium.models.locus_regression.expectation import PARTS, expect
+from genarium.models.locus_regression.expectation import PARTS, Weights, expect
+from genarium.models.locus_regression.moments import Design, Moments
+from genarium.simplex import log_sum_exp
 
 variational = import_module("genarium.models.locus_regression.vi")
 sweep = import_module("genarium.models.locus_regression.sweep")
@@ -169,7 +171,7 @@ def test_expectation_is_that_of_a_loop(cells: int) -> None:
         data = replace(data, **more, count=np.ones(cells))
         assert PARTS > 1
     tables = tuple(rng.normal(-300, 3, (n, 3)) for n in (6, data.rows, 96))
-    *found, log_sum = expect(data, *tables)
+    *found, log_sum = expect(data, *(Weights.of(table) for table in tables))
     sums, expected = naive_expectation(data, tuple(table + 300 for table in tables))
     for here, there in zip(found, sums, strict=True):
         np.testing.assert_allclose(here, there, rtol=1e-9, atol=1e-12)
@@ -284,7 +286,7 @@ def test_bound_is_that_of_the_definition(options: dict[str, str]) -> None:
             bound += (r * np.log(r) - gammaln(r) + (r - 1) * log - r * shape[k] * scale[k] + entropy).sum()
     assert step.bound(state) == pytest.approx(bound, rel=1e-11)
     assert step(state)[1] == pytest.approx(bound, rel=1e-11)
-    assert all(np.isfinite(table).all() for table in tables)
+    assert all(np.isfinite(table.log).all() for table in tables)
 
 
 @every_variant
@@ -296,7 +298,7 @@ def test_every_block_raises_the_bound(options: dict[str, str], full: bool) -> No
 
     def held(state: Any, counts: tuple[Array, ...]) -> float:
         """The bound but for the entropy of responsibilities that are held."""
-        expected = sum(float((part * table).sum()) for part, table in zip(counts, step.tables(state), strict=True))
+        expected = sum(float((part * table.log).sum()) for part, table in zip(counts, step.tables(state), strict=True))
         return float(expected - step.divergence(state))
 
     for seed in range(5):
@@ -305,10 +307,9 @@ def test_every_block_raises_the_bound(options: dict[str, str], full: bool) -> No
         counts = (of_genome, of_row, of_channel)
         before = held(state, counts)
         slack = 1e-10 * abs(before)
-        found, normaliser = effects.update(
-            state.effects, step.data.features, step.offset(state), of_row, state.tau, full
-        )
-        moved = replace(state, effects=found, normaliser=normaliser)
+        found, moments = effects.update(step.effects_objective(state, of_row), state.effects, state.moments, full)
+        moved = replace(state, effects=found, moments=moments)
+        assert held(step.normalised(moved), counts) == pytest.approx(held(moved, counts), rel=1e-12)
         assert held(moved, counts) >= before - slack
         by_context = channels.by_context(of_channel.T, 32)
         objective = step.context_objective(state, of_row, by_context.sum(-1))
@@ -343,14 +344,18 @@ def test_bound_of_the_log_normaliser() -> None:
     X = rng.normal(size=(1, 40, 3))
     mean, sd = np.array([0.5, -0.8, 0.3]), np.array([0.6, 0.7, 0.8])
     X[0, :, 1] = 0.1 * X[0, :, 1] - X[0, :, 0] * sd[0] / sd[1]  # nu'X nearly cancels
-    objective = effects.Objective(X, np.zeros((1, 40)), np.zeros(3), np.ones(1), 1.0)
+    design = Design(X)
+
+    def moments(mean: Array, covariance: Array, centre: Array) -> Moments:
+        return design.moments(np.zeros((1, 40)), mean[None], covariance[None], centre[:, None])
+
     draws = mean + sd * rng.normal(size=(200_000, 3))
     log_z = np.log(np.exp(draws @ X[0].T).sum(1))
     exact, error = log_z.mean(), log_z.std() / np.sqrt(len(log_z))
     covariance = np.diag(sd**2)
-    centred = objective.log_normaliser(mean, covariance, np.zeros((1, 3)))[1] @ X[0]
+    centred = moments(mean, covariance, np.zeros((1, 3))).mean[:, 0]
     for centre in (np.zeros((1, 3)), centred, rng.normal(size=(1, 3))):
-        assert objective.log_normaliser(mean, covariance, centre)[0][0] > exact + 4 * error
+        assert moments(mean, covariance, centre).log_normaliser[0, 0] > exact + 4 * error
     of_the_paper = np.log(np.exp(X[0] @ mean + 0.5 * (X[0] @ sd) ** 2).sum())
     assert of_the_paper < exact - 4 * error
 
@@ -358,34 +363,65 @@ def test_bound_of_the_log_normaliser() -> None:
 # Derivatives
 
 
+def test_moments_are_those_of_the_weights() -> None:
+    """By the definition, over more loci than a block has; and the same of features that lie far from zero."""
+    rng = np.random.default_rng(5)
+    J, K, L, F = 2, 3, 20_000, 3
+    X, offset = rng.normal(size=(J, L, F)), rng.normal(size=(K, L))
+    mean, centre = rng.normal(0, 0.5, (K, F)), rng.normal(0, 0.3, (J, K, F))
+    roots = rng.normal(0, 0.3, (K, F, F))
+    covariance = roots @ roots.transpose(0, 2, 1)
+    design = Design(X)
+    assert len(list(design.blocks(0))) > 2
+    found = design.moments(offset, mean, covariance, centre)
+    exponents = design.exponents(offset, mean, covariance, centre)
+    for j, k in np.ndindex(J, K):
+        away = X[j] - centre[j, k]
+        exponent = offset[k] + X[j] @ mean[k] + 0.5 * ((away @ covariance[k]) * away).sum(1)
+        np.testing.assert_allclose(exponents[k, j], exponent, atol=1e-12)
+        p = np.exp(exponent - exponent.max())
+        assert found.log_normaliser[j, k] == pytest.approx(exponent.max() + np.log(p.sum()), rel=1e-13)
+        np.testing.assert_allclose(found.mean[j, k], p @ X[j] / p.sum(), rtol=1e-11)
+        np.testing.assert_allclose(found.covariance[j, k], np.cov(X[j].T, aweights=p, ddof=0), atol=1e-12)
+    far = Design(X + 1e6).moments(offset, mean, covariance, centre + 1e6)
+    np.testing.assert_allclose(far.covariance, found.covariance, rtol=1e-6, atol=1e-9)
+
+
 def objective_of_effects(seed: int = 0) -> effects.Objective:
+    """Of one process and two groups."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(2, 30, 3))
     weight = rng.gamma(1, 5, (2, 30))
-    return effects.Objective(X, rng.normal(size=(1, 30)), np.einsum("jl,jlf->f", weight, X), weight.sum(1), 0.8)
+    sums = np.einsum("jl,jlf->f", weight, X)[None]
+    return effects.Objective(Design(X), rng.normal(size=(1, 30)), sums, weight.sum(1)[:, None], np.array([0.8]))
 
 
-def test_effects_are_at_the_maximum_of_their_objective() -> None:
-    """Against a general optimiser over mean and Cholesky factor."""
+def value_at(objective: effects.Objective, mean: Array, covariance: Array, centre: Array) -> float:
+    at = effects.Effects(mean[None], covariance[None], centre[:, None])
+    return float(objective.value(at, objective.moments(at).log_normaliser)[0])
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_effects_are_at_the_maximum_of_their_objective(centred: bool) -> None:
+    """Against a general optimiser over mean and Cholesky factor; from a bad start, where steps must be halved."""
     objective = objective_of_effects()
-    centre = np.zeros((2, 3))
     low = np.tril_indices(3)
+    at = effects.Effects(np.full((1, 3), 0.0 if centred else 3.0), 0.1 * np.eye(3)[None], np.zeros((2, 1, 3)))
+    moments, values = objective.moments(at), []
+    for _ in range(60):
+        at, moments = effects.update(objective, at, moments, True)
+        values.append(float(objective.value(at, moments.log_normaliser)[0]))
+    assert (np.diff(values) >= -1e-9).all()
 
     def loss(vector: Array) -> float:
         factor = np.zeros((3, 3))
         factor[low] = vector[3:]
-        covariance = factor @ factor.T
-        normaliser, _ = objective.log_normaliser(vector[:3], covariance, centre)
-        return -objective.value(vector[:3], covariance, normaliser)
+        return -value_at(objective, vector[:3], factor @ factor.T, at.centre[:, 0])
 
     start = np.concatenate([np.zeros(3), (0.1 * np.eye(3))[low]])
     best = minimize(loss, start, method="BFGS", options={"gtol": 1e-9})
-    mean, covariance = np.zeros(3), 0.1 * np.eye(3)
-    for _ in range(60):
-        mean, covariance, _, normaliser = effects.improve(objective, mean, covariance, centre, True)
-        normaliser, _ = objective.log_normaliser(mean, covariance, centre)  # the centre is held here
-    assert -objective.value(mean, covariance, normaliser) == pytest.approx(best.fun, abs=1e-6)
-    np.testing.assert_allclose(mean, best.x[:3], atol=1e-4)
+    assert -values[-1] == pytest.approx(best.fun, abs=1e-6)
+    np.testing.assert_allclose(at.mean[0], best.x[:3], atol=1e-4)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -396,19 +432,20 @@ def test_objective_of_the_effects_is_concave(seed: int) -> None:
     centre = rng.normal(0, 0.3, (2, 3))
 
     def value(vector: Array) -> float:
-        covariance = np.diag(np.exp(2 * vector[3:]))
-        return objective.value(vector[:3], covariance, objective.log_normaliser(vector[:3], covariance, centre)[0])
+        return value_at(objective, vector[:3], np.diag(np.exp(2 * vector[3:])), centre)
 
     def formula(vector: Array) -> Array:
         """-N Cov_p(Y) - diag(1/tau^2; 2 v (1/tau^2 + N E_p (X - c)^2)), Y = [X; v (X - c)^2]."""
         v = np.exp(2 * vector[3:])
-        _, weight = objective.log_normaliser(vector[:3], np.diag(v), centre)
+        exponent = objective.design.exponents(objective.offset, vector[None, :3], np.diag(v)[None], centre[:, None])[0]
+        weight = np.exp(exponent - log_sum_exp(exponent)[:, None])
+        features = objective.design.columns[:, 1:].transpose(0, 2, 1) + objective.design.origin[:, None]
         hessian = -np.diag(np.concatenate([np.full(3, 0.8**-2), 2 * v * 0.8**-2]))
         for j in range(2):
-            square = (objective.features[j] - centre[j]) ** 2
-            Y = np.concatenate([objective.features[j], v * square], 1)
-            hessian -= objective.total[j] * np.cov(Y.T, aweights=weight[j], ddof=0)
-            hessian[3:, 3:] -= np.diag(2 * v * objective.total[j] * (weight[j] @ square))
+            square = (features[j] - centre[j]) ** 2
+            Y = np.concatenate([features[j], v * square], 1)
+            hessian -= objective.total[j, 0] * np.cov(Y.T, aweights=weight[j], ddof=0)
+            hessian[3:, 3:] -= np.diag(2 * v * objective.total[j, 0] * (weight[j] @ square))
         return hessian
 
     at, step = rng.normal(0, 0.5, 6), 1e-4
@@ -427,16 +464,35 @@ def test_objective_of_the_effects_is_concave(seed: int) -> None:
 def test_derivatives_of_the_contexts_objective() -> None:
     rng = np.random.default_rng(1)
     K, C, R = 2, 6, 9
-    for opportunity in (rng.gamma(2, 1, (C, R)), rng.gamma(2, 1, (K, C, R))):
-        objective = contexts.Objective(rng.gamma(2, 3, (K, C)), rng.gamma(2, 1, (K, R)), opportunity)
+    for opportunity in (rng.gamma(2, 1, (C, R)), rng.gamma(2, 1, (K, C, R)), rng.gamma(2, 1, (K, C, 1))):
+        R = opportunity.shape[-1]
+        objective = contexts.Objective(rng.gamma(2, 3, (K, C)), rng.gamma(2, 1, (R, K)), opportunity)
         at, step = rng.normal(0.5, 0.7, (K, C)), 1e-4
-        gradient, hessian = objective.derivatives(np.exp(at))
+        value, gradient, hessian = objective.derivatives(np.exp(at))
+        np.testing.assert_allclose(value, objective.value(np.exp(at)), rtol=1e-13)
         for c in range(C):
             unit = step * np.eye(C)[c]
             up, down = objective.value(np.exp(at + unit)), objective.value(np.exp(at - unit))
             np.testing.assert_allclose((up - down) / (2 * step), gradient[:, c], rtol=1e-6, atol=1e-6)
-            slopes = [objective.derivatives(np.exp(at + sign * unit))[0] for sign in (1, -1)]
+            slopes = [objective.derivatives(np.exp(at + sign * unit))[1] for sign in (1, -1)]
             np.testing.assert_allclose((slopes[0] - slopes[1]) / (2 * step), hessian[:, c], rtol=1e-5, atol=1e-5)
+
+
+def test_curvature_of_some_loci_leads_to_the_same_maximum() -> None:
+    """Of more loci than the curvature is summed over: steps climb, to where the exact gradient is zero."""
+    rng = np.random.default_rng(2)
+    K, C, R = 2, 6, 3 * contexts.ENOUGH
+    lam, t = rng.dirichlet(np.ones(C), K), rng.gamma(2, 1, (C, R))
+    weight = rng.poisson(0.2, (R, K)).astype(float)
+    share = lam[:, :, None] * t / (lam @ t)[:, None]
+    objective = contexts.Objective(np.einsum("rk,kcr->kc", weight, share), weight, t)
+    delta, values = np.full((K, C), 5.0), []
+    for _ in range(25):
+        values.append(objective.value(delta))
+        delta = contexts.update(objective, delta)
+    assert (np.diff(values, axis=0) >= -1e-12 * np.abs(values[1:])).all()
+    assert np.abs(objective.derivatives(delta)[1]).max() < 0.01  # of thousands at the start
+    np.testing.assert_allclose(delta / delta.sum(1, keepdims=True), lam, atol=0.02)
 
 
 def test_concentration_is_the_maximum() -> None:

@@ -18,7 +18,7 @@ from genarium.errors import InputError
 from genarium.models.locus_regression import moves
 from genarium.models.locus_regression.channels import split_channel
 from genarium.models.locus_regression.corpus import Corpus, corpus
-from genarium.models.locus_regression.expectation import expect
+from genarium.models.locus_regression.expectation import Weights, expect
 from genarium.models.locus_regression.spectra import whole
 
 gibbs = import_module("genarium.models.locus_regression.gibbs")
@@ -128,7 +128,7 @@ def test_processes_are_drawn_as_often_as_expected() -> None:
     rng = np.random.default_rng(4)
     shapes = (data.genomes, data.rows, data.channels)
     tables = [rng.dirichlet(np.ones(3), size) for size in shapes]
-    expected = expect(data, *(np.log(table) for table in tables))[:3]
+    expected = expect(data, *(Weights.of(np.log(table)) for table in tables))[:3]
     n, sums = 400, [np.zeros((size, 3)) for size in shapes]
     for _ in range(n):
         uniform = rng.random(int(data.count.sum()))

@@ -103,7 +103,7 @@ def test_gain_is_that_of_the_bound() -> None:
     forest = boosting.Forest.bare(problem.sizes, 1 / problem["leaf_scale"] ** 2)
     before = replace(state, forest=forest)
     _, of_row, _, _ = expectation.expect(step.data, *step.tables(before))
-    weight = boosting.effects.log_weights(state.effects, step.data.features, step.offset(before))[:, 0]
+    weight = step.exponents(state, step.offset(before))[:, 0]
     loci = boosting.Loci(step.data.features[0], np.arange(240) % 5 == 0)
     rng = np.random.default_rng(3)
     grown, _ = boosting.more_trees(forest, 0, loci, of_row[:, 0], weight[0], rng)
@@ -111,7 +111,7 @@ def test_gain_is_that_of_the_bound() -> None:
     after = step.normalised(replace(state, forest=grown))
     every = np.ones(240, dtype=bool)
     gain = boosting.gain(grown.log_rate[0], of_row[:, 0], weight[0], every) - grown.penalty
-    held = of_row[:, 0] @ (step.place(after) - step.place(before))[:, 0] - grown.penalty
+    held = of_row[:, 0] @ (step.place(after).log - step.place(before).log)[:, 0] - grown.penalty
     assert gain == pytest.approx(held, rel=1e-9)
     assert gain > 0
     assert step.bound(after) >= step.bound(before) + gain  # the E-step gains, too

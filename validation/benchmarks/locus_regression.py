@@ -12,6 +12,8 @@ joint     a corpus of the joint form, simulated here, fitted under both forms: R
 breast    113 breast cancer genomes (breast113.npz): bound with and without covariates, seconds
 lda       no covariate acts: seconds an iteration and MAE of pi, side by side with scikit-learn's LDA
 size      seconds an iteration against the number of cells and of processes; draws locus_regression_size.png
+windows   a sweep over 10^6 cells in 300,000 windows: seconds of its parts, and what copying its arrays would take;
+          ``--beside CHECKOUT``: that of another checkout of this repository in the same run
 sampling  bound against CPU seconds for sampling rates from .03 to 1 of ``svi``, and for ``vi``; draws
           locus_regression_sampling.png
 
@@ -26,8 +28,10 @@ if __name__ == "__main__":  # one core; before NumPy is imported
 
 import argparse
 import json
+import subprocess
+import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -37,8 +41,10 @@ import numpy as np
 import genarium as gn
 from genarium.data import check
 from genarium.declaration import Array, Model, Problem
-from genarium.models.locus_regression.channels import split_channel
+from genarium.models.locus_regression import effects
+from genarium.models.locus_regression.channels import by_context, split_channel
 from genarium.models.locus_regression.corpus import corpus
+from genarium.models.locus_regression.expectation import expect
 from genarium.models.locus_regression.metrics import recovery as recovered
 from genarium.models.locus_regression.tables import read_table
 
@@ -295,6 +301,53 @@ def size(args: argparse.Namespace) -> Iterable[Row]:
     return out
 
 
+def windows(args: argparse.Namespace) -> Iterable[Row]:
+    """Sweeps over 300,000 windows, and how far they are from the memory's bandwidth."""
+    _, problem, _ = simulated(1, genome=100, locus=300_000, feature=9, process=10, cell=10**6, tau=0.3, alpha=0.5)
+    distinct, seconds = iteration_seconds(problem)
+    row: Row = {"checkout": str(Path(gn.__file__).parents[2]), "distinct": distinct, "seconds_an_iteration": seconds}
+    if hasattr(vi.Step, "effects_objective"):  # not in checkouts that are older than this part
+        row |= parts_of_a_sweep(problem)
+    yield row
+    if args.beside:
+        beside = {**os.environ, "PYTHONPATH": str(args.beside / "src")}
+        subprocess.run([sys.executable, __file__, "windows"], env=beside, check=True)
+
+
+def parts_of_a_sweep(problem: Problem) -> Row:
+    """CPU seconds of the E-step, of beta and of lambda; megabytes read and written, and seconds to copy as many."""
+    data = corpus(problem)
+    step = vi.Step(data)
+    state = step.first(problem, np.random.default_rng(0))
+    for _ in range(5):
+        state, _ = step(state)
+    tables = step.tables(state)
+    _, of_row, of_channel, _ = expect(data, *tables)
+    counts = by_context(of_channel.T, 32).sum(-1)
+    parts = {
+        "tables": lambda: step.tables(state),
+        "e_step": lambda: expect(data, *tables),
+        "beta": lambda: effects.update(step.effects_objective(state, of_row), state.effects, state.moments, True),
+        "one_pass_of_moments": lambda: step.normalised(state),
+        "lambda": lambda: step.update_contexts(state, of_row, counts),
+    }
+    spent = {name: float(np.median([cpu_seconds_of(part) for _ in range(5)])) for name, part in parts.items()}
+    X, t, table = step.design.columns.nbytes, data.opportunity.nbytes, of_row.nbytes
+    cells = sum(getattr(data, name).nbytes for name in ("genome", "row", "channel", "count"))
+    moved = (X + t + table) + (cells + 3 * table) + (2 * X + table) + 2 * (t + table)  # each part reads them once
+    here, there = np.ones(2 * 10**7), np.empty(2 * 10**7)
+    copied = np.median([cpu_seconds_of(lambda: np.copyto(there, here)) for _ in range(5)])
+    at_bandwidth = float(copied) * moved / (here.nbytes + there.nbytes)
+    return {**spent, "megabytes": moved / 1e6, "seconds_at_bandwidth": at_bandwidth}
+
+
+def cpu_seconds_of(function: Callable[[], Any]) -> float:
+    """CPU seconds of a call."""
+    start = time.process_time()
+    function()
+    return time.process_time() - start
+
+
 def sampling(args: argparse.Namespace) -> Iterable[Row]:
     """Figure 2 of the paper: bound against time, by sampling rate; the same three starts for each."""
     problem = check(model(), gn.read("locus_regression", args.corpora / "easy.npz"), {"process": 5})
@@ -334,7 +387,7 @@ def sampling(args: argparse.Namespace) -> Iterable[Row]:
     return [{**row, "trace": [t for t in row["trace"] if t[0] < 1][-1]} for row in out]
 
 
-PARTS = {part.__name__: part for part in (recovery, flat, cosmic, sampler, joint, breast, lda, size, sampling)}
+PARTS = {part.__name__: part for part in (recovery, flat, cosmic, sampler, joint, breast, lda, size, windows, sampling)}
 
 
 def main() -> None:
@@ -342,6 +395,7 @@ def main() -> None:
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("--corpora", type=Path, default=Path("corpora"), help="folder with easy.npz and breast113.npz")
     parser.add_argument("--cosmic", type=Path, help="COSMIC's table of SBS signatures")
+    parser.add_argument("--beside", type=Path, help="another checkout, whose sweeps are timed too (windows)")
     args = parser.parse_args()
     warm_up()
     for row in PARTS[args.part](args):

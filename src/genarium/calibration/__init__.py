@@ -18,10 +18,11 @@ from genarium.calibration.page import write_page
 from genarium.calibration.plan import Given, Plan
 from genarium.calibration.recovery import Recovery
 from genarium.calibration.scalars import flat_draws
-from genarium.calibration.schedule import parse_workers, replicates
+from genarium.calibration.schedule import replicates
 from genarium.calibration.store import Store
 from genarium.data import check
 from genarium.declaration import Model
+from genarium.engines.workers import parse_workers
 from genarium.errors import InputError
 from genarium.holding import Data
 from genarium.methods import find_method

@@ -11,33 +11,11 @@ from typing import Any
 from genarium import progress
 from genarium.calibration.plan import Plan
 from genarium.calibration.replicate import Record, run
-from genarium.errors import InputError
+from genarium.engines.workers import client, parse_workers
 from genarium.interruption import end_children
 
 WATCH = 0.5
 """Seconds between a worker's looks at whether its parent still runs."""
-
-
-def parse_workers(workers: int | str) -> int | str:
-    """Check a number of workers or the address of a scheduler.
-
-    Raises
-    ------
-    InputError
-        If it is neither.
-    """
-    if isinstance(workers, str) and "://" in workers:
-        return workers
-    try:
-        count = int(workers)
-    except ValueError:
-        count = 0
-    if count < 1:
-        raise InputError(
-            f"workers={workers!r} is neither a number of processes nor the address of a Dask scheduler, such as "
-            "tcp://host:8786."
-        )
-    return count
 
 
 def replicates(plan: Plan, indices: Sequence[int], workers: int | str) -> Iterator[Record]:
@@ -93,17 +71,9 @@ def _end_with(parent: int) -> None:
 
 
 def _on_dask(plan: Plan, indices: Sequence[int], address: str) -> Iterator[Record]:
-    try:
-        from dask.distributed import Client, as_completed
-    except ImportError as error:
-        raise InputError(
-            f"workers={address!r} needs Dask. Install the extra `dask`: pip install 'genarium[dask]'."
-        ) from error
-    try:
-        client: Any = Client(address, timeout=10, set_as_default=False)
-    except OSError as error:
-        raise InputError(f"workers={address!r}: no Dask scheduler answers there ({error}).") from error
-    with client:
-        futures: Any = client.map(partial(run, plan), indices, pure=False)
-        for _, record in as_completed(futures, loop=client.loop, with_results=True):
+    with client(address) as connected:
+        from dask.distributed import as_completed
+
+        futures: Any = connected.map(partial(run, plan), indices, pure=False)
+        for _, record in as_completed(futures, loop=connected.loop, with_results=True):
             yield record

@@ -1,0 +1,206 @@
+"""locus_regression past memory: corpora on disk, workers that die, fits that are killed and go on."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import genarium as gn
+from genarium.data import check
+from genarium.declaration import Problem
+from genarium.errors import InputError
+from genarium.models.locus_regression import blocks, checkpoint
+from genarium.models.locus_regression.blocks import Stored, Writer, split
+from genarium.models.locus_regression.corpus import corpus
+from genarium.models.locus_regression.expectation import expect
+from genarium.models.locus_regression.stored import BlockSampler, fit_blocks
+
+sweep = import_module("genarium.models.locus_regression.sweep")
+stochastic = import_module("genarium.models.locus_regression.svi")
+variational = import_module("genarium.models.locus_regression.vi")
+
+BLOCKS = 5
+
+
+def here(function: Any, parts: Any) -> Any:
+    return (function(*part) for part in parts)
+
+
+def problem_of(**options: str) -> Problem:
+    model = gn.get("locus_regression").variant(**{"form": "conditional", **options})
+    sizes = {"genome": 8, "locus": 60, "feature": 2, "process": 2, "cell": 3000}
+    return check(model, gn.simulate(model, seed=4, **sizes))
+
+
+@pytest.fixture(scope="module")
+def problem() -> Problem:
+    return problem_of()
+
+
+@pytest.fixture(scope="module")
+def folder(problem: Problem, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return split(problem, tmp_path_factory.mktemp("corpus") / "blocks", BLOCKS)
+
+
+@pytest.mark.parametrize("options", [{}, {"groups": "several"}, {"form": "joint"}], ids=str)
+def test_a_corpus_in_blocks_has_the_sums_of_one_in_memory(options: dict[str, str], tmp_path: Path) -> None:
+    problem = problem_of(**options)
+    whole = corpus(problem)
+    data, stored = Stored.open(split(problem, tmp_path / "blocks", BLOCKS), {"process": 2}, {"alpha": problem["alpha"]})
+    assert len(data.count) == 0
+    np.testing.assert_array_equal(data.row_total, whole.row_total)
+    np.testing.assert_array_equal(data.table, whole.table)
+    assert data.log_opportunity == pytest.approx(whole.log_opportunity, rel=1e-13)
+    np.testing.assert_array_equal(stored["features"], problem["features"])
+    step = sweep.Step(whole)
+    state, _ = step(step.first(problem, np.random.default_rng(1)))
+    tables = step.tables(state)
+    for found, wanted in zip(data.expect(here, *tables), expect(whole, *tables), strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-11, atol=1e-12)
+
+
+def test_a_fit_of_blocks_is_that_of_the_corpus_in_memory(problem: Problem, folder: Path) -> None:
+    given = {name: problem[name] for name in ("alpha", "tau")}
+    found = fit_blocks(folder, "vi", seed=2, process=2, draws=10, max_iterations=60, **given)
+    rng = np.random.default_rng(2)
+    step = sweep.Step(corpus(problem), empirical_bayes=True)
+    rng = import_module("genarium.settings").generator(2)
+    runs, best = variational.climbed(step, problem, rng, None, restarts=3, tolerance=0.01, max_iterations=60)
+    bound = found["variational"]["bound"].to_numpy()[best]
+    np.testing.assert_allclose(bound[np.isfinite(bound)], runs[best].bounds, rtol=1e-9)
+    mean = found["variational"]["beta_mean"].to_numpy()
+    np.testing.assert_allclose(np.sort(mean, 0), np.sort(runs[best].state.effects.mean, 0), rtol=1e-5, atol=1e-6)
+    assert "observed_data" not in found.children
+    assert found["posterior"].sizes["draw"] == 10
+
+
+def test_samples_of_blocks_give_unbiased_steps(problem: Problem, folder: Path) -> None:
+    """The mean over all blocks of the sums, scaled up, is the sums over all."""
+    data, stored = Stored.open(folder, {"process": 2}, {})
+    step = sweep.Step(data, expecting=lambda *tables: data.expect(here, *tables))
+    tables = step.tables(step.first(stored, np.random.default_rng(0)))
+    whole = step.expect(*tables)
+    sampler = BlockSampler(data, 1 / BLOCKS, here)
+    assert sampler.scale == BLOCKS
+    every = [data.expect(here, *tables, blocks=[b]) for b in range(BLOCKS)]
+    for i in range(4):
+        np.testing.assert_allclose(sum(one[i] for one in every), whole[i], rtol=1e-11)
+    loci, (_, in_sample, _, _) = sampler.expect(np.random.default_rng(3), tables)
+    seen = np.flatnonzero(in_sample.sum(1))
+    assert set(seen) <= set(loci)
+    found = fit_blocks(folder, "svi", seed=2, process=2, draws=5, epochs=3, restarts=1, sampling_rate=0.4)
+    bound = found["variational"]["bound"].to_numpy()[0]
+    assert bound[-1] > bound[0]
+
+
+@pytest.mark.parametrize("method", ["vi", "svi"])
+def test_a_fit_goes_on_from_its_checkpoints(
+    method: str, problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped after some sweeps, it reaches the same optimum; when done, no sweep is made again."""
+    monkeypatch.setattr(checkpoint, "EVERY", 0.0)
+    function = {"vi": variational.vi, "svi": stochastic.svi}[method]
+    options: dict[str, Any] = {"draws": 2, "covariance": "mean_field"}
+    options |= {"tolerance": 1e-4} if method == "vi" else {"epochs": 12, "restarts": 1, "sampling_rate": 0.5}
+    whole = function(problem, np.random.default_rng(1), **options)
+    own, at = sweep.Step.tables, {"made": 0, "stop": 0}
+
+    def tables(step: Any, state: Any) -> Any:
+        at["made"] += 1
+        if at["made"] == at["stop"]:
+            raise KeyboardInterrupt
+        return own(step, state)
+
+    monkeypatch.setattr(sweep.Step, "tables", tables)
+    counts = []
+    for stop in (20, 75, 0, 0):
+        at.update(made=0, stop=stop)
+        try:
+            found = function(problem, np.random.default_rng(1), checkpoint=str(tmp_path / "kept"), **options)
+        except KeyboardInterrupt:
+            continue
+        counts.append(at["made"])
+    assert found.notes["bound"] == pytest.approx(whole.notes["bound"], abs=0.01 if method == "vi" else 20)
+    assert counts[1] <= 2 < counts[0] or method == "svi"
+    with pytest.raises(InputError, match="of another fit"):
+        function(problem, np.random.default_rng(2), checkpoint=str(tmp_path / "kept"), **options)
+    (tmp_path / "kept" / "start-0.npz").write_bytes(b"PK no")
+    with pytest.raises(InputError, match="damaged one"):
+        function(problem, np.random.default_rng(1), checkpoint=str(tmp_path / "kept"), **options)
+
+
+@pytest.mark.slow
+def test_a_killed_fit_reaches_the_same_optimum(problem: Problem, folder: Path, tmp_path: Path) -> None:
+    """kill -9 in the middle, and again."""
+    code = (
+        "import sys; from genarium.models.locus_regression import checkpoint; checkpoint.EVERY = 0.0\n"
+        "from genarium.models.locus_regression.stored import fit_blocks\n"
+        "found = fit_blocks(sys.argv[1], seed=2, process=2, draws=2, tolerance=1e-5, checkpoint=sys.argv[2])\n"
+        "print(found['variational']['bound'].max().item())"
+    )
+    kept = tmp_path / "kept"
+    for file in ("start-1.npz", "best.npz"):
+        process = subprocess.Popen([sys.executable, "-c", code, str(folder), str(kept)])
+        while process.poll() is None and not (kept / file).exists():
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    done = subprocess.run([sys.executable, "-c", code, str(folder), str(kept)], capture_output=True, check=True)
+    whole = fit_blocks(folder, seed=2, process=2, draws=2, tolerance=1e-5)
+    assert float(done.stdout) == pytest.approx(whole["variational"]["bound"].max().item(), abs=1e-3)
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_costs_no_result(folder: Path) -> None:
+    """Two workers, one of which is killed: every bound is the one of a fit in this process."""
+    distributed = pytest.importorskip("dask.distributed")
+    options: dict[str, Any] = {"seed": 2, "process": 2, "draws": 2, "restarts": 1, "max_iterations": 40}
+    alone = fit_blocks(folder, **options)["variational"]["bound"].to_numpy()
+    with distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster:
+        killed: list[int] = []
+
+        def kill() -> None:
+            time.sleep(1.0)
+            pid = next(iter(cluster.workers.values())).pid
+            os.kill(pid, signal.SIGKILL)
+            killed.append(pid)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        found = fit_blocks(folder, workers=cluster.scheduler_address, **options)["variational"]["bound"].to_numpy()
+        killer.join()
+    assert killed
+    np.testing.assert_array_equal(found, alone)
+
+
+def test_bad_blocks_are_named(problem: Problem, tmp_path: Path) -> None:
+    model = problem.model
+    known = {"features": problem["features"]}
+    writer = Writer(tmp_path / "a", model, known, genomes=2)
+    one = np.array([1])
+    with pytest.raises(InputError, match=r"block 0, locus\[0\] is 70, which is not from 0 up to 29"):
+        writer.add(30, one, np.array([70]), one)
+    with pytest.raises(InputError, match=r"genome\[0\] is 2"):
+        writer.add(30, np.array([2]), one, one)
+    writer.add(30, one, one, one)
+    with pytest.raises(InputError, match="blocks end at locus 30 of 60"):
+        writer.finish()
+    writer.add(60, one, np.array([40]), one)
+    with pytest.raises(InputError, match="genome 0 has no mutations"):
+        writer.finish()
+    with pytest.raises(InputError, match="needs an empty folder"):
+        Writer(tmp_path / "a", model, known, genomes=2)
+    known["context_opportunity"] = np.zeros((32, 60))
+    with pytest.raises(InputError, match="which locus 1 does not have"):
+        Writer(tmp_path / "b", model, known, genomes=2).add(30, one, one, one)
+    (tmp_path / "c.nc").write_bytes(b"none")
+    with pytest.raises(InputError, match="no block of a corpus"):
+        blocks.expect_block(str(tmp_path / "c.nc"), np.ones((1, 1)), np.ones((1, 1, 1)), np.ones((1, 1)))
