@@ -14,11 +14,12 @@ from .conjugate import ConjugateStep
 from .corrected import correct
 from .counts import Counts
 from .depth import DepthStep
-from .em import DispersionObjective, em
+from .em import em
 from .factors import Grid, draw_r, grid_around, known_grid, refined
 from .likelihood import Story
 from .response import respond
 from .seeding import k_means_plus_plus
+from .updates import DispersionObjective
 
 
 class Step(Protocol):
@@ -134,7 +135,7 @@ def first_grid(problem: Problem, counts: Counts, story: Story, rng: np.random.Ge
     phi, mu = np.asarray(point["phi"]), np.asarray(point["mu"])
     responsibility = point["responsibility"]
     assert isinstance(responsibility, tuple)
-    _, _, curvature = DispersionObjective(responsibility[1].T, counts, mu, story)(-np.log(phi))
+    _, _, curvature = DispersionObjective(counts.sums(responsibility[1].T), counts, mu, story)(-np.log(phi))
     tau = float(problem["tau"])
     variance = 1 / (np.maximum(-curvature, 0) + tau**-2)
     limit = np.log(problem["phi0"]) + 6 * tau * np.array([-1, 1])
