@@ -13,7 +13,7 @@ from genarium.errors import InputError
 from genarium.remedies import setting
 from genarium.supports import LARGEST, count, label, positive, simplex
 
-from . import density, likelihood, predict, readers
+from . import density, draws, likelihood, predict, readers
 from .cautions import cautions
 from .em import em
 from .gibbs import gibbs
@@ -64,6 +64,7 @@ def declare(dispersion: str = "known") -> Model:
         ),
         density=density.build(dispersion),
         log_likelihood=story.log_likelihood,
+        hoisted=draws.pointwise,
         log_prior=story.log_prior,
         vectorized=True,
         unit="cell",

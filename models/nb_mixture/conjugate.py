@@ -8,9 +8,9 @@ import numpy as np
 from genarium.declaration import Array, Problem
 from genarium.simplex import dirichlet_divergence, dirichlet_expected_log
 
-from .counts import Counts, Moments
+from .counts import Counts, Moments, log_weights, logits_at
 from .factors import Grid, RisingTable
-from .likelihood import Story, log_joint
+from .likelihood import Story
 
 
 @dataclass(frozen=True)
@@ -69,14 +69,15 @@ class ConjugateStep:
         self.rising = RisingTable(counts, grid, not self.own_r, shape)
         self.r = self.rising.r
 
-    def first(self, mu: Array) -> State:
-        """Take the sums of the responsibilities that centroids give."""
-        phi = 1 / self.r[len(self.r) // 2]
-        K = len(mu)
-        q, _ = self.counts.responsibilities(
-            log_joint(self.counts.x, self.counts.size_factor, np.full(K, 1 / K), mu, phi)
-        )
-        return self._state(q, 0.0)
+    def first(self, mu: Array, pi: Array | None = None) -> State:
+        """Take the sums of the responsibilities that centroids and weights (equal ones) give."""
+        middle = len(self.r) // 2
+        log_pi = np.zeros(1) if pi is None else log_weights(pi)
+        at = logits_at(np.ones(1), log_pi, mu, self.r[middle])
+        logits = self.counts.linear(at.slope[0], np.broadcast_to(at.intercept[0], len(mu)))
+        if self.own_r:
+            logits += self.counts.looked_up(self.rising.table[middle])
+        return self._state(*self.counts.responsibilities(logits))
 
     def _state(self, q: Array, log_sum: float) -> State:
         own = self.rising.own(self.counts.weighted_frequency(q)) if self.own_r else None

@@ -13,7 +13,7 @@ import numpy as np
 from genarium.declaration import Array
 from genarium.simplex import normalised
 
-from .nodes import Nodes
+from .nodes import ERROR, Nodes
 
 BLOCK = 8192
 """Cells handled at once: a block of logits stays in the processor's cache."""
@@ -89,17 +89,20 @@ class Counts:
     ----------
     x : ndarray of int, shape (N, D)
     size_factor : ndarray, shape (N,)
+    error : float
+        Of the interpolation over size factors (:class:`.nodes.Nodes`).
     """
 
-    def __init__(self, x: Array, size_factor: Array) -> None:
+    def __init__(self, x: Array, size_factor: Array, error: float = ERROR) -> None:
         self.x = x
+        self.error = error
         self.size_factor = size_factor
         self.has_depth = bool((size_factor != 1).any())
 
     @cached_property
     def nodes(self) -> Nodes:
         """Nodes of the size factors; one where all are the same."""
-        return Nodes(self.size_factor)
+        return Nodes(self.size_factor, self.error)
 
     @cached_property
     def transposed(self) -> Array:
@@ -288,6 +291,35 @@ class Counts:
         """Sum terms over the distinct counts of each gene; (..., U) to (..., D)."""
         starts = np.searchsorted(self.gene, np.arange(self.x.shape[1]))
         return np.add.reduceat(terms, starts, axis=-1)
+
+
+def logits_at(at: Array, log_pi: Array, mu: Array, r: Array, table: Array | None = None) -> Logits:
+    """Return the logits of given parameters, but for what all components share.
+
+    Parameters
+    ----------
+    at : ndarray, shape (T,)
+        Size factors of the nodes.
+    log_pi : ndarray, shape (K,)
+    mu, r : ndarray, shape (K, D)
+    table : ndarray, shape (K, U), optional
+        Rising factorials by distinct count, where they differ by component.
+    """
+    log_ratio = np.log1p(at[:, None, None] * (mu / r))  # (T, K, D)
+    return Logits(np.log(mu / r) - log_ratio, log_pi - (r * log_ratio).sum(-1), table)
+
+
+def rising_table(counts: Counts, r: Array) -> Array:
+    """Log of Gamma(x + r) / Gamma(r) at every distinct count; (..., D) to (..., U)."""
+    from scipy.special import gammaln
+
+    return np.asarray(gammaln(counts.values + r[..., counts.gene]) - gammaln(r)[..., counts.gene])
+
+
+def log_weights(pi: Array) -> Array:
+    """Return ln pi, finite where a weight is zero."""
+    with np.errstate(divide="ignore"):
+        return np.maximum(np.log(pi), -1e300)
 
 
 def softmax(logits: Array) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 from genarium.declaration import Array, Problem
 from genarium.simplex import dirichlet_divergence, dirichlet_expected_log, normalised
 
-from .counts import Counts, Logits, Sums
+from .counts import Counts, Logits, Sums, log_weights, logits_at
 from .factors import Grid, RisingTable
 from .likelihood import Story
 
@@ -75,13 +75,12 @@ class DepthStep:
         self.constant = counts.log_depth - counts.factorial
         self.at = counts.nodes.at
 
-    def first(self, mu: Array) -> State:
-        """Take the responsibilities that centroids give."""
+    def first(self, mu: Array, pi: Array | None = None) -> State:
+        """Take the responsibilities that centroids and weights (equal ones) give."""
         middle = len(self.r) // 2
-        r = self.r[middle]
-        log_ratio = np.log1p(self.at[:, None, None] * (mu / r))
         table = self.rising.table[middle] if self.own_r else None
-        logits = Logits(np.log(mu / r) - log_ratio, -(r * log_ratio).sum(-1), table)
+        log_pi = np.zeros(1) if pi is None else log_weights(pi)
+        logits = logits_at(self.at, log_pi, mu, self.r[middle], table)
         return State(logits, self.counts.expect(logits), np.broadcast_to(np.log(mu), self.r.shape).copy())
 
     def __call__(self, state: State) -> tuple[State, float]:

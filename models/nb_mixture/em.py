@@ -9,8 +9,9 @@ import numpy as np
 from genarium.declaration import Array, Problem, Result
 from genarium.engines.ascent import Ascent, ascend
 from genarium.simplex import normalised
+from genarium.supports import LARGEST
 
-from .counts import Counts, Logits, Sums
+from .counts import Counts, Logits, Sums, log_weights, logits_at, rising_table
 from .likelihood import FLOOR, Story
 from .search import search
 from .seeding import k_means_plus_plus
@@ -130,18 +131,18 @@ class Step:
     def logits(self, state: State) -> tuple[Logits, float]:
         """Log of pi_k times the density of each cell in component k, and what is added to it for all components."""
         r = 1 / self.story.spread(state.phi, state.mu)
-        log_ratio = np.log1p(self.counts.nodes.at[:, None, None] * (state.mu / r))  # (T, K, D)
-        with np.errstate(divide="ignore"):
-            log_pi = np.maximum(np.log(state.pi), -1e300)
         constant, table = self.rising(r)
-        logits = Logits(np.log(state.mu / r) - log_ratio, log_pi - (r * log_ratio).sum(-1), table)
+        logits = logits_at(self.counts.nodes.at, log_weights(state.pi), state.mu, r, table)
         return logits, constant + self.counts.log_depth - self.counts.factorial
 
     def rising(self, r: Array) -> tuple[float, Array | None]:
         """Log of Gamma(x + r) / Gamma(r): its sum, or where it differs by component, by distinct count (K, U)."""
         if self._rising is not None:
             return self._rising
-        found = _rising(self.counts, r, by_component=self.story.dispersion == "component")
+        if self.story.dispersion == "component":
+            found: tuple[float, Array | None] = (0.0, rising_table(self.counts, r))
+        else:
+            found = (float(rising_table(self.counts, r[0]) @ self.counts.frequency), None)
         if self.phi_is_constant:
             self._rising = found
         return found
@@ -154,16 +155,7 @@ class Step:
         """Map an unconstrained vector to a state."""
         K, D = self.problem.sizes["component"], self.problem.sizes["gene"]
         pi, _ = normalised(vector[:K])
-        mu = np.clip(np.exp(np.clip(vector[K : K + K * D], -700, 700)), FLOOR, None).reshape(K, D)
-        phi = np.clip(np.exp(np.clip(vector[K + K * D :], -700, 700)), *PHI_RANGE)
+        mu = np.exp(np.clip(vector[K : K + K * D], np.log(FLOOR), np.log(LARGEST))).reshape(K, D)
+        phi = np.exp(np.clip(vector[K + K * D :], *np.log(PHI_RANGE)))
         shape = self.problem.model.shape("phi", self.problem.sizes)
         return self.hold(State(pi, mu, self.first_phi() if self.phi_is_constant else phi.reshape(shape)))
-
-
-def _rising(counts: Counts, r: Array, *, by_component: bool) -> tuple[float, Array | None]:
-    from scipy.special import gammaln
-
-    if not by_component:
-        terms = gammaln(counts.values + r[0][counts.gene]) - gammaln(r[0])[counts.gene]
-        return float(terms @ counts.frequency), None
-    return 0.0, gammaln(counts.values + r[:, counts.gene]) - gammaln(r)[:, counts.gene]

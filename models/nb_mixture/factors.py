@@ -11,7 +11,7 @@ import numpy as np
 from genarium.declaration import Array, Problem
 from genarium.simplex import normalised
 
-from .counts import Counts
+from .counts import Counts, rising_table
 from .likelihood import Story
 
 
@@ -130,12 +130,10 @@ class RisingTable:
     """
 
     def __init__(self, counts: Counts, grid: Grid, shares_r: bool, shape: tuple[int, int]) -> None:
-        from scipy.special import gammaln
-
         self.counts, self.grid, self.shares_r = counts, grid, shares_r
         self.r = np.broadcast_to(np.exp(grid.log_r), (len(grid.log_r), *shape))  # (J, K, D)
         r = self.r[:, :1] if shares_r else self.r
-        self.table = gammaln(counts.values + r[..., counts.gene]) - gammaln(r)[..., counts.gene]  # (J, K or 1, U)
+        self.table = rising_table(counts, r)  # (J, K or 1, U)
         self.total = counts.by_gene(self.table * counts.frequency) if shares_r else None  # (J, 1, D)
 
     def own(self, frequency: Array | None) -> Array | None:

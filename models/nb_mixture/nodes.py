@@ -2,7 +2,7 @@
 
 All that the likelihood needs of a size factor is ln(1 + s mu / r), a smooth function of ln s whose nearest singularities
 lie pi away from the real line. Within a bin of half-width h, the polynomial through M Chebyshev nodes is off by less
-than (2 / M) / rho^M, rho = pi/h + sqrt(1 + (pi/h)^2): eight nodes a bin of 0.6 give 12 digits (eq. 27 of the card).
+than (4 / M) / rho^M, rho = pi/h + sqrt(1 + (pi/h)^2): eight nodes a bin of 0.6 give 12 digits (eq. 27 of the card).
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ import numpy as np
 from genarium.declaration import Array
 
 ERROR = 1e-12
-"""Largest error of an interpolated ln(1 + s mu / r)."""
+"""Largest error of an interpolated ln(1 + s mu / r), where sums over cells are differentiated and compared."""
 
 WIDTH, WIDE, SMALL = 0.6, 3.0, 500
 """Width of a bin of ln s, and with at most ``SMALL`` cells, where a loop over bins costs more than a longer polynomial."""
@@ -42,6 +42,8 @@ class Nodes:
     Parameters
     ----------
     size_factor : ndarray, shape (N,)
+    error : float
+        Largest error of an interpolated ln(1 + s mu / r).
 
     Attributes
     ----------
@@ -51,14 +53,14 @@ class Nodes:
         Every cell is in one of them.
     """
 
-    def __init__(self, size_factor: Array) -> None:
+    def __init__(self, size_factor: Array, error: float = ERROR) -> None:
         distinct = np.unique(size_factor)
         log_s = np.log(size_factor)
         low, high = float(log_s.min()), float(log_s.max())
         count = max(1, int(np.ceil((high - low) / (WIDE if len(log_s) <= SMALL else WIDTH))))
         half = max((high - low) / count / 2, 1e-6)
-        order = degree(half)
-        if len(distinct) <= order:
+        order = degree(half, error)
+        if len(distinct) <= order * count:
             self.at = distinct
             share = (size_factor == distinct[:, None]).astype(float)
             self.bins = [Bin(np.arange(len(log_s)), slice(0, len(distinct)), share)]
@@ -79,11 +81,11 @@ class Nodes:
         self.at = np.concatenate(at)
 
 
-def degree(half: float) -> int:
-    """Return the number of nodes that a bin needs for ``ERROR``; ``half``: half its width in ln s."""
+def degree(half: float, error: float) -> int:
+    """Return the number of nodes that a bin needs for an error; ``half``: half its width in ln s."""
     rho = np.pi / half + np.hypot(1, np.pi / half)
     m = 1
-    while 2 / m / rho**m > ERROR:
+    while 4 / m / rho**m > error:
         m += 1
     return m
 

@@ -16,6 +16,7 @@ from genarium.simplex import dirichlet_expected_log, normalised
 from . import conjugate, depth
 from .counts import Logits, Moments, Sums
 
+
 class Response(Protocol):
     """A sweep of the ascent as a map of vectors, around the state it was made for."""
 

@@ -1,4 +1,4 @@
-"""Which starts are followed: all of them on a part of the cells, and the best ends of these on all cells."""
+"""Which starts are followed where cells are many: all for a little on a part of them, some to the end, the best on all."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -9,8 +9,11 @@ from genarium.declaration import Labelled, Problem
 from genarium.engines.ascent import Ascent, Restarts, best_of
 from genarium.progress import track
 
+MANY = 1000
+"""Cells up to which every start is followed to its end."""
+
 SHARE, LEAST = 0.1, 4000
-"""Part of the cells that the starts see, and the cells below which they see all."""
+"""Part of the cells that the starts see, and the cells up to which they see all."""
 
 FIRST, FOLLOWED = 15, 4
 """Updates of every start on that part, and how many of them go on to their end there, the highest."""
@@ -77,15 +80,15 @@ def search[S](
     Search
     """
     cells = problem.sizes["cell"]
-    some = max(LEAST, int(SHARE * cells))
+    some = min(cells, max(LEAST, int(SHARE * cells)))
     go = ascent(problem)
-    if some >= cells or restarts == 1:
+    if cells <= MANY or restarts == 1:
         found = best_of((go(None, tolerance=tolerance) for _ in range(restarts)), label, restarts)
         return Search(found.best, found.trace, found.notes)
-    sample = part(problem, rng, some)
+    sample = part(problem, rng, some) if some < cells else problem
     if len(np.unique(sample["x"], axis=0)) < problem.sizes["component"]:
         sample = problem
-    rough = ascent(sample)
+    rough = go if sample is problem else ascent(sample)
     tried = best_of((rough(None, tolerance=ROUGH, most=FIRST) for _ in range(restarts)), f"{label}, a part", restarts)
     ends = [rough(run.state, tolerance=ROUGH) for run in ranked(tried.runs)[:FOLLOWED]]
     chosen = leaders(ends, CLOSE * np.sqrt(some))
