@@ -13,7 +13,7 @@ import numpy as np
 from genarium.declaration import Array
 from genarium.simplex import normalised
 
-from .nodes import ERROR, Nodes
+from .nodes import ERROR, Frame, Nodes, frame
 
 BLOCK = 8192
 """Cells handled at once: a block of logits stays in the processor's cache."""
@@ -82,6 +82,22 @@ class Logits:
     table: Array | None = None
 
 
+@dataclass(frozen=True)
+class Distinct:
+    """The distinct counts of each gene, one gene after another.
+
+    Attributes
+    ----------
+    values, gene : ndarray of int, shape (U,)
+    frequency : ndarray, shape (U,)
+        Number of cells with each.
+    """
+
+    values: Array
+    gene: Array
+    frequency: Array
+
+
 class Counts:
     """Counts and size factors.
 
@@ -90,19 +106,32 @@ class Counts:
     x : ndarray of int, shape (N, D)
     size_factor : ndarray, shape (N,)
     error : float
-        Of the interpolation over size factors (:class:`.nodes.Nodes`).
+        Of the interpolation over size factors (:func:`.nodes.frame`).
+    where : Frame, optional
+        Nodes of more cells than these.
+    distinct : Distinct, optional
+        Distinct counts of more cells than these.
     """
 
-    def __init__(self, x: Array, size_factor: Array, error: float = ERROR) -> None:
+    def __init__(
+        self,
+        x: Array,
+        size_factor: Array,
+        error: float = ERROR,
+        where: Frame | None = None,
+        distinct: Distinct | None = None,
+    ) -> None:
         self.x = x
-        self.error = error
         self.size_factor = size_factor
+        self.error, self.where = error, where
         self.has_depth = bool((size_factor != 1).any())
+        if distinct is not None:
+            self.distinct = distinct
 
     @cached_property
     def nodes(self) -> Nodes:
         """Nodes of the size factors; one where all are the same."""
-        return Nodes(self.size_factor, self.error)
+        return Nodes(self.size_factor, self.where or frame(self.size_factor, self.error))
 
     @cached_property
     def transposed(self) -> Array:
@@ -239,36 +268,39 @@ class Counts:
         return float(self.x.sum(1) @ np.log(self.size_factor)) if self.has_depth else 0.0
 
     @cached_property
-    def _table(self) -> tuple[Array, Array, Array, Array]:
-        values, gene, inverse, offset = [], [], np.empty(self.x.shape, dtype=np.int64), 0
-        for d, column in enumerate(self.x.T):
-            distinct, where = np.unique(column, return_inverse=True)
-            values.append(distinct)
-            gene.append(np.full(len(distinct), d))
-            inverse[:, d] = where + offset
-            offset += len(distinct)
-        flat = np.concatenate(values)
-        return flat, np.concatenate(gene), np.bincount(inverse.ravel(), minlength=len(flat)).astype(float), inverse
+    def distinct(self) -> Distinct:
+        """The distinct counts."""
+        found = [np.unique(column, return_counts=True) for column in self.x.T]
+        gene = np.repeat(np.arange(len(found)), [len(values) for values, _ in found])
+        return Distinct(
+            np.concatenate([values for values, _ in found]),
+            gene,
+            np.concatenate([often for _, often in found]).astype(float),
+        )
 
     @property
     def values(self) -> Array:
         """Distinct counts of each gene, one gene after another; shape (U,)."""
-        return self._table[0]
+        return self.distinct.values
 
     @property
     def gene(self) -> Array:
         """Gene of each distinct count; shape (U,)."""
-        return self._table[1]
+        return self.distinct.gene
 
     @property
     def frequency(self) -> Array:
         """Number of cells with each distinct count; shape (U,)."""
-        return self._table[2]
+        return self.distinct.frequency
 
-    @property
+    @cached_property
     def inverse(self) -> Array:
         """Position of every count among the distinct ones; shape (N, D)."""
-        return self._table[3]
+        edges = np.searchsorted(self.gene, np.arange(self.x.shape[1] + 1))
+        out = np.empty(self.x.shape, dtype=np.int64)
+        for d, (low, high) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+            out[:, d] = low + np.searchsorted(self.values[low:high], self.x[:, d])
+        return out
 
     @cached_property
     def _indicator(self) -> Any:

@@ -87,10 +87,10 @@ def em(
 class Step:
     """One EM update, ``step(state) -> (next state, log likelihood of state)``, with all constants hoisted."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, counts: Counts | None = None) -> None:
         self.problem = problem
         self.story = Story(problem.option("dispersion"))
-        self.counts = Counts(problem["x"], problem["size_factor"])
+        self.counts = counts or Counts(problem["x"], problem["size_factor"])
         self.fixed = problem.fixed
         self.estimates_phi = "phi" in problem.model.unknown.variables
         self.phi_is_constant = not self.estimates_phi or "phi" in self.fixed

@@ -36,14 +36,56 @@ class Bin:
     share: Array
 
 
+@dataclass(frozen=True)
+class Frame:
+    """Where the nodes are: of all cells, though only some of them may be at hand.
+
+    Attributes
+    ----------
+    at : ndarray, shape (T,)
+        Size factors of the nodes.
+    low, half : float
+        Smallest ln s, and half the width of a bin; zero width where the nodes are the only size factors.
+    order : int
+        Nodes of each bin.
+    """
+
+    at: Array
+    low: float = 0.0
+    half: float = 0.0
+    order: int = 0
+
+
+def frame(size_factor: Array, error: float = ERROR, cells: int = 0) -> Frame:
+    """Place nodes for size factors.
+
+    Parameters
+    ----------
+    size_factor : ndarray
+        All of them, or those that stand for them: the lowest and the highest are enough, if not all are the same.
+    error : float
+        Largest error of an interpolated ln(1 + s mu / r).
+    cells : int
+        How many there are, where they are not all given.
+    """
+    distinct = np.unique(size_factor)
+    low, high = float(np.log(distinct[0])), float(np.log(distinct[-1]))
+    count = max(1, int(np.ceil((high - low) / (WIDE if max(cells, len(size_factor)) <= SMALL else WIDTH))))
+    half = max((high - low) / count / 2, 1e-6)
+    order = degree(half, error)
+    if len(distinct) == 1 or (not cells and len(distinct) <= order * count):
+        return Frame(distinct)
+    centres = low + (2 * np.arange(count) + 1) * half
+    return Frame(np.exp(centres[:, None] + half * chebyshev(order)).ravel(), low, half, order)
+
+
 class Nodes:
-    """Nodes for given size factors.
+    """Cells shared among nodes.
 
     Parameters
     ----------
     size_factor : ndarray, shape (N,)
-    error : float
-        Largest error of an interpolated ln(1 + s mu / r).
+    where : Frame
 
     Attributes
     ----------
@@ -53,32 +95,22 @@ class Nodes:
         Every cell is in one of them.
     """
 
-    def __init__(self, size_factor: Array, error: float = ERROR) -> None:
-        distinct = np.unique(size_factor)
-        log_s = np.log(size_factor)
-        low, high = float(log_s.min()), float(log_s.max())
-        count = max(1, int(np.ceil((high - low) / (WIDE if len(log_s) <= SMALL else WIDTH))))
-        half = max((high - low) / count / 2, 1e-6)
-        order = degree(half, error)
-        if len(distinct) <= order * count:
-            self.at = distinct
-            share = (size_factor == distinct[:, None]).astype(float)
-            self.bins = [Bin(np.arange(len(log_s)), slice(0, len(distinct)), share)]
+    def __init__(self, size_factor: Array, where: Frame) -> None:
+        self.at, self.bins = where.at, list[Bin]()
+        if not where.half:
+            share = (size_factor == self.at[:, None]).astype(float)
+            self.bins.append(Bin(np.arange(len(size_factor)), slice(0, len(self.at)), share))
             return
-        self.bins, at = [], []
-        which = np.minimum(((log_s - low) / (2 * half)).astype(int), count - 1)
+        log_s, order, half = np.log(size_factor), where.order, where.half
+        count = len(self.at) // order
+        which = np.clip(((log_s - where.low) / (2 * half)).astype(int), 0, count - 1)
         by_bin = np.argsort(which, kind="stable")
         edges = np.searchsorted(which[by_bin], np.arange(count + 1))
         for b in range(count):
             cells = by_bin[edges[b] : edges[b + 1]]
-            if not len(cells):
-                continue
-            centre = low + (2 * b + 1) * half
-            start = len(at) * order
-            at.append(np.exp(centre + half * chebyshev(order)))
-            share = lagrange((log_s[cells] - centre) / half, order)
-            self.bins.append(Bin(cells, slice(start, start + order), share))
-        self.at = np.concatenate(at)
+            if len(cells):
+                share = lagrange((log_s[cells] - where.low - (2 * b + 1) * half) / half, order)
+                self.bins.append(Bin(cells, slice(b * order, (b + 1) * order), share))
 
 
 def degree(half: float, error: float) -> int:

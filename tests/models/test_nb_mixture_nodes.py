@@ -13,7 +13,7 @@ from genarium.models.nb_mixture import draws, search
 from genarium.models.nb_mixture.counts import Counts, log_weights, logits_at, rising_table
 from genarium.models.nb_mixture.em import Step, em
 from genarium.models.nb_mixture.likelihood import Story
-from genarium.models.nb_mixture.nodes import Nodes
+from genarium.models.nb_mixture.nodes import Nodes, frame
 from genarium.models.nb_mixture.updates import newton_centroids
 from genarium.models.nb_mixture.vi import vi
 
@@ -44,7 +44,7 @@ def interpolated(nodes: Nodes, function: Any, cells: int) -> Array:
 @pytest.mark.parametrize("error", [1e-12, 1e-8])
 def test_nodes_interpolate_the_one_function_that_is_needed(cells: int, spread: float, error: float) -> None:
     s = np.random.default_rng(1).lognormal(0, spread, cells)
-    nodes = Nodes(s, error)
+    nodes = Nodes(s, frame(s, error))
     for mean in (1e-4, 0.3, 1.0, 50.0, 1e4):  # mu / r
         found = interpolated(nodes, lambda at, m=mean: np.log1p(at * m), cells)
         assert np.abs(found - np.log1p(s * mean)).max() < error + 2e-14 * np.log1p(s.max() * mean)
@@ -53,10 +53,10 @@ def test_nodes_interpolate_the_one_function_that_is_needed(cells: int, spread: f
 
 def test_few_size_factors_are_their_own_nodes() -> None:
     s = np.array([0.5, 2.0, 0.5, 1.0] * 5)
-    nodes = Nodes(s)
+    nodes = Nodes(s, frame(s))
     np.testing.assert_array_equal(nodes.at, [0.5, 1.0, 2.0])
     np.testing.assert_array_equal(interpolated(nodes, np.sin, 20), np.sin(s))
-    assert len(Nodes(np.ones(7)).at) == 1
+    assert len(frame(np.ones(7)).at) == 1
 
 
 @pytest.mark.parametrize("dispersion", ["gene", "component"])
