@@ -18,6 +18,7 @@ from .cautions import cautions
 from .em import em
 from .gibbs import gibbs
 from .start import start
+from .stepwise import online, svi
 from .vi import vi
 
 DISPERSION = {"known": ("gene",), "shared": (), "gene": ("gene",), "component": ("component",)}
@@ -72,6 +73,8 @@ def declare(dispersion: str = "known") -> Model:
         methods={
             "em": Method(em, "point", "Maximum likelihood by expectation maximisation.", holds=("phi", "pi", "mu")),
             "vi": Method(vi, "approximate", "Variational Bayes in closed form, with the evidence lower bound."),
+            "online": Method(online, "point", "EM in small steps, for millions of cells.", holds=("phi", "pi", "mu")),
+            "svi": Method(svi, "approximate", "Variational Bayes from the mode of ``online``, for millions of cells."),
             "gibbs": Method(gibbs, "exact", "Gibbs sampling of groups, weights and centroids."),
         },
         start=start,

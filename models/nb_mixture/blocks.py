@@ -129,7 +129,7 @@ class Blocks(Counts):
         self.x = np.empty((0, source.genes), dtype=np.int64)
 
     @property
-    def nodes(self) -> Nodes:  # type: ignore[override]
+    def nodes(self) -> Nodes:
         """Nodes of all size factors, of which no cell has a share here."""
         return Nodes(np.empty(0), Frame(self.where.at))
 
@@ -140,6 +140,11 @@ class Blocks(Counts):
     def expect(self, logits: Logits) -> Sums:
         """E-step over all blocks: the sums over cells."""
         return added(list(self.source.each(lambda x, s: self.block(x, s).expect(logits))))
+
+    def assign(self, logits: Logits) -> tuple[Array, Array]:
+        """Return the responsibilities (K, N) that logits at the nodes give, and the log normaliser of each cell."""
+        parts = list(self.source.each(lambda x, s: self.block(x, s).assign(logits)))
+        return np.concatenate([q for q, _ in parts], 1), np.concatenate([norm for _, norm in parts])
 
 
 class _Seeded:

@@ -6,6 +6,7 @@ Shapes: N cells, D genes, K components, T nodes of the size factors, U distinct 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,8 @@ class Sums:
     total : ndarray, shape (T, K, D)
         Likewise of q x.
     frequency : ndarray, shape (K, U), optional
-        Likewise of q by distinct count; only where components have their own dispersion.
+        Likewise of q by distinct count, where components have their own dispersion, or these are not all cells (then
+        its sum over components matters).
     """
 
     log_sum: float
@@ -298,7 +300,7 @@ class Counts:
         """Position of every count among the distinct ones; shape (N, D)."""
         edges = np.searchsorted(self.gene, np.arange(self.x.shape[1] + 1))
         out = np.empty(self.x.shape, dtype=np.int64)
-        for d, (low, high) in enumerate(zip(edges[:-1], edges[1:], strict=True)):
+        for d, (low, high) in enumerate(pairwise(edges.tolist())):
             out[:, d] = low + np.searchsorted(self.values[low:high], self.x[:, d])
         return out
 
@@ -310,6 +312,10 @@ class Counts:
         N, D = self.x.shape
         parts = (np.ones(N * D), self.inverse.ravel(), np.arange(0, N * D + 1, D))
         return sparse.csr_array(parts, shape=(N, len(self.values)))
+
+    def own_frequency(self) -> Array:
+        """Return the number of these cells with each distinct count; shape (1, U)."""
+        return np.bincount(self.inverse.ravel(), minlength=len(self.values)).astype(float)[None]
 
     def weighted_frequency(self, q: Array) -> Array:
         """Responsibility of each component for each distinct count; (K, N) to (K, U)."""

@@ -1,8 +1,8 @@
 """Size factors by a few nodes: what is smooth in ln s is interpolated, so that sums over cells become sums over nodes.
 
-All that the likelihood needs of a size factor is ln(1 + s mu / r), a smooth function of ln s whose nearest singularities
-lie pi away from the real line. Within a bin of half-width h, the polynomial through M Chebyshev nodes is off by less
-than (4 / M) / rho^M, rho = pi/h + sqrt(1 + (pi/h)^2): eight nodes a bin of 0.6 give 12 digits (eq. 27 of the card).
+All that the likelihood needs of a size factor is ln(1 + s mu / r), a smooth function of ln s whose nearest
+singularities lie pi away from the real line. In a bin of half-width h, the polynomial through M Chebyshev nodes is
+off by less than (4 / M) / rho^M, rho = pi/h + sqrt(1 + (pi/h)^2): eight nodes a bin of 0.6 give 12 digits (eq. 27 of the card).
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ ERROR = 1e-12
 """Largest error of an interpolated ln(1 + s mu / r), where sums over cells are differentiated and compared."""
 
 WIDTH, WIDE, SMALL = 0.6, 3.0, 500
-"""Width of a bin of ln s, and with at most ``SMALL`` cells, where a loop over bins costs more than a longer polynomial."""
+"""Width of a bin of ln s; the second with at most ``SMALL`` cells, where bins cost more than a longer polynomial."""
 
 
 @dataclass(frozen=True)

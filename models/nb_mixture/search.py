@@ -1,4 +1,4 @@
-"""Which starts are followed where cells are many: all for a little on a part of them, some to the end, the best on all."""
+"""Which starts are followed where cells are many: all for a little on a part of them, some on, the best on all."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -68,8 +68,8 @@ def search[S](
     problem : Problem
     rng : Generator
     ascent : callable
-        ``ascent(problem)`` gives a function ``go(state, tolerance=, most=)``: from a state or, with None, from a start of
-        its own, with at most so many updates (0: as many as the user allows).
+        ``ascent(problem)`` gives a function ``go(state, tolerance=, most=)``: from a state or, with None, from a start
+        of its own, with at most so many updates (0: as many as the user allows).
     restarts : int
     tolerance : float
     label : str

@@ -86,9 +86,8 @@ class DispersionObjective:
         self.sums, self.counts, self.mu, self.story = sums, counts, mu, story
         self.mean = counts.nodes.at[:, None, None] * mu  # (T, K, D)
         self.own = story.dispersion == "component"
-        frequency = sums.frequency if self.own else counts.frequency
-        assert frequency is not None
-        self.frequency = frequency
+        frequency = counts.frequency if sums.frequency is None else sums.frequency
+        self.frequency = frequency if self.own or frequency.ndim == 1 else frequency.sum(0)
 
     def __call__(self, log_r: Array) -> tuple[Array, Array, Array]:
         """Value, first and second derivative by ln r; each has the shape of ``log_r``."""

@@ -1,6 +1,6 @@
 """Variational Bayes by coordinate ascent; equation numbers refer to the card (README.md)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal, Protocol
 
@@ -14,7 +14,7 @@ from genarium.simplex import dirichlet_log_norm
 from . import search
 from .conjugate import ConjugateStep
 from .corrected import correct
-from .counts import Counts
+from .counts import Counts, Sums
 from .depth import DepthStep
 from .em import em
 from .factors import Grid, draw_r, grid_around, known_grid, refined
@@ -118,9 +118,12 @@ def vi(
         grid = first_grid(problem, counts, story, found_point, kind.nodes)
     step: Step = kind(problem, counts, story, grid)
 
-    def ascent(state: Any) -> Ascent[Any]:
+    def ascent_by(step: Any, state: Any) -> Ascent[Any]:
         vector = (step.pack, step.unpack) if accelerate and isinstance(step, DepthStep) else None
         return ascend(step, state, tolerance=tolerance, max_iterations=max_iterations, vector=vector)
+
+    def ascent(state: Any) -> Ascent[Any]:
+        return ascent_by(step, state)
 
     def start() -> Any:
         return step.first(k_means_plus_plus(counts.x, counts.size_factor, problem.sizes["component"], rng))
@@ -134,13 +137,7 @@ def vi(
             starts = {name: found_point.notes[name] for name in ("restarts", "restarts_at_best")}
     else:
         found = best_of((ascent(start()) for _ in range(restarts)), "VI restarts", restarts)
-    for _ in range(20):  # until the nodes resolve the factor of r
-        better = refined(problem, step.grid, step.weight(found.best.state), step.nodes)
-        if better is None:
-            break
-        step = kind(problem, counts, story, better)
-        again = ascent(found.best.state)
-        found = Restarts(again, tuple(again if run is found.best else run for run in found.runs))
+    step, found = resolved(problem, step, found, lambda grid: kind(problem, counts, story, grid), ascent_by)
     if covariance == "mean_field":
         return collect(problem, step, found, rng, draws, starts)
     state, *response = respond(step, found.best.state)
@@ -150,13 +147,35 @@ def vi(
     return correct(problem, rng, step, result, response, order, draws=draws, polish=polish)
 
 
+def resolved(
+    problem: Problem,
+    step: Step,
+    found: Restarts[Any],
+    made: Callable[[Grid], Step],
+    ascent: Callable[[Step, Any], Ascent[Any]],
+) -> tuple[Step, Restarts[Any]]:
+    """Move the nodes of r, and ascend again, until they resolve the factor of r."""
+    for _ in range(20):
+        better = refined(problem, step.grid, step.weight(found.best.state), step.nodes)
+        if better is None:
+            break
+        step = made(better)
+        again = ascent(step, found.best.state)
+        found = Restarts(again, tuple(again if run is found.best else run for run in found.runs))
+    return step, found
+
+
 def first_grid(problem: Problem, counts: Counts, story: Story, found: Result, nodes: Array) -> Grid:
     """Centre the nodes on the EM estimate, with the width of its likelihood."""
-    point = found.point
-    phi, mu = np.asarray(point["phi"]), np.asarray(point["mu"])
-    responsibility = point["responsibility"]
+    phi, mu = np.asarray(found.point["phi"]), np.asarray(found.point["mu"])
+    responsibility = found.point["responsibility"]
     assert isinstance(responsibility, tuple)
-    _, _, curvature = DispersionObjective(counts.sums(responsibility[1].T), counts, mu, story)(-np.log(phi))
+    return grid_at(problem, counts, story, phi, mu, counts.sums(responsibility[1].T), nodes)
+
+
+def grid_at(problem: Problem, counts: Counts, story: Story, phi: Array, mu: Array, sums: Sums, nodes: Array) -> Grid:
+    """Centre the nodes on an estimate of phi, with the width of its likelihood given the sums of an E-step."""
+    _, _, curvature = DispersionObjective(sums, counts, mu, story)(-np.log(phi))
     tau = float(problem["tau"])
     variance = 1 / (np.maximum(-curvature, 0) + tau**-2)
     limit = np.log(problem["phi0"]) + 6 * tau * np.array([-1, 1])

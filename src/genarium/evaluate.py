@@ -59,7 +59,7 @@ def log_likelihood(problem: Problem, posterior: Arrays) -> Array | None:
 
 
 def likelihood_of(problem: Problem) -> Callable[..., Array] | None:
-    """Return the model's log likelihood, with what does not vary between draws computed once where the model does so."""
+    """Return the log likelihood, with what does not vary between draws computed once where the model does so."""
     model = problem.model
     return model.hoisted(problem) if model.hoisted else model.log_likelihood
 

@@ -4,22 +4,28 @@ A mode is found on some of the cells, one epoch of small steps (Cappé and Mouli
 them, and a few whole sweeps, which tell the bound, end it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from genarium.declaration import Array, Problem, Result
-from genarium.engines.ascent import Ascent, ascend
-from genarium.progress import track
+from genarium.engines.ascent import Ascent, Restarts, ascend
+from genarium.progress import bar, track
 
 from .blocks import Blocks, InMemory, Source
 from .counts import Logits, Sums
+from .depth import DepthStep
 from .em import State, Step, em
+from .factors import known_grid
+from .vi import collect, grid_at, resolved
 
 SAMPLE = 20_000
 """Cells on which the mode is looked for."""
+
+FEW = 3
+"""Whole sweeps of EM, at most, before those of the factors."""
 
 BATCH, PIECES = 16_384, 8
 """Cells of a small step, from so many places: files often hold one sample after another."""
@@ -61,12 +67,59 @@ def online(
     step, found, notes = climb(problem, source, rng, restarts, epochs, forgetting, sweeps, tolerance)
     state, K = found.state, problem.sizes["component"]
     order = np.arange(K) if problem.fixed else np.argsort(-state.pi, kind="stable")
-    logits = step.logits(state)[0]
-    assigned = source.each(lambda x, s: step.counts.block(x, s).assign(logits)[0])
+    q, _ = step.counts.assign(step.logits(state)[0])
     point = estimate(step, state, order)
-    point["responsibility"] = (("cell", "component"), np.concatenate([q[order].T for q in assigned]))
+    point["responsibility"] = (("cell", "component"), q[order].T)
     point["bound"] = (("restart", "iteration"), found.bounds[None])
     return Result(point=point, notes=notes)
+
+
+def svi(
+    problem: Problem,
+    rng: np.random.Generator,
+    *,
+    restarts: int = 10,
+    epochs: int = 1,
+    forgetting: float = 0.6,
+    sweeps: int = 10,
+    tolerance: float = 1e-7,
+    draws: int = 1000,
+) -> Result:
+    """Fit q(G) q(pi) q(phi) q(mu | phi) for very many cells: from the mode that ``online`` finds, by whole sweeps.
+
+    Parameters
+    ----------
+    problem : Problem
+    rng : Generator
+    restarts, epochs, forgetting, sweeps, tolerance
+        As for ``online``; the sweeps are those of the factors.
+    draws : int
+        Draws for the posterior group.
+
+    Returns
+    -------
+    Result
+        As from ``vi``.
+    """
+    source = InMemory(problem["x"], problem["size_factor"])
+    em_step, mode, notes = climb(problem, source, rng, restarts, epochs, forgetting, min(sweeps, FEW), tolerance)
+    counts, story, at = em_step.counts, em_step.story, mode.state
+    if story.dispersion == "known":
+        grid = known_grid(problem, story)
+    else:
+        sums = counts.expect(em_step.logits(at)[0])
+        grid = grid_at(problem, counts, story, at.phi, at.mu, sums, DepthStep.nodes)
+    step = DepthStep(problem, counts, story, grid)
+
+    def ascent(step: Any, state: Any) -> Ascent[Any]:
+        goal = tolerance * abs(mode.bound)
+        return ascend(step, state, tolerance=goal, max_iterations=sweeps, vector=(step.pack, step.unpack))
+
+    one = ascent(step, step.first(at.mu, at.pi))
+    found = Restarts(one, (one,))
+    final, found = resolved(problem, step, found, lambda grid: DepthStep(problem, counts, story, grid), ascent)
+    starts = {name: notes[name] for name in ("restarts", "restarts_at_best")}
+    return collect(problem, final, found, rng, draws, starts)
 
 
 def estimate(step: Any, state: State, order: Array) -> dict[str, Any]:
@@ -85,7 +138,7 @@ def climb(
     sweeps: int,
     tolerance: float,
 ) -> tuple[Any, Ascent[State], dict[str, Any]]:
-    """Find the mode of the cells of a source; ``problem`` needs not hold them.
+    """Find the mode of the cells of a source; ``problem`` need not hold them.
 
     Returns
     -------
@@ -95,26 +148,22 @@ def climb(
     notes : dict
     """
     counts = Blocks(source, SAMPLE, rng)
-    x, s = counts.sample
-    arrays = {**problem.arrays, "x": x, "size_factor": s}
-    coords = {dim: labels for dim, labels in problem.coords.items() if dim != "cell"}
-    small = replace(problem, sizes={**problem.sizes, "cell": len(x)}, arrays=arrays, coords=coords)
+    small = sampled(problem, counts)
     first = em(small, rng, restarts=restarts, tolerance=0.1)
     step = Step(problem, counts)
     point = {name: np.asarray(first.point[name]) for name in ("pi", "mu", "phi") if name in first.point}
     state = step.hold(State(point["pi"], point["mu"], point.get("phi", step.first_phi())))
     if source.cells > 2 * BATCH:
         state = small_steps(step, state, source, rng, epochs, forgetting)
-    goal = max(1.0, tolerance * abs(float(first.notes["bound"])) * source.cells / len(x))
-    bar = f"sweeps over {source.cells:,} cells"
-    sweep = track(range(sweeps + 1), bar, sweeps + 1)
+    goal = max(1.0, tolerance * abs(float(first.notes["bound"])) * source.cells / small.sizes["cell"])
+    with bar(f"sweeps over {source.cells:,} cells", sweeps + 1) as advance:
 
-    def told(state: State) -> tuple[State, float]:
-        next(sweep, None)
-        return step(state)
+        def told(state: State) -> tuple[State, float]:
+            following = step(state)
+            advance(1)
+            return following
 
-    found = ascend(told, state, tolerance=goal, max_iterations=sweeps, vector=(step.pack, step.unpack))
-    sweep.close()
+        found = ascend(told, state, tolerance=goal, max_iterations=sweeps, vector=(step.pack, step.unpack))
     notes = {
         "bound": found.bound,
         "iterations": len(found.bounds) - 1,
@@ -126,6 +175,14 @@ def climb(
     return step, found, notes
 
 
+def sampled(problem: Problem, counts: Blocks) -> Problem:
+    """Return the problem of the cells that the first reading kept."""
+    x, s = counts.sample
+    coords = {dim: labels for dim, labels in problem.coords.items() if dim != "cell"}
+    arrays = {**problem.arrays, "x": x, "size_factor": s}
+    return replace(problem, sizes={**problem.sizes, "cell": len(x)}, arrays=arrays, coords=coords)
+
+
 def small_steps(
     step: Any, state: State, source: Source, rng: np.random.Generator, epochs: int, forgetting: float
 ) -> State:
@@ -135,7 +192,11 @@ def small_steps(
     steps = (batch for _ in range(epochs) for batch in batches(source, rng))
     for t, (x, s) in enumerate(track(steps, "small steps", total)):
         logits: Logits = step.logits(state)[0]
-        new = scaled(step.counts.block(x, s).expect(logits), source.cells / len(x))
+        block = step.counts.block(x, s)
+        found = block.expect(logits)
+        if found.frequency is None and not step.phi_is_constant:
+            found = replace(found, frequency=block.own_frequency())  # those of all cells would not go with these sums
+        new = scaled(found, source.cells / len(x))
         sums = new if sums is None else mixed(sums, new, (t + 2.0) ** -forgetting)
         state = step.maximised(state, sums)
     return state
@@ -163,6 +224,4 @@ def mixed(old: Sums, new: Sums, share: float) -> Sums:
         return (1 - share) * a + share * b
 
     frequency = None if old.frequency is None else mix(old.frequency, new.frequency)
-    return Sums(
-        mix(old.log_sum, new.log_sum), mix(old.weight, new.weight), mix(old.total, new.total), frequency
-    )
+    return Sums(mix(old.log_sum, new.log_sum), mix(old.weight, new.weight), mix(old.total, new.total), frequency)
