@@ -13,11 +13,12 @@ from genarium.errors import InputError
 from genarium.remedies import setting
 from genarium.supports import LARGEST, count, label, positive, simplex
 
-from . import density, likelihood, predict, readers
+from . import density, draws, likelihood, predict, readers
 from .cautions import cautions
 from .em import em
 from .gibbs import gibbs
 from .start import start
+from .stepwise import online, svi
 from .vi import vi
 
 DISPERSION = {"known": ("gene",), "shared": (), "gene": ("gene",), "component": ("component",)}
@@ -64,6 +65,7 @@ def declare(dispersion: str = "known") -> Model:
         ),
         density=density.build(dispersion),
         log_likelihood=story.log_likelihood,
+        hoisted=draws.pointwise,
         log_prior=story.log_prior,
         vectorized=True,
         unit="cell",
@@ -71,6 +73,8 @@ def declare(dispersion: str = "known") -> Model:
         methods={
             "em": Method(em, "point", "Maximum likelihood by expectation maximisation.", holds=("phi", "pi", "mu")),
             "vi": Method(vi, "approximate", "Variational Bayes in closed form, with the evidence lower bound."),
+            "online": Method(online, "point", "EM in small steps, for millions of cells.", holds=("phi", "pi", "mu")),
+            "svi": Method(svi, "approximate", "Variational Bayes from the mode of ``online``, for millions of cells."),
             "gibbs": Method(gibbs, "exact", "Gibbs sampling of groups, weights and centroids."),
         },
         start=start,

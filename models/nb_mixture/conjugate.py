@@ -8,9 +8,9 @@ import numpy as np
 from genarium.declaration import Array, Problem
 from genarium.simplex import dirichlet_divergence, dirichlet_expected_log
 
-from .counts import Counts, Moments
+from .counts import Counts, Moments, log_weights, logits_at
 from .factors import Grid, RisingTable
-from .likelihood import Story, log_joint
+from .likelihood import Story
 
 
 @dataclass(frozen=True)
@@ -69,17 +69,18 @@ class ConjugateStep:
         self.rising = RisingTable(counts, grid, not self.own_r, shape)
         self.r = self.rising.r
 
-    def first(self, mu: Array) -> State:
-        """Take the sums of the responsibilities that centroids give."""
-        phi = 1 / self.r[len(self.r) // 2]
-        K = len(mu)
-        q, _ = self.counts.responsibilities(
-            log_joint(self.counts.x, self.counts.size_factor, np.full(K, 1 / K), mu, phi)
-        )
-        return self._state(q, 0.0)
+    def first(self, mu: Array, pi: Array | None = None) -> State:
+        """Take the sums of the responsibilities that centroids and weights (equal ones) give."""
+        middle = len(self.r) // 2
+        log_pi = np.zeros(1) if pi is None else log_weights(pi)
+        at = logits_at(np.ones(1), log_pi, mu, self.r[middle])
+        logits = self.counts.linear(at.slope[0], np.broadcast_to(at.intercept[0], len(mu)))
+        if self.own_r:
+            logits += self.counts.looked_up(self.rising.table[middle])
+        return self._state(*self.counts.responsibilities(logits))
 
     def _state(self, q: Array, log_sum: float) -> State:
-        own = self.rising.own(q) if self.own_r else None
+        own = self.rising.own(self.counts.weighted_frequency(q)) if self.own_r else None
         return State(Moments(log_sum, q.sum(1), q @ self.counts.x), own)
 
     def __call__(self, state: State, tilt: Tilt | None = None) -> tuple[State, float]:
@@ -87,11 +88,11 @@ class ConjugateStep:
         factors = self.factors(state, tilt)
         alpha = self.concentration(state, tilt)
         log_pi, divergence_pi = dirichlet_expected_log(alpha), dirichlet_divergence(alpha, self.alpha0)
-        rising, extra = self.rising.expected(factors.weight)
+        rising, table = self.rising.expected(factors.weight)
         intercept = log_pi + factors.intercept.sum(1)
         bound = rising - self.counts.factorial - divergence_pi - factors.divergence
-        if self.own_r:
-            logits = self.counts.linear(factors.slope, intercept) + (0 if extra is None else extra)
+        if table is not None:
+            logits = self.counts.linear(factors.slope, intercept) + self.counts.looked_up(table)
             q, log_sum = self.counts.responsibilities(logits)
             return self._state(q, log_sum), bound + log_sum
         moments = self.counts.sweep(factors.slope, intercept)
@@ -135,8 +136,8 @@ class ConjugateStep:
         factors = self.factors(state)
         log_pi = dirichlet_expected_log(self.concentration(state))
         logits = self.counts.linear(factors.slope, log_pi + factors.intercept.sum(1))
-        _, extra = self.rising.expected(factors.weight)
-        return self.counts.responsibilities(logits if extra is None else logits + extra)[0]
+        _, table = self.rising.expected(factors.weight)
+        return self.counts.responsibilities(logits if table is None else logits + self.counts.looked_up(table))[0]
 
     def parameters(self, state: State, order: Array) -> dict[str, Any]:
         """Return b, and a where phi is known (otherwise a = a0 + r times the component's weight)."""

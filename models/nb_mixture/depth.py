@@ -1,9 +1,11 @@
 """Variational Bayes with size factors: the Beta prior is no longer conjugate, so q(ln mu | r) lives on nodes.
 
 Every q(ln mu_kd | r_j) is a log-concave density in one dimension. It is found by Newton's method and summed by the
-trapezoidal rule with 9/8 sd between nodes, whose error for a normal density is 3e-7 (eq. 20 of the card).
+trapezoidal rule with 9/8 sd between nodes, whose error for a normal density is 3e-7 (eq. 20 of the card). Sums over
+cells are sums over the nodes of their size factors, so that a sweep passes over the cells once.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +14,18 @@ import numpy as np
 from genarium.declaration import Array, Problem
 from genarium.simplex import dirichlet_divergence, dirichlet_expected_log, normalised
 
-from .counts import Counts
+from .counts import Counts, Logits, Sums, log_weights, logits_at
 from .factors import Grid, RisingTable
-from .likelihood import Story, log_joint
+from .likelihood import Story
 
 NODES = np.linspace(-4.5, 4.5, 9)
 """Nodes of ln mu, in sd around the mode."""
 
-CHUNK = 100_000
+CHUNK = 200_000
 """Numbers in a work array, at most: it stays in the processor's cache."""
+
+KEPT = 4_000_000
+"""Numbers in the table of ln(1 + s mu / r), at most, that is kept from one half of a sweep to the other."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +52,10 @@ class Factors:
 
 @dataclass(frozen=True)
 class State:
-    """Responsibilities, shape (K, N), and where the modes of ln mu were, shape (J, K, D)."""
+    """Logits of the responsibilities, the sums over cells that these give, and the modes of ln mu, shape (J, K, D)."""
 
-    q: Array
+    logits: Logits
+    sums: Sums
     mode: Array
 
 
@@ -57,7 +63,7 @@ class DepthStep:
     """One sweep of coordinate ascent, ``step(state) -> (next state, bound of state)``."""
 
     nodes = np.linspace(-4.8, 4.8, 9)
-    """Nodes of ln r in posterior sd: fewer than without size factors, since each costs a pass over the cells."""
+    """Nodes of ln r in posterior sd: fewer than without size factors, for each multiplies those of ln mu."""
 
     def __init__(self, problem: Problem, counts: Counts, story: Story, grid: Grid) -> None:
         self.problem, self.counts, self.grid = problem, counts, grid
@@ -66,107 +72,135 @@ class DepthStep:
         self.own_r = story.dispersion == "component"
         self.rising = RisingTable(counts, grid, not self.own_r, (self.K, self.D))
         self.r = self.rising.r
-        self.constant = float((counts.x * np.log(counts.size_factor)[:, None]).sum()) - counts.factorial
+        self.constant = counts.log_depth - counts.factorial
+        self.at = counts.nodes.at
 
-    def first(self, mu: Array) -> State:
-        """Take the responsibilities that centroids give."""
-        middle = self.r[len(self.r) // 2]
-        logits = log_joint(self.counts.x, self.counts.size_factor, np.full(self.K, 1 / self.K), mu, 1 / middle)
-        q, _ = self.counts.responsibilities(logits)
-        return State(q, np.broadcast_to(np.log(mu), self.r.shape).copy())
+    def first(self, mu: Array, pi: Array | None = None) -> State:
+        """Take the responsibilities that centroids and weights (equal ones) give."""
+        middle = len(self.r) // 2
+        table = self.rising.table[middle] if self.own_r else None
+        log_pi = np.zeros(1) if pi is None else log_weights(pi)
+        logits = logits_at(self.at, log_pi, mu, self.r[middle], table)
+        return State(logits, self.counts.expect(logits), np.broadcast_to(np.log(mu), self.r.shape).copy())
 
     def __call__(self, state: State) -> tuple[State, float]:
         """Update the factors, then the responsibilities; the bound is that of both (eq. 12)."""
-        factors, mode = self.factors(state)
+        logits, mode, bound = self.update(state)
+        sums = self.counts.expect(logits)
+        return State(logits, sums, mode), sums.log_sum + bound
+
+    def update(self, state: State) -> tuple[Logits, Array, float]:
+        """Return the logits that the factors give, the modes, and the bound without the cells' share."""
+        factors, mode, kept = self.factors(state)
         alpha = self.concentration(state)
-        logits, rising = self.logits(factors, alpha)
-        q, log_sum = self.counts.responsibilities(logits)
+        logits, rising = self.logits(factors, alpha, kept)
         divergence_pi = dirichlet_divergence(alpha, self.alpha0)
-        return State(q, mode), log_sum + rising + self.constant - divergence_pi - factors.divergence
+        return logits, mode, rising + self.constant - divergence_pi - factors.divergence
 
-    def blocks(self, width: int) -> list[slice]:
-        """Split the cells so that a work array of ``width`` numbers a cell stays small."""
-        step = max(1, CHUNK // width)
-        return [slice(low, low + step) for low in range(0, len(self.counts.x), step)]
+    def pack(self, state: State) -> Array:
+        """Map a state to a vector: any logits are those of some responsibilities."""
+        parts = (state.logits.intercept, state.logits.slope, state.logits.table)
+        return np.concatenate([part.ravel() for part in (*parts, state.mode) if part is not None])
 
-    def newton(self, q: Array, mode: Array) -> tuple[Array, Array]:
+    def unpack(self, vector: Array) -> State:
+        """Map a vector to a state."""
+        T, K, D = len(self.at), self.K, self.D
+        intercept, slope, rest = np.split(vector, [T * K, T * K * (1 + D)])
+        table, mode = np.split(rest, [len(rest) - self.r.size])
+        logits = Logits(slope.reshape(T, K, D), intercept.reshape(T, K), table.reshape(K, -1) if len(table) else None)
+        return State(logits, self.counts.expect(logits), mode.reshape(self.r.shape))
+
+    def newton(self, sums: Sums, mode: Array) -> tuple[Array, Array]:
         """Find the mode of every q(ln mu | r) and the curvature there; both (J, K, D)."""
-        x, s = self.counts.x, self.counts.size_factor
         out, curvature = mode.copy(), np.empty_like(mode)
-        for k in range(self.K):
-            some = np.flatnonzero(q[k] > 1e-12)
-            r = self.r[:, k]  # (J, D)
+        both, total = self.a0 + self.b0, sums.total.sum(0)
+        for genes in self.blocks(self.K * len(self.at) * len(self.r)):
+            r = self.r[..., genes]
+            weight = sums.total[:, None, :, genes] + sums.weight[:, None, :, None] * r  # (T, J, K, d)
             for _ in range(30):
-                mu = np.exp(out[:, k])
-                first = self.b0 - (self.a0 + self.b0) * mu / (r + mu)
-                second = (self.a0 + self.b0) * r * mu / (r + mu) ** 2
-                for block in self.blocks(r.size):
-                    n = some[block]
-                    if not n.size:
-                        break
-                    mean = s[n, None, None] * mu  # (B, J, D)
-                    total = x[n, None] + r
-                    ratio = mean / (r + mean)
-                    first = first + np.einsum("n,njd->jd", q[k, n], x[n, None] - total * ratio)
-                    second = second + np.einsum("n,njd->jd", q[k, n], total * ratio * (1 - ratio))
+                mu = np.exp(out[..., genes])
+                prior = mu / (r + mu)
+                mean = self.at[:, None, None, None] * mu
+                share = mean / (r + mean)
+                part = weight * share
+                gone = part.sum(0)
+                first = self.b0 + total[:, genes] - both * prior - gone
+                second = both * prior * (1 - prior) + gone - np.einsum("tjkd,tjkd->jkd", part, share)
                 step = np.clip(first / second, -2, 2)
-                out[:, k] += step
-                if np.abs(step).max() < 1e-6:
+                out[..., genes] += step
+                if (np.abs(step) * np.sqrt(second)).max() < 1e-3:
                     break
-            curvature[:, k] = second
+            curvature[..., genes] = second
         return out, curvature
 
-    def factors(self, state: State) -> tuple[Factors, Array]:
-        """Return the optimal factors and their modes."""
+    def factors(self, state: State) -> tuple[Factors, Array, list[Array] | None]:
+        """Return the optimal factors, their modes, and ln(1 + s mu / r) by block of genes where that is kept."""
         from scipy.special import betaln
 
-        x, s, q = self.counts.x, self.counts.size_factor, state.q
-        mode, curvature = self.newton(q, state.mode)
+        sums = state.sums
+        mode, curvature = self.newton(sums, state.mode)
         sd = curvature**-0.5
         log_mu = mode[..., None] + sd[..., None] * NODES  # (J, K, D, I)
-        r = self.r[..., None]
-        odds = log_mu - np.log(r)
+        odds = log_mu - np.log(self.r)[..., None]
         log_prior = self.b0 * odds - (self.a0 + self.b0) * np.log1p(np.exp(odds)) - betaln(self.a0, self.b0)
         log_prior += np.log(sd * (NODES[1] - NODES[0]))[..., None]
-        size = q.sum(1)[:, None, None]
-        data = (q @ x)[..., None] * log_mu + size * r * np.log(r)
-        mu = np.exp(log_mu)
-        for k in range(self.K):
-            some = np.flatnonzero(q[k] > 1e-12)
-            for block in self.blocks(log_mu[:, k].size):
-                n = some[block]
-                if not n.size:
-                    break
-                logs = np.log(r[:, k] + s[n, None, None, None] * mu[:, k])  # (B, J, D, I)
-                weight = q[k, n, None, None] * (x[n, None] + self.r[:, k])  # (B, J, D)
-                data[:, k] -= np.einsum("njd,njdi->jdi", weight, logs)
+        kept = self.log_ratios(odds)
+        data = self.data(sums, odds, kept)
         share, log_z = normalised(log_prior + data)
         divergence_mu = (share * data).sum(-1) - log_z  # (J, K, D)
-        weight_r, divergence_r = self.rising.weight(log_z, self.rising.own(q) if self.own_r else None)
-        return Factors(weight_r, log_mu, share, float((weight_r * divergence_mu).sum()) + divergence_r), mode
+        weight_r, divergence_r = self.rising.weight(log_z, self.rising.own(sums.frequency))
+        return Factors(weight_r, log_mu, share, float((weight_r * divergence_mu).sum()) + divergence_r), mode, kept
 
-    def logits(self, factors: Factors, alpha: Array) -> tuple[Array, float]:
-        """Logits of the responsibilities (K, N), and the sum over cells of what is the same for all components."""
-        x, s = self.counts.x, self.counts.size_factor
+    def data(self, sums: Sums, odds: Array, kept: list[Array] | None) -> Array:
+        """Sum over cells the share of the counts in ln q(ln mu | r) at its nodes; shape (J, K, D, I)."""
+        out = np.asarray(sums.total.sum(0)[..., None] * odds)
+        for genes, logs in self.table(odds, kept):
+            weight = np.broadcast_to(sums.weight.T[:, None], (self.K, logs.shape[1], len(self.at)))
+            pair = np.stack([np.moveaxis(sums.total[..., genes], 0, -1), weight], 2)  # (K, d, 2, T)
+            of_x, of_r = np.moveaxis((pair @ logs).reshape(*logs.shape[:2], 2, len(self.r), -1), (2, 3), (0, 1))
+            out[:, :, genes] -= of_x + self.r[:, :, genes, None] * of_r
+        return out
+
+    def log_ratios(self, odds: Array) -> list[Array] | None:
+        """Return the blocks of :meth:`table`, where they are few enough to keep."""
+        return [logs for _, logs in self.table(odds)] if odds.size * len(self.at) <= KEPT else None
+
+    def table(self, odds: Array, kept: list[Array] | None = None) -> Iterator[tuple[slice, Array]]:
+        """Yield blocks of genes and :meth:`log_ratio` of each."""
+        for i, genes in enumerate(self.blocks(odds.size // self.D * len(self.at))):
+            yield genes, self.log_ratio(odds, genes) if kept is None else kept[i]
+
+    def blocks(self, width: int) -> Iterator[slice]:
+        """Split the genes so that a work array of ``width`` numbers a gene stays small."""
+        step = max(1, CHUNK // width)
+        return (slice(low, low + step) for low in range(0, self.D, step))
+
+    def log_ratio(self, odds: Array, genes: slice) -> Array:
+        """Return ln(1 + s mu / r) at all nodes, for ln(mu / r) of shape (J, K, D, I); shape (K, d, T, J I)."""
+        some = np.moveaxis(odds[:, :, genes], 0, 2)  # (K, d, J, I)
+        ratio = np.exp(some.reshape(*some.shape[:2], 1, -1))
+        return np.log1p(self.at[:, None] * ratio)
+
+    def logits(self, factors: Factors, alpha: Array, kept: list[Array] | None = None) -> tuple[Logits, float]:
+        """Logits of the responsibilities, and the sum over cells of what is the same for all components."""
         weight = np.broadcast_to(factors.weight, self.r.shape)
-        out = np.repeat(dirichlet_expected_log(alpha)[:, None], len(x), 1)
-        expected = (weight[..., None] * factors.share * factors.log_mu).sum((0, -1))  # (K, D)
-        out += expected @ x.T + (weight * self.r * np.log(self.r)).sum((0, 2))[:, None]
-        rising, extra = self.rising.expected(factors.weight)
-        if extra is not None:
-            out += extra
-        mu = np.exp(factors.log_mu)
-        for k in range(self.K):
-            joint = weight[:, k, :, None] * factors.share[:, k]  # (J, D, I)
-            for block in self.blocks(joint.size):
-                logs = np.log(self.r[:, k, :, None] + s[block, None, None, None] * mu[:, k])
-                by_r = np.einsum("jdi,njdi->njd", joint, logs)
-                out[k, block] -= ((x[block, None] + self.r[:, k]) * by_r).sum((1, 2))
-        return out, rising
+        odds = factors.log_mu - np.log(self.r)[..., None]
+        joint = weight[..., None] * factors.share  # (J, K, D, I)
+        T = len(self.at)
+        slope = np.repeat((joint * odds).sum((0, -1))[None], T, 0)  # (T, K, D)
+        intercept = np.repeat(dirichlet_expected_log(alpha)[None], T, 0)
+        for genes, logs in self.table(odds, kept):
+            some = np.stack([joint[:, :, genes], self.r[:, :, genes, None] * joint[:, :, genes]], -1)
+            pair = np.moveaxis(some, 0, 2).reshape(*logs.shape[:2], -1, 2)  # (K, d, J I, 2)
+            expected = logs @ pair  # (K, d, T, 2)
+            slope[..., genes] -= np.moveaxis(expected[..., 0], -1, 0)
+            intercept -= expected[..., 1].sum(1).T
+        rising, table = self.rising.expected(factors.weight)
+        return Logits(slope, intercept, table), rising
 
     def concentration(self, state: State) -> Array:
         """Return the parameter of q(pi) (eq. 8)."""
-        return np.asarray(self.alpha0 + state.q.sum(1))
+        return np.asarray(self.alpha0 + np.maximum(state.sums.weight.sum(0), 0))
 
     def weight(self, state: State) -> Array:
         """Return q of the nodes of r."""
@@ -174,11 +208,15 @@ class DepthStep:
 
     def responsibilities(self, state: State) -> Array:
         """Return q of the groups."""
-        return self(state)[0].q
+        return self.counts.assign(self.update(state)[0])[0]
+
+    def given(self, q: Array, like: State) -> State:
+        """Return the state of given responsibilities."""
+        return State(like.logits, self.counts.sums(q), like.mode)
 
     def moments(self, state: State) -> tuple[Array, Array]:
         """Mean and sd of ln mu given r, at every node of r; both (J, K, D)."""
-        factors, _ = self.factors(state)
+        factors, _, _ = self.factors(state)
         mean = (factors.share * factors.log_mu).sum(-1)
         return mean, np.sqrt((factors.share * (factors.log_mu - mean[..., None]) ** 2).sum(-1))
 

@@ -1,11 +1,16 @@
 """Log density of many draws at once; shapes: S draws, N cells, K components, D genes, U distinct counts."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from genarium.declaration import Array, Problem
 
-from .counts import Counts
+from .counts import Counts, log_weights, logits_at, rising_table
 from .likelihood import Story
+
+SMALL, ERROR = 100_000, 1e-8
+"""Counts times components above which :func:`pointwise` computes constants once; error of its ln(1 + s mu / r)."""
 
 CHUNK = 100_000
 """Numbers in a work array, at most: it stays in the processor's cache."""
@@ -34,6 +39,39 @@ def log_density(problem: Problem, counts: Counts, story: Story, pi: Array, mu: A
     return log_likelihood(counts, story, pi, mu, 1 / wide) + prior
 
 
+def pointwise(problem: Problem) -> Callable[..., Array]:
+    """Return the log likelihood of each cell as a function of draws, with all constants computed once.
+
+    Returns
+    -------
+    callable
+        ``function(pi, mu, phi)``, draws leading in each, to (S, N).
+    """
+    story = Story(problem.option("dispersion"))
+    x, s = problem["x"], problem["size_factor"]
+    if x.size * problem.sizes["component"] < SMALL:
+        return story.log_likelihood
+    counts, own = Counts(x, s, ERROR), story.dispersion == "component"
+    constant = x @ np.zeros(x.shape[1])
+    factorial = counts.looked_up(rising_table(counts, np.ones(x.shape[1]))[None])[0]
+    if counts.has_depth:
+        constant = x.sum(1) * np.log(s)
+    constant -= factorial
+
+    def one(pi: Array, mu: Array, phi: Array) -> Array:
+        r = 1 / story.spread(phi, mu)
+        table = rising_table(counts, r if own else r[:1])
+        logits = logits_at(counts.nodes.at, log_weights(pi), mu, r, table if own else None)
+        out = counts.assign(logits)[1] + constant
+        return out if own else out + counts.looked_up(table)[0]
+
+    def function(pi: Array, mu: Array, phi: Array) -> Array:
+        wide = np.broadcast_to(phi, (len(pi), *np.shape(phi))) if story.dispersion == "known" else phi
+        return np.stack([one(*each) for each in zip(pi, mu, wide, strict=True)])
+
+    return function
+
+
 def log_likelihood(counts: Counts, story: Story, pi: Array, mu: Array, r: Array) -> Array:
     """Log density of all cells, groups summed out, at every draw; shape (S,)."""
     S, K, _ = mu.shape
@@ -43,12 +81,12 @@ def log_likelihood(counts: Counts, story: Story, pi: Array, mu: Array, r: Array)
         block = max(1, CHUNK // len(counts.values))
         for low in range(0, len(r), block):
             each = slice(low, low + block) if len(r) > 1 else slice(None)  # one r for all draws where phi is known
-            total[each] += rising(counts, r[low : low + block, :1])[:, 0] @ counts.frequency
+            total[each] += rising_table(counts, r[low : low + block, :1])[:, 0] @ counts.frequency
     step, width = max(1, CHUNK // (K * N)), max(1, CHUNK // K)
     for low in range(0, S, step):
         some = slice(low, low + step)
         shape = np.broadcast_to(r, mu.shape)[some]  # (B, K, D)
-        table = rising(counts, shape) if own else None  # (B, K, U)
+        table = rising_table(counts, shape) if own else None  # (B, K, U)
         for first in range(0, N, width):
             cells = slice(first, first + width)
             logits = log_joint(counts, cells, pi[some], mu[some], shape)  # (B, K, n)
@@ -60,13 +98,6 @@ def log_likelihood(counts: Counts, story: Story, pi: Array, mu: Array, r: Array)
             np.exp(logits, out=logits)  # in place: a tenth faster than `log_sum_exp`
             total[some] += (top[:, 0] + np.log(logits.sum(1))).sum(1)
     return total
-
-
-def rising(counts: Counts, r: Array) -> Array:
-    """Log of Gamma(x + r) / Gamma(r) at every distinct count; (B, K, D) to (B, K, U)."""
-    from scipy.special import gammaln
-
-    return np.asarray(gammaln(counts.values + r[..., counts.gene]) - gammaln(r)[..., counts.gene])
 
 
 def log_joint(counts: Counts, cells: slice, pi: Array, mu: Array, r: Array) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 from genarium.declaration import Array, Problem
 from genarium.simplex import normalised
 
-from .counts import Counts
+from .counts import Counts, rising_table
 from .likelihood import Story
 
 
@@ -130,17 +130,17 @@ class RisingTable:
     """
 
     def __init__(self, counts: Counts, grid: Grid, shares_r: bool, shape: tuple[int, int]) -> None:
-        from scipy.special import gammaln
-
         self.counts, self.grid, self.shares_r = counts, grid, shares_r
         self.r = np.broadcast_to(np.exp(grid.log_r), (len(grid.log_r), *shape))  # (J, K, D)
         r = self.r[:, :1] if shares_r else self.r
-        self.table = gammaln(counts.values + r[..., counts.gene]) - gammaln(r)[..., counts.gene]  # (J, K or 1, U)
+        self.table = rising_table(counts, r)  # (J, K or 1, U)
         self.total = counts.by_gene(self.table * counts.frequency) if shares_r else None  # (J, 1, D)
 
-    def own(self, q: Array) -> Array:
-        """Sum over cells and genes of the table, by node and component, weighted with q (K, N); shape (J, K, 1)."""
-        return np.asarray((self.table * self.counts.weighted_frequency(q)).sum(-1, keepdims=True))
+    def own(self, frequency: Array | None) -> Array | None:
+        """Sum over cells and genes of the table, by node and component; (K, U) to (J, K, 1). None where r is shared."""
+        if self.shares_r:
+            return None
+        return np.asarray((self.table * frequency).sum(-1, keepdims=True))
 
     def weight(self, log_z: Array, own: Array | None, tilt: Array | float = 0.0) -> tuple[Array, float]:
         """Return the optimal q of the nodes, and its KL from the prior (eq. 11).
@@ -173,8 +173,7 @@ class RisingTable:
             return weight, float(np.where(weight > 0, weight * (np.log(weight) - self.grid.log_prior), 0).sum())
 
     def expected(self, weight: Array) -> tuple[float, Array | None]:
-        """Return the expectation over r: its sum over cells, or (K, N) where it differs by component."""
+        """Return the expectation over r: its sum over cells, or by distinct count (K, U) if components differ in it."""
         if self.total is not None:
             return float((weight * self.total).sum()), None
-        table = (np.broadcast_to(weight, self.r.shape)[..., self.counts.gene] * self.table).sum(0)  # (K, U)
-        return 0.0, np.stack([row[self.counts.inverse].sum(1) for row in table])
+        return 0.0, (np.broadcast_to(weight, self.r.shape)[..., self.counts.gene] * self.table).sum(0)

@@ -4,7 +4,7 @@ The functions f whose covariance is wanted are ln pi (K), ln mu (K, D) and, wher
 the grid, one after another; shapes: N cells, K components, D genes, J nodes of r, I nodes of ln mu.
 """
 
-from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,10 +14,7 @@ from genarium.engines.linear_response import linear_response, settled
 from genarium.simplex import dirichlet_expected_log, normalised
 
 from . import conjugate, depth
-from .counts import Moments
-
-TABLE = 10_000_000
-"""Numbers in the table that a sweep with size factors goes through; a larger one is made anew in every sweep."""
+from .counts import Logits, Moments, Sums
 
 
 class Response(Protocol):
@@ -141,68 +138,50 @@ class ConjugateResponse:
 class DepthResponse:
     """With size factors the state is the change of what q(ln mu | r) sums over the cells, at nodes that stay put.
 
-    At (r_j, mu_i) a cell of component k and gene d adds ``table`` = x ln mu + r ln r - (x + r) ln(r + s mu) (and its
-    rising factorial, where components have their own r) to the log density; q of the cells is a function of the
-    expected table, and the state is the table summed with the change of q. Its length does not grow with the cells.
+    At (r_j, mu_i) a cell of component k and gene d adds x ln mu + r ln r - (x + r) ln(r + s mu) (and its rising
+    factorial, where components have their own r) to the log density; q of the cells is a function of the expectation
+    of that, and the state is its sum with the change of q. Its length does not grow with the cells.
     """
 
     def __init__(self, step: depth.DepthStep, state: depth.State) -> None:
-        self.step, self.tilts, self.q = step, tilts(step), state.q
-        self.factors, self.mode = step.factors(state)
+        self.step, self.tilts = step, tilts(step)
+        self.factors, self.mode, self.kept = step.factors(state)
         with np.errstate(divide="ignore"):
             self.log_share, self.log_weight = np.log(self.factors.share), np.log(self.factors.weight)
+        self.odds = self.factors.log_mu - np.log(step.r)[..., None]
         self.alpha = step.concentration(state)
-        J, K, D, nodes = self.factors.log_mu.shape
-        self.state = np.zeros(K + K * J * D * nodes)
-        self.scale = np.concatenate([unit_of(self.alpha), np.ones(len(self.state) - K)])
-        small = len(step.counts.x) * self.factors.log_mu.size <= TABLE
-        self.kept = list(self.make_tables()) if small else None
+        self.base = self.vector(state.sums)
+        self.state = np.zeros_like(self.base)
+        self.scale = np.concatenate([unit_of(self.alpha), np.ones(len(self.state) - len(self.alpha))])
 
-    def make_tables(self) -> Iterator[tuple[slice, Array]]:
-        """Yield blocks of cells and their tables, shape (K, B, J D I)."""
-        counts, r = self.step.counts, np.moveaxis(self.step.r, 1, 0)  # (K, J, D)
-        log_mu = np.moveaxis(self.factors.log_mu, 1, 0)  # (K, J, D, I)
-        for block in self.step.blocks(log_mu.size):
-            x, s = counts.x[block, None, :], counts.size_factor[block, None, None, None]
-            tables = []
-            for k in range(len(r)):
-                table = x[..., None] * log_mu[k] + (r[k] * np.log(r[k]))[..., None]
-                table = table - (x + r[k])[..., None] * np.log(r[k][..., None] + s * np.exp(log_mu[k]))
-                if self.step.own_r:
-                    rising = self.step.rising.table[:, k][:, counts.inverse[block]]  # (J, B, D)
-                    table = table + np.moveaxis(rising, 1, 0)[..., None]
-                tables.append(table.reshape(len(table), -1))
-            yield block, np.stack(tables)
+    def vector(self, sums: Sums) -> Array:
+        """Return the weights and the data's share in the log densities in a row: K, then (J, K, D, I)."""
+        data = self.step.data(sums, self.odds, self.kept)
+        own = self.step.rising.own(sums.frequency)
+        if own is not None:
+            data += own[..., None] / data.shape[2]  # the densities of the genes are added up for such an r
+        return np.concatenate([sums.weight.sum(0), data.ravel()])
 
     def tilted(self, state: Array, tilt: Array) -> tuple[Array, Array, Array]:
-        """Return alpha, q of the nodes of ln mu given r (K, J, D, I) and of r, each shape as in the step."""
+        """Return alpha, q of the nodes of ln mu given r (J, K, D, I) and of r, each shape as in the step."""
         t = split(self.step, tilt)
         K = len(self.alpha)
-        change = np.moveaxis(state[K:].reshape(K, *np.delete(self.factors.log_mu.shape, 1)), 0, 1)
+        change = state[K:].reshape(self.odds.shape)
         logs = self.log_share + change + t.mu[..., None] * self.factors.log_mu
         share, log_z = normalised(logs)  # relative to those of the state
         axes = tuple(axis for axis in (1, 2) if self.factors.weight.shape[axis] == 1)
         log_weight = self.log_weight + log_z.sum(axes, keepdims=True) + t.r * self.step.grid.log_r
         return self.alpha + state[:K] + t.pi, share, normalised(log_weight, 0)[0]
 
-    def cells(self, state: Array, tilt: Array) -> Iterator[tuple[slice, Array, Array]]:
-        """Yield blocks of cells, their tables and their responsibilities (K, B)."""
+    def logits(self, state: Array, tilt: Array) -> Logits:
+        """Return the logits of the responsibilities that follow from a state."""
         alpha, share, weight = self.tilted(state, tilt)
-        joint = np.moveaxis(np.broadcast_to(weight, self.step.r.shape)[..., None] * share, 1, 0)  # (K, J, D, I)
-        log_pi = dirichlet_expected_log(alpha)
-        for block, table in self.kept if self.kept is not None else self.make_tables():
-            logits = log_pi[:, None] + (table @ joint.reshape(len(joint), -1, 1))[..., 0]
-            yield block, table, self.step.counts.responsibilities(logits)[0]
+        factors = replace(self.factors, share=share, weight=weight)
+        return self.step.logits(factors, alpha, self.kept)[0]
 
     def sweep(self, state: Array, tilt: Array) -> Array:
         """Return the changes that one sweep leads to, under a tilt (eq. 24)."""
-        K = len(self.alpha)
-        size, data = np.zeros(K), np.zeros((K, (len(state) - K) // K))
-        for block, table, q in self.cells(state, tilt):
-            change = q - self.q[:, block]
-            size += change.sum(1)
-            data += (change[:, None] @ table)[:, 0]
-        return np.concatenate([size, data.ravel()])
+        return self.vector(self.step.counts.expect(self.logits(state, tilt))) - self.base
 
     def mean(self, state: Array, tilt: Array) -> Array:
         """Return the expectation of f."""
@@ -211,4 +190,5 @@ class DepthResponse:
 
     def back(self, state: Array) -> depth.State:
         """Return the state as the step has it."""
-        return depth.State(np.hstack([q for _, _, q in self.cells(state, np.zeros(self.tilts))]), self.mode)
+        logits = self.logits(state, np.zeros(self.tilts))
+        return depth.State(logits, self.step.counts.expect(logits), self.mode)

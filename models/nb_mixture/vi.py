@@ -1,5 +1,6 @@
 """Variational Bayes by coordinate ascent; equation numbers refer to the card (README.md)."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Literal, Protocol
 
@@ -10,15 +11,23 @@ from genarium.engines.ascent import Ascent, Restarts, ascend, best_of
 from genarium.errors import InputError
 from genarium.simplex import dirichlet_log_norm
 
+from . import search
 from .conjugate import ConjugateStep
 from .corrected import correct
-from .counts import Counts
+from .counts import Counts, Sums
 from .depth import DepthStep
-from .em import DispersionObjective, em
+from .em import em
 from .factors import Grid, draw_r, grid_around, known_grid, refined
 from .likelihood import Story
 from .response import respond
 from .seeding import k_means_plus_plus
+from .updates import DispersionObjective
+
+FEW = 10
+"""Starts of the EM that finds where the nodes of r go, for as many cells as variational Bayes starts from itself."""
+
+OWN = 2
+"""Starts of its own beside the mode of EM, for some thousand cells: it may prefer fewer components than EM."""
 
 
 class Step(Protocol):
@@ -30,8 +39,8 @@ class Step(Protocol):
     def __call__(self, state: Any) -> tuple[Any, float]:
         """Update the factors, then the responsibilities; the bound is that of both."""
 
-    def first(self, mu: Array) -> Any:
-        """Return the state that centroids give."""
+    def first(self, mu: Array, pi: Array | None = None) -> Any:
+        """Return the state that centroids and weights (equal ones) give."""
 
     def responsibilities(self, state: Any) -> Array:
         """Return q of the groups; shape (K, N)."""
@@ -56,6 +65,7 @@ def vi(
     restarts: int = 10,
     tolerance: float = 1e-6,
     max_iterations: int = 2000,
+    accelerate: bool = True,
     draws: int = 1000,
     covariance: Literal["mean_field", "linear_response"] = "mean_field",
     polish: bool = False,
@@ -71,6 +81,8 @@ def vi(
     tolerance : float
         Nats of the evidence lower bound that may be left to gain.
     max_iterations : int
+    accelerate : bool
+        With size factors: extrapolate by SQUAREM.
     draws : int
         Draws for the posterior group.
     covariance : {"mean_field", "linear_response"}
@@ -98,43 +110,72 @@ def vi(
     counts = Counts(problem["x"], problem["size_factor"])
     story = Story(problem.option("dispersion"))
     kind: Any = DepthStep if counts.has_depth else ConjugateStep
-    grid = (
-        known_grid(problem, story)
-        if story.dispersion == "known"
-        else first_grid(problem, counts, story, rng, kind.nodes)
-    )
+    many = counts.x.shape[0] > search.MANY and restarts > 1  # then EM, which is faster, looks for the mode
+    found_point = em(problem, rng, restarts=restarts if many else FEW) if many or story.dispersion != "known" else None
+    if found_point is None or story.dispersion == "known":
+        grid = known_grid(problem, story)
+    else:
+        grid = first_grid(problem, counts, story, found_point, kind.nodes)
     step: Step = kind(problem, counts, story, grid)
 
+    def ascent_by(step: Any, state: Any) -> Ascent[Any]:
+        vector = (step.pack, step.unpack) if accelerate and isinstance(step, DepthStep) else None
+        return ascend(step, state, tolerance=tolerance, max_iterations=max_iterations, vector=vector)
+
     def ascent(state: Any) -> Ascent[Any]:
-        return ascend(step, state, tolerance=tolerance, max_iterations=max_iterations)
+        return ascent_by(step, state)
 
     def start() -> Any:
         return step.first(k_means_plus_plus(counts.x, counts.size_factor, problem.sizes["component"], rng))
 
-    found = best_of((ascent(start()) for _ in range(restarts)), "VI restarts", restarts)
-    for _ in range(20):  # until the nodes resolve the factor of r
-        better = refined(problem, step.grid, step.weight(found.best.state), step.nodes)
-        if better is None:
-            break
-        step = kind(problem, counts, story, better)
-        again = ascent(found.best.state)
-        found = Restarts(again, tuple(again if run is found.best else run for run in found.runs))
+    starts: dict[str, Any] = {}
+    if many and found_point is not None:
+        mode = step.first(np.asarray(found_point.point["mu"]), np.asarray(found_point.point["pi"]))
+        own = OWN if len(counts.x) <= search.LEAST else 0
+        found = best_of((ascent(start() if i else mode) for i in range(1 + own)), "VI from the mode of EM", 1 + own)
+        if found.best is found.runs[0]:
+            starts = {name: found_point.notes[name] for name in ("restarts", "restarts_at_best")}
+    else:
+        found = best_of((ascent(start()) for _ in range(restarts)), "VI restarts", restarts)
+    step, found = resolved(problem, step, found, lambda grid: kind(problem, counts, story, grid), ascent_by)
     if covariance == "mean_field":
-        return collect(problem, step, found, rng, draws)
+        return collect(problem, step, found, rng, draws, starts)
     state, *response = respond(step, found.best.state)
     settled = replace(found, best=replace(found.best, state=state))
-    result = collect(problem, step, settled, rng, draws)
+    result = collect(problem, step, settled, rng, draws, starts)
     order = np.argsort(-step.concentration(state), kind="stable")
     return correct(problem, rng, step, result, response, order, draws=draws, polish=polish)
 
 
-def first_grid(problem: Problem, counts: Counts, story: Story, rng: np.random.Generator, nodes: Array) -> Grid:
+def resolved(
+    problem: Problem,
+    step: Step,
+    found: Restarts[Any],
+    made: Callable[[Grid], Step],
+    ascent: Callable[[Step, Any], Ascent[Any]],
+) -> tuple[Step, Restarts[Any]]:
+    """Move the nodes of r, and ascend again, until they resolve the factor of r."""
+    for _ in range(20):
+        better = refined(problem, step.grid, step.weight(found.best.state), step.nodes)
+        if better is None:
+            break
+        step = made(better)
+        again = ascent(step, found.best.state)
+        found = Restarts(again, tuple(again if run is found.best else run for run in found.runs))
+    return step, found
+
+
+def first_grid(problem: Problem, counts: Counts, story: Story, found: Result, nodes: Array) -> Grid:
     """Centre the nodes on the EM estimate, with the width of its likelihood."""
-    point = em(problem, rng).point
-    phi, mu = np.asarray(point["phi"]), np.asarray(point["mu"])
-    responsibility = point["responsibility"]
+    phi, mu = np.asarray(found.point["phi"]), np.asarray(found.point["mu"])
+    responsibility = found.point["responsibility"]
     assert isinstance(responsibility, tuple)
-    _, _, curvature = DispersionObjective(responsibility[1].T, counts, mu, story)(-np.log(phi))
+    return grid_at(problem, counts, story, phi, mu, counts.sums(responsibility[1].T), nodes)
+
+
+def grid_at(problem: Problem, counts: Counts, story: Story, phi: Array, mu: Array, sums: Sums, nodes: Array) -> Grid:
+    """Centre the nodes on an estimate of phi, with the width of its likelihood given the sums of an E-step."""
+    _, _, curvature = DispersionObjective(sums, counts, mu, story)(-np.log(phi))
     tau = float(problem["tau"])
     variance = 1 / (np.maximum(-curvature, 0) + tau**-2)
     limit = np.log(problem["phi0"]) + 6 * tau * np.array([-1, 1])
@@ -146,8 +187,10 @@ def first_grid(problem: Problem, counts: Counts, story: Story, rng: np.random.Ge
     return grid_around(problem, np.full((len(mu), 1), log_r.mean()), np.full((len(mu), 1), sd), nodes)
 
 
-def collect(problem: Problem, step: Step, found: Restarts[Any], rng: np.random.Generator, draws: int) -> Result:
-    """Draw from q, and label its parameters with the components sorted by decreasing weight."""
+def collect(
+    problem: Problem, step: Step, found: Restarts[Any], rng: np.random.Generator, draws: int, starts: Mapping[str, Any]
+) -> Result:
+    """Draw from q, and label its parameters with the components sorted by decreasing weight; ``starts``: more notes."""
     state = found.best.state
     alpha, weight = step.concentration(state), step.weight(state)
     order = np.argsort(-alpha, kind="stable")
@@ -180,5 +223,5 @@ def collect(problem: Problem, step: Step, found: Restarts[Any], rng: np.random.G
         variational=variational,
         posterior=posterior,
         sample_stats={"log_q": (log_q + log_q_mu)[None]},
-        notes=found.notes,
+        notes={**found.notes, **starts},
     )

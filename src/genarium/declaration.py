@@ -281,6 +281,9 @@ class Model:
     log_likelihood : callable, optional
         ``log_likelihood(<unknown, known, observed>)``: log density of the observations, one value for each element of
         ``unit``, hidden variables summed out (NumPy).
+    hoisted : callable, optional
+        ``hoisted(problem)``: a function like ``log_likelihood`` for one problem, with what does not vary between draws
+        computed once.
     log_prior : callable, optional
         ``log_prior(<unknown, known>)``: log prior density of the unknown variables, normalised (NumPy).
     vectorized : bool
@@ -362,6 +365,7 @@ class Model:
     observed: Stage
     density: Callable[..., None] | None = None
     log_likelihood: Callable[..., Array] | None = None
+    hoisted: Callable[..., Callable[..., Array]] | None = None
     log_prior: Callable[..., Array | float] | None = None
     vectorized: bool = False
     default_sizes: Mapping[str, int] = field(default_factory=dict)

@@ -54,8 +54,14 @@ def at_draws(problem: Problem, function: Callable[..., Any], draws: Arrays, labe
 
 def log_likelihood(problem: Problem, posterior: Arrays) -> Array | None:
     """Pointwise log likelihood at every draw, shape (chain, draw, unit); None where the model does not give it."""
-    function = problem.model.log_likelihood
+    function = likelihood_of(problem)
     return _each_draw(function, problem, posterior, "log likelihood") if function else None
+
+
+def likelihood_of(problem: Problem) -> Callable[..., Array] | None:
+    """Return the log likelihood, with what does not vary between draws computed once where the model does so."""
+    model = problem.model
+    return model.hoisted(problem) if model.hoisted else model.log_likelihood
 
 
 def log_prior(problem: Problem, posterior: Arrays) -> Array | None:
@@ -83,12 +89,13 @@ def sparse_joint_density(problem: Problem, posterior: Arrays) -> dict[str, Array
     wanted = max(100, POINTWISE_SIZE // problem.sizes.get(problem.model.unit, 1))
     picks = np.unique(np.linspace(0, chains * draws - 1, wanted).astype(int))
     model, flat = problem.model, stacked(posterior)
-    if model.log_likelihood is None or model.log_prior is None:
+    likelihood = likelihood_of(problem)
+    if likelihood is None or model.log_prior is None:
         return {}
     lp = np.full(chains * draws, np.nan)
     for i in track(picks, "log density"):  # one by one: all values of all these draws would not fit into memory
         some = {name: v[i : i + 1] for name, v in flat.items()}
-        lp[i] = at_draws(problem, model.log_likelihood, some).sum() + at_draws(problem, model.log_prior, some)[0]
+        lp[i] = at_draws(problem, likelihood, some).sum() + at_draws(problem, model.log_prior, some)[0]
     return {"lp": lp.reshape(chains, draws)}
 
 

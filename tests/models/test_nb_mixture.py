@@ -14,9 +14,10 @@ from genarium.models.nb_mixture.cautions import merging_loss
 from genarium.models.nb_mixture.conjugate import ConjugateStep
 from genarium.models.nb_mixture.counts import Counts
 from genarium.models.nb_mixture.depth import DepthStep
-from genarium.models.nb_mixture.em import DispersionObjective, Step, em, trigamma
+from genarium.models.nb_mixture.em import Step, em
 from genarium.models.nb_mixture.factors import known_grid
 from genarium.models.nb_mixture.likelihood import Story, log_joint
+from genarium.models.nb_mixture.updates import DispersionObjective, trigamma
 from genarium.models.nb_mixture.vi import vi
 
 DISPERSIONS = ("known", "shared", "gene", "component")
@@ -114,8 +115,8 @@ def test_em_bound_is_the_log_likelihood_of_its_estimate() -> None:
 def test_squarem_finds_the_same_optimum_in_fewer_iterations() -> None:
     tree = gn.simulate("nb_mixture", 3, cell=400, gene=2, mu=[[30, 30], [45, 40], [60, 80]])
     problem = check(gn.get("nb_mixture"), tree)
-    plain = em(problem, np.random.default_rng(1), restarts=4, tolerance=1e-6)
-    fast = em(problem, np.random.default_rng(1), restarts=4, tolerance=1e-6, accelerate=True)
+    plain = em(problem, np.random.default_rng(1), restarts=4, tolerance=1e-6, accelerate=False)
+    fast = em(problem, np.random.default_rng(1), restarts=4, tolerance=1e-6)
     assert fast.notes["bound"] == pytest.approx(plain.notes["bound"], abs=1e-3)
     assert fast.notes["iterations"] < plain.notes["iterations"]
     assert fast.notes["largest_fall"] == 0
@@ -164,7 +165,8 @@ def test_dispersion_objective_has_the_right_derivatives(dispersion: str, depth: 
     problem = make(dispersion, depth, cells=60)
     rng = np.random.default_rng(1)
     q = rng.dirichlet(np.ones(3), 60).T
-    objective = DispersionObjective(q, Counts(problem["x"], problem["size_factor"]), np.array(MU), Story(dispersion))
+    counts = Counts(problem["x"], problem["size_factor"])
+    objective = DispersionObjective(counts.sums(q), counts, np.array(MU), Story(dispersion))
     at = rng.normal(1, 0.5, problem.model.shape("phi", problem.sizes))
     h = 1e-4
     low, middle, high = (objective(at + step) for step in (-h, 0, h))

@@ -165,7 +165,7 @@ def _tilt_steps(mean: Map, state: Vector, tilts: int) -> Vector:
     steps = np.full(tilts, 1e-2)
     for _ in range(2):
         variance = np.diag(_tilted(lambda t: mean(state, t), steps))
-        steps = STEP / np.sqrt(np.maximum(variance, 1e-12))
+        steps = STEP / np.sqrt(np.maximum(variance, 1e-8))
     return steps
 
 

@@ -1,0 +1,130 @@
+"""Which starts are followed where cells are many: all for a little on a part of them, some on, the best on all."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from genarium.declaration import Labelled, Problem
+from genarium.engines.ascent import Ascent, Restarts, best_of
+from genarium.progress import track
+
+MANY = 1000
+"""Cells up to which every start is followed to its end."""
+
+SHARE, LEAST = 0.1, 4000
+"""Part of the cells that the starts see, and the cells up to which they see all."""
+
+FIRST, FOLLOWED = 15, 4
+"""Updates of every start on that part, and how many of them go on to their end there, the highest."""
+
+LEADERS, CLOSE = 2, 3.0
+"""Ends that go on with all cells, at most: the highest, and others of another height whose distance from it is within
+what chance may have given to it, in nats by square root of the cells."""
+
+ROUGH = 0.1
+"""Nats that an ascent may leave to gain, but for the last."""
+
+
+@dataclass(frozen=True)
+class Search[S]:
+    """What several starts led to.
+
+    Attributes
+    ----------
+    best : Ascent
+    trace : (dims, ndarray)
+        Bound by restart and iteration, of the ascents on all cells.
+    notes : dict
+        For ``diagnose``.
+    """
+
+    best: Ascent[S]
+    trace: Labelled
+    notes: dict[str, float | int]
+
+
+def part(problem: Problem, rng: np.random.Generator, cells: int) -> Problem:
+    """Return the problem of some of its cells, drawn at random."""
+    pick = np.sort(rng.choice(problem.sizes["cell"], cells, replace=False))
+    dims = {name: var.dims for name, var in problem.model.variables().items()}
+    arrays = {name: a[pick] if dims[name][:1] == ("cell",) else a for name, a in problem.arrays.items()}
+    coords = {dim: labels for dim, labels in problem.coords.items() if dim != "cell"}
+    return replace(problem, sizes={**problem.sizes, "cell": cells}, arrays=arrays, coords=coords)
+
+
+def search[S](
+    problem: Problem,
+    rng: np.random.Generator,
+    ascent: Callable[[Problem], Callable[..., Ascent[S]]],
+    restarts: int,
+    tolerance: float,
+    label: str,
+) -> Search[S]:
+    """Follow several starts.
+
+    Parameters
+    ----------
+    problem : Problem
+    rng : Generator
+    ascent : callable
+        ``ascent(problem)`` gives a function ``go(state, tolerance=, most=)``: from a state or, with None, from a start
+        of its own, with at most so many updates (0: as many as the user allows).
+    restarts : int
+    tolerance : float
+    label : str
+        For the progress bar.
+
+    Returns
+    -------
+    Search
+    """
+    cells = problem.sizes["cell"]
+    some = min(cells, max(LEAST, int(SHARE * cells)))
+    go = ascent(problem)
+    if cells <= MANY or restarts == 1:
+        found = best_of((go(None, tolerance=tolerance) for _ in range(restarts)), label, restarts)
+        return Search(found.best, found.trace, found.notes)
+    sample = part(problem, rng, some) if some < cells else problem
+    if len(np.unique(sample["x"], axis=0)) < problem.sizes["component"]:
+        sample = problem
+    rough = go if sample is problem else ascent(sample)
+    tried = best_of((rough(None, tolerance=ROUGH, most=FIRST) for _ in range(restarts)), f"{label}, a part", restarts)
+    ends = [rough(run.state, tolerance=ROUGH) for run in ranked(tried.runs)[:FOLLOWED]]
+    chosen = leaders(ends, CLOSE * np.sqrt(some))
+    runs = [go(run.state, tolerance=ROUGH) for run in track(chosen, f"{label}, all cells", len(chosen))]
+    first, leading = max(zip(runs, chosen, strict=True), key=lambda pair: pair[0].bound)
+    best = joined(first, go(first.state, tolerance=tolerance))
+    found = Restarts(best, tuple(best if run is first else run for run in runs))
+    notes = {
+        **found.notes,
+        "largest_fall": max(run.largest_fall for run in (*tried.runs, *ends, *found.runs)),
+        "restarts": restarts,
+        "restarts_at_best": sum(abs(run.bound - leading.bound) <= same(leading) for run in ends),
+    }
+    return Search(best, found.trace, notes)
+
+
+def ranked[S](runs: Iterable[Ascent[S]]) -> list[Ascent[S]]:
+    """Sort ascents by their end, the highest first."""
+    return sorted(runs, key=lambda run: -run.bound)
+
+
+def joined[S](first: Ascent[S], second: Ascent[S]) -> Ascent[S]:
+    """Make one ascent of two, of which the second went on where the first ended."""
+    return replace(second, bounds=np.concatenate([first.bounds, second.bounds[1:]]))
+
+
+def leaders[S](ends: list[Ascent[S]], chance: float) -> list[Ascent[S]]:
+    """Return the highest ends of different height, the highest first."""
+    out: list[Ascent[S]] = []
+    for run in ranked(ends):
+        gaps = [other.bound - run.bound for other in out]
+        if len(out) < LEADERS and all(same(run) < gap < chance for gap in gaps):
+            out.append(run)
+    return out
+
+
+def same[S](run: Ascent[S]) -> float:
+    """Nats within which another end is taken for the same one."""
+    return 3 * ROUGH + 1e-6 * abs(run.bound)

@@ -1,0 +1,163 @@
+"""M-steps from the sums of an E-step: centroids with size factors, and dispersion (eqs. 4 to 6 of the card).
+
+Shapes: K components, D genes, T nodes of the size factors, U distinct counts.
+"""
+
+import numpy as np
+
+from genarium.declaration import Array
+
+from .counts import Counts, Sums
+from .likelihood import FLOOR, Story
+
+PHI_RANGE = (1e-8, 1e6)
+"""Where the dispersion may go: below, the counts are Poisson to double precision."""
+
+
+def newton_centroids(sums: Sums, at: Array, mu: Array, r: Array) -> Array:
+    """Solve sum_n q_nk (x_n - s_n mu) / (1 + phi s_n mu) = 0 for mu by Newton's method on ln mu (eq. 4).
+
+    Parameters
+    ----------
+    sums : Sums
+    at : ndarray, shape (T,)
+        Size factors of the nodes.
+    mu : ndarray, shape (K, D)
+        Where to start.
+    r : ndarray, shape (K, D)
+
+    Returns
+    -------
+    ndarray, shape (K, D)
+    """
+    total = sums.total.sum(0)  # (K, D)
+    none = total <= 0
+    weight = sums.total + sums.weight[..., None] * r  # (T, K, D)
+    log_mu = np.log(np.maximum(mu, FLOOR))
+    s = at[:, None, None]
+    for _ in range(50):
+        mean = s * np.exp(log_mu)
+        share = mean / (r + mean)
+        part = weight * share
+        slope = total - part.sum(0)
+        curvature = part.sum(0) - np.einsum("tkd,tkd->kd", part, share)
+        step = np.where(none, 0, np.clip(slope / np.maximum(curvature, 1e-300), -2, 2))
+        log_mu = np.maximum(log_mu + step, np.log(FLOOR))
+        if np.abs(step).max(initial=0) < 1e-8:
+            break
+    return np.where(none, FLOOR, np.exp(log_mu))
+
+
+def newton_dispersion(sums: Sums, counts: Counts, mu: Array, phi: Array, story: Story) -> Array:
+    """Raise the expected log likelihood in phi by safeguarded Newton steps on ln r (eqs. 5 and 6).
+
+    Returns
+    -------
+    ndarray, same shape as ``phi``
+    """
+    objective = DispersionObjective(sums, counts, mu, story)
+    log_r = -np.log(phi)
+    low, high = -np.log(PHI_RANGE[1]), -np.log(PHI_RANGE[0])
+    value, first, second = objective(log_r)
+    for _ in range(3):
+        step = np.where(second < 0, -first / np.minimum(second, -1e-300), np.sign(first))
+        step = np.clip(step, -1, 1)
+        rounding = 1e-13 * np.abs(value)
+        for _ in range(20):
+            trial = np.clip(log_r + step, low, high)
+            new = objective(trial)
+            worse = new[0] < value - rounding
+            if not worse.any():
+                break
+            step = np.where(worse, step / 4, step)
+        else:
+            break
+        moved = np.abs(trial - log_r).max()
+        log_r, (value, first, second) = trial, new
+        if moved < 0.05:  # the next Newton step is below 0.0025: the next E-step moves it by more
+            break
+    return np.exp(-log_r)
+
+
+class DispersionObjective:
+    """Expected complete log likelihood as a function of ln r, with two derivatives, summed by the variant's dims."""
+
+    def __init__(self, sums: Sums, counts: Counts, mu: Array, story: Story) -> None:
+        self.sums, self.counts, self.mu, self.story = sums, counts, mu, story
+        self.mean = counts.nodes.at[:, None, None] * mu  # (T, K, D)
+        self.own = story.dispersion == "component"
+        frequency = counts.frequency if sums.frequency is None else sums.frequency
+        self.frequency = frequency if self.own or frequency.ndim == 1 else frequency.sum(0)
+
+    def __call__(self, log_r: Array) -> tuple[Array, Array, Array]:
+        """Value, first and second derivative by ln r; each has the shape of ``log_r``."""
+        r = 1 / self.story.spread(np.exp(-log_r), self.mu)  # (K, D)
+        rise = rising_sums(self.counts, r if self.own else r[0], self.frequency)  # (K, D) or (D,) each
+        rest = self._rest(r)
+        value, first, second = (
+            (self._reduce(a) if self.own else self._reduce_genes(a)) + self._reduce(b)
+            for a, b in zip(rise, rest, strict=True)
+        )
+        R = np.exp(log_r)
+        return value, R * first, R**2 * second + R * first
+
+    def _reduce(self, terms: Array) -> Array:
+        """Sum (K, D) terms to the dims of phi."""
+        axis = {"shared": None, "gene": 0, "component": 1}[self.story.dispersion]
+        return np.asarray(terms.sum(axis))
+
+    def _reduce_genes(self, terms: Array) -> Array:
+        return np.asarray(terms.sum()) if self.story.dispersion == "shared" else terms
+
+    def _rest(self, r: Array) -> tuple[Array, Array, Array]:
+        """Sum what is not a rising factorial over the nodes; its derivatives by r."""
+        x, w, mean = self.sums.total, self.sums.weight[..., None], self.mean
+        both = r + mean
+        log_ratio = np.log1p(mean / r)
+        value = -(w * r + x) * log_ratio
+        residual = (w * mean - x) / both
+        first = residual - w * log_ratio
+        second = (w * mean / r - residual) / both
+        return value.sum(0) - x.sum(0) * np.log(r), first.sum(0), second.sum(0)
+
+
+def rising_sums(counts: Counts, r: Array, frequency: Array) -> tuple[Array, Array, Array]:
+    """Sum ln Gamma(x + r) - ln Gamma(r), and its two derivatives by r, over the counts of each gene.
+
+    Parameters
+    ----------
+    counts : Counts
+    r : ndarray, shape (..., D)
+    frequency : ndarray, shape (..., U)
+        Weight of each distinct count.
+
+    Returns
+    -------
+    tuple of ndarray, shape (..., D) each
+    """
+    from scipy.special import gammaln, psi
+
+    at = r[..., counts.gene]
+    size = counts.by_gene(frequency)
+    shifted = counts.values + at
+    return tuple(  # type: ignore[return-value]
+        counts.by_gene(f(shifted) * frequency) - size * f(r) for f in (gammaln, psi, trigamma)
+    )
+
+
+def trigamma(x: Array) -> Array:
+    """Second derivative of ln Gamma for x > 0: recurrence up to 8, then the asymptotic series (error below 1e-13)."""
+    y = np.array(x, dtype=np.float64)
+    small = np.flatnonzero(y.ravel() < 8)
+    flat = y.reshape(-1)
+    low, more = flat[small], np.zeros(len(small))
+    for _ in range(8):
+        below = low < 8
+        more += np.where(below, 1 / low**2, 0)
+        low = np.where(below, low + 1, low)
+    flat[small] = low
+    z = 1 / y**2
+    series = z * (1 / 6 - z * (1 / 30 - z * (1 / 42 - z * (1 / 30 - z * (5 / 66 - z * (691 / 2730 - z * 7 / 6))))))
+    out = 1 / y + z / 2 + series / y
+    out.reshape(-1)[small] += more
+    return np.asarray(out)
