@@ -3,6 +3,7 @@
 The story, the derivations and what is known of the fits are in this folder's README.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,8 @@ def declare(prior: str = "sparse") -> Model:
     known: dict[str, Var] = {}
     unknown: dict[str, Var] = {}
     prior_draws: dict[str, Any] = {}
+    draw_nu: Callable[..., Array] = story.draw_sparse_nu
+    alpha: dict[str, float] = {}
     methods = {
         "em": Method(em, "point", "Maximum likelihood by EM with SQUAREM, with a bound on what is left to gain."),
         "gibbs": Method(gibbs, "exact", "Gibbs sampling of origins, abundances and, under the sparse prior, presence."),
@@ -75,12 +78,13 @@ def declare(prior: str = "sparse") -> Model:
             "spread": Var((), positive, "Standard deviation of the log abundances of those that are there.", "σ"),
         }
         prior_draws = {"presence": story.draw_presence, "spread": story.draw_spread}
-        draw_nu, alpha = story.draw_sparse_nu, {}
     else:
         known = {
             "alpha": Var(("transcript",), positive, "Concentration of the Dirichlet prior of nu.", "α", default=1.0)
         }
-        methods["vi"] = Method(vi, "approximate", "Variational Bayes (VB-EM) with a Dirichlet factor for the abundances.")
+        methods["vi"] = Method(
+            vi, "approximate", "Variational Bayes (VB-EM) with a Dirichlet factor for the abundances."
+        )
         draw_nu, alpha = story.draw_nu, {"alpha": 1.5}
     return Model(
         name=__name__,
@@ -103,13 +107,17 @@ def declare(prior: str = "sparse") -> Model:
         hidden=Stage(
             {
                 "origin": Var(
-                    ("entry",), count, "Reads by transcript G, start S and orientation O, as far as entries tell them.", "n"
+                    ("entry",),
+                    count,
+                    "Reads by transcript G, start S and orientation O, as far as entries tell them.",
+                    "n",
                 )
             },
             {"origin": story.draw_origin},
         ),
         observed=Stage(
-            {"count": Var(("equivalence_class",), count, "Number of reads of a class.", "c")}, {"count": story.count_reads}
+            {"count": Var(("equivalence_class",), count, "Number of reads of a class.", "c")},
+            {"count": story.count_reads},
         ),
         density=None if sparse_prior else density.density,
         log_likelihood=likelihood.log_likelihood,

@@ -82,11 +82,8 @@ def circuits(table: Table, rng: np.random.Generator) -> Circuits:
                 step.extend(by)
                 first.append(len(member))
         lines.append(len(first) - 1)
-    return Circuits(
-        *(np.array(some, dtype=np.int64) for some in (lines, first, member)),
-        np.array(step, dtype=np.float64),
-        np.array(flat, dtype=np.int64),
-    )
+    whole = [np.array(some, dtype=np.int64) for some in (lines, first, member, flat)]
+    return Circuits(whole[0], whole[1], whole[2], np.array(step, dtype=np.float64), whole[3])
 
 
 def _explained(gram: Array, rng: np.random.Generator) -> tuple[list[tuple[Array, Array]], float]:

@@ -44,7 +44,9 @@ def log_sparse_prior(nu: Array, presence: Array, spread: Array, effective_length
     squares = np.where(there, (z - (z.sum(-1) / m)[..., None]) ** 2, 0.0).sum(-1)
     contrasts = -0.5 * squares / spread**2 - (m - 1) * (np.log(spread) + 0.5 * np.log(2 * np.pi)) - 0.5 * np.log(m)
     with np.errstate(divide="ignore"):
-        odds = special.xlogy(m, presence) + special.xlog1py(K - m, -presence) - np.log(-np.expm1(K * np.log1p(-presence)))
+        odds = (
+            special.xlogy(m, presence) + special.xlog1py(K - m, -presence) - np.log(-np.expm1(K * np.log1p(-presence)))
+        )
     u = (np.log(spread) - np.log(SPREAD)) / SPREAD_SD
     hyper = -0.5 * u**2 - np.log(spread * SPREAD_SD) - 0.5 * np.log(2 * np.pi)
     return np.asarray(contrasts - x.sum(-1) + odds + hyper)
@@ -62,7 +64,7 @@ def counts(nu: Array, reads: Array) -> Array:
 
 
 def quantities(nu: Array, effective_length: Array) -> Mapping[str, Any]:
-    """Scalars besides nu itself: evenness, transcripts there, mean length of a transcript that is read, share of the first half."""
+    """Scalars besides nu itself: evenness, transcripts there, mean length of what is read, share of the first half."""
     return {
         "sum_nu_squared": (nu**2).sum(-1),
         "there": (nu > 0).sum(-1),

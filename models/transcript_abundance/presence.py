@@ -1,8 +1,8 @@
 """The compiled sampler under the sparse prior: which transcripts are there; equation numbers refer to the card.
 
 K transcripts, E classes with two transcripts or more, M entries. A transcript is absent where its abundance is zero.
-Every conditional here is of one number with a density, or of none (an atom): knots give the density's outline, which is
-log-linear between them; atoms and outline together are proposed from, and Metropolis's rule mends what an outline misses.
+Every conditional here is of one number with a density, or of none (an atom): knots give the density's outline, which
+is log-linear between them; atoms and outline together are proposed from, and Metropolis's rule mends what it misses.
 """
 
 import numba
@@ -28,8 +28,8 @@ HALF_LOG_TWO_PI = 0.9189385332046727
 def log_mass(at: Array, h: Array, mass: Array) -> float:
     """Integrate the density that is log-linear between knots and goes on beyond the outer ones with their slopes.
 
-    ``at`` (S,) are the knots in order, ``h`` (S,) the logarithm of the density; ``mass`` (S + 1,) gets the shares of the
-    pieces, from the left tail to the right one. Returns the logarithm of the integral.
+    ``at`` (S,) are the knots in order, ``h`` (S,) the logarithm of the density; ``mass`` (S + 1,) gets the shares of
+    the pieces, from the left tail to the right one. Returns the logarithm of the integral.
     """
     top, S = h.max(), len(at)
     mass[0] = np.exp(h[0] - top) / slope(at[0], at[1], h[0], h[1])
@@ -126,10 +126,8 @@ def mode(low: Array, high: Array, c: Array) -> tuple[float, float]:
 
 
 @numba.njit(cache=True)
-def update_abundances(
-    rng: np.random.Generator, n: Array, mean: Array, sd: float, log_odds: float, a: Array
-) -> None:
-    """Draw each transcript's reads expected, ``a`` (K,), given those that came from it, ``n`` (eq. 28); zero: absent."""
+def update_abundances(rng: np.random.Generator, n: Array, mean: Array, sd: float, log_odds: float, a: Array) -> None:
+    """Draw each transcript's reads expected, ``a`` (K,), given those that came from it, ``n`` (eq. 28); 0: absent."""
     S = len(OFFSETS)
     at, h, mass = np.empty(S), np.empty(S), np.empty(S + 1)
     for k in range(len(a)):
@@ -337,7 +335,7 @@ def update_lines(
     line_step: Array,
     a: Array,
 ) -> None:
-    """Move each of some transcripts, ``who``, against a partner from one of its classes, then along one of its directions (eq. 29).
+    """Move each of some transcripts, ``who``, against a partner from one of its classes, then along a direction (eq. 29).
 
     ``lines`` (K + 1,) are the first direction of each transcript, ``line_first`` (L + 1,) the first element of each
     direction in ``line_member`` and ``line_step``; the other parameters are those of :func:`move`.

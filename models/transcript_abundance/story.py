@@ -72,7 +72,7 @@ def draw_spread(rng: np.random.Generator) -> Array:
 def draw_sparse_nu(
     rng: np.random.Generator, sizes: Sizes, presence: Array, spread: Array, effective_length: Array
 ) -> Array:
-    """Draw who is there, at least one transcript, and abundances in proportion to length times a log-normal (eq. 25)."""
+    """Draw who is there, at least one transcript, and abundances as length times a log-normal (eq. 25)."""
     K = sizes["transcript"]
     first = rng.choice(K, p=_first(float(presence), K))  # the first that is there, so that none is impossible
     there = np.concatenate([np.zeros(first, dtype=bool), [True], rng.uniform(size=K - first - 1) < presence])

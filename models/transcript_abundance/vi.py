@@ -43,8 +43,8 @@ def vi(
     rng : Generator
         For the draws.
     stop : {"bound", "salmon"}
-        Whether to stop when Aitken's rule says that little of the evidence lower bound is left, or as salmon does, whose
-        prior of 0.01 then stands in for an ``alpha`` that has its default, one.
+        Whether to stop when Aitken's rule says that little of the evidence lower bound is left, or as salmon does,
+        whose prior of 0.01 then stands in for an ``alpha`` that has its default, one.
     tolerance : float, optional
         Nats of the bound that may be left to gain (1e-6 where not given). Only with stop="bound".
     max_iterations : int

@@ -644,7 +644,9 @@ def test_tpm_that_short_effective_lengths_decide_are_flagged() -> None:
 def test_one_read_is_left_out_not_a_class() -> None:
     checked = 0
     for seed in range(3):
-        tree = gn.fit(NAME, gn.simulate(NAME, seed, prior="dirichlet"), "gibbs", seed=seed, chains=2, draws=300, tune=100)
+        tree = gn.fit(
+            NAME, gn.simulate(NAME, seed, prior="dirichlet"), "gibbs", seed=seed, chains=2, draws=300, tune=100
+        )
         verdict = next(v for v in gn.diagnose(NAME, tree).verdicts if "LOO" in v.check)
         assert verdict.status == "pass"
         pointwise = tree["log_likelihood"]["count"].to_numpy().reshape(600, -1).T

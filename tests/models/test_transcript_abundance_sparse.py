@@ -42,7 +42,7 @@ def test_the_prior_is_a_density_over_shares_and_who_is_there() -> None:
 def test_draws_of_the_prior_are_as_often_there_as_it_says() -> None:
     rng = np.random.default_rng(3)
     pi = 0.2
-    drawn = np.array([story.draw_sparse_nu(rng, {"transcript": 3}, pi, 1.0, np.ones(3)) > 0 for _ in range(4_000)])
+    drawn = np.array([story.draw_sparse_nu(rng, {"transcript": 3}, np.array(pi), np.array(1.0), np.ones(3)) > 0 for _ in range(4_000)])
     np.testing.assert_allclose(drawn.mean(0), pi / (1 - (1 - pi) ** 3), atol=4 * 0.5 / np.sqrt(4_000))
 
 
@@ -68,7 +68,11 @@ def test_each_move_keeps_the_joint_distribution(move: str) -> None:
         t = table_of(c)
         kept = (t.first, t.column, t.weight, t.count.astype(np.int64))
         entry = np.argsort(t.column, kind="stable")
-        entries = np.searchsorted(t.column[entry], np.arange(4)), entry, np.repeat(np.arange(len(t.count)), np.diff(t.first))
+        entries = (
+            np.searchsorted(t.column[entry], np.arange(4)),
+            entry,
+            np.repeat(np.arange(len(t.count)), np.diff(t.first)),
+        )
         law, slot = (t.sole, mean, sd, odds), np.full(len(t.count), -1)
         if move == "abundances":
             n = t.sole.copy()
@@ -134,5 +138,5 @@ def test_the_sampler_starts_anew_for_every_chain() -> None:
 
 @pytest.mark.parametrize("method", ["vi", "nuts", "stan-map"])
 def test_methods_that_need_a_density_say_so(method: str) -> None:
-    with pytest.raises(gn.InputError, match="transcripts may be absent.*'gibbs'.*prior='dirichlet'"):
+    with pytest.raises(gn.InputError, match=r"transcripts may be absent.*'gibbs'.*prior='dirichlet'"):
         gn.fit(NAME, gn.simulate(NAME, 1), method)

@@ -1,9 +1,11 @@
-"""How far 90 % intervals hold where transcripts are absent: ``python validation/benchmarks/transcript_abundance_prior.py``.
+"""How far 90 % intervals hold where transcripts are absent.
+
+``python validation/benchmarks/transcript_abundance_prior.py``:
 
 Genes of 1 to 12 isoforms, random subsets of 3 to 10 exons, 606 transcripts in all; fragments of 200 nt start uniformly,
 and a class is the set of exons that a fragment touches within a transcript. Of the transcripts 20 to 65 % are absent; the
 others have log-normal TPM (standard deviation 2). 100,000 reads. For each prior of ``gibbs`` (the sparse one, and
-Dirichlet(1) beside it) it prints the coverage by the transcript's true reads, how often intervals of absent transcripts
+Dirichlet(1) beside it) it prints the coverage by the transcript's true reads, how often intervals of absent ones
 include zero, the highest R-hat and the CPU seconds; one line of JSON a simulation, and the sums at the end.
 """
 
@@ -16,6 +18,7 @@ if __name__ == "__main__":  # one core; before NumPy is imported
 import argparse
 import json
 import warnings
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -53,7 +56,7 @@ def footprints(exons: Array, length: Array) -> tuple[dict[tuple[int, ...], float
     edges = np.concatenate([[0, starts], end, begin, end - FRAGMENT, begin - FRAGMENT])
     cut = np.unique(np.clip(edges, 0, starts))
     out: dict[tuple[int, ...], float] = {}
-    for left, right in zip(cut[:-1], cut[1:], strict=True):
+    for left, right in pairwise(cut):
         middle = (left + right) / 2
         touched = tuple(int(e) for e in exons[(begin < middle + FRAGMENT) & (end > middle)])
         out[touched] = out.get(touched, 0.0) + right - left
