@@ -3,11 +3,14 @@
 The story, the derivations and what is known of the fits are in this folder's README.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from genarium.declaration import Array, Calibration, Method, Model, Problem, Stage, Var
 from genarium.errors import InputError
-from genarium.supports import count, label, nonnegative, positive, simplex
+from genarium.supports import count, label, nonnegative, positive, simplex, unit_interval
 
 from . import bam, course, density, groups, likelihood, salmon, sparse, story
 from .cautions import cautions
@@ -43,76 +46,119 @@ def reads_of(count: Array) -> Array:
     return np.asarray(count.sum())
 
 
-MODEL = Model(
-    name=__name__,
-    title="Transcript abundances from RNA-seq equivalence classes",
-    sizes={"transcript": 8, "equivalence_class": 20, "entry": 60},
-    known=Stage(
-        {
-            "entry_class": Var(("entry",), label("equivalence_class"), "Class of an entry of the table.", "e"),
-            "entry_transcript": Var(("entry",), label("transcript"), "Transcript of an entry of the table.", "k"),
-            "weight": Var(
-                ("entry",), nonnegative, "P(class | transcript), up to one factor for each class if need be.", "w"
-            ),
-            "effective_length": Var(("transcript",), positive, "Starts that a read may have, in nucleotides.", "ℓ"),
-            "alpha": Var(("transcript",), positive, "Concentration of the Dirichlet prior of nu.", "α", default=1.0),
-            "reads": Var((), count, "Total number of reads; follows from the counts.", "N", default=reads_of),
-        },
-        story.design,
-    ),
-    unknown=Stage(
-        {"nu": Var(("transcript",), simplex, "Nucleotide abundance: share of a transcript in the reads.", "ν")},
-        {"nu": story.draw_nu},
-    ),
-    hidden=Stage(
-        {
-            "origin": Var(
-                ("entry",), count, "Reads by transcript G, start S and orientation O, as far as entries tell them.", "n"
-            )
-        },
-        {"origin": story.draw_origin},
-    ),
-    observed=Stage(
-        {"count": Var(("equivalence_class",), count, "Number of reads of a class.", "c")}, {"count": story.count_reads}
-    ),
-    density=density.density,
-    log_likelihood=likelihood.log_likelihood,
-    log_prior=likelihood.log_prior,
-    vectorized=True,
-    unit="equivalence_class",
-    derived=Stage(
-        {
-            "tpm": Var(("transcript",), nonnegative, "Transcripts per million.", "τ"),
-            "counts": Var(("transcript",), nonnegative, "Reads expected from a transcript.", "N ν"),
-            "ridge_counts": Var(
-                ("transcript",), nonnegative, "Reads expected from all transcripts of its ridge.", "N Σ ν"
-            ),
-        },
-        {"tpm": likelihood.tpm, "counts": likelihood.counts, "ridge_counts": groups.ridge_counts},
-    ),
-    multiplicity="count",
-    coordinates=Stage(
-        {
-            "ridge": Var(
-                ("transcript",), count, "Group of transcripts whose split the reads leave open; 0 for none.", "ρ"
-            )
-        },
-        {"ridge": groups.ridge},
-    ),
-    cautions=cautions,
-    methods={
-        "em": Method(em, "point", "Maximum likelihood by EM with SQUAREM, with a bound on what is left to gain."),
-        "vi": Method(vi, "approximate", "Variational Bayes (VB-EM) with a Dirichlet factor for the abundances."),
-        "gibbs": Method(gibbs, "exact", "Gibbs sampling of origins and abundances, and of shares within pairs."),
-    },
-    start=start,
-    test_quantities=likelihood.quantities,
-    statistics=likelihood.statistics,
-    readers={"salmon": salmon.salmon, "course": course.course, "sparse": sparse.sparse, "bam": bam.bam},
-    check=check,
-    calibration=Calibration(
-        settings={"transcript": 5, "equivalence_class": 10, "entry": 25, "reads": 500, "alpha": 1.5},
-        control={"weight": 0.2},
-    ),
-    source="MCB112 (Harvard), week 9: the probability model of RNA-seq reads and its EM algorithm.",
+NU = Var(("transcript",), simplex, "Nucleotide abundance: share of a transcript in the reads.", "ν")
+
+DIRICHLET_ONLY = (
+    *("vi", "nuts", "nuts-jax", "advi", "dadvi", "map"),
+    *("stan", "stan-advi", "stan-pathfinder", "stan-laplace", "stan-map"),
 )
+"""Methods that take abundances above zero only."""
+
+ATOMS = (
+    "under prior='sparse' transcripts may be absent, which no gradient can follow. Use method 'gibbs' (or 'em', which "
+    "has no prior), or prior='dirichlet'"
+)
+
+
+def declare(prior: str = "sparse") -> Model:
+    """Return the declaration; ``prior`` says whether transcripts may be absent, or abundances are Dirichlet."""
+    sparse_prior = prior == "sparse"
+    known: dict[str, Var] = {}
+    unknown: dict[str, Var] = {}
+    prior_draws: dict[str, Any] = {}
+    draw_nu: Callable[..., Array] = story.draw_sparse_nu
+    alpha: dict[str, float] = {}
+    methods = {
+        "em": Method(em, "point", "Maximum likelihood by EM with SQUAREM, with a bound on what is left to gain."),
+        "gibbs": Method(gibbs, "exact", "Gibbs sampling of origins, abundances and, under the sparse prior, presence."),
+    }
+    if sparse_prior:
+        unknown = {
+            "presence": Var((), unit_interval, "Probability that a transcript is there at all.", "π"),
+            "spread": Var((), positive, "Standard deviation of the log abundances of those that are there.", "σ"),
+        }
+        prior_draws = {"presence": story.draw_presence, "spread": story.draw_spread}
+    else:
+        known = {
+            "alpha": Var(("transcript",), positive, "Concentration of the Dirichlet prior of nu.", "α", default=1.0)
+        }
+        methods["vi"] = Method(
+            vi, "approximate", "Variational Bayes (VB-EM) with a Dirichlet factor for the abundances."
+        )
+        draw_nu, alpha = story.draw_nu, {"alpha": 1.5}
+    return Model(
+        name=__name__,
+        title="Transcript abundances from RNA-seq equivalence classes",
+        sizes={"transcript": 8, "equivalence_class": 20, "entry": 60},
+        known=Stage(
+            {
+                "entry_class": Var(("entry",), label("equivalence_class"), "Class of an entry of the table.", "e"),
+                "entry_transcript": Var(("entry",), label("transcript"), "Transcript of an entry of the table.", "k"),
+                "weight": Var(
+                    ("entry",), nonnegative, "P(class | transcript), up to one factor for each class if need be.", "w"
+                ),
+                "effective_length": Var(("transcript",), positive, "Starts that a read may have, in nucleotides.", "ℓ"),
+                **known,
+                "reads": Var((), count, "Total number of reads; follows from the counts.", "N", default=reads_of),
+            },
+            story.design,
+        ),
+        unknown=Stage({**unknown, "nu": NU}, {**prior_draws, "nu": draw_nu}),
+        hidden=Stage(
+            {
+                "origin": Var(
+                    ("entry",),
+                    count,
+                    "Reads by transcript G, start S and orientation O, as far as entries tell them.",
+                    "n",
+                )
+            },
+            {"origin": story.draw_origin},
+        ),
+        observed=Stage(
+            {"count": Var(("equivalence_class",), count, "Number of reads of a class.", "c")},
+            {"count": story.count_reads},
+        ),
+        density=None if sparse_prior else density.density,
+        log_likelihood=likelihood.log_likelihood,
+        log_prior=likelihood.log_sparse_prior if sparse_prior else likelihood.log_prior,
+        vectorized=True,
+        unit="equivalence_class",
+        derived=Stage(
+            {
+                "tpm": Var(("transcript",), nonnegative, "Transcripts per million.", "τ"),
+                "counts": Var(("transcript",), nonnegative, "Reads expected from a transcript.", "N ν"),
+                "ridge_counts": Var(
+                    ("transcript",), nonnegative, "Reads expected from all transcripts of its ridge.", "N Σ ν"
+                ),
+            },
+            {"tpm": likelihood.tpm, "counts": likelihood.counts, "ridge_counts": groups.ridge_counts},
+        ),
+        multiplicity="count",
+        coordinates=Stage(
+            {
+                "ridge": Var(
+                    ("transcript",), count, "Group of transcripts whose split the reads leave open; 0 for none.", "ρ"
+                )
+            },
+            {"ridge": groups.ridge},
+        ),
+        cautions=cautions,
+        methods=methods,
+        start=start,
+        test_quantities=likelihood.quantities,
+        unsupported=dict.fromkeys(DIRICHLET_ONLY, ATOMS) if sparse_prior else {},
+        options={"prior": ("sparse", "dirichlet")},
+        vary=declare,
+        statistics=likelihood.statistics,
+        readers={"salmon": salmon.salmon, "course": course.course, "sparse": sparse.sparse, "bam": bam.bam},
+        check=check,
+        calibration=Calibration(
+            settings={"transcript": 5, "equivalence_class": 10, "entry": 25, "reads": 500} | alpha,
+            control={"weight": 0.2},
+        ),
+        source="MCB112 (Harvard), week 9: the probability model of RNA-seq reads and its EM algorithm.",
+    )
+
+
+MODEL = declare()

@@ -15,6 +15,7 @@ from .interior import climb_all
 from .kernels import sweep, until_changes_are_small
 from .online import salmon_start
 from .ridges import ridges
+from .story import SPREAD
 from .table import Table, table_of
 
 LEAST, CHANGE, FLOOR = 100, 0.01, 1e-2
@@ -102,6 +103,8 @@ def em(
         "nu": found.a / found.a.sum(),
         "bound": (("restart", "iteration"), np.array([found.bounds])),
     }
+    if problem.option("prior") == "sparse":
+        point |= described(found.a, problem["effective_length"])
     notes = {
         "bound": found.bounds[-1],
         "optimality_gap": found.gap,
@@ -116,6 +119,16 @@ def em(
         point |= {name: (("transcript",), value) for name, value in open_.columns().items()}
         notes |= {"ridges": open_.number, "ridges_not_sought": open_.not_sought}
     return Result(point=point, notes=notes)
+
+
+def described(a: Array, effective_length: Array) -> dict[str, float]:
+    """Return the share of transcripts with reads, and the spread of their log abundances: what a maximum says of them.
+
+    The likelihood has no say in these two; with fewer than two such transcripts, the spread is the prior's median.
+    """
+    there = a > ZERO
+    x = np.log(a[there] / effective_length[there])
+    return {"presence": float(there.mean()), "spread": float(x.std()) if len(x) > 1 and x.std() > 0 else SPREAD}
 
 
 def largest_fall(bounds: list[float]) -> float:

@@ -8,6 +8,8 @@ import numpy as np
 from genarium.declaration import Array
 from genarium.simplex import dirichlet_log_norm
 
+from .story import SPREAD, SPREAD_SD
+
 CONDITIONAL = 1e-6
 """How far the weights of a transcript may be from summing to one for the data to be checked against replications."""
 
@@ -30,6 +32,26 @@ def log_prior(nu: Array, alpha: Array) -> Array:
     return np.asarray(dirichlet_log_norm(alpha) + varying.sum(-1))
 
 
+def log_sparse_prior(nu: Array, presence: Array, spread: Array, effective_length: Array) -> Array:
+    """Log density of the sparse prior (eqs. 25 and 26), by the number of transcripts there; shape (...)."""
+    from scipy import special
+
+    K = nu.shape[-1]
+    there = nu > 0
+    m = there.sum(-1)
+    x = np.where(there, np.log(np.where(there, nu, 1.0)), 0.0)
+    z = np.where(there, x - np.log(effective_length), 0.0)
+    squares = np.where(there, (z - (z.sum(-1) / m)[..., None]) ** 2, 0.0).sum(-1)
+    contrasts = -0.5 * squares / spread**2 - (m - 1) * (np.log(spread) + 0.5 * np.log(2 * np.pi)) - 0.5 * np.log(m)
+    with np.errstate(divide="ignore"):
+        odds = (
+            special.xlogy(m, presence) + special.xlog1py(K - m, -presence) - np.log(-np.expm1(K * np.log1p(-presence)))
+        )
+    u = (np.log(spread) - np.log(SPREAD)) / SPREAD_SD
+    hyper = -0.5 * u**2 - np.log(spread * SPREAD_SD) - 0.5 * np.log(2 * np.pi)
+    return np.asarray(contrasts - x.sum(-1) + odds + hyper)
+
+
 def tpm(nu: Array, effective_length: Array) -> Array:
     """Transcripts per million: nucleotide abundances divided by length, scaled to a million (eq. 2)."""
     rate = nu / effective_length
@@ -42,9 +64,10 @@ def counts(nu: Array, reads: Array) -> Array:
 
 
 def quantities(nu: Array, effective_length: Array) -> Mapping[str, Any]:
-    """Scalars besides nu itself: concentration, mean length of a transcript that is read, share of the first half."""
+    """Scalars besides nu itself: evenness, transcripts there, mean length of what is read, share of the first half."""
     return {
         "sum_nu_squared": (nu**2).sum(-1),
+        "there": (nu > 0).sum(-1),
         "mean_length": nu @ effective_length,
         "first_half": nu[..., : (nu.shape[-1] + 1) // 2].sum(-1),
         "tpm_first": tpm(nu, effective_length)[..., 0],

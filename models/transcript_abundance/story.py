@@ -11,6 +11,12 @@ from genarium.remedies import setting
 READS = 100
 """Reads for each class of a default simulation."""
 
+SPREAD, SPREAD_SD = 2.0, 0.5
+"""Median of the spread in its prior, and the standard deviation of its logarithm there."""
+
+LEAST = 1e-300
+"""The least abundance of a transcript that is there."""
+
 LOCUS = 10
 """Transcripts of a locus in a default simulation."""
 
@@ -44,9 +50,40 @@ def design(rng: np.random.Generator, sizes: Sizes) -> Mapping[str, Array]:
         "entry_transcript": transcript,
         "weight": weight / np.bincount(transcript, weight, K)[transcript],
         "effective_length": 200.0 * length * rng.uniform(0.5, 1.5, K),
-        "alpha": np.ones(K),
         "reads": np.array(READS * E),
     }
+
+
+def dirichlet_design(rng: np.random.Generator, sizes: Sizes) -> Mapping[str, Array]:
+    """Lay transcripts around circles of classes (:func:`design`), all of concentration one."""
+    return {**design(rng, sizes), "alpha": np.ones(sizes["transcript"])}
+
+
+def draw_presence(rng: np.random.Generator) -> Array:
+    """Draw the probability of being there: uniform (eq. 25)."""
+    return np.asarray(rng.uniform())
+
+
+def draw_spread(rng: np.random.Generator) -> Array:
+    """Draw the standard deviation of log abundances: log-normal (eq. 25)."""
+    return np.asarray(np.exp(rng.normal(np.log(SPREAD), SPREAD_SD)))
+
+
+def draw_sparse_nu(
+    rng: np.random.Generator, sizes: Sizes, presence: Array, spread: Array, effective_length: Array
+) -> Array:
+    """Draw who is there, at least one transcript, and abundances as length times a log-normal (eq. 25)."""
+    K = sizes["transcript"]
+    first = rng.choice(K, p=_first(float(presence), K))  # the first that is there, so that none is impossible
+    there = np.concatenate([np.zeros(first, dtype=bool), [True], rng.uniform(size=K - first - 1) < presence])
+    log = np.log(effective_length) + spread * rng.normal(size=K)
+    out = np.where(there, np.exp(log - log[there].max()), 0.0)
+    return np.asarray(np.where(there, np.maximum(out / out.sum(), LEAST), 0.0))
+
+
+def _first(presence: float, transcripts: int) -> Array:
+    log = np.arange(transcripts) * np.log1p(-min(presence, 1 - 1e-16))
+    return np.asarray(np.exp(log) / np.exp(log).sum())
 
 
 def draw_nu(rng: np.random.Generator, alpha: Array) -> Array:

@@ -6,7 +6,6 @@ import numpy as np
 
 from genarium.declaration import Array, Problem, Result
 from genarium.engines.ascent import Ascent, ascend
-from genarium.errors import InputError
 from genarium.progress import spinner
 from genarium.remedies import option
 from genarium.settings import only_with
@@ -32,7 +31,6 @@ def vi(
     rng: np.random.Generator,
     *,
     stop: Literal["bound", "salmon"] = "bound",
-    prior: float = 0.0,
     tolerance: float | None = None,
     max_iterations: int = 10_000,
     draws: int = 1000,
@@ -45,10 +43,8 @@ def vi(
     rng : Generator
         For the draws.
     stop : {"bound", "salmon"}
-        Whether to stop when Aitken's rule says that little of the evidence lower bound is left, or as salmon does.
-    prior : float
-        Concentration for every transcript in place of ``alpha``. Zero takes ``alpha``; with stop="salmon", zero takes
-        salmon's 0.01 where ``alpha`` has its default, one.
+        Whether to stop when Aitken's rule says that little of the evidence lower bound is left, or as salmon does,
+        whose prior of 0.01 then stands in for an ``alpha`` that has its default, one.
     tolerance : float, optional
         Nats of the bound that may be left to gain (1e-6 where not given). Only with stop="bound".
     max_iterations : int
@@ -64,18 +60,12 @@ def vi(
     Raises
     ------
     InputError
-        If ``prior`` is negative, or ``tolerance`` would be dropped.
+        If ``tolerance`` would be dropped.
     """
     only_with("transcript_abundance", option("stop", "bound"), stop == "bound", tolerance=tolerance)
-    if prior < 0:
-        raise InputError(
-            f"transcript_abundance: {option('prior', prior)} must not be negative. Leave it out for alpha."
-        )
     table = table_of(problem)
     alpha = problem["alpha"]
-    if prior > 0:
-        alpha = np.full_like(alpha, prior)
-    elif stop == "salmon" and (alpha == 1).all():
+    if stop == "salmon" and (alpha == 1).all():
         alpha = np.full_like(alpha, SALMON_PRIOR)
     step = Step(table, alpha)
     with spinner("VB-EM"):

@@ -70,7 +70,7 @@ def split(
     """
     settings = dict(model.prepare(settings)) if model.prepare else settings
     chosen = chosen_options(model, settings)
-    variant = model.variant(**{**model.chosen, **chosen}) if chosen else model
+    variant = varied(model, settings)
     options = keyword_options(function) if function else {}
     allowed, kinds = (choices(function), kinds_of(function)) if function else ({}, {})
     sizes, values, used = {}, {}, {}
@@ -163,6 +163,12 @@ def only_with(where: str, switch: str, on: bool, **given: Any) -> None:
 def chosen_options(model: Model, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that choose options of the model."""
     return {name: value for name, value in settings.items() if name in model.options}
+
+
+def varied(model: Model, settings: Mapping[str, Any]) -> Model:
+    """Return the model under the options that settings choose."""
+    chosen = chosen_options(model, settings)
+    return model.variant(**{**model.chosen, **chosen}) if chosen else model
 
 
 def _like(model: Model, name: str, value: Any, default: Any, kind: type) -> Any:

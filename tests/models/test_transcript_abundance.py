@@ -29,7 +29,7 @@ NAME = "transcript_abundance"
 
 
 def problem_of(seed: int = 1, **settings: Any) -> Problem:
-    return check(gn.get(NAME), gn.simulate(NAME, seed, **settings))
+    return check(gn.get(NAME).variant(prior="dirichlet"), gn.simulate(NAME, seed, prior="dirichlet", **settings))
 
 
 def dense(problem: Problem) -> Array:
@@ -82,7 +82,7 @@ def test_weights_of_a_simulation_are_conditional_probabilities() -> None:
 
 
 def test_counts_have_the_probabilities_that_summing_out_the_origins_gives() -> None:
-    tree = gn.simulate(NAME, 3, reads=200_000)
+    tree = gn.simulate(NAME, 3, prior="dirichlet", reads=200_000)
     problem = check(gn.get(NAME), tree)
     p = dense(problem) @ tree["truth"]["nu"].to_numpy()
     chi = ((problem["count"] - 200_000 * p) ** 2 / (200_000 * p)).sum()
@@ -172,7 +172,7 @@ def test_plain_steps_are_those_of_the_loop() -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_em_finds_the_maximum_that_another_optimiser_finds(seed: int) -> None:
     problem = problem_of(seed, transcript=6, equivalence_class=9, entry=24)
-    tree = gn.fit(NAME, gn.simulate(NAME, seed, transcript=6, equivalence_class=9, entry=24), "em")
+    tree = gn.fit(NAME, gn.simulate(NAME, seed, prior="dirichlet", transcript=6, equivalence_class=9, entry=24), "em")
     W, c = dense(problem), problem["count"]
 
     def loss(x: Array) -> tuple[float, Array]:
@@ -245,7 +245,7 @@ def test_recovery_with_more_reads() -> None:
     for reads in (500, 32_000):
         each = []
         for seed in range(30):
-            tree = gn.simulate(NAME, seed, reads=reads, transcript=4, equivalence_class=12, entry=24)
+            tree = gn.simulate(NAME, seed, prior="dirichlet", reads=reads, transcript=4, equivalence_class=12, entry=24)
             each.append((gn.fit(NAME, tree, "em")["point"]["nu"] - tree["truth"]["nu"]).to_numpy())
         errors.append(np.sqrt(np.mean(np.square(each))))
     # each root mean square of 30 x 3 free values has a relative error of about 1 / sqrt(180) = 0.075
@@ -342,7 +342,7 @@ def test_elbo_is_that_of_the_loops() -> None:
 @pytest.mark.parametrize("alpha", [0.01, 1.0, 3.0])
 def test_elbo_never_falls_and_bounds_the_evidence(alpha: float) -> None:
     data = from_classes([([0, 1], [0.6, 0.2], 7), ([0], [0.4], 2), ([1], [0.8], 4)], [1, 1])
-    tree = gn.fit(NAME, {**data, "alpha": alpha}, "vi")
+    tree = gn.fit(NAME, {**data, "alpha": alpha}, "vi", prior="dirichlet")
     told = notes(tree)
     assert told["largest_fall"] == 0
     assert (np.diff(tree["variational"]["bound"].to_numpy()[0]) > -1e-9).all()
@@ -354,7 +354,7 @@ def test_elbo_never_falls_and_bounds_the_evidence(alpha: float) -> None:
 
 
 def test_draws_of_vi_have_the_moments_of_their_dirichlet() -> None:
-    tree = gn.fit(NAME, gn.simulate(NAME, 2), "vi", draws=4000)
+    tree = gn.fit(NAME, gn.simulate(NAME, 2, prior="dirichlet"), "vi", draws=4000)
     shape = tree["variational"]["concentration"].to_numpy()
     draws = tree["posterior"]["nu"].to_numpy()[0]
     exact = stats.dirichlet(shape)
@@ -384,7 +384,7 @@ def test_gibbs_has_the_moments_of_the_posterior(alpha: float) -> None:
     from arviz_stats.base import array_stats
 
     data = from_classes([([0, 1], [0.6, 0.2], 9), ([0, 1], [0.4, 0.8], 21)], [1, 1])
-    tree = gn.fit(NAME, {**data, "alpha": alpha}, "gibbs", seed=3, draws=3000)
+    tree = gn.fit(NAME, {**data, "alpha": alpha}, "gibbs", prior="dirichlet", seed=3, draws=3000)
     draws = tree["posterior"]["nu"].to_numpy()[..., 0]
     mean, sd = grid_moments(alpha, [9, 21])
     ess = float(array_stats.ess(draws, chain_axis=0, draw_axis=1, method="mean"))
@@ -459,7 +459,7 @@ def test_density_of_a_share_is_that_of_the_whole_model() -> None:
 def test_gibbs_and_nuts_agree() -> None:
     from arviz_stats.base import array_stats
 
-    tree = gn.simulate(NAME, 6, transcript=5, equivalence_class=10, entry=25, reads=500)
+    tree = gn.simulate(NAME, 6, prior="dirichlet", transcript=5, equivalence_class=10, entry=25, reads=500)
     moments = []
     for method in ("gibbs", "nuts"):
         draws = gn.fit(NAME, tree, method, seed=2)["posterior"]["nu"].to_numpy()
@@ -475,7 +475,7 @@ def test_gibbs_and_nuts_agree() -> None:
 @pytest.mark.parametrize("method", ["nuts", pytest.param("advi", marks=pytest.mark.slow), "map"])
 def test_sparse_priors_go_to_gibbs(method: str) -> None:
     with pytest.raises(gn.InputError, match=r"alpha\[transcript=0 \(0\)\] = 0.05.*gibbs"):
-        gn.fit(NAME, gn.simulate(NAME, 1), method, alpha=0.05)
+        gn.fit(NAME, gn.simulate(NAME, 1, prior="dirichlet"), method, alpha=0.05)
 
 
 def test_bad_data_are_refused() -> None:
@@ -498,12 +498,12 @@ def test_bad_data_are_refused() -> None:
         ("em", {"stop": "salmon", "tolerance": 0.1}, "tolerance=0.1 would be dropped: used only with stop='bound'"),
         ("vi", {"stop": "salmon", "tolerance": 0.1}, "tolerance=0.1 would be dropped: used only with stop='bound'"),
         ("vi", {"tolerance": "small"}, "tolerance='small' must be a number"),
-        ("vi", {"prior": -0.1}, "prior=-0.1 must not be negative"),
+        ("vi", {"prior": "sparse"}, "method 'vi' is not offered: under prior='sparse' transcripts may be absent"),
         ("em", {"nu": [0.5, 0.5]}, "cannot hold nu fixed"),
         ("gibbs", {"nu": [0.5, 0.5]}, "cannot hold nu fixed"),
     ):
         with pytest.raises(gn.InputError, match=said):
-            gn.fit(NAME, good, method, **options)
+            gn.fit(NAME, good, method, **{"prior": "dirichlet", **options})
 
 
 def test_salmons_start_is_one_pass_over_the_reads_in_small_part() -> None:
@@ -539,8 +539,8 @@ def test_many_batches_are_taken_together() -> None:
 
 
 def test_salmons_prior_stands_in_for_the_default_only() -> None:
-    tree = gn.simulate(NAME, 1)
-    cases: list[tuple[dict[str, Any], float]] = [({}, 0.01), ({"alpha": 0.3}, 0.3), ({"prior": 0.2}, 0.2)]
+    tree = gn.simulate(NAME, 1, prior="dirichlet")
+    cases: list[tuple[dict[str, Any], float]] = [({}, 0.01), ({"alpha": 0.3}, 0.3)]
     for settings, prior in cases:
         assert notes(gn.fit(NAME, tree, "vi", stop="salmon", **settings))["prior"] == prior
     assert notes(gn.fit(NAME, tree, "vi"))["prior"] == 1.0
@@ -550,13 +550,13 @@ def test_replications_of_weights_scaled_by_class_are_not_checked() -> None:
     data = from_classes([([0, 1], [0.5, 0.5], 10), ([1], [1.0], 5)], [100, 100])
     diagnosis = gn.diagnose(NAME, gn.fit(NAME, data, "em"))
     assert not [v for v in diagnosis.verdicts if v.check.startswith("predictive")]
-    simulated = gn.diagnose(NAME, gn.fit(NAME, gn.simulate(NAME, 1), "em"))
+    simulated = gn.diagnose(NAME, gn.fit(NAME, gn.simulate(NAME, 1, prior="dirichlet"), "em"))
     assert [v for v in simulated.verdicts if v.check.startswith("predictive")]
 
 
 def test_a_large_component_is_climbed_with_its_dual(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the dense method switched off, the sparse one reaches the same likelihood, and proves it."""
-    tree = gn.simulate(NAME, 3, transcript=60, equivalence_class=90, entry=240)
+    tree = gn.simulate(NAME, 3, prior="dirichlet", transcript=60, equivalence_class=90, entry=240)
     table = table_of(check(gn.get(NAME), tree))
     best = ascend(table, tolerance=1e-6, max_iterations=10_000)
     monkeypatch.setattr(import_module("genarium.models.transcript_abundance.em"), "SMALL", 2)
@@ -595,8 +595,9 @@ def ambiguous() -> dict[str, Any]:
     [
         ("em", {}),
         pytest.param("em", {"stop": "salmon"}, marks=pytest.mark.slow),
-        ("vi", {"draws": 200}),
-        ("gibbs", {"draws": 100, "tune": 50}),
+        ("vi", {"draws": 200, "prior": "dirichlet"}),
+        ("gibbs", {"draws": 100, "tune": 50, "prior": "dirichlet"}),
+        ("gibbs", {"draws": 200, "tune": 50}),
     ],
 )
 def test_every_fit_names_the_transcripts_that_reads_cannot_tell_apart(method: str, options: dict[str, Any]) -> None:
@@ -618,7 +619,7 @@ def test_every_fit_names_the_transcripts_that_reads_cannot_tell_apart(method: st
 
 
 def test_no_ridge_is_no_caution() -> None:
-    tree = gn.fit(NAME, gn.simulate(NAME, 1), "em")
+    tree = gn.fit(NAME, gn.simulate(NAME, 1, prior="dirichlet"), "em")
     assert not tree["point"]["ridge"].to_numpy().any()
     np.testing.assert_array_equal(tree["point"]["ridge_counts"], tree["point"]["counts"])
     assert all(v.status == "pass" for v in gn.diagnose(NAME, tree).verdicts if "tell apart" in v.check)
@@ -643,7 +644,9 @@ def test_tpm_that_short_effective_lengths_decide_are_flagged() -> None:
 def test_one_read_is_left_out_not_a_class() -> None:
     checked = 0
     for seed in range(3):
-        tree = gn.fit(NAME, gn.simulate(NAME, seed), "gibbs", seed=seed, chains=2, draws=300, tune=100)
+        tree = gn.fit(
+            NAME, gn.simulate(NAME, seed, prior="dirichlet"), "gibbs", seed=seed, chains=2, draws=300, tune=100
+        )
         verdict = next(v for v in gn.diagnose(NAME, tree).verdicts if "LOO" in v.check)
         assert verdict.status == "pass"
         pointwise = tree["log_likelihood"]["count"].to_numpy().reshape(600, -1).T

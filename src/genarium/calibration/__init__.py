@@ -28,7 +28,7 @@ from genarium.holding import Data
 from genarium.methods import find_method
 from genarium.progress import bar
 from genarium.remedies import either, flag
-from genarium.settings import chosen_options, generator, split
+from genarium.settings import generator, split, varied
 from genarium.tree import provenance, save
 
 TREE, PAGE = "validation.nc", "report.html"
@@ -145,8 +145,7 @@ def validate(
     else:
         given, settings = _given(declared, method, data, layer, int(simulations), seed, settings)
     if control:
-        chosen = chosen_options(declared, settings)
-        wrong = {**declared.variant(**{**declared.chosen, **chosen}).calibration.control, **(wrong or {})}
+        wrong = {**varied(declared, settings).calibration.control, **(wrong or {})}
         if not wrong:
             raise InputError(
                 f"{declared.name}: the model declares no negative control. Give "
@@ -212,8 +211,7 @@ def plan_of(model: str, method: str, seed: int, settings: Mapping[str, Any]) -> 
 
 def _with_own(declared: Model, method: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Add the model's settings for calibration, as far as the chosen variant and the method know them."""
-    options = chosen_options(declared, settings)
-    variant = declared.variant(**{**declared.chosen, **options}) if options else declared
+    variant = varied(declared, settings)
     known = {*variant.sizes, *variant.variables(), *declared.options, *find_method(variant, method).options}
     return {n: v for n, v in variant.calibration.settings.items() if n in known} | dict(settings)
 
@@ -227,7 +225,7 @@ def _given(
     if isinstance(data, xr.DataTree) and not declared.chosen:
         chosen = attribute(data, "model_options")
         settings = {**{n: v for n, v in chosen.items() if n in declared.options}, **settings}
-    way = find_method(declared, method)
+    way = find_method(varied(declared, settings), method)
     if way.claim != "exact":
         raise InputError(f"posterior SBC starts from exact draws of the posterior; {method!r} is {way.claim}.")
     have = way.options

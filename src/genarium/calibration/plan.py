@@ -16,7 +16,7 @@ from genarium.errors import InputError
 from genarium.home import Home
 from genarium.methods import find_method
 from genarium.remedies import flag
-from genarium.settings import generator, split
+from genarium.settings import generator, split, varied
 from genarium.tree import digest
 
 EXACT = {"chains": 2, "draws": 300, "tune": 200}
@@ -116,7 +116,7 @@ class Plan:
     @cached_property
     def _split(self) -> tuple[Model, dict[str, int], dict[str, Any], dict[str, Any]]:
         model = registry.resolve(self.model)
-        return split(model, self.settings, find_method(model, self.method).function)
+        return split(model, self.settings, find_method(varied(model, self.settings), self.method).function)
 
     @property
     def declared(self) -> Model:

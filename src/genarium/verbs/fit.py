@@ -17,7 +17,7 @@ from genarium.methods import find_method, methods, require_free
 from genarium.progress import cpu_seconds
 from genarium.registry import resolve
 from genarium.remedies import flag
-from genarium.settings import generator, split
+from genarium.settings import generator, split, varied
 from genarium.story import predictive, thinned
 from genarium.tree import data_tree, dataset, provenance, with_coordinates, with_groups
 from genarium.verbs.prior import prior_groups
@@ -79,7 +79,7 @@ def fit(
     ['constant_data', 'observed_data', 'point']
     """
     declared = resolve(model, data)
-    way = find_method(declared, method)
+    way = find_method(varied(declared, settings), method)
     variant, sizes, values, options = split(
         declared,
         settings,

@@ -14,7 +14,7 @@ from genarium.holding import Data
 from genarium.methods import find_method, require_free
 from genarium.progress import track
 from genarium.registry import resolve
-from genarium.settings import generator, split
+from genarium.settings import generator, split, varied
 from genarium.simplex import log_sum_exp
 from genarium.tree import stacked
 
@@ -47,7 +47,7 @@ def held_out(
         If the model does not say how its data are held out, or the method makes no draws.
     """
     declared = resolve(model, data)
-    way = find_method(declared, method)
+    way = find_method(varied(declared, settings), method)
     variant, sizes, values, options = split(declared, settings, way.function)
     if variant.folds is None or variant.log_likelihood is None:
         raise InputError(f"{variant.name}: the model does not say how data are held out. Choose by the bound.")

@@ -1,0 +1,142 @@
+"""transcript_abundance under the sparse prior: its density, each move of its sampler, and who is found to be absent."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import integrate, stats
+
+import genarium as gn
+from genarium.declaration import Array
+from genarium.models.transcript_abundance import likelihood, presence, story
+from genarium.models.transcript_abundance.circuits import circuits
+from genarium.models.transcript_abundance.gibbs import SparseSampler
+from genarium.models.transcript_abundance.sparse import from_classes
+from genarium.models.transcript_abundance.table import tabulate
+
+NAME = "transcript_abundance"
+
+W = np.array([[0.5, 0.2, 0.6], [0.5, 0.4, 0.0], [0.0, 0.4, 0.4]])
+"""Of three classes and three transcripts."""
+
+
+def table_of(c: Array) -> Any:
+    rows, columns = np.nonzero(W)
+    return tabulate(rows, columns, W[rows, columns], c.astype(float), 3)
+
+
+def test_the_prior_is_a_density_over_shares_and_who_is_there() -> None:
+    """Two transcripts: the masses of both alone and the integral over the share of both add up to one."""
+    length = np.array([300.0, 900.0])
+    for pi, sd in ((0.3, 0.7), (0.8, 2.0)):
+        hyper = stats.lognorm(0.5, scale=2.0).pdf(sd)
+
+        def density(nu: list[float], pi: float = pi, sd: float = sd, hyper: float = hyper) -> float:
+            return float(np.exp(likelihood.log_sparse_prior(np.array(nu), np.array(pi), np.array(sd), length))) / hyper
+
+        both, _ = integrate.quad(lambda s: density([s, 1 - s]), 0, 1, epsabs=1e-10)
+        assert density([1.0, 0.0]) + density([0.0, 1.0]) + both == pytest.approx(1, abs=1e-6)
+        assert density([1.0, 0.0]) / both == pytest.approx((1 - pi) / pi, rel=1e-6)
+
+
+def test_draws_of_the_prior_are_as_often_there_as_it_says() -> None:
+    rng = np.random.default_rng(3)
+    pi = 0.2
+    drawn = np.array([story.draw_sparse_nu(rng, {"transcript": 3}, np.array(pi), np.array(1.0), np.ones(3)) > 0 for _ in range(4_000)])
+    np.testing.assert_allclose(drawn.mean(0), pi / (1 - (1 - pi) ** 3), atol=4 * 0.5 / np.sqrt(4_000))
+
+
+def draw_prior(rng: np.random.Generator, mean: Array, sd: float, pi: float) -> Array:
+    """Draw reads expected, given at least one transcript there."""
+    while True:
+        there = rng.uniform(size=3) < pi
+        if there.any():
+            return np.where(there, np.exp(mean + sd * rng.normal(size=3)), 0.0)
+
+
+@pytest.mark.parametrize("move", ["abundances", "pairs", "lines"])
+def test_each_move_keeps_the_joint_distribution(move: str) -> None:
+    """Geweke's idea: draws of the prior, with Poisson reads simulated from them, still are draws of it after a move."""
+    rng, mean, sd, pi, size = np.random.default_rng(5), np.log([3.0, 8.0, 5.0]), 1.2, 0.6, 3_000
+    odds = float(np.log(pi / (1 - pi)))
+    before, after = np.empty((size, 3)), np.empty((size, 3))
+    step = np.array([1.0, -0.7, -0.5])
+    for i in range(size):
+        a = draw_prior(rng, mean, sd, pi)
+        before[i] = a
+        c = rng.poisson(W @ a).astype(float)
+        t = table_of(c)
+        kept = (t.first, t.column, t.weight, t.count.astype(np.int64))
+        entry = np.argsort(t.column, kind="stable")
+        entries = (
+            np.searchsorted(t.column[entry], np.arange(4)),
+            entry,
+            np.repeat(np.arange(len(t.count)), np.diff(t.first)),
+        )
+        law, slot = (t.sole, mean, sd, odds), np.full(len(t.count), -1)
+        if move == "abundances":
+            n = t.sole.copy()
+            presence.draw_reads(rng, *kept, a, n)
+            presence.update_abundances(rng, n, *law[1:], a)
+        elif move == "lines":
+            presence.move(rng, np.arange(3), step, *kept, *law, *entries, slot, a)
+        else:
+            none = np.zeros(4, dtype=np.int64), np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0)
+            presence.update_lines(rng, *kept, *law, *entries, slot, np.arange(3), *none, a)
+        assert (slot == -1).all()
+        after[i] = a
+    if move == "abundances":  # all may go, which the prior that was drawn from leaves out
+        after = after[(after > 0).any(1)]
+    assert (before != 0).mean(0) != pytest.approx((after != 0).mean(0), abs=1e-12)  # something was moved
+    for f in (lambda x: x > 0, lambda x: np.log(x + 0.5), lambda x: x[:, :2] * x[:, 1:] > 20, lambda x: (x > 0).all(1)):
+        one, two = (f(x).astype(float) for x in (before, after))
+        error = np.hypot(one.std(0) / np.sqrt(len(one)), two.std(0) / np.sqrt(len(two)))
+        assert np.all(np.abs(one.mean(0) - two.mean(0)) < 4 * error)
+
+
+def test_a_transcript_that_others_make_up_is_found() -> None:
+    """Columns 0 and 1 together are columns 2 and 3 together."""
+    columns = np.array([[1, 1, 1, 0, 0], [0, 1, 1, 0, 0], [1, 1, 0, 0, 0], [0, 2, 2, 0, 0]]).T.astype(float)
+    columns[:, 3] = columns[:, 0] + columns[:, 1] - columns[:, 2]
+    rows, at = np.nonzero(columns)
+    found = circuits(tabulate(rows, at, columns[rows, at], np.full(5, 100.0), 4), np.random.default_rng(0))
+    assert 0 in found.flat
+    steps = [
+        dict(zip(found.member[a:b], found.step[a:b], strict=True))
+        for a, b in zip(found.first[:-1], found.first[1:], strict=True)
+    ]
+    assert any(np.allclose(columns @ [s.get(k, 0.0) for k in range(4)], 0, atol=1e-6) for s in steps)
+
+
+def test_zero_reads_may_be_absence_and_many_are_not() -> None:
+    """Ten transcripts with reads of their own beside ten without: the data say which are there."""
+    data = from_classes([([k], [1.0], 0 if k < 10 else 50 * k) for k in range(20)], [1000] * 20)
+    tree = gn.fit(NAME, data, "gibbs", seed=2, draws=300, tune=100, chains=2)
+    there = (tree["posterior"]["nu"] > 0).mean(("chain", "draw")).to_numpy()
+    assert (there[10:] == 1).all()
+    assert (there[:10] < 0.5).all()
+    assert float(tree["posterior"]["presence"].mean()) == pytest.approx(0.5, abs=0.15)
+
+
+def test_absent_transcripts_are_never_given_reads() -> None:
+    rng = np.random.default_rng(1)
+    t = table_of(np.array([50.0, 60.0, 70.0]))
+    for _ in range(200):
+        n = np.zeros(3)
+        a = np.where(rng.uniform(size=3) < 0.4, 0.0, rng.gamma(2, 20, 3))
+        a[1] = 1e-20 if (a == 0).any() else a[1]  # the only one that explains what is left
+        presence.draw_reads(rng, t.first, t.column, t.weight, t.count.astype(np.int64), a, n)
+        assert (n[a == 0] == 0).all()
+        assert n.sum() == 180
+
+
+def test_the_sampler_starts_anew_for_every_chain() -> None:
+    sampler = SparseSampler(table_of(np.array([50.0, 60.0, 70.0])), np.ones(3))
+    one, two = (next(iter(sampler(np.random.default_rng(seed)))) for seed in (1, 2))
+    assert not np.array_equal(one["nu"], two["nu"])
+
+
+@pytest.mark.parametrize("method", ["vi", "nuts", "stan-map"])
+def test_methods_that_need_a_density_say_so(method: str) -> None:
+    with pytest.raises(gn.InputError, match=r"transcripts may be absent.*'gibbs'.*prior='dirichlet'"):
+        gn.fit(NAME, gn.simulate(NAME, 1), method)
