@@ -12,7 +12,8 @@ from genarium.evaluate import fitted_problem, predictions
 from genarium.registry import fitted_model
 
 from .encoder import SCALE, curves
-from .graphs import matrices
+from .graphs import archetypes as weights_of
+from .story import EDGES
 
 NODES, SAMPLES, COVARIATES = 12, 2000, 6
 """Nodes whose weights have room for a number; samples and covariates drawn at most."""
@@ -49,7 +50,8 @@ def archetypes(tree: xr.DataTree, covariate: int = 0) -> Titled:
 
     model = fitted_model(tree)
     nodes = tree["observed_data"]["node"].to_numpy()
-    W = matrices(model.option("order"), len(nodes), tree["point"]["edge_weight"].to_numpy())
+    at = {name: tree["point"][name].to_numpy() for name in EDGES if name in model.unknown.variables}
+    W = weights_of(model.option("order"), at, tree["constant_data"]["rule"].to_numpy())
     share = tree["point"]["archetype_weight"].to_numpy().mean(0) if "archetype_weight" in tree["point"] else None
     K, columns = len(W), min(len(W), 3)
     rows = -(-K // columns)

@@ -14,7 +14,6 @@ from genarium.settings import only_with
 
 from .descent import Run, descend
 from .encoder import logits
-from .graphs import matrices
 from .objective import Objective, scaled_contexts
 from .ordering import Ordering
 from .pack import Packed
@@ -53,7 +52,8 @@ def maximum(
     problem : Problem
     rng : Generator
     restarts : int
-        Independent random starts, each along orders of its own. Of the best one's end, what it becomes without an
+        Independent random starts, each along orders of its own; where the best one's end is reached by no other, up to
+        as many again. Of the best one's end, what it becomes without an
         order, and the fit along the order of that, the one is returned whose projected networks have the highest
         density.
     strength : float, optional
@@ -96,10 +96,12 @@ def maximum(
             return adam(inner, vector, stream, batch=batch, epochs=epochs)
         return descend(inner, vector, SHORT, 1e-5).vector
 
-    runs = [
-        ordering.fit(packed.random(stream), stream, approach, max_iterations)
-        for stream in track(rng.spawn(restarts), "MAP restarts")
-    ]
+    runs: list[Run] = []
+    for number, stream in enumerate(track(rng.spawn(2 * restarts), "MAP restarts", restarts)):
+        agreeing = sum(run.value <= min(run.value for run in runs) + AGREE for run in runs)
+        if number >= restarts and (agreeing >= 2 or restarts == 1):
+            break
+        runs.append(ordering.fit(packed.random(stream), stream, approach, max_iterations, shared=number % 2 == 1))
     runs.sort(key=lambda run: run.value)
     best = runs[0]
     agreeing = sum(run.value <= best.value + AGREE for run in runs)
@@ -138,26 +140,23 @@ def acyclic_density(packed: Packed, vector: Array) -> float:
     determinant than the projected networks are worth.
     """
     objective, at = packed.objective, packed.unpack(vector)
-    n, p = objective.x.shape
     networks = objective.networks(at)
-    projected = project_to_dag(networks) if objective.order == "free" else networks
-    square, sigma = objective.residuals(projected, objective.mean_of(at))[0], float(at["sigma"])
-    l1 = packed.rate * float(vector[: 2 * packed.edges].sum())
-    log_likelihood = -0.5 * square / sigma**2 - n * p * float(np.log(sigma) + 0.5 * np.log(2 * np.pi))
-    return float(log_likelihood - l1 - objective.priors(at))
+    projected = project_to_dag(networks, rule=objective.rule) if objective.order == "free" else networks
+    squares = objective.residuals.of(projected, objective.mean_of(at))
+    return objective.log_likelihood(squares, np.asarray(at["sigma"])) - packed.l1(vector) - objective.priors(at)
 
 
 def finish(packed: Packed, run: Run) -> Run:
     """Newton's method over what is not at a bound; steps that leave the orthant of the signs are refused."""
     n = packed.objective.total
     held = np.zeros(len(run.vector), dtype=bool)
-    held[: 2 * packed.edges] = run.vector[: 2 * packed.edges] <= 0
+    held[: 2 * packed.edges] = (run.vector[: 2 * packed.edges] <= 0) & packed.signed | ~packed.open
     base = run.vector.copy()
 
     def objective(moving: Array) -> tuple[float, Array]:
         vector = base.copy()
         vector[~held] = moving
-        if (vector[: 2 * packed.edges] < 0).any():
+        if (vector[: 2 * packed.edges][packed.signed] < 0).any():
             return np.inf, np.zeros_like(moving)
         value, gradient = packed(vector)
         return (np.inf if value >= 1e300 else value * n), gradient[~held] * n
@@ -174,7 +173,6 @@ def collect(problem: Problem, packed: Packed, runs: list[Run], agreeing: int) ->
     best = runs[0]
     packed(best.vector)
     at = packed.unpack(best.vector)
-    p = problem.sizes["node"]
     weights = softmax(logits(packed.objective.encoder, scaled_contexts(problem), at), axis=-1)
     order = np.argsort(-weights.mean(0), kind="stable")
     at = {name: _sorted(value, problem.model.unknown.variables[name].dims, order) for name, value in at.items()}
@@ -194,7 +192,7 @@ def collect(problem: Problem, packed: Packed, runs: list[Run], agreeing: int) ->
         "evaluations": packed.calls,
     }
     extra: dict[str, Array | Labelled] = {
-        "archetype_network": matrices(packed.objective.order, p, at["edge_weight"]),
+        "archetype_network": packed.objective.archetypes(at),
         "archetype_weight": weights[:, order],
         "bound": (("restart", "iteration"), bound),
     }
