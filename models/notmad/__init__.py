@@ -19,6 +19,7 @@ from .encoder import DIMS, mean_over_samples, spread_over_samples
 from .ensemble import bootstrap, consensus
 from .equivalence import equivalence_class
 from .exports import EXPORTS
+from .folds import folds
 from .graphs import compare, edge_labels
 from .knowledge import rules
 from .map import maximum
@@ -193,6 +194,7 @@ def declare(
         readers={"table": readers.table, "h5ad": readers.h5ad},
         predict=predict.predict,
         exports=EXPORTS,
+        folds=folds,
         check=check,
         options=OPTIONS,
         vary=declare,
