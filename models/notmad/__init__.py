@@ -25,6 +25,7 @@ from .knowledge import rules
 from .map import maximum
 from .notears import Population, notears
 from .projection import project_to_dag
+from .selection import select
 from .start import start
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "notears",
     "project_to_dag",
     "rules",
+    "select",
 ]
 
 OPTIONS = {

@@ -26,6 +26,9 @@ SHORT, EARLY = 40, 60
 AGREE = 1.0
 """Starts that end within so many nats of the best agree."""
 
+EXACT = 30
+"""Nodes up to which the end of a fit is let go of its order where nothing is said."""
+
 STRENGTH, BATCH, EPOCHS = 100.0, 1000, 60
 """What the options of these names are where they are not given."""
 
@@ -41,6 +44,7 @@ def maximum(
     strength: float | None = None,
     max_iterations: int = 500,
     optimiser: Literal["lbfgs", "adam"] = "lbfgs",
+    route: Literal["auto", "exact", "ordered"] = "auto",
     newton_finish: bool = False,
     batch: int | None = None,
     epochs: int | None = None,
@@ -64,6 +68,10 @@ def maximum(
         Of L-BFGS, at most, in each stage.
     optimiser : {"lbfgs", "adam"}
         How a start approaches a first order: on all samples, or by Adam on random batches, for many samples.
+    route : {"auto", "exact", "ordered"}
+        Whether the best start is let go of its order in the end, at a cost of n p³ an evaluation; or its order, which
+        all samples share, stays: then an evaluation costs n p² archetypes. "auto" is "exact" up to 30 nodes.
+        Only with ``order="free"``.
     newton_finish : bool
         Whether Newton's method goes on over the parameters that are not at zero: hundredths of a nat, at twice the
         time.
@@ -84,7 +92,9 @@ def maximum(
     """
     packed = Packed(Objective(problem))
     free = packed.objective.order == "free"
-    only_with("notmad", setting("order", "free"), free, strength=strength)
+    only_with("notmad", setting("order", "free"), free, strength=strength, route=None if route == "auto" else route)
+    exact = free and (packed.objective.nodes <= EXACT if route == "auto" else route == "exact")
+    only_with("notmad", option("route", "exact"), exact or not free, strength=strength)
     only_with("notmad", option("optimiser", "adam"), optimiser == "adam", batch=batch, epochs=epochs)
     if strength is not None and not 0 <= strength < np.inf:
         raise InputError(f"notmad: {option('strength', strength)} must be a finite number, zero or larger.")
@@ -105,7 +115,7 @@ def maximum(
     runs.sort(key=lambda run: run.value)
     best = runs[0]
     agreeing = sum(run.value <= best.value + AGREE for run in runs)
-    if free:
+    if exact:
         best = released(
             packed, ordering, best, max(packed.alpha, _strength(strength) * packed.objective.total), max_iterations
         )

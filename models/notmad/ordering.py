@@ -89,12 +89,12 @@ class Ordering:
         samples = len(self.context) if self.each and not shared else 0
         return better_order(*self.moments(vector), order, self.before, samples)
 
-    def along(self, vector: Array, order: Array | None, max_iterations: int) -> Run:
+    def along(self, vector: Array, order: Array | None, max_iterations: int, tolerance: float = 1e-9) -> Run:
         """Minimise along an order (None: that of the problem) from a vector, whose other edges are left out."""
         if order is None:
-            return descend(self.packed, vector, max_iterations, 1e-9)
+            return descend(self.packed, vector, max_iterations, tolerance)
         inner = self._packed(order)
-        run = descend(inner, self._forth(inner, vector, order), max_iterations, 1e-9)
+        run = descend(inner, self._forth(inner, vector, order), max_iterations, tolerance)
         return replace(run, vector=self._back(inner, run.vector, order))
 
     def suggested(self, vector: Array) -> Array:

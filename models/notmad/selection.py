@@ -2,8 +2,9 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,11 @@ from genarium.data import check
 from genarium.declaration import Array, Model, Problem
 from genarium.errors import InputError
 from genarium.progress import track
+from genarium.registry import get
 
 from . import doors
 from .descent import Run, descend
-from .encoder import SCALE, mean_over_samples, spread_over_samples
+from .encoder import mean_over_samples, spread_over_samples
 from .objective import Objective
 from .ordering import Ordering
 from .pack import Packed
@@ -65,8 +67,8 @@ class Choice:
 
 
 def select(
-    model: Model,
-    data: dict[str, Any],
+    x: Array,
+    context: Array,
     *,
     archetypes: Sequence[int] = (1, 2, 3, 4),
     betas: Sequence[float] = BETAS,
@@ -79,12 +81,13 @@ def select(
 ) -> Choice:
     """Choose settings, one archetype among them, by the log density of samples that fits did not see.
 
+    Fits go along one order of the nodes, sought at one rate of the edges' prior and kept for the others.
+
     Parameters
     ----------
-    model : Model
-        The declaration of this folder.
-    data : dict
-        ``x`` (N, p), ``context`` (N, M), and other known values.
+    x : ndarray, shape (N, p)
+        Standardised, as for a fit.
+    context : ndarray, shape (N, M)
     archetypes : sequence of int
         Numbers to try; one (a network for all samples) is always among them.
     betas : sequence of float
@@ -97,7 +100,7 @@ def select(
         Random starts of a fit, from which an order of the nodes is sought; other rates follow along it.
     seed : int
     **settings
-        Other options and sizes, e.g. ``encoder``.
+        Other options, sizes and known values, e.g. ``encoder`` and ``rule``.
 
     Returns
     -------
@@ -108,12 +111,14 @@ def select(
     InputError
         If the data are refused by ``fit``, or there are fewer samples than parts.
     """
-    x = doors.matrix("x", data["x"])
-    context = doors.matrix("context", data["context"], len(x))
+    model = get(Path(__file__).parent.name)
+    x = doors.matrix("x", x)
+    context = doors.matrix("context", context, len(x))
     if not 2 <= folds <= len(x) // 2:
         raise InputError(f"notmad: folds={folds} of {len(x)} samples: give at least two, of two samples or more each.")
     scale = {"context_mean": mean_over_samples(context), "context_sd": spread_over_samples(context)}
-    data = {**data, "x": x, "context": context, **dict(zip(SCALE, (scale[name] for name in SCALE), strict=True))}
+    known = {name: value for name, value in settings.items() if name in model.known.variables}
+    data = {"x": x, "context": context, **scale, **known}
     numbers = sorted({1, *archetypes})
     kinds = [
         {"archetype": K, "mean": mean, "prior": prior}
@@ -125,7 +130,8 @@ def select(
     score = np.empty((len(kinds), len(betas), len(x)))
     for fold in track(range(folds), "held-out parts"):
         for k, kind in enumerate(kinds):
-            path = Path(model, data, {**settings, **kind}, part != fold)
+            own = {name: value for name, value in {**settings, **kind}.items() if name not in known}
+            path = Descents(model, data, own, part != fold)
             score[k, :, part == fold] = path.densities(betas, restarts, np.random.default_rng([seed, fold, k])).T
     candidates = [{**kind, "beta": beta} for kind, beta in product(kinds, betas)]
     score = score.reshape(len(candidates), len(x))
@@ -160,7 +166,7 @@ def compared(score: Array, several: Array, part: Array) -> tuple[float, float]:
     return float(difference.mean()), float(difference.std(ddof=1) * np.sqrt((1 + k / (k - 1)) / n))
 
 
-class Path:
+class Descents:
     """Fits to some of the samples by rates of the edges' prior, one after the other, along one order of the nodes.
 
     Parameters
@@ -184,8 +190,6 @@ class Path:
 
     def densities(self, betas: Sequence[float], restarts: int, rng: np.random.Generator) -> Array:
         """Log densities of the samples that are held out, rate by rate; shape (betas, samples)."""
-        from dataclasses import replace
-
         first = min(FIRST, len(betas) - 1)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
@@ -212,7 +216,7 @@ class Path:
     def _along(self, problem: Problem, beta: float, order: Array | None, vector: Array) -> Run:
         arrays = {**problem.arrays, "beta": np.asarray(beta)}
         own = Problem(problem.model, problem.sizes, arrays, coords=problem.coords)
-        return Ordering(own, Packed(Objective(own))).along(vector, order, LONG)
+        return Ordering(own, Packed(Objective(own))).along(vector, order, LONG, 1e-7)
 
 
 def _approach(packed: Packed, vector: Array, rng: np.random.Generator) -> Array:
