@@ -18,7 +18,7 @@ from .checks import check
 from .encoder import DIMS, mean_over_samples, spread_over_samples
 from .ensemble import bootstrap, consensus
 from .equivalence import equivalence_class
-from .exports import EXPORTS
+from .exports import EXPORTS, as_networkx
 from .folds import folds
 from .graphs import compare, edge_labels
 from .knowledge import rules
@@ -31,6 +31,7 @@ from .start import start
 __all__ = [
     "MODEL",
     "Population",
+    "as_networkx",
     "bootstrap",
     "by_group",
     "clustered",

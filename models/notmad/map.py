@@ -121,7 +121,7 @@ def maximum(
         )
     if newton_finish:
         best = finish(packed, best)
-    return collect(problem, packed, [best, *runs[1:]], agreeing)
+    return collect(problem, packed, [best, *runs[1:]], agreeing, exact or not free)
 
 
 def _strength(given: float | None) -> float:
@@ -178,10 +178,11 @@ def finish(packed: Packed, run: Run) -> Run:
     return Run(vector, np.append(run.values, values), run.converged or found.converged) if values else run
 
 
-def collect(problem: Problem, packed: Packed, runs: list[Run], agreeing: int) -> Result:
-    """Label the best run."""
+def collect(problem: Problem, packed: Packed, runs: list[Run], agreeing: int, exact: bool) -> Result:
+    """Label the best run; along an order, h is zero, and nothing is left to project."""
     best = runs[0]
-    packed(best.vector)
+    if exact:
+        packed(best.vector)
     at = packed.unpack(best.vector)
     weights = softmax(logits(packed.objective.encoder, scaled_contexts(problem), at), axis=-1)
     order = np.argsort(-weights.mean(0), kind="stable")
@@ -197,8 +198,8 @@ def collect(problem: Problem, packed: Packed, runs: list[Run], agreeing: int) ->
         "restarts": len(runs),
         "starts_agreeing": agreeing,
         "alpha": packed.alpha,
-        "mean_h": packed.last.h,
-        "acyclic_bound": acyclic_density(packed, best.vector),
+        "mean_h": packed.last.h if exact else 0.0,
+        "acyclic_bound": acyclic_density(packed, best.vector) if exact else -best.value,
         "evaluations": packed.calls,
     }
     extra: dict[str, Array | Labelled] = {

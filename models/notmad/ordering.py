@@ -24,6 +24,9 @@ ROUNDS = 8
 NODES = (*MEAN, "sigma")
 """Variables whose last dim is that of the nodes."""
 
+WINDOW, SWEEPS = 10_000, 30
+"""A node is tried at up to this many places, divided by the number of nodes, to either side; passes at most."""
+
 Approach = Callable[[Packed, Array, np.random.Generator], Array]
 
 
@@ -206,47 +209,16 @@ def better_order(
     samples : int
         Of :func:`cost`.
     """
-    p = len(order)
-    moved = p > 1
-    while moved:
-        moved = False
-        for node in range(p):
-            place = int(np.flatnonzero(order == node)[0])
-            rest = order[order != node]
-            totals = _totals(gram, cross, square, rest, node, samples)
-            if before is not None:
-                after = np.flatnonzero(before[rest, node])
-                totals[: after[-1] + 1 if after.size else 0] = np.inf
-                first = np.flatnonzero(before[node, rest])
-                totals[first[0] + 1 if first.size else p :] = np.inf
-            at = int(np.argmin(totals))
-            if totals[at] < totals[place] - 1e-6 * (samples or abs(totals[place])):
-                order, moved = np.insert(rest, at, node), True
-    return order
+    from . import swaps
 
-
-def _totals(gram: Array, cross: Array, square: Array, rest: Array, node: int, samples: int) -> Array:
-    """Return the summed cost with a node after the first 0, 1, ..., p - 1 of the others (p,)."""
-    p = len(rest) + 1
+    p, order = len(order), order.copy()
     K = len(gram) // p
-    at = (rest[:, None] * K + np.arange(K)).ravel()
-    own = node * K + np.arange(K)
+    at = (order[:, None] * K + np.arange(K)).ravel()
     factor = cholesky(gram[np.ix_(at, at)], lower=True, check_finite=False)
-    right = np.column_stack([cross[at][:, [*rest, node]], gram[np.ix_(at, own)]])
-    blocks = solve_triangular(factor, right, lower=True, check_finite=False).reshape(p - 1, K, -1)
-    t, b = blocks[:, :, :p], blocks[:, :, p:]
-    left = square[[*rest, node]] - _before((t**2).sum(1))  # (p, p)
-    j = np.arange(p - 1)
-    without, alone = left[j, j], left[:, -1]
-    gram_left = gram[np.ix_(own, own)] - _before(np.einsum("brk,brl->bkl", b, b))[:-1]  # (p - 1, K, K)
-    products = _before(np.einsum("brk,bry->bky", b, t[:, :, :-1]))[j, :, j]  # (p - 1, K)
-    u = cross[np.ix_(own, rest)].T - products
-    among = without - (u * np.linalg.solve(gram_left, u[:, :, None])[:, :, 0]).sum(1)
-    without, among = (cost(np.maximum(v, 1e-12 * square[rest]), samples) for v in (without, among))
-    alone = cost(np.maximum(alone, 1e-12 * square[node]), samples)
-    return np.asarray(alone + _before(without) + among.sum() - _before(among))
-
-
-def _before(values: Array) -> Array:
-    """Return sums of the first 0, 1, ..., m values along the first dim."""
-    return np.concatenate([np.zeros((1, *values.shape[1:])), np.cumsum(values, 0)])
+    rows = solve_triangular(factor, np.column_stack([gram[at], cross[at]]), lower=True, check_finite=False)
+    left = residual(gram, cross, square, order)
+    if before is None:
+        before = np.zeros((p, p), dtype=bool)
+    gain = 1e-6 * (samples or abs(float(left.sum())))
+    swaps.improve(rows, left, square, order, before, K, samples, max(20, WINDOW // p), gain, SWEEPS)
+    return order

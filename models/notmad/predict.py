@@ -97,6 +97,22 @@ def predict(
     return out
 
 
+Members = Array | slice
+"""Which samples."""
+
+
+def mean_networks(fitted: xr.DataTree, problem: Problem, members: Members) -> Array:
+    """Draws of the mean of the networks of some samples, unprojected (S, p, p); of a point, one."""
+    sampled = "posterior" in fitted
+    group = fitted["posterior" if sampled else "point"].to_dataset()
+    at = arrays(group, list(problem.model.unknown.variables))
+    at = stacked(at, DRAWS) if sampled else {name: value[None] for name, value in at.items()}
+    encoder = problem.option("encoder")
+    weights = softmax(logits(encoder, scaled_contexts(problem)[members], {n: at[n] for n in names(encoder)}), axis=-1)
+    found = archetypes(problem.option("order"), at, problem["rule"])
+    return mixed(weights.mean(-2)[:, None], found)[:, 0]
+
+
 def _mean(at: dict[str, Array], context: Array) -> Array | float:
     """Means of the samples; shape (..., N, p), or 0."""
     if "mean_slope" not in at:
