@@ -4,11 +4,12 @@
 // archetypes with weights that follow from the context, and its nodes are a linear function of their parents:
 //
 //   w_ke ~ Laplace(0, 1 / beta), the edges of archetype k; only from a node to later ones
+//   (N(0, required_sd^2) where rule requires the edge; without effect where it forbids it)
 //   f(c) = intercept + sum_j sum_h tanh(c_j u_jh + v_jh) a_jh; intercept, u and v ~ N(0, tau^2),
 //   a ~ N(0, tau^2 / H)
 //   Z_i = softmax(f(C_i)),  W_i = sum_k Z_ik W_k
-//   sigma ~ LogNormal(ln sigma0, sigma_spread)
-//   x_i = eps_i (I - W_i)^-1,  eps_ij ~ N(0, sigma^2)
+//   sigma_j ~ LogNormal(ln sigma0, sigma_spread) for each node j
+//   x_i = eps_i (I - W_i)^-1,  eps_ij ~ N(0, sigma_j^2)
 //
 // Such networks are acyclic, and det(I - W) = 1; alpha and gamma are not used.
 //
@@ -33,7 +34,9 @@ data {
   vector<lower=0>[covariate] context_sd; // what they are divided by
   real<lower=0> alpha; // strength of the acyclicity potential on the samples' networks
   real<lower=0> gamma; // strength of that on the archetypes
+  array[source, n_target] int<lower=-1, upper=1> rule; // of an edge: -1 forbidden, 1 required
   real<lower=0> beta; // rate of the Laplace prior of the edges
+  real<lower=0> required_sd; // prior standard deviation of required edges
   real<lower=0> tau; // prior standard deviation of the encoder's parameters
   real<lower=0> sigma0; // prior median of sigma
   real<lower=0> sigma_spread; // prior standard deviation of ln sigma
@@ -43,6 +46,8 @@ transformed data {
   matrix[sample, covariate] c = (context - rep_matrix(context_mean', sample))
                                 ./ rep_matrix(context_sd', sample);
   array[2, edge] int place = places(node, edge, 1);
+  array[edge] int kind = rules(rule, place);
+  row_vector[edge] allowed = allowed_edges(kind);
 }
 parameters {
   matrix[archetype, edge] edge_weight; // weights of the edges
@@ -50,14 +55,15 @@ parameters {
   matrix[covariate, neuron] inner; // u
   matrix[covariate, neuron] inner_bias; // v
   array[covariate] matrix[neuron, archetype] outer; // a
-  real<lower=0> sigma; // noise of every node
+  vector<lower=0>[node] sigma; // noise of each node
 }
 model {
   matrix[sample, archetype] logit = rep_matrix(intercept', sample);
   matrix[sample, node] r = x;
   matrix[sample, node] e;
+  matrix[archetype, edge] w = edge_weight .* rep_matrix(allowed, archetype);
   target += lognormal_lpdf(sigma | log(sigma0), sigma_spread);
-  target += double_exponential_lpdf(to_vector(edge_weight) | 0, inv(beta));
+  target += edges_lpdf(edge_weight | kind, beta, required_sd);
   target += normal_lpdf(intercept | 0, tau);
   for (j in 1 : covariate) {
     logit += tanh(c[ : , j] * inner[j]
@@ -70,11 +76,12 @@ model {
     target += normal_lpdf(to_vector(outer[j]) | 0, tau / sqrt(neuron));
   }
   for (i in 1 : sample) {
-    matrix[node, node] W = mixture(softmax(logit[i]'), edge_weight, place,
-                                   node);
+    matrix[node, node] W = mixture(softmax(logit[i]'), w, place, node);
     e[i] = r[i] - r[i] * W;
   }
-  target += normal_lpdf(to_vector(e) | 0, sigma);
+  for (j in 1 : node) {
+    target += normal_lpdf(e[ : , j] | 0, sigma[j]);
+  }
 }
 generated quantities {
   vector[sample] log_lik; // log density of a sample
@@ -82,14 +89,14 @@ generated quantities {
   {
     matrix[sample, archetype] logit = rep_matrix(intercept', sample);
     matrix[sample, node] r = x;
+    matrix[archetype, edge] w = edge_weight .* rep_matrix(allowed, archetype);
     for (j in 1 : covariate) {
       logit += tanh(c[ : , j] * inner[j]
                     + rep_matrix(inner_bias[j], sample))
                * outer[j];
     }
     for (i in 1 : sample) {
-      matrix[node, node] W = mixture(softmax(logit[i]'), edge_weight, place,
-                                     node);
+      matrix[node, node] W = mixture(softmax(logit[i]'), w, place, node);
       row_vector[node] noise = to_row_vector(normal_rng(rep_vector(0, node),
                                                         sigma));
       log_lik[i] = normal_lpdf(r[i] - r[i] * W | 0, sigma);

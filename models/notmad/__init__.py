@@ -7,8 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from genarium.declaration import Array, Calibration, Method, Model, Stage, Var
-from genarium.supports import nonnegative, positive, real, simplex
+from genarium.supports import Support, nonnegative, positive, real, simplex
 
 from . import density, likelihood, predict, readers, story
 from .baselines import by_group, clustered, group_average, lioness
@@ -16,16 +18,20 @@ from .checks import check
 from .encoder import DIMS, mean_over_samples, spread_over_samples
 from .ensemble import bootstrap, consensus
 from .equivalence import equivalence_class
-from .exports import EXPORTS
+from .exports import EXPORTS, as_networkx
+from .folds import folds
 from .graphs import compare, edge_labels
+from .knowledge import rules
 from .map import maximum
 from .notears import Population, notears
 from .projection import project_to_dag
+from .selection import select
 from .start import start
 
 __all__ = [
     "MODEL",
     "Population",
+    "as_networkx",
     "bootstrap",
     "by_group",
     "clustered",
@@ -36,6 +42,8 @@ __all__ = [
     "lioness",
     "notears",
     "project_to_dag",
+    "rules",
+    "select",
 ]
 
 OPTIONS = {
@@ -43,11 +51,15 @@ OPTIONS = {
     "penalty": ("notears", "logdet"),
     "order": ("free", "given"),
     "mean": ("zero", "regressed"),
+    "noise": ("node", "shared"),
+    "prior": ("independent", "hierarchical"),
 }
-"""How contexts become weights; which acyclicity penalty; whether the nodes come in topological order; the mean."""
+"""How contexts become weights; which acyclicity penalty; whether the nodes come in topological order; the mean; whether
+each node has noise of its own; whether archetypes are independent, or deviate from one network."""
 
 ABOUT = {
-    "edge_weight": ("Weight of an edge of an archetype.", "w"),
+    "edge_weight": ("Weight of an edge of an archetype; of a hierarchical prior, what it has beyond the others.", "w"),
+    "shared_weight": ("Weight of an edge that all archetypes share.", "w₀"),
     "intercept": ("Logit of an archetype at the mean context.", "b"),
     "slope": ("Effect of one sd of a covariate on the logit of an archetype.", "θ"),
     "inner": ("Weight of a covariate in a neuron of the encoder.", "u"),
@@ -55,14 +67,38 @@ ABOUT = {
     "outer": ("Weight of a neuron in the logit of an archetype.", "a"),
     "mean_intercept": ("Mean of a node at the mean context.", "b₀"),
     "mean_slope": ("Effect of one sd of a covariate on the mean of a node.", "B"),
-    "sigma": ("Standard deviation of the noise of every node.", "σ"),
+    "sigma": ("Standard deviation of the noise of a node, or of every node.", "σ"),
 }
 
 WEIGHT = replace(real, sample=lambda rng, shape: rng.normal(0, 0.25, shape))
 """Any real number; those that are made up for tests are small, so that I - W is far from singular."""
 
 
-def declare(encoder: str = "linear", penalty: str = "notears", order: str = "free", mean: str = "zero") -> Model:
+RULE = Support(
+    "rule of an edge",
+    "-1 (forbidden), 0 or 1 (required)",
+    "Make the matrix by genarium.models.notmad.rules",
+    lambda x: np.isin(x, (-1, 0, 1)),
+    lambda rng, shape: np.zeros(shape, dtype=np.int64),
+    integer=True,
+    stan="<lower=-1, upper=1>",
+)
+"""What is known of an edge."""
+
+
+def no_rules(x: Array) -> Array:
+    """No edge is forbidden, and none required."""
+    return np.zeros((x.shape[1], x.shape[1]), dtype=np.int64)
+
+
+def declare(
+    encoder: str = "linear",
+    penalty: str = "notears",
+    order: str = "free",
+    mean: str = "zero",
+    noise: str = "node",
+    prior: str = "independent",
+) -> Model:
     """Return the declaration.
 
     Parameters
@@ -75,13 +111,17 @@ def declare(encoder: str = "linear", penalty: str = "notears", order: str = "fre
         Whether edges may go both ways, or only forward in the order in which the nodes are listed.
     mean : {"zero", "regressed"}
         Whether nodes have mean zero, or one that is linear in the context.
+    noise : {"node", "shared"}
+        Whether each node has noise of its own size, or all have one.
+    prior : {"independent", "hierarchical"}
+        Of the archetypes' edges: each for itself, or what all share plus what is an archetype's own.
     """
-    regressed = mean == "regressed"
-    dims: dict[str, tuple[str, ...]] = {"edge_weight": ("archetype", "edge"), "intercept": ("archetype",)}
-    dims |= DIMS[encoder]
-    dims |= {"mean_intercept": ("node",), "mean_slope": ("covariate", "node")} if regressed else {}
-    dims |= {"sigma": ()}
-    supports = {"sigma": positive, "edge_weight": WEIGHT}
+    dims: dict[str, tuple[str, ...]] = {"edge_weight": ("archetype", "edge")}
+    dims |= {"shared_weight": ("edge",)} if prior == "hierarchical" else {}
+    dims |= {"intercept": ("archetype",), **DIMS[encoder]}
+    dims |= {"mean_intercept": ("node",), "mean_slope": ("covariate", "node")} if mean == "regressed" else {}
+    dims |= {"sigma": ("node",) if noise == "node" else ()}
+    supports = {"sigma": positive, "edge_weight": WEIGHT, "shared_weight": WEIGHT}
     unknown = {name: Var(d, supports.get(name, real), *ABOUT[name]) for name, d in dims.items()}
     known = {
         "context": Var(("sample", "covariate"), real, "Context of a sample, in any units.", "C"),
@@ -89,7 +129,9 @@ def declare(encoder: str = "linear", penalty: str = "notears", order: str = "fre
         "context_sd": Var(("covariate",), positive, "Spread that it is divided by.", "d", spread_over_samples),
         "alpha": Var((), nonnegative, "Strength of the acyclicity potential on the samples' networks.", "α", 10.0),
         "gamma": Var((), nonnegative, "Strength of the same potential on the archetypes.", "γ", 0.0),
+        "rule": Var(("source", "target"), RULE, "What is known of an edge: -1 forbidden, 1 required.", "E", no_rules),
         "beta": Var((), positive, "Rate of the Laplace prior of the edges.", "β", 5.0),
+        "required_sd": Var((), positive, "Prior standard deviation of required edges.", "ρ", 1.0),
         "tau": Var((), positive, "Prior standard deviation of the encoder's parameters.", "τ", 3.0),
         "sigma0": Var((), positive, "Prior median of sigma.", "σ₀", 1.0),
         "sigma_spread": Var((), positive, "Prior standard deviation of ln sigma.", "ς", 1.0),
@@ -98,14 +140,18 @@ def declare(encoder: str = "linear", penalty: str = "notears", order: str = "fre
         "context": story.draw_context,
         "context_mean": mean_over_samples,
         "context_sd": spread_over_samples,
+        "rule": lambda sizes: np.zeros((sizes["node"], sizes["node"]), dtype=np.int64),
         "alpha": lambda: 1.0,
         "beta": lambda: 2.0,
         "tau": lambda: 2.0,
         "sigma_spread": lambda: 0.3,
     }
-    if regressed:
+    if prior == "hierarchical":
+        known["beta_shared"] = Var((), positive, "Rate of the Laplace prior of what archetypes share.", "β₀", 5.0)
+        design["beta_shared"] = lambda: 2.0
+    if mean == "regressed":
         known["tau_mean"] = Var((), positive, "Prior standard deviation of the mean's parameters.", "τ₀", 1.0)
-    said = likelihood.Density(encoder, penalty, order, mean, tuple(dims))
+    said = likelihood.Density(encoder, penalty, order, mean, noise, tuple(dims))
     networks = ("source", "target")
 
     def edge(node: Array) -> Array:
@@ -121,7 +167,7 @@ def declare(encoder: str = "linear", penalty: str = "notears", order: str = "fre
         default_sizes={} if encoder == "linear" else {"neuron": 8},
         derived_dims={"source": lambda node: node, "target": lambda node: node, "edge": edge},
         known=Stage(known, design),
-        unknown=Stage(unknown, story.prior(encoder, penalty, order, mean, dims)),
+        unknown=Stage(unknown, story.prior(encoder, penalty, order, dims)),
         hidden=Stage(
             {
                 "archetype_network": Var(("archetype", *networks), real, "Weights of the edges as a matrix.", "Wₖ"),
@@ -129,7 +175,7 @@ def declare(encoder: str = "linear", penalty: str = "notears", order: str = "fre
                 "network": Var(("sample", *networks), real, "Network of a sample; [i, j] is i to j.", "W"),
             },
             {
-                "archetype_network": story.draw_archetypes(order),
+                "archetype_network": story.draw_archetypes(order, dims),
                 "archetype_weight": story.draw_weights(encoder),
                 "network": story.draw_network,
             },
@@ -151,6 +197,7 @@ def declare(encoder: str = "linear", penalty: str = "notears", order: str = "fre
         readers={"table": readers.table, "h5ad": readers.h5ad},
         predict=predict.predict,
         exports=EXPORTS,
+        folds=folds,
         check=check,
         options=OPTIONS,
         vary=declare,

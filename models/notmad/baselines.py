@@ -69,6 +69,7 @@ def clustered(
     variances: Literal["unequal", "equal"] = "unequal",
     threshold: float = 0.0,
     centre: bool = True,
+    rule: Array | None = None,
 ) -> Clustered:
     """Group samples by k-means on their contexts, and fit a network to each group.
 
@@ -78,7 +79,7 @@ def clustered(
     context : ndarray, shape (N, M)
     groups : int
     rng : Generator
-    variances, threshold, centre
+    variances, threshold, centre, rule
         Of :func:`~genarium.models.notmad.notears`; see :func:`by_group`.
 
     Returns
@@ -95,7 +96,7 @@ def clustered(
     if not 1 <= groups <= len(x):
         raise InputError(f"notmad: groups={groups!r} of {len(x)} samples: give at least one and at most as many.")
     group = k_means(context, groups, rng)
-    return by_group(x, context, group, variances=variances, threshold=threshold, centre=centre)
+    return by_group(x, context, group, variances=variances, threshold=threshold, centre=centre, rule=rule)
 
 
 def by_group(
@@ -106,6 +107,7 @@ def by_group(
     variances: Literal["unequal", "equal"] = "unequal",
     threshold: float = 0.0,
     centre: bool = True,
+    rule: Array | None = None,
 ) -> Clustered:
     """Fit a network to each group of samples: oracle-clustered, if the groups are the true ones.
 
@@ -115,7 +117,7 @@ def by_group(
     context : ndarray, shape (N, M)
     group : ndarray, shape (N,)
         Any labels.
-    variances, threshold, centre
+    variances, threshold, centre, rule
         Of :func:`~genarium.models.notmad.notears`. A group that is centred is fitted about its own mean; networks that
         are to predict without that mean (:func:`held_out_error` with mean zero) need ``centre=False``.
 
@@ -140,7 +142,7 @@ def by_group(
     doors.warn_of_few(float(sizes[few]), x.shape[1], f"in group {labels[few]!s} (the smallest of {len(labels)}), ")
     doors.warn_of_two_values(x)
     networks = [
-        notears(x[at == g], variances=variances, threshold=threshold, centre=centre, warn=False).network
+        notears(x[at == g], variances=variances, threshold=threshold, centre=centre, rule=rule, warn=False).network
         for g in range(len(labels))
     ]
     centres = [context[at == g].mean(0) for g in range(len(labels))]

@@ -9,7 +9,7 @@ from genarium.declaration import Problem
 from genarium.errors import InputError
 from genarium.remedies import setting
 
-from . import doors
+from . import doors, knowledge
 
 RATIO = 100.0
 """Ratio of the largest to the smallest variance of a node from which a warning is given."""
@@ -58,6 +58,7 @@ def check(problem: Problem) -> None:
                 f"notmad: observed variable 'x' (sample, node): node {nodes[column]!s} is an exact sum of multiples of "
                 "nodes before it, so that its edges cannot be told from theirs. Drop one of them."
             )
+    _check_rules(problem)
     doors.warn_of_two_values(x, nodes)
     if problem.sizes["archetype"] > 1 and not np.ptp(context, axis=0).any():
         raise InputError(
@@ -90,4 +91,17 @@ def check(problem: Problem) -> None:
             "standardise x.",
             UserWarning,
             stacklevel=2,
+        )
+
+
+def _check_rules(problem: Problem) -> None:
+    """Refuse required edges that go back."""
+    rule, nodes = problem["rule"], problem.coords["node"]
+    knowledge.precedence(rule, nodes)
+    back = np.argwhere(np.tril(rule > 0)) if problem.option("order") == "given" else np.argwhere(np.diag(rule) > 0)
+    if back.size:
+        i, j = back[0][0], back[0][-1]
+        raise InputError(
+            f"notmad: known variable 'rule' (source, target): the edge {nodes[i]!s}->{nodes[j]!s} is required, and "
+            "goes back in the order of the nodes. List the nodes in topological order, or fit with order='free'."
         )

@@ -6,6 +6,9 @@ from typing import Any
 from genarium.declaration import Sizes
 from genarium.signatures import with_parameters
 
+RATES = {"edge_weight": "beta", "shared_weight": "beta_shared"}
+"""Weights of edges, and the rates of their priors."""
+
 SQUARINGS = 6
 """Squarings after scaling by a power of two: the exponential's relative error is 1e-12 at norm 10, 1e-9 at norm 25."""
 
@@ -28,25 +31,33 @@ def build(
         ``density(sizes, <known and observed>)``, to be called inside a ``pm.Model`` context.
     """
 
-    def density(sizes: Sizes, x: Any, context: Any, context_mean: Any, context_sd: Any, **known: Any) -> None:
+    def density(
+        sizes: Sizes, x: Any, context: Any, context_mean: Any, context_sd: Any, rule: Any, **known: Any
+    ) -> None:
         import pymc as pm
         import pytensor.tensor as pt
 
         context = (context - context_mean) / context_sd
         p, K, n = sizes["node"], sizes["archetype"], sizes["sample"]
+        pairs = [(i, j) for i in range(p) for j in range(p) if (i < j if order == "given" else i != j)]
+        rows, columns = [a for a, _ in pairs], [b for _, b in pairs]
         at: dict[str, Any] = {}
         for name, dims in shapes.items():
-            if name == "edge_weight":
-                at[name] = pm.Laplace(name, 0, 1 / known["beta"], dims=dims)
+            if name in RATES:
+                scale = 1 / known[RATES[name]]
+                at[name] = pm.Laplace(name, 0, scale, dims=dims)
+                if name == "shared_weight" or "shared_weight" not in shapes:  # required edges have a normal prior
+                    normal = pm.logp(pm.Normal.dist(0, known["required_sd"]), at[name])
+                    gain = (normal - pm.logp(pm.Laplace.dist(0, scale), at[name])) * pt.eq(rule[rows, columns], 1)
+                    pm.Potential("required", gain.sum())
             elif name == "sigma":
-                at[name] = pm.LogNormal(name, pt.log(known["sigma0"]), known["sigma_spread"])
+                at[name] = pm.LogNormal(name, pt.log(known["sigma0"]), known["sigma_spread"], dims=dims or None)
             else:
                 spread = known["tau_mean"] if name in ("mean_intercept", "mean_slope") else known["tau"]
                 at[name] = pm.Normal(name, 0, spread / sizes["neuron"] ** 0.5 if name == "outer" else spread, dims=dims)
         weights = pt.special.softmax(_logits(encoder, context, at), axis=1)
-        pairs = [(i, j) for i in range(p) for j in range(p) if (i < j if order == "given" else i != j)]
-        rows, columns = [a for a, _ in pairs], [b for _, b in pairs]
-        archetypes = pt.zeros((K, p, p))[:, rows, columns].set(at["edge_weight"])
+        edges = at["edge_weight"] + at["shared_weight"] if "shared_weight" in at else at["edge_weight"]
+        archetypes = pt.zeros((K, p, p))[:, rows, columns].set(edges * pt.ge(rule[rows, columns], 0))
         networks = (weights[:, :, None, None] * archetypes[None]).sum(1)
         centred = x
         if mean == "regressed":
@@ -59,9 +70,10 @@ def build(
             pm.Potential("acyclic_archetypes", -_times(known["gamma"], _h(penalty, archetypes, p).sum()))
         pm.Potential("likelihood", each.sum())
 
-    scalars = ["alpha", "gamma", "beta", "tau", "sigma0", "sigma_spread"]
-    names = ["sizes", "x", "context", "context_mean", "context_sd"]
-    return with_parameters([*names, *scalars, *(["tau_mean"] if mean == "regressed" else [])], density)
+    scalars = ["alpha", "gamma", "beta", "required_sd", "tau", "sigma0", "sigma_spread"]
+    scalars += ["tau_mean"] if mean == "regressed" else []
+    scalars += ["beta_shared"] if "shared_weight" in shapes else []
+    return with_parameters(["sizes", "x", "context", "context_mean", "context_sd", "rule", *scalars], density)
 
 
 def _logits(encoder: str, context: Any, at: Mapping[str, Any]) -> Any:

@@ -4,8 +4,10 @@ import numpy as np
 
 from genarium.declaration import Array
 
+from .knowledge import precedence
 
-def equivalence_class(network: Array) -> Array:
+
+def equivalence_class(network: Array, rule: Array | None = None) -> Array:
     """Return the completed partially directed graph of an acyclic network.
 
     With Gaussian noise of unlike variances, networks with the same neighbours and the same v-structures (a -> c <- b
@@ -16,6 +18,9 @@ def equivalence_class(network: Array) -> Array:
     ----------
     network : ndarray, shape (p, p)
         Acyclic; what is not zero is an edge.
+    rule : ndarray of int, shape (p, p), optional
+        What is known of the edges (:func:`~genarium.models.notmad.rules`), and which networks of the class that leaves:
+        by Meek's rules 1 to 4.
 
     Returns
     -------
@@ -30,6 +35,8 @@ def equivalence_class(network: Array) -> Array:
         parents = np.flatnonzero(dag[:, c])
         strangers = ~near[np.ix_(parents, parents)] & ~np.eye(len(parents), dtype=bool)
         directed[parents[strangers.any(1)], c] = True
+    if rule is not None:
+        directed |= dag & ((rule > 0) | (rule.T < 0) | precedence(rule))
     while True:
         undirected = near & ~directed & ~directed.T
         found = [(a, b) for a, b in np.argwhere(undirected) if _follows(near, directed, undirected, a, b)]
@@ -46,7 +53,11 @@ def _follows(near: Array, directed: Array, undirected: Array, a: int, b: int) ->
     if into.any() or (directed[a] & directed[:, b]).any():  # rules 1 and 2
         return True
     both = np.flatnonzero(undirected[a] & directed[:, b])  # rule 3
-    return bool((~near[np.ix_(both, both)] & ~np.eye(len(both), dtype=bool)).any())
+    if (~near[np.ix_(both, both)] & ~np.eye(len(both), dtype=bool)).any():
+        return True
+    # rule 4: a - d -> c -> b, with a near c and d no neighbour of b; only where more than v-structures is known
+    through = np.flatnonzero(directed[:, b] & near[a])
+    return any((undirected[a] & directed[:, c] & ~near[:, b]).any() for c in through)
 
 
 def representative(class_: Array) -> Array:

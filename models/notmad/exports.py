@@ -1,43 +1,63 @@
 """Files of a fit's networks: a table of edges, and GraphML for network viewers."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from xml.etree import ElementTree
 
 import numpy as np
 import xarray as xr
 
 from genarium.declaration import Array
+from genarium.errors import InputError
 from genarium.evaluate import fitted_problem, predictions
+from genarium.readers.messages import absent
 from genarium.registry import fitted_model
+from genarium.remedies import option
+from genarium.settings import only_with
 from genarium.writing import replacing
 
 from .doors import nonnegative
+from .predict import Members, mean_networks
 
 Row = dict[str, str | float]
+
+COLUMNS = ["source", "target", "weight", "frequency"]
+"""Of a table of edges, at least."""
 
 NUMBERS = ("weight", "frequency")
 """What GraphML says of an edge."""
 
 
 def edges(
-    tree: xr.DataTree, path: Path, *, by: Literal["mean", "sample"] = "mean", smallest: float = 0.1
+    tree: xr.DataTree,
+    path: Path,
+    *,
+    by: Literal["mean", "sample", "group"] = "mean",
+    group: str = "",
+    smallest: float = 0.1,
+    fdr: float = 0.05,
 ) -> list[Path]:
-    """Write a table of edges (TSV): source, target, weight, frequency, and of draws the intervals of samples.
+    """Write a table of edges (TSV): source, target, weight, frequency, and of draws intervals and calls.
 
     Parameters
     ----------
     tree : DataTree
         A fit.
     path : Path
-    by : {"mean", "sample"}
+    by : {"mean", "sample", "group"}
         One row for each edge that any sample has, with the mean of its weight over samples, and the share of the
         samples that have it (their edges together need not be acyclic); or a row for each sample and edge, with a
-        column ``sample``, and of draws with ``low`` and ``high``.
+        column ``sample``; or the means by group, with a column ``group``.
+    group : str
+        With ``by="group"``: the covariate whose values are the groups.
     smallest : float
         An edge has a weight larger than this, in size. Of draws, the frequency is that in projected draws.
+    fdr : float
+        Of draws: the edges called are the most frequent ones, as many as keep the mean of one minus their frequency,
+        which is the expected share of false ones among them, at or below this (columns ``q``, that share down to the
+        edge's row, and ``called``).
 
     Returns
     -------
@@ -46,19 +66,83 @@ def edges(
     Raises
     ------
     InputError
-        If ``smallest`` is negative.
+        If ``smallest`` is negative, ``fdr`` is no probability, or the group is no covariate.
     """
     nonnegative("smallest", smallest)
-    found = _networks(tree, smallest)
-    rows = list(_by_sample(found, smallest) if by == "sample" else _mean(found, smallest))
-    columns = ["source", "target", "weight", "frequency"]
+    if not 0 < fdr < 1:
+        raise InputError(f"notmad: {option('fdr', fdr)} must be between 0 and 1.")
+    only_with("notmad", option("by", "group"), by == "group", group=group or None)
+    found, draws = _networks(tree, smallest)
     if by == "sample":
-        columns = ["sample", *columns, *(n for n in ("low", "high") if n in found)]
+        rows = list(_by_sample(found, smallest))
+    else:
+        rows = []
+        for name, members in _groups(tree, group) if by == "group" else [("", slice(None))]:
+            own = found.isel(sample=members)
+            means = draws(members) if draws else None
+            rows += [{**({"group": name} if name else {}), **row} for row in _mean(own, smallest, means)]
+    if draws:
+        called(rows, fdr)
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns, delimiter="\t", lineterminator="\n")
+        writer = csv.DictWriter(file, list(rows[0]) if rows else COLUMNS, delimiter="\t", lineterminator="\n")
         writer.writeheader()
         writer.writerows({name: f"{v:.6g}" if isinstance(v, float) else v for name, v in row.items()} for row in rows)
     return [path]
+
+
+def called(rows: list[Row], fdr: float) -> None:
+    """Add to rows with a frequency ``q`` and ``called``: the expected share of false edges down to each, and whether.
+
+    The frequency in draws of the posterior is the probability that the edge is there, given that the model holds;
+    one minus that, averaged over the rows called, is the expected share of false ones (Newton et al. 2004,
+    Biostatistics 5). Rows of one frequency have one ``q``.
+    """
+    frequency = np.array([float(row["frequency"]) for row in rows])
+    order = np.argsort(-frequency, kind="stable")
+    share = np.cumsum(1 - frequency[order]) / np.arange(1, len(rows) + 1)
+    last = np.searchsorted(-frequency[order], -frequency, side="right") - 1
+    for row, at in zip(rows, last, strict=True):
+        row["q"] = float(share[at])
+        row["called"] = "yes" if share[at] <= fdr else "no"
+
+
+def as_networkx(tree: xr.DataTree, sample: object = None, *, smallest: float = 0.1) -> Any:
+    """Return the mean network over the samples, or that of one sample, as a networkx.DiGraph.
+
+    Parameters
+    ----------
+    tree : DataTree
+        A fit.
+    sample : optional
+        Name of a sample. Default: the mean over samples.
+    smallest : float
+        Of :func:`edges`; nodes have their names, edges ``weight`` and ``frequency``.
+
+    Returns
+    -------
+    networkx.DiGraph
+
+    Raises
+    ------
+    InputError
+        If networkx is not installed, or there is no such sample.
+    """
+    try:
+        import networkx
+    except ImportError:
+        raise InputError("notmad: networkx is not installed. Install it, or export --as graphml.") from None
+    found, _ = _networks(tree, smallest)
+    graph = networkx.DiGraph()
+    graph.add_nodes_from(str(node) for node in found["source"].to_numpy())
+    if sample is not None:
+        names = found["sample"].to_numpy().astype(str)
+        if str(sample) not in names:
+            raise absent("notmad", "sample", str(sample), names)
+        found = found.isel(sample=names == str(sample))
+    for row in _mean(found, smallest):
+        numbers = {name: value for name, value in row.items() if name not in ("source", "target")}
+        graph.add_edge(row["source"], row["target"], **numbers)
+    return graph
 
 
 def graphml(tree: xr.DataTree, path: Path, *, smallest: float = 0.1) -> list[Path]:
@@ -82,7 +166,7 @@ def graphml(tree: xr.DataTree, path: Path, *, smallest: float = 0.1) -> list[Pat
         If ``smallest`` is negative.
     """
     nonnegative("smallest", smallest)
-    found = _networks(tree, smallest)
+    found, _ = _networks(tree, smallest)
     root = ElementTree.Element("graphml", xmlns="http://graphml.graphdrawing.org/xmlns")
     for name in NUMBERS:
         ElementTree.SubElement(root, "key", {"id": name, "for": "edge", "attr.name": name, "attr.type": "double"})
@@ -103,18 +187,34 @@ EXPORTS = {"edges": edges, "graphml": graphml}
 """Kinds of files of a fit."""
 
 
-def _networks(tree: xr.DataTree, smallest: float) -> xr.Dataset:
-    """Projected networks of the samples of a fit."""
+def _networks(tree: xr.DataTree, smallest: float) -> tuple[xr.Dataset, Callable[[Members], Array] | None]:
+    """Projected networks of the samples of a fit; and of draws, what makes those of the mean of some samples."""
     model = fitted_model(tree)
-    return predictions(model, tree, fitted_problem(model, tree), smallest=smallest)
+    problem = fitted_problem(model, tree)
+    found = predictions(model, tree, problem, smallest=smallest)
+    if "posterior" not in tree:
+        return found, None
+    return found, lambda members: mean_networks(tree, problem, members)
 
 
-def _mean(found: xr.Dataset, smallest: float) -> Iterator[Row]:
+def _groups(tree: xr.DataTree, group: str) -> list[tuple[str, Array]]:
+    """Values of a covariate, and which samples have each."""
+    context = tree["constant_data"]["context"]
+    names = context["covariate"].to_numpy().astype(str)
+    if group not in names:
+        raise absent("notmad", "covariate", group, names)
+    values = context.to_numpy()[:, list(names).index(group)]
+    return [(f"{value:g}", values == value) for value in np.unique(values)]
+
+
+def _mean(found: xr.Dataset, smallest: float, draws: Array | None = None) -> Iterator[Row]:
     network = found["network"].to_numpy()
     present = np.abs(network) > smallest
     share = found["edge_probability"].to_numpy() if "edge_probability" in found else present
+    low, high = (None, None) if draws is None else np.quantile(draws, (0.05, 0.95), axis=0)
     for i, j in _largest(network.mean(0), present.any(0)):
-        yield _row(found, i, j, network[:, i, j].mean(), share[:, i, j].mean())
+        row = _row(found, i, j, network[:, i, j].mean(), share[:, i, j].mean())
+        yield row if low is None or high is None else {**row, "low": float(low[i, j]), "high": float(high[i, j])}
 
 
 def _by_sample(found: xr.Dataset, smallest: float) -> Iterator[Row]:

@@ -12,7 +12,11 @@ from genarium.evaluate import fitted_problem, predictions
 from genarium.registry import fitted_model
 
 from .encoder import SCALE, curves
-from .graphs import matrices
+from .graphs import archetypes as weights_of
+from .story import EDGES
+
+DRAWN, SMALLEST = 40, 0.1
+"""Nodes that graphs are drawn of at most; size from which an entry is an edge there."""
 
 NODES, SAMPLES, COVARIATES = 12, 2000, 6
 """Nodes whose weights have room for a number; samples and covariates drawn at most."""
@@ -37,20 +41,69 @@ def figures(tree: xr.DataTree) -> Iterator[Titled]:
         found = predictions(model, tree, fitted_problem(model, tree))
     sampled = "posterior" in tree
     if not sampled:
+        if found.sizes["source"] <= DRAWN:
+            yield graphs(tree)
         yield archetypes(tree)
         if model.option("encoder") != "mlp" and found.sizes["archetype"] > 1:
             yield context_curves(tree)
     yield embedding(tree, found)
 
 
+def _weights(tree: xr.DataTree) -> tuple[Array, Array, Array | None]:
+    """Names of the nodes, the archetypes (K, p, p), and their mean shares over the samples where the method tells."""
+    model = fitted_model(tree)
+    nodes = tree["observed_data"]["node"].to_numpy()
+    at = {name: tree["point"][name].to_numpy() for name in EDGES if name in model.unknown.variables}
+    W = weights_of(model.option("order"), at, tree["constant_data"]["rule"].to_numpy())
+    share = tree["point"]["archetype_weight"].to_numpy().mean(0) if "archetype_weight" in tree["point"] else None
+    return nodes, W, share
+
+
+def graphs(tree: xr.DataTree) -> Titled:
+    """Draw the archetypes as graphs: nodes on a circle, an arrow for each edge."""
+    from matplotlib.figure import Figure
+
+    nodes, W, share = _weights(tree)
+    K, columns = len(W), min(len(W), 3)
+    rows = -(-K // columns)
+    angle = 2 * np.pi * np.arange(len(nodes)) / len(nodes)
+    place = np.column_stack([np.sin(angle), np.cos(angle)])
+    top = max(float(np.abs(W).max()), 1e-9)
+    with style():
+        figure = Figure(figsize=(WIDTH, WIDTH / columns * rows), layout="constrained")
+        axes = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
+        for k, axis in enumerate(axes):
+            axis.set_axis_off()
+            if k >= K:
+                continue
+            axis.set(xlim=(-1.4, 1.4), ylim=(-1.4, 1.4), aspect="equal")
+            for i, j in np.argwhere(np.abs(W[k]) > SMALLEST):
+                size = abs(W[k, i, j]) / top
+                arrow = {
+                    "arrowstyle": "-|>",
+                    "color": PALETTE[0] if W[k, i, j] > 0 else PALETTE[1],
+                    "lw": 0.4 + 2 * size,
+                    "alpha": 0.4 + 0.6 * size,
+                    "shrinkA": 7,
+                    "shrinkB": 7,
+                    "connectionstyle": "arc3,rad=0.12",
+                }
+                axis.annotate("", place[j], place[i], arrowprops=arrow)
+            for at, name in zip(place, nodes, strict=True):
+                axis.text(*at, str(name), ha="center", va="center", size=7)
+            axis.set_title(f"archetype {k}" + (f" ({share[k]:.0%})" if share is not None else ""))
+    caption = (
+        f"Edges larger than {SMALLEST:g} in size; width: size of the weight; the first colour is positive, the second "
+        "negative. In brackets: mean share over the samples."
+    )
+    return "Archetypes as graphs", caption, figure
+
+
 def archetypes(tree: xr.DataTree, covariate: int = 0) -> Titled:
     """Heat maps of the archetypes' weights, source in rows and target in columns."""
     from matplotlib.figure import Figure
 
-    model = fitted_model(tree)
-    nodes = tree["observed_data"]["node"].to_numpy()
-    W = matrices(model.option("order"), len(nodes), tree["point"]["edge_weight"].to_numpy())
-    share = tree["point"]["archetype_weight"].to_numpy().mean(0) if "archetype_weight" in tree["point"] else None
+    nodes, W, share = _weights(tree)
     K, columns = len(W), min(len(W), 3)
     rows = -(-K // columns)
     top = max(float(np.abs(W).max()), 1e-9)

@@ -27,6 +27,14 @@ def matrices(order: str, nodes: int, edges: Array) -> Array:
     return out
 
 
+def archetypes(order: str, at: Mapping[str, Array], rule: Array) -> Array:
+    """Archetypes (..., K, p, p) at a point: what they share and what is their own, zero where an edge is forbidden."""
+    edges = at["edge_weight"]
+    if "shared_weight" in at:
+        edges = edges + at["shared_weight"][..., None, :]
+    return np.where(rule < 0, 0.0, matrices(order, len(rule), edges))
+
+
 def edge_labels(order: str, node: Array) -> Array:
     """Names of the edges, "a->b"; they follow from those of the nodes."""
     source, target = places(order, len(node))

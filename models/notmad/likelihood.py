@@ -10,8 +10,8 @@ from genarium.declaration import Array
 from genarium.signatures import with_parameters
 
 from . import encoder as encoders
-from .graphs import log_determinant, matrices, penalty
-from .story import mixed
+from .graphs import archetypes, log_determinant, penalty
+from .story import EDGES, mixed, required_edges, scalars
 
 
 class Density:
@@ -19,20 +19,20 @@ class Density:
 
     Parameters
     ----------
-    encoder, penalty, order, mean : str
+    encoder, penalty, order, mean, noise : str
         Values of the model's options.
     unknown : sequence of str
         Names of the variant's unknown variables.
     """
 
-    def __init__(self, encoder: str, penalty: str, order: str, mean: str, unknown: Sequence[str]) -> None:
-        self.encoder, self.penalty, self.order, self.mean = encoder, penalty, order, mean
+    def __init__(self, encoder: str, penalty: str, order: str, mean: str, noise: str, unknown: Sequence[str]) -> None:
+        self.encoder, self.penalty, self.order, self.mean, self.noise = encoder, penalty, order, mean, noise
         self.unknown = tuple(unknown)
 
-    def networks(self, context: Array, nodes: int, at: Mapping[str, Array]) -> Array:
+    def networks(self, context: Array, rule: Array, at: Mapping[str, Array]) -> Array:
         """Networks of samples (eq. 5) from scaled contexts; shape (..., n, p, p)."""
         weights = softmax(encoders.logits(self.encoder, context, at), axis=-1)
-        return mixed(weights, matrices(self.order, nodes, at["edge_weight"]))
+        return mixed(weights, archetypes(self.order, at, rule))
 
     def mean_of(self, context: Array, at: Mapping[str, Array]) -> Array | float:
         """Mean of the samples from scaled contexts; shape (..., n, p), or 0."""
@@ -44,17 +44,21 @@ class Density:
     def log_likelihood(self) -> Callable[..., Array]:
         """``log_likelihood(x, context, <unknown>)``: log density of each sample (eq. 6); shape (..., n)."""
 
-        def log_likelihood(x: Array, context: Array, context_mean: Array, context_sd: Array, **at: Array) -> Array:
+        def log_likelihood(
+            x: Array, context: Array, context_mean: Array, context_sd: Array, rule: Array, **at: Array
+        ) -> Array:
             context = encoders.scaled(context, context_mean, context_sd)
             p = x.shape[1]
-            networks = self.networks(context, p, at)
+            networks = self.networks(context, rule, at)
             r = x - self.mean_of(context, at)
             e = r - (np.broadcast_to(r, networks.shape[:-1])[..., None, :] @ networks)[..., 0, :]
-            sigma = np.asarray(at["sigma"])[..., None]
-            each = -0.5 * (e**2).sum(-1) / sigma**2 - p * np.log(sigma) - 0.5 * p * np.log(2 * np.pi)
+            sigma = np.asarray(at["sigma"])
+            sigma = sigma[..., None, None] if self.noise == "shared" else sigma[..., None, :]  # (..., 1, p)
+            each = -0.5 * ((e / sigma) ** 2).sum(-1) - np.broadcast_to(np.log(sigma), (*sigma.shape[:-1], p)).sum(-1)
+            each = each - 0.5 * p * np.log(2 * np.pi)
             return np.asarray(each if self.order == "given" else each + log_determinant(networks)[0])
 
-        return with_parameters(["x", "context", *encoders.SCALE, *self.unknown], log_likelihood)
+        return with_parameters(["x", "context", *encoders.SCALE, "rule", *self.unknown], log_likelihood)
 
     @property
     def log_prior(self) -> Callable[..., Array]:
@@ -63,45 +67,52 @@ class Density:
         With a free order the normaliser of the potential is left out: it depends on known variables alone.
         """
 
-        def log_prior(
-            context: Array, context_mean: Array, context_sd: Array, sizes: Mapping[str, int], **at: Array
-        ) -> Array:
+        def log_prior(context: Array, context_mean: Array, context_sd: Array, rule: Array, **at: Array) -> Array:
             context = encoders.scaled(context, context_mean, context_sd)
-            w = at["edge_weight"]
-            total = (np.log(at["beta"] / 2) - at["beta"] * np.abs(w)).sum((-2, -1))
+            total: Any = 0.0
             for name in self.unknown:
-                if name in ("edge_weight", "sigma"):
+                if name in EDGES:
+                    total = total + self._edge_prior(name, rule, at)
+                    continue
+                if name == "sigma":
                     continue
                 spread = at["tau_mean"] if name.startswith("mean_") else at["tau"]
                 spread = spread / np.sqrt(at[name].shape[-2]) if name == "outer" else spread
                 each = -0.5 * (at[name] / spread) ** 2 - np.log(spread) - 0.5 * np.log(2 * np.pi)
                 total = total + each.reshape(*total.shape, -1).sum(-1)
             z = (np.log(at["sigma"]) - np.log(at["sigma0"])) / at["sigma_spread"]
-            total = total - 0.5 * z**2 - np.log(at["sigma"] * at["sigma_spread"]) - 0.5 * np.log(2 * np.pi)
+            each = -0.5 * z**2 - np.log(at["sigma"] * at["sigma_spread"]) - 0.5 * np.log(2 * np.pi)
+            total = total + (each if self.noise == "shared" else each.sum(-1))
             if self.order == "given":
                 return np.asarray(total)
             if at["alpha"] > 0:  # where h is infinite, no strength is still no potential
-                networks = self.networks(context, sizes["node"], at)
+                networks = self.networks(context, rule, at)
                 total = total - at["alpha"] * penalty(networks, self.penalty)[0].mean(-1)
             if at["gamma"] > 0:
-                archetypes = matrices(self.order, sizes["node"], w)
-                total = total - at["gamma"] * penalty(archetypes, self.penalty)[0].sum(-1)
+                total = total - at["gamma"] * penalty(archetypes(self.order, at, rule), self.penalty)[0].sum(-1)
             return np.asarray(total)
 
-        scalars = ["alpha", "gamma", "beta", "tau", "sigma0", "sigma_spread"]
-        scalars += ["tau_mean"] if self.mean == "regressed" else []
-        return with_parameters(["context", *encoders.SCALE, "sizes", *scalars, *self.unknown], log_prior)
+        known = ["context", *encoders.SCALE, "rule", *scalars(self.unknown)]
+        return with_parameters([*known, *self.unknown], log_prior)
+
+    def _edge_prior(self, name: str, rule: Array, at: Mapping[str, Array]) -> Array:
+        """Log prior of weights of edges: Laplace, or normal where the edge is required."""
+        w, rate, sd = at[name], at[EDGES[name]], at["required_sd"]
+        required = required_edges(self.order, rule, name == "edge_weight" and "shared_weight" in self.unknown)
+        normal = -0.5 * (w / sd) ** 2 - np.log(sd) - 0.5 * np.log(2 * np.pi)
+        each = np.where(required, normal, np.log(rate / 2) - rate * np.abs(w))
+        return np.asarray(each.sum((-2, -1) if name == "edge_weight" else -1))
 
     @property
     def quantities(self) -> Callable[..., Mapping[str, Any]]:
         """``quantities(context, <unknown>)``: networks at the mean context and one sd above, ln sigma, mean h."""
 
         def quantities(
-            context: Array, context_mean: Array, context_sd: Array, sizes: Mapping[str, int], **at: Array
+            context: Array, context_mean: Array, context_sd: Array, rule: Array, **at: Array
         ) -> Mapping[str, Any]:
             context = encoders.scaled(context, context_mean, context_sd)
-            m, p = context.shape[1], sizes["node"]
-            at_two = self.networks(np.stack([np.zeros(m), np.ones(m)]), p, at)
+            m, p = context.shape[1], len(rule)
+            at_two = self.networks(np.stack([np.zeros(m), np.ones(m)]), rule, at)
             free = ~np.eye(p, dtype=bool) if self.order == "free" else np.triu(np.ones((p, p), dtype=bool), 1)
             out = {
                 "network_at_zero": at_two[..., 0, :, :][..., free],
@@ -109,11 +120,11 @@ class Density:
                 "log_sigma": np.log(at["sigma"]),
             }
             if self.order == "free":
-                out["mean_h"] = penalty(self.networks(context, p, at), self.penalty)[0].mean(-1)
+                out["mean_h"] = penalty(self.networks(context, rule, at), self.penalty)[0].mean(-1)
             return out
 
         names = [name for name in self.unknown if name == "sigma" or not name.startswith("mean_")]
-        return with_parameters(["context", *encoders.SCALE, "sizes", *names], quantities)
+        return with_parameters(["context", *encoders.SCALE, "rule", *names], quantities)
 
 
 def statistics(x: Array, context: Array) -> Mapping[str, Any]:

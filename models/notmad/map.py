@@ -14,7 +14,6 @@ from genarium.settings import only_with
 
 from .descent import Run, descend
 from .encoder import logits
-from .graphs import matrices
 from .objective import Objective, scaled_contexts
 from .ordering import Ordering
 from .pack import Packed
@@ -26,6 +25,9 @@ SHORT, EARLY = 40, 60
 
 AGREE = 1.0
 """Starts that end within so many nats of the best agree."""
+
+EXACT = 30
+"""Nodes up to which the end of a fit is let go of its order where nothing is said."""
 
 STRENGTH, BATCH, EPOCHS = 100.0, 1000, 60
 """What the options of these names are where they are not given."""
@@ -42,6 +44,7 @@ def maximum(
     strength: float | None = None,
     max_iterations: int = 500,
     optimiser: Literal["lbfgs", "adam"] = "lbfgs",
+    route: Literal["auto", "exact", "ordered"] = "auto",
     newton_finish: bool = False,
     batch: int | None = None,
     epochs: int | None = None,
@@ -53,7 +56,8 @@ def maximum(
     problem : Problem
     rng : Generator
     restarts : int
-        Independent random starts, each along orders of its own. Of the best one's end, what it becomes without an
+        Independent random starts, each along orders of its own; where the best one's end is reached by no other, up to
+        as many again. Of the best one's end, what it becomes without an
         order, and the fit along the order of that, the one is returned whose projected networks have the highest
         density.
     strength : float, optional
@@ -64,6 +68,10 @@ def maximum(
         Of L-BFGS, at most, in each stage.
     optimiser : {"lbfgs", "adam"}
         How a start approaches a first order: on all samples, or by Adam on random batches, for many samples.
+    route : {"auto", "exact", "ordered"}
+        Whether the best start is let go of its order in the end, at a cost of n p³ an evaluation; or its order, which
+        all samples share, stays: then an evaluation costs n p² archetypes. "auto" is "exact" up to 30 nodes.
+        Only with ``order="free"``.
     newton_finish : bool
         Whether Newton's method goes on over the parameters that are not at zero: hundredths of a nat, at twice the
         time.
@@ -84,7 +92,9 @@ def maximum(
     """
     packed = Packed(Objective(problem))
     free = packed.objective.order == "free"
-    only_with("notmad", setting("order", "free"), free, strength=strength)
+    only_with("notmad", setting("order", "free"), free, strength=strength, route=None if route == "auto" else route)
+    exact = free and (packed.objective.nodes <= EXACT if route == "auto" else route == "exact")
+    only_with("notmad", option("route", "exact"), exact or not free, strength=strength)
     only_with("notmad", option("optimiser", "adam"), optimiser == "adam", batch=batch, epochs=epochs)
     if strength is not None and not 0 <= strength < np.inf:
         raise InputError(f"notmad: {option('strength', strength)} must be a finite number, zero or larger.")
@@ -96,20 +106,22 @@ def maximum(
             return adam(inner, vector, stream, batch=batch, epochs=epochs)
         return descend(inner, vector, SHORT, 1e-5).vector
 
-    runs = [
-        ordering.fit(packed.random(stream), stream, approach, max_iterations)
-        for stream in track(rng.spawn(restarts), "MAP restarts")
-    ]
+    runs: list[Run] = []
+    for number, stream in enumerate(track(rng.spawn(2 * restarts), "MAP restarts", restarts)):
+        agreeing = sum(run.value <= min(run.value for run in runs) + AGREE for run in runs)
+        if number >= restarts and (agreeing >= 2 or restarts == 1):
+            break
+        runs.append(ordering.fit(packed.random(stream), stream, approach, max_iterations, shared=number % 2 == 1))
     runs.sort(key=lambda run: run.value)
     best = runs[0]
     agreeing = sum(run.value <= best.value + AGREE for run in runs)
-    if free:
+    if exact:
         best = released(
             packed, ordering, best, max(packed.alpha, _strength(strength) * packed.objective.total), max_iterations
         )
     if newton_finish:
         best = finish(packed, best)
-    return collect(problem, packed, [best, *runs[1:]], agreeing)
+    return collect(problem, packed, [best, *runs[1:]], agreeing, exact or not free)
 
 
 def _strength(given: float | None) -> float:
@@ -138,26 +150,23 @@ def acyclic_density(packed: Packed, vector: Array) -> float:
     determinant than the projected networks are worth.
     """
     objective, at = packed.objective, packed.unpack(vector)
-    n, p = objective.x.shape
     networks = objective.networks(at)
-    projected = project_to_dag(networks) if objective.order == "free" else networks
-    square, sigma = objective.residuals(projected, objective.mean_of(at))[0], float(at["sigma"])
-    l1 = packed.rate * float(vector[: 2 * packed.edges].sum())
-    log_likelihood = -0.5 * square / sigma**2 - n * p * float(np.log(sigma) + 0.5 * np.log(2 * np.pi))
-    return float(log_likelihood - l1 - objective.priors(at))
+    projected = project_to_dag(networks, rule=objective.rule) if objective.order == "free" else networks
+    squares = objective.residuals.of(projected, objective.mean_of(at))
+    return objective.log_likelihood(squares, np.asarray(at["sigma"])) - packed.l1(vector) - objective.priors(at)
 
 
 def finish(packed: Packed, run: Run) -> Run:
     """Newton's method over what is not at a bound; steps that leave the orthant of the signs are refused."""
     n = packed.objective.total
     held = np.zeros(len(run.vector), dtype=bool)
-    held[: 2 * packed.edges] = run.vector[: 2 * packed.edges] <= 0
+    held[: 2 * packed.edges] = (run.vector[: 2 * packed.edges] <= 0) & packed.signed | ~packed.open
     base = run.vector.copy()
 
     def objective(moving: Array) -> tuple[float, Array]:
         vector = base.copy()
         vector[~held] = moving
-        if (vector[: 2 * packed.edges] < 0).any():
+        if (vector[: 2 * packed.edges][packed.signed] < 0).any():
             return np.inf, np.zeros_like(moving)
         value, gradient = packed(vector)
         return (np.inf if value >= 1e300 else value * n), gradient[~held] * n
@@ -169,12 +178,12 @@ def finish(packed: Packed, run: Run) -> Run:
     return Run(vector, np.append(run.values, values), run.converged or found.converged) if values else run
 
 
-def collect(problem: Problem, packed: Packed, runs: list[Run], agreeing: int) -> Result:
-    """Label the best run."""
+def collect(problem: Problem, packed: Packed, runs: list[Run], agreeing: int, exact: bool) -> Result:
+    """Label the best run; along an order, h is zero, and nothing is left to project."""
     best = runs[0]
-    packed(best.vector)
+    if exact:
+        packed(best.vector)
     at = packed.unpack(best.vector)
-    p = problem.sizes["node"]
     weights = softmax(logits(packed.objective.encoder, scaled_contexts(problem), at), axis=-1)
     order = np.argsort(-weights.mean(0), kind="stable")
     at = {name: _sorted(value, problem.model.unknown.variables[name].dims, order) for name, value in at.items()}
@@ -189,12 +198,12 @@ def collect(problem: Problem, packed: Packed, runs: list[Run], agreeing: int) ->
         "restarts": len(runs),
         "starts_agreeing": agreeing,
         "alpha": packed.alpha,
-        "mean_h": packed.last.h,
-        "acyclic_bound": acyclic_density(packed, best.vector),
+        "mean_h": packed.last.h if exact else 0.0,
+        "acyclic_bound": acyclic_density(packed, best.vector) if exact else -best.value,
         "evaluations": packed.calls,
     }
     extra: dict[str, Array | Labelled] = {
-        "archetype_network": matrices(packed.objective.order, p, at["edge_weight"]),
+        "archetype_network": packed.objective.archetypes(at),
         "archetype_weight": weights[:, order],
         "bound": (("restart", "iteration"), bound),
     }

@@ -11,6 +11,7 @@ from genarium.settings import only_with
 
 from . import doors, paths
 from .equivalence import equivalence_class, representative, share_decided
+from .knowledge import FORBIDDEN, checked, compatible, precedence
 from .projection import project_to_dag
 
 EXTRA = 0.5
@@ -76,6 +77,7 @@ def notears(
     seed: int = 0,
     beta: float | None = None,
     penalty: Literal["logdet", "notears"] | None = None,
+    rule: Array | None = None,
     warn: bool = True,
 ) -> Population:
     """Fit a linear network for all samples.
@@ -107,6 +109,8 @@ def notears(
         L1 penalty of an edge, against half the mean squared error (0.1 where not given). Only with ``search="path"``.
     penalty : {"logdet", "notears"}, optional
         Which path ("logdet" where not given). Only with ``search="path"``.
+    rule : ndarray of int, shape (p, p), optional
+        What is known of the edges (:func:`~genarium.models.notmad.rules`).
     warn : bool
         Whether to warn.
 
@@ -156,6 +160,7 @@ def notears(
     if len(x) < 2:
         raise InputError(f"notears: {len(x)} samples are too few; at least two are needed.")
     doors.nonnegative("threshold", threshold)
+    rule = checked(rule, x.shape[1])
     share = doors.shares(weight, len(x))
     r = x - share @ x if centre else x
     covariance = (r * share[:, None]).T @ r
@@ -168,19 +173,22 @@ def notears(
         beta, penalty = BETA if beta is None else beta, "logdet" if penalty is None else penalty
         doors.nonnegative("beta", beta)
         _require("penalty", penalty, ("logdet", "notears"))
-        loose, h, _ = (paths.central_path if penalty == "logdet" else paths.lagrangian)(covariance, beta)
-        dag = _cut(project_to_dag(loose), threshold)
+        loose, h, _ = (paths.central_path if penalty == "logdet" else paths.lagrangian)(covariance, beta, rule)
+        dag = _cut(project_to_dag(loose, rule=rule), threshold, rule)
         return Population(dag, dag != 0, 1.0, h=h)
-    parents, score, agree = _by_orders(covariance, samples, variances == "equal", starts, np.random.default_rng(seed))
+    search = Search(covariance, samples, variances == "equal", rule)
+    parents, score, agree = search.run(starts, np.random.default_rng(seed))
     if variances == "equal":
-        dag = _cut(regressions(covariance, parents, samples)[0], threshold)
+        dag = _cut(regressions(covariance, parents, samples, rule)[0], threshold, rule)
         return Population(dag, dag != 0, 1.0, score, agree)
     present = np.zeros(covariance.shape, dtype=bool)
     for j, chosen in enumerate(parents):
         present[chosen, j] = True
-    present = representative(equivalence_class(present))
-    dag = _cut(regressions(covariance, [np.flatnonzero(column) for column in present.T], samples)[0], threshold)
-    class_ = equivalence_class(dag)
+    if not rule.any():
+        present = representative(equivalence_class(present))
+    chosen = [np.flatnonzero(column) for column in present.T]
+    dag = _cut(regressions(covariance, chosen, samples, rule)[0], threshold, rule)
+    class_ = equivalence_class(dag, rule)
     return Population(dag, class_, share_decided(dag, class_), score, agree)
 
 
@@ -189,61 +197,83 @@ def _require(name: str, value: str, known: tuple[str, ...]) -> None:
         raise InputError(f"notears: {name}={value!r} is not known; use one of {', '.join(known)}.")
 
 
-def _cut(network: Array, threshold: float) -> Array:
-    return np.where(np.abs(network) > threshold, network, 0.0)
+def _cut(network: Array, threshold: float, rule: Array) -> Array:
+    return np.where((np.abs(network) > threshold) | (rule > 0), network, 0.0)
 
 
-def _by_orders(
-    covariance: Array, samples: float, equal: bool, starts: int, rng: np.random.Generator
-) -> tuple[list[Array], float, int]:
-    """Parents of every node, score, and number of starts that ended there (eq. 15)."""
-    p = len(covariance)
-    if p == 1:
-        return [np.empty(0, dtype=np.int64)], 0.0, starts
-    sd = np.sqrt(np.diag(covariance))
-    unit = np.log(samples) + 4 * EXTRA * np.log(p)
-    correlation = covariance / np.outer(sd, sd)
-    orders = [np.arange(p), *(rng.permutation(p) for _ in range(starts - 1))]
-    found = [_improved(correlation, order, samples, unit) for order in orders]
-    score, order, parents = min(found, key=lambda f: f[0])
-    agree = sum(f[0] < score + 1e-6 * max(1.0, abs(score)) for f in found)
-    if not equal:
-        return parents, score, agree
-    shared = float(np.median(regressions(covariance, parents, samples)[1]))
-    agree = 1
-    for turn in range(ROUNDS):
-        tried = [order, *orders] if turn == 0 else [order]  # later rounds only follow the variance
-        found = [_improved(covariance, start, samples, unit, shared) for start in tried]
+class Search:
+    """Orders of the nodes, and sparse parents along them (eq. 15).
+
+    Parameters
+    ----------
+    covariance : ndarray, shape (p, p)
+    samples : float
+    equal : bool
+        Whether the noise of all nodes has one variance.
+    rule : ndarray of int, shape (p, p)
+    """
+
+    def __init__(self, covariance: Array, samples: float, equal: bool, rule: Array) -> None:
+        self.covariance, self.samples, self.equal, self.rule = covariance, samples, equal, rule
+        self.before = precedence(rule)
+        p = len(covariance)
+        candidates = ((rule != FORBIDDEN) & ~self.before.T).sum(0)  # the node itself stands for none at all
+        self.units = np.log(samples) + 4 * EXTRA * np.log(np.maximum(candidates, 1))
+        self.most = max(1, min(p - 1, MOST, int(samples - 2) // 3), int((rule > 0).sum(0).max()))
+
+    def run(self, starts: int, rng: np.random.Generator) -> tuple[list[Array], float, int]:
+        """Return the parents of every node, the score, and the number of starts that ended there."""
+        p = len(self.covariance)
+        if p == 1:
+            return [np.empty(0, dtype=np.int64)], 0.0, starts
+        sd = np.sqrt(np.diag(self.covariance))
+        correlation = self.covariance / np.outer(sd, sd)
+        orders = [np.arange(p), *(rng.permutation(p) for _ in range(starts - 1))]
+        orders = [compatible(order, self.before) for order in orders]
+        found = [self.improved(correlation, order) for order in orders]
         score, order, parents = min(found, key=lambda f: f[0])
-        if turn == 0:
-            agree = max(1, sum(f[0] < score + 1e-6 * max(1.0, abs(score)) for f in found[1:]))
-        last, shared = shared, float(regressions(covariance, parents, samples)[1].mean())
-        if abs(shared - last) < 1e-6 * last:
-            break
-    return parents, score, agree
+        agree = sum(f[0] < score + 1e-6 * max(1.0, abs(score)) for f in found)
+        if not self.equal:
+            return parents, score, agree
+        shared = float(np.median(regressions(self.covariance, parents, self.samples)[1]))
+        agree = 1
+        for turn in range(ROUNDS):
+            tried = [order, *orders] if turn == 0 else [order]  # later rounds only follow the variance
+            found = [self.improved(self.covariance, start, shared) for start in tried]
+            score, order, parents = min(found, key=lambda f: f[0])
+            if turn == 0:
+                agree = max(1, sum(f[0] < score + 1e-6 * max(1.0, abs(score)) for f in found[1:]))
+            last, shared = shared, float(regressions(self.covariance, parents, self.samples)[1].mean())
+            if abs(shared - last) < 1e-6 * last:
+                break
+        return parents, score, agree
+
+    def improved(self, covariance: Array, order: Array, shared: float = 0.0) -> tuple[float, Array, list[Array]]:
+        """Score, order and parents of the nodes from one start."""
+        from . import orders
+
+        p, order = len(covariance), order.copy()
+        parents, count = np.zeros((p, self.most), dtype=np.int64), np.zeros(p, dtype=np.int64)
+        S, most = np.ascontiguousarray(covariance), self.most
+        score = orders.improve(
+            S, self.rule, self.before, order, self.samples, self.units, shared, most, SWEEPS, parents, count
+        )
+        return float(score), order, [parents[j, : count[j]].copy() for j in range(p)]
 
 
-def _improved(
-    covariance: Array, order: Array, samples: float, unit: float, shared: float = 0.0
-) -> tuple[float, Array, list[Array]]:
-    """Score, order and parents of the nodes from one start."""
-    from . import orders
-
-    p, order = len(covariance), order.copy()
-    most = max(1, min(p - 1, MOST, int(samples - 2) // 3))
-    parents, count = np.zeros((p, most), dtype=np.int64), np.zeros(p, dtype=np.int64)
-    score = orders.improve(np.ascontiguousarray(covariance), order, samples, unit, shared, most, SWEEPS, parents, count)
-    return float(score), order, [parents[j, : count[j]].copy() for j in range(p)]
-
-
-def regressions(covariance: Array, parents: list[Array], samples: float) -> tuple[Array, Array]:
+def regressions(
+    covariance: Array, parents: list[Array], samples: float, rule: Array | None = None
+) -> tuple[Array, Array]:
     """Regress every node on its parents, shrunk by the heuristic factor 1 - 1 / F of the regression.
+
+    Nodes with required parents, which are known not to be there by chance, are not shrunk.
 
     Parameters
     ----------
     covariance : ndarray, shape (p, p)
     parents : list of ndarray of int
     samples : float
+    rule : ndarray of int, shape (p, p), optional
 
     Returns
     -------
@@ -263,7 +293,8 @@ def regressions(covariance: Array, parents: list[Array], samples: float) -> tupl
         explained = float(solved @ unit[chosen, j])
         free = max(samples - 1 - k, 1.0)
         left = max(1 - explained, 1e-15)
-        shrinkage = max(0.0, 1 - k * left / (free * max(explained, 1e-300)))
+        certain = rule is not None and (rule[:, j] > 0).any()
+        shrinkage = 1.0 if certain else max(0.0, 1 - k * left / (free * max(explained, 1e-300)))
         network[chosen, j] = shrinkage * solved * sd[j] / sd[chosen]
         variance[j] *= left * samples / free
     return network, variance

@@ -9,8 +9,8 @@ from scipy.special import softmax
 from genarium.declaration import Array, Problem
 
 from . import encoder as encoders
-from .graphs import log_determinant, matrices, penalty, places
-from .story import mixed
+from .graphs import archetypes, log_determinant, penalty, places
+from .story import EDGES, mixed, required_edges
 
 Point = Mapping[str, Array]
 
@@ -35,7 +35,7 @@ class Terms:
 
 
 class Residuals:
-    """Sum of the squared residuals e_i = r_i - r_i W_i, r_i = x_i - mu_i, sample by sample.
+    """Sums of the squared residuals e_i = r_i - sum_k Z_ik r_i W_k, r_i = x_i - mu_i; no network of a sample is made.
 
     Parameters
     ----------
@@ -45,12 +45,25 @@ class Residuals:
     def __init__(self, x: Array) -> None:
         self.x = x
 
-    def __call__(self, networks: Array, mu: Array | float) -> tuple[float, Array, Array]:
-        """Return the sum, its gradient by network (n, p, p), and by mean (n, p)."""
+    def __call__(self, weights: Array, archetypes: Array, mu: Array | float, precision: Array) -> "Squares":
+        """Return the sums, and what half their sum, each times its precision, changes by."""
         r = self.x - mu
-        e = r - np.einsum("ni,nij->nj", r, networks)
-        d_mean = np.einsum("nj,nij->ni", e, networks) - e
-        return float((e**2).sum()), r[:, :, None] * (-2 * e[:, None, :]), 2 * d_mean
+        y = r @ archetypes  # (K, n, p)
+        e = r - np.einsum("nk,knj->nj", weights, y)
+        scaled = e * precision
+        parts = weights.T[:, :, None] * scaled  # (K, n, p)
+        d_weights = -np.einsum("nj,knj->nk", scaled, y)
+        d_mean = np.zeros(0)
+        if np.ndim(mu):
+            d_mean = -scaled
+            for part, network in zip(parts, archetypes, strict=True):
+                d_mean += part @ network.T
+        return Squares((e**2).sum(0), -(r.T @ parts), d_weights, d_mean)
+
+    def of(self, networks: Array, mu: Array | float) -> Array:
+        """Return the sums (p,) for networks (n, p, p) that are given."""
+        r = self.x - mu
+        return np.asarray(((r - np.einsum("ni,nij->nj", r, networks)) ** 2).sum(0))
 
 
 class GroupedResiduals:
@@ -68,16 +81,44 @@ class GroupedResiduals:
         self.first = np.stack([x[group == g].sum(0) for g in range(groups)])  # (G, p)
         self.second = np.stack([x[group == g].T @ x[group == g] for g in range(groups)])  # (G, p, p)
 
-    def __call__(self, networks: Array, mu: Array | float) -> tuple[float, Array, Array]:
-        """Return the sum, its gradient by network (G, p, p), and by mean (G, p)."""
+    def __call__(self, weights: Array, archetypes: Array, mu: Array | float, precision: Array) -> "Squares":
+        """Return the sums, and what half their sum, each times its precision, changes by."""
+        moment = self._moment(mu)
         mu = np.broadcast_to(mu, self.first.shape)
         r = self.first - self.count * mu  # sums of r
-        outer = self.first[:, :, None] * mu[:, None, :]
-        moment = self.second - outer - outer.swapaxes(1, 2) + self.count[:, :, None] * mu[:, :, None] * mu[:, None, :]
-        left = np.eye(mu.shape[1]) - networks
+        left = np.eye(mu.shape[1]) - mixed(weights, archetypes)
         product = moment @ left
-        d_mean = -((r[:, None, :] @ left) @ left.swapaxes(1, 2))[:, 0]
-        return float((left * product).sum()), -2 * product, 2 * d_mean
+        d_networks = -product * precision
+        d_mean = -(((r[:, None, :] @ left) * precision) @ left.swapaxes(1, 2))[:, 0]
+        flat = d_networks.reshape(len(weights), -1)
+        d_archetypes = (weights.T @ flat).reshape(archetypes.shape)
+        return Squares(
+            (left * product).sum((0, 1)), d_archetypes, flat @ archetypes.reshape(len(archetypes), -1).T, d_mean
+        )
+
+    def of(self, networks: Array, mu: Array | float) -> Array:
+        """Return the sums (p,) for networks (G, p, p) that are given."""
+        left = np.eye(networks.shape[-1]) - networks
+        return np.asarray((left * (self._moment(mu) @ left)).sum((0, 1)))
+
+    def _moment(self, mu: Array | float) -> Array:
+        """Second moments of r (G, p, p)."""
+        mu = np.broadcast_to(mu, self.first.shape)
+        outer = self.first[:, :, None] * mu[:, None, :]
+        return self.second - outer - outer.swapaxes(1, 2) + self.count[:, :, None] * mu[:, :, None] * mu[:, None, :]
+
+
+@dataclass(frozen=True)
+class Squares:
+    """Sums of squares of the nodes (p,), and gradients of half their sum, each times its precision.
+
+    By archetype (K, p, p), by weight of an archetype (G, K), and by mean (G, p).
+    """
+
+    total: Array
+    archetypes: Array
+    weights: Array
+    mean: Array
 
 
 class Objective:
@@ -110,7 +151,16 @@ class Objective:
                 self.residuals = GroupedResiduals(self.x, group, len(distinct))
                 self.context, self.count = distinct, np.bincount(group).astype(float)
         self.source, self.target = places(self.order, self.nodes)
-        self.names = ("edge_weight", *encoders.names(self.encoder), *(MEAN if self.has_mean else ()), "sigma")
+        self.rule = problem["rule"]
+        self.allowed = self.rule[self.source, self.target] >= 0
+        declared = problem.model.unknown.variables
+        self.names = tuple(declared)
+        self.edges = tuple(name for name in EDGES if name in declared)
+        self.others = tuple(name for name in declared if name not in (*EDGES, "sigma"))
+        self.required = {
+            name: required_edges(self.order, self.rule, name == "edge_weight" and "shared_weight" in declared)
+            for name in self.edges
+        }
 
     def known(self, name: str) -> float:
         """Value of a known scalar."""
@@ -121,44 +171,52 @@ class Objective:
         alpha = self.known("alpha") if alpha is None else alpha
         n, p = self.x.shape
         scale = self.total / n
-        sigma = float(at["sigma"])
-        archetypes = matrices(self.order, p, at["edge_weight"])  # (K, p, p)
+        sigma = np.asarray(at["sigma"])
+        archetypes = self.archetypes(at)  # (K, p, p)
         weights = self.weights(at)
-        flat = archetypes.reshape(len(archetypes), -1)
-        networks = (weights @ flat).reshape(-1, p, p)
-        square, d_square, d_mean = self.residuals(networks, self.mean_of(at))
-        log_likelihood = -0.5 * square / sigma**2 - n * p * (np.log(sigma) + 0.5 * np.log(2 * np.pi))
-        g = (0.5 * scale / sigma**2) * d_square  # d/dW of minus the log likelihood (G, p, p)
-        d_archetypes = np.zeros_like(archetypes)
-        h = 0.0
-        smooth = 0.0
+        found = self.residuals(weights, archetypes, self.mean_of(at), np.broadcast_to(sigma**-2.0, p))
+        log_likelihood = self.log_likelihood(found.total, sigma)
+        d_archetypes, d_weights, h, smooth = scale * found.archetypes, scale * found.weights, 0.0, 0.0
         if self.order == "free":
+            networks = mixed(weights, archetypes)
             count = self.count[:, None, None]
             log_det, d_log_det = log_determinant(networks)
             log_likelihood += float(self.count @ log_det)
-            g -= scale * count * d_log_det
             each, d_each = penalty(networks, self.penalty)
             h = float(self.count @ each) / n
-            g += alpha / n * count * d_each
+            g = (count * (alpha / n * d_each - scale * d_log_det)).reshape(len(networks), -1)
+            d_archetypes += (weights.T @ g).reshape(archetypes.shape)
+            d_weights += g @ archetypes.reshape(len(archetypes), -1).T
             gamma = self.known("gamma")
             if gamma > 0:
                 own, d_own = penalty(archetypes, self.penalty)
                 smooth += gamma * float(own.sum())
                 d_archetypes += gamma * d_own
-        flat_g = g.reshape(len(g), -1)
-        d_archetypes += (weights.T @ flat_g).reshape(archetypes.shape)
-        d_weights = flat_g @ flat.T  # (G, K)
         d_logits = weights * (d_weights - (weights * d_weights).sum(1, keepdims=True))
-        gradient = {"edge_weight": d_archetypes[:, self.source, self.target]}
+        d_edges = np.where(self.allowed, d_archetypes[:, self.source, self.target], 0.0)
+        gradient = {"edge_weight": d_edges}
+        if "shared_weight" in self.names:
+            gradient["shared_weight"] = d_edges.sum(0)
         gradient |= encoders.pullback(self.encoder, self.context, at, d_logits)
         if self.has_mean:
-            d_mu = 0.5 * scale / sigma**2 * d_mean
+            d_mu = scale * found.mean
             gradient |= {"mean_intercept": d_mu.sum(0), "mean_slope": self.context.T @ d_mu}
-        gradient["sigma"] = np.asarray(scale * (n * p / sigma - square / sigma**3))
+        d_sigma = n / sigma - found.total / sigma**3
+        gradient["sigma"] = scale * (d_sigma if sigma.ndim else d_sigma.sum())
         smooth += -scale * log_likelihood + (alpha * h if alpha > 0 else 0.0)
         smooth += self.priors(at)
         self._add_priors(at, gradient)
         return Terms(scale * log_likelihood, h, smooth), gradient
+
+    def log_likelihood(self, squares: Array, sigma: Array) -> float:
+        """Log likelihood without determinants of samples whose squared residuals have these sums (p,)."""
+        n = len(self.x)
+        each = -0.5 * squares / sigma**2 - n * (np.log(sigma) + 0.5 * np.log(2 * np.pi))
+        return float(each.sum())
+
+    def archetypes(self, at: Point) -> Array:
+        """Archetypes (K, p, p)."""
+        return archetypes(self.order, at, self.rule)
 
     def weights(self, at: Point) -> Array:
         """Weights of the archetypes (G, K) at the G distinct contexts (eq. 1)."""
@@ -166,23 +224,27 @@ class Objective:
 
     def networks(self, at: Point) -> Array:
         """Networks (G, p, p) at the distinct contexts (eq. 5)."""
-        return mixed(self.weights(at), matrices(self.order, self.nodes, at["edge_weight"]))
+        return mixed(self.weights(at), self.archetypes(at))
 
     def mean_of(self, at: Point) -> Array | float:
         """Means (G, p) at the distinct contexts, or 0."""
         return self.context @ at["mean_slope"] + at["mean_intercept"] if self.has_mean else 0.0
 
     def priors(self, at: Point) -> float:
-        """Minus the log priors of encoder, mean and sigma, without constants."""
-        total = sum(0.5 * float((at[name] ** 2).sum()) / self.spread(name) ** 2 for name in self.names[1:-1])
-        z = np.log(float(at["sigma"]) / self.known("sigma0")) / self.known("sigma_spread")
-        return float(total + 0.5 * z**2 + np.log(at["sigma"]))
+        """Minus the log priors of required edges, encoder, mean and sigma, without constants."""
+        total = sum(0.5 * float((at[name] ** 2).sum()) / self.spread(name) ** 2 for name in self.others)
+        for name, which in self.required.items():
+            total += 0.5 * float((at[name][..., which] ** 2).sum()) / self.known("required_sd") ** 2
+        z = np.log(at["sigma"] / self.known("sigma0")) / self.known("sigma_spread")
+        return float(total + np.sum(0.5 * z**2 + np.log(at["sigma"])))
 
     def _add_priors(self, at: Point, gradient: dict[str, Array]) -> None:
         """Add the gradient of :meth:`priors`."""
-        for name in self.names[1:-1]:
+        for name in self.others:
             gradient[name] = gradient[name] + at[name] / self.spread(name) ** 2
-        sigma, width = float(at["sigma"]), self.known("sigma_spread")
+        for name, which in self.required.items():
+            gradient[name] = gradient[name] + np.where(which, at[name], 0.0) / self.known("required_sd") ** 2
+        sigma, width = at["sigma"], self.known("sigma_spread")
         z = np.log(sigma / self.known("sigma0")) / width
         gradient["sigma"] = gradient["sigma"] + (1 + z / width) / sigma
 

@@ -12,6 +12,7 @@ from genarium.declaration import Array, Problem
 from .descent import Run, descend
 from .encoder import logits
 from .graphs import matrices
+from .knowledge import compatible, precedence
 from .objective import MEAN, Objective, scaled_contexts
 from .pack import Packed
 from .projection import project_to_dag, topological_order
@@ -20,8 +21,11 @@ from .story import mixed
 ROUNDS = 8
 """Fits along an order and searches for a better one, at most."""
 
-WINDOW = 900
-"""A node is tried at up to this many places, divided by the number of nodes, to either side (at least five)."""
+NODES = (*MEAN, "sigma")
+"""Variables whose last dim is that of the nodes."""
+
+WINDOW, SWEEPS = 10_000, 30
+"""A node is tried at up to this many places, divided by the number of nodes, to either side; passes at most."""
 
 Approach = Callable[[Packed, Array, np.random.Generator], Array]
 
@@ -40,9 +44,13 @@ class Ordering:
         self.problem, self.packed = problem, packed
         self.free = packed.objective.order == "free"
         self.context = scaled_contexts(problem)
-        self.inner: dict[tuple[int, ...], Packed] = {}
+        self.before = precedence(problem["rule"])
+        self.each = problem.option("noise") == "node"
+        self.inner: dict[tuple[int | bool, ...], Packed] = {}
 
-    def fit(self, start: Array, rng: np.random.Generator, approach: Approach, max_iterations: int) -> Run:
+    def fit(
+        self, start: Array, rng: np.random.Generator, approach: Approach, max_iterations: int, shared: bool = False
+    ) -> Run:
         """Fit from a start along a random order, look for a better order, and so on until the order stays.
 
         Parameters
@@ -54,20 +62,24 @@ class Ordering:
             ``approach(packed, vector, rng)``: a short descent.
         max_iterations : int
             Of L-BFGS along the final order.
+        shared : bool
+            Whether the way to the first order takes the noise of all nodes for one: where it nearly is, scales tell
+            directions, while the archetypes are still far from right.
         """
         start = self._with_mean(start)
         if not self.free:
             return self.along(approach(self.packed, start, rng), None, max_iterations)
         vector, long = start, False
-        order = better_order(*self.moments(start), rng.permutation(self.problem.sizes["node"]))
+        order = self.better(start, compatible(rng.permutation(self.problem.sizes["node"]), self.before), shared)
         run: Run | None = None
         for _ in range(ROUNDS):
             if long:
                 run = self.along(vector, order, max_iterations)
                 vector = run.vector
             else:
-                vector = self._back(approach(self._packed(order), self._forth(vector, order), rng), order)
-            new = better_order(*self.moments(vector), order)
+                inner = self._packed(order, shared)
+                vector = self._back(inner, approach(inner, self._forth(inner, vector, order), rng), order)
+            new = self.better(vector, order, shared and not long)
             if (new == order).all():
                 if long:
                     break
@@ -75,17 +87,24 @@ class Ordering:
             order = new
         return run if run is not None and long else self.along(vector, order, max_iterations)
 
-    def along(self, vector: Array, order: Array | None, max_iterations: int) -> Run:
+    def better(self, vector: Array, order: Array, shared: bool = False) -> Array:
+        """Return an order at least as good for the weights of archetypes of a vector."""
+        samples = len(self.context) if self.each and not shared else 0
+        return better_order(*self.moments(vector), order, self.before, samples)
+
+    def along(self, vector: Array, order: Array | None, max_iterations: int, tolerance: float = 1e-9) -> Run:
         """Minimise along an order (None: that of the problem) from a vector, whose other edges are left out."""
         if order is None:
-            return descend(self.packed, vector, max_iterations, 1e-9)
-        run = descend(self._packed(order), self._forth(vector, order), max_iterations, 1e-9)
-        return replace(run, vector=self._back(run.vector, order))
+            return descend(self.packed, vector, max_iterations, tolerance)
+        inner = self._packed(order)
+        run = descend(inner, self._forth(inner, vector, order), max_iterations, tolerance)
+        return replace(run, vector=self._back(inner, run.vector, order))
 
     def suggested(self, vector: Array) -> Array:
         """Topological order of the projection of the root mean square network."""
         weights, archetypes = self._mixture(vector)
-        return topological_order(project_to_dag(np.sqrt((mixed(weights, archetypes) ** 2).mean(0))))
+        mean = np.sqrt((mixed(weights, archetypes) ** 2).mean(0))
+        return compatible(topological_order(project_to_dag(mean, rule=self.problem["rule"])), self.before)
 
     def moments(self, vector: Array) -> tuple[Array, Array, Array]:
         """Second moments of Z_k r_i, their covariance with r, and the sums of squares of r (eq. 18).
@@ -93,7 +112,7 @@ class Ordering:
         Returns
         -------
         gram : ndarray, shape (p K, p K)
-            With the rate of the edges' prior on the diagonal.
+            With the rate of the edges' prior, times the variance of the noise, on the diagonal.
         cross : ndarray, shape (p K, p)
         square : ndarray, shape (p,)
         """
@@ -104,12 +123,14 @@ class Ordering:
             r = r - at["mean_intercept"] - self.context @ at["mean_slope"]
         features = (r[:, :, None] * weights[:, None, :]).reshape(len(r), -1)
         gram = features.T @ features
-        return gram + max(self.packed.rate, 1e-3) * np.eye(len(gram)), features.T @ r, (r**2).sum(0)
+        rate = self.packed.objective.known("beta") * float(np.median(at["sigma"] ** 2))
+        rate = max(rate, 1e-9 * float(np.trace(gram)) / len(gram))
+        return gram + rate * np.eye(len(gram)), features.T @ r, (r**2).sum(0)
 
     def _mixture(self, vector: Array) -> tuple[Array, Array]:
         at = self.packed.unpack(vector)
         weights = softmax(logits(self.packed.objective.encoder, self.context, at), axis=-1)
-        return weights, matrices(self.packed.objective.order, self.problem.sizes["node"], at["edge_weight"])
+        return weights, self.packed.objective.archetypes(at)
 
     def _with_mean(self, vector: Array) -> Array:
         """Start the mean, if there is one, at least squares on the context."""
@@ -120,35 +141,45 @@ class Ordering:
         found = np.linalg.lstsq(design, self.problem["x"], rcond=None)[0]
         return self.packed.pack({**at, "mean_intercept": found[0], "mean_slope": found[1:]})
 
-    def _packed(self, order: Array) -> Packed:
+    def _packed(self, order: Array, shared: bool = False) -> Packed:
         """Return the objective of the nodes in another order, with forward edges only."""
-        key = tuple(int(i) for i in order)
+        key = (shared, *(int(i) for i in order))
         if key not in self.inner:
             model = self.problem.model
-            forward = model.variant(**{**model.chosen, "order": "given"})
-            arrays = {**self.problem.arrays, "x": self.problem["x"][:, order]}
+            forward = model.variant(**{**model.chosen, "order": "given", **({"noise": "shared"} if shared else {})})
+            rule = self.problem["rule"][np.ix_(order, order)]
+            arrays = {**self.problem.arrays, "x": self.problem["x"][:, order], "rule": rule}
             self.inner = {key: Packed(Objective(Problem(forward, self.problem.sizes, arrays)))}
         return self.inner[key]
 
-    def _forth(self, vector: Array, order: Array) -> Array:
-        at, inner = self.packed.unpack(vector), self._packed(order)
-        archetypes = matrices("free", len(order), at["edge_weight"])[:, order][:, :, order]
-        edges = archetypes[:, inner.objective.source, inner.objective.target]
-        return inner.pack({**at, **_means(at, order), "edge_weight": edges})
+    def _forth(self, inner: Packed, vector: Array, order: Array) -> Array:
+        at = self.packed.unpack(vector)
+        if not inner.shapes["sigma"]:
+            at["sigma"] = np.exp(np.log(at["sigma"]).mean())
+        return inner.pack({**at, **_permuted(at, order, ("free", "given"), inner.objective)})
 
-    def _back(self, vector: Array, order: Array) -> Array:
-        at, back = self._packed(order).unpack(vector), np.argsort(order)
-        archetypes = matrices("given", len(order), at["edge_weight"])[:, back][:, :, back]
-        edges = archetypes[:, self.packed.objective.source, self.packed.objective.target]
-        return self.packed.pack({**at, **_means(at, back), "edge_weight": edges})
-
-
-def _means(at: dict[str, Array], order: Array) -> dict[str, Array]:
-    return {name: at[name][..., order] for name in MEAN if name in at}
+    def _back(self, inner: Packed, vector: Array, order: Array) -> Array:
+        at = inner.unpack(vector)
+        at["sigma"] = np.broadcast_to(at["sigma"], self.packed.shapes["sigma"])
+        return self.packed.pack({**at, **_permuted(at, np.argsort(order), ("given", "free"), self.packed.objective)})
 
 
-def residual(gram: Array, cross: Array, square: Array, order: Array) -> float:
-    """Sum over nodes of what is left when each is regressed on Z_k times those before it (eq. 18).
+def _permuted(at: dict[str, Array], order: Array, names: tuple[str, str], there: Objective) -> dict[str, Array]:
+    """Return what there is of nodes and edges at a point, with the nodes in another order."""
+    out = {name: at[name][..., order] for name in NODES if name in at and at[name].ndim}
+    for name in there.edges:
+        whole = matrices(names[0], len(order), at[name])[..., order, :][..., order]
+        out[name] = whole[..., there.source, there.target]
+    return out
+
+
+def cost(left: Array, samples: int) -> Array:
+    """Return what residual sums of squares cost: n ln of them, each node with noise of its own, or (0) themselves."""
+    return samples * np.log(left) if samples else left
+
+
+def residual(gram: Array, cross: Array, square: Array, order: Array) -> Array:
+    """Return what is left of each node (p,) when it is regressed on Z_k times those before it (eq. 18).
 
     With the features in blocks of K along the order and L their Cholesky factor, the regression of a node on the first
     blocks takes the squares of the first entries of L^-1 times its covariances away.
@@ -158,22 +189,36 @@ def residual(gram: Array, cross: Array, square: Array, order: Array) -> float:
     at = (order[:, None] * K + np.arange(K)).ravel()
     factor = cholesky(gram[np.ix_(at, at)], lower=True, check_finite=False)
     taken = solve_triangular(factor, cross[at][:, order], lower=True, check_finite=False) ** 2
-    return float(square.sum() - np.triu(taken.reshape(p, K, p).sum(1), 1).sum())
+    out = np.empty(p)
+    out[order] = square[order] - np.triu(taken.reshape(p, K, p).sum(1), 1).sum(0)
+    return out
 
 
-def better_order(gram: Array, cross: Array, square: Array, order: Array) -> Array:
-    """Move single nodes along an order while that lowers :func:`residual`."""
-    p = len(order)
-    reach = max(5, WINDOW // p)
-    least, moved = residual(gram, cross, square, order), True
-    while moved:
-        moved = False
-        for node in range(p):
-            place = int(np.flatnonzero(order == node)[0])
-            rest = order[order != node]
-            trials = [np.insert(rest, i, node) for i in range(max(0, place - reach), min(p, place + reach + 1))]
-            scores = [residual(gram, cross, square, trial) for trial in trials]
-            at = int(np.argmin(scores))
-            if scores[at] < least * (1 - 1e-6):
-                order, least, moved = trials[at], scores[at], True
+def better_order(
+    gram: Array, cross: Array, square: Array, order: Array, before: Array | None = None, samples: int = 0
+) -> Array:
+    """Move single nodes along an order to where the summed :func:`cost` is least, until no move lowers it.
+
+    Parameters
+    ----------
+    gram, cross, square
+        Of :meth:`Ordering.moments`.
+    order : ndarray of int, shape (p,)
+    before : ndarray of bool, shape (p, p), optional
+        [i, j]: i has to come before j.
+    samples : int
+        Of :func:`cost`.
+    """
+    from . import swaps
+
+    p, order = len(order), order.copy()
+    K = len(gram) // p
+    at = (order[:, None] * K + np.arange(K)).ravel()
+    factor = cholesky(gram[np.ix_(at, at)], lower=True, check_finite=False)
+    rows = solve_triangular(factor, np.column_stack([gram[at], cross[at]]), lower=True, check_finite=False)
+    left = residual(gram, cross, square, order)
+    if before is None:
+        before = np.zeros((p, p), dtype=bool)
+    gain = 1e-6 * (samples or abs(float(left.sum())))
+    swaps.improve(rows, left, square, order, before, K, samples, max(20, WINDOW // p), gain, SWEEPS)
     return order

@@ -83,9 +83,11 @@ def _remove(v: Array, u: Array, q: Array, S: Array, candidates: Array, m: int, k
 
 @numba.njit(cache=True)
 def _shrink(
-    S: Array, y: int, parents: Array, k: int, rss: float, n: float, unit: float, fixed: float
+    S: Array, y: int, parents: Array, k: int, must: int, rss: float, n: float, unit: float, fixed: float
 ) -> tuple[float, int, float]:
     """Drop parents, the least useful first, and stay where the score is least: score, how many, residual variance.
+
+    The first ``must`` of them stay.
 
     Dropping parent d raises the residual variance by b_d^2 / A_dd, with A the inverse of the parents' covariance and b
     the coefficients.
@@ -101,9 +103,9 @@ def _shrink(
     left = np.ones(k, np.bool_)
     best, keep = local_score(rss, k, n, unit, fixed), k
     kept, kept_rss = left.copy(), rss
-    for now in range(k - 1, -1, -1):
+    for now in range(k - 1, must - 1, -1):
         drop, rise = -1, np.inf
-        for d in range(k):
+        for d in range(must, k):
             if left[d] and b[d] ** 2 / A[d, d] < rise:
                 rise = b[d] ** 2 / A[d, d]
                 drop = d
@@ -134,7 +136,16 @@ def _shrink(
 
 @numba.njit(cache=True)
 def choose_parents(
-    S: Array, y: int, candidates: Array, m: int, n: float, unit: float, fixed: float, most: int, out: Array
+    S: Array,
+    rule: Array,
+    y: int,
+    candidates: Array,
+    m: int,
+    n: float,
+    units: Array,
+    fixed: float,
+    most: int,
+    out: Array,
 ) -> tuple[float, int]:
     """Grow the parents of a node from the first m candidates beyond what pays, and shrink them to what does.
 
@@ -144,11 +155,15 @@ def choose_parents(
     ----------
     S : ndarray, shape (p, p)
         Covariance.
+    rule : ndarray of int, shape (p, p)
+        -1 where an edge is forbidden, 1 where it is required.
     y : int
         The node.
     candidates : ndarray of int, shape (>= m,)
-    n, unit, fixed
+    n, fixed
         Of :func:`local_score`.
+    units : ndarray, shape (p,)
+        Its ``unit``, by node.
     most : int
         Parents at most.
     out : ndarray of int, shape (most,)
@@ -165,8 +180,17 @@ def choose_parents(
     for c in range(m):
         v[c], u[c] = S[candidates[c], candidates[c]], S[candidates[c], y]
     k = since = 0
-    rss = S[y, y]
-    best = local_score(rss, 0, n, unit, fixed)
+    rss, unit = S[y, y], units[y]
+    for c in range(m):
+        if rule[candidates[c], y] > 0 and k < most and v[c] > LEAST * S[candidates[c], candidates[c]]:
+            rss = max(rss - _remove(v, u, q, S, candidates, m, k, c), LEAST * S[y, y])
+            out[k] = candidates[c]
+            k += 1
+    must = k
+    for c in range(m):
+        if rule[candidates[c], y] < 0:
+            v[c] = 0.0
+    best = local_score(rss, k, n, unit, fixed)
     while k < most and since < BEYOND:
         top, gain = -1, 0.0
         for c in range(m):
@@ -182,26 +206,48 @@ def choose_parents(
         since += 1
         if score < best - GAIN:
             best, since = score, 0
-    score, k, rss = _shrink(S, y, out, k, rss, n, unit, fixed)
+    score, k, rss = _shrink(S, y, out, k, must, rss, n, unit, fixed)
     return score, k
 
 
 @numba.njit(cache=True)
 def _wanted(
-    S: Array, y: int, parents: Array, k: int, new: int, now: float, n: float, unit: float, fixed: float, most: int
+    S: Array,
+    rule: Array,
+    y: int,
+    parents: Array,
+    k: int,
+    new: int,
+    now: float,
+    n: float,
+    units: Array,
+    fixed: float,
+    most: int,
 ) -> bool:
-    """Whether one more candidate would improve the score of a node."""
-    if k >= most:
+    """Whether one more candidate would improve the score of a node, or is required."""
+    if rule[new, y] > 0:
+        return True
+    if k >= most or rule[new, y] < 0:
         return False
     trial = np.empty(k + 1, np.int64)
     trial[:k] = parents[:k]
     trial[k] = new
-    return local_score(residual_variance(S, y, trial, k + 1), k + 1, n, unit, fixed) < now - GAIN
+    return local_score(residual_variance(S, y, trial, k + 1), k + 1, n, units[y], fixed) < now - GAIN
 
 
 @numba.njit(cache=True)
 def improve(
-    S: Array, order: Array, n: float, unit: float, fixed: float, most: int, sweeps: int, parents: Array, count: Array
+    S: Array,
+    rule: Array,
+    before: Array,
+    order: Array,
+    n: float,
+    units: Array,
+    fixed: float,
+    most: int,
+    sweeps: int,
+    parents: Array,
+    count: Array,
 ) -> float:
     """Move single nodes along an order to where the summed score is least, until no move improves it.
 
@@ -209,9 +255,13 @@ def improve(
     ----------
     S : ndarray, shape (p, p)
         Covariance.
+    rule : ndarray of int, shape (p, p)
+        Of :func:`choose_parents`.
+    before : ndarray of bool, shape (p, p)
+        [i, j]: i has to come before j.
     order : ndarray of int, shape (p,)
-        Is changed.
-    n, unit, fixed, most
+        Keeps to that; is changed.
+    n, units, fixed, most
         Of :func:`choose_parents`.
     sweeps : int
         At most.
@@ -228,13 +278,13 @@ def improve(
     p = len(order)
     scores = np.empty(p)
     rest = np.empty(p - 1, np.int64)
-    before = np.empty(p, np.int64)
+    ahead = np.empty(p, np.int64)
     own, buffer = np.empty(most, np.int64), np.empty(most, np.int64)
     without, among = np.empty(p - 1), np.empty(p - 1)
     alone = np.empty(p)
     for i in range(p):
         y = order[i]
-        scores[y], count[y] = choose_parents(S, y, order, i, n, unit, fixed, most, parents[y])
+        scores[y], count[y] = choose_parents(S, rule, y, order, i, n, units, fixed, most, parents[y])
     for _ in range(sweeps):
         moved = False
         for v in range(p):
@@ -247,11 +297,11 @@ def improve(
                     w += 1
             # v after the first i of the others; parents are chosen anew only where one more would be one
             k = 0
-            score = local_score(S[v, v], 0, n, unit, fixed)
+            score = local_score(S[v, v], 0, n, units[v], fixed)
             alone[0] = score
             for i in range(1, p):
-                if _wanted(S, v, own, k, rest[i - 1], score, n, unit, fixed, most):
-                    score, k = choose_parents(S, v, rest, i, n, unit, fixed, most, own)
+                if _wanted(S, rule, v, own, k, rest[i - 1], score, n, units, fixed, most):
+                    score, k = choose_parents(S, rule, v, rest, i, n, units, fixed, most, own)
                 alone[i] = score
             # the others, with v after them and before them
             for j in range(p - 1):
@@ -259,11 +309,18 @@ def improve(
                 without[j] = among[j] = scores[y]
                 if j >= at:
                     if (parents[y, : count[y]] == v).any():
-                        without[j] = choose_parents(S, y, rest, j, n, unit, fixed, most, buffer)[0]
-                elif _wanted(S, y, parents[y], count[y], v, scores[y], n, unit, fixed, most):
-                    before[:j] = rest[:j]
-                    before[j] = v
-                    among[j] = choose_parents(S, y, before, j + 1, n, unit, fixed, most, buffer)[0]
+                        without[j] = choose_parents(S, rule, y, rest, j, n, units, fixed, most, buffer)[0]
+                elif _wanted(S, rule, y, parents[y], count[y], v, scores[y], n, units, fixed, most):
+                    ahead[:j] = rest[:j]
+                    ahead[j] = v
+                    among[j] = choose_parents(S, rule, y, ahead, j + 1, n, units, fixed, most, buffer)[0]
+            first, last = 0, p - 1
+            for j in range(p - 1):
+                if before[rest[j], v]:
+                    first = j + 1
+                if before[v, rest[j]]:
+                    last = j
+                    break
             total = alone[0] + among.sum()
             now, low, place = total, np.inf, at
             for i in range(p):
@@ -271,7 +328,7 @@ def improve(
                     total += without[i - 1] - among[i - 1] + alone[i] - alone[i - 1]
                 if i == at:
                     now = total
-                if total < low - GAIN:
+                if first <= i <= last and total < low - GAIN:
                     low, place = total, i
             if place == at or low >= now - 1e-7 - 1e-10 * abs(now):
                 continue
@@ -281,7 +338,7 @@ def improve(
             order[place + 1 :] = rest[place:]
             for i in range(min(place, at), max(place, at) + 1):
                 y = order[i]
-                scores[y], count[y] = choose_parents(S, y, order, i, n, unit, fixed, most, parents[y])
+                scores[y], count[y] = choose_parents(S, rule, y, order, i, n, units, fixed, most, parents[y])
         if not moved:
             break
     return scores.sum()

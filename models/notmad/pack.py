@@ -7,6 +7,7 @@ import numpy as np
 from genarium.declaration import Array
 
 from .objective import Objective, Terms
+from .story import EDGES
 
 
 class Packed:
@@ -25,27 +26,51 @@ class Packed:
         sizes = {**problem.sizes, "edge": len(objective.source)}
         dims = {name: var.dims for name, var in problem.model.unknown.variables.items()}
         self.shapes = {name: tuple(sizes[dim] for dim in dims[name]) for name in objective.names}
-        self.edges = int(np.prod(self.shapes["edge_weight"]))
-        self.rate = objective.known("beta")
+        self.edges = sum(self._size(name) for name in objective.edges)
+        self.rates, free, open_ = (
+            np.concatenate(parts) for parts in zip(*map(self._kinds, objective.edges), strict=True)
+        )
+        self.signed = np.concatenate([~free, np.ones(self.edges, dtype=bool)])
+        self.open = np.concatenate([open_, open_ & ~free])
         self.alpha = objective.known("alpha")
         self.calls = 0
         self.last = Terms(0.0, 0.0, 0.0)
 
+    def _size(self, name: str) -> int:
+        return int(np.prod(self.shapes[name]))
+
+    def _kinds(self, name: str) -> tuple[Array, Array, Array]:
+        """Rate of the prior of each weight of an edge; whether it is required, whose prior is smooth; allowed."""
+        objective, shape = self.objective, self.shapes[name]
+        required = np.broadcast_to(objective.required[name], shape).ravel()
+        rate = np.where(required, 0.0, objective.known(EDGES[name]))
+        return rate, required, np.broadcast_to(objective.allowed, shape).ravel()
+
+    def l1(self, vector: Array) -> float:
+        """Minus the log prior of the edges that are not required, without constants."""
+        return float(self.rates @ (vector[: self.edges] + vector[self.edges : 2 * self.edges]))
+
     def pack(self, at: Mapping[str, Array]) -> Array:
         """Return the vector of a point."""
-        w = np.ravel(at["edge_weight"])
-        rest = [np.ravel(at[name]) for name in self.objective.names[1:-1]]
-        return np.concatenate([np.maximum(w, 0), np.maximum(-w, 0), *rest, np.log(np.atleast_1d(at["sigma"]))])
+        w = np.concatenate([np.ravel(at[name]) for name in self.objective.edges])
+        high = np.where(self.signed[: self.edges], np.maximum(w, 0), w)
+        rest = [np.ravel(at[name]) for name in self.objective.others]
+        found = np.concatenate([high, high - w, *rest, np.log(np.atleast_1d(at["sigma"]))])
+        found[: 2 * self.edges][~self.open] = 0
+        return found
 
     def unpack(self, vector: Array) -> dict[str, Array]:
         """Return the point of a vector."""
+        out, low = {}, 0
+        for name in self.objective.edges:
+            high, size = low + self._size(name), self.edges
+            out[name] = (vector[low:high] - vector[size + low : size + high]).reshape(self.shapes[name])
+            low = high
         low = 2 * self.edges
-        out = {"edge_weight": (vector[: self.edges] - vector[self.edges : low]).reshape(self.shapes["edge_weight"])}
-        for name in self.objective.names[1:-1]:
-            size = int(np.prod(self.shapes[name]))
-            out[name] = vector[low : low + size].reshape(self.shapes[name])
-            low += size
-        return {**out, "sigma": np.exp(vector[low])}
+        for name in self.objective.others:
+            out[name] = vector[low : low + self._size(name)].reshape(self.shapes[name])
+            low += self._size(name)
+        return {**out, "sigma": np.exp(vector[low:]).reshape(self.shapes["sigma"])}
 
     def __call__(self, vector: Array) -> tuple[float, Array]:
         """Minus the log density a sample, without constants, and its gradient; infinite outside the domain."""
@@ -53,26 +78,30 @@ class Packed:
         at = self.unpack(vector)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             self.last, gradient = self.objective(at, self.alpha)
-            value = self.last.smooth + self.rate * float(vector[: 2 * self.edges].sum())
+            value = self.last.smooth + self.l1(vector)
         if not np.isfinite(value):
             return 1e300, np.zeros_like(vector)
-        edges: Array = np.ravel(gradient["edge_weight"])
-        rest = [np.ravel(gradient[name]) for name in self.objective.names[1:-1]]
-        parts = [edges + self.rate, self.rate - edges, *rest, np.atleast_1d(gradient["sigma"] * at["sigma"])]
+        edges = np.concatenate([np.ravel(gradient[name]) for name in self.objective.edges])
+        rest = [np.ravel(gradient[name]) for name in self.objective.others]
+        parts = [edges + self.rates, self.rates - edges, *rest, np.ravel(gradient["sigma"] * at["sigma"])]
         n = self.objective.total
         return value / n, np.concatenate(parts) / n
 
     @property
-    def bounds(self) -> list[tuple[float | None, float | None]]:
-        """Bounds of the vector's elements; ln sigma is kept within reason."""
-        others = sum(int(np.prod(self.shapes[name])) for name in self.objective.names[1:-1])
-        return [(0.0, None)] * (2 * self.edges) + [(None, None)] * others + [(-12.0, 12.0)]
+    def bounds(self) -> Array:
+        """Bounds of the vector's elements (two columns); ln sigma is kept within reason."""
+        others, sigmas = sum(map(self._size, self.objective.others)), self._size("sigma")
+        low = np.concatenate([np.where(self.signed, 0.0, -np.inf), np.full(others, -np.inf), np.full(sigmas, -12.0)])
+        high = np.concatenate([np.full(2 * self.edges + others, np.inf), np.full(sigmas, 12.0)])
+        low[: 2 * self.edges][~self.open] = high[: 2 * self.edges][~self.open] = 0
+        return np.column_stack([low, high])
 
     def random(self, rng: np.random.Generator) -> Array:
         """Return a start: small edges, an encoder that tells contexts apart, sigma of the data's size."""
         at = {}
         for name in self.objective.names:
-            size = 0.05 if name == "edge_weight" else 0.1 if "intercept" in name or name == "mean_slope" else 1.0
+            size = 0.05 if name in EDGES else 0.1 if "intercept" in name or name == "mean_slope" else 1.0
             at[name] = rng.normal(0, size, self.shapes[name])
-        at["sigma"] = np.asarray(max(1e-3, float(self.objective.x.std())))
+        spread = self.objective.x.std(0) if self.shapes["sigma"] else self.objective.x.std()
+        at["sigma"] = np.maximum(1e-3, spread)
         return self.pack(at)

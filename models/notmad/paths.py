@@ -26,8 +26,9 @@ def _minimise(
     return np.asarray(found.x)
 
 
-def _bounds(p: int) -> list[tuple[float, float | None]]:
-    off = [(0.0, 0.0 if i == j else None) for i in range(p) for j in range(p)]
+def _bounds(rule: Array) -> list[tuple[float, float | None]]:
+    closed = (rule < 0) | np.eye(len(rule), dtype=bool)
+    off: list[tuple[float, float | None]] = [(0.0, 0.0 if shut else None) for shut in closed.ravel()]
     return off + off
 
 
@@ -38,10 +39,10 @@ def _residual(covariance: Array, w: Array) -> tuple[float, Array]:
     return 0.5 * float((left * product).sum()), -product
 
 
-def central_path(covariance: Array, beta: float) -> tuple[Array, float, int]:
+def central_path(covariance: Array, beta: float, rule: Array) -> tuple[Array, float, int]:
     """Minimise mu (loss + beta |w|) - log det(I - W o W) as mu falls (eq. 17)."""
     p = len(covariance)
-    v = np.zeros(2 * p * p)
+    v, rate = np.zeros(2 * p * p), np.tile(np.where(rule > 0, 0.0, beta).ravel(), 2)
     rounds = 0
     for mu in (1.0, 0.1, 0.01, 0.001):
         rounds += 1
@@ -56,18 +57,19 @@ def central_path(covariance: Array, beta: float) -> tuple[Array, float, int]:
                 return 1e300, np.zeros_like(v)
             loss, slope = _residual(covariance, w)
             g = (mu * slope + 2 * w * inverse.T).ravel()
-            return mu * (loss + beta * float(v.sum())) - log_det, np.concatenate([g + mu * beta, mu * beta - g])
+            return mu * (loss + float(rate @ v)) - log_det, np.concatenate([g, -g]) + mu * rate
 
-        v = _minimise(objective, v, _bounds(p), 400)
+        v = _minimise(objective, v, _bounds(rule), 400)
     w = (v[: p * p] - v[p * p :]).reshape(p, p)
     return w, float(-np.linalg.slogdet(np.eye(p) - w * w)[1]), rounds
 
 
-def lagrangian(covariance: Array, beta: float) -> tuple[Array, float, int]:
+def lagrangian(covariance: Array, beta: float, rule: Array) -> tuple[Array, float, int]:
     """Augmented Lagrangian of the trace exponential (eq. 16)."""
     from scipy.linalg import expm
 
     p = len(covariance)
+    rate = np.tile(np.where(rule > 0, 0.0, beta).ravel(), 2)
     v, rho, multiplier, h, rounds = np.zeros(2 * p * p), 1.0, 0.0, np.inf, 0
     while h > LEAST and rho < LARGEST:
         rounds += 1
@@ -80,10 +82,10 @@ def lagrangian(covariance: Array, beta: float) -> tuple[Array, float, int]:
                 h = float(np.trace(e)) - p
                 loss, slope = _residual(covariance, w)
                 g = (slope + (rho * h + multiplier) * 2 * w * e.T).ravel()
-                value = loss + beta * float(v.sum()) + 0.5 * rho * h**2 + multiplier * h
-                return value, np.concatenate([g + beta, beta - g])
+                value = loss + float(rate @ v) + 0.5 * rho * h**2 + multiplier * h
+                return value, np.concatenate([g, -g]) + rate
 
-            new = _minimise(objective, v, _bounds(p), 1000)
+            new = _minimise(objective, v, _bounds(rule), 1000)
             w = (new[: p * p] - new[p * p :]).reshape(p, p)
             h = float(np.trace(expm(w * w))) - p
             if h <= SLOW * last or rho >= LARGEST:

@@ -12,7 +12,7 @@ from genarium.settings import only_with
 from genarium.tree import arrays, stacked
 
 from .encoder import logits, names
-from .graphs import edge_frequency, is_acyclic, matrices, penalty
+from .graphs import archetypes, edge_frequency, is_acyclic, penalty
 from .objective import scaled_contexts
 from .projection import project_to_dag
 from .story import mixed
@@ -60,7 +60,7 @@ def predict(
     """
     encoder, order = problem.option("encoder"), problem.option("order")
     _warn_outside(fitted, problem["context"])
-    context, p = scaled_contexts(problem), problem.sizes["node"]
+    context = scaled_contexts(problem)
     sampled = "posterior" in fitted
     only_with("notmad", option("project", True), project or sampled, threshold=threshold)
     threshold = threshold or 0.0
@@ -70,12 +70,13 @@ def predict(
     if sampled:
         at = stacked(at, DRAWS)
     weights = softmax(logits(encoder, context, {n: at[n] for n in names(encoder)}), axis=-1)
-    networks = mixed(weights, matrices(order, p, at["edge_weight"]))
+    rule = problem["rule"]
+    networks = mixed(weights, archetypes(order, at, rule))
     h = penalty(networks, "notears")[0]
     out: dict[str, Labelled] = {}
     dims = ("sample", "source", "target")
     if sampled:
-        projected = project_to_dag(networks, threshold)
+        projected = project_to_dag(networks, threshold, rule)
         out["edge_probability"] = (dims, edge_frequency(projected, smallest))
         tails = (1 - probability) / 2
         out["low"], out["high"] = ((dims, np.quantile(networks, q, axis=0)) for q in (tails, 1 - tails))
@@ -84,7 +85,7 @@ def predict(
             out["draw_error"] = (("network_draw",), each)
             at = {name: value.mean(0) for name, value in at.items()}
         networks, weights, h = networks.mean(0), weights.mean(0), h.mean(0)
-    final = project_to_dag(networks, threshold) if project else networks
+    final = project_to_dag(networks, threshold, rule) if project else networks
     out |= {
         "network": (dims, final),
         "archetype_weight": (("sample", "archetype"), weights),
@@ -94,6 +95,22 @@ def predict(
     if "x" in problem.arrays:
         out["error"] = (("sample",), _errors(problem["x"] - _mean(at, context), final))
     return out
+
+
+Members = Array | slice
+"""Which samples."""
+
+
+def mean_networks(fitted: xr.DataTree, problem: Problem, members: Members) -> Array:
+    """Draws of the mean of the networks of some samples, unprojected (S, p, p); of a point, one."""
+    sampled = "posterior" in fitted
+    group = fitted["posterior" if sampled else "point"].to_dataset()
+    at = arrays(group, list(problem.model.unknown.variables))
+    at = stacked(at, DRAWS) if sampled else {name: value[None] for name, value in at.items()}
+    encoder = problem.option("encoder")
+    weights = softmax(logits(encoder, scaled_contexts(problem)[members], {n: at[n] for n in names(encoder)}), axis=-1)
+    found = archetypes(problem.option("order"), at, problem["rule"])
+    return mixed(weights.mean(-2)[:, None], found)[:, 0]
 
 
 def _mean(at: dict[str, Array], context: Array) -> Array | float:

@@ -6,10 +6,10 @@ import numpy as np
 from genarium.declaration import Array
 from genarium.errors import InputError
 
-from . import doors
+from . import doors, knowledge
 
 
-def project_to_dag(networks: Array, threshold: float = 0.0) -> Array:
+def project_to_dag(networks: Array, threshold: float = 0.0, rule: Array | None = None) -> Array:
     """Keep the edges of each network, largest first, that close no cycle with those kept before.
 
     The result is what thresholding until acyclic, and adding back in decreasing order what closes no cycle, leads to
@@ -22,6 +22,9 @@ def project_to_dag(networks: Array, threshold: float = 0.0) -> Array:
         Weights; entry [i, j] is the edge from i to j. The diagonal is dropped.
     threshold : float
         Edges of at most this size are dropped first.
+    rule : ndarray of int, shape (p, p), optional
+        What is known of the edges (:func:`~genarium.models.notmad.rules`): forbidden ones are dropped, and required
+        ones come before all others, whatever their size.
 
     Returns
     -------
@@ -32,7 +35,8 @@ def project_to_dag(networks: Array, threshold: float = 0.0) -> Array:
     Raises
     ------
     InputError
-        If there is no network, the matrices are not square, a weight is not finite, or the threshold is negative.
+        If there is no network, the matrices are not square, a weight is not finite, the threshold is negative, or the
+        rules have another shape or require a cycle.
 
     Examples
     --------
@@ -50,14 +54,23 @@ def project_to_dag(networks: Array, threshold: float = 0.0) -> Array:
     p = given.shape[-1]
     flat = np.ascontiguousarray(given).reshape(-1, p, p)
     out = np.zeros_like(flat)
-    order = np.argsort(-np.abs(flat).reshape(len(flat), -1), axis=1, kind="stable")
-    _insert(flat, order, threshold, out)
+    size = np.abs(flat)
+    if rule is not None:
+        rule = knowledge.checked(rule, p)
+        size = np.where(rule < 0, 0.0, size)
+        size[:, rule > 0] = np.inf
+        flat = np.where(rule < 0, 0.0, flat)
+    order = np.argsort(-size.reshape(len(flat), -1), axis=1, kind="stable")
+    _insert(flat, order, threshold, int((rule > 0).sum()) if rule is not None else 0, out)
     return out.reshape(given.shape)
 
 
 @numba.njit(cache=True)
-def _insert(networks: Array, order: Array, threshold: float, out: Array) -> None:
-    """Insert edges in the given order (N, p p); ``below[i]`` is the set of nodes that i reaches, itself included."""
+def _insert(networks: Array, order: Array, threshold: float, required: int, out: Array) -> None:
+    """Insert edges in the given order (N, p p), the required ones first, whatever their size.
+
+    ``below[i]`` is the set of nodes that i reaches, itself included.
+    """
     N, p, _ = networks.shape
     words = (p + 63) // 64
     below = np.empty((p, words), dtype=np.uint64)
@@ -66,10 +79,10 @@ def _insert(networks: Array, order: Array, threshold: float, out: Array) -> None
         below[:, :] = np.uint64(0)
         for i in range(p):
             below[i, i // 64] |= one << np.uint64(i % 64)
-        for e in order[n]:
-            i, j = e // p, e % p
+        for place in range(p * p):
+            i, j = order[n, place] // p, order[n, place] % p
             weight = networks[n, i, j]
-            if abs(weight) <= threshold:
+            if place >= required and abs(weight) <= threshold:
                 break
             if i == j or (below[j, i // 64] >> np.uint64(i % 64)) & one:
                 continue

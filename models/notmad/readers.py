@@ -19,6 +19,8 @@ from genarium.readers.messages import absent, listed
 from genarium.readers.tables import NAMES, no_suspects, only_numbers, read_sheet
 from genarium.remedies import option
 
+from .rule_files import RuleFiles
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -57,6 +59,9 @@ def table(
     samples: str | None = "auto",
     standardise: bool = True,
     like: str | None = None,
+    known_edges: str | None = None,
+    tiers: str | None = None,
+    regulators: str | None = None,
 ) -> Told:
     """Read a table with a row a sample, and columns of nodes and of contexts.
 
@@ -81,21 +86,24 @@ def table(
         :func:`genarium.models.notmad.preparation.split`.
     like : str, optional
         File of the training samples, read in the same way: nodes, means, standard deviations and levels are its own.
+    known_edges, tiers, regulators : str, optional
+        Files that say what is known of the edges: a table of source, target and rule (forbidden or required); a table
+        of node and tier, from whose later ones no edge leads to earlier ones; names of the only parents, one a line.
 
     Returns
     -------
     Told
-        ``x``: DataFrame (sample, node); ``context``: DataFrame (sample, covariate).
+        ``x``: DataFrame (sample, node); ``context``: DataFrame (sample, covariate); ``rule`` where something is known.
 
     Raises
     ------
     InputError
         Naming file, column and remedy.
     """
-    options.only_texts("table", samples=samples, like=like)
+    options.only_texts("table", samples=samples, like=like, known_edges=known_edges, tiers=tiers, regulators=regulators)
     train = None if like is None else _from_table([Path(like)], context, nodes, samples, drop)
     own = _from_table(paths, context, nodes if train is None else list(train.x), samples, drop)
-    return _variables(own, train, standardise)
+    return _variables(own, train, standardise, RuleFiles(known_edges, tiers, regulators))
 
 
 def _from_table(
@@ -174,6 +182,9 @@ def h5ad(
     layer: str | None = None,
     standardise: bool = True,
     like: str | None = None,
+    known_edges: str | None = None,
+    tiers: str | None = None,
+    regulators: str | None = None,
 ) -> Told:
     """Read an AnnData file: nodes are genes (``var``), contexts columns of ``obs`` or of a matrix in ``obsm``.
 
@@ -187,7 +198,7 @@ def h5ad(
         Genes. Default: all.
     layer : str, optional
         Layer with the (transformed) expression. Default: X.
-    standardise, like
+    standardise, like, known_edges, tiers, regulators
         As in :func:`table`.
 
     Returns
@@ -200,10 +211,10 @@ def h5ad(
     InputError
         Naming file, column and remedy.
     """
-    options.only_texts("h5ad", layer=layer, like=like)
+    options.only_texts("h5ad", layer=layer, like=like, known_edges=known_edges, tiers=tiers, regulators=regulators)
     train = None if like is None else _from_h5ad([Path(like)], context, nodes, layer)
     own = _from_h5ad(paths, context, nodes if train is None else list(train.x), layer)
-    return _variables(own, train, standardise)
+    return _variables(own, train, standardise, RuleFiles(known_edges, tiers, regulators))
 
 
 def _from_h5ad(
@@ -250,7 +261,7 @@ def _missing(place: str, count: int) -> InputError:
     return InputError(f"{place}: the category is missing{several}. Fill it in, or drop the sample.")
 
 
-def _variables(own: Columns, like: Columns | None, standardise: bool) -> Told:
+def _variables(own: Columns, like: Columns | None, standardise: bool, rule_files: RuleFiles) -> Told:
     """Code categories and standardise, by the training samples' columns where these are another file's."""
     import pandas as pd
 
@@ -291,4 +302,8 @@ def _variables(own: Columns, like: Columns | None, standardise: bool) -> Told:
     x = {name: scaled(values, train.x[name]) for name, values in own.x.items()}
     if like is not None:
         own.ledger.notes.append(f"Nodes, levels and scale are those of {like.path}.")
-    return Told({"x": pd.DataFrame(x, index=index), "context": pd.DataFrame(coded, index=index)}, own.ledger)
+    variables = {"x": pd.DataFrame(x, index=index), "context": pd.DataFrame(coded, index=index)}
+    rule = rule_files.read(list(x), own.ledger.notes)
+    if rule is not None:
+        variables["rule"] = pd.DataFrame(rule, index=list(x), columns=list(x))
+    return Told(variables, own.ledger)

@@ -24,4 +24,5 @@ def start(problem: Problem, rng: np.random.Generator) -> Arrays:
     packed = Packed(Objective(problem))
     found = descend(packed, packed.random(rng), ITERATIONS, 1e-7)
     at = packed.unpack(found.vector)
-    return {**at, "edge_weight": at["edge_weight"] + rng.normal(0, APART, at["edge_weight"].shape)}
+    moved = {name: at[name] + rng.normal(0, APART, at[name].shape) for name in packed.objective.edges}
+    return {**at, **moved}

@@ -35,7 +35,7 @@ def adam(
     problem, total = packed.objective.problem, packed.objective.total
     vector, mean, square = start.copy(), np.zeros_like(start), np.zeros_like(start)
     steps = epochs * max(1, total // batch)
-    step = 0
+    step, bounds = 0, packed.bounds.T
     for _ in range(epochs):
         order = rng.permutation(total)
         for rows in np.array_split(order, max(1, total // batch)):
@@ -50,5 +50,5 @@ def adam(
             square = 0.99 * square + 0.01 * gradient**2
             move = mean / (1 - 0.9**step) / (np.sqrt(square / (1 - 0.99**step)) + 1e-8)
             vector = vector - rate * (1 - (step - 1) / steps) * move
-            vector[: 2 * packed.edges] = np.maximum(vector[: 2 * packed.edges], 0)
+            vector = np.clip(vector, *bounds)
     return vector

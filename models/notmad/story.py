@@ -1,6 +1,6 @@
 """The forward story: contexts, the prior with its acyclicity potential by exact rejection, networks, expression."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,10 +12,28 @@ from genarium.remedies import setting
 from genarium.signatures import with_parameters
 
 from . import encoder as encoders
-from .graphs import matrices, penalty, places
+from .graphs import archetypes as archetypes_of
+from .graphs import penalty, places
+
+EDGES = {"edge_weight": "beta", "shared_weight": "beta_shared"}
+"""Unknown variables that are weights of edges, and the rates of their priors."""
 
 TRIES, BATCH = 20_000, 20
 """Draws from the base prior until one is accepted, at most; networks of how many are made at once."""
+
+
+def scalars(unknown: Iterable[str]) -> list[str]:
+    """Names of the known scalars of a variant with these unknown variables."""
+    names = ["alpha", "gamma", "beta", "required_sd", "tau", "sigma0", "sigma_spread"]
+    names += ["beta_shared"] if "shared_weight" in unknown else []
+    return names + (["tau_mean"] if "mean_intercept" in unknown else [])
+
+
+def required_edges(order: str, rule: Array, deviating: bool = False) -> Array:
+    """Which edges are required; where archetypes deviate from what they share, the latter has the required ones."""
+    if deviating:
+        return np.zeros(edge_count(order, len(rule)), dtype=bool)
+    return np.asarray(rule[places(order, len(rule))] > 0)
 
 
 def draw_context(rng: np.random.Generator, sizes: Sizes) -> Array:
@@ -23,7 +41,7 @@ def draw_context(rng: np.random.Generator, sizes: Sizes) -> Array:
     return rng.normal(size=(sizes["sample"], sizes["covariate"]))
 
 
-def prior(encoder: str, kind: str, order: str, mean: str, shapes: Mapping[str, tuple[str, ...]]) -> Callable[..., Any]:
+def prior(encoder: str, kind: str, order: str, shapes: Mapping[str, tuple[str, ...]]) -> Callable[..., Any]:
     """Return the draw function of the unknown stage (eq. 9).
 
     The potential exp(-alpha mean h - gamma sum h) is at most one, so that draws from the base prior, each kept with
@@ -34,8 +52,10 @@ def prior(encoder: str, kind: str, order: str, mean: str, shapes: Mapping[str, t
         out = {}
         for name, dims in shapes.items():
             shape = (count, *(sizes[dim] for dim in dims))
-            if name == "edge_weight":
-                out[name] = rng.laplace(0, 1 / known["beta"], shape)
+            if name in EDGES:
+                drawn = rng.laplace(0, 1 / known[EDGES[name]], shape)
+                required = required_edges(order, known["rule"], name == "edge_weight" and "shared_weight" in shapes)
+                out[name] = np.where(required, rng.normal(0, known["required_sd"], shape), drawn)
             elif name == "sigma":
                 out[name] = np.exp(rng.normal(np.log(known["sigma0"]), known["sigma_spread"], shape))
             else:
@@ -50,7 +70,7 @@ def prior(encoder: str, kind: str, order: str, mean: str, shapes: Mapping[str, t
             drawn = base(rng, sizes, count, known)
             chosen = 0
             if order == "free":
-                archetypes = matrices(order, sizes["node"], drawn["edge_weight"])
+                archetypes = archetypes_of(order, drawn, known["rule"])
                 context = encoders.scaled(*(known[name] for name in ("context", *encoders.SCALE)))
                 weights = softmax(encoders.logits(encoder, context, drawn), axis=-1)
                 with np.errstate(over="ignore"):
@@ -71,8 +91,7 @@ def prior(encoder: str, kind: str, order: str, mean: str, shapes: Mapping[str, t
             "edge_weight."
         )
 
-    names = ["context", *encoders.SCALE, "alpha", "gamma", "beta", "tau", "sigma0", "sigma_spread"]
-    return with_parameters(["rng", "sizes", *names, *(["tau_mean"] if mean == "regressed" else [])], draw)
+    return with_parameters(["rng", "sizes", "context", *encoders.SCALE, "rule", *scalars(shapes)], draw)
 
 
 def mixed(weights: Array, archetypes: Array) -> Array:
@@ -82,13 +101,13 @@ def mixed(weights: Array, archetypes: Array) -> Array:
     return np.asarray(out.reshape(*out.shape[:-1], *archetypes.shape[-2:]))
 
 
-def draw_archetypes(order: str) -> Callable[..., Array]:
+def draw_archetypes(order: str, unknown: Iterable[str]) -> Callable[..., Array]:
     """Return the function that puts the edges into matrices."""
 
-    def draw(sizes: Sizes, edge_weight: Array) -> Array:
-        return matrices(order, sizes["node"], edge_weight)
+    def draw(rule: Array, **at: Array) -> Array:
+        return archetypes_of(order, at, rule)
 
-    return draw
+    return with_parameters(["rule", *(name for name in EDGES if name in unknown)], draw)
 
 
 def draw_weights(encoder: str) -> Callable[..., Array]:

@@ -46,13 +46,23 @@ VARIANTS = [
     )
     if not (o == "given" and h == "logdet")
 ]
+VARIANTS += [
+    {"encoder": "linear", "penalty": "notears", "order": o, "mean": m, "noise": n, "prior": h}
+    for o, m, n, h in product(
+        ("free", "given"), ("zero", "regressed"), ("node", "shared"), ("independent", "hierarchical")
+    )
+    if (n, h) != ("node", "independent")
+]
+RULE = np.array([[0, 1, 0, -1], [-1, 0, 0, 0], [0, -1, 0, 1], [0, 0, 0, 0]])
+"""Two required edges, and three forbidden ones; the required ones go forward."""
+
 DATA = Path(__file__).parents[3] / "shared" / "data" / "notmad"
 
 
 def small(**settings: Any) -> tuple[Problem, dict[str, Array]]:
     """A problem of 7 samples, and the true values of its unknown variables."""
     neurons = {} if settings.get("encoder", "linear") == "linear" else {"neuron": 4}
-    tree = gn.simulate("notmad", 5, **{"sample": 7, "node": 4, "gamma": 0.7, **neurons, **settings})
+    tree = gn.simulate("notmad", 5, **{"sample": 7, "node": 4, "gamma": 0.7, "rule": RULE, **neurons, **settings})
     options = {name: value for name, value in settings.items() if isinstance(value, str)}
     model = gn.get("notmad").variant(**options)
     return check(model, tree), {name: tree["truth"][name].to_numpy() for name in model.unknown.variables}
@@ -66,7 +76,8 @@ def naive_networks(problem: Problem, at: dict[str, Array]) -> tuple[Array, Array
     archetypes = np.zeros((K, p, p))
     for k in range(K):
         for e, (i, j) in enumerate(pairs):
-            archetypes[k, i, j] = at["edge_weight"][k, e]
+            if problem["rule"][i, j] >= 0:
+                archetypes[k, i, j] = at["edge_weight"][k, e] + (at["shared_weight"][e] if "shared_weight" in at else 0)
     networks = []
     for c in (problem["context"] - problem["context_mean"]) / problem["context_sd"]:
         logit = at["intercept"].copy()
@@ -99,15 +110,20 @@ def test_densities_are_those_of_scipy_sample_by_sample(options: dict[str, str]) 
         c = (problem["context"][i] - problem["context_mean"]) / problem["context_sd"]
         mu = c @ at["mean_slope"] + at["mean_intercept"] if "mean_slope" in at else np.zeros(p)
         spread = np.linalg.inv(np.eye(p) - w)
-        covariance = float(at["sigma"]) ** 2 * spread.T @ spread
+        covariance = spread.T @ np.diag(np.broadcast_to(at["sigma"], p) ** 2) @ spread
         expected.append(stats.multivariate_normal(mu, covariance).logpdf(problem["x"][i]))
     assert model.log_likelihood is not None
     np.testing.assert_allclose(problem.call(model.log_likelihood, **at), expected, rtol=1e-9)
 
-    known = {name: float(problem[name]) for name in model.known.variables if not name.startswith("context")}
-    prior: Any = stats.laplace(0, 1 / known["beta"]).logpdf(at["edge_weight"]).sum()
-    prior += stats.lognorm(known["sigma_spread"], scale=known["sigma0"]).logpdf(at["sigma"])
-    for name in set(at) - {"edge_weight", "sigma"}:
+    known = {name: float(problem[name]) for name, var in model.known.variables.items() if not var.dims}
+    prior: Any = np.sum(stats.lognorm(known["sigma_spread"], scale=known["sigma0"]).logpdf(at["sigma"]))
+    pairs = [(i, j) for i in range(p) for j in range(p) if (i < j if options["order"] == "given" else i != j)]
+    for name, rate in (("edge_weight", "beta"), ("shared_weight", "beta_shared")):
+        for e, pair in enumerate(pairs if name in at else []):
+            normal = RULE[pair] == 1 and (name == "shared_weight" or "shared_weight" not in at)
+            density = stats.norm(0, known["required_sd"]) if normal else stats.laplace(0, 1 / known[rate])
+            prior += density.logpdf(at[name][..., e]).sum()
+    for name in set(at) - {"edge_weight", "shared_weight", "sigma"}:
         sd = known["tau_mean"] if name.startswith("mean") else known["tau"]
         prior += stats.norm(0, sd / np.sqrt(problem.sizes["neuron"]) if name == "outer" else sd).logpdf(at[name]).sum()
     if options["order"] == "free":
@@ -123,7 +139,7 @@ def test_objective_is_minus_the_density_and_its_gradient_that_of_differences(opt
     packed = Packed(Objective(problem))
     packed.alpha = float(problem["alpha"])
     vector = packed.pack(at)
-    vector[: 2 * packed.edges] += 0.01  # inside the bounds, where w+ and w- are separate
+    vector[: 2 * packed.edges] += np.where(packed.open & packed.signed, 0.01, 0)  # inside the bounds
     value, gradient = packed(vector)
     n = len(problem["x"])
     model = problem.model
@@ -132,18 +148,20 @@ def test_objective_is_minus_the_density_and_its_gradient_that_of_differences(opt
         assert model.log_likelihood is not None
         assert model.log_prior is not None
         joint = problem.call(model.log_likelihood, **at).sum() + problem.call(model.log_prior, **at)
-        return -float(joint) - float(problem["beta"]) * float(np.abs(at["edge_weight"]).sum())
+        sizes = np.concatenate([np.abs(at[name]).ravel() for name in packed.objective.edges])
+        return -float(joint) - float(packed.rates @ sizes)
 
     other = packed.random(np.random.default_rng(3)) * np.where(np.arange(len(vector)) < 2 * packed.edges, 1, 0.5)
+    other[: 2 * packed.edges][~packed.open] = 0
     objectives, densities = [], []
     for v in (vector, other):
-        l1 = packed.rate * v[: 2 * packed.edges].sum()
-        objectives.append(packed(v)[0] * n - l1)
+        objectives.append(packed(v)[0] * n - packed.l1(v))
         densities.append(minus_density(packed.unpack(v)))
     assert objectives[0] - objectives[1] == pytest.approx(densities[0] - densities[1], rel=1e-9)
 
     step = 1e-5
-    for i in range(len(vector)):
+    low, high = packed.bounds.T
+    for i in np.flatnonzero(low < high):
         ends = [packed(vector + s * step * np.eye(len(vector))[i])[0] for s in (-1, 1)]
         assert gradient[i] == pytest.approx((ends[1] - ends[0]) / (2 * step), rel=1e-5, abs=1e-6 * max(1, abs(value)))
 
@@ -286,7 +304,7 @@ def test_numbers_without_what_they_belong_to_are_refused(options: dict[str, Any]
 
 
 def test_a_threshold_without_a_projection_is_refused() -> None:
-    fit = gn.fit("notmad", gn.simulate("notmad", 4, sample=20, order="given"), "map", 1)
+    fit = gn.fit("notmad", gn.simulate("notmad", 3, sample=20, order="given"), "map", 1, beta=0.5)
     with pytest.raises(InputError, match=r"threshold=0\.2 would be dropped: used only with project=True"):
         gn.predict(fit, project=False, threshold=0.2)
     found = [gn.predict(fit), gn.predict(fit, threshold=0.5)]
@@ -464,7 +482,7 @@ def test_warnings_of_scale_and_of_few_samples() -> None:
     with pytest.warns(UserWarning, match="there are 4 samples for 5 nodes"):
         check(gn.get("notmad"), {"x": rng.normal(size=(4, 5)), "context": context[:4]}, {"archetype": 2})
     with pytest.raises(InputError, match="cannot hold sigma fixed"):
-        gn.fit("notmad", {"x": x[:, [0, 2]], "context": context, "sigma": 1.0}, "map", archetype=1)
+        gn.fit("notmad", {"x": x[:, [0, 2]], "context": context, "sigma": [1.0, 1.0]}, "map", archetype=1)
 
 
 def test_means_off_zero_are_warned_of_unless_the_model_has_a_mean() -> None:

@@ -6,10 +6,12 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import genarium as gn
 from genarium.errors import InputError
-from genarium.models.notmad import compare
+from genarium.models.notmad import as_networkx, compare
+from genarium.models.notmad.graphs import matrices
 
 
 def test_edges_and_graphml_hold_the_networks_of_predict(tmp_path: Path) -> None:
@@ -38,6 +40,72 @@ def test_edges_and_graphml_hold_the_networks_of_predict(tmp_path: Path) -> None:
     assert len(found.findall(".//g:edge", space)) == present.any(0).sum()
     with pytest.raises(InputError, match=r"smallest=-1\.0 must be"):
         gn.export(fit, "graphml", tmp_path / "net.graphml", smallest=-1.0)
+    with pytest.raises(InputError, match=r"fdr=1\.5 must be between 0 and 1"):
+        gn.export(fit, "edges", tmp_path / "mean.tsv", fdr=1.5)
+
+
+def drawn(fit: xr.DataTree) -> xr.DataTree:
+    """A fit by draws: ten points around one by `map`."""
+    rng = np.random.default_rng(0)
+    variables = {}
+    for name in gn.get("notmad").unknown.variables:
+        mode = fit["point"][name]
+        values = mode.to_numpy() * np.exp(rng.normal(0, 1.2, (1, 10, *mode.shape)))
+        variables[name] = xr.DataArray(
+            values, dims=("chain", "draw", *mode.dims), coords={**mode.coords, "chain": [0], "draw": range(10)}
+        )
+    groups = {name: fit[name].to_dataset() for name in ("constant_data", "observed_data")}
+    out = xr.DataTree.from_dict({**groups, "posterior": xr.Dataset(variables)})
+    out.attrs = {**fit.attrs, "claim": "exact"}
+    return out
+
+
+def test_edges_of_draws_have_intervals_and_calls(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    kind = np.repeat([0.0, 1.0], 20)
+    data = gn.simulate("notmad", 4, sample=40, covariate=1, context=kind[:, None], order="given")
+    data["observed_data"]["x"][:, 2] += rng.normal(size=40)
+    fit = drawn(
+        gn.fit("notmad", {"x": data["observed_data"]["x"], "context": kind[:, None]}, "map", 1, archetype=2, restarts=1)
+    )
+    gn.export(fit, "edges", tmp_path / "g.tsv", by="group", group="0", fdr=0.2)
+    rows = list(csv.DictReader((tmp_path / "g.tsv").read_text().splitlines(), delimiter="\t"))
+    found = gn.predict(fit)["predictions"]
+    model = gn.get("notmad")
+    networks = []
+    for d in range(10):
+        at = {name: fit["posterior"][name].to_numpy()[0, d] for name in model.unknown.variables}
+        scaled = (kind - kind.mean()) / kind.std()
+        logit = at["intercept"] + scaled[:, None] * at["slope"]
+        Z = np.exp(logit) / np.exp(logit).sum(1, keepdims=True)
+        networks.append(np.einsum("nk,kij->nij", Z, matrices("free", 3, at["edge_weight"])))
+    for row in rows:
+        i, j, own = int(row["source"]), int(row["target"]), kind == float(row["group"])
+        means = np.array(networks)[:, own, i, j].mean(1)
+        np.testing.assert_allclose([float(row["low"]), float(row["high"])], np.quantile(means, (0.05, 0.95)), rtol=1e-4)
+        share = float(found["edge_probability"].to_numpy()[own, i, j].mean())
+        assert float(row["frequency"]) == pytest.approx(share, rel=1e-4)
+        above = [1 - float(r["frequency"]) for r in rows if float(r["frequency"]) >= float(row["frequency"])]
+        assert float(row["q"]) == pytest.approx(np.mean(above), abs=1e-4)
+        assert row["called"] == ("yes" if float(row["q"]) <= 0.2 else "no")
+    assert len({row["q"] for row in rows}) > 1
+    with pytest.raises(InputError, match="there is no covariate 'tissue'"):
+        gn.export(fit, "edges", tmp_path / "g.tsv", by="group", group="tissue")
+
+
+def test_networkx_has_the_edges_of_the_table() -> None:
+    pytest.importorskip("networkx")
+    fit = gn.fit("notmad", gn.simulate("notmad", 4, sample=30), "map", 1, restarts=1)
+    network = gn.predict(fit)["predictions"]["network"].to_numpy()
+    graph = as_networkx(fit)
+    assert sorted(graph.nodes) == ["0", "1", "2"]
+    assert {(int(a), int(b)) for a, b in graph.edges} == {tuple(e) for e in np.argwhere((np.abs(network) > 0.1).any(0))}
+    one = as_networkx(fit, 7)
+    assert {(int(a), int(b)): w for a, b, w in one.edges(data="weight")} == {
+        (int(i), int(j)): pytest.approx(network[7, i, j]) for i, j in np.argwhere(np.abs(network[7]) > 0.1)
+    }
+    with pytest.raises(InputError, match="there is no sample '99'"):
+        as_networkx(fit, 99)
 
 
 def test_graphs_that_cannot_be_compared_are_refused() -> None:

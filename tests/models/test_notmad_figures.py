@@ -12,12 +12,14 @@ def test_figures_show_the_fit(encoder: str) -> None:
     tree = gn.simulate("notmad", 3, sample=60, encoder=encoder, order="given")
     fit = gn.fit("notmad", tree, "map", 1, restarts=1)
     drawn = {title: figure for title, caption, figure in figures(fit) if caption.endswith(".")}
-    expected = {"Archetypes", "Networks of the samples"} | (
+    expected = {"Archetypes as graphs", "Archetypes", "Networks of the samples"} | (
         {"From context to archetypes"} if encoder != "mlp" else set()
     )
     assert set(drawn) == expected
     image = drawn["Archetypes"].axes[0].images[0].get_array()
     np.testing.assert_array_equal(np.asarray(image), fit["point"]["archetype_network"].to_numpy()[0])
+    arrows = [text for text in drawn["Archetypes as graphs"].axes[0].texts if not text.get_text()]
+    assert len(arrows) == (np.abs(np.asarray(image)) > 0.1).sum()
     points = np.asarray(drawn["Networks of the samples"].axes[0].collections[0].get_offsets())
     network = gn.predict(fit)["predictions"]["network"].to_numpy().reshape(60, -1)
     np.testing.assert_allclose(points[:, 0], principal(network)[0][:, 0])

@@ -61,7 +61,8 @@ def test_parents_are_the_best_of_all_sets() -> None:
         y = seed % 7
         candidates = np.array([j for j in range(7) if j != y], dtype=np.int64)
         out = np.empty(6, dtype=np.int64)
-        score, k = choose_parents(covariance, y, candidates, 6, 60.0, 8.0, 0.0, 6, out)
+        none = np.zeros((7, 7), dtype=np.int64)
+        score, k = choose_parents(covariance, none, y, candidates, 6, 60.0, np.full(7, 8.0), 0.0, 6, out)
         sets = [s for size in range(7) for s in combinations(candidates.tolist(), size)]
         best = min(sets, key=lambda s: naive_score(x, y, s, 8.0))
         assert score == pytest.approx(naive_score(x, y, tuple(out[:k].tolist()), 8.0), rel=1e-9)

@@ -12,7 +12,7 @@ from genarium.data import check
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.models.notmad.objective import Objective
-from genarium.models.notmad.ordering import Ordering, better_order, residual
+from genarium.models.notmad.ordering import Ordering, better_order, cost, residual
 from genarium.models.notmad.pack import Packed
 
 
@@ -46,15 +46,32 @@ def test_orders_are_scored_by_regressions_on_the_nodes_before() -> None:
     Z = np.exp(logit) / np.exp(logit).sum(1, keepdims=True)
     order = np.array([3, 0, 4, 1, 2])
     total = 0.0
-    rate = float(problem["beta"])
+    rate = float(problem["beta"]) * np.median(at["sigma"] ** 2)
     for place, j in enumerate(order):
         features = np.column_stack([Z[:, k] * x[:, i] for i in order[:place] for k in range(2)] or [np.zeros(80)])
         w = np.linalg.solve(features.T @ features + rate * np.eye(features.shape[1]), features.T @ x[:, j])
         total += float(((x[:, j] - features @ w) ** 2).sum() + rate * (w**2).sum())
-    assert residual(gram, cross, square, order) == pytest.approx(total, rel=1e-9)
-    better = better_order(gram, cross, square, order)
-    assert residual(gram, cross, square, better) <= residual(gram, cross, square, order)
-    assert sorted(better) == list(range(5))
+    assert residual(gram, cross, square, order).sum() == pytest.approx(total, rel=1e-9)
+    before = np.zeros((5, 5), dtype=bool)
+    before[3, 2] = before[4, 1] = True
+    for samples, known in ((0, None), (80, None), (80, before)):
+
+        def summed(order: Array, samples: int = samples) -> float:
+            return float(cost(residual(gram, cross, square, order), samples).sum())
+
+        better = better_order(gram, cross, square, order, known, samples)
+        assert sorted(better) == list(range(5))
+        for node in range(5):  # no move of one node that is allowed lowers the cost
+            rest = better[better != node]
+            for at in range(5):
+                other = np.insert(rest, at, node)
+                place = np.argsort(other)
+                if known is None or (place[3] < place[2] and place[4] < place[1]):
+                    assert summed(better) <= summed(other) * (1 + np.sign(summed(other)) * 1e-5)
+        if known is not None:
+            place = np.argsort(better)
+            assert place[3] < place[2]
+            assert place[4] < place[1]
 
 
 @pytest.mark.parametrize(

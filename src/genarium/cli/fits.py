@@ -3,6 +3,7 @@
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from genarium.cli import words
 from genarium.errors import InputError
@@ -91,6 +92,7 @@ def _fit(options: argparse.Namespace) -> int:
         size, values = _range(options.choose)
         by = {} if options.by is None else {"by": options.by}
         tree = choose(options.model, data, size, values, options.method, options.seed, **by, **given)
+        words.say(_chosen(tree, size))
     else:
         tree = fit(options.model, data, options.method, options.seed, **given)
     if options.prior != 0:
@@ -110,6 +112,19 @@ def _fit(options: argparse.Namespace) -> int:
             + (f": {said}" if said else "")
         )
     return 0
+
+
+def _chosen(tree: Any, size: str) -> str:
+    """Say which candidate is best, and how much better than the smallest one, where something was held out."""
+    from genarium.attributes import attribute
+
+    table = tree["choice"].to_dataset()
+    best, first = attribute(tree, "sizes")[size], int(table[f"{size}_candidate"][0])
+    if "gain" not in table or best == first:
+        return f"{size}={best} is best"
+    at = table.sel({f"{size}_candidate": best})
+    gain = f"{float(at['gain']):+.3g} ± {float(at['gain_error']):.2g} nats an observation held out"
+    return f"{size}={best} is best: {gain}, against {size}={first}"
 
 
 def _range(text: str) -> tuple[str, range]:

@@ -13,12 +13,13 @@ from genarium.errors import InputError
 from genarium.evaluate import at_draws, fitted_problem, predictions
 from genarium.form import check_form
 from genarium.holding import Data
+from genarium.methods import methods
 from genarium.progress import track
 from genarium.registry import fitted_model
 from genarium.remedies import either, flag, setting
 from genarium.tree import with_groups
 from genarium.verbs.fit import fit
-from genarium.verbs.held_out import held_out
+from genarium.verbs.held_out import foretold
 
 
 def choose(
@@ -47,7 +48,7 @@ def choose(
         Its candidates.
     method : str
         To choose by the bound, a method whose bound is an evidence lower bound; a maximised likelihood only grows with
-        the size. By what is held out, any method that makes draws.
+        the size. By what is held out, any method.
     seed : int
         The same for every candidate.
     by : {"bound", "held_out"}
@@ -65,7 +66,7 @@ def choose(
     DataTree
         The best fit, with the group ``choice``: by candidate, the bound, ``bic`` and ``icl`` (smaller is better), the
         iterations and whether it converged (as far as the method tells), and with ``by="held_out"`` the log density of
-        what was held out, in all and by part.
+        what was held out, in all and by part, and a unit's gain over the smallest candidate, with its standard error.
 
     Raises
     ------
@@ -96,21 +97,21 @@ def choose(
     if isinstance(data, xr.DataTree):
         check_form(data)
     best: xr.DataTree | None = None
-    rows, foretold = [], []
+    rows, densities = [], []
     for candidate in track(candidates, f"choosing {size}"):
         given = resized(model, data, size, candidate)
         if by == "held_out":
-            foretold.append(held_out(model, given, method, seed, folds, layer, **{**settings, size: candidate}))
+            densities.append(foretold(model, given, method, seed, folds, layer, **{**settings, size: candidate}))
         tree = fit(model, given, method, seed, layer=layer, **{**settings, size: candidate})
         notes = attribute(tree, "notes")
         if by == "bound" and (tree.attrs["claim"] != "approximate" or "bound" not in notes):
             raise InputError(
                 f"method {method!r} gives no evidence lower bound, and a likelihood grows with {size!r} whatever the "
-                f"data. Choose with {flag('method', 'vi')} (or advi), or compare exact fits by az.loo in Python."
+                f"data. {_remedy(fitted_model(tree, model))}"
             )
         told = (notes.get(name, np.nan) for name in ("bound", "iterations", "converged"))
         rows.append((*told, *criteria(fitted_model(tree, model), tree, size)))
-        scores = [parts.sum() for parts in foretold] or [row[0] for row in rows]
+        scores = [float(np.concatenate(parts).sum()) for parts in densities] or [row[0] for row in rows]
         if best is None or scores[-1] >= max(scores):
             best = tree
     assert best is not None
@@ -126,11 +127,23 @@ def choose(
         },
         coords={dim: candidates},
     )
-    if foretold:
-        table["held_out"] = (dim, np.sum(foretold, 1))
-        table["held_out_by_part"] = ((dim, "part"), np.array(foretold))
+    if densities:
+        table["held_out"] = (dim, scores)
+        table["held_out_by_part"] = ((dim, "part"), np.array([[part.sum() for part in parts] for parts in densities]))
+        units = np.array([np.concatenate(parts) for parts in densities])
+        difference = units - units[0]
+        table["gain"] = (dim, difference.mean(1))
+        table["gain_error"] = (dim, difference.std(1) / np.sqrt(max(1, units.shape[1] - 1)))
         table = table.assign_coords(part=np.arange(folds))
     return with_groups(best, {"choice": table}, {"chosen_size": size, "chosen_by": by})
+
+
+def _remedy(model: Model) -> str:
+    """Say how to choose a size of this model."""
+    bounds = [name for name, way in methods(model).items() if way.claim == "approximate" and way.engine != "stan"]
+    ways = [f"by what is held out ({flag('by', 'held_out')})"] if model.folds else []
+    ways += [f"with {flag('method', bounds[0])}"] if bounds else []
+    return f"Choose {' or '.join(ways)}, or compare exact fits by az.loo in Python."
 
 
 def criteria(model: Model, tree: xr.DataTree, size: str) -> tuple[float, float]:

@@ -29,22 +29,41 @@ def held_out(
 
     Parameters
     ----------
+    model, data, method, seed, folds, layer, **settings
+        Of :func:`foretold`.
+
+    Returns
+    -------
+    ndarray, shape (folds,)
+        Nats: the log densities of the part's observations, added up.
+    """
+    parts = foretold(model, data, method, seed, folds, layer, **settings)
+    return np.array([float(part.sum()) for part in parts])
+
+
+def foretold(
+    model: str | Path | Model, data: Data, method: str, seed: int, folds: int, layer: Any = "", **settings: Any
+) -> list[Array]:
+    """Return the log density of each observation, foretold by a fit to the parts of the data that it is not in.
+
+    Parameters
+    ----------
     model : str, Path or Model
         One that declares ``folds``.
     data, method, seed, layer, **settings
-        As for :func:`genarium.fit`.
+        As for :func:`genarium.fit`. With one seed, all methods and settings have the same parts.
     folds : int
         Number of parts.
 
     Returns
     -------
-    ndarray, shape (folds,)
-        Nats: of each observation, the log of its density averaged over draws, added up.
+    list of ndarray
+        For each part, in nats: of each observation, the log of its density, averaged over draws where there are.
 
     Raises
     ------
     InputError
-        If the model does not say how its data are held out, or the method makes no draws.
+        If the model does not say how its data are held out.
     """
     declared = resolve(model, data)
     way = find_method(varied(declared, settings), method)
@@ -60,13 +79,14 @@ def held_out(
     for fold in track(list(variant.folds(problem, folds, cutting)), "held-out parts"):
         rng = fitting.spawn(1)[0]
         found: Result = way.function(_part(problem, fold.train, fold.sizes, variant), rng, **options)
-        if not found.posterior:
-            raise InputError(f"{variant.name}: method {method!r} makes no draws, which a prediction is averaged over.")
-        draws = stacked({name: np.asarray(value) for name, value in found.posterior.items()}, MOST)
+        if found.posterior:
+            draws = stacked({name: np.asarray(value) for name, value in found.posterior.items()}, MOST)
+        else:
+            draws = {name: np.asarray(found.point[name])[None] for name in variant.unknown.variables}
         test = _part(problem, fold.test, fold.sizes, replace(variant, check=None))
         each = at_draws(test, variant.log_likelihood, draws)  # (draws, unit)
-        scores.append(float((log_sum_exp(each, 0) - np.log(len(each))).sum()))
-    return np.array(scores)
+        scores.append(log_sum_exp(each, 0) - np.log(len(each)))
+    return scores
 
 
 def _part(problem: Problem, arrays: Arrays, sizes: Sizes, model: Model) -> Problem:

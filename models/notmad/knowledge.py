@@ -1,0 +1,155 @@
+"""What is known of the edges beforehand: forbidden and required ones, tiers, regulators; one matrix says it all."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from genarium.declaration import Array
+from genarium.errors import InputError
+from genarium.readers.messages import listed
+
+FORBIDDEN, OPEN, REQUIRED = -1, 0, 1
+"""Entries of a matrix of rules."""
+
+Edges = Iterable[tuple[Any, Any]]
+
+
+def rules(
+    nodes: Sequence[Any] | Array,
+    *,
+    forbidden: Edges = (),
+    required: Edges = (),
+    tiers: Mapping[Any, float] | Sequence[Sequence[Any]] | None = None,
+    regulators: Iterable[Any] | None = None,
+) -> Array:
+    """Write down what is known of the edges.
+
+    Parameters
+    ----------
+    nodes : sequence
+        Names of the nodes, in the order of the columns of x.
+    forbidden, required : iterable of (source, target)
+        Edges that no network has, and edges that every network has.
+    tiers : mapping or sequence of sequences, optional
+        A number for each node, or nodes group by group: no edge leads from a later tier to an earlier one. Nodes
+        without a tier are free.
+    regulators : iterable, optional
+        The only nodes that may be parents, e.g. transcription factors.
+
+    Returns
+    -------
+    ndarray of int, shape (p, p)
+        [i, j] is -1 where i -> j is forbidden, 1 where it is required, 0 elsewhere. For ``rule`` of a fit, of
+        :func:`~genarium.models.notmad.notears` and of :func:`~genarium.models.notmad.project_to_dag`.
+
+    Raises
+    ------
+    InputError
+        If a node is not known or named twice, or rules contradict each other.
+
+    Examples
+    --------
+    >>> rules(["tf", "a", "b"], regulators=["tf"], required=[("tf", "a")])
+    array([[ 0,  1,  0],
+           [-1,  0, -1],
+           [-1, -1,  0]])
+    """
+    names = [str(node) for node in nodes]
+    if len(set(names)) < len(names):
+        double = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"notmad: node {double} is there twice. Give every node a name of its own.")
+    place = {name: i for i, name in enumerate(names)}
+
+    def at(node: Any, where: str) -> int:
+        if str(node) not in place:
+            raise InputError(f"notmad: {where}: node {node!s} is not one of {listed(np.array(names))}.")
+        return place[str(node)]
+
+    out = np.full((len(names), len(names)), OPEN, dtype=np.int64)
+    if tiers is not None:
+        given = tiers if isinstance(tiers, Mapping) else {n: t for t, group in enumerate(tiers) for n in group}
+        tier = np.full(len(names), np.nan)
+        for node, number in given.items():
+            tier[at(node, "tiers")] = number
+        out[tier[:, None] > tier] = FORBIDDEN
+    if regulators is not None:
+        chosen = {at(node, "regulators") for node in regulators}
+        out[[i for i in range(len(names)) if i not in chosen]] = FORBIDDEN
+    np.fill_diagonal(out, OPEN)
+    for source, target in forbidden:
+        out[at(source, "forbidden"), at(target, "forbidden")] = FORBIDDEN
+    for source, target in required:
+        i, j = at(source, "required"), at(target, "required")
+        if out[i, j] == FORBIDDEN or i == j:
+            raise InputError(f"notmad: required: the edge {source!s}->{target!s} is forbidden by another rule.")
+        out[i, j] = REQUIRED
+    precedence(out, np.array(names))
+    return out
+
+
+def checked(rule: Array | None, nodes: int) -> Array:
+    """Return a matrix of rules for so many nodes; None is one without any.
+
+    Raises
+    ------
+    InputError
+        If it has another shape or other values, or required edges form a cycle.
+    """
+    if rule is None:
+        return np.full((nodes, nodes), OPEN, dtype=np.int64)
+    given = np.asarray(rule)
+    if given.shape != (nodes, nodes) or not np.isin(given, (FORBIDDEN, OPEN, REQUIRED)).all():
+        raise InputError(
+            f"notmad: rule must be a matrix {nodes} x {nodes} of -1 (forbidden), 0 and 1 (required), as rules() makes."
+        )
+    out = given.astype(np.int64)
+    np.fill_diagonal(out, OPEN)
+    precedence(out)
+    return out
+
+
+def reach(edges: Array) -> Array:
+    """Whether there is a way from i to j over one edge or more; shape (p, p)."""
+    out = np.asarray(edges, dtype=bool).copy()
+    for k in range(len(out)):
+        out |= out[:, [k]] & out[[k]]
+    return out
+
+
+def precedence(rule: Array, names: Array | None = None) -> Array:
+    """Which nodes come before which in some order of every best network; shape (p, p) of bool.
+
+    i comes before j if required edges lead from i to j; or if edges that may be there lead from i to j and none from j
+    to i: then an order with i first is never worse.
+
+    Raises
+    ------
+    InputError
+        If required edges form a cycle.
+    """
+    required = reach(rule == REQUIRED)
+    loop = np.flatnonzero(np.diagonal(required))
+    if loop.size:
+        who = loop[0] if names is None else names[loop[0]]
+        raise InputError(f"notmad: required edges lead from node {who!s} back to it. Drop one of them.")
+    open_ = (rule != FORBIDDEN) & ~required.T
+    np.fill_diagonal(open_, False)
+    way = reach(open_)
+    return np.asarray(reach(required | (way & ~way.T)))
+
+
+def compatible(order: Array, before: Array) -> Array:
+    """Change an order as little as goes, so that it keeps to :func:`precedence`."""
+    left, out = list(order), []
+    while left:
+        first = next(node for node in left if not before[left, node].any())
+        left.remove(first)
+        out.append(first)
+    return np.array(out, dtype=np.int64)
+
+
+def violations(networks: Array, rule: Array) -> int:
+    """Count the forbidden edges that networks (..., p, p) have, and the required ones that they have not."""
+    present = np.asarray(networks) != 0
+    return int((present & (rule == FORBIDDEN)).sum() + (~present & (rule == REQUIRED)).sum())
