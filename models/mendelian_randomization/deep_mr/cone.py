@@ -19,6 +19,10 @@ ADDITIVE = ("crop", "join")
 """Layers whose outputs change by as much as what they look at."""
 
 
+TOGETHER = 16
+"""Neighbouring positions whose mutants are predicted together, at most."""
+
+
 class Cone:
     """What the outputs of a network at some positions depend on.
 
@@ -135,28 +139,25 @@ class Cone:
         values, linear = self._forward(x[None])
         reference = self._finish(values, x[None])[0]
         to = others(x[None, start:stop].transpose(0, 2, 1))[0]  # (3, W)
-        if not self.edge and not self.head:
-            out = np.broadcast_to(reference, (3, W, *reference.shape)).copy()
-            for w in range(W):
-                touched, change = self._change(values, linear, start + w, np.eye(4)[to[:, w]] - x[start + w])
-                out[:, w, touched[self.network.output]] += change[self.network.output]
-            return reference, out
-        out = np.empty((3, W, *reference.shape))
+        difference = np.eye(4)[to] - x[start:stop]  # (3, W, 4)
+        out = np.broadcast_to(reference, (3, W, *reference.shape)).copy()
         before = {layer.name: whole(layer, [values[name] for name in layer.inputs]) for layer in self.edge}
-        step = max(1, BLOCK // (3 * max(vector.shape[1] for vector in before.values())))
-        for low in range(0, W, step):
-            many = range(low, min(low + step, W))
-            found: dict[str, list[Array]] = {name: [] for name in before}
-            for w in many:
-                touched, change = self._change(values, linear, start + w, np.eye(4)[to[:, w]] - x[start + w])
-                for layer in self.edge:
-                    found[layer.name].append(self._vector(layer, before[layer.name], values, touched, change))
-            edge = {
-                layer.name: layer.activation(np.stack(found[layer.name], 1).reshape(3 * len(many), -1))
-                for layer in self.edge
-            }
-            head = self.network.run(self.head, edge, np.empty((3 * len(many), 0, 4)))[self.network.output]
-            out[:, many.start : many.stop] = head.reshape(3, len(many), -1)
+        low, many = 0, 1
+        while low < W:  # neighbours together: they touch nearly the same rows
+            high = min(low + many, W)
+            touched, change = self._change(values, linear, start + low, difference[:, low:high])
+            if not before:
+                end = self.network.output
+                out[:, low:high, touched[end]] += change[end].reshape(3, high - low, *change[end].shape[1:])
+            else:
+                edge = {
+                    layer.name: layer.activation(self._vector(layer, before[layer.name], values, touched, change))
+                    for layer in self.edge
+                }
+                head = self.network.run(self.head, edge, np.empty((3 * (high - low), 0, 4)))[self.network.output]
+                out[:, low:high] = head.reshape(3, high - low, -1)
+            size = max([one[0].size for one in change.values()] + [v.shape[1] // 8 for v in before.values()] + [1])
+            low, many = high, int(np.clip(BLOCK // (12 * size), 1, TOGETHER))
         return reference, out
 
     def _vector(
@@ -179,66 +180,102 @@ class Cone:
                 basis = layer.weights["basis"][at]
                 return np.asarray(before + np.einsum("bnf,nd->bdf", moved, basis).reshape(len(moved), -1))
             case "flat_dense":
-                kernel = layer.weights["kernel"]
-                if len(at) and at[-1] - at[0] + 1 == len(at):  # a view, where a list of rows would be copied
-                    part = kernel[at[0] : at[-1] + 1].reshape(-1, kernel.shape[2])
-                    return np.asarray(before + moved.reshape(len(moved), -1) @ part)
-                return np.asarray(before + sum((moved[:, i] @ kernel[row] for i, row in enumerate(at)), 0.0))
+                kernel = layer.weights["kernel"][_run(at)]
+                return np.asarray(before + moved.reshape(len(moved), -1) @ kernel.reshape(-1, kernel.shape[2]))
             case _:
                 whole_map = np.repeat(values[name], len(moved), 0)
                 whole_map[:, at] += moved
                 return whole(layer, [whole_map])
 
     def _change(
-        self, values: dict[str, Array], linear: dict[str, Array], position: int, difference: Array
+        self, values: dict[str, Array], linear: dict[str, Array], start: int, difference: Array
     ) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Rows of every map that a change of the input at a position, (B, 4), touches, and how they change."""
+        """Rows of every map that changes of the input at neighbouring positions, (3, W, 4), touch; how they change.
+
+        Changes have shape (3 W, n, F).
+        """
         touched: dict[str, Array] = {}
         change: dict[str, Array] = {}
+        B = difference.shape[0] * difference.shape[1]
         for layer in self.maps:
-            name, B = layer.name, len(difference)
+            name, n = layer.name, len(self.need[layer.name])
             if not layer.inputs:
-                at = position - layer.options.get("start", 0) if layer.kind == "input" else -1
-                touched[name] = np.flatnonzero(self.need[name] == at)
-                own = difference[:, layer.options["order"]] if "order" in layer.options else difference
-                width = values[name].shape[2]
-                own = own if layer.kind == "input" else np.zeros((B, width))
-                change[name] = np.broadcast_to(own[:, None], (B, len(touched[name]), width))
+                touched[name], change[name] = self._input(layer, values[name].shape[2], start, difference)
                 continue
-            inverse = self.inverse[name]
-            hits = [one[:, touched[before]] for one, before in zip(inverse, layer.inputs, strict=True)]
-            reached = np.zeros(len(self.need[name]) + 1, dtype=bool)
+            hits = [one[:, touched[b]] for one, b in zip(self.inverse[name], layer.inputs, strict=True)]
+            reached = np.zeros(n + 1, dtype=bool)
             for hit in hits:
                 reached[hit] = True
-            reached[-1] = False
-            some = touched[name] = np.flatnonzero(reached)
+            some = touched[name] = np.flatnonzero(reached[:-1])
+            place = np.zeros(n + 1, dtype=int)
+            place[some] = np.arange(len(some))
+            rows = _run(some)
             if not len(some):
                 change[name] = np.zeros((B, 0, values[name].shape[2]))
             elif layer.kind == "conv":
-                place = np.zeros(len(self.need[name]) + 1, dtype=int)
-                place[some] = np.arange(len(some))
-                moved = np.repeat(linear[name][:, some], B, 0)
-                _scatter(moved, layer.weights["kernel"], change[layer.inputs[0]], hits[0], place, len(self.need[name]))
-                moved = layer.activation(moved)
-                moved -= values[name][:, some]
+                moved = np.empty((B, len(some), values[name].shape[2]))
+                moved[:] = linear[name][:, rows]
+                _scatter(moved, layer.weights["kernel"], change[layer.inputs[0]], hits[0], place, n)
+                if layer.options.get("activation") == "relu":
+                    np.maximum(moved, 0, out=moved)
+                else:
+                    moved = layer.activation(moved)
+                moved -= values[name][:, rows]
                 change[name] = moved
+            elif layer.kind in ADDITIVE or (layer.kind == "combine" and layer.options["how"] == "add"):
+                change[name] = self._added(layer, change, hits, place, len(some))
             else:
-                looks = [rows[some] for rows in self.rows[name]]
-                moves = []
-                for before, look in zip(layer.inputs, looks, strict=True):
-                    place = np.full(len(self.need[before]) + 1, len(touched[before]))
-                    place[touched[before]] = np.arange(len(touched[before]))
-                    moves.append(_extended(change[before])[:, place[look]])
-                if layer.kind in ADDITIVE or (layer.kind == "combine" and layer.options["how"] == "add"):
-                    change[name] = sum((one[:, :, 0] for one in moves[1:]), moves[0][:, :, 0])
-                    continue
-                ends = [len(self.need[before]) for before in layer.inputs]
-                taken = [
-                    np.where((look < end)[..., None], values[before][:, np.minimum(look, end - 1)], 0) + one
-                    for before, look, end, one in zip(layer.inputs, looks, ends, moves, strict=True)
-                ]
-                change[name] = self._apply(layer, taken, some) - values[name][:, some]
+                change[name] = self._moved(layer, values, touched, change, some) - values[name][:, rows]
         return touched, change
+
+    def _input(self, layer: Layer, width: int, start: int, difference: Array) -> tuple[Array, Array]:
+        """Rows and changes of an input; what is given besides the sequence does not change."""
+        _, W, _ = difference.shape
+        at = self.need[layer.name] + layer.options.get("start", 0) - start
+        touched = np.flatnonzero((at >= 0) & (at < W)) if layer.kind == "input" else np.empty(0, dtype=int)
+        change = np.zeros((3, W, len(touched), width))
+        if len(touched):
+            own = difference[..., layer.options["order"]] if "order" in layer.options else difference
+            change[:, at[touched], np.arange(len(touched))] = own[:, at[touched]]
+        return touched, change.reshape(3 * W, len(touched), width)
+
+    def _added(self, layer: Layer, change: dict[str, Array], hits: list[Array], place: Array, n: int) -> Array:
+        """Sum of what the inputs change by, as a map of n rows."""
+        none = len(place) - 1
+        first = change[layer.inputs[0]]
+        if len(hits) == 1 and (hits[0] < none).all():
+            return first
+        out = np.zeros((len(first), n, first.shape[2]))
+        for before, hit in zip(layer.inputs, hits, strict=True):
+            seen = np.flatnonzero(hit[0] < none)
+            if len(seen):
+                out[:, _run(place[hit[0, seen]])] += change[before][:, _run(seen)]
+        return out
+
+    def _moved(
+        self,
+        layer: Layer,
+        values: dict[str, Array],
+        touched: dict[str, Array],
+        change: dict[str, Array],
+        some: Array,
+    ) -> Array:
+        """Outputs of a layer that is neither linear nor a convolution at some rows."""
+        taken = []
+        for before, rows in zip(layer.inputs, self.rows[layer.name], strict=True):
+            end, look = len(self.need[before]), rows[some]
+            place = np.full(end + 1, len(touched[before]))
+            place[touched[before]] = np.arange(len(touched[before]))
+            known = np.where((look < end)[..., None], values[before][:, np.minimum(look, end - 1)], 0)
+            taken.append(known + _extended(change[before])[:, place[look]])
+        return self._apply(layer, taken, some)
+
+
+def _run(rows: Array) -> Array | slice:
+    """Rows as a slice where they follow each other: a view, where a list would be copied."""
+    if len(rows) and rows[-1] - rows[0] + 1 == len(rows) and (np.diff(rows) == 1).all():
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return rows
 
 
 def _inverse(rows: Array, inputs: int) -> Array:
@@ -251,13 +288,16 @@ def _inverse(rows: Array, inputs: int) -> Array:
 
 def _scatter(moved: Array, kernel: Array, change: Array, hits: Array, place: Array, none: int) -> None:
     """Add what a change of the input, (B, n, C), adds to the outputs that look at it with each tap."""
-    B, _, C = change.shape
     for t, hit in enumerate(hits):
-        seen = hit < none
-        part = change if seen.all() else change[:, seen]
-        n = part.shape[1]
-        if n:
-            moved[:, place[hit[seen]]] += (part.reshape(B * n, C) @ kernel[t]).reshape(B, n, -1)
+        seen = np.flatnonzero(hit < none)
+        if len(seen):
+            part = change[:, _run(seen)]
+            if part.shape[1] < 64:  # one product, so that the kernel is read once
+                B, n, C = part.shape
+                found = (part.reshape(B * n, C) @ kernel[t]).reshape(B, n, -1)
+            else:
+                found = part @ kernel[t]
+            moved[:, _run(place[hit[seen]])] += found
 
 
 def _convolve(layer: Layer, x: Array, rows: Array) -> Array:

@@ -22,7 +22,7 @@ from genarium.readers import hdf5
 
 from .kinds import Strange, translated
 from .layers import Layer
-from .network import Network
+from .network import Network, needed
 
 MODELS = ("Functional", "Model", "Sequential")
 """Classes of layers that are networks themselves."""
@@ -166,12 +166,14 @@ class _Graph:
                 f"output={several[0]!r}."
             )
         name = several[0] if output is None else self._found(output, several)
-        network = Network(str(self.path), list(self.calls.values()), name)
-        for layer in network.layers:
-            if layer.name in self.strange:
-                raise InputError(f"{self.path}: layer {layer.name!r} {self.strange[layer.name]}")
+        calls = list(self.calls.values())
+        for inner in needed(str(self.path), calls, name):
+            if inner in self.strange:
+                raise InputError(f"{self.path}: layer {inner!r} {self.strange[inner]}")
+        network = Network(str(self.path), calls, name)
         sequences = [layer for layer in network.layers if layer.kind == "input"]
-        free = [layer.name for layer in sequences if layer.name not in self.given]
+        left = {layer.name for layer in sequences} - set(self.given)
+        free = [name for name in self.calls if name in left]
         if len(free) > 1 or not sequences:
             raise InputError(
                 f"{self.path}: layers {', '.join(map(repr, free))} are {len(free)} inputs of the model, but a sequence is "

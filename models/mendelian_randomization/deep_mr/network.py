@@ -43,7 +43,7 @@ class Network:
 
     def __init__(self, source: str, layers: Sequence[Layer], output: str, length: int | None = None) -> None:
         self.source, self.length = source, length
-        ordered = _ordered(source, _simplified(_needed(source, layers, output), output), output)
+        ordered = _ordered(source, _simplified(needed(source, layers, output), output), output)
         self.layers = tuple(_ranked(source, ordered))
         self.output = output
 
@@ -160,7 +160,7 @@ def crop(x: Array, left: int, right: int) -> Array:
     return x[:, max(left, 0) : x.shape[1] - max(right, 0)]
 
 
-def _needed(source: str, layers: Sequence[Layer], output: str) -> dict[str, Layer]:
+def needed(source: str, layers: Sequence[Layer], output: str) -> dict[str, Layer]:
     """Only what an output depends on."""
     by_name = {layer.name: layer for layer in layers}
     found: dict[str, Layer] = {}
