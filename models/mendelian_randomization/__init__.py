@@ -13,6 +13,7 @@ from genarium.errors import InputError
 from genarium.supports import boolean, label, positive, real, unit_interval
 
 from . import density, likelihood, story
+from .deep_mr_run import run as deep_mr_run
 from .estimates import Estimate
 from .gibbs import gibbs
 from .medians import contamination_mixture, weighted_median
@@ -143,6 +144,7 @@ def declare(correlated_pleiotropy: str = "none") -> Model:
         unsupported=dict.fromkeys(("map", "stan-map"), NO_MAXIMUM),
         start=start,
         readers={"table": table, "traits": traits},
+        commands={"deep_mr run": deep_mr_run},
         test_quantities=likelihood.mixture_quantities if mixture else likelihood.quantities,
         statistics=likelihood.statistics,
         headline=headline,

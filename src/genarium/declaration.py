@@ -337,6 +337,11 @@ class Model:
     exports : mapping of str to callable
         Kind of file -> ``writer(tree, path, **options)``: writes what a fit says in a format of the field, and returns
         the files.
+    commands : mapping of str to callable
+        Analyses of the model's field that need no fit, by the words that follow ``genarium`` on the command line (one or
+        two): functions that return the text to print. Parameters without a default are positional there, keyword-only
+        ones are options; their types (Path, str, int, float, bool, Literal, list of these) and what their docstring
+        says make the command's help.
     check : callable, optional
         ``check(problem)``: raises :class:`~genarium.errors.InputError` for what no single variable shows.
     options : mapping of str to tuple of str
@@ -385,6 +390,7 @@ class Model:
     predict: Callable[..., Mapping[str, Labelled]] | None = None
     folds: Callable[[Problem, int, np.random.Generator], Iterator[Fold]] | None = None
     exports: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    commands: Mapping[str, Callable[..., str]] = field(default_factory=dict)
     check: Callable[[Problem], None] | None = None
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     vary: Callable[..., "Model"] | None = None

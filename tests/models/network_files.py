@@ -64,7 +64,10 @@ class _Tensor:
 KINDS = {"f4": "FloatStorage", "f8": "DoubleStorage", "i8": "LongStorage", "f2": "HalfStorage"}
 
 
-class _Pickler(pickle._Pickler):  # type: ignore[misc,name-defined]
+BASE: Any = vars(pickle)["_Pickler"]  # the one in Python, which can be told what to write
+
+
+class _Pickler(BASE):  # type: ignore[misc]
     """Writes tensors as torch.save does: _rebuild_tensor_v2 of a storage that is named, not held."""
 
     def __init__(self, stream: Any, older: bool) -> None:
@@ -76,25 +79,36 @@ class _Pickler(pickle._Pickler):  # type: ignore[misc,name-defined]
 
     def save(self, obj: Any, save_persistent_id: bool = True) -> None:
         if isinstance(obj, _Named):
-            return self.name(obj.module, obj.name)
-        if not isinstance(obj, _Tensor):
-            return super().save(obj, save_persistent_id)
+            self.name(obj.module, obj.name)
+        elif isinstance(obj, _Tensor):
+            self.tensor(obj)
+        else:
+            super().save(obj, save_persistent_id)
+
+    def tensor(self, obj: _Tensor) -> None:
         shape = obj.value.shape
         strides = tuple(int(np.prod(shape[i + 1 :], dtype=int)) for i in range(len(shape)))
         self.name("torch._utils", "_rebuild_tensor_v2")
         self.write(pickle.MARK)
-        storage = ("storage", _Named("torch", obj.kind), obj.key, "cpu", obj.value.size, *([None] if self.older else []))
+        storage = (
+            "storage",
+            _Named("torch", obj.kind),
+            obj.key,
+            "cpu",
+            obj.value.size,
+            *([None] if self.older else []),
+        )
         super().save(storage)
         self.write(pickle.BINPERSID)
-        for one in (0, shape, strides, False, OrderedDict()):
-            super().save(one)
+        rest: tuple[Any, ...] = (0, shape, strides, False, OrderedDict())
+        for value in rest:
+            super().save(value)
         self.write(pickle.TUPLE + pickle.REDUCE)
-        return None
 
 
 def torch_file(path: Path, tensors: Tensors, *, older: bool = False, wrap: str = "") -> Path:
     """Write a state dict as torch.save does, in single precision."""
-    stored = OrderedDict()
+    stored: OrderedDict[str, _Tensor] = OrderedDict()
     for i, (name, value) in enumerate(tensors.items()):
         kind = "i8" if value.dtype.kind == "i" else "f4"
         stored[name] = _Tensor(str(i), KINDS[kind], np.ascontiguousarray(value, dtype=f"<{kind}"))
@@ -102,8 +116,12 @@ def torch_file(path: Path, tensors: Tensors, *, older: bool = False, wrap: str =
     _Pickler(stream, older).dump({wrap: stored, "epoch": 3} if wrap else stored)
     if older:
         with path.open("wb") as file:
-            for one in (0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}):
-                pickle.dump(one, file, 2)
+            for head in (
+                0x1950A86A20F9469CFC6C,
+                1001,
+                {"protocol_version": 1001, "little_endian": True, "type_sizes": {}},
+            ):
+                pickle.dump(head, file, 2)
             file.write(stream.getvalue())
             pickle.dump([one.key for one in stored.values()], file, 2)
             for one in stored.values():
@@ -186,6 +204,9 @@ def bpnet(w: Tensors, x: Array, n: int) -> tuple[Array, Array]:
 
 def bpnet_weights(rng: np.random.Generator, filters: int, n: int, controls: int = 0) -> Tensors:
     """Tensors of BPNet."""
-    shapes = {"iconv": (filters, 4, 21), **{f"rconvs.{i}": (filters, filters, 3) for i in range(n)}}
+    shapes: dict[str, tuple[int, ...]] = {
+        "iconv": (filters, 4, 21),
+        **{f"rconvs.{i}": (filters, filters, 3) for i in range(n)},
+    }
     shapes |= {"fconv": (1, filters + controls, 15), "linear": (1, filters + (controls > 0))}
     return weights(rng, shapes)

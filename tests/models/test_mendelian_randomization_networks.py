@@ -3,10 +3,10 @@
 import json
 import pickle
 import zipfile
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import network_files as nf
 import numpy as np
 import pytest
 
@@ -15,6 +15,7 @@ from genarium.errors import InputError
 from genarium.models.mendelian_randomization.deep_mr import load_network, mutagenise, one_hot
 from genarium.models.mendelian_randomization.deep_mr.tensors import read_tensors
 
+nf: Any = import_module("network_files")
 WEIGHTS = Path(__file__).parents[3] / "shared" / "data" / "weights"
 
 
@@ -38,7 +39,7 @@ def chrombpnet_names(i: int) -> str:
     return "wo_bias_bpnet_1st_conv" if i == 0 else f"wo_bias_bpnet_{i}conv"
 
 
-def chrombpnet_groups(w: nf.Tensors, prefix: str, names: Any, n: int) -> dict[str, Array]:
+def chrombpnet_groups(w: dict[str, Array], prefix: str, names: Any, n: int) -> dict[str, Array]:
     """Weights as Keras keeps those of one model: layer/kernel, layer/bias."""
     places = {names(0): "iconv", **{names(i): f"rconvs.{i - 1}" for i in range(1, n + 1)}}
     places |= {f"{prefix}profile": "fconv", f"{prefix}logcount_predictions": "linear"}
@@ -56,11 +57,13 @@ def test_chrombpnet_without_its_bias(tmp_path: Path) -> None:
     w = nf.bpnet_weights(rng, 5, n)
     layers = nf.bpnet_layers("wo_bias_bpnet_", n, L, 15, chrombpnet_names)
     ends = ["wo_bias_bpnet_logits_profile_predictions", "wo_bias_bpnet_logcount_predictions"]
-    groups = {}
+    groups: dict[str, dict[str, Array]] = {}
     for place, value in chrombpnet_groups(w, "wo_bias_bpnet_", chrombpnet_names, n).items():
         groups.setdefault(place.partition("/")[0], {})[place] = value
     path = nf.keras_h5(tmp_path / "chrombpnet_nobias.h5", nf.model("model", layers, ["sequence"], ends), groups)
-    with pytest.raises(InputError, match="has 2 outputs, .*Choose one: output='wo_bias_bpnet_logits_profile_predictions'"):
+    with pytest.raises(
+        InputError, match=r"has 2 outputs, .*Choose one: output='wo_bias_bpnet_logits_profile_predictions'"
+    ):
         load_network(path)
     counts, profile = load_network(path, ends[1]), load_network(path, ends[0])
     assert counts.length == L
@@ -105,7 +108,9 @@ def test_chrombpnet_with_its_bias_is_a_model_of_models(tmp_path: Path) -> None:
     config = nf.model("whole", layers, ["sequence"], ["logits_profile_predictions", "logcount_predictions"])
     path = nf.keras_h5(tmp_path / "chrombpnet.h5", config, groups)
     x = some(rng, 1, L)
-    with pytest.raises(InputError, match=r"layer 'logcount_predictions' is a Lambda.* code of its author's, which is not run"):
+    with pytest.raises(
+        InputError, match=r"layer 'logcount_predictions' is a Lambda.* code of its author's, which is not run"
+    ):
         load_network(path, "logcount_predictions")
     count = load_network(path, "wo_bias_bpnet_logcount_predictions")
     np.testing.assert_allclose(count(x)[0], nf.bpnet(own, x[0], n)[0], atol=1e-6)
@@ -213,7 +218,7 @@ def test_strides_pooling_and_a_shared_layer_in_a_keras_3_archive(tmp_path: Path,
     ]
     layers[4]["inbound_nodes"] = [[["shared", 1, 0, {}]]]
     config = nf.model("m", layers, ["in"], ["d"])
-    groups = {"c": [k1, b1], "shared": [k2], "n": moving, "d": [kernel, bias]}
+    groups: dict[str, list[Array]] = {"c": [k1, b1], "shared": [k2], "n": moving, "d": [kernel, bias]}
     net = load_network(archive_of(tmp_path / "net.keras", config, groups))
     x = some(rng, 2, L)
     for one, found in zip(x, net(x), strict=True):
@@ -247,7 +252,11 @@ def test_keras_files_that_cannot_be_used(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"layer 'd' has no weights or option 'kernel' in the file"):
         load_network(path)
     for kind, config, message in (
-        ("LocallyConnected1D", {}, "'d' is a LocallyConnected1D, which is not understood .it has other weights at every position"),
+        (
+            "LocallyConnected1D",
+            {},
+            "'d' is a LocallyConnected1D, which is not understood .it has other weights at every position",
+        ),
         ("Conv2D", {}, r"'d' has a window of \(3, 5\), but must be 1 in one dim"),
         ("MaxPooling2D", {"pool_size": [2, 2]}, r"'d' has a window of \(2, 2\), but must be 1 in one dim"),
     ):
@@ -264,32 +273,35 @@ def test_keras_files_that_cannot_be_used(tmp_path: Path) -> None:
 # PyTorch
 
 
-def deepsea_kipoi(w: nf.Tensors, x: Array) -> Array:
+def floor(x: Array) -> Array:
+    return np.where(x > 0, x, 1e-6)
+
+
+def deepsea_kipoi(w: dict[str, Array], x: Array) -> Array:
     """DeepSEA by loops: bases AGCT, Threshold(0, 1e-6)."""
-    floor = lambda v: np.where(v > 0, v, 1e-6)  # noqa: E731
     x = x[[0, 2, 1, 3]]
     for at in (0, 4, 8):
         x = floor(nf.conv(x, w[f"{at}.weight"][:, :, 0], w[f"{at}.bias"]))
         x = nf.pool(x, 4) if at < 8 else x
     x = floor(w["12.1.weight"] @ x.ravel() + w["12.1.bias"])
-    return nf.sigmoid(w["14.1.weight"] @ x + w["14.1.bias"])
+    return np.asarray(nf.sigmoid(w["14.1.weight"] @ x + w["14.1.bias"]))
 
 
-def deepsea_selene(w: nf.Tensors, x: Array) -> Array:
+def deepsea_selene(w: dict[str, Array], x: Array) -> Array:
     for at in (0, 4, 8):
         x = nf.relu(nf.conv(x, w[f"conv_net.{at}.weight"], w[f"conv_net.{at}.bias"]))
         x = nf.pool(x, 4) if at < 8 else x
     x = nf.relu(w["classifier.0.weight"] @ x.ravel() + w["classifier.0.bias"])
-    return nf.sigmoid(w["classifier.2.weight"] @ x + w["classifier.2.bias"])
+    return np.asarray(nf.sigmoid(w["classifier.2.weight"] @ x + w["classifier.2.bias"]))
 
 
-def beluga(w: nf.Tensors, x: Array) -> Array:
+def beluga(w: dict[str, Array], x: Array) -> Array:
     x = x[[0, 2, 1, 3]]
     for at in (0, 2, 6, 8, 12, 14):
         x = nf.relu(nf.conv(x, w[f"0.{at}.weight"][:, :, 0], w[f"0.{at}.bias"]))
         x = nf.pool(x, 4) if at in (2, 8) else x
     x = nf.relu(w["1.2.1.weight"] @ x.ravel() + w["1.2.1.bias"])
-    return nf.sigmoid(w["1.4.1.weight"] @ x + w["1.4.1.bias"])
+    return np.asarray(nf.sigmoid(w["1.4.1.weight"] @ x + w["1.4.1.bias"]))
 
 
 LAYOUTS = {
@@ -319,14 +331,19 @@ def test_state_dicts_of_deepsea_and_beluga(tmp_path: Path, name: str, older: boo
     before = load_network(path, next(reversed(shapes)))  # log odds
     np.testing.assert_allclose(nf.sigmoid(before(x)), expected, atol=1e-10)
     check_mutants(before, x, 100, 140)
-    with pytest.raises(InputError, match=rf"there is no layer 'zz'; the network's outputs are output, {next(reversed(shapes))}"):
+    with pytest.raises(
+        InputError, match=rf"there is no layer 'zz'; the network's outputs are output, {next(reversed(shapes))}"
+    ):
         load_network(path, "zz")
-    with pytest.raises(InputError, match=r"layer '.*' takes \d+ positions, but gets \d+\. Give sequences of the length"):
+    with pytest.raises(
+        InputError, match=r"layer '.*' takes \d+ positions, but gets \d+\. Give sequences of the length"
+    ):
         net(np.concatenate([x, x], 2))
 
 
-def sei(w: nf.Tensors, x: Array) -> Array:
+def sei(w: dict[str, Array], x: Array) -> Array:
     """Sei by loops; the spline's basis by the recursion of Cox and de Boor."""
+
     def conv(v: Array, name: str, padding: int = 4, dilation: int = 1) -> Array:
         weight = w[f"{name}.weight"]
         v = np.pad(v, ((0, 0), (padding, padding)))
@@ -357,7 +374,7 @@ def sei(w: nf.Tensors, x: Array) -> Array:
                     new[:, i] += ((at - low) if sign > 0 else (high - at)) / (high - low) * basis[:, part]
         basis = new
     x = nf.relu(w["classifier.0.weight"] @ (whole @ basis).ravel() + w["classifier.0.bias"])
-    return nf.sigmoid(w["classifier.2.weight"] @ x + w["classifier.2.bias"])
+    return np.asarray(nf.sigmoid(w["classifier.2.weight"] @ x + w["classifier.2.bias"]))
 
 
 def test_the_state_dict_of_sei(tmp_path: Path) -> None:
@@ -428,7 +445,9 @@ def test_nothing_in_a_file_of_pytorch_is_run(tmp_path: Path) -> None:
         raw = pickle.dumps({"w": one}, 2)
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("archive/data.pkl", raw)
-        with pytest.raises(InputError, match=r"evil\.pth: the file names \S+, which would have to be run; read are tensors"):
+        with pytest.raises(
+            InputError, match=r"evil\.pth: the file names \S+, which would have to be run; read are tensors"
+        ):
             load_network(path)
         path.write_bytes(raw)
         with pytest.raises(InputError, match="which would have to be run"):
@@ -502,7 +521,7 @@ def test_a_network_in_onnx(tmp_path: Path, shape: tuple[int | None, ...]) -> Non
     made.ir_version = 8
     path = tmp_path / "net.onnx"
     onnx.save(made, path)
-    with pytest.raises(InputError, match="has outputs 'scores', 'out'. Choose one: output='scores'"):
+    with pytest.raises(InputError, match=r"has outputs 'scores', 'out'. Choose one: output='scores'"):
         load_network(path)
     net = load_network(path, "scores", bases="AGCT")
     assert net.length == 12
@@ -534,3 +553,91 @@ def test_mmsplice_files_give_what_keras_gives() -> None:
     inner = exon(ends) - exon(np.pad(x, ((0, 0), (0, 0), (9, 9))))
     np.testing.assert_allclose(inner, 0, atol=1e-6)  # positions without a base do not count
     check_mutants(exon, x, 10, 30)
+
+
+# From files to files
+
+
+def planted(folder: Path, rng: np.random.Generator, E: int, theta: float, L: int = 40) -> list[Path]:
+    """Networks whose second output follows the first by theta, but for noise of the members' own."""
+    F = 6
+    kernel, head = rng.normal(size=(5, 4, F)), rng.normal(size=F)
+    paths = []
+    for e in range(E):
+        mine = head + rng.normal(0, 0.02, F)
+        dense = np.stack([mine, theta * mine + rng.normal(0, 0.01, F)], 1)
+        layers = [
+            nf.layer("InputLayer", "in", batch_input_shape=[None, L, 4]),
+            nf.layer("Conv1D", "c", "in", activation="relu", padding="valid"),
+            nf.layer("GlobalAveragePooling1D", "g", "c"),
+            nf.layer("Dense", "d", "g", activation="linear"),
+        ]
+        groups = {
+            "c": {"c/kernel": kernel + rng.normal(0, 0.01, kernel.shape), "c/bias": np.full(F, 0.1)},
+            "d": {"d/kernel": dense, "d/bias": np.zeros(2)},
+        }
+        paths.append(nf.keras_h5(folder / f"net{e}.h5", nf.model("m", layers, ["in"], ["d"]), groups))
+    return paths
+
+
+def genome(folder: Path, rng: np.random.Generator, N: int) -> tuple[Path, Path]:
+    """A genome, and regions of which the first hangs over its end and the second holds an N."""
+    text = "".join(rng.choice(list("ACGT"), 200 * N))
+    text = text[:250] + "n" + text[251:]
+    fasta = folder / "genome.fa"
+    fasta.write_text(">chr1\n" + "\n".join(text[low : low + 60] for low in range(0, len(text), 60)) + "\n")
+    bed = folder / "regions.bed"
+    starts = [0, 240, *(300 + 100 * i for i in range(N))]
+    bed.write_text("".join(f"chr1\t{start}\t{start + 20}\tpeak\n" for start in starts))
+    return fasta, bed
+
+
+def test_deep_mr_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from genarium.cli import main
+
+    rng = np.random.default_rng(11)
+    models = [str(path) for path in planted(tmp_path, rng, 5, 0.7)]
+    fasta, bed = genome(tmp_path, rng, 12)
+    given = ["--sequences", str(bed), "--fasta", str(fasta), "--out", str(tmp_path / "out"), "--quiet"]
+    assert main(["deep_mr", "run", "--model", *models, *given, "--window", "20"]) == 0
+    said = capsys.readouterr().out
+    assert "1 regions at the end of a contig left out" in said
+    assert "1 regions with a base other than A, C, G and T left out" in said
+    told = json.loads((tmp_path / "out" / "result.json").read_text())
+    low, high = told["ci"]
+    assert low < 0.7 < high
+    assert abs(told["estimate"] - 0.7) < 0.05
+    assert told["sequences"] == 12
+    local = (tmp_path / "out" / "local.tsv").read_text().splitlines()
+    assert len(local) == 13
+    assert local[1].startswith("chr1:290-330\t")
+    # the table is one that the model reads
+    table = tmp_path / "out" / "substitutions.tsv"
+    options = ["--option", "region=region", "--option", "error_correlation=error_correlation"]
+    read = ["read", "mendelian_randomization", str(table), "--format", "table", *options, "--set", "signs_given=1"]
+    assert main([*read, "-o", str(tmp_path / "data.nc"), "--quiet"]) == 0
+    capsys.readouterr()
+    # two networks a member, one for each trait, and held-out measurements
+    held = tmp_path / "held.tsv"
+    sd = [0.3, 0.6]
+    lines = [line.split("\t")[:3] for line in bed.read_text().splitlines()[2:]] * 3
+    held.write_text("".join("\t".join([*line, *(f"{rng.normal(0, s):.4f}" for s in sd)]) + "\n" for line in lines))
+    command = ["deep_mr", "run", "--model", *models, "--outcome-model", *models, *given, "--held-out", str(held)]
+    assert main([*command, "--outcome", "1"]) == 0
+    assert "standard errors times" in capsys.readouterr().out
+    again = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert abs(again["estimate"] - 0.7) < 0.1
+    assert min(again["calibration_factors"]) > 1.5
+    for more, message in (
+        (["--exposure", "5"], "the exposure is output 5, but there are 2"),
+        (["--exposure", "1"], "exposure and outcome are the same output, 1"),
+        (["--window", "50"], "window=50, but sequences have 40 bases"),
+        (["--length", "30"], "the networks take sequences of 40 bases"),
+        (["--outcome-model", models[0]], "there are 5 networks of the exposure and 1 of the outcome"),
+        (["--layer", "zz"], "there is no layer 'zz'"),
+    ):
+        assert main(["deep_mr", "run", "--model", *models, *given, *more]) == 2
+        assert message in capsys.readouterr().err
+    bed.write_text("chr2\t1\t2\n")
+    assert main(["deep_mr", "run", "--model", *models, *given]) == 2
+    assert "region 1 is on 'chr2', which genome.fa does not have (chr1 ...)" in capsys.readouterr().err

@@ -63,24 +63,25 @@ class _Stack:
         """Add a convolution by its tensors, (F, C, k) or (F, C, 1, k)."""
         w = self.tensors[f"{name}.weight"]
         kernel = w.reshape(*w.shape[:2], -1).transpose(2, 1, 0)
-        return self.add(name, "conv", *inputs, weights=self._biased(name, kernel), **{"padding": "valid", **options})
+        return self.add(name, "conv", *inputs, weights=self.biased(name, kernel), **{"padding": "valid", **options})
 
     def dense(self, name: str, *inputs: str, **options: Any) -> str:
         """Add a dense layer by its tensors, (U, F)."""
-        return self.add(name, "dense", *inputs, weights=self._biased(name, self.tensors[f"{name}.weight"].T), **options)
+        return self.add(name, "dense", *inputs, weights=self.biased(name, self.tensors[f"{name}.weight"].T), **options)
 
     def flat_dense(self, name: str, channels: int, **options: Any) -> str:
         """Add a dense layer on a flattened map, channels first, (U, C n)."""
         self.add(f"{name}.flat", "flatten")
         w = self.tensors[f"{name}.weight"]
         kernel = w.reshape(len(w), channels, -1).transpose(2, 1, 0).reshape(-1, len(w))
-        return self.add(name, "dense", weights=self._biased(name, kernel), **options)
+        return self.add(name, "dense", weights=self.biased(name, kernel), **options)
 
     def pool(self, name: str, size: int) -> str:
         """Add maxima over windows one after the other."""
         return self.add(name, "pool", how="max", size=size, stride=size, padding="valid")
 
-    def _biased(self, name: str, kernel: Array) -> dict[str, Array]:
+    def biased(self, name: str, kernel: Array) -> dict[str, Array]:
+        """Return a kernel with the bias of its name, if there is one."""
         bias = self.tensors.get(f"{name}.bias")
         return {"kernel": kernel} if bias is None else {"kernel": kernel, "bias": bias}
 
@@ -154,14 +155,14 @@ def _sei(tensors: Tensors) -> Built:
     knots = np.concatenate([np.zeros(4), inner, np.full(4, n - 1.0)])
     stack.add("spline", "position_basis", weights={"basis": spline_basis(np.arange(n), knots)})
     w = tensors["classifier.0.weight"].reshape(-1, channels, df).transpose(2, 1, 0).reshape(df * channels, -1)
-    stack.add("classifier.0", "dense", weights={"kernel": w, "bias": tensors["classifier.0.bias"]}, activation="relu")
+    stack.add("classifier.0", "dense", weights=stack.biased("classifier.0", w), activation="relu")
     stack.dense("classifier.2")
     stack.add("output", "activation", activation="sigmoid")
     return stack.layers, ["output", "classifier.2"], 4096
 
 
 def _bpnet(tensors: Tensors, trimming: int | None = None) -> Built:
-    """BPNet of bpnet-lite and chrombpnet-pytorch: counts and profile, without control tracks (or with these at zero)."""
+    """BPNet of bpnet-lite and chrombpnet-pytorch: counts and profile, control tracks at zero."""
     stack = _Stack(tensors)
     padded = trimming is not None
 
@@ -207,8 +208,8 @@ def torch_network(path: str | Path, output: str | None = None, **options: Any) -
     ----------
     path : path
     output : str, optional
-        A layer of the network; default: its usual output (probabilities; of BPNet the log counts ``linear``). ``profile``
-        is BPNet's other one.
+        A layer of the network; default: its usual output (probabilities; of BPNet the log counts ``linear``,
+        whose other output is ``profile``).
     **options
         ``trimming`` of BPNet: positions that it cuts off both ends, where it is another than the network's reach.
 
@@ -232,7 +233,7 @@ def torch_network(path: str | Path, output: str | None = None, **options: Any) -
 
 
 def _starts(tensors: Tensors, first: str) -> list[str]:
-    """What may stand before the names of an architecture: the fewest parts first, a bias model last."""
+    """Return what may stand before an architecture's names: the fewest parts first, a bias model last."""
     found = [name[: -len(first)] for name in tensors if name == first or name.endswith("." + first)]
     return sorted(found, key=lambda start: ("bias" in start.split("."), start.count("."), start))
 
@@ -243,7 +244,9 @@ def _built(path: Path, architecture: Architecture, own: Tensors, output: str | N
     except KeyError as error:
         raise InputError(f"{path}: the weights have no tensor {error}, which their architecture needs.") from error
     except (TypeError, ValueError, IndexError) as error:
-        raise InputError(f"{path}: the tensors do not fit their architecture ({error}). Give the published file.") from error
+        raise InputError(
+            f"{path}: the tensors do not fit their architecture ({error}). Give the published file."
+        ) from error
     names = [layer.name for layer in layers]
     if output is not None and output not in names:
         raise InputError(f"{path}: there is no layer {output!r}; the network's outputs are {', '.join(outputs)}.")

@@ -6,6 +6,8 @@ convolution, over the activations of the unmutated sequence, up to the layers th
 computed for many mutants at once. The result is that of predicting every mutant from scratch, up to rounding.
 """
 
+from itertools import pairwise
+
 import numpy as np
 
 from genarium.declaration import Array
@@ -13,7 +15,6 @@ from genarium.declaration import Array
 from .layers import BLOCK, POOLED, WINDOWED, Layer, elementwise, mask_share, pooled_windows, whole, window
 from .network import Network, Shape, take
 from .sequence import others
-
 
 ADDITIVE = ("crop", "join")
 """Layers whose outputs change by as much as what they look at."""
@@ -74,10 +75,7 @@ class Cone:
             return []
         if layer.kind == "join":
             starts = np.cumsum([0, *(self.shapes[name][0] or 0 for name in layer.inputs)])
-            return [
-                np.where((at >= low) & (at < high), at - low, -1)[:, None]
-                for low, high in zip(starts[:-1], starts[1:], strict=True)
-            ]
+            return [np.where((at >= low) & (at < high), at - low, -1)[:, None] for low, high in pairwise(starts)]
         where = window(layer, self.shapes[layer.inputs[0]][0] or 0)
         look = at[:, None] * where.stride - where.left + np.arange(where.size) * where.dilation
         return [look for _ in layer.inputs]
@@ -168,7 +166,7 @@ class Cone:
         touched: dict[str, Array],
         change: dict[str, Array],
     ) -> Array:
-        """What a map's change, (B, n, F) at some rows, makes of the vector that a layer takes it to; (B, U)."""
+        """Return what a map's change, (B, n, F) at some rows, makes of the vector that a layer takes it to; (B, U)."""
         name = layer.inputs[0]
         at, moved = touched[name], change[name]
         match layer.kind:
@@ -260,7 +258,7 @@ class Cone:
         change: dict[str, Array],
         some: Array,
     ) -> Array:
-        """Outputs of a layer that is neither linear nor a convolution at some rows."""
+        """Return outputs of a layer that is neither linear nor a convolution at some rows."""
         taken = []
         for before, rows in zip(layer.inputs, self.rows[layer.name], strict=True):
             end, look = len(self.need[before]), rows[some]

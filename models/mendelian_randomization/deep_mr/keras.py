@@ -1,9 +1,9 @@
 """Keras networks from their files, run in NumPy: .h5 of Keras 2 and 3, .keras of Keras 3.
 
 Understood are the layers of the public sequence models: convolutions, pooling, dense layers, normalisation, sums,
-concatenation, cropping, in any graph, with nested models and layers that are called more than once. What a file's output
-depends on must be understood; the rest may be anything. Weights are read from the user's own copy at run time; none come
-with this project, and no code that a file holds is run.
+concatenation, cropping, in any graph, with nested models and layers that are called more than once. What an output
+depends on must be understood; the rest may be anything. Weights are read from the user's own copy at run time; none
+come with this project, and no code that a file holds is run.
 """
 
 import json
@@ -47,8 +47,8 @@ def keras_network(
         The layer whose output is wanted (``NAME:1`` for that of its second call, ``MODEL/NAME`` inside of a nested
         model); needed where the model has several outputs that differ.
     inputs : mapping, optional
-        Of a model with several: the input's name and what it gets, a number or an array (controls: 0), or the part of the sequence
-        (start, stop). The one that is not named gets the whole sequence.
+        Of a model with several: the input's name and what it gets, a number or an array (controls: 0), or the
+        part of the sequence (start, stop). The one that is not named gets the whole sequence.
     bases : str
         Order of the bases in its input.
 
@@ -176,8 +176,8 @@ class _Graph:
         free = [name for name in self.calls if name in left]
         if len(free) > 1 or not sequences:
             raise InputError(
-                f"{self.path}: layers {', '.join(map(repr, free))} are {len(free)} inputs of the model, but a sequence is "
-                "one only. Say what the others get, by inputs={'NAME': 0} or, a part of the sequence, "
+                f"{self.path}: layers {', '.join(map(repr, free))} are {len(free)} inputs of the model, but a "
+                "sequence is one only. Say what the others get, by inputs={'NAME': 0} or, a part of the sequence, "
                 "inputs={'NAME': (start, stop)}."
             )
         if free:

@@ -84,7 +84,7 @@ def _named(weights: Weights, names: Sequence[str]) -> dict[str, Array]:
 
 
 def _one(value: Any) -> int:
-    """The number of a dim of sequences: of (1, n) and of (n, 1) it is n."""
+    """Return the number of a dim of sequences: of (1, n) and of (n, 1) it is n."""
     many = [int(v) for v in np.atleast_1d(value)]
     if len(many) > 1 and max(many) > 1 and min(many) > 1:
         raise _Refused(f"has a window of {tuple(many)}, but must be 1 in one dim: sequences have one. Use Conv1D.")
@@ -124,7 +124,9 @@ def _pool(how: str) -> Callable[[Mapping[str, Any], Weights], Layer]:
         _only(config, "data_format", ("channels_last", None))
         size = _one(config.get("pool_size", config.get("pool_length", 2)))
         stride = _one(config.get("strides") or size)
-        return Layer("", "pool", (), {"how": how, "size": size, "stride": stride, "padding": config.get("padding", "valid")})
+        return Layer(
+            "", "pool", (), {"how": how, "size": size, "stride": stride, "padding": config.get("padding", "valid")}
+        )
 
     return make
 
@@ -145,7 +147,9 @@ def _normalise(config: Mapping[str, Any], weights: Weights) -> Layer:
     w = _named(weights, (*own, "moving_mean", "moving_variance"))
     scale = w.get("gamma", 1.0) / np.sqrt(w["moving_variance"] + config.get("epsilon", 1e-3))
     axis = int(np.atleast_1d(config.get("axis", -1))[0])
-    return Layer("", "scale", (), {"axis": axis}, {"scale": scale, "shift": w.get("beta", 0.0) - w["moving_mean"] * scale})
+    return Layer(
+        "", "scale", (), {"axis": axis}, {"scale": scale, "shift": w.get("beta", 0.0) - w["moving_mean"] * scale}
+    )
 
 
 def _activation(config: Mapping[str, Any], weights: Weights) -> Layer:
@@ -156,7 +160,9 @@ def _relu(config: Mapping[str, Any], weights: Weights) -> Layer:
     top, slope, low = (config.get(name) for name in ("max_value", "negative_slope", "threshold"))
     slope, low = float(slope or 0), float(low or 0)
     top = np.inf if top is None else float(top)
-    return Layer("", "activation", (), {"activation": lambda x: np.minimum(np.where(x >= low, x, slope * (x - low)), top)})
+    return Layer(
+        "", "activation", (), {"activation": lambda x: np.minimum(np.where(x >= low, x, slope * (x - low)), top)}
+    )
 
 
 def _leaky(config: Mapping[str, Any], weights: Weights) -> Layer:

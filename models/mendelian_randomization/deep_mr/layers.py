@@ -1,8 +1,8 @@
 """Layers of sequence models in NumPy: what each computes, and where in its input every output looks.
 
 Values are maps (B, n, F), n positions of F channels, or vectors (B, F). A layer either looks at windows of positions
-(convolutions, pooling, cropping, everything elementwise), takes a whole map to a vector (global pooling, flattening), or
-takes vectors to vectors.
+(convolutions, pooling, cropping, all that is elementwise), takes a whole map to a vector (global pooling, flattening),
+or takes vectors to vectors.
 """
 
 from collections.abc import Callable, Mapping, Sequence

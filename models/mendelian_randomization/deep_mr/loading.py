@@ -71,7 +71,9 @@ class SequenceNetwork:
     def _inside(self, n: int | None) -> None:
         assert self.positions is not None
         if n is None:
-            raise InputError(f"{self.network.source}: the output has no positions, so positions= has no use. Leave it out.")
+            raise InputError(
+                f"{self.network.source}: the output has no positions, so positions= has no use. Leave it out."
+            )
         if self.positions[-1] >= n:
             raise InputError(f"{self.network.source}: position {self.positions[-1]} is beyond the output's {n}.")
 
@@ -80,8 +82,8 @@ class SequenceNetwork:
         if out.ndim > 2:
             if self.positions is None and isinstance(self.network, Network):
                 raise InputError(
-                    f"{self.network.source}: the output has {out.shape[1]} positions of {out.shape[2]} channels. Choose "
-                    "positions=, or another output=."
+                    f"{self.network.source}: the output has {out.shape[1]} positions of {out.shape[2]} channels. "
+                    "Choose positions=, or another output=."
                 )
             out = out.reshape(len(out), -1)
         if out.ndim == 1:
@@ -90,7 +92,8 @@ class SequenceNetwork:
             return np.asarray(out)
         if self.columns.max() >= out.shape[1]:
             raise InputError(
-                f"{self.network.source}: there is no output {int(self.columns.max())}: it has {out.shape[1]} numbers, from 0."
+                f"{self.network.source}: there is no output {int(self.columns.max())}: "
+                f"it has {out.shape[1]} numbers, from 0."
             )
         return np.asarray(out[:, self.columns])
 
@@ -110,8 +113,9 @@ def load_network(
     Parameters
     ----------
     path : path
-        Keras 2 or 3 (``.h5``, ``.keras``: chrombpnet, basepairmodels, mmsplice, SpliceAI ...), weights of PyTorch of known
-        architectures (DeepSEA, Beluga, Sei, BPNet and ChromBPNet in PyTorch), or ONNX (``.onnx``, extra ``onnx``).
+        Keras 2 or 3 (``.h5``, ``.keras``: chrombpnet, basepairmodels, mmsplice, SpliceAI ...), weights of PyTorch of
+        known architectures (DeepSEA, Beluga, Sei, BPNet and ChromBPNet in PyTorch), or ONNX (``.onnx``, extra
+        ``onnx``).
     output : str, optional
         Layer whose output is wanted, where the model has several (``logcount_predictions`` of chrombpnet).
     columns : sequence of int, optional

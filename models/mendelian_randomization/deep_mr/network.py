@@ -9,7 +9,16 @@ from genarium.declaration import Array
 from genarium.errors import InputError
 
 from .layers import (
-    DENSE, POOLED, WINDOWED, Layer, convolve, dense, elementwise, pool, whole, window,
+    DENSE,
+    POOLED,
+    WINDOWED,
+    Layer,
+    convolve,
+    dense,
+    elementwise,
+    pool,
+    whole,
+    window,
 )  # fmt: skip
 
 Shape = tuple[int | None, int]
@@ -93,7 +102,9 @@ class Network:
         positions, channels = inputs[0]
         if layer.kind in ("combine", "concatenate"):
             same = {n for n, _ in inputs}
-            self._check(layer, len(same) == 1, f"takes inputs of {' and '.join(map(str, sorted(same, key=str)))} positions")
+            self._check(
+                layer, len(same) == 1, f"takes inputs of {' and '.join(map(str, sorted(same, key=str)))} positions"
+            )
             return positions, (channels if layer.kind == "combine" else sum(c for _, c in inputs))
         if layer.kind == "join":
             return sum(n or 0 for n, _ in inputs), channels
@@ -124,7 +135,8 @@ class Network:
     def _check(self, layer: Layer, good: bool, fault: str) -> None:
         if not good:
             raise InputError(
-                f"{self.source}: layer {layer.name!r} {fault}. Give sequences of the length that the network was made for."
+                f"{self.source}: layer {layer.name!r} {fault}. Give sequences of the length that "
+                "the network was made for."
             )
 
 
@@ -220,8 +232,8 @@ def _ranked(source: str, layers: Sequence[Layer]) -> list[Layer]:
             layer = replace(layer, kind="join")
         if layer.kind == "scale" and many[0] and layer.options.get("axis", -1) == 1:
             raise InputError(
-                f"{source}: layer {layer.name!r} normalises positions (axis=1), which is not understood; understood are "
-                "channels (axis=-1). Use a model without it."
+                f"{source}: layer {layer.name!r} normalises positions (axis=1), which is not understood; understood "
+                "are channels (axis=-1). Use a model without it."
             )
         if layer.kind == "flatten" and not many[0]:
             layer = replace(layer, kind="activation", options={})

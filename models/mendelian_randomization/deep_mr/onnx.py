@@ -51,7 +51,9 @@ class OnnxNetwork:
         inputs, outputs = self.session.get_inputs(), [one.name for one in self.session.get_outputs()]
         if len(inputs) != 1:
             told = ", ".join(repr(one.name) for one in inputs)
-            raise InputError(f"{path}: inputs {told} are {len(inputs)}, but a sequence is one only. Export it with one.")
+            raise InputError(
+                f"{path}: inputs {told} are {len(inputs)}, but a sequence is one only. Export it with one."
+            )
         if output is None and len(outputs) > 1:
             told = ", ".join(map(repr, outputs))
             raise InputError(f"{path}: the network has outputs {told}. Choose one: output={outputs[0]!r}.")
@@ -62,7 +64,9 @@ class OnnxNetwork:
         shape = [n if isinstance(n, int) else None for n in inputs[0].shape]
         axes = [axis for axis in range(1, len(shape)) if shape[axis] == 4]
         if len(axes) != 1 or not 3 <= len(shape) <= 4 or (len(shape) == 4 and 1 not in shape[1:]):
-            raise InputError(f"{path}: the input has shape {inputs[0].shape}, but must be a sequence, (B, 4, L) or (B, L, 4).")
+            raise InputError(
+                f"{path}: the input has shape {inputs[0].shape}, but must be a sequence, (B, 4, L) or (B, L, 4)."
+            )
         self.name, self.bases_axis = inputs[0].name, axes[0]
         self.unit = shape.index(1, 1) if len(shape) == 4 else None
         self.fixed = shape[0]

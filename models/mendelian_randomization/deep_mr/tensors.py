@@ -23,7 +23,8 @@ MAGIC = 0x1950A86A20F9469CFC6C
 
 TYPES: Mapping[str, str] = {
     "DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2", "LongStorage": "<i8", "IntStorage": "<i4",
-    "ShortStorage": "<i2", "CharStorage": "<i1", "ByteStorage": "<u1", "BoolStorage": "?", "BFloat16Storage": "bfloat16",
+    "ShortStorage": "<i2", "CharStorage": "<i1", "ByteStorage": "<u1", "BoolStorage": "?",
+    "BFloat16Storage": "bfloat16",
 }  # fmt: skip
 
 LARGEST = 1 << 33
@@ -68,7 +69,7 @@ def read_tensors(path: str | Path) -> dict[str, Array]:
     except _Refused as error:
         raise InputError(f"{path}: {error}") from None
     except (pickle.UnpicklingError, zipfile.BadZipFile, EOFError, ValueError, TypeError, KeyError, IndexError,
-            AttributeError, OverflowError, MemoryError, ImportError, RuntimeError, NotImplementedError) as error:  # fmt: skip
+            AttributeError, OverflowError, MemoryError, RuntimeError, NotImplementedError) as error:  # fmt: skip
         told = " ".join(str(error).split())[:200] or type(error).__name__
         raise InputError(f"{path}: this cannot be read as a state dict of PyTorch ({told}). Save it again.") from error
     return _state(path, found)
@@ -81,7 +82,9 @@ def _state(path: Path, found: Any) -> dict[str, Array]:
     tensors = found.items() if isinstance(found, Mapping) else ()
     out = {str(name): value for name, value in tensors if isinstance(value, np.ndarray)}
     if not out:
-        raise InputError(f"{path}: there are no named tensors in this file. Save them: torch.save(model.state_dict(), path).")
+        raise InputError(
+            f"{path}: there are no named tensors in this file. Save them: torch.save(model.state_dict(), path)."
+        )
     return {name: value.astype(float) if value.dtype.kind == "f" else value for name, value in out.items()}
 
 
@@ -131,7 +134,9 @@ def _older(path: Path) -> Any:
             numel = int.from_bytes(stream.read(8), "big" if big else "little", signed=True)
             kind, room = wanted[key]
             if numel != len(room):
-                raise _Refused(f"storage {key!r} has {numel} numbers, but should have {len(room)}. The file is damaged.")
+                raise _Refused(
+                    f"storage {key!r} has {numel} numbers, but should have {len(room)}. The file is damaged."
+                )
             raw = stream.read(numel * _width(kind))
             room[:] = _numbers(raw, kind, numel, "big" if big else "little")
         return _settled(found)
@@ -183,7 +188,9 @@ class _Tensors(pickle.Unpickler):
         if kind.name not in TYPES:
             raise _Refused(f"the numbers are of type {kind.name}, which is not understood. Save them as float32.")
         if len(pid) > 5 and pid[5] is not None:
-            raise _Refused("a storage is a view of another, as in files of PyTorch before 0.4. Save it with a newer one.")
+            raise _Refused(
+                "a storage is a view of another, as in files of PyTorch before 0.4. Save it with a newer one."
+            )
         return self.storage(kind.name, str(key), int(numel))
 
 
@@ -216,6 +223,7 @@ class _Call:
     """A function that a pickle can call, but not change."""
 
     __slots__ = ("_run",)
+    _run: Callable[..., Any]
 
     def __init__(self, run: Callable[..., Any]) -> None:
         object.__setattr__(self, "_run", run)
