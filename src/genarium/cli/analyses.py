@@ -9,7 +9,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from genarium import registry
 from genarium.cli import words
-from genarium.declaration import Model
+from genarium.declaration import Answer, Model
 from genarium.docstrings import parameters_of, summary_of
 from genarium.errors import GenariumError
 
@@ -42,7 +42,7 @@ def _models() -> Iterable[Model]:
             continue
 
 
-def _add(commands: words.Commands, name: str, function: Callable[..., str]) -> argparse.ArgumentParser:
+def _add(commands: words.Commands, name: str, function: Callable[..., str | Answer]) -> argparse.ArgumentParser:
     command = words.add(commands, name, lambda options: _run(function, options), summary_of(function))
     about, hints = parameters_of(function), get_type_hints(function)
     for one in inspect.signature(function).parameters.values():
@@ -58,6 +58,9 @@ def _add(commands: words.Commands, name: str, function: Callable[..., str]) -> a
         else:
             how.pop("metavar", None)
             command.add_argument(one.name, help=told, metavar=one.name.upper(), **how)
+    if hints["return"] is Answer:
+        words.add_output(command, "page to write, with figures", ".html", required=False)
+        words.add_json(command)
     return command
 
 
@@ -74,7 +77,15 @@ def _how(hint: Any) -> dict[str, Any]:
     return {"type": hint, "metavar": {Path: "FILE", int: "N", float: "X"}.get(hint, "TEXT")}
 
 
-def _run(function: Callable[..., str], options: argparse.Namespace) -> int:
+def _run(function: Callable[..., str | Answer], options: argparse.Namespace) -> int:
     parameters = inspect.signature(function).parameters
-    print(function(**{name: getattr(options, name) for name in parameters}))
+    found = function(**{name: getattr(options, name) for name in parameters})
+    if isinstance(found, str):
+        print(found)
+        return 0
+    from genarium.reporting.answers import as_json, as_text, write_page
+
+    print(as_json(found) if options.json else as_text(found))
+    if options.output is not None:
+        words.say(f"wrote {write_page(found, options.output)}")
     return 0
