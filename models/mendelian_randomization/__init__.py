@@ -13,11 +13,14 @@ from genarium.errors import InputError
 from genarium.supports import boolean, label, positive, real, unit_interval
 
 from . import density, likelihood, story
+from .deep_mr_run import run as deep_mr_run
 from .estimates import Estimate
 from .gibbs import gibbs
 from .medians import contamination_mixture, weighted_median
 from .meta import meta_analysis, q_profile
 from .modes import mode
+from .mr_command import mr
+from .mr_table import MrTable, mr_table, wald_ratio
 from .outliers import leave_one_out, presso
 from .profiled import divw, maximum_likelihood, pivw
 from .readers import table, traits
@@ -29,6 +32,7 @@ from .vi import vi
 __all__ = [
     "MODEL",
     "Estimate",
+    "MrTable",
     "contamination_mixture",
     "divw",
     "egger",
@@ -37,10 +41,12 @@ __all__ = [
     "maximum_likelihood",
     "meta_analysis",
     "mode",
+    "mr_table",
     "pivw",
     "presso",
     "q_profile",
     "raps",
+    "wald_ratio",
     "weighted_median",
 ]
 
@@ -143,6 +149,7 @@ def declare(correlated_pleiotropy: str = "none") -> Model:
         unsupported=dict.fromkeys(("map", "stan-map"), NO_MAXIMUM),
         start=start,
         readers={"table": table, "traits": traits},
+        commands={"mr": mr, "deep_mr run": deep_mr_run},
         test_quantities=likelihood.mixture_quantities if mixture else likelihood.quantities,
         statistics=likelihood.statistics,
         headline=headline,

@@ -3,6 +3,7 @@
 import re
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -91,6 +92,7 @@ def harmonise(
     return sign, unclear
 
 
+@lru_cache(maxsize=4096)
 def match(a: str, b: str, c: str, d: str) -> int:
     """Return the sign that codes an effect of c against d as one of a against b; 0 if they are of different alleles.
 

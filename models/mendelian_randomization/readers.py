@@ -18,8 +18,7 @@ from genarium.readers.tables import read_sheet
 from genarium.remedies import flag, option
 from genarium.settings import only_with
 
-from .harmonise import Alleles, harmonise
-from .matching import alleles_of, in_common, taken_from
+from .gwas import pair
 
 REMEDY = "leave the row out"
 EFFECTS = ("beta_exposure", "se_exposure", "beta_outcome", "se_outcome")
@@ -83,46 +82,47 @@ def table(
     )
 
 
-FREQUENCIES = (
-    *("eaf", "effect_allele_frequency", "effect_allele_freq", "effect_allele_af", "freq_effect_allele"),
-    *("a1freq", "a1_freq", "freq1", "frequency", "freq", "frq"),
-)
-"""Usual names, in lower case, of the column with the frequency of the effect allele."""
-
-
-@takes(*TABLES, number=2, example="exposure.tsv outcome.tsv --option frequency=A1_FREQ")
+@takes(*TABLES, ".vcf", number=2, example="exposure.tsv outcome.tsv")
 def traits(
     paths: Sequence[Path],
     *,
-    variant: str = "SNP",
-    beta: str = "beta",
-    se: str = "se",
-    effect_allele: str = "effect_allele",
-    other_allele: str = "other_allele",
+    variant: str | None = None,
+    beta: str | None = None,
+    se: str | None = None,
+    effect_allele: str | None = None,
+    other_allele: str | None = None,
     frequency: str | None = "auto",
+    scale: Literal["auto", "beta", "odds_ratio"] = "auto",
     incompatible: Literal["error", "drop"] = "error",
     palindromic: Literal["frequency", "drop", "keep"] = "frequency",
+    duplicates: Literal["error", "first", "best", "drop"] = "error",
     error_correlation: float = 0.0,
 ) -> Told:
-    """Read a table of the exposure and one of the outcome, and code both by the same alleles.
+    """Read summary statistics of the exposure and of the outcome, and code both by the same alleles.
 
     Parameters
     ----------
     paths : sequence of Path
-        Exposure, then outcome. The variants that both have are read, in the order of the first; an identifier used
-        more than once stands for as many variants as there are pairs of rows with the same alleles. Nothing else of
-        other rows is looked at.
-    variant, beta, se, effect_allele, other_allele : str
-        Names of the columns, the same in both tables.
+        Exposure, then outcome: tables in the dialects of the usual programs (PLINK, METAL, REGENIE, BOLT, SAIGE, GCTA,
+        SNPTEST, FinnGen, GWAS-SSF, TwoSampleMR ...), or GWAS-VCF. The variants that both have are read, in the order of
+        the first, by identifier, else by chromosome, position and alleles; an identifier used more than once stands for
+        as many variants as there are pairs of rows with the same alleles. Nothing else of other rows is looked at.
+    variant, beta, se, effect_allele, other_allele : str, optional
+        Names of the columns, the same in both tables; default: the usual ones. Odds ratios become log odds; standard
+        errors that are not there follow from intervals, Z or p values.
     frequency : str, optional
-        Column with the frequency of the effect allele: tells the strand of palindromic variants (A/T and C/G). "auto":
-        the column of a usual name (eaf, effect_allele_frequency, a1freq, freq1, freq, ...) of each table, if there is
-        one.
+        Column with the frequency of the effect allele, which tells the strand of palindromic variants (A/T and C/G);
+        "auto": that of a usual name, if there is one; None: look at none.
+    scale : {"auto", "beta", "odds_ratio"}
+        What the effects are: by the column's name, as they are, or odds ratios.
     incompatible : {"error", "drop"}
         What to do with a variant whose alleles do not match in the two tables, on either strand.
     palindromic : {"frequency", "drop", "keep"}
         Palindromic variants: go by the frequency (those near one half, or without one, are left out), leave all out, or
         trust that both tables are on the same strand.
+    duplicates : {"error", "first", "best", "drop"}
+        What to do with rows that could be the same variant: refuse them, take the first or that with the least standard
+        error, or leave all out.
     error_correlation : float
         Of the errors of a variant's two effects (overlapping samples).
 
@@ -137,61 +137,35 @@ def traits(
     """
     if len(existing("traits", paths)) != 2:
         raise InputError(f"reader 'traits' takes two tables, exposure and outcome, not {len(paths)}.")
-    columns = {"variant": variant, "beta": beta, "se": se, "effect_allele": effect_allele, "other_allele": other_allele}
-    options.texts("traits", **columns)
-    options.only_texts("traits", frequency=frequency)
-    told = None if frequency == "auto" else frequency
-    only_with("reader 'traits'", option("palindromic", "frequency"), palindromic == "frequency", frequency=told)
-    sheets = [read_sheet(Path(path), variant) for path in paths]
-    for sheet in sheets:
-        for name in [*columns.values(), *filter(None, [told])]:
-            if name not in sheet.names:
-                raise absent(sheet.path, "column", name, sheet.names)
-    frequencies = [_frequency(sheet, frequency) if palindromic == "frequency" else None for sheet in sheets]
-    found_in, names, rows = in_common(sheets, variant, effect_allele, other_allele)
-    alleles = [
-        Alleles(effect, other, _frequencies(sheet, name))
-        for sheet, (effect, other), name in zip(
-            found_in, (alleles_of(sheet, effect_allele, other_allele) for sheet in found_in), frequencies, strict=True
-        )
-    ]
-    sign, unclear = harmonise(alleles[0], alleles[1], names, incompatible=incompatible, palindromic=palindromic)
-    keep = np.flatnonzero(sign)
-    if not keep.size:
-        raise InputError(
-            f"{sheets[0].path}: no variant is left after harmonisation. Give {option('frequency')}, or check alleles."
-        )
-    kept = [taken_from(sheet, keep) for sheet in found_in]
-    (bx, by), (sx, sy) = ([_numbers(sheet, column) for sheet in kept] for column in (beta, se))
-    found = dict(zip(EFFECTS, (bx, sx, by * sign[keep], sy), strict=True))
-    rows.leave(
-        "palindromic with no telling frequency" if palindromic == "frequency" else "palindromic",
-        names[unclear].tolist(),
+    asked = {"beta": beta, "se": se, "effect_allele": effect_allele, "other_allele": other_allele, "variant": variant}
+    options.only_texts("traits", **asked, frequency=frequency)
+    only_with(
+        "reader 'traits'",
+        option("palindromic", "frequency"),
+        palindromic == "frequency",
+        frequency=None if frequency == "auto" else frequency,
     )
-    rows.leave("alleles do not match", names[(sign == 0) & ~unclear].tolist())
-    used = [variant, beta, se, effect_allele, other_allele, *frequencies]
-    data = _labelled(kept[0], found, names[keep], None, error_correlation)
-    return Told(data, Ledger(rows, _columns(sheets, used)))
-
-
-def _frequency(sheet: Sheet, frequency: str | None) -> str | None:
-    """Return the name of the column with frequencies, if there is one."""
+    given: dict[str, str | None] = {
+        "id" if role == "variant" else role: n for role, n in asked.items() if n is not None
+    }
     if frequency != "auto":
-        return frequency
-    return next((name for usual in FREQUENCIES for name in sheet.names if name.lower() == usual), None)
+        given["frequency"] = frequency
+    found = pair(paths, given, scale=scale, incompatible=incompatible, palindromic=palindromic, duplicates=duplicates)
+    rho = _correlation(Path(paths[0]), error_correlation)
+    x, y = found.exposure, found.outcome
+    values = dict(zip(EFFECTS, (x.beta, x.se, y.beta, y.se), strict=True))
+    every = list(dict.fromkeys(name for file in found.columns for name in file.names))
+    columns = Account("column", len(every))
+    taken = {name for file in found.columns for name in file.used.values()}
+    vcf = any(file.used["beta"] == "beta" and "#CHROM" in file.names for file in found.columns if file.has("beta"))
+    columns.leave("not needed", [] if vcf else [name for name in every if name not in taken])
+    return Told(_variables(values, _numbered(found.names), None, rho), Ledger(found.rows, columns, found.notes))
 
 
-def _frequencies(sheet: Sheet, name: str | None) -> Array | None:
-    if name is None:
-        return None
-    found = sheet.numbers(name, "leave the frequency empty").astype(float)
-    bad = np.flatnonzero((found < 0) | (found > 1))
-    if bad.size:
-        raise InputError(
-            f"{sheet.path}: {sheet.at(sheet.frame.index[bad[0]])}, column {name!r}: {found[bad[0]]:g} is no frequency "
-            f"({bad.size} such values). Give the effect allele's, from 0 to 1, or {option('frequency', None)}."
-        )
-    return found
+def _numbered(names: Array) -> Array:
+    """Return names that are all whole numbers as such."""
+    whole = all(name.isdigit() and len(name) < 19 and (name == "0" or name[0] != "0") for name in names)
+    return names.astype(np.int64) if whole else names
 
 
 def _columns(sheets: Sequence[Sheet], taken: Sequence[str | None]) -> Account:
@@ -234,39 +208,52 @@ def _numbers(sheet: Sheet, name: str) -> Array:
 def _labelled(
     sheet: Sheet, found: Mapping[str, Array], names: Array | None, region: str | None, correlation: str | float
 ) -> dict[str, Any]:
-    import xarray as xr
-
+    rho = _correlation(sheet.path, correlation, sheet)
     J = len(found["beta_exposure"])
-    variant = np.arange(J) if names is None else names
-    if isinstance(correlation, str):
-        try:
-            rho: Array | float = float(correlation)
-        except ValueError:
-            if correlation not in sheet.names:
-                raise absent(sheet.path, "column", correlation, sheet.names) from None
-            rho = _numbers(sheet, correlation)
-    elif isinstance(correlation, bool) or not isinstance(correlation, int | float):
-        raise InputError(
-            f"{sheet.path}: {option('error_correlation', correlation)} must be a number, or the name of a column."
-        )
-    else:
-        rho = float(correlation)
-    outside = np.flatnonzero(~(np.abs(np.atleast_1d(rho)) < 1))
-    if outside.size:
-        where = f"{sheet.at(sheet.frame.index[outside[0]])}, column {correlation!r}: " if np.ndim(rho) else ""
-        raise InputError(
-            f"{sheet.path}: {where}an error correlation of {np.atleast_1d(rho)[outside[0]]:g} must lie between -1 and "
-            f"1. Correct it, or leave {option('error_correlation')} out."
-        )
-    whole = {**found, "error_covariance": rho * found["se_exposure"] * found["se_outcome"]}
-    labels = np.zeros(J, dtype=int)
+    labels = None
     if region is not None:  # numbered in their order in the table
         _, first, inverse = np.unique(
             sheet.frame[region].astype(str).str.strip().to_numpy(), return_index=True, return_inverse=True
         )
         labels = np.argsort(np.argsort(first, kind="stable"), kind="stable")[inverse]
-    out: dict[str, Any] = {
-        name: xr.DataArray(value, coords={"variant": variant}, dims="variant") for name, value in whole.items()
+    return _variables(found, np.arange(J) if names is None else names, labels, rho)
+
+
+def _correlation(path: Path, correlation: str | float, sheet: Sheet | None = None) -> Array | float:
+    """Return the correlation of errors: a number, or the column of a table."""
+    if isinstance(correlation, str):
+        try:
+            rho: Array | float = float(correlation)
+        except ValueError:
+            if sheet is None:
+                raise InputError(
+                    f"{path}: {option('error_correlation', correlation)} must be a number: two tables have no column of it."
+                ) from None
+            if correlation not in sheet.names:
+                raise absent(sheet.path, "column", correlation, sheet.names) from None
+            rho = _numbers(sheet, correlation)
+    elif isinstance(correlation, bool) or not isinstance(correlation, int | float):
+        raise InputError(
+            f"{path}: {option('error_correlation', correlation)} must be a number, or the name of a column."
+        )
+    else:
+        rho = float(correlation)
+    outside = np.flatnonzero(~(np.abs(np.atleast_1d(rho)) < 1))
+    if outside.size:
+        at = f"{sheet.at(sheet.frame.index[outside[0]])}, column {correlation!r}: " if np.ndim(rho) and sheet else ""
+        raise InputError(
+            f"{path}: {at}an error correlation of {np.atleast_1d(rho)[outside[0]]:g} must lie between -1 and "
+            f"1. Correct it, or leave {option('error_correlation')} out."
+        )
+    return rho
+
+
+def _variables(found: Mapping[str, Array], variant: Array, region: Array | None, rho: Array | float) -> dict[str, Any]:
+    import xarray as xr
+
+    whole = {
+        **found,
+        "error_covariance": rho * found["se_exposure"] * found["se_outcome"],
+        "region": np.zeros(len(variant), dtype=int) if region is None else region,
     }
-    out["region"] = xr.DataArray(labels, coords={"variant": variant}, dims="variant")
-    return out
+    return {name: xr.DataArray(value, coords={"variant": variant}, dims="variant") for name, value in whole.items()}

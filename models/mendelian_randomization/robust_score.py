@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from genarium.declaration import Array
 from genarium.errors import InputError
 
-from .estimates import Estimate, Variants, acting, interval, one_of, variants, with_ratio
+from .estimates import Estimate, Variants, acting, error_covariance, interval, one_of, variants, with_ratio
 from .medians import _median
 
 LOSSES: dict[str, float] = {"l2": np.inf, "huber": 1.345, "tukey": 4.685}
@@ -41,6 +41,7 @@ def raps(
     *,
     loss: str = "huber",
     over_dispersion: bool = True,
+    covariance: ArrayLike = 0.0,
     level: float = 0.95,
 ) -> Raps:
     """Estimate by the robust adjusted profile score (Zhao et al. 2020).
@@ -51,6 +52,8 @@ def raps(
     loss : {"huber", "tukey", "l2"}
     over_dispersion : bool
         Whether variants have pleiotropic effects of mean zero, whose variance is estimated.
+    covariance : array_like, shape (J,) or ()
+        Of the errors of a variant's two effects (overlapping samples).
     level : float
 
     Returns
@@ -64,7 +67,7 @@ def raps(
     data = variants(beta_exposure, se_exposure, beta_outcome, se_outcome)
     one_of("loss", loss, tuple(LOSSES))
     acting(data)
-    score = _Score(data, loss)
+    score = _Score(data, loss, error_covariance(data, covariance))
     roots, over_dispersion = _ordered_roots(data, loss, score, over_dispersion)
     estimate, tau2 = roots[0]
     se, tau2_se = score.standard_errors(estimate, tau2, over_dispersion)
@@ -82,16 +85,16 @@ def _ordered_roots(
     if not roots:
         raise InputError("mendelian_randomization: the profile score has no root: the instruments are too weak.")
     if len(roots) > 1:
-        centre = _centre(data, loss, over_dispersion)
+        centre = _centre(data, loss, score, over_dispersion)
         roots.sort(key=lambda root: abs(root[0] - centre))
     return roots, over_dispersion
 
 
-def _centre(data: Variants, loss: str, over_dispersion: bool) -> float:
+def _centre(data: Variants, loss: str, score: "_Score", over_dispersion: bool) -> float:
     """Return where the right root is nearby: Huber's estimate for Tukey's score, else the weighted median."""
     if loss == "tukey":
         try:
-            return _ordered_roots(data, "huber", _Score(data, "huber"), over_dispersion)[0][0][0]
+            return _ordered_roots(data, "huber", _Score(data, "huber", score.covariance), over_dispersion)[0][0][0]
         except InputError:  # Huber's has none: go by the median
             pass
     data = with_ratio(data)
@@ -101,11 +104,12 @@ def _centre(data: Variants, loss: str, over_dispersion: bool) -> float:
 class _Score:
     """The estimating equations and what their standard errors need."""
 
-    def __init__(self, data: Variants, loss: str) -> None:
+    def __init__(self, data: Variants, loss: str, covariance: Array) -> None:
         from scipy.integrate import quad
         from scipy.stats import norm
 
         self.data, self.c, self.tukey = data, LOSSES[loss], loss == "tukey"
+        self.covariance = covariance
 
         def mean(function: Callable[[float], float]) -> float:
             def weighted(x: float) -> float:
@@ -134,17 +138,17 @@ class _Score:
             return np.where(inside, (1 - v) * (1 - 5 * v), 0.0)
         return np.where(inside, 1.0, 0.0)
 
-    def parts(self, beta: float, tau2: float) -> tuple[Array, Array, Array, Array]:
-        """Return standardised residuals, their variances, the profiled effects on the exposure and their precisions."""
-        d = self.data
+    def parts(self, beta: float, tau2: float) -> tuple[Array, Array, Array]:
+        """Return standardised residuals, their variances, and the effects on the exposure, profiled."""
+        d, c = self.data, self.covariance
         outcome = d.sy**2 + tau2
-        v = outcome + (beta * d.sx) ** 2
-        precision = d.sx**-2.0 + beta**2 / outcome
-        return (d.y - beta * d.x) / np.sqrt(v), v, (d.x / d.sx**2 + beta * d.y / outcome) / precision, precision
+        v = outcome - 2 * beta * c + (beta * d.sx) ** 2
+        gamma = ((outcome - beta * c) * d.x + (beta * d.sx**2 - c) * d.y) / v
+        return (d.y - beta * d.x) / np.sqrt(v), v, gamma
 
     def equations(self, beta: float, tau2: float) -> Array:
         """Return the score of the effect and the equation of the pleiotropy's variance, scaled."""
-        t, v, gamma, _ = self.parts(beta, tau2)
+        t, v, gamma = self.parts(beta, tau2)
         psi = self.psi(t)
         first = float((gamma * psi / np.sqrt(v)).sum()) / np.sqrt(float((gamma**2 / v).sum()))
         second = float(((t * psi - self.delta) / v).sum()) / np.sqrt(float((v**-2.0).sum()))
@@ -153,9 +157,9 @@ class _Score:
     def standard_errors(self, beta: float, tau2: float, over_dispersion: bool) -> tuple[float, float]:
         """Sandwich standard errors of the effect and of tau2."""
         d = self.data
-        t, v, gamma, precision = self.parts(beta, tau2)
+        t, v, gamma = self.parts(beta, tau2)
         outcome, psi = d.sy**2 + tau2, self.psi(t)
-        by_beta, by_tau2 = d.y / outcome / precision, -beta * d.y / outcome**2 / precision
+        by_beta, by_tau2 = (d.sx**2 * d.y - self.covariance * d.x) / v, d.x / v - gamma / outcome
         own = float(((by_beta * psi - gamma * self.delta * d.x / np.sqrt(v)) / np.sqrt(v)).sum())
         middle = self.c1 * float((gamma**2 / v).sum())
         if not over_dispersion:

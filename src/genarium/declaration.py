@@ -163,6 +163,27 @@ Labelled = tuple[tuple[str, ...], Array]
 
 
 @dataclass(frozen=True)
+class Answer:
+    """What a command of a model says: text on the terminal, and, where it is asked for, a page with figures.
+
+    Attributes
+    ----------
+    title : str
+    tables : mapping of str to sequence of sequences of str
+        Title -> rows of cells, the names of the columns first.
+    notes : sequence of str
+        Sentences, in their order.
+    figures : callable, optional
+        Yields titles, captions and figures; called only for a page.
+    """
+
+    title: str
+    tables: Mapping[str, Sequence[Sequence[str]]]
+    notes: Sequence[str] = ()
+    figures: Callable[[], Iterable[Any]] | None = None
+
+
+@dataclass(frozen=True)
 class Caution:
     """What a model has to say of a fit that is not wrong, but easily misread; ``diagnose`` makes it a verdict.
 
@@ -340,6 +361,11 @@ class Model:
     exports : mapping of str to callable
         Kind of file -> ``writer(tree, path, **options)``: writes what a fit says in a format of the field, and returns
         the files.
+    commands : mapping of str to callable
+        Analyses of the model's field that need no fit, by the words that follow ``genarium`` on the command line (one or
+        two): functions that return the text to print, or an :class:`Answer`. Parameters without a default are positional there, keyword-only
+        ones are options; their types (Path, str, int, float, bool, Literal, list of these) and what their docstring
+        says make the command's help.
     check : callable, optional
         ``check(problem)``: raises :class:`~genarium.errors.InputError` for what no single variable shows.
     options : mapping of str to tuple of str
@@ -389,6 +415,7 @@ class Model:
     predict: Callable[..., Mapping[str, Labelled]] | None = None
     folds: Callable[[Problem, int, np.random.Generator], Iterator[Fold]] | None = None
     exports: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    commands: Mapping[str, Callable[..., str | Answer]] = field(default_factory=dict)
     check: Callable[[Problem], None] | None = None
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     vary: Callable[..., "Model"] | None = None

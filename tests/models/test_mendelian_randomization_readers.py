@@ -214,7 +214,8 @@ def test_an_identifier_of_several_variants_is_matched_by_alleles(tmp_path: Path)
         ("a,1,.1,A,A,.2", "an allele against itself"),
         ("a,1,.1,A,0,.2", "of which '0' is no allele"),
         ("a,1,.1,A,G,20", "line 2, column 'EAF': 20 is no frequency"),
-        ("a,NA,.1,A,G,.2", "line 2, column 'beta': there is no value"),
+        ("a,NA,.1,A,G,.2", r"no variant is left \(with no effect in the exposure\)"),
+        ("a,one,.1,A,G,.2", "line 2, column 'beta': 'one' is no number"),
     ],
 )
 def test_rows_in_the_match_are(row: str, message: str, tmp_path: Path) -> None:
@@ -227,8 +228,10 @@ def test_a_column_that_is_needed_has_a_name(tmp_path: Path) -> None:
     table = write(tmp_path / "a.csv", "beta_exposure,se_exposure,beta_outcome,se_outcome\n.1,.1,.2,.2\n")
     with pytest.raises(InputError, match="'table': se_outcome=None must be a name: this column is needed"):
         gn.read(NAME, table, "table", se_outcome=None)
-    with pytest.raises(InputError, match="'traits': beta=None must be a name: this column is needed"):
-        gn.read(NAME, [table, write(tmp_path / "b.csv", "x\n1\n")], "traits", beta=None)
+    with pytest.raises(InputError, match=r"a\.csv: no column is known to hold an effect .beta, OR, Z.*beta_exposure"):
+        gn.read(NAME, [table, write(tmp_path / "b.csv", "x\n1\n")], "traits")
+    with pytest.raises(InputError, match=r"there is no column 'x' .*the columns are beta_exposure"):
+        gn.read(NAME, [table, write(tmp_path / "b.csv", "x\n1\n")], "traits", beta="x")
 
 
 @pytest.mark.parametrize("correlation", [1.0, -1.0, 1.5, "rho", "nan"])
@@ -240,7 +243,7 @@ def test_an_error_correlation_of_one_is_refused(correlation: float | str, tmp_pa
 
 
 def test_every_variant_and_column_is_accounted_for(tmp_path: Path) -> None:
-    head = "SNP,beta,se,effect_allele,other_allele,eaf,p\n"
+    head = "SNP,beta,se,effect_allele,other_allele,eaf,gene\n"
     exposure = write(tmp_path / "x.csv", head + "a,1,.1,A,G,.2,1\nb,2,.1,A,C,.2,1\nc,3,.1,A,T,.5,1\nd,3,.1,A,T,.2,1\n")
     outcome = write(tmp_path / "y.csv", head + "a,1,.1,A,G,.2,1\nb,2,.1,A,G,.2,1\nc,3,.1,A,T,.5,1\ne,3,.1,A,T,.2,1\n")
     with pytest.warns(UserWarning, match="1 of 3 variants are palindromic"):
@@ -254,7 +257,7 @@ def test_every_variant_and_column_is_accounted_for(tmp_path: Path) -> None:
         "alleles do not match": ["b"],
     }
     assert (told["columns"]["read"], told["columns"]["kept"]) == (7, 6)
-    assert told["columns"]["names"] == {"not named in an option": ["p"]}
+    assert told["columns"]["names"] == {"not needed": ["gene"]}
     text = "SNP,bx,beta_exposure,se_exposure,beta_outcome,se_outcome,gene\nrs1,9,.1,.1,.2,.2,B\n"
     told = json.loads(gn.read(NAME, write(tmp_path / "a.csv", text), "table", region="gene").attrs["ledger"])
     assert (told["rows"]["read"], told["rows"]["kept"], told["columns"]["kept"]) == (1, 1, 6)

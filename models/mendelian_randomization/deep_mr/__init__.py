@@ -8,6 +8,7 @@ each sequence, and one over all of them.
 from .calibration import Calibration, calibrate
 from .convolution import Conv, ConvEnsemble, ConvNet, Dense
 from .effects import Effects, effects
+from .loading import SequenceNetwork, load_network
 from .mutagenesis import Mutagenesis, mutagenise
 from .pipeline import DeepMR, LocalEffects, deep_mr, local_effects
 from .scales import SCALES, Scaled
@@ -25,9 +26,11 @@ __all__ = [
     "LocalEffects",
     "Mutagenesis",
     "Scaled",
+    "SequenceNetwork",
     "calibrate",
     "deep_mr",
     "effects",
+    "load_network",
     "local_effects",
     "mutagenise",
     "one_hot",

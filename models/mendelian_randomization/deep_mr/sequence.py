@@ -103,6 +103,9 @@ def predict_mutants(ensemble: Any, sequence: Array, start: int, stop: int, chunk
     """Return outputs of a sequence, (E, T), and of its mutants, (E, 3, stop - start, T), in the ensemble's own way."""
     if isinstance(ensemble, Mutates):
         return ensemble.mutations(sequence, start, stop)
+    if isinstance(ensemble, Sequence) and any(isinstance(member, Mutates) for member in ensemble):
+        pieces = [predict_mutants(member, sequence, start, stop, chunk) for member in ensemble]
+        return np.concatenate([one for one, _ in pieces]), np.concatenate([many for _, many in pieces])
     return _naive(as_ensemble(ensemble), sequence, start, stop, chunk)
 
 

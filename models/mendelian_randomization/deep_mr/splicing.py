@@ -14,7 +14,8 @@ from genarium.declaration import Array
 from genarium.errors import InputError
 
 from .cone import Cone
-from .keras import KerasNetwork
+from .keras import keras_network
+from .network import Network
 from .scales import LIMITS, logit
 
 FLANK = 5000
@@ -28,7 +29,7 @@ class SpliceSites:
 
     Parameters
     ----------
-    networks : sequence of KerasNetwork
+    networks : sequence of Network
         (B, L + 2 flank, 4) to probabilities (B, L, 3): neither, acceptor, donor.
     acceptor, donor : int
         Positions in the sequence.
@@ -36,7 +37,7 @@ class SpliceSites:
         Of zeros that the networks want either side of the sequence.
     """
 
-    def __init__(self, networks: Sequence[KerasNetwork], acceptor: int, donor: int, *, flank: int = FLANK) -> None:
+    def __init__(self, networks: Sequence[Network], acceptor: int, donor: int, *, flank: int = FLANK) -> None:
         self.networks, self.flank = list(networks), flank
         self.acceptor, self.donor = acceptor, donor
 
@@ -102,4 +103,4 @@ def spliceai(acceptor: int, donor: int) -> SpliceSites:
     files = sorted(folder.glob("spliceai*.h5"))
     if not files:
         raise InputError(f"{folder}: there are no networks (spliceai1.h5 ...). Install spliceai again.")
-    return SpliceSites([KerasNetwork(file) for file in files], acceptor, donor)
+    return SpliceSites([keras_network(file) for file in files], acceptor, donor)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from genarium import interruption, progress
-from genarium.cli import data, exports, fits, models, proofs
+from genarium.cli import analyses, data, exports, fits, models, proofs, words
 from genarium.errors import GenariumError
 from genarium.literals import parse_settings
 from genarium.remedies import in_shell
@@ -33,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         The exit code.
     """
-    options = _parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = _parser(next((one for one in given if not one.startswith("-")), "")).parse_args(given)
     run: Callable[[argparse.Namespace], int] = options.run
     before = progress.silenced()
     progress.silence(options.quiet or before)
@@ -72,14 +73,21 @@ def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -
         print(f"genarium: warning: {in_shell(str(message))}", file=sys.stderr)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="genarium", description="A zoo of generative models for genomics.")
+def _parser(first: str = "") -> argparse.ArgumentParser:
+    """Return the parser of all commands; that of a model, if it is the ``first`` word, is looked up only then."""
+    parser = argparse.ArgumentParser(
+        prog="genarium",
+        description="A zoo of generative models for genomics.",
+        epilog="Models bring commands of their own: see `genarium show MODEL`.",
+    )
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for group in (models, data, fits, exports, proofs):
         group.add(commands)
+    if first and first not in commands.choices:
+        analyses.add(commands, first)
     for command in commands.choices.values():
-        command.add_argument("--quiet", action="store_true", help="show no progress on stderr")
+        words.add_quiet(command)
     return parser
 
 

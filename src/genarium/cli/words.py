@@ -101,6 +101,11 @@ def add_seed(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seed", type=int, default=0, help="seed of every random stream (default 0)")
 
 
+def add_quiet(command: argparse.ArgumentParser, default: Any = False) -> None:
+    """Add ``--quiet``."""
+    command.add_argument("--quiet", action="store_true", default=default, help="show no progress on stderr")
+
+
 def say(message: str) -> None:
     """Print a message for people, on stderr."""
     print(message, file=sys.stderr)

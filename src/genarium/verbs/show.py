@@ -29,7 +29,7 @@ def describe(model: Model) -> dict[str, Any]:
     -------
     dict
         name, title, source, sizes, options, variables (by role), edges, methods, start, readers,
-        exports, report (options of the model's figures).
+        exports, commands, report (options of the model's figures).
     """
     return {
         "name": model.name,
@@ -66,6 +66,7 @@ def describe(model: Model) -> dict[str, Any]:
         "exports": {
             name: {"about": summary_of(writer), "options": _options(writer)} for name, writer in model.exports.items()
         },
+        "commands": {name: summary_of(run) for name, run in model.commands.items()},
         "report": _options(own) if (own := Home.of(model).figures) else {},
     }
 
@@ -145,6 +146,9 @@ def as_text(model: Model) -> str:
         lines.append(f"  {name}: {one['about']}")
         for option, of in one["options"].items():
             lines += _option(option, of["default"], of["about"])
+    if told["commands"]:
+        lines.append("Commands of its own (--help tells more)")
+    lines += [f"  genarium {name}: {about}" for name, about in told["commands"].items()]
     if told["report"]:
         lines.append("Options of the report: genarium report FIT -o FILE.html")
     for name, one in told["report"].items():

@@ -1,0 +1,96 @@
+"""Networks in ONNX, run by ONNX Runtime (extra ``onnx``)."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genarium.declaration import Array
+from genarium.errors import InputError
+
+
+class OnnxNetwork:
+    """A network in ONNX, as a callable from (B, L, 4) to one of its outputs.
+
+    Parameters
+    ----------
+    path : path
+    output : str, optional
+        Needed where there are several.
+    bases : str
+        Order of the bases in its input.
+
+    Attributes
+    ----------
+    length : int or None
+        Of sequences, where the file fixes it.
+
+    Raises
+    ------
+    InputError
+        If ONNX Runtime is not installed or cannot read the file, or the input is no sequence.
+    """
+
+    def __init__(self, path: str | Path, output: str | None = None, *, bases: str = "ACGT") -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise InputError(
+                "deep_mr: networks in ONNX need ONNX Runtime. Install it: pip install 'genarium[onnx]'."
+            ) from error
+        self.source = str(path)
+        if not Path(path).is_file():
+            raise InputError(f"{path}: there is no such file. Check the path.")
+        how = onnxruntime.SessionOptions()
+        how.log_severity_level = 4
+        try:
+            self.session = onnxruntime.InferenceSession(str(path), how, providers=["CPUExecutionProvider"])
+        except Exception as error:  # whose classes are the runtime's own
+            told = " ".join(str(error).split())[:200]
+            raise InputError(f"{path}: ONNX Runtime cannot use this file ({told}). Export it again.") from error
+        inputs, outputs = self.session.get_inputs(), [one.name for one in self.session.get_outputs()]
+        if len(inputs) != 1:
+            told = ", ".join(repr(one.name) for one in inputs)
+            raise InputError(
+                f"{path}: inputs {told} are {len(inputs)}, but a sequence is one only. Export it with one."
+            )
+        if output is None and len(outputs) > 1:
+            told = ", ".join(map(repr, outputs))
+            raise InputError(f"{path}: the network has outputs {told}. Choose one: output={outputs[0]!r}.")
+        if output is not None and output not in outputs:
+            raise InputError(f"{path}: there is no output {output!r}; the outputs are {', '.join(outputs)}.")
+        self.output = output or outputs[0]
+        self.order = ["ACGT".index(base) for base in bases]
+        shape = [n if isinstance(n, int) else None for n in inputs[0].shape]
+        axes = [axis for axis in range(1, len(shape)) if shape[axis] == 4]
+        if len(axes) != 1 or not 3 <= len(shape) <= 4 or (len(shape) == 4 and 1 not in shape[1:]):
+            raise InputError(
+                f"{path}: the input has shape {inputs[0].shape}, but must be a sequence, (B, 4, L) or (B, L, 4)."
+            )
+        self.name, self.bases_axis = inputs[0].name, axes[0]
+        self.unit = shape.index(1, 1) if len(shape) == 4 else None
+        self.fixed = shape[0]
+        along = [n for axis, n in enumerate(shape) if axis not in (0, self.bases_axis, self.unit)]
+        self.length: int | None = along[0]
+        kinds = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
+        if inputs[0].type not in kinds:
+            raise InputError(f"{path}: the input is of {inputs[0].type}, but must be of numbers with a point.")
+        self.kind: Any = kinds[inputs[0].type]
+
+    def __call__(self, x: Array) -> Array:
+        """Predict: (B, L, 4) to the output as it is, (B, ...)."""
+        if self.length is not None and x.shape[1] != self.length:
+            raise InputError(
+                f"{self.source}: the network takes sequences of {self.length} bases, but they have {x.shape[1]}. "
+                f"Cut windows of {self.length}."
+            )
+        given = np.asarray(x, dtype=self.kind)[..., self.order]
+        before = self.unit is not None and self.unit < self.bases_axis
+        if self.bases_axis - before == 1:
+            given = given.transpose(0, 2, 1)
+        if self.unit is not None:
+            given = np.expand_dims(given, self.unit)
+        step = self.fixed or len(given)
+        parts = [self.session.run([self.output], {self.name: given[low : low + step]})[0]
+                 for low in range(0, len(given), step)]  # fmt: skip
+        return np.concatenate(parts)

@@ -1,0 +1,128 @@
+"""Sequences of regions: BED and FASTA files to one-hot windows."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genarium.declaration import Array
+from genarium.errors import InputError
+
+from .sequence import one_hot
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Windows about the middles of regions.
+
+    Attributes
+    ----------
+    sequences : ndarray, shape (N, 4, L)
+    names : list of str
+        ``contig:start-end`` of the window, from 0.
+    values : ndarray, shape (N, K)
+        Further columns, where they are numbers asked for.
+    left_out : dict of str to int
+        Regions without a window, by reason.
+    """
+
+    sequences: Array
+    names: list[str]
+    values: Array
+    left_out: dict[str, int]
+
+
+def read_regions(bed: Path, fasta: Path, length: int, columns: int = 0) -> Regions:
+    """Cut a window about the middle of every region.
+
+    Parameters
+    ----------
+    bed : Path
+        Contig, start and end (from 0, the end not included), separated by tabs or blanks; further columns may follow.
+    fasta : Path
+        Plain, or compressed by bgzip.
+    length : int
+        Bases of a window.
+    columns : int
+        Numbers wanted of each line, after the end.
+
+    Raises
+    ------
+    InputError
+        If a line is no region, a contig is not in the FASTA file, or no window is left.
+    """
+    rows = _lines(bed, columns)
+    pysam = _pysam()
+    if not fasta.is_file():
+        raise InputError(f"{fasta}: there is no such file. Give the genome's FASTA file.")
+    verbosity = pysam.set_verbosity(0)
+    try:
+        with pysam.FastaFile(str(fasta)) as genome:
+            return _cut(bed, fasta, rows, length, genome)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{fasta}: the FASTA file cannot be read ({str(error).strip()}). Its folder must take an index, or hold "
+            "one (samtools faidx)."
+        ) from error
+    finally:
+        pysam.set_verbosity(verbosity)
+
+
+def _pysam() -> Any:
+    try:
+        import pysam
+    except ImportError as error:
+        raise InputError("deep_mr: FASTA files are read by pysam, which is not installed here.") from error
+    return pysam
+
+
+def _cut(bed: Path, fasta: Path, rows: list[tuple[str, int, int, list[float]]], length: int, genome: Any) -> Regions:
+    lengths = dict(zip(genome.references, genome.lengths, strict=True))
+    texts, names, values = [], [], []
+    left = {"at the end of a contig": 0, "with a base other than A, C, G and T": 0}
+    for line, (contig, start, end, more) in enumerate(rows, 1):
+        if contig not in lengths:
+            have = ", ".join(list(lengths)[:5])
+            raise InputError(f"{bed}: region {line} is on {contig!r}, which {fasta.name} does not have ({have} ...).")
+        low = (start + end) // 2 - length // 2
+        if low < 0 or low + length > lengths[contig]:
+            left["at the end of a contig"] += 1
+            continue
+        text = genome.fetch(contig, low, low + length).upper()
+        if set(text) - set("ACGT"):
+            left["with a base other than A, C, G and T"] += 1
+            continue
+        texts.append(text)
+        names.append(f"{contig}:{low}-{low + length}")
+        values.append(more)
+    if not texts:
+        raise InputError(f"{bed}: no region has a whole window of {length} bases in {fasta.name} ({left}).")
+    return Regions(one_hot(texts), names, np.array(values), {why: n for why, n in left.items() if n})
+
+
+def _lines(bed: Path, columns: int) -> list[tuple[str, int, int, list[float]]]:
+    try:
+        text = bed.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{bed}: this cannot be read as BED ({error}). Check the path.") from error
+    rows: list[tuple[str, int, int, list[float]]] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.startswith(("#", "track", "browser")):
+            continue
+        cells = line.split("\t") if "\t" in line else line.split()
+        try:
+            start, end = int(cells[1]), int(cells[2])
+            more = [float(cell) for cell in cells[3 : 3 + columns]]
+        except (IndexError, ValueError):
+            if not rows and len(cells) > 2 and not cells[1].lstrip("-").isdigit():
+                continue  # a header
+            raise InputError(f"{bed}: line {number} is no region: {line[:60]!r}. Give contig, start and end.") from None
+        if not 0 <= start < end or len(more) < columns or not np.isfinite(more).all():
+            raise InputError(
+                f"{bed}: line {number} has start {start}, end {end} and {len(more)} numbers; wanted {columns}."
+            )
+        rows.append((cells[0], start, end, more))
+    if not rows:
+        raise InputError(f"{bed}: there are no regions in this file. Give contig, start and end, a line each.")
+    return rows

@@ -1,0 +1,238 @@
+"""Deep Mendelian randomisation from files to files: the command ``genarium deep_mr run``."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from genarium.declaration import Array
+from genarium.errors import InputError
+from genarium.progress import spinner
+from genarium.writing import replacing
+
+if TYPE_CHECKING:
+    from .deep_mr import DeepMR, Effects, Mutagenesis, SequenceNetwork
+    from .deep_mr.regions import Regions
+
+Local = Literal["ivw", "egger", "divw", "maximum_likelihood"]
+Scale = Literal["identity", "logit", "log1p", "anscombe"]
+
+
+class Pairs:
+    """Members of two ensembles, one for each trait: outputs of the first, then those of the second.
+
+    Parameters
+    ----------
+    first, second : object
+        Callables (B, 4, L) -> (B, T), with or without ``mutations``.
+    """
+
+    def __init__(self, first: "SequenceNetwork", second: "SequenceNetwork") -> None:
+        self.first, self.second = first, second
+
+    def __call__(self, x: Array) -> Array:
+        """Predict: (B, 4, L) to (B, T)."""
+        return np.concatenate([self.first(x), self.second(x)], -1)
+
+    def mutations(self, sequence: Array, start: int, stop: int) -> tuple[Array, Array]:
+        """Return outputs of a sequence, (1, T), and of its mutants, (1, 3, stop - start, T)."""
+        found = [one.mutations(sequence, start, stop) for one in (self.first, self.second)]
+        return np.concatenate([one for one, _ in found], -1), np.concatenate([many for _, many in found], -1)
+
+
+def run(
+    *,
+    model: list[Path],
+    sequences: Path,
+    fasta: Path,
+    out: Path,
+    outcome_model: list[Path] | None = None,
+    layer: str = "",
+    outcome_layer: str = "",
+    exposure: int = 0,
+    outcome: int = 1,
+    length: int | None = None,
+    window: int | None = None,
+    scale: Scale = "identity",
+    held_out: Path | None = None,
+    instruments: float = 10.0,
+    method: Local = "ivw",
+    error: Literal["mean", "member"] = "mean",
+    variances: Literal["own", "moderated"] = "moderated",
+    members: Literal["bagged", "same_data", "ignore"] = "bagged",
+    floor: float = 0.0,
+) -> str:
+    """Deep Mendelian randomisation: networks and regions to the causal effect of one of their outputs on another.
+
+    Parameters
+    ----------
+    model : list of Path
+        Networks, one a member of the ensemble: .h5, .keras, .pth or .onnx.
+    sequences : Path
+        Regions (BED); each is mutated about its middle.
+    fasta : Path
+        The genome.
+    out : Path
+        Folder for the results: local.tsv (one row a region), substitutions.tsv (a table for `genarium read
+        mendelian_randomization`), result.json.
+    outcome_model : list of Path
+        Networks of the outcome, as many, where those of the exposure do not predict it.
+    layer : str
+        Layer whose output is wanted.
+    outcome_layer : str
+        Layer of the outcome's networks; default: as of the others.
+    exposure : int
+        Number of the exposure among the outputs, from 0.
+    outcome : int
+        Number of the outcome among them, or among those of the outcome's networks.
+    length : int
+        Bases of a sequence, where the networks do not say.
+    window : int
+        Bases about the middle that are mutated; default: all.
+    scale : {"identity", "logit", "log1p", "anscombe"}
+        Scale on which effects are taken; logit for probabilities.
+    held_out : Path
+        Regions with measured exposure and outcome in the fourth and fifth column, that no member was trained on:
+        standard errors are calibrated on them.
+    instruments : float
+        Least F statistic of a substitution's effect on the exposure.
+    method : {"ivw", "egger", "divw", "maximum_likelihood"}
+        Of each region's effect.
+    error : {"mean", "member"}
+        Standard errors of the ensemble's mean, or of one member.
+    variances : {"own", "moderated"}
+        Variances over members as they are, or drawn towards those of effects of the same size.
+    members : {"bagged", "same_data", "ignore"}
+        What members' disagreement on the global effect says: trained on bootstrap samples, on the same data, nothing.
+    floor : float
+        Least standard error, for members that agree exactly.
+    """
+    from .deep_mr import deep_mr, effects, mutagenise
+    from .deep_mr.regions import read_regions
+
+    ensemble, T, L = _ensemble(model, outcome_model or [], layer, outcome_layer, length, scale)
+    second = T + outcome if outcome_model else outcome
+    found = read_regions(sequences, fasta, L)
+    factor = (
+        (1.0, 1.0) if held_out is None else _factors(ensemble, read_regions(held_out, fasta, L, 2), exposure, second)
+    )
+    wide = L if window is None else window
+    if not 0 < wide <= L:
+        raise InputError(f"deep_mr: window={window}, but sequences have {L} bases. Give 1 to {L}.")
+    start = (L - wide) // 2
+    with spinner(f"mutating {len(found.names)} sequences at {wide} positions in {len(model)} networks"):
+        raw = mutagenise(ensemble, found.sequences, start=start, stop=start + wide)
+    _check(raw, exposure, second)
+    options: dict[str, Any] = {"error": error, "variances": variances, "factor": factor, "floor": floor}
+    whole = deep_mr(raw, None, exposure, second, method=method, instruments=instruments, members=members, **options)
+    some = effects(raw, exposure, second, instruments=instruments, **options)
+    _write(out, found, whole, some, factor, [*map(str, model), *map(str, outcome_model or [])])
+    return _told(whole, some, found, factor, out)
+
+
+def _ensemble(
+    models: Sequence[Path], others: Sequence[Path], layer: str, second: str, length: int | None, scale: str
+) -> tuple[Any, int, int]:
+    """Load the members; also return the number of outputs of the first and the length of sequences."""
+    from .deep_mr import Scaled, load_network
+
+    if others and len(others) != len(models):
+        raise InputError(
+            f"deep_mr: there are {len(models)} networks of the exposure and {len(others)} of the outcome. Give as "
+            "many, in the same order: those of one number are a member."
+        )
+    firsts = [load_network(path, layer or None) for path in models]
+    seconds = [load_network(path, (second or layer) or None) for path in others]
+    lengths = {net.length for net in [*firsts, *seconds] if net.length is not None}
+    if len(lengths) > 1:
+        raise InputError(f"deep_mr: the networks take sequences of {sorted(lengths)} bases. Use those of one length.")
+    L = next(iter(lengths), length)
+    if L is None:
+        raise InputError("deep_mr: the networks do not say how long their sequences are. Give length=.")
+    if length not in (None, L):
+        raise InputError(f"deep_mr: length={length}, but the networks take sequences of {L} bases. Leave it out.")
+    T = firsts[0](np.full((1, 4, L), 0.25)).shape[1]
+    members: list[Any] = [Pairs(*pair) for pair in zip(firsts, seconds, strict=True)] if others else list(firsts)
+    return (members if scale == "identity" else Scaled(members, scale)), T, L
+
+
+def _check(raw: "Mutagenesis", exposure: int, outcome: int) -> None:
+    T = raw.reference.shape[2]
+    for name, number in (("exposure", exposure), ("outcome", outcome)):
+        if not 0 <= number < T:
+            raise InputError(f"deep_mr: the {name} is output {number}, but there are {T}, from 0. Choose one of these.")
+    if exposure == outcome:
+        raise InputError(f"deep_mr: exposure and outcome are the same output, {exposure}. Choose two.")
+
+
+def _factors(ensemble: Any, held_out: "Regions", exposure: int, outcome: int) -> tuple[float, float]:
+    """By how much standard deviations over members fall short on held-out measurements."""
+    from .deep_mr import calibrate
+    from .deep_mr.sequence import as_ensemble
+
+    predicted = as_ensemble(ensemble)(held_out.sequences)  # (E, N, T)
+    found = []
+    for label, t in enumerate((exposure, outcome)):
+        part = predicted[:, :, t].astype(float)
+        found.append(calibrate(part.mean(0), part.std(0, ddof=1), held_out.values[:, label]).moments()[1])
+    return found[0], found[1]
+
+
+def _write(
+    out: Path, regions: "Regions", whole: "DeepMR", some: "Effects", factor: tuple[float, float], models: list[str]
+) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    local = whole.local
+    rows = ["region\testimate\tse\tinstruments"]
+    rows += [
+        f"{regions.names[s]}\t{b:.8g}\t{se:.8g}\t{n}"
+        for b, se, s, n in zip(local.estimate, local.se, local.sequence, local.instruments, strict=True)
+    ]
+    header = "variant\tregion\tbeta_exposure\tse_exposure\tbeta_outcome\tse_outcome\terror_correlation"
+    table = [header]
+    for j in range(len(some)):
+        name = f"{regions.names[some.sequence[j]]}:{some.position[j]}{'ACGT'[some.alternative[j]]}"
+        numbers = (some.x[j], some.se_x[j], some.y[j], some.se_y[j])
+        correlation = some.covariance[j] / some.se_x[j] / some.se_y[j]
+        table.append(
+            "\t".join([name, regions.names[some.sequence[j]], *(f"{v:.10g}" for v in (*numbers, correlation))])
+        )
+    told = {
+        "estimate": whole.estimate,
+        "se": whole.se,
+        "ci": whole.ci,
+        "prediction_interval": whole.prediction_interval,
+        "tau2": whole.tau2,
+        "between_members": whole.between_members,
+        "instruments": len(some),
+        "sequences": len(local.estimate),
+        "left_out": regions.left_out,
+        "calibration_factors": factor,
+        "models": models,
+    }
+    for name, text in (
+        ("local.tsv", "\n".join(rows) + "\n"),
+        ("substitutions.tsv", "\n".join(table) + "\n"),
+        ("result.json", json.dumps(told, indent=2) + "\n"),
+    ):
+        with replacing(out / name) as path:
+            path.write_text(text)
+
+
+def _told(whole: "DeepMR", some: "Effects", regions: "Regions", factor: tuple[float, float], out: Path) -> str:
+    low, high = whole.ci
+    below, above = whole.prediction_interval
+    lines = [
+        f"causal effect {whole.estimate:.4g}, 95 % interval {low:.4g} to {high:.4g} (se {whole.se:.3g})",
+        f"in a new sequence {below:.4g} to {above:.4g} (sd between sequences {whole.tau2**0.5:.3g})",
+        f"{len(some)} instruments in {len(whole.local.estimate)} of {len(regions.names)} sequences; global effects of "
+        f"single members differ by {whole.between_members:.3g}",
+    ]
+    lines += [f"{n} regions {why} left out" for why, n in regions.left_out.items()]
+    if factor != (1.0, 1.0):
+        lines.append(
+            f"standard errors times {factor[0]:.3g} (exposure) and {factor[1]:.3g} (outcome), by held-out regions"
+        )
+    return "\n".join([*lines, f"wrote {out}/local.tsv, substitutions.tsv, result.json"])

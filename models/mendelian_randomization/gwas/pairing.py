@@ -1,0 +1,333 @@
+"""The variants that two files of summary statistics have in common, coded by the same alleles."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from genarium.declaration import Array
+from genarium.errors import InputError
+from genarium.readers.ledger import MOST, Account
+from genarium.remedies import option
+
+from ..harmonise import Alleles, harmonise, match, other_strand
+from .statistics import Columns, Effects, Scale, effects_of, read_columns
+
+Duplicates = Literal["error", "first", "best", "drop"]
+TRAITS = ("exposure", "outcome")
+PLACE = re.compile(r"(?:chr)?(\w+)[:_](\d+)(?:[:_][A-Za-z<>*-]+[:_][A-Za-z<>*-]+)?", re.IGNORECASE)
+"""How an identifier says where a variant is."""
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Effects of J variants on two traits, for the same alleles.
+
+    Attributes
+    ----------
+    names : ndarray, shape (J,)
+    exposure, outcome : Effects
+        The outcome's effects and frequencies are of the exposure's effect alleles.
+    rows : Account
+        Of variants: what was left out, and why.
+    columns : list of Columns
+    notes : list of str
+    """
+
+    names: Array
+    exposure: Effects
+    outcome: Effects
+    rows: Account
+    columns: list[Columns]
+    notes: list[str]
+
+
+def pair(
+    paths: Sequence[Path],
+    given: Mapping[str, str | None],
+    *,
+    scale: Scale = "auto",
+    incompatible: str = "error",
+    palindromic: str = "frequency",
+    duplicates: Duplicates = "error",
+) -> Paired:
+    """Read two files, pair their variants and code them by the exposure's effect alleles.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Exposure and outcome.
+    given : mapping of str to str
+        Role -> column, in both files.
+    scale : {"auto", "beta", "odds_ratio"}
+    incompatible : {"error", "drop"}
+    palindromic : {"frequency", "drop", "keep"}
+    duplicates : {"error", "first", "best", "drop"}
+        What to do with rows that could be the same variant: refuse them, take the first or that with the least
+        standard error, or leave all out.
+
+    Raises
+    ------
+    InputError
+        If nothing is in common, or nothing is left.
+    """
+    files = [read_columns(Path(path), given) for path in paths]
+    account = Account("variant")
+    for trait, file in zip(TRAITS, files, strict=True):
+        for reason, n in file.lost.items():
+            account.leave(f"{reason} in the {trait}", n)
+    pairs, names = _pairs(files, account, duplicates)
+    alleles = [_alleles(file, pairs[:, side]) for side, file in enumerate(files)]
+    alleles = _completed(files, alleles)
+    effects = [effects_of(file, pairs[:, side], scale) for side, file in enumerate(files)]
+    keep = np.ones(len(pairs), dtype=bool)
+    for trait, found in zip(TRAITS, effects, strict=True):
+        for reason in sorted(set(found.fault[keep]) - {""}):
+            bad = keep & (found.fault == reason)
+            account.leave(f"with {reason} in the {trait}", names[bad].tolist())
+        keep &= found.fault == ""
+    names, alleles = names[keep], [(effect[keep], other[keep]) for effect, other in alleles]
+    effects = [_taken(one, keep) for one in effects]
+    both = [
+        Alleles(effect, other, one.frequency if file.has("frequency") else None)
+        for (effect, other), one, file in zip(alleles, effects, files, strict=True)
+    ]
+    sign, unclear = harmonise(both[0], both[1], names, incompatible=incompatible, palindromic=palindromic)
+    reason = "palindromic with no telling frequency" if palindromic == "frequency" else "palindromic"
+    account.leave(reason, names[unclear].tolist())
+    account.leave("alleles do not match", names[(sign == 0) & ~unclear].tolist())
+    left = sign != 0
+    if not left.any():
+        raise InputError(
+            f"{files[0].path}: no variant is left ({'; '.join(account.left_out)}). Give {option('frequency')}, or check "
+            "alleles and effects."
+        )
+    first, second = (_taken(one, left) for one in effects)
+    turned = sign[left]
+    second.beta *= turned
+    second.frequency = np.where(turned < 0, 1 - second.frequency, second.frequency)
+    account.read = int(left.sum()) + sum(account.left_out.values())
+    return Paired(names[left], first, second, account, files, [note for file in files for note in file.notes])
+
+
+def _taken(effects: Effects, keep: Array) -> Effects:
+    return Effects(*(getattr(effects, name)[keep] for name in effects.__dataclass_fields__))
+
+
+def _alleles(file: Columns, rows: Array) -> tuple[Array, Array]:
+    """Alleles in upper case; empty where there is none."""
+    effect, other = (_upper(file.text(role, rows)) for role in ("effect_allele", "other_allele"))
+    if file.has("reference"):
+        reference, alternative = (_upper(file.text(role, rows)) for role in ("reference", "alternative"))
+        other = np.where(effect == alternative, reference, alternative)
+    return effect, other
+
+
+def _upper(texts: Array) -> Array:
+    return np.array([text.strip().strip('"').upper() for text in texts], dtype=object)
+
+
+def _completed(files: list[Columns], alleles: list[tuple[Array, Array]]) -> list[tuple[Array, Array]]:
+    """Where a file tells the effect allele only, the other one is that of the other file."""
+    out = []
+    for side, (effect, other) in enumerate(alleles):
+        theirs = alleles[1 - side]
+        filled = other.copy()
+        alone = not (files[side].has("other_allele") or files[side].has("reference"))
+        for j in np.flatnonzero(other == "") if alone else ():
+            two = [theirs[0][j], theirs[1][j]]
+            for these in (two, [other_strand(allele) for allele in two]):
+                if effect[j] in these and these[0] != these[1] and "" not in these:
+                    filled[j] = these[1 - these.index(effect[j])]
+                    break
+        out.append((effect, filled))
+    return out
+
+
+def _places(file: Columns, ids: Array) -> Array:
+    """Where variants are, "chromosome:position"; empty where it is not told."""
+    if file.has("chromosome") and file.has("position"):
+        chromosome, position = file.text("chromosome"), file.table["position"]
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if pa.types.is_floating(position.type):
+            position = pc.cast(pc.cast(position, pa.int64(), safe=False), pa.string())
+        places = position.to_numpy(zero_copy_only=False)
+        return np.array(
+            ["" if not c or p is None else f"{_chromosome(c)}:{p}" for c, p in zip(chromosome, places, strict=True)],
+            dtype=object,
+        )
+    found = [PLACE.fullmatch(text) for text in ids]
+    return np.array([f"{_chromosome(one[1])}:{one[2]}" if one else "" for one in found], dtype=object)
+
+
+def _chromosome(text: str) -> str:
+    short = text.strip().lower().removeprefix("chr").removesuffix(".0").lstrip("0")
+    return {"23": "X", "24": "Y", "25": "XY", "26": "MT", "m": "MT", "x": "X", "y": "Y"}.get(short, short.upper())
+
+
+Joined = tuple[Array, list[str], list[Array]]
+"""Pairs of rows, their names, and the rows of either file that are paired or accounted for."""
+
+
+def _pairs(files: list[Columns], account: Account, duplicates: Duplicates) -> tuple[Array, Array]:
+    """Pair rows, first by identifier, then by place; return (J, 2) rows and the variants' names."""
+    import pyarrow.compute as pc
+
+    keyed = [file.table["id"] if file.has("id") else None for file in files]
+    rows: list[Array] = []
+    names: list[str] = []
+    taken = [np.zeros(len(file), dtype=bool) for file in files]
+    if keyed[0] is not None and keyed[1] is not None:
+        trimmed = [pc.utf8_trim(key, characters=' "') for key in keyed]
+        shared = [
+            np.flatnonzero(np.asarray(pc.is_in(mine, value_set=_set(other)).to_numpy(zero_copy_only=False)) & np.asarray(pc.is_valid(mine).to_numpy(zero_copy_only=False)))
+            for mine, other in ((trimmed[0], trimmed[1]), (trimmed[1], trimmed[0]))
+        ]  # fmt: skip
+        labels = [
+            np.asarray(key.take(some).to_numpy(zero_copy_only=False)) for key, some in zip(trimmed, shared, strict=True)
+        ]
+        made, called, seen = _joined(files, shared, labels, duplicates, account, False)
+        rows.append(made)
+        names += called
+        for side in (0, 1):
+            taken[side][seen[side]] = True
+    whole = np.concatenate(rows) if rows else np.zeros((0, 2), dtype=int)
+    if not len(whole) or not all(one.all() for one in taken):
+        more, called, seen = _by_place(files, keyed, taken, duplicates, account)
+        whole, names = np.concatenate([whole, more]), names + called
+        for side in (0, 1):
+            taken[side][seen[side]] = True
+    if not len(whole):
+        raise InputError(
+            f"{files[0].path} and {files[1].path} have no variant in common. Check the variants' names, and that both are "
+            "of one build of the genome."
+        )
+    for side, trait in enumerate(TRAITS):
+        spare, file = np.flatnonzero(~taken[side]), files[side]
+        nameless = np.zeros(len(spare), dtype=bool)
+        if file.has("id") and not file.has("position"):
+            nameless = np.asarray(pc.is_null(file.table["id"].take(spare)).to_numpy(zero_copy_only=False))
+        account.leave(f"in the {trait} only", int((~nameless).sum()))
+        account.leave(f"without an identifier in the {trait}", int(nameless.sum()))
+        if file.has("id") and not nameless.all():
+            named = file.table["id"].take(spare[~nameless][:MOST]).to_pylist()
+            account.names[f"in the {trait} only"] = [one for one in named if one]
+    order = np.lexsort((whole[:, 1], whole[:, 0]))
+    return whole[order], np.array(names, dtype=object)[order]
+
+
+def _set(column: Any) -> Any:
+    import pyarrow.compute as pc
+
+    return pc.drop_null(column).combine_chunks() if column.num_chunks != 1 else pc.drop_null(column).chunk(0)
+
+
+def _by_place(
+    files: list[Columns], keyed: list[Any], taken: list[Array], duplicates: Duplicates, account: Account
+) -> Joined:
+    """Pair the rows that are left by chromosome, position and alleles."""
+    none: Joined = np.zeros((0, 2), dtype=int), [], [np.empty(0, dtype=int)] * 2
+    ids = [
+        file.text("id") if key is not None and not (file.has("chromosome") and file.has("position")) else np.empty(0)
+        for file, key in zip(files, keyed, strict=True)
+    ]
+    places = []
+    for file, own in zip(files, ids, strict=True):
+        if not (file.has("chromosome") and file.has("position")) and not file.has("id"):
+            return none
+        places.append(_places(file, own))
+    builds = [file.build for file in files]
+    free = [np.flatnonzero(~done & (place != "")) for done, place in zip(taken, places, strict=True)]
+    both = set(places[0][free[0]]) & set(places[1][free[1]])
+    some = [
+        rows[np.isin(place[rows], list(both))] if both else rows[:0] for rows, place in zip(free, places, strict=True)
+    ]
+    if not both:
+        return none
+    if None not in builds and builds[0] != builds[1]:
+        raise InputError(
+            f"{files[0].path} is of build {builds[0]} of the genome, {files[1].path} of build {builds[1]}, so that variants "
+            "cannot be told by their places. Give identifiers (rs numbers) in both, or lift one file over."
+        )
+    labels = [place[rows] for place, rows in zip(places, some, strict=True)]
+    return _joined(files, some, labels, duplicates, account, True)
+
+
+def _joined(
+    files: list[Columns], rows: list[Array], labels: list[Array], duplicates: Duplicates, account: Account, places: bool
+) -> Joined:
+    """Pair rows with the same label; where there are several, or labels are places, by their alleles."""
+    import pandas as pd
+
+    left = pd.DataFrame({"label": labels[0], "i": np.arange(len(rows[0]))})
+    right = pd.DataFrame({"label": labels[1], "k": np.arange(len(rows[1]))})
+    both = left.merge(right, on="label", sort=False)
+    i, k, label = (both[name].to_numpy() for name in ("i", "k", "label"))
+    if not len(i):
+        return np.zeros((0, 2), dtype=int), [], [np.empty(0, dtype=int)] * 2
+    many = both["i"].duplicated(keep=False).to_numpy() | both["k"].duplicated(keep=False).to_numpy()
+    some = np.flatnonzero(many | places)
+    fits = np.ones(len(i), dtype=bool)
+    called = np.array([str(one) for one in label], dtype=object)
+    if len(some):
+        one, two = (_alleles(files[0], rows[0][i[some]]), _alleles(files[1], rows[1][k[some]]))
+        one, two = _completed(files, [one, two])
+        fits[some] = [bool(match(a, b, c, d)) for a, b, c, d in zip(*one, *two, strict=True)]
+        lonely = pd.Series(fits[some]).groupby(label[some]).transform("any").to_numpy()
+        if not places:  # none of an identifier's rows fit: the first two, for their alleles to be refused
+            first = ~pd.Series(label[some]).duplicated().to_numpy()
+            fits[some] |= ~lonely & first
+        several = pd.Series(fits[some]).groupby(label[some]).transform("sum").to_numpy() > 1
+        for at, effect, other, more in zip(some, *one, several, strict=True):
+            if more or places:
+                called[at] = f"{label[at]}:{other}:{effect}" if places else f"{label[at]}:{effect}:{other}"
+    i, k, called, label = i[fits], k[fits], called[fits], label[fits]
+    keep = _without_duplicates(files, rows, (i, k), label, called, duplicates, account)
+    seen = [rows[0][np.unique(i)], rows[1][np.unique(k)]]
+    return np.stack([rows[0][i[keep]], rows[1][k[keep]]], 1), called[keep].tolist(), seen
+
+
+def _without_duplicates(
+    files: list[Columns],
+    rows: list[Array],
+    pairs: tuple[Array, Array],
+    label: Array,
+    called: Array,
+    duplicates: Duplicates,
+    account: Account,
+) -> Array:
+    """Return which pairs to keep, where rows of a file could be the same variant."""
+    import pandas as pd
+
+    i, k = pairs
+    keep = np.ones(len(i), dtype=bool)
+    for side, (mine, other) in enumerate(((k, i), (i, k))):  # several rows of this side for one of the other
+        again = pd.Series(mine).duplicated(keep=False).to_numpy() & keep
+        if not again.any():
+            continue
+        file, own = files[side], rows[side]
+        if duplicates == "error":
+            at = int(np.flatnonzero(again)[0])
+            same = np.flatnonzero(again & (mine == mine[at]))
+            where = " and ".join(f"line {file.first + int(own[other[n]])}" for n in same[:4])
+            raise InputError(
+                f"{file.path}: variant {label[at]} is in {where} with the same alleles. Keep one row, or give "
+                f"{option('duplicates', 'best')}."
+            )
+        order = np.arange(len(i))
+        if duplicates == "best":
+            se = np.full(len(i), np.inf)
+            se[again] = np.nan_to_num(effects_of(file, own[other[again]]).se, nan=np.inf)
+            order = np.argsort(se, kind="stable")
+        drop = again if duplicates == "drop" else again.copy()
+        if duplicates != "drop":
+            ranked = order[again[order]]
+            drop[ranked[~pd.Series(mine[ranked]).duplicated().to_numpy()]] = False
+        account.leave(f"repeated in the {TRAITS[side]}", called[drop].tolist())
+        keep &= ~drop
+    return np.flatnonzero(keep)

@@ -1,0 +1,94 @@
+"""GWAS-VCF (Lyon et al. 2021): summary statistics in the sample column of a VCF file."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genarium.errors import InputError
+
+from .dialects import build_of
+from .statistics import Columns
+
+FIELDS = {"ES": "beta", "SE": "se", "LP": "log10_p", "AF": "frequency", "SS": "samples"}
+"""Fields of a sample, and the roles that they play; the effect allele is ALT."""
+
+
+def read_vcf(path: Path, lines: Sequence[str], head: str, given: Mapping[str, str | None]) -> Columns:
+    """Read the columns of a file in GWAS-VCF; rows that do not pass, or have several alternatives, are left out.
+
+    Raises
+    ------
+    InputError
+        If there is no sample, or more than one, or a row has no effect.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    from pyarrow import csv
+
+    if any(given.values()):
+        raise InputError(f"{path}: in a VCF file columns have their place. Leave options of columns out.")
+    names = head.split("\t")
+    if len(names) != 10:
+        raise InputError(
+            f"{path}: GWAS-VCF has one sample column, this file {max(len(names) - 9, 0)}. Give one trait a file."
+        )
+    wanted = ["#CHROM", "POS", "ID", "REF", "ALT", "FILTER", "FORMAT", names[9]]
+    how = csv.ConvertOptions(include_columns=wanted, column_types=dict.fromkeys(wanted, pa.string()))
+    start = csv.ReadOptions(column_names=names, skip_rows=len(lines), block_size=1 << 24)
+    try:
+        table = csv.read_csv(path, start, csv.ParseOptions(delimiter="\t", quote_char=False), how)
+    except (pa.ArrowInvalid, OSError) as error:
+        told = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: this cannot be read as VCF ({told}). Every line needs 10 cells.") from error
+    lost: dict[str, int] = {}
+    for reason, good in (
+        ("that do not pass the file's filters", lambda: pc.is_in(table["FILTER"], pa.array(["PASS", "."]))),
+        ("with several alternatives", lambda: pc.invert(pc.match_substring(table["ALT"], ","))),
+    ):
+        some = table.filter(good())
+        if some.num_rows < table.num_rows:
+            lost[reason] = table.num_rows - some.num_rows
+        table = some
+    made = {
+        "id": table["ID"], "chromosome": table["#CHROM"], "position": table["POS"],
+        "effect_allele": table["ALT"], "other_allele": table["REF"], **_samples(path, table, names[9]),
+    }  # fmt: skip
+    for role in ("beta", "se"):
+        if role not in made:
+            field = next(name for name, one in FIELDS.items() if one == role)
+            raise InputError(f"{path}: samples have no field {field}. Give a file in GWAS-VCF, with ES and SE.")
+    nulls = pa.array([".", "", "NA"])
+    clean = {role: pc.if_else(pc.is_in(column, nulls), None, column) for role, column in made.items()}
+    used = {role: role for role in made}
+    notes = [f"{path.name}: GWAS-VCF, effects of ALT"]
+    return Columns(path, pa.table(clean), used, names, len(lines) + 1, build_of(lines), notes, lost)
+
+
+def _samples(path: Path, table: Any, sample: str) -> dict[str, Any]:
+    """Split the samples by the fields that FORMAT names, one column a role."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    formats = table["FORMAT"].unique().to_pylist()
+    count = table.num_rows
+    found: dict[str, np.ndarray[Any, Any]] = {}
+    for one in formats:
+        at = np.flatnonzero(pc.equal(table["FORMAT"], one).to_numpy(zero_copy_only=False))
+        fields = one.split(":")
+        cells = pc.split_pattern(table[sample].take(at), ":").combine_chunks()
+        lengths = pc.list_value_length(cells).to_numpy(zero_copy_only=False)
+        short = np.flatnonzero(lengths != len(fields))
+        if short.size:
+            raise InputError(
+                f"{path}: sample {table[sample][int(at[short[0]])].as_py()!r} has {lengths[short[0]]} fields, but FORMAT "
+                f"{one!r} has {len(fields)}. The file is damaged."
+            )
+        flat = cells.flatten()
+        for k, name in enumerate(fields):
+            if name in FIELDS:
+                part = flat.take(np.arange(k, len(flat), len(fields)))
+                column = found.setdefault(FIELDS[name], np.full(count, None, dtype=object))
+                column[at] = part.to_numpy(zero_copy_only=False)
+    return {role: pa.chunked_array([pa.array(column, pa.string())]) for role, column in found.items()}

@@ -1,0 +1,153 @@
+"""Mendelian randomisation of two tables of summary statistics: the command ``genarium mr``."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from genarium.declaration import Answer, Array
+from genarium.drawing import Titled
+from genarium.errors import InputError
+from genarium.readers.files import no_file_twice
+
+from .gwas import pair
+from .mr_table import MrTable, Row, mr_table
+
+
+def mr(
+    exposure: Path,
+    outcome: Path,
+    *,
+    p_value: float | None = None,
+    scale: Literal["auto", "beta", "odds_ratio"] = "auto",
+    error_correlation: float = 0.0,
+    samples_exposure: float | None = None,
+    samples_outcome: float | None = None,
+    palindromic: Literal["frequency", "drop", "keep"] = "frequency",
+    incompatible: Literal["error", "drop"] = "drop",
+    duplicates: Literal["error", "first", "best", "drop"] = "error",
+    no_model: bool = False,
+    iterations: int = 2000,
+    seed: int = 0,
+) -> Answer:
+    """Mendelian randomisation of two tables: one estimate a method, and checks of what they assume.
+
+    Parameters
+    ----------
+    exposure : Path
+        Summary statistics of the exposure, of independent variants: a table of any usual dialect, or GWAS-VCF.
+    outcome : Path
+        Of the outcome; effects are coded by the exposure's alleles.
+    p_value : float
+        Take the variants whose effect on the exposure has a p value below this; default: all.
+    scale : {"auto", "beta", "odds_ratio"}
+        What the effects are: by the column's name, as they are, or odds ratios.
+    error_correlation : float
+        Of the errors of a variant's two effects (overlapping samples).
+    samples_exposure : float
+        Sample size of the exposure's study, where the table has none: for the direction.
+    samples_outcome : float
+        Sample size of the outcome's study, where the table has none.
+    palindromic : {"frequency", "drop", "keep"}
+        Palindromic variants: go by the frequency, leave all out, or trust that both tables are on the same strand.
+    incompatible : {"error", "drop"}
+        What to do with variants whose alleles do not match.
+    duplicates : {"error", "first", "best", "drop"}
+        What to do with rows of the same variant.
+    no_model : bool
+        Leave the Bayesian model out: it takes seconds.
+    iterations : int
+        Of bootstraps and simulations.
+    seed : int
+        Of these and of the model.
+    """
+    no_file_twice([exposure, outcome])
+    told = pair(
+        [exposure, outcome],
+        {},
+        scale=scale,
+        palindromic=palindromic,
+        incompatible=incompatible,
+        duplicates=duplicates,
+    )
+    names = told.names
+    x, sx, y, sy = told.exposure.beta, told.exposure.se, told.outcome.beta, told.outcome.se
+    keep = np.ones(len(x), dtype=bool)
+    if p_value is not None:
+        from scipy.stats import norm
+
+        if not 0 < p_value <= 1:
+            raise InputError(f"mr: p_value={p_value:g} must lie between 0 and 1. Give 5e-8, say.")
+        keep = np.abs(x / sx) > -norm.ppf(p_value / 2)
+        if not keep.any():
+            raise InputError(f"mr: no variant has a p value below {p_value:g} in {exposure}. Raise it.")
+    found = mr_table(
+        x[keep],
+        sx[keep],
+        y[keep],
+        sy[keep],
+        covariance=(error_correlation * sx * sy)[keep],
+        names=names[keep],
+        samples_exposure=_samples(told.exposure.samples[keep], samples_exposure),
+        samples_outcome=_samples(told.outcome.samples[keep], samples_outcome),
+        model=not no_model,
+        iterations=iterations,
+        seed=seed,
+    )
+    left = [*told.notes, *(f"{n} variants left out: {why}" for why, n in told.rows.left_out.items() if n)]
+    if not keep.all():
+        left.append(f"{(~keep).sum()} variants left out: p value on the exposure of {p_value:g} or more")
+    return answer(found, f"{outcome.name} on {exposure.name}", left)
+
+
+def _samples(told: Array, given: float | None) -> Array | float | None:
+    """Return sample sizes: what is given, or else the file's own where it tells all."""
+    if given is not None:
+        return given
+    return told if np.isfinite(told).all() else None
+
+
+def answer(found: MrTable, title: str = "Mendelian randomisation", notes: list[str] | None = None) -> Answer:
+    """Return a table of estimates as text and figures.
+
+    Parameters
+    ----------
+    found : MrTable
+    title : str
+    notes : list of str, optional
+        Said first.
+    """
+    tables = {"Causal effect of the exposure on the outcome": [HEAD, *map(_cells, found.rows)]}
+    if found.heterogeneity:
+        head = ["method", "Q", "degrees of freedom", "p value"]
+        tables["Heterogeneity"] = [head, *([m, f"{q:.4g}", f"{d}", f"{p:.3g}"] for m, q, d, p in found.heterogeneity)]
+    if found.pleiotropy is not None:
+        cells = [f"{value:.4g}" for value in found.pleiotropy]
+        tables["Directional pleiotropy"] = [["Egger's intercept", "se", "p value"], cells]
+    if found.steiger is not None:
+        one = found.steiger
+        cells = [f"{one.r2_exposure:.4g}", f"{one.r2_outcome:.4g}", f"{one.p_value:.3g}"]
+        tables["Direction (Steiger)"] = [["r2 of the exposure", "r2 of the outcome", "p value", "direction"],
+                                         [*cells, "exposure first" if one.forward else "outcome first"]]  # fmt: skip
+    if found.without:
+        tables["IVW without each variant"] = [HEAD, *map(_cells, found.without)]
+    said = [*(notes or []), f"Mean F statistic of the {len(found.data)} instruments: {found.mean_f:.3g}."]
+    if found.mean_f < 10:
+        said.append("The instruments are weak (mean F below 10): go by RAPS, dIVW or the model.")
+    return Answer(title, tables, said, (lambda: _figures(found)) if len(found.data) > 2 else None)
+
+
+HEAD = ["method", "variants", "estimate", "se", "low", "high", "p value", "note"]
+
+
+def _cells(row: Row) -> list[str]:
+    numbers = [row.estimate, row.se, *row.ci]
+    shown = [f"{v:.5g}" if np.isfinite(v) else "–" for v in numbers]
+    return [row.method, f"{row.variants}", *shown, f"{row.p_value:.3g}" if np.isfinite(row.p_value) else "–", row.note]
+
+
+def _figures(found: MrTable) -> Iterator[Titled]:
+    from .table_figures import drawn
+
+    return drawn(found)

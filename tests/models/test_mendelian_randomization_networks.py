@@ -1,0 +1,643 @@
+"""Public sequence models from their files: every layout, against loops; and what must be refused."""
+
+import json
+import pickle
+import zipfile
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from genarium.declaration import Array
+from genarium.errors import InputError
+from genarium.models.mendelian_randomization.deep_mr import load_network, mutagenise, one_hot
+from genarium.models.mendelian_randomization.deep_mr.tensors import read_tensors
+
+nf: Any = import_module("network_files")
+WEIGHTS = Path(__file__).parents[3] / "shared" / "data" / "weights"
+
+
+def some(rng: np.random.Generator, N: int, L: int) -> Array:
+    return one_hot(["".join(rng.choice(list("ACGT"), L)) for _ in range(N)])
+
+
+def check_mutants(net: Any, x: Array, start: int, stop: int) -> None:
+    """The fast way gives what predicting every mutant gives."""
+    fast = mutagenise(net, x[:1], start=start, stop=stop)
+    slow = mutagenise(lambda batch: net(batch), x[:1], start=start, stop=stop)
+    np.testing.assert_allclose(fast.reference, slow.reference, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(fast.delta, slow.delta, rtol=0, atol=1e-12)
+    assert np.abs(slow.delta).max() > 1e-4
+
+
+# Keras
+
+
+def chrombpnet_names(i: int) -> str:
+    return "wo_bias_bpnet_1st_conv" if i == 0 else f"wo_bias_bpnet_{i}conv"
+
+
+def chrombpnet_groups(w: dict[str, Array], prefix: str, names: Any, n: int) -> dict[str, Array]:
+    """Weights as Keras keeps those of one model: layer/kernel, layer/bias."""
+    places = {names(0): "iconv", **{names(i): f"rconvs.{i - 1}" for i in range(1, n + 1)}}
+    places |= {f"{prefix}profile": "fconv", f"{prefix}logcount_predictions": "linear"}
+    found = {}
+    for place, name in places.items():
+        weight = w[f"{name}.weight"]
+        found[f"{place}/kernel"] = weight.T if weight.ndim == 2 else weight.transpose(2, 1, 0)
+        found[f"{place}/bias"] = w[f"{name}.bias"]
+    return found
+
+
+def test_chrombpnet_without_its_bias(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    n, L = 3, 80
+    w = nf.bpnet_weights(rng, 5, n)
+    layers = nf.bpnet_layers("wo_bias_bpnet_", n, L, 15, chrombpnet_names)
+    ends = ["wo_bias_bpnet_logits_profile_predictions", "wo_bias_bpnet_logcount_predictions"]
+    groups: dict[str, dict[str, Array]] = {}
+    for place, value in chrombpnet_groups(w, "wo_bias_bpnet_", chrombpnet_names, n).items():
+        groups.setdefault(place.partition("/")[0], {})[place] = value
+    path = nf.keras_h5(tmp_path / "chrombpnet_nobias.h5", nf.model("model", layers, ["sequence"], ends), groups)
+    with pytest.raises(
+        InputError, match=r"has 2 outputs, .*Choose one: output='wo_bias_bpnet_logits_profile_predictions'"
+    ):
+        load_network(path)
+    counts, profile = load_network(path, ends[1]), load_network(path, ends[0])
+    assert counts.length == L
+    x = some(rng, 2, L)
+    for one, count, logits in zip(x, counts(x), profile(x), strict=True):
+        expected = nf.bpnet(w, one, n)
+        np.testing.assert_allclose(count, expected[0], atol=1e-6)
+        np.testing.assert_allclose(logits, expected[1][0], atol=1e-6)
+    check_mutants(counts, x, 30, 50)
+    check_mutants(profile, x, 0, L)
+    with pytest.raises(InputError, match=r"takes sequences of 80 bases, but they have 79\. Cut windows of 80"):
+        counts(x[:, :, 1:])
+    few = load_network(path, ends[0], columns=[4, 0])
+    np.testing.assert_array_equal(few(x), profile(x)[:, [4, 0]])
+
+
+def test_chrombpnet_with_its_bias_is_a_model_of_models(tmp_path: Path) -> None:
+    """Both models hold a layer 'gap'; the sum of counts is code (Lambda), which is not run."""
+    rng = np.random.default_rng(2)
+    n, L = 2, 70
+    own, bias = nf.bpnet_weights(rng, 4, n), nf.bpnet_weights(rng, 3, n)
+
+    def bias_names(i: int) -> str:
+        return "bpnet_1st_conv" if i == 0 else f"bpnet_{i}conv"
+
+    inner = {
+        "model_wo_bias": ("wo_bias_bpnet_", chrombpnet_names, own),
+        "model": ("", bias_names, bias),
+    }
+    layers = [nf.layer("InputLayer", "sequence", batch_input_shape=[None, L, 4])]
+    groups = {}
+    for name, (prefix, names, w) in inner.items():
+        ends = [f"{prefix}logits_profile_predictions", f"{prefix}logcount_predictions"]
+        made = nf.model(name, nf.bpnet_layers(prefix, n, L, 15, names), ["sequence"], ends)
+        layers.append({**made, "name": name, "inbound_nodes": [[["sequence", 0, 0, {}]]]})
+        groups[name] = chrombpnet_groups(w, prefix, names, n)
+    layers += [
+        nf.layer("Add", "logits_profile_predictions", "model_wo_bias#0", "model#0"),
+        nf.layer("Concatenate", "concatenate", "model_wo_bias#1", "model#1", axis=-1),
+        nf.layer("Lambda", "logcount_predictions", "concatenate", function=["4wEAAAA=", None, None]),
+    ]
+    config = nf.model("whole", layers, ["sequence"], ["logits_profile_predictions", "logcount_predictions"])
+    path = nf.keras_h5(tmp_path / "chrombpnet.h5", config, groups)
+    x = some(rng, 1, L)
+    with pytest.raises(
+        InputError, match=r"layer 'logcount_predictions' is a Lambda.* code of its author's, which is not run"
+    ):
+        load_network(path, "logcount_predictions")
+    count = load_network(path, "wo_bias_bpnet_logcount_predictions")
+    np.testing.assert_allclose(count(x)[0], nf.bpnet(own, x[0], n)[0], atol=1e-6)
+    profile = load_network(path, "logits_profile_predictions")
+    expected = nf.bpnet(own, x[0], n)[1] + nf.bpnet(bias, x[0], n)[1]
+    np.testing.assert_allclose(profile(x)[0], expected[0], atol=1e-6)
+    both = load_network(path, "concatenate")
+    np.testing.assert_allclose(both(x)[0, 1], nf.bpnet(bias, x[0], n)[0][0], atol=1e-6)
+    check_mutants(both, x, 20, 40)
+
+
+def test_basepairmodels_with_controls(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    n, L = 2, 70
+    w = nf.bpnet_weights(rng, 4, n)
+    names = lambda i: "main_conv_0" if i == 0 else f"main_dil_conv_{i}"  # noqa: E731
+    layers = nf.bpnet_layers("main_", n, L, 15, names)[:-1]
+    layers += [
+        nf.layer("InputLayer", "counts_bias_input_0", batch_input_shape=[None, 1]),
+        nf.layer("Dense", "main_counts_head", "gap", activation="linear"),
+        nf.layer("Concatenate", "concat_with_counts_bias", "main_counts_head", "counts_bias_input_0", axis=-1),
+        nf.layer("Dense", "logcounts_predictions", "concat_with_counts_bias", activation="linear"),
+    ]
+    groups: dict[str, dict[str, Array]] = {}
+    for place, value in chrombpnet_groups(w, "main_", names, n).items():
+        top = place.partition("/")[0].replace("main_logcount_predictions", "main_counts_head")
+        groups.setdefault(top, {})[f"{top}/{place.partition('/')[2]}"] = value
+    last = rng.normal(size=(2, 1))
+    groups["logcounts_predictions"] = {"logcounts_predictions/kernel": last, "logcounts_predictions/bias": np.zeros(1)}
+    config = nf.model("bpnet", layers, ["sequence", "counts_bias_input_0"], ["main_profile", "logcounts_predictions"])
+    path = nf.keras_h5(tmp_path / "bpnet.h5", config, groups)
+    x = some(rng, 2, L)
+    head = load_network(path, "main_counts_head")
+    expected = np.array([nf.bpnet(w, one, n)[0] for one in x])
+    np.testing.assert_allclose(head(x), expected, atol=1e-6)
+    with pytest.raises(InputError, match="layers 'sequence', 'counts_bias_input_0' are 2 inputs of the model"):
+        load_network(path, "logcounts_predictions")
+    with pytest.raises(InputError, match="no input 'control'; its inputs are sequence, counts_bias_input_0"):
+        load_network(path, "logcounts_predictions", inputs={"control": 0})
+    whole = load_network(path, "logcounts_predictions", inputs={"counts_bias_input_0": 1.5})
+    np.testing.assert_allclose(whole(x), np.c_[expected, np.full(2, 1.5)] @ last.astype(np.float32), atol=1e-6)
+    check_mutants(whole, x, 10, 60)
+    profile = load_network(path, "main_profile", positions=[0, 3])
+    np.testing.assert_allclose(profile(x), [nf.bpnet(w, one, n)[1][0, [0, 3]] for one in x], atol=1e-6)
+    check_mutants(profile, x, 0, 30)
+    with pytest.raises(InputError, match=r"the output has \d+ positions of 1 channels\. Choose positions="):
+        load_network(path, "main_profile")(x)
+
+
+def pooled_by_loops(x: Array, size: int, stride: int, how: str) -> Array:
+    """Pool (n, F) with TensorFlow's padding "same": what is odd goes to the right, and counts for nothing."""
+    n = len(x)
+    outputs = -(-n // stride)
+    left = max((outputs - 1) * stride + size - n, 0) // 2
+    found = []
+    for j in range(outputs):
+        low = j * stride - left
+        part = x[max(low, 0) : min(low + size, n)]
+        found.append(part.max(0) if how == "max" else part.mean(0))
+    return np.array(found)
+
+
+def archive_of(path: Path, config: dict[str, Any], groups: dict[str, list[Array]]) -> Path:
+    """Write a file of Keras 3: weights by numbers, in groups that know their layer's name."""
+    import h5py
+
+    inner = path.with_suffix(".weights.h5")
+    with h5py.File(inner, "w") as file:
+        for i, (name, values) in enumerate(groups.items()):
+            own = file.create_group(f"layers/layer_{i}/vars")
+            own.attrs["name"] = name
+            for k, value in enumerate(values):
+                own[str(k)] = value.astype(np.float32)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("metadata.json", '{"keras_version": "3.15.1"}')
+        archive.writestr("config.json", json.dumps(config))
+        archive.write(inner, "model.weights.h5")
+    return path
+
+
+@pytest.mark.parametrize("how", ["max", "mean"])
+def test_strides_pooling_and_a_shared_layer_in_a_keras_3_archive(tmp_path: Path, how: str) -> None:
+    rng = np.random.default_rng(4)
+    L = 31
+    k1, b1 = rng.normal(size=(4, 4, 3)).astype(np.float32), rng.normal(size=3).astype(np.float32)
+    k2 = rng.normal(size=(3, 3, 3)).astype(np.float32)
+    moving = [rng.normal(size=3), rng.uniform(0.5, 2, 3)]
+    kernel, bias = rng.normal(size=(6, 2)).astype(np.float32), rng.normal(size=2).astype(np.float32)
+    pooling = {"max": "MaxPooling1D", "mean": "AveragePooling1D"}[how]
+    twice = nf.layer("Conv1D", "shared", "p", padding="causal", activation="linear", use_bias=False, strides=[1])
+    twice["inbound_nodes"].append([["shared", 0, 0, {}]])
+    layers = [
+        nf.layer("InputLayer", "in", batch_shape=[None, L, 4]),
+        nf.layer("Conv1D", "c", "in", padding="same", strides=[2], activation="elu"),
+        nf.layer(pooling, "p", "c", padding="same", pool_size=[3], strides=[2]),
+        twice,
+        nf.layer("BatchNormalization", "n", "shared", scale=False, center=False, epsilon=1e-3, axis=-1),
+        nf.layer("LeakyReLU", "l", "n", negative_slope=0.2),
+        nf.layer("Multiply", "m", "l", "p"),
+        nf.layer("Dropout", "drop", "m", rate=0.5),
+        nf.layer("GlobalMaxPooling1D", "top", "drop"),
+        nf.layer("GlobalAveragePooling1D", "mean", "p"),
+        nf.layer("Concatenate", "both", "top", "mean", axis=1),
+        nf.layer("Dense", "d", "both", activation="softplus"),
+    ]
+    layers[4]["inbound_nodes"] = [[["shared", 1, 0, {}]]]
+    config = nf.model("m", layers, ["in"], ["d"])
+    groups: dict[str, list[Array]] = {"c": [k1, b1], "shared": [k2], "n": moving, "d": [kernel, bias]}
+    net = load_network(archive_of(tmp_path / "net.keras", config, groups))
+    x = some(rng, 2, L)
+    for one, found in zip(x, net(x), strict=True):
+        padded = np.pad(one.T, ((1, 2), (0, 0)))  # 31 positions, 16 outputs: 3 zeros
+        c = np.array([sum(padded[2 * j + t] @ k1[t] for t in range(4)) + b1 for j in range(16)])
+        p = pooled_by_loops(np.where(c > 0, c, np.expm1(c)), 3, 2, how)
+
+        def shared(v: Array) -> Array:
+            ahead = np.pad(v, ((2, 0), (0, 0)))
+            return np.array([sum(ahead[j + t] @ k2[t] for t in range(3)) for j in range(len(v))])
+
+        n = (shared(shared(p)) - moving[0]) / np.sqrt(moving[1] + 1e-3)
+        m = np.where(n > 0, n, 0.2 * n) * p
+        expected = np.logaddexp(np.r_[m.max(0), p.mean(0)] @ kernel + bias, 0)
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+    check_mutants(net, x, 0, L)
+
+
+def test_keras_files_that_cannot_be_used(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    path = tmp_path / "net.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", "{}")
+    with pytest.raises(InputError, match=r"net\.keras: the archive has no model\.weights\.h5"):
+        load_network(path)
+    layers = [nf.layer("InputLayer", "in", batch_shape=[None, 9, 4]), nf.layer("Dense", "d", "in", activation="linear")]
+    archive_of(path, {"class_name": "MyModel", "config": {}}, {})
+    with pytest.raises(InputError, match=r"the model is a MyModel, whose graph is not in the file"):
+        load_network(path)
+    archive_of(path, nf.model("m", layers, ["in"], ["d"]), {})
+    with pytest.raises(InputError, match=r"layer 'd' has no weights or option 'kernel' in the file"):
+        load_network(path)
+    for kind, config, message in (
+        (
+            "LocallyConnected1D",
+            {},
+            "'d' is a LocallyConnected1D, which is not understood .it has other weights at every position",
+        ),
+        ("Conv2D", {}, r"'d' has a window of \(3, 5\), but must be 1 in one dim"),
+        ("MaxPooling2D", {"pool_size": [2, 2]}, r"'d' has a window of \(2, 2\), but must be 1 in one dim"),
+    ):
+        layers[1] = nf.layer(kind, "d", "in", **config)
+        archive_of(path, nf.model("m", layers, ["in"], ["d"]), {"d": [rng.normal(size=(3, 5, 4, 2)), np.zeros(2)]})
+        with pytest.raises(InputError, match=message):
+            load_network(path)
+    raw = path.read_bytes()
+    path.write_bytes(raw[: len(raw) // 2])
+    with pytest.raises(InputError, match=r"net\.keras: this is not|net\.keras: this cannot be read"):
+        load_network(path)
+
+
+# PyTorch
+
+
+def floor(x: Array) -> Array:
+    return np.where(x > 0, x, 1e-6)
+
+
+def deepsea_kipoi(w: dict[str, Array], x: Array) -> Array:
+    """DeepSEA by loops: bases AGCT, Threshold(0, 1e-6)."""
+    x = x[[0, 2, 1, 3]]
+    for at in (0, 4, 8):
+        x = floor(nf.conv(x, w[f"{at}.weight"][:, :, 0], w[f"{at}.bias"]))
+        x = nf.pool(x, 4) if at < 8 else x
+    x = floor(w["12.1.weight"] @ x.ravel() + w["12.1.bias"])
+    return np.asarray(nf.sigmoid(w["14.1.weight"] @ x + w["14.1.bias"]))
+
+
+def deepsea_selene(w: dict[str, Array], x: Array) -> Array:
+    for at in (0, 4, 8):
+        x = nf.relu(nf.conv(x, w[f"conv_net.{at}.weight"], w[f"conv_net.{at}.bias"]))
+        x = nf.pool(x, 4) if at < 8 else x
+    x = nf.relu(w["classifier.0.weight"] @ x.ravel() + w["classifier.0.bias"])
+    return np.asarray(nf.sigmoid(w["classifier.2.weight"] @ x + w["classifier.2.bias"]))
+
+
+def beluga(w: dict[str, Array], x: Array) -> Array:
+    x = x[[0, 2, 1, 3]]
+    for at in (0, 2, 6, 8, 12, 14):
+        x = nf.relu(nf.conv(x, w[f"0.{at}.weight"][:, :, 0], w[f"0.{at}.bias"]))
+        x = nf.pool(x, 4) if at in (2, 8) else x
+    x = nf.relu(w["1.2.1.weight"] @ x.ravel() + w["1.2.1.bias"])
+    return np.asarray(nf.sigmoid(w["1.4.1.weight"] @ x + w["1.4.1.bias"]))
+
+
+LAYOUTS = {
+    "kipoi": (deepsea_kipoi, "2.", 260, {
+        "0": (5, 4, 1, 8), "4": (4, 5, 1, 8), "8": (3, 4, 1, 8), "12.1": (6, 3 * 7), "14.1": (2, 6)}),
+    "selene": (deepsea_selene, "", 260, {
+        "conv_net.0": (5, 4, 8), "conv_net.4": (4, 5, 8), "conv_net.8": (3, 4, 8), "classifier.0": (6, 3 * 7),
+        "classifier.2": (2, 6)}),
+    "beluga": (beluga, "model.", 348, {
+        "0.0": (5, 4, 1, 8), "0.2": (4, 5, 1, 8), "0.6": (4, 4, 1, 8), "0.8": (3, 4, 1, 8), "0.12": (3, 3, 1, 8),
+        "0.14": (2, 3, 1, 8), "1.2.1": (6, 2 * 3), "1.4.1": (3, 6)}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("older", [False, True])
+@pytest.mark.parametrize("name", list(LAYOUTS))
+def test_state_dicts_of_deepsea_and_beluga(tmp_path: Path, name: str, older: bool) -> None:
+    rng = np.random.default_rng(6)
+    by_loops, prefix, L, shapes = LAYOUTS[name]
+    w = nf.weights(rng, shapes)
+    path = nf.torch_file(tmp_path / "net.pth", {prefix + key: value for key, value in w.items()}, older=older)
+    net = load_network(path)
+    x = some(rng, 2, L)
+    expected = np.array([by_loops(w, one) for one in x])
+    np.testing.assert_allclose(net(x), expected, atol=1e-10)
+    assert expected.std() > 0.01
+    before = load_network(path, next(reversed(shapes)))  # log odds
+    np.testing.assert_allclose(nf.sigmoid(before(x)), expected, atol=1e-10)
+    check_mutants(before, x, 100, 140)
+    with pytest.raises(
+        InputError, match=rf"there is no layer 'zz'; the network's outputs are output, {next(reversed(shapes))}"
+    ):
+        load_network(path, "zz")
+    with pytest.raises(
+        InputError, match=r"layer '.*' takes \d+ positions, but gets \d+\. Give sequences of the length"
+    ):
+        net(np.concatenate([x, x], 2))
+
+
+def sei(w: dict[str, Array], x: Array) -> Array:
+    """Sei by loops; the spline's basis by the recursion of Cox and de Boor."""
+
+    def conv(v: Array, name: str, padding: int = 4, dilation: int = 1) -> Array:
+        weight = w[f"{name}.weight"]
+        v = np.pad(v, ((0, 0), (padding, padding)))
+        n = v.shape[1] - (weight.shape[2] - 1) * dilation
+        out = sum(weight[:, :, t] @ v[:, t * dilation : t * dilation + n] for t in range(weight.shape[2]))
+        return np.asarray(out + w[f"{name}.bias"][:, None])
+
+    for block, first in ((1, 0), (2, 2), (3, 2)):
+        x = nf.pool(x, 4) if block > 1 else x
+        line = conv(conv(x, f"lconv{block}.{first}"), f"lconv{block}.{first + 1}")
+        ahead = int(block > 1)
+        out = nf.relu(conv(nf.relu(conv(line, f"conv{block}.{ahead}")), f"conv{block}.{ahead + 2}"))
+        x = out + line
+    whole = out
+    for i, d in enumerate((2, 4, 8, 16, 25), 1):
+        whole = whole + nf.relu(conv(x if i == 1 else whole, f"dconv{i}.1", 2 * d, d))
+    n, df = whole.shape[1], 16
+    inner = np.linspace(0, n - 1, df - 2)[1:-1]
+    knots = np.r_[[0.0] * 4, inner, [n - 1.0] * 4]
+    at = np.arange(n, dtype=float)
+    basis = ((at[:, None] >= knots[:-1]) & (at[:, None] < knots[1:])).astype(float)
+    basis[-1, np.flatnonzero(knots < n - 1)[-1]] = 1
+    for k in range(1, 4):
+        new = np.zeros((n, len(knots) - 1 - k))
+        for i in range(new.shape[1]):
+            for low, high, part, sign in ((knots[i], knots[i + k], i, 1), (knots[i + 1], knots[i + k + 1], i + 1, -1)):
+                if high > low:
+                    new[:, i] += ((at - low) if sign > 0 else (high - at)) / (high - low) * basis[:, part]
+        basis = new
+    x = nf.relu(w["classifier.0.weight"] @ (whole @ basis).ravel() + w["classifier.0.bias"])
+    return np.asarray(nf.sigmoid(w["classifier.2.weight"] @ x + w["classifier.2.bias"]))
+
+
+def test_the_state_dict_of_sei(tmp_path: Path) -> None:
+    rng = np.random.default_rng(7)
+    shapes: dict[str, tuple[int, ...]] = {}
+    for block, first, before, own in ((1, 0, 4, 4), (2, 2, 4, 3), (3, 2, 3, 3)):
+        shapes |= {f"lconv{block}.{first}": (own, before, 9), f"lconv{block}.{first + 1}": (own, own, 9)}
+        ahead = int(block > 1)
+        shapes |= {f"conv{block}.{ahead}": (own, own, 9), f"conv{block}.{ahead + 2}": (own, own, 9)}
+    shapes |= {f"dconv{i}.1": (3, 3, 5) for i in range(1, 6)}
+    shapes |= {"classifier.0": (5, 3 * 16), "classifier.2": (2, 5)}
+    w = nf.weights(rng, shapes)
+    path = nf.torch_file(tmp_path / "sei.pth", {f"module.model.{k}": v for k, v in w.items()}, wrap="state_dict")
+    net = load_network(path)
+    x = some(rng, 1, 4096)
+    np.testing.assert_allclose(net(x)[0], sei(w, x[0]), atol=1e-9)
+    check_mutants(load_network(path, "classifier.2"), x, 2000, 2003)
+    with pytest.raises(InputError, match="takes sequences of 4096 bases, but they have 4000"):
+        net(x[:, :, :4000])
+
+
+@pytest.mark.parametrize("controls", [0, 2])
+def test_state_dicts_of_bpnet(tmp_path: Path, controls: int) -> None:
+    rng = np.random.default_rng(8)
+    n, L = 3, 90
+    own, bias = nf.bpnet_weights(rng, 4, n, controls), nf.bpnet_weights(rng, 3, 2)
+    steps = {"model.rconvs.0.num_batches_tracked": np.array(7)}
+    both = {f"bias.{k}": v for k, v in bias.items()} | {f"model.{k}": v for k, v in own.items()} | steps
+    path = nf.torch_file(tmp_path / "chrombpnet.pt", both)
+    net = load_network(path)
+    x = some(rng, 2, L)
+    np.testing.assert_allclose(net(x), [nf.bpnet(own, one, n)[0] for one in x], atol=1e-10)
+    check_mutants(net, x, 30, 60)
+    reach, side = 10 + 2 + 4 + 8, 7
+    padded = load_network(path, trimming=reach + side)  # as bpnet-lite trims: the same, from padded convolutions
+    np.testing.assert_allclose(padded(x), net(x), atol=1e-10)
+    profile = load_network(path, "profile", positions=range(L - 2 * reach - 2 * side))
+    np.testing.assert_allclose(profile(x), [nf.bpnet(own, one, n)[1][0] for one in x], atol=1e-10)
+    check_mutants(profile, x, 0, 90)
+    wide = load_network(path, trimming=reach + side + 5)
+    assert np.abs(wide(x) - net(x)).max() > 1e-4
+    with pytest.raises(InputError, match="less than half of the profile's window, 7"):
+        load_network(path, trimming=3)
+
+
+class Evil:
+    def __init__(self, call: Any, *given: Any) -> None:
+        self.call, self.given = call, given
+
+    def __reduce__(self) -> Any:
+        return self.call, self.given
+
+
+def test_nothing_in_a_file_of_pytorch_is_run(tmp_path: Path) -> None:
+    import os
+    import subprocess
+
+    mark = tmp_path / "was_run"
+    path = tmp_path / "evil.pth"
+    evil: list[Any] = [
+        Evil(os.system, f"touch {mark}"),
+        Evil(eval, f"open({str(mark)!r}, 'w')"),
+        Evil(subprocess.Popen, ["touch", str(mark)]),
+        Evil(Path.touch, mark),
+        Evil(getattr, "x", "upper"),
+    ]
+    for one in evil:
+        raw = pickle.dumps({"w": one}, 2)
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", raw)
+        with pytest.raises(
+            InputError, match=r"evil\.pth: the file names \S+, which would have to be run; read are tensors"
+        ):
+            load_network(path)
+        path.write_bytes(raw)
+        with pytest.raises(InputError, match="which would have to be run"):
+            load_network(path)
+    assert not mark.exists()
+    changed = b"\x80\x02ctorch._utils\n_rebuild_parameter\nNN}X\x01\x00\x00\x00aNs\x86b."  # a state given to a function
+    path.write_bytes(changed)
+    with pytest.raises(InputError, match=r"evil\.pth"):
+        load_network(path)
+
+
+def test_files_of_pytorch_that_are_damaged(tmp_path: Path) -> None:
+    rng = np.random.default_rng(9)
+    w = nf.weights(rng, LAYOUTS["selene"][3])
+    good = nf.torch_file(tmp_path / "good.pth", w, older=True)
+    assert set(read_tensors(good)) == set(w)
+    raw = good.read_bytes()
+    path = tmp_path / "bad.pth"
+    spots = rng.integers(0, 900, 150)
+    for at in [*spots, *rng.integers(0, len(raw), 50)]:
+        path.write_bytes(raw[:at] + bytes([raw[at] ^ (1 << rng.integers(8))]) + raw[at + 1 :])
+        try:
+            read_tensors(path)
+        except InputError as error:
+            assert "bad.pth" in str(error)  # noqa: PT017
+    for at in np.linspace(1, len(raw) - 1, 40).astype(int):
+        path.write_bytes(raw[:at])
+        with pytest.raises(InputError, match=r"bad\.pth"):
+            read_tensors(path)
+    nf.torch_file(path, {"encoder.weight": np.zeros((3, 4))})
+    with pytest.raises(InputError, match=r"these weights \(encoder.weight \(3, 4\) \.\.\.\) are of no architecture"):
+        load_network(path)
+    nf.torch_file(path, {k: v for k, v in w.items() if k != "conv_net.4.weight"})
+    with pytest.raises(InputError, match=r"the weights have no tensor 'conv_net\.4\.weight'"):
+        load_network(path)
+    for name in ("archive/constants.pkl", "other.txt"):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl" if "const" in name else "x", b"\x80\x02}.")
+            archive.writestr(name, b"")
+        with pytest.raises(InputError, match=r"TorchScript|no data\.pkl"):
+            load_network(path)
+    path = tmp_path / "net.txt"
+    path.write_text("hello")
+    with pytest.raises(InputError, match="no network that is known by how it begins, nor by its name"):
+        load_network(path)
+
+
+# ONNX
+
+
+@pytest.mark.parametrize("shape", [(None, 4, 12), (None, 12, 4), (1, 4, 1, 12), (None, 1, 12, 4)])
+def test_a_network_in_onnx(tmp_path: Path, shape: tuple[int | None, ...]) -> None:
+    pytest.importorskip("onnxruntime")
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper, numpy_helper
+
+    rng = np.random.default_rng(10)
+    kernel = rng.normal(size=(48, 2)).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Flatten", ["in"], ["flat"]),
+            helper.make_node("MatMul", ["flat", "w"], ["scores"]),
+            helper.make_node("Sigmoid", ["scores"], ["out"]),
+        ],
+        "net",
+        [helper.make_tensor_value_info("in", TensorProto.FLOAT, ["N" if n is None else n for n in shape])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("scores", "out")],
+        [numpy_helper.from_array(kernel, "w")],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    made.ir_version = 8
+    path = tmp_path / "net.onnx"
+    onnx.save(made, path)
+    with pytest.raises(InputError, match=r"has outputs 'scores', 'out'. Choose one: output='scores'"):
+        load_network(path)
+    net = load_network(path, "scores", bases="AGCT")
+    assert net.length == 12
+    x = some(rng, 3, 12)
+    first = shape.index(4) < shape.index(12)
+    told = x[:, [0, 2, 1, 3]] if first else x[:, [0, 2, 1, 3]].transpose(0, 2, 1)
+    np.testing.assert_allclose(net(x), told.reshape(3, -1) @ kernel, atol=1e-5)
+    assert mutagenise([net, net], x[:1]).delta.shape == (2, 1, 3, 12, 2)
+    path.write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"net\.onnx: ONNX Runtime cannot use this file"):
+        load_network(path)
+
+
+# Real files
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not WEIGHTS.is_dir(), reason="the networks of mmsplice are not part of the repository")
+def test_mmsplice_files_give_what_keras_gives() -> None:
+    folder = WEIGHTS
+    answers = json.loads((folder / "answers.json").read_text())
+    for name in ("Donor", "Acceptor"):
+        for one in answers[name]:
+            net = load_network(folder / f"{name}.h5")
+            np.testing.assert_allclose(net(one_hot(one["seq"]))[0, 0], one["keras"], atol=1e-6)
+    exon = load_network(folder / "Exon.h5")
+    x = one_hot("ACGTTGCAAC" * 6)
+    ends = np.pad(x, ((0, 0), (0, 0), (7, 7)))
+    inner = exon(ends) - exon(np.pad(x, ((0, 0), (0, 0), (9, 9))))
+    np.testing.assert_allclose(inner, 0, atol=1e-6)  # positions without a base do not count
+    check_mutants(exon, x, 10, 30)
+
+
+# From files to files
+
+
+def planted(folder: Path, rng: np.random.Generator, E: int, theta: float, L: int = 40) -> list[Path]:
+    """Networks whose second output follows the first by theta, but for noise of the members' own."""
+    F = 6
+    kernel, head = rng.normal(size=(5, 4, F)), rng.normal(size=F)
+    paths = []
+    for e in range(E):
+        mine = head + rng.normal(0, 0.02, F)
+        dense = np.stack([mine, theta * mine + rng.normal(0, 0.01, F)], 1)
+        layers = [
+            nf.layer("InputLayer", "in", batch_input_shape=[None, L, 4]),
+            nf.layer("Conv1D", "c", "in", activation="relu", padding="valid"),
+            nf.layer("GlobalAveragePooling1D", "g", "c"),
+            nf.layer("Dense", "d", "g", activation="linear"),
+        ]
+        groups = {
+            "c": {"c/kernel": kernel + rng.normal(0, 0.01, kernel.shape), "c/bias": np.full(F, 0.1)},
+            "d": {"d/kernel": dense, "d/bias": np.zeros(2)},
+        }
+        paths.append(nf.keras_h5(folder / f"net{e}.h5", nf.model("m", layers, ["in"], ["d"]), groups))
+    return paths
+
+
+def genome(folder: Path, rng: np.random.Generator, N: int) -> tuple[Path, Path]:
+    """A genome, and regions of which the first hangs over its end and the second holds an N."""
+    text = "".join(rng.choice(list("ACGT"), 200 * N))
+    text = text[:250] + "n" + text[251:]
+    fasta = folder / "genome.fa"
+    fasta.write_text(">chr1\n" + "\n".join(text[low : low + 60] for low in range(0, len(text), 60)) + "\n")
+    bed = folder / "regions.bed"
+    starts = [0, 240, *(300 + 100 * i for i in range(N))]
+    bed.write_text("".join(f"chr1\t{start}\t{start + 20}\tpeak\n" for start in starts))
+    return fasta, bed
+
+
+def test_deep_mr_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from genarium.cli import main
+
+    rng = np.random.default_rng(11)
+    models = [str(path) for path in planted(tmp_path, rng, 5, 0.7)]
+    fasta, bed = genome(tmp_path, rng, 12)
+    given = ["--sequences", str(bed), "--fasta", str(fasta), "--out", str(tmp_path / "out"), "--quiet"]
+    assert main(["deep_mr", "run", "--model", *models, *given, "--window", "20"]) == 0
+    said = capsys.readouterr().out
+    assert "1 regions at the end of a contig left out" in said
+    assert "1 regions with a base other than A, C, G and T left out" in said
+    told = json.loads((tmp_path / "out" / "result.json").read_text())
+    low, high = told["ci"]
+    assert low < 0.7 < high
+    assert abs(told["estimate"] - 0.7) < 0.05
+    assert told["sequences"] == 12
+    local = (tmp_path / "out" / "local.tsv").read_text().splitlines()
+    assert len(local) == 13
+    assert local[1].startswith("chr1:290-330\t")
+    # the table is one that the model reads
+    table = tmp_path / "out" / "substitutions.tsv"
+    options = ["--option", "region=region", "--option", "error_correlation=error_correlation"]
+    read = ["read", "mendelian_randomization", str(table), "--format", "table", *options, "--set", "signs_given=1"]
+    assert main([*read, "-o", str(tmp_path / "data.nc"), "--quiet"]) == 0
+    capsys.readouterr()
+    # two networks a member, one for each trait, and held-out measurements
+    held = tmp_path / "held.tsv"
+    sd = [0.3, 0.6]
+    lines = [line.split("\t")[:3] for line in bed.read_text().splitlines()[2:]] * 3
+    held.write_text("".join("\t".join([*line, *(f"{rng.normal(0, s):.4f}" for s in sd)]) + "\n" for line in lines))
+    command = ["deep_mr", "run", "--model", *models, "--outcome-model", *models, *given, "--held-out", str(held)]
+    assert main([*command, "--outcome", "1"]) == 0
+    assert "standard errors times" in capsys.readouterr().out
+    again = json.loads((tmp_path / "out" / "result.json").read_text())
+    assert abs(again["estimate"] - 0.7) < 0.1
+    assert min(again["calibration_factors"]) > 1.5
+    for more, message in (
+        (["--exposure", "5"], "the exposure is output 5, but there are 2"),
+        (["--exposure", "1"], "exposure and outcome are the same output, 1"),
+        (["--window", "50"], "window=50, but sequences have 40 bases"),
+        (["--length", "30"], "the networks take sequences of 40 bases"),
+        (["--outcome-model", models[0]], "there are 5 networks of the exposure and 1 of the outcome"),
+        (["--layer", "zz"], "there is no layer 'zz'"),
+    ):
+        assert main(["deep_mr", "run", "--model", *models, *given, *more]) == 2
+        assert message in capsys.readouterr().err
+    bed.write_text("chr2\t1\t2\n")
+    assert main(["deep_mr", "run", "--model", *models, *given]) == 2
+    assert "region 1 is on 'chr2', which genome.fa does not have (chr1 ...)" in capsys.readouterr().err
