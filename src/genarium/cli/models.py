@@ -1,4 +1,4 @@
-"""Commands about models themselves: list, show, new."""
+"""Commands about models themselves and where they run: list, show, new, doctor."""
 
 import argparse
 import json
@@ -20,6 +20,9 @@ def add(commands: words.Commands) -> None:
     new = words.add(commands, "new", _new, "Write the folder of a model of your own, to start from.")
     new.add_argument("name", metavar="NAME", help="of the model: one that Python can import")
     new.add_argument("--folder", type=Path, default=Path(), metavar="DIR", help="where to write it (default: here)")
+
+    about = "Tell what of this machine is used, and what is missing."
+    words.add_json(words.add(commands, "doctor", _doctor, about))
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -52,6 +55,14 @@ def _show(options: argparse.Namespace) -> int:
 
     model = get(options.model).variant(**parse_settings(options.settings))
     print(json.dumps(describe(model), indent=2, ensure_ascii=False) if options.json else as_text(model))
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from genarium.verbs.doctor import as_text, doctor
+
+    told = doctor()
+    print(json.dumps(told, indent=2) if options.json else as_text(told))
     return 0
 
 
