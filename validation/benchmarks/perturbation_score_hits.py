@@ -3,6 +3,7 @@
     python validation/benchmarks/perturbation_score_hits.py            # some three minutes of CPU time
     python validation/benchmarks/perturbation_score_hits.py --screens 100
     python validation/benchmarks/perturbation_score_hits.py --table counts.csv --split _    # real replicates
+    python validation/benchmarks/perturbation_score_hits.py --screen counts.csv --control Unperturbed  # ten cells
 
 Rivals: a chi-square test of each perturbation against the control with Benjamini and Hochberg's rule, and one spike and
 slab (no effect, or one Dirichlet distribution around the control), which is scCODA's idea without its covariates.
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+import genarium as gn
 from genarium.declaration import Array
 from genarium.models.perturbation_score import hits, replicate_concentration
 from genarium.models.perturbation_score.hits import dirichlet_multinomials, effective_cells
@@ -103,11 +105,46 @@ def main() -> None:
     parser.add_argument("--screens", type=int, default=40)
     parser.add_argument("--table", help="counts of replicates (CSV: names, then a column for each state)")
     parser.add_argument("--split", default="_", help="what stands before the name of a replicate")
+    parser.add_argument("--screen", help="counts of a screen (CSV: names, then a column for each state)")
+    parser.add_argument("--control", default="Unperturbed")
     told = parser.parse_args()
+    if told.screen:
+        few_cells(pd.read_csv(told.screen, index_col=0), told.control)
+        return
     if told.table:
         left_out(pd.read_csv(told.table, index_col=0), told.split)
         return
     simulated(told.screens)
+
+
+def few_cells(counts: pd.DataFrame, control: str, cells: int = 10) -> None:
+    """Print errors of the distance from the first state alone, of ten cells a row, against all cells; half of the rows.
+
+    The other half is known well (``atoms``). Rows of fewer than 60 cells, and those without a cell number, are left out.
+    """
+    if "size_known" in counts:
+        counts = counts[counts["size_known"] == 1].drop(columns="size_known")
+    base, table = counts.loc[[control]], counts.drop(index=control).astype(int)
+    table = table[table.sum(axis=1) >= 60]
+    whole, Q = table.to_numpy(), np.eye(table.shape[1])[0]
+    wanted = np.abs(Q - whole / whole.sum(1, keepdims=True)).sum(1)
+    rng = np.random.default_rng(0)
+    found: dict[str, list[float]] = {"plug-in": [], "one Dirichlet": [], "hits": [], "hits with atoms": []}
+    for _ in range(10):
+        some = pd.DataFrame([rng.multivariate_hypergeometric(x, cells) for x in whole], table.index, table.columns)
+        half = rng.permutation(len(table)) < len(table) // 2
+        fit = gn.fit("perturbation_score", {"count": some}, "conjugate", regression="none", target=Q)
+        estimates = {
+            "plug-in": np.abs(Q - some.to_numpy() / cells).sum(1),
+            "one Dirichlet": fit["point"]["expected_distance"].to_numpy(),
+        }
+        for label, atoms in (("hits", None), ("hits with atoms", whole[half])):
+            told = hits(pd.concat([some, base]), control, target=Q, atoms=atoms)
+            estimates[label] = -told["score"].to_numpy()
+        for label, each in estimates.items():
+            found[label].append(float(((each - wanted)[~half] ** 2).mean()))
+    for label, values in found.items():
+        print(f"{label}: median {np.median(values):.4f}, worst of ten {np.max(values):.4f}")
 
 
 def left_out(counts: pd.DataFrame, split: str) -> None:
