@@ -118,9 +118,9 @@ def main() -> None:
 
 
 def few_cells(counts: pd.DataFrame, control: str, cells: int = 10) -> None:
-    """Print errors of the distance from the first state alone, of ten cells a row, against all cells; half of the rows.
+    """Print errors of distances from the first state alone by ten cells a row, over half of the rows.
 
-    The other half is known well (``atoms``). Rows of fewer than 60 cells, and those without a cell number, are left out.
+    The other half is known well (``atoms``). Rows of fewer than 60 cells, or without a cell number, are left out.
     """
     if "size_known" in counts:
         counts = counts[counts["size_known"] == 1].drop(columns="size_known")
