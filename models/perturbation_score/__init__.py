@@ -15,6 +15,7 @@ from genarium.supports import count, positive, real, simplex, zero_sum
 
 from . import density, likelihood, predict, readers, story
 from .distance import expected_l1
+from .genes import gene_features
 from .hits import hits, replicate_concentration, write_hits
 from .predictor import rotated
 from .ranking import rank, score
@@ -27,6 +28,7 @@ __all__ = [
     "against_control",
     "energy_distance",
     "expected_l1",
+    "gene_features",
     "hits",
     "mmd",
     "permutation_test",
