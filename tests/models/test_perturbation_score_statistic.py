@@ -431,6 +431,10 @@ def test_evaluation_holds_its_baselines() -> None:
     for name in ("2", "features", "ideal_features"):
         assert found[f"skill_{name}"] == pytest.approx(1 - found[f"mse_{name}"] / found["mse_q_only"])
     assert all(np.isfinite(value) for value in found.values())
+    for name in ("ridge", "classifier"):  # simple rivals that see the same cells
+        assert found[f"mse_{name}_20"] < found[f"mse_{name}_2"]
+    assert found["mse_classifier_20"] < found["mse_q_only"]
+    assert found["icc_pca_20"] > found["icc_pca_2"]
 
 
 # Metrics

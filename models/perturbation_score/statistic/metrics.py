@@ -12,6 +12,7 @@ from genarium.registry import get
 
 from ..distance import expected_l1, l1
 from ..story import draw_proportion
+from .rivals import Rivals
 from .samplers import Screen, aligned, draw_cells, draw_targets
 from .simulator import CONTROL, Truth
 from .training import Trained
@@ -168,8 +169,11 @@ def evaluate(
     -------
     dict
         ``mse`` and ``skill`` of each number of cells n, of ``features`` (T) and of ``ideal_features``; ``mse_q_only``,
-        ``mse_training_mean``, ``mse_oracle_n``; ``icc_n``, ``recognition_r2``, ``coverage_n`` of 90 % intervals made
-        of the validation perturbations' errors; ``spread`` (variance of s over test perturbations).
+        ``mse_training_mean``, ``mse_oracle_n``, and of rivals that see n cells, too, ``mse_ridge_n`` (shares by ridge
+        regression on means of principal components) and ``mse_classifier_n`` (states by linear discriminants, training
+        shares as atoms); ``icc_n``, ``icc_pca_n``, ``icc_energy_n``, ``icc_mmd_n``, ``recognition_r2``, ``coverage_n``
+        of 90 % intervals made of the validation perturbations' errors; ``spread`` (variance of s over test
+        perturbations).
     """
     one = aligned(one, trained.genes, trained.states)
     fitting, _, testing = parts
@@ -182,6 +186,7 @@ def evaluate(
     told = trained.distance(trained.recognise(one.features[testing]), Q)
     out["mse_features"] = float(((told - aim[2]) ** 2).mean())
     prior = shrinkage(one, fitting)
+    rivals = Rivals(one, fitting, rng.spawn(1)[0])
     for n in numbers:
         seen = {
             p: np.stack([statistics(trained, one, rows, n, rng) for _ in range(repeats)])
@@ -195,6 +200,12 @@ def evaluate(
         out[f"coverage_{n}"] = coverage(-half, half, errors[2])
         out[f"mse_oracle_{n}"] = oracle(one, testing, n, Q, prior, repeats, rng)
         out[f"icc_{n}"] = float(np.mean([reliability(pairs(trained, one, testing, n, rng)) for _ in range(repeats)]))
+        for name, told_by in (("ridge", rivals.ridge), ("classifier", rivals.classifier)):
+            each = [told_by(testing, n, Q) - aim[2] for _ in range(repeats)]
+            out[f"mse_{name}_{n}"] = float((np.stack(each) ** 2).mean())
+        out[f"icc_pca_{n}"] = float(np.mean([reliability(rivals.pairs(testing, n)) for _ in range(repeats)]))
+        for name, pair in rivals.distances(testing, n).items():
+            out[f"icc_{name}_{n}"] = reliability(pair)
     everything = np.concatenate([trained.summarise(one.cells[one.rows(p)], full(one, p)) for p in testing])
     out["recognition_r2"] = recognition(trained.recognise(one.features[testing]), everything)
     out["spread"] = float(everything.var(0).sum())
