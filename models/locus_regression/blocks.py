@@ -53,7 +53,7 @@ class Writer:
         (self.folder / "cells").mkdir(parents=True, exist_ok=True)
         features = np.asarray(self.known["features"])
         self.groups, self.loci = (features.shape[0] if features.ndim == 3 else 1), features.shape[-1]
-        sizes = model.sizes | {"locus": self.loci, "genome": genomes}
+        sizes = {**model.sizes, "locus": self.loci, "genome": genomes}
         self.channels, C = sizes["channel"], sizes["context"]
         self.alternatives = self.channels // C
         opportunity = np.asarray(self.known.get("context_opportunity", np.ones((C, self.loci))), dtype=float)
@@ -158,8 +158,8 @@ def split(problem: Problem, folder: str | Path, blocks: int) -> Path:
         The folder.
     """
     known = {name: value for name, value in problem.arrays.items() if name in problem.model.known.variables}
-    cells = {name: known.pop(name) for name in ("genome", "count", "group") if name in known}
-    cells |= {name: problem[name] for name in ("locus", "channel")}
+    cells = {str(name): known.pop(name) for name in ("genome", "count", "group") if name in known}
+    cells |= {str(name): problem[name] for name in ("locus", "channel")}
     known = {n: v for n, v in known.items() if "process" not in problem.model.variables()[n].dims}
     writer = Writer(folder, problem.model, known, genomes=problem.sizes["genome"])
     for high in np.linspace(0, writer.loci, blocks + 1).astype(int)[1:]:
@@ -199,17 +199,17 @@ class Stored(Corpus):
         return cls(**own, folder=path, starts=sums.pop("starts"), sums=sums), problem
 
     @property
-    def row_total(self) -> Array:  # type: ignore[override]
+    def row_total(self) -> Array:
         """Mutations of each row."""
         return self.sums["row_total"]
 
     @property
-    def table(self) -> Array:  # type: ignore[override]
+    def table(self) -> Array:
         """Mutations by genome and channel; shape (G, M)."""
         return self.sums["table"]
 
     @property
-    def log_opportunity(self) -> float:  # type: ignore[override]
+    def log_opportunity(self) -> float:
         """Sum over mutations of the log opportunity of their context."""
         return float(self.sums["log_opportunity"][0])
 
