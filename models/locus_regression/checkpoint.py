@@ -84,7 +84,8 @@ class Checkpoint:
         """Keep an ascent, whole or not at all."""
         whole = io.BytesIO()
         told = {"fingerprint": self.fingerprint, "done": done, "converged": run.converged, "bounds": run.bounds}
-        np.savez(whole, **told, **_packed(run.state))
+        arrays: dict[str, Any] = {**told, **_packed(run.state)}
+        np.savez(whole, **arrays)
         with replacing(self.folder / f"{name}.npz") as temporary:
             temporary.write_bytes(whole.getvalue())
 

@@ -111,7 +111,7 @@ def fit_blocks(
     data, problem = Stored.open(folder, {"process": process}, known)
     rng = generator(seed)
     wall, cpu = time.perf_counter(), cpu_seconds()
-    options = {"restarts": restarts, "empirical_bayes": empirical_bayes}
+    options: dict[str, Any] = {"restarts": restarts, "empirical_bayes": empirical_bayes}
     options |= (
         {"tolerance": tolerance, "max_iterations": max_iterations}
         if method == "vi"

@@ -19,6 +19,9 @@ from .sweep import State, Step
 SCOUT = 40
 """Iterations of each restart; only the best one goes on."""
 
+AGREE = 1e-7
+"""Fraction of the bound by which ends of ascents may differ and still be one optimum."""
+
 
 def vi(
     problem: Problem,
@@ -28,6 +31,7 @@ def vi(
     empirical_bayes: bool = True,
     sparse: bool = False,
     restarts: int = 3,
+    agreeing: int = 1,
     tolerance: float = 0.01,
     max_iterations: int = 2000,
     draws: int = 500,
@@ -51,6 +55,8 @@ def vi(
         their shares are at the floor.
     restarts : int
         Number of starts; after some iterations only the best one goes on.
+    agreeing : int
+        Ascents that must end at the best bound: the next best starts go on, too, until as many do or none is left.
     tolerance : float
         Nats of the evidence lower bound that may be left to gain.
     max_iterations : int
@@ -76,7 +82,7 @@ def vi(
     """
     data = corpus(problem)
     step = Step(data, full=covariance != "diagonal", empirical_bayes=empirical_bayes)
-    settings = {"restarts": restarts, "max_iterations": max_iterations}
+    settings = {"restarts": restarts, "agreeing": agreeing, "max_iterations": max_iterations}
     keeper = Checkpoint.of(checkpoint, step, rng, {**settings, "tolerance": tolerance})
     scouts, best = climbed(step, problem, rng, keeper, tolerance=tolerance, **settings)
     run = scouts[best]
@@ -100,20 +106,26 @@ def climbed(
     restarts: int,
     tolerance: float,
     max_iterations: int,
+    agreeing: int = 1,
 ) -> tuple[list[Ascent[State]], int]:
-    """Ascend from several starts, from the best one to the end; return all ascents and which that is."""
+    """Ascend from several starts, from the best ones to the end; return all ascents and which is the best."""
     scouting = min(SCOUT, max_iterations) if restarts > 1 else max_iterations
     scouts = [
         ascended(keeper, f"start-{i}", step, step.first(problem, rng), tolerance=tolerance, max_iterations=scouting)
         for i in track(range(restarts), "VI restarts")
     ]
-    best = max(range(restarts), key=lambda i: scouts[i].bound)
-    run = scouts[best]
-    if not run.converged and scouting < max_iterations:
-        rest = max_iterations - scouting
-        more = ascended(keeper, "best", step, run.state, tolerance=tolerance, max_iterations=rest, accelerated=True)
-        scouts[best] = Ascent(more.state, np.concatenate([run.bounds, more.bounds[1:]]), more.converged)
-    return scouts, best
+    ends: list[float] = []
+    for i in sorted(range(restarts), key=lambda i: -scouts[i].bound):
+        run, rest = scouts[i], max_iterations - scouting
+        if not run.converged and rest > 0:
+            more = ascended(
+                keeper, f"end-{i}", step, run.state, tolerance=tolerance, max_iterations=rest, accelerated=True
+            )
+            scouts[i] = Ascent(more.state, np.concatenate([run.bounds, more.bounds[1:]]), more.converged)
+        ends.append(scouts[i].bound)
+        if sum(end > max(ends) - tolerance - AGREE * abs(end) for end in ends) >= agreeing:
+            break
+    return scouts, max(range(restarts), key=lambda i: scouts[i].bound)
 
 
 def collect(step: Step, found: Restarts[State], rng: np.random.Generator, draws: int) -> Result:

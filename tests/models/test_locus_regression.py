@@ -338,6 +338,21 @@ def test_bound_never_falls(options: dict[str, str], full: bool) -> None:
     assert run.bounds[-1] - run.bounds[0] > 10
 
 
+def test_starts_go_on_until_two_agree() -> None:
+    """With one to agree, the best start alone ends; with two, the ends of two are one optimum; the best is told."""
+    _, problem, _ = problem_of(VARIANTS[0], cell=600)
+    step = variational.Step(corpus(problem))
+    for agreeing in (1, 2):
+        rng = np.random.default_rng(1)
+        runs, best = variational.climbed(
+            step, problem, rng, None, restarts=4, tolerance=1e-4, max_iterations=1000, agreeing=agreeing
+        )
+        ended = [run.bound for run in runs if run.converged]
+        assert sum(bound > runs[best].bound - 1e-3 for bound in ended) >= agreeing or len(ended) == 4
+        assert runs[best].bound == max(run.bound for run in runs)
+        assert agreeing > 1 or len(ended) == 1
+
+
 def test_bound_of_the_log_normaliser() -> None:
     """Above E log Z whatever the centre, and closest near the mean; (nu'X)^2 / 2 in its place is no bound."""
     rng = np.random.default_rng(3)

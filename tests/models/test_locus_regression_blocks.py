@@ -63,17 +63,17 @@ def test_a_corpus_in_blocks_has_the_sums_of_one_in_memory(options: dict[str, str
     step = sweep.Step(whole)
     state, _ = step(step.first(problem, np.random.default_rng(1)))
     tables = step.tables(state)
-    for found, wanted in zip(data.expect(here, *tables), expect(whole, *tables), strict=True):
+    sums: Any = zip(data.expect(here, *tables), expect(whole, *tables), strict=True)
+    for found, wanted in sums:
         np.testing.assert_allclose(found, wanted, rtol=1e-11, atol=1e-12)
 
 
 def test_a_fit_of_blocks_is_that_of_the_corpus_in_memory(problem: Problem, folder: Path) -> None:
-    given = {name: problem[name] for name in ("alpha", "tau")}
-    found = fit_blocks(folder, "vi", seed=2, process=2, draws=10, max_iterations=60, **given)
-    rng = np.random.default_rng(2)
+    given: dict[str, Any] = {name: problem[name] for name in ("alpha", "tau")}
+    found = fit_blocks(folder, "vi", seed=2, process=2, draws=10, restarts=2, max_iterations=45, **given)
     step = sweep.Step(corpus(problem), empirical_bayes=True)
     rng = import_module("genarium.settings").generator(2)
-    runs, best = variational.climbed(step, problem, rng, None, restarts=3, tolerance=0.01, max_iterations=60)
+    runs, best = variational.climbed(step, problem, rng, None, restarts=2, tolerance=0.01, max_iterations=45)
     bound = found["variational"]["bound"].to_numpy()[best]
     np.testing.assert_allclose(bound[np.isfinite(bound)], runs[best].bounds, rtol=1e-9)
     mean = found["variational"]["beta_mean"].to_numpy()
@@ -90,7 +90,7 @@ def test_samples_of_blocks_give_unbiased_steps(problem: Problem, folder: Path) -
     whole = step.expect(*tables)
     sampler = BlockSampler(data, 1 / BLOCKS, here)
     assert sampler.scale == BLOCKS
-    every = [data.expect(here, *tables, blocks=[b]) for b in range(BLOCKS)]
+    every = [data.expect(here, tables[0], tables[1], tables[2], [b]) for b in range(BLOCKS)]
     for i in range(4):
         np.testing.assert_allclose(sum(one[i] for one in every), whole[i], rtol=1e-11)
     loci, (_, in_sample, _, _) = sampler.expect(np.random.default_rng(3), tables)
@@ -147,9 +147,9 @@ def test_a_killed_fit_reaches_the_same_optimum(problem: Problem, folder: Path, t
         "print(found['variational']['bound'].max().item())"
     )
     kept = tmp_path / "kept"
-    for file in ("start-1.npz", "best.npz"):
+    for file in ("start-1.npz", "end-"):
         process = subprocess.Popen([sys.executable, "-c", code, str(folder), str(kept)])
-        while process.poll() is None and not (kept / file).exists():
+        while process.poll() is None and not list(kept.glob(f"{file}*")):
             time.sleep(0.02)
         process.send_signal(signal.SIGKILL)
         process.wait()

@@ -3,8 +3,9 @@
 Parts:
 
 write    simulate ``--cells`` mutations of 300 genomes in ``--windows`` windows block by block, and write them
-fit      a fit of FOLDER by ``vi`` with ``--iterations`` sweeps from one start: seconds a sweep, peak memory; run it in a
-         process of its own for each number of ``--workers``
+fit      a fit of FOLDER by ``vi`` with ``--iterations`` sweeps from one start: seconds a sweep, peak memory (that of a
+         worker is the largest of any child, those that look HDF5 files over among them)
+scaling  the E-step of FOLDER by ``--workers``: wall seconds, and CPU seconds of the first process and of the workers
 plan     what a sweep consists of: CPU seconds and bytes of a block, of reading it, and of what the first process does
 
 Times are CPU seconds of one thread and, for workers, wall seconds too.
@@ -21,12 +22,15 @@ import itertools
 import json
 import resource
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import genarium as gn
+from genarium.declaration import Array
+from genarium.engines.workers import running
 from genarium.models.locus_regression.blocks import Stored, Writer, expect_block
 from genarium.models.locus_regression.stored import fit_blocks
 from genarium.models.locus_regression.sweep import Step
@@ -101,6 +105,33 @@ def fit(args: argparse.Namespace) -> Row:
     }
 
 
+def scaling(args: argparse.Namespace) -> Row:
+    """E-steps after a first one, in which workers import and compile."""
+    import psutil
+
+    data, problem = Stored.open(args.folder, {"process": PROCESSES}, {})
+    with running(args.workers) as run:
+        step = Step(data, expecting=partial(data.expect, run))
+        tables = step.tables(step.first(problem, np.random.default_rng(0)))
+        step.expect(*tables)
+        children = [child for child in psutil.Process().children(recursive=True) if child.is_running()]
+
+        def now() -> Array:
+            theirs = sum(sum(child.cpu_times()[:2]) for child in children)
+            return np.array([time.perf_counter(), time.process_time(), theirs])
+
+        start = now()
+        for _ in range(args.iterations):
+            step.expect(*tables)
+        wall, own, theirs = (now() - start) / args.iterations
+    return {
+        "workers": args.workers,
+        "wall": float(wall),
+        "cpu_of_the_first": float(own),
+        "cpu_of_workers": float(theirs),
+    }
+
+
 def plan(args: argparse.Namespace) -> Row:
     """Take a sweep apart."""
     data, problem = Stored.open(args.folder, {"process": PROCESSES}, {})
@@ -142,7 +173,7 @@ def plan(args: argparse.Namespace) -> Row:
     }
 
 
-PARTS = {part.__name__: part for part in (write, fit, plan)}
+PARTS = {part.__name__: part for part in (write, fit, scaling, plan)}
 
 
 def main() -> None:
