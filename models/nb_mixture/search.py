@@ -12,8 +12,8 @@ from genarium.progress import track
 MANY = 1000
 """Cells up to which every start is followed to its end."""
 
-SHARE, LEAST = 0.1, 4000
-"""Part of the cells that the starts see, and the cells up to which they see all."""
+SHARE, LEAST, ENOUGH = 0.1, 4000, 400_000
+"""Part of the cells that the starts see, and the cells up to which they see all; and counts, where genes are many."""
 
 FIRST, FOLLOWED = 15, 4
 """Updates of every start on that part, and how many of them go on to their end there, the highest."""
@@ -80,7 +80,8 @@ def search[S](
     Search
     """
     cells = problem.sizes["cell"]
-    some = min(cells, max(LEAST, int(SHARE * cells)))
+    least = min(LEAST, max(MANY, ENOUGH // problem.sizes["gene"]))
+    some = min(cells, max(least, int(SHARE * cells)))
     go = ascent(problem)
     if cells <= MANY or restarts == 1:
         found = best_of((go(None, tolerance=tolerance) for _ in range(restarts)), label, restarts)
