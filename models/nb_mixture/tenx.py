@@ -80,7 +80,7 @@ def folder(path: Path) -> Parts:
     try:
         opener: Callable[..., Any] = gzip.open if where.suffix == ".gz" else open
         with opener(where, "rb") as stream:
-            entries = sparse.csr_array(mmread(stream).T)
+            entries = sparse.csr_array(mmread(stream, spmatrix=False).T)
     except (ValueError, OSError, EOFError, zlib.error, OverflowError) as error:
         raise InputError(f"{where}: this is no whole Matrix Market file ({error}). {AGAIN}.") from error
     return entries, cells, *_columns(features)

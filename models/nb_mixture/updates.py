@@ -90,7 +90,7 @@ def newton_dispersion(sums: Sums, counts: Counts, mu: Array, phi: Array, story: 
         step = np.where(worse, step / 8, step)
     else:
         step = np.where(worse, 0, step)
-    return np.exp(-np.clip(log_r + step, low, high))
+    return np.asarray(np.exp(-np.clip(log_r + step, low, high)))
 
 
 class DispersionObjective:
