@@ -12,6 +12,7 @@ import numpy as np
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers import hdf5
+from genarium.readers.binary import matrix_market
 from genarium.readers.h5ad import COUNTS, sound
 from genarium.readers.matrix import Matrix
 from genarium.readers.messages import listed
@@ -71,18 +72,9 @@ Parts = tuple[Any, list[str], list[str], list[str], list[str]]
 
 def folder(path: Path) -> Parts:
     """Read ``matrix.mtx``, ``barcodes.tsv`` and ``features.tsv`` (or ``genes.tsv``), compressed or not."""
-    from scipy import sparse
-    from scipy.io import mmread
-
     features = _lines(_member(path, "features.tsv", "genes.tsv"))
     cells = [line[0] for line in _lines(_member(path, "barcodes.tsv"))]
-    where = _member(path, "matrix.mtx")
-    try:
-        opener: Callable[..., Any] = gzip.open if where.suffix == ".gz" else open
-        with opener(where, "rb") as stream:
-            entries = sparse.csr_array(mmread(stream, spmatrix=False).T)
-    except (ValueError, OSError, EOFError, zlib.error, OverflowError) as error:
-        raise InputError(f"{where}: this is no whole Matrix Market file ({error}). {AGAIN}.") from error
+    entries = matrix_market(_member(path, "matrix.mtx")).T.tocsr()
     return entries, cells, *_columns(features)
 
 
@@ -94,7 +86,7 @@ def _member(path: Path, *names: str) -> Path:
     here = sorted(one.name for one in path.iterdir())
     raise InputError(
         f"{path}: there is no {' or '.join(names)} (or .gz) in this folder, which has {listed(here)}. Name the folder "
-        "that Cell Ranger calls filtered_feature_bc_matrix."
+        "that Cell Ranger calls filtered_feature_bc_matrix, or name a file."
     )
 
 

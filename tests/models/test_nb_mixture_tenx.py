@@ -98,7 +98,7 @@ def test_faults_of_cell_ranger_files(tmp_path: Path) -> None:
         gn.read("nb_mixture", made, "10x")
     cut = folder(tmp_path / "b", packed=False) / "matrix.mtx"
     cut.write_text(cut.read_text()[:-6])
-    with pytest.raises(InputError, match=r"matrix\.mtx: this is no whole Matrix Market file"):
+    with pytest.raises(InputError, match=r"matrix\.mtx: line"):
         gn.read("nb_mixture", cut.parent, "10x")
     with h5py.File(tmp_path / "c.h5", "w") as file:
         file["x"] = [1]
