@@ -57,6 +57,8 @@ def _newton(sums: Sums, at: Array, mu: Array, r: Array) -> Array:
     none = total <= 0
     weight = sums.total + sums.weight[..., None] * r  # (T, K, d)
     log_mu = np.log(np.maximum(mu, FLOOR))
+    poisson = np.log(np.maximum(total, FLOOR) / np.maximum(at @ sums.weight, 1e-300)[:, None])
+    log_mu = np.where(np.abs(poisson - log_mu) > 1, np.maximum(poisson, np.log(FLOOR)), log_mu)
     s = at[:, None, None]
     for _ in range(50):
         mean = s * np.exp(log_mu)
@@ -65,8 +67,8 @@ def _newton(sums: Sums, at: Array, mu: Array, r: Array) -> Array:
         gone = part.sum(0)
         curvature = gone - np.einsum("tkd,tkd->kd", part, share)
         step = np.where(none, 0, np.clip((total - gone) / np.maximum(curvature, 1e-300), -2, 2))
-        log_mu = np.maximum(log_mu + step, np.log(FLOOR))
-        if np.abs(step).max(initial=0) < 1e-4:  # what is left is of the order of its square
+        before, log_mu = log_mu, np.maximum(log_mu + step, np.log(FLOOR))
+        if np.abs(log_mu - before).max(initial=0) < 1e-4:  # what is left is of the order of its square
             break
     return np.where(none, FLOOR, np.exp(log_mu))
 
