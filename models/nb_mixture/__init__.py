@@ -13,7 +13,7 @@ from genarium.errors import InputError
 from genarium.remedies import setting
 from genarium.supports import LARGEST, count, label, positive, simplex
 
-from . import density, draws, likelihood, predict, readers
+from . import annotate, density, draws, likelihood, predict, readers
 from .cautions import cautions
 from .em import em
 from .gibbs import gibbs
@@ -81,8 +81,9 @@ def declare(dispersion: str = "known") -> Model:
         cautions=cautions,
         test_quantities=likelihood.quantities,
         statistics=likelihood.statistics,
-        readers={"table": readers.table, "h5ad": readers.h5ad},
+        readers={"table": readers.table, "h5ad": readers.h5ad, "10x": readers.tenx},
         predict=predict.predict,
+        annotate={".h5ad": annotate.h5ad},
         check=check,
         options={"dispersion": tuple(DISPERSION)},
         vary=declare,

@@ -1,4 +1,4 @@
-"""What is easily misread in a fit: components that are copies of one group."""
+"""What is easily misread in a fit: components that are copies of one group, and zeros that no component explains."""
 
 from collections.abc import Iterator
 from itertools import combinations
@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from genarium.declaration import Array, Caution, Problem
-from genarium.simplex import log_sum_exp
+from genarium.simplex import log_sum_exp, normalised
 
 from .likelihood import Story, log_joint
 
@@ -27,6 +27,7 @@ def cautions(tree: xr.DataTree, problem: Problem) -> Iterator[Caution]:
         np.asarray(fitted[name].mean(lead)) if name in fitted else known[name] for name in ("pi", "mu", "phi")
     )
     yield copies(problem, pi, mu, phi)
+    yield zeros(problem, pi, mu, phi)
 
 
 def copies(problem: Problem, pi: Array, mu: Array, phi: Array) -> Caution:
@@ -58,6 +59,56 @@ def copies(problem: Problem, pi: Array, mu: Array, phi: Array) -> Caution:
         f"most {max(lost, 0.0):.1f} nats, and BIC grants {granted:.1f}. Add up their weights, or ask for {more} fewer."
     )
     return Caution(check, sum(len(one) for one in sets), where, advice)
+
+
+def zeros(problem: Problem, pi: Array, mu: Array, phi: Array) -> Caution:
+    """Name the genes in which zero inflation would gain more than BIC charges, and chance gives to one of the genes."""
+    cells, genes = problem["x"].shape
+    gain, share = inflation(problem, pi, mu, phi)
+    many = np.flatnonzero(gain > 0.5 * np.log(cells) + np.log(genes))
+    check = "zeros beyond the negative binomial"
+    if not many.size:
+        return Caution(check, 0)
+    order, names = many[np.argsort(-gain[many])], problem.coords["gene"]
+    where = ", ".join(f"{names[d]} ({share[d]:.0%})" for d in order[:5]) + (", ..." if many.size > 5 else "")
+    advice = (
+        "So many genes have more zeros than any component gives them; setting a share of the counts (in brackets) to "
+        f"zero would raise ln L by up to {gain.max():.0f} nats. More components, dispersion by gene, or size factors "
+        "explain such zeros most times; leave out genes that are not measured in some cells. In the other genes zero "
+        "inflation is not needed."
+    )
+    return Caution(check, int(many.size), where, advice)
+
+
+def inflation(problem: Problem, pi: Array, mu: Array, phi: Array) -> tuple[Array, Array]:
+    """Return what zero inflation of each gene alone would gain, and the share of zeros that does so (eq. 30).
+
+    With everything else held, the gain is the sum over cells of ln(1 - w + w R), where R is zero for a count and for a
+    zero the expectation, over the groups of the cell, of one over the probability of a zero.
+
+    Returns
+    -------
+    gain : ndarray, shape (D,)
+        Nats of log likelihood.
+    share : ndarray, shape (D,)
+        The best w.
+    """
+    story, N = Story(problem.option("dispersion")), len(problem["x"])
+    some = np.unique(np.linspace(0, N - 1, min(N, CELLS)).astype(int))
+    x, s = problem["x"][some], problem["size_factor"][some]
+    wide = story.spread(phi, mu)
+    q, _ = normalised(log_joint(x, s, pi, mu, wide), 0)  # (K, N)
+    ratio = np.zeros(x.shape)
+    for k in range(len(pi)):
+        log_zero = np.log1p(s[:, None] * mu[k] * wide[k]) / wide[k]  # of one over the probability
+        ratio += q[k][:, None] * np.exp(np.minimum(log_zero, 600))
+    ratio[x > 0] = 0
+    low, high = np.zeros(x.shape[1]), np.full(x.shape[1], 1 - 1e-9)
+    for _ in range(40):  # the gain is concave in w: bisection of its slope
+        w = (low + high) / 2
+        up = ((ratio - 1) / (1 - w + w * ratio)).sum(0) > 0
+        low, high = np.where(up, w, low), np.where(up, high, w)
+    return np.log1p(low * (ratio - 1)).sum(0) * N / len(some), low
 
 
 def merging_loss(problem: Problem, pi: Array, mu: Array, phi: Array, pair: tuple[int, int]) -> float:

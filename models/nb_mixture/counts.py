@@ -211,14 +211,22 @@ class Counts:
             out[nodes] += _spread(q[:, cells], share, ones_x)
         return Sums(0.0, out[..., 0], out[..., 1:], self.weighted_frequency(q))
 
+    @cached_property
+    def _by_bin(self) -> Array:
+        """What ``transposed`` holds, with the cells of a bin next to each other."""
+        bins = self.nodes.bins
+        return self.transposed if len(bins) == 1 else self.transposed[:, np.concatenate([one.cells for one in bins])]
+
     def _cells(self, K: int) -> Iterator[tuple[Any, slice, Array, Array]]:
         """Yield blocks of cells: which, their nodes, their counts below a row of ones, and shares (M, B)."""
+        whole, start = len(self.nodes.bins) == 1, 0
         for one in self.nodes.bins:
-            whole = len(self.nodes.bins) == 1
             step = max(64, WORK // (K * len(one.share)))
             for low in range(0, len(one.cells), step):
                 cells = slice(low, low + step) if whole else one.cells[low : low + step]
-                yield cells, one.nodes, self.transposed[:, cells], one.share[:, low : low + step]
+                high = min(low + step, len(one.cells))
+                yield cells, one.nodes, self._by_bin[:, start + low : start + high], one.share[:, low:high]
+            start += len(one.cells)
 
     def _blocks(self, logits: Logits) -> Iterator[tuple[Any, slice, Array, Array, Array]]:
         """Yield what :meth:`_cells` does and the logits of these cells (K, B)."""

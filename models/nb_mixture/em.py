@@ -59,8 +59,8 @@ def em(
     """
     K = problem.sizes["component"]
 
-    def ascent(problem: Problem) -> Callable[..., Ascent[State]]:
-        step = Step(problem)
+    def ascent(problem: Problem, error: float) -> Callable[..., Ascent[State]]:
+        step = Step(problem, Counts(problem["x"], problem["size_factor"], error))
         vector = (step.pack, step.unpack) if accelerate else None
 
         def go(state: State | None, *, tolerance: float, most: int = 0) -> Ascent[State]:

@@ -1,8 +1,9 @@
 """Size factors by a few nodes: what is smooth in ln s is interpolated, so that sums over cells become sums over nodes.
 
 All that the likelihood needs of a size factor is ln(1 + s mu / r), a smooth function of ln s whose nearest
-singularities lie pi away from the real line. In a bin of half-width h, the polynomial through M Chebyshev nodes is
-off by less than (4 / M) / rho^M, rho = pi/h + sqrt(1 + (pi/h)^2): eight nodes a bin of 0.6 give 12 digits (eq. 27 of the card).
+singularities lie pi away from the real line. In a bin of half-width h, the polynomial through M Chebyshev nodes is off
+by less than (4 / M) / rho^M, rho = pi/h + sqrt(1 + (pi/h)^2): eight or nine nodes a bin of 0.6 give 12 digits (eq. 27
+of the card).
 """
 
 from dataclasses import dataclass

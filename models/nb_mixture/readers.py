@@ -1,4 +1,4 @@
-"""Readers of counts: wide tables, and AnnData files."""
+"""Readers of counts: wide tables, AnnData files, and what Cell Ranger writes."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +10,6 @@ import numpy as np
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers import depth, options
-from genarium.readers.counts import most_variable
 from genarium.readers.files import existing
 from genarium.readers.formats import TABLES, takes
 from genarium.readers.h5ad import COUNTS, read_stored, same_marks
@@ -19,6 +18,9 @@ from genarium.readers.long import widened
 from genarium.readers.matrix import Matrix, join
 from genarium.readers.tables import read_sheet, wide
 from genarium.remedies import option
+
+from .genes import most_variable
+from .tenx import EXPRESSION, matrix
 
 Empty = Literal["keep", "drop"]
 
@@ -116,7 +118,8 @@ def h5ad(
         Layer with the raw counts, or ".raw" for ``adata.raw``. Default: ``adata.X``, if it holds raw counts.
     genes : str, sequence of str or int, optional
         Names of genes (a comma between them); "highly_variable" for those that ``adata.var`` marks so; or the number
-        of genes to take, those whose log(1 + count) varies most. Default: all.
+        of genes to take, those that vary most beyond a negative binomial of one group (eq. 29 of the card). Default:
+        all.
     size_factor : str, optional
         Numeric column of ``adata.obs``, or "total" or "median" as in :func:`table`, from all genes of the file.
     cells : str, optional
@@ -150,6 +153,51 @@ def h5ad(
     remedy = f"leave it out with {option('cells', '<a boolean column of obs>')}"
     reason = f"not marked {flag}" if flag else "vary less" if isinstance(genes, int) else "not among genes"
     return _variables(parts, chosen, size_factor, remedy, reason, ("cell", "gene"), empty)
+
+
+@takes(".h5", folder=True, example="filtered_feature_bc_matrix --option genes=2000 --option size_factor=total")
+def tenx(
+    paths: Sequence[Path],
+    *,
+    genes: str | Sequence[str] | int | None = None,
+    size_factor: Literal["total", "median"] | None = None,
+    feature_type: str = EXPRESSION,
+    empty: Empty = "keep",
+) -> Told:
+    """Read raw counts as Cell Ranger writes them.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Folders with ``matrix.mtx``, ``barcodes.tsv`` and ``features.tsv`` (or ``genes.tsv``; each may be ``.gz``), or
+        HDF5 files. Cells of several follow each other.
+    genes : str, sequence of str or int, optional
+        Symbols of genes (a comma between them; symbol and identifier, "HBA1 (ENSG...)", where several share a symbol),
+        or the number of genes to take, as in :func:`h5ad`. Default: all.
+    size_factor : {"total", "median"}, optional
+        As in :func:`table`, from all genes of the type.
+    feature_type : str
+        Type of the features to read.
+    empty : {"keep", "drop"}
+        What to do with cells without any count, in all genes or in those that are chosen.
+
+    Returns
+    -------
+    Told
+        ``x``: DataFrame (cell, gene), dense; ``size_factor``: Series (cell), where asked for.
+
+    Raises
+    ------
+    InputError
+        Naming file, place, value and remedy.
+    """
+    if isinstance(genes, str) and genes.strip().isdecimal():
+        genes = int(genes)
+    parts = [matrix(path, feature_type) for path in paths]
+    chosen = genes if isinstance(genes, int) else options.names("genes", genes)
+    remedy = f"leave such cells out with {option('empty', 'drop')}"
+    reason = "vary less" if isinstance(genes, int) else "not among genes"
+    return _variables(parts, chosen, size_factor, remedy, reason, ("barcode", "feature"), empty)
 
 
 def _variables(

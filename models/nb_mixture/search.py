@@ -9,11 +9,13 @@ from genarium.declaration import Labelled, Problem
 from genarium.engines.ascent import Ascent, Restarts, best_of
 from genarium.progress import track
 
+from .nodes import ERROR
+
 MANY = 1000
 """Cells up to which every start is followed to its end."""
 
-SHARE, LEAST = 0.1, 4000
-"""Part of the cells that the starts see, and the cells up to which they see all."""
+SHARE, LEAST, ENOUGH = 0.1, 4000, 400_000
+"""Part of the cells that the starts see, and the cells up to which they see all; and counts, where genes are many."""
 
 FIRST, FOLLOWED = 15, 4
 """Updates of every start on that part, and how many of them go on to their end there, the highest."""
@@ -22,8 +24,8 @@ LEADERS, CLOSE = 2, 3.0
 """Ends that go on with all cells, at most: the highest, and others of another height whose distance from it is within
 what chance may have given to it, in nats by square root of the cells."""
 
-ROUGH = 0.1
-"""Nats that an ascent may leave to gain, but for the last."""
+ROUGH, COARSE = 0.1, 1e-6
+"""Nats that an ascent may leave to gain, but for the last; error of the starts' interpolation over size factors."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def part(problem: Problem, rng: np.random.Generator, cells: int) -> Problem:
 def search[S](
     problem: Problem,
     rng: np.random.Generator,
-    ascent: Callable[[Problem], Callable[..., Ascent[S]]],
+    ascent: Callable[[Problem, float], Callable[..., Ascent[S]]],
     restarts: int,
     tolerance: float,
     label: str,
@@ -68,8 +70,9 @@ def search[S](
     problem : Problem
     rng : Generator
     ascent : callable
-        ``ascent(problem)`` gives a function ``go(state, tolerance=, most=)``: from a state or, with None, from a start
-        of its own, with at most so many updates (0: as many as the user allows).
+        ``ascent(problem, error)`` gives, for an error of the interpolation over size factors, a function
+        ``go(state, tolerance=, most=)``: from a state or, with None, from a start of its own, with at most so many
+        updates (0: as many as the user allows).
     restarts : int
     tolerance : float
     label : str
@@ -80,15 +83,16 @@ def search[S](
     Search
     """
     cells = problem.sizes["cell"]
-    some = min(cells, max(LEAST, int(SHARE * cells)))
-    go = ascent(problem)
+    least = min(LEAST, max(MANY, ENOUGH // problem.sizes["gene"]))
+    some = min(cells, max(least, int(SHARE * cells)))
+    go = ascent(problem, ERROR)
     if cells <= MANY or restarts == 1:
         found = best_of((go(None, tolerance=tolerance) for _ in range(restarts)), label, restarts)
         return Search(found.best, found.trace, found.notes)
     sample = part(problem, rng, some) if some < cells else problem
     if len(np.unique(sample["x"], axis=0)) < problem.sizes["component"]:
         sample = problem
-    rough = go if sample is problem else ascent(sample)
+    rough = ascent(sample, COARSE)
     tried = best_of((rough(None, tolerance=ROUGH, most=FIRST) for _ in range(restarts)), f"{label}, a part", restarts)
     ends = [rough(run.state, tolerance=ROUGH) for run in ranked(tried.runs)[:FOLLOWED]]
     chosen = leaders(ends, CLOSE * np.sqrt(some))

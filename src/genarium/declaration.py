@@ -358,6 +358,9 @@ class Model:
     folds : callable, optional
         ``folds(problem, count, rng)``: yields the parts of the data, as :class:`Fold`, that are held out in turn when a
         size is chosen by what is predicted of them. All unknown variables mean the same in either part.
+    annotate : mapping of str to callable
+        Files in which predictions are kept beside the data, by the end of their names: ``annotate[".h5ad"](fitted,
+        predicted, source, output)`` writes the data of the file ``source`` with what the tree ``predicted`` says.
     exports : mapping of str to callable
         Kind of file -> ``writer(tree, path, **options)``: writes what a fit says in a format of the field, and returns
         the files.
@@ -414,6 +417,7 @@ class Model:
     readers: Mapping[str, Callable[..., Mapping[str, Any]]] = field(default_factory=dict)
     predict: Callable[..., Mapping[str, Labelled]] | None = None
     folds: Callable[[Problem, int, np.random.Generator], Iterator[Fold]] | None = None
+    annotate: Mapping[str, Callable[..., None]] = field(default_factory=dict)
     exports: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     commands: Mapping[str, Callable[..., str | Answer]] = field(default_factory=dict)
     check: Callable[[Problem], None] | None = None

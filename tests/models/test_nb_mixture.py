@@ -10,7 +10,7 @@ import genarium as gn
 from genarium.data import check
 from genarium.declaration import Array, Problem
 from genarium.engines.ascent import ascend
-from genarium.models.nb_mixture.cautions import merging_loss
+from genarium.models.nb_mixture.cautions import inflation, merging_loss
 from genarium.models.nb_mixture.conjugate import ConjugateStep
 from genarium.models.nb_mixture.counts import Counts
 from genarium.models.nb_mixture.depth import DepthStep
@@ -451,6 +451,40 @@ def test_merging_loses_what_the_likelihood_says() -> None:
     one = (0.5 * mu[0] + 0.2 * mu[2]) / 0.7
     expected = log_likelihood(pi, mu) - log_likelihood(np.array([0.7, 0.3]), np.array([one, mu[1]]))
     assert merging_loss(problem, pi, mu, problem["phi"], (0, 2)) == pytest.approx(expected, rel=1e-10)
+
+
+def test_zero_inflation_gains_what_the_likelihood_says() -> None:
+    problem = make("gene", depth=True)
+    rng = np.random.default_rng(0)
+    problem["x"][rng.random(150) < 0.2, 1] = 0
+    pi, mu, phi = np.array([0.5, 0.3, 0.2]), np.array(MU), np.full(3, 0.3)
+    gain, share = inflation(problem, pi, mu, phi)
+
+    def likelihood(w: float) -> float:
+        x, s, r = problem["x"], problem["size_factor"], 1 / 0.3
+        terms = np.empty((3, len(x)))
+        for k in range(3):
+            pmf = stats.nbinom.pmf(x, r, r / (r + s[:, None] * mu[k]))
+            pmf[:, 1] = (1 - w) * pmf[:, 1] + w * (x[:, 1] == 0)
+            terms[k] = np.log(pi[k]) + np.log(pmf).sum(1)
+        return float(special.logsumexp(terms, 0).sum())
+
+    best = optimize.minimize_scalar(lambda w: -likelihood(w), bounds=(0, 0.9), method="bounded")
+    assert gain[1] == pytest.approx(-best.fun - likelihood(0), abs=1e-4)
+    assert share[1] == pytest.approx(best.x, abs=1e-3)
+
+
+@pytest.mark.parametrize("inflated", [False, True])
+def test_zeros_beyond_the_model_are_named(inflated: bool) -> None:
+    tree = gn.simulate("nb_mixture", 3, cell=300, gene=3, mu=MU, pi=[0.5, 0.3, 0.2])
+    x = tree["observed_data"]["x"].to_numpy().copy()
+    if inflated:
+        x[np.random.default_rng(0).random(300) < 0.15, 2] = 0
+    fitted = gn.fit("nb_mixture", {"x": x, "phi": 0.3}, "em", component=3)
+    (found,) = [v for v in gn.diagnose("nb_mixture", fitted).verdicts if "zeros beyond" in v.check]
+    assert found.status == ("warn" if inflated else "pass")
+    if inflated:
+        assert found.where.startswith("2 (1")
 
 
 def test_a_wild_draw_has_replicates() -> None:

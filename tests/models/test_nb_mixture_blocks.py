@@ -92,7 +92,7 @@ def test_small_steps_come_near_the_mode_and_sweeps_reach_it(dispersion: str) -> 
     result = gn.fit(given.model, {**given.arrays}, "online", component=3, restarts=3)
     assert result["point"]["bound"].to_numpy()[0, -1] == pytest.approx(best.bound, rel=1e-6)
     falls = np.diff(result["point"]["bound"].to_numpy()[0])
-    assert falls.min() >= 0
+    assert falls.min() > -1e-6  # rounding
 
 
 @pytest.mark.usefixtures("small")

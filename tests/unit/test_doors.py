@@ -117,7 +117,7 @@ MISTAKES = {
     "read nb_mixture text.csv -o x.nc": ["text.csv", "line 2", "column 'b'", "'many'", "--option drop=b"],
     "read nb_mixture text.csv --format h5ad -o x.nc": ["text.csv", "no HDF5 file", "--format table"],
     "read nb_mixture negative.csv --set phi=null -o x.nc": ["'phi'", "is None", "Give a number"],
-    "read nb_mixture . -o x.nc": ["a folder", "Name the file in it"],
+    "read nb_mixture . -o x.nc": ["features.tsv", "in this folder", "or name a file"],
     "read nb_mixture counts.csv --option transpose=3 -o x.nc": ["--option transpose=3", "true or false"],
     "read mendelian_randomization effects.csv -o x.nc": ["effects.csv", "'se_outcome'", "beta_outcome"],
     "read mendelian_randomization effects.csv expression.csv counts.csv -o x.nc": ["--format table", "--format traits"],

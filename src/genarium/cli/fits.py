@@ -52,15 +52,22 @@ def add(commands: words.Commands) -> None:
 
     predict = words.add(commands, "predict", _predict, "Predict for new data from a fitted tree.")
     predict.add_argument("fitted", type=Path, metavar="FIT", help="from `genarium fit`")
-    predict.add_argument("tree", type=Path, nargs="?", metavar="TREE", help="new data (default: those of the fit)")
+    predict.add_argument(
+        "tree",
+        type=Path,
+        nargs="?",
+        metavar="DATA",
+        help="new data: a tree, or a file that the model reads (default: those of the fit)",
+    )
     words.add_settings(predict, "a known variable of the new data")
     words.add_options(predict, "an option of the prediction, e.g. threshold=0.1")
     words.add_given_model(predict)
     words.add_output(
         predict,
-        "tree (netCDF) or table (.csv, .tsv; one for each set of dims) to write",
+        "tree (netCDF), table (.csv, .tsv; one for each set of dims) or annotated data (.h5ad) to write",
         *words.TREES,
         *words.TABLES,
+        *words.ANNOTATED,
     )
 
     diagnose = words.add(commands, "diagnose", _diagnose, "Check a fit; exit code 1 if a verdict fails.")
@@ -137,12 +144,22 @@ def _range(text: str) -> tuple[str, range]:
 
 def _predict(options: argparse.Namespace) -> int:
     from genarium.tree import load
+    from genarium.verbs.annotate import annotate, is_source
     from genarium.verbs.predict import predict
     from genarium.verbs.tables import is_table, tables_of, write_tables
 
     given = words.settings_of(options, predict)
-    data = load(options.tree) if options.tree else None
-    tree = predict(load(options.fitted), data, model=options.model, **given)
+    fitted, beside = load(options.fitted), options.output.suffix.lower() in words.ANNOTATED
+    if options.tree and (beside or is_source(fitted, options.tree, options.model)):
+        output = options.output if beside else ""
+        tree = annotate(fitted, options.tree, output, model=options.model, **given)
+        if beside:
+            words.say(f"wrote {options.output}")
+            return 0
+    elif beside:
+        raise InputError(f"{options.output}: name the file with the data, too: genarium predict FIT DATA -o FILE.")
+    else:
+        tree = predict(fitted, load(options.tree) if options.tree else None, model=options.model, **given)
     if not is_table(options.output):
         return words.write(tree, options.output)
     for path in write_tables(tables_of(tree["predictions"].to_dataset()), options.output):

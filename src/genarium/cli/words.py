@@ -18,6 +18,9 @@ TREES = (".nc", ".nc4", ".netcdf", ".cdf", ".h5", ".hdf5", "")
 TABLES = (".csv", ".tsv")
 """Ends of the names of tables to write."""
 
+ANNOTATED = (".h5ad",)
+"""Ends of the names of files that hold predictions beside the data."""
+
 Commands = Any
 """What ``add_subparsers`` returns (its class is private to argparse)."""
 

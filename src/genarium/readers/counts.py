@@ -1,13 +1,11 @@
-"""Raw counts: whether a matrix holds them, and which of its columns vary most."""
+"""Raw counts: whether a matrix holds them."""
 
 from typing import Any
 
 import numpy as np
 
-from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers.matrix import Matrix
-from genarium.remedies import option
 from genarium.supports import ROUND
 
 
@@ -37,18 +35,3 @@ def only_counts(matrix: Matrix) -> None:
             f"and variable {column}s are computed from whole numbers not below zero. Give raw counts, drop columns "
             f"that hold none, and {ROUND}."
         )
-
-
-def most_variable(matrix: Matrix, number: int) -> Array:
-    """Return the positions of the columns whose log(1 + count) varies most, in their order; shape (number,)."""
-    column, many = matrix.terms.column, len(matrix.columns)
-    if isinstance(number, bool) or not 1 <= number <= many:
-        raise InputError(
-            f"{matrix.paths[0]}: {option(f'{column}s', number)} is not between 1 and {many}, the number of {column}s "
-            "there."
-        )
-    only_counts(matrix)
-    logs = np.log1p(matrix.entries.astype(float))
-    square = logs.multiply(logs) if hasattr(logs, "multiply") else logs**2
-    variance = np.asarray(square.mean(0)).ravel() - np.asarray(logs.mean(0)).ravel() ** 2  # (D,)
-    return np.sort(np.argsort(-variance, kind="stable")[:number])

@@ -24,7 +24,8 @@ LOOKS_LIKE = {
     b"BZh": "bzip2 data. Give it a name that ends in .bz2",
     b"\xfd7zXZ": "xz data. Give it a name that ends in .xz",
     b"PK\x03\x04": "a zip archive or a spreadsheet. Save the table as CSV",
-    b"%%MatrixMarket": "a Matrix Market file. Make an AnnData file of it (.h5ad), with its genes and cells",
+    b"%%MatrixMarket": "a Matrix Market file. Name its folder, if it is of Cell Ranger; or make an AnnData file of it "
+    "(.h5ad), with its genes and cells",
 }
 """What a file is that begins so, and the remedy where text was expected."""
 

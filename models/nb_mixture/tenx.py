@@ -1,0 +1,151 @@
+"""Cell Ranger's matrices: the folder with ``matrix.mtx``, and the HDF5 file."""
+
+import gzip
+import zlib
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genarium.declaration import Array
+from genarium.errors import InputError
+from genarium.readers import hdf5
+from genarium.readers.binary import matrix_market
+from genarium.readers.h5ad import COUNTS, sound
+from genarium.readers.matrix import Matrix
+from genarium.readers.messages import listed
+
+EXPRESSION = "Gene Expression"
+"""Type of the features that are genes; others are antibodies, guides and tags."""
+
+AGAIN = "Fetch it again, or write it again by Cell Ranger"
+
+
+def matrix(path: Path, feature_type: str = EXPRESSION) -> Matrix:
+    """Read the counts of a folder or file.
+
+    Parameters
+    ----------
+    path : Path
+    feature_type : str
+        Features to take, where the file tells types.
+
+    Returns
+    -------
+    Matrix
+        Cells by genes, sparse. A gene is called by its symbol; where several share one, by symbol and identifier.
+
+    Raises
+    ------
+    InputError
+        Naming file, place and remedy.
+    """
+    entries, cells, ids, symbols, types = folder(path) if path.is_dir() else file(path)
+    if entries.shape != (len(cells), len(ids)):
+        raise InputError(
+            f"{path}: the matrix has {entries.shape[1]} features and {entries.shape[0]} cells, but {len(ids)} features "
+            f"and {len(cells)} barcodes are named. {AGAIN}."
+        )
+    if again := next((name for name, number in Counter(cells).items() if number > 1), ""):
+        raise InputError(f"{path}: the barcode {again!r} is there more than once. {AGAIN}.")
+    often = Counter(symbols)
+    names = [symbol if often[symbol] == 1 else f"{symbol} ({one})" for symbol, one in zip(symbols, ids, strict=True)]
+    if again := next((name for name, number in Counter(names).items() if number > 1), ""):
+        raise InputError(f"{path}: the feature {again!r} is there more than once. {AGAIN}.")
+    whole = Matrix(COUNTS, [path], np.array(cells, dtype=object), names, entries)
+    if shared := [symbol for symbol, number in often.items() if number > 1]:
+        some = f"{listed(shared[:3])}{' and others' if len(shared) > 3 else ''}"
+        whole.notes.append(f"Features that share a symbol ({some}) have their identifiers in their names.")
+    kept = np.flatnonzero([one in ("", feature_type) for one in types])
+    if not len(kept):
+        raise InputError(
+            f"{path}: there are no features of the type {feature_type!r}. The types are {listed(set(types))}."
+        )
+    return whole if len(kept) == len(types) else whole.take(kept, f"not of the type {feature_type}")
+
+
+Parts = tuple[Any, list[str], list[str], list[str], list[str]]
+"""Cells by features, barcodes, and identifiers, symbols and types of the features."""
+
+
+def folder(path: Path) -> Parts:
+    """Read ``matrix.mtx``, ``barcodes.tsv`` and ``features.tsv`` (or ``genes.tsv``), compressed or not."""
+    features = _lines(_member(path, "features.tsv", "genes.tsv"))
+    cells = [line[0] for line in _lines(_member(path, "barcodes.tsv"))]
+    entries = matrix_market(_member(path, "matrix.mtx")).T.tocsr()
+    return entries, cells, *_columns(features)
+
+
+def _member(path: Path, *names: str) -> Path:
+    for name in names:
+        for end in ("", ".gz"):
+            if (found := path / f"{name}{end}").is_file():
+                return found
+    here = sorted(one.name for one in path.iterdir())
+    raise InputError(
+        f"{path}: there is no {' or '.join(names)} (or .gz) in this folder, which has {listed(here)}. Name the folder "
+        "that Cell Ranger calls filtered_feature_bc_matrix, or name a file."
+    )
+
+
+def _lines(path: Path) -> list[list[str]]:
+    opener: Callable[..., Any] = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8") as stream:
+            return [line.rstrip("\r\n").split("\t") for line in stream if line.strip()]
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: the file cannot be read as text ({error}). {AGAIN}.") from error
+
+
+def _columns(lines: list[list[str]]) -> tuple[list[str], list[str], list[str]]:
+    """Return identifiers, symbols and types; a file of one column has identifiers alone."""
+    return (
+        [line[0].strip() for line in lines],
+        [line[min(1, len(line) - 1)].strip() for line in lines],
+        [line[2].strip() if len(line) > 2 else "" for line in lines],
+    )
+
+
+def file(path: Path) -> Parts:
+    """Read an HDF5 file of Cell Ranger 3 or later (group ``matrix``), or of 2 (one group, called as the genome)."""
+    import h5py
+    from scipy import sparse
+
+    hdf5.look_over(path, "a 10x Genomics matrix", AGAIN)
+    try:
+        with h5py.File(path, "r") as held:
+            group = _group(path, held)
+            size, cells = group["shape"][:], _texts(group["barcodes"])
+            features = group.get("features", group)
+            ids = _texts(features["id" if "id" in features else "genes"])
+            symbols = _texts(features["name" if "name" in features else "gene_names"])
+            types = _texts(features["feature_type"]) if "feature_type" in features else [""] * len(ids)
+            parts = tuple(group[name][:] for name in ("data", "indices", "indptr"))
+            # columns of features x cells are rows of cells x features
+            entries = sparse.csr_array(
+                (len(size) == 2 and (int(size[1]), int(size[0]))) or (0, 0), dtype=parts[0].dtype
+            )
+            entries.data, entries.indices, entries.indptr = parts
+    except InputError:
+        raise
+    except Exception as error:  # HDF5 raises a dozen kinds for damaged or foreign files
+        raise hdf5.unreadable(path, "a 10x Genomics matrix", error, AGAIN) from error
+    return sound(path, "matrix", entries), cells, ids, symbols, types
+
+
+def _group(path: Path, held: Any) -> Any:
+    needed = {"barcodes", "data", "indices", "indptr", "shape"}
+    for name in held:
+        if hasattr(held[name], "keys") and needed <= set(held[name]):
+            return held[name]
+    raise InputError(
+        f"{path}: this HDF5 file is no 10x Genomics matrix; it has {listed(held)}. AnnData needs a name that ends in "
+        ".h5ad."
+    )
+
+
+def _texts(values: Any) -> list[str]:
+    found: Array = values[:]
+    return [(one.decode("utf-8") if isinstance(one, bytes) else str(one)).strip() for one in found.tolist()]
