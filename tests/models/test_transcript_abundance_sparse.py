@@ -42,7 +42,8 @@ def test_the_prior_is_a_density_over_shares_and_who_is_there() -> None:
 def test_draws_of_the_prior_are_as_often_there_as_it_says() -> None:
     rng = np.random.default_rng(3)
     pi = 0.2
-    drawn = np.array([story.draw_sparse_nu(rng, {"transcript": 3}, np.array(pi), np.array(1.0), np.ones(3)) > 0 for _ in range(4_000)])
+    law = np.array(pi), np.array(1.0), np.ones(3)
+    drawn = np.array([story.draw_sparse_nu(rng, {"transcript": 3}, *law) > 0 for _ in range(4_000)])
     np.testing.assert_allclose(drawn.mean(0), pi / (1 - (1 - pi) ** 3), atol=4 * 0.5 / np.sqrt(4_000))
 
 
