@@ -83,7 +83,7 @@ def declare(prior: str = "sparse") -> Model:
             "alpha": Var(("transcript",), positive, "Concentration of the Dirichlet prior of nu.", "α", default=1.0)
         }
         methods["vi"] = Method(
-            vi, "approximate", "Variational Bayes (VB-EM) with a Dirichlet factor for the abundances."
+            vi, "point", "Variational Bayes (VB-EM) with a Dirichlet factor: estimates under a prior."
         )
         draw_nu, alpha = story.draw_nu, {"alpha": 1.5}
     return Model(

@@ -17,7 +17,7 @@ from genarium.readers.messages import listed
 from genarium.readers.tables import read_sheet
 
 from .lines import lines, number, wrong
-from .salmon import estimates, quant_sf, salmon_draws
+from .salmon import quant_sf, salmon_draws
 
 Columns = Mapping[str, tuple[str, ...]]
 
@@ -57,7 +57,7 @@ def cohort(
     Parameters
     ----------
     samples : path, mapping or sequence of paths
-        A table (CSV, TSV) with the columns ``sample`` and ``path`` (from the table's folder), whose other columns become
+        A table (CSV, TSV) with the columns ``sample`` and ``path`` (from its folder), whose other columns become
         coordinates of the samples; or paths by sample; or paths, whose names name the samples. A path is an output
         folder of salmon or kallisto, ``abundance.tsv`` or ``.h5`` of kallisto, ``*.isoforms.results`` or
         ``*.genes.results`` of RSEM, ``*.quant`` of oarfish or piscem, or a fit of this model (``.nc``).
@@ -67,8 +67,8 @@ def cohort(
     Returns
     -------
     Dataset
-        ``counts``, ``tpm`` and ``effective_length`` (sample, transcript); ``replicates`` (sample, replicate, transcript),
-        counts in single precision, where every sample has some, as many as all have. The attribute ``replicates`` says
+        ``counts``, ``tpm`` and ``effective_length`` (sample, transcript); ``replicates`` (sample, replicate,
+        transcript), counts in single precision, where every sample has some, as many as all have. The attribute ``replicates`` says
         of what kind: "bootstrap", "gibbs", "posterior", or "none".
 
     Raises
@@ -187,14 +187,19 @@ def _kallisto_h5(path: Path, most: int) -> dict[str, Any]:
     try:
         with h5py.File(path, "r") as file:
             name = np.char.decode(np.asarray(file["aux/ids"]), "utf-8")
-            length, counts = np.asarray(file["aux/eff_lengths"], dtype=float), np.asarray(file["est_counts"], dtype=float)
+            length, counts = (
+                np.asarray(file["aux/eff_lengths"], dtype=float),
+                np.asarray(file["est_counts"], dtype=float),
+            )
             bootstrap = file.get("bootstrap")
             drawn = [np.asarray(bootstrap[f"bs{i}"]) for i in range(len(bootstrap))] if bootstrap is not None else []
     except (KeyError, OSError, ValueError, TypeError, AttributeError) as error:
         raise unreadable(path, what, error, remedy) from error
     for values in (length, counts, *drawn):
         if values.shape != name.shape or not np.isfinite(values).all() or (values < 0).any():
-            raise InputError(f"{path}: counts or lengths are not as many as the names, negative or not finite. {remedy}.")
+            raise InputError(
+                f"{path}: counts or lengths are not as many as the names, negative or not finite. {remedy}."
+            )
     one = {"name": list(name), "counts": counts, "effective_length": np.maximum(length, SHORTEST), "kind": "none"}
     one["tpm"] = per_million(one["counts"], one["effective_length"])
     if drawn:

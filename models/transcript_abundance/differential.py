@@ -1,7 +1,7 @@
 """Differential abundance and usage between two conditions, the uncertainty of the quantification carried through.
 
-Equation numbers refer to the card (README.md). Sizes: N samples, R replicates, F features, P columns of the design, J and M
-components of the two mixtures.
+Equation numbers refer to the card (README.md). Sizes: N samples, R replicates, F features, P columns of the design, J
+and M components of the two mixtures.
 """
 
 import warnings
@@ -55,10 +55,10 @@ def differential(
     Parameters
     ----------
     cohort : Dataset
-        Transcripts or genes of many samples (:func:`cohort`, :func:`genes`); ``replicates`` tell how uncertain counts are.
+        Transcripts or genes of many samples (:func:`cohort`, :func:`genes`); ``replicates`` say how sure counts are.
         Without them only the noise of counting is known.
     condition : str or sequence
-        The coordinate of the samples, or its values, with two values; the change is from the first in order to the second.
+        The coordinate of the samples, or its values, two of them; the change is from the first in order to the second.
     covariates : names, or mapping of name to values
         What else differs between samples: numbers enter as they are, words as an indicator of each but the first.
     by : {"abundance", "usage"}
@@ -111,7 +111,9 @@ def _design(cohort: xr.Dataset, condition: Any, covariates: Any) -> tuple[Array,
     """Return the design (N, P), the condition's indicator last, and that indicator."""
     if isinstance(condition, str):
         if condition not in cohort.coords:
-            raise InputError(f"the samples have no column {condition!r} ({listed([str(n) for n in cohort.coords], 9)}).")
+            raise InputError(
+                f"the samples have no column {condition!r} ({listed([str(n) for n in cohort.coords], 9)})."
+            )
         condition = cohort[condition].to_numpy()
     values = np.asarray(condition)
     levels = np.unique(values)
@@ -140,7 +142,7 @@ def _design(cohort: xr.Dataset, condition: Any, covariates: Any) -> tuple[Array,
 
 
 def _groups(cohort: xr.Dataset, dim: str, by: str, gene_of: Mapping[str, str] | None, keep: Array) -> Array:
-    """Number the gene of each feature; -1 for one that has no say in usage."""
+    """Return the number of each feature's gene; -1 for one that has no say in usage."""
     if by == "abundance":
         return np.zeros(len(keep), dtype=np.int64)
     if gene_of is None:
@@ -159,9 +161,7 @@ def _size_factors(counts: Array) -> Array:
     return np.asarray(np.exp(factor - factor.mean()))
 
 
-def _measured(
-    cohort: xr.Dataset, counts: Array, factor: Array, by: str, groups: Array
-) -> tuple[Array, Array, Array]:
+def _measured(cohort: xr.Dataset, counts: Array, factor: Array, by: str, groups: Array) -> tuple[Array, Array, Array]:
     """Return log2 abundances or shares (N, F), their variances (N, F), and mean log2 counts (F,) (eq. 31)."""
     drawn = cohort["replicates"].to_numpy() if "replicates" in cohort else None
     _, index = np.unique(groups, return_inverse=True)
@@ -246,7 +246,7 @@ def _chunks(size: int) -> Iterator[slice]:
 
 
 def least_squares(y: Array, variance: Array, X: Array) -> tuple[Array, Array, Array]:
-    """Return the last coefficient (F,), its standard error, and the log likelihood with all coefficients integrated out.
+    """Return the last coefficient (F,), its standard error, and the log likelihood, all coefficients integrated out.
 
     Parameters
     ----------

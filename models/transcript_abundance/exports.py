@@ -1,4 +1,4 @@
-"""A fit as a folder of salmon's, which tximport, fishpond and edgeR's catchSalmon read: estimates, and draws as replicates."""
+"""A fit as a folder of salmon's, for tximport, fishpond and edgeR's catchSalmon: estimates, and draws as replicates."""
 
 import gzip
 import json

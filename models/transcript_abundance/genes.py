@@ -98,7 +98,7 @@ def genes(
     Returns
     -------
     Dataset
-        ``counts``, ``tpm``, ``effective_length`` (sample, gene): the length is the mean of the transcripts', weighted by
+        ``counts``, ``tpm``, ``effective_length`` (sample, gene): the length is the mean of the transcripts', by
         TPM; where a gene has none, the geometric mean over the other samples, or the plain mean of its transcripts.
         ``replicates`` (sample, replicate, gene), treated alike, where the cohort has some.
 
@@ -117,7 +117,7 @@ def genes(
         lost = [name for name, has in zip(names, known, strict=True) if not has]
         share = float(cohort["counts"].to_numpy()[:, ~known].sum() / max(cohort["counts"].to_numpy().sum(), 1e-300))
         warnings.warn(
-            f"{len(lost)} transcripts have no gene and are left out ({listed(lost, 3)}), with {share:.2%} of the reads.",
+            f"{len(lost)} transcripts have no gene and are left out ({listed(lost, 3)}; {share:.2%} of the reads).",
             stacklevel=2,
         )
     labels, index = np.unique([table[name] for name, has in zip(names, known, strict=True) if has], return_inverse=True)

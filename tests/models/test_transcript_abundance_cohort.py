@@ -60,7 +60,9 @@ def kallisto_h5(path: Path) -> Path:
 def test_every_program_gives_the_same_cohort(tmp_path: Path) -> None:
     paths: dict[str, str | Path] = {
         "salmon": salmon_folder(tmp_path / "salmon"),
-        "kallisto": table(tmp_path / "k" / "abundance.tsv", "target_id length eff_length est_counts tpm", "nlect").parent,
+        "kallisto": table(
+            tmp_path / "k" / "abundance.tsv", "target_id length eff_length est_counts tpm", "nlect"
+        ).parent,
         "h5": kallisto_h5(tmp_path / "abundance.h5"),
         "rsem": table(
             tmp_path / "a.isoforms.results",

@@ -1,12 +1,13 @@
 """Differential transcripts: realised false discovery rate, power and speed.
 
 ``python validation/benchmarks/transcript_abundance_differential.py``:
-two conditions of ``--samples`` samples each, of transcripts of genes as in ``transcript_abundance_prior.py``; abundances
-are log-normal (standard deviation 2), differ between samples of a condition by a log-normal factor whose spread differs
-between transcripts, and between conditions for one in ten, by |log2 fold changes| of .5 to 3. Every sample is quantified by
-EM on its classes, with 20 bootstraps. ``differential`` is compared, on the same replicates, with a Wilcoxon statistic that is
-averaged over replicates and has its null distribution from permuted labels, over all transcripts (swish's idea), and with
-Welch's t on log counts under Benjamini and Hochberg's rule. ``--speed`` times 12 samples x 100,000 transcripts instead.
+two conditions of ``--samples`` samples each, of transcripts of genes as in ``transcript_abundance_prior.py``;
+abundances are log-normal (standard deviation 2), differ between samples of a condition by a log-normal factor whose
+spread differs between transcripts, and between conditions for one in ten, by log2 fold changes of .5 to 3 either way.
+Every sample is quantified from its classes (``--by``: draws of ``gibbs`` under either prior, or 20 bootstraps of EM).
+``differential`` is compared, on the same replicates, with a Wilcoxon statistic that is averaged over replicates and
+has its null distribution from permuted labels, over all transcripts (swish's idea), and with Welch's t on log counts
+under Benjamini and Hochberg's rule. ``--speed`` times 12 samples x 100,000 transcripts instead.
 """
 
 import os
@@ -28,8 +29,8 @@ from scipy import stats
 from transcript_abundance_prior import simulate
 
 from genarium.declaration import Array
-from genarium.models.transcript_abundance.differential import differential
 from genarium.engines.chains import run
+from genarium.models.transcript_abundance.differential import differential
 from genarium.models.transcript_abundance.em import ascend
 from genarium.models.transcript_abundance.gibbs import Sampler, SparseSampler
 from genarium.models.transcript_abundance.table import tabulate
