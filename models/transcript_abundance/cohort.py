@@ -68,8 +68,8 @@ def cohort(
     -------
     Dataset
         ``counts``, ``tpm`` and ``effective_length`` (sample, transcript); ``replicates`` (sample, replicate,
-        transcript), counts in single precision, where every sample has some, as many as all have. The attribute ``replicates`` says
-        of what kind: "bootstrap", "gibbs", "posterior", or "none".
+        transcript), counts in single precision, where every sample has some, as many as all have. The attribute
+        ``replicates`` says of what kind: "bootstrap", "gibbs", "posterior", or "none".
 
     Raises
     ------
@@ -200,7 +200,7 @@ def _kallisto_h5(path: Path, most: int) -> dict[str, Any]:
             raise InputError(
                 f"{path}: counts or lengths are not as many as the names, negative or not finite. {remedy}."
             )
-    one = {"name": list(name), "counts": counts, "effective_length": np.maximum(length, SHORTEST), "kind": "none"}
+    one: dict[str, Any] = {"name": list(name), "counts": counts, "effective_length": np.maximum(length, SHORTEST), "kind": "none"}
     one["tpm"] = per_million(one["counts"], one["effective_length"])
     if drawn:
         one |= {"replicates": _thinned(np.array(drawn), most), "kind": "bootstrap"}

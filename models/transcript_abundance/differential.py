@@ -21,8 +21,14 @@ LN2 = float(np.log(2))
 SPREADS = np.concatenate([[0.0], np.geomspace(0.02, 4.0, 15)])
 """Standard deviations between samples of a condition (log2) that are mixed."""
 
-EFFECTS = np.concatenate([[0.0], np.geomspace(0.05, 8.0, 12)])
-"""Standard deviations of log2 fold changes that are mixed; the first is no change."""
+_STEPS = np.geomspace(0.1, 8.0, 14)
+CENTRES = np.concatenate([[0.0], -_STEPS[::-1], _STEPS])
+WIDTHS = np.concatenate([[0.0], 0.25 * _STEPS[::-1], 0.25 * _STEPS])
+"""Means and standard deviations of log2 fold changes that are mixed; the first is no change.
+
+They lie on either side of zero, so that changes may be large where none are small: a mixture around zero would take some
+features without a change for such small ones.
+"""
 
 NULL_WEIGHT = 10.0
 """Features without a change that the prior counts in advance, so that in doubt there is none."""
@@ -97,7 +103,8 @@ def differential(
     columns = {name: (dim, values) for name, values in fitted.columns().items()}
     columns |= {"log2_mean": (dim, mean), "inferential_sd": (dim, np.sqrt(v.mean(0)))}
     attrs = {
-        "effect_sd": EFFECTS,
+        "effect_mean": CENTRES,
+        "effect_sd": WIDTHS,
         "effect_weight": fitted.effect_weight,
         "spread_sd": SPREADS,
         "spread_weight": fitted.spread_weight,
@@ -265,9 +272,9 @@ def least_squares(y: Array, variance: Array, X: Array) -> tuple[Array, Array, Ar
 
 def _likelihood(estimate: Array, error: Array, weight: Array) -> Array:
     """Likelihood of each pair of components, up to a factor by feature, (F, J, M) (eq. 33)."""
-    total = error[..., None] ** 2 + EFFECTS**2
+    total = error[..., None] ** 2 + WIDTHS**2
     log = np.log(np.maximum(weight, 1e-300))[..., None]
-    log = log - 0.5 * estimate[..., None] ** 2 / total - 0.5 * np.log(total)
+    log = log - 0.5 * (estimate[..., None] - CENTRES) ** 2 / total - 0.5 * np.log(total)
     return np.asarray(np.exp(log - log.max((1, 2), keepdims=True)))
 
 
@@ -292,8 +299,8 @@ def _posterior(estimate: Array, error: Array, r: Array, probability: float) -> t
     """Mean, sd, interval, lfsr and lfdr of each feature (eqs. 34 and 35)."""
     from scipy.special import ndtr
 
-    share = EFFECTS**2 / (error[..., None] ** 2 + EFFECTS**2)  # (F, J, M)
-    m, s = estimate[..., None] * share, np.sqrt(share) * error[..., None]
+    share = WIDTHS**2 / (error[..., None] ** 2 + WIDTHS**2)  # (F, J, M)
+    m, s = CENTRES + (estimate[..., None] - CENTRES) * share, np.sqrt(share) * error[..., None]
     mean = (r * m).sum((1, 2))
     sd = np.sqrt(np.maximum((r * (m**2 + s**2)).sum((1, 2)) - mean**2, 0))
     null = r[:, :, 0].sum(1)

@@ -60,8 +60,8 @@ def salmon(tree: xr.DataTree, path: Path, *, replicates: int = 100) -> list[Path
             (aux / "bootstrap").mkdir()
             with gzip.open(aux / "bootstrap" / "bootstraps.gz", "wb") as file:
                 file.write(np.ascontiguousarray(drawn[at], dtype="<f8").tobytes())
-            with gzip.open(aux / "bootstrap" / "names.tsv.gz", "wt") as file:
-                file.write("\t".join(names) + "\n")
+            with gzip.open(aux / "bootstrap" / "names.tsv.gz", "wb") as file:
+                file.write(("\t".join(names) + "\n").encode())
             about |= {"samp_type": "gibbs", "num_bootstraps": len(at)}
         (aux / "meta_info.json").write_text(json.dumps(about, indent=2))
         whole.chmod(0o755)
