@@ -200,7 +200,8 @@ def _kallisto_h5(path: Path, most: int) -> dict[str, Any]:
             raise InputError(
                 f"{path}: counts or lengths are not as many as the names, negative or not finite. {remedy}."
             )
-    one: dict[str, Any] = {"name": list(name), "counts": counts, "effective_length": np.maximum(length, SHORTEST), "kind": "none"}
+    one: dict[str, Any] = {"name": list(name), "counts": counts, "kind": "none"}
+    one["effective_length"] = np.maximum(length, SHORTEST)
     one["tpm"] = per_million(one["counts"], one["effective_length"])
     if drawn:
         one |= {"replicates": _thinned(np.array(drawn), most), "kind": "bootstrap"}

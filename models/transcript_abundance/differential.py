@@ -26,8 +26,8 @@ CENTRES = np.concatenate([[0.0], -_STEPS[::-1], _STEPS])
 WIDTHS = np.concatenate([[0.0], 0.25 * _STEPS[::-1], 0.25 * _STEPS])
 """Means and standard deviations of log2 fold changes that are mixed; the first is no change.
 
-They lie on either side of zero, so that changes may be large where none are small: a mixture around zero would take some
-features without a change for such small ones.
+They lie on either side of zero, so that changes may be large where none are small: a mixture around zero would take
+some features without a change for such small ones.
 """
 
 NULL_WEIGHT = 10.0

@@ -15,9 +15,8 @@ from genarium.declaration import Array, Problem
 from genarium.models.transcript_abundance import likelihood
 from genarium.models.transcript_abundance.directions import axes, update_along
 from genarium.models.transcript_abundance.em import Ascended, Sweeps, ascend, gaps, largest_fall
-from genarium.models.transcript_abundance.groups import ridge_counts
+from genarium.models.transcript_abundance.groups import ridge_counts, ridges_of
 from genarium.models.transcript_abundance.interior import climb
-from genarium.models.transcript_abundance.groups import ridges_of
 from genarium.models.transcript_abundance.kernels import digamma, until_changes_are_small
 from genarium.models.transcript_abundance.online import online_counts, salmon_start
 from genarium.models.transcript_abundance.pairs import draw_abundances, draw_origins, log_density, update_pairs
@@ -500,7 +499,8 @@ def test_bad_data_are_refused() -> None:
         ("gibbs", {"nu": [0.5, 0.5]}, "cannot hold nu fixed"),
     ):
         with pytest.raises(gn.InputError, match=said):
-            gn.fit(NAME, good, method, **{"prior": "dirichlet", **options})
+            chosen: dict[str, Any] = {"prior": "dirichlet", **options}
+            gn.fit(NAME, good, method, **chosen)
 
 
 def test_salmons_start_is_one_pass_over_the_reads_in_small_part() -> None:
