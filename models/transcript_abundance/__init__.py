@@ -12,7 +12,7 @@ from genarium.declaration import Array, Calibration, Method, Model, Problem, Sta
 from genarium.errors import InputError
 from genarium.supports import count, label, nonnegative, positive, simplex, unit_interval
 
-from . import bam, course, density, groups, likelihood, salmon, sparse, story
+from . import bam, course, density, exports, groups, likelihood, salmon, sparse, story
 from .cautions import cautions
 from .em import em
 from .gibbs import gibbs
@@ -83,7 +83,7 @@ def declare(prior: str = "sparse") -> Model:
             "alpha": Var(("transcript",), positive, "Concentration of the Dirichlet prior of nu.", "α", default=1.0)
         }
         methods["vi"] = Method(
-            vi, "approximate", "Variational Bayes (VB-EM) with a Dirichlet factor for the abundances."
+            vi, "point", "Variational Bayes (VB-EM) with a Dirichlet factor: estimates under a prior."
         )
         draw_nu, alpha = story.draw_nu, {"alpha": 1.5}
     return Model(
@@ -152,6 +152,7 @@ def declare(prior: str = "sparse") -> Model:
         vary=declare,
         statistics=likelihood.statistics,
         readers={"salmon": salmon.salmon, "course": course.course, "sparse": sparse.sparse, "bam": bam.bam},
+        exports={"salmon": exports.salmon},
         check=check,
         calibration=Calibration(
             settings={"transcript": 5, "equivalence_class": 10, "entry": 25, "reads": 500} | alpha,

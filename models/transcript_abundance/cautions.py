@@ -8,6 +8,7 @@ import xarray as xr
 from genarium.declaration import Array, Caution, Problem
 from genarium.readers.messages import listed
 
+from .groups import ridges_of
 from .lengths import SHORT, named, short_and_large
 
 SHOWN = 3
@@ -17,14 +18,14 @@ SHOWN = 3
 def cautions(tree: xr.DataTree, problem: Problem) -> Iterator[Caution]:
     """Yield what a user of a fit should know."""
     data = tree["posterior" if "posterior" in tree else "point"].to_dataset()
-    yield open_splits(data)
+    yield open_splits(data, ridges_of(tree))
     yield short_lengths(data, problem["effective_length"])
 
 
-def open_splits(data: xr.Dataset) -> Caution:
+def open_splits(data: xr.Dataset, found: xr.DataArray | None) -> Caution:
     """Name the groups of transcripts whose split the data leave open."""
     check = "transcripts that the reads cannot tell apart"
-    ridge = data["ridge"].to_numpy() if "ridge" in data.coords else np.zeros(0, dtype=int)
+    ridge = np.zeros(0, dtype=int) if found is None else found.to_numpy()
     number = int(ridge.max(initial=0))
     if number == 0:
         return Caution(check, 0)

@@ -8,6 +8,7 @@ import xarray as xr
 from genarium.declaration import Array
 from genarium.drawing import INK, MARK, PALETTE, WIDTH, Titled
 
+from .groups import ridges_of
 from .likelihood import is_conditional
 
 TRANSCRIPTS = 40
@@ -73,7 +74,7 @@ def abundances(tree: xr.DataTree) -> Titled:
         axes.hlines(y, low, high, color=PALETTE[0], lw=3, alpha=0.45)
         said += "Bars: 90 % intervals. "
     axes.plot(tpm[top], y, "o", color=PALETTE[0], ms=4)
-    ridges = tree["posterior" if "posterior" in tree else "point"].coords.get("ridge")
+    ridges = ridges_of(tree)
     if ridges is not None and (ridges > 0).any():
         said += "Transcripts of one group, by its number in brackets, cannot be told apart: only the sum is known. "
     if "point" in tree and "counts_low" in tree["point"]:

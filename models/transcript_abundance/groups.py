@@ -1,6 +1,7 @@
 """Groups of transcripts that the reads cannot tell apart: of every fit a coordinate, and the reads of each group."""
 
 import numpy as np
+import xarray as xr
 
 from genarium.declaration import Array
 
@@ -28,3 +29,11 @@ def ridge_counts(nu: Array, reads: Array, ridge: Array) -> Array:
         first = np.searchsorted(ridge[some], np.arange(1, ridge.max() + 1))
         out[..., some] = np.add.reduceat(out[..., some], first, axis=-1)[..., ridge[some] - 1]
     return out
+
+
+def ridges_of(tree: xr.DataTree) -> xr.DataArray | None:
+    """Return the ridges that a fit has found (of draws beside scalar variables, they stand with ``sample_stats``)."""
+    for group in ("posterior", "point", "sample_stats"):
+        if group in tree and "ridge" in tree[group].coords:
+            return tree[group].coords["ridge"]
+    return None

@@ -335,7 +335,7 @@ def update_lines(
     line_step: Array,
     a: Array,
 ) -> None:
-    """Move each of some transcripts, ``who``, against a partner from one of its classes, then along a direction (eq. 29).
+    """Move each of some transcripts, ``who``, against a partner of one of its classes, then along a direction (eq. 29).
 
     ``lines`` (K + 1,) are the first direction of each transcript, ``line_first`` (L + 1,) the first element of each
     direction in ``line_member`` and ``line_step``; the other parameters are those of :func:`move`.

@@ -9,7 +9,7 @@ from genarium.engines.ascent import Ascent, ascend
 from genarium.progress import spinner
 from genarium.remedies import option
 from genarium.settings import only_with
-from genarium.simplex import dirichlet_expected_log, dirichlet_log_norm, log_sum_exp
+from genarium.simplex import dirichlet_expected_log, dirichlet_log_norm
 
 from .em import CHANGE, FLOOR, LEAST
 from .kernels import sweep, until_changes_are_small
@@ -22,9 +22,6 @@ TOLERANCE = 1e-6
 SALMON_PRIOR = 0.01
 """salmon's concentration for each transcript."""
 
-DRAWN = 20_000_000
-"""Values that draws of the abundances hold at most; of many transcripts fewer draws are kept."""
-
 
 def vi(
     problem: Problem,
@@ -33,7 +30,6 @@ def vi(
     stop: Literal["bound", "salmon"] = "bound",
     tolerance: float | None = None,
     max_iterations: int = 10_000,
-    draws: int = 1000,
 ) -> Result:
     """Fit q(origins) q(nu) by coordinate ascent.
 
@@ -41,21 +37,20 @@ def vi(
     ----------
     problem : Problem
     rng : Generator
-        For the draws.
+        Not used: the result depends on the data alone.
     stop : {"bound", "salmon"}
         Whether to stop when Aitken's rule says that little of the evidence lower bound is left, or as salmon does,
         whose prior of 0.01 then stands in for an ``alpha`` that has its default, one.
     tolerance : float, optional
         Nats of the bound that may be left to gain (1e-6 where not given). Only with stop="bound".
     max_iterations : int
-    draws : int
-        Draws from q for the posterior group; fewer where that were more than 2e7 values.
 
     Returns
     -------
     Result
         ``variational``: ``concentration`` of q(nu), the expected ``counts`` (what salmon prints as NumReads) and their
-        ``tpm``, the bound by iteration; ``posterior``: draws from q, with their log density in ``sample_stats``.
+        ``tpm``, the bound by iteration; ``point``: nu, the shares of these counts. There are no draws from q(nu): it
+        takes the origins of ambiguous reads as known, and is far too narrow.
 
     Raises
     ------
@@ -73,12 +68,9 @@ def vi(
         left = TOLERANCE if tolerance is None else tolerance
         run = step.by_salmon(start, max_iterations) if stop == "salmon" else step.ascent(start, left, max_iterations)
     a = run.state
-    concentration = alpha + a
-    many = int(max(1, min(draws, DRAWN // table.transcripts)))
-    nu, log_q = _draw(rng, concentration, many)
     rate = a / problem["effective_length"]
     variational: dict[str, Any] = {
-        "concentration": (("transcript",), concentration),
+        "concentration": (("transcript",), alpha + a),
         "counts": (("transcript",), a),
         "tpm": (("transcript",), 1e6 * rate / rate.sum()),
         "bound": (("restart", "iteration"), run.bounds[None]),
@@ -91,18 +83,7 @@ def vi(
         "prior": float(alpha.min()),
         "never_hit": int((~table.hit).sum()),
     }
-    stats = {"log_q": log_q[None]}
-    return Result(variational=variational, posterior={"nu": nu[None]}, sample_stats=stats, notes=notes)
-
-
-def _draw(rng: np.random.Generator, concentration: Array, draws: int) -> tuple[Array, Array]:
-    """Draw from Dirichlet(concentration), (S, K), with the log density of each draw, (S,)."""
-    # Γ(c) = Γ(c + 1) U^(1/c) in logarithms, so that small concentrations do not underflow before they are scaled
-    log_gamma = np.log(rng.standard_gamma(concentration + 1, (draws, len(concentration))))
-    log_gamma += np.log(rng.uniform(size=log_gamma.shape)) / concentration
-    log_nu = log_gamma - log_sum_exp(log_gamma)[:, None]
-    log_nu = np.maximum(log_nu, np.log(np.finfo(float).tiny))
-    return np.exp(log_nu), np.asarray(dirichlet_log_norm(concentration) + log_nu @ (concentration - 1))
+    return Result(variational=variational, point={"nu": a / a.sum()}, notes=notes)
 
 
 class Step:

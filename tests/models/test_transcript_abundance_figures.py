@@ -17,7 +17,7 @@ NAME = "transcript_abundance"
 
 @pytest.fixture(scope="module")
 def simulated() -> xr.DataTree:
-    return gn.simulate(NAME, 1)
+    return gn.simulate(NAME, 1, prior="dirichlet")
 
 
 @pytest.mark.parametrize("method", ["em", "vi", "gibbs"])
@@ -64,5 +64,5 @@ def test_residuals_are_standardised(simulated: xr.DataTree) -> None:
 @pytest.mark.parametrize("method", ["em", "vi"])
 def test_a_report_of_salmons_classes_is_written(tmp_path: Path, method: str) -> None:
     data = from_classes([([0, 1], [0.5, 0.5], 60), ([2, 1], [0.3, 0.7], 40)], [100, 100, 100], names=["a", "b", "c"])
-    page = gn.report(gn.fit(NAME, data, method), tmp_path / "report.html").read_text()
+    page = gn.report(gn.fit(NAME, data, method, prior="dirichlet"), tmp_path / "report.html").read_text()
     assert "Where the reads come from" in page

@@ -42,12 +42,8 @@ def test_the_prior_is_a_density_over_shares_and_who_is_there() -> None:
 def test_draws_of_the_prior_are_as_often_there_as_it_says() -> None:
     rng = np.random.default_rng(3)
     pi = 0.2
-    drawn = np.array(
-        [
-            story.draw_sparse_nu(rng, {"transcript": 3}, np.array(pi), np.array(1.0), np.ones(3)) > 0
-            for _ in range(4_000)
-        ]
-    )
+    law = np.array(pi), np.array(1.0), np.ones(3)
+    drawn = np.array([story.draw_sparse_nu(rng, {"transcript": 3}, *law) > 0 for _ in range(4_000)])
     np.testing.assert_allclose(drawn.mean(0), pi / (1 - (1 - pi) ** 3), atol=4 * 0.5 / np.sqrt(4_000))
 
 
@@ -57,6 +53,12 @@ def draw_prior(rng: np.random.Generator, mean: Array, sd: float, pi: float) -> A
         there = rng.uniform(size=3) < pi
         if there.any():
             return np.where(there, np.exp(mean + sd * rng.normal(size=3)), 0.0)
+
+
+def told(a: Array) -> list[Array]:
+    """Functions of draws (S, 3) whose means are compared."""
+    pairs = a[:, :2] * a[:, 1:] > 20
+    return [(a > 0).astype(float), np.log(a + 0.5), pairs.astype(float), (a > 0).all(1).astype(float)]
 
 
 @pytest.mark.parametrize("move", ["abundances", "pairs", "lines"])
@@ -93,8 +95,7 @@ def test_each_move_keeps_the_joint_distribution(move: str) -> None:
     if move == "abundances":  # all may go, which the prior that was drawn from leaves out
         after = after[(after > 0).any(1)]
     assert (before != 0).mean(0) != pytest.approx((after != 0).mean(0), abs=1e-12)  # something was moved
-    for f in (lambda x: x > 0, lambda x: np.log(x + 0.5), lambda x: x[:, :2] * x[:, 1:] > 20, lambda x: (x > 0).all(1)):
-        one, two = (f(x).astype(float) for x in (before, after))
+    for one, two in zip(told(before), told(after), strict=True):
         error = np.hypot(one.std(0) / np.sqrt(len(one)), two.std(0) / np.sqrt(len(two)))
         assert np.all(np.abs(one.mean(0) - two.mean(0)) < 4 * error)
 

@@ -3,9 +3,9 @@
 ``python validation/benchmarks/transcript_abundance_prior.py``:
 
 Genes of 1 to 12 isoforms, random subsets of 3 to 10 exons, 606 transcripts in all; fragments of 200 nt start uniformly,
-and a class is the set of exons that a fragment touches within a transcript. Of the transcripts 20 to 65 % are absent; the
-others have log-normal TPM (standard deviation 2). 100,000 reads. For each prior of ``gibbs`` (the sparse one, and
-Dirichlet(1) beside it) it prints the coverage by the transcript's true reads, how often intervals of absent ones
+and a class is the set of exons that a fragment touches within a transcript. Of the transcripts 20 to 65 % are absent;
+the others have log-normal TPM (standard deviation 2). 100,000 reads. For each prior of ``gibbs`` (the sparse one, and
+Dirichlet(1) beside it) it prints the coverage by the true reads, how often intervals of absent ones
 include zero, the highest R-hat and the CPU seconds; one line of JSON a simulation, and the sums at the end.
 """
 

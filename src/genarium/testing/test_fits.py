@@ -145,6 +145,13 @@ def test_predictions_make_tables(case: Case, result: xr.DataTree, tmp_path: Path
     assert {file.name for file in made} == {"x.csv"} or all(re.fullmatch(r"x\.[\w-]+\.csv", file.name) for file in made)
 
 
+def _come_again(result: xr.DataTree) -> bool:
+    """Whether some densities are the same at many draws, whose tail ArviZ refuses: of posteriors with atoms."""
+    (pointwise,) = result["log_likelihood"].to_dataset().data_vars.values()
+    rows = pointwise.to_numpy().reshape(pointwise.sizes["chain"] * pointwise.sizes["draw"], -1).T
+    return any(np.unique(row, return_counts=True)[1].max() > 0.05 * len(row) for row in rows if np.ptp(row) > 0)
+
+
 @each(posteriors, more=True)
 @pytest.mark.filterwarnings(HIGH_K)
 @pytest.mark.filterwarnings("ignore:invalid value encountered in scalar divide")  # of what is the same at every draw
@@ -152,7 +159,7 @@ def test_arviz_reads_the_fit(case: Case, result: xr.DataTree) -> None:
     table = az.summary(result, var_names=list(case.model.unknown.variables))
     sizes = json.loads(result.attrs["sizes"])
     assert len(table) == sum(int(np.prod(case.model.shape(n, sizes))) for n in case.model.unknown.variables)
-    if case.model.log_likelihood is not None:
+    if case.model.log_likelihood is not None and not _come_again(result):
         loo = az.loo(result)
         assert np.isfinite(loo.elpd)
         assert loo.n_data_points == (sizes[case.model.unit] if case.model.unit else 1)

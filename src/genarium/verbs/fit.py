@@ -152,6 +152,10 @@ def _groups(problem: Problem, result: Result, claim: Claim, rng: np.random.Gener
         groups["posterior_predictive"] = thinned(problem, copies) if copies else predictive(problem, posterior, rng)
     for name in {"posterior", "point", "variational"} & set(groups):
         here = {n: one for n, one in beside.items() if set(one[0]) <= set(groups[name].dims)}
-        ordered = groups[name][model.most_wanted_first(map(str, groups[name].data_vars), problem.sizes)]
-        groups[name] = ordered.assign_coords(here)
+        groups[name] = groups[name][model.most_wanted_first(map(str, groups[name].data_vars), problem.sizes)]
+        if name == "posterior" and any(set(values.dims) == {"chain", "draw"} for values in groups[name].values()):
+            labels = {dim: groups[name][dim] for one in here.values() for dim in one[0]}
+            groups["sample_stats"] = groups["sample_stats"].assign_coords({**labels, **here})
+            continue  # ArviZ stacks the posterior's variables, and takes no coordinate there that some do not have
+        groups[name] = groups[name].assign_coords(here)
     return groups

@@ -62,6 +62,9 @@ def summary(tree: xr.DataTree, variables: str | Iterable[str] = (), group: str =
     if group not in tree.children:
         raise absent(f"{model}: {source(tree)}", "group", group, tree.children)
     data = tree[group].to_dataset()
+    if group == "posterior" and "sample_stats" in tree:  # where coordinates stand that not all variables have
+        further = tree["sample_stats"].coords.items()
+        data = data.assign_coords({n: c for n, c in further if n not in data.coords and set(c.dims) <= set(data.dims)})
     asked = [variables] if isinstance(variables, str) else list(variables)
     for name in asked:
         if name not in data:

@@ -1,0 +1,191 @@
+"""Genes of a cohort: sums of transcripts by tximport's three ways, with intervals from replicates.
+
+Sizes: N samples, R replicates, K transcripts, G genes.
+"""
+
+import re
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from genarium.declaration import Array
+from genarium.errors import InputError
+from genarium.readers.messages import listed
+
+from .cohort import per_million
+from .lines import lines, wrong
+
+Way = Literal["no", "scaledTPM", "lengthScaledTPM"]
+
+ATTRIBUTE = re.compile(r'(?:^|;)\s*(\w+)[ =]+"?([^";]*)"?')
+
+
+def transcript_genes(path: str | Path, *, ignore_version: bool = False) -> dict[str, str]:
+    """Read which gene a transcript belongs to.
+
+    Parameters
+    ----------
+    path : str or Path
+        A table of two columns, transcript and gene (commas or tabs, with a header or without), or a GTF (``.gtf``,
+        ``.gff``, also compressed), whose attributes ``transcript_id`` and ``gene_id`` are taken.
+    ignore_version : bool
+        Whether to cut off what follows the last dot of a transcript's name.
+
+    Returns
+    -------
+    dict of str to str
+
+    Raises
+    ------
+    InputError
+        With file and line; of a transcript with two genes.
+    """
+    path = Path(path)
+    is_gtf = {".gtf", ".gff", ".gff2"} & {suffix.lower() for suffix in path.suffixes}
+    found: dict[str, str] = {}
+    for line, row in enumerate(lines(path), 1):
+        if not row.strip() or row.startswith("#"):
+            continue
+        if is_gtf:
+            cells = row.split("\t")
+            if len(cells) < 9:
+                raise wrong(path, line, f"{len(cells)} columns instead of 9", "Give a GTF file")
+            told = dict(ATTRIBUTE.findall(cells[8]))
+            transcript, gene = told.get("transcript_id", ""), told.get("gene_id", "")
+            if not transcript:
+                continue  # the row of a gene
+        else:
+            cells = row.split("\t" if "\t" in row else ",")
+            if len(cells) < 2:
+                raise wrong(path, line, "there is one column where two are needed", "Give transcript and gene")
+            transcript, gene = (cell.strip().strip('"') for cell in cells[:2])
+        if not transcript or not gene:
+            raise wrong(path, line, "a transcript or its gene has no name", "Give both, or leave the line out")
+        transcript = unversioned(transcript) if ignore_version else transcript
+        if found.setdefault(transcript, gene) != gene:
+            raise wrong(path, line, f"{transcript!r} is of gene {gene!r}, before of {found[transcript]!r}", "Keep one")
+    if not found:
+        raise InputError(f"{path}: no transcript has a gene in it. Give a table of two columns, or a GTF.")
+    return found
+
+
+def unversioned(name: str) -> str:
+    """Return a name without its version ("ENST00000513300.5")."""
+    stem, dot, version = name.rpartition(".")
+    return stem if dot and version.isdigit() else name
+
+
+def genes(
+    cohort: xr.Dataset, gene_of: str | Path | dict[str, str], *, counts: Way = "no", ignore_version: bool = False
+) -> xr.Dataset:
+    """Add up the transcripts of each gene.
+
+    Parameters
+    ----------
+    cohort : Dataset
+        From :func:`~genarium.models.transcript_abundance.cohort.cohort`.
+    gene_of : path or dict
+        For :func:`transcript_genes`, or genes by transcript.
+    counts : {"no", "scaledTPM", "lengthScaledTPM"}
+        As tximport's ``countsFromAbundance``: sums of counts; TPM scaled to the reads of the sample; TPM times the mean
+        length of the gene over samples, scaled to the reads.
+    ignore_version : bool
+        Whether to cut off versions of the names.
+
+    Returns
+    -------
+    Dataset
+        ``counts``, ``tpm``, ``effective_length`` (sample, gene): the length is the mean of the transcripts', by
+        TPM; where a gene has none, the geometric mean over the other samples, or the plain mean of its transcripts.
+        ``replicates`` (sample, replicate, gene), treated alike, where the cohort has some.
+
+    Raises
+    ------
+    InputError
+        If no transcript has a gene.
+    """
+    table = gene_of if isinstance(gene_of, dict) else transcript_genes(gene_of, ignore_version=ignore_version)
+    names = [str(name) for name in cohort["transcript"].to_numpy()]
+    names = [unversioned(name) for name in names] if ignore_version else names
+    known = np.array([name in table for name in names])
+    if not known.any():
+        raise InputError(f"no transcript has a gene ({listed(names, 3)}). Try ignore_version=True, or another table.")
+    if not known.all():
+        lost = [name for name, has in zip(names, known, strict=True) if not has]
+        share = float(cohort["counts"].to_numpy()[:, ~known].sum() / max(cohort["counts"].to_numpy().sum(), 1e-300))
+        warnings.warn(
+            f"{len(lost)} transcripts have no gene and are left out ({listed(lost, 3)}; {share:.2%} of the reads).",
+            stacklevel=2,
+        )
+    labels, index = np.unique([table[name] for name, has in zip(names, known, strict=True) if has], return_inverse=True)
+    add = _Adder(index, len(labels))
+    some = cohort.isel(transcript=np.flatnonzero(known))
+    c, tpm, length = (some[name].to_numpy() for name in ("counts", "tpm", "effective_length"))
+    gene_counts, gene_tpm = add(c), add(tpm)
+    gene_length = _lengths(add, tpm, length, gene_tpm)
+    dims = ("sample", "gene")
+    found: dict[str, Any] = {
+        "counts": (dims, _scaled(counts, gene_counts, gene_tpm, gene_length)),
+        "tpm": (dims, gene_tpm),
+        "effective_length": (dims, gene_length),
+    }
+    if "replicates" in some:
+        drawn = some["replicates"].to_numpy()  # (N, R, K)
+        out = np.empty((*drawn.shape[:2], len(labels)), dtype=np.float32)
+        for r in range(drawn.shape[1]):
+            each = drawn[:, r].astype(float)
+            out[:, r] = _scaled(counts, add(each), add(per_million(each, length)), gene_length)
+        found["replicates"] = (("sample", "replicate", "gene"), out)
+    kept = {str(n): v for n, v in cohort.coords.items() if v.dims == ("sample",)}
+    return xr.Dataset(found, {**kept, "gene": labels}, {**cohort.attrs, "counts": counts})
+
+
+class _Adder:
+    """Adds up columns by gene."""
+
+    def __init__(self, index: Array, genes: int) -> None:
+        from scipy import sparse
+
+        self.of = sparse.csr_array((np.ones(len(index)), (np.arange(len(index)), index)), shape=(len(index), genes))
+
+    def __call__(self, values: Array) -> Array:
+        return np.asarray(values @ self.of)
+
+
+def _lengths(add: _Adder, tpm: Array, length: Array, gene_tpm: Array) -> Array:
+    """Return the genes' lengths (N, G)."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        out = np.where(gene_tpm > 0, add(tpm * length) / gene_tpm, np.nan)
+        seen = np.isfinite(out)
+        log = np.where(seen, np.log(np.where(seen, out, 1.0)), 0.0).sum(0) / seen.sum(0)
+        mean = add(length.mean(0)[None])[0] / add(np.ones((1, length.shape[1])))[0]
+        stand_in = np.where(seen.any(0), np.exp(log), mean)
+    return np.where(seen, out, stand_in)
+
+
+def _scaled(way: Way, counts: Array, tpm: Array, length: Array) -> Array:
+    """Return counts (N, G) by one of tximport's ways; each sample keeps its sum."""
+    if way == "no":
+        return counts
+    new = tpm * length.mean(0) if way == "lengthScaledTPM" else tpm
+    total = new.sum(-1, keepdims=True)
+    return np.asarray(new * (counts.sum(-1, keepdims=True) / np.where(total > 0, total, 1.0)))
+
+
+def intervals(cohort: xr.Dataset, probability: float = 0.9) -> xr.Dataset:
+    """Return ``counts_low`` and ``counts_high`` (sample, feature): central intervals of the replicates.
+
+    Raises
+    ------
+    InputError
+        If there are no replicates.
+    """
+    if "replicates" not in cohort:
+        raise InputError("the cohort has no replicates (bootstraps, or draws of a posterior), and so no intervals.")
+    tail = (1 - probability) / 2
+    drawn = cohort["replicates"]
+    low, high = (drawn.quantile(q, "replicate").drop_vars("quantile") for q in (tail, 1 - tail))
+    return xr.Dataset({"counts_low": low, "counts_high": high})

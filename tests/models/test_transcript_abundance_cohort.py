@@ -1,0 +1,308 @@
+"""Cohorts: readers of many samples, genes by tximport's three ways, and differences between conditions."""
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from scipy import integrate, stats
+
+import genarium as gn
+from genarium.declaration import Array
+from genarium.models.transcript_abundance import differential as module
+from genarium.models.transcript_abundance.cohort import cohort
+from genarium.models.transcript_abundance.differential import differential, shrink
+from genarium.models.transcript_abundance.genes import genes, intervals, transcript_genes
+from genarium.models.transcript_abundance.salmon import salmon_draws
+from genarium.models.transcript_abundance.sparse import from_classes
+
+NAME = "transcript_abundance"
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+
+NAMES, LENGTH, COUNTS = ["t1.2", "t2.1", "u1.1"], [100.0, 300.0, 200.0], [10.0, 30.0, 60.0]
+
+
+def tpm_of(counts: Any = COUNTS, length: Any = LENGTH) -> Array:
+    rate = np.divide(counts, length)
+    return np.asarray(1e6 * rate / rate.sum())
+
+
+def table(path: Path, head: str, order: str, names: list[str] = NAMES, counts: list[float] = COUNTS) -> Path:
+    """Write a table of a program; ``order`` says what its columns hold: name, length, effective length, tpm, counts."""
+    rows = []
+    for name, length, tpm, count in zip(names, LENGTH, tpm_of(counts), counts, strict=True):
+        told = {"n": name, "l": f"{length + 50}", "e": f"{length}", "t": f"{tpm:.9g}", "c": f"{count}", "x": "x"}
+        rows.append("\t".join(told[letter] for letter in order))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join([head.replace(" ", "\t"), *rows]) + "\n")
+    return path
+
+
+def salmon_folder(path: Path, counts: list[float] = COUNTS) -> Path:
+    table(path / "quant.sf", "Name Length EffectiveLength TPM NumReads", "nletc", counts=counts)
+    return path
+
+
+def kallisto_h5(path: Path) -> Path:
+    with h5py.File(path, "w") as file:
+        file["aux/ids"] = np.array([name.encode() for name in NAMES])
+        file["aux/eff_lengths"], file["est_counts"] = LENGTH, COUNTS
+        for i in range(4):
+            file[f"bootstrap/bs{i}"] = np.array(COUNTS) + i
+    return path
+
+
+def test_every_program_gives_the_same_cohort(tmp_path: Path) -> None:
+    paths: dict[str, str | Path] = {
+        "salmon": salmon_folder(tmp_path / "salmon"),
+        "kallisto": table(
+            tmp_path / "k" / "abundance.tsv", "target_id length eff_length est_counts tpm", "nlect"
+        ).parent,
+        "h5": kallisto_h5(tmp_path / "abundance.h5"),
+        "rsem": table(
+            tmp_path / "a.isoforms.results",
+            "transcript_id gene_id length effective_length expected_count TPM FPKM IsoPct",
+            "nxlectxx",
+        ),
+        "piscem": table(tmp_path / "a.quant", "target_name len eeln tpm ecount", "nletc"),
+    }
+    with pytest.warns(UserWarning, match="no replicates, so that those of the other samples are left out"):
+        found = cohort(paths)
+    assert found.attrs["replicates"] == "none"
+    assert found["transcript"].to_numpy().tolist() == NAMES
+    np.testing.assert_allclose(found["counts"], np.tile(COUNTS, (5, 1)))
+    np.testing.assert_allclose(found["effective_length"], np.tile(LENGTH, (5, 1)))
+    np.testing.assert_allclose(found["tpm"], np.tile(tpm_of(), (5, 1)), rtol=1e-7)
+
+
+def test_a_table_of_samples_brings_its_columns_and_bootstraps_stay(tmp_path: Path) -> None:
+    kallisto_h5(tmp_path / "a.h5")
+    kallisto_h5(tmp_path / "b.h5")
+    (tmp_path / "samples.csv").write_text("sample,path,dose\nx,a.h5,0.5\ny,b.h5,2\n")
+    found = cohort(tmp_path / "samples.csv", most_replicates=2)
+    assert found["dose"].to_numpy().tolist() == [0.5, 2]
+    assert found.attrs["replicates"] == "bootstrap"
+    np.testing.assert_array_equal(found["replicates"][1], np.array([COUNTS, np.array(COUNTS) + 3]))
+    low = intervals(found, 0.5)["counts_low"]
+    np.testing.assert_allclose(low[0], np.array(COUNTS) + 0.75)
+
+
+def test_samples_in_another_order_are_sorted_and_other_transcripts_refused(tmp_path: Path) -> None:
+    head, order = "target_name len eeln tpm ecount", "nletc"
+    one = table(tmp_path / "a.quant", head, order)
+    other = table(tmp_path / "b.quant", head, order, ["u1.1", "t1.2", "t2.1"], [60.0, 10.0, 30.0])
+    np.testing.assert_array_equal(cohort([one, other])["counts"][1], COUNTS)
+    table(other, head, order, ["u1.1", "t1.2", "t9"])
+    with pytest.raises(gn.InputError, match=r"b.quant: its transcripts are not those of .*a.quant \(t2.1.*t9"):
+        cohort([one, other])
+    table(other, head, order, counts=[1.0, -2.0, 3.0])
+    with pytest.raises(gn.InputError, match=r"b.quant, line 3: ecount is '-2.0'"):
+        cohort([other])
+
+
+def test_a_fit_goes_to_salmons_folder_and_comes_back(tmp_path: Path) -> None:
+    data = from_classes([([0, 1], [0.5, 0.5], 40), ([1, 2], [0.5, 0.5], 60)], LENGTH, names=NAMES)
+    fit = gn.fit(NAME, data, "gibbs", seed=1, draws=20, tune=10, chains=2)
+    files = gn.export(fit, "salmon", tmp_path / "quant", replicates=10)
+    assert {file.name for file in files} == {"quant.sf", "bootstraps.gz", "names.tsv.gz", "meta_info.json"}
+    drawn = salmon_draws(tmp_path / "quant")
+    assert drawn.attrs["method"] == "salmon-gibbs"
+    every = fit["posterior"]["counts"].to_numpy().reshape(40, 3)
+    at = np.unique(np.linspace(0, 39, 10).astype(int))
+    np.testing.assert_array_equal(drawn["posterior"]["counts"].to_numpy()[0], every[at])
+    gn.save(fit, tmp_path / "fit.nc")
+    found = cohort({"salmon": tmp_path / "quant", "fit": tmp_path / "fit.nc"}, most_replicates=10)
+    assert found.attrs["replicates"] == "mixed"
+    np.testing.assert_allclose(found["counts"][0], found["counts"][1], atol=1e-3)
+    np.testing.assert_array_equal(found["replicates"][0], found["replicates"][1])
+    with pytest.raises(gn.InputError, match="exists already"):
+        gn.export(fit, "salmon", tmp_path / "quant")
+
+
+def naive_genes(c: xr.Dataset, gene_of: dict[str, str], way: str) -> dict[str, Array]:
+    """tximport's summaries, loop by loop."""
+    names = sorted(set(gene_of.values()))
+    N, G = c.sizes["sample"], len(names)
+    counts, tpm, length = np.zeros((N, G)), np.zeros((N, G)), np.full((N, G), np.nan)
+    for s in range(N):
+        for g, gene in enumerate(names):
+            members = [k for k, t in enumerate(c["transcript"].to_numpy()) if gene_of[str(t)] == gene]
+            counts[s, g] = sum(float(c["counts"][s, k]) for k in members)
+            tpm[s, g] = sum(float(c["tpm"][s, k]) for k in members)
+            if tpm[s, g] > 0:
+                length[s, g] = sum(float(c["tpm"][s, k] * c["effective_length"][s, k]) for k in members) / tpm[s, g]
+    for g, gene in enumerate(names):
+        seen = [length[s, g] for s in range(N) if not np.isnan(length[s, g])]
+        members = [k for k, t in enumerate(c["transcript"].to_numpy()) if gene_of[str(t)] == gene]
+        instead = np.exp(np.mean(np.log(seen))) if seen else float(c["effective_length"][:, members].mean())
+        for s in range(N):
+            length[s, g] = instead if np.isnan(length[s, g]) else length[s, g]
+    if way != "no":
+        new = tpm * length.mean(0) if way == "lengthScaledTPM" else tpm
+        counts = np.array([new[s] * counts[s].sum() / new[s].sum() for s in range(N)])
+    return {"counts": counts, "tpm": tpm, "effective_length": length}
+
+
+@pytest.mark.parametrize("way", ["no", "scaledTPM", "lengthScaledTPM"])
+def test_genes_are_those_of_the_loops(way: Any) -> None:
+    rng = np.random.default_rng(2)
+    N, K = 3, 7
+    length, counts = rng.uniform(50, 900, (N, K)), rng.gamma(0.5, 40, (N, K))
+    counts[1, 2:4] = 0  # a gene without reads in one sample
+    counts[:, 6] = 0  # and one without any
+    rate = counts / length
+    dims = ("sample", "transcript")
+    found = {"counts": (dims, counts), "effective_length": (dims, length)}
+    found["tpm"] = (dims, 1e6 * rate / rate.sum(1, keepdims=True))
+    c = xr.Dataset(found, {"sample": list("abc"), "transcript": [f"t{k}" for k in range(K)]})
+    c["replicates"] = (("sample", "replicate", "transcript"), counts[:, None].astype(np.float32))
+    gene_of = dict(zip([f"t{k}" for k in range(K)], ["g", "g", "h", "h", "i", "i", "j"], strict=True))
+    ours, naive = genes(c, gene_of, counts=way), naive_genes(c, gene_of, way)
+    for name, values in naive.items():
+        np.testing.assert_allclose(ours[name], values, rtol=1e-12)
+    np.testing.assert_allclose(ours["replicates"][:, 0], naive["counts"], rtol=1e-6)
+
+
+def test_genes_come_from_tables_and_gtf(tmp_path: Path) -> None:
+    gtf = (
+        '##x\n1\th\tgene\t1\t9\t.\t+\t.\tgene_id "g"; gene_name "G";\n'
+        '1\th\ttranscript\t1\t9\t.\t+\t.\tgene_id "g"; transcript_id "t1.2";\n'
+    )
+    (tmp_path / "a.gtf.gz").write_bytes(gzip.compress(gtf.encode()))
+    assert transcript_genes(tmp_path / "a.gtf.gz", ignore_version=True) == {"t1": "g"}
+    (tmp_path / "a.csv").write_text('"t1.2","g"\nt2,h\n')
+    assert transcript_genes(tmp_path / "a.csv") == {"t1.2": "g", "t2": "h"}
+    (tmp_path / "a.csv").write_text("t1,g\nt1,h\n")
+    with pytest.raises(gn.InputError, match=r"a.csv, line 2: 't1' is of gene 'h', before of 'g'"):
+        transcript_genes(tmp_path / "a.csv")
+
+
+@pytest.mark.data
+def test_genes_of_two_samples_are_tximports() -> None:
+    """What tximport makes of GEUVADIS samples; its mean lengths are over six samples, of which two are here."""
+    folder = SHARED / "rna" / "tximportData"
+    if not folder.is_dir():
+        pytest.skip("there is no data of tximport")
+    c = cohort([folder / "salmon" / name for name in ("ERR188088", "ERR188288")])
+    for way in ("no", "scaledTPM", "lengthScaledTPM"):
+        with pytest.warns(UserWarning, match="3 transcripts have no gene"):
+            ours = genes(c, folder / "tx2gene.csv.gz", counts=way)
+        path = folder / f"expected_gene_counts_salmon_{way}.tsv.gz"
+        told = pd.read_csv(path, sep="\t", index_col=0).loc[ours["gene"].to_numpy(), list(ours["sample"].to_numpy())]
+        if way == "lengthScaledTPM":  # up to the mean length, which both samples share: the same ratios
+            some = (ours["tpm"].to_numpy() > 1).all(0)
+            ratio = told.to_numpy().T[:, some] / ours["tpm"].to_numpy()[:, some]
+            np.testing.assert_allclose(ratio[0] / ratio[1], np.median(ratio[0] / ratio[1]), rtol=1e-4)
+        else:
+            np.testing.assert_allclose(ours["counts"], told.T, atol=1e-6)
+
+
+def test_the_posterior_of_a_change_is_that_of_quadrature() -> None:
+    """One feature of four samples: coefficients integrated out numerically, for the learned weights."""
+    rng = np.random.default_rng(4)
+    X = np.column_stack([np.ones(6), [0, 0, 0, 1, 1, 1]])
+    y = rng.normal(size=(6, 40)) * 0.3 + X[:, 1:] * (rng.uniform(size=40) < 0.3) * 2
+    v = rng.gamma(2, 0.05, (6, 40))
+    fitted = shrink(y, v, X)
+    for f in (int(np.argmax(fitted.lfdr)), int(np.argsort(fitted.lfdr)[10]), int(np.argmin(fitted.lfdr))):
+
+        def given(change: Array, f: int = f) -> Array:
+            total = np.zeros(len(change))
+            for sd, a in zip(module.SPREADS, fitted.spread_weight, strict=True):
+                s2 = (v[:, f] + sd**2)[:, None]
+                left = y[:, f, None] - change * X[:, 1:]
+                mean = (left / s2).sum(0) / (1 / s2).sum()
+                total += a * np.prod(np.exp(-0.5 * (left - mean) ** 2 / s2) / np.sqrt(s2), 0) / np.sqrt((1 / s2).sum())
+            return total
+
+        mass = [fitted.effect_weight[0] * float(given(np.zeros(1))[0])]
+        first, below = 0.0, 0.0
+        grid = np.linspace(-8, 8, 4001)
+        values = given(grid)
+        for centre, tau, w in zip(module.CENTRES[1:], module.WIDTHS[1:], fitted.effect_weight[1:], strict=True):
+            density = w * values * stats.norm(centre, tau).pdf(grid)
+            mass.append(float(integrate.simpson(density, x=grid)))
+            first += float(integrate.simpson(density * grid, x=grid))
+            below += float(integrate.simpson(np.where(grid < 0, density, 0), x=grid))
+        total = sum(mass)
+        assert fitted.lfdr[f] == pytest.approx(mass[0] / total, abs=2e-3)
+        assert fitted.mean[f] == pytest.approx(first / total, abs=2e-3)
+        negative = below / total
+        assert fitted.lfsr[f] == pytest.approx(1 - max(negative, 1 - negative - mass[0] / total), abs=5e-3)
+
+
+def counted(rng: np.random.Generator, change: Array, replicates: int = 10) -> xr.Dataset:
+    """Counts of eight samples with Poisson replicates; the change (log2) is of the last four."""
+    K = len(change)
+    at = rng.lognormal(5, 1, K) * np.exp(0.2 * rng.normal(size=(8, K))) * 2 ** (np.repeat([0, 1], 4)[:, None] * change)
+    drawn = rng.poisson(rng.poisson(at)[:, None].astype(float), (8, replicates, K)).astype(np.float32)
+    found = {
+        "counts": (("sample", "transcript"), drawn.mean(1).astype(float)),
+        "replicates": (("sample", "replicate", "transcript"), drawn),
+    }
+    coords = {
+        "transcript": [f"t{k}" for k in range(K)],
+        "condition": ("sample", np.repeat(["a", "b"], 4)),
+        "batch": ("sample", np.tile(["p", "q"], 4)),
+    }
+    return xr.Dataset(found, coords)
+
+
+def test_changes_are_found_and_false_ones_are_few() -> None:
+    rng = np.random.default_rng(7)
+    change = np.where(rng.uniform(size=1500) < 0.1, rng.choice([-1.5, 1.5], 1500), 0.0)
+    told = differential(counted(rng, change), "condition", covariates=["batch"])
+    true = change[[int(str(name)[1:]) for name in told["transcript"].to_numpy()]]
+    found = told["q_value"].to_numpy() <= 0.05
+    false = (found & (true == 0)).sum() / found.sum()
+    assert false < 0.05 + 3 * np.sqrt(0.05 / found.sum())
+    assert (found & (true != 0)).sum() > 0.9 * (true != 0).sum()
+    assert np.abs(told["log2_fold_change"].to_numpy()[true != 0] - true[true != 0]).mean() < 0.25
+    held = (told["log2_fold_change_low"] <= true) & (true <= told["log2_fold_change_high"])
+    assert float(held.mean()) > 0.87
+    sure = told["lfsr"].to_numpy() < 0.05
+    assert (np.sign(told["log2_fold_change"].to_numpy()[sure]) == np.sign(true[sure])).mean() > 0.9
+
+
+def test_uncertain_counts_are_no_evidence() -> None:
+    rng = np.random.default_rng(8)
+    c = counted(rng, np.where(np.arange(400) < 40, 2.0, 0.0))
+    wide = c.copy(deep=True)
+    wide["replicates"][:, :, 0] = c["counts"].to_numpy()[:, :1] * np.exp(rng.normal(0, 3, (8, 10)))
+    sure, unsure = (differential(x, "condition")["lfdr"].to_numpy()[0] for x in (c, wide))
+    assert sure < 0.01 < 0.1 < unsure
+
+
+def test_usage_is_blind_to_the_gene() -> None:
+    """Both transcripts of a gene double: nothing has changed in usage; where one doubles, it has."""
+    rng = np.random.default_rng(9)
+    change = np.zeros(600)
+    change[:60] = 2.0  # genes 0 to 29, both transcripts
+    change[60:120:2] = 3.0  # genes 30 to 59, one of two
+    gene_of = {f"t{k}": f"g{k // 2}" for k in range(600)}
+    told = differential(counted(rng, change), "condition", by="usage", gene_of=gene_of)
+    number = np.array([int(str(name)[1:]) for name in told["transcript"].to_numpy()])
+    lfdr = told["lfdr"].to_numpy()
+    assert np.median(lfdr[number < 60]) > 0.5
+    assert np.median(lfdr[(number >= 60) & (number < 120)]) < 0.1
+
+
+def test_designs_that_say_nothing_are_refused() -> None:
+    c = counted(np.random.default_rng(1), np.zeros(20))
+    for settings, said in (
+        ({"condition": "dose"}, "no column 'dose'"),
+        ({"condition": list("aaaabbbc")}, "3 of them different"),
+        ({"condition": list("aaaaaaab")}, "fewer than two samples"),
+        ({"condition": "condition", "covariates": {"same": list("aaaabbbb")}}, "tell the condition already"),
+        ({"condition": "condition", "by": "usage"}, "give gene_of"),
+        ({"condition": "condition", "least": 1e9}, "Lower `least`"),
+    ):
+        with pytest.raises(gn.InputError, match=said):
+            differential(c, **settings)
+    with pytest.warns(UserWarning, match="only the noise of counting"):
+        differential(c.drop_vars("replicates"), "condition")
