@@ -176,8 +176,8 @@ def notears(
         loose, h, _ = (paths.central_path if penalty == "logdet" else paths.lagrangian)(covariance, beta, rule)
         dag = _cut(project_to_dag(loose, rule=rule), threshold, rule)
         return Population(dag, dag != 0, 1.0, h=h)
-    search = Search(covariance, samples, variances == "equal", rule)
-    parents, score, agree = search.run(starts, np.random.default_rng(seed))
+    orders = Search(covariance, samples, variances == "equal", rule)
+    parents, score, agree = orders.run(starts, np.random.default_rng(seed))
     if variances == "equal":
         dag = _cut(regressions(covariance, parents, samples, rule)[0], threshold, rule)
         return Population(dag, dag != 0, 1.0, score, agree)
