@@ -186,8 +186,8 @@ def notears(
         present[chosen, j] = True
     if not rule.any():
         present = representative(equivalence_class(present))
-    chosen = [np.flatnonzero(column) for column in present.T]
-    dag = _cut(regressions(covariance, chosen, samples, rule)[0], threshold, rule)
+    kept: list[Array] = [np.flatnonzero(column) for column in present.T]
+    dag = _cut(regressions(covariance, kept, samples, rule)[0], threshold, rule)
     class_ = equivalence_class(dag, rule)
     return Population(dag, class_, share_decided(dag, class_), score, agree)
 
