@@ -286,10 +286,11 @@ def real_case(folder: Path, case: str, splits: int, bootstraps: int, python: str
             own = networks(fits["NOTMAD"], split.x[split.test], split.context[split.test])
             return split.errors(group_average(own, split.group[split.test]))
 
-        def selected(split: Split = split, fits: dict[str, Any] = fits) -> Array:
+        def selected(by_group: bool, split: Split = split, fits: dict[str, Any] = fits) -> Array:
             new = {"context": split.context[split.test]}
             weights = gn.predict(fits["NOTMAD"], new)["predictions"]["archetype_weight"].to_numpy()
-            return selected_archetype(weights, fits["NOTMAD"]["point"]["archetype_network"].to_numpy())
+            own = selected_archetype(weights, fits["NOTMAD"]["point"]["archetype_network"].to_numpy())
+            return split.errors(group_average(own, split.group[split.test]) if by_group else own)
 
         def mean_alone(split: Split = split, fits: dict[str, Any] = fits) -> Array:
             at = fits["NOTMAD with mean"]["point"]
@@ -301,8 +302,8 @@ def real_case(folder: Path, case: str, splits: int, bootstraps: int, python: str
             "one archetype": lambda: made("one archetype", archetype=1),
             "NOTMAD": lambda: made("NOTMAD"),
             "group's average": average,
-            "one of K, by sample": lambda: split.errors(selected()),
-            "one of K, group's average": lambda: split.errors(group_average(selected(), split.group[split.test])),
+            "one of K, by sample": lambda: selected(False),
+            "one of K, group's average": lambda: selected(True),
             "NOTMAD with mean": lambda: made("NOTMAD with mean", mean="regressed"),
             "its mean alone": mean_alone,
         }
