@@ -11,6 +11,7 @@ import genarium as gn
 from genarium.data import check
 from genarium.declaration import Array
 from genarium.errors import InputError
+from genarium.models.notmad.graphs import is_acyclic
 from genarium.models.notmad.objective import Objective
 from genarium.models.notmad.ordering import Ordering, better_order, cost, residual
 from genarium.models.notmad.pack import Packed
@@ -124,3 +125,20 @@ def test_sums_of_nodes_are_refused() -> None:
     data = {"x": np.column_stack([x, x[:, 0] + x[:, 2]]), "context": context}
     with pytest.raises(InputError, match="node 5 is an exact sum of multiples of nodes before it"):
         gn.fit("notmad", data, "map", archetype=2)
+
+
+def test_along_one_order_no_network_is_cyclic_and_the_fit_is_nearly_that_of_the_exact_route() -> None:
+    x, context = mixture()
+    settings = {"archetype": 2, "restarts": 2}
+    exact = gn.fit("notmad", {"x": x, "context": context}, "map", 0, **settings)
+    fit = gn.fit("notmad", {"x": x, "context": context}, "map", 0, route="ordered", **settings)
+    notes = json.loads(fit.attrs["notes"])
+    assert notes["mean_h"] == 0
+    assert notes["acyclic_bound"] == notes["bound"]
+    assert bound(exact) - 2 < bound(fit) <= bound(exact) + 1e-6
+    free, projected = (gn.predict(fit, project=project)["predictions"] for project in (False, True))
+    np.testing.assert_array_equal(free["network"], projected["network"])
+    union = np.abs(fit["point"]["archetype_network"].to_numpy()).sum(0)
+    assert is_acyclic(union)
+    with pytest.raises(InputError, match=r"strength=10\.0 would be dropped: used only with route='exact'"):
+        gn.fit("notmad", {"x": x, "context": context}, "map", archetype=2, route="ordered", strength=10.0)
