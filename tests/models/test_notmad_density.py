@@ -79,13 +79,15 @@ RULED: list[dict[str, str]] = [
 """Variants whose densities are compared under rules."""
 
 
-def ruled(options: dict[str, str]) -> tuple[Problem, list[dict[str, Array]]]:
+def ruled(options: dict[str, str]) -> tuple[Problem, list[Mapping[str, Array]]]:
     """Twelve samples with one edge required and two forbidden, and three points of the prior."""
     rule = np.array([[0, 1, -1], [-1, 0, 0], [0, 0, 0]])
     settings: dict[str, Any] = {"sample": 12, "rule": rule, "required_sd": 0.7, **options}
     trees = [gn.simulate("notmad", seed, **settings) for seed in range(3)]
     model = gn.get("notmad").variant(**options)
-    at = [{name: tree["truth"][name].to_numpy() for name in model.unknown.variables} for tree in trees]
+    at: list[Mapping[str, Array]] = [
+        {name: tree["truth"][name].to_numpy() for name in model.unknown.variables} for tree in trees
+    ]
     return check(model, trees[0]), at
 
 

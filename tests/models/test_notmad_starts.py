@@ -1,6 +1,7 @@
 """Starts of `map`: one optimum from every seed, whatever the units of the covariates."""
 
 import json
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -62,17 +63,15 @@ def test_orders_are_scored_by_regressions_on_the_nodes_before() -> None:
 
         better = better_order(gram, cross, square, order, known, samples)
         assert sorted(better) == list(range(5))
-        for node in range(5):  # no move of one node that is allowed lowers the cost
-            rest = better[better != node]
-            for at in range(5):
-                other = np.insert(rest, at, node)
-                place = np.argsort(other)
-                if known is None or (place[3] < place[2] and place[4] < place[1]):
-                    assert summed(better) <= summed(other) * (1 + np.sign(summed(other)) * 1e-5)
+        for node, to in product(range(5), range(5)):  # no move of one node that is allowed lowers the cost
+            other = np.insert(better[better != node], to, node)
+            rank = np.argsort(other)
+            if known is None or (rank[3] < rank[2] and rank[4] < rank[1]):
+                assert summed(better) <= summed(other) * (1 + np.sign(summed(other)) * 1e-5)
         if known is not None:
-            place = np.argsort(better)
-            assert place[3] < place[2]
-            assert place[4] < place[1]
+            rank = np.argsort(better)
+            assert rank[3] < rank[2]
+            assert rank[4] < rank[1]
 
 
 @pytest.mark.parametrize("options", [{}, {"encoder": "additive", "neuron": 2, "mean": "regressed"}], ids=str)
