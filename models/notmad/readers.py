@@ -295,7 +295,7 @@ def _variables(own: Columns, like: Columns | None, standardise: bool, rule_files
                 f"{own.path}: context {name!r} holds {kinds[0]}, but {kinds[1]} in {train.path}. Correct it."
             )
         known = np.array(train.levels[name]) if name in train.levels else np.unique(by)
-        if len(known) < 2:
+        if len(known) < 2 and name != CONSTANT:
             remedy = "" if like else f", or name the file of the training samples with {option('like', '<file>')}"
             raise InputError(
                 f"{train.path}: context {name!r} has one level, {known[0].item()!r}. Leave it out{remedy}."

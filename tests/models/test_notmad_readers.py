@@ -243,4 +243,4 @@ def test_without_a_context_one_network_is_read_fitted_and_exported_by_commands(t
     assert len(rows) == 2
     assert set(rows[1].split("\t")[:2]) == {"a", "b"}
     fit[fit.index("archetype=1")] = "archetype=2"
-    assert cli.main(fit) == 1
+    assert cli.main(fit) == 2
