@@ -194,6 +194,24 @@ def group_average(networks: Array, group: Array) -> Array:
     return np.asarray(project_to_dag(means)[at])
 
 
+def selected_archetype(weights: Array, archetypes: Array) -> Array:
+    """Give each sample the archetype of its largest weight: "one archetype, sample-specific" of Figure 4.
+
+    Parameters
+    ----------
+    weights : ndarray, shape (N, K)
+        ``archetype_weight`` of predictions.
+    archetypes : ndarray, shape (K, p, p)
+        ``archetype_network`` of the fit.
+
+    Returns
+    -------
+    ndarray, shape (N, p, p)
+        Projected onto acyclic networks.
+    """
+    return np.asarray(project_to_dag(archetypes)[np.argmax(weights, axis=1)])
+
+
 def held_out_error(x: Array, networks: Array, mean: Array | float = 0.0) -> float:
     """Mean square of x - mu - (x - mu) W over samples and nodes.
 

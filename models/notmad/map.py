@@ -40,7 +40,7 @@ def maximum(
     problem: Problem,
     rng: np.random.Generator,
     *,
-    restarts: int = 4,
+    restarts: int | None = None,
     strength: float | None = None,
     max_iterations: int = 500,
     optimiser: Literal["lbfgs", "adam"] = "lbfgs",
@@ -55,11 +55,11 @@ def maximum(
     ----------
     problem : Problem
     rng : Generator
-    restarts : int
-        Independent random starts, each along orders of its own; where the best one's end is reached by no other, up to
-        as many again. Of the best one's end, what it becomes without an
-        order, and the fit along the order of that, the one is returned whose projected networks have the highest
-        density.
+    restarts : int, optional
+        Independent random starts, each along orders of its own (where not given, 4 up to 30 nodes, else 2); where the
+        end of the best is reached by no other, and nodes are no more than 30, up to as many again. Of the best one's
+        end, what it becomes without an order, and the fit along the order of that, the one is returned whose projected
+        networks have the highest density.
     strength : float, optional
         The last stage weighs the mean of h by max(alpha, strength times the number of samples): as much as so many
         nats of every sample (100 where not given), which makes the networks all but acyclic whatever their number.
@@ -106,10 +106,13 @@ def maximum(
             return adam(inner, vector, stream, batch=batch, epochs=epochs)
         return descend(inner, vector, SHORT, 1e-5).vector
 
+    few = packed.objective.nodes <= EXACT
+    if restarts is None:
+        restarts = 4 if few else 2
     runs: list[Run] = []
     for number, stream in enumerate(track(rng.spawn(2 * restarts), "MAP restarts", restarts)):
         agreeing = sum(run.value <= min(run.value for run in runs) + AGREE for run in runs)
-        if number >= restarts and (agreeing >= 2 or restarts == 1):
+        if number >= restarts and (agreeing >= 2 or restarts == 1 or not few):
             break
         runs.append(ordering.fit(packed.random(stream), stream, approach, max_iterations, shared=number % 2 == 1))
     runs.sort(key=lambda run: run.value)

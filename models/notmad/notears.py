@@ -176,8 +176,8 @@ def notears(
         loose, h, _ = (paths.central_path if penalty == "logdet" else paths.lagrangian)(covariance, beta, rule)
         dag = _cut(project_to_dag(loose, rule=rule), threshold, rule)
         return Population(dag, dag != 0, 1.0, h=h)
-    search = Search(covariance, samples, variances == "equal", rule)
-    parents, score, agree = search.run(starts, np.random.default_rng(seed))
+    orders = Search(covariance, samples, variances == "equal", rule)
+    parents, score, agree = orders.run(starts, np.random.default_rng(seed))
     if variances == "equal":
         dag = _cut(regressions(covariance, parents, samples, rule)[0], threshold, rule)
         return Population(dag, dag != 0, 1.0, score, agree)
@@ -186,8 +186,8 @@ def notears(
         present[chosen, j] = True
     if not rule.any():
         present = representative(equivalence_class(present))
-    chosen = [np.flatnonzero(column) for column in present.T]
-    dag = _cut(regressions(covariance, chosen, samples, rule)[0], threshold, rule)
+    kept: list[Array] = [np.flatnonzero(column) for column in present.T]
+    dag = _cut(regressions(covariance, kept, samples, rule)[0], threshold, rule)
     class_ = equivalence_class(dag, rule)
     return Population(dag, class_, share_decided(dag, class_), score, agree)
 

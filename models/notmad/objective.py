@@ -105,7 +105,8 @@ class GroupedResiduals:
         """Second moments of r (G, p, p)."""
         mu = np.broadcast_to(mu, self.first.shape)
         outer = self.first[:, :, None] * mu[:, None, :]
-        return self.second - outer - outer.swapaxes(1, 2) + self.count[:, :, None] * mu[:, :, None] * mu[:, None, :]
+        both = self.count[:, :, None] * mu[:, :, None] * mu[:, None, :]
+        return np.asarray(self.second - outer - outer.swapaxes(1, 2) + both)
 
 
 @dataclass(frozen=True)

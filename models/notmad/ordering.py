@@ -220,5 +220,6 @@ def better_order(
     if before is None:
         before = np.zeros((p, p), dtype=bool)
     gain = 1e-6 * (samples or abs(float(left.sum())))
-    swaps.improve(rows, left, square, order, before, K, samples, max(20, WINDOW // p), gain, SWEEPS)
+    reach, sweeps = max(20, WINDOW // p), max(3, min(SWEEPS, 3000 // p))
+    swaps.improve(rows, left, square, order, before, K, samples, reach, gain, sweeps)
     return order

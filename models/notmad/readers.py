@@ -21,6 +21,9 @@ from genarium.remedies import option
 
 from .rule_files import RuleFiles
 
+NONE, CONSTANT = "none", "constant"
+"""What says that there is no context; and the covariate, zero in every sample, that stands for it."""
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -71,7 +74,8 @@ def table(
         One file: CSV, TSV, white space or Parquet, compressed or not.
     context : str or sequence of str
         Columns of the context (a comma between them). A column of text becomes one covariate for each of its levels
-        but the first, named ``column=level``; levels are in the order of the categories, or sorted.
+        but the first, named ``column=level``; levels are in the order of the categories, or sorted. "none" for one
+        network of all samples: fit one archetype then.
     nodes : str or sequence of str, optional
         Columns of the nodes. Default: every other column; one of text, or that looks like a total, a running number or
         a label, is an error then.
@@ -121,9 +125,10 @@ def _from_table(
     frame, asked = sheet.frame, options.names("context", context)
     if not asked:
         raise InputError(
-            f"{path}: name the columns of the context with {option('context', '<a>,<b>')}. It has "
-            f"{', '.join(sheet.names)}."
+            f"{path}: name the columns of the context with {option('context', '<a>,<b>')}, or say that there is none "
+            f"with {option('context', NONE)}, for one network. It has {', '.join(sheet.names)}."
         )
+    asked = [] if _is_none(asked, sheet.names) else asked
     chosen, dropped = options.names("nodes", nodes), options.names("drop", drop)
     for name in [*asked, *chosen, *(() if chosen else dropped)]:
         if name not in sheet.names:
@@ -168,6 +173,7 @@ def _from_table(
             "node",
             f"{option('nodes', NAMES)}, or as a context with {option('context', NAMES)}",
         )
+    columns = columns or {CONSTANT: np.zeros(len(frame))}
     ledger = Ledger(Account("sample", len(frame), entry="row"), account)
     rows = None if key is None else sheet.labels(key, "sample", f"number the samples with {option('samples', None)}")
     return Columns(str(path), x, columns, None if rows is None else rows.astype(str), order, ledger)
@@ -224,14 +230,16 @@ def _from_h5ad(
     if len(found) != 1:
         raise InputError(f"reader 'h5ad': {len(found)} files were given; concatenate them first.")
     path, asked = found[0], options.names("context", context)
-    stored = read_stored(path, layer, raw=False, matrices=asked)
+    stored = read_stored(path, layer, raw=False, matrices=[] if asked == [NONE] else asked)
     obs, genes = stored.obs, [str(name) for name in stored.var.index]
+    columns: dict[str, Any] = {}
+    if _is_none(asked, [*obs, *stored.obsm]):
+        asked, columns = [], {CONSTANT: np.zeros(len(obs))}
     chosen = options.names("nodes", nodes) or genes
     if odd := [name for name in chosen if name not in genes]:
         raise absent(path, "gene", odd[0], genes)
     part = stored.counts[:, stored.var.index.astype(str).get_indexer(chosen)]
     dense = np.asarray(part.toarray() if hasattr(part, "toarray") else part, dtype=float)
-    columns: dict[str, Any] = {}
     order: dict[str, list[str]] = {}
     for name in asked:
         if name in obs:
@@ -254,6 +262,11 @@ def _from_h5ad(
     account.leave("not among nodes", [gene for gene in genes if gene not in set(chosen)])
     rows = obs.index.to_numpy(dtype=str)
     return Columns(str(path), x, columns, rows, order, Ledger(Account("sample", len(rows), entry="cell"), account))
+
+
+def _is_none(asked: Sequence[str], have: Sequence[str]) -> bool:
+    """Whether there is said to be no context, and nothing has that name."""
+    return list(asked) == [NONE] and NONE not in have
 
 
 def _missing(place: str, count: int) -> InputError:
@@ -282,7 +295,7 @@ def _variables(own: Columns, like: Columns | None, standardise: bool, rule_files
                 f"{own.path}: context {name!r} holds {kinds[0]}, but {kinds[1]} in {train.path}. Correct it."
             )
         known = np.array(train.levels[name]) if name in train.levels else np.unique(by)
-        if len(known) < 2:
+        if len(known) < 2 and name != CONSTANT:
             remedy = "" if like else f", or name the file of the training samples with {option('like', '<file>')}"
             raise InputError(
                 f"{train.path}: context {name!r} has one level, {known[0].item()!r}. Leave it out{remedy}."

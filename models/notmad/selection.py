@@ -73,7 +73,7 @@ def select(
     archetypes: Sequence[int] = (1, 2, 3, 4),
     betas: Sequence[float] = BETAS,
     means: Sequence[str] = ("zero", "regressed"),
-    priors: Sequence[str] = ("independent",),
+    priors: Sequence[str] = ("independent", "hierarchical"),
     folds: int = 5,
     restarts: int = 2,
     seed: int = 0,
@@ -120,22 +120,22 @@ def select(
     known = {name: value for name, value in settings.items() if name in model.known.variables}
     data = {"x": x, "context": context, **scale, **known}
     numbers = sorted({1, *archetypes})
-    kinds = [
+    kinds: list[dict[str, Any]] = [
         {"archetype": K, "mean": mean, "prior": prior}
         for K, mean, prior in product(numbers, means, priors)
         if K > 1 or prior == priors[0]
     ]
     rng = np.random.default_rng(seed)
     part = rng.permutation(len(x)) % folds
-    score = np.empty((len(kinds), len(betas), len(x)))
+    scores = np.empty((len(kinds), len(betas), len(x)))
     for fold in track(range(folds), "held-out parts"):
         for k, kind in enumerate(kinds):
             own = {name: value for name, value in {**settings, **kind}.items() if name not in known}
             path = Descents(model, data, own, part != fold)
-            score[k, :, part == fold] = path.densities(betas, restarts, np.random.default_rng([seed, fold, k])).T
+            scores[k, :, part == fold] = path.densities(betas, restarts, np.random.default_rng([seed, fold, k])).T
     candidates = [{**kind, "beta": beta} for kind, beta in product(kinds, betas)]
-    score = score.reshape(len(candidates), len(x))
-    several = np.array([c["archetype"] > 1 for c in candidates])
+    score = scores.reshape(len(candidates), len(x))
+    several = np.array([K > 1 for K in (int(kind["archetype"]) for kind in kinds) for _ in betas])
     gain, error = compared(score, several, part) if several.any() else (0.0, 0.0)
     matters = bool(gain > CERTAIN * error)
     total = np.where(several & (not matters), -np.inf, score.mean(1))

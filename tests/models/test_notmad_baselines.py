@@ -9,8 +9,8 @@ import pytest
 
 from genarium.declaration import Array
 from genarium.errors import InputError
-from genarium.models.notmad import by_group, clustered, lioness, notears
-from genarium.models.notmad.baselines import held_out_error
+from genarium.models.notmad import by_group, clustered, lioness, notears, project_to_dag
+from genarium.models.notmad.baselines import held_out_error, selected_archetype
 
 
 def shifted() -> tuple[Array, Array]:
@@ -62,3 +62,11 @@ def test_values_that_are_not_finite_are_refused_with_their_position() -> None:
     for fit in fits:
         with pytest.raises(InputError, match=r"context\[3, 0\] = inf is not finite"):
             fit()
+
+
+def test_a_sample_takes_the_archetype_of_its_largest_weight() -> None:
+    rng = np.random.default_rng(0)
+    weights, archetypes = rng.dirichlet(np.ones(3), 8), rng.normal(size=(3, 4, 4))
+    found = selected_archetype(weights, archetypes)
+    for z, network in zip(weights, found, strict=True):
+        np.testing.assert_array_equal(network, project_to_dag(archetypes[sorted(range(3), key=lambda k: z[k])[-1]]))

@@ -69,3 +69,41 @@ def test_validation_tells_that_the_jacobian_is_missing(monkeypatch: pytest.Monke
     monkeypatch.setattr(pt.linalg, "slogdet", lambda matrix: (None, pt.zeros(matrix.shape[0])))
     wrong = gn.validate("notmad", "nuts", 100, seed=5, **settings)
     assert not wrong.calibrated
+
+
+RULED: list[dict[str, str]] = [
+    {},
+    {"prior": "hierarchical", "mean": "regressed"},
+    {"order": "given", "noise": "shared"},
+]
+"""Variants whose densities are compared under rules."""
+
+
+def ruled(options: dict[str, str]) -> tuple[Problem, list[Mapping[str, Array]]]:
+    """Twelve samples with one edge required and two forbidden, and three points of the prior."""
+    rule = np.array([[0, 1, -1], [-1, 0, 0], [0, 0, 0]])
+    settings: dict[str, Any] = {"sample": 12, "rule": rule, "required_sd": 0.7, **options}
+    trees = [gn.simulate("notmad", seed, **settings) for seed in range(3)]
+    model = gn.get("notmad").variant(**options)
+    at: list[Mapping[str, Array]] = [
+        {name: tree["truth"][name].to_numpy() for name in model.unknown.variables} for tree in trees
+    ]
+    return check(model, trees[0]), at
+
+
+@pytest.mark.parametrize("options", RULED, ids=str)
+def test_densities_in_pymc_and_numpy_keep_to_rules(options: dict[str, str]) -> None:
+    made, at = ruled(options)
+    density = densities.Compiled(made, mode="FAST_COMPILE")
+    apart = [density.log_density(density.unconstrained(point))[0] - in_numpy(made, point) for point in at]
+    np.testing.assert_allclose(apart, apart[0], atol=1e-8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [RULED[0], RULED[2]], ids=str)
+def test_densities_in_stan_and_numpy_keep_to_rules(options: dict[str, str]) -> None:
+    from genarium.engines import stan
+
+    made, at = ruled(options)
+    apart = stan.log_density(made, at)[0] - [in_numpy(made, point) for point in at]
+    np.testing.assert_allclose(apart, apart[0], atol=1e-8)

@@ -64,10 +64,8 @@ def test_edges_of_draws_have_intervals_and_calls(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     kind = np.repeat([0.0, 1.0], 20)
     data = gn.simulate("notmad", 4, sample=40, covariate=1, context=kind[:, None], order="given")
-    data["observed_data"]["x"][:, 2] += rng.normal(size=40)
-    fit = drawn(
-        gn.fit("notmad", {"x": data["observed_data"]["x"], "context": kind[:, None]}, "map", 1, archetype=2, restarts=1)
-    )
+    x = data["observed_data"]["x"].to_numpy() + np.column_stack([np.zeros((40, 2)), rng.normal(size=40)])
+    fit = drawn(gn.fit("notmad", {"x": x, "context": kind[:, None]}, "map", 1, archetype=2, restarts=1))
     gn.export(fit, "edges", tmp_path / "g.tsv", by="group", group="0", fdr=0.2)
     rows = list(csv.DictReader((tmp_path / "g.tsv").read_text().splitlines(), delimiter="\t"))
     found = gn.predict(fit)["predictions"]

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
 import genarium as gn
+from genarium import cli
 from genarium.errors import InputError
 from genarium.models.notmad.preparation import prepare, split
 
@@ -225,3 +227,20 @@ def test_a_split_prepares_later_data_as_its_training_samples(tmp_path: Path) -> 
         prepare(turned, training)
     with pytest.warns(UserWarning, match="were standardised over all samples when they were read"):
         split(read(tmp_path / "train.csv"), 0.25, 0)
+
+
+def test_without_a_context_one_network_is_read_fitted_and_exported_by_commands(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=60)
+    frame = pd.DataFrame({"a": a, "b": a + 0.3 * rng.normal(size=60), "c": rng.normal(size=60)})
+    frame.to_csv(tmp_path / "x.csv", index=False)
+    at = {name: str(tmp_path / name) for name in ("x.csv", "x.nc", "fit.nc", "edges.tsv")}
+    assert cli.main(["read", "notmad", at["x.csv"], "--option", "context=none", "-o", at["x.nc"]]) == 0
+    fit = ["fit", "notmad", at["x.nc"], "--method", "map", "--set", "archetype=1", "-o", at["fit.nc"]]
+    assert cli.main(fit) == 0
+    assert cli.main(["export", at["fit.nc"], "--as", "edges", "-o", at["edges.tsv"]]) == 0
+    rows = (tmp_path / "edges.tsv").read_text().splitlines()
+    assert len(rows) == 2
+    assert set(rows[1].split("\t")[:2]) == {"a", "b"}
+    fit[fit.index("archetype=1")] = "archetype=2"
+    assert cli.main(fit) == 2

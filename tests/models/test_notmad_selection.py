@@ -1,5 +1,7 @@
 """When networks differ between samples, and when not: by what is held out."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,14 @@ from genarium.errors import InputError
 from genarium.models.notmad import select
 from genarium.models.notmad.selection import compared
 
-FEW = {"archetypes": (1, 2), "betas": (3.0, 12.0), "means": ("zero",), "folds": 3, "restarts": 1}
+FEW: dict[str, Any] = {
+    "archetypes": (1, 2),
+    "betas": (3.0, 12.0),
+    "means": ("zero",),
+    "priors": ("independent",),
+    "folds": 3,
+    "restarts": 1,
+}
 """Candidates of a quick choice."""
 
 

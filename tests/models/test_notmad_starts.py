@@ -1,6 +1,7 @@
 """Starts of `map`: one optimum from every seed, whatever the units of the covariates."""
 
 import json
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import genarium as gn
 from genarium.data import check
 from genarium.declaration import Array
 from genarium.errors import InputError
+from genarium.models.notmad.graphs import is_acyclic
 from genarium.models.notmad.objective import Objective
 from genarium.models.notmad.ordering import Ordering, better_order, cost, residual
 from genarium.models.notmad.pack import Packed
@@ -61,17 +63,15 @@ def test_orders_are_scored_by_regressions_on_the_nodes_before() -> None:
 
         better = better_order(gram, cross, square, order, known, samples)
         assert sorted(better) == list(range(5))
-        for node in range(5):  # no move of one node that is allowed lowers the cost
-            rest = better[better != node]
-            for at in range(5):
-                other = np.insert(rest, at, node)
-                place = np.argsort(other)
-                if known is None or (place[3] < place[2] and place[4] < place[1]):
-                    assert summed(better) <= summed(other) * (1 + np.sign(summed(other)) * 1e-5)
+        for node, to in product(range(5), range(5)):  # no move of one node that is allowed lowers the cost
+            other = np.insert(better[better != node], to, node)
+            rank = np.argsort(other)
+            if known is None or (rank[3] < rank[2] and rank[4] < rank[1]):
+                assert summed(better) <= summed(other) * (1 + np.sign(summed(other)) * 1e-5)
         if known is not None:
-            place = np.argsort(better)
-            assert place[3] < place[2]
-            assert place[4] < place[1]
+            rank = np.argsort(better)
+            assert rank[3] < rank[2]
+            assert rank[4] < rank[1]
 
 
 @pytest.mark.parametrize(
@@ -129,3 +129,20 @@ def test_sums_of_nodes_are_refused() -> None:
     data = {"x": np.column_stack([x, x[:, 0] + x[:, 2]]), "context": context}
     with pytest.raises(InputError, match="node 5 is an exact sum of multiples of nodes before it"):
         gn.fit("notmad", data, "map", archetype=2)
+
+
+def test_along_one_order_no_network_is_cyclic_and_the_fit_is_nearly_that_of_the_exact_route() -> None:
+    x, context = mixture()
+    settings = {"archetype": 2, "restarts": 2}
+    exact = gn.fit("notmad", {"x": x, "context": context}, "map", 0, **settings)
+    fit = gn.fit("notmad", {"x": x, "context": context}, "map", 0, route="ordered", **settings)
+    notes = json.loads(fit.attrs["notes"])
+    assert notes["mean_h"] == 0
+    assert notes["acyclic_bound"] == notes["bound"]
+    assert bound(exact) - 2 < bound(fit) <= bound(exact) + 1e-6
+    free, projected = (gn.predict(fit, project=project)["predictions"] for project in (False, True))
+    np.testing.assert_array_equal(free["network"], projected["network"])
+    union = np.abs(fit["point"]["archetype_network"].to_numpy()).sum(0)
+    assert is_acyclic(union)
+    with pytest.raises(InputError, match=r"strength=10\.0 would be dropped: used only with route='exact'"):
+        gn.fit("notmad", {"x": x, "context": context}, "map", archetype=2, route="ordered", strength=10.0)

@@ -26,7 +26,7 @@ import genarium as gn
 from genarium import cli
 from genarium.declaration import ROLES, Array, Model, Stage, Var
 from genarium.drawing import Titled, inline, log_ticks, style
-from genarium.estimates import centres, estimates, match, matched_truth
+from genarium.estimates import Estimate, centres, estimates, match, matched_truth
 from genarium.reporting import (  # fmt: skip
     chains,
     estimate_section,
@@ -42,6 +42,7 @@ from genarium.reporting import (  # fmt: skip
 )
 from genarium.reporting.graph import arrange, story
 from genarium.reporting.page import number
+from genarium.reporting.tables import estimate_tables
 from genarium.supports import label, positive, real, simplex
 from genarium.verbs.diagnose import diagnose, replicated_statistics
 from genarium.verdicts import Diagnosis
@@ -843,3 +844,19 @@ def test_model_with_scalars_only(toy: Model, monkeypatch: pytest.MonkeyPatch) ->
     assert "carry no meaning" not in section(page, "estimates").text
     assert "y (30 items), by the method conjugate." in page.find("header").text
     assert centres(toy, tree)["theta"].shape == ()
+
+
+def test_zeros_of_a_sparse_point_have_no_rows() -> None:
+    """A variable as a point of twelve, three of which are not zero."""
+    centre = np.zeros(12)
+    centre[[2, 5, 7]] = [1.5, -2.5, 3.5]
+    labels = (np.array([f"e{i}" for i in range(12)]),)
+    model = gn.get("notmad")
+    name = "edge_weight"
+    page = estimate_tables(model, [Estimate(name, ("item",), labels, centre)], False)
+    assert "9 of 12 estimates are zero and have no row." in page
+    assert page.count("<tr>") == 4
+    assert all(text in page for text in ("e2", "e5", "e7", "1.5"))
+    assert "e3" not in page
+    full = estimate_tables(model, [Estimate(name, ("item",), labels, centre, truth=centre)], False)
+    assert full.count("<tr>") == 13

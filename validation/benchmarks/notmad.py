@@ -22,7 +22,7 @@ import genarium as gn
 from genarium.data import check
 from genarium.declaration import Array
 from genarium.models.notmad import bootstrap, by_group, clustered, lioness, notears, project_to_dag
-from genarium.models.notmad.baselines import bootstrap_error, group_average, held_out_error
+from genarium.models.notmad.baselines import bootstrap_error, group_average, held_out_error, selected_archetype
 from genarium.models.notmad.graphs import compare
 
 CASES: dict[str, dict[str, Any]] = {
@@ -286,6 +286,12 @@ def real_case(folder: Path, case: str, splits: int, bootstraps: int, python: str
             own = networks(fits["NOTMAD"], split.x[split.test], split.context[split.test])
             return split.errors(group_average(own, split.group[split.test]))
 
+        def selected(by_group: bool, split: Split = split, fits: dict[str, Any] = fits) -> Array:
+            new = {"context": split.context[split.test]}
+            weights = gn.predict(fits["NOTMAD"], new)["predictions"]["archetype_weight"].to_numpy()
+            own = selected_archetype(weights, fits["NOTMAD"]["point"]["archetype_network"].to_numpy())
+            return split.errors(group_average(own, split.group[split.test]) if by_group else own)
+
         def mean_alone(split: Split = split, fits: dict[str, Any] = fits) -> Array:
             at = fits["NOTMAD with mean"]["point"]
             mean = split.context[split.test] @ at["mean_slope"].to_numpy() + at["mean_intercept"].to_numpy()
@@ -296,6 +302,8 @@ def real_case(folder: Path, case: str, splits: int, bootstraps: int, python: str
             "one archetype": lambda: made("one archetype", archetype=1),
             "NOTMAD": lambda: made("NOTMAD"),
             "group's average": average,
+            "one of K, by sample": lambda: selected(False),
+            "one of K, group's average": lambda: selected(True),
             "NOTMAD with mean": lambda: made("NOTMAD with mean", mean="regressed"),
             "its mean alone": mean_alone,
         }

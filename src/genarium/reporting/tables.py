@@ -58,7 +58,8 @@ def _estimate(model: Model, one: Estimate, exact: bool) -> str:
     inside = one.inside
     sd = one.sd if one.draws is not None else None
     rows = []
-    for index in islice(np.ndindex(*one.centre.shape), ROWS):
+    places = _places(one)
+    for index in islice(places, ROWS):
         row = [escape(str(labels[i])) for labels, i in zip(one.labels, index, strict=True)]
         row.append(number(one.centre[index]))
         if sd is not None and low is not None and high is not None:
@@ -74,13 +75,22 @@ def _estimate(model: Model, one: Estimate, exact: bool) -> str:
             row.append(_beside_truth(one, inside, index))
         rows.append(row)
     body = table(head, rows, numeric=range(first, len(head)), label=f"Estimates of {one.name}")
-    left = one.centre.size - len(rows)
+    zero = one.centre.size - len(places)
+    if zero:
+        body = paragraph(f"{zero:,} of {one.centre.size:,} estimates are zero and have no row.", kind="soft") + body
+    left = len(places) - len(rows)
     if left:
-        note = f"The first {len(rows):,} of {one.centre.size:,} rows; {left:,} are left out."
+        note = f"The first {len(rows):,} of {len(places):,} rows; {left:,} are left out."
         body = folded(f"{note} {code('genarium summary FIT')} has them all.", body)
     title = f"<h3>{escape(var.symbol) + ' ' if var.symbol != one.name else ''}{code(one.name)}</h3>"
     about = paragraph(escape(var.about), kind="soft")
     return title + about + body + _coverage(one)
+
+
+def _places(one: Estimate) -> list[tuple[int, ...]]:
+    """Return the places of the estimates with a row: all, or those that are not zero of a point that mostly is."""
+    sparse = one.draws is None and one.truth is None and 2 * np.count_nonzero(one.centre) < one.centre.size
+    return [tuple(at) for at in np.argwhere(one.centre != 0 if sparse else np.ones(one.centre.shape, dtype=bool))]
 
 
 def _beside_truth(one: Estimate, inside: Array | None, index: tuple[int, ...]) -> str:
