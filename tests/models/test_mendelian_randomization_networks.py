@@ -237,6 +237,89 @@ def test_strides_pooling_and_a_shared_layer_in_a_keras_3_archive(tmp_path: Path,
     check_mutants(net, x, 0, L)
 
 
+def spline_basis(n: int, many: int = 10, degree: int = 3) -> Array:
+    """B-splines on mgcv's knots, by the recursion of Cox and de Boor."""
+    low, high = -(n - 1) * 0.001, (n - 1) * 1.001
+    step = (high - low) / (many - degree)
+    knots = np.array([low + step * (i - degree) for i in range(many + degree + 1)])
+    at = np.arange(n, dtype=float)
+    basis = ((at[:, None] >= knots[:-1]) & (at[:, None] < knots[1:])).astype(float)
+    for k in range(1, degree + 1):
+        left = (at[:, None] - knots[: -k - 1]) / (knots[k:-1] - knots[: -k - 1])
+        right = (knots[k + 1 :] - at[:, None]) / (knots[k + 1 :] - knots[1:-k])
+        basis = left * basis[:, :-1] + right * basis[:, 1:]
+    return basis
+
+
+def test_mtsplice_looks_at_two_parts_of_a_sequence(tmp_path: Path) -> None:
+    """One convolution for both ends of an exon, splines along each, joined along the sequence."""
+    rng = np.random.default_rng(12)
+    L, F = 24, 5
+    conv, bias = rng.normal(size=(9, 4, F)).astype(np.float32), rng.normal(size=F).astype(np.float32)
+    splines = rng.normal(size=(2, 10, F)).astype(np.float32)
+    kernel = rng.normal(size=(F, 3)).astype(np.float32)
+    shared = nf.layer("Conv1D", "conv_exon", "seql", padding="same", activation="linear")
+    shared["inbound_nodes"].append([["seqr", 0, 0, {}]])
+    right = nf.layer("ReLU", "re_lu_2", "conv_exon")
+    right["inbound_nodes"] = [[["conv_exon", 1, 0, {}]]]
+    weight = {"n_bases": 10, "spline_degree": 3, "share_splines": False, "use_bias": False}
+    layers = [
+        nf.layer("InputLayer", "seql", batch_input_shape=[None, L, 4]),
+        nf.layer("InputLayer", "seqr", batch_input_shape=[None, L, 4]),
+        shared,
+        nf.layer("ReLU", "re_lu_1", "conv_exon"),
+        right,
+        nf.layer("SplineWeight1D", "splinel", "re_lu_1", **weight),
+        nf.layer("SplineWeight1D", "spliner", "re_lu_2", **weight),
+        nf.layer("Concatenate", "concatenate_1", "splinel", "spliner", axis=-2),
+        nf.layer("GlobalAveragePooling1D", "pool", "concatenate_1"),
+        nf.layer("Dense", "dense2", "pool", activation="linear", use_bias=False),
+    ]
+    groups = {
+        "conv_exon": {"conv_exon_68/kernel": conv, "conv_exon_68/bias": bias},
+        "splinel": {"splinel_17/kernel": splines[0]},
+        "spliner": {"spliner_17/kernel": splines[1]},
+        "dense2": {"dense2_17/kernel": kernel},
+    }
+    path = nf.keras_h5(tmp_path / "mtsplice0.h5", nf.model("m", layers, ["seql", "seqr"], ["dense2"]), groups)
+    net = load_network(path, inputs={"seql": (0, L), "seqr": (10, 10 + L)})
+    x = some(rng, 2, 10 + L)
+    basis = spline_basis(L)
+    np.testing.assert_allclose(basis.sum(1), 1, atol=1e-12)
+    for one, found in zip(x, net(x), strict=True):
+        parts = []
+        for part, spline in zip((one[:, :L], one[:, 10:]), splines, strict=True):
+            mapped = nf.relu(nf.conv(part, conv.transpose(2, 1, 0), bias, padding=4)).T
+            parts.append(mapped * (1 + basis @ spline))
+        np.testing.assert_allclose(found, np.concatenate(parts).mean(0) @ kernel, rtol=1e-4, atol=1e-5)
+    check_mutants(net, x, 0, 10 + L)
+    with pytest.raises(InputError, match=r"layers 'seql', 'seqr' are 2 inputs of the model"):
+        load_network(path)
+
+
+@pytest.mark.slow
+def test_mutants_of_a_dilated_network_cost_a_tenth(tmp_path: Path) -> None:
+    """In the middle of chrombpnet's graph, where a substitution touches most."""
+    from time import process_time
+
+    rng = np.random.default_rng(13)
+    net = load_network(nf.torch_file(tmp_path / "bpnet.pt", nf.bpnet_weights(rng, 64, 8)))
+    x = some(rng, 1, 2114)
+    net.mutations(x[0], 1040, 1041)
+    start = process_time()
+    _, fast = net.mutations(x[0], 1040, 1060)
+    cone = (process_time() - start) / 60
+    batch = np.repeat(x, 6, 0)
+    for k, base in enumerate(np.eye(4)[1:]):
+        batch[k, :, 1040] = base
+    start = process_time()
+    naive = net(batch)
+    scratch = (process_time() - start) / 6
+    assert scratch / cone > 7  # 10 on a quiet machine
+    mine = [k for k in range(3) if (batch[k] != x[0]).any()]
+    assert all(np.abs(fast[0, :, 0, 0] - naive[k, 0]).min() < 1e-12 for k in mine)
+
+
 def test_keras_files_that_cannot_be_used(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     path = tmp_path / "net.keras"
