@@ -430,6 +430,44 @@ def test_state_dicts_of_deepsea_and_beluga(tmp_path: Path, name: str, older: boo
         net(np.concatenate([x, x], 2))
 
 
+def test_the_state_dict_of_deeper_deepsea(tmp_path: Path) -> None:
+    rng = np.random.default_rng(14)
+    shapes = {"0": (5, 4, 8), "2": (4, 5, 8), "6": (4, 4, 8), "8": (3, 4, 8), "13": (3, 3, 8), "15": (2, 3, 8)}
+    w = nf.weights(rng, {f"conv_net.{at}": shape for at, shape in shapes.items()})
+    w |= nf.weights(rng, {"classifier.0": (12, 2 * 3), "classifier.3": (2, 12)})
+    w = {name: np.abs(value) if name.endswith("bias") else value for name, value in w.items()}  # no dead units
+    for name, size in (("conv_net.5", 4), ("conv_net.11", 3), ("conv_net.17", 2), ("classifier.2", 12)):
+        for one in ("weight", "bias", "running_mean", "running_var"):
+            w[f"{name}.{one}"] = rng.uniform(0.5, 1.5, size).astype(np.float32).astype(float)
+        w[f"{name}.num_batches_tracked"] = np.array(9)
+
+    def normalised(v: Array, name: str) -> Array:
+        weight, bias, mean, variance = (
+            w[f"{name}.{one}"].reshape(-1, *[1] * (v.ndim - 1))
+            for one in ("weight", "bias", "running_mean", "running_var")
+        )
+        return np.asarray((v - mean) / np.sqrt(variance + 1e-5) * weight + bias)
+
+    path = nf.torch_file(tmp_path / "net.pth.tar", w, wrap="state_dict")
+    net = load_network(path)
+    x = some(rng, 2, 348)
+    for one, found in zip(x, net(x), strict=True):
+        v = one
+        for at in map(int, shapes):
+            v = nf.relu(nf.conv(v, w[f"conv_net.{at}.weight"], w[f"conv_net.{at}.bias"]))
+            v = nf.pool(v, 4) if at in (2, 8) else v
+            v = normalised(v, f"conv_net.{at + (2 if at == 15 else 3)}") if at in (2, 8, 15) else v
+        v = nf.relu(w["classifier.0.weight"] @ v.ravel() + w["classifier.0.bias"])
+        v = w["classifier.3.weight"] @ normalised(v, "classifier.2") + w["classifier.3.bias"]
+        np.testing.assert_allclose(found, nf.sigmoid(v), atol=1e-10)
+    check_mutants(load_network(path, "classifier.3"), x, 160, 190)
+    nf.torch_file(path, {**w, "attention.weight": np.zeros((2, 2))})
+    with pytest.raises(
+        InputError, match=r"look like those of DeeperDeepSEA, but have a tensor 'attention\.weight' besides"
+    ):
+        load_network(path)
+
+
 def sei(w: dict[str, Array], x: Array) -> Array:
     """Sei by loops; the spline's basis by the recursion of Cox and de Boor."""
 
@@ -505,8 +543,18 @@ def test_state_dicts_of_bpnet(tmp_path: Path, controls: int) -> None:
     check_mutants(profile, x, 0, 90)
     wide = load_network(path, trimming=reach + side + 5)
     assert np.abs(wide(x) - net(x)).max() > 1e-4
-    with pytest.raises(InputError, match="less than half of the profile's window, 7"):
-        load_network(path, trimming=3)
+    early = load_network(path, preactivation=True)  # BasePairNet: 2^n cut off, controls as log(0 + 2)
+    for one, found in zip(x, early(x), strict=True):
+        v = nf.conv(one, own["iconv.weight"], own["iconv.bias"], padding=10)
+        for i in range(n):
+            d = 2 ** (i + 1)
+            v = v + nf.conv(nf.relu(v), own[f"rconvs.{i}.weight"], own[f"rconvs.{i}.bias"], padding=d, dilation=d)
+        inner = nf.relu(v)[:, 1:-1].mean(1)  # 2^3 - 7 cut off
+        inner = np.append(inner, np.log(2)) if controls else inner
+        np.testing.assert_allclose(found, own["linear.weight"] @ inner + own["linear.bias"], atol=1e-10)
+    check_mutants(early, x, 0, 90)
+    with pytest.raises(InputError, match=r"the tensors do not fit their architecture .*unexpected keyword"):
+        load_network(path, padding=3)
 
 
 class Evil:
@@ -570,7 +618,7 @@ def test_files_of_pytorch_that_are_damaged(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"these weights \(encoder.weight \(3, 4\) \.\.\.\) are of no architecture"):
         load_network(path)
     nf.torch_file(path, {k: v for k, v in w.items() if k != "conv_net.4.weight"})
-    with pytest.raises(InputError, match=r"the weights have no tensor 'conv_net\.4\.weight'"):
+    with pytest.raises(InputError, match=r"these weights .* are of no architecture"):
         load_network(path)
     for name in ("archive/constants.pkl", "other.txt"):
         with zipfile.ZipFile(path, "w") as archive:
