@@ -91,7 +91,7 @@ class Columns:
             if text is None:
                 continue
             try:
-                found[j] = float(text.strip().strip('"'))
+                found[j] = float(text.strip() if text.isascii() else "")
             except ValueError:
                 raise InputError(
                     f"{self.path}: line {self.first + int(rows[j])}, column {self.used[role]!r}: {text!r} is no "

@@ -1,6 +1,7 @@
 """Files of summary statistics: tables of many dialects, GWAS-VCF and Parquet, of which only what is needed is read."""
 
 import gzip
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,14 +39,18 @@ def read_columns(path: Path, given: Mapping[str, str | None]) -> Columns:
     if lines[0].startswith("##fileformat=VCF") or head.split("\t")[7:9] == ["INFO", "FORMAT"]:
         return read_vcf(path, lines, head, given)
     names = _split(head, separator)
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise InputError(f"{path}: two columns are called {twice!r}. Name each once.")
+    _once(path, names)
     used = chosen(path, names, given)
     table = _read(path, names, used, separator, len(lines))
     found = Columns(path, table, used, names, len(lines) + 1, build_of([*lines[:-1], *names]))
     _told(found)
     return found
+
+
+def _once(path: Path, names: Sequence[str]) -> None:
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"{path}: two columns are called {twice!r}. Name each once.")
 
 
 def chosen(path: Path, names: Sequence[str], given: Mapping[str, str | None]) -> dict[str, str]:
@@ -87,9 +92,9 @@ def _open(path: Path) -> Any:
     with path.open("rb") as stream:
         packed = stream.read(2) == b"\x1f\x8b"
     return (
-        gzip.open(path, "rt", encoding="utf-8", errors="replace")
+        gzip.open(path, "rt", encoding="utf-8", errors="strict")
         if packed
-        else path.open(encoding="utf-8", errors="replace")
+        else path.open(encoding="utf-8", errors="strict")
     )
 
 
@@ -105,7 +110,7 @@ def _begin(path: Path) -> tuple[list[str], str, str]:
                     break
                 if len(lines) > 100_000:
                     break
-    except (OSError, EOFError, gzip.BadGzipFile) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise InputError(f"{path}: this cannot be read ({error}). Fetch it again.") from error
     if not lines or not lines[-1].strip():
         raise InputError(f"{path}: there is nothing in this file. Give a table of summary statistics.")
@@ -166,6 +171,12 @@ def _blanks(path: Path, names: list[str], used: Mapping[str, str], skip: int) ->
     import pandas as pd
     import pyarrow as pa
 
+    with _open(path) as stream:
+        for number, line in enumerate(stream, 1):
+            if number > skip and '"' not in line and len(line.split()) not in (0, len(names)):
+                raise InputError(
+                    f"{path}: line {number} has {len(line.split())} cells, but the header {len(names)}. Complete it."
+                )
     try:
         frame = pd.read_csv(
             path, sep=r"\s+", names=names, skiprows=skip, header=None, dtype=str, usecols=sorted(set(used.values())),
@@ -186,11 +197,12 @@ def _parquet(path: Path, given: Mapping[str, str | None]) -> Columns:
     try:
         file = parquet.ParquetFile(path)
         names = list(file.schema_arrow.names)
+        _once(path, names)
         used = chosen(path, names, given)
         table = file.read(columns=sorted(set(used.values())))
         made = pa.table(
             {
-                role: table[name] if pa.types.is_floating(table[name].type) else table[name].cast(pa.string())
+                role: table[name] if role in NUMBERS and pa.types.is_floating(table[name].type) else table[name].cast(pa.string())
                 for role, name in used.items()
             }
         )

@@ -97,7 +97,11 @@ def pair(
         Alleles(effect, other, one.frequency if file.has("frequency") else None)
         for (effect, other), one, file in zip(alleles, effects, files, strict=True)
     ]
-    sign, unclear = harmonise(both[0], both[1], names, incompatible=incompatible, palindromic=palindromic)
+    try:
+        sign, unclear = harmonise(both[0], both[1], names, incompatible=incompatible, palindromic=palindromic)
+    except InputError as error:
+        told = str(error).removeprefix("mendelian_randomization: ")
+        raise InputError(f"{files[0].path} and {files[1].path}: {told}") from error
     reason = "palindromic with no telling frequency" if palindromic == "frequency" else "palindromic"
     account.leave(reason, names[unclear].tolist())
     account.leave("alleles do not match", names[(sign == 0) & ~unclear].tolist())
@@ -132,7 +136,7 @@ def _upper(texts: Array) -> Array:
     import pandas as pd
 
     codes, every = pd.factorize(texts)  # few different ones
-    return np.array([str(text).strip().strip('"').upper() for text in every], dtype=object)[codes]
+    return np.array([str(text).strip().upper() for text in every], dtype=object)[codes]
 
 
 def _completed(files: list[Columns], alleles: list[tuple[Array, Array]]) -> list[tuple[Array, Array]]:
@@ -185,7 +189,7 @@ def _pairs(files: list[Columns], account: Account, duplicates: Duplicates) -> tu
     names: list[str] = []
     taken = [np.zeros(len(file), dtype=bool) for file in files]
     if all(file.has("id") for file in files):
-        keys = [pc.utf8_trim(file.table["id"].combine_chunks(), characters=' "') for file in files]
+        keys = [pc.utf8_trim(file.table["id"].combine_chunks(), characters=" ") for file in files]
         shared = [np.flatnonzero(some) for some in _shared(keys)]
         labels = [
             np.asarray(key.take(some).to_numpy(zero_copy_only=False)) for key, some in zip(keys, shared, strict=True)
