@@ -7,39 +7,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.progress import spinner
 from genarium.writing import replacing
 
 if TYPE_CHECKING:
-    from .deep_mr import DeepMR, Effects, Mutagenesis, SequenceNetwork
+    from .deep_mr import DeepMR, Effects, Mutagenesis
     from .deep_mr.regions import Regions
 
-Local = Literal["ivw", "egger", "divw", "maximum_likelihood"]
+Local = Literal["ivw", "egger", "divw", "maximum_likelihood", "weighted_median"]
 Scale = Literal["identity", "logit", "log1p", "anscombe"]
-
-
-class Pairs:
-    """Members of two ensembles, one for each trait: outputs of the first, then those of the second.
-
-    Parameters
-    ----------
-    first, second : object
-        Callables (B, 4, L) -> (B, T), with or without ``mutations``.
-    """
-
-    def __init__(self, first: "SequenceNetwork", second: "SequenceNetwork") -> None:
-        self.first, self.second = first, second
-
-    def __call__(self, x: Array) -> Array:
-        """Predict: (B, 4, L) to (B, T)."""
-        return np.concatenate([self.first(x), self.second(x)], -1)
-
-    def mutations(self, sequence: Array, start: int, stop: int) -> tuple[Array, Array]:
-        """Return outputs of a sequence, (1, T), and of its mutants, (1, 3, stop - start, T)."""
-        found = [one.mutations(sequence, start, stop) for one in (self.first, self.second)]
-        return np.concatenate([one for one, _ in found], -1), np.concatenate([many for _, many in found], -1)
 
 
 def run(
@@ -98,7 +75,7 @@ def run(
         standard errors are calibrated on them.
     instruments : float
         Least F statistic of a substitution's effect on the exposure.
-    method : {"ivw", "egger", "divw", "maximum_likelihood"}
+    method : {"ivw", "egger", "divw", "maximum_likelihood", "weighted_median"}
         Of each region's effect.
     error : {"mean", "member"}
         Standard errors of the ensemble's mean, or of one member.
@@ -137,6 +114,7 @@ def _ensemble(
 ) -> tuple[Any, int, int]:
     """Load the members; also return the number of outputs of the first and the length of sequences."""
     from .deep_mr import Scaled, load_network
+    from .deep_mr.traits import Stacked
 
     if others and len(others) != len(models):
         raise InputError(
@@ -154,7 +132,7 @@ def _ensemble(
     if length not in (None, L):
         raise InputError(f"deep_mr: length={length}, but the networks take sequences of {L} bases. Leave it out.")
     T = firsts[0](np.full((1, 4, L), 0.25)).shape[1]
-    members: list[Any] = [Pairs(*pair) for pair in zip(firsts, seconds, strict=True)] if others else list(firsts)
+    members: list[Any] = [Stacked(pair) for pair in zip(firsts, seconds, strict=True)] if others else list(firsts)
     return (members if scale == "identity" else Scaled(members, scale)), T, L
 
 

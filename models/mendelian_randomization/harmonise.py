@@ -63,22 +63,27 @@ def harmonise(
     InputError
         If alleles do not match on either strand, and ``incompatible`` is "error".
     """
-    sign = np.zeros(len(names), dtype=int)
+    first, which = _kinds(exposure, outcome)
+    kinds = [
+        (str(exposure.effect[j]), str(exposure.other[j]), str(outcome.effect[j]), str(outcome.other[j])) for j in first
+    ]
+    sign = np.array([match(*kind) for kind in kinds], dtype=int)[which]
+    wrong = np.flatnonzero(sign == 0)
+    if wrong.size and incompatible == "error":
+        a, b, c, d = kinds[which[wrong[0]]]
+        raise InputError(
+            f"mendelian_randomization: variant {names[wrong[0]]!s} has alleles {_shown(a, b)} in the exposure and "
+            f"{_shown(c, d)} in the outcome, {_why(a, b, c, d)}. Correct them, or leave them out with "
+            f"{option('incompatible', 'drop')}."
+        )
     unclear = np.zeros(len(names), dtype=bool)
-    for j, (a, b, c, d) in enumerate(zip(exposure.effect, exposure.other, outcome.effect, outcome.other, strict=True)):
-        found = match(a, b, c, d)
-        if found == 0:
-            if incompatible == "error":
-                raise InputError(
-                    f"mendelian_randomization: variant {names[j]!s} has alleles {_shown(a, b)} in the exposure and "
-                    f"{_shown(c, d)} in the outcome, {_why(a, b, c, d)}. Correct them, or leave them out with "
-                    f"{option('incompatible', 'drop')}."
-                )
-            continue
-        if a == other_strand(b) and palindromic != "keep":
-            found = found * _strand(exposure, outcome, j, found) if palindromic == "frequency" else 0
-            unclear[j] = found == 0
-        sign[j] = found
+    if palindromic != "keep":
+        both = np.array([a == other_strand(b) for a, b, _, _ in kinds], dtype=bool)[which] & (sign != 0)
+        if palindromic == "frequency":
+            sign[both] *= _strand(exposure, outcome, both, sign[both])
+        else:
+            sign[both] = 0
+        unclear = both & (sign == 0)
     if unclear.any():
         told = exposure.frequency is not None and outcome.frequency is not None
         how = (
@@ -127,15 +132,24 @@ def _why(*alleles: str) -> str:
     return "which match on neither strand"
 
 
-def _strand(exposure: Alleles, outcome: Alleles, j: int, sign: int) -> int:
-    """Whether frequencies confirm (1) or contradict (-1) the alleles of a palindromic variant, or neither (0)."""
+def _kinds(exposure: Alleles, outcome: Alleles) -> tuple[Array, Array]:
+    """Return the first variant of each combination of four alleles, and which one each variant has."""
+    import pandas as pd
+
+    parts = (exposure.effect, exposure.other, outcome.effect, outcome.other)
+    codes, every = pd.factorize(np.concatenate([np.asarray(part, dtype=object) for part in parts]))
+    key = np.zeros(len(exposure.effect), dtype=np.int64)
+    for part in codes.reshape(4, -1):
+        key, _ = pd.factorize(key * len(every) + part)  # again from 0 on, so that it cannot overflow
+    first = np.flatnonzero(~pd.Series(key).duplicated().to_numpy())
+    return first, np.asarray(key)
+
+
+def _strand(exposure: Alleles, outcome: Alleles, some: Array, sign: Array) -> Array:
+    """Whether frequencies confirm (1) or contradict (-1) the alleles of palindromic variants, or neither (0)."""
     if exposure.frequency is None or outcome.frequency is None:
-        return 0
-    p, q = float(exposure.frequency[j]), float(outcome.frequency[j])
-    if np.isnan(p) or np.isnan(q):
-        return 0
-    if sign < 0:
-        q = 1 - q
-    if abs(p - 0.5) < AMBIGUOUS or abs(q - 0.5) < AMBIGUOUS:
-        return 0
-    return 1 if (p > 0.5) == (q > 0.5) else -1
+        return np.zeros(len(sign), dtype=int)
+    p, q = exposure.frequency[some], outcome.frequency[some]
+    q = np.where(sign < 0, 1 - q, q)
+    telling = (np.abs(p - 0.5) >= AMBIGUOUS) & (np.abs(q - 0.5) >= AMBIGUOUS)  # false where one is missing
+    return np.where(telling, np.where((p > 0.5) == (q > 0.5), 1, -1), 0)

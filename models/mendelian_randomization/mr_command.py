@@ -88,7 +88,7 @@ def mr(
         y[keep],
         sy[keep],
         covariance=(error_correlation * sx * sy)[keep],
-        names=names[keep],
+        names=names[keep].tolist(),
         samples_exposure=_samples(told.exposure.samples[keep], samples_exposure),
         samples_outcome=_samples(told.outcome.samples[keep], samples_outcome),
         model=not no_model,

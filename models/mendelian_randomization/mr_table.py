@@ -199,7 +199,7 @@ def mr_table(
         return MrTable(rows, data.mean_f, (), None, direction, [], labels, data)
     rows = []
     for method, run, least in _methods(given, c, iterations, seed, level):
-        if J >= least:
+        if least <= J:
             rows.append(_row(run, method, J))
     if model and J >= 3:
         rows.append(_row(lambda: _bayes(given, c, seed, level), "Bayesian model", J))
@@ -226,7 +226,7 @@ def _methods(
 ) -> list[Method]:
     """Every estimator: its name, a call, and how many variants it needs."""
     J = len(given[0])
-    own = {"iterations": iterations, "seed": seed}
+    own: dict[str, Any] = {"iterations": iterations, "seed": seed}
     enough = max(iterations, 40 * J)  # for the corrected p values of PRESSO
     return [
         ("IVW", lambda: ivw(*given, level=level), 2),
@@ -284,10 +284,10 @@ def _bayes(given: tuple[Array, Array, Array, Array], c: Array, seed: int, level:
         registry.get("mendelian_randomization"), {**dict(zip(names, given, strict=True)), "error_covariance": c}
     )
     found = gibbs(problem, np.random.default_rng(seed), chains=2, draws=1000, tune=500)
-    theta = found.posterior["theta"].ravel()
+    theta = np.asarray(found.posterior["theta"]).ravel()
     low, high = np.quantile(theta, ((1 - level) / 2, (1 + level) / 2))
     tail = float(min((theta > 0).mean(), (theta < 0).mean()))
-    omega = float(np.median(found.posterior["pleiotropy_sd"]))
+    omega = float(np.median(np.asarray(found.posterior["pleiotropy_sd"])))
     note = f"posterior mean and quantiles; twice the share of draws of the other sign; pleiotropy of sd {omega:.2g}"
     return Row(
         "Bayesian model",

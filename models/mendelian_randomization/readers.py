@@ -227,7 +227,8 @@ def _correlation(path: Path, correlation: str | float, sheet: Sheet | None = Non
         except ValueError:
             if sheet is None:
                 raise InputError(
-                    f"{path}: {option('error_correlation', correlation)} must be a number: two tables have no column of it."
+                    f"{path}: {option('error_correlation', correlation)} must be a number: two tables have no "
+                    "column of it."
                 ) from None
             if correlation not in sheet.names:
                 raise absent(sheet.path, "column", correlation, sheet.names) from None

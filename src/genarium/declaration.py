@@ -365,10 +365,10 @@ class Model:
         Kind of file -> ``writer(tree, path, **options)``: writes what a fit says in a format of the field, and returns
         the files.
     commands : mapping of str to callable
-        Analyses of the model's field that need no fit, by the words that follow ``genarium`` on the command line (one or
-        two): functions that return the text to print, or an :class:`Answer`. Parameters without a default are positional there, keyword-only
-        ones are options; their types (Path, str, int, float, bool, Literal, list of these) and what their docstring
-        says make the command's help.
+        Analyses of the model's field that need no fit, by the words that follow ``genarium`` on the command line (one
+        or two): functions that return the text to print, or an :class:`Answer`. Parameters without a default are
+        positional there, keyword-only ones are options; their types (Path, str, int, float, bool, Literal, list of
+        these) and what their docstring says make the command's help.
     check : callable, optional
         ``check(problem)``: raises :class:`~genarium.errors.InputError` for what no single variable shows.
     options : mapping of str to tuple of str

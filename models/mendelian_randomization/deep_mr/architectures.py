@@ -1,8 +1,9 @@
 """Networks whose files hold weights alone: which tensors belong to which architecture, and how its layers follow.
 
 A state dict of PyTorch has no graph. Those of a few public models are told by the names and shapes of their tensors:
-DeepSEA (Zhou and Troyanskaya 2015, as in Kipoi and in Selene), Beluga (Zhou et al. 2018), Sei (Chen et al. 2022), and
-BPNet and ChromBPNet in PyTorch (bpnet-lite, chrombpnet-pytorch). Theirs is the order of the bases.
+DeepSEA (Zhou and Troyanskaya 2015, as in Kipoi and in Selene, and Selene's DeeperDeepSEA), Beluga (Zhou et al. 2018),
+Sei (Chen et al. 2022), and BPNet and ChromBPNet in PyTorch (bpnet-lite, chrombpnet-pytorch). Theirs is the order of the
+bases. A tensor that an architecture does not have is refused.
 """
 
 from collections.abc import Callable, Mapping
@@ -76,6 +77,14 @@ class _Stack:
         kernel = w.reshape(len(w), channels, -1).transpose(2, 1, 0).reshape(-1, len(w))
         return self.add(name, "dense", weights=self.biased(name, kernel), **options)
 
+    def normalised(self, name: str) -> str:
+        """Add batch normalisation by its tensors."""
+        weight, bias, mean, variance = (
+            self.tensors[f"{name}.{one}"] for one in ("weight", "bias", "running_mean", "running_var")
+        )
+        scale = weight / np.sqrt(variance + 1e-5)
+        return self.add(name, "scale", weights={"scale": scale, "shift": bias - mean * scale})
+
     def pool(self, name: str, size: int) -> str:
         """Add maxima over windows one after the other."""
         return self.add(name, "pool", how="max", size=size, stride=size, padding="valid")
@@ -113,6 +122,22 @@ def _selene(tensors: Tensors) -> Built:
     stack.dense("classifier.2")
     stack.add("output", "activation", activation="sigmoid")
     return stack.layers, ["output", "classifier.2"], None
+
+
+def _deeper(tensors: Tensors) -> Built:
+    """DeeperDeepSEA, Selene's example: two convolutions a pool, batch normalisation."""
+    stack = _Stack(tensors)
+    for at in (0, 2, 6, 8, 13, 15):
+        stack.conv(f"conv_net.{at}", activation="relu")
+        if at in (2, 8):
+            stack.pool(f"conv_net.{at}.pool", 4)
+        if at in (2, 8, 15):
+            stack.normalised(f"conv_net.{at + (2 if at == 15 else 3)}")
+    stack.flat_dense("classifier.0", tensors["conv_net.15.weight"].shape[0], activation="relu")
+    stack.normalised("classifier.2")
+    stack.dense("classifier.3")
+    stack.add("output", "activation", activation="sigmoid")
+    return stack.layers, ["output", "classifier.3"], None
 
 
 def _beluga(tensors: Tensors) -> Built:
@@ -161,32 +186,44 @@ def _sei(tensors: Tensors) -> Built:
     return stack.layers, ["output", "classifier.2"], 4096
 
 
-def _bpnet(tensors: Tensors, trimming: int | None = None) -> Built:
-    """BPNet of bpnet-lite and chrombpnet-pytorch: counts and profile, control tracks at zero."""
-    stack = _Stack(tensors)
-    padded = trimming is not None
+def _bpnet(tensors: Tensors, trimming: int | None = None, preactivation: bool = False) -> Built:
+    """BPNet of bpnet-lite and chrombpnet-pytorch: counts and profile, control tracks at zero.
 
-    def conv(name: str, *inputs: str, dilation: int = 1, activation: str = "relu") -> str:
+    Its tensors do not tell where the rectifiers stand: after each convolution, or, with ``preactivation`` (bpnet-lite's
+    BasePairNet), before the dilated ones.
+    """
+    stack = _Stack(tensors)
+    many = sum(name.startswith("rconvs.") and name.endswith(".weight") for name in tensors)
+    if preactivation and trimming is None:
+        trimming = 2**many
+    padded = trimming is not None
+    after = "linear" if preactivation else "relu"
+
+    def conv(name: str, *inputs: str, dilation: int = 1) -> str:
         reach = (tensors[f"{name}.weight"].shape[2] - 1) * dilation
         padding = (reach // 2, reach // 2) if padded else "valid"
-        return stack.conv(name, *inputs, padding=padding, dilation=dilation, activation=activation)
+        return stack.conv(name, *inputs, padding=padding, dilation=dilation, activation=after)
 
     end = conv("iconv")
-    many = sum(name.startswith("rconvs.") and name.endswith(".weight") for name in tensors)
     for i in range(many):
-        wide = conv(f"rconvs.{i}", end, dilation=2 ** (i + 1))
+        ahead = stack.add(f"relu{i}", "activation", end, activation="relu") if preactivation else end
+        wide = conv(f"rconvs.{i}", ahead, dilation=2 ** (i + 1))
         if not padded:
             end = stack.add(f"crop{i}", "crop", end, cropping=(2 ** (i + 1), 2 ** (i + 1)))
         end = stack.add(f"sum{i}", "combine", end, wide, how="add")
-    filters, profile = tensors["rconvs.0.weight"].shape[0], tensors["fconv.weight"]
+    if preactivation:
+        end = stack.add("relu", "activation", end, activation="relu")
+    filters, profile, counts = tensors["rconvs.0.weight"].shape[0], tensors["fconv.weight"], tensors["linear.weight"]
     side = profile.shape[2] // 2
-    if trimming is not None and trimming < side:
-        raise ValueError(f"trimming={trimming} is less than half of the profile's window, {side}")
-    extra = {"fconv.weight": profile[:, :filters], "linear.weight": tensors["linear.weight"][:, :filters]}
+    extra = {"fconv.weight": profile[:, :filters], "linear.weight": counts[:, :filters]}
+    if preactivation and counts.shape[1] > filters:  # there the control's logarithm is of its sum and 2
+        extra["linear.bias"] = tensors.get("linear.bias", 0.0) + counts[:, filters:].sum(1) * np.log(2)
     stack.tensors = {**tensors, **extra}  # control tracks, the channels after the filters, are zero
     stack.conv("fconv", end, padding=(side, side) if padded else "valid")
-    stack.add("profile", "crop", cropping=(trimming, trimming) if padded else (0, 0))
-    stack.add("core", "crop", end, cropping=(trimming - side, trimming - side) if trimming is not None else (0, 0))
+    edge = trimming or 0
+    stack.add("profile", "crop", cropping=(edge, edge))
+    inner = max(edge - side, 0)
+    stack.add("core", "crop", end, cropping=(inner, inner) if padded else (0, 0))
     stack.add("mean", "global_mean")
     stack.dense("linear")
     return stack.layers, ["linear", "profile"], None
@@ -194,7 +231,8 @@ def _bpnet(tensors: Tensors, trimming: int | None = None) -> Built:
 
 ARCHITECTURES: Mapping[str, Architecture] = {
     "DeepSEA (Kipoi)": Architecture("0.weight", "14.1.weight", _deepsea),
-    "DeepSEA (Selene)": Architecture("conv_net.8.weight", "classifier.2.weight", _selene),
+    "DeepSEA (Selene)": Architecture("conv_net.4.weight", "classifier.2.weight", _selene),
+    "DeeperDeepSEA": Architecture("conv_net.15.weight", "classifier.3.weight", _deeper),
     "Beluga": Architecture("0.14.weight", "1.4.1.weight", _beluga),
     "Sei": Architecture("lconv1.0.weight", "dconv5.1.weight", _sei),
     "BPNet (PyTorch)": Architecture("iconv.weight", "linear.weight", _bpnet),
@@ -211,7 +249,9 @@ def torch_network(path: str | Path, output: str | None = None, **options: Any) -
         A layer of the network; default: its usual output (probabilities; of BPNet the log counts ``linear``,
         whose other output is ``profile``).
     **options
-        ``trimming`` of BPNet: positions that it cuts off both ends, where it is another than the network's reach.
+        ``trimming`` of BPNet: positions that it cuts off both ends, where it is another than the network's reach;
+        ``preactivation=True`` where its rectifiers stand before the dilated convolutions (bpnet-lite's BasePairNet):
+        the weights do not tell.
 
     Raises
     ------
@@ -220,11 +260,11 @@ def torch_network(path: str | Path, output: str | None = None, **options: Any) -
     """
     path = Path(path)
     tensors = read_tensors(path)
-    for architecture in ARCHITECTURES.values():
+    for label, architecture in ARCHITECTURES.items():
         for start in _starts(tensors, architecture.first):
             own = {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
             if architecture.last in own:
-                return _built(path, architecture, own, output, options)
+                return _built(path, label, architecture, own, output, options)
     some = ", ".join(f"{name} {tuple(value.shape)}" for name, value in list(tensors.items())[:4])
     raise InputError(
         f"{path}: these weights ({some} ...) are of no architecture that is known without its program; known are "
@@ -238,7 +278,9 @@ def _starts(tensors: Tensors, first: str) -> list[str]:
     return sorted(found, key=lambda start: ("bias" in start.split("."), start.count("."), start))
 
 
-def _built(path: Path, architecture: Architecture, own: Tensors, output: str | None, options: Any) -> Network:
+def _built(
+    path: Path, label: str, architecture: Architecture, own: Tensors, output: str | None, options: Any
+) -> Network:
     try:
         layers, outputs, length = architecture.build(own, **options)
     except KeyError as error:
@@ -248,6 +290,12 @@ def _built(path: Path, architecture: Architecture, own: Tensors, output: str | N
             f"{path}: the tensors do not fit their architecture ({error}). Give the published file."
         ) from error
     names = [layer.name for layer in layers]
+    spare = next((one for one in own if one.rpartition(".")[0] not in names), None)
+    if spare is not None:
+        raise InputError(
+            f"{path}: the weights look like those of {label}, but have a tensor {spare!r} besides. Export the "
+            "network to ONNX, or give deep_mr a callable."
+        )
     if output is not None and output not in names:
         raise InputError(f"{path}: there is no layer {output!r}; the network's outputs are {', '.join(outputs)}.")
     return Network(str(path), layers, output or outputs[0], length)

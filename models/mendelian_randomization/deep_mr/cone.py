@@ -12,7 +12,7 @@ import numpy as np
 
 from genarium.declaration import Array
 
-from .layers import BLOCK, POOLED, WINDOWED, Layer, elementwise, mask_share, pooled_windows, whole, window
+from .layers import BLOCK, POOLED, WINDOWED, Layer, convolve, elementwise, mask_share, pooled_windows, whole, window
 from .network import Network, Shape, take
 from .sequence import others
 
@@ -45,6 +45,12 @@ class Cone:
         self.maps: list[Layer] = maps
         self.edge = [layer for layer in vectors if layer.kind in POOLED]
         self.head = [layer for layer in vectors if layer.kind not in POOLED]
+        taken = [name for layer in network.layers for name in layer.inputs]
+        self.once = {
+            layer.name
+            for layer in maps
+            if layer.kind == "conv" and taken.count(layer.name) == 1 and layer.name != network.output
+        }
         needed: dict[str, list[Array]] = {name: [] for name in shapes}
         for layer in self.edge:
             for before in layer.inputs:
@@ -109,7 +115,11 @@ class Cone:
             elif layer.kind == "constant":
                 values[name] = np.repeat(layer.weights["value"][None, self.need[name]], len(x), 0)
             elif layer.kind == "conv":
-                linear[name] = _convolve(layer, values[layer.inputs[0]], rows[0]) + layer.weights.get("bias", 0.0)
+                before = layer.inputs[0]
+                if len(self.need[name]) == self.shapes[name][0] and len(self.need[before]) == self.shapes[before][0]:
+                    linear[name] = convolve(values[before], layer)
+                else:
+                    linear[name] = _convolve(layer, values[before], rows[0]) + layer.weights.get("bias", 0.0)
                 values[name] = layer.activation(linear[name])
             else:
                 values[name] = self._local(layer, [values[b] for b in layer.inputs], None)
@@ -243,9 +253,14 @@ class Cone:
         first = change[layer.inputs[0]]
         if len(hits) == 1 and (hits[0] < none).all():
             return first
-        out = np.zeros((len(first), n, first.shape[2]))
-        for before, hit in zip(layer.inputs, hits, strict=True):
-            seen = np.flatnonzero(hit[0] < none)
+        parts = [(before, hit, np.flatnonzero(hit[0] < none)) for before, hit in zip(layer.inputs, hits, strict=True)]
+        full = next((part for part in parts if len(part[2]) == n == change[part[0]].shape[1]), None)
+        if full is not None and full[0] in self.once:  # nobody else takes it
+            out = change[full[0]]
+            parts = [part for part in parts if part is not full]
+        else:
+            out = np.zeros((len(first), n, first.shape[2]))
+        for before, hit, seen in parts:
             if len(seen):
                 out[:, _run(place[hit[0, seen]])] += change[before][:, _run(seen)]
         return out

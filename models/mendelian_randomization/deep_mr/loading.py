@@ -128,7 +128,7 @@ def load_network(
     bases : str, optional
         Order of the bases in the input; default: "ACGT", in weights of PyTorch that of the architecture.
     **options
-        Of an architecture (``trimming`` of BPNet).
+        Of an architecture (``trimming`` and ``preactivation`` of BPNet, see :func:`torch_network`).
 
     Returns
     -------

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.settings import only_with
 
+from ..medians import weighted_median
 from ..meta import MetaAnalysis, meta_analysis
 from ..profiled import HeterogeneityWarning, divw, maximum_likelihood
 from ..regression import egger, ivw
@@ -22,8 +24,9 @@ LOCAL: dict[str, Callable[..., Any]] = {
     "egger": egger,
     "divw": divw,
     "maximum_likelihood": maximum_likelihood,
+    "weighted_median": partial(weighted_median, iterations=300),
 }
-LEAST = {"ivw": 2, "egger": 3, "divw": 2, "maximum_likelihood": 2}
+LEAST = {"ivw": 2, "egger": 3, "divw": 2, "maximum_likelihood": 2, "weighted_median": 3}
 
 CORRELATED = ("divw", "maximum_likelihood")
 """Methods that take the covariance of a substitution's two errors into account."""
@@ -84,10 +87,12 @@ def local_effects(found: Effects, method: str = "ivw", least: int | None = None)
     Parameters
     ----------
     found : Effects
-    method : {"ivw", "egger", "divw", "maximum_likelihood"}
-        The last two correct for the exposure's errors, and for their covariance with the outcome's: the same networks
-        predict both. The first two, for strong instruments, do not. With few members the correction is a rough one:
-        covariance and weights are estimates from the same E, and it falls short by about 2 / (E - 1).
+    method : {"ivw", "egger", "divw", "maximum_likelihood", "weighted_median"}
+        The last goes by the majority of a sequence's instruments: right where those that act on the outcome in other
+        ways are the lesser part. "divw" and "maximum_likelihood" correct for the exposure's errors, and for their
+        covariance with the outcome's: the same networks predict both. The others, for strong instruments, do not. With
+        few members the correction is a rough one: covariance and weights are estimates from the same E, and it falls
+        short by about 2 / (E - 1).
     least : int, optional
         Substitutions that a sequence needs.
 
@@ -156,7 +161,7 @@ def deep_mr(
     sequences : ndarray, shape (N, 4, L)
     exposure, outcome : int
         Outputs.
-    method : {"ivw", "egger", "divw", "maximum_likelihood"}
+    method : {"ivw", "egger", "divw", "maximum_likelihood", "weighted_median"}
         Of each sequence's effect.
     error, variances, instruments, select
         Of :func:`effects`.

@@ -1,7 +1,7 @@
 """Headers of summary statistics: which column is what, in the dialects of the programs that write them.
 
 Names are compared in lower case, letters and digits only. A1 is the effect allele (PLINK, METAL, GCTA, PRScs, LDSC),
-ALT against REF (PLINK 2, FinnGen, VCF), Allele2 in SAIGE, allele B in SNPTEST; ALLELE1 against ALLELE0 in BOLT and REGENIE.
+ALT against REF (FinnGen, VCF), Allele2 in SAIGE, allele B in SNPTEST, ALLELE1 against ALLELE0 in BOLT and REGENIE.
 """
 
 import re
@@ -118,9 +118,9 @@ def roles(names: Sequence[str]) -> dict[str, str]:
         short.setdefault(plain(name, own[0] if len(own) == 1 else ""), name)
     found: dict[str, str] = {}
     for role, usual in NAMES.items():
-        name = next((one for one in usual if one in short), None)
-        if name is not None:
-            found[role] = short[name]
+        there = next((one for one in usual if one in short), None)
+        if there is not None:
+            found[role] = short[there]
     if "afallele2" in short and {"allele1", "allele2"} <= set(short):  # SAIGE
         found |= {"effect_allele": short["allele2"], "other_allele": short["allele1"], "frequency": short["afallele2"]}
     if "a1" in short and {"ref", "alt"} <= set(short) and not {"a2", "a0"} & set(short):  # PLINK 2

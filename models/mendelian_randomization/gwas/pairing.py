@@ -14,7 +14,9 @@ from genarium.readers.ledger import MOST, Account
 from genarium.remedies import option
 
 from ..harmonise import Alleles, harmonise, match, other_strand
-from .statistics import Columns, Effects, Scale, effects_of, read_columns
+from .columns import Columns
+from .files import read_columns
+from .statistics import Effects, Scale, effects_of
 
 Duplicates = Literal["error", "first", "best", "drop"]
 TRAITS = ("exposure", "outcome")
@@ -95,15 +97,19 @@ def pair(
         Alleles(effect, other, one.frequency if file.has("frequency") else None)
         for (effect, other), one, file in zip(alleles, effects, files, strict=True)
     ]
-    sign, unclear = harmonise(both[0], both[1], names, incompatible=incompatible, palindromic=palindromic)
+    try:
+        sign, unclear = harmonise(both[0], both[1], names, incompatible=incompatible, palindromic=palindromic)
+    except InputError as error:
+        told = str(error).removeprefix("mendelian_randomization: ")
+        raise InputError(f"{files[0].path} and {files[1].path}: {told}") from error
     reason = "palindromic with no telling frequency" if palindromic == "frequency" else "palindromic"
     account.leave(reason, names[unclear].tolist())
     account.leave("alleles do not match", names[(sign == 0) & ~unclear].tolist())
     left = sign != 0
     if not left.any():
         raise InputError(
-            f"{files[0].path}: no variant is left ({'; '.join(account.left_out)}). Give {option('frequency')}, or check "
-            "alleles and effects."
+            f"{files[0].path}: no variant is left ({'; '.join(account.left_out)}). Give {option('frequency')}, or "
+            "check alleles and effects."
         )
     first, second = (_taken(one, left) for one in effects)
     turned = sign[left]
@@ -127,7 +133,10 @@ def _alleles(file: Columns, rows: Array) -> tuple[Array, Array]:
 
 
 def _upper(texts: Array) -> Array:
-    return np.array([text.strip().strip('"').upper() for text in texts], dtype=object)
+    import pandas as pd
+
+    codes, every = pd.factorize(texts)  # few different ones
+    return np.array([str(text).strip().upper() for text in every], dtype=object)[codes]
 
 
 def _completed(files: list[Columns], alleles: list[tuple[Array, Array]]) -> list[tuple[Array, Array]]:
@@ -147,22 +156,20 @@ def _completed(files: list[Columns], alleles: list[tuple[Array, Array]]) -> list
     return out
 
 
-def _places(file: Columns, ids: Array) -> Array:
-    """Where variants are, "chromosome:position"; empty where it is not told."""
-    if file.has("chromosome") and file.has("position"):
-        chromosome, position = file.text("chromosome"), file.table["position"]
-        import pyarrow as pa
-        import pyarrow.compute as pc
+def _places(file: Columns, rows: Array) -> Any:
+    """Where variants of some rows are, "chromosome:position", as an Arrow array; null where it is not told."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
+    if file.has("chromosome") and file.has("position"):
+        coded = pc.dictionary_encode(file.table["chromosome"].take(rows).combine_chunks())
+        names = pa.array([None if c is None else _chromosome(c) for c in coded.dictionary.to_pylist()], pa.string())
+        position = file.table["position"].take(rows).combine_chunks()
         if pa.types.is_floating(position.type):
-            position = pc.cast(pc.cast(position, pa.int64(), safe=False), pa.string())
-        places = position.to_numpy(zero_copy_only=False)
-        return np.array(
-            ["" if not c or p is None else f"{_chromosome(c)}:{p}" for c, p in zip(chromosome, places, strict=True)],
-            dtype=object,
-        )
-    found = [PLACE.fullmatch(text) for text in ids]
-    return np.array([f"{_chromosome(one[1])}:{one[2]}" if one else "" for one in found], dtype=object)
+            position = pc.cast(position, pa.int64(), safe=False)
+        return pc.binary_join_element_wise(names.take(coded.indices), pc.cast(position, pa.string()), ":")
+    found = [PLACE.fullmatch(text) for text in file.text("id", rows)]
+    return pa.array([f"{_chromosome(one[1])}:{one[2]}" if one else None for one in found], pa.string())
 
 
 def _chromosome(text: str) -> str:
@@ -178,18 +185,14 @@ def _pairs(files: list[Columns], account: Account, duplicates: Duplicates) -> tu
     """Pair rows, first by identifier, then by place; return (J, 2) rows and the variants' names."""
     import pyarrow.compute as pc
 
-    keyed = [file.table["id"] if file.has("id") else None for file in files]
     rows: list[Array] = []
     names: list[str] = []
     taken = [np.zeros(len(file), dtype=bool) for file in files]
-    if keyed[0] is not None and keyed[1] is not None:
-        trimmed = [pc.utf8_trim(key, characters=' "') for key in keyed]
-        shared = [
-            np.flatnonzero(np.asarray(pc.is_in(mine, value_set=_set(other)).to_numpy(zero_copy_only=False)) & np.asarray(pc.is_valid(mine).to_numpy(zero_copy_only=False)))
-            for mine, other in ((trimmed[0], trimmed[1]), (trimmed[1], trimmed[0]))
-        ]  # fmt: skip
+    if all(file.has("id") for file in files):
+        keys = [pc.utf8_trim(file.table["id"].combine_chunks(), characters=" ") for file in files]
+        shared = [np.flatnonzero(some) for some in _shared(keys)]
         labels = [
-            np.asarray(key.take(some).to_numpy(zero_copy_only=False)) for key, some in zip(trimmed, shared, strict=True)
+            np.asarray(key.take(some).to_numpy(zero_copy_only=False)) for key, some in zip(keys, shared, strict=True)
         ]
         made, called, seen = _joined(files, shared, labels, duplicates, account, False)
         rows.append(made)
@@ -197,15 +200,14 @@ def _pairs(files: list[Columns], account: Account, duplicates: Duplicates) -> tu
         for side in (0, 1):
             taken[side][seen[side]] = True
     whole = np.concatenate(rows) if rows else np.zeros((0, 2), dtype=int)
-    if not len(whole) or not all(one.all() for one in taken):
-        more, called, seen = _by_place(files, keyed, taken, duplicates, account)
-        whole, names = np.concatenate([whole, more]), names + called
-        for side in (0, 1):
-            taken[side][seen[side]] = True
+    more, called, seen = _by_place(files, taken, duplicates, account)
+    whole, names = np.concatenate([whole, more]), names + called
+    for side in (0, 1):
+        taken[side][seen[side]] = True
     if not len(whole):
         raise InputError(
-            f"{files[0].path} and {files[1].path} have no variant in common. Check the variants' names, and that both are "
-            "of one build of the genome."
+            f"{files[0].path} and {files[1].path} have no variant in common. Check the variants' names, and that both "
+            "are of one build of the genome."
         )
     for side, trait in enumerate(TRAITS):
         spare, file = np.flatnonzero(~taken[side]), files[side]
@@ -221,41 +223,42 @@ def _pairs(files: list[Columns], account: Account, duplicates: Duplicates) -> tu
     return whole[order], np.array(names, dtype=object)[order]
 
 
-def _set(column: Any) -> Any:
-    import pyarrow.compute as pc
-
-    return pc.drop_null(column).combine_chunks() if column.num_chunks != 1 else pc.drop_null(column).chunk(0)
-
-
-def _by_place(
-    files: list[Columns], keyed: list[Any], taken: list[Array], duplicates: Duplicates, account: Account
-) -> Joined:
+def _by_place(files: list[Columns], taken: list[Array], duplicates: Duplicates, account: Account) -> Joined:
     """Pair the rows that are left by chromosome, position and alleles."""
     none: Joined = np.zeros((0, 2), dtype=int), [], [np.empty(0, dtype=int)] * 2
-    ids = [
-        file.text("id") if key is not None and not (file.has("chromosome") and file.has("position")) else np.empty(0)
-        for file, key in zip(files, keyed, strict=True)
-    ]
-    places = []
-    for file, own in zip(files, ids, strict=True):
-        if not (file.has("chromosome") and file.has("position")) and not file.has("id"):
-            return none
-        places.append(_places(file, own))
-    builds = [file.build for file in files]
-    free = [np.flatnonzero(~done & (place != "")) for done, place in zip(taken, places, strict=True)]
-    both = set(places[0][free[0]]) & set(places[1][free[1]])
-    some = [
-        rows[np.isin(place[rows], list(both))] if both else rows[:0] for rows, place in zip(free, places, strict=True)
-    ]
-    if not both:
+    free = [np.flatnonzero(~done) for done in taken]
+    if not all(len(rows) and (file.has("position") or file.has("id")) for rows, file in zip(free, files, strict=True)):
         return none
+    places = [_places(file, rows) for file, rows in zip(files, free, strict=True)]
+    shared = _shared(places)
+    if not shared[0].any():
+        return none
+    builds = [file.build for file in files]
     if None not in builds and builds[0] != builds[1]:
         raise InputError(
-            f"{files[0].path} is of build {builds[0]} of the genome, {files[1].path} of build {builds[1]}, so that variants "
-            "cannot be told by their places. Give identifiers (rs numbers) in both, or lift one file over."
+            f"{files[0].path} is of build {builds[0]} of the genome, {files[1].path} of build {builds[1]}, so that "
+            "variants cannot be told by their places. Give identifiers (rs numbers) in both, or lift one file over."
         )
-    labels = [place[rows] for place, rows in zip(places, some, strict=True)]
-    return _joined(files, some, labels, duplicates, account, True)
+    labels = [np.asarray(p.filter(some).to_numpy(zero_copy_only=False)) for p, some in zip(places, shared, strict=True)]
+    return _joined(
+        files, [rows[some] for rows, some in zip(free, shared, strict=True)], labels, duplicates, account, True
+    )
+
+
+def _shared(keys: list[Any]) -> list[Array]:
+    """Which keys of two files the other one has, too; the fewer are looked up first."""
+    few = int(len(keys[1]) < len(keys[0]))
+    many = _known(keys[1 - few], keys[few])
+    found = {1 - few: many, few: _known(keys[few], keys[1 - few].filter(many))}
+    return [found[0], found[1]]
+
+
+def _known(mine: Any, other: Any) -> Array:
+    """Which keys the other file has, too; none are missing."""
+    import pyarrow.compute as pc
+
+    found = pc.and_(pc.is_in(mine, value_set=pc.drop_null(other)), pc.is_valid(mine))
+    return np.asarray(found.to_numpy(zero_copy_only=False), dtype=bool)
 
 
 def _joined(
@@ -288,7 +291,11 @@ def _joined(
                 called[at] = f"{label[at]}:{other}:{effect}" if places else f"{label[at]}:{effect}:{other}"
     i, k, called, label = i[fits], k[fits], called[fits], label[fits]
     keep = _without_duplicates(files, rows, (i, k), label, called, duplicates, account)
-    seen = [rows[0][np.unique(i)], rows[1][np.unique(k)]]
+    seen = []
+    for own, mine in zip(rows, (i, k), strict=True):
+        paired = np.zeros(len(own), dtype=bool)
+        paired[mine] = True
+        seen.append(own[paired])
     return np.stack([rows[0][i[keep]], rows[1][k[keep]]], 1), called[keep].tolist(), seen
 
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from genarium.errors import InputError
 
+from .columns import Columns
 from .dialects import build_of
-from .statistics import Columns
 
 FIELDS = {"ES": "beta", "SE": "se", "LP": "log10_p", "AF": "frequency", "SS": "samples"}
 """Fields of a sample, and the roles that they play; the effect allele is ALT."""
@@ -43,14 +43,15 @@ def read_vcf(path: Path, lines: Sequence[str], head: str, given: Mapping[str, st
         told = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: this cannot be read as VCF ({told}). Every line needs 10 cells.") from error
     lost: dict[str, int] = {}
-    for reason, good in (
-        ("that do not pass the file's filters", lambda: pc.is_in(table["FILTER"], pa.array(["PASS", "."]))),
-        ("with several alternatives", lambda: pc.invert(pc.match_substring(table["ALT"], ","))),
+    passing = pc.is_in(table["FILTER"], value_set=pa.array(["PASS", "."]))
+    single = pc.invert(pc.match_substring(table["ALT"], ","))
+    for reason, bad in (
+        ("that do not pass the file's filters", pc.invert(passing)),
+        ("with several alternatives", pc.and_(passing, pc.invert(single))),
     ):
-        some = table.filter(good())
-        if some.num_rows < table.num_rows:
-            lost[reason] = table.num_rows - some.num_rows
-        table = some
+        if many := pc.sum(bad).as_py():
+            lost[reason] = many
+    table = table.filter(pc.and_(passing, single))
     made = {
         "id": table["ID"], "chromosome": table["#CHROM"], "position": table["POS"],
         "effect_allele": table["ALT"], "other_allele": table["REF"], **_samples(path, table, names[9]),
@@ -82,8 +83,8 @@ def _samples(path: Path, table: Any, sample: str) -> dict[str, Any]:
         short = np.flatnonzero(lengths != len(fields))
         if short.size:
             raise InputError(
-                f"{path}: sample {table[sample][int(at[short[0]])].as_py()!r} has {lengths[short[0]]} fields, but FORMAT "
-                f"{one!r} has {len(fields)}. The file is damaged."
+                f"{path}: sample {table[sample][int(at[short[0]])].as_py()!r} has {lengths[short[0]]} fields, but "
+                f"FORMAT {one!r} has {len(fields)}. The file is damaged."
             )
         flat = cells.flatten()
         for k, name in enumerate(fields):

@@ -171,6 +171,8 @@ def _signs(tree: Any, options: dict[str, Any], one: Grid, other: Grid, have: lis
         if any(len(rows) > 1 for rows in several):
             continue  # which of them was taken, the numbers have told
         rows = [found[0] for found in several]
+        if any({"effect_allele", "other_allele"} - set(row) for row in rows):
+            continue  # another column of a usual name is taken, or the other table's allele
         a, b = (
             tuple(parsers.name(row[str(options.get(n, n))]).upper() for n in ("effect_allele", "other_allele"))
             for row in rows

@@ -1,0 +1,100 @@
+"""Columns of a file of summary statistics by the roles that they play; numbers are read where they are asked for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genarium.declaration import Array
+from genarium.errors import InputError
+
+MISSING = ["", "NA", "#NA", "N/A", "NaN", "nan", "null", "NULL", ".", "-", "None", "Inf", "inf", "-inf"]
+"""What stands for no value."""
+
+NUMBERS = ("beta", "odds_ratio", "se", "low", "high", "z", "p", "log10_p", "frequency", "samples", "position")
+"""Roles of numbers."""
+
+
+@dataclass
+class Columns:
+    """Columns of one file by their roles, unread numbers as text.
+
+    Attributes
+    ----------
+    path : Path
+    table : pyarrow.Table
+        Texts, one column a role.
+    used : mapping of str to str
+        Role -> the file's own name of the column.
+    names : list of str
+        All columns of the file.
+    first : int
+        Line of the first row.
+    build : str, optional
+        Of the genome, where the file tells it.
+    notes : list of str
+    lost : dict of str to int
+        Rows that were left out already, by reason.
+    """
+
+    path: Path
+    table: Any
+    used: Mapping[str, str]
+    names: list[str]
+    first: int
+    build: str | None
+    notes: list[str] = field(default_factory=list)
+    lost: dict[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def has(self, role: str) -> bool:
+        """Whether there is a column of a role."""
+        return role in self.used
+
+    def text(self, role: str, rows: Array | None = None) -> Array:
+        """Return texts of a role, empty where there is none."""
+        if role not in self.used:
+            return np.full(len(self) if rows is None else len(rows), "", dtype=object)
+        import pyarrow.compute as pc
+
+        column = self.table[role] if rows is None else self.table[role].take(rows)
+        return np.asarray(pc.fill_null(column, "").to_numpy(zero_copy_only=False), dtype=object)
+
+    def numbers(self, role: str, rows: Array) -> Array:
+        """Return numbers of a role at some rows, NaN where there is none.
+
+        Raises
+        ------
+        InputError
+            With file, line, column and value of the first that is no number.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if role not in self.used:
+            return np.full(len(rows), np.nan)
+        column = self.table[role].take(rows)
+        if not pa.types.is_string(column.type):
+            return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False))
+        try:
+            return np.asarray(pc.cast(column, pa.float64()).to_numpy(zero_copy_only=False))
+        except pa.ArrowInvalid:
+            return self._slowly(column, role, rows)
+
+    def _slowly(self, column: Any, role: str, rows: Array) -> Array:
+        found = np.full(len(rows), np.nan)
+        for j, text in enumerate(column.to_pylist()):
+            if text is None:
+                continue
+            try:
+                found[j] = float(text.strip() if text.isascii() else "")
+            except ValueError:
+                raise InputError(
+                    f"{self.path}: line {self.first + int(rows[j])}, column {self.used[role]!r}: {text!r} is no "
+                    "number. Correct it, or leave it empty."
+                ) from None
+        return found

@@ -1,0 +1,214 @@
+"""Files of summary statistics: tables of many dialects, GWAS-VCF and Parquet, of which only what is needed is read."""
+
+import gzip
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from genarium.errors import InputError
+from genarium.readers.files import present
+from genarium.remedies import option
+
+from .columns import MISSING, NUMBERS, Columns
+from .dialects import NAMES, build_of, roles
+from .vcf import read_vcf
+
+
+def read_columns(path: Path, given: Mapping[str, str | None]) -> Columns:
+    """Read the columns of a file that play a role.
+
+    Parameters
+    ----------
+    path : Path
+        A table (tabs, commas, semicolons or blanks between the columns) or GWAS-VCF, compressed or not; Parquet.
+    given : mapping of str to str
+        Role -> column, where the name is not a usual one.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or a needed column is not found.
+    """
+    path = present(path)
+    with path.open("rb") as stream:
+        magic = stream.read(4)
+    if magic == b"PAR1":
+        return _parquet(path, given)
+    lines, separator, head = _begin(path)
+    if lines[0].startswith("##fileformat=VCF") or head.split("\t")[7:9] == ["INFO", "FORMAT"]:
+        return read_vcf(path, lines, head, given)
+    names = _split(head, separator)
+    _once(path, names)
+    used = chosen(path, names, given)
+    table = _read(path, names, used, separator, len(lines))
+    found = Columns(path, table, used, names, len(lines) + 1, build_of([*lines[:-1], *names]))
+    _told(found)
+    return found
+
+
+def _once(path: Path, names: Sequence[str]) -> None:
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"{path}: two columns are called {twice!r}. Name each once.")
+
+
+def chosen(path: Path, names: Sequence[str], given: Mapping[str, str | None]) -> dict[str, str]:
+    """Return which column plays which role, and check that what is needed is there."""
+    used = roles(names)
+    for role, name in given.items():
+        if name is None:
+            used.pop(role, None)
+            continue
+        if name not in names:
+            raise InputError(
+                f"{path}: there is no column {name!r} ({option(role, name)}); the columns are {', '.join(names[:30])}."
+            )
+        used[role] = name
+    effect = {"beta", "odds_ratio", "z"} & set(used)
+    place = "id" in used or {"chromosome", "position"} <= set(used)
+    for what, there in (
+        ("an effect (beta, OR, Z)", bool(effect)),
+        ("the effect allele (A1, ALT, effect_allele)", "effect_allele" in used),
+        ("identifiers, or chromosome and position", place),
+        ("standard errors, p values, Z or an interval", bool({"se", "p", "log10_p", "z", "low"} & set(used))),
+    ):
+        if not there:
+            usual = ", ".join(sorted({one for name in ("beta", "se", "effect_allele") for one in NAMES[name][:4]}))
+            raise InputError(
+                f"{path}: no column is known to hold {what}. The columns are {', '.join(names[:30])}; usual names are "
+                f"{usual} ... Say which it is, by option."
+            )
+    return used
+
+
+def _told(found: Columns) -> None:
+    """Note what the columns were taken for."""
+    pairs = ", ".join(f"{role.replace('_', ' ')} {name!r}" for role, name in found.used.items())
+    found.notes.append(f"{found.path.name}: taken were {pairs}")
+
+
+def _open(path: Path) -> Any:
+    with path.open("rb") as stream:
+        packed = stream.read(2) == b"\x1f\x8b"
+    return (
+        gzip.open(path, "rt", encoding="utf-8", errors="strict")
+        if packed
+        else path.open(encoding="utf-8", errors="strict")
+    )
+
+
+def _begin(path: Path) -> tuple[list[str], str, str]:
+    """Return the lines up to the header, what separates columns, and the header."""
+    lines: list[str] = []
+    try:
+        with _open(path) as stream:
+            for line in stream:
+                lines.append(line.rstrip("\r\n"))
+                remark = line.startswith("#") and (line.startswith("##") or max(map(len, _cut(line))) < 4)
+                if line.strip() and not remark:
+                    break
+                if len(lines) > 100_000:
+                    break
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: this cannot be read ({error}). Fetch it again.") from error
+    if not lines or not lines[-1].strip():
+        raise InputError(f"{path}: there is nothing in this file. Give a table of summary statistics.")
+    head = lines[-1].lstrip("\ufeff")
+    separator = next((one for one in ("\t", ",", ";") if one in head), " ")
+    return lines, separator, head
+
+
+def _cut(line: str) -> list[list[str]]:
+    return [line.split(one) for one in ("\t", ",", None)]
+
+
+def _split(line: str, separator: str) -> list[str]:
+    cells = line.split() if separator == " " else line.split(separator)
+    return [cell.strip().strip('"').removeprefix("#") for cell in cells]
+
+
+def _read(path: Path, names: list[str], used: Mapping[str, str], separator: str, skip: int) -> Any:
+    """Read columns as an Arrow table of texts, by roles."""
+    import pyarrow as pa
+    from pyarrow import csv
+
+    wanted = {name: role for role, name in used.items()}
+    if separator == " ":
+        return _blanks(path, names, used, skip)
+    numeric = {used[role] for role in NUMBERS if role in used}
+    kinds = {name: pa.float64() if name in numeric and name != used.get("p") else pa.string() for name in wanted}
+    parse = csv.ParseOptions(delimiter=separator)
+    start = csv.ReadOptions(column_names=names, skip_rows=skip, block_size=1 << 24)
+
+    def load(types: Mapping[str, Any]) -> Any:
+        how = csv.ConvertOptions(
+            include_columns=list(wanted), column_types=types, null_values=MISSING, strings_can_be_null=True
+        )
+        return csv.read_csv(path, start, parse, how)
+
+    try:
+        try:
+            table = load(kinds)
+        except pa.ArrowInvalid as error:
+            if "conversion error" not in str(error):
+                raise
+            table = load(
+                dict.fromkeys(wanted, pa.string())
+            )  # a text among the numbers: it may be of no row that counts
+    except (pa.ArrowInvalid, OSError) as error:
+        told = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{path}: this cannot be read as a table ({told}). Every line needs {len(names)} cells."
+        ) from error
+    roles_of: dict[str, list[str]] = {}
+    for role, name in used.items():
+        roles_of.setdefault(name, []).append(role)
+    return pa.table({role: table[name] for name, many in roles_of.items() for role in many})
+
+
+def _blanks(path: Path, names: list[str], used: Mapping[str, str], skip: int) -> Any:
+    import pandas as pd
+    import pyarrow as pa
+
+    with _open(path) as stream:
+        for number, line in enumerate(stream, 1):
+            if number > skip and '"' not in line and len(line.split()) not in (0, len(names)):
+                raise InputError(
+                    f"{path}: line {number} has {len(line.split())} cells, but the header {len(names)}. Complete it."
+                )
+    try:
+        frame = pd.read_csv(
+            path, sep=r"\s+", names=names, skiprows=skip, header=None, dtype=str, usecols=sorted(set(used.values())),
+            na_values=MISSING, keep_default_na=False, compression="infer", index_col=False,
+        )  # fmt: skip
+    except (ValueError, OSError, pd.errors.ParserError) as error:
+        told = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{path}: this cannot be read as a table ({told}). Every line needs {len(names)} cells."
+        ) from error
+    return pa.table({role: pa.array(frame[name], pa.string(), from_pandas=True) for role, name in used.items()})
+
+
+def _parquet(path: Path, given: Mapping[str, str | None]) -> Columns:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        file = parquet.ParquetFile(path)
+        names = list(file.schema_arrow.names)
+        _once(path, names)
+        used = chosen(path, names, given)
+        table = file.read(columns=sorted(set(used.values())))
+        made = pa.table(
+            {
+                role: table[name] if role in NUMBERS and pa.types.is_floating(table[name].type) else table[name].cast(pa.string())
+                for role, name in used.items()
+            }
+        )
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
+        told = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: this cannot be read as Parquet ({told}). Write it again.") from error
+    found = Columns(path, made, used, names, 1, build_of(names))
+    _told(found)
+    return found

@@ -1,0 +1,303 @@
+"""Summary statistics in: dialects, odds ratios, missing standard errors, keys, duplicates; against published tables."""
+
+import gzip
+import json
+import math
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import genarium as gn
+from genarium.errors import InputError
+from genarium.models.mendelian_randomization.gwas import Effects, effects_of, pair, read_columns
+from genarium.models.mendelian_randomization.gwas.dialects import roles
+
+GWAS = Path(__file__).parents[3] / "shared" / "data" / "gwas"
+DIALECTS = {
+    "PLINK assoc": "CHR SNP BP A1 TEST NMISS OR STAT P",
+    "PLINK 2 glm": "#CHROM POS ID REF ALT A1 TEST OBS_CT OR LOG(OR)_SE Z_STAT P",
+    "METAL": "MarkerName Allele1 Allele2 Freq1 FreqSE Effect StdErr P-value Direction",
+    "REGENIE": "CHROM GENPOS ID ALLELE0 ALLELE1 A1FREQ INFO N TEST BETA SE CHISQ LOG10P EXTRA",
+    "BOLT-LMM": "SNP CHR BP GENPOS_CM ALLELE1 ALLELE0 A1FREQ F_MISS BETA SE P_BOLT_LMM_INF P_BOLT_LMM",
+    "SAIGE": "CHR POS MarkerID Allele1 Allele2 AC_Allele2 AF_Allele2 BETA SE Tstat var p.value N",
+    "GCTA": "SNP A1 A2 freq b se p N",
+    "fastGWA": "CHR SNP POS A1 A2 N AF1 BETA SE P",
+    "SNPTEST": "rsid position alleleA alleleB frequentist_add_beta_1 frequentist_add_se_1 frequentist_add_pvalue",
+    "FinnGen": "#chrom pos ref alt rsids nearest_genes pval mlogp beta sebeta af_alt",
+    "GWAS-SSF": ("chromosome base_pair_location effect_allele other_allele beta standard_error p_value rsid"),
+    "GWAS catalog, harmonised": (
+        "hm_rsid hm_chrom hm_pos hm_other_allele hm_effect_allele hm_beta hm_odds_ratio standard_error p_value"
+    ),
+    "TwoSampleMR": "SNP beta.exposure se.exposure effect_allele.exposure other_allele.exposure eaf.exposure",
+    "PRScs": "SNP A1 A2 BETA P",
+    "LDSC": "SNP A1 A2 Z N FRQ",
+    "GIANT": "SNP A1 A2 Freq1.Hapmap b se p N",
+    "SSGAC": "MarkerName CHR POS A1 A2 EAF Beta SE Pval",
+    "deCODE": "Chrom Pos Name rsids effectAllele otherAllele Beta Pval minus_log10_pval SE N",
+    "PGC daner": "CHR SNP BP A1 A2 FRQ_U_1 INFO OR SE P",
+    "GLGC": "rsid chr pos A1 A2 beta se N P-value Freq.A1",
+    "UKB Neale": "variant rsid ref alt beta se tstat pval n_complete_samples",
+}
+EFFECT = {
+    "PLINK assoc": "A1", "PLINK 2 glm": "A1", "METAL": "Allele1", "REGENIE": "ALLELE1", "BOLT-LMM": "ALLELE1",
+    "SAIGE": "Allele2", "SNPTEST": "alleleB", "FinnGen": "alt", "GWAS-SSF": "effect_allele", "deCODE": "effectAllele",
+    "GWAS catalog, harmonised": "hm_effect_allele", "TwoSampleMR": "effect_allele.exposure", "UKB Neale": "alt",
+}  # fmt: skip
+OTHER = {"REGENIE": "ALLELE0", "BOLT-LMM": "ALLELE0", "SAIGE": "Allele1", "SNPTEST": "alleleA", "FinnGen": "ref"}
+SE = {"PLINK 2 glm": "LOG(OR)_SE", "METAL": "StdErr", "FinnGen": "sebeta", "GWAS-SSF": "standard_error"}
+
+
+@pytest.mark.parametrize("name", list(DIALECTS))
+def test_headers_are_understood(name: str) -> None:
+    columns = [one.removeprefix("#") for one in DIALECTS[name].split()]
+    found = roles(columns)
+    assert found["effect_allele"] == EFFECT.get(name, "A1")
+    if name in OTHER:
+        assert found["other_allele"] == OTHER[name]
+    if name in SE:
+        assert found["se"] == SE[name]
+    assert {"beta", "odds_ratio", "z"} & set(found)
+    assert "id" in found
+    if name == "SAIGE":
+        assert found["frequency"] == "AF_Allele2"
+    if name == "REGENIE":
+        assert (found["log10_p"], found["frequency"], found["id"]) == ("LOG10P", "A1FREQ", "ID")
+    assert roles(["beta_exposure", "beta_outcome", "se.exposure", "se.outcome"]) == {}  # two traits in one table
+
+
+def columns_of(path: Path, text: str) -> Any:
+    path.write_text(text)
+    return read_columns(path, {})
+
+
+def effects(path: Path, text: str, **options: Any) -> Effects:
+    found = columns_of(path, text)
+    return effects_of(found, np.arange(len(found)), **options)
+
+
+def test_odds_ratios_and_standard_errors(tmp_path: Path) -> None:
+    path = tmp_path / "x.txt"
+    found = effects(
+        path, " CHR SNP BP A1 OR STAT P \n 1 rs1 5 A 1.2 2.0 0.0455\n 1 rs2 6 C 0.9 -1.0 0.317\n 1 rs3 7 C -1 1 1\n"
+    )
+    np.testing.assert_allclose(found.beta[:2], np.log([1.2, 0.9]))
+    np.testing.assert_allclose(found.se[:2], [math.log(1.2) / 2, -math.log(0.9)])
+    assert found.fault[2] == "an odds ratio that is not positive"
+    found = effects(path, "SNP\tA1\tOR\tL95\tU95\nrs1\tA\t2\t1\t4\n")
+    np.testing.assert_allclose(found.se, [math.log(4) / (2 * 1.959964)], rtol=1e-6)
+    # standard errors of odds ratios, told from those of their logarithms by p values
+    ratio, z = np.array([1.5, 0.6, 2.0, 0.5]), np.array([3.0, -4.0, 2.0, -2.5])
+    se = np.abs(np.log(ratio) / z)
+    p = [math.erfc(abs(v) / math.sqrt(2)) for v in z]
+    for told, factor in ((se, 1), (se * ratio, ratio)):
+        lines = [f"rs{i},A,G,{r},{s},{q}" for i, (r, s, q) in enumerate(zip(ratio, told, p, strict=True))]
+        found = effects(path, "SNP,A1,A2,OR,SE,P\n" + "\n".join(lines) + "\n")
+        np.testing.assert_allclose(found.se, told / factor, rtol=1e-9)
+
+
+def test_p_values_below_the_least_number(tmp_path: Path) -> None:
+    """z by the series of the normal tail's logarithm, with as many terms as it takes."""
+    path = tmp_path / "x.tsv"
+    found = effects(path, "SNP\tA1\tBETA\tP\nrs1\tA\t4.1\t2e-370\nrs2\tA\t-2\t0.0455\nrs3\tA\t1\t1\nrs4\tA\t0.5\tNA\n")
+
+    def log10_p(z: float) -> float:  # of Mills' ratio, an asymptotic series
+        series = 1 - 1 / z**2 + 3 / z**4 - 15 / z**6
+        return float(-(-(z**2) / 2 - math.log(z * math.sqrt(2 * math.pi)) + math.log(2 * series)) / math.log(10))
+
+    np.testing.assert_allclose(found.log10_p[0], 370 - math.log10(2))
+    np.testing.assert_allclose(log10_p(4.1 / found.se[0]), found.log10_p[0], rtol=1e-6)
+    np.testing.assert_allclose(found.se[1], 1.0, rtol=1e-3)
+    assert list(found.fault) == ["", "", "no standard error", "no standard error"]
+    found = effects(path, "SNP\tA1\tBETA\tLOG10P\nrs1\tA\t4.1\t369.69897\n")
+    np.testing.assert_allclose(log10_p(4.1 / found.se[0]), 369.69897, rtol=1e-6)
+
+
+def test_effects_of_z(tmp_path: Path) -> None:
+    path = tmp_path / "x.tsv"
+    found = effects(path, "SNP\tA1\tA2\tZ\tN\tFRQ\nrs1\tA\tG\t5\t10000\t0.3\n")
+    np.testing.assert_allclose(found.se, 1 / np.sqrt(2 * 0.3 * 0.7 * 10025))
+    np.testing.assert_allclose(found.beta / found.se, 5)
+    with pytest.raises(InputError, match=r"there is Z but no effect; frequencies and sample sizes are needed"):
+        effects(path, "SNP\tA1\tA2\tZ\nrs1\tA\tG\t5\n")
+
+
+def test_odds_ratios_called_beta_are_suspected(tmp_path: Path) -> None:
+    text = "SNP,A1,A2,beta,se\n" + "".join(f"rs{i},A,G,{b},0.1\n" for i, b in enumerate((0.9, 1.1, 1.3, 0.8, 1.2)))
+    with pytest.warns(UserWarning, match=r"column 'beta' looks like odds ratios .*scale='odds_ratio'"):
+        found = effects(tmp_path / "x.csv", text)
+    np.testing.assert_allclose(found.beta[0], 0.9)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_allclose(effects(tmp_path / "x.csv", text, scale="odds_ratio").beta[0], np.log(0.9))
+        np.testing.assert_allclose(effects(tmp_path / "x.csv", text, scale="beta").beta[0], 0.9)
+
+
+def two(folder: Path, exposure: str, outcome: str) -> list[Path]:
+    paths = [folder / "x.tsv", folder / "y.tsv"]
+    for path, text in zip(paths, (exposure, outcome), strict=True):
+        path.write_text(text.replace(" ", "\t"))
+    return paths
+
+
+def test_variants_without_an_identifier_are_found_by_their_place(tmp_path: Path) -> None:
+    exposure = "rsid chromosome base_pair_location effect_allele other_allele beta standard_error\n"
+    exposure += "rs1 1 100 A G .1 .01\n#NA chr1 200 AC A .2 .01\n#NA 23 300 T G .3 .01\n#NA 2 400 A G .4 .01\n"
+    outcome = "SNP CHR POS REF ALT BETA SE\nrs1 1 100 A G .1 .02\n1:200 1 200 A AC .2 .02\nX:300 X 300 G T .3 .02\n"
+    outcome += "2:400 2 400 C T .4 .02\n3:5 3 5 A C 1 .1\n2:400:C:G 2 400 C G .5 .02\n"
+    found = pair(two(tmp_path, exposure, outcome), {})
+    assert list(found.names) == ["rs1", "1:200:A:AC", "X:300:G:T", "2:400:G:A"]
+    np.testing.assert_allclose(found.exposure.beta, [0.1, 0.2, 0.3, 0.4])
+    np.testing.assert_allclose(found.outcome.beta, [-0.1, 0.2, 0.3, 0.4])  # the last on the other strand
+    assert found.rows.left_out == {"in the outcome only": 2}
+    assert found.rows.read == 6
+    # identifiers that say the place, where there are no such columns
+    outcome = "SNP A1 A2 BETA SE\nchr1:200:A:AC AC A .7 .02\n"
+    assert pair(two(tmp_path, exposure, outcome), {}).outcome.beta == [0.7]
+    builds = [
+        exposure.replace("base_pair_location", "pos_hg19"),
+        "SNP CHR POS_hg38 A1 A2 BETA SE\nq 1 200 AC A .7 .02\n",
+    ]
+    with pytest.raises(InputError, match=r"x\.tsv is of build 37 of the genome, .*y\.tsv of build 38"):
+        pair(two(tmp_path, *builds), {})
+
+
+def test_duplicates_by_policy(tmp_path: Path) -> None:
+    head = "SNP A1 A2 BETA SE\n"
+    files = two(tmp_path, head + "a A G .1 .01\nb A G .2 .01\n", head + "a A G .1 .03\nb C T .2 .02\na G A -.3 .02\n")
+    with pytest.raises(InputError, match=r"y\.tsv: variant a is in line 2 and line 4 with the same alleles"):
+        pair(files, {})
+    for policy, expected in (("first", [0.1, -0.2]), ("best", [0.3, -0.2]), ("drop", [-0.2])):
+        found = pair(files, {}, duplicates=policy)  # type: ignore[arg-type]
+        np.testing.assert_allclose(found.outcome.beta, expected)
+        assert found.rows.left_out == {"repeated in the outcome": 2 if policy == "drop" else 1}
+        assert found.rows.read == 3
+
+
+def test_alleles_of_plink(tmp_path: Path) -> None:
+    """PLINK 2 tells REF, ALT and which of them is tested; PLINK 1 only the latter."""
+    exposure = "SNP A1 A2 BETA SE\na A G .1 .01\nb A G .2 .01\nc A G .3 .01\n"
+    two_tells = "#CHROM POS ID REF ALT A1 BETA SE\n1 1 a A G A .1 .02\n1 2 b A G G .2 .02\n"
+    np.testing.assert_allclose(pair(two(tmp_path, exposure, two_tells), {}).outcome.beta, [0.1, -0.2])
+    one_tells = "SNP A1 BETA SE\na A .1 .02\nb G .2 .02\nc C .3 .02\n"
+    np.testing.assert_allclose(pair(two(tmp_path, exposure, one_tells), {}).outcome.beta, [0.1, -0.2, -0.3])
+
+
+BYTES = b'\t\n"\x00,;-.e9xN\xff '
+
+VCF = """##fileformat=VCFv4.2
+##contig=<ID=1,length=249250621,assembly=GRCh37>
+#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\tieu-1
+1\t10\trs1\tA\tG\t.\tPASS\t.\tES:SE:LP:AF:SS\t0.1:0.01:22.9:0.3:1000
+1\t20\trs2\tC\tG\t.\tPASS\t.\tES:SE:LP\t-0.2:0.02:22.9
+1\t30\trs3\tC\tT,G\t.\tPASS\t.\tES:SE:LP\t-0.2:0.02:22.9
+1\t40\trs4\tC\tT\t.\tlow\t.\tES:SE:LP\t-0.2:0.02:22.9
+"""
+
+
+def test_gwas_vcf(tmp_path: Path) -> None:
+    path = tmp_path / "x.vcf.gz"
+    with gzip.open(path, "wt") as file:
+        file.write(VCF)
+    found = read_columns(path, {})
+    assert found.build == "37"
+    some = effects_of(found, np.arange(len(found)))
+    np.testing.assert_allclose(some.beta, [0.1, -0.2])
+    np.testing.assert_allclose(some.frequency, [0.3, np.nan])
+    np.testing.assert_allclose(some.samples, [1000, np.nan])
+    other = tmp_path / "y.tsv"
+    other.write_text("SNP\tA1\tA2\tBETA\tSE\nrs1\tA\tG\t.5\t.1\n")
+    tree = gn.read("mendelian_randomization", [path, other], "traits")
+    np.testing.assert_allclose(tree["observed_data"]["beta_outcome"], [-0.5])
+    rows = json.loads(tree.attrs["ledger"])["rows"]
+    assert rows["left_out"] == {
+        "that do not pass the file's filters in the exposure": 1,
+        "with several alternatives in the exposure": 1,
+        "in the exposure only": 1,
+    }
+    assert rows["read"] == 4
+    for old, new, message in (
+        ("\tieu-1\n", "\tieu-1\tieu-2\n", "has one sample column, this file 2"),
+        ("ES:SE:LP:AF:SS\t0.1:", "ES:SE:LP:AF:SS\t", "has 4 fields, but FORMAT 'ES:SE:LP:AF:SS' has 5"),
+        ("ES:SE", "XX:SE", "samples have no field ES"),
+    ):
+        broken = tmp_path / "z.vcf"
+        broken.write_text(VCF.replace(old, new))
+        with pytest.raises(InputError, match=message):
+            read_columns(broken, {})
+
+
+def test_malformed_files_are_refused(tmp_path: Path) -> None:
+    """Each by a message that names the file, whatever stands in it."""
+    rng = np.random.default_rng(0)
+    good = "SNP\tCHR\tPOS\tA1\tA2\tEAF\tBETA\tSE\tP\n" + "".join(
+        f"rs{i}\t1\t{i + 1}\tA\tG\t0.3\t{0.1 * (i + 1):.2f}\t0.05\t1e-3\n" for i in range(6)
+    )
+    other = tmp_path / "y.tsv"
+    other.write_text(good)
+    path = tmp_path / "x.tsv"
+    refused = 0
+    for _ in range(150):
+        raw = bytearray(good.encode())
+        for _ in range(rng.integers(1, 6)):
+            at = int(rng.integers(len(raw)))
+            raw[at : at + int(rng.integers(0, 3))] = bytes(
+                rng.choice(np.frombuffer(BYTES, np.uint8), rng.integers(0, 3))
+            )
+        path.write_bytes(bytes(raw))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                pair([path, other], {}, incompatible="drop", duplicates="drop")
+            except InputError as error:
+                refused += 1
+                assert "x.tsv" in str(error) or "y.tsv" in str(error), str(error)  # noqa: PT017
+    assert refused > 10
+
+
+# Published tables
+
+
+@pytest.mark.parametrize("outcome", ["bladdercancer", "cardiogram"])
+@pytest.mark.data
+@pytest.mark.skipif(not GWAS.is_dir(), reason="the summary statistics are not part of the repository")
+def test_telomeres_as_published(outcome: str) -> None:
+    import pandas as pd
+
+    folder = GWAS / "twosamplemr"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = pair([folder / "telomere_length.txt", folder / f"{outcome}.txt"], {}, palindromic="keep")
+    expected = pd.read_csv(folder / f"telomere_{outcome}_expected.tsv", sep="\t").set_index("SNP")
+    np.testing.assert_allclose(found.exposure.beta, expected["beta.x"].loc[found.names])
+    np.testing.assert_allclose(found.outcome.beta, expected["beta.y"].loc[found.names])
+    assert len(found.names) >= 25
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not GWAS.is_dir(), reason="the summary statistics are not part of the repository")
+def test_vcf_and_plink_as_published(tmp_path: Path) -> None:
+    import pandas as pd
+
+    found = read_columns(GWAS / "vcf" / "ieu-a-2_bmi_92.vcf.gz", {})
+    some = effects_of(found, np.arange(len(found)))
+    expected = pd.read_csv(GWAS / "vcf" / "ieu-a-2_bmi_92_expected.tsv", sep="\t")
+    for own, name in ((some.beta, "BETA_ALT"), (some.se, "SE"), (some.frequency, "EAF_ALT"), (some.samples, "N")):
+        np.testing.assert_allclose(own, expected[name].to_numpy())
+    plink = read_columns(GWAS / "plink" / "test21.assoc.logistic", {})
+    some = effects_of(plink, np.arange(len(plink)))
+    expected = pd.read_csv(GWAS / "plink" / "test21_expected.tsv", sep="\t")
+    np.testing.assert_allclose(some.beta, expected["BETA"])
+    np.testing.assert_allclose(some.se, expected["SE"], rtol=1e-6)
+    with_se, with_p = (read_columns(GWAS / "munge" / f"prscs_sumstats{end}.txt", {}) for end in ("_se", ""))
+    one, other = (effects_of(table, np.arange(len(table))) for table in (with_se, with_p))
+    usable = (one.beta != 0) & (other.fault == "") & (one.fault == "")
+    np.testing.assert_allclose(other.se[usable], one.se[usable], rtol=0.02)
+    okbay = read_columns(GWAS / "munge" / "eduAttainOkbay.txt", {})
+    effects_of(okbay, np.arange(len(okbay)))
+    assert any("orders of magnitude (rounded?)" in note for note in okbay.notes)
+    ssf = read_columns(GWAS / "ssf" / "standard_example_0000123.tsv", {})
+    assert ssf.used["id"] == "rsid"
+    assert ssf.text("id")[0] == ""

@@ -1,0 +1,192 @@
+"""The table of all estimators: published numbers, few variants, direction, overlap; the command and its page."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from genarium.cli import main
+from genarium.errors import InputError
+from genarium.models.mendelian_randomization import egger, ivw, mr_table, raps, wald_ratio
+
+SHARED = Path(__file__).parents[3] / "shared" / "data"
+needs_data = pytest.mark.skipif(not SHARED.is_dir(), reason="the summary statistics are not part of the repository")
+
+
+def simulated(seed: int, J: int = 40, theta: float = 0.5, rho: float = 0.0, strength: float = 8.0) -> Any:
+    rng = np.random.default_rng(seed)
+    sx, sy = np.full(J, 0.01), rng.uniform(0.008, 0.02, J)
+    gamma = rng.normal(0, strength * 0.01, J)
+    errors = rng.normal(size=(2, J))
+    x = gamma + sx * errors[0]
+    y = theta * gamma + sy * (rho * errors[0] + math.sqrt(1 - rho**2) * errors[1])
+    return x, sx, y, sy
+
+
+def test_all_methods_agree_where_nothing_is_wrong() -> None:
+    data = simulated(0)
+    found = mr_table(*data, samples_exposure=1e4, samples_outcome=1e4, iterations=500)
+    assert len(found.rows) == 14
+    for row in found.rows:
+        assert abs(row.estimate - 0.5) < 4 * row.se < 0.4, row
+        assert row.ci[0] < row.estimate < row.ci[1]
+        assert row.p_value < 0.01
+    one, tilted = ivw(*data), egger(*data)
+    assert (found["IVW"].estimate, found["IVW"].se) == (one.estimate, one.se)
+    assert found.heterogeneity == (("IVW", one.Q, 39, one.Q_p), ("Egger", tilted.Q, 38, tilted.Q_p))
+    assert found.pleiotropy == (tilted.intercept, tilted.intercept_se, tilted.intercept_p)
+    assert len(found.without) == 40
+    part = [np.delete(part, 3) for part in data]
+    assert found.without[3].estimate == ivw(*part).estimate
+    with pytest.raises(InputError, match="there is no method 'OLS'; there are IVW, Egger"):
+        found["OLS"]
+
+
+def test_few_variants() -> None:
+    one = mr_table(0.2, 0.01, 0.1, 0.02)
+    assert [row.method for row in one.rows] == ["Wald ratio"]
+    row = one.rows[0]
+    np.testing.assert_allclose([row.estimate, row.se, row.variants], [0.5, 0.1, 1])
+    np.testing.assert_allclose(row.ci, [0.5 - 0.1959964, 0.5 + 0.1959964], rtol=1e-6)
+    np.testing.assert_allclose(row.p_value, math.erfc(5 / math.sqrt(2)), rtol=1e-9)
+    delta = wald_ratio(0.2, 0.01, 0.1, 0.02, weights="delta", covariance=1e-4)
+    np.testing.assert_allclose(delta.se, math.sqrt(0.1**2 + (0.1 * 0.01 / 0.04) ** 2 - 2 * 0.5 * 1e-4 / 0.04))
+    with pytest.raises(InputError, match="of one variant, with an effect on the exposure"):
+        wald_ratio([0.0], [0.01], [0.1], [0.02])
+    two = mr_table([0.2, 0.3], [0.01, 0.01], [0.1, 0.16], [0.02, 0.02])
+    assert [row.method for row in two.rows] == ["IVW", "IVW (fixed)", "Maximum likelihood"]
+    assert two.pleiotropy is None
+    failing = mr_table([0.2, 0.2, 0.2], [0.01] * 3, [0.1, 0.11, 0.09], [0.02] * 3, model=False)
+    assert "Egger" in [row.method for row in failing.rows]
+    assert math.isnan(failing["Egger"].estimate)
+    assert failing["Egger"].note
+    with pytest.raises(InputError, match="2 names for 3 variants"):
+        mr_table([0.2, 0.2, 0.3], [0.01] * 3, [0.1, 0.11, 0.09], [0.02] * 3, names=["a", "b"])
+
+
+def test_the_direction() -> None:
+    """r2 = F / (F + n - 2), Fisher's z of its roots: by hand."""
+    found = mr_table([0.2], [0.01], [0.05], [0.02], samples_exposure=2002, samples_outcome=5002).steiger
+    assert found is not None
+    r2 = 400 / 2400, 6.25 / 5006.25
+    z = (math.atanh(math.sqrt(r2[0])) - math.atanh(math.sqrt(r2[1]))) / math.sqrt(1 / 1999 + 1 / 4999)
+    np.testing.assert_allclose([found.r2_exposure, found.r2_outcome], r2)
+    np.testing.assert_allclose(found.p_value, math.erfc(z / math.sqrt(2)), rtol=1e-9)
+    assert found.forward
+    back = mr_table([0.05], [0.02], [0.2], [0.01], samples_exposure=5002, samples_outcome=2002).steiger
+    assert back is not None
+    assert not back.forward
+    with pytest.raises(InputError, match="sample sizes of the exposure must be above 3"):
+        mr_table([0.2], [0.01], [0.05], [0.02], samples_exposure=2, samples_outcome=5002)
+
+
+def test_overlap_is_taken_out_by_raps() -> None:
+    """Weak instruments, one sample: the errors' correlation of .6 draws estimates to it unless it is told."""
+    found, biased = [], []
+    for seed in range(24):
+        x, sx, y, sy = simulated(100 + seed, J=150, theta=0.2, rho=0.6, strength=1.5)
+        c = 0.6 * sx * sy
+        own = raps(x, sx, y, sy, covariance=c, over_dispersion=False)
+        found.append((own.estimate - 0.2) / own.se)
+        biased.append(raps(x, sx, y, sy, over_dispersion=False).estimate - 0.2)
+    assert np.mean(biased) > 0.1
+    assert abs(np.mean(found)) < 3.5 / math.sqrt(24)
+    assert 0.65 < np.std(found) < 1.4
+
+
+@needs_data
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [
+        (
+            "bmi_chd_twosamplemr",
+            {
+                "IVW": (0.4459090969534, 0.058983018762926),
+                "IVW (fixed)": (0.4459090969534, 0.043463051160788),
+                "Egger": (0.50249350972973, 0.14396056172338),
+                "Simple median": (0.39272357723577, None),
+                "Maximum likelihood": (0.45806705473599, None),
+            },
+        ),
+        (
+            "ldl_chd",
+            {
+                "IVW": (2.8342139388789, 0.52979948855643),
+                "Egger": (3.2528901319408, 0.77012916139398),
+                "Weighted median": (2.6828835, None),
+                "dIVW": (2.9396459, None),
+                "pIVW": (2.9318697, None),
+            },
+        ),
+    ],
+)
+def test_published_numbers(name: str, numbers: dict[str, tuple[float, float | None]]) -> None:
+    data = np.genfromtxt(SHARED / "mr" / f"mr_{name}.csv", delimiter=",", skip_header=1)[:, :4]
+    found = mr_table(*data.T, model=False, iterations=200)
+    for method, (estimate, se) in numbers.items():
+        np.testing.assert_allclose(found[method].estimate, estimate, rtol=1e-6)
+        if se is not None:
+            np.testing.assert_allclose(found[method].se, se, rtol=1e-6)
+
+
+# The command
+
+
+def tables(folder: Path, J: int = 12) -> list[str]:
+    x, sx, y, sy = simulated(5, J=J)
+    paths = []
+    for name, beta, se, head in (
+        ("exposure", x, sx, "SNP\tA1\tA2\tBETA\tSE\tN\tEAF"),
+        ("outcome", y, sy, "rsid\teffect_allele\tother_allele\tbeta\tstandard_error\tn\teaf"),
+    ):
+        rows = [f"rs{j}\tA\tG\t{b:.8f}\t{s:.8f}\t20000\t0.3" for j, (b, s) in enumerate(zip(beta, se, strict=True))]
+        path = folder / f"{name}.tsv"
+        path.write_text(
+            "\n".join([head, *rows, f"rs99\tA\t{'G' if name == 'exposure' else 'C'}\t.1\t.01\t20000\t.3"]) + "\n"
+        )
+        paths.append(str(path))
+    return paths
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = tables(tmp_path)
+    page = tmp_path / "mr.html"
+    assert main(["mr", *paths, "-o", str(page), "--iterations", "200", "--json", "--no-model"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    rows = {row["method"]: row for row in told["tables"]["Causal effect of the exposure on the outcome"]}
+    assert rows["IVW"]["variants"] == 12
+    assert abs(rows["IVW"]["estimate"] - 0.5) < 0.2
+    assert rows["Contamination mixture"]["note"] is not None
+    assert told["tables"]["Direction (Steiger)"][0]["direction"] == "exposure first"
+    assert len(told["tables"]["IVW without each variant"]) == 12
+    assert "1 variants left out: alleles do not match" in told["notes"]
+    text = page.read_text()
+    for title in ("Effects", "Methods", "Single variants", "Funnel", "Leave one out", "Heterogeneity"):
+        assert f">{title}</h" in text
+    assert text.count("<svg") == 5
+    assert main(["mr", *paths, "--no-model", "--p-value", "1e-300"]) == 2
+    assert "no variant has a p value below 1e-300" in capsys.readouterr().err
+    assert main(["mr", *paths, "--no-model", "--p-value", "1e-3", "--quiet"]) == 0
+    out = capsys.readouterr().out
+    assert "variants left out: p value on the exposure of 0.001 or more" in out
+    assert "Mean F statistic of the" in out
+    assert main(["mr", paths[0], paths[0]]) == 2
+    assert "the same file is given twice" in capsys.readouterr().err
+    assert main(["show", "mendelian_randomization"]) == 0
+    assert "genarium mr: Mendelian randomisation of two tables" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["no_such_command"])
+    assert "invalid choice: 'no_such_command'" in capsys.readouterr().err
+
+
+def test_one_variant_has_no_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in tables(tmp_path):
+        Path(path).write_text("\n".join(Path(path).read_text().splitlines()[:2]) + "\n")
+    page = tmp_path / "mr.html"
+    assert main(["mr", str(tmp_path / "exposure.tsv"), str(tmp_path / "outcome.tsv"), "-o", str(page), "--quiet"]) == 0
+    assert "Wald ratio" in capsys.readouterr().out
+    assert "Wald ratio" in page.read_text()
