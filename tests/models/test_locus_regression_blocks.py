@@ -165,19 +165,20 @@ def test_a_worker_that_dies_costs_no_result(folder: Path) -> None:
     options: dict[str, Any] = {"seed": 2, "process": 2, "draws": 2, "restarts": 1, "max_iterations": 40}
     alone = fit_blocks(folder, **options)["variational"]["bound"].to_numpy()
     with distributed.LocalCluster(2, threads_per_worker=1, dashboard_address=None, silence_logs=50) as cluster:
-        killed: list[int] = []
+        killed: list[float] = []
 
         def kill() -> None:
             time.sleep(1.0)
             pid = next(iter(cluster.workers.values())).pid
             os.kill(pid, signal.SIGKILL)
-            killed.append(pid)
+            killed.append(time.monotonic())
 
         killer = threading.Thread(target=kill)
         killer.start()
         found = fit_blocks(folder, workers=cluster.scheduler_address, **options)["variational"]["bound"].to_numpy()
+        ended = time.monotonic()
         killer.join()
-    assert killed
+    assert killed[0] < ended
     np.testing.assert_array_equal(found, alone)
 
 
