@@ -73,7 +73,7 @@ def select(
     archetypes: Sequence[int] = (1, 2, 3, 4),
     betas: Sequence[float] = BETAS,
     means: Sequence[str] = ("zero", "regressed"),
-    priors: Sequence[str] = ("independent", "hierarchical"),
+    priors: Sequence[str] = ("independent",),
     folds: int = 5,
     restarts: int = 2,
     seed: int = 0,
