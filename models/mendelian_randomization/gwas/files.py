@@ -202,7 +202,9 @@ def _parquet(path: Path, given: Mapping[str, str | None]) -> Columns:
         table = file.read(columns=sorted(set(used.values())))
         made = pa.table(
             {
-                role: table[name] if role in NUMBERS and pa.types.is_floating(table[name].type) else table[name].cast(pa.string())
+                role: table[name]
+                if role in NUMBERS and pa.types.is_floating(table[name].type)
+                else table[name].cast("string")
                 for role, name in used.items()
             }
         )
