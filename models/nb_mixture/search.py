@@ -98,7 +98,8 @@ def search[S](
     chosen = leaders(ends, CLOSE * np.sqrt(some))
     runs = [go(run.state, tolerance=ROUGH) for run in track(chosen, f"{label}, all cells", len(chosen))]
     first, leading = max(zip(runs, chosen, strict=True), key=lambda pair: pair[0].bound)
-    best = joined(first, go(first.state, tolerance=tolerance))
+    (last,) = [go(run.state, tolerance=tolerance) for run in track([first], f"{label}, the best to its end", 1)]
+    best = joined(first, last)
     found = Restarts(best, tuple(best if run is first else run for run in runs))
     notes = {
         **found.notes,
