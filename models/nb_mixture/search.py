@@ -17,8 +17,8 @@ MANY = 1000
 SHARE, LEAST, ENOUGH = 0.1, 4000, 400_000
 """Part of the cells that the starts see, and the cells up to which they see all; and counts, where genes are many."""
 
-FIRST, FOLLOWED = 15, 4
-"""Updates of every start on that part, and how many of them go on to their end there, the highest."""
+FIRST, FOLLOWED, THEN = 15, 4, 100
+"""Updates of every start on that part; how many of them, the highest, go on there; and their updates, at most."""
 
 LEADERS, CLOSE = 2, 3.0
 """Ends that go on with all cells, at most: the highest, and others of another height whose distance from it is within
@@ -94,11 +94,12 @@ def search[S](
         sample = problem
     rough = ascent(sample, COARSE)
     tried = best_of((rough(None, tolerance=ROUGH, most=FIRST) for _ in range(restarts)), f"{label}, a part", restarts)
-    ends = [rough(run.state, tolerance=ROUGH) for run in ranked(tried.runs)[:FOLLOWED]]
+    ends = [rough(run.state, tolerance=ROUGH, most=THEN) for run in ranked(tried.runs)[:FOLLOWED]]
     chosen = leaders(ends, CLOSE * np.sqrt(some))
     runs = [go(run.state, tolerance=ROUGH) for run in track(chosen, f"{label}, all cells", len(chosen))]
     first, leading = max(zip(runs, chosen, strict=True), key=lambda pair: pair[0].bound)
-    best = joined(first, go(first.state, tolerance=tolerance))
+    (last,) = [go(run.state, tolerance=tolerance) for run in track([first], f"{label}, the best to its end", 1)]
+    best = joined(first, last)
     found = Restarts(best, tuple(best if run is first else run for run in runs))
     notes = {
         **found.notes,
