@@ -498,8 +498,8 @@ def test_bad_data_are_refused() -> None:
         ("em", {"nu": [0.5, 0.5]}, "cannot hold nu fixed"),
         ("gibbs", {"nu": [0.5, 0.5]}, "cannot hold nu fixed"),
     ):
+        chosen: dict[str, Any] = {"prior": "dirichlet", **options}
         with pytest.raises(gn.InputError, match=said):
-            chosen: dict[str, Any] = {"prior": "dirichlet", **options}
             gn.fit(NAME, good, method, **chosen)
 
 

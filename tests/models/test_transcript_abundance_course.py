@@ -164,7 +164,7 @@ def test_files_of_the_course() -> None:
 @needs_salmon
 @pytest.mark.parametrize(("method", "folder"), [("em", "salmon--useEM"), ("vi", "salmon--useVBOpt")])
 def test_salmons_own_counts_come_out(method: str, folder: str) -> None:
-    tree = gn.fit(NAME, gn.read(NAME, SALMON / folder, format="salmon"), method, stop="salmon")
+    tree = gn.fit(NAME, gn.read(NAME, SALMON / folder, format="salmon"), method, stop="salmon", prior="dirichlet")
     counts = tree["point" if method == "em" else "variational"]["counts"]
     table = quant_sf(SALMON / folder / "quant.sf")
     printed = dict(zip(table["name"], table["counts"], strict=True))

@@ -111,7 +111,7 @@ def sampling() -> dict[str, dict[str, float]]:
 
     from genarium.models.transcript_abundance import directions
 
-    tree = gn.simulate(NAME, seed=1)
+    tree = gn.simulate(NAME, seed=1, prior="dirichlet")
     out: dict[str, dict[str, float]] = {}
     for name in ("gibbs", "gibbs without directions", "nuts", "stan"):
         method, largest = name.split(maxsplit=1)[0], directions.LARGEST
@@ -139,7 +139,7 @@ def arc(replicates: int, reads: int) -> dict[str, dict[str, float]]:
         covered, deviance, rhats, first = [], [], [], []
         for seed in range(replicates):
             data = locus.classes(locus.simulate(np.random.default_rng(seed), nu, reads), protocol)
-            tree = gn.fit(NAME, data, "gibbs", seed, draws=400, tune=100, chains=2)
+            tree = gn.fit(NAME, data, "gibbs", seed, prior="dirichlet", draws=400, tune=100, chains=2)
             low, high = np.quantile(tree["posterior"]["nu"].to_numpy(), (0.05, 0.95), axis=(0, 1))
             covered.append((low <= nu) & (nu <= high))
             verdicts = {v.check: v.value for v in gn.diagnose(NAME, tree).verdicts}

@@ -122,7 +122,7 @@ def case(folder: Path, seed: int, reads: int) -> dict[str, Any]:
 
 def fitted(data: Any, method: str, group: str, **options: Any) -> xr.DataArray:
     """Return the counts of a fit."""
-    return gn.fit(NAME, data, method, **options)[group].dataset["counts"]
+    return gn.fit(NAME, data, method, prior="dirichlet", **options)[group].dataset["counts"]
 
 
 def difference(counts: xr.DataArray, reference: xr.DataArray) -> float:
@@ -133,7 +133,7 @@ def difference(counts: xr.DataArray, reference: xr.DataArray) -> float:
 
 def sampled(data: Any, truth: xr.DataArray) -> tuple[float, float]:
     """Coverage and R-hat of Gibbs sampling."""
-    tree = gn.fit(NAME, data, "gibbs", seed=1, chains=2, draws=1000, tune=300)
+    tree = gn.fit(NAME, data, "gibbs", seed=1, prior="dirichlet", chains=2, draws=1000, tune=300)
     verdicts = {v.check: v.value for v in gn.diagnose(NAME, tree).verdicts}
     return coverage(tree, truth), float(verdicts["R-hat"])
 

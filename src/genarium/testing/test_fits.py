@@ -149,7 +149,7 @@ def _come_again(result: xr.DataTree) -> bool:
     """Whether some densities are the same at many draws, whose tail ArviZ refuses: of posteriors with atoms."""
     (pointwise,) = result["log_likelihood"].to_dataset().data_vars.values()
     rows = pointwise.to_numpy().reshape(pointwise.sizes["chain"] * pointwise.sizes["draw"], -1).T
-    return any(np.unique(row, return_counts=True)[1].max() > 0.05 * len(row) for row in rows if np.ptp(row) > 0)
+    return any(np.unique(row, return_counts=True)[1].max() > 0.05 * len(row) for row in rows)
 
 
 @each(posteriors, more=True)
