@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from scipy import stats
-from transcript_abundance_prior import simulate
+from transcript_abundance_prior import simulate  # type: ignore[import-not-found]
 
 from genarium.declaration import Array
 from genarium.engines.chains import run
@@ -113,7 +113,7 @@ def one(seed: int, options: argparse.Namespace) -> dict[str, Any]:
     log = np.log2(cohort["counts"].to_numpy()[:, keep] + 0.5)
     log -= np.median(log - log.mean(0), 1)[:, None]
     half = options.samples
-    welch = stats.ttest_ind(log[half:], log[:half], equal_var=False).pvalue
+    welch = np.asarray(stats.ttest_ind(log[half:], log[:half], equal_var=False).pvalue)
     true = change[keep]
     ways = {"differential": told["q_value"].to_numpy(), "wilcoxon": wilcoxon(cohort, keep), "welch": adjusted(welch)}
     low, high = told["log2_fold_change_low"].to_numpy(), told["log2_fold_change_high"].to_numpy()
