@@ -208,8 +208,9 @@ def _unlike(one: xr.DataArray, other: xr.DataArray, dim: str) -> str:
     if dim not in one.coords or dim not in other.coords:
         return ", in the same order"
     mine, others = one.coords[dim].to_numpy().tolist(), other.coords[dim].to_numpy().tolist()
-    lacking = [label for label in others if label not in mine]
-    further = [label for label in mine if label not in others]
+    here, there = set(mine), set(others)
+    lacking = [label for label in others if label not in here]
+    further = [label for label in mine if label not in there]
     told = [f"{kind} {labels[0]!r}" for kind, labels in (("without", lacking), ("beside", further)) if labels]
     return f"; it comes {' and '.join(told)}" if told else ""
 
@@ -273,8 +274,9 @@ def _coords(
             labels = np.asarray(arrays[name].coords[dim].to_numpy())
             labels = _names(model, name, str(dim), labels)
             key = str(dim)
-            lacking = [one for one in labels.tolist() if one not in coords[key].tolist()] if key in coords else []
             if key in coords and not _same(coords[key], labels).all():
+                there = set(coords[key].tolist())
+                lacking = [one for one in labels.tolist() if one not in there]
                 odd = lacking[0] if lacking else labels[~_same(coords[key], labels)][0].item()
                 raise InputError(
                     f"{where(model, name)} labels {dim!r} otherwise than {owner[key]!r}, which has no {odd!r} but "

@@ -353,6 +353,7 @@ def test_predictions_for_unseen_contexts_are_acyclic() -> None:
         gn.predict(fit, {"context": [[0.0, 40.0]]})
 
 
+@pytest.mark.slow
 def test_groups_have_networks_of_their_own() -> None:
     rng = np.random.default_rng(0)
     group = np.repeat([0, 1], 400)

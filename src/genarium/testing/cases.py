@@ -123,7 +123,7 @@ def marks(case: Case, make: Cases, more: bool = False) -> list[pytest.MarkDecora
     late = late or any(value in _later(case.name, option) for option, value in case.options)
     late = late or bool(case.options and case.method and case.method != next(iter(case.model.methods)))
     late = late and case.name in registry.built_in() and case.name != _simplest()
-    late = late or ((more or make is exact) and engine == "blackjax")
+    late = late or ((more or make is exact) and engine == "blackjax") or (make is exact and engine == "numpy")
     late = late or (
         make is compiled_programs and registry.program(case.model) != registry.program(Case(case.name).model)
     )

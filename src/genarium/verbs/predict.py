@@ -178,7 +178,8 @@ def _same_labels(model: Model, dim: str, fitted: Array, new: Array) -> None:
     """Refuse new data with other labels along a dim than the fit; mere numbers say nothing."""
     if new.dtype.kind in "iu" or fitted.dtype.kind in "iu":
         return
-    lacking = [one for one in fitted.tolist() if one not in new.tolist()]
+    there = set(new.tolist())
+    lacking = [one for one in fitted.tolist() if one not in there]
     if lacking:
         raise InputError(
             f"{model.name}: the new data have no {dim} {lacking[0]!r}, which the fit has ({len(lacking)} of "
