@@ -271,7 +271,7 @@ MISTAKES = {
     f"{FIT} vi --option draws=0": "draws",
     f"{FIT} gibbs --option chains=0": "chains",
     f"{FIT} gibbs --option thin=0": "thin",
-    f"{FIT} gibbs --set mu=[[1,2],[3,4],[5,6]]": "a method that can (em)",
+    f"{FIT} gibbs --set mu=[[1,2],[3,4],[5,6]]": "a method that can (em, online)",
     f"{FIT} nuts --set mu=[[1,2],[3,4],[5,6]]": "fixed",
     f"{FIT} advi --option iterations=1500": "multiple of --option window=1000",
     "predict data.nc -o out/x.nc": "no fit",

@@ -20,6 +20,7 @@ from validation.fuzz.raw import misplace
 PLAN: dict[tuple[str, str], tuple[float, Callable[[Random], Case]]] = {
     ("nb_mixture", "table"): (20, nb_mixture.table),
     ("nb_mixture", "h5ad"): (8, nb_mixture.anndata),
+    ("nb_mixture", "10x"): (4, nb_mixture.cell_ranger),
     ("notmad", "table"): (9, notmad.table),
     ("notmad", "h5ad"): (6, notmad.anndata),
     ("perturbation_score", "table"): (9, perturbation_score.table),

@@ -94,10 +94,11 @@ def report(
 
 def render(model: Model, tree: xr.DataTree, seed: int, options: Mapping[str, Any] | None = None) -> str:
     """Return the whole page; what the user gave for the figures is looked at before the checks take their time."""
+    verdicts = None if options else diagnose(model, tree, seed)
     found = estimates(model, tree)
     with style():
         result = [inline_figure(f"r{i}", one) for i, one in enumerate(figures_of_result(model, tree, found, options))]
-    verdicts = diagnose(model, tree, seed)
+    verdicts = verdicts or diagnose(model, tree, seed)
     with style():
         course = [inline_figure(f"c{i}", one) for i, one in enumerate(figures_of_course(model, tree, found, seed))]
         graph = inline(story(model), "g", f"Graph of the model {model.title}")

@@ -1,5 +1,6 @@
-"""Cases of nb_mixture: wide tables, Parquet and AnnData of counts."""
+"""Cases of nb_mixture: wide tables, Parquet, AnnData and Cell Ranger's folders of counts."""
 
+import gzip
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ from validation.fuzz import parsers
 from validation.fuzz.case import Case, Random, UnlikeError, sometimes
 from validation.fuzz.columnar import parquet
 from validation.fuzz.oracles import Wide, account, close, labels, ledger, oracle, variable
+from validation.fuzz.raw import damage
 from validation.fuzz.stored import AnnData, h5ad
 from validation.fuzz.text import NAMES, Grid, alter, written
 
@@ -140,6 +142,54 @@ def _check_anndata(tree: Any, case: Case) -> None:
     if option.get("genes") is None and genes != own:
         raise UnlikeError(f"columns: {genes} instead of {own}")
     account(tree, "rows", read, len(names))
+
+
+def cell_ranger(r: Random) -> Case:
+    """Make a case of the reader of Cell Ranger's folders."""
+    cells, genes = r.randint(1, 6), r.randint(1, 5)
+    counts = [[int(r.expovariate(0.3)) for _ in range(genes)] for _ in range(cells)]
+    entries = [(j + 1, i + 1, n) for i, row in enumerate(counts) for j, n in enumerate(row) if n]
+    lines = ["%%MatrixMarket matrix coordinate integer general", f"{genes} {cells} {len(entries)}"]
+    lines += [f"{j} {i} {n}" for j, i, n in entries]
+    symbols = [r.choice(("Actb", f"G{j}", f"G{j}", f"G{j}")) for j in range(genes)]
+    kinds = [r.choice(("Gene Expression", "Gene Expression", "Antibody Capture")) for _ in range(genes)]
+    steps: list[str] = []
+    files: dict[str, bytes | str] = {
+        "m/matrix.mtx": ("\n".join(lines) + "\n").encode(),
+        "m/barcodes.tsv": "".join(f"ACGT{i}-1\n" for i in range(cells)).encode(),
+        "m/features.tsv": "".join(
+            f"ENSG{j}\t{symbol}\t{kind}\n" for j, (symbol, kind) in enumerate(zip(symbols, kinds, strict=True))
+        ).encode(),
+    }
+    for name, data in list(files.items()):
+        assert isinstance(data, bytes)
+        damaged = damage(r, data, steps) if sometimes(r, 0.2) else data
+        if sometimes(r, 0.4):
+            del files[name]
+            packed = gzip.compress(damaged, mtime=0)
+            files[f"{name}.gz"] = damage(r, packed, steps) if sometimes(r, 0.1) else packed
+        else:
+            files[name] = damaged
+    case = Case(MODEL, "10x", files, ["m"], steps=steps)
+    case.check = oracle(lambda tree: _check_cell_ranger(tree, case))
+    return case
+
+
+def _check_cell_ranger(tree: Any, case: Case) -> None:
+    def words(name: str) -> list[list[str]]:
+        data = case.content(name) if name in case.files else gzip.decompress(case.content(f"{name}.gz"))
+        return [line.split("\t") for line in data.decode().splitlines() if line.strip()]
+
+    barcodes = [line[0].strip() for line in words("m/barcodes.tsv")]
+    kept = [j for j, line in enumerate(words("m/features.tsv")) if line[2:3] in ([], [""], ["Gene Expression"])]
+    head, *rows = [line for line in (row[0].split() for row in words("m/matrix.mtx")) if not line[0].startswith("%")]
+    x = np.zeros((int(head[1]), int(head[0])))
+    for j, i, n in rows:
+        x[int(i) - 1, int(j) - 1] += float(n)
+    have = variable(tree, "x").to_numpy()
+    if labels(tree, "x", "cell") != barcodes:
+        raise UnlikeError(f"labels: {labels(tree, 'x', 'cell')[:5]} instead of {barcodes[:5]}")
+    equal_values(have, x[:, kept])
 
 
 def _place(names: list[str], name: str) -> int:
