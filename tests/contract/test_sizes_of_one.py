@@ -8,7 +8,7 @@ ONE = {
     "locus_regression": {"process": 1, "locus": 10, "genome": 3},
     "nb_mixture": {"component": 1, "gene": 1},
     "notmad": {"archetype": 1, "covariate": 1},
-    "transcript_abundance": {"transcript": 1},
+    "transcript_abundance": {"transcript": 1, "prior": "dirichlet"},
 }
 """Mixtures of one, by model."""
 
@@ -27,7 +27,7 @@ def test_engines(name: str, method: str) -> None:
 @pytest.mark.stan
 @pytest.mark.slow
 def test_a_stan_program_without_parameters() -> None:
-    simulated = gn.simulate("transcript_abundance", seed=1, transcript=1)
+    simulated = gn.simulate("transcript_abundance", seed=1, transcript=1, prior="dirichlet")
     fitted = gn.fit("transcript_abundance", simulated, "stan", chains=2, draws=50, tune=50)
     assert (fitted["posterior"]["nu"] == 1).all()
     assert not fitted["sample_stats"]["diverging"].any()

@@ -22,7 +22,7 @@ def problem(**strengths: float) -> tuple[Problem, Mapping[str, Array]]:
     """Eight samples of two nodes under the log determinant, and a point with a cyclic archetype."""
     rng = np.random.default_rng(0)
     data = {"x": rng.normal(size=(8, 2)), "context": rng.normal(size=(8, 1)), **strengths}
-    at = {"edge_weight": CYCLE, "intercept": [0.0, 0.0], "slope": [[0.0, 0.0]], "sigma": 1.0}
+    at = {"edge_weight": CYCLE, "intercept": [0.0, 0.0], "slope": [[0.0, 0.0]], "sigma": [1.0, 1.0]}
     made = check(gn.get("notmad").variant(penalty="logdet"), data, {"archetype": 2})
     return made, {name: np.asarray(value) for name, value in at.items()}
 
