@@ -311,8 +311,8 @@ def test_overall_verdict(data: xr.DataTree) -> None:
     boxes = [Page(overall(diagnose("nb_mixture", tree))).root.find("p") for tree in (good, empty, early)]
     assert [box.attrs["class"] for box in boxes] == ["verdict pass", "verdict warn", "verdict fail"]
     assert boxes[0].text == "✓ Passed all 11 checks."
-    assert boxes[1].text == "! Passed with reservations in 1 of 10 checks: empty components."
-    assert boxes[2].text.startswith("✗ Failed 1 of 10 checks: converged.")
+    assert boxes[1].text == "! Passed with reservations in 1 of 11 checks: empty components."
+    assert boxes[2].text.startswith("✗ Failed 1 of 11 checks: converged.")
     assert "there is no check" in overall(Diagnosis("nb_mixture", "em", "point", ()))
 
 
