@@ -1,10 +1,12 @@
 """A size of one leaves a model nothing to learn in some of its variables: fits by every kind of engine still end."""
 
+from typing import Any
+
 import pytest
 
 import genarium as gn
 
-ONE = {
+ONE: dict[str, dict[str, Any]] = {
     "locus_regression": {"process": 1, "locus": 10, "genome": 3},
     "nb_mixture": {"component": 1, "gene": 1},
     "notmad": {"archetype": 1, "covariate": 1},
