@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genarium.errors import InputError
+from genarium.readers.fasta import opened
 from genarium.readers.messages import listed
 from genarium.readers.tables import read_sheet
 
@@ -170,13 +171,9 @@ def _starts(starts: Any) -> "pd.DataFrame":
 
 def _sequences(fasta: Path, table: "pd.DataFrame", windows: int, width: int, stride: int) -> list[str]:
     """Return the sequence around each start along its strand, N beyond the ends of a contig."""
-    import pysam
-
-    if not fasta.is_file():
-        raise InputError(f"{fasta}: there is no such file. Give the genome's FASTA file.")
     whole = (windows - 1) * stride + width
     out = []
-    with pysam.FastaFile(str(fasta)) as genome:
+    with opened(fasta) as genome:
         lengths = dict(zip(genome.references, genome.lengths, strict=True))
         for gene, row in table.iterrows():
             given = str(row["chrom"])

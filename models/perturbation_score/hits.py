@@ -15,6 +15,7 @@ from scipy.special import gammaln
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers.messages import absent, listed
+from genarium.remedies import option
 from genarium.writing import replacing
 
 from .distance import checked_target, expected_l1, l1, same_states
@@ -186,6 +187,8 @@ def write_hits(
 
     if not control and "reader_options" in tree.attrs:
         control = str(attribute(tree, "reader_options").get("control") or "")
+    if not control:
+        raise InputError(f"perturbation_score: hits are told against a control. Name it: {option('control')}.")
     names = [str(name) for name in _table(tree)[1]]
     told = hits(
         tree,

@@ -16,6 +16,8 @@ from genarium.remedies import option
 def salmon(tree: xr.DataTree, path: Path, *, replicates: int = 100) -> list[Path]:
     """Write ``quant.sf`` and, of draws, ``aux_info/bootstrap`` as Gibbs samples, into a new folder.
 
+    The column ``Length`` holds the effective length, too: a fit knows no other.
+
     Parameters
     ----------
     tree : DataTree

@@ -110,3 +110,8 @@ def test_input_is_checked(
     if not change and not options.get("genes"):
         with pytest.raises(InputError, match="no column 'chrom'"):
             gene_features(genome[0], STARTS.drop(columns="chrom"))
+
+
+def test_nothing_is_written_beside_the_genome(genome: tuple[Path, str]) -> None:
+    gene_features(genome[0], STARTS, windows=2, width=50, stride=10, embed=2)
+    assert sorted(path.name for path in genome[0].parent.iterdir()) == ["genome.fa"]

@@ -2,7 +2,7 @@
 
     python validation/benchmarks/perturbation_score_hits.py            # some three minutes of CPU time
     python validation/benchmarks/perturbation_score_hits.py --screens 100
-    python validation/benchmarks/perturbation_score_hits.py --table counts.csv --split _    # real replicates
+    python validation/benchmarks/perturbation_score_hits.py --table counts.csv --split _ --control Control  # replicates
     python validation/benchmarks/perturbation_score_hits.py --screen counts.csv --control Unperturbed  # ten cells
 
 Rivals: a chi-square test of each perturbation against the control with Benjamini and Hochberg's rule, and one spike and
@@ -112,7 +112,7 @@ def main() -> None:
         few_cells(pd.read_csv(told.screen, index_col=0), told.control)
         return
     if told.table:
-        left_out(pd.read_csv(told.table, index_col=0), told.split)
+        left_out(pd.read_csv(told.table, index_col=0), told.split, told.control)
         return
     simulated(told.screens)
 
@@ -147,8 +147,8 @@ def few_cells(counts: pd.DataFrame, control: str, cells: int = 10) -> None:
         print(f"{label}: median {np.median(values):.4f}, worst of ten {np.max(values):.4f}")
 
 
-def left_out(counts: pd.DataFrame, split: str) -> None:
-    """Predict each replicate from the others of its condition; print how many counts lie in 90 % intervals."""
+def left_out(counts: pd.DataFrame, split: str, control: str) -> None:
+    """Predict each replicate from the others of its condition; print the counts in 90 % intervals, and hits."""
     table = counts.to_numpy(dtype=float)
     condition = np.array([str(name).rpartition(split)[0] for name in counts.index])
     rng = np.random.default_rng(0)
@@ -168,6 +168,9 @@ def left_out(counts: pd.DataFrame, split: str) -> None:
             inside[label].append((low <= table[r]) & (table[r] <= high))
     for label, each in inside.items():
         print(f"{label}: {np.mean(each):.3f} of {np.size(each)} counts of left-out replicates in their 90 % intervals")
+    if control in condition:
+        told = hits(counts, control, replicates=condition).to_dataframe()
+        print(told.loc[told["lfsr"] < 0.05, ["effect_probability", "log2_fold", "lfsr"]].round(4))
 
 
 def simulated(screens: int) -> None:

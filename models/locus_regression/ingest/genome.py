@@ -1,21 +1,19 @@
 """The genome: sequence by contig, contexts of positions, opportunities of windows."""
 
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numba import njit
 
 from genarium.declaration import Array
 from genarium.errors import InputError
+from genarium.readers import fasta
 from genarium.remedies import option
 
 from ..channels import BASES, CONTEXTS
 from .contigs import Contigs
-from .lines import htslib, lines
+from .lines import lines
 
 NONE = 255
 """Code of a base other than A, C, G and T, and of a context with one."""
@@ -48,41 +46,8 @@ class Genome:
         self.path = path
         if not path.is_file():
             raise InputError(f"{path}: there is no such file. Give the genome's FASTA file: {option('fasta')}.")
-        with self._open() as file:
+        with fasta.opened(self.path) as file:
             self.contigs = Contigs(file.references, file.lengths, path.name)
-
-    @contextmanager
-    def _open(self) -> Iterator[Any]:
-        pysam = htslib("a FASTA file")
-        magic = _head(self.path)
-        if magic[:2] == b"\x1f\x8b" and b"BC\x02\x00" not in magic:
-            raise InputError(
-                f"{self.path}: this FASTA is compressed by gzip, in which no contig can be looked up. Unpack it "
-                "(gunzip), or compress it by bgzip."
-            )
-        if not magic.lstrip().startswith(b">") and magic[:2] != b"\x1f\x8b":
-            raise InputError(f"{self.path}: this is no FASTA file: it does not begin with '>'.")
-        beside = [self.path.with_name(self.path.name + end) for end in (".fai", ".gzi")]
-        packed = magic[:2] == b"\x1f\x8b"
-        needed = beside if packed else beside[:1]
-        fresh = all(one.is_file() and one.stat().st_mtime >= self.path.stat().st_mtime for one in needed)
-        with tempfile.TemporaryDirectory() as folder:
-            fai, gzi = beside if fresh else [Path(folder) / "fai", Path(folder) / "gzi"]
-            verbosity = pysam.set_verbosity(0)
-            try:
-                if not fresh:
-                    packed_options = ["--gzi-idx", str(gzi)] if packed else []
-                    pysam.faidx(str(self.path), "--fai-idx", str(fai), *packed_options)
-                options = {"filepath_index_compressed": str(gzi)} if packed else {}
-                with pysam.FastaFile(str(self.path), filepath_index=str(fai), **options) as file:
-                    yield file
-            except (OSError, ValueError, pysam.utils.SamtoolsError) as error:
-                raise InputError(
-                    f"{self.path}: the FASTA file cannot be read ({str(error).strip()}). Lines of a contig must be of "
-                    "one length, names unique."
-                ) from error
-            finally:
-                pysam.set_verbosity(verbosity)
 
     def each(self, wanted: list[int]) -> Iterator[tuple[int, Array]]:
         """Yield the wanted contigs one after another, as codes of bases; one is in memory at a time.
@@ -92,7 +57,7 @@ class Genome:
         contig : int
         codes : ndarray of uint8, shape (length,)
         """
-        with self._open() as file:
+        with fasta.opened(self.path) as file:
             for contig in wanted:
                 name, length = self.contigs.names[contig], self.contigs.lengths[contig]
                 codes = np.empty(length, dtype=np.uint8)
@@ -106,14 +71,6 @@ class Genome:
                         )
                     codes[start : start + len(text)] = CODES[np.frombuffer(text.encode(), dtype=np.uint8)]
                 yield contig, codes
-
-
-def _head(path: Path) -> bytes:
-    try:
-        with path.open("rb") as stream:
-            return stream.read(64)
-    except OSError as error:
-        raise InputError(f"{path}: the file cannot be read ({error}). Check its permissions.") from error
 
 
 def contexts(five: Array, base: Array, three: Array) -> Array:

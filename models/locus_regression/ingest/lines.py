@@ -60,30 +60,6 @@ def numbered_blocks(path: Path, most: int) -> Iterator[tuple[int, list[str]]]:
         number += len(block)
 
 
-def htslib(what: str) -> Any:
-    """Return the package pysam.
-
-    Parameters
-    ----------
-    what : str
-        What it is needed for.
-
-    Raises
-    ------
-    InputError
-        If it cannot be imported, as on Windows.
-    """
-    try:
-        import pysam
-        import pysam.utils
-    except ImportError as error:
-        raise InputError(
-            f"{what} needs pysam, which cannot be imported here ({error}). Use Linux or macOS; mutations with a "
-            "column of contexts are read without it."
-        ) from error
-    return pysam
-
-
 def _require_end(path: Path) -> None:
     with path.open("rb") as raw:
         raw.seek(max(path.stat().st_size - len(BGZF_END), 0))

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from genarium.errors import InputError
+from genarium.readers.fasta import htslib
 from genarium.readers.messages import listed
 
-from .lines import htslib, lines
+from .lines import lines
 from .mutations import Mutations
 from .options import Options
 from .values import parse_context, parse_weight

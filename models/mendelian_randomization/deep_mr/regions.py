@@ -8,6 +8,7 @@ import numpy as np
 
 from genarium.declaration import Array
 from genarium.errors import InputError
+from genarium.readers.fasta import opened
 
 from .sequence import one_hot
 
@@ -53,28 +54,8 @@ def read_regions(bed: Path, fasta: Path, length: int, columns: int = 0) -> Regio
         If a line is no region, a contig is not in the FASTA file, or no window is left.
     """
     rows = _lines(bed, columns)
-    pysam = _pysam()
-    if not fasta.is_file():
-        raise InputError(f"{fasta}: there is no such file. Give the genome's FASTA file.")
-    verbosity = pysam.set_verbosity(0)
-    try:
-        with pysam.FastaFile(str(fasta)) as genome:
-            return _cut(bed, fasta, rows, length, genome)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{fasta}: the FASTA file cannot be read ({str(error).strip()}). Its folder must take an index, or hold "
-            "one (samtools faidx)."
-        ) from error
-    finally:
-        pysam.set_verbosity(verbosity)
-
-
-def _pysam() -> Any:
-    try:
-        import pysam
-    except ImportError as error:
-        raise InputError("deep_mr: FASTA files are read by pysam, which is not installed here.") from error
-    return pysam
+    with opened(fasta) as genome:
+        return _cut(bed, fasta, rows, length, genome)
 
 
 def _cut(bed: Path, fasta: Path, rows: list[tuple[str, int, int, list[float]]], length: int, genome: Any) -> Regions:
