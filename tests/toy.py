@@ -36,13 +36,13 @@ def density(sizes: Sizes, y: Any, sigma: Any, tau: Any) -> None:
 
 
 def log_likelihood(y: Array, sigma: Array, theta: Array) -> Array:
-    """Log density of each measurement; shape (N,)."""
-    return np.asarray(-0.5 * ((y - theta) / sigma) ** 2 - np.log(sigma) - 0.5 * LOG_2PI)
+    """Log density of each measurement; shape (..., N) for means of shape (...)."""
+    return np.asarray(-0.5 * ((y - np.asarray(theta)[..., None]) / sigma) ** 2 - np.log(sigma) - 0.5 * LOG_2PI)
 
 
-def log_prior(theta: Array, tau: Array) -> float:
+def log_prior(theta: Array, tau: Array) -> Array:
     """Log prior density of the mean."""
-    return float(-0.5 * (theta / tau) ** 2 - np.log(tau) - 0.5 * LOG_2PI)
+    return np.asarray(-0.5 * (theta / tau) ** 2 - np.log(tau) - 0.5 * LOG_2PI)
 
 
 def conjugate(problem: Problem, rng: np.random.Generator, *, chains: int = 4, draws: int = 1000) -> Result:
@@ -77,7 +77,7 @@ def statistics(y: Array) -> Mapping[str, Any]:
 def predict(fitted: xr.DataTree, problem: Problem) -> Mapping[str, Labelled]:
     """Log predictive density of new measurements: averaged over draws, or at the point estimate."""
     theta = fitted["posterior" if "posterior" in fitted else "point"]["theta"].to_numpy().ravel()
-    each = np.stack([log_likelihood(problem["y"], problem["sigma"], t) for t in theta])  # (S, N)
+    each = log_likelihood(problem["y"], problem["sigma"], theta)  # (S, N)
     return {"log_density": (("item",), np.logaddexp.reduce(each) - np.log(len(theta)))}
 
 
@@ -133,5 +133,6 @@ MODEL = Model(
     statistics=statistics,
     readers={"column": column},
     predict=predict,
+    vectorized=True,
     source="Gelman et al. (2013), Bayesian Data Analysis, third edition, section 2.5.",
 )

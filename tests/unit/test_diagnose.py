@@ -140,14 +140,19 @@ def test_quantity_that_disagrees_is_named(make: Make, toy: Model, draws: Any) ->
     halves = np.random.default_rng(1).permuted(np.stack([order[::2], order[1::2]]), axis=1).reshape(4, 1000)
     tree = make("exact", posterior={"theta": halves})
     upper = set(halves[:2].ravel().tolist())
-    telling = replace(toy, test_quantities=lambda theta: {"which": np.array([theta, theta + (float(theta) in upper)])})
+
+    def which(theta: Any) -> Any:
+        return {"which": np.array([theta, theta + (float(theta) in upper)])}
+
+    telling = replace(toy, test_quantities=which, vectorized=False)
     assert {v.check: v for v in gn.diagnose(toy, tree).verdicts}["R-hat"].status == "pass"
     found = {v.check: v for v in gn.diagnose(telling, tree).verdicts}["R-hat"]
     assert (found.status, found.where) == ("fail", "which[1]")
 
 
 def test_constants_are_left_aside(make: Make, toy: Model, draws: Any) -> None:
-    constant = replace(toy, test_quantities=lambda theta: {"one": 1.0, "both": np.array([theta, 0.0])})
+    told = {"test_quantities": lambda theta: {"one": 1.0, "both": np.array([theta, 0.0])}, "vectorized": False}
+    constant = replace(toy, **told)
     found = {v.check: v for v in gn.diagnose(constant, make("exact", posterior={"theta": draws})).verdicts}
     assert found["R-hat"].status == found["bulk ESS"].status == "pass"
 

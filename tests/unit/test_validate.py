@@ -125,7 +125,13 @@ def test_ties_are_broken_at_random(toy: Model) -> None:
         return {"sign": np.sign(theta), "whole": np.round(theta), "one": 1.0}
 
     found = validate(
-        replace(toy, test_quantities=discrete), "conjugate", 200, seed=3, ranks=19, draws=40, adaptive=False
+        replace(toy, test_quantities=discrete, vectorized=False),
+        "conjugate",
+        200,
+        seed=3,
+        ranks=19,
+        draws=40,
+        adaptive=False,
     )
     assert found.passed
     for name in ("sign", "whole", "one"):
@@ -189,7 +195,7 @@ def test_arrays_keep_their_shape(toy: Model) -> None:
     def several(theta: Array) -> Mapping[str, Any]:
         return {"powers": theta ** np.arange(6).reshape(2, 3)}
 
-    tree = validate(replace(toy, test_quantities=several), "conjugate", 4, draws=200).tree
+    tree = validate(replace(toy, test_quantities=several, vectorized=False), "conjugate", 4, draws=200).tree
     powers, theta = tree["truth"]["powers"], tree["truth"]["theta"].to_numpy()
     assert powers.dims == ("chain", "draw", "powers_dim_0", "powers_dim_1")
     np.testing.assert_allclose(powers, theta[..., None, None] ** np.arange(6).reshape(2, 3))
@@ -488,7 +494,8 @@ def test_distances_to_an_exact_method(toy: Model) -> None:
 
 
 def test_quantities_that_never_vary_have_no_distance(toy: Model) -> None:
-    model = trying(toy, sampler(), "approximate", test_quantities=lambda theta: {"one": 1.0})
+    constant = replace(toy, test_quantities=lambda theta: {"one": 1.0}, vectorized=False)
+    model = trying(constant, sampler(), "approximate")
     found = validate(model, "tried", 20, reference="conjugate")
     assert "sd_ratio" in found.quantities["theta"]
     assert "sd_ratio" not in found.quantities["one"]

@@ -11,7 +11,7 @@ import numpy as np
 
 from genarium import registry
 from genarium.data import given_value
-from genarium.declaration import Array, Arrays, Claim, Model
+from genarium.declaration import Array, Arrays, Claim, Method, Model
 from genarium.errors import InputError
 from genarium.home import Home
 from genarium.methods import find_method
@@ -156,22 +156,27 @@ class Plan:
         """Return what a method claims."""
         return find_method(self.declared, method).claim
 
+    @cached_property
+    def way(self) -> Method:
+        """The validated method."""
+        return find_method(self.declared, self.method)
+
     @property
     def claim(self) -> Claim:
         """What the validated method claims."""
-        return self.claim_of(self.method)
+        return self.way.claim
 
     @cached_property
     def options(self) -> dict[str, Any]:
         """Options of the method: the user's, then those that validation chooses."""
-        have = find_method(self.declared, self.method).options
+        have = self.way.options
         chosen = {n: v for n, v in EXACT.items() if n in have} if self.claim == "exact" else {}
         return {**chosen, **self._split[3]}
 
     @property
     def corrected(self) -> bool:
         """Whether the method offers corrected intervals, which are held to their coverage."""
-        own = {**find_method(self.declared, self.method).options, **self.options}
+        own = {**self.way.options, **self.options}
         return own.get("covariance") in CORRECTED
 
     @property

@@ -120,7 +120,7 @@ def _failed(one: Simulated, error: str) -> Record:
 
 def _fitted(plan: Plan, one: Simulated, problem: Problem) -> Record:
     """Fit until the draws suffice, or the run would be longer than the longest."""
-    method = find_method(plan.declared, plan.method).function
+    method = plan.way.function
     longest = LONGEST if "draws" in plan.options else 1
     usual = {**keyword_options(method), **plan.options}
     stretched = [name for name in ("tune", "thin" if "thin" in usual else "draws") if name in usual]

@@ -108,26 +108,37 @@ def comparable(names: Iterable[str]) -> Iterator[Case]:
 
 
 def marks(case: Case, make: Cases, more: bool = False) -> list[pytest.MarkDecorator]:
-    """Mark what compiles a Stan program, and what is left out of the default run: engines that compile for minutes.
+    """Mark what needs Stan, and what is left out of the default run: engines and variants that take long.
 
     By default a model of the zoo is tried by its own methods, by NUTS of PyMC and of Stan, and by Stan's maximum; only
-    the one with the fewest unknown variables is tried by all of PyMC, JAX and Stan, and so is a model from outside; a
-    variant by the first of its own methods. Of
-    what takes ``more`` time, engines and variants are left out; Stan programs that only variants use are not compiled.
+    the one with the fewest unknown variables is tried by all of PyMC, JAX and Stan; a variant by the first of its own
+    methods. What takes ``more`` time is done for the default variant, by the first of its own methods of each claim, or
+    for the model with the fewest unknown variables where no method is named. Replicates by the dozen are made by NUTS
+    of that model, and Stan programs that only variants use are not compiled. Nothing is left out of a model from
+    outside.
     """
-    engine = case.way.engine if case.method else ""
-    late = engine in ("pymc", "blackjax") and case.method != "nuts"
-    late = late or (engine == "stan" and case.way.claim == "approximate")
-    late = late or (more and (engine != "numpy" or bool(case.options)))
-    late = late or make is exact  # replicates by the dozen
-    late = late or any(value in _later(case.name, option) for option, value in case.options)
-    late = late or bool(case.options and case.method and case.method != next(iter(case.model.methods)))
-    late = late and case.name in registry.built_in() and case.name != _simplest()
-    late = late or ((more or make is exact) and engine == "blackjax") or (make is exact and engine == "numpy")
-    late = late or (
-        make is compiled_programs and registry.program(case.model) != registry.program(Case(case.name).model)
-    )
-    return [pytest.mark.stan] * (engine == "stan") + [pytest.mark.slow] * late
+    stan = [pytest.mark.stan] * (bool(case.method) and case.way.engine == "stan")
+    return stan + [pytest.mark.slow] * (case.name in registry.built_in() and _is_late(case, make, more))
+
+
+def _is_late(case: Case, make: Cases, more: bool) -> bool:
+    if make is compiled_programs:
+        return registry.program(case.model) != registry.program(Case(case.name).model)
+    if any(value in _later(case.name, option) for option, value in case.options):
+        return True
+    own, simplest = case.model.methods, case.name == _simplest()
+    if not case.method:
+        return more and (bool(case.options) or not simplest)
+    if case.options:
+        return more or case.method != next(iter(own))
+    engine = case.way.engine
+    if make is exact:
+        return not simplest or engine != "pymc"
+    if simplest:
+        return more and engine == "blackjax"
+    if engine == "numpy":
+        return more and case.method not in {way.claim: name for name, way in reversed(own.items())}.values()
+    return more or (case.method != "nuts" if engine != "stan" else case.way.claim == "approximate")
 
 
 @cache

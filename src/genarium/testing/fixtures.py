@@ -21,10 +21,18 @@ from genarium.verbs.simulate import simulate
 UNITS = 40
 """Observations in a small simulation, at most."""
 
-QUICK = {"chains": 2, "draws": 100, "tune": 150, "restarts": 3, "iterations": 2000, "max_treedepth": 7}
+QUICK = {
+    "chains": 2,
+    "draws": 100,
+    "tune": 100,
+    "restarts": 2,
+    "iterations": 300,
+    "max_iterations": 300,
+    "max_treedepth": 6,
+}
 """Options that make a method quick, where it has them."""
 
-SHORT = {"stan": {"draws": 50, "tune": 75, "max_treedepth": 5}}
+SHORT = {"stan": {"draws": 50, "tune": 75, "max_treedepth": 5}, "advi": {"window": 100}}
 """Fewer steps still where each costs much."""
 
 Simulate = Callable[..., xr.DataTree]
