@@ -242,7 +242,7 @@ def test_every_function_has_a_tree_that_it_applies_to() -> None:
         assert any(set(use.needs) <= one for one in have), name
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [KINDS[0], *(pytest.param(kind, marks=pytest.mark.slow) for kind in KINDS[1:])])
 def test_functions_take_the_tree(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     tree = tree_of(kind)
     have, failed = traits(tree), []

@@ -737,6 +737,7 @@ def test_hyperparameters_are_drawn_from_their_posterior() -> None:
     assert (np.abs((z**2).mean(0) - 1) < 4 * np.sqrt(2 / effective(z[None] ** 2))).all()
 
 
+@pytest.mark.slow
 def test_few_mutations_are_not_of_one_process() -> None:
     """Empirical Bayes by mean field ends where every genome has one process; the sweeps leave that mode."""
     tree = gn.simulate("locus_regression", seed=0, genome=4, locus=30, process=2, feature=2, cell=400)
@@ -831,7 +832,7 @@ def test_steps_that_cannot_converge_are_refused(setting: dict[str, Any], message
 
 @pytest.mark.parametrize(
     "options",
-    [pytest.param(v, marks=() if v in (VARIANTS[0], RANDOM[1]) else pytest.mark.slow) for v in VARIANTS],
+    [pytest.param(v, marks=() if v == VARIANTS[0] else pytest.mark.slow) for v in VARIANTS],
     ids=lambda v: "-".join(v.values()),
 )
 def test_predictions(options: dict[str, str]) -> None:
@@ -873,6 +874,7 @@ def as_arrays(tree: xr.DataTree) -> dict[str, Array]:
     }
 
 
+@pytest.mark.slow
 def test_the_same_mutations_in_another_order_are_the_same_genomes() -> None:
     _, _, tree = problem_of(VARIANTS[0], cell=3000)
     fit = gn.fit("locus_regression", tree, "vi", seed=1)

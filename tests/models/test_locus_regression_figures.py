@@ -229,6 +229,7 @@ def test_without_truth(fits: Fits) -> None:
     assert len(panels(tree, TITLES[3])) == 2
 
 
+@pytest.mark.slow
 def test_nearest_signatures_of_a_table(fits: Fits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tree = fits("vi")
     group = tree["posterior"]
@@ -310,7 +311,7 @@ def test_features_with_the_largest_effects_are_kept(fits: Fits, monkeypatch: pyt
 
 
 @each_kind
-@pytest.mark.parametrize("bins", [250, 13])
+@pytest.mark.parametrize("bins", [pytest.param(250, marks=pytest.mark.slow), 13])
 def test_rates_and_observed_mutations(kind: str, bins: int, fits: Fits, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(along, "BINS", bins)
     tree = fits(kind)
@@ -347,6 +348,7 @@ def labelled(loci: list[str], genomes: int = 3) -> dict[str, Any]:
     return {"genome": np.arange(60) % genomes, "count": rng.integers(1, 9, 60), "features": X, **draw}
 
 
+@pytest.mark.slow
 def test_chromosomes_and_counts() -> None:
     data = labelled(
         [f"chr{c}:{i}00000-{i + 1}00000" for c, n in (("1", 6), ("2", 4), ("X", 2)) for i in range(1, n + 1)]

@@ -298,6 +298,7 @@ def test_recovery_rejects() -> None:
         recovery({"beta": truth["beta"]}, truth, opportunity=None)
 
 
+@pytest.mark.slow
 def test_recovery_of_a_fit() -> None:
     """Two processes, 3000 mutations: far closer to the truth than the two processes are to each other."""
     settings: dict[str, Any] = {"cell": 3000, "genome": 10, "locus": 60, "process": 2, "feature": 2}

@@ -232,6 +232,7 @@ def test_transforms(fasta: str, vcf: Path, write: Callable[..., Path]) -> None:
     assert "standard deviation of about one" in " ".join(scaled.ledger.notes)  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_new_genomes_are_read_like_a_corpus(fasta: str, vcf: Path, write: Callable[..., Path], tmp_path: Path) -> None:
     path = write(graph(VALUES), "x.bedgraph")
     bed = write("".join(f"{c}\t{a}\t{b}\n" for c, a, b in WINDOWS), "w.bed")

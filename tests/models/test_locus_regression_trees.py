@@ -118,6 +118,7 @@ def test_gain_is_that_of_the_bound() -> None:
     np.testing.assert_allclose(grown.log_rate, log_rates(grown.feature, grown.at, grown.leaf, loci.features.T))
 
 
+@pytest.mark.slow
 def test_the_bound_never_falls_and_the_bend_is_found(fit: xr.DataTree) -> None:
     notes = gn.diagnose(NAME, fit)
     assert not [v for v in notes.verdicts if v.check == "largest fall of the bound" and v.status != "pass"]

@@ -280,6 +280,7 @@ def test_bound_never_falls_and_every_update_raises_it() -> None:
         before = after
 
 
+@pytest.mark.slow
 def test_bound_is_the_mean_of_log_density_ratios() -> None:
     """ELBO = E_q [log p - log q], the latter by Monte Carlo; gamma has its factor, so its terms are drawn too."""
     problem = problem_of(9, variant=15, region=2)
@@ -470,7 +471,10 @@ def effect(x: Array, sx: Array, y: Array, sy: Array, draws: int) -> float:
     return float(gn.fit(NAME, data, "gibbs", seed=1, chains=2, draws=draws)["posterior"]["theta"].mean())
 
 
-@pytest.mark.parametrize(("regions", "name", "about"), [(1, "theta", "in a region"), (3, "global_effect", "regions")])
+@pytest.mark.parametrize(
+    ("regions", "name", "about"),
+    [pytest.param(1, "theta", "in a region", marks=pytest.mark.slow), (3, "global_effect", "regions")],
+)
 def test_answers_begin_with_the_effect_of_the_one_region_or_of_all(
     regions: int, name: str, about: str, tmp_path: Path
 ) -> None:

@@ -68,7 +68,7 @@ def group_of(tree: xr.DataTree) -> Array:
     return gn.predict(tree)["predictions"]["group"].to_numpy()
 
 
-each_method = pytest.mark.parametrize("method", ["em", "vi", "gibbs"])
+each_method = pytest.mark.parametrize("method", ["em", "vi", pytest.param("gibbs", marks=pytest.mark.slow)])
 
 
 @each_method

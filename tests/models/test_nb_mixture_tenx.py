@@ -156,7 +156,7 @@ def test_residual_variance_is_that_of_a_loop() -> None:
         assert residual_variance(matrix)[d] == pytest.approx(expected, rel=1e-9)
 
 
-@pytest.mark.parametrize("method", ["em", "vi"])
+@pytest.mark.parametrize("method", ["em", pytest.param("vi", marks=pytest.mark.slow)])
 def test_predictions_go_back_beside_the_counts(method: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     anndata = pytest.importorskip("anndata")
     rng = np.random.default_rng(1)

@@ -598,7 +598,7 @@ def test_a_node_that_predicts_itself_is_refused() -> None:
     assert not np.diagonal(project_to_dag(networks), axis1=1, axis2=2).any()
 
 
-@pytest.mark.parametrize("mean", ["zero", "regressed"])
+@pytest.mark.parametrize("mean", ["zero", pytest.param("regressed", marks=pytest.mark.slow)])
 def test_edge_posteriors_are_those_of_the_draws_one_by_one(mean: str) -> None:
     tree = gn.simulate("notmad", 4, sample=30, mean=mean)
     fit = gn.fit("notmad", tree, "map", 1, restarts=1, mean=mean)

@@ -104,7 +104,17 @@ def test_no_population_network_breaks_a_rule() -> None:
         assert is_acyclic(projected).all()
 
 
-@pytest.mark.parametrize("changes", [{}, {"prior": "hierarchical"}, {"noise": "shared", "mean": "regressed"}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        *(
+            pytest.param(c, marks=pytest.mark.slow)
+            for c in ({"prior": "hierarchical"}, {"noise": "shared", "mean": "regressed"})
+        ),
+    ],
+    ids=str,
+)
 def test_no_network_of_a_sample_breaks_a_rule(changes: dict[str, Any]) -> None:
     for seed in range(3):
         x, _, order = simulated(seed, 5, 60)

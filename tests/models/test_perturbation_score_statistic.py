@@ -83,7 +83,7 @@ def python_function(recognition: str, dtype: str = "float64") -> Any:
     return steps.slopes_of(SMALL, recognition, 0.1, dtype, "FAST_COMPILE")
 
 
-@pytest.mark.parametrize("recognition", network.RECOGNITIONS)
+@pytest.mark.parametrize("recognition", [pytest.param("apart", marks=pytest.mark.slow), "raw", "normalised"])
 def test_losses_are_those_of_loops(recognition: str) -> None:
     w, data = some_weights(SMALL), some_batch(SMALL)
     fit, recognised, *_ = python_function(recognition)(*w.values(), *data.values())
@@ -131,7 +131,10 @@ def finite_differences(recognition: str) -> list[tuple[Array, float]]:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("recognition", ["apart", pytest.param("raw", marks=pytest.mark.slow), "normalised"])
+@pytest.mark.parametrize(
+    "recognition",
+    [pytest.param("apart", marks=pytest.mark.slow), pytest.param("raw", marks=pytest.mark.slow), "normalised"],
+)
 def test_gradient_by_finite_differences(recognition: str, backend: str) -> None:
     slopes = RUNS[backend](recognition)[2:]
     for name, slope, (way, expected) in zip(some_weights(SMALL), slopes, finite_differences(recognition), strict=True):

@@ -260,6 +260,7 @@ def test_densities_of_the_registry_are_certain_and_differ() -> None:
                     assert found.setdefault(own, f"{name} {option}={value}") == f"{name} {option}={value}"
 
 
+@pytest.mark.slow
 def test_the_same_in_every_process() -> None:
     code = """
 from genarium import registry

@@ -203,7 +203,7 @@ MAY: dict[str, tuple[str, Edit]] = {
 }
 """Edits after which a verb may go on, or say what it lacks."""
 
-DRAWN = ("no truth", "some parameters", "method unknown", "option strange")
+DRAWN = ("no truth", "method unknown")
 """Those whose report is written, too: it takes a second each."""
 
 

@@ -115,6 +115,7 @@ def test_every_command_takes_a_folder(place: Path, said: Said, tmp_path: Path) -
     assert f"genarium report again.nc -o report.html --model {folder}" in page
 
 
+@pytest.mark.slow
 def test_workers_find_the_folder_again(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By name, relative to a folder that they may not work in; and as a declaration, with functions of the folder."""
     own = replace(gn.get(place / "gene_counts"), calibration=gn.Calibration(control={"shape": 9.0}))
@@ -174,6 +175,7 @@ def test_two_folders_of_one_name_are_two_models(place: Path, tmp_path: Path) -> 
     assert registry.program(two) == other / "gene_counts.stan"
 
 
+@pytest.mark.slow
 def test_folder_of_a_built_in_name_stands_beside_it(place: Path, tmp_path: Path, said: Said) -> None:
     own = tmp_path / "nb_mixture"
     shutil.copytree(place / "gene_counts", own)
@@ -401,6 +403,7 @@ def site(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return site
 
 
+@pytest.mark.slow
 def test_list_holds_installed_models_and_the_errors_of_broken_ones(site: Path) -> None:
     rows = json.loads(python(COMMAND, "list", "--json", path=site))
     told = {(row["name"], bool(row["error"])): row for row in rows}

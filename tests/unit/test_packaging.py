@@ -69,6 +69,7 @@ def test_wheel_holds_nothing_else(contents: set[str]) -> None:
     assert not [name for name in contents if name.endswith(LEFT_OUT) or "__pycache__" in name]
 
 
+@pytest.mark.slow
 def test_wheel_works_where_the_project_is_not(wheel: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")

@@ -32,8 +32,15 @@ QUICK = {
 }
 """Options that make a method quick, where it has them."""
 
-SHORT = {"stan": {"draws": 50, "tune": 75, "max_treedepth": 5}, "advi": {"window": 100}}
+SHORT = {
+    "advi": {"window": 100},
+    "stan": {"draws": 50, "tune": 75, "max_treedepth": 5},
+    "vi": {"sweeps": 400},
+}
 """Fewer steps still where each costs much."""
+
+OPTIONS = {*QUICK, *(name for options in SHORT.values() for name in options)}
+"""Options that some methods have, and others do not."""
 
 Simulate = Callable[..., xr.DataTree]
 Fit = Callable[..., xr.DataTree]
@@ -68,11 +75,8 @@ def quick_fit(model: Model, tree: Any, method: str, seed: int = 1, **settings: A
     if method == "nuts-jax":
         pytest.importorskip("jax", reason="needs the extra `jax`")
     have = find_method(model, method).options
-    few = {
-        name: value
-        for name, value in {**QUICK, **SHORT.get(method, {}), **settings}.items()
-        if name in have or name not in QUICK
-    }
+    told = {**QUICK, **SHORT.get(method, {}), **settings}
+    few = {name: value for name, value in told.items() if name in have or name not in OPTIONS}
     return fit(model, tree, method, seed, **few)
 
 

@@ -22,7 +22,7 @@ from genarium.tree import RECORDED, arrays, digest
 HIGH_K = "ignore:Estimated shape parameter of Pareto distribution"
 """A small simulation may hold an outlier; that az.loo runs is tested, not what it finds."""
 
-TINY = {"draws": 20, "tune": 20, "restarts": 2, "iterations": 100, "max_iterations": 100}
+TINY = {"draws": 20, "tune": 20, "restarts": 2, "iterations": 100, "max_iterations": 100, "sweeps": 80}
 """Options of fits that are only compared with each other."""
 
 every_fit = each(fits)
