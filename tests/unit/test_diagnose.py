@@ -151,7 +151,10 @@ def test_quantity_that_disagrees_is_named(make: Make, toy: Model, draws: Any) ->
 
 
 def test_constants_are_left_aside(make: Make, toy: Model, draws: Any) -> None:
-    told = {"test_quantities": lambda theta: {"one": 1.0, "both": np.array([theta, 0.0])}, "vectorized": False}
+    told: dict[str, Any] = {
+        "test_quantities": lambda theta: {"one": 1.0, "both": np.array([theta, 0.0])},
+        "vectorized": False,
+    }
     constant = replace(toy, **told)
     found = {v.check: v for v in gn.diagnose(constant, make("exact", posterior={"theta": draws})).verdicts}
     assert found["R-hat"].status == found["bulk ESS"].status == "pass"

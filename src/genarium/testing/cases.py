@@ -137,7 +137,7 @@ def _is_late(case: Case, make: Cases, more: bool) -> bool:
     if simplest:
         return more and engine == "blackjax"
     if engine == "numpy":
-        return more and case.method not in {way.claim: name for name, way in reversed(own.items())}.values()
+        return more and case.method not in {way.claim: name for name, way in reversed([*own.items()])}.values()
     return more or (case.method != "nuts" if engine != "stan" else case.way.claim == "approximate")
 
 
