@@ -307,6 +307,10 @@ class Model:
         computed once.
     log_prior : callable, optional
         ``log_prior(<unknown, known>)``: log prior density of the unknown variables, normalised (NumPy).
+    log_density : callable, optional
+        ``log_density(problem, unknown)``: joint log density of one point, up to a constant, as an engine returns it for
+        every draw (``sample_stats["log_density"]``): a quantity to calibrate where there is neither ``log_likelihood``
+        nor ``log_prior``.
     vectorized : bool
         Whether ``log_likelihood``, ``log_prior`` and ``test_quantities`` take unknown variables with draws as a leading
         dim and return values with that dim; else they are called draw by draw.
@@ -383,6 +387,8 @@ class Model:
         Values of the options in this variant; set by :meth:`variant`.
     module : str
         The module that declares the model, whose folder holds its Stan programs; taken from ``name``.
+    stan : str
+        Its Stan program, where that lies elsewhere.
     """
 
     name: str
@@ -396,6 +402,7 @@ class Model:
     log_likelihood: Callable[..., Array] | None = None
     hoisted: Callable[..., Callable[..., Array]] | None = None
     log_prior: Callable[..., Array | float] | None = None
+    log_density: Callable[[Problem, Arrays], float] | None = None
     vectorized: bool = False
     default_sizes: Mapping[str, int] = field(default_factory=dict)
     derived_dims: Mapping[str, Callable[..., Array]] = field(default_factory=dict)
@@ -427,6 +434,7 @@ class Model:
     source: str = ""
     chosen: Mapping[str, str] = field(default_factory=dict)
     module: str = ""
+    stan: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "module", self.module or self.name)

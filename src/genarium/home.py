@@ -109,6 +109,8 @@ def program(model: Model) -> Path | None:
     The default variant is ``<name>.stan``; another one appends its option values, ``<name>-<value>.stan``. A program
     beside the declaration goes before one in the folder ``stan`` there.
     """
+    if model.stan:
+        return Path(model.stan)
     values = [value for name, value in model.chosen.items() if value != model.options[name][0]]
     name = "-".join([model.name, *values]) + ".stan"
     have = Home.of(model).programs()

@@ -149,6 +149,14 @@ real = Support(
     _finite,
     lambda rng, shape: rng.normal(size=shape),
 )
+whole = Support(
+    "whole number",
+    "a whole number",
+    "Drop or impute missing values",
+    _whole,
+    lambda rng, shape: rng.integers(-10, 10, size=shape),
+    integer=True,
+)
 positive = Support(
     "positive",
     "finite and greater than zero",

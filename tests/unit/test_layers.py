@@ -31,7 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *("story", "evaluate", "estimates", "drawing"),
     ),
     ("engines",),
-    ("methods", "verdicts", "certificates"),
+    ("methods", "verdicts", "certificates", "adopted"),
     ("verbs",),
     ("reporting", "calibration"),
     ("cli", "testing", "__init__", "__main__"),

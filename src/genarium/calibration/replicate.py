@@ -198,6 +198,11 @@ def _record(plan: Plan, one: Simulated, problem: Problem, result: Result) -> tup
     keep = thinned(count, plan.ranks)
     some = {name: value[keep] for name, value in flat.items()}
     _, values = with_densities(problem, some, (found[0], found[1][keep]))
+    if problem.model.log_density is not None and "log_density" in result.sample_stats:
+        each = np.ravel(np.asarray(result.sample_stats["log_density"]))[keep]
+        truth = np.append(truth, problem.model.log_density(problem, one.truth))[None]
+        values = np.column_stack([values, each])
+        record |= {"names": [*names, "log_density"], "truth": truth[0].tolist()}
     mean, sd = values.mean(0), values.std(0, ddof=1)
     if plan.claim == "approximate":  # its draws are independent, and there are more of them
         stats["khat"] = _khat(problem, result, flat)

@@ -6,6 +6,7 @@ Two functions of one fingerprint compute the same from the same arguments. The d
 - defaults, attributes (``__signature__``, say) and the values that the function closes over;
 - the globals that it names and, of modules that it names, the attributes that it may ask them for;
 - of functions, methods, partials, classes and objects among these: the same again, however deep;
+- of functions that bring a fingerprint of their own (``__fingerprint__``), that;
 - of packages that are :data:`TRUSTED` the version, and the name of what is taken from them; what is put into such a
   package as it runs is not noticed.
 
@@ -145,7 +146,9 @@ class _Walk:
 
     def _once(self, thing: Any, names: frozenset[str]) -> Iterator[bytes]:
         """Yield the parts of what may be met again."""
-        if type(thing) is list:
+        if isinstance(thing, types.FunctionType) and (told := vars(thing).get("__fingerprint__")):
+            yield f"told {told}".encode()
+        elif type(thing) is list:
             yield from self._all("list", thing, names)
         elif type(thing) in (dict, types.MappingProxyType):
             yield from self._all("dict", [part for item in thing.items() for part in item], names)

@@ -149,6 +149,42 @@ def _running(problem: Problem, cmdstan: str, draws: int) -> Iterator[Run]:
                 os.environ["STAN_NUM_THREADS"] = threads
 
 
+def generated(program: Path, given: Mapping[str, Any], seed: int, cmdstan: str = "") -> dict[str, Array]:
+    """Run a program without parameters once, and return what it generates.
+
+    Parameters
+    ----------
+    program : Path
+    given : mapping of str to array_like
+        Its data.
+    seed : int
+    cmdstan : str
+        Folder of CmdStan; "" looks for one.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Its generated quantities; whole numbers come as they are written.
+    """
+    cmdstanpy = _cmdstanpy()
+    cmdstanpy.disable_logging()
+    with spinner(f"compiling {program.name}") as say:
+        path = compile_program(program, find(cmdstan or None), progress=say)
+    with scratch("genarium-stan") as folder:
+        cmdstanpy.write_stan_json(str(folder / "data.json"), dict(given))
+        fit = cmdstanpy.CmdStanModel(exe_file=str(path)).sample(
+            data=str(folder / "data.json"),
+            fixed_param=True,
+            chains=1,
+            iter_sampling=1,
+            seed=seed,
+            output_dir=str(folder),
+            sig_figs=SIGNIFICANT,
+            show_progress=False,
+        )
+        return {name: np.asarray(value)[0] for name, value in fit.stan_variables().items()}
+
+
 def _starts(problem: Problem, rng: np.random.Generator, count: int) -> list[dict[str, Any]] | None:
     """Make starting points in the declared names; None lets Stan draw its own."""
     if problem.model.start is None:
@@ -232,6 +268,7 @@ def nuts(
     still = np.zeros((draws, chains))  # a program without parameters has no trajectory: a simplex of one
     stats = {new: np.asarray(method.get(old, still)).T for old, new in names.items()}
     stats["diverging"] = stats["diverging"].astype(bool)
+    stats["log_density"] = np.asarray(method.get("lp__", still)).T
     return Result(
         posterior=_unknown(problem, variables),
         sample_stats=stats,
@@ -413,7 +450,9 @@ def maximum(problem: Problem, rng: np.random.Generator, *, cmdstan: str = "") ->
         return Result(point=point, notes=notes)
 
 
-def log_density(problem: Problem, points: list[Arrays], cmdstan: str = "") -> tuple[Array, list[Array]]:
+def log_density(
+    problem: Problem, points: list[Arrays], cmdstan: str = "", *, jacobian: bool = False
+) -> tuple[Array, list[Array]]:
     """Log density of the natural parameters, up to a constant, and its gradient by the unconstrained ones.
 
     Parameters
@@ -423,6 +462,8 @@ def log_density(problem: Problem, points: list[Arrays], cmdstan: str = "") -> tu
         Values of the unknown variables.
     cmdstan : str
         Folder of CmdStan; "" looks for one.
+    jacobian : bool
+        Of the unconstrained parameters instead, as the samplers return it.
 
     Returns
     -------
@@ -436,7 +477,7 @@ def log_density(problem: Problem, points: list[Arrays], cmdstan: str = "") -> tu
         for i, point in enumerate(points):
             file = Path(run.data).parent / f"point{i}.json"
             cmdstanpy.write_stan_json(str(file), {name: np.asarray(v).tolist() for name, v in point.items()})
-            row = run.model.log_prob(str(file), run.data, jacobian=False, sig_figs=SIGNIFICANT).to_numpy()[0]
+            row = run.model.log_prob(str(file), run.data, jacobian=jacobian, sig_figs=SIGNIFICANT).to_numpy()[0]
             values.append(row[0])
             gradients.append(row[1:])
     return np.array(values), gradients

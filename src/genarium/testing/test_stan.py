@@ -1,10 +1,7 @@
 """Every Stan program against its declaration and against the PyMC density."""
 
-import json
 import re
-import subprocess
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +10,7 @@ import xarray as xr
 from genarium.data import check
 from genarium.declaration import Array, Arrays, Model, Problem
 from genarium.engines import stan
-from genarium.engines.cmdstan import check_program
-from genarium.engines.cmdstan.providers import stanc
+from genarium.engines.cmdstan import check_program, declared
 from genarium.errors import InputError
 from genarium.evaluate import at_draws
 from genarium.registry import program
@@ -35,16 +31,10 @@ def source(model: Model) -> Path:
     return path
 
 
-def info(path: Path) -> Any:
-    """What stanc says of a program."""
-    asked = [str(stanc()), "--info", f"--include-paths={path.parent}", str(path)]
-    return json.loads(subprocess.run(asked, capture_output=True, text=True, check=True).stdout)
-
-
 @each(programs)
 def test_program_declares_what_the_model_declares(case: Case) -> None:
     model = case.model
-    told = info(source(model))
+    told = declared(source(model))
     given = model.variables("known", "observed")
     expected = {stan.size_name(dim, given): ("int", 0) for dim in model.sizes}
     for name, var in given.items():
@@ -134,7 +124,7 @@ def test_density_is_that_of_pymc_up_to_one_constant(case: Case, reading: Reading
 def slices(model: Model, problem: Problem) -> dict[str, tuple[int, int]]:
     """Where each variable stands in Stan's unconstrained vector (matrices column by column)."""
     out, low = {}, 0
-    for name in info(source(model))["parameters"]:
+    for name in declared(source(model))["parameters"]:
         shape = model.shape(name, problem.sizes)
         size = int(np.prod(shape))
         if model.unknown.variables[name].support in (simplex, zero_sum):

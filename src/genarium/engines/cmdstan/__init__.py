@@ -10,7 +10,7 @@ CmdStanPy uses either in the same way, so there is one path for every fit.
 """
 
 from .base import CmdStan, ProgramError, ToolchainError
-from .programs import check_program, compile_program
+from .programs import check_program, compile_program, declared
 from .providers import find, status
 from .wheel import install
 
@@ -20,6 +20,7 @@ __all__ = [
     "ToolchainError",
     "check_program",
     "compile_program",
+    "declared",
     "find",
     "install",
     "status",

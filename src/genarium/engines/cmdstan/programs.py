@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from . import cache, children, wheel
 from .base import CmdStan, ProgramError, Progress, ToolchainError, silent
@@ -109,6 +110,31 @@ def check_program(program: Path) -> list[str]:
     return [" ".join(warning.split()) for warning in warnings if warning.startswith("Warning")]
 
 
+def declared(program: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return what a Stan program declares, as ``stanc --info`` tells it.
+
+    Parameters
+    ----------
+    program : Path
+        The ``.stan`` file.
+
+    Returns
+    -------
+    dict
+        ``inputs``, ``parameters``, ``transformed parameters`` and ``generated quantities``: of each name its ``type``
+        ("int" or "real") and number of ``dimensions``.
+
+    Raises
+    ------
+    ProgramError
+        Where the program is not valid.
+    ToolchainError
+        Where there is no ``stanc``.
+    """
+    found: dict[str, dict[str, dict[str, Any]]] = json.loads(_run_stanc(stanc(), Path(program).absolute(), "--info"))
+    return found
+
+
 def inlined(program: Path) -> str:
     """Return the text of a Stan program with the files that it includes in their places.
 
@@ -133,7 +159,7 @@ def inlined(program: Path) -> str:
 
 
 def _run_stanc(compiler: Path, program: Path, *options: str) -> str:
-    """Return what ``stanc`` says of a valid program."""
+    """Return what ``stanc`` says of a valid program: warnings, or what was asked for."""
     if not program.is_file():
         raise FileNotFoundError(f"there is no Stan program {program}")
     paths = f"--include-paths={program.parent}"
@@ -142,7 +168,7 @@ def _run_stanc(compiler: Path, program: Path, *options: str) -> str:
         answer = subprocess.run([*command, str(program)], capture_output=True, text=True, check=False)
     if answer.returncode != 0:
         raise ProgramError(f"{program} is not a valid Stan program.\n{(answer.stderr or answer.stdout).strip()}")
-    return answer.stderr
+    return answer.stdout if "--info" in options else answer.stderr
 
 
 def _sources(program: Path) -> dict[Path, str]:

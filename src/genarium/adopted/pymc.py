@@ -1,0 +1,334 @@
+"""A user's PyMC model as a declaration: prior and data are drawn by its own random variables, and NUTS samples it."""
+
+import hashlib
+import io
+from collections.abc import Mapping
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+
+from genarium import caches
+from genarium.adopted import identifiers, sizes_of, variables
+from genarium.declaration import Array, Arrays, Model, Problem, Stage
+from genarium.errors import InputError
+from genarium.signatures import with_parameters
+
+LARGE = 20
+"""Elements of a deterministic variable, at most, that are test quantities."""
+
+
+def is_pymc(model: Any) -> bool:
+    """Whether something is a PyMC model; PyMC is not imported to find out."""
+    return any(cls.__module__.startswith("pymc.") and cls.__name__ == "Model" for cls in type(model).__mro__)
+
+
+def from_pymc(model: Any, name: str = "") -> Model:
+    """Declare a PyMC model: what Genarium does with its own models, it then does with this one.
+
+    Free random variables are the unknown variables, observed ones the observed; everything else (constants, data)
+    belongs to the model and stays as it is. Test quantities are the deterministic variables of at most 20 elements.
+
+    Parameters
+    ----------
+    model : pymc.Model
+        With observed data, whose shapes and types are those of every simulation.
+    name : str
+        What the model is called; its own name where none is given, else ``pymc_model``.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    InputError
+        If the model has no observed variables; or potentials, which have no generative process; or unknown variables
+        that are whole numbers, which no gradient leads to.
+
+    Examples
+    --------
+    >>> import pymc as pm, genarium as gn
+    >>> with pm.Model() as model:
+    ...     mu = pm.Normal("mu")
+    ...     y = pm.Normal("y", mu, observed=[1.0, 2.0])
+    >>> gn.validate(gn.from_pymc(model), "nuts", simulations=20).passed
+    True
+    """
+    caches.give_pytensor_one()
+    if not is_pymc(model):
+        raise InputError(f"from_pymc takes a pymc.Model, not {type(model).__name__}.")
+    what = name or model.name or "pymc_model"
+    if not model.observed_RVs:
+        raise InputError(f"{what}: the model has no observed variables. Give one of them `observed=...`.")
+    if model.potentials:
+        told = ", ".join(one.name for one in model.potentials)
+        raise InputError(
+            f"{what}: data cannot be simulated from the potential {told}, which is no random variable. Write it as one "
+            "(pm.CustomDist with `dist` or `random`)."
+        )
+    whole = [rv.name for rv in model.free_RVs if rv.dtype.startswith(("int", "uint", "bool"))]
+    if whole:
+        raise InputError(
+            f"{what}: {', '.join(whole)} are whole numbers, which methods that follow gradients cannot sample. "
+            "Sum them out (pm.Mixture, or marginalize of pymc-extras)."
+        )
+    graphs = Graphs(model)
+    free = {graphs.plain[rv.name]: value for rv, value in zip(graphs.model.free_RVs, graphs.prior(0), strict=True)}
+    seen = {graphs.plain[rv.name]: np.asarray(_observed(model, rv)) for rv in model.observed_RVs}
+    dims = {graphs.plain[n]: tuple(d and graphs.plain[d] for d in own) for n, own in model.named_vars_to_dims.items()}
+    unknown, observed = variables(free, "unknown", dims), variables(seen, "observed", dims)
+    sizes = sizes_of({**unknown, **observed}, {**free, **seen})
+    one = next(iter(observed.values()))
+    density = with_parameters(observed, partial(build, graphs))
+    density.__fingerprint__ = graphs.digest  # type: ignore[attr-defined]
+    return Model(
+        name=graphs.plain.get(what) or next(iter(identifiers([what], what).values())),
+        title=f"PyMC model {what}",
+        sizes=sizes,
+        known=Stage({}),
+        unknown=Stage(unknown, graphs.draw_unknown),
+        hidden=Stage({}),
+        observed=Stage(observed, with_parameters(["rng", *unknown], graphs.draw_observed)),
+        density=density,
+        start=graphs.start,
+        log_likelihood=with_parameters([*unknown, *observed], graphs.log_likelihood),
+        log_prior=with_parameters(unknown, graphs.log_prior),
+        test_quantities=with_parameters(unknown, graphs.quantities) if graphs.told else None,
+        vectorized=True,
+        unit=one.dims[0] if len(observed) == 1 and len(one.dims) == 1 else "",
+    )
+
+
+def _observed(model: Any, rv: Any) -> Array:
+    """Return the data of an observed variable."""
+    value = model.rvs_to_values[rv]
+    return np.asarray(value.eval() if value.owner is not None or hasattr(value, "get_value") else value.data)
+
+
+def build(graphs: "Graphs", **data: Any) -> None:
+    """Make the open PyMC model a copy of the user's, with the given data in the places of its own."""
+    import pymc as pm
+    import pytensor.tensor as pt
+    from pymc.model.fgraph import clone_model
+
+    built, own = pm.modelcontext(None), clone_model(graphs.model)
+    shared = {variable.name: variable for variable in data.values()}
+    built.__dict__.update({key: value for key, value in own.__dict__.items() if key != "_parent"})
+    for name, variable in shared.items():
+        built.named_vars[name] = variable
+    for rv in built.observed_RVs:
+        value = data[graphs.plain[rv.name]]
+        value = value if value.dtype == rv.dtype else pt.cast(value, rv.dtype)
+        del built.values_to_rvs[built.rvs_to_values[rv]]
+        built.rvs_to_values[rv], built.values_to_rvs[value] = value, rv
+
+
+class Graphs:
+    """The graphs of a PyMC model, compiled on first use; shapes as in the model, with draws in front.
+
+    Parameters
+    ----------
+    model : pymc.Model
+    """
+
+    def __init__(self, model: Any) -> None:
+        from pymc.model.fgraph import clone_model
+
+        self.model = clone_model(model)
+        names = [*self.model.named_vars, *self.model.dim_lengths]
+        self.plain = identifiers(dict.fromkeys(names), model.name or "pymc_model")
+        self.digest = self._digest()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: self.__dict__[name] for name in ("model", "plain", "digest")}
+
+    def _digest(self) -> str:
+        """Return a digest of the density: its operations and constants."""
+        import pytensor
+        from pytensor.graph.basic import Constant
+        from pytensor.graph.traversal import ancestors
+
+        outputs = [self.model.logp(jacobian=True), self.model.logp(jacobian=False)]
+        text = io.StringIO()
+        pytensor.dprint(outputs, file=text, print_type=True)
+        sha = hashlib.sha256(text.getvalue().encode())
+        for one in ancestors(outputs):
+            value = one.get_value() if hasattr(one, "get_value") else one.data if isinstance(one, Constant) else None
+            if value is not None:
+                sha.update(repr(one.type).encode() + np.ascontiguousarray(value).tobytes())
+        return sha.hexdigest()
+
+    @cached_property
+    def told(self) -> list[Any]:
+        """The deterministic variables that are test quantities."""
+        own = self.model.deterministics
+        drawn = Forward([], own)(0) if own else []
+        return [d for d, value in zip(own, drawn, strict=True) if 0 < value.size <= LARGE]
+
+    # Draws
+
+    @cached_property
+    def _prior(self) -> "Forward":
+        return Forward([], self.model.free_RVs)
+
+    @cached_property
+    def _predictive(self) -> "Forward":
+        from pytensor.graph.replace import clone_replace
+
+        given = {rv: rv.type() for rv in self.model.free_RVs}
+        return Forward(
+            list(given.values()), clone_replace(self.model.observed_RVs, replace=given, rebuild_strict=False)
+        )
+
+    def prior(self, seed: int) -> list[Array]:
+        """Draw the free random variables."""
+        return self._prior(seed)
+
+    def draw_unknown(self, rng: np.random.Generator) -> dict[str, Array]:
+        """Draw the unknown variables from their prior."""
+        drawn = self.prior(int(rng.integers(2**31)))
+        return {self.plain[rv.name]: value for rv, value in zip(self.model.free_RVs, drawn, strict=True)}
+
+    def draw_observed(self, rng: np.random.Generator, **unknown: Array) -> dict[str, Array]:
+        """Simulate data."""
+        drawn = self._predictive(int(rng.integers(2**31)), *self._ordered(unknown))
+        return {self.plain[rv.name]: value for rv, value in zip(self.model.observed_RVs, drawn, strict=True)}
+
+    def _ordered(self, unknown: Arrays) -> list[Array]:
+        return [np.asarray(unknown[self.plain[rv.name]], dtype=rv.dtype) for rv in self.model.free_RVs]
+
+    @cached_property
+    def _initial(self) -> Any:
+        from pymc.initial_point import make_initial_point_fn
+
+        return make_initial_point_fn(model=self.model, return_transformed=False)
+
+    def start(self, problem: Problem, rng: np.random.Generator) -> dict[str, Array]:
+        """Return PyMC's starting point."""
+        found = self._initial(int(rng.integers(2**31)))
+        return {self.plain[rv.name]: np.asarray(found[rv.name]) for rv in self.model.free_RVs}
+
+    # Densities
+
+    @cached_property
+    def _natural(self) -> tuple[Any, list[Any], list[Any]]:
+        """The model on the natural scale, its value variables, and an input for each observed variable."""
+        from pymc.model.transform.conditioning import remove_value_transforms
+
+        natural = remove_value_transforms(self.model)
+        data = []
+        for rv in natural.observed_RVs:
+            value = rv.type(f"{rv.name}_data")
+            del natural.values_to_rvs[natural.rvs_to_values[rv]]
+            natural.rvs_to_values[rv], natural.values_to_rvs[value] = value, rv
+            data.append(value)
+        return natural, [natural.rvs_to_values[rv] for rv in natural.free_RVs], data
+
+    @cached_property
+    def _likelihood(self) -> "Batched":
+        natural, values, data = self._natural
+        return Batched(values, data, [sum(part.sum() for part in natural.logp(natural.observed_RVs, sum=False))])
+
+    @cached_property
+    def _pointwise(self) -> "Batched":
+        natural, values, data = self._natural
+        return Batched(values, data, natural.logp(natural.observed_RVs, sum=False))
+
+    @cached_property
+    def _prior_density(self) -> "Batched":
+        natural, values, _ = self._natural
+        return Batched(values, [], [natural.logp(natural.free_RVs, jacobian=False)])
+
+    @cached_property
+    def _quantities(self) -> "Batched":
+        from pytensor.graph.replace import clone_replace
+
+        given = {rv: rv.type() for rv in self.model.free_RVs}
+        return Batched(list(given.values()), [], clone_replace(self.told, replace=given, rebuild_strict=False))
+
+    def log_likelihood(self, **values: Array) -> Array:
+        """Log density of the data: by element where it is one variable of one dim, else the sum."""
+        one = len(self.model.observed_RVs) == 1 and self.model.observed_RVs[0].ndim == 1
+        data = [np.asarray(values[self.plain[rv.name]], dtype=rv.dtype) for rv in self.model.observed_RVs]
+        (found,) = (self._pointwise if one else self._likelihood)(self._ordered(values), data)
+        return found
+
+    def log_prior(self, **unknown: Array) -> Array:
+        """Log density of the prior."""
+        return self._prior_density(self._ordered(unknown), [])[0]
+
+    def quantities(self, **unknown: Array) -> Mapping[str, Array]:
+        """Return the deterministic variables."""
+        found = self._quantities(self._ordered(unknown), [])
+        return {self.plain[d.name]: value for d, value in zip(self.told, found, strict=True)}
+
+
+class Forward:
+    """A function that draws random variables, by a seed.
+
+    Parameters
+    ----------
+    inputs, outputs : list of pytensor variables
+    """
+
+    def __init__(self, inputs: list[Any], outputs: list[Any]) -> None:
+        from pymc import pytensorf
+
+        self._generators = list(pytensorf.collect_default_updates(outputs, inputs=inputs))
+        self._function = pytensorf.compile(inputs, outputs, mode="FAST_COMPILE", on_unused_input="ignore")
+        self._reseed = pytensorf.reseed_rngs
+
+    def __call__(self, seed: int, *values: Array) -> list[Array]:
+        """Draw the outputs, given values of the inputs."""
+        self._reseed(self._generators, seed)
+        return [np.asarray(value) for value in self._function(*values)]
+
+
+class Batched:
+    """A function of one point, or of many along a leading dim.
+
+    Parameters
+    ----------
+    inputs, data, outputs : list of pytensor variables
+        What varies between draws, what does not, and what is wanted.
+    """
+
+    def __init__(self, inputs: list[Any], data: list[Any], outputs: list[Any]) -> None:
+        self.inputs, self.data, self.outputs = inputs, data, outputs
+
+    @cached_property
+    def _one(self) -> Any:
+        import pytensor
+
+        return pytensor.function(
+            [*self.inputs, *self.data], self.outputs, mode="FAST_COMPILE", on_unused_input="ignore"
+        )
+
+    @cached_property
+    def _many(self) -> Any:
+        """The function of all points at once; None where an operation does not take a leading dim."""
+        import pytensor
+        import pytensor.tensor as pt
+        from pytensor.graph.replace import vectorize_graph
+
+        stacked = [pt.tensor(shape=(None, *v.type.shape), dtype=v.dtype) for v in self.inputs]
+        lead = stacked[0].shape[0]
+        try:
+            found = vectorize_graph(self.outputs, replace=dict(zip(self.inputs, stacked, strict=True)))
+        except (NotImplementedError, TypeError, ValueError):
+            return None
+        same = [
+            pt.broadcast_to(new, (lead, *new.shape)) if new.ndim == old.ndim else new
+            for new, old in zip(found, self.outputs, strict=True)
+        ]
+        return pytensor.function([*stacked, *self.data], same, mode="FAST_COMPILE", on_unused_input="ignore")
+
+    def __call__(self, values: list[Array], data: list[Array]) -> list[Array]:
+        """Compute the outputs."""
+        if values[0].ndim == self.inputs[0].ndim:
+            return [np.asarray(value) for value in self._one(*values, *data)]
+        if self._many is not None:
+            return [np.asarray(value) for value in self._many(*values, *data)]
+        found = [self._one(*row, *data) for row in zip(*values, strict=True)]
+        return [np.stack(column) for column in zip(*found, strict=True)]

@@ -1,0 +1,158 @@
+"""A Stan program with a simulator of its prior as a declaration: what is validated is the program."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genarium.adopted import identifier, sizes_of, variables
+from genarium.declaration import Array, Arrays, Model, Problem, Stage
+from genarium.engines import stan
+from genarium.engines.cmdstan import declared
+from genarium.errors import InputError
+from genarium.signatures import with_parameters
+
+Simulator = Callable[[np.random.Generator], tuple[Mapping[str, Any], Mapping[str, Any]]]
+
+
+def from_stan(
+    program: str | Path, simulate: Simulator | str | Path, data: Mapping[str, Any] | None = None, name: str = ""
+) -> Model:
+    """Declare a Stan program whose prior and data a simulator draws.
+
+    Parameters
+    ----------
+    program : str or Path
+        The ``.stan`` file that is fitted.
+    simulate : callable, or path of a Stan program
+        ``simulate(rng)`` returning two mappings: values of the program's parameters, drawn from the prior, and the data
+        simulated from them; shapes are those of every simulation. Of a Stan program without parameters, the generated
+        quantities that bear the names of the fitted program's parameters and data, or these names followed by ``_sim``.
+    data : mapping of str to array_like, optional
+        Data of the program that are the same in every simulation (sizes, covariates); the simulating program gets
+        them too.
+    name : str
+        What the model is called; else the file's name.
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    InputError
+        If the simulator leaves out parameters or data of the program, or draws what it does not know.
+    """
+    path = Path(program).absolute()
+    if not path.is_file():
+        raise InputError(f"there is no Stan program {path}. Give the path of a .stan file.")
+    told = declared(path)
+    constant = {key: np.asarray(value) for key, value in (data or {}).items()}
+    source = Drawn(told, _by_program(Path(simulate), constant) if not callable(simulate) else simulate, path.name)
+    unknown, observed = source.draw(np.random.default_rng(0))
+    lacking = [key for key in told["inputs"] if key not in {**constant, **observed}]
+    if lacking:
+        raise InputError(
+            f"{path.name}: data {', '.join(lacking)} are neither given nor simulated. Give what is the same in every "
+            "simulation as data={...}; the simulator draws the rest."
+        )
+    given = {key: value for key, value in constant.items() if key in told["inputs"] and key not in observed}
+    parts = [
+        variables(arrays, role, {}) for arrays, role in ((given, "known"), (unknown, "unknown"), (observed, "observed"))
+    ]
+    known, free, seen = parts
+    return Model(
+        name=identifier(name or path.stem),
+        title=f"Stan program {path.name}",
+        sizes=sizes_of({**known, **free, **seen}, {**given, **unknown, **observed}),
+        known=Stage(known, with_parameters((), partial(dict, given))),
+        unknown=Stage(free, source.draw_unknown),
+        hidden=Stage({}),
+        observed=Stage(seen, with_parameters(free, source.draw_observed)),
+        log_density=log_density,
+        stan=str(path),
+    )
+
+
+def log_density(problem: Problem, unknown: Arrays) -> float:
+    """Joint log density of the unconstrained parameters, up to a constant, as Stan's samplers return it."""
+    return float(stan.log_density(problem, [unknown], jacobian=True)[0][0])
+
+
+def _by_program(path: Path, constant: Arrays) -> Simulator:
+    """Return the simulator that a Stan program is."""
+    if not path.is_file():
+        raise InputError(
+            f"there is no Stan program {path} to simulate by. Give its path, or a function of a generator."
+        )
+
+    def simulate(rng: np.random.Generator) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        found = stan.generated(path, constant, int(rng.integers(1, 2**31 - 1)))
+        drawn = {key.removesuffix("_sim"): value for key, value in found.items()}
+        return drawn, drawn
+
+    return simulate
+
+
+class Drawn:
+    """Parameters and data that are drawn together, given to the two stages of a declaration one after the other.
+
+    Parameters
+    ----------
+    told : dict
+        What the program declares.
+    simulate : callable
+    what : str
+        Name of the program.
+    """
+
+    def __init__(self, told: dict[str, Any], simulate: Simulator, what: str) -> None:
+        self.told, self.simulate, self.what = told, simulate, what
+        self._last: tuple[dict[str, Array], dict[str, Array]] = ({}, {})
+
+    def draw(self, rng: np.random.Generator) -> tuple[dict[str, Array], dict[str, Array]]:
+        """Draw parameters and data.
+
+        Raises
+        ------
+        InputError
+            If a parameter is not drawn.
+        """
+        parameters, data = self.simulate(rng)
+        lacking = [key for key in self.told["parameters"] if key not in parameters]
+        if lacking:
+            raise InputError(
+                f"{self.what}: the simulator draws no {', '.join(lacking)}. It has to draw every parameter of the program "
+                f"({', '.join(self.told['parameters'])})."
+            )
+        kinds = {key: entry["type"] for key, entry in self.told["inputs"].items()}
+        drawn = {key: _as(data[key], kind) for key, kind in kinds.items() if key in data}
+        return {key: _as(parameters[key], "real") for key in self.told["parameters"]}, drawn
+
+    def draw_unknown(self, rng: np.random.Generator) -> dict[str, Array]:
+        """Draw parameters, and keep the data that were drawn with them."""
+        self._last = self.draw(rng)
+        return self._last[0]
+
+    def draw_observed(self, **unknown: Array) -> dict[str, Array]:
+        """Return the data that were drawn with these parameters.
+
+        Raises
+        ------
+        InputError
+            If these parameters were not drawn last: the simulator draws no data for others.
+        """
+        drawn, data = self._last
+        if any(not np.array_equal(value, drawn.get(key)) for key, value in unknown.items()):
+            raise InputError(
+                f"{self.what}: its simulator draws parameters and data together, not data for given parameters."
+            )
+        return data
+
+
+def _as(value: Any, kind: str) -> Array:
+    """Return a value as the type that the program declares."""
+    found = np.asarray(value)
+    return found.round().astype(np.int64) if kind == "int" else found.astype(float)
