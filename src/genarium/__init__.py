@@ -10,7 +10,9 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from genarium.calibration import Validation, validate
+from genarium.adopted.pymc import from_pymc
+from genarium.adopted.stan import from_stan
+from genarium.calibration import Validation, validate, validate_quantities, validate_stan
 from genarium.declaration import Calibration, Method, Model, Problem, Result, Stage, Var
 from genarium.errors import ApproximationError, DeclarationError, GenariumError, InputError
 from genarium.registry import get
@@ -50,6 +52,8 @@ __all__ = [
     "diagnose",
     "export",
     "fit",
+    "from_pymc",
+    "from_stan",
     "get",
     "load",
     "models",
@@ -64,6 +68,8 @@ __all__ = [
     "stan_program",
     "summary",
     "validate",
+    "validate_quantities",
+    "validate_stan",
 ]
 
 

@@ -124,8 +124,8 @@ class Drawn:
         lacking = [key for key in self.told["parameters"] if key not in parameters]
         if lacking:
             raise InputError(
-                f"{self.what}: the simulator draws no {', '.join(lacking)}. It has to draw every parameter of the program "
-                f"({', '.join(self.told['parameters'])})."
+                f"{self.what}: the simulator draws no {', '.join(lacking)}. It has to draw every parameter of the "
+                f"program ({', '.join(self.told['parameters'])})."
             )
         kinds = {key: entry["type"] for key, entry in self.told["inputs"].items()}
         drawn = {key: _as(data[key], kind) for key, kind in kinds.items() if key in data}
@@ -145,7 +145,7 @@ class Drawn:
             If these parameters were not drawn last: the simulator draws no data for others.
         """
         drawn, data = self._last
-        if any(not np.array_equal(value, drawn.get(key)) for key, value in unknown.items()):
+        if any(key not in drawn or not np.array_equal(value, drawn[key]) for key, value in unknown.items()):
             raise InputError(
                 f"{self.what}: its simulator draws parameters and data together, not data for given parameters."
             )

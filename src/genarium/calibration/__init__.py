@@ -1,7 +1,8 @@
 """Validate: simulation-based calibration of a method, replicate by replicate, with a verdict on what it claims."""
 
+import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +10,21 @@ import numpy as np
 import xarray as xr
 
 from genarium import registry
+from genarium.adopted.pymc import from_pymc, is_pymc
+from genarium.adopted.stan import Simulator, from_stan
 from genarium.attributes import attribute
 from genarium.calibration import uniformity
 from genarium.calibration.findings import Findings
-from genarium.calibration.judge import ALPHA, judge, rejected
+from genarium.calibration.judge import ALPHA, held_quantities, judge, level, rejected
 from genarium.calibration.outcome import Outcome
 from genarium.calibration.page import write_page
 from genarium.calibration.plan import Given, Plan
+from genarium.calibration.quantities import Quantities, with_quantities
 from genarium.calibration.recovery import Recovery
+from genarium.calibration.replicate import DRAWS, Record, rank_again
 from genarium.calibration.scalars import flat_draws
 from genarium.calibration.schedule import replicates
-from genarium.calibration.store import Store
+from genarium.calibration.store import PLAN, Store
 from genarium.data import check
 from genarium.declaration import Model
 from genarium.engines.workers import parse_workers
@@ -68,6 +73,8 @@ def validate(
     ranks: int = 99,
     reference: str = "",
     n_reference: int | None = None,
+    quantities: Quantities | None = None,
+    keep: bool = False,
     out: str | Path | None = None,
     resume: bool = False,
     **settings: Any,
@@ -81,8 +88,8 @@ def validate(
 
     Parameters
     ----------
-    model : str, Path or Model
-        Name of a model, its folder, or a declaration.
+    model : str, Path, Model or pymc.Model
+        Name of a model, its folder, or a declaration; or a PyMC model with observed data (:func:`genarium.from_pymc`).
     method : str
     simulations : int
         Replicates.
@@ -108,6 +115,11 @@ def validate(
         An exact method to measure the distance to, on the first ``n_reference`` replicates (50 where not given).
     n_reference : int, optional
         Only with ``reference``.
+    quantities : callable, optional
+        More test quantities: a function of unknown, known and observed variables, by their names, at one draw, that
+        returns scalars or arrays by name.
+    keep : bool
+        Keep the draws that truths are ranked among, for :func:`validate_quantities`; only with ``out``.
     out : str or Path, optional
         Folder for the replicates (appended one by one), the ranks, the tree, and the report.
     resume : bool
@@ -136,7 +148,13 @@ def validate(
     generator(seed)
     if isinstance(simulations, bool) or not isinstance(simulations, int | np.integer) or simulations < 1:
         raise InputError(f"{flag('simulations', simulations)} must be a whole number, at least one.")
+    if is_pymc(model):
+        model = from_pymc(model)
     declared = registry.resolve(model)
+    if quantities is not None:
+        model = declared = with_quantities(declared, quantities)
+    if keep and out is None:
+        raise InputError(f"{flag('keep', True)} needs a folder for the draws: {either('out=...', '--out DIR')}.")
     given = None
     if layer and data is None:
         raise InputError(f"layer={layer!r} is one of an AnnData: give that as data=...")
@@ -160,7 +178,7 @@ def validate(
             f"{flag('resume', True)} needs the folder of the run to go on with: {either('out=...', '--out DIR')}."
         )
     n_reference = (50 if n_reference is None else n_reference) if reference else 0
-    plan = Plan(model, method, settings, int(seed), ranks, dict(wrong or {}), reference, n_reference, given)
+    plan = Plan(model, method, settings, int(seed), ranks, dict(wrong or {}), reference, n_reference, given, keep)
     _ = plan.values, plan.misled, plan.options  # refuse what cannot be used before anything is run
     with Store(Path(out) if out is not None else None, plan.describe(), resume) as store:
         return collect(plan, store, int(simulations), workers, adaptive)
@@ -193,15 +211,105 @@ def collect(plan: Plan, store: Store, simulations: int, workers: int | str, adap
             found = Findings(plan, [store.records[i] for i in range(stop)])
             if rejected(found, alpha):
                 break
-    found = Findings(plan, store.finish(stop))
-    tree = found.tree()
-    cpu = float(sum(r["cpu_seconds"] for r in found.records))
-    tree.attrs = provenance(**plan.describe(), simulations=stop, seconds=time.perf_counter() - started, cpu_seconds=cpu)
-    result = Validation(plan.describe(), judge(found, alpha), found.quantities(), found.failures(), stop, tree, cpu)
+    result = _judged(plan, store.finish(stop), alpha, started)
     if store.folder is not None:
-        save(tree, store.folder / TREE)
+        save(result.tree, store.folder / TREE)
         result.report(store.folder / PAGE)
     return result
+
+
+def validate_stan(
+    program: str | Path,
+    simulate: Simulator | str | Path,
+    data: Mapping[str, Any] | None = None,
+    method: str = "stan",
+    simulations: int = 200,
+    workers: int | str = 1,
+    seed: int = 0,
+    **settings: Any,
+) -> Validation:
+    """Validate a Stan program by simulation-based calibration.
+
+    Every parameter is ranked, and the joint log density, which sees a posterior that ignores the data.
+
+    Parameters
+    ----------
+    program : str or Path
+        The ``.stan`` file that is fitted.
+    simulate : callable, str or Path
+        A function of a generator that returns the program's parameters, drawn from the prior, and the data simulated
+        from them; or a Stan program without parameters that generates them. See :func:`genarium.from_stan`.
+    data : mapping, optional
+        Data of the program that are the same in every simulation.
+    method : str
+        ``stan`` (NUTS), ``stan-pathfinder``, ``stan-advi`` or ``stan-laplace``.
+    simulations, workers, seed
+        As for :func:`validate`.
+    **settings
+        Further arguments of :func:`validate`; options of the method.
+
+    Returns
+    -------
+    Validation
+    """
+    return validate(from_stan(program, simulate, data), method, simulations, workers, seed, **settings)
+
+
+def validate_quantities(
+    folder: str | Path, quantities: Quantities, model: str | Path | Model | None = None
+) -> Validation:
+    """Rank the truths of a validation by other test quantities; nothing is fitted again.
+
+    Parameters
+    ----------
+    folder : str or Path
+        The ``out`` of a validation with ``keep=True``.
+    quantities : callable
+        Of unknown, known and observed variables, by their names, at one draw; returns scalars or arrays by name.
+    model : str, Path, Model or pymc.Model, optional
+        The model that was validated, where it is not one of the registry.
+
+    Returns
+    -------
+    Validation
+        Of these quantities alone.
+
+    Raises
+    ------
+    InputError
+        If the folder keeps no draws, or its replicates are those of another model or other settings.
+    """
+    folder = Path(folder)
+    if not (folder / PLAN).is_file() or not (folder / DRAWS).is_dir():
+        raise InputError(f"{folder} keeps no draws. Validate with keep=True, out=... (--keep --out DIR).")
+    told = json.loads((folder / PLAN).read_text(encoding="utf-8"))
+    if is_pymc(model):
+        model = from_pymc(model)
+    declared = registry.resolve(model if model is not None else told["model"])
+    variant = declared.variant(**told["model_options"])
+    sizes = {dim: size for dim, size in told["sizes"].items() if dim not in variant.derived_dims}
+    settings = {**told["model_options"], **sizes, **told["values"], **told["options"]}
+    asked = with_quantities(variant, quantities, only=True)
+    plan = Plan(asked, told["method"], settings, told["seed"], told["ranks"], dict(told["wrong"]))
+    with Store(folder, {**plan.describe(), **{n: told[n] for n in ("reference", "n_reference")}}, True) as store:
+        first = [record for _, record in sorted(store.records.items()) if "error" not in record]
+        kept = [record for record in first if (folder / DRAWS / f"{record['index']}.npz").is_file()]
+        records = []
+        for record in kept:
+            with np.load(folder / DRAWS / f"{record['index']}.npz") as draws:
+                records.append(rank_again(plan, record, {name: draws[name] for name in draws.files}))
+    return _judged(plan, records, ALPHA)
+
+
+def _judged(plan: Plan, records: Sequence[Record], alpha: float, started: float | None = None) -> Validation:
+    """Judge the replicates that a run ended with."""
+    found = Findings(plan, records)
+    tree = found.tree()
+    cpu = float(sum(r["cpu_seconds"] for r in found.records))
+    seconds = time.perf_counter() - started if started is not None else 0.0
+    tree.attrs = provenance(**plan.describe(), simulations=len(records), seconds=seconds, cpu_seconds=cpu)
+    told = (judge(found, alpha), found.quantities(), found.failures(), len(records), tree, cpu, level(found, alpha))
+    return Validation(plan.describe(), *told, len(held_quantities(found)) if found.ranked else 0)
 
 
 def plan_of(model: str, method: str, seed: int, settings: Mapping[str, Any]) -> Plan:

@@ -12,8 +12,8 @@ from genarium.verdicts import Status, Verdict, verdict
 ALPHA = 0.01
 """Chance that a calibrated method is rejected, over all quantities, tests and looks."""
 
-LEVEL, SLACK = 0.9, 0.05
-"""Corrected intervals of this level must cover within the slack."""
+LEVEL, SLACK = 0.9, 0.02
+"""Corrected intervals of this level must cover within the slack, and their ranks be uniform."""
 
 FEW = 0.02
 """Share of failed replicates up to which a failure is a warning."""
@@ -27,12 +27,24 @@ def rejected(found: Findings, alpha: float) -> bool:
     """Say whether the replicates so far show a clear failure of what the method is held to."""
     if not found.ranked or len(found.good) < 20:
         return False
-    if found.plan.claim == "exact":
-        return min(float(test.holm(found.p).min()), float(_coverage_p(found, 0.0).min())) <= alpha / 2
-    return found.plan.corrected and float(_coverage_p(found, SLACK).min()) <= alpha
+    if not held(found):
+        return False
+    ranks = test.holm(found.p[held_quantities(found)])
+    return min(float(ranks.min()), float(_coverage_p(found).min())) <= alpha / 2
 
 
-def _coverage_p(found: Findings, slack: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def held(found: Findings) -> bool:
+    """Whether the method is held to calibration: an exact one, or one whose intervals are corrected."""
+    return found.plan.claim == "exact" or found.plan.corrected
+
+
+def level(found: Findings, alpha: float) -> float:
+    """Return what the test of ranks may spend of alpha: half where coverage is held to as well."""
+    return alpha / 2 if held(found) else alpha
+
+
+def _coverage_p(found: Findings) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    slack = SLACK if found.plan.corrected else 0.0
     return test.holm(test.coverage_p(found.pit[:, held_quantities(found)], LEVEL, slack))
 
 
@@ -109,31 +121,30 @@ def _failures(found: Findings) -> Verdict:
 
 
 def _calibration(found: Findings, alpha: float) -> list[Verdict]:
-    """Uniformity and coverage; for approximate methods they are told, and only corrected intervals are held to them."""
-    claim, corrected = found.plan.claim, found.plan.corrected
-    adjusted = test.holm(found.p)
-    worst = int(np.argmin(adjusted))
+    """Uniformity and coverage; of approximate methods they are told, and only corrected ones are held to them."""
+    claim, corrected, those = found.plan.claim, found.plan.corrected, held_quantities(found)
+    adjusted = test.holm(found.p[those])
+    least = int(np.argmin(adjusted))
+    worst = those[least]
     bias, width = test.bias_z(found.pit), test.width_z(found.pit)
     said = test.direction(bias[worst], width[worst])
     told = (
         f"the posterior of {found.names[worst]} is {said}" if said else f"look at the histogram of {found.names[worst]}"
     )
-    held: Status = "fail" if claim == "exact" else "warn"
-    limit = alpha / 2 if claim == "exact" else alpha
+    status: Status = "fail" if held(found) else "warn"
+    limit = level(found, alpha)
     out = [
         verdict(
-            "ranks are uniform",
-            bool(adjusted[worst] > limit),
-            float(adjusted[worst]),
+            "ranks are uniform" + (" (corrected)" if corrected else ""),
+            bool(adjusted[least] > limit),
+            float(adjusted[least]),
             f"p > {limit:.2g} (Holm over {len(adjusted)})",
             found.names[worst],
             f"{told[0].upper()}{told[1:]}.",
-            held,
+            status,
         )
     ]
-    slack = SLACK if corrected else 0.0
-    p, those = _coverage_p(found, slack), held_quantities(found)
-    R = len(found.pit)
+    p, R = _coverage_p(found), len(found.pit)
     share = test.inside(found.pit[:, those], LEVEL) / R
     least = int(np.argmin(p)) if p.min() < 1 else int(np.argmax(np.abs(share - LEVEL)))
     low, high = test.interval(round(share[least] * R), R)
@@ -143,11 +154,11 @@ def _calibration(found: Findings, alpha: float) -> list[Verdict]:
             f"coverage of {LEVEL:.0%} intervals" + (" (corrected)" if corrected else ""),
             bool(p.min() > limit),
             float(share[least]),
-            f"{LEVEL:g}" + (f" within {slack:g}" if slack else ""),
+            f"{LEVEL:g}" + (f" within {SLACK:g}" if corrected else ""),
             f"{found.names[those[least]]}, 95 % interval {low:.3f} to {high:.3f}; mean of "
             f"{'all' if len(those) == len(found.names) else 'those corrected'} {share.mean():.3f}",
             f"Intervals are {side}.",
-            "fail" if corrected or claim == "exact" else "warn",
+            status,
         )
     )
     if claim == "approximate":

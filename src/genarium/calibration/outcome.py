@@ -1,11 +1,13 @@
 """What a validation found."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from genarium.calibration.power import detectable
 from genarium.verdicts import Verdict, as_lines, as_plain
 
 
@@ -28,6 +30,10 @@ class Outcome:
     tree : DataTree
         Ranks, PIT values, truths and estimates by replicate; group ``prior_sbc`` is what ArviZ expects.
     cpu_seconds : float
+    level : float
+        Largest p-value of uniform ranks, adjusted for their number, that is a departure.
+    ranked : int
+        Quantities whose ranks are judged.
     """
 
     plan: dict[str, Any]
@@ -37,6 +43,14 @@ class Outcome:
     simulations: int
     tree: xr.DataTree
     cpu_seconds: float
+    level: float = 0.01
+    ranked: int = 0
+
+    @property
+    def power(self) -> dict[str, float]:
+        """Smallest errors that so many replicates see in four of five cases; see :func:`detectable`."""
+        good = self.failures["of"] - self.failures["count"]
+        return detectable(good, self.ranked, int(self.plan["ranks"]), self.level) if self.ranked and good else {}
 
     @property
     def passed(self) -> bool:
@@ -56,11 +70,9 @@ class Outcome:
             "simulations": self.simulations,
             "failures": self.failures,
             "cpu_seconds": self.cpu_seconds,
+            "power": {name: _plain(value) for name, value in self.power.items()},
             "verdicts": as_plain(self.verdicts),
-            "quantities": {
-                name: {n: None if isinstance(v, float) and not np.isfinite(v) else v for n, v in told.items()}
-                for name, told in self.quantities.items()
-            },
+            "quantities": {name: {n: _plain(v) for n, v in told.items()} for name, told in self.quantities.items()},
         }
 
     def __str__(self) -> str:
@@ -68,4 +80,20 @@ class Outcome:
         wrong = f", deliberately wrong {', '.join(plan['wrong'])}" if plan["wrong"] else ""
         result = "passed" if self.passed else "FAILED"
         head = f"{plan['model']} by {plan['method']} (claim: {plan['claim']}), {self.simulations} replicates{wrong}"
-        return "\n".join([f"{head}: {result}", *as_lines(self.verdicts)])
+        return "\n".join([f"{head}: {result}", *as_lines(self.verdicts), *filter(None, [told_power(self.power)])])
+
+
+def told_power(power: Mapping[str, float]) -> str:
+    """Say what a validation would have seen: "" where nothing is ranked."""
+    if not power:
+        return ""
+    if not all(np.isfinite(list(power.values()))):
+        return "These are too few replicates to see any error of a posterior."
+    return (
+        f"Seen in four of five such validations: a mean of one quantity that is off by {power['shift']:.2f} posterior "
+        f"sds, or an sd that is {power['narrow']:.2f} or {power['wide']:.2f} times the right one."
+    )
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -64,6 +64,8 @@ class Plan:
         An exact method to compare with; "" for none.
     n_reference : int
         Replicates that are compared, the first ones.
+    keep : bool
+        Whether records hold the draws that the truth is ranked among.
     given : Given, optional
         Posterior SBC: simulate from this posterior and fit to these data and the simulated ones together.
     """
@@ -77,6 +79,7 @@ class Plan:
     reference: str = ""
     n_reference: int = 0
     given: Given | None = None
+    keep: bool = False
 
     def __post_init__(self) -> None:
         generator(self.seed)

@@ -31,6 +31,9 @@ LONGEST = 64
 
 Record = dict[str, Any]
 
+DRAWS = "draws"
+"""What a record calls the draws that the truth is ranked among: arrays, which the store keeps apart."""
+
 
 @dataclass(frozen=True)
 class Simulated:
@@ -207,16 +210,49 @@ def _record(plan: Plan, one: Simulated, problem: Problem, result: Result) -> tup
     if plan.claim == "approximate":  # its draws are independent, and there are more of them
         stats["khat"] = _khat(problem, result, flat)
         mean[:own], sd[:own] = found[1].mean(0), found[1].std(0, ddof=1)
-    ties = plan.rng(one.index, "ties")
-    below, equal = (values < truth[0]).sum(0), (values == truth[0]).sum(0)
-    rank = below + ties.integers(0, equal + 1)
-    pit = (rank + ties.uniform(size=len(rank))) / (plan.ranks + 1)
-    record |= {"rank": rank.tolist(), "pit": pit.tolist(), "mean": mean.tolist(), "sd": sd.tolist()}
+    record |= {**_ranked(plan, one.index, truth, values), "mean": mean.tolist(), "sd": sd.tolist()}
     if plan.claim == "exact":
         stats["autocorrelation"] = autocorrelation(values).tolist()
+    if plan.keep:
+        record[DRAWS] = some
     if plan.reference and one.index < plan.n_reference:
         record["reference"] = _reference(plan, problem, plan.rng(one.index, "reference"))
     return {**record, "stats": stats}, enough
+
+
+def rank_again(plan: Plan, record: Record, draws: Arrays) -> Record:
+    """Rank the truth of a record by the plan's test quantities, among draws that were kept.
+
+    Parameters
+    ----------
+    plan : Plan
+    record : dict
+        Of a replicate of the same seed.
+    draws : mapping of str to ndarray, shape (L, ...)
+
+    Returns
+    -------
+    dict
+        A record of these quantities alone.
+    """
+    one = simulate(plan, int(record["index"]))
+    if not isinstance(one.problem, Problem):
+        return _failed(one, one.problem)
+    names, truth = scalars(one.problem, {name: value[None] for name, value in one.truth.items()})
+    _, values = scalars(one.problem, draws)
+    out: Record = {name: record[name] for name in ("index", "unknown", "length", "cpu_seconds") if name in record}
+    out["stats"] = {name: value for name, value in record["stats"].items() if name != "autocorrelation"}
+    out |= {"names": names, "truth": truth[0].tolist(), **_ranked(plan, one.index, truth, values)}
+    return {**out, "mean": values.mean(0).tolist(), "sd": values.std(0, ddof=1).tolist()}
+
+
+def _ranked(plan: Plan, index: int, truth: Array, values: Array) -> Record:
+    """Ranks and PIT values of a truth, shape (1, Q), among draws, shape (L, Q); ties are broken at random."""
+    ties = plan.rng(index, "ties")
+    below, equal = (values < truth[0]).sum(0), (values == truth[0]).sum(0)
+    rank = below + ties.integers(0, equal + 1)
+    pit = (rank + ties.uniform(size=len(rank))) / (plan.ranks + 1)
+    return {"rank": rank.tolist(), "pit": pit.tolist()}
 
 
 def _number(value: Any) -> Any:
@@ -272,5 +308,6 @@ def _reference(plan: Plan, problem: Problem, rng: np.random.Generator) -> Record
 
 
 def line(record: Record) -> str:
-    """Return a record as one line of JSON; numbers come back from it exactly."""
+    """Return a record as one line of JSON, without draws; numbers come back from it exactly."""
+    record = {name: value for name, value in record.items() if name != DRAWS}
     return json.dumps(record, separators=(",", ":"))

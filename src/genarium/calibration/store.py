@@ -5,7 +5,9 @@ import os
 from pathlib import Path
 from typing import Any, Self
 
-from genarium.calibration.replicate import Record, line
+import numpy as np
+
+from genarium.calibration.replicate import DRAWS, Record, line
 from genarium.errors import InputError
 from genarium.writing import replacing
 
@@ -106,7 +108,12 @@ class Store:
             os.truncate(path, whole)
 
     def append(self, record: Record) -> None:
-        """Keep a record; when this returns, it is on disk."""
+        """Keep a record; when this returns, it is on disk, its draws before it."""
+        if self.folder is not None and DRAWS in record:
+            path = self.folder / DRAWS / f"{int(record['index'])}.npz"
+            path.parent.mkdir(exist_ok=True)
+            with replacing(path) as temporary, temporary.open("wb") as file:
+                np.savez_compressed(file, **record[DRAWS])
         self.records[int(record["index"])] = json.loads(line(record))
         if self.folder is None:
             return
