@@ -187,7 +187,8 @@ def test_ranks_are_those_of_truth_and_estimate(found: Validation) -> None:
 def test_arviz_plots_the_ranks_and_finds_the_same_p_value(found: Validation) -> None:
     shown = arviz_plots.plot_ecdf_pit(found.tree, var_names=["theta"], group="prior_sbc_pit", backend="none")
     said = shown.viz["p_value_text"]["theta"].item()["string"]
-    assert f"p={found.quantities['theta']['p']:.2f}" in said
+    p = uniformity.pointwise(found.tree["prior_sbc_pit"]["theta"].to_numpy().reshape(-1, 1))[0]
+    assert f"p={p:.2f}" in said
     assert arviz_plots.plot_ecdf_pit(found.tree, group="prior_sbc", backend="none") is not None
 
 
@@ -460,7 +461,7 @@ def test_corrected_intervals_are_held_to_their_coverage(toy: Model, stretch: flo
     model = trying(toy, run, "approximate")
     found = validate(model, "tried", 200, seed=1, covariance="linear_response")
     assert found.passed is passed
-    assert (verdict(found, "coverage of 90% intervals (corrected)").status == "pass") is passed
+    assert all(v.status == "pass" for v in found.verdicts if "(corrected)" in v.check) is passed
     assert validate(model, "tried", 20, seed=1).passed
 
 

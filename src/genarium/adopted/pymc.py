@@ -117,11 +117,25 @@ def build(graphs: "Graphs", **data: Any) -> None:
     built.__dict__.update({key: value for key, value in own.__dict__.items() if key != "_parent"})
     for name, variable in shared.items():
         built.named_vars[name] = variable
+    for rv in built.free_RVs:
+        _rename(built, rv, graphs.plain[rv.name])
     for rv in built.observed_RVs:
         value = data[graphs.plain[rv.name]]
         value = value if value.dtype == rv.dtype else pt.cast(value, rv.dtype)
         del built.values_to_rvs[built.rvs_to_values[rv]]
         built.rvs_to_values[rv], built.values_to_rvs[value] = value, rv
+
+
+def _rename(model: Any, rv: Any, name: str) -> None:
+    """Give a free random variable and its value another name."""
+    if rv.name != name:
+        value = model.rvs_to_values[rv]
+        value.name = f"{name}{value.name.removeprefix(rv.name)}"
+        del model.named_vars[rv.name]
+        if rv.name in model.named_vars_to_dims:
+            model.named_vars_to_dims[name] = model.named_vars_to_dims.pop(rv.name)
+        rv.name = name
+        model.named_vars[name] = rv
 
 
 class Graphs:

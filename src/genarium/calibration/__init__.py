@@ -272,7 +272,7 @@ def validate_quantities(
     Returns
     -------
     Validation
-        Of these quantities alone.
+        Of the unknown variables and these quantities.
 
     Raises
     ------

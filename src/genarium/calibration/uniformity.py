@@ -30,18 +30,23 @@ def uniformity(pit: Array) -> Array:
     ndarray, shape (Q,)
         p-values.
     """
-    from arviz_stats.base import array_stats
     from scipy.special import ndtri
     from scipy.stats import chi2, norm
 
     R = len(pit)
-    pointwise = np.atleast_1d(np.asarray(array_stats.uniformity_test(pit, axis=0, method="pot_c")[0], dtype=float))
     scores = ndtri(np.clip(pit, 1e-12, 1 - 1e-12))
     location = 2 * norm.sf(np.abs(scores.mean(0)) * np.sqrt(R))
     square = (scores**2).sum(0)
     scale = np.minimum(1, 2 * np.minimum(chi2.cdf(square, R), chi2.sf(square, R)))
-    parts = np.clip([pointwise, location, scale], 1e-15, 0.999)  # one that is sure of nothing outweighs no other
+    parts = np.clip([pointwise(pit), location, scale], 1e-15, 0.999)  # one that is sure of nothing outweighs no other
     return np.asarray(0.5 - np.arctan(np.tan((0.5 - parts) * np.pi).mean(0)) / np.pi)
+
+
+def pointwise(pit: Array) -> Array:
+    """ArviZ's pointwise test of uniformity with Cauchy combination, ``pot_c``; shape (Q,)."""
+    from arviz_stats.base import array_stats
+
+    return np.atleast_1d(np.asarray(array_stats.uniformity_test(pit, axis=0, method="pot_c")[0], dtype=float))
 
 
 def holm(p: Array) -> Array:

@@ -3,8 +3,10 @@
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from genarium.cli import words
+from genarium.errors import InputError
 from genarium.literals import parse_settings
 
 
@@ -13,7 +15,20 @@ def add(commands: words.Commands) -> None:
     validate = words.add(
         commands, "validate", _validate, "Calibrate a method by simulation; exit code 1 if it fails what it claims."
     )
-    words.add_model(validate)
+    validate.add_argument(
+        "model",
+        metavar="MODEL",
+        help="name of a model, or its folder; or module:object, a PyMC model of yours; or FILE.stan, with --simulate",
+    )
+    validate.add_argument(
+        "--simulate",
+        default="",
+        metavar="SIM",
+        help="of FILE.stan: module:function, of a generator, returning parameters and data; or a Stan program",
+    )
+    validate.add_argument(
+        "--stan-data", type=Path, metavar="FILE.json", help="data of FILE.stan that are always the same"
+    )
     validate.add_argument("--method", required=True, help="one of the model's methods (see `genarium show MODEL`)")
     validate.add_argument("--simulations", type=int, default=200, metavar="S", help="replicates (default 200)")
     validate.add_argument(
@@ -24,6 +39,10 @@ def add(commands: words.Commands) -> None:
     words.add_options(validate, "an option of the method, e.g. covariance=linear_response")
     validate.add_argument("--out", type=Path, metavar="DIR", help="folder for replicates, ranks, figures and the page")
     validate.add_argument("--resume", action="store_true", help="go on with the replicates in DIR")
+    validate.add_argument(
+        "--quantities", default="", metavar="FUNCTION", help="module:function of variables: more test quantities"
+    )
+    validate.add_argument("--keep", action="store_true", help="keep draws in DIR, for quantities afterwards")
     validate.add_argument("--data", type=Path, metavar="TREE", help="your data: posterior calibration around them")
     validate.add_argument(
         "--wrong",
@@ -51,7 +70,7 @@ def _validate(options: argparse.Namespace) -> int:
 
     given = words.settings_of(options, validate)
     found = validate(
-        options.model,
+        _subject(options),
         options.method,
         options.simulations,
         options.workers,
@@ -62,6 +81,8 @@ def _validate(options: argparse.Namespace) -> int:
         adaptive=not options.all,
         reference=options.reference,
         n_reference=options.n_reference,
+        quantities=words.imported(options.quantities) if options.quantities else None,
+        keep=options.keep,
         out=options.out,
         resume=options.resume,
         **given,
@@ -70,6 +91,30 @@ def _validate(options: argparse.Namespace) -> int:
     if options.out is not None:
         words.say(f"wrote {options.out}")
     return 0 if found.passed else 1
+
+
+def _subject(options: argparse.Namespace) -> Any:
+    """Return what is validated: a model's name or folder, or what a user's module or Stan program holds."""
+    from genarium.adopted.stan import from_stan
+
+    given = str(options.model)
+    if not given.endswith(".stan"):
+        if options.simulate or options.stan_data:
+            raise InputError("--simulate and --stan-data belong to a Stan program: give FILE.stan as MODEL.")
+        return words.imported(given) if ":" in given and not Path(given).exists() else given
+    if not options.simulate:
+        raise InputError(
+            f"{given}: a Stan program says nothing of how its data come about. Give --simulate: module:function of a "
+            "generator that returns parameters and data, or a Stan program that generates both."
+        )
+    by = options.simulate if options.simulate.endswith(".stan") else words.imported(options.simulate)
+    data = None
+    if options.stan_data is not None:
+        try:
+            data = json.loads(options.stan_data.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{options.stan_data} cannot be read as JSON: {error}.") from error
+    return from_stan(given, by, data)
 
 
 def _stan(options: argparse.Namespace) -> int:

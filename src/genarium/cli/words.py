@@ -1,7 +1,9 @@
 """Words of the command line that several commands share: arguments, settings, what is said and written."""
 
 import argparse
+import importlib
 import inspect
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +37,29 @@ def add(commands: Commands, name: str, run: Callable[[argparse.Namespace], int],
 def add_model(command: argparse.ArgumentParser) -> None:
     """Add the model that a command is about."""
     command.add_argument("model", metavar="MODEL", help="name of a model (see `genarium list`), or path of its folder")
+
+
+def imported(place: str) -> Any:
+    """Return an object that a user names as ``module:object``; modules are looked for in the working folder too.
+
+    Raises
+    ------
+    InputError
+        If there is no such module, or it holds no such object, or it ends with an error.
+    """
+    name, _, attribute = place.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found: Any = importlib.import_module(name)
+        for part in attribute.split("."):
+            found = getattr(found, part)
+    except Exception as error:
+        raise InputError(
+            f"{place}: {type(error).__name__}: {error}. Name a module of this folder, or an installed one, and what it "
+            "holds, as in my_models:model."
+        ) from error
+    return found
 
 
 def add_given_model(command: argparse.ArgumentParser) -> None:

@@ -1,0 +1,227 @@
+"""PyMC models and Stan programs from elsewhere: declared, validated, and caught where they are wrong."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytest
+from scipy.stats import halfcauchy, norm
+
+import genarium as gn
+from genarium import cli
+from genarium.adopted.pymc import Graphs
+from genarium.errors import InputError
+
+SD = np.array([15.0, 10, 16, 11, 9, 11, 10, 18])
+
+
+def schools(centred: bool = False) -> Any:
+    """Eight schools (Rubin 1981)."""
+    with pm.Model(coords={"school": np.arange(8)}) as model:
+        mu, tau = pm.Normal("mu", 0, 5), pm.HalfCauchy("tau", 5)
+        if centred:
+            effect = pm.Normal("theta", mu, tau, dims="school")
+        else:
+            effect = pm.Deterministic("theta", mu + tau * pm.Normal("z", dims="school"), dims="school")
+        pm.Normal("y", effect, SD, observed=[28.0, 8, -3, 7, -1, 1, 18, 12], dims="school")
+    return model
+
+
+@pytest.fixture(scope="module")
+def adopted() -> gn.Model:
+    return gn.from_pymc(schools(), "schools")
+
+
+def test_variables_and_dims_are_those_of_the_model(adopted: gn.Model) -> None:
+    assert (adopted.name, adopted.unit, dict(adopted.sizes)) == ("schools", "school", {"school": 8})
+    assert {n: v.dims for n, v in adopted.unknown.variables.items()} == {"mu": (), "tau": (), "z": ("school",)}
+    assert list(adopted.observed.variables) == ["y"]
+
+
+def test_prior_and_data_are_drawn_by_the_model(adopted: gn.Model) -> None:
+    draws = [gn.simulate(adopted, seed)["truth"] for seed in range(300)]
+    mu, tau = (np.array([float(draw[name]) for draw in draws]) for name in ("mu", "tau"))
+    assert abs(mu.mean()) < 4 * 5 / np.sqrt(300)
+    assert np.median(tau) == pytest.approx(5, abs=4 * 5 * np.pi / 2 / np.sqrt(4 * 300) * 2)
+    once, again, other = (gn.simulate(adopted, seed)["observed_data"]["y"].to_numpy() for seed in (7, 7, 8))
+    np.testing.assert_array_equal(once, again)
+    assert not (once == other).any()
+
+
+def test_densities_are_those_of_scipy(adopted: gn.Model) -> None:
+    rng = np.random.default_rng(1)
+    mu, z, y = (np.asarray(rng.normal(size=shape)) for shape in (3, (3, 8), 8))
+    tau = np.abs(rng.normal(size=3))
+    prior = norm.logpdf(mu, 0, 5) + halfcauchy.logpdf(tau, 0, 5) + norm.logpdf(z).sum(1)
+    likelihood: Any = norm.logpdf(y, mu[:, None] + tau[:, None] * z, SD)
+    assert adopted.log_prior is not None
+    assert adopted.log_likelihood is not None
+    np.testing.assert_allclose(adopted.log_prior(mu=mu, tau=tau, z=z), prior)
+    np.testing.assert_allclose(adopted.log_likelihood(mu=mu, tau=tau, z=z, y=y), likelihood)
+    np.testing.assert_allclose(adopted.log_likelihood(mu=mu[0], tau=tau[0], z=z[0], y=y), likelihood[0])
+
+
+def test_a_model_and_its_double_share_a_digest_and_another_prior_does_not() -> None:
+    def model(sd: float) -> Any:
+        with pm.Model() as made:
+            pm.Normal("y", pm.Normal("mu", 0, sd), observed=[1.0, 2.0])
+        return made
+
+    assert Graphs(model(1.0)).digest == Graphs(model(1.0)).digest != Graphs(model(2.0)).digest
+
+
+def test_a_fit_is_the_models_posterior() -> None:
+    with pm.Model() as model:
+        pm.Normal("y", pm.Normal("mu::x", 0, 2), 1, observed=[1.0, 2.0, 3.0])
+    adopted = gn.from_pymc(model)
+    fit = gn.fit(adopted, {"y": np.array([10.0, 10, 10])}, "map")
+    assert float(fit["point"]["mu__x"]) == pytest.approx(30 / 3.25, rel=1e-6)
+
+
+def test_what_cannot_be_simulated_or_sampled_is_refused() -> None:
+    with pm.Model() as unseen:
+        pm.Normal("mu")
+    with pm.Model() as weighted:
+        pm.Potential("w", -(pm.Normal("y", pm.Normal("mu"), observed=[1.0]) ** 2))
+    with pm.Model() as whole:
+        pm.Normal("y", pm.Poisson("n", 3), observed=[1.0])
+    for model, said in ((unseen, "no observed"), (weighted, "potential w"), (whole, "n are whole numbers")):
+        with pytest.raises(InputError, match=said):
+            gn.from_pymc(model)
+    with pytest.raises(InputError, match=r"takes a pymc\.Model, not int"):
+        gn.from_pymc(3)
+
+
+def test_a_pymc_model_is_validated_and_its_quantities_ranked_afterwards(tmp_path: Path) -> None:
+    out, model = tmp_path / "out", schools()
+    found = gn.validate(
+        model, "nuts", 20, seed=1, out=out, keep=True, quantities=lambda mu, y: {"cross": mu * y.mean()}
+    )
+    assert {"mu", "tau", "z[7]", "theta[0]", "cross", "log_likelihood", "log_prior"} <= set(found.quantities)
+    assert found.passed
+    more = gn.validate_quantities(out, lambda tau, y: {"spread": tau / y.std()}, model)
+    assert {"mu", "spread"} <= set(more.quantities)
+    assert "cross" not in more.quantities
+    assert (more.tree["prior_sbc"]["mu"] == found.tree["prior_sbc"]["mu"]).all()
+    assert (more.tree["truth"]["tau"] == found.tree["truth"]["tau"]).all()
+    with pytest.raises(InputError, match="asks for nothing, which the model does not have"):
+        gn.validate_quantities(out, lambda nothing: {}, model)
+    with pytest.raises(InputError, match="keeps no draws"):
+        gn.validate_quantities(tmp_path, lambda mu: {"mu": mu}, model)
+    with pytest.raises(InputError, match="keep=True needs a folder"):
+        gn.validate(model, "nuts", 2, keep=True)
+
+
+@pytest.mark.slow
+def test_centred_eight_schools_is_caught_and_the_other_is_not() -> None:
+    assert gn.validate(schools(), "nuts", 200, seed=2).passed
+    assert not gn.validate(schools(centred=True), "nuts", 200, seed=2).passed
+
+
+PROGRAM = """
+data { int J; vector[J] y; vector<lower=0>[J] sigma; }
+parameters { real mu; real<lower=0> tau; vector[J] z; }
+model { mu ~ normal(0, 5); tau ~ normal(0, PRIOR); z ~ std_normal(); y ~ normal(mu + tau * z, sigma); }
+"""
+
+SIMULATOR = """
+data { int J; vector<lower=0>[J] sigma; }
+generated quantities {
+  real mu = normal_rng(0, 5);
+  real tau = abs(normal_rng(0, 5));
+  vector[J] z;
+  vector[J] y;
+  for (j in 1:J) { z[j] = normal_rng(0, 1); y[j] = normal_rng(mu + tau * z[j], sigma[j]); }
+}
+"""
+
+
+def simulated(rng: np.random.Generator) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Draw parameters and data of the program."""
+    mu, tau, z = rng.normal(0, 5), abs(rng.normal(0, 5)), rng.normal(size=8)
+    return {"mu": mu, "tau": tau, "z": z}, {"y": rng.normal(mu + tau * z, SD)}
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    path = tmp_path / "schools.stan"
+    path.write_text(PROGRAM.replace("PRIOR", "5"))
+    return path
+
+
+DATA: dict[str, Any] = {"J": 8, "sigma": SD}
+
+
+@pytest.mark.stan
+def test_a_stan_program_is_declared_with_its_simulator(program: Path) -> None:
+    model = gn.from_stan(program, simulated, DATA)
+    assert (model.name, list(model.known.variables), list(model.observed.variables)) == (
+        "schools",
+        ["J", "sigma"],
+        ["y"],
+    )
+    tree = gn.simulate(model, 3)
+    assert int(tree["constant_data"]["J"]) == 8
+    assert gn.stan_data(model, tree)["sigma"] == SD.tolist()
+
+
+@pytest.mark.stan
+def test_a_simulator_that_leaves_out_or_draws_anew_is_told(program: Path) -> None:
+    with pytest.raises(InputError, match="draws no tau, z"):
+        gn.from_stan(program, lambda rng: ({"mu": 0.0}, {}), DATA)
+    with pytest.raises(InputError, match="data sigma are neither given nor simulated"):
+        gn.from_stan(program, simulated, {"J": 8})
+    with pytest.raises(InputError, match="there is no Stan program"):
+        gn.from_stan(program.parent / "no.stan", simulated)
+
+
+@pytest.mark.stan
+@pytest.mark.slow
+def test_a_stan_program_is_validated_by_either_simulator(program: Path) -> None:
+    by = program.parent / "simulate.stan"
+    by.write_text(SIMULATOR)
+    for simulate in (simulated, by):
+        found = gn.validate_stan(program, simulate, DATA, simulations=40, seed=1)
+        assert found.passed
+        assert "log_density" in found.quantities
+
+
+SCALE = """
+data { vector[2] y; }
+parameters { real<lower=0> scale; }
+model { scale ~ normal(0, SD); y ~ normal(0, scale); }
+"""
+
+
+@pytest.mark.stan
+@pytest.mark.slow
+def test_a_prior_that_is_a_fifth_too_wide_is_caught(tmp_path: Path) -> None:
+    def narrow(rng: np.random.Generator) -> tuple[dict[str, Any], dict[str, Any]]:
+        scale = abs(rng.normal(0, 1))
+        return {"scale": scale}, {"y": rng.normal(0, scale, 2)}
+
+    path = tmp_path / "scale.stan"
+    for sd, passes in ((1.0, True), (1.2, False)):
+        path.write_text(SCALE.replace("SD", str(sd)))
+        found = gn.validate_stan(path, narrow, simulations=1000, seed=4, adaptive=False)
+        assert found.passed is passes
+
+
+def test_the_command_takes_a_model_of_a_users_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine_to_validate.py").write_text(
+        "import pymc as pm\nwith pm.Model() as model:\n    pm.Normal('y', pm.Normal('mu'), observed=[1.0, 2.0])\n"
+        "def more(mu):\n    return {'square': mu**2}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    words = ["validate", "mine_to_validate:model", "--method", "nuts", "--simulations", "5", "--json"]
+    assert cli.main([*words, "--quantities", "mine_to_validate:more"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {"mu", "square", "log_likelihood"} <= set(told["quantities"])
+    assert cli.main(["validate", "mine_to_validate:nothing", "--method", "nuts"]) == 2
+    assert "AttributeError" in capsys.readouterr().err
+    assert cli.main(["validate", "x.stan", "--method", "stan"]) == 2
+    assert "Give --simulate" in capsys.readouterr().err
