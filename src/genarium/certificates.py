@@ -7,8 +7,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from genarium.errors import InputError
-from genarium.tree import digest
+from genarium import registry
+from genarium.errors import GenariumError, InputError
+from genarium.methods import find_method
+from genarium.sources import PACKAGES, changed, sources_of
+from genarium.tree import provenance
 from genarium.verdicts import Verdict, as_lines
 from genarium.writing import replacing
 
@@ -44,10 +47,24 @@ class Certificate:
     @property
     def stale(self) -> str:
         """Why it no longer speaks for what is installed; empty while it does."""
-        model = self.content["model"]
-        if digest(model) == self.content["model_digest"]:
-            return ""
-        return f"the sources of {model} have changed since {self.content.get('date', 'it was made')}"
+        told = self.content
+        since = f"since {told.get('date', 'it was made')}"
+        if "sources" not in told:
+            return "it does not say which files it speaks for"
+        try:
+            model = registry.get(told["model"]).variant(**told.get("model_options", {}))
+            now = sources_of(model, find_method(model, told["method"]))
+        except GenariumError as error:
+            return str(error)
+        if files_changed := changed(told["sources"], now):
+            first, more = files_changed[:3], len(files_changed) - 3
+            return f"{', '.join(first)}{f' and {more} more files' if more > 0 else ''} changed {since}"
+        used = PACKAGES.get(told.get("engine", ""), PACKAGES["numpy"])
+        then, installed = told.get("versions", {}), json.loads(provenance()["versions"])
+        others = [name for name in used if then.get(name) != installed.get(name)]
+        return ", ".join(
+            f"{name} is {installed.get(name, 'missing')}, was {then.get(name, 'missing')}" for name in others
+        )
 
     @property
     def status(self) -> Status:

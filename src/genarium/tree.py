@@ -3,8 +3,7 @@
 import hashlib
 import io
 import json
-import tokenize
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,6 +22,7 @@ from genarium.readers import hdf5
 from genarium.readers.files import present
 from genarium.registry import origin
 from genarium.remedies import verb
+from genarium.sources import meaning
 from genarium.writing import replacing
 
 RECORDED = (
@@ -237,28 +237,8 @@ def digest_of(home: Home) -> str:
     sources = home.sources()
     sha = hashlib.sha256()
     for label, path in sorted(sources.items()):
-        text = path.read_text(encoding="utf-8")
-        meaning = "\n".join(_python_tokens(text)) if path.suffix == ".py" else text
-        sha.update(f"{label}\0{meaning}\0".encode())
+        sha.update(f"{label}\0{meaning(path)}\0".encode())
     return sha.hexdigest()[:12] if sources else ""
-
-
-def _python_tokens(source: str) -> Iterator[str]:
-    """Yield the tokens of Python source that mean something: no comments, no docstrings, no layout."""
-    line: list[tokenize.TokenInfo] = []
-    layout = (tokenize.COMMENT, tokenize.NL)
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.INDENT:
-            yield "indent"
-        elif token.type == tokenize.DEDENT:
-            yield "dedent"
-        elif token.type == tokenize.NEWLINE:
-            if [t.type for t in line] != [tokenize.STRING]:  # a line that is a string alone documents something
-                yield from (t.string for t in line)
-                yield "newline"
-            line = []
-        elif token.type not in layout:
-            line.append(token)
 
 
 @cache

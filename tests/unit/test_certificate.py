@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 
+import genarium as gn
 from genarium import certificates as kept
 from genarium import registry
 from genarium.calibration import Validation, schedule
 from genarium.calibration.certify import Effort, _control_verdict, certify
 from genarium.certificates import Certificate, certificates, of_model, read_certificate
 from genarium.errors import InputError
-from genarium.tree import digest
+from genarium.methods import find_method
+from genarium.sources import digest_of_sources, sources_of
+from genarium.tree import digest, provenance
 from genarium.verbs.models import models
 from genarium.verdicts import Verdict
 
@@ -26,10 +29,10 @@ SMALL: dict[str, Any] = {"cell": 20, "gene": 1, "component": 1}
 @pytest.fixture(scope="module")
 def grown() -> Iterator[None]:
     """Let the recovery of nb_mixture look at small data."""
-    model = registry.get("nb_mixture")
-    calibration = replace(model.calibration, growth=(20, 80))
+    get, model = registry.get, registry.get("nb_mixture")
+    small = replace(model, calibration=replace(model.calibration, growth=(20, 80)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "get", lambda name: replace(model, calibration=calibration))
+        patch.setattr(registry, "get", lambda name: small if name == "nb_mixture" else get(name))
         yield
 
 
@@ -40,9 +43,21 @@ def exact(grown: None, tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     return certify("nb_mixture", "gibbs", TINY, seed=3, folder=folder, phi=0.05, **SMALL)
 
 
+def sources(name: str, method: str) -> dict[str, str]:
+    """Digests of the files that a fit computes with."""
+    return sources_of(gn.get(name), find_method(gn.get(name), method))
+
+
 def content(**more: Any) -> dict[str, Any]:
     """What a certificate holds, as far as these tests go."""
-    told = {"variant": "nb_mixture", "label": "em", "model": "nb_mixture", "model_digest": digest("nb_mixture")}
+    told: dict[str, Any] = {
+        "variant": "nb_mixture",
+        "label": "em",
+        "model": "nb_mixture",
+        "model_digest": digest("nb_mixture"),
+    }
+    told |= {"method": "em", "engine": "numpy", "sources": sources("nb_mixture", "em")}
+    told["versions"] = json.loads(provenance()["versions"])
     return {**told, "passed": True, "calibrated": True, "quantities": {}, "verdicts": [], **more}
 
 
@@ -88,7 +103,7 @@ def test_replicates_are_kept_and_gone_on_with(grown: None, tmp_path: Path, monke
     with pytest.raises(InputError, match=r"resume=True needs the folder .* folder=\.\.\."):
         certify("nb_mixture", "em", effort, resume=True, restarts=1, **SMALL)
     first = certify("nb_mixture", "em", effort, folder=tmp_path, restarts=1, **SMALL)
-    assert [p.name for p in tmp_path.iterdir()] == [f"nb_mixture.em-{digest('nb_mixture')}"]
+    assert [p.name for p in tmp_path.iterdir()] == [f"nb_mixture.em-{digest_of_sources(sources('nb_mixture', 'em'))}"]
     monkeypatch.setattr(schedule, "run", None)
     again = certify("nb_mixture", "em", effort, folder=tmp_path, resume=True, restarts=1, **SMALL)
     assert again.content["quantities"] == first.content["quantities"]
@@ -185,14 +200,15 @@ def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
     [
         ({}, "pass"),
         ({"passed": False}, "FAIL"),
-        ({"model_digest": "0" * 12}, "stale"),
-        ({"model_digest": "0" * 12, "passed": False}, "stale"),
+        ({"sources": {}}, "stale"),
+        ({"sources": {}, "passed": False}, "stale"),
         ({"model": "no_such_model"}, "stale"),
+        ({"versions": {"numpy": "1.0"}}, "stale"),
         (covering(0.6, 0.9), "too narrow"),
         (covering(0.9, 1.0), "too wide"),
         (covering(0.8, 1.0), "biased"),
         ({**covering(0.6), "passed": False}, "FAIL"),
-        ({**covering(0.6), "model_digest": "0" * 12}, "stale"),
+        ({**covering(0.6), "sources": {}}, "stale"),
     ],
     ids=[
         "pass",
@@ -200,6 +216,7 @@ def test_a_file_that_is_missing_is_named(tmp_path: Path) -> None:
         "other sources",
         "other sources and fail",
         "no model",
+        "other versions",
         "narrow",
         "wide",
         "biased",
@@ -230,11 +247,18 @@ def test_statuses_by_method(shipped: Callable[..., Path]) -> None:
 
 def test_an_edited_digest_makes_it_stale(shipped: Callable[..., Path]) -> None:
     path = shipped()
-    path.write_text(path.read_text().replace(digest("nb_mixture"), "123456789abc"))
+    path.write_text(path.read_text().replace(sources("nb_mixture", "em")["genarium.models.nb_mixture.em"], "12345678"))
     assert [c.status for c in certificates()] == ["stale"]
     row = next(row for row in models() if row.name == "nb_mixture")
     assert row.certificates == {"em": "stale"}
-    assert "nb_mixture have changed since" in row.stale["em"]
+    assert "genarium.models.nb_mixture.em changed since" in row.stale["em"]
+
+
+def test_of_other_versions_it_says_which() -> None:
+    told = content()
+    told["versions"] |= {"numpy": "1.0", "pymc": "1.0"}
+    assert Certificate(told).stale.startswith("numpy is ")
+    assert "pymc" not in Certificate(told).stale  # EM does not use it
 
 
 def test_without_a_folder_there_are_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         *(
             "folders",
             "home",
+            "sources",
             "registry",
             "settings",
             "attributes",

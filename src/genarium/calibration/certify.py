@@ -14,7 +14,8 @@ from genarium.certificates import Certificate
 from genarium.errors import InputError
 from genarium.methods import methods
 from genarium.progress import cpu_seconds
-from genarium.tree import digest, provenance
+from genarium.sources import digest_of_sources
+from genarium.tree import provenance
 from genarium.verdicts import Verdict, as_plain
 
 
@@ -85,7 +86,7 @@ def certify(
         raise InputError("resume=True needs the folder of the replicates to go on with: folder=...")
     effort = effort or Effort()
     plan = plan_of(model, method, seed, settings)
-    own = folder / f"{plan.variant}.{plan.label}-{digest(model)}" if folder else None
+    own = folder / f"{plan.variant}.{plan.label}-{digest_of_sources(plan.sources)}" if folder else None
     if own is not None and own.is_dir() and not resume:
         shutil.rmtree(own)
     reference = next((m for m in REFERENCE if m in methods(plan.declared)), "")
@@ -110,7 +111,8 @@ def certify(
             plan, plan.declared.calibration.growth, effort.truths, workers if isinstance(workers, int) else 1
         )
         verdicts.append(grown.verdict())
-    return Certificate(_content(plan.variant, plan.label, main, controlled, grown, verdicts, cpu_seconds() - spent))
+    content = _content(plan.variant, plan.label, main, controlled, grown, verdicts, cpu_seconds() - spent)
+    return Certificate(content | {"engine": plan.way.engine, "sources": plan.sources})
 
 
 def _control_verdict(controlled: Validation) -> Verdict:
@@ -152,6 +154,7 @@ def _content(
         "quantities": told["quantities"],
         "reference": {"method": told["reference"], "replicates": told["n_reference"]},
         "versions": versions,
+        "power": told["power"],
         "cpu_seconds": main.cpu_seconds + (controlled.cpu_seconds if controlled else 0.0) + more_cpu,
         "cpu_seconds_calibration": main.cpu_seconds,
     }

@@ -17,6 +17,7 @@ from genarium.home import Home
 from genarium.methods import find_method
 from genarium.remedies import flag
 from genarium.settings import generator, split, varied
+from genarium.sources import digest_of_sources, sources_of
 from genarium.tree import digest
 
 EXACT = {"chains": 2, "draws": 300, "tune": 200}
@@ -199,12 +200,18 @@ class Plan:
         key = (index, STREAMS.index(use), attempt)
         return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key))
 
+    @cached_property
+    def sources(self) -> dict[str, str]:
+        """Digests of the files that a fit by the method computes with, by module."""
+        return sources_of(self.declared, self.way)
+
     def describe(self) -> dict[str, Any]:
         """Return what makes the replicates what they are, ready for JSON."""
         told = {
             "model": self.declared.name,
             "model_options": dict(self.declared.chosen),
             "model_digest": digest(self.declared),
+            "sources": digest_of_sources(self.sources),
             "method": self.method,
             "claim": self.claim,
             "options": self.options,

@@ -1,0 +1,101 @@
+"""Which files a certificate speaks for: planted edits make exactly those stale that compute with the file."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import genarium as gn
+from genarium import registry, sources
+from genarium.methods import methods
+
+ENGINES = (
+    "nuts",
+    "nuts-jax",
+    "advi",
+    "dadvi",
+    "map",
+    "stan",
+    "stan-pathfinder",
+    "stan-advi",
+    "stan-laplace",
+    "stan-map",
+)
+PYMC = {"nuts", "nuts-jax", "advi", "dadvi", "map"}
+STAN = {name for name in ENGINES if name.startswith("stan")}
+VI = {"vi"}  # its correction is the linear response of a compiled density
+
+EDITS = {
+    "engines/pymc.py": {"nuts", "map"},
+    "engines/blackjax.py": {"nuts-jax"},
+    "engines/advi.py": {"advi"},
+    "engines/dadvi.py": {"dadvi"},
+    "engines/stan.py": STAN,
+    "engines/compiled.py": PYMC | VI,
+    "engines/native/sampler.py": PYMC | VI,
+    "engines/chains.py": {"gibbs"},
+    "engines/newton.py": {"dadvi"},
+    "engines/linear_response.py": VI,
+    "models/nb_mixture/gibbs.py": {"gibbs"},
+    "models/nb_mixture/em.py": {"em"},
+    "story.py": {*ENGINES, "em", "vi", "online", "svi", "gibbs"},
+    "models/nb_mixture/annotate.py": set[str](),
+    "cli/fits.py": set[str](),
+}
+"""What nb_mixture's methods compute with."""
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
+    """A copy of the package and the models."""
+    place = tmp_path_factory.mktemp("copy") / "genarium"
+    left_out = shutil.ignore_patterns("__pycache__", "models", "stan", "certificates")
+    shutil.copytree(root / "src" / "genarium", place, ignore=left_out)
+    shutil.copytree(root / "models" / "nb_mixture", place / "models" / "nb_mixture")
+    return place
+
+
+@pytest.fixture
+def told(copy: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], dict[str, dict[str, str]]]]:
+    """``told()``: the sources of nb_mixture's methods, in the copy as it is now."""
+    monkeypatch.setattr(sources, "files", lambda _: copy)
+    model = registry.get("nb_mixture")
+
+    def now() -> dict[str, dict[str, str]]:
+        sources.meaning_of.cache_clear()
+        sources.imports.cache_clear()
+        return {name: sources.sources_of(model, way) for name, way in methods(model).items()}
+
+    yield now
+    sources.meaning_of.cache_clear()
+    sources.imports.cache_clear()
+
+
+@pytest.mark.parametrize("file", EDITS)
+def test_an_edit_changes_the_sources_of_what_computes_with_the_file(
+    file: str, copy: Path, told: Callable[[], dict[str, dict[str, str]]]
+) -> None:
+    path = copy / file
+    text = path.read_text()
+    before = told()
+    try:
+        path.write_text(text + "\n# a comment\n")
+        assert told() == before
+        path.write_text(text + "\nPLANTED = 1\n")
+        after = told()
+    finally:
+        path.write_text(text)
+    assert {name for name in before if sources.changed(before[name], after[name])} == EDITS[file]
+
+
+def test_a_stan_program_counts_where_stan_computes() -> None:
+    model = registry.get("nb_mixture")
+    with_program = {n for n, way in methods(model).items() if "nb_mixture.stan" in sources.sources_of(model, way)}
+    assert with_program == STAN
+
+
+def test_a_declaration_without_files_has_the_sources_of_its_engine(toy: gn.Model) -> None:
+    found = sources.sources_of(toy, methods(toy)["nuts"])
+    assert "genarium.engines.pymc" in found
+    assert not any(".models." in name for name in found)
