@@ -5,7 +5,7 @@ Replicates are kept in ``--store`` (default ``validation/replicates``); with ``-
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -108,9 +108,9 @@ def table_text(made: Iterable[Certificate]) -> str:
 HEAD = """# Validation
 
 Written by `python -m validation`; do not edit. Each certificate says how far a method's posteriors can be trusted on
-data simulated from the model itself. It holds for the sources whose digest it names. Where
-these have changed since, it is stale: it certifies nothing until it is made again, and `python -m validation check`,
-which is for releases, fails.
+data simulated from the model itself. It holds for the files that such a fit computes with, and for the versions of its
+packages, which it names. Where one of these has changed since, it is stale: it certifies nothing until it is made
+again, and `python -m validation check`, which is for releases, fails.
 
 """
 
@@ -121,6 +121,7 @@ COLUMNS = (
     "replicates",
     "failed",
     "least p (Holm)",
+    "seen at 80 %",
     "coverage of 90 %",
     "sd / exact",
     "recovery slope",
@@ -132,8 +133,11 @@ COLUMNS = (
 FOOT = """
 - **verdict**: `stale` certifies nothing; `pass` is calibrated (or, for a point estimate, monotone, optimal,
   consistent); `too narrow`, `too wide` and `biased` say what is off in an approximation that claims no more; `FAIL`
-  misses its claim. Corrected intervals (option `covariance`) are held to a coverage of .90 within .05.
+  misses its claim. Corrected intervals (option `covariance`) are held to uniform ranks and a coverage of
+  .90 within .02.
 - **least p**: the smallest p-value of uniform ranks over all quantities, adjusted for their number.
+- **seen at 80 %**: the smallest shift of a mean, in posterior sds, and the ratios of an sd nearest to one, of a
+  single quantity, that so many replicates see in four of five cases.
 - **coverage**: over quantities, from the least to the largest.
 - **sd / exact**: median ratio of the posterior sd to that of an exact method on the same data, least to largest.
 - **recovery slope**: of ln error on ln N; -1/2 is expected.
@@ -141,6 +145,14 @@ FOOT = """
 
 `python -m validation MODEL METHOD` makes one again; `--small` shows in minutes that everything runs.
 """
+
+
+def _seen(power: Mapping[str, float | None]) -> str:
+    """Say which errors the replicates would have seen."""
+    shift, narrow, wide = (power.get(name) for name in ("shift", "narrow", "wide"))
+    if shift is None or narrow is None or wide is None:
+        return ""
+    return f"{shift:.2f} sd; sd x {narrow:.2f}, x {wide:.2f}"
 
 
 def _row(one: Certificate) -> tuple[str, ...]:
@@ -157,6 +169,7 @@ def _row(one: Certificate) -> tuple[str, ...]:
         str(told["simulations"]),
         str(told["failures"]["count"]),
         f"{min(q['p_holm'] for q in ranked):.2g}" if ranked else "",
+        _seen(told.get("power") or {}),
         f"{min(covered):.3f} to {max(covered):.3f}" if covered else "",
         f"{min(ratios):.2f} to {max(ratios):.2f}" if ratios else "",
         f"{recovery['slope']:.2f} ± {recovery['standard_error']:.2f}" if recovery else "",

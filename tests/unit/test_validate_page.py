@@ -402,17 +402,23 @@ def test_settings_and_provenance(biased: Validation, html: str) -> None:
 
 def test_exact_draws_are_said_to_be_uniform(exact: Validation) -> None:
     assert exact.passed
-    assert "Passed all" in words(overall(exact, exact.verdicts))
+    assert words(overall(exact, exact.verdicts)).startswith("! Too few replicates to tell. Seen in four of five")
     first, second = map(words, directions(exact))
     assert first.startswith("No quantity departs from uniform ranks (smallest p = ")
     assert "±0.08" in second  # 1.96 sqrt(.9 x .1 / 60)
+
+
+def test_enough_replicates_pass_with_their_power(tried: Model) -> None:
+    found = validate(tried, "conjugate", 100, seed=3, item=10)
+    assert "Passed all 5 checks. Seen in four of five such validations" in words(overall(found, found.verdicts))
+    assert ": passed\n" in str(found)
 
 
 def test_negative_control(tried: Model) -> None:
     found = validate(tried, "conjugate", 100, seed=3, item=10, wrong={"sigma": 3.0})
     box = words(overall(found, found.verdicts))
     assert box.startswith("✗ Failed")
-    assert "negative control is told apart" in box
+    assert "negative control was rejected" in box
     assert "was deliberately" not in box
     assert "deliberately wrong about sigma = 3.0" in words(summary(found))
     blind = validate(tried, "conjugate", 20, seed=3, item=10, wrong={"sigma": 1.0})

@@ -10,6 +10,9 @@ import xarray as xr
 from genarium.calibration.power import detectable
 from genarium.verdicts import Verdict, as_lines, as_plain
 
+TELLING = 0.5
+"""Shift of a mean, in posterior sds, that a validation has to see before it may say that a method passed."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -53,6 +56,11 @@ class Outcome:
         return detectable(good, self.ranked, int(self.plan["ranks"]), self.level) if self.ranked and good else {}
 
     @property
+    def telling(self) -> bool:
+        """Whether a mean that is off by half a posterior sd would be seen; of what is not ranked, True."""
+        return not self.power or self.power["shift"] <= TELLING
+
+    @property
     def passed(self) -> bool:
         """Whether no verdict is "fail"."""
         return all(v.status != "fail" for v in self.verdicts)
@@ -78,7 +86,8 @@ class Outcome:
     def __str__(self) -> str:
         plan = self.plan
         wrong = f", deliberately wrong {', '.join(plan['wrong'])}" if plan["wrong"] else ""
-        result = "passed" if self.passed else "FAILED"
+        fine = "passed" if self.telling else "nothing found, but these are too few replicates to tell"
+        result = fine if self.passed else "FAILED"
         head = f"{plan['model']} by {plan['method']} (claim: {plan['claim']}), {self.simulations} replicates{wrong}"
         return "\n".join([f"{head}: {result}", *as_lines(self.verdicts), *filter(None, [told_power(self.power)])])
 

@@ -14,6 +14,7 @@ from genarium import registry
 from genarium.calibration.curves import binomial_band, matrix
 from genarium.calibration.figures import DENSITIES, FEW, figures
 from genarium.calibration.judge import ALPHA
+from genarium.calibration.outcome import told_power
 from genarium.calibration.plan import told_wrong
 from genarium.declaration import Model
 from genarium.drawing import style
@@ -134,18 +135,20 @@ def summary(found: "Outcome") -> str:
 def overall(found: "Outcome", verdicts: Sequence[Verdict]) -> str:
     """Return the verdict on the method, and the direction of its errors."""
     worst = {status: [v.check for v in verdicts if v.status == status] for status in ("fail", "warn")}
-    kind = "fail" if worst["fail"] else "warn" if worst["warn"] else "pass"
+    kind = "fail" if worst["fail"] else "warn" if worst["warn"] or not found.telling else "pass"
+    power = escape(told_power(found.power))
     if kind == "pass":
-        text = f"<strong>Passed</strong> all {len(verdicts)} checks."
+        text = f"<strong>Passed</strong> all {len(verdicts)} checks. {power}"
+    elif kind == "warn" and not worst["warn"]:
+        text = f"<strong>Too few replicates to tell.</strong> {power}"
     else:
         head = "Failed" if kind == "fail" else "Passed with reservations in"
-        text = (
-            f"<strong>{head}</strong> {len(worst[kind])} of {len(verdicts)} checks: {escape('; '.join(worst[kind]))}."
-        )
+        which = escape("; ".join(worst[kind]))
+        text = f"<strong>{head}</strong> {len(worst[kind])} of {len(verdicts)} checks: {which}. {power}"
     if found.plan["wrong"] and found.calibrated:
         text += " Given a wrong value it should be off: this validation has no power."
     elif found.plan["wrong"]:
-        text += " The negative control is told apart, as it must be."
+        text += " The negative control was rejected, as it must be."
     elif kind == "fail":
         text += " Do not rely on this method here."
     said = "\n".join(f"<li>{line}</li>" for line in directions(found))
