@@ -1,5 +1,8 @@
 """Make the certificates again: ``python -m validation`` (all, hours) or ``python -m validation nb_mixture nuts gibbs``.
 
+Of the default variant of a model every method gets one; of each other value of each option, the first exact method and
+the first fast one of the model's own.
+
 Replicates are kept in ``--store`` (default ``validation/replicates``); with ``--resume`` an interrupted run goes on.
 """
 
@@ -31,6 +34,19 @@ def entries(model: Model) -> list[tuple[str, dict[str, Any]]]:
             out.append((method, {"covariance": "linear_response", "polish": True}))
         out += [(method, dict(options)) for name, options in model.calibration.also if name == method]
     return out
+
+
+def choices(model: Model) -> list[dict[str, str]]:
+    """Return the options of every variant that is certified: the default one, and each other value of each option."""
+    return [{}, *({option: value} for option, values in model.options.items() for value in values[1:])]
+
+
+def some(model: Model) -> list[tuple[str, dict[str, Any]]]:
+    """Return the entries of a variant that is not the default: its first exact method, and its own first fast one."""
+    every, own = methods(model), entries(model)
+    exact = [name for name, way in every.items() if way.claim == "exact"][:1]
+    fast = [name for name, way in every.items() if way.claim != "exact" and way.engine == "numpy"][:1]
+    return [(method, more) for method, more in own if method in (*exact, *fast) and not more]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,11 +89,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := set(options.methods) - known:
         parser.error(f"there is no method {', '.join(sorted(unknown))}; the methods are {', '.join(sorted(known))}")
     for name in [options.model] if options.model else registry.built_in():
-        model = registry.get(name).variant(**chosen)
-        for method, more in entries(model):
+        declared = registry.get(name)
+        pairs = [
+            (given, method, more)
+            for given in ([chosen] if chosen else choices(declared))
+            for method, more in (some if given and not options.methods else entries)(declared.variant(**given))
+        ]
+        for given, method, more in pairs:
             if options.methods and method not in options.methods:
                 continue
-            made = certify(name, method, effort, workers, options.seed, options.store, options.resume, **chosen, **more)
+            made = certify(name, method, effort, workers, options.seed, options.store, options.resume, **given, **more)
             made.write(options.out)
             failed |= not made.passed
             print(made, f"  {made.content['cpu_seconds']:.0f} CPU seconds", sep="\n", flush=True)
@@ -95,14 +116,60 @@ def check(made: Iterable[Certificate]) -> int:
 
 
 def write_table(made: Iterable[Certificate]) -> None:
-    """Write ``validation/README.md``: a row for each certificate."""
+    """Write ``validation/README.md``: a row for each certificate, and what every method of every variant has."""
     TABLE.write_text(table_text(made), encoding="utf-8")
 
 
 def table_text(made: Iterable[Certificate]) -> str:
     """Return the page with the table."""
+    made = list(made)
     rows = [COLUMNS, ("---",) * len(COLUMNS), *(_row(one) for one in made)]
-    return HEAD + "".join(f"| {' | '.join(row)} |\n" for row in rows) + FOOT
+    return HEAD + _markdown(rows) + FOOT + matrices(made)
+
+
+def _markdown(rows: Iterable[Sequence[str]]) -> str:
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def matrices(made: Sequence[Certificate]) -> str:
+    """Return, model by model, what each method has under each value of each option; no cell is empty."""
+    parts = [MATRICES]
+    for name in registry.built_in():
+        model = registry.get(name)
+        variants = [
+            (", ".join(f"{option}={value}" for option, value in chosen.items()) or "default", model.variant(**chosen))
+            for chosen in choices(model)
+        ]
+        columns = list(dict.fromkeys(method for _, variant in variants for method in methods(variant)))
+        rows = [("", *columns), ("---",) * (len(columns) + 1)]
+        rows += [(told, *(_cell(variant, method, made) for method in columns)) for told, variant in variants]
+        parts.append(f"\n### {name}\n\n{_markdown(rows)}")
+    return "".join(parts)
+
+
+def _cell(variant: Model, method: str, made: Sequence[Certificate]) -> str:
+    """Say what a method has under a variant: a certificate's status, tests of the contract, or nothing."""
+    for one in made:
+        told = one.content
+        if (told["model"], told["label"], told["model_options"]) == (variant.name, method, dict(variant.chosen)):
+            return "stale" if one.changed_files else one.finding
+    way = methods(variant).get(method)
+    if way is None:
+        return "not offered"
+    return (
+        "fits tested"
+        if way.engine == "numpy" or not any(v != variant.options[o][0] for o, v in variant.chosen.items())
+        else "density tested"
+    )
+
+
+MATRICES = """
+## Methods, variants, certificates
+
+`pass`, `stale` and so on: there is a certificate, with that verdict. `fits tested`: the tests fit it and look at the
+result, without a calibration. `density tested`: an engine on a density that the tests compare with NumPy's and Stan's.
+`not offered`: the variant does not have the method.
+"""
 
 
 HEAD = """# Validation
@@ -165,7 +232,7 @@ def _row(one: Certificate) -> tuple[str, ...]:
     return (
         f"[{one.name}](certificates/{one.name}.json)",
         told["claim"],
-        one.told,
+        f"stale: {one.changed_files}" if one.changed_files else one.finding,
         str(told["simulations"]),
         str(told["failures"]["count"]),
         f"{min(q['p_holm'] for q in ranked):.2g}" if ranked else "",

@@ -110,8 +110,9 @@ def declare(regression: str = "linear", abundance: str = "given") -> Model:
         check=check,
         options={"regression": REGRESSIONS, "abundance": ABUNDANCES},
         vary=declare,
+        engine_defaults={"target_accept": 0.97},
         calibration=Calibration(
-            settings={"perturbation": 25, "state": 4, "target_accept": 0.97} | ({"feature": 2} if linear else {}),
+            settings={"perturbation": 25, "state": 4} | ({"feature": 2} if linear else {}),
             control={"features": 1.0} if regression != "none" else {},
             growth=(50, 200, 800),
             undetermined=("weight", "tau", "distance_first"),

@@ -47,6 +47,11 @@ class Certificate:
     @property
     def stale(self) -> str:
         """Why it no longer speaks for what is installed; empty while it does."""
+        return self.changed_files or self.other_versions
+
+    @property
+    def changed_files(self) -> str:
+        """Which files that such a fit computes with have changed; empty if none has."""
         told = self.content
         since = f"since {told.get('date', 'it was made')}"
         if "sources" not in told:
@@ -56,27 +61,32 @@ class Certificate:
             now = sources_of(model, find_method(model, told["method"]))
         except GenariumError as error:
             return str(error)
-        if files_changed := changed(told["sources"], now):
-            first, more = files_changed[:3], len(files_changed) - 3
-            return f"{', '.join(first)}{f' and {more} more files' if more > 0 else ''} changed {since}"
-        used = PACKAGES.get(told.get("engine", ""), PACKAGES["numpy"])
-        then, installed = told.get("versions", {}), json.loads(provenance()["versions"])
-        others = [name for name in used if then.get(name) != installed.get(name)]
-        return ", ".join(
-            f"{name} is {installed.get(name, 'missing')}, was {then.get(name, 'missing')}" for name in others
-        )
+        names = [name.removeprefix("genarium.") for name in changed(told["sources"], now)]
+        first, more = names[:3], len(names) - 3
+        return f"{', '.join(first)}{f' and {more} more files' if more > 0 else ''} changed {since}" if names else ""
+
+    @property
+    def other_versions(self) -> str:
+        """Which packages that such a fit computes with are installed in another version; empty if none is."""
+        used = PACKAGES.get(self.content.get("engine", ""), PACKAGES["numpy"])
+        then, installed = self.content.get("versions", {}), json.loads(provenance()["versions"])
+        others = [(name, installed.get(name, "missing"), then.get(name, "missing")) for name in used]
+        return ", ".join(f"{name} is {here}, was {there}" for name, here, there in others if here != there)
 
     @property
     def status(self) -> Status:
         """pass, FAIL or stale; of an approximate method that passes because it claims no more, what is off."""
-        if self.stale or not self.passed:
-            return "stale" if self.stale else "FAIL"
-        return "pass" if self.content["calibrated"] else self._what_is_off()
+        return "stale" if self.stale else self.finding
+
+    @property
+    def finding(self) -> Status:
+        """The status on the day that it was made."""
+        return "FAIL" if not self.passed else "pass" if self.content["calibrated"] else self._what_is_off()
 
     @property
     def told(self) -> str:
         """The status, with its reason where the certificate is stale."""
-        return f"{self.status}: {self.stale}" if self.stale else self.status
+        return f"stale: {self.stale}" if self.stale else self.finding
 
     def _what_is_off(self) -> str:
         covered = [q["coverage"]["0.9"] for q in self.content["quantities"].values() if "coverage" in q]

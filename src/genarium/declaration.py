@@ -7,6 +7,7 @@ parameters), what is *unknown* (parameters), what is *hidden* (latent variables 
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import import_module
 from typing import Any, Literal
 
@@ -95,6 +96,8 @@ class Method:
         What computes: "numpy" for hand-coded methods.
     holds : tuple of str
         Unknown variables that the method can hold fixed at a value that the user gives; it is never run with others.
+    defaults : mapping of str to value
+        Options, among those that the function has, whose default is another one here.
     """
 
     run: "Callable[..., Result] | str"
@@ -102,15 +105,24 @@ class Method:
     about: str
     engine: str = "numpy"
     holds: tuple[str, ...] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def function(self) -> "Callable[..., Result]":
-        """The function that ``run`` is, or names."""
+        """The function that ``run`` is, or names, with the defaults that hold here."""
         if not isinstance(self.run, str):
-            return self.run
+            return self._with_defaults(self.run)
         module, _, name = self.run.partition(":")
-        found: Callable[..., Result] = getattr(import_module(module), name)
-        return found
+        return self._with_defaults(getattr(import_module(module), name))
+
+    def _with_defaults(self, function: "Callable[..., Result]") -> "Callable[..., Result]":
+        have = keyword_options(function) if self.defaults else {}
+        own = {name: value for name, value in self.defaults.items() if name in have}
+        if not own:
+            return function
+        changed = partial(function, **own)
+        changed.__doc__ = function.__doc__
+        return changed
 
     @property
     def options(self) -> dict[str, Any]:
@@ -347,6 +359,8 @@ class Model:
         ``prepare(settings)``: turns settings that users write in short (a file, say) into values and options.
     methods : mapping of str to Method
         Hand-coded inference.
+    engine_defaults : mapping of str to value
+        Options of the engines' methods whose default does not suit the model (``target_accept`` of a funnel).
     unsupported : mapping of str to str
         Methods of the engines that make no sense for the model, and why ("map": "its density has no maximum").
     start : callable, optional
@@ -417,6 +431,7 @@ class Model:
     headline: Callable[[Mapping[str, int]], Sequence[str]] | None = None
     cautions: Callable[..., Iterator[Caution]] | None = None
     methods: Mapping[str, Method] = field(default_factory=dict)
+    engine_defaults: Mapping[str, Any] = field(default_factory=dict)
     unsupported: Mapping[str, str] = field(default_factory=dict)
     start: Callable[[Problem, np.random.Generator], Arrays] | None = None
     test_quantities: Callable[..., Mapping[str, Any]] | None = None

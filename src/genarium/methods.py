@@ -1,5 +1,6 @@
 """Every way to fit a model: its own methods, and those of the engines, as one table of ``Method``."""
 
+from dataclasses import replace
 from difflib import get_close_matches
 
 from genarium.declaration import Method, Model, Problem
@@ -65,6 +66,9 @@ def methods(model: Model) -> dict[str, Method]:
         table = {**PYMC, **table}
     if program(model) is not None:
         table = {**STAN, **table}
+    if model.engine_defaults:
+        engines = {name: replace(way, defaults=model.engine_defaults) for name, way in table.items()}
+        table = {**engines, **model.methods}
     order = [*model.methods, *PYMC, *STAN]
     return {name: table[name] for name in dict.fromkeys(order) if name in table and name not in model.unsupported}
 

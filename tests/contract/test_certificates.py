@@ -36,3 +36,18 @@ def test_the_page_lists_the_certificates(root: Path) -> None:
     run = module_from_spec(spec)
     spec.loader.exec_module(run)
     assert page.read_text(encoding="utf-8") == run.table_text(PRESENT), "run python -m validation --table"
+
+
+def test_every_method_of_every_variant_has_a_cell(root: Path) -> None:
+    page = root / "validation" / "README.md"
+    if not page.exists():
+        pytest.skip("there is no validation/README.md")
+    _, _, text = page.read_text(encoding="utf-8").partition("## Methods, variants, certificates")
+    for name in registry.built_in():
+        table = text.partition(f"### {name}\n")[2].partition("###")[0]
+        head, _, *rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("|")]
+        model = registry.get(name)
+        told = {"default", *(f"{option}={value}" for option, values in model.options.items() for value in values[1:])}
+        assert {row[0] for row in rows} == told
+        assert set(methods(model)) <= set(head)
+        assert all(len(row) == len(head) + 1 and all(row) for row in rows)

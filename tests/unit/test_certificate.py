@@ -251,7 +251,7 @@ def test_an_edited_digest_makes_it_stale(shipped: Callable[..., Path]) -> None:
     assert [c.status for c in certificates()] == ["stale"]
     row = next(row for row in models() if row.name == "nb_mixture")
     assert row.certificates == {"em": "stale"}
-    assert "genarium.models.nb_mixture.em changed since" in row.stale["em"]
+    assert "models.nb_mixture.em changed since" in row.stale["em"]
 
 
 def test_of_other_versions_it_says_which() -> None:
