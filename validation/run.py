@@ -15,7 +15,7 @@ from typing import Any
 
 from genarium import registry
 from genarium.calibration.certify import SMALL, Effort, certify
-from genarium.certificates import Certificate, certificates
+from genarium.certificates import Certificate, certificates, choices, matrix
 from genarium.declaration import Model
 from genarium.methods import methods
 
@@ -34,11 +34,6 @@ def entries(model: Model) -> list[tuple[str, dict[str, Any]]]:
             out.append((method, {"covariance": "linear_response", "polish": True}))
         out += [(method, dict(options)) for name, options in model.calibration.also if name == method]
     return out
-
-
-def choices(model: Model) -> list[dict[str, str]]:
-    """Return the options of every variant that is certified: the default one, and each other value of each option."""
-    return [{}, *({option: value} for option, values in model.options.items() for value in values[1:])]
 
 
 def some(model: Model) -> list[tuple[str, dict[str, Any]]]:
@@ -132,35 +127,13 @@ def _markdown(rows: Iterable[Sequence[str]]) -> str:
 
 
 def matrices(made: Sequence[Certificate]) -> str:
-    """Return, model by model, what each method has under each value of each option; no cell is empty."""
+    """Return, model by model, what each method has under each value of each option."""
     parts = [MATRICES]
     for name in registry.built_in():
-        model = registry.get(name)
-        variants = [
-            (", ".join(f"{option}={value}" for option, value in chosen.items()) or "default", model.variant(**chosen))
-            for chosen in choices(model)
-        ]
-        columns = list(dict.fromkeys(method for _, variant in variants for method in methods(variant)))
-        rows = [("", *columns), ("---",) * (len(columns) + 1)]
-        rows += [(told, *(_cell(variant, method, made) for method in columns)) for told, variant in variants]
+        columns, cells = matrix(registry.get(name), made)
+        rows = [("", *columns), ("---",) * (len(columns) + 1), *((variant, *row) for variant, row in cells)]
         parts.append(f"\n### {name}\n\n{_markdown(rows)}")
     return "".join(parts)
-
-
-def _cell(variant: Model, method: str, made: Sequence[Certificate]) -> str:
-    """Say what a method has under a variant: a certificate's status, tests of the contract, or nothing."""
-    for one in made:
-        told = one.content
-        if (told["model"], told["label"], told["model_options"]) == (variant.name, method, dict(variant.chosen)):
-            return "stale" if one.changed_files else one.finding
-    way = methods(variant).get(method)
-    if way is None:
-        return "not offered"
-    return (
-        "fits tested"
-        if way.engine == "numpy" or not any(v != variant.options[o][0] for o, v in variant.chosen.items())
-        else "density tested"
-    )
 
 
 MATRICES = """

@@ -15,6 +15,7 @@ from genarium.adopted.stan import from_stan
 from genarium.calibration import Validation, validate, validate_quantities, validate_stan
 from genarium.declaration import Calibration, Method, Model, Problem, Result, Stage, Var
 from genarium.errors import ApproximationError, DeclarationError, GenariumError, InputError
+from genarium.site import gallery
 from genarium.registry import get
 from genarium.reporting import report
 from genarium.tree import load, save
@@ -54,6 +55,7 @@ __all__ = [
     "fit",
     "from_pymc",
     "from_stan",
+    "gallery",
     "get",
     "load",
     "models",

@@ -1,15 +1,16 @@
 """Certificates: what a file that keeps a validation says, beside the sources it speaks for."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from genarium import registry
+from genarium.declaration import Model
 from genarium.errors import GenariumError, InputError
-from genarium.methods import find_method
+from genarium.methods import find_method, methods
 from genarium.sources import PACKAGES, changed, sources_of
 from genarium.tree import provenance
 from genarium.verdicts import Verdict, as_lines
@@ -152,3 +153,46 @@ def of_model(model: str) -> dict[str, Certificate]:
         for c in certificates()
         if c.content["model"] == model
     }
+
+
+def matrix(model: Model, made: Iterable[Certificate]) -> tuple[list[str], list[tuple[str, list[str]]]]:
+    """Return what each method has under each value of each option; no cell is empty.
+
+    Parameters
+    ----------
+    model : Model
+    made : iterable of Certificate
+
+    Returns
+    -------
+    methods : list of str
+    rows : list of (variant, cells)
+        A cell is the status of a certificate; ``fits tested`` or ``density tested``, by the tests that every model is
+        put to; or ``not offered``.
+    """
+    made = list(made)
+    variants = [model.variant(**chosen) for chosen in choices(model)]
+    columns = list(dict.fromkeys(method for variant in variants for method in methods(variant)))
+    return columns, [(_label(one), [_cell(one, method, made) for method in columns]) for one in variants]
+
+
+def choices(model: Model) -> list[dict[str, str]]:
+    """Return the options of every variant that is certified: the default one, and each other value of each option."""
+    return [{}, *({option: value} for option, values in model.options.items() for value in values[1:])]
+
+
+def _label(variant: Model) -> str:
+    changed_options = {o: v for o, v in variant.chosen.items() if v != variant.options[o][0]}
+    return ", ".join(f"{option}={value}" for option, value in changed_options.items()) or "default"
+
+
+def _cell(variant: Model, method: str, made: Iterable[Certificate]) -> str:
+    """Say what a method has under a variant."""
+    for one in made:
+        told = one.content
+        if (told["model"], told["label"], told["model_options"]) == (variant.name, method, dict(variant.chosen)):
+            return "stale" if one.changed_files else one.finding
+    way = methods(variant).get(method)
+    if way is None:
+        return "not offered"
+    return "fits tested" if way.engine == "numpy" or _label(variant) == "default" else "density tested"

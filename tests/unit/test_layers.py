@@ -35,6 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("methods", "verdicts", "certificates", "adopted"),
     ("verbs",),
     ("reporting", "calibration"),
+    ("site",),
     ("cli", "testing", "__init__", "__main__"),
 )
 """From the ground up: a room imports its own layer and those before it."""

@@ -88,6 +88,7 @@ def _parser(first: str = "") -> argparse.ArgumentParser:
         analyses.add(commands, first)
     for command in commands.choices.values():
         words.add_quiet(command)
+    commands.choices["completion"].set_defaults(parser=lambda: parser)
     return parser
 
 

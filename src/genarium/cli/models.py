@@ -1,4 +1,4 @@
-"""Commands about models themselves and where they run: list, show, new, doctor."""
+"""Commands about models themselves and where they run: list, show, new, gallery, doctor, completion."""
 
 import argparse
 import json
@@ -20,6 +20,17 @@ def add(commands: words.Commands) -> None:
     new = words.add(commands, "new", _new, "Write the folder of a model of your own, to start from.")
     new.add_argument("name", metavar="NAME", help="of the model: one that Python can import")
     new.add_argument("--folder", type=Path, default=Path(), metavar="DIR", help="where to write it (default: here)")
+
+    gallery = words.add(
+        commands, "gallery", _gallery, "Write the zoo as a static site: models, how-to pages, reference."
+    )
+    gallery.add_argument(
+        "-o", "--output", dest="folder", type=Path, required=True, metavar="DIR", help="the site's folder"
+    )
+    gallery.add_argument("--no-examples", action="store_true", help="leave out the fits, which take a minute")
+
+    completion = words.add(commands, "completion", _completion, "Print what completes commands in your shell.")
+    completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
 
     about = "Tell what of this machine is used, and what is missing."
     words.add_json(words.add(commands, "doctor", _doctor, about))
@@ -63,6 +74,20 @@ def _doctor(options: argparse.Namespace) -> int:
 
     told = doctor()
     print(json.dumps(told, indent=2) if options.json else as_text(told))
+    return 0
+
+
+def _gallery(options: argparse.Namespace) -> int:
+    from genarium.site import gallery
+
+    print(gallery(options.folder, examples=not options.no_examples))
+    return 0
+
+
+def _completion(options: argparse.Namespace) -> int:
+    import shtab
+
+    print(shtab.complete(options.parser(), options.shell))
     return 0
 
 

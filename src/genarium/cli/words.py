@@ -23,13 +23,40 @@ TABLES = (".csv", ".tsv")
 ANNOTATED = (".h5ad",)
 """Ends of the names of files that hold predictions beside the data."""
 
+EXAMPLES = {
+    "list": "genarium list",
+    "show": "genarium show nb_mixture",
+    "new": "genarium new bursts",
+    "doctor": "genarium doctor",
+    "gallery": "genarium gallery -o site",
+    "completion": "genarium completion bash > ~/.local/share/bash-completion/completions/genarium",
+    "read": "genarium read nb_mixture cells.h5ad --set phi=0.3 -o data.nc",
+    "simulate": "genarium simulate nb_mixture --seed 1 --set cell=500 -o data.nc",
+    "fit": "genarium fit nb_mixture data.nc --method vi --set component=5 -o fit.nc",
+    "summary": "genarium summary fit.nc --variables mu,pi",
+    "predict": "genarium predict fit.nc new.nc -o predictions.csv",
+    "diagnose": "genarium diagnose fit.nc",
+    "report": "genarium report fit.nc -o report.html",
+    "export": "genarium export fit.nc --as salmon -o folder",
+    "validate": "genarium validate nb_mixture --method gibbs --simulations 200 --workers 2 --out calibration",
+    "stan": "genarium stan status",
+}
+"""A call of each command."""
+
 Commands = Any
 """What ``add_subparsers`` returns (its class is private to argparse)."""
 
 
 def add(commands: Commands, name: str, run: Callable[[argparse.Namespace], int], about: str) -> argparse.ArgumentParser:
-    """Add a command, with the function that runs it."""
-    command: argparse.ArgumentParser = commands.add_parser(name, help=about, description=about)
+    """Add a command, with the function that runs it; its help ends with an example."""
+    example = EXAMPLES.get(name, "")
+    command: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=about,
+        description=about,
+        epilog=f"example:\n  {example}" if example else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     command.set_defaults(run=run)
     return command
 

@@ -1,0 +1,73 @@
+"""Markdown as HTML: cards and how-to pages, with links that lead somewhere."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from genarium.errors import InputError
+
+
+def parts_of(text: str) -> tuple[str, list[tuple[str, str, str]]]:
+    """Return what stands above the first heading of the second level as HTML, and a section for each such heading.
+
+    Parameters
+    ----------
+    text : str
+        Markdown without its title.
+
+    Returns
+    -------
+    intro : str
+    sections : list of (key, title, html)
+    """
+    intro, *rest = re.split(r"^## ", text, flags=re.MULTILINE)
+    found = []
+    for part in rest:
+        title, _, body = part.partition("\n")
+        plain = re.sub(r"[`*]", "", title).strip()
+        found.append((re.sub(r"\W+", "-", plain.lower()).strip("-"), plain, rendered(body)))
+    return rendered(intro), found
+
+
+def rendered(text: str) -> str:
+    """Return Markdown as HTML: tables that can be scrolled, links to pages of the web alone.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    InputError
+        If markdown-it-py is missing.
+    """
+    try:
+        from markdown_it import MarkdownIt
+    except ImportError as error:
+        raise InputError(
+            f"the gallery needs markdown-it-py and griffe ({error}). Install them: pip install 'genarium[gallery]'."
+        ) from error
+    parser = MarkdownIt("commonmark").enable("table")
+    tokens = parser.parse(text)
+    for token in tokens:
+        if token.children:
+            token.children = list(_without_files(token.children))
+    html: str = parser.renderer.render(tokens, parser.options, {})
+    return html.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>")
+
+
+def _without_files(children: Sequence[Any]) -> Sequence[Any]:
+    """Leave out links to files that are not beside the page; what they say stays."""
+    out, dropped = [], 0
+    for token in children:
+        if token.type == "link_open" and not str(token.attrs.get("href", "")).startswith(("http", "#")):
+            dropped += 1
+        elif token.type == "link_close" and dropped:
+            dropped -= 1
+        else:
+            out.append(token)
+    return out

@@ -1,0 +1,73 @@
+"""The reference: what the package exports, from its docstrings."""
+
+from collections.abc import Iterator
+from html import escape
+from typing import Any
+
+from genarium.errors import InputError
+from genarium.reporting.page import paragraph, table
+
+KINDS = {"parameters": "Parameters", "other parameters": "Parameters", "attributes": "Attributes"}
+
+
+def reference() -> list[tuple[str, str, str]]:
+    """Return a section for each exported name.
+
+    Returns
+    -------
+    list of (key, title, html)
+
+    Raises
+    ------
+    InputError
+        If griffe is missing.
+    """
+    try:
+        import griffe
+    except ImportError as error:
+        raise InputError(f"the gallery needs griffe ({error}). Install it: pip install 'genarium[gallery]'.") from error
+    package: Any = griffe.load("genarium", docstring_parser="numpy", resolve_aliases=True, allow_inspection=False)
+    found = []
+    for name in sorted(map(str, package.exports or ())):
+        one = package.members.get(name)
+        one = getattr(one, "final_target", one)
+        if one is not None and one.docstring is not None and one.kind.value in ("function", "class"):
+            found.append((name, name, "\n".join(_parts(name, one))))
+    return found
+
+
+def _parts(name: str, one: Any) -> Iterator[str]:
+    """Yield the parts of a section."""
+    if one.kind.value == "function":
+        yield f"<pre>{escape(_call(name, one))}</pre>"
+    for section in one.docstring.parsed:
+        kind = section.kind.value
+        if kind == "text":
+            yield "\n".join(paragraph(escape(part)) for part in section.value.split("\n\n"))
+        elif kind in KINDS:
+            rows = [
+                (f"<code>{escape(p.name)}</code>", escape(str(p.annotation or "")), escape(p.description))
+                for p in section.value
+            ]
+            yield f"<h3>{KINDS[kind]}</h3>\n{table(('name', 'type', 'meaning'), rows, prose=2, label=KINDS[kind])}"
+        elif kind in ("returns", "raises", "yields"):
+            pairs = [(escape(str(p.annotation or "")), escape(p.description)) for p in section.value]
+            yield f"<h3>{kind.title()}</h3>\n{table(('type', 'meaning'), pairs, prose=1, label=kind.title())}"
+        elif kind == "examples":
+            text = "\n".join(str(part[1]) for part in section.value)
+            yield f"<h3>Examples</h3>\n<pre>{escape(text)}</pre>"
+
+
+def _call(name: str, function: Any) -> str:
+    """Return how a function is called, one parameter a line where they are many."""
+    parts, starred = [], False
+    for one in function.parameters:
+        kind = one.kind.value
+        if kind == "keyword-only" and not starred:
+            parts.append("*")
+            starred = True
+        sign = {"variadic positional": "*", "variadic keyword": "**"}.get(kind, "")
+        default = f"={one.default}" if one.default is not None and not sign else ""
+        parts.append(f"{sign}{one.name}{default}")
+    inside = ", ".join(parts)
+    return f"gn.{name}({inside})" if len(inside) < 80 else f"gn.{name}(\n    " + ",\n    ".join(parts) + ",\n)"

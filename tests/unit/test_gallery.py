@@ -1,0 +1,114 @@
+"""The gallery: pages that stand alone, links that lead somewhere, and what they show."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+import genarium as gn
+from genarium import cli, registry
+from genarium.errors import InputError
+from genarium.site.cards import parts_of
+
+pytest.importorskip("markdown_it", reason="needs the extra `gallery`")
+pytest.importorskip("griffe", reason="needs the extra `gallery`")
+
+
+class Reader(HTMLParser):
+    """Links, ids, headings and what a page loads."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.ids: list[str] = []
+        self.headings: list[int] = []
+        self.loaded: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        told = dict(attrs)
+        if tag == "a" and told.get("href"):
+            self.links.append(str(told["href"]))
+        if told.get("id"):
+            self.ids.append(str(told["id"]))
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+        if tag in ("script", "link", "img", "iframe"):
+            self.loaded.append(tag)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return gn.gallery(tmp_path_factory.mktemp("gallery") / "site", examples=False).parent
+
+
+def test_there_is_a_page_for_each_model_and_guide(site: Path) -> None:
+    assert {path.stem for path in (site / "models").iterdir()} == set(registry.built_in())
+    assert {"validate", "model", "dask", "stan", "pymc-and-stan"} == {path.stem for path in (site / "howto").iterdir()}
+    assert (site / "reference.html").is_file()
+
+
+def test_links_lead_to_pages_and_places(site: Path) -> None:
+    pages = {path: Reader(path) for path in site.rglob("*.html")}
+    for path, page in pages.items():
+        for link in page.links:
+            file, _, place = link.partition("#")
+            if link.startswith("http"):
+                continue
+            target = (path.parent / file).resolve() if file else path
+            assert target in pages, (path.name, link)
+            assert not place or place in pages[target].ids, (path.name, link)
+
+
+def test_pages_load_nothing_and_their_headings_are_in_order(site: Path) -> None:
+    for path in site.rglob("*.html"):
+        page = Reader(path)
+        assert page.loaded == [], path.name
+        assert len(page.ids) == len(set(page.ids)), path.name
+        assert page.headings[0] == 1, path.name
+        assert all(b <= a + 1 for a, b in zip(page.headings, page.headings[1:], strict=False)), path.name
+
+
+def test_every_exported_function_is_in_the_reference(site: Path) -> None:
+    ids = set(Reader(site / "reference.html").ids)
+    assert {"fit", "validate", "from_pymc", "Model", "gallery"} <= ids
+    assert ids == set(gn.__all__) - {"models"}
+
+
+def test_it_is_written_anew_but_over_nothing_else(site: Path, tmp_path: Path) -> None:
+    assert cli.main(["gallery", "-o", str(site), "--no-examples"]) == 0
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds something else than a gallery"):
+        gn.gallery(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_markdown_is_cut_at_headings_and_links_to_files_are_text() -> None:
+    intro, sections = parts_of("Before [a](b.md).\n\n## `One` and *two*\n\n[w](https://x.org) | <b>\n\n### Three\n")
+    assert intro == "<p>Before a.</p>\n"
+    ((key, title, html),) = sections
+    assert (key, title) == ("one-and-two", "One and two")
+    assert '<a href="https://x.org">w</a>' in html
+    assert "<h3>Three</h3>" in html
+
+
+@pytest.mark.slow
+def test_examples_are_fitted_and_reported(tmp_path: Path) -> None:
+    site = gn.gallery(tmp_path / "site").parent
+    for name in registry.built_in():
+        assert (site / "models" / f"{name}-report.html").is_file()
+        assert f'href="{name}-report.html"' in (site / "models" / f"{name}.html").read_text(encoding="utf-8")
+
+
+def test_commands_have_an_example_each_and_can_be_completed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    commands = re.findall(r"^    (\w+) ", capsys.readouterr().out, flags=re.MULTILINE)
+    assert len(commands) > 12
+    for command in commands:
+        with pytest.raises(SystemExit):
+            cli.main([command, "--help"])
+        assert f"example:\n  genarium {command}" in capsys.readouterr().out
+    assert cli.main(["completion", "bash"]) == 0
+    assert "--simulations" in capsys.readouterr().out
