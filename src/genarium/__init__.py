@@ -15,9 +15,9 @@ from genarium.adopted.stan import from_stan
 from genarium.calibration import Validation, validate, validate_quantities, validate_stan
 from genarium.declaration import Calibration, Method, Model, Problem, Result, Stage, Var
 from genarium.errors import ApproximationError, DeclarationError, GenariumError, InputError
-from genarium.site import gallery
 from genarium.registry import get
 from genarium.reporting import report
+from genarium.site import gallery
 from genarium.tree import load, save
 from genarium.verbs.choose import choose
 from genarium.verbs.diagnose import diagnose
