@@ -101,6 +101,14 @@ def test_examples_are_fitted_and_reported(tmp_path: Path) -> None:
         assert f'href="{name}-report.html"' in (site / "models" / f"{name}.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
+def test_the_guides_code_runs(root: Path) -> None:
+    for name, part in (("validate", 0), ("pymc-and-stan", 0)):
+        text = (root / "src" / "genarium" / "site" / "howto" / f"{name}.md").read_text(encoding="utf-8")
+        code = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)[part]
+        exec(code.replace("simulations=200", "simulations=5"), {})
+
+
 def test_commands_have_an_example_each_and_can_be_completed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main(["--help"])
