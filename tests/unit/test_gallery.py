@@ -102,6 +102,7 @@ def test_examples_are_fitted_and_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Numba will use object mode:UserWarning")
 def test_the_guides_code_runs(root: Path) -> None:
     for name, part in (("validate", 0), ("pymc-and-stan", 0)):
         text = (root / "src" / "genarium" / "site" / "howto" / f"{name}.md").read_text(encoding="utf-8")
