@@ -14,7 +14,7 @@ from . import hyper
 from .corpus import Corpus
 from .dirichlet import FLOOR
 from .gibbs import Sweep
-from .hyper import Hyper
+from .hyperprior import Hyper
 
 CHAINS = 4
 """Chains, each from a draw of q."""
@@ -68,11 +68,9 @@ def corrected(
         Processes sorted by decreasing share, as before. With hyperparameters at their geometric means.
     """
     told = {name: np.asarray(value[1]) for name, value in fitted.variational.items()}
-    start = Hyper(told["alpha"], told["tau"], told.get("dispersion"))
-    fixed = start.alpha <= FLOOR
-    if empirical_bayes:
-        alpha = np.where(fixed, FLOOR, problem["alpha"])
-        start = Hyper(alpha, problem["tau"].astype(float), problem.arrays.get("dispersion"))
+    fixed = told["alpha"] <= FLOOR
+    start = Hyper.given(problem)
+    start = replace(start, alpha=np.where(fixed, FLOOR, start.alpha))
     of_q = {name: np.asarray(value)[0] for name, value in fitted.posterior.items()}
     own = iter(np.linspace(0, len(of_q["beta"]) - 1, CHAINS).astype(int))
     sweep = Sweep(data, problem, told["beta_mean"])
@@ -81,13 +79,13 @@ def corrected(
         at = next(own)
         state, found = sweep.state({name: value[at] for name, value in of_q.items()}), start
         while True:
-            sweep.hold(**vars(found))
+            sweep.hold(found)
             state = sweep(stream, state)
             if empirical_bayes:
                 found = hyper.draw(stream, state, found, start, fixed)
-            yield {**sweep.unknown(state), **{f"hyper_{n}": v for n, v in vars(found).items() if v is not None}}
+            yield {**sweep.unknown(state), **{f"hyper_{n}": v for n, v in vars(found).items() if v.size}}
 
-    each = (sweeps or enough(data, len(start.alpha), start.dispersion is not None)) / CHAINS
+    each = (sweeps or enough(data, len(start.alpha), start.dispersion.size > 0)) / CHAINS
     warm_up, kept = round(WARM_UP * each), -(-draws // CHAINS)
     thin = max(1, round((each - warm_up) / kept))
     found = engine.run(chain, rng, chains=CHAINS, draws=kept, tune=warm_up, thin=thin)

@@ -12,6 +12,7 @@ from genarium.engines import chains as engine
 from . import moves
 from .channels import channel_of
 from .corpus import Corpus, corpus
+from .hyperprior import Hyper
 from .spectra import FREE, certain
 from .start import start
 
@@ -85,7 +86,7 @@ class Sweep:
 
     def __init__(self, data: Corpus, problem: Problem, reference: Array) -> None:
         self.data, self.names = data, set(problem.model.unknown.variables)
-        self.hold(problem["alpha"], problem["tau"], problem.arrays.get("dispersion"))
+        self.hold(Hyper.given(problem))
         C, A = len(data.opportunity), data.alternatives
         context, alternative = np.indices((C, A))
         self.channel_of = channel_of(context, alternative, C, A)  # (C, A)
@@ -97,10 +98,9 @@ class Sweep:
         ]
         self.covariance = np.array(each)  # (J, K, F, F)
 
-    def hold(self, alpha: Array, tau: Array, dispersion: Array | None) -> None:
-        """Take these hyperparameters, each (K,), from now on."""
-        self.alpha, self.precision = np.array(alpha, dtype=float), 1 / np.asarray(tau, dtype=float) ** 2
-        self.shape = np.empty(0) if dispersion is None else 1 / np.asarray(dispersion, dtype=float)
+    def hold(self, found: Hyper) -> None:
+        """Take these hyperparameters from now on."""
+        self.alpha, self.precision, self.shape = found.alpha, found.tau**-2, 1 / found.dispersion
 
     def state(self, unknown: Arrays) -> State:
         """Return the state at values of the unknown variables."""

@@ -1,5 +1,6 @@
 """Variational Bayes by coordinate ascent (Algorithm 2, corrected); equation numbers refer to the card (README.md)."""
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +15,7 @@ from .checkpoint import Checkpoint, ascended
 from .corpus import corpus
 from .corrected import corrected
 from .sparse import pruned
-from .sweep import State, Step
+from .sweep import PATIENCE, State, Step
 
 SCOUT = 40
 """Iterations of each restart; only the best one goes on."""
@@ -116,11 +117,11 @@ def climbed(
     ]
     ends: list[float] = []
     for i in sorted(range(restarts), key=lambda i: -scouts[i].bound):
-        run, rest = scouts[i], max_iterations - scouting
-        if not run.converged and rest > 0:
-            more = ascended(
-                keeper, f"end-{i}", step, run.state, tolerance=tolerance, max_iterations=rest, accelerated=True
-            )
+        run, rest = scouts[i], max_iterations - (len(scouts[i].bounds) - 1)
+        early = step.empirical_bayes and run.state.age <= PATIENCE  # hyperparameters have not moved yet
+        if (early or not run.converged) and rest > 0:
+            state = replace(run.state, age=PATIENCE + 1) if early else run.state
+            more = ascended(keeper, f"end-{i}", step, state, tolerance=tolerance, max_iterations=rest, accelerated=True)
             scouts[i] = Ascent(more.state, np.concatenate([run.bounds, more.bounds[1:]]), more.converged)
         ends.append(scouts[i].bound)
         if sum(end > max(ends) - tolerance - AGREE * abs(end) for end in ends) >= agreeing:
