@@ -20,6 +20,7 @@ from .gibbs import gibbs
 from .matrix import matrix
 from .spectra import derive, prepare, with_given
 from .start import start
+from .stored import fit_blocks, split_command
 from .svi import svi
 from .trees import DEFAULT_SIZES, require_plain
 from .trees import KNOWN as OF_LEAVES
@@ -201,6 +202,8 @@ def declare(
         predict=predict.predict,
         folds=folds,
         exports=EXPORTS,
+        commands={"blocks split": split_command},
+        fit_folder=fit_blocks,
         readers={"npz": readers.npz, "matrix": matrix, **ingest.READERS},
         test_quantities=with_given(likelihood.quantities_of(random, bool(kinds.strands)), spectra, single),
         statistics=likelihood.statistics,

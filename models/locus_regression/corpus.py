@@ -11,7 +11,6 @@ from .channels import split_channel
 from .hyperprior import Hyper
 from .spectra import Held, held
 
-
 NO_HYPER = Hyper(np.empty(0), np.empty(0))
 """Where hyperparameters do not matter."""
 

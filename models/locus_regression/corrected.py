@@ -26,12 +26,31 @@ FEWEST, MOST = 2000, 10_000
 """Sweeps, where none are asked for."""
 
 ENOUGH = 1.0
-"""CPU seconds, as estimated, beyond which sweeps stay below the most; they are a function of the sizes alone."""
+"""CPU seconds beyond which sweeps stay below the most. Seconds are estimates from sizes alone, so that a fit is the same
+on every machine."""
+
+LONG, TIMES, LEAST = 20.0, 3.5, 400
+"""CPU seconds beyond which sweeps may go below the fewest, to the least, for they take that many times what the ascents
+took."""
 
 
-def enough(data: Corpus, processes: int, random: bool) -> int:
-    """Return the number of sweeps that a corpus needs: the more, the cheaper they are."""
-    each = 60e-6 + 30e-9 * float(data.count.sum()) + (3e-7 if random else 1.5e-7) * processes * data.rows
+def enough(data: Corpus, processes: int, random: bool, ascents: int) -> int:
+    """Return the number of sweeps that a corpus gets: the more, the cheaper they are.
+
+    Parameters
+    ----------
+    data : Corpus
+    processes : int
+    random : bool
+        Whether loci have effects of their own.
+    ascents : int
+        Sweeps of the ascents, all starts together.
+    """
+    rates = processes * data.rows
+    each = 60e-6 + 30e-9 * float(data.count.sum()) + (2.5e-7 if random else 8e-8) * rates
+    ascent = ascents * (1e-3 + 4.7e-8 * len(data.count) + 8e-8 * rates)
+    if FEWEST * each > LONG:
+        return int(np.clip(max(LONG, TIMES * ascent) / each, LEAST, FEWEST))
     return int(np.clip(ENOUGH / each, FEWEST, MOST))
 
 
@@ -85,7 +104,8 @@ def corrected(
                 found = hyper.draw(stream, state, found, start, fixed)
             yield {**sweep.unknown(state), **{f"hyper_{n}": v for n, v in vars(found).items() if v.size}}
 
-    each = (sweeps or enough(data, len(start.alpha), start.dispersion.size > 0)) / CHAINS
+    ascents = int(np.isfinite(told["bound"]).sum())
+    each = (sweeps or enough(data, len(start.alpha), start.dispersion.size > 0, ascents)) / CHAINS
     warm_up, kept = round(WARM_UP * each), -(-draws // CHAINS)
     thin = max(1, round((each - warm_up) / kept))
     found = engine.run(chain, rng, chains=CHAINS, draws=kept, tune=warm_up, thin=thin)

@@ -97,6 +97,8 @@ class Sweep:
             for X, *of_group in zip(data.features, mean, weight, strict=True)
         ]
         self.covariance = np.array(each)  # (J, K, F, F)
+        empty = np.empty((0, 0, 0))
+        self._last: tuple[Array, ...] = (empty, empty, np.empty((0, 0)), empty, empty)  # beta, and what normalise says
 
     def hold(self, found: Hyper) -> None:
         """Take these hyperparameters from now on."""
@@ -128,7 +130,8 @@ class Sweep:
         share, small = CAREFUL
         none = np.empty((len(state.beta), 0))
         move: Any = moves.sweep
-        beta, lam, rho, pi, effect = move(
+        fixed = data.form == "conditional" and state.locus_effect is None  # rates depend on beta alone
+        beta, lam, rho, pi, effect, *last = move(
             rng,
             rng.random(int(data.count.sum())),  # faster at once than one by one
             *(data.genome, data.row, data.channel, data.count),
@@ -137,5 +140,7 @@ class Sweep:
             small if rng.uniform() < share else 1.0,
             *(state.beta, state.lam, state.rho, state.pi),
             none if state.locus_effect is None else state.locus_effect,
+            *(fixed and state.beta is self._last[0], *self._last[1:]),
         )
+        self._last = (beta, *last)
         return State(beta, lam, rho, pi, None if state.locus_effect is None else effect)

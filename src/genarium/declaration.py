@@ -369,6 +369,9 @@ class Model:
         or two): functions that return the text to print, or an :class:`Answer`. Parameters without a default are
         positional there, keyword-only ones are options; their types (Path, str, int, float, bool, Literal, list of
         these) and what their docstring says make the command's help.
+    fit_folder : callable, optional
+        ``fit_folder(folder, method, seed, *, workers, checkpoint, **settings)``: fits data on disk, in a folder with
+        the file ``corpus.nc``, without loading them, and returns the tree of the fit.
     check : callable, optional
         ``check(problem)``: raises :class:`~genarium.errors.InputError` for what no single variable shows.
     options : mapping of str to tuple of str
@@ -420,6 +423,7 @@ class Model:
     annotate: Mapping[str, Callable[..., None]] = field(default_factory=dict)
     exports: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     commands: Mapping[str, Callable[..., str | Answer]] = field(default_factory=dict)
+    fit_folder: Callable[..., Any] | None = None
     check: Callable[[Problem], None] | None = None
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     vary: Callable[..., "Model"] | None = None
