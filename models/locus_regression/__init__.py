@@ -17,6 +17,7 @@ from .cautions import cautions
 from .channels import SETS, split_channel
 from .folds import folds
 from .gibbs import gibbs
+from .hyperprior import learned
 from .matrix import matrix
 from .spectra import derive, prepare, with_given
 from .start import start
@@ -212,9 +213,10 @@ def declare(
         options=OPTIONS,
         vary=declare,
         calibration=Calibration(
-            settings={"genome": 10, "locus": 60, "process": 2, "feature": 2, "cell": 1000, "empirical_bayes": False},
+            settings={"genome": 10, "locus": 60, "process": 2, "feature": 2, "cell": 1000},
             control={"alpha": 10.0},
             growth=(1000, 3000, 9000),
+            learned=learned,
             also=(("vi", {"covariance": "diagonal"}), ("vi", {"covariance": "mean_field"})),
         ),
         source="A. Lynch: Locus Regression (2022), Algorithms 1 to 3.",

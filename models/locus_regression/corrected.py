@@ -26,8 +26,7 @@ FEWEST, MOST = 2000, 10_000
 """Sweeps, where none are asked for."""
 
 ENOUGH = 1.0
-"""CPU seconds beyond which sweeps stay below the most. Seconds are estimates from sizes alone, so that a fit is the same
-on every machine."""
+"""CPU seconds beyond which sweeps stay below the most; estimated from sizes alone, so that all machines do the same."""
 
 LONG, TIMES, LEAST = 20.0, 3.5, 400
 """CPU seconds beyond which sweeps may go below the fewest, to the least, for they take that many times what the ascents

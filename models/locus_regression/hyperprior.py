@@ -1,6 +1,8 @@
 """The prior of hyperparameters that are estimated: each log normal around its given value; eqs. 18, 19 of the card."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -32,6 +34,11 @@ class Hyper:
 def log_prior(value: float, median: float) -> float:
     """Return the log prior density of the log of a hyperparameter, 0 at its median."""
     return float(-0.5 * (np.log(value / median) / SPREAD) ** 2)
+
+
+def learned(options: Mapping[str, Any]) -> dict[str, float]:
+    """Return which hyperparameters a method with these options estimates, and the standard deviations of their logs."""
+    return dict.fromkeys(("alpha", "tau", "dispersion"), SPREAD) if options.get("empirical_bayes") else {}
 
 
 def gap(found: Hyper, medians: Hyper) -> float:

@@ -273,6 +273,9 @@ class Calibration:
     undetermined : tuple of str
         Unknown variables and quantities that more units do not determine (the spread of a few regions' effects, say):
         no part of the recovery.
+    learned : callable, optional
+        ``learned(options)``: known variables that a method with these options takes for unknown, log normal around the
+        given values: name -> standard deviation of the log. Simulations draw them, the fit gets the given ones.
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -281,6 +284,7 @@ class Calibration:
     also: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     corrected: tuple[str, ...] = ()
     undetermined: tuple[str, ...] = ()
+    learned: Callable[[Mapping[str, Any]], Mapping[str, float]] | None = None
 
 
 @dataclass(frozen=True)
