@@ -107,7 +107,6 @@ def test_commands_split_fit_and_use_a_corpus_in_blocks(
     assert "of 3000 mutations" in told
     assert main(["predict", str(fitted), "-o", str(tmp_path / "p.nc")]) == 0
     assert load(tmp_path / "p.nc")["predictions"].sizes["genome"] == 8
-    assert main(["report", str(fitted), "-o", str(tmp_path / "r.html")]) == 0
     capsys.readouterr()
     refused = {
         "reads all mutations at once": [
@@ -134,6 +133,15 @@ def test_commands_split_fit_and_use_a_corpus_in_blocks(
         gn.fit("nb_mixture", folder, "em", component=2)
     with pytest.raises(InputError, match="it has no file"):
         gn.fit("locus_regression", tmp_path / "kept", "vi", process=2)
+
+
+@pytest.mark.slow
+def test_a_fit_of_blocks_has_a_report(folder: Path, tmp_path: Path) -> None:
+    """Of the sample."""
+    from genarium.reporting import report
+
+    report(fit_blocks(folder, process=2, draws=20, restarts=1), tmp_path / "r.html")
+    assert "intervals that are not corrected" in (tmp_path / "r.html").read_text()
 
 
 def test_samples_of_blocks_give_unbiased_steps(problem: Problem, folder: Path) -> None:
