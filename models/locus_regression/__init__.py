@@ -17,9 +17,11 @@ from .cautions import cautions
 from .channels import SETS, split_channel
 from .folds import folds
 from .gibbs import gibbs
+from .hyperprior import learned
 from .matrix import matrix
 from .spectra import derive, prepare, with_given
 from .start import start
+from .stored import fit_blocks, split_command
 from .svi import svi
 from .trees import DEFAULT_SIZES, require_plain
 from .trees import KNOWN as OF_LEAVES
@@ -201,6 +203,8 @@ def declare(
         predict=predict.predict,
         folds=folds,
         exports=EXPORTS,
+        commands={"blocks split": split_command},
+        fit_folder=fit_blocks,
         readers={"npz": readers.npz, "matrix": matrix, **ingest.READERS},
         test_quantities=with_given(likelihood.quantities_of(random, bool(kinds.strands)), spectra, single),
         statistics=likelihood.statistics,
@@ -209,9 +213,10 @@ def declare(
         options=OPTIONS,
         vary=declare,
         calibration=Calibration(
-            settings={"genome": 10, "locus": 60, "process": 2, "feature": 2, "cell": 1000, "empirical_bayes": False},
+            settings={"genome": 10, "locus": 60, "process": 2, "feature": 2, "cell": 1000},
             control={"alpha": 10.0},
             growth=(1000, 3000, 9000),
+            learned=learned,
             also=(("vi", {"covariance": "diagonal"}), ("vi", {"covariance": "mean_field"})),
         ),
         source="A. Lynch: Locus Regression (2022), Algorithms 1 to 3.",

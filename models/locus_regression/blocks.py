@@ -180,11 +180,14 @@ class Stored(Corpus):
         First locus of each block.
     sums : mapping of str to ndarray
         ``row_total`` (R,), ``table`` (G, M), ``log_opportunity`` (1,).
+    first : mapping of str to ndarray, shape (G,)
+        Genome, row, channel and count (1) of one mutation of each genome.
     """
 
     folder: Path = Path()
     starts: Array = ()  # type: ignore[assignment]
     sums: Mapping[str, Array] = ()  # type: ignore[assignment]
+    first: Mapping[str, Array] = ()  # type: ignore[assignment]
 
     @classmethod
     def open(cls, folder: str | Path, sizes: Mapping[str, int], values: Mapping[str, Any]) -> "tuple[Stored, Problem]":
@@ -196,8 +199,9 @@ class Stored(Corpus):
         problem = check(resolve("locus_regression", tree), tree, sizes, values)
         sums = _read(path / "sums.nc", SUMS)
         own = {name: value for name, value in vars(corpus(problem)).items() if name in Corpus.__dataclass_fields__}
+        first = {name: own[name][np.argsort(own["genome"])].astype(np.int64) for name in CELLS}
         own |= {name: np.empty(0, dtype=own[name].dtype) for name in CELLS}
-        return cls(**own, folder=path, starts=sums.pop("starts"), sums=sums), problem
+        return cls(**own, folder=path, starts=sums.pop("starts"), sums=sums, first=first), problem
 
     @property
     def row_total(self) -> Array:
@@ -249,6 +253,34 @@ class Stored(Corpus):
                 seen[:, low:high] = total.reshape(J, -1)[:, low:high]
             total = seen.ravel()
         return with_tops((of_genome, of_row.reshape(-1, K), of_channel, log_sum), total, weight, place, spectrum)
+
+    def sample(self, most: int, rng: np.random.Generator) -> dict[str, Array]:
+        """Return some of the mutations, each as likely as any other, and at least one of every genome.
+
+        Parameters
+        ----------
+        most : int
+            About as many, or all.
+        rng : Generator
+
+        Returns
+        -------
+        dict
+            ``genome``, ``row``, ``channel`` and ``count`` of the cells that have some.
+        """
+        share = min(1.0, most / float(self.table.sum()))
+        found: list[list[Array]] = []
+        for b in range(len(self.starts) - 1):
+            kept = _read(self.folder / "cells" / f"{b:05d}.nc", CELLS)
+            count = rng.binomial(kept["count"].astype(np.int64), share)
+            at = np.flatnonzero(count)
+            group, locus = np.divmod(kept["row"][at].astype(np.int64), int(self.starts[b + 1] - self.starts[b]))
+            row = group * self.features.shape[1] + locus + int(self.starts[b])
+            found.append([kept["genome"][at].astype(np.int64), row, kept["channel"][at].astype(np.int64), count[at]])
+        cells = [np.concatenate(parts) for parts in zip(*found, strict=True)]
+        missing = np.setdiff1d(np.arange(self.genomes), cells[0])
+        cells = [np.concatenate([have, self.first[name][missing]]) for name, have in zip(CELLS, cells, strict=True)]
+        return dict(zip(CELLS, cells, strict=True))
 
 
 def expect_block(path: str, weight: Array, place: Array, spectrum: Array) -> Sums:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import xarray as xr
 
+from genarium.attributes import attribute
 from genarium.declaration import Array, Arrays, Caution, Problem
 from genarium.tree import arrays
 
@@ -22,6 +23,13 @@ def cautions(tree: xr.DataTree, problem: Problem) -> Iterator[Caution]:
     """Yield what a user of a fit should know."""
     if "posterior" in tree and tree.attrs["claim"] != "exact" and tree["posterior"].sizes["chain"] > 1:
         yield from apart(arrays(tree["posterior"].to_dataset()))
+    if "mutations_kept" in (notes := attribute(tree, "notes")):
+        where = f"checks of the data see {notes['mutations_kept']:.0f} of {notes['mutations']:.0f} mutations"
+        advice = (
+            "Of a corpus in blocks, intervals are those of mean field and too narrow. For intervals that hold, fit a "
+            "part that fits into memory by vi or gibbs."
+        )
+        yield Caution("intervals that are not corrected", 1, where, advice)
     if problem.option("loci") == "fixed" and ("posterior" in tree or "point" in tree):
         yield dispersed(tree, problem)
 

@@ -8,7 +8,11 @@ import numpy as np
 from genarium.declaration import Array, Problem
 
 from .channels import split_channel
+from .hyperprior import Hyper
 from .spectra import Held, held
+
+NO_HYPER = Hyper(np.empty(0), np.empty(0))
+"""Where hyperparameters do not matter."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class Corpus:
         Of each context.
     held : Held, optional
         Preferences of the first processes, whose signatures are given.
+    hyper : Hyper
+        Given hyperparameters.
     """
 
     genome: Array
@@ -44,6 +50,7 @@ class Corpus:
     genomes: int
     alternatives: int = 3
     held: Held | None = None
+    hyper: Hyper = NO_HYPER
 
     @property
     def rows(self) -> int:
@@ -118,4 +125,5 @@ def corpus(problem: Problem) -> Corpus:
         G,
         problem.sizes["alternative"],
         held(problem),
+        Hyper.given(problem),
     )

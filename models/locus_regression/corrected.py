@@ -14,7 +14,7 @@ from . import hyper
 from .corpus import Corpus
 from .dirichlet import FLOOR
 from .gibbs import Sweep
-from .hyper import Hyper
+from .hyperprior import Hyper
 
 CHAINS = 4
 """Chains, each from a draw of q."""
@@ -26,12 +26,30 @@ FEWEST, MOST = 2000, 10_000
 """Sweeps, where none are asked for."""
 
 ENOUGH = 1.0
-"""CPU seconds, as estimated, beyond which sweeps stay below the most; they are a function of the sizes alone."""
+"""CPU seconds beyond which sweeps stay below the most; estimated from sizes alone, so that all machines do the same."""
+
+LONG, TIMES, LEAST = 20.0, 3.5, 400
+"""CPU seconds beyond which sweeps may go below the fewest, to the least, for they take that many times what the ascents
+took."""
 
 
-def enough(data: Corpus, processes: int, random: bool) -> int:
-    """Return the number of sweeps that a corpus needs: the more, the cheaper they are."""
-    each = 60e-6 + 30e-9 * float(data.count.sum()) + (3e-7 if random else 1.5e-7) * processes * data.rows
+def enough(data: Corpus, processes: int, random: bool, ascents: int) -> int:
+    """Return the number of sweeps that a corpus gets: the more, the cheaper they are.
+
+    Parameters
+    ----------
+    data : Corpus
+    processes : int
+    random : bool
+        Whether loci have effects of their own.
+    ascents : int
+        Sweeps of the ascents, all starts together.
+    """
+    rates = processes * data.rows
+    each = 60e-6 + 30e-9 * float(data.count.sum()) + (2.5e-7 if random else 8e-8) * rates
+    ascent = ascents * (1e-3 + 4.7e-8 * len(data.count) + 8e-8 * rates)
+    if FEWEST * each > LONG:
+        return int(np.clip(max(LONG, TIMES * ascent) / each, LEAST, FEWEST))
     return int(np.clip(ENOUGH / each, FEWEST, MOST))
 
 
@@ -68,11 +86,9 @@ def corrected(
         Processes sorted by decreasing share, as before. With hyperparameters at their geometric means.
     """
     told = {name: np.asarray(value[1]) for name, value in fitted.variational.items()}
-    start = Hyper(told["alpha"], told["tau"], told.get("dispersion"))
-    fixed = start.alpha <= FLOOR
-    if empirical_bayes:
-        alpha = np.where(fixed, FLOOR, problem["alpha"])
-        start = Hyper(alpha, problem["tau"].astype(float), problem.arrays.get("dispersion"))
+    fixed = told["alpha"] <= FLOOR
+    start = Hyper.given(problem)
+    start = replace(start, alpha=np.where(fixed, FLOOR, start.alpha))
     of_q = {name: np.asarray(value)[0] for name, value in fitted.posterior.items()}
     own = iter(np.linspace(0, len(of_q["beta"]) - 1, CHAINS).astype(int))
     sweep = Sweep(data, problem, told["beta_mean"])
@@ -81,13 +97,14 @@ def corrected(
         at = next(own)
         state, found = sweep.state({name: value[at] for name, value in of_q.items()}), start
         while True:
-            sweep.hold(**vars(found))
+            sweep.hold(found)
             state = sweep(stream, state)
             if empirical_bayes:
                 found = hyper.draw(stream, state, found, start, fixed)
-            yield {**sweep.unknown(state), **{f"hyper_{n}": v for n, v in vars(found).items() if v is not None}}
+            yield {**sweep.unknown(state), **{f"hyper_{n}": v for n, v in vars(found).items() if v.size}}
 
-    each = (sweeps or enough(data, len(start.alpha), start.dispersion is not None)) / CHAINS
+    ascents = int(np.isfinite(told["bound"]).sum())
+    each = (sweeps or enough(data, len(start.alpha), start.dispersion.size > 0, ascents)) / CHAINS
     warm_up, kept = round(WARM_UP * each), -(-draws // CHAINS)
     thin = max(1, round((each - warm_up) / kept))
     found = engine.run(chain, rng, chains=CHAINS, draws=kept, tune=warm_up, thin=thin)

@@ -12,6 +12,7 @@ from genarium.engines import chains as engine
 from . import moves
 from .channels import channel_of
 from .corpus import Corpus, corpus
+from .hyperprior import Hyper
 from .spectra import FREE, certain
 from .start import start
 
@@ -85,7 +86,7 @@ class Sweep:
 
     def __init__(self, data: Corpus, problem: Problem, reference: Array) -> None:
         self.data, self.names = data, set(problem.model.unknown.variables)
-        self.hold(problem["alpha"], problem["tau"], problem.arrays.get("dispersion"))
+        self.hold(Hyper.given(problem))
         C, A = len(data.opportunity), data.alternatives
         context, alternative = np.indices((C, A))
         self.channel_of = channel_of(context, alternative, C, A)  # (C, A)
@@ -96,11 +97,12 @@ class Sweep:
             for X, *of_group in zip(data.features, mean, weight, strict=True)
         ]
         self.covariance = np.array(each)  # (J, K, F, F)
+        empty = np.empty((0, 0, 0))
+        self._last: tuple[Array, ...] = (empty, empty, np.empty((0, 0)), empty, empty)  # beta, and what normalise says
 
-    def hold(self, alpha: Array, tau: Array, dispersion: Array | None) -> None:
-        """Take these hyperparameters, each (K,), from now on."""
-        self.alpha, self.precision = np.array(alpha, dtype=float), 1 / np.asarray(tau, dtype=float) ** 2
-        self.shape = np.empty(0) if dispersion is None else 1 / np.asarray(dispersion, dtype=float)
+    def hold(self, found: Hyper) -> None:
+        """Take these hyperparameters from now on."""
+        self.alpha, self.precision, self.shape = found.alpha, found.tau**-2, 1 / found.dispersion
 
     def state(self, unknown: Arrays) -> State:
         """Return the state at values of the unknown variables."""
@@ -128,7 +130,8 @@ class Sweep:
         share, small = CAREFUL
         none = np.empty((len(state.beta), 0))
         move: Any = moves.sweep
-        beta, lam, rho, pi, effect = move(
+        fixed = data.form == "conditional" and state.locus_effect is None  # rates depend on beta alone
+        beta, lam, rho, pi, effect, *last = move(
             rng,
             rng.random(int(data.count.sum())),  # faster at once than one by one
             *(data.genome, data.row, data.channel, data.count),
@@ -137,5 +140,7 @@ class Sweep:
             small if rng.uniform() < share else 1.0,
             *(state.beta, state.lam, state.rho, state.pi),
             none if state.locus_effect is None else state.locus_effect,
+            *(fixed and state.beta is self._last[0], *self._last[1:]),
         )
+        self._last = (beta, *last)
         return State(beta, lam, rho, pi, None if state.locus_effect is None else effect)

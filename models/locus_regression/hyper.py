@@ -1,6 +1,5 @@
 """Hyperparameters as the correction samples them, each log normal around its given value; eq. 37 of the card."""
 
-from dataclasses import dataclass
 from math import lgamma
 
 import numpy as np
@@ -8,23 +7,12 @@ from numba import njit
 
 from genarium.declaration import Array
 
-from .dirichlet import FLOOR
+from .dirichlet import LEAST
 from .gibbs import State
-
-SPREAD = 1.0
-"""Standard deviation of the log of a hyperparameter under its prior."""
+from .hyperprior import Hyper, log_prior
 
 STEPS = 0.2, 0.8
 """Standard deviations of the Metropolis steps in the log, one after the other."""
-
-
-@dataclass(frozen=True)
-class Hyper:
-    """Hyperparameters; each (K,)."""
-
-    alpha: Array
-    tau: Array
-    dispersion: Array | None = None
 
 
 def draw(rng: np.random.Generator, state: State, found: Hyper, given: Hyper, fixed: Array) -> Hyper:
@@ -47,16 +35,11 @@ def draw(rng: np.random.Generator, state: State, found: Hyper, given: Hyper, fix
     alpha, tau = found.alpha.copy(), found.tau.copy()
     _move_alpha(rng, len(state.pi), np.log(state.pi).sum(0), given.alpha, fixed, alpha)
     _move_tau(rng, (state.beta**2).sum(1), state.beta.shape[1], given.tau, tau)
-    if state.locus_effect is None or found.dispersion is None or given.dispersion is None:
+    if state.locus_effect is None:
         return Hyper(alpha, tau)
     dispersion, effect = found.dispersion.copy(), state.locus_effect
     _move_dispersion(rng, (np.log(effect) - effect).sum(1), effect.shape[1], given.dispersion, dispersion)
     return Hyper(alpha, tau, dispersion)
-
-
-@njit(cache=True)
-def _log_prior(value: float, median: float) -> float:
-    return float(-0.5 * (np.log(value / median) / SPREAD) ** 2)
 
 
 @njit(cache=True)
@@ -67,9 +50,9 @@ def _move_alpha(rng: np.random.Generator, genomes: int, sums: Array, median: Arr
             if fixed[k]:
                 continue
             old, total = alpha[k], alpha.sum()
-            new = max(old * np.exp(step * rng.standard_normal()), FLOOR)
+            new = max(old * np.exp(step * rng.standard_normal()), LEAST)
             ratio = genomes * (lgamma(total - old + new) - lgamma(total) + lgamma(old) - lgamma(new))
-            ratio += (new - old) * sums[k] + _log_prior(new, median[k]) - _log_prior(old, median[k])
+            ratio += (new - old) * sums[k] + log_prior(new, median[k]) - log_prior(old, median[k])
             if np.log(rng.random()) < ratio:
                 alpha[k] = new
 
@@ -82,7 +65,7 @@ def _move_tau(rng: np.random.Generator, squares: Array, features: int, median: A
             old = tau[k]
             new = old * np.exp(step * rng.standard_normal())
             ratio = features * np.log(old / new) + 0.5 * squares[k] * (old**-2 - new**-2)
-            ratio += _log_prior(new, median[k]) - _log_prior(old, median[k])
+            ratio += log_prior(new, median[k]) - log_prior(old, median[k])
             if np.log(rng.random()) < ratio:
                 tau[k] = new
 
@@ -96,6 +79,6 @@ def _move_dispersion(rng: np.random.Generator, sums: Array, loci: int, median: A
             new = old * np.exp(step * rng.standard_normal())
             r, s = 1 / old, 1 / new
             ratio = loci * (s * np.log(s) - lgamma(s) - r * np.log(r) + lgamma(r)) + (s - r) * sums[k]
-            ratio += _log_prior(new, median[k]) - _log_prior(old, median[k])
+            ratio += log_prior(new, median[k]) - log_prior(old, median[k])
             if np.log(rng.random()) < ratio:
                 dispersion[k] = new

@@ -12,6 +12,12 @@ from genarium.declaration import Array
 LEAST = 1e-300
 """Draws of gamma variables are kept above it."""
 
+BLOCK = 1024
+"""Loci whose rates are computed at once, by a matrix product in the processor's cache."""
+
+TINY = 1e-200
+"""Where all probabilities of a row are below it, they are compared by their logs."""
+
 
 @njit(cache=True)
 def sweep(
@@ -37,17 +43,27 @@ def sweep(
     rho: Array,
     pi: Array,
     effect: Array,
-) -> tuple[Array, Array, Array, Array, Array]:
-    """Draw all blocks given the others; t (C, L), channel_of (C, A); r and effect are empty without effects of loci."""
+    known: bool,
+    rate: Array,
+    log_z: Array,
+    mean: Array,
+    weight: Array,
+) -> tuple[Array, Array, Array, Array, Array, Array, Array, Array, Array]:
+    """Draw all blocks given the others; t (C, L), channel_of (C, A); r and effect are empty without effects of loci.
+
+    What :func:`normalise` says of beta is asked for again (``known``) where nothing else decides it; that of the new
+    one is returned after it.
+    """
     J, L, F = X.shape
     K, C = lam.shape
     random = len(r) > 0
     seen = np.dot(lam, t)
     offset = offsets(log_exposure, effect, seen, joint)
-    rate, log_z, mean, weight = normalise(X, beta, offset)
+    if not known:
+        rate, log_z, mean, weight = normalise(X, beta, offset)
     of_genome, of_row = np.zeros(pi.shape), np.zeros((J * L, K))
     of_channel = np.zeros((channel_of.size, K))
-    place, spectrum = places(rate, log_z, seen), spectra(lam, rho, channel_of)
+    place, spectrum = places(rate, log_z, weight, seen), spectra(lam, rho, channel_of)
     assign(uniform, genome, row, channel, count, pi, place, spectrum, of_genome, of_row, of_channel)
     counts = by_context(of_channel, channel_of)
     pi, rho = np.empty(pi.shape), rho.copy()
@@ -56,17 +72,15 @@ def sweep(
     for k in range(given, K):
         for c in range(C):
             dirichlet(rng, 1 + counts[k, c], rho[k, c])
-    by_locus, total, sums = np.zeros((J, K, L)), np.zeros((J, K)), np.zeros((K, F))
+    by_locus, total, sums = of_row.reshape(J, L, K), np.zeros((J, K)), np.zeros((K, F))
     for j in range(J):
         for at in range(L):
             for k in range(K):
-                V = of_row[j * L + at, k]
-                if V > 0:
-                    by_locus[j, k, at] = V
-                    total[j, k] += V
-                    for f in range(F):
-                        sums[k, f] += V * X[j, at, f]
-    beta, weight = move_effects(rng, X, offset, sums, total, precision, covariance, step, beta, log_z, mean, weight)
+                total[j, k] += by_locus[j, at, k]
+        sums += np.dot(by_locus[j].T, X[j])
+    beta, rate, log_z, mean, weight = move_effects(
+        rng, X, offset, sums, total, precision, covariance, step, beta, rate, log_z, mean, weight
+    )
     if random:
         effect = draw_locus_effects(rng, r, by_locus, total, weight, effect)
         if J == 1:
@@ -75,7 +89,7 @@ def sweep(
             offset = offsets(log_exposure, effect, seen, joint)
             weight = normalise(X, beta, offset)[3]
     lam = draw_contexts(rng, t, joint, given, by_locus, total, weight, seen, counts, lam)
-    return beta, lam, rho, pi, effect
+    return beta, lam, rho, pi, effect, rate, log_z, mean, weight
 
 
 @njit(cache=True)
@@ -100,44 +114,59 @@ def normalise(X: Array, beta: Array, offset: Array) -> tuple[Array, Array, Array
     K = len(beta)
     rate, weight = np.empty((J, K, L)), np.empty((J, K, L))
     log_z, mean = np.empty((J, K)), np.zeros((J, K, F))
+    top, total = np.empty(K), np.empty(K)
     for j in range(J):
+        top[:], total[:] = -np.inf, 0.0
+        for low in range(0, L, BLOCK):
+            high = min(low + BLOCK, L)
+            own = np.dot(beta, X[j, low:high].T)
+            for k in range(K):
+                highest = top[k]
+                for at in range(low, high):
+                    score = own[k, at - low] + offset[k, at]
+                    rate[j, k, at] = score
+                    highest = max(highest, score)
+                top[k] = highest
+        for low in range(0, L, BLOCK):
+            high = min(low + BLOCK, L)
+            own = np.empty((K, high - low))
+            for k in range(K):
+                for at in range(low, high):
+                    own[k, at - low] = np.exp(rate[j, k, at] - top[k])
+                for at in range(low, high):
+                    total[k] += own[k, at - low]
+                    weight[j, k, at] = own[k, at - low]
+            mean[j] += np.dot(own, X[j, low:high])
         for k in range(K):
-            top = -np.inf
-            for at in range(L):
-                score = offset[k, at]
-                for f in range(F):
-                    score += beta[k, f] * X[j, at, f]
-                rate[j, k, at] = score
-                top = max(top, score)
-            total = 0.0
-            for at in range(L):
-                w = np.exp(rate[j, k, at] - top)
-                weight[j, k, at] = w
-                total += w
-                for f in range(F):
-                    mean[j, k, f] += w * X[j, at, f]
-            log_z[j, k] = top + np.log(total)
+            log_z[j, k] = top[k] + np.log(total[k])
             for f in range(F):
-                mean[j, k, f] /= total
+                mean[j, k, f] /= total[k]
             for at in range(L):
-                weight[j, k, at] /= total
+                weight[j, k, at] /= total[k]
     return rate, log_z, mean, weight
 
 
 @njit(cache=True)
-def places(rate: Array, log_z: Array, seen: Array) -> Array:
+def places(rate: Array, log_z: Array, weight: Array, seen: Array) -> Array:
     """Return a process's probability of a row over lam_k't_l, each row over its largest; shape (J L, K)."""
     J, K, L = rate.shape
     out = np.empty((J * L, K))
     for j in range(J):
         for at in range(L):
+            row, top = j * L + at, 0.0
+            for k in range(K):
+                out[row, k] = weight[j, k, at] / seen[k, at]
+                top = max(top, out[row, k])
+            if top > TINY:
+                for k in range(K):
+                    out[row, k] /= top
+                continue
             top = -np.inf
             for k in range(K):
-                score = rate[j, k, at] - log_z[j, k] - np.log(seen[k, at])
-                out[j * L + at, k] = score
-                top = max(top, score)
+                out[row, k] = rate[j, k, at] - log_z[j, k] - np.log(seen[k, at])
+                top = max(top, out[row, k])
             for k in range(K):
-                out[j * L + at, k] = np.exp(out[j * L + at, k] - top)
+                out[row, k] = np.exp(out[row, k] - top)
     return out
 
 
@@ -306,11 +335,12 @@ def move_effects(
     covariance: Array,
     step: float,
     beta: Array,
+    rate: Array,
     log_z: Array,
     mean: Array,
     weight: Array,
-) -> tuple[Array, Array]:
-    """Move the effects given the mutations of each process (eqs. 30 and 31); return probabilities of loci too."""
+) -> tuple[Array, Array, Array, Array, Array]:
+    """Move the effects given the mutations of each process (eqs. 30 and 31); with them, what normalise says."""
     K, F = beta.shape
     trial, factors = np.empty((K, F)), np.empty((K, F, F))
     for k in range(K):
@@ -319,19 +349,18 @@ def move_effects(
             curvature += total[j, k] * covariance[j, k]
         factors[k] = np.linalg.cholesky(curvature)
         trial[k] = propose(rng, beta[k], slope(sums, total, mean, precision, beta, k), factors[k], step)
-    _, new_z, new_mean, new_weight = normalise(X, trial, offset)
-    out = beta.copy()
-    weight = weight.copy()
+    new_rate, new_z, new_mean, new_weight = normalise(X, trial, offset)
     for k in range(K):
         ratio = level(sums, total, new_z, precision, trial, k) - level(sums, total, log_z, precision, beta, k)
         back = slope(sums, total, new_mean, precision, trial, k)
         there = slope(sums, total, mean, precision, beta, k)
         ratio += log_proposal(beta[k], trial[k], back, factors[k], step)
         ratio -= log_proposal(trial[k], beta[k], there, factors[k], step)
-        if np.log(rng.random()) < ratio:
-            out[k] = trial[k]
-            weight[:, k] = new_weight[:, k]
-    return out, weight
+        if not np.log(rng.random()) < ratio:
+            trial[k] = beta[k]
+            new_rate[:, k], new_z[:, k] = rate[:, k], log_z[:, k]
+            new_mean[:, k], new_weight[:, k] = mean[:, k], weight[:, k]
+    return trial, new_rate, new_z, new_mean, new_weight
 
 
 @njit(cache=True)
@@ -359,7 +388,7 @@ def draw_locus_effects(
     rng: np.random.Generator, r: Array, by_locus: Array, total: Array, weight: Array, effect: Array
 ) -> Array:
     """Draw random effects of loci, and their sum anew from its prior (eq. 32)."""
-    J, K, L = by_locus.shape
+    J, L, K = by_locus.shape
     out = np.empty((K, L))
     for k in range(K):
         scale = np.empty(J)
@@ -370,7 +399,7 @@ def draw_locus_effects(
             pull, counted = 0.0, 0.0
             for j in range(J):
                 pull += scale[j] * weight[j, k, at]
-                counted += by_locus[j, k, at]
+                counted += by_locus[j, at, k]
             out[k, at] = max(rng.standard_gamma(r[k] + counted) / (r[k] + pull / effect[k, at]), LEAST)
             mass += out[k, at]
         wanted = rng.standard_gamma(r[k] * L) / r[k]
@@ -445,28 +474,29 @@ def draw_contexts(
     lam: Array,
 ) -> Array:
     """Draw preferences for contexts, scaled as gamma variables (eqs. 28 and 29)."""
-    J, K, L = by_locus.shape
+    J, L, K = by_locus.shape
     C = lam.shape[1]
     lam = lam.copy()
+    scale, drawn, share = np.zeros(K), np.zeros((J, K)), np.zeros((L, K))
     for k in range(given, K):
-        scale = rng.standard_gamma(float(C))
-        drawn = np.zeros(J)
+        scale[k] = rng.standard_gamma(float(C))
         if joint:
             for j in range(J):
-                drawn[j] = rng.standard_gamma(total[j, k])
-        share = np.zeros(L)
-        for at in range(L):
-            counted = 0.0
+                drawn[j, k] = rng.standard_gamma(total[j, k])
+    for at in range(L):
+        for k in range(given, K):
+            counted, own = 0.0, 0.0
             for j in range(J):
-                share[at] += drawn[j] * weight[j, k, at]
-                counted += by_locus[j, k, at]
+                own += drawn[j, k] * weight[j, k, at]
+                counted += by_locus[j, at, k]
             if not joint and counted > 0:
-                share[at] = rng.standard_gamma(counted)
-            share[at] /= seen[k, at] * scale
-        rate = 1 + np.dot(t, share)
+                own = rng.standard_gamma(counted)
+            share[at, k] = own / (seen[k, at] * scale[k]) if own > 0 else 0.0
+    rate = np.dot(t, share)  # (C, K)
+    for k in range(given, K):
         mass = 0.0
         for c in range(C):
-            lam[k, c] = max(rng.standard_gamma(1 + counts[k, c].sum()) / rate[c], LEAST)
+            lam[k, c] = max(rng.standard_gamma(1 + counts[k, c].sum()) / (1 + rate[c, k]), LEAST)
             mass += lam[k, c]
         for c in range(C):
             lam[k, c] /= mass

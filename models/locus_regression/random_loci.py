@@ -79,8 +79,8 @@ def draw(rng: np.random.Generator, draws: int, shape: Array, inverse_scale: Arra
     return x, each.sum((-2, -1))
 
 
-def dispersions(found: LocusEffects, dispersion: Array, steps: int = 10) -> Array:
-    """Maximise the expected log prior over the dispersion of each process (eq. 26), in its log.
+def dispersions(found: LocusEffects, dispersion: Array, median: Array, spread: float, steps: int = 10) -> Array:
+    """Maximise the expected log prior of the effects, and the log normal one of the dispersion (eq. 26), in its log.
 
     Returns
     -------
@@ -88,16 +88,19 @@ def dispersions(found: LocusEffects, dispersion: Array, steps: int = 10) -> Arra
     """
     gap = (found.expected_log - found.mean).mean(1) + 1  # at most 0; 0 where nothing varies
     log_r = -np.log(dispersion)
+    tie = 1 / (spread**2 * found.shape.shape[1])  # of the prior, for each locus
     for _ in range(steps):
         r = np.exp(log_r)
-        slope = r * (log_r - digamma(r) + gap)  # of r log r - log Gamma(r) + r (gap - 1), in log r
-        curvature = slope + r * (1 - r * polygamma(1, r))
+        own = r * (log_r - digamma(r) + gap)  # slope of r log r - log Gamma(r) + r (gap - 1), in log r
+        slope = own - tie * (log_r + np.log(median))
+        curvature = own + r * (1 - r * polygamma(1, r)) - tie
         step = np.where(curvature < 0, -slope / np.where(curvature < 0, curvature, 1), np.sign(slope))
         log_r = np.clip(log_r + np.clip(step, -2, 2), -np.log(MOST), -np.log(LEAST))
     best = np.exp(-log_r)
 
     def value(at: Array) -> Array:
         r = 1 / at
-        return np.asarray(r * np.log(r) - gammaln(r) + r * (gap - 1))
+        own = r * np.log(r) - gammaln(r) + r * (gap - 1)
+        return np.asarray(own - 0.5 * tie * np.log(at / median) ** 2)
 
     return np.where(value(best) >= value(dispersion), best, dispersion)

@@ -10,6 +10,7 @@ from genarium.progress import track
 from genarium.simplex import dirichlet_expected_log
 
 from .dirichlet import FLOOR, concentration
+from .hyperprior import SPREAD
 from .sweep import State, Step
 
 TRIAL = 40
@@ -55,14 +56,16 @@ def _mutations(state: State) -> Array:
 
 def _without(step: Step, run: Ascent[State], process: int, tolerance: float) -> Ascent[State]:
     """Return the ascent without a process, if it gets higher than with it; else as it was."""
-    state = dropped(run.state, process, step.empirical_bayes)
+    state = dropped(run.state, process, step.empirical_bayes, step.data.hyper.alpha)
     trial = ascend(step, state, tolerance=tolerance, max_iterations=TRIAL, vector=(step.pack, step.unpack))
     if trial.bound < run.bound:
         return run
-    return Ascent(dropped(trial.state, process, False), np.append(run.bounds, trial.bound), run.converged)
+    return Ascent(
+        dropped(trial.state, process, False, step.data.hyper.alpha), np.append(run.bounds, trial.bound), run.converged
+    )
 
 
-def dropped(state: State, process: int, estimate: bool) -> State:
+def dropped(state: State, process: int, estimate: bool, median: Array) -> State:
     """Return a state in which no mutation is of a process, its share given to the others."""
     gamma, alpha = state.gamma.copy(), state.alpha.copy()
     kept = np.arange(len(alpha)) != process
@@ -71,6 +74,5 @@ def dropped(state: State, process: int, estimate: bool) -> State:
     gamma[:, kept] = rest * (1 + moved[:, None] / rest.sum(1, keepdims=True))
     gamma[:, process] = alpha[process] = FLOOR
     if estimate:
-        alpha = concentration(dirichlet_expected_log(gamma).mean(0), len(gamma), alpha)
-        alpha[process] = FLOOR
+        alpha = concentration(dirichlet_expected_log(gamma).mean(0), len(gamma), alpha, median, SPREAD)
     return replace(state, gamma=gamma, alpha=alpha)

@@ -2,27 +2,36 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from genarium.data import check
 from genarium.declaration import Array, Problem, Result
 from genarium.engines.ascent import Restarts
 from genarium.engines.workers import Run, running
+from genarium.errors import InputError
+from genarium.evaluate import derived
 from genarium.progress import cpu_seconds
+from genarium.registry import resolve
 from genarium.settings import generator
-from genarium.tree import data_tree, dataset, provenance, with_groups
+from genarium.story import predictive
+from genarium.tree import data_tree, dataset, load, provenance, with_groups
 
-from .blocks import CELLS, Stored
+from .blocks import Stored, split
 from .checkpoint import Checkpoint
 from .expectation import Sums, Weights
 from .svi import noisy, sampled
 from .sweep import Step
 from .vi import climbed, collect
+
+SAMPLE = 200_000
+"""Mutations that a fit keeps, for diagnose, report and the other verbs."""
 
 
 class BlockSampler:
@@ -57,7 +66,7 @@ class BlockSampler:
 
 def fit_blocks(
     folder: str | Path,
-    method: Literal["vi", "svi"] = "vi",
+    method: str = "vi",
     seed: int = 0,
     *,
     process: int,
@@ -78,8 +87,8 @@ def fit_blocks(
     ----------
     folder : str or Path
         Written by :class:`.blocks.Writer` or :func:`.blocks.split`.
-    method : {"vi", "svi"}
-        Of ``svi``, each step is from the mutations of random blocks.
+    method : str
+        ``"vi"`` or ``"svi"``. Of ``svi``, each step is from the mutations of random blocks.
     seed : int
     process : int
         Number of processes.
@@ -100,14 +109,20 @@ def fit_blocks(
     Returns
     -------
     DataTree
-        With what is known of the loci, ``variational`` and ``posterior``; intervals are those of mean field, which are
-        too narrow. It has no mutations, so that ``diagnose`` and ``report`` do not take it.
+        As of :func:`genarium.fit`, with a random sample of the mutations in the place of all of them: checks of the
+        data, figures and predictions for these are of the sample. Intervals are those of mean field, which are too
+        narrow; ``diagnose`` says so.
 
     Raises
     ------
     InputError
-        If the folder holds no such corpus, or Dask is asked for and missing.
+        If the folder holds no such corpus, the method is another one, or Dask is asked for and missing.
     """
+    if method not in ("vi", "svi"):
+        raise InputError(
+            f"locus_regression: method {method!r} reads all mutations at once. Fit a corpus in blocks by vi or svi, or "
+            "read one that fits into memory (genarium read)."
+        )
     data, problem = Stored.open(folder, {"process": process}, known)
     rng = generator(seed)
     wall, cpu = time.perf_counter(), cpu_seconds()
@@ -131,21 +146,40 @@ def fit_blocks(
             )
         result = collect(step, Restarts(runs[best], tuple(runs)), rng, draws)
     result = result if method == "vi" else noisy(result)
+    problem = sampled_problem(problem, data, rng)
+    notes = {"mutations": float(data.table.sum()), "mutations_kept": float(problem["count"].sum())}
+    result = replace(result, sample_stats={}, notes={**result.notes, **notes})  # q is not of the sample
+    told = {"method": method, "seed": seed, "options": options}
+    groups = {"posterior_predictive": predictive(problem, {n: np.asarray(v) for n, v in result.posterior.items()}, rng)}
     seconds = {"seconds": time.perf_counter() - wall, "cpu_seconds": cpu_seconds() - cpu}
-    return _labelled(problem, result, {"method": method, "seed": seed, "options": options, **seconds})
+    return _labelled(problem, result, groups, {**told, **seconds})
 
 
-def _labelled(problem: Problem, result: Result, told: Mapping[str, Any]) -> xr.DataTree:
-    """Label a result, beside what is known of the loci."""
+def sampled_problem(problem: Problem, data: Stored, rng: np.random.Generator) -> Problem:
+    """Return a problem with a sample of a corpus as its mutations."""
+    cells = data.sample(SAMPLE, rng)
+    group, locus = np.divmod(cells.pop("row"), problem.sizes["locus"])
+    found = {**cells, "locus": locus, "count": cells["count"].astype(float)}
+    found |= {"group": group} if "group" in problem.arrays else {}
+    number = len(locus)
+    return replace(
+        problem,
+        arrays={**problem.arrays, **found},
+        sizes={**problem.sizes, "cell": number},
+        coords={**problem.coords, "cell": np.arange(number)},
+    )
+
+
+def _labelled(problem: Problem, result: Result, groups: dict[str, xr.Dataset], told: Mapping[str, Any]) -> xr.DataTree:
+    """Label a result, beside what is known of the loci and the sample."""
     model, coords = problem.model, problem.coords
+    posterior = {name: np.asarray(value) for name, value in result.posterior.items()}
+    lead = ("chain", "draw")
     groups = {
         "variational": dataset(model, coords, result.variational),
-        "posterior": dataset(model, coords, result.posterior, ("chain", "draw")),
-        "sample_stats": dataset(model, coords, result.sample_stats, ("chain", "draw")),
+        "posterior": dataset(model, coords, {**posterior, **derived(problem, posterior, lead)}, lead),
+        **groups,
     }
-    tree = data_tree(problem)
-    tree["constant_data"] = tree["constant_data"].to_dataset().drop_vars([*CELLS, "group"], errors="ignore")
-    del tree["observed_data"]
     attrs = provenance(
         **told,
         claim="approximate",
@@ -154,4 +188,25 @@ def _labelled(problem: Problem, result: Result, told: Mapping[str, Any]) -> xr.D
         notes={name: value.item() if isinstance(value, np.generic) else value for name, value in result.notes.items()},
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    return with_groups(tree, groups, attrs)
+    return with_groups(data_tree(problem), groups, attrs)
+
+
+def split_command(tree: Path, folder: Path, *, blocks: int = 100) -> str:
+    """Write a corpus in blocks of neighbouring windows, which `genarium fit locus_regression FOLDER` reads one by one.
+
+    Parameters
+    ----------
+    tree : Path
+        From `genarium read` or `genarium simulate`.
+    folder : Path
+        To be written; a new one, or empty.
+    blocks : int
+        Number of blocks, each of about as many windows.
+    """
+    data = load(tree)
+    processes = data["constant_data"].sizes.get("process", 1) if "constant_data" in data else 1
+    problem = check(resolve("locus_regression", data), data, {"process": processes})
+    if not 1 <= blocks <= problem.sizes["locus"]:
+        raise InputError(f"--blocks {blocks} must be from 1 to the number of windows, {problem.sizes['locus']}.")
+    split(problem, folder, blocks)
+    return f"wrote {problem['count'].sum():.0f} mutations in {blocks} blocks to {folder}"

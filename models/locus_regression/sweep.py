@@ -9,12 +9,13 @@ import numpy as np
 from genarium.declaration import Array, Problem
 from genarium.simplex import dirichlet_divergence, dirichlet_expected_log
 
-from . import contexts, effects, random_loci
+from . import contexts, effects, hyperprior, random_loci
 from .channels import by_channel, by_context
 from .corpus import Corpus
 from .dirichlet import concentration
 from .effects import Effects
 from .expectation import Sums, Weights, expect
+from .hyperprior import Hyper
 from .moments import BLOCK, Design, Moments
 from .random_loci import LocusEffects
 from .spectra import Held
@@ -141,7 +142,7 @@ class Step:
         return log_sum + self.data.log_opportunity - self.divergence(state)
 
     def divergence(self, state: State) -> float:
-        """Return the divergence of q from the prior, all factors added up (eq. 13)."""
+        """Return the divergence of q from the prior, all factors and hyperparameters added up (eqs. 13 and 18)."""
         of_loci = 0.0
         if state.locus_effects is not None and state.dispersion is not None:
             of_loci = random_loci.divergence(state.locus_effects, state.dispersion)
@@ -151,6 +152,7 @@ class Step:
             + dirichlet_divergence(state.omega[self.given :], 1.0)
             + effects.prior_gap(state.effects, state.tau)
             + of_loci
+            + hyperprior.gap(hyper_of(state), self.data.hyper)
             + (state.forest.penalty if state.forest is not None else 0.0)
         )
 
@@ -194,13 +196,16 @@ class Step:
         """Update alpha, tau and the dispersion, where they are estimated and it is time (eqs. 18, 19 and 26)."""
         if not self.empirical_bayes or state.age <= PATIENCE:
             return state
-        found = state.effects
-        size = (found.mean**2 + np.diagonal(found.covariance, axis1=1, axis2=2)).mean(1)
-        alpha = concentration(dirichlet_expected_log(state.gamma).mean(0), self.data.genomes, state.alpha)
-        state = replace(state, alpha=alpha, tau=np.sqrt(np.maximum(size, 1e-8)))
+        found, given = state.effects, self.data.hyper
+        squares = (found.mean**2 + np.diagonal(found.covariance, axis1=1, axis2=2)).sum(1)
+        tau = hyperprior.standard_deviations(squares, self.design.features, given.tau)
+        log_mean = dirichlet_expected_log(state.gamma).mean(0)
+        alpha = concentration(log_mean, self.data.genomes, state.alpha, given.alpha, hyperprior.SPREAD)
+        state = replace(state, alpha=alpha, tau=tau)
         if state.locus_effects is None or state.dispersion is None:
             return state
-        return replace(state, dispersion=random_loci.dispersions(state.locus_effects, state.dispersion))
+        of_loci = random_loci.dispersions(state.locus_effects, state.dispersion, given.dispersion, hyperprior.SPREAD)
+        return replace(state, dispersion=of_loci)
 
     def with_held(self, name: str, value: Array) -> Array:
         """Return parameters of all processes with the given ones in their place."""
@@ -274,6 +279,11 @@ class Step:
             prior = LocusEffects.prior(dispersion, problem.sizes["locus"])
             state = replace(state, locus_effects=prior, dispersion=dispersion)
         return self.normalised(state)
+
+
+def hyper_of(state: State) -> Hyper:
+    """Return the hyperparameters of a state."""
+    return Hyper(state.alpha, state.tau, np.empty(0) if state.dispersion is None else state.dispersion)
 
 
 def _positive(state: State) -> list[Array]:

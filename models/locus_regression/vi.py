@@ -1,5 +1,6 @@
 """Variational Bayes by coordinate ascent (Algorithm 2, corrected); equation numbers refer to the card (README.md)."""
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +15,7 @@ from .checkpoint import Checkpoint, ascended
 from .corpus import corpus
 from .corrected import corrected
 from .sparse import pruned
-from .sweep import State, Step
+from .sweep import PATIENCE, State, Step
 
 SCOUT = 40
 """Iterations of each restart; only the best one goes on."""
@@ -31,7 +32,7 @@ def vi(
     empirical_bayes: bool = True,
     sparse: bool = False,
     restarts: int = 3,
-    agreeing: int = 1,
+    agreeing: int = 2,
     tolerance: float = 0.01,
     max_iterations: int = 2000,
     draws: int = 500,
@@ -54,9 +55,10 @@ def vi(
         Whether to drop processes without which the bound is higher, with all of a catalogue given: their alpha and
         their shares are at the floor.
     restarts : int
-        Number of starts; after some iterations only the best one goes on.
+        Number of starts; after some iterations only the best ones go on.
     agreeing : int
-        Ascents that must end at the best bound: the next best starts go on, too, until as many do or none is left.
+        Ascents that must end at the best bound: the next best starts go on, too, until as many do or none is left. With
+        1 only the best one does.
     tolerance : float
         Nats of the evidence lower bound that may be left to gain.
     max_iterations : int
@@ -92,6 +94,9 @@ def vi(
     if trees:
         run = scouts[best] = boosting.grown(step, run, problem, rng, tolerance)
     result = collect(step, Restarts(run, tuple(scouts)), rng, draws)
+    if agreeing > 1 and not (sparse or trees):
+        together = _together([scout.bound for scout in scouts], tolerance)
+        result = replace(result, notes={**result.notes, "restarts_at_best": together})
     if covariance != "corrected" or trees:
         return result
     return corrected(problem, data, result, rng, draws=draws, sweeps=sweeps, empirical_bayes=empirical_bayes)
@@ -116,16 +121,21 @@ def climbed(
     ]
     ends: list[float] = []
     for i in sorted(range(restarts), key=lambda i: -scouts[i].bound):
-        run, rest = scouts[i], max_iterations - scouting
-        if not run.converged and rest > 0:
-            more = ascended(
-                keeper, f"end-{i}", step, run.state, tolerance=tolerance, max_iterations=rest, accelerated=True
-            )
+        run, rest = scouts[i], max_iterations - (len(scouts[i].bounds) - 1)
+        early = step.empirical_bayes and run.state.age <= PATIENCE  # hyperparameters have not moved yet
+        if (early or not run.converged) and rest > 0:
+            state = replace(run.state, age=PATIENCE + 1) if early else run.state
+            more = ascended(keeper, f"end-{i}", step, state, tolerance=tolerance, max_iterations=rest, accelerated=True)
             scouts[i] = Ascent(more.state, np.concatenate([run.bounds, more.bounds[1:]]), more.converged)
         ends.append(scouts[i].bound)
-        if sum(end > max(ends) - tolerance - AGREE * abs(end) for end in ends) >= agreeing:
+        if _together(ends, tolerance) >= agreeing:
             break
     return scouts, max(range(restarts), key=lambda i: scouts[i].bound)
+
+
+def _together(ends: list[float], tolerance: float) -> int:
+    """Return how many ends are at the best bound."""
+    return sum(end > max(ends) - 3 * tolerance - AGREE * abs(end) for end in ends)
 
 
 def collect(step: Step, found: Restarts[State], rng: np.random.Generator, draws: int) -> Result:

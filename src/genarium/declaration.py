@@ -285,6 +285,9 @@ class Calibration:
     undetermined : tuple of str
         Unknown variables and quantities that more units do not determine (the spread of a few regions' effects, say):
         no part of the recovery.
+    learned : callable, optional
+        ``learned(options)``: known variables that a method with these options takes for unknown, log normal around the
+        given values: name -> standard deviation of the log. Simulations draw them, the fit gets the given ones.
     """
 
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -293,6 +296,7 @@ class Calibration:
     also: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     corrected: tuple[str, ...] = ()
     undetermined: tuple[str, ...] = ()
+    learned: Callable[[Mapping[str, Any]], Mapping[str, float]] | None = None
 
 
 @dataclass(frozen=True)
@@ -387,6 +391,9 @@ class Model:
         or two): functions that return the text to print, or an :class:`Answer`. Parameters without a default are
         positional there, keyword-only ones are options; their types (Path, str, int, float, bool, Literal, list of
         these) and what their docstring says make the command's help.
+    fit_folder : callable, optional
+        ``fit_folder(folder, method, seed, *, workers, checkpoint, **settings)``: fits data on disk, in a folder with
+        the file ``corpus.nc``, without loading them, and returns the tree of the fit.
     check : callable, optional
         ``check(problem)``: raises :class:`~genarium.errors.InputError` for what no single variable shows.
     options : mapping of str to tuple of str
@@ -442,6 +449,7 @@ class Model:
     annotate: Mapping[str, Callable[..., None]] = field(default_factory=dict)
     exports: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     commands: Mapping[str, Callable[..., str | Answer]] = field(default_factory=dict)
+    fit_folder: Callable[..., Any] | None = None
     check: Callable[[Problem], None] | None = None
     options: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     vary: Callable[..., "Model"] | None = None

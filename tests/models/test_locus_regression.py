@@ -24,11 +24,11 @@ from genarium.declaration import Array, Caution, Model, Problem
 from genarium.engines.ascent import ascend
 from genarium.errors import InputError
 from genarium.evaluate import fitted_problem
-from genarium.models.locus_regression import channels, contexts, effects, hyper, random_loci
+from genarium.models.locus_regression import channels, contexts, effects, hyper, hyperprior, random_loci
 from genarium.models.locus_regression.cautions import cautions
 from genarium.models.locus_regression.channels import CHANNELS, CONTEXTS, channel_of, split_channel
 from genarium.models.locus_regression.corpus import corpus
-from genarium.models.locus_regression.dirichlet import concentration
+from genarium.models.locus_regression.dirichlet import FLOOR, concentration
 from genarium.models.locus_regression.expectation import PARTS, Weights, expect
 from genarium.models.locus_regression.moments import Design, Moments
 from genarium.simplex import log_sum_exp
@@ -284,6 +284,10 @@ def test_bound_is_that_of_the_definition(options: dict[str, str]) -> None:
             r = 1 / state.dispersion[k]
             log, entropy = digamma(shape[k]) + np.log(scale[k]), gamma_distribution(shape[k], scale=scale[k]).entropy()
             bound += (r * np.log(r) - gammaln(r) + (r - 1) * log - r * shape[k] * scale[k] + entropy).sum()
+    given = data.hyper
+    for values, median in ((state.alpha, given.alpha), (state.tau, given.tau), (state.dispersion, given.dispersion)):
+        if values is not None:
+            bound -= 0.5 * ((np.log(values) - np.log(median)) ** 2).sum() / hyperprior.SPREAD**2
     assert step.bound(state) == pytest.approx(bound, rel=1e-11)
     assert step(state)[1] == pytest.approx(bound, rel=1e-11)
     assert all(np.isfinite(table.log).all() for table in tables)
@@ -511,15 +515,31 @@ def test_curvature_of_some_loci_leads_to_the_same_maximum() -> None:
 
 
 def test_concentration_is_the_maximum() -> None:
+    """Of expected log prior and log normal prior; a process at the floor stays there."""
     rng = np.random.default_rng(1)
     pi = rng.dirichlet([0.3, 2.0, 5.0], 400)
     log_mean = np.log(pi).mean(0)
-    found = np.ones(3)
+    found, median = np.ones(3), np.array([1.0, 0.5, 2.0])
     for _ in range(20):
-        found = concentration(log_mean, 400, found)
-    gradient = digamma(found.sum()) - digamma(found) + log_mean
-    np.testing.assert_allclose(gradient, 0, atol=1e-8)
+        found = concentration(log_mean, 400, found, median, 0.7)
+    gradient = 400 * found * (digamma(found.sum()) - digamma(found) + log_mean) - np.log(found / median) / 0.7**2
+    np.testing.assert_allclose(gradient, 0, atol=1e-4)
     np.testing.assert_allclose(found, [0.3, 2.0, 5.0], rtol=0.2)
+    out = concentration(log_mean, 400, np.array([FLOOR, 1.0, 1.0]), median, 0.7)
+    assert out[0] == FLOOR
+    assert (out[1:] != 1).all()
+
+
+def test_tau_is_the_maximum() -> None:
+    """Against a general optimiser, where effects are tiny, as they are expected, and huge."""
+    squares, median = np.array([1e-12, 3.0, 1e6]), np.array([1.0, 0.2, 1.0])
+    found = hyperprior.standard_deviations(squares, 3, median)
+    for square, middle, tau in zip(squares, median, found, strict=True):
+
+        def loss(x: float, square: float = square, middle: float = middle) -> float:
+            return float(3 * x + 0.5 * square * np.exp(-2 * x) + 0.5 * ((x - np.log(middle)) / hyperprior.SPREAD) ** 2)
+
+        assert np.log(tau) == pytest.approx(minimize_scalar(loss, (-5, 5)).x, abs=1e-5)
 
 
 def test_dispersion_is_the_maximum() -> None:
@@ -528,17 +548,19 @@ def test_dispersion_is_the_maximum() -> None:
     shape = rng.gamma(3, 2, (2, 50))
     found = random_loci.LocusEffects(shape, shape * rng.uniform(0.5, 2, (2, 50)))
     start = np.array([0.01, 5.0])
-    best = random_loci.dispersions(found, start, steps=50)
+    median = np.array([0.1, 2.0])
+    best = random_loci.dispersions(found, start, median, 0.5, steps=50)
     for k in range(2):
         log, mean = found.expected_log[k], found.mean[k]
 
-        def loss(log_r: float, log: Array = log, mean: Array = mean) -> float:
+        def loss(log_r: float, k: int = k, log: Array = log, mean: Array = mean) -> float:
             r = np.exp(log_r)
-            return -float((r * np.log(r) - gammaln(r) + (r - 1) * log - r * mean).sum())
+            away = (log_r + np.log(median[k])) / 0.5
+            return float(0.5 * away**2 - (r * np.log(r) - gammaln(r) + (r - 1) * log - r * mean).sum())
 
         assert best[k] == pytest.approx(np.exp(-minimize_scalar(loss).x), rel=1e-5)
     tight = random_loci.LocusEffects.prior(np.full(2, 1e-8), 50)
-    assert (random_loci.dispersions(tight, start, steps=50) < 1e-5).all()
+    assert (random_loci.dispersions(tight, start, median, 1e3, steps=50) < 1e-5).all()
 
 
 def test_draws_of_locus_effects() -> None:
@@ -720,10 +742,9 @@ def test_the_correction_knows_what_mean_field_leaves_out() -> None:
 def test_hyperparameters_are_drawn_from_their_posterior() -> None:
     """Moves and new variables given the hyperparameters, in turn, keep the log normal priors (Geweke 2004)."""
     rng, K = np.random.default_rng(3), 2
-    given = hyper.Hyper(np.array([0.5, 2.0]), np.array([1.0, 0.3]), np.array([0.2, 0.5]))
+    given = hyperprior.Hyper(np.array([0.5, 2.0]), np.array([1.0, 0.3]), np.array([0.2, 0.5]))
     found, kept = given, []
     for _ in range(8000):
-        assert found.dispersion is not None
         pi = np.maximum(rng.dirichlet(found.alpha, 5), 1e-300)
         beta = found.tau[:, None] * rng.normal(size=(K, 3))
         r = 1 / found.dispersion[:, None]
@@ -737,6 +758,19 @@ def test_hyperparameters_are_drawn_from_their_posterior() -> None:
     assert (np.abs((z**2).mean(0) - 1) < 4 * np.sqrt(2 / effective(z[None] ** 2))).all()
 
 
+def test_hyperparameters_without_data_come_to_rest() -> None:
+    """One process takes all, so that nothing but their prior keeps alpha and tau; starts that end early wait for it."""
+    sizes = {"genome": 20, "locus": 20, "process": 3, "feature": 1, "cell": 60}
+    for seed in (1, 3):
+        data = {**as_arrays(gn.simulate("locus_regression", seed=seed, **sizes)), "alpha": 1.0, "tau": 1.0}
+        fit = gn.fit("locus_regression", data, "vi", seed=seed, covariance="mean_field", process=3)
+        notes = json.loads(fit.attrs["notes"])
+        assert notes["converged"]
+        assert notes["iterations"] < 300
+        assert (fit["variational"]["alpha"].to_numpy() != 1).all()
+        assert float(fit["variational"]["alpha"].max()) < 100
+
+
 @pytest.mark.slow
 def test_few_mutations_are_not_of_one_process() -> None:
     """Empirical Bayes by mean field ends where every genome has one process; the sweeps leave that mode."""
@@ -744,7 +778,7 @@ def test_few_mutations_are_not_of_one_process() -> None:
     narrow, wide = (gn.fit("locus_regression", tree, "vi", covariance=c) for c in ("mean_field", "corrected"))
     low, high = (wide["posterior"]["pi"].quantile(q, ("chain", "draw")).to_numpy()[:, 0] for q in (0.05, 0.95))
     truth = tree["truth"]["pi"].to_numpy()[:, 0]
-    assert float(narrow["posterior"]["pi"].std(("chain", "draw")).max()) < 1e-3
+    assert float(narrow["posterior"]["pi"].std(("chain", "draw")).max()) < 0.01
     assert ((low < truth) & (truth < high)).sum() >= 3
     assert ((wide["variational"]["alpha"] > 0.2) & (wide["variational"]["alpha"] < 10)).all()
 

@@ -14,14 +14,16 @@ import numpy as np
 import pytest
 
 import genarium as gn
+from genarium.cli import main
 from genarium.data import check
 from genarium.declaration import Problem
 from genarium.errors import InputError
-from genarium.models.locus_regression import blocks, checkpoint
+from genarium.models.locus_regression import blocks, checkpoint, stored
 from genarium.models.locus_regression.blocks import Stored, Writer, split
 from genarium.models.locus_regression.corpus import corpus
 from genarium.models.locus_regression.expectation import expect
 from genarium.models.locus_regression.stored import BlockSampler, fit_blocks
+from genarium.tree import data_tree, load, save
 
 sweep = import_module("genarium.models.locus_regression.sweep")
 stochastic = import_module("genarium.models.locus_regression.svi")
@@ -54,12 +56,12 @@ def folder(problem: Problem, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_corpus_in_blocks_has_the_sums_of_one_in_memory(options: dict[str, str], tmp_path: Path) -> None:
     problem = problem_of(**options)
     whole = corpus(problem)
-    data, stored = Stored.open(split(problem, tmp_path / "blocks", BLOCKS), {"process": 2}, {"alpha": problem["alpha"]})
+    data, opened = Stored.open(split(problem, tmp_path / "blocks", BLOCKS), {"process": 2}, {"alpha": problem["alpha"]})
     assert len(data.count) == 0
     np.testing.assert_array_equal(data.row_total, whole.row_total)
     np.testing.assert_array_equal(data.table, whole.table)
     assert data.log_opportunity == pytest.approx(whole.log_opportunity, rel=1e-13)
-    np.testing.assert_array_equal(stored["features"], problem["features"])
+    np.testing.assert_array_equal(opened["features"], problem["features"])
     step = sweep.Step(whole)
     state, _ = step(step.first(problem, np.random.default_rng(1)))
     tables = step.tables(state)
@@ -78,15 +80,75 @@ def test_a_fit_of_blocks_is_that_of_the_corpus_in_memory(problem: Problem, folde
     np.testing.assert_allclose(bound[np.isfinite(bound)], runs[best].bounds, rtol=1e-9)
     mean = found["variational"]["beta_mean"].to_numpy()
     np.testing.assert_allclose(np.sort(mean, 0), np.sort(runs[best].state.effects.mean, 0), rtol=1e-5, atol=1e-6)
-    assert "observed_data" not in found.children
+    assert found["constant_data"]["count"].sum() == 3000  # all of so few
     assert found["posterior"].sizes["draw"] == 10
+
+
+def test_commands_split_fit_and_use_a_corpus_in_blocks(
+    problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a sample of the mutations in the fit, every verb takes it."""
+    monkeypatch.setattr(stored, "SAMPLE", 400)
+    save(data_tree(problem), tmp_path / "corpus.nc")
+    folder, fitted = tmp_path / "blocks", tmp_path / "fit.nc"
+    assert main(["blocks", "split", str(tmp_path / "corpus.nc"), str(folder), "--blocks", "3"]) == 0
+    command = ["fit", "locus_regression", str(folder), "--method", "vi", "--set", "process=2", "--option", "restarts=1"]
+    kept = ["--checkpoint", str(tmp_path / "kept"), "-o", str(fitted)]
+    assert main([*command, "--workers", "1", *kept]) == 0
+    assert (tmp_path / "kept" / "start-0.npz").exists()
+    tree = load(fitted)
+    count = tree["constant_data"]["count"].to_numpy()
+    assert 300 < count.sum() < 500
+    assert set(tree["constant_data"]["genome"].to_numpy()) == set(range(8))
+    capsys.readouterr()
+    main(["diagnose", str(fitted)])
+    told = capsys.readouterr().out
+    assert "intervals that are not corrected" in told
+    assert "of 3000 mutations" in told
+    assert main(["predict", str(fitted), "-o", str(tmp_path / "p.nc")]) == 0
+    assert load(tmp_path / "p.nc")["predictions"].sizes["genome"] == 8
+    capsys.readouterr()
+    refused = {
+        "reads all mutations at once": [
+            "fit",
+            "locus_regression",
+            str(folder),
+            "--method",
+            "gibbs",
+            *command[5:],
+            *kept,
+        ],
+        "'sweeps' is no setting of a fit of blocks": [*command, "--option", "sweeps=9", *kept],
+        "'process' is not given": [*command[:5], *kept],
+        "need the data in memory": [*command, "--prior", "5", *kept],
+        "--workers 2 would be dropped": [
+            *("fit", "locus_regression", str(tmp_path / "corpus.nc"), *command[3:], "--workers", "2", *kept)
+        ],
+        "from 1 to the number of windows, 60": ["blocks", "split", str(tmp_path / "corpus.nc"), "x", "--blocks", "0"],
+    }
+    for message, words in refused.items():
+        assert main(words) != 0
+        assert message in capsys.readouterr().err
+    with pytest.raises(InputError, match="fits data in memory only"):
+        gn.fit("nb_mixture", folder, "em", component=2)
+    with pytest.raises(InputError, match="it has no file"):
+        gn.fit("locus_regression", tmp_path / "kept", "vi", process=2)
+
+
+@pytest.mark.slow
+def test_a_fit_of_blocks_has_a_report(folder: Path, tmp_path: Path) -> None:
+    """Of the sample."""
+    from genarium.reporting import report
+
+    report(fit_blocks(folder, process=2, draws=20, restarts=1), tmp_path / "r.html")
+    assert "intervals that are not corrected" in (tmp_path / "r.html").read_text()
 
 
 def test_samples_of_blocks_give_unbiased_steps(problem: Problem, folder: Path) -> None:
     """The mean over all blocks of the sums, scaled up, is the sums over all."""
-    data, stored = Stored.open(folder, {"process": 2}, {})
+    data, opened = Stored.open(folder, {"process": 2}, {})
     step = sweep.Step(data, expecting=lambda *tables: data.expect(here, *tables))
-    tables = step.tables(step.first(stored, np.random.default_rng(0)))
+    tables = step.tables(step.first(opened, np.random.default_rng(0)))
     whole = step.expect(*tables)
     sampler = BlockSampler(data, 1 / BLOCKS, here)
     assert sampler.scale == BLOCKS

@@ -465,6 +465,27 @@ def test_corrected_intervals_are_held_to_their_coverage(toy: Model, stretch: flo
     assert validate(model, "tried", 20, seed=1).passed
 
 
+def test_what_a_method_learns_is_drawn_and_kept_from_it(toy: Model) -> None:
+    """Around the value that the fit is given; only under the options by which it learns."""
+
+    def run(problem: Problem, rng: np.random.Generator, *, learns: bool = True) -> Result:
+        return sampler()(problem, rng)
+
+    calibration = Calibration(learned=lambda options: {"tau": 2.0, "absent": 1.0} if options["learns"] else {})
+    model = trying(toy, run, "approximate", calibration=calibration)
+    thetas = {}
+    for learns in (True, False):
+        plan = Plan(model, "tried", {"learns": learns, "tau": 3.0}, seed=1)
+        assert plan.learned == ({"tau": 2.0} if learns else {})
+        made = [simulate_replicate(plan, i) for i in range(400)]
+        problems = [one.problem for one in made if isinstance(one.problem, Problem)]
+        assert [float(problem["tau"]) for problem in problems] == [3.0] * 400
+        thetas[learns] = np.log(np.abs([float(one.truth["theta"]) for one in made]))
+    spread = np.pi**2 / 8  # variance of ln |z|, z standard normal
+    for learns, more in ((True, 4.0), (False, 0.0)):
+        assert thetas[learns].var() == pytest.approx(spread + more, rel=4 * np.sqrt(6 / 400))
+
+
 @pytest.mark.parametrize(("corrected", "passed"), [((), False), (("theta",), False), (("nought",), True)])
 def test_a_correction_is_held_to_what_it_corrects(toy: Model, corrected: tuple[str, ...], passed: bool) -> None:
     def run(problem: Problem, rng: np.random.Generator, *, covariance: str = "mean_field") -> Result:

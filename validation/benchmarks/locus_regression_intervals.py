@@ -1,6 +1,7 @@
-"""Intervals of locus_regression: ``python validation/benchmarks/locus_regression_intervals.py PART [--runs N]``.
+"""Intervals of locus_regression: ``python validation/benchmarks/locus_regression_intervals.py [PART] [--runs N]``.
 
-Simulations from the story, fitted by ``vi`` with ``covariance="mean_field"`` and as it is by default; parts:
+Simulations from the story, fitted by ``vi`` with ``covariance="mean_field"`` and as it is by default; parts (all of
+them, if none is named):
 
 small    10 genomes, 100 loci, three processes and features, 2000 mutations
 joint    the same in the joint form
@@ -8,10 +9,13 @@ sparse   the same with exposures drawn under alpha = .3
 random   10 genomes, 300 loci with random effects, three processes and features, 3000 mutations
 large    50 genomes, 1000 loci, five processes and features, 50,000 mutations
 
+Fits are at all defaults: empirical Bayes, from alpha = tau = 1 (and a dispersion of .1), whatever the simulation has.
+With ``--given`` they keep to the hyperparameters of the simulation.
+
 Each row: a run's CPU seconds by both (one thread), and how often 90 % intervals of beta, pi and the signatures cover
-the truth. The last row: means over runs with standard errors, ``worst``, the least coverage of a group of 50 quantities
-or more, over runs and quantities in order (each group is pooled over runs until it has 500 intervals), and the ratio of
-the CPU seconds. Hyperparameters are those of the simulation (``--learn``: empirical Bayes, from tau = alpha = 1).
+the truth. The last rows are a table: means over runs with standard errors; the least coverage of a group of 50
+quantities or more, over runs and quantities in order (each group is pooled over runs until it has 500 intervals); and
+the ratio of the CPU seconds.
 """
 
 import os
@@ -47,14 +51,15 @@ PARTS: dict[str, dict[str, Any]] = {
 LEVEL = 0.9
 
 
-def simulated(part: str, seed: int, learn: bool) -> tuple[Problem, dict[str, Array]]:
+def simulated(part: str, seed: int, given: bool) -> tuple[Problem, dict[str, Array]]:
     """Simulate a corpus; return the problem and the truth."""
     settings = dict(PARTS[part])
     options = {name: settings.pop(name) for name in ("form", "loci") if name in settings}
     model = gn.get("locus_regression").variant(**options)
     tree = gn.simulate(model, seed=seed, **settings)
     truth = {name: tree["truth"][name].to_numpy() for name in model.unknown.variables}
-    return check(model, tree, {}, {"alpha": 1.0, "tau": 1.0} if learn else {}), truth
+    usual = dict.fromkeys(("alpha", "tau"), 1.0) | ({"dispersion": 0.1} if "loci" in options else {})
+    return check(model, tree, {}, {} if given else usual), truth
 
 
 def signatures(draws: Mapping[str, Array], problem: Problem) -> Array:
@@ -93,25 +98,19 @@ def worst(inside: list[Array], least: int = 500) -> float:
     return float(min(part.mean() for part in np.array_split(table, groups, axis=1)))
 
 
-def main() -> None:
-    """Print a row a run, as JSON, and one of all of them."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=PARTS)
-    parser.add_argument("--runs", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0, help="of the first run")
-    parser.add_argument("--learn", action="store_true")
-    args = parser.parse_args()
-    ways = ("mean_field", "corrected")
-    problem, _ = simulated(args.part, 1, args.learn)
-    vi.vi(problem, np.random.default_rng(0), max_iterations=3, sweeps=8, draws=4)  # compiles
-    inside: dict[str, dict[str, list[Array]]] = {way: {} for way in ways}
-    seconds: dict[str, list[float]] = {way: [] for way in ways}
-    for run in range(args.seed, args.seed + args.runs):
-        problem, truth = simulated(args.part, 1000 + run, args.learn)
-        row: dict[str, Any] = {"run": run}
-        for way in ways:
+WAYS = "mean_field", "corrected"
+
+
+def covering(part: str, runs: range, given: bool) -> list[str]:
+    """Simulate and fit, print a row a run as JSON, and return the rows of the table."""
+    inside: dict[str, dict[str, list[Array]]] = {way: {} for way in WAYS}
+    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+    for run in runs:
+        problem, truth = simulated(part, 1000 + run, given)
+        row: dict[str, Any] = {"part": part, "run": run}
+        for way in WAYS:
             start = time.process_time()
-            fitted = vi.vi(problem, np.random.default_rng(run), covariance=way, empirical_bayes=args.learn)
+            fitted = vi.vi(problem, np.random.default_rng(run), covariance=way, empirical_bayes=not given)
             seconds[way].append(time.process_time() - start)
             draws = {name: value.reshape(-1, *value.shape[2:]) for name, value in fitted.posterior.items()}
             for name, each in covered(draws, truth, problem).items():
@@ -119,15 +118,36 @@ def main() -> None:
                 row[f"{way}_{name}"] = round(float(each.mean()), 3)
             row[f"{way}_seconds"] = round(seconds[way][-1], 2)
         print(json.dumps(row), flush=True)
-    told: dict[str, Any] = {"part": args.part, "runs": args.runs, "learn": args.learn}
-    for way in ways:
-        for name, runs in inside[way].items():
-            means = [float(one.mean()) for one in runs]
-            error = float(np.std(means) / np.sqrt(max(1, len(means) - 1)))
-            told[f"{way}_{name}"] = f"{np.mean(means):.3f} ({error:.3f}), worst {worst(runs):.3f}"
-        told[f"{way}_seconds"] = round(float(np.mean(seconds[way])), 2)
-    told["ratio"] = round(float(np.mean(seconds[ways[1]]) / np.mean(seconds[ways[0]])), 2)
-    print(json.dumps(told, indent=1), flush=True)
+    ratio = np.mean(seconds[WAYS[1]]) / np.mean(seconds[WAYS[0]])
+    out = []
+    for way in WAYS:
+        told = [f"[{part}] {len(runs)} runs", way]
+        told += [_cell(inside[way][name]) for name in ("beta", "pi", "signature")]
+        told += [_cell(inside[way]["locus_effect"]) if "locus_effect" in inside[way] else ""]
+        out.append(" | ".join([*told, f"{ratio:.1f}" if way == WAYS[1] else ""]))
+    return out
+
+
+def _cell(runs: list[Array]) -> str:
+    means = [float(one.mean()) for one in runs]
+    error = float(np.std(means) / np.sqrt(max(1, len(means) - 1)))
+    return f"{np.mean(means):.3f} ({error:.3f}), least {worst(runs):.3f}"
+
+
+def main() -> None:
+    """Print a row a run, and the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", nargs="?", choices=PARTS)
+    parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0, help="of the first run")
+    parser.add_argument("--given", action="store_true", help="keep to the hyperparameters of the simulation")
+    args = parser.parse_args()
+    rows = ["simulation | draws | beta | pi | signatures | loci | ratio of CPU s", "---|---|---|---|---|---|---"]
+    for part in [args.part] if args.part else PARTS:
+        problem, _ = simulated(part, 1, args.given)
+        vi.vi(problem, np.random.default_rng(0), max_iterations=3, sweeps=8, draws=4)  # compiles
+        rows += covering(part, range(args.seed, args.seed + args.runs), args.given)
+    print("\n".join(f"| {row} |" for row in rows), flush=True)
 
 
 if __name__ == "__main__":

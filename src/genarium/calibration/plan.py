@@ -178,6 +178,15 @@ class Plan:
         return {**chosen, **self._split[3]}
 
     @property
+    def learned(self) -> dict[str, float]:
+        """Known variables that the method takes for unknown: the standard deviations of their logs."""
+        model = self.declared
+        if model.calibration.learned is None:
+            return {}
+        own = {**find_method(model, self.method).options, **self.options}
+        return {n: sd for n, sd in model.calibration.learned(own).items() if n in model.known.variables}
+
+    @property
     def corrected(self) -> bool:
         """Whether the method offers corrected intervals, which are held to their coverage."""
         own = {**self.way.options, **self.options}
@@ -217,6 +226,7 @@ class Plan:
             "options": self.options,
             "sizes": self.sizes,
             "values": {n: np.asarray(v).tolist() for n, v in self.values.items()},
+            **({"learned": self.learned} if self.learned else {}),
             "seed": int(self.seed),
             "ranks": int(self.ranks),
             "wrong": {n: np.asarray(v).tolist() for n, v in self.wrong.items()},

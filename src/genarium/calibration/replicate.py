@@ -67,12 +67,19 @@ def simulate(plan: Plan, index: int) -> Simulated:
     Simulated
     """
     drawing, model = plan.rng(index, "simulate"), plan.declared
+    medians: dict[str, Array] = {}
     if plan.given is None:
-        drawn = draw(plan.simulated, drawing, plan.sizes, dict(plan.values))
+        values, around = dict(plan.values), dict[str, Array]()
+        if learned := plan.learned:
+            draw_stage(plan.simulated, "known", drawing, plan.sizes, values, around)
+            medians = {name: around[name] for name in learned}
+            for name, sd in learned.items():
+                values[name] = medians[name] * np.exp(sd * drawing.normal(size=np.shape(medians[name])))
+        drawn = draw(plan.simulated, drawing, plan.sizes, values)
         sizes: Mapping[str, int] = plan.sizes
     else:
         drawn, sizes = _augmented(model, plan.given, index, drawing, plan.sizes)
-    data = {name: drawn[name] for name in model.variables("known", "observed")} | plan.misled
+    data = {name: drawn[name] for name in model.variables("known", "observed")} | medians | plan.misled
     problem: Problem | str
     try:
         problem = check(model, data, sizes)

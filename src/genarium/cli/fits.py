@@ -18,7 +18,9 @@ def add(commands: words.Commands) -> None:
     """Add the commands."""
     fit = words.add(commands, "fit", _fit, "Fit a model to a tree.")
     words.add_model(fit)
-    fit.add_argument("tree", type=Path, metavar="TREE", help="from `genarium simulate` or `genarium read`")
+    fit.add_argument(
+        "tree", type=Path, metavar="TREE", help="from `genarium simulate` or `genarium read`, or a folder of blocks"
+    )
     fit.add_argument("--method", required=True, help="one of the model's methods (see `genarium show MODEL`)")
     words.add_seed(fit)
     words.add_settings(fit, "a size, an option of the model or a variable, e.g. component=5")
@@ -39,6 +41,12 @@ def add(commands: words.Commands) -> None:
         const=None,
         metavar="DRAWS",
         help="add draws from the prior, and data replicated from them (500 where no number is given)",
+    )
+    fit.add_argument(
+        "--workers", metavar="W", help="of data in blocks: processes, or a Dask scheduler, tcp://host:port (default 1)"
+    )
+    fit.add_argument(
+        "--checkpoint", metavar="DIR", help="keep states there, from which the same command goes on (methods that can)"
     )
     words.add_json(fit)
     words.add_output(fit, "tree to write (netCDF)", *words.TREES)
@@ -85,10 +93,16 @@ def add(commands: words.Commands) -> None:
 def _fit(options: argparse.Namespace) -> int:
     from genarium.attributes import attribute
     from genarium.tree import load
-    from genarium.verbs.fit import fit
+    from genarium.verbs.fit import fit, in_blocks
 
     given = words.settings_of(options, fit)
-    data = load(options.tree)
+    stored = in_blocks(options.tree)
+    if options.workers is not None and not stored:
+        raise InputError(f"--workers {options.workers} would be dropped: it is for data in blocks. Leave it out.")
+    if stored and (options.choose or options.prior != 0):
+        raise InputError("--choose and --prior need the data in memory. Leave them out, or give a tree.")
+    given |= {name: getattr(options, name) for name in ("workers", "checkpoint") if getattr(options, name) is not None}
+    data = options.tree if stored else load(options.tree)
     if options.prior is not None and options.prior < 0:
         raise InputError(f"--prior {options.prior} must be a whole number, at least one.")
     if options.by is not None and not options.choose:

@@ -1,5 +1,6 @@
 """Fit: run a method on data and return everything as one tree, whatever the engine."""
 
+import inspect
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ import xarray as xr
 from genarium.data import check
 from genarium.declaration import Claim, Model, Problem, Result
 from genarium.engines.labels import match_labels
+from genarium.errors import InputError
 from genarium.evaluate import POINTWISE_SIZE, coordinates, derived, log_likelihood, log_prior, sparse_joint_density
 from genarium.holding import Data, hold
 from genarium.methods import find_method, methods, require_free
@@ -25,7 +27,7 @@ from genarium.verbs.prior import prior_groups
 
 def fit(
     model: str | Path | Model,
-    data: Data,
+    data: Data | Path,
     method: str,
     seed: int = 0,
     *,
@@ -39,9 +41,10 @@ def fit(
     ----------
     model : str, Path or Model
         Name of a model, its folder, or a declaration.
-    data : DataTree, Dataset, mapping of str to array_like, AnnData, DataFrame, Series, DataArray or matrix
+    data : DataTree, Dataset, mapping of str to array_like, AnnData, DataFrame, Series, DataArray, matrix or Path
         From :func:`simulate` or :func:`read`, or variables by name. An AnnData, a DataFrame or a matrix alone is the
-        first observed variable with two dims (:func:`genarium.holding.hold`); labels are kept in every group.
+        first observed variable with two dims (:func:`genarium.holding.hold`); labels are kept in every group. A path: a
+        folder with data in blocks, which a model that can (``Model.fit_folder``) fits without loading them.
     method : str
         One of the model's methods (``genarium show MODEL`` lists them).
     seed : int
@@ -78,6 +81,8 @@ def fit(
     >>> sorted(tree.children)
     ['constant_data', 'observed_data', 'point']
     """
+    if isinstance(data, Path):
+        return _fit_folder(resolve(model, {}), data, method, seed, settings)
     declared = resolve(model, data)
     way = find_method(varied(declared, settings), method)
     variant, sizes, values, options = split(
@@ -111,6 +116,34 @@ def fit(
         **seconds,
     )
     return with_groups(start, groups, {**kept, **attrs})
+
+
+def in_blocks(path: Path) -> bool:
+    """Whether a path is a folder with data in blocks."""
+    return (path / "corpus.nc").is_file()
+
+
+def _fit_folder(model: Model, folder: Path, method: str, seed: int, settings: dict[str, Any]) -> xr.DataTree:
+    """Fit data in blocks, if the model can."""
+    if model.fit_folder is None or not in_blocks(folder):
+        why = f"{model.name} fits data in memory only" if model.fit_folder is None else "it has no file corpus.nc"
+        raise InputError(
+            f"{folder}: this is no folder with data in blocks that can be fitted: {why}. Load a tree first."
+        )
+    taken = inspect.signature(model.fit_folder).parameters
+    names = {name for name, one in taken.items() if one.kind is one.KEYWORD_ONLY} | set(model.known.variables)
+    if unknown := sorted(set(settings) - names):
+        raise InputError(
+            f"{model.name}: {unknown[0]!r} is no setting of a fit of blocks. There are {', '.join(sorted(names))}."
+        )
+    if missing := [
+        name
+        for name, one in taken.items()
+        if one.kind is one.KEYWORD_ONLY and one.default is one.empty and name not in settings
+    ]:
+        raise InputError(f"{model.name}: the size {missing[0]!r} is not given. Give it: --set {missing[0]}=3.")
+    tree: xr.DataTree = model.fit_folder(folder, method, seed, **settings)
+    return tree
 
 
 def _scalar(value: Any) -> Any:
