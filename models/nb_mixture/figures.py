@@ -135,7 +135,8 @@ def collect(tree: xr.DataTree) -> Fitted:
         probability = tree[held]["responsibility"].transpose("cell", "component").to_numpy()[cells]
     else:
         problem = fitted_problem(model, tree)
-        some = {"x": x.to_numpy()[cells], "size_factor": s[cells]}
+        dims = {name: var.dims for name, var in model.variables().items()}
+        some = {name: a[cells] for name, a in problem.arrays.items() if dims[name][:1] == ("cell",)}
         probability = predictions(
             model,
             tree,

@@ -1,11 +1,14 @@
 """Predictions for cells: which component, and how likely such a cell is."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from genarium.declaration import Array, Labelled, Problem
+from genarium.errors import InputError
+from genarium.readers.messages import listed
 from genarium.simplex import log_sum_exp
 from genarium.tree import arrays, stacked
 
@@ -31,7 +34,7 @@ def predict(fitted: xr.DataTree, problem: Problem) -> dict[str, Labelled]:
         unless its covariance was corrected; from a point estimate they are plugged in.
     """
     x, s = problem["x"], problem["size_factor"]
-    story = Adjusted.of(problem)
+    story, problem = Adjusted.of(problem), in_batches_of(fitted, problem)
     q = fitted["variational"].to_dataset() if "variational" in fitted else xr.Dataset()
     if {"alpha", "a", "b"} <= set(q) and "covariance_linear_response" not in q and not (s != 1).any():
         joint = closed_form(q, x, 1 / problem["phi"])
@@ -47,6 +50,25 @@ def predict(fitted: xr.DataTree, problem: Problem) -> dict[str, Labelled]:
         "group": (("cell",), probability.argmax(1)),
         "log_density": (("cell",), log_density),
     }
+
+
+def in_batches_of(fitted: xr.DataTree, problem: Problem) -> Problem:
+    """Number the batches of a problem's cells as the fit does."""
+    if "batch" not in problem.arrays:
+        return problem
+    have = [str(label) for label in fitted["posterior" if "posterior" in fitted else "point"]["batch"].to_numpy()]
+    names = [str(label) for label in problem.coords["batch"]]
+    if names == have:
+        return problem
+    used = np.unique(problem["batch"])
+    if strange := [names[b] for b in used if names[b] not in have]:
+        raise InputError(
+            f"nb_mixture: known variable 'batch' (cell): {strange[0]!r} is none of the batches of the fit, which are "
+            f"{listed(have)}. Name one of these; of another one, the fit knows nothing."
+        )
+    number = np.zeros(len(names), dtype=np.int64)
+    number[used] = [have.index(names[b]) for b in used]
+    return replace(problem, arrays={**problem.arrays, "batch": number[problem["batch"]]})
 
 
 def closed_form(q: xr.Dataset, x: Array, r: Array) -> Array:
