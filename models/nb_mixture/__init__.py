@@ -80,13 +80,9 @@ def declare(
         sizes={"cell": 200, "gene": 2, "component": 3, **told.sizes},
         known=Stage(known, design),
         unknown=Stage(unknown, prior),
-        hidden=Stage({"group": Var(("cell",), label("component"), "Component of each cell.", "G")}, {"group": told.assign}),
-        observed=Stage(
-            {"x": Var(("cell", "gene"), count, "Number of molecules (raw counts).", "x")}, {"x": told.emit}
-        ),
-        density=density.build(dispersion)
-        if told.plain
-        else adjusted_density.build(dispersion, weights, means, zeros),
+        hidden=Stage({"group": group}, {"group": told.assign}),
+        observed=Stage({"x": Var(("cell", "gene"), count, "Number of molecules (raw counts).", "x")}, {"x": told.emit}),
+        density=density.build(dispersion) if told.plain else adjusted_density.build(dispersion, weights, means, zeros),
         log_likelihood=told.log_likelihood if told.plain else told.pointwise,
         hoisted=draws.pointwise if told.plain else None,
         log_prior=told.log_prior if told.plain else told.density_of_prior,

@@ -120,7 +120,7 @@ class Bound:
         return (slice(low, low + step) for low in range(0, self.D, step))
 
     def softplus(self, mean: Array, variance: Array) -> tuple[Array, Array, Array]:
-        """Expectation of ln(1 + e^y) for a normal y, and its slopes by mean and variance."""
+        """Return the expectation of ln(1 + e^y) for a normal y, and its slopes by mean and variance."""
         from scipy.special import expit
 
         sd = np.sqrt(variance)
@@ -134,7 +134,7 @@ class Bound:
         return value, slope, wide / np.maximum(2 * sd, 1e-12) if not self.point else wide
 
     def curves(self, state: State, genes: slice) -> tuple[Array, ...]:
-        """Expectations of ln(1 + s mu/r) and of r ln(1 + s mu/r) at the nodes, each with slopes; (T, K, d).
+        """Expect ln(1 + s mu/r) and of r ln(1 + s mu/r) at the nodes, each with slopes; (T, K, d).
 
         Returns
         -------
@@ -155,7 +155,7 @@ class Bound:
         return np.asarray(np.exp(mean + variance / 2))
 
     def log_shares(self, state: State) -> tuple[Array, Array]:
-        """Expected ln w and ln(1 - w); both (D,)."""
+        """Expect ln w and ln(1 - w); both (D,)."""
         from scipy.special import psi
 
         if self.point:
@@ -164,7 +164,7 @@ class Bound:
         return psi(a) - psi(a + b), psi(b) - psi(a + b)
 
     def log_pi(self, state: State) -> Array:
-        """Expected ln pi; (K,)."""
+        """Expect ln pi; (K,)."""
         return np.log(np.maximum(state.weight, 1e-300)) if self.point else dirichlet_expected_log(state.weight)
 
     def expect(self, state: State, keep: bool = False) -> tuple[Told, Array, float]:
@@ -263,7 +263,7 @@ class Bound:
         return value, slope, wide
 
     def prior_of_means(self, state: State) -> tuple[float, Array, Array]:
-        """Expected log prior density of ln mu given r, with slopes by mean and variance of ln(mu / r)."""
+        """Expect the log prior density of ln mu given r, with slopes by mean and variance of ln(mu / r)."""
         from scipy.special import betaln
 
         a0, b0 = float(self.problem["a0"]), float(self.problem["b0"])
@@ -274,7 +274,7 @@ class Bound:
         return total, b0 - (a0 + b0) * slope, -(a0 + b0) * wide
 
     def means_and_slopes(self, state: State, told: Told) -> tuple[float, dict[str, Array], dict[str, Array]]:
-        """Expected log density of the counts and of means, shifts and dispersion, as a function of their factors (36).
+        """Expect the log density of counts, means, shifts and dispersion, as a function of their factors (eq. 36).
 
         Returns
         -------
@@ -321,7 +321,7 @@ class Bound:
         return np.asarray(terms.sum({"shared": None, "gene": 0, "component": 1}[self.story.dispersion]))
 
     def weights_and_slopes(self, state: State, told: Told) -> tuple[float, Array, Array, Array]:
-        """Expected log density of the groups as a function of the weights and effects (35).
+        """Expect the log density of the groups as a function of weights and effects (eq. 35).
 
         Returns
         -------

@@ -79,7 +79,7 @@ def _plain_logp(value: Any, log_weight: Any, log_mean: Any, r: Any, lost: Any) -
 
 
 def _inflated_logp(value: Any, log_weight: Any, log_mean: Any, r: Any, lost: Any) -> Any:
-    """Counts are lost with a probability by gene: a zero is one that was lost, or that was none."""
+    """Mix in lost counts, with a probability by gene: a zero was lost, or was none."""
     import pytensor.tensor as pt
 
     counted = pt.log1p(-lost) + _per_gene(value, log_mean, r)

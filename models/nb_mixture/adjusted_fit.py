@@ -146,9 +146,7 @@ class Step:
 
         def unpacked(vector: Array) -> State:
             weight = np.exp(np.clip(vector[:K], -300, 300))
-            return replace(
-                self.put(state, names, vector[K:]), weight=weight / weight.sum() if self.point else weight
-            )
+            return replace(self.put(state, names, vector[K:]), weight=weight / weight.sum() if self.point else weight)
 
         def objective(vector: Array) -> tuple[float, Array]:
             at = unpacked(vector)

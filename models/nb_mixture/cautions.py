@@ -88,8 +88,8 @@ def zeros(problem: Problem, held: Arrays) -> Caution:
             return Caution(check, 0, f"needed: {where}")
         advice = (
             f"No gene has more zeros than its components give it: without lost counts ln L falls by at most "
-            f"{max(float(gain.max()), 0.0):.1f} nats a gene, and BIC and the number of genes grant {limit:.1f}. Fit with "
-            f"{setting('zeros', 'plain')}."
+            f"{max(float(gain.max()), 0.0):.1f} nats a gene, and BIC and the number of genes grant {limit:.1f}. "
+            f"Fit with {setting('zeros', 'plain')}."
         )
         return Caution(check, genes, "all", advice)
     check = "zeros beyond the negative binomial"
@@ -144,7 +144,7 @@ def gained(problem: Problem, held: Arrays) -> tuple[Array, Array]:
 
 
 def of_zeros(problem: Problem, held: Arrays) -> tuple[Array, Array, Array]:
-    """Return probabilities of the groups (K, N), log probabilities of a zero that was not lost (K, N, D), and counts."""
+    """Return probabilities of the groups (K, N), logs of that of a zero not lost (K, N, D), and counts (N, D)."""
     story, values = Adjusted.of(problem), seen(problem, held)
     mu = values["mu"]
     wide = story.spread(values["phi"], mu)[:, None]

@@ -53,7 +53,7 @@ def predict(fitted: xr.DataTree, problem: Problem) -> dict[str, Labelled]:
 
 
 def in_batches_of(fitted: xr.DataTree, problem: Problem) -> Problem:
-    """Number the batches of a problem's cells as the fit does."""
+    """Return the problem with its batches numbered as the fit does."""
     if "batch" not in problem.arrays:
         return problem
     have = [str(label) for label in fitted["posterior" if "posterior" in fitted else "point"]["batch"].to_numpy()]

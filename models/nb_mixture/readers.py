@@ -143,8 +143,8 @@ def h5ad(
     empty : {"keep", "drop"}
         What to do with cells without any count, in all genes of the file or in those that are chosen.
     covariates : str or sequence of str
-        Columns of ``adata.obs`` (a comma between them) that the weights of the components depend on: numbers, or text, of which every
-        value but the first makes a covariate of zeros and ones. The model's option ``weights`` follows.
+        Columns of ``adata.obs`` (a comma between them) that the weights of the components depend on: numbers, or text,
+        of which every value but the first makes a covariate of zeros and ones. The model's option ``weights`` follows.
     batch : str, optional
         Column of ``adata.obs`` with the batch of each cell. The model's option ``means`` follows.
 
