@@ -73,6 +73,7 @@ def declare(
     unknown |= told.unknown
     prior |= told.prior
     design |= told.design
+    group = Var(("cell",), label("component"), "Component of each cell.", "G")
     control: dict[str, Any] = {"phi": 0.6} if dispersion == "known" else {"alpha0": 20.0}
     return Model(
         name=__name__,
