@@ -18,6 +18,7 @@ from .adjusted import MEANS, WEIGHTS, ZEROS, Adjusted
 from .adjusted_fit import adjusted_em, adjusted_vi
 from .cautions import cautions
 from .em import em
+from .folds import folds
 from .gibbs import gibbs
 from .start import start
 from .stepwise import online, svi
@@ -97,6 +98,7 @@ def declare(
         statistics=likelihood.statistics,
         readers={"table": readers.table, "h5ad": readers.h5ad, "10x": readers.tenx},
         predict=predict.predict,
+        folds=folds,
         annotate={".h5ad": annotate.h5ad},
         check=check,
         options={"dispersion": tuple(DISPERSION), "weights": WEIGHTS, "means": MEANS, "zeros": ZEROS},

@@ -7,7 +7,6 @@ import numpy as np
 import xarray as xr
 
 from genarium.declaration import Array, Arrays, Caution, Problem
-from genarium.remedies import setting
 from genarium.simplex import log_sum_exp, normalised
 
 from .adjusted import Adjusted
@@ -89,7 +88,7 @@ def zeros(problem: Problem, held: Arrays) -> Caution:
         advice = (
             f"No gene has more zeros than its components give it: without lost counts ln L falls by at most "
             f"{max(float(gain.max()), 0.0):.1f} nats a gene, and BIC and the number of genes grant {limit:.1f}. "
-            f"Fit with {setting('zeros', 'plain')}."
+            "Fit with the option zeros=plain."
         )
         return Caution(check, genes, "all", advice)
     check = "zeros beyond the negative binomial"
@@ -99,7 +98,7 @@ def zeros(problem: Problem, held: Arrays) -> Caution:
         "So many genes have more zeros than any component gives them; setting a share of the counts (in brackets) to "
         f"zero would raise ln L by up to {gain.max():.0f} nats. More components, dispersion by gene, or size factors "
         "explain such zeros most times; leave out genes that are not measured in some cells, or fit with "
-        f"{setting('zeros', 'inflated')}. In the other genes zero inflation is not needed."
+        "the option zeros=inflated. In the other genes zero inflation is not needed."
     )
     return Caution(check, int(many.size), where, advice)
 
