@@ -122,8 +122,8 @@ def choice(tree: xr.DataTree) -> Iterator[Titled]:
     yield (
         f"Choice of the {what}",
         f"How far the evidence lower bound of each candidate lies below that of the chosen one ({names[kept][0]}, "
-        f"diamond). Look for a clear peak: {'values' if named else 'sizes'} that lie within about a nat of it are nearly as well supported."
-        + (f" Other criteria choose: {', '.join(others)}." if others else ""),
+        f"diamond). Look for a clear peak: {'values' if named else 'sizes'} that lie within about a nat of it are "
+        "nearly as well supported." + (f" Other criteria choose: {', '.join(others)}." if others else ""),
         figure,
     )
 
