@@ -353,8 +353,9 @@ class Bound:
 
 Objective = Callable[[Array], tuple[float, Array]]
 
-PROMISED, FARTHEST, SHORTER = 1e-6, 2.0, 8
-"""Nats that a step must promise; how far it may go in a coordinate; how often it is made a quarter of its length."""
+PROMISED, FARTHEST, SHORTER, REMEMBERED = 1e-6, 2.0, 8, 20
+"""Nats that a step must promise; how far it may go in a coordinate; how often it is made a quarter of its length; steps
+from which curvature is read."""
 
 
 def climb(objective: Objective, start: Array, scale: Array, limits: Array, steps: int) -> Array:
@@ -394,7 +395,7 @@ def climb(objective: Objective, start: Array, scale: Array, limits: Array, steps
             break
         moved, change = (there - x) / scale, scale * (gradient - its)
         if moved @ change > 1e-10 * (change @ change):
-            memory.append((moved, change))
+            memory = [*memory[1 - REMEMBERED :], (moved, change)]
         x, value, gradient = there, new, its
     return x
 

@@ -12,8 +12,9 @@ import numpy as np
 from genarium.declaration import Array, Arrays, Problem
 from genarium.engines.ascent import ascend
 
-from . import adjusted_fit
+from . import adjusted_step
 from .adjusted import Adjusted
+from .adjusted_fit import natural
 from .em import State, Step
 from .seeding import k_means_plus_plus
 
@@ -55,10 +56,10 @@ def best_short[S](step: Callable[[S], tuple[S, float]], starts: Iterable[S]) -> 
 
 def adjusted_start(problem: Problem, rng: np.random.Generator) -> Arrays:
     """Start where covariates, batches or lost counts are part of the story."""
-    step = adjusted_fit.Step(problem, point=True)
-    starts = (adjusted_fit.started(step, problem, rng, i % 2 == 0) for i in range(SHORT_RUNS))
+    step = adjusted_step.Step(problem, point=True)
+    starts = (adjusted_step.started(step, problem, rng, i % 2 == 0) for i in range(SHORT_RUNS))
     state = best_short(step, starts)
-    return inside(adjusted_fit.natural(step, state, np.argsort(-state.weight, kind="stable")))
+    return inside(natural(step, state, np.argsort(-state.weight, kind="stable")))
 
 
 def near_mode(problem: Problem, rng: np.random.Generator) -> State:

@@ -12,7 +12,8 @@ from genarium.data import check
 from genarium.declaration import Array, Problem
 from genarium.engines.ascent import ascend
 from genarium.models.nb_mixture.adjusted_bound import basis, climb
-from genarium.models.nb_mixture.adjusted_fit import Step, natural, started
+from genarium.models.nb_mixture.adjusted_fit import natural
+from genarium.models.nb_mixture.adjusted_step import Step, started
 
 MU = [[20.0, 200.0, 5.0], [200.0, 20.0, 5.0], [60.0, 60.0, 90.0]]
 
