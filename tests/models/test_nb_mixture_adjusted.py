@@ -1,6 +1,8 @@
 """Covariates of the weights, batch effects and lost counts, against naive references and against what was simulated."""
 
+import warnings
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,12 +10,14 @@ import pytest
 from scipy import special, stats
 
 import genarium as gn
+from genarium import cli
 from genarium.data import check
 from genarium.declaration import Array, Problem
 from genarium.engines.ascent import ascend
 from genarium.models.nb_mixture.adjusted_bound import basis, climb
 from genarium.models.nb_mixture.adjusted_fit import natural
 from genarium.models.nb_mixture.adjusted_step import Step, started
+from genarium.models.nb_mixture.em import em
 
 MU = [[20.0, 200.0, 5.0], [200.0, 20.0, 5.0], [60.0, 60.0, 90.0]]
 
@@ -206,3 +210,90 @@ def test_basis_is_orthonormal_and_sums_to_zero() -> None:
     Q = basis(5)
     np.testing.assert_allclose(Q.T @ Q, np.eye(4), atol=1e-14)
     np.testing.assert_allclose(Q.sum(0), 0, atol=1e-14)
+
+
+def written(folder: Path, cells: int = 60) -> Path:
+    """Write AnnData with an age, a sex and a donor."""
+    import anndata
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    names = [f"c{i}" for i in range(cells)]
+    obs = pd.DataFrame(
+        {
+            "age": rng.normal(50, 12, cells),
+            "sex": np.array(["m", "f"])[np.arange(cells) % 2],
+            "donor": pd.Categorical(np.array(["d1", "d2", "d3"])[np.arange(cells) % 3]),
+        },
+        index=names,
+    )
+    x = rng.negative_binomial(3, 0.1, (cells, 4)).astype(np.float32)
+    made = anndata.AnnData(x, obs, pd.DataFrame(index=["g0", "g1", "g2", "g3"]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made.write_h5ad(folder / "cells.h5ad")
+    return folder / "cells.h5ad"
+
+
+def test_columns_of_anndata_become_covariates_and_batches(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, data, fit = written(tmp_path), tmp_path / "data.nc", tmp_path / "fit.nc"
+    words = ["read", "nb_mixture", str(file), "--option", "covariates=age,sex", "--option", "batch=donor"]
+    assert cli.main([*words, "-o", str(data)]) == 0
+    assert "'age' has standard deviation" in capsys.readouterr().err
+    tree = gn.load(data)
+    known = tree["constant_data"].to_dataset()
+    assert known["covariates"]["covariate"].to_numpy().tolist() == ["age", "sex=m"]
+    np.testing.assert_array_equal(known["covariates"].to_numpy()[:, 1], np.arange(60) % 2 == 0)
+    np.testing.assert_array_equal(known["batch"].to_numpy(), np.arange(60) % 3)
+    few = ["--method", "em", "--option", "restarts=2", "--set", "component=2", "--set", "phi=0.3"]
+    assert cli.main(["fit", "nb_mixture", str(data), *few, "-o", str(fit)]) == 0
+    point = gn.load(fit)["point"]
+    assert point["effect"]["covariate"].to_numpy().tolist() == ["age", "sex=m"]
+    assert point["shift"]["batch"].to_numpy().tolist() == ["d1", "d2", "d3"]
+    assert cli.main(["predict", str(fit), str(file), "-o", str(tmp_path / "out.h5ad")]) == 0
+    import anndata
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        out = anndata.read_h5ad(tmp_path / "out.h5ad")
+    own = gn.predict(gn.load(fit))["predictions"]["probability"].to_numpy()
+    np.testing.assert_allclose(out.obsm["nb_mixture_probability"], own, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("table", "options", "message"),
+    [
+        ("cell,g,s\na,1,x\nb,2,x\n", {"covariates": "s"}, "covariate 's' is 'x' in all cells"),
+        ("cell,g,s\na,1,x\nb,2,\n", {"batch": "s"}, "line 3, column 's': the value is missing"),
+        ("cell,g,s\na,1,x\nb,2,y\n", {"batch": "t"}, "there is no column 't'"),
+        ("cell,g,s\na,1,x\nb,2,y\n", {"batch": "s", "covariates": "s"}, "named by covariates and by batch|named by"),
+        ("cell,g,s\na,1,x\nb,2,y\n", {"batch": "s", "transpose": True}, "a row for each"),
+    ],
+)
+def test_columns_that_cannot_serve_are_named(table: str, options: dict[str, Any], message: str, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(table)
+    with pytest.raises(gn.InputError, match=message):
+        gn.read("nb_mixture", tmp_path / "x.csv", "table", **options)
+
+
+def test_columns_of_a_table(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("cell,g,h,lane,dose\na,1,4,L2,0.5\nb,2,5,L1,1.5\nc,3,6,L2,2.5\n")
+    tree = gn.read("nb_mixture", tmp_path / "x.csv", "table", batch="lane", covariates=["dose"])
+    assert tree["observed_data"]["gene"].to_numpy().tolist() == ["g", "h"]
+    known = tree["constant_data"].to_dataset()
+    np.testing.assert_array_equal(known["batch"], [1, 0, 1])
+    np.testing.assert_array_equal(known["covariates"][:, 0], [0.5, 1.5, 2.5])
+
+
+def test_quasi_newton_steps_end_a_ridge() -> None:
+    tree = gn.simulate("nb_mixture", 3, cell=200, mu=[[30, 30], [36, 34], [40, 44]])
+    problem = check(gn.get("nb_mixture"), tree)
+    full = em(problem, np.random.default_rng(1), restarts=1, max_iterations=20_000)
+    cut = em(problem, np.random.default_rng(1), restarts=1, max_iterations=30)
+    assert cut.notes["converged"]
+    assert cut.notes["bound"] == pytest.approx(full.notes["bound"], abs=1e-3)
+    assert cut.notes["largest_fall"] == 0
+    pi, mu = (np.asarray(cut.point[name]) for name in ("pi", "mu"))
+    assert problem.call(problem.model.log_likelihood, pi=pi, mu=mu).sum() == pytest.approx(
+        cut.notes["bound"], rel=1e-10
+    )
