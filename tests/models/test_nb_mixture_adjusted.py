@@ -228,9 +228,9 @@ def written(folder: Path, cells: int = 60) -> Path:
         index=names,
     )
     x = rng.negative_binomial(3, 0.1, (cells, 4)).astype(np.float32)
-    made = anndata.AnnData(x, obs, pd.DataFrame(index=["g0", "g1", "g2", "g3"]))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        made = anndata.AnnData(x, obs, pd.DataFrame(index=["g0", "g1", "g2", "g3"]))
         made.write_h5ad(folder / "cells.h5ad")
     return folder / "cells.h5ad"
 
