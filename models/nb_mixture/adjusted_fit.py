@@ -11,7 +11,7 @@ from genarium.simplex import dirichlet_log_norm
 
 from .adjusted_bound import State
 from .adjusted_step import Step, started
-from .finish import finished
+from .finish import finished, on_a_ridge
 from .search import LEAST, search
 
 OWN = 2
@@ -74,7 +74,8 @@ def adjusted_em(
     """
     found = search(problem, rng, climbing(problem, rng, max_iterations, accelerate), restarts, tolerance, "EM restarts")
     step = Step(problem, point=True)
-    found = found.ended(finished(step, found.best, tolerance))
+    if on_a_ridge(found.best):
+        found = found.ended(finished(step, found.best, tolerance))
     state = found.best.state
     _, q, _ = step.bound.expect(state, keep=True)
     order = np.argsort(-state.weight, kind="stable")

@@ -13,7 +13,7 @@ from genarium.supports import LARGEST
 
 from .adjusted_step import Step as PointStep
 from .counts import Counts, Logits, Sums, log_weights, logits_at, rising_table
-from .finish import finished
+from .finish import finished, on_a_ridge
 from .likelihood import FLOOR, Story
 from .search import search
 from .seeding import k_means_plus_plus
@@ -73,7 +73,7 @@ def em(
         return go
 
     found = search(problem, rng, ascent, restarts, tolerance, "EM restarts")
-    if not found.best.converged and not problem.fixed:
+    if not problem.fixed and on_a_ridge(found.best):
         found = found.ended(along_the_ridge(problem, found.best, tolerance))
     state, step = found.best.state, Step(problem)
     q, _ = step.counts.assign(step.logits(state)[0])  # the final E-step, for the state that is returned

@@ -10,8 +10,16 @@ from genarium.engines.ascent import Ascent
 from .adjusted_bound import State, climb
 from .adjusted_step import LEAST_ZERO, Step
 
+RIDGE = 100
+"""Updates after which an ascent that has not converged is taken to be on a ridge; one cut shorter is left as it is."""
+
 ROUNDS, STEPS = 10, 50
 """Rounds of so many steps, at most."""
+
+
+def on_a_ridge[S](run: Ascent[S]) -> bool:
+    """Whether an ascent ran out of iterations, of which it had many."""
+    return not run.converged and len(run.bounds) > RIDGE
 
 
 def finished(step: Step, run: Ascent[State], tolerance: float) -> Ascent[State]:
@@ -30,10 +38,8 @@ def finished(step: Step, run: Ascent[State], tolerance: float) -> Ascent[State]:
     Returns
     -------
     Ascent
-        With the bound after each round; the same where EM had converged.
+        With the bound after each round.
     """
-    if run.converged:
-        return run
     state, bounds = run.state, list(run.bounds)
     limits = ends(step, state)
     for _ in range(ROUNDS):
