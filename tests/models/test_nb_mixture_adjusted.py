@@ -258,6 +258,11 @@ def test_columns_of_anndata_become_covariates_and_batches(tmp_path: Path, capsys
         out = anndata.read_h5ad(tmp_path / "out.h5ad")
     own = gn.predict(gn.load(fit))["predictions"]["probability"].to_numpy()
     np.testing.assert_allclose(out.obsm["nb_mixture_probability"], own, rtol=1e-6)
+    np.testing.assert_allclose(out.varm["nb_mixture_shift"], point["shift"].to_numpy())
+    np.testing.assert_allclose(out.var["nb_mixture_phi"], 0.3)
+    assert out.uns["nb_mixture"]["covariates"].tolist() == ["age", "sex=m"]
+    assert out.uns["nb_mixture"]["batches"].tolist() == ["d1", "d2", "d3"]
+    np.testing.assert_allclose(out.uns["nb_mixture"]["effect"], point["effect"].to_numpy())
 
 
 @pytest.mark.parametrize(
