@@ -11,11 +11,14 @@ import numpy as np
 from genarium.declaration import Array, Calibration, Method, Model, Problem, Sizes, Stage, Var
 from genarium.errors import InputError
 from genarium.remedies import setting
-from genarium.supports import LARGEST, count, label, positive, simplex
+from genarium.supports import count, label, positive, simplex
 
-from . import annotate, density, draws, likelihood, predict, readers
+from . import adjusted_density, annotate, density, draws, likelihood, predict, readers
+from .adjusted import MEANS, WEIGHTS, ZEROS, Adjusted
+from .adjusted_fit import adjusted_em, adjusted_vi
 from .cautions import cautions
 from .em import em
+from .folds import folds
 from .gibbs import gibbs
 from .start import start
 from .stepwise import online, svi
@@ -27,8 +30,23 @@ DISPERSION = {"known": ("gene",), "shared": (), "gene": ("gene",), "component": 
 PHI = "Dispersion: variance = mean + phi mean²."
 
 
-def declare(dispersion: str = "known") -> Model:
-    """Return the declaration; ``dispersion`` says whether phi is known, and along which dim it varies if not."""
+def declare(
+    dispersion: str = "known", weights: str = "constant", means: str = "constant", zeros: str = "plain"
+) -> Model:
+    """Return the declaration under values of the options.
+
+    Parameters
+    ----------
+    dispersion : {"known", "shared", "gene", "component"}
+        Whether phi is known, and along which dim it varies if not.
+    weights : {"constant", "covariates"}
+        Whether the weights depend on covariates of a cell.
+    means : {"constant", "batch"}
+        Whether the means depend on the batch of a cell.
+    zeros : {"plain", "inflated"}
+        Whether some counts are lost, as zeros.
+    """
+    told = Adjusted(dispersion, weights, means, zeros)
     phi = Var(DISPERSION[dispersion], positive, PHI, "φ")
     known = {
         "size_factor": Var(("cell",), positive, "Relative sequencing depth of a cell; 1 for none.", "s", default=1.0),
@@ -52,49 +70,62 @@ def declare(dispersion: str = "known") -> Model:
         unknown = {"phi": phi, **unknown}
         prior = {"phi": draw_phi(DISPERSION[dispersion]), **prior}
         design = {"tau": lambda: 0.5, **DESIGN}
-    story = likelihood.Story(dispersion)
+    known |= told.known
+    unknown |= told.unknown
+    prior |= told.prior
+    design |= told.design
+    group = Var(("cell",), label("component"), "Component of each cell.", "G")
+    control: dict[str, Any] = {"phi": 0.6} if dispersion == "known" else {"alpha0": 20.0}
     return Model(
         name=__name__,
         title="Negative binomial mixture",
-        sizes={"cell": 200, "gene": 2, "component": 3},
+        sizes={"cell": 200, "gene": 2, "component": 3, **told.sizes},
         known=Stage(known, design),
         unknown=Stage(unknown, prior),
-        hidden=Stage({"group": Var(("cell",), label("component"), "Component of each cell.", "G")}, {"group": assign}),
-        observed=Stage(
-            {"x": Var(("cell", "gene"), count, "Number of molecules (raw counts).", "x")}, {"x": emit(story)}
-        ),
-        density=density.build(dispersion),
-        log_likelihood=story.log_likelihood,
-        hoisted=draws.pointwise,
-        log_prior=story.log_prior,
+        hidden=Stage({"group": group}, {"group": told.assign}),
+        observed=Stage({"x": Var(("cell", "gene"), count, "Number of molecules (raw counts).", "x")}, {"x": told.emit}),
+        density=density.build(dispersion) if told.plain else adjusted_density.build(dispersion, weights, means, zeros),
+        log_likelihood=told.log_likelihood if told.plain else told.pointwise,
+        hoisted=draws.pointwise if told.plain else None,
+        log_prior=told.log_prior if told.plain else told.density_of_prior,
         vectorized=True,
         unit="cell",
         exchangeable="component",
-        methods={
-            "em": Method(em, "point", "Maximum likelihood by expectation maximisation.", holds=("phi", "pi", "mu")),
-            "vi": Method(vi, "approximate", "Variational Bayes in closed form, with the evidence lower bound."),
-            "online": Method(online, "point", "EM in small steps, for millions of cells.", holds=("phi", "pi", "mu")),
-            "svi": Method(svi, "approximate", "Variational Bayes from the mode of ``online``, for millions of cells."),
-            "gibbs": Method(gibbs, "exact", "Gibbs sampling of groups, weights and centroids."),
-        },
+        methods=METHODS if told.plain else ADJUSTED,
         start=start,
         cautions=cautions,
-        test_quantities=likelihood.quantities,
+        test_quantities=told.quantities,
         statistics=likelihood.statistics,
         readers={"table": readers.table, "h5ad": readers.h5ad, "10x": readers.tenx},
         predict=predict.predict,
+        folds=folds,
         annotate={".h5ad": annotate.h5ad},
         check=check,
-        options={"dispersion": tuple(DISPERSION)},
+        options={"dispersion": tuple(DISPERSION), "weights": WEIGHTS, "means": MEANS, "zeros": ZEROS},
         vary=declare,
         calibration=Calibration(
             settings={"cell": 100, "component": 2},
-            control={"phi": 0.6} if dispersion == "known" else {"alpha0": 20.0},
+            control=control,
             growth=(100, 400, 1600),
         ),
         source="MCB112 (Harvard), week 5: mixture models and expectation maximisation, for negative binomial counts.",
     )
 
+
+METHODS = {
+    "em": Method(em, "point", "Maximum likelihood by expectation maximisation.", holds=("phi", "pi", "mu")),
+    "vi": Method(vi, "approximate", "Variational Bayes in closed form, with the evidence lower bound."),
+    "online": Method(online, "point", "EM in small steps, for millions of cells.", holds=("phi", "pi", "mu")),
+    "svi": Method(svi, "approximate", "Variational Bayes from the mode of ``online``, for millions of cells."),
+    "gibbs": Method(gibbs, "exact", "Gibbs sampling of groups, weights and centroids."),
+}
+"""Methods of the plain model, under any dispersion."""
+
+ADJUSTED = {
+    "em": Method(adjusted_em, "point", "Maximum of the likelihood, effects shrunk, by expectation maximisation."),
+    "vi": Method(adjusted_vi, "approximate", "Variational Bayes with normal factors of the logs, and its lower bound."),
+}
+"""Methods with covariates, batches or zero inflation."""
 
 DESIGN: Mapping[str, Callable[..., Any]] = {
     "alpha0": lambda: 2.0,
@@ -140,28 +171,16 @@ def draw_mu(dispersion: str) -> Callable[..., Array]:
     return draw
 
 
-def assign(rng: np.random.Generator, sizes: Sizes, pi: Array) -> Array:
-    """Draw the group of each cell from Categorical(pi)."""
-    return rng.choice(sizes["component"], sizes["cell"], p=pi)
-
-
-def emit(story: likelihood.Story) -> Callable[..., Array]:
-    """Return the draw function of the counts: x ~ NB(mean s mu, dispersion phi), genes independent given the group."""
-
-    def draw(rng: np.random.Generator, group: Array, mu: Array, phi: Array, size_factor: Array) -> Array:
-        mean = size_factor[:, None] * mu[group]  # (N, D)
-        r = 1 / story.spread(phi, mu)[group]
-        mean = np.minimum(mean, LARGEST / (1 + 10 / np.sqrt(r)))  # a wild draw has counts that are still numbers
-        counts: Array = rng.negative_binomial(r, r / (r + mean))
-        return counts
-
-    return draw
-
-
 def check(problem: Problem) -> None:
     """Reject what no variable shows alone: more components than distinct cells."""
     components, cells = problem.sizes["component"], problem.sizes["cell"]
     x = problem["x"]
+    for dim, option, do_without in (("component", "weights", "constant"), ("batch", "means", "constant")):
+        if problem.option(option) != do_without and problem.sizes[dim] < 2:
+            raise InputError(
+                f"nb_mixture: {setting(option, problem.option(option))} needs two {dim}{'e' * (dim == 'batch')}s or "
+                f"more, and there is one. Use {setting(option, do_without)}."
+            )
     distinct = len(np.unique(x[: 50 * components], axis=0)) if components > 1 else 1
     if distinct < components:
         distinct = len(np.unique(x, axis=0))

@@ -8,11 +8,15 @@ import numpy as np
 import xarray as xr
 
 from genarium.attributes import attribute
+from genarium.words import plural
 from genarium.writing import replacing
 
 from .tenx import matrix
 
 NAME = "nb_mixture"
+
+MORE = {"effect": "covariate", "shift": "batch", "zero": ""}
+"""Variables that only some variants have, and the dim whose labels go with them."""
 
 
 def h5ad(fitted: xr.DataTree, predicted: xr.DataTree, source: Path, output: Path) -> None:
@@ -20,8 +24,9 @@ def h5ad(fitted: xr.DataTree, predicted: xr.DataTree, source: Path, output: Path
 
     ``obs["nb_mixture_group"]`` (a category; missing for cells that were left out), ``obs["nb_mixture_probability"]``
     (that of the group), ``obs["nb_mixture_log_density"]``, ``obsm["nb_mixture_probability"]`` (cell, component),
-    ``varm["nb_mixture_mu"]`` (gene, component; NaN for genes outside the fit), ``uns["nb_mixture"]`` (weights,
-    dispersion, how the fit was made). Of a posterior, these are its means.
+    ``varm["nb_mixture_mu"]`` (gene, component; NaN for genes outside the fit), what else a gene has (``nb_mixture_phi``
+    and ``nb_mixture_zero`` in ``var``, ``nb_mixture_shift`` in ``varm``), ``uns["nb_mixture"]`` (weights, other
+    dispersions, effects of covariates, how the fit was made). Of a posterior, these are its means.
 
     Parameters
     ----------
@@ -50,15 +55,22 @@ def h5ad(fitted: xr.DataTree, predicted: xr.DataTree, source: Path, output: Path
         held.obsm[f"{NAME}_probability"] = probability
         estimates = fitted["posterior" if "posterior" in fitted else "point"].to_dataset()
         lead = [dim for dim in ("chain", "draw") if dim in estimates.dims]
-        mu = estimates["mu"].mean(lead)
-        genes = pd.Index(mu["gene"].to_numpy().astype(str)).get_indexer(held.var_names.str.strip())
-        held.varm[f"{NAME}_mu"] = np.where(
-            (genes >= 0)[:, None], mu.transpose("gene", "component").to_numpy()[genes], np.nan
-        )
+        means = {name: estimates[name].mean(lead) for name in ("pi", "phi", "mu", *MORE) if name in estimates}
+        means.setdefault("phi", fitted["constant_data"].to_dataset().get("phi"))
+        genes = pd.Index(means["mu"]["gene"].to_numpy().astype(str)).get_indexer(held.var_names.str.strip())
+        apart: dict[str, Any] = {}
+        for name, values in means.items():
+            if "gene" not in values.dims:
+                apart[name] = np.atleast_1d(values.to_numpy())
+                continue
+            rows = values.transpose("gene", ...).to_numpy()[genes]
+            rows = np.where((genes >= 0).reshape(-1, *[1] * (rows.ndim - 1)), rows, np.nan)
+            (held.var if rows.ndim == 1 else held.varm)[f"{NAME}_{name}"] = rows
+        labels = {dim: means[name][dim] for name, dim in MORE.items() if dim and name in means}
         held.uns[NAME] = {
             "components": np.array(components, dtype=object),
-            "pi": estimates["pi"].mean(lead).to_numpy(),
-            "phi": _phi(fitted, estimates, lead),
+            **{plural(dim): one.to_numpy().astype(str).astype(object) for dim, one in labels.items()},
+            **apart,
             "method": str(fitted.attrs["method"]),
             "claim": str(fitted.attrs["claim"]),
             "genarium_version": str(fitted.attrs.get("genarium_version", "")),
@@ -66,11 +78,6 @@ def h5ad(fitted: xr.DataTree, predicted: xr.DataTree, source: Path, output: Path
         }
         with replacing(output) as temporary:
             held.write_h5ad(temporary)
-
-
-def _phi(fitted: xr.DataTree, estimates: xr.Dataset, lead: list[str]) -> Any:
-    values = estimates["phi"].mean(lead) if "phi" in estimates else fitted["constant_data"]["phi"]
-    return np.atleast_1d(values.to_numpy())
 
 
 def _held(source: Path) -> Any:

@@ -1,6 +1,6 @@
 """The mixture as a PyMC density, groups summed out; written from the story, not from the NumPy likelihood."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from genarium.declaration import Sizes
@@ -21,35 +21,37 @@ def build(dispersion: str) -> Callable[..., None]:
     if dispersion == "known":
 
         def density(sizes: Sizes, x: Any, phi: Any, size_factor: Any, alpha0: Any, a0: Any, b0: Any) -> None:
-            _mixture(sizes, x, phi[None, :], size_factor, alpha0, a0, b0)
+            _mixture(sizes, x, dispersion_of(dispersion, {"phi": phi}), size_factor, alpha0, a0, b0)
 
         return density
 
     def density_phi(sizes: Sizes, x: Any, size_factor: Any, alpha0: Any, a0: Any, b0: Any, phi0: Any, tau: Any) -> None:
-        import pymc as pm
-        import pytensor.tensor as pt
-
-        dims = {"shared": None, "gene": "gene", "component": "component"}[dispersion]
-        phi = pm.LogNormal("phi", mu=pt.log(phi0), sigma=tau, dims=dims)
-        wide = {"shared": lambda: phi[None, None], "gene": lambda: phi[None, :], "component": lambda: phi[:, None]}[
-            dispersion
-        ]()
-        _mixture(sizes, x, wide, size_factor, alpha0, a0, b0)
+        _mixture(sizes, x, dispersion_of(dispersion, {"phi0": phi0, "tau": tau}), size_factor, alpha0, a0, b0)
 
     return density_phi
 
 
-def _mixture(sizes: Sizes, x: Any, phi: Any, size_factor: Any, alpha0: Any, a0: Any, b0: Any) -> None:
-    """Add pi, mu and x; ``phi`` broadcasts against (component, gene)."""
+def dispersion_of(dispersion: str, given: Mapping[str, Any]) -> Any:
+    """Add phi where it is unknown; return it so that it broadcasts against (component, gene)."""
+    if dispersion == "known":
+        return given["phi"][None, :]
     import pymc as pm
     import pytensor.tensor as pt
 
-    K, D = sizes["component"], sizes["gene"]
-    pi = pm.Dirichlet("pi", a=alpha0 * pt.ones(K), dims="component")
-    r = 1 / phi  # (1 or component, 1 or gene): what does not differ by component is computed once
-    mu = pm.CustomDist(
+    dims = {"shared": None, "gene": "gene", "component": "component"}[dispersion]
+    phi = pm.LogNormal("phi", mu=pt.log(given["phi0"]), sigma=given["tau"], dims=dims)
+    wide = {"shared": lambda: phi[None, None], "gene": lambda: phi[None, :], "component": lambda: phi[:, None]}
+    return wide[dispersion]()
+
+
+def means_of(sizes: Sizes, r: Any, a0: Any, b0: Any) -> Any:
+    """Add mu."""
+    import pymc as pm
+    import pytensor.tensor as pt
+
+    return pm.CustomDist(
         "mu",
-        pt.broadcast_to(r, (K, D)),
+        pt.broadcast_to(r, (sizes["component"], sizes["gene"])),
         a0,
         b0,
         logp=_beta_prime_logp,
@@ -59,6 +61,16 @@ def _mixture(sizes: Sizes, x: Any, phi: Any, size_factor: Any, alpha0: Any, a0: 
         transform=pm.distributions.transforms.log,
         dims=("component", "gene"),
     )
+
+
+def _mixture(sizes: Sizes, x: Any, phi: Any, size_factor: Any, alpha0: Any, a0: Any, b0: Any) -> None:
+    """Add pi, mu and x; ``phi`` broadcasts against (component, gene)."""
+    import pymc as pm
+    import pytensor.tensor as pt
+
+    pi = pm.Dirichlet("pi", a=alpha0 * pt.ones(sizes["component"]), dims="component")
+    r = 1 / phi  # (1 or component, 1 or gene): what does not differ by component is computed once
+    mu = means_of(sizes, r, a0, b0)
     pm.CustomDist(
         "x",
         pi,

@@ -11,7 +11,9 @@ from genarium.engines.ascent import Ascent, ascend
 from genarium.simplex import normalised
 from genarium.supports import LARGEST
 
+from .adjusted_step import Step as PointStep
 from .counts import Counts, Logits, Sums, log_weights, logits_at, rising_table
+from .finish import finished, on_a_ridge
 from .likelihood import FLOOR, Story
 from .search import search
 from .seeding import k_means_plus_plus
@@ -71,6 +73,8 @@ def em(
         return go
 
     found = search(problem, rng, ascent, restarts, tolerance, "EM restarts")
+    if not problem.fixed and on_a_ridge(found.best):
+        found = found.ended(along_the_ridge(problem, found.best, tolerance))
     state, step = found.best.state, Step(problem)
     q, _ = step.counts.assign(step.logits(state)[0])  # the final E-step, for the state that is returned
     order = np.arange(K) if problem.fixed else np.argsort(-state.pi, kind="stable")
@@ -82,6 +86,17 @@ def em(
     point["bound"] = found.trace
     empty = int((q.sum(1) < 1e-6).sum())
     return Result(point=point, notes={**found.notes, "empty_components": empty})
+
+
+def along_the_ridge(problem: Problem, run: Ascent[State], tolerance: float) -> Ascent[State]:
+    """Go on by quasi-Newton steps where EM ran out of iterations."""
+    step = PointStep(problem, point=True)
+    first = step.start_at(run.state.mu, np.empty(0))
+    centre = {**first.centre, **({"log_r": -np.log(run.state.phi)} if "log_r" in first.centre else {})}
+    ended = finished(step, replace(run, state=replace(first, centre=centre, weight=run.state.pi)), tolerance)
+    at = ended.state
+    phi = np.exp(-at.centre["log_r"]) if "log_r" in at.centre else run.state.phi
+    return replace(ended, state=State(at.weight, np.exp(at.centre["log_mu"]), phi))
 
 
 class Step:

@@ -24,6 +24,9 @@ VECTOR = 1500
 GENES = 30
 """Genes of the heat map at most."""
 
+JITTER = 0.3
+"""Counts that dots are moved by, at most."""
+
 LABELLED = 60
 """Cells of the heat map that have room for a number each."""
 
@@ -135,7 +138,8 @@ def collect(tree: xr.DataTree) -> Fitted:
         probability = tree[held]["responsibility"].transpose("cell", "component").to_numpy()[cells]
     else:
         problem = fitted_problem(model, tree)
-        some = {"x": x.to_numpy()[cells], "size_factor": s[cells]}
+        dims = {name: var.dims for name, var in model.variables().items()}
+        some = {name: a[cells] for name, a in problem.arrays.items() if dims[name][:1] == ("cell",)}
         probability = predictions(
             model,
             tree,
@@ -177,8 +181,8 @@ def scatter(fitted: Fitted) -> Titled:
     from matplotlib.figure import Figure
 
     pair = np.sort(np.argsort(-fitted.spread, kind="stable")[:2])
-    jitter = np.random.default_rng(0).uniform(-0.5, 0.5, (len(fitted.cells), 2))
-    xy = np.log1p(np.maximum(fitted.scaled[:, pair] + jitter, -0.5))
+    jitter = np.random.default_rng(0).uniform(-JITTER, JITTER, (len(fitted.cells), 2))
+    xy = np.log1p(fitted.scaled[:, pair]) + jitter / (1 + fitted.scaled[:, pair])
     colors = np.array([to_rgba(PALETTE[k % len(PALETTE)]) for k in range(len(fitted.pi))])
     dots = colors[fitted.group]
     floor = 1 / len(fitted.pi)  # the largest probability can be no smaller
@@ -208,7 +212,7 @@ def scatter(fitted: Fitted) -> Titled:
         "95% quantiles of the counts of each component. Look for cells far from every line, and for lines around two "
         "clouds or around none."
         + (f" There are only {len(PALETTE)} colours: the labels tell." if len(fitted.pi) > len(PALETTE) else "")
-        + " Dots are moved by up to half a count so that equal cells can be told apart."
+        + f" Dots are moved by up to {JITTER} counts so that equal cells can be told apart."
         + fitted.few
     )
     return "Cells and components", caption, figure

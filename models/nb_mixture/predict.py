@@ -1,13 +1,18 @@
 """Predictions for cells: which component, and how likely such a cell is."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import xarray as xr
 
 from genarium.declaration import Array, Labelled, Problem
+from genarium.errors import InputError
+from genarium.readers.messages import listed
 from genarium.simplex import log_sum_exp
 from genarium.tree import arrays, stacked
 
-from .likelihood import Story, log_joint
+from .adjusted import Adjusted
 
 
 def predict(fitted: xr.DataTree, problem: Problem) -> dict[str, Labelled]:
@@ -29,17 +34,15 @@ def predict(fitted: xr.DataTree, problem: Problem) -> dict[str, Labelled]:
         unless its covariance was corrected; from a point estimate they are plugged in.
     """
     x, s = problem["x"], problem["size_factor"]
-    story = Story(problem.option("dispersion"))
+    story, problem = Adjusted.of(problem), in_batches_of(fitted, problem)
     q = fitted["variational"].to_dataset() if "variational" in fitted else xr.Dataset()
     if {"alpha", "a", "b"} <= set(q) and "covariance_linear_response" not in q and not (s != 1).any():
         joint = closed_form(q, x, 1 / problem["phi"])
     elif "posterior" in fitted:
         joint = average(fitted["posterior"].to_dataset(), problem, story)
     else:
-        point = fitted["point"]
-        mu = point["mu"].to_numpy()
-        phi = point["phi"].to_numpy() if "phi" in point else problem.arrays.get("phi", problem.fixed.get("phi"))
-        joint = log_joint(x, s, point["pi"].to_numpy(), mu, story.spread(np.asarray(phi), mu))
+        point = arrays(fitted["point"].to_dataset(), unknown(problem, fitted["point"]))
+        joint = story.joint({**problem.arrays, **problem.fixed, **point})
     log_density = log_sum_exp(joint, -2)
     probability = np.exp(joint - log_density).T
     return {
@@ -47,6 +50,25 @@ def predict(fitted: xr.DataTree, problem: Problem) -> dict[str, Labelled]:
         "group": (("cell",), probability.argmax(1)),
         "log_density": (("cell",), log_density),
     }
+
+
+def in_batches_of(fitted: xr.DataTree, problem: Problem) -> Problem:
+    """Return the problem with its batches numbered as the fit does."""
+    if "batch" not in problem.arrays:
+        return problem
+    have = [str(label) for label in fitted["posterior" if "posterior" in fitted else "point"]["batch"].to_numpy()]
+    names = [str(label) for label in problem.coords["batch"]]
+    if names == have:
+        return problem
+    used = np.unique(problem["batch"])
+    if strange := [names[b] for b in used if names[b] not in have]:
+        raise InputError(
+            f"nb_mixture: known variable 'batch' (cell): {strange[0]!r} is none of the batches of the fit, which are "
+            f"{listed(have)}. Name one of these; of another one, the fit knows nothing."
+        )
+    number = np.zeros(len(names), dtype=np.int64)
+    number[used] = [have.index(names[b]) for b in used]
+    return replace(problem, arrays={**problem.arrays, "batch": number[problem["batch"]]})
 
 
 def closed_form(q: xr.Dataset, x: Array, r: Array) -> Array:
@@ -61,12 +83,16 @@ def closed_form(q: xr.Dataset, x: Array, r: Array) -> Array:
     )
 
 
-def average(posterior: xr.Dataset, problem: Problem, story: Story, most: int = 500) -> Array:
+def average(posterior: xr.Dataset, problem: Problem, story: Adjusted, most: int = 500) -> Array:
     """Log of the joint density of group and counts, averaged over (at most ``most``) draws; shape (K, N)."""
-    x, s = problem["x"], problem["size_factor"]
-    draws = stacked(arrays(posterior, [name for name in ("pi", "mu", "phi") if name in posterior]), most)
-    total = np.full((problem.sizes["component"], len(x)), -np.inf)
-    for i, (pi, mu) in enumerate(zip(draws["pi"], draws["mu"], strict=True)):
-        phi = draws["phi"][i] if "phi" in draws else problem["phi"]
-        total = np.logaddexp(total, log_joint(x, s, pi, mu, story.spread(phi, mu)))
+    draws = stacked(arrays(posterior, unknown(problem, posterior)), most)
+    total = np.full((problem.sizes["component"], len(problem["x"])), -np.inf)
+    for i in range(len(draws["pi"])):
+        one = {name: values[i] for name, values in draws.items()}
+        total = np.logaddexp(total, story.joint({**problem.arrays, **problem.fixed, **one}))
     return np.asarray(total - np.log(len(draws["pi"])))
+
+
+def unknown(problem: Problem, held: Any) -> list[str]:
+    """Return the unknown variables that a group of a tree holds."""
+    return [name for name in problem.model.unknown.variables if name in held]

@@ -19,6 +19,7 @@ from genarium.readers.matrix import Matrix, join
 from genarium.readers.tables import read_sheet, wide
 from genarium.remedies import option
 
+from . import columns
 from .genes import most_variable
 from .tenx import EXPRESSION, matrix
 
@@ -36,6 +37,8 @@ def table(
     size_factor: str | None = None,
     long: str | Sequence[str] = "",
     empty: Empty = "keep",
+    covariates: str | Sequence[str] = "",
+    batch: str | None = None,
 ) -> Told:
     """Read tables of counts, one row a cell and one column a gene, or one line a cell and gene.
 
@@ -64,11 +67,17 @@ def table(
         Columns of a long table (a comma between them): the cell, the gene and the count. A pair without a line is zero.
     empty : {"keep", "drop"}
         What to do with cells without any count, in all genes of the file or in those that are chosen.
+    covariates : str or sequence of str
+        Columns (a comma between them) that the weights of the components depend on: numbers, or text, of which every
+        value but the first makes a covariate of zeros and ones. The model's option ``weights`` follows.
+    batch : str, optional
+        Column with the batch of each cell. The model's option ``means`` follows.
 
     Returns
     -------
     Told
-        ``x``: DataFrame (cell, gene); ``size_factor``: Series (cell), where asked for.
+        ``x``: DataFrame (cell, gene); ``size_factor``, ``batch``: Series (cell), ``covariates``: DataFrame (cell,
+        covariate), where asked for.
 
     Raises
     ------
@@ -86,14 +95,19 @@ def table(
         )
     computed = size_factor in depth.METHODS
     apart = {size_factor: "size factor"} if size_factor and not computed else {}
+    beside = columns.asked(covariates, batch)
+    if beside and (transpose or long):
+        raise InputError(
+            f"reader 'table': {option('covariates')} and {option('batch')} name columns of a table with a row for each "
+            "cell. Write it so."
+        )
     parts = []
     for path in existing("table", paths):
         sheet = widened(read_sheet(path, cells), COUNTS, options.names("long", long))
         depth.not_a_column(path, "size_factor", size_factor, set(sheet.names) - set(dropped))
-        part = wide(
-            sheet, COUNTS, cells, columns=chosen, every=computed, drop=dropped, apart=apart, transpose=transpose
-        )
-        parts.append(part)
+        out = list(dict.fromkeys([*dropped, *beside]))
+        part = wide(sheet, COUNTS, cells, columns=chosen, every=computed, drop=out, apart=apart, transpose=transpose)
+        parts.append(columns.take(part, sheet, beside))
     entries = ("column", "row") if transpose else ("row", "column")
     return _variables(parts, chosen, size_factor, "drop that row", entries=entries, empty=empty)
 
@@ -107,6 +121,8 @@ def h5ad(
     size_factor: str | None = None,
     cells: str | None = None,
     empty: Empty = "keep",
+    covariates: str | Sequence[str] = "",
+    batch: str | None = None,
 ) -> Told:
     """Read raw counts from AnnData files.
 
@@ -126,11 +142,17 @@ def h5ad(
         Boolean column of ``adata.obs`` that marks the cells to read. Default: all.
     empty : {"keep", "drop"}
         What to do with cells without any count, in all genes of the file or in those that are chosen.
+    covariates : str or sequence of str
+        Columns of ``adata.obs`` (a comma between them) that the weights of the components depend on: numbers, or text,
+        of which every value but the first makes a covariate of zeros and ones. The model's option ``weights`` follows.
+    batch : str, optional
+        Column of ``adata.obs`` with the batch of each cell. The model's option ``means`` follows.
 
     Returns
     -------
     Told
-        ``x``: DataFrame (cell, gene), dense; ``size_factor``: Series (cell), where asked for.
+        ``x``: DataFrame (cell, gene), dense; ``size_factor``, ``batch``: Series (cell), ``covariates``: DataFrame
+        (cell, covariate), where asked for.
 
     Raises
     ------
@@ -142,12 +164,14 @@ def h5ad(
         genes = int(genes)
     flag = "highly_variable" if genes == "highly_variable" else ""
     apart = [size_factor] if size_factor and size_factor not in depth.METHODS else []
+    beside = columns.asked(covariates, batch)
     parts: list[Matrix] = []
     marks: dict[Path, list[str]] = {}
     for path in existing("h5ad", paths):
         stored = read_stored(path, layer)
         depth.not_a_column(path, "size_factor", size_factor, stored.obs)
-        parts.append(stored.matrix(cells, apart))
+        every = columns.take(stored.matrix(None, apart), stored.sheet(), beside)
+        parts.append(every.rest(stored.flagged("obs", cells), f"obs[{cells!r}] is false") if cells else every)
         marks |= {path: stored.marked(flag)} if flag else {}
     chosen = same_marks(marks, flag) if flag else genes if isinstance(genes, int) else options.names("genes", genes)
     remedy = f"leave it out with {option('cells', '<a boolean column of obs>')}"
@@ -226,7 +250,8 @@ def _variables(
         note = f"{many:,} cells have no count of these genes, and are kept: empty=drop would leave them out."
         taken = replace(taken, notes=[*taken.notes, note])
     found = {"size_factor": taken.series(taken.apart["size_factor"])} if size_factor is not None else {}
-    return Told({"x": taken.frame(), **found}, taken.ledger(*entries))
+    more, model_options = columns.variables(taken)
+    return Told({"x": taken.frame(), **found, **more}, taken.ledger(*entries), model_options)
 
 
 def counted(matrix: Matrix) -> Array:

@@ -45,6 +45,18 @@ class Search[S]:
     trace: Labelled
     notes: dict[str, float | int]
 
+    def ended(self, best: Ascent[S]) -> "Search[S]":
+        """Return the search with an end of its best ascent that goes on from there."""
+        if best is self.best:
+            return self
+        dims, table = self.trace
+        row = int(np.argmax(np.nanmax(table, 1)))
+        wide = np.full((len(table), max(table.shape[1], len(best.bounds))), np.nan)
+        wide[:, : table.shape[1]] = table
+        wide[row, : len(best.bounds)] = best.bounds
+        more = {"bound": best.bound, "iterations": len(best.bounds) - 1, "converged": int(best.converged)}
+        return replace(self, best=best, trace=(dims, wide), notes={**self.notes, **more})
+
 
 def part(problem: Problem, rng: np.random.Generator, cells: int) -> Problem:
     """Return the problem of some of its cells, drawn at random."""

@@ -450,7 +450,7 @@ def test_merging_loses_what_the_likelihood_says() -> None:
 
     one = (0.5 * mu[0] + 0.2 * mu[2]) / 0.7
     expected = log_likelihood(pi, mu) - log_likelihood(np.array([0.7, 0.3]), np.array([one, mu[1]]))
-    assert merging_loss(problem, pi, mu, problem["phi"], (0, 2)) == pytest.approx(expected, rel=1e-10)
+    assert merging_loss(problem, {"pi": pi, "mu": mu}, (0, 2)) == pytest.approx(expected, rel=1e-10)
 
 
 def test_zero_inflation_gains_what_the_likelihood_says() -> None:
@@ -458,7 +458,7 @@ def test_zero_inflation_gains_what_the_likelihood_says() -> None:
     rng = np.random.default_rng(0)
     problem["x"][rng.random(150) < 0.2, 1] = 0
     pi, mu, phi = np.array([0.5, 0.3, 0.2]), np.array(MU), np.full(3, 0.3)
-    gain, share = inflation(problem, pi, mu, phi)
+    gain, share = inflation(problem, {"pi": pi, "mu": mu, "phi": phi})
 
     def likelihood(w: float) -> float:
         x, s, r = problem["x"], problem["size_factor"], 1 / 0.3

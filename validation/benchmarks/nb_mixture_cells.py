@@ -2,7 +2,8 @@
 
 Groups that are separated, and groups that overlap. CPU milliseconds of an EM iteration, CPU seconds of ``em`` and
 ``vi`` from ten starts, beside scikit-learn's GaussianMixture on log(1 + x / s) from as many starts (no public package
-fits a mixture of negative binomials), with the adjusted Rand index against the truth of each. ``--million N`` fits N
+fits a mixture of negative binomials), with the adjusted Rand index against the truth of each. ``--wide`` reads and fits
+files of many genes by ``em``, five datasets of either kind. ``--million N`` fits N
 cells from a file, block by block, and says what memory that takes, beside scikit-learn's MiniBatchKMeans on the same.
 """
 
@@ -140,12 +141,41 @@ def million(N: int) -> dict[str, float]:
         }
 
 
+def wide(N: int, D: int, K: int, kind: str, seed: int) -> dict[str, float]:
+    """Read and fit a file ``.h5ad`` of many genes at the defaults of ``em``."""
+    import tempfile
+
+    import anndata
+    from scipy import sparse
+
+    x, _, group = cells(N, D, K, SPREAD[kind], seed)
+    with tempfile.TemporaryDirectory() as folder:
+        file = f"{folder}/cells.h5ad"
+        anndata.AnnData(sparse.csr_matrix(x.astype(np.float32))).write_h5ad(file)
+        given, reading = timed(lambda: gn.read("nb_mixture", file, "h5ad", size_factor="total"))
+        tree, fitting = timed(lambda: gn.fit("nb_mixture", given, "em", seed, component=K, dispersion="gene"))
+    q = tree["point"]["responsibility"].to_numpy()
+    return {"read_s": reading, "em_s": fitting, "rand": rand(q, group), "converged": converged(tree)}
+
+
+def converged(tree: Any) -> float:
+    """Return whether a fit says that it converged."""
+    return float(json.loads(tree.attrs["notes"])["converged"])
+
+
 def main() -> None:
     """Print the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shapes", default="20000x30x8,1500x40x8", help="cells x genes x components, a comma between")
     parser.add_argument("--million", type=int, default=0, metavar="N", help="cells of the fit from a file; 0: none")
+    parser.add_argument("--wide", default="", metavar="SHAPE", help="cells x genes x components of files of many genes")
     options = parser.parse_args()
+    if options.wide:
+        shape = [int(part) for part in options.wide.split("x")]
+        for kind in SPREAD:
+            for seed in range(5):
+                print(json.dumps({f"{options.wide} {kind}, seed {seed}": wide(*shape, kind, seed)}), flush=True)
+        return
     if options.million:
         print(json.dumps({f"{options.million} cells": million(options.million)}))
         return

@@ -26,7 +26,10 @@ def add(commands: words.Commands) -> None:
     words.add_settings(fit, "a size, an option of the model or a variable, e.g. component=5")
     words.add_options(fit, "an option of the method, e.g. restarts=20")
     fit.add_argument(
-        "--choose", default="", metavar="SIZE=FIRST:LAST", help="choose a size by the evidence lower bound"
+        "--choose",
+        default="",
+        metavar="SIZE=FIRST:LAST",
+        help="choose a size, or an option (NAME=A,B), by the evidence lower bound",
     )
     fit.add_argument(
         "--by",
@@ -140,7 +143,8 @@ def _chosen(tree: Any, size: str) -> str:
     from genarium.attributes import attribute
 
     table = tree["choice"].to_dataset()
-    best, first = attribute(tree, "sizes")[size], int(table[f"{size}_candidate"][0])
+    known = {**attribute(tree, "sizes"), **attribute(tree, "model_options")}
+    best, first = known[size], table[f"{size}_candidate"].to_numpy()[0]
     if "gain" not in table or best == first:
         return f"{size}={best} is best"
     at = table.sel({f"{size}_candidate": best})
@@ -148,11 +152,15 @@ def _chosen(tree: Any, size: str) -> str:
     return f"{size}={best} is best: {gain}, against {size}={first}"
 
 
-def _range(text: str) -> tuple[str, range]:
+def _range(text: str) -> tuple[str, range | list[str]]:
     size, _, span = text.partition("=")
+    if size and "," in span and ":" not in span:
+        return size, [value.strip() for value in span.split(",")]
     low, colon, high = span.partition(":")
     if not (size and colon and low.isdecimal() and high.isdecimal() and int(low) <= int(high)):
-        raise InputError(f"--choose {text!r} is not of the form SIZE=FIRST:LAST, e.g. --choose component=1:8.")
+        raise InputError(
+            f"--choose {text!r} is not of the form SIZE=FIRST:LAST, e.g. --choose component=1:8, or OPTION=A,B."
+        )
     return size, range(int(low), int(high) + 1)
 
 

@@ -60,6 +60,10 @@ class Stored:
         """Return the genes for which a boolean column of ``var`` is true."""
         return [str(gene) for gene in self.var.index[self.flagged("var", column)]]
 
+    def sheet(self) -> Sheet:
+        """Return ``obs`` as a sheet."""
+        return Sheet(self.path, self.obs.reset_index(drop=True), 1, "row of obs")
+
     def matrix(self, cells: str | None = None, apart: Sequence[str] = ()) -> Matrix:
         """Return the counts.
 
@@ -73,7 +77,7 @@ class Stored:
         for name in apart:
             if name not in self.obs:
                 raise absent(self.path, "column of obs", name, self.obs.columns)
-        sheet = Sheet(self.path, self.obs.reset_index(drop=True), 1, "row of obs")
+        sheet = self.sheet()
         beside = {name: sheet.numbers(name, "choose another column").astype(float) for name in apart}
         names = self.obs.index.to_numpy(dtype=object)
         whole = Matrix(COUNTS, [self.path], names, [str(gene) for gene in self.var.index], self.counts, beside)

@@ -157,7 +157,8 @@ def summary(model: Model, tree: xr.DataTree, verdicts: Diagnosis) -> str:
     shape = {name: " × ".join(many[dim] for dim in var.dims) or "one number" for name, var in observed}
     data = ", ".join(f"{code(name)} ({text})" for name, text in shape.items())
     rest = ", ".join(text for dim, text in many.items() if all(dim not in var.dims for _, var in observed))
-    options = ", ".join(f"{escape(k)} = {escape(v)}" for k, v in model.chosen.items())
+    chosen = {name: value for name, value in model.chosen.items() if value != model.options[name][0]}
+    options = ", ".join(f"{escape(k)} = {escape(v)}" for k, v in chosen.items())
     method = tree.attrs["method"]
     about = table[method].about if method in (table := methods(model)) else ""
     said = (

@@ -106,6 +106,8 @@ def choice(tree: xr.DataTree) -> Iterator[Titled]:
     ]
     figure = Figure(figsize=(WIDTH, 2.9), layout="constrained")
     axes = figure.subplots()
+    named = candidates.dtype.kind not in "iu"  # values of an option
+    names, candidates = candidates, np.arange(len(candidates)) if named else candidates
     axes.plot(candidates, below, color=FAINT, zorder=1)
     kept = below == 0
     axes.scatter(candidates[~kept], below[~kept], s=28, color=PALETTE[0])
@@ -114,12 +116,14 @@ def choice(tree: xr.DataTree) -> Iterator[Titled]:
         axes.annotate(short(round(float(y), 1)), (x, y), (0, 7), textcoords="offset points", ha="center", fontsize=8)
     axes.set_yscale("symlog", linthresh=1)
     axes.set_ylim(max(3 * below.max(), 2), -0.5)
-    axes.set(xticks=candidates, xlabel=f"number of {plural(size)}", ylabel="nats below the best bound")
+    what = f"option {size}" if named else f"number of {plural(size)}"
+    axes.set_xticks(candidates, [str(name) for name in names])
+    axes.set(xlabel=what, ylabel="nats below the best bound", xlim=(-0.5, len(names) - 0.5) if named else None)
     yield (
-        f"Choice of the number of {plural(size)}",
-        f"How far the evidence lower bound of each candidate lies below that of the chosen one ({candidates[kept][0]}, "
-        f"diamond). Look for a clear peak: sizes that lie within about a nat of it are nearly as well supported."
-        + (f" Other criteria choose: {', '.join(others)}." if others else ""),
+        f"Choice of the {what}",
+        f"How far the evidence lower bound of each candidate lies below that of the chosen one ({names[kept][0]}, "
+        f"diamond). Look for a clear peak: {'values' if named else 'sizes'} that lie within about a nat of it are "
+        "nearly as well supported." + (f" Other criteria choose: {', '.join(others)}." if others else ""),
         figure,
     )
 

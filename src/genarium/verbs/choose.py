@@ -1,4 +1,4 @@
-"""Choose: fit a model at several sizes and compare, e.g. by the evidence lower bound, or by what is held out."""
+"""Choose: fit a model at several sizes, or values of an option, and compare by the bound or by what is held out."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,7 +15,7 @@ from genarium.form import check_form
 from genarium.holding import Data
 from genarium.methods import methods
 from genarium.progress import track
-from genarium.registry import fitted_model
+from genarium.registry import fitted_model, resolve
 from genarium.remedies import either, flag, setting
 from genarium.tree import with_groups
 from genarium.verbs.fit import fit
@@ -26,7 +26,7 @@ def choose(
     model: str | Path | Model,
     data: Data,
     size: str,
-    values: Iterable[int],
+    values: Iterable[int] | Iterable[str],
     method: str = "vi",
     seed: int = 0,
     *,
@@ -35,7 +35,7 @@ def choose(
     layer: Any = "",
     **settings: Any,
 ) -> xr.DataTree:
-    """Fit at each value of a size and return the fit that is best by its bound, or by what is held out.
+    """Fit at each value of a size or option and return the fit that is best by its bound, or by what is held out.
 
     Parameters
     ----------
@@ -43,8 +43,8 @@ def choose(
     data : DataTree, Dataset, mapping, AnnData, DataFrame, Series, DataArray or matrix
         As for :func:`genarium.fit`.
     size : str
-        The size to choose, e.g. "component".
-    values : iterable of int
+        The size to choose, e.g. "component", or an option of the model.
+    values : iterable of int or of str
         Its candidates.
     method : str
         To choose by the bound, a method whose bound is an evidence lower bound; a maximised likelihood only grows with
@@ -81,7 +81,7 @@ def choose(
     >>> best["posterior"].sizes["component"]
     3
     """
-    candidates = sorted({int(v) for v in values})
+    candidates: list[Any] = _candidates(model, data, size, values)
     if not candidates:
         raise InputError(
             f"no candidate for {size!r} was given; for example {either('range(1, 9)', f'--choose {size}=1:8')}."
@@ -138,6 +138,14 @@ def choose(
     return with_groups(best, {"choice": table}, {"chosen_size": size, "chosen_by": by})
 
 
+def _candidates(model: str | Path | Model, data: Data, size: str, values: Iterable[Any]) -> list[Any]:
+    """Return the candidates, each once: sizes from the smallest, values of an option as they are given."""
+    declared = resolve(model, data)
+    if size in declared.options:
+        return list(dict.fromkeys(map(str, values)))
+    return sorted({int(v) for v in values})
+
+
 def _remedy(model: Model) -> str:
     """Say how to choose a size of this model."""
     bounds = [name for name, way in methods(model).items() if way.claim == "approximate" and way.engine != "stan"]
@@ -155,7 +163,7 @@ def criteria(model: Model, tree: xr.DataTree, size: str) -> tuple[float, float]:
         The variant that was fitted.
     tree : DataTree
     size : str
-        The dim whose size is chosen.
+        The dim whose size is chosen, or an option.
 
     Returns
     -------
@@ -181,7 +189,7 @@ def criteria(model: Model, tree: xr.DataTree, size: str) -> tuple[float, float]:
     bic = float(free * np.log(problem.sizes[model.unit]) - 2 * total)
     found = predictions(model, tree, problem) if model.predict else xr.Dataset()
     p = found.get("probability")
-    if p is None or set(p.dims) != {model.unit, size}:
+    if p is None or set(p.dims) != {model.unit, size if size in model.sizes else model.exchangeable}:
         return bic, np.nan
     return bic, bic + 2 * float(entr(p.to_numpy()).sum())
 

@@ -1,0 +1,96 @@
+"""Columns beside the counts that say what a cell is: covariates of the weights, and the batch."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from genarium.declaration import Array
+from genarium.errors import InputError
+from genarium.readers import options
+from genarium.readers.matrix import Matrix
+from genarium.readers.messages import absent
+from genarium.readers.sheet import Sheet
+from genarium.remedies import option
+
+USUAL = (0.1, 10.0)
+"""Standard deviations of a covariate for which the prior of its effect is made."""
+
+COVARIATE, BATCH = "covariate ", "batch"
+"""What these columns are called among the numbers of a matrix's rows."""
+
+
+def asked(covariates: str | Sequence[str], batch: str | None) -> dict[str, str]:
+    """Return the columns that a user names, and what each is."""
+    options.only_texts("columns", batch=batch)
+    found = {name: f"{COVARIATE}{name}" for name in options.names("covariates", covariates)}
+    if batch in found:
+        raise InputError(f"{batch!r} is named by {option('covariates')} and by {option('batch')}. Take it out of one.")
+    return found | ({batch: BATCH} if batch else {})
+
+
+def take(matrix: Matrix, sheet: Sheet, columns: Mapping[str, str]) -> Matrix:
+    """Add columns of a sheet, which has a record for each row of the matrix, to what stands beside it."""
+    for name, what in columns.items():
+        if name not in sheet.names:
+            raise absent(sheet.path, "column", name, sheet.names)
+        column = sheet.frame[name]
+        if len(column) != matrix.entries.shape[0]:
+            raise InputError(f"{sheet.path}: column {name!r} has no value for each cell. Leave it out.")
+        if (missing := np.flatnonzero(column.isna())).size:
+            raise InputError(
+                f"{sheet.path}: {sheet.at(column.index[missing[0]])}, column {name!r}: the value is missing "
+                f"({missing.size} such). Fill it in, or leave these cells out."
+            )
+        counted = what != BATCH and column.dtype.kind != "b" and sheet.is_numeric(name)
+        values = sheet.numbers(name, "choose another column").astype(float) if counted else texts(column)
+        matrix.apart[what] = values
+        if name in matrix.columns_left:
+            matrix.columns_left[name] = f"taken as {what.split(' ')[0]}"
+    return matrix
+
+
+def texts(column: Any) -> Array:
+    """Return a column as text, without blanks around it."""
+    return np.array([str(value).strip() for value in column], dtype=object)
+
+
+def variables(matrix: Matrix) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the variables that the columns make, and the options of the model that go with them.
+
+    Of a column of text, every value but the first (in alphabetical order) makes a covariate of zeros and ones.
+
+    Returns
+    -------
+    variables : dict
+        ``covariates``: DataFrame (cell, covariate); ``batch``: Series.
+    options : dict of str to str
+    """
+    import pandas as pd
+
+    found, chosen = dict[str, Any](), dict[str, str]()
+    made: dict[str, Array] = {}
+    for what, values in matrix.apart.items():
+        if not what.startswith(COVARIATE):
+            continue
+        name = what.removeprefix(COVARIATE)
+        if values.dtype != object:
+            made[name] = values
+            if not USUAL[0] <= (sd := float(values.std())) <= USUAL[1]:
+                matrix.notes.append(
+                    f"Covariate {name!r} has standard deviation {sd:.3g}: effects are of one unit, with prior sd 1. "
+                    "Divide it by about that, or set sd_effect."
+                )
+            continue
+        first, *others = sorted(set(values))
+        if not others:
+            raise InputError(f"{matrix.paths[0]}: covariate {name!r} is {first!r} in all cells. Leave it out.")
+        made |= {f"{name}={level}": (values == level).astype(float) for level in others}
+        matrix.notes.append(f"Covariate {name!r}: effects of {', '.join(others)} are beside {first!r}.")
+    if made:
+        found["covariates"] = pd.DataFrame(made, index=matrix.index())
+        chosen["weights"] = "covariates"
+    if BATCH in matrix.apart:
+        found["batch"] = matrix.series(matrix.apart[BATCH])
+        chosen["means"] = "batch"
+    return found, chosen
