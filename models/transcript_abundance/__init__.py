@@ -14,6 +14,7 @@ from genarium.supports import count, label, nonnegative, positive, simplex, unit
 
 from . import bam, course, density, exports, groups, likelihood, salmon, sparse, story
 from .cautions import cautions
+from .commands import COMMANDS
 from .em import em
 from .gibbs import gibbs
 from .start import start
@@ -153,6 +154,7 @@ def declare(prior: str = "sparse") -> Model:
         statistics=likelihood.statistics,
         readers={"salmon": salmon.salmon, "course": course.course, "sparse": sparse.sparse, "bam": bam.bam},
         exports={"salmon": exports.salmon},
+        commands=COMMANDS,
         check=check,
         calibration=Calibration(
             settings={"transcript": 5, "equivalence_class": 10, "entry": 25, "reads": 500} | alpha,

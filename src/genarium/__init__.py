@@ -18,6 +18,7 @@ from genarium.reporting import report
 from genarium.tree import load, save
 from genarium.verbs.choose import choose
 from genarium.verbs.diagnose import diagnose
+from genarium.verbs.each import fit_each
 from genarium.verbs.export import export
 from genarium.verbs.fit import fit
 from genarium.verbs.models import models as _models
@@ -50,6 +51,7 @@ __all__ = [
     "diagnose",
     "export",
     "fit",
+    "fit_each",
     "get",
     "load",
     "models",
