@@ -12,7 +12,7 @@ from genarium.declaration import Array, Calibration, Method, Model, Problem, Sta
 from genarium.errors import InputError
 from genarium.supports import count, label, nonnegative, positive, simplex, unit_interval
 
-from . import bam, course, density, exports, groups, likelihood, salmon, sparse, story
+from . import bam, course, density, exports, groups, likelihood, long_reads, salmon, sparse, story
 from .cautions import cautions
 from .commands import COMMANDS
 from .em import em
@@ -152,7 +152,13 @@ def declare(prior: str = "sparse") -> Model:
         options={"prior": ("sparse", "dirichlet")},
         vary=declare,
         statistics=likelihood.statistics,
-        readers={"salmon": salmon.salmon, "course": course.course, "sparse": sparse.sparse, "bam": bam.bam},
+        readers={
+            "salmon": salmon.salmon,
+            "course": course.course,
+            "sparse": sparse.sparse,
+            "bam": bam.bam,
+            "long": long_reads.long,
+        },
         exports={"salmon": exports.salmon},
         commands=COMMANDS,
         check=check,

@@ -1,5 +1,6 @@
 """A cohort as files: salmon's folders with replicates, tables, or AnnData."""
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -108,6 +109,7 @@ def _h5ad(cohort: xr.Dataset, path: Path) -> Path:
         layers |= {f"infRep{r + 1}": np.ascontiguousarray(drawn[:, r]) for r in range(drawn.shape[1])}
     names = pd.DataFrame(index=pd.Index(_names(cohort)[1], name=feature(cohort)))
     whole = anndata.AnnData(cohort["counts"].to_numpy(), about_samples(cohort), names, layers=layers)
-    with replacing(path) as temporary:
+    with replacing(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The 'future.infer_string' option is deprecated")  # anndata sets it
         whole.write_h5ad(temporary)
     return path

@@ -157,7 +157,7 @@ def compare(
         _title(told),
         {"Differences": _found(told, level), "The surest changes": _rows(told)},
         [*_notes(whole), *_said(told, level)],
-        lambda: drawn(told, some, second, level),
+        lambda: drawn(told, some, second, level, gene_of if by == "usage" else None),
     )
 
 
@@ -219,10 +219,9 @@ def _found(told: xr.Dataset, level: float) -> list[list[str]]:
     found = told["q_value"].to_numpy() <= level
     up = told["log2_fold_change"].to_numpy() > 0
     share = 1 - float(np.asarray(told.attrs["effect_weight"])[0])
-    head = ["between", "samples", f"{dim}s compared", "too few reads", "change, estimated share"]
-    head += [f"q <= {level:g}", "of these up", f"lfsr <= {level:g}"]
-    row = [" and ".join(told.attrs["between"]), " + ".join(map(str, told.attrs["samples"])), f"{len(found)}"]
-    row += [f"{told.attrs['left_out']}", f"{share:.3f}", f"{found.sum()}", f"{(found & up).sum()}"]
+    head = ["samples", f"{dim}s", "not compared", "share that changes", f"q ≤ {level:g}", "up", f"lfsr ≤ {level:g}"]
+    row = [" + ".join(map(str, told.attrs["samples"])), f"{len(found)}", f"{told.attrs['left_out']}"]
+    row += [f"{share:.3f}", f"{found.sum()}", f"{(found & up).sum()}"]
     return [head, [*row, f"{int((told['lfsr'].to_numpy() <= level).sum())}"]]
 
 

@@ -135,8 +135,8 @@ def compared(
     if len(values) != cohort.sizes["sample"] or len(levels) != 2:
         raise InputError(
             f"the condition has {len(values)} values for {cohort.sizes['sample']} samples, {len(levels)} of them "
-            f"different ({listed(levels, 6)}). Give one for each sample, of two kinds; of more, say which two to compare "
-            f"({flag('between')})."
+            f"different ({listed(levels, 6)}). Give one for each sample, of two kinds; of more, say which two to "
+            f"compare ({flag('between')})."
         )
     second = values == levels[1]
     if min(second.sum(), (~second).sum()) < 2:

@@ -1,6 +1,6 @@
 """Figures of a comparison of two conditions: changes, the surest ones by sample, and how many there are."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import xarray as xr
@@ -15,7 +15,9 @@ SHOWN, BY_SAMPLE = 30, 6
 """Changes in the list, and in the figure by sample, at most: the surest ones."""
 
 
-def drawn(told: xr.Dataset, cohort: xr.Dataset, second: Array, level: float) -> Iterator[Titled]:
+def drawn(
+    told: xr.Dataset, cohort: xr.Dataset, second: Array, level: float, gene_of: Mapping[str, str] | None = None
+) -> Iterator[Titled]:
     """Make the figures.
 
     Parameters
@@ -28,10 +30,12 @@ def drawn(told: xr.Dataset, cohort: xr.Dataset, second: Array, level: float) -> 
         Samples of the second condition.
     level : float
         False discovery rate of what is marked.
+    gene_of : mapping, optional
+        Genes of the transcripts, where usage was compared.
     """
     yield changes(told, level)
     yield surest(told, level)
-    yield by_sample(told, cohort, second)
+    yield by_sample(told, cohort, second, gene_of)
     yield discoveries(told, level)
 
 
@@ -94,46 +98,55 @@ def surest(told: xr.Dataset, level: float) -> Titled:
     )
 
 
-def by_sample(told: xr.Dataset, cohort: xr.Dataset, second: Array) -> Titled:
-    """Draw the counts of the surest changes in every sample, with what replicates say of them."""
+def by_sample(told: xr.Dataset, cohort: xr.Dataset, second: Array, gene_of: Mapping[str, str] | None) -> Titled:
+    """Draw the surest changes in every sample, with what replicates say: reads, or shares of their genes."""
     from matplotlib.figure import Figure
 
     dim = feature(cohort)
     names = [str(name) for name in told[dim].to_numpy()[order(told)[:BY_SAMPLE]]]
-    where = {str(name): i for i, name in enumerate(cohort[dim].to_numpy())}
-    counts, replicates = cohort["counts"].to_numpy(), replicates_of(cohort)
-    kept = np.array([where[str(name)] for name in told[dim].to_numpy()])
-    factor = size_factors(counts[:, kept])
+    drawn = replicates_of(cohort)
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
     figure = Figure(figsize=(WIDTH, 0.5 + 1.9 * rows), layout="constrained")
     at = np.argsort(second, kind="stable")
+    kinds = ((PALETTE[0], told.attrs["between"][0], ~second), (MARK, told.attrs["between"][1], second))
     for i, (name, axes) in enumerate(zip(names, figure.subplots(rows, columns, squeeze=False).flat, strict=False)):
-        k = where[name]
-        y = (counts[:, k] + 0.5) / factor
-        if replicates is not None:
-            low, high = np.quantile(replicates[:, :, k] + 0.5, (0.05, 0.95), axis=1) / factor
-        for color, label, some in (
-            (PALETTE[0], told.attrs["between"][0], ~second),
-            (MARK, told.attrs["between"][1], second),
-        ):
+        y, again = _measured(told, cohort, name, gene_of)
+        low, high = (y, y) if drawn is None else np.quantile(again, (0.05, 0.95), axis=1)
+        for color, label, some in kinds:
             x = np.flatnonzero(some[at])
-            if replicates is not None:
-                axes.vlines(x, low[at][x], high[at][x], color=color, lw=2.5, alpha=0.4)
+            axes.vlines(x, low[at][x], high[at][x], color=color, lw=2.5, alpha=0.4)
             axes.plot(x, y[at][x], "o", color=color, ms=3.5, label=label)
         axes.set_yscale("log")
-        ends = (low.min(), high.max()) if replicates is not None else (y.min(), y.max())
-        log_ticks(axes.yaxis, float(ends[0]) / 1.05, float(ends[1]) * 1.05)
+        log_ticks(axes.yaxis, float(min(low.min(), y.min())) / 1.05, float(max(high.max(), y.max())) * 1.05)
         axes.set_title(name if len(name) < 28 else f"{name[:26]}…")
         axes.set_xticks([])
         if i % columns == 0:
-            axes.set_ylabel("reads")
+            axes.set_ylabel("reads" if gene_of is None else "share of its gene")
     for axes in figure.axes[len(names) :]:
         axes.set_axis_off()
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
-    bars = "bars: 90 % of its replicates." if replicates is not None else "there are no replicates."
-    return "The surest changes by sample", f"Dots: reads of a sample, by size factors; {bars}", figure
+    bars = "bars: 90 % of its replicates." if drawn is not None else "there are no replicates."
+    what = "reads of a sample, by size factors" if gene_of is None else "share of the gene's reads in a sample"
+    return "The surest changes by sample", f"Dots: {what}; {bars}", figure
+
+
+def _measured(
+    told: xr.Dataset, cohort: xr.Dataset, name: str, gene_of: Mapping[str, str] | None
+) -> tuple[Array, Array]:
+    """Return a feature's reads or share by sample (N,), and of its replicates (N, R; without some, of the counts)."""
+    dim = feature(cohort)
+    where = {str(other): i for i, other in enumerate(cohort[dim].to_numpy())}
+    kept = [str(other) for other in told[dim].to_numpy()]
+    counts, drawn = cohort["counts"].to_numpy(), replicates_of(cohort)
+    drawn = counts[:, None] if drawn is None else drawn
+    k = where[name]
+    if gene_of is None:
+        factor = size_factors(counts[:, [where[other] for other in kept]])
+        return (counts[:, k] + 0.5) / factor, (drawn[:, :, k] + 0.5) / factor[:, None]
+    gene = [where[other] for other in kept if gene_of.get(other) == gene_of[name]]
+    return tuple((x[..., k] + 0.5) / (x[..., gene] + 0.5).sum(-1) for x in (counts, drawn))  # type: ignore[return-value]
 
 
 def discoveries(told: xr.Dataset, level: float) -> Titled:
