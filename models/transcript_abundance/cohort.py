@@ -21,6 +21,9 @@ from .quantified import One, read_one
 GROUP = "cohort"
 """Group of a cohort in a netCDF file."""
 
+RESERVED = {"transcript", "gene", "replicate", "replicates", "counts", "tpm", "effective_length", "program"}
+"""Names that no column of a table of samples may have."""
+
 
 def cohort(samples: Samples, *, most_replicates: int = 100) -> xr.Dataset:
     """Read many samples.
@@ -55,6 +58,8 @@ def cohort(samples: Samples, *, most_replicates: int = 100) -> xr.Dataset:
     several = [name for name, some in files.items() if len(some) > 1]
     if several:
         raise InputError(f"sample {several[0]!r}: several files. Fit them first (`genarium fit-each`), or give one.")
+    if taken := RESERVED & about.keys():
+        raise InputError(f"{samples}: the column {min(taken)!r} has the name of what a cohort holds itself. Rename it.")
     paths = {name: some[0] for name, some in files.items()}
     read = [read_one(path, most_replicates) for path in paths.values()]
     names, unit = read[0]["name"], read[0]["unit"]

@@ -14,7 +14,7 @@ from .cohort import feature, open_cohort, save_cohort
 from .cohort_exports import about_samples, export_cohort
 from .differential import compared, differential
 from .differential_figures import drawn, order
-from .genes import Way, genes, intervals, transcript_genes
+from .genes import Way, genes, intervals, transcript_genes, unversioned
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,7 +109,7 @@ def compare(
     between : list of str
         Its two values that are compared; the change is from the first to the second. Default: in alphabetical order.
     covariates : list of str
-        Columns of what else differs between samples.
+        Columns of what else differs between samples: numbers enter as they are, words by level.
     by : {"abundance", "usage"}
         Compare abundances, or transcripts' shares in their genes (with --genes-of).
     genes_of : Path
@@ -140,7 +140,7 @@ def compare(
     if sum_genes:
         whole = genes(whole, gene_of or {}, counts=counts, ignore_version=ignore_version)
     elif gene_of is not None and ignore_version:
-        gene_of = {str(t): gene_of.get(str(t).rpartition(".")[0] or str(t), "") for t in whole["transcript"].to_numpy()}
+        gene_of = {str(t): gene_of.get(unversioned(str(t)), "") for t in whole["transcript"].to_numpy()}
     told = differential(
         whole,
         condition,

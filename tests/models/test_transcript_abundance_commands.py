@@ -202,6 +202,9 @@ def test_a_table_of_samples_may_name_several_files(tmp_path: Path) -> None:
         table.write_text(f"sample,path\n{text}")
         with pytest.raises(gn.InputError, match=says):
             read_samples(table)
+    table.write_text("sample,path,gene\nx,a,1\n")
+    with pytest.raises(gn.InputError, match="the column 'gene' has the name"):
+        cohort(table)
     table.write_text("sample,file\nx,a\n")
     with pytest.raises(gn.InputError, match="there is no column 'path'"):
         read_samples(table)
