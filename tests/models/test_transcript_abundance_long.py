@@ -73,15 +73,16 @@ def test_what_is_no_place_is_left_out_and_said(tmp_path: Path) -> None:
         "on the strand that the protocol excludes": 1,
     }
     assert "2 of 4 reads (50.0%) are left out" in warned
-    for lines, options, says in (
+    cases: list[tuple[list[str], dict[str, Any], str]] = [
         (two({"AS": 1}, {}), {}, "an alignment has no score"),
         (two({"AS": 1, "NM": 0}, {"AS": 1}), {"error": 0.1}, "nothing tells how an alignment differs"),
         ([line("r", flag=1, cigar="900M", AS=1)], {}, "is of a pair"),
         ([line("r", cigar="40M", AS=1)], {}, "no read is aligned that can be used"),
         (two({"AS": 1}, {"AS": 1}), {"part": 2.0}, "must be from 0 to 1"),
-    ):
+    ]
+    for some, options, says in cases:
         with pytest.raises(gn.InputError, match=says):
-            read(tmp_path, lines, **options)
+            read(tmp_path, some, **options)
 
 
 def truncated(rng: np.random.Generator, reads: int) -> tuple[Places, Array, Array]:
