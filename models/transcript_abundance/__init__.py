@@ -4,16 +4,18 @@ The story, the derivations and what is known of the fits are in this folder's RE
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from genarium.declaration import Array, Calibration, Method, Model, Problem, Stage, Var
 from genarium.errors import InputError
-from genarium.supports import count, label, nonnegative, positive, simplex, unit_interval
+from genarium.supports import count, label, nonnegative, positive, real, simplex, unit_interval
 
-from . import bam, course, density, exports, groups, likelihood, salmon, sparse, story
+from . import bam, course, density, exports, groups, likelihood, long_reads, relaxed, salmon, sparse, story
 from .cautions import cautions
+from .commands import COMMANDS
 from .em import em
 from .gibbs import gibbs
 from .start import start
@@ -48,6 +50,8 @@ def reads_of(count: Array) -> Array:
 
 NU = Var(("transcript",), simplex, "Nucleotide abundance: share of a transcript in the reads.", "ν")
 
+PRIOR: dict[str, Callable[..., Array]] = {"presence": story.draw_presence, "spread": story.draw_spread}
+
 DIRICHLET_ONLY = (
     *("vi", "nuts", "nuts-jax", "advi", "dadvi", "map"),
     *("stan", "stan-advi", "stan-pathfinder", "stan-laplace", "stan-map"),
@@ -56,13 +60,22 @@ DIRICHLET_ONLY = (
 
 ATOMS = (
     "under prior='sparse' transcripts may be absent, which no gradient can follow. Use method 'gibbs' (or 'em', which "
-    "has no prior), or prior='dirichlet'"
+    "has no prior), or prior='relaxed' or prior='dirichlet'"
 )
+
+RELAXED = (
+    "it takes prior='sparse', under which transcripts are absent, or prior='dirichlet'. With prior='relaxed' use a "
+    "method that follows gradients, such as 'nuts'"
+)
+
+MANY_MAXIMA = "the relaxed prior has a maximum for each set of transcripts that may be absent. Use 'nuts', or 'em'"
 
 
 def declare(prior: str = "sparse") -> Model:
-    """Return the declaration; ``prior`` says whether transcripts may be absent, or abundances are Dirichlet."""
+    """Return the declaration; ``prior``: transcripts may be absent, or nearly so, or abundances are Dirichlet."""
     sparse_prior = prior == "sparse"
+    if prior == "relaxed":
+        return _relaxed(declare("sparse"))
     known: dict[str, Var] = {}
     unknown: dict[str, Var] = {}
     prior_draws: dict[str, Any] = {}
@@ -77,7 +90,7 @@ def declare(prior: str = "sparse") -> Model:
             "presence": Var((), unit_interval, "Probability that a transcript is there at all.", "π"),
             "spread": Var((), positive, "Standard deviation of the log abundances of those that are there.", "σ"),
         }
-        prior_draws = {"presence": story.draw_presence, "spread": story.draw_spread}
+        prior_draws = dict(PRIOR)
     else:
         known = {
             "alpha": Var(("transcript",), positive, "Concentration of the Dirichlet prior of nu.", "α", default=1.0)
@@ -148,17 +161,45 @@ def declare(prior: str = "sparse") -> Model:
         start=start,
         test_quantities=likelihood.quantities,
         unsupported=dict.fromkeys(DIRICHLET_ONLY, ATOMS) if sparse_prior else {},
-        options={"prior": ("sparse", "dirichlet")},
+        options={"prior": ("sparse", "dirichlet", "relaxed")},
         vary=declare,
         statistics=likelihood.statistics,
-        readers={"salmon": salmon.salmon, "course": course.course, "sparse": sparse.sparse, "bam": bam.bam},
+        readers={
+            "salmon": salmon.salmon,
+            "course": course.course,
+            "sparse": sparse.sparse,
+            "bam": bam.bam,
+            "long": long_reads.long,
+        },
         exports={"salmon": exports.salmon},
+        commands=COMMANDS,
         check=check,
         calibration=Calibration(
             settings={"transcript": 5, "equivalence_class": 10, "entry": 25, "reads": 500} | alpha,
             control={"weight": 0.2},
         ),
         source="MCB112 (Harvard), week 9: the probability model of RNA-seq reads and its EM algorithm.",
+    )
+
+
+def _relaxed(sparse: Model) -> Model:
+    """Return the declaration under the relaxed prior: absent transcripts have next to no reads, by a density."""
+    unknown = {name: var for name, var in sparse.unknown.variables.items() if name != "nu"}
+    unknown["log_rate"] = Var(("transcript",), real, "Log abundance by nucleotide, up to a factor.", "x")
+    drawn = {**PRIOR, "log_rate": relaxed.draw_log_rate}
+    derived = {name: getattr(relaxed, name) for name in ("nu", *sparse.derived.variables)}
+    return replace(
+        sparse,
+        unknown=Stage(unknown, drawn),
+        hidden=Stage(sparse.hidden.variables, {"origin": relaxed.draw_origin}),
+        density=density.relaxed_density,
+        log_likelihood=relaxed.log_likelihood,
+        log_prior=relaxed.log_prior,
+        derived=Stage({"nu": NU, **sparse.derived.variables}, derived),
+        methods={},
+        start=relaxed.start,
+        test_quantities=relaxed.quantities,
+        unsupported=dict.fromkeys(("em", "gibbs", "vi"), RELAXED) | dict.fromkeys(("map", "stan-map"), MANY_MAXIMA),
     )
 
 

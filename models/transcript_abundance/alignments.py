@@ -145,11 +145,7 @@ class Alignments:
                     "reads and pairs from files of their own."
                 )
             self.paired = True
-        for what, tags in TAGS.items():
-            if tag := next((tag for tag in tags if group[0].has_tag(tag)), ""):
-                self.tagged.setdefault((what, tag), set()).add(str(group[0].get_tag(tag)))
-        if not self.paired and name.endswith(("/1", "/2")):
-            self.mates.add(name[-2:])
+        self._note_tags(name, group)
         alignments, told = once(group, f"{self.path}, read {name!r}")
         self.untold += not told
         self.left[REPEATED] += len(group) - len(alignments)
@@ -163,6 +159,14 @@ class Alignments:
             self.sizes.update((one.reference_end or one.reference_start) - one.reference_start for one, _ in alignments)
         if hits:
             self.count[tuple(sorted(hits))] += 1
+
+    def _note_tags(self, name: str, group: "list[AlignedSegment]") -> None:
+        """Note what the records of a read say of its cell and molecule, and whether its name is that of a mate."""
+        for what, tags in TAGS.items():
+            if tag := next((tag for tag in tags if group[0].has_tag(tag)), ""):
+                self.tagged.setdefault((what, tag), set()).add(str(group[0].get_tag(tag)))
+        if not self.paired and name.endswith(("/1", "/2")):
+            self.mates.add(name[-2:])
 
 
 def _name(one: "AlignedSegment") -> str:

@@ -85,7 +85,7 @@ def bam(
         found = Alignments(Path(paths[0]), keep_duplicates=duplicates == "keep")
     kind = "pairs" if found.paired else "reads"
     chosen = kept(found.count, strand, kind)
-    alarms = [*_alarms(found), *(chosen.notes[-1:] if chosen.alarm else [])]
+    alarms = [*file_alarms(found), *(chosen.notes[-1:] if chosen.alarm else [])]
     given = Fragments.normal(fragment_mean, fragment_sd) if fragment_mean > 0 else None
     if not chosen.count:
         _warn(found.path, [*_apart(found), *alarms])
@@ -101,7 +101,7 @@ def bam(
     data, short = _classes(found, chosen.count, given, size, float(np.log(error / 3 / (1 - error))), digits)
     _warn(found.path, [*_apart(found), *alarms, *short])
     merged = f"{chosen.count.total():,} {kind} of equal likelihood are one class: {len(data['count']):,} classes."
-    notes = [merged, *chosen.notes, *_alarms(found), *_notes(found), *short]
+    notes = [merged, *chosen.notes, *file_alarms(found), *file_notes(found), *short]
     return Told(data, _ledger(found, chosen, notes))
 
 
@@ -143,7 +143,7 @@ def _why(found: Alignments) -> str:
     return "".join(f"; {number:,} {reason}" for reason, number in found.left.items() if number)
 
 
-def _alarms(found: Alignments) -> list[str]:
+def file_alarms(found: Alignments) -> list[str]:
     """Say what makes the result doubtful."""
     out, total = [], found.count.total() + found.apart.total()
     if found.untold:
@@ -177,7 +177,7 @@ def _alarms(found: Alignments) -> list[str]:
     return out
 
 
-def _notes(found: Alignments) -> list[str]:
+def file_notes(found: Alignments) -> list[str]:
     """Say what was taken for granted."""
     out = []
     if found.copies:
@@ -239,13 +239,13 @@ def _classes(
     total = np.bincount(row, value)
     matrix = sparse.csr_array((value / total[row], (row, transcript)), shape=(len(total), len(names)))
     matrix.sum_duplicates()  # several starts on one transcript
-    classes, count = _merged(matrix, np.array(list(places.values())), digits)
+    classes, count = merged_rows(matrix, np.array(list(places.values())), digits)
     floored = np.maximum(effective, 1.0)
     data = from_matrix(classes, floored, names=names, count=count, where=str(found.path))
     return data, said_of_short(names, floored, np.asarray(classes.T @ count))
 
 
-def _merged(share: Any, count: Array, digits: int) -> tuple[Any, Array]:
+def merged_rows(share: Any, count: Array, digits: int) -> tuple[Any, Array]:
     """Merge rows that agree to so many decimals (a smaller share: in its power of ten) into their mean; also counts."""
     from scipy import sparse
 

@@ -1,12 +1,10 @@
 """Differential abundance and usage between two conditions, the uncertainty of the quantification carried through.
 
-Equation numbers refer to the card (README.md). Sizes: N samples, R replicates, F features, P columns of the design, J
-and M components of the two mixtures.
+Equation numbers refer to the card (README.md). Sizes: N samples, R replicates, F features, P columns of the design.
 """
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -14,36 +12,13 @@ import xarray as xr
 
 from genarium.declaration import Array
 from genarium.errors import InputError
-from genarium.readers.messages import listed
+from genarium.readers.messages import absent, listed
+from genarium.remedies import flag
+
+from .cohort import feature, replicates_of
+from .shrinkage import CENTRES, SPREADS, WIDTHS, shrink
 
 LN2 = float(np.log(2))
-
-SPREADS = np.concatenate([[0.0], np.geomspace(0.02, 4.0, 15)])
-"""Standard deviations between samples of a condition (log2) that are mixed."""
-
-_STEPS = np.geomspace(0.1, 8.0, 14)
-CENTRES = np.concatenate([[0.0], -_STEPS[::-1], _STEPS])
-WIDTHS = np.concatenate([[0.0], 0.25 * _STEPS[::-1], 0.25 * _STEPS])
-"""Means and standard deviations of log2 fold changes that are mixed; the first is no change.
-
-They lie on either side of zero, so that changes may be large where none are small: a mixture around zero would take
-some features without a change for such small ones.
-"""
-
-NULL_WEIGHT = 10.0
-"""Features without a change that the prior counts in advance, so that in doubt there is none."""
-
-CHUNK = 4000
-"""Features that are worked on at a time."""
-
-LEARNED_FROM = 10_000
-"""Features, evenly spaced, that the mixtures' weights are learned from at most."""
-
-LARGEST_TERMS = 40
-"""Components of a feature's posterior that signs and intervals are computed from."""
-
-ITERATIONS, TOLERANCE = 300, 1e-6
-"""Steps of EM for the mixtures' weights at most, and the change of a weight at which it ends."""
 
 
 def differential(
@@ -51,6 +26,7 @@ def differential(
     condition: str | Sequence[Any],
     *,
     covariates: Sequence[str] | Mapping[str, Sequence[Any]] = (),
+    between: Sequence[str] = (),
     by: Literal["abundance", "usage"] = "abundance",
     gene_of: Mapping[str, str] | None = None,
     least: float = 10.0,
@@ -64,9 +40,12 @@ def differential(
         Transcripts or genes of many samples (:func:`cohort`, :func:`genes`); ``replicates`` say how sure counts are.
         Without them only the noise of counting is known.
     condition : str or sequence
-        The coordinate of the samples, or its values, two of them; the change is from the first in order to the second.
+        The coordinate of the samples, or its values; the change is from the first of two in order to the second.
     covariates : names, or mapping of name to values
         What else differs between samples: numbers enter as they are, words as an indicator of each but the first.
+    between : sequence of str
+        The two values of the condition that are compared, the change being from the first to the second; other samples
+        are left out.
     by : {"abundance", "usage"}
         Whether it is the abundance that is compared, or a transcript's share in its gene.
     gene_of : mapping
@@ -88,8 +67,8 @@ def differential(
     InputError
         Of a condition without two values, fewer than two samples of one, or a design in which it cannot be told apart.
     """
-    X, second = _design(cohort, condition, covariates)
-    dim = str(next(d for d in cohort["counts"].dims if d != "sample"))
+    cohort, X, second, levels = compared(cohort, condition, covariates, between)
+    dim = feature(cohort)
     counts = cohort["counts"].to_numpy().astype(float)
     smaller = int(min(second.sum(), (~second).sum()))
     keep = (counts >= least).sum(0) >= smaller
@@ -98,7 +77,7 @@ def differential(
     if keep.sum() < 2:
         raise InputError(f"{int(keep.sum())} features have {least:g} reads in {smaller} samples. Lower `least`.")
     told = cohort.isel({dim: np.flatnonzero(keep)})
-    y, v, mean = _measured(told, counts[:, keep], _size_factors(counts[:, keep]), by, groups[keep])
+    y, v, mean = _measured(told, counts[:, keep], size_factors(counts[:, keep]), by, groups[keep])
     fitted = shrink(y, v, X, probability)
     columns = {name: (dim, values) for name, values in fitted.columns().items()}
     columns |= {"log2_mean": (dim, mean), "inferential_sd": (dim, np.sqrt(v.mean(0)))}
@@ -110,42 +89,81 @@ def differential(
         "spread_weight": fitted.spread_weight,
         "left_out": int((~keep).sum()),
         "by": by,
+        "between": [str(level) for level in levels],
+        "samples": [int((~second).sum()), int(second.sum())],
     }
     return xr.Dataset(columns, {dim: told[dim]}, attrs)
 
 
-def _design(cohort: xr.Dataset, condition: Any, covariates: Any) -> tuple[Array, Array]:
-    """Return the design (N, P), the condition's indicator last, and that indicator."""
-    if isinstance(condition, str):
-        if condition not in cohort.coords:
-            raise InputError(
-                f"the samples have no column {condition!r} ({listed([str(n) for n in cohort.coords], 9)})."
-            )
-        condition = cohort[condition].to_numpy()
-    values = np.asarray(condition)
+def compared(
+    cohort: xr.Dataset, condition: Any, covariates: Any = (), between: Sequence[str] = ()
+) -> tuple[xr.Dataset, Array, Array, Array]:
+    """Return the samples that are compared, their design, which of them are of the second condition, and both names.
+
+    Parameters
+    ----------
+    cohort : Dataset
+    condition, covariates, between
+        As of :func:`differential`.
+
+    Returns
+    -------
+    cohort : Dataset
+    X : ndarray, shape (N, P)
+        The condition's indicator is the last column.
+    second : ndarray of bool, shape (N,)
+    levels : ndarray, shape (2,)
+
+    Raises
+    ------
+    InputError
+    """
+    values = _values(cohort, condition)
+    named = covariates if isinstance(covariates, Mapping) else {name: _values(cohort, name) for name in covariates}
+    named = {name: np.asarray(given) for name, given in named.items()}
     levels = np.unique(values)
+    if between:
+        text = np.array([str(value) for value in values])
+        for level in between:
+            if level not in text:
+                raise absent("between", "condition", level, np.unique(text))
+        if len(set(between)) != 2 or len(between) != 2:
+            raise InputError(f"between={list(between)} must be two different values of the condition.")
+        some = np.flatnonzero(np.isin(text, list(between)))
+        cohort, values, levels = cohort.isel(sample=some), text[some], np.array(list(between))
+        named = {name: column[some] for name, column in named.items()}
     if len(values) != cohort.sizes["sample"] or len(levels) != 2:
         raise InputError(
             f"the condition has {len(values)} values for {cohort.sizes['sample']} samples, {len(levels)} of them "
-            "different. Give one for each sample, of two kinds; compare more by two at a time."
+            f"different ({listed(levels, 6)}). Give one for each sample, of two kinds; of more, say which two to "
+            f"compare ({flag('between')})."
         )
     second = values == levels[1]
     if min(second.sum(), (~second).sum()) < 2:
         raise InputError("one of the conditions has fewer than two samples: what differs within it cannot be learned.")
     columns = [np.ones(len(values))]
-    named = covariates if isinstance(covariates, Mapping) else {name: cohort[name].to_numpy() for name in covariates}
-    for given in named.values():
-        column = np.asarray(given)
+    for column in named.values():
         if column.dtype.kind in "fiu":
             columns.append(column - column.mean())
         else:
             columns.extend((column == level).astype(float) for level in np.unique(column)[1:])
     X = np.column_stack([*columns, second.astype(float)])
+    if not np.isfinite(X).all():
+        raise InputError("a covariate is missing or not finite in a sample. Fill it in, or leave the covariate out.")
     if np.linalg.matrix_rank(X) < X.shape[1]:
         raise InputError("the covariates tell the condition already, or one another: leave one of them out.")
     if len(X) <= X.shape[1]:
         raise InputError(f"{len(X)} samples do not suffice for {X.shape[1]} coefficients. Leave covariates out.")
-    return X, second
+    return cohort, X, second, levels
+
+
+def _values(cohort: xr.Dataset, name: Any) -> Array:
+    if not isinstance(name, str):
+        return np.asarray(name)
+    known = [str(n) for n, v in cohort.coords.items() if v.dims == ("sample",) and n != "sample"]
+    if name not in known:
+        raise absent("the samples", "column", name, known)
+    return cohort[name].to_numpy()
 
 
 def _groups(cohort: xr.Dataset, dim: str, by: str, gene_of: Mapping[str, str] | None, keep: Array) -> Array:
@@ -161,7 +179,7 @@ def _groups(cohort: xr.Dataset, dim: str, by: str, gene_of: Mapping[str, str] | 
     return np.where((gene != "") & several[number], number, -1)
 
 
-def _size_factors(counts: Array) -> Array:
+def size_factors(counts: Array) -> Array:
     """Return size factors (N,), of geometric mean one: medians of ratios to the features' geometric means."""
     log = np.log(counts + 0.5)
     factor = np.median(log - log.mean(0), axis=1)
@@ -170,7 +188,7 @@ def _size_factors(counts: Array) -> Array:
 
 def _measured(cohort: xr.Dataset, counts: Array, factor: Array, by: str, groups: Array) -> tuple[Array, Array, Array]:
     """Return log2 abundances or shares (N, F), their variances (N, F), and mean log2 counts (F,) (eq. 31)."""
-    drawn = cohort["replicates"].to_numpy() if "replicates" in cohort else None
+    drawn = replicates_of(cohort)
     _, index = np.unique(groups, return_inverse=True)
     y, v = np.empty_like(counts), np.empty_like(counts)
     for s in range(len(counts)):
@@ -186,143 +204,3 @@ def _measured(cohort: xr.Dataset, counts: Array, factor: Array, by: str, groups:
     if drawn is None:
         warnings.warn("there are no replicates: only the noise of counting is known of the counts.", stacklevel=3)
     return y, v, np.log2((counts / factor[:, None]).mean(0) + 0.5)
-
-
-@dataclass(frozen=True)
-class Shrunk:
-    """Posterior of the changes of F features, and the weights of the mixtures."""
-
-    mean: Array
-    sd: Array
-    low: Array
-    high: Array
-    lfsr: Array
-    lfdr: Array
-    effect_weight: Array
-    spread_weight: Array
-
-    def columns(self) -> dict[str, Array]:
-        """Return what is said of each feature."""
-        order = np.argsort(self.lfdr, kind="stable")
-        q = np.empty_like(self.lfdr)
-        q[order] = np.cumsum(self.lfdr[order]) / np.arange(1, len(order) + 1)
-        return {
-            "log2_fold_change": self.mean,
-            "log2_fold_change_sd": self.sd,
-            "log2_fold_change_low": self.low,
-            "log2_fold_change_high": self.high,
-            "lfsr": self.lfsr,
-            "lfdr": self.lfdr,
-            "q_value": q,
-        }
-
-
-def shrink(y: Array, v: Array, X: Array, probability: float = 0.9) -> Shrunk:
-    """Learn the mixtures by EM, and return the posterior of the last coefficient (eqs. 32 to 35).
-
-    Parameters
-    ----------
-    y, v : ndarray, shape (N, F)
-        Measurements and their variances.
-    X : ndarray, shape (N, P)
-        Design; the last column's coefficient is of interest, those of the others have flat priors.
-    probability : float
-
-    Returns
-    -------
-    Shrunk
-    """
-    F = y.shape[1]
-    estimate, error, weight = np.empty((F, len(SPREADS))), np.empty((F, len(SPREADS))), np.empty((F, len(SPREADS)))
-    for part in _chunks(F):
-        for j, sd in enumerate(SPREADS):
-            estimate[part, j], error[part, j], weight[part, j] = least_squares(y[:, part], v[:, part] + sd**2, X)
-    weight = np.exp(weight - weight.max(1, keepdims=True))  # (F, J), up to a factor by feature
-    some = np.unique(np.linspace(0, F - 1, min(F, LEARNED_FROM)).astype(int))
-    a, w = _weights(_likelihood(estimate[some], error[some], weight[some]))
-    parts = []
-    for p in _chunks(F):
-        r = _likelihood(estimate[p], error[p], weight[p]) * a[:, None] * w
-        parts.append(_posterior(estimate[p], error[p], r / r.sum((1, 2), keepdims=True), probability))
-    mean, sd, low, high, lfsr, lfdr = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Shrunk(mean, sd, low, high, lfsr, lfdr, w, a)
-
-
-def _chunks(size: int) -> Iterator[slice]:
-    yield from (slice(first, first + CHUNK) for first in range(0, size, CHUNK))
-
-
-def least_squares(y: Array, variance: Array, X: Array) -> tuple[Array, Array, Array]:
-    """Return the last coefficient (F,), its standard error, and the log likelihood, all coefficients integrated out.
-
-    Parameters
-    ----------
-    y, variance : ndarray, shape (N, F)
-    X : ndarray, shape (N, P)
-    """
-    precision = 1 / variance
-    A = np.einsum("np,nf,nq->fpq", X, precision, X)
-    b = np.einsum("np,nf->fp", X, precision * y)
-    inverse = np.linalg.inv(A)
-    beta = np.einsum("fpq,fq->fp", inverse, b)
-    left = y - X @ beta.T
-    log = -0.5 * np.log(variance).sum(0) - 0.5 * np.linalg.slogdet(A)[1] - 0.5 * (precision * left**2).sum(0)
-    return beta[:, -1], np.sqrt(inverse[:, -1, -1]), log
-
-
-def _likelihood(estimate: Array, error: Array, weight: Array) -> Array:
-    """Likelihood of each pair of components, up to a factor by feature, (F, J, M) (eq. 33)."""
-    total = error[..., None] ** 2 + WIDTHS**2
-    log = np.log(np.maximum(weight, 1e-300))[..., None]
-    log = log - 0.5 * (estimate[..., None] - CENTRES) ** 2 / total - 0.5 * np.log(total)
-    return np.asarray(np.exp(log - log.max((1, 2), keepdims=True)))
-
-
-def _weights(likelihood: Array) -> tuple[Array, Array]:
-    """Learn the weights of the spreads (J,) and of the effects (M,) by EM, from likelihoods (F, J, M)."""
-    a, w = (np.full(size, 1 / size) for size in likelihood.shape[1:])
-    for _ in range(ITERATIONS):
-        by_spread = likelihood @ w  # (F, J)
-        by_effect = np.einsum("fjm,j->fm", likelihood, a)
-        total = by_spread @ a
-        new_a, new_w = a * (by_spread / total[:, None]).sum(0), w * (by_effect / total[:, None]).sum(0)
-        new_w[0] += NULL_WEIGHT
-        new_a, new_w = new_a / new_a.sum(), new_w / new_w.sum()
-        change = max(np.abs(new_a - a).max(), np.abs(new_w - w).max())
-        a, w = new_a, new_w
-        if change < TOLERANCE:
-            break
-    return a, w
-
-
-def _posterior(estimate: Array, error: Array, r: Array, probability: float) -> tuple[Array, ...]:
-    """Mean, sd, interval, lfsr and lfdr of each feature (eqs. 34 and 35)."""
-    from scipy.special import ndtr
-
-    share = WIDTHS**2 / (error[..., None] ** 2 + WIDTHS**2)  # (F, J, M)
-    m, s = CENTRES + (estimate[..., None] - CENTRES) * share, np.sqrt(share) * error[..., None]
-    mean = (r * m).sum((1, 2))
-    sd = np.sqrt(np.maximum((r * (m**2 + s**2)).sum((1, 2)) - mean**2, 0))
-    null = r[:, :, 0].sum(1)
-    m, s, r = (x[:, :, 1:].reshape(len(mean), -1) for x in (m, s, r))
-    if r.shape[1] > LARGEST_TERMS:  # the others weigh next to nothing
-        top = np.argpartition(-r, LARGEST_TERMS, axis=1)[:, :LARGEST_TERMS]
-        m, s, r = (np.take_along_axis(x, top, 1) for x in (m, s, r))
-        r = r * ((1 - null) / np.maximum(r.sum(1), 1e-300))[:, None]
-
-    def below(x: Array) -> Array:
-        return np.asarray((r * ndtr((x[:, None] - m) / s)).sum(1))
-
-    negative = below(np.zeros(len(mean)))
-    lfsr = np.clip(null + np.minimum(negative, 1 - null - negative), 0, 1)
-    ends = []
-    for target in ((1 - probability) / 2, (1 + probability) / 2):
-        reach = 12 * sd + 1e-9
-        left, right = mean - reach, mean + reach
-        for _ in range(26):
-            middle = (left + right) / 2
-            high = below(middle) + null * (middle >= 0) >= target
-            left, right = np.where(high, left, middle), np.where(high, middle, right)
-        inside = (negative < target) & (negative + null >= target)
-        ends.append(np.where(inside, 0.0, right))
-    return mean, sd, ends[0], ends[1], lfsr, null

@@ -15,8 +15,8 @@ from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers.messages import listed
 
-from .cohort import per_million
 from .lines import lines, wrong
+from .quantified import per_million
 
 Way = Literal["no", "scaledTPM", "lengthScaledTPM"]
 
@@ -105,9 +105,11 @@ def genes(
     Raises
     ------
     InputError
-        If no transcript has a gene.
+        If no transcript has a gene, or the cohort counts genes.
     """
     table = gene_of if isinstance(gene_of, dict) else transcript_genes(gene_of, ignore_version=ignore_version)
+    if "transcript" not in cohort.dims:
+        raise InputError("the cohort counts genes already: there is nothing to add up.")
     names = [str(name) for name in cohort["transcript"].to_numpy()]
     names = [unversioned(name) for name in names] if ignore_version else names
     known = np.array([name in table for name in names])
@@ -116,10 +118,9 @@ def genes(
     if not known.all():
         lost = [name for name, has in zip(names, known, strict=True) if not has]
         share = float(cohort["counts"].to_numpy()[:, ~known].sum() / max(cohort["counts"].to_numpy().sum(), 1e-300))
-        warnings.warn(
-            f"{len(lost)} transcripts have no gene and are left out ({listed(lost, 3)}; {share:.2%} of the reads).",
-            stacklevel=2,
-        )
+        said = f"{len(lost)} transcripts have no gene and are left out ({listed(lost, 3)}; {share:.2%} of the reads)."
+        warnings.warn(said, stacklevel=2)
+        cohort = cohort.assign_attrs(notes="\n".join(filter(None, [str(cohort.attrs.get("notes", "")), said])))
     labels, index = np.unique([table[name] for name, has in zip(names, known, strict=True) if has], return_inverse=True)
     add = _Adder(index, len(labels))
     some = cohort.isel(transcript=np.flatnonzero(known))

@@ -47,9 +47,13 @@ def log_sparse_prior(nu: Array, presence: Array, spread: Array, effective_length
         odds = (
             special.xlogy(m, presence) + special.xlog1py(K - m, -presence) - np.log(-np.expm1(K * np.log1p(-presence)))
         )
+    return np.asarray(contrasts - x.sum(-1) + odds + log_spread(spread))
+
+
+def log_spread(spread: Array) -> Array:
+    """Log density of the spread in its prior."""
     u = (np.log(spread) - np.log(SPREAD)) / SPREAD_SD
-    hyper = -0.5 * u**2 - np.log(spread * SPREAD_SD) - 0.5 * np.log(2 * np.pi)
-    return np.asarray(contrasts - x.sum(-1) + odds + hyper)
+    return np.asarray(-0.5 * u**2 - np.log(spread * SPREAD_SD) - 0.5 * np.log(2 * np.pi))
 
 
 def tpm(nu: Array, effective_length: Array) -> Array:

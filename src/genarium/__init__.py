@@ -21,6 +21,7 @@ from genarium.site import gallery
 from genarium.tree import load, save
 from genarium.verbs.choose import choose
 from genarium.verbs.diagnose import diagnose
+from genarium.verbs.each import fit_each
 from genarium.verbs.export import export
 from genarium.verbs.fit import fit
 from genarium.verbs.models import models as _models
@@ -53,6 +54,7 @@ __all__ = [
     "diagnose",
     "export",
     "fit",
+    "fit_each",
     "from_pymc",
     "from_stan",
     "gallery",

@@ -13,11 +13,12 @@ from scipy import integrate, stats
 
 import genarium as gn
 from genarium.declaration import Array
-from genarium.models.transcript_abundance import differential as module
+from genarium.models.transcript_abundance import shrinkage as module
 from genarium.models.transcript_abundance.cohort import cohort
-from genarium.models.transcript_abundance.differential import differential, shrink
+from genarium.models.transcript_abundance.differential import differential
 from genarium.models.transcript_abundance.genes import genes, intervals, transcript_genes
 from genarium.models.transcript_abundance.salmon import salmon_draws
+from genarium.models.transcript_abundance.shrinkage import shrink
 from genarium.models.transcript_abundance.sparse import from_classes
 
 NAME = "transcript_abundance"

@@ -8,7 +8,7 @@ from scipy import integrate, stats
 
 import genarium as gn
 from genarium.declaration import Array
-from genarium.models.transcript_abundance import likelihood, presence, story
+from genarium.models.transcript_abundance import likelihood, presence, relaxed, story
 from genarium.models.transcript_abundance.circuits import circuits
 from genarium.models.transcript_abundance.gibbs import SparseSampler
 from genarium.models.transcript_abundance.sparse import from_classes
@@ -146,3 +146,47 @@ def test_the_sampler_starts_anew_for_every_chain() -> None:
 def test_methods_that_need_a_density_say_so(method: str) -> None:
     with pytest.raises(gn.InputError, match=r"transcripts may be absent.*'gibbs'.*prior='dirichlet'"):
         gn.fit(NAME, gn.simulate(NAME, 1), method)
+
+
+def relaxed_draws(rng: np.random.Generator, draws: int, length: Array, reads: int) -> Array:
+    """Draw nu (draws, 3) from the relaxed prior."""
+    pi = np.array([story.draw_presence(rng) for _ in range(draws)])
+    sd = np.array([story.draw_spread(rng) for _ in range(draws)])
+    drawn = [
+        relaxed.draw_log_rate(rng, {"transcript": len(length)}, p, s, np.array(reads))
+        for p, s in zip(pi, sd, strict=True)
+    ]
+    return relaxed.nu(np.array(drawn), length)
+
+
+def test_the_relaxed_posterior_is_near_that_of_gibbs() -> None:
+    """Three transcripts: prior draws weighted by the likelihood, against Gibbs under the sparse prior."""
+    c, length = np.array([30, 1, 19]), np.array([500.0, 300.0, 800.0])
+    rows, columns = np.nonzero(W)
+    data = {"entry_class": rows, "entry_transcript": columns, "weight": W[rows, columns]}
+    fit = gn.fit(NAME, {**data, "effective_length": length, "count": c}, "gibbs", seed=1, draws=1000, tune=200)
+    exact = fit["posterior"]["counts"].to_numpy().reshape(-1, 3)
+    nu = relaxed_draws(np.random.default_rng(2), 40_000, length, 50)
+    log = likelihood.log_likelihood(nu, c, W[rows, columns], rows, columns).sum(-1)
+    weight = np.exp(log - log.max())
+    weight /= weight.sum()
+    assert 1 / (weight**2).sum() > 1000
+    np.testing.assert_allclose(weight @ (50 * nu), exact.mean(0), atol=1.5)
+    np.testing.assert_allclose(weight @ (50 * nu < 0.5), (exact < 0.5).mean(0), atol=0.05)
+
+
+@pytest.mark.slow
+def test_nuts_under_the_relaxed_prior_finds_what_gibbs_finds() -> None:
+    data = from_classes([([k], [1.0], 0 if k < 5 else 50 * k) for k in range(10)], [1000] * 10)
+    exact = gn.fit(NAME, data, "gibbs", seed=1, draws=1000, tune=300)["posterior"]
+    near = gn.fit(NAME, data, "nuts", seed=1, draws=1000, prior="relaxed")["posterior"]
+    one, two = (each["counts"].to_numpy().reshape(-1, 10) for each in (exact, near))
+    np.testing.assert_allclose(two.mean(0), one.mean(0), atol=1.5)
+    np.testing.assert_allclose(two.std(0)[5:], one.std(0)[5:], rtol=0.1)
+    np.testing.assert_allclose((two < 0.5).mean(0), (one < 0.5).mean(0), atol=0.1)
+
+
+@pytest.mark.parametrize("method", ["gibbs", "em", "map"])
+def test_methods_that_are_not_for_the_relaxed_prior_say_so(method: str) -> None:
+    with pytest.raises(gn.InputError, match=r"is not offered: .*(prior='sparse'|maximum)"):
+        gn.fit(NAME, gn.simulate(NAME, 1, prior="relaxed"), method, prior="relaxed")

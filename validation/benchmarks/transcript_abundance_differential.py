@@ -7,7 +7,9 @@ spread differs between transcripts, and between conditions for one in ten, by lo
 Every sample is quantified from its classes (``--by``: draws of ``gibbs`` under either prior, or 20 bootstraps of EM).
 ``differential`` is compared, on the same replicates, with a Wilcoxon statistic that is averaged over replicates and
 has its null distribution from permuted labels, over all transcripts (swish's idea), and with Welch's t on log counts
-under Benjamini and Hochberg's rule. ``--speed`` times 12 samples x 100,000 transcripts instead.
+under Benjamini and Hochberg's rule. ``--speed`` times 12 samples x 100,000 transcripts instead; ``--calibrate N`` draws
+changes, spreads and measurements from the layer's own story (eqs. 32 and 33) N times, weights of the mixtures anew each
+time, and prints what it claims beside what holds.
 """
 
 import os
@@ -20,7 +22,7 @@ import argparse
 import json
 import resource
 import time
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
@@ -33,11 +35,12 @@ from genarium.engines.chains import run
 from genarium.models.transcript_abundance.differential import differential
 from genarium.models.transcript_abundance.em import ascend
 from genarium.models.transcript_abundance.gibbs import Sampler, SparseSampler
+from genarium.models.transcript_abundance.shrinkage import CENTRES, SPREADS, WIDTHS, shrink
 from genarium.models.transcript_abundance.table import tabulate
 
 
 def cohort_of(
-    rng: np.random.Generator, transcripts: int, each: int, reads: int, boots: int, by: str
+    rng: np.random.Generator, transcripts: int, each: int, reads: int, boots: int, by: str, thin: int = 10
 ) -> tuple[xr.Dataset, Array]:
     """Simulate a cohort; returns it and the true log2 fold changes of the nucleotide abundances."""
     data, nu = simulate(rng, transcripts, 1000, 0.3)
@@ -61,7 +64,7 @@ def cohort_of(
             continue
         table = tabulate(e, k, w, c.astype(float), K)
         sampler = SparseSampler(table, length) if by == "sparse" else Sampler(table, np.ones(K))
-        told = run(sampler, rng, chains=1, draws=boots, tune=100, thin=10)
+        told = run(sampler, rng, chains=1, draws=boots, tune=100, thin=thin)
         drawn[s] = told["nu"][0] * c.sum()
         counts[s] = drawn[s].mean(0)
     dims = ("sample", "transcript")
@@ -103,16 +106,19 @@ def adjusted(p: Array) -> Array:
 
 def one(seed: int, options: argparse.Namespace) -> dict[str, Any]:
     """Return discoveries at 5 %, how many are false, and how many changes there are to be found."""
-    cohort, change = cohort_of(
-        np.random.default_rng(seed), options.transcripts, options.samples, options.reads, options.boots, options.by
-    )
+    size = (options.transcripts, options.samples, options.reads, options.boots)
+    cohort, change = cohort_of(np.random.default_rng(seed), *size, options.by, options.thin)
+    return compared(seed, cohort, change, options.samples)
+
+
+def compared(seed: int, cohort: xr.Dataset, change: Array, half: int) -> dict[str, Any]:
+    """Return what each way finds in a cohort of known changes."""
     start = time.process_time()
     told = differential(cohort, "condition")
     seconds = time.process_time() - start
     keep = told["transcript"].to_numpy()
     log = np.log2(cohort["counts"].to_numpy()[:, keep] + 0.5)
     log -= np.median(log - log.mean(0), 1)[:, None]
-    half = options.samples
     welch = np.asarray(stats.ttest_ind(log[half:], log[:half], equal_var=False).pvalue)
     true = change[keep]
     ways = {"differential": told["q_value"].to_numpy(), "wilcoxon": wilcoxon(cohort, keep), "welch": adjusted(welch)}
@@ -128,6 +134,50 @@ def one(seed: int, options: argparse.Namespace) -> dict[str, Any]:
     wrong = sure & (np.sign(true) != np.sign(told["log2_fold_change"].to_numpy()))
     out["lfsr"] = [int(sure.sum()), int(wrong.sum())]
     return out
+
+
+def calibration(replicates: int, features: int = 1000, each: int = 6) -> list[dict[str, Any]]:
+    """Claims of the layer, and how often they hold, by bins of the claim; changes come from its own story."""
+    told: dict[str, list[Array]] = {"lfdr": [], "lfsr": [], "q_value": [], "covered": []}
+    true: dict[str, list[Array]] = {name: [] for name in told}
+    X = np.column_stack([np.ones(2 * each), np.repeat([0.0, 1.0], each)])
+    for seed in range(replicates):
+        rng = np.random.default_rng(seed)
+        w = np.concatenate([[rng.uniform(0.5, 0.95)], rng.dirichlet(np.full(len(CENTRES) - 1, 0.3))])
+        w[1:] *= 1 - w[0]
+        m = rng.choice(len(w), features, p=w)
+        change = rng.normal(CENTRES[m], WIDTHS[m])
+        spread = rng.choice(SPREADS, features, p=rng.dirichlet(np.full(len(SPREADS), 0.3)))
+        v = np.exp(rng.normal(-3, 1, (2 * each, features)))
+        y = X[:, 1:] * change + rng.normal(0, 3, features) + np.sqrt(v + spread**2) * rng.normal(size=v.shape)
+        found = shrink(y, v, X)
+        order = np.argsort(found.lfdr, kind="stable")
+        q = np.empty(features)
+        q[order] = np.cumsum(found.lfdr[order]) / np.arange(1, features + 1)
+        for name, values in (("lfdr", found.lfdr), ("lfsr", found.lfsr), ("q_value", q)):
+            told[name].append(values)
+            wrong = np.sign(change) != np.sign(found.mean) if name == "lfsr" else change == 0
+            true[name].append(wrong)
+        told["covered"].append(np.full(features, 0.9))
+        true["covered"].append((found.low <= change) & (change <= found.high))
+    rows = []
+    for name, parts in told.items():
+        claim, holds = np.concatenate(parts), np.concatenate(true[name])
+        edges = (
+            [0, 0.05] if name == "q_value" else [0, 1] if name == "covered" else [0, 0.01, 0.05, 0.2, 0.5, 0.8, 0.95, 1]
+        )
+        for low, high in pairwise(edges):
+            some = (claim >= low) & (claim <= high)
+            mean = holds[some].mean() if name == "q_value" else claim[some].mean()
+            by = [
+                holds[i * features : (i + 1) * features][some[i * features : (i + 1) * features]]
+                for i in range(replicates)
+            ]
+            rate = np.array([part.mean() for part in by if len(part)])
+            row = {"of": name, "from": low, "to": high, "claimed": 0.05 if name == "q_value" else float(mean)}
+            error = float(rate.std(ddof=1) / np.sqrt(len(rate)))
+            rows.append({**row, "found": float(holds[some].mean()), "se": error, "features": int(some.sum())})
+    return rows
 
 
 def speed(transcripts: int, replicates: int) -> dict[str, float]:
@@ -163,8 +213,14 @@ def main() -> None:
     parser.add_argument("--reads", type=int, default=400_000)
     parser.add_argument("--boots", type=int, default=20)
     parser.add_argument("--by", choices=("sparse", "dirichlet", "em"), default="sparse")
+    parser.add_argument("--thin", type=int, default=10)
     parser.add_argument("--speed", action="store_true")
+    parser.add_argument("--calibrate", type=int, default=0, metavar="N")
     options = parser.parse_args()
+    if options.calibrate:
+        for row in calibration(options.calibrate):
+            print(json.dumps(row))
+        return
     if options.speed:
         print(json.dumps(speed(100_000, 50)))
         return

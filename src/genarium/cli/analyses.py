@@ -85,7 +85,7 @@ def _run(function: Callable[..., str | Answer], options: argparse.Namespace) -> 
         return 0
     from genarium.reporting.answers import as_json, as_text, write_page
 
-    print(as_json(found) if options.json else as_text(found))
-    if options.output is not None:
+    if options.output is not None:  # first: `head` may end what is printed
         words.say(f"wrote {write_page(found, options.output)}")
+    print(as_json(found) if options.json else as_text(found))
     return 0

@@ -54,6 +54,22 @@ def add(commands: words.Commands) -> None:
     words.add_json(fit)
     words.add_output(fit, "tree to write (netCDF)", *words.TREES)
 
+    each = words.add(commands, "fit-each", _fit_each, "Read and fit each sample of a table on its own.")
+    words.add_model(each)
+    each.add_argument(
+        "samples", type=Path, metavar="SAMPLES", help="table with the columns sample and path (several files: a;b)"
+    )
+    each.add_argument("--method", required=True, help="one of the model's methods (see `genarium show MODEL`)")
+    each.add_argument("--format", default="", help="one of the model's formats (see `genarium show MODEL`)")
+    words.add_seed(each)
+    words.add_settings(each, "a size, an option of the model or a variable, e.g. component=5")
+    words.add_options(each, "an option of the method, e.g. draws=500")
+    each.add_argument(
+        "--read", action="append", default=[], metavar=words.SETTINGS, help="an option of the reader, e.g. strand=auto"
+    )
+    each.add_argument("--resume", action="store_true", help="leave the fits that are there as they are")
+    each.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="gets SAMPLE.nc of each, samples.csv")
+
     summary = words.add(commands, "summary", _summary, "Print the estimates of a fit, one row a number.")
     summary.add_argument("fitted", type=Path, metavar="FIT", help="from `genarium fit`")
     summary.add_argument("--variables", default="", metavar="NAMES", help="with a comma between them (default: all)")
@@ -135,6 +151,25 @@ def _fit(options: argparse.Namespace) -> int:
             f"{tree.attrs['model']} by {tree.attrs['method']} in {tree.attrs['seconds']:.2g} s"
             + (f": {said}" if said else "")
         )
+    return 0
+
+
+def _fit_each(options: argparse.Namespace) -> int:
+    from genarium.verbs.each import TABLE, fit_each
+
+    table = fit_each(
+        options.model,
+        options.samples,
+        options.method,
+        options.out,
+        options.seed,
+        format=options.format,
+        reading=parse_settings(options.read, "--read"),
+        resume=options.resume,
+        tell=print,
+        **words.settings_of(options, fit_each),
+    )
+    words.say(f"wrote {options.out / TABLE}: {len(table)} fits")
     return 0
 
 

@@ -1,0 +1,329 @@
+"""Readers of what a program says of one sample: counts, TPM, effective lengths, and replicates where it has some."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genarium.declaration import Array
+from genarium.errors import InputError
+from genarium.readers.messages import listed
+
+from .lines import lines, number, wrong
+from .salmon import quant_sf, salmon_draws
+
+Columns = Mapping[str, tuple[str, ...]]
+One = dict[str, Any]
+
+KALLISTO: Columns = {
+    "name": ("target_id",),
+    "length": ("length",),
+    "effective_length": ("eff_length",),
+    "counts": ("est_counts",),
+    "tpm": ("tpm",),
+}
+RSEM: Columns = {
+    "name": ("transcript_id", "gene_id"),
+    "length": ("length",),
+    "effective_length": ("effective_length",),
+    "counts": ("expected_count",),
+    "tpm": ("TPM",),
+}
+OARFISH: Columns = {
+    "name": ("tname", "target_name"),
+    "length": ("len",),
+    "effective_length": ("eeln",),
+    "counts": ("num_reads", "ecount"),
+    "tpm": ("tpm",),
+}
+FILES = ("quant.sf", "quant.sf.gz", "abundance.h5", "abundance.tsv", "abundance.tsv.gz")
+"""What is looked for in a folder, in this order."""
+
+ENDS = ("*.isoforms.results", "*.isoforms.results.gz", "*.genes.results", "*.genes.results.gz", "*.quant")
+"""What is looked for then: of RSEM and oarfish, whose files bear the name of the sample."""
+
+ALEVIN = ("alevin/quants_mat.mtx", "alevin/quants_mat.mtx.gz", "quants_mat.mtx", "quants_mat.mtx.gz")
+
+SHORTEST = 1.0
+"""Nucleotides that stand in for an effective length of zero (RSEM's of transcripts shorter than fragments)."""
+
+REMEDY = "Give the file as the program wrote it"
+
+
+def read_one(path: Path, most: int) -> One:
+    """Read a sample by the first reader that takes its file.
+
+    Parameters
+    ----------
+    path : Path
+    most : int
+        Replicates that are kept at most, evenly spaced.
+
+    Returns
+    -------
+    dict
+        ``name`` (list of str), ``counts``, ``tpm``, ``effective_length`` (K,), ``kind`` of its replicates ("none",
+        "bootstrap", "gibbs", "posterior"), ``replicates`` (R, K) where there are some, ``unit`` ("transcript", "gene"),
+        ``program``, and ``notes``, a list of what was left out.
+
+    Raises
+    ------
+    InputError
+        With file, line, value and remedy.
+    """
+    file = _file(path)
+    readers: dict[tuple[str, ...], Callable[[Path, int], One]] = {
+        ("quant.sf", "quant.sf.gz"): _salmon,
+        (".h5",): _kallisto_h5,
+        (".nc",): _fit,
+        ("abundance.tsv", "abundance.tsv.gz"): _kallisto,
+        ("results", "results.gz"): lambda p, _: plain(p, RSEM, "RSEM"),
+        (".quant", ".quant.gz"): _oarfish,
+        ("quants_mat.mtx", "quants_mat.mtx.gz"): lambda p, _: _alevin(p),
+    }
+    reader = next((one for ends, one in readers.items() if file.name.endswith(ends)), None)
+    if reader is None:  # of another name: by its header
+        head = set(lines(file)[0].split("\t"))
+        known = {"kallisto": KALLISTO, "RSEM": RSEM, "oarfish": OARFISH}
+        program = next((name for name, columns in known.items() if head & set(columns["name"])), None)
+        if program is None:
+            raise InputError(
+                f"{file}: this is no output of salmon, kallisto, RSEM, oarfish or alevin-fry, nor a fit (.nc)."
+            )
+        return _whole(plain(file, known[program], program))
+    return _whole(reader(file, most))
+
+
+def _file(path: Path) -> Path:
+    """Return the file of a sample whose folder, or file, is given."""
+    if not path.is_dir():
+        if not path.is_file():
+            raise InputError(f"{path}: there is no such file or folder. Check the path.")
+        return path
+    found = [path / name for name in (*FILES, *ALEVIN) if (path / name).is_file()]
+    if not found:
+        by_end = [sorted(path.glob(end)) for end in ENDS]
+        found = next((some for some in by_end if some), [])
+        if len(found) > 1:
+            raise InputError(
+                f"{path}: there are several samples in it ({listed([f.name for f in found], 3)}). Name one."
+            )
+    if not found:
+        raise InputError(f"{path}: there is none of {', '.join((*FILES, *ENDS, ALEVIN[0]))} in this folder.")
+    return found[0]
+
+
+def _whole(one: One) -> One:
+    return {"unit": "transcript", "notes": [], **one}
+
+
+def thinned(draws: Array, most: int) -> Array:
+    """Return draws (R, K), evenly spaced, in single precision."""
+    at = np.unique(np.linspace(0, len(draws) - 1, min(most, len(draws))).astype(int))
+    return np.asarray(draws[at], dtype=np.float32)
+
+
+def _salmon(path: Path, most: int) -> One:
+    table, folder = quant_sf(path), path.parent
+    one = {**table, "kind": "none", "program": "salmon"}
+    if (folder / "aux_info" / "bootstrap").is_dir():
+        tree = salmon_draws(folder)
+        drawn = tree["posterior"]["counts"]
+        full = np.zeros((drawn.sizes["draw"], len(table["name"])), dtype=np.float32)
+        place = {name: i for i, name in enumerate(table["name"])}
+        full[:, [place[str(name)] for name in drawn["transcript"].to_numpy()]] = drawn.to_numpy()[0]
+        kind = str(tree.attrs["method"]).removeprefix("salmon-")
+        one |= {"replicates": thinned(full, most), "kind": kind}
+    return one
+
+
+def _kallisto(path: Path, most: int) -> One:
+    """Read kallisto's table, and the bootstraps that stand beside it as tables (``kallisto quant --plaintext``)."""
+    one = plain(path, KALLISTO, "kallisto")
+    beside = {int(p.name.split("_")[2].split(".")[0]): p for p in path.parent.glob("bs_abundance_[0-9]*.tsv*")}
+    drawn = []
+    for i in sorted(beside):
+        again = plain(beside[i], KALLISTO, "kallisto")
+        if again["name"] != one["name"]:
+            raise InputError(f"{beside[i]}: its transcripts are not those of {path.name}. Use the files of one run.")
+        drawn.append(again["counts"])
+    return one | ({"replicates": thinned(np.array(drawn), most), "kind": "bootstrap"} if drawn else {})
+
+
+def _kallisto_h5(path: Path, most: int) -> One:
+    import h5py
+
+    from genarium.readers.hdf5 import look_over, unreadable
+
+    what, remedy = "an abundance.h5 of kallisto", "Run `kallisto quant` again, or give abundance.tsv"
+    look_over(path, what, remedy)
+    try:
+        with h5py.File(path, "r") as file:
+            name = np.char.decode(np.asarray(file["aux/ids"]), "utf-8")
+            length, counts = (
+                np.asarray(file["aux/eff_lengths"], dtype=float),
+                np.asarray(file["est_counts"], dtype=float),
+            )
+            bootstrap = file.get("bootstrap")
+            drawn = [np.asarray(bootstrap[f"bs{i}"]) for i in range(len(bootstrap))] if bootstrap is not None else []
+    except (KeyError, OSError, ValueError, TypeError, AttributeError) as error:
+        raise unreadable(path, what, error, remedy) from error
+    for values in (length, counts, *drawn):
+        if values.shape != name.shape or not np.isfinite(values).all() or (values < 0).any():
+            raise InputError(
+                f"{path}: counts or lengths are not as many as the names, negative or not finite. {remedy}."
+            )
+    one: One = {"name": list(map(str, name)), "counts": counts, "kind": "none", "program": "kallisto"}
+    one["effective_length"] = np.maximum(length, SHORTEST)
+    one["tpm"] = per_million(one["counts"], one["effective_length"])
+    if drawn:
+        one |= {"replicates": thinned(np.array(drawn), most), "kind": "bootstrap"}
+    return one
+
+
+def _oarfish(path: Path, most: int) -> One:
+    """Read a table of oarfish or piscem-infer, and the replicates that stand beside it (``.infreps.pq``)."""
+    one = plain(path, OARFISH, "oarfish")
+    beside = path.with_name(path.name.removesuffix(".gz").removesuffix(".quant") + ".infreps.pq")
+    if not beside.is_file():
+        return one
+    from pyarrow import ArrowException
+    from pyarrow.parquet import read_table
+
+    try:
+        drawn = np.array([column.to_numpy() for column in read_table(beside).columns], dtype=float)
+    except (ArrowException, OSError, ValueError, TypeError) as error:
+        raise InputError(f"{beside}: these are no replicates of oarfish ({error}). Run it again.") from error
+    if drawn.ndim != 2 or drawn.shape[1] != len(one["name"]) or not np.isfinite(drawn).all() or (drawn < 0).any():
+        raise InputError(
+            f"{beside}: its columns are not one finite count for each of the {len(one['name'])} transcripts of "
+            f"{path.name}. Use the files of one run."
+        )
+    return one | {"replicates": thinned(drawn, most), "kind": "bootstrap"}
+
+
+def _alevin(path: Path) -> One:
+    """Add up the cells of alevin-fry's matrix; in its USA mode spliced and ambiguous counts, without unspliced ones."""
+    from genarium.readers.binary import matrix_market
+
+    matrix = matrix_market(path).tocsr()
+    rows, columns = (path.with_name(f"quants_mat_{side}.txt") for side in ("rows", "cols"))
+    cells, names = lines(rows), lines(columns)
+    if matrix.shape != (len(cells), len(names)):
+        raise InputError(
+            f"{path}: {matrix.shape[0]} x {matrix.shape[1]} counts, but {len(cells)} cells and {len(names)} genes "
+            f"are named in {rows.name} and {columns.name}. Use the files of one run."
+        )
+    total = np.asarray(matrix.sum(0), dtype=float).ravel()
+    if not np.isfinite(total).all() or (matrix.data < 0).any():
+        raise InputError(f"{path}: a count is negative or not finite. {REMEDY}.")
+    notes = [f"{len(cells):,} cells are added up"]
+    if _is_usa(path):
+        G = len(names) // 3
+        spliced, unspliced, ambiguous = total.reshape(3, G) if len(names) == 3 * G else (total, total, total)
+        if len(names) != 3 * G:
+            raise InputError(
+                f"{columns}: {len(names)} names are no three for each gene, as its USA mode has. {REMEDY}."
+            )
+        names, total = names[:G], spliced + ambiguous
+        notes.append(f"unspliced counts left out: {unspliced.sum():,.0f} of {unspliced.sum() + total.sum():,.0f}")
+    lengths = np.full(len(names), SHORTEST)
+    one: One = {"name": names, "counts": total, "effective_length": lengths, "tpm": per_million(total, lengths)}
+    return one | {"kind": "none", "unit": "gene", "program": "alevin-fry", "notes": notes}
+
+
+def _is_usa(path: Path) -> bool:
+    """Whether alevin-fry counted unspliced, spliced and ambiguous molecules apart."""
+    for name in ("quant.json", "meta_info.json"):
+        for folder in (path.parent.parent, path.parent):
+            try:
+                told = json.loads((folder / name).read_text(encoding="utf-8"))
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError, RecursionError) as error:
+                raise InputError(f"{folder / name}: this is no object in JSON ({error}). {REMEDY}.") from error
+            return isinstance(told, dict) and bool(told.get("usa_mode", False))
+    return False
+
+
+def _fit(path: Path, most: int) -> One:
+    from genarium.tree import load
+
+    tree = load(path)
+    if tree.attrs.get("model") != "transcript_abundance" or not {"posterior", "point"} & set(tree.children):
+        raise InputError(f"{path}: this is no fit of transcript_abundance. Give what `genarium fit` has written.")
+    data = tree["posterior" if "posterior" in tree else "point"].to_dataset()
+    lead = [dim for dim in ("chain", "draw") if dim in data.dims]
+    one: One = {
+        "name": [str(name) for name in data["transcript"].to_numpy()],
+        "effective_length": tree["constant_data"]["effective_length"].to_numpy(),
+        "counts": data["counts"].mean(lead).to_numpy(),
+        "tpm": data["tpm"].mean(lead).to_numpy(),
+        "kind": "none",
+        "program": "genarium",
+    }
+    if lead:
+        drawn = data["counts"].transpose(*lead, "transcript").to_numpy().reshape(-1, len(one["name"]))
+        one |= {"replicates": thinned(drawn, most), "kind": "posterior"}
+    return one
+
+
+def plain(path: Path, columns: Columns, program: str) -> One:
+    """Read a table of estimates.
+
+    Parameters
+    ----------
+    path : Path
+    columns : mapping of str to tuple of str
+        What the program calls its columns.
+    program : str
+
+    Raises
+    ------
+    InputError
+    """
+    rows = lines(path)
+    head = rows[0].split("\t")
+    at = {}
+    for name, known in columns.items():
+        have = [column for column in known if column in head]
+        if not have and name not in ("tpm", "effective_length"):
+            raise wrong(path, 1, f"there is no column {known[0]!r} (the columns are {', '.join(head)})", REMEDY)
+        if have:
+            at[name] = head.index(have[0])
+    if "effective_length" not in at and program != "oarfish":
+        known = columns["effective_length"]
+        raise wrong(path, 1, f"there is no column {known[0]!r} (the columns are {', '.join(head)})", REMEDY)
+    cells = [row.split("\t") for row in rows[1:]]
+    for line, row in enumerate(cells, 2):
+        if len(row) != len(head):
+            raise wrong(path, line, f"{len(row)} columns instead of {len(head)}", "The file is cut short or damaged")
+    if not cells:
+        raise wrong(path, 1, "there is nothing below the header", REMEDY)
+    one: One = {"name": [row[at["name"]] for row in cells], "kind": "none", "program": program}
+    one["unit"] = "gene" if head[at["name"]] == "gene_id" else "transcript"
+    for name, place in at.items():
+        if name == "name":
+            continue
+        text = [row[place] for row in cells]
+        try:
+            one[name] = np.array(text, dtype=float)
+            good = bool((one[name] >= 0).all() and np.isfinite(one[name]).all())
+        except ValueError:
+            good = False
+        if not good:  # say where
+            one[name] = np.array([number(path, i, t, head[place], REMEDY) for i, t in enumerate(text, 2)])
+    # without an effective length (oarfish), a long read is a whole transcript: no correction for length
+    one["effective_length"] = np.maximum(one.get("effective_length", np.ones(len(cells))), SHORTEST)
+    if "tpm" not in one:
+        one["tpm"] = per_million(one["counts"], one["effective_length"])
+    return one
+
+
+def per_million(counts: Array, effective_length: Array) -> Array:
+    """Transcripts per million of counts (..., K), by effective lengths (..., K); zero where there are no reads."""
+    rate = counts / effective_length
+    total = rate.sum(-1, keepdims=True)
+    return np.asarray(1e6 * rate / np.where(total > 0, total, 1.0))
