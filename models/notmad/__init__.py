@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from genarium.declaration import Array, Calibration, Method, Model, Stage, Var
-from genarium.supports import Support, nonnegative, positive, real, simplex
+from genarium.supports import Support, boolean, count, nonnegative, positive, real, simplex
 
 from . import density, likelihood, predict, readers, story
 from .baselines import by_group, clustered, group_average, lioness
@@ -22,6 +22,7 @@ from .exports import EXPORTS, as_networkx
 from .folds import folds
 from .graphs import compare, edge_labels
 from .knowledge import rules
+from .learning import learn_order, learnt_rule, level_of
 from .map import maximum
 from .notears import Population, notears
 from .projection import project_to_dag
@@ -39,6 +40,7 @@ __all__ = [
     "consensus",
     "equivalence_class",
     "group_average",
+    "learn_order",
     "lioness",
     "notears",
     "project_to_dag",
@@ -53,9 +55,12 @@ OPTIONS = {
     "mean": ("zero", "regressed"),
     "noise": ("node", "shared"),
     "prior": ("independent", "hierarchical"),
+    "nodes": ("gaussian", "logistic", "count"),
+    "missing": ("refused", "integrated"),
 }
 """How contexts become weights; which acyclicity penalty; whether the nodes come in topological order; the mean; whether
-each node has noise of its own; whether archetypes are independent, or deviate from one network."""
+each node has noise of its own; whether archetypes are independent, or deviate from one network; what nodes are; what
+becomes of missing values."""
 
 ABOUT = {
     "edge_weight": ("Weight of an edge of an archetype; of a hierarchical prior, what it has beyond the others.", "w"),
@@ -68,6 +73,7 @@ ABOUT = {
     "mean_intercept": ("Mean of a node at the mean context.", "b₀"),
     "mean_slope": ("Effect of one sd of a covariate on the mean of a node.", "B"),
     "sigma": ("Standard deviation of the noise of a node, or of every node.", "σ"),
+    "dispersion": ("Overdispersion of a count: its variance is m + φ m².", "φ"),
 }
 
 WEIGHT = replace(real, sample=lambda rng, shape: rng.normal(0, 0.25, shape))
@@ -86,6 +92,23 @@ RULE = Support(
 """What is known of an edge."""
 
 
+INCOMPLETE = Support(
+    "real or missing",
+    "a finite number, or NaN where it is missing",
+    "Drop infinite values, or mark them as missing",
+    lambda x: np.isfinite(x) | np.isnan(x),
+    lambda rng, shape: rng.normal(size=shape),
+)
+"""What a Gaussian node may be where missing values are integrated out."""
+
+VALUES = {
+    "gaussian": (real, "Value of a node, standardised over samples."),
+    "logistic": (boolean, "Whether a node is on: 0 or 1."),
+    "count": (count, "Count of a node."),
+}
+"""What nodes of each kind are."""
+
+
 def no_rules(x: Array) -> Array:
     """No edge is forbidden, and none required."""
     return np.zeros((x.shape[1], x.shape[1]), dtype=np.int64)
@@ -98,6 +121,8 @@ def declare(
     mean: str = "zero",
     noise: str = "node",
     prior: str = "independent",
+    nodes: str = "gaussian",
+    missing: str = "refused",
 ) -> Model:
     """Return the declaration.
 
@@ -115,43 +140,73 @@ def declare(
         Whether each node has noise of its own size, or all have one.
     prior : {"independent", "hierarchical"}
         Of the archetypes' edges: each for itself, or what all share plus what is an archetype's own.
+    nodes : {"gaussian", "logistic", "count"}
+        Whether nodes have Gaussian noise, are Booleans by the logistic link, or negative binomial counts by the
+        logarithm. The latter two go along one order of the nodes, that of ``rule``, which is learnt where not given.
+    missing : {"refused", "integrated"}
+        Whether values of Gaussian nodes may be missing (NaN): then they are integrated out.
     """
+    chosen = {
+        "encoder": encoder,
+        "penalty": penalty,
+        "order": order,
+        "mean": mean,
+        "noise": noise,
+        "prior": prior,
+        "nodes": nodes,
+        "missing": missing,
+    }
+    linked = nodes != "gaussian"
     dims: dict[str, tuple[str, ...]] = {"edge_weight": ("archetype", "edge")}
     dims |= {"shared_weight": ("edge",)} if prior == "hierarchical" else {}
     dims |= {"intercept": ("archetype",), **DIMS[encoder]}
-    dims |= {"mean_intercept": ("node",), "mean_slope": ("covariate", "node")} if mean == "regressed" else {}
-    dims |= {"sigma": ("node",) if noise == "node" else ()}
-    supports = {"sigma": positive, "edge_weight": WEIGHT, "shared_weight": WEIGHT}
+    dims |= {"mean_intercept": ("node",)} if linked or mean == "regressed" else {}
+    dims |= {"mean_slope": ("covariate", "node")} if mean == "regressed" else {}
+    dims |= {"dispersion": ("node",)} if nodes == "count" else {}
+    dims |= {} if linked else {"sigma": ("node",) if noise == "node" else ()}
+    supports = {"sigma": positive, "dispersion": positive, "edge_weight": WEIGHT, "shared_weight": WEIGHT}
     unknown = {name: Var(d, supports.get(name, real), *ABOUT[name]) for name, d in dims.items()}
+    rule = learnt_rule(nodes) if linked and order == "free" else no_rules
     known = {
         "context": Var(("sample", "covariate"), real, "Context of a sample, in any units.", "C"),
         "context_mean": Var(("covariate",), real, "Mean that a covariate is centred by.", "m", mean_over_samples),
         "context_sd": Var(("covariate",), positive, "Spread that it is divided by.", "d", spread_over_samples),
         "alpha": Var((), nonnegative, "Strength of the acyclicity potential on the samples' networks.", "α", 10.0),
         "gamma": Var((), nonnegative, "Strength of the same potential on the archetypes.", "γ", 0.0),
-        "rule": Var(("source", "target"), RULE, "What is known of an edge: -1 forbidden, 1 required.", "E", no_rules),
+        "rule": Var(("source", "target"), RULE, "What is known of an edge: -1 forbidden, 1 required.", "E", rule),
         "beta": Var((), positive, "Rate of the Laplace prior of the edges.", "β", 5.0),
         "required_sd": Var((), positive, "Prior standard deviation of required edges.", "ρ", 1.0),
         "tau": Var((), positive, "Prior standard deviation of the encoder's parameters.", "τ", 3.0),
-        "sigma0": Var((), positive, "Prior median of sigma.", "σ₀", 1.0),
-        "sigma_spread": Var((), positive, "Prior standard deviation of ln sigma.", "ς", 1.0),
     }
+    if linked:
+        known["level"] = Var(("node",), real, "Link of a node's mean over samples.", "l", level_of(nodes))
+    else:
+        known["sigma0"] = Var((), positive, "Prior median of sigma.", "σ₀", 1.0)
+    if nodes == "count":
+        known["dispersion0"] = Var((), positive, "Prior median of the dispersion.", "φ₀", 0.3)
+    if nodes != "logistic":
+        known["sigma_spread"] = Var((), positive, "Prior standard deviation of ln sigma, or ln dispersion.", "ς", 1.0)
     design: dict[str, Callable[..., Any]] = {
         "context": story.draw_context,
         "context_mean": mean_over_samples,
         "context_sd": spread_over_samples,
-        "rule": lambda sizes: np.zeros((sizes["node"], sizes["node"]), dtype=np.int64),
+        "rule": story.forward_rule if linked and order == "free" else story.open_rule,
         "alpha": lambda: 1.0,
         "beta": lambda: 2.0,
         "tau": lambda: 2.0,
-        "sigma_spread": lambda: 0.3,
     }
+    if nodes != "logistic":
+        design["sigma_spread"] = lambda: 0.3
+    if linked:
+        design["level"] = lambda sizes: np.full(sizes["node"], 0.0 if nodes == "logistic" else 2.0)
     if prior == "hierarchical":
         known["beta_shared"] = Var((), positive, "Rate of the Laplace prior of what archetypes share.", "β₀", 5.0)
         design["beta_shared"] = lambda: 2.0
-    if mean == "regressed":
+    if "mean_intercept" in dims:
         known["tau_mean"] = Var((), positive, "Prior standard deviation of the mean's parameters.", "τ₀", 1.0)
-    said = likelihood.Density(encoder, penalty, order, mean, noise, tuple(dims))
+    said = likelihood.Density(chosen, tuple(dims))
+    values, about = VALUES[nodes]
+    values = INCOMPLETE if missing == "integrated" and not linked else values
     networks = ("source", "target")
 
     def edge(node: Array) -> Array:
@@ -167,7 +222,7 @@ def declare(
         default_sizes={} if encoder == "linear" else {"neuron": 8},
         derived_dims={"source": lambda node: node, "target": lambda node: node, "edge": edge},
         known=Stage(known, design),
-        unknown=Stage(unknown, story.prior(encoder, penalty, order, dims)),
+        unknown=Stage(unknown, story.prior(encoder, penalty, order, dims, said.cyclic)),
         hidden=Stage(
             {
                 "archetype_network": Var(("archetype", *networks), real, "Weights of the edges as a matrix.", "Wₖ"),
@@ -181,10 +236,10 @@ def declare(
             },
         ),
         observed=Stage(
-            {"x": Var(("sample", "node"), real, "Value of a node, standardised over samples.", "x")},
-            {"x": story.draw_x(mean)},
+            {"x": Var(("sample", "node"), values, about, "x")},
+            {"x": story.draw_linked(nodes, order, dims) if linked else story.draw_x(mean)},
         ),
-        density=density.build(encoder, penalty, order, mean, dims),
+        density=density.build(chosen, dims),
         log_likelihood=said.log_likelihood,
         log_prior=said.log_prior,
         vectorized=True,

@@ -1,5 +1,6 @@
 """Maximum of the posterior: L-BFGS with continuation in the penalty, then Newton's method (equations in the card)."""
 
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from genarium.settings import only_with
 
 from .descent import Run, descend
 from .encoder import logits
+from .incomplete import ascend, whole
 from .objective import Objective, scaled_contexts
 from .ordering import Ordering
 from .pack import Packed
@@ -90,12 +92,19 @@ def maximum(
     InputError
         If an unknown variable is to be held fixed, ``optimiser`` is not known, or an option would be dropped.
     """
+    given, problem = problem, whole(problem)
+    incomplete = given is not problem
     packed = Packed(Objective(problem))
-    free = packed.objective.order == "free"
+    free = packed.objective.cyclic
     only_with("notmad", setting("order", "free"), free, strength=strength, route=None if route == "auto" else route)
     exact = free and (packed.objective.nodes <= EXACT if route == "auto" else route == "exact")
     only_with("notmad", option("route", "exact"), exact or not free, strength=strength)
     only_with("notmad", option("optimiser", "adam"), optimiser == "adam", batch=batch, epochs=epochs)
+    if incomplete and (optimiser == "adam" or newton_finish):
+        raise InputError(
+            f"notmad: {option('optimiser', 'adam')} and {option('newton_finish', True)} take no missing values. Leave "
+            "them out, or drop the samples that have some."
+        )
     if strength is not None and not 0 <= strength < np.inf:
         raise InputError(f"notmad: {option('strength', strength)} must be a finite number, zero or larger.")
     batch, epochs = BATCH if batch is None else batch, EPOCHS if epochs is None else epochs
@@ -124,7 +133,16 @@ def maximum(
         )
     if newton_finish:
         best = finish(packed, best)
+    if incomplete:
+        packed, best = ascend(given, packed, best, partial(_along, exact), max_iterations)
     return collect(problem, packed, [best, *runs[1:]], agreeing, exact or not free)
+
+
+def _along(exact: bool, problem: Problem, packed: Packed, vector: Array, iterations: int) -> Run:
+    """Descend from the end of a fit: freely, or along its order."""
+    ordering = Ordering(problem, packed)
+    order = ordering.suggested(vector) if ordering.free and not exact else None
+    return ordering.along(vector, order, iterations)
 
 
 def _strength(given: float | None) -> float:

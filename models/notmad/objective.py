@@ -9,8 +9,9 @@ from scipy.special import softmax
 from genarium.declaration import Array, Problem
 
 from . import encoder as encoders
+from . import links
 from .graphs import archetypes, log_determinant, penalty, places
-from .story import EDGES, mixed, required_edges
+from .story import EDGES, SPREADS, mixed, required_edges
 
 Point = Mapping[str, Array]
 
@@ -40,14 +41,16 @@ class Residuals:
     Parameters
     ----------
     x : ndarray, shape (n, p)
+    samples : int, optional
+        Rows after so many are parts of the uncertainty of missing values, about zero (eq. 27).
     """
 
-    def __init__(self, x: Array) -> None:
-        self.x = x
+    def __init__(self, x: Array, samples: int | None = None) -> None:
+        self.x, self.samples = x, len(x) if samples is None else samples
 
     def __call__(self, weights: Array, archetypes: Array, mu: Array | float, precision: Array) -> "Squares":
         """Return the sums, and what half their sum, each times its precision, changes by."""
-        r = self.x - mu
+        r = self._deviations(mu)
         y = r @ archetypes  # (K, n, p)
         e = r - np.einsum("nk,knj->nj", weights, y)
         scaled = e * precision
@@ -58,12 +61,20 @@ class Residuals:
             d_mean = -scaled
             for part, network in zip(parts, archetypes, strict=True):
                 d_mean += part @ network.T
+            d_mean[self.samples :] = 0
         return Squares((e**2).sum(0), -(r.T @ parts), d_weights, d_mean)
 
     def of(self, networks: Array, mu: Array | float) -> Array:
         """Return the sums (p,) for networks (n, p, p) that are given."""
-        r = self.x - mu
+        r = self._deviations(mu)
         return np.asarray(((r - np.einsum("ni,nij->nj", r, networks)) ** 2).sum(0))
+
+    def _deviations(self, mu: Array | float) -> Array:
+        """Rows about their means (n, p)."""
+        r = self.x - mu
+        if np.ndim(mu):
+            r[self.samples :] = self.x[self.samples :]
+        return np.asarray(r)
 
 
 class GroupedResiduals:
@@ -137,16 +148,23 @@ class Objective:
 
     def __init__(self, problem: Problem, rows: Array | None = None) -> None:
         self.encoder, self.penalty, self.order = (problem.option(name) for name in ("encoder", "penalty", "order"))
-        self.has_mean = problem.option("mean") == "regressed"
+        self.kind = problem.option("nodes")
+        self.cyclic = self.order == "free" and self.kind == "gaussian"
         self.problem = problem
         self.x, self.context = problem["x"], scaled_contexts(problem)
         self.total = len(self.x)
         self.nodes = self.x.shape[1]
         if rows is not None:
             self.x, self.context = self.x[rows], self.context[rows]
-        self.residuals: Residuals | GroupedResiduals = Residuals(self.x)
+        spread, row = problem.arrays.get(SPREAD), problem.arrays.get(SPREAD_ROW)
         self.count = np.ones(len(self.x))
-        if rows is None:
+        self.residuals: Residuals | GroupedResiduals = Residuals(self.x)
+        self.linked = None if self.kind == "gaussian" else links.Linked(self.kind, self.x, problem["level"])
+        if spread is not None and row is not None:
+            self.residuals = Residuals(np.vstack([self.x, spread]), self.total)
+            self.context = np.vstack([self.context, self.context[row]])
+            self.count = np.append(self.count, np.zeros(len(row)))
+        elif rows is None and self.linked is None:
             distinct, group = np.unique(self.context, axis=0, return_inverse=True)
             if 2 * len(distinct) <= self.total:
                 self.residuals = GroupedResiduals(self.x, group, len(distinct))
@@ -157,7 +175,8 @@ class Objective:
         declared = problem.model.unknown.variables
         self.names = tuple(declared)
         self.edges = tuple(name for name in EDGES if name in declared)
-        self.others = tuple(name for name in declared if name not in (*EDGES, "sigma"))
+        self.spreads = tuple(name for name in SPREADS if name in declared)
+        self.others = tuple(name for name in declared if name not in (*EDGES, *self.spreads))
         self.required = {
             name: required_edges(self.order, self.rule, name == "edge_weight" and "shared_weight" in declared)
             for name in self.edges
@@ -172,13 +191,22 @@ class Objective:
         alpha = self.known("alpha") if alpha is None else alpha
         n, p = self.x.shape
         scale = self.total / n
-        sigma = np.asarray(at["sigma"])
         archetypes = self.archetypes(at)  # (K, p, p)
         weights = self.weights(at)
-        found = self.residuals(weights, archetypes, self.mean_of(at), np.broadcast_to(sigma**-2.0, p))
-        log_likelihood = self.log_likelihood(found.total, sigma)
+        gradient: dict[str, Array] = {}
+        found: Squares | links.Slopes
+        if self.linked is not None:
+            found = self.linked(weights, archetypes, np.asarray(self.mean_of(at)), at.get("dispersion", 1.0))
+            log_likelihood = found.log_likelihood
+            gradient |= {name: scale * found.spread for name in self.spreads}
+        else:
+            sigma = np.asarray(at["sigma"])
+            found = self.residuals(weights, archetypes, self.mean_of(at), np.broadcast_to(sigma**-2.0, p))
+            log_likelihood = self.log_likelihood(found.total, sigma)
+            d_sigma = n / sigma - found.total / sigma**3
+            gradient["sigma"] = scale * (d_sigma if sigma.ndim else d_sigma.sum())
         d_archetypes, d_weights, h, smooth = scale * found.archetypes, scale * found.weights, 0.0, 0.0
-        if self.order == "free":
+        if self.cyclic:
             networks = mixed(weights, archetypes)
             count = self.count[:, None, None]
             log_det, d_log_det = log_determinant(networks)
@@ -195,15 +223,15 @@ class Objective:
                 d_archetypes += gamma * d_own
         d_logits = weights * (d_weights - (weights * d_weights).sum(1, keepdims=True))
         d_edges = np.where(self.allowed, d_archetypes[:, self.source, self.target], 0.0)
-        gradient = {"edge_weight": d_edges}
+        gradient["edge_weight"] = d_edges
         if "shared_weight" in self.names:
             gradient["shared_weight"] = d_edges.sum(0)
         gradient |= encoders.pullback(self.encoder, self.context, at, d_logits)
-        if self.has_mean:
+        if "mean_intercept" in self.names:
             d_mu = scale * found.mean
-            gradient |= {"mean_intercept": d_mu.sum(0), "mean_slope": self.context.T @ d_mu}
-        d_sigma = n / sigma - found.total / sigma**3
-        gradient["sigma"] = scale * (d_sigma if sigma.ndim else d_sigma.sum())
+            gradient["mean_intercept"] = d_mu.sum(0)
+            if "mean_slope" in self.names:
+                gradient["mean_slope"] = self.context.T @ d_mu
         smooth += -scale * log_likelihood + (alpha * h if alpha > 0 else 0.0)
         smooth += self.priors(at)
         self._add_priors(at, gradient)
@@ -228,16 +256,21 @@ class Objective:
         return mixed(self.weights(at), self.archetypes(at))
 
     def mean_of(self, at: Point) -> Array | float:
-        """Means (G, p) at the distinct contexts, or 0."""
-        return self.context @ at["mean_slope"] + at["mean_intercept"] if self.has_mean else 0.0
+        """Means (G, p), or (p,) of all, at the distinct contexts, or 0."""
+        if "mean_intercept" not in at:
+            return 0.0
+        base = at["mean_intercept"]
+        return np.asarray(self.context @ at["mean_slope"] + base if "mean_slope" in at else base)
 
     def priors(self, at: Point) -> float:
         """Minus the log priors of required edges, encoder, mean and sigma, without constants."""
         total = sum(0.5 * float((at[name] ** 2).sum()) / self.spread(name) ** 2 for name in self.others)
         for name, which in self.required.items():
             total += 0.5 * float((at[name][..., which] ** 2).sum()) / self.known("required_sd") ** 2
-        z = np.log(at["sigma"] / self.known("sigma0")) / self.known("sigma_spread")
-        return float(total + np.sum(0.5 * z**2 + np.log(at["sigma"])))
+        for name in self.spreads:
+            z = np.log(at[name] / self.known(SPREADS[name])) / self.known("sigma_spread")
+            total += float(np.sum(0.5 * z**2 + np.log(at[name])))
+        return float(total)
 
     def _add_priors(self, at: Point, gradient: dict[str, Array]) -> None:
         """Add the gradient of :meth:`priors`."""
@@ -245,9 +278,10 @@ class Objective:
             gradient[name] = gradient[name] + at[name] / self.spread(name) ** 2
         for name, which in self.required.items():
             gradient[name] = gradient[name] + np.where(which, at[name], 0.0) / self.known("required_sd") ** 2
-        sigma, width = at["sigma"], self.known("sigma_spread")
-        z = np.log(sigma / self.known("sigma0")) / width
-        gradient["sigma"] = gradient["sigma"] + (1 + z / width) / sigma
+        for name in self.spreads:
+            width = self.known("sigma_spread")
+            z = np.log(at[name] / self.known(SPREADS[name])) / width
+            gradient[name] = gradient[name] + (1 + z / width) / at[name]
 
     def spread(self, name: str) -> float:
         """Prior standard deviation of a parameter of the encoder or of the mean."""
@@ -264,3 +298,6 @@ def scaled_contexts(problem: Problem) -> Array:
 
 MEAN = ("mean_intercept", "mean_slope")
 """Parameters of the mean, where there is one."""
+
+SPREAD, SPREAD_ROW = "missing_spread", "missing_row"
+"""Arrays of a completed problem: rows whose outer products sum to the covariance of what is missing, and of whom."""

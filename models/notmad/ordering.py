@@ -13,7 +13,7 @@ from .descent import Run, descend
 from .encoder import logits
 from .graphs import matrices
 from .knowledge import compatible, precedence
-from .objective import MEAN, Objective, scaled_contexts
+from .objective import MEAN, SPREAD, SPREAD_ROW, Objective, scaled_contexts
 from .pack import Packed
 from .projection import project_to_dag, topological_order
 from .story import mixed
@@ -42,7 +42,7 @@ class Ordering:
 
     def __init__(self, problem: Problem, packed: Packed) -> None:
         self.problem, self.packed = problem, packed
-        self.free = packed.objective.order == "free"
+        self.free = packed.objective.cyclic
         self.context = scaled_contexts(problem)
         self.before = precedence(problem["rule"])
         self.each = problem.option("noise") == "node"
@@ -121,6 +121,9 @@ class Ordering:
         r = self.problem["x"]
         if MEAN[0] in at:
             r = r - at["mean_intercept"] - self.context @ at["mean_slope"]
+        if SPREAD in self.problem.arrays:
+            r = np.vstack([r, self.problem.arrays[SPREAD]])
+            weights = np.vstack([weights, weights[self.problem.arrays[SPREAD_ROW]]])
         features = (r[:, :, None] * weights[:, None, :]).reshape(len(r), -1)
         gram = features.T @ features
         rate = self.packed.objective.known("beta") * float(np.median(at["sigma"] ** 2))
@@ -135,7 +138,7 @@ class Ordering:
     def _with_mean(self, vector: Array) -> Array:
         """Start the mean, if there is one, at least squares on the context."""
         at = self.packed.unpack(vector)
-        if MEAN[0] not in at:
+        if MEAN[1] not in at or self.packed.objective.kind != "gaussian":
             return vector
         design = np.column_stack([np.ones(len(self.context)), self.context])
         found = np.linalg.lstsq(design, self.problem["x"], rcond=None)[0]
@@ -149,6 +152,8 @@ class Ordering:
             forward = model.variant(**{**model.chosen, "order": "given", **({"noise": "shared"} if shared else {})})
             rule = self.problem["rule"][np.ix_(order, order)]
             arrays = {**self.problem.arrays, "x": self.problem["x"][:, order], "rule": rule}
+            if SPREAD in arrays:
+                arrays[SPREAD] = arrays[SPREAD][:, order]
             self.inner = {key: Packed(Objective(Problem(forward, self.problem.sizes, arrays)))}
         return self.inner[key]
 

@@ -55,7 +55,8 @@ class Packed:
         w = np.concatenate([np.ravel(at[name]) for name in self.objective.edges])
         high = np.where(self.signed[: self.edges], np.maximum(w, 0), w)
         rest = [np.ravel(at[name]) for name in self.objective.others]
-        found = np.concatenate([high, high - w, *rest, np.log(np.atleast_1d(at["sigma"]))])
+        spreads = [np.log(np.atleast_1d(at[name])) for name in self.objective.spreads]
+        found = np.concatenate([high, high - w, *rest, *spreads])
         found[: 2 * self.edges][~self.open] = 0
         return found
 
@@ -70,7 +71,7 @@ class Packed:
         for name in self.objective.others:
             out[name] = vector[low : low + self._size(name)].reshape(self.shapes[name])
             low += self._size(name)
-        return {**out, "sigma": np.exp(vector[low:]).reshape(self.shapes["sigma"])}
+        return out | {name: np.exp(vector[low:]).reshape(self.shapes[name]) for name in self.objective.spreads}
 
     def __call__(self, vector: Array) -> tuple[float, Array]:
         """Minus the log density a sample, without constants, and its gradient; infinite outside the domain."""
@@ -83,14 +84,15 @@ class Packed:
             return 1e300, np.zeros_like(vector)
         edges = np.concatenate([np.ravel(gradient[name]) for name in self.objective.edges])
         rest = [np.ravel(gradient[name]) for name in self.objective.others]
-        parts = [edges + self.rates, self.rates - edges, *rest, np.ravel(gradient["sigma"] * at["sigma"])]
+        spreads = [np.ravel(gradient[name] * at[name]) for name in self.objective.spreads]
+        parts = [edges + self.rates, self.rates - edges, *rest, *spreads]
         n = self.objective.total
         return value / n, np.concatenate(parts) / n
 
     @property
     def bounds(self) -> Array:
         """Bounds of the vector's elements (two columns); ln sigma is kept within reason."""
-        others, sigmas = sum(map(self._size, self.objective.others)), self._size("sigma")
+        others, sigmas = (sum(map(self._size, names)) for names in (self.objective.others, self.objective.spreads))
         low = np.concatenate([np.where(self.signed, 0.0, -np.inf), np.full(others, -np.inf), np.full(sigmas, -12.0)])
         high = np.concatenate([np.full(2 * self.edges + others, np.inf), np.full(sigmas, 12.0)])
         low[: 2 * self.edges][~self.open] = high[: 2 * self.edges][~self.open] = 0
@@ -102,6 +104,9 @@ class Packed:
         for name in self.objective.names:
             size = 0.05 if name in EDGES else 0.1 if "intercept" in name or name == "mean_slope" else 1.0
             at[name] = rng.normal(0, size, self.shapes[name])
-        spread = self.objective.x.std(0) if self.shapes["sigma"] else self.objective.x.std()
-        at["sigma"] = np.maximum(1e-3, spread)
+        if "sigma" in at:
+            spread = self.objective.x.std(0) if self.shapes["sigma"] else self.objective.x.std()
+            at["sigma"] = np.maximum(1e-3, spread)
+        if "dispersion" in at:
+            at["dispersion"] = np.full(self.shapes["dispersion"], self.objective.known("dispersion0"))
         return self.pack(at)
