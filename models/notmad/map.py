@@ -21,6 +21,7 @@ from .ordering import Ordering
 from .pack import Packed
 from .projection import project_to_dag
 from .stochastic import adam
+from .wide import Wide
 
 SHORT, EARLY = 40, 60
 """Iterations of L-BFGS at most: before an order is looked for, and in the stages of the penalty before the last."""
@@ -30,6 +31,9 @@ AGREE = 1.0
 
 EXACT = 30
 """Nodes up to which the end of a fit is let go of its order where nothing is said."""
+
+WIDE = 150
+"""Nodes from which each has few candidates for its parents."""
 
 STRENGTH, BATCH, EPOCHS = 100.0, 1000, 60
 """What the options of these names are where they are not given."""
@@ -108,7 +112,8 @@ def maximum(
     if strength is not None and not 0 <= strength < np.inf:
         raise InputError(f"notmad: {option('strength', strength)} must be a finite number, zero or larger.")
     batch, epochs = BATCH if batch is None else batch, EPOCHS if epochs is None else epochs
-    ordering = Ordering(problem, packed)
+    wide = free and not exact and packed.objective.nodes > WIDE and not incomplete
+    ordering = Wide(problem, packed) if wide else Ordering(problem, packed)
 
     def approach(inner: Packed, vector: Array, stream: np.random.Generator) -> Array:
         if optimiser == "adam":
@@ -171,6 +176,8 @@ def acyclic_density(packed: Packed, vector: Array) -> float:
     determinant than the projected networks are worth.
     """
     objective, at = packed.objective, packed.unpack(vector)
+    if objective.linked is not None:
+        return -packed(vector)[0] * objective.total
     networks = objective.networks(at)
     projected = project_to_dag(networks, rule=objective.rule) if objective.order == "free" else networks
     squares = objective.residuals.of(projected, objective.mean_of(at))

@@ -11,7 +11,8 @@ from genarium.declaration import Array, Problem
 from . import encoder as encoders
 from . import links
 from .graphs import archetypes, log_determinant, penalty, places
-from .story import EDGES, SPREADS, mixed, required_edges
+from .sparse import SparseResiduals
+from .story import EDGES, SPREADS, mixed
 
 Point = Mapping[str, Array]
 
@@ -144,9 +145,11 @@ class Objective:
         Its model's options say which encoder, penalty, order and mean.
     rows : ndarray of int, optional
         Samples to use, for stochastic gradients; their log likelihood is scaled up to all samples.
+    pairs : tuple of ndarray of int, optional
+        Sources and targets of the edges that are looked at, of nodes in topological order; others are zero.
     """
 
-    def __init__(self, problem: Problem, rows: Array | None = None) -> None:
+    def __init__(self, problem: Problem, rows: Array | None = None, pairs: tuple[Array, Array] | None = None) -> None:
         self.encoder, self.penalty, self.order = (problem.option(name) for name in ("encoder", "penalty", "order"))
         self.kind = problem.option("nodes")
         self.cyclic = self.order == "free" and self.kind == "gaussian"
@@ -164,12 +167,14 @@ class Objective:
             self.residuals = Residuals(np.vstack([self.x, spread]), self.total)
             self.context = np.vstack([self.context, self.context[row]])
             self.count = np.append(self.count, np.zeros(len(row)))
-        elif rows is None and self.linked is None:
+        elif rows is None and self.linked is None and pairs is None:
             distinct, group = np.unique(self.context, axis=0, return_inverse=True)
             if 2 * len(distinct) <= self.total:
                 self.residuals = GroupedResiduals(self.x, group, len(distinct))
                 self.context, self.count = distinct, np.bincount(group).astype(float)
-        self.source, self.target = places(self.order, self.nodes)
+        self.pairs = pairs
+        self.source, self.target = places(self.order, self.nodes) if pairs is None else pairs
+        self.sparse = None if pairs is None else SparseResiduals(self.x, *pairs)
         self.rule = problem["rule"]
         self.allowed = self.rule[self.source, self.target] >= 0
         declared = problem.model.unknown.variables
@@ -177,10 +182,8 @@ class Objective:
         self.edges = tuple(name for name in EDGES if name in declared)
         self.spreads = tuple(name for name in SPREADS if name in declared)
         self.others = tuple(name for name in declared if name not in (*EDGES, *self.spreads))
-        self.required = {
-            name: required_edges(self.order, self.rule, name == "edge_weight" and "shared_weight" in declared)
-            for name in self.edges
-        }
+        required, own = self.rule[self.source, self.target] > 0, "edge_weight" if len(self.edges) > 1 else ""
+        self.required = {name: required & (name != own) for name in self.edges}
 
     def known(self, name: str) -> float:
         """Value of a known scalar."""
@@ -191,6 +194,8 @@ class Objective:
         alpha = self.known("alpha") if alpha is None else alpha
         n, p = self.x.shape
         scale = self.total / n
+        if self.sparse is not None:
+            return self._sparse(self.sparse, at)
         archetypes = self.archetypes(at)  # (K, p, p)
         weights = self.weights(at)
         gradient: dict[str, Array] = {}
@@ -221,21 +226,39 @@ class Objective:
                 own, d_own = penalty(archetypes, self.penalty)
                 smooth += gamma * float(own.sum())
                 d_archetypes += gamma * d_own
-        d_logits = weights * (d_weights - (weights * d_weights).sum(1, keepdims=True))
         d_edges = np.where(self.allowed, d_archetypes[:, self.source, self.target], 0.0)
-        gradient["edge_weight"] = d_edges
+        smooth += (alpha * h if alpha > 0 else 0.0) - scale * log_likelihood
+        gradient |= self._pulled(at, weights, d_edges, d_weights, scale * found.mean)
+        self._add_priors(at, gradient)
+        return Terms(scale * log_likelihood, h, smooth + self.priors(at)), gradient
+
+    def _sparse(self, residuals: SparseResiduals, at: Point) -> tuple[Terms, dict[str, Array]]:
+        """Evaluate over the edges that are listed."""
+        sigma, weights = np.asarray(at["sigma"]), self.weights(at)
+        edges = at["edge_weight"] + (at["shared_weight"] if "shared_weight" in self.names else 0.0)
+        n, p = self.x.shape
+        found = residuals(
+            weights, np.where(self.allowed, edges, 0.0), self.mean_of(at), np.broadcast_to(sigma**-2.0, p)
+        )
+        log_likelihood = self.log_likelihood(found.total, sigma)
+        d_sigma = n / sigma - found.total / sigma**3
+        gradient = {"sigma": d_sigma if sigma.ndim else np.asarray(d_sigma.sum())}
+        gradient |= self._pulled(at, weights, np.where(self.allowed, found.edges, 0.0), found.weights, found.mean)
+        self._add_priors(at, gradient)
+        return Terms(log_likelihood, 0.0, self.priors(at) - log_likelihood), gradient
+
+    def _pulled(self, at: Point, weights: Array, d_edges: Array, d_weights: Array, d_mu: Array) -> dict[str, Array]:
+        """Pull back to edges, encoder and mean."""
+        gradient = {"edge_weight": d_edges}
         if "shared_weight" in self.names:
             gradient["shared_weight"] = d_edges.sum(0)
+        d_logits = weights * (d_weights - (weights * d_weights).sum(1, keepdims=True))
         gradient |= encoders.pullback(self.encoder, self.context, at, d_logits)
         if "mean_intercept" in self.names:
-            d_mu = scale * found.mean
             gradient["mean_intercept"] = d_mu.sum(0)
             if "mean_slope" in self.names:
                 gradient["mean_slope"] = self.context.T @ d_mu
-        smooth += -scale * log_likelihood + (alpha * h if alpha > 0 else 0.0)
-        smooth += self.priors(at)
-        self._add_priors(at, gradient)
-        return Terms(scale * log_likelihood, h, smooth), gradient
+        return gradient
 
     def log_likelihood(self, squares: Array, sigma: Array) -> float:
         """Log likelihood without determinants of samples whose squared residuals have these sums (p,)."""
@@ -246,6 +269,12 @@ class Objective:
     def archetypes(self, at: Point) -> Array:
         """Archetypes (K, p, p)."""
         return archetypes(self.order, at, self.rule)
+
+    def matrices(self, edges: Array) -> Array:
+        """Weights of the edges that are looked at (..., E) as matrices (..., p, p)."""
+        out = np.zeros((*edges.shape[:-1], self.nodes, self.nodes))
+        out[..., self.source, self.target] = edges
+        return out
 
     def weights(self, at: Point) -> Array:
         """Weights of the archetypes (G, K) at the G distinct contexts (eq. 1)."""
