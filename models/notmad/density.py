@@ -62,7 +62,7 @@ def build(options: Mapping[str, str], shapes: Mapping[str, tuple[str, ...]]) -> 
         edges = at["edge_weight"] + at["shared_weight"] if "shared_weight" in at else at["edge_weight"]
         archetypes = pt.zeros((K, p, p))[:, rows, columns].set(edges * pt.ge(rule[rows, columns], 0))
         networks = (weights[:, :, None, None] * archetypes[None]).sum(1)
-        mu = at["mean_intercept"] if "mean_intercept" in at else 0.0
+        mu = at.get("mean_intercept", 0.0)
         mu = mu + context @ at["mean_slope"] if "mean_slope" in at else mu
         if nodes != "gaussian":
             pm.Potential("likelihood", _linked(nodes, x, known["level"], mu, networks, at.get("dispersion")).sum())
@@ -103,7 +103,7 @@ def _linked(nodes: str, x: Any, level: Any, mu: Any, networks: Any, dispersion: 
 
 
 def _integrated(r: Any, absent: Any, networks: Any, sigma: Any, p: int) -> Any:
-    """What the log density of each sample gains by the integral over its missing values, by elimination."""
+    """Return what the log density of each sample gains by the integral over missing values, by elimination."""
     import pytensor.tensor as pt
 
     left = pt.eye(p) - networks

@@ -33,7 +33,5 @@ def integrated(r: Array, absent: Array, networks: Array, sigma: Array) -> Array:
     b = np.where(gone, (Q @ r[..., rows, :, None])[..., 0], 0.0)
     Q = np.where(gone[:, :, None] & gone[:, None, :], Q, np.eye(r.shape[-1]))
     solved = np.linalg.solve(Q, b[..., None])[..., 0]
-    out[..., rows] = (
-        0.5 * (b * solved).sum(-1) - 0.5 * np.linalg.slogdet(Q)[1] + 0.5 * gone.sum(1) * np.log(2 * np.pi)
-    )
+    out[..., rows] = 0.5 * (b * solved).sum(-1) - 0.5 * np.linalg.slogdet(Q)[1] + 0.5 * gone.sum(1) * np.log(2 * np.pi)
     return out

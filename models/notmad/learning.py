@@ -1,4 +1,4 @@
-"""One order of nodes with a link, learnt from data: what becomes their rule where none is given (eq. 28 of the card)."""
+"""One order of nodes with a link, learnt from data: their rule where none is given (eq. 28 of the card)."""
 
 from collections.abc import Callable
 

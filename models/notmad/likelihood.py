@@ -11,8 +11,8 @@ from genarium.signatures import with_parameters
 
 from . import encoder as encoders
 from . import links
-from .graphs import archetypes, log_determinant, penalty
 from .gaps import integrated
+from .graphs import archetypes, log_determinant, penalty
 from .story import EDGES, SPREADS, mixed, required_edges, scalars
 
 

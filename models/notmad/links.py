@@ -1,4 +1,4 @@
-"""Nodes that are not Gaussian: what they pass on, their conditional densities and gradients (eqs. 23 to 25 of the card).
+"""Nodes that are not Gaussian: what they pass on, conditional densities and gradients (eqs. 23 to 25 of the card).
 
 The linear predictor of a node is eta_j = level_j + mean_j(c) + sum_a f(x_a) W[a, j], over the nodes a before it.
 """
@@ -50,7 +50,7 @@ def log_density(kind: str, x: Array, eta: Array, dispersion: Array | float) -> A
 
 
 def slopes(kind: str, x: Array, eta: Array, dispersion: Array | float) -> tuple[Array, Array]:
-    """Derivatives of :func:`log_density` by eta (n, p), and by the dispersion, summed over samples (p,)."""
+    """Differentiate :func:`log_density` by eta (n, p), and by the dispersion, summed over samples (p,)."""
     if kind == "logistic":
         return np.asarray(x - expit(eta)), np.zeros(x.shape[1])
     r = 1 / np.asarray(dispersion)

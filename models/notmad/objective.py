@@ -203,7 +203,7 @@ class Objective:
         if self.linked is not None:
             found = self.linked(weights, archetypes, np.asarray(self.mean_of(at)), at.get("dispersion", 1.0))
             log_likelihood = found.log_likelihood
-            gradient |= {name: scale * found.spread for name in self.spreads}
+            gradient |= dict.fromkeys(self.spreads, scale * found.spread)
         else:
             sigma = np.asarray(at["sigma"])
             found = self.residuals(weights, archetypes, self.mean_of(at), np.broadcast_to(sigma**-2.0, p))

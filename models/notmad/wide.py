@@ -6,19 +6,18 @@ from scipy.special import softmax
 
 from genarium.declaration import Array, Problem
 
-from .descent import Run, descend
+from .descent import Run
 from .encoder import logits
 from .knowledge import compatible
 from .objective import MEAN, Objective
 from .ordering import Ordering
 from .pack import Packed
-from .sparse import SparseResiduals
 
 CANDIDATES, ADDED = 20, 10
 """Candidates of each node to begin with; of those left out, how many a node may get in a round."""
 
-SWEEPS, DIRECTIONS = 3, 2
-"""Passes over the nodes in the search of an order; directions of Z whose features it sees."""
+SWEEPS = 3
+"""Passes over the nodes in the search of an order."""
 
 ROUNDS, NEW = 4, 40
 """Rounds at most in which candidates are added to a fit; iterations of L-BFGS in those before the last."""
@@ -43,19 +42,12 @@ class Wide(Ordering):
 
     def better(self, vector: Array, order: Array, shared: bool = False) -> Array:
         """Move single nodes past their candidates while the summed cost of all nodes' regressions on these falls."""
-        at = self.packed.unpack(vector)
-        Z = softmax(logits(self.packed.objective.encoder, self.context, at), axis=-1)
-        top = np.linalg.svd(Z, full_matrices=False)[2][:DIRECTIONS]
-        r = self._centred(at)
-        features = (r[:, :, None] * (Z @ top.T)[:, None, :]).reshape(len(r), -1)
-        rate = self.packed.objective.known("beta") * float(np.median(at["sigma"] ** 2))
+        gram, cross, square = self.moments(vector)
         place = np.argsort(order).astype(np.int64)
         neighbours, count = listed(self.near)
-        samples = len(r) if self.each and not shared else 0
-        move(
-            features.T @ features, features.T @ r, (r**2).sum(0), max(rate, 1e-9), place, neighbours, count,
-            self.before, len(top), samples, SWEEPS,
-        )  # fmt: skip
+        samples = len(self.context) if self.each and not shared else 0
+        K = self.problem.sizes["archetype"]
+        move(gram, cross, square, place, neighbours, count, self.before, K, samples, SWEEPS)
         self.order = compatible(np.argsort(place), self.before)
         return self.order
 
@@ -134,9 +126,9 @@ def listed(near: Array) -> tuple[Array, Array]:
 
 @numba.njit(cache=True)
 def left_over(
-    gram: Array, cross: Array, square: Array, rate: float, node: int, parents: Array, P: int, K: int, work: Array
+    gram: Array, cross: Array, square: Array, node: int, parents: Array, P: int, K: int, work: Array
 ) -> float:
-    """Return what is left of a node's sum of squares in its ridge regression on the features of P parents."""
+    """Return what is left of a node's sum of squares in its regression on the features of P parents (eq. 18)."""
     size = P * K
     taken = 0.0
     for a in range(P):
@@ -145,7 +137,6 @@ def left_over(
             for b in range(a + 1):
                 for m in range(K if b < a else k + 1):
                     work[row, b * K + m] = gram[source, parents[b] * K + m]
-            work[row, row] += rate
             work[row, size] = cross[source, node]
     for i in range(size):
         for j in range(i + 1):
@@ -193,7 +184,6 @@ def move(
     gram: Array,
     cross: Array,
     square: Array,
-    rate: float,
     place: Array,
     neighbours: Array,
     count: Array,
@@ -211,7 +201,7 @@ def move(
     costs = np.empty(p)
     for j in range(p):
         P = _before(j, place, neighbours, count, parents)
-        costs[j] = _value(left_over(gram, cross, square, rate, j, parents, P, K, work), samples)
+        costs[j] = _value(left_over(gram, cross, square, j, parents, P, K, work), samples)
     for _ in range(sweeps):
         moved = False
         for node in range(p):
@@ -233,20 +223,19 @@ def move(
                     barred = False
                     low, high = min(place[node], place[target]), max(place[node], place[target])
                     for other in range(p):
-                        if low <= place[other] <= high and other != node:
-                            if (way > 0 and before[node, other]) or (way < 0 and before[other, node]):
-                                barred = True
+                        first, last = (node, other) if way > 0 else (other, node)
+                        barred = barred or (low <= place[other] <= high and other != node and before[first, last])
                     if barred:
                         break
                     change -= costs[node] + costs[target]
                     _shift(place, node, place[target])
                     for j in (node, target):
                         P = _before(j, place, neighbours, count, parents)
-                        costs[j] = _value(left_over(gram, cross, square, rate, j, parents, P, K, work), samples)
+                        costs[j] = _value(left_over(gram, cross, square, j, parents, P, K, work), samples)
                     change += costs[node] + costs[target]
                     if change < least - 1e-6 * abs(old.sum()) / p:
                         least, best = change, place[node]
-                    if change > PATIENCE * samples ** 0.5 and samples > 0:
+                    if change > PATIENCE * samples**0.5 and samples > 0:
                         break
             place[:] = start
             costs[:] = old
@@ -256,7 +245,7 @@ def move(
                 for a in range(count[node] + 1):
                     j = node if a == count[node] else neighbours[node, a]
                     P = _before(j, place, neighbours, count, parents)
-                    costs[j] = _value(left_over(gram, cross, square, rate, j, parents, P, K, work), samples)
+                    costs[j] = _value(left_over(gram, cross, square, j, parents, P, K, work), samples)
         if not moved:
             break
 

@@ -102,7 +102,9 @@ def errors_on(name: str, values: Array, contexts: Array, seed: int) -> None:
     rival = min(value for key, value in told.items() if key != "chosen")
     kind = ", ".join(f"{key}={found.settings[key]}" for key in ("archetype", "mean", "beta"))
     print(f"  {name:9s} {seed:4d} {found!s}; {kind}; " + "  ".join(f"{k} {v:.4f}" for k, v in told.items()))
-    print(f"  {'':14s} {100 * (told['chosen'] / rival - 1):+.1f} %; {time.process_time() - before:.0f} CPU s", flush=True)
+    print(
+        f"  {'':14s} {100 * (told['chosen'] / rival - 1):+.1f} %; {time.process_time() - before:.0f} CPU s", flush=True
+    )
 
 
 def main() -> None:
