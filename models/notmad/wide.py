@@ -124,47 +124,43 @@ def listed(near: Array) -> tuple[Array, Array]:
     return out, count
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, fastmath=True)
 def left_over(
-    gram: Array, cross: Array, square: Array, node: int, parents: Array, P: int, K: int, work: Array
-) -> float:
-    """Return what is left of a node's sum of squares in its regression on the features of P parents (eq. 18)."""
-    size = P * K
-    taken = 0.0
+    gram: Array, cross: Array, square: Array, node: int, parents: Array, P: int, K: int, work: Array, out: Array
+) -> None:
+    """Put what is left of a node's sum of squares, regressed on the features of the first q of P parents, into out[q].
+
+    One Cholesky factorisation tells it for every q (eq. 18).
+    """
+    column = np.empty(P * K)
+    left = square[node]
+    out[0] = left
     for a in range(P):
         for k in range(K):
-            row, source = a * K + k, parents[a] * K + k
+            i, source = a * K + k, parents[a] * K + k
+            row = work[i]
             for b in range(a + 1):
                 for m in range(K if b < a else k + 1):
-                    work[row, b * K + m] = gram[source, parents[b] * K + m]
-            work[row, size] = cross[source, node]
-    for i in range(size):
-        for j in range(i + 1):
-            total = work[i, j]
-            for m in range(j):
-                total -= work[i, m] * work[j, m]
-            work[i, j] = np.sqrt(max(total, 1e-12)) if i == j else total / work[j, j]
-        total = work[i, size]
-        for m in range(i):
-            total -= work[i, m] * work[m, size]
-        work[i, size] = total / work[i, i]
-        taken += work[i, size] ** 2
-    return max(square[node] - taken, 1e-12 * square[node])
+                    row[b * K + m] = gram[source, parents[b] * K + m]
+            total = cross[source, node]
+            for j in range(i):
+                other, found = work[j], row[j]
+                for m in range(j):
+                    found -= row[m] * other[m]
+                row[j] = found / other[j]
+                total -= row[j] * column[j]
+            pivot = row[i]
+            for m in range(i):
+                pivot -= row[m] * row[m]
+            row[i] = np.sqrt(max(pivot, 1e-12))
+            column[i] = total / row[i]
+            left -= column[i] * column[i]
+        out[a + 1] = max(left, 1e-12 * square[node])
 
 
 @numba.njit(cache=True)
 def _value(left: float, samples: int) -> float:
     return samples * np.log(left) if samples > 0 else left
-
-
-@numba.njit(cache=True)
-def _before(node: int, place: Array, neighbours: Array, count: Array, parents: Array) -> int:
-    P = 0
-    for a in range(count[node]):
-        if place[neighbours[node, a]] < place[node]:
-            parents[P] = neighbours[node, a]
-            P += 1
-    return P
 
 
 @numba.njit(cache=True)
@@ -194,61 +190,60 @@ def move(
 ) -> None:
     """Move each node past its candidates, to where the summed cost is least; changes ``place``.
 
-    Past a candidate, two regressions alone change: that of the node, and that of the candidate.
+    Past a candidate, two regressions alone change: that of the node, which has the candidate among its parents or not,
+    and that of the candidate, which has the node. So the change of the sum is the node's, plus those of the candidates
+    passed, each known from one factorisation.
     """
     p, most = neighbours.shape
-    work, parents = np.empty((most * K, most * K + 1)), np.empty(most, dtype=np.int64)
-    costs = np.empty(p)
-    for j in range(p):
-        P = _before(j, place, neighbours, count, parents)
-        costs[j] = _value(left_over(gram, cross, square, j, parents, P, K, work), samples)
+    work, out = np.empty(((most + 1) * K, (most + 1) * K)), np.empty(most + 2)
+    own, parents, change = np.empty(most + 1), np.empty(most + 1, dtype=np.int64), np.empty(most)
+    fresh = np.ones(p, dtype=np.bool_)  # whether anything near a node has moved since it was tried
     for _ in range(sweeps):
-        moved = False
         for node in range(p):
-            start, old = place.copy(), costs.copy()
-            best, least = place[node], 0.0
-            for way in (-1, 1):
-                place[:] = start
-                costs[:] = old
-                change = 0.0
-                while True:
-                    target = -1  # the nearest candidate that way
-                    for a in range(count[node]):
-                        other = neighbours[node, a]
-                        ahead = (place[other] - place[node]) * way
-                        if ahead > 0 and (target < 0 or ahead < (place[target] - place[node]) * way):
-                            target = other
-                    if target < 0:
-                        break
-                    barred = False
-                    low, high = min(place[node], place[target]), max(place[node], place[target])
-                    for other in range(p):
-                        first, last = (node, other) if way > 0 else (other, node)
-                        barred = barred or (low <= place[other] <= high and other != node and before[first, last])
-                    if barred:
-                        break
-                    change -= costs[node] + costs[target]
-                    _shift(place, node, place[target])
-                    for j in (node, target):
-                        P = _before(j, place, neighbours, count, parents)
-                        costs[j] = _value(left_over(gram, cross, square, j, parents, P, K, work), samples)
-                    change += costs[node] + costs[target]
-                    if change < least - 1e-6 * abs(old.sum()) / p:
-                        least, best = change, place[node]
-                    if change > PATIENCE * samples**0.5 and samples > 0:
-                        break
-            place[:] = start
-            costs[:] = old
-            if best != place[node]:
-                _shift(place, node, best)
-                moved = True
-                for a in range(count[node] + 1):
-                    j = node if a == count[node] else neighbours[node, a]
-                    P = _before(j, place, neighbours, count, parents)
-                    costs[j] = _value(left_over(gram, cross, square, j, parents, P, K, work), samples)
-        if not moved:
-            break
-
-
-PATIENCE = 4.0
-"""A node goes no further past candidates where the cost has risen by so many times the square root of the samples."""
+            if not fresh[node]:
+                continue
+            fresh[node] = False
+            C = count[node]
+            near = neighbours[node, :C]
+            near = near[np.argsort(place[near])]
+            left_over(gram, cross, square, node, near, C, K, work, own)
+            here = 0
+            for q in range(C):
+                here += place[near[q]] < place[node]
+                other, P = near[q], 0
+                for a in range(count[other]):
+                    third = neighbours[other, a]
+                    if third != node and place[third] < place[other]:
+                        parents[P] = third
+                        P += 1
+                parents[P] = node
+                left_over(gram, cross, square, other, parents, P + 1, K, work, out)
+                change[q] = _value(out[P + 1], samples) - _value(out[P], samples)  # with the node, less without
+            first, last = -1, p
+            for other in range(p):
+                if before[other, node]:
+                    first = max(first, place[other])
+                if before[node, other]:
+                    last = min(last, place[other])
+            base, best, least = _value(own[here], samples), -1, -1e-6 * abs(_value(square.mean(), samples)) - 1e-9
+            passed = 0.0
+            for q in range(here, C):
+                if place[near[q]] >= last:
+                    break
+                passed -= change[q]
+                gain = passed + _value(own[q + 1], samples) - base
+                if gain < least:
+                    least, best = gain, q
+            passed = 0.0
+            for q in range(here - 1, -1, -1):
+                if place[near[q]] <= first:
+                    break
+                passed += change[q]
+                gain = passed + _value(own[q], samples) - base
+                if gain < least:
+                    least, best = gain, q
+            if best >= 0:
+                _shift(place, node, place[near[best]])
+                fresh[node] = True
+                for q in range(C):
+                    fresh[near[q]] = True
