@@ -54,17 +54,19 @@ OPTIONS = {
     "order": ("free", "given"),
     "mean": ("zero", "regressed"),
     "noise": ("node", "shared"),
-    "prior": ("independent", "hierarchical"),
+    "prior": ("independent", "hierarchical", "factored"),
     "nodes": ("gaussian", "logistic", "count"),
     "missing": ("refused", "integrated"),
 }
 """How contexts become weights; which acyclicity penalty; whether the nodes come in topological order; the mean; whether
-each node has noise of its own; whether archetypes are independent, or deviate from one network; what nodes are; what
+each node has noise of its own; whether archetypes are independent, deviate from one network, or are of low rank; what nodes are; what
 becomes of missing values."""
 
 ABOUT = {
     "edge_weight": ("Weight of an edge of an archetype; of a hierarchical prior, what it has beyond the others.", "w"),
     "shared_weight": ("Weight of an edge that all archetypes share.", "w₀"),
+    "outgoing": ("What a node has of an archetype's factors as a source.", "u"),
+    "incoming": ("What a node has of an archetype's factors as a target; edges are sums of products.", "v"),
     "intercept": ("Logit of an archetype at the mean context.", "b"),
     "slope": ("Effect of one sd of a covariate on the logit of an archetype.", "θ"),
     "inner": ("Weight of a covariate in a neuron of the encoder.", "u"),
@@ -138,8 +140,9 @@ def declare(
         Whether nodes have mean zero, or one that is linear in the context.
     noise : {"node", "shared"}
         Whether each node has noise of its own size, or all have one.
-    prior : {"independent", "hierarchical"}
-        Of the archetypes' edges: each for itself, or what all share plus what is an archetype's own.
+    prior : {"independent", "hierarchical", "factored"}
+        Of the archetypes' edges: each for itself; what all share plus what is an archetype's own; or products of
+        ``factor`` pairs of vectors over the nodes, so that archetypes are of low rank.
     nodes : {"gaussian", "logistic", "count"}
         Whether nodes have Gaussian noise, are Booleans by the logistic link, or negative binomial counts by the
         logarithm. The latter two go along one order of the nodes, that of ``rule``, which is learnt where not given.
@@ -157,7 +160,9 @@ def declare(
         "missing": missing,
     }
     linked = nodes != "gaussian"
-    dims: dict[str, tuple[str, ...]] = {"edge_weight": ("archetype", "edge")}
+    factored = prior == "factored"
+    factors = dict.fromkeys(story.FACTORS, ("archetype", "node", "factor"))
+    dims: dict[str, tuple[str, ...]] = factors if factored else {"edge_weight": ("archetype", "edge")}
     dims |= {"shared_weight": ("edge",)} if prior == "hierarchical" else {}
     dims |= {"intercept": ("archetype",), **DIMS[encoder]}
     dims |= {"mean_intercept": ("node",)} if linked or mean == "regressed" else {}
@@ -165,6 +170,7 @@ def declare(
     dims |= {"dispersion": ("node",)} if nodes == "count" else {}
     dims |= {} if linked else {"sigma": ("node",) if noise == "node" else ()}
     supports = {"sigma": positive, "dispersion": positive, "edge_weight": WEIGHT, "shared_weight": WEIGHT}
+    supports |= dict.fromkeys(story.FACTORS, WEIGHT)
     unknown = {name: Var(d, supports.get(name, real), *ABOUT[name]) for name, d in dims.items()}
     rule = learnt_rule(nodes) if linked and order == "free" else no_rules
     known = {
@@ -214,12 +220,13 @@ def declare(
 
     sizes = {"sample": 200, "node": 3, "covariate": 2, "archetype": 2}
     sizes |= {} if encoder == "linear" else {"neuron": 2}
+    sizes |= {"factor": 2} if factored else {}
     sizes |= {"source": 3, "target": 3, "edge": story.edge_count(order, 3)}
     return Model(
         name=__name__,
         title="Sample-specific Bayesian networks (NOTMAD)",
         sizes=sizes,
-        default_sizes={} if encoder == "linear" else {"neuron": 8},
+        default_sizes=({} if encoder == "linear" else {"neuron": 8}) | ({"factor": 2} if factored else {}),
         derived_dims={"source": lambda node: node, "target": lambda node: node, "edge": edge},
         known=Stage(known, design),
         unknown=Stage(unknown, story.prior(encoder, penalty, order, dims, said.cyclic)),

@@ -53,13 +53,18 @@ def build(options: Mapping[str, str], shapes: Mapping[str, tuple[str, ...]]) -> 
                     pm.Potential("required", gain.sum())
             elif name == "sigma":
                 at[name] = pm.LogNormal(name, pt.log(known["sigma0"]), known["sigma_spread"], dims=dims or None)
+            elif name in ("outgoing", "incoming"):
+                at[name] = pm.Normal(name, 0, (2 / (known["beta"] ** 2 * sizes["factor"])) ** 0.25, dims=dims)
             elif name == "dispersion":
                 at[name] = pm.LogNormal(name, pt.log(known["dispersion0"]), known["sigma_spread"], dims=dims)
             else:
                 spread = known["tau_mean"] if name in ("mean_intercept", "mean_slope") else known["tau"]
                 at[name] = pm.Normal(name, 0, spread / sizes["neuron"] ** 0.5 if name == "outer" else spread, dims=dims)
         weights = pt.special.softmax(_logits(encoder, context, at), axis=1)
-        edges = at["edge_weight"] + at["shared_weight"] if "shared_weight" in at else at["edge_weight"]
+        if "outgoing" in at:
+            edges = _product(at["outgoing"], at["incoming"].transpose(0, 2, 1))[:, rows, columns]
+        else:
+            edges = at["edge_weight"] + at.get("shared_weight", 0.0)
         archetypes = pt.zeros((K, p, p))[:, rows, columns].set(edges * pt.ge(rule[rows, columns], 0))
         networks = (weights[:, :, None, None] * archetypes[None]).sum(1)
         mu = at.get("mean_intercept", 0.0)

@@ -13,7 +13,7 @@ from . import encoder as encoders
 from . import links
 from .gaps import integrated
 from .graphs import archetypes, log_determinant, penalty
-from .story import EDGES, SPREADS, mixed, required_edges, scalars
+from .story import EDGES, FACTORS, SPREADS, factor_spread, mixed, required_edges, scalars
 
 
 class Density:
@@ -100,6 +100,11 @@ class Density:
                     continue
                 if name in SPREADS:
                     total = total + self._spread_prior(name, at)
+                    continue
+                if name in FACTORS:
+                    spread = factor_spread(float(at["beta"]), at[name].shape[-1])
+                    each = -0.5 * (at[name] / spread) ** 2 - np.log(spread) - 0.5 * np.log(2 * np.pi)
+                    total = total + each.sum((-3, -2, -1))
                     continue
                 spread = at["tau_mean"] if name.startswith("mean_") else at["tau"]
                 spread = spread / np.sqrt(at[name].shape[-2]) if name == "outer" else spread

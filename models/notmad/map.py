@@ -112,7 +112,7 @@ def maximum(
     if strength is not None and not 0 <= strength < np.inf:
         raise InputError(f"notmad: {option('strength', strength)} must be a finite number, zero or larger.")
     batch, epochs = BATCH if batch is None else batch, EPOCHS if epochs is None else epochs
-    wide = free and not exact and packed.objective.nodes > WIDE and not incomplete
+    wide = free and not exact and packed.objective.nodes > WIDE and not (incomplete or packed.objective.factored)
     ordering = Wide(problem, packed) if wide else Ordering(problem, packed)
 
     def approach(inner: Packed, vector: Array, stream: np.random.Generator) -> Array:

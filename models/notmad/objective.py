@@ -12,7 +12,7 @@ from . import encoder as encoders
 from . import links
 from .graphs import archetypes, log_determinant, penalty, places
 from .sparse import SparseResiduals
-from .story import EDGES, SPREADS, mixed
+from .story import EDGES, FACTORS, SPREADS, factor_spread, mixed
 
 Point = Mapping[str, Array]
 
@@ -179,6 +179,7 @@ class Objective:
         self.allowed = self.rule[self.source, self.target] >= 0
         declared = problem.model.unknown.variables
         self.names = tuple(declared)
+        self.factored = FACTORS[0] in declared
         self.edges = tuple(name for name in EDGES if name in declared)
         self.spreads = tuple(name for name in SPREADS if name in declared)
         self.others = tuple(name for name in declared if name not in (*EDGES, *self.spreads))
@@ -249,7 +250,12 @@ class Objective:
 
     def _pulled(self, at: Point, weights: Array, d_edges: Array, d_weights: Array, d_mu: Array) -> dict[str, Array]:
         """Pull back to edges, encoder and mean."""
-        gradient = {"edge_weight": d_edges}
+        gradient: dict[str, Array] = {}
+        if self.factored:
+            whole = self.matrices(d_edges)
+            gradient |= {"outgoing": whole @ at["incoming"], "incoming": whole.swapaxes(1, 2) @ at["outgoing"]}
+        else:
+            gradient["edge_weight"] = d_edges
         if "shared_weight" in self.names:
             gradient["shared_weight"] = d_edges.sum(0)
         d_logits = weights * (d_weights - (weights * d_weights).sum(1, keepdims=True))
@@ -314,6 +320,8 @@ class Objective:
 
     def spread(self, name: str) -> float:
         """Prior standard deviation of a parameter of the encoder or of the mean."""
+        if name in FACTORS:
+            return factor_spread(self.known("beta"), self.problem.sizes["factor"])
         if name in MEAN:
             return self.known("tau_mean")
         tau = self.known("tau")

@@ -15,7 +15,7 @@ from .knowledge import compatible, precedence
 from .objective import MEAN, SPREAD, SPREAD_ROW, Objective, scaled_contexts
 from .pack import Packed
 from .projection import project_to_dag, topological_order
-from .story import mixed
+from .story import FACTORS, mixed
 
 ROUNDS = 8
 """Fits along an order and searches for a better one, at most."""
@@ -175,6 +175,7 @@ class Ordering:
 def _permuted(at: dict[str, Array], order: Array, here: Objective, there: Objective) -> dict[str, Array]:
     """Return what there is of nodes and edges at a point, with the nodes in another order."""
     out = {name: at[name][..., order] for name in NODES if name in at and at[name].ndim}
+    out |= {name: at[name][:, order] for name in FACTORS if name in at}
     for name in there.edges:
         whole = here.matrices(at[name])[..., order, :][..., order]
         out[name] = whole[..., there.source, there.target]

@@ -7,7 +7,7 @@ import numpy as np
 from genarium.declaration import Array
 
 from .objective import Objective, Terms
-from .story import EDGES
+from .story import EDGES, FACTORS
 
 
 class Packed:
@@ -27,9 +27,9 @@ class Packed:
         dims = {name: var.dims for name, var in problem.model.unknown.variables.items()}
         self.shapes = {name: tuple(sizes[dim] for dim in dims[name]) for name in objective.names}
         self.edges = sum(self._size(name) for name in objective.edges)
-        self.rates, free, open_ = (
-            np.concatenate(parts) for parts in zip(*map(self._kinds, objective.edges), strict=True)
-        )
+        kinds = [self._kinds(name) for name in objective.edges]
+        none = np.zeros(0), np.zeros(0, dtype=bool), np.zeros(0, dtype=bool)
+        self.rates, free, open_ = (np.concatenate(parts) for parts in zip(none, *kinds, strict=True))
         self.signed = np.concatenate([~free, np.ones(self.edges, dtype=bool)])
         self.open = np.concatenate([open_, open_ & ~free])
         self.alpha = objective.known("alpha")
@@ -52,7 +52,7 @@ class Packed:
 
     def pack(self, at: Mapping[str, Array]) -> Array:
         """Return the vector of a point."""
-        w = np.concatenate([np.ravel(at[name]) for name in self.objective.edges])
+        w = np.concatenate([np.zeros(0), *(np.ravel(at[name]) for name in self.objective.edges)])
         high = np.where(self.signed[: self.edges], np.maximum(w, 0), w)
         rest = [np.ravel(at[name]) for name in self.objective.others]
         spreads = [np.log(np.atleast_1d(at[name])) for name in self.objective.spreads]
@@ -82,7 +82,7 @@ class Packed:
             value = self.last.smooth + self.l1(vector)
         if not np.isfinite(value):
             return 1e300, np.zeros_like(vector)
-        edges = np.concatenate([np.ravel(gradient[name]) for name in self.objective.edges])
+        edges = np.concatenate([np.zeros(0), *(np.ravel(gradient[name]) for name in self.objective.edges)])
         rest = [np.ravel(gradient[name]) for name in self.objective.others]
         spreads = [np.ravel(gradient[name] * at[name]) for name in self.objective.spreads]
         parts = [edges + self.rates, self.rates - edges, *rest, *spreads]
@@ -102,7 +102,7 @@ class Packed:
         """Return a start: small edges, an encoder that tells contexts apart, sigma of the data's size."""
         at = {}
         for name in self.objective.names:
-            size = 0.05 if name in EDGES else 0.1 if "intercept" in name or name == "mean_slope" else 1.0
+            size = 0.05 if name in EDGES else 0.3 if name in FACTORS else 0.1 if "intercept" in name or name == "mean_slope" else 1.0
             at[name] = rng.normal(0, size, self.shapes[name])
         if "sigma" in at:
             spread = self.objective.x.std(0) if self.shapes["sigma"] else self.objective.x.std()

@@ -20,6 +20,9 @@ from .knowledge import FORBIDDEN, compatible, precedence
 EDGES = {"edge_weight": "beta", "shared_weight": "beta_shared"}
 """Unknown variables that are weights of edges, and the rates of their priors."""
 
+FACTORS = ("outgoing", "incoming")
+"""Unknown variables whose products are the archetypes, where these are of low rank."""
+
 TRIES, BATCH = 20_000, 20
 """Draws from the base prior until one is accepted, at most; networks of how many are made at once."""
 
@@ -35,6 +38,11 @@ def scalars(unknown: Iterable[str]) -> list[str]:
     names += [*medians, "sigma_spread"] if medians else []
     names += ["beta_shared"] if "shared_weight" in unknown else []
     return names + (["tau_mean"] if "mean_intercept" in unknown else [])
+
+
+def factor_spread(beta: float, factors: int) -> float:
+    """Prior standard deviation of an entry of a factor, by which edges have the variance of Laplace(0, 1 / beta)."""
+    return float((2 / (beta**2 * factors)) ** 0.25)
 
 
 def required_edges(order: str, rule: Array, deviating: bool = False) -> Array:
@@ -68,6 +76,8 @@ def prior(
                 out[name] = np.where(required, rng.normal(0, known["required_sd"], shape), drawn)
             elif name in SPREADS:
                 out[name] = np.exp(rng.normal(np.log(known[SPREADS[name]]), known["sigma_spread"], shape))
+            elif name in FACTORS:
+                out[name] = rng.normal(0, factor_spread(float(known["beta"]), sizes["factor"]), shape)
             else:
                 spread = known["tau_mean"] if name.startswith("mean_") else known["tau"]
                 out[name] = rng.normal(0, spread / np.sqrt(sizes["neuron"] if name == "outer" else 1), shape)
@@ -98,7 +108,7 @@ def prior(
             f"notmad: none of {TRIES} draws from the prior of 'edge_weight' was accepted by the acyclicity potential "
             f"with alpha={float(known['alpha']):g}, gamma={float(known['gamma']):g}, beta={float(known['beta']):g} and "
             f"node={sizes['node']}. Simulate with {setting('order', 'given')}, smaller alpha or larger beta, or give "
-            "edge_weight."
+            "the weights."
         )
 
     return with_parameters(["rng", "sizes", "context", *encoders.SCALE, "rule", *scalars(shapes)], draw)
@@ -117,7 +127,7 @@ def draw_archetypes(order: str, unknown: Iterable[str]) -> Callable[..., Array]:
     def draw(rule: Array, **at: Array) -> Array:
         return archetypes_of(order, at, rule)
 
-    return with_parameters(["rule", *(name for name in EDGES if name in unknown)], draw)
+    return with_parameters(["rule", *(name for name in (*EDGES, *FACTORS) if name in unknown)], draw)
 
 
 def draw_weights(encoder: str) -> Callable[..., Array]:
