@@ -11,7 +11,7 @@
 //   x_ij ~ negative binomial of mean m = exp(eta_ij) and variance m + dispersion_j m^2
 //   dispersion_j ~ LogNormal(ln dispersion0, sigma_spread),  g(x_ia) = ln(1 + x_ia) - ln(1 + exp(level_a))
 //
-// rule forbids all edges that go back in that order, so that networks are acyclic; alpha and gamma are not used.
+// Edges lead to nodes of a higher position, so that networks are acyclic; alpha and gamma are not used.
 //
 // Archetypes are exchangeable: read W_i, or relabel.
 //
@@ -37,6 +37,7 @@ data {
   real<lower=0> beta; // rate of the Laplace prior of the edges
   real<lower=0> required_sd; // prior standard deviation of required edges
   real<lower=0> tau; // prior standard deviation of the encoder's parameters
+  vector[node] position; // places of the nodes in their order
   vector[node] level; // link of each node's mean over samples
   real<lower=0> dispersion0; // prior median of the dispersion
   real<lower=0> sigma_spread; // prior standard deviation of ln dispersion
@@ -47,10 +48,10 @@ transformed data {
   matrix[sample, covariate] c = (context - rep_matrix(context_mean', sample))
                                 ./ rep_matrix(context_sd', sample);
   array[2, edge] int place = places(node, edge, 0);
-  array[edge] int kind = rules(rule, place);
+  array[edge] int kind = forward_rules(rule, place, position);
   row_vector[edge] allowed = allowed_edges(kind);
   matrix[sample, node] passed; // what nodes hand on to their children
-  array[node] int along = in_order(rule);
+  array[node] int along = sort_indices_asc(position);
   for (i in 1 : sample) {
     for (j in 1 : node) {
       passed[i, j] = log1p(x[i, j]) - log1p_exp(level[j]);

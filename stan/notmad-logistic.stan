@@ -10,7 +10,7 @@
 //   eta_ij = level_j + mean_intercept_j + sum_a g(x_ia) W_i[a, j],  mean_intercept ~ N(0, tau_mean^2)
 //   x_ij ~ Bernoulli(logit^-1(eta_ij)),  g(x_ia) = x_ia - logit^-1(level_a)
 //
-// rule forbids all edges that go back in that order, so that networks are acyclic; alpha and gamma are not used.
+// Edges lead to nodes of a higher position, so that networks are acyclic; alpha and gamma are not used.
 //
 // Archetypes are exchangeable: read W_i, or relabel.
 //
@@ -36,6 +36,7 @@ data {
   real<lower=0> beta; // rate of the Laplace prior of the edges
   real<lower=0> required_sd; // prior standard deviation of required edges
   real<lower=0> tau; // prior standard deviation of the encoder's parameters
+  vector[node] position; // places of the nodes in their order
   vector[node] level; // link of each node's mean over samples
   real<lower=0> tau_mean; // prior standard deviation of the mean's parameters
   array[sample, node] int<lower=0, upper=1> x;
@@ -44,10 +45,10 @@ transformed data {
   matrix[sample, covariate] c = (context - rep_matrix(context_mean', sample))
                                 ./ rep_matrix(context_sd', sample);
   array[2, edge] int place = places(node, edge, 0);
-  array[edge] int kind = rules(rule, place);
+  array[edge] int kind = forward_rules(rule, place, position);
   row_vector[edge] allowed = allowed_edges(kind);
   matrix[sample, node] passed; // what nodes hand on to their children
-  array[node] int along = in_order(rule);
+  array[node] int along = sort_indices_asc(position);
   for (i in 1 : sample) {
     for (j in 1 : node) {
       passed[i, j] = x[i, j] - inv_logit(level[j]);

@@ -22,7 +22,7 @@ from .exports import EXPORTS, as_networkx
 from .folds import folds
 from .graphs import compare, edge_labels
 from .knowledge import rules
-from .learning import learn_order, learnt_rule, level_of
+from .learning import learn_order, learnt, level_of
 from .map import maximum
 from .notears import Population, notears
 from .projection import project_to_dag
@@ -59,8 +59,8 @@ OPTIONS = {
     "missing": ("refused", "integrated"),
 }
 """How contexts become weights; which acyclicity penalty; whether the nodes come in topological order; the mean; whether
-each node has noise of its own; whether archetypes are independent, deviate from one network, or are of low rank; what nodes are; what
-becomes of missing values."""
+each node has noise of its own; whether archetypes are independent, deviate from one network, or are of low rank; what
+nodes are; what becomes of missing values."""
 
 ABOUT = {
     "edge_weight": ("Weight of an edge of an archetype; of a hierarchical prior, what it has beyond the others.", "w"),
@@ -111,11 +111,6 @@ VALUES = {
 """What nodes of each kind are."""
 
 
-def no_rules(x: Array) -> Array:
-    """No edge is forbidden, and none required."""
-    return np.zeros((x.shape[1], x.shape[1]), dtype=np.int64)
-
-
 def declare(
     encoder: str = "linear",
     penalty: str = "notears",
@@ -145,7 +140,7 @@ def declare(
         ``factor`` pairs of vectors over the nodes, so that archetypes are of low rank.
     nodes : {"gaussian", "logistic", "count"}
         Whether nodes have Gaussian noise, are Booleans by the logistic link, or negative binomial counts by the
-        logarithm. The latter two go along one order of the nodes, that of ``rule``, which is learnt where not given.
+        logarithm. The latter two go along one order of the nodes: ``position``, which is learnt where not given.
     missing : {"refused", "integrated"}
         Whether values of Gaussian nodes may be missing (NaN): then they are integrated out.
     """
@@ -161,8 +156,8 @@ def declare(
     }
     linked = nodes != "gaussian"
     factored = prior == "factored"
-    factors = dict.fromkeys(story.FACTORS, ("archetype", "node", "factor"))
-    dims: dict[str, tuple[str, ...]] = factors if factored else {"edge_weight": ("archetype", "edge")}
+    dims: dict[str, tuple[str, ...]] = {} if factored else {"edge_weight": ("archetype", "edge")}
+    dims |= dict.fromkeys(story.FACTORS if factored else (), ("archetype", "node", "factor"))
     dims |= {"shared_weight": ("edge",)} if prior == "hierarchical" else {}
     dims |= {"intercept": ("archetype",), **DIMS[encoder]}
     dims |= {"mean_intercept": ("node",)} if linked or mean == "regressed" else {}
@@ -172,14 +167,13 @@ def declare(
     supports = {"sigma": positive, "dispersion": positive, "edge_weight": WEIGHT, "shared_weight": WEIGHT}
     supports |= dict.fromkeys(story.FACTORS, WEIGHT)
     unknown = {name: Var(d, supports.get(name, real), *ABOUT[name]) for name, d in dims.items()}
-    rule = learnt_rule(nodes) if linked and order == "free" else no_rules
     known = {
         "context": Var(("sample", "covariate"), real, "Context of a sample, in any units.", "C"),
         "context_mean": Var(("covariate",), real, "Mean that a covariate is centred by.", "m", mean_over_samples),
         "context_sd": Var(("covariate",), positive, "Spread that it is divided by.", "d", spread_over_samples),
         "alpha": Var((), nonnegative, "Strength of the acyclicity potential on the samples' networks.", "α", 10.0),
         "gamma": Var((), nonnegative, "Strength of the same potential on the archetypes.", "γ", 0.0),
-        "rule": Var(("source", "target"), RULE, "What is known of an edge: -1 forbidden, 1 required.", "E", rule),
+        "rule": Var(("source", "target"), RULE, "What is known of an edge: -1 forbidden, 1 required.", "E", 0),
         "beta": Var((), positive, "Rate of the Laplace prior of the edges.", "β", 5.0),
         "required_sd": Var((), positive, "Prior standard deviation of required edges.", "ρ", 1.0),
         "tau": Var((), positive, "Prior standard deviation of the encoder's parameters.", "τ", 3.0),
@@ -196,7 +190,7 @@ def declare(
         "context": story.draw_context,
         "context_mean": mean_over_samples,
         "context_sd": spread_over_samples,
-        "rule": story.forward_rule if linked and order == "free" else story.open_rule,
+        "rule": story.open_rule,
         "alpha": lambda: 1.0,
         "beta": lambda: 2.0,
         "tau": lambda: 2.0,
@@ -208,6 +202,9 @@ def declare(
     if prior == "hierarchical":
         known["beta_shared"] = Var((), positive, "Rate of the Laplace prior of what archetypes share.", "β₀", 5.0)
         design["beta_shared"] = lambda: 2.0
+    if linked and order == "free":
+        known["position"] = Var(("node",), real, "Place of a node; edges lead to later ones.", "o", learnt(nodes))
+        design["position"] = lambda sizes: np.arange(sizes["node"], dtype=float)
     if "mean_intercept" in dims:
         known["tau_mean"] = Var((), positive, "Prior standard deviation of the mean's parameters.", "τ₀", 1.0)
     said = likelihood.Density(chosen, tuple(dims))
@@ -237,14 +234,14 @@ def declare(
                 "network": Var(("sample", *networks), real, "Network of a sample; [i, j] is i to j.", "W"),
             },
             {
-                "archetype_network": story.draw_archetypes(order, dims),
+                "archetype_network": story.draw_archetypes(order, dims, said.rules),
                 "archetype_weight": story.draw_weights(encoder),
                 "network": story.draw_network,
             },
         ),
         observed=Stage(
             {"x": Var(("sample", "node"), values, about, "x")},
-            {"x": story.draw_linked(nodes, order, dims) if linked else story.draw_x(mean)},
+            {"x": story.draw_linked(nodes, dims, said.rules) if linked else story.draw_x(mean)},
         ),
         density=density.build(chosen, dims),
         log_likelihood=said.log_likelihood,

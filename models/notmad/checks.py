@@ -10,7 +10,6 @@ from genarium.errors import InputError
 from genarium.remedies import setting
 
 from . import doors, knowledge
-from .learning import has_order
 
 RATIO = 100.0
 """Ratio of the largest to the smallest variance of a node from which a warning is given."""
@@ -119,12 +118,22 @@ def _check_rules(problem: Problem) -> None:
     """Refuse required edges that go back."""
     rule, nodes = problem["rule"], problem.coords["node"]
     knowledge.precedence(rule, nodes)
-    if problem.option("nodes") != "gaussian" and problem.option("order") == "free" and not has_order(rule):
-        raise InputError(
-            "notmad: known variable 'rule' (source, target): nodes with a link go along one order, and the edges that "
-            "are not forbidden can form cycles. Leave 'rule' out, which learns an order; or learn one that keeps to "
-            "your rules: rule=learn_order(x, context, nodes=..., rule=rule)."
-        )
+    position = problem.arrays.get("position")
+    if position is not None:
+        wrong = np.argwhere((rule > 0) & (position[:, None] >= position))
+        same = np.argsort(position, kind="stable")
+        equal = np.flatnonzero(np.diff(position[same]) == 0)
+        if wrong.size or equal.size:
+            i, j = wrong[0] if wrong.size else same[equal[0] : equal[0] + 2]
+            told = (
+                f"the edge {nodes[i]!s}->{nodes[j]!s} is required, and goes back"
+                if wrong.size
+                else (f"nodes {nodes[i]!s} and {nodes[j]!s} have one place")
+            )
+            raise InputError(
+                f"notmad: known variable 'position' (node): {told}. Leave it out, which learns an order, or give "
+                "position=learn_order(x, context, nodes=..., rule=rule)."
+            )
     back = np.argwhere(np.tril(rule > 0)) if problem.option("order") == "given" else np.argwhere(np.diag(rule) > 0)
     if back.size:
         i, j = back[0][0], back[0][-1]

@@ -39,6 +39,8 @@ def build(options: Mapping[str, str], shapes: Mapping[str, tuple[str, ...]]) -> 
         import pytensor.tensor as pt
 
         context = (context - context_mean) / context_sd
+        if "position" in known:
+            rule = pt.switch(known["position"][:, None] < known["position"], rule, -1)
         p, K, n = sizes["node"], sizes["archetype"], sizes["sample"]
         pairs = [(i, j) for i in range(p) for j in range(p) if (i < j if order == "given" else i != j)]
         rows, columns = [a for a, _ in pairs], [b for _, b in pairs]
@@ -92,6 +94,7 @@ def build(options: Mapping[str, str], shapes: Mapping[str, tuple[str, ...]]) -> 
     scalars += ["tau_mean"] if "mean_intercept" in shapes else []
     scalars += ["beta_shared"] if "shared_weight" in shapes else []
     scalars += ["level"] if nodes != "gaussian" else []
+    scalars += ["position"] if nodes != "gaussian" and order == "free" else []
     return with_parameters(["sizes", "x", "context", "context_mean", "context_sd", "rule", *scalars], density)
 
 

@@ -1,4 +1,4 @@
-"""One order of nodes with a link, learnt from data: their rule where none is given (eq. 28 of the card)."""
+"""One order of nodes with a link, learnt from data: their position where none is given (eq. 28 of the card)."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from genarium.errors import InputError
 from . import links
 from .doors import matrix
 from .encoder import mean_over_samples, scaled, spread_over_samples
-from .knowledge import FORBIDDEN, checked, compatible, precedence, reach
+from .knowledge import checked, compatible, precedence
 from .ordering import better_order, cost, residual
 
 STARTS, RATE, COVARIATES = 8, 5.0, 5
@@ -26,17 +26,17 @@ def level_of(kind: str) -> Callable[[Array], Array]:
     return level
 
 
-def learnt_rule(kind: str) -> Callable[[Array, Array], Array]:
-    """Return the default of ``rule`` for nodes of this kind: edges that go back in the order that is learnt."""
+def learnt(kind: str) -> Callable[[Array, Array, Array], Array]:
+    """Return the default of ``position`` for nodes of this kind: their places in the order that is learnt."""
 
-    def rule(x: Array, context: Array) -> Array:
-        return learn_order(x, context, nodes=kind)
+    def position(x: Array, context: Array, rule: Array) -> Array:
+        return learn_order(x, context, nodes=kind, rule=rule)
 
-    return rule
+    return position
 
 
 def learn_order(x: Array, context: Array, *, nodes: str = "logistic", rule: Array | None = None) -> Array:
-    """Learn one order of nodes with a link, and forbid what goes back in it.
+    """Learn one order of nodes with a link.
 
     With f what a node passes on (eq. 23), standardised, and c the scaled covariates (their leading components, of more
     than five), every f_j is regressed on f_a and f_a c_m over the nodes a before it; single nodes move until the sum of
@@ -53,8 +53,8 @@ def learn_order(x: Array, context: Array, *, nodes: str = "logistic", rule: Arra
 
     Returns
     -------
-    ndarray of int, shape (p, p)
-        ``rule`` with -1 for edges that go back: for ``fit(..., rule=)``.
+    ndarray of int, shape (p,)
+        Place of each node, as ``fit(..., position=)`` takes it.
 
     Raises
     ------
@@ -63,8 +63,9 @@ def learn_order(x: Array, context: Array, *, nodes: str = "logistic", rule: Arra
 
     Examples
     --------
-    >>> learn_order(np.array([[0, 1], [1, 0], [1, 1]]), np.zeros((3, 1))).sum()
-    np.int64(-1)
+    >>> from genarium.models.notmad import rules
+    >>> learn_order(np.array([[0, 1], [1, 0], [1, 1]]), np.zeros((3, 1)), rule=rules(["a", "b"], required=[("b", "a")]))
+    array([1, 0])
     """
     if nodes not in links.LINKED:
         raise InputError(f"notmad: nodes={nodes!r} is none of {', '.join(links.LINKED)}.")
@@ -78,10 +79,7 @@ def learn_order(x: Array, context: Array, *, nodes: str = "logistic", rule: Arra
     starts = [np.arange(p), *(rng.permutation(p) for _ in range(STARTS))]
     found = [better_order(gram, cross, square, compatible(start, before), before, len(x)) for start in starts]
     best = min(found, key=lambda order: float(cost(residual(gram, cross, square, order), len(x)).sum()))
-    place = np.argsort(best)
-    out = np.where(place[:, None] > place, FORBIDDEN, known)
-    np.fill_diagonal(out, 0)
-    return out
+    return np.argsort(best)
 
 
 def _moments(f: Array, context: Array) -> tuple[Array, Array, Array]:
@@ -95,9 +93,3 @@ def _moments(f: Array, context: Array) -> tuple[Array, Array, Array]:
     basis = np.column_stack([np.ones(len(c)), c])
     features = (f[:, :, None] * basis[:, None, :]).reshape(len(f), -1)
     return features.T @ features + RATE * np.eye(features.shape[1]), features.T @ f, (f**2).sum(0)
-
-
-def has_order(rule: Array) -> bool:
-    """Whether the edges that are not forbidden can form no cycle."""
-    allowed = (rule != FORBIDDEN) & ~np.eye(len(rule), dtype=bool)
-    return not reach(allowed).diagonal().any()

@@ -13,6 +13,7 @@ from . import encoder as encoders
 from . import links
 from .gaps import integrated
 from .graphs import archetypes, log_determinant, penalty
+from .knowledge import along
 from .story import EDGES, FACTORS, SPREADS, factor_spread, mixed, required_edges, scalars
 
 
@@ -33,6 +34,7 @@ class Density:
         )
         self.incomplete = options["missing"] == "integrated" and self.nodes == "gaussian"
         self.cyclic = self.order == "free" and self.nodes == "gaussian"
+        self.rules = ("rule",) if self.cyclic or self.order == "given" else ("rule", "position")
         self.unknown = tuple(unknown)
 
     def networks(self, context: Array, rule: Array, at: Mapping[str, Array]) -> Array:
@@ -53,7 +55,7 @@ class Density:
 
         def linked(x: Array, context: Array, context_mean: Array, context_sd: Array, rule: Array, **at: Array) -> Array:
             context = encoders.scaled(context, context_mean, context_sd)
-            networks = self.networks(context, rule, at)
+            networks = self.networks(context, along(rule, at), at)
             level = at["level"]
             handed = np.broadcast_to(links.passed(self.nodes, x, level), networks.shape[:-1])
             eta = level + self.mean_of(context, at) + (handed[..., None, :] @ networks)[..., 0, :]
@@ -61,7 +63,7 @@ class Density:
             return np.asarray(links.log_density(self.nodes, x, eta, spread).sum(-1))
 
         if self.nodes != "gaussian":
-            return with_parameters(["x", "context", *encoders.SCALE, "rule", "level", *self.unknown], linked)
+            return with_parameters(["x", "context", *encoders.SCALE, *self.rules, "level", *self.unknown], linked)
 
         def log_likelihood(
             x: Array, context: Array, context_mean: Array, context_sd: Array, rule: Array, **at: Array
@@ -102,8 +104,8 @@ class Density:
                     total = total + self._spread_prior(name, at)
                     continue
                 if name in FACTORS:
-                    spread = factor_spread(float(at["beta"]), at[name].shape[-1])
-                    each = -0.5 * (at[name] / spread) ** 2 - np.log(spread) - 0.5 * np.log(2 * np.pi)
+                    sd = factor_spread(float(at["beta"]), at[name].shape[-1])
+                    each = -0.5 * (at[name] / sd) ** 2 - np.log(sd) - 0.5 * np.log(2 * np.pi)
                     total = total + each.sum((-3, -2, -1))
                     continue
                 spread = at["tau_mean"] if name.startswith("mean_") else at["tau"]
@@ -144,7 +146,7 @@ class Density:
             context: Array, context_mean: Array, context_sd: Array, rule: Array, **at: Array
         ) -> Mapping[str, Any]:
             context = encoders.scaled(context, context_mean, context_sd)
-            m, p = context.shape[1], len(rule)
+            m, p, rule = context.shape[1], len(rule), along(rule, at)
             at_two = self.networks(np.stack([np.zeros(m), np.ones(m)]), rule, at)
             free = ~np.eye(p, dtype=bool) if self.order == "free" else np.triu(np.ones((p, p), dtype=bool), 1)
             free &= rule >= 0
@@ -158,7 +160,7 @@ class Density:
             return out
 
         names = [name for name in self.unknown if not name.startswith("mean_")]
-        return with_parameters(["context", *encoders.SCALE, "rule", *names], quantities)
+        return with_parameters(["context", *encoders.SCALE, *self.rules, *names], quantities)
 
 
 def statistics(x: Array, context: Array) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from genarium.declaration import Array, Problem
 from . import encoder as encoders
 from . import links
 from .graphs import archetypes, log_determinant, penalty, places
+from .knowledge import along
 from .sparse import SparseResiduals
 from .story import EDGES, FACTORS, SPREADS, factor_spread, mixed
 
@@ -175,7 +176,7 @@ class Objective:
         self.pairs = pairs
         self.source, self.target = places(self.order, self.nodes) if pairs is None else pairs
         self.sparse = None if pairs is None else SparseResiduals(self.x, *pairs)
-        self.rule = problem["rule"]
+        self.rule = along(problem["rule"], problem.arrays)
         self.allowed = self.rule[self.source, self.target] >= 0
         declared = problem.model.unknown.variables
         self.names = tuple(declared)

@@ -6,8 +6,15 @@ import numpy as np
 
 from genarium.declaration import Array
 
-from .objective import Objective, Terms
+from .objective import MEAN, Objective, Terms
 from .story import EDGES, FACTORS
+
+SIZES = {
+    **dict.fromkeys(EDGES, 0.05),
+    **dict.fromkeys(FACTORS, 0.3),
+    **dict.fromkeys(("intercept", *MEAN), 0.1),
+}
+"""Standard deviations of random starts; of other variables, one."""
 
 
 class Packed:
@@ -102,8 +109,7 @@ class Packed:
         """Return a start: small edges, an encoder that tells contexts apart, sigma of the data's size."""
         at = {}
         for name in self.objective.names:
-            size = 0.05 if name in EDGES else 0.3 if name in FACTORS else 0.1 if "intercept" in name or name == "mean_slope" else 1.0
-            at[name] = rng.normal(0, size, self.shapes[name])
+            at[name] = rng.normal(0, SIZES.get(name, 1.0), self.shapes[name])
         if "sigma" in at:
             spread = self.objective.x.std(0) if self.shapes["sigma"] else self.objective.x.std()
             at["sigma"] = np.maximum(1e-3, spread)

@@ -14,6 +14,7 @@ from genarium.tree import arrays, stacked
 from . import links
 from .encoder import logits, names
 from .graphs import archetypes, edge_frequency, is_acyclic, penalty
+from .knowledge import along
 from .objective import scaled_contexts
 from .projection import project_to_dag
 from .story import mixed
@@ -73,7 +74,7 @@ def predict(
     if sampled:
         at = stacked(at, DRAWS)
     weights = softmax(logits(encoder, context, {n: at[n] for n in names(encoder)}), axis=-1)
-    rule = problem["rule"]
+    rule = along(problem["rule"], problem.arrays)
     networks = mixed(weights, archetypes(order, at, rule))
     h = penalty(networks, "notears")[0]
     out: dict[str, Labelled] = {}
@@ -112,7 +113,7 @@ def mean_networks(fitted: xr.DataTree, problem: Problem, members: Members) -> Ar
     at = stacked(at, DRAWS) if sampled else {name: value[None] for name, value in at.items()}
     encoder = problem.option("encoder")
     weights = softmax(logits(encoder, scaled_contexts(problem)[members], {n: at[n] for n in names(encoder)}), axis=-1)
-    found = archetypes(problem.option("order"), at, problem["rule"])
+    found = archetypes(problem.option("order"), at, along(problem["rule"], problem.arrays))
     return mixed(weights.mean(-2)[:, None], found)[:, 0]
 
 

@@ -15,7 +15,7 @@ from . import encoder as encoders
 from . import links
 from .graphs import archetypes as archetypes_of
 from .graphs import penalty, places
-from .knowledge import FORBIDDEN, compatible, precedence
+from .knowledge import along
 
 EDGES = {"edge_weight": "beta", "shared_weight": "beta_shared"}
 """Unknown variables that are weights of edges, and the rates of their priors."""
@@ -121,13 +121,13 @@ def mixed(weights: Array, archetypes: Array) -> Array:
     return np.asarray(out.reshape(*out.shape[:-1], *archetypes.shape[-2:]))
 
 
-def draw_archetypes(order: str, unknown: Iterable[str]) -> Callable[..., Array]:
+def draw_archetypes(order: str, unknown: Iterable[str], rules: Iterable[str]) -> Callable[..., Array]:
     """Return the function that puts the edges into matrices."""
 
     def draw(rule: Array, **at: Array) -> Array:
-        return archetypes_of(order, at, rule)
+        return archetypes_of(order, at, along(rule, at))
 
-    return with_parameters(["rule", *(name for name in (*EDGES, *FACTORS) if name in unknown)], draw)
+    return with_parameters([*rules, *(name for name in (*EDGES, *FACTORS) if name in unknown)], draw)
 
 
 def draw_weights(encoder: str) -> Callable[..., Array]:
@@ -176,33 +176,29 @@ def draw_x(mean: str) -> Callable[..., Array]:
     return draw_centred
 
 
-def draw_linked(kind: str, order: str, unknown: Iterable[str]) -> Callable[..., Array]:
-    """Return the draw function of nodes with a link: one after the other, along the order that the rules leave."""
+def draw_linked(kind: str, unknown: Iterable[str], rules: Iterable[str]) -> Callable[..., Array]:
+    """Return the draw function of nodes with a link: one after the other in their order."""
 
-    def emit(rng: np.random.Generator, network: Array, rule: Array, level: Array, **at: Array) -> Array:
+    def emit(rng: np.random.Generator, network: Array, level: Array, **at: Array) -> Array:
         n, p = network.shape[:2]
-        along = np.arange(p) if order == "given" else compatible(np.arange(p), precedence(rule))
+        order = np.argsort(at["position"]) if "position" in at else np.arange(p)
         context = encoders.scaled(*(at[name] for name in ("context", *encoders.SCALE)))
         eta = level + at["mean_intercept"] + (context @ at["mean_slope"] if "mean_slope" in at else np.zeros((n, p)))
         x = np.zeros((n, p), dtype=np.int64)
         spread = at.get("dispersion", np.ones(p))
-        for j in along:
+        for j in order:
             x[:, j] = links.draw(kind, rng, eta[:, j], float(spread[j]))
             eta += links.passed(kind, x[:, j], level[j])[:, None] * network[:, j]
         return x
 
     own = [name for name in ("mean_intercept", "mean_slope", "dispersion") if name in unknown]
-    return with_parameters(["rng", "network", "rule", "level", "context", *encoders.SCALE, *own], emit)
+    own += [name for name in rules if name != "rule"]
+    return with_parameters(["rng", "network", "level", "context", *encoders.SCALE, *own], emit)
 
 
 def open_rule(sizes: Sizes) -> Array:
     """No edge is forbidden, and none required."""
     return np.zeros((sizes["node"], sizes["node"]), dtype=np.int64)
-
-
-def forward_rule(sizes: Sizes) -> Array:
-    """Rules under which edges lead to later nodes only, for simulations of nodes with a link."""
-    return FORBIDDEN * np.tril(np.ones((sizes["node"], sizes["node"]), dtype=np.int64), -1)
 
 
 def edge_count(order: str, nodes: int) -> int:

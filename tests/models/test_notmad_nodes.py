@@ -48,7 +48,9 @@ def test_probabilities_are_those_of_scipy_value_by_value(options: dict[str, str]
     expected = np.zeros(len(x))
     for i, W in enumerate(networks_of(problem, at)):
         for j in range(x.shape[1]):
-            eta = level[j] + at["mean_intercept"][j] + (context[i] @ at["mean_slope"][:, j] if "mean_slope" in at else 0)
+            eta = (
+                level[j] + at["mean_intercept"][j] + (context[i] @ at["mean_slope"][:, j] if "mean_slope" in at else 0)
+            )
             for a in range(x.shape[1]):
                 own = special.expit(level[a]) if options["nodes"] == "logistic" else np.log(1 + np.exp(level[a]))
                 eta += ((x[i, a] if options["nodes"] == "logistic" else np.log(1 + x[i, a])) - own) * W[a, j]
@@ -102,16 +104,21 @@ def test_fits_find_the_networks_that_follow_the_context(kind: str, beta: float, 
     assert errors[1] < errors[0] + 0.25 * (errors[2] - errors[0])  # an order that is learnt foretells about as well
 
 
-def test_a_learnt_order_keeps_to_rules_and_fits_without_one_are_refused() -> None:
+def test_a_learnt_order_keeps_to_rules_and_so_must_one_that_is_given() -> None:
     x, context, _ = strong("logistic", 200)
     known = rules(range(6), forbidden=[(0, 1)], required=[(5, 0)])
-    rule = learn_order(x, context, nodes="logistic", rule=known)
-    assert (rule[known != 0] == known[known != 0]).all()
-    place = (rule < 0).sum(1)
-    assert sorted(place - (known < 0).sum(1) * 0) != [0] * 6
-    with pytest.raises(InputError, match="learn_order"):
-        gn.fit("notmad", {"x": x, "context": context, "rule": known}, "map", nodes="logistic", archetype=2)
-    gn.fit("notmad", {"x": x, "context": context, "rule": rule}, "map", nodes="logistic", archetype=2, restarts=1)
+    place = learn_order(x, context, nodes="logistic", rule=known)
+    assert place[5] < place[0]
+    data = {"x": x, "context": context, "rule": known}
+    fit = gn.fit("notmad", data, "map", nodes="logistic", archetype=2, restarts=1)
+    assert (fit["constant_data"]["position"].to_numpy() == place).all()
+    found = fit["point"]["archetype_network"].to_numpy()
+    assert (found[:, 0, 1] == 0).all()
+    assert (found[:, place[:, None] >= place] == 0).all()
+    assert (found[:, 5, 0] != 0).all()
+    for position, said in ((-place, "5->0 is required"), (np.minimum(place, 4), "have one place")):
+        with pytest.raises(InputError, match=f"{said}.*learn_order"):
+            gn.fit("notmad", {**data, "position": position}, "map", nodes="logistic", archetype=2)
 
 
 @pytest.mark.parametrize("value", [0.3, 2, np.nan])
