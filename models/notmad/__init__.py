@@ -103,8 +103,11 @@ INCOMPLETE = Support(
 )
 """What a Gaussian node may be where missing values are integrated out."""
 
+COMPLETE = replace(real, remedy="Drop or impute missing values, or integrate them out (missing=integrated)")
+"""What a Gaussian node may be where no value is missing."""
+
 VALUES = {
-    "gaussian": (real, "Value of a node, standardised over samples."),
+    "gaussian": (COMPLETE, "Value of a node, standardised over samples."),
     "logistic": (boolean, "Whether a node is on: 0 or 1."),
     "count": (count, "Count of a node."),
 }

@@ -209,8 +209,7 @@ def finish(packed: Packed, run: Run) -> Run:
 def collect(problem: Problem, packed: Packed, runs: list[Run], agreeing: int, exact: bool) -> Result:
     """Label the best run; along an order, h is zero, and nothing is left to project."""
     best = runs[0]
-    if exact:
-        packed(best.vector)
+    completed = packed(best.vector)[0] * packed.objective.total if exact else best.value
     at = packed.unpack(best.vector)
     weights = softmax(logits(packed.objective.encoder, scaled_contexts(problem), at), axis=-1)
     order = np.argsort(-weights.mean(0), kind="stable")
@@ -227,7 +226,7 @@ def collect(problem: Problem, packed: Packed, runs: list[Run], agreeing: int, ex
         "starts_agreeing": agreeing,
         "alpha": packed.alpha,
         "mean_h": packed.last.h if exact else 0.0,
-        "acyclic_bound": acyclic_density(packed, best.vector) if exact else -best.value,
+        "acyclic_bound": (acyclic_density(packed, best.vector) if exact else -best.value) + completed - best.value,
         "evaluations": packed.calls,
     }
     extra: dict[str, Array | Labelled] = {

@@ -13,13 +13,13 @@ from .objective import MEAN, Objective
 from .ordering import Ordering
 from .pack import Packed
 
-CANDIDATES, ADDED = 20, 10
+CANDIDATES, ADDED = 12, 6
 """Candidates of each node to begin with; of those left out, how many a node may get in a round."""
 
 SWEEPS = 3
 """Passes over the nodes in the search of an order."""
 
-ROUNDS, NEW = 4, 40
+ROUNDS, NEW = 2, 40
 """Rounds at most in which candidates are added to a fit; iterations of L-BFGS in those before the last."""
 
 
@@ -58,7 +58,7 @@ class Wide(Ordering):
         for number in range(ROUNDS):
             run = super().along(vector, order, max_iterations if number == ROUNDS - 1 else NEW, tolerance)
             vector = run.vector
-            if not self._extended(vector, order):
+            if number == ROUNDS - 1 or not self._extended(vector, order):
                 break
         assert run is not None
         if len(run.values) > NEW and not run.converged:
