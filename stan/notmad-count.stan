@@ -66,8 +66,7 @@ parameters {
   vector<lower=0>[node] dispersion; // of each node
 }
 model {
-  matrix[sample, archetype] logit = rep_matrix(intercept', sample)
-                                    + c * slope;
+  matrix[sample, archetype] logit = rep_matrix(intercept', sample) + c * slope;
   matrix[archetype, edge] w = edge_weight .* rep_matrix(allowed, archetype);
   row_vector[node] base = (level + mean_intercept)';
   target += lognormal_lpdf(dispersion | log(dispersion0), sigma_spread);
@@ -77,7 +76,8 @@ model {
   target += normal_lpdf(mean_intercept | 0, tau_mean);
   for (i in 1 : sample) {
     matrix[node, node] W = mixture(softmax(logit[i]'), w, place, node);
-    target += neg_binomial_2_log_lpmf(x[i] | base + passed[i] * W, inv(dispersion));
+    target += neg_binomial_2_log_lpmf(x[i] | base + passed[i] * W,
+                inv(dispersion));
   }
 }
 generated quantities {
@@ -91,9 +91,11 @@ generated quantities {
     for (i in 1 : sample) {
       matrix[node, node] W = mixture(softmax(logit[i]'), w, place, node);
       row_vector[node] eta = base;
-      log_lik[i] = neg_binomial_2_log_lpmf(x[i] | base + passed[i] * W, inv(dispersion));
+      log_lik[i] = neg_binomial_2_log_lpmf(x[i] | base + passed[i] * W,
+                     inv(dispersion));
       for (j in along) {
-        x_rep[i, j] = neg_binomial_2_log_rng(fmax(-20, fmin(20, eta[j])), inv(dispersion[j]));
+        x_rep[i, j] = neg_binomial_2_log_rng(fmax(-20, fmin(20, eta[j])),
+                        inv(dispersion[j]));
         eta += (log1p(x_rep[i, j]) - log1p_exp(level[j])) * W[j];
       }
     }

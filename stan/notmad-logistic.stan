@@ -62,8 +62,7 @@ parameters {
   vector[node] mean_intercept; // of the nodes' predictors
 }
 model {
-  matrix[sample, archetype] logit = rep_matrix(intercept', sample)
-                                    + c * slope;
+  matrix[sample, archetype] logit = rep_matrix(intercept', sample) + c * slope;
   matrix[archetype, edge] w = edge_weight .* rep_matrix(allowed, archetype);
   row_vector[node] base = (level + mean_intercept)';
   target += edges_lpdf(edge_weight | kind, beta, required_sd);

@@ -12,6 +12,7 @@ from genarium.declaration import Array, Problem
 from genarium.errors import InputError
 from genarium.models.notmad import learn_order, rules
 from genarium.models.notmad import map as route
+from genarium.models.notmad.encoder import spread_over_samples
 from genarium.models.notmad.graphs import compare, places
 from genarium.models.notmad.objective import Objective
 from genarium.models.notmad.pack import Packed
@@ -88,7 +89,10 @@ def strong(kind: str, samples: int, seed: int = 0) -> tuple[Array, Array, Array]
     return *data, tree["truth"]["network"].to_numpy()
 
 
-@pytest.mark.parametrize(("kind", "beta", "share"), [("logistic", 3.0, 0.4), ("count", 8.0, 0.4)])
+@pytest.mark.parametrize(
+    ("kind", "beta", "share"),
+    [("logistic", 3.0, 0.4), pytest.param("count", 8.0, 0.4, marks=pytest.mark.slow)],
+)
 def test_fits_find_the_networks_that_follow_the_context(kind: str, beta: float, share: float) -> None:
     x, context, truth = strong(kind, 1400)
     new = {"x": x[1000:], "context": context[1000:]}
@@ -169,7 +173,7 @@ def test_missing_values_are_integrated_out_in_pymc_too() -> None:
     np.testing.assert_allclose(apart, apart[0], atol=1e-8)
 
 
-@pytest.mark.parametrize("way", ["exact", "ordered"])
+@pytest.mark.parametrize("way", ["ordered", pytest.param("exact", marks=pytest.mark.slow)])
 def test_fits_to_incomplete_samples_beat_complete_ones_and_means(way: str) -> None:
     rng = np.random.default_rng(0)
     edges = rng.uniform(0.5, 1.5, (3, 15)) * rng.choice([-1, 1], (3, 15)) * (rng.uniform(size=(3, 15)) < 0.4)
@@ -232,3 +236,25 @@ def test_few_candidates_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         fit = gn.fit("notmad", data, "map", 1, archetype=2, beta=10.0, route="ordered", restarts=2)
         ends.append(float(fit["point"]["bound"].max()))
     assert ends[1] > ends[0] - 2.0
+
+
+@pytest.mark.parametrize("order", ["given", "free"])
+def test_archetypes_of_low_rank_are_products(order: str) -> None:
+    problem, at = drawn(order=order, prior="factored", factor=1)
+    archetypes = problem.call(problem.model.hidden.draw["archetype_network"], **at)
+    for k, network in enumerate(archetypes):
+        for i in range(4):
+            for j in range(4):
+                there = i < j if order == "given" else i != j
+                assert network[i, j] == pytest.approx(at["outgoing"][k, i, 0] * at["incoming"][k, j, 0] * there)
+    packed = Packed(Objective(problem))
+    start = packed.pack(at)
+    _, slope = packed(start)
+    for e in np.eye(len(start)):
+        rise = packed(start + 1e-5 * e)[0] - packed(start - 1e-5 * e)[0]
+        assert rise / 2e-5 == pytest.approx(float(slope @ e), rel=1e-5, abs=1e-7)
+
+
+def test_rare_levels_have_the_scale_of_frequent_ones() -> None:
+    context = np.column_stack([np.arange(20.0), np.arange(20) == 3, np.where(np.arange(20) < 10, 5.0, 9.0)])
+    np.testing.assert_allclose(spread_over_samples(context), [context[:, 0].std(), 0.5, 2.0])
