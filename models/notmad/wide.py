@@ -37,7 +37,7 @@ class Wide(Ordering):
         rule = problem["rule"]
         self.allowed = (rule >= 0) & ~np.eye(len(rule), dtype=bool)
         near = screened(problem["x"], self.context, CANDIDATES) | (rule > 0)
-        self.near = near | near.T
+        self.near = self.first = near | near.T
         self.order = np.arange(len(rule))
 
     def better(self, vector: Array, order: Array, shared: bool = False) -> Array:
@@ -52,7 +52,7 @@ class Wide(Ordering):
         return self.order
 
     def along(self, vector: Array, order: Array | None, max_iterations: int, tolerance: float = 1e-9) -> Run:
-        """Minimise along an order; candidates are added whose weight would not stay at zero (eq. 30)."""
+        """Minimise along an order; candidates whose weight would not stay at zero are added (eq. 30), others go."""
         order = self.order if order is None else order
         run = None
         for number in range(ROUNDS):
@@ -63,6 +63,8 @@ class Wide(Ordering):
         assert run is not None
         if len(run.values) > NEW and not run.converged:
             run = super().along(vector, order, max_iterations, tolerance)
+        there = (self.packed.objective.archetypes(self.packed.unpack(run.vector)) != 0).any(0)
+        self.near = self.first | there | there.T
         return run
 
     def suggested(self, vector: Array) -> Array:
@@ -70,7 +72,7 @@ class Wide(Ordering):
         return self.order
 
     def _packed(self, order: Array, shared: bool = False) -> Packed:
-        key = (shared, int(self.near.sum()), *(int(i) for i in order))
+        key = (shared, hash(self.near.tobytes()), *(int(i) for i in order))
         if key not in self.inner:
             problem = self._along_order(order, shared)
             pairs = np.nonzero(np.triu((self.near & self.allowed)[np.ix_(order, order)], 1))
@@ -97,7 +99,7 @@ class Wide(Ordering):
         beta = self.packed.objective.known("beta")
         least = np.maximum(1.05 * beta, np.sort(slope, axis=0)[-ADDED])
         new = slope >= least
-        self.near |= new | new.T
+        self.near = self.near | new | new.T
         return bool(new.any())
 
 

@@ -10,7 +10,7 @@ import genarium as gn
 from genarium.data import check
 from genarium.declaration import Array, Problem
 from genarium.errors import InputError
-from genarium.models.notmad import learn_order, rules
+from genarium.models.notmad import learn_order, rules, select
 from genarium.models.notmad import map as route
 from genarium.models.notmad.encoder import spread_over_samples
 from genarium.models.notmad.graphs import compare, places
@@ -258,3 +258,10 @@ def test_archetypes_of_low_rank_are_products(order: str) -> None:
 def test_rare_levels_have_the_scale_of_frequent_ones() -> None:
     context = np.column_stack([np.arange(20.0), np.arange(20) == 3, np.where(np.arange(20) < 10, 5.0, 9.0)])
     np.testing.assert_allclose(spread_over_samples(context), [context[:, 0].std(), 0.5, 2.0])
+
+
+def test_select_takes_nodes_with_a_link() -> None:
+    x, context, _ = strong("logistic", 400)
+    found = select(x, context, archetypes=(2,), betas=(3.0,), means=("zero",), folds=2, restarts=1, nodes="logistic")
+    assert found.settings["nodes"] == "logistic"
+    assert found.gain > 0
