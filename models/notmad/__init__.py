@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from genarium.declaration import Array, Calibration, Method, Model, Stage, Var
-from genarium.supports import Support, nonnegative, positive, real, simplex
+from genarium.supports import Support, boolean, count, nonnegative, positive, real, simplex
 
 from . import density, likelihood, predict, readers, story
 from .baselines import by_group, clustered, group_average, lioness
@@ -22,6 +22,7 @@ from .exports import EXPORTS, as_networkx
 from .folds import folds
 from .graphs import compare, edge_labels
 from .knowledge import rules
+from .learning import learn_order, learnt, level_of
 from .map import maximum
 from .notears import Population, notears
 from .projection import project_to_dag
@@ -39,6 +40,7 @@ __all__ = [
     "consensus",
     "equivalence_class",
     "group_average",
+    "learn_order",
     "lioness",
     "notears",
     "project_to_dag",
@@ -52,14 +54,19 @@ OPTIONS = {
     "order": ("free", "given"),
     "mean": ("zero", "regressed"),
     "noise": ("node", "shared"),
-    "prior": ("independent", "hierarchical"),
+    "prior": ("independent", "hierarchical", "factored"),
+    "nodes": ("gaussian", "logistic", "count"),
+    "missing": ("refused", "integrated"),
 }
 """How contexts become weights; which acyclicity penalty; whether the nodes come in topological order; the mean; whether
-each node has noise of its own; whether archetypes are independent, or deviate from one network."""
+each node has noise of its own; whether archetypes are independent, deviate from one network, or are of low rank; what
+nodes are; what becomes of missing values."""
 
 ABOUT = {
     "edge_weight": ("Weight of an edge of an archetype; of a hierarchical prior, what it has beyond the others.", "w"),
     "shared_weight": ("Weight of an edge that all archetypes share.", "w₀"),
+    "outgoing": ("What a node has of an archetype's factors as a source.", "u"),
+    "incoming": ("What a node has of an archetype's factors as a target; edges are sums of products.", "v"),
     "intercept": ("Logit of an archetype at the mean context.", "b"),
     "slope": ("Effect of one sd of a covariate on the logit of an archetype.", "θ"),
     "inner": ("Weight of a covariate in a neuron of the encoder.", "u"),
@@ -68,6 +75,7 @@ ABOUT = {
     "mean_intercept": ("Mean of a node at the mean context.", "b₀"),
     "mean_slope": ("Effect of one sd of a covariate on the mean of a node.", "B"),
     "sigma": ("Standard deviation of the noise of a node, or of every node.", "σ"),
+    "dispersion": ("Overdispersion of a count: its variance is m + φ m².", "φ"),
 }
 
 WEIGHT = replace(real, sample=lambda rng, shape: rng.normal(0, 0.25, shape))
@@ -86,9 +94,24 @@ RULE = Support(
 """What is known of an edge."""
 
 
-def no_rules(x: Array) -> Array:
-    """No edge is forbidden, and none required."""
-    return np.zeros((x.shape[1], x.shape[1]), dtype=np.int64)
+INCOMPLETE = Support(
+    "real or missing",
+    "a finite number, or NaN where it is missing",
+    "Drop infinite values, or mark them as missing",
+    lambda x: np.isfinite(x) | np.isnan(x),
+    lambda rng, shape: rng.normal(size=shape),
+)
+"""What a Gaussian node may be where missing values are integrated out."""
+
+COMPLETE = replace(real, remedy="Drop or impute missing values, or integrate them out (missing=integrated)")
+"""What a Gaussian node may be where no value is missing."""
+
+VALUES = {
+    "gaussian": (COMPLETE, "Value of a node, standardised over samples."),
+    "logistic": (boolean, "Whether a node is on: 0 or 1."),
+    "count": (count, "Count of a node."),
+}
+"""What nodes of each kind are."""
 
 
 def declare(
@@ -98,6 +121,8 @@ def declare(
     mean: str = "zero",
     noise: str = "node",
     prior: str = "independent",
+    nodes: str = "gaussian",
+    missing: str = "refused",
 ) -> Model:
     """Return the declaration.
 
@@ -113,15 +138,37 @@ def declare(
         Whether nodes have mean zero, or one that is linear in the context.
     noise : {"node", "shared"}
         Whether each node has noise of its own size, or all have one.
-    prior : {"independent", "hierarchical"}
-        Of the archetypes' edges: each for itself, or what all share plus what is an archetype's own.
+    prior : {"independent", "hierarchical", "factored"}
+        Of the archetypes' edges: each for itself; what all share plus what is an archetype's own; or products of
+        ``factor`` pairs of vectors over the nodes, so that archetypes are of low rank.
+    nodes : {"gaussian", "logistic", "count"}
+        Whether nodes have Gaussian noise, are Booleans by the logistic link, or negative binomial counts by the
+        logarithm. The latter two go along one order of the nodes: ``position``, which is learnt where not given.
+    missing : {"refused", "integrated"}
+        Whether values of Gaussian nodes may be missing (NaN): then they are integrated out.
     """
-    dims: dict[str, tuple[str, ...]] = {"edge_weight": ("archetype", "edge")}
+    chosen = {
+        "encoder": encoder,
+        "penalty": penalty,
+        "order": order,
+        "mean": mean,
+        "noise": noise,
+        "prior": prior,
+        "nodes": nodes,
+        "missing": missing,
+    }
+    linked = nodes != "gaussian"
+    factored = prior == "factored"
+    dims: dict[str, tuple[str, ...]] = {} if factored else {"edge_weight": ("archetype", "edge")}
+    dims |= dict.fromkeys(story.FACTORS if factored else (), ("archetype", "node", "factor"))
     dims |= {"shared_weight": ("edge",)} if prior == "hierarchical" else {}
     dims |= {"intercept": ("archetype",), **DIMS[encoder]}
-    dims |= {"mean_intercept": ("node",), "mean_slope": ("covariate", "node")} if mean == "regressed" else {}
-    dims |= {"sigma": ("node",) if noise == "node" else ()}
-    supports = {"sigma": positive, "edge_weight": WEIGHT, "shared_weight": WEIGHT}
+    dims |= {"mean_intercept": ("node",)} if linked or mean == "regressed" else {}
+    dims |= {"mean_slope": ("covariate", "node")} if mean == "regressed" else {}
+    dims |= {"dispersion": ("node",)} if nodes == "count" else {}
+    dims |= {} if linked else {"sigma": ("node",) if noise == "node" else ()}
+    supports = {"sigma": positive, "dispersion": positive, "edge_weight": WEIGHT, "shared_weight": WEIGHT}
+    supports |= dict.fromkeys(story.FACTORS, WEIGHT)
     unknown = {name: Var(d, supports.get(name, real), *ABOUT[name]) for name, d in dims.items()}
     known = {
         "context": Var(("sample", "covariate"), real, "Context of a sample, in any units.", "C"),
@@ -129,29 +176,43 @@ def declare(
         "context_sd": Var(("covariate",), positive, "Spread that it is divided by.", "d", spread_over_samples),
         "alpha": Var((), nonnegative, "Strength of the acyclicity potential on the samples' networks.", "α", 10.0),
         "gamma": Var((), nonnegative, "Strength of the same potential on the archetypes.", "γ", 0.0),
-        "rule": Var(("source", "target"), RULE, "What is known of an edge: -1 forbidden, 1 required.", "E", no_rules),
+        "rule": Var(("source", "target"), RULE, "What is known of an edge: -1 forbidden, 1 required.", "E", 0),
         "beta": Var((), positive, "Rate of the Laplace prior of the edges.", "β", 5.0),
         "required_sd": Var((), positive, "Prior standard deviation of required edges.", "ρ", 1.0),
         "tau": Var((), positive, "Prior standard deviation of the encoder's parameters.", "τ", 3.0),
-        "sigma0": Var((), positive, "Prior median of sigma.", "σ₀", 1.0),
-        "sigma_spread": Var((), positive, "Prior standard deviation of ln sigma.", "ς", 1.0),
     }
+    if linked:
+        known["level"] = Var(("node",), real, "Link of a node's mean over samples.", "l", level_of(nodes))
+    else:
+        known["sigma0"] = Var((), positive, "Prior median of sigma.", "σ₀", 1.0)
+    if nodes == "count":
+        known["dispersion0"] = Var((), positive, "Prior median of the dispersion.", "φ₀", 0.3)
+    if nodes != "logistic":
+        known["sigma_spread"] = Var((), positive, "Prior standard deviation of ln sigma, or ln dispersion.", "ς", 1.0)
     design: dict[str, Callable[..., Any]] = {
         "context": story.draw_context,
         "context_mean": mean_over_samples,
         "context_sd": spread_over_samples,
-        "rule": lambda sizes: np.zeros((sizes["node"], sizes["node"]), dtype=np.int64),
+        "rule": story.open_rule,
         "alpha": lambda: 1.0,
         "beta": lambda: 2.0,
         "tau": lambda: 2.0,
-        "sigma_spread": lambda: 0.3,
     }
+    if nodes != "logistic":
+        design["sigma_spread"] = lambda: 0.3
+    if linked:
+        design["level"] = lambda sizes: np.full(sizes["node"], 0.0 if nodes == "logistic" else 2.0)
     if prior == "hierarchical":
         known["beta_shared"] = Var((), positive, "Rate of the Laplace prior of what archetypes share.", "β₀", 5.0)
         design["beta_shared"] = lambda: 2.0
-    if mean == "regressed":
+    if linked and order == "free":
+        known["position"] = Var(("node",), real, "Place of a node; edges lead to later ones.", "o", learnt(nodes))
+        design["position"] = lambda sizes: np.arange(sizes["node"], dtype=float)
+    if "mean_intercept" in dims:
         known["tau_mean"] = Var((), positive, "Prior standard deviation of the mean's parameters.", "τ₀", 1.0)
-    said = likelihood.Density(encoder, penalty, order, mean, noise, tuple(dims))
+    said = likelihood.Density(chosen, tuple(dims))
+    values, about = VALUES[nodes]
+    values = INCOMPLETE if missing == "integrated" and not linked else values
     networks = ("source", "target")
 
     def edge(node: Array) -> Array:
@@ -159,15 +220,16 @@ def declare(
 
     sizes = {"sample": 200, "node": 3, "covariate": 2, "archetype": 2}
     sizes |= {} if encoder == "linear" else {"neuron": 2}
+    sizes |= {"factor": 2} if factored else {}
     sizes |= {"source": 3, "target": 3, "edge": story.edge_count(order, 3)}
     return Model(
         name=__name__,
         title="Sample-specific Bayesian networks (NOTMAD)",
         sizes=sizes,
-        default_sizes={} if encoder == "linear" else {"neuron": 8},
+        default_sizes=({} if encoder == "linear" else {"neuron": 8}) | ({"factor": 2} if factored else {}),
         derived_dims={"source": lambda node: node, "target": lambda node: node, "edge": edge},
         known=Stage(known, design),
-        unknown=Stage(unknown, story.prior(encoder, penalty, order, dims)),
+        unknown=Stage(unknown, story.prior(encoder, penalty, order, dims, said.cyclic)),
         hidden=Stage(
             {
                 "archetype_network": Var(("archetype", *networks), real, "Weights of the edges as a matrix.", "Wₖ"),
@@ -175,16 +237,16 @@ def declare(
                 "network": Var(("sample", *networks), real, "Network of a sample; [i, j] is i to j.", "W"),
             },
             {
-                "archetype_network": story.draw_archetypes(order, dims),
+                "archetype_network": story.draw_archetypes(order, dims, said.rules),
                 "archetype_weight": story.draw_weights(encoder),
                 "network": story.draw_network,
             },
         ),
         observed=Stage(
-            {"x": Var(("sample", "node"), real, "Value of a node, standardised over samples.", "x")},
-            {"x": story.draw_x(mean)},
+            {"x": Var(("sample", "node"), values, about, "x")},
+            {"x": story.draw_linked(nodes, dims, said.rules) if linked else story.draw_x(mean)},
         ),
-        density=density.build(encoder, penalty, order, mean, dims),
+        density=density.build(chosen, dims),
         log_likelihood=said.log_likelihood,
         log_prior=said.log_prior,
         vectorized=True,

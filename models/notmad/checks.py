@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 from scipy.special import stdtr
 
-from genarium.declaration import Problem
+from genarium.declaration import Array, Problem
 from genarium.errors import InputError
 from genarium.remedies import setting
 
@@ -36,6 +36,27 @@ def check(problem: Problem) -> None:
         )
     if n < 2:
         return
+    _check_rules(problem)
+    if problem.sizes["archetype"] > 1 and not np.ptp(context, axis=0).any():
+        raise InputError(
+            "notmad: known variable 'context' (sample, covariate): every sample has the same context, so that "
+            "archetypes cannot be told apart. Fit archetype=1, or give contexts that vary."
+        )
+    if n < p:
+        warnings.warn(
+            f"notmad: there are {n} samples for {p} nodes; edges follow from the prior beta={float(problem['beta']):g} "
+            "more than from the data.",
+            UserWarning,
+            stacklevel=2,
+        )
+    if problem.option("nodes") == "gaussian":  # with a link, nothing is lost if nodes are constant or the same
+        _check_values(_filled(x, nodes) if np.isnan(x).any() else x, problem)
+
+
+def _check_values(x: Array, problem: Problem) -> None:
+    """Reject Gaussian nodes that are constant or functions of others, and warn of means and scales."""
+    n, p = x.shape
+    nodes = problem.coords["node"]
     spread = x.std(0)
     constant = np.flatnonzero(spread <= 1e-12 * np.maximum(np.abs(x).max(0), 1e-300))
     if constant.size:
@@ -58,20 +79,7 @@ def check(problem: Problem) -> None:
                 f"notmad: observed variable 'x' (sample, node): node {nodes[column]!s} is an exact sum of multiples of "
                 "nodes before it, so that its edges cannot be told from theirs. Drop one of them."
             )
-    _check_rules(problem)
     doors.warn_of_two_values(x, nodes)
-    if problem.sizes["archetype"] > 1 and not np.ptp(context, axis=0).any():
-        raise InputError(
-            "notmad: known variable 'context' (sample, covariate): every sample has the same context, so that "
-            "archetypes cannot be told apart. Fit archetype=1, or give contexts that vary."
-        )
-    if n < p:
-        warnings.warn(
-            f"notmad: there are {n} samples for {p} nodes; edges follow from the prior beta={float(problem['beta']):g} "
-            "more than from the data.",
-            UserWarning,
-            stacklevel=2,
-        )
     ratio = float((spread.max() / spread.min()) ** 2)
     if ratio > RATIO:
         warnings.warn(
@@ -94,10 +102,38 @@ def check(problem: Problem) -> None:
         )
 
 
+def _filled(x: Array, nodes: Array) -> Array:
+    """Put the means of nodes where values are missing; refuse nodes and samples with too few values."""
+    there = ~np.isnan(x)
+    few = np.flatnonzero(there.sum(0) < 2)
+    if few.size:
+        raise InputError(
+            f"notmad: observed variable 'x' (sample, node): node {nodes[few[0]]!s} has {there[:, few[0]].sum()} values "
+            "that are not missing; two are needed. Drop it."
+        )
+    return np.where(there, x, np.nanmean(x, 0))
+
+
 def _check_rules(problem: Problem) -> None:
     """Refuse required edges that go back."""
     rule, nodes = problem["rule"], problem.coords["node"]
     knowledge.precedence(rule, nodes)
+    position = problem.arrays.get("position")
+    if position is not None:
+        wrong = np.argwhere((rule > 0) & (position[:, None] >= position))
+        same = np.argsort(position, kind="stable")
+        equal = np.flatnonzero(np.diff(position[same]) == 0)
+        if wrong.size or equal.size:
+            i, j = wrong[0] if wrong.size else same[equal[0] : equal[0] + 2]
+            told = (
+                f"the edge {nodes[i]!s}->{nodes[j]!s} is required, and goes back"
+                if wrong.size
+                else (f"nodes {nodes[i]!s} and {nodes[j]!s} have one place")
+            )
+            raise InputError(
+                f"notmad: known variable 'position' (node): {told}. Leave it out, which learns an order, or give "
+                "position=learn_order(x, context, nodes=..., rule=rule)."
+            )
     back = np.argwhere(np.tril(rule > 0)) if problem.option("order") == "given" else np.argwhere(np.diag(rule) > 0)
     if back.size:
         i, j = back[0][0], back[0][-1]

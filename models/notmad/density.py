@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from genarium.declaration import Sizes
 from genarium.signatures import with_parameters
 
@@ -13,14 +15,12 @@ SQUARINGS = 6
 """Squarings after scaling by a power of two: the exponential's relative error is 1e-12 at norm 10, 1e-9 at norm 25."""
 
 
-def build(
-    encoder: str, penalty: str, order: str, mean: str, shapes: Mapping[str, tuple[str, ...]]
-) -> Callable[..., Any]:
+def build(options: Mapping[str, str], shapes: Mapping[str, tuple[str, ...]]) -> Callable[..., Any]:
     """Return the density of one variant.
 
     Parameters
     ----------
-    encoder, penalty, order, mean : str
+    options : mapping of str to str
         Values of the model's options.
     shapes : mapping of str to tuple of str
         Dims of the unknown variables.
@@ -30,6 +30,7 @@ def build(
     callable
         ``density(sizes, <known and observed>)``, to be called inside a ``pm.Model`` context.
     """
+    encoder, penalty, order, nodes = (options[name] for name in ("encoder", "penalty", "order", "nodes"))
 
     def density(
         sizes: Sizes, x: Any, context: Any, context_mean: Any, context_sd: Any, rule: Any, **known: Any
@@ -38,6 +39,8 @@ def build(
         import pytensor.tensor as pt
 
         context = (context - context_mean) / context_sd
+        if "position" in known:
+            rule = pt.switch(known["position"][:, None] < known["position"], rule, -1)
         p, K, n = sizes["node"], sizes["archetype"], sizes["sample"]
         pairs = [(i, j) for i in range(p) for j in range(p) if (i < j if order == "given" else i != j)]
         rows, columns = [a for a, _ in pairs], [b for _, b in pairs]
@@ -52,28 +55,79 @@ def build(
                     pm.Potential("required", gain.sum())
             elif name == "sigma":
                 at[name] = pm.LogNormal(name, pt.log(known["sigma0"]), known["sigma_spread"], dims=dims or None)
+            elif name in ("outgoing", "incoming"):
+                at[name] = pm.Normal(name, 0, (2 / (known["beta"] ** 2 * sizes["factor"])) ** 0.25, dims=dims)
+            elif name == "dispersion":
+                at[name] = pm.LogNormal(name, pt.log(known["dispersion0"]), known["sigma_spread"], dims=dims)
             else:
                 spread = known["tau_mean"] if name in ("mean_intercept", "mean_slope") else known["tau"]
                 at[name] = pm.Normal(name, 0, spread / sizes["neuron"] ** 0.5 if name == "outer" else spread, dims=dims)
         weights = pt.special.softmax(_logits(encoder, context, at), axis=1)
-        edges = at["edge_weight"] + at["shared_weight"] if "shared_weight" in at else at["edge_weight"]
+        if "outgoing" in at:
+            edges = _product(at["outgoing"], at["incoming"].transpose(0, 2, 1))[:, rows, columns]
+        else:
+            edges = at["edge_weight"] + at.get("shared_weight", 0.0)
         archetypes = pt.zeros((K, p, p))[:, rows, columns].set(edges * pt.ge(rule[rows, columns], 0))
         networks = (weights[:, :, None, None] * archetypes[None]).sum(1)
-        centred = x
-        if mean == "regressed":
-            centred = x - (at["mean_intercept"] + context @ at["mean_slope"])
+        mu = at.get("mean_intercept", 0.0)
+        mu = mu + context @ at["mean_slope"] if "mean_slope" in at else mu
+        if nodes != "gaussian":
+            pm.Potential("likelihood", _linked(nodes, x, known["level"], mu, networks, at.get("dispersion")).sum())
+            return
+        centred = x - mu
+        if options["missing"] == "integrated":
+            absent = pt.isnan(x)
+            centred = pt.switch(absent, 0.0, centred)
         residual = centred - (centred[:, :, None] * networks).sum(1)
         each = pm.logp(pm.Normal.dist(0, at["sigma"]), residual).sum(1)
+        if options["missing"] == "integrated":
+            each = each + _integrated(centred, absent, networks, at["sigma"], p)
         if order == "free":
             each = each + pt.linalg.slogdet(pt.eye(p) - networks)[1]
             pm.Potential("acyclic", -_times(known["alpha"], _h(penalty, networks, p).sum() / n))
             pm.Potential("acyclic_archetypes", -_times(known["gamma"], _h(penalty, archetypes, p).sum()))
         pm.Potential("likelihood", each.sum())
 
-    scalars = ["alpha", "gamma", "beta", "required_sd", "tau", "sigma0", "sigma_spread"]
-    scalars += ["tau_mean"] if mean == "regressed" else []
+    scalars = ["alpha", "gamma", "beta", "required_sd", "tau"]
+    scalars += ["sigma0", "sigma_spread"] if "sigma" in shapes else []
+    scalars += ["dispersion0", "sigma_spread"] if "dispersion" in shapes else []
+    scalars += ["tau_mean"] if "mean_intercept" in shapes else []
     scalars += ["beta_shared"] if "shared_weight" in shapes else []
+    scalars += ["level"] if nodes != "gaussian" else []
+    scalars += ["position"] if nodes != "gaussian" and order == "free" else []
     return with_parameters(["sizes", "x", "context", "context_mean", "context_sd", "rule", *scalars], density)
+
+
+def _linked(nodes: str, x: Any, level: Any, mu: Any, networks: Any, dispersion: Any) -> Any:
+    """Log probability of each value of nodes with a link, given those before it."""
+    import pymc as pm
+    import pytensor.tensor as pt
+
+    handed = x - pt.sigmoid(level) if nodes == "logistic" else pt.log1p(x) - pt.softplus(level)
+    eta = level + mu + (handed[:, :, None] * networks).sum(1)
+    if nodes == "logistic":
+        return pm.logp(pm.Bernoulli.dist(logit_p=eta), x)
+    return pm.logp(pm.NegativeBinomial.dist(mu=pt.exp(eta), alpha=1 / dispersion), x)
+
+
+def _integrated(r: Any, absent: Any, networks: Any, sigma: Any, p: int) -> Any:
+    """Return what the log density of each sample gains by the integral over missing values, by elimination."""
+    import pytensor.tensor as pt
+
+    left = pt.eye(p) - networks
+    Q = _product(left / sigma**2, left.transpose(0, 2, 1))
+    b = pt.switch(absent, (Q * r[:, None, :]).sum(2), 0.0)
+    both = absent[:, :, None] & absent[:, None, :]
+    Q = pt.switch(both, Q, pt.eye(p)[None])
+    log_det, square = 0.0, 0.0
+    for k in range(p):  # symmetric and positive definite: no pivots need to be looked for
+        pivot, row, of_b = Q[:, k, k], Q[:, k, :], b[:, k]
+        log_det = log_det + pt.log(pivot)
+        square = square + of_b**2 / pivot
+        b = b - of_b[:, None] * row / pivot[:, None]
+        Q = Q - row[:, :, None] * row[:, None, :] / pivot[:, None, None]
+        Q = pt.set_subtensor(Q[:, k, k], 1.0)
+    return 0.5 * square - 0.5 * log_det + 0.5 * np.log(2 * np.pi) * absent.sum(1)
 
 
 def _logits(encoder: str, context: Any, at: Mapping[str, Any]) -> Any:

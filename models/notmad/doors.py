@@ -152,7 +152,8 @@ def warn_of_two_values(x: Array, names: Array | None = None) -> None:
         warnings.warn(
             f"notmad: nodes that take only two values ({len(two)}: {named}{', ...' if len(two) > 5 else ''}) are "
             "fitted as Gaussian: weights into them are differences of shares, and their directions and intervals "
-            "are not to be trusted. There are no logistic nodes; give them as context where they cause the others.",
+            "are not to be trusted. Where all nodes are Booleans, give them as 0 and 1, not standardised, and fit with "
+            "nodes='logistic'; else give them as context where they cause the others.",
             UserWarning,
             stacklevel=3,
         )

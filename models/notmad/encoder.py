@@ -36,8 +36,15 @@ def mean_over_samples(context: Array) -> Array:
 
 
 def spread_over_samples(context: Array) -> Array:
-    """Return the standard deviation of each covariate; one for those that do not vary."""
+    """Return what covariates are divided by: their standard deviation; one for those that do not vary.
+
+    A covariate of two values, such as a level of a category, is divided by half their difference, its standard
+    deviation if both were as frequent: else the effect of a rare level would have a wide prior, where it should shrink.
+    """
     spread = np.std(context, axis=0)
+    low, high = context.min(0), context.max(0)
+    two = ((context == low) | (context == high)).all(0)
+    spread = np.where(two, (high - low) / 2, spread)
     return np.where(spread > 1e-12 * np.maximum(np.abs(context).max(0), 1e-300), spread, 1.0)
 
 

@@ -13,7 +13,8 @@ from genarium.registry import fitted_model
 
 from .encoder import SCALE, curves
 from .graphs import archetypes as weights_of
-from .story import EDGES
+from .knowledge import along
+from .story import EDGES, FACTORS
 
 DRAWN, SMALLEST = 40, 0.1
 """Nodes that graphs are drawn of at most; size from which an entry is an edge there."""
@@ -53,8 +54,10 @@ def _weights(tree: xr.DataTree) -> tuple[Array, Array, Array | None]:
     """Names of the nodes, the archetypes (K, p, p), and their mean shares over the samples where the method tells."""
     model = fitted_model(tree)
     nodes = tree["observed_data"]["node"].to_numpy()
-    at = {name: tree["point"][name].to_numpy() for name in EDGES if name in model.unknown.variables}
-    W = weights_of(model.option("order"), at, tree["constant_data"]["rule"].to_numpy())
+    at = {name: tree["point"][name].to_numpy() for name in (*EDGES, *FACTORS) if name in model.unknown.variables}
+    known = tree["constant_data"].to_dataset()
+    rule = along(known["rule"].to_numpy(), {name: known[name].to_numpy() for name in ("position",) if name in known})
+    W = weights_of(model.option("order"), at, rule)
     share = tree["point"]["archetype_weight"].to_numpy().mean(0) if "archetype_weight" in tree["point"] else None
     return nodes, W, share
 

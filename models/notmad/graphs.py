@@ -14,9 +14,14 @@ ORDERS = ("free", "given")
 
 def places(order: str, nodes: int) -> tuple[Array, Array]:
     """Source and target of each edge: all ordered pairs, or those that go forward where the order is given."""
-    pairs = ~np.eye(nodes, dtype=bool) if order == "free" else np.triu(np.ones((nodes, nodes), dtype=bool), 1)
-    source, target = np.nonzero(pairs)
+    source, target = np.nonzero(possible(order, nodes))
     return source, target
+
+
+def possible(order: str, nodes: int) -> Array:
+    """Whether there may be an edge from i to j; shape (p, p)."""
+    pairs = ~np.eye(nodes, dtype=bool)
+    return pairs if order == "free" else np.triu(pairs)
 
 
 def matrices(order: str, nodes: int, edges: Array) -> Array:
@@ -28,7 +33,10 @@ def matrices(order: str, nodes: int, edges: Array) -> Array:
 
 
 def archetypes(order: str, at: Mapping[str, Array], rule: Array) -> Array:
-    """Archetypes (..., K, p, p) at a point: what they share and what is their own, zero where an edge is forbidden."""
+    """Archetypes (..., K, p, p) at a point: shared and own weights, or products of factors; zero where forbidden."""
+    if "outgoing" in at:
+        product = at["outgoing"] @ at["incoming"].swapaxes(-1, -2)
+        return np.where((rule < 0) | ~possible(order, len(rule)), 0.0, product)
     edges = at["edge_weight"]
     if "shared_weight" in at:
         edges = edges + at["shared_weight"][..., None, :]

@@ -139,6 +139,14 @@ def precedence(rule: Array, names: Array | None = None) -> Array:
     return np.asarray(reach(required | (way & ~way.T)))
 
 
+def along(rule: Array, known: Mapping[str, Any]) -> Array:
+    """Return the rules, and where nodes have a ``position`` among what is known, those against what goes back in it."""
+    if "position" not in known:
+        return rule
+    position = np.asarray(known["position"])
+    return np.where((position[:, None] >= position) & ~np.eye(len(rule), dtype=bool), FORBIDDEN, rule)
+
+
 def compatible(order: Array, before: Array) -> Array:
     """Change an order as little as goes, so that it keeps to :func:`precedence`."""
     left, out = list(order), []

@@ -10,8 +10,11 @@ from genarium.declaration import Array
 from genarium.signatures import with_parameters
 
 from . import encoder as encoders
+from . import links
+from .gaps import integrated
 from .graphs import archetypes, log_determinant, penalty
-from .story import EDGES, mixed, required_edges, scalars
+from .knowledge import along
+from .story import EDGES, FACTORS, SPREADS, factor_spread, mixed, required_edges, scalars
 
 
 class Density:
@@ -19,14 +22,19 @@ class Density:
 
     Parameters
     ----------
-    encoder, penalty, order, mean, noise : str
+    options : mapping of str to str
         Values of the model's options.
     unknown : sequence of str
         Names of the variant's unknown variables.
     """
 
-    def __init__(self, encoder: str, penalty: str, order: str, mean: str, noise: str, unknown: Sequence[str]) -> None:
-        self.encoder, self.penalty, self.order, self.mean, self.noise = encoder, penalty, order, mean, noise
+    def __init__(self, options: Mapping[str, str], unknown: Sequence[str]) -> None:
+        self.encoder, self.penalty, self.order, self.noise, self.nodes = (
+            options[name] for name in ("encoder", "penalty", "order", "noise", "nodes")
+        )
+        self.incomplete = options["missing"] == "integrated" and self.nodes == "gaussian"
+        self.cyclic = self.order == "free" and self.nodes == "gaussian"
+        self.rules = ("rule",) if self.cyclic or self.order == "given" else ("rule", "position")
         self.unknown = tuple(unknown)
 
     def networks(self, context: Array, rule: Array, at: Mapping[str, Array]) -> Array:
@@ -35,14 +43,27 @@ class Density:
         return mixed(weights, archetypes(self.order, at, rule))
 
     def mean_of(self, context: Array, at: Mapping[str, Array]) -> Array | float:
-        """Mean of the samples from scaled contexts; shape (..., n, p), or 0."""
-        if self.mean == "zero":
+        """Mean of the samples from scaled contexts; shape (..., n or 1, p), or 0."""
+        if "mean_intercept" not in at:
             return 0.0
-        return np.asarray(context @ at["mean_slope"] + at["mean_intercept"][..., None, :])
+        base = at["mean_intercept"][..., None, :]
+        return np.asarray(context @ at["mean_slope"] + base if "mean_slope" in at else base)
 
     @property
     def log_likelihood(self) -> Callable[..., Array]:
-        """``log_likelihood(x, context, <unknown>)``: log density of each sample (eq. 6); shape (..., n)."""
+        """``log_likelihood(x, context, <unknown>)``: log density of each sample (eqs. 6, 24, 25); shape (..., n)."""
+
+        def linked(x: Array, context: Array, context_mean: Array, context_sd: Array, rule: Array, **at: Array) -> Array:
+            context = encoders.scaled(context, context_mean, context_sd)
+            networks = self.networks(context, along(rule, at), at)
+            level = at["level"]
+            handed = np.broadcast_to(links.passed(self.nodes, x, level), networks.shape[:-1])
+            eta = level + self.mean_of(context, at) + (handed[..., None, :] @ networks)[..., 0, :]
+            spread = at["dispersion"][..., None, :] if "dispersion" in at else 1.0
+            return np.asarray(links.log_density(self.nodes, x, eta, spread).sum(-1))
+
+        if self.nodes != "gaussian":
+            return with_parameters(["x", "context", *encoders.SCALE, *self.rules, "level", *self.unknown], linked)
 
         def log_likelihood(
             x: Array, context: Array, context_mean: Array, context_sd: Array, rule: Array, **at: Array
@@ -51,12 +72,17 @@ class Density:
             p = x.shape[1]
             networks = self.networks(context, rule, at)
             r = x - self.mean_of(context, at)
+            absent = np.isnan(x)
+            r = np.where(absent, 0.0, r) if self.incomplete else r
             e = r - (np.broadcast_to(r, networks.shape[:-1])[..., None, :] @ networks)[..., 0, :]
             sigma = np.asarray(at["sigma"])
             sigma = sigma[..., None, None] if self.noise == "shared" else sigma[..., None, :]  # (..., 1, p)
             each = -0.5 * ((e / sigma) ** 2).sum(-1) - np.broadcast_to(np.log(sigma), (*sigma.shape[:-1], p)).sum(-1)
             each = each - 0.5 * p * np.log(2 * np.pi)
-            return np.asarray(each if self.order == "given" else each + log_determinant(networks)[0])
+            each = each + log_determinant(networks)[0] if self.cyclic else each
+            if self.incomplete and absent.any():
+                each = each + integrated(r, absent, networks, np.broadcast_to(sigma, (*sigma.shape[:-1], p)))
+            return np.asarray(each)
 
         return with_parameters(["x", "context", *encoders.SCALE, "rule", *self.unknown], log_likelihood)
 
@@ -74,16 +100,19 @@ class Density:
                 if name in EDGES:
                     total = total + self._edge_prior(name, rule, at)
                     continue
-                if name == "sigma":
+                if name in SPREADS:
+                    total = total + self._spread_prior(name, at)
+                    continue
+                if name in FACTORS:
+                    sd = factor_spread(float(at["beta"]), at[name].shape[-1])
+                    each = -0.5 * (at[name] / sd) ** 2 - np.log(sd) - 0.5 * np.log(2 * np.pi)
+                    total = total + each.sum((-3, -2, -1))
                     continue
                 spread = at["tau_mean"] if name.startswith("mean_") else at["tau"]
                 spread = spread / np.sqrt(at[name].shape[-2]) if name == "outer" else spread
                 each = -0.5 * (at[name] / spread) ** 2 - np.log(spread) - 0.5 * np.log(2 * np.pi)
                 total = total + each.reshape(*total.shape, -1).sum(-1)
-            z = (np.log(at["sigma"]) - np.log(at["sigma0"])) / at["sigma_spread"]
-            each = -0.5 * z**2 - np.log(at["sigma"] * at["sigma_spread"]) - 0.5 * np.log(2 * np.pi)
-            total = total + (each if self.noise == "shared" else each.sum(-1))
-            if self.order == "given":
+            if not self.cyclic:
                 return np.asarray(total)
             if at["alpha"] > 0:  # where h is infinite, no strength is still no potential
                 networks = self.networks(context, rule, at)
@@ -103,6 +132,12 @@ class Density:
         each = np.where(required, normal, np.log(rate / 2) - rate * np.abs(w))
         return np.asarray(each.sum((-2, -1) if name == "edge_weight" else -1))
 
+    def _spread_prior(self, name: str, at: Mapping[str, Array]) -> Array:
+        """Log prior of sigma or of the dispersion: log-normal."""
+        z = (np.log(at[name]) - np.log(at[SPREADS[name]])) / at["sigma_spread"]
+        each = -0.5 * z**2 - np.log(at[name] * at["sigma_spread"]) - 0.5 * np.log(2 * np.pi)
+        return np.asarray(each if name == "sigma" and self.noise == "shared" else each.sum(-1))
+
     @property
     def quantities(self) -> Callable[..., Mapping[str, Any]]:
         """``quantities(context, <unknown>)``: networks at the mean context and one sd above, ln sigma, mean h."""
@@ -111,25 +146,26 @@ class Density:
             context: Array, context_mean: Array, context_sd: Array, rule: Array, **at: Array
         ) -> Mapping[str, Any]:
             context = encoders.scaled(context, context_mean, context_sd)
-            m, p = context.shape[1], len(rule)
+            m, p, rule = context.shape[1], len(rule), along(rule, at)
             at_two = self.networks(np.stack([np.zeros(m), np.ones(m)]), rule, at)
             free = ~np.eye(p, dtype=bool) if self.order == "free" else np.triu(np.ones((p, p), dtype=bool), 1)
+            free &= rule >= 0
             out = {
                 "network_at_zero": at_two[..., 0, :, :][..., free],
                 "network_at_one": at_two[..., 1, :, :][..., free],
-                "log_sigma": np.log(at["sigma"]),
+                **{f"log_{name}": np.log(at[name]) for name in SPREADS if name in at},
             }
-            if self.order == "free":
+            if self.cyclic:
                 out["mean_h"] = penalty(self.networks(context, rule, at), self.penalty)[0].mean(-1)
             return out
 
-        names = [name for name in self.unknown if name == "sigma" or not name.startswith("mean_")]
-        return with_parameters(["context", *encoders.SCALE, "rule", *names], quantities)
+        names = [name for name in self.unknown if not name.startswith("mean_")]
+        return with_parameters(["context", *encoders.SCALE, *self.rules, *names], quantities)
 
 
 def statistics(x: Array, context: Array) -> Mapping[str, Any]:
     """Statistics of the data for predictive checks: spread, correlations, and how correlations go with the context."""
-    centred = x - x.mean(0)
+    centred = np.where(np.isnan(x), 0.0, x - np.nanmean(x, 0))  # what is missing is at the mean
     spread = centred.std(0)
     scaled = centred / np.where(spread > 0, spread, 1)
     p = x.shape[1]

@@ -1,5 +1,6 @@
 """Maximum of the posterior: L-BFGS with continuation in the penalty, then Newton's method (equations in the card)."""
 
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -14,11 +15,13 @@ from genarium.settings import only_with
 
 from .descent import Run, descend
 from .encoder import logits
+from .incomplete import ascend, whole
 from .objective import Objective, scaled_contexts
 from .ordering import Ordering
 from .pack import Packed
 from .projection import project_to_dag
 from .stochastic import adam
+from .wide import Wide
 
 SHORT, EARLY = 40, 60
 """Iterations of L-BFGS at most: before an order is looked for, and in the stages of the penalty before the last."""
@@ -28,6 +31,9 @@ AGREE = 1.0
 
 EXACT = 30
 """Nodes up to which the end of a fit is let go of its order where nothing is said."""
+
+WIDE = 150
+"""Nodes from which each has few candidates for its parents."""
 
 STRENGTH, BATCH, EPOCHS = 100.0, 1000, 60
 """What the options of these names are where they are not given."""
@@ -90,16 +96,24 @@ def maximum(
     InputError
         If an unknown variable is to be held fixed, ``optimiser`` is not known, or an option would be dropped.
     """
+    given, problem = problem, whole(problem)
+    incomplete = given is not problem
     packed = Packed(Objective(problem))
-    free = packed.objective.order == "free"
+    free = packed.objective.cyclic
     only_with("notmad", setting("order", "free"), free, strength=strength, route=None if route == "auto" else route)
     exact = free and (packed.objective.nodes <= EXACT if route == "auto" else route == "exact")
     only_with("notmad", option("route", "exact"), exact or not free, strength=strength)
     only_with("notmad", option("optimiser", "adam"), optimiser == "adam", batch=batch, epochs=epochs)
+    if incomplete and (optimiser == "adam" or newton_finish):
+        raise InputError(
+            f"notmad: {option('optimiser', 'adam')} and {option('newton_finish', True)} take no missing values. Leave "
+            "them out, or drop the samples that have some."
+        )
     if strength is not None and not 0 <= strength < np.inf:
         raise InputError(f"notmad: {option('strength', strength)} must be a finite number, zero or larger.")
     batch, epochs = BATCH if batch is None else batch, EPOCHS if epochs is None else epochs
-    ordering = Ordering(problem, packed)
+    wide = free and not exact and packed.objective.nodes > WIDE and not (incomplete or packed.objective.factored)
+    ordering = Wide(problem, packed) if wide else Ordering(problem, packed)
 
     def approach(inner: Packed, vector: Array, stream: np.random.Generator) -> Array:
         if optimiser == "adam":
@@ -124,7 +138,16 @@ def maximum(
         )
     if newton_finish:
         best = finish(packed, best)
+    if incomplete:
+        packed, best = ascend(given, packed, best, partial(_along, exact), max_iterations)
     return collect(problem, packed, [best, *runs[1:]], agreeing, exact or not free)
+
+
+def _along(exact: bool, problem: Problem, packed: Packed, vector: Array, iterations: int) -> Run:
+    """Descend from the end of a fit: freely, or along its order."""
+    ordering = Ordering(problem, packed)
+    order = ordering.suggested(vector) if ordering.free and not exact else None
+    return ordering.along(vector, order, iterations)
 
 
 def _strength(given: float | None) -> float:
@@ -153,6 +176,8 @@ def acyclic_density(packed: Packed, vector: Array) -> float:
     determinant than the projected networks are worth.
     """
     objective, at = packed.objective, packed.unpack(vector)
+    if objective.linked is not None:
+        return -packed(vector)[0] * objective.total
     networks = objective.networks(at)
     projected = project_to_dag(networks, rule=objective.rule) if objective.order == "free" else networks
     squares = objective.residuals.of(projected, objective.mean_of(at))
@@ -184,8 +209,7 @@ def finish(packed: Packed, run: Run) -> Run:
 def collect(problem: Problem, packed: Packed, runs: list[Run], agreeing: int, exact: bool) -> Result:
     """Label the best run; along an order, h is zero, and nothing is left to project."""
     best = runs[0]
-    if exact:
-        packed(best.vector)
+    completed = packed(best.vector)[0] * packed.objective.total if exact else best.value
     at = packed.unpack(best.vector)
     weights = softmax(logits(packed.objective.encoder, scaled_contexts(problem), at), axis=-1)
     order = np.argsort(-weights.mean(0), kind="stable")
@@ -202,7 +226,7 @@ def collect(problem: Problem, packed: Packed, runs: list[Run], agreeing: int, ex
         "starts_agreeing": agreeing,
         "alpha": packed.alpha,
         "mean_h": packed.last.h if exact else 0.0,
-        "acyclic_bound": acyclic_density(packed, best.vector) if exact else -best.value,
+        "acyclic_bound": (acyclic_density(packed, best.vector) if exact else -best.value) + completed - best.value,
         "evaluations": packed.calls,
     }
     extra: dict[str, Array | Labelled] = {

@@ -11,12 +11,11 @@ from genarium.declaration import Array, Problem
 
 from .descent import Run, descend
 from .encoder import logits
-from .graphs import matrices
 from .knowledge import compatible, precedence
-from .objective import MEAN, Objective, scaled_contexts
+from .objective import MEAN, SPREAD, SPREAD_ROW, Objective, scaled_contexts
 from .pack import Packed
 from .projection import project_to_dag, topological_order
-from .story import mixed
+from .story import FACTORS, mixed
 
 ROUNDS = 8
 """Fits along an order and searches for a better one, at most."""
@@ -42,7 +41,7 @@ class Ordering:
 
     def __init__(self, problem: Problem, packed: Packed) -> None:
         self.problem, self.packed = problem, packed
-        self.free = packed.objective.order == "free"
+        self.free = packed.objective.cyclic
         self.context = scaled_contexts(problem)
         self.before = precedence(problem["rule"])
         self.each = problem.option("noise") == "node"
@@ -121,6 +120,9 @@ class Ordering:
         r = self.problem["x"]
         if MEAN[0] in at:
             r = r - at["mean_intercept"] - self.context @ at["mean_slope"]
+        if SPREAD in self.problem.arrays:
+            r = np.vstack([r, self.problem.arrays[SPREAD]])
+            weights = np.vstack([weights, weights[self.problem.arrays[SPREAD_ROW]]])
         features = (r[:, :, None] * weights[:, None, :]).reshape(len(r), -1)
         gram = features.T @ features
         rate = self.packed.objective.known("beta") * float(np.median(at["sigma"] ** 2))
@@ -135,7 +137,7 @@ class Ordering:
     def _with_mean(self, vector: Array) -> Array:
         """Start the mean, if there is one, at least squares on the context."""
         at = self.packed.unpack(vector)
-        if MEAN[0] not in at:
+        if MEAN[1] not in at or self.packed.objective.kind != "gaussian":
             return vector
         design = np.column_stack([np.ones(len(self.context)), self.context])
         found = np.linalg.lstsq(design, self.problem["x"], rcond=None)[0]
@@ -145,30 +147,37 @@ class Ordering:
         """Return the objective of the nodes in another order, with forward edges only."""
         key = (shared, *(int(i) for i in order))
         if key not in self.inner:
-            model = self.problem.model
-            forward = model.variant(**{**model.chosen, "order": "given", **({"noise": "shared"} if shared else {})})
-            rule = self.problem["rule"][np.ix_(order, order)]
-            arrays = {**self.problem.arrays, "x": self.problem["x"][:, order], "rule": rule}
-            self.inner = {key: Packed(Objective(Problem(forward, self.problem.sizes, arrays)))}
+            self.inner = {key: Packed(Objective(self._along_order(order, shared)))}
         return self.inner[key]
+
+    def _along_order(self, order: Array, shared: bool) -> Problem:
+        """Return the problem of the nodes in another order, with forward edges only."""
+        model = self.problem.model
+        forward = model.variant(**{**model.chosen, "order": "given", **({"noise": "shared"} if shared else {})})
+        rule = self.problem["rule"][np.ix_(order, order)]
+        arrays = {**self.problem.arrays, "x": self.problem["x"][:, order], "rule": rule}
+        if SPREAD in arrays:
+            arrays[SPREAD] = arrays[SPREAD][:, order]
+        return Problem(forward, self.problem.sizes, arrays)
 
     def _forth(self, inner: Packed, vector: Array, order: Array) -> Array:
         at = self.packed.unpack(vector)
         if not inner.shapes["sigma"]:
             at["sigma"] = np.exp(np.log(at["sigma"]).mean())
-        return inner.pack({**at, **_permuted(at, order, ("free", "given"), inner.objective)})
+        return inner.pack({**at, **_permuted(at, order, self.packed.objective, inner.objective)})
 
     def _back(self, inner: Packed, vector: Array, order: Array) -> Array:
         at = inner.unpack(vector)
         at["sigma"] = np.broadcast_to(at["sigma"], self.packed.shapes["sigma"])
-        return self.packed.pack({**at, **_permuted(at, np.argsort(order), ("given", "free"), self.packed.objective)})
+        return self.packed.pack({**at, **_permuted(at, np.argsort(order), inner.objective, self.packed.objective)})
 
 
-def _permuted(at: dict[str, Array], order: Array, names: tuple[str, str], there: Objective) -> dict[str, Array]:
+def _permuted(at: dict[str, Array], order: Array, here: Objective, there: Objective) -> dict[str, Array]:
     """Return what there is of nodes and edges at a point, with the nodes in another order."""
     out = {name: at[name][..., order] for name in NODES if name in at and at[name].ndim}
+    out |= {name: at[name][:, order] for name in FACTORS if name in at}
     for name in there.edges:
-        whole = matrices(names[0], len(order), at[name])[..., order, :][..., order]
+        whole = here.matrices(at[name])[..., order, :][..., order]
         out[name] = whole[..., there.source, there.target]
     return out
 

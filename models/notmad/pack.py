@@ -6,8 +6,15 @@ import numpy as np
 
 from genarium.declaration import Array
 
-from .objective import Objective, Terms
-from .story import EDGES
+from .objective import MEAN, Objective, Terms
+from .story import EDGES, FACTORS
+
+SIZES = {
+    **dict.fromkeys(EDGES, 0.05),
+    **dict.fromkeys(FACTORS, 0.3),
+    **dict.fromkeys(("intercept", *MEAN), 0.1),
+}
+"""Standard deviations of random starts; of other variables, one."""
 
 
 class Packed:
@@ -27,9 +34,9 @@ class Packed:
         dims = {name: var.dims for name, var in problem.model.unknown.variables.items()}
         self.shapes = {name: tuple(sizes[dim] for dim in dims[name]) for name in objective.names}
         self.edges = sum(self._size(name) for name in objective.edges)
-        self.rates, free, open_ = (
-            np.concatenate(parts) for parts in zip(*map(self._kinds, objective.edges), strict=True)
-        )
+        kinds = [self._kinds(name) for name in objective.edges]
+        none = np.zeros(0), np.zeros(0, dtype=bool), np.zeros(0, dtype=bool)
+        self.rates, free, open_ = (np.concatenate(parts) for parts in zip(none, *kinds, strict=True))
         self.signed = np.concatenate([~free, np.ones(self.edges, dtype=bool)])
         self.open = np.concatenate([open_, open_ & ~free])
         self.alpha = objective.known("alpha")
@@ -52,10 +59,11 @@ class Packed:
 
     def pack(self, at: Mapping[str, Array]) -> Array:
         """Return the vector of a point."""
-        w = np.concatenate([np.ravel(at[name]) for name in self.objective.edges])
+        w = np.concatenate([np.zeros(0), *(np.ravel(at[name]) for name in self.objective.edges)])
         high = np.where(self.signed[: self.edges], np.maximum(w, 0), w)
         rest = [np.ravel(at[name]) for name in self.objective.others]
-        found = np.concatenate([high, high - w, *rest, np.log(np.atleast_1d(at["sigma"]))])
+        spreads = [np.log(np.atleast_1d(at[name])) for name in self.objective.spreads]
+        found = np.concatenate([high, high - w, *rest, *spreads])
         found[: 2 * self.edges][~self.open] = 0
         return found
 
@@ -70,7 +78,7 @@ class Packed:
         for name in self.objective.others:
             out[name] = vector[low : low + self._size(name)].reshape(self.shapes[name])
             low += self._size(name)
-        return {**out, "sigma": np.exp(vector[low:]).reshape(self.shapes["sigma"])}
+        return out | {name: np.exp(vector[low:]).reshape(self.shapes[name]) for name in self.objective.spreads}
 
     def __call__(self, vector: Array) -> tuple[float, Array]:
         """Minus the log density a sample, without constants, and its gradient; infinite outside the domain."""
@@ -81,16 +89,17 @@ class Packed:
             value = self.last.smooth + self.l1(vector)
         if not np.isfinite(value):
             return 1e300, np.zeros_like(vector)
-        edges = np.concatenate([np.ravel(gradient[name]) for name in self.objective.edges])
+        edges = np.concatenate([np.zeros(0), *(np.ravel(gradient[name]) for name in self.objective.edges)])
         rest = [np.ravel(gradient[name]) for name in self.objective.others]
-        parts = [edges + self.rates, self.rates - edges, *rest, np.ravel(gradient["sigma"] * at["sigma"])]
+        spreads = [np.ravel(gradient[name] * at[name]) for name in self.objective.spreads]
+        parts = [edges + self.rates, self.rates - edges, *rest, *spreads]
         n = self.objective.total
         return value / n, np.concatenate(parts) / n
 
     @property
     def bounds(self) -> Array:
         """Bounds of the vector's elements (two columns); ln sigma is kept within reason."""
-        others, sigmas = sum(map(self._size, self.objective.others)), self._size("sigma")
+        others, sigmas = (sum(map(self._size, names)) for names in (self.objective.others, self.objective.spreads))
         low = np.concatenate([np.where(self.signed, 0.0, -np.inf), np.full(others, -np.inf), np.full(sigmas, -12.0)])
         high = np.concatenate([np.full(2 * self.edges + others, np.inf), np.full(sigmas, 12.0)])
         low[: 2 * self.edges][~self.open] = high[: 2 * self.edges][~self.open] = 0
@@ -100,8 +109,10 @@ class Packed:
         """Return a start: small edges, an encoder that tells contexts apart, sigma of the data's size."""
         at = {}
         for name in self.objective.names:
-            size = 0.05 if name in EDGES else 0.1 if "intercept" in name or name == "mean_slope" else 1.0
-            at[name] = rng.normal(0, size, self.shapes[name])
-        spread = self.objective.x.std(0) if self.shapes["sigma"] else self.objective.x.std()
-        at["sigma"] = np.maximum(1e-3, spread)
+            at[name] = rng.normal(0, SIZES.get(name, 1.0), self.shapes[name])
+        if "sigma" in at:
+            spread = self.objective.x.std(0) if self.shapes["sigma"] else self.objective.x.std()
+            at["sigma"] = np.maximum(1e-3, spread)
+        if "dispersion" in at:
+            at["dispersion"] = np.full(self.shapes["dispersion"], self.objective.known("dispersion0"))
         return self.pack(at)

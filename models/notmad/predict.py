@@ -11,8 +11,10 @@ from genarium.remedies import option
 from genarium.settings import only_with
 from genarium.tree import arrays, stacked
 
+from . import links
 from .encoder import logits, names
 from .graphs import archetypes, edge_frequency, is_acyclic, penalty
+from .knowledge import along
 from .objective import scaled_contexts
 from .projection import project_to_dag
 from .story import mixed
@@ -56,7 +58,9 @@ def predict(
         posterior also ``edge_probability``: share of projected draws with that edge; ``low`` and ``high``: ends of
         the intervals of the draws, unprojected; ``h`` averages over draws. With ``x``, ``error`` (sample): mean squared
         error of the nodes given their parents; of a posterior also ``draw_error`` (network_draw): the same for the
-        projected networks of each draw, averaged over samples. Its spread is that of a posterior ensemble.
+        projected networks of each draw, averaged over samples. Its spread is that of a posterior ensemble. Nodes whose
+        value, or a parent's, is missing have no part in errors. For nodes with a link, errors are minus the log
+        probability of a value, in nats, in place of squares.
     """
     encoder, order = problem.option("encoder"), problem.option("order")
     _warn_outside(fitted, problem["context"])
@@ -70,7 +74,7 @@ def predict(
     if sampled:
         at = stacked(at, DRAWS)
     weights = softmax(logits(encoder, context, {n: at[n] for n in names(encoder)}), axis=-1)
-    rule = problem["rule"]
+    rule = along(problem["rule"], problem.arrays)
     networks = mixed(weights, archetypes(order, at, rule))
     h = penalty(networks, "notears")[0]
     out: dict[str, Labelled] = {}
@@ -81,7 +85,7 @@ def predict(
         tails = (1 - probability) / 2
         out["low"], out["high"] = ((dims, np.quantile(networks, q, axis=0)) for q in (tails, 1 - tails))
         if "x" in problem.arrays:
-            each = _errors(problem["x"] - _mean(at, context), projected).mean(1)
+            each = _errors(problem, at, context, projected).mean(1)
             out["draw_error"] = (("network_draw",), each)
             at = {name: value.mean(0) for name, value in at.items()}
         networks, weights, h = networks.mean(0), weights.mean(0), h.mean(0)
@@ -93,7 +97,7 @@ def predict(
         "acyclic": (("sample",), is_acyclic(networks, smallest)),
     }
     if "x" in problem.arrays:
-        out["error"] = (("sample",), _errors(problem["x"] - _mean(at, context), final))
+        out["error"] = (("sample",), _errors(problem, at, context, final))
     return out
 
 
@@ -109,21 +113,34 @@ def mean_networks(fitted: xr.DataTree, problem: Problem, members: Members) -> Ar
     at = stacked(at, DRAWS) if sampled else {name: value[None] for name, value in at.items()}
     encoder = problem.option("encoder")
     weights = softmax(logits(encoder, scaled_contexts(problem)[members], {n: at[n] for n in names(encoder)}), axis=-1)
-    found = archetypes(problem.option("order"), at, problem["rule"])
+    found = archetypes(problem.option("order"), at, along(problem["rule"], problem.arrays))
     return mixed(weights.mean(-2)[:, None], found)[:, 0]
 
 
 def _mean(at: dict[str, Array], context: Array) -> Array | float:
-    """Means of the samples; shape (..., N, p), or 0."""
-    if "mean_slope" not in at:
+    """Means of the samples; shape (..., N or 1, p), or 0."""
+    if "mean_intercept" not in at:
         return 0.0
-    return np.asarray(context @ at["mean_slope"] + at["mean_intercept"][..., None, :])
+    base = at["mean_intercept"][..., None, :]
+    return np.asarray(context @ at["mean_slope"] + base if "mean_slope" in at else base)
 
 
-def _errors(r: Array, networks: Array) -> Array:
-    """Mean squared errors of the nodes given their parents; shape (..., N)."""
-    r = np.broadcast_to(r, networks.shape[:-1])
-    return np.asarray(((r - (r[..., None, :] @ networks)[..., 0, :]) ** 2).mean(-1))
+def _errors(problem: Problem, at: dict[str, Array], context: Array, networks: Array) -> Array:
+    """Mean errors of the nodes given their parents; shape (..., N)."""
+    x, mean, kind = problem["x"], _mean(at, context), problem.option("nodes")
+    if kind != "gaussian":
+        level = problem["level"]
+        handed = np.broadcast_to(links.passed(kind, x, level), networks.shape[:-1])
+        spread = at["dispersion"][..., None, :] if "dispersion" in at else 1.0
+        eta = level + mean + (handed[..., None, :] @ networks)[..., 0, :]
+        return np.asarray(-links.log_density(kind, x, eta, spread).mean(-1))
+    r = np.broadcast_to(x - mean, networks.shape[:-1])
+    absent = np.isnan(r)
+    known = np.where(absent, 0.0, r)
+    e = known - (known[..., None, :] @ networks)[..., 0, :]
+    unknown = absent | ((absent[..., None, :] @ (networks != 0))[..., 0, :] > 0)
+    count = (~unknown).sum(-1)
+    return np.where(count > 0, np.where(unknown, 0.0, e**2).sum(-1) / np.maximum(count, 1), np.nan)
 
 
 def _warn_outside(fitted: xr.DataTree, context: Array) -> None:

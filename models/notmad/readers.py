@@ -24,6 +24,9 @@ from .rule_files import RuleFiles
 NONE, CONSTANT = "none", "constant"
 """What says that there is no context; and the covariate, zero in every sample, that stands for it."""
 
+MANY = 10
+"""Levels up to which the first one has no covariate of its own; of more, all shrink towards what they share."""
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -74,8 +77,8 @@ def table(
         One file: CSV, TSV, white space or Parquet, compressed or not.
     context : str or sequence of str
         Columns of the context (a comma between them). A column of text becomes one covariate for each of its levels
-        but the first, named ``column=level``; levels are in the order of the categories, or sorted. "none" for one
-        network of all samples: fit one archetype then.
+        but the first (all, of more than ten), named ``column=level``; levels are in the order of the categories, or
+        sorted. "none" for one network of all samples: fit one archetype then.
     nodes : str or sequence of str, optional
         Columns of the nodes. Default: every other column; one of text, or that looks like a total, a running number or
         a label, is an error then.
@@ -310,7 +313,7 @@ def _variables(own: Columns, like: Columns | None, standardise: bool, rule_files
                 f"{own.path}: sample {at!s}: {name} = {str(values[strange[0]])!r} is no level of {name!r} in "
                 f"{train.path}, which has {listed(known)}. Correct it, drop the sample, or fit with such samples."
             )
-        coded |= {f"{name}={level}": (values == level).astype(float) for level in known[1:]}
+        coded |= {f"{name}={level}": (values == level).astype(float) for level in known[len(known) <= MANY :]}
     index = pd.RangeIndex(len(next(iter(own.x.values())))) if own.rows is None else pd.Index(own.rows)
     x = {name: scaled(values, train.x[name]) for name, values in own.x.items()}
     if like is not None:

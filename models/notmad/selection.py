@@ -184,8 +184,8 @@ class Descents:
         self.sizes = {name: value for name, value in settings.items() if name not in model.options}
         self.data, self.train = data, train
 
-    def _problem(self, rows: Array, beta: float, model: Model) -> Problem:
-        given = {**self.data, "x": self.data["x"][rows], "context": self.data["context"][rows], "beta": beta}
+    def _problem(self, rows: Array, beta: float, model: Model, **more: Array) -> Problem:
+        given = {**self.data, **more, "x": self.data["x"][rows], "context": self.data["context"][rows], "beta": beta}
         return check(model, given, self.sizes)
 
     def densities(self, betas: Sequence[float], restarts: int, rng: np.random.Generator) -> Array:
@@ -194,7 +194,8 @@ class Descents:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             problem = self._problem(self.train, betas[first], self.model)
-        test = self._problem(~self.train, 1.0, replace(self.model, check=None))
+        own = {name: problem[name] for name in ("level", "position") if name in problem.arrays}
+        test = self._problem(~self.train, 1.0, replace(self.model, check=None), **own)
         packed = Packed(Objective(problem))
         ordering = Ordering(problem, packed)
         runs = [

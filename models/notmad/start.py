@@ -9,6 +9,7 @@ import numpy as np
 from genarium.declaration import Arrays, Problem
 
 from .descent import descend
+from .incomplete import whole
 from .objective import Objective
 from .pack import Packed
 
@@ -21,7 +22,7 @@ APART = 0.01
 
 def start(problem: Problem, rng: np.random.Generator) -> Arrays:
     """Start the engines near a mode of the density with the problem's own alpha, away from exact zeros."""
-    packed = Packed(Objective(problem))
+    packed = Packed(Objective(whole(problem)))
     found = descend(packed, packed.random(rng), ITERATIONS, 1e-7)
     at = packed.unpack(found.vector)
     moved = {name: at[name] + rng.normal(0, APART, at[name].shape) for name in packed.objective.edges}

@@ -12,21 +12,37 @@ from genarium.remedies import setting
 from genarium.signatures import with_parameters
 
 from . import encoder as encoders
+from . import links
 from .graphs import archetypes as archetypes_of
 from .graphs import penalty, places
+from .knowledge import along
 
 EDGES = {"edge_weight": "beta", "shared_weight": "beta_shared"}
 """Unknown variables that are weights of edges, and the rates of their priors."""
+
+FACTORS = ("outgoing", "incoming")
+"""Unknown variables whose products are the archetypes, where these are of low rank."""
 
 TRIES, BATCH = 20_000, 20
 """Draws from the base prior until one is accepted, at most; networks of how many are made at once."""
 
 
+SPREADS = {"sigma": "sigma0", "dispersion": "dispersion0"}
+"""Unknown variables that are the size of noise, and the medians of their priors."""
+
+
 def scalars(unknown: Iterable[str]) -> list[str]:
     """Names of the known scalars of a variant with these unknown variables."""
-    names = ["alpha", "gamma", "beta", "required_sd", "tau", "sigma0", "sigma_spread"]
+    names = ["alpha", "gamma", "beta", "required_sd", "tau"]
+    medians = [median for spread, median in SPREADS.items() if spread in unknown]
+    names += [*medians, "sigma_spread"] if medians else []
     names += ["beta_shared"] if "shared_weight" in unknown else []
     return names + (["tau_mean"] if "mean_intercept" in unknown else [])
+
+
+def factor_spread(beta: float, factors: int) -> float:
+    """Prior standard deviation of an entry of a factor, by which edges have the variance of Laplace(0, 1 / beta)."""
+    return float((2 / (beta**2 * factors)) ** 0.25)
 
 
 def required_edges(order: str, rule: Array, deviating: bool = False) -> Array:
@@ -41,11 +57,13 @@ def draw_context(rng: np.random.Generator, sizes: Sizes) -> Array:
     return rng.normal(size=(sizes["sample"], sizes["covariate"]))
 
 
-def prior(encoder: str, kind: str, order: str, shapes: Mapping[str, tuple[str, ...]]) -> Callable[..., Any]:
+def prior(
+    encoder: str, kind: str, order: str, shapes: Mapping[str, tuple[str, ...]], cyclic: bool
+) -> Callable[..., Any]:
     """Return the draw function of the unknown stage (eq. 9).
 
     The potential exp(-alpha mean h - gamma sum h) is at most one, so that draws from the base prior, each kept with
-    that probability, are draws from the prior. Where the order of the nodes is given, the potential is one.
+    that probability, are draws from the prior. Where networks cannot be ``cyclic``, the potential is one.
     """
 
     def base(rng: np.random.Generator, sizes: Sizes, count: int, known: Mapping[str, Any]) -> dict[str, Array]:
@@ -56,8 +74,10 @@ def prior(encoder: str, kind: str, order: str, shapes: Mapping[str, tuple[str, .
                 drawn = rng.laplace(0, 1 / known[EDGES[name]], shape)
                 required = required_edges(order, known["rule"], name == "edge_weight" and "shared_weight" in shapes)
                 out[name] = np.where(required, rng.normal(0, known["required_sd"], shape), drawn)
-            elif name == "sigma":
-                out[name] = np.exp(rng.normal(np.log(known["sigma0"]), known["sigma_spread"], shape))
+            elif name in SPREADS:
+                out[name] = np.exp(rng.normal(np.log(known[SPREADS[name]]), known["sigma_spread"], shape))
+            elif name in FACTORS:
+                out[name] = rng.normal(0, factor_spread(float(known["beta"]), sizes["factor"]), shape)
             else:
                 spread = known["tau_mean"] if name.startswith("mean_") else known["tau"]
                 out[name] = rng.normal(0, spread / np.sqrt(sizes["neuron"] if name == "outer" else 1), shape)
@@ -66,10 +86,10 @@ def prior(encoder: str, kind: str, order: str, shapes: Mapping[str, tuple[str, .
     def draw(rng: np.random.Generator, sizes: Sizes, **known: Any) -> dict[str, Array]:
         tried = 0
         while tried < TRIES:
-            count = 1 if order == "given" else BATCH
+            count = BATCH if cyclic else 1
             drawn = base(rng, sizes, count, known)
             chosen = 0
-            if order == "free":
+            if cyclic:
                 archetypes = archetypes_of(order, drawn, known["rule"])
                 context = encoders.scaled(*(known[name] for name in ("context", *encoders.SCALE)))
                 weights = softmax(encoders.logits(encoder, context, drawn), axis=-1)
@@ -88,7 +108,7 @@ def prior(encoder: str, kind: str, order: str, shapes: Mapping[str, tuple[str, .
             f"notmad: none of {TRIES} draws from the prior of 'edge_weight' was accepted by the acyclicity potential "
             f"with alpha={float(known['alpha']):g}, gamma={float(known['gamma']):g}, beta={float(known['beta']):g} and "
             f"node={sizes['node']}. Simulate with {setting('order', 'given')}, smaller alpha or larger beta, or give "
-            "edge_weight."
+            "the weights."
         )
 
     return with_parameters(["rng", "sizes", "context", *encoders.SCALE, "rule", *scalars(shapes)], draw)
@@ -101,13 +121,13 @@ def mixed(weights: Array, archetypes: Array) -> Array:
     return np.asarray(out.reshape(*out.shape[:-1], *archetypes.shape[-2:]))
 
 
-def draw_archetypes(order: str, unknown: Iterable[str]) -> Callable[..., Array]:
+def draw_archetypes(order: str, unknown: Iterable[str], rules: Iterable[str]) -> Callable[..., Array]:
     """Return the function that puts the edges into matrices."""
 
     def draw(rule: Array, **at: Array) -> Array:
-        return archetypes_of(order, at, rule)
+        return archetypes_of(order, at, along(rule, at))
 
-    return with_parameters(["rule", *(name for name in EDGES if name in unknown)], draw)
+    return with_parameters([*rules, *(name for name in (*EDGES, *FACTORS) if name in unknown)], draw)
 
 
 def draw_weights(encoder: str) -> Callable[..., Array]:
@@ -154,6 +174,31 @@ def draw_x(mean: str) -> Callable[..., Array]:
         return emit(rng, network, sigma, scaled @ mean_slope + mean_intercept)
 
     return draw_centred
+
+
+def draw_linked(kind: str, unknown: Iterable[str], rules: Iterable[str]) -> Callable[..., Array]:
+    """Return the draw function of nodes with a link: one after the other in their order."""
+
+    def emit(rng: np.random.Generator, network: Array, level: Array, **at: Array) -> Array:
+        n, p = network.shape[:2]
+        order = np.argsort(at["position"]) if "position" in at else np.arange(p)
+        context = encoders.scaled(*(at[name] for name in ("context", *encoders.SCALE)))
+        eta = level + at["mean_intercept"] + (context @ at["mean_slope"] if "mean_slope" in at else np.zeros((n, p)))
+        x = np.zeros((n, p), dtype=np.int64)
+        spread = at.get("dispersion", np.ones(p))
+        for j in order:
+            x[:, j] = links.draw(kind, rng, eta[:, j], float(spread[j]))
+            eta += links.passed(kind, x[:, j], level[j])[:, None] * network[:, j]
+        return x
+
+    own = [name for name in ("mean_intercept", "mean_slope", "dispersion") if name in unknown]
+    own += [name for name in rules if name != "rule"]
+    return with_parameters(["rng", "network", "level", "context", *encoders.SCALE, *own], emit)
+
+
+def open_rule(sizes: Sizes) -> Array:
+    """No edge is forbidden, and none required."""
+    return np.zeros((sizes["node"], sizes["node"]), dtype=np.int64)
 
 
 def edge_count(order: str, nodes: int) -> int:

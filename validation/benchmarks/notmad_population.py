@@ -46,7 +46,7 @@ def distances(network: Array, class_: Array, truth: Array) -> tuple[float, float
     return compare(network, truth, 1e-9)["shd"], float(np.triu(differ | differ.T, 1).sum()), float(f1)
 
 
-def methods(x: Array, noise: str, python: str | None) -> Iterator[tuple[str, Array, Array, float]]:
+def methods(x: Array, noise: str, python: str | None, peers: list[str]) -> Iterator[tuple[str, Array, Array, float]]:
     """Name, network, class and CPU seconds of each method."""
     settings: dict[str, dict[str, Any]] = {"notears": {}, "notears, equal": {"variances": "equal"}}
     for name, options in settings.items():
@@ -56,14 +56,15 @@ def methods(x: Array, noise: str, python: str | None) -> Iterator[tuple[str, Arr
         found = notears(x, warn=False, **options)
         known = equivalence_class(found.network)
         yield name, found.network, known, time.process_time() - before
-    if python:
+    if python and "dagma" in peers:
         dag, seconds = peer(python, "dagma", {"lambda1": 0.02}, x=x)
         yield "dagma", dag, equivalence_class(dag), seconds
+    if python and "pc" in peers:
         class_, seconds = peer(python, "pc", {"alpha": 0.01}, x=x)
         yield "PC", class_, class_ != 0, seconds
 
 
-def table(cases: list[tuple[int, int, int]], python: str | None) -> None:
+def table(cases: list[tuple[int, int, int]], python: str | None, peers: list[str]) -> None:
     """Print mean distances over seeds, the worst SHD, and CPU seconds."""
     notears(simulated(0, 5, 50, "equal")[0], warn=False)  # compiles
     print("nodes, samples, noise, method: SHD (worst), SHD of classes, F1 of neighbours, CPU seconds; means over seeds")
@@ -72,7 +73,7 @@ def table(cases: list[tuple[int, int, int]], python: str | None) -> None:
             rows: dict[str, list[tuple[float, ...]]] = {}
             for seed in range(seeds):
                 x, truth = simulated(seed, p, n, noise)
-                for name, network, class_, seconds in methods(x, noise, python):
+                for name, network, class_, seconds in methods(x, noise, python, peers):
                     rows.setdefault(name, []).append((*distances(network, class_, truth), seconds))
             for name, values in rows.items():
                 shd, classes, f1, seconds = np.mean(values, 0)
@@ -112,13 +113,14 @@ def main() -> None:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers", help="a Python that has dagma and causal-learn")
+    parser.add_argument("--methods", nargs="*", choices=["dagma", "pc"], default=["dagma", "pc"], help="of the peers")
     parser.add_argument("--gbn", type=Path, help="folder of Gaussian networks")
     parser.add_argument("--nodes", type=int, nargs="*", default=[20, 50, 100, 200])
     parser.add_argument("--samples", type=int, default=1000)
     parser.add_argument("--seeds", type=int, default=10)
     at = parser.parse_args()
     warnings.simplefilter("ignore")
-    table([(p, at.samples, at.seeds) for p in at.nodes], at.peers)
+    table([(p, at.samples, at.seeds) for p in at.nodes], at.peers, at.methods)
     noise = [int((notears(np.random.default_rng(s).normal(size=(30, 25))).network != 0).sum()) for s in range(10)]
     print(f"\nedges of 30 samples of 25 independent nodes, ten seeds: {noise}")
     if at.gbn:

@@ -57,12 +57,23 @@ def build(problem: Problem) -> Any:
     assert model.density is not None
     wanted = parents_of(model.density)
     with pm.Model(coords={dim: list(labels) for dim, labels in problem.coords.items()}) as built:
-        data = {name: pm.Data(_data_name(model, name), problem[name]) for name in wanted}
+        data = {name: _data(_data_name(model, name), problem[name]) for name in wanted}
         call(model.density, {"sizes": problem.sizes, **data})
     have, declared = {rv.name for rv in built.free_RVs}, set(model.unknown.variables)
     if have != declared:
         raise TypeError(f"{model.name}: the density defines {sorted(have)}, the declaration {sorted(declared)}")
     return built
+
+
+def _data(name: str, value: Array) -> Any:
+    """Put a variable into the PyMC model; missing values, which ``pm.Data`` refuses, are for the density to treat."""
+    import pymc as pm
+
+    if not np.isnan(value).any():
+        return pm.Data(name, value)
+    held = pm.Data(name, np.nan_to_num(value))
+    held.set_value(value)
+    return held
 
 
 def _data_name(model: Model, name: str) -> str:
