@@ -1,7 +1,8 @@
 // Mendelian randomisation with confounded variants: causal effects of an exposure on an outcome, from the effects of
 // variants on both, with errors in both.
 //
-//   gamma_j ~ Normal(mu, sigma)                     true effect of variant j on the exposure
+//   r_j ~ Bernoulli(p)                              whether variant j is strong
+//   gamma_j ~ Normal(mu, sigma if r_j, else sigma / 10)   its true effect on the exposure
 //   theta_s ~ Normal(Theta, tau)                    causal effect in region s
 //   alpha_s ~ Normal(0, 0.3 S_y)                    mean pleiotropic effect in region s
 //   a_j ~ Normal(0, omega)                          pleiotropic effect of variant j
@@ -9,7 +10,7 @@
 //   (x_j, y_j) ~ Normal((gamma_j, (theta_s + eta z_j) gamma_j + o_j alpha_s + a_j), [[s_x^2, c], [c, s_y^2]])
 //   o_j = 1 if g, else sign(x_j)                    what an allele that raises the exposure does counts
 //   Theta ~ Normal(0, R), tau ~ HalfNormal(R / 2), R = S_y / S_x
-//   sigma ~ HalfNormal(S_x), omega ~ HalfNormal(S_y / 2)
+//   p ~ Uniform(0, 1), sigma ~ HalfNormal(S_x), omega ~ HalfNormal(S_y / 2)
 //   q ~ Beta(1, 10), eta ~ Normal(0, R)
 //
 // True effects gamma and pleiotropic effects a are summed out, and so are the z; confounded_probability is P(z = 1).
@@ -61,6 +62,7 @@ parameters {
   vector[n_region] intercept; // alpha
   real<lower=0> exposure_sd; // sigma
   real<lower=0> pleiotropy_sd; // omega
+  real<lower=0, upper=1> strong_share; // p
   real<lower=0, upper=1> confounded_share; // q
   real confounded_effect; // eta
 }
@@ -79,10 +81,10 @@ model {
     vector[variant] v = v_y + square(pleiotropy_sd);
     vector[variant] with = effects_lpdfs(beta_exposure, y,
                                          theta[place] + confounded_effect,
-                                         exposure_mean, exposure_sd, v_x, v,
+                                         exposure_mean, exposure_sd, strong_share, v_x, v,
                                          error_covariance);
     vector[variant] without = effects_lpdfs(beta_exposure, y, theta[place],
-                                            exposure_mean, exposure_sd, v_x,
+                                            exposure_mean, exposure_sd, strong_share, v_x,
                                             v, error_covariance);
     for (j in 1 : variant) {
       target += log_sum_exp(log_share[1] + with[j], log_share[2] + without[j]);
@@ -99,16 +101,16 @@ generated quantities {
     vector[variant] v = v_y + square(pleiotropy_sd);
     vector[variant] with = effects_lpdfs(beta_exposure, y,
                                          theta[place] + confounded_effect,
-                                         exposure_mean, exposure_sd, v_x, v,
+                                         exposure_mean, exposure_sd, strong_share, v_x, v,
                                          error_covariance);
     vector[variant] without = effects_lpdfs(beta_exposure, y, theta[place],
-                                            exposure_mean, exposure_sd, v_x,
+                                            exposure_mean, exposure_sd, strong_share, v_x,
                                             v, error_covariance);
     vector[variant] z = to_vector(bernoulli_rng(rep_vector(confounded_share,
                                                            variant)));
     array[2] vector[variant] again = effects_rng(theta[place]
                                                  + confounded_effect * z,
-                                                 exposure_mean, exposure_sd,
+                                                 exposure_mean, exposure_sd, strong_share,
                                                  v_x, v, error_covariance);
     for (j in 1 : variant) {
       log_lik[j] = log_mix(confounded_share, with[j], without[j]);

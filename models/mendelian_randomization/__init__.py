@@ -51,10 +51,10 @@ __all__ = [
 ]
 
 
-def robust_sd(beta: Array) -> float:
-    """Root mean square of effects, outliers weighed down: their usual size, zero included."""
-    size = float(np.median(np.abs(beta))) / 0.6745
-    return size if size > 0 else float(np.abs(beta).max()) or 1.0
+def root_mean_square(beta: Array) -> float:
+    """Root mean square of effects: where a few are strong and the others are not, about that of the strong."""
+    top = float(np.abs(beta).max())
+    return top * float(np.sqrt(((beta / top) ** 2).mean())) if top > 0 else 1.0
 
 
 NO_MAXIMUM = "the density is unbounded where heterogeneity is zero and all regional effects agree"
@@ -94,14 +94,14 @@ def declare(correlated_pleiotropy: str = "none") -> Model:
             positive,
             "Scale of effects on the exposure in the priors.",
             "S_x",
-            default=lambda beta_exposure: robust_sd(beta_exposure),
+            default=lambda beta_exposure: root_mean_square(beta_exposure),
         ),
         "outcome_scale": Var(
             (),
             positive,
             "Scale of effects on the outcome in the priors.",
             "S_y",
-            default=lambda beta_outcome: robust_sd(beta_outcome),
+            default=lambda beta_outcome: root_mean_square(beta_outcome),
         ),
     }
     unknown = {
@@ -109,16 +109,22 @@ def declare(correlated_pleiotropy: str = "none") -> Model:
         "heterogeneity": Var((), positive, "Standard deviation of causal effects between regions.", "τ"),
         "theta": Var(("region",), real, "Causal effect in a region.", "θ"),
         "intercept": Var(("region",), real, "Mean pleiotropic effect in a region.", "α"),
-        "exposure_sd": Var((), positive, "Standard deviation of true effects on the exposure.", "σ_γ"),
+        "exposure_sd": Var((), positive, "Standard deviation of strong variants' effects on the exposure.", "σ_γ"),
         "pleiotropy_sd": Var((), positive, "Standard deviation of pleiotropic effects.", "ω"),
+        "strong_share": Var((), unit_interval, "Share of strong variants.", "p"),
     }
     hidden = {
+        "strong": Var(("variant",), boolean, "Whether a variant is strong; others have a tenth of the spread.", "r"),
         "gamma": Var(("variant",), real, "True effect on the exposure.", "γ"),
         "pleiotropy": Var(("variant",), real, "Effect on the outcome that does not go through the exposure.", "a"),
     }
     prior: Mapping[str, Callable[..., Any]] = story.PRIOR
     emit: Callable[..., Any] = story.draw_effects
-    hide: dict[str, Callable[..., Any]] = {"gamma": story.draw_gamma, "pleiotropy": story.draw_pleiotropy}
+    hide: dict[str, Callable[..., Any]] = {
+        "strong": story.draw_strong,
+        "gamma": story.draw_gamma,
+        "pleiotropy": story.draw_pleiotropy,
+    }
     methods = {"gibbs": Method(gibbs, "exact", "Gibbs sampling, regional effects collapsed for the global one.")}
     if mixture:
         unknown["confounded_share"] = Var((), unit_interval, "Share of variants that a confounder acts through.", "q")

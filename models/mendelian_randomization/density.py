@@ -59,26 +59,31 @@ def build(mixture: bool) -> Callable[..., None]:
         alpha = pm.Normal("intercept", 0, 0.3 * outcome_scale, dims="region")
         sd = pm.HalfNormal("exposure_sd", exposure_scale)
         omega = pm.HalfNormal("pleiotropy_sd", 0.5 * outcome_scale)
+        share = pm.Uniform("strong_share", 0, 1)
 
         directed = sign * alpha[region]
-        total = sd**2 + se_exposure**2
-        of_x = pm.logp(pm.Normal.dist(exposure_mean, pt.sqrt(total)), beta_exposure)
 
-        def of_y(slope: Any) -> Any:
-            """Log density of y given x: a regression on what x says of gamma."""
-            covariance = slope * sd**2 + error_covariance
+        def of_both(slope: Any, own: Any) -> Any:
+            """Log density of x, and of y given x: a regression on what x says of gamma, whose sd is ``own``."""
+            total = own**2 + se_exposure**2
+            of_x = pm.logp(pm.Normal.dist(exposure_mean, pt.sqrt(total)), beta_exposure)
+            covariance = slope * own**2 + error_covariance
             expected = slope * exposure_mean + covariance / total * (beta_exposure - exposure_mean)
-            variance = slope**2 * sd**2 + omega**2 + se_outcome**2 - covariance**2 / total
-            return pm.logp(pm.Normal.dist(directed + expected, pt.sqrt(variance)), beta_outcome)
+            variance = slope**2 * own**2 + omega**2 + se_outcome**2 - covariance**2 / total
+            return of_x + pm.logp(pm.Normal.dist(directed + expected, pt.sqrt(variance)), beta_outcome)
+
+        def of_any(slope: Any) -> Any:
+            """Log density of both, of strong and other variants."""
+            return pt.logaddexp(pt.log(share) + of_both(slope, sd), pt.log1p(-share) + of_both(slope, 0.1 * sd))
 
         if not mixture:
-            pm.Potential("effects", (of_x + of_y(theta[region])).sum())
+            pm.Potential("effects", of_any(theta[region]).sum())
             return
         q = pm.Beta("confounded_share", 1, 10)
         eta = pm.Normal("confounded_effect", 0, ratio)
-        without, with_it = of_y(theta[region]), of_y(theta[region] + eta)
+        without, with_it = of_any(theta[region]), of_any(theta[region] + eta)
         mixed = pt.logaddexp(pt.log1p(-q) + without, pt.log(q) + with_it)
-        pm.Potential("effects", (of_x + mixed).sum())
+        pm.Potential("effects", mixed.sum())
 
     return density
 

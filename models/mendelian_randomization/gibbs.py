@@ -9,7 +9,7 @@ from genarium.engines import chains as engine
 
 from .likelihood import pair
 from .start import start
-from .story import CONFOUNDED, HETEROGENEITY, INTERCEPT, MEAN_SD, PLEIOTROPY, orientation
+from .story import CONFOUNDED, HETEROGENEITY, INTERCEPT, MEAN_SD, PLEIOTROPY, WEAK, orientation
 
 
 def gibbs(
@@ -61,15 +61,19 @@ class Sampler:
         tau, sd, omega = (np.asarray(at[n], dtype=float) for n in ("heterogeneity", "exposure_sd", "pleiotropy_sd"))
         whole = float(at["global_effect"])
         share, eta, z = CONFOUNDED[0] / sum(CONFOUNDED), 0.0, np.zeros(len(self.x))
+        strong = float(at["strong_share"])
         while True:
+            scale = self._strong(rng, theta[self.region] + eta * z, alpha, sd, omega, strong)
+            many = float((scale == 1).sum())
+            strong = float(rng.beta(1 + many, 1 + len(scale) - many))
             if self.mixture:
-                z = self._confounded(rng, theta, alpha, sd, omega, share, eta)
+                z = self._confounded(rng, theta, alpha, sd * scale, omega, share, eta)
                 share = float(rng.beta(CONFOUNDED[0] + z.sum(), CONFOUNDED[1] + len(z) - z.sum()))
-            tau, theta = self._stretched(rng, theta, alpha, sd, omega, eta * z, tau, whole)
+            tau, theta = self._stretched(rng, theta, alpha, sd * scale, omega, eta * z, tau, whole)
             slope = theta[self.region] + eta * z
-            sd = self._exposure_sd(rng, slope, alpha, sd, omega)
-            omega = self._omega(rng, slope, alpha, sd, omega)
-            gamma = self._gamma(rng, slope, alpha, sd, omega)
+            sd = self._exposure_sd(rng, slope, alpha, sd, scale, omega)
+            omega = self._omega(rng, slope, alpha, sd * scale, omega)
+            gamma = self._gamma(rng, slope, alpha, sd * scale, omega)
             rest = self.y - self.slope * (self.x - gamma)  # slope gamma + sign alpha + noise of variance v
             v = omega**2 + self.residual2
             precision, score = self._regions(gamma, rest - eta * z * gamma, v)
@@ -85,10 +89,21 @@ class Sampler:
                 "intercept": alpha,
                 "exposure_sd": sd,
                 "pleiotropy_sd": omega,
+                "strong_share": np.asarray(strong),
             }
             if self.mixture:
                 drawn |= {"confounded_share": np.asarray(share), "confounded_effect": np.asarray(eta)}
             yield drawn
+
+    def _strong(
+        self, rng: np.random.Generator, slope: Array, alpha: Array, sd: Array, omega: Array, share: float
+    ) -> Array:
+        """Draw which variants are strong, true effects summed out (eq. 5b): their spreads over that of the strong."""
+        rest = self.y - self.sign * alpha[self.region]
+        errors = self.sx2, self.problem["se_outcome"] ** 2 + omega**2, self.problem["error_covariance"]
+        strong, weak = (pair(slope, (own * sd) ** 2, self.x, rest, self.mean, *errors) for own in (1.0, WEAK))
+        odds = np.log(share) - np.log1p(-share) + strong - weak
+        return np.where(rng.logistic(size=len(odds)) < odds, 1.0, WEAK)
 
     def _confounded(
         self, rng: np.random.Generator, theta: Array, alpha: Array, sd: Array, omega: Array, share: float, eta: float
@@ -130,14 +145,16 @@ class Sampler:
         pull = pull + b * (self.y - self.slope * self.x - self.sign * alpha[self.region]) / v
         return np.asarray(rng.normal(pull / precision, precision**-0.5))
 
-    def _exposure_sd(self, rng: np.random.Generator, slope: Array, alpha: Array, sd: Array, omega: Array) -> Array:
+    def _exposure_sd(
+        self, rng: np.random.Generator, slope: Array, alpha: Array, sd: Array, scale: Array, omega: Array
+    ) -> Array:
         """Slice update of ln sigma, true effects summed out (eq. 6)."""
         errors = self.sx2, self.problem["se_outcome"] ** 2 + omega**2, self.problem["error_covariance"]
         rest = self.y - self.sign * alpha[self.region]
 
         def log_density(log_sd: Array) -> Array:
             between = np.exp(2 * log_sd)
-            value = pair(slope, between, self.x, rest, self.mean, *errors).sum()
+            value = pair(slope, between * scale**2, self.x, rest, self.mean, *errors).sum()
             return np.asarray(value - 0.5 * between / self.Sx**2 + log_sd)
 
         return np.exp(engine.slice_update(log_density, np.log(sd), 0.3, rng))

@@ -7,7 +7,7 @@ import numpy as np
 
 from genarium.declaration import Array
 
-from .story import CONFOUNDED, HETEROGENEITY, INTERCEPT, MEAN_SD, PLEIOTROPY, orientation
+from .story import CONFOUNDED, HETEROGENEITY, INTERCEPT, MEAN_SD, PLEIOTROPY, WEAK, orientation
 
 LOG_2PI = float(np.log(2 * np.pi))
 
@@ -17,6 +17,7 @@ def log_likelihood(
     intercept: Array,
     exposure_sd: Array,
     pleiotropy_sd: Array,
+    strong_share: Array,
     beta_exposure: Array,
     beta_outcome: Array,
     se_exposure: Array,
@@ -26,11 +27,11 @@ def log_likelihood(
     exposure_mean: Array,
     signs_given: Array,
 ) -> Array:
-    """Log density of each variant's pair of effects (eq. 3); shape (..., J)."""
+    """Log density of each variant's pair of effects (eq. 4); shape (..., J)."""
     rest = beta_outcome - orientation(signs_given, beta_exposure) * intercept[..., region]
     errors = se_exposure**2, se_outcome**2 + np.asarray(pleiotropy_sd)[..., None] ** 2, error_covariance
-    between = np.asarray(exposure_sd)[..., None] ** 2
-    return pair(theta[..., region], between, beta_exposure, rest, exposure_mean, *errors)
+    of_gamma = np.asarray(exposure_sd)[..., None], np.asarray(strong_share)[..., None]
+    return spread(theta[..., region], *of_gamma, beta_exposure, rest, exposure_mean, *errors)
 
 
 def mixture_log_likelihood(
@@ -38,6 +39,7 @@ def mixture_log_likelihood(
     intercept: Array,
     exposure_sd: Array,
     pleiotropy_sd: Array,
+    strong_share: Array,
     confounded_share: Array,
     confounded_effect: Array,
     beta_exposure: Array,
@@ -52,12 +54,31 @@ def mixture_log_likelihood(
     """Log density of each variant's pair of effects, confounded or not (eq. 4); shape (..., J)."""
     rest = beta_outcome - orientation(signs_given, beta_exposure) * intercept[..., region]
     errors = se_exposure**2, se_outcome**2 + np.asarray(pleiotropy_sd)[..., None] ** 2, error_covariance
-    between = np.asarray(exposure_sd)[..., None] ** 2
+    of_gamma = np.asarray(exposure_sd)[..., None], np.asarray(strong_share)[..., None]
     slope, more = theta[..., region], np.asarray(confounded_effect)[..., None]
     share = np.asarray(confounded_share)[..., None]
-    without, with_it = (pair(b, between, beta_exposure, rest, exposure_mean, *errors) for b in (slope, slope + more))
+    without, with_it = (
+        spread(b, *of_gamma, beta_exposure, rest, exposure_mean, *errors) for b in (slope, slope + more)
+    )
     with np.errstate(divide="ignore"):
         return np.asarray(np.logaddexp(np.log1p(-share) + without, np.log(share) + with_it))
+
+
+def spread(
+    slope: Array,
+    sd: Array,
+    share: Array,
+    x: Array,
+    rest: Array,
+    mean: Array | float,
+    A0: Array,
+    B0: Array,
+    C0: Array,
+) -> Array:
+    """Log density of (x, y), whether the variant is strong being summed out (eq. 4)."""
+    strong, weak = (pair(slope, (own * sd) ** 2, x, rest, mean, A0, B0, C0) for own in (1.0, WEAK))
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.logaddexp(np.log(share) + strong, np.log1p(-share) + weak))
 
 
 def pair(

@@ -7,9 +7,12 @@ import numpy as np
 from genarium.declaration import Array, Labelled, Problem
 
 from .start import start
-from .story import HETEROGENEITY, INTERCEPT, MEAN_SD, PLEIOTROPY, orientation
+from .story import HETEROGENEITY, INTERCEPT, MEAN_SD, PLEIOTROPY, WEAK, orientation
 
 LOG_2PI = float(np.log(2 * np.pi))
+SPREADS = np.array([1.0, WEAK])
+"""Of the effects of strong and of other variants, over that of the strong."""
+
 NODES, RESOLVED, DEPTH = 61, 25, 28.0
 """Nodes of a factor; how many of them it must cover, down to this many nats below its top."""
 
@@ -23,8 +26,12 @@ class Factors:
 
     Attributes
     ----------
-    gamma, gamma_var : ndarray, shape (J,)
-        Moments of the true effects.
+    gamma, gamma_var : ndarray, shape (J, 2)
+        Moments of the true effects, if the variant is strong and if not.
+    strong : ndarray, shape (J, 2)
+        Log probabilities of either.
+    share : ndarray, shape (2,)
+        Beta density of the share of strong variants.
     mean : ndarray, shape (S, 2)
         Of theta and alpha.
     covariance : ndarray, shape (S, 2, 2)
@@ -36,6 +43,8 @@ class Factors:
 
     gamma: Array
     gamma_var: Array
+    strong: Array
+    share: Array
     mean: Array
     covariance: Array
     whole: float
@@ -47,7 +56,7 @@ class Factors:
 
 @dataclass(frozen=True)
 class Tilt:
-    """What is added to the log density: Theta, ln tau, theta, alpha, ln sigma and ln omega times these (eq. 19)."""
+    """What is added to the log density: Theta, ln tau, theta, alpha, ln sigma, ln omega, logit p times these (eq. 19)."""
 
     whole: float
     tau: float
@@ -55,6 +64,7 @@ class Tilt:
     alpha: Array
     sd: float
     omega: float
+    share: float
 
 
 class Step:
@@ -90,9 +100,12 @@ class Step:
         tau, sd, omega = (
             normalised(-0.5 * ((n - np.log(at[name])) / 0.5) ** 2) for n, name in zip(self.nodes, names, strict=True)
         )
+        both = np.ones(2)
         return Factors(
-            self.x.copy(),
-            self.sx2.copy(),
+            np.outer(self.x, both),
+            np.outer(self.sx2, both),
+            np.full((len(self.x), 2), np.log(0.5)),
+            both,
             mean,
             np.broadcast_to(np.diag(size**2), (self.S, 2, 2)).copy(),
             float(at["global_effect"]),
@@ -108,11 +121,11 @@ class Step:
 
     def sweep(self, state: Factors, tilt: Tilt | None = None) -> Factors:
         """Update every factor in turn (eqs. 12 to 17), under a tilt."""
-        t = tilt or Tilt(0, 0, np.zeros(self.S), np.zeros(self.S), 0, 0)
+        t = tilt or Tilt(0, 0, np.zeros(self.S), np.zeros(self.S), 0, 0, 0)
         state = self._gamma(state)
-        own = self._own(state)
-        sd = _log_weights(self.nodes[1], len(self.x), own.sum(), self.prior[1], t.sd)
-        state = replace(state, sd=sd)
+        sd = _log_weights(self.nodes[1], len(self.x), self._own(state), self.prior[1], t.sd)
+        share = 1 + np.exp(state.strong).sum(0) + np.array([t.share, -t.share])
+        state = replace(state, sd=sd, share=share)
         log_omega = -self.half_log.sum(1) - 0.5 * self.inverse @ self._residual(state) + self.prior[2]
         state = replace(state, omega=normalised(log_omega + t.omega * self.nodes[2]))
         tau = _log_weights(self.nodes[0], self.S, self._apart(state), self.prior[0], t.tau)
@@ -133,20 +146,32 @@ class Step:
         return b, b**2 + V[:, 0, 0], o * alpha, o * (b * alpha + V[:, 0, 1]), o**2 * (alpha**2 + V[:, 1, 1])
 
     def _gamma(self, state: Factors) -> Factors:
-        """Update the true effects (eq. 12)."""
-        b, b2, _, b_alpha, _ = self._moments(state)
-        W, own = np.exp(state.omega) @ self.inverse, self._inverse_square(state.sd, 1)
-        precision = own + 1 / self.sx2 + W * b2
-        pull = self.mu * own + self.x / self.sx2 + W * (b * self.t - b_alpha)
-        return replace(state, gamma=pull / precision, gamma_var=1 / precision)
+        """Update the true effects, and whether variants are strong (eq. 12)."""
+        from scipy.special import digamma
 
-    def _own(self, state: Factors) -> Array:
-        return np.asarray((state.gamma - self.mu) ** 2 + state.gamma_var)
+        b, b2, _, b_alpha, _ = self._moments(state)
+        W, own = np.exp(state.omega) @ self.inverse, self._inverse_square(state.sd, 1) / SPREADS**2
+        precision = own + (1 / self.sx2 + W * b2)[:, None]
+        pull = self.mu * own + (self.x / self.sx2 + W * (b * self.t - b_alpha))[:, None]
+        log_odds = digamma(state.share) - np.log(SPREADS) - 0.5 * (self.mu**2 * own + np.log(precision))
+        log_odds = log_odds + 0.5 * pull**2 / precision
+        strong = log_odds - np.logaddexp(log_odds[:, :1], log_odds[:, 1:])
+        return replace(state, gamma=pull / precision, gamma_var=1 / precision, strong=strong)
+
+    def _effects(self, state: Factors) -> tuple[Array, Array]:
+        """Return the first two moments of the true effects."""
+        r = np.exp(state.strong)
+        return (r * state.gamma).sum(1), (r * (state.gamma**2 + state.gamma_var)).sum(1)
+
+    def _own(self, state: Factors) -> float:
+        """Return the expected sum of squares of deviations, those of variants that are not strong enlarged."""
+        squares = ((state.gamma - self.mu) ** 2 + state.gamma_var) / SPREADS**2
+        return float((np.exp(state.strong) * squares).sum())
 
     def _residual(self, state: Factors) -> Array:
         """Return the expected square of t - b gamma - sign alpha (eq. 14)."""
         b, b2, alpha, b_alpha, alpha2 = self._moments(state)
-        m, m2 = state.gamma, state.gamma**2 + state.gamma_var
+        m, m2 = self._effects(state)
         return np.asarray(self.t**2 - 2 * self.t * (b * m + alpha) + b2 * m2 + 2 * b_alpha * m + alpha2)
 
     def _apart(self, state: Factors) -> float:
@@ -157,7 +182,7 @@ class Step:
     def _regions(self, state: Factors, tilt: Tilt) -> Factors:
         """Effect and intercept of each region (eq. 16)."""
         W, T = np.exp(state.omega) @ self.inverse, self._inverse_square(state.tau, 0)
-        m, m2 = state.gamma, state.gamma**2 + state.gamma_var
+        m, m2 = self._effects(state)
         own = W * self.sign
         parts = (W * m2, own * m, own * self.sign, W * (self.t * m + self.k * m2), own * (self.t + self.k * m))
         g2, g, one, pull_theta, pull_alpha = (np.bincount(self.region, part, self.S) for part in parts)
@@ -172,10 +197,11 @@ class Step:
         """Evidence lower bound (eq. 18)."""
         J, S = len(self.x), self.S
         tau, sd, omega = (np.exp(log) for log in (state.tau, state.sd, state.omega))
-        fit = -0.5 * (np.log(self.sx2) + ((self.x - state.gamma) ** 2 + state.gamma_var) / self.sx2).sum()
+        m, m2 = self._effects(state)
+        fit = -0.5 * (np.log(self.sx2) + (self.x**2 - 2 * self.x * m + m2) / self.sx2).sum()
         fit -= (omega @ self.half_log).sum() + 0.5 * (omega @ self.inverse * self._residual(state)).sum()
-        fit -= J * sd @ self.nodes[1] + 0.5 * self._inverse_square(state.sd, 1) * self._own(state).sum()
-        fit += 0.5 * (np.log(state.gamma_var) + 1).sum() - J * LOG_2PI
+        fit -= J * sd @ self.nodes[1] + 0.5 * self._inverse_square(state.sd, 1) * self._own(state)
+        fit += self._strong_bound(state) - J * LOG_2PI
         fit -= S * tau @ self.nodes[0] + 0.5 * self._inverse_square(state.tau, 0) * self._apart(state)
         alpha2 = state.mean[:, 1] ** 2 + state.covariance[:, 1, 1]
         fit -= 0.5 * self.alpha_prior * alpha2.sum() - 0.5 * S * np.log(self.alpha_prior)
@@ -185,6 +211,15 @@ class Step:
         for log_weight, prior, nodes in zip((state.tau, state.sd, state.omega), self.prior, self.nodes, strict=True):
             fit += np.exp(log_weight) @ (prior + np.log(nodes[1] - nodes[0]) - log_weight)
         return float(fit)
+
+    def _strong_bound(self, state: Factors) -> float:
+        """Return what the true effects and whether variants are strong add to the bound, and the share's factor."""
+        from scipy.special import betaln, digamma
+
+        r, (a, b) = np.exp(state.strong), state.share
+        expected = digamma(state.share) - digamma(a + b)
+        fit = (r * (expected - np.log(SPREADS) + 0.5 * np.log(state.gamma_var) + 0.5 - state.strong)).sum()
+        return float(fit + betaln(a, b) - (state.share - 1) @ expected)
 
     def refined(self, state: Factors) -> "tuple[Step, Factors] | None":
         """Nodes that reach beyond a factor's ends and resolve it, where it has outgrown its own; None if none has."""
@@ -209,6 +244,8 @@ class Step:
 
     def draw(self, state: Factors, rng: np.random.Generator, draws: int) -> tuple[dict[str, Array], Array]:
         """Draw from q, with the log density of every draw."""
+        from scipy.stats import beta
+
         whole = rng.normal(state.whole, np.sqrt(state.whole_var), draws)
         factor = np.linalg.cholesky(state.covariance)
         noise = rng.normal(size=(draws, self.S, 2))
@@ -223,13 +260,19 @@ class Step:
             log_value = nodes[at] + width * rng.uniform(-0.5, 0.5, draws)
             posterior[name] = np.exp(log_value)[None]
             log_q += log_weight[at] - np.log(width) - log_value
+        share = rng.beta(*state.share, draws)
+        posterior["strong_share"] = share[None]
+        log_q += beta(*state.share).logpdf(share)
         return posterior, log_q[None]
 
     def parameters(self, state: Factors) -> dict[str, Labelled]:
         """Label the parameters of q."""
+        gamma, square = self._effects(state)
         out: dict[str, Labelled] = {
-            "gamma_mean": (("variant",), state.gamma),
-            "gamma_sd": (("variant",), np.sqrt(state.gamma_var)),
+            "gamma_mean": (("variant",), gamma),
+            "gamma_sd": (("variant",), np.sqrt(square - gamma**2)),
+            "strong_probability": (("variant",), np.exp(state.strong[:, 0])),
+            "strong_share_mean": ((), np.asarray(state.share[0] / state.share.sum())),
             "theta_mean": (("region",), state.mean[:, 0]),
             "theta_sd": (("region",), np.sqrt(state.covariance[:, 0, 0])),
             "intercept_mean": (("region",), state.mean[:, 1]),

@@ -4,6 +4,7 @@ Pleiotropic effects stay summed out (augmenting them would narrow q further): th
 has a factor on nodes of its logarithm, in which every expectation is a sum.
 """
 
+from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -59,8 +60,9 @@ def vi(
             found = ascend(step, state, tolerance=tolerance, max_iterations=max_iterations)
         return found
 
-    ascent(step.first(rng))  # finds the nodes
-    found = best_of((ascent(step.first(rng), 0) for _ in range(restarts)), "VI restarts", restarts)
+    first = ascent(step.first(rng))  # finds the nodes
+    more = (ascent(step.first(rng), 0) for _ in range(restarts - 1))
+    found = best_of(chain([first], more), "VI restarts", restarts)
     state = found.best.state
     drawn = step.draw(state, rng, draws)
     result = Result(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-from scipy import integrate, stats
+from scipy import integrate, special, stats
 
 import genarium as gn
 from genarium import InputError
@@ -43,19 +43,21 @@ def truth(seed: int = 1, **settings: Any) -> dict[str, Array]:
 
 
 def test_density_of_a_pair_is_the_integral_over_true_effect_and_pleiotropy() -> None:
-    """Equation 3 against a two-dimensional quadrature of equation 1."""
-    theta, alpha, sigma, omega, mu = 0.7, 0.2, 0.8, 0.4, 0.3
+    """Equation 4 against a two-dimensional quadrature of equation 1."""
+    theta, alpha, sigma, omega, mu, share = 0.7, 0.2, 0.8, 0.4, 0.3, 0.6
     x, y, sx, sy, c = 0.9, -0.3, 0.5, 0.6, 0.1
     errors = stats.multivariate_normal([0, 0], [[sx**2, c], [c, sy**2]])
 
     def joint(a: float, gamma: float) -> float:
         known = errors.pdf([x - gamma, y - theta * gamma - alpha - a])
-        return float(known * stats.norm.pdf(gamma, mu, sigma) * stats.norm.pdf(a, 0, omega))
+        own = share * stats.norm.pdf(gamma, mu, sigma) + (1 - share) * stats.norm.pdf(gamma, mu, sigma / 10)
+        return float(known * own * stats.norm.pdf(a, 0, omega))
 
-    exact, _ = integrate.dblquad(joint, -5, 5, -2.5, 2.5, epsabs=1e-8)
+    parts = [integrate.dblquad(joint, a, b, -2.5, 2.5, epsabs=1e-9)[0] for a, b in ((-5, 0), (0, 0.6), (0.6, 5))]
+    exact = sum(parts)
     found = likelihood.log_likelihood(
-        np.array([theta]), np.array([alpha]), np.array(sigma), np.array(omega), np.array([x]), np.array([y]),
-        np.array([sx]), np.array([sy]), np.array([c]), np.array([0]), np.array(mu), np.array(1),
+        np.array([theta]), np.array([alpha]), np.array(sigma), np.array(omega), np.array(share),
+        np.array([x]), np.array([y]), np.array([sx]), np.array([sy]), np.array([c]), np.array([0]), np.array(mu), np.array(1),
     )  # fmt: skip
     assert found[0] == pytest.approx(np.log(exact), abs=1e-6)
 
@@ -144,8 +146,8 @@ def test_statistics_of_wild_replicates_do_not_overflow() -> None:
 # Gibbs sampling: each conditional is proportional to the joint density
 
 
-def joint(problem: Problem, gamma: Array, **at: Array) -> float:
-    """Log density of (x, y, gamma) and the unknown variables, pleiotropy summed out: loops."""
+def joint(problem: Problem, gamma: Array, weak: Array, **at: Array) -> float:
+    """Log density of (x, y, gamma, which variants are weak) and the unknown variables, pleiotropy summed out: loops."""
     known = problem.arrays
     total = float(problem.call(likelihood.log_prior, **at))
     for j in range(problem.sizes["variant"]):
@@ -155,7 +157,9 @@ def joint(problem: Problem, gamma: Array, **at: Array) -> float:
         mean = [gamma[j], at["theta"][s] * gamma[j] + np.sign(known["beta_exposure"][j]) * at["intercept"][s]]
         seen = [known["beta_exposure"][j], known["beta_outcome"][j]]
         total += float(stats.multivariate_normal(mean, [[sx2, c], [c, B]]).logpdf(seen))
-        total += float(stats.norm(float(known["exposure_mean"]), float(at["exposure_sd"])).logpdf(gamma[j]))
+        sd = float(at["exposure_sd"]) * (0.1 if weak[j] else 1)
+        total += float(stats.norm(float(known["exposure_mean"]), sd).logpdf(gamma[j]))
+        total += float(np.log1p(-at["strong_share"]) if weak[j] else np.log(at["strong_share"]))
     return total
 
 
@@ -174,7 +178,7 @@ def test_regressions_of_the_regions_are_the_joint_density() -> None:
         both = rng.normal(size=(2, 2))
         quadratic = sum(-0.5 * b @ P @ b + b @ h for b, P, h in zip(both, full, pull, strict=True))
         moved = {**unknown, "theta": both[:, 0], "intercept": both[:, 1]}
-        difference.append(joint(problem, gamma, **moved) - quadratic)
+        difference.append(joint(problem, gamma, np.arange(12) % 2, **moved) - quadratic)
     assert np.ptp(difference) < 1e-8
 
 
@@ -273,7 +277,7 @@ def test_bound_never_falls_and_every_update_raises_it() -> None:
     # single updates from a random state
     state = step.first(rng)
     before = step.bound(state)
-    for update in (step._gamma, lambda s: step._regions(s, Tilt(0, 0, np.zeros(4), np.zeros(4), 0, 0)), step.sweep):
+    for update in (step._gamma, lambda s: step._regions(s, Tilt(0, 0, np.zeros(4), np.zeros(4), 0, 0, 0)), step.sweep):
         state = update(state)
         after = step.bound(state)
         assert after >= before - 1e-9
@@ -289,9 +293,11 @@ def test_bound_is_the_mean_of_log_density_ratios() -> None:
     drawn, log_density_of_q = step.draw(state, rng, S)
     posterior = {name: value[0] for name, value in drawn.items()}
     log_q = log_density_of_q[0]
-    gamma = rng.normal(state.gamma, np.sqrt(state.gamma_var), (S, 15))
-    log_q = log_q + stats.norm(state.gamma, np.sqrt(state.gamma_var)).logpdf(gamma).sum(1)
-    log_p = np.array([joint(problem, gamma[s], **{n: v[s] for n, v in posterior.items()}) for s in range(S)])
+    weak = (rng.uniform(size=(S, 15)) > np.exp(state.strong[:, 0])).astype(int)
+    mean, sd = state.gamma[np.arange(15), weak], np.sqrt(state.gamma_var[np.arange(15), weak])
+    gamma = rng.normal(mean, sd)
+    log_q = log_q + stats.norm(mean, sd).logpdf(gamma).sum(1) + state.strong[np.arange(15), weak].sum(1)
+    log_p = np.array([joint(problem, gamma[s], weak[s], **{n: v[s] for n, v in posterior.items()}) for s in range(S)])
     ratio = log_p - log_q
     # draws are uniform within a node's cell, which smooths the factor: a small bias besides the Monte-Carlo error
     assert step.bound(state) == pytest.approx(ratio.mean(), abs=4 * ratio.std() / np.sqrt(S) + 0.1)
@@ -305,9 +311,9 @@ def test_bound_is_below_the_evidence() -> None:
     state = ascend(step, step.first(np.random.default_rng(0)), tolerance=1e-8).state
     mean = Response(step, state).expectations(state)
     centre, _ = standardised(step, mean)
-    names = ("global_effect", "heterogeneity", "theta", "intercept", "exposure_sd", "pleiotropy_sd")
-    whole, tau, theta, alpha, sd, omega = (fit["posterior"][name].to_numpy().ravel() for name in names)
-    x = np.column_stack([whole, np.log(tau), (theta - whole) / tau, alpha, np.log(sd), np.log(omega)])
+    names = ("global_effect", "heterogeneity", "theta", "intercept", "exposure_sd", "pleiotropy_sd", "strong_share")
+    whole, tau, theta, alpha, sd, omega, share = (fit["posterior"][name].to_numpy().ravel() for name in names)
+    x = np.column_stack([whole, np.log(tau), (theta - whole) / tau, alpha, np.log(sd), np.log(omega), special.logit(share)])
     cov = 1.5 * np.cov(x.T)
     proposal = stats.multivariate_t(x.mean(0), cov, df=5)
     z = proposal.rvs(20_000, random_state=1)
@@ -357,12 +363,12 @@ def test_mean_field_is_too_narrow_and_linear_response_is_not() -> None:
 def test_coordinates_have_the_jacobian_they_say() -> None:
     problem = problem_of(11)
     rng = np.random.default_rng(0)
-    at = rng.normal(size=12)
+    at = rng.normal(size=13)
 
     def flat(c: Array) -> Array:
         return np.concatenate([np.ravel(v) for v in natural(problem, c[None])[0].values()])
 
-    columns = [(flat(at + e) - flat(at - e)) / 2e-6 for e in 1e-6 * np.eye(12)]
+    columns = [(flat(at + e) - flat(at - e)) / 2e-6 for e in 1e-6 * np.eye(13)]
     assert np.linalg.slogdet(np.array(columns))[1] == pytest.approx(float(natural(problem, at[None])[1][0]), abs=1e-6)
 
 
