@@ -107,10 +107,10 @@ def log_prior(
 ) -> Array:
     """Log prior density of the unknown variables, shape (...)."""
     ratio = outcome_scale / exposure_scale
-    whole = _normal(global_effect, MEAN_SD * ratio) + _half_normal(heterogeneity, HETEROGENEITY * ratio)
-    whole = whole + _half_normal(exposure_sd, exposure_scale) + _half_normal(pleiotropy_sd, PLEIOTROPY * outcome_scale)
+    whole = normal(global_effect, MEAN_SD * ratio) + half_normal(heterogeneity, HETEROGENEITY * ratio)
+    whole = whole + half_normal(exposure_sd, exposure_scale) + half_normal(pleiotropy_sd, PLEIOTROPY * outcome_scale)
     deviation = theta - np.asarray(global_effect)[..., None]
-    regional = _normal(deviation, np.asarray(heterogeneity)[..., None]) + _normal(intercept, INTERCEPT * outcome_scale)
+    regional = normal(deviation, np.asarray(heterogeneity)[..., None]) + normal(intercept, INTERCEPT * outcome_scale)
     return np.asarray(whole + regional.sum(-1))
 
 
@@ -134,15 +134,17 @@ def mixture_log_prior(
     )
     a, b = CONFOUNDED
     share = xlogy(a - 1, confounded_share) + xlog1py(b - 1, -np.asarray(confounded_share)) - betaln(a, b)
-    return np.asarray(common + share + _normal(confounded_effect, MEAN_SD * outcome_scale / exposure_scale))
+    return np.asarray(common + share + normal(confounded_effect, MEAN_SD * outcome_scale / exposure_scale))
 
 
-def _normal(x: Array, sd: Array) -> Array:
+def normal(x: Array, sd: Array) -> Array:
+    """Log density of a normal distribution of mean zero."""
     return np.asarray(-0.5 * (x / sd) ** 2 - np.log(sd) - 0.5 * LOG_2PI)
 
 
-def _half_normal(x: Array, sd: Array) -> Array:
-    return np.asarray(_normal(x, sd) + np.log(2))
+def half_normal(x: Array, sd: Array) -> Array:
+    """Log density of a half-normal distribution."""
+    return np.asarray(normal(x, sd) + np.log(2))
 
 
 def quantities(theta: Array, intercept: Array, global_effect: Array, heterogeneity: Array) -> Mapping[str, Any]:

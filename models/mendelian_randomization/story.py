@@ -20,6 +20,12 @@ CONFOUNDED = (1.0, 10.0)
 """Beta prior of the share of confounded variants: few of them, as in CAUSE (Morrison et al. 2020)."""
 
 
+def root_mean_square(beta: Array) -> float:
+    """Root mean square of effects: where a few are strong and the others are not, about that of the strong."""
+    top = float(np.abs(beta).max())
+    return top * float(np.sqrt(((beta / top) ** 2).mean())) if top > 0 else 1.0
+
+
 def orientation(signs_given: Array, beta_exposure: Array) -> Array:
     """Return the factor of each variant's mean pleiotropic effect: 1, or the sign of its effect on the exposure."""
     return np.where(np.asarray(signs_given) != 0, 1.0, np.sign(beta_exposure))
