@@ -252,7 +252,9 @@ def check(problem: Problem) -> None:
         )
 
 
-def require_ld(ld: Array, names: Array, source: str = "mendelian_randomization: known variable 'ld'") -> None:
+def require_ld(
+    ld: Array, names: Array, source: str = "mendelian_randomization: known variable 'ld'", invertible: bool = True
+) -> None:
     """Raise an error unless a matrix is one of correlations that variants can have, and can be inverted.
 
     Parameters
@@ -262,6 +264,8 @@ def require_ld(ld: Array, names: Array, source: str = "mendelian_randomization: 
         Of the variants.
     source : str
         What the matrix is, for messages.
+    invertible : bool
+        Whether it is to be invertible.
 
     Raises
     ------
@@ -281,7 +285,7 @@ def require_ld(ld: Array, names: Array, source: str = "mendelian_randomization: 
                 f"{source} at {names[i]}, {names[k]} is {ld[i, k]:g}: it {what} ({int(bad.sum())} such values). Give "
                 "correlations (r, not r squared) of the variants' effect alleles."
             )
-    values, vectors = np.linalg.eigh(ld)
+    values, vectors = np.linalg.eigh(ld) if invertible else (np.ones(1), ld)
     if values[0] < 1e-6:
         first, second = np.argsort(-np.abs(vectors[:, 0]))[:2] if len(ld) > 1 else (0, 0)
         raise InputError(

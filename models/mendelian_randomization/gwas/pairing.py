@@ -31,6 +31,8 @@ class Paired:
     Attributes
     ----------
     names : ndarray, shape (J,)
+    alleles : tuple of ndarray of str, shape (J,)
+        The effect allele and the other one.
     exposure, outcome : Effects
         The outcome's effects and frequencies are of the exposure's effect alleles.
     rows : Account
@@ -40,6 +42,7 @@ class Paired:
     """
 
     names: Array
+    alleles: tuple[Array, Array]
     exposure: Effects
     outcome: Effects
     rows: Account
@@ -92,7 +95,7 @@ def pair(
             account.leave(f"with {reason} in the {trait}", names[bad].tolist())
         keep &= found.fault == ""
     names, alleles = names[keep], [(effect[keep], other[keep]) for effect, other in alleles]
-    effects = [_taken(one, keep) for one in effects]
+    effects = [taken_of(one, keep) for one in effects]
     both = [
         Alleles(effect, other, one.frequency if file.has("frequency") else None)
         for (effect, other), one, file in zip(alleles, effects, files, strict=True)
@@ -111,15 +114,17 @@ def pair(
             f"{files[0].path}: no variant is left ({'; '.join(account.left_out)}). Give {option('frequency')}, or "
             "check alleles and effects."
         )
-    first, second = (_taken(one, left) for one in effects)
+    first, second = (taken_of(one, left) for one in effects)
     turned = sign[left]
     second.beta *= turned
     second.frequency = np.where(turned < 0, 1 - second.frequency, second.frequency)
     account.read = int(left.sum()) + sum(account.left_out.values())
-    return Paired(names[left], first, second, account, files, [note for file in files for note in file.notes])
+    own = alleles[0][0][left], alleles[0][1][left]
+    return Paired(names[left], own, first, second, account, files, [note for file in files for note in file.notes])
 
 
-def _taken(effects: Effects, keep: Array) -> Effects:
+def taken_of(effects: Effects, keep: Array) -> Effects:
+    """Return the effects of some variants."""
     return Effects(*(getattr(effects, name)[keep] for name in effects.__dataclass_fields__))
 
 
