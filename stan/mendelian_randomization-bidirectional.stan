@@ -11,6 +11,14 @@
 //
 // Units: as in mendelian_randomization.stan; psi in those of the exposure for a unit of the outcome. Source: Darrous,
 // Mounier and Kutalik, Nat Commun 12:7274 (2021).
+functions {
+  // Covariance of total effects on both traits, of either kind of instrument.
+  array[] matrix of_effects(real theta, real reverse, vector first, vector second) {
+    matrix[2, 2] round = inverse([[1, -reverse], [-theta, 1]]);
+    return {tcrossprod(diag_post_multiply(round, first)),
+            tcrossprod(diag_post_multiply(round, second))};
+  }
+}
 data {
   int<lower=1> variant;
   vector<lower=0>[variant] se_exposure; // s_x
@@ -41,15 +49,33 @@ model {
   pleiotropy_sd ~ normal(0, 0.5 * outcome_scale);
   pleiotropy_exposure_sd ~ normal(0, 0.5 * exposure_scale);
   {
-    matrix[2, 2] round = inverse([[1, -reverse], [-theta, 1]]);
-    array[2] matrix[2, 2] own; // covariance of total effects, of either kind of instrument
-    own[1] = tcrossprod(diag_post_multiply(round, [exposure_sd, pleiotropy_sd]'));
-    own[2] = tcrossprod(diag_post_multiply(round, [pleiotropy_exposure_sd, outcome_sd]'));
+    array[2] matrix[2, 2] own = of_effects(theta, reverse,
+                                           [exposure_sd, pleiotropy_sd]',
+                                           [pleiotropy_exposure_sd, outcome_sd]');
     for (j in 1 : variant) {
       matrix[2, 2] noise = [[square(se_exposure[j]), error_covariance[j]],
                             [error_covariance[j], square(se_outcome[j])]];
-      target += multi_normal_lpdf([beta_exposure[j], beta_outcome[j]]' | zeros_vector(2),
-                                  own[of_outcome[j] + 1] + noise);
+      vector[2] seen = [beta_exposure[j], beta_outcome[j]]';
+      target += multi_normal_lpdf(seen | zeros_vector(2), own[of_outcome[j] + 1] + noise);
+    }
+  }
+}
+generated quantities {
+  vector[variant] log_lik;
+  vector[variant] beta_exposure_rep;
+  vector[variant] beta_outcome_rep;
+  {
+    array[2] matrix[2, 2] own = of_effects(theta, reverse,
+                                           [exposure_sd, pleiotropy_sd]',
+                                           [pleiotropy_exposure_sd, outcome_sd]');
+    for (j in 1 : variant) {
+      matrix[2, 2] noise = [[square(se_exposure[j]), error_covariance[j]],
+                            [error_covariance[j], square(se_outcome[j])]];
+      vector[2] seen = [beta_exposure[j], beta_outcome[j]]';
+      vector[2] again = multi_normal_rng(zeros_vector(2), own[of_outcome[j] + 1] + noise);
+      log_lik[j] = multi_normal_lpdf(seen | zeros_vector(2), own[of_outcome[j] + 1] + noise);
+      beta_exposure_rep[j] = again[1];
+      beta_outcome_rep[j] = again[2];
     }
   }
 }

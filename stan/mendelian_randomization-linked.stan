@@ -10,6 +10,22 @@
 //
 // Units: as in mendelian_randomization.stan. Source: Burgess, Dudbridge and Thompson, Stat Med 35:1880 (2016); Zhu and
 // Stephens, Ann Appl Stat 11:1561 (2017).
+functions {
+  // Covariance of all effects in units of their errors, those on the exposure first.
+  matrix of_effects(matrix ld, vector through_x, vector through_y, vector beside, real rho) {
+    int n = rows(ld);
+    matrix[n, n] to_x = diag_post_multiply(ld, through_x);
+    matrix[n, n] to_y = diag_post_multiply(ld, through_y);
+    matrix[2 * n, 2 * n] cov;
+    cov[1 : n, 1 : n] = tcrossprod(to_x) + ld;
+    cov[n + 1 : 2 * n, n + 1 : 2 * n] = tcrossprod(to_y)
+                                        + tcrossprod(diag_post_multiply(ld, beside))
+                                        + ld;
+    cov[n + 1 : 2 * n, 1 : n] = to_y * to_x' + rho * ld;
+    cov[1 : n, n + 1 : 2 * n] = cov[n + 1 : 2 * n, 1 : n]';
+    return cov;
+  }
+}
 data {
   int<lower=1> variant;
   int<lower=1> other_variant;
@@ -45,20 +61,32 @@ model {
   exposure_sd ~ normal(0, exposure_scale);
   pleiotropy_sd ~ normal(0, 0.5 * outcome_scale);
   {
-    int n = variant;
-    vector[n] through_x = exposure_sd ./ se_exposure;
-    vector[n] through_y = theta * exposure_sd ./ se_outcome;
-    vector[n] beside = pleiotropy_sd ./ se_outcome;
-    matrix[n, n] to_x = diag_post_multiply(ld, through_x);
-    matrix[n, n] to_y = diag_post_multiply(ld, through_y);
-    matrix[2 * n, 2 * n] cov;
-    cov[1 : n, 1 : n] = tcrossprod(to_x) + ld;
-    cov[n + 1 : 2 * n, n + 1 : 2 * n] = tcrossprod(to_y)
-                                        + tcrossprod(diag_post_multiply(ld, beside))
-                                        + ld;
-    cov[n + 1 : 2 * n, 1 : n] = to_y * to_x' + error_correlation * ld;
-    cov[1 : n, n + 1 : 2 * n] = cov[n + 1 : 2 * n, 1 : n]';
-    target += multi_normal_lpdf(z | append_row(zeros_vector(n), intercept * directed), cov)
-              + log_units;
+    matrix[2 * variant, 2 * variant] cov = of_effects(ld, exposure_sd ./ se_exposure,
+                                                      theta * exposure_sd ./ se_outcome,
+                                                      pleiotropy_sd ./ se_outcome,
+                                                      error_correlation);
+    vector[2 * variant] mean = append_row(zeros_vector(variant), intercept * directed);
+    target += multi_normal_lpdf(z | mean, cov) + log_units;
+  }
+}
+generated quantities {
+  real log_lik;
+  vector[variant] beta_exposure_rep;
+  vector[variant] beta_outcome_rep;
+  {
+    matrix[2 * variant, 2 * variant] cov = of_effects(ld, exposure_sd ./ se_exposure,
+                                                      theta * exposure_sd ./ se_outcome,
+                                                      pleiotropy_sd ./ se_outcome,
+                                                      error_correlation);
+    vector[2 * variant] mean = append_row(zeros_vector(variant), intercept * directed);
+    vector[2 * variant] again = multi_normal_rng(zeros_vector(2 * variant), cov);
+    vector[variant] up;
+    log_lik = multi_normal_lpdf(z | mean, cov) + log_units;
+    beta_exposure_rep = se_exposure .* again[1 : variant];
+    for (j in 1 : variant) {
+      up[j] = (beta_exposure_rep[j] > 0) - (beta_exposure_rep[j] < 0);
+    }
+    beta_outcome_rep = se_outcome .* (again[variant + 1 : 2 * variant]
+                                      + intercept * ld * (up ./ se_outcome));
   }
 }

@@ -10,6 +10,30 @@
 //
 // Units: as in mendelian_randomization.stan, every exposure in its own. Source: Sanderson, Davey Smith, Windmeijer and
 // Bowden, Int J Epidemiol 48:713 (2019); Grant and Burgess, Am J Hum Genet 109:767 (2022).
+functions {
+  // Covariance of a variant's true effects on the exposures and the outcome.
+  matrix of_effects(vector theta, vector sd, vector loading, real omega) {
+    int K = rows(theta);
+    matrix[K, K] gamma = rep_matrix(0, K, K);
+    matrix[K + 1, K + 1] own;
+    int at = 0;
+    for (k in 1 : K) {
+      vector[k - 1] phi = loading[at + 1 : at + k - 1];
+      if (k > 1) {
+        gamma[1 : k - 1, k] = gamma[1 : k - 1, 1 : k - 1] * phi;
+        gamma[k, 1 : k - 1] = gamma[1 : k - 1, k]';
+        gamma[k, k] = quad_form(gamma[1 : k - 1, 1 : k - 1], phi);
+      }
+      gamma[k, k] += square(sd[k]);
+      at += k - 1;
+    }
+    own[1 : K, 1 : K] = gamma;
+    own[1 : K, K + 1] = gamma * theta;
+    own[K + 1, 1 : K] = own[1 : K, K + 1]';
+    own[K + 1, K + 1] = quad_form(gamma, theta) + square(omega);
+    return own;
+  }
+}
 data {
   int<lower=1> variant;
   int<lower=2> exposure;
@@ -49,28 +73,30 @@ model {
   exposure_sd ~ normal(0, exposure_scale);
   pleiotropy_sd ~ normal(0, 0.5 * outcome_scale);
   {
-    matrix[K, K] gamma = rep_matrix(0, K, K); // covariance of true effects, exposure by exposure
-    matrix[K + 1, K + 1] own;
+    matrix[K + 1, K + 1] own = of_effects(theta, exposure_sd, loading, pleiotropy_sd);
     int at = 0;
-    for (k in 1 : K) {
-      vector[k - 1] phi = loading[at + 1 : at + k - 1];
+    for (k in 2 : K) {
       for (l in 1 : k - 1) {
-        loading[at + l] ~ normal(0, exposure_scale[k] / exposure_scale[l]);
+        at += 1;
+        loading[at] ~ normal(0, exposure_scale[k] / exposure_scale[l]);
       }
-      if (k > 1) {
-        gamma[1 : k - 1, k] = gamma[1 : k - 1, 1 : k - 1] * phi;
-        gamma[k, 1 : k - 1] = gamma[1 : k - 1, k]';
-        gamma[k, k] = quad_form(gamma[1 : k - 1, 1 : k - 1], phi);
-      }
-      gamma[k, k] += square(exposure_sd[k]);
-      at += k - 1;
     }
-    own[1 : K, 1 : K] = gamma;
-    own[1 : K, K + 1] = gamma * theta;
-    own[K + 1, 1 : K] = own[1 : K, K + 1]';
-    own[K + 1, K + 1] = quad_form(gamma, theta) + square(pleiotropy_sd);
     for (j in 1 : variant) {
       target += multi_normal_lpdf(seen[j] | zeros_vector(K + 1), own + noise[j]);
+    }
+  }
+}
+generated quantities {
+  vector[variant] log_lik;
+  matrix[variant, exposure] beta_exposure_rep;
+  vector[variant] beta_outcome_rep;
+  {
+    matrix[K + 1, K + 1] own = of_effects(theta, exposure_sd, loading, pleiotropy_sd);
+    for (j in 1 : variant) {
+      vector[K + 1] again = multi_normal_rng(zeros_vector(K + 1), own + noise[j]);
+      log_lik[j] = multi_normal_lpdf(seen[j] | zeros_vector(K + 1), own + noise[j]);
+      beta_exposure_rep[j] = again[1 : K]';
+      beta_outcome_rep[j] = again[K + 1];
     }
   }
 }

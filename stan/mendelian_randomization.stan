@@ -7,7 +7,7 @@
 //   alpha_s ~ Normal(0, 0.3 S_y)                    mean pleiotropic effect in region s
 //   a_j ~ Normal(0, omega)                          pleiotropic effect of variant j
 //   (x_j, y_j) ~ Normal((gamma_j, theta_s gamma_j + o_j alpha_s + a_j), [[s_x^2, c], [c, s_y^2]])
-//   o_j = 1 if g, else sign(x_j)                    what an allele that raises the exposure does counts
+//   o_j = 1 if g, else sign(gamma_j)                what an allele that raises the exposure does counts
 //   Theta ~ Normal(0, R), tau ~ HalfNormal(R / 2), R = S_y / S_x
 //   p ~ Uniform(0, 1), sigma ~ HalfNormal(S_x), omega ~ HalfNormal(S_y / 2)
 //
@@ -68,9 +68,10 @@ model {
   intercept ~ normal(0, 0.3 * outcome_scale);
   exposure_sd ~ normal(0, exposure_scale);
   pleiotropy_sd ~ normal(0, 0.5 * outcome_scale);
-  target += effects_lpdfs(beta_exposure, beta_outcome - sign .* intercept[place],
-                          theta[place], exposure_mean, exposure_sd, strong_share, v_x,
-                          v_y + square(pleiotropy_sd), error_covariance);
+  target += effects_lpdfs(beta_exposure, beta_outcome, theta[place],
+                          intercept[place], exposure_mean, exposure_sd,
+                          strong_share, v_x, v_y + square(pleiotropy_sd),
+                          error_covariance, signs_given);
 }
 generated quantities {
   vector[variant] log_lik;
@@ -78,14 +79,14 @@ generated quantities {
   vector[variant] beta_outcome_rep;
   {
     vector[variant] v = v_y + square(pleiotropy_sd);
-    array[2] vector[variant] again = effects_rng(theta[place], exposure_mean,
-                                                 exposure_sd, strong_share, v_x, v,
-                                                 error_covariance);
-    log_lik = effects_lpdfs(beta_exposure, beta_outcome - sign .* intercept[place],
-                            theta[place], exposure_mean, exposure_sd, strong_share, v_x, v,
-                            error_covariance);
+    array[2] vector[variant] again = effects_rng(theta[place], intercept[place],
+                                                 exposure_mean, exposure_sd,
+                                                 strong_share, v_x, v,
+                                                 error_covariance, signs_given);
+    log_lik = effects_lpdfs(beta_exposure, beta_outcome, theta[place],
+                            intercept[place], exposure_mean, exposure_sd,
+                            strong_share, v_x, v, error_covariance, signs_given);
     beta_exposure_rep = again[1];
-    beta_outcome_rep = orientation(again[1], signs_given) .* intercept[place]
-                       + again[2];
+    beta_outcome_rep = again[2];
   }
 }

@@ -34,6 +34,7 @@ def build(mixture: bool) -> Callable[..., None]:
     ) -> None:
         import pymc as pm
         import pytensor.tensor as pt
+        from pymc.distributions.dist_math import normal_lcdf
 
         ratio = outcome_scale / exposure_scale
         spread = pm.HalfNormal("heterogeneity", 0.5 * ratio)
@@ -61,20 +62,33 @@ def build(mixture: bool) -> Callable[..., None]:
         omega = pm.HalfNormal("pleiotropy_sd", 0.5 * outcome_scale)
         share = pm.Uniform("strong_share", 0, 1)
 
-        directed = sign * alpha[region]
+        given = pt.neq(signs_given, 0)
 
-        def of_both(slope: Any, own: Any) -> Any:
-            """Log density of x, and of y given x: a regression on what x says of gamma, whose sd is ``own``."""
+        def of_both(slope: Any, own: Any, side: Any) -> Any:
+            """Log density of x, and of y given x: a regression on what x says of gamma, whose sd is ``own``.
+
+            If signs are not given, ``side`` is that of gamma: its chance given both is a factor.
+            """
             total = own**2 + se_exposure**2
             of_x = pm.logp(pm.Normal.dist(exposure_mean, pt.sqrt(total)), beta_exposure)
             covariance = slope * own**2 + error_covariance
             expected = slope * exposure_mean + covariance / total * (beta_exposure - exposure_mean)
             variance = slope**2 * own**2 + omega**2 + se_outcome**2 - covariance**2 / total
-            return of_x + pm.logp(pm.Normal.dist(directed + expected, pt.sqrt(variance)), beta_outcome)
+            both = of_x + pm.logp(pm.Normal.dist(side * alpha[region] + expected, pt.sqrt(variance)), beta_outcome)
+            # gamma given x, then given y: its regression on what is left of y
+            given_x = own**2 * se_exposure**2 / total
+            beyond = slope - error_covariance / se_exposure**2
+            gain = given_x * beyond / variance
+            where = exposure_mean + own**2 / total * (beta_exposure - exposure_mean)
+            where = where + gain * (beta_outcome - side * alpha[region] - expected)
+            left = given_x - gain * beyond * given_x
+            return both + pt.switch(given, 0.0, normal_lcdf(0, 1, side * where / pt.sqrt(left)))
 
         def of_any(slope: Any) -> Any:
             """Log density of both, of strong and other variants."""
-            return pt.logaddexp(pt.log(share) + of_both(slope, sd), pt.log1p(-share) + of_both(slope, 0.1 * sd))
+            one = pt.logaddexp(pt.log(share) + of_both(slope, sd, 1), pt.log1p(-share) + of_both(slope, 0.1 * sd, 1))
+            two = pt.logaddexp(pt.log(share) + of_both(slope, sd, -1), pt.log1p(-share) + of_both(slope, 0.1 * sd, -1))
+            return pt.switch(given, one, pt.logaddexp(one, two))
 
         if not mixture:
             pm.Potential("effects", of_any(theta[region]).sum())

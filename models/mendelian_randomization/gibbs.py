@@ -7,7 +7,7 @@ import numpy as np
 from genarium.declaration import Array, Arrays, Problem, Result
 from genarium.engines import chains as engine
 
-from .likelihood import pair
+from .likelihood import log_sign, pair
 from .start import start
 from .story import CONFOUNDED, HETEROGENEITY, INTERCEPT, MEAN_SD, PLEIOTROPY, WEAK, orientation
 
@@ -50,7 +50,8 @@ class Sampler:
         self.slope = problem["error_covariance"] / self.sx2  # of the outcome's error on the exposure's
         self.residual2 = problem["se_outcome"] ** 2 - self.slope**2 * self.sx2
         self.mean = float(problem["exposure_mean"])
-        self.sign = orientation(problem["signs_given"], self.x)
+        self.signs_given = bool(problem["signs_given"])
+        self.sign = orientation(problem["signs_given"], self.x)  # drawn anew in every sweep, if signs are not given
         self.Sx, self.Sy = float(problem["exposure_scale"]), float(problem["outcome_scale"])
         self.ratio = self.Sy / self.Sx
 
@@ -63,7 +64,7 @@ class Sampler:
         share, eta, z = CONFOUNDED[0] / sum(CONFOUNDED), 0.0, np.zeros(len(self.x))
         strong = float(at["strong_share"])
         while True:
-            scale = self._strong(rng, theta[self.region] + eta * z, alpha, sd, omega, strong)
+            scale, self.sign = self._strong(rng, theta[self.region] + eta * z, alpha, sd, omega, strong)
             many = float((scale == 1).sum())
             strong = float(rng.beta(1 + many, 1 + len(scale) - many))
             if self.mixture:
@@ -97,21 +98,33 @@ class Sampler:
 
     def _strong(
         self, rng: np.random.Generator, slope: Array, alpha: Array, sd: Array, omega: Array, share: float
-    ) -> Array:
-        """Draw which variants are strong, true effects summed out (eq. 5b): their spreads over that of the strong."""
-        rest = self.y - self.sign * alpha[self.region]
+    ) -> tuple[Array, Array]:
+        """Draw which variants are strong, and signs, true effects summed out (eq. 5b).
+
+        Returns
+        -------
+        scale, sign : ndarray, shape (J,)
+            Spreads over that of strong variants; signs.
+        """
+        kinds = [(own, sign) for own in (1.0, WEAK) for sign in ((1.0,) if self.signs_given else (1.0, -1.0))]
+        log_share = {1.0: np.log(share), WEAK: np.log1p(-share)}
+        values = [log_share[own] + self._pair(slope, alpha, (own * sd) ** 2, omega, sign) for own, sign in kinds]
+        noisy = np.array(values) + rng.gumbel(size=(len(kinds), len(slope)))
+        scale, sign = np.array(kinds)[noisy.argmax(0)].T
+        return scale, sign
+
+    def _pair(self, slope: Array, alpha: Array, between: Array, omega: Array, sign: Array | float) -> Array:
+        """Log density of effects and of the sign of the true one, which is summed out."""
         errors = self.sx2, self.problem["se_outcome"] ** 2 + omega**2, self.problem["error_covariance"]
-        strong, weak = (pair(slope, (own * sd) ** 2, self.x, rest, self.mean, *errors) for own in (1.0, WEAK))
-        odds = np.log(share) - np.log1p(-share) + strong - weak
-        return np.where(rng.logistic(size=len(odds)) < odds, 1.0, WEAK)
+        given = slope, between, self.x, self.y - sign * alpha[self.region], self.mean, *errors
+        return pair(*given) if self.signs_given else pair(*given) + log_sign(*given, sign)
 
     def _confounded(
         self, rng: np.random.Generator, theta: Array, alpha: Array, sd: Array, omega: Array, share: float, eta: float
     ) -> Array:
         """Draw which variants are confounded, true effects summed out (eq. 10)."""
-        slope, rest = theta[self.region], self.y - self.sign * alpha[self.region]
-        errors = self.sx2, self.problem["se_outcome"] ** 2 + omega**2, self.problem["error_covariance"]
-        without, with_it = (pair(b, sd**2, self.x, rest, self.mean, *errors) for b in (slope, slope + eta))
+        slope = theta[self.region]
+        without, with_it = (self._pair(b, alpha, sd**2, omega, self.sign) for b in (slope, slope + eta))
         odds = np.log(share) - np.log1p(-share) + with_it - without
         return np.asarray(rng.logistic(size=len(odds)) < odds, dtype=float)
 
@@ -143,18 +156,18 @@ class Sampler:
         precision = 1 / sd**2 + 1 / self.sx2 + b**2 / v
         pull = self.mean / sd**2 + self.x / self.sx2
         pull = pull + b * (self.y - self.slope * self.x - self.sign * alpha[self.region]) / v
-        return np.asarray(rng.normal(pull / precision, precision**-0.5))
+        if self.signs_given:
+            return np.asarray(rng.normal(pull / precision, precision**-0.5))
+        return self.sign * above_zero(rng, self.sign * pull / precision, precision**-0.5)
 
     def _exposure_sd(
         self, rng: np.random.Generator, slope: Array, alpha: Array, sd: Array, scale: Array, omega: Array
     ) -> Array:
         """Slice update of ln sigma, true effects summed out (eq. 6)."""
-        errors = self.sx2, self.problem["se_outcome"] ** 2 + omega**2, self.problem["error_covariance"]
-        rest = self.y - self.sign * alpha[self.region]
 
         def log_density(log_sd: Array) -> Array:
             between = np.exp(2 * log_sd)
-            value = pair(slope, between * scale**2, self.x, rest, self.mean, *errors).sum()
+            value = self._pair(slope, alpha, between * scale**2, omega, self.sign).sum()
             return np.asarray(value - 0.5 * between / self.Sx**2 + log_sd)
 
         return np.exp(engine.slice_update(log_density, np.log(sd), 0.3, rng))
@@ -171,12 +184,11 @@ class Sampler:
         whole: float,
     ) -> tuple[Array, Array]:
         """Slice update of ln tau with (theta - Theta) / tau held, true effects summed out (eq. 9b)."""
-        errors = self.sx2, self.problem["se_outcome"] ** 2 + omega**2, self.problem["error_covariance"]
-        rest, between, z = self.y - self.sign * alpha[self.region], sd**2, (theta - whole) / tau
+        between, z = sd**2, (theta - whole) / tau
 
         def log_density(log_tau: Array) -> Array:
             slope = (whole + np.exp(log_tau) * z)[self.region] + more
-            value = pair(slope, between, self.x, rest, self.mean, *errors).sum()
+            value = self._pair(slope, alpha, between, omega, self.sign).sum()
             return np.asarray(value - 0.5 * np.exp(2 * log_tau) / (HETEROGENEITY * self.ratio) ** 2 + log_tau)
 
         tau = np.exp(engine.slice_update(log_density, np.log(tau), 1.0, rng))
@@ -184,12 +196,11 @@ class Sampler:
 
     def _omega(self, rng: np.random.Generator, slope: Array, alpha: Array, sd: Array, omega: Array) -> Array:
         """Slice update of ln omega, true and pleiotropic effects summed out (eq. 7)."""
-        between, rest, se2 = sd**2, self.y - self.sign * alpha[self.region], self.problem["se_outcome"] ** 2
-        c = self.problem["error_covariance"]
+        between = sd**2
 
         def log_density(log_omega: Array) -> Array:
             own = np.exp(2 * log_omega)
-            value = pair(slope, between, self.x, rest, self.mean, self.sx2, se2 + own, c).sum()
+            value = self._pair(slope, alpha, between, np.exp(log_omega), self.sign).sum()
             return np.asarray(value - 0.5 * own / (PLEIOTROPY * self.Sy) ** 2 + log_omega)
 
         return np.exp(engine.slice_update(log_density, np.log(omega), 1.0, rng))
@@ -249,3 +260,11 @@ class Sampler:
         full[:, 0, 0] += tau**-2.0
         pull[:, 0] += whole * tau**-2.0
         return full, pull
+
+
+def above_zero(rng: np.random.Generator, mean: Array, sd: Array) -> Array:
+    """Draw from normal densities cut off below zero."""
+    from scipy.special import log_ndtr, ndtri_exp
+
+    log_u = np.log(rng.uniform(size=len(mean))) + log_ndtr(mean / sd)  # of the chance to lie higher
+    return np.asarray(np.maximum(mean - sd * ndtri_exp(log_u), 0.0))

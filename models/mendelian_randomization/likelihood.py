@@ -7,7 +7,7 @@ import numpy as np
 
 from genarium.declaration import Array
 
-from .story import CONFOUNDED, HETEROGENEITY, INTERCEPT, MEAN_SD, PLEIOTROPY, WEAK, orientation
+from .story import CONFOUNDED, HETEROGENEITY, INTERCEPT, MEAN_SD, PLEIOTROPY, WEAK
 
 LOG_2PI = float(np.log(2 * np.pi))
 
@@ -28,10 +28,10 @@ def log_likelihood(
     signs_given: Array,
 ) -> Array:
     """Log density of each variant's pair of effects (eq. 4); shape (..., J)."""
-    rest = beta_outcome - orientation(signs_given, beta_exposure) * intercept[..., region]
     errors = se_exposure**2, se_outcome**2 + np.asarray(pleiotropy_sd)[..., None] ** 2, error_covariance
     of_gamma = np.asarray(exposure_sd)[..., None], np.asarray(strong_share)[..., None]
-    return spread(theta[..., region], *of_gamma, beta_exposure, rest, exposure_mean, *errors)
+    of_y = theta[..., region], intercept[..., region]
+    return spread(*of_y, *of_gamma, beta_exposure, beta_outcome, exposure_mean, *errors, bool(signs_given))
 
 
 def mixture_log_likelihood(
@@ -51,34 +51,63 @@ def mixture_log_likelihood(
     exposure_mean: Array,
     signs_given: Array,
 ) -> Array:
-    """Log density of each variant's pair of effects, confounded or not (eq. 4); shape (..., J)."""
-    rest = beta_outcome - orientation(signs_given, beta_exposure) * intercept[..., region]
+    """Log density of each variant's pair of effects, confounded or not (eq. 4b); shape (..., J)."""
     errors = se_exposure**2, se_outcome**2 + np.asarray(pleiotropy_sd)[..., None] ** 2, error_covariance
     of_gamma = np.asarray(exposure_sd)[..., None], np.asarray(strong_share)[..., None]
     slope, more = theta[..., region], np.asarray(confounded_effect)[..., None]
-    share = np.asarray(confounded_share)[..., None]
-    without, with_it = (
-        spread(b, *of_gamma, beta_exposure, rest, exposure_mean, *errors) for b in (slope, slope + more)
-    )
+    share, alpha = np.asarray(confounded_share)[..., None], intercept[..., region]
+    rest = beta_exposure, beta_outcome, exposure_mean, *errors, bool(signs_given)
+    without, with_it = (spread(b, alpha, *of_gamma, *rest) for b in (slope, slope + more))
     with np.errstate(divide="ignore"):
         return np.asarray(np.logaddexp(np.log1p(-share) + without, np.log(share) + with_it))
 
 
 def spread(
     slope: Array,
+    alpha: Array,
     sd: Array,
     share: Array,
+    x: Array,
+    y: Array,
+    mean: Array | float,
+    A0: Array,
+    B0: Array,
+    C0: Array,
+    signs_given: bool,
+) -> Array:
+    """Log density of (x, y), whether a variant is strong and its effect's sign being summed out (eq. 4)."""
+    signs = (1.0,) if signs_given else (1.0, -1.0)
+    with np.errstate(divide="ignore"):
+        log_share = np.log(share), np.log1p(-share)
+    total: Array | None = None
+    for of, own in zip(log_share, (1.0, WEAK), strict=True):
+        for o in signs:
+            given = slope, (own * sd) ** 2, x, y - o * alpha, mean, A0, B0, C0
+            one = of + pair(*given)
+            if not signs_given:
+                one = one + log_sign(*given, o)
+            total = one if total is None else np.logaddexp(total, one)
+    return np.asarray(total)
+
+
+def log_sign(
+    slope: Array,
+    between: Array,
     x: Array,
     rest: Array,
     mean: Array | float,
     A0: Array,
     B0: Array,
     C0: Array,
+    sign: Array | float,
 ) -> Array:
-    """Log density of (x, y), whether the variant is strong being summed out (eq. 4)."""
-    strong, weak = (pair(slope, (own * sd) ** 2, x, rest, mean, A0, B0, C0) for own in (1.0, WEAK))
-    with np.errstate(divide="ignore"):
-        return np.asarray(np.logaddexp(np.log(share) + strong, np.log1p(-share) + weak))
+    """Log probability that the true effect has a sign, given x and rest; effects have no mean (eq. 3b)."""
+    from scipy.special import log_ndtr
+
+    determinant = A0 * B0 - C0**2
+    pull = (x * (B0 - C0 * slope) + rest * (A0 * slope - C0)) / determinant
+    information = (B0 - 2 * C0 * slope + A0 * slope**2) / determinant
+    return np.asarray(log_ndtr(sign * pull * np.sqrt(between / (1 + between * information))))
 
 
 def pair(

@@ -26,9 +26,9 @@ def root_mean_square(beta: Array) -> float:
     return top * float(np.sqrt(((beta / top) ** 2).mean())) if top > 0 else 1.0
 
 
-def orientation(signs_given: Array, beta_exposure: Array) -> Array:
+def orientation(signs_given: Array, gamma: Array) -> Array:
     """Return the factor of each variant's mean pleiotropic effect: 1, or the sign of its effect on the exposure."""
-    return np.where(np.asarray(signs_given) != 0, 1.0, np.sign(beta_exposure))
+    return np.where(np.asarray(signs_given) != 0, 1.0, np.sign(gamma))
 
 
 def _errors(rng: np.random.Generator, sizes: Sizes) -> Array:
@@ -176,4 +176,4 @@ def _observe(
     slope = covariance / se_exposure
     error = slope * first + np.sqrt(se_outcome**2 - slope**2) * second
     x = exposure + se_exposure * first
-    return {"beta_exposure": x, "beta_outcome": outcome + orientation(signs_given, x) * directed + error}
+    return {"beta_exposure": x, "beta_outcome": outcome + orientation(signs_given, exposure) * directed + error}
