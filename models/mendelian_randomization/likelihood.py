@@ -28,6 +28,16 @@ def log_likelihood(
     signs_given: Array,
 ) -> Array:
     """Log density of each variant's pair of effects (eq. 4); shape (..., J)."""
+    if not signs_given:
+        from .kernels import effects
+
+        lead, S = np.shape(exposure_sd), theta.shape[-1]
+        regional = (np.ascontiguousarray(v, dtype=float).reshape(-1, S) for v in (theta, intercept))
+        single = (np.ravel(np.asarray(v, dtype=float)) for v in (exposure_sd, np.square(pleiotropy_sd), strong_share))
+        data = (np.ascontiguousarray(v, dtype=float) for v in (beta_exposure, beta_outcome))
+        noise = (np.ascontiguousarray(v, dtype=float) for v in (se_exposure**2, se_outcome**2, error_covariance))
+        found = effects(*regional, *single, np.ascontiguousarray(region, dtype=np.int64), *data, *noise, WEAK)
+        return np.asarray(found).reshape(*lead, -1)
     errors = se_exposure**2, se_outcome**2 + np.asarray(pleiotropy_sd)[..., None] ** 2, error_covariance
     of_gamma = np.asarray(exposure_sd)[..., None], np.asarray(strong_share)[..., None]
     of_y = theta[..., region], intercept[..., region]

@@ -103,12 +103,19 @@ def draw_effects(
     error_correlation: Array,
 ) -> Mapping[str, Array]:
     """Spread every variant's effects over those that it is correlated with, and add errors (eq. 29)."""
-    values, vectors = np.linalg.eigh(ld)
-    first, second = (vectors * np.sqrt(np.maximum(values, 0)) @ rng.normal(size=(len(gamma), 2))).T
+    first, second = _errors_of(ld, rng.normal(size=(len(gamma), 2))).T
     x = se_exposure * (ld @ (gamma / se_exposure) + first)
     own = theta * gamma + pleiotropy + np.sign(x) * intercept
     error = error_correlation * first + np.sqrt(1 - error_correlation**2) * second
     return {"beta_exposure": x, "beta_outcome": se_outcome * (ld @ (own / se_outcome) + error)}
+
+
+def _errors_of(ld: Array, noise: Array) -> Array:
+    """Return errors that correlate as variants do, shape (J, 2), from independent ones."""
+    out = np.empty_like(noise)
+    for at in blocks(ld):
+        out[at] = np.linalg.cholesky(ld[at[:, :, None], at[:, None, :]]) @ noise[at]
+    return out
 
 
 def blocks(ld: Array) -> list[Array]:
