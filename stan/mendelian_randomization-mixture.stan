@@ -1,15 +1,16 @@
 // Mendelian randomisation with confounded variants: causal effects of an exposure on an outcome, from the effects of
 // variants on both, with errors in both.
 //
-//   gamma_j ~ Normal(mu, sigma)                     true effect of variant j on the exposure
+//   r_j ~ Bernoulli(p)                              whether variant j is strong
+//   gamma_j ~ Normal(mu, sigma if r_j, else sigma / 10)   its true effect on the exposure
 //   theta_s ~ Normal(Theta, tau)                    causal effect in region s
 //   alpha_s ~ Normal(0, 0.3 S_y)                    mean pleiotropic effect in region s
 //   a_j ~ Normal(0, omega)                          pleiotropic effect of variant j
 //   z_j ~ Bernoulli(q)                              whether a confounder acts on both through variant j
 //   (x_j, y_j) ~ Normal((gamma_j, (theta_s + eta z_j) gamma_j + o_j alpha_s + a_j), [[s_x^2, c], [c, s_y^2]])
-//   o_j = 1 if g, else sign(x_j)                    what an allele that raises the exposure does counts
+//   o_j = 1 if g, else sign(gamma_j)                what an allele that raises the exposure does counts
 //   Theta ~ Normal(0, R), tau ~ HalfNormal(R / 2), R = S_y / S_x
-//   sigma ~ HalfNormal(S_x), omega ~ HalfNormal(S_y / 2)
+//   p ~ Uniform(0, 1), sigma ~ HalfNormal(S_x), omega ~ HalfNormal(S_y / 2)
 //   q ~ Beta(1, 10), eta ~ Normal(0, R)
 //
 // True effects gamma and pleiotropic effects a are summed out, and so are the z; confounded_probability is P(z = 1).
@@ -61,6 +62,7 @@ parameters {
   vector[n_region] intercept; // alpha
   real<lower=0> exposure_sd; // sigma
   real<lower=0> pleiotropy_sd; // omega
+  real<lower=0, upper=1> strong_share; // p
   real<lower=0, upper=1> confounded_share; // q
   real confounded_effect; // eta
 }
@@ -75,15 +77,17 @@ model {
   confounded_share ~ beta(1, 10);
   confounded_effect ~ normal(0, ratio);
   {
-    vector[variant] y = beta_outcome - sign .* intercept[place];
     vector[variant] v = v_y + square(pleiotropy_sd);
-    vector[variant] with = effects_lpdfs(beta_exposure, y,
+    vector[variant] with = effects_lpdfs(beta_exposure, beta_outcome,
                                          theta[place] + confounded_effect,
-                                         exposure_mean, exposure_sd, v_x, v,
-                                         error_covariance);
-    vector[variant] without = effects_lpdfs(beta_exposure, y, theta[place],
-                                            exposure_mean, exposure_sd, v_x,
-                                            v, error_covariance);
+                                         intercept[place], exposure_mean,
+                                         exposure_sd, strong_share, v_x, v,
+                                         error_covariance, signs_given);
+    vector[variant] without = effects_lpdfs(beta_exposure, beta_outcome,
+                                            theta[place], intercept[place],
+                                            exposure_mean, exposure_sd,
+                                            strong_share, v_x, v,
+                                            error_covariance, signs_given);
     for (j in 1 : variant) {
       target += log_sum_exp(log_share[1] + with[j], log_share[2] + without[j]);
     }
@@ -95,27 +99,30 @@ generated quantities {
   vector[variant] beta_exposure_rep;
   vector[variant] beta_outcome_rep;
   {
-    vector[variant] y = beta_outcome - sign .* intercept[place];
     vector[variant] v = v_y + square(pleiotropy_sd);
-    vector[variant] with = effects_lpdfs(beta_exposure, y,
+    vector[variant] with = effects_lpdfs(beta_exposure, beta_outcome,
                                          theta[place] + confounded_effect,
-                                         exposure_mean, exposure_sd, v_x, v,
-                                         error_covariance);
-    vector[variant] without = effects_lpdfs(beta_exposure, y, theta[place],
-                                            exposure_mean, exposure_sd, v_x,
-                                            v, error_covariance);
+                                         intercept[place], exposure_mean,
+                                         exposure_sd, strong_share, v_x, v,
+                                         error_covariance, signs_given);
+    vector[variant] without = effects_lpdfs(beta_exposure, beta_outcome,
+                                            theta[place], intercept[place],
+                                            exposure_mean, exposure_sd,
+                                            strong_share, v_x, v,
+                                            error_covariance, signs_given);
     vector[variant] z = to_vector(bernoulli_rng(rep_vector(confounded_share,
                                                            variant)));
     array[2] vector[variant] again = effects_rng(theta[place]
                                                  + confounded_effect * z,
+                                                 intercept[place],
                                                  exposure_mean, exposure_sd,
-                                                 v_x, v, error_covariance);
+                                                 strong_share, v_x, v,
+                                                 error_covariance, signs_given);
     for (j in 1 : variant) {
       log_lik[j] = log_mix(confounded_share, with[j], without[j]);
     }
     confounded_probability = exp(log(confounded_share) + with - log_lik);
     beta_exposure_rep = again[1];
-    beta_outcome_rep = orientation(again[1], signs_given) .* intercept[place]
-                       + again[2];
+    beta_outcome_rep = again[2];
   }
 }

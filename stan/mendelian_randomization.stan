@@ -1,14 +1,15 @@
 // Mendelian randomisation: causal effects of an exposure on an outcome, from the effects of
 // variants on both, with errors in both.
 //
-//   gamma_j ~ Normal(mu, sigma)                     true effect of variant j on the exposure
+//   r_j ~ Bernoulli(p)                              whether variant j is strong
+//   gamma_j ~ Normal(mu, sigma if r_j, else sigma / 10)   its true effect on the exposure
 //   theta_s ~ Normal(Theta, tau)                    causal effect in region s
 //   alpha_s ~ Normal(0, 0.3 S_y)                    mean pleiotropic effect in region s
 //   a_j ~ Normal(0, omega)                          pleiotropic effect of variant j
 //   (x_j, y_j) ~ Normal((gamma_j, theta_s gamma_j + o_j alpha_s + a_j), [[s_x^2, c], [c, s_y^2]])
-//   o_j = 1 if g, else sign(x_j)                    what an allele that raises the exposure does counts
+//   o_j = 1 if g, else sign(gamma_j)                what an allele that raises the exposure does counts
 //   Theta ~ Normal(0, R), tau ~ HalfNormal(R / 2), R = S_y / S_x
-//   sigma ~ HalfNormal(S_x), omega ~ HalfNormal(S_y / 2)
+//   p ~ Uniform(0, 1), sigma ~ HalfNormal(S_x), omega ~ HalfNormal(S_y / 2)
 //
 // True effects gamma and pleiotropic effects a are summed out.
 //
@@ -58,6 +59,7 @@ parameters {
   vector[n_region] intercept; // alpha
   real<lower=0> exposure_sd; // sigma
   real<lower=0> pleiotropy_sd; // omega
+  real<lower=0, upper=1> strong_share; // p
 }
 model {
   global_effect ~ normal(0, ratio);
@@ -66,9 +68,10 @@ model {
   intercept ~ normal(0, 0.3 * outcome_scale);
   exposure_sd ~ normal(0, exposure_scale);
   pleiotropy_sd ~ normal(0, 0.5 * outcome_scale);
-  target += effects_lpdfs(beta_exposure, beta_outcome - sign .* intercept[place],
-                          theta[place], exposure_mean, exposure_sd, v_x,
-                          v_y + square(pleiotropy_sd), error_covariance);
+  target += effects_lpdfs(beta_exposure, beta_outcome, theta[place],
+                          intercept[place], exposure_mean, exposure_sd,
+                          strong_share, v_x, v_y + square(pleiotropy_sd),
+                          error_covariance, signs_given);
 }
 generated quantities {
   vector[variant] log_lik;
@@ -76,14 +79,14 @@ generated quantities {
   vector[variant] beta_outcome_rep;
   {
     vector[variant] v = v_y + square(pleiotropy_sd);
-    array[2] vector[variant] again = effects_rng(theta[place], exposure_mean,
-                                                 exposure_sd, v_x, v,
-                                                 error_covariance);
-    log_lik = effects_lpdfs(beta_exposure, beta_outcome - sign .* intercept[place],
-                            theta[place], exposure_mean, exposure_sd, v_x, v,
-                            error_covariance);
+    array[2] vector[variant] again = effects_rng(theta[place], intercept[place],
+                                                 exposure_mean, exposure_sd,
+                                                 strong_share, v_x, v,
+                                                 error_covariance, signs_given);
+    log_lik = effects_lpdfs(beta_exposure, beta_outcome, theta[place],
+                            intercept[place], exposure_mean, exposure_sd,
+                            strong_share, v_x, v, error_covariance, signs_given);
     beta_exposure_rep = again[1];
-    beta_outcome_rep = orientation(again[1], signs_given) .* intercept[place]
-                       + again[2];
+    beta_outcome_rep = again[2];
   }
 }

@@ -10,9 +10,10 @@ import numpy as np
 
 from genarium.declaration import Array, Calibration, Method, Model, Problem, Stage, Var
 from genarium.errors import InputError
+from genarium.remedies import setting
 from genarium.supports import boolean, label, positive, real, unit_interval
 
-from . import density, likelihood, story
+from . import bidirectional, density, likelihood, linked, multivariable, story
 from .deep_mr_run import run as deep_mr_run
 from .estimates import Estimate
 from .gibbs import gibbs
@@ -51,19 +52,27 @@ __all__ = [
 ]
 
 
-def robust_sd(beta: Array) -> float:
-    """Root mean square of effects, outliers weighed down: their usual size, zero included."""
-    size = float(np.median(np.abs(beta))) / 0.6745
-    return size if size > 0 else float(np.abs(beta).max()) or 1.0
-
-
 NO_MAXIMUM = "the density is unbounded where heterogeneity is zero and all regional effects agree"
 
-OPTIONS = {"correlated_pleiotropy": ("none", "mixture")}
-"""Whether pleiotropic effects are unrelated to a variant's strength (InSIDE), or a confounder acts through some."""
+OPTIONS = {
+    "correlated_pleiotropy": ("none", "mixture"),
+    "design": ("independent", "linked", "multivariable", "bidirectional"),
+}
+"""Whether pleiotropic effects are unrelated to a variant's strength (InSIDE), or a confounder acts through some; whether
+variants are independent instruments of one exposure, correlated ones, those of several exposures, or of both traits."""
+
+DESIGNS = {"linked": linked, "multivariable": multivariable, "bidirectional": bidirectional}
+
+TITLES = {
+    "linked": "Mendelian randomisation: correlated instruments",
+    "multivariable": "Mendelian randomisation: several exposures",
+    "bidirectional": "Mendelian randomisation: effects in both directions",
+}
+
+SOURCE = "S. Malina, D. Cizin and D. Knowles: Deep Mendelian randomization, PLOS Comput Biol 18(10) (2022)."
 
 
-def declare(correlated_pleiotropy: str = "none") -> Model:
+def declare(correlated_pleiotropy: str = "none", design: str = "independent") -> Model:
     """Return the declaration.
 
     Parameters
@@ -71,7 +80,17 @@ def declare(correlated_pleiotropy: str = "none") -> Model:
     correlated_pleiotropy : {"none", "mixture"}
         Whether all variants act on the outcome through the exposure and balanced pleiotropy only, or a share of them
         also through a confounder of both (CAUSE: Morrison et al. 2020).
+    design : {"independent", "linked", "multivariable", "bidirectional"}
+        What the variants are: independent instruments of one exposure, in one region or several; correlated ones, whose
+        linkage disequilibrium is given; those of several exposures; of both traits, each acting on the other.
+
+    Raises
+    ------
+    InputError
+        If a confounder is asked for with another design than the first.
     """
+    if design != "independent":
+        return _designed(correlated_pleiotropy, design)
     mixture = correlated_pleiotropy == "mixture"
     known = {
         "se_exposure": Var(("variant",), positive, "Standard error of the effect on the exposure.", "s_x"),
@@ -94,14 +113,14 @@ def declare(correlated_pleiotropy: str = "none") -> Model:
             positive,
             "Scale of effects on the exposure in the priors.",
             "S_x",
-            default=lambda beta_exposure: robust_sd(beta_exposure),
+            default=lambda beta_exposure: story.root_mean_square(beta_exposure),
         ),
         "outcome_scale": Var(
             (),
             positive,
             "Scale of effects on the outcome in the priors.",
             "S_y",
-            default=lambda beta_outcome: robust_sd(beta_outcome),
+            default=lambda beta_outcome: story.root_mean_square(beta_outcome),
         ),
     }
     unknown = {
@@ -109,16 +128,22 @@ def declare(correlated_pleiotropy: str = "none") -> Model:
         "heterogeneity": Var((), positive, "Standard deviation of causal effects between regions.", "τ"),
         "theta": Var(("region",), real, "Causal effect in a region.", "θ"),
         "intercept": Var(("region",), real, "Mean pleiotropic effect in a region.", "α"),
-        "exposure_sd": Var((), positive, "Standard deviation of true effects on the exposure.", "σ_γ"),
+        "exposure_sd": Var((), positive, "Standard deviation of strong variants' effects on the exposure.", "σ_γ"),
         "pleiotropy_sd": Var((), positive, "Standard deviation of pleiotropic effects.", "ω"),
+        "strong_share": Var((), unit_interval, "Share of strong variants.", "p"),
     }
     hidden = {
+        "strong": Var(("variant",), boolean, "Whether a variant is strong; others have a tenth of the spread.", "r"),
         "gamma": Var(("variant",), real, "True effect on the exposure.", "γ"),
         "pleiotropy": Var(("variant",), real, "Effect on the outcome that does not go through the exposure.", "a"),
     }
     prior: Mapping[str, Callable[..., Any]] = story.PRIOR
     emit: Callable[..., Any] = story.draw_effects
-    hide: dict[str, Callable[..., Any]] = {"gamma": story.draw_gamma, "pleiotropy": story.draw_pleiotropy}
+    hide: dict[str, Callable[..., Any]] = {
+        "strong": story.draw_strong,
+        "gamma": story.draw_gamma,
+        "pleiotropy": story.draw_pleiotropy,
+    }
     methods = {"gibbs": Method(gibbs, "exact", "Gibbs sampling, regional effects collapsed for the global one.")}
     if mixture:
         unknown["confounded_share"] = Var((), unit_interval, "Share of variants that a confounder acts through.", "q")
@@ -163,7 +188,25 @@ def declare(correlated_pleiotropy: str = "none") -> Model:
             growth=(120, 480, 1920),
             undetermined=("global_effect", "heterogeneity", "signal", "total"),  # of a given number of regions
         ),
-        source="S. Malina, D. Cizin and D. Knowles: Deep Mendelian randomization, PLOS Comput Biol 18(10) (2022).",
+        source=SOURCE,
+    )
+
+
+def _designed(correlated_pleiotropy: str, design: str) -> Model:
+    """Return the declaration of a design with one effect a pair of traits."""
+    if correlated_pleiotropy != "none":
+        raise InputError(
+            f"mendelian_randomization: {setting('correlated_pleiotropy', correlated_pleiotropy)} goes with independent "
+            f"instruments of one exposure alone. Leave it out, or {setting('design', design)}."
+        )
+    return Model(
+        name=__name__,
+        title=TITLES[design],
+        **DESIGNS[design].parts(),
+        commands={"mr": mr, "deep_mr run": deep_mr_run},
+        options=OPTIONS,
+        vary=declare,
+        source=SOURCE,
     )
 
 

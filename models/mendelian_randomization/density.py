@@ -34,6 +34,7 @@ def build(mixture: bool) -> Callable[..., None]:
     ) -> None:
         import pymc as pm
         import pytensor.tensor as pt
+        from pymc.distributions.dist_math import normal_lcdf
 
         ratio = outcome_scale / exposure_scale
         spread = pm.HalfNormal("heterogeneity", 0.5 * ratio)
@@ -59,26 +60,44 @@ def build(mixture: bool) -> Callable[..., None]:
         alpha = pm.Normal("intercept", 0, 0.3 * outcome_scale, dims="region")
         sd = pm.HalfNormal("exposure_sd", exposure_scale)
         omega = pm.HalfNormal("pleiotropy_sd", 0.5 * outcome_scale)
+        share = pm.Uniform("strong_share", 0, 1)
 
-        directed = sign * alpha[region]
-        total = sd**2 + se_exposure**2
-        of_x = pm.logp(pm.Normal.dist(exposure_mean, pt.sqrt(total)), beta_exposure)
+        given = pt.neq(signs_given, 0)
 
-        def of_y(slope: Any) -> Any:
-            """Log density of y given x: a regression on what x says of gamma."""
-            covariance = slope * sd**2 + error_covariance
+        def of_both(slope: Any, own: Any, side: Any) -> Any:
+            """Log density of x, and of y given x: a regression on what x says of gamma, whose sd is ``own``.
+
+            If signs are not given, ``side`` is that of gamma: its chance given both is a factor.
+            """
+            total = own**2 + se_exposure**2
+            of_x = pm.logp(pm.Normal.dist(exposure_mean, pt.sqrt(total)), beta_exposure)
+            covariance = slope * own**2 + error_covariance
             expected = slope * exposure_mean + covariance / total * (beta_exposure - exposure_mean)
-            variance = slope**2 * sd**2 + omega**2 + se_outcome**2 - covariance**2 / total
-            return pm.logp(pm.Normal.dist(directed + expected, pt.sqrt(variance)), beta_outcome)
+            variance = slope**2 * own**2 + omega**2 + se_outcome**2 - covariance**2 / total
+            both = of_x + pm.logp(pm.Normal.dist(side * alpha[region] + expected, pt.sqrt(variance)), beta_outcome)
+            # gamma given x, then given y: its regression on what is left of y
+            given_x = own**2 * se_exposure**2 / total
+            beyond = slope - error_covariance / se_exposure**2
+            gain = given_x * beyond / variance
+            where = exposure_mean + own**2 / total * (beta_exposure - exposure_mean)
+            where = where + gain * (beta_outcome - side * alpha[region] - expected)
+            left = given_x - gain * beyond * given_x
+            return both + pt.switch(given, 0.0, normal_lcdf(0, 1, side * where / pt.sqrt(left)))
+
+        def of_any(slope: Any) -> Any:
+            """Log density of both, of strong and other variants."""
+            one = pt.logaddexp(pt.log(share) + of_both(slope, sd, 1), pt.log1p(-share) + of_both(slope, 0.1 * sd, 1))
+            two = pt.logaddexp(pt.log(share) + of_both(slope, sd, -1), pt.log1p(-share) + of_both(slope, 0.1 * sd, -1))
+            return pt.switch(given, one, pt.logaddexp(one, two))
 
         if not mixture:
-            pm.Potential("effects", (of_x + of_y(theta[region])).sum())
+            pm.Potential("effects", of_any(theta[region]).sum())
             return
         q = pm.Beta("confounded_share", 1, 10)
         eta = pm.Normal("confounded_effect", 0, ratio)
-        without, with_it = of_y(theta[region]), of_y(theta[region] + eta)
+        without, with_it = of_any(theta[region]), of_any(theta[region] + eta)
         mixed = pt.logaddexp(pt.log1p(-q) + without, pt.log(q) + with_it)
-        pm.Potential("effects", (of_x + mixed).sum())
+        pm.Potential("effects", mixed.sum())
 
     return density
 

@@ -40,6 +40,8 @@ def figures(tree: xr.DataTree) -> Iterator[Titled]:
     title, caption : str
     figure : matplotlib.figure.Figure
     """
+    if "region" not in tree["constant_data"]:  # a design whose variants are no independent dots around one line
+        return
     data = effects(tree)
     yield scatter(tree, data)
     if tree["constant_data"].sizes.get("region", len(centre(tree, "theta"))) > 1:

@@ -7,9 +7,9 @@ import numpy as np
 from genarium.declaration import Array, Arrays, Problem, Result
 from genarium.engines import chains as engine
 
-from .likelihood import pair
+from .likelihood import log_sign, pair
 from .start import start
-from .story import CONFOUNDED, HETEROGENEITY, INTERCEPT, MEAN_SD, PLEIOTROPY, orientation
+from .story import CONFOUNDED, HETEROGENEITY, INTERCEPT, MEAN_SD, PLEIOTROPY, WEAK, orientation
 
 
 def gibbs(
@@ -50,7 +50,8 @@ class Sampler:
         self.slope = problem["error_covariance"] / self.sx2  # of the outcome's error on the exposure's
         self.residual2 = problem["se_outcome"] ** 2 - self.slope**2 * self.sx2
         self.mean = float(problem["exposure_mean"])
-        self.sign = orientation(problem["signs_given"], self.x)
+        self.signs_given = bool(problem["signs_given"])
+        self.sign = orientation(problem["signs_given"], self.x)  # drawn anew in every sweep, if signs are not given
         self.Sx, self.Sy = float(problem["exposure_scale"]), float(problem["outcome_scale"])
         self.ratio = self.Sy / self.Sx
 
@@ -61,15 +62,19 @@ class Sampler:
         tau, sd, omega = (np.asarray(at[n], dtype=float) for n in ("heterogeneity", "exposure_sd", "pleiotropy_sd"))
         whole = float(at["global_effect"])
         share, eta, z = CONFOUNDED[0] / sum(CONFOUNDED), 0.0, np.zeros(len(self.x))
+        strong = float(at["strong_share"])
         while True:
+            scale, self.sign = self._strong(rng, theta[self.region] + eta * z, alpha, sd, omega, strong)
+            many = float((scale == 1).sum())
+            strong = float(rng.beta(1 + many, 1 + len(scale) - many))
             if self.mixture:
-                z = self._confounded(rng, theta, alpha, sd, omega, share, eta)
+                z = self._confounded(rng, theta, alpha, sd * scale, omega, share, eta)
                 share = float(rng.beta(CONFOUNDED[0] + z.sum(), CONFOUNDED[1] + len(z) - z.sum()))
-            tau, theta = self._stretched(rng, theta, alpha, sd, omega, eta * z, tau, whole)
+            tau, theta = self._stretched(rng, theta, alpha, sd * scale, omega, eta * z, tau, whole)
             slope = theta[self.region] + eta * z
-            sd = self._exposure_sd(rng, slope, alpha, sd, omega)
-            omega = self._omega(rng, slope, alpha, sd, omega)
-            gamma = self._gamma(rng, slope, alpha, sd, omega)
+            sd = self._exposure_sd(rng, slope, alpha, sd, scale, omega)
+            omega = self._omega(rng, slope, alpha, sd * scale, omega)
+            gamma = self._gamma(rng, slope, alpha, sd * scale, omega)
             rest = self.y - self.slope * (self.x - gamma)  # slope gamma + sign alpha + noise of variance v
             v = omega**2 + self.residual2
             precision, score = self._regions(gamma, rest - eta * z * gamma, v)
@@ -85,18 +90,41 @@ class Sampler:
                 "intercept": alpha,
                 "exposure_sd": sd,
                 "pleiotropy_sd": omega,
+                "strong_share": np.asarray(strong),
             }
             if self.mixture:
                 drawn |= {"confounded_share": np.asarray(share), "confounded_effect": np.asarray(eta)}
             yield drawn
 
+    def _strong(
+        self, rng: np.random.Generator, slope: Array, alpha: Array, sd: Array, omega: Array, share: float
+    ) -> tuple[Array, Array]:
+        """Draw which variants are strong, and signs, true effects summed out (eq. 5b).
+
+        Returns
+        -------
+        scale, sign : ndarray, shape (J,)
+            Spreads over that of strong variants; signs.
+        """
+        kinds = [(own, sign) for own in (1.0, WEAK) for sign in ((1.0,) if self.signs_given else (1.0, -1.0))]
+        log_share = {1.0: np.log(share), WEAK: np.log1p(-share)}
+        values = [log_share[own] + self._pair(slope, alpha, (own * sd) ** 2, omega, sign) for own, sign in kinds]
+        noisy = np.array(values) + rng.gumbel(size=(len(kinds), len(slope)))
+        scale, sign = np.array(kinds)[noisy.argmax(0)].T
+        return scale, sign
+
+    def _pair(self, slope: Array, alpha: Array, between: Array, omega: Array, sign: Array | float) -> Array:
+        """Log density of effects and of the sign of the true one, which is summed out."""
+        errors = self.sx2, self.problem["se_outcome"] ** 2 + omega**2, self.problem["error_covariance"]
+        given = slope, between, self.x, self.y - sign * alpha[self.region], self.mean, *errors
+        return pair(*given) if self.signs_given else pair(*given) + log_sign(*given, sign)
+
     def _confounded(
         self, rng: np.random.Generator, theta: Array, alpha: Array, sd: Array, omega: Array, share: float, eta: float
     ) -> Array:
         """Draw which variants are confounded, true effects summed out (eq. 10)."""
-        slope, rest = theta[self.region], self.y - self.sign * alpha[self.region]
-        errors = self.sx2, self.problem["se_outcome"] ** 2 + omega**2, self.problem["error_covariance"]
-        without, with_it = (pair(b, sd**2, self.x, rest, self.mean, *errors) for b in (slope, slope + eta))
+        slope = theta[self.region]
+        without, with_it = (self._pair(b, alpha, sd**2, omega, self.sign) for b in (slope, slope + eta))
         odds = np.log(share) - np.log1p(-share) + with_it - without
         return np.asarray(rng.logistic(size=len(odds)) < odds, dtype=float)
 
@@ -128,16 +156,18 @@ class Sampler:
         precision = 1 / sd**2 + 1 / self.sx2 + b**2 / v
         pull = self.mean / sd**2 + self.x / self.sx2
         pull = pull + b * (self.y - self.slope * self.x - self.sign * alpha[self.region]) / v
-        return np.asarray(rng.normal(pull / precision, precision**-0.5))
+        if self.signs_given:
+            return np.asarray(rng.normal(pull / precision, precision**-0.5))
+        return self.sign * above_zero(rng, self.sign * pull / precision, precision**-0.5)
 
-    def _exposure_sd(self, rng: np.random.Generator, slope: Array, alpha: Array, sd: Array, omega: Array) -> Array:
+    def _exposure_sd(
+        self, rng: np.random.Generator, slope: Array, alpha: Array, sd: Array, scale: Array, omega: Array
+    ) -> Array:
         """Slice update of ln sigma, true effects summed out (eq. 6)."""
-        errors = self.sx2, self.problem["se_outcome"] ** 2 + omega**2, self.problem["error_covariance"]
-        rest = self.y - self.sign * alpha[self.region]
 
         def log_density(log_sd: Array) -> Array:
             between = np.exp(2 * log_sd)
-            value = pair(slope, between, self.x, rest, self.mean, *errors).sum()
+            value = self._pair(slope, alpha, between * scale**2, omega, self.sign).sum()
             return np.asarray(value - 0.5 * between / self.Sx**2 + log_sd)
 
         return np.exp(engine.slice_update(log_density, np.log(sd), 0.3, rng))
@@ -154,12 +184,11 @@ class Sampler:
         whole: float,
     ) -> tuple[Array, Array]:
         """Slice update of ln tau with (theta - Theta) / tau held, true effects summed out (eq. 9b)."""
-        errors = self.sx2, self.problem["se_outcome"] ** 2 + omega**2, self.problem["error_covariance"]
-        rest, between, z = self.y - self.sign * alpha[self.region], sd**2, (theta - whole) / tau
+        between, z = sd**2, (theta - whole) / tau
 
         def log_density(log_tau: Array) -> Array:
             slope = (whole + np.exp(log_tau) * z)[self.region] + more
-            value = pair(slope, between, self.x, rest, self.mean, *errors).sum()
+            value = self._pair(slope, alpha, between, omega, self.sign).sum()
             return np.asarray(value - 0.5 * np.exp(2 * log_tau) / (HETEROGENEITY * self.ratio) ** 2 + log_tau)
 
         tau = np.exp(engine.slice_update(log_density, np.log(tau), 1.0, rng))
@@ -167,12 +196,11 @@ class Sampler:
 
     def _omega(self, rng: np.random.Generator, slope: Array, alpha: Array, sd: Array, omega: Array) -> Array:
         """Slice update of ln omega, true and pleiotropic effects summed out (eq. 7)."""
-        between, rest, se2 = sd**2, self.y - self.sign * alpha[self.region], self.problem["se_outcome"] ** 2
-        c = self.problem["error_covariance"]
+        between = sd**2
 
         def log_density(log_omega: Array) -> Array:
             own = np.exp(2 * log_omega)
-            value = pair(slope, between, self.x, rest, self.mean, self.sx2, se2 + own, c).sum()
+            value = self._pair(slope, alpha, between, np.exp(log_omega), self.sign).sum()
             return np.asarray(value - 0.5 * own / (PLEIOTROPY * self.Sy) ** 2 + log_omega)
 
         return np.exp(engine.slice_update(log_density, np.log(omega), 1.0, rng))
@@ -232,3 +260,11 @@ class Sampler:
         full[:, 0, 0] += tau**-2.0
         pull[:, 0] += whole * tau**-2.0
         return full, pull
+
+
+def above_zero(rng: np.random.Generator, mean: Array, sd: Array) -> Array:
+    """Draw from normal densities cut off below zero."""
+    from scipy.special import log_ndtr, ndtri_exp
+
+    log_u = np.log(rng.uniform(size=len(mean))) + log_ndtr(mean / sd)  # of the chance to lie higher
+    return np.asarray(np.maximum(mean - sd * ndtri_exp(log_u), 0.0))

@@ -7,7 +7,7 @@ import numpy as np
 
 from genarium.declaration import Array
 
-from .story import CONFOUNDED, HETEROGENEITY, INTERCEPT, MEAN_SD, PLEIOTROPY, orientation
+from .story import CONFOUNDED, HETEROGENEITY, INTERCEPT, MEAN_SD, PLEIOTROPY, WEAK
 
 LOG_2PI = float(np.log(2 * np.pi))
 
@@ -17,6 +17,7 @@ def log_likelihood(
     intercept: Array,
     exposure_sd: Array,
     pleiotropy_sd: Array,
+    strong_share: Array,
     beta_exposure: Array,
     beta_outcome: Array,
     se_exposure: Array,
@@ -26,11 +27,21 @@ def log_likelihood(
     exposure_mean: Array,
     signs_given: Array,
 ) -> Array:
-    """Log density of each variant's pair of effects (eq. 3); shape (..., J)."""
-    rest = beta_outcome - orientation(signs_given, beta_exposure) * intercept[..., region]
+    """Log density of each variant's pair of effects (eq. 4); shape (..., J)."""
+    if not signs_given:
+        from .kernels import effects
+
+        lead, S = np.shape(exposure_sd), theta.shape[-1]
+        regional = (np.ascontiguousarray(v, dtype=float).reshape(-1, S) for v in (theta, intercept))
+        single = (np.ravel(np.asarray(v, dtype=float)) for v in (exposure_sd, np.square(pleiotropy_sd), strong_share))
+        data = (np.ascontiguousarray(v, dtype=float) for v in (beta_exposure, beta_outcome))
+        noise = (np.ascontiguousarray(v, dtype=float) for v in (se_exposure**2, se_outcome**2, error_covariance))
+        found = effects(*regional, *single, np.ascontiguousarray(region, dtype=np.int64), *data, *noise, WEAK)
+        return np.asarray(found).reshape(*lead, -1)
     errors = se_exposure**2, se_outcome**2 + np.asarray(pleiotropy_sd)[..., None] ** 2, error_covariance
-    between = np.asarray(exposure_sd)[..., None] ** 2
-    return pair(theta[..., region], between, beta_exposure, rest, exposure_mean, *errors)
+    of_gamma = np.asarray(exposure_sd)[..., None], np.asarray(strong_share)[..., None]
+    of_y = theta[..., region], intercept[..., region]
+    return spread(*of_y, *of_gamma, beta_exposure, beta_outcome, exposure_mean, *errors, bool(signs_given))
 
 
 def mixture_log_likelihood(
@@ -38,6 +49,7 @@ def mixture_log_likelihood(
     intercept: Array,
     exposure_sd: Array,
     pleiotropy_sd: Array,
+    strong_share: Array,
     confounded_share: Array,
     confounded_effect: Array,
     beta_exposure: Array,
@@ -49,15 +61,63 @@ def mixture_log_likelihood(
     exposure_mean: Array,
     signs_given: Array,
 ) -> Array:
-    """Log density of each variant's pair of effects, confounded or not (eq. 4); shape (..., J)."""
-    rest = beta_outcome - orientation(signs_given, beta_exposure) * intercept[..., region]
+    """Log density of each variant's pair of effects, confounded or not (eq. 4b); shape (..., J)."""
     errors = se_exposure**2, se_outcome**2 + np.asarray(pleiotropy_sd)[..., None] ** 2, error_covariance
-    between = np.asarray(exposure_sd)[..., None] ** 2
+    of_gamma = np.asarray(exposure_sd)[..., None], np.asarray(strong_share)[..., None]
     slope, more = theta[..., region], np.asarray(confounded_effect)[..., None]
-    share = np.asarray(confounded_share)[..., None]
-    without, with_it = (pair(b, between, beta_exposure, rest, exposure_mean, *errors) for b in (slope, slope + more))
+    share, alpha = np.asarray(confounded_share)[..., None], intercept[..., region]
+    rest = beta_exposure, beta_outcome, exposure_mean, *errors, bool(signs_given)
+    without, with_it = (spread(b, alpha, *of_gamma, *rest) for b in (slope, slope + more))
     with np.errstate(divide="ignore"):
         return np.asarray(np.logaddexp(np.log1p(-share) + without, np.log(share) + with_it))
+
+
+def spread(
+    slope: Array,
+    alpha: Array,
+    sd: Array,
+    share: Array,
+    x: Array,
+    y: Array,
+    mean: Array | float,
+    A0: Array,
+    B0: Array,
+    C0: Array,
+    signs_given: bool,
+) -> Array:
+    """Log density of (x, y), whether a variant is strong and its effect's sign being summed out (eq. 4)."""
+    signs = (1.0,) if signs_given else (1.0, -1.0)
+    with np.errstate(divide="ignore"):
+        log_share = np.log(share), np.log1p(-share)
+    total: Array | None = None
+    for of, own in zip(log_share, (1.0, WEAK), strict=True):
+        for o in signs:
+            given = slope, (own * sd) ** 2, x, y - o * alpha, mean, A0, B0, C0
+            one = of + pair(*given)
+            if not signs_given:
+                one = one + log_sign(*given, o)
+            total = one if total is None else np.logaddexp(total, one)
+    return np.asarray(total)
+
+
+def log_sign(
+    slope: Array,
+    between: Array,
+    x: Array,
+    rest: Array,
+    mean: Array | float,
+    A0: Array,
+    B0: Array,
+    C0: Array,
+    sign: Array | float,
+) -> Array:
+    """Log probability that the true effect has a sign, given x and rest; effects have no mean (eq. 3b)."""
+    from scipy.special import log_ndtr
+
+    determinant = A0 * B0 - C0**2
+    pull = (x * (B0 - C0 * slope) + rest * (A0 * slope - C0)) / determinant
+    information = (B0 - 2 * C0 * slope + A0 * slope**2) / determinant
+    return np.asarray(log_ndtr(sign * pull * np.sqrt(between / (1 + between * information))))
 
 
 def pair(
@@ -86,10 +146,10 @@ def log_prior(
 ) -> Array:
     """Log prior density of the unknown variables, shape (...)."""
     ratio = outcome_scale / exposure_scale
-    whole = _normal(global_effect, MEAN_SD * ratio) + _half_normal(heterogeneity, HETEROGENEITY * ratio)
-    whole = whole + _half_normal(exposure_sd, exposure_scale) + _half_normal(pleiotropy_sd, PLEIOTROPY * outcome_scale)
+    whole = normal(global_effect, MEAN_SD * ratio) + half_normal(heterogeneity, HETEROGENEITY * ratio)
+    whole = whole + half_normal(exposure_sd, exposure_scale) + half_normal(pleiotropy_sd, PLEIOTROPY * outcome_scale)
     deviation = theta - np.asarray(global_effect)[..., None]
-    regional = _normal(deviation, np.asarray(heterogeneity)[..., None]) + _normal(intercept, INTERCEPT * outcome_scale)
+    regional = normal(deviation, np.asarray(heterogeneity)[..., None]) + normal(intercept, INTERCEPT * outcome_scale)
     return np.asarray(whole + regional.sum(-1))
 
 
@@ -113,15 +173,17 @@ def mixture_log_prior(
     )
     a, b = CONFOUNDED
     share = xlogy(a - 1, confounded_share) + xlog1py(b - 1, -np.asarray(confounded_share)) - betaln(a, b)
-    return np.asarray(common + share + _normal(confounded_effect, MEAN_SD * outcome_scale / exposure_scale))
+    return np.asarray(common + share + normal(confounded_effect, MEAN_SD * outcome_scale / exposure_scale))
 
 
-def _normal(x: Array, sd: Array) -> Array:
+def normal(x: Array, sd: Array) -> Array:
+    """Log density of a normal distribution of mean zero."""
     return np.asarray(-0.5 * (x / sd) ** 2 - np.log(sd) - 0.5 * LOG_2PI)
 
 
-def _half_normal(x: Array, sd: Array) -> Array:
-    return np.asarray(_normal(x, sd) + np.log(2))
+def half_normal(x: Array, sd: Array) -> Array:
+    """Log density of a half-normal distribution."""
+    return np.asarray(normal(x, sd) + np.log(2))
 
 
 def quantities(theta: Array, intercept: Array, global_effect: Array, heterogeneity: Array) -> Mapping[str, Any]:

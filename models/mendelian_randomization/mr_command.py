@@ -1,6 +1,7 @@
 """Mendelian randomisation of two tables of summary statistics: the command ``genarium mr``."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,8 +11,10 @@ from genarium.declaration import Answer, Array
 from genarium.drawing import Titled
 from genarium.errors import InputError
 from genarium.readers.files import no_file_twice
+from genarium.remedies import flag
+from genarium.settings import only_with
 
-from .gwas import pair
+from .gwas import Paired, correlated, pair, taken_of
 from .mr_table import MrTable, Row, mr_table
 
 
@@ -27,6 +30,9 @@ def mr(
     palindromic: Literal["frequency", "drop", "keep"] = "frequency",
     incompatible: Literal["error", "drop"] = "drop",
     duplicates: Literal["error", "first", "best", "drop"] = "error",
+    ld: Path | None = None,
+    ld_alleles: Path | None = None,
+    clump: float | None = None,
     no_model: bool = False,
     iterations: int = 2000,
     seed: int = 0,
@@ -55,6 +61,14 @@ def mr(
         What to do with variants whose alleles do not match.
     duplicates : {"error", "first", "best", "drop"}
         What to do with rows of the same variant.
+    ld : Path
+        Correlations of the variants: a square table by name, or one with a row a pair (PLINK's --r); the methods are then
+        those that take correlated variants.
+    ld_alleles : Path
+        Alleles that correlations are of, where names (rs123_A_G) do not say it: PLINK's .bim, or a table.
+    clump : float
+        Leave out variants whose squared correlation with a stronger one is as large; with a threshold of 0.01 or less
+        those that are left are taken as independent, and every method is used.
     no_model : bool
         Leave the Bayesian model out: it takes seconds.
     iterations : int
@@ -71,6 +85,10 @@ def mr(
         incompatible=incompatible,
         duplicates=duplicates,
     )
+    only_with("mr", flag("ld"), ld is not None, ld_alleles=ld_alleles, clump=clump)
+    matrix = None
+    if ld is not None:
+        told, matrix = _linked(told, ld, ld_alleles, clump)
     names = told.names
     x, sx, y, sy = told.exposure.beta, told.exposure.se, told.outcome.beta, told.outcome.se
     keep = np.ones(len(x), dtype=bool)
@@ -82,6 +100,9 @@ def mr(
         keep = np.abs(x / sx) > -norm.ppf(p_value / 2)
         if not keep.any():
             raise InputError(f"mr: no variant has a p value below {p_value:g} in {exposure}. Raise it.")
+    if matrix is not None:
+        matrix = matrix[np.ix_(keep, keep)]
+        independent = clump is not None and clump <= INDEPENDENT
     found = mr_table(
         x[keep],
         sx[keep],
@@ -94,11 +115,26 @@ def mr(
         model=not no_model,
         iterations=iterations,
         seed=seed,
+        correlation=None if matrix is None or independent else matrix,
     )
     left = [*told.notes, *(f"{n} variants left out: {why}" for why, n in told.rows.left_out.items() if n)]
     if not keep.all():
         left.append(f"{(~keep).sum()} variants left out: p value on the exposure of {p_value:g} or more")
     return answer(found, f"{outcome.name} on {exposure.name}", left)
+
+
+INDEPENDENT = 0.01
+"""Squared correlation up to which variants are taken as independent."""
+
+
+def _linked(
+    told: Paired, ld: Path, alleles: Path | None, threshold: float | None
+) -> tuple[Paired, Array]:
+    """Return the variants whose correlations are known, clumped, and these."""
+    keep, matrix = correlated(ld, alleles, threshold, told)
+    own = told.alleles[0][keep], told.alleles[1][keep]
+    effects = taken_of(told.exposure, keep), taken_of(told.outcome, keep)
+    return replace(told, names=told.names[keep], alleles=own, exposure=effects[0], outcome=effects[1]), matrix
 
 
 def _samples(told: Array, given: float | None) -> Array | float | None:

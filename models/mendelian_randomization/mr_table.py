@@ -157,6 +157,7 @@ def mr_table(
     iterations: int = 2000,
     seed: int = 0,
     level: float = 0.95,
+    correlation: ArrayLike | None = None,
 ) -> MrTable:
     """Estimate a causal effect by every method, with checks of their assumptions.
 
@@ -177,6 +178,9 @@ def mr_table(
         Of bootstraps and of PRESSO's simulations (which has more where the number of variants asks for it).
     level : float
         Of the intervals.
+    correlation : array_like, shape (J, J), optional
+        Of the variants, signed by their effect alleles: the methods that take it are IVW, Egger regression and the
+        model (design "linked"); the others, which need independent variants, are left out.
 
     Returns
     -------
@@ -197,6 +201,8 @@ def mr_table(
     if J == 1:
         rows = [_row(lambda: wald_ratio(*given, covariance=c, level=level), "Wald ratio", 1)]
         return MrTable(rows, data.mean_f, (), None, direction, [], labels, data)
+    if correlation is not None:
+        return _correlated(given, c, np.asarray(correlation, dtype=float), labels, direction, model, seed, level)
     rows = []
     for method, run, least in _methods(given, c, iterations, seed, level):
         if least <= J:
@@ -217,6 +223,41 @@ def mr_table(
             without.append(Row(name, J - 1, one.estimate, one.se, one.ci, one.p_value))
     return MrTable(rows, data.mean_f, tuple(spread), pleiotropy, direction, without, labels, data)
 
+
+def _correlated(
+    given: tuple[Array, Array, Array, Array],
+    c: Array,
+    R: Array,
+    labels: tuple[str, ...],
+    direction: "Steiger | None",
+    model: bool,
+    seed: int,
+    level: float,
+) -> MrTable:
+    """Estimate by the methods that take correlated variants."""
+    data = variants(*given, 2)
+    J = len(data)
+    methods: list[Method] = [
+        ("IVW", lambda: ivw(*given, correlation=R, level=level), 3),
+        ("Egger", lambda: egger(*given, correlation=R, level=level), 3),
+        ("IVW (fixed)", lambda: ivw(*given, correlation=R, model="fixed", level=level), 3),
+    ]
+    rows = [_row(run, method, J) for method, run, least in methods if least <= J]
+    if not rows:
+        raise InputError(f"mr_table: {J} correlated variants are too few. Clump them, and leave correlations out.")
+    if model:
+        rows.append(_row(lambda: _linked(given, c, R, seed, level), "Bayesian model", J))
+    first = ivw(*given, correlation=R, level=level)
+    spread: list[tuple[str, float, int, float]] = [("IVW", first.Q, J - 1, first.Q_p)]
+    pleiotropy = None
+    if np.isfinite(rows[1].estimate):
+        tilted = egger(*given, correlation=R, level=level)
+        spread.append(("Egger", tilted.Q, J - 2, tilted.Q_p))
+        pleiotropy = tilted.intercept, tilted.intercept_se, tilted.intercept_p
+    return MrTable(rows, data.mean_f, tuple(spread), pleiotropy, direction, [], labels, data)
+
+
+EFFECTS = ("beta_exposure", "se_exposure", "beta_outcome", "se_outcome")
 
 Method = tuple[str, Callable[[], Any], int]
 
@@ -279,11 +320,31 @@ def _bayes(given: tuple[Array, Array, Array, Array], c: Array, seed: int, level:
 
     from .gibbs import gibbs
 
-    names = ("beta_exposure", "se_exposure", "beta_outcome", "se_outcome")
     problem = data.check(
-        registry.get("mendelian_randomization"), {**dict(zip(names, given, strict=True)), "error_covariance": c}
+        registry.get("mendelian_randomization"), {**dict(zip(EFFECTS, given, strict=True)), "error_covariance": c}
     )
-    found = gibbs(problem, np.random.default_rng(seed), chains=2, draws=1000, tune=500)
+    return _posterior(gibbs(problem, np.random.default_rng(seed), chains=2, draws=1000, tune=500), given, level)
+
+
+def _linked(
+    given: tuple[Array, Array, Array, Array], c: Array, R: Array, seed: int, level: float
+) -> Row:
+    """Fit the model of correlated variants."""
+    from genarium import data, registry
+
+    from .independence import independence
+
+    rho = c / (given[1] * given[3])
+    if np.ptp(rho) > 1e-6:
+        raise InputError("correlated variants need one correlation of errors for all of them.")
+    known = {"ld": R, "error_correlation": float(rho[0])}
+    declared = registry.get("mendelian_randomization").variant(design="linked")
+    problem = data.check(declared, {**dict(zip(EFFECTS, given, strict=True)), **known})
+    return _posterior(independence(problem, np.random.default_rng(seed), chains=2), given, level)
+
+
+def _posterior(found: Any, given: tuple[Array, Array, Array, Array], level: float) -> Row:
+    """Return the row of the model."""
     theta = np.asarray(found.posterior["theta"]).ravel()
     low, high = np.quantile(theta, ((1 - level) / 2, (1 + level) / 2))
     tail = float(min((theta > 0).mean(), (theta < 0).mean()))

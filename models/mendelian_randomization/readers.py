@@ -18,7 +18,7 @@ from genarium.readers.tables import read_sheet
 from genarium.remedies import flag, option
 from genarium.settings import only_with
 
-from .gwas import pair
+from .gwas import correlated, pair
 
 REMEDY = "leave the row out"
 EFFECTS = ("beta_exposure", "se_exposure", "beta_outcome", "se_outcome")
@@ -97,6 +97,9 @@ def traits(
     palindromic: Literal["frequency", "drop", "keep"] = "frequency",
     duplicates: Literal["error", "first", "best", "drop"] = "error",
     error_correlation: float = 0.0,
+    ld: str | None = None,
+    ld_alleles: str | None = None,
+    clump: float | None = None,
 ) -> Told:
     """Read summary statistics of the exposure and of the outcome, and code both by the same alleles.
 
@@ -125,6 +128,13 @@ def traits(
         error, or leave all out.
     error_correlation : float
         Of the errors of a variant's two effects (overlapping samples).
+    ld : str, optional
+        File with the correlations of the variants: a square table by name, or one with a row a pair (PLINK's ``--r``).
+        Their signs follow the exposure's effect alleles; the data are of design "linked" then.
+    ld_alleles : str, optional
+        File with the alleles that correlations are of, where names (rs123_A_G) do not say it: PLINK's .bim, or a table.
+    clump : float, optional
+        Leave out variants whose squared correlation with a stronger one is as large.
 
     Returns
     -------
@@ -153,13 +163,41 @@ def traits(
     found = pair(paths, given, scale=scale, incompatible=incompatible, palindromic=palindromic, duplicates=duplicates)
     rho = _correlation(Path(paths[0]), error_correlation)
     x, y = found.exposure, found.outcome
-    values = dict(zip(EFFECTS, (x.beta, x.se, y.beta, y.se), strict=True))
+    only_with("reader 'traits'", option("ld"), ld is not None, ld_alleles=ld_alleles, clump=clump)
+    keep, names = np.ones(len(x.beta), dtype=bool), found.names
+    if ld is not None:
+        keep, matrix = correlated(Path(ld), None if ld_alleles is None else Path(ld_alleles), _threshold(clump), found)
+        names = names[keep]
+    found.rows.read = len(names) + sum(found.rows.left_out.values())
+    values = {name: one[keep] for name, one in zip(EFFECTS, (x.beta, x.se, y.beta, y.se), strict=True)}
     every = list(dict.fromkeys(name for file in found.columns for name in file.names))
     columns = Account("column", len(every))
     taken = {name for file in found.columns for name in file.used.values()}
     vcf = any(file.used["beta"] == "beta" and "#CHROM" in file.names for file in found.columns if file.has("beta"))
     columns.leave("not needed", [] if vcf else [name for name in every if name not in taken])
-    return Told(_variables(values, _numbered(found.names), None, rho), Ledger(found.rows, columns, found.notes))
+    ledger = Ledger(found.rows, columns, found.notes)
+    if ld is not None:
+        return Told(_linked(values, _numbered(names), matrix, float(rho)), ledger, {"design": "linked"})
+    return Told(_variables(values, _numbered(names), None, rho), ledger)
+
+
+def _threshold(clump: Any) -> float | None:
+    if clump is None:
+        return None
+    try:
+        return float(clump)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"reader 'traits': {option('clump', clump)} must be a squared correlation, such as 0.01."
+        ) from None
+
+
+def _linked(values: Mapping[str, Array], variant: Array, matrix: Array, rho: float) -> dict[str, Any]:
+    import xarray as xr
+
+    out = {name: xr.DataArray(value, coords={"variant": variant}, dims="variant") for name, value in values.items()}
+    both = {"variant": variant, "other_variant": variant}
+    return {**out, "ld": xr.DataArray(matrix, coords=both, dims=tuple(both)), "error_correlation": xr.DataArray(rho)}
 
 
 def _numbered(names: Array) -> Array:

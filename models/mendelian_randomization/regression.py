@@ -118,7 +118,8 @@ def ivw(
                 f"mendelian_randomization: variant {int(weight.argmin())} has no weight, and so no place among "
                 "correlated variants: beta_exposure is 0. Drop it, or use weights='simple'."
             )
-        design, response = _whitened(data, np.asarray(correlation, dtype=float), np.sqrt(weight))
+        columns = np.column_stack([data.x, data.y])
+        design, response = _whitened(columns, np.asarray(correlation, dtype=float), np.sqrt(weight))
     else:
         design, response = design * np.sqrt(weight)[:, None], data.y * np.sqrt(weight)
     coefficient, covariance, scale = _fitted(design, response, robust)
@@ -137,6 +138,7 @@ def egger(
     *,
     penalised: bool = False,
     robust: bool = False,
+    correlation: ArrayLike | None = None,
     distribution: str = "normal",
     level: float = 0.95,
 ) -> Egger:
@@ -145,8 +147,8 @@ def egger(
     Parameters
     ----------
     beta_exposure, se_exposure, beta_outcome, se_outcome : array_like, shape (J,)
-    penalised, robust : bool
-        As of :func:`ivw`.
+    penalised, robust, correlation
+        As of :func:`ivw`; correlations are of the variants' effect alleles as given, and turned with them.
     distribution : {"normal", "t"}
     level : float
 
@@ -173,12 +175,20 @@ def egger(
         first, *_ = _fitted(design * root[:, None], data.y * root, False)
         weight = weight * np.minimum(1, PENALTY * chi2.sf(weight * (data.y - design @ first) ** 2, 1))
     root = np.sqrt(weight)
-    coefficient, covariance, scale = _fitted(design * root[:, None], data.y * root, robust)
+    if correlation is None:
+        design, response = design * root[:, None], data.y * root
+    else:
+        turned = np.where(np.asarray(beta_exposure, dtype=float) < 0, -1.0, 1.0)
+        matrix = np.asarray(correlation, dtype=float)
+        if matrix.shape == (len(turned), len(turned)):
+            matrix = matrix * np.outer(turned, turned)
+        design, response = _whitened(np.column_stack([design, data.y]), matrix, root)
+    coefficient, covariance, scale = _fitted(design, response, robust)
     se = _standard_error(covariance, scale, "random", robust)
     law = degrees if distribution == "t" else np.inf
     ci, p_value = interval(float(coefficient[1]), se[1], level, law)
     _, intercept_p = interval(float(coefficient[0]), se[0], level, law)
-    Q = float((weight * (data.y - design @ coefficient) ** 2).sum())
+    Q = float(((response - design @ coefficient) ** 2).sum())
     return Egger(
         float(coefficient[1]),
         se[1],
@@ -240,16 +250,17 @@ def _standard_error(covariance: Array, scale: float, model: str, robust: bool) -
     return [float(s) * (max(1.0, scale) if model == "random" else 1.0) for s in se]
 
 
-def _whitened(data: Variants, correlation: Array, root: Array) -> tuple[Array, Array]:
-    _check_correlation(correlation, len(data))
+def _whitened(columns: Array, correlation: Array, root: Array) -> tuple[Array, Array]:
+    """Return a design and a response, the last column, whose errors are independent."""
+    _check_correlation(correlation, len(columns))
     try:
         factor = np.linalg.cholesky(correlation / np.outer(root, root))
     except np.linalg.LinAlgError as error:
         raise InputError(
             "mendelian_randomization: correlation is not positive definite: variants that say the same. Prune them."
         ) from error
-    both = np.linalg.solve(factor, np.column_stack([data.x, data.y]))
-    return both[:, :1], both[:, 1]
+    white = np.linalg.solve(factor, columns)
+    return white[:, :-1], white[:, -1]
 
 
 def _check_correlation(correlation: Array, J: int) -> None:

@@ -1,7 +1,7 @@
 """From the optimum of variational Bayes to draws of the posterior: linear response, then importance resampling.
 
 Equation numbers refer to the card (README.md). The functions f whose covariance is wanted are (Theta, ln tau, theta,
-alpha, ln sigma, ln omega), 4 + 2 S in all.
+alpha, ln sigma, ln omega, logit p), 5 + 2 S in all.
 """
 
 from dataclasses import replace
@@ -23,16 +23,16 @@ BLOCK = 2_000_000
 
 
 class Response:
-    """The ascent as a map between vectors: moments of theta, alpha and Theta, E sigma^-2, and the weights of omega."""
+    """The ascent as a map between vectors: moments of theta, alpha and Theta, E sigma^-2, E logit p, and omega's weights."""
 
     def __init__(self, step: Step, state: Factors) -> None:
         self.step, self.around = step, state
-        self.tilts = 4 + 2 * step.S
+        self.tilts = 5 + 2 * step.S
         self.state = self.vector(state)
         V = state.covariance
         sd = np.sqrt(np.stack([V[:, 0, 0], V[:, 1, 1]], 1))
         spread = np.stack([V[:, 0, 0], sd[:, 0] * sd[:, 1], V[:, 1, 1]], 1)
-        rest = [np.sqrt(state.whole_var), state.whole_var, self.state[-len(state.omega) - 1]]
+        rest = [np.sqrt(state.whole_var), state.whole_var, self.state[-len(state.omega) - 2], 1.0]
         self.scale = np.concatenate([sd.ravel(), spread.ravel(), rest, np.ones(len(state.omega))])
 
     def vector(self, state: Factors) -> Array:
@@ -41,7 +41,7 @@ class Response:
         packed = np.stack([V[:, 0, 0], V[:, 0, 1], V[:, 1, 1]], 1)
         own = self.step._inverse_square(state.sd, 1)
         log_omega = np.maximum(state.omega - state.omega[self.around.omega.argmax()], -60)
-        return np.concatenate([state.mean.ravel(), packed.ravel(), [state.whole, state.whole_var, own], log_omega])
+        return np.concatenate([state.mean.ravel(), packed.ravel(), [state.whole, state.whole_var, own, logit(state)], log_omega])
 
     def back(self, vector: Array) -> Factors:
         """Return factors that a sweep takes the same from; q(sigma) only has its E sigma^-2."""
@@ -49,7 +49,7 @@ class Response:
         mean, packed = vector[: 2 * S].reshape(S, 2), vector[2 * S : 5 * S].reshape(S, 3)
         V = np.empty((S, 2, 2))
         V[:, 0, 0], V[:, 0, 1], V[:, 1, 0], V[:, 1, 1] = packed[:, 0], packed[:, 1], packed[:, 1], packed[:, 2]
-        whole, whole_var, own = vector[5 * S : 5 * S + 3]
+        whole, whole_var, own, odds = vector[5 * S : 5 * S + 4]
         sd = self.around.sd + np.log(own / self.step._inverse_square(self.around.sd, 1))  # any that gives E sigma^-2
         return replace(
             self.around,
@@ -58,13 +58,14 @@ class Response:
             whole=float(whole),
             whole_var=float(whole_var),
             sd=sd,
-            omega=normalised(vector[5 * S + 3 :]),
+            share=share_of(float(odds), self.around.share),
+            omega=normalised(vector[5 * S + 4 :]),
         )
 
     def split(self, tilt: Array) -> Tilt:
         """Give the elements of a tilt their shapes."""
         S = self.step.S
-        return Tilt(tilt[0], tilt[1], tilt[2 : 2 + S], tilt[2 + S : 2 + 2 * S], tilt[-2], tilt[-1])
+        return Tilt(tilt[0], tilt[1], tilt[2 : 2 + S], tilt[2 + S : 2 + 2 * S], *tilt[-3:])
 
     def sweep(self, vector: Array, tilt: Array) -> Array:
         """Return the vector after one sweep under a tilt."""
@@ -80,7 +81,29 @@ class Response:
             float(np.exp(log) @ nodes)
             for log, nodes in zip((state.tau, state.sd, state.omega), self.step.nodes, strict=True)
         )
-        return np.concatenate([[state.whole, tau], state.mean[:, 0], state.mean[:, 1], [sd, omega]])
+        return np.concatenate([[state.whole, tau], state.mean[:, 0], state.mean[:, 1], [sd, omega, logit(state)]])
+
+
+def logit(state: Factors) -> float:
+    """Return the expected log odds of a variant's being strong."""
+    from scipy.special import digamma
+
+    return float(digamma(state.share[0]) - digamma(state.share[1]))
+
+
+def share_of(odds: float, around: Array) -> Array:
+    """Return a beta density of given expected log odds, near another one: the sweep takes nothing else from it."""
+    from scipy.special import digamma, polygamma
+
+    a, b = around
+    log_ratio = 0.0
+    for _ in range(50):  # Newton's method in the log of the factor that goes to the first, and from the second
+        up, down = a * np.exp(log_ratio), b * np.exp(-log_ratio)
+        miss = digamma(up) - digamma(down) - odds
+        if abs(miss) < 1e-13 * max(1.0, abs(odds)):
+            break
+        log_ratio -= np.clip(miss / (up * polygamma(1, up) + down * polygamma(1, down)), -1, 1)
+    return np.array([up, down])
 
 
 def respond(step: Step, state: Factors) -> tuple[Array, Array]:
@@ -140,7 +163,7 @@ def correct(
     names = np.array(
         ["global_effect", "ln heterogeneity"]
         + [f"{name}[{label}]" for name in ("theta", "intercept") for label in problem.coords["region"]]
-        + ["ln exposure_sd", "ln pleiotropy_sd"]
+        + ["ln exposure_sd", "ln pleiotropy_sd", "logit strong_share"]
     )
     more: dict[str, Any] = {
         "parameter_name": (("parameter",), names),
@@ -171,7 +194,9 @@ def standardised(step: Step, mean: Array) -> tuple[Array, Array]:
 
 
 def natural(problem: Problem, coordinates: Array) -> tuple[dict[str, Array], Array]:
-    """Return unknown variables at coordinates (Theta, ln tau, z, alpha, ln sigma, ln omega), and the log Jacobian."""
+    """Return unknown variables at coordinates (Theta, ln tau, z, alpha, ln sigma, ln omega, logit p), and log Jacobian."""
+    from scipy.special import expit
+
     S = problem.sizes["region"]
     whole, log_tau = coordinates[:, 0], coordinates[:, 1]
     tau = np.exp(log_tau)
@@ -180,10 +205,12 @@ def natural(problem: Problem, coordinates: Array) -> tuple[dict[str, Array], Arr
         "heterogeneity": tau,
         "theta": whole[:, None] + tau[:, None] * coordinates[:, 2 : 2 + S],
         "intercept": coordinates[:, 2 + S : 2 + 2 * S],
-        "exposure_sd": np.exp(coordinates[:, -2]),
-        "pleiotropy_sd": np.exp(coordinates[:, -1]),
+        "exposure_sd": np.exp(coordinates[:, -3]),
+        "pleiotropy_sd": np.exp(coordinates[:, -2]),
+        "strong_share": expit(coordinates[:, -1]),
     }
-    return out, (1 + S) * log_tau + coordinates[:, -2] + coordinates[:, -1]
+    own = coordinates[:, -3] + coordinates[:, -2] - np.logaddexp(0, coordinates[:, -1])
+    return out, (1 + S) * log_tau + own - np.logaddexp(0, -coordinates[:, -1])
 
 
 def log_density(problem: Problem, coordinates: Array) -> Array:

@@ -30,6 +30,7 @@ def start(problem: Problem, rng: np.random.Generator) -> Arrays:
         "heterogeneity": np.array(max(float(theta.std()), 0.05 * scale)),
         "theta": theta,
         "intercept": np.bincount(region, orientation(problem["signs_given"], x) * residual, S) / (size + 2),
-        "exposure_sd": np.array(np.sqrt(max(float(x.var() - sx2.mean()), 0.05 * float(x.var()) + 1e-12))),
+        "strong_share": np.array(0.5),
+        "exposure_sd": np.array(np.sqrt(2 * max(float(x.var() - sx2.mean()), 0.05 * float(x.var()) + 1e-12))),
         "pleiotropy_sd": np.array(np.sqrt(max(float(residual.var() - (1 / w).mean()), 0.02 * float(y.var()) + 1e-12))),
     }

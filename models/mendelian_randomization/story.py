@@ -13,13 +13,22 @@ ERROR = 0.3
 MEAN_SD, HETEROGENEITY, INTERCEPT, PLEIOTROPY = 1.0, 0.5, 0.3, 0.5
 """Scales of the priors, in units of the effects' scales."""
 
+WEAK = 0.1
+"""Spread of the effects of variants that are not strong, over that of the strong ones."""
+
 CONFOUNDED = (1.0, 10.0)
 """Beta prior of the share of confounded variants: few of them, as in CAUSE (Morrison et al. 2020)."""
 
 
-def orientation(signs_given: Array, beta_exposure: Array) -> Array:
+def root_mean_square(beta: Array) -> float:
+    """Root mean square of effects: where a few are strong and the others are not, about that of the strong."""
+    top = float(np.abs(beta).max())
+    return top * float(np.sqrt(((beta / top) ** 2).mean())) if top > 0 else 1.0
+
+
+def orientation(signs_given: Array, gamma: Array) -> Array:
     """Return the factor of each variant's mean pleiotropic effect: 1, or the sign of its effect on the exposure."""
-    return np.where(np.asarray(signs_given) != 0, 1.0, np.sign(beta_exposure))
+    return np.where(np.asarray(signs_given) != 0, 1.0, np.sign(gamma))
 
 
 def _errors(rng: np.random.Generator, sizes: Sizes) -> Array:
@@ -68,6 +77,11 @@ def draw_pleiotropy_sd(rng: np.random.Generator, outcome_scale: Array) -> Array:
     return np.asarray(np.abs(rng.normal(0, PLEIOTROPY)) * outcome_scale)
 
 
+def draw_strong_share(rng: np.random.Generator) -> Array:
+    """Draw the share of strong variants from a uniform distribution."""
+    return np.asarray(rng.uniform())
+
+
 PRIOR: Mapping[str, Callable[..., Array]] = {
     "global_effect": draw_global,
     "heterogeneity": draw_heterogeneity,
@@ -75,12 +89,18 @@ PRIOR: Mapping[str, Callable[..., Array]] = {
     "intercept": draw_intercept,
     "exposure_sd": draw_exposure_sd,
     "pleiotropy_sd": draw_pleiotropy_sd,
+    "strong_share": draw_strong_share,
 }
 
 
-def draw_gamma(rng: np.random.Generator, sizes: Sizes, exposure_mean: Array, exposure_sd: Array) -> Array:
-    """gamma_j ~ Normal(mu_gamma, sigma_gamma)."""
-    return rng.normal(exposure_mean, exposure_sd, sizes["variant"])
+def draw_strong(rng: np.random.Generator, sizes: Sizes, strong_share: Array) -> Array:
+    """r_j ~ Bernoulli(p)."""
+    return (rng.uniform(size=sizes["variant"]) < strong_share).astype(np.int64)
+
+
+def draw_gamma(rng: np.random.Generator, exposure_mean: Array, exposure_sd: Array, strong: Array) -> Array:
+    """gamma_j ~ Normal(mu_gamma, sigma_gamma), of a tenth of that spread if the variant is not strong."""
+    return rng.normal(exposure_mean, exposure_sd * np.where(strong, 1.0, WEAK))
 
 
 def draw_pleiotropy(rng: np.random.Generator, sizes: Sizes, pleiotropy_sd: Array) -> Array:
@@ -156,4 +176,4 @@ def _observe(
     slope = covariance / se_exposure
     error = slope * first + np.sqrt(se_outcome**2 - slope**2) * second
     x = exposure + se_exposure * first
-    return {"beta_exposure": x, "beta_outcome": outcome + orientation(signs_given, x) * directed + error}
+    return {"beta_exposure": x, "beta_outcome": outcome + orientation(signs_given, exposure) * directed + error}

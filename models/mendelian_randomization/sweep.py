@@ -7,7 +7,7 @@ import numpy as np
 from genarium.declaration import Array, Labelled, Problem
 
 from .start import start
-from .story import HETEROGENEITY, INTERCEPT, MEAN_SD, PLEIOTROPY, orientation
+from .story import HETEROGENEITY, INTERCEPT, MEAN_SD, PLEIOTROPY, WEAK
 
 LOG_2PI = float(np.log(2 * np.pi))
 NODES, RESOLVED, DEPTH = 61, 25, 28.0
@@ -23,8 +23,13 @@ class Factors:
 
     Attributes
     ----------
-    gamma, gamma_var : ndarray, shape (J,)
-        Moments of the true effects.
+    gamma, gamma_var : ndarray, shape (J, C)
+        Of the normal densities that true effects have, cut off at zero, for each kind: strong or not, and each sign
+        (C = 4, or 2 where signs are given: not cut off).
+    kind : ndarray, shape (J, C)
+        Log probabilities of the kinds.
+    share : ndarray, shape (2,)
+        Beta density of the share of strong variants.
     mean : ndarray, shape (S, 2)
         Of theta and alpha.
     covariance : ndarray, shape (S, 2, 2)
@@ -36,6 +41,8 @@ class Factors:
 
     gamma: Array
     gamma_var: Array
+    kind: Array
+    share: Array
     mean: Array
     covariance: Array
     whole: float
@@ -47,7 +54,7 @@ class Factors:
 
 @dataclass(frozen=True)
 class Tilt:
-    """What is added to the log density: Theta, ln tau, theta, alpha, ln sigma and ln omega times these (eq. 19)."""
+    """What is added to the log density: Theta, ln tau, theta, alpha, ln sigma, ln omega, logit p times these (eq. 19)."""
 
     whole: float
     tau: float
@@ -55,6 +62,7 @@ class Tilt:
     alpha: Array
     sd: float
     omega: float
+    share: float
 
 
 class Step:
@@ -68,7 +76,9 @@ class Step:
         self.k = problem["error_covariance"] / self.sx2
         self.v = problem["se_outcome"] ** 2 - self.k**2 * self.sx2
         self.t = self.y - self.k * self.x  # (theta - k) gamma + sign alpha + noise of variance omega² + v
-        self.sign = orientation(problem["signs_given"], self.x)
+        self.cut = not bool(problem["signs_given"])
+        self.spreads = np.array([1.0, 1.0, WEAK, WEAK]) if self.cut else np.array([1.0, WEAK])
+        self.signs = np.array([1.0, -1.0, 1.0, -1.0]) if self.cut else np.ones(2)
         self.mu = float(problem["exposure_mean"])
         self.Sx, self.Sy = float(problem["exposure_scale"]), float(problem["outcome_scale"])
         ratio = self.Sy / self.Sx
@@ -90,9 +100,14 @@ class Step:
         tau, sd, omega = (
             normalised(-0.5 * ((n - np.log(at[name])) / 0.5) ** 2) for n, name in zip(self.nodes, names, strict=True)
         )
+        kinds = np.ones_like(self.signs)
+        likely = np.outer(np.sign(self.x), self.signs) if self.cut else 0.0
+        first = np.log(1 / len(kinds)) + 2 * likely * np.outer(np.ones(len(self.x)), kinds)
         return Factors(
-            self.x.copy(),
-            self.sx2.copy(),
+            np.outer(self.x, kinds),
+            np.outer(self.sx2, kinds),
+            first - np.logaddexp.reduce(first, axis=1, keepdims=True),
+            np.ones(2),
             mean,
             np.broadcast_to(np.diag(size**2), (self.S, 2, 2)).copy(),
             float(at["global_effect"]),
@@ -108,11 +123,12 @@ class Step:
 
     def sweep(self, state: Factors, tilt: Tilt | None = None) -> Factors:
         """Update every factor in turn (eqs. 12 to 17), under a tilt."""
-        t = tilt or Tilt(0, 0, np.zeros(self.S), np.zeros(self.S), 0, 0)
+        t = tilt or Tilt(0, 0, np.zeros(self.S), np.zeros(self.S), 0, 0, 0)
         state = self._gamma(state)
-        own = self._own(state)
-        sd = _log_weights(self.nodes[1], len(self.x), own.sum(), self.prior[1], t.sd)
-        state = replace(state, sd=sd)
+        sd = _log_weights(self.nodes[1], len(self.x), self._own(state), self.prior[1], t.sd)
+        strong = np.exp(state.kind[:, self.spreads == 1]).sum()
+        share = np.array([1 + strong + t.share, 1 + len(self.x) - strong - t.share])
+        state = replace(state, sd=sd, share=share)
         log_omega = -self.half_log.sum(1) - 0.5 * self.inverse @ self._residual(state) + self.prior[2]
         state = replace(state, omega=normalised(log_omega + t.omega * self.nodes[2]))
         tau = _log_weights(self.nodes[0], self.S, self._apart(state), self.prior[0], t.tau)
@@ -126,28 +142,57 @@ class Step:
         return float(np.exp(log_weight) @ np.exp(-2 * self.nodes[which]))
 
     def _moments(self, state: Factors) -> tuple[Array, Array, Array, Array, Array]:
-        """E b, E b², E a, E ba and E a² of each variant's region, with b = theta - k and a = sign alpha."""
+        """E b, E b², E alpha, E b alpha and E alpha² of each variant's region, with b = theta - k."""
         theta, alpha = state.mean[self.region].T
         V = state.covariance[self.region]
-        b, o = theta - self.k, self.sign
-        return b, b**2 + V[:, 0, 0], o * alpha, o * (b * alpha + V[:, 0, 1]), o**2 * (alpha**2 + V[:, 1, 1])
+        b = theta - self.k
+        return b, b**2 + V[:, 0, 0], alpha, b * alpha + V[:, 0, 1], alpha**2 + V[:, 1, 1]
 
     def _gamma(self, state: Factors) -> Factors:
-        """Update the true effects (eq. 12)."""
-        b, b2, _, b_alpha, _ = self._moments(state)
-        W, own = np.exp(state.omega) @ self.inverse, self._inverse_square(state.sd, 1)
-        precision = own + 1 / self.sx2 + W * b2
-        pull = self.mu * own + self.x / self.sx2 + W * (b * self.t - b_alpha)
-        return replace(state, gamma=pull / precision, gamma_var=1 / precision)
+        """Update the true effects, and kinds of variants (eq. 12)."""
+        from scipy.special import digamma, log_ndtr
 
-    def _own(self, state: Factors) -> Array:
-        return np.asarray((state.gamma - self.mu) ** 2 + state.gamma_var)
+        b, b2, alpha, b_alpha, _ = self._moments(state)
+        W, own = np.exp(state.omega) @ self.inverse, self._inverse_square(state.sd, 1) / self.spreads**2
+        precision = own + (1 / self.sx2 + W * b2)[:, None]
+        pull = self.mu * own + (self.x / self.sx2 + W * b * self.t)[:, None] - np.outer(W * b_alpha, self.signs)
+        kind = np.where(self.spreads == 1, *digamma(state.share)) - np.log(self.spreads) - 0.5 * self.mu**2 * own
+        kind = kind - 0.5 * np.log(precision) + 0.5 * pull**2 / precision
+        kind = kind + np.outer(W * self.t * alpha, self.signs)
+        if self.cut:
+            kind = kind + log_ndtr(self.signs * pull / np.sqrt(precision))
+        kind = kind - np.logaddexp.reduce(kind, axis=1, keepdims=True)
+        return replace(state, gamma=pull / precision, gamma_var=1 / precision, kind=kind)
+
+    def _by_kind(self, state: Factors) -> tuple[Array, Array]:
+        """Return the first two moments of the true effects of each kind, shape (J, C)."""
+        from scipy.special import log_ndtr
+
+        m, v = state.gamma, state.gamma_var
+        if not self.cut:
+            return m, m**2 + v
+        sd = np.sqrt(v)
+        z = self.signs * m / sd
+        hazard = np.exp(-0.5 * z**2 - 0.5 * LOG_2PI - log_ndtr(z))
+        first = m + self.signs * sd * hazard
+        return first, np.maximum(v + m * first, first**2)
+
+    def _effects(self, state: Factors) -> tuple[Array, Array, Array, Array]:
+        """Return E gamma, E gamma², E of the sign's factor of alpha, and of this times gamma."""
+        r, (first, second) = np.exp(state.kind), self._by_kind(state)
+        return (r * first).sum(1), (r * second).sum(1), r @ self.signs, (r * first) @ self.signs
+
+    def _own(self, state: Factors) -> float:
+        """Return the expected sum of squares of deviations, those of variants that are not strong enlarged."""
+        first, second = self._by_kind(state)
+        squares = (second - 2 * self.mu * first + self.mu**2) / self.spreads**2
+        return float((np.exp(state.kind) * squares).sum())
 
     def _residual(self, state: Factors) -> Array:
         """Return the expected square of t - b gamma - sign alpha (eq. 14)."""
         b, b2, alpha, b_alpha, alpha2 = self._moments(state)
-        m, m2 = state.gamma, state.gamma**2 + state.gamma_var
-        return np.asarray(self.t**2 - 2 * self.t * (b * m + alpha) + b2 * m2 + 2 * b_alpha * m + alpha2)
+        m, m2, o, om = self._effects(state)
+        return np.asarray(self.t**2 - 2 * self.t * (b * m + o * alpha) + b2 * m2 + 2 * b_alpha * om + alpha2)
 
     def _apart(self, state: Factors) -> float:
         """Return the expected sum of squares of theta - Theta."""
@@ -157,9 +202,8 @@ class Step:
     def _regions(self, state: Factors, tilt: Tilt) -> Factors:
         """Effect and intercept of each region (eq. 16)."""
         W, T = np.exp(state.omega) @ self.inverse, self._inverse_square(state.tau, 0)
-        m, m2 = state.gamma, state.gamma**2 + state.gamma_var
-        own = W * self.sign
-        parts = (W * m2, own * m, own * self.sign, W * (self.t * m + self.k * m2), own * (self.t + self.k * m))
+        m, m2, o, om = self._effects(state)
+        parts = (W * m2, W * om, W, W * (self.t * m + self.k * m2), W * (self.t * o + self.k * om))
         g2, g, one, pull_theta, pull_alpha = (np.bincount(self.region, part, self.S) for part in parts)
         precision = np.empty((self.S, 2, 2))
         precision[:, 0, 0], precision[:, 1, 1] = g2 + T, one + self.alpha_prior
@@ -172,10 +216,11 @@ class Step:
         """Evidence lower bound (eq. 18)."""
         J, S = len(self.x), self.S
         tau, sd, omega = (np.exp(log) for log in (state.tau, state.sd, state.omega))
-        fit = -0.5 * (np.log(self.sx2) + ((self.x - state.gamma) ** 2 + state.gamma_var) / self.sx2).sum()
+        m, m2, *_ = self._effects(state)
+        fit = -0.5 * (np.log(self.sx2) + (self.x**2 - 2 * self.x * m + m2) / self.sx2).sum()
         fit -= (omega @ self.half_log).sum() + 0.5 * (omega @ self.inverse * self._residual(state)).sum()
-        fit -= J * sd @ self.nodes[1] + 0.5 * self._inverse_square(state.sd, 1) * self._own(state).sum()
-        fit += 0.5 * (np.log(state.gamma_var) + 1).sum() - J * LOG_2PI
+        fit -= J * sd @ self.nodes[1] + 0.5 * self._inverse_square(state.sd, 1) * self._own(state)
+        fit += self._strong_bound(state) - J * LOG_2PI
         fit -= S * tau @ self.nodes[0] + 0.5 * self._inverse_square(state.tau, 0) * self._apart(state)
         alpha2 = state.mean[:, 1] ** 2 + state.covariance[:, 1, 1]
         fit -= 0.5 * self.alpha_prior * alpha2.sum() - 0.5 * S * np.log(self.alpha_prior)
@@ -185,6 +230,20 @@ class Step:
         for log_weight, prior, nodes in zip((state.tau, state.sd, state.omega), self.prior, self.nodes, strict=True):
             fit += np.exp(log_weight) @ (prior + np.log(nodes[1] - nodes[0]) - log_weight)
         return float(fit)
+
+    def _strong_bound(self, state: Factors) -> float:
+        """Return what true effects and kinds of variants add to the bound, and the factor of the strong ones' share."""
+        from scipy.special import betaln, digamma, log_ndtr
+
+        r, (a, b) = np.exp(state.kind), state.share
+        expected = digamma(state.share) - digamma(a + b)
+        first, second = self._by_kind(state)
+        m, v = state.gamma, state.gamma_var
+        entropy = 0.5 * np.log(v) + 0.5 * (second - 2 * m * first + m**2) / v
+        if self.cut:
+            entropy = entropy + log_ndtr(self.signs * m / np.sqrt(v))
+        each = np.where(self.spreads == 1, *expected) - np.log(self.spreads) + entropy - state.kind
+        return float((r * each).sum() + betaln(a, b) - (state.share - 1) @ expected)
 
     def refined(self, state: Factors) -> "tuple[Step, Factors] | None":
         """Nodes that reach beyond a factor's ends and resolve it, where it has outgrown its own; None if none has."""
@@ -209,6 +268,8 @@ class Step:
 
     def draw(self, state: Factors, rng: np.random.Generator, draws: int) -> tuple[dict[str, Array], Array]:
         """Draw from q, with the log density of every draw."""
+        from scipy.stats import beta
+
         whole = rng.normal(state.whole, np.sqrt(state.whole_var), draws)
         factor = np.linalg.cholesky(state.covariance)
         noise = rng.normal(size=(draws, self.S, 2))
@@ -223,13 +284,19 @@ class Step:
             log_value = nodes[at] + width * rng.uniform(-0.5, 0.5, draws)
             posterior[name] = np.exp(log_value)[None]
             log_q += log_weight[at] - np.log(width) - log_value
+        share = rng.beta(*state.share, draws)
+        posterior["strong_share"] = share[None]
+        log_q += beta(*state.share).logpdf(share)
         return posterior, log_q[None]
 
     def parameters(self, state: Factors) -> dict[str, Labelled]:
         """Label the parameters of q."""
+        gamma, square, *_ = self._effects(state)
         out: dict[str, Labelled] = {
-            "gamma_mean": (("variant",), state.gamma),
-            "gamma_sd": (("variant",), np.sqrt(state.gamma_var)),
+            "gamma_mean": (("variant",), gamma),
+            "gamma_sd": (("variant",), np.sqrt(square - gamma**2)),
+            "strong_probability": (("variant",), np.exp(state.kind[:, self.spreads == 1]).sum(1)),
+            "strong_share_mean": ((), np.asarray(state.share[0] / state.share.sum())),
             "theta_mean": (("region",), state.mean[:, 0]),
             "theta_sd": (("region",), np.sqrt(state.covariance[:, 0, 0])),
             "intercept_mean": (("region",), state.mean[:, 1]),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-from scipy import integrate, stats
+from scipy import integrate, special, stats
 
 import genarium as gn
 from genarium import InputError
@@ -43,21 +43,61 @@ def truth(seed: int = 1, **settings: Any) -> dict[str, Array]:
 
 
 def test_density_of_a_pair_is_the_integral_over_true_effect_and_pleiotropy() -> None:
-    """Equation 3 against a two-dimensional quadrature of equation 1."""
-    theta, alpha, sigma, omega, mu = 0.7, 0.2, 0.8, 0.4, 0.3
+    """Equation 4 against a two-dimensional quadrature of equation 1."""
+    theta, alpha, sigma, omega, mu, share = 0.7, 0.2, 0.8, 0.4, 0.3, 0.6
     x, y, sx, sy, c = 0.9, -0.3, 0.5, 0.6, 0.1
     errors = stats.multivariate_normal([0, 0], [[sx**2, c], [c, sy**2]])
 
     def joint(a: float, gamma: float) -> float:
         known = errors.pdf([x - gamma, y - theta * gamma - alpha - a])
-        return float(known * stats.norm.pdf(gamma, mu, sigma) * stats.norm.pdf(a, 0, omega))
+        own = share * stats.norm.pdf(gamma, mu, sigma) + (1 - share) * stats.norm.pdf(gamma, mu, sigma / 10)
+        return float(known * own * stats.norm.pdf(a, 0, omega))
 
-    exact, _ = integrate.dblquad(joint, -5, 5, -2.5, 2.5, epsabs=1e-8)
-    found = likelihood.log_likelihood(
-        np.array([theta]), np.array([alpha]), np.array(sigma), np.array(omega), np.array([x]), np.array([y]),
-        np.array([sx]), np.array([sy]), np.array([c]), np.array([0]), np.array(mu), np.array(1),
-    )  # fmt: skip
-    assert found[0] == pytest.approx(np.log(exact), abs=1e-6)
+    parts = [integrate.dblquad(joint, a, b, -2.5, 2.5, epsabs=1e-9)[0] for a, b in ((-5, 0), (0, 0.6), (0.6, 5))]
+    found = likelihood.log_likelihood(*one(theta, alpha, sigma, omega, share, x, y, sx, sy, c), np.array(mu), np.array(1))
+    assert found[0] == pytest.approx(np.log(sum(parts)), abs=1e-6)
+
+
+def one(
+    theta: float, alpha: float, sigma: float, omega: float, share: float, x: float, y: float, sx: float, sy: float,
+    c: float
+) -> tuple[Array, ...]:  # fmt: skip
+    """What the likelihood of one variant in one region takes, but for the mean effect and whether signs are given."""
+    data = (np.array([v]) for v in (x, y, sx, sy, c))
+    return (np.array([theta]), np.array([alpha]), *(np.array(v) for v in (sigma, omega, share)), *data, np.array([0]))
+
+
+def test_sign_of_the_true_effect_is_summed_out() -> None:
+    """The same where alleles are coded anyhow: pleiotropy is directed by the sign of the true effect."""
+    theta, alpha, sigma, omega, share = 0.7, 0.5, 0.8, 0.4, 0.6
+    x, y, sx, sy, c = 0.3, -0.4, 0.5, 0.6, 0.1
+    errors = stats.multivariate_normal([0, 0], [[sx**2, c], [c, sy**2 + omega**2]])
+
+    def joint(gamma: float) -> float:
+        own = share * stats.norm.pdf(gamma, 0, sigma) + (1 - share) * stats.norm.pdf(gamma, 0, sigma / 10)
+        return float(errors.pdf([x - gamma, y - theta * gamma - np.sign(gamma) * alpha]) * own)
+
+    exact = sum(integrate.quad(joint, a, b, epsabs=1e-10)[0] for a, b in ((-6, -0.5), (-0.5, 0), (0, 0.5), (0.5, 6)))
+    given = one(theta, alpha, sigma, omega, share, x, y, sx, sy, c)
+    found = likelihood.log_likelihood(*given, np.array(0.0), np.array(0))
+    assert found[0] == pytest.approx(np.log(exact), abs=1e-8)
+
+
+def test_one_pass_over_the_density_is_that_by_arrays() -> None:
+    """Far out, too, where the chance of a sign is next to nothing."""
+    rng = np.random.default_rng(0)
+    D, J = 40, 30
+    slope, alpha = rng.normal(0, 3, (2, D, 1))
+    sd, omega = rng.lognormal(0, 2, (2, D))
+    share = rng.uniform(size=D)
+    x, y = rng.normal(0, 5, (2, J))
+    sx, sy = rng.lognormal(-1, 0.5, (2, J))
+    c, region = 0.4 * sx * sy, np.zeros(J, dtype=int)
+    given = x, y, sx, sy, c, region, np.array(0.0), np.array(0)
+    fast = likelihood.log_likelihood(slope, alpha, sd, omega, share, *given)
+    errors = sx**2, sy**2 + omega[:, None] ** 2, c
+    slow = likelihood.spread(slope, alpha, sd[:, None], share[:, None], x, y, 0.0, *errors, False)
+    np.testing.assert_allclose(fast, slow, rtol=1e-9)
 
 
 def test_mixture_is_the_sum_over_who_is_confounded() -> None:
@@ -95,7 +135,7 @@ def test_errors_of_a_simulation_have_the_covariance_it_says() -> None:
     ex = (data["beta_exposure"] - hidden["gamma"]).to_numpy()
     theta, alpha = hidden["theta"].to_numpy(), hidden["intercept"].to_numpy()
     region = tree["constant_data"]["region"].to_numpy()
-    sign = np.sign(data["beta_exposure"].to_numpy())
+    sign = np.sign(hidden["gamma"].to_numpy())
     ey = (
         (data["beta_outcome"] - hidden["pleiotropy"]).to_numpy()
         - theta[region] * hidden["gamma"].to_numpy()
@@ -144,18 +184,20 @@ def test_statistics_of_wild_replicates_do_not_overflow() -> None:
 # Gibbs sampling: each conditional is proportional to the joint density
 
 
-def joint(problem: Problem, gamma: Array, **at: Array) -> float:
-    """Log density of (x, y, gamma) and the unknown variables, pleiotropy summed out: loops."""
+def joint(problem: Problem, gamma: Array, weak: Array, **at: Array) -> float:
+    """Log density of (x, y, gamma, which variants are weak) and the unknown variables, pleiotropy summed out: loops."""
     known = problem.arrays
     total = float(problem.call(likelihood.log_prior, **at))
     for j in range(problem.sizes["variant"]):
         s = int(known["region"][j])
         sx2, c = known["se_exposure"][j] ** 2, known["error_covariance"][j]
         B = known["se_outcome"][j] ** 2 + float(at["pleiotropy_sd"]) ** 2
-        mean = [gamma[j], at["theta"][s] * gamma[j] + np.sign(known["beta_exposure"][j]) * at["intercept"][s]]
+        mean = [gamma[j], at["theta"][s] * gamma[j] + np.sign(gamma[j]) * at["intercept"][s]]
         seen = [known["beta_exposure"][j], known["beta_outcome"][j]]
         total += float(stats.multivariate_normal(mean, [[sx2, c], [c, B]]).logpdf(seen))
-        total += float(stats.norm(float(known["exposure_mean"]), float(at["exposure_sd"])).logpdf(gamma[j]))
+        sd = float(at["exposure_sd"]) * (0.1 if weak[j] else 1)
+        total += float(stats.norm(float(known["exposure_mean"]), sd).logpdf(gamma[j]))
+        total += float(np.log1p(-at["strong_share"]) if weak[j] else np.log(at["strong_share"]))
     return total
 
 
@@ -165,6 +207,7 @@ def test_regressions_of_the_regions_are_the_joint_density() -> None:
     sampler, rng = Sampler(problem), np.random.default_rng(0)
     unknown = {name: at[name] for name in problem.model.unknown.variables}
     gamma = at["gamma"]
+    sampler.sign = np.sign(gamma)
     v = unknown["pleiotropy_sd"] ** 2 + sampler.residual2
     rest = sampler.y - sampler.slope * (sampler.x - gamma)
     precision, score = sampler._regions(gamma, rest, v)
@@ -174,7 +217,7 @@ def test_regressions_of_the_regions_are_the_joint_density() -> None:
         both = rng.normal(size=(2, 2))
         quadratic = sum(-0.5 * b @ P @ b + b @ h for b, P, h in zip(both, full, pull, strict=True))
         moved = {**unknown, "theta": both[:, 0], "intercept": both[:, 1]}
-        difference.append(joint(problem, gamma, **moved) - quadratic)
+        difference.append(joint(problem, gamma, np.arange(12) % 2, **moved) - quadratic)
     assert np.ptp(difference) < 1e-8
 
 
@@ -273,7 +316,7 @@ def test_bound_never_falls_and_every_update_raises_it() -> None:
     # single updates from a random state
     state = step.first(rng)
     before = step.bound(state)
-    for update in (step._gamma, lambda s: step._regions(s, Tilt(0, 0, np.zeros(4), np.zeros(4), 0, 0)), step.sweep):
+    for update in (step._gamma, lambda s: step._regions(s, Tilt(0, 0, np.zeros(4), np.zeros(4), 0, 0, 0)), step.sweep):
         state = update(state)
         after = step.bound(state)
         assert after >= before - 1e-9
@@ -290,9 +333,16 @@ def test_bound_is_the_mean_of_log_density_ratios() -> None:
     drawn, log_density_of_q = step.draw(state, rng, S)
     posterior = {name: value[0] for name, value in drawn.items()}
     log_q = log_density_of_q[0]
-    gamma = rng.normal(state.gamma, np.sqrt(state.gamma_var), (S, 15))
-    log_q = log_q + stats.norm(state.gamma, np.sqrt(state.gamma_var)).logpdf(gamma).sum(1)
-    log_p = np.array([joint(problem, gamma[s], **{n: v[s] for n, v in posterior.items()}) for s in range(S)])
+    log_kind = state.kind  # strong or weak, and the sign: normal densities cut off at zero
+    kind = (np.log(rng.uniform(size=(S, 15, 1))) > np.logaddexp.accumulate(log_kind, axis=1)).sum(-1)
+    at = np.arange(15)
+    mean, sd, sign = state.gamma[at, kind], np.sqrt(state.gamma_var[at, kind]), step.signs[kind]
+    low, high = np.where(sign > 0, -mean / sd, -np.inf), np.where(sign > 0, np.inf, -mean / sd)
+    cut = stats.truncnorm(low, high, mean, sd)
+    gamma = cut.rvs(random_state=rng)
+    log_q = log_q + cut.logpdf(gamma).sum(1) + log_kind[at, kind].sum(1)
+    weak = (step.spreads[kind] < 1).astype(int)
+    log_p = np.array([joint(problem, gamma[s], weak[s], **{n: v[s] for n, v in posterior.items()}) for s in range(S)])
     ratio = log_p - log_q
     # draws are uniform within a node's cell, which smooths the factor: a small bias besides the Monte-Carlo error
     assert step.bound(state) == pytest.approx(ratio.mean(), abs=4 * ratio.std() / np.sqrt(S) + 0.1)
@@ -306,9 +356,9 @@ def test_bound_is_below_the_evidence() -> None:
     state = ascend(step, step.first(np.random.default_rng(0)), tolerance=1e-8).state
     mean = Response(step, state).expectations(state)
     centre, _ = standardised(step, mean)
-    names = ("global_effect", "heterogeneity", "theta", "intercept", "exposure_sd", "pleiotropy_sd")
-    whole, tau, theta, alpha, sd, omega = (fit["posterior"][name].to_numpy().ravel() for name in names)
-    x = np.column_stack([whole, np.log(tau), (theta - whole) / tau, alpha, np.log(sd), np.log(omega)])
+    names = ("global_effect", "heterogeneity", "theta", "intercept", "exposure_sd", "pleiotropy_sd", "strong_share")
+    whole, tau, theta, alpha, sd, omega, share = (fit["posterior"][name].to_numpy().ravel() for name in names)
+    x = np.column_stack([whole, np.log(tau), (theta - whole) / tau, alpha, np.log(sd), np.log(omega), special.logit(share)])
     cov = 1.5 * np.cov(x.T)
     proposal = stats.multivariate_t(x.mean(0), cov, df=5)
     z = proposal.rvs(20_000, random_state=1)
@@ -321,20 +371,16 @@ def test_bound_is_below_the_evidence() -> None:
 
 
 def test_nodes_of_vi_follow_a_scale_far_from_that_of_its_prior() -> None:
-    """Most variants do nothing, so that the prior's scale is an error's; the mean field's sd of sigma is exact here."""
+    """The spread of strong effects is found whether the prior's scale is far below or far above it."""
     rng = np.random.default_rng(0)
-    gamma, se = np.where(rng.uniform(size=600) < 0.15, rng.normal(size=600), 0), np.full(600, 0.01)
-    x, y = rng.normal(gamma, se), rng.normal(0.5 * gamma, se)
-    data = {"beta_exposure": x, "se_exposure": se, "beta_outcome": y, "se_outcome": se}
-    for scale in (np.median(np.abs(x)) / 0.6745, 1e7):  # far below and far above the truth
-        posterior = gn.fit(NAME, {**data, "exposure_scale": scale}, "vi", seed=1)["posterior"]["exposure_sd"]
-        grid = np.exp(np.linspace(-4, 2, 40_001))
-        log_p = -600 * np.log(grid) - 0.5 * (x**2).sum() / grid**2 - 0.5 * (grid / scale) ** 2
-        weight = np.exp(log_p - log_p.max()) * grid
-        mean = (weight * grid).sum() / weight.sum()
-        sd = np.sqrt((weight * (grid - mean) ** 2).sum() / weight.sum())
-        assert float(posterior.mean()) == pytest.approx(mean, rel=0.02)
-        assert float(posterior.std()) == pytest.approx(sd, rel=0.1)
+    strong, se = rng.uniform(size=600) < 0.15, np.full(600, 0.01)
+    gamma = rng.normal(0, np.where(strong, 1, 0.1))
+    data = {"beta_exposure": rng.normal(gamma, se), "se_exposure": se,
+            "beta_outcome": rng.normal(0.5 * gamma, se), "se_outcome": se}  # fmt: skip
+    for scale in (0.3, 1e7):
+        posterior = gn.fit(NAME, {**data, "exposure_scale": scale}, "vi", seed=1)["posterior"]
+        assert float(posterior["exposure_sd"].mean()) == pytest.approx(float(gamma[strong].std()), rel=0.15)
+        assert float(posterior["strong_share"].mean()) == pytest.approx(strong.mean(), abs=0.05)
 
 
 @pytest.mark.slow
@@ -358,12 +404,12 @@ def test_mean_field_is_too_narrow_and_linear_response_is_not() -> None:
 def test_coordinates_have_the_jacobian_they_say() -> None:
     problem = problem_of(11)
     rng = np.random.default_rng(0)
-    at = rng.normal(size=12)
+    at = rng.normal(size=13)
 
     def flat(c: Array) -> Array:
         return np.concatenate([np.ravel(v) for v in natural(problem, c[None])[0].values()])
 
-    columns = [(flat(at + e) - flat(at - e)) / 2e-6 for e in 1e-6 * np.eye(12)]
+    columns = [(flat(at + e) - flat(at - e)) / 2e-6 for e in 1e-6 * np.eye(13)]
     assert np.linalg.slogdet(np.array(columns))[1] == pytest.approx(float(natural(problem, at[None])[1][0]), abs=1e-6)
 
 

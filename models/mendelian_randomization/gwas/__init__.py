@@ -2,7 +2,19 @@
 
 from .columns import Columns
 from .files import read_columns
-from .pairing import Paired, pair
+from .ld import clump, correlated, read_correlations
+from .pairing import Paired, pair, taken_of
 from .statistics import Effects, effects_of
 
-__all__ = ["Columns", "Effects", "Paired", "effects_of", "pair", "read_columns"]
+__all__ = [
+    "Columns",
+    "Effects",
+    "Paired",
+    "clump",
+    "correlated",
+    "effects_of",
+    "pair",
+    "read_columns",
+    "read_correlations",
+    "taken_of",
+]

@@ -35,10 +35,10 @@ def read_columns(path: Path, given: Mapping[str, str | None]) -> Columns:
         magic = stream.read(4)
     if magic == b"PAR1":
         return _parquet(path, given)
-    lines, separator, head = _begin(path)
+    lines, separator, head = begin(path)
     if lines[0].startswith("##fileformat=VCF") or head.split("\t")[7:9] == ["INFO", "FORMAT"]:
         return read_vcf(path, lines, head, given)
-    names = _split(head, separator)
+    names = split(head, separator)
     _once(path, names)
     used = chosen(path, names, given)
     table = _read(path, names, used, separator, len(lines))
@@ -88,7 +88,8 @@ def _told(found: Columns) -> None:
     found.notes.append(f"{found.path.name}: taken were {pairs}")
 
 
-def _open(path: Path) -> Any:
+def opened(path: Path) -> Any:
+    """Open a text, compressed or not."""
     with path.open("rb") as stream:
         packed = stream.read(2) == b"\x1f\x8b"
     return (
@@ -98,11 +99,11 @@ def _open(path: Path) -> Any:
     )
 
 
-def _begin(path: Path) -> tuple[list[str], str, str]:
+def begin(path: Path) -> tuple[list[str], str, str]:
     """Return the lines up to the header, what separates columns, and the header."""
     lines: list[str] = []
     try:
-        with _open(path) as stream:
+        with opened(path) as stream:
             for line in stream:
                 lines.append(line.rstrip("\r\n"))
                 remark = line.startswith("#") and (line.startswith("##") or max(map(len, _cut(line))) < 4)
@@ -123,7 +124,8 @@ def _cut(line: str) -> list[list[str]]:
     return [line.split(one) for one in ("\t", ",", None)]
 
 
-def _split(line: str, separator: str) -> list[str]:
+def split(line: str, separator: str) -> list[str]:
+    """Return the cells of a line."""
     cells = line.split() if separator == " " else line.split(separator)
     return [cell.strip().strip('"').removeprefix("#") for cell in cells]
 
@@ -171,7 +173,7 @@ def _blanks(path: Path, names: list[str], used: Mapping[str, str], skip: int) ->
     import pandas as pd
     import pyarrow as pa
 
-    with _open(path) as stream:
+    with opened(path) as stream:
         for number, line in enumerate(stream, 1):
             if number > skip and '"' not in line and len(line.split()) not in (0, len(names)):
                 raise InputError(

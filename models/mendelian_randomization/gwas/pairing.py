@@ -31,6 +31,8 @@ class Paired:
     Attributes
     ----------
     names : ndarray, shape (J,)
+    alleles : tuple of ndarray of str, shape (J,)
+        The effect allele and the other one.
     exposure, outcome : Effects
         The outcome's effects and frequencies are of the exposure's effect alleles.
     rows : Account
@@ -40,6 +42,7 @@ class Paired:
     """
 
     names: Array
+    alleles: tuple[Array, Array]
     exposure: Effects
     outcome: Effects
     rows: Account
@@ -92,7 +95,7 @@ def pair(
             account.leave(f"with {reason} in the {trait}", names[bad].tolist())
         keep &= found.fault == ""
     names, alleles = names[keep], [(effect[keep], other[keep]) for effect, other in alleles]
-    effects = [_taken(one, keep) for one in effects]
+    effects = [taken_of(one, keep) for one in effects]
     both = [
         Alleles(effect, other, one.frequency if file.has("frequency") else None)
         for (effect, other), one, file in zip(alleles, effects, files, strict=True)
@@ -111,15 +114,17 @@ def pair(
             f"{files[0].path}: no variant is left ({'; '.join(account.left_out)}). Give {option('frequency')}, or "
             "check alleles and effects."
         )
-    first, second = (_taken(one, left) for one in effects)
+    first, second = (taken_of(one, left) for one in effects)
     turned = sign[left]
     second.beta *= turned
     second.frequency = np.where(turned < 0, 1 - second.frequency, second.frequency)
     account.read = int(left.sum()) + sum(account.left_out.values())
-    return Paired(names[left], first, second, account, files, [note for file in files for note in file.notes])
+    own = alleles[0][0][left], alleles[0][1][left]
+    return Paired(names[left], own, first, second, account, files, [note for file in files for note in file.notes])
 
 
-def _taken(effects: Effects, keep: Array) -> Effects:
+def taken_of(effects: Effects, keep: Array) -> Effects:
+    """Return the effects of some variants."""
     return Effects(*(getattr(effects, name)[keep] for name in effects.__dataclass_fields__))
 
 
@@ -177,7 +182,7 @@ def _chromosome(text: str) -> str:
     return {"23": "X", "24": "Y", "25": "XY", "26": "MT", "m": "MT", "x": "X", "y": "Y"}.get(short, short.upper())
 
 
-Joined = tuple[Array, list[str], list[Array]]
+Joined = tuple[Array, Array, list[Array]]
 """Pairs of rows, their names, and the rows of either file that are paired or accounted for."""
 
 
@@ -186,22 +191,25 @@ def _pairs(files: list[Columns], account: Account, duplicates: Duplicates) -> tu
     import pyarrow.compute as pc
 
     rows: list[Array] = []
-    names: list[str] = []
+    names = np.empty(0, dtype=object)
     taken = [np.zeros(len(file), dtype=bool) for file in files]
     if all(file.has("id") for file in files):
         keys = [pc.utf8_trim(file.table["id"].combine_chunks(), characters=" ") for file in files]
-        shared = [np.flatnonzero(some) for some in _shared(keys)]
-        labels = [
-            np.asarray(key.take(some).to_numpy(zero_copy_only=False)) for key, some in zip(keys, shared, strict=True)
-        ]
-        made, called, seen = _joined(files, shared, labels, duplicates, account, False)
+        once = _once(keys)
+        if once is None:
+            shared = [np.flatnonzero(some) for some in _shared(keys)]
+            labels = [
+                np.asarray(key.take(some).to_numpy(zero_copy_only=False))
+                for key, some in zip(keys, shared, strict=True)
+            ]
+            once = _joined(files, shared, labels, duplicates, account, False)
+        made, names, seen = once
         rows.append(made)
-        names += called
         for side in (0, 1):
             taken[side][seen[side]] = True
     whole = np.concatenate(rows) if rows else np.zeros((0, 2), dtype=int)
     more, called, seen = _by_place(files, taken, duplicates, account)
-    whole, names = np.concatenate([whole, more]), names + called
+    whole, names = np.concatenate([whole, more]), np.concatenate([names, called])
     for side in (0, 1):
         taken[side][seen[side]] = True
     if not len(whole):
@@ -219,13 +227,32 @@ def _pairs(files: list[Columns], account: Account, duplicates: Duplicates) -> tu
         if file.has("id") and not nameless.all():
             named = file.table["id"].take(spare[~nameless][:MOST]).to_pylist()
             account.names[f"in the {trait} only"] = [one for one in named if one]
+    if (np.diff(whole[:, 0]) > 0).all():
+        return whole, names
     order = np.lexsort((whole[:, 1], whole[:, 0]))
-    return whole[order], np.array(names, dtype=object)[order]
+    return whole[order], names[order]
+
+
+def _once(keys: list[Any]) -> Joined | None:
+    """Pair rows by identifiers that either file has once; None if it is not so."""
+    import pyarrow.compute as pc
+
+    at = pc.index_in(keys[0], value_set=keys[1], skip_nulls=True)
+    first = np.flatnonzero(np.asarray(at.is_valid().to_numpy(zero_copy_only=False)))
+    second = np.asarray(at.drop_null().to_numpy(zero_copy_only=False), dtype=np.int64)
+    seen = np.zeros(len(keys[1]), dtype=bool)
+    seen[second] = True
+    mine = keys[0].take(first)
+    again = pc.is_in(keys[1].filter(~seen), value_set=mine, skip_nulls=True)
+    if seen.sum() < len(second) or pc.any(again).as_py():
+        return None
+    called = np.asarray(mine.to_numpy(zero_copy_only=False), dtype=object)
+    return np.stack([first, second], 1), called, [first, np.flatnonzero(seen)]
 
 
 def _by_place(files: list[Columns], taken: list[Array], duplicates: Duplicates, account: Account) -> Joined:
     """Pair the rows that are left by chromosome, position and alleles."""
-    none: Joined = np.zeros((0, 2), dtype=int), [], [np.empty(0, dtype=int)] * 2
+    none: Joined = np.zeros((0, 2), dtype=int), np.empty(0, dtype=object), [np.empty(0, dtype=int)] * 2
     free = [np.flatnonzero(~done) for done in taken]
     if not all(len(rows) and (file.has("position") or file.has("id")) for rows, file in zip(free, files, strict=True)):
         return none
@@ -272,7 +299,7 @@ def _joined(
     both = left.merge(right, on="label", sort=False)
     i, k, label = (both[name].to_numpy() for name in ("i", "k", "label"))
     if not len(i):
-        return np.zeros((0, 2), dtype=int), [], [np.empty(0, dtype=int)] * 2
+        return np.zeros((0, 2), dtype=int), np.empty(0, dtype=object), [np.empty(0, dtype=int)] * 2
     many = both["i"].duplicated(keep=False).to_numpy() | both["k"].duplicated(keep=False).to_numpy()
     some = np.flatnonzero(many | places)
     fits = np.ones(len(i), dtype=bool)
@@ -296,7 +323,7 @@ def _joined(
         paired = np.zeros(len(own), dtype=bool)
         paired[mine] = True
         seen.append(own[paired])
-    return np.stack([rows[0][i[keep]], rows[1][k[keep]]], 1), called[keep].tolist(), seen
+    return np.stack([rows[0][i[keep]], rows[1][k[keep]]], 1), called[keep], seen
 
 
 def _without_duplicates(

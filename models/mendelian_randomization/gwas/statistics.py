@@ -70,15 +70,14 @@ def effects_of(columns: Columns, rows: Array, scale: Scale = "auto") -> Effects:
         beta = told
         if scale == "auto" and columns.has("beta"):
             _suspect(columns, told)
-    se = columns.numbers("se", rows)
+    se = np.array(columns.numbers("se", rows))
     if odds and columns.has("se"):
         se = _of_log_odds(columns, told, beta, se, z, log10_p)
-    derived = _derived(columns, rows, beta, z, log10_p, odds)
     if not columns.has("se"):
-        se = derived
         columns.notes.append(f"{columns.path.name}: standard errors follow from {_source(columns)}")
-    else:
-        se = np.where(np.isnan(se), derived, se)
+    absent = np.flatnonzero(np.isnan(se))
+    if absent.size:
+        se[absent] = _derived(columns, rows[absent], beta[absent], z[absent], log10_p[absent], odds)
     if not (columns.has("beta") or columns.has("odds_ratio")):
         beta, se = _standardised(columns, z, frequency, samples)
     fault[(fault == "") & ~np.isfinite(beta)] = "no effect"

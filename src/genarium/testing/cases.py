@@ -1,6 +1,7 @@
 """Which models, variants and methods the contract is tried on."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import cache
 from itertools import product
 from typing import NamedTuple
@@ -9,6 +10,7 @@ import pytest
 
 from genarium import registry
 from genarium.declaration import Method, Model
+from genarium.errors import InputError
 from genarium.methods import methods
 
 
@@ -56,7 +58,10 @@ def combinations(names: Iterable[str]) -> Iterator[Case]:
         options = registry.get(name).options
         for values in product(*options.values()):
             chosen = zip(options.items(), values, strict=True)
-            yield Case(name, tuple((option, value) for (option, allowed), value in chosen if value != allowed[0]))
+            case = Case(name, tuple((option, value) for (option, allowed), value in chosen if value != allowed[0]))
+            with suppress(InputError):  # options that do not go together
+                _ = case.model
+                yield case
 
 
 def programs(names: Iterable[str]) -> Iterator[Case]:

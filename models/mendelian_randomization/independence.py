@@ -1,0 +1,140 @@
+"""Independence Metropolis sampling, for densities of few unknown variables; equation 34 of the card (README.md).
+
+Proposals come from a multivariate t density that importance sampling has fitted to the posterior beforehand. They do
+not depend on where a chain is, so that the density is evaluated at all of them at once.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from genarium.declaration import Array, Arrays, Problem, Result
+from genarium.engines import importance
+from genarium.evaluate import at_draws, likelihood_of
+
+
+def independence(
+    problem: Problem,
+    rng: np.random.Generator,
+    *,
+    chains: int = 4,
+    draws: int = 1000,
+    tune: int = 100,
+    fitting: int = 2000,
+) -> Result:
+    """Sample by Metropolis steps to proposals that do not depend on where the chain is.
+
+    Parameters
+    ----------
+    problem : Problem
+    rng : Generator
+    chains, draws, tune : int
+        Chains; draws kept of each; draws thrown away before.
+    fitting : int
+        Draws of each round that fits the proposal's density.
+
+    Returns
+    -------
+    Result
+        ``posterior`` of all unknown variables; the share of proposals accepted in the notes.
+    """
+    space = Coordinates(problem)
+    centre = space.mode(space.first(rng))
+    fitted = importance.sample(space.log_density, centre, space.curvature(centre), rng, draws=fitting)
+    factor = np.linalg.cholesky(fitted.covariance)
+    identity = np.eye(len(centre))[None]
+    found, accepted = [], 0.0
+    for _ in range(chains):
+        proposed = fitted.mean + importance.student(rng, tune + draws, len(centre)) @ factor.T
+        ratio = space.log_density(proposed) - importance.log_proposal(proposed, fitted.mean, factor, identity)
+        kept = metropolis(np.where(np.isfinite(ratio), ratio, -np.inf), rng)[tune:]
+        accepted += float((np.diff(kept) != 0).mean()) / chains
+        found.append(space.natural(proposed[kept]))
+    posterior = {name: np.stack([one[name] for one in found]) for name in found[0]}
+    return Result(posterior=posterior, notes={"accepted": accepted, "khat": fitted.khat})
+
+
+def metropolis(log_ratio: Array, rng: np.random.Generator) -> Array:
+    """Return which proposal a chain is at after each, from the logarithms of density over proposal (eq. 34)."""
+    level = -rng.exponential(size=len(log_ratio))
+    at, kept = int(np.argmax(log_ratio > -np.inf)), np.empty(len(log_ratio), dtype=int)
+    for t in range(len(log_ratio)):
+        if log_ratio[t] - log_ratio[at] >= level[t]:
+            at = t
+        kept[t] = at
+    return kept
+
+
+class Coordinates:
+    """The unknown variables in a row, the positive ones by their logarithms."""
+
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        sizes = problem.sizes
+        self.variables = problem.model.unknown.variables
+        self.shapes = {n: tuple(sizes[dim] for dim in var.dims) for n, var in self.variables.items()}
+        likelihood, prior = likelihood_of(problem), problem.model.log_prior
+        assert likelihood is not None
+        assert prior is not None
+        self.likelihood: Callable[..., Array] = likelihood
+        self.prior: Callable[..., Array | float] = prior
+
+    def _positive(self, name: str) -> bool:
+        return self.variables[name].support.name == "positive"
+
+    def first(self, rng: np.random.Generator) -> Array:
+        """Return the coordinates of the model's starting point."""
+        assert self.problem.model.start is not None
+        at = self.problem.model.start(self.problem, rng)
+        flat = [np.log(at[n]) if self._positive(n) else at[n] for n in self.variables]
+        return np.concatenate([np.ravel(value) for value in flat])
+
+    def natural(self, coordinates: Array) -> Arrays:
+        """Return unknown variables at coordinates, shape (S, P)."""
+        out, low = {}, 0
+        for name, shape in self.shapes.items():
+            high = low + int(np.prod(shape))
+            part = coordinates[:, low:high].reshape(-1, *shape)
+            out[name] = np.exp(part) if self._positive(name) else part
+            low = high
+        return out
+
+    def log_density(self, coordinates: Array) -> Array:
+        """Log posterior density of coordinates, up to a constant; shape (S,)."""
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # far out: without weight
+            unknown = self.natural(coordinates)
+            value = at_draws(self.problem, self.likelihood, unknown)
+            if self.problem.model.unit:
+                value = value.sum(-1)
+            jacobian = sum(
+                np.log(v).reshape(len(coordinates), -1).sum(-1) for n, v in unknown.items() if self._positive(n)
+            )
+            return np.asarray(value + at_draws(self.problem, self.prior, unknown) + jacobian)
+
+    def mode(self, first: Array) -> Array:
+        """Climb from a point to a maximum."""
+        from scipy.optimize import minimize
+
+        def both(at: Array) -> tuple[float, Array]:
+            step = 1e-5 * np.eye(len(at))
+            value = self.log_density(np.concatenate([at[None], at + step, at - step]))
+            if not np.isfinite(value).all():
+                return 1e10, np.zeros(len(at))
+            up, down = value[1:].reshape(2, -1)
+            return -float(value[0]), -(up - down) / 2e-5
+
+        return np.asarray(minimize(both, first, jac=True, method="BFGS", options={"maxiter": 200}).x)
+
+    def curvature(self, at: Array) -> Array:
+        """Return the inverse of minus the second derivatives, by differences; its eigenvalues bounded."""
+        P, h = len(at), 1e-3
+        pairs = [(i, k) for i in range(P) for k in range(i, P)]
+        signs = ((1, 1), (1, -1), (-1, 1), (-1, -1))
+        unit = h * np.eye(P)
+        points = np.array([at + a * unit[i] + b * unit[k] for i, k in pairs for a, b in signs])
+        value = self.log_density(points).reshape(-1, 4) @ np.array([1, -1, -1, 1]) / (4 * h * h)
+        hessian = np.empty((P, P))
+        for (i, k), one in zip(pairs, value, strict=True):
+            hessian[i, k] = hessian[k, i] = -one
+        values, vectors = np.linalg.eigh(np.where(np.isfinite(hessian), hessian, 0) + 1e-12 * np.eye(P))
+        return np.asarray((vectors / np.clip(values, 0.1, 1e12)) @ vectors.T)
