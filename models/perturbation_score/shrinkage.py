@@ -41,7 +41,8 @@ def conjugate(
     """
     from scipy.optimize import minimize
 
-    counts, K = problem["count"], problem.sizes["state"]
+    K = problem.sizes["state"]
+    counts, more = without_replicates(problem)
     basis = helmert(K)  # (K, K - 1)
     trace: list[float] = []
 
@@ -50,7 +51,7 @@ def conjugate(
         return -value, -np.append(basis.T @ by_mu, by_log_kappa)
 
     first = start(problem, rng)
-    x = np.append(basis.T @ first["mu"], np.log(first["kappa"]))
+    x = np.append(basis.T @ first["mu"], np.log(first.get("kappa", 20.0)))
     value = objective(x)[0]
     found = minimize(
         objective,
@@ -63,10 +64,10 @@ def conjugate(
     mu, kappa = basis @ found.x[:-1], float(np.exp(found.x[-1]))
     told = Story("none", "given")
     a = told.alpha({"mu": mu, "kappa": kappa}, len(counts)) + counts
+    unknown = {"mu": mu, "kappa": np.asarray(kappa)} if not more else {**more, **as_normal(a)}
     return Result(
         point={
-            "mu": mu,
-            "kappa": np.asarray(kappa),
+            **unknown,
             **without_features(problem),
             "concentration": (("perturbation", "state"), a),
             "expected_distance": (("perturbation",), expected_l1(problem["target"], a)),
@@ -79,6 +80,32 @@ def conjugate(
             "gradient": float(np.max(np.abs(np.asarray(found.jac)))),
         },
     )
+
+
+def without_replicates(problem: Problem) -> tuple[Array, dict[str, Array]]:
+    """Return what a perturbation's cells are worth (eq. 31), and rho, where there are replicates."""
+    if problem.option("replicates") == "pooled":
+        return problem["count"], {}
+    from .hits import replicate_concentration
+    from .posterior import worth
+
+    rho = replicate_concentration(problem["count"], problem["condition"])
+    rho = float(np.clip(rho, 1.0, MOST_ALIKE))
+    return worth(problem, np.array([rho]))[0], {"rho": np.asarray(rho)}
+
+
+def as_normal(a: Array) -> dict[str, Array]:
+    """Return mu, spread and deviations (eq. 37) that give the mean shares of Dirichlet distributions (P, K)."""
+    log = np.log(a / a.sum(1, keepdims=True))
+    log -= log.mean(1, keepdims=True)
+    mu = log.mean(0)
+    left = log - mu
+    spread = np.sqrt((left**2).sum() / (max(1, len(a) - 1) * (a.shape[1] - 1)))
+    return {"mu": mu, "spread": np.asarray(max(spread, 1e-8)), "deviation": left / max(spread, 1e-8)}
+
+
+MOST_ALIKE = 1e6
+"""Concentration taken for replicates that differ by no more than their cells do."""
 
 
 def without_features(problem: Problem) -> dict[str, Array]:
