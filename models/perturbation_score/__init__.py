@@ -12,9 +12,10 @@ from genarium.declaration import Array, Calibration, Method, Model, Problem, Sta
 from genarium.errors import InputError
 from genarium.supports import count, label, positive, real, simplex, zero_sum
 
-from . import density, likelihood, predict, readers, story
+from . import density, expression, likelihood, predict, readers, story
 from .contrasts import contrasts, new_replicate, write_contrasts
 from .distance import expected_l1
+from .enrichment import enrichment, programs, read_gmt
 from .genes import gene_features
 from .hits import hits, replicate_concentration, write_hits
 from .predictor import rotated
@@ -28,13 +29,16 @@ __all__ = [
     "against_control",
     "contrasts",
     "energy_distance",
+    "enrichment",
     "expected_l1",
     "gene_features",
     "hits",
     "mmd",
     "new_replicate",
     "permutation_test",
+    "programs",
     "rank",
+    "read_gmt",
     "replicate_concentration",
     "rotated",
     "score",
@@ -43,9 +47,12 @@ __all__ = [
 REGRESSIONS = ("linear", "none", "gaussian_process")
 ABUNDANCES = ("given", "joint")
 REPLICATES = ("pooled", "nested", "batched")
+OBSERVED = ("states", "expression")
 
 
-def declare(regression: str = "linear", abundance: str = "given", replicates: str = "pooled") -> Model:
+def declare(
+    regression: str = "linear", abundance: str = "given", replicates: str = "pooled", observed: str = "states"
+) -> Model:
     """Return the declaration.
 
     Parameters
@@ -57,7 +64,12 @@ def declare(regression: str = "linear", abundance: str = "given", replicates: st
     replicates : {"pooled", "nested", "batched"}
         Whether a row is all of a perturbation, or one of its replicates (wells, animals), whose shares vary around it;
         "batched" moves them by the batch, too.
+    observed : {"states", "expression"}
+        Whether numbers of cells by state are observed, or the cells, with their expression; the other options but
+        ``regression`` mean nothing then.
     """
+    if observed == "expression":
+        return expression.declare(regression, SHARED)
     told = likelihood.Story(regression, abundance, replicates)
     P, K = ("perturbation",), ("state",)
     rows = ("replicate",) if told.nested else P
@@ -119,7 +131,6 @@ def declare(regression: str = "linear", abundance: str = "given", replicates: st
     methods = {} if joint or told.batched else {"conjugate": Method(conjugate, "point", CONJUGATE)}
     smaller = {"perturbation": 10, "replicate": 30} if told.nested else {"perturbation": 25}
     return Model(
-        name=__name__,
         title="Scores of perturbations from cell states",
         sizes=sizes,
         known=Stage(known, design),
@@ -139,24 +150,35 @@ def declare(regression: str = "linear", abundance: str = "given", replicates: st
         derived=Stage({"proportion": proportion}, {"proportion": told.proportion}) if told.nested else Stage({}),
         test_quantities=told.quantities,
         statistics=likelihood.statistics,
-        readers={"table": readers.table, "h5ad": readers.h5ad},
+        readers={"table": readers.table, "h5ad": readers.h5ad, "expression": readers.expression},
         predict=predict.predict,
         exports={"hits": write_hits, "contrasts": write_contrasts},
         check=check,
-        options={"regression": REGRESSIONS, "abundance": ABUNDANCES, "replicates": REPLICATES},
-        vary=declare,
         calibration=Calibration(
             settings={**smaller, "state": 4, "target_accept": 0.97} | ({"feature": 2} if linear else {}),
             control={"features": 1.0} if regression != "none" else {},
             growth=() if told.nested else (50, 200, 800),
             undetermined=("weight", "tau", "distance_first"),
         ),
-        source="Learning robust statistics for scoring perturbations, on the Cancer Immunotherapy Data Science Grand "
-        "Challenge (Broad Institute, 2023).",
+        **SHARED,
     )
 
 
-CONJUGATE = "Conjugate shrinkage, blind to features; replicates by what their cells are worth."
+SHARED: dict[str, Any] = {
+    "name": __name__,
+    "options": {
+        "regression": REGRESSIONS,
+        "abundance": ABUNDANCES,
+        "replicates": REPLICATES,
+        "observed": OBSERVED,
+    },
+    "vary": declare,
+    "source": "Learning robust statistics for scoring perturbations, on the Cancer Immunotherapy Data Science Grand "
+    "Challenge (Broad Institute, 2023).",
+}
+"""What all variants have."""
+
+CONJUGATE = "Conjugate shrinkage towards what features say; replicates by what their cells are worth."
 
 
 def check(problem: Problem) -> None:

@@ -190,6 +190,68 @@ def h5ad(
     return variables(counts, control, features, target, least, ledger, design)
 
 
+@takes(".h5ad", example="cells.h5ad --option condition=guide --option state=cluster")
+def expression(
+    paths: Sequence[Path],
+    *,
+    condition: str = "condition",
+    state: str = "state",
+    layer: str | None = None,
+    control: str | None = None,
+    features: str | None = None,
+    target: str | None = None,
+) -> Told:
+    """Read the cells of an AnnData file, with their expression, for the neural statistic.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        One file.
+    condition, state : str
+        Columns of ``obs``.
+    layer : str, optional
+        Layer with the raw counts of genes. Default: ``X``.
+    control, features, target
+        As in :func:`table`.
+
+    Returns
+    -------
+    Told
+        ``expression``: DataFrame (cell, gene); ``condition`` and ``state`` of each cell; ``features``, where given.
+
+    Raises
+    ------
+    InputError
+    """
+    import pandas as pd
+
+    texts = {"condition": condition, "state": state, "layer": layer, "control": control, "features": features}
+    options.only_texts("expression", **texts, target=target)
+    files = existing("expression", paths)
+    if len(files) != 1:
+        raise InputError(f"{files[1]}: cells are read from one file, as genes are found by name. Join the files first.")
+    path = files[0]
+    stored = read_stored(path, layer)
+    names, kinds = (label_column(path, stored.obs, column) for column in (condition, state))
+    perturbed = [str(name) for name in levels(names)]
+    if control is not None and control not in perturbed:
+        raise absent(path, "control", control, perturbed)
+    counts = stored.counts.toarray() if hasattr(stored.counts, "toarray") else np.asarray(stored.counts)
+    index = pd.Index(stored.obs.index.astype(str), name="cell")
+    out: dict[str, Any] = {
+        "expression": pd.DataFrame(counts, index, pd.Index(stored.var.index.astype(str), name="gene")),
+        "condition": pd.Series(pd.Categorical(stripped(names), perturbed), index),
+        "state": pd.Series(pd.Categorical(stripped(kinds), levels(kinds)), index),
+    }
+    if target is not None:
+        out["target"] = shares_of(target, [str(one) for one in levels(kinds)])
+    if features is not None:
+        out["features"] = align(read_features(Path(features)), perturbed, control, features)
+    ledger = Ledger(Account("cell", len(index)), Account("gene", counts.shape[1]))
+    chosen = {"observed": "expression"} | ({} if features is not None else {"regression": "none"})
+    return Told(out, ledger, chosen)
+
+
 def counted(path: Path, names: Any, kinds: Any, states: list[str]) -> Matrix:
     """Count cells by condition and state, both in the order of their labels, or of the given states."""
     rows, columns = levels(names), states or levels(kinds)
