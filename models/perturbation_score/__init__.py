@@ -8,15 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from genarium.declaration import Array, Calibration, Method, Model, Problem, Stage, Var
+from genarium.declaration import Calibration, Method, Model, Problem, Stage, Var
 from genarium.errors import InputError
 from genarium.supports import count, label, positive, real, simplex, zero_sum
 
 from . import density, expression, likelihood, predict, readers, story
+from .combinations import combinations
 from .contrasts import contrasts, new_replicate, write_contrasts
 from .distance import expected_l1
 from .enrichment import enrichment, programs, read_gmt
 from .genes import gene_features
+from .guides import concordance, escapees
 from .hits import hits, replicate_concentration, write_hits
 from .predictor import rotated
 from .ranking import rank, score
@@ -27,9 +29,12 @@ from .two_sample import against_control, energy_distance, mmd, permutation_test
 __all__ = [
     "MODEL",
     "against_control",
+    "combinations",
+    "concordance",
     "contrasts",
     "energy_distance",
     "enrichment",
+    "escapees",
     "expected_l1",
     "gene_features",
     "hits",
@@ -46,7 +51,7 @@ __all__ = [
 
 REGRESSIONS = ("linear", "none", "gaussian_process")
 ABUNDANCES = ("given", "joint")
-REPLICATES = ("pooled", "nested", "batched")
+REPLICATES = ("pooled", "nested", "batched", "logistic_normal")
 OBSERVED = ("states", "expression")
 
 
@@ -61,9 +66,9 @@ def declare(
         What proportions are regressed on.
     abundance : {"given", "joint"}
         Whether the cell number is part of the story.
-    replicates : {"pooled", "nested", "batched"}
+    replicates : {"pooled", "nested", "batched", "logistic_normal"}
         Whether a row is all of a perturbation, or one of its replicates (wells, animals), whose shares vary around it;
-        "batched" moves them by the batch, too.
+        "batched" moves them by the batch, too; "logistic_normal" lets their logarithms vary, all states alike.
     observed : {"states", "expression"}
         Whether numbers of cells by state are observed, or the cells, with their expression; the other options but
         ``regression`` mean nothing then.
@@ -107,7 +112,15 @@ def declare(
         design["batch"] = story.design_batch
         unknown["batch_effect"] = Var(("batch", "state"), zero_sum, "Effect of a batch on log shares.", "β")
         prior["batch_effect"] = story.draw_batch_effect
-    if told.nested:
+    if told.normal:
+        unknown["replicate_spread"] = Var((), positive, "Sd of a replicate's log shares.", "s")
+        about = "Whitened deviation of a replicate's log shares."
+        unknown["replicate_deviation"] = Var((*rows, "state"), zero_sum, about, "w")
+        prior |= {
+            "replicate_spread": story.draw_replicate_spread,
+            "replicate_deviation": story.draw_replicate_deviation,
+        }
+    elif told.nested:
         unknown["rho"] = Var((), positive, "Concentration of a replicate's shares around the perturbation's.", "ρ")
         prior["rho"] = story.draw_rho
     known["target"] = Var(K, simplex, "Wanted shares of the states.", "Q", default=story.uniform_target)
@@ -128,7 +141,7 @@ def declare(
         latent["replicate_proportion"] = told.draw_replicate_proportion
     else:
         hidden["proportion"], latent["proportion"] = proportion, told.draw_proportion
-    methods = {} if joint or told.batched else {"conjugate": Method(conjugate, "point", CONJUGATE)}
+    methods = {} if joint or told.batched or told.normal else {"conjugate": Method(conjugate, "point", CONJUGATE)}
     smaller = {"perturbation": 10, "replicate": 30} if told.nested else {"perturbation": 25}
     return Model(
         title="Scores of perturbations from cell states",

@@ -1,4 +1,4 @@
-"""Perturbations against each other, and what a new replicate would show (eqs. 37 to 40): both from the draws of a fit."""
+"""Perturbations against each other, and what a new replicate would show (eqs. 37 to 40), from the draws of a fit."""
 
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ def contrasts(fit: xr.DataTree, control: str = "", level: float = 0.9) -> xr.Dat
     Parameters
     ----------
     fit : DataTree
-        From ``gn.fit("perturbation_score", ...)``; where replicates were read as such, their spread is in the intervals.
+        From ``gn.fit("perturbation_score", ...)``; where replicates were read as such, intervals have their spread in.
     control : str
         The perturbation that the others are compared with. Default: the control that the file was read with.
     level : float
@@ -138,6 +138,10 @@ def replicated(fit: xr.DataTree, cells: Any, *, batch: str = "", seed: int = 0) 
     eta = np.log(np.maximum(q, LEAST))
     if problem.option("replicates") == "batched":
         eta = eta + _shift(fit, problem, batch, S, rng)
+    if problem.option("replicates") == "logistic_normal":
+        spread = np.resize(draws_of(fit, ["replicate_spread"], S)["replicate_spread"], S)[:, None, None]
+        u = softmax(eta + spread * centred(rng.normal(size=q.shape)), axis=-1)
+        return rng.multinomial(np.broadcast_to(np.asarray(cells, dtype=np.int64), (S, P)), u)
     rho = np.resize(draws_of(fit, ["rho"], S)["rho"], S)[:, None, None]
     u = draw_proportion(rng, np.maximum(rho * softmax(eta, axis=-1), SMALLEST))
     return rng.multinomial(np.broadcast_to(np.asarray(cells, dtype=np.int64), (S, P)), u)

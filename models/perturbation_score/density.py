@@ -16,7 +16,7 @@ def build(regression: str, abundance: str, replicates: str = "pooled") -> Callab
     ----------
     regression : {"linear", "none", "gaussian_process"}
     abundance : {"given", "joint"}
-    replicates : {"pooled", "nested", "batched"}
+    replicates : {"pooled", "nested", "batched", "logistic_normal"}
 
     Returns
     -------
@@ -63,6 +63,10 @@ def build(regression: str, abundance: str, replicates: str = "pooled") -> Callab
         if replicates == "batched":
             shift = pm.ZeroSumNormal("batch_effect", sigma=0.5, n_zerosum_axes=1, dims=("batch", "state"))
             eta = eta + shift[batch]
+        if replicates == "logistic_normal":
+            apart = pm.HalfNormal("replicate_spread", sigma=0.5)
+            left = pm.ZeroSumNormal("replicate_deviation", sigma=1, n_zerosum_axes=1, dims=("replicate", "state"))
+            eta = eta + apart * left
         cells = count.sum(1)
         if abundance == "joint":
             typical = pm.LogNormal("typical", mu=np.log(100), sigma=1)
@@ -70,6 +74,10 @@ def build(regression: str, abundance: str, replicates: str = "pooled") -> Callab
             growth = pm.ZeroSumNormal("growth", sigma=0.5, dims="state")
             eta = eta + pt.log(cells / typical)[:, None] * growth[None, :]
             pm.Potential("number", pm.logp(pm.NegativeBinomial.dist(mu=typical, alpha=evenness), cells - 1).sum())
+        if replicates == "logistic_normal":
+            share = pt.special.softmax(eta, axis=1)
+            pm.Multinomial("count", n=cells, p=share, observed=count, dims=("replicate", "state"), shape=count.shape)
+            return
         if replicates == "pooled":
             concentration = pm.LogNormal("kappa", mu=np.log(20), sigma=1)
         else:

@@ -52,8 +52,8 @@ class Design:
         names = np.array([r if own else f"{c}_{r}" for c, r in zip(condition, replicate, strict=True)], dtype=object)
         if again := [str(name) for name in dict.fromkeys(names) if name in self.condition]:
             raise InputError(
-                f"{path}: the replicate {again[0]!r} is in another file already. Name the replicates apart, or give each "
-                "file once."
+                f"{path}: the replicate {again[0]!r} is in another file already. Name the replicates apart, or give "
+                "each file once."
             )
         self.condition |= dict(zip(names, condition, strict=True))
         for i, name in enumerate(names if batch is not None else ()):
@@ -114,7 +114,7 @@ def of_sheet(
     condition = texts(sheet, found)
     batches = texts(sheet, batch) if batch else None
     if replicate or batch:
-        names = texts(sheet, replicate or batch)
+        names = texts(sheet, replicate or batch or "")
     else:
         names = condition
         condition = np.array([name.rpartition(split or "_")[0] or name for name in names], dtype=object)
@@ -130,7 +130,8 @@ def texts(sheet: Sheet, name: str) -> Array:
     text = written.astype(str).str.strip().mask(column.isna(), "")
     if (empty := text == "").any():
         raise InputError(
-            f"{sheet.path}: {sheet.at(empty.idxmax())}, column {name!r}: there is no label. Give one, or delete the line."
+            f"{sheet.path}: {sheet.at(empty.idxmax())}, column {name!r}: there is no label. Give one, or delete the "
+            "line."
         )
     return np.asarray(text.to_numpy(dtype=object))
 

@@ -33,8 +33,8 @@ def read_gmt(path: str | Path) -> dict[str, list[str]]:
         name, *rest = [part.strip() for part in line.split("\t")]
         if len(rest) < 2 or not name:
             raise InputError(
-                f"{file}: line {number} has {len(rest) + 1} fields between tabs, but a set needs a name, a description and "
-                "genes. Correct it."
+                f"{file}: line {number} has {len(rest) + 1} fields between tabs, but a set needs a name, a description "
+                "and genes. Correct it."
             )
         if name in sets:
             raise InputError(f"{file}: line {number}: the set {name!r} was there before. Name the sets apart.")
@@ -56,8 +56,8 @@ def programs(fit: xr.DataTree, top: int = 10) -> xr.Dataset:
     Returns
     -------
     Dataset
-        ``total_loading`` and ``total_loading_z`` (program, gene), ``reliability`` and ``name`` (program): its first genes,
-        + or - after how they go; ``activity``, ``moved`` and ``moved_fdr`` (perturbation, program).
+        ``total_loading`` and ``total_loading_z`` (program, gene), ``reliability`` and ``name`` (program): its first
+        genes, + or - after how they go; ``activity``, ``moved`` and ``moved_fdr`` (perturbation, program).
     """
     point = fit["point"].to_dataset() if "point" in fit else xr.Dataset()
     if "total_loading_z" not in point:
@@ -98,8 +98,8 @@ def enrichment(fit: xr.DataTree, sets: str | Path | dict[str, list[str]]) -> Any
     member = {name: at for name, at in member.items() if SMALLEST <= at.sum() <= min(LARGEST, len(genes) - 1)}
     if not member:
         raise InputError(
-            f"perturbation_score: none of {len(known)} sets has between {SMALLEST} and {LARGEST} of the {len(genes)} genes of "
-            f"the data (such as {genes[0]!r}). Give sets with the same kind of names."
+            f"perturbation_score: none of {len(known)} sets has between {SMALLEST} and {LARGEST} of the {len(genes)} genes "
+            f"of the data (such as {genes[0]!r}). Give sets with the same kind of names."
         )
     loading = told["total_loading_z"].to_numpy()
     rows = [
@@ -137,8 +137,11 @@ def write_programs(tree: xr.DataTree, path: Path) -> list[Path]:
     loadings = told[["total_loading", "total_loading_z"]].to_dataframe().reset_index()
     loadings["size"] = -loadings["total_loading_z"].abs()
     loadings = loadings.sort_values(["program", "size"], kind="stable").drop(columns="size")
-    moved = told[["activity", "activity_se", "moved", "moved_fdr"]].to_dataframe().reset_index().sort_values(
-        "moved_fdr", kind="stable"
+    moved = (
+        told[["activity", "activity_se", "moved", "moved_fdr"]]
+        .to_dataframe()
+        .reset_index()
+        .sort_values("moved_fdr", kind="stable")
     )
     second = path.with_name(f"{path.stem}.perturbations{path.suffix}")
     for file, frame in ((path, loadings), (second, moved)):

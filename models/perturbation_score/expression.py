@@ -30,7 +30,9 @@ def declare(regression: str, shared: dict[str, Any]) -> Model:
     design: dict[str, Callable[..., Any]] = {"target": story.design_target, "condition": design_condition}
     if regression != "none":
         sizes["feature"] = 3
-        known["features"] = Var(("perturbation", "feature"), real, "Features of the perturbed gene, of unit scale.", "X")
+        known["features"] = Var(
+            ("perturbation", "feature"), real, "Features of the perturbed gene, of unit scale.", "X"
+        )
         design["features"] = story.design_features
     known["condition"] = Var(cell, label("perturbation"), "Perturbation of each cell.", "c")
     known["target"] = Var(K, simplex, "Wanted shares of the states.", "Q", default=uniform)
@@ -80,7 +82,7 @@ def uniform(state: Array) -> Array:
 
 
 def total(expression: Array) -> Array:
-    """Counts of each cell."""
+    """Return the counts of each cell."""
     return np.asarray(expression.sum(-1), dtype=float)
 
 
@@ -165,8 +167,8 @@ def cautions(tree: xr.DataTree, problem: Problem) -> Iterator[Caution]:
         "error above that of a simple rival",
         max(0.0, own - theirs),
         f"{own:.4f}, {best.replace('_', ' ')} {theirs:.4f}",
-        f"Distances of held-out perturbations (10 cells) are predicted better by {best.replace('_', ' ')}: use that, or "
-        "train longer, or on more perturbations.",
+        f"Distances of held-out perturbations (10 cells) are predicted better by {best.replace('_', ' ')}: use that, "
+        "or train longer, or on more perturbations.",
     )
 
 

@@ -24,6 +24,14 @@ def dirichlet_multinomial(count: Array, alpha: Array) -> Array:
     return np.asarray(coefficient + gammaln(total) - gammaln(total + n) + ratio)
 
 
+def multinomial(count: Array, share: Array) -> Array:
+    """Log probability of counts given their total and shares; shape (..., R)."""
+    from scipy.special import gammaln
+
+    coefficient = gammaln(count.sum(-1) + 1) - gammaln(count + 1).sum(-1)
+    return np.asarray(coefficient + (count * np.log(np.maximum(share, SMALLEST))).sum(-1))
+
+
 def negative_binomial(x: Array, mean: Array, shape: Array) -> Array:
     """Log probability of x with the given mean and variance mean + mean² / shape."""
     from scipy.special import gammaln
@@ -55,6 +63,7 @@ class Story:
 
     def __init__(self, regression: str, abundance: str, replicates: str = "pooled") -> None:
         self.nested, self.batched = replicates != "pooled", replicates == "batched"
+        self.normal = replicates == "logistic_normal"
         self.predictor = Predictor(regression, "given" if self.nested else abundance)
         self.regression, self.abundance = regression, abundance
 
@@ -64,13 +73,20 @@ class Story:
 
     def replicate_alpha(self, given: Mapping[str, Any]) -> Array:
         """Concentrations of replicates' shares (eq. 38), shape (..., R, K)."""
+        share = self.replicate_share(given)
+        return np.maximum(np.asarray(given["rho"])[..., None, None] * share, SMALLEST)
+
+    def replicate_share(self, given: Mapping[str, Any]) -> Array:
+        """Shares that replicates vary around (eq. 38), or have (eq. 38b); shape (..., R, K)."""
         eta = self.eta(given)[..., given["condition"], :]
         if self.batched:
             eta = eta + np.asarray(given["batch_effect"])[..., given["batch"], :]
         if self.abundance == "joint":
             relative = np.log(given["cells"] / np.asarray(given["typical"])[..., None])  # (..., R)
             eta = eta + np.asarray(given["growth"])[..., None, :] * relative[..., None]
-        return np.maximum(np.asarray(given["rho"])[..., None, None] * softmax(eta, axis=-1), SMALLEST)
+        if self.normal:
+            eta = eta + np.asarray(given["replicate_spread"])[..., None, None] * given["replicate_deviation"]
+        return np.asarray(softmax(eta, axis=-1))
 
     def eta(self, given: Mapping[str, Any]) -> Array:
         """Unnormalised log shares of perturbations that have replicates (eq. 37), shape (..., P, K)."""
@@ -92,7 +108,8 @@ class Story:
         """Unknown and known variables that replicates' shares are drawn from, beside those of proportions."""
         if not self.nested:
             return [], []
-        unknown, known = ["rho"], ["condition"]
+        unknown = ["replicate_spread", "replicate_deviation"] if self.normal else ["rho"]
+        known = ["condition"]
         if self.batched:
             unknown.append("batch_effect")
             known.append("batch")
@@ -102,7 +119,9 @@ class Story:
 
     def all_names(self) -> list[str]:
         """Unknown variables of both kinds, then known ones."""
-        return [name for pair in zip(self.names(), self.replicate_names(), strict=True) for part in pair for name in part]
+        return [
+            name for pair in zip(self.names(), self.replicate_names(), strict=True) for part in pair for name in part
+        ]
 
     @property
     def draw_proportion(self) -> Callable[..., Array]:
@@ -127,11 +146,9 @@ class Story:
         """Draw proportions of replicates (eq. 38)."""
 
         def function(rng: np.random.Generator, **given: Array) -> Array:
-            return draw_proportion(rng, self.replicate_alpha(given))
+            return self.replicate_share(given) if self.normal else draw_proportion(rng, self.replicate_alpha(given))
 
-        return with_parameters(
-            ["rng", *self.all_names(), *(["cells"] if self.abundance == "joint" else [])], function
-        )
+        return with_parameters(["rng", *self.all_names(), *(["cells"] if self.abundance == "joint" else [])], function)
 
     @property
     def log_likelihood(self) -> Callable[..., Array]:
@@ -139,8 +156,11 @@ class Story:
 
         def function(count: Array, **given: Array) -> Array:
             full = {**given, "cells": count.sum(-1)}
-            alpha = self.replicate_alpha(full) if self.nested else self.alpha(full, len(count))
-            found = dirichlet_multinomial(count, alpha)
+            if self.normal:
+                found = multinomial(count, self.replicate_share(full))
+            else:
+                alpha = self.replicate_alpha(full) if self.nested else self.alpha(full, len(count))
+                found = dirichlet_multinomial(count, alpha)
             if self.abundance == "joint":
                 typical, evenness = (np.asarray(given[n])[..., None] for n in ("typical", "evenness"))
                 found = found + negative_binomial(count.sum(-1) - 1, typical, evenness)
@@ -163,6 +183,10 @@ class Story:
                 out = out + log_normal(given["evenness"], 1.0, 0.5)
             if self.nested:
                 out = out + half_normal(given["spread"]) + zero_sum_normal(given["deviation"], 1.0).sum(-1)
+            if self.normal:
+                out = out + half_normal(2 * np.asarray(given["replicate_spread"])) + np.log(2)
+                out = out + zero_sum_normal(given["replicate_deviation"], 1.0).sum(-1)
+            elif self.nested:
                 out = out + log_normal(given["rho"], 50.0, 1.0)
             if self.batched:
                 out = out + zero_sum_normal(given["batch_effect"], 0.5).sum(-1)

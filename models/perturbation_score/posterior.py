@@ -76,7 +76,8 @@ def worth(problem: Problem, rho: Array) -> Array:
     count, cells = problem["count"], problem["count"].sum(1)
     each = count * ((rho[:, None] + 1) / (rho[:, None] + cells))[..., None]  # (S, R, K)
     out = np.zeros((len(rho), problem.sizes["perturbation"], count.shape[1]))
-    np.add.at(out, (slice(None), problem["condition"]), each)
+    for r, p in enumerate(problem["condition"]):
+        out[:, p] += each[:, r]
     return out
 
 
@@ -118,8 +119,8 @@ def known_shares(fitted: xr.DataTree, problem: Problem, rng: np.random.Generator
     Returns
     -------
     Shares
-        Dirichlet distributions where a row is all of a perturbation. Where there are replicates, draws: the fit's own of
-        what it has seen; for others, draws from features alone, weighed by how well they explain their replicates.
+        Dirichlet distributions where a row is all of a perturbation. Where there are replicates, draws: the fit's own
+        of what it has seen; for others, draws from features alone, weighed by how well they explain their replicates.
     """
     if problem.option("replicates") == "pooled":
         return Shares(concentrations(fitted, problem, rng, most))
@@ -133,10 +134,11 @@ def known_shares(fitted: xr.DataTree, problem: Problem, rng: np.random.Generator
 def weighed(fitted: xr.DataTree, problem: Problem, rng: np.random.Generator, most: int) -> Array:
     """Draw shares of perturbations that were not fitted, (S, P, K), by importance resampling (eqs. 37, 38)."""
     told = Story(problem.option("regression"), problem.option("abundance"), problem.option("replicates"))
-    draws = draws_of(fitted, [*told.names()[0], *told.replicate_names()[0]], most)
-    times = max(1, -(-4 * most // len(draws["rho"])))
+    rest = [name for name in told.replicate_names()[0] if name != "replicate_deviation"]
+    draws = draws_of(fitted, [*told.names()[0], *rest], most)
+    times = max(1, -(-4 * most // len(draws["mu"])))
     draws = {name: np.repeat(value, times, axis=0) for name, value in draws.items()}
-    S, P, K = len(draws["rho"]), problem.sizes["perturbation"], problem.sizes["state"]
+    S, P, K = len(draws["mu"]), problem.sizes["perturbation"], problem.sizes["state"]
     seed = int(rng.integers(2**62))
     centre = np.broadcast_to(predicted(fitted, problem, draws, "given", rng), (S, P, K))
     shift = batch_shift(fitted, problem, draws, told.batched, rng)  # (S, B, K), or none
@@ -149,7 +151,7 @@ def weighed(fitted: xr.DataTree, problem: Problem, rng: np.random.Generator, mos
             out[:, p] = softmax(eta + spread * centred(own.normal(size=(S, K))), axis=-1)
             continue
         count = problem["count"][rows]
-        rho = draws["rho"][:, None]
+        rho = alike(draws, softmax(eta, axis=-1))[:, None]
         value = (count * ((rho + 1) / (rho + count.sum(1)))[..., None]).sum(1)  # (S, K), eq. 31
         b = value + np.clip(K / spread**2, 1, 200) * np.maximum(softmax(eta, axis=-1), 1e-3)
         q = np.maximum(draw_proportion(own, b), SMALLEST)
@@ -167,6 +169,15 @@ def weighed(fitted: xr.DataTree, problem: Problem, rng: np.random.Generator, mos
     return out
 
 
+def alike(draws: dict[str, Array], share: Array) -> Array:
+    """Return rho at each draw, or the concentration whose shares vary as much in all (eq. 38b); shape (S,)."""
+    if "rho" in draws:
+        return draws["rho"]
+    squared = (share**2).sum(-1, keepdims=True)
+    varies = draws["replicate_spread"] ** 2 * (share**2 * (1 - 2 * share + squared)).sum(-1)
+    return np.asarray(np.clip((1 - squared[:, 0]) / np.maximum(varies, 1e-12) - 1, 1e-3, 1e12))
+
+
 def batch_shift(
     fitted: xr.DataTree, problem: Problem, draws: dict[str, Array], batched: bool, rng: np.random.Generator
 ) -> Array | None:
@@ -175,7 +186,7 @@ def batch_shift(
         return None
     labels = known_batches(fitted)
     new = [str(one) for one in problem.coords["batch"]]
-    out = 0.5 * centred(rng.normal(size=(len(draws["rho"]), len(new), problem.sizes["state"])))
+    out = 0.5 * centred(rng.normal(size=(len(draws["mu"]), len(new), problem.sizes["state"])))
     for i, name in enumerate(new):
         if name in labels:
             out[:, i] = draws["batch_effect"][:, labels.index(name)]

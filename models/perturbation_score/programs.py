@@ -22,7 +22,12 @@ DIMS: dict[str, tuple[str, ...]] = {
     **{"f_weight": ("gene", "unit"), "f_bias": ("unit",), "g_id": ("unit", "token"), "g_value": ("unit", "token")},
     **{"g_query": ("token", "token_out"), "g_key": ("token", "token_out"), "g_vector": ("token", "token_out")},
     **{"g_out": ("token",), "g_bias": ("unit",), "h_weight": ("state", "neuron"), "h_bias": ("neuron",)},
-    **{"h_keys": ("neuron", "key"), "h_keys_bias": ("key",), "h_values": ("neuron", "value"), "h_values_bias": ("value",)},
+    **{
+        "h_keys": ("neuron", "key"),
+        "h_keys_bias": ("key",),
+        "h_values": ("neuron", "value"),
+        "h_values_bias": ("value",),
+    },
     **{"h_mix": ("value", "neuron"), "h_mix_bias": ("neuron",), "h_out": ("neuron",), "h_out_bias": ()},
     **{"t_weight": ("network_feature", "neuron"), "t_bias": ("neuron",), "t_out": ("neuron", "unit")},
     **{"t_out_bias": ("unit",)},
@@ -57,10 +62,10 @@ def statistic(
     Returns
     -------
     Result
-        ``point``: the unknown variables; ``activity`` (perturbation, program) with ``activity_se``, ``moved`` (difference
-        from the control) and its ``moved_fdr``; ``total_loading`` and ``total_loading_z`` (program, gene): log expression
-        of a perturbation's cells, states not told apart, per sd of a program; ``reliability`` of each program; ``score``;
-        the network's weights. Notes: errors of held-out perturbations, and those of simple rivals.
+        ``point``: the unknown variables; ``activity`` (perturbation, program) with ``activity_se``, ``moved``
+        (difference from the control) and its ``moved_fdr``; ``total_loading`` and ``total_loading_z`` (program, gene):
+        log expression of a perturbation's cells, states not told apart, per sd of a program; ``reliability`` of each
+        program; ``score``; the network's weights. Notes: errors of held-out perturbations, and those of simple rivals.
     """
     from .statistic.metrics import evaluate
     from .statistic.training import train
@@ -83,14 +88,27 @@ def statistic(
     plain = {} if problem.option("regression") != "none" else {"weight": 0.0, "recognition": "apart"}
     size = {"programs": problem.sizes["program"]}
     trained = train(one, rows, rng.spawn(1)[0], name=preset, backend=backend, size=size, steps=iterations, **plain)
-    notes: dict[str, Any] = {"iterations": iterations, "preset": preset, "backend": backend, **settled(trained.losses[:, 0])}
+    notes: dict[str, Any] = {
+        "iterations": iterations,
+        "preset": preset,
+        "backend": backend,
+        **settled(trained.losses[:, 0]),
+    }
     if len(held) > 1:
         part = [rows, held, held]
         told = evaluate(trained, one, part, rng.spawn(1)[0], numbers=(CELLS,), targets=20, repeats=2)
         notes |= {"held_out_mse": told[f"mse_{CELLS}"], "held_out_icc": told[f"icc_{CELLS}"]}
         notes |= {f"rival_{name}": told[f"mse_{name}_{CELLS}"] for name in ("ridge", "classifier")}
         notes["rival_target_alone"] = told["mse_q_only"]
-        keys = ("icc_energy", "icc_mmd", "rank_halves", "rank_full", "rank_halves_energy", "rank_full_energy", "mse_oracle")
+        keys = (
+            "icc_energy",
+            "icc_mmd",
+            "rank_halves",
+            "rank_full",
+            "rank_halves_energy",
+            "rank_full_energy",
+            "mse_oracle",
+        )
         notes |= {f"held_out_{key}": told[f"{key}_{CELLS}"] for key in keys}
     notes = {name: value for name, value in notes.items() if not (isinstance(value, float) and np.isnan(value))}
     point = described(problem, one, trained, names.index(control) if control else None, rng)
@@ -131,7 +149,9 @@ def screen_of(problem: Problem) -> Any:
     )
 
 
-def described(problem: Problem, one: Any, trained: Any, control: int | None, rng: np.random.Generator) -> dict[str, Any]:
+def described(
+    problem: Problem, one: Any, trained: Any, control: int | None, rng: np.random.Generator
+) -> dict[str, Any]:
     """Describe a trained statistic by programs (eqs. 45 to 47)."""
     P = len(one.names)
     S, W = statistics(one, trained, rng)
@@ -206,7 +226,9 @@ def regressed(A: Array, Y: Array) -> tuple[Array, Array]:
 def by_state(one: Any, K: int) -> Array:
     """Return mean log expression by state (K, G); of all cells where a state has none."""
     mean = one.cells.mean(0, dtype=float)
-    return np.stack([one.cells[one.state == k].mean(0, dtype=float) if (one.state == k).any() else mean for k in range(K)])
+    return np.stack(
+        [one.cells[one.state == k].mean(0, dtype=float) if (one.state == k).any() else mean for k in range(K)]
+    )
 
 
 def kept(fitted: xr.DataTree) -> Any:
@@ -256,8 +278,8 @@ def predict(fitted: xr.DataTree, problem: Problem) -> Mapping[str, Labelled]:
         groups = [cells[condition == p] for p in range(P)]
         if empty := [i for i, group in enumerate(groups) if not len(group)]:
             raise InputError(
-                f"perturbation_score: the perturbation {problem.coords['perturbation'][empty[0]]} has no cells. Leave it "
-                "out, or predict it from features alone."
+                f"perturbation_score: the perturbation {problem.coords['perturbation'][empty[0]]} has no cells. Leave "
+                "it out, or predict it from features alone."
             )
         S = np.concatenate([trained.summarise(group, np.full((1, len(group)), 1 / len(group))) for group in groups])
     elif "features" in problem.arrays:

@@ -379,9 +379,7 @@ def variables(
         )
     few = total.index[total < least]
     reason = (
-        f"fewer than {least} cells"
-        if ledger.rows.unit != "cell"
-        else f"of perturbations with fewer than {least} cells"
+        f"fewer than {least} cells" if ledger.rows.unit != "cell" else f"of perturbations with fewer than {least} cells"
     )
     ledger.rows.leave(reason, list(few) if ledger.rows.unit != "cell" else int(total[few].sum()))
     counts = counts[total >= least]

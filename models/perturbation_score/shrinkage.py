@@ -54,7 +54,9 @@ def conjugate(
 
     def objective(x: Array) -> tuple[float, Array]:
         free = x[:-1].reshape(1 + D, K - 1)
-        value, by_mu, by_slope, by_log_kappa = density(counts, basis @ free[0], float(np.exp(x[-1])), X, free[1:] @ basis.T)
+        value, by_mu, by_slope, by_log_kappa = density(
+            counts, basis @ free[0], float(np.exp(x[-1])), X, free[1:] @ basis.T
+        )
         value -= 0.5 * D * (free[1:] ** 2).sum() / tau**2
         by_slope = by_slope @ basis - D * free[1:] / tau**2
         return -value, -np.concatenate([basis.T @ by_mu, by_slope.ravel(), [by_log_kappa]])

@@ -115,6 +115,16 @@ def draw_rho(rng: np.random.Generator) -> Array:
     return np.asarray(np.exp(rng.normal(np.log(50), 1)))
 
 
+def draw_replicate_spread(rng: np.random.Generator) -> Array:
+    """Draw the sd of replicates' log shares: half normal of scale one half."""
+    return np.asarray(0.5 * np.abs(rng.normal()))
+
+
+def draw_replicate_deviation(rng: np.random.Generator, sizes: Sizes) -> Array:
+    """Draw whitened deviations of replicates: zero-sum normal over states."""
+    return centred(rng.normal(size=(sizes["replicate"], sizes["state"])))
+
+
 def draw_batch_effect(rng: np.random.Generator, sizes: Sizes) -> Array:
     """Draw effects of batches on log shares: zero-sum normal of scale one half."""
     return 0.5 * centred(rng.normal(size=(sizes["batch"], sizes["state"])))

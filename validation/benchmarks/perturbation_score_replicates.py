@@ -1,4 +1,4 @@
-"""Do intervals of a new replicate cover, on real and on simulated replicates?
+"""Whether intervals of a new replicate cover, on real and on simulated replicates.
 
     python validation/benchmarks/perturbation_score_replicates.py                                    # simulated
     python validation/benchmarks/perturbation_score_replicates.py --table counts.csv --split _       # left out in turn
@@ -28,7 +28,7 @@ from genarium.models.perturbation_score.contrasts import replicated
 NAME = "perturbation_score"
 
 
-def fitted(counts: Array, condition: Any, method: str, **more: Any) -> Any:
+def fitted(counts: Array, condition: Any, method: str, kind: str) -> Any:
     """Fit replicates without features."""
     quick = {} if method == "conjugate" else {"draws": 500, "tune": 500, "chains": 2, "target_accept": 0.9}
     names = [f"r{i}" for i in range(len(counts))]
@@ -36,7 +36,7 @@ def fitted(counts: Array, condition: Any, method: str, **more: Any) -> Any:
         "count": pd.DataFrame(counts, index=pd.Index(names, name="replicate")).rename_axis(columns="state"),
         "condition": pd.Series(condition, index=pd.Index(names, name="replicate"), dtype=object),
     }
-    return gn.fit(NAME, data, method, seed=1, regression="none", replicates="nested", **quick, **more)
+    return gn.fit(NAME, data, method, seed=1, regression="none", replicates=kind, **quick)
 
 
 def inside(drawn: Array, seen: Array) -> tuple[Array, Array]:
@@ -49,7 +49,7 @@ def inside(drawn: Array, seen: Array) -> tuple[Array, Array]:
     return (low <= seen) & (seen <= high), np.where(same > 0, part, alone)
 
 
-def table(path: str, split: str, control: str, method: str) -> None:
+def table(path: str, split: str, control: str, method: str, kind: str) -> None:
     """Leave replicates of a table out in turn."""
     counts = pd.read_csv(path, index_col=0)
     condition = np.array([str(name).rpartition(split)[0] for name in counts.index])
@@ -58,20 +58,20 @@ def table(path: str, split: str, control: str, method: str) -> None:
         rest = np.arange(len(counts)) != r
         if condition[r] not in condition[rest]:
             continue
-        fit = fitted(counts.to_numpy()[rest], condition[rest], method)
+        fit = fitted(counts.to_numpy()[rest], condition[rest], method, kind)
         own = list(new_replicate(fit, 1)["perturbation"].to_numpy()).index(condition[r])
         drawn = replicated(fit, int(counts.to_numpy()[r].sum()))[:, own]
         for kept, found in zip((plain, exact), inside(drawn, counts.to_numpy()[r]), strict=True):
             kept.append(found)
     print(f"{path}: {np.mean(plain):.3f} of {np.size(plain)} counts inside; randomised {np.mean(exact):.3f}")
     if control in condition:
-        told = contrasts(fitted(counts.to_numpy(), condition, method), control).to_dataframe()
+        told = contrasts(fitted(counts.to_numpy(), condition, method, kind), control).to_dataframe()
         print(told.loc[told["lfsr"] < 0.05, ["log2_fold", "fold_low", "fold_high", "lfsr"]].round(3))
 
 
-def simulated(screens: int, method: str, concentration: float = 40.0, perturbations: int = 20) -> None:
+def simulated(screens: int, method: str, kind: str, concentration: float = 40.0, perturbations: int = 20) -> None:
     """Simulate three replicates of each perturbation, and hold out a fourth."""
-    print("cells   inside  randomised  rho (median)   CPU s a fit")
+    print("cells   inside  randomised  rho or s       CPU s a fit")
     for cells in (10, 40, 150, 600, 3000):
         plain, exact, rho = [], [], []
         start = time.process_time()
@@ -82,10 +82,10 @@ def simulated(screens: int, method: str, concentration: float = 40.0, perturbati
             u = np.stack([rng.dirichlet(concentration * one, 4) for one in q])  # (P, 4, K)
             counts = rng.multinomial(cells, u)
             names = np.repeat([f"p{p:02d}" for p in range(perturbations)], 3)
-            fit = fitted(counts[:, :3].reshape(-1, 5), names, method)
+            fit = fitted(counts[:, :3].reshape(-1, 5), names, method, kind)
             drawn = replicated(fit, cells)
             group = fit["posterior" if "posterior" in fit else "point"]
-            rho.append(float(group["rho"].median()))
+            rho.append(float(group["rho" if "rho" in group else "replicate_spread"].median()))
             for kept, found in zip((plain, exact), inside(drawn, counts[:, 3]), strict=True):
                 kept.append(found)
         spent = (time.process_time() - start) / screens
@@ -103,11 +103,12 @@ def main() -> None:
     parser.add_argument("--control", default="Control")
     parser.add_argument("--screens", type=int, default=10)
     parser.add_argument("--method", default="nuts")
+    parser.add_argument("--replicates", default="nested", help="the model's option: nested, logistic_normal")
     told = parser.parse_args()
     if told.table:
-        table(told.table, told.split, told.control, told.method)
+        table(told.table, told.split, told.control, told.method, told.replicates)
     else:
-        simulated(told.screens, told.method)
+        simulated(told.screens, told.method, told.replicates)
 
 
 if __name__ == "__main__":

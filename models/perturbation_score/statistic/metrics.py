@@ -171,9 +171,9 @@ def evaluate(
         ``mse`` and ``skill`` of each number of cells n, of ``features`` (T) and of ``ideal_features``; ``mse_q_only``,
         ``mse_training_mean``, ``mse_oracle_n``, and of rivals that see n cells, too, ``mse_ridge_n`` (shares by ridge
         regression on means of principal components) and ``mse_classifier_n`` (states by linear discriminants, training
-        shares as atoms); ``rank_halves_n`` and ``rank_full_n``: rank correlation, over perturbations, of the distances by two
-        disjoint samples of n cells, and by one of them and the truth (mean over targets; of the E-distance and the MMD:
-        from all training cells, by n cells and by all); ``icc_n``, ``icc_pca_n``, ``icc_energy_n``, ``icc_mmd_n``, ``recognition_r2``, ``coverage_n``
+        shares as atoms); ``rank_halves_n`` and ``rank_full_n``: rank correlation, over perturbations, of the distances
+        by two disjoint samples of n cells, and by one of them and the truth (mean over targets; of the E-distance and
+        the MMD: from training cells, by n cells and by all); ``icc_n``, ``icc_pca_n``, ``icc_energy_n``, ``icc_mmd_n``, ``recognition_r2``, ``coverage_n``
         of 90 % intervals made of the validation perturbations' errors; ``spread`` (variance of s over test
         perturbations).
     """

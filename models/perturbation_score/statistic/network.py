@@ -138,8 +138,8 @@ def losses(
     fit, recognised : tensor
         Scalars.
     unsteady, misranked : tensor
-        Of a paired batch, also what two samples of one perturbation differ by (eq. 16b), and how badly perturbations are
-        ranked (eq. 16c).
+        Of a paired batch, also what two samples of one perturbation differ by (eq. 16b), and how badly perturbations
+        are ranked (eq. 16c).
     """
     from pytensor.gradient import disconnected_grad
 

@@ -369,8 +369,8 @@ def _predictive(model: Model, tree: xr.DataTree, seed: int) -> list[Verdict]:
 def tail(value: float, again: Array) -> float:
     """Two-sided predictive p-value of a statistic, ties counted in half.
 
-    Outside of all replications, their number alone would say p = 0: a generalised Pareto distribution of their own tail,
-    at least as heavy as an exponential one, is followed instead.
+    Outside of all replications, their number alone would say p = 0: a generalised Pareto distribution of their own
+    tail, at least as heavy as an exponential one, is followed instead.
     """
     above, ties = float((again > value).mean()), float((again == value).mean())
     p = 2 * min(above + ties / 2, 1 - above - ties / 2)
