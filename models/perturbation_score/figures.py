@@ -9,7 +9,7 @@ from genarium.data import check
 from genarium.drawing import INK, MARK, PALETTE, WIDTH, Titled
 from genarium.registry import fitted_model
 
-from .posterior import concentrations
+from .posterior import known_shares
 from .ranking import rank, score
 
 MOST = 40
@@ -90,8 +90,7 @@ def shares(tree: xr.DataTree, ranked: xr.Dataset) -> Titled:
     from matplotlib.figure import Figure
 
     problem = check(fitted_model(tree), tree)
-    a = concentrations(tree, problem, np.random.default_rng(0))
-    q = (a / a.sum(-1, keepdims=True)).mean(0)
+    q = known_shares(tree, problem, np.random.default_rng(0)).mean()
     labels = [str(name) for name in problem.coords["perturbation"]]
     best = [str(name) for name in ranked["perturbation"].to_numpy()[: MOST // 2]]
     rows = np.vstack([problem["target"], q[[labels.index(name) for name in best]]])

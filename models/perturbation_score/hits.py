@@ -12,9 +12,11 @@ import numpy as np
 import xarray as xr
 from scipy.special import gammaln
 
+from genarium.data import check
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers.messages import absent, listed
+from genarium.registry import fitted_model
 from genarium.remedies import option
 from genarium.writing import replacing
 
@@ -94,7 +96,8 @@ def hits(
     control : label
         The unperturbed condition.
     replicates : sequence of labels, optional
-        The perturbation that each row is a replicate of. Default: each row is a perturbation.
+        The perturbation that each row is a replicate of. Default: what a tree that was read with replicates says;
+        else each row is a perturbation.
     concentration : float, optional
         κ, where shares of a replicate are Dirichlet(κ q). Default: estimated from the replicates
         (:func:`replicate_concentration`), infinite without any. Without replicates nothing tells an effect from what
@@ -126,7 +129,7 @@ def hits(
     Stephens (2017), False discovery rates: a new deal, Biostatistics 18.
     """
     table, names, states = _table(counts)
-    condition = _conditions(names, replicates)
+    condition = _conditions(names, _own(counts) if replicates is None else replicates)
     if control not in condition:
         raise absent("perturbation_score: hits", "control", str(control), list(map(str, dict.fromkeys(condition))))
     kappa = replicate_concentration(table, condition) if concentration is None else float(concentration)
@@ -319,6 +322,14 @@ def effective_cells(table: Array, kappa: float) -> Array:
     return table if np.isinf(kappa) else table * (kappa + 1) / (kappa + cells)
 
 
+def _own(counts: Any) -> list[str] | None:
+    """Return the perturbation of each row where a tree holds replicates."""
+    if not isinstance(counts, xr.DataTree) or "condition" not in counts.get("constant_data", {}):
+        return None
+    names = check(fitted_model(counts, "perturbation_score"), counts).coords["perturbation"]
+    return [str(names[c]) for c in counts["constant_data"]["condition"].to_numpy()]
+
+
 def _conditions(names: Sequence[Any], replicates: Sequence[Hashable] | Array | None) -> list[Any]:
     if replicates is None:
         return list(names)
@@ -335,7 +346,7 @@ def _table(counts: Any) -> tuple[Array, list[Any], list[Any]]:
     if isinstance(counts, xr.DataTree):
         if "observed_data" not in counts or "count" not in counts["observed_data"]:
             raise InputError("perturbation_score: the tree holds no counts. Read or fit a screen first.")
-        counts = counts["observed_data"]["count"].transpose("perturbation", "state")
+        counts = counts["observed_data"]["count"].transpose(..., "state")
     if isinstance(counts, xr.DataArray):
         if counts.ndim != 2:
             raise InputError(f"perturbation_score: counts have {counts.ndim} dims, but must have two: rows and states.")

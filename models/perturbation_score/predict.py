@@ -5,8 +5,7 @@ import xarray as xr
 
 from genarium.declaration import Labelled, Problem
 
-from .points import shares
-from .posterior import concentrations
+from .posterior import known_shares
 from .ranking import scores
 
 
@@ -27,12 +26,12 @@ def predict(fitted: xr.DataTree, problem: Problem) -> dict[str, Labelled]:
         their 90 % intervals; ``score``, ``score_sd``, ``score_low`` (perturbation): minus the expected distance from
         the target, its sd and its 5 % quantile.
     """
-    a = concentrations(fitted, problem, np.random.default_rng(0))
-    found = scores(a, problem["target"], 0.05)
+    known = known_shares(fitted, problem, np.random.default_rng(0))
+    found = scores(known, problem["target"], 0.05)
     dims = ("perturbation", "state")
-    low, high = np.stack([np.quantile(q, (0.05, 0.95), axis=0) for q in shares(a)], 1)
+    low, high = np.stack([np.quantile(q, (0.05, 0.95), axis=0) for q in known.points()], 1)
     return {
-        "proportion": (dims, (a / a.sum(-1, keepdims=True)).mean(0)),
+        "proportion": (dims, known.mean()),
         "proportion_low": (dims, low),
         "proportion_high": (dims, high),
         "score": (dims[:1], found["score"]),

@@ -8,14 +8,13 @@ import xarray as xr
 
 from genarium.attributes import attribute
 from genarium.data import check
-from genarium.declaration import Array
+from genarium.declaration import Array, Problem
 from genarium.errors import InputError
 from genarium.readers.messages import absent, listed
 from genarium.registry import fitted_model
 
-from .distance import checked_target, expected_l1, l1, same_states
-from .points import shares
-from .posterior import concentrations
+from .distance import checked_target, l1, same_states
+from .posterior import Shares, known_shares
 from .readers import shares_of
 
 EQUAL = 10
@@ -66,8 +65,8 @@ def score(fit: xr.DataTree, target: Any = None, quantile: float = 0.05, control:
         raise absent("perturbation_score: score", "control", control, names)
     if control is None:
         control = attribute(fit, "reader_options").get("control") if "reader_options" in fit.attrs else None
-    found = scores(concentrations(fit, problem, np.random.default_rng(0)), Q, quantile)
-    counts = problem["count"]
+    found = scores(known_shares(fit, problem, np.random.default_rng(0)), Q, quantile)
+    counts = totals(problem)
     total = counts.sum(1)
     found["plug_in"] = -l1(counts / np.maximum(total, 1)[:, None], Q)
     found |= {"cells": total, "control": names.astype(str) == str(control)}
@@ -103,13 +102,22 @@ def by_label(target: Any, states: Array) -> Any:
     return target.set_axis(given)[wanted].to_numpy()
 
 
-def scores(a: Array, target: Array, quantile: float) -> dict[str, Array]:
-    """Mean, sd and a quantile of minus the distance, from concentrations (S, P, K)."""
-    spread = np.empty((2, a.shape[1]))
-    for p, q in enumerate(shares(a)):
+def totals(problem: Problem) -> Array:
+    """Cells of each perturbation by state, all of its replicates together; shape (P, K)."""
+    if problem.option("replicates") == "pooled":
+        return problem["count"]
+    out = np.zeros((problem.sizes["perturbation"], problem.sizes["state"]), dtype=np.int64)
+    np.add.at(out, problem["condition"], problem["count"])
+    return out
+
+
+def scores(known: Shares, target: Array, quantile: float) -> dict[str, Array]:
+    """Mean, sd and a quantile of minus the distance of what is known of the shares."""
+    spread = np.empty((2, known.a.shape[1]))
+    for p, q in enumerate(known.points()):
         minus = -l1(q, target)
         spread[:, p] = minus.std(), np.quantile(minus, quantile)
-    return {"score": -expected_l1(target, a).mean(0), "sd": spread[0], "lower": spread[1]}
+    return {"score": -known.expected_distance(target), "sd": spread[0], "lower": spread[1]}
 
 
 def rank(scored: xr.Dataset) -> xr.Dataset:

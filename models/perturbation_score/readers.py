@@ -21,6 +21,8 @@ from genarium.readers.tables import read_sheet, wide
 from genarium.remedies import option
 from genarium.supports import LARGEST, ROUNDED
 
+from .design import Design, nested, of_sheet
+
 STATES = Terms("condition", "state", "counts")
 FEATURES = Terms("gene", "feature", "features")
 
@@ -38,6 +40,9 @@ def table(
     target: str | None = None,
     least: int = 1,
     long: str | Sequence[str] = "",
+    replicate: str | None = None,
+    batch: str | None = None,
+    split: str | None = None,
 ) -> Told:
     """Read a table with a row for each perturbation and a column for each state.
 
@@ -66,11 +71,18 @@ def table(
     long : str or sequence of str
         Columns of a long table (a comma between them): the perturbation, the state and the number of cells. A pair
         without a line is zero.
+    replicate, batch : str, optional
+        Columns with the replicate (well, animal) and the batch of a row, wide or long. Replicates of perturbations may
+        share names; a batch without a column of replicates is one. The model then is that of nested replicates.
+    split : str, optional
+        The same from the names of the rows: what stands between a perturbation and its replicate, such as "_" in
+        ``Salm_1``. Only the last one counts.
 
     Returns
     -------
     Told
-        ``count``: DataFrame (perturbation, state); ``features``: DataFrame (perturbation, feature), where given.
+        ``count``: DataFrame (perturbation, state), or (replicate, state) with ``condition`` and ``batch``;
+        ``features``: DataFrame (perturbation, feature), where given.
 
     Raises
     ------
@@ -78,10 +90,17 @@ def table(
         Naming file, line, column, value and remedy.
     """
     options.only_texts("table", conditions=conditions, cells=cells, control=control, features=features, target=target)
+    options.only_texts("table", replicate=replicate, batch=batch, split=split)
     chosen, dropped = options.names("states", states), options.names("drop", drop)
-    parts = []
+    parts, spread = [], options.names("long", long)
+    design = Design() if replicate or batch or split else None
     for path in existing("table", paths):
-        sheet = widened(read_sheet(path, conditions), STATES, options.names("long", long))
+        sheet = read_sheet(path, conditions)
+        if design is not None:
+            sheet, conditions = of_sheet(sheet, spread[0] if spread else conditions, replicate, batch, split, design)
+        sheet = widened(sheet, STATES, spread)
+        if spread and design is not None:
+            conditions = str(sheet.names[0])
         apart = {cells: "cell number"} if cells else {}
         part = wide(sheet, STATES, conditions, columns=chosen, drop=dropped, apart=apart)
         part = part.take(part.positions(chosen)) if chosen else part
@@ -89,8 +108,8 @@ def table(
         parts.append(part)
     counts = join(parts)
     ledger = counts.ledger("row", "column")
-    ledger.rows.unit = "perturbation"
-    return variables(counts, control, features, target, least, ledger)
+    ledger.rows.unit = "perturbation" if design is None else "replicate"
+    return variables(counts, control, features, target, least, ledger, design)
 
 
 @takes(".h5ad", example="cells.h5ad --option condition=guide --option state=cluster")
@@ -105,6 +124,8 @@ def h5ad(
     features: str | None = None,
     target: str | None = None,
     least: int = 1,
+    replicate: str | None = None,
+    batch: str | None = None,
 ) -> Told:
     """Count the cells of each condition and state in AnnData files.
 
@@ -120,6 +141,8 @@ def h5ad(
         Layer with the raw counts of genes; they are checked, and are what the neural statistic reads.
     control, features, target, least
         As in :func:`table`.
+    replicate, batch : str, optional
+        Columns of ``obs`` with the replicate and the batch of a cell, as in :func:`table`.
 
     Returns
     -------
@@ -131,8 +154,12 @@ def h5ad(
     InputError
     """
     texts = {"condition": condition, "state": state, "layer": layer, "control": control, "features": features}
-    options.only_texts("h5ad", **texts, target=target)
+    options.only_texts("h5ad", **texts, target=target, replicate=replicate, batch=batch)
+    import pandas as pd
+
     chosen, parts = options.names("states", states), []
+    design = Design() if replicate or batch else None
+    used = [name for name in (condition, state, replicate, batch) if name]
     seen: dict[str, Path] = {}
     account = Account("column", entry="obs column")
     for path in existing("h5ad", paths):
@@ -150,14 +177,79 @@ def h5ad(
                 f"{path}: obs[{state!r}] of cell {obs.index[at]!r} is {odd[0]!r}, which is none of the states "
                 f"{listed(chosen)}. Correct it, add the state, or drop those cells."
             )
+        if design is not None:
+            labels = [stripped(label_column(path, obs, name)) if name else None for name in (replicate or batch, batch)]
+            names = pd.Series(design.join(path, stripped(names), labels[0], labels[1]), obs.index)
         parts.append(counted(path, names, kinds, chosen))
         account.read = max(account.read, len(obs.columns))
-        others = [str(name) for name in obs.columns if name not in (condition, state)]
+        others = [str(name) for name in obs.columns if name not in used]
         account.left_out, account.names = {}, {}
         account.leave("neither condition nor state", others)
     counts = added_up(common_states(parts, chosen) if len(parts) > 1 else parts)
     ledger = Ledger(Account("cell", len(seen)), account)
-    return variables(counts, control, features, target, least, ledger)
+    return variables(counts, control, features, target, least, ledger, design)
+
+
+@takes(".h5ad", example="cells.h5ad --option condition=guide --option state=cluster")
+def expression(
+    paths: Sequence[Path],
+    *,
+    condition: str = "condition",
+    state: str = "state",
+    layer: str | None = None,
+    control: str | None = None,
+    features: str | None = None,
+    target: str | None = None,
+) -> Told:
+    """Read the cells of an AnnData file, with their expression, for the neural statistic.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        One file.
+    condition, state : str
+        Columns of ``obs``.
+    layer : str, optional
+        Layer with the raw counts of genes. Default: ``X``.
+    control, features, target
+        As in :func:`table`.
+
+    Returns
+    -------
+    Told
+        ``expression``: DataFrame (cell, gene); ``condition`` and ``state`` of each cell; ``features``, where given.
+
+    Raises
+    ------
+    InputError
+    """
+    import pandas as pd
+
+    texts = {"condition": condition, "state": state, "layer": layer, "control": control, "features": features}
+    options.only_texts("expression", **texts, target=target)
+    files = existing("expression", paths)
+    if len(files) != 1:
+        raise InputError(f"{files[1]}: cells are read from one file, as genes are found by name. Join the files first.")
+    path = files[0]
+    stored = read_stored(path, layer)
+    names, kinds = (label_column(path, stored.obs, column) for column in (condition, state))
+    perturbed = [str(name) for name in levels(names)]
+    if control is not None and control not in perturbed:
+        raise absent(path, "control", control, perturbed)
+    counts = stored.counts.toarray() if hasattr(stored.counts, "toarray") else np.asarray(stored.counts)
+    index = pd.Index(stored.obs.index.astype(str), name="cell")
+    out: dict[str, Any] = {
+        "expression": pd.DataFrame(counts, index, pd.Index(stored.var.index.astype(str), name="gene")),
+        "condition": pd.Series(pd.Categorical(stripped(names), perturbed), index),
+        "state": pd.Series(pd.Categorical(stripped(kinds), levels(kinds)), index),
+    }
+    if target is not None:
+        out["target"] = shares_of(target, [str(one) for one in levels(kinds)])
+    if features is not None:
+        out["features"] = align(read_features(Path(features)), perturbed, control, features)
+    ledger = Ledger(Account("cell", len(index)), Account("gene", counts.shape[1]))
+    chosen = {"observed": "expression"} | ({} if features is not None else {"regression": "none"})
+    return Told(out, ledger, chosen)
 
 
 def counted(path: Path, names: Any, kinds: Any, states: list[str]) -> Matrix:
@@ -254,9 +346,15 @@ def from_shares(part: Matrix, cells: str) -> Array:
 
 
 def variables(
-    whole_table: Matrix, control: str | None, features: str | None, target: str | None, least: int, ledger: Ledger
+    whole_table: Matrix,
+    control: str | None,
+    features: str | None,
+    target: str | None,
+    least: int,
+    ledger: Ledger,
+    design: Design | None = None,
 ) -> Told:
-    """Check conditions, and add features aligned by name, and the target; the ledger is of all conditions so far."""
+    """Check conditions, and add features aligned by name, and the target; the ledger is of all rows so far."""
     import pandas as pd
 
     if isinstance(least, bool) or not isinstance(least, int):
@@ -265,8 +363,9 @@ def variables(
     index = [str(name) for name in (whole_table.rows if whole_table.rows is not None else [])]
     if not index:
         index = [str(i) for i in range(len(whole_table.entries))]
-    if control is not None and control not in index:
-        raise absent(path, "control", control, index)
+    perturbed = index if design is None else [design.condition[name] for name in index]
+    if control is not None and control not in perturbed:
+        raise absent(path, "control", control, perturbed)
     counts = pd.DataFrame(
         np.asarray(whole_table.entries),
         index=pd.Index(index, name="perturbation"),
@@ -280,26 +379,25 @@ def variables(
         )
     few = total.index[total < least]
     reason = (
-        f"fewer than {least} cells"
-        if ledger.rows.unit == "perturbation"
-        else f"of perturbations with fewer than {least} cells"
+        f"fewer than {least} cells" if ledger.rows.unit != "cell" else f"of perturbations with fewer than {least} cells"
     )
-    ledger.rows.leave(reason, list(few) if ledger.rows.unit == "perturbation" else int(total[few].sum()))
+    ledger.rows.leave(reason, list(few) if ledger.rows.unit != "cell" else int(total[few].sum()))
     counts = counts[total >= least]
     if not len(counts):
         raise InputError(f"{path}: no perturbation has {least} cells or more ({option('least', least)}). Lower it.")
-    if control is not None and control not in counts.index:
+    perturbed = list(dict.fromkeys(counts.index if design is None else map(design.condition.get, counts.index)))
+    if control is not None and control not in perturbed:
         raise InputError(f"{path}: the control {control!r} has fewer than {least} cells. Lower least.")
     out: dict[str, Any] = {"count": counts}
     if target is not None:
         out["target"] = shares_of(target, [str(state) for state in counts.columns])
     if features is not None:
         table = read_features(Path(features))
-        out["features"] = align(table, list(counts.index), control, features)
-        unused = len(set(map(str, table.index)) - set(counts.index))
+        out["features"] = align(table, perturbed, control, features)
+        unused = len(set(map(str, table.index)) - set(perturbed))
         if unused:
             ledger.notes.append(f"{features}: {unused:,} of {len(table):,} genes are no perturbation here.")
-    return Told(out, ledger)
+    return Told(out, ledger) if design is None else Told(nested(out, design), ledger, design.options)
 
 
 def shares_of(target: str, states: Sequence[str]) -> Any:

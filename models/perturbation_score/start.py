@@ -31,7 +31,13 @@ def start(problem: Problem, rng: np.random.Generator) -> Arrays:
         if name == "mu":
             out[name] = centred(np.log(share.mean(0)) + 0.1 * rng.normal(size=shape))
         elif var.support.name == "positive":
-            middle = {"tau": 0.5, "kappa": 20.0, "typical": max(float(problem["count"].sum(1).mean()), 2.0)}
+            middle = {
+                "tau": 0.5,
+                "kappa": 20.0,
+                "rho": 50.0,
+                "spread": 0.5,
+                "typical": max(float(problem["count"].sum(1).mean()), 2.0),
+            }
             out[name] = np.asarray(middle.get(name, 1.0) * np.exp(0.2 * rng.normal()))
         else:
             out[name] = 0.3 * centred(rng.normal(size=shape))

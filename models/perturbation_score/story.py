@@ -50,12 +50,12 @@ def draw_weight(rng: np.random.Generator, sizes: Sizes) -> Array:
 
 
 def draw_surface(rng: np.random.Generator, sizes: Sizes) -> Array:
-    """Draw the whitened Gaussian process: zero-sum normal over states."""
+    """Draw whitened values for every perturbation: zero-sum normal over states."""
     return centred(rng.normal(size=(sizes["perturbation"], sizes["state"])))
 
 
 def draw_tau(rng: np.random.Generator) -> Array:
-    """Draw the scale of the effects: half normal."""
+    """Draw the scale of effects or deviations: half normal."""
     return np.asarray(np.abs(rng.normal()))
 
 
@@ -93,3 +93,48 @@ def draw_proportion(rng: np.random.Generator, alpha: Array) -> Array:
 def draw_count(rng: np.random.Generator, cells: Array, proportion: Array) -> Array:
     """Draw the cells' states: N_p ~ Multinomial(n_p, q_p) (eq. 3)."""
     return np.asarray(rng.multinomial(cells, proportion))
+
+
+def design_condition(sizes: Sizes) -> Array:
+    """Replicates take the perturbations in turn."""
+    return np.arange(sizes["replicate"]) % sizes["perturbation"]
+
+
+def design_batch(sizes: Sizes) -> Array:
+    """Every round of the perturbations is a batch, as far as there are batches."""
+    return np.arange(sizes["replicate"]) // sizes["perturbation"] % sizes["batch"]
+
+
+def design_replicate_cells(rng: np.random.Generator, sizes: Sizes) -> Array:
+    """Cell numbers of replicates, as uneven as those of perturbations."""
+    return np.asarray(1 + rng.negative_binomial(1.0, 1 / (1 + CELLS), sizes["replicate"]))
+
+
+def draw_rho(rng: np.random.Generator) -> Array:
+    """Draw the concentration of replicates around their perturbation: log-normal, median 50."""
+    return np.asarray(np.exp(rng.normal(np.log(50), 1)))
+
+
+def draw_replicate_spread(rng: np.random.Generator) -> Array:
+    """Draw the sd of replicates' log shares: half normal of scale one half."""
+    return np.asarray(0.5 * np.abs(rng.normal()))
+
+
+def draw_replicate_deviation(rng: np.random.Generator, sizes: Sizes) -> Array:
+    """Draw whitened deviations of replicates: zero-sum normal over states."""
+    return centred(rng.normal(size=(sizes["replicate"], sizes["state"])))
+
+
+def draw_batch_effect(rng: np.random.Generator, sizes: Sizes) -> Array:
+    """Draw effects of batches on log shares: zero-sum normal of scale one half."""
+    return 0.5 * centred(rng.normal(size=(sizes["batch"], sizes["state"])))
+
+
+def draw_replicate_cells(rng: np.random.Generator, sizes: Sizes, typical: Array, evenness: Array) -> Array:
+    """Draw cell numbers of replicates (eq. 9)."""
+    return draw_cells(rng, {"perturbation": sizes["replicate"]}, typical, evenness)
+
+
+def draw_replicate_count(rng: np.random.Generator, cells: Array, replicate_proportion: Array) -> Array:
+    """Draw the states of a replicate's cells: N_r ~ Multinomial(n_r, u_r) (eq. 39)."""
+    return np.asarray(rng.multinomial(cells, replicate_proportion))

@@ -171,7 +171,9 @@ def evaluate(
         ``mse`` and ``skill`` of each number of cells n, of ``features`` (T) and of ``ideal_features``; ``mse_q_only``,
         ``mse_training_mean``, ``mse_oracle_n``, and of rivals that see n cells, too, ``mse_ridge_n`` (shares by ridge
         regression on means of principal components) and ``mse_classifier_n`` (states by linear discriminants, training
-        shares as atoms); ``icc_n``, ``icc_pca_n``, ``icc_energy_n``, ``icc_mmd_n``, ``recognition_r2``, ``coverage_n``
+        shares as atoms); ``rank_halves_n`` and ``rank_full_n``: rank correlation, over perturbations, of the distances
+        by two disjoint samples of n cells, and by one of them and the truth (mean over targets; of the E-distance and
+        the MMD: from training cells, by n cells and by all); ``icc_n``, ``icc_pca_n``, ``icc_energy_n``, ``icc_mmd_n``, ``recognition_r2``, ``coverage_n``
         of 90 % intervals made of the validation perturbations' errors; ``spread`` (variance of s over test
         perturbations).
     """
@@ -187,6 +189,8 @@ def evaluate(
     out["mse_features"] = float(((told - aim[2]) ** 2).mean())
     prior = shrinkage(one, fitting)
     rivals = Rivals(one, fitting, rng.spawn(1)[0])
+    able = {n: np.flatnonzero(one.numbers[testing] >= 2 * n) for n in numbers}
+    whole = rivals.whole(testing)
     for n in numbers:
         seen = {
             p: np.stack([statistics(trained, one, rows, n, rng) for _ in range(repeats)])
@@ -200,12 +204,21 @@ def evaluate(
         out[f"coverage_{n}"] = coverage(-half, half, errors[2])
         out[f"mse_oracle_{n}"] = oracle(one, testing, n, Q, prior, repeats, rng)
         out[f"icc_{n}"] = float(np.mean([reliability(pairs(trained, one, testing, n, rng)) for _ in range(repeats)]))
+        halves = [
+            [trained.distance(s, Q) for s in pairs(trained, one, testing, n, rng)] if len(able[n]) > 2 else []
+            for _ in range(repeats)
+        ]
+        out[f"rank_halves_{n}"] = float(np.mean([agreement(*both) if both else np.nan for both in halves]))
+        out[f"rank_full_{n}"] = float(np.mean([agreement(errors[2][r] + aim[2], aim[2]) for r in range(repeats)]))
         for name, told_by in (("ridge", rivals.ridge), ("classifier", rivals.classifier)):
-            each = [told_by(testing, n, Q) - aim[2] for _ in range(repeats)]
-            out[f"mse_{name}_{n}"] = float((np.stack(each) ** 2).mean())
+            each = [told_by(testing, n, Q) for _ in range(repeats)]
+            out[f"mse_{name}_{n}"] = float(((np.stack(each) - aim[2]) ** 2).mean())
+            out[f"rank_full_{name}_{n}"] = float(np.mean([agreement(one_, aim[2]) for one_ in each]))
         out[f"icc_pca_{n}"] = float(np.mean([reliability(rivals.pairs(testing, n)) for _ in range(repeats)]))
         for name, pair in rivals.distances(testing, n).items():
             out[f"icc_{name}_{n}"] = reliability(pair)
+            out[f"rank_halves_{name}_{n}"] = agreement(*pair) if len(able[n]) > 2 else np.nan
+            out[f"rank_full_{name}_{n}"] = agreement(pair[0], whole[name][able[n]]) if len(able[n]) > 2 else np.nan
     everything = np.concatenate([trained.summarise(one.cells[one.rows(p)], full(one, p)) for p in testing])
     out["recognition_r2"] = recognition(trained.recognise(one.features[testing]), everything)
     out["spread"] = float(everything.var(0).sum())
@@ -214,6 +227,16 @@ def evaluate(
         out["mse_ideal_features"] = ideal(truth, testing, Q, aim[2], rng)
         out["skill_ideal_features"] = float(skill(out["mse_ideal_features"], out["mse_q_only"]))
     return out
+
+
+def agreement(a: Array, b: Array) -> float:
+    """Mean over targets of the rank correlation of two sets of distances, (P, J) each."""
+    from scipy.stats import rankdata
+
+    x, y = (rankdata(values, axis=0) for values in (a, b))
+    x, y = x - x.mean(0), y - y.mean(0)
+    norm = np.sqrt((x**2).sum(0) * (y**2).sum(0))
+    return float(np.mean((x * y).sum(0)[norm > 0] / norm[norm > 0])) if (norm > 0).any() else float("nan")
 
 
 def full(one: Screen, p: int) -> Array:

@@ -115,7 +115,9 @@ def recognise(w: Mapping[str, Any], features: Any) -> Any:
     return pt.dot(pt.tanh(pt.dot(features, w["t_weight"]) + w["t_bias"]), w["t_out"]) + w["t_out_bias"]
 
 
-def losses(w: Mapping[str, Any], data: Mapping[str, Any], size: Size, recognition: str) -> tuple[Any, Any]:
+def losses(
+    w: Mapping[str, Any], data: Mapping[str, Any], size: Size, recognition: str, paired: bool = False
+) -> tuple[Any, ...]:
     """Mean squared error of the distance, and the recognition loss (eqs. 15, 16).
 
     Parameters
@@ -128,22 +130,52 @@ def losses(w: Mapping[str, Any], data: Mapping[str, Any], size: Size, recognitio
     recognition : {"apart", "raw", "normalised"}
         "apart" lets T follow the statistic without bending it; "raw" is the squared error, "normalised" divides it by
         the statistic's variance over the batch.
+    paired : bool
+        The second half of the batch are other cells of the first half's perturbations.
 
     Returns
     -------
     fit, recognised : tensor
         Scalars.
+    unsteady, misranked : tensor
+        Of a paired batch, also what two samples of one perturbation differ by (eq. 16b), and how badly perturbations
+        are ranked (eq. 16c).
     """
     from pytensor.gradient import disconnected_grad
 
     s = summary(w, data["cells"][data["index"]], data["average"], size)
-    fit = ((distance(w, s, data["target"], size) - data["truth"]) ** 2).mean()
+    told = distance(w, s, data["target"], size)
+    fit = ((told - data["truth"]) ** 2).mean()
+    more = (unsteady(s), misranked(told, data["truth"])) if paired else ()
     aim = disconnected_grad(s) if recognition == "apart" else s
     error = ((recognise(w, data["features"]) - aim) ** 2).sum(1).mean()
     if recognition == "raw":
-        return fit, error
+        return fit, error, *more
     floor = np.asarray(1e-8, dtype=w["g_id"].dtype)
-    return fit, error / (((aim - aim.mean(0)) ** 2).mean(0).sum() + floor)
+    return fit, error / (((aim - aim.mean(0)) ** 2).mean(0).sum() + floor), *more
+
+
+def unsteady(s: Any) -> Any:
+    """Squared difference of two samples' statistics (2 B, m) over twice the variance between perturbations (16b)."""
+    half = s.shape[0] // 2
+    first, second = s[:half], s[half:]
+    middle = (first + second) / np.asarray(2, dtype=s.dtype)
+    spread = ((middle - middle.mean(0)) ** 2).mean(0).sum() + np.asarray(1e-8, dtype=s.dtype)
+    return ((first - second) ** 2).mean(0).sum() / (np.asarray(2, dtype=s.dtype) * spread)
+
+
+def misranked(told: Any, truth: Any) -> Any:
+    """Logistic loss of all pairs of perturbations, each by how far apart they truly are (16c): told, truth (B, J)."""
+    import pytensor.tensor as pt
+
+    apart = truth[:, None, :] - truth[None, :, :]
+    margin = (told[:, None, :] - told[None, :, :]) * pt.sign(apart) / np.asarray(TEMPERATURE, dtype=told.dtype)
+    weight = pt.abs(apart)
+    return (weight * pt.softplus(-margin)).sum() / (weight.sum() + np.asarray(1e-8, dtype=told.dtype))
+
+
+TEMPERATURE = 0.1
+"""Difference of two distances that counts as clear, for a ranking."""
 
 
 BATCH = ("cells", "index", "average", "features", "target", "truth")

@@ -23,6 +23,9 @@ class Preset:
         How the features' prediction bends the statistic (see ``network.losses``).
     weight : float
         λ, of the recognition loss.
+    steady, ranking : float
+        Weights of the losses for stability and ranking (eqs. 16b, 16c); above zero, a step has two samples of cells of
+        each perturbation.
     noise : float
         ε, of the targets.
     batch, targets : int
@@ -37,6 +40,8 @@ class Preset:
     vary: bool
     recognition: str
     weight: float = 0.1
+    steady: float = 0.0
+    ranking: float = 0.0
     noise: float = 0.1
     batch: int = 16
     targets: int = 16
@@ -44,13 +49,20 @@ class Preset:
     rate: float = 3e-3
     dtype: str = "float32"
 
+    @property
+    def terms(self) -> tuple[float, float, float]:
+        """Weights of all losses after the first."""
+        return self.weight, self.steady, self.ranking
+
 
 PRESETS = {
     "seed_baseline": Preset((60,), False, "apart"),
     "seed_robust": Preset((40, 30, 20, 10), True, "raw"),
     "normalised": Preset((40, 30, 20, 10), True, "normalised"),
+    "steady": Preset((40, 30, 20, 10), True, "normalised", steady=0.3, ranking=0.02),
 }
-"""``seed_baseline`` always sees 60 cells, its T follows behind; ``seed_robust`` has the seed's raw squared error."""
+"""``seed_baseline`` always sees 60 cells, its T follows behind; ``seed_robust`` has the seed's raw squared error;
+``steady`` is trained for stability and ranking, too."""
 
 
 def preset(name: str, **changes: Any) -> Preset:

@@ -105,6 +105,17 @@ class Rivals:
                 out["mmd"][half].append(mmd(x, pool))
         return {name: np.array(found)[..., None] for name, found in out.items()}
 
+    def whole(self, rows: Array) -> dict[str, Array]:
+        """Energy distance and MMD of all cells (200 at most) of perturbations from training cells; shape (P, 1) each."""
+        pool = self.project(self.rng.choice(self._cells, min(TESTED, len(self._cells)), replace=False))
+        out: dict[str, list[float]] = {"energy": [], "mmd": []}
+        for p in rows:
+            index, _ = draw_cells(self.one, np.array([p]), np.array([TESTED]), TESTED, self.rng)
+            x = self.project(index[: min(TESTED, int(self.one.numbers[p]))])
+            out["energy"].append(energy_distance(x, pool))
+            out["mmd"].append(mmd(x, pool))
+        return {name: np.array(found)[:, None] for name, found in out.items()}
+
     def pairs(self, rows: Array, n: int) -> Array:
         """Means of principal components of two disjoint samples of n cells; shape (2, P, d)."""
         able = rows[self.one.numbers[rows] >= 2 * n]

@@ -309,6 +309,26 @@ def draw_cells(one: Screen, p: Array, n: Array, most: int, rng: np.random.Genera
     return index, average
 
 
+def draw_pairs(one: Screen, p: Array, n: Array, most: int, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Draw two samples of cells without a cell in common, of n each or half of what there is; as :func:`draw_cells`.
+
+    The rows of ``average`` are first one sample of every perturbation, (B,), then the other one.
+    """
+    B = len(p)
+    index = np.zeros(2 * B * most, dtype=np.int64)
+    average = np.zeros((2 * B, 2 * B * most), dtype=one.cells.dtype)
+    numbers = one.numbers
+    for b, (perturbation, wanted) in enumerate(zip(p, n, strict=True)):
+        have = int(numbers[perturbation])
+        take = max(1, min(int(wanted), have // 2))
+        chosen = one.first[perturbation] + rng.choice(have, min(2 * take, have), replace=False)
+        for half, cells in enumerate((chosen[:take], chosen[-take:])):
+            row = half * B + b
+            at = slice(row * most, row * most + take)
+            index[at], average[row, at] = cells, 1 / take
+    return index, average
+
+
 def batch(one: Screen, rows: Array, settings: Preset, step: int, rng: np.random.Generator) -> Mapping[str, Array]:
     """Draw what a training step takes, beside the cells themselves.
 
@@ -330,7 +350,11 @@ def batch(one: Screen, rows: Array, settings: Preset, step: int, rng: np.random.
     B = min(settings.batch, len(rows))
     p = rng.choice(rows, B, replace=False)
     n = rng.integers(2, most + 1, B) if settings.vary else np.full(B, most)
-    index, average = draw_cells(one, p, n, max(settings.cells), rng)
+    if any(settings.terms[1:]):
+        index, average = draw_pairs(one, p, n, max(settings.cells), rng)
+        p = np.concatenate([p, p])
+    else:
+        index, average = draw_cells(one, p, n, max(settings.cells), rng)
     target = draw_targets(one.share[rows], settings.targets, settings.noise, rng)
     truth = np.abs(one.share[p][:, None] - target).sum(-1)
     dtype = settings.dtype

@@ -16,12 +16,15 @@ from . import network
 from .network import Size
 from .presets import Preset
 
+Terms = tuple[float, float, float]
+"""Weights of the losses after the first: recognition, stability, ranking."""
+
 Open = tuple[int | None, int | None, int | None]
 """Cells, perturbations and targets of a batch, None where a graph takes any number."""
 
 
 def slope_graph(
-    size: Size, recognition: str, weight: float, dtype: str, batch: Open = (None, None, None)
+    size: Size, recognition: str, terms: Terms, dtype: str, batch: Open = (None, None, None)
 ) -> tuple[list[Any], list[Any]]:
     """Return inputs (weights, then a batch) and outputs: the two losses, and the gradient of their weighted sum.
 
@@ -31,17 +34,17 @@ def slope_graph(
     import pytensor.tensor as pt
 
     w, data = network.symbols(size, dtype, batch)
-    fit, recognised = network.losses(w, data, size, recognition)
-    total = fit + np.asarray(weight, dtype=dtype) * recognised
-    return [*w.values(), *data.values()], [fit, recognised, *pt.grad(total, list(w.values()))]
+    fit, *more = network.losses(w, data, size, recognition, paired=any(terms[1:]))
+    total = fit + sum(np.asarray(weight, dtype=dtype) * term for weight, term in zip(terms, more, strict=False))
+    return [*w.values(), *data.values()], [fit, more[0], *pt.grad(total, list(w.values()))]
 
 
 @cache
-def slopes_of(size: Size, recognition: str, weight: float, dtype: str, mode: str) -> Any:
+def slopes_of(size: Size, recognition: str, terms: Terms, dtype: str, mode: str) -> Any:
     """Return the function of weights and a batch that gives the two losses and the gradient of their sum."""
     import pytensor
 
-    inputs, outputs = slope_graph(size, recognition, weight, dtype)
+    inputs, outputs = slope_graph(size, recognition, terms, dtype)
     return pytensor.function(inputs, outputs, mode=mode)
 
 
@@ -51,7 +54,7 @@ class PyTensorStep:
     mode = "NUMBA"
 
     def __init__(self, size: Size, settings: Preset, weights: Mapping[str, Array], cells: Array) -> None:
-        self._function = slopes_of(size, settings.recognition, settings.weight, settings.dtype, self.mode)
+        self._function = slopes_of(size, settings.recognition, settings.terms, settings.dtype, self.mode)
         self._names, self._w, self._cells = list(weights), [np.array(v) for v in weights.values()], cells
         self._m, self._v = ([np.zeros_like(v) for v in self._w] for _ in range(2))
         self._t = 0
@@ -105,7 +108,7 @@ class JaxStep:
         with double_precision():
             data = [full[name] for name in network.BATCH]
             slow = np.asarray(rate, dtype=self._dtype)
-            step = jax_step(self._size, told.recognition, told.weight, told.dtype, sizes)
+            step = jax_step(self._size, told.recognition, told.terms, told.dtype, sizes)
             self._w, self._state, (fit, recognised) = step(self._w, self._state, data, slow)
         return float(fit), float(recognised)
 
@@ -119,11 +122,11 @@ BLOCK = 8192
 
 
 @cache
-def jax_step(size: Size, recognition: str, weight: float, dtype: str, batch: tuple[int, int, int]) -> Any:
+def jax_step(size: Size, recognition: str, terms: Terms, dtype: str, batch: tuple[int, int, int]) -> Any:
     """Return the compiled step of optax's Adam on batches of one size."""
     jax: Any = import_module("jax")
     optax: Any = import_module("optax")
-    lowered = lower(size, recognition, weight, dtype, batch)
+    lowered = lower(size, recognition, terms, dtype, batch)
     adam = optax.scale_by_adam()
 
     def step(w: Any, state: Any, data: Any, rate: Any) -> Any:
@@ -134,7 +137,7 @@ def jax_step(size: Size, recognition: str, weight: float, dtype: str, batch: tup
     return jax.jit(step, donate_argnums=(0, 1))
 
 
-def lower(size: Size, recognition: str, weight: float, dtype: str, batch: tuple[int, int, int]) -> Callable[..., Any]:
+def lower(size: Size, recognition: str, terms: Terms, dtype: str, batch: tuple[int, int, int]) -> Callable[..., Any]:
     """Return losses and gradient as a function of JAX arrays; constants take the precision that JAX is set to.
 
     The batch's sizes are told: JAX wants to know every shape before it runs.
@@ -143,7 +146,7 @@ def lower(size: Size, recognition: str, weight: float, dtype: str, batch: tuple[
     from pytensor.graph.fg import FunctionGraph
     from pytensor.link.jax.dispatch import jax_funcify
 
-    graph = FunctionGraph(*slope_graph(size, recognition, weight, dtype, batch), clone=True)
+    graph = FunctionGraph(*slope_graph(size, recognition, terms, dtype, batch), clone=True)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Skipping Assert", UserWarning)  # of shapes, which the sampler keeps
         JAX.optimizer.rewrite(graph)

@@ -29,6 +29,9 @@ TOGETHER, CHANCE, COMPARED = 0.3, 1e-7, 200
 """Chains are taken for copies if their draws correlate by so much, by chance with that probability, in one of so many
 numbers at most."""
 
+ALARM, TAIL = 0.01, 0.2
+"""Share of good fits that predictive checks may warn of, all of a fit's together; share of replications in a tail."""
+
 FAR = 5
 """Standard deviations of a statistic's replications from which on data outside of all of them fail a fit."""
 
@@ -348,9 +351,7 @@ def _predictive(model: Model, tree: xr.DataTree, seed: int) -> list[Verdict]:
     out = []
     for name, value in observed.items():
         again = replicated[name]
-        above, ties = float((again > value).mean()), float((again == value).mean())
-        p = min(1.0, 2 * min(above + ties / 2, 1 - above - ties / 2))
-        limit = 0.01
+        p, limit = tail(value, again), ALARM / len(observed)
         spelled = name.replace("_", " ")
         advice = (
             f"The data have {spelled} {value:.4g}, replications {again.mean():.4g} with sd {again.std():.3g}: "
@@ -361,5 +362,27 @@ def _predictive(model: Model, tree: xr.DataTree, seed: int) -> list[Verdict]:
         if far:
             advice += f" No replication comes near ({FAR} sd): do not rely on what depends on it."
         status: Status = "fail" if far else "warn"
-        out.append(verdict(f"predictive check: {spelled}", p >= limit, p, f"p >= {limit}", where, advice, status))
+        out.append(verdict(f"predictive check: {spelled}", p >= limit, p, f"p >= {limit:.2g}", where, advice, status))
     return out
+
+
+def tail(value: float, again: Array) -> float:
+    """Two-sided predictive p-value of a statistic, ties counted in half.
+
+    Outside of all replications, their number alone would say p = 0: a generalised Pareto distribution of their own
+    tail, at least as heavy as an exponential one, is followed instead.
+    """
+    above, ties = float((again > value).mean()), float((again == value).mean())
+    p = 2 * min(above + ties / 2, 1 - above - ties / 2)
+    if p > 0 or len(again) < FEWEST_TAIL:
+        return min(1.0, p)
+    outward = again if value > again.max() else -again
+    start = float(np.quantile(outward, 1 - TAIL))
+    beyond = np.sort(outward[outward > start] - start)
+    if not len(beyond) or beyond[-1] <= 0:
+        return 0.0
+    weight = 1 - (np.arange(1, len(beyond) + 1) - 0.35) / len(beyond)
+    mean, weighted = float(beyond.mean()), float((weight * beyond).mean())  # Hosking and Wallis (1987), eq. 6
+    shape = float(np.clip(2 - mean / (mean - 2 * weighted), 0, 0.5)) if mean > 2 * weighted else 0.0
+    far = ((value if value > again.max() else -value) - start) / (mean * (1 - shape))
+    return float(2 * len(beyond) / len(again) * (np.exp(-far) if shape < 1e-6 else (1 + shape * far) ** (-1 / shape)))

@@ -1,0 +1,114 @@
+"""Perturbations of two genes at once: effects on log shares add up, but for a shrunk interaction (eqs. 52 to 54)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from genarium.data import check
+from genarium.declaration import Array
+from genarium.errors import InputError
+from genarium.readers.messages import absent
+from genarium.registry import fitted_model
+
+from .contrasts import drawn_shares
+from .hits import LEAST
+from .story import centred
+
+
+def combinations(
+    fit: xr.DataTree, control: str, *, separator: str = "+", pairs: Sequence[tuple[str, str]] = (), seed: int = 0
+) -> xr.Dataset:
+    """Compare combinations with what their parts add up to, and predict those that were not seen.
+
+    Parameters
+    ----------
+    fit : DataTree
+        Whose perturbations have names such as "A", "B" and "A+B".
+    control : str
+    separator : str
+        What stands between the names of a combination.
+    pairs : sequence of pairs of str
+        Combinations that were not seen, to be predicted from their parts.
+    seed : int
+
+    Returns
+    -------
+    Dataset
+        Over ``combination`` and ``state``: ``seen``; ``additive``, the shares that parts without interaction lead to;
+        ``share`` with ``low`` and ``high`` (90 %): for seen ones those with their shrunk interaction, for others with what
+        an interaction may be; ``interaction`` (on log shares, shrunk) and its ``interaction_sd``, zero and ω where not
+        seen. The attribute ``interaction_scale`` is ω.
+
+    Raises
+    ------
+    InputError
+        If the control or a part is no perturbation of the fit, or there is no combination.
+    """
+    problem = check(fitted_model(fit, "perturbation_score"), fit)
+    names = [str(name) for name in problem.coords["perturbation"]]
+    if control not in names:
+        raise absent("perturbation_score: combinations", "control", control, names)
+    seen = [(name, *name.split(separator)) for name in names if name.count(separator) == 1]
+    seen = [row for row in seen if row[1] in names and row[2] in names]
+    for pair in pairs:
+        if len(pair) != 2 or not set(pair) <= set(names):
+            raise absent(
+                "perturbation_score: combinations", "part", str([n for n in pair if n not in names][:1]), names
+            )
+    have = {frozenset(row[1:]) for row in seen}
+    new = [(separator.join(pair), *pair) for pair in pairs if frozenset(pair) not in have]
+    if not seen and not new:
+        raise InputError(
+            f"perturbation_score: no perturbation is named after two others with {separator!r} between, and no pairs are "
+            "given. Name the separator, or pairs."
+        )
+    log = centred(np.log(np.maximum(drawn_shares(fit, problem, np.asarray(names)), LEAST)))  # (S, P, K)
+    at = {name: i for i, name in enumerate(names)}
+
+    def added(rows: list[tuple[str, str, str]]) -> Array:
+        parts = [log[:, at[a]] + log[:, at[b]] - log[:, at[control]] for _, a, b in rows]
+        return np.stack(parts, 1) if parts else np.empty((len(log), 0, log.shape[2]))
+
+    left = log[:, [at[row[0]] for row in seen]] - added(seen)  # (S, C, K)
+    variance = left.var(0)
+    omega2 = scale_of(left.mean(0), variance)
+    keep = omega2 / (omega2 + np.maximum(variance, 1e-12))
+    rng = np.random.default_rng(seed)
+    noise = np.sqrt(omega2) * centred(rng.normal(size=(len(log), len(new), log.shape[2])))
+    drawn = np.concatenate([added(seen) + keep * left, added(new) + noise], 1)
+    share, additive = shares_of(drawn), shares_of(np.concatenate([added(seen), added(new)], 1)).mean(0)
+    low, high = np.quantile(share, (0.05, 0.95), axis=0)
+    K = log.shape[2]
+    interaction = np.concatenate([keep * left.mean(0), np.zeros((len(new), K))])
+    sd = np.concatenate([np.sqrt(keep * variance), np.full((len(new), K), np.sqrt(omega2))])
+    dims = ("combination", "state")
+    told = {"additive": additive, "share": share.mean(0), "low": low, "high": high, "interaction": interaction}
+    return xr.Dataset(
+        {
+            "seen": (dims[:1], np.array([True] * len(seen) + [False] * len(new))),
+            **{name: (dims, value) for name, value in told.items()},
+            "interaction_sd": (dims, sd),
+        },
+        coords={
+            "combination": np.array([row[0] for row in [*seen, *new]]),
+            "state": np.asarray(problem.coords["state"]),
+        },
+        attrs={"interaction_scale": float(np.sqrt(omega2)), "control": control},
+    )
+
+
+def scale_of(mean: Array, variance: Array) -> float:
+    """Return the variance of interactions, by likelihood, with a half-normal prior of sd .5 on its root (eq. 53)."""
+    grid = np.concatenate([[1e-4], np.geomspace(0.01, 3, 200)])
+    if not mean.size:
+        return 0.25**2
+    total = grid[:, None, None] ** 2 + variance
+    log = -0.5 * (np.log(total) + mean**2 / total).sum((1, 2)) - 2 * grid**2
+    return float(grid[np.argmax(log)] ** 2)
+
+
+def shares_of(log: Array) -> Array:
+    """Return shares from their unnormalised logarithms."""
+    out = np.exp(log - log.max(-1, keepdims=True))
+    return np.asarray(out / out.sum(-1, keepdims=True))

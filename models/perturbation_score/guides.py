@@ -1,0 +1,204 @@
+"""Guides of a perturbation: which of their cells were not hit, and whether they agree (eqs. 48 to 51)."""
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from genarium.data import check
+from genarium.declaration import Array
+from genarium.errors import InputError
+from genarium.readers.messages import absent
+from genarium.registry import fitted_model
+
+from .contrasts import drawn_shares
+from .distance import l1
+from .posterior import alike, draws_of
+from .story import draw_proportion
+
+FOLDS, ROUNDS, INNER = 5, 12, 15
+"""Parts of the cells, whose direction is found from the others; updates of it; steps of EM in each."""
+
+CLEAR = 1.5
+"""Sd between hit cells and control from which on shares of cells that were not hit are believed."""
+
+PAIRED = 500
+"""Draws that guides are compared at."""
+
+
+def escapees(
+    x: Any,
+    condition: Sequence[Hashable] | Array,
+    control: Hashable,
+    *,
+    guide: Sequence[Hashable] | Array | None = None,
+    state: Sequence[Hashable] | Array | None = None,
+    seed: int = 0,
+) -> tuple[xr.Dataset, Array]:
+    """Estimate, for every guide, the share of its cells that were not hit and are as the control's.
+
+    Parameters
+    ----------
+    x : array_like, shape (N, d)
+        Cells: principal components of log expression, say. There must be more control cells than columns.
+    condition : sequence of N labels
+    control : label
+        The condition that was not perturbed.
+    guide : sequence of N labels, optional
+        Default: one guide a perturbation.
+    state : sequence of N labels, optional
+        States of the cells: what the control's cells of the same state show is taken away first (mixscape's local
+        signature), so that a change of the states' shares alone is not taken for a hit.
+    seed : int
+        For the folds.
+
+    Returns
+    -------
+    guides : Dataset
+        Over ``guide``: ``perturbation``, ``cells``, ``not_hit`` with ``low`` and ``high`` (90 %), ``apart`` (sd between
+        hit cells and control) and ``clear`` (whether that is enough to tell: below, shares are not identified).
+    hit : ndarray, shape (N,)
+        Probability that a cell was hit; zero for the control.
+
+    Raises
+    ------
+    InputError
+        For lengths that differ, an unknown control, or too few control cells.
+    """
+    X, labels = np.asarray(x, dtype=float), np.asarray(condition).astype(str)
+    guides = labels if guide is None else np.asarray(guide).astype(str)
+    kinds = np.zeros(len(labels), dtype=str) if state is None else np.asarray(state).astype(str)
+    if X.ndim != 2 or not len(X) == len(labels) == len(guides) == len(kinds):
+        raise InputError(
+            f"perturbation_score: escapees: there are cells of shape {X.shape}, {len(labels)} conditions, {len(guides)} "
+            f"guides and {len(kinds)} states. Give one of each for every cell."
+        )
+    if not np.isfinite(X).all():
+        raise InputError("perturbation_score: escapees: cells hold values that are missing or infinite. Correct them.")
+    if str(control) not in labels:
+        raise absent("perturbation_score: escapees", "control", str(control), list(dict.fromkeys(labels)))
+    base = labels == str(control)
+    if base.sum() <= X.shape[1] + 1:
+        raise InputError(
+            f"perturbation_score: escapees: {int(base.sum())} control cells are too few for {X.shape[1]} columns. Give "
+            "fewer principal components."
+        )
+    X = X - X[base].mean(0)
+    for kind in np.unique(kinds):
+        at = kinds == kind
+        if (at & base).sum() > 2:
+            X[at] -= X[at & base].mean(0)
+    covariance = np.cov(X[base], rowvar=False).reshape(X.shape[1], -1)
+    white = X @ np.linalg.cholesky(np.linalg.inv(covariance + 1e-9 * np.trace(covariance) * np.eye(len(covariance))))
+    rng, hit, rows = np.random.default_rng(seed), np.zeros(len(X)), []
+    for name in dict.fromkeys(labels[~base]):
+        at = np.flatnonzero(labels == name)
+        own, which = np.unique(guides[at], return_inverse=True)
+        hit[at], share, error, apart = mixed(white[at], which, rng)
+        rows += [
+            (g, name, int((which == j).sum()), share[j], *interval(share[j], error[j]), apart)
+            for j, g in enumerate(own)
+        ]
+    told = [np.array(column) for column in zip(*rows, strict=True)]
+    names = ("perturbation", "cells", "not_hit", "low", "high", "apart")
+    out = {name: (("guide",), column) for name, column in zip(names, told[1:], strict=True)}
+    return xr.Dataset({**out, "clear": (("guide",), told[6] >= CLEAR)}, coords={"guide": told[0]}), hit
+
+
+def interval(share: float, error: float) -> tuple[float, float]:
+    """Return the 90 % interval of a share."""
+    return max(0.0, share - 1.645 * error), min(1.0, share + 1.645 * error)
+
+
+def mixed(white: Array, which: Array, rng: np.random.Generator) -> tuple[Array, Array, Array, float]:
+    """Fit the mixture of one perturbation: cells (n, d), whitened by the control; the guide of each.
+
+    Returns
+    -------
+    hit : ndarray, shape (n,)
+    share, error : ndarray, shape (guides,)
+        Of cells that were not hit, and its standard error.
+    apart : float
+        Sd between the two.
+    """
+    n, G = len(white), int(which.max()) + 1
+    fold = rng.permutation(n) % min(FOLDS, n)
+    hit, share = np.ones(n), np.full(G, 0.3)
+    mean, sd = 1.0, 1.0
+    for _ in range(ROUNDS):
+        y = np.zeros(n)
+        for part in range(fold.max() + 1):  # the direction of a cell is found from the others
+            rest = fold != part
+            weight = hit[rest]
+            towards = (weight[:, None] * white[rest]).sum(0) / max(weight.sum(), 1e-9)
+            noise = white.shape[1] / max(weight.sum(), 1e-9)
+            length = float(np.sqrt((towards**2).sum()))
+            if length**2 > noise:  # more than chance
+                y[~rest] = white[~rest] @ towards / length
+        for _ in range(INNER):
+            none = np.exp(-0.5 * y**2) * share[which]
+            some = np.exp(-0.5 * ((y - mean) / sd) ** 2) / sd * (1 - share[which])
+            hit = some / np.maximum(none + some, 1e-300)
+            share = np.array([(1 - hit[which == g]).sum() + 0.5 for g in range(G)]) / (
+                np.bincount(which, minlength=G) + 1
+            )
+            mean = max(float((hit * y).sum() / max(hit.sum(), 1e-9)), 0.0)
+            sd = float(np.sqrt(((hit * (y - mean) ** 2).sum() + 2.0) / (hit.sum() + 2.0)))
+    none, some = np.exp(-0.5 * y**2), np.exp(-0.5 * ((y - mean) / sd) ** 2) / sd
+    slope = (none - some) / np.maximum(share[which] * none + (1 - share[which]) * some, 1e-300)
+    information = np.array([(slope[which == g] ** 2).sum() for g in range(G)])
+    return hit, share, 1 / np.sqrt(np.maximum(information, 1e-12)), mean
+
+
+def concordance(fit: xr.DataTree, seed: int = 0) -> xr.Dataset:
+    """Say whether replicates (guides, wells) of each perturbation agree as far as the fit says that they should.
+
+    Parameters
+    ----------
+    fit : DataTree
+        With replicates: read guides as replicates (``replicate="guide"``).
+    seed : int
+
+    Returns
+    -------
+    Dataset
+        Over the perturbations with two replicates or more: ``replicates``, ``apart`` (mean l1 distance of their shares),
+        ``expected`` (by the fit, for as many cells) and ``p``, the probability of being as far apart or further.
+    """
+    problem = check(fitted_model(fit, "perturbation_score"), fit)
+    if problem.option("replicates") == "pooled":
+        raise InputError(
+            "perturbation_score: concordance is of replicates. Read guides or wells as such: replicate=..."
+        )
+    names = np.asarray(problem.coords["perturbation"]).astype(str)
+    rng, q = np.random.default_rng(seed), drawn_shares(fit, problem, names)
+    q = q[np.linspace(0, len(q) - 1, PAIRED).astype(int)]
+    normal = problem.option("replicates") == "logistic_normal"
+    draws = draws_of(fit, ["replicate_spread" if normal else "rho"], PAIRED)
+    draws = {name: np.resize(value, PAIRED) for name, value in draws.items()}
+    count, rows = problem["count"], []
+    for p, name in enumerate(names):
+        at = np.flatnonzero(problem["condition"] == p)
+        if len(at) < 2:
+            continue
+        rho = alike(draws, q[:, p])
+        u = draw_proportion(rng, np.maximum(rho[:, None, None] * q[:, p, None] + np.zeros((1, len(at), 1)), 1e-300))
+        again = rng.multinomial(count[at].sum(1), u)  # (S, R, K)
+        seen, others = spread_of(count[at][None])[0], spread_of(again)
+        rows.append((name, len(at), seen, others.mean(), (others >= seen).mean()))
+    if not rows:
+        raise InputError("perturbation_score: no perturbation has two replicates, so that there is nothing to compare.")
+    told = [np.array(column) for column in zip(*rows, strict=True)]
+    keys = ("replicates", "apart", "expected", "p")
+    return xr.Dataset(
+        {key: (("perturbation",), column) for key, column in zip(keys, told[1:], strict=True)},
+        coords={"perturbation": told[0]},
+    )
+
+
+def spread_of(counts: Array) -> Array:
+    """Return the mean l1 distance between the shares of all pairs of rows; counts (S, R, K), result (S,)."""
+    share = counts / counts.sum(-1, keepdims=True)
+    i, j = np.triu_indices(counts.shape[1], 1)
+    return np.asarray(l1(share[:, i], share[:, j]).mean(1))
