@@ -17,6 +17,7 @@ from genarium.declaration import Calibration, Method, Model, Problem, Result, St
 from genarium.errors import ApproximationError, DeclarationError, GenariumError, InputError
 from genarium.registry import get
 from genarium.reporting import report
+from genarium.reporting.comparison import compare
 from genarium.site import gallery
 from genarium.tree import load, save
 from genarium.verbs.choose import choose
@@ -51,6 +52,7 @@ __all__ = [
     "Verdict",
     "add_prior",
     "choose",
+    "compare",
     "diagnose",
     "export",
     "fit",

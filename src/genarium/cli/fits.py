@@ -102,8 +102,10 @@ def add(commands: words.Commands) -> None:
     words.add_given_model(diagnose)
     words.add_json(diagnose)
 
-    report = words.add(commands, "report", _report, "Write a fit's report: one HTML file.")
-    report.add_argument("fitted", type=Path, metavar="FIT", help="from `genarium fit`")
+    report = words.add(
+        commands, "report", _report, "Write a fit's report, or several fits side by side: one HTML file."
+    )
+    report.add_argument("fitted", type=Path, nargs="+", metavar="FIT", help="from `genarium fit`")
     words.add_options(report, "an option of the model's figures (see `genarium show MODEL`)")
     words.add_given_model(report)
     words.add_output(report, "page to write (HTML)", ".html", ".htm")
@@ -262,6 +264,15 @@ def _report(options: argparse.Namespace) -> int:
     from genarium.tree import load
 
     given = parse_settings(options.options, "--option")
-    report(load(options.fitted), options.output, model=options.model, **given)
+    if len(options.fitted) == 1:
+        report(load(options.fitted[0]), options.output, model=options.model, **given)
+    else:
+        from genarium.reporting.comparison import compare
+
+        if given:
+            raise InputError(f"--option {next(iter(given))}=... belongs to the figures of one fit. Leave it out.")
+        names = words.names_of(options.fitted)
+        fits = {name: load(path) for name, path in zip(names, options.fitted, strict=True)}
+        compare(fits, options.output, model=options.model)
     words.say(f"wrote {options.output}")
     return 0

@@ -5,7 +5,7 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,20 @@ def imported(place: str) -> Any:
             "holds, as in my_models:model."
         ) from error
     return found
+
+
+def names_of(paths: Sequence[Path]) -> list[str]:
+    """Return what files are called: the stem of each, with the folders above as far as that tells them apart.
+
+    Raises
+    ------
+    InputError
+        If a file is given twice.
+    """
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise InputError(f"{', '.join(map(str, paths))}: a file is given twice. Give each once.")
+    stems = [path.stem for path in paths]
+    return stems if len(set(stems)) == len(stems) else [str(path.with_suffix("")) for path in paths]
 
 
 def add_given_model(command: argparse.ArgumentParser) -> None:

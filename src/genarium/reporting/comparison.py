@@ -1,0 +1,263 @@
+"""A page that sets fits side by side: what each was, what it predicts, and the estimates of each number."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from genarium.attributes import attribute
+from genarium.declaration import Model
+from genarium.drawing import PALETTE, WIDTH, Titled, inline, log_ticks, style
+from genarium.errors import InputError
+from genarium.estimates import LEVEL, Estimate, estimates
+from genarium.registry import fitted_model
+from genarium.reporting.page import code, document, figure, folded, number, paragraph, table
+from genarium.verbs.diagnose import diagnose
+from genarium.writing import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+MODERATE = 40
+"""Elements of a variable, over all fits, that an interval plot has room for."""
+
+LISTED = 200
+"""Rows of a table of estimates at most; the others are counted."""
+
+
+def compare(trees: Mapping[str, xr.DataTree], path: str | Path, *, model: str | Path | Model = "") -> Path:
+    """Write a page that sets fits side by side: one HTML file that refers to no other.
+
+    Parameters
+    ----------
+    trees : mapping of str to DataTree
+        Two fits or more, by the names that the page calls them; of one model or of several.
+    path : str or Path
+        The page to write.
+    model : str, Path or Model
+        What the trees were fitted by, where that is neither built in nor installed.
+
+    Returns
+    -------
+    Path
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two, or the page cannot be written there.
+
+    Examples
+    --------
+    >>> import genarium as gn
+    >>> data = gn.simulate("nb_mixture", seed=1, cell=100, component=2)
+    >>> fits = {method: gn.fit("nb_mixture", data, method) for method in ("em", "gibbs")}
+    >>> gn.compare(fits, "both.html").name  # doctest: +SKIP
+    'both.html'
+    """
+    if len(trees) < 2:
+        raise InputError(f"a comparison needs two fits or more, and there are {len(trees)}. `report` writes of one.")
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder. Name the page to write, e.g. {path / 'comparison.html'}.")
+    models = {name: fitted_model(tree, model) for name, tree in trees.items()}
+    found = {name: {one.name: one for one in estimates(models[name], tree)} for name, tree in trees.items()}
+    title = f"{len(trees)} fits side by side"
+    made = f"genarium {version('genarium')}"
+    sections = [
+        ("fits", "The fits", _fits(models, trees)),
+        ("prediction", "Prediction of single observations", _prediction(trees)),
+        ("estimates", "Estimates", _estimates(models, found)),
+    ]
+    foot = paragraph(f"Written by {made}. This page needs no network and no other file.")
+    with replacing(path) as temporary:
+        page = document(title, f"<h1>{escape(title)}</h1>\n{_summary(found)}", sections, foot, made)
+        temporary.write_text(page, encoding="utf-8", newline="\n")
+    return path
+
+
+def _summary(found: Mapping[str, Mapping[str, Estimate]]) -> str:
+    """Say where the fits differ most, in units of the larger sd."""
+    furthest, place = 0.0, ""
+    names = list(found)
+    for i, first in enumerate(names):
+        for second in names[i + 1 :]:
+            for variable in found[first].keys() & found[second].keys():
+                a, b = found[first][variable], found[second][variable]
+                if a.draws is None or b.draws is None or a.centre.shape != b.centre.shape:
+                    continue
+                sd = np.maximum(a.sd, b.sd)
+                apart = np.abs(a.centre - b.centre) / np.where(sd > 0, sd, np.inf)
+                if apart.size and apart.max() > furthest:
+                    index = tuple(int(j) for j in np.unravel_index(int(apart.argmax()), apart.shape))
+                    furthest = float(apart.max())
+                    place = f"{variable}{f'[{a.label(index)}]' if index else ''} of {first} and {second}"
+    if not place:
+        return paragraph(
+            "No two of these fits hold draws of the same numbers: their estimates are set side by side below."
+        )
+    return paragraph(
+        f"The means that differ most, by {number(furthest, 2)} times the larger posterior sd, are those of",
+        f"{escape(place)}.",
+    )
+
+
+def _fits(models: Mapping[str, Model], trees: Mapping[str, xr.DataTree]) -> str:
+    rows = []
+    for name, tree in trees.items():
+        checks = diagnose(models[name], tree)
+        worst = next((s for s in ("fail", "warn") if any(v.status == s for v in checks.verdicts)), "pass")
+        off = "; ".join(v.check for v in checks.verdicts if v.status == worst) if worst != "pass" else ""
+        options = ", ".join(f"{o} = {v}" for o, v in models[name].chosen.items() if v != models[name].options[o][0])
+        sizes = ", ".join(f"{n:,} {dim}" for dim, n in attribute(tree, "sizes").items())
+        told = {"fail": "failed", "warn": "warned of", "pass": "passed"}[worst]
+        rows.append(
+            (
+                escape(name),
+                f"{code(models[name].name)} {escape(options)}",
+                code(tree.attrs["method"]),
+                escape(str(tree.attrs["claim"])),
+                escape(sizes),
+                number(float(tree.attrs["cpu_seconds"]), 2),
+                escape(f"{told}: {off}" if off else told),
+            )
+        )
+    head = ("fit", "model", "method", "claim", "sizes", "CPU s", "checks")
+    return table(head, rows, numeric=(5,), prose=6, label="The fits")
+
+
+def _prediction(trees: Mapping[str, xr.DataTree]) -> str:
+    """Compare by leave-one-out cross-validation, where all fits are of the same data and hold pointwise likelihoods."""
+    without = [name for name, tree in trees.items() if "log_likelihood" not in tree]
+    if without:
+        return paragraph(
+            f"{escape(', '.join(without))} hold no pointwise likelihood at draws: there is nothing to compare."
+        )
+    datas = [tree["observed_data"].to_dataset() for tree in trees.values()]
+    if any(not datas[0].equals(other) for other in datas[1:]):
+        return paragraph("The fits are of different data, whose predictions cannot be compared.")
+    import arviz as az
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # high k is told in the table
+        ranked = az.compare(dict(trees), round_to="none")
+        high = {
+            name: float(np.mean(np.asarray(az.loo(tree, pointwise=True).pareto_k) > 0.7))
+            for name, tree in trees.items()
+        }
+    rows = [
+        (
+            escape(str(name)),
+            *(number(float(row[c])) for c in ("elpd", "se", "elpd_diff", "dse", "weight")),
+            f"{high[str(name)]:.1%}",
+        )
+        for name, row in ranked.iterrows()
+    ]
+    head = ("fit", "elpd", "se", "difference", "its se", "weight", "k > 0.7")
+    said = paragraph(
+        "Expected log predictive density by Pareto-smoothed leave-one-out cross-validation, the best fit first;",
+        "differences of less than about twice their standard error, or of less than 4, say little. Weights are those",
+        "of stacking.",
+        kind="soft",
+    )
+    return table(head, rows, numeric=range(1, 7), label="Leave-one-out cross-validation") + said
+
+
+def _estimates(models: Mapping[str, Model], found: Mapping[str, Mapping[str, Estimate]]) -> str:
+    parts = []
+    first = next(iter(found))
+    names = dict.fromkeys(variable for told in found.values() for variable in told)
+    for i, variable in enumerate(names):
+        held = {name: told[variable] for name, told in found.items() if variable in told}
+        shapes = {one.centre.shape for one in held.values()}
+        if len(held) < 2 or len(shapes) > 1:
+            sizes = ", ".join(
+                f"{name}: {' × '.join(map(str, one.centre.shape)) or 'one number'}" for name, one in held.items()
+            )
+            parts.append(
+                f"<h3>{escape(variable)}</h3>\n{paragraph(f'Not of the same shape in all fits ({escape(sizes)}).')}"
+            )
+            continue
+        size = next(iter(held.values())).centre.size
+        with style():
+            title, caption, drawn = _intervals(variable, held) if size <= MODERATE else _scatter(variable, held)
+            about = models[first].variables().get(variable)
+            shown = figure(title, f"{about.about} {caption}" if about else caption, inline(drawn, f"e{i}", title))
+        parts.append(shown + folded("the numbers", _numbers(held)))
+    return "\n".join(parts)
+
+
+def _intervals(variable: str, held: Mapping[str, Estimate]) -> Titled:
+    """Draw the estimates of each fit beside each other, row by row."""
+    from matplotlib.figure import Figure
+
+    one = next(iter(held.values()))
+    drawn = Figure(figsize=(WIDTH, one.centre.size * (0.12 + 0.13 * len(held)) + 1.0), layout="constrained")
+    axes = drawn.subplots()
+    ends = []
+    for i, (name, each) in enumerate(held.items()):
+        rows = np.arange(each.centre.size) + (i - (len(held) - 1) / 2) * 0.7 / len(held)
+        colour = PALETTE[i % len(PALETTE)]
+        if each.draws is not None:
+            low, high = (end.ravel() for end in each.interval)
+            axes.hlines(rows, low, high, color=colour, lw=1.6)
+            ends += [low, high]
+        axes.plot(each.centre.ravel(), rows, "o", color=colour, markersize=5, label=name)
+        ends.append(each.centre.ravel())
+    _scaled(axes, np.concatenate(ends))
+    labels = [one.label(index) for index in np.ndindex(*one.centre.shape)]
+    axes.set_yticks(np.arange(one.centre.size) if one.dims else [], labels if one.dims else [])
+    axes.set_ylim(one.centre.size - 0.4, -0.6)
+    axes.grid(False, axis="y")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False)
+    caption = f"Dot: mean, or the estimate; line: the middle {LEVEL:.0%} of the draws."
+    return f"{variable}{f' by {", ".join(one.dims)}' if one.dims else ''}", caption, drawn
+
+
+def _scatter(variable: str, held: Mapping[str, Estimate]) -> Titled:
+    """Draw the estimates of each fit against those of the first."""
+    from matplotlib.figure import Figure
+
+    first, *others = held
+    drawn = Figure(figsize=(WIDTH, 3.6), layout="constrained")
+    axes = drawn.subplots()
+    x = held[first].centre.ravel()
+    for i, name in enumerate(others, 1):
+        axes.plot(
+            x, held[name].centre.ravel(), ".", color=PALETTE[i % len(PALETTE)], label=name, rasterized=len(x) > 2000
+        )
+    span = float(x.min()), float(x.max())
+    axes.plot(span, span, color="#8a9099", lw=1)
+    axes.set(xlabel=first, ylabel="the other fits")
+    axes.legend(frameon=False)
+    return f"{variable} ({len(x):,} numbers)", "Each dot a number; on the line the fits agree.", drawn
+
+
+def _scaled(axes: "Axes", values: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> None:
+    """Put positive numbers that differ much on a logarithmic axis."""
+    values = values[np.isfinite(values)]
+    if values.size and values.min() > 0 and values.max() > 20 * values.min():
+        axes.set_xscale("log")
+        log_ticks(axes.xaxis, *axes.get_xlim())
+
+
+def _numbers(held: Mapping[str, Estimate]) -> str:
+    """Return the estimates as a table, a row a number."""
+    one = next(iter(held.values()))
+    indices: Sequence[tuple[int, ...]] = list(np.ndindex(*one.centre.shape))
+    rows = []
+    for index in indices[:LISTED]:
+        cells = []
+        for each in held.values():
+            told = number(float(each.centre[index]))
+            if each.draws is not None:
+                told += f" [{number(float(each.interval[0][index]), 3)}, {number(float(each.interval[1][index]), 3)}]"
+            cells.append(told)
+        rows.append((escape(one.label(index)), *cells))
+    more = paragraph(f"{len(indices) - LISTED:,} more are not listed.", kind="soft") if len(indices) > LISTED else ""
+    head = (", ".join(one.dims) or "", *map(escape, held))
+    return table(head, rows, numeric=range(1, len(held) + 1), label=f"Estimates of {one.name}") + more
