@@ -360,7 +360,7 @@ def test_reproduce(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     tree = gn.load(gn.save(fits(method), Path("fit.nc")))
-    python, shell = (node.text for node in section(pages(method), "reproduce").every("pre"))
+    python, shell, *around = (node.text for node in section(pages(method), "reproduce").every("pre"))
     code, last = python.rsplit("\n", 1)
     space: dict[str, Any] = {}
     exec(code, space)
@@ -370,6 +370,8 @@ def test_reproduce(
     assert cli.main(shlex.split(fit)[1:]) == 0
     same(gn.load("again.nc"), tree)
     assert page == "genarium report again.nc -o report.html"
+    offered = "genarium validate nb_mixture --method gibbs --simulations 100 --data fit.nc --out calibration"
+    assert around == ([offered] if method == "gibbs" else [])
 
 
 def test_reproduce_with_a_variable_held_fixed(data: xr.DataTree) -> None:
