@@ -8,6 +8,7 @@ parameters), what is *unknown* (parameters), what is *hidden* (latent variables 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from html import escape
 from importlib import import_module
 from typing import Any, Literal
 
@@ -299,7 +300,7 @@ class Calibration:
     learned: Callable[[Mapping[str, Any]], Mapping[str, float]] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
     """A generative model, declared once.
 
@@ -463,6 +464,28 @@ class Model:
         object.__setattr__(self, "module", self.module or self.name)
         object.__setattr__(self, "name", self.name.rpartition(".")[2])
         _check(self)
+
+    def __repr__(self) -> str:
+        chosen = "".join(f", {option}={value!r}" for option, value in self.chosen.items())
+        return f"<Model {self.name}{chosen}: {self.title}; variables {', '.join(self.variables())}>"
+
+    def _repr_html_(self) -> str:
+        """Return the variables as a table, for notebooks."""
+        rows = [
+            (
+                role,
+                f"<code>{escape(name)}</code> {escape(var.symbol)}",
+                *map(escape, (", ".join(var.dims), str(var.support), var.about)),
+            )
+            for role in ROLES
+            for name, var in self.stage(role).variables.items()
+        ]
+        body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+        head = "".join(f"<th>{column}</th>" for column in ("role", "variable", "dims", "support", "meaning"))
+        own = ", ".join(f"<code>{escape(name)}</code> ({way.claim})" for name, way in self.methods.items())
+        chosen = "".join(f", {option} = {value}" for option, value in self.chosen.items())
+        said = f"<strong>{escape(self.title)}</strong> (<code>{escape(self.name)}</code>{escape(chosen)})"
+        return f"<p>{said}{f'; its own methods: {own}' if own else ''}</p><table><tr>{head}</tr>{body}</table>"
 
     def stage(self, role: Role) -> Stage:
         """Return the stage of a role."""

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from html import escape
 from typing import Any, Literal
 
 import numpy as np
@@ -89,16 +90,19 @@ class Diagnosis:
         return "\n".join([head, *self.found, *as_lines(self.verdicts)])
 
     def _repr_html_(self) -> str:
-        from html import escape
-
-        cells = "".join(
-            f"<tr class='{v.status}'><td>{v.status}</td><td>{escape(v.check)}</td><td>{v.shown}</td>"
-            f"<td>{escape(v.limit)}</td><td>{escape(v.where)}</td><td>{escape(v.advice)}</td></tr>"
-            for v in self.verdicts
-        )
-        head = "".join(f"<th>{name}</th>" for name in ("status", "check", "value", "limit", "where", "what to do"))
         told = "".join(f"<p>{escape(line)}</p>" for line in self.found)
-        return f"{told}<table class='verdicts'><thead><tr>{head}</tr></thead><tbody>{cells}</tbody></table>"
+        return told + as_table(self.verdicts)
+
+
+def as_table(verdicts: Sequence[Verdict]) -> str:
+    """Lay verdicts out as an HTML table, for notebooks."""
+    cells = "".join(
+        f"<tr class='{v.status}'><td>{v.status}</td><td>{escape(v.check)}</td><td>{v.shown}</td>"
+        f"<td>{escape(v.limit)}</td><td>{escape(v.where)}</td><td>{escape(v.advice)}</td></tr>"
+        for v in verdicts
+    )
+    head = "".join(f"<th>{name}</th>" for name in ("status", "check", "value", "limit", "where", "what to do"))
+    return f"<table class='verdicts'><thead><tr>{head}</tr></thead><tbody>{cells}</tbody></table>"
 
 
 def as_lines(verdicts: Sequence[Verdict]) -> list[str]:

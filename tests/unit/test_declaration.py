@@ -10,6 +10,7 @@ import pytest
 import genarium as gn
 from genarium.declaration import Method, Model, Problem, Result, Stage, Var
 from genarium.errors import DeclarationError, InputError
+from genarium.methods import find_method
 from genarium.settings import split
 from genarium.signatures import call, keyword_options, parents_of
 from genarium.supports import count, label, positive, real, simplex
@@ -312,3 +313,19 @@ def test_default_may_follow_from_the_data(make: Make) -> None:
 def test_faults_of_defaults_and_derived_variables(make: Make, parts: dict[str, Any], said: str) -> None:
     with pytest.raises(DeclarationError, match=said):
         make(**parts)
+
+
+def test_a_model_is_shown_in_a_line_and_as_a_table(toy: Model) -> None:
+    assert repr(toy) == "<Model toy: Normal mean; variables sigma, tau, theta, y>"
+    shown = toy._repr_html_()
+    assert "<code>theta</code> θ" in shown
+    assert "<code>conjugate</code> (exact)" in shown
+    assert shown.count("<tr>") == 5
+
+
+def test_a_model_may_have_defaults_of_its_own_for_engines(toy: Model) -> None:
+    wary = replace(toy, engine_defaults={"target_accept": 0.99, "nothing": 1})
+    assert find_method(wary, "nuts").options == {**find_method(toy, "nuts").options, "target_accept": 0.99}
+    assert find_method(wary, "map").options == find_method(toy, "map").options
+    assert find_method(wary, "conjugate").options == find_method(toy, "conjugate").options
+    assert find_method(wary, "nuts").function.__doc__ == find_method(toy, "nuts").function.__doc__

@@ -85,6 +85,11 @@ def test_exact_draws_pass(found: Validation) -> None:
     assert str(found).startswith("toy by conjugate (claim: exact), 200 replicates: passed\n")
 
 
+def test_it_is_shown_in_a_line_and_as_a_table(found: Validation) -> None:
+    assert repr(found) == "<Validation toy by conjugate (claim: exact), 200 replicates: passed>"
+    assert found._repr_html_().count("<tr class='pass'>") == len(found.verdicts)
+
+
 def test_what_is_told_of_exact_draws(found: Validation) -> None:
     theta = found.quantities["theta"]
     assert theta["direction"] == ""

@@ -2,19 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from genarium.calibration.power import detectable
-from genarium.verdicts import Verdict, as_lines, as_plain
+from genarium.verdicts import Verdict, as_lines, as_plain, as_table
 
 TELLING = 0.5
 """Shift of a mean, in posterior sds, that a validation has to see before it may say that a method passed."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Outcome:
     """What a validation found, as data.
 
@@ -84,12 +85,24 @@ class Outcome:
         }
 
     def __str__(self) -> str:
+        return "\n".join([self._said, *as_lines(self.verdicts), *filter(None, [told_power(self.power)])])
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._said}>"
+
+    def _repr_html_(self) -> str:
+        power = f"<p>{escape(told_power(self.power))}</p>"
+        return f"<p><strong>{escape(self._said)}</strong></p>{as_table(self.verdicts)}{power}"
+
+    @property
+    def _said(self) -> str:
+        """The result in a line."""
         plan = self.plan
         wrong = f", deliberately wrong {', '.join(plan['wrong'])}" if plan["wrong"] else ""
         fine = "passed" if self.telling else "nothing found, but these are too few replicates to tell"
         result = fine if self.passed else "FAILED"
         head = f"{plan['model']} by {plan['method']} (claim: {plan['claim']}), {self.simulations} replicates{wrong}"
-        return "\n".join([f"{head}: {result}", *as_lines(self.verdicts), *filter(None, [told_power(self.power)])])
+        return f"{head}: {result}"
 
 
 def told_power(power: Mapping[str, float]) -> str:
