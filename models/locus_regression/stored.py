@@ -183,7 +183,7 @@ def _labelled(problem: Problem, result: Result, groups: dict[str, xr.Dataset], t
     attrs = provenance(
         **told,
         claim="approximate",
-        engine="hand-coded",
+        engine="numpy",
         fixed=[],
         notes={name: value.item() if isinstance(value, np.generic) else value for name, value in result.notes.items()},
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -194,7 +194,7 @@ def fit_file(
     attrs = provenance(
         method="online",
         claim="point",
-        engine="hand-coded",
+        engine="numpy",
         seed=seed,
         options={"epochs": epochs, "forgetting": forgetting, "sweeps": sweeps, "tolerance": tolerance},
         fixed=list(few.fixed),

@@ -94,7 +94,7 @@ class Method:
     about : str
         One sentence.
     engine : str
-        What computes: "numpy" for hand-coded methods.
+        What computes: "numpy" for purpose-built methods.
     holds : tuple of str
         Unknown variables that the method can hold fixed at a value that the user gives; it is never run with others.
     defaults : mapping of str to value

@@ -1,1 +1,1 @@
-"""Inference engines: the shared ascent loop, chains of hand-coded samplers, PyMC and Stan."""
+"""Inference engines: the shared ascent loop, chains of purpose-built samplers, PyMC and Stan."""

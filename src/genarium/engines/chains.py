@@ -1,4 +1,4 @@
-"""Chains of hand-coded samplers, and the slice update they share."""
+"""Chains of purpose-built samplers, and the slice update they share."""
 
 from collections.abc import Callable, Iterator
 

@@ -80,7 +80,7 @@ def main_programs(names: Iterable[str]) -> Iterator[Case]:
 
 
 def fits(names: Iterable[str]) -> Iterator[Case]:
-    """Yield hand-coded methods for every variant, engines for the default one."""
+    """Yield purpose-built methods for every variant, engines for the default one."""
     for case in variants(names):
         for method in case.model.methods if case.options else methods(case.model):
             yield case._replace(method=method)

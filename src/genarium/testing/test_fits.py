@@ -121,7 +121,7 @@ def test_diagnose_gives_verdicts(case: Case, result: xr.DataTree) -> None:
 @each(fits, more=True)
 def test_predict_on_the_data_of_the_fit(case: Case, result: xr.DataTree, tree: xr.DataTree) -> None:
     if case.model.predict is None:
-        pytest.skip("the model makes no predictions")
+        pytest.skip("the model predicts nothing")
     before = result.copy(deep=True)
     own, given = gn.predict(result), gn.predict(result, tree)
     xr.testing.assert_identical(own["predictions"].to_dataset(), given["predictions"].to_dataset())
@@ -134,7 +134,7 @@ def test_predict_on_the_data_of_the_fit(case: Case, result: xr.DataTree, tree: x
 @each(fits, more=True)
 def test_predictions_make_tables(case: Case, result: xr.DataTree, tmp_path: Path) -> None:
     if case.model.predict is None:
-        pytest.skip("the model makes no predictions")
+        pytest.skip("the model predicts nothing")
     gn.save(result, tmp_path / "fit.nc")
     (tmp_path / "out").mkdir()
     words = ["--model", registry.reference(case.model)] if registry.reference(case.model) else []

@@ -50,7 +50,7 @@ def predict(
     Raises
     ------
     InputError
-        If the tree holds no fit, the model makes no predictions, or the data do not agree with the fit.
+        If the tree holds no fit, the model predicts nothing, or the data do not agree with the fit.
 
     Examples
     --------
@@ -67,7 +67,7 @@ def _predict(
 ) -> xr.DataTree:
     """Predict by a declaration."""
     if model.predict is None:
-        raise InputError(f"{model.name}: the model makes no predictions.")
+        raise InputError(f"{model.name}: the model predicts nothing.")
     _, _, values, options = split(model, settings, model.predict)
     fitted_sizes = attribute(tree, "sizes")
     data = tree if data is None else data
