@@ -154,7 +154,7 @@ def test_tree_of_nobody_is_refused() -> None:
 def test_model_without_predictions_says_so(fit: xr.DataTree, monkeypatch: pytest.MonkeyPatch) -> None:
     mute: Model = replace(registry.get("nb_mixture"), predict=None)
     monkeypatch.setattr(registry, "named", lambda name: mute)
-    with pytest.raises(InputError, match="nb_mixture: the model makes no predictions"):
+    with pytest.raises(InputError, match="nb_mixture: the model predicts nothing"):
         gn.predict(fit)
 
 
