@@ -303,6 +303,7 @@ def test_quasi_newton_steps_end_a_ridge() -> None:
     assert cut.notes["bound"] == pytest.approx(full.notes["bound"], abs=1e-3)
     assert cut.notes["largest_fall"] == 0
     pi, mu = (np.asarray(cut.point[name]) for name in ("pi", "mu"))
+    assert problem.model.log_likelihood is not None
     assert problem.call(problem.model.log_likelihood, pi=pi, mu=mu).sum() == pytest.approx(
         cut.notes["bound"], rel=1e-10
     )
