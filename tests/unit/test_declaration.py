@@ -312,3 +312,12 @@ def test_default_may_follow_from_the_data(make: Make) -> None:
 def test_faults_of_defaults_and_derived_variables(make: Make, parts: dict[str, Any], said: str) -> None:
     with pytest.raises(DeclarationError, match=said):
         make(**parts)
+
+
+def test_a_variant_is_not_taken_for_the_default_one() -> None:
+    model = gn.get("nb_mixture")
+    gene = model.variant(dispersion="gene")
+    assert model.has_options({})
+    assert not gene.has_options({})
+    assert gene.has_options({"dispersion": "gene"})
+    assert gene.has_options(dict(gene.chosen))
