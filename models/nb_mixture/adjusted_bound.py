@@ -244,7 +244,7 @@ class Bound:
                 out -= dirichlet_divergence(np.ascontiguousarray(state.zero.T), np.array([1.0, b0]))
         return float(out)
 
-    def normal_terms(self, state: State, name: str) -> tuple[float, Array | float, Array | float]:
+    def normal_terms(self, state: State, name: str) -> tuple[float, Array, Array]:
         """Entropy of a normal factor and expected log of its normal prior, with slopes by mean and variance.
 
         Points have neither entropy nor, of means and dispersion, a prior: their likelihood is maximised.

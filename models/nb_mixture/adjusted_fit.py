@@ -172,10 +172,11 @@ def factors(step: Step, state: State, order: Array) -> dict[str, Labelled]:
         "log_mu_sd": (dims["mu"], sd["log_mu"][order]),
     }
     if "log_r" in sd:
-        some = order if step.story.dispersion == "component" else ...
-        out["log_phi_mean"] = (dims["phi"], -state.centre["log_r"][some])
-        out["log_phi_sd"] = (dims["phi"], sd["log_r"][some])
-    for name, into, some in (("effect", step.bound.of_component, order), ("shift", step.bound.of_batch, slice(None))):
+        own = order if step.story.dispersion == "component" else ...
+        out["log_phi_mean"] = (dims["phi"], -state.centre["log_r"][own])
+        out["log_phi_sd"] = (dims["phi"], sd["log_r"][own])
+    every = np.arange(step.cells.batches)
+    for name, into, some in (("effect", step.bound.of_component, order), ("shift", step.bound.of_batch, every)):
         if name in sd:
             out[f"{name}_mean"] = (dims[name], (state.centre[name] @ into.T)[:, some])
             out[f"{name}_sd"] = (dims[name], np.sqrt(sd[name] ** 2 @ into.T**2)[:, some])

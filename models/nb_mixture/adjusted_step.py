@@ -91,7 +91,7 @@ class Step:
         """Return the factors of the shares of lost counts (eq. 33)."""
         lost, N, b = np.maximum(told.lost.sum((0, 1)), 0), len(self.cells.counts.x), float(self.problem["zero_b"])
         if self.point:
-            return np.clip(lost / max(N + b - 1, 1e-9), LEAST_ZERO, 1 - LEAST_ZERO)[None]
+            return np.asarray(np.clip(lost / max(N + b - 1, 1e-9), LEAST_ZERO, 1 - LEAST_ZERO))[None]
         return np.stack([1 + lost, b + np.maximum(N - lost, 0)])
 
     def curvature(self, state: State, told: Told) -> dict[str, Array]:

@@ -56,7 +56,8 @@ def h5ad(fitted: xr.DataTree, predicted: xr.DataTree, source: Path, output: Path
         estimates = fitted["posterior" if "posterior" in fitted else "point"].to_dataset()
         lead = [dim for dim in ("chain", "draw") if dim in estimates.dims]
         means = {name: estimates[name].mean(lead) for name in ("pi", "phi", "mu", *MORE) if name in estimates}
-        means.setdefault("phi", fitted["constant_data"].to_dataset().get("phi"))
+        if "phi" not in means:
+            means["phi"] = fitted["constant_data"].to_dataset()["phi"]
         genes = pd.Index(means["mu"]["gene"].to_numpy().astype(str)).get_indexer(held.var_names.str.strip())
         apart: dict[str, Any] = {}
         for name, values in means.items():

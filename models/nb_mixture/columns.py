@@ -1,6 +1,7 @@
 """Columns beside the counts that say what a cell is: covariates of the weights, and the batch."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -29,9 +30,16 @@ def asked(covariates: str | Sequence[str], batch: str | None) -> dict[str, str]:
     return found | ({batch: BATCH} if batch else {})
 
 
+def column_of(name: str, names: Sequence[str]) -> tuple[str, str]:
+    """Return the column that a name means, and the value of it that is asked for ("sex=male"), or "" for all of it."""
+    column, _, value = name.partition("=")
+    return (column, value) if value and name not in names and column in names else (name, "")
+
+
 def take(matrix: Matrix, sheet: Sheet, columns: Mapping[str, str]) -> Matrix:
     """Add columns of a sheet, which has a record for each row of the matrix, to what stands beside it."""
-    for name, what in columns.items():
+    for asked_, what in columns.items():
+        name, value = column_of(asked_, sheet.names)
         if name not in sheet.names:
             raise absent(sheet.path, "column", name, sheet.names)
         column = sheet.frame[name]
@@ -42,12 +50,15 @@ def take(matrix: Matrix, sheet: Sheet, columns: Mapping[str, str]) -> Matrix:
                 f"{sheet.path}: {sheet.at(column.index[missing[0]])}, column {name!r}: the value is missing "
                 f"({missing.size} such). Fill it in, or leave these cells out."
             )
+        if value:
+            matrix.apart[what] = (texts(column) == value).astype(float)
+            continue
         counted = what != BATCH and column.dtype.kind != "b" and sheet.is_numeric(name)
         values = sheet.numbers(name, "choose another column").astype(float) if counted else texts(column)
         matrix.apart[what] = values
-        if name in matrix.columns_left:
-            matrix.columns_left[name] = f"taken as {what.split(' ')[0]}"
-    return matrix
+    used = {column_of(name, sheet.names)[0]: what.split(" ")[0] for name, what in columns.items()}
+    left = {name: f"taken as {used[name]}" if name in used else why for name, why in matrix.columns_left.items()}
+    return replace(matrix, columns_left=left)
 
 
 def texts(column: Any) -> Array:
@@ -76,6 +87,8 @@ def variables(matrix: Matrix) -> tuple[dict[str, Any], dict[str, str]]:
         name = what.removeprefix(COVARIATE)
         if values.dtype != object:
             made[name] = values
+            if set(values) <= {0.0, 1.0}:
+                continue
             if not USUAL[0] <= (sd := float(values.std())) <= USUAL[1]:
                 matrix.notes.append(
                     f"Covariate {name!r} has standard deviation {sd:.3g}: effects are of one unit, with prior sd 1. "

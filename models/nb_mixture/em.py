@@ -93,10 +93,11 @@ def along_the_ridge(problem: Problem, run: Ascent[State], tolerance: float) -> A
     step = PointStep(problem, point=True)
     first = step.start_at(run.state.mu, np.empty(0))
     centre = {**first.centre, **({"log_r": -np.log(run.state.phi)} if "log_r" in first.centre else {})}
-    ended = finished(step, replace(run, state=replace(first, centre=centre, weight=run.state.pi)), tolerance)
+    begun = Ascent(replace(first, centre=centre, weight=run.state.pi), run.bounds, run.converged)
+    ended = finished(step, begun, tolerance)
     at = ended.state
     phi = np.exp(-at.centre["log_r"]) if "log_r" in at.centre else run.state.phi
-    return replace(ended, state=State(at.weight, np.exp(at.centre["log_mu"]), phi))
+    return Ascent(State(at.weight, np.exp(at.centre["log_mu"]), phi), ended.bounds, ended.converged)
 
 
 class Step:

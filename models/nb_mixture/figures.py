@@ -249,8 +249,10 @@ def envelope(mu: Array, phi: Array, points: int = 24) -> Array:
 
 
 def _count_ticks(axis: Any, values: Array) -> None:
-    """Label an axis of ln(1 + count) with counts."""
-    ticks = TICKS[np.log1p(TICKS) <= max(values.max(), np.log1p(3)) + 0.05]
+    """Label an axis of ln(1 + count) with counts, from one below the lowest."""
+    at = np.log1p(TICKS)
+    first = max(0, int(np.searchsorted(at, values.min(), "right")) - 1)
+    ticks = TICKS[first:][at[first:] <= max(values.max(), at[min(first + 2, len(at) - 1)]) + 0.05]
     axis.set_ticks(np.log1p(ticks), [f"{t:,.0f}" for t in ticks])
 
 

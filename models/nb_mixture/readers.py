@@ -105,7 +105,8 @@ def table(
     for path in existing("table", paths):
         sheet = widened(read_sheet(path, cells), COUNTS, options.names("long", long))
         depth.not_a_column(path, "size_factor", size_factor, set(sheet.names) - set(dropped))
-        out = list(dict.fromkeys([*dropped, *beside]))
+        used = [columns.column_of(name, sheet.names)[0] for name in beside]
+        out = list(dict.fromkeys([*dropped, *used]))
         part = wide(sheet, COUNTS, cells, columns=chosen, every=computed, drop=out, apart=apart, transpose=transpose)
         parts.append(columns.take(part, sheet, beside))
     entries = ("column", "row") if transpose else ("row", "column")

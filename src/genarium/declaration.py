@@ -509,9 +509,9 @@ class Model:
         """Return the value of an option in this variant."""
         return self.chosen.get(name, self.options[name][0])
 
-    def same_options(self, other: "Model") -> bool:
-        """Whether another variant of the model has the same values of all options."""
-        return all(self.option(name) == other.option(name) for name in self.options)
+    def has_options(self, chosen: Mapping[str, str]) -> bool:
+        """Whether this variant has the values of options that are chosen, and else the defaults."""
+        return all(self.option(name) == chosen.get(name, values[0]) for name, values in self.options.items())
 
     def exchanged(self, dims: tuple[str, ...]) -> int | None:
         """Return the axis along which labels carry no meaning, all or the last ones; None: there is none."""

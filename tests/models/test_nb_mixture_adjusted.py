@@ -38,7 +38,7 @@ def naive(problem: Problem, values: dict[str, Array]) -> float:
     """Loop over cells, components and genes."""
     total = 0.0
     x, s = problem["x"], problem["size_factor"]
-    phi = np.broadcast_to(values.get("phi", problem.arrays.get("phi")), (3, 3))
+    phi = np.broadcast_to(values["phi"] if "phi" in values else problem["phi"], (3, 3))
     for n in range(len(x)):
         weight = np.log(values["pi"])
         if "effect" in values:
@@ -75,6 +75,7 @@ def test_bound_of_em_is_the_log_likelihood_and_the_log_prior(options: dict[str, 
     if "zero" in values:
         prior += stats.beta(1, problem["zero_b"]).logpdf(values["zero"]).sum()
     assert step.bound.expect(state)[2] == pytest.approx(naive(problem, values) + prior, rel=1e-11)
+    assert problem.model.log_likelihood is not None
     ours = problem.call(problem.model.log_likelihood, **values)
     assert ours.sum() == pytest.approx(naive(problem, values), rel=1e-11)
 
@@ -125,6 +126,8 @@ def test_bound_of_vi_is_below_the_evidence_and_near_it() -> None:
     z = {name: centre[name] + np.exp(q[name]) * rng.standard_t(8, (draws, *centre[name].shape)) for name in centre}
     log_q = sum((stats.t(8).logpdf((z[n] - centre[n]) / np.exp(q[n])) - q[n]).reshape(draws, -1).sum(1) for n in centre)
     values = {"pi": np.ones((draws, 1)), "mu": np.exp(z["log_mu"]), "shift": z["shift"] @ basis(3).T}
+    assert story.log_likelihood is not None
+    assert story.log_prior is not None
     joint = one.call(story.log_likelihood, **values).sum(1) + one.call(story.log_prior, **values)
     ratio = joint + z["log_mu"].reshape(draws, -1).sum(1) - log_q
     evidence = special.logsumexp(ratio) - np.log(draws)
@@ -300,6 +303,7 @@ def test_quasi_newton_steps_end_a_ridge() -> None:
     assert cut.notes["bound"] == pytest.approx(full.notes["bound"], abs=1e-3)
     assert cut.notes["largest_fall"] == 0
     pi, mu = (np.asarray(cut.point[name]) for name in ("pi", "mu"))
+    assert problem.model.log_likelihood is not None
     assert problem.call(problem.model.log_likelihood, pi=pi, mu=mu).sum() == pytest.approx(
         cut.notes["bound"], rel=1e-10
     )

@@ -329,3 +329,12 @@ def test_a_model_may_have_defaults_of_its_own_for_engines(toy: Model) -> None:
     assert find_method(wary, "map").options == find_method(toy, "map").options
     assert find_method(wary, "conjugate").options == find_method(toy, "conjugate").options
     assert find_method(wary, "nuts").function.__doc__ == find_method(toy, "nuts").function.__doc__
+
+
+def test_a_variant_is_not_taken_for_the_default_one() -> None:
+    model = gn.get("nb_mixture")
+    gene = model.variant(dispersion="gene")
+    assert model.has_options({})
+    assert not gene.has_options({})
+    assert gene.has_options({"dispersion": "gene"})
+    assert gene.has_options(dict(gene.chosen))

@@ -181,7 +181,7 @@ def calibration(model: Model, method: str) -> str:
     made = {
         label: one
         for label, one in of_model(model.name).items()
-        if one.content["method"] == method and model.variant(**one.content["model_options"]).same_options(model)
+        if one.content["method"] == method and model.has_options(one.content["model_options"])
     }
     if not made:
         return f"Calibration: there is no certificate of {code(method)} for this model and these options."
