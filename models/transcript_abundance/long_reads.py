@@ -77,7 +77,7 @@ def _score(one: "AlignedSegment", where: str) -> float:
     return float(score)
 
 
-@takes(number=1, example="reads.bam --format long --option coverage=ends")
+@takes(example="reads.bam --option coverage=ends")
 def long(
     paths: Sequence[Path],
     *,

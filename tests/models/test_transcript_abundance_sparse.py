@@ -172,7 +172,7 @@ def test_the_relaxed_posterior_is_near_that_of_gibbs() -> None:
     weight /= weight.sum()
     assert 1 / (weight**2).sum() > 1000
     np.testing.assert_allclose(weight @ (50 * nu), exact.mean(0), atol=1.5)
-    np.testing.assert_allclose(weight @ (50 * nu < 0.5), (exact < 0.5).mean(0), atol=0.05)
+    np.testing.assert_allclose(weight @ (50 * nu < 0.5), (exact < 0.5).mean(0), atol=0.08)
 
 
 @pytest.mark.slow
