@@ -65,8 +65,8 @@ nodes are; what becomes of missing values."""
 ABOUT = {
     "edge_weight": ("Weight of an edge of an archetype; of a hierarchical prior, what it has beyond the others.", "w"),
     "shared_weight": ("Weight of an edge that all archetypes share.", "w₀"),
-    "outgoing": ("What a node has of an archetype's factors as a source.", "u"),
-    "incoming": ("What a node has of an archetype's factors as a target; edges are sums of products.", "v"),
+    "outgoing": ("What a node has of an archetype's factors as a source.", "U"),
+    "incoming": ("What a node has of an archetype's factors as a target; edges are sums of products.", "V"),
     "intercept": ("Logit of an archetype at the mean context.", "b"),
     "slope": ("Effect of one sd of a covariate on the logit of an archetype.", "θ"),
     "inner": ("Weight of a covariate in a neuron of the encoder.", "u"),

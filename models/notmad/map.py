@@ -32,8 +32,8 @@ AGREE = 1.0
 EXACT = 30
 """Nodes up to which the end of a fit is let go of its order where nothing is said."""
 
-WIDE = 150
-"""Nodes from which each has few candidates for its parents."""
+WIDE = 30
+"""Of more nodes, each has few candidates for its parents along an order."""
 
 STRENGTH, BATCH, EPOCHS = 100.0, 1000, 60
 """What the options of these names are where they are not given."""

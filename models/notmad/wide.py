@@ -44,7 +44,7 @@ class Wide(Ordering):
         """Move single nodes past their candidates while the summed cost of all nodes' regressions on these falls."""
         gram, cross, square = self.moments(vector)
         place = np.argsort(order).astype(np.int64)
-        neighbours, count = listed(self.near)
+        neighbours, count = listed(self._heavy(vector))
         samples = len(self.context) if self.each and not shared else 0
         K = self.problem.sizes["archetype"]
         move(gram, cross, square, place, neighbours, count, self.before, K, samples, SWEEPS)
@@ -66,6 +66,13 @@ class Wide(Ordering):
         there = (self.packed.objective.archetypes(self.packed.unpack(run.vector)) != 0).any(0)
         self.near = self.first | there | there.T
         return run
+
+    def _heavy(self, vector: Array) -> Array:
+        """Return the candidates that an order is sought by: the first ones, and those of the largest weights."""
+        size = np.abs(self.packed.objective.archetypes(self.packed.unpack(vector))).max(0)
+        size = np.where(self.near, np.maximum(size, size.T), 0)
+        heavy = (size > 0) & (size >= np.sort(size, axis=0)[-min(CANDIDATES, len(size))])
+        return np.asarray(self.first | heavy | heavy.T)
 
     def suggested(self, vector: Array) -> Array:
         """Return the order of the last fit."""
