@@ -191,7 +191,9 @@ def _factors(kept: "HeldOut") -> tuple[tuple[float, float], list[str]]:
             low, high = (right.quantile(mean[half:], sd[half:], p) for p in (0.05, 0.95))
             before = float((np.abs(y[half:] - mean[half:]) <= 1.6448536 * sd[half:]).mean())
             after = float(((low <= y[half:]) & (y[half:] <= high)).mean())
-            told.append(f"90 % intervals of the {name} cover {before:.2f} of held-out regions, {after:.2f} recalibrated")
+            told.append(
+                f"90 % intervals of the {name} cover {before:.2f} of held-out regions, {after:.2f} recalibrated"
+            )
     return (found[0], found[1]), told
 
 

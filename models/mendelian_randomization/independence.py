@@ -12,7 +12,6 @@ from genarium.declaration import Array, Arrays, Problem, Result
 from genarium.engines import importance
 from genarium.evaluate import at_draws, likelihood_of
 
-
 STAY, LONGEST = 5.0, 20
 """Steps at one proposal that draws bear; steps for a draw at most."""
 

@@ -104,8 +104,8 @@ def simulate(
         Of the story above.
     confounding : {"none", "sequence", "random"}
     heterogeneity : float
-        By how much effects differ between sequences, 0 to below 1: beta times 1 + h at the least distance of the motifs'
-        starts, falling to 1 - h at the largest one.
+        By how much effects differ between sequences, 0 to below 1: beta times 1 + h at the least distance of the
+        motifs' starts, falling to 1 - h at the largest one.
 
     Returns
     -------

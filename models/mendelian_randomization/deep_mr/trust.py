@@ -16,7 +16,7 @@ from genarium.errors import InputError
 
 from .effects import Effects, effects
 from .mutagenesis import Mutagenesis
-from .pipeline import DeepMR, local_effects
+from .pipeline import DeepMR
 
 STRONG = 10.0
 """Mean F statistic of instruments."""
@@ -192,8 +192,8 @@ def bend(some: Effects, theta: Array) -> float:
 def inside(some: Effects, theta: Array) -> float:
     """Return the correlation of the size of direct effects with that of effects on the exposure, noise taken off.
 
-    The direct effect of a substitution on the outcome is what the sequence's slope leaves; under InSIDE its size does not
-    go with the instrument's strength. 0 where it is not told from 0 (two standard errors).
+    The direct effect of a substitution on the outcome is what the sequence's slope leaves; under InSIDE its size does
+    not go with the instrument's strength. 0 where it is not told from 0 (two standard errors).
     """
     direct = (some.y - theta * some.x) ** 2 - some.se_y**2 - (theta * some.se_x) ** 2
     strength = np.log(np.abs(some.x) + 1e-300)
