@@ -58,8 +58,9 @@ OPTIONS = {
     "correlated_pleiotropy": ("none", "mixture"),
     "design": ("independent", "linked", "multivariable", "bidirectional"),
 }
-"""Whether pleiotropic effects are unrelated to a variant's strength (InSIDE), or a confounder acts through some;
-whether variants are independent instruments of one exposure, correlated ones, those of several exposures, or of both traits."""
+"""Whether pleiotropic effects are unrelated to a variant's strength (InSIDE), or a confounder acts through some.
+Whether variants are independent instruments of one exposure, correlated ones, those of several exposures, or of both
+traits."""
 
 DESIGNS = {"linked": linked, "multivariable": multivariable, "bidirectional": bidirectional}
 

@@ -23,7 +23,7 @@ BLOCK = 2_000_000
 
 
 class Response:
-    """The ascent as a map between vectors: moments of theta, alpha and Theta, E sigma^-2, E logit p, omega's weights."""
+    """Ascent as a map between vectors: moments of theta, alpha and Theta, E sigma^-2, E logit p, omega's weights."""
 
     def __init__(self, step: Step, state: Factors) -> None:
         self.step, self.around = step, state
