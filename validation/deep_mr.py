@@ -27,6 +27,7 @@ import numpy as np
 import genarium as gn
 from genarium.declaration import Array
 from genarium.models.mendelian_randomization.deep_mr import ConvEnsemble, DeepMR, Effects, Mutagenesis, deep_mr
+from genarium.models.mendelian_randomization.deep_mr.bayes import widened
 from genarium.models.mendelian_randomization.deep_mr.effects import effects
 from genarium.models.mendelian_randomization.deep_mr.mutagenesis import mutagenise
 from genarium.models.mendelian_randomization.deep_mr.scales import anscombe
@@ -110,10 +111,11 @@ def strongest(found: Mutagenesis, variances: str) -> Effects:
     return some.take(np.sort(np.argsort(-np.abs(some.x), kind="stable")[:VARIANTS]))
 
 
-def generative(some: Effects, **options: str) -> tuple[float, float, float]:
-    """Posterior mean and 95 % interval of the global effect."""
+def generative(some: Effects, shared: float, **options: str) -> tuple[float, float, float]:
+    """Posterior mean and 95 % interval of the global effect, with what the members' errors share."""
     tree = gn.fit("mendelian_randomization", some.data(), "gibbs", 1, chains=2, draws=300, tune=200, **options)
     draws = tree["posterior"]["global_effect"].to_numpy().ravel()
+    draws = widened(draws, shared, MEMBERS, np.random.default_rng(1))
     low, high = np.quantile(draws, (0.025, 0.975))
     return float(draws.mean()), float(low), float(high)
 
@@ -142,8 +144,8 @@ def analyse(path: Path, models: bool, variances: str) -> dict[str, Any]:
     if models:
         begin = time.process_time()
         some = strongest(found, variances)
-        out["hierarchical"] = generative(some)
-        out["mixture"] = generative(some, correlated_pleiotropy="mixture")
+        out["hierarchical"] = generative(some, ours.between_members)
+        out["mixture"] = generative(some, ours.between_members, correlated_pleiotropy="mixture")
         out["model_seconds"] = time.process_time() - begin
         cache.write_text(json.dumps(out))
     return out

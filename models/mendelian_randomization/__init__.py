@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from genarium.declaration import Array, Calibration, Method, Model, Problem, Stage, Var
+from genarium.declaration import Calibration, Method, Model, Problem, Stage, Var
 from genarium.errors import InputError
 from genarium.remedies import setting
 from genarium.supports import boolean, label, positive, real, unit_interval
@@ -58,8 +58,9 @@ OPTIONS = {
     "correlated_pleiotropy": ("none", "mixture"),
     "design": ("independent", "linked", "multivariable", "bidirectional"),
 }
-"""Whether pleiotropic effects are unrelated to a variant's strength (InSIDE), or a confounder acts through some; whether
-variants are independent instruments of one exposure, correlated ones, those of several exposures, or of both traits."""
+"""Whether pleiotropic effects are unrelated to a variant's strength (InSIDE), or a confounder acts through some.
+Whether variants are independent instruments of one exposure, correlated ones, those of several exposures, or of both
+traits."""
 
 DESIGNS = {"linked": linked, "multivariable": multivariable, "bidirectional": bidirectional}
 

@@ -12,6 +12,9 @@ from genarium.declaration import Array, Arrays, Problem, Result
 from genarium.engines import importance
 from genarium.evaluate import at_draws, likelihood_of
 
+STAY, LONGEST = 5.0, 20
+"""Steps at one proposal that draws bear; steps for a draw at most."""
+
 
 def independence(
     problem: Problem,
@@ -43,15 +46,24 @@ def independence(
     fitted = importance.sample(space.log_density, centre, space.curvature(centre), rng, draws=fitting)
     factor = np.linalg.cholesky(fitted.covariance)
     identity = np.eye(len(centre))[None]
+    every = thinning(fitted.log_ratio)
     found, accepted = [], 0.0
     for _ in range(chains):
-        proposed = fitted.mean + importance.student(rng, tune + draws, len(centre)) @ factor.T
+        proposed = fitted.mean + importance.student(rng, every * (tune + draws), len(centre)) @ factor.T
         ratio = space.log_density(proposed) - importance.log_proposal(proposed, fitted.mean, factor, identity)
-        kept = metropolis(np.where(np.isfinite(ratio), ratio, -np.inf), rng)[tune:]
+        kept = metropolis(np.where(np.isfinite(ratio), ratio, -np.inf), rng)
         accepted += float((np.diff(kept) != 0).mean()) / chains
+        kept = kept[every * tune :: every]
         found.append(space.natural(proposed[kept]))
     posterior = {name: np.stack([one[name] for one in found]) for name in found[0]}
-    return Result(posterior=posterior, notes={"accepted": accepted, "khat": fitted.khat})
+    return Result(posterior=posterior, notes={"accepted": accepted, "khat": fitted.khat, "thin": every})
+
+
+def thinning(log_ratio: Array) -> int:
+    """Return how many steps to make for a draw: a chain stays at its rarest proposal about as long as that weighs."""
+    finite = log_ratio[np.isfinite(log_ratio)]
+    heaviest = float(finite.max() - np.logaddexp.reduce(finite)) + float(np.log(len(finite)))
+    return int(np.clip(np.ceil(np.exp(heaviest) / STAY), 1, LONGEST))
 
 
 def metropolis(log_ratio: Array, rng: np.random.Generator) -> Array:

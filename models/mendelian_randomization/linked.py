@@ -192,7 +192,12 @@ def _evidence(R: Array, b11: Array, b21: Array, b22: Array, first: Array, second
 
 
 def log_prior(
-    theta: Array, intercept: Array, exposure_sd: Array, pleiotropy_sd: Array, exposure_scale: Array, outcome_scale: Array
+    theta: Array,
+    intercept: Array,
+    exposure_sd: Array,
+    pleiotropy_sd: Array,
+    exposure_scale: Array,
+    outcome_scale: Array,
 ) -> Array:
     """Log prior density of the unknown variables, shape (...)."""
     of_effects = normal(theta, MEAN_SD * outcome_scale / exposure_scale) + normal(intercept, INTERCEPT * outcome_scale)

@@ -62,8 +62,8 @@ def mr(
     duplicates : {"error", "first", "best", "drop"}
         What to do with rows of the same variant.
     ld : Path
-        Correlations of the variants: a square table by name, or one with a row a pair (PLINK's --r); the methods are then
-        those that take correlated variants.
+        Correlations of the variants: a square table by name, or one with a row a pair (PLINK's --r); the methods are
+        then those that take correlated variants.
     ld_alleles : Path
         Alleles that correlations are of, where names (rs123_A_G) do not say it: PLINK's .bim, or a table.
     clump : float
@@ -127,9 +127,7 @@ INDEPENDENT = 0.01
 """Squared correlation up to which variants are taken as independent."""
 
 
-def _linked(
-    told: Paired, ld: Path, alleles: Path | None, threshold: float | None
-) -> tuple[Paired, Array]:
+def _linked(told: Paired, ld: Path, alleles: Path | None, threshold: float | None) -> tuple[Paired, Array]:
     """Return the variants whose correlations are known, clumped, and these."""
     keep, matrix = correlated(ld, alleles, threshold, told)
     own = told.alleles[0][keep], told.alleles[1][keep]

@@ -173,7 +173,8 @@ def mr_table(
     samples_exposure, samples_outcome : array_like, shape (J,) or (), optional
         Sample sizes: for the direction.
     model : bool
-        Whether the Bayesian model is fitted, by Gibbs sampling: seconds where the others take less than one.
+        Whether the Bayesian model is fitted, too: by variational Bayes with linear response, or Gibbs sampling where
+        that cannot be corrected.
     iterations, seed : int
         Of bootstraps and of PRESSO's simulations (which has more where the number of variants asks for it).
     level : float
@@ -315,20 +316,25 @@ def _row(run: Callable[[], Any], method: str, J: int) -> Row:
 
 
 def _bayes(given: tuple[Array, Array, Array, Array], c: Array, seed: int, level: float) -> Row:
-    """Fit the model with all variants in one region, by Gibbs sampling."""
+    """Fit the model with all variants in one region, by variational Bayes with linear response, else Gibbs sampling."""
     from genarium import data, registry
+    from genarium.errors import ApproximationError
 
     from .gibbs import gibbs
+    from .vi import vi
 
     problem = data.check(
         registry.get("mendelian_randomization"), {**dict(zip(EFFECTS, given, strict=True)), "error_covariance": c}
     )
-    return _posterior(gibbs(problem, np.random.default_rng(seed), chains=2, draws=1000, tune=500), given, level)
+    rng = np.random.default_rng(seed)
+    try:
+        found = vi(problem, rng, covariance="linear_response", draws=4000)
+    except ApproximationError:  # what it would resample is too far from the posterior
+        found = gibbs(problem, rng, chains=2, draws=1000, tune=500)
+    return _posterior(found, given, level)
 
 
-def _linked(
-    given: tuple[Array, Array, Array, Array], c: Array, R: Array, seed: int, level: float
-) -> Row:
+def _linked(given: tuple[Array, Array, Array, Array], c: Array, R: Array, seed: int, level: float) -> Row:
     """Fit the model of correlated variants."""
     from genarium import data, registry
 

@@ -218,7 +218,7 @@ def pivw(
     variance = float((w**2 * (4 * (data.x**2 - data.sx**2) * data.sx**2 + 2 * data.sx**4)).sum())
     crossed = float((w**2 * 2 * data.x * data.y * data.sx**2).sum())
     kept = below / 2 + np.sign(below) * np.sqrt(below**2 / 4 + penalty * variance)
-    estimate = float((above + crossed / variance * (kept - below)) / kept)
+    estimate = float((above + crossed * penalty / kept) / kept)  # kept - below is penalty variance / kept
     tau2 = _pleiotropy(data, estimate) if over_dispersion else 0.0
     se = float(np.sqrt(_variance(data, estimate, tau2).sum())) / abs(float(kept))
     ci, p_value = interval(estimate, se, level)

@@ -23,7 +23,7 @@ BLOCK = 2_000_000
 
 
 class Response:
-    """The ascent as a map between vectors: moments of theta, alpha and Theta, E sigma^-2, E logit p, and omega's weights."""
+    """Ascent as a map between vectors: moments of theta, alpha and Theta, E sigma^-2, E logit p, omega's weights."""
 
     def __init__(self, step: Step, state: Factors) -> None:
         self.step, self.around = step, state
@@ -41,7 +41,9 @@ class Response:
         packed = np.stack([V[:, 0, 0], V[:, 0, 1], V[:, 1, 1]], 1)
         own = self.step._inverse_square(state.sd, 1)
         log_omega = np.maximum(state.omega - state.omega[self.around.omega.argmax()], -60)
-        return np.concatenate([state.mean.ravel(), packed.ravel(), [state.whole, state.whole_var, own, logit(state)], log_omega])
+        return np.concatenate(
+            [state.mean.ravel(), packed.ravel(), [state.whole, state.whole_var, own, logit(state)], log_omega]
+        )
 
     def back(self, vector: Array) -> Factors:
         """Return factors that a sweep takes the same from; q(sigma) only has its E sigma^-2."""
@@ -194,7 +196,7 @@ def standardised(step: Step, mean: Array) -> tuple[Array, Array]:
 
 
 def natural(problem: Problem, coordinates: Array) -> tuple[dict[str, Array], Array]:
-    """Return unknown variables at coordinates (Theta, ln tau, z, alpha, ln sigma, ln omega, logit p), and log Jacobian."""
+    """Unknown variables at coordinates (Theta, ln tau, z, alpha, ln sigma, ln omega, logit p), and log Jacobian."""
     from scipy.special import expit
 
     S = problem.sizes["region"]

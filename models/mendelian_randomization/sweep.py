@@ -54,7 +54,7 @@ class Factors:
 
 @dataclass(frozen=True)
 class Tilt:
-    """What is added to the log density: Theta, ln tau, theta, alpha, ln sigma, ln omega, logit p times these (eq. 19)."""
+    """Added to the log density: Theta, ln tau, theta, alpha, ln sigma, ln omega, logit p times these (eq. 19)."""
 
     whole: float
     tau: float

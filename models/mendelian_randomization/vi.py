@@ -14,7 +14,6 @@ from genarium.engines.ascent import Ascent, ascend, best_of
 
 from .sweep import Factors, Step
 
-
 SETTLED = 1e-3
 """Nats of the bound that linear response leaves to be gained: it goes on to the fixed point by itself."""
 

@@ -54,7 +54,9 @@ def test_density_of_a_pair_is_the_integral_over_true_effect_and_pleiotropy() -> 
         return float(known * own * stats.norm.pdf(a, 0, omega))
 
     parts = [integrate.dblquad(joint, a, b, -2.5, 2.5, epsabs=1e-9)[0] for a, b in ((-5, 0), (0, 0.6), (0.6, 5))]
-    found = likelihood.log_likelihood(*one(theta, alpha, sigma, omega, share, x, y, sx, sy, c), np.array(mu), np.array(1))
+    found = likelihood.log_likelihood(
+        *one(theta, alpha, sigma, omega, share, x, y, sx, sy, c), np.array(mu), np.array(1)
+    )
     assert found[0] == pytest.approx(np.log(sum(parts)), abs=1e-6)
 
 
@@ -358,7 +360,9 @@ def test_bound_is_below_the_evidence() -> None:
     centre, _ = standardised(step, mean)
     names = ("global_effect", "heterogeneity", "theta", "intercept", "exposure_sd", "pleiotropy_sd", "strong_share")
     whole, tau, theta, alpha, sd, omega, share = (fit["posterior"][name].to_numpy().ravel() for name in names)
-    x = np.column_stack([whole, np.log(tau), (theta - whole) / tau, alpha, np.log(sd), np.log(omega), special.logit(share)])
+    x = np.column_stack(
+        [whole, np.log(tau), (theta - whole) / tau, alpha, np.log(sd), np.log(omega), special.logit(share)]
+    )
     cov = 1.5 * np.cov(x.T)
     proposal = stats.multivariate_t(x.mean(0), cov, df=5)
     z = proposal.rvs(20_000, random_state=1)

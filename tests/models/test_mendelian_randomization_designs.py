@@ -1,4 +1,4 @@
-"""Correlated instruments, several exposures, both directions: densities against naive ones, files, published numbers."""
+"""Correlated instruments, several exposures, both directions: naive densities, files, published numbers."""
 
 from pathlib import Path
 from typing import Any

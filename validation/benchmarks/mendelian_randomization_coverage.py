@@ -1,14 +1,14 @@
-"""Coverage and bias of the Bayesian model, IVW and RAPS: ``python validation/benchmarks/mendelian_randomization_coverage.py``.
+"""Coverage and bias of the Bayesian model, IVW and RAPS, in worlds that the model's own prior does not make.
 
-Worlds that the model's own prior does not make: a fixed effect of 0.4, 200 variants (standard errors 1), balanced
-pleiotropy of sd 0.5 unless said otherwise.
+``python validation/benchmarks/mendelian_randomization_coverage.py``: a fixed effect of 0.4, 200 variants (standard
+errors 1), balanced pleiotropy of sd 0.5 unless said otherwise.
 
 ``weak`` normal effects of sd 1 (mean F 2); ``spike and slab`` nine in ten variants do nothing, mean F 3; ``overlap``
-errors correlated by .5, told; ``regions`` 20 regions of 10 variants, effects of sd .2 around .4 (coverage of the regions'
-own effects); ``directional`` pleiotropy of mean 1 of the alleles that raise the exposure; ``correlated`` pairs and
-triples of variants correlated by .6, mean F 6, told (design "linked"; IVW by generalised least squares). Of the fit by
-``vi`` with linear response (``independence`` for the last; without the predictive checks that ``genarium fit`` adds): bias with its Monte-Carlo error, root mean square error,
-coverage of 95 % intervals, CPU seconds of a fit. One core.
+errors correlated by .5, told; ``regions`` 20 regions of 10 variants, effects of sd .2 around .4 (coverage of the
+regions' own effects); ``directional`` pleiotropy of mean 1 of the alleles that raise the exposure; ``correlated``
+triples of variants correlated by .6, told (design "linked"; IVW by generalised least squares). Of the fit by ``vi``
+with linear response (``independence`` for the last; without the predictive checks that ``genarium fit`` adds): bias
+with its Monte-Carlo error, root mean square error, coverage of 95 % intervals, CPU seconds of a fit. One core.
 """
 
 import os

@@ -5,14 +5,17 @@ and a standard error from the disagreement of the members. What follows is Mende
 each sequence, and one over all of them.
 """
 
+from .bayes import GlobalEffect, bayesian
 from .calibration import Calibration, calibrate
 from .convolution import Conv, ConvEnsemble, ConvNet, Dense
+from .dropout import dropped
 from .effects import Effects, effects
 from .loading import SequenceNetwork, load_network
 from .mutagenesis import Mutagenesis, mutagenise
 from .pipeline import DeepMR, LocalEffects, deep_mr, local_effects
 from .scales import SCALES, Scaled
 from .sequence import one_hot
+from .trust import Finding, HeldOut, diagnose
 
 __all__ = [
     "SCALES",
@@ -23,12 +26,18 @@ __all__ = [
     "DeepMR",
     "Dense",
     "Effects",
+    "Finding",
+    "GlobalEffect",
+    "HeldOut",
     "LocalEffects",
     "Mutagenesis",
     "Scaled",
     "SequenceNetwork",
+    "bayesian",
     "calibrate",
     "deep_mr",
+    "diagnose",
+    "dropped",
     "effects",
     "load_network",
     "local_effects",

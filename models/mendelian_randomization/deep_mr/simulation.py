@@ -53,6 +53,8 @@ class Simulated:
         The random confounder, 0 or 1.
     labels : ndarray, shape (N, 2)
         Exposure and outcome, on Anscombe's scale.
+    factor : ndarray, shape (N,)
+        Of beta: 1, or what the distance of the motifs makes of it.
     """
 
     x: Array
@@ -60,6 +62,7 @@ class Simulated:
     at: Array
     batch: Array
     labels: Array
+    factor: Array
 
 
 def log_odds(motif: Array) -> Array:
@@ -76,14 +79,21 @@ def occupancy(x: Array, motif: Array) -> Array:
     return np.asarray(-np.expm1(-np.logaddexp(0, score).sum(-1)))
 
 
-def means(x: Array, alpha: float, beta: float, batch: Array | float = 0.0, confounder: bool = True) -> Array:
+def means(x: Array, alpha: float, beta: Array | float, batch: Array | float = 0.0, confounder: bool = True) -> Array:
     """Return expected counts of exposure and outcome; shape (..., 2)."""
     q_e, q_o = occupancy(x, motifs.EXPOSURE), occupancy(x, motifs.OUTCOME)
     q_c = occupancy(x, motifs.CONFOUNDER) if confounder else 0.0
     return np.stack([1 + alpha * q_e + 20 * q_c + 25 * batch, 1 + beta * q_e * q_o + 30 * q_c + 25 * batch], -1)
 
 
-def simulate(rng: np.random.Generator, count: int, alpha: float, beta: float, confounding: str = "none") -> Simulated:
+def simulate(
+    rng: np.random.Generator,
+    count: int,
+    alpha: float,
+    beta: float,
+    confounding: str = "none",
+    heterogeneity: float = 0.0,
+) -> Simulated:
     """Draw sequences and labels.
 
     Parameters
@@ -93,16 +103,21 @@ def simulate(rng: np.random.Generator, count: int, alpha: float, beta: float, co
     alpha, beta : float
         Of the story above.
     confounding : {"none", "sequence", "random"}
+    heterogeneity : float
+        By how much effects differ between sequences, 0 to below 1: beta times 1 + h at the least distance of the
+        motifs' starts, falling to 1 - h at the largest one.
 
     Returns
     -------
     Simulated
     """
+    if not 0 <= heterogeneity < 1:
+        raise InputError(f"deep_mr: heterogeneity={heterogeneity:g} must lie from 0 to below 1.")
     if confounding not in CONFOUNDING:
         raise InputError(f"deep_mr: confounding={confounding!r} is not known; use one of {', '.join(CONFOUNDING)}.")
     codes = rng.choice(4, (count, LENGTH), p=BACKGROUND)
     kind = np.where(rng.uniform(size=count) < EMBED, rng.integers(EXPOSURE, BOTH + 1, count), NEITHER)
-    at = np.full(count, -1)
+    at, factor = np.full(count, -1), np.ones(count)
     free = np.ones((count, LENGTH), dtype=bool)
     for n in np.flatnonzero(kind):
         placed = _places(rng, int(kind[n]))
@@ -111,6 +126,9 @@ def simulate(rng: np.random.Generator, count: int, alpha: float, beta: float, co
             codes[n, start : start + len(motif)] = _instance(rng, motif)
             free[n, start : start + len(motif)] = False
         at[n] = placed.get(EXPOSURE, -1)
+        if kind[n] == BOTH:
+            apart = abs(placed[EXPOSURE] - placed[OUTCOME]) - SPACING[0]
+            factor[n] = 1 + heterogeneity * (1 - 2 * apart / (SPACING[1] - SPACING[0]))
     if confounding == "sequence":
         k = len(motifs.CONFOUNDER)
         for n in np.flatnonzero(rng.uniform(size=count) < CONFOUND):
@@ -120,8 +138,8 @@ def simulate(rng: np.random.Generator, count: int, alpha: float, beta: float, co
                 codes[n, start : start + k] = _instance(rng, motifs.CONFOUNDER)
     x = (codes[:, None] == np.arange(4)[:, None]).astype(float)
     batch = (rng.uniform(size=count) < 0.5).astype(float) if confounding == "random" else np.zeros(count)
-    expected = means(x, alpha, beta, batch, confounding == "sequence")
-    return Simulated(x, kind, at, batch, anscombe(rng.poisson(expected)))
+    expected = means(x, alpha, beta * factor, batch, confounding == "sequence")
+    return Simulated(x, kind, at, batch, anscombe(rng.poisson(expected)), factor)
 
 
 def _places(rng: np.random.Generator, kind: int) -> dict[int, int]:

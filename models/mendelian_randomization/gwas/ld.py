@@ -56,8 +56,8 @@ def read_correlations(path: Path, alleles: Path | None = None) -> Correlations:
         A square table with names of variants in its first row and column; or one with a row a pair (PLINK's ``--r``:
         SNP_A, SNP_B, R), in which pairs that are not named do not correlate.
     alleles : Path, optional
-        A table with identifiers and alleles (A1 or ALT, the counted one, and A2 or REF), or PLINK's .bim. Default: names
-        such as rs123_A_G or rs123:A:G say it, the counted one first.
+        A table with identifiers and alleles (A1 or ALT, the counted one, and A2 or REF), or PLINK's .bim. Default:
+        names such as rs123_A_G or rs123:A:G say it, the counted one first.
 
     Raises
     ------
@@ -236,9 +236,7 @@ def clump(ld: Array, strength: Array, threshold: float) -> Array:
     return keep
 
 
-def correlated(
-    path: Path, alleles: Path | None, threshold: float | None, paired: Any
-) -> tuple[Array, Array]:
+def correlated(path: Path, alleles: Path | None, threshold: float | None, paired: Any) -> tuple[Array, Array]:
     """Return which variants of two traits to keep, and their correlations; what goes is in the account.
 
     Parameters
