@@ -16,7 +16,7 @@ from genarium.data import check
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers.messages import absent, listed
-from genarium.registry import fitted_model
+from genarium.registry import resolve
 from genarium.remedies import option
 from genarium.writing import replacing
 
@@ -326,7 +326,7 @@ def _own(counts: Any) -> list[str] | None:
     """Return the perturbation of each row where a tree holds replicates."""
     if not isinstance(counts, xr.DataTree) or "condition" not in counts.get("constant_data", {}):
         return None
-    names = check(fitted_model(counts, "perturbation_score"), counts).coords["perturbation"]
+    names = check(resolve("perturbation_score", counts), counts).coords["perturbation"]
     return [str(names[c]) for c in counts["constant_data"]["condition"].to_numpy()]
 
 
