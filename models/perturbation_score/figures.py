@@ -17,6 +17,9 @@ from .ranking import rank, score
 MOST = 40
 """Perturbations drawn at most."""
 
+FEWEST = 5
+"""Perturbations from which on rankings are worth a figure."""
+
 ROW = 0.22
 """Height of a row of text, in inches: bars are as high in every figure."""
 
@@ -44,7 +47,8 @@ def figures(tree: xr.DataTree) -> Iterator[Titled]:
         return
     ranked = rank(score(tree))
     yield scores(ranked)
-    yield rankings(ranked)
+    if ranked.sizes["perturbation"] >= FEWEST:
+        yield rankings(ranked)
     yield shares(tree, ranked)
     if chosen.get("replicates", "pooled") != "pooled":
         yield from agreement(tree)
@@ -69,8 +73,8 @@ def scores(ranked: xr.Dataset) -> Titled:
     quantile = float(ranked.attrs["quantile"])
     return (
         "Scores",
-        f"Dots: minus the expected distance from the target; bars down to the {100 * quantile:g} % quantile of what the "
-        "cells leave open (of a point estimate, too: the shares given the estimate), by which perturbations are ordered"
+        f"Dots: minus the expected distance from the target; bars down to the {100 * quantile:g} % quantile of what "
+        "the cells leave open (of a point estimate: given that estimate), by which perturbations are ordered"
         f"{' (the best ' + str(MOST) + ')' if len(y) == MOST else ''}. Crosses: minus the distance of the observed "
         "shares. In brackets: cells.",
         figure,
@@ -80,13 +84,16 @@ def scores(ranked: xr.Dataset) -> Titled:
 def rankings(ranked: xr.Dataset) -> Titled:
     """Draw ranks by plug-in and by lower quantile against each other, the number of cells as colour."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(WIDTH * 0.62, 3.6), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
     axes = figure.subplots()
     cells = np.maximum(ranked["cells"].to_numpy(), 1)
     dots = axes.scatter(ranked["rank_plug_in"], ranked["rank_lower"], c=np.log10(cells), s=16, cmap="viridis")
     last = ranked.sizes["perturbation"]
     axes.plot([1, last], [1, last], color=INK, lw=0.7)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("rank by observed shares")
     axes.set_ylabel("rank by lower quantile")
     bar = figure.colorbar(dots, ax=axes)
@@ -152,7 +159,8 @@ def agreement(tree: xr.DataTree) -> Iterator[Titled]:
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     yield (
         "Do replicates (guides, wells) agree?",
-        "Those that agree least come first; p: how often replicates of as many cells would lie as far apart by the fit.",
+        "Those that agree least come first; p: how often, by the fit, replicates of as many cells would lie as far "
+        "apart.",
         figure,
     )
 
@@ -183,8 +191,8 @@ def loadings(tree: xr.DataTree) -> Titled:
         axes.set_title(f"program {told['program'].to_numpy()[j]} (reliability {reliability[j]:.2f})")
     return (
         "Programs by their genes",
-        "Change of mean log expression per sd of a program over perturbations, of its surest genes. Reliability: share of "
-        "the variance between perturbations that is not the sampling of their cells.",
+        "Change of mean log expression per sd of a program over perturbations, of its surest genes. Reliability: share "
+        "of the variance between perturbations that is not the sampling of their cells.",
         figure,
     )
 
@@ -210,7 +218,7 @@ def activities(tree: xr.DataTree) -> Titled:
     figure.colorbar(drawn, ax=axes).set_label("difference from the control (sd)")
     return (
         "Which perturbations move which programs",
-        f"The {len(order)} surest perturbations; * where the false discovery rate over all perturbations and programs is "
-        "5 % or less. Programs are scaled to sd one over perturbations.",
+        f"The {len(order)} surest perturbations; * where the false discovery rate over all perturbations and programs "
+        "is 5 % or less. Programs are scaled to sd one over perturbations.",
         figure,
     )

@@ -24,7 +24,7 @@ def hits_of_file(
     split: str | None = None,
     target: str | None = None,
     fdr: float = 0.05,
-    output: Path | None = None,
+    table: Path | None = None,
 ) -> Answer:
     """Which perturbations of a screen change the cell states, with false discovery rates; no fit is needed.
 
@@ -46,7 +46,7 @@ def hits_of_file(
         Wanted shares, such as "progenitor=0.7,cycling=0.3": scores are added.
     fdr : float
         False discovery rate up to which perturbations are called.
-    output : Path
+    table : Path
         Table of all perturbations and states to write (TSV).
 
     Returns
@@ -70,14 +70,12 @@ def hits_of_file(
         concentration = found.attrs["replicate_concentration"]
         notes.append(f"Concentration of the replicates around their perturbation: {concentration:.3g}.")
     else:
-        notes.append(
-            "Without replicates, what two wells differ by counts as an effect: name their column if there are."
-        )
-    if output is not None:
+        notes.append("Without replicates, what wells differ by counts as an effect: name their column if there are.")
+    if table is not None:
         frame = found.isel(perturbation=order).to_dataframe(dim_order=["perturbation", "state"])
-        with replacing(output) as temporary:
+        with replacing(table) as temporary:
             frame.to_csv(temporary, sep="\t", float_format="%.6g", lineterminator="\n")
-        notes.append(f"Written: {output}.")
+        notes.append(f"Written: {table}.")
     states = found["state"].to_numpy().astype(str)
     rows = [["perturbation", "cells", "P(effect)", "FDR", "surest change"]]
     for p in order[:SHOWN]:
