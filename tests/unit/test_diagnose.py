@@ -272,7 +272,8 @@ def test_feature_that_the_model_misses(toy_tree: xr.DataTree, make: Make, verdic
     for name, width, status in (("broad", 1.7, "warn"), ("wide", 4, "fail"), ("tight", 0.2, "fail")):
         assert found[name]["predictive check: mean"].status == "pass"
         missed = found[name]["predictive check: sd"]
-        assert (missed.status, missed.value) == (status, 0)
+        assert missed.status == status
+        assert missed.value < (0.005 if status == "warn" else 1e-3)
         assert ("do not rely" in missed.advice) == (status == "fail")
         assert missed.where == "200 replications"
         assert f"The data have sd {width * y.std():.4g}" in missed.advice
