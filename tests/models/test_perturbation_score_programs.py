@@ -10,7 +10,7 @@ import xarray as xr
 
 import genarium as gn
 from genarium import InputError, cli
-from genarium.models.perturbation_score import enrichment, escapees, programs, read_gmt
+from genarium.models.perturbation_score import contrasts, enrichment, escapees, programs, read_gmt, score
 from genarium.models.perturbation_score.programs import regressed, settled
 
 NAME = "perturbation_score"
@@ -125,6 +125,12 @@ def test_bad_gmt(tmp_path: Path, text: str, message: str) -> None:
 def test_sets_without_the_genes_are_told(fit: xr.DataTree) -> None:
     with pytest.raises(InputError, match="none of 1 sets has between 5 and 500"):
         enrichment(fit, {"s": ["TP53", "MYC"]})
+
+
+def test_shares_are_not_asked_of_cells(fit: xr.DataTree) -> None:
+    for function in (score, contrasts):
+        with pytest.raises(InputError, match="says nothing of shares"):
+            function(fit, **({"control": "p00"} if function is contrasts else {}))
 
 
 def test_one_state_is_refused(fit: xr.DataTree) -> None:
