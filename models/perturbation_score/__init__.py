@@ -20,6 +20,7 @@ from .enrichment import enrichment, programs, read_gmt
 from .genes import gene_features
 from .guides import concordance, escapees
 from .hits import hits, replicate_concentration, write_hits
+from .hits_command import hits_of_file
 from .predictor import rotated
 from .ranking import rank, score
 from .shrinkage import conjugate
@@ -187,6 +188,7 @@ SHARED: dict[str, Any] = {
         "observed": OBSERVED,
     },
     "vary": declare,
+    "commands": {"hits": hits_of_file},
     "source": "Learning robust statistics for scoring perturbations, on the Cancer Immunotherapy Data Science Grand "
     "Challenge (Broad Institute, 2023).",
 }

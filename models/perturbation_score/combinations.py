@@ -36,9 +36,9 @@ def combinations(
     -------
     Dataset
         Over ``combination`` and ``state``: ``seen``; ``additive``, the shares that parts without interaction lead to;
-        ``share`` with ``low`` and ``high`` (90 %): for seen ones those with their shrunk interaction, for others with what
-        an interaction may be; ``interaction`` (on log shares, shrunk) and its ``interaction_sd``, zero and ω where not
-        seen. The attribute ``interaction_scale`` is ω.
+        ``share`` with ``low`` and ``high`` (90 %): for seen ones those with their shrunk interaction, for others with
+        what an interaction may be; ``interaction`` (on log shares, shrunk) and its ``interaction_sd``, zero and ω where
+        not seen. The attribute ``interaction_scale`` is ω.
 
     Raises
     ------
@@ -60,8 +60,8 @@ def combinations(
     new = [(separator.join(pair), *pair) for pair in pairs if frozenset(pair) not in have]
     if not seen and not new:
         raise InputError(
-            f"perturbation_score: no perturbation is named after two others with {separator!r} between, and no pairs are "
-            "given. Name the separator, or pairs."
+            f"perturbation_score: no perturbation is named after two others with {separator!r} between, and no pairs "
+            "are given. Name the separator, or pairs."
         )
     log = centred(np.log(np.maximum(drawn_shares(fit, problem, np.asarray(names)), LEAST)))  # (S, P, K)
     at = {name: i for i, name in enumerate(names)}

@@ -98,8 +98,8 @@ def enrichment(fit: xr.DataTree, sets: str | Path | dict[str, list[str]]) -> Any
     member = {name: at for name, at in member.items() if SMALLEST <= at.sum() <= min(LARGEST, len(genes) - 1)}
     if not member:
         raise InputError(
-            f"perturbation_score: none of {len(known)} sets has between {SMALLEST} and {LARGEST} of the {len(genes)} genes "
-            f"of the data (such as {genes[0]!r}). Give sets with the same kind of names."
+            f"perturbation_score: none of {len(known)} sets has between {SMALLEST} and {LARGEST} of the {len(genes)} "
+            f"genes of the data (such as {genes[0]!r}). Give sets with the same kind of names."
         )
     loading = told["total_loading_z"].to_numpy()
     rows = [

@@ -6,14 +6,25 @@ import numpy as np
 import xarray as xr
 
 from genarium.data import check
-from genarium.drawing import INK, MARK, PALETTE, WIDTH, Titled
+from genarium.drawing import FAINT, INK, MARK, PALETTE, WIDTH, Titled
 from genarium.registry import fitted_model
 
+from .enrichment import programs
+from .guides import concordance
 from .posterior import known_shares
 from .ranking import rank, score
 
 MOST = 40
 """Perturbations drawn at most."""
+
+FEWEST = 5
+"""Perturbations from which on rankings are worth a figure."""
+
+ROW = 0.22
+"""Height of a row of text, in inches: bars are as high in every figure."""
+
+GENES = 8
+"""Genes that a program is drawn by, up and down together."""
 
 
 def figures(tree: xr.DataTree) -> Iterator[Titled]:
@@ -29,10 +40,18 @@ def figures(tree: xr.DataTree) -> Iterator[Titled]:
     title, caption : str
     figure : matplotlib.figure.Figure
     """
+    chosen = fitted_model(tree).chosen
+    if chosen.get("observed") == "expression":
+        yield loadings(tree)
+        yield activities(tree)
+        return
     ranked = rank(score(tree))
     yield scores(ranked)
-    yield rankings(ranked)
+    if ranked.sizes["perturbation"] >= FEWEST:
+        yield rankings(ranked)
     yield shares(tree, ranked)
+    if chosen.get("replicates", "pooled") != "pooled":
+        yield from agreement(tree)
 
 
 def scores(ranked: xr.Dataset) -> Titled:
@@ -41,24 +60,23 @@ def scores(ranked: xr.Dataset) -> Titled:
 
     top = ranked.isel(perturbation=slice(0, MOST))
     y = np.arange(top.sizes["perturbation"])
-    figure = Figure(figsize=(WIDTH, 0.9 + 0.19 * len(y)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 0.9 + ROW * len(y)), layout="constrained")
     axes = figure.subplots()
     axes.hlines(y, top["lower"], top["score"], color=PALETTE[0], lw=3, alpha=0.45)
     axes.plot(top["score"], y, "o", color=PALETTE[0], ms=4, label="posterior mean")
     axes.plot(top["plug_in"], y, "x", color=MARK, ms=4, label="plug-in")
     names = top["perturbation"].to_numpy()
-    axes.set_yticks(
-        y, [f"{name} ({int(n)})" for name, n in zip(names, top["cells"].to_numpy(), strict=True)], fontsize=7
-    )
+    axes.set_yticks(y, [f"{name} ({int(n)})" for name, n in zip(names, top["cells"].to_numpy(), strict=True)])
     axes.set_ylim(len(y) - 0.5, -0.5)
     axes.set_xlabel("score: minus the l1 distance from the target")
     axes.legend(loc="lower right", frameon=False)
     quantile = float(ranked.attrs["quantile"])
     return (
         "Scores",
-        f"Dots: minus the expected distance from the target; bars down to the {100 * quantile:g} % quantile, by which "
-        f"perturbations are ordered{' (the best ' + str(MOST) + ')' if len(y) == MOST else ''}. Crosses: minus the "
-        "distance of the observed shares. In brackets: cells.",
+        f"Dots: minus the expected distance from the target; bars down to the {100 * quantile:g} % quantile of what "
+        "the cells leave open (of a point estimate: given that estimate), by which perturbations are ordered"
+        f"{' (the best ' + str(MOST) + ')' if len(y) == MOST else ''}. Crosses: minus the distance of the observed "
+        "shares. In brackets: cells.",
         figure,
     )
 
@@ -66,13 +84,16 @@ def scores(ranked: xr.Dataset) -> Titled:
 def rankings(ranked: xr.Dataset) -> Titled:
     """Draw ranks by plug-in and by lower quantile against each other, the number of cells as colour."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
-    figure = Figure(figsize=(WIDTH * 0.62, 3.6), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
     axes = figure.subplots()
     cells = np.maximum(ranked["cells"].to_numpy(), 1)
     dots = axes.scatter(ranked["rank_plug_in"], ranked["rank_lower"], c=np.log10(cells), s=16, cmap="viridis")
     last = ranked.sizes["perturbation"]
     axes.plot([1, last], [1, last], color=INK, lw=0.7)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("rank by observed shares")
     axes.set_ylabel("rank by lower quantile")
     bar = figure.colorbar(dots, ax=axes)
@@ -95,15 +116,109 @@ def shares(tree: xr.DataTree, ranked: xr.Dataset) -> Titled:
     best = [str(name) for name in ranked["perturbation"].to_numpy()[: MOST // 2]]
     rows = np.vstack([problem["target"], q[[labels.index(name) for name in best]]])
     y = np.arange(len(rows))
-    figure = Figure(figsize=(WIDTH, 0.9 + 0.19 * len(y)), layout="constrained")
+    columns = 4
+    lines = -(-rows.shape[1] // columns)
+    figure = Figure(figsize=(WIDTH, 0.7 + ROW * (len(y) + lines)), layout="constrained")
     axes = figure.subplots()
     left = np.zeros(len(rows))
     for k, state in enumerate(problem.coords["state"]):
         axes.barh(y, rows[:, k], left=left, color=PALETTE[k % len(PALETTE)], height=0.8, label=str(state))
         left += rows[:, k]
-    axes.set_yticks(y, ["target", *best], fontsize=7)
+    axes.set_yticks(y, ["target", *best])
     axes.set_ylim(len(y) - 0.5, -0.5)
     axes.set_xlim(0, 1)
     axes.set_xlabel("share of cells")
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=min(5, rows.shape[1]), frameon=False)
+    axes.grid(False)
+    figure.legend(loc="outside lower center", ncols=min(columns, rows.shape[1]), frameon=False)
     return "Shares of the states", "Posterior means, best perturbations first; the target on top.", figure
+
+
+def agreement(tree: xr.DataTree) -> Iterator[Titled]:
+    """Draw how far replicates of each perturbation lie apart, beside what the fit expects."""
+    from matplotlib.figure import Figure
+
+    problem = check(fitted_model(tree), tree)
+    if np.bincount(problem["condition"]).max() < 2:
+        return
+    told = concordance(tree)
+    order = np.argsort(told["p"].to_numpy(), kind="stable")[:MOST]
+    top = told.isel(perturbation=order)
+    y = np.arange(len(order))
+    figure = Figure(figsize=(WIDTH, 0.9 + ROW * len(y)), layout="constrained")
+    axes = figure.subplots()
+    axes.hlines(
+        y, np.minimum(top["apart"], top["expected"]), np.maximum(top["apart"], top["expected"]), color=FAINT, lw=2
+    )
+    axes.plot(top["expected"], y, "|", color=INK, ms=9, label="expected by the fit")
+    axes.plot(top["apart"], y, "o", color=PALETTE[0], ms=4, label="seen")
+    names, p = top["perturbation"].to_numpy(), top["p"].to_numpy()
+    axes.set_yticks(y, [f"{name} (p {value:.2f})" for name, value in zip(names, p, strict=True)])
+    axes.set_ylim(len(y) - 0.5, -0.5)
+    axes.set_xlim(left=0)
+    axes.set_xlabel("mean l1 distance between replicates")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    yield (
+        "Do replicates (guides, wells) agree?",
+        "Those that agree least come first; p: how often, by the fit, replicates of as many cells would lie as far "
+        "apart.",
+        figure,
+    )
+
+
+def loadings(tree: xr.DataTree) -> Titled:
+    """Draw the genes of each program: log expression per sd of the program."""
+    from matplotlib.figure import Figure
+
+    told = programs(tree)
+    z, value = told["total_loading_z"].to_numpy(), told["total_loading"].to_numpy()
+    genes, reliability = told["gene"].to_numpy().astype(str), told["reliability"].to_numpy()
+    shown = np.flatnonzero(reliability > 0)[:6] if (reliability > 0).any() else np.arange(1)
+    some = min(GENES, len(genes))
+    columns = min(3, len(shown))
+    lines = -(-len(shown) // columns)
+    figure = Figure(figsize=(WIDTH, lines * (0.75 + ROW * some)), layout="constrained")
+    grid = figure.subplots(lines, columns, squeeze=False)
+    for axes in grid.ravel()[len(shown) :]:
+        axes.set_visible(False)
+    for axes, j in zip(grid.ravel(), shown, strict=False):
+        first = np.argsort(-np.abs(z[j]), kind="stable")[:some]
+        first = first[np.argsort(-value[j, first], kind="stable")]
+        y = np.arange(some)
+        axes.barh(y, value[j, first], height=0.7, color=[PALETTE[0] if v > 0 else MARK for v in value[j, first]])
+        axes.set_yticks(y, genes[first])
+        axes.set_ylim(some - 0.5, -0.5)
+        axes.grid(False, axis="y")
+        axes.set_title(f"program {told['program'].to_numpy()[j]} (reliability {reliability[j]:.2f})")
+    return (
+        "Programs by their genes",
+        "Change of mean log expression per sd of a program over perturbations, of its surest genes. Reliability: share "
+        "of the variance between perturbations that is not the sampling of their cells.",
+        figure,
+    )
+
+
+def activities(tree: xr.DataTree) -> Titled:
+    """Draw which perturbations move which programs, against the control."""
+    from matplotlib.figure import Figure
+
+    told = programs(tree)
+    moved, fdr = told["moved"].to_numpy(), told["moved_fdr"].to_numpy()
+    order = np.argsort(fdr.min(1), kind="stable")[:MOST]
+    names = told["perturbation"].to_numpy().astype(str)[order]
+    limit = float(np.abs(moved[order]).max()) or 1.0
+    figure = Figure(figsize=(WIDTH, 1.1 + ROW * len(order)), layout="constrained")
+    axes = figure.subplots()
+    drawn = axes.imshow(moved[order], cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
+    for i, j in np.argwhere(fdr[order] <= 0.05):
+        axes.text(j, i, "*", ha="center", va="center", color=INK)
+    axes.set_yticks(np.arange(len(order)), names)
+    axes.set_xticks(np.arange(moved.shape[1]), told["program"].to_numpy().astype(str))
+    axes.set_xlabel("program")
+    axes.grid(False)
+    figure.colorbar(drawn, ax=axes).set_label("difference from the control (sd)")
+    return (
+        "Which perturbations move which programs",
+        f"The {len(order)} surest perturbations; * where the false discovery rate over all perturbations and programs "
+        "is 5 % or less. Programs are scaled to sd one over perturbations.",
+        figure,
+    )

@@ -71,8 +71,8 @@ def escapees(
     kinds = np.zeros(len(labels), dtype=str) if state is None else np.asarray(state).astype(str)
     if X.ndim != 2 or not len(X) == len(labels) == len(guides) == len(kinds):
         raise InputError(
-            f"perturbation_score: escapees: there are cells of shape {X.shape}, {len(labels)} conditions, {len(guides)} "
-            f"guides and {len(kinds)} states. Give one of each for every cell."
+            f"perturbation_score: escapees: there are cells of shape {X.shape}, {len(labels)} conditions, "
+            f"{len(guides)} guides and {len(kinds)} states. Give one of each for every cell."
         )
     if not np.isfinite(X).all():
         raise InputError("perturbation_score: escapees: cells hold values that are missing or infinite. Correct them.")
@@ -163,8 +163,9 @@ def concordance(fit: xr.DataTree, seed: int = 0) -> xr.Dataset:
     Returns
     -------
     Dataset
-        Over the perturbations with two replicates or more: ``replicates``, ``apart`` (mean l1 distance of their shares),
-        ``expected`` (by the fit, for as many cells) and ``p``, the probability of being as far apart or further.
+        Over the perturbations with two replicates or more: ``replicates``, ``apart`` (mean l1 distance of their
+        shares), ``expected`` (by the fit, for as many cells) and ``p``, the probability of being as far apart or
+        further.
     """
     problem = check(fitted_model(fit, "perturbation_score"), fit)
     if problem.option("replicates") == "pooled":

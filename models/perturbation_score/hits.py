@@ -16,7 +16,7 @@ from genarium.data import check
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers.messages import absent, listed
-from genarium.registry import fitted_model
+from genarium.registry import resolve
 from genarium.remedies import option
 from genarium.writing import replacing
 
@@ -308,11 +308,13 @@ def _of_target(
     same_states(Q, mixture.N)
     each = expected_l1(Q, mixture.posterior)
     minus = np.stack([-l1(q, Q) for q, _ in drawn], 1)  # (DRAWS, P)
-    place = np.argsort(np.argsort(-minus, axis=1), axis=1)
+    top = min(top, minus.shape[1])
+    best = np.argpartition(-minus, top - 1, axis=1)[:, :top]
+    often = np.bincount(best.ravel(), minlength=minus.shape[1])
     return {
         "score": -(mixture.member * each).sum(1),
         "score_low": np.quantile(minus, 0.05, axis=0),
-        "in_top": (place < top).mean(0),
+        "in_top": often / len(minus),
     }
 
 
@@ -326,7 +328,7 @@ def _own(counts: Any) -> list[str] | None:
     """Return the perturbation of each row where a tree holds replicates."""
     if not isinstance(counts, xr.DataTree) or "condition" not in counts.get("constant_data", {}):
         return None
-    names = check(fitted_model(counts, "perturbation_score"), counts).coords["perturbation"]
+    names = check(resolve("perturbation_score", counts), counts).coords["perturbation"]
     return [str(names[c]) for c in counts["constant_data"]["condition"].to_numpy()]
 
 

@@ -73,8 +73,8 @@ class Story:
 
     def replicate_alpha(self, given: Mapping[str, Any]) -> Array:
         """Concentrations of replicates' shares (eq. 38), shape (..., R, K)."""
-        share = self.replicate_share(given)
-        return np.maximum(np.asarray(given["rho"])[..., None, None] * share, SMALLEST)
+        rho = np.asarray(given["rho"])[..., None, None]
+        return np.asarray(np.maximum(rho * self.replicate_share(given), SMALLEST))
 
     def replicate_share(self, given: Mapping[str, Any]) -> Array:
         """Shares that replicates vary around (eq. 38), or have (eq. 38b); shape (..., R, K)."""

@@ -122,6 +122,7 @@ def known_shares(fitted: xr.DataTree, problem: Problem, rng: np.random.Generator
         Dirichlet distributions where a row is all of a perturbation. Where there are replicates, draws: the fit's own
         of what it has seen; for others, draws from features alone, weighed by how well they explain their replicates.
     """
+    of_counts(problem)
     if problem.option("replicates") == "pooled":
         return Shares(concentrations(fitted, problem, rng, most))
     if not same_data(fitted, problem):
@@ -129,6 +130,15 @@ def known_shares(fitted: xr.DataTree, problem: Problem, rng: np.random.Generator
     if "posterior" not in fitted and "concentration" in fitted["point"]:
         return Shares(fitted["point"]["concentration"].to_numpy()[None])
     return Shares(draws_of(fitted, ["proportion"], 4 * most)["proportion"], drawn=True)
+
+
+def of_counts(problem: Problem) -> None:
+    """Refuse a fit of cells, which holds its scores itself."""
+    if problem.option("observed") == "expression":
+        raise InputError(
+            "perturbation_score: this fit is of cells with expression, and says nothing of shares. Its scores are "
+            "fit['point']['score'], its programs programs(fit); for shares, fit the counts of the states."
+        )
 
 
 def weighed(fitted: xr.DataTree, problem: Problem, rng: np.random.Generator, most: int) -> Array:

@@ -183,7 +183,7 @@ def described(
     target = np.asarray(problem["target"])[None]
     by = ("perturbation", "program")
     return {
-        "base": base,
+        "base": base - base.mean(),
         "marker": marker,
         "loading": regressed(A, expression - base - (shift - shift.mean(0)))[0],
         "effect": regressed(A, log - log.mean(0))[0],
@@ -216,7 +216,7 @@ def statistics(one: Any, trained: Any, rng: np.random.Generator) -> tuple[Array,
 
 
 def regressed(A: Array, Y: Array) -> tuple[Array, Array]:
-    """Regress Y (P, G), of mean zero, on uncorrelated activities (P, m) of variance one: slopes, and their z; (m, G)."""
+    """Regress Y (P, G), of mean zero, on uncorrelated activities (P, m) of variance one: slopes and their z, (m, G)."""
     P, m = A.shape
     slope = A.T @ Y / P
     left = ((Y - A @ slope) ** 2).sum(0) / max(1, P - m - 1)

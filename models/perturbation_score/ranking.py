@@ -14,7 +14,7 @@ from genarium.readers.messages import absent, listed
 from genarium.registry import fitted_model
 
 from .distance import checked_target, l1, same_states
-from .posterior import Shares, known_shares
+from .posterior import Shares, known_shares, of_counts
 from .readers import shares_of
 
 EQUAL = 10
@@ -56,6 +56,7 @@ def score(fit: xr.DataTree, target: Any = None, quantile: float = 0.05, control:
         raise InputError(f"perturbation_score: quantile={quantile!r} must lie between 0 and 1.")
     model = fitted_model(fit, "perturbation_score")
     problem = check(model, fit)
+    of_counts(problem)
     Q = problem["target"] if target is None else checked_target(by_label(target, problem.coords["state"]))
     same_states(Q, problem["count"])
     if Q.ndim > 1:

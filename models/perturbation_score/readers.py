@@ -178,8 +178,9 @@ def h5ad(
                 f"{listed(chosen)}. Correct it, add the state, or drop those cells."
             )
         if design is not None:
-            labels = [stripped(label_column(path, obs, name)) if name else None for name in (replicate or batch, batch)]
-            names = pd.Series(design.join(path, stripped(names), labels[0], labels[1]), obs.index)
+            own = stripped(label_column(path, obs, replicate or batch or ""))
+            lots = stripped(label_column(path, obs, batch)) if batch else None
+            names = pd.Series(design.join(path, stripped(names), own, lots), obs.index)
         parts.append(counted(path, names, kinds, chosen))
         account.read = max(account.read, len(obs.columns))
         others = [str(name) for name in obs.columns if name not in used]
@@ -385,7 +386,7 @@ def variables(
     counts = counts[total >= least]
     if not len(counts):
         raise InputError(f"{path}: no perturbation has {least} cells or more ({option('least', least)}). Lower it.")
-    perturbed = list(dict.fromkeys(counts.index if design is None else map(design.condition.get, counts.index)))
+    perturbed = list(dict.fromkeys(name if design is None else design.condition[name] for name in counts.index))
     if control is not None and control not in perturbed:
         raise InputError(f"{path}: the control {control!r} has fewer than {least} cells. Lower least.")
     out: dict[str, Any] = {"count": counts}

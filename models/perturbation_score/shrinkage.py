@@ -146,7 +146,7 @@ def helmert(K: int) -> Array:
 
 
 def scale_of(counts: Array, X: Array, x: Array, basis: Array, tau: float) -> float:
-    """Return the scale of what features explain, given their slopes: MacKay's rule, with its half-normal prior (eq. 11a).
+    """Return the scale of what features explain, given their slopes, by MacKay's rule and its prior (eq. 10b).
 
     gamma counts the slopes that the data determine, by eigenvalues of the information on each state's.
     """

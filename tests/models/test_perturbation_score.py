@@ -223,17 +223,19 @@ def test_gaussian_process_is_its_own_value_at_fitted_genes_and_the_prior_far_awa
 
 def test_gradient_of_the_conjugate_objective() -> None:
     rng = np.random.default_rng(13)
-    counts = rng.poisson(5, (9, 4))
-    mu, kappa, h = story.centred(rng.normal(size=4)), 7.0, 1e-5
-    _, by_mu, by_log_kappa = shrinkage.density(counts, mu, kappa)
+    counts, X = rng.poisson(5, (9, 4)), rng.normal(size=(9, 2))
+    mu, kappa, h, V = story.centred(rng.normal(size=4)), 7.0, 1e-5, story.centred(rng.normal(size=(2, 4)))
+    _, by_mu, by_slope, by_log_kappa = shrinkage.density(counts, mu, kappa, X, V)
     for k in range(4):
         step = np.zeros(4)
         step[k] = h
-        slope = (
-            (shrinkage.density(counts, mu + step, kappa)[0] - shrinkage.density(counts, mu - step, kappa)[0]) / 2 / h
-        )
-        assert by_mu[k] == pytest.approx(slope, rel=1e-6, abs=1e-6)
-    up, down = (shrinkage.density(counts, mu, kappa * np.exp(s * h))[0] for s in (1, -1))
+        up, down = (shrinkage.density(counts, mu + s * step, kappa, X, V)[0] for s in (1, -1))
+        assert by_mu[k] == pytest.approx((up - down) / 2 / h, rel=1e-6, abs=1e-6)
+        move = np.zeros((2, 4))
+        move[1, k] = h
+        up, down = (shrinkage.density(counts, mu, kappa, X, V + s * move)[0] for s in (1, -1))
+        assert by_slope[1, k] == pytest.approx((up - down) / 2 / h, rel=1e-6, abs=1e-6)
+    up, down = (shrinkage.density(counts, mu, kappa * np.exp(s * h), X, V)[0] for s in (1, -1))
     assert by_log_kappa == pytest.approx((up - down) / 2 / h, rel=1e-6, abs=1e-6)
 
 
@@ -241,7 +243,7 @@ def test_conjugate_objective_is_the_models_density() -> None:
     rng = np.random.default_rng(14)
     model = registry.get(NAME).variant(regression="none")
     counts = rng.poisson(5, (9, 4))
-    problem = check(model, {"count": counts})
+    problem, none = check(model, {"count": counts}), (np.zeros((9, 0)), np.zeros((0, 4)))
     rows = []
     for _ in range(3):
         mu, kappa = story.centred(rng.normal(size=4)), rng.lognormal(2, 1)
@@ -249,7 +251,7 @@ def test_conjugate_objective_is_the_models_density() -> None:
         assert model.log_prior is not None
         whole = problem.call(model.log_likelihood, mu=mu, kappa=kappa).sum()
         whole += problem.call(model.log_prior, mu=mu, kappa=kappa)
-        rows.append(whole - shrinkage.density(counts, mu, kappa)[0])
+        rows.append(whole - shrinkage.density(counts, mu, kappa, *none)[0])
     assert np.ptp(rows) < 1e-9
 
 
@@ -258,11 +260,12 @@ def test_conjugate_is_a_maximum_and_adds_counts_to_the_prior() -> None:
     fit = gn.fit(NAME, tree, "conjugate")
     mu, kappa = fit["point"]["mu"].to_numpy(), float(fit["point"]["kappa"])
     counts = fit["observed_data"]["count"].to_numpy()
-    best = shrinkage.density(counts, mu, kappa)[0]
+    none = np.zeros((60, 0)), np.zeros((0, 5))
+    best = shrinkage.density(counts, mu, kappa, *none)[0]
     rng = np.random.default_rng(15)
     for _ in range(20):
         near = shrinkage.density(
-            counts, mu + 0.02 * story.centred(rng.normal(size=5)), kappa * np.exp(0.05 * rng.normal())
+            counts, mu + 0.02 * story.centred(rng.normal(size=5)), kappa * np.exp(0.05 * rng.normal()), *none
         )
         assert near[0] < best
     a = kappa * softmax(mu) + counts
@@ -271,13 +274,33 @@ def test_conjugate_is_a_maximum_and_adds_counts_to_the_prior() -> None:
     np.testing.assert_allclose(fit["point"]["expected_distance"], expected_l1(target, a))
 
 
-def test_conjugate_is_blind_to_features() -> None:
-    tree = gn.simulate(NAME, seed=1)
-    counts = tree["observed_data"]["count"]
-    with_features = gn.fit(NAME, tree, "conjugate")["point"]
-    without = gn.fit(NAME, {"count": counts}, "conjugate", regression="none")["point"]
-    np.testing.assert_allclose(with_features["mu"], without["mu"], atol=1e-5)
-    assert not with_features["weight"].to_numpy().any()
+def test_conjugate_follows_features() -> None:
+    """Slopes near those of the simulation, and a scale and a concentration that are not far off (30 screens)."""
+    apart, scale, concentration = [], [], []
+    for seed in range(30):
+        tree = gn.simulate(NAME, seed=seed, tau=1.0, kappa=20.0)
+        point = gn.fit(NAME, tree, "conjugate")["point"]
+        told = (point["tau"] * point["weight"]).to_numpy()
+        true = tree["truth"]["weight"].to_numpy()
+        apart.append(((told - true) ** 2).sum() / (true**2).sum())
+        scale.append(np.log(float(point["tau"])))
+        concentration.append(np.log(float(point["kappa"]) / 20))
+    assert np.median(apart) < 0.15
+    assert abs(np.mean(scale)) < 0.2
+    assert abs(np.mean(concentration)) < 0.2
+
+
+def test_conjugate_fits_without_features_in_vain_shrink_them_away() -> None:
+    tree = gn.simulate(NAME, seed=3, tau=1e-3, kappa=20.0, perturbation=200)
+    assert float(gn.fit(NAME, tree, "conjugate")["point"]["tau"]) < 0.2
+
+
+def test_good_fits_are_not_warned_of() -> None:
+    """Forty fits of the model's own data: none has a predictive check that warns, and all have converged."""
+    for seed in range(40):
+        tree = gn.fit(NAME, gn.simulate(NAME, seed=seed, perturbation=30), "conjugate")
+        told = gn.diagnose(NAME, tree)
+        assert all(one.status == "pass" for one in told.verdicts), (seed, told)
 
 
 # Scores and predictions
@@ -305,7 +328,7 @@ def test_score_is_minus_the_expected_distance(fit: xr.DataTree) -> None:
 @pytest.mark.parametrize("target", [0.0, 0.2, 0.5])
 def test_the_lower_quantile_of_two_states_is_that_of_a_beta_variable(a: tuple[float, float], target: float) -> None:
     """P(2 |q - Q| > c) = .05, within a twentieth of the distance's sd."""
-    found = scores(np.array(a)[None, None], np.array([target, 1 - target]), 0.05)
+    found = scores(posterior.Shares(np.array(a)[None, None]), np.array([target, 1 - target]), 0.05)
     beta, error = stats.beta(*a), 0.05 * found["sd"][0] + 1e-9
     for sign in (-1, 1):
         c = -found["lower"][0] + sign * error

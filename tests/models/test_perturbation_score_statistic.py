@@ -80,7 +80,7 @@ def naive_losses(
 
 @cache
 def python_function(recognition: str, dtype: str = "float64") -> Any:
-    return steps.slopes_of(SMALL, recognition, 0.1, dtype, "FAST_COMPILE")
+    return steps.slopes_of(SMALL, recognition, (0.1, 0.0, 0.0), dtype, "FAST_COMPILE")
 
 
 @pytest.mark.parametrize("recognition", [pytest.param("apart", marks=pytest.mark.slow), "raw", "normalised"])
@@ -99,14 +99,16 @@ def run_python(recognition: str) -> list[Array]:
 
 def run_numba(recognition: str) -> list[Array]:
     w, data = some_weights(SMALL), some_batch(SMALL)
-    return list(steps.slopes_of(SMALL, recognition, 0.1, "float64", "NUMBA")(*w.values(), *data.values()))
+    return list(steps.slopes_of(SMALL, recognition, (0.1, 0.0, 0.0), "float64", "NUMBA")(*w.values(), *data.values()))
 
 
 def run_jax(recognition: str) -> list[Array]:
     jax = pytest.importorskip("jax", reason="needs the extra `jax`")
     w, data = some_weights(SMALL), some_batch(SMALL)
     with double_precision():
-        found = jax.jit(steps.lower(SMALL, recognition, 0.1, "float64", (6, 2, 4)))(*w.values(), *data.values())
+        found = jax.jit(steps.lower(SMALL, recognition, (0.1, 0.0, 0.0), "float64", (6, 2, 4)))(
+            *w.values(), *data.values()
+        )
         return [np.asarray(value) for value in found]
 
 
@@ -148,7 +150,9 @@ def test_jax_has_the_same_losses(dtype: str, tolerance: float) -> None:
     jax = pytest.importorskip("jax", reason="needs the extra `jax`")
     w, data = some_weights(SMALL, dtype), some_batch(SMALL, dtype)
     with double_precision():
-        found = jax.jit(steps.lower(SMALL, "normalised", 0.1, dtype, (6, 2, 4)))(*w.values(), *data.values())
+        found = jax.jit(steps.lower(SMALL, "normalised", (0.1, 0.0, 0.0), dtype, (6, 2, 4)))(
+            *w.values(), *data.values()
+        )
     expected = naive_losses(some_weights(SMALL), some_batch(SMALL), SMALL, "normalised")
     np.testing.assert_allclose([float(part) for part in found[:2]], expected, rtol=tolerance)
     assert {str(value.dtype) for value in found} == {dtype}
@@ -158,7 +162,7 @@ def test_jax_has_the_same_losses(dtype: str, tolerance: float) -> None:
 def test_numba_has_the_same_losses() -> None:
     w, data = some_weights(SMALL, "float32"), some_batch(SMALL, "float32")
     expected = naive_losses(some_weights(SMALL), some_batch(SMALL), SMALL, "normalised")
-    found = steps.slopes_of(SMALL, "normalised", 0.1, "float32", "NUMBA")(*w.values(), *data.values())
+    found = steps.slopes_of(SMALL, "normalised", (0.1, 0.0, 0.0), "float32", "NUMBA")(*w.values(), *data.values())
     np.testing.assert_allclose([float(part) for part in found[:2]], expected, rtol=1e-5)
 
 

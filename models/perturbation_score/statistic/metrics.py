@@ -173,9 +173,9 @@ def evaluate(
         regression on means of principal components) and ``mse_classifier_n`` (states by linear discriminants, training
         shares as atoms); ``rank_halves_n`` and ``rank_full_n``: rank correlation, over perturbations, of the distances
         by two disjoint samples of n cells, and by one of them and the truth (mean over targets; of the E-distance and
-        the MMD: from training cells, by n cells and by all); ``icc_n``, ``icc_pca_n``, ``icc_energy_n``, ``icc_mmd_n``, ``recognition_r2``, ``coverage_n``
-        of 90 % intervals made of the validation perturbations' errors; ``spread`` (variance of s over test
-        perturbations).
+        the MMD: from training cells, by n cells and by all); ``icc_n``, ``icc_pca_n``, ``icc_energy_n``, ``icc_mmd_n``,
+        ``recognition_r2``, ``coverage_n`` of 90 % intervals made of the validation perturbations' errors; ``spread``
+        (variance of s over test perturbations).
     """
     one = aligned(one, trained.genes, trained.states)
     fitting, _, testing = parts

@@ -106,7 +106,7 @@ class Rivals:
         return {name: np.array(found)[..., None] for name, found in out.items()}
 
     def whole(self, rows: Array) -> dict[str, Array]:
-        """Energy distance and MMD of all cells (200 at most) of perturbations from training cells; shape (P, 1) each."""
+        """Energy distance and MMD of 200 cells at most of perturbations from training cells; shape (P, 1) each."""
         pool = self.project(self.rng.choice(self._cells, min(TESTED, len(self._cells)), replace=False))
         out: dict[str, list[float]] = {"energy": [], "mmd": []}
         for p in rows:

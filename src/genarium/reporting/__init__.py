@@ -35,7 +35,8 @@ CLAIMS: dict[Claim, str] = {
     "the model's, up to Monte Carlo error.",
     "approximate": "Its draws come from an approximation of the posterior distribution: means are usually close, "
     "intervals may be too narrow or too wide.",
-    "point": "It finds one best value of every unknown and says nothing of how uncertain that value is.",
+    "point": "It finds one best value of every unknown and says nothing of how uncertain that value is; "
+    "intervals, if a figure has any, are of what is left open if it is right.",
 }
 """What each claim means, in plain words."""
 

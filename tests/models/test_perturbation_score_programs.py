@@ -1,0 +1,194 @@
+"""The statistic as a method: programs, their genes and gene sets, predictions, cells that were not hit."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+import genarium as gn
+from genarium import InputError, cli
+from genarium.models.perturbation_score import contrasts, enrichment, escapees, programs, read_gmt, score
+from genarium.models.perturbation_score.programs import regressed, settled
+
+NAME = "perturbation_score"
+
+
+@pytest.fixture(scope="module")
+def fit() -> xr.DataTree:
+    """A fit of named genes by few steps."""
+    tree = gn.simulate(NAME, seed=2, observed="expression", regression="none")
+    genes = [f"G{i:02d}" for i in range(tree["observed_data"].sizes["gene"])]
+    names = [f"p{i:02d}" for i in range(12)]
+    condition = pd.Categorical.from_codes(tree["constant_data"]["condition"].to_numpy(), names)
+    index = pd.Index([f"c{i}" for i in range(360)], name="cell")
+    data: dict[str, Any] = {
+        "expression": pd.DataFrame(tree["observed_data"]["expression"].to_numpy(), index, pd.Index(genes, name="gene")),
+        "state": pd.Series(tree["observed_data"]["state"].to_numpy(), index),
+        "condition": pd.Series(condition, index),
+    }
+    return gn.fit(
+        NAME, data, "statistic", observed="expression", regression="none", iterations=60, control="p00", program=3
+    )
+
+
+def test_fit_has_names_and_says_what_rivals_do(fit: xr.DataTree) -> None:
+    point = fit["point"].to_dataset()
+    assert list(point["gene"].to_numpy()[:2]) == ["G00", "G01"]
+    assert point["activity"].dims == ("perturbation", "program")
+    np.testing.assert_allclose(point["activity"].std("perturbation"), 1, rtol=1e-6)
+    assert float(point["moved"].sel(perturbation="p00").max()) == 0
+    verdicts = {one.check: one for one in gn.diagnose(NAME, fit).verdicts}
+    assert "error above that of a simple rival" in verdicts
+    assert verdicts["converged"].where == "after 60 iterations"
+
+
+def test_fit_predicts_after_saving_and_by_gene_names(fit: xr.DataTree, tmp_path: Path) -> None:
+    again = gn.load(gn.save(fit, tmp_path / "fit.nc"))
+    xr.testing.assert_allclose(again["point"].to_dataset(), fit["point"].to_dataset())
+    own = gn.predict(again)["predictions"].to_dataset()
+    np.testing.assert_allclose(own["activity"], fit["point"]["activity"], atol=1e-4)
+    np.testing.assert_allclose(own["score"], fit["point"]["score"], atol=1e-5)
+    frame = fit["observed_data"]["expression"].to_pandas()
+    condition = fit["constant_data"]["condition"].to_numpy()
+    some = condition < 4
+    other = {
+        "expression": frame.loc[some, frame.columns[::-1]],
+        "condition": pd.Series([f"q{c}" for c in condition[some]], frame.index[some]),
+    }
+    told = gn.predict(again, other)["predictions"].to_dataset()  # other perturbations, genes in another order
+    np.testing.assert_allclose(told["activity"], fit["point"]["activity"][:4], atol=1e-4)
+
+
+def test_programs_are_regressions_on_activity() -> None:
+    rng = np.random.default_rng(0)
+    A = np.linalg.qr(rng.normal(size=(50, 2)) - 0)[0]
+    A = (A - A.mean(0)) / A.std(0)
+    A[:, 1] -= A[:, 0] * (A[:, 0] @ A[:, 1]) / 50
+    A /= A.std(0)
+    Y = A @ np.array([[1.0, 0, -2], [0, 0.5, 0]]) + 0.1 * rng.normal(size=(50, 3))
+    slope, z = regressed(A, Y - Y.mean(0))
+    np.testing.assert_allclose(slope, [[1, 0, -2], [0, 0.5, 0]], atol=0.06)
+    assert np.abs(z[0, 0]) > 30
+    assert np.abs(z[0, 1]) < 5
+
+
+def test_loss_that_still_falls_is_not_settled() -> None:
+    noise = 0.01 * np.random.default_rng(0).normal(size=1000)
+    assert settled(0.1 + noise)["converged"] == 1
+    assert settled(np.linspace(1, 0.1, 1000) + noise)["converged"] == 0
+
+
+def test_sets_of_genes(fit: xr.DataTree, tmp_path: Path) -> None:
+    told = programs(fit, top=3)
+    z = told["total_loading_z"].to_numpy()[0]
+    up = [f"G{i:02d}" for i in np.argsort(-z)[:7]]
+    rest = [f"G{i:02d}" for i in range(0, 30, 3)]
+    path = tmp_path / "sets.gmt"
+    path.write_text(
+        "up\tmade\t" + "\t".join(up) + "\nany\t\t" + "\t".join(rest) + "\nsmall\tx\tG00\n", encoding="utf-8"
+    )
+    table = enrichment(fit, path)
+    first = table[(table["program"] == 0) & (table["set"] == "up")].iloc[0]
+    assert first["z"] > 3.5
+    assert first["fdr"] < 0.01
+    assert set(table["set"]) == {"up", "any"}
+    gn.save(fit, tmp_path / "fit.nc")
+    words = [
+        "export",
+        str(tmp_path / "fit.nc"),
+        "--as",
+        "enrichment",
+        "--option",
+        f"gmt={path}",
+        "-o",
+        str(tmp_path / "e.tsv"),
+    ]
+    assert cli.main(words) == 0
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "e.tsv", sep="\t"), table, rtol=1e-4)
+    assert cli.main(["export", str(tmp_path / "fit.nc"), "--as", "programs", "-o", str(tmp_path / "p.tsv")]) == 0
+    assert len(pd.read_csv(tmp_path / "p.perturbations.tsv", sep="\t")) == 36
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("", "holds no set"), ("a\tb\n", "line 1 has 2 fields"), ("a\tb\tG1\na\tb\tG2\n", "line 2: the set 'a'")],
+)
+def test_bad_gmt(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "x.gmt").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=message):
+        read_gmt(tmp_path / "x.gmt")
+
+
+def test_sets_without_the_genes_are_told(fit: xr.DataTree) -> None:
+    with pytest.raises(InputError, match="none of 1 sets has between 5 and 500"):
+        enrichment(fit, {"s": ["TP53", "MYC"]})
+
+
+def test_shares_are_not_asked_of_cells(fit: xr.DataTree) -> None:
+    for function in (score, contrasts):
+        with pytest.raises(InputError, match="says nothing of shares"):
+            function(fit, **({"control": "p00"} if function is contrasts else {}))
+
+
+def test_one_state_is_refused(fit: xr.DataTree) -> None:
+    data = {
+        "expression": fit["observed_data"]["expression"].to_pandas(),
+        "condition": fit["constant_data"]["condition"].to_numpy(),
+        "state": np.zeros(360, dtype=int),
+    }
+    with pytest.raises(InputError, match="all cells are of one state"):
+        gn.fit(NAME, data, "statistic", observed="expression", regression="none", iterations=2)
+
+
+def cells(rng: np.random.Generator, shift: float) -> tuple[Any, list[str], list[str], Any, dict[str, float]]:
+    """Simulate cells of four states and three perturbations of three guides; return shares that were not hit, too."""
+    d, states = 8, 2 * rng.normal(size=(4, 8))
+    X, condition, guide, state, truth = [], [], [], [], {}
+    for p, name in enumerate(["c", "p0", "p1", "p2"]):
+        v = rng.normal(size=d)
+        v *= shift / np.linalg.norm(v)
+        q = rng.dirichlet(np.full(4, 5.0))
+        for g, share in enumerate([1.0] if not p else [0.1, 0.3, 0.6]):
+            n = 200 if p else 800
+            missed = rng.random(n) < share
+            k = np.where(missed, rng.integers(0, 4, n), rng.choice(4, n, p=q))
+            X.append(states[k] + rng.normal(size=(n, d)) + np.where(missed[:, None], 0, v))
+            state.append(k)
+            condition += [name] * n
+            guide += [f"{name}g{g}"] * n
+            truth[f"{name}g{g}"] = float(missed.mean())
+    return np.concatenate(X), condition, guide, np.concatenate(state), truth
+
+
+def test_shares_that_were_not_hit() -> None:
+    X, condition, guide, state, truth = cells(np.random.default_rng(1), 3.5)
+    told, hit = escapees(X, condition, "c", guide=guide, state=state)
+    error = told["not_hit"].to_numpy() - [truth[str(g)] for g in told["guide"].to_numpy()]
+    assert np.abs(error).max() < 0.05
+    assert told["clear"].all()
+    assert (hit[np.array(condition) == "c"] == 0).all()
+
+
+def test_effects_that_are_not_there_are_not_clear() -> None:
+    X, condition, guide, state, _ = cells(np.random.default_rng(2), 0.0)
+    told, _ = escapees(X, condition, "c", guide=guide, state=state)
+    assert not told["clear"].any()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"control": "z"}, "there is no control 'z'"),
+        ({"guide": ["a"]}, "Give one of each for every cell"),
+        ({"x": np.full((5, 9), np.nan), "condition": list("ccccp")}, "missing or infinite"),
+        ({"x": np.zeros((5, 9)), "condition": list("ccccp")}, "4 control cells are too few for 9 columns"),
+    ],
+)
+def test_bad_cells(change: dict[str, Any], message: str) -> None:
+    given: dict[str, Any] = {"x": np.random.default_rng(0).normal(size=(20, 2)), "condition": ["c"] * 15 + ["p"] * 5}
+    given |= {"control": "c"} | change
+    with pytest.raises(InputError, match=message):
+        escapees(**given)
