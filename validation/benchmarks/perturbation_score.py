@@ -5,8 +5,8 @@ shares of 200 unseen simulated genes, by NUTS. ``worlds``: what the simulator's 
 seconds of 2,000 steps of the default network on 50 perturbations and 2,000 genes, by backend. ``claims``: every preset
 of the statistic on simulated screens of 200 perturbations, ten seeds, with 95 % intervals over seeds, medians and worst
 cases, rivals beside; replicates are kept in ``--keep`` and gone on with, as long as the model's code is the same.
-``table``: rankings and leave-one-out errors on the challenge's table (``--table FILE``). ``growth``: what the cell number
-says of the shares there. Both leave out conditions whose cell number the table does not know, and the control.
+``table``: rankings and leave-one-out errors on the challenge's table (``--table FILE``). ``growth``: what the cell
+number says of the shares there. Both leave out conditions whose cell number the table does not know, and the control.
 """
 
 import os
