@@ -197,7 +197,7 @@ def naive_elbo(x: Array, r: Array, q: Array, alpha0: float, a0: float, b0: float
 def test_elbo_is_the_expectation_it_claims_to_be() -> None:
     problem = make(cells=80)
     step = ConjugateStep(
-        problem, Counts(problem["x"], problem["size_factor"]), Story("known"), known_grid(problem, Story("known"))
+        problem, Counts(problem["x"], problem["size_factor"]), Story("known"), known_grid(problem, Adjusted("known"))
     )
     state = step.first(np.array(MU))
     for _ in range(3):
@@ -275,7 +275,7 @@ def test_quadrature_nodes_integrate_a_skewed_factor() -> None:
         {"component": 1},
     )
     counts = Counts(problem["x"], problem["size_factor"])
-    step = DepthStep(problem, counts, Story("known"), known_grid(problem, Story("known")))
+    step = DepthStep(problem, counts, Story("known"), known_grid(problem, Adjusted("known")))
     _, bound = step(step.first(np.array([[0.7]])))
 
     def density(log_mu: float) -> float:
@@ -331,10 +331,11 @@ def test_closed_form_predictions_of_vi_are_averages_over_its_draws() -> None:
     problem = make(cells=100)
     tree = gn.fit("nb_mixture", dict(problem.arrays), "vi", 1, component=3, restarts=3, draws=4000)
     closed = gn.predict(tree, {"x": problem["x"][:20]})["predictions"]
+    from genarium.models.nb_mixture.adjusted import Adjusted
     from genarium.models.nb_mixture.predict import average
 
     new = check(problem.model, {**problem.arrays, "x": problem["x"][:20], "size_factor": 1.0}, {"component": 3})
-    drawn = average(tree["posterior"].to_dataset(), new, Story("known"), most=4000)
+    drawn = average(tree["posterior"].to_dataset(), new, Adjusted("known"), most=4000)
     np.testing.assert_allclose(closed["log_density"], special.logsumexp(drawn, axis=0), atol=0.03)
 
 

@@ -327,7 +327,8 @@ def test_diagnose_reports_the_khat_before_resampling() -> None:
 def test_predictions_average_over_the_corrected_draws() -> None:
     problem = make()
     tree = gn.fit("nb_mixture", dict(problem.arrays), "vi", 1, component=2, covariance="linear_response", draws=200)
+    from genarium.models.nb_mixture.adjusted import Adjusted
     from genarium.models.nb_mixture.predict import average
 
-    joint = average(tree["posterior"].to_dataset(), problem, Story("known"))
+    joint = average(tree["posterior"].to_dataset(), problem, Adjusted("known"))
     np.testing.assert_allclose(gn.predict(tree)["predictions"]["log_density"], logsumexp(joint, axis=0), rtol=1e-12)

@@ -171,10 +171,10 @@ def main() -> None:
     parser.add_argument("--wide", default="", metavar="SHAPE", help="cells x genes x components of files of many genes")
     options = parser.parse_args()
     if options.wide:
-        shape = [int(part) for part in options.wide.split("x")]
+        N, D, K = (int(part) for part in options.wide.split("x"))
         for kind in SPREAD:
             for seed in range(5):
-                print(json.dumps({f"{options.wide} {kind}, seed {seed}": wide(*shape, kind, seed)}), flush=True)
+                print(json.dumps({f"{options.wide} {kind}, seed {seed}": wide(N, D, K, kind, seed)}), flush=True)
         return
     if options.million:
         print(json.dumps({f"{options.million} cells": million(options.million)}))
