@@ -197,7 +197,7 @@ def naive_elbo(x: Array, r: Array, q: Array, alpha0: float, a0: float, b0: float
 def test_elbo_is_the_expectation_it_claims_to_be() -> None:
     problem = make(cells=80)
     step = ConjugateStep(
-        problem, Counts(problem["x"], problem["size_factor"]), Story("known"), known_grid(problem, Adjusted("known"))
+        problem, Counts(problem["x"], problem["size_factor"]), Story("known"), known_grid(problem, Story("known"))
     )
     state = step.first(np.array(MU))
     for _ in range(3):
@@ -275,7 +275,7 @@ def test_quadrature_nodes_integrate_a_skewed_factor() -> None:
         {"component": 1},
     )
     counts = Counts(problem["x"], problem["size_factor"])
-    step = DepthStep(problem, counts, Story("known"), known_grid(problem, Adjusted("known")))
+    step = DepthStep(problem, counts, Story("known"), known_grid(problem, Story("known")))
     _, bound = step(step.first(np.array([[0.7]])))
 
     def density(log_mu: float) -> float:
