@@ -12,11 +12,10 @@ import numpy as np
 import xarray as xr
 from scipy.special import gammaln
 
-from genarium.data import check
+from genarium.attributes import attribute
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers.messages import absent, listed
-from genarium.registry import resolve
 from genarium.remedies import option
 from genarium.writing import replacing
 
@@ -186,8 +185,6 @@ def write_hits(
     -------
     list of Path
     """
-    from genarium.attributes import attribute
-
     if not control and "reader_options" in tree.attrs:
         control = str(attribute(tree, "reader_options").get("control") or "")
     if not control:
@@ -328,8 +325,11 @@ def _own(counts: Any) -> list[str] | None:
     """Return the perturbation of each row where a tree holds replicates."""
     if not isinstance(counts, xr.DataTree) or "condition" not in counts.get("constant_data", {}):
         return None
-    names = check(resolve("perturbation_score", counts), counts).coords["perturbation"]
-    return [str(names[c]) for c in counts["constant_data"]["condition"].to_numpy()]
+    held = [group["perturbation"].to_numpy() for group in counts.children.values() if "perturbation" in group.coords]
+    names = attribute(counts, "labels").get("perturbation") if "labels" in counts.attrs else None
+    names = held[0] if names is None and held else names
+    at = counts["constant_data"]["condition"].to_numpy()
+    return [str(c if names is None else names[c]) for c in at]
 
 
 def _conditions(names: Sequence[Any], replicates: Sequence[Hashable] | Array | None) -> list[Any]:

@@ -78,6 +78,48 @@ def naive_losses(
     return error / data["truth"].size, float(recognised)
 
 
+def test_losses_of_pairs_are_those_of_loops() -> None:
+    """Stability (16b) and ranking (16c) of two samples of three perturbations."""
+    import pytensor
+
+    rng = np.random.default_rng(7)
+    w = some_weights(SMALL)
+    data = some_batch(SMALL) | {
+        "index": np.arange(6),
+        "average": np.eye(6),
+        "features": rng.normal(size=(6, SMALL.features)),
+        "truth": np.tile(rng.uniform(0, 2, (3, 4)), (2, 1)),
+    }
+    weights, inputs = network.symbols(SMALL, "float64")
+    s = network.summary(weights, inputs["cells"][inputs["index"]], inputs["average"], SMALL)
+    told = network.distance(weights, s, inputs["target"], SMALL)
+    outputs = [*network.losses(weights, inputs, SMALL, "normalised", paired=True), s, told]
+    function = pytensor.function([*weights.values(), *inputs.values()], outputs, mode="FAST_COMPILE")
+    _, _, unsteady, misranked, S, d = function(*w.values(), *(data[name] for name in network.BATCH))
+    middle = (S[:3] + S[3:]) / 2
+    expected = sum(((S[b] - S[b + 3]) ** 2).sum() for b in range(3)) / 3 / (2 * middle.var(0).sum())
+    assert float(unsteady) == pytest.approx(expected, rel=1e-6)
+    total = weight = 0.0
+    for j in range(4):
+        for a in range(6):
+            for b in range(6):
+                apart = data["truth"][a, j] - data["truth"][b, j]
+                total += abs(apart) * np.log1p(np.exp(-(d[a, j] - d[b, j]) * np.sign(apart) / 0.1))
+                weight += abs(apart)
+    assert float(misranked) == pytest.approx(total / weight, rel=1e-6)
+
+
+def test_two_samples_of_a_perturbation_share_no_cell() -> None:
+    one, _ = net.simulate(net.World(perturbations=6, genes=5, cells=20), np.random.default_rng(0))
+    index, average = samplers.draw_pairs(one, np.arange(6), np.full(6, 4), 5, np.random.default_rng(1))
+    for b in range(6):
+        first, second = (set(index[average[row] > 0].tolist()) for row in (b, b + 6))
+        assert len(first) == len(second) == 4
+        assert not first & second
+        assert all(one.first[b] <= cell < one.first[b + 1] for cell in first | second)
+    np.testing.assert_allclose(average.sum(1), 1)
+
+
 @cache
 def python_function(recognition: str, dtype: str = "float64") -> Any:
     return steps.slopes_of(SMALL, recognition, (0.1, 0.0, 0.0), dtype, "FAST_COMPILE")
