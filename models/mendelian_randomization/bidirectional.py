@@ -3,7 +3,7 @@
 Equation numbers refer to the card (README.md).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -58,7 +58,7 @@ def _errors(rng: np.random.Generator, sizes: Sizes) -> Array:
     return 0.3 * rng.lognormal(0, 0.2, sizes["variant"])
 
 
-DESIGN = {
+DESIGN: dict[str, Callable[..., Any]] = {
     "se_exposure": _errors,
     "se_outcome": _errors,
     "error_covariance": lambda se_exposure, se_outcome: 0.3 * se_exposure * se_outcome,
@@ -213,7 +213,8 @@ def start(problem: Problem, rng: np.random.Generator) -> Arrays:
         return float(((x * y - c) / sy**2).sum() / below) if len(x) and below > 0 else 0.0
 
     def size(x: Array, sx: Array) -> Array:
-        return np.sqrt(max(float((x**2 - sx**2).mean()), 0.05 * float((x**2).mean()) + 1e-12) if len(x) else 1.0)
+        own = max(float((x**2 - sx**2).mean()), 0.05 * float((x**2).mean()) + 1e-12) if len(x) else 1.0
+        return np.asarray(np.sqrt(own))
 
     there = slope(x[~of], y[~of], sx[~of], sy[~of], c[~of])
     back = slope(y[of], x[of], sy[of], sx[of], c[of])

@@ -36,7 +36,15 @@ def log_likelihood(
         single = (np.ravel(np.asarray(v, dtype=float)) for v in (exposure_sd, np.square(pleiotropy_sd), strong_share))
         data = (np.ascontiguousarray(v, dtype=float) for v in (beta_exposure, beta_outcome))
         noise = (np.ascontiguousarray(v, dtype=float) for v in (se_exposure**2, se_outcome**2, error_covariance))
-        found = effects(*regional, *single, np.ascontiguousarray(region, dtype=np.int64), *data, *noise, WEAK)
+        values: tuple[Any, ...] = (
+            *regional,
+            *single,
+            np.ascontiguousarray(region, dtype=np.int64),
+            *data,
+            *noise,
+            WEAK,
+        )
+        found = effects(*values)
         return np.asarray(found).reshape(*lead, -1)
     errors = se_exposure**2, se_outcome**2 + np.asarray(pleiotropy_sd)[..., None] ** 2, error_covariance
     of_gamma = np.asarray(exposure_sd)[..., None], np.asarray(strong_share)[..., None]
@@ -66,7 +74,7 @@ def mixture_log_likelihood(
     of_gamma = np.asarray(exposure_sd)[..., None], np.asarray(strong_share)[..., None]
     slope, more = theta[..., region], np.asarray(confounded_effect)[..., None]
     share, alpha = np.asarray(confounded_share)[..., None], intercept[..., region]
-    rest = beta_exposure, beta_outcome, exposure_mean, *errors, bool(signs_given)
+    rest: tuple[Any, ...] = beta_exposure, beta_outcome, exposure_mean, *errors, bool(signs_given)
     without, with_it = (spread(b, alpha, *of_gamma, *rest) for b in (slope, slope + more))
     with np.errstate(divide="ignore"):
         return np.asarray(np.logaddexp(np.log1p(-share) + without, np.log(share) + with_it))

@@ -3,7 +3,7 @@
 A variant shows what those that it is correlated with do, too: the story has the effects of each on its own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -67,7 +67,7 @@ def _errors(rng: np.random.Generator, sizes: Sizes) -> Array:
     return 0.3 * rng.lognormal(0, 0.2, sizes["variant"])
 
 
-DESIGN = {
+DESIGN: dict[str, Callable[..., Any]] = {
     "se_exposure": _errors,
     "se_outcome": _errors,
     "ld": _ld,
@@ -76,7 +76,7 @@ DESIGN = {
     "outcome_scale": lambda: 1.0,
 }
 
-PRIOR = {
+PRIOR: dict[str, Callable[..., Any]] = {
     "theta": lambda rng, exposure_scale, outcome_scale: np.asarray(
         rng.normal(0, MEAN_SD) * outcome_scale / exposure_scale
     ),
@@ -85,7 +85,7 @@ PRIOR = {
     "pleiotropy_sd": lambda rng, outcome_scale: np.asarray(np.abs(rng.normal(0, PLEIOTROPY)) * outcome_scale),
 }
 
-HIDE = {
+HIDE: dict[str, Callable[..., Any]] = {
     "gamma": lambda rng, sizes, exposure_sd: rng.normal(0, exposure_sd, sizes["variant"]),
     "pleiotropy": lambda rng, sizes, pleiotropy_sd: rng.normal(0, pleiotropy_sd, sizes["variant"]),
 }

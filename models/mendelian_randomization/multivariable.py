@@ -1,6 +1,6 @@
 """Several exposures: direct effects of each on the outcome; equation numbers refer to the card (README.md)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -60,7 +60,7 @@ def _errors(rng: np.random.Generator, *shape: int) -> Array:
     return 0.3 * rng.lognormal(0, 0.2, shape)
 
 
-DESIGN = {
+DESIGN: dict[str, Callable[..., Any]] = {
     "se_exposure": lambda rng, sizes: _errors(rng, sizes["variant"], sizes["exposure"]),
     "se_outcome": lambda rng, sizes: _errors(rng, sizes["variant"]),
     "exposure_correlation": lambda sizes: 0.7 * np.eye(sizes["exposure"]) + 0.3,
@@ -69,7 +69,7 @@ DESIGN = {
     "outcome_scale": lambda: 1.0,
 }
 
-PRIOR = {
+PRIOR: dict[str, Callable[..., Any]] = {
     "theta": lambda rng, exposure_scale, outcome_scale: rng.normal(0, MEAN_SD * outcome_scale / exposure_scale),
     "exposure_sd": lambda rng, exposure_scale: np.abs(rng.normal(0, exposure_scale)),
     "loading": lambda rng, exposure_scale: rng.normal(0, loading_scale(exposure_scale)),
@@ -100,7 +100,7 @@ def draw_gamma(rng: np.random.Generator, sizes: Sizes, exposure_sd: Array, loadi
     return np.asarray(rng.normal(size=(sizes["variant"], sizes["exposure"])) @ factor(exposure_sd, loading).T)
 
 
-HIDE = {
+HIDE: dict[str, Callable[..., Any]] = {
     "gamma": draw_gamma,
     "pleiotropy": lambda rng, sizes, pleiotropy_sd: rng.normal(0, pleiotropy_sd, sizes["variant"]),
 }

@@ -284,7 +284,7 @@ class Step:
             log_value = nodes[at] + width * rng.uniform(-0.5, 0.5, draws)
             posterior[name] = np.exp(log_value)[None]
             log_q += log_weight[at] - np.log(width) - log_value
-        share = rng.beta(*state.share, draws)
+        share = rng.beta(state.share[0], state.share[1], draws)
         posterior["strong_share"] = share[None]
         log_q += beta(*state.share).logpdf(share)
         return posterior, log_q[None]

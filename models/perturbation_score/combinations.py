@@ -66,7 +66,7 @@ def combinations(
     log = centred(np.log(np.maximum(drawn_shares(fit, problem, np.asarray(names)), LEAST)))  # (S, P, K)
     at = {name: i for i, name in enumerate(names)}
 
-    def added(rows: list[tuple[str, str, str]]) -> Array:
+    def added(rows: Sequence[tuple[str, ...]]) -> Array:
         parts = [log[:, at[a]] + log[:, at[b]] - log[:, at[control]] for _, a, b in rows]
         return np.stack(parts, 1) if parts else np.empty((len(log), 0, log.shape[2]))
 

@@ -129,7 +129,8 @@ def draw_proportion(activity: Array, effect: Array) -> Array:
 def draw_state(rng: np.random.Generator, condition: Array, proportion: Array) -> Array:
     """Draw states of cells (eq. 42)."""
     below = np.cumsum(proportion, axis=1)[condition]
-    return np.minimum((rng.uniform(size=(len(condition), 1)) > below).sum(1), proportion.shape[1] - 1)
+    drawn = (rng.uniform(size=(len(condition), 1)) > below).sum(1)
+    return np.asarray(np.minimum(drawn, proportion.shape[1] - 1))
 
 
 def draw_expression(

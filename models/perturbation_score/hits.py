@@ -323,7 +323,11 @@ def effective_cells(table: Array, kappa: float) -> Array:
 
 def _own(counts: Any) -> list[str] | None:
     """Return the perturbation of each row where a tree holds replicates."""
-    if not isinstance(counts, xr.DataTree) or "condition" not in counts.get("constant_data", {}):
+    if (
+        not isinstance(counts, xr.DataTree)
+        or "constant_data" not in counts
+        or "condition" not in counts["constant_data"]
+    ):
         return None
     held = [group["perturbation"].to_numpy() for group in counts.children.values() if "perturbation" in group.coords]
     names = attribute(counts, "labels").get("perturbation") if "labels" in counts.attrs else None

@@ -202,7 +202,9 @@ def described(
 
 def statistics(one: Any, trained: Any, rng: np.random.Generator) -> tuple[Array, Array]:
     """Return s of every perturbation (P, m), and the covariance (m, m) of s of a single cell's worth of sampling."""
-    S, W, weight = [], 0.0, 0
+    S: list[Array] = []
+    W: Any = 0.0
+    weight = 0
     for p in range(len(one.names)):
         n = int(one.numbers[p])
         some = rng.multinomial(n, np.full(n, 1 / n), RESAMPLES) / n

@@ -54,16 +54,15 @@ def test_density_of_a_pair_is_the_integral_over_true_effect_and_pleiotropy() -> 
         return float(known * own * stats.norm.pdf(a, 0, omega))
 
     parts = [integrate.dblquad(joint, a, b, -2.5, 2.5, epsabs=1e-9)[0] for a, b in ((-5, 0), (0, 0.6), (0.6, 5))]
-    found = likelihood.log_likelihood(
-        *one(theta, alpha, sigma, omega, share, x, y, sx, sy, c), np.array(mu), np.array(1)
-    )
+    given = (*one(theta, alpha, sigma, omega, share, x, y, sx, sy, c), np.array(mu), np.array(1))
+    found = likelihood.log_likelihood(*given)
     assert found[0] == pytest.approx(np.log(sum(parts)), abs=1e-6)
 
 
 def one(
     theta: float, alpha: float, sigma: float, omega: float, share: float, x: float, y: float, sx: float, sy: float,
     c: float
-) -> tuple[Array, ...]:  # fmt: skip
+) -> tuple[Any, ...]:  # fmt: skip
     """What the likelihood of one variant in one region takes, but for the mean effect and whether signs are given."""
     data = (np.array([v]) for v in (x, y, sx, sy, c))
     return (np.array([theta]), np.array([alpha]), *(np.array(v) for v in (sigma, omega, share)), *data, np.array([0]))
@@ -80,8 +79,8 @@ def test_sign_of_the_true_effect_is_summed_out() -> None:
         return float(errors.pdf([x - gamma, y - theta * gamma - np.sign(gamma) * alpha]) * own)
 
     exact = sum(integrate.quad(joint, a, b, epsabs=1e-10)[0] for a, b in ((-6, -0.5), (-0.5, 0), (0, 0.5), (0.5, 6)))
-    given = one(theta, alpha, sigma, omega, share, x, y, sx, sy, c)
-    found = likelihood.log_likelihood(*given, np.array(0.0), np.array(0))
+    given: Any = one(theta, alpha, sigma, omega, share, x, y, sx, sy, c)
+    found = likelihood.log_likelihood(*(*given, np.array(0.0), np.array(0)))
     assert found[0] == pytest.approx(np.log(exact), abs=1e-8)
 
 
@@ -341,8 +340,9 @@ def test_bound_is_the_mean_of_log_density_ratios() -> None:
     mean, sd, sign = state.gamma[at, kind], np.sqrt(state.gamma_var[at, kind]), step.signs[kind]
     low, high = np.where(sign > 0, -mean / sd, -np.inf), np.where(sign > 0, np.inf, -mean / sd)
     cut = stats.truncnorm(low, high, mean, sd)
-    gamma = cut.rvs(random_state=rng)
-    log_q = log_q + cut.logpdf(gamma).sum(1) + log_kind[at, kind].sum(1)
+    gamma: Any = cut.rvs(random_state=rng)
+    density: Any = cut.logpdf(gamma)
+    log_q = log_q + density.sum(1) + log_kind[at, kind].sum(1)
     weak = (step.spreads[kind] < 1).astype(int)
     log_p = np.array([joint(problem, gamma[s], weak[s], **{n: v[s] for n, v in posterior.items()}) for s in range(S)])
     ratio = log_p - log_q

@@ -36,7 +36,7 @@ def calcium() -> Array:
 FLIP = np.array([1.0, -1, 1, -1, -1, 1])
 
 
-def case(design: str, seed: int = 1, **sizes: int) -> tuple[Problem, dict[str, Array]]:
+def case(design: str, seed: int = 1, **sizes: Any) -> tuple[Problem, dict[str, Array]]:
     tree = gn.simulate(NAME, seed, design=design, **sizes)
     problem = check(gn.get(NAME).variant(design=design), tree)
     return problem, {name: tree["truth"][name].to_numpy() for name in problem.model.unknown.variables}

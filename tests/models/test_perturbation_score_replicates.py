@@ -165,7 +165,7 @@ def test_contrasts_cover_and_know_their_control() -> None:
 def test_replicates_that_disagree_are_told() -> None:
     fit, _ = simulated()
     assert stats.kstest(concordance(fit)["p"].to_numpy(), "uniform").pvalue > 1e-3
-    data = {
+    data: dict[str, Any] = {
         name: fit[group][name].copy() for group, name in (("observed_data", "count"), ("constant_data", "condition"))
     }
     values = data["count"].to_numpy().copy()

@@ -53,7 +53,8 @@ def table(path: str, split: str, control: str, method: str, kind: str) -> None:
     """Leave replicates of a table out in turn."""
     counts = pd.read_csv(path, index_col=0)
     condition = np.array([str(name).rpartition(split)[0] for name in counts.index])
-    plain, exact = [], []
+    plain: list[Any] = []
+    exact: list[Any] = []
     for r in range(len(counts)):
         rest = np.arange(len(counts)) != r
         if condition[r] not in condition[rest]:
@@ -73,7 +74,9 @@ def simulated(screens: int, method: str, kind: str, concentration: float = 40.0,
     """Simulate three replicates of each perturbation, and hold out a fourth."""
     print("cells   inside  randomised  rho or s       CPU s a fit")
     for cells in (10, 40, 150, 600, 3000):
-        plain, exact, rho = [], [], []
+        plain: list[Any] = []
+        exact: list[Any] = []
+        rho: list[Any] = []
         start = time.process_time()
         for seed in range(screens):
             rng = np.random.default_rng([seed, cells])

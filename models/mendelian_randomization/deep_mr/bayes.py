@@ -78,7 +78,7 @@ def bayesian(
     problem = data.check(registry.get("mendelian_randomization"), some.data())
     fit = gibbs(problem, np.random.default_rng(seed), chains=2, draws=500, tune=300)
     several = len(np.unique(some.sequence)) > 1
-    draws = np.ravel(fit.posterior["global_effect" if several else "theta"])
+    draws = np.ravel(np.asarray(fit.posterior["global_effect" if several else "theta"]))
     E = len(found.delta)
     shared = {
         "bagged": whole.between_members, "same_data": whole.between_members / E**0.5, "ignore": 0.0

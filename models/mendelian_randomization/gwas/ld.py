@@ -252,7 +252,9 @@ def correlated(path: Path, alleles: Path | None, threshold: float | None, paired
     keep : ndarray of bool, shape (J,)
     ld : ndarray, shape (K, K)
     """
-    keep, ld = aligned(read_correlations(path, alleles), paired.names, *paired.alleles, paired.rows)
+    keep, ld = aligned(
+        read_correlations(path, alleles), paired.names, paired.alleles[0], paired.alleles[1], paired.rows
+    )
     if threshold is not None:
         z = np.abs(paired.exposure.beta / paired.exposure.se)[keep]
         some = clump(ld, z, threshold)
