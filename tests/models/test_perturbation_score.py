@@ -274,6 +274,7 @@ def test_conjugate_is_a_maximum_and_adds_counts_to_the_prior() -> None:
     np.testing.assert_allclose(fit["point"]["expected_distance"], expected_l1(target, a))
 
 
+@pytest.mark.slow
 def test_conjugate_follows_features() -> None:
     """Slopes near those of the simulation, and a scale and a concentration that are not far off (30 screens)."""
     apart, scale, concentration = [], [], []
@@ -295,9 +296,10 @@ def test_conjugate_fits_without_features_in_vain_shrink_them_away() -> None:
     assert float(gn.fit(NAME, tree, "conjugate")["point"]["tau"]) < 0.2
 
 
-def test_good_fits_are_not_warned_of() -> None:
+@pytest.mark.parametrize("seeds", [range(4), pytest.param(range(4, 40), marks=pytest.mark.slow)], ids=["few", "many"])
+def test_good_fits_are_not_warned_of(seeds: range) -> None:
     """Forty fits of the model's own data: none has a predictive check that warns, and all have converged."""
-    for seed in range(40):
+    for seed in seeds:
         tree = gn.fit(NAME, gn.simulate(NAME, seed=seed, perturbation=30), "conjugate")
         told = gn.diagnose(NAME, tree)
         assert all(one.status == "pass" for one in told.verdicts), (seed, told)

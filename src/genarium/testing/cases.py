@@ -52,6 +52,11 @@ def variants(names: Iterable[str]) -> Iterator[Case]:
             yield from (Case(name, ((option, value),)) for value in values[1:])
 
 
+def densities(names: Iterable[str]) -> Iterator[Case]:
+    """Yield the variants; their PyMC density is compiled."""
+    return variants(names)
+
+
 def combinations(names: Iterable[str]) -> Iterator[Case]:
     """Yield every combination of options of every model."""
     for name in names:
@@ -119,8 +124,8 @@ def marks(case: Case, make: Cases, more: bool = False) -> list[pytest.MarkDecora
     the one with the fewest unknown variables is tried by all of PyMC, JAX and Stan; a variant by the first of its own
     methods. What takes ``more`` time is done for the default variant, by the first of its own methods of each claim, or
     for the model with the fewest unknown variables where no method is named. Replicates by the dozen are made by NUTS
-    of that model, and Stan programs that only variants use are not compiled. Nothing is left out of a model from
-    outside.
+    of that model. Of the densities of variants the first is compiled, of their Stan programs none. Nothing is left out
+    of a model from outside.
     """
     stan = [pytest.mark.stan] * (bool(case.method) and case.way.engine == "stan")
     return stan + [pytest.mark.slow] * (case.name in registry.built_in() and _is_late(case, make, more))
@@ -132,6 +137,8 @@ def _is_late(case: Case, make: Cases, more: bool) -> bool:
     if any(value in _later(case.name, option) for option, value in case.options):
         return True
     own, simplest = case.model.methods, case.name == _simplest()
+    if make is densities:
+        return bool(case.options) and (more or case != next(one for one in variants([case.name]) if one.options))
     if not case.method:
         return more and (bool(case.options) or not simplest)
     if case.options:

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from genarium.testing.cases import each, variants
+from genarium.testing.cases import densities, each
 from genarium.testing.fixtures import Density, Reading
 
-every_variant = each(variants)
+every_variant = each(densities)
 
 
 @every_variant
@@ -22,7 +22,7 @@ def test_densities_differ_by_a_constant(reading: Reading, numpy_density: Density
     assert np.ptp(there - here) < 1e-8 * max(1, np.abs(here).max())
 
 
-@each(variants, more=True)
+@each(densities, more=True)
 def test_gradient_is_that_of_the_numpy_density(reading: Reading, numpy_density: Density) -> None:
     step = 1e-3  # five-point rule: truncation about step**4 times the fifth derivative, rounding 1e-16 |f| / step
 
