@@ -61,6 +61,7 @@ GRAPHS: dict[str, tuple[Graph, tuple[Any, ...]]] = {
             pt.log(p), pt.log1p(p), pt.expm1(p), pt.sqrt(p), pt.tanh(p), pt.gammaln(p), pt.psi(p), pt.erf(p),
             pt.abs(p - 2), pt.sign(p - 2), pt.sigmoid(p - 2), pt.softplus(p - 2), p ** (p - 2), 1 / p, pt.log1mexp(-p),
             pt.clip(p, 1, 2), pt.maximum(p, 2), pt.minimum(p, 2), pt.sin(p), pt.cos(p), pt.arctan(p), pt.erfc(p),
+            pt.erfcx(p),
             pt.floor(p),
         ],
         (P,),

@@ -14,6 +14,7 @@ SCIPY = {
     "genarium_psi": ("scipy.special.cython_special", ("__pyx_fuse_1psi", "psi")),
     "genarium_erf": ("scipy.special.cython_special", ("__pyx_fuse_1erf", "erf")),
     "genarium_erfc": ("scipy.special.cython_special", ("__pyx_fuse_1erfc", "erfc")),
+    "genarium_erfcx": ("scipy.special.cython_special", ("__pyx_fuse_1erfcx", "erfcx")),
     "genarium_dgemm": ("scipy.linalg.cython_blas", ("dgemm",)),
     "genarium_dgetrf": ("scipy.linalg.cython_lapack", ("dgetrf",)),
     "genarium_dgetri": ("scipy.linalg.cython_lapack", ("dgetri",)),

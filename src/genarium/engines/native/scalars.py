@@ -18,6 +18,7 @@ LIBRARY = {
     "Log1p": "log1p", "Expm1": "expm1", "Tanh": "tanh", "Sinh": "sinh", "Cosh": "cosh", "Tan": "tan",
     "ArcTan": "atan", "ArcSin": "asin", "ArcCos": "acos", "ArcTanh": "atanh", "ArcSinh": "asinh", "ArcCosh": "acosh",
     "GammaLn": "genarium_gammaln", "Psi": "genarium_psi", "Erf": "genarium_erf", "Erfc": "genarium_erfc",
+    "Erfcx": "genarium_erfcx",
 }  # fmt: skip
 """Operations on floating-point numbers that the C library or SciPy has."""
 
