@@ -95,4 +95,4 @@ def _random(log_weight: Any, log_mean: Any, r: Any, lost: Any, rng: Any = None, 
     group = (log_weight + rng.gumbel(size=log_weight.shape)).argmax(-1)
     mean, shape = np.exp(log_mean[cells, group]), r[cells, group]
     counts = rng.negative_binomial(shape, shape / (shape + mean))
-    return np.where(rng.random(counts.shape) < lost, 0, counts)
+    return np.where(rng.uniform(size=counts.shape) < lost, 0, counts)

@@ -1,5 +1,6 @@
 """Numbers of processes by held-out loci: parts, what is foretold of them, what is chosen."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -63,17 +64,21 @@ def test_the_number_of_processes_is_chosen_by_held_out_loci() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "settings", "message"),
+    ("settings", "message"),
     [
-        (NAME, {"by": "aic"}, "by='aic' is not known"),
-        (NAME, {"by": "held_out", "folds": 1}, "folds=1 must be at least 2"),
-        (NAME, {"by": "held_out", "folds": 500}, "200 loci cannot be held out in 500 parts"),
-        (NAME, {"by": "held_out", "loci": "random"}, "Choose by the bound"),
-        ("nb_mixture", {"by": "held_out"}, "does not say how data are held out"),
+        ({"by": "aic"}, "by='aic' is not known"),
+        ({"by": "held_out", "folds": 1}, "folds=1 must be at least 2"),
+        ({"by": "held_out", "folds": 500}, "200 loci cannot be held out in 500 parts"),
+        ({"by": "held_out", "loci": "random"}, "Choose by the bound"),
     ],
 )
-def test_what_cannot_be_held_out_is_said(model: str, settings: dict[str, Any], message: str) -> None:
-    size = "process" if model == NAME else "component"
-    data = gn.simulate(model, seed=1, cell=300)
+def test_what_cannot_be_held_out_is_said(settings: dict[str, Any], message: str) -> None:
+    data = gn.simulate(NAME, seed=1, cell=300)
     with pytest.raises(InputError, match=message):
-        gn.choose(model, data, size, [2], seed=1, max_iterations=3, **settings)
+        gn.choose(NAME, data, "process", [2], seed=1, max_iterations=3, **settings)
+
+
+def test_a_model_that_does_not_say_how_data_are_held_out_is_told() -> None:
+    model = replace(gn.get(NAME), folds=None)
+    with pytest.raises(InputError, match="does not say how data are held out"):
+        gn.choose(model, gn.simulate(NAME, seed=1, cell=300), "process", [2], by="held_out", max_iterations=3)

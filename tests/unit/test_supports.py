@@ -19,11 +19,12 @@ from genarium.supports import (
     real,
     simplex,
     unit_interval,
+    whole,
     zero_sum,
 )
 
 NAN, INF = float("nan"), float("inf")
-EVERY = [real, positive, nonnegative, unit_interval, simplex, zero_sum, count, boolean, acyclic, label("kind")]
+EVERY = [real, positive, nonnegative, unit_interval, simplex, zero_sum, count, whole, boolean, acyclic, label("kind")]
 SIZES = {"kind": 3}
 
 repeatable = settings(derandomize=True, deadline=None)
@@ -33,6 +34,7 @@ repeatable = settings(derandomize=True, deadline=None)
     ("support", "good", "bad"),
     [
         (real, [-1e300, -0.5, 0, 2], [NAN, INF, -INF]),
+        (whole, [-3, 0, 2.0, 2**53], [0.5, NAN, INF, -INF, 2.0**54]),
         (positive, [1e-300, 2, 1e300], [0, -0.0, -1, NAN, INF, -INF]),
         (nonnegative, [0, -0.0, 1e-300, 2], [-1e-300, -1, NAN, INF, -INF]),
         (unit_interval, [0, 0.5, 1], [-1e-12, 1 + 1e-12, NAN, INF, -INF]),

@@ -167,6 +167,7 @@ def test_no_model_imports_the_packages_in_its_folder(name: str) -> None:
     folder = Path(str(files("genarium"))) / "models" / name
     beside = {path.parent.name for path in folder.glob("*/__init__.py")}
     free = {"annotation.py", "readers.py", "mr_command.py", "mr_table.py", "deep_mr_run.py"}
+    free |= {"programs.py"}  # the statistic of cells: its certificates speak for the files of its package too
     imported = []
     for path in folder.glob("*.py"):
         refused = set() if path.name in free else beside - ({"ingest"} if path.name == "__init__.py" else set())

@@ -25,6 +25,7 @@ PLAN: dict[tuple[str, str], tuple[float, Callable[[Random], Case]]] = {
     ("notmad", "h5ad"): (6, notmad.anndata),
     ("perturbation_score", "table"): (9, perturbation_score.table),
     ("perturbation_score", "h5ad"): (6, perturbation_score.anndata),
+    ("perturbation_score", "expression"): (3, perturbation_score.expression),
     ("mendelian_randomization", "table"): (8, mendelian_randomization.table),
     ("mendelian_randomization", "traits"): (5, mendelian_randomization.traits),
     ("locus_regression", "npz"): (9, locus_regression.corpus),
@@ -36,6 +37,7 @@ PLAN: dict[tuple[str, str], tuple[float, Callable[[Random], Case]]] = {
     ("transcript_abundance", "course"): (4, transcript_abundance.course),
     ("transcript_abundance", "sparse"): (9, transcript_abundance.sparse),
     ("transcript_abundance", "bam"): (5, transcript_abundance.alignments),
+    ("transcript_abundance", "long"): (3, transcript_abundance.long_reads),
     ("words", "set"): (5, words.words),
     ("trees", "verbs"): (1, trees.trees),
 }

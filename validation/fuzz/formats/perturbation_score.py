@@ -144,6 +144,16 @@ def _features(tree: Any, case: Case) -> None:
     raise reasons[-1]
 
 
+def expression(r: Random) -> Case:
+    """Make a case of the reader of cells with their expression: files as for the counts of states."""
+    case = anndata(r)
+    case.format = "expression"
+    for name in ("states", "least"):
+        case.options.pop(name, None)
+    case.check = lambda tree: None
+    return case
+
+
 def anndata(r: Random) -> Case:
     """Make a case of the reader of AnnData files."""
     options: dict[str, Any] = {}

@@ -337,6 +337,16 @@ def alignments(r: Random) -> Case:
     return case
 
 
+def long_reads(r: Random) -> Case:
+    """Make a case of the reader of long reads: files as for short ones."""
+    case = alignments(r)
+    case.format = "long"
+    for name in ("fragment_mean", "fragment_sd", "read_length"):
+        case.options.pop(name, None)
+    case.check = lambda tree: None
+    return case
+
+
 def _check_alignments(tree: Any, case: Case) -> None:
     """Compare names, and how many reads have which set of transcripts, where no protocol excludes some."""
     import pysam
