@@ -189,7 +189,8 @@ def test_tables_of_other_channels_are_read_fitted_and_written(table: Any, tmp_pa
     np.testing.assert_allclose(predicted["pi"], fit["posterior"]["pi"].mean(("chain", "draw")), atol=0.02)
 
 
-@pytest.mark.parametrize("method", [pytest.param("vi", marks=pytest.mark.slow), "gibbs"])
+@pytest.mark.parametrize("method", ["vi", "gibbs"])
+@pytest.mark.slow
 def test_given_signatures_of_other_channels_are_held(table: Any, method: str) -> None:
     _, counts, truth, shares = table
     tree = gn.read("locus_regression", counts, "matrix")

@@ -458,6 +458,7 @@ def test_numbers_of_mutations_that_differ_much_are_on_a_logarithmic_axis() -> No
 # -- likeness, and many processes --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_likeness_is_the_cosine(fits: Fits) -> None:
     tree = fits("vi")
     caption, figure = one_of(tree, "Likeness of the processes")

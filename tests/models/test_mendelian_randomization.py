@@ -42,6 +42,7 @@ def truth(seed: int = 1, **settings: Any) -> dict[str, Array]:
 # The story and its densities
 
 
+@pytest.mark.slow
 def test_density_of_a_pair_is_the_integral_over_true_effect_and_pleiotropy() -> None:
     """Equation 4 against a two-dimensional quadrature of equation 1."""
     theta, alpha, sigma, omega, mu, share = 0.7, 0.2, 0.8, 0.4, 0.3, 0.6
@@ -271,7 +272,9 @@ def test_gibbs_and_nuts_agree(option: str) -> None:
         assert abs(mean - other) < 4.5 * np.hypot(error, other_error), key
 
 
-@pytest.mark.parametrize(("region", "error"), [(1, 0.01), (8, 1.0)])
+@pytest.mark.parametrize(
+    ("region", "error"), [pytest.param(1, 0.01, marks=pytest.mark.slow), pytest.param(8, 1.0, marks=pytest.mark.slow)]
+)
 def test_nuts_meets_no_funnel(region: int, error: float) -> None:
     """Neither where the data say much of a region's effect, nor where they say next to nothing of any."""
     rng = np.random.default_rng(5)

@@ -217,6 +217,7 @@ def test_sums_over_listed_edges_are_those_of_matrices(options: dict[str, Any]) -
     np.testing.assert_allclose(slope, its_slope, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_few_candidates_lose_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """With candidates for parents, 25 nodes end where, or above where, all edges are looked at."""
     rng, p = np.random.default_rng(3), 25

@@ -1,7 +1,10 @@
 """Which files a certificate speaks for: planted edits make exactly those stale that compute with the file."""
 
+import os
 import shutil
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -56,20 +59,24 @@ def copy(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
     return place
 
 
+@cache
+def of_text(text: str, suffix: str) -> str:
+    """What a text means, once."""
+    with tempfile.NamedTemporaryFile("w", suffix=suffix, delete=False) as file:
+        file.write(text)
+    try:
+        return sources.meaning(Path(file.name))
+    finally:
+        os.unlink(file.name)
+
+
 @pytest.fixture
-def told(copy: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], dict[str, dict[str, str]]]]:
+def told(copy: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], dict[str, dict[str, str]]]:
     """``told()``: the sources of nb_mixture's methods, in the copy as it is now."""
     monkeypatch.setattr(sources, "files", lambda _: copy)
+    monkeypatch.setattr(sources, "meaning_of", lambda path: of_text(path.read_text(encoding="utf-8"), path.suffix))
     model = registry.get("nb_mixture")
-
-    def now() -> dict[str, dict[str, str]]:
-        sources.meaning_of.cache_clear()
-        sources.imports.cache_clear()
-        return {name: sources.sources_of(model, way) for name, way in methods(model).items()}
-
-    yield now
-    sources.meaning_of.cache_clear()
-    sources.imports.cache_clear()
+    return lambda: {name: sources.sources_of(model, way) for name, way in methods(model).items()}
 
 
 @pytest.mark.parametrize("file", EDITS)
