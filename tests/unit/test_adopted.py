@@ -115,6 +115,12 @@ def test_a_pymc_model_is_validated_and_its_quantities_ranked_afterwards(tmp_path
 
 
 @pytest.mark.slow
+def test_the_ranks_do_not_depend_on_the_number_of_workers() -> None:
+    one, two = (gn.validate(schools(), "nuts", 6, workers, seed=1, adaptive=False) for workers in (1, 2))
+    assert one.tree["prior_sbc"].to_dataset().identical(two.tree["prior_sbc"].to_dataset())
+
+
+@pytest.mark.slow
 def test_centred_eight_schools_is_caught_and_the_other_is_not() -> None:
     assert gn.validate(schools(), "nuts", 200, seed=2).passed
     assert not gn.validate(schools(centred=True), "nuts", 200, seed=2).passed

@@ -155,7 +155,15 @@ class Graphs:
         self.digest = self._digest()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: self.__dict__[name] for name in ("model", "plain", "digest")}
+        """Keep the model as bytes: joblib's own pickler does not take all that PyMC's classes hold."""
+        import cloudpickle
+
+        return {"pickled": cloudpickle.dumps(self.model), "plain": self.plain, "digest": self.digest}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        import cloudpickle
+
+        self.model, self.plain, self.digest = cloudpickle.loads(state["pickled"]), state["plain"], state["digest"]
 
     def _digest(self) -> str:
         """Return a digest of the density: its operations and constants."""
