@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ class Certificate:
         """Why it no longer speaks for what is installed; empty while it does."""
         return self.changed_files or self.other_versions
 
-    @property
+    @cached_property
     def changed_files(self) -> str:
         """Which files that such a fit computes with have changed; empty if none has."""
         told = self.content

@@ -1,6 +1,6 @@
 """Estimates of a fit, from draws or from a point, beside the truth where it is known."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -191,6 +191,17 @@ def matched_truth(model: Model, tree: xr.DataTree) -> dict[str, Array]:
             value = np.where(same.any(-1), same.argmax(-1), -1)
         out[name] = value
     return out
+
+
+def relabelled(model: Model, one: Estimate, order: Array) -> Estimate:
+    """Return estimates with the labels of the exchangeable dim in another order; the same where there is none."""
+    axis = model.exchanged(one.dims)
+    if axis is None:
+        return one
+    every = _after(one.centre.shape[axis] - len(order), order)
+    draws = None if one.draws is None else np.take(one.draws, every, axis + 2)
+    truth = None if one.truth is None else np.take(one.truth, every, axis)
+    return replace(one, centre=np.take(one.centre, every, axis), draws=draws, truth=truth)
 
 
 def _exchanged(model: Model, values: dict[str, Array]) -> int:

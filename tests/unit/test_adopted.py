@@ -106,6 +106,17 @@ def test_a_pymc_model_is_validated_and_its_quantities_ranked_afterwards(tmp_path
     assert "cross" not in more.quantities
     assert (more.tree["prior_sbc"]["mu"] == found.tree["prior_sbc"]["mu"]).all()
     assert (more.tree["truth"]["tau"] == found.tree["truth"]["tau"]).all()
+    go_on: dict[str, Any] = {"seed": 1, "out": out, "keep": True, "resume": True}
+    with pytest.raises(InputError, match="holds replicates that rank other quantities"):
+        gn.validate(model, "nuts", 21, quantities=lambda mu: {"other": mu}, **go_on)
+    with pm.Model(coords={"school": np.arange(8)}) as wider:
+        mu, tau, z = pm.Normal("mu", 0, 6), pm.HalfCauchy("tau", 5), pm.Normal("z", dims="school")
+        pm.Normal("y", pm.Deterministic("theta", mu + tau * z, dims="school"), SD, observed=SD, dims="school")
+    with pytest.raises(InputError, match="holds a run of other settings"):
+        gn.validate(wider, "nuts", 21, **go_on)
+    (out / "draws" / "3.npz").unlink()
+    with pytest.raises(InputError, match="replicate 3 was run without keep=True"):
+        gn.validate_quantities(out, lambda mu: {"mu_again": mu}, model)
     with pytest.raises(InputError, match="asks for nothing, which the model does not have"):
         gn.validate_quantities(out, lambda nothing: {}, model)
     with pytest.raises(InputError, match="keeps no draws"):

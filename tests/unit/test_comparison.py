@@ -44,6 +44,14 @@ def test_points_stand_beside_draws(fits: dict[str, xr.DataTree], tmp_path: Path)
     assert f"{estimate:.4f}" in said
 
 
+def test_components_are_matched(fits: dict[str, xr.DataTree], tmp_path: Path) -> None:
+    turned = fits["gibbs"].copy()
+    turned["posterior"] = xr.DataTree(fits["gibbs"]["posterior"].to_dataset().isel(component=[1, 0]))
+    said = text(gn.compare({"as it is": fits["gibbs"], "turned": turned}, tmp_path / "c.html"))
+    found = re.search(r"differ most, by (\S+) times", said)
+    assert found is None or float(found[1]) < 1e-9
+
+
 def test_fits_of_other_data_are_told_apart(fits: dict[str, xr.DataTree], tmp_path: Path) -> None:
     data = gn.simulate("nb_mixture", seed=2, cell=60, component=3, gene=2)
     other = gn.fit("nb_mixture", data, "vi", 1, component=3)

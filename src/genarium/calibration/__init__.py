@@ -22,11 +22,12 @@ from genarium.calibration.plan import Given, Plan
 from genarium.calibration.quantities import Quantities, with_quantities
 from genarium.calibration.recovery import Recovery
 from genarium.calibration.replicate import DRAWS, Record, rank_again
-from genarium.calibration.scalars import flat_draws
+from genarium.calibration.replicate import simulate as simulate_replicate
+from genarium.calibration.scalars import DENSITIES, flat_draws, scalars
 from genarium.calibration.schedule import replicates
 from genarium.calibration.store import PLAN, Store
 from genarium.data import check
-from genarium.declaration import Model
+from genarium.declaration import Model, Problem
 from genarium.engines.workers import parse_workers
 from genarium.errors import InputError
 from genarium.holding import Data
@@ -200,6 +201,7 @@ def collect(plan: Plan, store: Store, simulations: int, workers: int | str, adap
     Validation
     """
     started = time.perf_counter()
+    _refuse_other_quantities(plan, store)
     stops = uniformity.looks(simulations) if adaptive else [simulations]
     alphas = uniformity.spent(ALPHA, len(stops))
     with bar(f"{plan.variant} by {plan.label}", simulations) as advance:
@@ -216,6 +218,21 @@ def collect(plan: Plan, store: Store, simulations: int, workers: int | str, adap
         save(result.tree, store.folder / TREE)
         result.report(store.folder / PAGE)
     return result
+
+
+def _refuse_other_quantities(plan: Plan, store: Store) -> None:
+    """Refuse to go on with replicates that rank other quantities than the plan."""
+    good = next((record for record in store.records.values() if "names" in record), None)
+    if good is None:
+        return
+    one = simulate_replicate(plan, int(good["index"]))
+    if isinstance(one.problem, Problem):
+        names, _ = scalars(one.problem, {name: value[None] for name, value in one.truth.items()})
+        if good["names"][: len(names)] != names or set(good["names"][len(names) :]) - {*DENSITIES, "log_density"}:
+            raise InputError(
+                f"{store.folder} holds replicates that rank other quantities ({', '.join(good['names'])}). Give "
+                "the same ones, or choose another folder."
+            )
 
 
 def validate_stan(
@@ -292,11 +309,17 @@ def validate_quantities(
     asked = with_quantities(variant, quantities, only=True)
     plan = Plan(asked, told["method"], settings, told["seed"], told["ranks"], dict(told["wrong"]))
     with Store(folder, {**plan.describe(), **{n: told[n] for n in ("reference", "n_reference")}}, True) as store:
-        first = [record for _, record in sorted(store.records.items()) if "error" not in record]
-        kept = [record for record in first if (folder / DRAWS / f"{record['index']}.npz").is_file()]
         records = []
-        for record in kept:
-            with np.load(folder / DRAWS / f"{record['index']}.npz") as draws:
+        for index, record in sorted(store.records.items()):
+            path = folder / DRAWS / f"{index}.npz"
+            if "error" in record:
+                records.append(record)
+                continue
+            if not path.is_file():
+                raise InputError(
+                    f"{path}: replicate {index} was run without keep=True. Validate in a new folder with it."
+                )
+            with np.load(path) as draws:
                 records.append(rank_again(plan, record, {name: draws[name] for name in draws.files}))
     return _judged(plan, records, ALPHA)
 

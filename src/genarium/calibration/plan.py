@@ -219,7 +219,7 @@ class Plan:
         told = {
             "model": self.declared.name,
             "model_options": dict(self.declared.chosen),
-            "model_digest": digest(self.declared),
+            "model_digest": digest(self.declared) or getattr(self.declared.density, "__fingerprint__", "")[:12],
             "sources": digest_of_sources(self.sources),
             "method": self.method,
             "claim": self.claim,

@@ -22,7 +22,7 @@ from genarium.methods import find_method, methods
 from genarium.registry import fitted_model, origin, reference
 from genarium.reporting import chains, figures, tables
 from genarium.reporting.graph import story
-from genarium.reporting.page import code, document, figure, paragraph, short
+from genarium.reporting.page import code, document, figure, paragraph
 from genarium.settings import require_options
 from genarium.tree import digest, with_groups
 from genarium.verbs.diagnose import diagnose
@@ -40,8 +40,8 @@ CLAIMS: dict[Claim, str] = {
 }
 """What each claim means, in plain words."""
 
-REPLICATE = 1000
-"""Steps of all chains of a replicate of calibration, at first."""
+AFFORDABLE = 120.0
+"""CPU seconds of a fit, at most, whose report offers calibration around its data: hundreds of fits."""
 
 LIMITS = (
     "A pass says that this check found nothing wrong with this fit. Whether the method can be trusted on data of this "
@@ -277,20 +277,16 @@ def reproduce(model: Model, tree: xr.DataTree) -> str:
         parts += [paragraph("On the command line:"), f"<pre>{escape(shell)}</pre>"]
     same = "The same data, seed, settings and package versions (see Provenance) give the same numbers; times differ."
     parts.append(paragraph(same, kind="soft"))
-    minutes = _around(model, tree, stored) if named and not fixed else None
-    if minutes is not None:
+    if named and not fixed and _can_go_around(model, tree):
         call = f"genarium validate {shlex.quote(named)} --method {method}"
         around = f"{call} --simulations 100 --data fit.nc --out calibration"
-        said = f"Calibration around these data, by truths from this posterior ({short(minutes)} CPU minutes or more):"
+        said = "Calibration around these data, by truths from this posterior; each replicate fits twice the data:"
         parts += [paragraph(said), f"<pre>{escape(around)}</pre>"]
     return "\n".join(parts)
 
 
-def _around(model: Model, tree: xr.DataTree, options: Mapping[str, Any]) -> float | None:
-    """Return the CPU minutes of 100 replicates of posterior SBC, about; None where they cannot be had in an hour."""
-    unknown = model.unknown.variables.values()
-    if tree.attrs["claim"] != "exact" or not model.unit or any(model.unit in var.dims for var in unknown):
-        return None
-    steps = options.get("chains", 1) * (options.get("draws", 1000) + options.get("tune", 0))
-    minutes = 100 * 2 * min(1.0, REPLICATE / max(steps, 1)) * float(tree.attrs["cpu_seconds"]) / 60  # of twice the data
-    return float(f"{max(minutes, 1):.1g}") if minutes < 60 else None
+def _can_go_around(model: Model, tree: xr.DataTree) -> bool:
+    """Whether posterior SBC is defined for a fit, and may be had in hours."""
+    by_unit = any(model.unit in var.dims for var in model.unknown.variables.values())
+    exact = tree.attrs["claim"] == "exact" and bool(model.unit) and not by_unit
+    return exact and float(tree.attrs["cpu_seconds"]) <= AFFORDABLE

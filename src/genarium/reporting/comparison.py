@@ -14,7 +14,7 @@ from genarium.attributes import attribute
 from genarium.declaration import Model
 from genarium.drawing import PALETTE, WIDTH, Titled, inline, log_ticks, style
 from genarium.errors import InputError
-from genarium.estimates import LEVEL, Estimate, estimates
+from genarium.estimates import LEVEL, Estimate, estimates, match, relabelled
 from genarium.registry import fitted_model
 from genarium.reporting.page import code, document, figure, folded, number, paragraph, table
 from genarium.verbs.diagnose import diagnose
@@ -66,6 +66,7 @@ def compare(trees: Mapping[str, xr.DataTree], path: str | Path, *, model: str | 
         raise InputError(f"{path} is a folder. Name the page to write, e.g. {path / 'comparison.html'}.")
     models = {name: fitted_model(tree, model) for name, tree in trees.items()}
     found = {name: {one.name: one for one in estimates(models[name], tree)} for name, tree in trees.items()}
+    found = _with_the_labels_of_the_first(models, found)
     title = f"{len(trees)} fits side by side"
     made = f"genarium {version('genarium')}"
     sections = [
@@ -78,6 +79,22 @@ def compare(trees: Mapping[str, xr.DataTree], path: str | Path, *, model: str | 
         page = document(title, f"<h1>{escape(title)}</h1>\n{_summary(found)}", sections, foot, made)
         temporary.write_text(page, encoding="utf-8", newline="\n")
     return path
+
+
+def _with_the_labels_of_the_first(
+    models: Mapping[str, Model], found: dict[str, dict[str, Estimate]]
+) -> dict[str, dict[str, Estimate]]:
+    """Match labels that carry no meaning (components of a mixture) to those of the first fit, of the same model."""
+    first, *others = found
+    out = {first: found[first]}
+    for name in others:
+        out[name], model = found[name], models[name]
+        if model.name == models[first].name:
+            here, there = ({n: one.centre for n, one in found[which].items()} for which in (first, name))
+            order = match(model, here, there)
+            if order is not None and sorted(order) == list(range(len(order))):
+                out[name] = {n: relabelled(model, one, order) for n, one in found[name].items()}
+    return out
 
 
 def _summary(found: Mapping[str, Mapping[str, Estimate]]) -> str:
