@@ -584,13 +584,10 @@ def matched(found: Array, truth: Array) -> tuple[Array, Array]:
     return order, cosine[rows, order]
 
 
-@pytest.mark.parametrize("method", ["vi", pytest.param("svi", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["vi", "svi"])
 @pytest.mark.parametrize(
-    "options",
-    [
-        pytest.param(VARIANTS[0], id="conditional-one"),
-        pytest.param(VARIANTS[3], id="joint-several", marks=pytest.mark.slow),
-    ],
+    "options", [pytest.param(VARIANTS[0], id="conditional-one"), pytest.param(VARIANTS[3], id="joint-several")]
 )
 def test_processes_are_recovered(method: str, options: dict[str, str]) -> None:
     model = registry.get("locus_regression").variant(**options)
@@ -696,6 +693,7 @@ def test_more_freedom_gives_a_higher_bound() -> None:
 # Correction
 
 
+@pytest.mark.slow
 def test_corrected_draws_are_of_the_posterior() -> None:
     """One process: its effect has a density that a grid can hold, its preferences a Dirichlet density."""
     t = np.ones((32, 40))
@@ -758,6 +756,7 @@ def test_hyperparameters_are_drawn_from_their_posterior() -> None:
     assert (np.abs((z**2).mean(0) - 1) < 4 * np.sqrt(2 / effective(z[None] ** 2))).all()
 
 
+@pytest.mark.slow
 def test_hyperparameters_without_data_come_to_rest() -> None:
     """One process takes all, so that nothing but their prior keeps alpha and tau; starts that end early wait for it."""
     sizes = {"genome": 20, "locus": 20, "process": 3, "feature": 1, "cell": 60}
@@ -871,7 +870,7 @@ def test_steps_that_cannot_converge_are_refused(setting: dict[str, Any], message
 )
 def test_predictions(options: dict[str, str]) -> None:
     model, problem, tree = problem_of(options, cell=3000)
-    fit = gn.fit(model, tree, "vi", seed=1)
+    fit = gn.fit(model, tree, "vi", seed=1, restarts=1)
     found = gn.predict(fit)["predictions"]
     log_likelihood: Any = model.log_likelihood
     np.testing.assert_allclose(found["probability"].sum("process"), 1)
@@ -890,7 +889,7 @@ def test_predictions(options: dict[str, str]) -> None:
 
 def test_exposures_of_new_genomes() -> None:
     _, problem, tree = problem_of(VARIANTS[0], cell=6000)
-    fit = gn.fit("locus_regression", tree, "vi", seed=1)
+    fit = gn.fit("locus_regression", tree, "vi", seed=1, restarts=1)
     chosen = np.isin(problem["genome"], (1, 4))
     new = {name: problem[name][chosen] for name in ("locus", "channel")}
     new["genome"] = np.searchsorted([1, 4], problem["genome"][chosen])

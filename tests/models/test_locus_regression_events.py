@@ -173,6 +173,7 @@ def table(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return name, *paths, shares
 
 
+@pytest.mark.slow
 def test_tables_of_other_channels_are_read_fitted_and_written(table: Any, tmp_path: Path) -> None:
     name, counts, truth, _ = table
     tree = gn.read("locus_regression", counts, "matrix")

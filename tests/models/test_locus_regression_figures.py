@@ -135,7 +135,8 @@ def true_of(tree: xr.DataTree) -> list[int]:
 each_kind = pytest.mark.parametrize("kind", ["vi", "point"])
 
 
-@pytest.mark.parametrize("kind", ["vi", pytest.param("point", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@each_kind
 def test_figures_that_can_be_inlined(kind: str, fits: Fits) -> None:
     tree = fits(kind)
     assert sorted(true_of(tree)) == [0, 1, 2]  # the fit has found the processes, else this file tests little

@@ -142,6 +142,7 @@ def test_bound_of_vi_is_below_the_evidence_and_near_it() -> None:
         ({"zeros": "inflated"}, "zero", [0.3, 0.05, 0.15]),
     ],
 )
+@pytest.mark.slow
 def test_what_was_simulated_is_found(options: dict[str, str], name: str, truth: Any) -> None:
     problem = make(options, cells=600, **{name: truth})
     tree = gn.fit(problem.model, dict(problem.arrays), "vi", 1, component=3, restarts=4)

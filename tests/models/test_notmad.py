@@ -283,6 +283,7 @@ def test_map_never_falls_and_beats_the_truth(options: dict[str, str]) -> None:
     assert gain > 0  # 12 to 20 parameters are worth about half a nat each
 
 
+@pytest.mark.slow
 def test_newton_finish_only_improves() -> None:
     problem, _ = small(sample=200, order="given")
     ends = [maximum(problem, np.random.default_rng(1), newton_finish=finish).notes["bound"] for finish in (False, True)]
@@ -304,7 +305,7 @@ def test_numbers_without_what_they_belong_to_are_refused(options: dict[str, Any]
 
 
 def test_a_threshold_without_a_projection_is_refused() -> None:
-    fit = gn.fit("notmad", gn.simulate("notmad", 3, sample=20, order="given"), "map", 1, beta=0.5)
+    fit = gn.fit("notmad", gn.simulate("notmad", 3, sample=20, order="given"), "map", 1, beta=0.5, restarts=1)
     with pytest.raises(InputError, match=r"threshold=0\.2 would be dropped: used only with project=True"):
         gn.predict(fit, project=False, threshold=0.2)
     found = [gn.predict(fit), gn.predict(fit, threshold=0.5)]
@@ -336,8 +337,8 @@ def test_map_networks_approach_the_truth_as_samples_grow() -> None:
 
 
 def test_predictions_for_unseen_contexts_are_acyclic() -> None:
-    tree = gn.simulate("notmad", 4, sample=200)
-    fit = gn.fit("notmad", tree, "map", 1)
+    tree = gn.simulate("notmad", 4, sample=100)
+    fit = gn.fit("notmad", tree, "map", 1, restarts=1)
     new = np.array([[0.0, 0.0], [0.5, -0.5], [1.0, 1.0]])
     found = gn.predict(fit, {"context": new}, project=True)["predictions"]
     assert is_acyclic(found["network"].to_numpy()).all()

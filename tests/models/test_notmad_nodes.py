@@ -172,7 +172,8 @@ def test_missing_values_are_integrated_out_in_pymc_too() -> None:
     np.testing.assert_allclose(apart, apart[0], atol=1e-8)
 
 
-@pytest.mark.parametrize("way", ["ordered", pytest.param("exact", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["ordered", "exact"])
 def test_fits_to_incomplete_samples_beat_complete_ones_and_means(way: str) -> None:
     rng = np.random.default_rng(0)
     edges = rng.uniform(0.5, 1.5, (3, 15)) * rng.choice([-1, 1], (3, 15)) * (rng.uniform(size=(3, 15)) < 0.4)

@@ -291,6 +291,7 @@ def test_conjugate_follows_features() -> None:
     assert abs(np.mean(concentration)) < 0.2
 
 
+@pytest.mark.slow
 def test_conjugate_fits_without_features_in_vain_shrink_them_away() -> None:
     tree = gn.simulate(NAME, seed=3, tau=1e-3, kappa=20.0, perturbation=200)
     assert float(gn.fit(NAME, tree, "conjugate")["point"]["tau"]) < 0.2

@@ -35,6 +35,7 @@ def test_every_file_has_the_name(made: Path) -> None:
     assert not list(made.parent.glob(".*"))  # nothing is left of the making
 
 
+@pytest.mark.slow
 def test_its_own_tests_pass(made: Path) -> None:
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(made)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
@@ -64,7 +65,7 @@ def test_densities_are_the_same_up_to_a_constant(made: Path) -> None:
     assert model.log_prior is not None
     tree = gn.simulate(model, 1, sample=4, gene=3)
     problem = check(model, tree)
-    density = Compiled(problem, mode="FAST_COMPILE")
+    density = Compiled(problem, interpreted=True)
     centre = density.unconstrained(arrays(tree["truth"].to_dataset(), model.unknown.variables))
     rng = np.random.default_rng(0)
     differences = []

@@ -310,6 +310,7 @@ def test_tree_says_where_its_model_came_from(fit: xr.DataTree, place: Path) -> N
     assert gn.simulate("nb_mixture", cell=5).attrs["model_origin"] == "built-in"
 
 
+@pytest.mark.slow
 def test_tree_is_read_in_the_process_that_loaded_its_model(fit: xr.DataTree, tmp_path: Path) -> None:
     assert gn.diagnose("", fit).passed
     assert gn.predict(fit)["predictions"]["expected"].shape == (6, 2)

@@ -246,6 +246,7 @@ def test_same_tree_same_bytes(method: str, fits: Fits, written: Callable[[str], 
     xr.testing.assert_identical(tree, before)
 
 
+@pytest.mark.slow
 def test_tree_from_a_file_gives_the_same_page(fits: Fits, written: Callable[[str], str], tmp_path: Path) -> None:
     tree = gn.load(gn.save(fits("em"), tmp_path / "fit.nc"))
     assert report(tree, tmp_path / "report.html").read_text(encoding="utf-8") == written("em")

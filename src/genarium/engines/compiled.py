@@ -99,13 +99,13 @@ class Compiled:
     ----------
     problem : Problem
         Its model and sizes are compiled, and which data are at their default; data can be swapped by :meth:`swap`.
-    mode : str, optional
-        PyTensor's mode for the log density. "FAST_COMPILE" is ready at once and slow to run: for a few evaluations.
+    interpreted : bool
+        Leave the log density to Python, as it is written: ready at once and slow to run, for a few evaluations.
     """
 
-    def __init__(self, problem: Problem, mode: str | None = None) -> None:
+    def __init__(self, problem: Problem, *, interpreted: bool = False) -> None:
         self.model: Model = problem.model
-        self.mode = mode
+        self.interpreted = interpreted
         self.pymc = build(problem)
         self.problem = problem
         self.uniform = uniform(problem)
@@ -219,7 +219,7 @@ class Compiled:
 
     def _compile_density(self, jacobian: bool) -> Any:
         slowly = cache(lambda: self._compile_density_slowly(jacobian))
-        return slowly() if self.mode else native.Evaluated(self, jacobian, slowly, COMPILED)
+        return slowly() if self.interpreted else native.Evaluated(self, jacobian, slowly, COMPILED)
 
     def _compile_density_slowly(self, jacobian: bool) -> Any:
         import pytensor
@@ -229,7 +229,9 @@ class Compiled:
         COMPILED["density"] += 1
         joined, pieces, _ = self._joined
         (log_density,) = clone_replace([self.graph(jacobian=jacobian)], replace=pieces)
-        return pytensor.function([joined], [log_density, pt.grad(log_density, joined)], mode=self.mode)
+        # without rewrites: they take longer than the evaluations, and join more terms than Python adds at once
+        mode = pytensor.Mode("py", "merge") if self.interpreted else None
+        return pytensor.function([joined], [log_density, pt.grad(log_density, joined)], mode=mode)
 
     def unconstrained(self, natural: Arrays) -> Array:
         """Map natural values of the unknown variables to the flat unconstrained vector."""
