@@ -42,6 +42,7 @@ def test_it_holds_for_a_new_model(tmp_path: Path) -> None:
         ),
     ],
 )
+@pytest.mark.slow
 def test_it_notices_what_is_wrong(file: str, before: str, after: str, test: str, tmp_path: Path) -> None:
     folder = gn.new(NAME, tmp_path)
     text = (folder / file).read_text(encoding="utf-8")

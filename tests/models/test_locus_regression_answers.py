@@ -48,7 +48,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, xr.DataTree]:
     rows.insert(3, ("chr1", rows[2][1] + 1, "A", "ATT", "0/1", "0/0"))  # an insertion: it gets no tag
     write(folder / "in.vcf", vcf_text(rows, ("S1", "S2"), '##INFO=<ID=DP,Number=1,Type=Integer,Description="Depth">'))
     data = gn.read(NAME, folder / "in.vcf", "vcf", fasta=str(folder / "genome.fa"), windows=200)
-    fit = gn.fit(NAME, data, "vi", seed=1, process=2, draws=40)
+    fit = gn.fit(NAME, data, "vi", seed=1, process=2, draws=40, restarts=1, sweeps=400)
     gn.save(fit, folder / "fit.nc")
     return folder, fit
 
@@ -59,7 +59,7 @@ def test_signatures_are_a_table_of_cosmics_layout(made: tuple[Path, xr.DataTree]
     assert (folder / "s.tsv").read_text().partition("\n")[0] == "Type\tprocess0\tprocess1"
     table = read_table(folder / "s.tsv")
     np.testing.assert_allclose(table, signatures_of(fit), rtol=1e-12)
-    again = gn.fit(NAME, fit, "vi", seed=1, signatures=folder / "s.tsv", alpha=1.0, tau=1.0, draws=10)
+    again = gn.fit(NAME, fit, "vi", seed=1, signatures=folder / "s.tsv", alpha=1.0, tau=1.0, draws=10, restarts=1)
     assert again["posterior"]["process"].to_numpy().tolist() == ["process0", "process1"]
     gn.export(fit, "signatures", folder / "s.csv", opportunity="none")
     np.testing.assert_allclose(read_table(folder / "s.csv"), signatures_of(fit, opportunity=None), rtol=1e-12)
@@ -195,6 +195,6 @@ def test_genomes_that_the_fit_does_not_have_are_named(made: tuple[Path, xr.DataT
 
 def test_loci_without_places_make_no_tracks(tmp_path: Path) -> None:
     tree = gn.simulate(NAME, seed=1, cell=200, locus=10)
-    fit = gn.fit(NAME, tree, "vi", seed=1, draws=5)
+    fit = gn.fit(NAME, tree, "vi", seed=1, draws=5, restarts=1, sweeps=400)
     with pytest.raises(InputError, match="have no places in the genome"):
         gn.export(fit, "bedgraph", tmp_path / "r.bedgraph")

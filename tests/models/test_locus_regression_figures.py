@@ -48,7 +48,7 @@ def sharp(processes: int, seed: int = 0) -> dict[str, Array]:
 
 
 def fit(data: Any, **settings: Any) -> xr.DataTree:
-    return gn.fit("locus_regression", data, "vi", seed=1, restarts=1, draws=60, **settings)
+    return gn.fit("locus_regression", data, "vi", seed=1, restarts=1, draws=60, sweeps=400, **settings)
 
 
 def pointed(tree: xr.DataTree) -> xr.DataTree:

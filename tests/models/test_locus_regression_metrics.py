@@ -303,7 +303,7 @@ def test_recovery_of_a_fit() -> None:
     """Two processes, 3000 mutations: far closer to the truth than the two processes are to each other."""
     settings: dict[str, Any] = {"cell": 3000, "genome": 10, "locus": 60, "process": 2, "feature": 2}
     simulated = gn.simulate("locus_regression", 3, **settings)
-    found = recovery(gn.fit("locus_regression", simulated, "vi", 1, process=2, restarts=1, draws=100))
+    found = recovery(gn.fit("locus_regression", simulated, "vi", 1, process=2, restarts=1, draws=100, sweeps=400))
     shapes = signatures(simulated)
     assert found.cosine.min() > 0.95
     assert float(cosine(shapes[:1], shapes[1:])[0, 0]) < 0.6

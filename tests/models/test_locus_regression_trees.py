@@ -45,7 +45,7 @@ def bent(cells: int = 3000, seed: int = 0) -> dict[str, Array]:
 
 @pytest.fixture(scope="module")
 def fit() -> xr.DataTree:
-    return gn.fit(NAME, bent(), "vi", seed=1, process=2, rates="trees", tree=12, restarts=1, draws=30)
+    return gn.fit(NAME, bent(), "vi", seed=1, process=2, rates="trees", tree=12, restarts=1, draws=30, sweeps=400)
 
 
 def test_trees_are_walked_as_by_hand() -> None:

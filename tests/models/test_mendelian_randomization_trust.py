@@ -99,6 +99,7 @@ def test_interval_holds_what_the_members_share() -> None:
     assert covered["ignore"] <= 15
 
 
+@pytest.mark.slow
 def test_the_model_has_it_too() -> None:
     found = world(3, shared=0.2)
     narrow, wide = (

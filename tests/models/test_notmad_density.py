@@ -93,6 +93,7 @@ def ruled(options: dict[str, str]) -> tuple[Problem, list[Mapping[str, Array]]]:
 
 
 @pytest.mark.parametrize("options", RULED, ids=str)
+@pytest.mark.slow
 def test_densities_in_pymc_and_numpy_keep_to_rules(options: dict[str, str]) -> None:
     made, at = ruled(options)
     density = densities.Compiled(made, mode="FAST_COMPILE")

@@ -33,6 +33,7 @@ def samples(seed: int, n: int, follows: bool) -> tuple[Array, Array]:
     return np.column_stack([a, b, c]), context
 
 
+@pytest.mark.slow
 def test_networks_that_follow_the_context_are_told_from_one_network() -> None:
     x, context = samples(0, 120, True)
     found = select(x, context, **FEW)

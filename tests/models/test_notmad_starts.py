@@ -131,6 +131,7 @@ def test_sums_of_nodes_are_refused() -> None:
         gn.fit("notmad", data, "map", archetype=2)
 
 
+@pytest.mark.slow
 def test_along_one_order_no_network_is_cyclic_and_the_fit_is_nearly_that_of_the_exact_route() -> None:
     x, context = mixture()
     settings = {"archetype": 2, "restarts": 2}

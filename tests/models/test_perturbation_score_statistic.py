@@ -469,6 +469,7 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         net.train(screen, np.arange(1), np.random.default_rng(1))
 
 
+@pytest.mark.slow
 def test_evaluation_holds_its_baselines() -> None:
     screen, truth = world()
     parts = net.split(40, np.random.default_rng(3))

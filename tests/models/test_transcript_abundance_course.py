@@ -71,6 +71,7 @@ def test_classes_keep_the_likelihood_of_the_reads() -> None:
     assert total_log_likelihood(data, a) - total_log_likelihood(data, b) == pytest.approx(naive, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_the_likelihood_that_knows_positions_is_consistent_with_the_truth_and_the_uniform_one_is_not() -> None:
     """2 (ln L* - ln L(truth)) is chi-square with 9 degrees of freedom for the right likelihood only."""
     locus, nu = Locus(), ARC_NU / ARC_NU.sum()

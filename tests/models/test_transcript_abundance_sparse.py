@@ -159,6 +159,7 @@ def relaxed_draws(rng: np.random.Generator, draws: int, length: Array, reads: in
     return relaxed.nu(np.array(drawn), length)
 
 
+@pytest.mark.slow
 def test_the_relaxed_posterior_is_near_that_of_gibbs() -> None:
     """Three transcripts: prior draws weighted by the likelihood, against Gibbs under the sparse prior."""
     c, length = np.array([30, 1, 19]), np.array([500.0, 300.0, 800.0])

@@ -117,6 +117,7 @@ def test_other_sizes_compile_anew_and_other_chains_do_not(toy: Model) -> None:
     assert densities.COMPILED["nuts-jax"] == before + 2
 
 
+@pytest.mark.slow
 def test_draws_do_not_depend_on_the_fits_before(problems: list[Problem]) -> None:
     def found(order: list[int]) -> dict[int, Any]:
         fits = {i: blackjax.nuts(problems[i], np.random.default_rng(7 + i), **FEW) for i in order}

@@ -40,7 +40,7 @@ def grown() -> Iterator[None]:
 def exact(grown: None, tmp_path_factory: pytest.TempPathFactory) -> Certificate:
     """A certificate of an exact method."""
     folder = tmp_path_factory.mktemp("replicates")
-    return certify("nb_mixture", "gibbs", TINY, seed=3, folder=folder, phi=0.05, **SMALL)
+    return certify("nb_mixture", "gibbs", TINY, seed=3, folder=folder, phi=0.05, draws=250, tune=100, **SMALL)
 
 
 def sources(name: str, method: str) -> dict[str, str]:

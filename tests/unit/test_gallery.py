@@ -76,6 +76,7 @@ def test_every_exported_function_is_in_the_reference(site: Path) -> None:
     assert ids == set(gn.__all__) - {"models"}
 
 
+@pytest.mark.slow
 def test_it_is_written_anew_but_over_nothing_else(site: Path, tmp_path: Path) -> None:
     assert cli.main(["gallery", "-o", str(site), "--no-examples"]) == 0
     (tmp_path / "mine.txt").write_text("mine")
