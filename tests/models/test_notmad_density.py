@@ -40,7 +40,7 @@ def test_a_potential_without_strength_is_none_even_where_h_is_infinite(strengths
     made, at = problem(**strengths)
     if "alpha" in strengths:  # every sample has the cyclic archetype to itself
         at = {**at, "intercept": np.array([40.0, 0.0])}
-    density = densities.Compiled(made, mode="FAST_COMPILE")
+    density = densities.Compiled(made, interpreted=True)
     value, gradient = density.log_density(density.unconstrained(at))
     here = in_numpy(made, at)
     if "gamma" in strengths:
@@ -96,7 +96,7 @@ def ruled(options: dict[str, str]) -> tuple[Problem, list[Mapping[str, Array]]]:
 @pytest.mark.slow
 def test_densities_in_pymc_and_numpy_keep_to_rules(options: dict[str, str]) -> None:
     made, at = ruled(options)
-    density = densities.Compiled(made, mode="FAST_COMPILE")
+    density = densities.Compiled(made, interpreted=True)
     apart = [density.log_density(density.unconstrained(point))[0] - in_numpy(made, point) for point in at]
     np.testing.assert_allclose(apart, apart[0], atol=1e-8)
 

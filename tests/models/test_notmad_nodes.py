@@ -160,7 +160,7 @@ def test_missing_values_are_integrated_out_in_pymc_too() -> None:
     from genarium.engines import compiled
 
     problem, at, _ = gaps()
-    density = compiled.Compiled(problem, mode="FAST_COMPILE")
+    density = compiled.Compiled(problem, interpreted=True)
     model = problem.model
     assert model.log_likelihood is not None
     assert model.log_prior is not None

@@ -82,9 +82,9 @@ def test_only_known_variables_at_their_default_are_narrowed(size_factor: float |
     given = {} if size_factor is None else {"size_factor": np.full(N, size_factor)}
     tree = gn.simulate("nb_mixture", seed=1, cell=N, component=K, **given)
     problem = check(registry.get("nb_mixture"), tree)
-    density = densities.Compiled(problem, mode="FAST_COMPILE")
+    density = densities.Compiled(problem, interpreted=True)
     assert density.uniform == ({"size_factor"} if size_factor is None else set())
-    wide = densities.Compiled(problem, mode="FAST_COMPILE")
+    wide = densities.Compiled(problem, interpreted=True)
     wide.uniform = frozenset()
     assert (shapes(density.graph(), "log") != shapes(wide.graph(), "log")) == (size_factor is None)
     at = density.start(np.random.default_rng(1)) + np.linspace(-0.5, 0.5, 1 + 2 * K)

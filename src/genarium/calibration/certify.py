@@ -155,6 +155,7 @@ def _content(
         "reference": {"method": told["reference"], "replicates": told["n_reference"]},
         "versions": versions,
         "power": told["power"],
+        "lengths": told["lengths"],
         "cpu_seconds": main.cpu_seconds + (controlled.cpu_seconds if controlled else 0.0) + more_cpu,
         "cpu_seconds_calibration": main.cpu_seconds,
     }

@@ -9,9 +9,13 @@ import numpy as np
 import xarray as xr
 
 from genarium.calibration import uniformity as test
+from genarium.calibration.bounds import bounds
 from genarium.calibration.plan import Plan
 from genarium.calibration.replicate import Record
 from genarium.declaration import Array
+
+LEVEL = 0.9
+"""Of the intervals whose coverage is judged."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,7 @@ class Findings:
         }
 
     def failures(self) -> dict[str, Any]:
-        """Return how many replicates failed, why, and whether they lie in one region of the prior."""
+        """Return how many replicates failed, why, whether they lie in one region, and what they could have changed."""
         reasons: dict[str, int] = {}
         for record in self.failed:
             reason = str(record["error"]).split("\n")[0][:160]
@@ -145,6 +149,7 @@ class Findings:
             "reasons": reasons,
             "replicates": [int(r["index"]) for r in self.failed][:50],
             "region": self._region(),
+            "bounds": bounds(self.pit, len(self.failed), LEVEL) if self.failed and self.ranked else {},
         }
 
     def _region(self) -> str:

@@ -1,9 +1,11 @@
 """Verdicts on a method: it is held to what it claims."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
 from genarium.calibration import uniformity as test
-from genarium.calibration.findings import Findings
+from genarium.calibration.findings import LEVEL, Findings
 from genarium.calibration.replicate import CHANCE, RHAT
 from genarium.calibration.scalars import DENSITIES
 from genarium.engines.resample import KHAT_USABLE
@@ -12,8 +14,8 @@ from genarium.verdicts import Status, Verdict, verdict
 ALPHA = 0.01
 """Chance that a calibrated method is rejected, over all quantities, tests and looks."""
 
-LEVEL, SLACK = 0.9, 0.02
-"""Corrected intervals of this level must cover within the slack, and their ranks be uniform."""
+SLACK = 0.02
+"""Corrected intervals must cover within it, and their ranks be uniform."""
 
 FEW = 0.02
 """Share of failed replicates up to which a failure is a warning."""
@@ -114,10 +116,21 @@ def _failures(found: Findings) -> Verdict:
     told = found.failures()
     share = told["count"] / max(told["of"], 1)
     reasons = "; ".join(f"{count} x {reason}" for reason, count in told["reasons"].items())
-    where = " ".join(part for part in (reasons, told["region"]) if part)
+    where = "; ".join(filter(None, [f"{reasons} {told['region']}".strip(), told_bounds(told["bounds"])]))
     status: Status = "pass" if share == 0 else "warn" if share <= FEW else "fail"
     advice = "" if status == "pass" else "Look at the replicates that failed: what is left speaks for the others only."
     return Verdict("replicates that failed", status, told["count"], f"= 0 of {told['of']}", where, advice)
+
+
+def told_bounds(bounds: Mapping[str, Sequence[float]]) -> str:
+    """Say what replicates that failed could have changed: "" where none did."""
+    if not bounds:
+        return ""
+    (worst, best), (low, high) = bounds["p"], bounds["coverage"]
+    return (
+        f"had they ended, the smallest p of uniform ranks would lie between {worst:.2g} and {best:.2g}, and the "
+        f"coverage of {LEVEL:.0%} intervals between {low:.3f} and {high:.3f}"
+    )
 
 
 def _calibration(found: Findings, alpha: float) -> list[Verdict]:

@@ -62,6 +62,18 @@ class Outcome:
         return not self.power or self.power["shift"] <= TELLING
 
     @property
+    def lengths(self) -> dict[str, float]:
+        """How many times longer than asked for chains were run until their draws sufficed: quantiles over replicates.
+
+        ``median``, ``nine_in_ten`` and ``longest``; empty for a method without chains.
+        """
+        if self.plan["claim"] != "exact":
+            return {}
+        length = self.tree["runs"]["length"].to_numpy()
+        names = {"median": 0.5, "nine_in_ten": 0.9, "longest": 1.0}
+        return {name: float(np.quantile(length, q, method="inverted_cdf")) for name, q in names.items()}
+
+    @property
     def passed(self) -> bool:
         """Whether no verdict is "fail"."""
         return all(v.status != "fail" for v in self.verdicts)
@@ -79,13 +91,16 @@ class Outcome:
             "simulations": self.simulations,
             "failures": self.failures,
             "cpu_seconds": self.cpu_seconds,
+            "lengths": self.lengths,
             "power": {name: _plain(value) for name, value in self.power.items()},
             "verdicts": as_plain(self.verdicts),
             "quantities": {name: {n: _plain(v) for n, v in told.items()} for name, told in self.quantities.items()},
         }
 
     def __str__(self) -> str:
-        return "\n".join([self._said, *as_lines(self.verdicts), *filter(None, [told_power(self.power)])])
+        return "\n".join(
+            [self._said, *as_lines(self.verdicts), *filter(None, [told_lengths(self.lengths), told_power(self.power)])]
+        )
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._said}>"
@@ -114,6 +129,18 @@ def told_power(power: Mapping[str, float]) -> str:
     return (
         f"Seen in four of five such validations: a mean of one quantity that is off by {power['shift']:.2f} posterior "
         f"sds, or an sd that is {power['narrow']:.2f} or {power['wide']:.2f} times the right one."
+    )
+
+
+def told_lengths(lengths: Mapping[str, float]) -> str:
+    """Say how long chains had to be: "" for a method without chains."""
+    if not lengths:
+        return ""
+    if lengths["longest"] == 1:
+        return "Chains of the lengths asked for sufficed in every replicate."
+    return (
+        f"Chains were run {lengths['median']:g} times (median), {lengths['nine_in_ten']:g} times (nine in ten) and "
+        f"{lengths['longest']:g} times (longest) the lengths asked for, until their draws sufficed."
     )
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from genarium import registry
 from genarium.calibration.curves import binomial_band, matrix
 from genarium.calibration.figures import DENSITIES, FEW, figures
-from genarium.calibration.judge import ALPHA
-from genarium.calibration.outcome import told_power
+from genarium.calibration.judge import ALPHA, told_bounds
+from genarium.calibration.outcome import told_lengths, told_power
 from genarium.calibration.plan import told_wrong
 from genarium.declaration import Model
 from genarium.drawing import style
@@ -127,6 +127,7 @@ def summary(found: "Outcome") -> str:
     wrong = escape(told_wrong(plan["wrong"]))
     control = f"The fits were deliberately wrong about {wrong}: a negative control." if wrong else ""
     corrected = any("(corrected)" in v.check for v in found.verdicts)
+    model = " ".join(filter(None, [model, escape(told_lengths(found.lengths))]))
     claimed = f"<strong>Its claim: {plan['claim']}.</strong> {CLAIMS[plan['claim']]}"
     held = HELD["corrected" if corrected else plan["claim"]]
     return paragraph(said, model, control) + "\n" + paragraph(claimed, held)
@@ -267,6 +268,11 @@ def failures(found: "Outcome") -> str:
             paragraph(
                 f"{told['count']:,} of {told['of']:,} replicates failed and are left out of all else on this page, "
                 "which speaks for the others only."
+            ),
+            *(
+                [paragraph(f"{bounded[0].upper()}{bounded[1:]}.")]
+                if (bounded := escape(told_bounds(told["bounds"])))
+                else []
             ),
             table(("Reason", "Replicates"), rows, numeric=[1], label="Reasons"),
             paragraph(f"They lie together, {escape(region)}." if region else "They share no region of the truths."),

@@ -32,7 +32,7 @@ QUICK = {
 }
 """Options that make a method quick, where it has them."""
 
-SHORT = {
+SHORT: dict[str, dict[str, Any]] = {
     "advi": {"window": 100},
     "stan": {"draws": 40, "tune": 50, "max_treedepth": 4},
     "statistic": {"iterations": 20, "backend": "python"},
