@@ -6,7 +6,14 @@ errors 1), balanced pleiotropy of sd 0.5 unless said otherwise.
 ``weak`` normal effects of sd 1 (mean F 2); ``spike and slab`` nine in ten variants do nothing, mean F 3; ``overlap``
 errors correlated by .5, told; ``regions`` 20 regions of 10 variants, effects of sd .2 around .4 (coverage of the
 regions' own effects); ``directional`` pleiotropy of mean 1 of the alleles that raise the exposure; ``correlated``
-triples of variants correlated by .6, told (design "linked"; IVW by generalised least squares). Of the fit by ``vi``
+triples of variants correlated by .6, told (design "linked"; IVW by generalised least squares).
+
+Where an assumption is broken and not told (``BROKEN``, strong variants): ``InSIDE`` pleiotropy correlated by .6 with
+the variant's effect on the exposure; ``outliers`` one variant in twenty has pleiotropy of sd 5; ``overlap untold``
+errors correlated by .5; ``correlated untold`` the triples; ``reverse`` a third of the variants act on the outcome and
+through it on the exposure.
+
+Of the fit by ``vi``
 with linear response (``independence`` for the last; without the predictive checks that ``genarium fit`` adds): bias
 with its Monte-Carlo error, root mean square error, coverage of 95 % intervals, CPU seconds of a fit. One core.
 """
@@ -79,17 +86,61 @@ def regions(rng: np.random.Generator) -> World:
     return {**effects(rng, rng.normal(0, 3, J), theta[of]), "region": of, "truth": theta}
 
 
-def correlated(rng: np.random.Generator) -> World:
+def linked(rng: np.random.Generator, sd: float) -> World:
     at = np.arange(J)
     R = np.where(at[:, None] // 3 == at // 3, 0.6, 0.0)
     np.fill_diagonal(R, 1)
     root = np.linalg.cholesky(R)
-    gamma, direct = rng.normal(0, 1.5, J), rng.normal(0, 0.5, J)
+    gamma, direct = rng.normal(0, sd, J), rng.normal(0, 0.5, J)
     x = R @ gamma + root @ rng.normal(size=J)
     y = R @ (EFFECT * gamma + direct) + root @ rng.normal(size=J)
     one = np.ones(J)
     return {"beta_exposure": x, "se_exposure": one, "beta_outcome": y, "se_outcome": one, "ld": R}
 
+
+def correlated(rng: np.random.Generator) -> World:
+    return linked(rng, 1.5)
+
+
+def inside(rng: np.random.Generator) -> World:
+    gamma = rng.normal(0, 3, J)
+    made = effects(rng, gamma)
+    return made | {"beta_outcome": made["beta_outcome"] + 0.6 / 0.8 * 0.5 * gamma / 3}
+
+
+def outliers(rng: np.random.Generator) -> World:
+    made = effects(rng, rng.normal(0, 3, J))
+    return made | {"beta_outcome": made["beta_outcome"] + np.where(rng.uniform(size=J) < 0.05, rng.normal(0, 5, J), 0)}
+
+
+def overlap_untold(rng: np.random.Generator) -> World:
+    made = overlap(rng)
+    return {key: value for key, value in made.items() if key != "error_covariance"}
+
+
+def correlated_untold(rng: np.random.Generator) -> World:
+    return {key: value for key, value in linked(rng, 3).items() if key != "ld"}
+
+
+def reverse(rng: np.random.Generator) -> World:
+    """Of a third of the variants the effect on the outcome comes first; the exposure follows it with slope .4."""
+    made = effects(rng, rng.normal(0, 3, J))
+    first = rng.normal(0, 3, J)
+    turned = rng.uniform(size=J) < 1 / 3
+    x, y = 0.4 * first + rng.normal(size=J), first + rng.normal(size=J)
+    return made | {
+        "beta_exposure": np.where(turned, x, made["beta_exposure"]),
+        "beta_outcome": np.where(turned, y, made["beta_outcome"]),
+    }
+
+
+BROKEN: dict[str, Callable[[np.random.Generator], World]] = {
+    "InSIDE": inside,
+    "outliers": outliers,
+    "overlap untold": overlap_untold,
+    "correlated untold": correlated_untold,
+    "reverse": reverse,
+}
 
 WORLDS: dict[str, Callable[[np.random.Generator], World]] = {
     "weak": weak,
@@ -98,6 +149,7 @@ WORLDS: dict[str, Callable[[np.random.Generator], World]] = {
     "regions": regions,
     "directional": directional,
     "correlated": correlated,
+    **BROKEN,
 }
 
 
