@@ -7,26 +7,19 @@ import numpy as np
 
 from genarium.declaration import Array
 
-HALF, LOG_2PI = math.sqrt(0.5), math.log(2 * math.pi)
+HALF, LOG_2PI, ROOT_2PI = math.sqrt(0.5), math.log(2 * math.pi), math.sqrt(2 * math.pi)
 FAR = -20.0
 """Below this the chance of a normal variable follows from its asymptotic series."""
 
 
 @numba.njit(cache=True, error_model="numpy")
-def log_chance(z: float) -> float:
-    """Log of the standard normal distribution function."""
+def chance(z: float) -> tuple[float, float]:
+    """Return the standard normal distribution function as a factor, and the log of another: neither underflows."""
     if z > FAR:
-        return math.log(0.5 * math.erfc(-z * HALF))
+        return 0.5 * math.erfc(-z * HALF), 0.0
     v = 1 / (z * z)
     series = 1 - v * (1 - v * (3 - v * (15 - v * (105 - v * 945))))
-    return -0.5 * z * z - 0.5 * LOG_2PI - math.log(-z) + math.log(series)
-
-
-@numba.njit(cache=True, error_model="numpy")
-def log_sum(a: float, b: float) -> float:
-    """Log of the sum of two exponentials."""
-    top, low = max(a, b), min(a, b)
-    return top if low == -np.inf else top + math.log1p(math.exp(low - top))
+    return -series / (z * ROOT_2PI), -0.5 * z * z
 
 
 @numba.njit(cache=True, error_model="numpy")
@@ -59,26 +52,31 @@ def effects(
     ndarray, shape (D, J)
     """
     D, J = len(sd), len(x)
-    out = np.empty((D, J))
+    out, factor, exponent = np.empty((D, J)), np.empty(4), np.empty(4)
     for d in range(D):
-        log_strong, log_weak = math.log(share[d]), math.log1p(-share[d])
         for j in range(J):
             b, a, c = slope[d, region[j]], alpha[d, region[j]], C0[j]
             above = B0[j] + omega2[d]
-            spare = A0[j] * above - c * c
+            root = math.sqrt(A0[j] * above - c * c)
             u, w = x[j] * (above - c * b), A0[j] * b - c
-            total = -np.inf
+            top = -np.inf
             for kind in range(2):
                 own = sd[d] if kind == 0 else weak * sd[d]
                 between = own * own
                 A, B, C = between + A0[j], b * b * between + above, b * between + c
                 determinant = A * B - C * C
-                base = -LOG_2PI - 0.5 * math.log(determinant) + (log_strong if kind == 0 else log_weak)
-                factor = own / math.sqrt(determinant * spare)
-                for sign in (1.0, -1.0):
+                weight = (share[d] if kind == 0 else 1 - share[d]) / math.sqrt(determinant)
+                scale = own / (math.sqrt(determinant) * root)
+                for side in range(2):
+                    sign = 1.0 - 2.0 * side
                     r = y[j] - sign * a
-                    quadratic = (B * x[j] * x[j] - 2 * C * x[j] * r + A * r * r) / determinant
-                    one = base - 0.5 * quadratic + log_chance(sign * (u + r * w) * factor)
-                    total = log_sum(total, one)
-            out[d, j] = total
+                    i = 2 * kind + side
+                    part, log_part = chance(sign * (u + r * w) * scale)
+                    factor[i] = weight * part
+                    exponent[i] = log_part - 0.5 * (B * x[j] * x[j] - 2 * C * x[j] * r + A * r * r) / determinant
+                    top = max(top, exponent[i])
+            total = 0.0
+            for i in range(4):
+                total += factor[i] * math.exp(exponent[i] - top)  # factors are 1e-90 at least: nothing is lost
+            out[d, j] = top + math.log(total) - LOG_2PI
     return out

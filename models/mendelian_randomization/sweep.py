@@ -166,14 +166,14 @@ class Step:
 
     def _by_kind(self, state: Factors) -> tuple[Array, Array]:
         """Return the first two moments of the true effects of each kind, shape (J, C)."""
-        from scipy.special import log_ndtr
+        from scipy.special import erfcx
 
         m, v = state.gamma, state.gamma_var
         if not self.cut:
             return m, m**2 + v
         sd = np.sqrt(v)
         z = self.signs * m / sd
-        hazard = np.exp(-0.5 * z**2 - 0.5 * LOG_2PI - log_ndtr(z))
+        hazard = np.sqrt(2 / np.pi) / erfcx(-np.sqrt(0.5) * z)
         first = m + self.signs * sd * hazard
         return first, np.maximum(v + m * first, first**2)
 
