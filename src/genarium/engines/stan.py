@@ -373,7 +373,8 @@ def advi(
         return _approximate(problem, variables, columns["log_p__"] - columns["log_g__"], run)
 
 
-def _mode(run: Run, problem: Problem, rng: np.random.Generator, jacobian: bool) -> Any:
+def _mode(run: Run, problem: Problem, rng: np.random.Generator, *, jacobian: bool, converged: bool = True) -> Any:
+    """Climb to the mode; ``converged=False``: return what was reached where a line search finds nothing better."""
     starts = _starts(problem, rng, 1)
     return run.model.optimize(
         data=run.data,
@@ -383,6 +384,7 @@ def _mode(run: Run, problem: Problem, rng: np.random.Generator, jacobian: bool) 
         iter=20_000,
         tol_rel_grad=1e3,
         jacobian=jacobian,
+        require_converged=converged,
         **run.output,
     )
 
@@ -408,8 +410,8 @@ def laplace(problem: Problem, rng: np.random.Generator, *, draws: int = 1000, cm
         If the log density is not smooth and concave at its mode.
     """
     with _running(problem, cmdstan, draws) as run:
-        mode = _mode(run, problem, rng, jacobian=True)
         try:
+            mode = _mode(run, problem, rng, jacobian=True)
             fit = run.model.laplace_sample(
                 data=run.data,
                 mode=mode,
@@ -418,7 +420,7 @@ def laplace(problem: Problem, rng: np.random.Generator, *, draws: int = 1000, cm
                 seed=_seed(rng),
                 **run.output,
             )
-        except (RuntimeError, ValueError) as error:  # CmdStan ends, or leaves a file without draws
+        except (RuntimeError, ValueError) as error:  # CmdStan finds no mode, ends, or leaves a file without draws
             raise ApproximationError(
                 f"{problem.model.name}: the log density has no negative definite Hessian at its mode (a kink or a flat "
                 "direction), so that no normal density approximates it there. Use stan-pathfinder, or an exact method.",
@@ -443,7 +445,7 @@ def maximum(problem: Problem, rng: np.random.Generator, *, cmdstan: str = "") ->
     Result
     """
     with _running(problem, cmdstan, 1) as run:
-        fit = _mode(run, problem, rng, jacobian=False)
+        fit = _mode(run, problem, rng, jacobian=False, converged=False)
         point = {name: np.asarray(fit.stan_variable(name)) for name in problem.model.unknown.variables}
         notes: dict[str, Any] = {"converged": int(fit.converged), "bound": float(fit.optimized_params_dict["lp__"])}
         notes["stan_version"] = run.stan_version
