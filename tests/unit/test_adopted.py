@@ -12,6 +12,7 @@ from scipy.stats import halfcauchy, norm
 import genarium as gn
 from genarium import cli
 from genarium.adopted.pymc import Graphs
+from genarium.calibration.plan import Plan
 from genarium.errors import InputError
 
 SD = np.array([15.0, 10, 16, 11, 9, 11, 10, 18])
@@ -182,6 +183,29 @@ def test_a_stan_program_is_declared_with_its_simulator(program: Path) -> None:
     tree = gn.simulate(model, 3)
     assert int(tree["constant_data"]["J"]) == 8
     assert gn.stan_data(model, tree)["sigma"] == SD.tolist()
+
+
+@pytest.mark.stan
+def test_a_run_knows_another_program_or_simulator(program: Path) -> None:
+    """What a store is resumed by changes with the program's text, the simulator's code and the data."""
+
+    def told(path: Path, simulate: Any, data: dict[str, Any]) -> str:
+        plan = Plan(gn.from_stan(path, simulate, data), "stan", {}, 0)
+        return str(plan.describe()["model_digest"])
+
+    def other(rng: np.random.Generator) -> tuple[dict[str, Any], dict[str, Any]]:
+        unknown, data = simulated(rng)
+        return unknown, {"y": data["y"] + 0.1}
+
+    first = told(program, simulated, DATA)
+    assert first == told(program, simulated, dict(DATA))
+    by = program.parent / "simulate.stan"
+    by.write_text(SIMULATOR)
+    changed = [told(program, other, DATA), told(program, simulated, DATA | {"sigma": SD + 1}), told(program, by, DATA)]
+    program.write_text(PROGRAM.replace("PRIOR", "6"))
+    changed.append(told(program, simulated, DATA))
+    assert len({first, *changed}) == 5
+    assert all(changed)
 
 
 @pytest.mark.stan

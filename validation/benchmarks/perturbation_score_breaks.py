@@ -70,7 +70,7 @@ def one(what: str, size: float, seed: int) -> dict[str, float]:
         ("", fit["point"]["concentration"].to_numpy(), -scores["score"].to_numpy()),
         ("_plug_in", counts + 0.5, np.abs(TARGET - plug_in).sum(1)),
     ):
-        low, high = beta.ppf([[[0.05]], [[0.95]]], a, a.sum(1, keepdims=True) - a)
+        low, high = np.asarray(beta.ppf([[[0.05]], [[0.95]]], a, a.sum(1, keepdims=True) - a))
         found |= {
             f"covered{name}": float(((low <= q) & (q <= high)).mean()),
             f"mse{name}": float(((d - distance) ** 2).mean()),

@@ -11,6 +11,7 @@ from genarium.adopted import identifier, sizes_of, variables
 from genarium.declaration import Array, Arrays, Model, Problem, Stage
 from genarium.engines import stan
 from genarium.engines.cmdstan import declared
+from genarium.engines.fingerprint import UncertainError, fingerprint
 from genarium.errors import InputError
 from genarium.signatures import with_parameters
 
@@ -63,6 +64,8 @@ def from_stan(
         variables(arrays, role, {}) for arrays, role in ((given, "known"), (unknown, "unknown"), (observed, "observed"))
     ]
     known, free, seen = parts
+    density = partial(log_density)
+    density.__fingerprint__ = _digest(path, simulate, constant)  # type: ignore[attr-defined]
     return Model(
         name=identifier(name or path.stem),
         title=f"Stan program {path.name}",
@@ -71,9 +74,18 @@ def from_stan(
         unknown=Stage(free, source.draw_unknown),
         hidden=Stage({}),
         observed=Stage(seen, with_parameters(free, source.draw_observed)),
-        log_density=log_density,
+        log_density=density,
         stan=str(path),
     )
+
+
+def _digest(program: Path, simulate: Simulator | str | Path, constant: Arrays) -> str:
+    """Return a digest of a program and of what draws its data: "" where that cannot be told (a closure over a file)."""
+    by = simulate if callable(simulate) else Path(simulate).read_text(encoding="utf-8")
+    try:
+        return fingerprint(program.read_text(encoding="utf-8"), by, dict(constant))
+    except UncertainError:
+        return ""
 
 
 def log_density(problem: Problem, unknown: Arrays) -> float:

@@ -214,12 +214,17 @@ class Plan:
         """Digests of the files that a fit by the method computes with, by module."""
         return sources_of(self.declared, self.way)
 
+    def _digest(self) -> str:
+        """Digest of the model's files, or of the PyMC model or Stan program and simulator that were adopted."""
+        adopted = self.declared.density or self.declared.log_density
+        return digest(self.declared) or getattr(adopted, "__fingerprint__", "")[:12]
+
     def describe(self) -> dict[str, Any]:
         """Return what makes the replicates what they are, ready for JSON."""
         told = {
             "model": self.declared.name,
             "model_options": dict(self.declared.chosen),
-            "model_digest": digest(self.declared) or getattr(self.declared.density, "__fingerprint__", "")[:12],
+            "model_digest": self._digest(),
             "sources": digest_of_sources(self.sources),
             "method": self.method,
             "claim": self.claim,
