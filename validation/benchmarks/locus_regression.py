@@ -10,10 +10,12 @@ sampler   effective draws of beta a CPU minute by ``gibbs``: 40 genomes, 20,000 
           90,000 mutations, the size at which the Poisson process factorisation of SigPoisProcess was measured (below)
 joint     a corpus of the joint form, simulated here, fitted under both forms: RMSE of beta
 breast    113 breast cancer genomes (breast113.npz): bound with and without covariates, seconds
+breast_starts  bounds and CPU seconds of ten seeds of the default fit on them (K = 8)
 lda       no covariate acts: seconds an iteration and MAE of pi, side by side with scikit-learn's LDA
 size      seconds an iteration against the number of cells and of processes; draws locus_regression_size.png
 windows   a sweep over 10^6 cells in 300,000 windows: seconds of its parts, and what copying its arrays would take;
           ``--beside CHECKOUT``: that of another checkout of this repository in the same run
+whole     a fit of that size, with and without the correction of its intervals, its diagnosis and report
 sampling  bound against CPU seconds for sampling rates from .03 to 1 of ``svi``, and for ``vi``; draws
           locus_regression_sampling.png
 
@@ -314,6 +316,38 @@ def windows(args: argparse.Namespace) -> Iterable[Row]:
         subprocess.run([sys.executable, __file__, "windows"], env=beside, check=True)
 
 
+def whole(args: argparse.Namespace) -> Iterable[Row]:
+    """A fit of that size at all defaults but one start, with and without its correction, and what is made of it."""
+    import tempfile
+
+    tree = gn.simulate("locus_regression", 1, genome=100, locus=300_000, feature=9, process=10, cell=10**6, tau=0.3)
+    for covariance in ("mean_field", "corrected"):
+        start = time.process_time()
+        fitted = gn.fit("locus_regression", tree, "vi", seed=1, process=10, restarts=1, covariance=covariance)
+        notes = json.loads(fitted.attrs["notes"])
+        told = {name: notes[name] for name in ("iterations", "converged", "bound", "khat") if name in notes}
+        yield {"covariance": covariance, "fit_seconds": time.process_time() - start, **told}
+    start = time.process_time()
+    found = gn.diagnose(fitted)
+    yield {"diagnose_seconds": time.process_time() - start, "passed": found.passed}
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.process_time()
+        page = gn.report(fitted, Path(folder) / "report.html")
+        size = Path(page).stat().st_size / 1e6
+        yield {"report_seconds": time.process_time() - start, "megabytes": size}
+
+
+def breast_starts(args: argparse.Namespace) -> Iterable[Row]:
+    """Bounds that ten seeds of the default fit reach on the breast genomes at K = 8."""
+    tree = gn.read("locus_regression", args.corpora / "breast113.npz")
+    for seed in range(10):
+        start = time.process_time()
+        fitted = gn.fit("locus_regression", tree, "vi", seed=seed, process=8, covariance="mean_field")
+        notes = json.loads(fitted.attrs["notes"])
+        told = {name: notes[name] for name in ("bound", "iterations", "restarts_at_best") if name in notes}
+        yield {"seed": seed, "seconds": time.process_time() - start, **told}
+
+
 def parts_of_a_sweep(problem: Problem) -> Row:
     """CPU seconds of the E-step, of beta and of lambda; megabytes read and written, and seconds to copy as many."""
     data = corpus(problem)
@@ -387,7 +421,8 @@ def sampling(args: argparse.Namespace) -> Iterable[Row]:
     return [{**row, "trace": [t for t in row["trace"] if t[0] < 1][-1]} for row in out]
 
 
-PARTS = {part.__name__: part for part in (recovery, flat, cosmic, sampler, joint, breast, lda, size, windows, sampling)}
+EVERY = recovery, flat, cosmic, sampler, joint, breast, breast_starts, lda, size, windows, whole, sampling
+PARTS = {part.__name__: part for part in EVERY}
 
 
 def main() -> None:
