@@ -317,7 +317,7 @@ def windows(args: argparse.Namespace) -> Iterable[Row]:
 
 
 def whole(args: argparse.Namespace) -> Iterable[Row]:
-    """A fit of that size at all defaults but one start, with and without its correction, and what is made of it."""
+    """Fit that size at all defaults but one start, with and without its correction, and what is made of it."""
     import tempfile
 
     tree = gn.simulate("locus_regression", 1, genome=100, locus=300_000, feature=9, process=10, cell=10**6, tau=0.3)
@@ -328,7 +328,7 @@ def whole(args: argparse.Namespace) -> Iterable[Row]:
         told = {name: notes[name] for name in ("iterations", "converged", "bound", "khat") if name in notes}
         yield {"covariance": covariance, "fit_seconds": time.process_time() - start, **told}
     start = time.process_time()
-    found = gn.diagnose(fitted)
+    found = gn.diagnose("locus_regression", fitted)
     yield {"diagnose_seconds": time.process_time() - start, "passed": found.passed}
     with tempfile.TemporaryDirectory() as folder:
         start = time.process_time()
