@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import cache
 from itertools import product
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from genarium import registry
 from genarium.declaration import Method, Model
 from genarium.errors import InputError
+from genarium.home import Home
 from genarium.methods import methods
 
 
@@ -32,7 +34,7 @@ class Case(NamedTuple):
     @property
     def way(self) -> Method:
         """The method."""
-        return methods(self.model)[self.method]
+        return _ways(self.name, self.options)[self.method]
 
 
 Cases = Callable[[Iterable[str]], Iterator[Case]]
@@ -42,6 +44,11 @@ Cases = Callable[[Iterable[str]], Iterator[Case]]
 def variant(name: str, options: tuple[tuple[str, str], ...]) -> Model:
     """Return the declaration of a variant, once."""
     return registry.get(name).variant(**dict(options))
+
+
+@cache
+def _ways(name: str, options: tuple[tuple[str, str], ...]) -> dict[str, Method]:
+    return methods(variant(name, options))
 
 
 def variants(names: Iterable[str]) -> Iterator[Case]:
@@ -57,21 +64,25 @@ def densities(names: Iterable[str]) -> Iterator[Case]:
     return variants(names)
 
 
-def combinations(names: Iterable[str]) -> Iterator[Case]:
-    """Yield every combination of options of every model."""
-    for name in names:
-        options = registry.get(name).options
-        for values in product(*options.values()):
-            chosen = zip(options.items(), values, strict=True)
-            case = Case(name, tuple((option, value) for (option, allowed), value in chosen if value != allowed[0]))
-            with suppress(InputError):  # options that do not go together
-                _ = case.model
-                yield case
-
-
 def programs(names: Iterable[str]) -> Iterator[Case]:
-    """Yield the variants that have a Stan program."""
-    return (case for case in combinations(names) if registry.program(case.model) is not None)
+    """Yield the variants that have a Stan program, of every combination of options."""
+    for name in names:
+        yield from _programs(name)
+
+
+@cache
+def _programs(name: str) -> list[Case]:
+    model, found = registry.get(name), []
+    have = [Path(place).stem for place in Home.of(model).programs()]
+    for values in product(*model.options.values()):
+        chosen = zip(model.options.items(), values, strict=True)
+        case = Case(name, tuple((option, value) for (option, allowed), value in chosen if value != allowed[0]))
+        if "-".join([name, *(value for _, value in case.options)]) not in have:
+            continue  # hundreds of them, which need not be declared
+        with suppress(InputError):  # options that do not go together
+            if registry.program(case.model) is not None:
+                found.append(case)
+    return found
 
 
 def compiled_programs(names: Iterable[str]) -> Iterator[Case]:
@@ -87,7 +98,7 @@ def main_programs(names: Iterable[str]) -> Iterator[Case]:
 def fits(names: Iterable[str]) -> Iterator[Case]:
     """Yield purpose-built methods for every variant, engines for the default one."""
     for case in variants(names):
-        for method in case.model.methods if case.options else methods(case.model):
+        for method in case.model.methods if case.options else _ways(*case[:2]):
             yield case._replace(method=method)
 
 
@@ -112,7 +123,7 @@ def comparable(names: Iterable[str]) -> Iterator[Case]:
     """Yield the models with a pointwise likelihood and an exact method."""
     for name in names:
         case = Case(name)
-        ways = methods(case.model).values()
+        ways = _ways(*case[:2]).values()
         if case.model.log_likelihood and any(w.claim == "exact" and w.engine in ("numpy", "pymc") for w in ways):
             yield case
 
@@ -128,7 +139,7 @@ def marks(case: Case, make: Cases, more: bool = False) -> list[pytest.MarkDecora
     of a model from outside.
     """
     stan = [pytest.mark.stan] * (bool(case.method) and case.way.engine == "stan")
-    return stan + [pytest.mark.slow] * (case.name in registry.built_in() and _is_late(case, make, more))
+    return stan + [pytest.mark.slow] * (case.name in _built_in() and _is_late(case, make, more))
 
 
 def _is_late(case: Case, make: Cases, more: bool) -> bool:
@@ -161,8 +172,13 @@ def _later(name: str, option: str) -> tuple[str, ...]:
 
 
 @cache
+def _built_in() -> list[str]:
+    return registry.built_in()
+
+
+@cache
 def _simplest() -> str:
-    return min(registry.built_in(), key=lambda name: len(registry.get(name).unknown.variables))
+    return min(_built_in(), key=lambda name: len(registry.get(name).unknown.variables))
 
 
 def each(make: Cases, *, more: bool = False) -> pytest.MarkDecorator:
