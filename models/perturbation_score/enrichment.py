@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from scipy import stats
 
 from genarium.declaration import Array
 from genarium.errors import InputError
@@ -90,6 +89,7 @@ def enrichment(fit: xr.DataTree, sets: str | Path | dict[str, list[str]]) -> Any
         If no set has enough of the genes.
     """
     import pandas as pd
+    from scipy.stats import false_discovery_control
 
     told = programs(fit)
     known = sets if isinstance(sets, dict) else read_gmt(sets)
@@ -108,13 +108,15 @@ def enrichment(fit: xr.DataTree, sets: str | Path | dict[str, list[str]]) -> Any
         for name, at in member.items()
     ]
     frame = pd.DataFrame(rows)
-    frame["fdr"] = stats.false_discovery_control(frame["p"])
+    frame["fdr"] = false_discovery_control(frame["p"])
     return frame.sort_values(["p", "program", "set"], kind="stable", ignore_index=True)
 
 
 def ranked(value: Array, at: Array) -> dict[str, float]:
     """Compare the ranks of some values with those of the others: z, and a two-sided p."""
-    found = stats.mannwhitneyu(value[at], value[~at], alternative="two-sided", method="asymptotic")
+    from scipy.stats import mannwhitneyu
+
+    found = mannwhitneyu(value[at], value[~at], alternative="two-sided", method="asymptotic")
     a, b = int(at.sum()), int((~at).sum())
     z = (found.statistic - a * b / 2) / np.sqrt(a * b * (a + b + 1) / 12)
     return {"z": float(z), "p": float(found.pvalue)}

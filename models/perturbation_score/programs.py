@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from scipy import linalg, stats
 
 from genarium.declaration import Array, Labelled, Problem, Result
 from genarium.errors import InputError
@@ -153,6 +152,8 @@ def described(
     problem: Problem, one: Any, trained: Any, control: int | None, rng: np.random.Generator
 ) -> dict[str, Any]:
     """Describe a trained statistic by programs (eqs. 45 to 47)."""
+    from scipy import linalg, stats
+
     P = len(one.names)
     S, W = statistics(one, trained, rng)
     number = one.numbers

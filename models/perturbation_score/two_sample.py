@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from scipy.spatial.distance import cdist
-from scipy.stats import false_discovery_control
 
 from genarium.declaration import Array
 from genarium.errors import InputError
@@ -163,6 +162,7 @@ def against_control(
     {'KO': 0.0, 'other': 0.6}
     """
     import pandas as pd
+    from scipy.stats import false_discovery_control
 
     table = _table("cells", cells)
     given = np.asarray(labels, dtype=object)
