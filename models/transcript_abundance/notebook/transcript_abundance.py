@@ -8,7 +8,7 @@
 # ## Your files
 #
 # Put the path of your own table here: `sample`, `path` (folders of `salmon quant --dumpEqWeights`) and a column with
-# the condition. If there is no such table, six small samples are simulated: 20 genes of two to four isoforms, 60,000
+# the condition. If there is no such table, six small samples are simulated: 12 genes of two to four isoforms, 60,000
 # reads each. In every fifth gene the shares of the isoforms change between the conditions.
 
 # %%
@@ -25,7 +25,7 @@ from genarium.models.transcript_abundance.differential import differential
 SAMPLES = Path("samples.csv")
 
 
-def simulate(table: Path, seed: int = 1, genes: int = 20, exon: int = 400, reads: int = 60_000) -> None:
+def simulate(table: Path, seed: int = 1, genes: int = 12, exon: int = 400, reads: int = 60_000) -> None:
     """Write a table of six samples, and their folders in salmon's layout; isoforms are sets of a gene's four exons."""
     rng = np.random.default_rng(seed)
     sets = [{0, 1, 2, 3}, {0, 1, 3}, {0, 2, 3}, {1, 2}]
@@ -89,7 +89,7 @@ print(f"\n{int(tied.sum())} of {tied.size} transcripts lie on a ridge: only the 
 # relative to their mean belong to isoforms that share most of their exons.
 
 # %%
-fit = gn.fit("transcript_abundance", data, "gibbs", seed=1, chains=2, draws=200, tune=100)
+fit = gn.fit("transcript_abundance", data, "gibbs", seed=1, chains=2, draws=600, tune=200)
 counts = fit["posterior"]["counts"]
 low, high = counts.quantile([0.05, 0.95], ("chain", "draw"))
 told = pd.DataFrame(
@@ -111,7 +111,7 @@ print(told.sort_values("width", ascending=False).head(8).round(2).to_string())
 # draws as replicates of the quantification.
 
 # %%
-gn.fit_each("transcript_abundance", SAMPLES, "gibbs", "posteriors", seed=1, chains=1, draws=150, tune=100)
+gn.fit_each("transcript_abundance", SAMPLES, "gibbs", "posteriors", seed=1, chains=2, draws=400, tune=150)
 samples = cohort("posteriors/samples.csv")
 print(dict(samples.sizes))
 
@@ -128,7 +128,7 @@ print(called[columns].round(3).to_string() if len(called) else "none")
 print(f"\n{len(called)} of {len(found)} transcripts change at a false discovery rate of 5 %")
 
 # %% [markdown]
-# In the simulated samples, transcripts of gene00, gene05, gene10 and gene15 change.
+# In the simulated samples, transcripts of gene00, gene05 and gene10 change.
 #
 # ## Where next
 #
