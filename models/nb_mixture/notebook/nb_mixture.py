@@ -61,7 +61,9 @@ print(", ".join(data["observed_data"]["gene"].to_numpy()[:5]), "...")
 # every gene is estimated (`dispersion="gene"`).
 
 # %%
-chosen = gn.choose("nb_mixture", data, "component", range(1, 6), "vi", seed=1, dispersion="gene", restarts=10, draws=200)
+chosen = gn.choose(
+    "nb_mixture", data, "component", range(1, 6), "vi", seed=1, dispersion="gene", restarts=10, draws=200
+)
 elbo = chosen["choice"]["bound"].to_series()
 print(elbo.round(1).to_string())
 K = int(elbo.idxmax())
