@@ -99,6 +99,8 @@ print(f"leaving out one variant at a time, IVW stays within [{estimates.min():.3
 
 # %% [markdown]
 # ## Decision
+#
+# The simulated files have a causal effect of 0.30.
 
 # %%
 theta = fit["posterior"]["theta"].to_numpy().reshape(-1)
@@ -113,6 +115,6 @@ else:
 # %% [markdown]
 # ## Where next
 #
-# `genarium mr exposure.tsv outcome.tsv -o page.html` makes the table and its figures in one step. If a confounder of both
-# traits may act through a few of the variants, fit `correlated_pleiotropy="mixture"` as well. Correlated variants need
-# `ld=`.
+# `genarium mr exposure.tsv outcome.tsv -o page.html` makes the table and its figures in one step. If a confounder of
+# both traits may act through a few of the variants, fit `correlated_pleiotropy="mixture"` as well. Correlated variants
+# need `ld=`.

@@ -53,8 +53,8 @@ if not FILE.exists():
 # %%
 data = gn.read("notmad", FILE, "table", context=CONTEXT)
 x, context = data["observed_data"]["x"], data["constant_data"]["context"]
-nodes = [str(name) for name in x["node"].to_numpy()]
-print(f"{x.sizes['sample']} samples; nodes {', '.join(nodes)}; covariates {', '.join(context['covariate'].to_numpy())}")
+nodes, covariates = list(map(str, x["node"].to_numpy())), list(map(str, context["covariate"].to_numpy()))
+print(f"{x.sizes['sample']} samples; nodes {', '.join(nodes)}; covariates {', '.join(covariates)}")
 
 # %% [markdown]
 # ## One network of all samples
@@ -112,9 +112,7 @@ print(edges.round(2).to_string(index=False))
 changed = edges[edges["difference"].abs() > 0.3]
 if choice.settings["archetype"] > 1:
     told = ", ".join(f"{row.source} -> {row.target}" for row in changed.itertuples())
-    print(
-        f"The network changes with the context. Edges that change most with {context['covariate'].to_numpy()[0]}: {told}"
-    )
+    print(f"The network changes with the context. Edges that change most with {covariates[0]}: {told}")
 else:
     print("No evidence that the network changes with the context: report the network of all samples.")
 

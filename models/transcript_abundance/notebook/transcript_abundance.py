@@ -108,7 +108,8 @@ print(told.sort_values("width", ascending=False).head(8).round(2).to_string())
 # ## All samples
 #
 # `fit_each` reads and fits every row of the table on its own, and keeps the fits in a folder. The cohort takes their
-# draws as replicates of the quantification.
+# draws as replicates of the quantification. Chains are short here, to keep the notebook fast, and some fail the check
+# of R-hat (`samples["diagnosis"]`): leave their lengths out for your data.
 
 # %%
 gn.fit_each("transcript_abundance", SAMPLES, "gibbs", "posteriors", seed=1, chains=2, draws=400, tune=150)
