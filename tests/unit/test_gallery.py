@@ -132,7 +132,7 @@ def test_the_guides_code_runs(root: Path) -> None:
 def test_commands_have_an_example_each_and_can_be_completed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main(["--help"])
-    commands = re.findall(r"^    (\w+) ", capsys.readouterr().out, flags=re.MULTILINE)
+    commands = re.findall(r"^    ([\w-]+) ", capsys.readouterr().out, flags=re.MULTILINE)
     assert len(commands) > 12
     for command in commands:
         with pytest.raises(SystemExit):
