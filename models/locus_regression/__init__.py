@@ -1,6 +1,6 @@
 """Locus regression: which mutational processes act, and where along the genome.
 
-The story, the derivations and what is known of the fits are in this folder's README.
+The generative process, the derivations and the measurements are in this folder's README.
 """
 
 from collections.abc import Callable
@@ -97,7 +97,7 @@ def declare(
         What kinds of mutations are told apart: substitutions in their context, the same on two strands, or on these
         and elsewhere, doublet substitutions, or indels.
     rates : {"linear", "trees"}
-        Whether the log rate of a process is linear in the features, or regression trees are added (eq. 36).
+        Whether the log rate of a process is linear in the features, or regression trees are added (eq. 39).
     """
     kinds = SETS[channels]
     single = len(kinds.alternatives) == 1

@@ -26,13 +26,13 @@ SHRINK = 0.3
 """Part of a Newton step that a leaf takes."""
 
 HELD_OUT = 0.2
-"""Part of the loci that no tree is grown on: a tree is kept if it foretells these better."""
+"""Part of the loci that no tree is grown on: a tree is kept if it predicts these better."""
 
 BAG = 0.7
 """Part of the others that a tree is grown on, so that the next one is another."""
 
 PATIENCE = 3
-"""Trees in a row that foretell worse before a process is left as it is."""
+"""Trees in a row that predict worse before a process is left as it is."""
 
 LEAST = 10
 """Loci of a leaf, at least; of many loci, a hundredth."""
@@ -98,7 +98,7 @@ def grown(
 def more_trees(
     forest: Forest, k: int, loci: Loci, counts: Array, log_weight: Array, rng: np.random.Generator
 ) -> tuple[Forest, bool]:
-    """Add up to a batch of trees to the ensemble of a process (eq. 37); say whether it may grow on.
+    """Add up to a batch of trees to the ensemble of a process (eq. 40); say whether it may grow on.
 
     Parameters
     ----------

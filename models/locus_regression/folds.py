@@ -34,7 +34,7 @@ def folds(problem: Problem, count: int, rng: np.random.Generator) -> Iterator[Fo
     L = problem.sizes["locus"]
     if problem.option("loci") == "random":
         raise InputError(
-            "locus_regression: held-out loci have random effects of their own, which nothing foretells. Choose by the "
+            "locus_regression: held-out loci have random effects of their own, which nothing predicts. Choose by the "
             "bound, or with loci='fixed'."
         )
     if count > L:

@@ -1,6 +1,6 @@
 """Mendelian randomisation: causal effects of an exposure on an outcome, from the effects of variants on both.
 
-The story, the derivations and what is known of the fits are in this folder's README.
+The generative process, the derivations and the measurements are in this folder's README.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,6 +1,6 @@
 """Correlated instruments: one effect, from variants in linkage disequilibrium; equation numbers refer to the card.
 
-A variant shows what those that it is correlated with do, too: the story has the effects of each on its own.
+A variant shows what those that it is correlated with do, too: the model has the effects of each on its own.
 """
 
 from collections.abc import Callable, Mapping

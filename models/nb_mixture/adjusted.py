@@ -1,4 +1,4 @@
-"""The story with covariates of the weights, batch effects on the means, and zero inflation (eqs. 31 to 33 of the card).
+"""The model with covariates of the weights, batch effects on the means, and zero inflation (eqs. 31 to 33 of the card).
 
 Shapes: N cells, D genes, K components, P covariates, B batches; draws may lead.
 """
@@ -29,7 +29,7 @@ class Adjusted(Story):
 
     @classmethod
     def of(cls, problem: Problem) -> "Adjusted":
-        """Return the story of a problem."""
+        """Return the functions for a problem."""
         return cls(*(problem.option(name) for name in ("dispersion", "weights", "means", "zeros")))
 
     @property
@@ -86,7 +86,7 @@ class Adjusted(Story):
         return {name: all_[name] for name in self.unknown}
 
     def names(self, *of: str) -> list[str]:
-        """Return those of the names that this story has."""
+        """Return those of the names that this variant has."""
         have = {*self.known, *self.unknown}
         return [name for name in of if name in have]
 
@@ -164,14 +164,14 @@ class Adjusted(Story):
 
     @property
     def pointwise(self) -> Callable[..., Array]:
-        """``log_likelihood`` with the parameters that this story has."""
+        """``log_likelihood`` with the parameters that this variant has."""
         names = ["x", "size_factor", "pi", "mu", "phi"]
         more = self.names("covariates", "effect", "batch", "shift", "zero")
         return with_parameters([*names, *more], lambda **values: log_sum_exp(self.joint(values), -2))
 
     @property
     def density_of_prior(self) -> Callable[..., Array]:
-        """``log_prior`` with the parameters that this story has."""
+        """``log_prior`` with the parameters that this variant has."""
         plain = ["pi", "mu", "phi", "alpha0", "a0", "b0", *(["phi0", "tau"] if self.dispersion != "known" else [])]
         more = self.names("effect", "sd_effect", "shift", "sd_shift", "zero", "zero_b")
 

@@ -1,4 +1,4 @@
-"""The mixture as a PyMC density, groups summed out; written from the story, not from the NumPy likelihood."""
+"""The mixture as a PyMC density, groups summed out; written independently of the NumPy likelihood."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

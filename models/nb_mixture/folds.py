@@ -1,4 +1,4 @@
-"""Held-out cells: each part to be foretold by a fit to the others."""
+"""Held-out cells: each part to be predicted by a fit to the others."""
 
 from collections.abc import Iterator
 

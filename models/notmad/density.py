@@ -1,4 +1,4 @@
-"""The model as a PyMC density; written from the story, not from the NumPy likelihood."""
+"""The model as a PyMC density; written from the generative process, not from the NumPy likelihood."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -42,7 +42,7 @@ class Choice:
     Attributes
     ----------
     matters : bool
-        Whether networks that follow the context foretell held-out samples better than one network for all.
+        Whether networks that follow the context predict held-out samples better than one network for all.
     gain, error : float
         By how many nats a sample, and the standard error of that. Of each part of the data, the settings of either kind
         are those that are best on the other parts; the error counts that fits to overlapping parts are alike.
@@ -95,7 +95,7 @@ def select(
     means, priors : sequence of str
         Values of the options of these names.
     folds : int
-        Parts of the data, each foretold by fits to the others.
+        Parts of the data, each predicted by fits to the others.
     restarts : int
         Random starts of a fit, from which an order of the nodes is sought; other rates follow along it.
     seed : int

@@ -1,6 +1,6 @@
 """Scores of perturbations: how far the cell states of a knock-out lie from a target, and how sure that is.
 
-The story, the derivations and what is known of the fits are in this folder's README.
+The generative process, the derivations and the measurements are in this folder's README.
 """
 
 from collections.abc import Callable

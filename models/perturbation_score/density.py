@@ -1,4 +1,4 @@
-"""The model as a PyMC density, proportions summed out; written from the story alone."""
+"""The model as a PyMC density, proportions summed out; written from the generative process alone."""
 
 from collections.abc import Callable
 from typing import Any

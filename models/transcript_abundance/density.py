@@ -1,4 +1,4 @@
-"""The model as a PyMC density, origins of the reads summed out; written from the story alone."""
+"""The model as a PyMC density, origins of the reads summed out; written from the generative process alone."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The course's circular locus: reads simulated as the story says, and their classes under two likelihoods.
+"""The course's circular locus: reads simulated from the generative process, and their classes under two likelihoods.
 
 Segments A, B, ... of equal length lie on a circle; every transcript is a run of them. A read is one end, ``read`` long,
 of a fragment of its transcript; fragment lengths are normal, cut to what fits. No sequence repeats, so that a read is

@@ -172,7 +172,7 @@ def _check_course(tree: xr.DataTree) -> None:
                     f"{source(tree)}: 'bound' in group {group!r} must be numbers of each restart and iteration. {AGAIN}"
                 )
     if "choice" in tree.children:
-        dims = tuple(map(str, tree["choice"].sizes))
+        dims = tuple(str(dim) for dim in tree["choice"].sizes if dim != "part")  # parts: those that were held out
         if len(dims) != 1:
             raise InputError(
                 f"{source(tree)}: group 'choice' has the dims {tuple(dims)}, not one of candidates. {AGAIN}"

@@ -363,7 +363,7 @@ class Model:
     prepare : callable, optional
         ``prepare(settings)``: turns settings that users write in short (a file, say) into values and options.
     methods : mapping of str to Method
-        Hand-coded inference.
+        Purpose-built inference.
     engine_defaults : mapping of str to value
         Options of the engines' methods whose default does not suit the model (``target_accept`` of a funnel).
     unsupported : mapping of str to str

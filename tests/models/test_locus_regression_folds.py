@@ -1,4 +1,4 @@
-"""Numbers of processes by held-out loci: parts, what is foretold of them, what is chosen."""
+"""Numbers of processes by held-out loci: parts, what is predicted of them, what is chosen."""
 
 from dataclasses import replace
 from typing import Any

@@ -104,7 +104,7 @@ def test_fits_find_the_networks_that_follow_the_context(kind: str, beta: float, 
         errors.append(float(predicted["error"].mean()))
         assert predicted["acyclic"].all()
     assert found["given", 3]["rmse"] < share * compare(0 * truth[1000:], truth[1000:])["rmse"]
-    assert errors[1] < errors[0] + 0.25 * (errors[2] - errors[0])  # an order that is learnt foretells about as well
+    assert errors[1] < errors[0] + 0.25 * (errors[2] - errors[0])  # an order that is learned predicts about as well
 
 
 def test_a_learnt_order_keeps_to_rules_and_so_must_one_that_is_given() -> None:

@@ -1,4 +1,4 @@
-"""Hand-coded chains: the slice update against distributions in closed form, thinning, streams, relabelling."""
+"""Purpose-built chains: the slice update against distributions in closed form, thinning, streams, relabelling."""
 
 from collections.abc import Callable, Iterator
 from itertools import permutations

@@ -1,4 +1,4 @@
-"""Choose: the size with the best evidence lower bound, and what cannot be chosen by."""
+"""Choose: the size with the highest evidence lower bound, and what cannot be chosen by."""
 
 from typing import Any
 
@@ -102,3 +102,9 @@ def test_bic_and_icl_stand_beside_the_bound(tree: xr.DataTree) -> None:
     assert table["bic"].to_numpy()[2] == pytest.approx(bic, rel=1e-10)
     q = gn.predict(best)["predictions"]["probability"].to_numpy()
     assert table["icl"].to_numpy()[2] == pytest.approx(bic + 2 * stats.entropy(q, axis=1).sum(), rel=1e-8)
+
+
+def test_a_fit_that_was_chosen_by_held_out_parts_is_diagnosed(tree: xr.DataTree) -> None:
+    best = gn.choose("nb_mixture", tree, "component", [1, 2], "em", by="held_out", folds=2, restarts=1)
+    assert best["choice"]["held_out_by_part"].shape == (2, 2)
+    assert gn.diagnose("nb_mixture", best).verdicts

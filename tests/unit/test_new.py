@@ -52,6 +52,13 @@ def test_card_names_variables_and_methods(made: Path) -> None:
     assert {*model.variables(), *methods(model)} <= quoted
 
 
+def test_card_has_the_headings_of_every_card(made: Path) -> None:
+    from genarium.testing.test_card import AFTER, BEFORE
+
+    titles = re.findall(r"^## (.+)$", (made / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert tuple(titles) == (*BEFORE, *AFTER)
+
+
 def test_densities_are_the_same_up_to_a_constant(made: Path) -> None:
     """NumPy and PyMC, at points around a simulated truth; the Stan program is compared with Gibbs elsewhere."""
     import numpy as np

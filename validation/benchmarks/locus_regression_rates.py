@@ -1,7 +1,7 @@
 """Held-out deviance of forms of the rates: ``python validation/benchmarks/locus_regression_rates.py --corpora DIR``.
 
 The mutations of 113 breast cancer genomes (breast113.npz: 5,286 windows of 500 kb, nine covariates) in a third of the
-windows are foretold by a fit to the others, three times; K = 4, ``vi`` from one start, 150 sweeps. The forms:
+windows are predicted by a fit to the others, three times; K = 4, ``vi`` from one start, 150 sweeps. The forms:
 
 linear       log rates linear in the covariates
 lags         those of the windows before and after besides (eq. 22 of the source)

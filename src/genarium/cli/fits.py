@@ -34,7 +34,7 @@ def add(commands: words.Commands) -> None:
     fit.add_argument(
         "--by",
         choices=("bound", "held_out"),
-        help="with --choose: by the bound (default), or by what fits to the other parts of the data foretell of each",
+        help="with --choose: by the evidence lower bound (default), or by the log density of held-out data",
     )
     fit.add_argument(
         "--prior",
@@ -49,7 +49,9 @@ def add(commands: words.Commands) -> None:
         "--workers", metavar="W", help="of data in blocks: processes, or a Dask scheduler, tcp://host:port (default 1)"
     )
     fit.add_argument(
-        "--checkpoint", metavar="DIR", help="keep states there, from which the same command goes on (methods that can)"
+        "--checkpoint",
+        metavar="DIR",
+        help="keep states there, from which the same command resumes (methods that support it)",
     )
     words.add_json(fit)
     words.add_output(fit, "tree to write (netCDF)", *words.TREES)
@@ -67,10 +69,10 @@ def add(commands: words.Commands) -> None:
     each.add_argument(
         "--read", action="append", default=[], metavar=words.SETTINGS, help="an option of the reader, e.g. strand=auto"
     )
-    each.add_argument("--resume", action="store_true", help="leave the fits that are there as they are")
+    each.add_argument("--resume", action="store_true", help="keep the fits that exist already")
     each.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="gets SAMPLE.nc of each, samples.csv")
 
-    summary = words.add(commands, "summary", _summary, "Print the estimates of a fit, one row a number.")
+    summary = words.add(commands, "summary", _summary, "Print the estimates of a fit, one row for each number.")
     summary.add_argument("fitted", type=Path, metavar="FIT", help="from `genarium fit`")
     summary.add_argument("--variables", default="", metavar="NAMES", help="with a comma between them (default: all)")
     summary.add_argument("--group", default="", metavar="GROUP", help="of the fit (default: posterior, or else point)")

@@ -32,7 +32,7 @@ def add(commands: words.Commands) -> None:
     completion = words.add(commands, "completion", _completion, "Print what completes commands in your shell.")
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
 
-    about = "Tell what of this machine is used, and what is missing."
+    about = "Show versions, cores, extras, Stan and caches of this machine, and what is missing."
     words.add_json(words.add(commands, "doctor", _doctor, about))
 
 

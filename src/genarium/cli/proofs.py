@@ -13,7 +13,10 @@ from genarium.literals import parse_settings
 def add(commands: words.Commands) -> None:
     """Add the commands."""
     validate = words.add(
-        commands, "validate", _validate, "Calibrate a method by simulation; exit code 1 if it fails what it claims."
+        commands,
+        "validate",
+        _validate,
+        "Check the calibration of a method by simulation; exit code 1 if it fails its claim.",
     )
     validate.add_argument(
         "model",
@@ -38,7 +41,7 @@ def add(commands: words.Commands) -> None:
     words.add_settings(validate, "a size, an option of the model or a known variable, e.g. cell=100")
     words.add_options(validate, "an option of the method, e.g. covariance=linear_response")
     validate.add_argument("--out", type=Path, metavar="DIR", help="folder for replicates, ranks, figures and the page")
-    validate.add_argument("--resume", action="store_true", help="go on with the replicates in DIR")
+    validate.add_argument("--resume", action="store_true", help="continue with the replicates in DIR")
     validate.add_argument(
         "--quantities", default="", metavar="FUNCTION", help="module:function of variables: more test quantities"
     )
@@ -54,11 +57,13 @@ def add(commands: words.Commands) -> None:
     validate.add_argument("--control", action="store_true", help="the model's own negative control (must be rejected)")
     validate.add_argument("--reference", default="", metavar="METHOD", help="an exact method to measure distances to")
     validate.add_argument("--n-reference", type=int, metavar="R", help="replicates compared with it (default 50)")
-    validate.add_argument("--all", action="store_true", help="run all replicates, even if the failure is clear before")
+    validate.add_argument(
+        "--all", action="store_true", help="run all replicates, even where a failure is clear earlier"
+    )
     words.add_json(validate)
 
     stan = words.add(
-        commands, "stan", _stan, "Say what can compile Stan programs, or build the toolchain of the extra `stan`."
+        commands, "stan", _stan, "Show what can compile Stan programs, or build the toolchain of the extra `stan`."
     )
     stan.add_argument("action", choices=("status", "install"))
     words.add_json(stan)

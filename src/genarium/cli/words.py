@@ -33,6 +33,7 @@ EXAMPLES = {
     "read": "genarium read nb_mixture cells.h5ad --set phi=0.3 -o data.nc",
     "simulate": "genarium simulate nb_mixture --seed 1 --set cell=500 -o data.nc",
     "fit": "genarium fit nb_mixture data.nc --method vi --set component=5 -o fit.nc",
+    "fit-each": "genarium fit-each transcript_abundance samples.csv --method gibbs --out fits",
     "summary": "genarium summary fit.nc --variables mu,pi",
     "predict": "genarium predict fit.nc new.nc -o predictions.csv",
     "diagnose": "genarium diagnose fit.nc",

@@ -32,7 +32,7 @@ def smoothed(log_ratio: Array) -> tuple[Array, float]:
     weights : ndarray, shape (S,)
         They sum to one.
     khat : float
-        -inf where the ratios hardly vary (the draws are worth 99 % of as many from the posterior): there is nothing to
+        -inf where the ratios hardly vary (the effective sample size is 99 % of the draws): there is nothing to
         correct, and the shape of a tail so short says nothing.
     """
     from arviz_stats.base import array_stats

@@ -1,6 +1,6 @@
 """Counts of genes in samples, with rates that learn from each other; equation numbers refer to the card (README.md).
 
-This is the whole story of the model: what is known, what is unknown, what is observed, and how each is drawn.
+This is the whole generative process: what is known, what is unknown, what is observed, and how each is drawn.
 """
 
 from collections.abc import Mapping

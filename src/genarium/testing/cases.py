@@ -51,6 +51,11 @@ def _ways(name: str, options: tuple[tuple[str, str], ...]) -> dict[str, Method]:
     return methods(variant(name, options))
 
 
+def cards(names: Iterable[str]) -> Iterator[Case]:
+    """Yield the default variants: a card is the model's, whatever its options."""
+    return (Case(name) for name in names)
+
+
 def variants(names: Iterable[str]) -> Iterator[Case]:
     """Yield every model, then each value of each option that is not the default."""
     for name in names:

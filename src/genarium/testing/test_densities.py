@@ -1,4 +1,4 @@
-"""Two readings of one story: the NumPy density and the PyMC density."""
+"""Two readings of one model: the NumPy density and the PyMC density."""
 
 from typing import Any
 

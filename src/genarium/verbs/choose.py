@@ -19,7 +19,7 @@ from genarium.registry import fitted_model, resolve
 from genarium.remedies import either, flag, setting
 from genarium.tree import with_groups
 from genarium.verbs.fit import fit
-from genarium.verbs.held_out import foretold
+from genarium.verbs.held_out import predicted_density
 
 
 def choose(
@@ -35,7 +35,7 @@ def choose(
     layer: Any = "",
     **settings: Any,
 ) -> xr.DataTree:
-    """Fit at each value of a size or option and return the fit that is best by its bound, or by what is held out.
+    """Fit at each value of a size or option; return the fit of the highest evidence lower bound or held-out density.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ def choose(
     seed : int
         The same for every candidate.
     by : {"bound", "held_out"}
-        The evidence lower bound; or the log density of parts of the data, each foretold by a fit to the others, for
+        The evidence lower bound; or the log density of parts of the data, each predicted by a fit to the others, for
         models that say what can be held out (loci of a corpus, say).
     folds : int
         Parts, with ``by="held_out"``: each candidate is fitted as often, and once to all data.
@@ -101,7 +101,8 @@ def choose(
     for candidate in track(candidates, f"choosing {size}"):
         given = resized(model, data, size, candidate)
         if by == "held_out":
-            densities.append(foretold(model, given, method, seed, folds, layer, **{**settings, size: candidate}))
+            held_out = {**settings, size: candidate}
+            densities.append(predicted_density(model, given, method, seed, folds, layer, **held_out))
         tree = fit(model, given, method, seed, layer=layer, **{**settings, size: candidate})
         notes = attribute(tree, "notes")
         if by == "bound" and (tree.attrs["claim"] != "approximate" or "bound" not in notes):

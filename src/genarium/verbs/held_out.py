@@ -1,4 +1,4 @@
-"""Held out: what fits to a part of the data foretell of the rest."""
+"""Held out: the log density of a part of the data under fits to the rest."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -25,26 +25,26 @@ MOST = 25
 def held_out(
     model: str | Path | Model, data: Data, method: str, seed: int, folds: int, layer: Any = "", **settings: Any
 ) -> Array:
-    """Return the log density of each part of the data, foretold by a fit to the other parts.
+    """Return the log density of each part of the data, predicted by a fit to the other parts.
 
     Parameters
     ----------
     model, data, method, seed, folds, layer, **settings
-        Of :func:`foretold`.
+        Of :func:`predicted_density`.
 
     Returns
     -------
     ndarray, shape (folds,)
         Nats: the log densities of the part's observations, added up.
     """
-    parts = foretold(model, data, method, seed, folds, layer, **settings)
+    parts = predicted_density(model, data, method, seed, folds, layer, **settings)
     return np.array([float(part.sum()) for part in parts])
 
 
-def foretold(
+def predicted_density(
     model: str | Path | Model, data: Data, method: str, seed: int, folds: int, layer: Any = "", **settings: Any
 ) -> list[Array]:
-    """Return the log density of each observation, foretold by a fit to the parts of the data that it is not in.
+    """Return the log density of each observation, predicted by a fit to the parts of the data that it is not in.
 
     Parameters
     ----------

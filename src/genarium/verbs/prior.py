@@ -1,4 +1,4 @@
-"""Prior: draws from the story before the data have spoken, for a fit to be compared with."""
+"""Prior: draws from the prior, before the data are used, for a fit to be compared with."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Simulate: draw a whole dataset, and the truth behind it, from a model's story."""
+"""Simulate: draw a whole dataset, and the truth behind it, from a model's generative process."""
 
 from pathlib import Path
 from typing import Any
