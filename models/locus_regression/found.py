@@ -37,7 +37,7 @@ def found(tree: xr.DataTree) -> Answer:
     parts = [f"{names[k]} {share[k]:.0%}" for k in order[:5]]
     notes = [f"{K} mutational processes: {listed(parts)} of the mutations{' (the five commonest)' if K > 5 else ''}."]
     if ends is not None:
-        notes.append(f"{int(sure.sum()):,} of {K * F:,} effects of features have a 90 % interval without zero.")
+        notes.append(f"{int(sure.sum()):,} of {K * F:,} effects of features have a 90% interval without zero.")
     trees = fitted_model(tree).option("rates") == "trees"
     notes.append(
         "An effect of × 2 says: where the feature is one unit higher, the process makes twice as many mutations, other "

@@ -9,6 +9,8 @@ from genarium.declaration import Answer
 from genarium.found import cells, centre_and_ends, heads, told
 from genarium.registry import fitted_model
 
+from .figures import prediction
+
 EFFECTS = {
     "global_effect": "Mean causal effect over regions",
     "theta": "Causal effect",
@@ -47,10 +49,8 @@ def _table(tree: xr.DataTree, name: str) -> list[list[str]]:
         return [[dim, *heads("effect", ends)], *([str(names[i]), *cells(value, ends, i)] for i in range(len(value)))]
     rows = [["quantity", *heads("estimate", ends)], [EFFECTS[name], *cells(value, ends)]]
     if name == "global_effect":
-        mean, spread = (posterior[n].to_numpy() for n in ("global_effect", "heterogeneity"))
-        new = mean + spread * np.random.default_rng(0).normal(size=mean.shape)
-        low, high = np.quantile(new, (0.05, 0.95))
-        rows.append(["Effect in a new region (prediction)", *cells(new.mean(), (low, high))])
+        low, high = (np.asarray(end) for end in prediction(tree))
+        rows.append(["Effect in a new region (prediction)", *cells(value, (low, high))])
         rows.append(["Standard deviation of effects between regions", *cells(*centre_and_ends(tree, "heterogeneity"))])
     if "reverse" in posterior:
         rows[1][0] = "Effect of the first trait on the second"

@@ -22,10 +22,17 @@ def found(tree: xr.DataTree) -> Answer:
     share, ends = _shares(tree, len(names))
     genes = tree["observed_data"]["gene"].to_numpy()
     order = np.argsort(-share, kind="stable")
-    head = ["group", "share of cells", *(ENDS if ends is not None else ()), "cells", "genes by which it stands out (mean count)"]
-    rows = [head]
-    for k in order[:MOST]:
-        rows.append([str(names[k]), *cells(share, ends, int(k)), short(float(share[k] * total)), _markers(mu, genes, int(k))])
+    head = [
+        "group",
+        "share of cells",
+        *(ENDS if ends is not None else ()),
+        "cells",
+        "genes by which it stands out (mean count)",
+    ]
+    rows = [
+        [str(names[k]), *cells(share, ends, k), short(float(share[k] * total)), _markers(mu, genes, k)]
+        for k in order[:MOST].tolist()
+    ]
     K = len(names)
     sizes = [f"{share[k]:.1%}" for k in order[:5]]
     notes = [
@@ -36,7 +43,7 @@ def found(tree: xr.DataTree) -> Answer:
         notes.append(f"{sure:.1%} of the cells belong to one group with a probability of 0.9 or more.")
     if K > MOST:
         notes.append(f"The table has the {MOST} largest groups; {K - MOST} smaller ones are among the estimates.")
-    return Answer("Groups of cells", {"Groups, the largest first": rows}, notes)
+    return Answer("Groups of cells", {"Groups, the largest first": [head, *rows]}, notes)
 
 
 def _shares(tree: xr.DataTree, K: int) -> tuple[Array, tuple[Array, Array] | None]:
@@ -67,5 +74,7 @@ def _markers(mu: Array, genes: Array, k: int) -> str:
         return ", ".join(f"{genes[d]} ({short(float(mu[k, d]))})" for d in first)
     ratio = np.log1p(mu[k]) - np.log1p(others.max(0))
     first = [d for d in np.argsort(-ratio, kind="stable")[:MARKERS] if ratio[d] > 0]
-    told = [f"{genes[d]} ({short(float(mu[k, d]))}, elsewhere at most {short(float(others[:, d].max()))})" for d in first]
+    told = [
+        f"{genes[d]} ({short(float(mu[k, d]))}, elsewhere at most {short(float(others[:, d].max()))})" for d in first
+    ]
     return ", ".join(told) or "none: it is between other groups"

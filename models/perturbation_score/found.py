@@ -33,10 +33,10 @@ def found(tree: xr.DataTree) -> Answer:
         rows.append([str(i + 1), name, *(short(float(column[i])) for column in values)])
     mean, lower, cells, _ = (column[0] for column in values)
     notes = [
-        f"The best of {total:,} perturbations is {names[0]}: score {short(float(mean))}, at least {short(float(lower))} "
-        f"with a probability of {1 - quantile:.0%}, from {int(cells):,} cells.",
-        "A score is minus the l1 distance of a perturbation's shares of the states from the target: 0 is best, \u22122 worst. "
-        "The ranking is by what the score is at least, so that few cells do not lead it by chance.",
+        f"The best of {total:,} perturbations is {names[0]}: score {short(float(mean))}, at least "
+        f"{short(float(lower))} with a probability of {1 - quantile:.0%}, from {int(cells):,} cells.",
+        "A score is minus the l1 distance of a perturbation's shares of the states from the target: 0 is best, "
+        "\u22122 worst. The ranking is by what the score is at least, so that few cells do not lead it by chance.",
     ]
     return Answer("Ranking of the perturbations", {f"The best {len(names)} of {total:,} perturbations": rows}, notes)
 

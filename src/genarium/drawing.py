@@ -22,6 +22,9 @@ INK, FAINT, MARK = "#222222", "#b8bec6", "#d55e00"
 WIDTH = 7.6
 """Width of a full figure, in inches."""
 
+SIZE, SMALL = 8.5, 7.5
+"""Points of all letters of a figure, and of numbers that have to fit into a cell: pages never scale a figure."""
+
 DPI = 160
 """Resolution of the parts of a figure that are drawn as pixels."""
 
@@ -31,25 +34,27 @@ STYLE = {
     "axes.formatter.useoffset": False,
     "axes.grid": True,
     "axes.labelcolor": INK,
-    "axes.labelsize": 9,
+    "axes.labelsize": SIZE,
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlelocation": "left",
-    "axes.titlesize": 9.5,
+    "axes.titlesize": SIZE,
     "figure.facecolor": "none",
+    "figure.labelsize": SIZE,
+    "figure.titlesize": SIZE,
     "axes.facecolor": "none",
     "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],
-    "font.size": 9,
+    "font.size": SIZE,
     "grid.color": "#e6e8eb",
     "grid.linewidth": 0.6,
-    "legend.fontsize": 8.5,
+    "legend.fontsize": SIZE,
     "legend.frameon": False,
     "svg.fonttype": "none",
     "text.color": INK,
     "xtick.color": "#555b63",
     "ytick.color": "#555b63",
-    "xtick.labelsize": 8.5,
-    "ytick.labelsize": 8.5,
+    "xtick.labelsize": SIZE,
+    "ytick.labelsize": SIZE,
 }
 
 
@@ -60,6 +65,15 @@ def style() -> Iterator[None]:
 
     with matplotlib.style.context(["default", STYLE]):
         yield
+
+
+def on(color: Any) -> str:
+    """Return black or white: the one that is easier to read on a colour."""
+    from matplotlib.colors import to_rgb
+
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color)]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]  # as WCAG 2 defines contrast by
+    return "#000000" if luminance > 0.179 else "#ffffff"
 
 
 def log_ticks(axis: Any, low: float, high: float) -> None:

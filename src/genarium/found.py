@@ -49,7 +49,9 @@ def told(model: Model, tree: xr.DataTree) -> list[str]:
     group = (tree["posterior"] if "posterior" in tree else tree["point"]).to_dataset()
     wanted = model.headline({str(dim): int(n) for dim, n in group.sizes.items()}) if model.headline else ()
     held = {one.name: one for one in estimates(model, tree)} if wanted else {}
-    return [line for name in wanted if name in held and held[name].centre.size <= FEW for line in lines(held[name], model)]
+    return [
+        line for name in wanted if name in held and held[name].centre.size <= FEW for line in lines(held[name], model)
+    ]
 
 
 def lines(one: Estimate, model: Model) -> list[str]:
@@ -66,7 +68,7 @@ def lines(one: Estimate, model: Model) -> list[str]:
 def said(value: float, ends: tuple[float, float] | None = None, unit: str = "") -> str:
     """Write a number, with its unit and the ends of its interval."""
     text = f"{short(value)}{' ' + unit if unit else ''}"
-    return text if ends is None else f"{text}, {100 * LEVEL:.0f} % interval {short(ends[0])} to {short(ends[1])}"
+    return text if ends is None else f"{text}, {LEVEL:.0%} interval {short(ends[0])} to {short(ends[1])}"
 
 
 def short(value: float) -> str:
