@@ -132,7 +132,7 @@ class Axis:
         return at, labels
 
 
-def staggered(names: list[str], widths: list[float], point: float = 4.9) -> list[str]:
+def staggered(names: list[str], widths: list[float], point: float = 5.2) -> list[str]:
     """Write names that are wider than their place alternately in two lines; leave out those that are far too wide."""
     out, lowered = [], False
     for name, width in zip(names, widths, strict=True):

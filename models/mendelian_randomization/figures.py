@@ -9,7 +9,7 @@ import xarray as xr
 from genarium.declaration import Array
 from genarium.drawing import FAINT, INK, MARK, PALETTE, WIDTH, Titled
 from genarium.estimates import LEVEL
-from genarium.found import centre_and_ends
+from genarium.found import centre_and_ends, short
 
 from .estimates import oriented, variants
 from .meta import meta_analysis
@@ -91,11 +91,11 @@ def scatter(tree: xr.DataTree, data: tuple[Array, Array, Array, Array]) -> Title
     axes.plot(x, y, "o", color=INK, ms=3, alpha=0.7)
     ends = np.array([0, 1.05 * float(x.max())])
     whole, band = of_interest(tree)
-    axes.plot(ends, whole * ends, color=PALETTE[0], lw=2, label=f"hierarchical: {whole:.3g}")
+    axes.plot(ends, whole * ends, color=PALETTE[0], lw=2, label=f"hierarchical: {short(whole)}")
     axes.fill_between(ends, band[0] * ends, band[1] * ends, color=PALETTE[0], alpha=0.15, lw=0)
     if len(shown) >= 3:
         line = ivw(*data)
-        axes.plot(ends, line.estimate * ends, color=PALETTE[1], lw=1.3, ls="--", label=f"IVW: {line.estimate:.3g}")
+        axes.plot(ends, line.estimate * ends, color=PALETTE[1], lw=1.3, ls="--", label=f"IVW: {short(line.estimate)}")
         tilted = egger(*data)
         axes.plot(
             ends,
@@ -103,7 +103,7 @@ def scatter(tree: xr.DataTree, data: tuple[Array, Array, Array, Array]) -> Title
             color=PALETTE[2],
             lw=1.3,
             ls=":",
-            label=f"Egger: {tilted.estimate:.3g}",
+            label=f"Egger: {short(tilted.estimate)}",
         )
     axes.axhline(0, color=FAINT, lw=0.8)
     axes.set(xlabel="effect on the exposure (allele that raises it)", ylabel="effect on the outcome", xlim=(0, None))

@@ -25,7 +25,7 @@ def found(tree: xr.DataTree) -> Answer:
     name = model.most_wanted_first(EFFECTS, {str(k): int(v) for k, v in tree["posterior"].sizes.items()})[0]
     sure = list(_signs(tree, name))
     unit = "An effect is the change of the outcome, in its own units, per unit of the exposure."
-    return Answer("Causal effects", {"Causal effects": _table(tree, name)}, [*notes, *sure, unit])
+    return Answer("Causal effects", {"In numbers": _table(tree, name)}, [*notes, *sure, unit])
 
 
 def _signs(tree: xr.DataTree, name: str) -> Iterator[str]:

@@ -110,9 +110,9 @@ def figures(tree: xr.DataTree) -> Iterator[Titled]:
     figure : matplotlib.figure.Figure
     """
     fitted = collect(tree)
+    yield heat_map(fitted)
     if len(fitted.genes) > 1:
         yield scatter(fitted)
-    yield heat_map(fitted)
     yield certainty(fitted)
 
 

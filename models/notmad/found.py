@@ -19,10 +19,11 @@ def found(tree: xr.DataTree) -> Answer:
     nodes = [str(name) for name in tree["observed_data"]["node"].to_numpy()]
     share = centre_and_ends(tree, "archetype_weight")[0].mean(0)
     group = tree["posterior" if "posterior" in tree else "point"]
-    names = [str(name) for name in group["archetype"].to_numpy()]
+    labels = [str(name) for name in group["archetype"].to_numpy()]
+    names = [f"archetype {name}" if name.isdecimal() else name for name in labels]
     edges = np.argwhere(np.abs(W) > EDGE)
     edges = edges[np.argsort(-np.abs(W[tuple(edges.T)]), kind="stable")]
-    rows = [["archetype", "edge", *heads("weight", ends)]]
+    rows = [["network", "edge", *heads("weight", ends)]]
     for k, i, j in edges[:MOST].tolist():
         rows.append([names[k], f"{nodes[i]} → {nodes[j]}", *cells(W, ends, (k, i, j))])
     several = len(W) > 1

@@ -22,7 +22,7 @@ INK, FAINT, MARK = "#222222", "#b8bec6", "#d55e00"
 WIDTH = 7.6
 """Width of a full figure, in inches."""
 
-SIZE, SMALL = 8.5, 7.5
+SIZE, SMALL = 9.5, 8
 """Points of all letters of a figure, and of numbers that have to fit into a cell: pages never scale a figure."""
 
 DPI = 160

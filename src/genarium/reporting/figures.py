@@ -207,7 +207,7 @@ def predictive(model: Model, tree: xr.DataTree, seed: int) -> Iterator[Titled]:
         p = tail(value, values) if values.size else np.nan
         axes.axvline(value, color=MARK, lw=1.8)
         axes.set_title(name.replace("_", " "))
-        axes.set_xlabel(f"data {short(value)}; p {short(p)}")
+        axes.set_xlabel(f"data {short(value)}; p {short(p) if np.isfinite(p) else '–'}")
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
         axes.locator_params(axis="x", nbins=4)

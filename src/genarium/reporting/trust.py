@@ -45,9 +45,8 @@ def banner(model: Model, verdicts: Diagnosis, found: Sequence[Estimate], claim: 
     missed, said = beside_truth(model, found)
     if missed and kind == "pass":
         kind = "warn"
-    advice = list(
-        dict.fromkeys(v.advice for s in ("fail", "warn") for v in verdicts.verdicts if v.status == s and v.advice)
-    )
+    worst_first = [v for status in ("fail", "warn") for v in verdicts.verdicts if v.status == status and v.advice]
+    advice = list({v.advice.partition(":")[0]: v.advice for v in worst_first}.values())  # the last of each kind
     more = f"<li>{len(advice) - ADVISED} more: see the table of the checks.</li>" if len(advice) > ADVISED else ""
     steps = "".join(f"<li>{escape(one)}</li>" for one in advice[:ADVISED]) + more
     body = paragraph(tables.sign(kind), *parts)
