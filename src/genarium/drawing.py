@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 Titled = tuple[str, str, "Figure"]
 """Title, caption and figure: what a page is made of."""
 
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+"""Exponents as letters."""
+
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6b4c9a", "#7f7f7f")
 """Colours that the colour-blind can tell apart (Okabe and Ito 2008, the yellow replaced: it fades on white)."""
 
@@ -86,6 +89,37 @@ def log_ticks(axis: Any, low: float, high: float) -> None:
     axis.set_ticks([], minor=True)
 
 
+def _plain_powers(figure: "Figure") -> None:
+    """Write powers of ten on logarithmic axes with raised figures, not with small ones."""
+    from matplotlib.ticker import Formatter, LogFormatterMathtext
+
+    class Powers(Formatter):
+        def __init__(self, inner: Formatter) -> None:
+            self.inner = inner
+
+        def set_locs(self, locs: Any) -> None:
+            self.inner.set_locs(locs)
+
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return plain_power(self.inner(x, pos))
+
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            if isinstance(found := axis.get_major_formatter(), LogFormatterMathtext):
+                axis.set_major_formatter(Powers(found))
+            if isinstance(found := axis.get_minor_formatter(), LogFormatterMathtext):
+                axis.set_minor_formatter(Powers(found))
+
+
+def plain_power(label: str) -> str:
+    """Turn a label of mathtext such as ``2 times 10^{-3}`` into "2·10⁻³"; others stay."""
+    found = re.fullmatch(r"\$\\mathdefault\{(-?)(?:(\S+?)\\times)?10\^\{(-?\d+)\}\}\$", label)
+    if found is None:
+        return re.sub(r"\$\\mathdefault\{([^{}]*)\}\$", r"\1", label)
+    sign, factor, power = found.groups()
+    return f"{sign.replace('-', '−')}{factor + '·' if factor else ''}10{power.translate(RAISED)}"
+
+
 def inline(figure: "Figure", key: str, label: str) -> str:
     """Return a figure as an ``<svg>`` element for an HTML page.
 
@@ -104,6 +138,7 @@ def inline(figure: "Figure", key: str, label: str) -> str:
     """
     import matplotlib
 
+    _plain_powers(figure)
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": key}):
         figure.savefig(buffer, format="svg", metadata={"Date": None}, dpi=DPI)
