@@ -97,7 +97,7 @@ def declare(
         What kinds of mutations are told apart: substitutions in their context, the same on two strands, or on these
         and elsewhere, doublet substitutions, or indels.
     rates : {"linear", "trees"}
-        Whether the log rate of a process is linear in the features, or regression trees are added (eq. 36).
+        Whether the log rate of a process is linear in the features, or regression trees are added (eq. 39).
     """
     kinds = SETS[channels]
     single = len(kinds.alternatives) == 1

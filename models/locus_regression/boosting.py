@@ -98,7 +98,7 @@ def grown(
 def more_trees(
     forest: Forest, k: int, loci: Loci, counts: Array, log_weight: Array, rng: np.random.Generator
 ) -> tuple[Forest, bool]:
-    """Add up to a batch of trees to the ensemble of a process (eq. 37); say whether it may grow on.
+    """Add up to a batch of trees to the ensemble of a process (eq. 40); say whether it may grow on.
 
     Parameters
     ----------

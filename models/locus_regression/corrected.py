@@ -63,7 +63,7 @@ def corrected(
     sweeps: int,
     empirical_bayes: bool,
 ) -> Result:
-    """Put draws of short chains in the place of those of q (eqs. 36 and 37).
+    """Put draws of short chains in the place of those of q (eqs. 41 and 42).
 
     Parameters
     ----------

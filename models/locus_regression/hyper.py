@@ -1,4 +1,4 @@
-"""Hyperparameters as the correction samples them, each log normal around its given value; eq. 37 of the card."""
+"""Hyperparameters as the correction samples them, each log normal around its given value; eq. 42 of the card."""
 
 from math import lgamma
 

@@ -1,4 +1,4 @@
-"""Non-linear rates: an ensemble of regression trees for each process, beside its linear effects (eqs. 36 and 37).
+"""Non-linear rates: an ensemble of regression trees for each process, beside its linear effects (eqs. 39 and 40).
 
 Shapes: K processes, T trees, S splits of a tree, F features, L loci. A tree with S splits is filled from the left:
 split s asks whether its feature is above ``split_at``; its answers lead to nodes 2 s + 1 (no) and 2 s + 2 (yes), of

@@ -27,7 +27,7 @@ STEP = 1000
 
 def commands() -> list[list[str]]:
     """The commands of the card's section "First ten minutes", as words."""
-    section = CARD.read_text().partition("## First ten minutes")[2].partition("## From sequencing files")[0]
+    section = CARD.read_text().partition("\n## First ten minutes\n")[2].partition("\n## ")[0]
     code = "\n".join(line[4:] for line in section.splitlines() if line.startswith("    "))
     return [shlex.split(line) for line in code.replace("\\\n", " ").splitlines()]
 

@@ -71,7 +71,7 @@ def test_draws_that_differ_and_draws_that_are_alike() -> None:
 
 
 def test_a_tree_is_that_of_scikit_learn() -> None:
-    """Filled up from the left, it has the leaf values of eq. 37 for every locus."""
+    """Filled up from the left, it has the leaf values of eq. 40 for every locus."""
     from sklearn.tree import DecisionTreeRegressor
 
     rng = np.random.default_rng(1)

@@ -10,6 +10,7 @@ import genarium as gn
 from genarium import cli, registry
 from genarium.errors import InputError
 from genarium.site.cards import parts_of
+from genarium.site.notebooks import cells_of, notebook_of
 
 pytest.importorskip("markdown_it", reason="needs the extra `gallery`")
 pytest.importorskip("griffe", reason="needs the extra `gallery`")
@@ -91,6 +92,24 @@ def test_markdown_is_cut_at_headings_and_links_to_files_are_text() -> None:
     assert (key, title) == ("one-and-two", "One and two")
     assert '<a href="https://x.org">w</a>' in html
     assert "<h3>Three</h3>" in html
+
+
+def test_each_model_has_a_notebook_on_its_page(site: Path, root: Path) -> None:
+    for name in registry.built_in():
+        path = notebook_of(gn.get(name))
+        assert path is not None, name
+        text = path.read_text(encoding="utf-8")
+        cells = cells_of(text)
+        assert {kind for kind, _ in cells} == {"markdown", "code"}
+        assert sum(len(content.splitlines()) for _, content in cells) > 0.7 * len(text.splitlines())  # nothing is lost
+        page = (site / "models" / f"{name}.html").read_text(encoding="utf-8")
+        assert "<h3>Decision" in page.partition('id="notebook"')[2], name
+        assert f"(notebook/{name}.py)" in (root / "models" / name / "README.md").read_text(encoding="utf-8"), name
+
+
+def test_notebooks_are_cut_into_cells() -> None:
+    text = "# %% [markdown]\n# # T\n#\n# a `b`\n\n# %%\nx = 1  # one\n\n# %%\n"
+    assert cells_of(text) == [("markdown", "# T\n\na `b`"), ("code", "x = 1  # one")]
 
 
 @pytest.mark.slow

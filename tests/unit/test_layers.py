@@ -44,7 +44,9 @@ OPEN_TO_MODELS = {room for layer in LAYERS[:4] for room in layer}
 """What a model's folder may import besides itself."""
 
 LEFT_OUT = ("models", "skeleton")
-"""Folders of the package that are no part of it: the link to the models, and what ``genarium new`` copies."""
+"""Folders of the package that are no part of it: the link to the models, and what ``genarium new`` copies.
+
+Notebooks are left out too: they are a user's scripts, which stand above all layers."""
 
 Graph = dict[str, set[str]]
 
@@ -55,7 +57,7 @@ def sources(root: Path) -> dict[str, Path]:
     for folder, prefix in ((root / "src" / "genarium", "genarium"), (root / "models", "genarium.models")):
         for path in folder.rglob("*.py"):
             parts = path.relative_to(folder).with_suffix("").parts
-            if prefix == "genarium" and parts[0] in LEFT_OUT:
+            if (prefix == "genarium" and parts[0] in LEFT_OUT) or "notebook" in parts:
                 continue
             out[".".join([prefix, *parts]).removesuffix(".__init__")] = path
     return out

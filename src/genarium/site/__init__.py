@@ -17,6 +17,7 @@ from genarium.reporting import report
 from genarium.reporting.graph import story
 from genarium.reporting.page import document, paragraph, scrolling, table
 from genarium.site.cards import parts_of
+from genarium.site.notebooks import notebook_of, shown
 from genarium.site.reference import reference
 from genarium.verbs.fit import fit
 from genarium.verbs.simulate import simulate
@@ -69,8 +70,8 @@ def gallery(output: str | Path, *, examples: bool = True) -> Path:
     (folder / MARK).touch()
     made, models = list(certificates()), [registry.get(name) for name in registry.built_in()]
     for model in models:
-        shown = _example(model, folder) if examples else ""
-        _write(folder / "models" / f"{model.name}.html", *_model_page(model, made, shown))
+        example = _example(model, folder) if examples else ""
+        _write(folder / "models" / f"{model.name}.html", *_model_page(model, made, example))
     for name, title, text in guides:
         intro, sections = parts_of(text)
         _write(folder / "howto" / f"{name}.html", title, f"{UP}\n{intro}", sections)
@@ -123,7 +124,7 @@ def _matrix(model: Model, made: list[Certificate]) -> str:
     return table(("variant", *map(escape, columns)), cells, label=f"Methods of {model.name}")
 
 
-def _model_page(model: Model, made: list[Certificate], shown: str) -> tuple[str, str, list[Section]]:
+def _model_page(model: Model, made: list[Certificate], example: str) -> tuple[str, str, list[Section]]:
     """Return title, header and sections of a model's page."""
     with style():
         drawn = inline(story(model), "g", f"Graph of {model.title}")
@@ -135,10 +136,12 @@ def _model_page(model: Model, made: list[Certificate], shown: str) -> tuple[str,
     heads = ("certificate", "claim", "verdict", "replicates")
     told = table(heads, rows, numeric=(3,), prose=2, label="Certificates") if rows else paragraph("None so far.")
     intro, parts = parts_of(text)
+    notebook = notebook_of(model)
     sections = [
         ("graph", "Generative graph", graph),
-        *([("example-fit", "An example", shown)] if shown else []),
+        *([("example-fit", "An example", example)] if example else []),
         *parts,
+        *([("notebook", "Notebook", shown(notebook))] if notebook else []),
         ("methods-and-variants", "Methods and variants", _matrix(model, made)),
         ("certificates", "Certificates", told),
     ]

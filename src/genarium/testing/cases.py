@@ -44,6 +44,11 @@ def variant(name: str, options: tuple[tuple[str, str], ...]) -> Model:
     return registry.get(name).variant(**dict(options))
 
 
+def cards(names: Iterable[str]) -> Iterator[Case]:
+    """Yield the default variants: a card is the model's, whatever its options."""
+    return (Case(name) for name in names)
+
+
 def variants(names: Iterable[str]) -> Iterator[Case]:
     """Yield every model, then each value of each option that is not the default."""
     for name in names:
