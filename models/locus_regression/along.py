@@ -40,7 +40,7 @@ def rates(fitted: Fitted) -> Iterator[Titled]:
             axes.yaxis.set_major_formatter("{x:,.12g}")
         axis.label(grid[-1, 0])
         figure.align_ylabels(grid[:, 0])
-        figure.supylabel(axis.unit, size=9)
+        figure.supylabel(axis.unit)
         caption = (
             "Lines: expected mutations, of all processes and of each. Grey: the observed ones, shared out among the "
             "processes by the probabilities that they come from them."

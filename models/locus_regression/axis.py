@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from genarium.declaration import Array
+from genarium.drawing import SMALL
 
 from .answers import MEGABASE, PLACES, blocks
 
@@ -81,8 +82,11 @@ class Axis:
 
     def label(self, axes: "Axes") -> None:
         """Write ticks and a label at the foot of a figure."""
+        from matplotlib.ticker import MaxNLocator
+
         axes.grid(False, axis="x")
         if not self.chromosomes:
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.set_xlabel("locus, by its index")
             return
         T = self.chromosomes[-1].high
@@ -92,7 +96,7 @@ class Axis:
         middles = [(one.low + one.high) / 2 for one in self.chromosomes]
         names = staggered([one.name.removeprefix("chr") for one in self.chromosomes], self._widths())
         if not detailed:
-            axes.set_xticks(middles, names, fontsize=6)
+            axes.set_xticks(middles, names, fontsize=SMALL)
             axes.tick_params(axis="x", length=0)
             axes.set_xlabel(f"chromosome ({T:,.0f} Mb in all)")
             return
@@ -102,7 +106,7 @@ class Axis:
             axes.set_xlabel(f"{self.chromosomes[0].name}, place in {unit}")
             return
         axes.xaxis.remove_overlapping_locs = False  # names may stand below a place
-        axes.set_xticks(middles, [one.name for one in self.chromosomes], minor=True, fontsize=7.5)
+        axes.set_xticks(middles, [one.name for one in self.chromosomes], minor=True, fontsize=SMALL)
         axes.tick_params(axis="x", which="minor", pad=15)
         axes.set_xlabel(f"chromosome, place in {unit}")
 
@@ -128,7 +132,7 @@ class Axis:
         return at, labels
 
 
-def staggered(names: list[str], widths: list[float], point: float = 3.9) -> list[str]:
+def staggered(names: list[str], widths: list[float], point: float = 5.2) -> list[str]:
     """Write names that are wider than their place alternately in two lines; leave out those that are far too wide."""
     out, lowered = [], False
     for name, width in zip(names, widths, strict=True):

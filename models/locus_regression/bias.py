@@ -56,7 +56,7 @@ def bias(tree: xr.DataTree, processes: list[tuple[str, str]]) -> Iterator[Titled
         axes.set_yticks(at, names)
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.grid(False, axis="y")
-    figure.supxlabel("strand asymmetry, log2 of T to U", size=9)
+    figure.supxlabel("strand asymmetry, log2 of T to U")
     caption = (
         "How much more often a process mutates pyrimidines on the strand that the polymerase reads (T) than on the "
         "other one (U), had both the same contexts: 1 is twice, -1 half as often. Above: all substitutions."

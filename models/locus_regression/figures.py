@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from genarium.declaration import Array
-from genarium.drawing import FAINT, INK, MARK, PALETTE, WIDTH, Titled, log_ticks
+from genarium.drawing import FAINT, INK, MARK, PALETTE, SMALL, WIDTH, Titled, log_ticks, on
 from genarium.estimates import LEVEL
 
 from .along import rates
@@ -26,7 +26,7 @@ SURE = "#3f97d6"
 FEATURES = 30
 """Features of one figure at most."""
 
-NAMED = 100
+NAMED = 50
 """Genomes up to which each has its name and a gap beside it."""
 
 
@@ -60,14 +60,15 @@ def spectra(fitted: Fitted) -> Iterator[Titled]:
     from matplotlib.figure import Figure
 
     for which, part in fitted.pages:
-        columns = 1 if len(part) <= PAGE // 2 else 2
+        many_groups = len(bars(fitted.signature.labels[1].tolist()).groups) > 10  # their names need the whole width
+        columns = 1 if len(part) <= PAGE // 2 or many_groups else 2
         rows = -(-len(part) // columns)
         figure = Figure(figsize=(WIDTH, 1.15 * rows + 0.55), layout="constrained")
         for axes, k in zip(_panels(figure, len(part), columns, sharey=False), part, strict=True):
             _spectrum(axes, fitted, int(k))
         shown = bars(fitted.signature.labels[1].tolist())
-        figure.supxlabel(shown.axis, size=8.5)
-        figure.supylabel("share of the process's mutations (%)", size=8.5)
+        figure.supxlabel(shown.axis)
+        figure.supylabel("share of the process's mutations (%)")
         ends, true = fitted.signature.draws is not None, fitted.signature.truth is not None
         caption = (
             f"Share of each of the {len(fitted.signature.labels[1])} channels in the mutations of a process over the "
@@ -112,9 +113,8 @@ def _spectrum(axes: "Axes", fitted: Fitted, k: int) -> None:
             axes.stairs(heights, edges, fill=True, color=color, alpha=alpha, label=name)
         edges = mine[[0, -1]] + [-0.4, 0.4]
         axes.hlines(1.03, edges[0], edges[-1], color=color, lw=3, transform=strip, clip_on=False)
-        size = 7 if len(drawn.groups) < 7 else 5
         name = name if len(mine) > 2 else name[0]
-        axes.text(mine.mean(), 0.97, name, transform=strip, ha="center", va="top", fontsize=size)
+        axes.text(mine.mean(), 0.97, name, transform=strip, ha="center", va="top", fontsize=SMALL)
     if one.draws is not None:
         ends = [100 * end[k] for end in one.interval]
         axes.vlines(at, *ends, color="#7b7b7b", lw=0.7)
@@ -126,7 +126,7 @@ def _spectrum(axes: "Axes", fitted: Fitted, k: int) -> None:
         shown.append(true)
     axes.set_title(title, pad=7)
     axes.set(xlim=(-1, len(at)), ylim=(0, 1.28 * max(values.max() for values in shown)))
-    axes.set_xticks(*drawn.ticks, fontsize=6.5)
+    axes.set_xticks(*drawn.ticks, fontsize=SMALL)
     axes.tick_params(axis="x", length=0)
     axes.locator_params(axis="y", nbins=4)
     axes.grid(False, axis="x")
@@ -161,7 +161,7 @@ def effects(fitted: Fitted) -> Iterator[Titled]:
             axes.set_ylim(len(rows) - 0.4, -0.6)
             axes.locator_params(axis="x", nbins=5)
             axes.grid(False, axis="y")
-        figure.supxlabel("effect β: change of the log rate per unit of the feature", size=9)
+        figure.supxlabel("effect β: change of the log rate per unit of the feature")
         caption = (
             "Effect of each feature on where a process makes its mutations, other features equal: exp(β) times as many "
             "for one unit more. "
@@ -215,7 +215,7 @@ def exposures(fitted: Fitted) -> Titled:
     grid[-1].set(xlim=(-0.5, G - 0.5), xlabel="genome" if G <= NAMED else f"genomes ({G:,})")
     names = [named("", fitted.pi.labels[0][g], 16).strip() for g in order] if G <= NAMED else []
     tilt = 90 if sum(map(len, names)) > 75 else 0
-    grid[-1].set_xticks(range(len(names)), names, rotation=tilt, fontsize=float(np.clip(420 / G, 4.5, 8)))
+    grid[-1].set_xticks(range(len(names)), names, rotation=tilt)
     handles = [Patch(color=color, label=name) for name, color in fitted.processes]
     figure.legend(handles=handles, loc="outside upper center", ncols=min(K, 6))
     caption = (
@@ -247,8 +247,8 @@ def likeness(fitted: Fitted) -> Titled:
         axes.tick_params(length=0)
         axes.grid(False)
         for j, k in np.ndindex(K, K) if K <= PAGE else ():
-            text, color = f"{table[j, k]:.2f}".removeprefix("0"), "white" if table[j, k] < 0.5 else INK
-            axes.text(k, j, text, ha="center", va="center", color=color, fontsize=7)
+            text, color = f"{table[j, k]:.2f}".removeprefix("0"), on(mesh.cmap(mesh.norm(table[j, k])))
+            axes.text(k, j, text, ha="center", va="center", color=color, fontsize=SMALL)
     figure.colorbar(mesh, ax=pair, label="cosine", fraction=0.05, pad=0.02)
     largest = both[0][np.triu_indices(K, 1)].max()
     caption = (

@@ -1,17 +1,18 @@
 """Figures of a fit for its report: effects with the fits through them, local effects, asymmetry, single variants."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
 from genarium.declaration import Array
 from genarium.drawing import FAINT, INK, MARK, PALETTE, WIDTH, Titled
+from genarium.estimates import LEVEL
+from genarium.found import centre_and_ends, short
 
 from .estimates import oriented, variants
 from .meta import meta_analysis
-from .outliers import leave_one_out
 from .regression import egger, ivw
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ REGIONS = 40
 
 SINGLE = 60
 """Variants of the leave-one-out figure at most: those that move the estimate most."""
+
+USABLE = 0.7
+"""Pareto k-hat up to which importance weights are worth something."""
 
 DOTS = 3000
 """Dots of a figure at most, the most precise ones."""
@@ -44,11 +48,11 @@ def figures(tree: xr.DataTree) -> Iterator[Titled]:
         return
     data = effects(tree)
     yield scatter(tree, data)
-    if tree["constant_data"].sizes.get("region", len(centre(tree, "theta"))) > 1:
+    if not of_one_region(tree):
         yield forest(tree)
     if len(data[0]) >= 4:
         yield funnel(tree, data)
-        yield without_each(tree, data)
+        yield from without_each(tree)
 
 
 def effects(tree: xr.DataTree) -> tuple[Array, Array, Array, Array]:
@@ -62,28 +66,15 @@ def effects(tree: xr.DataTree) -> tuple[Array, Array, Array, Array]:
     )
 
 
-def centre(tree: xr.DataTree, name: str) -> Array:
-    """Mean of the draws, or the point estimate."""
-    if "posterior" in tree:
-        return np.asarray(tree["posterior"][name].to_numpy().mean((0, 1)))
-    return np.asarray(tree["point"][name].to_numpy())
+def of_one_region(tree: xr.DataTree) -> bool:
+    """Whether there is one region, whose effect is the one of interest."""
+    return bool(tree["posterior"].sizes["region"] == 1)
 
 
-def interval(tree: xr.DataTree, name: str) -> tuple[Array, Array] | None:
-    """Return the ends of the 95 % interval, from draws."""
-    if "posterior" not in tree:
-        return None
-    low, high = np.quantile(tree["posterior"][name].to_numpy(), (0.025, 0.975), axis=(0, 1))
-    return low, high
-
-
-def of_interest(tree: xr.DataTree) -> tuple[float, tuple[float, float] | None]:
+def of_interest(tree: xr.DataTree) -> tuple[float, tuple[float, float]]:
     """Return the effect that a line through the variants shows, and its interval: the one region's, or the global."""
-    one = len(centre(tree, "theta")) == 1
-    name = "theta" if one else "global_effect"
-    band = interval(tree, name)
-    ends = None if band is None else (float(np.ravel(band[0])[0]), float(np.ravel(band[1])[0]))
-    return float(np.ravel(centre(tree, name))[0]), ends
+    value, (low, high) = centre_and_ends(tree, "theta" if of_one_region(tree) else "global_effect")
+    return float(value.ravel()[0]), (float(np.ravel(low)[0]), float(np.ravel(high)[0]))
 
 
 def scatter(tree: xr.DataTree, data: tuple[Array, Array, Array, Array]) -> Titled:
@@ -100,12 +91,11 @@ def scatter(tree: xr.DataTree, data: tuple[Array, Array, Array, Array]) -> Title
     axes.plot(x, y, "o", color=INK, ms=3, alpha=0.7)
     ends = np.array([0, 1.05 * float(x.max())])
     whole, band = of_interest(tree)
-    axes.plot(ends, whole * ends, color=PALETTE[0], lw=2, label=f"hierarchical: {whole:.3g}")
-    if band is not None:
-        axes.fill_between(ends, band[0] * ends, band[1] * ends, color=PALETTE[0], alpha=0.15, lw=0)
+    axes.plot(ends, whole * ends, color=PALETTE[0], lw=2, label=f"hierarchical: {short(whole)}")
+    axes.fill_between(ends, band[0] * ends, band[1] * ends, color=PALETTE[0], alpha=0.15, lw=0)
     if len(shown) >= 3:
         line = ivw(*data)
-        axes.plot(ends, line.estimate * ends, color=PALETTE[1], lw=1.3, ls="--", label=f"IVW: {line.estimate:.3g}")
+        axes.plot(ends, line.estimate * ends, color=PALETTE[1], lw=1.3, ls="--", label=f"IVW: {short(line.estimate)}")
         tilted = egger(*data)
         axes.plot(
             ends,
@@ -113,53 +103,55 @@ def scatter(tree: xr.DataTree, data: tuple[Array, Array, Array, Array]) -> Title
             color=PALETTE[2],
             lw=1.3,
             ls=":",
-            label=f"Egger: {tilted.estimate:.3g}",
+            label=f"Egger: {short(tilted.estimate)}",
         )
     axes.axhline(0, color=FAINT, lw=0.8)
     axes.set(xlabel="effect on the exposure (allele that raises it)", ylabel="effect on the outcome", xlim=(0, None))
     axes.legend(loc="best")
     left = len(shown) - len(some)
-    caption = "Each dot is a variant, with one standard error either way; lines: causal effects by three methods" + (
-        "; band: 95 % interval of the hierarchical model's." if band is not None else "."
+    caption = (
+        "Each dot is a variant, with one standard error either way; lines: causal effects by three methods; band: "
+        f"{LEVEL:.0%} interval of the hierarchical model's."
     )
-    return "Effects", caption + (f" {left:,} less precise variants are not drawn." if left else ""), figure
+    return (
+        "Effects of the variants",
+        caption + (f" {left:,} less precise variants are not drawn." if left else ""),
+        figure,
+    )
 
 
 def forest(tree: xr.DataTree) -> Titled:
     """Draw the effect of each region, the global one, and where a new region's would lie."""
     from matplotlib.figure import Figure
 
-    theta, band = centre(tree, "theta"), interval(tree, "theta")
-    names = tree["posterior" if "posterior" in tree else "point"]["region"].to_numpy()
-    order = np.argsort((band[1] - band[0]) if band is not None else -np.abs(theta), kind="stable")[:REGIONS]
+    theta, band = centre_and_ends(tree, "theta")
+    names = tree["posterior"]["region"].to_numpy()
+    order = np.argsort(band[1] - band[0], kind="stable")[:REGIONS]
     order = order[np.argsort(theta[order], kind="stable")]
     y = np.arange(len(order))
     figure = Figure(figsize=(WIDTH, 1.6 + 0.2 * len(order)), layout="constrained")
     axes = figure.subplots()
-    if band is not None:
-        axes.hlines(y, band[0][order], band[1][order], color=PALETTE[0], lw=2.5, alpha=0.45)
+    axes.hlines(y, band[0][order], band[1][order], color=PALETTE[0], lw=2.5, alpha=0.45)
     axes.plot(theta[order], y, "o", color=PALETTE[0], ms=4)
-    whole, tau = float(centre(tree, "global_effect")), float(centre(tree, "heterogeneity"))
-    caption = "Dots: causal effects by region. "
+    whole, ends = of_interest(tree)
     foot = len(order) + 0.6
-    if band is not None:
-        posterior = tree["posterior"]
-        rng = np.random.default_rng(0)
-        mean, spread = posterior["global_effect"].to_numpy().ravel(), posterior["heterogeneity"].to_numpy().ravel()
-        new = np.quantile(rng.normal(mean, spread), (0.025, 0.975))
-        low, high = interval(tree, "global_effect") or (whole, whole)
-        axes.hlines([foot + 1], *new, color=MARK, lw=2.5, alpha=0.45)
-        axes.hlines([foot], float(low), float(high), color=INK, lw=4, alpha=0.6)
-        caption += "Bars: 95 % intervals; below, of the global effect, and of the effect in a new region (prediction). "
-    else:
-        axes.hlines([foot + 1], whole - 1.96 * tau, whole + 1.96 * tau, color=MARK, lw=2.5, alpha=0.45)
+    axes.hlines([foot + 1], *prediction(tree), color=MARK, lw=2.5, alpha=0.45)
+    axes.hlines([foot], *ends, color=INK, lw=4, alpha=0.6)
     axes.plot([whole], [foot], "D", color=INK, ms=6)
     axes.axvline(whole, color=INK, lw=0.8, ls=":")
     axes.axvline(0, color=FAINT, lw=0.8)
+    caption = (
+        f"Dots: causal effects by region; bars: {LEVEL:.0%} intervals; below, of the mean effect over regions, "
+        "and of the effect in a new region (prediction). "
+    )
     if "truth" in tree and "theta" in tree["truth"]:
         axes.plot(tree["truth"]["theta"].to_numpy()[order], y, "|", color=MARK, ms=9, mew=1.5)
         caption += "Strokes: the truth of the simulation. "
-    labels = [*(f"{name}" for name in names[order]), "global", "a new region"]
+    labels = [
+        *(f"region {name}" if str(name).isdecimal() else str(name) for name in names[order]),
+        "mean",
+        "a new region",
+    ]
     axes.set_yticks([*y, foot, foot + 1], labels)
     axes.set(xlabel="causal effect", ylim=(foot + 1.7, -0.7))
     left = len(theta) - len(order)
@@ -167,9 +159,17 @@ def forest(tree: xr.DataTree) -> Titled:
     return "Local effects", said, figure
 
 
+def prediction(tree: xr.DataTree) -> tuple[float, float]:
+    """Return the ends of the interval of the effect in a new region."""
+    mean, spread = (tree["posterior"][name].to_numpy().ravel() for name in ("global_effect", "heterogeneity"))
+    low, high = np.quantile(np.random.default_rng(0).normal(mean, spread), ((1 - LEVEL) / 2, (1 + LEVEL) / 2))
+    return float(low), float(high)
+
+
 def funnel(tree: xr.DataTree, data: tuple[Array, Array, Array, Array]) -> Titled:
     """Draw the ratios against their precision: asymmetry says that pleiotropy is not balanced."""
     from matplotlib.figure import Figure
+    from scipy.stats import norm
 
     shown = variants(*data, least=1)
     keep = shown.x != 0
@@ -180,7 +180,8 @@ def funnel(tree: xr.DataTree, data: tuple[Array, Array, Array, Array]) -> Titled
     figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
     axes = figure.subplots()
     heights = np.linspace(precision.max() * 0.05, precision.max() * 1.05, 100)
-    axes.fill_betweenx(heights, whole - 1.96 / heights, whole + 1.96 / heights, color=FAINT, alpha=0.35, lw=0)
+    reach = float(norm.ppf((1 + LEVEL) / 2))
+    axes.fill_betweenx(heights, whole - reach / heights, whole + reach / heights, color=FAINT, alpha=0.35, lw=0)
     axes.axvline(whole, color=PALETTE[0], lw=1.5)
     reach = 4 * float(np.median(1 / precision)) + abs(whole)
     inside = np.abs(ratio - whole) <= reach
@@ -191,52 +192,83 @@ def funnel(tree: xr.DataTree, data: tuple[Array, Array, Array, Array]) -> Titled
     axes.set(xlabel="ratio of a variant's effects", ylabel="precision of the ratio (1 / standard error)")
     axes.set(xlim=(whole - 1.06 * reach, whole + 1.06 * reach), ylim=(0, 1.05 * precision.max()))
     caption = (
-        "Each dot is a variant; the funnel holds 95 % of them around the estimate if only the outcome's errors "
+        f"Each dot is a variant; the funnel holds {LEVEL:.0%} of them around the estimate if only the outcome's errors "
         "are at work. Asymmetry points to directional pleiotropy."
     )
     return "Funnel", caption + (f" Crosses: {beyond.sum():,} ratios beyond the edge." if beyond.any() else ""), figure
 
 
-def without_each(tree: xr.DataTree, data: tuple[Array, Array, Array, Array]) -> Titled:
-    """Draw the IVW estimate without each variant, or without each region where there are several."""
+def without_each(tree: xr.DataTree) -> Iterator[Titled]:
+    """Draw the model's own effect without each variant, or without each region where there are several."""
     from matplotlib.figure import Figure
 
+    if "log_likelihood" not in tree:
+        return
+    draws = tree["posterior"]["theta" if of_one_region(tree) else "global_effect"].to_numpy().ravel()
+    pointwise = tree["log_likelihood"]["beta_exposure"].to_numpy().reshape(len(draws), -1)
     region = tree["constant_data"]["region"].to_numpy()
-    several = region.max() > 0 and len(np.unique(region)) >= 4
-    if several:
-        names = tree["posterior" if "posterior" in tree else "point"]["region"].to_numpy()
-        found = regions_out(data, region, len(names))
-        what = "region"
-    else:
-        names = tree["observed_data"]["variant"].to_numpy()
-        found, what = [(e.estimate, *e.ci) for e in leave_one_out(*data)], "variant"
-    values = np.array(found)
-    all_of_them = ivw(*data)
-    order = np.argsort(-np.abs(values[:, 0] - all_of_them.estimate), kind="stable")[:SINGLE]
-    order = order[np.argsort(values[order, 0], kind="stable")]
-    y = np.arange(len(order))
-    figure = Figure(figsize=(WIDTH, 1.3 + 0.17 * len(order)), layout="constrained")
+    what = "variant" if of_one_region(tree) else "region"
+    names = tree["posterior" if what == "region" else "observed_data"][what].to_numpy()
+    if what == "region":
+        pointwise = np.stack([pointwise[:, region == s].sum(1) for s in range(len(names))], 1)
+    found, khat = left_out(draws, pointwise)
+    whole, band = of_interest(tree)
+    order = np.argsort(-np.abs(found[:, 0] - whole), kind="stable")[:SINGLE]
+    order = order[np.argsort(found[order, 0], kind="stable")]
+    y, usable = np.arange(len(order)), khat[order] <= USABLE
+    figure = Figure(figsize=(WIDTH, 0.9 + 0.19 * len(order)), layout="constrained")
     axes = figure.subplots()
-    axes.hlines(y, values[order, 1], values[order, 2], color=PALETTE[0], lw=2, alpha=0.45)
-    axes.plot(values[order, 0], y, "o", color=PALETTE[0], ms=3.5)
-    axes.axvline(all_of_them.estimate, color=INK, lw=0.8, ls=":")
-    axes.axvline(0, color=FAINT, lw=0.8)
+    axes.axvspan(*band, color=PALETTE[0], alpha=0.1, lw=0)
+    for these, color in ((usable, PALETTE[0]), (~usable, MARK)):
+        axes.hlines(y[these], *found[order[these], 1:].T, color=color, lw=2, alpha=0.6)
+        axes.plot(found[order[these], 0], y[these], "o", color=color, ms=3.5)
+    axes.axvline(whole, color=INK, lw=0.8, ls=":")
     axes.set_yticks(y, [str(names[j]) for j in order])
-    axes.set(xlabel="IVW estimate", ylim=(len(order) - 0.4, -0.6))
-    left = len(values) - len(order)
-    caption = f"IVW estimate and 95 % interval without each {what}; dotted: with all." + (
-        f" Not drawn are {left:,} that move it less." if left else ""
+    axes.grid(False, axis="y")
+    axes.set(xlabel=f"causal effect without the {what}", ylim=(len(order) - 0.4, -0.6))
+    left, off = len(found) - len(order), int((~usable).sum())
+    caption = (
+        f"The hierarchical model's effect and its {LEVEL:.0%} interval without each {what}, by importance weights; "
+        "dotted line and band: with all. Look for rows that leave the band: the effect rests on them."
+        + (
+            f" Orange: {off} whose weights are too uneven (k-hat above {USABLE}); fit again without them."
+            if off
+            else ""
+        )
+        + (f" Not drawn are {left:,} that move it less." if left else "")
     )
-    return "Leave one out", caption, figure
+    yield "Leave one out", caption, figure
 
 
-def regions_out(data: tuple[Array, ...], region: Array, S: int) -> list[tuple[float, float, float]]:
-    """IVW estimate and interval without each region; shape (S, 3)."""
-    out: list[Any] = []
-    for s in range(S):
-        kept = ivw(*(part[region != s] for part in data))
-        out.append((kept.estimate, *kept.ci))
-    return out
+def left_out(draws: Array, log_likelihood: Array) -> tuple[Array, Array]:
+    """Return mean and ends of the interval of draws without each observation, and the k-hat of the weights.
+
+    Parameters
+    ----------
+    draws : ndarray, shape (S,)
+    log_likelihood : ndarray, shape (S, N)
+
+    Returns
+    -------
+    found : ndarray, shape (N, 3)
+    khat : ndarray, shape (N,)
+        Of the Pareto-smoothed weights 1 / likelihood (Vehtari, Gelman and Gabry 2017).
+    """
+    from arviz_stats.base import array_stats
+
+    order = np.argsort(draws, kind="stable")
+    found, khat = np.empty((log_likelihood.shape[1], 3)), np.empty(log_likelihood.shape[1])
+    for j, values in enumerate(log_likelihood.T):
+        weight = np.full(len(draws), 1 / len(draws))
+        khat[j] = -np.inf
+        if np.ptp(values) > 0:
+            log_weight, khat[j] = array_stats.psislw(values, axis=-1)
+            weight = np.exp(log_weight - log_weight.max())
+            weight /= weight.sum()
+        below = np.cumsum(weight[order]) - weight[order] / 2
+        ends = np.interp(((1 - LEVEL) / 2, (1 + LEVEL) / 2), below, draws[order])
+        found[j] = weight @ draws, *ends
+    return found, khat
 
 
 def meta_forest(y: Array, v: Array, names: Array | None = None) -> "Figure":

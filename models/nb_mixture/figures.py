@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from genarium.declaration import Array
-from genarium.drawing import INK, MARK, PALETTE, WIDTH, Titled, log_ticks
+from genarium.drawing import INK, MARK, PALETTE, WIDTH, Titled, log_ticks, on
 from genarium.estimates import centres, matched_truth
 from genarium.evaluate import fitted_problem, predictions
 from genarium.registry import fitted_model
@@ -110,9 +110,9 @@ def figures(tree: xr.DataTree) -> Iterator[Titled]:
     figure : matplotlib.figure.Figure
     """
     fitted = collect(tree)
+    yield heat_map(fitted)
     if len(fitted.genes) > 1:
         yield scatter(fitted)
-    yield heat_map(fitted)
     yield certainty(fitted)
 
 
@@ -289,9 +289,8 @@ def heat_map(fitted: Fitted) -> Titled:
     axes.grid(False)
     if values.size <= LABELLED and len(kept) <= 8:
         for k, g in np.ndindex(*values.shape):
-            dark = float(norm(shown[k, g])) < 0.5
             text = f"{values[k, g]:,.3g}" if high < 1000 else f"{values[k, g]:,.0f}"
-            axes.text(g + 0.5, k, text, ha="center", va="center", color="white" if dark else INK, fontsize=8.5)
+            axes.text(g + 0.5, k, text, ha="center", va="center", color=on(mesh.cmap(norm(shown[k, g]))))
     scale = figure.colorbar(mesh, ax=axes, label="centroid (mean count)", fraction=0.05, pad=0.02)
     log_ticks(scale.ax.yaxis, floor, top)
     left = D - len(kept)

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from genarium.declaration import Array
-from genarium.drawing import PALETTE, WIDTH, Titled, style
+from genarium.drawing import FAINT, PALETTE, SMALL, WIDTH, Titled, on, style
 from genarium.evaluate import fitted_problem, predictions
 from genarium.registry import fitted_model
 
@@ -19,8 +19,8 @@ from .story import EDGES, FACTORS
 DRAWN, SMALLEST = 40, 0.1
 """Nodes that graphs are drawn of at most; size from which an entry is an edge there."""
 
-NODES, SAMPLES, COVARIATES = 12, 2000, 6
-"""Nodes whose weights have room for a number; samples and covariates drawn at most."""
+NODES, SAMPLES, COVARIATES = 24, 2000, 6
+"""Nodes side by side whose weights have room for a number; samples and covariates drawn at most."""
 
 
 def figures(tree: xr.DataTree) -> Iterator[Titled]:
@@ -93,7 +93,7 @@ def graphs(tree: xr.DataTree) -> Titled:
                 }
                 axis.annotate("", place[j], place[i], arrowprops=arrow)
             for at, name in zip(place, nodes, strict=True):
-                axis.text(*at, str(name), ha="center", va="center", size=7)
+                axis.text(*at, str(name), ha="center", va="center", size=SMALL)
             axis.set_title(f"archetype {k}" + (f" ({share[k]:.0%})" if share is not None else ""))
     caption = (
         f"Edges larger than {SMALLEST:g} in size; width: size of the weight; the first colour is positive, the second "
@@ -123,12 +123,10 @@ def archetypes(tree: xr.DataTree, covariate: int = 0) -> Titled:
             axis.set_yticks(range(len(nodes)), [str(n) for n in nodes])
             axis.set_title(f"archetype {k}" + (f" ({share[k]:.0%})" if share is not None else ""))
             axis.set_xlabel("target")
-            if len(nodes) <= NODES:
+            if len(nodes) * columns <= NODES:
                 for i, j in np.argwhere(np.abs(W[k]) > 0.05):
-                    dark = abs(W[k, i, j]) > 0.6 * top
-                    axis.text(
-                        j, i, f"{W[k, i, j]:.1f}", ha="center", va="center", size=6, color="white" if dark else "black"
-                    )
+                    color = on(image.cmap(image.norm(W[k, i, j])))
+                    axis.text(j, i, f"{W[k, i, j]:.1f}", ha="center", va="center", size=SMALL, color=color)
         axes[0].set_ylabel("source")
         figure.colorbar(image, ax=list(axes), shrink=0.8, label="weight of the edge")
     caption = "Weight of the edge from the node of a row to that of a column. In brackets: mean share over the samples."
@@ -176,18 +174,22 @@ def embedding(tree: xr.DataTree, found: xr.Dataset, covariate: int = 0) -> Title
     if low == high:
         low, high = shade.min(), shade.max()
     with style():
-        figure = Figure(figsize=(WIDTH * 0.75, 3.8), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
         axis = figure.subplots()
         name = str(names[covariate]) if names.dtype.kind in "US" else f"covariate {names[covariate]}"
-        on_a_line = share[1] < 1e-9  # as networks of two archetypes are: then the covariate takes the second axis
-        second = shade if on_a_line else points[:, 1]
-        drawn = axis.scatter(
-            points[:, 0], second, c=shade, s=10, cmap="viridis", vmin=low, vmax=high, rasterized=len(pick) > 1500
-        )
+        dots = {"s": 12, "edgecolors": FAINT, "linewidths": 0.4, "rasterized": len(pick) > 1500}
+        if share[1] < 1e-9:  # as networks of two archetypes are, on a line: the covariate takes the second axis
+            axis.scatter(points[:, 0], shade, color=PALETTE[0], **dots)
+            axis.set_ylabel(name)
+            caption = (
+                f"Every point is a sample: its network's place on the line between the archetypes, against {name}."
+            )
+        else:
+            drawn = axis.scatter(points[:, 0], points[:, 1], c=shade, cmap="viridis", vmin=low, vmax=high, **dots)
+            axis.set_ylabel(f"second component ({share[1]:.0%})")
+            figure.colorbar(drawn, ax=axis, label=name, extend="both" if low > shade.min() else "neither")
+            caption = f"Every point is a sample's projected network; colour is {name}."
         axis.set_xlabel(f"first component ({share[0]:.0%} of the variance)")
-        axis.set_ylabel(name if on_a_line else f"second component ({share[1]:.0%})")
-        figure.colorbar(drawn, ax=axis, label=name, extend="both" if low > shade.min() else "neither")
-    caption = f"Every point is a sample's projected network; colour is {name}."
     return "Networks of the samples", caption, figure
 
 

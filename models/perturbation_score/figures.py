@@ -89,7 +89,9 @@ def rankings(ranked: xr.Dataset) -> Titled:
     figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
     axes = figure.subplots()
     cells = np.maximum(ranked["cells"].to_numpy(), 1)
-    dots = axes.scatter(ranked["rank_plug_in"], ranked["rank_lower"], c=np.log10(cells), s=16, cmap="viridis")
+    dots = axes.scatter(
+        ranked["rank_plug_in"], ranked["rank_lower"], c=np.log10(cells), s=16, cmap="viridis", edgecolors=FAINT, lw=0.4
+    )
     last = ranked.sizes["perturbation"]
     axes.plot([1, last], [1, last], color=INK, lw=0.7)
     for axis in (axes.xaxis, axes.yaxis):

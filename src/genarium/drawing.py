@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 Titled = tuple[str, str, "Figure"]
 """Title, caption and figure: what a page is made of."""
 
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+"""Exponents as letters."""
+
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6b4c9a", "#7f7f7f")
 """Colours that the colour-blind can tell apart (Okabe and Ito 2008, the yellow replaced: it fades on white)."""
 
@@ -21,6 +24,9 @@ INK, FAINT, MARK = "#222222", "#b8bec6", "#d55e00"
 
 WIDTH = 7.6
 """Width of a full figure, in inches."""
+
+SIZE, SMALL = 9.5, 8
+"""Points of all letters of a figure, and of numbers that have to fit into a cell: pages never scale a figure."""
 
 DPI = 160
 """Resolution of the parts of a figure that are drawn as pixels."""
@@ -31,25 +37,27 @@ STYLE = {
     "axes.formatter.useoffset": False,
     "axes.grid": True,
     "axes.labelcolor": INK,
-    "axes.labelsize": 9,
+    "axes.labelsize": SIZE,
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlelocation": "left",
-    "axes.titlesize": 9.5,
+    "axes.titlesize": SIZE,
     "figure.facecolor": "none",
+    "figure.labelsize": SIZE,
+    "figure.titlesize": SIZE,
     "axes.facecolor": "none",
     "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],
-    "font.size": 9,
+    "font.size": SIZE,
     "grid.color": "#e6e8eb",
     "grid.linewidth": 0.6,
-    "legend.fontsize": 8.5,
+    "legend.fontsize": SIZE,
     "legend.frameon": False,
     "svg.fonttype": "none",
     "text.color": INK,
     "xtick.color": "#555b63",
     "ytick.color": "#555b63",
-    "xtick.labelsize": 8.5,
-    "ytick.labelsize": 8.5,
+    "xtick.labelsize": SIZE,
+    "ytick.labelsize": SIZE,
 }
 
 
@@ -62,6 +70,15 @@ def style() -> Iterator[None]:
         yield
 
 
+def on(color: Any) -> str:
+    """Return black or white: the one that is easier to read on a colour."""
+    from matplotlib.colors import to_rgb
+
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color)]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]  # as WCAG 2 defines contrast by
+    return "#000000" if luminance > 0.179 else "#ffffff"
+
+
 def log_ticks(axis: Any, low: float, high: float) -> None:
     """Label a logarithmic axis (of a plot or a colour bar) by plain numbers, few whatever its span."""
     span = high / low
@@ -70,6 +87,37 @@ def log_ticks(axis: Any, low: float, high: float) -> None:
     ticks = [t for t in places if low * 0.999 <= t <= high * 1.001]
     axis.set_ticks(ticks, labels=[f"{t:,.12g}" for t in ticks])
     axis.set_ticks([], minor=True)
+
+
+def _plain_powers(figure: "Figure") -> None:
+    """Write powers of ten on logarithmic axes with raised figures, not with small ones."""
+    from matplotlib.ticker import Formatter, LogFormatterMathtext
+
+    class Powers(Formatter):
+        def __init__(self, inner: Formatter) -> None:
+            self.inner = inner
+
+        def set_locs(self, locs: Any) -> None:
+            self.inner.set_locs(locs)
+
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return plain_power(self.inner(x, pos))
+
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            if isinstance(found := axis.get_major_formatter(), LogFormatterMathtext):
+                axis.set_major_formatter(Powers(found))
+            if isinstance(found := axis.get_minor_formatter(), LogFormatterMathtext):
+                axis.set_minor_formatter(Powers(found))
+
+
+def plain_power(label: str) -> str:
+    """Turn a label of mathtext such as ``2 times 10^{-3}`` into "2·10⁻³"; others stay."""
+    found = re.fullmatch(r"\$\\mathdefault\{(-?)(?:(\S+?)\\times)?10\^\{(-?\d+)\}\}\$", label)
+    if found is None:
+        return re.sub(r"\$\\mathdefault\{([^{}]*)\}\$", r"\1", label)
+    sign, factor, power = found.groups()
+    return f"{sign.replace('-', '−')}{factor + '·' if factor else ''}10{power.translate(RAISED)}"
 
 
 def inline(figure: "Figure", key: str, label: str) -> str:
@@ -90,6 +138,7 @@ def inline(figure: "Figure", key: str, label: str) -> str:
     """
     import matplotlib
 
+    _plain_powers(figure)
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": key}):
         figure.savefig(buffer, format="svg", metadata={"Date": None}, dpi=DPI)

@@ -12,9 +12,6 @@ from genarium.declaration import Array, Model
 LEVEL = 0.9
 """Probability of the intervals; they leave the same probability out on either side."""
 
-FEW = 5
-"""Numbers of a variable that are told in words, at most."""
-
 
 @dataclass(frozen=True)
 class Estimate:
@@ -120,23 +117,6 @@ def estimates(model: Model, tree: xr.DataTree) -> list[Estimate]:
             )
         )
     return out
-
-
-def told(model: Model, tree: xr.DataTree, found: list[Estimate]) -> list[str]:
-    """Return the numbers that a user came for in words, of variables with few of them, one line a number."""
-    group = (tree["posterior"] if "posterior" in tree else tree["point"]).to_dataset()
-    wanted = model.headline(_sizes(group)) if model.headline else ()
-    lines = []
-    for one in (one for name in wanted for one in found if one.name == name and one.centre.size <= FEW):
-        for index in np.ndindex(one.centre.shape):
-            at = ", ".join(f"{dim}={labels[i]}" for dim, labels, i in zip(one.dims, one.labels, index, strict=True))
-            line = f"{model.variables()[one.name].about.removesuffix('.')} ({one.name}{' at ' + at if at else ''}): "
-            line += f"{one.centre[index]:.3g}"
-            if one.draws is not None:
-                low, high = (float(end[index]) for end in one.interval)
-                line += f", {100 * LEVEL:.0f} % interval {low:.3g} to {high:.3g}"
-            lines.append(line)
-    return lines
 
 
 def _sizes(group: xr.Dataset) -> dict[str, int]:

@@ -60,10 +60,19 @@ class Home:
     @property
     def figures(self) -> Callable[..., Any] | None:
         """Its function that makes figures for the report, in a module ``figures`` beside the declaration."""
-        name = f"{self.module}.figures"
-        if self.folder is None or not self.is_package or importlib.util.find_spec(name) is None:
+        return self._function("figures")
+
+    @property
+    def found(self) -> Callable[..., Any] | None:
+        """Its function that says what a fit found, in a module ``found`` beside the declaration."""
+        return self._function("found")
+
+    def _function(self, name: str) -> Callable[..., Any] | None:
+        """Return the function of a module beside the declaration that has the module's name; None without a module."""
+        module = f"{self.module}.{name}"
+        if self.folder is None or not self.is_package or importlib.util.find_spec(module) is None:
             return None
-        found: Callable[..., Any] = importlib.import_module(name).figures
+        found: Callable[..., Any] = getattr(importlib.import_module(module), name)
         return found
 
     @property

@@ -29,7 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
             "data",
             "readers",
         ),
-        *("story", "evaluate", "estimates", "drawing"),
+        *("story", "evaluate", "estimates", "found", "drawing"),
     ),
     ("engines",),
     ("methods", "verdicts", "certificates", "adopted"),

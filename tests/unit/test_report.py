@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from html.parser import HTMLParser
 from itertools import pairwise
@@ -32,7 +32,6 @@ from genarium.reporting import (  # fmt: skip
     estimate_section,
     figures,
     figures_of_result,
-    overall,
     render,
     report,
     reproduce,
@@ -41,8 +40,9 @@ from genarium.reporting import (  # fmt: skip
     tables,
 )
 from genarium.reporting.graph import arrange, story
-from genarium.reporting.page import number
+from genarium.reporting.page import number, short
 from genarium.reporting.tables import estimate_tables
+from genarium.reporting.trust import banner, beside_truth
 from genarium.supports import label, positive, real, simplex
 from genarium.verbs.diagnose import diagnose, replicated_statistics
 from genarium.verdicts import Diagnosis
@@ -50,7 +50,7 @@ from genarium.verdicts import Diagnosis
 MU = np.array([[10.0, 300.0], [300.0, 10.0], [90.0, 90.0]])
 PI = np.array([0.2, 0.3, 0.5])
 VOID = {"meta", "br", "hr", "img", "link", "input"}
-SECTIONS = ["found", "checks", "course", "estimates", "model", "provenance", "reproduce"]
+SECTIONS = ["found", "checks", "figures", "course", "estimates", "model", "provenance", "reproduce"]
 
 
 @dataclass
@@ -229,6 +229,8 @@ def test_figures_belong_to_what_the_tree_holds(method: str, pages: Pages) -> Non
     }
     assert titles == expected[method]
     found = [node.text for node in section(pages(method), "found").every("h3")]
+    assert found == ["Groups, the largest first", "Weights and centroids", "Cells and components"]
+    found = [node.text for node in section(pages(method), "figures").every("h3")]
     assert found[-1] == ("Estimates beside the truth" if method == "em" else "Estimates with their intervals")
 
 
@@ -286,9 +288,22 @@ def test_summary(pages: Pages) -> None:
     head = pages("vi").find("header").text
     assert "was fitted to x (80 cells × 2 genes), with 3 components, by the method vi." in head
     assert "The data are simulated" in head
-    assert "Its claim: approximate. Its draws come from an approximation" in head
-    assert "Its claim: point. It finds one best value" in pages("em").find("header").text
-    assert "Its claim: exact. Its draws come from the posterior" in pages("gibbs").find("header").text
+    trust = {method: section(pages(method), "checks").text for method in ("em", "vi", "gibbs")}
+    assert "Its claim: approximate. Its draws come from an approximation" in trust["vi"]
+    assert "Its claim: point. It finds one best value" in trust["em"]
+    assert "Its claim: exact. Its draws come from the posterior" in trust["gibbs"]
+
+
+def test_the_answer_stands_above_all_else(pages: Pages) -> None:
+    head = pages("gibbs").find("header")
+    told = [child.text for child in head.children if isinstance(child, Node)]
+    assert told[1].startswith("3 groups among 80 cells, with ")
+    assert "verdict" in str(next(node.attrs["class"] for node in head.every("div")))
+    groups = rows(pages("gibbs"), "Groups, the largest first")
+    shares = [float(row["share of cells"]) for row in groups]
+    assert shares == sorted(shares, reverse=True)
+    np.testing.assert_allclose(sum(shares), 1, atol=0.005)
+    assert all(float(row["5%"]) < float(row["share of cells"]) < float(row["95%"]) for row in groups)
 
 
 @each_method
@@ -309,12 +324,40 @@ def test_overall_verdict(data: xr.DataTree) -> None:
     empty = good.copy()
     empty.attrs["notes"] = good.attrs["notes"].replace('"empty_components": 0', '"empty_components": 1')
     early = gn.fit("nb_mixture", data, "em", seed=1, restarts=1, max_iterations=1)
-    boxes = [Page(overall(diagnose("nb_mixture", tree))).root.find("p") for tree in (good, empty, early)]
-    assert [box.attrs["class"] for box in boxes] == ["verdict pass", "verdict warn", "verdict fail"]
-    assert boxes[0].text == "✓ Passed all 11 checks."
-    assert boxes[1].text == "! Passed with reservations in 1 of 11 checks: empty components."
-    assert boxes[2].text.startswith("✗ Failed 1 of 11 checks: converged.")
-    assert "there is no check" in overall(Diagnosis("nb_mixture", "em", "point", ()))
+    model = gn.get("nb_mixture")
+
+    def box(found: Diagnosis) -> Node:
+        return Page(banner(model, found, [], "exact")).root.find("div")
+
+    boxes = [box(diagnose("nb_mixture", tree)) for tree in (good, empty, early)]
+    assert [one.attrs["class"] for one in boxes] == ["verdict pass", "verdict warn", "verdict fail"]
+    assert boxes[0].text.strip() == "✓ Passed all 11 checks of this fit."
+    assert boxes[1].text.strip().startswith("! Passed with reservations in 1 of 11 checks: empty components.")
+    assert [one.text for one in boxes[1].every("li")] == ["Ask for fewer components."]
+    assert boxes[2].text.strip().startswith("✗ Do not rely on this fit. It failed 1 of 11 checks: converged.")
+    assert "there is no check" in box(Diagnosis("nb_mixture", "em", "point", ())).text
+
+
+def test_a_missed_truth_reaches_the_banner(fits: Fits) -> None:
+    model = gn.get("nb_mixture")
+    passed = Diagnosis("nb_mixture", "gibbs", "exact", ())
+    good = estimates(model, fits("gibbs"))
+    missed, said = beside_truth(model, good)
+    assert not missed
+    assert "of 9 true values lie in their 90% intervals, where about 8.1 should" in said
+    bad = [replace(one, truth=one.truth + 1e3) for one in good if one.truth is not None]
+    assert beside_truth(model, bad)[0]
+    box = Page(banner(model, passed, bad, "exact")).root.find("div")
+    assert box.attrs["class"] == "verdict warn"
+    assert "0 of 9 true values" in box.text
+    point = estimates(model, fits("em"))
+    assert not beside_truth(model, point)[0]
+    bad = [replace(one, truth=np.roll(one.truth, 1, -1)) for one in point if one.truth is not None]
+    missed, said = beside_truth(model, bad)
+    assert missed
+    assert "known truth is missed" in said
+    assert "mu" in said
+    assert not beside_truth(model, [replace(one, truth=None) for one in point])[1]
 
 
 def test_changed_sources_are_told(fits: Fits, pages: Pages) -> None:
@@ -446,7 +489,7 @@ def test_data_without_truth(data: xr.DataTree) -> None:
     page = Page(estimate_section(model, tree, estimates(model, tree))).root
     assert list(rows(page, "Estimates of pi")[0]) == ["component", "estimate"]
     assert "numbered anew" not in page.text
-    assert "The data are simulated" not in summary(model, tree, diagnose("nb_mixture", tree))
+    assert "The data are simulated" not in summary(model, tree)
     assert matched_truth(model, tree) == {}
 
 
@@ -681,7 +724,7 @@ def test_predictive_figure_agrees_with_the_verdicts(method: str, fits: Fits) -> 
         above = (again[name] > value).mean() + (again[name] == value).mean() / 2
         assert min(1, 2 * min(above, 1 - above)) == pytest.approx(p[name.replace("_", " ")])
         assert title_of(axes) == name.replace("_", " ")
-        assert f"{above:.0%} above" in axes.get_xlabel()
+        assert axes.get_xlabel().endswith(f"; p {short(p[name.replace('_', ' ')])}")
         np.testing.assert_allclose(xdata(axes.lines[0]), value)
         (outline,) = axes.patches
         assert isinstance(outline, Polygon)
@@ -693,7 +736,7 @@ def test_predictive_statistic_that_is_not_finite(fits: Fits, monkeypatch: pytest
     model = gn.get("nb_mixture")
     object.__setattr__(model, "statistics", lambda x: {"nothing": np.nan, "constant": 2.0})
     figure = only(figures.predictive(model, fits("gibbs"), seed=0))
-    assert [axes.get_xlabel() for axes in figure.axes] == ["data nan; nan% above", "data 2; 50% above"]
+    assert [axes.get_xlabel() for axes in figure.axes] == ["data nan; p –", "data 2; p 1"]
 
 
 def test_chains_show_the_worst_element(fits: Fits) -> None:

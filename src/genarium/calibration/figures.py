@@ -1,6 +1,7 @@
 """The figures of a validation; shapes: R replicates, Q quantities."""
 
 from collections.abc import Callable, Iterator
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +46,9 @@ REACH = 6.0
 """z-scores beyond this are drawn at the edge."""
 
 GREY = "#e3e7ec"
+
+NARROW = 24
+"""Letters of a name that a panel has room for in a line."""
 
 
 def figures(found: "Outcome", recovery: "Recovery | None" = None) -> Iterator[Titled]:
@@ -103,13 +107,13 @@ def _panels(
     grid = figure.subplots(rows, columns, squeeze=False, **shared).ravel()
     for j, (axes, name) in enumerate(zip(grid, names, strict=False)):
         draw(axes, j)
-        axes.set_title(name, fontsize=min(9.0, 9.0 * 23 / len(name)))
+        axes.set_title("\n".join(wrap(name, NARROW)))
         if shared.get("sharex") and j + columns >= len(names):
             axes.tick_params(labelbottom=True)
     for axes in grid[len(names) :]:
         axes.set_visible(False)
-    figure.supxlabel(x, fontsize=9)
-    figure.supylabel(y, fontsize=9)
+    figure.supxlabel(x)
+    figure.supylabel(y)
     return figure
 
 
@@ -277,7 +281,7 @@ def _khat(khat: Array) -> Titled:
     top = axes.get_ylim()[1]
     for place, word in ((KHAT_GOOD, "good below"), (KHAT_USABLE, "usable below")):
         axes.axvline(place, color=MARK, lw=1.4)
-        axes.annotate(f"{word} {place:g} ", (place, top), ha="right", va="top", fontsize=8.5)
+        axes.annotate(f"{word} {place:g} ", (place, top), ha="right", va="top")
     axes.set(xlabel="Pareto k-hat", ylabel="replicates", xlim=(low, high))
     beyond = int((khat > high).sum())
     caption = (

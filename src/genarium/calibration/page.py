@@ -153,7 +153,7 @@ def overall(found: "Outcome", verdicts: Sequence[Verdict]) -> str:
     elif kind == "fail":
         text += " Do not rely on this method here."
     said = "\n".join(f"<li>{line}</li>" for line in directions(found))
-    return paragraph(tables.SIGNS[kind], text, kind=f"verdict {kind}") + (f"\n<ul>\n{said}\n</ul>" if said else "")
+    return paragraph(tables.sign(kind), text, kind=f"verdict {kind}") + (f"\n<ul>\n{said}\n</ul>" if said else "")
 
 
 def directions(found: "Outcome") -> list[str]:

@@ -13,16 +13,19 @@ import xarray as xr
 from genarium.attributes import attribute
 from genarium.certificates import of_model
 from genarium.completeness import whole
-from genarium.declaration import Claim, Model
+from genarium.declaration import Answer, Claim, Model
 from genarium.drawing import Titled, inline, style
 from genarium.errors import InputError
 from genarium.estimates import Estimate, estimates
+from genarium.found import found
 from genarium.home import Home
 from genarium.methods import find_method, methods
 from genarium.registry import fitted_model, origin, reference
 from genarium.reporting import chains, figures, tables
+from genarium.reporting.answers import as_html
 from genarium.reporting.graph import story
-from genarium.reporting.page import code, document, figure, paragraph
+from genarium.reporting.page import code, document, figure, folded, paragraph
+from genarium.reporting.trust import banner
 from genarium.settings import require_options
 from genarium.tree import digest, with_groups
 from genarium.verbs.diagnose import diagnose
@@ -42,6 +45,9 @@ CLAIMS: dict[Claim, str] = {
 
 AFFORDABLE = 120.0
 """CPU seconds of a fit, at most, whose report offers calibration around its data: hundreds of fits."""
+
+FIRST = 2
+"""Figures of what was found that stand above the checks."""
 
 LIMITS = (
     "A pass says that this check found nothing wrong with this fit. Whether the method can be trusted on data of this "
@@ -99,31 +105,40 @@ def report(
 def render(model: Model, tree: xr.DataTree, seed: int, options: Mapping[str, Any] | None = None) -> str:
     """Return the whole page; what the user gave for the figures is looked at before the checks take their time."""
     verdicts = None if options else diagnose(model, tree, seed)
-    found = estimates(model, tree)
+    held = estimates(model, tree)
     with style():
-        result = [inline_figure(f"r{i}", one) for i, one in enumerate(figures_of_result(model, tree, found, options))]
+        own = [inline_figure(f"r{i}", one) for i, one in enumerate(figures_of_result(model, tree, held, options))]
     verdicts = verdicts or diagnose(model, tree, seed)
+    answer = found(model, tree)
     with style():
-        course = [inline_figure(f"c{i}", one) for i, one in enumerate(figures_of_course(model, tree, found, seed))]
+        course = [inline_figure(f"c{i}", one) for i, one in enumerate(figures_of_course(model, tree, held, seed))]
         graph = inline(story(model), "g", f"Graph of the model {model.title}")
     sections = [
-        ("found", "What was found", "\n".join(result)),
-        ("checks", "Checks", tables.verdicts(verdicts) + paragraph(LIMITS, kind="soft")),
+        ("found", answer.title, "\n".join([answer_tables(answer), *own[:FIRST]])),
+        ("checks", "How far to trust it", trust_section(model, tree, verdicts)),
+        ("figures", "More figures", "\n".join(own[FIRST:])),
         ("course", "How the fit went", "\n".join(course)),
-        ("estimates", "Estimates", estimate_section(model, tree, found)),
+        ("estimates", "Estimates", estimate_section(model, tree, held)),
         ("model", "The model", model_section(model, tree, graph)),
-        ("provenance", "Provenance", stale(model, tree) + tables.provenance(tree)),
+        ("provenance", "Provenance", stale(model, tree) + folded("What made this fit", tables.provenance(tree))),
         ("reproduce", "Reproduce", reproduce(model, tree)),
     ]
     title = f"{model.title} by {tree.attrs['method']}"
     made = f"genarium {version('genarium')}"
+    lead = [paragraph(escape(note), kind="lead") for note in answer.notes]
+    top = [f"<h1>{escape(title)}</h1>", *lead, banner(model, verdicts, held, tree.attrs["claim"]), summary(model, tree)]
     return document(
         title,
-        f"<h1>{escape(title)}</h1>\n{summary(model, tree, verdicts)}",
+        "\n".join(top),
         [one for one in sections if one[2]],
         paragraph(f"Written by {made}. This page needs no network and no other file."),
         made,
     )
+
+
+def answer_tables(answer: Answer) -> str:
+    """Return the tables of what was found."""
+    return "\n".join(f"<h3>{escape(title)}</h3>\n{as_html(title, rows)}" for title, rows in answer.tables.items())
 
 
 def inline_figure(key: str, one: Titled) -> str:
@@ -133,7 +148,7 @@ def inline_figure(key: str, one: Titled) -> str:
 
 
 def figures_of_result(
-    model: Model, tree: xr.DataTree, found: list[Estimate], options: Mapping[str, Any] | None = None
+    model: Model, tree: xr.DataTree, held: list[Estimate], options: Mapping[str, Any] | None = None
 ) -> Iterator[Titled]:
     """Yield the figures of what was found; first those of the model's own module ``figures``, if it has one."""
     own = Home.of(model).figures
@@ -142,39 +157,50 @@ def figures_of_result(
         with whole(tree):
             yield from own(here, **(options or {}))
     yield from figures.choice(tree)
-    yield from figures.intervals(model, found)
+    yield from figures.intervals(model, held)
 
 
-def figures_of_course(model: Model, tree: xr.DataTree, found: list[Estimate], seed: int) -> Iterator[Titled]:
+def figures_of_course(model: Model, tree: xr.DataTree, held: list[Estimate], seed: int) -> Iterator[Titled]:
     """Yield the figures of how the fit went, as far as the groups of the tree allow."""
     yield from figures.bound(tree)
     if tree.attrs["claim"] == "exact":
-        yield from chains.chains(model, tree, found)
+        yield from chains.chains(model, tree, held)
     yield from figures.predictive(model, tree, seed)
 
 
-def summary(model: Model, tree: xr.DataTree, verdicts: Diagnosis) -> str:
-    """Say what was fitted to what, what the method claims, and what the checks found."""
+def summary(model: Model, tree: xr.DataTree) -> str:
+    """Say what was fitted to what."""
     sizes = attribute(tree, "sizes")
-    many = {dim: f"{n:,} {escape(dim if n == 1 else plural(dim))}" for dim, n in sizes.items()}
+    many = {dim: f"{n:,} {escape((dim if n == 1 else plural(dim)).replace('_', ' '))}" for dim, n in sizes.items()}
     observed = model.observed.variables.items()
     shape = {name: " × ".join(many[dim] for dim in var.dims) or "one number" for name, var in observed}
     data = ", ".join(f"{code(name)} ({text})" for name, text in shape.items())
     rest = ", ".join(text for dim, text in many.items() if all(dim not in var.dims for _, var in observed))
     chosen = {name: value for name, value in model.chosen.items() if value != model.options[name][0]}
     options = ", ".join(f"{escape(k)} = {escape(v)}" for k, v in chosen.items())
-    method = tree.attrs["method"]
-    about = table[method].about if method in (table := methods(model)) else ""
     said = (
         f"<strong>{escape(model.title)}</strong> ({code(model.name)}{': ' + options if options else ''}) was fitted to "
-        f"{data}{', with ' + rest if rest else ''}, by the method {code(method)}."
+        f"{data}{', with ' + rest if rest else ''}, by the method {code(tree.attrs['method'])}."
     )
-    simulated = "The data are simulated, so that the truth is known." if "truth" in tree else ""
+    return paragraph(
+        said, "The data are simulated, so that the truth is known." if "truth" in tree else "", kind="soft"
+    )
+
+
+def trust_section(model: Model, tree: xr.DataTree, verdicts: Diagnosis) -> str:
+    """Return the checks, what the method claims, and what its calibration says."""
+    method = tree.attrs["method"]
+    about = table[method].about if method in (table := methods(model)) else ""
     claim: Claim = tree.attrs["claim"]
     claimed = f"<strong>Its claim: {claim}.</strong> {CLAIMS[claim]}"
-    found = [paragraph(f"<strong>{escape(line)}</strong>") for line in verdicts.found]
-    parts = [paragraph(said, simulated), *found, overall(verdicts), paragraph(escape(about), claimed)]
-    return "\n".join([*parts, paragraph(calibration(model, method), kind="soft")])
+    parts = [
+        tables.verdicts(verdicts),
+        paragraph(LIMITS, kind="soft"),
+        f"<h3>The method {code(method)}</h3>",
+        paragraph(escape(about), claimed),
+        paragraph(calibration(model, method)),
+    ]
+    return "\n".join(parts)
 
 
 def calibration(model: Model, method: str) -> str:
@@ -190,24 +216,7 @@ def calibration(model: Model, method: str) -> str:
     return f"Calibration on data simulated from the model (certificates): {told}."
 
 
-def overall(verdicts: Diagnosis) -> str:
-    """Return the verdict on the whole fit."""
-    count = {status: sum(v.status == status for v in verdicts.verdicts) for status in ("pass", "warn", "fail")}
-    total = len(verdicts.verdicts)
-    worst = [v.check for v in verdicts.verdicts if v.status == ("fail" if count["fail"] else "warn")]
-    named = f"{len(worst)} of {total} checks: {escape('; '.join(worst))}."
-    if count["fail"]:
-        kind, text = "fail", f"<strong>Failed</strong> {named} Do not rely on this fit."
-    elif count["warn"]:
-        kind, text = "warn", f"<strong>Passed with reservations</strong> in {named}"
-    elif total:
-        kind, text = "pass", f"<strong>Passed</strong> all {total} checks."
-    else:
-        kind, text = "warn", "<strong>Unchecked</strong>: there is no check for such a fit."
-    return paragraph(tables.SIGNS[kind], text, kind=f"verdict {kind}")
-
-
-def estimate_section(model: Model, tree: xr.DataTree, found: list[Estimate]) -> str:
+def estimate_section(model: Model, tree: xr.DataTree, held: list[Estimate]) -> str:
     """Return the tables of estimates, with what a reader must know of them."""
     claim = tree.attrs["claim"]
     notes = []
@@ -222,7 +231,7 @@ def estimate_section(model: Model, tree: xr.DataTree, found: list[Estimate]) -> 
         notes.append("The draws are independent draws of the approximation; R-hat and ESS would say nothing.")
     if fixed := attribute(tree, "fixed"):
         notes.append(f"Held fixed: {', '.join(code(n) for n in fixed)}.")
-    return paragraph(*notes, kind="soft") + tables.estimate_tables(model, found, claim == "exact")
+    return paragraph(*notes, kind="soft") + tables.estimate_tables(model, held, claim == "exact")
 
 
 def model_section(model: Model, tree: xr.DataTree, graph: str) -> str:
@@ -232,7 +241,8 @@ def model_section(model: Model, tree: xr.DataTree, graph: str) -> str:
         "Each variable is drawn from those whose arrows reach it. Known variables are grey, observed ones blue, hidden "
         "ones (of each observation) dashed."
     )
-    return source + figure("Graph of the story", caption, graph) + "<h3>Variables</h3>" + tables.variables(model, tree)
+    listed = folded("Its variables", tables.variables(model, tree))
+    return source + figure("Graph of the story", caption, graph) + listed
 
 
 def stale(model: Model, tree: xr.DataTree) -> str:
@@ -242,7 +252,7 @@ def stale(model: Model, tree: xr.DataTree) -> str:
     if tree.attrs.get("model_digest") == now:
         return ""
     return paragraph(
-        tables.SIGNS["warn"],
+        tables.sign("warn"),
         "The sources of the model have changed since this fit was made; this page describes it by the new ones.",
         kind="verdict warn",
     )

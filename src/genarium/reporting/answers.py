@@ -40,17 +40,22 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _is_number(cell: str) -> bool:
     try:
-        float(cell)
+        _number(cell)
     except ValueError:
         return cell == "–"
     return True
+
+
+def _number(cell: str) -> float:
+    """Read a number as people write it: with commas between thousands, and a minus sign that is no hyphen."""
+    return float(cell.replace(",", "").replace("\u2212", "-"))
 
 
 def as_json(answer: Answer) -> str:
     """Return an answer for programs: numbers as numbers."""
 
     def value(cell: str) -> float | str | None:
-        return None if cell == "–" else float(cell) if _is_number(cell) else cell
+        return None if cell == "–" else _number(cell) if _is_number(cell) else cell
 
     tables = {
         title: [dict(zip(rows[0], map(value, row), strict=True)) for row in rows[1:]]
@@ -61,6 +66,15 @@ def as_json(answer: Answer) -> str:
     )
 
 
+def as_html(title: str, rows: Sequence[Sequence[str]]) -> str:
+    """Return a table of an answer as HTML: numbers to the right, sentences with room."""
+    numeric = [k for k in range(len(rows[0])) if all(_is_number(row[k].removesuffix("%")) for row in rows[1:])]
+    cells = [[escape(cell) for cell in row] for row in rows]
+    last = len(rows[0]) - 1
+    prose = last if last not in numeric else -1
+    return table(cells[0], cells[1:], numeric, prose, label=title)
+
+
 def write_page(answer: Answer, path: Path) -> Path:
     """Write an answer as one HTML file, with its figures in it, that refers to no other file."""
     sections = []
@@ -69,11 +83,7 @@ def write_page(answer: Answer, path: Path) -> Path:
             drawn = [figure(t, c, inline(f, f"r{i}", t)) for i, (t, c, f) in enumerate(answer.figures())]
         sections.append(("figures", "Figures", "\n".join(drawn)))
     for i, (title, rows) in enumerate(answer.tables.items()):
-        numeric = [k for k in range(len(rows[0])) if all(_is_number(row[k]) for row in rows[1:])]
-        cells = [[escape(cell) for cell in row] for row in rows]
-        last = len(rows[0]) - 1
-        prose = last if last not in numeric else -1
-        sections.append((f"t{i}", title, table(cells[0], cells[1:], numeric, prose, label=title)))
+        sections.append((f"t{i}", title, as_html(title, rows)))
     made = f"genarium {version('genarium')}"
     header = f"<h1>{escape(answer.title)}</h1>\n" + "\n".join(paragraph(escape(note)) for note in answer.notes)
     footer = paragraph(f"Written by {made}. This page needs no network and no other file.")

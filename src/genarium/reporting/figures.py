@@ -11,7 +11,7 @@ from genarium.declaration import Array, Model
 from genarium.drawing import FAINT, MARK, PALETTE, WIDTH, Titled, log_ticks
 from genarium.estimates import LEVEL, Estimate
 from genarium.reporting.page import short
-from genarium.verbs.diagnose import replicated_statistics
+from genarium.verbs.diagnose import replicated_statistics, tail
 from genarium.words import plural
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def choice(tree: xr.DataTree) -> Iterator[Titled]:
     axes.scatter(candidates[~kept], below[~kept], s=28, color=PALETTE[0])
     axes.scatter(candidates[kept], below[kept], s=60, color=MARK, marker="D")
     for x, y in zip(candidates, below, strict=True):
-        axes.annotate(short(round(float(y), 1)), (x, y), (0, 7), textcoords="offset points", ha="center", fontsize=8)
+        axes.annotate(short(round(float(y), 1)), (x, y), (0, 7), textcoords="offset points", ha="center")
     axes.set_yscale("symlog", linthresh=1)
     axes.set_ylim(max(3 * below.max(), 2), -0.5)
     what = f"option {size}" if named else f"number of {plural(size)}"
@@ -204,10 +204,10 @@ def predictive(model: Model, tree: xr.DataTree, seed: int) -> Iterator[Titled]:
         values = again[name][np.isfinite(again[name])]
         if values.size:
             axes.hist(values, bins=20, color=FAINT, histtype="stepfilled")
-        above = (values > value).mean() + (values == value).mean() / 2 if values.size else np.nan
+        p = tail(value, values) if values.size else np.nan
         axes.axvline(value, color=MARK, lw=1.8)
         axes.set_title(name.replace("_", " "))
-        axes.set_xlabel(f"data {short(value)}; {above:.0%} above")
+        axes.set_xlabel(f"data {short(value)}; p {short(p) if np.isfinite(p) else '–'}")
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
         axes.locator_params(axis="x", nbins=4)
@@ -218,9 +218,9 @@ def predictive(model: Model, tree: xr.DataTree, seed: int) -> Iterator[Titled]:
     how = "draws of the posterior" if "posterior_predictive" in tree else "the estimate (its uncertainty left out)"
     yield (
         "Predictive checks",
-        f"Grey: each statistic in {count} datasets replicated from {how}. Line: its value in the data, with the share "
-        "of replications above it (equal ones count half). Look for lines outside the grey, or at its edge: features "
-        "of the data that the model does not reproduce.",
+        f"Grey: each statistic in {count} datasets replicated from {how}. Line: its value in the data, with the "
+        "two-sided p-value of the checks: how often a replication lies as far out, on either side. Look for lines "
+        "outside the grey, or at its edge: features of the data that the model does not reproduce.",
         figure,
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from genarium.declaration import ROLES, Model
-from genarium.drawing import INK
+from genarium.drawing import INK, SIZE, SMALL
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 Node = tuple[str, int]
 """A variable in its own column, or the place where an arrow from it passes through another one."""
 
-BOX = (1.25, 0.5)
-STEP = (2.05, 0.74)
+TALL, STEP, GAP, EDGE = 0.5, 0.74, 0.62, 0.15
+"""Height of a box, of a row, room between columns and beside them, in inches."""
+
+PALE = "#555b63"
 FACE = {"known": "#eceff2", "unknown": "#ffffff", "hidden": "#ffffff", "observed": "#cfe3f3"}
 ARROW: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 9, "color": "#8a9099", "lw": 1, "fill": False}
 
@@ -37,26 +39,43 @@ def story(model: Model) -> "Figure":
     column = {name: roles.index(model.role(name)) for name in model.variables()}
     places = arrange(column, list(model.edges()))
     tall = max(sum(1 for node in places if node[1] == c) for c in range(len(roles)))
-    width = (len(roles) - 1) * STEP[0] + BOX[0] + 0.3
-    height = tall * STEP[1] + 0.45
+    wide = [max(box_width(model, name) for name in column if column[name] == c) for c in range(len(roles))]
+    middles = [sum(wide[:c]) + wide[c] / 2 + c * GAP + EDGE for c in range(len(roles))]
+    width, height = sum(wide) + (len(roles) - 1) * GAP + 2 * EDGE, tall * STEP + 0.45
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(-BOX[0] / 2 - 0.15, width - BOX[0] / 2 - 0.15), ylim=(-height / 2, height / 2))
+    axes.set(xlim=(0, width), ylim=(-height / 2, height / 2))
     axes.axis("off")
     top = height / 2 - 0.2
     for c, role in enumerate(roles):
-        axes.text(c * STEP[0], top, role, ha="center", va="center", color="#555b63")
+        axes.text(middles[c], top, role, ha="center", va="center", color=PALE)
     shift = -0.2  # room for the headings
-    at = {node: (node[1] * STEP[0], y * STEP[1] + shift) for node, y in places.items()}
+    at = {node: (middles[node[1]], y * STEP + shift) for node, y in places.items()}
     for parent, child in model.edges():
         if column[parent] == column[child]:
-            _bow(axes, at[parent, column[parent]], at[child, column[child]])
+            _bow(axes, at[parent, column[parent]], at[child, column[child]], wide[column[child]] / 2)
         else:
-            stops = [at[parent, c] for c in range(column[parent], column[child])] + [at[child, column[child]]]
-            _arrow(axes, stops)
+            between = range(column[parent], column[child])
+            stops = [(*at[parent, c], wide[c] / 2) for c in between]
+            _arrow(axes, [*stops, (*at[child, column[child]], wide[column[child]] / 2)])
     for name in model.variables():
-        _box(axes, model, name, at[name, column[name]])
+        _box(axes, model, name, at[name, column[name]], wide[column[name]])
     return figure
+
+
+def labels(model: Model, name: str) -> list[tuple[str, float]]:
+    """Return what stands in the box of a variable, each line with its size of letters."""
+    var = model.variables()[name]
+    title = name if var.symbol == name else f"{var.symbol}  {name}"
+    return [(title, SIZE), (" × ".join(var.dims), SMALL)]
+
+
+def box_width(model: Model, name: str) -> float:
+    """Return the width that the labels of a variable need, in inches."""
+    from matplotlib.textpath import TextPath
+
+    drawn = [TextPath((0, 0), text, size=size).get_extents().width for text, size in labels(model, name) if text]
+    return max(1.1, max(drawn) / 72 + 0.2)
 
 
 def arrange(column: dict[str, int], edges: Sequence[tuple[str, str]]) -> dict[Node, float]:
@@ -100,14 +119,13 @@ def arrange(column: dict[str, int], edges: Sequence[tuple[str, str]]) -> dict[No
     return heights()
 
 
-def _arrow(axes: "Axes", stops: Sequence[tuple[float, float]]) -> None:
-    """Draw an arrow from the right of the first stop through the others to the left of the last."""
+def _arrow(axes: "Axes", stops: Sequence[tuple[float, float, float]]) -> None:
+    """Draw an arrow from the right of the first stop through the others to the left of the last; x, y, half a box."""
     from matplotlib.patches import FancyArrowPatch
     from matplotlib.path import Path
 
-    half = BOX[0] / 2
-    vertices, codes = [(stops[0][0] + half, stops[0][1])], [Path.MOVETO]
-    for i, (x, y) in enumerate(stops[1:], 1):
+    vertices, codes = [(stops[0][0] + stops[0][2], stops[0][1])], [Path.MOVETO]
+    for i, (x, y, half) in enumerate(stops[1:], 1):
         before = vertices[-1]
         middle = (before[0] + x - half) / 2
         vertices += [(middle, before[1]), (middle, y), (x - half, y)]
@@ -118,32 +136,29 @@ def _arrow(axes: "Axes", stops: Sequence[tuple[float, float]]) -> None:
     axes.add_patch(FancyArrowPatch(path=Path(vertices, codes), **ARROW))
 
 
-def _bow(axes: "Axes", start: tuple[float, float], end: tuple[float, float]) -> None:
+def _bow(axes: "Axes", start: tuple[float, float], end: tuple[float, float], wide: float) -> None:
     """Draw an arrow within a column: straight to a neighbour, else in a bow on the left."""
     from matplotlib.patches import FancyArrowPatch
 
     down = 1 if start[1] > end[1] else -1
-    near = abs(start[1] - end[1]) < 1.5 * STEP[1]
-    half = (BOX[0] / 2, BOX[1] / 2 * down)
+    near = abs(start[1] - end[1]) < 1.5 * STEP
+    half = (wide, TALL / 2 * down)
     a = (start[0], start[1] - half[1]) if near else (start[0] - half[0], start[1])
     b = (end[0], end[1] + half[1]) if near else (end[0] - half[0], end[1])
     bend = "arc3" if near else f"arc3,rad={0.35 * down}"
     axes.add_patch(FancyArrowPatch(a, b, connectionstyle=bend, shrinkA=0, shrinkB=0, **ARROW))
 
 
-def _box(axes: "Axes", model: Model, name: str, at: tuple[float, float]) -> None:
+def _box(axes: "Axes", model: Model, name: str, at: tuple[float, float], wide: float) -> None:
     from matplotlib.patches import FancyBboxPatch
 
-    var, role = model.variables()[name], model.role(name)
-    corner = (at[0] - BOX[0] / 2, at[1] - BOX[1] / 2)
+    role, (title, dims) = model.role(name), labels(model, name)
     axes.add_patch(
         FancyBboxPatch(
-            corner, *BOX, boxstyle="round,pad=0,rounding_size=0.08", facecolor=FACE[role], edgecolor="#3b4754", lw=1,
-            linestyle="--" if role == "hidden" else "-",
+            (at[0] - wide / 2, at[1] - TALL / 2), wide, TALL, boxstyle="round,pad=0,rounding_size=0.08",
+            facecolor=FACE[role], edgecolor="#3b4754", lw=1, linestyle="--" if role == "hidden" else "-",
         )
     )  # fmt: skip
-    lift = 0.1 if var.dims else 0
-    title = name if var.symbol == name else f"{var.symbol}  {name}"
-    axes.text(at[0], at[1] + lift, title, ha="center", va="center", color=INK)
-    if var.dims:
-        axes.text(at[0], at[1] - 0.12, " × ".join(var.dims), ha="center", va="center", color="#555b63", fontsize=7.5)
+    axes.text(at[0], at[1] + (0.1 if dims[0] else 0), title[0], ha="center", va="center", color=INK)
+    if dims[0]:
+        axes.text(at[0], at[1] - 0.12, dims[0], ha="center", va="center", color=PALE, fontsize=dims[1])

@@ -74,10 +74,13 @@ def table(
 
     body = "\n".join(f"<tr{_kind(kinds[i] if kinds else '')}>{line(row, 'td')}</tr>" for i, row in enumerate(rows))
     named = f' aria-label="{escape(label)}"' if label else ""
-    return (
-        f'<div class="scroll"><table{named}><thead><tr>{line(head, "th")}</tr></thead>\n<tbody>\n{body}\n</tbody>'
-        "</table></div>"
-    )
+    heading = f"<thead><tr>{line(head, 'th')}</tr></thead>"
+    return f"{scrolling(label or 'Table')}<table{named}>{heading}\n<tbody>\n{body}\n</tbody></table></div>"
+
+
+def scrolling(label: str, kind: str = "") -> str:
+    """Open an element whose content scrolls sideways where it is wider than the page, by the keyboard, too."""
+    return f'<div class="scroll{" " + kind if kind else ""}" role="group" aria-label="{escape(label)}" tabindex="0">'
 
 
 def folded(summary: str, content: str) -> str:
@@ -89,7 +92,7 @@ def figure(title: str, caption: str, svg: str) -> str:
     """Make a figure with its title above and its caption below."""
     parts = (
         f"<h3>{escape(title)}</h3>",
-        f'<div class="scroll">{svg}</div>',
+        f"{scrolling(title, 'drawn')}{svg}</div>",
         f"<figcaption>{escape(caption)}</figcaption>",
     )
     return "<figure>\n" + "\n".join(parts) + "\n</figure>"

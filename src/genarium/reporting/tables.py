@@ -24,6 +24,11 @@ FEW = 5
 SIGNS = {"pass": "✓", "warn": "!", "fail": "✗"}
 
 
+def sign(kind: str) -> str:
+    """Return the sign of a status, which those who hear the page need not."""
+    return f'<span class="sign" aria-hidden="true">{SIGNS[kind]}</span>'
+
+
 def verdicts(found: Diagnosis) -> str:
     """Return the table of checks."""
     rows = [
@@ -81,10 +86,11 @@ def _estimate(model: Model, one: Estimate, exact: bool) -> str:
     left = len(places) - len(rows)
     if left:
         note = f"The first {len(rows):,} of {len(places):,} rows; {left:,} are left out."
-        body = folded(f"{note} {code('genarium summary FIT')} has them all.", body)
-    title = f"<h3>{escape(var.symbol) + ' ' if var.symbol != one.name else ''}{code(one.name)}</h3>"
-    about = paragraph(escape(var.about), kind="soft")
-    return title + about + body + _coverage(one)
+        body = paragraph(f"{note} {code('genarium summary FIT')} has them all.", kind="soft") + body
+    symbol = escape(var.symbol) + " " if var.symbol != one.name else ""
+    title = f"<h3>{symbol}{code(one.name)}</h3>" + paragraph(escape(var.about), kind="soft")
+    many = f"{one.centre.size:,} numbers" if one.centre.size > 1 else "one number"
+    return title + folded(many, body) + _coverage(one)
 
 
 def _places(one: Estimate) -> list[tuple[int, ...]]:

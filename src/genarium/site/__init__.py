@@ -15,7 +15,7 @@ from genarium.drawing import inline, style
 from genarium.errors import InputError
 from genarium.reporting import report
 from genarium.reporting.graph import story
-from genarium.reporting.page import document, paragraph, table
+from genarium.reporting.page import document, paragraph, scrolling, table
 from genarium.site.cards import parts_of
 from genarium.site.notebooks import notebook_of, shown
 from genarium.site.reference import reference
@@ -128,7 +128,7 @@ def _model_page(model: Model, made: list[Certificate], example: str) -> tuple[st
     """Return title, header and sections of a model's page."""
     with style():
         drawn = inline(story(model), "g", f"Graph of {model.title}")
-    graph = f'<figure><div class="scroll">{drawn}</div></figure>'
+    graph = f"<figure>{scrolling('Generative graph', 'drawn')}{drawn}</div></figure>"
     card = (Path(str(files("genarium"))) / "models" / model.name / "README.md").read_text(encoding="utf-8")
     title, _, text = card.partition("\n")
     own = [one for one in made if one.content["model"] == model.name]

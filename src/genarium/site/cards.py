@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from genarium.errors import InputError
+from genarium.reporting.page import scrolling
 
 
 def parts_of(text: str) -> tuple[str, list[tuple[str, str, str]]]:
@@ -57,7 +58,7 @@ def rendered(text: str) -> str:
         if token.children:
             token.children = list(_without_files(token.children))
     html: str = parser.renderer.render(tokens, parser.options, {})
-    return html.replace("<table>", '<div class="scroll"><table>').replace("</table>", "</table></div>")
+    return html.replace("<table>", f"{scrolling('Table')}<table>").replace("</table>", "</table></div>")
 
 
 def _without_files(children: Sequence[Any]) -> Sequence[Any]:

@@ -11,8 +11,8 @@ from genarium.attributes import attribute, source
 from genarium.declaration import Array, Arrays, Model
 from genarium.engines.resample import KHAT_GOOD, KHAT_USABLE, smoothed
 from genarium.errors import InputError
-from genarium.estimates import estimates, told
 from genarium.evaluate import at_draws, fitted_problem
+from genarium.found import found
 from genarium.methods import methods
 from genarium.registry import fitted_model
 from genarium.story import replicate
@@ -78,8 +78,8 @@ def diagnose(model: str | Path | Model, tree: xr.DataTree, seed: int = 0) -> Dia
     ]
     verdicts += _cautions(declared, tree)
     verdicts += _predictive(declared, tree, seed)
-    found = told(declared, tree, estimates(declared, tree))
-    return Diagnosis(declared.name, tree.attrs["method"], tree.attrs["claim"], tuple(verdicts), tuple(found))
+    said = found(declared, tree).notes
+    return Diagnosis(declared.name, tree.attrs["method"], tree.attrs["claim"], tuple(verdicts), tuple(said))
 
 
 def _ascent(notes: dict[str, Any]) -> list[Verdict]:

@@ -1,0 +1,65 @@
+"""What a fit found: the processes, what each does to the rate along the genome, and which channels it mutates."""
+
+import numpy as np
+import xarray as xr
+
+from genarium.declaration import Answer, Array
+from genarium.found import centre_and_ends, listed, short
+from genarium.registry import fitted_model
+
+from .metrics import signatures
+from .shown import named
+
+MOST = 20
+"""Processes in the table, the commonest ones."""
+
+NAMED = 3
+"""Channels and features that are named of each process."""
+
+
+def found(tree: xr.DataTree) -> Answer:
+    """Return the signatures and effects of a fit by any method and of every variant."""
+    group = tree["posterior" if "posterior" in tree else "point"].to_dataset()
+    names = [named("process", label, 24) for label in group["process"].to_numpy()]
+    share = _shares(tree)
+    shape = signatures(tree)
+    channels, percent = shape["channel"].to_numpy(), 100 * shape.to_numpy()
+    beta, ends = centre_and_ends(tree, "beta")  # (K, F)
+    features = [named("feature", label, 24) for label in group["feature"].to_numpy()]
+    sure = np.ones(beta.shape, dtype=bool) if ends is None else (ends[0] > 0) | (ends[1] < 0)
+    order = np.argsort(-share, kind="stable")
+    rows = [["process", "share of mutations", "commonest channels", "effects of features on its rate, per unit"]]
+    for k in order[:MOST]:
+        first = np.argsort(-percent[k], kind="stable")[:NAMED]
+        common = ", ".join(f"{channels[m]} ({percent[k, m]:.1f} %)" for m in first)
+        rows.append([names[k], f"{share[k]:.1%}", common, _effects(features, beta[k], sure[k], ends, int(k))])
+    K, F = beta.shape
+    parts = [f"{names[k]} {share[k]:.0%}" for k in order[:5]]
+    notes = [f"{K} mutational processes: {listed(parts)} of the mutations{' (the five commonest)' if K > 5 else ''}."]
+    if ends is not None:
+        notes.append(f"{int(sure.sum()):,} of {K * F:,} effects of features have a 90% interval without zero.")
+    trees = fitted_model(tree).option("rates") == "trees"
+    notes.append(
+        "An effect of × 2 says: where the feature is one unit higher, the process makes twice as many mutations, other "
+        "features equal." + (" Trees come on top of these effects." if trees else "")
+    )
+    return Answer("Signatures and effects", {"Processes, the commonest first": rows}, notes)
+
+
+def _shares(tree: xr.DataTree) -> Array:
+    """Return the share of each process in all mutations; shape (K,)."""
+    pi, known = centre_and_ends(tree, "pi")[0], tree["constant_data"].to_dataset()
+    mutations = np.bincount(known["genome"].to_numpy(), known["count"].to_numpy(), len(pi))
+    return np.asarray(mutations @ pi / max(mutations.sum(), 1))
+
+
+def _effects(features: list[str], beta: Array, sure: Array, ends: tuple[Array, Array] | None, k: int) -> str:
+    """Name the strongest effects of a process that are not zero, as factors with their intervals."""
+    order = [int(f) for f in np.argsort(-np.abs(beta), kind="stable") if sure[f]][:NAMED]
+    told = []
+    for f in order:
+        factor = f"{features[f]} × {short(float(np.exp(beta[f])))}"
+        if ends is not None:
+            factor += f" ({short(float(np.exp(ends[0][k, f])))} to {short(float(np.exp(ends[1][k, f])))})"
+        told.append(factor)
+    return ", ".join(told) or "none that is sure"

@@ -1,0 +1,60 @@
+"""What a fit found: the causal effects, in units of the outcome per unit of the exposure."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import xarray as xr
+
+from genarium.declaration import Answer
+from genarium.found import cells, centre_and_ends, heads, told
+from genarium.registry import fitted_model
+
+from .figures import prediction
+
+EFFECTS = {
+    "global_effect": "Mean causal effect over regions",
+    "theta": "Causal effect",
+    "reverse": "Effect of the second trait on the first",
+}
+
+
+def found(tree: xr.DataTree) -> Answer:
+    """Return the causal effects of a fit, by any design and method."""
+    model = fitted_model(tree)
+    notes = told(model, tree)
+    name = model.most_wanted_first(EFFECTS, {str(k): int(v) for k, v in tree["posterior"].sizes.items()})[0]
+    sure = list(_signs(tree, name))
+    unit = "An effect is the change of the outcome, in its own units, per unit of the exposure."
+    return Answer("Causal effects", {"In numbers": _table(tree, name)}, [*notes, *sure, unit])
+
+
+def _signs(tree: xr.DataTree, name: str) -> Iterator[str]:
+    """Yield the probability of the sign of each effect."""
+    draws = tree["posterior"][name]
+    for index in np.ndindex(draws.shape[2:]):
+        above = float((draws.to_numpy()[(slice(None), slice(None), *index)] > 0).mean())
+        side, share = ("positive", above) if above >= 0.5 else ("negative", 1 - above)
+        at = f" of {draws.dims[2]} {draws[draws.dims[2]].to_numpy()[index[0]]}" if index else ""
+        sure = "> 0.999" if share > 0.999 else f"{share:.3f}"
+        yield f"Posterior probability that the effect{at} is {side}: {sure} (one-sided)."
+
+
+def _table(tree: xr.DataTree, name: str) -> list[list[str]]:
+    """Return the effects as rows: the one of interest, a new region's, the spread, and each other number."""
+    posterior = tree["posterior"].to_dataset()
+    value, ends = centre_and_ends(tree, name)
+    if value.ndim:
+        dim = str(posterior[name].dims[2])
+        names = posterior[dim].to_numpy()
+        return [[dim, *heads("effect", ends)], *([str(names[i]), *cells(value, ends, i)] for i in range(len(value)))]
+    rows = [["quantity", *heads("estimate", ends)], [EFFECTS[name], *cells(value, ends)]]
+    if name == "global_effect":
+        low, high = (np.asarray(end) for end in prediction(tree))
+        rows.append(["Effect in a new region (prediction)", *cells(value, (low, high))])
+        rows.append(["Standard deviation of effects between regions", *cells(*centre_and_ends(tree, "heterogeneity"))])
+    if "reverse" in posterior:
+        rows[1][0] = "Effect of the first trait on the second"
+        rows.append([EFFECTS["reverse"], *cells(*centre_and_ends(tree, "reverse"))])
+    if "intercept" in posterior and posterior["intercept"].ndim == 2:
+        rows.append(["Mean pleiotropic effect", *cells(*centre_and_ends(tree, "intercept"))])
+    return rows

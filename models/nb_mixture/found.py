@@ -1,0 +1,80 @@
+"""What a fit found: the groups of cells, their sizes, and the genes that mark them."""
+
+import numpy as np
+import xarray as xr
+
+from genarium.attributes import attribute
+from genarium.declaration import Answer, Array
+from genarium.found import ENDS, cells, centre_and_ends, listed, short
+
+MOST = 20
+"""Groups in the table, the largest ones."""
+
+MARKERS = 3
+"""Genes that are named of each group."""
+
+
+def found(tree: xr.DataTree) -> Answer:
+    """Return the groups of a fit by any method."""
+    group = tree["posterior" if "posterior" in tree else "point"]
+    names, total = group["component"].to_numpy(), attribute(tree, "sizes")["cell"]
+    mu, _ = centre_and_ends(tree, "mu")  # (K, D)
+    share, ends = _shares(tree, len(names))
+    genes = tree["observed_data"]["gene"].to_numpy()
+    order = np.argsort(-share, kind="stable")
+    head = [
+        "group",
+        "share of cells",
+        *(ENDS if ends is not None else ()),
+        "cells",
+        "genes by which it stands out (mean count)",
+    ]
+    rows = [
+        [str(names[k]), *cells(share, ends, k), short(float(share[k] * total)), _markers(mu, genes, k)]
+        for k in order[:MOST].tolist()
+    ]
+    K = len(names)
+    sizes = [f"{share[k]:.1%}" for k in order[:5]]
+    notes = [
+        f"{K} group{'s' * (K > 1)} among {total:,} cells"
+        + (f", with {listed(sizes)} of them." if K <= 5 else f"; the five largest hold {listed(sizes)} of them.")
+    ]
+    if (sure := _sure(tree)) is not None:
+        notes.append(f"{sure:.1%} of the cells belong to one group with a probability of 0.9 or more.")
+    if K > MOST:
+        notes.append(f"The table has the {MOST} largest groups; {K - MOST} smaller ones are among the estimates.")
+    return Answer("Groups of cells", {"Groups, the largest first": [head, *rows]}, notes)
+
+
+def _shares(tree: xr.DataTree, K: int) -> tuple[Array, tuple[Array, Array] | None]:
+    """Return the share of each group in the cells; where it depends on covariates, the mean over the cells."""
+    group = tree["posterior" if "posterior" in tree else "point"]
+    if "pi" in group:
+        return centre_and_ends(tree, "pi")
+    held = _responsibility(tree)
+    return (np.full(K, 1 / K) if held is None else held.mean(0)), None
+
+
+def _responsibility(tree: xr.DataTree) -> Array | None:
+    """Return the probabilities of the groups of every cell where the method tells them; shape (N, K)."""
+    held = next((g for g in ("variational", "point") if g in tree and "responsibility" in tree[g]), None)
+    return None if held is None else tree[held]["responsibility"].transpose("cell", "component").to_numpy()
+
+
+def _sure(tree: xr.DataTree) -> float | None:
+    held = _responsibility(tree)
+    return None if held is None else float((held.max(1) >= 0.9).mean())
+
+
+def _markers(mu: Array, genes: Array, k: int) -> str:
+    """Name the genes whose mean in a group exceeds that in every other by the largest factor."""
+    others = np.delete(mu, k, 0)
+    if not len(others):
+        first = np.argsort(-mu[k], kind="stable")[:MARKERS]
+        return ", ".join(f"{genes[d]} ({short(float(mu[k, d]))})" for d in first)
+    ratio = np.log1p(mu[k]) - np.log1p(others.max(0))
+    first = [d for d in np.argsort(-ratio, kind="stable")[:MARKERS] if ratio[d] > 0]
+    told = [
+        f"{genes[d]} ({short(float(mu[k, d]))}, elsewhere at most {short(float(others[:, d].max()))})" for d in first
+    ]
+    return ", ".join(told) or "none: it is between other groups"

@@ -1,0 +1,58 @@
+"""What a fit found: the ranking of the perturbations; of expression, those that move a program."""
+
+import numpy as np
+import xarray as xr
+
+from genarium.declaration import Answer
+from genarium.found import short
+from genarium.registry import fitted_model
+
+from .enrichment import programs
+from .ranking import rank, score
+
+MOST = 10
+"""Perturbations in the table, the best ones."""
+
+FDR = 0.05
+"""False discovery rate up to which a perturbation moves a program."""
+
+
+def found(tree: xr.DataTree) -> Answer:
+    """Return the ranking of a fit by any method."""
+    if fitted_model(tree).chosen.get("observed") == "expression":
+        return moved(tree)
+    ranked = rank(score(tree))
+    top = ranked.isel(perturbation=slice(0, MOST))
+    quantile, total = float(ranked.attrs["quantile"]), ranked.sizes["perturbation"]
+    names = [str(name) for name in top["perturbation"].to_numpy()]
+    columns = ("score", "lower", "cells", "rank_plug_in")
+    values = [top[name].to_numpy() for name in columns]
+    at_least = f"score is at least (probability {1 - quantile:.0%})"
+    rows = [["rank", "perturbation", "score", at_least, "cells", "rank by observed shares"]]
+    for i, name in enumerate(names):
+        rows.append([str(i + 1), name, *(short(float(column[i])) for column in values)])
+    mean, lower, cells, _ = (column[0] for column in values)
+    notes = [
+        f"The best of {total:,} perturbations is {names[0]}: score {short(float(mean))}, at least "
+        f"{short(float(lower))} with a probability of {1 - quantile:.0%}, from {int(cells):,} cells.",
+        "A score is minus the l1 distance of a perturbation's shares of the states from the target: 0 is best, "
+        "\u22122 worst. The ranking is by what the score is at least, so that few cells do not lead it by chance.",
+    ]
+    return Answer("Ranking of the perturbations", {f"The best {len(names)} of {total:,} perturbations": rows}, notes)
+
+
+def moved(tree: xr.DataTree) -> Answer:
+    """Return the perturbations that move programs of genes."""
+    told = programs(tree)
+    value, fdr = told["moved"].to_numpy(), told["moved_fdr"].to_numpy()
+    names, kinds = (told[dim].to_numpy().astype(str) for dim in ("perturbation", "program"))
+    order = np.argsort(fdr, axis=None, kind="stable")
+    rows = [["perturbation", "program", "difference from the control (sd)", "false discovery rate"]]
+    for at in order[:MOST]:
+        p, j = np.unravel_index(at, fdr.shape)
+        rows.append([names[p], kinds[j], short(float(value[p, j])), short(float(fdr[p, j]))])
+    some = int((fdr <= FDR).any(1).sum())
+    notes = [
+        f"{some:,} of {len(names):,} perturbations move a program of genes, at a false discovery rate of {FDR:.0%}.",
+    ]
+    return Answer("Perturbations that move programs", {"The surest changes": rows}, notes)
