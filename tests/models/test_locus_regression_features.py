@@ -317,6 +317,7 @@ def test_the_model_takes_mixed_effects() -> None:
     assert np.linalg.matrix_rank(found.transpose("feature", ...).to_numpy().reshape(6, -1)) == 6
 
 
+@pytest.mark.slow
 def test_effects_of_groups_are_found() -> None:
     """Effects of +1 and -1 in two groups, of 1500 mutations each: Fisher's standard error is 0.03."""
     rng = np.random.default_rng(2)

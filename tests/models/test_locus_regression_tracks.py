@@ -326,6 +326,7 @@ def test_from_files_to_a_report(fasta: str, vcf: Path, tmp_path: Path) -> None:
     assert "K27ac" in page.read_text()
 
 
+@pytest.mark.slow
 def test_without_features_the_fit_is_flat(fasta: str, vcf: Path) -> None:
     tree = gn.read(NAME, vcf, fasta=fasta, windows=SIZE)
     fit = gn.fit(NAME, tree, "vi", process=2, restarts=1, max_iterations=30)

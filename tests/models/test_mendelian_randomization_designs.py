@@ -123,7 +123,9 @@ def test_independence_sampler_draws_from_the_density() -> None:
     assert drawn.std() == pytest.approx(1, abs=error)
 
 
-@pytest.mark.parametrize("design", ["linked", "multivariable", "bidirectional"])
+@pytest.mark.parametrize(
+    "design", ["linked", *(pytest.param(d, marks=pytest.mark.slow) for d in ("multivariable", "bidirectional"))]
+)
 def test_truth_is_found(design: str) -> None:
     given = {"theta": [0.6, -0.4] if design == "multivariable" else 0.6, "pleiotropy_sd": 0.1}
     sizes = {"variant": 60 if design == "linked" else 200}

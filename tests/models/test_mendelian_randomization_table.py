@@ -86,6 +86,7 @@ def test_the_direction() -> None:
         mr_table([0.2], [0.01], [0.05], [0.02], samples_exposure=2, samples_outcome=5002)
 
 
+@pytest.mark.slow
 def test_overlap_is_taken_out_by_raps() -> None:
     """Weak instruments, one sample: the errors' correlation of .6 draws estimates to it unless it is told."""
     found, biased = [], []

@@ -288,9 +288,8 @@ def test_quadrature_nodes_integrate_a_skewed_factor() -> None:
     assert bound == pytest.approx(evidence, abs=2e-3)  # one component: the bound is the evidence
 
 
-@pytest.mark.parametrize(
-    "dispersion", ["gene", *(pytest.param(d, marks=pytest.mark.slow) for d in DISPERSIONS if d != "gene")]
-)
+@pytest.mark.parametrize("dispersion", DISPERSIONS)
+@pytest.mark.slow
 def test_gibbs_with_and_without_depth_agree(dispersion: str) -> None:
     """The slice updates given mu and the collapsed ones are different samplers of one posterior."""
     plain = make(dispersion, cells=80)

@@ -263,6 +263,7 @@ def test_rare_levels_have_the_scale_of_frequent_ones() -> None:
     np.testing.assert_allclose(spread_over_samples(context), [context[:, 0].std(), 0.5, 2.0])
 
 
+@pytest.mark.slow
 def test_select_takes_nodes_with_a_link() -> None:
     x, context, _ = strong("logistic", 400)
     found = select(x, context, archetypes=(2,), betas=(3.0,), means=("zero",), folds=2, restarts=1, nodes="logistic")

@@ -297,7 +297,7 @@ def test_conjugate_fits_without_features_in_vain_shrink_them_away() -> None:
     assert float(gn.fit(NAME, tree, "conjugate")["point"]["tau"]) < 0.2
 
 
-@pytest.mark.parametrize("seeds", [range(4), pytest.param(range(4, 40), marks=pytest.mark.slow)], ids=["few", "many"])
+@pytest.mark.parametrize("seeds", [range(2), pytest.param(range(2, 40), marks=pytest.mark.slow)], ids=["few", "many"])
 def test_good_fits_are_not_warned_of(seeds: range) -> None:
     """Forty fits of the model's own data: none has a predictive check that warns, and all have converged."""
     for seed in seeds:

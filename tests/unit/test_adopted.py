@@ -97,9 +97,7 @@ def test_what_cannot_be_simulated_or_sampled_is_refused() -> None:
 
 def test_a_pymc_model_is_validated_and_its_quantities_ranked_afterwards(tmp_path: Path) -> None:
     out, model = tmp_path / "out", schools()
-    found = gn.validate(
-        model, "nuts", 20, seed=1, out=out, keep=True, quantities=lambda mu, y: {"cross": mu * y.mean()}
-    )
+    found = gn.validate(model, "nuts", 8, seed=1, out=out, keep=True, quantities=lambda mu, y: {"cross": mu * y.mean()})
     assert {"mu", "tau", "z[7]", "theta[0]", "cross", "log_likelihood", "log_prior"} <= set(found.quantities)
     assert found.passed
     more = gn.validate_quantities(out, lambda tau, y: {"spread": tau / y.std()}, model)
@@ -109,12 +107,12 @@ def test_a_pymc_model_is_validated_and_its_quantities_ranked_afterwards(tmp_path
     assert (more.tree["truth"]["tau"] == found.tree["truth"]["tau"]).all()
     go_on: dict[str, Any] = {"seed": 1, "out": out, "keep": True, "resume": True}
     with pytest.raises(InputError, match="holds replicates that rank other quantities"):
-        gn.validate(model, "nuts", 21, quantities=lambda mu: {"other": mu}, **go_on)
+        gn.validate(model, "nuts", 9, quantities=lambda mu: {"other": mu}, **go_on)
     with pm.Model(coords={"school": np.arange(8)}) as wider:
         mu, tau, z = pm.Normal("mu", 0, 6), pm.HalfCauchy("tau", 5), pm.Normal("z", dims="school")
         pm.Normal("y", pm.Deterministic("theta", mu + tau * z, dims="school"), SD, observed=SD, dims="school")
     with pytest.raises(InputError, match="holds a run of other settings"):
-        gn.validate(wider, "nuts", 21, **go_on)
+        gn.validate(wider, "nuts", 9, **go_on)
     (out / "draws" / "3.npz").unlink()
     with pytest.raises(InputError, match="replicate 3 was run without keep=True"):
         gn.validate_quantities(out, lambda mu: {"mu_again": mu}, model)

@@ -75,12 +75,14 @@ def test_second_process_compiles_nothing_and_draws_the_same(filled: tuple[Path, 
     assert run(folder, 100.0) == [(mean, 0, False)]
 
 
+@pytest.mark.slow
 def test_other_data_of_the_same_shape_compile_nothing(filled: tuple[Path, tuple[float, int, bool]]) -> None:
     ((mean, compiled, _),) = run(filled[0], 100.0, y=(20, 20, 20))
     assert compiled == 0
     assert mean == pytest.approx(20, abs=0.5)
 
 
+@pytest.mark.slow
 def test_a_changed_density_is_compiled_anew(filled: tuple[Path, tuple[float, int, bool]]) -> None:
     (first, second) = run(filled[0], 100.0, 0.1)
     assert first[1:] == (0, False)

@@ -492,6 +492,7 @@ def test_command_repeats_the_run() -> None:
     compile(pre[1], "page", "exec")
 
 
+@pytest.mark.slow
 def test_same_results_same_bytes(tried: Model, biased: Validation, html: str, tmp_path: Path) -> None:
     curves.simultaneous_band.cache_clear()
     assert render(biased) == html

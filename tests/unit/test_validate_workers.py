@@ -193,6 +193,7 @@ def test_the_negative_control_is_rejected(run: Run) -> None:
     assert not told["passed"]
 
 
+@pytest.mark.slow
 def test_a_wrong_value_is_rejected(run: Run) -> None:
     said = run("--wrong", "phi=3", "--simulations", 20, "--seed", 3)
     assert said.code == 1

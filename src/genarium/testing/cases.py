@@ -138,8 +138,8 @@ def marks(case: Case, make: Cases, more: bool = False) -> list[pytest.MarkDecora
 
     By default a model of the zoo is tried by its own methods, by NUTS of PyMC and of Stan, and by Stan's maximum; only
     the one with the fewest unknown variables is tried by all of PyMC, JAX and Stan; a variant by the first of its own
-    methods. What takes ``more`` time is done for the default variant, by the first of its own methods of each claim, or
-    for the model with the fewest unknown variables where no method is named. Replicates by the dozen are made by NUTS
+    methods. What takes ``more`` time is done for the default variant, by the first of its own methods of each claim (of
+    the model with the fewest unknown variables by NUTS of either engine too). Replicates by the dozen are made by NUTS
     of that model. Of the densities of variants the first is compiled, of their Stan programs none. Nothing is left out
     of a model from outside.
     """
@@ -162,10 +162,11 @@ def _is_late(case: Case, make: Cases, more: bool) -> bool:
     engine = case.way.engine
     if make is exact:
         return not simplest or engine != "pymc"
+    first = {way.claim: name for name, way in reversed([*own.items()])}.values()
     if simplest:
-        return more and engine == "blackjax"
+        return more and case.method not in (*first, "nuts", "stan")
     if engine == "numpy":
-        return more and case.method not in {way.claim: name for name, way in reversed([*own.items()])}.values()
+        return more and case.method not in first
     return more or (case.method != "nuts" if engine != "stan" else case.way.claim == "approximate")
 
 
