@@ -171,6 +171,8 @@ def test_exact_fits_can_be_compared(case: Case, fitted: Fit) -> None:
     ways = methods(case.model).items()
     exact = [name for name, way in ways if way.claim == "exact" and way.engine not in ("stan", "blackjax")]
     first, last = fitted(case.name, exact[0]), fitted(case.name, exact[-1], seed=1 if len(exact) > 1 else 2)
+    if _come_again(first) or _come_again(last):
+        pytest.skip("densities come again, draw after draw: ArviZ fits no tail to them")
     table = az.compare({"first": first, "last": last})
     assert set(table.index) == {"first", "last"}
     assert np.isfinite(table["elpd"].astype(float)).all()
