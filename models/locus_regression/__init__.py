@@ -288,7 +288,7 @@ def _check_features(problem: Problem) -> None:
         involved = ", ".join(str(names[varies[i]]) for i in np.flatnonzero(weight > 0.1 * weight.max()))
         raise InputError(
             f"locus_regression: known variable 'features': the features {involved} are linearly dependent, so that "
-            "their beta cannot be told apart. Drop one of them."
+            "their beta cannot be distinguished. Drop one of them."
         )
 
 

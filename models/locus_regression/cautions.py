@@ -66,7 +66,7 @@ def dispersed(tree: xr.DataTree, problem: Problem) -> Caution:
         return Caution(check, 0)
     ratio = 1 + float(excess.mean())
     advice = (
-        f"Mutations of loci vary {ratio:.2g} times as much as a Poisson law says, so that intervals of effects are too "
+        f"Mutations of loci vary {ratio:.2g} times as much as Poisson counts, so that intervals of effects are too "
         "narrow. Fit with loci='random', whose loci have effects of their own, or look for a feature that is missing."
     )
     return Caution(check, ratio, f"{excess.sum() / error:.0f} standard errors", advice)

@@ -64,7 +64,8 @@ def copies(problem: Problem, held: Arrays) -> Caution:
     more = sum(len(one) - 1 for one in sets)
     advice = (
         f"The components of such a set are one group of cells: one component in place of any two lowers ln L by at "
-        f"most {max(lost, 0.0):.1f} nats, and BIC grants {granted:.1f}. Add up their weights, or ask for {more} fewer."
+        f"most {max(lost, 0.0):.1f} nats, less than the BIC penalty of {granted:.1f}. Add up their weights, or ask for "
+        f"{more} fewer."
     )
     return Caution(check, sum(len(one) for one in sets), where, advice)
 
@@ -87,7 +88,8 @@ def zeros(problem: Problem, held: Arrays) -> Caution:
             return Caution(check, 0, f"needed: {where}")
         advice = (
             f"No gene has more zeros than its components give it: without lost counts ln L falls by at most "
-            f"{max(float(gain.max()), 0.0):.1f} nats a gene, and BIC and the number of genes grant {limit:.1f}. "
+            f"{max(float(gain.max()), 0.0):.1f} nats a gene, less than the penalty by BIC and the number of genes, "
+            f"{limit:.1f}. "
             "Fit with the option zeros=plain."
         )
         return Caution(check, genes, "all", advice)
@@ -97,7 +99,7 @@ def zeros(problem: Problem, held: Arrays) -> Caution:
     advice = (
         "So many genes have more zeros than any component gives them; setting a share of the counts (in brackets) to "
         f"zero would raise ln L by up to {gain.max():.0f} nats. More components, dispersion by gene, or size factors "
-        "explain such zeros most times; leave out genes that are not measured in some cells, or fit with "
+        "usually explain such zeros; leave out genes that are not measured in some cells, or fit with "
         "the option zeros=inflated. In the other genes zero inflation is not needed."
     )
     return Caution(check, int(many.size), where, advice)

@@ -40,7 +40,7 @@ def check(problem: Problem) -> None:
     if problem.sizes["archetype"] > 1 and not np.ptp(context, axis=0).any():
         raise InputError(
             "notmad: known variable 'context' (sample, covariate): every sample has the same context, so that "
-            "archetypes cannot be told apart. Fit archetype=1, or give contexts that vary."
+            "archetypes cannot be distinguished. Fit archetype=1, or give contexts that vary."
         )
     if n < p:
         warnings.warn(
@@ -70,7 +70,7 @@ def _check_values(x: Array, problem: Problem) -> None:
         i, j = same[0]
         raise InputError(
             f"notmad: observed variable 'x' (sample, node): nodes {nodes[i]!s} and {nodes[j]!s} are the same up to "
-            "scale, so that their edges cannot be told apart. Drop one of them."
+            "scale, so that their edges cannot be distinguished. Drop one of them."
         )
     if n > p + 1:
         column = doors.first_dependent(unit.T @ unit / n)

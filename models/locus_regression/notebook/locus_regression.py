@@ -43,7 +43,7 @@ def simulate(vcf: Path, fasta: Path, seed: int = 3, mutations: int = 900) -> Non
     of_tc = np.char.startswith(triplets, "TC") | np.char.endswith(triplets, "GA")
     of_cg = np.char.endswith(triplets, "CG") | np.char.startswith(triplets, "CG")
     rates = [of_tc * np.exp(late), of_cg * np.exp(-late), np.ones(len(places))]
-    process = {}
+    process: dict[int, int] = {}
     for k, rate in enumerate(rates):
         chosen = rng.choice(len(places), mutations // 3, replace=False, p=rate / rate.sum())
         process |= {int(at): k for at in chosen}
@@ -54,7 +54,7 @@ def simulate(vcf: Path, fasta: Path, seed: int = 3, mutations: int = 900) -> Non
     for at, k in sorted(process.items()):
         name, place = places[at]
         ref = sequence[name][place]
-        alt = rng.choice([base for base in "ACGT" if base != ref]) if k == 2 else "T" if ref == "C" else "A"
+        alt = str(rng.choice([base for base in "ACGT" if base != ref])) if k == 2 else "T" if ref == "C" else "A"
         carrier = rng.choice(8, p=shares[:, k] / shares[:, k].sum())
         genotypes = ["0/1" if g == carrier else "0/0" for g in range(8)]
         lines.append("\t".join([name, str(place + 1), ".", ref, alt, ".", "PASS", ".", "GT", *genotypes]))
@@ -119,9 +119,10 @@ print(effects.round(2).to_string())
 # if that has a probability of at least 0.8.
 
 # %%
-for (k, feature), row in effects.iterrows():
+for row in effects.reset_index().to_dict("records"):
     if row["low"] > 0 or row["high"] < 0:
-        print(f"process {k} acts more where {feature} is {'high' if row['mean'] > 0 else 'low'}")
+        where = "high" if row["mean"] > 0 else "low"
+        print(f"process {row['process']} acts more where {row['feature']} is {where}")
 probability = gn.predict(fit)["predictions"]["probability"]
 sure = float((probability.max("process") >= 0.8).mean())
 print(f"{100 * sure:.0f} % of the mutations are attributed to one process with a probability of 0.8 or more")

@@ -34,7 +34,7 @@ def simulate(path: Path, seed: int = 1) -> None:
     mean[:, :30] *= np.exp(rng.normal(0, 0.6, (4, 30)))
     depth = rng.lognormal(0, 0.3, 400)
     rate = mean[group] * depth[:, None]
-    counts = rng.poisson(rate * rng.gamma(1 / 0.3, 0.3, rate.shape))
+    counts = np.asarray(rng.poisson(rate * rng.gamma(1 / 0.3, 0.3, rate.shape)))
     obs = pd.DataFrame({"type": [f"type {k}" for k in group]}, index=[f"cell{i:03d}" for i in range(400)])
     var = pd.DataFrame(index=[f"gene{i:03d}" for i in range(120)])
     anndata.AnnData(counts.astype(np.float32), obs=obs, var=var).write_h5ad(path)

@@ -121,5 +121,5 @@ else:
 #
 # ## Where next
 #
-# `gn.export(fit, "edges", "edges.tsv", by="tissue")` writes the edges for each tissue. Intervals of networks need
-# `order="given"` and `nuts`: chains over free orders rarely mix.
+# `gn.export(fit, "edges", "edges.tsv", by="group", group="tissue=liver")` writes the edges for each tissue. Intervals
+# of networks need `order="given"` and `nuts`: chains over free orders rarely mix.

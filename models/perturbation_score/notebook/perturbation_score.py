@@ -39,9 +39,9 @@ def simulate(path: Path, seed: int = 1) -> None:
         names += [f"KO{p:02d}"] * cells
         labels += list(rng.choice(states, cells, p=shares / shares.sum()))
     mean = np.exp(rng.normal(0, 1, (4, 30)))
-    counts = rng.poisson(mean[[states.index(label) for label in labels]])
-    cells = [f"cell{i}" for i in range(len(names))]
-    obs = pd.DataFrame({"gene": pd.Categorical(names), "state": pd.Categorical(labels, states)}, index=cells)
+    counts = np.asarray(rng.poisson(mean[[states.index(label) for label in labels]]))
+    barcodes = [f"cell{i}" for i in range(len(names))]
+    obs = pd.DataFrame({"gene": pd.Categorical(names), "state": pd.Categorical(labels, states)}, index=barcodes)
     var = pd.DataFrame(index=[f"G{i}" for i in range(30)])
     anndata.AnnData(counts.astype(np.float32), obs=obs, var=var).write_h5ad(path)
 
