@@ -671,6 +671,18 @@ def test_noisy_bound_is_smoothed(fits: Fits) -> None:
     assert xdata(smooth)[-1] == 1999
 
 
+def test_choice_by_what_is_held_out_marks_its_own_best() -> None:
+    """Where held-out density and bound disagree, the diamond stands at what decided."""
+    table = xr.Dataset(
+        {"bound": ("component_candidate", [-9.0, -5.0, -6.0]), "held_out": ("component_candidate", [-8.0, -7.0, -4.0])},
+        {"component_candidate": [1, 2, 3]},
+    )
+    ((_, caption, figure),) = figures.choice(xr.DataTree.from_dict({"choice": table}))
+    assert "log density of held-out data of each candidate lies below that of the chosen one (3, diamond)" in caption
+    marked = figure.axes[0].collections[-1].get_offsets()
+    np.testing.assert_array_equal(marked, [[3, 0]])
+
+
 def test_choice() -> None:
     data = gn.simulate("nb_mixture", seed=3, cell=60, mu=MU, pi=PI)
     tree = gn.choose("nb_mixture", data, "component", range(1, 5), seed=1, restarts=2, draws=20)

@@ -242,7 +242,7 @@ def model_section(model: Model, tree: xr.DataTree, graph: str) -> str:
         "ones (of each observation) dashed."
     )
     listed = folded("Its variables", tables.variables(model, tree))
-    return source + figure("Graph of the story", caption, graph) + listed
+    return source + figure("Graph of the generative process", caption, graph) + listed
 
 
 def stale(model: Model, tree: xr.DataTree) -> str:

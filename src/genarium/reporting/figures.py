@@ -95,10 +95,13 @@ def choice(tree: xr.DataTree) -> Iterator[Titled]:
     if "choice" not in tree:
         return
     table = tree["choice"].to_dataset()
-    dim = next(str(d) for d in table["bound"].dims)
+    held = "held_out" in table  # what was held out decides where it was looked at
+    score, scored = (
+        (table["held_out"], "log density of held-out data") if held else (table["bound"], "evidence lower bound")
+    )
+    dim = str(score.dims[0])
     size = dim.removesuffix("_candidate")
-    candidates, bounds = table[dim].to_numpy(), table["bound"].to_numpy()
-    below = bounds.max() - bounds
+    candidates, below = table[dim].to_numpy(), float(score.max()) - score.to_numpy()
     others = [
         f"{name.upper()} {candidates[int(table[name].to_numpy().argmin())]}"
         for name in ("bic", "icl")
@@ -118,10 +121,10 @@ def choice(tree: xr.DataTree) -> Iterator[Titled]:
     axes.set_ylim(max(3 * below.max(), 2), -0.5)
     what = f"option {size}" if named else f"number of {plural(size)}"
     axes.set_xticks(candidates, [str(name) for name in names])
-    axes.set(xlabel=what, ylabel="nats below the best bound", xlim=(-0.5, len(names) - 0.5) if named else None)
+    axes.set(xlabel=what, ylabel="nats below the best", xlim=(-0.5, len(names) - 0.5) if named else None)
     yield (
         f"Choice of the {what}",
-        f"How far the evidence lower bound of each candidate lies below that of the chosen one ({names[kept][0]}, "
+        f"How far the {scored} of each candidate lies below that of the chosen one ({names[kept][0]}, "
         f"diamond). Look for a clear peak: {'values' if named else 'sizes'} that lie within about a nat of it are "
         "nearly as well supported." + (f" Other criteria choose: {', '.join(others)}." if others else ""),
         figure,

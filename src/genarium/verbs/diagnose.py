@@ -290,6 +290,9 @@ def _leave_one_out(model: Model, tree: xr.DataTree) -> list[Verdict]:
     for i in np.flatnonzero(np.ptp(some, axis=1) > 0):  # a constant has no tail to look at
         with contextlib.suppress(ValueError):  # nor have a few draws that come again and again
             k[i] = float(array_stats.psislw(some[i], axis=-1)[1])
+    k[np.isnan(k)] = -np.inf  # ArviZ found no tail
+    if np.isneginf(k).all():
+        return []
     limit = min(1 - 1 / np.log10(len(flat)), KHAT_USABLE)
     bad, worst = int((k > limit).sum()), int(np.argmax(k))
     advice = "az.loo is unreliable there: look at these observations, they may be outliers."
