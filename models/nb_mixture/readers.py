@@ -218,6 +218,8 @@ def tenx(
     """
     if isinstance(genes, str) and genes.strip().isdecimal():
         genes = int(genes)
+    if not paths:
+        raise InputError("reader '10x': no folder or file was given. Name at least one.")
     parts = [matrix(path, feature_type) for path in paths]
     chosen = genes if isinstance(genes, int) else options.names("genes", genes)
     remedy = f"leave such cells out with {option('empty', 'drop')}"

@@ -1,9 +1,6 @@
 """Cell Ranger's matrices: the folder with ``matrix.mtx``, and the HDF5 file."""
 
-import gzip
-import zlib
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +10,7 @@ from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers import hdf5
 from genarium.readers.binary import matrix_market
+from genarium.readers.files import text
 from genarium.readers.h5ad import COUNTS, sound
 from genarium.readers.matrix import Matrix
 from genarium.readers.messages import listed
@@ -91,12 +89,7 @@ def _member(path: Path, *names: str) -> Path:
 
 
 def _lines(path: Path) -> list[list[str]]:
-    opener: Callable[..., Any] = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rt", encoding="utf-8") as stream:
-            return [line.rstrip("\r\n").split("\t") for line in stream if line.strip()]
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: the file cannot be read as text ({error}). {AGAIN}.") from error
+    return [line.split("\t") for line in text(path).split("\n") if line.strip()]
 
 
 def _columns(lines: list[list[str]]) -> tuple[list[str], list[str], list[str]]:

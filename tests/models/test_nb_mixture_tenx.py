@@ -93,6 +93,11 @@ def test_faults_of_cell_ranger_files(tmp_path: Path) -> None:
     (made / "barcodes.tsv").write_text("AAAC-1\nAAAC-1\nAAAG-1\n")
     with pytest.raises(InputError, match="'AAAC-1' is there more than once"):
         gn.read("nb_mixture", made, "10x")
+    (made / "barcodes.tsv").write_bytes(b"AAAC-1\nAAAG\0\0\nAAAT-1\n")  # NumPy would drop the zeros at the end
+    with pytest.raises(InputError, match=r"barcodes\.tsv: this is binary data"):
+        gn.read("nb_mixture", made, "10x")
+    with pytest.raises(InputError, match="no folder or file was given"):
+        gn.read("nb_mixture", [], "10x")
     (made / "barcodes.tsv").unlink()
     with pytest.raises(InputError, match=r"no barcodes\.tsv"):
         gn.read("nb_mixture", made, "10x")

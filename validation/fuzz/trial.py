@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from validation.fuzz.case import Case
+from validation.fuzz.case import UNREADABLE, Case
 
 KINDS = ("clean", "equal", "different", "traceback", "signal", "hang")
 """What may come of a case: refused by an error of Genarium's own; accepted, and equal to what another parser reads, or
@@ -74,7 +74,7 @@ def lay(case: Case, folder: Path) -> None:
         elif content == "null":
             path.symlink_to("/dev/null")
         else:
-            path.write_bytes(b"1,2\n")
+            path.write_bytes(UNREADABLE)
             path.chmod(0)
 
 
