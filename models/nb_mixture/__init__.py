@@ -124,6 +124,7 @@ METHODS = {
 ADJUSTED = {
     "em": Method(adjusted_em, "point", "Maximum of the likelihood, effects shrunk, by expectation maximisation."),
     "vi": Method(adjusted_vi, "approximate", "Variational Bayes with normal factors of the logs, and its lower bound."),
+    "gibbs": METHODS["gibbs"],
 }
 """Methods with covariates, batches or zero inflation."""
 
