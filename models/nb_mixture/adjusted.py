@@ -226,10 +226,14 @@ def deal_batches(sizes: Sizes) -> Array:
     return np.arange(sizes["cell"]) % sizes["batch"]
 
 
+def zero_summed(values: Array) -> Array:
+    """Take off what rounding has left of the sum over the last dim."""
+    return np.asarray(values - values.mean(-1, keepdims=True))
+
+
 def zero_sum_normal(rng: np.random.Generator, sd: Array, shape: tuple[int, ...]) -> Array:
     """Draw normal values whose sum over the last dim is zero."""
-    z = sd * rng.normal(size=shape)
-    return np.asarray(z - z.mean(-1, keepdims=True))
+    return zero_summed(sd * rng.normal(size=shape))
 
 
 def log_zero_sum_normal(value: Array, sd: Array) -> Array:

@@ -12,9 +12,8 @@ from genarium.declaration import Array, Problem
 from genarium.engines.chains import slice_update
 from genarium.simplex import log_sum_exp
 
-from .adjusted import Adjusted
+from .adjusted import Adjusted, zero_summed
 from .adjusted_bound import basis
-from .adjusted_fit import zero_summed
 from .likelihood import FLOOR
 
 Density = Callable[[Array], Array]
