@@ -4,8 +4,8 @@
 three components: groups that can be told apart), fitted by ``vi`` and ``gibbs``. One line of JSON a simulation, with
 the checks that did not pass; at the end the share of fits that were flagged, and by check. Where the true parameters
 themselves are flagged as equal centroids (merging two of the components loses too little), the warning is right: these
-fits are left out. Of ``vi``, k-hat says how far the approximation is from the posterior: the least and the largest ratio
-of its standard deviations to those of ``gibbs`` are given beside it.
+fits are left out. Of ``vi``, k-hat says how far the approximation is from the posterior: the least and the largest
+ratio of its standard deviations to those of ``gibbs`` are given beside it.
 """
 
 import os
