@@ -173,14 +173,15 @@ class Sampler:
 
     def mu_alone(self, known: "Known", phi: Array, depth: Array) -> Density:
         """Log density of every ln mu_kd given groups, dispersion and depth (eq. 18)."""
-        x = self.problem["x"]
+        x, wide = self.problem["x"], self.story.spread(phi, np.empty((self.K, self.problem.sizes["gene"])))
+        r = (1 / wide)[known.group]  # (N, D)
+        power, total = known.kept(x + r), known.member @ x
 
         def log_density(log_mu: Array) -> Array:
-            now, wide = np.exp(log_mu), self.story.spread(phi, log_mu)
-            r = (1 / wide)[known.group]  # (N, D)
-            terms = known.kept(x * log_mu[known.group] - (x + r) * np.log(r + depth * now[known.group]))
+            now = np.exp(log_mu)
+            terms = power * np.log(r + depth * now[known.group])
             prior: Array = self.b0 * log_mu - (self.a0 + self.b0) * np.log1p(now * wide)
-            return np.asarray(prior + known.member @ terms)
+            return np.asarray(prior + total * log_mu - known.member @ terms)
 
         return log_density
 

@@ -125,13 +125,12 @@ class Shifts:
         log_mean = np.log(self.problem["size_factor"])[:, None] + log_mu[group] + shift.T[self.problem["batch"]]
         slope = (self.per_cell[:, j] - self.mean[j])[:, None]
         at = shift @ self.contrast[:, j]  # (D,)
+        power, told = x + r if there is None else (x + r) * there, (x * slope).sum(0)
 
         def log_density(step: Array) -> Array:
-            new = log_mean + step * slope
-            each = x * new - (x + r) * np.log(r + np.exp(new))
+            counts = step * told - (power * np.log(r + np.exp(log_mean + step * slope))).sum(0)
             means = log_mu - step * self.mean[j]
             prior = (self.b0 * means - (self.a0 + self.b0) * np.log1p(np.exp(means) * wide)).sum(0)
-            counts = each.sum(0) if there is None else (each * there).sum(0)
             return np.asarray(counts + prior - 0.5 * ((at + step) / self.sd) ** 2)
 
         return log_density, -self.mean[j], self.contrast[:, j]
