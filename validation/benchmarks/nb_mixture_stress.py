@@ -3,9 +3,9 @@
 ``python validation/benchmarks/nb_mixture_stress.py --write``: 400 cells of four groups (of 40, 30, 20 and 10 %) and 12
 genes, of which half differ between groups; then one thing is wrong at a time, at three sizes of it. ``vi`` with
 dispersion by gene and the true size factors is compared with scikit-learn's ``GaussianMixture`` (diagonal) and k-means
-on log(1 + x/s), all with ten starts: adjusted Rand index of the groups; and of ``vi`` the coverage of 90 % intervals of
-means and weights, components matched to the groups by their centroids. One line of JSON a setting; ``--write`` puts the
-table into the card.
+on log(1 + x/s), all with the same number of starts: adjusted Rand index of the groups; and of ``vi`` the coverage of
+90 % intervals of means and weights, components matched to the groups by their centroids. One line of JSON a setting, kept by ``--store
+FILE``, with which an interrupted run goes on; ``--write`` puts the table into the card.
 """
 
 import os
@@ -100,9 +100,9 @@ def one(seed: int, what: str, size: float, options: argparse.Namespace) -> dict[
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         data = {"x": at.x, "size_factor": at.s}
-        fit = gn.fit(NAME, data, "vi", seed, component=K, dispersion="gene", draws=200)
-        normal = GaussianMixture(K, covariance_type="diag", n_init=10, random_state=seed).fit_predict(logs)
-        means = KMeans(K, n_init=10, random_state=seed).fit_predict(logs)
+        fit = gn.fit(NAME, data, "vi", seed, component=K, dispersion="gene", draws=200, restarts=options.starts)
+        normal = GaussianMixture(K, covariance_type="diag", n_init=options.starts, random_state=seed).fit_predict(logs)
+        means = KMeans(K, n_init=options.starts, random_state=seed).fit_predict(logs)
     own = fit["variational"]["responsibility"].to_numpy().argmax(1)
     mu, pi = (fit["posterior"][name].to_numpy()[0] for name in ("mu", "pi"))
     distance = ((np.log(mu.mean(0))[:, None] - np.log(at.mu)) ** 2).sum(-1)  # (K, 4)
@@ -135,16 +135,26 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=400)
     parser.add_argument("--genes", type=int, default=12)
     parser.add_argument("--write", action="store_true", help="put the table into the card")
+    parser.add_argument("--starts", type=int, default=10)
+    parser.add_argument("--store", type=Path)
     options = parser.parse_args()
-    rows = []
+    rows: list[dict[str, Any]] = []
+    if options.store and options.store.exists():
+        rows = [json.loads(line) for line in options.store.read_text(encoding="utf-8").splitlines()]
+    known = {(row["what"], row["size"]) for row in rows}
     for what, sizes in WORLDS.items():
         for size in sizes:
+            if (what, size) in known:
+                continue
             parts = [one(seed, what, size, options) for seed in range(options.simulations)]
             values = {name: np.array([part[name] for part in parts]) for name in COLUMNS}
             mean = {name: round(float(value.mean()), 3) for name, value in values.items()}
             error = {name: round(float(v.std(ddof=1) / np.sqrt(len(v))), 3) for name, v in values.items()}
             rows.append({"what": what, "size": size, "mean": mean, "se": error})
             print(json.dumps(rows[-1]), flush=True)
+            if options.store:
+                with options.store.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(rows[-1]) + "\n")
     if options.write:
         before, rest = CARD.read_text(encoding="utf-8").split(BEGIN)
         _, after = rest.split(END)
