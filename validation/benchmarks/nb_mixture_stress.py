@@ -39,7 +39,7 @@ WORLDS: dict[str, tuple[float, ...]] = {
     "zero inflation that is not modelled: share lost": (0.05, 0.15, 0.3),
     "dispersion that varies by cell: sd of its logarithm": (0.5, 1.0, 1.5),
     "size factors that are not modelled: sd of the logarithm": (0.2, 0.5, 1.0),
-    "components, where there are four groups": (2, 3, 6, 8),
+    "components, where there are four groups": (2, 3, 6),
 }
 
 PI = np.array([0.4, 0.3, 0.2, 0.1])
