@@ -4,8 +4,8 @@
 genes, of which half differ between groups; then one thing is wrong at a time, at three sizes of it. ``vi`` with
 dispersion by gene and the true size factors is compared with scikit-learn's ``GaussianMixture`` (diagonal) and k-means
 on log(1 + x/s), all with the same number of starts: adjusted Rand index of the groups; and of ``vi`` the coverage of
-90 % intervals of means and weights, components matched to the groups by their centroids. One line of JSON a setting, kept by ``--store
-FILE``, with which an interrupted run goes on; ``--write`` puts the table into the card.
+90 % intervals of means and weights, components matched to the groups by their centroids. One line of JSON a setting,
+kept by ``--store FILE``, with which an interrupted run goes on; ``--write`` puts the table into the card.
 """
 
 import os
