@@ -4,6 +4,7 @@ The generative process, the derivations and the measurements are in this folder'
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from genarium.supports import count, label, positive, simplex
 
 from . import adjusted_density, annotate, density, draws, likelihood, predict, readers
 from .adjusted import MEANS, WEIGHTS, ZEROS, Adjusted
-from .adjusted_fit import adjusted_em, adjusted_vi
+from .adjusted_fit import adjusted_vi
 from .cautions import cautions
 from .em import em
 from .folds import folds
@@ -122,8 +123,16 @@ METHODS = {
 """Methods of the plain model, under any dispersion."""
 
 ADJUSTED = {
-    "em": Method(adjusted_em, "point", "Maximum of the likelihood, effects shrunk, by expectation maximisation."),
+    "em": Method(
+        em,
+        "point",
+        "Maximum of the likelihood, effects shrunk, by expectation maximisation.",
+        defaults={"tolerance": 1e-4},
+    ),
     "vi": Method(adjusted_vi, "approximate", "Variational Bayes with normal factors of the logs, and its lower bound."),
+    "online": replace(METHODS["online"], holds=()),
+    "svi": METHODS["svi"],
+    "gibbs": METHODS["gibbs"],
 }
 """Methods with covariates, batches or zero inflation."""
 

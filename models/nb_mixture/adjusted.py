@@ -132,8 +132,11 @@ class Adjusted(Story):
         logits = log_pi + (values["covariates"] @ values["effect"]).swapaxes(-1, -2)
         return np.asarray(logits - log_sum_exp(logits, -2)[..., None, :])
 
-    def log_density(self, values: Mapping[str, Any]) -> Array:
-        """Log density of the counts of each cell in each group; (..., K, N) (32, 33)."""
+    def log_density(self, values: Mapping[str, Any], relative: bool = False) -> Array:
+        """Log density of the counts of each cell in each group; (..., K, N) (32, 33).
+
+        With ``relative``, without what is the same in all groups.
+        """
         from scipy.special import gammaln
 
         x, s, mu = values["x"], values["size_factor"], values["mu"]
@@ -143,8 +146,11 @@ class Adjusted(Story):
         factorial, none = gammaln(x + 1), x == 0
         for k in range(mu.shape[-2]):
             mean, shape = depth * mu[..., k, None, :], r[..., k, None, :]
+            if k == 0 or self.dispersion == "component":
+                same = relative and self.dispersion != "component"
+                rising = 0.0 if same else gammaln(x + shape) - gammaln(shape) - factorial
             log_zero = -shape * np.log1p(mean / shape)
-            each = gammaln(x + shape) - gammaln(shape) - factorial + x * np.log(mean / (shape + mean)) + log_zero
+            each = rising + x * np.log(mean / (shape + mean)) + log_zero
             if self.inflated:
                 w = values["zero"][..., None, :]
                 with np.errstate(divide="ignore"):
@@ -153,14 +159,17 @@ class Adjusted(Story):
             out[..., k, :] = each.sum(-1)
         return out
 
-    def joint(self, values: Mapping[str, Any]) -> Array:
-        """Log of a group's probability times the density of the cell in it; (..., K, N)."""
+    def joint(self, values: Mapping[str, Any], relative: bool = False) -> Array:
+        """Log of a group's probability times the density of the cell in it; (..., K, N).
+
+        With ``relative``, without what is the same in all groups.
+        """
         if self.plain:
             from .likelihood import log_joint
 
             phi = self.spread(np.asarray(values["phi"]), values["mu"])
             return log_joint(values["x"], values["size_factor"], values["pi"], values["mu"], phi)
-        return self.log_weights(values) + self.log_density(values)
+        return self.log_weights(values) + self.log_density(values, relative)
 
     @property
     def pointwise(self) -> Callable[..., Array]:
@@ -217,10 +226,14 @@ def deal_batches(sizes: Sizes) -> Array:
     return np.arange(sizes["cell"]) % sizes["batch"]
 
 
+def zero_summed(values: Array) -> Array:
+    """Take off what rounding has left of the sum over the last dim."""
+    return np.asarray(values - values.mean(-1, keepdims=True))
+
+
 def zero_sum_normal(rng: np.random.Generator, sd: Array, shape: tuple[int, ...]) -> Array:
     """Draw normal values whose sum over the last dim is zero."""
-    z = sd * rng.normal(size=shape)
-    return np.asarray(z - z.mean(-1, keepdims=True))
+    return zero_summed(sd * rng.normal(size=shape))
 
 
 def log_zero_sum_normal(value: Array, sd: Array) -> Array:

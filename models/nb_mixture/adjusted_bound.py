@@ -6,6 +6,7 @@ Shapes: N cells, D genes, K components, P covariates, B batches, T nodes, I poin
 """
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,6 +87,13 @@ class Bound:
         if cells.covariates is not None:
             self.rows, often = np.unique(cells.covariates, axis=0, return_counts=True)  # (U, P)
             self.often = often.astype(float)
+
+    def at_covariates(self, some: Problem) -> "Bound":
+        """Return the bound whose weights are normalised over the covariates of some cells, scaled to all."""
+        out = copy(self)
+        out.rows, often = np.unique(some["covariates"], axis=0, return_counts=True)
+        out.often = often * (self.often.sum() / often.sum())
+        return out
 
     def wide_r(self, value: Array) -> Array:
         """Give every component and gene what belongs to its dispersion."""

@@ -1,5 +1,6 @@
 """One update of EM or variational Bayes with covariates, batches or lost counts; equations of the card (README.md)."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from genarium.declaration import Array, Arrays, Problem
 from genarium.supports import LARGEST
 
-from .adjusted import Adjusted
+from .adjusted import Adjusted, zero_summed
 from .adjusted_bound import LEAST_SD, MOST_SD, Bound, State, climb
 from .adjusted_sums import Cells, Told
 from .likelihood import FLOOR
@@ -35,12 +36,14 @@ class Step:
         EM, in place of variational Bayes.
     error : float
         Of the interpolation over size factors.
+    like : Cells, optional
+        More cells than those of the problem, whose nodes and distinct counts are taken: sums can be added up.
     """
 
-    def __init__(self, problem: Problem, point: bool, error: float = ERROR) -> None:
+    def __init__(self, problem: Problem, point: bool, error: float = ERROR, like: Cells | None = None) -> None:
         self.problem, self.point = problem, point
         self.story = Adjusted.of(problem)
-        self.cells = Cells(problem, self.story, error)
+        self.cells = Cells(problem, self.story, error, like)
         self.bound = Bound(problem, self.cells, point)
 
     def start_at(self, mu: Array, shift: Array) -> State:
@@ -56,6 +59,15 @@ class Step:
         K, zero = len(mu), np.full((1, sizes["gene"] if self.story.inflated else 0), FIRST_ZERO)
         return self.widened(State(centre, {}, np.full(K, 1 / K), zero))
 
+    def started(self, rng: np.random.Generator, corrected: bool) -> State:
+        """Start from k-means++, of what is left when the batches' mean differences are off if ``corrected``."""
+        problem, x = self.problem, self.problem["x"]
+        shift = np.zeros((problem.sizes["gene"], problem.sizes.get("batch", 1)))
+        if self.story.batches and corrected:
+            shift = first_shift(problem)
+            x = x / np.exp(shift.T[problem["batch"]])
+        return self.start_at(k_means_plus_plus(x, problem["size_factor"], problem.sizes["component"], rng), shift)
+
     def widened(self, state: State) -> State:
         """Give a state of points the widths that the data suggest, if this is variational Bayes."""
         if self.point:
@@ -70,6 +82,26 @@ class Step:
         told, _, _ = self.bound.expect(at)
         wide = {name: -0.5 * np.log(curvature) for name, curvature in self.curvature(at, told).items()}
         return replace(at, log_sd={name: np.clip(value, LEAST_SD, 0) for name, value in wide.items()})
+
+    def responsibilities(self, state: State) -> Array:
+        """Return q of the groups; shape (K, N)."""
+        return self.bound.expect(state, keep=True)[1]
+
+    def estimate(self, state: State, order: Array) -> dict[str, Array]:
+        """Return the unknown variables at the means of the logs, components in the given order."""
+        own = self.story.dispersion == "component"
+        out: dict[str, Array] = {}
+        if "log_r" in state.centre:
+            phi = np.exp(-state.centre["log_r"])
+            out["phi"] = phi[order] if own else phi
+        out |= {"pi": state.weight[order] / state.weight.sum(), "mu": np.exp(state.centre["log_mu"])[order]}
+        if "effect" in state.centre:
+            out["effect"] = zero_summed(state.centre["effect"] @ self.bound.of_component.T)[:, order]
+        if "shift" in state.centre:
+            out["shift"] = zero_summed(state.centre["shift"] @ self.bound.of_batch.T)
+        if self.story.inflated:
+            out["zero"] = state.zero[0]
+        return out
 
     def __call__(self, state: State) -> tuple[State, float]:
         """Update all factors given the responsibilities; the bound is that of the state that came in."""
@@ -184,6 +216,10 @@ class Step:
         widths = [] if self.point else [np.tile([LEAST_SD, MOST_SD], (len(part), 1)) for part in out]
         return np.concatenate([*out, *widths])
 
+    def vector(self, like: State) -> tuple[Callable[[State], Array], Callable[[Array], State]]:
+        """Return how a state becomes an unconstrained vector, and one a state."""
+        return self.pack, lambda at: self.unpack(at, like)
+
     def pack(self, state: State) -> Array:
         """Map a state to an unconstrained vector."""
         zero = np.log(state.zero / (1 - state.zero)) if self.point else np.log(state.zero)
@@ -212,12 +248,3 @@ def first_shift(problem: Problem) -> Array:
     depth = np.array([s[batch == b].sum() for b in range(B)]) + 1.0
     logs = np.log(total / depth)
     return np.asarray(logs - logs.mean(1, keepdims=True))
-
-
-def started(step: Step, problem: Problem, rng: np.random.Generator, corrected: bool) -> State:
-    """Start from k-means++; with batches, every second start removes their mean differences first."""
-    x, shift = problem["x"], np.zeros((problem.sizes["gene"], problem.sizes.get("batch", 1)))
-    if step.story.batches and corrected:
-        shift = first_shift(problem)
-        x = x / np.exp(shift.T[problem["batch"]])
-    return step.start_at(k_means_plus_plus(x, problem["size_factor"], problem.sizes["component"], rng), shift)

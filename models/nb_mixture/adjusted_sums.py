@@ -71,12 +71,16 @@ class Cells:
     story : Adjusted
     error : float
         Of the interpolation over size factors.
+    like : Cells, optional
+        More cells, whose nodes and distinct counts are taken.
     """
 
-    def __init__(self, problem: Problem, story: Adjusted, error: float = ERROR) -> None:
+    def __init__(self, problem: Problem, story: Adjusted, error: float = ERROR, like: "Cells | None" = None) -> None:
         x, s = problem["x"], problem["size_factor"]
-        self.story, self.counts = story, Counts(x, s, error)
-        where = frame(s, error)
+        where = like.where if like else frame(s, error)
+        self.where: Frame = where
+        self.story = story
+        self.counts: Counts = Counts(x, s, error, distinct=like.counts.distinct if like else None)
         batch = problem["batch"] if story.batches else np.zeros(len(x), dtype=int)
         self.batches = problem.sizes["batch"] if story.batches else 1
         self.at = np.tile(where.at, self.batches)  # (T,)

@@ -1,15 +1,25 @@
-"""Gibbs sampling; equation numbers refer to the card (README.md)."""
+"""Gibbs sampling; equation numbers refer to the card (README.md).
 
-from collections.abc import Iterator
+Shapes: N cells, D genes, K components.
+"""
+
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from genarium.declaration import Array, Arrays, Problem, Result
 from genarium.engines import chains as engine
 
+from .adjusted import Adjusted
 from .counts import Counts
-from .likelihood import FLOOR, Story, log_joint
+from .gibbs_adjusted import Shifts, Weights, draw_lost, draw_shares
+from .likelihood import FLOOR, log_joint
 from .start import start
+
+LEAST = 1e-300
+"""Smallest weight, and probability p."""
+
+Density = Callable[[Array], Array]
 
 
 def gibbs(
@@ -21,7 +31,7 @@ def gibbs(
     tune: int = 500,
     thin: int = 1,
 ) -> Result:
-    """Sample groups, weights, centroids and dispersion in turn.
+    """Sample groups, lost counts, and all unknown variables in turn.
 
     Parameters
     ----------
@@ -33,55 +43,85 @@ def gibbs(
     Returns
     -------
     Result
-        ``posterior``: pi, mu (and phi); the labels are not yet matched between draws.
+        ``posterior``: the unknown variables; the labels are not yet matched between draws.
     """
-    counts = Counts(problem["x"], problem["size_factor"])
-    sampler = Sampler(problem, counts)
-    posterior = engine.run(sampler, rng, chains=chains, draws=draws, tune=tune, thin=thin)
+    posterior = engine.run(Sampler(problem), rng, chains=chains, draws=draws, tune=tune, thin=thin)
     return Result(posterior=posterior)
 
 
 class Sampler:
     """The Markov chain, ``sampler(rng)`` yields its draws."""
 
-    def __init__(self, problem: Problem, counts: Counts) -> None:
-        self.problem, self.counts = problem, counts
-        self.story = Story(problem.option("dispersion"))
+    def __init__(self, problem: Problem) -> None:
+        self.problem = problem
+        self.counts = Counts(problem["x"], problem["size_factor"])
+        self.story = Adjusted.of(problem)
         self.unknown_phi = "phi" in problem.model.unknown.variables
         self.alpha0, self.a0, self.b0 = (float(problem[name]) for name in ("alpha0", "a0", "b0"))
         self.K = problem.sizes["component"]
+        self.conjugate = not (self.counts.has_depth or self.story.batches)
+        self.weights = Weights(problem) if self.story.covariates else None
+        self.shifts = Shifts(problem, self.story) if self.story.batches else None
 
     def __call__(self, rng: np.random.Generator) -> Iterator[Arrays]:
-        """Yield draws of pi, mu and, where unknown, phi, from a start of its own."""
-        x = self.problem["x"]
-        first = start(self.problem, rng)
-        pi, mu = first["pi"], first["mu"]
-        phi = first["phi"] if self.unknown_phi else self.problem["phi"]
+        """Yield draws of the unknown variables, from a start of its own."""
+        values = dict(start(self.problem, rng))
         while True:
-            logits = self._logits(pi, mu, phi)
-            group = (logits + rng.gumbel(size=logits.shape)).argmax(0)  # (N,), eq. 13
-            member = np.zeros(logits.shape)
-            member[group, np.arange(len(x))] = 1.0
-            size = np.bincount(group, minlength=self.K).astype(float)
-            pi = np.maximum(rng.dirichlet(self.alpha0 + size), 1e-300)  # eq. 14
-            total = member @ x
-            if self.counts.has_depth:
-                if self.unknown_phi:
-                    phi = self._phi_given_mu(rng, group, mu, phi)
-                mu = self._mu_with_depth(rng, group, mu, phi)
-            else:
-                if self.unknown_phi:
-                    phi = self._phi_without_mu(rng, member, size, total, phi)
-                r = 1 / self.story.spread(phi, mu)
-                p = np.clip(rng.beta(self.a0 + r * size[:, None], self.b0 + total), 1e-300, 1 - 1e-16)  # eq. 15
-                mu = np.maximum(r * (1 - p) / p, FLOOR)
-            yield {"pi": pi, "mu": mu, **({"phi": phi} if self.unknown_phi else {})}
+            values = self.step(rng, values)
+            yield values
 
-    def _logits(self, pi: Array, mu: Array, phi: Array) -> Array:
+    def step(self, rng: np.random.Generator, values: Arrays) -> dict[str, Array]:
+        """Update everything once."""
+        values = dict(values)
+        all_ = {**self.problem.arrays, **values}
+        logits = self.logits(values)
+        group = (logits + rng.gumbel(size=logits.shape)).argmax(0)  # (N,), eq. 13
+        there = None
+        if self.story.inflated:
+            lost = draw_lost(rng, self.story, all_, group)
+            values["zero"] = draw_shares(rng, self.problem, lost)
+            there = (~lost).astype(float)
+        if self.weights is None:
+            size = np.bincount(group, minlength=self.K)
+            values["pi"] = np.maximum(rng.dirichlet(self.alpha0 + size), LEAST)  # eq. 14
+        else:
+            values |= self.weights.step(rng, values["pi"], values["effect"], group)
+        return {**values, **self.of_counts(rng, values, Known(group, there, self.K))}
+
+    def of_counts(self, rng: np.random.Generator, values: Arrays, known: "Known") -> dict[str, Array]:
+        """Update what the counts depend on, given the groups and which counts were lost."""
+        mu, phi = values["mu"], values["phi"] if self.unknown_phi else self.problem["phi"]
+        shift = values.get("shift")
+        if self.conjugate:
+            if self.unknown_phi:
+                phi = self._sliced(rng, self.phi_alone(known), phi)
+            r = 1 / self.story.spread(phi, mu)
+            size, total = known.sums(self.problem["x"])
+            p = np.clip(rng.beta(self.a0 + r * size, self.b0 + total), LEAST, 1 - 1e-16)  # eq. 15
+            mu = np.maximum(r * (1 - p) / p, FLOOR)
+        else:
+            depth = self.depth(shift)
+            if self.unknown_phi:
+                phi = self._sliced(rng, self.phi_given_mu(known, mu, depth), phi)
+            mu = self._mu(rng, known, mu, phi, depth)
+            if self.shifts is not None and shift is not None:
+                shift, mu = self.shifts.step(rng, known.group, known.there, mu, phi, shift)
+        out = {"mu": mu, **({"phi": phi} if self.unknown_phi else {})}
+        return out if shift is None else {**out, "shift": shift}
+
+    def depth(self, shift: Array | None) -> Array:
+        """Return what multiplies the means; shape (N, 1) or (N, D)."""
+        s = self.counts.size_factor[:, None]
+        return s if shift is None else s * self.story.fold({**self.problem.arrays, "shift": shift})
+
+    def logits(self, values: Arrays) -> Array:
         """Log of eq. 2 for every cell (K, N), up to what is the same for all components."""
+        if not self.story.plain:
+            return self.story.joint({**self.problem.arrays, **values}, relative=True)
+        pi, mu = values["pi"], values["mu"]
+        phi = values["phi"] if self.unknown_phi else self.problem["phi"]
         if self.counts.has_depth or self.story.dispersion == "component":
-            spread = self.story.spread(phi, mu)
-            return log_joint(self.problem["x"], self.counts.size_factor, pi, mu, spread)
+            return log_joint(self.problem["x"], self.counts.size_factor, pi, mu, self.story.spread(phi, mu))
         odds = mu * phi
         log_not_p = np.log1p(1 / odds)
         intercept = np.log(pi) - (np.log1p(odds) / phi).sum(1)
@@ -95,12 +135,16 @@ class Sampler:
         """Sum (K, D) terms to the dims of phi."""
         return np.asarray(terms.sum({"shared": None, "gene": 0, "component": 1}[self.story.dispersion]))
 
-    def _phi_without_mu(self, rng: np.random.Generator, member: Array, size: Array, total: Array, phi: Array) -> Array:
-        """Slice update of ln phi given the groups, mu integrated out (eq. 16)."""
+    def _sliced(self, rng: np.random.Generator, density: Density, phi: Array) -> Array:
+        """Slice update of ln phi."""
+        return np.exp(engine.slice_update(density, np.log(np.asarray(phi)), np.asarray(0.2), rng))
+
+    def phi_alone(self, known: "Known") -> Density:
+        """Log density of ln phi given the groups, mu integrated out (eq. 16)."""
         from scipy.special import betaln, gammaln
 
-        counts = self.counts
-        frequency = counts.weighted_frequency(member)  # (K, U)
+        counts, (size, total) = self.counts, known.sums(self.problem["x"])
+        frequency = counts.weighted_frequency(known.member)  # (K, U); of zeros, lost or not, the terms are zero
         some = frequency > 0
         component, distinct = np.nonzero(some)
         often, value, gene = frequency[some], counts.values[distinct], counts.gene[distinct]
@@ -110,41 +154,69 @@ class Sampler:
             at = r[component, gene]
             rising = np.zeros_like(total)
             np.add.at(rising, (component, gene), often * (gammaln(value + at) - gammaln(at)))
-            beta: Array = betaln(self.a0 + r * size[:, None], self.b0 + total)
+            beta: Array = betaln(self.a0 + r * size, self.b0 + total)
             return self._log_prior_phi(log_phi) + self._reduce(rising + beta)
 
-        width = np.asarray(0.2)
-        return np.exp(engine.slice_update(log_density, np.log(np.asarray(phi)), width, rng))
+        return log_density
 
-    def _phi_given_mu(self, rng: np.random.Generator, group: Array, mu: Array, phi: Array) -> Array:
-        """Slice update of ln phi given groups and centroids (eq. 17)."""
-        x = self.problem["x"]
-        rows = np.arange(self.K)[:, None] == group  # (K, N)
+    def phi_given_mu(self, known: "Known", mu: Array, depth: Array) -> Density:
+        """Log density of ln phi given groups and centroids (eq. 17)."""
+        x, mean = self.problem["x"], depth * mu[known.group]
 
         def log_density(log_phi: Array) -> Array:
             wide = self.story.spread(np.exp(log_phi), mu)
-            terms = _log_nb(x, self.counts.size_factor[:, None] * mu[group], wide[group])
+            terms = known.kept(_log_nb(x, mean, wide[known.group]))
             prior_mu = self.b0 * np.log(wide) - (self.a0 + self.b0) * np.log1p(mu * wide)
-            return self._log_prior_phi(log_phi) + self._reduce(rows @ terms + prior_mu)
+            return self._log_prior_phi(log_phi) + self._reduce(known.member @ terms + prior_mu)
 
-        return np.exp(engine.slice_update(log_density, np.log(np.asarray(phi)), np.asarray(0.2), rng))
+        return log_density
 
-    def _mu_with_depth(self, rng: np.random.Generator, group: Array, mu: Array, phi: Array) -> Array:
-        """Slice update of every ln mu given the groups (eq. 18)."""
-        x, s = self.problem["x"], self.counts.size_factor[:, None]
-        wide = self.story.spread(phi, mu)
-        r = (1 / wide)[group]  # (N, D)
-        rows = (np.arange(self.K)[:, None] == group).astype(float)
+    def mu_alone(self, known: "Known", phi: Array, depth: Array) -> Density:
+        """Log density of every ln mu_kd given groups, dispersion and depth (eq. 18)."""
+        x, wide = self.problem["x"], self.story.spread(phi, np.empty((self.K, self.problem.sizes["gene"])))
+        r = (1 / wide)[known.group]  # (N, D)
+        power, total = known.kept(x + r), known.member @ x
 
         def log_density(log_mu: Array) -> Array:
             now = np.exp(log_mu)
-            mean = s * now[group]
-            terms = x * log_mu[group] - (x + r) * np.log(r + mean)
+            terms = power * np.log(r + depth * now[known.group])
             prior: Array = self.b0 * log_mu - (self.a0 + self.b0) * np.log1p(now * wide)
-            return np.asarray(prior + rows @ terms)
+            return np.asarray(prior + total * log_mu - known.member @ terms)
 
-        width = 2 * np.sqrt((wide + 1 / np.maximum(mu, 0.1)) / (rows.sum(1)[:, None] + 1))
-        return np.maximum(np.exp(engine.slice_update(log_density, np.log(mu), width, rng)), FLOOR)
+        return log_density
+
+    def _mu(self, rng: np.random.Generator, known: "Known", mu: Array, phi: Array, depth: Array) -> Array:
+        """Slice update of every ln mu."""
+        wide = self.story.spread(phi, mu)
+        width = 2 * np.sqrt((wide + 1 / np.maximum(mu, 0.1)) / (known.member.sum(1)[:, None] + 1))
+        density = self.mu_alone(known, phi, depth)
+        return np.maximum(np.exp(engine.slice_update(density, np.log(mu), width, rng)), FLOOR)
+
+
+class Known:
+    """Groups and lost counts, as long as they are held.
+
+    Parameters
+    ----------
+    group : ndarray of int, shape (N,)
+    there : ndarray, shape (N, D), optional
+        One where a count was not lost, zero where it was.
+    K : int
+        Components.
+    """
+
+    def __init__(self, group: Array, there: Array | None, K: int) -> None:
+        self.group, self.there = group, there
+        self.member = (np.arange(K)[:, None] == group).astype(float)  # (K, N)
+
+    def kept(self, terms: Array) -> Array:
+        """Leave out the terms (N, D) of lost counts."""
+        return terms if self.there is None else terms * self.there
+
+    def sums(self, x: Array) -> tuple[Array, Array]:
+        """Return the number of counts that were not lost, (K, 1) or (K, D), and their total (K, D)."""
+        size = self.member.sum(1)[:, None] if self.there is None else self.member @ self.there
+        return size, self.member @ x
 
 
 def _log_nb(x: Array, mean: Array, phi: Array) -> Array:

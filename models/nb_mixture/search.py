@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from genarium.declaration import Labelled, Problem
+from genarium.declaration import Array, Labelled, Problem
 from genarium.engines.ascent import Ascent, Restarts, best_of
 from genarium.progress import track
 
@@ -60,11 +60,15 @@ class Search[S]:
 
 def part(problem: Problem, rng: np.random.Generator, cells: int) -> Problem:
     """Return the problem of some of its cells, drawn at random."""
-    pick = np.sort(rng.choice(problem.sizes["cell"], cells, replace=False))
+    return picked(problem, np.sort(rng.choice(problem.sizes["cell"], cells, replace=False)))
+
+
+def picked(problem: Problem, pick: Array) -> Problem:
+    """Return the problem of some of its cells, by their positions."""
     dims = {name: var.dims for name, var in problem.model.variables().items()}
     arrays = {name: a[pick] if dims[name][:1] == ("cell",) else a for name, a in problem.arrays.items()}
     coords = {dim: labels for dim, labels in problem.coords.items() if dim != "cell"}
-    return replace(problem, sizes={**problem.sizes, "cell": cells}, arrays=arrays, coords=coords)
+    return replace(problem, sizes={**problem.sizes, "cell": len(pick)}, arrays=arrays, coords=coords)
 
 
 def search[S](

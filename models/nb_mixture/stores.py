@@ -22,7 +22,7 @@ from genarium.supports import ROUND
 from genarium.tree import data_tree, dataset, provenance, with_groups
 
 from .blocks import CHUNK, InBlocks, InDask, InMemory, Source
-from .stepwise import climb, estimate, sampled
+from .stepwise import PlainCells, climb
 
 
 class Stored(InBlocks):
@@ -182,12 +182,14 @@ def fit_file(
     coords = {**{dim: c for dim, c in few.coords.items() if dim != "cell"}, "gene": names}
     problem = Problem(variant, {**few.sizes, "cell": source.cells}, arrays, few.fixed, coords)
     wall, cpu = time.perf_counter(), cpu_seconds()
-    step, found, notes = climb(problem, source, generator(seed), restarts, epochs, forgetting, sweeps, tolerance)
+    rng = generator(seed)
+    cells = PlainCells(problem, source, rng)
+    step, found, notes = climb(cells, rng, restarts, epochs, forgetting, sweeps, tolerance)
     order = np.argsort(-found.state.pi, kind="stable")
-    held = sampled(problem, step.counts)
+    held = cells.small
     q, _ = step.counts.block(held["x"], held["size_factor"]).assign(step.logits(found.state)[0])
     estimates = {
-        **estimate(step, found.state, order),
+        **step.estimate(found.state, order),
         "responsibility": (("cell", "component"), q[order].T),
         "bound": (("restart", "iteration"), found.bounds[None]),
     }

@@ -14,7 +14,8 @@ from genarium.models.nb_mixture.cautions import inflation, merging_loss
 from genarium.models.nb_mixture.conjugate import ConjugateStep
 from genarium.models.nb_mixture.counts import Counts
 from genarium.models.nb_mixture.depth import DepthStep
-from genarium.models.nb_mixture.em import Step, em
+from genarium.models.nb_mixture.em import em
+from genarium.models.nb_mixture.em_step import Step
 from genarium.models.nb_mixture.factors import known_grid
 from genarium.models.nb_mixture.likelihood import Story, log_joint
 from genarium.models.nb_mixture.updates import DispersionObjective, trigamma

@@ -15,8 +15,7 @@ from genarium.data import check
 from genarium.declaration import Array, Problem
 from genarium.engines.ascent import ascend
 from genarium.models.nb_mixture.adjusted_bound import basis, climb
-from genarium.models.nb_mixture.adjusted_fit import natural
-from genarium.models.nb_mixture.adjusted_step import Step, started
+from genarium.models.nb_mixture.adjusted_step import Step
 from genarium.models.nb_mixture.em import em
 
 MU = [[20.0, 200.0, 5.0], [200.0, 20.0, 5.0], [60.0, 60.0, 90.0]]
@@ -64,8 +63,8 @@ def naive(problem: Problem, values: dict[str, Array]) -> float:
 def test_bound_of_em_is_the_log_likelihood_and_the_log_prior(options: dict[str, str]) -> None:
     problem = make(options)
     step = Step(problem, point=True)
-    state = step(started(step, problem, np.random.default_rng(1), True))[0]
-    values = natural(step, state, np.arange(3))
+    state = step(step.started(np.random.default_rng(1), True))[0]
+    values = step.estimate(state, np.arange(3))
     prior = 0.0
     for name, sd in (("effect", "sd_effect"), ("shift", "sd_shift")):
         if name in values:
@@ -85,7 +84,7 @@ def test_bound_of_em_is_the_log_likelihood_and_the_log_prior(options: dict[str, 
 def test_bound_has_the_right_slopes_and_never_falls(options: dict[str, str], point: bool) -> None:
     problem = make(options)
     step = Step(problem, point=point)
-    state = step(started(step, problem, np.random.default_rng(1), True))[0]
+    state = step(step.started(np.random.default_rng(1), True))[0]
     told = step.bound.expect(state)[0]
     names, h = [name for name in state.centre if name != "effect"], 1e-4
     at, along = step.take(state, names), np.random.default_rng(0).normal(size=len(step.take(state, names)))
@@ -118,7 +117,7 @@ def test_bound_of_vi_is_below_the_evidence_and_near_it() -> None:
     problem = make({"means": "batch"}, cells=40)
     one = check(problem.model, {**problem.arrays, "x": problem["x"][:, :1], "phi": 0.3}, {"component": 1, "batch": 3})
     step = Step(one, point=False)
-    found = ascend(step, started(step, one, np.random.default_rng(0), True), tolerance=1e-8, max_iterations=500)
+    found = ascend(step, step.started(np.random.default_rng(0), True), tolerance=1e-8, max_iterations=500)
     assert found.converged
     story, rng = one.model, np.random.default_rng(2)
     centre, q = found.state.centre, found.state.log_sd

@@ -13,8 +13,11 @@ from genarium.declaration import Array, Problem
 from genarium.engines.ascent import ascend
 from genarium.errors import InputError
 from genarium.models.nb_mixture import blocks, stepwise
+from genarium.models.nb_mixture.adjusted_fit import adjusted_vi
+from genarium.models.nb_mixture.adjusted_step import Step as AdjustedStep
 from genarium.models.nb_mixture.blocks import Blocks, InMemory
-from genarium.models.nb_mixture.em import Step
+from genarium.models.nb_mixture.em_step import Step
+from genarium.models.nb_mixture.search import picked
 from genarium.models.nb_mixture.stores import fit_file
 from genarium.models.nb_mixture.vi import vi
 
@@ -54,7 +57,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_sweep_over_blocks_is_that_over_all_cells(dispersion: str, depth: bool) -> None:
     given = problem(dispersion, depth)
     whole = Step(given)
-    parts = Step(given, Blocks(InMemory(given["x"], given["size_factor"]), 500, np.random.default_rng(0)))
+    counts = Blocks(InMemory(given["x"], given["size_factor"]), 500, np.random.default_rng(0))
+    parts = Step(given, counts=counts)
     state = whole.start_at(1.3 * MU)
     (one, bound), (two, same) = whole(state), parts(state)
     assert same == pytest.approx(bound, rel=1e-11)
@@ -72,9 +76,9 @@ def test_first_reading_keeps_a_random_part() -> None:
 
 
 def test_batches_hold_every_cell_once() -> None:
-    x = np.arange(2000)[:, None]
-    found = np.concatenate([rows for rows, _ in stepwise.batches(InMemory(x, np.ones(2000)), np.random.default_rng(0))])
-    np.testing.assert_array_equal(np.sort(found[:, 0]), np.arange(2000))
+    parts = [part for batch in stepwise.slices(200_000, np.random.default_rng(0)) for part in batch]
+    found = np.concatenate([np.arange(part.start, part.stop) for part in parts])
+    np.testing.assert_array_equal(np.sort(found), np.arange(200_000))
 
 
 @pytest.mark.usefixtures("small")
@@ -83,16 +87,81 @@ def test_small_steps_come_near_the_mode_and_sweeps_reach_it(dispersion: str) -> 
     given = problem(dispersion)
     step = Step(given)
     best = ascend(step, step.start_at(MU), tolerance=1e-6)
-    source = InMemory(given["x"], given["size_factor"])
-    counts = Blocks(source, 800, np.random.default_rng(0))
+    cells = stepwise.cells_of(given, np.random.default_rng(0))
     start = step.start_at(1.2 * MU)
-    near = stepwise.small_steps(Step(given, counts), start, source, np.random.default_rng(0), epochs=5, forgetting=0.9)
+    near = stepwise.small_steps(cells, start, np.random.default_rng(0), epochs=5, forgetting=0.9)
     assert step(near)[1] > best.bound - 2e-4 * abs(best.bound)
     assert step(near)[1] > step(start)[1]
     result = gn.fit(given.model, {**given.arrays}, "online", component=3, restarts=3)
     assert result["point"]["bound"].to_numpy()[0, -1] == pytest.approx(best.bound, rel=1e-6)
     falls = np.diff(result["point"]["bound"].to_numpy()[0])
     assert falls.min() > -1e-6  # rounding
+
+
+ALL = {"weights": "covariates", "means": "batch", "zeros": "inflated"}
+
+
+def adjusted(options: dict[str, str]) -> Problem:
+    """Cells in batches of unequal size that lie one after the other, with covariates and lost counts."""
+    rng = np.random.default_rng(8)
+    depth = rng.lognormal(0, 0.4, CELLS)
+    sizes = {"batch": 3} if "means" in options else {}
+    told = {"mu": MU, "pi": [0.5, 0.3, 0.2], "size_factor": depth}
+    tree = gn.simulate("nb_mixture", 3, cell=CELLS, gene=3, component=3, **options, **sizes, **told)
+    given = check(gn.get("nb_mixture").variant(**options), tree, {"component": 3})
+    return picked(given, np.argsort(given["batch"], kind="stable")) if "means" in options else given
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {**ALL, "dispersion": "gene"},
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ({n: v} for n, v in ALL.items())),
+        pytest.param({**ALL, "dispersion": "component"}, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_small_steps_come_near_the_mode_with_the_options_that_adjust(options: dict[str, str]) -> None:
+    given = adjusted(options)
+    step = AdjustedStep(given, point=True)
+    best = ascend(step, step.start_at(MU, np.zeros((3, 3))), tolerance=1e-5)
+    cells = stepwise.cells_of(given, np.random.default_rng(0))
+    start = step.start_at(1.2 * MU, np.zeros((3, 3)))
+    near = stepwise.small_steps(cells, start, np.random.default_rng(0), epochs=2, forgetting=0.9)
+    assert step(near)[1] > best.bound - 3e-4 * abs(best.bound)
+    result = gn.fit(given.model, {**given.arrays}, "online", component=3, restarts=10)
+    bounds = result["point"]["bound"].to_numpy()[0]
+    assert bounds[-1] == pytest.approx(best.bound, rel=1e-5)
+    assert np.diff(bounds).min() > -1e-6  # rounding
+
+
+@pytest.mark.usefixtures("small")
+def test_sums_over_batches_add_up_to_those_over_all_cells() -> None:
+    given = adjusted({**ALL, "dispersion": "gene"})
+    step = AdjustedStep(given, point=True)
+    state = step.start_at(1.2 * MU, np.zeros((3, 3)))
+    cells = stepwise.AdjustedCells(given, np.random.default_rng(0))
+    parts = [cells.sums(state, batch) for batch in cells.batches(np.random.default_rng(1))]
+    assert sum(share for _, share in parts) == pytest.approx(1)
+    found = stepwise.combined(*((1.0, sums) for sums, _ in parts))
+    wanted = step.bound.expect(state)[0]
+    assert found.frequency is not None
+    for name in ("weight", "total", "lost", "covariates"):
+        np.testing.assert_allclose(getattr(found, name), getattr(wanted, name), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(found.frequency[0], step.cells.counts.frequency)
+
+
+@pytest.mark.usefixtures("small")
+def test_svi_with_batches_ends_where_vi_does() -> None:
+    given = adjusted({"means": "batch"})
+    ours = stepwise.svi(given, np.random.default_rng(0), restarts=3, tolerance=1e-9, sweeps=50)
+    theirs = adjusted_vi(given, np.random.default_rng(0), restarts=3)
+    assert ours.notes["bound"] == pytest.approx(theirs.notes["bound"], abs=0.05)
+    for name in ("pi", "mu", "shift"):
+        one, two = np.asarray(ours.posterior[name])[0], np.asarray(theirs.posterior[name])[0]
+        np.testing.assert_allclose(one.std(0), two.std(0), rtol=5 / np.sqrt(1000))
+        assert np.abs((one.mean(0) - two.mean(0)) / two.std(0)).max() < 5 * np.sqrt(2 / 1000)
 
 
 @pytest.mark.usefixtures("small")

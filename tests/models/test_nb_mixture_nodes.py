@@ -11,7 +11,8 @@ from genarium.data import check
 from genarium.declaration import Array, Problem
 from genarium.models.nb_mixture import draws, search
 from genarium.models.nb_mixture.counts import Counts, log_weights, logits_at, rising_table
-from genarium.models.nb_mixture.em import Step, em
+from genarium.models.nb_mixture.em import em
+from genarium.models.nb_mixture.em_step import Step
 from genarium.models.nb_mixture.likelihood import Story
 from genarium.models.nb_mixture.nodes import Nodes, frame
 from genarium.models.nb_mixture.updates import newton_centroids

@@ -23,7 +23,7 @@ import numpy as np
 
 import genarium as gn
 from genarium.data import check
-from genarium.models.nb_mixture.em import Step
+from genarium.models.nb_mixture.em_step import Step
 
 MU = [[31.0, 29.0], [30.0, 2060.0], [300.0, 295.0], [2070.0, 30.0], [2080.0, 2020.0]]
 """Centroids like those of the course data, which EM separates within a few iterations."""

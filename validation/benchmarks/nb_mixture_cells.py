@@ -25,7 +25,8 @@ import genarium as gn
 from genarium.data import check
 from genarium.declaration import Array, Problem
 from genarium.engines.ascent import ascend
-from genarium.models.nb_mixture.em import Step, em
+from genarium.models.nb_mixture.em import em
+from genarium.models.nb_mixture.em_step import Step
 from genarium.models.nb_mixture.seeding import k_means_plus_plus
 from genarium.models.nb_mixture.vi import vi
 

@@ -23,12 +23,13 @@ import json
 import resource
 import time
 from itertools import combinations, pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 from scipy import stats
-from transcript_abundance_prior import simulate  # type: ignore[import-not-found]
+from transcript_abundance_prior import resumed, simulate  # type: ignore[import-not-found]
 
 from genarium.declaration import Array
 from genarium.engines.chains import run
@@ -216,6 +217,7 @@ def main() -> None:
     parser.add_argument("--thin", type=int, default=10)
     parser.add_argument("--speed", action="store_true")
     parser.add_argument("--calibrate", type=int, default=0, metavar="N")
+    parser.add_argument("--store", type=Path, help="a file that keeps the simulations; it is gone on with")
     options = parser.parse_args()
     if options.calibrate:
         for row in calibration(options.calibrate):
@@ -224,10 +226,15 @@ def main() -> None:
     if options.speed:
         print(json.dumps(speed(100_000, 50)))
         return
-    told = []
+    told = resumed(options.store)
     for seed in range(options.first, options.first + options.simulations):
+        if any(each["seed"] == seed for each in told):
+            continue
         told.append(one(seed, options))
         print(json.dumps(told[-1]), flush=True)
+        if options.store:
+            with options.store.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(told[-1]) + "\n")
     changed = sum(each["changed"] for each in told)
     for name in ("differential", "wilcoxon", "welch"):
         found, false = np.sum([each[name] for each in told], 0)

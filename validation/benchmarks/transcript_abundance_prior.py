@@ -6,7 +6,9 @@ Genes of 1 to 12 isoforms, random subsets of 3 to 10 exons, 606 transcripts in a
 and a class is the set of exons that a fragment touches within a transcript. Of the transcripts 20 to 65 % are absent;
 the others have log-normal TPM (standard deviation 2). 100,000 reads. For each prior of ``gibbs`` (the sparse one, and
 Dirichlet(1) beside it) it prints the coverage by the true reads, how often intervals of absent ones
-include zero, the highest R-hat and the CPU seconds; one line of JSON a simulation, and the sums at the end.
+include zero, the highest R-hat and the CPU seconds; and by bins of the posterior probability of absence, what it claims
+and how many are absent. One line of JSON a simulation, and the sums at the end; ``--store FILE`` keeps the lines there,
+and goes on after the simulations that it has.
 """
 
 import os
@@ -19,6 +21,7 @@ import argparse
 import json
 import warnings
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +33,9 @@ NAME = "transcript_abundance"
 
 STRATA = {"absent": (0.0, 0.0), "<5": (0.0, 5.0), "5-50": (5.0, 50.0), "50-500": (50.0, 500.0), ">500": (500.0, np.inf)}
 """True reads: above the first number, and at most the second."""
+
+CLAIMS = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.01)
+"""Edges of the bins of the posterior probability of absence."""
 
 FRAGMENT = 200.0
 """Nucleotides."""
@@ -105,7 +111,16 @@ def one(seed: int, options: argparse.Namespace) -> dict[str, Any]:
         for name, (least, most) in STRATA.items():
             some = nu == 0 if most == 0 else (true > least) & (true <= most)
             by[name] = [int(held[some].sum()), int(some.sum()), int((high < nu)[some].sum())]
-        found[prior] = {"strata": by, "rhat": highest_rhat(draws), "cpu_seconds": tree.attrs["cpu_seconds"]}
+        gone = (draws == 0).mean((0, 1))
+        bins = [gone[(low <= gone) & (gone < high)] for low, high in pairwise(CLAIMS)]
+        absent_there = [int((nu == 0)[(low <= gone) & (gone < high)].sum()) for low, high in pairwise(CLAIMS)]
+        claims = [[float(b.sum()), n, len(b)] for b, n in zip(bins, absent_there, strict=True)]
+        found[prior] = {
+            "strata": by,
+            "claims": claims,
+            "rhat": highest_rhat(draws),
+            "cpu_seconds": tree.attrs["cpu_seconds"],
+        }
     return found
 
 
@@ -115,6 +130,13 @@ def highest_rhat(draws: Array) -> float:
 
     moving = draws[:, :, draws.std((0, 1)) > 0].transpose(2, 0, 1)
     return float(np.nanmax([array_stats.rhat(each, chain_axis=0, draw_axis=1) for each in moving]))
+
+
+def resumed(store: Path | None) -> list[dict[str, Any]]:
+    """Return the simulations that a file has."""
+    if store is None or not store.exists():
+        return []
+    return [json.loads(line) for line in store.read_text(encoding="utf-8").splitlines()]
 
 
 def main() -> None:
@@ -129,14 +151,25 @@ def main() -> None:
     parser.add_argument("--chains", type=int, default=4)
     parser.add_argument("--thin", type=int, default=1)
     parser.add_argument("--priors", nargs="+", default=["sparse", "dirichlet"])
+    parser.add_argument("--store", type=Path)
     options = parser.parse_args()
-    told = []
+    told = resumed(options.store)
     for seed in range(options.first, options.first + options.simulations):
+        if any(each["seed"] == seed for each in told):
+            continue
         told.append(one(seed, options))
         print(json.dumps(told[-1]), flush=True)
+        if options.store:
+            with options.store.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(told[-1]) + "\n")
     for prior in options.priors:
         total = {name: np.sum([each[prior]["strata"][name] for each in told], 0) for name in STRATA}
         rates = {name: {"covered": h / n, "of": int(n), "below": b / n} for name, (h, n, b) in total.items() if n}
+        claimed, absent, of = np.sum([each[prior]["claims"] for each in told], 0).T
+        by = [
+            {"claimed": c / n, "absent": a / n, "of": int(n)} for c, a, n in zip(claimed, absent, of, strict=True) if n
+        ]
+        print(json.dumps({f"{prior}: absence, by what it claims": by}, indent=2))
         rhats, cpu = [each[prior]["rhat"] for each in told], [each[prior]["cpu_seconds"] for each in told]
         print(json.dumps({prior: rates, "highest_rhat": max(rhats), "cpu_seconds": float(np.mean(cpu))}, indent=2))
 
