@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -177,7 +178,7 @@ def embedding(tree: xr.DataTree, found: xr.Dataset, covariate: int = 0) -> Title
         figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
         axis = figure.subplots()
         name = str(names[covariate]) if names.dtype.kind in "US" else f"covariate {names[covariate]}"
-        dots = {"s": 12, "edgecolors": FAINT, "linewidths": 0.4, "rasterized": len(pick) > 1500}
+        dots: dict[str, Any] = {"s": 12, "edgecolors": FAINT, "linewidths": 0.4, "rasterized": len(pick) > 1500}
         if share[1] < 1e-9:  # as networks of two archetypes are, on a line: the covariate takes the second axis
             axis.scatter(points[:, 0], shade, color=PALETTE[0], **dots)
             axis.set_ylabel(name)

@@ -6,6 +6,7 @@ from typing import Any
 
 from genarium.errors import InputError
 from genarium.reporting.page import scrolling
+from genarium.site.mathematics import with_equations
 
 
 def parts_of(text: str) -> tuple[str, list[tuple[str, str, str]]]:
@@ -53,7 +54,7 @@ def rendered(text: str) -> str:
             f"the gallery needs markdown-it-py and griffe ({error}). Install them: pip install 'genarium[gallery]'."
         ) from error
     parser = MarkdownIt("commonmark").enable("table")
-    tokens = parser.parse(text)
+    tokens = parser.parse(with_equations(text))
     for token in tokens:
         if token.children:
             token.children = list(_without_files(token.children))
