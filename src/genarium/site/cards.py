@@ -56,10 +56,12 @@ def rendered(text: str) -> str:
     parser = MarkdownIt("commonmark").enable("table")
     tokens = parser.parse(with_equations(text))
     for token in tokens:
+        if token.type == "code_block":  # equations as text, whose numbers stand far to the right
+            token.content = re.sub(r" {3,}(\(\d+\w*(?:, \d+\w*)*\))$", r"   \1", token.content, flags=re.MULTILINE)
         if token.children:
             token.children = list(_without_files(token.children))
     html: str = parser.renderer.render(tokens, parser.options, {})
-    return html.replace("<table>", f"{scrolling('Table')}<table>").replace("</table>", "</table></div>")
+    return html.replace("<table>", f'{scrolling("Table")}<table class="card">').replace("</table>", "</table></div>")
 
 
 def _without_files(children: Sequence[Any]) -> Sequence[Any]:
