@@ -20,7 +20,7 @@ NAMED = 3
 def found(tree: xr.DataTree) -> Answer:
     """Return the signatures and effects of a fit by any method and of every variant."""
     group = tree["posterior" if "posterior" in tree else "point"].to_dataset()
-    names = [named("process", label, 24) for label in group["process"].to_numpy()]
+    names = [named("process", label, 24).replace(" ", "\u00a0") for label in group["process"].to_numpy()]
     share = _shares(tree)
     shape = signatures(tree)
     channels, percent = shape["channel"].to_numpy(), 100 * shape.to_numpy()
@@ -31,7 +31,7 @@ def found(tree: xr.DataTree) -> Answer:
     rows = [["process", "share of mutations", "commonest channels", "effects of features on its rate, per unit"]]
     for k in order[:MOST]:
         first = np.argsort(-percent[k], kind="stable")[:NAMED]
-        common = ", ".join(f"{channels[m]} ({percent[k, m]:.1f} %)" for m in first)
+        common = ", ".join(f"{channels[m]} ({percent[k, m]:.1f}%)" for m in first)
         rows.append([names[k], f"{share[k]:.1%}", common, _effects(features, beta[k], sure[k], ends, int(k))])
     K, F = beta.shape
     parts = [f"{names[k]} {share[k]:.0%}" for k in order[:5]]
