@@ -4,6 +4,7 @@ import numpy as np
 import xarray as xr
 
 from genarium.declaration import Answer, Array
+from genarium.estimates import LEVEL
 from genarium.found import centre_and_ends, listed, short
 from genarium.registry import fitted_model
 
@@ -37,7 +38,7 @@ def found(tree: xr.DataTree) -> Answer:
     parts = [f"{names[k]} {share[k]:.0%}" for k in order[:5]]
     notes = [f"{K} mutational processes: {listed(parts)} of the mutations{' (the five commonest)' if K > 5 else ''}."]
     if ends is not None:
-        notes.append(f"{int(sure.sum()):,} of {K * F:,} effects of features have a 90% interval without zero.")
+        notes.append(f"{int(sure.sum()):,} of {K * F:,} effects of features have a {LEVEL:.0%} interval without zero.")
     trees = fitted_model(tree).option("rates") == "trees"
     notes.append(
         "An effect of × 2 says: where the feature is one unit higher, the process makes twice as many mutations, other "
