@@ -4,6 +4,7 @@ import numpy as np
 import xarray as xr
 
 from genarium.declaration import Answer, Array
+from genarium.estimates import LEVEL
 from genarium.found import centre_and_ends, listed, short
 from genarium.registry import fitted_model
 
@@ -20,7 +21,7 @@ NAMED = 3
 def found(tree: xr.DataTree) -> Answer:
     """Return the signatures and effects of a fit by any method and of every variant."""
     group = tree["posterior" if "posterior" in tree else "point"].to_dataset()
-    names = [named("process", label, 24) for label in group["process"].to_numpy()]
+    names = [named("process", label, 24).replace(" ", "\u00a0") for label in group["process"].to_numpy()]
     share = _shares(tree)
     shape = signatures(tree)
     channels, percent = shape["channel"].to_numpy(), 100 * shape.to_numpy()
@@ -31,13 +32,13 @@ def found(tree: xr.DataTree) -> Answer:
     rows = [["process", "share of mutations", "commonest channels", "effects of features on its rate, per unit"]]
     for k in order[:MOST]:
         first = np.argsort(-percent[k], kind="stable")[:NAMED]
-        common = ", ".join(f"{channels[m]} ({percent[k, m]:.1f} %)" for m in first)
+        common = ", ".join(f"{channels[m]} ({percent[k, m]:.1f}%)" for m in first)
         rows.append([names[k], f"{share[k]:.1%}", common, _effects(features, beta[k], sure[k], ends, int(k))])
     K, F = beta.shape
     parts = [f"{names[k]} {share[k]:.0%}" for k in order[:5]]
     notes = [f"{K} mutational processes: {listed(parts)} of the mutations{' (the five commonest)' if K > 5 else ''}."]
     if ends is not None:
-        notes.append(f"{int(sure.sum()):,} of {K * F:,} effects of features have a 90% interval without zero.")
+        notes.append(f"{int(sure.sum()):,} of {K * F:,} effects of features have a {LEVEL:.0%} interval without zero.")
     trees = fitted_model(tree).option("rates") == "trees"
     notes.append(
         "An effect of × 2 says: where the feature is one unit higher, the process makes twice as many mutations, other "

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -12,15 +13,17 @@ from genarium.evaluate import fitted_problem, predictions
 from genarium.registry import fitted_model
 
 from .encoder import SCALE, curves
-from .graphs import archetypes as weights_of
-from .knowledge import along
-from .story import EDGES, FACTORS
+from .found import networks
 
 DRAWN, SMALLEST = 40, 0.1
 """Nodes that graphs are drawn of at most; size from which an entry is an edge there."""
 
 NODES, SAMPLES, COVARIATES = 24, 2000, 6
 """Nodes side by side whose weights have room for a number; samples and covariates drawn at most."""
+
+
+TOLD = " Of draws: means. In brackets: mean share over the samples."
+"""What captions of the archetypes add."""
 
 
 def figures(tree: xr.DataTree) -> Iterator[Titled]:
@@ -40,26 +43,19 @@ def figures(tree: xr.DataTree) -> Iterator[Titled]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         found = predictions(model, tree, fitted_problem(model, tree))
-    sampled = "posterior" in tree
-    if not sampled:
-        if found.sizes["source"] <= DRAWN:
-            yield graphs(tree)
-        yield archetypes(tree)
-        if model.option("encoder") != "mlp" and found.sizes["archetype"] > 1:
-            yield context_curves(tree)
+    if found.sizes["source"] <= DRAWN:
+        yield graphs(tree)
+    yield archetypes(tree)
+    if "posterior" not in tree and model.option("encoder") != "mlp" and found.sizes["archetype"] > 1:
+        yield context_curves(tree)
     yield embedding(tree, found)
 
 
 def _weights(tree: xr.DataTree) -> tuple[Array, Array, Array | None]:
     """Names of the nodes, the archetypes (K, p, p), and their mean shares over the samples where the method tells."""
-    model = fitted_model(tree)
-    nodes = tree["observed_data"]["node"].to_numpy()
-    at = {name: tree["point"][name].to_numpy() for name in (*EDGES, *FACTORS) if name in model.unknown.variables}
-    known = tree["constant_data"].to_dataset()
-    rule = along(known["rule"].to_numpy(), {name: known[name].to_numpy() for name in ("position",) if name in known})
-    W = weights_of(model.option("order"), at, rule)
-    share = tree["point"]["archetype_weight"].to_numpy().mean(0) if "archetype_weight" in tree["point"] else None
-    return nodes, W, share
+    told = "point" in tree and "archetype_weight" in tree["point"]
+    share = tree["point"]["archetype_weight"].to_numpy().mean(0) if told else None
+    return tree["observed_data"]["node"].to_numpy(), networks(tree)[0], share
 
 
 def graphs(tree: xr.DataTree) -> Titled:
@@ -97,7 +93,7 @@ def graphs(tree: xr.DataTree) -> Titled:
             axis.set_title(f"archetype {k}" + (f" ({share[k]:.0%})" if share is not None else ""))
     caption = (
         f"Edges larger than {SMALLEST:g} in size; width: size of the weight; the first colour is positive, the second "
-        "negative. In brackets: mean share over the samples."
+        "negative." + TOLD
     )
     return "Archetypes as graphs", caption, figure
 
@@ -129,7 +125,7 @@ def archetypes(tree: xr.DataTree, covariate: int = 0) -> Titled:
                     axis.text(j, i, f"{W[k, i, j]:.1f}", ha="center", va="center", size=SMALL, color=color)
         axes[0].set_ylabel("source")
         figure.colorbar(image, ax=list(axes), shrink=0.8, label="weight of the edge")
-    caption = "Weight of the edge from the node of a row to that of a column. In brackets: mean share over the samples."
+    caption = "Weight of the edge from the node of a row to that of a column." + TOLD
     return "Archetypes", caption, figure
 
 
@@ -177,7 +173,7 @@ def embedding(tree: xr.DataTree, found: xr.Dataset, covariate: int = 0) -> Title
         figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
         axis = figure.subplots()
         name = str(names[covariate]) if names.dtype.kind in "US" else f"covariate {names[covariate]}"
-        dots = {"s": 12, "edgecolors": FAINT, "linewidths": 0.4, "rasterized": len(pick) > 1500}
+        dots: dict[str, Any] = {"s": 12, "edgecolors": FAINT, "linewidths": 0.4, "rasterized": len(pick) > 1500}
         if share[1] < 1e-9:  # as networks of two archetypes are, on a line: the covariate takes the second axis
             axis.scatter(points[:, 0], shade, color=PALETTE[0], **dots)
             axis.set_ylabel(name)

@@ -4,7 +4,13 @@ import numpy as np
 import xarray as xr
 
 from genarium.declaration import Answer, Array
-from genarium.found import cells, centre_and_ends, heads, listed
+from genarium.estimates import LEVEL
+from genarium.found import cells, heads, listed
+from genarium.registry import fitted_model
+
+from .graphs import archetypes as weights_of
+from .knowledge import along
+from .story import EDGES, FACTORS
 
 EDGE = 0.1
 """Size of a weight from which an entry counts as an edge."""
@@ -15,9 +21,8 @@ MOST = 12
 
 def found(tree: xr.DataTree) -> Answer:
     """Return the network of a fit by any method."""
-    W, ends = centre_and_ends(tree, "archetype_network")  # (K, p, p)
+    W, ends = networks(tree)  # (K, p, p)
     nodes = [str(name) for name in tree["observed_data"]["node"].to_numpy()]
-    share = centre_and_ends(tree, "archetype_weight")[0].mean(0)
     group = tree["posterior" if "posterior" in tree else "point"]
     labels = [str(name) for name in group["archetype"].to_numpy()]
     names = [f"archetype {name}" if name.isdecimal() else name for name in labels]
@@ -26,15 +31,13 @@ def found(tree: xr.DataTree) -> Answer:
     rows = [["network", "edge", *heads("weight", ends)]]
     for k, i, j in edges[:MOST].tolist():
         rows.append([names[k], f"{nodes[i]} → {nodes[j]}", *cells(W, ends, (k, i, j))])
-    several = len(W) > 1
-    each = [f"{names[k]} ({share[k]:.0%} of the mixture, {_count(W[k])})" for k in range(len(W))]
     notes = [
-        f"The networks of the samples mix {len(W)} archetypes: {listed(each)}."
-        if several
+        f"The networks of the samples mix {len(W)} archetypes: {listed(_each(tree, names, W))}."
+        if len(W) > 1
         else f"One network of {len(nodes)} nodes for all samples, with {_count(W[0])}."
     ]
     if len(edges) > MOST:
-        notes.append(f"The table has the {MOST} largest of {len(edges):,} weights; the figure below has all.")
+        notes.append(f"The table has the {MOST} largest of {len(edges):,} weights.")
     if ends is None:
         notes.append(
             "A point estimate: which edges are there, and which way they point, is not certain. Fit again from other "
@@ -42,6 +45,30 @@ def found(tree: xr.DataTree) -> Answer:
         )
     table = {f"Edges, the largest first (weights above {EDGE:g} in size)": rows} if len(rows) > 1 else {}
     return Answer("The network", table, notes)
+
+
+def networks(tree: xr.DataTree) -> tuple[Array, tuple[Array, Array] | None]:
+    """Return the archetypes, shape (K, p, p), and the ends of the intervals of their weights from draws."""
+    model, known = fitted_model(tree), tree["constant_data"].to_dataset()
+    sampled = "posterior" in tree
+    group = tree["posterior" if sampled else "point"]
+    lead = ("chain", "draw") if sampled else ()
+    variables = [name for name in (*EDGES, *FACTORS) if name in model.unknown.variables]
+    at = {name: group[name].transpose(*lead, ...).to_numpy() for name in variables}
+    rule = along(known["rule"].to_numpy(), {name: known[name].to_numpy() for name in ("position",) if name in known})
+    W = weights_of(model.option("order"), at, rule)
+    if not sampled:
+        return W, None
+    low, high = np.quantile(W, ((1 - LEVEL) / 2, (1 + LEVEL) / 2), axis=(0, 1))
+    return W.mean((0, 1)), (low, high)
+
+
+def _each(tree: xr.DataTree, names: list[str], W: Array) -> list[str]:
+    """Name each archetype with its edges, and its share of the samples where the method tells it."""
+    if "point" not in tree or "archetype_weight" not in tree["point"]:
+        return [f"{name} ({_count(one)})" for name, one in zip(names, W, strict=True)]
+    share = tree["point"]["archetype_weight"].to_numpy().mean(0)
+    return [f"{name} ({s:.0%} of the mixture, {_count(one)})" for name, s, one in zip(names, share, W, strict=True)]
 
 
 def _count(W: Array) -> str:

@@ -16,6 +16,7 @@ from genarium.calibration.replicate import simulate as replicate
 from genarium.data import check
 from genarium.declaration import Array, Problem
 from genarium.engines.ascent import ascend
+from genarium.found import short
 from genarium.models.mendelian_randomization import likelihood, raps
 from genarium.models.mendelian_randomization.gibbs import Sampler
 from genarium.models.mendelian_randomization.response import Response, log_density, natural, standardised
@@ -535,12 +536,13 @@ def test_answers_begin_with_the_effect_of_the_one_region_or_of_all(
         "mendelian_randomization", gn.simulate("mendelian_randomization", 1, region=regions, variant=30), "vi"
     )
     assert gn.summary(fitted)["variable"][0] == name
-    (line,) = gn.diagnose("mendelian_randomization", fitted).found
+    line, *more = gn.diagnose("mendelian_randomization", fitted).found
+    assert any("one-sided" in one for one in more)
     draws = fitted["posterior"][name].to_numpy()
     low, high = np.quantile(draws, (0.05, 0.95))
     assert about in line
-    assert line.endswith(f": {draws.mean():.3g}, 90 % interval {low:.3g} to {high:.3g}")
+    assert line.endswith(f": {short(draws.mean())}, 90% interval {short(low)} to {short(high)}.")
     page = gn.report(fitted, tmp_path / "page.html").read_text()
-    assert page.index(line) < page.index("What was found") < page.index(f"Estimates of {name}")
+    assert page.index(line) < page.index('id="checks"') < page.index(f"Estimates of {name}")
     other = {"theta": "global_effect", "global_effect": "theta"}[name]
     assert page.index(f"Estimates of {name}") < page.index(f"Estimates of {other}")

@@ -293,7 +293,7 @@ def test_figures_of_a_fit(fitted: xr.DataTree) -> None:
         for caption, figure in drawn.values():
             assert caption.endswith(".")
             assert inline(figure, "k", "label").startswith("<svg")
-    assert list(drawn)[:4] == ["Effects", "Local effects", "Funnel", "Leave one out"]
+    assert list(drawn)[:4] == ["Effects of the variants", "Local effects", "Funnel", "Leave one out"]
 
 
 def test_scatter_shows_the_variants_and_three_fits(fitted: xr.DataTree) -> None:
@@ -313,7 +313,7 @@ def test_forest_tells_the_mean_from_a_new_region(fitted: xr.DataTree) -> None:
     _, _, figure = module.forest(fitted)
     (axes,) = figure.axes
     labels = [text.get_text() for text in axes.get_yticklabels()]
-    assert labels[-2:] == ["global", "a new region"]
+    assert labels[-2:] == ["mean", "a new region"]
     assert len(labels) == 7
     bars = [c.get_segments()[0] for c in axes.collections if len(c.get_segments()) == 1]
     width = {float(b[0, 1]): float(b[1, 0] - b[0, 0]) for b in bars}
@@ -323,13 +323,28 @@ def test_forest_tells_the_mean_from_a_new_region(fitted: xr.DataTree) -> None:
     np.testing.assert_allclose(shown, np.sort(fitted["posterior"]["theta"].mean(("chain", "draw"))))
 
 
-def test_leave_one_out_leaves_regions_out(fitted: xr.DataTree) -> None:
-    data = module.effects(fitted)
-    _, caption, figure = module.without_each(fitted, data)
+def test_leave_one_out_is_of_the_model_itself(fitted: xr.DataTree) -> None:
+    ((_, caption, figure),) = module.without_each(fitted)
     assert "without each region" in caption
+    draws = fitted["posterior"]["global_effect"].to_numpy().ravel()
+    pointwise = fitted["log_likelihood"]["beta_exposure"].to_numpy().reshape(len(draws), -1)
     region = fitted["constant_data"]["region"].to_numpy()
-    expected = sorted(ivw(*(part[region != s] for part in data)).estimate for s in range(5))
-    np.testing.assert_allclose(np.sort(figure.axes[0].lines[0].get_xdata()), expected, rtol=1e-12)
+    found, _ = module.left_out(draws, np.stack([pointwise[:, region == s].sum(1) for s in range(5)], 1))
+    (axes,) = figure.axes
+    shown = np.concatenate([line.get_xdata() for line in axes.lines if line.get_marker() == "o"])
+    np.testing.assert_allclose(np.sort(shown), np.sort(found[:, 0]))
+
+
+def test_left_out_of_a_normal_mean() -> None:
+    """Of y ~ N(theta, 1) and a flat prior, theta without one y is the mean of the others, with their variance."""
+    rng = np.random.default_rng(1)
+    y = rng.normal(size=20)
+    draws = rng.normal(y.mean(), 20**-0.5, 20_000)
+    found, khat = module.left_out(draws, -0.5 * (y - draws[:, None]) ** 2)
+    others, sd = (y.sum() - y) / 19, 19**-0.5
+    assert (khat < module.USABLE).all()
+    np.testing.assert_allclose(found[:, 0], others, atol=6 * sd / np.sqrt(10_000))
+    np.testing.assert_allclose(found[:, 2] - found[:, 1], 2 * 1.6449 * sd, rtol=0.08)
 
 
 def test_meta_forest_has_mean_and_prediction() -> None:

@@ -74,7 +74,7 @@ each_method = pytest.mark.parametrize("method", ["em", "vi", pytest.param("gibbs
 @each_method
 def test_three_figures_that_can_be_inlined(method: str, fits: Fits) -> None:
     every, again = drawn(fits(method)), drawn(fits(method))
-    assert list(every) == ["Cells and components", "Weights and centroids", "Certainty of the groups"]
+    assert list(every) == ["Weights and centroids", "Cells and components", "Certainty of the groups"]
     for title, (caption, figure) in every.items():
         assert caption.endswith(".")
         assert "Look for" in caption

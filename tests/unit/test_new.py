@@ -27,8 +27,8 @@ def test_every_file_has_the_name(made: Path) -> None:
         str(path.relative_to(made)) for path in made.rglob("*") if path.is_file() and "__pycache__" not in str(path)
     }
     assert files == {
-        *("__init__.py", "README.md", "density.py", "figures.py", "gibbs.py", "likelihood.py", "predict.py"),
-        *("pyproject.toml", "readers.py", f"{NAME}.stan", f"tests/test_{NAME}.py"),
+        *("__init__.py", "README.md", "density.py", "figures.py", "found.py", "gibbs.py", "likelihood.py"),
+        *("predict.py", "pyproject.toml", "readers.py", f"{NAME}.stan", f"tests/test_{NAME}.py"),
     }
     for file in files:
         assert not re.search("my.model", (made / file).read_text(encoding="utf-8")), file

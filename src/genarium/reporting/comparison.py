@@ -15,6 +15,7 @@ from genarium.declaration import Model
 from genarium.drawing import PALETTE, WIDTH, Titled, inline, log_ticks, style
 from genarium.errors import InputError
 from genarium.estimates import LEVEL, Estimate, estimates, match, relabelled
+from genarium.found import found as answer
 from genarium.registry import fitted_model
 from genarium.reporting.page import code, document, figure, folded, number, paragraph, table
 from genarium.verbs.diagnose import diagnose
@@ -70,13 +71,16 @@ def compare(trees: Mapping[str, xr.DataTree], path: str | Path, *, model: str | 
     title = f"{len(trees)} fits side by side"
     made = f"genarium {version('genarium')}"
     sections = [
+        ("found", "What each found", _answers(models, trees)),
         ("fits", "The fits", _fits(models, trees)),
         ("prediction", "Prediction of single observations", _prediction(trees)),
         ("estimates", "Estimates", _estimates(models, found)),
     ]
     foot = paragraph(f"Written by {made}. This page needs no network and no other file.")
     with replacing(path) as temporary:
-        page = document(title, f"<h1>{escape(title)}</h1>\n{_summary(found)}", sections, foot, made)
+        page = document(
+            title, f"<h1>{escape(title)}</h1>\n{_summary(found)}", [one for one in sections if one[2]], foot, made
+        )
         temporary.write_text(page, encoding="utf-8", newline="\n")
     return path
 
@@ -121,6 +125,14 @@ def _summary(found: Mapping[str, Mapping[str, Estimate]]) -> str:
         f"The means that differ most, by {number(furthest, 2)} times the larger posterior sd, are those of",
         f"{escape(place)}.",
     )
+
+
+def _answers(models: Mapping[str, Model], trees: Mapping[str, xr.DataTree]) -> str:
+    """Set what each fit answers side by side."""
+    rows = [(escape(name), escape(" ".join(answer(models[name], tree).notes[:2]))) for name, tree in trees.items()]
+    if not any(said for _, said in rows):
+        return ""
+    return table(("fit", "what it found"), rows, prose=1, label="What each found")
 
 
 def _fits(models: Mapping[str, Model], trees: Mapping[str, xr.DataTree]) -> str:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 Node = tuple[str, int]
 """A variable in its own column, or the place where an arrow from it passes through another one."""
 
-TALL, STEP, GAP, EDGE = 0.5, 0.74, 0.62, 0.15
-"""Height of a box, of a row, room between columns and beside them, in inches."""
+TALL, STEP, GAP, EDGE, BOW = 0.5, 0.74, 0.62, 0.15, 0.45
+"""Height of a box, of a row, room between columns and beside them, and of an arrow within a column; in inches."""
 
 PALE = "#555b63"
 FACE = {"known": "#eceff2", "unknown": "#ffffff", "hidden": "#ffffff", "observed": "#cfe3f3"}
@@ -40,8 +40,9 @@ def story(model: Model) -> "Figure":
     places = arrange(column, list(model.edges()))
     tall = max(sum(1 for node in places if node[1] == c) for c in range(len(roles)))
     wide = [max(box_width(model, name) for name in column if column[name] == c) for c in range(len(roles))]
-    middles = [sum(wide[:c]) + wide[c] / 2 + c * GAP + EDGE for c in range(len(roles))]
-    width, height = sum(wide) + (len(roles) - 1) * GAP + 2 * EDGE, tall * STEP + 0.45
+    left = BOW if any(column[parent] == column[child] == 0 for parent, child in model.edges()) else EDGE
+    middles = [left + sum(wide[:c]) + wide[c] / 2 + c * GAP for c in range(len(roles))]
+    width, height = left + sum(wide) + (len(roles) - 1) * GAP + EDGE, tall * STEP + 0.45
     figure = Figure(figsize=(width, height))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, width), ylim=(-height / 2, height / 2))
@@ -137,16 +138,21 @@ def _arrow(axes: "Axes", stops: Sequence[tuple[float, float, float]]) -> None:
 
 
 def _bow(axes: "Axes", start: tuple[float, float], end: tuple[float, float], wide: float) -> None:
-    """Draw an arrow within a column: straight to a neighbour, else in a bow on the left."""
+    """Draw an arrow within a column: straight to a neighbour, else beside the boxes, on the left."""
     from matplotlib.patches import FancyArrowPatch
+    from matplotlib.path import Path
 
     down = 1 if start[1] > end[1] else -1
-    near = abs(start[1] - end[1]) < 1.5 * STEP
-    half = (wide, TALL / 2 * down)
-    a = (start[0], start[1] - half[1]) if near else (start[0] - half[0], start[1])
-    b = (end[0], end[1] + half[1]) if near else (end[0] - half[0], end[1])
-    bend = "arc3" if near else f"arc3,rad={0.35 * down}"
-    axes.add_patch(FancyArrowPatch(a, b, connectionstyle=bend, shrinkA=0, shrinkB=0, **ARROW))
+    if abs(start[1] - end[1]) < 1.5 * STEP:
+        half = TALL / 2 * down
+        axes.add_patch(
+            FancyArrowPatch((start[0], start[1] - half), (end[0], end[1] + half), shrinkA=0, shrinkB=0, **ARROW)
+        )
+        return
+    a, b = (start[0] - wide, start[1]), (end[0] - wide, end[1])
+    out = min(a[0], b[0]) - BOW
+    path = Path([a, (out, a[1]), (out, b[1]), b], [Path.MOVETO, *[Path.CURVE4] * 3])
+    axes.add_patch(FancyArrowPatch(path=path, **ARROW))
 
 
 def _box(axes: "Axes", model: Model, name: str, at: tuple[float, float], wide: float) -> None:

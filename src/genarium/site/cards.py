@@ -6,6 +6,7 @@ from typing import Any
 
 from genarium.errors import InputError
 from genarium.reporting.page import scrolling
+from genarium.site.mathematics import with_equations
 
 
 def parts_of(text: str) -> tuple[str, list[tuple[str, str, str]]]:
@@ -53,12 +54,14 @@ def rendered(text: str) -> str:
             f"the gallery needs markdown-it-py and griffe ({error}). Install them: pip install 'genarium[gallery]'."
         ) from error
     parser = MarkdownIt("commonmark").enable("table")
-    tokens = parser.parse(text)
+    tokens = parser.parse(with_equations(text))
     for token in tokens:
+        if token.type == "code_block":  # equations as text, whose numbers stand far to the right
+            token.content = re.sub(r" {3,}(\(\d+\w*(?:, \d+\w*)*\))$", r"   \1", token.content, flags=re.MULTILINE)
         if token.children:
             token.children = list(_without_files(token.children))
     html: str = parser.renderer.render(tokens, parser.options, {})
-    return html.replace("<table>", f"{scrolling('Table')}<table>").replace("</table>", "</table></div>")
+    return html.replace("<table>", f'{scrolling("Table")}<table class="card">').replace("</table>", "</table></div>")
 
 
 def _without_files(children: Sequence[Any]) -> Sequence[Any]:

@@ -13,6 +13,8 @@ import xarray as xr
 import genarium as gn
 from genarium import cli, registry
 from genarium.data import check
+from genarium.found import found
+from genarium.home import Home
 from genarium.methods import methods
 from genarium.testing.cases import Case, comparable, each, fits, posteriors
 from genarium.testing.fixtures import Density, Fit, Same
@@ -111,11 +113,26 @@ def test_seed_decides_the_fit(case: Case, tree: xr.DataTree, quick: Fit, same: S
 @each(fits, more=True)
 def test_diagnose_gives_verdicts(case: Case, result: xr.DataTree) -> None:
     before = result.copy(deep=True)
-    found = gn.diagnose(case.model, result)
-    assert found.verdicts
-    assert (found.model, found.method) == (case.model.name, case.method)
-    assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["passed"] == found.passed
+    told = gn.diagnose(case.model, result)
+    assert told.verdicts
+    assert (told.model, told.method) == (case.model.name, case.method)
+    assert json.loads(json.dumps(told.to_dict(), allow_nan=False))["passed"] == told.passed
     xr.testing.assert_identical(result, before)
+
+
+@each(fits, more=True)
+def test_what_was_found_is_told(case: Case, result: xr.DataTree) -> None:
+    answer = found(case.model, result)
+    assert answer.title
+    if Home.of(case.model).found is not None:
+        assert answer.notes
+    for note in answer.notes:
+        assert note.endswith(".")
+        assert "nan" not in note.split()
+    for title, (head, *rows) in answer.tables.items():
+        assert title
+        assert rows
+        assert all(len(row) == len(head) for row in rows)
 
 
 @each(fits, more=True)
