@@ -73,8 +73,10 @@ def of_one_region(tree: xr.DataTree) -> bool:
 
 def of_interest(tree: xr.DataTree) -> tuple[float, tuple[float, float]]:
     """Return the effect that a line through the variants shows, and its interval: the one region's, or the global."""
-    value, (low, high) = centre_and_ends(tree, "theta" if of_one_region(tree) else "global_effect")
-    return float(value.ravel()[0]), (float(np.ravel(low)[0]), float(np.ravel(high)[0]))
+    value, ends = centre_and_ends(tree, "theta" if of_one_region(tree) else "global_effect")
+    assert ends is not None  # there are draws
+    low, high = (float(np.ravel(end)[0]) for end in ends)
+    return float(value.ravel()[0]), (low, high)
 
 
 def scatter(tree: xr.DataTree, data: tuple[Array, Array, Array, Array]) -> Titled:
@@ -125,6 +127,7 @@ def forest(tree: xr.DataTree) -> Titled:
     from matplotlib.figure import Figure
 
     theta, band = centre_and_ends(tree, "theta")
+    assert band is not None  # there are draws
     names = tree["posterior"]["region"].to_numpy()
     order = np.argsort(band[1] - band[0], kind="stable")[:REGIONS]
     order = order[np.argsort(theta[order], kind="stable")]

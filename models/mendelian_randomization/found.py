@@ -34,7 +34,8 @@ def _signs(tree: xr.DataTree, name: str) -> Iterator[str]:
     for index in np.ndindex(draws.shape[2:]):
         above = float((draws.to_numpy()[(slice(None), slice(None), *index)] > 0).mean())
         side, share = ("positive", above) if above >= 0.5 else ("negative", 1 - above)
-        at = f" of {draws.dims[2]} {draws[draws.dims[2]].to_numpy()[index[0]]}" if index else ""
+        of = str(draws.dims[-1])
+        at = f" of {of} {draws[of].to_numpy()[index[0]]}" if index else ""
         sure = "> 0.999" if share > 0.999 else f"{share:.3f}"
         yield f"Posterior probability that the effect{at} is {side}: {sure} (one-sided)."
 

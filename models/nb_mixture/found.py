@@ -73,8 +73,8 @@ def _markers(mu: Array, genes: Array, k: int) -> str:
         first = np.argsort(-mu[k], kind="stable")[:MARKERS]
         return ", ".join(f"{genes[d]} ({short(float(mu[k, d]))})" for d in first)
     ratio = np.log1p(mu[k]) - np.log1p(others.max(0))
-    first = [d for d in np.argsort(-ratio, kind="stable")[:MARKERS] if ratio[d] > 0]
+    most = [d for d in np.argsort(-ratio, kind="stable")[:MARKERS] if ratio[d] > 0]
     told = [
-        f"{genes[d]} ({short(float(mu[k, d]))}, elsewhere at most {short(float(others[:, d].max()))})" for d in first
+        f"{genes[d]} ({short(float(mu[k, d]))}, elsewhere at most {short(float(others[:, d].max()))})" for d in most
     ]
     return ", ".join(told) or "none: it is between other groups"

@@ -50,7 +50,7 @@ def moved(tree: xr.DataTree) -> Answer:
     rows = [["perturbation", "program", "difference from the control (sd)", "false discovery rate"]]
     for at in order[:MOST]:
         p, j = np.unravel_index(at, fdr.shape)
-        rows.append([names[p], kinds[j], short(float(value[p, j])), short(float(fdr[p, j]))])
+        rows.append([str(names[p]), str(kinds[j]), short(float(value[p, j])), short(float(fdr[p, j]))])
     some = int((fdr <= FDR).any(1).sum())
     notes = [
         f"{some:,} of {len(names):,} perturbations move a program of genes, at a false discovery rate of {FDR:.0%}.",
