@@ -108,7 +108,10 @@ COMPLETE = replace(real, remedy="Drop or impute missing values, or integrate the
 
 VALUES = {
     "gaussian": (COMPLETE, "Value of a node, standardised over samples."),
-    "logistic": (boolean, "Whether a node is on: 0 or 1."),
+    "logistic": (
+        replace(boolean, remedy=f"{boolean.remedy}, and drop or impute missing ones"),
+        "Whether a node is on: 0 or 1.",
+    ),
     "count": (count, "Count of a node."),
 }
 """What nodes of each kind are."""
