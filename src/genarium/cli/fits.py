@@ -176,7 +176,7 @@ def _fit_each(options: argparse.Namespace) -> int:
 
 
 def _chosen(tree: Any, size: str) -> str:
-    """Say which candidate is best, and by how much against the first; where it is the first, how far the next one is."""
+    """Say which candidate is best, and by how much against the first; where it is the first, how far the next is."""
     from genarium.attributes import attribute
 
     table = tree["choice"].to_dataset()
