@@ -462,7 +462,7 @@ def test_score_refuses_nonsense(fit: xr.DataTree) -> None:
 
 
 def test_missing_features_are_asked_for_by_their_name() -> None:
-    with pytest.raises(InputError, match="'features' .* is missing.*or let the model do without: regression='none'"):
+    with pytest.raises(InputError, match=r"'features' .* is missing.*or let the model do without: regression='none'"):
         gn.fit(NAME, {"count": [[1, 2], [3, 4]]}, "conjugate")
 
 

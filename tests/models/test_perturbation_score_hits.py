@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from scipy import stats
 
 import genarium as gn
@@ -159,4 +160,4 @@ def test_tables_that_are_no_counts_are_refused_and_replicates_are_found_by_row()
         with pytest.raises(InputError, match=said):
             hits(table, "control")
     with pytest.raises(InputError, match="there is no label for the row 'KO_2'"):
-        hits(counts, "control", replicates={row: "x" for row in rows[:-1]})
+        hits(counts, "control", replicates=dict.fromkeys(rows[:-1], "x"))
