@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from genarium.declaration import Array, Calibration, Method, Model, Stage, Var
+from genarium.remedies import setting
 from genarium.supports import Support, boolean, count, nonnegative, positive, real, simplex
 
 from . import density, likelihood, predict, readers, story
@@ -103,12 +104,17 @@ INCOMPLETE = Support(
 )
 """What a Gaussian node may be where missing values are integrated out."""
 
-COMPLETE = replace(real, remedy="Drop or impute missing values, or integrate them out (missing=integrated)")
+COMPLETE = replace(
+    real, remedy=f"Drop or impute missing values, or integrate them out ({setting('missing', 'integrated')})"
+)
 """What a Gaussian node may be where no value is missing."""
 
 VALUES = {
     "gaussian": (COMPLETE, "Value of a node, standardised over samples."),
-    "logistic": (boolean, "Whether a node is on: 0 or 1."),
+    "logistic": (
+        replace(boolean, remedy=f"{boolean.remedy}, and drop or impute missing ones"),
+        "Whether a node is on: 0 or 1.",
+    ),
     "count": (count, "Count of a node."),
 }
 """What nodes of each kind are."""

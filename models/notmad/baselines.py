@@ -32,7 +32,19 @@ class Clustered:
     group: Array
 
     def predict(self, context: Array) -> Array:
-        """Return the network of the group with the nearest centre for each context (N, M); shape (N, p, p)."""
+        """Return the network of the group with the nearest centre for each context (N, M); shape (N, p, p).
+
+        Raises
+        ------
+        InputError
+            If contexts have other covariates than those of the fit, or are not finite.
+        """
+        context = doors.matrix("context", context)
+        if context.shape[1] != self.centres.shape[1]:
+            raise InputError(
+                f"notmad: context has {context.shape[1]} covariates, the fit had {self.centres.shape[1]}. "
+                "Give the same."
+            )
         distance = ((context[:, None, :] - self.centres) ** 2).sum(2)
         return np.asarray(self.networks[distance.argmin(1)])
 
@@ -93,9 +105,8 @@ def clustered(
     """
     x = doors.matrix("x", x)
     context = doors.matrix("context", context, len(x))
-    if not 1 <= groups <= len(x):
-        raise InputError(f"notmad: groups={groups!r} of {len(x)} samples: give at least one and at most as many.")
-    group = k_means(context, groups, rng)
+    doors.whole("groups", groups, len(x))
+    group = k_means(context, groups, doors.random(rng))
     return by_group(x, context, group, variances=variances, threshold=threshold, centre=centre, rule=rule)
 
 
@@ -141,10 +152,13 @@ def by_group(
         raise InputError(f"notmad: group {labels[few]!s} has {sizes[few]} sample; at least two are needed.")
     doors.warn_of_few(float(sizes[few]), x.shape[1], f"in group {labels[few]!s} (the smallest of {len(labels)}), ")
     doors.warn_of_two_values(x)
-    networks = [
-        notears(x[at == g], variances=variances, threshold=threshold, centre=centre, rule=rule, warn=False).network
-        for g in range(len(labels))
-    ]
+    networks = []
+    for g, label in enumerate(labels):
+        try:
+            found = notears(x[at == g], variances=variances, threshold=threshold, centre=centre, rule=rule, warn=False)
+        except InputError as error:
+            raise InputError(f"notmad: in group {label!s}: {str(error).removeprefix('notmad: ')}") from None
+        networks.append(found.network)
     centres = [context[at == g].mean(0) for g in range(len(labels))]
     return Clustered(np.stack(networks), np.stack(centres), at)
 
@@ -165,10 +179,19 @@ def lioness(x: Array, *, samples: Array | None = None) -> Array:
     -------
     ndarray, shape (S, p, p)
         Projected onto acyclic networks.
+
+    Raises
+    ------
+    InputError
+        If x is refused by :func:`~genarium.models.notmad.notears`, or samples are no positions of its rows.
     """
     x = doors.matrix("x", x)
     n = len(x)
+    if n < 3:
+        raise InputError(f"notmad: x has {n} samples: at least three are needed, as each is left out in turn.")
     wanted = np.arange(n) if samples is None else np.asarray(samples)
+    if wanted.ndim != 1 or wanted.dtype.kind not in "iu" or not wanted.size or not ((wanted >= 0) & (wanted < n)).all():
+        raise InputError(f"notmad: samples must be positions of rows of x, whole numbers from 0 to {n - 1}.")
     whole = notears(x).network
     out = np.empty((len(wanted), *whole.shape))
     for row, i in enumerate(wanted):
@@ -189,7 +212,8 @@ def group_average(networks: Array, group: Array) -> Array:
     -------
     ndarray, shape (N, p, p)
     """
-    labels, at = np.unique(np.asarray(group), return_inverse=True)
+    networks = doors.networks("networks", networks, len(np.atleast_1d(np.asarray(group))))
+    labels, at = np.unique(doors.labels(group, len(networks)), return_inverse=True)
     means = np.stack([networks[at == g].mean(0) for g in range(len(labels))])
     return np.asarray(project_to_dag(means)[at])
 
@@ -209,7 +233,9 @@ def selected_archetype(weights: Array, archetypes: Array) -> Array:
     ndarray, shape (N, p, p)
         Projected onto acyclic networks.
     """
-    return np.asarray(project_to_dag(archetypes)[np.argmax(weights, axis=1)])
+    weights = doors.matrix("weights", weights)
+    projected = project_to_dag(doors.networks("archetypes", archetypes, weights.shape[1]))
+    return np.asarray(projected[np.argmax(weights, axis=1)])
 
 
 def held_out_error(x: Array, networks: Array, mean: Array | float = 0.0) -> float:
@@ -224,9 +250,21 @@ def held_out_error(x: Array, networks: Array, mean: Array | float = 0.0) -> floa
     Raises
     ------
     InputError
-        If a network has an entry on its diagonal: the node would predict itself.
+        If a network has an entry on its diagonal: the node would predict itself. If shapes do not fit, or an entry is
+        not finite.
     """
-    r = np.asarray(x) - mean
+    x = doors.matrix("x", x)
+    networks = doors.networks("networks", networks)
+    if networks.shape not in ((x.shape[1],) * 2, (*x.shape, x.shape[1])):
+        raise InputError(
+            f"notmad: networks of shape {networks.shape} for x of shape {x.shape}: give one network a sample, "
+            "or one for all, with the nodes of x."
+        )
+    mean = doors.numbers("mean", mean)
+    if mean.shape not in ((), x.shape):
+        raise InputError(f"notmad: mean of shape {mean.shape}: give a number, or the shape of x, {x.shape}.")
+    doors.finite("mean", mean)
+    r = x - mean
     networks = np.broadcast_to(networks, (len(r), *networks.shape[-2:]))
     loops = np.argwhere(np.diagonal(networks, axis1=1, axis2=2) != 0)
     if loops.size:

@@ -34,6 +34,11 @@ def check(problem: Problem) -> None:
             f"notmad: {setting('archetype', problem.sizes['archetype'])} is more than the {n} samples. Ask for fewer "
             "archetypes."
         )
+    if problem.option("nodes") != "gaussian" and problem.option("missing") == "integrated":
+        raise InputError(
+            f"notmad: {setting('missing', 'integrated')} is of Gaussian nodes only. Drop samples with missing "
+            "values, or impute them, and leave it out."
+        )
     if n < 2:
         return
     _check_rules(problem)

@@ -11,6 +11,24 @@ DEPENDENT = 1e-12
 """Share of a node's variance that the others must leave; below it, it is a sum of them."""
 
 
+def numbers(name: str, values: object, what: str = "") -> Array:
+    """Return an array of real numbers.
+
+    Raises
+    ------
+    InputError
+        If it is ragged, text or complex.
+    """
+    try:
+        given = np.asarray(values)
+        out = given.astype(float) if given.dtype.kind not in "cSUmM" else None
+    except (TypeError, ValueError):
+        out = None
+    if out is None:
+        raise InputError(f"notmad: {name} must be {what or 'an array of real numbers'}.")
+    return np.asarray(out)
+
+
 def matrix(name: str, values: Array, rows: int | None = None) -> Array:
     """Return a matrix (N, columns) of finite numbers.
 
@@ -19,10 +37,7 @@ def matrix(name: str, values: Array, rows: int | None = None) -> Array:
     InputError
         If it has other dims, no entry, another number of rows, or an entry that is not finite, naming the first one.
     """
-    try:
-        out = np.asarray(values, dtype=float)
-    except (TypeError, ValueError):
-        raise InputError(f"notmad: {name} must be a matrix of numbers.") from None
+    out = numbers(name, values, "a matrix of numbers")
     if out.ndim != 2 or out.size == 0:
         raise InputError(
             f"notmad: {name} has the shape {out.shape}; give a matrix (samples, columns), with one or more of each."
@@ -33,7 +48,26 @@ def matrix(name: str, values: Array, rows: int | None = None) -> Array:
     return out
 
 
-def finite(name: str, values: Array) -> None:
+def networks(name: str, values: Array, rows: int | None = None) -> Array:
+    """Return networks (..., p, p) of finite weights; (rows, p, p), where a number of rows is given.
+
+    Raises
+    ------
+    InputError
+        If the last two dims differ, there is no network, another number of them, or a weight that is not finite.
+    """
+    out = numbers(name, values, "an array of weights (..., nodes, nodes)")
+    if out.ndim < 2 or out.shape[-1] != out.shape[-2]:
+        raise InputError(f"notmad: {name} of shape {out.shape}: the last two dims must be equal.")
+    if out.size == 0:
+        raise InputError(f"notmad: {name} of shape {out.shape}: there is no network in it.")
+    if rows is not None and (out.ndim != 3 or len(out) != rows):
+        raise InputError(f"notmad: {name} of shape {out.shape}: give one network for each of {rows}.")
+    finite(name, out, "Leave these networks out, or correct the weights")
+    return out
+
+
+def finite(name: str, values: Array, remedy: str = "Drop these samples, or fill the values in") -> None:
     """Refuse arrays with entries that are not finite.
 
     Raises
@@ -46,7 +80,7 @@ def finite(name: str, values: Array) -> None:
         at = tuple(int(v) for v in bad[0])
         raise InputError(
             f"notmad: {name}{list(at)} = {values[at]:g} is not finite ({len(bad)} of {values.size} values are not). "
-            "Drop these samples, or fill the values in."
+            f"{remedy}."
         )
 
 
@@ -57,8 +91,34 @@ def nonnegative(name: str, value: float) -> None:
     ------
     InputError
     """
-    if not (np.isscalar(value) and np.isfinite(value) and value >= 0):
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 <= value < np.inf:
         raise InputError(f"notmad: {name}={value!r} must be a finite number, zero or larger.")
+
+
+def whole(name: str, value: int, most: int | None = None) -> None:
+    """Refuse what is no whole number from one on, or above ``most``.
+
+    Raises
+    ------
+    InputError
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise InputError(f"notmad: {name}={value!r} must be a whole number, 1 or larger.")
+    if most is not None and value > most:
+        raise InputError(f"notmad: {name}={value!r} is more than the {most} samples. Ask for fewer.")
+
+
+def random(rng: np.random.Generator) -> np.random.Generator:
+    """Return a generator of random numbers.
+
+    Raises
+    ------
+    InputError
+        If it is none.
+    """
+    if not isinstance(rng, np.random.Generator):
+        raise InputError(f"notmad: rng={rng!r} is no generator of random numbers. Give numpy.random.default_rng(seed).")
+    return rng
 
 
 def shares(weight: Array | None, samples: int) -> Array:
@@ -71,7 +131,7 @@ def shares(weight: Array | None, samples: int) -> Array:
     """
     if weight is None:
         return np.full(samples, 1 / samples)
-    weight = np.asarray(weight, dtype=float)
+    weight = numbers("weight", weight)
     if weight.shape != (samples,):
         raise InputError(f"notmad: weight has the shape {weight.shape}; it must be ({samples},), one a sample.")
     finite("weight", weight)
@@ -90,12 +150,18 @@ def labels(group: Array, samples: int) -> Array:
     Raises
     ------
     InputError
-        If they are not one a sample.
+        If they are not one a sample, or one is missing.
     """
     group = np.asarray(group)
     if group.shape != (samples,):
         raise InputError(f"notmad: group has the shape {group.shape}; it must be ({samples},), one label a sample.")
-    return group
+    missing = np.flatnonzero([one is None or one != one for one in group.tolist()])
+    if missing.size:
+        raise InputError(
+            f"notmad: group[{missing[0]}] = {group[missing[0]]!s}: {missing.size} samples have no group. Drop them, or "
+            "give them a label of their own."
+        )
+    return group.astype(str) if group.dtype.kind == "O" else group
 
 
 def distinct(x: Array, covariance: Array) -> None:

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from genarium.declaration import Array
+from genarium.errors import InputError
 
+from . import doors
 from .graphs import edge_frequency
 from .projection import project_to_dag
 
@@ -26,10 +28,19 @@ def bootstrap(x: Array, context: Array, rng: np.random.Generator, *, repeats: in
     dict of str to ndarray
         ``x`` and ``context``, as ``genarium.fit`` takes them. Fit each, and predict held-out samples by it; the
         standard deviation of the errors is the spread that Table 1 of the paper is after (which gives a variance).
+
+    Raises
+    ------
+    InputError
+        If x and context are not matrices of as many samples, or repeats is no whole number from one on.
     """
+    x = doors.matrix("x", x)
+    context = doors.matrix("context", context, len(x))
+    doors.whole("repeats", repeats)
+    doors.random(rng)
     for _ in range(repeats):
         rows = rng.integers(len(x), size=len(x))
-        yield {"x": np.asarray(x)[rows], "context": np.asarray(context)[rows]}
+        yield {"x": x[rows], "context": context[rows]}
 
 
 def consensus(networks: Array, smallest: float = 0.1) -> tuple[Array, Array]:
@@ -48,5 +59,14 @@ def consensus(networks: Array, smallest: float = 0.1) -> tuple[Array, Array]:
         Projection of the mean.
     frequency : ndarray, shape (N, p, p)
         Share of the members with that edge.
+
+    Raises
+    ------
+    InputError
+        If networks have other dims, or a weight is not finite; if ``smallest`` is negative.
     """
+    networks = doors.networks("networks", networks)
+    if networks.ndim != 4:
+        raise InputError(f"notmad: networks of shape {networks.shape}: give (members, samples, nodes, nodes).")
+    doors.nonnegative("smallest", smallest)
     return project_to_dag(networks.mean(0)), edge_frequency(networks, smallest)

@@ -3,7 +3,10 @@
 import numpy as np
 
 from genarium.declaration import Array
+from genarium.errors import InputError
 
+from . import doors
+from .graphs import is_acyclic
 from .knowledge import precedence
 
 
@@ -26,8 +29,18 @@ def equivalence_class(network: Array, rule: Array | None = None) -> Array:
     -------
     ndarray of bool, shape (p, p)
         [i, j] alone: i -> j in every network of the class. [i, j] and [j, i]: the direction is not decided.
+
+    Raises
+    ------
+    InputError
+        If the network is no square matrix of finite numbers, or has a cycle.
     """
-    dag = np.asarray(network) != 0
+    given = doors.networks("network", network)
+    if given.ndim != 2 or not is_acyclic(given):
+        raise InputError(
+            f"notmad: network of shape {given.shape} must be one acyclic network: project it with project_to_dag first."
+        )
+    dag = given != 0
     near = dag | dag.T
     p = len(dag)
     directed = np.zeros_like(dag)

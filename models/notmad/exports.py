@@ -23,6 +23,9 @@ from .predict import Members, mean_networks
 
 Row = dict[str, str | float]
 
+FDR = 0.05
+"""Expected share of false edges among those called, where none is given."""
+
 COLUMNS = ["source", "target", "weight", "frequency"]
 """Of a table of edges, at least."""
 
@@ -37,7 +40,7 @@ def edges(
     by: Literal["mean", "sample", "group"] = "mean",
     group: str = "",
     smallest: float = 0.1,
-    fdr: float = 0.05,
+    fdr: float | None = None,
 ) -> list[Path]:
     """Write a table of edges (TSV): source, target, weight, frequency, and of draws intervals and calls.
 
@@ -51,13 +54,13 @@ def edges(
         samples that have it (their edges together need not be acyclic); or a row for each sample and edge, with a
         column ``sample``; or the means by group, with a column ``group``.
     group : str
-        With ``by="group"``: the covariate whose values are the groups.
+        With ``by="group"``: the covariate whose values are the groups, or the column of categories whose levels are.
     smallest : float
         An edge has a weight larger than this, in size. Of draws, the frequency is that in projected draws.
     fdr : float
         Of draws: the edges called are the most frequent ones, as many as keep the mean of one minus their frequency,
-        which is the expected share of false ones among them, at or below this (columns ``q``, that share down to the
-        edge's row, and ``called``).
+        which is the expected share of false ones among them, at or below this (.05 where not given; columns ``q``, that
+        share down to the edge's row, and ``called``).
 
     Returns
     -------
@@ -69,6 +72,8 @@ def edges(
         If ``smallest`` is negative, ``fdr`` is no probability, or the group is no covariate.
     """
     nonnegative("smallest", smallest)
+    only_with("notmad", "a fit by draws, such as that of method='nuts'", "posterior" in tree, fdr=fdr)
+    fdr = FDR if fdr is None else fdr
     if not 0 < fdr < 1:
         raise InputError(f"notmad: {option('fdr', fdr)} must be between 0 and 1.")
     only_with("notmad", option("by", "group"), by == "group", group=group or None)
@@ -106,8 +111,10 @@ def called(rows: list[Row], fdr: float) -> None:
         row["called"] = "yes" if share[at] <= fdr else "no"
 
 
-def as_networkx(tree: xr.DataTree, sample: object = None, *, smallest: float = 0.1) -> Any:
-    """Return the mean network over the samples, or that of one sample, as a networkx.DiGraph.
+def as_networkx(
+    tree: xr.DataTree, sample: object = None, *, group: str = "", value: object = None, smallest: float = 0.1
+) -> Any:
+    """Return the mean network over the samples, that of one sample, or of a group of them, as a networkx.DiGraph.
 
     Parameters
     ----------
@@ -115,6 +122,8 @@ def as_networkx(tree: xr.DataTree, sample: object = None, *, smallest: float = 0
         A fit.
     sample : optional
         Name of a sample. Default: the mean over samples.
+    group, value : optional
+        The mean over those samples whose covariate or category ``group`` is ``value``, as :func:`edges` names it.
     smallest : float
         Of :func:`edges`; nodes have their names, edges ``weight`` and ``frequency``.
 
@@ -125,34 +134,34 @@ def as_networkx(tree: xr.DataTree, sample: object = None, *, smallest: float = 0
     Raises
     ------
     InputError
-        If networkx is not installed, or there is no such sample.
+        If networkx is not installed, or there is no such sample or group.
     """
     try:
         import networkx
     except ImportError:
         raise InputError("notmad: networkx is not installed. Install it, or export --as graphml.") from None
-    found, _ = _networks(tree, smallest)
+    nonnegative("smallest", smallest)
+    found = _chosen(tree, smallest, sample, group, value)
     graph = networkx.DiGraph()
     graph.add_nodes_from(str(node) for node in found["source"].to_numpy())
-    if sample is not None:
-        names = found["sample"].to_numpy().astype(str)
-        if str(sample) not in names:
-            raise absent("notmad", "sample", str(sample), names)
-        found = found.isel(sample=names == str(sample))
     for row in _mean(found, smallest):
         numbers = {name: value for name, value in row.items() if name not in ("source", "target")}
         graph.add_edge(row["source"], row["target"], **numbers)
     return graph
 
 
-def graphml(tree: xr.DataTree, path: Path, *, smallest: float = 0.1) -> list[Path]:
-    """Write the mean network over the samples as GraphML, which Cytoscape, Gephi, igraph and networkx read.
+def graphml(
+    tree: xr.DataTree, path: Path, *, sample: Any = None, group: str = "", value: Any = None, smallest: float = 0.1
+) -> list[Path]:
+    """Write a network as GraphML, which Cytoscape, Gephi, igraph and networkx read.
 
     Parameters
     ----------
     tree : DataTree
         A fit.
     path : Path
+    sample, group, value : optional
+        Of :func:`as_networkx`: which samples the network is the mean of. Default: all.
     smallest : float
         Of :func:`edges`; the edges have the numbers of its rows.
 
@@ -163,10 +172,10 @@ def graphml(tree: xr.DataTree, path: Path, *, smallest: float = 0.1) -> list[Pat
     Raises
     ------
     InputError
-        If ``smallest`` is negative.
+        If ``smallest`` is negative, or there is no such sample or group.
     """
     nonnegative("smallest", smallest)
-    found, _ = _networks(tree, smallest)
+    found = _chosen(tree, smallest, sample, group, value)
     root = ElementTree.Element("graphml", xmlns="http://graphml.graphdrawing.org/xmlns")
     for name in NUMBERS:
         ElementTree.SubElement(root, "key", {"id": name, "for": "edge", "attr.name": name, "attr.type": "double"})
@@ -197,14 +206,49 @@ def _networks(tree: xr.DataTree, smallest: float) -> tuple[xr.Dataset, Callable[
     return found, lambda members: mean_networks(tree, problem, members)
 
 
+def _chosen(tree: xr.DataTree, smallest: float, sample: object, group: str, value: object) -> xr.Dataset:
+    """Networks of all samples, of one, or of those whose covariate or category has a value.
+
+    Raises
+    ------
+    InputError
+        If there is no such sample or group, or a sample and a group are asked for.
+    """
+    found, _ = _networks(tree, smallest)
+    only_with("notmad", option("group", "..."), bool(group), value=value)
+    if sample is not None:
+        only_with("notmad", f"no {option('sample', sample)}", False, group=group or None)
+        names = found["sample"].to_numpy().astype(str)
+        if str(sample) not in names:
+            raise absent("notmad", "sample", str(sample), names)
+        return found.isel(sample=names == str(sample))
+    if not group:
+        return found
+    groups = dict(_groups(tree, group))
+    if str(value) not in groups:
+        raise absent("notmad", f"value of {group}", str(value), np.array(list(groups)))
+    return found.isel(sample=groups[str(value)])
+
+
 def _groups(tree: xr.DataTree, group: str) -> list[tuple[str, Array]]:
-    """Values of a covariate, and which samples have each."""
+    """Values of a covariate, or levels of a column of categories (``column=level``), and which samples have each."""
     context = tree["constant_data"]["context"]
     names = context["covariate"].to_numpy().astype(str)
-    if group not in names:
+    if not group:
+        raise InputError(
+            f"notmad: {option('by', 'group')} needs {option('group', '<one of ' + ', '.join(names) + '>')}."
+        )
+    if group in names:
+        values = context.to_numpy()[:, list(names).index(group)]
+        return [(f"{value:g}", values == value) for value in np.unique(values)]
+    coded = [name for name in names if name.startswith(f"{group}=")]
+    if not coded:
         raise absent("notmad", "covariate", group, names)
-    values = context.to_numpy()[:, list(names).index(group)]
-    return [(f"{value:g}", values == value) for value in np.unique(values)]
+    one = context.sel(covariate=coded).to_numpy() > 0  # (N, levels)
+    levels = [name.removeprefix(f"{group}=") for name in coded]
+    found = [(level, one[:, k]) for k, level in enumerate(levels)]
+    found.append((f"none of {', '.join(levels)}", ~one.any(1)))
+    return [(level, members) for level, members in found if members.any()]
 
 
 def _mean(found: xr.Dataset, smallest: float, draws: Array | None = None) -> Iterator[Row]:

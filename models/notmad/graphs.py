@@ -117,18 +117,16 @@ def compare(estimate: Array, truth: Array, threshold: float = 0.1) -> Mapping[st
     Raises
     ------
     InputError
-        If the shapes do not agree, a matrix is not square, or an entry is not finite.
+        If the shapes do not agree, a matrix is not square, there is none, an entry is not finite, or the threshold is
+        negative.
 
     Examples
     --------
     >>> compare(np.array([[0.0, 0.0], [0.5, 0.0]]), np.array([[0.0, 1.0], [0.0, 0.0]]))["shd"]
     1.0
     """
-    estimate, truth = np.asarray(estimate, dtype=float), np.asarray(truth, dtype=float)
-    for name, given in (("estimate", estimate), ("truth", truth)):
-        if given.ndim < 2 or given.shape[-1] != given.shape[-2]:
-            raise InputError(f"notmad: {name} of shape {given.shape}: the last two dims must be equal.")
-        doors.finite(name, given)
+    estimate, truth = doors.networks("estimate", estimate), doors.networks("truth", truth)
+    doors.nonnegative("threshold", threshold)
     try:
         estimate, truth = np.broadcast_arrays(estimate, truth)
     except ValueError:
@@ -139,7 +137,7 @@ def compare(estimate: Array, truth: Array, threshold: float = 0.1) -> Mapping[st
     pairs = wrong | np.swapaxes(wrong, -1, -2)
     hits = (found & real).sum()
     return {
-        "rmse": float(np.sqrt(((estimate - truth) ** 2).sum((-2, -1)).mean() / (p * (p - 1)))),
+        "rmse": float(np.sqrt(((estimate - truth) ** 2).sum((-2, -1)).mean() / max(1, p * (p - 1)))),
         "shd": float(np.triu(pairs, 1).sum((-2, -1)).mean()),
         "f1": float(2 * hits / max(1, int(found.sum() + real.sum()))),
     }

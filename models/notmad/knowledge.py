@@ -68,23 +68,48 @@ def rules(
 
     out = np.full((len(names), len(names)), OPEN, dtype=np.int64)
     if tiers is not None:
-        given = tiers if isinstance(tiers, Mapping) else {n: t for t, group in enumerate(tiers) for n in group}
+        pairs = (
+            tiers.items() if isinstance(tiers, Mapping) else [(n, t) for t, group in enumerate(tiers) for n in group]
+        )
         tier = np.full(len(names), np.nan)
-        for node, number in given.items():
-            tier[at(node, "tiers")] = number
+        for node, number in pairs:
+            place_of = at(node, "tiers")
+            if isinstance(number, bool) or not isinstance(number, int | float | np.number) or not np.isfinite(number):
+                raise InputError(f"notmad: tiers: {number!r} of node {node!s} is no finite number.")
+            if not np.isnan(tier[place_of]):
+                raise InputError(f"notmad: tiers: node {node!s} is there twice. Give it one tier.")
+            tier[place_of] = number
         out[tier[:, None] > tier] = FORBIDDEN
     if regulators is not None:
-        chosen = {at(node, "regulators") for node in regulators}
+        chosen = {at(node, "regulators") for node in ([regulators] if isinstance(regulators, str) else regulators)}
         out[[i for i in range(len(names)) if i not in chosen]] = FORBIDDEN
     np.fill_diagonal(out, OPEN)
+    forbidden, required = _pairs("forbidden", forbidden), _pairs("required", required)
     for source, target in forbidden:
         out[at(source, "forbidden"), at(target, "forbidden")] = FORBIDDEN
     for source, target in required:
         i, j = at(source, "required"), at(target, "required")
-        if out[i, j] == FORBIDDEN or i == j:
+        if i == j:
+            raise InputError(f"notmad: required: {source!s}->{target!s}: no node is its own parent. Drop it.")
+        if out[i, j] == FORBIDDEN:
             raise InputError(f"notmad: required: the edge {source!s}->{target!s} is forbidden by another rule.")
         out[i, j] = REQUIRED
     precedence(out, np.array(names))
+    return out
+
+
+def _pairs(name: str, edges: Edges) -> list[tuple[Any, Any]]:
+    """Return the edges as pairs of names.
+
+    Raises
+    ------
+    InputError
+        Naming the first one that is no pair.
+    """
+    out = list(edges.items()) if isinstance(edges, Mapping) else list(edges)
+    for edge in out:
+        if isinstance(edge, str) or not isinstance(edge, Iterable) or len(tuple(edge)) != 2:
+            raise InputError(f"notmad: {name}: {edge!r} is no edge. Give pairs such as ('a', 'b') for a -> b.")
     return out
 
 
@@ -104,8 +129,8 @@ def checked(rule: Array | None, nodes: int) -> Array:
             f"notmad: rule must be a matrix {nodes} x {nodes} of -1 (forbidden), 0 and 1 (required), as rules() makes."
         )
     out = given.astype(np.int64)
-    np.fill_diagonal(out, OPEN)
     precedence(out)
+    np.fill_diagonal(out, OPEN)
     return out
 
 

@@ -59,7 +59,7 @@ def learn_order(x: Array, context: Array, *, nodes: str = "logistic", rule: Arra
     Raises
     ------
     InputError
-        If nodes are of no such kind, or an entry is not finite.
+        If nodes are of no such kind, or an entry is not finite, or none that such a node has.
 
     Examples
     --------
@@ -70,6 +70,14 @@ def learn_order(x: Array, context: Array, *, nodes: str = "logistic", rule: Arra
     if nodes not in links.LINKED:
         raise InputError(f"notmad: nodes={nodes!r} is none of {', '.join(links.LINKED)}.")
     x = matrix("x", x)
+    bad = np.argwhere(~np.isin(x, (0, 1)) if nodes == "logistic" else (x < 0) | (x != np.rint(x)))
+    if bad.size:
+        i, j = (int(v) for v in bad[0])
+        wanted = "zero or one" if nodes == "logistic" else "a whole number not below zero"
+        raise InputError(
+            f"notmad: x[{i}, {j}] = {x[i, j]:g}, but with nodes={nodes!r} every value must be {wanted} ({len(bad)} of "
+            f"{x.size} are not). Give values that are not standardised."
+        )
     context = matrix("context", context, len(x))
     p = x.shape[1]
     known = checked(rule, p)

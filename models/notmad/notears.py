@@ -7,7 +7,7 @@ import numpy as np
 
 from genarium.declaration import Array
 from genarium.errors import InputError
-from genarium.settings import only_with
+from genarium.settings import generator, only_with
 
 from . import doors, paths
 from .equivalence import equivalence_class, representative, share_decided
@@ -154,11 +154,11 @@ def notears(
     only_with("notears", "search='order'", search == "order", starts=starts)
     only_with("notears", "search='path'", search == "path", beta=beta, penalty=penalty)
     starts = STARTS if starts is None else starts
-    if starts < 1:
-        raise InputError(f"notears: starts={starts!r} must be 1 or more.")
+    doors.whole("starts", starts)
+    rng = generator(seed)
     x = doors.matrix("x", x)
     if len(x) < 2:
-        raise InputError(f"notears: {len(x)} samples are too few; at least two are needed.")
+        raise InputError("notears: one sample is too few; at least two are needed.")
     doors.nonnegative("threshold", threshold)
     rule = checked(rule, x.shape[1])
     share = doors.shares(weight, len(x))
@@ -177,7 +177,7 @@ def notears(
         dag = _cut(project_to_dag(loose, rule=rule), threshold, rule)
         return Population(dag, dag != 0, 1.0, h=h)
     orders = Search(covariance, samples, variances == "equal", rule)
-    parents, score, agree = orders.run(starts, np.random.default_rng(seed))
+    parents, score, agree = orders.run(starts, rng)
     if variances == "equal":
         dag = _cut(regressions(covariance, parents, samples, rule)[0], threshold, rule)
         return Population(dag, dag != 0, 1.0, score, agree)

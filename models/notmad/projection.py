@@ -4,7 +4,6 @@ import numba
 import numpy as np
 
 from genarium.declaration import Array
-from genarium.errors import InputError
 
 from . import doors, knowledge
 
@@ -45,12 +44,7 @@ def project_to_dag(networks: Array, threshold: float = 0.0, rule: Array | None =
            [0., 0.]])
     """
     doors.nonnegative("threshold", threshold)
-    given = np.asarray(networks, dtype=float)
-    if given.ndim < 2 or given.shape[-1] != given.shape[-2]:
-        raise InputError(f"notmad: networks of shape {given.shape}: the last two dims must be equal.")
-    if given.size == 0:
-        raise InputError(f"notmad: networks of shape {given.shape}: there is no network to project.")
-    doors.finite("networks", given)
+    given = doors.networks("networks", networks)
     p = given.shape[-1]
     flat = np.ascontiguousarray(given).reshape(-1, p, p)
     out = np.zeros_like(flat)

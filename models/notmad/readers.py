@@ -78,7 +78,7 @@ def table(
     context : str or sequence of str
         Columns of the context (a comma between them). A column of text becomes one covariate for each of its levels
         but the first (all, of more than ten), named ``column=level``; levels are in the order of the categories, or
-        sorted. "none" for one network of all samples: fit one archetype then.
+        sorted. "none" for one network of all samples: one archetype.
     nodes : str or sequence of str, optional
         Columns of the nodes. Default: every other column; one of text, or that looks like a total, a running number or
         a label, is an error then.
@@ -322,4 +322,5 @@ def _variables(own: Columns, like: Columns | None, standardise: bool, rule_files
     rule = rule_files.read(list(x), own.ledger.notes)
     if rule is not None:
         variables["rule"] = pd.DataFrame(rule, index=list(x), columns=list(x))
-    return Told(variables, own.ledger)
+    none = list(coded) == [CONSTANT] and not np.any(coded[CONSTANT])
+    return Told(variables, own.ledger, sizes={"archetype": 1} if none else {})

@@ -1,5 +1,6 @@
 """What is known of the edges, from files: lists of edges, tiers, regulators."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,12 +73,16 @@ class RuleFiles:
         path, rows = _columns(self.tiers, ["node", "tier"])
         out = {}
         for number, (node, tier) in enumerate(rows, 1):
+            if node in out:
+                raise InputError(f"{path}: row {number}, column 'node': {node!r} is there twice. Give it one tier.")
             try:
                 out[node] = float(tier)
             except ValueError:
+                out[node] = math.nan
+            if not math.isfinite(out[node]):
                 raise InputError(
                     f"{path}: row {number}, column 'tier': {tier!r} is no number. Number the tiers from the first."
-                ) from None
+                )
         _note(notes, path, [node for node in out if node not in have], "nodes")
         return {node: tier for node, tier in out.items() if node in have}
 

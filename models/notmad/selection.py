@@ -114,6 +114,10 @@ def select(
     model = get(Path(__file__).parent.name)
     x = doors.matrix("x", x)
     context = doors.matrix("context", context, len(x))
+    for name, count in {"folds": folds, "restarts": restarts}.items():
+        doors.whole(name, count)
+    if not betas or not means or not priors:
+        raise InputError("notmad: betas, means and priors need one value or more each. Add one, or leave them out.")
     if not 2 <= folds <= len(x) // 2:
         raise InputError(f"notmad: folds={folds} of {len(x)} samples: give at least two, of two samples or more each.")
     scale = {"context_mean": mean_over_samples(context), "context_sd": spread_over_samples(context)}

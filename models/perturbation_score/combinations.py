@@ -52,10 +52,12 @@ def combinations(
     seen = [(name, *name.split(separator)) for name in names if name.count(separator) == 1]
     seen = [row for row in seen if row[1] in names and row[2] in names]
     for pair in pairs:
-        if len(pair) != 2 or not set(pair) <= set(names):
-            raise absent(
-                "perturbation_score: combinations", "part", str([n for n in pair if n not in names][:1]), names
+        if isinstance(pair, str) or len(pair) != 2:
+            raise InputError(
+                f"perturbation_score: combinations: {pair!r} is no pair of perturbations. Give pairs=[('A', 'B')]."
             )
+        if lacking := [str(part) for part in pair if part not in names]:
+            raise absent("perturbation_score: combinations", "part", lacking[0], names)
     have = {frozenset(row[1:]) for row in seen}
     new = [(separator.join(pair), *pair) for pair in pairs if frozenset(pair) not in have]
     if not seen and not new:

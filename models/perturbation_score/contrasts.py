@@ -15,6 +15,7 @@ from genarium.errors import InputError
 from genarium.readers.messages import absent
 from genarium.registry import fitted_model
 from genarium.remedies import option
+from genarium.settings import generator
 from genarium.writing import replacing
 
 from .hits import LEAST
@@ -111,8 +112,11 @@ def new_replicate(fit: xr.DataTree, cells: Any, *, batch: str = "", level: float
     Raises
     ------
     InputError
-        If the fit has no replicates, or there is no such batch.
+        If the fit has no replicates, there is no such batch, the level is no probability, or cells are no numbers of
+        cells.
     """
+    if not 0 < level < 1:
+        raise InputError(f"perturbation_score: level={level!r} must lie between 0 and 1.")
     counts = replicated(fit, cells, batch=batch, seed=seed)
     low, high = np.quantile(counts, ((1 - level) / 2, (1 + level) / 2), axis=0)
     problem = check(fitted_model(fit, "perturbation_score"), fit)
@@ -132,7 +136,15 @@ def replicated(fit: xr.DataTree, cells: Any, *, batch: str = "", seed: int = 0) 
             "perturbation_score: the fit has one row for each perturbation, and nothing says how replicates differ. "
             "Read them as replicates, and fit with replicates='nested'."
         )
-    rng = np.random.default_rng(seed)
+    rng = generator(seed)
+    number = np.asarray(cells)
+    if number.dtype.kind not in "iuf" or not (np.isfinite(number) & (number >= 1) & (number == np.rint(number))).all():
+        raise InputError(f"perturbation_score: cells={cells!r} must be whole numbers, 1 or larger.")
+    if number.shape not in ((), (problem.sizes["perturbation"],)):
+        raise InputError(
+            f"perturbation_score: cells of shape {number.shape}: give one number, or one for each of the "
+            f"{problem.sizes['perturbation']} perturbations."
+        )
     q = drawn_shares(fit, problem, np.asarray(problem.coords["perturbation"]).astype(str))
     S, P, _ = q.shape
     eta = np.log(np.maximum(q, LEAST))
@@ -141,10 +153,10 @@ def replicated(fit: xr.DataTree, cells: Any, *, batch: str = "", seed: int = 0) 
     if problem.option("replicates") == "logistic_normal":
         spread = np.resize(draws_of(fit, ["replicate_spread"], S)["replicate_spread"], S)[:, None, None]
         u = softmax(eta + spread * centred(rng.normal(size=q.shape)), axis=-1)
-        return rng.multinomial(np.broadcast_to(np.asarray(cells, dtype=np.int64), (S, P)), u)
+        return rng.multinomial(np.broadcast_to(number.astype(np.int64), (S, P)), u)
     rho = np.resize(draws_of(fit, ["rho"], S)["rho"], S)[:, None, None]
     u = draw_proportion(rng, np.maximum(rho * softmax(eta, axis=-1), SMALLEST))
-    return rng.multinomial(np.broadcast_to(np.asarray(cells, dtype=np.int64), (S, P)), u)
+    return rng.multinomial(np.broadcast_to(number.astype(np.int64), (S, P)), u)
 
 
 def _shift(fit: xr.DataTree, problem: Problem, batch: str, S: int, rng: np.random.Generator) -> Array:

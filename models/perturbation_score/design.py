@@ -81,6 +81,10 @@ class Design:
         return {"replicates": "batched" if len(set(self.batch.values())) > 1 else "nested"}
 
 
+CONDITIONS = ("condition", "perturbation")
+"""What a column with the perturbations is called, wherever it stands."""
+
+
 def of_sheet(
     sheet: Sheet, key: str | None, replicate: str | None, batch: str | None, split: str | None, design: Design
 ) -> tuple[Sheet, str]:
@@ -90,7 +94,7 @@ def of_sheet(
     ----------
     sheet : Sheet
     key : str, optional
-        Column with the perturbations; "auto" for the first.
+        Column with the perturbations; "auto" for the one that is called so, else the first.
     replicate, batch : str, optional
         Columns.
     split : str, optional
@@ -108,6 +112,9 @@ def of_sheet(
     for name in filter(None, (replicate, batch)):
         if name not in sheet.names:
             raise absent(sheet.path, "column", name, sheet.names)
+    if key == "auto":
+        taken = (replicate, batch)
+        key = next((one for one in sheet.names if one.lower() in CONDITIONS and one not in taken), key)
     found = sheet.identifiers(key, "condition", [one for one in (replicate, batch) if one])
     if found is None:
         raise InputError(f"{sheet.path}: no column names the perturbations. Name it: {option('conditions', 'COLUMN')}.")
@@ -117,6 +124,13 @@ def of_sheet(
         names = texts(sheet, replicate or batch or "")
     else:
         names = condition
+        mark = split or "_"
+        if not any(mark in name for name in names):
+            raise InputError(
+                f"{sheet.path}: column {found!r}: no name has {mark!r} in it ({names[0]!r} is the first), so that "
+                f"{option('split', mark)} tells no replicates. Correct it, or name their column with "
+                f"{option('replicate', 'COLUMN')}."
+            )
         condition = np.array([name.rpartition(split or "_")[0] or name for name in names], dtype=object)
     frame = sheet.frame.drop(columns=[one for one in dict.fromkeys((replicate, batch)) if one and one != found])
     frame[found] = design.join(sheet.path, condition, names, batches)

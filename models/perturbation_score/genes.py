@@ -84,6 +84,11 @@ def gene_features(
         raise InputError(
             f"perturbation_score: there is no transcription start of {listed(lacking)}. Add a row for each of them."
         )
+    if not (callable(embed) or isinstance(embed, int)):
+        raise InputError(
+            f"perturbation_score: embed={embed!r} must be a length of words, such as 4, or a function of a list of "
+            "windows."
+        )
     function = kmer_shares(embed) if isinstance(embed, int) else embed
     rows, columns = [], None
     for gene, sequence in zip(wanted, _sequences(Path(fasta), table.loc[wanted], windows, width, stride), strict=True):
@@ -199,6 +204,11 @@ def _scaled(found: "pd.DataFrame") -> "pd.DataFrame":
     """Return features of mean 0 and sd 1, without those that are constant."""
     mean, sd = found.mean(), found.std(ddof=0)
     kept = found.columns[sd.to_numpy() > 1e-12 * np.maximum(np.abs(mean.to_numpy()), 1e-300)]
+    if not len(kept):
+        raise InputError(
+            f"perturbation_score: no feature differs between the {len(found)} genes. Give more genes, or another "
+            "embed=."
+        )
     out = (found[kept] - mean[kept]) / sd[kept]
     out.attrs = {
         "mean": mean[kept].to_dict(),

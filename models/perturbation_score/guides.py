@@ -64,11 +64,15 @@ def escapees(
     Raises
     ------
     InputError
-        For lengths that differ, an unknown control, or too few control cells.
+        For lengths that differ, labels that are missing, an unknown control, or too few control cells.
     """
-    X, labels = np.asarray(x, dtype=float), np.asarray(condition).astype(str)
-    guides = labels if guide is None else np.asarray(guide).astype(str)
-    kinds = np.zeros(len(labels), dtype=str) if state is None else np.asarray(state).astype(str)
+    try:
+        X = np.array(x, dtype=float)
+    except (TypeError, ValueError):
+        raise InputError("perturbation_score: escapees: cells must be a table of numbers.") from None
+    labels = texts("condition", condition)
+    guides = labels if guide is None else texts("guide", guide)
+    kinds = np.zeros(len(labels), dtype=str) if state is None else texts("state", state)
     if X.ndim != 2 or not len(X) == len(labels) == len(guides) == len(kinds):
         raise InputError(
             f"perturbation_score: escapees: there are cells of shape {X.shape}, {len(labels)} conditions, "
@@ -104,6 +108,24 @@ def escapees(
     names = ("perturbation", "cells", "not_hit", "low", "high", "apart")
     out = {name: (("guide",), column) for name, column in zip(names, told[1:], strict=True)}
     return xr.Dataset({**out, "clear": (("guide",), told[6] >= CLEAR)}, coords={"guide": told[0]}), hit
+
+
+def texts(name: str, values: Any) -> Array:
+    """Return labels of cells as text.
+
+    Raises
+    ------
+    InputError
+        Naming the first that is missing.
+    """
+    given = np.asarray(values, dtype=object)
+    missing = [i for i, one in enumerate(given) if one is None or one != one]
+    if missing:
+        raise InputError(
+            f"perturbation_score: escapees: {name}[{missing[0]}] is missing ({len(missing)} such cells). Label it, or "
+            "drop the cell."
+        )
+    return given.astype(str)
 
 
 def interval(share: float, error: float) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 Everything is in closed form but the intervals, whose draws depend on a row's name alone.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -94,7 +94,7 @@ def hits(
         Cells of each row by state; of a tree (read or fitted) its ``count``. Rows are perturbations, or replicates.
     control : label
         The unperturbed condition.
-    replicates : sequence of labels, optional
+    replicates : sequence of labels, or mapping or Series of labels by row, optional
         The perturbation that each row is a replicate of. Default: what a tree that was read with replicates says;
         else each row is a perturbation.
     concentration : float, optional
@@ -338,7 +338,18 @@ def _own(counts: Any) -> list[str] | None:
 
 def _conditions(names: Sequence[Any], replicates: Sequence[Hashable] | Array | None) -> list[Any]:
     if replicates is None:
+        if len(set(names)) < len(names):
+            double = next(name for name in names if list(names).count(name) > 1)
+            raise InputError(
+                f"perturbation_score: the row {double!r} is there twice. If rows are replicates, say so "
+                "(replicates=list(counts.index)); else keep one of them."
+            )
         return list(names)
+    if isinstance(replicates, Mapping) or hasattr(replicates, "reindex"):
+        by_row = dict(replicates.items())
+        if lacking := [name for name in names if name not in by_row]:
+            raise InputError(f"perturbation_score: replicates: there is no label for the row {lacking[0]!r}. Give one.")
+        return [by_row[name] for name in names]
     labels = list(replicates)
     if len(labels) != len(names):
         raise InputError(
@@ -362,10 +373,24 @@ def _table(counts: Any) -> tuple[Array, list[Any], list[Any]]:
             "perturbation_score: counts must be a DataFrame, a DataArray or a tree, whose rows have names."
         )
     table = counts.to_numpy()
-    if table.dtype.kind not in "iuf" or not np.isfinite(table).all() or (table < 0).any():
+    states = list(map(str, counts.columns))
+    if table.dtype.kind not in "iuf":
         raise InputError(
-            f"perturbation_score: counts of the states {listed(list(map(str, counts.columns)))} must be numbers of "
-            "cells, zero or more. Leave other columns out."
+            f"perturbation_score: counts of the states {listed(states)} must be numbers of cells. Leave other "
+            "columns out."
+        )
+    odd = np.argwhere(~(np.isfinite(table) & (table >= 0) & (table == np.rint(table))))
+    if odd.size:
+        i, j = odd[0]
+        raise InputError(
+            f"perturbation_score: row {counts.index[i]!r}, state {states[j]!r} is {table[i, j]:g} ({len(odd)} such "
+            "values), but counts are whole numbers of cells, zero or more. Give cells, not shares, and leave other "
+            "columns out."
+        )
+    if len(set(states)) < max(2, len(states)):
+        raise InputError(
+            f"perturbation_score: the states are {listed(states)}: two different ones or more are needed. Join "
+            "columns of one name."
         )
     empty = np.flatnonzero(table.sum(1) == 0)
     if empty.size:

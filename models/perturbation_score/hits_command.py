@@ -22,6 +22,7 @@ def hits_of_file(
     state: str = "state",
     replicate: str | None = None,
     split: str | None = None,
+    long: str = "",
     target: str | None = None,
     fdr: float = 0.05,
     table: Path | None = None,
@@ -42,6 +43,8 @@ def hits_of_file(
         Column with the replicates (wells, animals, guides), if there are any.
     split : str
         Of a table: what stands between the names of a perturbation and of its replicate.
+    long : str
+        Of a long table: its columns with the perturbations, the states and the numbers of cells, with commas between.
     target : str
         Wanted shares, such as "progenitor=0.7,cycling=0.3": scores are added.
     fdr : float
@@ -56,7 +59,7 @@ def hits_of_file(
     if file.suffix == ".h5ad":
         told = readers.h5ad([file], condition=condition, state=state, control=control, replicate=replicate)
     else:
-        told = readers.table([file], control=control, replicate=replicate, split=split)
+        told = readers.table([file], control=control, replicate=replicate, split=split, long=long)
     owner = [str(name) for name in told["condition"]] if "condition" in told else None
     found = hits(told["count"], control, replicates=owner, target=target)
     probability, rate = found["effect_probability"].to_numpy(), found["fdr"].to_numpy()

@@ -52,7 +52,7 @@ def score(fit: xr.DataTree, target: Any = None, quantile: float = 0.05, control:
         If the target is no set of shares, or has other states; if ``quantile`` is not between 0 and 1; if no
         perturbation has the control's name.
     """
-    if not 0 < quantile < 1:
+    if not isinstance(quantile, float | np.floating) or not 0 < quantile < 1:
         raise InputError(f"perturbation_score: quantile={quantile!r} must lie between 0 and 1.")
     model = fitted_model(fit, "perturbation_score")
     problem = check(model, fit)

@@ -366,7 +366,7 @@ def variables(
         index = [str(i) for i in range(len(whole_table.entries))]
     perturbed = index if design is None else [design.condition[name] for name in index]
     if control is not None and control not in perturbed:
-        raise absent(path, "control", control, perturbed)
+        raise absent(path, "control", control, list(dict.fromkeys(perturbed)))
     counts = pd.DataFrame(
         np.asarray(whole_table.entries),
         index=pd.Index(index, name="perturbation"),

@@ -13,6 +13,7 @@ from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.progress import track
 from genarium.readers.messages import listed
+from genarium.settings import generator
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,7 +112,7 @@ def permutation_test(
     """
     first, second = _samples(x, y)
     pairs = _pairs(first, second, cdist(second, second, _METRIC[_known(statistic)]), statistic)
-    return pairs.observed, pairs.p(permutations, np.random.default_rng(seed))
+    return pairs.observed, pairs.p(permutations, generator(seed))
 
 
 def against_control(
@@ -170,7 +171,12 @@ def against_control(
         raise InputError(
             f"perturbation_score: there are {len(table)} cells but {len(given)} labels. Give one for each."
         )
-    rng = np.random.default_rng(seed)
+    if missing := [i for i, one in enumerate(given) if one is None or one != one]:
+        raise InputError(
+            f"perturbation_score: labels[{missing[0]}] is missing ({len(missing)} such cells). Label it, or drop "
+            "the cell."
+        )
+    rng = generator(seed)
     untreated = np.flatnonzero(given == control)
     names = list(dict.fromkeys(given))
     if len(untreated) < 2:
@@ -178,6 +184,8 @@ def against_control(
             f"perturbation_score: {len(untreated)} cells are labelled {control!r}, but a control needs two or more; "
             f"labels are {listed(list(map(str, names)))}."
         )
+    if len(names) < 2:
+        raise InputError(f"perturbation_score: all cells are labelled {control!r}: there is nothing to compare.")
     if len(untreated) > control_cells:
         untreated = np.sort(rng.choice(untreated, control_cells, replace=False))
     second = table[untreated]
@@ -257,7 +265,7 @@ def _pairs(first: Array, second: Array, within: Array, statistic: str) -> _Pairs
 
 
 def _powers(x: Array, y: Array, exponent: float) -> Array:
-    if not 0 < exponent <= 2:
+    if not isinstance(exponent, int | float | np.number) or not 0 < exponent <= 2:
         raise InputError(f"perturbation_score: exponent={exponent!r} must lie above 0 and at most at 2.")
     return np.asarray(cdist(x, y, "sqeuclidean") ** (exponent / 2))
 
@@ -266,7 +274,7 @@ def _kernel(squared: Array, bandwidth: float | None) -> Array:
     """Gaussian kernel of squared distances."""
     if bandwidth is None:
         typical = float(np.median(squared[np.triu_indices(len(squared), 1)])) or float(squared.mean()) or 1.0
-    elif bandwidth > 0:
+    elif isinstance(bandwidth, int | float | np.number) and 0 < bandwidth < np.inf:
         typical = bandwidth**2
     else:
         raise InputError(f"perturbation_score: bandwidth={bandwidth!r} must be positive.")
@@ -274,6 +282,12 @@ def _kernel(squared: Array, bandwidth: float | None) -> Array:
 
 
 def _samples(x: Any, y: Any) -> tuple[Array, Array]:
+    named = [list(one.columns) if hasattr(one, "columns") else None for one in (x, y)]
+    if named[0] is not None and named[1] is not None and named[0] != named[1]:  # columns are found by name
+        if sorted(map(str, named[0])) != sorted(map(str, named[1])):
+            odd = sorted(set(map(str, named[0])) ^ set(map(str, named[1])))
+            raise InputError(f"perturbation_score: of x and y, one alone has the columns {listed(odd)}. Give the same.")
+        y = y[named[0]]
     first, second = _table("x", x), _table("y", y)
     if first.shape[1] != second.shape[1]:
         raise InputError(
@@ -287,7 +301,10 @@ def _samples(x: Any, y: Any) -> tuple[Array, Array]:
 
 def _table(name: str, values: Any) -> Array:
     """Return cells as a table of finite numbers."""
-    table = np.asarray(values.toarray() if hasattr(values, "toarray") else values, dtype=float)
+    try:
+        table = np.asarray(values.toarray() if hasattr(values, "toarray") else values, dtype=float)
+    except (TypeError, ValueError):
+        raise InputError(f"perturbation_score: {name} must be a table of numbers, cells and numbers of each.") from None
     if table.ndim != 2:
         raise InputError(
             f"perturbation_score: {name} has {table.ndim} dims, but must have two: cells and numbers of each."

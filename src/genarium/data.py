@@ -178,6 +178,8 @@ def _sizes(
             sizes[dim] = model.default_sizes[dim]
         elif partial:
             continue
+        elif lacking := _untold(model, dim, arrays):
+            raise missing_value(model, lacking)
         else:
             raise InputError(
                 f"{model.name}: the data do not show the size of {dim!r}. Give it: {setting(dim)}, such as "
@@ -201,6 +203,14 @@ def _sizes(
         if dim in sizes and sizes[dim] < 1:
             raise InputError(f"{model.name}: {dim!r} has size {sizes[dim]}; at least one {dim} is needed.")
     return {dim: sizes[dim] for dim in model.sizes if dim in sizes}
+
+
+def _untold(model: Model, dim: str, arrays: Mapping[str, Any]) -> str | None:
+    """Name of a known variable that would show the size of a dim, has to be given, and is not."""
+    for name, var in model.known.variables.items():
+        if dim in var.dims and name not in arrays and var.default is None:
+            return name
+    return None
 
 
 def _unlike(one: xr.DataArray, other: xr.DataArray, dim: str) -> str:

@@ -40,8 +40,37 @@ def test_edges_and_graphml_hold_the_networks_of_predict(tmp_path: Path) -> None:
     assert len(found.findall(".//g:edge", space)) == present.any(0).sum()
     with pytest.raises(InputError, match=r"smallest=-1\.0 must be"):
         gn.export(fit, "graphml", tmp_path / "net.graphml", smallest=-1.0)
-    with pytest.raises(InputError, match=r"fdr=1\.5 must be between 0 and 1"):
-        gn.export(fit, "edges", tmp_path / "mean.tsv", fdr=1.5)
+    with pytest.raises(InputError, match=r"fdr=0\.1 would be dropped"):
+        gn.export(fit, "edges", tmp_path / "mean.tsv", fdr=0.1)
+    with pytest.raises(InputError, match="by='group' needs group="):
+        gn.export(fit, "edges", tmp_path / "mean.tsv", by="group")
+
+
+def test_networks_of_categories_are_those_of_their_samples(tmp_path: Path) -> None:
+    rng = np.random.default_rng(2)
+    level = np.arange(90) % 3
+    x = rng.normal(size=(90, 3))
+    x[:, 1] += np.where(level == 1, 1.5, 0) * x[:, 0]
+    x[:, 2] += np.where(level == 2, 0, 1.5) * x[:, 1]
+    context = xr.DataArray(
+        np.stack([level == 1, level == 2], 1).astype(float),
+        dims=("sample", "covariate"),
+        coords={"covariate": ["tissue=lung", "tissue=skin"]},
+    )
+    fit = gn.fit("notmad", {"x": x, "context": context}, "map", 1, archetype=3, restarts=1)
+    network = gn.predict(fit)["predictions"]["network"].to_numpy()
+    gn.export(fit, "edges", tmp_path / "g.tsv", by="group", group="tissue")
+    rows = list(csv.DictReader((tmp_path / "g.tsv").read_text().splitlines(), delimiter="\t"))
+    names = ["none of lung, skin", "lung", "skin"]
+    for k, name in enumerate(names):
+        mean = network[level == k].mean(0)
+        own = {(int(r["source"]), int(r["target"])): float(r["weight"]) for r in rows if r["group"] == name}
+        assert own == {(i, j): pytest.approx(mean[i, j], rel=1e-5) for i, j in np.argwhere(np.abs(mean) > 0.1).tolist()}
+        gn.export(fit, "graphml", tmp_path / "g.graphml", group="tissue", value=name)
+        found = ElementTree.parse(tmp_path / "g.graphml").getroot()
+        assert len(found.findall(".//{http://graphml.graphdrawing.org/xmlns}edge")) == len(own)
+    with pytest.raises(InputError, match="there is no value of tissue 'liver'"):
+        gn.export(fit, "graphml", tmp_path / "g.graphml", group="tissue", value="liver")
 
 
 def drawn(fit: xr.DataTree) -> xr.DataTree:
@@ -87,6 +116,8 @@ def test_edges_of_draws_have_intervals_and_calls(tmp_path: Path) -> None:
         assert float(row["q"]) == pytest.approx(np.mean(above), abs=1e-4)
         assert row["called"] == ("yes" if float(row["q"]) <= 0.2 else "no")
     assert len({row["q"] for row in rows}) > 1
+    with pytest.raises(InputError, match=r"fdr=1\.5 must be between 0 and 1"):
+        gn.export(fit, "edges", tmp_path / "g.tsv", fdr=1.5)
     with pytest.raises(InputError, match="there is no covariate 'tissue'"):
         gn.export(fit, "edges", tmp_path / "g.tsv", by="group", group="tissue")
 

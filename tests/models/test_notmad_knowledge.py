@@ -55,6 +55,10 @@ def test_rules_say_what_words_say() -> None:
     [
         ({"forbidden": [("a", "x")]}, "forbidden: node x is not one of a, b, c"),
         ({"regulators": ["a"], "required": [("b", "c")]}, "edge b->c is forbidden by another rule"),
+        ({"forbidden": ["ab"]}, "forbidden: 'ab' is no edge"),
+        ({"required": [("a", "a")]}, "a->a: no node is its own parent"),
+        ({"tiers": {"a": "first"}}, "tiers: 'first' of node a is no finite number"),
+        ({"tiers": [["a"], ["b", "a"]]}, "tiers: node a is there twice"),
         ({"required": [("a", "b"), ("b", "c"), ("c", "a")]}, "required edges lead from node a back to it"),
     ],
     ids=str,

@@ -11,8 +11,21 @@ import pytest
 
 from genarium.declaration import Array
 from genarium.errors import InputError
-from genarium.models.notmad import by_group, clustered, notears, project_to_dag
-from genarium.models.notmad.equivalence import equivalence_class, representative
+from genarium.models.notmad import (
+    bootstrap,
+    by_group,
+    clustered,
+    consensus,
+    equivalence_class,
+    group_average,
+    learn_order,
+    lioness,
+    notears,
+    project_to_dag,
+    select,
+)
+from genarium.models.notmad.baselines import held_out_error
+from genarium.models.notmad.equivalence import representative
 from genarium.models.notmad.graphs import compare, is_acyclic
 from genarium.models.notmad.orders import choose_parents, local_score, residual_variance
 
@@ -197,6 +210,7 @@ def arrays_refused() -> dict[str, tuple[Callable[[], Any], str]]:
     x, _ = simulated(0, 4, 50)
     context = np.zeros((50, 1))
     rng = np.random.default_rng(0)
+    label = np.repeat([0, 1], [20, 30])
     summed = np.column_stack([x, x[:, 0] + x[:, 2]])
     return {
         "1-d": (lambda: notears(x[:, 0]), "x has the shape (50,)"),
@@ -208,14 +222,39 @@ def arrays_refused() -> dict[str, tuple[Callable[[], Any], str]]:
         "beta": (lambda: notears(x, search="path", beta=-1), "beta=-1 must be a finite number, zero or larger"),
         "dropped": (lambda: notears(x, beta=0.1), "beta=0.1 would be dropped"),
         "threshold": (lambda: notears(x, threshold=-0.1), "threshold=-0.1 must be"),
-        "starts": (lambda: notears(x, starts=0), "starts=0 must be 1 or more"),
+        "starts": (lambda: notears(x, starts=0), "starts=0 must be a whole number, 1 or larger"),
         "variances": (lambda: notears(x, variances="same"), "variances='same' is not known"),  # type: ignore[arg-type]
         "constant": (lambda: notears(np.column_stack([x, np.ones(50)])), "column 4 is 1 in every sample"),
         "duplicate": (lambda: notears(np.column_stack([x, -2 * x[:, 1]])), "columns 1 and 4 are the same up to scale"),
         "sum": (lambda: notears(summed), "column 4 is an exact sum of multiples of columns before it"),
         "group": (lambda: by_group(x, context, np.zeros(3)), "group has the shape (3,); it must be (50,)"),
         "context": (lambda: by_group(x, context[:9], np.zeros(50)), "context has 9 rows, x has 50"),
-        "groups": (lambda: clustered(x, context, 0, rng), "groups=0 of 50 samples"),
+        "groups": (lambda: clustered(x, context, 0, rng), "groups=0 must be a whole number"),
+        "many groups": (lambda: clustered(x, context, 51, rng), "groups=51 is more than the 50 samples"),
+        "no generator": (lambda: clustered(x, context, 1, 3), "Give numpy.random.default_rng(seed)"),  # type: ignore[arg-type]
+        "in a group": (
+            lambda: by_group(np.column_stack([x, label * x[:, 0] ** 2]), context, label),
+            "in group 0: x: column 4 is 0",
+        ),
+        "no group": (lambda: by_group(x, context, np.array([None, *"a" * 49])), "group[0] = None: 1 samples have no"),
+        "new contexts": (lambda: by_group(x, context, label).predict(np.ones((2, 2))), "2 covariates, the fit had 1"),
+        "left out": (lambda: lioness(x, samples=np.array([50])), "positions of rows of x, whole numbers from 0 to 49"),
+        "averaged": (lambda: group_average(np.zeros((3, 2, 2)), label), "give one network for each of 50"),
+        "scored": (lambda: held_out_error(x, np.zeros((3, 4, 4))), "networks of shape (3, 4, 4) for x of shape"),
+        "compared": (lambda: compare(np.zeros((0, 2, 2)), np.zeros((0, 2, 2))), "there is no network in it"),
+        "class": (lambda: equivalence_class(np.ones((2, 2))), "must be one acyclic network"),
+        "bootstrap": (lambda: next(bootstrap(x, context[:9], rng)), "context has 9 rows, x has 50"),
+        "ensemble": (lambda: consensus(np.zeros((2, 4, 4))), "give (members, samples, nodes, nodes)"),
+        "Booleans": (lambda: learn_order(x, context), "with nodes='logistic' every value must be zero or one"),
+        "complex": (lambda: notears(x * 1j), "x must be a matrix of numbers"),
+        "half a start": (lambda: notears(x, starts=2.5), "starts=2.5 must be a whole number"),  # type: ignore[arg-type]
+        "seed": (lambda: notears(x, seed=-1), "seed=-1 must be a whole number"),
+        "text weight": (lambda: notears(x, weight="a"), "weight must be an array of real numbers"),  # type: ignore[arg-type]
+        "text cut": (lambda: notears(x, threshold="a"), "threshold='a' must be"),  # type: ignore[arg-type]
+        "loop": (lambda: notears(x, rule=np.eye(4)), "required edges lead from node 0 back to it"),
+        "ragged": (lambda: project_to_dag([[1.0, 2.0], [3.0]]), "networks must be an array of weights"),  # type: ignore[arg-type]
+        "parts": (lambda: select(x, context, restarts=0), "restarts=0 must be a whole number"),
+        "rates": (lambda: select(x, context, betas=()), "betas, means and priors need one value or more each"),
         "none": (lambda: project_to_dag(np.zeros((0, 3, 3))), "no network"),
         "square": (lambda: project_to_dag(np.zeros((2, 3))), "networks of shape (2, 3)"),
         "cut": (lambda: project_to_dag(np.zeros((3, 3)), -1.0), "threshold=-1.0 must be"),

@@ -14,6 +14,7 @@ import genarium as gn
 from genarium import cli
 from genarium.errors import InputError
 from genarium.models.notmad.preparation import prepare, split
+from genarium.tree import load
 
 
 def frame(n: int = 12, age: float = 50, seed: int = 0) -> Any:
@@ -237,11 +238,26 @@ def test_without_a_context_one_network_is_read_fitted_and_exported_by_commands(t
     frame.to_csv(tmp_path / "x.csv", index=False)
     at = {name: str(tmp_path / name) for name in ("x.csv", "x.nc", "fit.nc", "edges.tsv")}
     assert cli.main(["read", "notmad", at["x.csv"], "--option", "context=none", "-o", at["x.nc"]]) == 0
-    fit = ["fit", "notmad", at["x.nc"], "--method", "map", "--set", "archetype=1", "-o", at["fit.nc"]]
-    assert cli.main(fit) == 0
+    fit = ["fit", "notmad", at["x.nc"], "--method", "map", "-o", at["fit.nc"]]
+    assert cli.main(fit) == 0  # that one network has one archetype is in the tree
     assert cli.main(["export", at["fit.nc"], "--as", "edges", "-o", at["edges.tsv"]]) == 0
     rows = (tmp_path / "edges.tsv").read_text().splitlines()
     assert len(rows) == 2
     assert set(rows[1].split("\t")[:2]) == {"a", "b"}
-    fit[fit.index("archetype=1")] = "archetype=2"
-    assert cli.main(fit) == 2
+    assert cli.main([*fit, "--set", "archetype=2"]) == 2
+
+
+def test_new_files_are_predicted_on_the_scale_of_the_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(60, 3)), columns=["a", "b", "age"])
+    frame.to_csv(tmp_path / "x.csv", index=False)
+    frame[:5].to_csv(tmp_path / "new.csv", index=False)
+    tree = gn.read("notmad", tmp_path / "x.csv", format="table", context="age")
+    fit = gn.fit("notmad", tree, "map", 1, archetype=2, restarts=1)
+    fit.to_netcdf(tmp_path / "fit.nc")
+    command = ["predict", str(tmp_path / "fit.nc"), str(tmp_path / "new.csv"), "-o", str(tmp_path / "p.nc")]
+    assert cli.main(command) == 2
+    assert "--option like=x.csv" in capsys.readouterr().err
+    assert cli.main([*command, "--option", f"like={tmp_path / 'x.csv'}"]) == 0
+    found = load(tmp_path / "p.nc")["predictions"]["network"].to_numpy()
+    np.testing.assert_array_equal(found, gn.predict(fit)["predictions"]["network"].to_numpy()[:5])

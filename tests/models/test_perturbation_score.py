@@ -455,8 +455,15 @@ def test_score_refuses_nonsense(fit: xr.DataTree) -> None:
         score(fit, control="x")
     with pytest.raises(InputError, match=r"quantile=1.5 must lie between 0 and 1"):
         score(fit, quantile=1.5)
+    with pytest.raises(InputError, match="quantile='a' must lie between 0 and 1"):
+        score(fit, quantile="a")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="holds no fit"):
         score(gn.simulate(NAME, seed=1))
+
+
+def test_missing_features_are_asked_for_by_their_name() -> None:
+    with pytest.raises(InputError, match=r"'features' .* is missing.*or let the model do without: regression='none'"):
+        gn.fit(NAME, {"count": [[1, 2], [3, 4]]}, "conjugate")
 
 
 def test_unseen_genes_are_predicted_from_features_alone(fit: xr.DataTree) -> None:

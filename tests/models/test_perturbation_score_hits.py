@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from scipy import stats
 
 import genarium as gn
@@ -141,3 +142,22 @@ def test_input_is_checked() -> None:
         hits(counts.assign(gene="x"), "ctrl")
     with pytest.raises(InputError, match="whose rows have names"):
         hits(counts.to_numpy(), "ctrl")
+
+
+def test_tables_that_are_no_counts_are_refused_and_replicates_are_found_by_row() -> None:
+    rng = np.random.default_rng(0)
+    rows = [f"{name}_{i}" for name in ("control", "KO") for i in range(3)]
+    counts = pd.DataFrame(rng.multinomial(50, [0.5, 0.3, 0.2], size=6), index=rows, columns=["a", "b", "c"])
+    own = {row: row.split("_")[0] for row in rows}
+    by_row = hits(counts, "control", replicates=dict(reversed(own.items())))
+    xr.testing.assert_identical(by_row, hits(counts, "control", replicates=list(own.values())))
+    for table, said in (
+        (counts + 0.5, "row 'control_0', state 'a' is .*whole numbers of cells"),
+        (counts.set_axis(["a", "a", "b"], axis=1), "the states are a, a, b: two different ones"),
+        (counts[["a"]], "the states are a: two different ones or more are needed"),
+        (counts.set_axis(["control", *["KO"] * 5]), "the row 'KO' is there twice. If rows are replicates"),
+    ):
+        with pytest.raises(InputError, match=said):
+            hits(table, "control")
+    with pytest.raises(InputError, match="there is no label for the row 'KO_2'"):
+        hits(counts, "control", replicates=dict.fromkeys(rows[:-1], "x"))

@@ -276,6 +276,12 @@ def test_cells_are_grouped_by_condition() -> None:
     assert screen.state.tolist() == [1, 0, 1, 0]
     reordered = net.screen(counts, ["B", "A", "B", "B"], ["x", "y", "y", "x"], features, states=["y", "x"])
     np.testing.assert_allclose(reordered.share, np.array([[1, 0], [1 / 3, 2 / 3]]))
+    clusters = net.screen(counts, ["B", "A", "B", "B"], ["10", "2", "2", "10"], features)
+    assert clusters.states == ("2", "10")
+    ordered = pd.Categorical(["x", "y", "y", "x"], categories=["y", "x"])
+    assert net.screen(counts, ["B", "A", "B", "B"], ordered, features).states == ("y", "x")
+    with pytest.raises(InputError, match="the states are x: two different ones or more are needed"):
+        net.screen(counts, ["B", "A", "B", "B"], ["x", "x", "x", "x"], features)
     with pytest.raises(InputError, match="the state 'y' is none of x"):
         net.screen(counts, ["B", "A", "B", "B"], ["x", "y", "y", "x"], features, states=["x"])
     with pytest.raises(InputError, match="there are no features for C"):
@@ -465,6 +471,17 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for rows, odd in (([0, 40], "40"), ([-1, 3], "-1"), (["gene1", "gene2"], r"\['gene1', 'gene2'\]")):
         with pytest.raises(InputError, match=f"rows: {odd} is no position"):
             net.train(screen, np.array(rows), np.random.default_rng(1))
+    for changes, said in (
+        ({"steps": "5"}, "steps='5' must be of the kind of its default, 2000"),
+        ({"size": {"program": 3}}, "there is no size 'program'. Did you mean 'programs'"),
+        ({"size": {"programs": 0}}, "size programs=0 must be a whole number"),
+    ):
+        with pytest.raises(InputError, match=said):
+            net.train(screen, np.arange(5), np.random.default_rng(1), **changes)
+    with pytest.raises(InputError, match="a perturbation is there twice"):
+        net.train(screen, np.array([1, 1, 2]), np.random.default_rng(1))
+    with pytest.raises(InputError, match="ndarray is no screen"):
+        net.train(screen.cells, np.arange(5), np.random.default_rng(1))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="1 training perturbations are too few"):
         net.train(screen, np.arange(1), np.random.default_rng(1))
 

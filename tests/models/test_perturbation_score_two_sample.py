@@ -115,3 +115,21 @@ def test_other_input_is_checked() -> None:
         against_control(x, ["a"], "a")
     with pytest.raises(InputError, match="0 cells are labelled 'b'"):
         against_control(x, ["a"] * 4, "b")
+
+
+def test_columns_are_found_by_name_and_labels_are_complete() -> None:
+    import pandas as pd
+
+    rng = np.random.default_rng(0)
+    x, y = (pd.DataFrame(rng.normal(size=(9, 3)), columns=list("abc")) for _ in range(2))
+    assert energy_distance(x, y[["c", "a", "b"]]) == energy_distance(x, y)
+    with pytest.raises(InputError, match="one alone has the columns c, d"):
+        energy_distance(x, y.rename(columns={"c": "d"}))
+    with pytest.raises(InputError, match="x must be a table of numbers"):
+        energy_distance("a", y)
+    with pytest.raises(InputError, match="exponent='a' must lie above 0"):
+        energy_distance(x, y, exponent="a")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"labels\[2\] is missing \(1 such cells\)"):
+        against_control(y, ["a", "a", None, *["control"] * 6], "control")
+    with pytest.raises(InputError, match="all cells are labelled 'control': there is nothing to compare"):
+        against_control(y, ["control"] * 9, "control")

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from genarium.errors import InputError
 from genarium.readers.messages import absent
 
@@ -78,7 +80,17 @@ def preset(name: str, **changes: Any) -> Preset:
     for key in changes:
         if key not in Preset.__dataclass_fields__:
             raise absent("perturbation_score.statistic", "setting", key, Preset.__dataclass_fields__)
-    found = replace(PRESETS[name], **changes)
+    base = PRESETS[name]
+    for key, value in changes.items():
+        wanted = type(getattr(base, key))
+        number = isinstance(value, int | np.integer) or (wanted is float and isinstance(value, float | np.floating))
+        right = isinstance(value, wanted) or (wanted in (int, float) and number and not isinstance(value, bool))
+        if not right or (wanted is float and not np.isfinite(value)):
+            raise InputError(
+                f"perturbation_score.statistic: {key}={value!r} must be of the kind of its default, "
+                f"{getattr(base, key)!r}."
+            )
+    found = replace(base, **changes)
     if found.recognition not in RECOGNITIONS:
         raise absent("perturbation_score.statistic", "recognition", found.recognition, RECOGNITIONS)
     if not found.cells or min(found.cells) < 2 or min(found.batch, found.steps) < 2 or found.targets < 1:

@@ -9,6 +9,7 @@ import numpy as np
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers.counts import first_odd
+from genarium.readers.labels import levels, stripped
 from genarium.readers.messages import absent, listed
 
 from .presets import Preset
@@ -135,7 +136,7 @@ def labels(name: str, values: Any) -> Array:
             f"perturbation_score.statistic: {name}[{at}] is missing ({int(given.isna().sum())} such cells). Label it, "
             "or drop the cell."
         )
-    return given.to_numpy().astype(str)
+    return stripped(given).astype(str)
 
 
 def screen(
@@ -159,7 +160,8 @@ def screen(
     features : DataFrame
         A row for each perturbed gene, named by its index.
     states : sequence of str, optional
-        States in their order. Default: those that occur, sorted.
+        States in their order. Default: those that occur, in the order of their categories, whole numbers as numbers,
+        else sorted.
     dtype : str
     control : str, optional
         Name of the unperturbed condition, which must be there; its features are zero unless given.
@@ -176,6 +178,8 @@ def screen(
     InputError
         For a gene without features, an unknown or missing label, lengths that differ, counts that are not raw.
     """
+    import pandas as pd
+
     from ..readers import align
 
     genes = getattr(counts, "columns", ()) if genes is None else genes
@@ -187,15 +191,21 @@ def screen(
             f"{counts.shape[1]} columns of counts. Give each column a name of its own."
         )
     features = table_of(features)
+    given_states = pd.Series(state)
     condition, state = labels("condition", condition), labels("state", state)
     if not len(condition) == len(state) == counts.shape[0]:
         raise InputError(
             f"perturbation_score.statistic: there are {counts.shape[0]} cells, {len(condition)} conditions and "
             f"{len(state)} states. Give one of each for every cell."
         )
-    kinds = list(np.unique(state)) if states is None else [str(one) for one in states]
+    kinds = levels(given_states) if states is None else [str(one) for one in states]
     if odd := sorted({str(one) for one in state} - {str(one) for one in kinds}):
         raise InputError(f"perturbation_score.statistic: the state {odd[0]!r} is none of {', '.join(kinds)}. Add it.")
+    if len(set(kinds)) < max(2, len(kinds)):
+        raise InputError(
+            f"perturbation_score.statistic: the states are {', '.join(kinds)}: two different ones or more are needed, "
+            "so that there are shares."
+        )
     depths(counts)  # before sorting, so that errors name the caller's cells
     order = np.argsort(condition, kind="stable")
     names, number = np.unique(condition, return_counts=True)

@@ -70,6 +70,10 @@ class Trained:
         return np.asarray(array, dtype=self.settings.dtype)
 
 
+SIZES = ("programs", "token", "values", "width")
+"""Sizes of the network that are free: the others are those of the screen."""
+
+
 @cache
 def forward(size: Size, dtype: str) -> tuple[Any, Any, Any]:
     """Functions of weights and data for a summary, a distance and a recognition, run without compilation."""
@@ -134,6 +138,11 @@ def train(
         raise InputError(
             f"perturbation_score.statistic: rng={rng!r} is no generator. Give np.random.default_rng(seed)."
         )
+    if not isinstance(one, Screen):
+        raise InputError(
+            f"perturbation_score.statistic: {type(one).__name__} is no screen. Make one with screen(counts, condition, "
+            "state, features)."
+        )
     rows, P = np.asarray(rows), len(one.names)
     if rows.ndim != 1 or rows.dtype.kind not in "iu" or ((rows < 0) | (rows >= P)).any():
         odd = rows.tolist() if rows.ndim != 1 or rows.dtype.kind not in "iu" else rows[(rows < 0) | (rows >= P)][0]
@@ -143,7 +152,14 @@ def train(
         )
     if len(rows) < 2:
         raise InputError(f"perturbation_score.statistic: {len(rows)} training perturbations are too few.")
+    if len(np.unique(rows)) < len(rows):
+        raise InputError("perturbation_score.statistic: rows: a perturbation is there twice. Name each once.")
     settings = preset(name, **changes)
+    for key, value in (size or {}).items():
+        if key not in SIZES:
+            raise absent("perturbation_score.statistic", "size", key, SIZES)
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+            raise InputError(f"perturbation_score.statistic: size {key}={value!r} must be a whole number, 1 or larger.")
     shape = Size(one.cells.shape[1], one.features.shape[1], one.share.shape[1], **(dict(size) if size else {}))
     starting, drawing = rng.spawn(2)
     weights = network.initial(shape, starting, settings.dtype)

@@ -178,16 +178,20 @@ def _fit_each(options: argparse.Namespace) -> int:
 
 
 def _chosen(tree: Any, size: str) -> str:
-    """Say which candidate is best, and how much better than the smallest one, where something was held out."""
+    """Say which candidate is best, and by how much against the first; where it is the first, how far the next is."""
     from genarium.attributes import attribute
 
     table = tree["choice"].to_dataset()
     known = {**attribute(tree, "sizes"), **attribute(tree, "model_options")}
-    best, first = known[size], table[f"{size}_candidate"].to_numpy()[0]
-    if "gain" not in table or best == first:
+    candidates = table[f"{size}_candidate"].to_numpy()
+    best, first = known[size], candidates[0]
+    if "gain" not in table or len(candidates) < 2:
         return f"{size}={best} is best"
-    at = table.sel({f"{size}_candidate": best})
+    other = candidates[1 + int(table["gain"].to_numpy()[1:].argmax())] if best == first else best
+    at = table.sel({f"{size}_candidate": other})
     gain = f"{float(at['gain']):+.3g} ± {float(at['gain_error']):.2g} nats an observation held out"
+    if best == first:
+        return f"{size}={best} is best: {size}={other} has {gain}, against it"
     return f"{size}={best} is best: {gain}, against {size}={first}"
 
 

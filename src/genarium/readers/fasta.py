@@ -50,6 +50,8 @@ def opened(path: Path) -> Iterator[Any]:
             options = {"filepath_index_compressed": str(gzi)} if packed else {}
             with pysam.FastaFile(str(path), filepath_index=str(fai), **options) as file:
                 yield file
+        except InputError:  # of who reads from it
+            raise
         except (OSError, ValueError, pysam.utils.SamtoolsError) as error:
             raise InputError(
                 f"{path}: the FASTA file cannot be read ({str(error).strip()}). Lines of a contig must be of "

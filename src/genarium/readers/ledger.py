@@ -116,11 +116,14 @@ class Told(Mapping[str, Any]):
     ledger : Ledger
     options : mapping of str to str
         Options of the model that go with the variables ("groups": "several").
+    sizes : mapping of str to int
+        Sizes that variables do not show, where the files leave no choice.
     """
 
     variables: Mapping[str, Any]
     ledger: Ledger
     options: Mapping[str, str] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Any:
         return self.variables[name]

@@ -98,13 +98,14 @@ def _long_form(sheet: Sheet, terms: Terms) -> tuple[str, str, str] | None:
     def called(*usual: str) -> str | None:
         return next((lower[name] for name in usual if name in lower), None)
 
-    row = called(terms.row, f"{terms.row}s", f"{terms.row}_id", "barcode", "perturbation")
+    row = called(terms.row, f"{terms.row}s", f"{terms.row}_id", "barcode", "perturbation", "condition")
     column = called(
         terms.column, f"{terms.column}s", f"{terms.column}_id", f"{terms.column}_name", "feature", "cluster"
     )
     value = called(*sorted(VALUES))
-    if len(sheet.names) == 3 and row and column and value:
-        return row, column, value
+    named = row and column and value
+    if named and (len(sheet.names) == 3 or not sheet.is_numeric(column or "")):
+        return str(row), str(column), str(value)
     text = [name for name in sheet.names if not sheet.is_numeric(name)]
     numeric = [name for name in sheet.names if name not in text]
     if len(sheet.names) != 3 or len(text) != 2 or len(sheet.frame) < FEWEST:

@@ -10,9 +10,13 @@ from genarium.declaration import Model
 from genarium.errors import InputError
 from genarium.readers.formats import guessed, taken_by
 from genarium.registry import fitted_model
+from genarium.remedies import option
 from genarium.signatures import keyword_options
 from genarium.verbs.predict import predict
 from genarium.verbs.read import read
+
+LIKE = "like"
+"""What readers call the file of training samples whose scale and levels new files take."""
 
 
 def is_source(fitted: xr.DataTree, path: Path, model: str | Path | Model = "") -> bool:
@@ -50,7 +54,8 @@ def annotate(
     Raises
     ------
     InputError
-        If the model does not annotate such files, or data and fit do not agree.
+        If the model does not annotate such files, data and fit do not agree, or the reader scales data by those of the
+        fit, and their file is not named.
     """
     declared, path, out = fitted_model(fitted, model), Path(source), Path(output) if output else None
     if out is not None and out.suffix.lower() not in declared.annotate:
@@ -66,6 +71,12 @@ def annotate(
         if f"{dim}s" in taken:
             options[f"{dim}s"] = labels
     options |= {name: settings.pop(name) for name in list(settings) if name in taken}
+    if LIKE in taken and LIKE not in options:  # else the file would be scaled by itself, not as the fit's data were
+        first = next(iter(attribute(fitted, "files")), "<file>") if "files" in fitted.attrs else "<file>"
+        raise InputError(
+            f"{path}: it has to be brought to the scale of the fit's data. Name the file that these were read from, "
+            f"with {option(LIKE, first)}."
+        )
     data = read(declared, path, **options)
     predicted = predict(fitted, data, model=model, **settings)
     if out is not None:

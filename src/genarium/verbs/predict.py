@@ -1,6 +1,6 @@
 """Predict: what a fitted model says of new data."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from genarium.declaration import Array, Model
 from genarium.errors import InputError
 from genarium.evaluate import predictions
 from genarium.holding import Data, hold
+from genarium.readers.messages import listed
 from genarium.registry import fitted_model
 from genarium.settings import split
 from genarium.signatures import call, parents_of
@@ -89,7 +90,7 @@ def _predict(
     sizes = {dim: n for dim, n in sizes.items() if dim not in model.derived_dims}
     for dim, size in _sizes_of(model, held).items():
         if dim in shown - {model.unit, *model.derived_dims, *elsewhere} and dim in fitted_sizes:
-            _same_size(model, dim, fitted_sizes[dim], size)
+            _same_size(model, dim, fitted_sizes[dim], size, _lacking(tree, data, dim))
     given_data = data if isinstance(data, xr.DataTree) else held  # a tree tells its sizes, too
     fitted = _fitted_labels(tree)
     same = (shown | kept) & set(fitted) - {model.unit, *model.derived_dims, *elsewhere}
@@ -152,13 +153,24 @@ def _sizes_of(model: Model, held: Mapping[str, Any]) -> dict[str, int]:
     return out
 
 
-def _same_size(model: Model, dim: str, fitted: int, new: int) -> None:
+def _same_size(model: Model, dim: str, fitted: int, new: int, lacking: Sequence[str] = ()) -> None:
     """Refuse new data with more or fewer of what the fit is of."""
     if new != fitted:
+        told = f" They lack {listed(lacking)}." if lacking else ""
         raise InputError(
-            f"{model.name}: the new data have {new} {plural(dim)}, the fit has {fitted}. "
+            f"{model.name}: the new data have {new} {plural(dim)}, the fit has {fitted}.{told} "
             f"Give the {plural(dim)} of the fit."
         )
+
+
+def _lacking(tree: xr.DataTree, data: Data, dim: str) -> list[str]:
+    """Names along a dim of the fit that a tree of new data has not."""
+    old = _fitted_labels(tree).get(dim)
+    new = _fitted_labels(data).get(dim) if isinstance(data, xr.DataTree) else None
+    if old is None or new is None or old.dtype.kind in "iu":
+        return []
+    have = set(new.astype(str))
+    return [name for name in old.astype(str) if name not in have]
 
 
 def _fitted_labels(tree: xr.DataTree) -> dict[str, Array]:

@@ -78,6 +78,8 @@ def read(
         found = reader(opened, **own)
     if isinstance(found, Told) and found.options:
         variant = variant.variant(**{**variant.chosen, **found.options})
+    if isinstance(found, Told):
+        sizes = {**found.sizes, **sizes}
     try:
         problem = check(variant, {**found, **values}, sizes, partial=True)
     except InputError as error:
