@@ -173,8 +173,8 @@ def check_iterations(iterations: int) -> None:
     """Reject a number of bootstrap samples that no standard error can be taken of."""
     if isinstance(iterations, bool) or not isinstance(iterations, int | np.integer) or iterations < 2:
         raise InputError(
-            f"mendelian_randomization: iterations={iterations!r} must be a whole number, two or more: the standard "
-            "error is that of as many bootstrap samples."
+            f"mendelian_randomization: iterations={iterations!r} must be a whole number, two or more: so many "
+            "samples are drawn."
         )
 
 

@@ -77,6 +77,9 @@ def chosen(path: Path, names: Sequence[str], given: Mapping[str, str | None]) ->
         ),
     ):
         if not there:
+            for asked, name in given.items():
+                if name is not None and name not in names:
+                    raise _no_column(str(path), asked, name, names)
             raise InputError(
                 f"{path}: no column is known to hold {what}. The columns are {', '.join(names[:30])}; usual names are "
                 f"{', '.join(NAMES[role][:6])} ... Say which it is: {option(named, 'COLUMN')}."
@@ -93,11 +96,14 @@ def check_given(files: Sequence[Columns], given: Mapping[str, str | None]) -> No
     """
     for role, name in given.items():
         if name is not None and not any(name in file.names for file in files):
-            paths = " and ".join(str(file.path) for file in files)
-            raise InputError(
-                f"{paths}: there is no column {name!r} ({option('variant' if role == 'id' else role, name)}); the "
-                f"columns are {', '.join(files[0].names[:30])}."
-            )
+            raise _no_column(" and ".join(str(file.path) for file in files), role, name, files[0].names)
+
+
+def _no_column(paths: str, role: str, name: str, names: Sequence[str]) -> InputError:
+    return InputError(
+        f"{paths}: there is no column {name!r} ({option('variant' if role == 'id' else role, name)}); the columns are "
+        f"{', '.join(names[:30])}."
+    )
 
 
 def _told(found: Columns) -> None:
