@@ -77,7 +77,7 @@ def variants(
         "beta_outcome": beta_outcome,
         "se_outcome": se_outcome,
     }
-    arrays = {name: np.atleast_1d(np.asarray(value, dtype=float)) for name, value in given.items()}
+    arrays = {name: np.atleast_1d(numbers(name, value)) for name, value in given.items()}
     size = arrays["beta_exposure"].shape
     for name, value in arrays.items():
         if value.ndim != 1 or value.shape != size:
@@ -93,8 +93,25 @@ def variants(
                 f"{value.size} are not). Drop such variants."
             )
     if size[0] < least:
-        raise InputError(f"mendelian_randomization: {size[0]} variants; this estimator needs at least {least}.")
+        raise InputError(
+            f"mendelian_randomization: {size[0]} variants; this estimator needs at least {least}. Give more"
+            f"{', or use wald_ratio' if size[0] == 1 else ''}."
+        )
     return Variants(*arrays.values())
+
+
+def numbers(name: str, value: ArrayLike) -> Array:
+    """Return an array of numbers.
+
+    Raises
+    ------
+    InputError
+        If it holds anything else.
+    """
+    try:
+        return np.asarray(value, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"mendelian_randomization: {name} is to be numbers, all in one array ({error}).") from error
 
 
 def with_ratio(data: Variants) -> Variants:
@@ -127,8 +144,9 @@ def acting(data: Variants) -> None:
 
 def error_covariance(data: Variants, covariance: ArrayLike) -> Array:
     """Check covariances of the variants' two errors, one for each variant or one for all; shape (J,)."""
+    given = numbers("covariance", covariance)
     try:
-        c = np.broadcast_to(np.asarray(covariance, dtype=float), data.x.shape)
+        c = np.broadcast_to(given, data.x.shape)
     except ValueError as error:
         raise InputError(
             f"mendelian_randomization: covariance has shape {np.shape(covariance)}, beta_exposure {data.x.shape}. Give "
@@ -155,24 +173,40 @@ def check_iterations(iterations: int) -> None:
     """Reject a number of bootstrap samples that no standard error can be taken of."""
     if isinstance(iterations, bool) or not isinstance(iterations, int | np.integer) or iterations < 2:
         raise InputError(
-            f"mendelian_randomization: iterations={iterations!r} must be a whole number, two or more: the standard "
-            "error is that of as many bootstrap samples."
+            f"mendelian_randomization: iterations={iterations!r} must be a whole number, two or more: so many "
+            "samples are drawn."
         )
+
+
+def is_number(value: object) -> bool:
+    """Whether an option is one number (which may be NaN)."""
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
 
 
 def check_number(option: str, value: float, *, zero: bool) -> None:
     """Reject an option that is no finite number above zero (or zero, where that has a meaning)."""
-    if not (np.isfinite(value) and (value > 0 or (zero and value == 0))):
+    if not (is_number(value) and np.isfinite(value) and (value > 0 or (zero and value == 0))):
         raise InputError(
-            f"mendelian_randomization: {option}={value:g} must be a finite number, {'not below' if zero else 'above'} "
-            "zero."
+            f"mendelian_randomization: {option}={_shown(value)} must be a finite number, "
+            f"{'not below' if zero else 'above'} zero."
         )
+
+
+def check_between(option: str, value: float, low: float, high: float, remedy: str) -> None:
+    """Reject an option that is no number between two others, neither of them included."""
+    if not (is_number(value) and low < value < high):
+        raise InputError(
+            f"mendelian_randomization: {option}={_shown(value)} must lie between {low:g} and {high:g}. {remedy}"
+        )
+
+
+def _shown(value: object) -> str:
+    return f"{value:g}" if is_number(value) else repr(value)
 
 
 def check_level(level: float) -> None:
     """Reject the level of an interval that is no proportion."""
-    if not 0 < level < 1:
-        raise InputError(f"mendelian_randomization: level={level:g} must lie between 0 and 1. Use 0.95 for 95 %.")
+    check_between("level", level, 0, 1, "Use 0.95 for 95 %.")
 
 
 def interval(

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from genarium.declaration import Array
 from genarium.errors import InputError
 
-from .estimates import check_level
+from .estimates import check_level, numbers
 
 METHODS = ("FE", "DL", "HE", "HS", "SJ", "ML", "REML", "EB", "PM")
 """Fixed effect; DerSimonian-Laird, Hedges, Hunter-Schmidt, Sidik-Jonkman, (restricted) maximum likelihood, empirical
@@ -169,7 +169,7 @@ def q_profile(y: ArrayLike, v: ArrayLike, level: float = 0.95) -> tuple[float, f
 
 
 def _checked(y: ArrayLike, v: ArrayLike) -> tuple[Array, Array]:
-    y, v = np.atleast_1d(np.asarray(y, dtype=float)), np.atleast_1d(np.asarray(v, dtype=float))
+    y, v = np.atleast_1d(numbers("y", y)), np.atleast_1d(numbers("v", v))
     if y.ndim != 1 or y.shape != v.shape or not y.size:
         raise InputError(f"meta_analysis: y has shape {y.shape}, v {v.shape}. Give one variance for each effect.")
     bad = np.flatnonzero(~np.isfinite(y) | ~(v > 0) | ~np.isfinite(v))

@@ -1,6 +1,8 @@
 """Mendelian randomisation of two tables of summary statistics: the command ``genarium mr``."""
 
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -11,7 +13,7 @@ from genarium.declaration import Answer, Array
 from genarium.drawing import Titled
 from genarium.errors import InputError
 from genarium.readers.files import no_file_twice
-from genarium.remedies import flag
+from genarium.remedies import as_flags, flag, warn
 from genarium.settings import only_with
 
 from .gwas import Paired, correlated, pair, taken_of
@@ -30,6 +32,12 @@ def mr(
     palindromic: Literal["frequency", "drop", "keep"] = "frequency",
     incompatible: Literal["error", "drop"] = "drop",
     duplicates: Literal["error", "first", "best", "drop"] = "error",
+    variant: str | None = None,
+    beta: str | None = None,
+    se: str | None = None,
+    effect_allele: str | None = None,
+    other_allele: str | None = None,
+    frequency: str = "auto",
     ld: Path | None = None,
     ld_alleles: Path | None = None,
     clump: float | None = None,
@@ -61,6 +69,18 @@ def mr(
         What to do with variants whose alleles do not match.
     duplicates : {"error", "first", "best", "drop"}
         What to do with rows of the same variant.
+    variant : str
+        Column of the variants' identifiers, in either table or both; default: that of a usual name.
+    beta : str
+        Column of the effects.
+    se : str
+        Column of their standard errors.
+    effect_allele : str
+        Column of the allele that effects are of.
+    other_allele : str
+        Column of the other allele.
+    frequency : str
+        Column of the effect allele's frequency; "auto": that of a usual name; "null": look at none.
     ld : Path
         Correlations of the variants: a square table by name, or one with a row a pair (PLINK's --r); the methods are
         then those that take correlated variants.
@@ -77,18 +97,17 @@ def mr(
         Of these and of the model.
     """
     no_file_twice([exposure, outcome])
-    told = pair(
-        [exposure, outcome],
-        {},
-        scale=scale,
-        palindromic=palindromic,
-        incompatible=incompatible,
-        duplicates=duplicates,
-    )
     only_with("mr", flag("ld"), ld is not None, ld_alleles=ld_alleles, clump=clump)
+    named = {"id": variant, "beta": beta, "se": se, "effect_allele": effect_allele, "other_allele": other_allele}
+    given = {role: name for role, name in named.items() if name is not None}
+    if frequency != "auto":
+        given["frequency"] = None if frequency == "null" else frequency
+    how = {"palindromic": palindromic, "incompatible": incompatible, "duplicates": duplicates}
     matrix = None
-    if ld is not None:
-        told, matrix = _linked(told, ld, ld_alleles, clump)
+    with _flags():
+        told = pair([exposure, outcome], given, scale=scale, **how)
+        if ld is not None:
+            told, matrix = _linked(told, ld, ld_alleles, clump)
     names = told.names
     x, sx, y, sy = told.exposure.beta, told.exposure.se, told.outcome.beta, told.outcome.se
     keep = np.ones(len(x), dtype=bool)
@@ -121,6 +140,19 @@ def mr(
     if not keep.all():
         left.append(f"{(~keep).sum()} variants left out: p value on the exposure of {p_value:g} or more")
     return answer(found, f"{outcome.name} on {exposure.name}", left)
+
+
+@contextmanager
+def _flags() -> Iterator[None]:
+    """Let what is said of options name this command's own flags."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        try:
+            yield
+        except InputError as error:
+            raise InputError(as_flags(error.marked)) from error
+    for one in told:
+        warn(as_flags(getattr(one.message, "marked", str(one.message))), one.category, stacklevel=3)
 
 
 INDEPENDENT = 0.01
@@ -167,6 +199,8 @@ def answer(found: MrTable, title: str = "Mendelian randomisation", notes: list[s
     if found.without:
         tables["IVW without each variant"] = [HEAD, *map(_cells, found.without)]
     said = [*(notes or []), f"Mean F statistic of the {len(found.data)} instruments: {found.mean_f:.3g}."]
+    if found.steiger is None:
+        said.append("The direction (Steiger) was not looked at: it needs the sample sizes of both studies.")
     if found.mean_f < 10:
         said.append("The instruments are weak (mean F below 10): go by RAPS, dIVW or the model.")
     return Answer(title, tables, said, (lambda: _figures(found)) if len(found.data) > 2 else None)

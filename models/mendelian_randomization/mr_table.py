@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,12 @@ from numpy.typing import ArrayLike
 
 from genarium.declaration import Array
 from genarium.errors import InputError
+from genarium.settings import generator
 
-from .estimates import Variants, check_level, error_covariance, interval, variants
+from .estimates import Variants, check_iterations, check_level, error_covariance, interval, numbers, variants
 from .medians import contamination_mixture, weighted_median
 from .modes import mode
-from .outliers import leave_one_out, presso
+from .outliers import presso
 from .profiled import divw, maximum_likelihood, pivw
 from .regression import egger, ivw
 from .robust_score import raps
@@ -189,6 +191,8 @@ def mr_table(
         A method that fails has a row with the reason.
     """
     check_level(level)
+    check_iterations(iterations)
+    generator(seed)  # refuses what is no seed
     data = variants(beta_exposure, se_exposure, beta_outcome, se_outcome, 1)
     given = (data.x, data.sx, data.y, data.sy)
     c = error_covariance(data, covariance)
@@ -203,7 +207,7 @@ def mr_table(
         rows = [_row(lambda: wald_ratio(*given, covariance=c, level=level), "Wald ratio", 1)]
         return MrTable(rows, data.mean_f, (), None, direction, [], labels, data)
     if correlation is not None:
-        return _correlated(given, c, np.asarray(correlation, dtype=float), labels, direction, model, seed, level)
+        return _correlated(given, c, numbers("correlation", correlation), labels, direction, model, seed, level)
     rows = []
     for method, run, least in _methods(given, c, iterations, seed, level):
         if least <= J:
@@ -220,8 +224,9 @@ def mr_table(
         pleiotropy = tilted.intercept, tilted.intercept_se, tilted.intercept_p
     without = []
     if J >= 4:
-        for name, one in zip(labels, leave_one_out(*given, level=level), strict=True):
-            without.append(Row(name, J - 1, one.estimate, one.se, one.ci, one.p_value))
+        for j, name in enumerate(labels):
+            rest = tuple(np.delete(part, j) for part in given)
+            without.append(_row(partial(ivw, *rest, level=level), name, J - 1))
     return MrTable(rows, data.mean_f, tuple(spread), pleiotropy, direction, without, labels, data)
 
 
@@ -389,7 +394,13 @@ def steiger(data: Variants, samples_exposure: ArrayLike | None, samples_outcome:
         ("exposure", samples_exposure, data.x, data.sx),
         ("outcome", samples_outcome, data.y, data.sy),
     ):
-        n = np.broadcast_to(np.asarray(n, dtype=float), b.shape)
+        n = numbers(f"samples_{name}", n)
+        if n.shape not in ((), b.shape):
+            raise InputError(
+                f"mr_table: samples_{name} has shape {n.shape}, beta_exposure {b.shape}. Give one number for each "
+                "variant, or one for all."
+            )
+        n = np.broadcast_to(n, b.shape)
         if not (np.isfinite(n).all() and (n > 3).all()):
             raise InputError(f"mr_table: sample sizes of the {name} must be above 3. Correct them, or leave them out.")
         F = (b / se) ** 2

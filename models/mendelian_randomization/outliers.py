@@ -11,7 +11,7 @@ from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.settings import generator
 
-from .estimates import Estimate, Variants, acting, interval, variants
+from .estimates import Estimate, Variants, acting, check_between, check_iterations, interval, variants
 from .regression import ivw
 
 
@@ -79,10 +79,8 @@ def presso(
     acting(data)
     rng = generator(seed)
     J = len(data)
-    if not 0 < significance < 1:
-        raise InputError(
-            f"mendelian_randomization: significance={significance:g} must lie between 0 and 1. Use 0.05 for 5 %."
-        )
+    check_between("significance", significance, 0, 1, "Use 0.05 for 5 %.")
+    check_iterations(iterations)
     if np.count_nonzero(data.x) == 1:
         raise InputError(
             "mendelian_randomization: beta_exposure is 0 for all variants but one, so that no other tells its effect. "
@@ -112,7 +110,7 @@ def presso(
     every = ivw(data.x, data.sx, data.y, data.sy)
     rest = ivw(data.x[keep], data.sx[keep], data.y[keep], data.sy[keep])
     ci, p_value = interval(rest.estimate, rest.se, level)
-    distortion = (every.estimate - rest.estimate) / abs(rest.estimate)
+    distortion = _change(every.estimate, rest.estimate)
     distortion_p = float("nan")
     if found.size:
         w = data.sy**-2.0
@@ -134,6 +132,13 @@ def presso(
         float(distortion),
         distortion_p,
     )
+
+
+def _change(whole: float, rest: float) -> float:
+    """Return how far an estimate is from that without outliers, in units of the latter."""
+    if rest == 0:
+        return 0.0 if whole == 0 else float(np.copysign(np.inf, whole))
+    return (whole - rest) / abs(rest)
 
 
 def _others(x: Array, y: Array, se: Array) -> Array:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from genarium.declaration import Array
 from genarium.errors import InputError
 
-from .estimates import Estimate, Variants, check_number, error_covariance, interval, one_of, variants
+from .estimates import Estimate, Variants, check_between, check_number, error_covariance, interval, one_of, variants
 from .regression import _weights
 
 TELLING = 1e-3
@@ -94,8 +94,7 @@ def maximum_likelihood(
 
     data = variants(beta_exposure, se_exposure, beta_outcome, se_outcome, 2)
     one_of("model", model, ("fixed", "random"))
-    if not -1 < correlation < 1:
-        raise InputError(f"mendelian_randomization: correlation={correlation:g} must be between -1 and 1.")
+    check_between("correlation", correlation, -1, 1, "Leave it out for separate samples.")
     if covariance is not None and correlation:
         raise InputError("mendelian_randomization: correlation and covariance are both given. Leave one of them out.")
     crossed = correlation * data.sx * data.sy if covariance is None else error_covariance(data, covariance)

@@ -173,7 +173,7 @@ def traits(
     every = list(dict.fromkeys(name for file in found.columns for name in file.names))
     columns = Account("column", len(every))
     taken = {name for file in found.columns for name in file.used.values()}
-    vcf = any(file.used["beta"] == "beta" and "#CHROM" in file.names for file in found.columns if file.has("beta"))
+    vcf = any("#CHROM" in file.names for file in found.columns)
     columns.leave("not needed", [] if vcf else [name for name in every if name not in taken])
     ledger = Ledger(found.rows, columns, found.notes)
     if ld is not None:

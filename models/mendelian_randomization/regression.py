@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from genarium.declaration import Array
 from genarium.errors import InputError
 
-from .estimates import Estimate, Variants, acting, interval, one_of, oriented, variants
+from .estimates import Estimate, Variants, acting, interval, numbers, one_of, oriented, variants
 from .robust import mm_regression
 
 PENALTY = 100
@@ -119,7 +119,7 @@ def ivw(
                 "correlated variants: beta_exposure is 0. Drop it, or use weights='simple'."
             )
         columns = np.column_stack([data.x, data.y])
-        design, response = _whitened(columns, np.asarray(correlation, dtype=float), np.sqrt(weight))
+        design, response = _whitened(columns, numbers("correlation", correlation), np.sqrt(weight))
     else:
         design, response = design * np.sqrt(weight)[:, None], data.y * np.sqrt(weight)
     coefficient, covariance, scale = _fitted(design, response, robust)
@@ -179,7 +179,7 @@ def egger(
         design, response = design * root[:, None], data.y * root
     else:
         turned = np.where(np.asarray(beta_exposure, dtype=float) < 0, -1.0, 1.0)
-        matrix = np.asarray(correlation, dtype=float)
+        matrix = numbers("correlation", correlation)
         if matrix.shape == (len(turned), len(turned)):
             matrix = matrix * np.outer(turned, turned)
         design, response = _whitened(np.column_stack([design, data.y]), matrix, root)
@@ -257,7 +257,8 @@ def _whitened(columns: Array, correlation: Array, root: Array) -> tuple[Array, A
         factor = np.linalg.cholesky(correlation / np.outer(root, root))
     except np.linalg.LinAlgError as error:
         raise InputError(
-            "mendelian_randomization: correlation is not positive definite: variants that say the same. Prune them."
+            "mendelian_randomization: correlation is not positive definite: some variants say the same (or the "
+            "entries contradict each other). Prune them."
         ) from error
     white = np.linalg.solve(factor, columns)
     return white[:, :-1], white[:, -1]

@@ -83,7 +83,10 @@ def _ordered_roots(
     if not roots and over_dispersion:
         roots, over_dispersion = _roots(score, False), False
     if not roots:
-        raise InputError("mendelian_randomization: the profile score has no root: the instruments are too weak.")
+        raise InputError(
+            "mendelian_randomization: the profile score has no root: the instruments are too weak, or "
+            "a variant lies far beyond all others. Choose stronger ones, or use loss='tukey'."
+        )
     if len(roots) > 1:
         centre = _centre(data, loss, score, over_dispersion)
         roots.sort(key=lambda root: abs(root[0] - centre))
@@ -182,6 +185,9 @@ def _roots(score: _Score, over_dispersion: bool) -> list[tuple[float, float]]:
     spread = spread or 3 * float((data.x**2 / data.sy**2).sum() ** -0.5)
     centre = float((data.x * data.y / data.sy**2).sum() / (data.x**2 / data.sy**2).sum())
     grid = centre + 3 * spread * np.linspace(-1, 1, 121)
+    middle = float(_median(ratio[None], (data.x / data.sy)[data.x != 0] ** 2)[0]) if len(ratio) > 1 else centre
+    if abs(middle - centre) > 2 * spread:  # an outlier has drawn the mean away from where most ratios are
+        grid = np.sort(np.concatenate([grid, middle + 3 * spread * np.linspace(-1, 1, 121)]))
     found: list[tuple[float, float]] = []
     if not over_dispersion:
         values = [float(score.equations(float(b), 0.0)[0]) for b in grid]

@@ -36,7 +36,7 @@ def drawn(found: MrTable) -> Iterator[Titled]:
     yield methods(found)
     yield single(found)
     yield funnel(found)
-    if found.without:
+    if any(np.isfinite(row.estimate) for row in found.without):
         yield without_each(found)
 
 
@@ -118,12 +118,13 @@ def funnel(found: MrTable) -> Titled:
 
 def without_each(found: MrTable) -> Titled:
     """Draw IVW without each variant."""
-    values = np.array([[row.estimate, *row.ci] for row in found.without])
+    rows = [row for row in found.without if np.isfinite([row.estimate, *row.ci]).all()]
+    values = np.array([[row.estimate, *row.ci] for row in rows])
     whole = found.rows[0].estimate
     most = np.argsort(-np.abs(values[:, 0] - whole), kind="stable")[:SHOWN]
     most = most[np.argsort(values[most, 0], kind="stable")]
     figure, axes = _axes(1.3 + 0.17 * len(most))
-    _forest(axes, [found.without[j].method for j in most], values[most], whole)
+    _forest(axes, [rows[j].method for j in most], values[most], whole)
     left = len(values) - len(most)
     caption = "IVW without each variant; dotted: with all."
     return "Leave one out", caption + (f" Not drawn are {left:,} that move it less." if left else ""), figure

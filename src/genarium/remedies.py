@@ -7,6 +7,7 @@ text, in both forms; :class:`~genarium.errors.GenariumError` shows the first, th
 import json
 import re
 import shlex
+import warnings
 from typing import Any
 
 START, BETWEEN, END = "\x02", "\x1f", "\x03"
@@ -69,6 +70,24 @@ def flag(name: str, value: Any = ...) -> str:
     return either(_code(name, value), word if value is True else f"{word} {_shell_word(value)}")
 
 
+def as_flags(message: str) -> str:
+    """Mark options as flags: for a command whose options these are.
+
+    Examples
+    --------
+    >>> in_shell(as_flags(f"Give {option('ld_alleles', 'FILE')}."))
+    'Give --ld-alleles FILE.'
+    """
+
+    def flagged(found: re.Match[str]) -> str:
+        name, is_pair, value = found[2].removeprefix("--option ").partition("=")
+        if not found[2].startswith("--option "):
+            return found[0]
+        return either(found[1], f"--{name.replace('_', '-')} {value}" if is_pair else f"--{name.replace('_', '-')}")
+
+    return MARK.sub(flagged, message)
+
+
 def verb(name: str) -> str:
     """Mark a verb, in backticks.
 
@@ -78,6 +97,13 @@ def verb(name: str) -> str:
     'Run `genarium fit` first.'
     """
     return either(f"`{name}`", f"`genarium {name}`")
+
+
+def warn(message: str, category: type[Warning] = UserWarning, stacklevel: int = 1) -> None:
+    """Warn by a message with marks: a user of Python sees its first form, the command line takes ``marked``."""
+    told = category(in_python(message))
+    told.marked = message  # type: ignore[attr-defined]
+    warnings.warn(told, stacklevel=stacklevel + 1)
 
 
 def in_python(message: str) -> str:

@@ -585,13 +585,13 @@ def test_what_is_no_correlation_is_refused(correlation: Array, message: str) -> 
         (mode, {"seed": -1}, "seed"),
         (weighted_median, {"seed": -1}, "seed"),
         (presso, {"seed": -1}, "seed"),
-        (presso, {"iterations": 0}, "iterations=0 cannot"),
+        (presso, {"iterations": 10}, "iterations=10 cannot"),
         (presso, {"significance": 1.5}, "significance=1.5 must lie between 0 and 1"),
         (contamination_mixture, {"psi": -1}, "psi=-1 must be a finite number, not below zero"),
         (pivw, {"penalty": -1}, "penalty=-1 must be"),
         (ivw, {"distribution": "cauchy"}, "distribution='cauchy' is not known; use one of normal, t"),
         (egger, {"distribution": "cauchy"}, "distribution='cauchy' is not known"),
-        (maximum_likelihood, {"correlation": 1.0}, "correlation=1 must be between -1 and 1"),
+        (maximum_likelihood, {"correlation": 1.0}, "correlation=1 must lie between -1 and 1"),
     ],
 )
 def test_options_out_of_range_are_refused(estimator: Any, options: dict[str, Any], message: str) -> None:
@@ -691,3 +691,24 @@ def test_other_bad_input() -> None:
         presso(x, sx, y, sy, iterations=100)
     with pytest.raises(InputError, match="no majority"):
         presso(x, sx / 1e3, np.r_[y[:5] + 9, y[5:] - 9], sy / 1e3, iterations=200)
+
+
+def test_options_that_are_no_numbers_and_estimates_of_zero() -> None:
+    x, se = np.array([0.1, 0.2, 0.3, 0.4, 0.5]), np.full(5, 0.01)
+    for estimator, options in (
+        (ivw, {"level": "a"}), (ivw, {"correlation": "x"}), (mode, {"phi": "x"}), (presso, {"iterations": 2.5e3}),
+        (presso, {"significance": None}), (maximum_likelihood, {"correlation": "x"}),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=f"{next(iter(options))}.* (must|is to) be|must lie"):
+            estimator(x, se, x, se, **options)
+    with pytest.raises(InputError, match="beta_exposure is to be numbers"):
+        ivw(["a", "b", "c"], se[:3], x[:3], se[:3])
+    none = presso(x, se, np.zeros(5), se, iterations=200)
+    assert (none.estimate, none.distortion) == (0.0, 0.0)
+
+
+def test_tukeys_loss_finds_the_root_beside_a_gross_outlier() -> None:
+    x, sx, y, sy = simulated(3)
+    clean = raps(x, sx, y, sy, loss="tukey").estimate
+    far = raps(x, sx, np.r_[1e3, y[1:]], sy, loss="tukey")
+    assert abs(far.estimate - clean) < 0.1

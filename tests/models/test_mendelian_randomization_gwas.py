@@ -301,3 +301,74 @@ def test_vcf_and_plink_as_published(tmp_path: Path) -> None:
     ssf = read_columns(GWAS / "ssf" / "standard_example_0000123.tsv", {})
     assert ssf.used["id"] == "rsid"
     assert ssf.text("id")[0] == ""
+
+
+OWN = "SNP A1 A2 FRQ BETA SE\nrs1 A G .3 .1 .02\nrs2 C T .3 .2 .02\nrs3 A T .3 .3 .02\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "x"),
+    [
+        # the GWAS catalog's columns of two codings: those of the effects' own
+        (
+            "hm_rsid hm_effect_allele hm_other_allele hm_beta effect_allele other_allele standard_error\n"
+            "rs1 A G .1 G A .01\nrs2 C T .2 T C .01\n",
+            [0.1, 0.2],
+        ),
+        # the reference as the effect allele, with the frequency of the alternative one
+        ("ID REF ALT A1 ALT_FREQS BETA SE\nrs3 A T A .7 .3 .01\n", [0.3]),
+        ("rsid ref alt effect_allele beta se\nrs1 A G A .1 .01\nrs2 T C C .2 .01\n", [0.1, 0.2]),
+        # odds ratios where effects are missing
+        ("rsid effect_allele other_allele beta odds_ratio se\nrs1 A G NA 2 .05\nrs2 C T .2 NA .05\n", [0.693147, 0.2]),
+    ],
+)
+def test_every_layout_codes_effects_by_their_own_allele(text: str, x: list[float], tmp_path: Path) -> None:
+    found = pair(two(tmp_path, text, OWN), {})
+    np.testing.assert_allclose(found.exposure.beta, x, rtol=1e-5)
+    assert (found.outcome.beta > 0).all()
+
+
+def test_odds_ratios_and_logarithms_told_apart(tmp_path: Path) -> None:
+    risky = "SNP,A1,A2,beta,se\n" + "".join(f"rs{i},A,G,{b},0.1\n" for i, b in enumerate((1.02, 1.1, 1.3, 1.08, 1.2)))
+    with pytest.warns(UserWarning, match=r"looks like odds ratios .*Give scale='odds_ratio' for its logarithm"):
+        effects(tmp_path / "x.csv", risky)
+    logs = "SNP,A1,A2,OR,se\nrs1,A,G,-.1,.1\nrs2,A,G,.2,.1\nrs3,A,G,-.3,.1\n"
+    with pytest.raises(InputError, match=r"column 'OR' is taken for odds ratios, but 2 of 3 are negative"):
+        effects(tmp_path / "x.csv", logs)
+    np.testing.assert_allclose(effects(tmp_path / "x.csv", logs, scale="beta").beta, [-0.1, 0.2, -0.3])
+
+
+def test_compression_is_told_by_content_and_faults_by_their_lines(tmp_path: Path) -> None:
+    path = tmp_path / "x.tsv"
+    for separator in ("\t", " "):  # read by Arrow, and by pandas
+        text = OWN.replace(" ", separator)
+        whole = gzip.compress(text.encode())
+        path.write_bytes(whole)
+        assert len(read_columns(path, {})) == 3
+        path.write_bytes(whole[:-12])
+        with pytest.raises(InputError, match=r"x\.tsv: this cannot be read .* fetch it again"):
+            read_columns(path, {})
+        path.write_text("\n" + text + f"rs4{separator}A\n")
+        with pytest.raises(InputError, match=r"line 6 has 2 cells, but the header 6"):
+            read_columns(path, {})
+    path.write_text(OWN.replace("rs2", "\nrs2").replace(".2", "x").replace(" ", "\t"))
+    with pytest.raises(InputError, match=r"line 4, column 'BETA': 'x' is no number"):
+        effects_of(read_columns(path, {}), np.arange(3))
+    path.write_bytes(OWN.encode("utf-16"))
+    with pytest.raises(InputError, match=r"this is text in UTF-16\. Save the table as text in UTF-8"):
+        read_columns(path, {})
+
+
+def test_the_command_names_its_own_flags_and_takes_columns_of_one_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from genarium.cli import main
+
+    x, y = two(tmp_path, OWN + "rs1 A G .3 .1 .02\n", OWN)
+    assert main(["mr", str(x), str(y), "--no-model"]) == 2
+    assert "Keep one row, or give --duplicates best." in capsys.readouterr().err
+    two(tmp_path, OWN.replace("BETA", "weird"), OWN)
+    assert main(["mr", str(x), str(y), "--no-model"]) == 2
+    assert "Say which it is: --beta COLUMN." in capsys.readouterr().err
+    assert main(["mr", str(x), str(y), "--no-model", "--beta", "weird", "--iterations", "0"]) == 2
+    assert "iterations=0 must be a whole number" in capsys.readouterr().err

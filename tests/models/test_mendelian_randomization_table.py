@@ -194,3 +194,13 @@ def test_one_variant_has_no_figures(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["mr", str(tmp_path / "exposure.tsv"), str(tmp_path / "outcome.tsv"), "-o", str(page), "--quiet"]) == 0
     assert "Wald ratio" in capsys.readouterr().out
     assert "Wald ratio" in page.read_text()
+
+
+def test_a_table_is_made_where_one_variant_alone_acts() -> None:
+    x, se = np.array([0.1, 0, 0, 0, 0]), np.full(5, 0.01)
+    found = mr_table(x, se, np.arange(5) * 0.1, se, model=False, iterations=50)
+    assert np.isnan(found.without[0].estimate)
+    assert "beta_exposure is 0 for all variants" in found.without[0].note
+    assert np.isfinite(found.without[1].estimate)
+    with pytest.raises(InputError, match=r"samples_exposure has shape \(2,\)"):
+        mr_table(x, se, x, se, model=False, samples_exposure=[100, 200], samples_outcome=100)

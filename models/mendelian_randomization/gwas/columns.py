@@ -10,6 +10,8 @@ import numpy as np
 from genarium.declaration import Array
 from genarium.errors import InputError
 
+from .streams import line_of
+
 MISSING = ["", "NA", "#NA", "N/A", "NaN", "nan", "null", "NULL", ".", "-", "None", "Inf", "inf", "-inf"]
 """What stands for no value."""
 
@@ -37,6 +39,8 @@ class Columns:
     notes : list of str
     lost : dict of str to int
         Rows that were left out already, by reason.
+    kept : ndarray of int, optional
+        Numbers of the rows that were not, in the file.
     """
 
     path: Path
@@ -47,9 +51,14 @@ class Columns:
     build: str | None
     notes: list[str] = field(default_factory=list)
     lost: dict[str, int] = field(default_factory=dict)
+    kept: Array | None = None
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
+
+    def line(self, row: int) -> int:
+        """Return the line of the file that a row is in."""
+        return line_of(self.path, self.first, int(row if self.kept is None else self.kept[row]))
 
     def has(self, role: str) -> bool:
         """Whether there is a column of a role."""
@@ -94,7 +103,7 @@ class Columns:
                 found[j] = float(text.strip() if text.isascii() else "")
             except ValueError:
                 raise InputError(
-                    f"{self.path}: line {self.first + int(rows[j])}, column {self.used[role]!r}: {text!r} is no "
+                    f"{self.path}: line {self.line(rows[j])}, column {self.used[role]!r}: {text!r} is no "
                     "number. Correct it, or leave it empty."
                 ) from None
         return found

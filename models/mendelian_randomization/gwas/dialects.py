@@ -82,6 +82,12 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 }
 """Role -> usual names, the surest first."""
 
+ALT_FREQUENCY = ("afalt", "altaf", "altfreq", "altfreqs")
+"""Frequencies of the alternative allele, whichever is the effect allele."""
+
+SIGNED = ("effect_allele", "other_allele", "beta", "odds_ratio", "low", "high", "frequency")
+"""Roles that go by one coding: of columns as they came, or of the GWAS catalog's harmonised ones (``hm_``)."""
+
 TRAITS = ("exposure", "outcome")
 """What may stand after a name, with a dot before it (TwoSampleMR)."""
 
@@ -123,12 +129,34 @@ def roles(names: Sequence[str]) -> dict[str, str]:
             found[role] = short[there]
     if "afallele2" in short and {"allele1", "allele2"} <= set(short):  # SAIGE
         found |= {"effect_allele": short["allele2"], "other_allele": short["allele1"], "frequency": short["afallele2"]}
-    if "a1" in short and {"ref", "alt"} <= set(short) and not {"a2", "a0"} & set(short):  # PLINK 2
-        found |= {"effect_allele": short["a1"], "reference": short["ref"], "alternative": short["alt"]}
+    _one_coding(found, short)
+    told = plain(found.get("effect_allele", ""), own[0] if len(own) == 1 else "")
+    other = plain(found.get("other_allele", ""), own[0] if len(own) == 1 else "")
+    if {"ref", "alt"} <= set(short) and told not in ("", "alt") and other in ("", "ref"):  # PLINK 2 and others
+        found |= {"reference": short["ref"], "alternative": short["alt"]}
         found.pop("other_allele", None)
     if "other_allele" in found and found["other_allele"] == found.get("effect_allele"):
         found.pop("other_allele")
     return found
+
+
+def _one_coding(found: dict[str, str], short: Mapping[str, str]) -> None:
+    """Take harmonised alleles (``hm_``) where the effects are harmonised, never those of the other coding."""
+
+    def is_harmonised(role: str) -> bool:
+        return plain(found[role]).startswith("hm")
+
+    own = [role for role in ("beta", "odds_ratio") if role in found]
+    if not own or "effect_allele" not in found or is_harmonised("effect_allele"):
+        return
+    if not all(map(is_harmonised, own)) or "hmeffectallele" not in short:
+        return
+    for role in SIGNED:
+        there = next((one for one in NAMES[role] if one.startswith("hm") and one in short), None)
+        if there is not None:
+            found[role] = short[there]
+        elif role in found and not is_harmonised(role):
+            del found[role]
 
 
 def build_of(texts: Sequence[str]) -> str | None:

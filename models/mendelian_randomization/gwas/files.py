@@ -1,7 +1,5 @@
 """Files of summary statistics: tables of many dialects, GWAS-VCF and Parquet, of which only what is needed is read."""
 
-import gzip
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from genarium.remedies import option
 
 from .columns import MISSING, NUMBERS, Columns
 from .dialects import NAMES, build_of, roles
+from .streams import UNREADABLE, arrow, damaged, not_text, opened, uneven
 from .vcf import read_vcf
 
 
@@ -59,44 +58,58 @@ def chosen(path: Path, names: Sequence[str], given: Mapping[str, str | None]) ->
     for role, name in given.items():
         if name is None:
             used.pop(role, None)
-            continue
-        if name not in names:
-            raise InputError(
-                f"{path}: there is no column {name!r} ({option(role, name)}); the columns are {', '.join(names[:30])}."
-            )
-        used[role] = name
+        elif name in names:
+            used[role] = name
+            if role == "other_allele":  # it says what the reference and the alternative would
+                used.pop("reference", None)
+                used.pop("alternative", None)
     effect = {"beta", "odds_ratio", "z"} & set(used)
     place = "id" in used or {"chromosome", "position"} <= set(used)
-    for what, there in (
-        ("an effect (beta, OR, Z)", bool(effect)),
-        ("the effect allele (A1, ALT, effect_allele)", "effect_allele" in used),
-        ("identifiers, or chromosome and position", place),
-        ("standard errors, p values, Z or an interval", bool({"se", "p", "log10_p", "z", "low"} & set(used))),
+    for what, role, named, there in (
+        ("an effect (beta, OR, Z)", "beta", "beta", bool(effect)),
+        ("the effect allele (A1, ALT, effect_allele)", "effect_allele", "effect_allele", "effect_allele" in used),
+        ("identifiers, or chromosome and position", "id", "variant", place),
+        (
+            "standard errors, p values, Z or an interval",
+            "se",
+            "se",
+            bool({"se", "p", "log10_p", "z", "low"} & set(used)),
+        ),
     ):
         if not there:
-            usual = ", ".join(sorted({one for name in ("beta", "se", "effect_allele") for one in NAMES[name][:4]}))
+            for asked, name in given.items():
+                if name is not None and name not in names:
+                    raise _no_column(str(path), asked, name, names)
             raise InputError(
                 f"{path}: no column is known to hold {what}. The columns are {', '.join(names[:30])}; usual names are "
-                f"{usual} ... Say which it is, by option."
+                f"{', '.join(NAMES[role][:6])} ... Say which it is: {option(named, 'COLUMN')}."
             )
     return used
+
+
+def check_given(files: Sequence[Columns], given: Mapping[str, str | None]) -> None:
+    """Check that a column that an option names is in a file; one that has it not goes by usual names.
+
+    Raises
+    ------
+    InputError
+    """
+    for role, name in given.items():
+        if name is not None and not any(name in file.names for file in files):
+            raise _no_column(" and ".join(str(file.path) for file in files), role, name, files[0].names)
+
+
+def _no_column(paths: str, role: str, name: str, names: Sequence[str]) -> InputError:
+    return InputError(
+        f"{paths}: there is no column {name!r} ({option('variant' if role == 'id' else role, name)}); the columns are "
+        f"{', '.join(names[:30])}."
+    )
 
 
 def _told(found: Columns) -> None:
     """Note what the columns were taken for."""
     pairs = ", ".join(f"{role.replace('_', ' ')} {name!r}" for role, name in found.used.items())
     found.notes.append(f"{found.path.name}: taken were {pairs}")
-
-
-def opened(path: Path) -> Any:
-    """Open a text, compressed or not."""
-    with path.open("rb") as stream:
-        packed = stream.read(2) == b"\x1f\x8b"
-    return (
-        gzip.open(path, "rt", encoding="utf-8", errors="strict")
-        if packed
-        else path.open(encoding="utf-8", errors="strict")
-    )
 
 
 def begin(path: Path) -> tuple[list[str], str, str]:
@@ -111,11 +124,14 @@ def begin(path: Path) -> tuple[list[str], str, str]:
                     break
                 if len(lines) > 100_000:
                     break
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: this cannot be read ({error}). Fetch it again.") from error
+    except UnicodeDecodeError as error:
+        raise not_text(path, error) from error
+    except UNREADABLE as error:
+        raise damaged(path, error) from error
+    lines[:1] = [line.removeprefix("\ufeff") for line in lines[:1]]
     if not lines or not lines[-1].strip():
         raise InputError(f"{path}: there is nothing in this file. Give a table of summary statistics.")
-    head = lines[-1].lstrip("\ufeff")
+    head = lines[-1]
     separator = next((one for one in ("\t", ",", ";") if one in head), " ")
     return lines, separator, head
 
@@ -147,7 +163,8 @@ def _read(path: Path, names: list[str], used: Mapping[str, str], separator: str,
         how = csv.ConvertOptions(
             include_columns=list(wanted), column_types=types, null_values=MISSING, strings_can_be_null=True
         )
-        return csv.read_csv(path, start, parse, how)
+        with arrow(path) as stream:
+            return csv.read_csv(stream, start, parse, how)
 
     try:
         try:
@@ -159,6 +176,7 @@ def _read(path: Path, names: list[str], used: Mapping[str, str], separator: str,
                 dict.fromkeys(wanted, pa.string())
             )  # a text among the numbers: it may be of no row that counts
     except (pa.ArrowInvalid, OSError) as error:
+        uneven(path, skip, separator, len(names))
         told = " ".join(str(error).split())[:200]
         raise InputError(
             f"{path}: this cannot be read as a table ({told}). Every line needs {len(names)} cells."
@@ -173,17 +191,13 @@ def _blanks(path: Path, names: list[str], used: Mapping[str, str], skip: int) ->
     import pandas as pd
     import pyarrow as pa
 
-    with opened(path) as stream:
-        for number, line in enumerate(stream, 1):
-            if number > skip and '"' not in line and len(line.split()) not in (0, len(names)):
-                raise InputError(
-                    f"{path}: line {number} has {len(line.split())} cells, but the header {len(names)}. Complete it."
-                )
+    uneven(path, skip, " ", len(names))
     try:
-        frame = pd.read_csv(
-            path, sep=r"\s+", names=names, skiprows=skip, header=None, dtype=str, usecols=sorted(set(used.values())),
-            na_values=MISSING, keep_default_na=False, compression="infer", index_col=False,
-        )  # fmt: skip
+        with opened(path) as stream:
+            frame = pd.read_csv(
+                stream, sep=r"\s+", names=names, skiprows=skip, header=None, dtype=str,
+                usecols=sorted(set(used.values())), na_values=MISSING, keep_default_na=False, index_col=False,
+            )  # fmt: skip
     except (ValueError, OSError, pd.errors.ParserError) as error:
         told = " ".join(str(error).split())[:200]
         raise InputError(

@@ -16,6 +16,7 @@ from ..harmonise import match
 from ..linked import require_ld
 from .dialects import plain, roles
 from .files import begin, split
+from .streams import opened
 
 PAIRS = {
     "first": ("snpa", "ida", "varianta", "snp1", "id1", "rsid1", "variant1"),
@@ -85,8 +86,6 @@ def read_correlations(path: Path, alleles: Path | None = None) -> Correlations:
 
 def _cells(path: Path) -> tuple[list[list[str]], int]:
     """Return the cells of a table, its header first, and the line that the header is in."""
-    from .files import opened
-
     lines, separator, head = begin(path)
     with opened(path) as stream:
         rest = [line for line in stream.read().splitlines()[len(lines) :] if line.strip()]

@@ -15,7 +15,8 @@ from genarium.remedies import option
 
 from ..harmonise import Alleles, harmonise, match, other_strand
 from .columns import Columns
-from .files import read_columns
+from .dialects import ALT_FREQUENCY, plain
+from .files import check_given, read_columns
 from .statistics import Effects, Scale, effects_of
 
 Duplicates = Literal["error", "first", "best", "drop"]
@@ -80,6 +81,7 @@ def pair(
         If nothing is in common, or nothing is left.
     """
     files = [read_columns(Path(path), given) for path in paths]
+    check_given(files, given)
     account = Account("variant")
     for trait, file in zip(TRAITS, files, strict=True):
         for reason, n in file.lost.items():
@@ -88,6 +90,10 @@ def pair(
     alleles = [_alleles(file, pairs[:, side]) for side, file in enumerate(files)]
     alleles = _completed(files, alleles)
     effects = [effects_of(file, pairs[:, side], scale) for side, file in enumerate(files)]
+    for file, rows, one, (effect, _) in zip(files, pairs.T, effects, alleles, strict=True):
+        if file.has("reference") and file.has("frequency") and plain(file.used["frequency"]) in ALT_FREQUENCY:
+            turned = effect == _upper(file.text("reference", rows))
+            one.frequency = np.where(turned, 1 - one.frequency, one.frequency)
     keep = np.ones(len(pairs), dtype=bool)
     for trait, found in zip(TRAITS, effects, strict=True):
         for reason in sorted(set(found.fault[keep]) - {""}):
@@ -103,7 +109,7 @@ def pair(
     try:
         sign, unclear = harmonise(both[0], both[1], names, incompatible=incompatible, palindromic=palindromic)
     except InputError as error:
-        told = str(error).removeprefix("mendelian_randomization: ")
+        told = error.marked.removeprefix("mendelian_randomization: ")
         raise InputError(f"{files[0].path} and {files[1].path}: {told}") from error
     reason = "palindromic with no telling frequency" if palindromic == "frequency" else "palindromic"
     account.leave(reason, names[unclear].tolist())
@@ -111,8 +117,8 @@ def pair(
     left = sign != 0
     if not left.any():
         raise InputError(
-            f"{files[0].path}: no variant is left ({'; '.join(account.left_out)}). Give {option('frequency')}, or "
-            "check alleles and effects."
+            f"{files[0].path}: no variant is left ({'; '.join(account.left_out)}). Check their "
+            f"alleles and effects{', or give ' + option('frequency', 'COLUMN') if unclear.any() else ''}."
         )
     first, second = (taken_of(one, left) for one in effects)
     turned = sign[left]
@@ -348,7 +354,7 @@ def _without_duplicates(
         if duplicates == "error":
             at = int(np.flatnonzero(again)[0])
             same = np.flatnonzero(again & (mine == mine[at]))
-            where = " and ".join(f"line {file.first + int(own[other[n]])}" for n in same[:4])
+            where = " and ".join(f"line {file.line(own[other[n]])}" for n in same[:4])
             raise InputError(
                 f"{file.path}: variant {label[at]} is in {where} with the same alleles. Keep one row, or give "
                 f"{option('duplicates', 'best')}."

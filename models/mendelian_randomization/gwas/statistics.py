@@ -5,7 +5,6 @@ that the other trait does not have are never looked at.
 """
 
 import re
-import warnings
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,7 +12,7 @@ import numpy as np
 
 from genarium.declaration import Array
 from genarium.errors import InputError
-from genarium.remedies import option
+from genarium.remedies import option, warn
 
 from .columns import Columns
 
@@ -57,27 +56,32 @@ def effects_of(columns: Columns, rows: Array, scale: Scale = "auto") -> Effects:
     Effects
     """
     odds = scale == "odds_ratio" or (scale == "auto" and not columns.has("beta") and columns.has("odds_ratio"))
-    told = columns.numbers("odds_ratio" if odds and not columns.has("beta") else "beta", rows)
+    told = columns.numbers("beta" if columns.has("beta") else "odds_ratio", rows)
     z, samples = columns.numbers("z", rows), columns.numbers("samples", rows)
     frequency = columns.numbers("frequency", rows)
     log10_p = _log10_p(columns, rows)
     fault = np.full(len(rows), "", dtype=object)
     if odds:
+        if scale == "auto":
+            _refuse_logarithms(columns, told)
         fault[told <= 0] = "an odds ratio that is not positive"
         with np.errstate(invalid="ignore", divide="ignore"):
             beta = np.where(told > 0, np.log(told), np.nan)
     else:
-        beta = told
-        if scale == "auto" and columns.has("beta"):
-            _suspect(columns, told)
+        beta = np.array(told)
     se = np.array(columns.numbers("se", rows))
+    ratios = np.full(len(rows), odds)
+    if not odds and scale == "auto" and columns.has("beta"):
+        _suspect(columns, told, se, log10_p)
+        if columns.has("odds_ratio"):
+            ratios = _filled(columns, rows, beta)
     if odds and columns.has("se"):
         se = _of_log_odds(columns, told, beta, se, z, log10_p)
     if not columns.has("se"):
         columns.notes.append(f"{columns.path.name}: standard errors follow from {_source(columns)}")
     absent = np.flatnonzero(np.isnan(se))
     if absent.size:
-        se[absent] = _derived(columns, rows[absent], beta[absent], z[absent], log10_p[absent], odds)
+        se[absent] = _derived(columns, rows[absent], beta[absent], z[absent], log10_p[absent], ratios[absent])
     if not (columns.has("beta") or columns.has("odds_ratio")):
         beta, se = _standardised(columns, z, frequency, samples)
     fault[(fault == "") & ~np.isfinite(beta)] = "no effect"
@@ -86,7 +90,7 @@ def effects_of(columns: Columns, rows: Array, scale: Scale = "auto") -> Effects:
     bad = np.flatnonzero((frequency < 0) | (frequency > 1))
     if bad.size:
         raise InputError(
-            f"{columns.path}: line {columns.first + int(rows[bad[0]])}, column {columns.used['frequency']!r}: "
+            f"{columns.path}: line {columns.line(rows[bad[0]])}, column {columns.used['frequency']!r}: "
             f"{frequency[bad[0]]:g} is no frequency ({bad.size} such values). Give the effect allele's, from 0 to 1, "
             f"or {option('frequency', None)}."
         )
@@ -100,15 +104,14 @@ def _source(columns: Columns) -> str:
 
 def _log10_p(columns: Columns, rows: Array) -> Array:
     """-log10 of p values; those below the least number that a computer holds are read as they are written."""
-    if columns.has("log10_p"):
-        found = columns.numbers("log10_p", rows)
-        return np.where(found < 0, np.nan, found)
+    told = np.array(columns.numbers("log10_p", rows))
+    told[told < 0] = np.nan
     if not columns.has("p"):
-        return np.full(len(rows), np.nan)
+        return told
     p = columns.numbers("p", rows)
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = -np.log10(np.where((p >= 0) & (p <= 1), p, np.nan))
-    for j in np.flatnonzero(p < 1e-290):
+        found = np.where(np.isnan(told), -np.log10(np.where((p >= 0) & (p <= 1), p, np.nan)), told)
+    for j in np.flatnonzero((p < 1e-290) & np.isnan(told)):
         text = str(columns.table["p"][int(rows[j])].as_py())
         parts = re.fullmatch(r"\s*\"?(\d*\.?\d+)[eE](-\d+)\"?\s*", text)
         found[j] = -np.log10(float(parts[1])) - int(parts[2]) if parts and float(parts[1]) > 0 else np.nan
@@ -122,13 +125,13 @@ def z_of(log10_p: Array) -> Array:
     return np.asarray(-ndtri_exp(-log10_p * np.log(10) - np.log(2)))
 
 
-def _derived(columns: Columns, rows: Array, beta: Array, z: Array, log10_p: Array, odds: bool) -> Array:
+def _derived(columns: Columns, rows: Array, beta: Array, z: Array, log10_p: Array, odds: Array) -> Array:
     """Return standard errors from an interval, Z or the p value, the surest first."""
     found = np.full(len(rows), np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
         if columns.has("low") and columns.has("high"):
             low, high = columns.numbers("low", rows), columns.numbers("high", rows)
-            low, high = (np.log(low), np.log(high)) if odds else (low, high)
+            low, high = np.where(odds, np.log(low), low), np.where(odds, np.log(high), high)
             found = (high - low) / (2 * 1.959963984540054)
         for by in (np.abs(z), z_of(log10_p)):
             own = np.abs(beta) / by
@@ -166,14 +169,50 @@ def _standardised(columns: Columns, z: Array, frequency: Array, samples: Array) 
     return z * se, se
 
 
-def _suspect(columns: Columns, beta: Array) -> None:
-    """Say so where effects look like odds ratios."""
+def _filled(columns: Columns, rows: Array, beta: Array) -> Array:
+    """Fill effects that are missing by the logarithms of odds ratios; return which."""
+    ratio = columns.numbers("odds_ratio", rows)
+    some = np.isnan(beta) & (ratio > 0)
+    beta[some] = np.log(ratio[some])
+    if some.any():
+        columns.notes.append(
+            f"{columns.path.name}: {some.sum()} effects that are missing are the logarithms of odds ratios"
+        )
+    return np.asarray(some)
+
+
+def _refuse_logarithms(columns: Columns, ratio: Array) -> None:
+    """Refuse a column of odds ratios many of which are negative."""
+    below = (ratio < 0).sum()
+    if below >= max(2, 0.2 * len(ratio)):
+        raise InputError(
+            f"{columns.path}: column {columns.used['odds_ratio']!r} is taken for odds ratios, but {below} of "
+            f"{len(ratio)} are negative, as logarithms are. Give {option('scale', 'beta')} if it holds these, or "
+            f"{option('scale', 'odds_ratio')} to leave such rows out."
+        )
+
+
+def _suspect(columns: Columns, beta: Array, se: Array, log10_p: Array) -> None:
+    """Say so where effects look like odds ratios: all positive and about 1, or by their p values."""
     known = beta[np.isfinite(beta)]
-    if len(known) >= 5 and (known > 0).all() and 0.5 < np.median(known) < 2 and (known < 1).any() and (known > 1).any():
+    if not len(known) or not (known > 0).all():
+        return
+    low, middle = float(known.min()), float(np.median(known))
+    # some on either side of 1; or none below it, of alleles that raise the risk
+    looks = len(known) >= 5 and 0.5 < middle < 2 and (low < 1 < known.max() or (low >= 1 and middle < 1.6))
+    z = z_of(log10_p)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        usable = np.isfinite(z) & (z > 0.5) & np.isfinite(beta) & (se > 0)
+        if usable.sum() >= 3:  # p values tell
+            as_told = np.median(np.abs(np.log(beta[usable] / se[usable] / z[usable])))
+            of_logs = np.median(np.abs(np.log(np.abs(np.log(beta[usable])) / se[usable] / z[usable])))
+            looks = bool(of_logs < 0.2 and of_logs < as_told - 0.2) or (looks and as_told > 0.2)
+    if looks:
         name = columns.used["beta"]
-        warnings.warn(
-            f"{columns.path}: column {name!r} looks like odds ratios (all of {len(known)} are positive, about 1), but "
-            f"is taken as it is. Give {option('scale', 'odds_ratio')} for its logarithm, or {option('scale', 'beta')}.",
+        warn(
+            f"{columns.path}: column {name!r} looks like odds ratios (all of {len(known)} are positive, about "
+            f"{middle:.3g}), but is taken as it is. Give {option('scale', 'odds_ratio')} for its logarithm, or "
+            f"{option('scale', 'beta')}.",
             stacklevel=2,
         )
 

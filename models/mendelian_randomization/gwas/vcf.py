@@ -10,6 +10,7 @@ from genarium.errors import InputError
 
 from .columns import Columns
 from .dialects import build_of
+from .streams import arrow, uneven
 
 FIELDS = {"ES": "beta", "SE": "se", "LP": "log10_p", "AF": "frequency", "SS": "samples"}
 """Fields of a sample, and the roles that they play; the effect allele is ALT."""
@@ -38,8 +39,10 @@ def read_vcf(path: Path, lines: Sequence[str], head: str, given: Mapping[str, st
     how = csv.ConvertOptions(include_columns=wanted, column_types=dict.fromkeys(wanted, pa.string()))
     start = csv.ReadOptions(column_names=names, skip_rows=len(lines), block_size=1 << 24)
     try:
-        table = csv.read_csv(path, start, csv.ParseOptions(delimiter="\t", quote_char=False), how)
+        with arrow(path) as stream:
+            table = csv.read_csv(stream, start, csv.ParseOptions(delimiter="\t", quote_char=False), how)
     except (pa.ArrowInvalid, OSError) as error:
+        uneven(path, len(lines), "\t", len(names))
         told = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: this cannot be read as VCF ({told}). Every line needs 10 cells.") from error
     lost: dict[str, int] = {}
@@ -51,7 +54,9 @@ def read_vcf(path: Path, lines: Sequence[str], head: str, given: Mapping[str, st
     ):
         if many := pc.sum(bad).as_py():
             lost[reason] = many
-    table = table.filter(pc.and_(passing, single))
+    good = pc.and_(passing, single)
+    kept = np.flatnonzero(good.to_numpy())
+    table = table.filter(good)
     made = {
         "id": table["ID"], "chromosome": table["#CHROM"], "position": table["POS"],
         "effect_allele": table["ALT"], "other_allele": table["REF"], **_samples(path, table, names[9]),
@@ -62,9 +67,11 @@ def read_vcf(path: Path, lines: Sequence[str], head: str, given: Mapping[str, st
             raise InputError(f"{path}: samples have no field {field}. Give a file in GWAS-VCF, with ES and SE.")
     nulls = pa.array([".", "", "NA"])
     clean = {role: pc.if_else(pc.is_in(column, nulls), None, column) for role, column in made.items()}
-    used = {role: role for role in made}
+    places = {"id": "ID", "chromosome": "#CHROM", "position": "POS", "effect_allele": "ALT", "other_allele": "REF"}
+    fields = {role: name for name, role in FIELDS.items()}
+    used = {role: places.get(role) or fields[role] for role in made}
     notes = [f"{path.name}: GWAS-VCF, effects of ALT"]
-    return Columns(path, pa.table(clean), used, names, len(lines) + 1, build_of(lines), notes, lost)
+    return Columns(path, pa.table(clean), used, names, len(lines) + 1, build_of(lines), notes, lost, kept)
 
 
 def _samples(path: Path, table: Any, sample: str) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     """Show a warning to a person; what is meant for programmers stays out of sight."""
     if issubclass(category, UserWarning):
-        print(f"genarium: warning: {in_shell(str(message))}", file=sys.stderr)
+        print(f"genarium: warning: {in_shell(getattr(message, 'marked', str(message)))}", file=sys.stderr)
 
 
 def _parser(first: str = "") -> argparse.ArgumentParser:
