@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -99,10 +99,10 @@ def mr(
     no_file_twice([exposure, outcome])
     only_with("mr", flag("ld"), ld is not None, ld_alleles=ld_alleles, clump=clump)
     named = {"id": variant, "beta": beta, "se": se, "effect_allele": effect_allele, "other_allele": other_allele}
-    given = {role: name for role, name in named.items() if name is not None}
+    given: dict[str, str | None] = {role: name for role, name in named.items() if name is not None}
     if frequency != "auto":
         given["frequency"] = None if frequency == "null" else frequency
-    how = {"palindromic": palindromic, "incompatible": incompatible, "duplicates": duplicates}
+    how: dict[str, Any] = {"palindromic": palindromic, "incompatible": incompatible, "duplicates": duplicates}
     matrix = None
     with _flags():
         told = pair([exposure, outcome], given, scale=scale, **how)

@@ -192,7 +192,7 @@ def graphml(
     return [path]
 
 
-EXPORTS = {"edges": edges, "graphml": graphml}
+EXPORTS: dict[str, Callable[..., Any]] = {"edges": edges, "graphml": graphml}
 """Kinds of files of a fit."""
 
 

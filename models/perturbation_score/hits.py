@@ -5,7 +5,7 @@ Everything is in closed form but the intervals, whose draws depend on a row's na
 
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from zlib import crc32
 
 import numpy as np
@@ -44,6 +44,10 @@ LEAST = 1e-12
 """Shares are at least this, so that their ratios are finite."""
 
 
+type Replicates = Sequence[Hashable] | Mapping[Any, Hashable] | Array | None
+"""A label for each row, in order or by the row's name; None where each row is a perturbation of its own."""
+
+
 def replicate_concentration(counts: Any, condition: Sequence[Hashable] | Array) -> float:
     """Estimate how much replicates of one condition differ beyond the sampling of cells (eq. 30).
 
@@ -80,7 +84,7 @@ def hits(
     counts: Any,
     control: Hashable,
     *,
-    replicates: Sequence[Hashable] | Array | None = None,
+    replicates: Replicates = None,
     concentration: float | None = None,
     target: Any = None,
     top: int = 10,
@@ -336,7 +340,7 @@ def _own(counts: Any) -> list[str] | None:
     return [str(c if names is None else names[c]) for c in at]
 
 
-def _conditions(names: Sequence[Any], replicates: Sequence[Hashable] | Array | None) -> list[Any]:
+def _conditions(names: Sequence[Any], replicates: Replicates) -> list[Any]:
     if replicates is None:
         if len(set(names)) < len(names):
             double = next(name for name in names if list(names).count(name) > 1)
@@ -346,7 +350,7 @@ def _conditions(names: Sequence[Any], replicates: Sequence[Hashable] | Array | N
             )
         return list(names)
     if isinstance(replicates, Mapping) or hasattr(replicates, "reindex"):
-        by_row = dict(replicates.items())
+        by_row = dict(cast("Any", replicates).items())  # a mapping, or a Series
         if lacking := [name for name in names if name not in by_row]:
             raise InputError(f"perturbation_score: replicates: there is no label for the row {lacking[0]!r}. Give one.")
         return [by_row[name] for name in names]
