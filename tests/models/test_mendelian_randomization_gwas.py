@@ -372,3 +372,13 @@ def test_the_command_names_its_own_flags_and_takes_columns_of_one_file(
     assert "Say which it is: --beta COLUMN." in capsys.readouterr().err
     assert main(["mr", str(x), str(y), "--no-model", "--beta", "weird", "--iterations", "0"]) == 2
     assert "iterations=0 must be a whole number" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mark", ["\t", " "])
+def test_zero_bytes_in_names_are_refused(mark: str, tmp_path: Path) -> None:
+    """NumPy's texts lose zeros at their end: rs1 and rs1\\0 would be one variant."""
+    rows = ["SNP beta se A1 A2", "rs1 0.1 0.02 A G", "rs2\0 0.2 0.02 C T"]
+    path = tmp_path / "t.tsv"
+    path.write_text("\n".join(row.replace(" ", mark) for row in rows) + "\n")
+    with pytest.raises(InputError, match=r"t\.tsv: there are zero bytes in the column 'SNP'"):
+        read_columns(path, {})

@@ -281,7 +281,7 @@ class _Rows:
         """Return the alleles that differ from the reference; one if both are the same."""
         ref = reference.strip().upper()
         found = dict.fromkeys(
-            allele for text in (second, first) for allele in text.split(",") if text.strip().lower() not in MISSING
+            allele for text in (second, first) for allele in text.split(",") if allele.strip().lower() not in MISSING
         )
         differ = [allele for allele in found if allele.strip().upper() != ref]
         return differ or [reference]

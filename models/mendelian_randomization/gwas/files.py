@@ -184,7 +184,20 @@ def _read(path: Path, names: list[str], used: Mapping[str, str], separator: str,
     roles_of: dict[str, list[str]] = {}
     for role, name in used.items():
         roles_of.setdefault(name, []).append(role)
-    return pa.table({role: table[name] for name, many in roles_of.items() for role in many})
+    return _without_zeros(path, used, pa.table({role: table[name] for name, many in roles_of.items() for role in many}))
+
+
+def _without_zeros(path: Path, used: Mapping[str, str], table: Any) -> Any:
+    """Refuse zero bytes, which texts of NumPy lose at their end: two names could become one."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for role in table.column_names:
+        if pa.types.is_string(table[role].type) and pc.any(pc.match_substring(table[role], "\0")).as_py():
+            raise InputError(
+                f"{path}: there are zero bytes in the column {used[role]!r}: it is damaged. Fetch it again."
+            )
+    return table
 
 
 def _blanks(path: Path, names: list[str], used: Mapping[str, str], skip: int) -> Any:
@@ -203,7 +216,8 @@ def _blanks(path: Path, names: list[str], used: Mapping[str, str], skip: int) ->
         raise InputError(
             f"{path}: this cannot be read as a table ({told}). Every line needs {len(names)} cells."
         ) from error
-    return pa.table({role: pa.array(frame[name], pa.string(), from_pandas=True) for role, name in used.items()})
+    made = pa.table({role: pa.array(frame[name], pa.string(), from_pandas=True) for role, name in used.items()})
+    return _without_zeros(path, used, made)
 
 
 def _parquet(path: Path, given: Mapping[str, str | None]) -> Columns:

@@ -114,7 +114,8 @@ def _rows(lines: list[str], named: bool) -> Iterator[Mutation]:
     if any('"' in line or line.startswith("#") for line in lines):
         raise UnclearError
     mark = next((one for one in "\t," if one in lines[0]), None)
-    rows = [[cell.strip() for cell in line.split(mark)] for line in lines]
+    blank = re.compile("[ \t]+")  # no other space separates columns
+    rows = [[cell.strip() for cell in (line.split(mark) if mark else blank.split(line.strip()))] for line in lines]
     at: dict[str, int] = {}
     header = [cell.lower() for cell in rows[0]]
     for field, names in NAMES.items():

@@ -147,7 +147,9 @@ def _rows(options: dict[str, Any], grid: Grid, variant: str) -> list[dict[str, A
     if variant not in names:
         raise UnlikeError(f"labels: {variant!r} is not there")
     return [
-        dict(zip(grid.header, row, strict=True)) for row, name in zip(grid.rows, names, strict=True) if name == variant
+        dict(zip([name.strip(" '\"") for name in grid.header], row, strict=True))
+        for row, name in zip(grid.rows, names, strict=True)
+        if name == variant
     ]
 
 
