@@ -245,7 +245,7 @@ def held_out_error(x: Array, networks: Array, mean: Array | float = 0.0) -> floa
     ----------
     x : ndarray, shape (N, p)
     networks : ndarray, shape (N, p, p) or (p, p)
-    mean : ndarray, shape (N, p), or float
+    mean : ndarray, shape (N, p) or (p,), or float
 
     Raises
     ------
@@ -261,8 +261,8 @@ def held_out_error(x: Array, networks: Array, mean: Array | float = 0.0) -> floa
             "or one for all, with the nodes of x."
         )
     mean = doors.numbers("mean", mean)
-    if mean.shape not in ((), x.shape):
-        raise InputError(f"notmad: mean of shape {mean.shape}: give a number, or the shape of x, {x.shape}.")
+    if mean.shape not in ((), x.shape[1:], x.shape):
+        raise InputError(f"notmad: mean of shape {mean.shape}: give a number, one a node, or the shape of x, {x.shape}.")
     doors.finite("mean", mean)
     r = x - mean
     networks = np.broadcast_to(networks, (len(r), *networks.shape[-2:]))
