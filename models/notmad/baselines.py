@@ -262,7 +262,9 @@ def held_out_error(x: Array, networks: Array, mean: Array | float = 0.0) -> floa
         )
     mean = doors.numbers("mean", mean)
     if mean.shape not in ((), x.shape[1:], x.shape):
-        raise InputError(f"notmad: mean of shape {mean.shape}: give a number, one a node, or the shape of x, {x.shape}.")
+        raise InputError(
+            f"notmad: mean of shape {mean.shape}: give a number, one a node, or the shape of x, {x.shape}."
+        )
     doors.finite("mean", mean)
     r = x - mean
     networks = np.broadcast_to(networks, (len(r), *networks.shape[-2:]))
