@@ -137,7 +137,7 @@ def marks(case: Case, make: Cases, more: bool = False) -> list[pytest.MarkDecora
     """Mark what needs Stan, and what is left out of the default run: engines and variants that take long.
 
     By default a model of the zoo is tried by its own methods, by NUTS of PyMC and of Stan, and by Stan's maximum; only
-    the one with the fewest unknown variables is tried by all of PyMC, JAX and Stan; a variant by the first of its own
+    the one with the fewest unknown variables is tried by all of PyMC and Stan; a variant by the first of its own
     methods. What takes ``more`` time is done for the default variant, by the first of its own methods of each claim (of
     the model with the fewest unknown variables by NUTS of either engine too). Replicates by the dozen are made by NUTS
     of that model. Of the densities of variants the first is compiled, of their Stan programs none. Nothing is left out
@@ -164,7 +164,7 @@ def _is_late(case: Case, make: Cases, more: bool) -> bool:
         return not simplest or engine != "pymc"
     first = {way.claim: name for name, way in reversed([*own.items()])}.values()
     if simplest:
-        return more and case.method not in (*first, "nuts", "stan")
+        return engine == "blackjax" or (more and case.method not in (*first, "nuts", "stan"))
     if engine == "numpy":
         return more and case.method not in first
     return more or (case.method != "nuts" if engine != "stan" else case.way.claim == "approximate")
