@@ -17,6 +17,9 @@ TRANSCRIPTS = 40
 DOTS = 3000
 """Classes drawn at most, those with most reads."""
 
+FAR_APART = 100.0
+"""Largest abundance over the median from which a linear axis would show it alone."""
+
 
 def figures(tree: xr.DataTree) -> Iterator[Titled]:
     """Make the figures of a fit.
@@ -95,6 +98,9 @@ def abundances(tree: xr.DataTree) -> Titled:
     said += f"Not drawn are {left:,} less abundant ones." if left else ""
     axes.set_yticks(y, _with_groups(labels(tree, top), ridges, top))
     axes.set(xlabel="transcripts per million", ylim=(len(top) - 0.4, -0.6))
+    if tpm[top].max() > FAR_APART * np.median(tpm[top]):
+        axes.set_xscale("symlog", linthresh=1.0)
+        said += " The axis is logarithmic above 1."
     axes.set_xlim(left=0)
     return "Abundances", said.strip(), figure
 
