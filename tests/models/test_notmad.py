@@ -415,6 +415,7 @@ def test_curves_of_an_additive_encoder_add_up() -> None:
     assert problem.sizes["neuron"] == 4
 
 
+@pytest.mark.filterwarnings("ignore:notmad. the variances of the nodes differ")  # of five samples
 @pytest.mark.slow
 def test_the_prior_accepts_by_the_potential() -> None:
     """With exact rejection the share of draws with large h falls as exp(-alpha h): compare with weighted base draws."""
