@@ -82,7 +82,7 @@ def _programs(name: str) -> list[Case]:
     for values in product(*model.options.values()):
         chosen = zip(model.options.items(), values, strict=True)
         case = Case(name, tuple((option, value) for (option, allowed), value in chosen if value != allowed[0]))
-        if "-".join([name, *(value for _, value in case.options)]) not in have:
+        if "-".join([model.name, *(value for _, value in case.options)]) not in have:
             continue  # hundreds of them, which need not be declared
         with suppress(InputError):  # options that do not go together
             if registry.program(case.model) is not None:
