@@ -99,7 +99,7 @@ class Story:
 def test_sweeps_keep_the_joint_distribution(options: dict[str, str]) -> None:
     """Sweeps and new mutations in turn give the same joint distribution as prior and story do (Geweke 2004)."""
     story, rng = Story(options, 1), np.random.default_rng(2)
-    n = 4000
+    n = 6000
     direct = np.empty((n, len(story.summaries(story.unknown(rng), story.data))))
     for at in range(n):
         unknown = story.unknown(rng)

@@ -203,8 +203,8 @@ MAY: dict[str, tuple[str, Edit]] = {
 }
 """Edits after which a verb may go on, or say what it lacks."""
 
-DRAWN = ("no truth",)
-"""Those whose report is written, too: it takes a second."""
+DRAWN = ("no truth", "method unknown")
+"""Those whose report is written, too: it takes a second each."""
 
 
 def verbs(tree: xr.DataTree, folder: Path) -> dict[str, Callable[[], Any]]:

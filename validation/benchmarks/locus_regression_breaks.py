@@ -75,8 +75,7 @@ def world(
     if kind == "one process too few":
         spectrum = rng.dirichlet(np.full(CHANNELS, 0.1))
         slope = np.exp(data["features"].T @ rng.normal(size=len(data["features"])))
-        some = hit & (data["genome"] % 3 == 0)  # in a third of the genomes, at three times the share
-        some |= (rng.uniform(size=N) < 2 * size) & (data["genome"] % 3 == 0)
+        some = (rng.uniform(size=N) < 3 * size) & (data["genome"] % 3 == 0)  # in a third of the genomes
         data["locus"][some] = rng.choice(L, size=some.sum(), p=slope / slope.sum())
         data["channel"][some] = rng.choice(CHANNELS, size=some.sum(), p=spectrum)
     return data, problem, truth

@@ -149,8 +149,12 @@ class Findings:
             "reasons": reasons,
             "replicates": [int(r["index"]) for r in self.failed][:50],
             "region": self._region(),
-            "bounds": bounds(self.pit, len(self.failed), LEVEL) if self.failed and self.ranked else {},
+            "bounds": self._bounds,
         }
+
+    @cached_property
+    def _bounds(self) -> dict[str, list[float]]:
+        return bounds(self.pit, len(self.failed), LEVEL) if self.failed and self.ranked else {}
 
     def _region(self) -> str:
         """Say which feature of the truth sets failed replicates apart; "" for none."""
