@@ -44,6 +44,13 @@ def test_its_own_tests_pass(made: Path) -> None:
     assert "5 passed" in done.stdout
 
 
+def test_its_stan_program_is_tried_by_the_contract(made: Path) -> None:
+    """A model is named by its path here, its program by the model's own name."""
+    from genarium.testing.cases import programs
+
+    assert [case.options for case in programs([str(made)])] == [()]
+
+
 def test_card_names_variables_and_methods(made: Path) -> None:
     from genarium.methods import methods
 
