@@ -19,6 +19,9 @@ from genarium.verbs.simulate import simulate
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+# Two workers share the cores: threads of linear algebra would only wait for each other.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 __all__ = ["fitted", "numpy_density", "quick", "same", "simulated"]
 
 

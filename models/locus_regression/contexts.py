@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 
 import numpy as np
 from scipy.special import gammaln, polygamma
-from threadpoolctl import ThreadpoolController
 
 from genarium.declaration import Array
+from genarium.engines.threads import one_thread
 from genarium.simplex import dirichlet_expected_log
 
 from .moments import BLOCK
@@ -107,15 +107,9 @@ class Objective:
         return out
 
 
-@cache
-def _blas() -> ThreadpoolController:
-    """Return what holds the number of BLAS threads: many for small matrices took 80 times as long on busy cores."""
-    return ThreadpoolController().select(user_api="blas")
-
-
 def newton_step(slope: Array, hessian: Array) -> Array:
     """Return a direction of ascent: Newton's, with the curvature made negative; shape (K, C)."""
-    with _blas().limit(limits=1):
+    with one_thread():
         size, basis = np.linalg.eigh(hessian)
     size = np.abs(size)
     curved = np.maximum(size, 1e-6 * size.max(1, keepdims=True))

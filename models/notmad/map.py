@@ -8,6 +8,7 @@ from scipy.special import softmax
 
 from genarium.declaration import Array, Labelled, Problem, Result
 from genarium.engines import newton
+from genarium.engines.threads import one_thread
 from genarium.errors import InputError
 from genarium.progress import track
 from genarium.remedies import option, setting
@@ -42,6 +43,7 @@ STAGES = (0.01, 0.1, 1.0)
 """Shares of the final penalty along the continuation."""
 
 
+@one_thread()
 def maximum(
     problem: Problem,
     rng: np.random.Generator,

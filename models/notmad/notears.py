@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 
 from genarium.declaration import Array
+from genarium.engines.threads import one_thread
 from genarium.errors import InputError
 from genarium.settings import generator, only_with
 
@@ -65,6 +66,7 @@ class Population:
             array.setflags(write=False)
 
 
+@one_thread()
 def notears(
     x: Array,
     *,

@@ -84,6 +84,7 @@ def test_a_fit_of_blocks_is_that_of_the_corpus_in_memory(problem: Problem, folde
     assert found["posterior"].sizes["draw"] == 10
 
 
+@pytest.mark.slow
 def test_commands_split_fit_and_use_a_corpus_in_blocks(
     problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

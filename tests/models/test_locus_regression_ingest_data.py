@@ -155,6 +155,7 @@ def test_a_maf_made_of_a_vcf() -> None:
     assert {*zip(one.position, one.code, strict=True)} == {*zip(other.position, other.code, strict=True)}
 
 
+@pytest.mark.slow
 def test_real_bigwig() -> None:
     path = REAL / "features" / "bigtools_valid.bigWig"
     contigs = Contigs(["chr17"], [83_257_441], "hg38")

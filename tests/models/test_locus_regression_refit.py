@@ -216,6 +216,7 @@ def refit_by_em(counts: Array, signatures: Array) -> Array:
     return pi
 
 
+@pytest.mark.slow
 def test_refit_of_a_matrix_is_that_of_the_flat_model(tmp_path: Path) -> None:
     """A table of 96 rows read as one locus: shares as EM has them, within what the prior of 1 / sum adds."""
     given = table(4)

@@ -163,6 +163,7 @@ def test_asymmetry_of_known_preferences() -> None:
     np.testing.assert_allclose(found, np.log([6] * 3 + [3] * 3)[None].repeat(2, 0))
 
 
+@pytest.mark.slow
 def test_a_planted_asymmetry_is_recovered(tmp_path: Path) -> None:
     """From a genome, genes and a VCF: C>T is three times as often on the transcribed strand, T>C as often on both."""
     rng = np.random.default_rng(5)

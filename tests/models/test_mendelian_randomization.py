@@ -224,6 +224,7 @@ def test_regressions_of_the_regions_are_the_joint_density() -> None:
     assert np.ptp(difference) < 1e-8
 
 
+@pytest.mark.slow
 def test_collapsed_density_of_tau_is_an_integral_over_the_regions() -> None:
     """Draws of (tau, Theta) with regional effects summed out, against a grid of the marginal density."""
     problem, at = problem_of(6, variant=40, region=3), truth(6, variant=40, region=3)
@@ -378,6 +379,7 @@ def test_bound_is_below_the_evidence() -> None:
     assert np.isfinite(centre).all()
 
 
+@pytest.mark.slow
 def test_nodes_of_vi_follow_a_scale_far_from_that_of_its_prior() -> None:
     """The spread of strong effects is found whether the prior's scale is far below or far above it."""
     rng = np.random.default_rng(0)

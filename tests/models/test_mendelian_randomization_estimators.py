@@ -148,6 +148,7 @@ def test_body_mass_and_heart_disease_and_itself() -> None:
     assert raps(*itself).estimate == pytest.approx(1.0056, abs=5e-5)
 
 
+@pytest.mark.slow
 @needs_data[0]
 @needs_data[1]
 def test_raps_is_that_of_its_package_throughout() -> None:

@@ -87,6 +87,7 @@ def test_bpnet_finds_who_influences_whom(root: Path, tmp_path: Path, capsys: pyt
         example["main"](given)
 
 
+@pytest.mark.slow
 def test_deepsea_finds_what_opens_chromatin(root: Path, tmp_path: Path) -> None:
     """Oct4's motif opens chromatin (.7 of what it does to binding); Klf4 binds without."""
     rng = np.random.default_rng(1)

@@ -147,6 +147,7 @@ def test_alleles_that_are_each_others_other_strand_go_by_frequency() -> None:
     np.testing.assert_array_equal(unclear, [False, False, True])
 
 
+@pytest.mark.slow
 def test_random_alleles_are_matched_as_a_strand_says(tmp_path: Path) -> None:
     """3,000 pairs by a plain definition: what a strand holds, position by position."""
     rng = np.random.default_rng(0)

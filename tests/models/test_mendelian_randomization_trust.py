@@ -86,6 +86,7 @@ def test_saturation_accuracy_and_calibration_are_told() -> None:
         conditions(plain, HeldOut(np.zeros((5, 3, 2)), np.zeros((4, 2))))
 
 
+@pytest.mark.slow
 def test_interval_holds_what_the_members_share() -> None:
     """Members share an error of sd .2 of the slope; averaged over five its sd is .09, far above that of the mean."""
     covered = {"same_data": 0, "ignore": 0}

@@ -327,6 +327,7 @@ def test_predictions_of_a_point_are_bayes_rule() -> None:
     np.testing.assert_allclose(tree["point"]["responsibility"], made["probability"], rtol=1e-9, atol=1e-14)
 
 
+@pytest.mark.slow
 def test_closed_form_predictions_of_vi_are_averages_over_its_draws() -> None:
     problem = make(cells=100)
     tree = gn.fit("nb_mixture", dict(problem.arrays), "vi", 1, component=3, restarts=3, draws=4000)

@@ -174,7 +174,7 @@ def test_one_component_or_batch_is_refused() -> None:
         gn.fit("nb_mixture", {"x": x, "phi": 0.3, "batch": ["a"] * 10}, "em", component=1, means="batch")
 
 
-@pytest.mark.parametrize("lost", [0.0, 0.2])
+@pytest.mark.parametrize("lost", [pytest.param(0.0, marks=pytest.mark.slow), 0.2])
 def test_diagnose_and_choose_say_whether_zero_inflation_is_needed(lost: float) -> None:
     problem = make({"zeros": "inflated"}, cells=300, zero=[lost, 0.0, 0.0])
     data = {"x": problem["x"], "size_factor": problem["size_factor"], "phi": 0.3}
@@ -238,6 +238,7 @@ def written(folder: Path, cells: int = 60) -> Path:
     return folder / "cells.h5ad"
 
 
+@pytest.mark.slow
 def test_columns_of_anndata_become_covariates_and_batches(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file, data, fit = written(tmp_path), tmp_path / "data.nc", tmp_path / "fit.nc"
     words = ["read", "nb_mixture", str(file), "--option", "covariates=age,sex", "--option", "batch=donor"]

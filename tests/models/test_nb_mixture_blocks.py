@@ -116,8 +116,9 @@ def adjusted(options: dict[str, str]) -> Problem:
 @pytest.mark.parametrize(
     "options",
     [
-        {**ALL, "dispersion": "gene"},
-        *(pytest.param(one, marks=pytest.mark.slow) for one in ({n: v} for n, v in ALL.items())),
+        pytest.param({**ALL, "dispersion": "gene"}, marks=pytest.mark.slow),
+        {"means": "batch"},
+        *(pytest.param({n: v}, marks=pytest.mark.slow) for n, v in ALL.items() if n != "means"),
         pytest.param({**ALL, "dispersion": "component"}, marks=pytest.mark.slow),
     ],
     ids=str,

@@ -46,6 +46,7 @@ def test_edges_and_graphml_hold_the_networks_of_predict(tmp_path: Path) -> None:
         gn.export(fit, "edges", tmp_path / "mean.tsv", by="group")
 
 
+@pytest.mark.slow
 def test_networks_of_categories_are_those_of_their_samples(tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     level = np.arange(90) % 3

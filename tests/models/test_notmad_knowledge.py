@@ -68,6 +68,7 @@ def test_rules_that_cannot_be_kept_are_refused(given: dict[str, Any], said: str)
         rules(["a", "b", "c"], **given)
 
 
+@pytest.mark.slow
 def test_precedence_loses_no_network() -> None:
     """Of all graphs of three nodes that keep to a rule, each has an order that keeps to its precedence."""
     pairs = [(i, j) for i in range(3) for j in range(3) if i != j]
@@ -144,6 +145,7 @@ def test_no_fit_of_a_thousand_breaks_a_rule() -> None:
     assert broken == 0
 
 
+@pytest.mark.slow
 def test_true_tiers_halve_the_errors() -> None:
     """Five graphs of 20 nodes, 100 samples: the mean distance of the graphs (ten seeds: 8.9 and 3.3)."""
     distance = np.zeros(2)

@@ -231,6 +231,7 @@ def test_a_split_prepares_later_data_as_its_training_samples(tmp_path: Path) -> 
         split(read(tmp_path / "train.csv"), 0.25, 0)
 
 
+@pytest.mark.slow
 def test_without_a_context_one_network_is_read_fitted_and_exported_by_commands(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     a = rng.normal(size=60)
@@ -247,6 +248,7 @@ def test_without_a_context_one_network_is_read_fitted_and_exported_by_commands(t
     assert cli.main([*fit, "--set", "archetype=2"]) == 2
 
 
+@pytest.mark.slow
 def test_new_files_are_predicted_on_the_scale_of_the_fit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(60, 3)), columns=["a", "b", "age"])

@@ -49,6 +49,7 @@ def test_differences_between_replicates_are_measured() -> None:
     assert replicate_concentration(once, [0, 1, 2]) == np.inf
 
 
+@pytest.mark.slow
 def test_error_rates_and_intervals_hold() -> None:
     false, calls, right, inside, total = np.zeros(5)
     for seed in range(4):

@@ -45,6 +45,7 @@ def test_fit_has_names_and_says_what_rivals_do(fit: xr.DataTree) -> None:
     assert verdicts["converged"].where == "after 60 iterations"
 
 
+@pytest.mark.slow
 def test_fit_predicts_after_saving_and_by_gene_names(fit: xr.DataTree, tmp_path: Path) -> None:
     again = gn.load(gn.save(fit, tmp_path / "fit.nc"))
     xr.testing.assert_allclose(again["point"].to_dataset(), fit["point"].to_dataset())

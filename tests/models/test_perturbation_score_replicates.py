@@ -135,6 +135,7 @@ def test_log_shares_that_vary_as_concentrations_do() -> None:
     assert (1 - (q**2).sum()) / (rho + 1) == pytest.approx(u.var(0).sum(), rel=0.05)
 
 
+@pytest.mark.slow
 def test_intervals_of_a_new_replicate_cover() -> None:
     inside = []
     for seed in range(4):

@@ -452,6 +452,7 @@ def test_density_of_a_share_is_that_of_the_whole_model() -> None:
     assert np.ptp(np.subtract(ours, naive)) < 1e-8
 
 
+@pytest.mark.slow
 def test_gibbs_and_nuts_agree() -> None:
     from arviz_stats.base import array_stats
 

@@ -101,6 +101,7 @@ def test_from_folders_to_a_page_and_to_other_programs(folder: Path, capsys: pyte
     assert again.obs["condition"].tolist() == list("aaaabbbb")
 
 
+@pytest.mark.slow
 def test_usage_and_two_of_three_conditions(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     samples = pd.read_csv(folder / "samples.csv")
     samples.loc[7, "condition"] = "c"
@@ -213,6 +214,7 @@ def test_a_table_of_samples_may_name_several_files(tmp_path: Path) -> None:
 COURSE = "Arc1 xxxxx 2 AB\nArc2 xxxxx 2 BC\nArc3 xxxxx 2 CA\n"
 
 
+@pytest.mark.slow
 def test_each_sample_of_a_table_is_fitted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, counts in {"x": (60, 30, 40), "y": (50, 90, 80)}.items():
         lines = [f"{a} {n}\n" for a, n in zip("abc", counts, strict=True)]

@@ -61,7 +61,7 @@ def test_residuals_are_standardised(simulated: xr.DataTree) -> None:
     assert 1 < (residual**2).sum() < 40
 
 
-@pytest.mark.parametrize("method", ["em", "vi"])
+@pytest.mark.parametrize("method", ["em", pytest.param("vi", marks=pytest.mark.slow)])
 def test_a_report_of_salmons_classes_is_written(tmp_path: Path, method: str) -> None:
     data = from_classes([([0, 1], [0.5, 0.5], 60), ([2, 1], [0.3, 0.7], 40)], [100, 100, 100], names=["a", "b", "c"])
     page = gn.report(gn.fit(NAME, data, method, prior="dirichlet"), tmp_path / "report.html").read_text()

@@ -146,6 +146,7 @@ def test_windows_double_between_two_stretches(tune: int, edges: list[int]) -> No
     np.testing.assert_array_equal(windows[windows >= 0], edges)
 
 
+@pytest.mark.slow
 def test_metric_is_learnt_from_the_windows() -> None:
     """For a normal density it is the variance, whatever the draws; gradients are of that density."""
     rng = np.random.default_rng(1)

@@ -134,6 +134,7 @@ def test_fit_json(run: Run) -> None:
     assert told["notes"]["restarts"] == 4
 
 
+@pytest.mark.slow
 def test_fit_with_choice_of_a_size(run: Run, files: Path) -> None:
     said = run("fit", "nb_mixture", "data.nc", "--method", "vi", "--choose", "component=1:3", "-o", "out.nc")
     assert said.code == 0
@@ -317,7 +318,7 @@ def test_module_runs_as_a_program(files: Path) -> None:
     assert done.stderr == "genarium fit: absent.nc: there is no such file. Check the path.\n"
 
 
-@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("unbuffered", [pytest.param("", marks=pytest.mark.slow), "1"])
 def test_reader_that_leaves_is_no_error(unbuffered: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)

@@ -156,15 +156,6 @@ def test_the_error_names_what_is_missing_and_both_remedies(bare: Path, monkeypat
     assert report["problem"] == message
 
 
-def test_looking_for_stan_imports_neither_cmdstanpy_nor_httpstan() -> None:
-    code = (
-        "import sys; from genarium.engines import cmdstan; cmdstan.status();"
-        "print([name for name in ('httpstan', 'cmdstanpy') if name in sys.modules])"
-    )
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert answer.stdout.strip() == "[]"
-
-
 def test_a_program_is_compiled_again_when_it_or_an_include_changes(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     built: list[str] = []
 
@@ -320,6 +311,7 @@ def test_a_killed_install_is_taken_up_where_it_stopped(standin: Path) -> None:
     assert sorted(path.name for path in built.path.iterdir()) == made
 
 
+@pytest.mark.slow
 @pytest.mark.stan
 def test_a_compiler_that_outlives_its_installer_keeps_the_lock(bare: Path) -> None:
     code = (

@@ -356,6 +356,7 @@ def test_second_fit_compiles_nothing_and_keeps_nothing(
     assert before == densities.COMPILED
 
 
+@pytest.mark.slow
 def test_mixture_agrees_with_an_exact_method() -> None:
     mu = [[5.0, 60.0], [60.0, 5.0], [60.0, 60.0]]
     tree = gn.simulate("nb_mixture", seed=1, cell=40, pi=[0.4, 0.3, 0.3], mu=mu, phi=0.05)

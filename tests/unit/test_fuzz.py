@@ -77,6 +77,7 @@ def test_what_becomes_of_a_case_is_told(tmp_path: Path, monkeypatch: pytest.Monk
     assert kinds == ["equal", "clean", "traceback", "different"]
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_or_hangs_costs_its_case() -> None:
     def run(number: int, folder: Path) -> Outcome:
         if number == 2:

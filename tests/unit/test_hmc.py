@@ -198,7 +198,11 @@ def test_trajectory_stops_at_the_deepest_tree() -> None:
 # The draws
 
 
-@pytest.mark.parametrize("factor", [np.linalg.cholesky(COVARIANCE), np.diag([1.5, 1.0, 0.5])], ids=["own", "other"])
+@pytest.mark.parametrize(
+    "factor",
+    [np.linalg.cholesky(COVARIANCE), pytest.param(np.diag([1.5, 1.0, 0.5]), marks=pytest.mark.slow)],
+    ids=["own", "other"],
+)
 def test_correlated_normal(factor: Array) -> None:
     draws = chains(normal, 3, factor)
     for i in range(3):
@@ -244,6 +248,7 @@ def test_transitions_leave_the_density_as_it_is() -> None:
     assert abs((new[:, 0] ** 2).mean() - 1) < 4 * np.sqrt(2 / n)
 
 
+@pytest.mark.slow
 def test_acceptance_is_near_its_target() -> None:
     """Rather above it."""
     rates = []

@@ -1,7 +1,5 @@
 """What users hold: each object gives the fit that the same arrays give in a mapping, with its labels in every group."""
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -299,6 +297,7 @@ def test_labels_are_in_every_group_of_a_fit(method: str) -> None:
             np.testing.assert_array_equal(values, plain[name][str(variable)])
 
 
+@pytest.mark.slow
 def test_choose_predict_and_validate_take_them_too() -> None:
     adata = cells(np.log1p(X), layers={"counts": X})
     best = gn.choose("nb_mixture", adata, "component", [1, 2], seed=1, layer="counts")
@@ -326,12 +325,3 @@ def test_validation_around_data_takes_them_too(toy: Model) -> None:
         gn.validate(toy, "conjugate", 4, data={"y": y}, layer="counts")
     with pytest.raises(InputError, match="layer='counts' is one of an AnnData: give that as data="):
         gn.validate(toy, "conjugate", 4, layer="counts")
-
-
-def test_anndata_is_not_imported_for_anything_else() -> None:
-    code = (
-        "import sys, numpy as np, genarium as gn\n"
-        "gn.fit('nb_mixture', {'x': [[0, 9], [1, 8], [7, 0], [9, 1]], 'phi': 0.3}, 'em', component=2)\n"
-        "assert 'anndata' not in sys.modules"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)

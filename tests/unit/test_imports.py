@@ -5,12 +5,24 @@ import sys
 
 import pytest
 
-HEAVY = ("pymc", "pytensor", "nutpie", "matplotlib", "arviz", "arviz_stats", "arviz_plots", "cmdstanpy", "jax")
+HEAVY = {
+    *("pymc", "pytensor", "nutpie", "matplotlib", "arviz", "arviz_stats", "arviz_plots"),
+    *("cmdstanpy", "httpstan", "jax"),
+}
+
+MORE = {
+    **dict.fromkeys(("import", "pages"), ("anndata", "scipy")),
+    **dict.fromkeys(("list", "show"), ("anndata", "scipy.stats")),
+    "em": ("anndata",),
+}
+"""What is heavy for these uses alone."""
 
 USES = {
     "import": "import genarium",
+    "pages": "import genarium.reporting, genarium.calibration.page",
     "list": "from genarium.cli import main; main(['list'])",
     "show": "from genarium.cli import main; main(['show', 'nb_mixture'])",
+    "look for Stan": "from genarium.engines import cmdstan; cmdstan.status()",
     "simulate, save, load": """
 import genarium as gn
 gn.load(gn.save(gn.simulate("nb_mixture", cell=20), "data.nc"))
@@ -46,5 +58,4 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
 @pytest.mark.parametrize("use", USES)
 def test_nothing_heavy_is_imported(use: str, imported: dict[str, list[str]]) -> None:
     assert use != "import" or "genarium.declaration" in imported[use]
-    heavy = {*HEAVY, "scipy.stats"} if use in ("import", "list", "show") else HEAVY
-    assert not [name for name in imported[use] if name in heavy]
+    assert not {*HEAVY, *MORE.get(use, ())} & {*imported[use]}

@@ -106,6 +106,7 @@ def test_the_next_write_removes_what_a_dead_one_left(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == kept
 
 
+@pytest.mark.slow
 def test_a_killed_command_leaves_what_the_next_removes(tmp_path: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path; from genarium.writing import replacing\n"

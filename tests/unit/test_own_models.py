@@ -137,6 +137,7 @@ def test_negative_control_of_the_skeleton_is_rejected(model: gn.Model) -> None:
     assert not found.calibrated
 
 
+@pytest.mark.slow
 def test_functions_of_a_folder_can_be_pickled_into_another_process(model: gn.Model, tmp_path: Path) -> None:
     function = model.methods["gibbs"].function
     (tmp_path / "function.pickle").write_bytes(pickle.dumps(function))
@@ -279,6 +280,7 @@ def test_digest_is_of_the_sources(path: str, changes: bool, place: Path, tmp_pat
     assert (digest(model) != before) == changes
 
 
+@pytest.mark.slow
 def test_declaration_without_files_has_no_digest(toy: gn.Model, tmp_path: Path) -> None:
     bare = replace(toy, name="bare", module="nowhere.bare")
     assert digest(bare) == ""

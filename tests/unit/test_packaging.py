@@ -42,6 +42,7 @@ def contents(wheel: Path) -> set[str]:
         return set(archive.namelist())
 
 
+@pytest.mark.slow
 def test_wheel_holds_every_source(contents: set[str], root: Path) -> None:
     source = root / "src"
     expected = {

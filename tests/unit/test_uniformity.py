@@ -52,6 +52,7 @@ def test_shifts_and_widths_are_seen_more_often_than_by_the_pointwise_test(mean: 
     assert ours > max(pointwise, least)  # .91 (.86), .89 (.52), .89 (.23); standard error .02
 
 
+@pytest.mark.slow
 def test_power_that_is_told_is_that_of_validations() -> None:
     told = detectable(200, 5, 99, 0.005)
     for mean, sd in ((told["shift"], 1.0), (0.0, told["narrow"]), (0.0, told["wide"])):

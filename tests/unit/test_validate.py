@@ -147,6 +147,7 @@ def test_ties_are_broken_at_random(toy: Model) -> None:
     assert found.quantities["one"]["z_sd"] == 0
 
 
+@pytest.mark.slow
 def test_a_calibrated_method_is_rejected_no_more_often_than_promised(toy: Model) -> None:
     plan, rng, runs, count = Plan(toy, "conjugate"), np.random.default_rng(4), 100, 0
     stops = uniformity.looks(200)

@@ -2,8 +2,6 @@
 
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from html import unescape
@@ -512,10 +510,3 @@ def test_report_writes_where_it_is_told(point: Validation, grown: Recovery, tmp_
     assert "Error against the size of the data" in section(shown, "figures")
     with pytest.raises(InputError, match="does not exist"):
         point.report(tmp_path / "absent" / "page.html")
-
-
-def test_import_is_cheap() -> None:
-    code = (
-        "import sys, genarium.calibration.page; print(sorted({'matplotlib', 'arviz_stats', 'pymc'} & set(sys.modules)))"
-    )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -76,6 +76,7 @@ def test_a_dask_scheduler_gives_the_same_ranks(
     assert ranks(tmp_path) == expected(6)
 
 
+@pytest.mark.slow
 def test_a_run_may_go_on_elsewhere(scheduler: str, expected: Callable[[int], bytes], tmp_path: Path) -> None:
     gn.validate("nb_mixture", "gibbs", 3, 1, seed=3, out=tmp_path, **QUICK)
     gn.validate("nb_mixture", "gibbs", 5, scheduler, seed=3, out=tmp_path, resume=True, **QUICK)

@@ -137,6 +137,7 @@ def test_a_full_disk_leaves_nothing_behind(full_disk: Path, capsys: pytest.Captu
         subprocess.run(["umount", str(full_disk)], check=True)
 
 
+@pytest.mark.slow
 def test_output_that_nobody_can_take_is_an_error() -> None:
     if not os.path.exists("/dev/full"):
         pytest.skip("this system has no /dev/full")

@@ -138,10 +138,10 @@ def marks(case: Case, make: Cases, more: bool = False) -> list[pytest.MarkDecora
 
     By default a model of the zoo is tried by its own methods, by NUTS of PyMC and of Stan, and by Stan's maximum; only
     the one with the fewest unknown variables is tried by all of PyMC and Stan; a variant by the first of its own
-    methods. What takes ``more`` time is done for the default variant, by the first of its own methods of each claim (of
-    the model with the fewest unknown variables by NUTS of either engine too). Replicates by the dozen are made by NUTS
-    of that model. Of the densities of variants the first is compiled, of their Stan programs none. Nothing is left out
-    of a model from outside.
+    methods, of an option's values the last. What takes ``more`` time is done for the default variant, by the first of
+    its own methods of each claim (of the model with the fewest unknown variables by NUTS of either engine too).
+    Replicates by the dozen are made by NUTS of that model. Of the densities of variants those of that model are
+    compiled, of their Stan programs none. Nothing is left out of a model from outside.
     """
     stan = [pytest.mark.stan] * (bool(case.method) and case.way.engine == "stan")
     return stan + [pytest.mark.slow] * (case.name in _built_in() and _is_late(case, make, more))
@@ -150,11 +150,11 @@ def marks(case: Case, make: Cases, more: bool = False) -> list[pytest.MarkDecora
 def _is_late(case: Case, make: Cases, more: bool) -> bool:
     if make is compiled_programs:
         return registry.program(case.model) != registry.program(Case(case.name).model)
-    if any(value in _later(case.name, option) for option, value in case.options):
+    if any(value in _between(case.name, option, bool(case.method)) for option, value in case.options):
         return True
     own, simplest = case.model.methods, case.name == _simplest()
     if make is densities:
-        return bool(case.options) and (more or case != next(one for one in variants([case.name]) if one.options))
+        return bool(case.options) and (more or not simplest)
     if not case.method:
         return more and (bool(case.options) or not simplest)
     if case.options:
@@ -171,10 +171,10 @@ def _is_late(case: Case, make: Cases, more: bool) -> bool:
 
 
 @cache
-def _later(name: str, option: str) -> tuple[str, ...]:
-    """Return, of five or more values of an option, those between the default and the last."""
+def _between(name: str, option: str, fitted: bool) -> tuple[str, ...]:
+    """Return the values between the default and the last; where nothing is fitted, only of five or more."""
     values = registry.get(name).options[option]
-    return values[1:-1] if len(values) > 4 else ()
+    return values[1:-1] if fitted or len(values) > 4 else ()
 
 
 @cache
