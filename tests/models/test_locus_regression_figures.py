@@ -439,6 +439,7 @@ def test_exposures_are_stacked_and_ordered(kind: str, fits: Fits) -> None:
     assert [text.get_text() for text in legend.get_texts()] == ["process 0", "process 1", "process 2"]
 
 
+@pytest.mark.slow
 def test_many_genomes_are_thin_bars_without_names(fits: Fits, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "NAMED", 8)
     for axes in panels(fits("vi"), "Exposures of the genomes"):

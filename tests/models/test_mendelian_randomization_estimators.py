@@ -460,7 +460,7 @@ def test_weak_instruments_do_not_attenuate(estimator: Any) -> None:
 # What holds of all
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(seed=st.integers(0, 10_000), units=st.sampled_from([0.01, 3.0, 200.0]))
 def test_estimates_follow_units_and_signs(seed: int, units: float) -> None:
     """Units of the outcome multiply every estimate; coding by the other allele changes none."""

@@ -41,6 +41,7 @@ def genome(folder: Path, rng: np.random.Generator, N: int, L: int) -> tuple[Path
     return fasta, bed
 
 
+@pytest.mark.slow
 def test_bpnet_finds_who_influences_whom(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Oct4 and Sox2 add .6 of their motifs' scores to the others, but for shared bases; Klf4 and Nanog none."""
     rng = np.random.default_rng(0)
@@ -87,7 +88,6 @@ def test_bpnet_finds_who_influences_whom(root: Path, tmp_path: Path, capsys: pyt
         example["main"](given)
 
 
-@pytest.mark.slow
 def test_deepsea_finds_what_opens_chromatin(root: Path, tmp_path: Path) -> None:
     """Oct4's motif opens chromatin (.7 of what it does to binding); Klf4 binds without."""
     rng = np.random.default_rng(1)

@@ -113,6 +113,7 @@ def test_em_bound_is_the_log_likelihood_of_its_estimate() -> None:
     assert result.notes["bound"] == pytest.approx(expected, rel=1e-11)
 
 
+@pytest.mark.slow
 def test_squarem_finds_the_same_optimum_in_fewer_iterations() -> None:
     tree = gn.simulate("nb_mixture", 3, cell=400, gene=2, mu=[[30, 30], [45, 40], [60, 80]])
     problem = check(gn.get("nb_mixture"), tree)

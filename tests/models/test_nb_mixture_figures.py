@@ -68,7 +68,9 @@ def group_of(tree: xr.DataTree) -> Array:
     return gn.predict(tree)["predictions"]["group"].to_numpy()
 
 
-each_method = pytest.mark.parametrize("method", ["em", "vi", pytest.param("gibbs", marks=pytest.mark.slow)])
+each_method = pytest.mark.parametrize(
+    "method", ["em", *(pytest.param(m, marks=pytest.mark.slow) for m in ("vi", "gibbs"))]
+)
 
 
 @each_method

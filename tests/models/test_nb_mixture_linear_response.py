@@ -274,6 +274,7 @@ def test_what_cannot_be_corrected_is_refused() -> None:
     assert -10 < refused.value.khat < 0.7
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("strict")
 def test_polish_takes_over_where_resampling_gives_up() -> None:
     options: Any = {"restarts": 2, "covariance": "linear_response", "polish": True, "draws": 200}

@@ -643,6 +643,7 @@ def test_tpm_that_short_effective_lengths_decide_are_flagged() -> None:
     assert verdict.value == pytest.approx(1e6 * (300 / 60) / (300 / 60 + 1000 / 1000), abs=1)
 
 
+@pytest.mark.slow
 def test_one_read_is_left_out_not_a_class() -> None:
     checked = 0
     for seed in range(3):

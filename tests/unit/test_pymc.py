@@ -261,6 +261,7 @@ def test_density_on_either_scale(spread: Model) -> None:
     assert compiled.names == ["scale_log__"]
 
 
+@pytest.mark.slow
 def test_a_transform_may_depend_on_other_variables(toy: Model) -> None:
     """With theta = scale z, the sampler's value is z: a non-centred parametrisation."""
 

@@ -451,6 +451,7 @@ def test_a_biased_approximation_is_told_by_its_asymmetry(toy: Model) -> None:
     assert "too high" in found.quantities["theta"]["direction"]
 
 
+@pytest.mark.slow
 def test_an_approximation_that_is_exact_passes_throughout(toy: Model) -> None:
     found = validate(trying(toy, sampler(), "approximate"), "tried", 100, seed=1)
     assert {v.status for v in found.verdicts} == {"pass"}
