@@ -69,7 +69,7 @@ def group_of(tree: xr.DataTree) -> Array:
 
 
 each_method = pytest.mark.parametrize(
-    "method", ["em", *(pytest.param(m, marks=pytest.mark.slow) for m in ("vi", "gibbs"))]
+    "method", ["em", *(pytest.param(name, marks=pytest.mark.slow) for name in ("vi", "gibbs"))]
 )
 
 
