@@ -12,7 +12,8 @@ import genarium as gn
 from genarium import certificates as kept
 from genarium import registry
 from genarium.calibration import Validation, schedule
-from genarium.calibration.certify import Effort, _control_verdict, certify
+from genarium.calibration import certify as certify_
+from genarium.calibration.certify import Effort, _control_verdict, certify, replicates
 from genarium.certificates import Certificate, certificates, of_model, read_certificate
 from genarium.errors import InputError
 from genarium.methods import find_method
@@ -125,6 +126,13 @@ def test_an_approximate_method_is_compared_with_an_exact_one(grown: None) -> Non
     assert told["reference"] == {"method": "gibbs", "replicates": 2}
     assert "distance to gibbs" in told["checks_made"]
     assert all("sd_ratio" in q for name, q in told["quantities"].items() if name.startswith("mu"))
+
+
+def test_what_a_replicate_costs_decides_how_many_there_are(grown: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [replicates(0.5, "exact"), replicates(5, "exact"), replicates(5, "approximate")] == [1000, 450, 300]
+    monkeypatch.setattr(certify_, "MANY", 3)
+    told = certify("nb_mixture", "em", Effort(truths=0, n_reference=0), restarts=1, **SMALL).content
+    assert told["simulations"] == 3
 
 
 def test_options_that_are_words_stand_in_the_name(grown: None) -> None:

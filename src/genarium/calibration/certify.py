@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from genarium.calibration import Validation, plan_of, validate
 from genarium.calibration.plan import told_wrong
 from genarium.calibration.recovery import Recovery, recovery
@@ -25,8 +27,8 @@ class Effort:
 
     Attributes
     ----------
-    simulations : int
-        Replicates of calibration.
+    simulations : int, optional
+        Replicates of calibration. By default what a replicate costs decides, see :func:`replicates`.
     control : int
         Replicates of the negative control, at most.
     truths : int
@@ -35,7 +37,7 @@ class Effort:
         Replicates of an approximate method that are compared with an exact one.
     """
 
-    simulations: int = 300
+    simulations: int | None = None
     control: int = 400
     truths: int = 20
     n_reference: int = 50
@@ -43,6 +45,12 @@ class Effort:
 
 SMALL = Effort(simulations=40, control=100, truths=4, n_reference=5)
 """Enough to see that everything runs; its certificates say so by their number of replicates."""
+
+TRIED, CHEAP = 10, 0.6
+"""Replicates whose cost is measured; CPU seconds of one, up to which there are many."""
+
+MANY, EXACT, OTHERS = 1000, 450, 300
+"""Replicates: of a cheap method; of an exact one, to see .25 sd; of others."""
 
 REFERENCE = "gibbs", "nuts"
 """Methods that approximate ones are compared with: the first that the model has."""
@@ -98,7 +106,11 @@ def certify(
         out = own / part if own else None
         return validate(model, method, simulations, workers, seed, out=out, resume=own is not None, **more, **settings)
 
-    main = run("calibration", effort.simulations, **compare)
+    simulations = effort.simulations
+    if simulations is None:
+        tried = validate(model, method, TRIED, workers, seed, **settings)
+        simulations = replicates(float(np.median(tried.tree["runs"]["cpu_seconds"])), plan.claim)
+    main = run("calibration", simulations, **compare)
     verdicts = list(main.verdicts)
     controlled = None
     if plan.claim == "exact" and plan.declared.calibration.control:
@@ -113,6 +125,13 @@ def certify(
         verdicts.append(grown.verdict())
     content = _content(plan.variant, plan.label, main, controlled, grown, verdicts, cpu_seconds() - spent)
     return Certificate(content | {"engine": plan.way.engine, "sources": plan.sources})
+
+
+def replicates(seconds: float, claim: str) -> int:
+    """Return how many replicates a method gets whose fit to one takes so many CPU seconds."""
+    if seconds <= CHEAP:
+        return MANY
+    return EXACT if claim == "exact" else OTHERS
 
 
 def _control_verdict(controlled: Validation) -> Verdict:
