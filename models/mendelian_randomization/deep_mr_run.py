@@ -259,4 +259,8 @@ def _told(whole: "DeepMR", some: "Effects", regions: "Regions", factor: tuple[fl
         lines.append(
             f"standard errors times {factor[0]:.3g} (exposure) and {factor[1]:.3g} (outcome), by held-out regions"
         )
-    return [*lines, f"wrote {out}/local.tsv, substitutions.tsv, result.json"]
+    return [
+        *lines,
+        f"wrote {out}/local.tsv, substitutions.tsv, result.json",
+        f"next: genarium read mendelian_randomization {out}/substitutions.tsv --set signs_given=1 -o substitutions.nc",
+    ]

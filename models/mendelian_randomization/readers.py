@@ -33,8 +33,8 @@ def table(
     beta_outcome: str = "beta_outcome",
     se_outcome: str = "se_outcome",
     variant: str | None = "auto",
-    region: str | None = None,
-    error_correlation: str | float = 0.0,
+    region: str | None = "auto",
+    error_correlation: str | float = "auto",
 ) -> Told:
     """Read a table with a row for each variant.
 
@@ -47,10 +47,11 @@ def table(
     variant : str, optional
         Column with the variants' names. "auto": a column called variant, SNP, snp, rsid or id, if there is one.
     region : str, optional
-        Column with the name of the region or sequence that a variant lies in; regions are numbered in the order of the
-        table. Default: all lie in one.
+        Column with the name of the region or sequence that a variant lies in. "auto": a column called region, if there
+        is one; None: all lie in one.
     error_correlation : str or float
-        Column with the correlation of the errors of a variant's two effects, or one number for all.
+        Column with the correlation of the errors of a variant's two effects, or one number for all. "auto": a column
+        called error_correlation, if there is one, else 0.
 
     Returns
     -------
@@ -70,6 +71,10 @@ def table(
     options.texts("table", **names)
     options.only_texts("table", variant=variant, region=region)
     sheet = read_sheet(Path(paths[0]), _key(variant))
+    if region == "auto":
+        region = "region" if "region" in sheet.names else None
+    if error_correlation == "auto":
+        error_correlation = "error_correlation" if "error_correlation" in sheet.names else 0.0
     for name in [*names.values(), *filter(None, [region])]:
         if name not in sheet.names:
             raise absent(sheet.path, "column", name, sheet.names)
@@ -249,11 +254,8 @@ def _labelled(
     rho = _correlation(sheet.path, correlation, sheet)
     J = len(found["beta_exposure"])
     labels = None
-    if region is not None:  # numbered in their order in the table
-        _, first, inverse = np.unique(
-            sheet.frame[region].astype(str).str.strip().to_numpy(), return_index=True, return_inverse=True
-        )
-        labels = np.argsort(np.argsort(first, kind="stable"), kind="stable")[inverse]
+    if region is not None:
+        labels = sheet.frame[region].astype(str).str.strip().to_numpy(dtype=object)
     return _variables(found, np.arange(J) if names is None else names, labels, rho)
 
 

@@ -730,6 +730,7 @@ def genome(folder: Path, rng: np.random.Generator, N: int) -> tuple[Path, Path]:
 
 
 def test_deep_mr_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from genarium import load
     from genarium.cli import main
 
     rng = np.random.default_rng(11)
@@ -750,10 +751,12 @@ def test_deep_mr_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert local[1].startswith("chr1:290-330\t")
     # the table is one that the model reads
     table = tmp_path / "out" / "substitutions.tsv"
-    options = ["--option", "region=region", "--option", "error_correlation=error_correlation"]
-    read = ["read", "mendelian_randomization", str(table), "--format", "table", *options, "--set", "signs_given=1"]
+    assert f"next: genarium read mendelian_randomization {table} --set signs_given=1" in said
+    read = ["read", "mendelian_randomization", str(table), "--set", "signs_given=1"]
     assert main([*read, "-o", str(tmp_path / "data.nc"), "--quiet"]) == 0
-    capsys.readouterr()
+    assert "left out" not in capsys.readouterr().err
+    labels = json.loads(load(tmp_path / "data.nc").attrs["labels"])["region"]
+    assert sorted(line.split("\t")[0] for line in local[1:]) == labels
     # two networks a member, one for each trait, and held-out measurements
     held = tmp_path / "held.tsv"
     sd = [0.3, 0.6]
@@ -772,6 +775,12 @@ def test_deep_mr_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         (["--length", "30"], "the networks take sequences of 40 bases"),
         (["--outcome-model", models[0]], "there are 5 networks of the exposure and 1 of the outcome"),
         (["--layer", "zz"], "there is no layer 'zz'"),
+        (["--instruments", "-1"], "instruments=-1 must be zero or more"),
+        (["--floor", "nan"], "floor=nan must be zero or more"),
+        (["--scale", "logit"], "scale='logit' is for probabilities, but a network puts out"),
+        (["--held-out", str(bed)], "line 1 has 'peak' after the end of the region, where 2 measured numbers"),
+        (["--sequences", "absent.bed"], "absent.bed: there is no such file"),
+        (["--model", models[0]], "1 of 1 networks estimates"),
     ):
         assert main(["deep_mr", "run", "--model", *models, *given, *more]) == 2
         assert message in capsys.readouterr().err

@@ -37,10 +37,20 @@ def test_a_table_with_other_names(tmp_path: Path) -> None:
     data, known = tree["observed_data"], tree["constant_data"]
     np.testing.assert_array_equal(data["variant"], ["rs1", "rs2", "rs3"])
     np.testing.assert_allclose(data["beta_outcome"], [0.2, 0.1, 0.2])
-    np.testing.assert_array_equal(known["region"], [0, 1, 0])
+    np.testing.assert_array_equal(known["region"], [1, 0, 1])
     np.testing.assert_allclose(known["error_covariance"], [0.0001, 0, -0.0003])
     fitted = gn.fit(NAME, tree, "gibbs", seed=1, draws=20, tune=10, chains=1)
-    assert fitted["posterior"].sizes["region"] == 2
+    np.testing.assert_array_equal(fitted["posterior"]["region"], ["A", "B"])
+
+
+def test_columns_called_as_the_variables_are_read(tmp_path: Path) -> None:
+    text = "beta_exposure,se_exposure,beta_outcome,se_outcome,region,error_correlation\n.1,.01,.2,.02,b,0.5\n"
+    tree = gn.read(NAME, write(tmp_path / "a.csv", text + ".2,.01,.1,.02,a,0\n"), "table")
+    np.testing.assert_array_equal(tree["constant_data"]["region"], [1, 0])
+    np.testing.assert_allclose(tree["constant_data"]["error_covariance"], [0.0001, 0])
+    tree = gn.read(NAME, write(tmp_path / "a.csv", text), "table", region=None, error_correlation=0)
+    np.testing.assert_array_equal(tree["constant_data"]["region"], [0])
+    np.testing.assert_allclose(tree["constant_data"]["error_covariance"], [0])
 
 
 def test_a_table_with_usual_names_and_one_correlation(tmp_path: Path) -> None:

@@ -116,6 +116,9 @@ def effects(
         raise InputError(f"deep_mr: error={error!r} is not known; use mean or member.")
     if variances not in VARIANCES:
         raise InputError(f"deep_mr: variances={variances!r} is not known; use {' or '.join(VARIANCES)}.")
+    for name, least in (("instruments", instruments), ("floor", floor)):
+        if least is not None and not 0 <= least < np.inf:
+            raise InputError(f"deep_mr: {name}={least:g} must be zero or more, and finite.")
     only_with("deep_mr", "instruments=", instruments is not None, select=select)
     chosen = list(range(E)) if members is None else member_numbers(members, E, "members")
     if select is not None:
@@ -125,7 +128,10 @@ def effects(
         if both := sorted(set(chosen) & set(select)):
             raise InputError(f"deep_mr: member {both[0]} both selects instruments and estimates. Use disjoint members.")
     if len(chosen) < 2:
-        raise InputError(f"deep_mr: {len(chosen)} members estimate; standard errors need two or more.")
+        raise InputError(
+            f"deep_mr: {len(chosen)} of {E} networks estimate{'s' * (len(chosen) == 1)}, but standard errors come from "
+            "the disagreement of two or more. Give more networks of the same kind."
+        )
     N, _, W = found.alternative.shape
     how = (exposure, outcome, error, variances, factor, floor)
     keep = _resolved(found, [exposure, outcome], [*chosen, *(select or [])], saturated)
@@ -161,8 +167,8 @@ def _resolved(found: Mutagenesis, outputs: list[int], members: list[int], satura
     keep = ~found.saturated[members][..., outputs].any((0, -1)).ravel()
     if not keep.any():
         raise InputError(
-            "deep_mr: a member predicts every substitution at a limit of its scale (a probability of 0 or 1). Take its "
-            "output before the last activation, or pass saturated='keep'."
+            "deep_mr: a network predicts every substitution at a limit of its scale (a probability of 0 or 1). Take "
+            "its output before the last activation."
         )
     if not keep.all():
         warnings.warn(

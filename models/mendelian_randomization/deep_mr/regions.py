@@ -9,6 +9,7 @@ import numpy as np
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers.fasta import opened
+from genarium.readers.files import present
 
 from .sequence import one_hot
 
@@ -84,7 +85,7 @@ def _cut(bed: Path, fasta: Path, rows: list[tuple[str, int, int, list[float]]], 
 
 def _lines(bed: Path, columns: int) -> list[tuple[str, int, int, list[float]]]:
     try:
-        text = bed.read_text()
+        text = present(bed).read_text()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{bed}: this cannot be read as BED ({error}). Check the path.") from error
     rows: list[tuple[str, int, int, list[float]]] = []
@@ -94,16 +95,27 @@ def _lines(bed: Path, columns: int) -> list[tuple[str, int, int, list[float]]]:
         cells = line.split("\t") if "\t" in line else line.split()
         try:
             start, end = int(cells[1]), int(cells[2])
-            more = [float(cell) for cell in cells[3 : 3 + columns]]
         except (IndexError, ValueError):
             if not rows and len(cells) > 2 and not cells[1].lstrip("-").isdigit():
                 continue  # a header
             raise InputError(f"{bed}: line {number} is no region: {line[:60]!r}. Give contig, start and end.") from None
-        if not 0 <= start < end or len(more) < columns or not np.isfinite(more).all():
-            raise InputError(
-                f"{bed}: line {number} has start {start}, end {end} and {len(more)} numbers; wanted {columns}."
-            )
-        rows.append((cells[0], start, end, more))
+        if not 0 <= start < end:
+            raise InputError(f"{bed}: line {number} has start {start} and end {end}. Starts count from 0, before ends.")
+        rows.append((cells[0], start, end, _numbers(bed, number, cells[3 : 3 + columns], columns)))
     if not rows:
         raise InputError(f"{bed}: there are no regions in this file. Give contig, start and end, a line each.")
     return rows
+
+
+def _numbers(bed: Path, line: int, cells: list[str], wanted: int) -> list[float]:
+    """Return the numbers that follow a region: the measured exposure and outcome."""
+    try:
+        found = [float(cell) for cell in cells]
+    except ValueError:
+        found = []
+    if len(found) < wanted or not np.isfinite(found).all():
+        raise InputError(
+            f"{bed}: line {line} has {' and '.join(map(repr, cells)) or 'nothing'} after the end of the region, where "
+            f"{wanted} measured numbers are wanted: the exposure and the outcome."
+        )
+    return found

@@ -16,6 +16,12 @@ def logit(p: Array) -> Array:
     """Log odds; 0 and 1 are taken as the nearest numbers of their own type that have them."""
     p = np.asarray(p)
     p = p if p.dtype.kind == "f" else p.astype(float)
+    if ((p < 0) | (p > 1)).any():
+        worst = p.ravel()[np.abs(p.ravel().astype(float) - 0.5).argmax()]
+        raise InputError(
+            f"deep_mr: scale='logit' is for probabilities, but a network puts out {worst:g}. Take another scale: "
+            "identity for logits or log counts, log1p for counts."
+        )
     kind = np.finfo(p.dtype)
     p = np.clip(p.astype(float), float(kind.tiny), 1 - float(kind.epsneg))
     return np.asarray(np.log(p) - np.log1p(-p))
