@@ -20,7 +20,7 @@ def found(tree: xr.DataTree) -> Answer:
     ridges = ridges_of(tree)
     number = np.zeros(len(tpm), dtype=int) if ridges is None else ridges.to_numpy()
     order = np.argsort(-tpm, kind="stable")
-    rows = [["transcript", *heads("TPM", ends), "reads", "not told apart from"]]
+    rows = [["transcript", *heads("TPM", ends), "reads", "cannot be told apart from"]]
     for k in order[:MOST]:
         same = [str(names[j]) for j in np.flatnonzero(number == number[k]) if number[k] and j != k]
         beside = ", ".join(same[:3]) + (f" and {len(same) - 3} more" if len(same) > 3 else "")
@@ -30,15 +30,15 @@ def found(tree: xr.DataTree) -> Answer:
         f"{int((tpm >= 1).sum()):,} of {len(tpm):,} transcripts have 1 TPM or more; the most abundant "
         f"{'are' if len(first) > 1 else 'is'} {listed(first)}."
     ]
-    if number.any():
+    if groups := int(number.max(initial=0)):
         notes.append(
-            f"{int((number > 0).sum()):,} transcripts fall into {int(number.max()):,} groups within which these reads "
-            "cannot tell them apart: rely on the sum of a group only (`ridge_counts`)."
+            f"{int((number > 0).sum()):,} transcripts fall into {groups:,} group{'s' * (groups > 1)} within which "
+            "these reads cannot tell them apart: rely only on the sum of a group (`ridge_counts`)."
         )
     if ends is None:
         notes.append(
-            "A point estimate has no intervals: of transcripts with few reads of their own it may be far off. `gibbs` "
-            "gives intervals."
+            "A point estimate has no intervals, and may be far off for transcripts with few reads of their own. The "
+            "method `gibbs` gives intervals."
         )
     title = f"The {min(MOST, len(tpm))} most abundant transcripts"
     return Answer("Abundances", {title: rows}, notes)

@@ -14,8 +14,9 @@ from genarium import registry
 from genarium.calibration.curves import binomial_band, matrix
 from genarium.calibration.figures import DENSITIES, FEW, figures
 from genarium.calibration.judge import ALPHA, told_bounds
-from genarium.calibration.outcome import told_lengths, told_power
+from genarium.calibration.outcome import told_lengths
 from genarium.calibration.plan import told_wrong
+from genarium.certificates import told_power
 from genarium.declaration import Model
 from genarium.drawing import style
 from genarium.errors import GenariumError

@@ -11,7 +11,6 @@ from typing import Any
 import xarray as xr
 
 from genarium.attributes import attribute
-from genarium.certificates import of_model
 from genarium.completeness import whole
 from genarium.declaration import Answer, Claim, Model
 from genarium.drawing import Titled, inline, style
@@ -25,7 +24,7 @@ from genarium.reporting import chains, figures, tables
 from genarium.reporting.answers import as_html
 from genarium.reporting.graph import story
 from genarium.reporting.page import code, document, figure, folded, paragraph
-from genarium.reporting.trust import banner
+from genarium.reporting.trust import banner, calibration
 from genarium.settings import require_options
 from genarium.tree import digest, with_groups
 from genarium.verbs.diagnose import diagnose
@@ -126,7 +125,8 @@ def render(model: Model, tree: xr.DataTree, seed: int, options: Mapping[str, Any
     title = f"{model.title} by {tree.attrs['method']}"
     made = f"genarium {version('genarium')}"
     lead = [paragraph(escape(note), kind="lead") for note in answer.notes]
-    top = [f"<h1>{escape(title)}</h1>", *lead, banner(model, verdicts, held, tree.attrs["claim"]), summary(model, tree)]
+    trust = [banner(model, verdicts, held, tree.attrs["claim"]), calibration(model, tree)]
+    top = [f"<h1>{escape(title)}</h1>", *lead, *trust, summary(model, tree)]
     return document(
         title,
         "\n".join(top),
@@ -188,7 +188,7 @@ def summary(model: Model, tree: xr.DataTree) -> str:
 
 
 def trust_section(model: Model, tree: xr.DataTree, verdicts: Diagnosis) -> str:
-    """Return the checks, what the method claims, and what its calibration says."""
+    """Return the checks, and what the method claims."""
     method = tree.attrs["method"]
     about = table[method].about if method in (table := methods(model)) else ""
     claim: Claim = tree.attrs["claim"]
@@ -198,22 +198,8 @@ def trust_section(model: Model, tree: xr.DataTree, verdicts: Diagnosis) -> str:
         paragraph(LIMITS, kind="soft"),
         f"<h3>The method {code(method)}</h3>",
         paragraph(escape(about), claimed),
-        paragraph(calibration(model, method)),
     ]
     return "\n".join(parts)
-
-
-def calibration(model: Model, method: str) -> str:
-    """Say what the certificates of the method say of it, under the options of the model."""
-    made = {
-        label: one
-        for label, one in of_model(model.name).items()
-        if one.content["method"] == method and model.has_options(one.content["model_options"])
-    }
-    if not made:
-        return f"Calibration: there is no certificate of {code(method)} for this model and these options."
-    told = "; ".join(f"{code(label)} {escape(one.told)}" for label, one in made.items())
-    return f"Calibration on data simulated from the model (certificates): {told}."
 
 
 def estimate_section(model: Model, tree: xr.DataTree, held: list[Estimate]) -> str:
