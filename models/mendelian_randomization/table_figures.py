@@ -94,7 +94,7 @@ def single(found: MrTable) -> Titled:
     values = np.stack([ratio[best], ratio[best] - 1.96 * se[best], ratio[best] + 1.96 * se[best]], 1)
     _forest(axes, [found.names[some[j]] for j in best], values, found.rows[0].estimate)
     left = len(data) - len(best)
-    caption = "Ratio of each variant's effects, with its 95 % interval; dotted: IVW."
+    caption = "Ratio of each variant's effects, with its 95% interval; dotted: IVW."
     return "Single variants", caption + (f" {left:,} that are known less are not drawn." if left else ""), figure
 
 

@@ -6,7 +6,7 @@ import xarray as xr
 from genarium.attributes import attribute
 from genarium.declaration import Answer, Array
 from genarium.estimates import LEVEL
-from genarium.found import ENDS, cells, centre_and_ends, listed, short
+from genarium.found import ENDS, cells, centre_and_ends, listed, named, short
 from genarium.simplex import normalised
 
 MOST = 20
@@ -25,7 +25,7 @@ def found(tree: xr.DataTree) -> Answer:
     names, total = group["component"].to_numpy(), attribute(tree, "sizes")["cell"]
     mu, _ = centre_and_ends(tree, "mu")  # (K, D)
     share, ends = _shares(tree, len(names))
-    genes = tree["observed_data"]["gene"].to_numpy()
+    genes = np.array([named("gene", name) for name in tree["observed_data"]["gene"].to_numpy()])
     order = np.argsort(-share, kind="stable")
     head = [
         "group",

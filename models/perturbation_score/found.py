@@ -4,7 +4,7 @@ import numpy as np
 import xarray as xr
 
 from genarium.declaration import Answer
-from genarium.found import short
+from genarium.found import named, short
 from genarium.registry import fitted_model
 
 from .enrichment import programs
@@ -27,10 +27,10 @@ def found(tree: xr.DataTree) -> Answer:
     ranked = rank(score(tree))
     top = ranked.isel(perturbation=slice(0, MOST))
     quantile, total = float(ranked.attrs["quantile"]), ranked.sizes["perturbation"]
-    names = [str(name) for name in top["perturbation"].to_numpy()]
+    names = [named("perturbation", name) for name in top["perturbation"].to_numpy()]
     columns = ("score", "lower", "cells", "rank_plug_in")
     values = [top[name].to_numpy() for name in columns]
-    at_least = f"score is at least (probability {1 - quantile:.0%})"
+    at_least = f"lower bound ({1 - quantile:.0%})"
     rows = [["rank", "perturbation", "score", at_least, "cells", "rank by observed shares"]]
     for i, name in enumerate(names):
         rows.append([str(i + 1), name, *(short(float(column[i])) for column in values)])
@@ -40,8 +40,7 @@ def found(tree: xr.DataTree) -> Answer:
         f"{short(float(lower))} with a probability of {1 - quantile:.0%}, from {int(cells):,} cells.",
         "A score is minus the l1 distance between the shares of the states under a perturbation and the target "
         f"({_target(tree, ranked.attrs['target'])}): 0 is best, \u22122 is worst.",
-        "Perturbations are ranked by the lower bound of the score, so that one with few cells does not come first by "
-        "chance.",
+        "Perturbations are ranked by the lower bound of the score, which few cells make lower.",
     ]
     return Answer("Ranking of the perturbations", {f"The best {len(names)} of {total:,} perturbations": rows}, notes)
 
@@ -51,7 +50,7 @@ def _target(tree: xr.DataTree, shares: list[float]) -> str:
     states = tree["observed_data"]["state"].to_numpy()
     order = [int(k) for k in np.argsort(-np.asarray(shares), kind="stable") if shares[int(k)] > 0]
     more = f" and {len(order) - NAMED} more states" if len(order) > NAMED else ""
-    return ", ".join(f"{states[k]} {short(shares[k])}" for k in order[:NAMED]) + more
+    return ", ".join(f"{named('state', states[k])}: {short(shares[k])}" for k in order[:NAMED]) + more
 
 
 def moved(tree: xr.DataTree) -> Answer:

@@ -4,7 +4,7 @@ import numpy as np
 import xarray as xr
 
 from genarium.declaration import Answer
-from genarium.found import cells, centre_and_ends, heads, listed, short
+from genarium.found import cells, centre_and_ends, heads, listed, named, short
 
 from .groups import ridges_of
 
@@ -16,15 +16,17 @@ def found(tree: xr.DataTree) -> Answer:
     """Return the abundances of a fit by any method."""
     tpm, ends = centre_and_ends(tree, "tpm")
     reads, _ = centre_and_ends(tree, "counts")
-    names = tree["constant_data"]["transcript"].to_numpy()
+    names = [named("transcript", name) for name in tree["constant_data"]["transcript"].to_numpy()]
     ridges = ridges_of(tree)
     number = np.zeros(len(tpm), dtype=int) if ridges is None else ridges.to_numpy()
     order = np.argsort(-tpm, kind="stable")
-    rows = [["transcript", *heads("TPM", ends), "reads", "cannot be told apart from"]]
+    rows = [["transcript", *heads("TPM", ends), "reads", *(["cannot be told apart from"] if number.any() else [])]]
     for k in order[:MOST]:
         same = [str(names[j]) for j in np.flatnonzero(number == number[k]) if number[k] and j != k]
         beside = ", ".join(same[:3]) + (f" and {len(same) - 3} more" if len(same) > 3 else "")
-        rows.append([str(names[k]), *cells(tpm, ends, int(k)), short(float(reads[k])), beside])
+        rows.append(
+            [str(names[k]), *cells(tpm, ends, int(k)), short(float(reads[k])), *([beside] if number.any() else [])]
+        )
     first = [f"{names[k]} ({short(float(tpm[k]))} TPM)" for k in order[:3]]
     notes = [
         f"{int((tpm >= 1).sum()):,} of {len(tpm):,} transcripts have 1 TPM or more; the most abundant "

@@ -28,6 +28,9 @@ WIDTH = 7.6
 SIZE, SMALL = 9.5, 8
 """Points of all letters of a figure, and of numbers that have to fit into a cell: pages never scale a figure."""
 
+KEPT = "as-is"
+"""``gid`` of an artist whose colours a convention gives: in the dark they stay as they are in the light."""
+
 DPI = 160
 """Resolution of the parts of a figure that are drawn as pixels."""
 
@@ -77,6 +80,21 @@ def on(color: Any) -> str:
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color)]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]  # as WCAG 2 defines contrast by
     return "#000000" if luminance > 0.179 else "#ffffff"
+
+
+def kept(color: Any) -> str | None:
+    """Return the ``gid`` of what has a colour by convention; None where it is too dark to be seen on a dark page."""
+    from matplotlib.colors import to_rgb
+
+    return KEPT if max(to_rgb(color)) > 0.4 else None
+
+
+def shades() -> Any:
+    """Return a colour map for dots: none of its colours fades on white, nor on black when it is turned."""
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
+
+    return ListedColormap(colormaps["viridis"](range(190)))
 
 
 def log_ticks(axis: Any, low: float, high: float) -> None:
@@ -147,6 +165,7 @@ def inline(figure: "Figure", key: str, label: str) -> str:
     text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r"\s*<defs>\s*<style[^>]*>[^<]*</style>\s*</defs>", "", text)  # the page's own style says the same
     text = re.sub(r' xmlns(:xlink)?="[^"]*"| version="1.1"', "", text).replace("xlink:href=", "href=")
+    text = text.replace(f' id="{KEPT}"', f' class="{KEPT}"')
     used = set(re.findall(r'(?:href="|url\()#([^")]+)', text))
     text = re.sub(r' id="([^"]*)"', lambda found: f' id="{key}-{found[1]}"' if found[1] in used else "", text)
     text = re.sub(r'(href="|url\()#', rf"\1#{key}-", text)

@@ -42,7 +42,7 @@ def test_a_certificate_is_told_with_its_coverage_and_its_power(monkeypatch: pyte
     assert text.startswith(
         "Calibration of vi: certified. On 300 datasets simulated from the model (100 cells, 2 genes)"
     )
-    assert "90% interval 88% of the times, the one covered most often 93%" in text
+    assert "The 90% intervals of its quantities held the true value in 88% to 93% of these." in text
     assert "off by 0.31 posterior sds, or an sd that is 0.78 or 1.27 times the right one" in text
     assert "says nothing of data that the model does not describe" in text
 

@@ -214,7 +214,7 @@ def estimate_section(model: Model, tree: xr.DataTree, held: list[Estimate]) -> s
                 "by the least sum of squared distances)."
             )
     if claim == "approximate" and "posterior" in tree:
-        notes.append("The draws are independent draws of the approximation; R-hat and ESS would say nothing.")
+        notes.append("The draws are independent draws of the approximation; R-hat and ESS do not apply.")
     if fixed := attribute(tree, "fixed"):
         notes.append(f"Held fixed: {', '.join(code(n) for n in fixed)}.")
     return paragraph(*notes, kind="soft") + tables.estimate_tables(model, held, claim == "exact")

@@ -158,7 +158,7 @@ def calibration(model: Model, tree: xr.DataTree) -> str:
             kind="soft",
         )
     if one.stale:
-        when = f" of {one.content['date']}" if "date" in one.content else ""
+        when = f" on {one.content['date']}" if "date" in one.content else ""
         return paragraph(
             f"<strong>{head}: the certificate is stale</strong> and certifies nothing until it is made again "
             f"({escape(one.stale)}). What it said{when}:",
