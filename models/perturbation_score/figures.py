@@ -226,7 +226,7 @@ def activities(tree: xr.DataTree) -> Titled:
     figure.colorbar(drawn, ax=axes).set_label("difference from the control (sd)")
     return (
         "Which perturbations move which programs",
-        f"The {len(order)} perturbations with the lowest false discovery rates; * where that rate, over all perturbations "
-        "and programs, is 5% or less. Programs are scaled to an sd of one over perturbations.",
+        f"The {len(order)} perturbations with the lowest false discovery rates; * where it, over all "
+        "perturbations and programs, is 5% or less. Programs are scaled to an sd of one over perturbations.",
         figure,
     )

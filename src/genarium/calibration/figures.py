@@ -45,7 +45,7 @@ DENSITIES = ("log_likelihood", "log_prior")
 REACH = 6.0
 """z-scores beyond this are drawn at the edge."""
 
-GREY = "#e3e7ec"
+GREY = "#8a90993d"
 
 NARROW = 24
 """Letters of a name that a panel has room for in a line."""

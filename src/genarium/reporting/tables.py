@@ -21,6 +21,9 @@ ROWS = 24
 FEW = 5
 """True values that say something of coverage, at least."""
 
+UNBROKEN = 12
+"""Letters of a limit that stand in one line."""
+
 SIGNS = {"pass": "✓", "warn": "!", "fail": "✗"}
 
 
@@ -36,13 +39,19 @@ def verdicts(found: Diagnosis) -> str:
             f'<span class="status">{SIGNS[v.status]} {v.status}</span>',
             escape(v.check) + (f'<span class="advice">{escape(v.advice)}</span>' if v.advice else ""),
             v.shown if np.isfinite(v.value) else "–",
-            escape(v.limit.replace(">=", "≥").replace("<=", "≤")),
+            escape(_limit(v.limit)),
             escape(v.where),
         )
         for v in found.verdicts
     ]
     head = ("Status", "Check", "Found", "Limit", "Where")
     return table(head, rows, numeric=[2], prose=1, kinds=[v.status for v in found.verdicts], label="Checks")
+
+
+def _limit(text: str) -> str:
+    """Write a limit with the signs of print; a short one is not broken into lines."""
+    text = text.replace(">=", "≥").replace("<=", "≤")
+    return text.replace(" ", "\u00a0") if len(text) <= UNBROKEN else text
 
 
 def estimate_tables(model: Model, found: list[Estimate], exact: bool) -> str:
