@@ -73,7 +73,10 @@ def hits_of_file(
         concentration = found.attrs["replicate_concentration"]
         notes.append(f"Concentration of the replicates around their perturbation: {concentration:.3g}.")
     else:
-        notes.append("Without replicates, what wells differ by counts as an effect: name their column if there are.")
+        notes.append(
+            "Without replicates, differences between wells count as effects: if there are replicates, name their "
+            "column."
+        )
     if table is not None:
         frame = found.isel(perturbation=order).to_dataframe(dim_order=["perturbation", "state"])
         with replacing(table) as temporary:

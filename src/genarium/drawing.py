@@ -94,7 +94,7 @@ def shades() -> Any:
     from matplotlib import colormaps
     from matplotlib.colors import ListedColormap
 
-    return ListedColormap(colormaps["viridis"](range(190)))
+    return ListedColormap(colormaps["viridis"](range(180)))
 
 
 def log_ticks(axis: Any, low: float, high: float) -> None:
