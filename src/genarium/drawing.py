@@ -75,18 +75,20 @@ def style() -> Iterator[None]:
 
 def on(color: Any) -> str:
     """Return black or white: the one that is easier to read on a colour."""
+    return "#000000" if _luminance(color) > 0.179 else "#ffffff"
+
+
+def _luminance(color: Any) -> float:
+    """Return the luminance of a colour, by which WCAG 2 defines contrast."""
     from matplotlib.colors import to_rgb
 
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color)]
-    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]  # as WCAG 2 defines contrast by
-    return "#000000" if luminance > 0.179 else "#ffffff"
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color))
+    return float(0.2126 * red + 0.7152 * green + 0.0722 * blue)
 
 
 def kept(color: Any) -> str | None:
     """Return the ``gid`` of what has a colour by convention; None where it is too dark to be seen on a dark page."""
-    from matplotlib.colors import to_rgb
-
-    return KEPT if max(to_rgb(color)) > 0.4 else None
+    return KEPT if _luminance(color) > 0.06 else None
 
 
 def shades() -> Any:

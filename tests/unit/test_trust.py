@@ -44,6 +44,7 @@ def test_a_certificate_is_told_with_its_coverage_and_its_power(monkeypatch: pyte
     )
     assert "The 90% intervals of its quantities held the true value in 88% to 93% of these." in text
     assert "off by 0.31 posterior sds, or an sd that is 0.78 or 1.27 times the right one" in text
+    assert "Smaller errors may have gone unseen." in text
     assert "says nothing of data that the model does not describe" in text
 
 

@@ -197,6 +197,7 @@ def _interval_panel(axes: "Axes", model: Model, one: Estimate) -> None:
 def predictive(model: Model, tree: xr.DataTree, seed: int) -> Iterator[Titled]:
     """Draw the distribution of each declared statistic over replications, and its value in the data."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     if model.statistics is None:
         return
@@ -205,8 +206,7 @@ def predictive(model: Model, tree: xr.DataTree, seed: int) -> Iterator[Titled]:
         return
     columns = min(3, len(observed))
     rows = -(-len(observed) // columns)
-    figure = Figure(figsize=(WIDTH, 1.85 * rows + 0.1), layout="constrained")
-    figure.get_layout_engine().set(hspace=0.12)
+    figure = Figure(figsize=(WIDTH, 1.85 * rows + 0.1), layout=ConstrainedLayoutEngine(hspace=0.12))
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, (name, value) in zip(grid, observed.items(), strict=False):
         values = again[name][np.isfinite(again[name])]

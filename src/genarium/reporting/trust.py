@@ -197,7 +197,9 @@ def _finding(one: Certificate, model: Model, given: dict[str, object]) -> str:
         low, high = (f"{share:.0%}" for share in one.coverage)
         share = low if low == high else f"{low} to {high}"
         parts.append(f"The 90% intervals of its quantities held the true value in {share} of these.")
-        parts.append(escape(told_power(told.get("power") or {})) or "Which errors it would have seen is not recorded.")
+        power = escape(told_power(told.get("power") or {}))
+        parts.append(power or "Which errors it would have seen is not recorded.")
+        parts.append("Smaller errors may have gone unseen." if power.startswith("Seen") else "")
     switches = {
         name: value
         for name, value in {**defaults, **told.get("options", {})}.items()
@@ -207,7 +209,7 @@ def _finding(one: Certificate, model: Model, given: dict[str, object]) -> str:
         named = ", ".join(code(f"{name}={value}") for name, value in switches.items())
         parts.append(f"It was made with {named}, unlike this fit.")
     parts.append("It says nothing of data that the model does not describe.")
-    return " ".join(parts)
+    return " ".join(filter(None, parts))
 
 
 def _result(one: Certificate) -> str:
