@@ -238,7 +238,7 @@ def without_each(tree: xr.DataTree) -> Iterator[Titled]:
         f"The hierarchical model's effect and its {LEVEL:.0%} interval without each {what}, by importance weights; "
         f"dotted line and band: with all of them. Look for rows that leave the band: the effect rests on that {what}."
         + (
-            f" Orange: {off} for which the weights are unreliable (k-hat above {USABLE}); fit again without them."
+            f" Orange: unreliable weights (k-hat above {USABLE}) in {off} of the rows; fit again without these."
             if off
             else ""
         )

@@ -139,7 +139,7 @@ def mr(
     left = [*told.notes, *(f"{n} variants left out: {why}" for why, n in told.rows.left_out.items() if n)]
     if not keep.all():
         left.append(f"{(~keep).sum()} variants left out: p value on the exposure of {p_value:g} or more")
-    return answer(found, f"{outcome.name} on {exposure.name}", left)
+    return answer(found, f"Causal effect of {exposure.name} on {outcome.name}", left)
 
 
 @contextmanager
@@ -182,7 +182,7 @@ def answer(found: MrTable, title: str = "Mendelian randomisation", notes: list[s
     found : MrTable
     title : str
     notes : list of str, optional
-        Said first.
+        Said last.
     """
     tables = {"Causal effect of the exposure on the outcome": [HEAD, *map(_cells, found.rows)]}
     if found.heterogeneity:
@@ -198,11 +198,14 @@ def answer(found: MrTable, title: str = "Mendelian randomisation", notes: list[s
                                          [*cells, "exposure first" if one.forward else "outcome first"]]  # fmt: skip
     if found.without:
         tables["IVW without each variant"] = [HEAD, *map(_cells, found.without)]
-    said = [*(notes or []), f"Mean F statistic of the {len(found.data)} instruments: {found.mean_f:.3g}."]
+    first = next((row for row in found.rows if np.isfinite(row.estimate)), found.rows[0])
+    said = [f"{first.method}: {first.estimate:.3g}, 95% interval {first.ci[0]:.3g} to {first.ci[1]:.3g}."]
+    said.append(f"Mean F statistic of the {len(found.data)} instruments: {found.mean_f:.3g}.")
     if found.steiger is None:
-        said.append("The direction (Steiger) was not looked at: it needs the sample sizes of both studies.")
+        said.append("The direction (Steiger) was not tested: this needs the sample sizes of both studies.")
     if found.mean_f < 10:
-        said.append("The instruments are weak (mean F below 10): go by RAPS, dIVW or the model.")
+        said.append("The instruments are weak (mean F below 10): rely on RAPS, dIVW or the model.")
+    said += notes or []
     return Answer(title, tables, said, (lambda: _figures(found)) if len(found.data) > 2 else None)
 
 

@@ -1,14 +1,20 @@
 """What reports answer first: the right numbers, in the words of the field, whatever the data name."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.figure import Figure
 
 import genarium as gn
+from genarium.declaration import Answer
 from genarium.found import found, named
+from genarium.models.mendelian_randomization import mr_table
+from genarium.models.mendelian_randomization.mr_command import answer as mr_answer
+from genarium.reporting.answers import write_page
 
 
 def answer(name: str, tree: xr.DataTree) -> Any:
@@ -74,3 +80,25 @@ def test_weights_of_edges_are_counted_with_their_intervals() -> None:
     notes = answer("notmad", sampled).notes
     edges = int((np.abs(draws.isel(chain=0, draw=0)) > 0.1).sum())
     assert f"The 90% interval excludes zero for {edges} of these {edges} weights." in notes
+
+
+def test_an_analysis_says_the_estimate_first_and_shows_its_table_above_its_figures(tmp_path: Path) -> None:
+    page = write_page(
+        Answer(
+            "An analysis", {"Estimates": [["gene", "value"], ["gene 7", "1.5"]], "More": [["a"], ["b"]]}, ["The value is 1.5."],
+            lambda: iter([("A figure", "Look.", Figure(figsize=(1, 1)))]),
+        ),
+        tmp_path / "a.html",
+    ).read_text(encoding="utf-8")  # fmt: skip
+    places = [page.index(text) for text in ("The value is 1.5.", ">Estimates</h2>", ">A figure</h3>", ">More</h2>")]
+    assert places == sorted(places)
+    assert "<td>gene\u00a07</td>" in page
+
+
+def test_mendelian_randomisation_says_its_estimate_first() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(0.2, 0.05, 30)
+    found = mr_table(x, np.full(30, 0.01), 0.4 * x, np.full(30, 0.01), model=False, iterations=200)
+    told = mr_answer(found, notes=["a.tsv: columns taken"])
+    assert told.notes[0].startswith("IVW: 0.4, 95% interval 0.3")
+    assert told.notes[-1] == "a.tsv: columns taken"
