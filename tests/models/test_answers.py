@@ -85,7 +85,9 @@ def test_weights_of_edges_are_counted_with_their_intervals() -> None:
 def test_an_analysis_says_the_estimate_first_and_shows_its_table_above_its_figures(tmp_path: Path) -> None:
     page = write_page(
         Answer(
-            "An analysis", {"Estimates": [["gene", "value"], ["gene 7", "1.5"]], "More": [["a"], ["b"]]}, ["The value is 1.5."],
+            "An analysis",
+            {"Estimates": [["gene", "value"], ["gene 7", "1.5"]], "More": [["a"], ["b"]]},
+            ["The value is 1.5."],
             lambda: iter([("A figure", "Look.", Figure(figsize=(1, 1)))]),
         ),
         tmp_path / "a.html",

@@ -799,7 +799,7 @@ def test_divergent_draws_are_marked(fits: Fits) -> None:
     stats = tree["sample_stats"].to_dataset().assign(diverging=(("chain", "draw"), diverging))
     tree["sample_stats"] = xr.DataTree(stats)
     ((_, caption, figure),) = chains.chains(model, tree, estimates(model, tree))
-    assert "Ticks at the foot: divergent transitions." in caption
+    assert "Ticks at the bottom: divergent transitions." in caption
     assert xdata(figure.axes[0].lines[-1]).tolist() == [7, 20]
 
 

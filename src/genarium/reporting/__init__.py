@@ -37,8 +37,8 @@ CLAIMS: dict[Claim, str] = {
     "the model's, up to Monte Carlo error.",
     "approximate": "Its draws come from an approximation of the posterior distribution: means are usually close, "
     "intervals may be too narrow or too wide.",
-    "point": "It finds one best value of every unknown and says nothing of how uncertain that value is; "
-    "intervals, if a figure has any, are of what is left open if it is right.",
+    "point": "It finds one best value of every unknown and does not say how uncertain that value is; intervals in "
+    "figures, if any, take it as given.",
 }
 """What each claim means, in plain words."""
 
@@ -49,8 +49,8 @@ FIRST = 2
 """Figures of what was found that stand above the checks."""
 
 LIMITS = (
-    "A pass says that this check found nothing wrong with this fit. Whether the method can be trusted on data of this "
-    "kind is a matter of its calibration, which no single fit can show."
+    "A pass means that this check found nothing wrong with this fit. Whether the method can be trusted on data of this "
+    "kind depends on its calibration, which no single fit can show."
 )
 """What the checks of one fit cannot say."""
 
@@ -239,7 +239,7 @@ def stale(model: Model, tree: xr.DataTree) -> str:
         return ""
     return paragraph(
         tables.sign("warn"),
-        "The sources of the model have changed since this fit was made; this page describes it by the new ones.",
+        "The sources of the model have changed since this fit was made; this page describes the model as it is now.",
         kind="verdict warn",
     )
 
@@ -276,7 +276,10 @@ def reproduce(model: Model, tree: xr.DataTree) -> str:
     if named and not fixed and _can_go_around(model, tree):
         call = f"genarium validate {shlex.quote(named)} --method {method}"
         around = f"{call} --simulations 100 --data fit.nc --out calibration"
-        said = "Calibration around these data, by truths from this posterior; each replicate fits twice the data:"
+        said = (
+            "To check the calibration for data like these, with truths drawn from this posterior (each replicate is "
+            "fitted to twice the data):"
+        )
         parts += [paragraph(said), f"<pre>{escape(around)}</pre>"]
     return "\n".join(parts)
 

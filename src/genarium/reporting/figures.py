@@ -60,7 +60,7 @@ def bound(tree: xr.DataTree) -> Iterator[Titled]:
         "Bound by iteration",
         f"{len(table)} restart{'s' * (len(table) > 1)}{share}; the one that was kept is blue. Look for lines that "
         "never fall and end flat, and for more than one that reaches the best bound: grey lines that end higher up on "
-        "the right are local modes. Distances below a millionth of a nat are drawn there.",
+        "the right are local modes. Distances below a millionth of a nat are drawn as that.",
         figure,
     )
 
