@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from genarium.declaration import Array
-from genarium.drawing import FAINT, INK, MARK, PALETTE, SMALL, WIDTH, Titled, log_ticks, on
+from genarium.drawing import FAINT, INK, MARK, PALETTE, SMALL, WIDTH, Titled, kept, log_ticks, on
 from genarium.estimates import LEVEL
 
 from .along import rates
@@ -71,9 +71,8 @@ def spectra(fitted: Fitted) -> Iterator[Titled]:
         figure.supylabel("share of the process's mutations (%)")
         ends, true = fitted.signature.draws is not None, fitted.signature.truth is not None
         caption = (
-            f"Share of each of the {len(fitted.signature.labels[1])} channels in the mutations of a process over the "
-            "whole genome, whose contexts are counted in: comparable with COSMIC's signatures where the "
-            "genome is the same."
+            f"Share of each of the {len(fitted.signature.labels[1])} channels among the mutations of a process, given "
+            "how often each context occurs in the genome: comparable with COSMIC's signatures of the same genome."
             + shown.told
             + (f" Grey lines: intervals of {LEVEL:.0%}." if ends else "")
             + (" Dots: the true signatures." if true else "")
@@ -98,7 +97,8 @@ def _spectrum(axes: "Axes", fitted: Fitted, k: int) -> None:
     one = fitted.signature
     percent = 100 * one.centre[k]
     shown = [percent]
-    title = f"{fitted.processes[k][0]}: {fitted.rate[:, k].sum() / fitted.rate.sum():.1%}"
+    share = fitted.mutations @ fitted.pi.centre[:, k] / max(fitted.mutations.sum(), 1)
+    title = f"{fitted.processes[k][0]}: {share:.1%}"
     if fitted.nearest:
         name, value = fitted.nearest[k]
         title += f"; nearest {named('', name, 20)}, cosine {value:.2f}"
@@ -110,9 +110,9 @@ def _spectrum(axes: "Axes", fitted: Fitted, k: int) -> None:
             some = mine[drawn.opaque[mine] == alpha]
             edges = (some[:, None] + [-0.4, 0.4]).ravel()  # bar, gap, bar ... bar
             heights = np.stack([percent[some], 0 * some], 1).ravel()[:-1]
-            axes.stairs(heights, edges, fill=True, color=color, alpha=alpha, label=name)
+            axes.stairs(heights, edges, fill=True, color=color, alpha=alpha, label=name, gid=kept(color))
         edges = mine[[0, -1]] + [-0.4, 0.4]
-        axes.hlines(1.03, edges[0], edges[-1], color=color, lw=3, transform=strip, clip_on=False)
+        axes.hlines(1.03, edges[0], edges[-1], color=color, lw=3, transform=strip, clip_on=False, gid=kept(color))
         name = name if len(mine) > 2 else name[0]
         axes.text(mine.mean(), 0.97, name, transform=strip, ha="center", va="top", fontsize=SMALL)
     if one.draws is not None:
@@ -163,15 +163,15 @@ def effects(fitted: Fitted) -> Iterator[Titled]:
             axes.grid(False, axis="y")
         figure.supxlabel("effect β: change of the log rate per unit of the feature")
         caption = (
-            "Effect of each feature on where a process makes its mutations, other features equal: exp(β) times as many "
-            "for one unit more. "
+            "Effect of each feature on where a process makes its mutations: exp(β) times as many where the feature is "
+            "one unit higher and all others are the same. "
             + (
                 "Dots: estimates"
                 if one.draws is None
                 else f"Ticks: means; bars: intervals of {LEVEL:.0%}, grey where they hold 0"
             )
             + ("; diamonds: the true values" if one.truth is not None else "")
-            + (". Look for effects whose sign is sure" if one.draws is not None else ". Look for large effects")
+            + (". Look for effects whose sign is certain" if one.draws is not None else ". Look for large effects")
             + ", and for rows in which the processes differ."
             + (" Only the linear part of the rates is drawn; trees add to it." if fitted.trees else "")
             + (f" Of {F} features those {len(kept)} with the largest effects are drawn." if len(kept) < F else "")
@@ -219,11 +219,11 @@ def exposures(fitted: Fitted) -> Titled:
     handles = [Patch(color=color, label=name) for name, color in fitted.processes]
     figure.legend(handles=handles, loc="outside upper center", ncols=min(K, 6))
     caption = (
-        "Mutations of each process in each genome, and below their shares. Genomes stand by their largest process, "
-        "and within it by its share."
+        "Mutations of each process in each genome, and their shares below. Genomes are ordered by their largest "
+        "process, and then by its share."
         + (" On top: all mutations of a genome, on a logarithmic axis." if wide else "")
-        + (" At the foot: the true shares." if fitted.pi.truth is not None else "")
-        + " Look for genomes with few mutations: their shares are mostly prior."
+        + (" At the bottom: the true shares." if fitted.pi.truth is not None else "")
+        + " Look for genomes with few mutations: their shares are mostly determined by the prior."
         + fitted.few
     )
     return "Exposures of the genomes", caption, figure
@@ -252,8 +252,8 @@ def likeness(fitted: Fitted) -> Titled:
     figure.colorbar(mesh, ax=pair, label="cosine", fraction=0.05, pad=0.02)
     largest = both[0][np.triu_indices(K, 1)].max()
     caption = (
-        f"Cosine similarity of the processes; two different ones have signatures with at most {largest:.2f}. Look for "
-        "pairs near one on the left: alike on the right, too, they are one process split in two; unlike there, one "
-        "that acts in two ways along the genome."
+        f"Cosine similarity of the processes; the largest between two signatures is {largest:.2f}. Look for pairs of "
+        "signatures near one: if their rates are similar too, one process has been split in two; if not, one process "
+        "acts in two ways along the genome."
     )
-    return "Likeness of the processes", caption, figure
+    return "Similarity of the processes", caption, figure

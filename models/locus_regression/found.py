@@ -36,13 +36,19 @@ def found(tree: xr.DataTree) -> Answer:
         rows.append([names[k], f"{share[k]:.1%}", common, _effects(features, beta[k], sure[k], ends, int(k))])
     K, F = beta.shape
     parts = [f"{names[k]} {share[k]:.0%}" for k in order[:5]]
-    notes = [f"{K} mutational processes: {listed(parts)} of the mutations{' (the five commonest)' if K > 5 else ''}."]
+    notes = [
+        f"{K} mutational process{'es' * (K > 1)}: {listed(parts)} of the mutations"
+        f"{' (the five commonest)' if K > 5 else ''}."
+    ]
     if ends is not None:
-        notes.append(f"{int(sure.sum()):,} of {K * F:,} effects of features have a {LEVEL:.0%} interval without zero.")
+        notes.append(
+            f"The {LEVEL:.0%} interval excludes zero for {int(sure.sum()):,} of {K * F:,} effects of features."
+        )
     trees = fitted_model(tree).option("rates") == "trees"
     notes.append(
-        "An effect of × 2 says: where the feature is one unit higher, the process makes twice as many mutations, other "
-        "features equal." + (" Trees come on top of these effects." if trees else "")
+        "An effect of × 2 means that the process makes twice as many mutations where the feature is one unit higher "
+        "and all other features are the same."
+        + (" The regression trees add to these effects, which are of the linear part." if trees else "")
     )
     return Answer("Signatures and effects", {"Processes, the commonest first": rows}, notes)
 
@@ -55,7 +61,7 @@ def _shares(tree: xr.DataTree) -> Array:
 
 
 def _effects(features: list[str], beta: Array, sure: Array, ends: tuple[Array, Array] | None, k: int) -> str:
-    """Name the strongest effects of a process that are not zero, as factors with their intervals."""
+    """Name the strongest effects of a process whose intervals exclude zero, as factors with these intervals."""
     order = [int(f) for f in np.argsort(-np.abs(beta), kind="stable") if sure[f]][:NAMED]
     told = []
     for f in order:
@@ -63,4 +69,4 @@ def _effects(features: list[str], beta: Array, sure: Array, ends: tuple[Array, A
         if ends is not None:
             factor += f" ({short(float(np.exp(ends[0][k, f])))} to {short(float(np.exp(ends[1][k, f])))})"
         told.append(factor)
-    return ", ".join(told) or "none that is sure"
+    return ", ".join(told) or ("none with an interval that excludes zero" if ends is not None else "none")

@@ -43,52 +43,53 @@ def run(
     floor: float = 0.0,
     bayes: bool = False,
 ) -> str:
-    """Deep Mendelian randomisation: networks and regions to the causal effect of one of their outputs on another.
+    """Deep Mendelian randomisation: the causal effect of one output of networks on another, from mutated regions.
 
     Parameters
     ----------
     model : list of Path
-        Networks, one a member of the ensemble: .h5, .keras, .pth or .onnx.
+        Networks, one for each member of the ensemble: .h5, .keras, .pth or .onnx.
     sequences : Path
-        Regions (BED); each is mutated about its middle.
+        Regions (BED); each is mutated around its middle.
     fasta : Path
         The genome.
     out : Path
-        Folder for the results: local.tsv (one row a region), substitutions.tsv (a table for `genarium read
+        Folder for the results: local.tsv (one row for each region), substitutions.tsv (a table for `genarium read
         mendelian_randomization`), result.json.
     outcome_model : list of Path
-        Networks of the outcome, as many, where those of the exposure do not predict it.
+        Networks of the outcome, as many as of the exposure, where these do not predict it.
     layer : str
         Layer whose output is wanted.
     outcome_layer : str
-        Layer of the outcome's networks; default: as of the others.
+        Layer of the outcome's networks; default: the same.
     exposure : int
-        Number of the exposure among the outputs, from 0.
+        Index of the exposure among the outputs, from 0.
     outcome : int
-        Number of the outcome among them, or among those of the outcome's networks.
+        Index of the outcome among them, or among the outputs of the outcome's networks.
     length : int
-        Bases of a sequence, where the networks do not say.
+        Length of a sequence in bases, where the networks do not say.
     window : int
-        Bases about the middle that are mutated; default: all.
+        Number of bases around the middle that are mutated; default: all.
     scale : {"identity", "logit", "log1p", "anscombe"}
         Scale on which effects are taken; logit for probabilities.
     held_out : Path
         Regions with measured exposure and outcome in the fourth and fifth column, that no member was trained on:
         standard errors are calibrated on them.
     instruments : float
-        Least F statistic of a substitution's effect on the exposure.
+        Smallest F statistic of the effect on the exposure for a substitution to be used.
     method : {"ivw", "egger", "divw", "maximum_likelihood", "weighted_median"}
-        Of each region's effect.
+        Estimator of the effect in each region.
     error : {"mean", "member"}
         Standard errors of the ensemble's mean, or of one member.
     variances : {"own", "moderated"}
-        Variances over members as they are, or drawn towards those of effects of the same size.
+        Variances over members as they are, or shrunk towards those of effects of the same size.
     members : {"bagged", "same_data", "ignore"}
-        What members' disagreement on the global effect says: trained on bootstrap samples, on the same data, nothing.
+        How the members were trained, which decides what their disagreement on the global effect says: on bootstrap
+        samples, or on the same data; or ignore it.
     floor : float
-        Least standard error, for members that agree exactly.
+        Smallest standard error, for members that agree exactly.
     bayes : bool
-        Fit the generative model, too (seconds to minutes); its interval holds what the members' errors share.
+        Fit the generative model, too (seconds to minutes); its interval accounts for errors that the members share.
     """
     from .deep_mr import bayesian, deep_mr, diagnose, effects, mutagenise
     from .deep_mr.regions import read_regions

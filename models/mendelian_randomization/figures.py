@@ -9,7 +9,7 @@ import xarray as xr
 from genarium.declaration import Array
 from genarium.drawing import FAINT, INK, MARK, PALETTE, WIDTH, Titled
 from genarium.estimates import LEVEL
-from genarium.found import centre_and_ends, short
+from genarium.found import centre_and_ends, named, short
 
 from .estimates import oriented, variants
 from .meta import meta_analysis
@@ -113,7 +113,7 @@ def scatter(tree: xr.DataTree, data: tuple[Array, Array, Array, Array]) -> Title
     left = len(shown) - len(some)
     caption = (
         "Each dot is a variant, with one standard error either way; lines: causal effects by three methods; band: "
-        f"{LEVEL:.0%} interval of the hierarchical model's."
+        f"{LEVEL:.0%} interval of the hierarchical model."
     )
     return (
         "Effects of the variants",
@@ -149,16 +149,16 @@ def forest(tree: xr.DataTree) -> Titled:
     )
     if "truth" in tree and "theta" in tree["truth"]:
         axes.plot(tree["truth"]["theta"].to_numpy()[order], y, "|", color=MARK, ms=9, mew=1.5)
-        caption += "Strokes: the truth of the simulation. "
+        caption += "Strokes: true values. "
     labels = [
-        *(f"region {name}" if str(name).isdecimal() else str(name) for name in names[order]),
+        *(named("region", name) for name in names[order]),
         "mean",
         "a new region",
     ]
     axes.set_yticks([*y, foot, foot + 1], labels)
     axes.set(xlabel="causal effect", ylim=(foot + 1.7, -0.7))
     left = len(theta) - len(order)
-    said = f"{caption}{left:,} less well known regions are not drawn." if left else caption.strip()
+    said = f"{caption}{left:,} regions with wider intervals are not drawn." if left else caption.strip()
     return "Local effects", said, figure
 
 
@@ -195,10 +195,14 @@ def funnel(tree: xr.DataTree, data: tuple[Array, Array, Array, Array]) -> Titled
     axes.set(xlabel="ratio of a variant's effects", ylabel="precision of the ratio (1 / standard error)")
     axes.set(xlim=(whole - 1.06 * reach, whole + 1.06 * reach), ylim=(0, 1.05 * precision.max()))
     caption = (
-        f"Each dot is a variant; the funnel holds {LEVEL:.0%} of them around the estimate if only the outcome's errors "
-        "are at work. Asymmetry points to directional pleiotropy."
+        f"Each dot is a variant; the funnel would hold {LEVEL:.0%} of them if the errors of the outcome were the only "
+        "source of scatter. Asymmetry points to directional pleiotropy."
     )
-    return "Funnel", caption + (f" Crosses: {beyond.sum():,} ratios beyond the edge." if beyond.any() else ""), figure
+    return (
+        "Funnel",
+        caption + (f" Crosses at the edges: {beyond.sum():,} ratios that lie farther out." if beyond.any() else ""),
+        figure,
+    )
 
 
 def without_each(tree: xr.DataTree) -> Iterator[Titled]:
@@ -226,19 +230,19 @@ def without_each(tree: xr.DataTree) -> Iterator[Titled]:
         axes.hlines(y[these], *found[order[these], 1:].T, color=color, lw=2, alpha=0.6)
         axes.plot(found[order[these], 0], y[these], "o", color=color, ms=3.5)
     axes.axvline(whole, color=INK, lw=0.8, ls=":")
-    axes.set_yticks(y, [str(names[j]) for j in order])
+    axes.set_yticks(y, [named(what, names[j]) for j in order])
     axes.grid(False, axis="y")
     axes.set(xlabel=f"causal effect without the {what}", ylim=(len(order) - 0.4, -0.6))
     left, off = len(found) - len(order), int((~usable).sum())
     caption = (
         f"The hierarchical model's effect and its {LEVEL:.0%} interval without each {what}, by importance weights; "
-        "dotted line and band: with all. Look for rows that leave the band: the effect rests on them."
+        f"dotted line and band: with all of them. Look for rows that leave the band: the effect rests on that {what}."
         + (
-            f" Orange: {off} whose weights are too uneven (k-hat above {USABLE}); fit again without them."
+            f" Orange: unreliable weights (k-hat above {USABLE}) in {off} of the rows; fit again without these."
             if off
             else ""
         )
-        + (f" Not drawn are {left:,} that move it less." if left else "")
+        + (f" {left:,} that move it less are not drawn." if left else "")
     )
     yield "Leave one out", caption, figure
 

@@ -24,8 +24,8 @@ def found(tree: xr.DataTree) -> Answer:
     notes = told(model, tree)
     name = model.most_wanted_first(EFFECTS, {str(k): int(v) for k, v in tree["posterior"].sizes.items()})[0]
     sure = list(_signs(tree, name))
-    unit = "An effect is the change of the outcome, in its own units, per unit of the exposure."
-    return Answer("Causal effects", {"In numbers": _table(tree, name)}, [*notes, *sure, unit])
+    unit = "An effect is the change in the outcome, in its own units, for each unit of the exposure."
+    return Answer("Causal effects", {"Estimates": _table(tree, name)}, [*notes, *sure, unit])
 
 
 def _signs(tree: xr.DataTree, name: str) -> Iterator[str]:

@@ -45,56 +45,56 @@ def mr(
     iterations: int = 2000,
     seed: int = 0,
 ) -> Answer:
-    """Mendelian randomisation of two tables: one estimate a method, and checks of what they assume.
+    """Mendelian randomisation of two tables: the estimate of every method, and checks of their assumptions.
 
     Parameters
     ----------
     exposure : Path
-        Summary statistics of the exposure, of independent variants: a table of any usual dialect, or GWAS-VCF.
+        Summary statistics of the exposure for independent variants: a table in any usual format, or GWAS-VCF.
     outcome : Path
-        Of the outcome; effects are coded by the exposure's alleles.
+        Summary statistics of the outcome; its effects are recoded to the alleles of the exposure.
     p_value : float
-        Take the variants whose effect on the exposure has a p value below this; default: all.
+        Take only variants whose effect on the exposure has a p value below this; default: all.
     scale : {"auto", "beta", "odds_ratio"}
-        What the effects are: by the column's name, as they are, or odds ratios.
+        What the effects are: as the name of their column says, effects, or odds ratios.
     error_correlation : float
-        Of the errors of a variant's two effects (overlapping samples).
+        Correlation between the errors of a variant's two effects (overlapping samples).
     samples_exposure : float
-        Sample size of the exposure's study, where the table has none: for the direction.
+        Sample size of the exposure's study, where the table has none; used by Steiger's test of the direction.
     samples_outcome : float
         Sample size of the outcome's study, where the table has none.
     palindromic : {"frequency", "drop", "keep"}
-        Palindromic variants: go by the frequency, leave all out, or trust that both tables are on the same strand.
+        Palindromic variants: resolve them by frequency, leave all out, or keep them, both tables being on one strand.
     incompatible : {"error", "drop"}
         What to do with variants whose alleles do not match.
     duplicates : {"error", "first", "best", "drop"}
         What to do with rows of the same variant.
     variant : str
-        Column of the variants' identifiers, in either table or both; default: that of a usual name.
+        Column of the variants' identifiers, in either table or both; default: one with a usual name.
     beta : str
         Column of the effects.
     se : str
         Column of their standard errors.
     effect_allele : str
-        Column of the allele that effects are of.
+        Column of the effect allele.
     other_allele : str
         Column of the other allele.
     frequency : str
-        Column of the effect allele's frequency; "auto": that of a usual name; "null": look at none.
+        Column of the effect allele's frequency; "auto": one with a usual name; "null": use none.
     ld : Path
-        Correlations of the variants: a square table by name, or one with a row a pair (PLINK's --r); the methods are
-        then those that take correlated variants.
+        Correlations of the variants: a square table with names, or a table with a row for each pair (PLINK's --r).
+        Only methods for correlated variants are then used.
     ld_alleles : Path
-        Alleles that correlations are of, where names (rs123_A_G) do not say it: PLINK's .bim, or a table.
+        Alleles to which the correlations refer, where names (rs123_A_G) do not say it: PLINK's .bim, or a table.
     clump : float
-        Leave out variants whose squared correlation with a stronger one is as large; with a threshold of 0.01 or less
-        those that are left are taken as independent, and every method is used.
+        Leave out variants whose squared correlation with a stronger one is at least this; at 0.01 or less, those that
+        are left are taken as independent, and every method is used.
     no_model : bool
-        Leave the Bayesian model out: it takes seconds.
+        Leave out the Bayesian model, which takes seconds.
     iterations : int
-        Of bootstraps and simulations.
+        Number of bootstrap samples and simulations.
     seed : int
-        Of these and of the model.
+        Seed of these and of the model.
     """
     no_file_twice([exposure, outcome])
     only_with("mr", flag("ld"), ld is not None, ld_alleles=ld_alleles, clump=clump)
@@ -139,7 +139,7 @@ def mr(
     left = [*told.notes, *(f"{n} variants left out: {why}" for why, n in told.rows.left_out.items() if n)]
     if not keep.all():
         left.append(f"{(~keep).sum()} variants left out: p value on the exposure of {p_value:g} or more")
-    return answer(found, f"{outcome.name} on {exposure.name}", left)
+    return answer(found, f"Causal effect of {exposure.name} on {outcome.name}", left)
 
 
 @contextmanager
@@ -182,7 +182,7 @@ def answer(found: MrTable, title: str = "Mendelian randomisation", notes: list[s
     found : MrTable
     title : str
     notes : list of str, optional
-        Said first.
+        Said last.
     """
     tables = {"Causal effect of the exposure on the outcome": [HEAD, *map(_cells, found.rows)]}
     if found.heterogeneity:
@@ -198,11 +198,14 @@ def answer(found: MrTable, title: str = "Mendelian randomisation", notes: list[s
                                          [*cells, "exposure first" if one.forward else "outcome first"]]  # fmt: skip
     if found.without:
         tables["IVW without each variant"] = [HEAD, *map(_cells, found.without)]
-    said = [*(notes or []), f"Mean F statistic of the {len(found.data)} instruments: {found.mean_f:.3g}."]
+    first = next((row for row in found.rows if np.isfinite(row.estimate)), found.rows[0])
+    said = [f"{first.method}: {first.estimate:.3g}, 95% interval {first.ci[0]:.3g} to {first.ci[1]:.3g}."]
+    said.append(f"Mean F statistic of the {len(found.data)} instruments: {found.mean_f:.3g}.")
     if found.steiger is None:
-        said.append("The direction (Steiger) was not looked at: it needs the sample sizes of both studies.")
+        said.append("The direction (Steiger) was not tested: this needs the sample sizes of both studies.")
     if found.mean_f < 10:
-        said.append("The instruments are weak (mean F below 10): go by RAPS, dIVW or the model.")
+        said.append("The instruments are weak (mean F below 10): rely on RAPS, dIVW or the model.")
+    said += notes or []
     return Answer(title, tables, said, (lambda: _figures(found)) if len(found.data) > 2 else None)
 
 

@@ -94,7 +94,7 @@ def single(found: MrTable) -> Titled:
     values = np.stack([ratio[best], ratio[best] - 1.96 * se[best], ratio[best] + 1.96 * se[best]], 1)
     _forest(axes, [found.names[some[j]] for j in best], values, found.rows[0].estimate)
     left = len(data) - len(best)
-    caption = "Ratio of each variant's effects, with its 95 % interval; dotted: IVW."
+    caption = "Ratio of each variant's effects, with its 95% interval; dotted: IVW."
     return "Single variants", caption + (f" {left:,} that are known less are not drawn." if left else ""), figure
 
 
@@ -112,7 +112,7 @@ def funnel(found: MrTable) -> Titled:
     axes.plot(np.clip(ratio, whole - reach, whole + reach), precision, "o", color=INK, ms=3, alpha=0.7)
     axes.set(xlabel="ratio of a variant's effects", ylabel="precision of the ratio (1 / standard error)")
     axes.set(xlim=(whole - 1.06 * reach, whole + 1.06 * reach), ylim=(0, 1.05 * precision.max()))
-    caption = "Each dot is a variant, ratios beyond the edge on it; asymmetry points to directional pleiotropy."
+    caption = "Each dot is a variant, ratios beyond the edges on these; asymmetry points to directional pleiotropy."
     return "Funnel", caption, figure
 
 

@@ -11,6 +11,7 @@ from genarium.declaration import Array
 from genarium.drawing import INK, MARK, PALETTE, WIDTH, Titled, log_ticks, on
 from genarium.estimates import centres, matched_truth
 from genarium.evaluate import fitted_problem, predictions
+from genarium.found import named
 from genarium.registry import fitted_model
 
 from .likelihood import Story
@@ -211,7 +212,7 @@ def scatter(fitted: Fitted) -> Titled:
         f"dots: centroids{', with their 90% intervals' if fitted.sampled else ''}; closed lines: through the 5% and "
         "95% quantiles of the counts of each component. Look for cells far from every line, and for lines around two "
         "clouds or around none."
-        + (f" There are only {len(PALETTE)} colours: the labels tell." if len(fitted.pi) > len(PALETTE) else "")
+        + (f" There are only {len(PALETTE)} colours: go by the labels." if len(fitted.pi) > len(PALETTE) else "")
         + f" Dots are moved by up to {JITTER} counts so that equal cells can be told apart."
         + fitted.few
     )
@@ -219,8 +220,7 @@ def scatter(fitted: Fitted) -> Titled:
 
 
 def _gene(fitted: Fitted, d: int) -> str:
-    name = str(fitted.genes[d])
-    return name if not name.isdecimal() else f"gene {name}"
+    return named("gene", fitted.genes[d])
 
 
 def envelope(mu: Array, phi: Array, points: int = 24) -> Array:
@@ -325,9 +325,9 @@ def certainty(fitted: Fitted) -> Titled:
     unsure = float((largest < 0.9).mean())
     caption = (
         f"{1 - unsure:.1%} of the cells belong to a component with probability 0.9 or more; {1 - largest.mean():.1%} "
-        "are expected to be in another one than their most probable."
-        + (f" By the truth {1 - right.mean():.1%} are." if right is not None else "")
-        + " Look for a mass away from one: cells between components, or components that are not told apart."
+        "are expected to belong to another component than the most probable one."
+        + (f" In truth, {1 - right.mean():.1%} do." if right is not None else "")
+        + " Look for cells with low probabilities: they lie between components, or the components overlap."
         + fitted.few
     )
     return "Certainty of the groups", caption, figure

@@ -5,10 +5,15 @@ import xarray as xr
 
 from genarium.attributes import attribute
 from genarium.declaration import Answer, Array
-from genarium.found import ENDS, cells, centre_and_ends, listed, short
+from genarium.estimates import LEVEL
+from genarium.found import ENDS, cells, centre_and_ends, listed, named, short
+from genarium.simplex import normalised
 
 MOST = 20
 """Groups in the table, the largest ones."""
+
+DRAWS = 400
+"""Draws over which shares that depend on covariates are averaged, at most."""
 
 MARKERS = 3
 """Genes that are named of each group."""
@@ -20,7 +25,7 @@ def found(tree: xr.DataTree) -> Answer:
     names, total = group["component"].to_numpy(), attribute(tree, "sizes")["cell"]
     mu, _ = centre_and_ends(tree, "mu")  # (K, D)
     share, ends = _shares(tree, len(names))
-    genes = tree["observed_data"]["gene"].to_numpy()
+    genes = np.array([named("gene", name) for name in tree["observed_data"]["gene"].to_numpy()])
     order = np.argsort(-share, kind="stable")
     head = [
         "group",
@@ -30,7 +35,7 @@ def found(tree: xr.DataTree) -> Answer:
         "genes by which it stands out (mean count)",
     ]
     rows = [
-        [str(names[k]), *cells(share, ends, k), short(float(share[k] * total)), _markers(mu, genes, k)]
+        [str(names[k]), *cells(share, ends, k), f"{share[k] * total:,.0f}", _markers(mu, genes, k)]
         for k in order[:MOST].tolist()
     ]
     K = len(names)
@@ -49,10 +54,17 @@ def found(tree: xr.DataTree) -> Answer:
 def _shares(tree: xr.DataTree, K: int) -> tuple[Array, tuple[Array, Array] | None]:
     """Return the share of each group in the cells; where it depends on covariates, the mean over the cells."""
     group = tree["posterior" if "posterior" in tree else "point"]
-    if "pi" in group:
+    if "effect" not in group:
         return centre_and_ends(tree, "pi")
-    held = _responsibility(tree)
-    return (np.full(K, 1 / K) if held is None else held.mean(0)), None
+    sampled = "posterior" in tree
+    lead = ("chain", "draw") if sampled else ()
+    pi = group["pi"].transpose(*lead, "component").to_numpy().reshape(-1, K)
+    effect = group["effect"].transpose(*lead, "covariate", "component").to_numpy().reshape(len(pi), -1, K)
+    some = np.unique(np.linspace(0, len(pi) - 1, DRAWS).astype(int))
+    Z = tree["constant_data"]["covariates"].transpose("cell", "covariate").to_numpy()
+    shares = np.array([normalised(np.log(pi[s]) + Z @ effect[s])[0].mean(0) for s in some])
+    low, high = np.quantile(shares, ((1 - LEVEL) / 2, (1 + LEVEL) / 2), axis=0)
+    return shares.mean(0), (low, high) if sampled else None
 
 
 def _responsibility(tree: xr.DataTree) -> Array | None:
@@ -77,4 +89,4 @@ def _markers(mu: Array, genes: Array, k: int) -> str:
     told = [
         f"{genes[d]} ({short(float(mu[k, d]))}, elsewhere at most {short(float(others[:, d].max()))})" for d in most
     ]
-    return ", ".join(told) or "none: it is between other groups"
+    return ", ".join(told) or "none: each gene has a higher mean in another group"

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from genarium.declaration import Array
-from genarium.drawing import FAINT, PALETTE, SMALL, WIDTH, Titled, on, style
+from genarium.drawing import FAINT, PALETTE, SMALL, WIDTH, Titled, on, shades, style
 from genarium.evaluate import fitted_problem, predictions
 from genarium.registry import fitted_model
 
@@ -20,10 +20,6 @@ DRAWN, SMALLEST = 40, 0.1
 
 NODES, SAMPLES, COVARIATES = 24, 2000, 6
 """Nodes side by side whose weights have room for a number; samples and covariates drawn at most."""
-
-
-TOLD = " Of draws: means. In brackets: mean share over the samples."
-"""What captions of the archetypes add."""
 
 
 def figures(tree: xr.DataTree) -> Iterator[Titled]:
@@ -56,6 +52,13 @@ def _weights(tree: xr.DataTree) -> tuple[Array, Array, Array | None]:
     told = "point" in tree and "archetype_weight" in tree["point"]
     share = tree["point"]["archetype_weight"].to_numpy().mean(0) if told else None
     return tree["observed_data"]["node"].to_numpy(), networks(tree)[0], share
+
+
+def _told(tree: xr.DataTree, share: Array | None) -> str:
+    """Return what captions of the archetypes add."""
+    return (" Weights are means of the draws." if "posterior" in tree else "") + (
+        " In brackets: mean share of an archetype over the samples." if share is not None else ""
+    )
 
 
 def graphs(tree: xr.DataTree) -> Titled:
@@ -92,8 +95,8 @@ def graphs(tree: xr.DataTree) -> Titled:
                 axis.text(*at, str(name), ha="center", va="center", size=SMALL)
             axis.set_title(f"archetype {k}" + (f" ({share[k]:.0%})" if share is not None else ""))
     caption = (
-        f"Edges larger than {SMALLEST:g} in size; width: size of the weight; the first colour is positive, the second "
-        "negative." + TOLD
+        f"Edges whose weight is larger than {SMALLEST:g} in size, wider the larger it is; blue: positive; orange: "
+        "negative." + _told(tree, share)
     )
     return "Archetypes as graphs", caption, figure
 
@@ -114,7 +117,7 @@ def archetypes(tree: xr.DataTree, covariate: int = 0) -> Titled:
             if k >= K:
                 axis.set_axis_off()
                 continue
-            image = axis.imshow(W[k], cmap="RdBu_r", vmin=-top, vmax=top)
+            image = axis.imshow(W[k], cmap="RdBu", vmin=-top, vmax=top)
             axis.set_xticks(range(len(nodes)), [str(n) for n in nodes], rotation=90)
             axis.set_yticks(range(len(nodes)), [str(n) for n in nodes])
             axis.set_title(f"archetype {k}" + (f" ({share[k]:.0%})" if share is not None else ""))
@@ -125,7 +128,9 @@ def archetypes(tree: xr.DataTree, covariate: int = 0) -> Titled:
                     axis.text(j, i, f"{W[k, i, j]:.1f}", ha="center", va="center", size=SMALL, color=color)
         axes[0].set_ylabel("source")
         figure.colorbar(image, ax=list(axes), shrink=0.8, label="weight of the edge")
-    caption = "Weight of the edge from the node of a row to that of a column." + TOLD
+    caption = "Weight of the edge from the node of a row to that of a column; blue: positive; red: negative." + _told(
+        tree, share
+    )
     return "Archetypes", caption, figure
 
 
@@ -181,10 +186,10 @@ def embedding(tree: xr.DataTree, found: xr.Dataset, covariate: int = 0) -> Title
                 f"Every point is a sample: its network's place on the line between the archetypes, against {name}."
             )
         else:
-            drawn = axis.scatter(points[:, 0], points[:, 1], c=shade, cmap="viridis", vmin=low, vmax=high, **dots)
+            drawn = axis.scatter(points[:, 0], points[:, 1], c=shade, cmap=shades(), vmin=low, vmax=high, **dots)
             axis.set_ylabel(f"second component ({share[1]:.0%})")
             figure.colorbar(drawn, ax=axis, label=name, extend="both" if low > shade.min() else "neither")
-            caption = f"Every point is a sample's projected network; colour is {name}."
+            caption = f"Every point is the projected network of a sample, coloured by {name}."
         axis.set_xlabel(f"first component ({share[0]:.0%} of the variance)")
     return "Networks of the samples", caption, figure
 

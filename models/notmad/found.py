@@ -38,7 +38,10 @@ def found(tree: xr.DataTree) -> Answer:
     ]
     if len(edges) > MOST:
         notes.append(f"The table has the {MOST} largest of {len(edges):,} weights.")
-    if ends is None:
+    if ends is not None and len(edges):
+        sure = int(((ends[0] > 0) | (ends[1] < 0))[tuple(edges.T)].sum())
+        notes.append(f"The {LEVEL:.0%} interval excludes zero for {sure:,} of these {len(edges):,} weights.")
+    else:
         notes.append(
             "A point estimate: which edges are there, and which way they point, is not certain. Fit again from other "
             "seeds, or by an ensemble, before relying on one."

@@ -6,7 +6,8 @@ import numpy as np
 import xarray as xr
 
 from genarium.data import check
-from genarium.drawing import FAINT, INK, MARK, PALETTE, WIDTH, Titled
+from genarium.drawing import FAINT, INK, MARK, PALETTE, WIDTH, Titled, log_ticks, shades
+from genarium.found import named
 from genarium.registry import fitted_model
 
 from .enrichment import programs
@@ -73,37 +74,42 @@ def scores(ranked: xr.Dataset) -> Titled:
     quantile = float(ranked.attrs["quantile"])
     return (
         "Scores",
-        f"Dots: minus the expected distance from the target; bars down to the {100 * quantile:g} % quantile of what "
-        "the cells leave open (of a point estimate: given that estimate), by which perturbations are ordered"
+        f"Dots: minus the expected distance from the target; bars reach down to the {100 * quantile:g}% quantile of "
+        "the score (given the estimate, where the method gives one alone), by which perturbations are ordered"
         f"{' (the best ' + str(MOST) + ')' if len(y) == MOST else ''}. Crosses: minus the distance of the observed "
-        "shares. In brackets: cells.",
+        "shares. In brackets: number of cells.",
         figure,
     )
 
 
 def rankings(ranked: xr.Dataset) -> Titled:
     """Draw ranks by plug-in and by lower quantile against each other, the number of cells as colour."""
+    from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
     axes = figure.subplots()
     cells = np.maximum(ranked["cells"].to_numpy(), 1)
+    colours = LogNorm(cells.min(), max(cells.max(), cells.min() + 1))
     dots = axes.scatter(
-        ranked["rank_plug_in"], ranked["rank_lower"], c=np.log10(cells), s=16, cmap="viridis", edgecolors=FAINT, lw=0.4
+        *(ranked["rank_plug_in"], ranked["rank_lower"]),
+        **{"c": cells, "s": 16, "cmap": shades(), "norm": colours, "edgecolors": FAINT, "lw": 0.4},
     )
     last = ranked.sizes["perturbation"]
     axes.plot([1, last], [1, last], color=INK, lw=0.7)
+    places = [1, *(int(tick) for tick in MaxNLocator(integer=True).tick_values(1, last) if 1 < tick <= last)]
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(integer=True))
+        axis.set_ticks(places)
     axes.set_xlabel("rank by observed shares")
     axes.set_ylabel("rank by lower quantile")
     bar = figure.colorbar(dots, ax=axes)
-    bar.set_label("log10 cells")
+    bar.set_label("cells")
+    log_ticks(bar.ax.yaxis, *bar.ax.get_ylim())
     return (
         "What few cells do to a ranking",
-        "Perturbations of few cells lead rankings by observed shares by chance; the lower quantile puts them where "
-        "what is known of them belongs (above the line: ranked worse).",
+        "By observed shares, perturbations with few cells come first by chance. Above the line are those that the "
+        "lower quantile ranks worse, because little is known of them.",
         figure,
     )
 
@@ -124,7 +130,7 @@ def shares(tree: xr.DataTree, ranked: xr.Dataset) -> Titled:
     axes = figure.subplots()
     left = np.zeros(len(rows))
     for k, state in enumerate(problem.coords["state"]):
-        axes.barh(y, rows[:, k], left=left, color=PALETTE[k % len(PALETTE)], height=0.8, label=str(state))
+        axes.barh(y, rows[:, k], left=left, color=PALETTE[k % len(PALETTE)], height=0.8, label=named("state", state))
         left += rows[:, k]
     axes.set_yticks(y, ["target", *best])
     axes.set_ylim(len(y) - 0.5, -0.5)
@@ -132,7 +138,7 @@ def shares(tree: xr.DataTree, ranked: xr.Dataset) -> Titled:
     axes.set_xlabel("share of cells")
     axes.grid(False)
     figure.legend(loc="outside lower center", ncols=min(columns, rows.shape[1]), frameon=False)
-    return "Shares of the states", "Posterior means, best perturbations first; the target on top.", figure
+    return "Shares of the states", "Posterior means, the best perturbations first, below the target.", figure
 
 
 def agreement(tree: xr.DataTree) -> Iterator[Titled]:
@@ -152,7 +158,7 @@ def agreement(tree: xr.DataTree) -> Iterator[Titled]:
         y, np.minimum(top["apart"], top["expected"]), np.maximum(top["apart"], top["expected"]), color=FAINT, lw=2
     )
     axes.plot(top["expected"], y, "|", color=INK, ms=9, label="expected by the fit")
-    axes.plot(top["apart"], y, "o", color=PALETTE[0], ms=4, label="seen")
+    axes.plot(top["apart"], y, "o", color=PALETTE[0], ms=4, label="observed")
     names, p = top["perturbation"].to_numpy(), top["p"].to_numpy()
     axes.set_yticks(y, [f"{name} (p {value:.2f})" for name, value in zip(names, p, strict=True)])
     axes.set_ylim(len(y) - 0.5, -0.5)
@@ -193,8 +199,8 @@ def loadings(tree: xr.DataTree) -> Titled:
         axes.set_title(f"program {told['program'].to_numpy()[j]} (reliability {reliability[j]:.2f})")
     return (
         "Programs by their genes",
-        "Change of mean log expression per sd of a program over perturbations, of its surest genes. Reliability: share "
-        "of the variance between perturbations that is not the sampling of their cells.",
+        "Change of mean log expression per sd of a program over perturbations, for the genes with the clearest change. "
+        "Reliability: share of the variance between perturbations that is not due to sampling their cells.",
         figure,
     )
 
@@ -220,7 +226,7 @@ def activities(tree: xr.DataTree) -> Titled:
     figure.colorbar(drawn, ax=axes).set_label("difference from the control (sd)")
     return (
         "Which perturbations move which programs",
-        f"The {len(order)} surest perturbations; * where the false discovery rate over all perturbations and programs "
-        "is 5 % or less. Programs are scaled to sd one over perturbations.",
+        f"The {len(order)} perturbations with the lowest false discovery rates; * where it, over all "
+        "perturbations and programs, is 5% or less. Programs are scaled to an sd of one over perturbations.",
         figure,
     )

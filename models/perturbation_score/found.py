@@ -4,7 +4,7 @@ import numpy as np
 import xarray as xr
 
 from genarium.declaration import Answer
-from genarium.found import short
+from genarium.found import named, short
 from genarium.registry import fitted_model
 
 from .enrichment import programs
@@ -12,6 +12,9 @@ from .ranking import rank, score
 
 MOST = 10
 """Perturbations in the table, the best ones."""
+
+NAMED = 5
+"""States of the target that are named, at most."""
 
 FDR = 0.05
 """False discovery rate up to which a perturbation moves a program."""
@@ -24,10 +27,10 @@ def found(tree: xr.DataTree) -> Answer:
     ranked = rank(score(tree))
     top = ranked.isel(perturbation=slice(0, MOST))
     quantile, total = float(ranked.attrs["quantile"]), ranked.sizes["perturbation"]
-    names = [str(name) for name in top["perturbation"].to_numpy()]
+    names = [named("perturbation", name) for name in top["perturbation"].to_numpy()]
     columns = ("score", "lower", "cells", "rank_plug_in")
     values = [top[name].to_numpy() for name in columns]
-    at_least = f"score is at least (probability {1 - quantile:.0%})"
+    at_least = f"lower bound ({1 - quantile:.0%})"
     rows = [["rank", "perturbation", "score", at_least, "cells", "rank by observed shares"]]
     for i, name in enumerate(names):
         rows.append([str(i + 1), name, *(short(float(column[i])) for column in values)])
@@ -35,10 +38,19 @@ def found(tree: xr.DataTree) -> Answer:
     notes = [
         f"The best of {total:,} perturbations is {names[0]}: score {short(float(mean))}, at least "
         f"{short(float(lower))} with a probability of {1 - quantile:.0%}, from {int(cells):,} cells.",
-        "A score is minus the l1 distance of a perturbation's shares of the states from the target: 0 is best, "
-        "\u22122 worst. The ranking is by what the score is at least, so that few cells do not lead it by chance.",
+        "A score is minus the l1 distance between the shares of the states under a perturbation and the target "
+        f"({_target(tree, ranked.attrs['target'])}): 0 is best, \u22122 is worst.",
+        "Perturbations are ranked by the lower bound of the score, which is lower the fewer cells there are.",
     ]
     return Answer("Ranking of the perturbations", {f"The best {len(names)} of {total:,} perturbations": rows}, notes)
+
+
+def _target(tree: xr.DataTree, shares: list[float]) -> str:
+    """Name the states of which the target wants some, the largest share first."""
+    states = tree["observed_data"]["state"].to_numpy()
+    order = [int(k) for k in np.argsort(-np.asarray(shares), kind="stable") if shares[int(k)] > 0]
+    more = f" and {len(order) - NAMED} more states" if len(order) > NAMED else ""
+    return ", ".join(f"{named('state', states[k])}: {short(shares[k])}" for k in order[:NAMED]) + more
 
 
 def moved(tree: xr.DataTree) -> Answer:
@@ -55,4 +67,4 @@ def moved(tree: xr.DataTree) -> Answer:
     notes = [
         f"{some:,} of {len(names):,} perturbations move a program of genes, at a false discovery rate of {FDR:.0%}.",
     ]
-    return Answer("Perturbations that move programs", {"The surest changes": rows}, notes)
+    return Answer("Perturbations that move programs", {"Changes with the lowest false discovery rates": rows}, notes)

@@ -73,17 +73,20 @@ def hits_of_file(
         concentration = found.attrs["replicate_concentration"]
         notes.append(f"Concentration of the replicates around their perturbation: {concentration:.3g}.")
     else:
-        notes.append("Without replicates, what wells differ by counts as an effect: name their column if there are.")
+        notes.append(
+            "Without replicates, differences between wells count as effects: if there are replicates, name their "
+            "column."
+        )
     if table is not None:
         frame = found.isel(perturbation=order).to_dataframe(dim_order=["perturbation", "state"])
         with replacing(table) as temporary:
             frame.to_csv(temporary, sep="\t", float_format="%.6g", lineterminator="\n")
         notes.append(f"Written: {table}.")
     states = found["state"].to_numpy().astype(str)
-    rows = [["perturbation", "cells", "P(effect)", "FDR", "surest change"]]
+    rows = [["perturbation", "cells", "P(effect)", "FDR", "clearest change"]]
     for p in order[:SHOWN]:
         k = int(np.argmin(found["lfsr"].to_numpy()[p]))
         change = f"{states[k]} {found['log2_fold'].to_numpy()[p, k]:+.2f} log2"
         name = str(found["perturbation"].to_numpy()[p])
         rows.append([name, str(int(found["cells"].to_numpy()[p])), f"{probability[p]:.3f}", f"{rate[p]:.3f}", change])
-    return Answer("Hits", {f"The {len(rows) - 1} likeliest": rows}, notes)
+    return Answer("Hits", {f"The {len(rows) - 1} perturbations most likely to have an effect": rows}, notes)

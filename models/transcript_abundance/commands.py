@@ -35,7 +35,7 @@ def gather(samples: Path, *, out: Path, most_replicates: int = 100) -> Answer:
     out : Path
         Cohort to write (.nc), for the other commands.
     most_replicates : int
-        Bootstraps, or draws, that are kept of each sample at most.
+        Largest number of bootstraps, or draws, that is kept of each sample.
     """
     found = open_cohort(samples, most_replicates=most_replicates)
     save_cohort(found, out)
@@ -51,7 +51,7 @@ def add_up(
     ignore_version: bool = False,
     table: Path | None = None,
 ) -> Answer:
-    """Add up the transcripts of each gene, as tximport does, replicates alike.
+    """Add up the transcripts of each gene, in all replicates, as tximport does.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def add_up(
     counts : {"no", "scaledTPM", "lengthScaledTPM"}
         tximport's countsFromAbundance.
     ignore_version : bool
-        Cut versions (.5) off the names.
+        Remove version suffixes (.5) from the names.
     table : Path
         Table to write: sample, gene, counts, tpm, effective length, and 90 % intervals where there are replicates.
     """

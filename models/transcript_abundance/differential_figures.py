@@ -93,7 +93,7 @@ def surest(told: xr.Dataset, level: float) -> Titled:
     axes.set(xlabel=_label(told), ylim=(len(top) - 0.4, -0.6))
     return (
         "The surest changes",
-        f"Posterior mean and 90 % interval; grey where the q value is above {level:g}.",
+        f"Posterior mean and 90% interval; grey where the q value is above {level:g}.",
         figure,
     )
 
@@ -127,7 +127,7 @@ def by_sample(told: xr.Dataset, cohort: xr.Dataset, second: Array, gene_of: Mapp
         axes.set_axis_off()
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
-    bars = "bars: 90 % of its replicates." if drawn is not None else "there are no replicates."
+    bars = "bars: 90% of its replicates." if drawn is not None else "there are no replicates."
     what = "reads of a sample, by size factors" if gene_of is None else "share of the gene's reads in a sample"
     return "The surest changes by sample", f"Dots: {what}; {bars}", figure
 

@@ -63,7 +63,7 @@ def _with_groups(names: list[str], ridges: xr.DataArray | None, some: Array) -> 
 
 
 def abundances(tree: xr.DataTree) -> Titled:
-    """Draw transcripts per million with 90 % intervals; ridges as their range and their sum."""
+    """Draw transcripts per million with 90% intervals; ridges as their range and their sum."""
     from matplotlib.figure import Figure
 
     tpm = centre(tree, "tpm")
@@ -75,7 +75,7 @@ def abundances(tree: xr.DataTree) -> Titled:
     if "posterior" in tree:
         low, high = np.quantile(tree["posterior"]["tpm"].to_numpy()[..., top], (0.05, 0.95), axis=(0, 1))
         axes.hlines(y, low, high, color=PALETTE[0], lw=3, alpha=0.45)
-        said += "Bars: 90 % intervals. "
+        said += "Bars: 90% intervals. "
     axes.plot(tpm[top], y, "o", color=PALETTE[0], ms=4)
     ridges = ridges_of(tree)
     if ridges is not None and (ridges > 0).any():
@@ -89,20 +89,20 @@ def abundances(tree: xr.DataTree) -> Titled:
             reads = float(tree["constant_data"]["reads"])
             low, high = (point[f"counts_{end}"].to_numpy()[top] / reads * each for end in ("low", "high"))
             axes.hlines(y[ridge > 0], low[ridge > 0], high[ridge > 0], color=MARK, lw=1.5)
-            said += "Thin lines: what a transcript may have at the same likelihood. "
+            said += "Thin lines: range of abundances that have the same likelihood. "
     if "truth" in tree and "nu" in tree["truth"]:
         rate = tree["truth"]["nu"].to_numpy() / tree["constant_data"]["effective_length"].to_numpy()
         axes.plot((1e6 * rate / rate.sum())[top], y, "|", color=INK, ms=9, mew=1.5)
-        said += "Strokes: the truth of the simulation. "
+        said += "Strokes: true values. "
     left = len(tpm) - len(top)
-    said += f"Not drawn are {left:,} less abundant ones." if left else ""
+    said += f"{left:,} less abundant transcripts are not drawn." if left else ""
     axes.set_yticks(y, _with_groups(labels(tree, top), ridges, top))
     axes.set(xlabel="transcripts per million", ylim=(len(top) - 0.4, -0.6))
     if tpm[top].max() > FAR_APART * np.median(tpm[top]):
         axes.set_xscale("symlog", linthresh=1.0)
         said += " The axis is logarithmic above 1."
     axes.set_xlim(left=0)
-    return "Abundances", said.strip(), figure
+    return "Transcripts per million", said.strip(), figure
 
 
 def shared(tree: xr.DataTree) -> Titled:
@@ -133,7 +133,7 @@ def shared(tree: xr.DataTree) -> Titled:
     figure.legend(loc="outside lower center", ncols=1, frameon=False)
     return (
         "Where the reads come from",
-        "Expected reads of each transcript at the estimate. The more of them are split, the less sure is the estimate.",
+        "Expected reads of each transcript at the estimate. The more of them are split, the less certain the estimate.",
         figure,
     )
 
@@ -155,9 +155,9 @@ def explained(tree: xr.DataTree) -> Titled:
     for at in (-2, 0, 2):
         axes.axhline(at, color=INK, lw=0.6, ls="-" if at == 0 else ":")
     axes.plot(expected[top], residual, "o", color=PALETTE[0], ms=3, rasterized=len(top) > 1000)
-    axes.set(xscale="log", xlabel="expected reads of the class", ylabel="(found - expected) / √expected")
+    axes.set(xscale="log", xlabel="expected reads of the class", ylabel="(observed − expected) / √expected")
     return (
         "How well classes are explained",
-        "Each dot is a class. Most should lie between the dotted lines; a pattern speaks of wrong weights.",
+        "Each dot is a class. Most should lie between the dotted lines; a pattern suggests that the weights are wrong.",
         figure,
     )

@@ -1,6 +1,7 @@
 """Certificates: what a file that keeps a validation says, beside the sources it speaks for."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -95,6 +96,12 @@ class Certificate:
         mean = sum(covered) / len(covered)
         return "too narrow" if mean < 0.88 else "too wide" if mean > 0.92 else "biased"
 
+    @property
+    def coverage(self) -> tuple[float, float] | None:
+        """The least and the largest share of true values in 90% intervals, over quantities; None without intervals."""
+        covered = [q["coverage"]["0.9"] for q in self.content["quantities"].values() if "coverage" in q]
+        return (min(covered), max(covered)) if covered else None
+
     def __str__(self) -> str:
         verdicts = [
             Verdict(**{**v, "value": float("nan") if v["value"] is None else v["value"]})
@@ -143,6 +150,19 @@ def read_certificate(path: Path) -> Certificate:
     if missing:
         raise InputError(f"{path} is no certificate: it lacks {', '.join(sorted(missing))}.")
     return Certificate(content)
+
+
+def told_power(power: Mapping[str, float | None]) -> str:
+    """Say what a validation would have seen, from its smallest errors; "" where nothing is ranked."""
+    if not power:
+        return ""
+    shift, narrow, wide = (power[name] for name in ("shift", "narrow", "wide"))
+    if shift is None or narrow is None or wide is None or not all(map(math.isfinite, (shift, narrow, wide))):
+        return "These are too few replicates to see any error of a posterior."
+    return (
+        f"Seen in four of five such validations: a mean of one quantity that is off by {shift:.2f} posterior sds, or "
+        f"an sd that is {narrow:.2f} or {wide:.2f} times the right one."
+    )
 
 
 def of_model(model: str) -> dict[str, Certificate]:

@@ -28,6 +28,9 @@ WIDTH = 7.6
 SIZE, SMALL = 9.5, 8
 """Points of all letters of a figure, and of numbers that have to fit into a cell: pages never scale a figure."""
 
+KEPT = "as-is"
+"""``gid`` of an artist whose colours a convention gives: in the dark they stay as they are in the light."""
+
 DPI = 160
 """Resolution of the parts of a figure that are drawn as pixels."""
 
@@ -72,11 +75,28 @@ def style() -> Iterator[None]:
 
 def on(color: Any) -> str:
     """Return black or white: the one that is easier to read on a colour."""
+    return "#000000" if _luminance(color) > 0.179 else "#ffffff"
+
+
+def _luminance(color: Any) -> float:
+    """Return the luminance of a colour, by which WCAG 2 defines contrast."""
     from matplotlib.colors import to_rgb
 
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color)]
-    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]  # as WCAG 2 defines contrast by
-    return "#000000" if luminance > 0.179 else "#ffffff"
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color))
+    return float(0.2126 * red + 0.7152 * green + 0.0722 * blue)
+
+
+def kept(color: Any) -> str | None:
+    """Return the ``gid`` of what has a colour by convention; None where it is too dark to be seen on a dark page."""
+    return KEPT if _luminance(color) > 0.06 else None
+
+
+def shades() -> Any:
+    """Return a colour map for dots: none of its colours fades on white, nor on black when it is turned."""
+    from matplotlib import colormaps
+    from matplotlib.colors import ListedColormap
+
+    return ListedColormap(colormaps["viridis"](range(180)))
 
 
 def log_ticks(axis: Any, low: float, high: float) -> None:
@@ -147,6 +167,7 @@ def inline(figure: "Figure", key: str, label: str) -> str:
     text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r"\s*<defs>\s*<style[^>]*>[^<]*</style>\s*</defs>", "", text)  # the page's own style says the same
     text = re.sub(r' xmlns(:xlink)?="[^"]*"| version="1.1"', "", text).replace("xlink:href=", "href=")
+    text = text.replace(f' id="{KEPT}"', f' class="{KEPT}"')
     used = set(re.findall(r'(?:href="|url\()#([^")]+)', text))
     text = re.sub(r' id="([^"]*)"', lambda found: f' id="{key}-{found[1]}"' if found[1] in used else "", text)
     text = re.sub(r'(href="|url\()#', rf"\1#{key}-", text)

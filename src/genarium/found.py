@@ -96,6 +96,11 @@ def heads(name: str, ends: tuple[Array, Array] | None) -> list[str]:
     return [name, *(ENDS if ends is not None else ())]
 
 
+def named(dim: str, label: object) -> str:
+    """Name one of a dim; one that only has a number by the dim."""
+    return f"{dim.replace('_', ' ')} {label}" if str(label).isdecimal() else str(label)
+
+
 def listed(names: Sequence[str]) -> str:
     """Join names as a sentence does."""
     return ", ".join(names[:-1]) + f" and {names[-1]}" if len(names) > 1 else "".join(names)

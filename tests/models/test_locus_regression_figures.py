@@ -32,7 +32,7 @@ of_fit = import_module("genarium.models.locus_regression.shown")
 SIZES = {"genome": 9, "locus": 40, "feature": 2, "cell": 1200}
 TITLES = [
     "Signatures", "Effects of the features", "Rates along the genome", "Exposures of the genomes",
-    "Likeness of the processes",
+    "Similarity of the processes",
 ]  # fmt: skip
 Fits = Callable[[str], xr.DataTree]
 Drawn = dict[str, tuple[str, Figure]]
@@ -463,7 +463,7 @@ def test_numbers_of_mutations_that_differ_much_are_on_a_logarithmic_axis() -> No
 @pytest.mark.slow
 def test_likeness_is_the_cosine(fits: Fits) -> None:
     tree = fits("vi")
-    caption, figure = one_of(tree, "Likeness of the processes")
+    caption, figure = one_of(tree, "Similarity of the processes")
     signature = naive(tree, tree["posterior"]["lam"].to_numpy(), tree["posterior"]["rho"].to_numpy()).mean((0, 1))
     rate = gn.predict(tree)["predictions"]["rate"].to_numpy().T
     for axes, rows in zip(figure.axes[:2], (signature, rate), strict=True):

@@ -24,7 +24,7 @@ def simulated() -> xr.DataTree:
 def test_every_fit_has_its_figures(simulated: xr.DataTree, method: str) -> None:
     few: dict[str, Any] = {"chains": 2, "draws": 50, "tune": 20} if method == "gibbs" else {}
     titles = [title for title, _, _ in figures(gn.fit(NAME, simulated, method, **few))]
-    assert titles == ["Abundances", "Where the reads come from", "How well classes are explained"]
+    assert titles == ["Transcripts per million", "Where the reads come from", "How well classes are explained"]
 
 
 def test_abundances_are_sorted_and_the_truth_is_beside_them(simulated: xr.DataTree) -> None:
@@ -32,7 +32,7 @@ def test_abundances_are_sorted_and_the_truth_is_beside_them(simulated: xr.DataTr
     _, caption, figure = abundances(tree)
     dots, truth = figure.axes[0].lines
     np.testing.assert_allclose(np.asarray(dots.get_xdata()), np.sort(tree["point"]["tpm"].to_numpy())[::-1])
-    assert "truth" in caption
+    assert "true values" in caption
     rate = simulated["truth"]["nu"].to_numpy() / simulated["constant_data"]["effective_length"].to_numpy()
     assert sorted(np.asarray(truth.get_xdata())) == pytest.approx(sorted(1e6 * rate / rate.sum()))
 
@@ -46,7 +46,7 @@ def test_bars_add_up_to_the_reads(simulated: xr.DataTree) -> None:
 def test_ridges_are_drawn_as_ranges_and_salmons_weights_have_no_residuals() -> None:
     data = from_classes([([0, 1], [0.5, 0.5], 60), ([2], [1.0], 40)], [100, 100, 100], names=["a", "b", "c"])
     tree = gn.fit(NAME, data, "em")
-    assert [title for title, _, _ in figures(tree)] == ["Abundances", "Where the reads come from"]
+    assert [title for title, _, _ in figures(tree)] == ["Transcripts per million", "Where the reads come from"]
     _, caption, figure = abundances(tree)
     assert "only the sum" in caption
     (lines,) = figure.axes[0].collections

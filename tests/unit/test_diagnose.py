@@ -116,6 +116,13 @@ def test_chains_that_are_copies_fail(make: Make, verdicts: Any, draws: Any, shar
         assert found["correlation of chains"].where == "chains 1 and 3, draw by draw"
 
 
+def test_rare_moves_at_the_same_draw_are_no_copies(make: Make, verdicts: Any, draws: Any) -> None:
+    """Of an element that mostly stays at one value, as the abundance of an absent transcript does."""
+    rare = np.zeros_like(draws)
+    rare[1, 400], rare[3, 400], rare[0, 10], rare[2, 20] = 1, 2, 1, 1
+    assert "correlation of chains" not in verdicts(make("exact", posterior={"theta": rare}))
+
+
 def test_few_draws_fail_the_effective_size(make: Make, verdicts: Any, draws: Any) -> None:
     found = verdicts(make("exact", posterior={"theta": draws[:, :50]}))
     assert found["bulk ESS"].status == found["tail ESS"].status == "fail"

@@ -9,8 +9,9 @@ import pytest
 import genarium as gn
 from genarium import cli, registry
 from genarium.errors import InputError
-from genarium.site.cards import parts_of
+from genarium.site.cards import parts_of, rendered
 from genarium.site.notebooks import cells_of, notebook_of
+from genarium.site.reference import _said
 
 pytest.importorskip("markdown_it", reason="needs the extra `gallery`")
 pytest.importorskip("griffe", reason="needs the extra `gallery`")
@@ -141,3 +142,24 @@ def test_commands_have_an_example_each_and_can_be_completed(capsys: pytest.Captu
         assert f"example:\n  genarium {command}" in capsys.readouterr().out
     assert cli.main(["completion", "bash"]) == 0
     assert "--simulations" in capsys.readouterr().out
+
+
+def test_names_in_docstrings_are_code() -> None:
+    said = _said("``khat`` of :mod:`genarium.remedies` < 1, or `x`")
+    assert said == "<code>khat</code> of <code>genarium.remedies</code> &lt; 1, or <code>x</code>"
+
+
+def test_equations_as_text_keep_their_lines_and_commands_do_not() -> None:
+    html = rendered("    a = b                    (2)\n    c = d,   e = f           (3a, 3b)\n")
+    assert html.startswith('<pre class="scroll equations" role="group" aria-label="Equations" tabindex="0"><code>')
+    assert "a = b   (2)\nc = d,   e = f   (3a, 3b)\n" in html
+    assert rendered("    genarium list\n") == "<pre><code>genarium list\n</code></pre>\n"
+
+
+def test_a_link_to_the_notebook_leads_to_it_on_the_page() -> None:
+    assert rendered("[n](notebook/a.py), [b](b.md)") == '<p><a href="#notebook">n</a>, b</p>\n'
+
+
+def test_a_page_begins_with_what_to_do_and_has_the_graph_beside_the_model(site: Path) -> None:
+    ids = [one for one in Reader(site / "models" / "notmad.html").ids if "-" not in one or one.startswith("first")]
+    assert ids.index("first-ten-minutes") < ids.index("model") < ids.index("graph") < ids.index("example")

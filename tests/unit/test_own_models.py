@@ -128,7 +128,7 @@ def test_workers_find_the_folder_again(place: Path, tmp_path: Path, monkeypatch:
     assert expected.plan["model_origin"] == f"folder {place / 'gene_counts'}"
     page = (tmp_path / "by_path" / "report.html").read_text()
     assert f"genarium validate {place / 'gene_counts'} " in page
-    assert "Calibration of Counts of genes with gamma-distributed rates by gibbs" in page
+    assert "Calibration of gibbs: Counts of genes with gamma-distributed rates" in page
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ from matplotlib.patches import FancyArrowPatch, Polygon
 import genarium as gn
 from genarium import cli
 from genarium.declaration import ROLES, Array, Model, Stage, Var
-from genarium.drawing import Titled, inline, log_ticks, style
+from genarium.drawing import KEPT, Titled, inline, kept, log_ticks, shades, style
 from genarium.estimates import Estimate, centres, estimates, match, matched_truth
 from genarium.reporting import (  # fmt: skip
     chains,
@@ -203,6 +203,27 @@ def test_every_figure_is_named_and_explained(method: str, pages: Pages) -> None:
         assert caption.endswith(".")
         assert len(caption) > 60
     assert sum("ook for" in one.find("figcaption").text for one in every) == len(every) - 1  # all but the model's graph
+
+
+def test_colours_of_a_convention_stay_in_the_dark_unless_they_are_black(root: Path) -> None:
+    colours = ("#cac9c9", "#a1ce63", "#e32926", "#016601", "#4c0198", "#010101")
+    assert [kept(colour) for colour in colours] == [*[KEPT] * 4, None, None]
+    figure = Figure(figsize=(2, 2))
+    axes = figure.subplots()
+    for i in range(2):
+        axes.stairs([1.0], [i, i + 1], fill=True, color="#cac9c9", gid=KEPT)
+    axes.stairs([1.0], [2, 3], fill=True, color="#010101")
+    html = inline(figure, "k", "a figure")
+    assert html.count(f'class="{KEPT}"') == 2
+    assert f'id="{KEPT}"' not in html
+    css = (root / "src" / "genarium" / "reporting" / "style.css").read_text(encoding="utf-8")
+    assert f".drawn svg .{KEPT} {{ filter: invert(1) hue-rotate(180deg); }}" in css  # twice, so that it is as before
+
+
+def test_shades_fade_neither_on_white_nor_on_black_where_they_are_turned() -> None:
+    luminance = shades()(np.linspace(0, 1, 50))[:, :3] @ [0.2126, 0.7152, 0.0722]
+    assert luminance.max() < 0.65
+    assert (1 - luminance).min() > 0.35
 
 
 def test_figures_keep_text_as_text(pages: Pages) -> None:
@@ -771,7 +792,7 @@ def test_divergent_draws_are_marked(fits: Fits) -> None:
     stats = tree["sample_stats"].to_dataset().assign(diverging=(("chain", "draw"), diverging))
     tree["sample_stats"] = xr.DataTree(stats)
     ((_, caption, figure),) = chains.chains(model, tree, estimates(model, tree))
-    assert "Ticks at the foot: divergent transitions." in caption
+    assert "Ticks at the bottom: divergent transitions." in caption
     assert xdata(figure.axes[0].lines[-1]).tolist() == [7, 20]
 
 

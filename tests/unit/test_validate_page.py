@@ -355,7 +355,7 @@ def test_verdicts_stand_on_the_page(biased: Validation, html: str) -> None:
     assert "Its claim: approximate." in head
     assert "Passed with reservations in" in head
     assert re.search(r"The posterior of [^.]*theta[^.]* lies too high: above the truth more often than below it", head)
-    assert "its intervals promise more than they hold" in head
+    assert "its intervals hold the true value less often than they should" in head
 
 
 def test_quantities_stand_on_the_page(biased: Validation, html: str) -> None:

@@ -128,7 +128,7 @@ sure = float((probability.max("process") >= 0.8).mean())
 print(f"{100 * sure:.0f} % of the mutations are attributed to one process with a probability of 0.8 or more")
 
 # %% [markdown]
-# ## Where next
+# ## Where to go next
 #
 # `gn.export(fit, "vcf", "tumours.processes.vcf.gz", source=VCF, fasta=FASTA)` writes the VCF again, with the process of
 # each mutation. With COSMIC's table, `signatures=` takes known signatures as given.

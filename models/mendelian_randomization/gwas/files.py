@@ -109,7 +109,7 @@ def _no_column(paths: str, role: str, name: str, names: Sequence[str]) -> InputE
 def _told(found: Columns) -> None:
     """Note what the columns were taken for."""
     pairs = ", ".join(f"{role.replace('_', ' ')} {name!r}" for role, name in found.used.items())
-    found.notes.append(f"{found.path.name}: taken were {pairs}")
+    found.notes.append(f"{found.path.name}: columns taken: {pairs}")
 
 
 def begin(path: Path) -> tuple[list[str], str, str]:

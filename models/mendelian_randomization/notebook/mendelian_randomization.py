@@ -8,7 +8,7 @@
 # ## Your files
 #
 # Put the paths of your own files here: independent variants (clumped) that are associated with the exposure, and the
-# outcome's summary statistics, in any usual dialect. If there are no such files, small ones are simulated: 90
+# outcome's summary statistics, in any usual format. If there are no such files, small ones are simulated: 90
 # instruments, a causal effect of 0.30, and directional pleiotropy, that is, alleles that raise the exposure also raise
 # the outcome in other ways.
 
@@ -66,7 +66,8 @@ print(f"{x.size} variants; mean F statistic {np.mean((x / se_x) ** 2):.0f}")
 # %% [markdown]
 # ## Every classical estimator at once
 #
-# They differ in what they assume of pleiotropy. If they agree, the assumption hardly matters; if they do not, ask why.
+# They differ in what they assume about pleiotropy. If they agree, the assumption hardly matters; if they do not, ask
+# why.
 
 # %%
 classical = mr_table(x, se_x, y, se_y, iterations=500, seed=1, model=False)
@@ -80,7 +81,8 @@ if classical.pleiotropy is not None:
 # ## The model
 #
 # It learns the spread of pleiotropic effects, and their mean among alleles that raise the exposure, together with the
-# causal effect. `vi` with linear response takes seconds; if it refuses (importance ratios too heavy), `gibbs` is exact.
+# causal effect. `vi` with linear response takes seconds; where its correction is unreliable it refuses, and `gibbs` is
+# exact.
 
 # %%
 try:
@@ -113,7 +115,7 @@ else:
     print("The interval includes zero once pleiotropy is accounted for: no evidence of a causal effect.")
 
 # %% [markdown]
-# ## Where next
+# ## Where to go next
 #
 # `genarium mr exposure.tsv outcome.tsv -o page.html` makes the table and its figures in one step. If a confounder of
 # both traits may act through a few of the variants, fit `correlated_pleiotropy="mixture"` as well. Correlated variants

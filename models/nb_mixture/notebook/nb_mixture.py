@@ -117,7 +117,7 @@ if "type" in obs:
     print(pd.crosstab(obs["type"], label.set_axis(obs.index).fillna(-1).rename("component (-1: none)")))
 
 # %% [markdown]
-# ## Where next
+# ## Where to go next
 #
 # `gn.report(chosen, "report.html")` writes figures and checks to one page. Where groups overlap, intervals of `vi` are
 # too narrow: `gn.fit(..., "gibbs")` is exact, and `covariance="linear_response"` corrects `vi`.

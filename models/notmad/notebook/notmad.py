@@ -119,7 +119,7 @@ else:
 # %% [markdown]
 # In the simulated file TF1 -> G1 is replaced by TF2 -> G1 with age, and TF2 -> G3 changes its sign.
 #
-# ## Where next
+# ## Where to go next
 #
 # `gn.export(fit, "edges", "edges.tsv", by="group", group="tissue=liver")` writes the edges for each tissue. Intervals
 # of networks need `order="given"` and `nuts`: chains over free orders rarely mix.

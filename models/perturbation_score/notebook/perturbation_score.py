@@ -86,8 +86,8 @@ print(f"\n{len(called)} of {len(table)} perturbations change the states at a fal
 # ## Which come closest to the wanted states?
 #
 # The score is minus the expected l1 distance between wanted and actual shares: 0 is perfect, -2 the worst. Plug-in
-# scores of few cells are extreme by chance, so that the best of a list are those that were hardly measured. The
-# posterior mean shrinks them, and the 5 % quantile asks what a perturbation reaches at least.
+# scores of few cells are extreme by chance, so that the best of a list are often those with the fewest cells. The
+# posterior mean shrinks them, and the 5 % quantile says what a perturbation reaches at least.
 
 # %%
 fit = gn.fit("perturbation_score", data, "conjugate", seed=1)
@@ -106,7 +106,7 @@ for name, row in few.iterrows():
 # %% [markdown]
 # ## Decision
 #
-# Follow up what changes the states for certain *and* is among the best by the lower quantile.
+# Follow up what certainly changes the states *and* is among the best by the lower quantile.
 
 # %%
 chosen = [name for name in ranking.index if name in called.index][:3]
@@ -115,7 +115,7 @@ for name in chosen:
     print(f"{name}: score {row['score']:.2f} (at least {row['lower']:.2f}), {row['cells']:.0f} cells, fdr {fdr:.3f}")
 
 # %% [markdown]
-# ## Where next
+# ## Where to go next
 #
 # `genarium hits screen.h5ad --control non-targeting --condition gene -o hits.html` makes the calls on the command line.
 # `nuts` in place of `conjugate` also carries the uncertainty of the common mean. Features of the genes

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Abundances of transcripts, with their uncertainty, from salmon's output
 #
-# From salmon's folders to a decision: how sure is each abundance, which transcripts cannot be told apart, and which
+# From salmon's folders to a decision: how certain is each abundance, which transcripts cannot be told apart, and which
 # transcripts differ between two conditions?
 
 # %% [markdown]
@@ -71,8 +71,8 @@ print(table.to_string(index=False))
 # %% [markdown]
 # ## One sample: the maximum of the likelihood
 #
-# EM takes milliseconds and comes with a bound on what is left to gain. Transcripts whose shares of the reads the
-# classes cannot determine form a *ridge*: only their sum is known.
+# EM takes milliseconds and comes with a bound on how much the log likelihood can still rise. Transcripts whose shares
+# of the reads the classes cannot determine form a *ridge*: only their sum is known.
 
 # %%
 data = gn.read("transcript_abundance", SAMPLES.parent / table["path"][0], "salmon")
@@ -131,7 +131,7 @@ print(f"\n{len(called)} of {len(found)} transcripts change at a false discovery 
 # %% [markdown]
 # In the simulated samples, transcripts of gene00, gene05 and gene10 change.
 #
-# ## Where next
+# ## Where to go next
 #
 # `differential(samples, "condition", by="usage", gene_of=...)` compares shares within genes. On the command line:
 # `genarium fit-each`, `genarium transcripts cohort` and `genarium transcripts differential`.

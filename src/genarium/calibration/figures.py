@@ -45,7 +45,7 @@ DENSITIES = ("log_likelihood", "log_prior")
 REACH = 6.0
 """z-scores beyond this are drawn at the edge."""
 
-GREY = "#e3e7ec"
+GREY = "#8a90993d"
 
 NARROW = 24
 """Letters of a name that a panel has room for in a line."""
@@ -136,8 +136,8 @@ def _ecdf(names: list[str], pit: Array) -> Titled:
     figure = _panels(names, draw, "PIT of the truth", "ECDF − uniform", sharex=True, sharey=True)
     caption = (
         f"Distribution of the truth's place in the posterior (PIT, 0 to 1) over {len(pit)} replicates, minus the "
-        f"uniform one. Grey: simultaneous {CONFIDENCE:.0%} band; a calibrated quantity stays inside it as a whole, but "
-        "for one in twenty (the checks above allow for their number). Look for orange lines, which leave it. A line "
+        f"uniform one. Grey: simultaneous {CONFIDENCE:.0%} band; a calibrated quantity stays inside it in 19 of "
+        "20 cases (the checks above allow for the number of quantities). Look for orange lines, which leave it. A line "
         "above zero: the posterior lies too high; below: too low; first above, then below: too narrow; first below, "
         "then above: too wide. "
     )
@@ -222,9 +222,9 @@ def _shrinkage(names: list[str], mean: Array, truth: Array, sd: Array, kind: str
     beyond = int(((np.abs(z) > REACH) | (contraction < left)).sum())
     prior = "prior" if kind == "prior" else "posterior given your data"
     caption = (
-        f"z-score: (posterior mean − truth) / posterior sd. A point for each replicate and quantity; the variance of "
-        f"the {prior} is that of the truths. Look for points within ±2 or 3 around zero, and to the right: there the "
-        "data say much. Far from zero on the right: overconfident. On the left: the data hardly say anything."
+        "z-score: (posterior mean − truth) / posterior sd; a point for each replicate and quantity. The variance of "
+        f"the {prior} is taken from the truths. To the right the data are informative, to the left they are hardly so. "
+        "Points should lie within ±2 or 3; those farther out on the right are overconfident."
     )
     return "z-score and contraction", caption + (f" Drawn at the edges: {beyond} beyond them." * (beyond > 0)), figure
 
@@ -264,8 +264,8 @@ def _scatter(names: list[str], mean: Array, truth: Array, sd: Array | None) -> T
     bars = " Bars: one posterior sd to each side." if sd is not None else ""
     caption = (
         f"Estimate ({'posterior mean' if sd is not None else 'the point'}) against the truth, a dot for each "
-        f"replicate; the line is where they agree.{bars} Look for dots far from the line, and for a cloud that lies "
-        f"beside it or is flatter."
+        f"replicate; the line is where they agree.{bars} Look for dots far from the line, and for clouds that lie "
+        f"beside it or are flatter."
     )
     some = " Logarithmic axes where positive values span decades." if logarithmic else ""
     return "Recovery of the truth", caption + some + (_left_out(order) * (len(names) > PANELS)), figure
@@ -278,16 +278,15 @@ def _khat(khat: Array) -> Titled:
     axes = figure.subplots()
     low, high = min(0.0, float(khat.min())), max(1.0, float(np.quantile(khat, 0.98)))
     axes.hist(khat.clip(low, high), bins=np.linspace(low, high, 31).tolist(), color=PALETTE[0], alpha=0.85)
-    top = axes.get_ylim()[1]
     for place, word in ((KHAT_GOOD, "good below"), (KHAT_USABLE, "usable below")):
         axes.axvline(place, color=MARK, lw=1.4)
-        axes.annotate(f"{word} {place:g} ", (place, top), ha="right", va="top")
+        axes.text(place, 1.02, f"{word} {place:g} ", transform=axes.get_xaxis_transform(), ha="right")
     axes.set(xlabel="Pareto k-hat", ylabel="replicates", xlim=(low, high))
     beyond = int((khat > high).sum())
     caption = (
         f"How far the approximation is from the posterior, by replicate: {np.mean(khat <= KHAT_GOOD):.0%} are good, "
-        f"{np.mean(khat <= KHAT_USABLE):.0%} good or usable. Look for mass to the right of the lines: there not even "
-        "importance weights can mend the approximation."
+        f"{np.mean(khat <= KHAT_USABLE):.0%} good or usable. To the right of both lines not even importance weights "
+        "can correct the approximation."
     )
     return "Pareto k-hat", caption + (f" In the last bar: {beyond} beyond {high:.2g}." * (beyond > 0)), figure
 

@@ -168,7 +168,7 @@ def _calibration(found: Findings, alpha: float) -> list[Verdict]:
             bool(p.min() > limit),
             float(share[least]),
             f"{LEVEL:g}" + (f" within {SLACK:g}" if corrected else ""),
-            f"{found.names[those[least]]}, 95 % interval {low:.3f} to {high:.3f}; mean of "
+            f"{found.names[those[least]]}, 95% interval {low:.3f} to {high:.3f}; mean of "
             f"{'all' if len(those) == len(found.names) else 'those corrected'} {share.mean():.3f}",
             f"Intervals are {side}.",
             status,

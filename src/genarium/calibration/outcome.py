@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from genarium.calibration.power import detectable
+from genarium.certificates import told_power
 from genarium.verdicts import Verdict, as_lines, as_plain, as_table
 
 TELLING = 0.5
@@ -118,18 +119,6 @@ class Outcome:
         result = fine if self.passed else "FAILED"
         head = f"{plan['model']} by {plan['method']} (claim: {plan['claim']}), {self.simulations} replicates{wrong}"
         return f"{head}: {result}"
-
-
-def told_power(power: Mapping[str, float]) -> str:
-    """Say what a validation would have seen: "" where nothing is ranked."""
-    if not power:
-        return ""
-    if not all(np.isfinite(list(power.values()))):
-        return "These are too few replicates to see any error of a posterior."
-    return (
-        f"Seen in four of five such validations: a mean of one quantity that is off by {power['shift']:.2f} posterior "
-        f"sds, or an sd that is {power['narrow']:.2f} or {power['wide']:.2f} times the right one."
-    )
 
 
 def told_lengths(lengths: Mapping[str, float]) -> str:

@@ -14,8 +14,9 @@ from genarium import registry
 from genarium.calibration.curves import binomial_band, matrix
 from genarium.calibration.figures import DENSITIES, FEW, figures
 from genarium.calibration.judge import ALPHA, told_bounds
-from genarium.calibration.outcome import told_lengths, told_power
+from genarium.calibration.outcome import told_lengths
 from genarium.calibration.plan import told_wrong
+from genarium.certificates import told_power
 from genarium.declaration import Model
 from genarium.drawing import style
 from genarium.errors import GenariumError
@@ -32,16 +33,16 @@ MEANINGS = {
     "": "has another shape than it should: see the ranks",
     "too low": "lies too low: below the truth more often than above it",
     "too high": "lies too high: above the truth more often than below it",
-    "too narrow": "is too narrow: its intervals promise more than they hold",
+    "too narrow": "is too narrow: its intervals hold the true value less often than they should",
     "too wide": "is too wide: its intervals could be shorter",
 }
 """What the words of :func:`genarium.validate.uniformity.direction` say of a posterior."""
 
 HELD = {
     "exact": "It is held to that: ranks must be uniform and intervals must cover.",
-    "approximate": "Its ranks and coverage are told, with the direction of the error, and are no ground to fail it.",
-    "corrected": "Its intervals are corrected, and are held to their coverage.",
-    "point": "It has no ranks; it is held to its objective, and its errors are told.",
+    "approximate": "Its ranks and coverage are reported, with the direction of the error, but do not make it fail.",
+    "corrected": "Its intervals are corrected, and must have the coverage that they state.",
+    "point": "It has no ranks: it must reach its objective, and its errors are reported.",
 }
 """What a method must do to pass, by its claim."""
 
@@ -90,7 +91,7 @@ def render(found: "Outcome", recovery: "Recovery | None" = None) -> str:
         ("reproduce", "Reproduce", reproduce(found)),
     ]
     declared = _declared(plan)
-    title = f"Calibration of {declared.title if declared else plan['model']} by {plan['method']}"
+    title = f"Calibration of {plan['method']}: {declared.title if declared else plan['model']}"
     made = f"genarium {version('genarium')}"
     return document(
         title,
@@ -143,9 +144,9 @@ def overall(found: "Outcome", verdicts: Sequence[Verdict]) -> str:
     elif kind == "warn" and not worst["warn"]:
         text = f"<strong>Too few replicates to tell.</strong> {power}"
     else:
-        head = "Failed" if kind == "fail" else "Passed with reservations in"
+        head = "<strong>Failed</strong>" if kind == "fail" else "<strong>Passed with reservations</strong> in"
         which = escape("; ".join(worst[kind]))
-        text = f"<strong>{head}</strong> {len(worst[kind])} of {len(verdicts)} checks: {which}. {power}"
+        text = f"{head} {len(worst[kind])} of {len(verdicts)} checks: {which}. {power}"
     if found.plan["wrong"] and found.calibrated:
         text += " Given a wrong value it should be off: this validation has no power."
     elif found.plan["wrong"]:
@@ -181,7 +182,8 @@ def directions(found: "Outcome") -> list[str]:
     R = matrix(found.tree, "truth")[1].shape[0]
     error = 1.96 * np.sqrt(0.9 * 0.1 / R)
     lines.append(
-        f"{R:,} replicates tell the coverage of a 90% interval to about ±{error:.2f}; smaller errors may hide."
+        f"With {R:,} replicates the coverage of a 90% interval is known to about ±{error:.2f}; smaller errors may go "
+        "unseen."
     )
     return lines
 

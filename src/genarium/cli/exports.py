@@ -10,8 +10,14 @@ from genarium.literals import parse_settings
 def add(commands: words.Commands) -> None:
     """Add the command."""
     export = words.add(commands, "export", _export, "Write the results of a fit in a file format of the field.")
-    export.add_argument("fitted", type=Path, metavar="FIT", help="from `genarium fit`")
-    export.add_argument("--as", required=True, dest="kind", metavar="KIND", help="one of the model's exports")
+    export.add_argument("fitted", type=Path, metavar="FIT", help="fit to use, from `genarium fit`")
+    export.add_argument(
+        "--as",
+        required=True,
+        dest="kind",
+        metavar="KIND",
+        help="one of the model's exports (see `genarium show MODEL`)",
+    )
     words.add_options(export, "an option of the export, e.g. source=mutations.vcf")
     words.add_given_model(export)
     export.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="file to write")

@@ -16,10 +16,13 @@ ROWS = 60
 
 def add(commands: words.Commands) -> None:
     """Add the commands."""
-    fit = words.add(commands, "fit", _fit, "Fit a model to a tree.")
+    fit = words.add(commands, "fit", _fit, "Fit a model to data.")
     words.add_model(fit)
     fit.add_argument(
-        "tree", type=Path, metavar="TREE", help="from `genarium simulate` or `genarium read`, or a folder of blocks"
+        "tree",
+        type=Path,
+        metavar="DATA",
+        help="data from `genarium read` or `genarium simulate`, or a folder of blocks",
     )
     fit.add_argument("--method", required=True, help="one of the model's methods (see `genarium show MODEL`)")
     words.add_seed(fit)
@@ -29,12 +32,13 @@ def add(commands: words.Commands) -> None:
         "--choose",
         default="",
         metavar="SIZE=FIRST:LAST",
-        help="choose a size, or an option (NAME=A,B), by the evidence lower bound",
+        help="fit each size (or each value of an option: NAME=A,B), and keep the one with the highest evidence lower "
+        "bound",
     )
     fit.add_argument(
         "--by",
         choices=("bound", "held_out"),
-        help="with --choose: by the evidence lower bound (default), or by the log density of held-out data",
+        help="with --choose: compare by the evidence lower bound (default), or by the log density of held-out data",
     )
     fit.add_argument(
         "--prior",
@@ -46,15 +50,17 @@ def add(commands: words.Commands) -> None:
         help="add draws from the prior, and data replicated from them (500 where no number is given)",
     )
     fit.add_argument(
-        "--workers", metavar="W", help="of data in blocks: processes, or a Dask scheduler, tcp://host:port (default 1)"
+        "--workers",
+        metavar="W",
+        help="for data in blocks: number of processes, or a Dask scheduler, tcp://host:port (default 1)",
     )
     fit.add_argument(
         "--checkpoint",
         metavar="DIR",
-        help="keep states there, from which the same command resumes (methods that support it)",
+        help="folder for intermediate states, from which the same command resumes (methods that support it)",
     )
     words.add_json(fit)
-    words.add_output(fit, "tree to write (netCDF)", *words.TREES)
+    words.add_output(fit, "fit to write (netCDF)", *words.TREES)
 
     each = words.add(commands, "fit-each", _fit_each, "Read and fit each sample of a table on its own.")
     words.add_model(each)
@@ -70,44 +76,54 @@ def add(commands: words.Commands) -> None:
         "--read", action="append", default=[], metavar=words.SETTINGS, help="an option of the reader, e.g. strand=auto"
     )
     each.add_argument("--resume", action="store_true", help="keep the fits that exist already")
-    each.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="gets SAMPLE.nc of each, samples.csv")
+    each.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="folder to write: a fit SAMPLE.nc for each sample, and samples.csv",
+    )
 
     summary = words.add(commands, "summary", _summary, "Print the estimates of a fit, one row for each number.")
-    summary.add_argument("fitted", type=Path, metavar="FIT", help="from `genarium fit`")
-    summary.add_argument("--variables", default="", metavar="NAMES", help="with a comma between them (default: all)")
-    summary.add_argument("--group", default="", metavar="GROUP", help="of the fit (default: posterior, or else point)")
+    summary.add_argument("fitted", type=Path, metavar="FIT", help="fit to use, from `genarium fit`")
+    summary.add_argument(
+        "--variables", default="", metavar="NAMES", help="variables, separated by commas (default: all)"
+    )
+    summary.add_argument(
+        "--group", default="", metavar="GROUP", help="group of the fit to take (default: posterior, or else point)"
+    )
     words.add_json(summary)
     words.add_output(summary, "table to write (.csv, .tsv) instead", *words.TABLES, required=False)
 
     predict = words.add(commands, "predict", _predict, "Predict for new data from a fitted tree.")
-    predict.add_argument("fitted", type=Path, metavar="FIT", help="from `genarium fit`")
+    predict.add_argument("fitted", type=Path, metavar="FIT", help="fit to use, from `genarium fit`")
     predict.add_argument(
         "tree",
         type=Path,
         nargs="?",
         metavar="DATA",
-        help="new data: a tree, or a file that the model reads (default: those of the fit)",
+        help="new data: from `genarium read`, or a file that the model reads (default: the data of the fit)",
     )
     words.add_settings(predict, "a known variable of the new data")
     words.add_options(predict, "an option of the prediction, e.g. threshold=0.1")
     words.add_given_model(predict)
     words.add_output(
         predict,
-        "tree (netCDF), table (.csv, .tsv; one for each set of dims) or annotated data (.h5ad) to write",
+        "file to write: netCDF, table (.csv, .tsv; one for each set of dims) or annotated data (.h5ad)",
         *words.TREES,
         *words.TABLES,
         *words.ANNOTATED,
     )
 
-    diagnose = words.add(commands, "diagnose", _diagnose, "Check a fit; exit code 1 if a verdict fails.")
-    diagnose.add_argument("fitted", type=Path, metavar="FIT", help="from `genarium fit`")
+    diagnose = words.add(commands, "diagnose", _diagnose, "Check a fit; exit code 1 if a check fails.")
+    diagnose.add_argument("fitted", type=Path, metavar="FIT", help="fit to use, from `genarium fit`")
     words.add_given_model(diagnose)
     words.add_json(diagnose)
 
     report = words.add(
-        commands, "report", _report, "Write a fit's report, or several fits side by side: one HTML file."
+        commands, "report", _report, "Write the report of a fit, or several fits side by side, as one HTML file."
     )
-    report.add_argument("fitted", type=Path, nargs="+", metavar="FIT", help="from `genarium fit`")
+    report.add_argument("fitted", type=Path, nargs="+", metavar="FIT", help="fit to use, from `genarium fit`")
     words.add_options(report, "an option of the model's figures (see `genarium show MODEL`)")
     words.add_given_model(report)
     words.add_output(report, "page to write (HTML)", ".html", ".htm")

@@ -18,18 +18,18 @@ def add(commands: words.Commands) -> None:
     words.add_json(show)
 
     new = words.add(commands, "new", _new, "Write the folder of a model of your own, to start from.")
-    new.add_argument("name", metavar="NAME", help="of the model: one that Python can import")
+    new.add_argument("name", metavar="NAME", help="name of the model: one that Python can import")
     new.add_argument("--folder", type=Path, default=Path(), metavar="DIR", help="where to write it (default: here)")
 
     gallery = words.add(
-        commands, "gallery", _gallery, "Write the zoo as a static site: models, how-to pages, reference."
+        commands, "gallery", _gallery, "Write a static site of the models, how-to pages and the reference."
     )
     gallery.add_argument(
-        "-o", "--output", dest="folder", type=Path, required=True, metavar="DIR", help="the site's folder"
+        "-o", "--output", dest="folder", type=Path, required=True, metavar="DIR", help="folder to write"
     )
     gallery.add_argument("--no-examples", action="store_true", help="leave out the fits, which take a minute")
 
-    completion = words.add(commands, "completion", _completion, "Print what completes commands in your shell.")
+    completion = words.add(commands, "completion", _completion, "Print a script that completes commands in your shell.")
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
 
     about = "Show versions, cores, extras, Stan and caches of this machine, and what is missing."

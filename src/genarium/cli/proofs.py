@@ -21,21 +21,28 @@ def add(commands: words.Commands) -> None:
     validate.add_argument(
         "model",
         metavar="MODEL",
-        help="name of a model, or its folder; or module:object, a PyMC model of yours; or FILE.stan, with --simulate",
+        help="name of a model, or its folder; or module:object, a PyMC model of your own; or FILE.stan, with "
+        "--simulate",
     )
     validate.add_argument(
         "--simulate",
         default="",
         metavar="SIM",
-        help="of FILE.stan: module:function, of a generator, returning parameters and data; or a Stan program",
+        help="for FILE.stan: module:function that takes a random generator and returns parameters and data; or a Stan "
+        "program that generates both",
     )
     validate.add_argument(
-        "--stan-data", type=Path, metavar="FILE.json", help="data of FILE.stan that are always the same"
+        "--stan-data", type=Path, metavar="FILE.json", help="for FILE.stan: data that are the same in every replicate"
     )
     validate.add_argument("--method", required=True, help="one of the model's methods (see `genarium show MODEL`)")
-    validate.add_argument("--simulations", type=int, default=200, metavar="S", help="replicates (default 200)")
     validate.add_argument(
-        "--workers", default="1", metavar="W", help="processes, or a Dask scheduler, tcp://host:port (default 1)"
+        "--simulations", type=int, default=200, metavar="S", help="number of replicates (default 200)"
+    )
+    validate.add_argument(
+        "--workers",
+        default="1",
+        metavar="W",
+        help="number of processes, or a Dask scheduler, tcp://host:port (default 1)",
     )
     words.add_seed(validate)
     words.add_settings(validate, "a size, an option of the model or a known variable, e.g. cell=100")
@@ -43,10 +50,15 @@ def add(commands: words.Commands) -> None:
     validate.add_argument("--out", type=Path, metavar="DIR", help="folder for replicates, ranks, figures and the page")
     validate.add_argument("--resume", action="store_true", help="continue with the replicates in DIR")
     validate.add_argument(
-        "--quantities", default="", metavar="FUNCTION", help="module:function of variables: more test quantities"
+        "--quantities",
+        default="",
+        metavar="FUNCTION",
+        help="module:function of the variables that returns more test quantities",
     )
-    validate.add_argument("--keep", action="store_true", help="keep draws in DIR, for quantities afterwards")
-    validate.add_argument("--data", type=Path, metavar="TREE", help="your data: posterior calibration around them")
+    validate.add_argument("--keep", action="store_true", help="keep the draws in DIR, to rank other quantities later")
+    validate.add_argument(
+        "--data", type=Path, metavar="DATA", help="your data: calibrate around them, with truths from their posterior"
+    )
     validate.add_argument(
         "--wrong",
         action="append",
@@ -55,15 +67,17 @@ def add(commands: words.Commands) -> None:
         help="a known variable given a wrong value in the fit, or an option of the model that only the simulation has",
     )
     validate.add_argument("--control", action="store_true", help="the model's own negative control (must be rejected)")
-    validate.add_argument("--reference", default="", metavar="METHOD", help="an exact method to measure distances to")
-    validate.add_argument("--n-reference", type=int, metavar="R", help="replicates compared with it (default 50)")
+    validate.add_argument("--reference", default="", metavar="METHOD", help="an exact method to compare with")
+    validate.add_argument(
+        "--n-reference", type=int, metavar="R", help="number of replicates compared with it (default 50)"
+    )
     validate.add_argument(
         "--all", action="store_true", help="run all replicates, even where a failure is clear earlier"
     )
     words.add_json(validate)
 
     stan = words.add(
-        commands, "stan", _stan, "Show what can compile Stan programs, or build the toolchain of the extra `stan`."
+        commands, "stan", _stan, "Show what can compile Stan programs, or build a toolchain (extra `stan`)."
     )
     stan.add_argument("action", choices=("status", "install"))
     words.add_json(stan)

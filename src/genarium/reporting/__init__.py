@@ -11,7 +11,6 @@ from typing import Any
 import xarray as xr
 
 from genarium.attributes import attribute
-from genarium.certificates import of_model
 from genarium.completeness import whole
 from genarium.declaration import Answer, Claim, Model
 from genarium.drawing import Titled, inline, style
@@ -25,7 +24,7 @@ from genarium.reporting import chains, figures, tables
 from genarium.reporting.answers import as_html
 from genarium.reporting.graph import story
 from genarium.reporting.page import code, document, figure, folded, paragraph
-from genarium.reporting.trust import banner
+from genarium.reporting.trust import banner, calibration
 from genarium.settings import require_options
 from genarium.tree import digest, with_groups
 from genarium.verbs.diagnose import diagnose
@@ -38,8 +37,8 @@ CLAIMS: dict[Claim, str] = {
     "the model's, up to Monte Carlo error.",
     "approximate": "Its draws come from an approximation of the posterior distribution: means are usually close, "
     "intervals may be too narrow or too wide.",
-    "point": "It finds one best value of every unknown and says nothing of how uncertain that value is; "
-    "intervals, if a figure has any, are of what is left open if it is right.",
+    "point": "It finds one best value of every unknown and does not say how uncertain that value is; intervals in "
+    "figures, if any, take it as given.",
 }
 """What each claim means, in plain words."""
 
@@ -50,8 +49,8 @@ FIRST = 2
 """Figures of what was found that stand above the checks."""
 
 LIMITS = (
-    "A pass says that this check found nothing wrong with this fit. Whether the method can be trusted on data of this "
-    "kind is a matter of its calibration, which no single fit can show."
+    "A pass means that this check found nothing wrong with this fit. Whether the method can be trusted on data of this "
+    "kind depends on its calibration, which no single fit can show."
 )
 """What the checks of one fit cannot say."""
 
@@ -126,7 +125,8 @@ def render(model: Model, tree: xr.DataTree, seed: int, options: Mapping[str, Any
     title = f"{model.title} by {tree.attrs['method']}"
     made = f"genarium {version('genarium')}"
     lead = [paragraph(escape(note), kind="lead") for note in answer.notes]
-    top = [f"<h1>{escape(title)}</h1>", *lead, banner(model, verdicts, held, tree.attrs["claim"]), summary(model, tree)]
+    trust = [banner(model, verdicts, held, tree.attrs["claim"]), calibration(model, tree)]
+    top = [f"<h1>{escape(title)}</h1>", *lead, *trust, summary(model, tree)]
     return document(
         title,
         "\n".join(top),
@@ -188,7 +188,7 @@ def summary(model: Model, tree: xr.DataTree) -> str:
 
 
 def trust_section(model: Model, tree: xr.DataTree, verdicts: Diagnosis) -> str:
-    """Return the checks, what the method claims, and what its calibration says."""
+    """Return the checks, and what the method claims."""
     method = tree.attrs["method"]
     about = table[method].about if method in (table := methods(model)) else ""
     claim: Claim = tree.attrs["claim"]
@@ -198,22 +198,8 @@ def trust_section(model: Model, tree: xr.DataTree, verdicts: Diagnosis) -> str:
         paragraph(LIMITS, kind="soft"),
         f"<h3>The method {code(method)}</h3>",
         paragraph(escape(about), claimed),
-        paragraph(calibration(model, method)),
     ]
     return "\n".join(parts)
-
-
-def calibration(model: Model, method: str) -> str:
-    """Say what the certificates of the method say of it, under the options of the model."""
-    made = {
-        label: one
-        for label, one in of_model(model.name).items()
-        if one.content["method"] == method and model.has_options(one.content["model_options"])
-    }
-    if not made:
-        return f"Calibration: there is no certificate of {code(method)} for this model and these options."
-    told = "; ".join(f"{code(label)} {escape(one.told)}" for label, one in made.items())
-    return f"Calibration on data simulated from the model (certificates): {told}."
 
 
 def estimate_section(model: Model, tree: xr.DataTree, held: list[Estimate]) -> str:
@@ -228,7 +214,7 @@ def estimate_section(model: Model, tree: xr.DataTree, held: list[Estimate]) -> s
                 "by the least sum of squared distances)."
             )
     if claim == "approximate" and "posterior" in tree:
-        notes.append("The draws are independent draws of the approximation; R-hat and ESS would say nothing.")
+        notes.append("The draws are independent draws of the approximation; R-hat and ESS do not apply.")
     if fixed := attribute(tree, "fixed"):
         notes.append(f"Held fixed: {', '.join(code(n) for n in fixed)}.")
     return paragraph(*notes, kind="soft") + tables.estimate_tables(model, held, claim == "exact")
@@ -253,7 +239,7 @@ def stale(model: Model, tree: xr.DataTree) -> str:
         return ""
     return paragraph(
         tables.sign("warn"),
-        "The sources of the model have changed since this fit was made; this page describes it by the new ones.",
+        "The sources of the model have changed since this fit was made; this page describes the model as it is now.",
         kind="verdict warn",
     )
 
@@ -290,7 +276,10 @@ def reproduce(model: Model, tree: xr.DataTree) -> str:
     if named and not fixed and _can_go_around(model, tree):
         call = f"genarium validate {shlex.quote(named)} --method {method}"
         around = f"{call} --simulations 100 --data fit.nc --out calibration"
-        said = "Calibration around these data, by truths from this posterior; each replicate fits twice the data:"
+        said = (
+            "To check the calibration for data like these, with truths drawn from this posterior (each replicate is "
+            "fitted to twice the data):"
+        )
         parts += [paragraph(said), f"<pre>{escape(around)}</pre>"]
     return "\n".join(parts)
 

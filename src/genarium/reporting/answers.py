@@ -1,6 +1,7 @@
 """What a model's command says, as text, as JSON and as a page."""
 
 import json
+import re
 from collections.abc import Sequence
 from html import escape
 from importlib.metadata import version
@@ -10,6 +11,9 @@ from genarium.declaration import Answer
 from genarium.drawing import inline, style
 from genarium.reporting.page import document, figure, paragraph, table
 from genarium.writing import replacing
+
+NUMBERED = re.compile(r"^(\w+) (\d+)$")
+"""A name that is a word and a number, which are not to be parted."""
 
 LONGEST = 60
 """Rows of a table that are printed for people."""
@@ -69,7 +73,7 @@ def as_json(answer: Answer) -> str:
 def as_html(title: str, rows: Sequence[Sequence[str]]) -> str:
     """Return a table of an answer as HTML: numbers to the right, sentences with room."""
     numeric = [k for k in range(len(rows[0])) if all(_is_number(row[k].removesuffix("%")) for row in rows[1:])]
-    cells = [[escape(cell) for cell in row] for row in rows]
+    cells = [[NUMBERED.sub("\\1\u00a0\\2", escape(cell)) for cell in row] for row in rows]
     last = len(rows[0]) - 1
     prose = last if last not in numeric else -1
     return table(cells[0], cells[1:], numeric, prose, label=title)
@@ -77,15 +81,14 @@ def as_html(title: str, rows: Sequence[Sequence[str]]) -> str:
 
 def write_page(answer: Answer, path: Path) -> Path:
     """Write an answer as one HTML file, with its figures in it, that refers to no other file."""
-    sections = []
+    sections = [(f"t{i}", title, as_html(title, rows)) for i, (title, rows) in enumerate(answer.tables.items())]
     if answer.figures is not None:
         with style():
             drawn = [figure(t, c, inline(f, f"r{i}", t)) for i, (t, c, f) in enumerate(answer.figures())]
-        sections.append(("figures", "Figures", "\n".join(drawn)))
-    for i, (title, rows) in enumerate(answer.tables.items()):
-        sections.append((f"t{i}", title, as_html(title, rows)))
+        sections.insert(1, ("figures", "Figures", "\n".join(drawn)))
     made = f"genarium {version('genarium')}"
-    header = f"<h1>{escape(answer.title)}</h1>\n" + "\n".join(paragraph(escape(note)) for note in answer.notes)
+    notes = "\n".join(paragraph(escape(note), kind="lead") for note in answer.notes)
+    header = f"<h1>{escape(answer.title)}</h1>\n{notes}"
     footer = paragraph(f"Written by {made}. This page needs no network and no other file.")
     with replacing(path) as temporary:
         temporary.write_text(document(answer.title, header, sections, footer, made), encoding="utf-8", newline="\n")

@@ -40,10 +40,10 @@ def chains(model: Model, tree: xr.DataTree, found: list[Estimate]) -> Iterator[T
     grid[-1, 1].set_xlabel("rank among the draws of all chains")
     yield (
         "Chains",
-        "Of each variable the element with the largest R-hat; a colour for each chain. Left: the draws in their order; "
+        "For each variable, the element with the largest R-hat; a colour for each chain. Left: the draws in order; "
         "look for chains that wander or stay apart. Right: how the draws of each chain rank among all; look for bars "
         "that slope or leave the dashed line far and in a pattern."
-        + (" Ticks at the foot: divergent transitions." if diverging.size else ""),
+        + (" Ticks at the bottom: divergent transitions." if diverging.size else ""),
         figure,
     )
 

@@ -16,9 +16,11 @@ from genarium.drawing import PALETTE, WIDTH, Titled, inline, log_ticks, style
 from genarium.errors import InputError
 from genarium.estimates import LEVEL, Estimate, estimates, match, relabelled
 from genarium.found import found as answer
+from genarium.found import listed
 from genarium.registry import fitted_model
 from genarium.reporting.page import code, document, figure, folded, number, paragraph, table
 from genarium.verbs.diagnose import diagnose
+from genarium.words import plural
 from genarium.writing import replacing
 
 if TYPE_CHECKING:
@@ -142,8 +144,9 @@ def _fits(models: Mapping[str, Model], trees: Mapping[str, xr.DataTree]) -> str:
         worst = next((s for s in ("fail", "warn") if any(v.status == s for v in checks.verdicts)), "pass")
         off = "; ".join(v.check for v in checks.verdicts if v.status == worst) if worst != "pass" else ""
         options = ", ".join(f"{o} = {v}" for o, v in models[name].chosen.items() if v != models[name].options[o][0])
-        sizes = ", ".join(f"{n:,} {dim}" for dim, n in attribute(tree, "sizes").items())
-        told = {"fail": "failed", "warn": "warned of", "pass": "passed"}[worst]
+        many = attribute(tree, "sizes").items()
+        sizes = ", ".join(f"{n:,} {dim if n == 1 else plural(dim)}".replace("_", " ") for dim, n in many)
+        told = {"fail": "failed", "warn": "warned", "pass": "passed"}[worst]
         rows.append(
             (
                 escape(name),
@@ -155,20 +158,22 @@ def _fits(models: Mapping[str, Model], trees: Mapping[str, xr.DataTree]) -> str:
                 escape(f"{told}: {off}" if off else told),
             )
         )
-    head = ("fit", "model", "method", "claim", "sizes", "CPU s", "checks")
+    head = ("fit", "model", "method", "claim", "sizes", "CPU\u00a0s", "checks")
     return table(head, rows, numeric=(5,), prose=6, label="The fits")
 
 
 def _prediction(trees: Mapping[str, xr.DataTree]) -> str:
     """Compare by leave-one-out cross-validation, where all fits are of the same data and hold pointwise likelihoods."""
     without = [name for name, tree in trees.items() if "log_likelihood" not in tree]
-    if without:
-        return paragraph(
-            f"{escape(', '.join(without))} hold no pointwise likelihood at draws: there is nothing to compare."
-        )
+    trees = {name: tree for name, tree in trees.items() if name not in without}
+    left = paragraph(
+        f"Without pointwise likelihoods at draws, and so left out: {escape(listed(without))}." if without else ""
+    )
+    if len(trees) < 2:
+        return left or ""
     datas = [tree["observed_data"].to_dataset() for tree in trees.values()]
     if any(not datas[0].equals(other) for other in datas[1:]):
-        return paragraph("The fits are of different data, whose predictions cannot be compared.")
+        return paragraph("The fits are of different data: their predictions cannot be compared.")
     import arviz as az
 
     with warnings.catch_warnings():
@@ -193,7 +198,11 @@ def _prediction(trees: Mapping[str, xr.DataTree]) -> str:
         "of stacking.",
         kind="soft",
     )
-    return table(head, rows, numeric=range(1, 7), label="Leave-one-out cross-validation") + said
+    return (
+        table(head, rows, numeric=range(1, 7), label="Leave-one-out cross-validation")
+        + said
+        + (left if without else "")
+    )
 
 
 def _estimates(models: Mapping[str, Model], found: Mapping[str, Mapping[str, Estimate]]) -> str:
@@ -216,7 +225,7 @@ def _estimates(models: Mapping[str, Model], found: Mapping[str, Mapping[str, Est
             title, caption, drawn = _intervals(variable, held) if size <= MODERATE else _scatter(variable, held)
             about = models[first].variables().get(variable)
             shown = figure(title, f"{about.about} {caption}" if about else caption, inline(drawn, f"e{i}", title))
-        parts.append(shown + folded("the numbers", _numbers(held)))
+        parts.append(shown + folded("The numbers", _numbers(held)))
     return "\n".join(parts)
 
 

@@ -60,7 +60,7 @@ def bound(tree: xr.DataTree) -> Iterator[Titled]:
         "Bound by iteration",
         f"{len(table)} restart{'s' * (len(table) > 1)}{share}; the one that was kept is blue. Look for lines that "
         "never fall and end flat, and for more than one that reaches the best bound: grey lines that end higher up on "
-        "the right are local modes. Distances below a millionth of a nat are drawn there.",
+        "the right are local modes. Distances below a millionth of a nat are drawn as that.",
         figure,
     )
 
@@ -154,7 +154,11 @@ def intervals(model: Model, found: list[Estimate]) -> Iterator[Titled]:
     )
     advice = "Look for intervals too wide to answer your question, and for values that they do not tell apart."
     if known:
-        rest = "Look for diamonds off their lines: one in ten may be." if drawn else "Look for dots off their diamonds."
+        rest = (
+            "About one diamond in ten may lie outside its line; look for more than that."
+            if drawn
+            else "Look for dots away from their diamonds."
+        )
         advice = f"Diamond: the true value. {rest}"
     left = [f"{one.name} ({' × '.join(map(str, one.centre.shape))})" for one in found if one.centre.size > MODERATE]
     yield (
@@ -193,6 +197,7 @@ def _interval_panel(axes: "Axes", model: Model, one: Estimate) -> None:
 def predictive(model: Model, tree: xr.DataTree, seed: int) -> Iterator[Titled]:
     """Draw the distribution of each declared statistic over replications, and its value in the data."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     if model.statistics is None:
         return
@@ -201,7 +206,7 @@ def predictive(model: Model, tree: xr.DataTree, seed: int) -> Iterator[Titled]:
         return
     columns = min(3, len(observed))
     rows = -(-len(observed) // columns)
-    figure = Figure(figsize=(WIDTH, 1.75 * rows + 0.2), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 1.85 * rows + 0.1), layout=ConstrainedLayoutEngine(hspace=0.12))
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, (name, value) in zip(grid, observed.items(), strict=False):
         values = again[name][np.isfinite(again[name])]

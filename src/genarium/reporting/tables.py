@@ -21,6 +21,9 @@ ROWS = 24
 FEW = 5
 """True values that say something of coverage, at least."""
 
+UNBROKEN = 12
+"""Letters of a limit that stand in one line."""
+
 SIGNS = {"pass": "✓", "warn": "!", "fail": "✗"}
 
 
@@ -36,13 +39,19 @@ def verdicts(found: Diagnosis) -> str:
             f'<span class="status">{SIGNS[v.status]} {v.status}</span>',
             escape(v.check) + (f'<span class="advice">{escape(v.advice)}</span>' if v.advice else ""),
             v.shown if np.isfinite(v.value) else "–",
-            escape(v.limit),
+            escape(_limit(v.limit)),
             escape(v.where),
         )
         for v in found.verdicts
     ]
-    head = ("Status", "Check", "Found", "Held against", "Where")
+    head = ("Status", "Check", "Found", "Limit", "Where")
     return table(head, rows, numeric=[2], prose=1, kinds=[v.status for v in found.verdicts], label="Checks")
+
+
+def _limit(text: str) -> str:
+    """Write a limit with the signs of print; a short one is not broken into lines."""
+    text = text.replace(">=", "≥").replace("<=", "≤")
+    return text.replace(" ", "\u00a0") if len(text) <= UNBROKEN else text
 
 
 def estimate_tables(model: Model, found: list[Estimate], exact: bool) -> str:
@@ -89,8 +98,8 @@ def _estimate(model: Model, one: Estimate, exact: bool) -> str:
         body = paragraph(f"{note} {code('genarium summary FIT')} has them all.", kind="soft") + body
     symbol = escape(var.symbol) + " " if var.symbol != one.name else ""
     title = f"<h3>{symbol}{code(one.name)}</h3>" + paragraph(escape(var.about), kind="soft")
-    many = f"{one.centre.size:,} numbers" if one.centre.size > 1 else "one number"
-    return title + folded(many, body) + _coverage(one)
+    shown = folded(f"{one.centre.size:,} numbers", body) if one.centre.size > 1 else body
+    return title + shown + _coverage(one)
 
 
 def _places(one: Estimate) -> list[tuple[int, ...]]:
@@ -117,8 +126,8 @@ def _coverage(one: Estimate) -> str:
     if known < FEW:
         return ""
     return paragraph(
-        f"{int(inside.sum()):,} of {known:,} true values lie in their {LEVEL:.0%} intervals; of intervals that can be "
-        f"trusted about {LEVEL * known:.3g} would, give or take chance.",
+        f"{int(inside.sum()):,} of {known:,} true values lie in their {LEVEL:.0%} intervals; of correct intervals "
+        f"about {LEVEL * known:.3g} would, up to chance.",
         kind="soft",
     )
 

@@ -1,21 +1,35 @@
-"""How far to trust a fit, and what to do: the banner of a report."""
+"""How far to trust a fit, and what to do: the banner of a report, and what the method's calibration says."""
 
 from collections.abc import Sequence
 from html import escape
 
 import numpy as np
+import xarray as xr
 
+from genarium.attributes import attribute
+from genarium.certificates import Certificate, of_model, told_power
 from genarium.declaration import Claim, Model
 from genarium.estimates import LEVEL, Estimate
+from genarium.methods import find_method
+from genarium.registry import reference
 from genarium.reporting import tables
 from genarium.reporting.page import code, paragraph
 from genarium.verdicts import Diagnosis
+from genarium.words import plural
 
 RARE = 1e-3
 """Probability by chance below which missed true values are a reservation."""
 
 FAR = 0.5
 """Error of a point estimate, in units of the spread of the true values, from which the truth counts as missed."""
+
+OFF = {
+    "too narrow": "its intervals were too narrow",
+    "too wide": "its intervals were too wide",
+    "biased": "some of its posteriors were off, although its intervals held the true value about as often as they "
+    "should on average",
+}
+"""What is off in an approximation that passes because it claims no more, in words."""
 
 ADVISED = 3
 """Pieces of advice in the banner at most; the table of the checks has all."""
@@ -115,3 +129,92 @@ def _relative_error(one: Estimate) -> float | None:
     if finite.sum() < tables.FEW or not (spread := float(one.truth[finite].std())) > 0:
         return None
     return float(np.sqrt(((one.centre - one.truth)[finite] ** 2).mean())) / spread
+
+
+def calibration(model: Model, tree: xr.DataTree) -> str:
+    """Say what the certificate of the method says: its status, the coverage, and the errors that it would have seen.
+
+    Parameters
+    ----------
+    model : Model
+        With the options of the fit.
+    tree : DataTree
+        The fit.
+
+    Returns
+    -------
+    str
+        A paragraph of HTML.
+    """
+    method, given = tree.attrs["method"], attribute(tree, "options")
+    head = f"Calibration of {code(method)}"
+    one = _certificate(model, method, given)
+    if one is None:
+        named = reference(model)
+        call = f" {code(f'genarium validate {named} --method {method}')} measures it." if named else ""
+        return paragraph(
+            f"<strong>{head}: no certificate.</strong> How well this method is calibrated for this model, with these "
+            f"options, has not been recorded.{call}",
+            kind="soft",
+        )
+    if one.stale:
+        when = f" on {one.content['date']}" if "date" in one.content else ""
+        return paragraph(
+            f"<strong>{head}: the certificate is stale</strong> and certifies nothing until it is made again "
+            f"({escape(one.stale)}). What it said{when}:",
+            _finding(one, model, given),
+            kind="soft",
+        )
+    status = {"pass": "certified", "FAIL": "failed"}.get(one.finding, "known errors")
+    return paragraph(f"<strong>{head}: {status}.</strong>", _finding(one, model, given), kind="soft")
+
+
+def _certificate(model: Model, method: str, given: dict[str, object]) -> Certificate | None:
+    """Return the certificate of a method with these options of the model, and its own options that are words."""
+    defaults = find_method(model, method).options
+
+    def words(options: dict[str, object]) -> dict[str, object]:
+        return {name: options.get(name, value) for name, value in defaults.items() if isinstance(value, str) and value}
+
+    made = (
+        one
+        for one in of_model(model.name).values()
+        if one.content["method"] == method
+        and model.has_options(one.content["model_options"])
+        and words(one.content.get("options", {})) == words(given)
+    )
+    return next(made, None)
+
+
+def _finding(one: Certificate, model: Model, given: dict[str, object]) -> str:
+    """Say what a validation found, and on what; sentences of HTML."""
+    told = one.content
+    defaults = find_method(model, told["method"]).options
+    sizes = ", ".join(f"{n:,} {dim if n == 1 else plural(dim)}".replace("_", " ") for dim, n in told["sizes"].items())
+    on = f"{told['simulations']:,} datasets simulated from the model ({escape(sizes)})"
+    parts = [f"On {on}, {_result(one)}"]
+    if one.coverage:
+        low, high = (f"{share:.0%}" for share in one.coverage)
+        share = low if low == high else f"{low} to {high}"
+        parts.append(f"The 90% intervals of its quantities held the true value in {share} of these.")
+        power = escape(told_power(told.get("power") or {}))
+        parts.append(power or "Which errors it would have seen is not recorded.")
+        parts.append("Smaller errors may have gone unseen." if power.startswith("Seen") else "")
+    switches = {
+        name: value
+        for name, value in {**defaults, **told.get("options", {})}.items()
+        if isinstance(value, bool) and value != {**defaults, **given}.get(name, value)
+    }
+    if switches:
+        named = ", ".join(code(f"{name}={value}") for name, value in switches.items())
+        parts.append(f"It was made with {named}, unlike this fit.")
+    parts.append("It says nothing of data that the model does not describe.")
+    return " ".join(filter(None, parts))
+
+
+def _result(one: Certificate) -> str:
+    if one.finding == "FAIL":
+        return "the method missed what it claims."
+    if one.content["claim"] == "point":
+        return "its estimates passed the checks of a point estimate; these have no intervals to be covered."
+    return f"{OFF[one.finding]}." if one.finding in OFF else "no departure from calibration was found."

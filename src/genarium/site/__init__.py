@@ -31,6 +31,16 @@ MARK = ".genarium-gallery"
 STATUS = {"pass": "in", "FAIL": "out"}
 """Colours of cells that say how a calibration ended."""
 
+SHORT = {"fits tested": "fits", "density tested": "density", "not offered": "–"}
+"""What stands in a cell that no certificate fills."""
+
+KEY = paragraph(
+    "Each cell is the verdict of a certificate, where there is one. Otherwise: fits, where the tests fit the variant",
+    "by this method and check the result; density, where they check the log density that the method uses; –, where",
+    "the method is not offered.",
+    kind="soft",
+)
+
 Section = tuple[str, str, str]
 
 
@@ -93,15 +103,16 @@ def _index(
 ) -> tuple[str, str, list[Section]]:
     """Return title, header and sections of the first page."""
     said = paragraph(
-        "Generative models for genomics, each declared once: simulated, fitted by purpose-built EM, variational Bayes",
-        "and Gibbs sampling, by NUTS of PyMC and of Stan, and calibrated.",
+        "Generative models for genomics. Each is declared once: from this, Genarium simulates data, fits them by",
+        "purpose-built EM, variational Bayes or Gibbs sampling, or by NUTS (PyMC, Stan), and measures how well each",
+        "method is calibrated.",
     )
     rows = [(f'<a href="models/{m.name}.html">{m.name}</a>', escape(m.title), _spread(m, made)) for m in models]
     linked = (f'<h3><a href="models/{m.name}.html">{m.name}</a></h3>\n{_matrix(m, made)}' for m in models)
     links = "\n".join(f'<li><a href="howto/{name}.html">{escape(title)}</a></li>' for name, title, _ in guides)
     sections = [
         ("models", "Models", table(("model", "what it is", "certificates"), rows, prose=1, label="Models")),
-        ("matrix", "Methods, variants, certificates", "\n".join(linked)),
+        ("matrix", "Methods, variants, certificates", "\n".join([KEY, *linked])),
         ("howto", "How to", f"<ul>\n{links}\n</ul>"),
         ("reference", "Reference", paragraph('<a href="reference.html">Functions and classes of the package</a>.')),
     ]
@@ -118,7 +129,7 @@ def _spread(model: Model, made: list[Certificate]) -> str:
 def _matrix(model: Model, made: list[Certificate]) -> str:
     columns, rows = matrix(model, made)
     cells = [
-        (escape(variant), *(f'<span class="{STATUS.get(one, "soft")}">{one}</span>' for one in row))
+        (escape(variant), *(f'<span class="{STATUS.get(one, "soft")}">{SHORT.get(one, one)}</span>' for one in row))
         for variant, row in rows
     ]
     return table(("variant", *map(escape, columns)), cells, label=f"Methods of {model.name}")
@@ -137,12 +148,14 @@ def _model_page(model: Model, made: list[Certificate], example: str) -> tuple[st
     told = table(heads, rows, numeric=(3,), prose=2, label="Certificates") if rows else paragraph("None so far.")
     intro, parts = parts_of(text)
     notebook = notebook_of(model)
+    first = [key for key, _, _ in parts].index("model") + 1
     sections = [
+        *parts[:first],
         ("graph", "Generative graph", graph),
-        *([("example-fit", "An example", example)] if example else []),
-        *parts,
+        *([("example-fit", "An example fit", example)] if example else []),
+        *parts[first:],
         *([("notebook", "Notebook", shown(notebook))] if notebook else []),
-        ("methods-and-variants", "Methods and variants", _matrix(model, made)),
+        ("methods-and-variants", "Methods and variants", f"{KEY}\n{_matrix(model, made)}"),
         ("certificates", "Certificates", told),
     ]
     return title.lstrip("# "), f"{UP}\n{intro}", sections

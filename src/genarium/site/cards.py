@@ -8,6 +8,12 @@ from genarium.errors import InputError
 from genarium.reporting.page import scrolling
 from genarium.site.mathematics import with_equations
 
+EQUATIONS = {"class": "scroll equations", "role": "group", "aria-label": "Equations", "tabindex": "0"}
+"""Attributes of equations that are written as text: their lines are not broken."""
+
+NUMBER = re.compile(r" {3,}(\(\d+\w*'?(?:, \d+\w*)*\))$", re.MULTILINE)
+"""The number of an equation that is written as text, far to the right."""
+
 
 def parts_of(text: str) -> tuple[str, list[tuple[str, str, str]]]:
     """Return what stands above the first heading of the second level as HTML, and a section for each such heading.
@@ -56,8 +62,9 @@ def rendered(text: str) -> str:
     parser = MarkdownIt("commonmark").enable("table")
     tokens = parser.parse(with_equations(text))
     for token in tokens:
-        if token.type == "code_block":  # equations as text, whose numbers stand far to the right
-            token.content = re.sub(r" {3,}(\(\d+\w*(?:, \d+\w*)*\))$", r"   \1", token.content, flags=re.MULTILINE)
+        if token.type == "code_block" and NUMBER.search(token.content):
+            token.content = NUMBER.sub(r"   \1", token.content)
+            token.attrs.update(EQUATIONS)
         if token.children:
             token.children = list(_without_files(token.children))
     html: str = parser.renderer.render(tokens, parser.options, {})
@@ -65,9 +72,11 @@ def rendered(text: str) -> str:
 
 
 def _without_files(children: Sequence[Any]) -> Sequence[Any]:
-    """Leave out links to files that are not beside the page; what they say stays."""
+    """Leave out links to files that are not beside the page; what they say stays. The notebook is on the page."""
     out, dropped = [], 0
     for token in children:
+        if token.type == "link_open" and str(token.attrs.get("href", "")).startswith("notebook/"):
+            token.attrs["href"] = "#notebook"
         if token.type == "link_open" and not str(token.attrs.get("href", "")).startswith(("http", "#")):
             dropped += 1
         elif token.type == "link_close" and dropped:

@@ -1,5 +1,6 @@
 """The reference: what the package exports, from its docstrings."""
 
+import re
 from collections.abc import Iterator
 from html import escape
 from typing import Any
@@ -8,6 +9,10 @@ from genarium.errors import InputError
 from genarium.reporting.page import paragraph, table
 
 KINDS = {"parameters": "Parameters", "other parameters": "Parameters", "attributes": "Attributes"}
+
+
+MARKED = re.compile(r"(?::\w+:)?``?([^`]+)``?")
+"""What docstrings mark as code: names, or references to them."""
 
 
 def reference() -> list[tuple[str, str, str]]:
@@ -43,19 +48,24 @@ def _parts(name: str, one: Any) -> Iterator[str]:
     for section in one.docstring.parsed:
         kind = section.kind.value
         if kind == "text":
-            yield "\n".join(paragraph(escape(part)) for part in section.value.split("\n\n"))
+            yield "\n".join(paragraph(_said(part)) for part in section.value.split("\n\n"))
         elif kind in KINDS:
             rows = [
-                (f"<code>{escape(p.name)}</code>", escape(str(p.annotation or "")), escape(p.description))
+                (f"<code>{escape(p.name)}</code>", _said(str(p.annotation or "")), _said(p.description))
                 for p in section.value
             ]
             yield f"<h3>{KINDS[kind]}</h3>\n{table(('name', 'type', 'meaning'), rows, prose=2, label=KINDS[kind])}"
         elif kind in ("returns", "raises", "yields"):
-            pairs = [(escape(str(p.annotation or "")), escape(p.description)) for p in section.value]
+            pairs = [(_said(str(p.annotation or "")), _said(p.description)) for p in section.value]
             yield f"<h3>{kind.title()}</h3>\n{table(('type', 'meaning'), pairs, prose=1, label=kind.title())}"
         elif kind == "examples":
             text = "\n".join(str(part[1]) for part in section.value)
             yield f"<h3>Examples</h3>\n<pre>{escape(text)}</pre>"
+
+
+def _said(text: str) -> str:
+    """Return the words of a docstring as HTML, with names in the typewriter face."""
+    return MARKED.sub(r"<code>\1</code>", escape(text, quote=False))
 
 
 def _call(name: str, function: Any) -> str:

@@ -29,6 +29,10 @@ TOGETHER, CHANCE, COMPARED = 0.3, 1e-7, 200
 """Chains are taken for copies if their draws correlate by so much, by chance with that probability, in one of so many
 numbers at most."""
 
+ONE_VALUE = 0.5
+"""Share of a chain's draws at one value from which its ranks say nothing: two rare moves at one draw would be taken for
+copies."""
+
 ALARM, TAIL = 0.01, 0.2
 """Share of good fits that predictive checks may warn of, all of a fit's together; share of replications in a tail."""
 
@@ -191,7 +195,8 @@ def _copies(posterior: Arrays) -> list[Verdict]:
     from scipy.stats import norm, rankdata
 
     flat = np.concatenate([draws.reshape(*draws.shape[:2], -1) for draws in posterior.values()], -1)
-    flat = flat[..., np.all(np.ptp(flat, axis=1) > 0, axis=0)]
+    mostly_one = (flat == np.median(flat, axis=1, keepdims=True)).mean(1).max(0) > ONE_VALUE
+    flat = flat[..., np.all(np.ptp(flat, axis=1) > 0, axis=0) & ~mostly_one]
     flat = flat[..., np.unique(np.linspace(0, flat.shape[-1] - 1, COMPARED).astype(int))] if flat.size else flat
     chains, _, columns = flat.shape
     if not columns:
