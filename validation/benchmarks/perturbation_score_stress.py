@@ -1,6 +1,6 @@
 """Where perturbation_score breaks: coverage and error when counts are not what the model says.
 
-``python validation/benchmarks/perturbation_score_breaks.py``: 100 perturbations, five states, 50 cells in the median
+``python validation/benchmarks/perturbation_score_stress.py``: 100 perturbations, five states, 50 cells in the median
 (sd 1 of the log), shares from a Dirichlet of concentration 20 around the control's, and one thing wrong at a time, at
 several sizes of it. For ``conjugate`` without features beside plug-in shares (intervals by Jeffreys' prior,
 Dirichlet(1/2)) it prints how often 90 % intervals of shares cover, the mean squared error of the distance to a target,

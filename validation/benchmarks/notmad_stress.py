@@ -1,4 +1,4 @@
-"""Where NOTMAD breaks: ``python validation/benchmarks/notmad_breaks.py [--seeds N] [--only WORLD]``.
+"""Where NOTMAD breaks: ``python validation/benchmarks/notmad_stress.py [--seeds N] [--only WORLD]``.
 
 Six nodes, three archetypes, 500 samples, weights that follow two covariates, unit noise: that world, and others that
 break an assumption. Error of the weights (W-RMSE) and held-out error above that of the truth, of the default fit (three

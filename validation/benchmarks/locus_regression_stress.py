@@ -1,6 +1,6 @@
 """Where locus_regression breaks: coverage and error when mutations are not what the model says.
 
-``python validation/benchmarks/locus_regression_breaks.py``: 20 genomes, 200 windows, three processes, three features
+``python validation/benchmarks/locus_regression_stress.py``: 20 genomes, 200 windows, three processes, three features
 and 10,000 mutations from the model's own generative process (signatures as uneven as real ones: Dirichlet(.2) over
 contexts, Dirichlet(.5) over alternatives), and one thing wrong at a time, at several sizes of it.
 For the default fit (``vi`` with its correction, K given) beside non-negative matrix factorisation of the genomes'
