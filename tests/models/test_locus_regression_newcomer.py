@@ -96,7 +96,7 @@ def test_five_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     page = Path("report.html").read_text()
     for told in ("Signatures", "chromosome, place in kb", "timing", "T01"):
         assert told in page
-    assert page.index("What was found</h2>") < page.index("Checks</h2>") < page.index("Estimates</h2>")
+    assert page.index('id="found"') < page.index('id="checks"') < page.index('id="estimates"')
 
     with gzip.open("tumours.processes.vcf.gz", "rt") as file:
         lines = [line.split("\t") for line in file if not line.startswith("#")]

@@ -13,7 +13,7 @@ from genarium.engines.cmdstan.base import ToolchainError
 from genarium.testing.fixtures import small_simulation
 from genarium.tree import load, save
 
-MODEL = "transcript_abundance"
+MODEL, OPTIONS = "transcript_abundance", (("prior", "dirichlet"),)
 """The one whose program compiles fastest."""
 
 
@@ -23,7 +23,7 @@ def test_a_folder_of_cmdstan_takes_the_same_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The toolchain's folder stands in for a CmdStan that $CMDSTAN names, and for one named by an option."""
-    save(small_simulation(MODEL), tmp_path / "data.nc")
+    save(small_simulation(MODEL, OPTIONS), tmp_path / "data.nc")
     folder = str(find().path)
     few = ["--option", "draws=50", "--option", "tune=50", "--option", "chains=1", "--seed", "3"]
     base = ["fit", MODEL, str(tmp_path / "data.nc"), "--method", "stan", *few]
