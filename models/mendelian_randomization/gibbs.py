@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 
 import numpy as np
+from scipy.special import expit
 
 from genarium.declaration import Array, Arrays, Problem, Result
 from genarium.engines import chains as engine
 
-from .likelihood import log_sign, pair
+from .kernels import effects
+from .likelihood import log_sign, pair, spread
 from .start import start
 from .story import CONFOUNDED, HETEROGENEITY, INTERCEPT, MEAN_SD, PLEIOTROPY, WEAK, orientation
 
@@ -46,6 +48,7 @@ class Sampler:
         self.mixture = "confounded_share" in problem.model.unknown.variables
         self.x, self.y = problem["beta_exposure"], problem["beta_outcome"]
         self.region, self.S = problem["region"], problem.sizes["region"]
+        self.each = np.arange(len(self.x))
         self.sx2 = problem["se_exposure"] ** 2
         self.slope = problem["error_covariance"] / self.sx2  # of the outcome's error on the exposure's
         self.residual2 = problem["se_outcome"] ** 2 - self.slope**2 * self.sx2
@@ -62,18 +65,19 @@ class Sampler:
         tau, sd, omega = (np.asarray(at[n], dtype=float) for n in ("heterogeneity", "exposure_sd", "pleiotropy_sd"))
         whole = float(at["global_effect"])
         share, eta, z = CONFOUNDED[0] / sum(CONFOUNDED), 0.0, np.zeros(len(self.x))
-        strong = float(at["strong_share"])
+        strong = np.asarray(at["strong_share"], dtype=float)
         while True:
-            scale, self.sign = self._strong(rng, theta[self.region] + eta * z, alpha, sd, omega, strong)
-            many = float((scale == 1).sum())
-            strong = float(rng.beta(1 + many, 1 + len(scale) - many))
+            tau, theta = self._stretched(rng, theta, alpha, sd, omega, strong, eta * z, tau, whole)
+            slope = theta[self.region] + eta * z
+            sd = self._exposure_sd(rng, slope, alpha, sd, omega, strong)
+            strong = self._strong_share(rng, slope, alpha, sd, omega, strong)
+            omega = self._omega(rng, slope, alpha, sd, omega, strong)
+            alpha = self._intercepts(rng, slope, alpha, sd, omega, strong)
+            scale, self.sign = self._strong(rng, slope, alpha, sd, omega, strong)
             if self.mixture:
                 z = self._confounded(rng, theta, alpha, sd * scale, omega, share, eta)
                 share = float(rng.beta(CONFOUNDED[0] + z.sum(), CONFOUNDED[1] + len(z) - z.sum()))
-            tau, theta = self._stretched(rng, theta, alpha, sd * scale, omega, eta * z, tau, whole)
-            slope = theta[self.region] + eta * z
-            sd = self._exposure_sd(rng, slope, alpha, sd, scale, omega)
-            omega = self._omega(rng, slope, alpha, sd * scale, omega)
+                slope = theta[self.region] + eta * z
             gamma = self._gamma(rng, slope, alpha, sd * scale, omega)
             rest = self.y - self.slope * (self.x - gamma)  # slope gamma + sign alpha + noise of variance v
             v = omega**2 + self.residual2
@@ -90,14 +94,14 @@ class Sampler:
                 "intercept": alpha,
                 "exposure_sd": sd,
                 "pleiotropy_sd": omega,
-                "strong_share": np.asarray(strong),
+                "strong_share": strong,
             }
             if self.mixture:
                 drawn |= {"confounded_share": np.asarray(share), "confounded_effect": np.asarray(eta)}
             yield drawn
 
     def _strong(
-        self, rng: np.random.Generator, slope: Array, alpha: Array, sd: Array, omega: Array, share: float
+        self, rng: np.random.Generator, slope: Array, alpha: Array, sd: Array, omega: Array, share: Array
     ) -> tuple[Array, Array]:
         """Draw which variants are strong, and signs, true effects summed out (eq. 5b).
 
@@ -160,17 +164,53 @@ class Sampler:
             return np.asarray(rng.normal(pull / precision, precision**-0.5))
         return self.sign * above_zero(rng, self.sign * pull / precision, precision**-0.5)
 
-    def _exposure_sd(
-        self, rng: np.random.Generator, slope: Array, alpha: Array, sd: Array, scale: Array, omega: Array
+    def _density(self, slope: Array, alpha: Array, sd: Array, omega: Array, strong: Array) -> float:
+        """Log density of the data: true effects, their signs and which variants are strong are summed out (eq. 4)."""
+        return float(self._densities(slope, alpha, sd, omega, strong).sum())
+
+    def _densities(self, slope: Array, alpha: Array, sd: Array, omega: Array, strong: Array) -> Array:
+        """Return them by variant; shape (J,)."""
+        noise = self.problem["se_outcome"] ** 2
+        if self.signs_given:
+            errors = self.sx2, noise + omega**2, self.problem["error_covariance"]
+            return spread(slope, alpha[self.region], sd, strong, self.x, self.y, self.mean, *errors, True)
+        of_fit = slope[None], alpha[self.region][None], sd[None], omega[None] ** 2, strong[None]
+        of_data = self.each, self.x, self.y, self.sx2, noise, self.problem["error_covariance"]
+        return np.asarray(effects(*of_fit, *of_data, WEAK)[0])
+
+    def _intercepts(
+        self, rng: np.random.Generator, slope: Array, alpha: Array, sd: Array, omega: Array, strong: Array
     ) -> Array:
-        """Slice update of ln sigma, true effects summed out (eq. 6)."""
+        """Slice update of the intercepts (eq. 9c)."""
+        width = INTERCEPT * self.Sy
+
+        def log_density(alpha: Array) -> Array:
+            of_data = np.bincount(self.region, self._densities(slope, alpha, sd, omega, strong), self.S)
+            return np.asarray(of_data - 0.5 * (alpha / width) ** 2)
+
+        return engine.slice_update(log_density, alpha, width, rng)
+
+    def _exposure_sd(
+        self, rng: np.random.Generator, slope: Array, alpha: Array, sd: Array, omega: Array, strong: Array
+    ) -> Array:
+        """Slice update of ln sigma (eq. 6)."""
 
         def log_density(log_sd: Array) -> Array:
-            between = np.exp(2 * log_sd)
-            value = self._pair(slope, alpha, between * scale**2, omega, self.sign).sum()
-            return np.asarray(value - 0.5 * between / self.Sx**2 + log_sd)
+            sd = np.exp(log_sd)
+            return np.asarray(self._density(slope, alpha, sd, omega, strong) - 0.5 * (sd / self.Sx) ** 2 + log_sd)
 
         return np.exp(engine.slice_update(log_density, np.log(sd), 0.3, rng))
+
+    def _strong_share(
+        self, rng: np.random.Generator, slope: Array, alpha: Array, sd: Array, omega: Array, strong: Array
+    ) -> Array:
+        """Slice update of logit p (eq. 5b); the prior of p is uniform."""
+
+        def log_density(logit: Array) -> Array:
+            strong = expit(logit)
+            return np.asarray(self._density(slope, alpha, sd, omega, strong) + np.log(strong) + np.log1p(-strong))
+
+        return np.asarray(expit(engine.slice_update(log_density, np.log(strong) - np.log1p(-strong), 1.0, rng)))
 
     def _stretched(
         self,
@@ -179,29 +219,31 @@ class Sampler:
         alpha: Array,
         sd: Array,
         omega: Array,
+        strong: Array,
         more: Array,
         tau: Array,
         whole: float,
     ) -> tuple[Array, Array]:
-        """Slice update of ln tau with (theta - Theta) / tau held, true effects summed out (eq. 9b)."""
-        between, z = sd**2, (theta - whole) / tau
+        """Slice update of ln tau with (theta - Theta) / tau held (eq. 9b)."""
+        z = (theta - whole) / tau
 
         def log_density(log_tau: Array) -> Array:
             slope = (whole + np.exp(log_tau) * z)[self.region] + more
-            value = self._pair(slope, alpha, between, omega, self.sign).sum()
+            value = self._density(slope, alpha, sd, omega, strong)
             return np.asarray(value - 0.5 * np.exp(2 * log_tau) / (HETEROGENEITY * self.ratio) ** 2 + log_tau)
 
         tau = np.exp(engine.slice_update(log_density, np.log(tau), 1.0, rng))
         return tau, whole + tau * z
 
-    def _omega(self, rng: np.random.Generator, slope: Array, alpha: Array, sd: Array, omega: Array) -> Array:
-        """Slice update of ln omega, true and pleiotropic effects summed out (eq. 7)."""
-        between = sd**2
+    def _omega(
+        self, rng: np.random.Generator, slope: Array, alpha: Array, sd: Array, omega: Array, strong: Array
+    ) -> Array:
+        """Slice update of ln omega, pleiotropic effects summed out, too (eq. 7)."""
 
         def log_density(log_omega: Array) -> Array:
-            own = np.exp(2 * log_omega)
-            value = self._pair(slope, alpha, between, np.exp(log_omega), self.sign).sum()
-            return np.asarray(value - 0.5 * own / (PLEIOTROPY * self.Sy) ** 2 + log_omega)
+            omega = np.exp(log_omega)
+            value = self._density(slope, alpha, sd, omega, strong)
+            return np.asarray(value - 0.5 * (omega / (PLEIOTROPY * self.Sy)) ** 2 + log_omega)
 
         return np.exp(engine.slice_update(log_density, np.log(omega), 1.0, rng))
 
