@@ -103,6 +103,7 @@ class Sweep:
     def hold(self, found: Hyper) -> None:
         """Take these hyperparameters from now on."""
         self.alpha, self.precision, self.shape = found.alpha, found.tau**-2, 1 / found.dispersion
+        self.of_lam, self.of_rho = found.lam_concentration, found.rho_concentration
 
     def state(self, unknown: Arrays) -> State:
         """Return the state at values of the unknown variables."""
@@ -136,7 +137,8 @@ class Sweep:
             rng.random(int(data.count.sum())),  # faster at once than one by one
             *(data.genome, data.row, data.channel, data.count),
             *(data.features, data.log_exposure, data.opportunity, self.channel_of),
-            *(data.form == "joint", data.given, self.covariance, self.alpha, self.precision, self.shape),
+            *(data.form == "joint", data.given, self.covariance),
+            *(self.alpha, self.precision, self.shape, self.of_lam, self.of_rho),
             small if rng.uniform() < share else 1.0,
             *(state.beta, state.lam, state.rho, state.pi),
             none if state.locus_effect is None else state.locus_effect,

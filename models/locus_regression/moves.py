@@ -37,6 +37,8 @@ def sweep(
     alpha: Array,
     precision: Array,
     r: Array,
+    of_lam: Array,
+    of_rho: Array,
     step: float,
     beta: Array,
     lam: Array,
@@ -51,6 +53,7 @@ def sweep(
 ) -> tuple[Array, Array, Array, Array, Array, Array, Array, Array, Array]:
     """Draw all blocks given the others; t (C, L), channel_of (C, A); r and effect are empty without effects of loci.
 
+    Concentrations of_lam and of_rho are of the processes that are free, which come after the given ones.
     What :func:`normalise` says of beta is asked for again (``known``) where nothing else decides it; that of the new
     one is returned after it.
     """
@@ -71,7 +74,7 @@ def sweep(
         dirichlet(rng, alpha + of_genome[g], pi[g])
     for k in range(given, K):
         for c in range(C):
-            dirichlet(rng, 1 + counts[k, c], rho[k, c])
+            dirichlet(rng, of_rho[k - given] + counts[k, c], rho[k, c])
     by_locus, total, sums = of_row.reshape(J, L, K), np.zeros((J, K)), np.zeros((K, F))
     for j in range(J):
         for at in range(L):
@@ -88,7 +91,7 @@ def sweep(
         if joint:
             offset = offsets(log_exposure, effect, seen, joint)
             weight = normalise(X, beta, offset)[3]
-    lam = draw_contexts(rng, t, joint, given, by_locus, total, weight, seen, counts, lam)
+    lam = draw_contexts(rng, t, joint, given, of_lam, by_locus, total, weight, seen, counts, lam)
     return beta, lam, rho, pi, effect, rate, log_z, mean, weight
 
 
@@ -466,6 +469,7 @@ def draw_contexts(
     t: Array,
     joint: bool,
     given: int,
+    of_lam: Array,
     by_locus: Array,
     total: Array,
     weight: Array,
@@ -479,7 +483,7 @@ def draw_contexts(
     lam = lam.copy()
     scale, drawn, share = np.zeros(K), np.zeros((J, K)), np.zeros((L, K))
     for k in range(given, K):
-        scale[k] = rng.standard_gamma(float(C))
+        scale[k] = rng.standard_gamma(C * of_lam[k - given])
         if joint:
             for j in range(J):
                 drawn[j, k] = rng.standard_gamma(total[j, k])
@@ -496,7 +500,7 @@ def draw_contexts(
     for k in range(given, K):
         mass = 0.0
         for c in range(C):
-            lam[k, c] = max(rng.standard_gamma(1 + counts[k, c].sum()) / (1 + rate[c, k]), LEAST)
+            lam[k, c] = max(rng.standard_gamma(of_lam[k - given] + counts[k, c].sum()) / (1 + rate[c, k]), LEAST)
             mass += lam[k, c]
         for c in range(C):
             lam[k, c] /= mass

@@ -25,6 +25,7 @@ gibbs = import_module("genarium.models.locus_regression.gibbs")
 
 NAME = "locus_regression"
 SMALL: dict[str, Any] = {"genome": 3, "locus": 6, "process": 2, "feature": 2, "cell": 40, "alpha": 1.5, "tau": 0.7}
+CONCENTRATIONS = {"lam_concentration": 0.6, "rho_concentration": 1.7}
 OPTIONS = ("form", "groups", "loci", "spectra")
 VARIANTS = [
     pytest.param(dict(zip(OPTIONS, values, strict=True)), id="-".join(values), marks=marks)
@@ -50,6 +51,7 @@ class Story:
         contexts = np.random.default_rng(seed).gamma(0.5, size=(32, SMALL["locus"])) + 0.01
         sizes = {name: size for name, size in SMALL.items() if name not in self.model.derived_dims}
         sizes |= {"reference": 1, "free": 1} if options["spectra"] == "mixed" else {}
+        sizes |= {} if options["spectra"] == "given" else CONCENTRATIONS
         tree = gn.simulate(self.model, seed=seed, **sizes, context_opportunity=contexts)
         self.problem: Problem = check(self.model, tree)
         self.data = corpus(self.problem)
