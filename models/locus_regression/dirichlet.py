@@ -1,9 +1,10 @@
 """Concentrations of Dirichlet priors: of shares, from the factors of many genomes; of spectra, symmetric ones."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import digamma, gammaln, polygamma
+from scipy.special import digamma, gammaln, polygamma, zeta
 
 from genarium.declaration import Array
 from genarium.simplex import dirichlet_log_norm
@@ -16,6 +17,9 @@ LEAST = 1.01 * FLOOR
 
 MOST = 3.0
 """Longest step of a log concentration."""
+
+HALVINGS = 20
+"""Of a Newton step, at most."""
 
 UNDERFLOW = 1e-300
 """What a share is at least where its log is taken."""
@@ -76,52 +80,63 @@ def concentration(log_mean: Array, factors: int, alpha: Array, median: Array, sp
     return alpha
 
 
-Levels = Callable[[Array], tuple[Array, Array, Array]]
-"""What is to be maximised, and its first and second derivative, as functions of the concentrations (K,)."""
+@dataclass(frozen=True)
+class Target:
+    """What is to be maximised over the concentrations (K,) of symmetric Dirichlet variables, each for itself.
+
+    Attributes
+    ----------
+    value : callable
+        Levels at concentrations; shape (K,).
+    slopes : callable
+        First and second derivatives there.
+    """
+
+    value: Callable[[Array], Array]
+    slopes: Callable[[Array], tuple[Array, Array]]
 
 
-def climbed(levels: Levels, at: Array, median: Array, spread: float, steps: int = 20) -> Array:
-    """Maximise functions of one concentration each, with the log normal prior added: Newton steps in the log.
+def symmetric(target: Target, at: Array, median: Array, spread: float, steps: int = 1) -> Array:
+    """Raise a target with the log normal prior of concentrations added: Newton steps in the log, halved until they do.
 
     Parameters
     ----------
-    levels : callable
+    target : Target
     at : ndarray, shape (K,)
-        Where to start; the maximum found is at least as high.
+        Where to start.
     median, spread : ndarray (K,) and float
         Of the prior.
     steps : int
-        At most.
+        Newton steps.
 
     Returns
     -------
     ndarray, shape (K,)
     """
-    best, x = at, np.log(at)
-    reached = np.full(len(at), -np.inf)
-    longest = np.full(len(at), MOST)
-    step = np.zeros(len(at))
+
+    def value(at: Array) -> Array:
+        return np.asarray(target.value(at) - 0.5 * (np.log(at / median) / spread) ** 2)
+
+    best = value(at)
     for _ in range(steps):
-        trial = np.exp(x + step)
-        value, first, second = levels(trial)
-        away = np.log(trial / median) / spread**2
-        value = value - 0.5 * away**2 * spread**2
-        better = value >= reached
-        rise = np.where(np.isfinite(reached), value - reached, np.inf)
-        x, best, reached = np.where(better, x + step, x), np.where(better, trial, best), np.maximum(value, reached)
-        slope = trial * first
-        curvature = slope + trial**2 * second - spread**-2
-        newton = (slope - away) / np.maximum(np.abs(curvature), 1e-300)
-        longest = np.where(better, longest, np.abs(step) / 2)
-        step = np.where(better, np.clip(newton, -longest, longest), step / 2)
-        step = np.maximum(x + step, np.log(LEAST)) - x
-        if (better & (rise < 1e-10) | (np.abs(step) < 1e-10)).all():
-            break
-    return np.asarray(best)
+        first, second = target.slopes(at)
+        slope = at * first
+        curvature = np.abs(slope + at**2 * second - spread**-2)
+        step = (slope - np.log(at / median) / spread**2) / np.maximum(curvature, 1e-300)
+        step = np.clip(step, -MOST, MOST)
+        for _ in range(HALVINGS):
+            trial = np.maximum(at * np.exp(step), LEAST)
+            reached = value(trial)
+            better = reached >= best
+            if better.all():
+                break
+            step = np.where(better, step, step / 2)
+        at, best = np.where(better, trial, at), np.where(better, reached, best)
+    return at
 
 
-def of_factors(log_sum: Array, size: int) -> Levels:
-    """Return the expected log density of symmetric Dirichlet variables, one for each process, less what is constant.
+def of_factors(log_sum: Array, size: int) -> Target:
+    """Return the expected log density of one Dirichlet variable for each process, less what is constant.
 
     Parameters
     ----------
@@ -131,25 +146,32 @@ def of_factors(log_sum: Array, size: int) -> Levels:
         Number of shares.
     """
 
-    def levels(at: Array) -> tuple[Array, Array, Array]:
-        value = gammaln(size * at) - size * gammaln(at) + at * log_sum
+    def value(at: Array) -> Array:
+        return np.asarray(gammaln(size * at) - size * gammaln(at) + at * log_sum)
+
+    def slopes(at: Array) -> tuple[Array, Array]:
         first = size * (digamma(size * at) - digamma(at)) + log_sum
-        return value, first, size * (size * polygamma(1, size * at) - polygamma(1, at))
+        return first, size * (size * trigamma(size * at) - trigamma(at))
 
-    return levels
+    return Target(value, slopes)
 
 
-def of_counts(counts: Array) -> Levels:
-    """Return the log probability of counts (K, F, D) whose F shares each are summed out, less what is constant."""
-    size = counts.shape[2]
-    seen = counts.sum(2)
+def of_counts(counts: Array) -> Target:
+    """Return the log probability of counts (K, F, D) whose F Dirichlet variables are summed out, less constants."""
+    size, seen = counts.shape[2], counts.sum(2)
 
-    def levels(at: Array) -> tuple[Array, Array, Array]:
+    def added(function: Callable[[Array], Array], at: Array, order: int) -> Array:
+        """Add up a derivative of the log gamma function over all its arguments."""
         a, total = at[:, None, None], size * at[:, None]
-        out = []
-        for order, function in enumerate((gammaln, digamma, lambda x: polygamma(1, x))):
-            each = (function(a + counts) - function(a)).sum((1, 2))
-            out.append(each + size**order * (function(total) - function(total + seen)).sum(1))
-        return out[0], out[1], out[2]
+        own = function(a + counts).sum((1, 2)) - function(total + seen).sum(1) * size**order
+        return np.asarray(own + seen.shape[1] * (function(total)[:, 0] * size**order - size * function(at)))
 
-    return levels
+    def slopes(at: Array) -> tuple[Array, Array]:
+        return added(digamma, at, 1), added(trigamma, at, 2)
+
+    return Target(lambda at: added(gammaln, at, 0), slopes)
+
+
+def trigamma(x: Array) -> Array:
+    """Return the second derivative of the log gamma function; SciPy's polygamma takes twice as long."""
+    return np.asarray(zeta(2.0, x))

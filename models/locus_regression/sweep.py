@@ -12,7 +12,7 @@ from genarium.simplex import dirichlet_divergence, dirichlet_expected_log
 from . import contexts, effects, hyperprior, random_loci
 from .channels import by_channel, by_context
 from .corpus import Corpus
-from .dirichlet import climbed, concentration, of_counts, of_factors
+from .dirichlet import concentration, of_counts, of_factors, symmetric
 from .effects import Effects
 from .expectation import Sums, Weights, expect
 from .hyperprior import Hyper
@@ -216,13 +216,13 @@ class Step:
         if len(state.delta) == R:
             return state
         log_sum, C = dirichlet_expected_log(state.delta[R:]).sum(1), state.delta.shape[1]
-        of_lam = climbed(of_factors(log_sum, C), state.lam_concentration, given.lam_concentration, hyperprior.SPREAD)
+        of_lam = symmetric(of_factors(log_sum, C), state.lam_concentration, given.lam_concentration, hyperprior.SPREAD)
         state = replace(state, lam_concentration=of_lam)
         if state.omega.shape[2] == 1:
             return state
         counts = np.maximum(state.omega - self.alternatives(state, np.zeros_like(state.omega)), 0)
         before, median = state.rho_concentration, given.rho_concentration
-        state = replace(state, rho_concentration=climbed(of_counts(counts[R:]), before, median, hyperprior.SPREAD))
+        state = replace(state, rho_concentration=symmetric(of_counts(counts[R:]), before, median, hyperprior.SPREAD))
         return replace(state, omega=self.alternatives(state, counts))
 
     def alternatives(self, state: State, counts: Array) -> Array:

@@ -30,7 +30,7 @@ from genarium.models.locus_regression import channels, contexts, effects, hyper,
 from genarium.models.locus_regression.cautions import cautions
 from genarium.models.locus_regression.channels import CHANNELS, CONTEXTS, channel_of, split_channel
 from genarium.models.locus_regression.corpus import corpus
-from genarium.models.locus_regression.dirichlet import FLOOR, UNDERFLOW, climbed, concentration, of_counts, of_factors
+from genarium.models.locus_regression.dirichlet import FLOOR, UNDERFLOW, concentration, of_counts, of_factors, symmetric
 from genarium.models.locus_regression.expectation import PARTS, Weights, expect
 from genarium.models.locus_regression.moments import Design, Moments
 from genarium.simplex import log_sum_exp
@@ -399,7 +399,7 @@ def test_starts_go_on_until_two_agree() -> None:
     step = variational.Step(corpus(problem))
     for agreeing in (1, 2):
         rng = np.random.default_rng(1)
-        runs, best = variational.climbed(
+        runs, best = variational.symmetric(
             step, problem, rng, None, restarts=4, tolerance=1e-4, max_iterations=1000, agreeing=agreeing
         )
         ended = [run.bound for run in runs if run.converged]
@@ -590,8 +590,8 @@ def test_concentrations_of_spectra_are_the_maximum(start: float) -> None:
     shares = rng.dirichlet(np.full(D, 0.3), (K, F))
     counts, median = np.round(rng.gamma(1, 9, (K, F, 1)) * shares), np.array([1.0, 0.5])
     log_share = np.log(np.maximum(shares[:, 0], UNDERFLOW))
-    by_factors = climbed(of_factors(log_share.sum(1), D), np.full(K, start), median, 0.7, steps=60)
-    by_counts = climbed(of_counts(counts), np.full(K, start), median, 0.7, steps=60)
+    by_factors = symmetric(of_factors(log_share.sum(1), D), np.full(K, start), median, 0.7, steps=60)
+    by_counts = symmetric(of_counts(counts), np.full(K, start), median, 0.7, steps=60)
     for k in range(K):
 
         def factors(x: float, k: int = k) -> float:
