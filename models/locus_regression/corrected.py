@@ -1,6 +1,6 @@
 """Draws that know what mean field leaves out: chains of Gibbs sweeps from the optimum; equation numbers: the card."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -83,7 +83,7 @@ def corrected(
     Returns
     -------
     Result
-        Processes sorted by decreasing share, as before. With hyperparameters at their geometric means.
+        Processes by decreasing share, those of q in the same order. With hyperparameters at their geometric means.
     """
     told = {name: np.asarray(value[1]) for name, value in fitted.variational.items()}
     fixed = told["alpha"] <= FLOOR
@@ -113,15 +113,16 @@ def corrected(
     order = _order(posterior["pi"], data.given)
     return replace(
         fitted,
-        variational=_with_hyper(fitted.variational, means),
+        variational=_variational(fitted.variational, means, order),
         posterior=_sorted(problem, posterior, order),
         sample_stats={},
         notes={**fitted.notes, "sweeps": CHAINS * (warm_up + kept * thin)},
     )
 
 
-def _with_hyper(variational: Mapping[str, Any], found: Arrays) -> dict[str, Labelled]:
-    return {name: (dims, found.get(name, value)) for name, (dims, value) in variational.items()}
+def _variational(variational: Mapping[str, Any], found: Arrays, order: Array) -> dict[str, Labelled]:
+    """Put sampled hyperparameters into the parameters of q, and their processes in an order."""
+    return {name: (dims, _taken(found.get(name, value), dims, order, 0)) for name, (dims, value) in variational.items()}
 
 
 def _order(pi: Array, given: int) -> Array:
@@ -132,10 +133,14 @@ def _order(pi: Array, given: int) -> Array:
 
 def _sorted(problem: Problem, posterior: Arrays, order: Array) -> dict[str, Array]:
     """Put the processes of every variable in an order."""
-    out = {}
-    for name, value in posterior.items():
-        dims = problem.model.unknown.variables[name].dims
-        free = order[len(order) - value.shape[2] :] - (len(order) - value.shape[2]) if "free" in dims else order
-        axis = 2 + dims.index("free" if "free" in dims else "process")
-        out[name] = np.take(value, free, axis)
-    return out
+    dims = {name: var.dims for name, var in problem.model.unknown.variables.items()}
+    return {name: _taken(value, dims[name], order, 2) for name, value in posterior.items()}
+
+
+def _taken(value: Array, dims: Sequence[str], order: Array, lead: int) -> Array:
+    """Put the processes of an array in an order, given ones first, or those that are free."""
+    for axis, dim in enumerate(dims, lead):
+        if dim in ("process", "free"):
+            given = len(order) - value.shape[axis]
+            value = np.take(value, order[given:] - given, axis)
+    return value

@@ -136,12 +136,14 @@ CONCENTRATIONS = [
 ]
 
 
-def at_concentrations(options: Mapping[str, str]) -> Iterator[tuple[Problem, list[dict[str, Array]]]]:
+def at_concentrations(options: Mapping[str, str]) -> Iterator[tuple[Problem, list[Mapping[str, Array]]]]:
     """Yield problems of several concentrations, and random values of their unknown variables."""
     model, problem, _ = problem_of(options, cell=30)
     rng, shapes = np.random.default_rng(4), {n: model.shape(n, problem.sizes) for n in model.unknown.variables}
     for given in CONCENTRATIONS:
-        each = [{n: v.support.sample(rng, shapes[n]) for n, v in model.unknown.variables.items()} for _ in range(4)]
+        each: list[Mapping[str, Array]] = [
+            {n: v.support.sample(rng, shapes[n]) for n, v in model.unknown.variables.items()} for _ in range(4)
+        ]
         yield replace(problem, arrays={**problem.arrays, **given}), each
 
 
