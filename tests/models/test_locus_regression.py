@@ -401,7 +401,7 @@ def test_starts_go_on_until_two_agree() -> None:
     step = variational.Step(corpus(problem))
     for agreeing in (1, 2):
         rng = np.random.default_rng(1)
-        runs, best = variational.symmetric(
+        runs, best = variational.climbed(
             step, problem, rng, None, restarts=4, tolerance=1e-4, max_iterations=1000, agreeing=agreeing
         )
         ended = [run.bound for run in runs if run.converged]
