@@ -91,7 +91,7 @@ def corrected(
     start = replace(start, alpha=np.where(fixed, FLOOR, start.alpha))
     of_q = {name: np.asarray(value)[0] for name, value in fitted.posterior.items()}
     own = iter(np.linspace(0, len(of_q["beta"]) - 1, CHAINS).astype(int))
-    sweep = Sweep(data, problem, told["beta_mean"])
+    sweep = Sweep(data, problem, told["beta_mean"], learning=empirical_bayes)
 
     def chain(stream: np.random.Generator) -> Iterator[Arrays]:
         at = next(own)
@@ -100,6 +100,7 @@ def corrected(
             sweep.hold(found)
             state = sweep(stream, state)
             if empirical_bayes:
+                found = replace(found, lam_concentration=sweep.of_lam, rho_concentration=sweep.of_rho)
                 found = hyper.draw(stream, state, found, start, fixed)
             yield {**sweep.unknown(state), **{f"hyper_{n}": v for n, v in vars(found).items() if v.size}}
 

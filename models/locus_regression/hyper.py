@@ -1,5 +1,6 @@
 """Hyperparameters as the correction samples them, each log normal around its given value; eq. 42 of the card."""
 
+from dataclasses import replace
 from math import lgamma
 
 import numpy as np
@@ -7,16 +8,14 @@ from numba import njit
 
 from genarium.declaration import Array
 
-from .dirichlet import LEAST, UNDERFLOW
+from .collapsed import STEPS
+from .dirichlet import LEAST
 from .gibbs import State
 from .hyperprior import Hyper, log_prior
 
-STEPS = 0.2, 0.8
-"""Standard deviations of the Metropolis steps in the log, one after the other."""
-
 
 def draw(rng: np.random.Generator, state: State, found: Hyper, given: Hyper, fixed: Array) -> Hyper:
-    """Move the hyperparameters, given exposures, effects, spectra and effects of loci.
+    """Move alpha, tau and the dispersion, given exposures, effects and effects of loci.
 
     Parameters
     ----------
@@ -35,18 +34,11 @@ def draw(rng: np.random.Generator, state: State, found: Hyper, given: Hyper, fix
     alpha, tau = found.alpha.copy(), found.tau.copy()
     _move_alpha(rng, len(state.pi), np.log(state.pi).sum(0), given.alpha, fixed, alpha)
     _move_tau(rng, (state.beta**2).sum(1), state.beta.shape[1], given.tau, tau)
-    of_lam, of_rho = found.lam_concentration.copy(), found.rho_concentration.copy()
-    free = slice(len(state.lam) - len(of_lam), None)
-    lam, rho = (np.log(np.maximum(each[free], UNDERFLOW)) for each in (state.lam, state.rho))
-    C, A = rho.shape[1:]
-    _move_concentration(rng, 1, C, lam.sum(1), given.lam_concentration, of_lam)
-    if A > 1:
-        _move_concentration(rng, C, A, rho.sum((1, 2)), given.rho_concentration, of_rho)
     dispersion = found.dispersion.copy()
     if state.locus_effect is not None:
         effect = state.locus_effect
         _move_dispersion(rng, (np.log(effect) - effect).sum(1), effect.shape[1], given.dispersion, dispersion)
-    return Hyper(alpha, tau, dispersion, of_lam, of_rho)
+    return replace(found, alpha=alpha, tau=tau, dispersion=dispersion)
 
 
 @njit(cache=True)
@@ -75,21 +67,6 @@ def _move_tau(rng: np.random.Generator, squares: Array, features: int, median: A
             ratio += log_prior(new, median[k]) - log_prior(old, median[k])
             if np.log(rng.random()) < ratio:
                 tau[k] = new
-
-
-@njit(cache=True)
-def _move_concentration(
-    rng: np.random.Generator, factors: int, size: int, sums: Array, median: Array, concentration: Array
-) -> None:
-    """Move the concentrations of symmetric Dirichlet variables in place; sums (K,): logs of all shares added up."""
-    for step in STEPS:
-        for k in range(len(concentration)):
-            old = concentration[k]
-            new = max(old * np.exp(step * rng.standard_normal()), LEAST)
-            ratio = lgamma(size * new) - lgamma(size * old) - size * (lgamma(new) - lgamma(old))
-            ratio = factors * ratio + (new - old) * sums[k] + log_prior(new, median[k]) - log_prior(old, median[k])
-            if np.log(rng.random()) < ratio:
-                concentration[k] = new
 
 
 @njit(cache=True)

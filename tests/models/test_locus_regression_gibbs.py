@@ -121,6 +121,36 @@ def test_sweeps_keep_the_joint_distribution(options: dict[str, str]) -> None:
     assert (np.abs(z) < 4.5).all(), z  # about 100 comparisons through all variants: p < 1e-3
 
 
+LEARNED = [
+    {"form": "conditional", "groups": "one", "loci": "fixed", "spectra": "free"},
+    pytest.param({"form": "joint", "groups": "several", "loci": "fixed", "spectra": "mixed"}, marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize("options", LEARNED, ids=["conditional-free", "joint-mixed"])
+def test_moves_of_concentrations_keep_their_prior(options: dict[str, str]) -> None:
+    """Sweeps that move them and new mutations in turn give logs that are normal around the given ones (Geweke 2004)."""
+    story, rng = Story(options, 1), np.random.default_rng(2)
+    sweep = gibbs.Sweep(story.data, story.problem, np.zeros((2, 2)), learning=True)
+    state, kept = sweep.state(story.unknown(rng)), []
+    n = 8000
+    for _ in range(n):
+        sweep.data = story.mutations(rng, sweep.unknown(state))
+        state = sweep(rng, state)
+        lam = state.lam[len(state.lam) - len(sweep.of_lam) :]
+        of_lam, of_rho = np.log(sweep.of_lam / 0.6), np.log(sweep.of_rho / 1.7)
+        kept.append([of_lam, of_rho, np.log((lam**2).sum(1)) * of_lam])
+    draws = np.array(kept)  # (n, 3, K)
+    z, together = draws[:, :2].reshape(n, -1), draws[:, 2]
+    assert (np.abs(z.mean(0)) < 4 / np.sqrt(effective(z[None]))).all()
+    assert (np.abs((z**2).mean(0) - 1) < 4 * np.sqrt(2 / effective(z[None] ** 2))).all()
+    direct = rng.normal(size=n)  # how lam goes with its concentration, from the prior
+    share = rng.standard_gamma(0.6 * np.exp(direct)[:, None], (n, 32)) + 1e-300
+    expected = np.log(((share / share.sum(1, keepdims=True)) ** 2).sum(1)) * direct
+    error = np.sqrt(expected.var() / n + together.var(0) / effective(together[None]))
+    assert (np.abs(together.mean(0) - expected.mean()) < 4 * error).all()
+
+
 def test_processes_are_drawn_as_often_as_expected() -> None:
     """Numbers by genome, row and channel, averaged over draws, are those of the E-step (eq. 4)."""
     tree = gn.simulate(NAME, seed=3, genome=4, locus=10, process=3, cell=200)
