@@ -14,45 +14,51 @@ STEPS = 0.2, 0.8
 """Standard deviations of the Metropolis steps in the log of a hyperparameter, one after the other."""
 
 
+FEW = 16
+"""Counts below it are taken by products."""
+
+SMALL, LARGE = 1e-100, 1e100
+"""The log of a product is taken when it leaves this range."""
+
+
 @njit(cache=True)
 def move_of_rho(rng: np.random.Generator, counts: Array, at: float, median: float) -> float:
     """Move the concentration of the alternatives of a process, whose mutations are counts (C, A) (eq. 44)."""
+    A = counts.shape[1]
+    each, seen = counts.ravel(), counts.sum(1)
+    level = log_rising(each, at) - log_rising(seen, A * at) + log_prior(at, median)
     for step in STEPS:
         trial = max(at * np.exp(step * rng.standard_normal()), LEAST)
-        ratio = log_prior(trial, median) - log_prior(at, median)
-        ratio += log_counted(counts, trial) - log_counted(counts, at)
-        if np.log(rng.random()) < ratio:
-            at = trial
+        reached = log_rising(each, trial) - log_rising(seen, A * trial) + log_prior(trial, median)
+        if np.log(rng.random()) < reached - level:
+            at, level = trial, reached
     return at
-
-
-@njit(cache=True)
-def log_counted(counts: Array, at: float) -> float:
-    """Return the log probability of counts (C, A), up to what does not depend on the concentration."""
-    C, A = counts.shape
-    none, alone, value = lgamma(at), lgamma(A * at), 0.0
-    for c in range(C):
-        seen = counts[c].sum()
-        if seen == 0:
-            continue
-        value += alone - lgamma(A * at + seen)
-        for a in range(A):
-            if counts[c, a] > 0:
-                value += lgamma(at + counts[c, a]) - none
-    return value
 
 
 @njit(cache=True)
 def move_of_lam(rng: np.random.Generator, counts: Array, rate: Array, at: float, median: float) -> float:
     """Move the concentration of the preferences of a process, given counts and scales by context (C,) (eq. 45)."""
-    exponent = np.log1p(rate).sum()
+    fall = np.log1p(rate).sum()
+    level = log_rising(counts, at) - at * fall + log_prior(at, median)
     for step in STEPS:
         trial = max(at * np.exp(step * rng.standard_normal()), LEAST)
-        ratio = log_prior(trial, median) - log_prior(at, median) - (trial - at) * exponent
-        old, new = lgamma(at), lgamma(trial)
-        for s in counts:
-            if s > 0:
-                ratio += lgamma(trial + s) - new - lgamma(at + s) + old
-        if np.log(rng.random()) < ratio:
-            at = trial
+        reached = log_rising(counts, trial) - trial * fall + log_prior(trial, median)
+        if np.log(rng.random()) < reached - level:
+            at, level = trial, reached
     return at
+
+
+@njit(cache=True)
+def log_rising(counts: Array, at: float) -> float:
+    """Return the log of Gamma(at + n) / Gamma(at), added up over whole numbers n."""
+    value, product, alone = 0.0, 1.0, lgamma(at)
+    for n in counts:
+        if n >= FEW:
+            value += lgamma(at + n) - alone
+            continue
+        for i in range(int(n)):
+            product *= at + i
+        if not SMALL < product < LARGE:
+            value += np.log(product)
+            product = 1.0
+    return value + np.log(product)

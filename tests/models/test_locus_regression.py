@@ -836,6 +836,41 @@ def test_hyperparameters_are_drawn_from_their_posterior() -> None:
     assert (np.abs((z**2).mean(0) - 1) < 4 * np.sqrt(2 / effective(z[None] ** 2))).all()
 
 
+@pytest.mark.parametrize("covariance", ["mean_field", "corrected"])
+def test_concentrations_of_uneven_spectra_are_found(covariance: str) -> None:
+    """From medians of one: two processes of .2 and 2, told by 3,000 mutations, within what their spectra tell."""
+    true = {"lam_concentration": np.array([0.2, 2.0]), "rho_concentration": np.array([2.0, 0.2])}
+    sizes = {"genome": 10, "locus": 40, "process": 2, "feature": 2, "cell": 3000}
+    tree = gn.simulate("locus_regression", seed=2, **sizes, **true)
+    data = {**as_arrays(tree), **dict.fromkeys(true, 1.0)}
+    fit = gn.fit("locus_regression", data, "vi", 1, process=2, covariance=covariance, sweeps=1000)
+    cosine = [
+        lam / np.linalg.norm(lam, axis=1)[:, None]
+        for lam in (fit["posterior"]["lam"].to_numpy().mean((0, 1)), tree["truth"]["lam"].to_numpy())
+    ]
+    _, order = linear_sum_assignment(-cosine[0] @ cosine[1].T)
+    for name, wanted in true.items():
+        found = fit["variational"][name].to_numpy()
+        assert (np.abs(np.log(found / wanted[order])) < np.log(1.9)).all()
+
+
+@pytest.mark.parametrize("concentration", [0.003, 0.05])
+def test_shares_that_underflow_are_harmless(concentration: float) -> None:
+    """Draws of nearly all methods where most shares are below the smallest number."""
+    given = {"lam_concentration": concentration, "rho_concentration": concentration}
+    tree = gn.simulate("locus_regression", seed=1, genome=4, locus=12, process=2, feature=1, cell=80, **given)
+    for method, settings in (("vi", {"sweeps": 80}), ("svi", {"epochs": 4}), ("gibbs", {"chains": 1, "draws": 20})):
+        fit = gn.fit("locus_regression", tree, method, 1, **settings)
+        assert all(np.isfinite(fit["posterior"][name]).all() for name in ("beta", "lam", "rho", "pi"))
+    problem = fitted_problem(registry.get("locus_regression"), fit)
+    at = {name: fit["posterior"][name].to_numpy() for name in ("beta", "lam", "rho", "pi")}
+    log_likelihood, log_prior = problem.model.log_likelihood, problem.model.log_prior
+    assert log_likelihood is not None
+    assert log_prior is not None
+    assert np.isfinite(problem.call(log_likelihood, **at)).all()
+    assert np.isfinite(problem.call(log_prior, **at)).all()
+
+
 @pytest.mark.slow
 def test_hyperparameters_without_data_come_to_rest() -> None:
     """One process takes all, so that nothing but their prior keeps alpha and tau; starts that end early wait for it."""

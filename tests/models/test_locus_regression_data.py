@@ -133,8 +133,8 @@ def named(data: dict[str, Array]) -> dict[str, Any]:
 
 def test_names_go_in_and_come_out(tmp_path: Path) -> None:
     data = arrays()
-    plain = gn.fit(NAME, data, "vi", seed=1, process=2, draws=200, restarts=1, sweeps=2000)
-    fit = gn.fit(NAME, named(data), "vi", seed=1, process=2, draws=200, restarts=1, sweeps=2000)
+    plain = gn.fit(NAME, data, "vi", seed=1, process=2, draws=200, restarts=1, covariance="mean_field")
+    fit = gn.fit(NAME, named(data), "vi", seed=1, process=2, draws=200, restarts=1, covariance="mean_field")
     assert fit["posterior"]["genome"].to_numpy().tolist() == ["a", "b", "c", "e", "f", "g"]
     assert fit["posterior"]["feature"].to_numpy().tolist() == ["timing", "gc"]
     assert fit["constant_data"]["locus"].to_numpy()[3] == "chr1:1500-2000"

@@ -15,7 +15,7 @@ from genarium.calibration.thinning import effective
 from genarium.data import check
 from genarium.declaration import Array, Model, Problem
 from genarium.errors import InputError
-from genarium.models.locus_regression import moves
+from genarium.models.locus_regression import collapsed, moves
 from genarium.models.locus_regression.channels import split_channel
 from genarium.models.locus_regression.corpus import Corpus, corpus
 from genarium.models.locus_regression.expectation import Weights, expect
@@ -149,6 +149,12 @@ def test_moves_of_concentrations_keep_their_prior(options: dict[str, str]) -> No
     expected = np.log(((share / share.sum(1, keepdims=True)) ** 2).sum(1)) * direct
     error = np.sqrt(expected.var() / n + together.var(0) / effective(together[None]))
     assert (np.abs(together.mean(0) - expected.mean()) < 4 * error).all()
+
+
+@pytest.mark.parametrize("at", [1e-4, 0.3, 40.0, 1e4])
+def test_ratios_of_gamma_functions(at: float) -> None:
+    counts = np.r_[np.arange(40.0), np.zeros(9), np.full(60, 15.0), 1e5]
+    assert collapsed.log_rising(counts, at) == pytest.approx((gammaln(at + counts) - gammaln(at)).sum(), rel=1e-12)
 
 
 def test_processes_are_drawn_as_often_as_expected() -> None:
