@@ -14,7 +14,7 @@ STEPS = 0.2, 0.8
 """Standard deviations of the Metropolis steps in the log of a hyperparameter, one after the other."""
 
 
-FEW = 16
+FEW = 8
 """Counts below it are taken by products."""
 
 SMALL, LARGE = 1e-100, 1e100

@@ -45,7 +45,7 @@ def enough(data: Corpus, processes: int, random: bool, ascents: int) -> int:
         Sweeps of the ascents, all starts together.
     """
     rates = processes * data.rows
-    each = 60e-6 + 30e-9 * float(data.count.sum()) + (2.5e-7 if random else 8e-8) * rates
+    each = 85e-6 + 30e-9 * float(data.count.sum()) + (2.5e-7 if random else 8e-8) * rates
     ascent = ascents * (1e-3 + 4.7e-8 * len(data.count) + 8e-8 * rates)
     if FEWEST * each > LONG:
         return int(np.clip(max(LONG, TIMES * ascent) / each, LEAST, FEWEST))
