@@ -103,7 +103,7 @@ def worst(inside: list[Array], least: int = 500) -> float:
 WAYS = "mean_field", "corrected"
 
 
-def covering(part: str, runs: range, given: bool, concentration: float) -> list[str]:
+def covering(part: str, runs: range, given: bool, concentration: float, sweeps: int) -> list[str]:
     """Simulate and fit, print a row a run as JSON, and return the rows of the table."""
     inside: dict[str, dict[str, list[Array]]] = {way: {} for way in WAYS}
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
@@ -112,7 +112,8 @@ def covering(part: str, runs: range, given: bool, concentration: float) -> list[
         row: dict[str, Any] = {"part": part, "concentration": concentration, "run": run}
         for way in WAYS:
             start = time.process_time()
-            fitted = vi.vi(problem, np.random.default_rng(run), covariance=way, empirical_bayes=not given)
+            options: dict[str, Any] = {"covariance": way, "empirical_bayes": not given, "sweeps": sweeps}
+            fitted = vi.vi(problem, np.random.default_rng(run), **options)
             seconds[way].append(time.process_time() - start)
             draws = {name: value.reshape(-1, *value.shape[2:]) for name, value in fitted.posterior.items()}
             for name, each in covered(draws, truth, problem).items():
@@ -144,12 +145,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the first run")
     parser.add_argument("--given", action="store_true", help="keep to the hyperparameters of the simulation")
     parser.add_argument("--concentration", type=float, default=1.0, help="of the signatures that are simulated")
+    parser.add_argument("--sweeps", type=int, default=0, help="of the correction; 0: as many as by default")
     args = parser.parse_args()
     rows = ["simulation | draws | beta | pi | signatures | loci | ratio of CPU s", "---|---|---|---|---|---|---"]
     for part in [args.part] if args.part else PARTS:
         problem, _ = simulated(part, 1, args.given, args.concentration)
         vi.vi(problem, np.random.default_rng(0), max_iterations=3, sweeps=8, draws=4)  # compiles
-        rows += covering(part, range(args.seed, args.seed + args.runs), args.given, args.concentration)
+        rows += covering(part, range(args.seed, args.seed + args.runs), args.given, args.concentration, args.sweeps)
     print("\n".join(f"| {row} |" for row in rows), flush=True)
 
 
