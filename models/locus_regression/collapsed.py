@@ -61,4 +61,4 @@ def log_rising(counts: Array, at: float) -> float:
         if not SMALL < product < LARGE:
             value += np.log(product)
             product = 1.0
-    return value + np.log(product)
+    return float(value + np.log(product))

@@ -34,7 +34,7 @@ def vi(
     sparse: bool = False,
     restarts: int = 3,
     agreeing: int = 2,
-    tolerance: float = 0.01,
+    tolerance: float = 0.003,
     max_iterations: int = 2000,
     draws: int = 500,
     sweeps: int = 0,
