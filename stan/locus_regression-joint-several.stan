@@ -5,7 +5,7 @@
 // by lam_k, and mutates a context c to the base a with probability rho_kca:
 //
 //   beta_k ~ Normal(0, tau_k^2 I)
-//   lam_k ~ Dirichlet(1, ..., 1),  rho_kc ~ Dirichlet(1, 1, 1)
+//   lam_k ~ Dirichlet(kappa_k, ..., kappa_k),  rho_kc ~ Dirichlet(xi_k, xi_k, xi_k)
 //   pi_g ~ Dirichlet(alpha)
 //   z ~ Categorical(pi_g)
 //   locus l, context c | z = k, genome in group j: probability proportional to l_l exp(beta_k' X_jl) lam_kc t_cl e_c,
@@ -39,6 +39,8 @@ data {
   vector<lower=0>[context] context_exposure; // e
   vector<lower=0>[process] alpha; // concentration of the Dirichlet prior of pi
   vector<lower=0>[process] tau; // standard deviation of the prior of beta
+  vector<lower=0>[process] lam_concentration; // of the Dirichlet prior of lam
+  vector<lower=0>[process] rho_concentration; // of the Dirichlet prior of rho
   // Labels are counted from zero.
   array[cell] int<lower=0, upper=covariate_group - 1> group; // of the genome
   array[cell] int<lower=0, upper=n_genome - 1> genome;
@@ -83,8 +85,7 @@ transformed data {
   vector[process * feature] sd_of_beta = to_vector(rep_matrix(tau, feature));
   vector[cell] log_opportunity
     = log_opportunity_of(opportunity, context_of, channel, locus);
-  real log_constant = dot_product(mutations, log_opportunity)
-                      + log_uniform_density(process, context, alternative);
+  real log_constant = dot_product(mutations, log_opportunity);
 }
 parameters {
   matrix[process, feature] beta; // effects of features
@@ -102,6 +103,8 @@ model {
                 process, covariate_group, n_locus);
   target += normal_lpdf(to_vector(beta) | 0, sd_of_beta);
   target += dirichlet_lpdf(pi | alpha);
+  target += log_prior_of_spectra(lam, rho, lam_concentration,
+                                 rho_concentration, process, context, alternative);
   target += log_constant
             + sum_log_mixture(to_columns(pi, process, n_genome),
                 by_channel(preference, rho, context_of, alternative_of,

@@ -5,7 +5,7 @@
 // by lam_k, and mutates a context c to the base a with probability rho_kca:
 //
 //   beta_k ~ Normal(0, tau_k^2 I)
-//   lam_k ~ Dirichlet(1, ..., 1),  rho_kc ~ Dirichlet(1, 1, 1)
+//   lam_k ~ Dirichlet(kappa_k, ..., kappa_k),  rho_kc ~ Dirichlet(xi_k, xi_k, xi_k)
 //   pi_g ~ Dirichlet(alpha)
 //   z ~ Categorical(pi_g)
 //   locus l, context c | z = k: probability proportional to l_l exp(beta_k' X_l) lam_kc t_cl e_c,
@@ -38,6 +38,8 @@ data {
   vector<lower=0>[context] context_exposure; // e
   vector<lower=0>[process] alpha; // concentration of the Dirichlet prior of pi
   vector<lower=0>[process] tau; // standard deviation of the prior of beta
+  vector<lower=0>[process] lam_concentration; // of the Dirichlet prior of lam
+  vector<lower=0>[process] rho_concentration; // of the Dirichlet prior of rho
   // Labels are counted from zero.
   array[cell] int<lower=0, upper=n_genome - 1> genome;
   array[cell] int<lower=0> count; // mutations
@@ -74,8 +76,7 @@ transformed data {
   vector[process * feature] sd_of_beta = to_vector(rep_matrix(tau, feature));
   vector[cell] log_opportunity
     = log_opportunity_of(opportunity, context_of, channel, locus);
-  real log_constant = dot_product(mutations, log_opportunity)
-                      + log_uniform_density(process, context, alternative);
+  real log_constant = dot_product(mutations, log_opportunity);
 }
 parameters {
   matrix[process, feature] beta; // effects of features
@@ -91,6 +92,8 @@ model {
                 process, 1, n_locus);
   target += normal_lpdf(to_vector(beta) | 0, sd_of_beta);
   target += dirichlet_lpdf(pi | alpha);
+  target += log_prior_of_spectra(lam, rho, lam_concentration,
+                                 rho_concentration, process, context, alternative);
   target += log_constant
             + sum_log_mixture(to_columns(pi, process, n_genome),
                 by_channel(preference, rho, context_of, alternative_of,

@@ -7,7 +7,7 @@
 //
 //   beta_k ~ Normal(0, tau_k^2 I)
 //   lam_kc proportional to sum_a s_kca / T_c,  rho_kca to s_kca, for a given signature s_k of a genome of contexts T
-//   lam_k ~ Dirichlet(1, ..., 1),  rho_kc ~ Dirichlet(1, 1, 1), for the processes that are free
+//   lam_k ~ Dirichlet(kappa_k, ..., kappa_k),  rho_kc ~ Dirichlet(xi_k, xi_k, xi_k), for the processes that are free
 //   pi_g ~ Dirichlet(alpha)
 //   z ~ Categorical(pi_g)
 //   locus | z = k: probability theta_kl = l_l exp(beta_k' X_l) / sum_l' l_l' exp(beta_k' X_l')
@@ -41,6 +41,8 @@ data {
   vector<lower=0>[context] context_exposure; // e
   vector<lower=0>[process] alpha; // concentration of the Dirichlet prior of pi
   vector<lower=0>[process] tau; // standard deviation of the prior of beta
+  vector<lower=0>[free] lam_concentration; // of the Dirichlet prior of lam
+  vector<lower=0>[free] rho_concentration; // of the Dirichlet prior of rho
   matrix<lower=0>[reference, n_channel] signatures; // s
   vector<lower=0>[context] signature_opportunity; // T; 0: as in the data
   // Labels are counted from zero.
@@ -88,8 +90,7 @@ transformed data {
   array[reference, context] vector[alternative] given_rho
     = given_alternatives(share, context_of, alternative_of, reference, context,
                          alternative);
-  real log_constant = dot_product(mutations, log_opportunity)
-                      + log_uniform_density(free, context, alternative);
+  real log_constant = dot_product(mutations, log_opportunity);
 }
 parameters {
   matrix[process, feature] beta; // effects of features
@@ -107,6 +108,8 @@ model {
     = log_theta(log_exposure + beta * features, process, 1, n_locus);
   target += normal_lpdf(to_vector(beta) | 0, sd_of_beta);
   target += dirichlet_lpdf(pi | alpha);
+  target += log_prior_of_spectra(lam_free, rho_free, lam_concentration,
+                                 rho_concentration, free, context, alternative);
   target += log_constant
             + sum_log_mixture(to_columns(pi, process, n_genome),
                 by_channel(preference, rho, context_of, alternative_of,

@@ -136,6 +136,12 @@ def declare(
         "rho_free": Var(("free", "context", "alternative"), simplex, "Bases that it mutates a context to.", "ρ'"),
     }
     drawn: dict[str, Var] = {"free": spectrum, "given": {}, "mixed": free}[spectra]
+    if spectra != "given":
+        whose = ("free",) if spectra == "mixed" else ("process",)
+        about = "Concentration of the symmetric Dirichlet prior of "
+        known["lam_concentration"] = Var(whose, positive, f"{about}preferences for contexts.", "κ", default=1.0)
+        if not single:
+            known["rho_concentration"] = Var(whose, positive, f"{about}alternatives of a context.", "ξ", default=1.0)
     unknown = {
         "beta": Var(("process", "feature"), real, "Effect of a feature on the log rate of a process.", "β"),
         **{name: var for name, var in drawn.items() if not (single and name.startswith("rho"))},
@@ -173,7 +179,7 @@ def declare(
         title="Locus regression of mutational signatures",
         sizes=sizes,
         default_sizes={"feature": 1, **(DEFAULT_SIZES if trees else {})},
-        known=Stage(known, story.design(several, random, spectra, trees)),
+        known=Stage(known, story.design(several, random, spectra, single, trees)),
         unknown=Stage(unknown, story.prior(random, spectra, single, trees)),
         hidden=Stage({"z": Var(("cell",), label("process"), "Process of a mutation.", "z")}, {"z": story.choose}),
         observed=Stage(

@@ -24,7 +24,7 @@ from .sweep import State, Step
 EVERY = 10.0
 """Seconds between two states that are written."""
 
-PLAIN = ("gamma", "delta", "omega", "alpha", "tau", "dispersion")
+PLAIN = ("gamma", "delta", "omega", "alpha", "tau", "lam_concentration", "rho_concentration", "dispersion")
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ class Checkpoint:
         if not folder:
             return None
         data, found = step.data, hashlib.sha256()
-        for array in (data.features, data.opportunity, data.log_exposure, data.table, data.row_total):
+        known = (data.features, data.opportunity, data.log_exposure, data.table, data.row_total)
+        for array in (*known, *vars(data.hyper).values()):
             found.update(np.ascontiguousarray(array).tobytes())
         found.update(json.dumps([data.form, step.full, step.empirical_bayes, dict(settings)], sort_keys=True).encode())
         found.update(json.dumps(rng.bit_generator.state, sort_keys=True, default=str).encode())

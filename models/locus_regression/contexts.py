@@ -31,21 +31,29 @@ class Objective:
         V: expected mutations by what normalises them.
     opportunity : ndarray, shape (C, R), or (K, C, R)
         t: opportunities there (loci; or all loci of a group together, in the joint form).
+    concentration : ndarray, shape (K,)
+        kappa: of the prior.
     """
 
     counts: Array
     weight: Array
     opportunity: Array
+    concentration: Array
 
     @cached_property
     def mass(self) -> Array:
         """Expected mutations; shape (K,)."""
         return np.asarray(self.weight.sum(0))
 
+    @cached_property
+    def gained(self) -> Array:
+        """Prior and expected mutations by context: s + kappa; shape (K, C)."""
+        return np.asarray(self.counts + self.concentration[:, None])
+
     def of(self, processes: slice) -> "Objective":
         """Return the objective of some of the processes."""
         t = self.opportunity if self.opportunity.ndim == 2 else self.opportunity[processes]
-        return Objective(self.counts[processes], self.weight[:, processes], t)
+        return Objective(self.counts[processes], self.weight[:, processes], t, self.concentration[processes])
 
     def value(self, delta: Array) -> Array:
         """Return G (eq. 15) of each process; shape (K,)."""
@@ -57,7 +65,7 @@ class Objective:
     def _value(self, delta: Array, log_mixed: Array) -> Array:
         """Return G, the sum of V log c being known."""
         total = delta.sum(1)
-        own = ((self.counts + 1 - delta) * dirichlet_expected_log(delta) + gammaln(delta)).sum(1) - gammaln(total)
+        own = ((self.gained - delta) * dirichlet_expected_log(delta) + gammaln(delta)).sum(1) - gammaln(total)
         return np.asarray(own - log_mixed + self.mass * np.log(total))
 
     def _blocks(self, delta: Array) -> Iterator[tuple[Array, Array, Array]]:
@@ -73,17 +81,17 @@ class Objective:
         Of many loci, the sum in the Hessian is over some of them, scaled so that it is exact along delta.
         """
         K, C = delta.shape
-        s = self.counts
+        s = self.gained
         total, S, M = delta.sum(1), s.sum(1), self.mass
         log_mixed, pull = np.zeros(K), np.zeros((K, C))
         for t, V, mixed in self._blocks(delta):
             log_mixed += (V * np.log(mixed)).sum(1)
             ratio = V / mixed
             pull += ratio @ t.T if t.ndim == 2 else (t @ ratio[..., None])[..., 0]
-        common = polygamma(1, total) * (S + C - total) - M / total
-        slope = delta * (polygamma(1, delta) * (s + 1 - delta) - common[:, None] - pull)
-        diagonal = polygamma(2, delta) * (s + 1 - delta) - polygamma(1, delta)
-        shared = polygamma(2, total) * (S + C - total) - polygamma(1, total) + M / total**2
+        common = polygamma(1, total) * (S - total) - M / total
+        slope = delta * (polygamma(1, delta) * (s - delta) - common[:, None] - pull)
+        diagonal = polygamma(2, delta) * (s - delta) - polygamma(1, delta)
+        shared = polygamma(2, total) * (S - total) - polygamma(1, total) + M / total**2
         hessian = self._curvature(delta) - shared[:, None, None]
         at = np.arange(C)
         hessian[:, at, at] += diagonal
@@ -94,7 +102,8 @@ class Objective:
     def _curvature(self, delta: Array) -> Array:
         """Return the sum of V t t' / c^2; shape (K, C, C)."""
         every = -(-len(self.weight) // ENOUGH)
-        some = Objective(self.counts, self.weight[::every], np.ascontiguousarray(self.opportunity[..., ::every]))
+        t = np.ascontiguousarray(self.opportunity[..., ::every])
+        some = Objective(self.counts, self.weight[::every], t, self.concentration)
         K, C = delta.shape
         out = np.zeros((K, C, C))
         for t, V, mixed in some._blocks(delta):

@@ -1,12 +1,11 @@
 """Draws that know what mean field leaves out: chains of Gibbs sweeps from the optimum; equation numbers: the card."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from genarium.declaration import Array, Arrays, Labelled, Problem, Result
+from genarium.declaration import Array, Arrays, Problem, Result
 from genarium.engines import chains as engine
 from genarium.engines.labels import match_labels
 
@@ -46,7 +45,7 @@ def enough(data: Corpus, processes: int, random: bool, ascents: int) -> int:
         Sweeps of the ascents, all starts together.
     """
     rates = processes * data.rows
-    each = 60e-6 + 30e-9 * float(data.count.sum()) + (2.5e-7 if random else 8e-8) * rates
+    each = 85e-6 + 30e-9 * float(data.count.sum()) + (2.5e-7 if random else 8e-8) * rates
     ascent = ascents * (1e-3 + 4.7e-8 * len(data.count) + 8e-8 * rates)
     if FEWEST * each > LONG:
         return int(np.clip(max(LONG, TIMES * ascent) / each, LEAST, FEWEST))
@@ -89,9 +88,10 @@ def corrected(
     fixed = told["alpha"] <= FLOOR
     start = Hyper.given(problem)
     start = replace(start, alpha=np.where(fixed, FLOOR, start.alpha))
+    learned = [name for name in vars(start) if name in problem.model.known.variables]
     of_q = {name: np.asarray(value)[0] for name, value in fitted.posterior.items()}
     own = iter(np.linspace(0, len(of_q["beta"]) - 1, CHAINS).astype(int))
-    sweep = Sweep(data, problem, told["beta_mean"])
+    sweep = Sweep(data, problem, told["beta_mean"], learning=empirical_bayes)
 
     def chain(stream: np.random.Generator) -> Iterator[Arrays]:
         at = next(own)
@@ -100,28 +100,27 @@ def corrected(
             sweep.hold(found)
             state = sweep(stream, state)
             if empirical_bayes:
+                found = replace(found, lam_concentration=sweep.of_lam, rho_concentration=sweep.of_rho)
                 found = hyper.draw(stream, state, found, start, fixed)
-            yield {**sweep.unknown(state), **{f"hyper_{n}": v for n, v in vars(found).items() if v.size}}
+            yield {**sweep.unknown(state), **{name: value for name, value in vars(found).items() if name in learned}}
 
     ascents = int(np.isfinite(told["bound"]).sum())
     each = (sweeps or enough(data, len(start.alpha), start.dispersion.size > 0, ascents)) / CHAINS
     warm_up, kept = round(WARM_UP * each), -(-draws // CHAINS)
     thin = max(1, round((each - warm_up) / kept))
     found = engine.run(chain, rng, chains=CHAINS, draws=kept, tune=warm_up, thin=thin)
-    means = {n[6:]: np.exp(np.log(found.pop(n)).mean((0, 1))) for n in [*found] if n.startswith("hyper_")}
     posterior = match_labels(problem.model, found)
     order = _order(posterior["pi"], data.given)
+    dims = {name: var.dims for name, var in problem.model.variables("known", "unknown").items()}
+    ordered = {name: _taken(value, dims[name], order) for name, value in posterior.items()}
+    means = {name: np.exp(np.log(ordered.pop(name)).mean((0, 1))) for name in learned}
     return replace(
         fitted,
-        variational=_with_hyper(fitted.variational, means),
-        posterior=_sorted(problem, posterior, order),
+        variational={name: (of, means.get(name, value)) for name, (of, value) in fitted.variational.items()},
+        posterior=ordered,
         sample_stats={},
         notes={**fitted.notes, "sweeps": CHAINS * (warm_up + kept * thin)},
     )
-
-
-def _with_hyper(variational: Mapping[str, Any], found: Arrays) -> dict[str, Labelled]:
-    return {name: (dims, found.get(name, value)) for name, (dims, value) in variational.items()}
 
 
 def _order(pi: Array, given: int) -> Array:
@@ -130,12 +129,10 @@ def _order(pi: Array, given: int) -> Array:
     return np.concatenate([np.arange(given), given + np.argsort(-share[given:], kind="stable")])
 
 
-def _sorted(problem: Problem, posterior: Arrays, order: Array) -> dict[str, Array]:
-    """Put the processes of every variable in an order."""
-    out = {}
-    for name, value in posterior.items():
-        dims = problem.model.unknown.variables[name].dims
-        free = order[len(order) - value.shape[2] :] - (len(order) - value.shape[2]) if "free" in dims else order
-        axis = 2 + dims.index("free" if "free" in dims else "process")
-        out[name] = np.take(value, free, axis)
-    return out
+def _taken(value: Array, dims: Sequence[str], order: Array) -> Array:
+    """Put the processes of draws in an order, given ones first, or those that are free."""
+    for axis, dim in enumerate(dims, 2):
+        if dim in ("process", "free"):
+            given = len(order) - value.shape[axis]
+            value = np.take(value, order[given:] - given, axis)
+    return value

@@ -6,7 +6,7 @@ from typing import Any
 from genarium.declaration import Sizes
 
 from .reduced import without
-from .spectra import LEAST
+from .spectra import CONCENTRATIONS, LEAST
 
 
 def build(form: str, several: bool, random: bool, spectra: str = "free", single: bool = False) -> Callable[..., None]:
@@ -39,6 +39,8 @@ def build(form: str, several: bool, random: bool, spectra: str = "free", single:
         alpha: Any,
         tau: Any,
         dispersion: Any,
+        lam_concentration: Any,
+        rho_concentration: Any,
         genome: Any,
         group: Any,
         count: Any,
@@ -51,20 +53,25 @@ def build(form: str, several: bool, random: bool, spectra: str = "free", single:
         import pytensor.tensor as pt
 
         C, A, G, K = (sizes[dim] for dim in ("context", "alternative", "genome", "process"))
+
+        def drawn(end: str, whose: str) -> tuple[Any, Any]:
+            """Draw preferences and alternatives of some processes."""
+            n, dims = sizes[whose], (whose, "context", "alternative")
+            lam = pm.Dirichlet(f"lam{end}", pt.broadcast_to(lam_concentration[:, None], (n, C)), dims=dims[:2])
+            if single:
+                return lam, pt.ones((n, C, 1))
+            each = pt.broadcast_to(rho_concentration[:, None, None], (n, C, A))
+            return lam, pm.Dirichlet(f"rho{end}", each, dims=dims)
+
         beta = pm.Normal("beta", 0, tau[:, None], dims=("process", "feature"))
         opportunity = context_exposure[:, None] * context_opportunity
         if spectra == "free":
-            lam = pm.Dirichlet("lam", pt.ones((K, C)), dims=("process", "context"))
-            dims = ("process", "context", "alternative")
-            rho = pt.ones((K, C, 1)) if single else pm.Dirichlet("rho", pt.ones((K, C, A)), dims=dims)
+            lam, rho = drawn("", "process")
         else:
             lam, rho = _given(signatures, signature_opportunity, (opportunity * exposure).sum(axis=1), C, A)
         if spectra == "mixed":
-            more = sizes["free"]
-            lam_free = pm.Dirichlet("lam_free", pt.ones((more, C)), dims=("free", "context"))
-            dims = ("free", "context", "alternative")
-            rho_free = pt.ones((more, C, 1)) if single else pm.Dirichlet("rho_free", pt.ones((more, C, A)), dims=dims)
-            lam, rho = pt.concatenate([lam, lam_free]), pt.concatenate([rho, rho_free])
+            more = drawn("_free", "free")
+            lam, rho = pt.concatenate([lam, more[0]]), pt.concatenate([rho, more[1]])
         pi = pm.Dirichlet("pi", pt.broadcast_to(alpha, (G, K)), dims=("genome", "process"))
 
         preference = pt.log(pt.dot(lam, opportunity))  # (K, L): what lam_kc t_cl e_c is divided by
@@ -101,6 +108,8 @@ def build(form: str, several: bool, random: bool, spectra: str = "free", single:
         absent["dispersion"] = lambda given: None
     if spectra == "free":
         absent["signatures"] = absent["signature_opportunity"] = lambda given: None
+    for name in CONCENTRATIONS if spectra == "given" else CONCENTRATIONS[1:] if single else ():
+        absent[name] = lambda given: None
     return without(density, **absent)
 
 

@@ -82,11 +82,15 @@ class Sweep:
     reference : ndarray, shape (K, F)
         Effects at which the proposals take the covariance of the features; where it is far from the posterior, more of
         them are rejected.
+    learning : bool
+        Whether concentrations of lam and rho move, too: :attr:`of_lam` and :attr:`of_rho` are the last ones.
     """
 
-    def __init__(self, data: Corpus, problem: Problem, reference: Array) -> None:
+    def __init__(self, data: Corpus, problem: Problem, reference: Array, *, learning: bool = False) -> None:
         self.data, self.names = data, set(problem.model.unknown.variables)
-        self.hold(Hyper.given(problem))
+        given = Hyper.given(problem)
+        self.hold(given)
+        self.medians = [x if learning else x[:0] for x in (given.lam_concentration, given.rho_concentration)]
         C, A = len(data.opportunity), data.alternatives
         context, alternative = np.indices((C, A))
         self.channel_of = channel_of(context, alternative, C, A)  # (C, A)
@@ -103,6 +107,7 @@ class Sweep:
     def hold(self, found: Hyper) -> None:
         """Take these hyperparameters from now on."""
         self.alpha, self.precision, self.shape = found.alpha, found.tau**-2, 1 / found.dispersion
+        self.of_lam, self.of_rho = found.lam_concentration, found.rho_concentration
 
     def state(self, unknown: Arrays) -> State:
         """Return the state at values of the unknown variables."""
@@ -131,12 +136,13 @@ class Sweep:
         none = np.empty((len(state.beta), 0))
         move: Any = moves.sweep
         fixed = data.form == "conditional" and state.locus_effect is None  # rates depend on beta alone
-        beta, lam, rho, pi, effect, *last = move(
+        beta, lam, rho, pi, effect, self.of_lam, self.of_rho, *last = move(
             rng,
             rng.random(int(data.count.sum())),  # faster at once than one by one
             *(data.genome, data.row, data.channel, data.count),
             *(data.features, data.log_exposure, data.opportunity, self.channel_of),
-            *(data.form == "joint", data.given, self.covariance, self.alpha, self.precision, self.shape),
+            *(data.form == "joint", data.given, self.covariance),
+            *(self.alpha, self.precision, self.shape, self.of_lam, self.of_rho, *self.medians),
             small if rng.uniform() < share else 1.0,
             *(state.beta, state.lam, state.rho, state.pi),
             none if state.locus_effect is None else state.locus_effect,

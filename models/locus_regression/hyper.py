@@ -1,5 +1,6 @@
 """Hyperparameters as the correction samples them, each log normal around its given value; eq. 42 of the card."""
 
+from dataclasses import replace
 from math import lgamma
 
 import numpy as np
@@ -7,16 +8,14 @@ from numba import njit
 
 from genarium.declaration import Array
 
+from .collapsed import STEPS
 from .dirichlet import LEAST
 from .gibbs import State
 from .hyperprior import Hyper, log_prior
 
-STEPS = 0.2, 0.8
-"""Standard deviations of the Metropolis steps in the log, one after the other."""
-
 
 def draw(rng: np.random.Generator, state: State, found: Hyper, given: Hyper, fixed: Array) -> Hyper:
-    """Move the hyperparameters, given exposures, effects and effects of loci.
+    """Move alpha, tau and the dispersion, given exposures, effects and effects of loci.
 
     Parameters
     ----------
@@ -35,11 +34,11 @@ def draw(rng: np.random.Generator, state: State, found: Hyper, given: Hyper, fix
     alpha, tau = found.alpha.copy(), found.tau.copy()
     _move_alpha(rng, len(state.pi), np.log(state.pi).sum(0), given.alpha, fixed, alpha)
     _move_tau(rng, (state.beta**2).sum(1), state.beta.shape[1], given.tau, tau)
-    if state.locus_effect is None:
-        return Hyper(alpha, tau)
-    dispersion, effect = found.dispersion.copy(), state.locus_effect
-    _move_dispersion(rng, (np.log(effect) - effect).sum(1), effect.shape[1], given.dispersion, dispersion)
-    return Hyper(alpha, tau, dispersion)
+    dispersion = found.dispersion.copy()
+    if state.locus_effect is not None:
+        effect = state.locus_effect
+        _move_dispersion(rng, (np.log(effect) - effect).sum(1), effect.shape[1], given.dispersion, dispersion)
+    return replace(found, alpha=alpha, tau=tau, dispersion=dispersion)
 
 
 @njit(cache=True)

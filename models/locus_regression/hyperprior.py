@@ -1,7 +1,7 @@
 """The prior of hyperparameters that are estimated: each log normal around its given value; eqs. 18, 19 of the card."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -17,17 +17,25 @@ SPREAD = 1.0
 
 @dataclass(frozen=True)
 class Hyper:
-    """Hyperparameters; each (K,), the dispersion empty where loci have no effects of their own."""
+    """Hyperparameters; alpha and tau (K,), the dispersion too, or empty where loci have no effects of their own.
+
+    Concentrations of lam and rho are of the processes that are free. Where contexts have one alternative, that of rho
+    decides nothing.
+    """
 
     alpha: Array
     tau: Array
     dispersion: Array = field(default_factory=lambda: np.empty(0))
+    lam_concentration: Array = field(default_factory=lambda: np.empty(0))
+    rho_concentration: Array = field(default_factory=lambda: np.empty(0))
 
     @classmethod
     def given(cls, problem: Problem) -> "Hyper":
         """Return those of a problem: the medians of their priors."""
-        dispersion = problem.arrays.get("dispersion", np.empty(0))
-        return cls(*(np.array(each, dtype=float) for each in (problem["alpha"], problem["tau"], dispersion)))
+        dispersion, of_lam = (problem.arrays.get(name, np.empty(0)) for name in ("dispersion", "lam_concentration"))
+        of_rho = problem.arrays.get("rho_concentration", np.ones(len(of_lam)))
+        each = (problem["alpha"], problem["tau"], dispersion, of_lam, of_rho)
+        return cls(*(np.array(one, dtype=float) for one in each))
 
 
 @njit(cache=True)
@@ -38,7 +46,7 @@ def log_prior(value: float, median: float) -> float:
 
 def learned(options: Mapping[str, Any]) -> dict[str, float]:
     """Return which hyperparameters a method with these options estimates, and the standard deviations of their logs."""
-    return dict.fromkeys(("alpha", "tau", "dispersion"), SPREAD) if options.get("empirical_bayes") else {}
+    return dict.fromkeys((one.name for one in fields(Hyper)), SPREAD) if options.get("empirical_bayes") else {}
 
 
 def gap(found: Hyper, medians: Hyper) -> float:
@@ -47,7 +55,8 @@ def gap(found: Hyper, medians: Hyper) -> float:
     Concentrations at the floor are those of processes that were dropped, and do not count.
     """
     kept = found.alpha > FLOOR
-    pairs = [(found.alpha[kept], medians.alpha[kept]), (found.tau, medians.tau), (found.dispersion, medians.dispersion)]
+    pairs = [(getattr(found, one.name), getattr(medians, one.name)) for one in fields(Hyper)]
+    pairs[0] = found.alpha[kept], medians.alpha[kept]
     return float(sum(0.5 * ((np.log(value / median) / SPREAD) ** 2).sum() for value, median in pairs))
 
 

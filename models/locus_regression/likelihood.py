@@ -14,8 +14,9 @@ from genarium.declaration import Array
 from genarium.simplex import dirichlet_log_norm, log_sum_exp
 
 from .channels import by_channel, split_channel
+from .dirichlet import UNDERFLOW
 from .reduced import without
-from .spectra import FREE, certain, with_given
+from .spectra import CONCENTRATIONS, FREE, certain, with_given
 from .strands import asymmetry
 from .trees import with_log_prior, with_trees
 
@@ -109,36 +110,66 @@ def log_prior(random: bool, spectra: str = "free", single: bool = False, trees: 
         return with_log_prior(log_prior(random, spectra, single))
     function = log_prior_random if random else log_prior_fixed
     if spectra == "given":
-        return without(function, lam=lambda _: np.empty((0, 32)), rho=lambda _: np.empty((0, 32, 3)))
+        none = {"lam": np.empty((0, 32)), "rho": np.empty((0, 32, 3)), **dict.fromkeys(CONCENTRATIONS, np.empty(0))}
+        return without(function, **{name: lambda _, value=value: value for name, value in none.items()})
+    if single:
+        function = without(function, rho_concentration=lambda at: np.ones_like(at["lam_concentration"]))
     if spectra == "mixed":
         free = {"lam": lambda at: at["lam_free"], "rho": lambda at: at.get("rho_free", certain(at["lam_free"]))}
         return without(function, FREE[: 1 if single else 2], **free)
     return with_given(function, spectra, single)
 
 
-def log_prior_fixed(beta: Array, lam: Array, rho: Array, pi: Array, alpha: Array, tau: Array) -> Array:
-    """Log prior density where the features decide: normal beta, uniform lam and rho, Dirichlet pi."""
-    from scipy.special import gammaln
-
-    K, C = lam.shape[-2:]
-    G = pi.shape[-2]
+def log_prior_fixed(
+    beta: Array,
+    lam: Array,
+    rho: Array,
+    pi: Array,
+    alpha: Array,
+    tau: Array,
+    lam_concentration: Array,
+    rho_concentration: Array,
+) -> Array:
+    """Log prior density where the features decide: normal beta, Dirichlet lam, rho and pi."""
     z = beta / tau[:, None]
     normal = (-0.5 * z**2 - np.log(tau)[:, None] - 0.5 * np.log(2 * np.pi)).sum((-2, -1))
-    uniform = K * gammaln(C) + K * C * gammaln(rho.shape[-1])
-    weights = np.where(alpha == 1, 0, (alpha - 1) * np.log(np.maximum(pi, 1e-300))).sum((-2, -1))
-    dirichlet = G * dirichlet_log_norm(alpha) + weights
-    return np.asarray(normal + uniform + dirichlet)
+    spectra = log_dirichlet(lam, lam_concentration[:, None]).sum(-1)
+    spectra = spectra + log_dirichlet(rho, rho_concentration[:, None, None]).sum((-2, -1))
+    return np.asarray(normal + spectra + log_dirichlet(pi, alpha).sum(-1))
+
+
+def log_dirichlet(share: Array, concentration: Array) -> Array:
+    """Return log densities of Dirichlet variables along the last dim, whose concentrations broadcast to them.
+
+    Shares that underflowed count as the smallest number.
+    """
+    each = np.broadcast_to(concentration, share.shape[share.ndim - max(concentration.ndim, 1) :])
+    norm = dirichlet_log_norm(each)
+    if (concentration == 1).all():
+        return np.asarray(np.broadcast_to(norm, share.shape[:-1]))
+    return np.asarray(norm + ((concentration - 1) * np.log(np.maximum(share, UNDERFLOW))).sum(-1))
 
 
 def log_prior_random(
-    beta: Array, lam: Array, rho: Array, pi: Array, locus_effect: Array, alpha: Array, tau: Array, dispersion: Array
+    beta: Array,
+    lam: Array,
+    rho: Array,
+    pi: Array,
+    locus_effect: Array,
+    alpha: Array,
+    tau: Array,
+    dispersion: Array,
+    lam_concentration: Array,
+    rho_concentration: Array,
 ) -> Array:
     """Log prior density where loci have random effects: Gamma(1 / phi, 1 / phi)."""
     from scipy.special import gammaln
 
     r = 1 / dispersion[:, None]
     each = r * np.log(r) - gammaln(r) + (r - 1) * np.log(locus_effect) - r * locus_effect
-    return np.asarray(log_prior_fixed(beta, lam, rho, pi, alpha, tau) + each.sum((-2, -1)))
+    return np.asarray(
+        log_prior_fixed(beta, lam, rho, pi, alpha, tau, lam_concentration, rho_concentration) + each.sum((-2, -1))
+    )
 
 
 def quantities(beta: Array, lam: Array, rho: Array, pi: Array) -> Mapping[str, Any]:

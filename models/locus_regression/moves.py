@@ -9,6 +9,8 @@ from numba import njit
 
 from genarium.declaration import Array
 
+from .collapsed import move_of_lam, move_of_rho
+
 LEAST = 1e-300
 """Draws of gamma variables are kept above it."""
 
@@ -37,6 +39,10 @@ def sweep(
     alpha: Array,
     precision: Array,
     r: Array,
+    of_lam: Array,
+    of_rho: Array,
+    median_of_lam: Array,
+    median_of_rho: Array,
     step: float,
     beta: Array,
     lam: Array,
@@ -48,9 +54,11 @@ def sweep(
     log_z: Array,
     mean: Array,
     weight: Array,
-) -> tuple[Array, Array, Array, Array, Array, Array, Array, Array, Array]:
+) -> tuple[Array, Array, Array, Array, Array, Array, Array, Array, Array, Array, Array]:
     """Draw all blocks given the others; t (C, L), channel_of (C, A); r and effect are empty without effects of loci.
 
+    Concentrations of_lam and of_rho are of the processes that are free, which come after the given ones. They move,
+    too, where the medians of their priors are not empty.
     What :func:`normalise` says of beta is asked for again (``known``) where nothing else decides it; that of the new
     one is returned after it.
     """
@@ -69,9 +77,12 @@ def sweep(
     pi, rho = np.empty(pi.shape), rho.copy()
     for g in range(len(pi)):
         dirichlet(rng, alpha + of_genome[g], pi[g])
+    of_lam, of_rho = of_lam.copy(), of_rho.copy()
     for k in range(given, K):
+        if len(median_of_rho) > 0 and counts.shape[2] > 1:
+            of_rho[k - given] = move_of_rho(rng, counts[k], of_rho[k - given], median_of_rho[k - given])
         for c in range(C):
-            dirichlet(rng, 1 + counts[k, c], rho[k, c])
+            dirichlet(rng, of_rho[k - given] + counts[k, c], rho[k, c])
     by_locus, total, sums = of_row.reshape(J, L, K), np.zeros((J, K)), np.zeros((K, F))
     for j in range(J):
         for at in range(L):
@@ -88,8 +99,8 @@ def sweep(
         if joint:
             offset = offsets(log_exposure, effect, seen, joint)
             weight = normalise(X, beta, offset)[3]
-    lam = draw_contexts(rng, t, joint, given, by_locus, total, weight, seen, counts, lam)
-    return beta, lam, rho, pi, effect, rate, log_z, mean, weight
+    lam = draw_contexts(rng, t, joint, given, of_lam, median_of_lam, by_locus, total, weight, seen, counts, lam)
+    return beta, lam, rho, pi, effect, of_lam, of_rho, rate, log_z, mean, weight
 
 
 @njit(cache=True)
@@ -466,6 +477,8 @@ def draw_contexts(
     t: Array,
     joint: bool,
     given: int,
+    of_lam: Array,
+    median_of_lam: Array,
     by_locus: Array,
     total: Array,
     weight: Array,
@@ -473,13 +486,13 @@ def draw_contexts(
     counts: Array,
     lam: Array,
 ) -> Array:
-    """Draw preferences for contexts, scaled as gamma variables (eqs. 28 and 29)."""
+    """Draw preferences for contexts, scaled as gamma variables (eqs. 28 and 29); move their concentrations in place."""
     J, L, K = by_locus.shape
     C = lam.shape[1]
     lam = lam.copy()
     scale, drawn, share = np.zeros(K), np.zeros((J, K)), np.zeros((L, K))
     for k in range(given, K):
-        scale[k] = rng.standard_gamma(float(C))
+        scale[k] = rng.standard_gamma(C * of_lam[k - given])
         if joint:
             for j in range(J):
                 drawn[j, k] = rng.standard_gamma(total[j, k])
@@ -494,9 +507,12 @@ def draw_contexts(
             share[at, k] = own / (seen[k, at] * scale[k]) if own > 0 else 0.0
     rate = np.dot(t, share)  # (C, K)
     for k in range(given, K):
+        if len(median_of_lam) > 0:
+            own = of_lam[k - given]
+            of_lam[k - given] = move_of_lam(rng, counts[k].sum(1), rate[:, k], own, median_of_lam[k - given])
         mass = 0.0
         for c in range(C):
-            lam[k, c] = max(rng.standard_gamma(1 + counts[k, c].sum()) / (1 + rate[c, k]), LEAST)
+            lam[k, c] = max(rng.standard_gamma(of_lam[k - given] + counts[k, c].sum()) / (1 + rate[c, k]), LEAST)
             mass += lam[k, c]
         for c in range(C):
             lam[k, c] /= mass

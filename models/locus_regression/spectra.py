@@ -29,6 +29,9 @@ GIVEN = ("signatures", "signature_opportunity", "context_opportunity", "context_
 
 FREE = ("lam_free", "rho_free")
 
+CONCENTRATIONS = ("lam_concentration", "rho_concentration")
+"""Of the Dirichlet priors of what is free."""
+
 
 @dataclass(frozen=True)
 class Held:

@@ -74,7 +74,7 @@ def fit_blocks(
     checkpoint: str = "",
     empirical_bayes: bool = True,
     restarts: int = 3,
-    tolerance: float = 0.01,
+    tolerance: float = 0.003,
     max_iterations: int = 2000,
     sampling_rate: float = 0.1,
     epochs: int = 50,

@@ -8,13 +8,18 @@ import numpy as np
 from genarium.declaration import Array, Sizes
 
 from .channels import channel_of
+from .dirichlet import UNDERFLOW
 from .reduced import without
-from .spectra import with_given
+from .spectra import CONCENTRATIONS, with_given
 from .trees import priors, with_trees
 
 
-def design(several: bool, random: bool, spectra: str = "free", trees: bool = False) -> dict[str, Callable[..., Any]]:
+def design(
+    several: bool, random: bool, spectra: str = "free", single: bool = False, trees: bool = False
+) -> dict[str, Callable[..., Any]]:
     """Return draw functions of the known variables for simulations."""
+    free = "free" if spectra == "mixed" else "process"
+    names = () if spectra == "given" else CONCENTRATIONS[: 1 if single else 2]
 
     def features(rng: np.random.Generator, sizes: Sizes) -> Array:
         """Features that vary smoothly along the genome, standardised in each group."""
@@ -44,6 +49,7 @@ def design(several: bool, random: bool, spectra: str = "free", trees: bool = Fal
         "tau": lambda sizes: np.full(sizes["process"], 0.5),
         "genome": genome,
         "count": lambda sizes: np.ones(sizes["cell"]),
+        **{name: lambda sizes: np.ones(sizes[free]) for name in names},
         **({"group": group} if several else {}),
         **({} if spectra == "free" else {"signatures": signatures(spectra)}),
         **({"dispersion": lambda sizes: np.full(sizes["process"], 0.3)} if random else {}),
@@ -62,14 +68,20 @@ def draw_beta(rng: np.random.Generator, sizes: Sizes, tau: Array) -> Array:
     return tau[:, None] * rng.normal(size=(sizes["process"], sizes["feature"]))
 
 
-def draw_lam(rng: np.random.Generator, sizes: Sizes) -> Array:
-    """Draw preferences for contexts from a uniform Dirichlet distribution."""
-    return rng.dirichlet(np.ones(sizes["context"]), sizes["process"])
+def draw_lam(rng: np.random.Generator, sizes: Sizes, lam_concentration: Array) -> Array:
+    """Draw preferences for contexts: lam_k ~ Dirichlet(kappa_k, ..., kappa_k)."""
+    return symmetric(rng, np.tile(lam_concentration[:, None], sizes["context"]))
 
 
-def draw_rho(rng: np.random.Generator, sizes: Sizes) -> Array:
-    """Draw the alternatives of each context from a uniform Dirichlet distribution."""
-    return rng.dirichlet(np.ones(sizes["alternative"]), (sizes["process"], sizes["context"]))
+def draw_rho(rng: np.random.Generator, sizes: Sizes, rho_concentration: Array) -> Array:
+    """Draw the alternatives of each context: rho_kc ~ Dirichlet(xi_k, ..., xi_k)."""
+    return symmetric(rng, np.tile(rho_concentration[:, None, None], (sizes["context"], sizes["alternative"])))
+
+
+def symmetric(rng: np.random.Generator, concentration: Array) -> Array:
+    """Draw Dirichlet variables along the last dim; shares that are too small for a number are the smallest one."""
+    x = np.maximum(rng.standard_gamma(concentration), UNDERFLOW)
+    return np.asarray(x / x.sum(-1, keepdims=True))
 
 
 def draw_pi(rng: np.random.Generator, sizes: Sizes, alpha: Array) -> Array:
@@ -83,16 +95,6 @@ def draw_locus_effect(rng: np.random.Generator, sizes: Sizes, dispersion: Array)
     return np.maximum(rng.gamma(1 / spread, spread, (sizes["process"], sizes["locus"])), 1e-300)
 
 
-def draw_lam_free(rng: np.random.Generator, sizes: Sizes) -> Array:
-    """Draw the preferences of the processes that are free."""
-    return draw_lam(rng, {**sizes, "process": sizes["free"]})
-
-
-def draw_rho_free(rng: np.random.Generator, sizes: Sizes) -> Array:
-    """Draw the alternatives of the processes that are free."""
-    return draw_rho(rng, {**sizes, "process": sizes["free"]})
-
-
 def prior(
     random: bool, spectra: str = "free", single: bool = False, trees: bool = False
 ) -> dict[str, Callable[..., Array]]:
@@ -100,7 +102,7 @@ def prior(
     free: dict[str, dict[str, Callable[..., Array]]] = {
         "free": {"lam": draw_lam, "rho": draw_rho},
         "given": {},
-        "mixed": {"lam_free": draw_lam_free, "rho_free": draw_rho_free},
+        "mixed": {"lam_free": draw_lam, "rho_free": draw_rho},
     }
     kept = {name: draw for name, draw in free[spectra].items() if not (single and name.startswith("rho"))}
     own: dict[str, Callable[..., Array]] = {"beta": draw_beta, **kept, "pi": draw_pi}

@@ -110,7 +110,8 @@ def svi(
     covariance : {"mean_field", "diagonal"}
         Of q(beta_k): full or diagonal.
     empirical_bayes : bool
-        Whether to estimate alpha and tau, starting from the given ones; or to keep to these.
+        Whether to estimate hyperparameters (alpha, tau, concentrations of lam and rho), starting from the given ones;
+        or to keep to these.
     restarts : int
         Number of starts; after some epochs only the best one goes on.
     epochs : int
@@ -219,11 +220,11 @@ def stochastic(step: Step, sampler: Sampling, state: State, size: float, rng: np
     moved = replace(state, effects=moved_effects(step, state, loci, in_sample, sampler.scale, size))
     counts_by_context = by_context(of_channel.T, state.delta.shape[1])
     wanted = step.update_contexts(moved, in_sample * sampler.scale, counts_by_context.sum(-1))
-    omega = state.omega + size * (1 + counts_by_context - state.omega)
+    omega = step.alternatives(state, counts_by_context)
     moved = replace(
         moved,
         delta=state.delta + size * (wanted - state.delta),
-        omega=step.with_held("rho", omega),
+        omega=state.omega + size * (omega - state.omega),
         gamma=state.gamma + size * (state.alpha + of_genome - state.gamma),
         age=state.age + 1,
     )
@@ -257,7 +258,7 @@ def moved_effects(step: Step, state: State, loci: Array, in_sample: Array, scale
     J, L, _ = data.features.shape
     X = data.features[:, loci]
     R = step.given
-    mass = (state.omega[R:] - 1).sum((1, 2))
+    mass = (state.omega[R:] - state.rho_concentration[:, None, None]).sum((1, 2))
     mass = np.concatenate([np.maximum(state.gamma - state.alpha, 0).sum(0)[:R], mass])  # (K,)
     total, offset, found = data.group_share[:, None] * mass, step.offset(state), state.moments
     exponent = step.design.at(loci).exponents(offset[:, loci], old.mean, old.covariance, old.centre)

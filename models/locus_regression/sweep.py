@@ -12,7 +12,7 @@ from genarium.simplex import dirichlet_divergence, dirichlet_expected_log
 from . import contexts, effects, hyperprior, random_loci
 from .channels import by_channel, by_context
 from .corpus import Corpus
-from .dirichlet import concentration
+from .dirichlet import concentration, of_counts, of_factors, symmetric
 from .effects import Effects
 from .expectation import Sums, Weights, expect
 from .hyperprior import Hyper
@@ -29,7 +29,8 @@ PATIENCE = 30
 class State:
     """Parameters of q: gamma (G, K), effects, delta (K, C), omega (K, C, A); hyperparameters alpha, tau (K,).
 
-    Of processes whose signature is given, which come first, delta and omega are lam and rho themselves. Random effects
+    Of processes whose signature is given, which come first, delta and omega are lam and rho themselves, and they have
+    no concentrations (lam_concentration and rho_concentration are of the others). Random effects
     of loci and their dispersion (K,) are None where the model has none, and so are trees before they grow.
     """
 
@@ -40,6 +41,8 @@ class State:
     omega: Array
     alpha: Array
     tau: Array
+    lam_concentration: Array
+    rho_concentration: Array
     locus_effects: LocusEffects | None = None
     dispersion: Array | None = None
     forest: Forest | None = None
@@ -148,8 +151,8 @@ class Step:
             of_loci = random_loci.divergence(state.locus_effects, state.dispersion)
         return (
             dirichlet_divergence(state.gamma, state.alpha)
-            + dirichlet_divergence(state.delta[self.given :], 1.0)
-            + dirichlet_divergence(state.omega[self.given :], 1.0)
+            + dirichlet_divergence(state.delta[self.given :], state.lam_concentration[:, None])
+            + dirichlet_divergence(state.omega[self.given :], state.rho_concentration[:, None, None])
             + effects.prior_gap(state.effects, state.tau)
             + of_loci
             + hyperprior.gap(hyper_of(state), self.data.hyper)
@@ -163,7 +166,7 @@ class Step:
         state = self.with_locus_effects(replace(state, effects=found, moments=moments), of_row)
         counts = by_context(of_channel.T, state.delta.shape[1])
         delta = self.update_contexts(state, of_row, counts.sum(-1))
-        omega = self.with_held("rho", 1 + counts)
+        omega = self.alternatives(state, counts)
         state = replace(state, delta=delta, omega=omega, gamma=state.alpha + of_genome, age=state.age + 1)
         if data.form == "joint":
             state = self.normalised(state)
@@ -193,7 +196,7 @@ class Step:
         return self.design.exponents(offset, found.mean, found.covariance, found.centre)
 
     def with_hyperparameters(self, state: State) -> State:
-        """Update alpha, tau and the dispersion, where they are estimated and it is time (eqs. 18, 19 and 26)."""
+        """Update alpha, tau, concentrations and the dispersion, where they are estimated and it is time (eq. 18)."""
         if not self.empirical_bayes or state.age <= PATIENCE:
             return state
         found, given = state.effects, self.data.hyper
@@ -201,11 +204,31 @@ class Step:
         tau = hyperprior.standard_deviations(squares, self.design.features, given.tau)
         log_mean = dirichlet_expected_log(state.gamma).mean(0)
         alpha = concentration(log_mean, self.data.genomes, state.alpha, given.alpha, hyperprior.SPREAD)
-        state = replace(state, alpha=alpha, tau=tau)
+        state = self.with_concentrations(replace(state, alpha=alpha, tau=tau))
         if state.locus_effects is None or state.dispersion is None:
             return state
         of_loci = random_loci.dispersions(state.locus_effects, state.dispersion, given.dispersion, hyperprior.SPREAD)
         return replace(state, dispersion=of_loci)
+
+    def with_concentrations(self, state: State) -> State:
+        """Update the concentrations of lam and rho, that of rho together with its factors (eqs. 43 and 44)."""
+        R, given = self.given, self.data.hyper
+        if len(state.delta) == R:
+            return state
+        log_sum, C = dirichlet_expected_log(state.delta[R:]).sum(1), state.delta.shape[1]
+        of_lam = symmetric(of_factors(log_sum, C), state.lam_concentration, given.lam_concentration, hyperprior.SPREAD)
+        state = replace(state, lam_concentration=of_lam)
+        if state.omega.shape[2] == 1:
+            return state
+        counts = np.maximum(state.omega - self.alternatives(state, np.zeros_like(state.omega)), 0)
+        before, median = state.rho_concentration, given.rho_concentration
+        state = replace(state, rho_concentration=symmetric(of_counts(counts[R:]), before, median, hyperprior.SPREAD))
+        return replace(state, omega=self.alternatives(state, counts))
+
+    def alternatives(self, state: State, counts: Array) -> Array:
+        """Return omega, given the expected mutations by context and alternative (K, C, A)."""
+        own = state.rho_concentration[:, None, None] + counts[self.given :]
+        return own if self.data.held is None else np.concatenate([self.data.held.rho, own])
 
     def with_held(self, name: str, value: Array) -> Array:
         """Return parameters of all processes with the given ones in their place."""
@@ -225,14 +248,15 @@ class Step:
     def context_objective(self, state: State, of_row: Array, counts: Array) -> contexts.Objective:
         """Return what q(lam) is to maximise."""
         data = self.data
+        own = np.concatenate([np.ones(self.given), state.lam_concentration])
         J, L, _ = data.features.shape
         by_group = of_row.reshape(J, L, -1)
         if data.form == "conditional":
-            return contexts.Objective(counts, by_group.sum(0) if J > 1 else by_group[0], data.opportunity)
+            return contexts.Objective(counts, by_group.sum(0) if J > 1 else by_group[0], data.opportunity, own)
         weight = self.exponents(state, self.own_offset(state))
         rates = np.exp(weight - weight.max(-1, keepdims=True))  # (K, J, L)
         opportunity = np.einsum("kjl,cl->kcj", rates, data.opportunity, optimize=True)
-        return contexts.Objective(counts, by_group.sum(1), opportunity)
+        return contexts.Objective(counts, by_group.sum(1), opportunity, own)
 
     def pack(self, state: State) -> Array:
         """Return all parameters but the covariances as one vector, free of constraints."""
@@ -247,10 +271,11 @@ class Step:
             parts.append(vector[low : low + part.size].reshape(part.shape))
             low += part.size
         mean, *logs = parts
-        gamma, delta, omega, alpha, tau, *rest = (np.exp(np.clip(part, -30, 50)) for part in logs)
+        gamma, delta, omega, alpha, tau, of_lam, of_rho, *rest = (np.exp(np.clip(part, -30, 50)) for part in logs)
         moved = replace(like, effects=replace(like.effects, mean=mean))
         delta, omega = self.with_held("lam", delta), self.with_held("rho", omega)
         moved = replace(moved, gamma=gamma, delta=delta, omega=omega, alpha=alpha, tau=tau)
+        moved = replace(moved, lam_concentration=of_lam, rho_concentration=of_rho)
         if rest:
             moved = replace(moved, locus_effects=LocusEffects(*rest[:2]), dispersion=rest[2])
         return self.normalised(moved)
@@ -265,30 +290,33 @@ class Step:
         total = data.table.sum() / K
         occurs = data.opportunity.mean(1)
         exposed = (shares.sum(-1) + 1e-3) / np.where(occurs > 0, occurs, occurs.max())
-        delta = 1 + total * exposed / exposed.sum(1, keepdims=True)
-        tau = problem["tau"].astype(float)
-        alpha = problem["alpha"].astype(float)
+        hyper = Hyper.given(problem)
+        of_lam, of_rho, alpha = hyper.lam_concentration, hyper.rho_concentration, hyper.alpha
+        delta = total * exposed / exposed.sum(1, keepdims=True)
+        delta[self.given :] += of_lam[:, None]
         flat = Effects(
             np.zeros((K, F)), np.repeat(0.01 * np.eye(F)[None], K, 0), np.repeat(data.features.mean(1)[:, None], K, 1)
         )
         gamma = alpha + data.table.sum(1, keepdims=True) / K * rng.uniform(0.9, 1.1, (data.genomes, K))
-        delta, omega = self.with_held("lam", delta), self.with_held("rho", 1 + total * shares)
-        state = State(gamma, flat, Moments(*3 * (np.empty(0),)), delta, omega, alpha, tau)
-        if "dispersion" in problem.arrays:
-            dispersion = problem["dispersion"].astype(float)
-            prior = LocusEffects.prior(dispersion, problem.sizes["locus"])
-            state = replace(state, locus_effects=prior, dispersion=dispersion)
+        moments, delta = Moments(*3 * (np.empty(0),)), self.with_held("lam", delta)
+        state = State(gamma, flat, moments, delta, np.empty(0), alpha, hyper.tau, of_lam, of_rho)
+        state = replace(state, omega=self.alternatives(state, total * shares))
+        if hyper.dispersion.size:
+            prior = LocusEffects.prior(hyper.dispersion, problem.sizes["locus"])
+            state = replace(state, locus_effects=prior, dispersion=hyper.dispersion)
         return self.normalised(state)
 
 
 def hyper_of(state: State) -> Hyper:
     """Return the hyperparameters of a state."""
-    return Hyper(state.alpha, state.tau, np.empty(0) if state.dispersion is None else state.dispersion)
+    of_loci = np.empty(0) if state.dispersion is None else state.dispersion
+    return Hyper(state.alpha, state.tau, of_loci, state.lam_concentration, state.rho_concentration)
 
 
 def _positive(state: State) -> list[Array]:
     """Return the parameters that are positive."""
     parts = [state.gamma, state.delta, state.omega, state.alpha, state.tau]
+    parts += [state.lam_concentration, state.rho_concentration]
     if state.locus_effects is not None and state.dispersion is not None:
         parts += [state.locus_effects.shape, state.locus_effects.inverse_scale, state.dispersion]
     return parts

@@ -15,6 +15,7 @@ from .checkpoint import Checkpoint, ascended
 from .corpus import corpus
 from .corrected import corrected
 from .sparse import pruned
+from .spectra import CONCENTRATIONS
 from .sweep import PATIENCE, State, Step
 
 SCOUT = 40
@@ -33,7 +34,7 @@ def vi(
     sparse: bool = False,
     restarts: int = 3,
     agreeing: int = 2,
-    tolerance: float = 0.01,
+    tolerance: float = 0.003,
     max_iterations: int = 2000,
     draws: int = 500,
     sweeps: int = 0,
@@ -50,7 +51,8 @@ def vi(
         on each other; or q itself, whose intervals are too narrow, with full covariances of the effects or diagonal
         ones.
     empirical_bayes : bool
-        Whether to estimate alpha and tau, starting from the given ones; or to keep to these.
+        Whether to estimate hyperparameters (alpha, tau, concentrations of lam and rho), starting from the given ones;
+        or to keep to these.
     sparse : bool
         Whether to drop processes without which the bound is higher, with all of a catalogue given: their alpha and
         their shares are at the floor.
@@ -151,6 +153,10 @@ def collect(step: Step, found: Restarts[State], rng: np.random.Generator, draws:
     free = "free" if R else "process"
     several = step.data.alternatives > 1
     spectra = {"delta": ((free, "context"), delta), "omega": ((free, "context", "alternative"), omega)}
+    of_free = order[R:] - R
+    concentrations = {
+        name: ((free,), getattr(state, name)[of_free]) for name in CONCENTRATIONS[: 2 if several else 1] if of_free.size
+    }
     if not several:
         del spectra["omega"]
     variational: dict[str, Any] = {
@@ -161,6 +167,7 @@ def collect(step: Step, found: Restarts[State], rng: np.random.Generator, draws:
         "beta_covariance": (("process", "feature", "feature_"), covariance),
         "alpha": (("process",), state.alpha[order]),
         "tau": (("process",), state.tau[order]),
+        **concentrations,
         "bound": found.trace,
     }
     parameters = {"pi": gamma}

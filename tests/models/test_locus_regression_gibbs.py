@@ -15,7 +15,7 @@ from genarium.calibration.thinning import effective
 from genarium.data import check
 from genarium.declaration import Array, Model, Problem
 from genarium.errors import InputError
-from genarium.models.locus_regression import moves
+from genarium.models.locus_regression import collapsed, moves
 from genarium.models.locus_regression.channels import split_channel
 from genarium.models.locus_regression.corpus import Corpus, corpus
 from genarium.models.locus_regression.expectation import Weights, expect
@@ -25,6 +25,7 @@ gibbs = import_module("genarium.models.locus_regression.gibbs")
 
 NAME = "locus_regression"
 SMALL: dict[str, Any] = {"genome": 3, "locus": 6, "process": 2, "feature": 2, "cell": 40, "alpha": 1.5, "tau": 0.7}
+CONCENTRATIONS = {"lam_concentration": 0.6, "rho_concentration": 1.7}
 OPTIONS = ("form", "groups", "loci", "spectra")
 VARIANTS = [
     pytest.param(dict(zip(OPTIONS, values, strict=True)), id="-".join(values), marks=marks)
@@ -50,6 +51,7 @@ class Story:
         contexts = np.random.default_rng(seed).gamma(0.5, size=(32, SMALL["locus"])) + 0.01
         sizes = {name: size for name, size in SMALL.items() if name not in self.model.derived_dims}
         sizes |= {"reference": 1, "free": 1} if options["spectra"] == "mixed" else {}
+        sizes |= {} if options["spectra"] == "given" else CONCENTRATIONS
         tree = gn.simulate(self.model, seed=seed, **sizes, context_opportunity=contexts)
         self.problem: Problem = check(self.model, tree)
         self.data = corpus(self.problem)
@@ -117,6 +119,42 @@ def test_sweeps_keep_the_joint_distribution(options: dict[str, str]) -> None:
     z = (chain.mean(0) - direct.mean(0)) / error
     assert (size > 100).all(), size
     assert (np.abs(z) < 4.5).all(), z  # about 100 comparisons through all variants: p < 1e-3
+
+
+LEARNED = [
+    {"form": "conditional", "groups": "one", "loci": "fixed", "spectra": "free"},
+    pytest.param({"form": "joint", "groups": "several", "loci": "fixed", "spectra": "mixed"}, marks=pytest.mark.slow),
+]
+
+
+@pytest.mark.parametrize("options", LEARNED, ids=["conditional-free", "joint-mixed"])
+def test_moves_of_concentrations_keep_their_prior(options: dict[str, str]) -> None:
+    """Sweeps that move them and new mutations in turn give logs that are normal around the given ones (Geweke 2004)."""
+    story, rng = Story(options, 1), np.random.default_rng(2)
+    sweep = gibbs.Sweep(story.data, story.problem, np.zeros((2, 2)), learning=True)
+    state, kept = sweep.state(story.unknown(rng)), []
+    n = 8000
+    for _ in range(n):
+        sweep.data = story.mutations(rng, sweep.unknown(state))
+        state = sweep(rng, state)
+        lam = state.lam[len(state.lam) - len(sweep.of_lam) :]
+        of_lam, of_rho = np.log(sweep.of_lam / 0.6), np.log(sweep.of_rho / 1.7)
+        kept.append([of_lam, of_rho, np.log((lam**2).sum(1)) * of_lam])
+    draws = np.array(kept)  # (n, 3, K)
+    z, together = draws[:, :2].reshape(n, -1), draws[:, 2]
+    assert (np.abs(z.mean(0)) < 4 / np.sqrt(effective(z[None]))).all()
+    assert (np.abs((z**2).mean(0) - 1) < 4 * np.sqrt(2 / effective(z[None] ** 2))).all()
+    direct = rng.normal(size=n)  # how lam goes with its concentration, from the prior
+    share = rng.standard_gamma(0.6 * np.exp(direct)[:, None], (n, 32)) + 1e-300
+    expected = np.log(((share / share.sum(1, keepdims=True)) ** 2).sum(1)) * direct
+    error = np.sqrt(expected.var() / n + together.var(0) / effective(together[None]))
+    assert (np.abs(together.mean(0) - expected.mean()) < 4 * error).all()
+
+
+@pytest.mark.parametrize("at", [1e-4, 0.3, 40.0, 1e4])
+def test_ratios_of_gamma_functions(at: float) -> None:
+    counts = np.r_[np.arange(40.0), np.zeros(9), np.full(60, 15.0), 1e5]
+    assert collapsed.log_rising(counts, at) == pytest.approx((gammaln(at + counts) - gammaln(at)).sum(), rel=1e-12)
 
 
 def test_processes_are_drawn_as_often_as_expected() -> None:

@@ -6,6 +6,8 @@ recovery  the corpus easy.npz (simulated from Algorithm 1, truth inside) by five
           signatures, RMSE of beta, MAE of pi, bound, CPU seconds of one thread
 flat      nearly flat signatures, simulated here, against scikit-learn's LDA and NMF: MAE of pi
 cosmic    the same with SBS3, SBS5, SBS8, SBS40 and SBS1 of a COSMIC table (``--cosmic``)
+uneven    concentrations of lam and rho that all signatures of a COSMIC table (``--cosmic``) have, as learned from some
+          mutations of each in the genome of breast113.npz: quantiles, with the prior and without
 sampler   effective draws of beta a CPU minute by ``gibbs``: 40 genomes, 20,000 windows, 10 features, 8 processes,
           90,000 mutations, the size at which the Poisson process factorisation of SigPoisProcess was measured (below)
 joint     a corpus of the joint form, simulated here, fitted under both forms: RMSE of beta
@@ -46,8 +48,11 @@ from genarium.declaration import Array, Model, Problem
 from genarium.models.locus_regression import effects
 from genarium.models.locus_regression.channels import by_context, split_channel
 from genarium.models.locus_regression.corpus import corpus
+from genarium.models.locus_regression.dirichlet import of_counts, symmetric
 from genarium.models.locus_regression.expectation import expect
+from genarium.models.locus_regression.hyperprior import SPREAD
 from genarium.models.locus_regression.metrics import recovery as recovered
+from genarium.models.locus_regression.spectra import decomposed
 from genarium.models.locus_regression.tables import read_table
 
 vi = import_module("genarium.models.locus_regression.vi")
@@ -169,6 +174,23 @@ def cosmic(args: argparse.Namespace) -> Iterable[Row]:
     given = {"lam": lam / lam.sum(1, keepdims=True), "rho": each / lam[..., None]}
     for seed in range(3):
         yield against_peers(seed, given)
+
+
+def uneven(args: argparse.Namespace) -> Iterable[Row]:
+    """How uneven COSMIC's signatures are: quantiles of the concentrations that mutations of each tell."""
+    table = read_table(args.cosmic).to_numpy()
+    known = gn.read("locus_regression", args.corpora / "breast113.npz")["constant_data"]
+    genome = known["context_opportunity"].to_numpy() @ known["exposure"].to_numpy()
+    lam, rho = decomposed(table, genome, np.ones((32, 1)), np.ones(32), np.ones(1))
+    shares = (lam * genome)[..., None] * rho
+    rng, ones = np.random.default_rng(0), np.ones(len(shares))
+    for mutations in (300, 3000, 300_000):
+        counts = np.array([rng.multinomial(mutations, one.ravel() / one.sum()).reshape(one.shape) for one in shares])
+        for name, each in (("lam", counts.sum(2)[:, None]), ("rho", counts)):
+            for spread in (SPREAD, 1000.0):
+                found = symmetric(of_counts(each.astype(float)), ones, ones, spread, steps=50)
+                told = {f"{q}%": float(np.percentile(found, q)) for q in (5, 25, 50, 75, 95)}
+                yield {"of": name, "mutations": mutations, "spread_of_prior": spread, **told}
 
 
 def against_peers(seed: int, given: Row) -> Row:
@@ -421,7 +443,7 @@ def sampling(args: argparse.Namespace) -> Iterable[Row]:
     return [{**row, "trace": [t for t in row["trace"] if t[0] < 1][-1]} for row in out]
 
 
-EVERY = recovery, flat, cosmic, sampler, joint, breast, breast_starts, lda, size, windows, whole, sampling
+EVERY = recovery, flat, cosmic, uneven, sampler, joint, breast, breast_starts, lda, size, windows, whole, sampling
 PARTS = {part.__name__: part for part in EVERY}
 
 

@@ -9,8 +9,9 @@ sparse   the same with exposures drawn under alpha = .3
 random   10 genomes, 300 loci with random effects, three processes and features, 3000 mutations
 large    50 genomes, 1000 loci, five processes and features, 50,000 mutations
 
-Fits are at all defaults: empirical Bayes, from alpha = tau = 1 (and a dispersion of .1), whatever the simulation has.
-With ``--given`` they keep to the hyperparameters of the simulation.
+Fits are at all defaults: empirical Bayes, from alpha = tau = 1, concentrations of 1 (and a dispersion of .1), whatever
+the simulation has. With ``--given`` they keep to the hyperparameters of the simulation. With ``--concentration C`` the
+signatures are as uneven as Dirichlet(C) makes them, contexts and alternatives; half of COSMIC's are below .7.
 
 Each row: a run's CPU seconds by both (one thread), and how often 90 % intervals of beta, pi and the signatures cover
 the truth. The last rows are a table: means over runs with standard errors; the least coverage of a group of 50
@@ -39,6 +40,7 @@ from genarium.data import check
 from genarium.declaration import Array, Problem
 
 vi = import_module("genarium.models.locus_regression.vi")
+CONCENTRATIONS = ("lam_concentration", "rho_concentration")
 
 SMALL: dict[str, Any] = {"genome": 10, "locus": 100, "process": 3, "feature": 3, "cell": 2000}
 PARTS: dict[str, dict[str, Any]] = {
@@ -51,14 +53,14 @@ PARTS: dict[str, dict[str, Any]] = {
 LEVEL = 0.9
 
 
-def simulated(part: str, seed: int, given: bool) -> tuple[Problem, dict[str, Array]]:
+def simulated(part: str, seed: int, given: bool, concentration: float) -> tuple[Problem, dict[str, Array]]:
     """Simulate a corpus; return the problem and the truth."""
-    settings = dict(PARTS[part])
+    settings = {**PARTS[part], **dict.fromkeys(CONCENTRATIONS, concentration)}
     options = {name: settings.pop(name) for name in ("form", "loci") if name in settings}
     model = gn.get("locus_regression").variant(**options)
     tree = gn.simulate(model, seed=seed, **settings)
     truth = {name: tree["truth"][name].to_numpy() for name in model.unknown.variables}
-    usual = dict.fromkeys(("alpha", "tau"), 1.0) | ({"dispersion": 0.1} if "loci" in options else {})
+    usual = dict.fromkeys(("alpha", "tau", *CONCENTRATIONS), 1.0) | ({"dispersion": 0.1} if "loci" in options else {})
     return check(model, tree, {}, {} if given else usual), truth
 
 
@@ -101,16 +103,17 @@ def worst(inside: list[Array], least: int = 500) -> float:
 WAYS = "mean_field", "corrected"
 
 
-def covering(part: str, runs: range, given: bool) -> list[str]:
+def covering(part: str, runs: range, given: bool, concentration: float, sweeps: int) -> list[str]:
     """Simulate and fit, print a row a run as JSON, and return the rows of the table."""
     inside: dict[str, dict[str, list[Array]]] = {way: {} for way in WAYS}
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
     for run in runs:
-        problem, truth = simulated(part, 1000 + run, given)
-        row: dict[str, Any] = {"part": part, "run": run}
+        problem, truth = simulated(part, 1000 + run, given, concentration)
+        row: dict[str, Any] = {"part": part, "concentration": concentration, "run": run}
         for way in WAYS:
             start = time.process_time()
-            fitted = vi.vi(problem, np.random.default_rng(run), covariance=way, empirical_bayes=not given)
+            options: dict[str, Any] = {"covariance": way, "empirical_bayes": not given, "sweeps": sweeps}
+            fitted = vi.vi(problem, np.random.default_rng(run), **options)
             seconds[way].append(time.process_time() - start)
             draws = {name: value.reshape(-1, *value.shape[2:]) for name, value in fitted.posterior.items()}
             for name, each in covered(draws, truth, problem).items():
@@ -121,7 +124,7 @@ def covering(part: str, runs: range, given: bool) -> list[str]:
     ratio = np.mean(seconds[WAYS[1]]) / np.mean(seconds[WAYS[0]])
     out = []
     for way in WAYS:
-        told = [f"[{part}] {len(runs)} runs", way]
+        told = [f"[{part}] {len(runs)} runs, concentration {concentration:g}", way]
         told += [_cell(inside[way][name]) for name in ("beta", "pi", "signature")]
         told += [_cell(inside[way]["locus_effect"]) if "locus_effect" in inside[way] else ""]
         out.append(" | ".join([*told, f"{ratio:.1f}" if way == WAYS[1] else ""]))
@@ -141,12 +144,14 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0, help="of the first run")
     parser.add_argument("--given", action="store_true", help="keep to the hyperparameters of the simulation")
+    parser.add_argument("--concentration", type=float, default=1.0, help="of the signatures that are simulated")
+    parser.add_argument("--sweeps", type=int, default=0, help="of the correction; 0: as many as by default")
     args = parser.parse_args()
     rows = ["simulation | draws | beta | pi | signatures | loci | ratio of CPU s", "---|---|---|---|---|---|---"]
     for part in [args.part] if args.part else PARTS:
-        problem, _ = simulated(part, 1, args.given)
+        problem, _ = simulated(part, 1, args.given, args.concentration)
         vi.vi(problem, np.random.default_rng(0), max_iterations=3, sweeps=8, draws=4)  # compiles
-        rows += covering(part, range(args.seed, args.seed + args.runs), args.given)
+        rows += covering(part, range(args.seed, args.seed + args.runs), args.given, args.concentration, args.sweeps)
     print("\n".join(f"| {row} |" for row in rows), flush=True)
 
 

@@ -8,14 +8,17 @@ from genarium.declaration import Array, Arrays, Model
 
 
 def match_labels(model: Model, posterior: Arrays) -> dict[str, Array]:
-    """Relabel draws along the exchangeable dim (logs of positive variables identify a label)."""
-    from genarium.engines.labels import relabel
+    """Relabel draws along the exchangeable dim (logs of positive variables identify a label).
 
-    declared = model.unknown.variables
+    Draws of known variables, which a method may sample too, are relabelled as the unknown ones are.
+    """
+    declared, of_label = model.unknown.variables, model.variables("known", "unknown")
     features = []
     own = {name: var.dims for name, var in declared.items() if model.exchangeable in var.dims}
     K = next((posterior[n].shape[2 + dims.index(model.exchangeable)] for n, dims in own.items()), 0)
     for name, value in posterior.items():
+        if name not in declared:
+            continue
         axis = model.exchanged(declared[name].dims)
         if axis is None or (declared[name].support.name == "simplex" and axis == len(declared[name].dims) - 1):
             continue
@@ -27,7 +30,7 @@ def match_labels(model: Model, posterior: Arrays) -> dict[str, Array]:
         return dict(posterior)
     dims = {
         n: tuple(model.exchangeable if i == model.exchanged(v.dims) else dim for i, dim in enumerate(v.dims))
-        for n, v in declared.items()
+        for n, v in of_label.items()
     }
     return relabel(posterior, np.concatenate(features, -1), dims, model.exchangeable)
 
