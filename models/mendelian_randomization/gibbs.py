@@ -40,6 +40,10 @@ def gibbs(
     return Result(posterior=engine.run(Sampler(problem), rng, chains=chains, draws=draws, tune=tune, thin=thin))
 
 
+FEW = 9.0
+"""Of the Beta(1, FEW) by which a small share of strong variants is proposed."""
+
+
 class Sampler:
     """The Markov chain, ``sampler(rng)`` yields its draws. Shapes: J variants, S regions."""
 
@@ -71,8 +75,11 @@ class Sampler:
             slope = theta[self.region] + eta * z
             sd = self._exposure_sd(rng, slope, alpha, sd, omega, strong)
             strong = self._strong_share(rng, slope, alpha, sd, omega, strong)
+            sd, strong = self._kinds_changed(rng, slope, alpha, sd, omega, strong)
             omega = self._omega(rng, slope, alpha, sd, omega, strong)
             alpha = self._intercepts(rng, slope, alpha, sd, omega, strong)
+            theta, alpha = self._mirrored(rng, theta, alpha, sd, omega, strong, eta * z, whole)
+            slope = theta[self.region] + eta * z
             scale, self.sign = self._strong(rng, slope, alpha, sd, omega, strong)
             if self.mixture:
                 z = self._confounded(rng, theta, alpha, sd * scale, omega, share, eta)
@@ -211,6 +218,49 @@ class Sampler:
             return np.asarray(self._density(slope, alpha, sd, omega, strong) + np.log(strong) + np.log1p(-strong))
 
         return np.asarray(expit(engine.slice_update(log_density, np.log(strong) - np.log1p(-strong), 1.0, rng)))
+
+    def _kinds_changed(
+        self, rng: np.random.Generator, slope: Array, alpha: Array, sd: Array, omega: Array, strong: Array
+    ) -> tuple[Array, Array]:
+        """Propose that the strong variants be the weak ones, with a new share of others, or the reverse (eq. 6b).
+
+        Where few variants are of one kind, both readings are modes, which steps of sigma or p alone do not connect.
+        """
+        up = rng.random() < 0.5
+        sd_new = sd / WEAK if up else sd * WEAK
+        strong_new = np.asarray(rng.beta(1, FEW) if up else rng.random())
+        few = strong_new if up else strong  # of which the density of the proposal is FEW (1 - p)^(FEW - 1)
+
+        def log_density(sd: Array, strong: Array) -> float:
+            return float(self._density(slope, alpha, sd, omega, strong) - 0.5 * (sd / self.Sx) ** 2 + np.log(sd))
+
+        ratio = log_density(sd_new, strong_new) - log_density(sd, strong)
+        proposed = np.log(FEW) + (FEW - 1) * np.log1p(-few)
+        ratio += -proposed if up else proposed
+        return (sd_new, strong_new) if np.log(rng.random()) < ratio else (sd, strong)
+
+    def _mirrored(
+        self,
+        rng: np.random.Generator,
+        theta: Array,
+        alpha: Array,
+        sd: Array,
+        omega: Array,
+        strong: Array,
+        more: Array,
+        whole: float,
+    ) -> tuple[Array, Array]:
+        """Propose -alpha, theta on the other side of Theta, or both, in each region (eq. 9d); the prior is the same."""
+        kind = rng.integers(3)
+        trial = 2 * whole - theta if kind != 0 else theta
+        mirrored = -alpha if kind != 1 else alpha
+
+        def log_density(theta: Array, alpha: Array) -> Array:
+            each = self._densities(theta[self.region] + more, alpha, sd, omega, strong)
+            return np.bincount(self.region, each, self.S)
+
+        taken = np.log(rng.random(self.S)) < log_density(trial, mirrored) - log_density(theta, alpha)
+        return np.where(taken, trial, theta), np.where(taken, mirrored, alpha)
 
     def _stretched(
         self,

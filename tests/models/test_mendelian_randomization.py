@@ -1,6 +1,8 @@
 """The generative model's inference against naive references: quadrature, loops, enumeration, other methods."""
 
 import json
+from collections.abc import Mapping
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,10 @@ import xarray as xr
 from scipy import integrate, special, stats
 
 import genarium as gn
-from genarium import InputError
+from genarium import InputError, story
 from genarium.calibration.plan import Plan
 from genarium.calibration.replicate import simulate as replicate
+from genarium.calibration.thinning import effective
 from genarium.data import check
 from genarium.declaration import Array, Problem
 from genarium.engines.ascent import ascend
@@ -248,6 +251,96 @@ def test_collapsed_density_of_tau_is_an_integral_over_the_regions() -> None:
     for values, column in ((taus, kept[:, 0]), (wholes, kept[:, 1])):
         mean, sd = (p * values).sum(), np.sqrt((p * values**2).sum() - (p * values).sum() ** 2)
         assert column.mean() == pytest.approx(mean, abs=6 * sd / np.sqrt(len(column)))
+
+
+MOVES = {
+    "_stretched": ("heterogeneity", "theta"),
+    "_exposure_sd": ("exposure_sd",),
+    "_strong_share": ("strong_share",),
+    "_kinds_changed": ("exposure_sd", "strong_share"),
+    "_omega": ("pleiotropy_sd",),
+    "_intercepts": ("intercept",),
+    "_mirrored": ("theta", "intercept"),
+}
+"""What each move of Gibbs sampling returns."""
+
+
+def moved(sampler: Sampler, move: str, rng: np.random.Generator, at: Mapping[str, Array]) -> dict[str, Array]:
+    """Make a move."""
+    names = {"tau": "heterogeneity", "whole": "global_effect", "theta": "theta", "alpha": "intercept"}
+    names |= {"sd": "exposure_sd", "omega": "pleiotropy_sd", "strong": "strong_share"}
+    have = {short: at[name] for short, name in names.items()}
+    have |= {"slope": at["theta"][sampler.region], "more": np.zeros(len(sampler.x))}
+    method = getattr(sampler, move)
+    out = method(rng, **{name: have[name] for name in signature(method).parameters if name in have})
+    return {**at, **dict(zip(MOVES[move], out if isinstance(out, tuple) else (out,), strict=True))}
+
+
+@pytest.mark.parametrize("move", MOVES)
+def test_every_move_keeps_the_joint_distribution(move: str) -> None:
+    """Of parameters from the prior and data that they made, moments are the same after a move, draw by draw."""
+    problem, rng, n = problem_of(3, variant=12, region=2), np.random.default_rng(5), 400
+    sampler, changes = Sampler(problem), []
+    drawn = {name: v[0] for name, v in story.prior(problem, n, rng).items()}
+    for i in range(n):
+        at = {name: np.asarray(v[i]) for name, v in drawn.items()}
+        made = story.replicate(problem, at, rng)
+        sampler.x, sampler.y = made["beta_exposure"], made["beta_outcome"]
+        before = _moments(sampler, at)
+        for _ in range(3):
+            at = moved(sampler, move, rng, at)
+        changes.append(_moments(sampler, at) - before)
+    found = np.array(changes)
+    some = found.std(0) > 1e-12
+    assert some.sum() >= 2
+    z = found.mean(0)[some] / (found.std(0)[some] / np.sqrt(n))
+    assert (np.abs(z) < 4.2).all(), z  # of seven moves, some eight numbers each: p < .002
+
+
+def _moments(sampler: Sampler, at: Mapping[str, Array]) -> Array:
+    """Functions of parameters and data without heavy tails."""
+    x, y, theta, alpha, own = sampler.x, sampler.y, at["theta"], at["intercept"], sampler.region
+    log_sd = np.log(at["exposure_sd"])
+    scales = at["exposure_sd"], at["pleiotropy_sd"], at["strong_share"]
+    out = [
+        *(np.log(at[name]) for name in ("heterogeneity", "pleiotropy_sd")),
+        *(log_sd, at["strong_share"], (theta**2).mean(), (alpha**2).mean(), (theta * at["global_effect"]).mean()),
+        *(np.tanh(x * y * theta[own]).mean(), at["strong_share"] * np.log1p(x**2).mean()),
+        *((np.abs(alpha[own]) * np.log1p(y**2)).mean(), np.tanh(alpha[own] * y * np.sign(x)).mean()),
+        *(at["pleiotropy_sd"] * np.log1p(y**2).mean(), log_sd * np.log1p(x**2).mean()),
+        *np.maximum(sampler._densities(theta[own], alpha, *scales), -8)[:2],
+        np.maximum(sampler._densities(theta[own], alpha, *scales), -8).mean(),
+    ]
+    return np.array([float(v) for v in out])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", [{}, {"signs_given": 1}, {"correlated_pleiotropy": "mixture"}], ids=str)
+def test_gibbs_keeps_the_joint_distribution(option: dict[str, Any]) -> None:
+    """Sweeps and new data in turn give the same joint distribution as prior and story do (Geweke 2004)."""
+    problem, rng, n = problem_of(3, variant=12, region=2, **option), np.random.default_rng(5), 3000
+
+    def summaries(at: Mapping[str, Array]) -> list[float]:
+        made = story.replicate(problem, dict(at), rng)
+        sampler.x, sampler.y = made["beta_exposure"], made["beta_outcome"]
+        out = [*_moments(sampler, at), at["global_effect"] ** 2, np.log1p(sampler.x**2).mean()]
+        out.append(np.log1p(sampler.y**2).mean())
+        if "confounded_share" in at:
+            out += [at["confounded_share"], at["confounded_effect"] ** 2]
+        return [float(v) for v in out]
+
+    sampler, chain = Sampler(problem), list[list[float]]()
+    drawn = {name: v[0] for name, v in story.prior(problem, n, rng).items()}
+    direct = np.array([summaries({name: v[i] for name, v in drawn.items()}) for i in range(n)])
+    for i, at in enumerate(sampler(rng)):
+        if i == 2 * n:
+            break
+        chain.append(summaries(at))
+    kept = np.array(chain[200:])
+    size = effective(kept[None])
+    z = (kept.mean(0) - direct.mean(0)) / np.sqrt(direct.var(0) / n + kept.var(0) / size)
+    assert (size > 100).all(), size
+    assert (np.abs(z) < 4).all(), z  # of 19 to 21 numbers: p < .001
 
 
 @pytest.mark.slow
