@@ -5,6 +5,7 @@ and a fit's draws do not depend on the fits around it.
 """
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -289,5 +290,7 @@ def _jaxified(inputs: list[Any], outputs: list[Any]) -> Callable[..., Any]:
 
     graph = FunctionGraph(inputs=inputs, outputs=outputs, clone=True)
     get_mode("JAX").including("local_check_parameter_to_ninf_switch").optimizer.rewrite(graph)
-    function: Callable[..., Any] = jax_funcify(graph)
+    with warnings.catch_warnings():  # shapes are compared when JAX traces, not by the graph's own assertions
+        warnings.filterwarnings("ignore", r"Skipping Assert\{msg='Could not broadcast", UserWarning)
+        function: Callable[..., Any] = jax_funcify(graph)
     return function

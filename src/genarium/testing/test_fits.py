@@ -172,6 +172,7 @@ def _come_again(result: xr.DataTree) -> bool:
 @each(posteriors, more=True)
 @pytest.mark.filterwarnings(HIGH_K)
 @pytest.mark.filterwarnings("ignore:invalid value encountered in scalar divide")  # of what is the same at every draw
+@pytest.mark.filterwarnings("ignore:The point-wise LOO is the same")  # where all data are one unit
 def test_arviz_reads_the_fit(case: Case, result: xr.DataTree) -> None:
     table = az.summary(result, var_names=list(case.model.unknown.variables))
     sizes = json.loads(result.attrs["sizes"])
