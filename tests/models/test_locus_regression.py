@@ -817,6 +817,7 @@ def test_the_correction_knows_what_mean_field_leaves_out() -> None:
         assert 0.75 < np.median(sd[1] / sd[2]) < 1.25
 
 
+@pytest.mark.slow
 def test_hyperparameters_are_drawn_from_their_posterior() -> None:
     """Moves and new variables given the hyperparameters, in turn, keep the log normal priors (Geweke 2004)."""
     rng, K = np.random.default_rng(3), 2
@@ -836,7 +837,7 @@ def test_hyperparameters_are_drawn_from_their_posterior() -> None:
     assert (np.abs((z**2).mean(0) - 1) < 4 * np.sqrt(2 / effective(z[None] ** 2))).all()
 
 
-@pytest.mark.parametrize("covariance", ["mean_field", "corrected"])
+@pytest.mark.parametrize("covariance", ["mean_field", pytest.param("corrected", marks=pytest.mark.slow)])
 def test_concentrations_of_uneven_spectra_are_found(covariance: str) -> None:
     """From medians of one: two processes of .2 and 2, told by 3,000 mutations, within what their spectra tell."""
     true = {"lam_concentration": np.array([0.2, 2.0]), "rho_concentration": np.array([2.0, 0.2])}

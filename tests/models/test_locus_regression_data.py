@@ -131,6 +131,7 @@ def named(data: dict[str, Array]) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_names_go_in_and_come_out(tmp_path: Path) -> None:
     data = arrays()
     options = {"process": 2, "draws": 100, "restarts": 1, "covariance": "mean_field"}

@@ -299,6 +299,7 @@ def test_effects_their_intervals_and_the_truth(kind: str, fits: Fits) -> None:
     assert [text.get_text() for text in axes[0].get_yticklabels()] == ["feature 0", "feature 1"]
 
 
+@pytest.mark.slow
 def test_features_with_the_largest_effects_are_kept(fits: Fits, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FEATURES", 1)
     tree = fits("vi")

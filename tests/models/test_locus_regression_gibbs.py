@@ -217,7 +217,7 @@ def chain_of(gamma: Array, curvature: Array, step: float, n: int, seed: int) -> 
         yield at
 
 
-@pytest.mark.parametrize("step", [0.2, 1.0])
+@pytest.mark.parametrize("step", [pytest.param(0.2, marks=pytest.mark.slow), 1.0])
 def test_metropolis_steps_reach_a_density_that_is_not_normal(step: float) -> None:
     """Mean and variance of the log of a gamma variable come out, also by a curvature that is off by a factor of two."""
     n, gamma = 20_000, np.array([4.0, 4.0])

@@ -625,7 +625,10 @@ def effect(x: Array, sx: Array, y: Array, sy: Array, draws: int) -> tuple[float,
 
 @pytest.mark.parametrize(
     ("regions", "name", "about"),
-    [(1, "theta", "in a region"), pytest.param(3, "global_effect", "regions", marks=pytest.mark.slow)],
+    [
+        pytest.param(1, "theta", "in a region", marks=pytest.mark.slow),
+        pytest.param(3, "global_effect", "regions", marks=pytest.mark.slow),
+    ],
 )
 def test_answers_begin_with_the_effect_of_the_one_region_or_of_all(
     regions: int, name: str, about: str, tmp_path: Path

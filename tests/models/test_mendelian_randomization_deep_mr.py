@@ -389,6 +389,7 @@ def test_errors_that_members_share_widen_the_interval() -> None:
     assert covered["ignore"] <= 25
 
 
+@pytest.mark.slow
 def test_effects_go_into_the_model() -> None:
     found = effects(raw(5, window=6), 0, 1)
     tree = gn.fit("mendelian_randomization", found.data(), "gibbs", seed=1, draws=150, tune=100, chains=2)

@@ -186,6 +186,7 @@ def joint_test(options: dict[str, str], steps: int, prior: int, depth: bool = Tr
     return np.asarray((after.mean(0) - first.mean(0)) / error)
 
 
+@pytest.mark.slow
 def test_sampler_leaves_the_joint_of_parameters_and_data_as_it_is() -> None:
     assert np.abs(joint_test(EACH[-1], 500, 4000)).max() < 4
 

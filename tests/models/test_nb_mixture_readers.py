@@ -374,7 +374,7 @@ KINDS: dict[str, Callable[[Counts], Any]] = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["dense", "whole", "csr", pytest.param("csc", marks=pytest.mark.slow)])
 @steady
 @given(frame=frames())
 def test_anndata_comes_back_as_written(kind: str, folder: Path, frame: pd.DataFrame) -> None:
@@ -594,7 +594,7 @@ def spoiled(draw: st.DrawFn) -> bytes:
     [
         "x.csv",
         *(pytest.param(f"x.{end}", marks=pytest.mark.slow) for end in ("tbl", "txt", "csv.bz2", "csv.xz")),
-        "x.csv.gz",
+        pytest.param("x.csv.gz", marks=pytest.mark.slow),
         "x.parquet",
         "x.h5ad",
     ],

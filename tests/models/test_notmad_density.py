@@ -33,6 +33,7 @@ def in_numpy(made: Problem, at: Mapping[str, Array]) -> float:
     return float(made.call(made.model.log_likelihood, **at).sum() + made.call(made.model.log_prior, **at))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "strengths", [{}, *(pytest.param(s, marks=pytest.mark.slow) for s in ({"gamma": 0.5}, {"alpha": 0.0}))], ids=str
 )

@@ -156,6 +156,7 @@ def test_missing_values_are_integrated_out() -> None:
     np.testing.assert_allclose(problem.call(problem.model.log_likelihood, **at), expected, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_missing_values_are_integrated_out_in_pymc_too() -> None:
     from genarium.engines import compiled
 

@@ -412,7 +412,9 @@ def each_move(table: Table, alpha: Array, move: str, rng: np.random.Generator, n
     update_along(rng, one.along, one.moved, t.count, alpha + t.sole - 1, p, nu)
 
 
-@pytest.mark.parametrize("move", ["origins", "pairs", pytest.param("directions", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "move", ["pairs", *(pytest.param(move, marks=pytest.mark.slow) for move in ("origins", "directions"))]
+)
 def test_every_move_keeps_the_posterior(move: str) -> None:
     """Geweke's idea: draws from the prior with data simulated from them, moved once, still have the prior's moments."""
     rng = np.random.default_rng(5)

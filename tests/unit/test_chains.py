@@ -60,7 +60,7 @@ def test_slice_update_leaves_the_density_as_it_is(target: str, width: float, mos
     assert stats.kstest(x, cdf).pvalue > FALSE_ALARM
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", ["gamma", pytest.param("bimodal", marks=pytest.mark.slow)])
 def test_slice_chain_reaches_the_density(target: str) -> None:
     log_density, cdf, _ = TARGETS[target]
     rng = np.random.default_rng(2)

@@ -60,6 +60,7 @@ def test_fits_of_other_data_are_told_apart(fits: dict[str, xr.DataTree], tmp_pat
     assert "Not of the same shape in all fits (two: 2, three: 3)" in said
 
 
+@pytest.mark.slow
 def test_the_command_takes_several_fits(
     fits: dict[str, xr.DataTree], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -109,7 +109,7 @@ QUICK = [key for key in PLAN if key[0] != "trees"]
 
 def test_some_inputs_through_all_readers() -> None:
     chosen = {key: weight for key, (weight, _) in PLAN.items() if key in QUICK}
-    tally = command.run(1, range(60), chosen, 1)
+    tally = command.run(1, range(40), chosen, 1)
     assert not tally.failed, tally.text()
     accepted = Counter(kind for (_, kind), n in tally.counts.items() for _ in range(n))["equal"]
     assert 3 < accepted < 57

@@ -212,6 +212,7 @@ def test_correlated_normal(factor: Array) -> None:
     assert_moments(differences, 5, 4 + 4 - 4 * 1.8, 3)
 
 
+@pytest.mark.slow
 def test_logs_of_gamma_variables() -> None:
     draws = chains(log_gamma, 2, np.array([[1.3, 0.0], [0.3, 0.6]]))
     for i, a in enumerate((0.7, 2.5)):

@@ -161,6 +161,7 @@ def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path, monkeypatch
 # Validation
 
 
+@pytest.mark.slow
 def test_a_folder_has_one_writer(tmp_path: Path) -> None:
     code = (
         "import json, sys, time; from pathlib import Path; from genarium.calibration.store import Store\n"

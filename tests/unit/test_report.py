@@ -298,6 +298,7 @@ def test_refusals(fits: Fits, data: xr.DataTree, tmp_path: Path) -> None:
 # -- the words ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_summary(pages: Pages) -> None:
     head = pages("vi").find("header").text
     assert "was fitted to x (80 cells × 2 genes), with 3 components, by the method vi." in head

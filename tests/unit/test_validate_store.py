@@ -179,6 +179,7 @@ def broken(toy: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_run_that_broke_ends_as_if_it_had_not(toy: Model, broken: Path, tmp_path: Path) -> None:
     before = lines(broken)[:7]
     resumed = validate(toy, "conjugate", 12, seed=3, out=broken, resume=True)

@@ -103,6 +103,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_a_file_that_does_not_fit_leaves_nothing_behind(tmp_path: Path) -> None:
     command = ["simulate", "nb_mixture", "--set", "cell=20000", "-o", str(tmp_path / "t.nc")]
     done = subprocess.run([sys.executable, "-c", LIMITED, *command], capture_output=True, text=True, check=False)

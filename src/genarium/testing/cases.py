@@ -140,7 +140,7 @@ def marks(case: Case, make: Cases, more: bool = False) -> list[pytest.MarkDecora
     the one with the fewest unknown variables is tried by all of PyMC and Stan; a variant by the first of its own
     methods, of an option's values the last. What takes ``more`` time is done for the default variant, by the first of
     its own methods of each claim (of the model with the fewest unknown variables by NUTS of either engine too).
-    Replicates by the dozen are made by NUTS of that model. Of the densities of variants those of that model are
+    Replicates by the dozen are made by NUTS of that model. Of the densities of variants the first of that model is
     compiled, of their Stan programs none. Nothing is left out of a model from outside.
     """
     stan = [pytest.mark.stan] * (bool(case.method) and case.way.engine == "stan")
@@ -154,7 +154,8 @@ def _is_late(case: Case, make: Cases, more: bool) -> bool:
         return True
     own, simplest = case.model.methods, case.name == _simplest()
     if make is densities:
-        return bool(case.options) and (more or not simplest)
+        first = next((one for one in variants([case.name]) if one.options), None)
+        return bool(case.options) and (more or not simplest or case != first)
     if not case.method:
         return more and (bool(case.options) or not simplest)
     if case.options:
