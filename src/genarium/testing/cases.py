@@ -154,8 +154,8 @@ def _is_late(case: Case, make: Cases, more: bool) -> bool:
         return True
     own, simplest = case.model.methods, case.name == _simplest()
     if make is densities:
-        first = next((one for one in variants([case.name]) if one.options), None)
-        return bool(case.options) and (more or not simplest or case != first)
+        kept = next((one for one in variants([case.name]) if one.options), None) if simplest and not more else None
+        return bool(case.options) and case != kept
     if not case.method:
         return more and (bool(case.options) or not simplest)
     if case.options:
