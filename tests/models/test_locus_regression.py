@@ -1003,6 +1003,7 @@ def test_predictions(options: dict[str, str]) -> None:
         np.testing.assert_allclose(probability[:, k], weight / whole, rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_exposures_of_new_genomes() -> None:
     _, problem, tree = problem_of(VARIANTS[0], cell=6000)
     fit = gn.fit("locus_regression", tree, "vi", seed=1, restarts=1, draws=200, sweeps=400)

@@ -164,7 +164,7 @@ def test_samples_of_blocks_give_unbiased_steps(problem: Problem, folder: Path) -
     assert bound[-1] > bound[0]
 
 
-@pytest.mark.parametrize("method", ["vi", "svi"])
+@pytest.mark.parametrize("method", [pytest.param("vi", marks=pytest.mark.slow), "svi"])
 def test_a_fit_goes_on_from_its_checkpoints(
     method: str, problem: Problem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -97,6 +97,7 @@ def test_ldl_and_heart_disease_to_the_printed_digits(
         assert getattr(found, name) == pytest.approx(value, rel=1e-6), name
 
 
+@pytest.mark.slow
 @needs_data[0]
 @needs_data[1]
 def test_ldl_and_heart_disease_where_digits_are_those_of_a_search(ldl: Data) -> None:

@@ -191,7 +191,7 @@ def archive_of(path: Path, config: dict[str, Any], groups: dict[str, list[Array]
     return path
 
 
-@pytest.mark.parametrize("how", ["max", "mean"])
+@pytest.mark.parametrize("how", ["max", pytest.param("mean", marks=pytest.mark.slow)])
 def test_strides_pooling_and_a_shared_layer_in_a_keras_3_archive(tmp_path: Path, how: str) -> None:
     rng = np.random.default_rng(4)
     L = 31

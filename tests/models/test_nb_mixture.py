@@ -428,7 +428,9 @@ def test_components_are_sorted_by_weight() -> None:
         assert (np.diff(pi.to_numpy()) <= 1e-3).all()
 
 
-@pytest.mark.parametrize(("method", "settings"), [("em", {}), ("vi", {"alpha0": 20.0})])
+@pytest.mark.parametrize(
+    ("method", "settings"), [("em", {}), pytest.param("vi", {"alpha0": 20.0}, marks=pytest.mark.slow)]
+)
 def test_components_that_are_copies_are_said_to_be_one(method: str, settings: dict[str, Any]) -> None:
     data = gn.simulate("nb_mixture", 5, cell=300, mu=[[10.0, 300.0], [400.0, 20.0]], pi=[0.5, 0.5], component=2)
     counts = {name: data[group][name].to_numpy() for group, name in (("observed_data", "x"), ("constant_data", "phi"))}

@@ -49,6 +49,7 @@ def write_into(path: Path, names: list[str], length: Any, counts: Any, drawn: An
     write_quantification(path, names, length, 1e6 * counts / counts.sum(), counts, drawn, "bootstrap")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .future.infer_string. option is deprecated")
 def test_from_folders_to_a_page_and_to_other_programs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     samples, stored, gtf = folder / "samples.csv", folder / "cohort.nc", folder / "genes.gtf"

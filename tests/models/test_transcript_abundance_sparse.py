@@ -61,7 +61,9 @@ def told(a: Array) -> list[Array]:
     return [(a > 0).astype(float), np.log(a + 0.5), pairs.astype(float), (a > 0).all(1).astype(float)]
 
 
-@pytest.mark.parametrize("move", ["abundances", "pairs", "lines"])
+@pytest.mark.parametrize(
+    "move", ["pairs", *(pytest.param(move, marks=pytest.mark.slow) for move in ("abundances", "lines"))]
+)
 def test_each_move_keeps_the_joint_distribution(move: str) -> None:
     """Geweke's idea: draws of the prior, with Poisson reads simulated from them, still are draws of it after a move."""
     rng, mean, sd, pi, size = np.random.default_rng(5), np.log([3.0, 8.0, 5.0]), 1.2, 0.6, 3_000

@@ -45,6 +45,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return gn.gallery(tmp_path_factory.mktemp("gallery") / "site", examples=False).parent
 
 
+@pytest.mark.slow
 def test_there_is_a_page_for_each_model_and_guide(site: Path) -> None:
     assert {path.stem for path in (site / "models").iterdir()} == set(registry.built_in())
     assert {"validate", "model", "dask", "stan", "pymc-and-stan"} == {path.stem for path in (site / "howto").iterdir()}

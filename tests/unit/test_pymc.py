@@ -183,6 +183,7 @@ def test_seed_decides_more_than_the_start_of_a_chain(
     assert not (once == other).any()
 
 
+@pytest.mark.slow
 def test_advi_agrees_with_the_posterior(advi: xr.DataTree, toy_tree: xr.DataTree, toy_exact: Exact) -> None:
     mean, sd = toy_exact(toy_tree)
     q = advi["variational"].to_dataset()

@@ -903,6 +903,7 @@ def test_log_ticks(low: float, high: float, labels: list[str]) -> None:
 # -- another model -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_model_with_scalars_only(toy: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("genarium.tree", "genarium.reporting"):
         monkeypatch.setattr(sys.modules[module], "digest", lambda name: "0" * 12)  # the toy has no folder in models/
