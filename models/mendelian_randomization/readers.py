@@ -255,6 +255,12 @@ def _labelled(
     J = len(found["beta_exposure"])
     labels = None
     if region is not None:
+        missing = np.flatnonzero(sheet.frame[region].isna())
+        if missing.size:
+            raise InputError(
+                f"{sheet.path}: {sheet.at(sheet.frame.index[missing[0]])}, column {region!r}: the region is missing "
+                f"({missing.size} such). Complete it, or take all variants for one region: {option('region', None)}."
+            )
         labels = sheet.frame[region].astype(str).str.strip().to_numpy(dtype=object)
     return _variables(found, np.arange(J) if names is None else names, labels, rho)
 

@@ -48,6 +48,8 @@ def test_columns_called_as_the_variables_are_read(tmp_path: Path) -> None:
     tree = gn.read(NAME, write(tmp_path / "a.csv", text + ".2,.01,.1,.02,a,0\n"), "table")
     np.testing.assert_array_equal(tree["constant_data"]["region"], [1, 0])
     np.testing.assert_allclose(tree["constant_data"]["error_covariance"], [0.0001, 0])
+    with pytest.raises(InputError, match="line 3, column 'region': the region is missing"):
+        gn.read(NAME, write(tmp_path / "a.csv", text + ".2,.01,.1,.02,,0\n"), "table")
     tree = gn.read(NAME, write(tmp_path / "a.csv", text), "table", region=None, error_correlation=0)
     np.testing.assert_array_equal(tree["constant_data"]["region"], [0])
     np.testing.assert_allclose(tree["constant_data"]["error_covariance"], [0])
