@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from genarium import registry
-from genarium.declaration import Model
+from genarium.declaration import Method, Model
 from genarium.errors import GenariumError, InputError
 from genarium.methods import find_method, methods
 from genarium.sources import PACKAGES, changed, sources_of
@@ -193,8 +193,13 @@ def matrix(model: Model, made: Iterable[Certificate]) -> tuple[list[str], list[t
     """
     made = list(made)
     variants = [model.variant(**chosen) for chosen in choices(model)]
-    columns = list(dict.fromkeys(method for variant in variants for method in methods(variant)))
-    return columns, [(_label(one), [_cell(one, method, made) for method in columns]) for one in variants]
+    offered = [methods(variant) for variant in variants]
+    columns = list(dict.fromkeys(method for ways in offered for method in ways))
+    rows = [
+        (_label(one), [_cell(one, method, ways.get(method), made) for method in columns])
+        for one, ways in zip(variants, offered, strict=True)
+    ]
+    return columns, rows
 
 
 def choices(model: Model) -> list[dict[str, str]]:
@@ -207,13 +212,12 @@ def _label(variant: Model) -> str:
     return ", ".join(f"{option}={value}" for option, value in changed_options.items()) or "default"
 
 
-def _cell(variant: Model, method: str, made: Iterable[Certificate]) -> str:
+def _cell(variant: Model, method: str, way: Method | None, made: Iterable[Certificate]) -> str:
     """Say what a method has under a variant."""
     for one in made:
         told = one.content
         if (told["model"], told["label"], told["model_options"]) == (variant.name, method, dict(variant.chosen)):
             return "stale" if one.changed_files else one.finding
-    way = methods(variant).get(method)
     if way is None:
         return "not offered"
     return "fits tested" if way.engine == "numpy" or _label(variant) == "default" else "density tested"

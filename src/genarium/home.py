@@ -89,19 +89,24 @@ class Home:
             ``<name>.stan``, ``<name>-<value>.stan`` and ``<name>.stanfunctions``, beside the declaration or in the
             folder ``stan`` there; those of a built-in model in the package's folder ``stan``.
         """
-        folder = self.folder
-        if folder is None:
-            return {}
         own = re.compile(rf"{re.escape(self.name)}(-[^.]*)?\.(stan|stanfunctions)")
-        shelf = Path(str(files("genarium") / "stan"))
-        places = {"": shelf} if self.built_in else {"": folder, "stan/": folder / "stan"}
         return {
             f"{place}{path.name}": path
-            for place, where in places.items()
+            for place, where in self.shelves().items()
             if where.is_dir()
             for path in sorted(where.iterdir())
             if own.fullmatch(path.name)
         }
+
+    def shelves(self) -> dict[str, Path]:
+        """Return the folders where its Stan programs are looked for, in turn, by their place in the model's folder."""
+        if self.folder is None:
+            return {}
+        return (
+            {"": Path(str(files("genarium") / "stan"))}
+            if self.built_in
+            else {"": self.folder, "stan/": self.folder / "stan"}
+        )
 
     def sources(self) -> dict[str, Path]:
         """Return all that the model is made of: its Python files, without the packages in its folder, and programs."""
@@ -122,5 +127,5 @@ def program(model: Model) -> Path | None:
         return Path(model.stan)
     values = [value for name, value in model.chosen.items() if value != model.options[name][0]]
     name = "-".join([model.name, *values]) + ".stan"
-    have = Home.of(model).programs()
-    return have.get(name, have.get(f"stan/{name}"))
+    places = (shelf / name for shelf in Home.of(model).shelves().values())
+    return next((path for path in places if path.is_file()), None)

@@ -31,10 +31,11 @@ def sweep(folder: Path, name: str) -> None:
     """
     pattern = re.compile(rf"\.{re.escape(name[:100])}\.(.+)-(\d+)\.[^.]+(\.part)?")
     with contextlib.suppress(OSError):
-        for path in list(folder.iterdir()):
-            found = pattern.fullmatch(path.name)
+        for entry in os.listdir(folder):  # names alone: a folder of temporary files may hold thousands
+            found = pattern.fullmatch(entry)
             if found is None:
                 continue
+            path = folder / entry
             with contextlib.suppress(OSError):
                 ours = found[1] == _machine()
                 if not _alive(int(found[2])) if ours else time.time() - path.lstat().st_mtime > OLD:

@@ -101,7 +101,7 @@ class Story:
 def test_sweeps_keep_the_joint_distribution(options: dict[str, str]) -> None:
     """Sweeps and new mutations in turn give the same joint distribution as prior and story do (Geweke 2004)."""
     story, rng = Story(options, 1), np.random.default_rng(2)
-    n = 4000
+    n = 2000
     direct = np.empty((n, len(story.summaries(story.unknown(rng), story.data))))
     for at in range(n):
         unknown = story.unknown(rng)
@@ -133,7 +133,7 @@ def test_moves_of_concentrations_keep_their_prior(options: dict[str, str]) -> No
     story, rng = Story(options, 1), np.random.default_rng(2)
     sweep = gibbs.Sweep(story.data, story.problem, np.zeros((2, 2)), learning=True)
     state, kept = sweep.state(story.unknown(rng)), []
-    n = 8000
+    n = 3000
     for _ in range(n):
         sweep.data = story.mutations(rng, sweep.unknown(state))
         state = sweep(rng, state)
@@ -149,6 +149,34 @@ def test_moves_of_concentrations_keep_their_prior(options: dict[str, str]) -> No
     expected = np.log(((share / share.sum(1, keepdims=True)) ** 2).sum(1)) * direct
     error = np.sqrt(expected.var() / n + together.var(0) / effective(together[None]))
     assert (np.abs(together.mean(0) - expected.mean()) < 4 * error).all()
+
+
+@pytest.mark.parametrize("of", ["lam", "rho"])
+def test_moves_of_concentrations_have_their_density(of: str) -> None:
+    """Moments of the log, by a grid, of the posterior given one process's mutations (eqs. 44, 45)."""
+    rng, n, median = np.random.default_rng(5), 30_000, 0.7
+    counts, rate = rng.poisson(rng.gamma(0.5, 4.0, (6, 3))).astype(float), rng.gamma(2.0, 1.0, 6)
+    seen = counts.sum(1)
+    log_at = np.linspace(-5, 5, 4001)
+    at = np.exp(log_at)[:, None]
+    if of == "lam":
+        each = gammaln(at + seen) - gammaln(at) - at * np.log1p(rate)
+    else:
+        each = (
+            (gammaln(at[..., None] + counts) - gammaln(at[..., None])).sum(2) - gammaln(3 * at + seen) + gammaln(3 * at)
+        )
+    weight = np.exp((total := each.sum(1) - (log_at - np.log(median)) ** 2 / 2) - total.max())
+    mean = np.average(log_at, weights=weight)
+    variance = np.average((log_at - mean) ** 2, weights=weight)
+    now, kept = 1.0, np.empty(n)
+    for i in range(n):
+        if of == "lam":
+            now = collapsed.move_of_lam(rng, seen, rate, now, median)
+        else:
+            now = collapsed.move_of_rho(rng, counts, now, median)
+        kept[i] = np.log(now)
+    for found, wanted in ((kept, mean), ((kept - mean) ** 2, variance)):
+        assert abs(found.mean() - wanted) < 4.5 * found.std() / np.sqrt(effective(found[None, :, None])[0]), of
 
 
 @pytest.mark.parametrize("at", [1e-4, 0.3, 40.0, 1e4])

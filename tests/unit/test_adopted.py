@@ -97,7 +97,7 @@ def test_what_cannot_be_simulated_or_sampled_is_refused() -> None:
 
 def test_a_pymc_model_is_validated_and_its_quantities_ranked_afterwards(tmp_path: Path) -> None:
     out, model = tmp_path / "out", schools()
-    found = gn.validate(model, "nuts", 8, seed=1, out=out, keep=True, quantities=lambda mu, y: {"cross": mu * y.mean()})
+    found = gn.validate(model, "nuts", 4, seed=1, out=out, keep=True, quantities=lambda mu, y: {"cross": mu * y.mean()})
     assert {"mu", "tau", "z[7]", "theta[0]", "cross", "log_likelihood", "log_prior"} <= set(found.quantities)
     assert found.passed
     more = gn.validate_quantities(out, lambda tau, y: {"spread": tau / y.std()}, model)

@@ -123,12 +123,17 @@ def upward(edges: Graph) -> list[tuple[str, str]]:
     return sorted(out)
 
 
-def test_no_module_imports_itself_by_way_of_others(root: Path) -> None:
-    assert circles(graph(root)) == []
+@pytest.fixture(scope="module")
+def house(root: Path) -> Graph:
+    return graph(root)
 
 
-def test_no_import_leads_up(root: Path) -> None:
-    assert upward(graph(root)) == []
+def test_no_module_imports_itself_by_way_of_others(house: Graph) -> None:
+    assert circles(house) == []
+
+
+def test_no_import_leads_up(house: Graph) -> None:
+    assert upward(house) == []
 
 
 def test_every_module_has_a_layer(root: Path) -> None:
