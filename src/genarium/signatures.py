@@ -11,7 +11,7 @@ RESERVED = ("rng", "sizes")
 
 def parents_of(function: Callable[..., Any]) -> tuple[str, ...]:
     """Return the names of a function's parameters other than ``rng`` and ``sizes``."""
-    return tuple(name for name in inspect.signature(function).parameters if name not in RESERVED)
+    return tuple(name for name in _parameters(function) if name not in RESERVED)
 
 
 def keyword_options(function: Callable[..., Any]) -> dict[str, Any]:

@@ -855,7 +855,7 @@ def test_concentrations_of_uneven_spectra_are_found(covariance: str) -> None:
         assert (np.abs(np.log(found / wanted[order])) < np.log(1.9)).all()
 
 
-@pytest.mark.parametrize("concentration", [0.003, 0.05])
+@pytest.mark.parametrize("concentration", [0.003, pytest.param(0.05, marks=pytest.mark.slow)])
 def test_shares_that_underflow_are_harmless(concentration: float) -> None:
     """Draws of nearly all methods where most shares are below the smallest number."""
     given = {"lam_concentration": concentration, "rho_concentration": concentration}

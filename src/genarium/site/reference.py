@@ -1,8 +1,11 @@
 """The reference: what the package exports, from its docstrings."""
 
+import importlib.resources
 import re
 from collections.abc import Iterator
+from functools import cache
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from genarium.errors import InputError
@@ -31,11 +34,26 @@ def reference() -> list[tuple[str, str, str]]:
         import griffe
     except ImportError as error:
         raise InputError(f"the gallery needs griffe ({error}). Install it: pip install 'genarium[gallery]'.") from error
-    package: Any = griffe.load("genarium", docstring_parser="numpy", resolve_aliases=True, allow_inspection=False)
+    package = Path(str(importlib.resources.files("genarium")))
+
+    @cache
+    def read(module: str) -> Any:
+        """Read a module of the package by its dotted name: its source alone, nothing is imported."""
+        place = package.joinpath(*module.split(".")[1:])
+        path = place / "__init__.py" if place.is_dir() else place.with_name(f"{place.name}.py")
+        return griffe.visit(module, path, path.read_text(encoding="utf-8"), docstring_parser=griffe.Parser.numpy)
+
+    def named(module: str, name: str) -> Any:
+        """Follow a name to where it is defined."""
+        one = read(module).members.get(name)
+        while one is not None and one.is_alias:
+            module, _, name = one.target_path.rpartition(".")
+            one = read(module).members.get(name)
+        return one
+
     found = []
-    for name in sorted(map(str, package.exports or ())):
-        one = package.members.get(name)
-        one = getattr(one, "final_target", one)
+    for name in sorted(map(str, read("genarium").exports or ())):
+        one = named("genarium", name)
         if one is not None and one.docstring is not None and one.kind.value in ("function", "class"):
             found.append((name, name, "\n".join(_parts(name, one))))
     return found

@@ -5,17 +5,19 @@ import pytest
 from genarium.testing.cases import Case, marks
 from genarium.testing.fixtures import (
     fitted,
+    kept,
     names,
     numpy_density,
     quick,
     reading,
     result,
     same,
+    saved,
     simulated,
     tree,
 )
 
-__all__ = ["fitted", "numpy_density", "quick", "reading", "result", "same", "simulated", "tree"]
+__all__ = ["fitted", "kept", "numpy_density", "quick", "reading", "result", "same", "saved", "simulated", "tree"]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

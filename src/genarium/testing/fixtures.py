@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from genarium.declaration import Array, Arrays, Model, Problem
 from genarium.engines.compiled import Compiled
 from genarium.methods import find_method
 from genarium.testing.cases import Case, variant
-from genarium.tree import arrays
+from genarium.tree import arrays, save
 from genarium.verbs.fit import fit
 from genarium.verbs.simulate import simulate
 
@@ -128,6 +129,19 @@ def tree(case: Case) -> xr.DataTree:
 def result(case: Case) -> xr.DataTree:
     """Return the quick fit of a case."""
     return small_fit(case.name, case.method, options=case.options)
+
+
+@pytest.fixture
+def saved(case: Case, result: xr.DataTree, kept: Path) -> Path:
+    """Return the file of the quick fit of a case; written once, not to be changed."""
+    path = kept / f"{case}.nc"
+    return path if path.exists() else save(result, path)
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of files that are written once."""
+    return tmp_path_factory.mktemp("kept")
 
 
 @pytest.fixture

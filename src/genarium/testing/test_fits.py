@@ -95,8 +95,8 @@ def test_attributes_say_what_was_done(case: Case, result: xr.DataTree) -> None:
 
 
 @each(fits, more=True)
-def test_netcdf_round_trip(result: xr.DataTree, tmp_path: Path) -> None:
-    xr.testing.assert_identical(gn.load(gn.save(result, tmp_path / "fit.nc")), result)
+def test_netcdf_round_trip(result: xr.DataTree, saved: Path) -> None:
+    xr.testing.assert_identical(gn.load(saved), result)
 
 
 @each(fits, more=True)
@@ -149,14 +149,12 @@ def test_predict_on_the_data_of_the_fit(case: Case, result: xr.DataTree, tree: x
 
 
 @each(fits, more=True)
-def test_predictions_make_tables(case: Case, result: xr.DataTree, tmp_path: Path) -> None:
+def test_predictions_make_tables(case: Case, result: xr.DataTree, saved: Path, tmp_path: Path) -> None:
     if case.model.predict is None:
         pytest.skip("the model predicts nothing")
-    gn.save(result, tmp_path / "fit.nc")
-    (tmp_path / "out").mkdir()
     words = ["--model", registry.reference(case.model)] if registry.reference(case.model) else []
-    assert cli.main(["predict", str(tmp_path / "fit.nc"), "-o", str(tmp_path / "out" / "x.csv"), *words]) == 0
-    made = sorted((tmp_path / "out").iterdir())
+    assert cli.main(["predict", str(saved), "-o", str(tmp_path / "x.csv"), *words]) == 0
+    made = sorted(tmp_path.iterdir())
     told = gn.predict(result)["predictions"].to_dataset()
     assert sum(pd.read_csv(file).size for file in made) >= sum(v.size for v in told.data_vars.values())
     assert {file.name for file in made} == {"x.csv"} or all(re.fullmatch(r"x\.[\w-]+\.csv", file.name) for file in made)
