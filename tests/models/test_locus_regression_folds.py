@@ -54,11 +54,13 @@ def test_genomes_without_mutations_elsewhere_are_in_neither_part() -> None:
 @pytest.mark.slow
 def test_the_number_of_processes_is_chosen_by_held_out_loci() -> None:
     data = gn.simulate(NAME, seed=2, process=3, cell=12_000, genome=20, locus=60)
-    best = gn.choose(NAME, data, "process", [1, 2, 3], seed=1, by="held_out", folds=3, draws=50)
+    best = gn.choose(NAME, data, "process", [1, 2, 3, 5], seed=1, by="held_out", folds=3, draws=50)
     table = best["choice"].to_dataset()
     score = table["held_out"].to_numpy()
-    assert best["posterior"].sizes["process"] == 3 == table["process_candidate"].to_numpy()[score.argmax()]
-    assert score[2] - score[1] > 100  # a fourth and a fifth one change it by no more than 15, either way
+    assert best["posterior"].sizes["process"] == 3
+    assert list(table["chosen"]) == [False, False, True, False]
+    assert score[2] - score[1] > 100
+    assert (table["behind"][2] <= table["behind_error"][2]).item()  # whether superfluous ones are ahead is chance
     np.testing.assert_allclose(table["held_out_by_part"].sum("part"), score)
     assert best.attrs["chosen_by"] == "held_out"
 

@@ -112,7 +112,10 @@ def choice(tree: xr.DataTree) -> Iterator[Titled]:
     named = candidates.dtype.kind not in "iu"  # values of an option
     names, candidates = candidates, np.arange(len(candidates)) if named else candidates
     axes.plot(candidates, below, color=FAINT, zorder=1)
-    kept = below == 0
+    kept = table["chosen"].to_numpy()
+    if held:
+        error = table["behind_error"].to_numpy() * below / np.where(below, table["behind"].to_numpy(), 1)
+        axes.errorbar(candidates, below, error, fmt="none", color=FAINT, zorder=1)
     axes.scatter(candidates[~kept], below[~kept], s=28, color=PALETTE[0])
     axes.scatter(candidates[kept], below[kept], s=60, color=MARK, marker="D")
     for x, y in zip(candidates, below, strict=True):
@@ -124,11 +127,20 @@ def choice(tree: xr.DataTree) -> Iterator[Titled]:
     axes.set(xlabel=what, ylabel="nats below the best", xlim=(-0.5, len(names) - 0.5) if named else None)
     yield (
         f"Choice of the {what}",
-        f"How far the {scored} of each candidate lies below that of the chosen one ({names[kept][0]}, "
-        f"diamond). Look for a clear peak: {'values' if named else 'sizes'} that lie within about a nat of it are "
-        "nearly as well supported." + (f" Other criteria choose: {', '.join(others)}." if others else ""),
+        f"How far the {scored} of each candidate lies below the best; the diamond is the chosen one "
+        f"({names[kept][0]}). {_rule(held, named)}"
+        + (f" Other criteria choose: {', '.join(others)}." if others else ""),
         figure,
     )
+
+
+def _rule(held: bool, named: bool) -> str:
+    """Say how a candidate is chosen, and what to look for."""
+    kind = "values" if named else "sizes"
+    if not held:
+        return f"Look for a clear peak: {kind} that lie within about a nat of it are nearly as well supported."
+    rule = "" if named else "It is the smallest whose bar reaches the best. "
+    return f"{rule}Bars are one standard error of the difference: {kind} whose bar reaches 0 predict as well."
 
 
 def _known(table: xr.Dataset, name: str) -> bool:

@@ -35,7 +35,7 @@ def choose(
     layer: Any = "",
     **settings: Any,
 ) -> xr.DataTree:
-    """Fit at each value of a size or option; return the fit of the highest evidence lower bound or held-out density.
+    """Fit at each value of a size or option; return the one of the highest evidence lower bound or held-out density.
 
     Parameters
     ----------
@@ -53,7 +53,9 @@ def choose(
         The same for every candidate.
     by : {"bound", "held_out"}
         The evidence lower bound; or the log density of parts of the data, each predicted by a fit to the others, for
-        models that say what can be held out (loci of a corpus, say).
+        models that say what can be held out (loci of a corpus, say). Of sizes, the smallest one is chosen that is
+        within one standard error of the best (Breiman, Friedman, Olshen and Stone 1984, Classification and Regression
+        Trees, sec. 3.4): superfluous ones are ahead by chance. Of the values of an option, the best.
     folds : int
         Parts, with ``by="held_out"``: each candidate is fitted as often, and once to all data.
     layer : str
@@ -64,9 +66,10 @@ def choose(
     Returns
     -------
     DataTree
-        The best fit, with the group ``choice``: by candidate, the bound, ``bic`` and ``icl`` (smaller is better), the
-        iterations and whether it converged (as far as the method tells), and with ``by="held_out"`` the log density of
-        what was held out, in all and by part, and a unit's gain over the smallest candidate, with its standard error.
+        The fit that was chosen, with the group ``choice``: by candidate, the bound, ``bic`` and ``icl`` (smaller is
+        better), the iterations, whether it converged (as far as the method tells) and whether it was ``chosen``; with
+        ``by="held_out"`` the log density of what was held out, in all and by part, a unit's ``gain`` over the smallest
+        candidate, and how far it is ``behind`` the best one, in the mean of units, each with its standard error.
 
     Raises
     ------
@@ -96,7 +99,7 @@ def choose(
         )
     if isinstance(data, xr.DataTree):
         check_form(data)
-    best: xr.DataTree | None = None
+    fits: dict[int, xr.DataTree] = {}
     rows, densities = [], []
     for candidate in track(candidates, f"choosing {size}"):
         given = resized(model, data, size, candidate)
@@ -112,10 +115,10 @@ def choose(
             )
         told = (notes.get(name, np.nan) for name in ("bound", "iterations", "converged"))
         rows.append((*told, *criteria(fitted_model(tree, model), tree, size)))
-        scores = [float(np.concatenate(parts).sum()) for parts in densities] or [row[0] for row in rows]
-        if best is None or scores[-1] >= max(scores):
-            best = tree
-    assert best is not None
+        fits[len(rows) - 1] = tree
+        if by == "bound":
+            chosen = max(range(len(rows)), key=lambda at: (rows[at][0], at))
+            fits = {at: tree for at, tree in fits.items() if at == chosen}
     bound, iterations, converged, bic, icl = (np.array(column) for column in zip(*rows, strict=True))
     dim = f"{size}_candidate"
     table = xr.Dataset(
@@ -129,14 +132,36 @@ def choose(
         coords={dim: candidates},
     )
     if densities:
-        table["held_out"] = (dim, scores)
+        units = np.array([np.concatenate(parts) for parts in densities])  # (candidates, units)
+        table["held_out"] = (dim, units.sum(1))
         table["held_out_by_part"] = ((dim, "part"), np.array([[part.sum() for part in parts] for parts in densities]))
-        units = np.array([np.concatenate(parts) for parts in densities])
-        difference = units - units[0]
-        table["gain"] = (dim, difference.mean(1))
-        table["gain_error"] = (dim, difference.std(1) / np.sqrt(max(1, units.shape[1] - 1)))
+        gain, error = compared(units, 0)
+        table["gain"], table["gain_error"] = (dim, gain), (dim, error)
+        best = int(units.sum(1).argmax())
+        gain, error = compared(units, best)
+        table["behind"], table["behind_error"] = (dim, -gain), (dim, error)
+        chosen = best if size in fitted_model(fits[best], model).options else int(np.flatnonzero(-gain <= error)[0])
         table = table.assign_coords(part=np.arange(folds))
-    return with_groups(best, {"choice": table}, {"chosen_size": size, "chosen_by": by})
+    table["chosen"] = (dim, np.arange(len(candidates)) == chosen)
+    return with_groups(fits[chosen], {"choice": table}, {"chosen_size": size, "chosen_by": by})
+
+
+def compared(units: Array, at: int) -> tuple[Array, Array]:
+    """Return by how much candidates predict better than one of them, a unit's mean, and the standard error of that.
+
+    Parameters
+    ----------
+    units : ndarray, shape (candidates, units)
+        Log densities of what was held out, in nats.
+    at : int
+        The candidate that the others are compared with.
+
+    Returns
+    -------
+    gain, error : ndarray, shape (candidates,)
+    """
+    difference = units - units[at]
+    return difference.mean(1), difference.std(1) / np.sqrt(max(1, units.shape[1] - 1))
 
 
 def _candidates(model: str | Path | Model, data: Data, size: str, values: Iterable[Any]) -> list[Any]:
