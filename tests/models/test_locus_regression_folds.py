@@ -54,7 +54,7 @@ def test_genomes_without_mutations_elsewhere_are_in_neither_part() -> None:
 @pytest.mark.slow
 def test_the_number_of_processes_is_chosen_by_held_out_loci() -> None:
     data = gn.simulate(NAME, seed=2, process=3, cell=12_000, genome=20, locus=60)
-    best = gn.choose(NAME, data, "process", [1, 2, 3, 5], seed=1, by="held_out", folds=3, draws=50)
+    best = gn.choose(NAME, data, "process", [1, 2, 3, 5], seed=1, by="held_out", draws=50)
     table = best["choice"].to_dataset()
     score = table["held_out"].to_numpy()
     assert best["posterior"].sizes["process"] == 3

@@ -113,17 +113,17 @@ def test_a_fit_that_was_chosen_by_held_out_parts_is_diagnosed(tree: xr.DataTree)
 def test_the_smallest_size_within_a_standard_error_of_the_best_is_chosen(
     tree: xr.DataTree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The third size is ahead of the first at every unit; of the second at one half, and behind at the other."""
-    unit = np.arange(200.0)
+    """The third size is ahead of the first in every part; of the second in three, and behind in two."""
 
     def density(*_: object, component: int, **__: object) -> list[Any]:
-        whole = {1: -2 + 0 * unit, 2: np.where(unit % 2, 2.0, -4.1), 3: -1 + 0 * unit}[component]
-        return np.array_split(whole, 5)
+        of_part = {1: [-2.0] * 5, 2: second, 3: [-1.0] * 5}[component]
+        return [np.full(40, value) for value in of_part]
 
+    second = [-4.0, 2.0, -4.2, 2.0, -1.05]
     monkeypatch.setattr("genarium.verbs.choose.predicted_density", density)
     best = gn.choose("nb_mixture", tree, "component", [1, 2, 3], "em", by="held_out", restarts=1)
     table = best["choice"].to_dataset()
     assert best["point"].sizes["component"] == 2
     assert list(table["chosen"]) == [False, True, False]
-    np.testing.assert_allclose(table["behind"], [1, 0.05, 0])
-    np.testing.assert_allclose(table["behind_error"], [0, 3.05 / np.sqrt(199), 0], atol=1e-12)
+    np.testing.assert_allclose(table["behind"], [200, 10, 0])
+    np.testing.assert_allclose(table["behind_error"], [0, 40 * np.std(second, ddof=1) * np.sqrt(5), 0], atol=1e-12)

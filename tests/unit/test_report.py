@@ -686,16 +686,23 @@ def test_noisy_bound_is_smoothed(fits: Fits) -> None:
     assert xdata(smooth)[-1] == 1999
 
 
-def test_choice_by_what_is_held_out_marks_its_own_best() -> None:
-    """Where held-out density and bound disagree, the diamond stands at what decided."""
-    table = xr.Dataset(
-        {"bound": ("component_candidate", [-9.0, -5.0, -6.0]), "held_out": ("component_candidate", [-8.0, -7.0, -4.0])},
-        {"component_candidate": [1, 2, 3]},
-    )
+def test_choice_by_what_is_held_out_marks_the_chosen_one() -> None:
+    """Where the bound and the best say another, the diamond stands at what was chosen; bars are errors."""
+    dim = "component_candidate"
+    columns = {
+        "bound": [-9.0, -5.0, -6.0, -3.0],
+        "held_out": [-8.0, -7.0, -4.5, -4.0],
+        "behind_error": [2.0, 1.5, 0.7, 0],
+        "chosen": [False, False, True, False],
+    }
+    table = xr.Dataset({name: (dim, values) for name, values in columns.items()}, {dim: [1, 2, 3, 4]})
     ((_, caption, figure),) = figures.choice(xr.DataTree.from_dict({"choice": table}))
-    assert "log density of held-out data of each candidate lies below that of the chosen one (3, diamond)" in caption
-    marked = figure.axes[0].collections[-1].get_offsets()
-    np.testing.assert_array_equal(marked, [[3, 0]])
+    assert "How far the log density of held-out data of each candidate lies below the best" in caption
+    assert "the diamond is the chosen one (3)" in caption
+    bars, _, diamond = list[Any](figure.axes[0].collections)
+    np.testing.assert_array_equal(diamond.get_offsets(), [[3, 0.5]])
+    ends = np.array([segment[:, 1] for segment in bars.get_segments()])
+    np.testing.assert_allclose(ends, [[2, 6], [1.5, 4.5], [-0.2, 1.2], [0, 0]])
 
 
 def test_choice() -> None:
@@ -705,7 +712,7 @@ def test_choice() -> None:
     assert title == "Choice of the number of components"
     bound = tree["choice"]["bound"].to_numpy()
     best = int(bound.argmax()) + 1
-    assert f"({best}, diamond)" in caption
+    assert f"the diamond is the chosen one ({best})" in caption
     (axes,) = figure.axes
     np.testing.assert_allclose(ydata(axes.lines[0]), bound.max() - bound)
     diamond = axes.collections[1].get_offsets()

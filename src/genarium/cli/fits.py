@@ -38,7 +38,8 @@ def add(commands: words.Commands) -> None:
     fit.add_argument(
         "--by",
         choices=("bound", "held_out"),
-        help="with --choose: compare by the evidence lower bound (default), or by the log density of held-out data",
+        help="with --choose: by the evidence lower bound (default), or by the log density of held-out data (of sizes, "
+        "the smallest within a standard error of the best)",
     )
     fit.add_argument(
         "--prior",

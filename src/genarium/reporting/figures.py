@@ -114,17 +114,17 @@ def choice(tree: xr.DataTree) -> Iterator[Titled]:
     axes.plot(candidates, below, color=FAINT, zorder=1)
     kept = table["chosen"].to_numpy()
     if held:
-        error = table["behind_error"].to_numpy() * below / np.where(below, table["behind"].to_numpy(), 1)
-        axes.errorbar(candidates, below, error, fmt="none", color=FAINT, zorder=1)
+        axes.errorbar(candidates, below, table["behind_error"], fmt="none", color=PALETTE[0], linewidth=1, zorder=1)
     axes.scatter(candidates[~kept], below[~kept], s=28, color=PALETTE[0])
     axes.scatter(candidates[kept], below[kept], s=60, color=MARK, marker="D")
     for x, y in zip(candidates, below, strict=True):
-        axes.annotate(short(round(float(y), 1)), (x, y), (0, 7), textcoords="offset points", ha="center")
+        place, side = ((8, -4), "left") if held else ((0, 7), "center")  # beside a bar
+        axes.annotate(short(round(float(y), 1)), (x, y), place, textcoords="offset points", ha=side)
     axes.set_yscale("symlog", linthresh=1)
     axes.set_ylim(max(3 * below.max(), 2), -0.5)
     what = f"option {size}" if named else f"number of {plural(size)}"
     axes.set_xticks(candidates, [str(name) for name in names])
-    axes.set(xlabel=what, ylabel="nats below the best", xlim=(-0.5, len(names) - 0.5) if named else None)
+    axes.set(xlabel=what, ylabel="nats below the best", xlim=(candidates[0] - 0.5, candidates[-1] + 0.5))
     yield (
         f"Choice of the {what}",
         f"How far the {scored} of each candidate lies below the best; the diamond is the chosen one "

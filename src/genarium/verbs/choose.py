@@ -1,6 +1,6 @@
 """Choose: fit a model at several sizes, or values of an option, and compare by the bound or by what is held out."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -69,7 +69,8 @@ def choose(
         The fit that was chosen, with the group ``choice``: by candidate, the bound, ``bic`` and ``icl`` (smaller is
         better), the iterations, whether it converged (as far as the method tells) and whether it was ``chosen``; with
         ``by="held_out"`` the log density of what was held out, in all and by part, a unit's ``gain`` over the smallest
-        candidate, and how far it is ``behind`` the best one, in the mean of units, each with its standard error.
+        candidate, and by how many nats in all it is ``behind`` the best one, each with its standard error
+        (between parts, or between units where that is larger: units of a part share the luck of one fit).
 
     Raises
     ------
@@ -132,27 +133,30 @@ def choose(
         coords={dim: candidates},
     )
     if densities:
-        units = np.array([np.concatenate(parts) for parts in densities])  # (candidates, units)
-        table["held_out"] = (dim, units.sum(1))
+        table["held_out"] = (dim, [float(np.concatenate(parts).sum()) for parts in densities])
         table["held_out_by_part"] = ((dim, "part"), np.array([[part.sum() for part in parts] for parts in densities]))
-        gain, error = compared(units, 0)
+        gain, error = compared(densities, 0)
         table["gain"], table["gain_error"] = (dim, gain), (dim, error)
-        best = int(units.sum(1).argmax())
-        gain, error = compared(units, best)
-        table["behind"], table["behind_error"] = (dim, -gain), (dim, error)
+        best = int(table["held_out"].to_numpy().argmax())
+        gain, error = compared(densities, best)
+        n = sum(map(len, densities[best]))
+        table["behind"], table["behind_error"] = (dim, -n * gain), (dim, n * error)
         chosen = best if size in fitted_model(fits[best], model).options else int(np.flatnonzero(-gain <= error)[0])
         table = table.assign_coords(part=np.arange(folds))
     table["chosen"] = (dim, np.arange(len(candidates)) == chosen)
     return with_groups(fits[chosen], {"choice": table}, {"chosen_size": size, "chosen_by": by})
 
 
-def compared(units: Array, at: int) -> tuple[Array, Array]:
+def compared(densities: Sequence[Sequence[Array]], at: int) -> tuple[Array, Array]:
     """Return by how much candidates predict better than one of them, a unit's mean, and the standard error of that.
+
+    Units of a part are predicted by one fit, whose luck they share: the error is that between parts, or between units
+    where that is larger.
 
     Parameters
     ----------
-    units : ndarray, shape (candidates, units)
-        Log densities of what was held out, in nats.
+    densities : sequence of sequence of ndarray
+        By candidate and part of the data, the log density of each unit that was held out, in nats.
     at : int
         The candidate that the others are compared with.
 
@@ -160,8 +164,14 @@ def compared(units: Array, at: int) -> tuple[Array, Array]:
     -------
     gain, error : ndarray, shape (candidates,)
     """
-    difference = units - units[at]
-    return difference.mean(1), difference.std(1) / np.sqrt(max(1, units.shape[1] - 1))
+    gain, error = [], []
+    for parts in densities:
+        each = [own - other for own, other in zip(parts, densities[at], strict=True)]
+        units, sums = np.concatenate(each), np.array([part.sum() for part in each])
+        gain.append(units.mean())
+        between_parts = sums.std(ddof=1) * np.sqrt(len(sums)) / len(units)
+        error.append(max(between_parts, units.std() / np.sqrt(max(1, len(units) - 1))))
+    return np.array(gain), np.array(error)
 
 
 def _candidates(model: str | Path | Model, data: Data, size: str, values: Iterable[Any]) -> list[Any]:
