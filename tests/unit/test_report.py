@@ -699,7 +699,8 @@ def test_choice_by_what_is_held_out_marks_the_chosen_one() -> None:
     ((_, caption, figure),) = figures.choice(xr.DataTree.from_dict({"choice": table}))
     assert "How far the log density of held-out data of each candidate lies below the best" in caption
     assert "the diamond is the chosen one (3)" in caption
-    bars, _, diamond = list[Any](figure.axes[0].collections)
+    axes: Any = figure.axes[0]
+    bars, _, diamond = axes.collections
     np.testing.assert_array_equal(diamond.get_offsets(), [[3, 0.5]])
     ends = np.array([segment[:, 1] for segment in bars.get_segments()])
     np.testing.assert_allclose(ends, [[2, 6], [1.5, 4.5], [-0.2, 1.2], [0, 0]])
