@@ -128,6 +128,8 @@ def compared(seed: int, cohort: xr.Dataset, change: Array, half: int) -> dict[st
     out: dict[str, Any] = {"seed": seed, "transcripts": len(keep), "changed": int(changed.sum()), "seconds": seconds}
     held = (low <= true) & (true <= high)
     out["interval_coverage"] = [float(held.mean()), float(held[changed].mean())]
+    discovered = ways["differential"] <= 0.05
+    out["held_of_discovered"] = [int(held[discovered].sum()), int(discovered.sum())]
     for name, q in ways.items():
         found = q <= 0.05
         out[name] = [int(found.sum()), int((found & ~changed).sum())]
@@ -241,7 +243,12 @@ def main() -> None:
         print(json.dumps({name: {"realised_fdr": false / max(found, 1), "power": (found - false) / changed}}))
     sure, wrong = np.sum([each["lfsr"] for each in told], 0)
     coverage = np.mean([each["interval_coverage"] for each in told], 0).tolist()
-    about = {"of": int(sure), "coverage_of_all_and_of_changed": coverage}
+    held, found = np.sum([each["held_of_discovered"] for each in told], 0)
+    about = {
+        "of": int(sure),
+        "coverage_of_all_and_of_changed": coverage,
+        "coverage_of_discovered": held / max(found, 1),
+    }
     print(json.dumps({"false_signs_at_lfsr_0.05": wrong / max(sure, 1), **about}))
 
 
