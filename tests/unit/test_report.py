@@ -703,7 +703,7 @@ def test_choice_by_what_is_held_out_marks_the_chosen_one() -> None:
     bars, _, diamond = axes.collections
     np.testing.assert_array_equal(diamond.get_offsets(), [[3, 0.5]])
     ends = np.array([segment[:, 1] for segment in bars.get_segments()])
-    np.testing.assert_allclose(ends, [[2, 6], [1.5, 4.5], [-0.2, 1.2], [0, 0]])
+    np.testing.assert_allclose(ends, [[2.0, 6.0], [1.5, 4.5], [-0.2, 1.2], [0.0, 0.0]])
 
 
 def test_choice() -> None:
