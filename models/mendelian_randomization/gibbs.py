@@ -1,6 +1,7 @@
 """Gibbs sampling; equation numbers refer to the card (README.md)."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import expit
@@ -44,6 +45,31 @@ FEW = 9.0
 """Of the Beta(1, FEW) by which a small share of strong variants is proposed."""
 
 
+class State(NamedTuple):
+    """What the moves share: scalars, theta and intercepts by region, and what confounding adds to slopes (J,)."""
+
+    whole: Array
+    tau: Array
+    theta: Array
+    alpha: Array
+    sd: Array
+    omega: Array
+    strong: Array
+    more: Array
+
+
+NAMES = {
+    "whole": "global_effect",
+    "tau": "heterogeneity",
+    "theta": "theta",
+    "alpha": "intercept",
+    "sd": "exposure_sd",
+    "omega": "pleiotropy_sd",
+    "strong": "strong_share",
+}
+"""Names of the unknown variables, by those of a state."""
+
+
 class Sampler:
     """The Markov chain, ``sampler(rng)`` yields its draws. Shapes: J variants, S regions."""
 
@@ -64,52 +90,37 @@ class Sampler:
 
     def __call__(self, rng: np.random.Generator) -> Iterator[Arrays]:
         """Yield draws of the unknown variables."""
-        at = start(self.problem, rng)
-        theta, alpha = at["theta"], at["intercept"]
-        tau, sd, omega = (np.asarray(at[n], dtype=float) for n in ("heterogeneity", "exposure_sd", "pleiotropy_sd"))
-        whole = float(at["global_effect"])
-        share, eta, z = CONFOUNDED[0] / sum(CONFOUNDED), 0.0, np.zeros(len(self.x))
-        strong = np.asarray(at["strong_share"], dtype=float)
+        first = start(self.problem, rng)
+        named = {short: np.asarray(first[name], dtype=float) for short, name in NAMES.items()}
+        at = State(**named, more=np.zeros(len(self.x)))
+        share, eta = CONFOUNDED[0] / sum(CONFOUNDED), 0.0
         while True:
-            tau, theta = self._stretched(rng, theta, alpha, sd, omega, strong, eta * z, tau, whole)
-            slope = theta[self.region] + eta * z
-            sd = self._exposure_sd(rng, slope, alpha, sd, omega, strong)
-            strong = self._strong_share(rng, slope, alpha, sd, omega, strong)
-            sd, strong = self._kinds_changed(rng, slope, alpha, sd, omega, strong)
-            omega = self._omega(rng, slope, alpha, sd, omega, strong)
-            alpha = self._intercepts(rng, slope, alpha, sd, omega, strong)
-            theta, alpha = self._mirrored(rng, theta, alpha, sd, omega, strong, eta * z, whole)
-            slope = theta[self.region] + eta * z
-            scale, self.sign = self._strong(rng, slope, alpha, sd, omega, strong)
+            for move in (self._stretched, self._exposure_sd, self._strong_share, self._kinds_changed):
+                at = move(rng, at)
+            for move in (self._omega, self._intercepts, self._mirrored):
+                at = move(rng, at)
+            scale, self.sign = self._strong(rng, at)
+            spreads, z = at.sd * scale, np.zeros(len(self.x))
             if self.mixture:
-                z = self._confounded(rng, theta, alpha, sd * scale, omega, share, eta)
+                z = self._confounded(rng, at, spreads, share, eta)
                 share = float(rng.beta(CONFOUNDED[0] + z.sum(), CONFOUNDED[1] + len(z) - z.sum()))
-                slope = theta[self.region] + eta * z
-            gamma = self._gamma(rng, slope, alpha, sd * scale, omega)
+                at = at._replace(more=eta * z)
+            gamma = self._gamma(rng, at, spreads)
             rest = self.y - self.slope * (self.x - gamma)  # slope gamma + sign alpha + noise of variance v
-            v = omega**2 + self.residual2
-            precision, score = self._regions(gamma, rest - eta * z * gamma, v)
-            tau, whole = self._between(rng, precision, score, tau)
+            v = at.omega**2 + self.residual2
+            precision, score = self._regions(gamma, rest - at.more * gamma, v)
+            tau, whole = self._between(rng, precision, score, at.tau)
             if self.mixture:
                 eta = self._confounded_effect(rng, precision, z * gamma, gamma, rest, v, tau, whole)
                 precision, score = self._regions(gamma, rest - eta * z * gamma, v)
             theta, alpha = self._regional(rng, precision, score, tau, whole)
-            drawn = {
-                "global_effect": np.asarray(whole),
-                "heterogeneity": tau,
-                "theta": theta,
-                "intercept": alpha,
-                "exposure_sd": sd,
-                "pleiotropy_sd": omega,
-                "strong_share": strong,
-            }
+            at = at._replace(whole=np.asarray(whole), tau=tau, theta=theta, alpha=alpha, more=eta * z)
+            drawn = {name: getattr(at, short) for short, name in NAMES.items()}
             if self.mixture:
                 drawn |= {"confounded_share": np.asarray(share), "confounded_effect": np.asarray(eta)}
             yield drawn
 
-    def _strong(
-        self, rng: np.random.Generator, slope: Array, alpha: Array, sd: Array, omega: Array, share: Array
-    ) -> tuple[Array, Array]:
+    def _strong(self, rng: np.random.Generator, at: State) -> tuple[Array, Array]:
         """Draw which variants are strong, and signs, true effects summed out (eq. 5b).
 
         Returns
@@ -118,24 +129,23 @@ class Sampler:
             Spreads over that of strong variants; signs.
         """
         kinds = [(own, sign) for own in (1.0, WEAK) for sign in ((1.0,) if self.signs_given else (1.0, -1.0))]
-        log_share = {1.0: np.log(share), WEAK: np.log1p(-share)}
-        values = [log_share[own] + self._pair(slope, alpha, (own * sd) ** 2, omega, sign) for own, sign in kinds]
+        log_share = {1.0: np.log(at.strong), WEAK: np.log1p(-at.strong)}
+        slope = at.theta[self.region] + at.more
+        values = [log_share[own] + self._pair(at, slope, (own * at.sd) ** 2, sign) for own, sign in kinds]
         noisy = np.array(values) + rng.gumbel(size=(len(kinds), len(slope)))
         scale, sign = np.array(kinds)[noisy.argmax(0)].T
         return scale, sign
 
-    def _pair(self, slope: Array, alpha: Array, between: Array, omega: Array, sign: Array | float) -> Array:
+    def _pair(self, at: State, slope: Array, between: Array, sign: Array | float) -> Array:
         """Log density of effects and of the sign of the true one, which is summed out."""
-        errors = self.sx2, self.problem["se_outcome"] ** 2 + omega**2, self.problem["error_covariance"]
-        given = slope, between, self.x, self.y - sign * alpha[self.region], self.mean, *errors
+        errors = self.sx2, self.problem["se_outcome"] ** 2 + at.omega**2, self.problem["error_covariance"]
+        given = slope, between, self.x, self.y - sign * at.alpha[self.region], self.mean, *errors
         return pair(*given) if self.signs_given else pair(*given) + log_sign(*given, sign)
 
-    def _confounded(
-        self, rng: np.random.Generator, theta: Array, alpha: Array, sd: Array, omega: Array, share: float, eta: float
-    ) -> Array:
+    def _confounded(self, rng: np.random.Generator, at: State, spreads: Array, share: float, eta: float) -> Array:
         """Draw which variants are confounded, true effects summed out (eq. 10)."""
-        slope = theta[self.region]
-        without, with_it = (self._pair(b, alpha, sd**2, omega, self.sign) for b in (slope, slope + eta))
+        slope = at.theta[self.region]
+        without, with_it = (self._pair(at, b, spreads**2, self.sign) for b in (slope, slope + eta))
         odds = np.log(share) - np.log1p(-share) + with_it - without
         return np.asarray(rng.logistic(size=len(odds)) < odds, dtype=float)
 
@@ -160,142 +170,109 @@ class Sampler:
         pull = (design * rest / v).sum() - (border * known[..., 1]).sum()
         return float(rng.normal(pull / total, total**-0.5))
 
-    def _gamma(self, rng: np.random.Generator, slope: Array, alpha: Array, sd: Array, omega: Array) -> Array:
+    def _gamma(self, rng: np.random.Generator, at: State, spreads: Array) -> Array:
         """Draw the true effects, given all else (eq. 5)."""
-        b = slope - self.slope  # rest = b gamma + ..., with the errors' slope times x moved over
-        v = omega**2 + self.residual2
-        precision = 1 / sd**2 + 1 / self.sx2 + b**2 / v
-        pull = self.mean / sd**2 + self.x / self.sx2
-        pull = pull + b * (self.y - self.slope * self.x - self.sign * alpha[self.region]) / v
+        b = at.theta[self.region] + at.more - self.slope  # rest = b gamma + ..., the errors' slope times x moved over
+        v = at.omega**2 + self.residual2
+        precision = 1 / spreads**2 + 1 / self.sx2 + b**2 / v
+        pull = self.mean / spreads**2 + self.x / self.sx2
+        pull = pull + b * (self.y - self.slope * self.x - self.sign * at.alpha[self.region]) / v
         if self.signs_given:
             return np.asarray(rng.normal(pull / precision, precision**-0.5))
         return self.sign * above_zero(rng, self.sign * pull / precision, precision**-0.5)
 
-    def _density(self, slope: Array, alpha: Array, sd: Array, omega: Array, strong: Array) -> float:
+    def _density(self, at: State) -> float:
         """Log density of the data: true effects, their signs and which variants are strong are summed out (eq. 4)."""
-        return float(self._densities(slope, alpha, sd, omega, strong).sum())
+        return float(self._densities(at).sum())
 
-    def _densities(self, slope: Array, alpha: Array, sd: Array, omega: Array, strong: Array) -> Array:
+    def _densities(self, at: State) -> Array:
         """Return them by variant; shape (J,)."""
+        slope, alpha = at.theta[self.region] + at.more, at.alpha[self.region]
         noise = self.problem["se_outcome"] ** 2
         if self.signs_given:
-            errors = self.sx2, noise + omega**2, self.problem["error_covariance"]
-            return spread(slope, alpha[self.region], sd, strong, self.x, self.y, self.mean, *errors, True)
-        of_fit = slope[None], alpha[self.region][None], sd[None], omega[None] ** 2, strong[None]
+            errors = self.sx2, noise + at.omega**2, self.problem["error_covariance"]
+            return spread(slope, alpha, at.sd, at.strong, self.x, self.y, self.mean, *errors, True)
+        of_fit = slope[None], alpha[None], at.sd[None], at.omega[None] ** 2, at.strong[None]
         of_data = self.each, self.x, self.y, self.sx2, noise, self.problem["error_covariance"]
         return np.asarray(effects(*of_fit, *of_data, WEAK)[0])
 
-    def _intercepts(
-        self, rng: np.random.Generator, slope: Array, alpha: Array, sd: Array, omega: Array, strong: Array
-    ) -> Array:
-        """Slice update of the intercepts (eq. 9c)."""
-        width = INTERCEPT * self.Sy
+    def _stretched(self, rng: np.random.Generator, at: State) -> State:
+        """Slice update of ln tau with (theta - Theta) / tau held (eq. 9b)."""
+        z = (at.theta - at.whole) / at.tau
 
-        def log_density(alpha: Array) -> Array:
-            of_data = np.bincount(self.region, self._densities(slope, alpha, sd, omega, strong), self.S)
-            return np.asarray(of_data - 0.5 * (alpha / width) ** 2)
+        def log_density(log_tau: Array) -> Array:
+            value = self._density(at._replace(theta=at.whole + np.exp(log_tau) * z))
+            return np.asarray(value - 0.5 * np.exp(2 * log_tau) / (HETEROGENEITY * self.ratio) ** 2 + log_tau)
 
-        return engine.slice_update(log_density, alpha, width, rng)
+        tau = np.exp(engine.slice_update(log_density, np.log(at.tau), 1.0, rng))
+        return at._replace(tau=tau, theta=at.whole + tau * z)
 
-    def _exposure_sd(
-        self, rng: np.random.Generator, slope: Array, alpha: Array, sd: Array, omega: Array, strong: Array
-    ) -> Array:
+    def _exposure_sd(self, rng: np.random.Generator, at: State) -> State:
         """Slice update of ln sigma (eq. 6)."""
 
         def log_density(log_sd: Array) -> Array:
-            sd = np.exp(log_sd)
-            return np.asarray(self._density(slope, alpha, sd, omega, strong) - 0.5 * (sd / self.Sx) ** 2 + log_sd)
+            return np.asarray(self._of_sd(at._replace(sd=np.exp(log_sd))))
 
-        return np.exp(engine.slice_update(log_density, np.log(sd), 0.3, rng))
+        return at._replace(sd=np.exp(engine.slice_update(log_density, np.log(at.sd), 0.3, rng)))
 
-    def _strong_share(
-        self, rng: np.random.Generator, slope: Array, alpha: Array, sd: Array, omega: Array, strong: Array
-    ) -> Array:
+    def _of_sd(self, at: State) -> float:
+        """Log density of the data and ln sigma."""
+        return float(self._density(at) - 0.5 * (at.sd / self.Sx) ** 2 + np.log(at.sd))
+
+    def _strong_share(self, rng: np.random.Generator, at: State) -> State:
         """Slice update of logit p (eq. 5b); the prior of p is uniform."""
 
         def log_density(logit: Array) -> Array:
             strong = expit(logit)
-            return np.asarray(self._density(slope, alpha, sd, omega, strong) + np.log(strong) + np.log1p(-strong))
+            return np.asarray(self._density(at._replace(strong=strong)) + np.log(strong) + np.log1p(-strong))
 
-        return np.asarray(expit(engine.slice_update(log_density, np.log(strong) - np.log1p(-strong), 1.0, rng)))
+        logit = np.log(at.strong) - np.log1p(-at.strong)
+        return at._replace(strong=np.asarray(expit(engine.slice_update(log_density, logit, 1.0, rng))))
 
-    def _kinds_changed(
-        self, rng: np.random.Generator, slope: Array, alpha: Array, sd: Array, omega: Array, strong: Array
-    ) -> tuple[Array, Array]:
+    def _kinds_changed(self, rng: np.random.Generator, at: State) -> State:
         """Propose that the strong variants be the weak ones, with a new share of others, or the reverse (eq. 6b).
 
         Where few variants are of one kind, both readings are modes, which steps of sigma or p alone do not connect.
         """
         up = rng.random() < 0.5
-        sd_new = sd / WEAK if up else sd * WEAK
-        strong_new = np.asarray(rng.beta(1, FEW) if up else rng.random())
-        few = strong_new if up else strong  # of which the density of the proposal is FEW (1 - p)^(FEW - 1)
-
-        def log_density(sd: Array, strong: Array) -> float:
-            return float(self._density(slope, alpha, sd, omega, strong) - 0.5 * (sd / self.Sx) ** 2 + np.log(sd))
-
-        ratio = log_density(sd_new, strong_new) - log_density(sd, strong)
+        strong = np.asarray(rng.beta(1, FEW) if up else rng.random())
+        trial = at._replace(sd=at.sd / WEAK if up else at.sd * WEAK, strong=strong)
+        few = strong if up else at.strong  # of which the density of the proposal is FEW (1 - p)^(FEW - 1)
         proposed = np.log(FEW) + (FEW - 1) * np.log1p(-few)
-        ratio += -proposed if up else proposed
-        return (sd_new, strong_new) if np.log(rng.random()) < ratio else (sd, strong)
+        ratio = self._of_sd(trial) - self._of_sd(at) + (-proposed if up else proposed)
+        return trial if np.log(rng.random()) < ratio else at
 
-    def _mirrored(
-        self,
-        rng: np.random.Generator,
-        theta: Array,
-        alpha: Array,
-        sd: Array,
-        omega: Array,
-        strong: Array,
-        more: Array,
-        whole: float,
-    ) -> tuple[Array, Array]:
-        """Propose -alpha, theta on the other side of Theta, or both, in each region (eq. 9d); the prior is the same."""
-        kind = rng.integers(3)
-        trial = 2 * whole - theta if kind != 0 else theta
-        mirrored = -alpha if kind != 1 else alpha
-
-        def log_density(theta: Array, alpha: Array) -> Array:
-            each = self._densities(theta[self.region] + more, alpha, sd, omega, strong)
-            return np.bincount(self.region, each, self.S)
-
-        taken = np.log(rng.random(self.S)) < log_density(trial, mirrored) - log_density(theta, alpha)
-        return np.where(taken, trial, theta), np.where(taken, mirrored, alpha)
-
-    def _stretched(
-        self,
-        rng: np.random.Generator,
-        theta: Array,
-        alpha: Array,
-        sd: Array,
-        omega: Array,
-        strong: Array,
-        more: Array,
-        tau: Array,
-        whole: float,
-    ) -> tuple[Array, Array]:
-        """Slice update of ln tau with (theta - Theta) / tau held (eq. 9b)."""
-        z = (theta - whole) / tau
-
-        def log_density(log_tau: Array) -> Array:
-            slope = (whole + np.exp(log_tau) * z)[self.region] + more
-            value = self._density(slope, alpha, sd, omega, strong)
-            return np.asarray(value - 0.5 * np.exp(2 * log_tau) / (HETEROGENEITY * self.ratio) ** 2 + log_tau)
-
-        tau = np.exp(engine.slice_update(log_density, np.log(tau), 1.0, rng))
-        return tau, whole + tau * z
-
-    def _omega(
-        self, rng: np.random.Generator, slope: Array, alpha: Array, sd: Array, omega: Array, strong: Array
-    ) -> Array:
+    def _omega(self, rng: np.random.Generator, at: State) -> State:
         """Slice update of ln omega, pleiotropic effects summed out, too (eq. 7)."""
 
         def log_density(log_omega: Array) -> Array:
             omega = np.exp(log_omega)
-            value = self._density(slope, alpha, sd, omega, strong)
+            value = self._density(at._replace(omega=omega))
             return np.asarray(value - 0.5 * (omega / (PLEIOTROPY * self.Sy)) ** 2 + log_omega)
 
-        return np.exp(engine.slice_update(log_density, np.log(omega), 1.0, rng))
+        return at._replace(omega=np.exp(engine.slice_update(log_density, np.log(at.omega), 1.0, rng)))
+
+    def _intercepts(self, rng: np.random.Generator, at: State) -> State:
+        """Slice update of the intercepts (eq. 9c)."""
+        width = INTERCEPT * self.Sy
+
+        def log_density(alpha: Array) -> Array:
+            return np.asarray(self._by_region(at._replace(alpha=alpha)) - 0.5 * (alpha / width) ** 2)
+
+        return at._replace(alpha=engine.slice_update(log_density, at.alpha, width, rng))
+
+    def _by_region(self, at: State) -> Array:
+        """Log density of the data by region; shape (S,)."""
+        return np.bincount(self.region, self._densities(at), self.S)
+
+    def _mirrored(self, rng: np.random.Generator, at: State) -> State:
+        """Propose -alpha, theta on the other side of Theta, or both, in each region (eq. 9d); the prior is the same."""
+        kind = rng.integers(3)
+        theta = 2 * at.whole - at.theta if kind != 0 else at.theta
+        alpha = -at.alpha if kind != 1 else at.alpha
+        gain = self._by_region(at._replace(theta=theta, alpha=alpha)) - self._by_region(at)
+        taken = np.log(rng.random(self.S)) < gain
+        return at._replace(theta=np.where(taken, theta, at.theta), alpha=np.where(taken, alpha, at.alpha))
 
     def _regions(self, gamma: Array, rest: Array, v: Array) -> tuple[Array, Array]:
         """Return precision (S, 2, 2) and score (S, 2) of theta and alpha in each region, alpha's prior included."""
