@@ -265,7 +265,7 @@ def test_every_move_keeps_the_joint_distribution(move: str) -> None:
         unknown = {name: np.asarray(v[i]) for name, v in drawn.items()}
         made = story.replicate(problem, unknown, rng)
         sampler.x, sampler.y = made["beta_exposure"], made["beta_outcome"]
-        at = State(**{short: unknown[name] for short, name in NAMES.items()}, more=np.zeros(len(sampler.x)))
+        at = state_of(unknown, sampler)
         before = _moments(sampler, at)
         for _ in range(3):
             at = getattr(sampler, move)(rng, at)
@@ -275,6 +275,11 @@ def test_every_move_keeps_the_joint_distribution(move: str) -> None:
     assert some.sum() >= 2
     z = found.mean(0)[some] / (found.std(0)[some] / np.sqrt(n))
     assert (np.abs(z) < 4.2).all(), z  # of seven moves, some eight numbers each: p < .002
+
+
+def state_of(unknown: Mapping[str, Array], sampler: Sampler) -> State:
+    """Values of the unknown variables as a state, no variant confounded."""
+    return State(**{short: unknown[name] for short, name in NAMES.items()}, more=np.zeros(len(sampler.x)))
 
 
 def _moments(sampler: Sampler, at: State) -> Array:
@@ -301,7 +306,7 @@ def test_gibbs_keeps_the_joint_distribution(option: dict[str, Any]) -> None:
     def summaries(at: Mapping[str, Array]) -> list[float]:
         made = story.replicate(problem, dict(at), rng)
         sampler.x, sampler.y = made["beta_exposure"], made["beta_outcome"]
-        out = [*_moments(sampler, at), at["global_effect"] ** 2, np.log1p(sampler.x**2).mean()]
+        out = [*_moments(sampler, state_of(at, sampler)), at["global_effect"] ** 2, np.log1p(sampler.x**2).mean()]
         out.append(np.log1p(sampler.y**2).mean())
         if "confounded_share" in at:
             out += [at["confounded_share"], at["confounded_effect"] ** 2]
