@@ -1,4 +1,4 @@
-"""Choose: the size with the highest evidence lower bound, and what cannot be chosen by."""
+"""Choose: by the evidence lower bound, by what is held out, and what cannot be chosen by."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ import xarray as xr
 from scipy import stats
 
 import genarium as gn
+from genarium.cli.fits import _chosen
 from genarium.errors import InputError
 
 
@@ -127,3 +128,6 @@ def test_the_smallest_size_within_a_standard_error_of_the_best_is_chosen(
     assert list(table["chosen"]) == [False, True, False]
     np.testing.assert_allclose(table["behind"], [200, 10, 0])
     np.testing.assert_allclose(table["behind_error"], [0, 40 * np.std(second, ddof=1) * np.sqrt(5), 0], atol=1e-12)
+    told = _chosen(best, "component")
+    assert told.startswith("component=2 is chosen: +0.95 ± ")
+    assert "; component=3 is ahead of it by +10 ± " in told

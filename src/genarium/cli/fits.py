@@ -195,21 +195,26 @@ def _fit_each(options: argparse.Namespace) -> int:
 
 
 def _chosen(tree: Any, size: str) -> str:
-    """Say which candidate is best, and by how much against the first; where it is the first, how far the next is."""
-    from genarium.attributes import attribute
+    """Say which candidate is chosen, and by how much against the first; where it is the first, how far the next is.
 
-    table = tree["choice"].to_dataset()
-    known = {**attribute(tree, "sizes"), **attribute(tree, "model_options")}
-    candidates = table[f"{size}_candidate"].to_numpy()
-    best, first = known[size], candidates[0]
+    Where a larger size is ahead by no more than its error, that is said, too.
+    """
+    table = tree["choice"].to_dataset().rename({f"{size}_candidate": "at"})
+    candidates, chosen = table["at"].to_numpy(), int(table["chosen"].to_numpy().argmax())
+    said = f"{size}={candidates[chosen]} is chosen"
     if "gain" not in table or len(candidates) < 2:
-        return f"{size}={best} is best"
-    other = candidates[1 + int(table["gain"].to_numpy()[1:].argmax())] if best == first else best
-    at = table.sel({f"{size}_candidate": other})
-    gain = f"{float(at['gain']):+.3g} ± {float(at['gain_error']):.2g} nats an observation held out"
-    if best == first:
-        return f"{size}={best} is best: {size}={other} has {gain}, against it"
-    return f"{size}={best} is best: {gain}, against {size}={first}"
+        return said
+
+    def told(name: str, at: int) -> str:
+        return f"{float(table[name][at]):+.3g} ± {float(table[f'{name}_error'][at]):.2g} nats"
+
+    other = chosen or 1 + int(table["gain"].to_numpy()[1:].argmax())
+    gain = f"{told('gain', other)} an observation held out, against"
+    said += f": {gain} {size}={candidates[0]}" if chosen else f": {size}={candidates[other]} has {gain} it"
+    best = int(table["behind"].to_numpy().argmin())
+    if best not in (chosen, other):
+        said += f"; {size}={candidates[best]} is ahead of it by {told('behind', chosen)} in all, which may be chance"
+    return said
 
 
 def _range(text: str) -> tuple[str, range | list[str]]:
