@@ -213,11 +213,16 @@ def ascend(table: Table, *, tolerance: float, max_iterations: int, start: Array 
         open_ = gap > tolerance / (2 * J)
         bounds.append(float(log_sum.sum()) + constant)
         if len(bounds) in POLISHED and gap.sum() > tolerance:
-            a = polished(table, a, gap, tolerance)
+            trial = polished(table, a, gap, tolerance)
             if len(bounds) > POLISHED[0]:
-                a, proved = giants(table, a, gap, proved, tolerance)
+                trial, proved = giants(table, trial, gap, proved, tolerance)
             sweeps.rows = np.arange(len(table.count))
-            ratio, log_sum = sweeps(a)
+            tried, reached = sweeps(trial)
+            # Newton's method looks for what is proved near the maximum; the point before it may be higher by a trifle
+            lower = reached < log_sum
+            proved = np.where(lower, np.minimum(proved, gaps(table, trial, tried)), proved)
+            a, ratio = (np.where(lower[label] & hit, *pair) for pair in ((a, trial), (ratio, tried)))
+            log_sum = np.maximum(log_sum, reached)
             gap = np.minimum(gaps(table, a, ratio), proved)
             open_ = gap > tolerance / (2 * J)
             bounds.append(float(log_sum.sum()) + constant)
