@@ -18,7 +18,7 @@ from .medians import contamination_mixture, weighted_median
 from .modes import mode
 from .outliers import presso
 from .profiled import divw, maximum_likelihood, pivw
-from .regression import egger, ivw
+from .regression import egger, ivw, whitened
 from .robust_score import raps
 
 
@@ -202,12 +202,13 @@ def mr_table(
         raise InputError(
             f"mr_table: there are {len(labels)} names for {J} variants. Give one for each, in their order."
         )
-    direction = steiger(data, samples_exposure, samples_outcome)
+    matrix = None if correlation is None or J == 1 else numbers("correlation", correlation)
+    direction = steiger(data, samples_exposure, samples_outcome, matrix)
     if J == 1:
         rows = [_row(lambda: wald_ratio(*given, covariance=c, level=level), "Wald ratio", 1)]
         return MrTable(rows, data.mean_f, (), None, direction, [], labels, data)
-    if correlation is not None:
-        return _correlated(given, c, numbers("correlation", correlation), labels, direction, model, seed, level)
+    if matrix is not None:
+        return _correlated(given, c, matrix, labels, direction, model, seed, level)
     rows = []
     for method, run, least in _methods(given, c, iterations, seed, level):
         if least <= J:
@@ -372,14 +373,24 @@ def _posterior(found: Any, given: tuple[Array, Array, Array, Array], level: floa
     )
 
 
-def steiger(data: Variants, samples_exposure: ArrayLike | None, samples_outcome: ArrayLike | None) -> Steiger | None:
-    """Compare the shares of variance that variants explain, r² = F / (F + n - 2) each, by Fisher's z of their roots.
+def steiger(
+    data: Variants,
+    samples_exposure: ArrayLike | None,
+    samples_outcome: ArrayLike | None,
+    correlation: Array | None = None,
+) -> Steiger | None:
+    """Compare the shares of variance that variants explain, by Fisher's z of their roots.
+
+    Each explains r² = F / (F + n - 2). Independent ones add up; of correlated ones R, with the signs of their effects,
+    all together explain r'R⁻¹r.
 
     Parameters
     ----------
     data : Variants
     samples_exposure, samples_outcome : array_like, shape (J,) or (), optional
         None: no comparison.
+    correlation : ndarray, shape (J, J), optional
+        Of the variants, signed by their effect alleles.
 
     Returns
     -------
@@ -404,12 +415,16 @@ def steiger(data: Variants, samples_exposure: ArrayLike | None, samples_outcome:
         if not (np.isfinite(n).all() and (n > 3).all()):
             raise InputError(f"mr_table: sample sizes of the {name} must be above 3. Correct them, or leave them out.")
         F = (b / se) ** 2
-        shares.append(float((F / (F + n - 2)).sum()))
+        r = np.sign(b) * np.sqrt(F / (F + n - 2))
+        if correlation is not None:
+            r = whitened(r[:, None], correlation, np.ones(len(r)))[1]
+        shares.append(float(r @ r))
         sizes.append(float(n.mean()))
     if max(shares) >= 1:
+        why = "they are correlated" if correlation is None else "the correlations do not fit them"
         raise InputError(
-            f"mr_table: the variants explain {max(shares):.2g} times the variance of a trait: they are correlated, or "
-            "sample sizes are too small. Give independent variants."
+            f"mr_table: the variants explain {max(shares):.2g} times the variance of a trait: {why}, or sample sizes "
+            "are too small. Give independent variants."
         )
     x, y = (np.arctanh(np.sqrt(share)) for share in shares)
     z = (x - y) / np.sqrt(1 / (sizes[0] - 3) + 1 / (sizes[1] - 3))

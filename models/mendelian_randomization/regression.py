@@ -119,7 +119,7 @@ def ivw(
                 "correlated variants: beta_exposure is 0. Drop it, or use weights='simple'."
             )
         columns = np.column_stack([data.x, data.y])
-        design, response = _whitened(columns, numbers("correlation", correlation), np.sqrt(weight))
+        design, response = whitened(columns, numbers("correlation", correlation), np.sqrt(weight))
     else:
         design, response = design * np.sqrt(weight)[:, None], data.y * np.sqrt(weight)
     coefficient, covariance, scale = _fitted(design, response, robust)
@@ -182,7 +182,7 @@ def egger(
         matrix = numbers("correlation", correlation)
         if matrix.shape == (len(turned), len(turned)):
             matrix = matrix * np.outer(turned, turned)
-        design, response = _whitened(np.column_stack([design, data.y]), matrix, root)
+        design, response = whitened(np.column_stack([design, data.y]), matrix, root)
     coefficient, covariance, scale = _fitted(design, response, robust)
     se = _standard_error(covariance, scale, "random", robust)
     law = degrees if distribution == "t" else np.inf
@@ -250,7 +250,7 @@ def _standard_error(covariance: Array, scale: float, model: str, robust: bool) -
     return [float(s) * (max(1.0, scale) if model == "random" else 1.0) for s in se]
 
 
-def _whitened(columns: Array, correlation: Array, root: Array) -> tuple[Array, Array]:
+def whitened(columns: Array, correlation: Array, root: Array) -> tuple[Array, Array]:
     """Return a design and a response, the last column, whose errors are independent."""
     _check_correlation(correlation, len(columns))
     try:

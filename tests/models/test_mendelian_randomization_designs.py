@@ -202,6 +202,43 @@ def test_a_table_of_pairs_needs_the_alleles(tmp_path: Path, capsys: pytest.Captu
     assert "1.3019" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("named", ["1:{}:{}:{}", "chr1_{}_{}_{}", "01:{}:{}:{}"])
+def test_correlations_are_found_by_place(named: str, tmp_path: Path) -> None:
+    """Names that say place and alleles; where a place has several pairs of alleles, the variant's own are taken."""
+    files = write(tmp_path, calcium(), ["rs0"] * 6, FLIP)
+    for file in files:
+        text = Path(file).read_text().replace("SNP\t", "CHR\tPOS\t")
+        Path(file).write_text("".join(line.replace("rs", "1\t10", 1) for line in text.splitlines(True)))
+    R = np.eye(7)
+    R[:6, :6] = calcium()
+    names = [named.format(f"10{j}", "A", "G") for j in range(6)] + [named.format(100, "A", "T")]
+    rows = ["\t".join([name, *(f"{r:.8g}" for r in row)]) for name, row in zip(names, R, strict=True)]
+    (tmp_path / "ld").write_text("\n".join(["\t".join(["", *names]), *rows]) + "\n")
+    ld = gn.read(NAME, files, format="traits", ld=str(tmp_path / "ld"))["constant_data"]["ld"]
+    np.testing.assert_allclose(ld, calcium() * np.outer(FLIP, FLIP), atol=1e-7)
+
+
+def test_correlated_variants_explain_less_than_their_sum() -> None:
+    """Direction: R squared of a regression on all variants, by simulated genotypes."""
+    rng = np.random.default_rng(1)
+    n = 4000
+    genotypes = rng.normal(size=(n, 3))
+    genotypes[:, 1] = 0.9 * genotypes[:, 0] + np.sqrt(1 - 0.81) * genotypes[:, 1]
+    genotypes[:, 2] *= -1
+    genotypes -= genotypes.mean(0)
+    traits = genotypes @ np.array([[0.2, 0.1], [0.2, 0.1], [-0.3, 0.0]]) + rng.normal(size=(n, 2))
+    traits -= traits.mean(0)
+    square = (genotypes**2).sum(0)
+    beta = genotypes.T @ traits / square[:, None]
+    residual = (traits**2).sum(0) - beta**2 * square[:, None]
+    se = np.sqrt(residual / (n - 2) / square[:, None])
+    explained = [1 - np.linalg.lstsq(genotypes, trait, rcond=None)[1][0] / (trait**2).sum() for trait in traits.T]
+    how = {"correlation": np.corrcoef(genotypes.T), "samples_exposure": n, "samples_outcome": n, "model": False}
+    found = mr_table(beta[:, 0], se[:, 0], beta[:, 1], se[:, 1], **how).steiger
+    assert found is not None
+    np.testing.assert_allclose([found.r2_exposure, found.r2_outcome], explained, rtol=1e-9)
+
+
 def test_clumping_keeps_the_strongest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     R = np.eye(4)
     R[0, 1] = R[1, 0] = 0.8

@@ -1,5 +1,6 @@
 """Correlations of variants (linkage disequilibrium) from a file, signed as the effects are; clumping."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from ..harmonise import match
 from ..linked import require_ld
 from .dialects import plain, roles
 from .files import begin, split
+from .pairing import place_of
 from .streams import opened
 
 PAIRS = {
@@ -24,6 +26,9 @@ PAIRS = {
     "r": ("r", "unphasedr", "phasedr", "corr", "correlation", "ld"),
 }
 """Usual names of the columns of a table with a row a pair (PLINK 1 and 2, LDstore)."""
+
+WITH_ALLELES = re.compile(r"(.+?)[:_]([A-Za-z]+|-)[:_]([A-Za-z]+|-)")
+"""An identifier that ends in a variant's two alleles."""
 
 SQUARED = ("r2", "rsq", "rsquared", "unphasedr2", "phasedr2")
 
@@ -76,11 +81,10 @@ def read_correlations(path: Path, alleles: Path | None = None) -> Correlations:
         if missing is not None:
             raise InputError(f"{alleles}: there is no row for variant {missing!r} of {path}. Add its alleles.")
         return Correlations(path, names, matrix, *np.array([told[name] for name in names], dtype=object).T)
-    parts = [name.replace(":", "_").rsplit("_", 2) for name in names]
-    if all(len(part) == 3 and part[1].isalpha() and part[2].isalpha() for part in parts):
-        heads = [name[: -len("_".join(part[1:])) - 1] for name, part in zip(names, parts, strict=True)]
-        effect, other = (np.array([part[k].upper() for part in parts], dtype=object) for k in (1, 2))
-        return Correlations(path, heads, matrix, effect, other)
+    parts = [WITH_ALLELES.fullmatch(name) for name in names]
+    if all(parts):
+        effect, other = (np.array([part[k].upper() for part in parts if part], dtype=object) for k in (2, 3))
+        return Correlations(path, names, matrix, effect, other)
     return Correlations(path, names, matrix)
 
 
@@ -188,25 +192,36 @@ def aligned(found: Correlations, names: Array, effect: Array, other: Array, acco
     InputError
         If nothing is left, or the alleles that are counted are not known.
     """
-    index = {name: k for k, name in enumerate(found.names)}
-    at = np.array([index.get(str(name), index.get(str(name).partition(":")[0], -1)) for name in names])
-    keep = at >= 0
+    index: dict[str, list[int]] = {}
+    for k, name in enumerate(found.names):
+        for key in _keys(name):
+            index.setdefault(key, []).append(k)
+    rows = [next((index[key] for key in _keys(str(name)) if key in index), []) for name in names]
+    keep = np.array([len(some) > 0 for some in rows], dtype=bool)
     account.leave("without a correlation in the file of linkage disequilibrium", names[~keep].tolist())
-    sign = np.ones(len(names))
     if found.effect is None or found.other is None:
         raise InputError(
             f"{found.path}: this does not say of which alleles the correlations are, so that their signs mean nothing. "
             f"Name variants like rs123_A_G, the counted allele first, or give {option('ld_alleles', 'FILE')}."
         )
-    for j in np.flatnonzero(keep):
-        sign[j] = match(effect[j], other[j], str(found.effect[at[j]]), str(found.other[at[j]]))
+    sign, at = np.zeros(len(names)), np.zeros(len(names), dtype=int)
+    for j in np.flatnonzero(keep):  # several rows where a place has several pairs of alleles
+        signs = [match(effect[j], other[j], str(found.effect[k]), str(found.other[k])) for k in rows[j]]
+        sign[j], at[j] = next(((one, k) for one, k in zip(signs, rows[j], strict=True) if one), (0, 0))
     wrong = keep & (sign == 0)
     account.leave("of other alleles in the file of linkage disequilibrium", names[wrong].tolist())
     keep &= ~wrong
     if not keep.any():
         raise InputError(f"{found.path}: none of the variants is there with its alleles. Compare their names.")
-    rows = at[keep]
-    return keep, found.matrix[np.ix_(rows, rows)] * np.outer(sign[keep], sign[keep])
+    taken = at[keep]
+    return keep, found.matrix[np.ix_(taken, taken)] * np.outer(sign[keep], sign[keep])
+
+
+def _keys(name: str) -> list[str]:
+    """Return what a variant may be called, the surest first: its name, that without alleles, its place."""
+    told = WITH_ALLELES.fullmatch(name)
+    keys = [name, *([told[1]] if told else []), place_of(name)]
+    return [key for key in dict.fromkeys(keys) if key]
 
 
 def clump(ld: Array, strength: Array, threshold: float) -> Array:

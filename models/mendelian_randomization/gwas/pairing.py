@@ -179,8 +179,13 @@ def _places(file: Columns, rows: Array) -> Any:
         if pa.types.is_floating(position.type):
             position = pc.cast(position, pa.int64(), safe=False)
         return pc.binary_join_element_wise(names.take(coded.indices), pc.cast(position, pa.string()), ":")
-    found = [PLACE.fullmatch(text) for text in file.text("id", rows)]
-    return pa.array([f"{_chromosome(one[1])}:{one[2]}" if one else None for one in found], pa.string())
+    return pa.array([place_of(text) for text in file.text("id", rows)], pa.string())
+
+
+def place_of(identifier: str) -> str | None:
+    """Return where a variant is, "chromosome:position", if its identifier says it."""
+    told = PLACE.fullmatch(identifier)
+    return f"{_chromosome(told[1])}:{told[2]}" if told else None
 
 
 def _chromosome(text: str) -> str:
