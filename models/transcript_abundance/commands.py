@@ -14,7 +14,7 @@ from .cohort import feature, open_cohort, save_cohort
 from .cohort_exports import about_samples, export_cohort
 from .differential import compared, differential
 from .differential_figures import drawn, order
-from .genes import Way, genes, intervals, transcript_genes, unversioned
+from .genes import Way, genes, genes_by_transcript, intervals
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,7 +92,7 @@ def compare(
     by: Literal["abundance", "usage"] = "abundance",
     genes_of: Path | None = None,
     sum_genes: bool = False,
-    counts: Way = "no",
+    counts: Way | None = None,
     ignore_version: bool = False,
     least: float = 10.0,
     level: float = 0.05,
@@ -117,7 +117,7 @@ def compare(
     sum_genes : bool
         Add up the transcripts of each gene, and compare genes.
     counts : {"no", "scaledTPM", "lengthScaledTPM"}
-        With --sum-genes: tximport's countsFromAbundance.
+        With --sum-genes: tximport's countsFromAbundance; default: no.
     ignore_version : bool
         Cut versions (.5) off the names of transcripts.
     least : float
@@ -135,29 +135,34 @@ def compare(
         raise InputError("usage is a transcript's share in its gene, of which genes have none. Leave --sum-genes out.")
     if genes_of is not None and not sum_genes and by == "abundance":
         raise InputError("--genes-of would be dropped. Add --sum-genes, or --by usage.")
+    if counts is not None and not sum_genes:
+        raise InputError(f"--counts {counts} would be dropped: transcripts are not added up. Add --sum-genes.")
+    if ignore_version and genes_of is None:
+        raise InputError("--ignore-version would be dropped: no genes are looked up. Give --genes-of.")
     whole = open_cohort(cohort)
-    gene_of = None if genes_of is None else transcript_genes(genes_of, ignore_version=ignore_version)
-    if sum_genes:
-        whole = genes(whole, gene_of or {}, counts=counts, ignore_version=ignore_version)
-    elif gene_of is not None and ignore_version:
-        gene_of = {str(t): gene_of.get(unversioned(str(t)), "") for t in whole["transcript"].to_numpy()}
+    gene_of: dict[str, str] | None = None
+    if genes_of is not None and sum_genes:
+        whole = genes(whole, genes_of, counts=counts or "no", ignore_version=ignore_version)
+    elif genes_of is not None:
+        found, _ = genes_by_transcript(whole, genes_of, ignore_version=ignore_version)
+        gene_of = dict(zip(map(str, whole["transcript"].to_numpy()), map(str, found), strict=True))
     told = differential(
         whole,
         condition,
         covariates=covariates or (),
         between=between or (),
         by=by,
-        gene_of=gene_of if by == "usage" else None,
+        gene_of=gene_of,
         least=least,
     )
     if table is not None:
-        _write_table(_results(told, gene_of if by == "usage" else None), table)
+        _write_table(_results(told, gene_of), table)
     some, _, second, _ = compared(whole, condition, covariates or (), between or ())
     return Answer(
         _title(told),
         {"Differences": _found(told, level), "The surest changes": _rows(told)},
         [*_notes(whole), *_said(told, level)],
-        lambda: drawn(told, some, second, level, gene_of if by == "usage" else None),
+        lambda: drawn(told, some, second, level, gene_of),
     )
 
 

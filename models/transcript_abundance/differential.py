@@ -16,6 +16,7 @@ from genarium.readers.messages import absent, listed
 from genarium.remedies import flag
 
 from .cohort import feature, replicates_of
+from .genes import genes_by_transcript
 from .shrinkage import CENTRES, SPREADS, WIDTHS, shrink
 
 LN2 = float(np.log(2))
@@ -29,6 +30,7 @@ def differential(
     between: Sequence[str] = (),
     by: Literal["abundance", "usage"] = "abundance",
     gene_of: Mapping[str, str] | None = None,
+    ignore_version: bool = False,
     least: float = 10.0,
     probability: float = 0.9,
 ) -> xr.Dataset:
@@ -50,6 +52,8 @@ def differential(
         Whether it is the abundance that is compared, or a transcript's share in its gene.
     gene_of : mapping
         Genes of the transcripts; only for usage.
+    ignore_version : bool
+        Whether to cut off versions of the transcripts' names where genes are looked up.
     least : float
         Reads that a feature must have in at least as many samples as the smaller condition has.
     probability : float
@@ -65,17 +69,22 @@ def differential(
     Raises
     ------
     InputError
-        Of a condition without two values, fewer than two samples of one, or a design in which it cannot be told apart.
+        Of a condition without two values, fewer than two samples of one, a design in which it cannot be told apart, or
+        a sample without reads.
     """
     cohort, X, second, levels = compared(cohort, condition, covariates, between)
     dim = feature(cohort)
     counts = cohort["counts"].to_numpy().astype(float)
+    if not counts.any(1).all():
+        empty = [str(name) for name in cohort["sample"].to_numpy()[~counts.any(1)]]
+        raise InputError(f"samples without any reads cannot be compared: {listed(empty, 3)}. Leave them out.")
     smaller = int(min(second.sum(), (~second).sum()))
     keep = (counts >= least).sum(0) >= smaller
-    groups = _groups(cohort, dim, by, gene_of, keep)
+    groups = _groups(cohort, by, gene_of, ignore_version, keep)
     keep &= groups >= 0
     if keep.sum() < 2:
-        raise InputError(f"{int(keep.sum())} features have {least:g} reads in {smaller} samples. Lower `least`.")
+        alike = " and another such transcript of their gene" if by == "usage" else ""
+        raise InputError(f"{int(keep.sum())} features have {least:g} reads in {smaller} samples{alike}. Lower `least`.")
     told = cohort.isel({dim: np.flatnonzero(keep)})
     y, v, mean = _measured(told, counts[:, keep], size_factors(counts[:, keep]), by, groups[keep])
     fitted = shrink(y, v, X, probability)
@@ -121,6 +130,12 @@ def compared(
     values = _values(cohort, condition)
     named = covariates if isinstance(covariates, Mapping) else {name: _values(cohort, name) for name in covariates}
     named = {name: np.asarray(given) for name, given in named.items()}
+    for name, given in (("condition", values), *named.items()):
+        if given.shape != (cohort.sizes["sample"],):
+            raise InputError(
+                f"{name} has shape {given.shape}, but there are {cohort.sizes['sample']} samples. Give one for each."
+            )
+    values = _plain(values)
     levels = np.unique(values)
     if between:
         text = np.array([str(value) for value in values])
@@ -132,7 +147,16 @@ def compared(
         some = np.flatnonzero(np.isin(text, list(between)))
         cohort, values, levels = cohort.isel(sample=some), text[some], np.array(list(between))
         named = {name: column[some] for name, column in named.items()}
-    if len(values) != cohort.sizes["sample"] or len(levels) != 2:
+    named = {name: _plain(column) for name, column in named.items()}
+    for name, given in (("condition", values), *named.items()):
+        lacking = given == "" if given.dtype.kind == "U" else ~np.isfinite(given.astype(float))
+        if lacking.any():
+            at = cohort["sample"].to_numpy()[lacking]
+            raise InputError(
+                f"{name} is missing or not finite in {len(at)} samples ({listed(list(map(str, at)), 3)}). Fill it in, "
+                "or leave these samples or this column out."
+            )
+    if len(levels) != 2:
         raise InputError(
             f"the condition has {len(values)} values for {cohort.sizes['sample']} samples, {len(levels)} of them "
             f"different ({listed(levels, 6)}). Give one for each sample, of two kinds; of more, say which two to "
@@ -148,13 +172,18 @@ def compared(
         else:
             columns.extend((column == level).astype(float) for level in np.unique(column)[1:])
     X = np.column_stack([*columns, second.astype(float)])
-    if not np.isfinite(X).all():
-        raise InputError("a covariate is missing or not finite in a sample. Fill it in, or leave the covariate out.")
     if np.linalg.matrix_rank(X) < X.shape[1]:
         raise InputError("the covariates tell the condition already, or one another: leave one of them out.")
     if len(X) <= X.shape[1]:
         raise InputError(f"{len(X)} samples do not suffice for {X.shape[1]} coefficients. Leave covariates out.")
     return cohort, X, second, levels
+
+
+def _plain(values: Array) -> Array:
+    """Return numbers as they are, and all else as text, empty where it is missing."""
+    if values.dtype.kind in "fiub":
+        return values
+    return np.array(["" if v is None or v != v else str(v) for v in values.tolist()])
 
 
 def _values(cohort: xr.Dataset, name: Any) -> Array:
@@ -166,14 +195,15 @@ def _values(cohort: xr.Dataset, name: Any) -> Array:
     return cohort[name].to_numpy()
 
 
-def _groups(cohort: xr.Dataset, dim: str, by: str, gene_of: Mapping[str, str] | None, keep: Array) -> Array:
+def _groups(cohort: xr.Dataset, by: str, gene_of: Mapping[str, str] | None, ignore_version: bool, keep: Array) -> Array:
     """Return the number of each feature's gene; -1 for one that has no say in usage."""
     if by == "abundance":
         return np.zeros(len(keep), dtype=np.int64)
     if gene_of is None:
         raise InputError("usage is a transcript's share in its gene: give gene_of.")
-    names = [str(name) for name in cohort[dim].to_numpy()]
-    gene = np.array([gene_of.get(name, "") for name in names])
+    gene, said = genes_by_transcript(cohort, gene_of, ignore_version=ignore_version)
+    if said:
+        warnings.warn(said, stacklevel=3)
     _, number = np.unique(gene, return_inverse=True)
     several = np.bincount(number[keep], minlength=number.max() + 1) > 1
     return np.where((gene != "") & several[number], number, -1)

@@ -5,6 +5,7 @@ Sizes: N samples, R replicates, K transcripts, G genes.
 
 import re
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ import xarray as xr
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers.messages import listed
+from genarium.remedies import flag
 
 from .lines import lines, wrong
 from .quantified import per_million
@@ -23,16 +25,14 @@ Way = Literal["no", "scaledTPM", "lengthScaledTPM"]
 ATTRIBUTE = re.compile(r'(?:^|;)\s*(\w+)[ =]+"?([^";]*)"?')
 
 
-def transcript_genes(path: str | Path, *, ignore_version: bool = False) -> dict[str, str]:
+def transcript_genes(path: str | Path) -> dict[str, str]:
     """Read which gene a transcript belongs to.
 
     Parameters
     ----------
     path : str or Path
         A table of two columns, transcript and gene (commas or tabs, with a header or without), or a GTF (``.gtf``,
-        ``.gff``, also compressed), whose attributes ``transcript_id`` and ``gene_id`` are taken.
-    ignore_version : bool
-        Whether to cut off what follows the last dot of a transcript's name.
+        ``.gff``, also compressed), whose attributes ``transcript_id`` and ``gene_id`` are taken. GFF3 is refused.
 
     Returns
     -------
@@ -46,7 +46,10 @@ def transcript_genes(path: str | Path, *, ignore_version: bool = False) -> dict[
     path = Path(path)
     is_gtf = {".gtf", ".gff", ".gff2"} & {suffix.lower() for suffix in path.suffixes}
     found: dict[str, str] = {}
-    for line, row in enumerate(lines(path), 1):
+    rows = lines(path)
+    if rows[0].startswith("##gff-version 3"):
+        raise InputError(f"{path}: this is GFF3. Give a GTF (`gffread in.gff3 -T -o out.gtf`), or a table.")
+    for line, row in enumerate(rows, 1):
         if not row.strip() or row.startswith("#"):
             continue
         if is_gtf:
@@ -64,7 +67,6 @@ def transcript_genes(path: str | Path, *, ignore_version: bool = False) -> dict[
             transcript, gene = (cell.strip().strip('"') for cell in cells[:2])
         if not transcript or not gene:
             raise wrong(path, line, "a transcript or its gene has no name", "Give both, or leave the line out")
-        transcript = unversioned(transcript) if ignore_version else transcript
         if found.setdefault(transcript, gene) != gene:
             raise wrong(path, line, f"{transcript!r} is of gene {gene!r}, before of {found[transcript]!r}", "Keep one")
     if not found:
@@ -79,7 +81,7 @@ def unversioned(name: str) -> str:
 
 
 def genes(
-    cohort: xr.Dataset, gene_of: str | Path | dict[str, str], *, counts: Way = "no", ignore_version: bool = False
+    cohort: xr.Dataset, gene_of: str | Path | Mapping[str, str], *, counts: Way = "no", ignore_version: bool = False
 ) -> xr.Dataset:
     """Add up the transcripts of each gene.
 
@@ -93,7 +95,8 @@ def genes(
         As tximport's ``countsFromAbundance``: sums of counts; TPM scaled to the reads of the sample; TPM times the mean
         length of the gene over samples, scaled to the reads.
     ignore_version : bool
-        Whether to cut off versions of the names.
+        Whether to cut off versions of the names (what follows the last dot, if it is a number), in the cohort and in
+        the table.
 
     Returns
     -------
@@ -107,21 +110,12 @@ def genes(
     InputError
         If no transcript has a gene, or the cohort counts genes.
     """
-    table = gene_of if isinstance(gene_of, dict) else transcript_genes(gene_of, ignore_version=ignore_version)
-    if "transcript" not in cohort.dims:
-        raise InputError("the cohort counts genes already: there is nothing to add up.")
-    names = [str(name) for name in cohort["transcript"].to_numpy()]
-    names = [unversioned(name) for name in names] if ignore_version else names
-    known = np.array([name in table for name in names])
-    if not known.any():
-        raise InputError(f"no transcript has a gene ({listed(names, 3)}). Try ignore_version=True, or another table.")
-    if not known.all():
-        lost = [name for name, has in zip(names, known, strict=True) if not has]
-        share = float(cohort["counts"].to_numpy()[:, ~known].sum() / max(cohort["counts"].to_numpy().sum(), 1e-300))
-        said = f"{len(lost)} transcripts have no gene and are left out ({listed(lost, 3)}; {share:.2%} of the reads)."
+    told, said = genes_by_transcript(cohort, gene_of, ignore_version=ignore_version)
+    if said:
         warnings.warn(said, stacklevel=2)
         cohort = cohort.assign_attrs(notes="\n".join(filter(None, [str(cohort.attrs.get("notes", "")), said])))
-    labels, index = np.unique([table[name] for name, has in zip(names, known, strict=True) if has], return_inverse=True)
+    known = told != ""
+    labels, index = np.unique(told[known], return_inverse=True)
     add = _Adder(index, len(labels))
     some = cohort.isel(transcript=np.flatnonzero(known))
     c, tpm, length = (some[name].to_numpy() for name in ("counts", "tpm", "effective_length"))
@@ -142,6 +136,59 @@ def genes(
         found["replicates"] = (("sample", "replicate", "gene"), out)
     kept = {str(n): v for n, v in cohort.coords.items() if v.dims == ("sample",)}
     return xr.Dataset(found, {**kept, "gene": labels}, {**cohort.attrs, "counts": counts})
+
+
+def genes_by_transcript(
+    cohort: xr.Dataset, gene_of: str | Path | Mapping[str, str], *, ignore_version: bool = False
+) -> tuple[Array, str]:
+    """Return the gene of each transcript of a cohort.
+
+    Parameters
+    ----------
+    cohort, gene_of, ignore_version
+        As of :func:`genes`.
+
+    Returns
+    -------
+    genes : ndarray of str, shape (K,)
+        Empty where a transcript has none.
+    said : str
+        How many have none, and how many reads; empty if all have one.
+
+    Raises
+    ------
+    InputError
+        If no transcript has a gene, or the cohort counts genes.
+    """
+    if "transcript" not in cohort.dims:
+        raise InputError("the cohort counts genes already, and no transcripts: there is nothing to add up.")
+    table = gene_of if isinstance(gene_of, Mapping) else transcript_genes(gene_of)
+    names = [str(name) for name in cohort["transcript"].to_numpy()]
+    if ignore_version:
+        names = [unversioned(name) for name in names]
+        table = _unversioned(table)
+    found = np.array([table.get(name, "") for name in names])
+    known = found != ""
+    if not known.any():
+        how = "another table" if ignore_version else f"{flag('ignore_version', True)}, or another table"
+        raise InputError(f"no transcript has a gene ({listed(names, 3)}). Try {how}.")
+    lost = [name for name, has in zip(names, known, strict=True) if not has]
+    counts = cohort["counts"].to_numpy()
+    share = float(counts[:, ~known].sum() / max(counts.sum(), 1e-300))
+    said = f"{len(lost)} transcripts have no gene and are left out ({listed(lost, 3)}; {share:.2%} of the reads)."
+    return found, said if lost else ""
+
+
+def _unversioned(table: Mapping[str, str]) -> dict[str, str]:
+    """Return genes by transcripts without their versions."""
+    found: dict[str, str] = {}
+    for name, gene in table.items():
+        if found.setdefault(unversioned(name), gene) != gene:
+            raise InputError(
+                f"transcript {unversioned(name)!r} is of genes {found[unversioned(name)]!r} and {gene!r}, by version. "
+                "Keep one, or keep the versions."
+            )
+    return found
 
 
 class _Adder:

@@ -93,6 +93,13 @@ def test_a_table_of_samples_brings_its_columns_and_bootstraps_stay(tmp_path: Pat
     np.testing.assert_allclose(low[0], np.array(COUNTS) + 0.75)
 
 
+def test_one_folder_is_no_two_samples(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "samples.csv").write_text("sample,path\none,a\ntwo,a/\n")
+    with pytest.raises(gn.InputError, match="the same folder is given twice"):
+        cohort(tmp_path / "samples.csv")
+
+
 def test_samples_in_another_order_are_sorted_and_other_transcripts_refused(tmp_path: Path) -> None:
     head, order = "target_name len eeln tpm ecount", "nletc"
     one = table(tmp_path / "a.quant", head, order)
@@ -175,7 +182,10 @@ def test_genes_come_from_tables_and_gtf(tmp_path: Path) -> None:
         '1\th\ttranscript\t1\t9\t.\t+\t.\tgene_id "g"; transcript_id "t1.2";\n'
     )
     (tmp_path / "a.gtf.gz").write_bytes(gzip.compress(gtf.encode()))
-    assert transcript_genes(tmp_path / "a.gtf.gz", ignore_version=True) == {"t1": "g"}
+    assert transcript_genes(tmp_path / "a.gtf.gz") == {"t1.2": "g"}
+    (tmp_path / "a.gff3").write_text("##gff-version 3\n1\th\tmRNA\t1\t9\t.\t+\t.\tID=t1;Parent=g\n")
+    with pytest.raises(gn.InputError, match="this is GFF3"):
+        transcript_genes(tmp_path / "a.gff3")
     (tmp_path / "a.csv").write_text('"t1.2","g"\nt2,h\n')
     assert transcript_genes(tmp_path / "a.csv") == {"t1.2": "g", "t2": "h"}
     (tmp_path / "a.csv").write_text("t1,g\nt1,h\n")
@@ -302,8 +312,38 @@ def test_designs_that_say_nothing_are_refused() -> None:
         ({"condition": "condition", "covariates": {"same": list("aaaabbbb")}}, "tell the condition already"),
         ({"condition": "condition", "by": "usage"}, "give gene_of"),
         ({"condition": "condition", "least": 1e9}, "Lower `least`"),
+        ({"condition": "condition", "covariates": {"age": [1, 2]}}, r"age has shape \(2,\), but there are 8 samples"),
+        ({"condition": "condition", "covariates": {"batch": ["x", None, *"xyxyxy"]}}, r"batch is missing .* \(1\)"),
+        ({"condition": "condition", "covariates": {"batch": ["x", "", *"xyxyxy"]}}, r"batch is missing .* \(1\)"),
+        ({"condition": ["", *"aaabbbb"]}, r"condition is missing or not finite in 1 samples \(0\)"),
+        ({"condition": [float("nan"), *[0.0] * 3, *[1.0] * 4]}, r"condition is missing"),
     ):
         with pytest.raises(gn.InputError, match=said):
             differential(c, **settings)
     with pytest.warns(UserWarning, match="only the noise of counting"):
         differential(c.drop_vars("replicates"), "condition")
+    c["counts"][3] = 0
+    with pytest.raises(gn.InputError, match=r"without any reads cannot be compared: 3\."):
+        differential(c, "condition")
+
+
+def test_versions_of_names_are_cut_off_on_either_side() -> None:
+    """Cohort and genes with versions, without, or one of both: the same genes, and the same changes in usage."""
+    plain = counted(np.random.default_rng(1), np.zeros(20))
+    plain["tpm"] = plain["effective_length"] = plain["counts"] + 1
+    versioned = plain.assign_coords(transcript=[f"t{k}.{k % 3}" for k in range(20)])
+    gene_of = {f"t{k}": f"g{k // 2}" for k in range(20)}
+    both = {f"{name}.7": gene for name, gene in gene_of.items()}
+    wanted = genes(plain, gene_of)
+    usage = differential(plain, "condition", by="usage", gene_of=gene_of)
+    for table in (gene_of, both):
+        np.testing.assert_array_equal(genes(versioned, table, ignore_version=True)["counts"], wanted["counts"])
+        told = differential(versioned, "condition", by="usage", gene_of=table, ignore_version=True)
+        np.testing.assert_array_equal(told["lfdr"], usage["lfdr"])
+        with pytest.raises(gn.InputError, match=r"no transcript has a gene .* Try ignore_version=True"):
+            differential(versioned, "condition", by="usage", gene_of=table)
+    with pytest.raises(gn.InputError, match="'t0' is of genes 'g0' and 'h', by version"):
+        genes(versioned, {**both, "t0.1": "h"}, ignore_version=True)
+    del gene_of["t3"]
+    with pytest.warns(UserWarning, match="1 transcripts have no gene"):
+        assert differential(plain, "condition", by="usage", gene_of=gene_of).sizes["transcript"] == 18

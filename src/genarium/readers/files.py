@@ -69,7 +69,7 @@ def existing(reader: str, paths: Sequence[Path]) -> list[Path]:
 
 
 def no_file_twice(paths: Sequence[Path]) -> None:
-    """Check that no file is given twice, by whatever name.
+    """Check that no file, or folder, is given twice, by whatever name.
 
     Raises
     ------
@@ -77,12 +77,13 @@ def no_file_twice(paths: Sequence[Path]) -> None:
     """
     seen: dict[tuple[int, int], Path] = {}
     for path in paths:
-        if os.path.isfile(path):  # false also for a name that no file can have
+        if os.path.exists(path):  # false also for a name that no file can have
             about = path.stat()
             key = (about.st_dev, about.st_ino)
             if key in seen:
                 alike = "" if seen[key] == path else f", as {seen[key]} too"
-                raise InputError(f"{path}: the same file is given twice{alike}. Give each once.")
+                what = "folder" if path.is_dir() else "file"
+                raise InputError(f"{path}: the same {what} is given twice{alike}. Give each once.")
             seen[key] = path
 
 

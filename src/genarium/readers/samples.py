@@ -9,6 +9,7 @@ import numpy as np
 from genarium.declaration import Array
 from genarium.errors import InputError
 
+from .files import no_file_twice
 from .messages import absent
 from .tables import read_sheet
 
@@ -38,8 +39,14 @@ def read_samples(samples: Samples) -> tuple[dict[str, list[Path]], dict[str, Arr
     Raises
     ------
     InputError
-        If a column is missing, or a sample stands in it twice.
+        If a column is missing, or a sample stands in it twice, or two samples are one file or folder.
     """
+    files, about = _read(samples)
+    no_file_twice([path for some in files.values() for path in some])
+    return files, about
+
+
+def _read(samples: Samples) -> tuple[dict[str, list[Path]], dict[str, Array]]:
     if isinstance(samples, Mapping):
         return {str(name): [Path(path)] for name, path in samples.items()}, {}
     if not isinstance(samples, str | Path):
