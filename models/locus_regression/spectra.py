@@ -198,13 +198,26 @@ def chosen(table: xr.DataArray, columns: Any) -> xr.DataArray:
     return table.isel(reference=[have.index(name) for name in names])
 
 
+def _ordered(table: xr.DataArray) -> xr.DataArray:
+    """Return signatures (reference, channel) in the order of their channels, which the coordinate tells, if any."""
+    if "channel" not in table.coords:
+        return table
+    if table["channel"].dtype.kind in "iu":  # positions
+        return table.sortby("channel").drop_vars("channel")
+    import pandas as pd
+
+    names = table.coords["reference"].to_numpy() if "reference" in table.coords else range(table.sizes["reference"])
+    found = read_table(pd.DataFrame(table.to_numpy().T, table["channel"].to_numpy(), list(names)))
+    return found if "reference" in table.coords else found.drop_vars("reference")
+
+
 def _table(given: Any) -> xr.DataArray:
     """Return signatures (reference, channel) that each have a positive sum."""
     if isinstance(given, xr.DataArray):
         other = [dim for dim in given.dims if dim != "channel"]
         if "channel" not in given.dims or len(other) != 1:
             raise InputError(f"locus_regression: signatures have dims {given.dims}. Give (process, channel).")
-        table = given.transpose(*other, "channel").rename({other[0]: "reference"}).drop_vars("channel", errors="ignore")
+        table = _ordered(given.transpose(*other, "channel").rename({other[0]: "reference"}))
     elif hasattr(given, "columns") or isinstance(given, str) or hasattr(given, "__fspath__"):
         table = read_table(given)
     else:

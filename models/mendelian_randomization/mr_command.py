@@ -97,7 +97,8 @@ def mr(
         Seed of these and of the model.
     """
     no_file_twice([exposure, outcome])
-    only_with("mr", flag("ld"), ld is not None, ld_alleles=ld_alleles, clump=clump)
+    with _flags():
+        only_with("mr", flag("ld", "FILE"), ld is not None, ld_alleles=ld_alleles, clump=clump)
     named = {"id": variant, "beta": beta, "se": se, "effect_allele": effect_allele, "other_allele": other_allele}
     given: dict[str, str | None] = {role: name for role, name in named.items() if name is not None}
     if frequency != "auto":

@@ -130,6 +130,19 @@ def test_settings_in_short() -> None:
     assert prepare({"process": 3}) == {"process": 3}
 
 
+def test_labelled_signatures_are_put_in_order() -> None:
+    """Channels in any order, of a DataArray as of a table; a number is a position."""
+    given, order = table(), np.random.default_rng(1).permutation(96)
+    names = ["process", "channel"]
+    labels = {"process": list(given.columns), "channel": list(given.index[order])}
+    shuffled = xr.DataArray(given.to_numpy().T[:, order], labels, names)
+    for other in (shuffled, shuffled.assign_coords(channel=order), shuffled.T.drop_vars("process")):
+        np.testing.assert_array_equal(prepare({"signatures": other})["signatures"], given.to_numpy().T)
+    assert prepare({"signatures": shuffled})["signatures"].coords["process"].to_numpy().tolist() == list(given.columns)
+    with pytest.raises(InputError, match=r"1 missing .*; 1 unknown"):
+        prepare({"signatures": shuffled.assign_coords(channel=["A[C>A]X", *given.index[order[1:]]])})
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
