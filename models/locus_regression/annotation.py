@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from .ingest.contigs import Contigs
 from .ingest.genome import Genome, contexts
 from .ingest.lines import lines
 from .ingest.strands import Strands, contexts_on, read_strands
-from .ingest.vcf import carried, stem
+from .ingest.vcf import TUMOUR, carried, header_of, stem
 from .posteriors import Attribution
 
 TAGS = ("PROCESS", "PROCESS_P")
@@ -96,19 +97,15 @@ class _Records:
 
     def __init__(self, path: Path, attribution: Attribution, genome: str) -> None:
         self.path, self.processes = path, attribution.processes
-        self.header = []
-        for line in lines(path):
-            if not line.startswith("#"):
-                break
-            self.header.append(line)
-        if not self.header or not self.header[-1].startswith("#CHROM"):
-            raise InputError(f"{path}: there is no line #CHROM: this is no VCF file.")
-        samples = self.header[-1].split("\t")[9:]
-        number = {name: g for g, name in enumerate(attribution.genomes)}
-        alone = number.get(genome or stem(path), -1)
-        self.samples = [number.get(name, alone) for name in samples]
-        self.alone = alone
-        if max([alone, *self.samples]) < 0:
+        self.header = list(takewhile(lambda line: line.startswith("#"), lines(path)))
+        told = header_of(path, iter(self.header))
+        samples, number = told.samples, {name: g for g, name in enumerate(attribution.genomes)}
+        self.alone = number.get(genome or stem(path), -1)
+        unnamed = [name for name in samples if name.upper() in TUMOUR or len(samples) == 1]
+        self.samples = [
+            -1 if name in told.normal else number.get(name, self.alone if name in unnamed else -1) for name in samples
+        ]
+        if max(self.samples, default=self.alone) < 0:
             names = samples or [genome or stem(path)]
             raise InputError(
                 f"{path}: none of its genomes ({listed(names, 3)}) is in the fit, which has "

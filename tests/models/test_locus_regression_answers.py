@@ -191,6 +191,17 @@ def test_genomes_that_the_fit_does_not_have_are_named(made: tuple[Path, xr.DataT
     other = write(folder / "other.vcf", vcf_text(substitutions(genome(), 1)[:5], ("T8", "T9")))
     with pytest.raises(InputError, match=r"other\.vcf: none of its genomes \(T8, T9\) is in the fit, which has S1, S2"):
         gn.export(fit, "vcf", folder / "never.vcf", source=str(other), fasta=str(folder / "genome.fa"))
+    with pytest.raises(InputError, match=r"other\.vcf: none of its genomes \(T8, T9\) is in the fit"):
+        gn.export(fit, "vcf", folder / "never.vcf", source=str(other), fasta=str(folder / "genome.fa"), genome="S1")
+
+
+def test_a_matched_normal_is_not_annotated(made: tuple[Path, xr.DataTree]) -> None:
+    """Of a caller's file, which is named after the genome, alleles of the column TUMOR alone get a tag."""
+    folder, fit = made
+    source = write(folder / "S1.vcf", vcf_text(substitutions(genome(), 1)[:20], ("NORMAL", "TUMOR")))
+    gn.export(fit, "vcf", folder / "tumour.vcf", source=str(source), fasta=str(folder / "genome.fa"))
+    rows = [line.split("\t") for line in (folder / "tumour.vcf").read_text().splitlines() if line[0] != "#"]
+    assert ["PROCESS=" in row[7] for row in rows] == [row[10] == "0/1" for row in rows]
 
 
 def test_loci_without_places_make_no_tracks(tmp_path: Path) -> None:

@@ -97,7 +97,14 @@ def _records(path: Path) -> Iterator[str]:
         raise InputError(f"{path}: the BCF file cannot be read ({error}). Fetch it again.") from error
 
 
-def _header(path: Path, stream: Iterator[str]) -> Header:
+def header_of(path: Path, stream: Iterator[str]) -> Header:
+    """Read the header of a VCF file, up to the line #CHROM.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
     normal: set[str] = set()
     number = 0
     for number, line in enumerate(stream, 1):
@@ -151,7 +158,7 @@ def _read_one(
 ) -> bool:
     """Read one file; return whether its only sample carries nothing, so that it might be a matched normal's column."""
     stream = _records(path)
-    header = _header(path, stream)
+    header = header_of(path, stream)
     names = _names(path, header, genotypes, seen, out)
     tumours = [name for name in names if name]
     out.every |= dict.fromkeys(tumours)
