@@ -10,9 +10,9 @@ from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers import options
 from genarium.readers.matrix import Matrix
-from genarium.readers.messages import absent
+from genarium.readers.messages import absent, listed
 from genarium.readers.sheet import Sheet
-from genarium.remedies import option
+from genarium.remedies import option, warn
 
 USUAL = (0.1, 10.0)
 """Standard deviations of a covariate for which the prior of its effect is made."""
@@ -51,6 +51,7 @@ def take(matrix: Matrix, sheet: Sheet, columns: Mapping[str, str]) -> Matrix:
                 f"({missing.size} such). Fill it in, or leave these cells out."
             )
         if value:
+            _tell_others(sheet, name, texts(column), columns)
             matrix.apart[what] = (texts(column) == value).astype(float)
             continue
         counted = what != BATCH and column.dtype.kind != "b" and sheet.is_numeric(name)
@@ -59,6 +60,17 @@ def take(matrix: Matrix, sheet: Sheet, columns: Mapping[str, str]) -> Matrix:
     used = {column_of(name, sheet.names)[0]: what.split(" ")[0] for name, what in columns.items()}
     left = {name: f"taken as {used[name]}" if name in used else why for name, why in matrix.columns_left.items()}
     return replace(matrix, columns_left=left)
+
+
+def _tell_others(sheet: Sheet, name: str, values: Array, columns: Mapping[str, str]) -> None:
+    """Warn where values of a column that are not asked for are several: they have the same weights."""
+    taken = {value for column, value in (column_of(one, sheet.names) for one in columns) if column == name}
+    if len(others := sorted(set(values) - taken)) > 1:
+        warn(
+            f"{sheet.path}: column {name!r} has the values {listed(others)}, which are not among those of the "
+            f"covariates ({listed(sorted(taken))}): all of them are taken for what the effects of these are beside.",
+            stacklevel=2,
+        )
 
 
 def texts(column: Any) -> Array:

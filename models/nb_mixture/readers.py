@@ -1,15 +1,16 @@
 """Readers of counts: wide tables, AnnData files, and what Cell Ranger writes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers import depth, options
+from genarium.readers.depth import Reference
 from genarium.readers.files import existing
 from genarium.readers.formats import TABLES, takes
 from genarium.readers.h5ad import COUNTS, read_stored, same_marks
@@ -34,7 +35,7 @@ def table(
     genes: str | Sequence[str] | None = None,
     drop: str | Sequence[str] = "",
     transpose: bool = False,
-    size_factor: str | None = None,
+    size_factor: str | Reference | None = None,
     long: str | Sequence[str] = "",
     empty: Empty = "keep",
     covariates: str | Sequence[str] = "",
@@ -59,10 +60,12 @@ def table(
     transpose : bool
         Genes are in rows and cells in columns; ``cells`` then tells where the genes' names are, and ``drop`` may also
         name genes.
-    size_factor : str, optional
+    size_factor : str or mapping, optional
         Column with size factors, or how to compute them from all counts of the file, dropped columns aside and before
         ``genes`` are chosen: "total" (a cell's total over the mean total) or "median" (median of the ratios to the
-        genes' geometric means, over genes without zeros; Anders and Huber 2010, eq. 5).
+        genes' geometric means, over genes without zeros; Anders and Huber 2010, eq. 5). The mean total, or the
+        geometric means, are kept with the fit (attribute ``reader_options``), and those of new cells are relative to
+        them, too: {"total": MEAN}, {"median": {GENE: LOG MEAN}}.
     long : str or sequence of str
         Columns of a long table (a comma between them): the cell, the gene and the count. A pair without a line is zero.
     empty : {"keep", "drop"}
@@ -84,7 +87,7 @@ def table(
     InputError
         Naming file, line, column, value and remedy.
     """
-    options.only_texts("table", cells=cells, size_factor=size_factor)
+    options.only_texts("table", cells=cells, **_named(size_factor))
     if not isinstance(transpose, bool):
         raise InputError(f"reader 'table': {option('transpose', transpose)} must be true or false.")
     chosen, dropped = options.names("genes", genes), options.names("drop", drop)
@@ -93,8 +96,8 @@ def table(
             f"reader 'table': {both[0]!r} is named by {option('genes')} and by {option('drop')}. Take it "
             "out of one of them."
         )
-    computed = size_factor in depth.METHODS
-    apart = {size_factor: "size factor"} if size_factor and not computed else {}
+    computed = depth.is_computed(size_factor)
+    apart = {str(size_factor): "size factor"} if size_factor and not computed else {}
     beside = columns.asked(covariates, batch)
     if beside and (transpose or long):
         raise InputError(
@@ -119,7 +122,7 @@ def h5ad(
     *,
     layer: str | None = None,
     genes: str | Sequence[str] | int | None = None,
-    size_factor: str | None = None,
+    size_factor: str | Reference | None = None,
     cells: str | None = None,
     empty: Empty = "keep",
     covariates: str | Sequence[str] = "",
@@ -137,7 +140,7 @@ def h5ad(
         Names of genes (a comma between them); "highly_variable" for those that ``adata.var`` marks so; or the number
         of genes to take, those that vary most beyond a negative binomial of one group (eq. 29 of the card). Default:
         all.
-    size_factor : str, optional
+    size_factor : str or mapping, optional
         Numeric column of ``adata.obs``, or "total" or "median" as in :func:`table`, from all genes of the file.
     cells : str, optional
         Boolean column of ``adata.obs`` that marks the cells to read. Default: all.
@@ -160,11 +163,11 @@ def h5ad(
     InputError
         Naming file, place, value and remedy.
     """
-    options.only_texts("h5ad", layer=layer, cells=cells, size_factor=size_factor)
+    options.only_texts("h5ad", layer=layer, cells=cells, **_named(size_factor))
     if isinstance(genes, str) and genes.strip().isdecimal():
         genes = int(genes)
     flag = "highly_variable" if genes == "highly_variable" else ""
-    apart = [size_factor] if size_factor and size_factor not in depth.METHODS else []
+    apart = [str(size_factor)] if size_factor and not depth.is_computed(size_factor) else []
     beside = columns.asked(covariates, batch)
     parts: list[Matrix] = []
     marks: dict[Path, list[str]] = {}
@@ -185,7 +188,7 @@ def tenx(
     paths: Sequence[Path],
     *,
     genes: str | Sequence[str] | int | None = None,
-    size_factor: Literal["total", "median"] | None = None,
+    size_factor: str | Reference | None = None,
     feature_type: str = EXPRESSION,
     empty: Empty = "keep",
 ) -> Told:
@@ -199,8 +202,8 @@ def tenx(
     genes : str, sequence of str or int, optional
         Symbols of genes (a comma between them; symbol and identifier, "HBA1 (ENSG...)", where several share a symbol),
         or the number of genes to take, as in :func:`h5ad`. Default: all.
-    size_factor : {"total", "median"}, optional
-        As in :func:`table`, from all genes of the type.
+    size_factor : str or mapping, optional
+        "total" or "median", as in :func:`table`, from all genes of the type.
     feature_type : str
         Type of the features to read.
     empty : {"keep", "drop"}
@@ -220,6 +223,8 @@ def tenx(
         genes = int(genes)
     if not paths:
         raise InputError("reader '10x': no folder or file was given. Name at least one.")
+    if size_factor is not None and not depth.is_computed(size_factor):
+        raise InputError(f"reader '10x': {option('size_factor', size_factor)} must be total or median.")
     parts = [matrix(path, feature_type) for path in paths]
     chosen = genes if isinstance(genes, int) else options.names("genes", genes)
     remedy = f"leave such cells out with {option('empty', 'drop')}"
@@ -230,7 +235,7 @@ def tenx(
 def _variables(
     parts: list[Matrix],
     chosen: list[str] | int,
-    size_factor: str | None,
+    size_factor: str | Reference | None,
     remedy: str,
     reason: str = "not among genes",
     entries: tuple[str, str] = ("row", "column"),
@@ -240,11 +245,13 @@ def _variables(
     whole = join(parts)
     if empty == "drop":
         whole = with_counts(whole)
-    if size_factor in depth.METHODS:
+    again = {}
+    if size_factor is not None and depth.is_computed(size_factor):
         remedy = f"{remedy}, or {option('empty', 'drop')}"
-        whole.apart["size_factor"] = depth.from_counts(whole, "size_factor", size_factor, remedy)
+        factors, again["size_factor"] = depth.from_counts(whole, "size_factor", size_factor, remedy)
+        whole.apart["size_factor"] = factors
     elif size_factor is not None:
-        whole.apart["size_factor"] = whole.apart[size_factor]
+        whole.apart["size_factor"] = whole.apart[str(size_factor)]
     picks = most_variable(whole, chosen) if isinstance(chosen, int) else whole.positions(chosen or whole.columns)
     taken = whole.take(picks, reason)
     if empty == "drop":
@@ -254,7 +261,12 @@ def _variables(
         taken = replace(taken, notes=[*taken.notes, note])
     found = {"size_factor": taken.series(taken.apart["size_factor"])} if size_factor is not None else {}
     more, model_options = columns.variables(taken)
-    return Told({"x": taken.frame(), **found, **more}, taken.ledger(*entries), model_options)
+    return Told({"x": taken.frame(), **found, **more}, taken.ledger(*entries), model_options, again=again)
+
+
+def _named(size_factor: Any) -> dict[str, Any]:
+    """Return the option by its name, if it has to be text."""
+    return {} if isinstance(size_factor, Mapping) else {"size_factor": size_factor}
 
 
 def counted(matrix: Matrix) -> Array:

@@ -73,8 +73,11 @@ class Stored(InBlocks):
         self.columns = np.array([at[name] for name in self.names])
         self.cells, self.genes = self.matrix.shape[0], len(self.names)
         self.size_factor = np.ones(self.cells)
+        self.options: dict[str, Any] = {"layer": layer or None, "size_factor": size_factor}
         if size_factor == "total":
-            self.size_factor = self._totals()
+            total = self._totals()
+            self.size_factor = total / total.mean()
+            self.options["size_factor"] = {"total": float(total.mean())}
         elif size_factor is not None:
             if size_factor not in obs:
                 raise absent(path, "column of obs", size_factor, obs.columns)
@@ -86,11 +89,10 @@ class Stored(InBlocks):
             )
 
     def _totals(self) -> Array:
-        """Return a cell's total over the mean total."""
+        """Return the totals of all cells."""
         lows = range(0, self.cells, CHUNK)
         parts = [np.asarray(self.matrix[low : low + CHUNK].sum(1)).ravel() for low in track(lows, "totals of cells")]
-        total = np.concatenate(parts).astype(float)
-        return total / total.mean()
+        return np.concatenate(parts).astype(float)
 
     def rows(self, low: int, high: int) -> tuple[Array, Array]:
         """Return the counts (B, D) and size factors (B,) of consecutive cells."""
@@ -172,10 +174,11 @@ def fit_file(
         stored = Stored(Path(data), genes, layer, size_factor)
         source: Source = stored
         names: Any = np.array(stored.names, dtype=object)
+        told = {"reader_options": stored.options}  # by which new cells are read
     else:
         factors = np.ones(data.shape[0]) if size_factor is None else np.asarray(size_factor, dtype=float)
         source = InDask(data, factors) if hasattr(data, "to_delayed") else InMemory(data, factors)
-        names = np.arange(source.genes)
+        names, told = np.arange(source.genes), {}
     variant = model.variant(dispersion=dispersion)
     few = check(variant, {"x": source.rows(0, min(100, source.cells))[0], **values}, {"component": component})
     arrays = {name: a for name, a in few.arrays.items() if name not in ("x", "size_factor")}
@@ -204,6 +207,7 @@ def fit_file(
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=time.perf_counter() - wall,
         cpu_seconds=cpu_seconds() - cpu,
+        **told,
     )
     start = data_tree(held)
     return with_groups(start, {"point": dataset(variant, held.coords, estimates)}, attrs)

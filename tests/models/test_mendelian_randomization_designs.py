@@ -233,7 +233,7 @@ def test_correlated_variants_explain_less_than_their_sum() -> None:
     residual = (traits**2).sum(0) - beta**2 * square[:, None]
     se = np.sqrt(residual / (n - 2) / square[:, None])
     explained = [1 - np.linalg.lstsq(genotypes, trait, rcond=None)[1][0] / (trait**2).sum() for trait in traits.T]
-    how = {"correlation": np.corrcoef(genotypes.T), "samples_exposure": n, "samples_outcome": n, "model": False}
+    how: Any = {"correlation": np.corrcoef(genotypes.T), "samples_exposure": n, "samples_outcome": n, "model": False}
     found = mr_table(beta[:, 0], se[:, 0], beta[:, 1], se[:, 1], **how).steiger
     assert found is not None
     np.testing.assert_allclose([found.r2_exposure, found.r2_outcome], explained, rtol=1e-9)

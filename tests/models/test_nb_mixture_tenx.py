@@ -3,6 +3,7 @@
 import gzip
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -16,8 +17,10 @@ from genarium.cli import main
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.models.nb_mixture.genes import most_variable, residual_variance
+from genarium.models.nb_mixture.stores import fit_file
 from genarium.readers.h5ad import COUNTS
 from genarium.readers.matrix import Matrix
+from genarium.verbs.annotate import annotate
 from genarium.verbs.read import told
 
 pytestmark = pytest.mark.filterwarnings("ignore:The 'future.infer_string' option")  # of AnnData
@@ -213,3 +216,51 @@ def test_cell_ranger_to_anndata(tmp_path: Path) -> None:
     found = anndata.read_h5ad(tmp_path / "out.h5ad")
     assert list(found.var_names) == ["A", "B (ENSG2)", "B (ENSG3)"]
     assert found.obs["nb_mixture_group"].notna().all()
+
+
+@pytest.mark.parametrize("how", ["total", "median"])
+def test_size_factors_of_new_cells_are_relative_to_those_of_the_fit(how: str, tmp_path: Path) -> None:
+    """The deepest cells alone are what they are among all, with genes in another order."""
+    anndata = pytest.importorskip("anndata")
+    rng = np.random.default_rng(1)
+    means = np.array([[30, 5, 10, 20], [9, 40, 10, 20]])[np.arange(60) % 2] * rng.lognormal(0, 0.5, (60, 1))
+    x = 1.0 + rng.poisson(means)
+    names = [f"g{d}" for d in range(4)]
+    obs = pd.DataFrame({"kind": np.tile(["a", "b"], 30)}, index=[f"c{i}" for i in range(60)])
+    whole = anndata.AnnData(x, obs, pd.DataFrame(index=names))
+    deep = np.argsort(-x.sum(1))[:9]
+    whole.write_h5ad(tmp_path / "all.h5ad")
+    part = anndata.AnnData(x[deep, ::-1], obs.iloc[deep], pd.DataFrame(index=names[::-1]))
+    part.write_h5ad(tmp_path / "deep.h5ad")
+    data = gn.read("nb_mixture", tmp_path / "all.h5ad", genes="g0,g1", size_factor=how, phi=0.1, covariates="kind")
+    fit = gn.fit("nb_mixture", data, "em", component=2, seed=1, restarts=1)
+    wanted = gn.predict(fit)["predictions"].to_dataset().isel(cell=deep)
+    new = annotate(fit, tmp_path / "deep.h5ad")["predictions"].to_dataset()
+    np.testing.assert_allclose(new["log_density"], wanted["log_density"], rtol=1e-10)
+    np.testing.assert_allclose(new["probability"], wanted["probability"], rtol=1e-10)
+    alone = gn.read("nb_mixture", tmp_path / "deep.h5ad", genes="g0,g1", size_factor=how, covariates="kind")
+    with pytest.warns(UserWarning, match="size_factor of the new data is relative to themselves"):
+        gn.predict(fit, alone)
+    with pytest.warns(UserWarning, match="all of these cells have 1"):
+        gn.predict(fit, {"x": x[:, :2], "covariates": np.tile([0.0, 1.0], 30)[:, None]})
+    whole.obs["kind"] = np.tile(["a", "b", "z"], 20)
+    whole.write_h5ad(tmp_path / "other.h5ad")
+    with pytest.warns(UserWarning, match="column 'kind' has the values a, z, which are not among"):
+        annotate(fit, tmp_path / "other.h5ad")
+
+
+def test_files_in_blocks_keep_what_size_factors_are_relative_to(tmp_path: Path) -> None:
+    anndata = pytest.importorskip("anndata")
+    x = 1.0 + np.random.default_rng(1).poisson(np.array([[30, 5], [3, 40]])[np.arange(40) % 2])
+    index = pd.DataFrame(index=[f"c{i}" for i in range(40)])
+    anndata.AnnData(x, index, pd.DataFrame(index=["g0", "g1"])).write_h5ad(tmp_path / "all.h5ad")
+    fit = fit_file(gn.get("nb_mixture"), tmp_path / "all.h5ad", component=2, size_factor="total", seed=1)
+    data = annotate(fit, tmp_path / "all.h5ad")["constant_data"].to_dataset()
+    np.testing.assert_allclose(data["size_factor"], x.sum(1) / x.sum(1).mean())
+
+
+@pytest.mark.parametrize("how", [{"total": 0.0}, {"total": "x"}, {"median": 1.0, "total": 2.0}, {"mean": 1.0}])
+def test_bad_references_of_size_factors_are_named(how: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("cell,a,b\nu,1,2\nv,3,4\n")
+    with pytest.raises(gn.InputError, match=r"must be \{'total': a mean total\}"):
+        gn.read("nb_mixture", tmp_path / "a.csv", size_factor=how)

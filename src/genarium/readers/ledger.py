@@ -118,12 +118,16 @@ class Told(Mapping[str, Any]):
         Options of the model that go with the variables ("groups": "several").
     sizes : mapping of str to int
         Sizes that variables do not show, where the files leave no choice.
+    again : mapping of str to Any
+        Options of the reader by which other files are brought to the scale of these: they are kept in place of those
+        that were given. JSON can hold them.
     """
 
     variables: Mapping[str, Any]
     ledger: Ledger
     options: Mapping[str, str] = field(default_factory=dict)
     sizes: Mapping[str, int] = field(default_factory=dict)
+    again: Mapping[str, Any] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> Any:
         return self.variables[name]

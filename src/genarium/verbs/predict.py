@@ -16,6 +16,7 @@ from genarium.evaluate import predictions
 from genarium.holding import Data, hold
 from genarium.readers.messages import listed
 from genarium.registry import fitted_model
+from genarium.remedies import verb, warn
 from genarium.settings import split
 from genarium.signatures import call, parents_of
 from genarium.tree import data_tree, provenance, with_coordinates, with_groups
@@ -72,6 +73,7 @@ def _predict(
     _, _, values, options = split(model, settings, model.predict)
     fitted_sizes = attribute(tree, "sizes")
     data = tree if data is None else data
+    _same_scale(model, tree, data)
     held = hold(model, data, layer)
     own = set() if isinstance(data, xr.DataTree) else set(held)
     elsewhere = _elsewhere(model, tree, data if isinstance(data, xr.DataTree) else held)
@@ -107,6 +109,21 @@ def _predict(
     out = predictions(model, tree, problem, **options)
     attrs = provenance(fitted_by=tree.attrs["method"], fit_seed=tree.attrs["seed"])
     return with_groups(with_coordinates(data_tree(problem), {**values, **held}), {"predictions": out}, attrs)
+
+
+def _same_scale(model: Model, tree: xr.DataTree, data: Data) -> None:
+    """Warn where a reader has scaled new data by themselves, and not by what those of the fit are relative to."""
+    if not isinstance(data, xr.DataTree) or any("reader_options" not in one.attrs for one in (tree, data)):
+        return
+    before, now = (attribute(one, "reader_options") for one in (tree, data))
+    for name, value in before.items():
+        if isinstance(value, dict) and isinstance(now.get(name), dict) and now[name] != value:
+            warn(
+                f"{model.name}: {name} of the new data is relative to themselves, and not to the data of the fit. Read "
+                f"them with {name}=json.loads(fit.attrs['reader_options'])['{name}'], or let {verb('predict')} read "
+                "the file.",
+                stacklevel=4,
+            )
 
 
 def _elsewhere(model: Model, tree: xr.DataTree, given: Any) -> set[str]:

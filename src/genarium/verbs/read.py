@@ -79,7 +79,7 @@ def read(
     if isinstance(found, Told) and found.options:
         variant = variant.variant(**{**variant.chosen, **found.options})
     if isinstance(found, Told):
-        sizes = {**found.sizes, **sizes}
+        sizes, own = {**found.sizes, **sizes}, {**own, **found.again}
     try:
         problem = check(variant, {**found, **values}, sizes, partial=True)
     except InputError as error:
