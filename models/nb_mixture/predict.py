@@ -9,7 +9,6 @@ import xarray as xr
 from genarium.declaration import Array, Labelled, Problem
 from genarium.errors import InputError
 from genarium.readers.messages import listed
-from genarium.remedies import warn
 from genarium.simplex import log_sum_exp
 from genarium.tree import arrays, stacked
 
@@ -35,12 +34,6 @@ def predict(fitted: xr.DataTree, problem: Problem) -> dict[str, Labelled]:
         unless its covariance was corrected; from a point estimate they are plugged in.
     """
     x, s = problem["x"], problem["size_factor"]
-    if (s == 1).all() and (fitted["constant_data"]["size_factor"] != 1).any():
-        warn(
-            "nb_mixture: the cells of the fit have size factors, and all of these cells have 1, which is the default. "
-            "Give theirs, relative to what those of the fit are.",
-            stacklevel=2,
-        )
     story, problem = Adjusted.of(problem), in_batches_of(fitted, problem)
     q = fitted["variational"].to_dataset() if "variational" in fitted else xr.Dataset()
     if {"alpha", "a", "b"} <= set(q) and "covariance_linear_response" not in q and not (s != 1).any():

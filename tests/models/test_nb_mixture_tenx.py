@@ -241,7 +241,7 @@ def test_size_factors_of_new_cells_are_relative_to_those_of_the_fit(how: str, tm
     alone = gn.read("nb_mixture", tmp_path / "deep.h5ad", genes="g0,g1", size_factor=how, covariates="kind")
     with pytest.warns(UserWarning, match="size_factor of the new data is relative to themselves"):
         gn.predict(fit, alone)
-    with pytest.warns(UserWarning, match="all of these cells have 1"):
+    with pytest.warns(UserWarning, match="'size_factor' is 1 for all of the new data, which is its default"):
         gn.predict(fit, {"x": x[:, :2], "covariates": np.tile([0.0, 1.0], 30)[:, None]})
     whole.obs["kind"] = np.tile(["a", "b", "z"], 20)
     whole.write_h5ad(tmp_path / "other.h5ad")

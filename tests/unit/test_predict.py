@@ -25,6 +25,9 @@ def fit() -> xr.DataTree:
     return gn.fit("nb_mixture", data, "em", seed=1, restarts=2, size_factor=size_factor)
 
 
+pytestmark = pytest.mark.filterwarnings("ignore:nb_mixture. known variable 'size_factor' is 1 for all")
+
+
 def predictions(fit: xr.DataTree, *data: Any, **settings: Any) -> xr.Dataset:
     return gn.predict(fit, *data, **settings)["predictions"].to_dataset()
 
@@ -48,6 +51,16 @@ def test_what_varies_between_observations_does_not_come_from_the_fit(fit: xr.Dat
     xr.testing.assert_identical(predictions(fit, {"x": NEW}), predictions(fit, {"x": NEW, "size_factor": 1.0}))
     deep = predictions(fit, {"x": NEW, "size_factor": [1.0, 1.0, 2.0]})
     assert float(deep["log_density"][2]) != float(predictions(fit, {"x": NEW})["log_density"][2])
+
+
+def test_a_default_in_place_of_what_varies_in_the_fit_is_told(fit: xr.DataTree, recwarn: Any) -> None:
+    for given in ({"x": NEW, "size_factor": 1.0}, {"x": NEW, "size_factor": [1, 2, 1]}):
+        gn.predict(fit, given)
+    gn.predict(fit, {"x": NEW}, size_factor=1.0)
+    gn.predict(fit)
+    assert not [one for one in recwarn if "size_factor" in str(one.message)]
+    with pytest.warns(UserWarning, match="'size_factor' is 1 for all of the new data"):
+        gn.predict(fit, {"x": NEW})
 
 
 def test_settings_take_precedence(fit: xr.DataTree) -> None:

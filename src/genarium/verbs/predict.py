@@ -10,7 +10,7 @@ import xarray as xr
 
 from genarium.attributes import attribute
 from genarium.data import check
-from genarium.declaration import Array, Model
+from genarium.declaration import Array, Model, Problem
 from genarium.errors import InputError
 from genarium.evaluate import predictions
 from genarium.holding import Data, hold
@@ -106,6 +106,8 @@ def _predict(
     for dim in sorted(same):
         _same_size(model, dim, fitted_sizes[dim], problem.sizes[dim])
         _same_labels(model, dim, fitted[dim], problem.coords[dim])
+    if data is not tree:
+        _tell_defaults(problem, constants, own | set(settings))
     out = predictions(model, tree, problem, **options)
     attrs = provenance(fitted_by=tree.attrs["method"], fit_seed=tree.attrs["seed"])
     return with_groups(with_coordinates(data_tree(problem), {**values, **held}), {"predictions": out}, attrs)
@@ -122,6 +124,21 @@ def _same_scale(model: Model, tree: xr.DataTree, data: Data) -> None:
                 f"{model.name}: {name} of the new data is relative to themselves, and not to the data of the fit. Read "
                 f"them with {name}=json.loads(fit.attrs['reader_options'])['{name}'], or let {verb('predict')} read "
                 "the file.",
+                stacklevel=4,
+            )
+
+
+def _tell_defaults(problem: Problem, fitted: xr.Dataset, given: set[str]) -> None:
+    """Warn where new data lack what varies between the observations of the fit, so that its default is taken."""
+    model = problem.model
+    for name, var in model.known.variables.items():
+        if model.unit not in var.dims or name in given or name not in problem.arrays or name not in fitted:
+            continue
+        usual = var.default
+        if isinstance(usual, int | float) and (problem[name] == usual).all() and (fitted[name] != usual).any():
+            warn(
+                f"{model.name}: known variable {name!r} is {usual:g} for all of the new data, which is its default, but "
+                "not for those of the fit. Give it.",
                 stacklevel=4,
             )
 
