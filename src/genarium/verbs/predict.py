@@ -137,8 +137,8 @@ def _tell_defaults(problem: Problem, fitted: xr.Dataset, given: set[str]) -> Non
         usual = var.default
         if isinstance(usual, int | float) and (problem[name] == usual).all() and (fitted[name] != usual).any():
             warn(
-                f"{model.name}: known variable {name!r} is {usual:g} for all of the new data, which is its default, but "
-                "not for those of the fit. Give it.",
+                f"{model.name}: known variable {name!r} is {usual:g} for all of the new data, which is its default, "
+                "but not for those of the fit. Give it.",
                 stacklevel=4,
             )
 
