@@ -56,7 +56,7 @@ def bam(
         Alignments that the protocol excludes are dropped. "auto": learned from the reads.
     error : float
         Probability of a wrong base, which tells alignments apart that differ from the transcript in more or fewer bases
-        (tag NM, or MD, or = and X of the CIGAR; soft-clipped bases differ).
+        (tag NM, or MD, or = and X of the CIGAR; clipped bases differ).
     read_length : int
         Nucleotides of a single read; 0 takes the median of the alignments. Only where the lengths of fragments are not
         known, as those of pairs are.

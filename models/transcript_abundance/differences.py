@@ -8,8 +8,8 @@ from genarium.errors import InputError
 if TYPE_CHECKING:
     from pysam import AlignedSegment
 
-INSERTED, DELETED, SKIPPED, CLIPPED, EQUAL, DIFFERENT = 1, 2, 3, 4, 7, 8
-"""Operations of a CIGAR, by their numbers in BAM: I, D, N, S, = and X."""
+INSERTED, DELETED, SKIPPED, SOFT, HARD, EQUAL, DIFFERENT = 1, 2, 3, 4, 5, 7, 8
+"""Operations of a CIGAR, by their numbers in BAM: I, D, N, S, H, = and X."""
 
 
 def is_spliced(one: "AlignedSegment") -> bool:
@@ -21,7 +21,8 @@ def differences(one: "AlignedSegment", where: str) -> int | None:
     """Count the bases in which a read differs from the transcript at one of its places.
 
     Mismatches, inserted and deleted bases come from the tag NM; without it mismatches and deletions from MD, or from =
-    and X of the CIGAR. Soft-clipped bases, which NM and MD leave out, differ too.
+    and X of the CIGAR. Clipped bases, which NM and MD leave out, differ too, also those that the record does not hold
+    (hard-clipped, as BWA writes further places of a read).
 
     Parameters
     ----------
@@ -42,15 +43,16 @@ def differences(one: "AlignedSegment", where: str) -> int | None:
     size = dict.fromkeys(range(16), 0)
     for operation, length in one.cigartuples or ():
         size[operation] += length
+    clipped = size[SOFT] + size[HARD]
     if one.has_tag("NM"):
         told = one.get_tag("NM")
         if not isinstance(told, int) or told < 0:
             raise InputError(f"{where}: the tag NM is {told!r}, not a number of bases. {_again('NM')}")
-        return told + size[CLIPPED]
+        return told + clipped
     if one.has_tag("MD"):
-        return _by_md(str(one.get_tag("MD")), where) + size[INSERTED] + size[CLIPPED]
+        return _by_md(str(one.get_tag("MD")), where) + size[INSERTED] + clipped
     if size[EQUAL] or size[DIFFERENT]:
-        return size[DIFFERENT] + size[INSERTED] + size[DELETED] + size[CLIPPED]
+        return size[DIFFERENT] + size[INSERTED] + size[DELETED] + clipped
     return None
 
 

@@ -141,6 +141,7 @@ def test_the_strand_of_a_pair_is_that_of_the_first_mate(sam: Sam) -> None:
         ({"MD": "50"}, {"MD": "10^ACG40", "cigar": "10M3D40M"}),
         ({"MD": "50"}, {"MD": "47", "cigar": "10M3I37M"}),
         ({"NM": 0}, {"NM": 0, "cigar": "47M3S"}),
+        ({"NM": 0}, {"MD": "47", "cigar": "47M3H"}),
     ],
 )
 def test_mismatches_come_from_whatever_tells_them(sam: Sam, first: dict[str, Any], second: dict[str, Any]) -> None:
