@@ -86,7 +86,8 @@ def differential(
         alike = " and another such transcript of their gene" if by == "usage" else ""
         raise InputError(f"{int(keep.sum())} features have {least:g} reads in {smaller} samples{alike}. Lower `least`.")
     told = cohort.isel({dim: np.flatnonzero(keep)})
-    y, v, mean = _measured(told, counts[:, keep], size_factors(counts[:, keep]), by, groups[keep])
+    total = _totals(cohort, groups, keep) if by == "usage" else None
+    y, v, mean = _measured(told, counts[:, keep], size_factors(counts[:, keep]), total)
     fitted = shrink(y, v, X, probability)
     columns = {name: (dim, values) for name, values in fitted.columns().items()}
     columns |= {"log2_mean": (dim, mean), "inferential_sd": (dim, np.sqrt(v.mean(0)))}
@@ -216,19 +217,34 @@ def size_factors(counts: Array) -> Array:
     return np.asarray(np.exp(factor - factor.mean()))
 
 
-def _measured(cohort: xr.Dataset, counts: Array, factor: Array, by: str, groups: Array) -> tuple[Array, Array, Array]:
+def _totals(cohort: xr.Dataset, groups: Array, keep: Array) -> list[Array]:
+    """Return the reads of the gene of each transcript that is compared, by sample (R or 1, F).
+
+    All transcripts of a gene count, and half a read for each that is compared.
+    """
+    drawn, counts = replicates_of(cohort), cohort["counts"].to_numpy()
+    some, size = np.flatnonzero(groups >= 0), int(groups.max()) + 1
+    half = 0.5 * np.bincount(groups[keep], minlength=size)
+    out = []
+    for s in range(len(counts)):
+        each = (counts[s][None] if drawn is None else drawn[s])[:, some].astype(float)
+        out.append(np.stack([np.bincount(groups[some], row, size) + half for row in each])[:, groups[keep]])
+    return out
+
+
+def _measured(
+    cohort: xr.Dataset, counts: Array, factor: Array, total: list[Array] | None
+) -> tuple[Array, Array, Array]:
     """Return log2 abundances or shares (N, F), their variances (N, F), and mean log2 counts (F,) (eq. 31)."""
     drawn = replicates_of(cohort)
-    _, index = np.unique(groups, return_inverse=True)
     y, v = np.empty_like(counts), np.empty_like(counts)
     for s in range(len(counts)):
         c = counts[s][None] if drawn is None else drawn[s].astype(float)
         log = np.log2((c + 0.5) / factor[s])
         shot = 1 / (counts[s] + 0.5)
-        if by == "usage":
-            total = np.stack([np.bincount(index, row + 0.5) for row in c])[:, index]
-            log = np.log2((c + 0.5) / total)
-            shot = np.maximum(shot - 1 / total.mean(0), 1e-6)
+        if total is not None:
+            log = np.log2((c + 0.5) / total[s])
+            shot = np.maximum(shot - 1 / total[s].mean(0), 1e-6)
         y[s] = log.mean(0)
         v[s] = np.maximum(log.var(0, ddof=1) if len(log) > 1 else 0.0, shot / LN2**2)
     if drawn is None:

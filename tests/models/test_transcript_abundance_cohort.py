@@ -303,6 +303,17 @@ def test_usage_is_blind_to_the_gene() -> None:
     assert np.median(lfdr[(number >= 60) & (number < 120)]) < 0.1
 
 
+def test_usage_is_a_share_of_the_whole_gene() -> None:
+    """A transcript that three samples of four have is not compared, but takes its share of the gene from the others."""
+    c = counted(np.random.default_rng(4), np.zeros(90))
+    for name in ("counts", "replicates"):
+        c[name].values[..., ::3] = 0
+        c[name].values[5:, ..., ::3] = 1e4
+    told = differential(c, "condition", by="usage", gene_of={f"t{k}": f"g{k // 3}" for k in range(90)})
+    assert not {f"t{k}" for k in range(0, 90, 3)} & set(told["transcript"].to_numpy().tolist())
+    assert told["log2_fold_change"].median() < -2
+
+
 def test_designs_that_say_nothing_are_refused() -> None:
     c = counted(np.random.default_rng(1), np.zeros(20))
     for settings, said in (
