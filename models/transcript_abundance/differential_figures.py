@@ -145,8 +145,9 @@ def _measured(
     if gene_of is None:
         factor = size_factors(counts[:, [where[other] for other in kept]])
         return (counts[:, k] + 0.5) / factor, (drawn[:, :, k] + 0.5) / factor[:, None]
-    gene = [where[other] for other in kept if gene_of.get(other) == gene_of[name]]
-    return tuple((x[..., k] + 0.5) / (x[..., gene] + 0.5).sum(-1) for x in (counts, drawn))  # type: ignore[return-value]
+    gene = [at for other, at in where.items() if gene_of.get(other) == gene_of[name]]
+    half = 0.5 * sum(gene_of.get(other) == gene_of[name] for other in kept)
+    return tuple((x[..., k] + 0.5) / (x[..., gene].sum(-1) + half) for x in (counts, drawn))  # type: ignore[return-value]
 
 
 def discoveries(told: xr.Dataset, level: float) -> Titled:
