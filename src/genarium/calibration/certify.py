@@ -53,7 +53,7 @@ MANY, ENOUGH, LEAST = 1000, 300, 100
 """Replicates: of a cheap method; of others, to see a shift of .25 sd in one of ten quantities; of costly ones."""
 
 BUDGET = 1200.0
-"""CPU seconds for which methods that are not cheap get fewer than enough replicates; the certificate tells its power."""
+"""CPU seconds for which methods that are not cheap get fewer replicates; what they can see is in the certificate."""
 
 REFERENCE = "gibbs", "nuts"
 """Methods that approximate ones are compared with: the first that the model has."""
