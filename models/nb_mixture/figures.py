@@ -114,7 +114,8 @@ def figures(tree: xr.DataTree) -> Iterator[Titled]:
     yield heat_map(fitted)
     if len(fitted.genes) > 1:
         yield scatter(fitted)
-    yield certainty(fitted)
+    if len(fitted.pi) > 1:
+        yield certainty(fitted)
 
 
 def collect(tree: xr.DataTree) -> Fitted:

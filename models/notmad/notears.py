@@ -24,7 +24,7 @@ MOST = 20
 STARTS, SWEEPS = 10, 100
 """Random orders that the search starts from; passes over the nodes at most."""
 
-ROUNDS = 4
+ROUNDS = 20
 """Of the search and the variance that all nodes share."""
 
 BETA = 0.1
@@ -237,14 +237,14 @@ class Search:
         agree = sum(f[0] < score + 1e-6 * max(1.0, abs(score)) for f in found)
         if not self.equal:
             return parents, score, agree
-        shared = float(np.median(regressions(self.covariance, parents, self.samples)[1]))
-        agree = 1
+        first, shared = by_variance(self.covariance, self.samples)
+        tried = [compatible(first, self.before), *(f[1] for f in found)]
         for turn in range(ROUNDS):
-            tried = [order, *orders] if turn == 0 else [order]  # later rounds only follow the variance
             found = [self.improved(self.covariance, start, shared) for start in tried]
             score, order, parents = min(found, key=lambda f: f[0])
             if turn == 0:
                 agree = max(1, sum(f[0] < score + 1e-6 * max(1.0, abs(score)) for f in found[1:]))
+            tried = [order]  # later rounds only follow the variance
             last, shared = shared, float(regressions(self.covariance, parents, self.samples)[1].mean())
             if abs(shared - last) < 1e-6 * last:
                 break
@@ -261,6 +261,26 @@ class Search:
             S, self.rule, self.before, order, self.samples, self.units, shared, most, SWEEPS, parents, count
         )
         return float(score), order, [parents[j, : count[j]].copy() for j in range(p)]
+
+
+def by_variance(covariance: Array, samples: float) -> tuple[Array, float]:
+    """Return the order in which the next node has the least variance given those before it, and that of the noise.
+
+    With noise of one variance, and no end of samples, that is an order of the network (Chen, Drton and Wang 2019,
+    Biometrika 106), and all these variances are that of the noise: the median of those with degrees of freedom left.
+    """
+    left = covariance.copy()
+    order: list[int] = []
+    variances: list[float] = []
+    for k in range(len(left)):
+        variance = np.diag(left).copy()
+        variance[order] = np.inf
+        node = int(variance.argmin())
+        order.append(node)
+        variances.append(variance[node] * samples / max(samples - 1 - k, 1.0))
+        left -= np.outer(left[node], left[node]) / max(left[node, node], 1e-300)
+    sure = max(1, min(len(left), int(samples / 2)))
+    return np.array(order), float(np.median(variances[:sure]))
 
 
 def regressions(

@@ -280,6 +280,7 @@ def improve(
     rest = np.empty(p - 1, np.int64)
     ahead = np.empty(p, np.int64)
     own, buffer = np.empty(most, np.int64), np.empty(most, np.int64)
+    owns, many = np.empty((p, most), np.int64), np.zeros(p, np.int64)  # of v, by its place
     without, among = np.empty(p - 1), np.empty(p - 1)
     alone = np.empty(p)
     for i in range(p):
@@ -295,14 +296,21 @@ def improve(
                 else:
                     rest[w] = order[i]
                     w += 1
-            # v after the first i of the others; parents are chosen anew only where one more would be one
-            k = 0
+            # v after the first i of the others; parents are chosen anew only where one more would be one, and the
+            # present ones stand as soon as all of them come before
+            k, reach = 0, 0
+            for i in range(p - 1):
+                if (parents[v, : count[v]] == rest[i]).any():
+                    reach = i + 1
             score = local_score(S[v, v], 0, n, units[v], fixed)
-            alone[0] = score
-            for i in range(1, p):
-                if _wanted(S, rule, v, own, k, rest[i - 1], score, n, units, fixed, most):
+            for i in range(p):
+                if i > 0 and _wanted(S, rule, v, own, k, rest[i - 1], score, n, units, fixed, most):
                     score, k = choose_parents(S, rule, v, rest, i, n, units, fixed, most, own)
-                alone[i] = score
+                if i == reach and scores[v] < score:
+                    score, k = scores[v], count[v]
+                    own[:k] = parents[v, :k]
+                alone[i], many[i] = score, k
+                owns[i, :k] = own[:k]
             # the others, with v after them and before them
             for j in range(p - 1):
                 y = rest[j]
@@ -336,9 +344,13 @@ def improve(
             order[:place] = rest[:place]
             order[place] = v
             order[place + 1 :] = rest[place:]
-            for i in range(min(place, at), max(place, at) + 1):
-                y = order[i]
-                scores[y], count[y] = choose_parents(S, rule, y, order, i, n, units, fixed, most, parents[y])
+            scores[v], count[v] = alone[place], many[place]
+            parents[v, : count[v]] = owns[place, : count[v]]
+            for j in range(min(place, at), max(place, at)):  # of the others, those whose score is another with v there
+                new = among[j] if place < at else without[j]
+                if new != scores[rest[j]]:
+                    y, i = rest[j], j + 1 if place < at else j
+                    scores[y], count[y] = choose_parents(S, rule, y, order, i, n, units, fixed, most, parents[y])
         if not moved:
             break
     return scores.sum()

@@ -88,6 +88,7 @@ def differential(
     told = cohort.isel({dim: np.flatnonzero(keep)})
     total = _totals(cohort, groups, keep) if by == "usage" else None
     y, v, mean = _measured(told, counts[:, keep], size_factors(counts[:, keep]), total)
+    v = by_feature_and_sample(v)
     fitted = shrink(y, v, X, probability)
     columns = {name: (dim, values) for name, values in fitted.columns().items()}
     columns |= {"log2_mean": (dim, mean), "inferential_sd": (dim, np.sqrt(v.mean(0)))}
@@ -250,3 +251,14 @@ def _measured(
     if drawn is None:
         warnings.warn("there are no replicates: only the noise of counting is known of the counts.", stacklevel=3)
     return y, v, np.log2((counts / factor[:, None]).mean(0) + 0.5)
+
+
+def by_feature_and_sample(v: Array) -> Array:
+    """Return variances (N, F) that follow the feature and the sample alone (eq. 31b).
+
+    Those of single measurements follow the values: a sample in which a transcript happens to look absent has a large
+    one. Weighed by these, the others would decide, and surer than they are.
+    """
+    mean = v.mean(0)
+    of_sample = np.exp(np.log(v / mean).mean(1))
+    return np.asarray(mean * (of_sample / of_sample.mean())[:, None])

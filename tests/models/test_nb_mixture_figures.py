@@ -287,3 +287,8 @@ def test_certainty_without_truth(fits: Fits) -> None:
     assert len(figure.axes[0].patches) == 1
     assert figure.axes[0].get_legend() is None
     assert "By the truth" not in caption
+
+
+def test_one_component_has_no_figure_of_who_is_sure() -> None:
+    tree = gn.fit("nb_mixture", gn.simulate("nb_mixture", seed=1, component=1, cell=30), "em")
+    assert len(list(module.figures(tree))) == 2

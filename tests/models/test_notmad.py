@@ -220,7 +220,7 @@ square = st.integers(1, 7).flatmap(
 )
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(square)
 def test_projection_is_acyclic_maximal_idempotent_and_greedy(w: Array) -> None:
     dag = project_to_dag(w)
@@ -236,7 +236,7 @@ def test_projection_is_acyclic_maximal_idempotent_and_greedy(w: Array) -> None:
         assert not is_acyclic(with_it)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(st.integers(0, 10_000), st.integers(1, 70))
 def test_projection_leaves_an_acyclic_network_as_it_is(seed: int, nodes: int) -> None:
     rng = np.random.default_rng(seed)

@@ -15,7 +15,7 @@ import genarium as gn
 from genarium.declaration import Array
 from genarium.models.transcript_abundance import shrinkage as module
 from genarium.models.transcript_abundance.cohort import cohort
-from genarium.models.transcript_abundance.differential import differential
+from genarium.models.transcript_abundance.differential import by_feature_and_sample, differential
 from genarium.models.transcript_abundance.genes import genes, intervals, transcript_genes
 from genarium.models.transcript_abundance.salmon import salmon_draws
 from genarium.models.transcript_abundance.shrinkage import shrink
@@ -358,3 +358,23 @@ def test_versions_of_names_are_cut_off_on_either_side() -> None:
     del gene_of["t3"]
     with pytest.warns(UserWarning, match="1 transcripts have no gene"):
         assert differential(plain, "condition", by="usage", gene_of=gene_of).sizes["transcript"] == 18
+
+
+def test_samples_in_which_a_transcript_looks_absent_by_chance_change_nothing() -> None:
+    """Without any change: draws are of two kinds, and by their mixture a sample's variance goes with its value."""
+    rng, N, R, F = np.random.default_rng(0), 12, 30, 600
+    size = rng.lognormal(5, 1, F) * np.exp(0.1 * rng.normal(size=(N, F)))
+    present = np.where(rng.uniform(size=(N, F)) < 0.5, 0.97, 0.4)
+    there = rng.uniform(size=(N, R, F)) < present[:, None]
+    drawn = rng.poisson(size[:, None] * np.where(there, 1, 0.02)).astype(float)
+    dims = ("sample", "replicate", "transcript")
+    variables = {"counts": (("sample", "transcript"), drawn.mean(1)), "replicates": (dims, drawn)}
+    coords = {"sample": np.arange(N), "transcript": np.arange(F), "condition": ("sample", np.repeat(["a", "b"], 6))}
+    told = differential(xr.Dataset(variables, coords, {"replicates": "gibbs"}), "condition")
+    assert told.attrs["effect_weight"][0] > 0.95  # of no change
+    assert (told["q_value"] > 0.05).all()
+
+
+def test_variances_of_features_and_samples_are_kept() -> None:
+    v = np.outer([0.5, 1.0, 1.5], [3.0, 0.2, 7.0, 1.0])
+    np.testing.assert_allclose(by_feature_and_sample(v), v)

@@ -183,7 +183,7 @@ def test_files_that_are_not_there(make: Make, tmp_path: Path) -> None:
         gn.read(NAME, make(gzip.compress(b"")), format="salmon")
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cut=st.integers(0, 2000))
 def test_a_file_cut_anywhere_is_refused(make: Make, cut: int) -> None:
     whole = gzip.compress(CLASSES.encode(), mtime=0)
@@ -191,7 +191,7 @@ def test_a_file_cut_anywhere_is_refused(make: Make, cut: int) -> None:
         gn.read(NAME, make(whole[: cut % len(whole)]), format="salmon")
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.integers(0, 10_000), flip=st.integers(1, 255))
 def test_a_damaged_gzip_file_is_refused_or_read_as_it_was(make: Make, at: int, flip: int) -> None:
     whole = bytearray(gzip.compress(CLASSES.encode(), mtime=0))
@@ -203,7 +203,7 @@ def test_a_damaged_gzip_file_is_refused_or_read_as_it_was(make: Make, at: int, f
     assert found["count"] == [10, 20, 7, 0]  # some header bytes mean nothing
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(line=st.integers(1, 9), row=st.text(alphabet="0123456789.-+e\t naif\r", max_size=25))
 def test_any_line_is_read_or_refused_cleanly(make: Make, line: int, row: str) -> None:
     said = "line"
@@ -616,7 +616,7 @@ def test_lengths_of_fragments_are_learned_from_pairs() -> None:
     assert np.sqrt(learned @ (at - mean) ** 2) == pytest.approx(wide, rel=0.01)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cut=st.integers(1, 10_000), at=st.integers(0, 10_000), flip=st.integers(0, 255))
 def test_cut_or_damaged_bam_content_is_refused_or_read(tmp_path: Path, cut: int, at: int, flip: int) -> None:
     path = bam_file(tmp_path / "a.bam", [record("r1", 0, 5), record("r2", 1, 7)])

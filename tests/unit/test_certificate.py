@@ -129,7 +129,7 @@ def test_an_approximate_method_is_compared_with_an_exact_one(grown: None) -> Non
 
 
 def test_what_a_replicate_costs_decides_how_many_there_are(grown: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert [replicates(0.5, "exact"), replicates(5, "exact"), replicates(5, "approximate")] == [1000, 450, 300]
+    assert [replicates(seconds) for seconds in (0.5, 3, 6, 50)] == [1000, 300, 200, 100]
     monkeypatch.setattr(certify_, "MANY", 3)
     told = certify("nb_mixture", "em", Effort(truths=0, n_reference=0), restarts=1, **SMALL).content
     assert told["simulations"] == 3

@@ -49,8 +49,11 @@ SMALL = Effort(simulations=40, control=100, truths=4, n_reference=5)
 TRIED, CHEAP = 10, 0.6
 """Replicates whose cost is measured; CPU seconds of one, up to which there are many."""
 
-MANY, EXACT, OTHERS = 1000, 450, 300
-"""Replicates: of a cheap method; of an exact one, to see .25 sd; of others."""
+MANY, ENOUGH, LEAST = 1000, 300, 100
+"""Replicates: of a cheap method; of others, to see a shift of .25 sd in one of ten quantities; of costly ones."""
+
+BUDGET = 1200.0
+"""CPU seconds for which methods that are not cheap get fewer replicates; what they can see is in the certificate."""
 
 REFERENCE = "gibbs", "nuts"
 """Methods that approximate ones are compared with: the first that the model has."""
@@ -109,7 +112,7 @@ def certify(
     simulations = effort.simulations
     if simulations is None:
         tried = validate(model, method, TRIED, workers, seed, **settings)
-        simulations = replicates(float(np.median(tried.tree["runs"]["cpu_seconds"])), plan.claim)
+        simulations = replicates(float(np.median(tried.tree["runs"]["cpu_seconds"])))
     main = run("calibration", simulations, **compare)
     verdicts = list(main.verdicts)
     controlled = None
@@ -127,11 +130,9 @@ def certify(
     return Certificate(content | {"engine": plan.way.engine, "sources": plan.sources})
 
 
-def replicates(seconds: float, claim: str) -> int:
+def replicates(seconds: float) -> int:
     """Return how many replicates a method gets whose fit to one takes so many CPU seconds."""
-    if seconds <= CHEAP:
-        return MANY
-    return EXACT if claim == "exact" else OTHERS
+    return MANY if seconds <= CHEAP else int(np.clip(BUDGET / seconds, LEAST, ENOUGH))
 
 
 def _control_verdict(controlled: Validation) -> Verdict:
