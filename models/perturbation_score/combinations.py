@@ -77,11 +77,12 @@ def combinations(
     omega2 = scale_of(left.mean(0), variance)
     keep = omega2 / (omega2 + np.maximum(variance, 1e-12))
     rng = np.random.default_rng(seed)
-    noise = np.sqrt(omega2) * centred(rng.normal(size=(len(log), len(new), log.shape[2])))
-    drawn = np.concatenate([added(seen) + keep * left, added(new) + noise], 1)
+    K = log.shape[2]
+    noise = np.sqrt(omega2 * K / (K - 1)) * centred(rng.normal(size=(len(log), len(seen) + len(new), K)))
+    drawn = np.concatenate([added(seen) + keep * left, added(new)], 1)
+    drawn += np.concatenate([1 - keep, np.ones((len(new), K))]) * noise  # what is left open of the interaction (53b)
     share, additive = shares_of(drawn), shares_of(np.concatenate([added(seen), added(new)], 1)).mean(0)
     low, high = np.quantile(share, (0.05, 0.95), axis=0)
-    K = log.shape[2]
     interaction = np.concatenate([keep * left.mean(0), np.zeros((len(new), K))])
     sd = np.concatenate([np.sqrt(keep * variance), np.full((len(new), K), np.sqrt(omega2))])
     dims = ("combination", "state")

@@ -147,16 +147,30 @@ def replicated(fit: xr.DataTree, cells: Any, *, batch: str = "", seed: int = 0) 
         )
     q = drawn_shares(fit, problem, np.asarray(problem.coords["perturbation"]).astype(str))
     S, P, _ = q.shape
-    eta = np.log(np.maximum(q, LEAST))
+    eta = np.log(np.maximum(q, LEAST)) + of_number(fit, problem, np.broadcast_to(number, P), S)
     if problem.option("replicates") == "batched":
         eta = eta + _shift(fit, problem, batch, S, rng)
     if problem.option("replicates") == "logistic_normal":
-        spread = np.resize(draws_of(fit, ["replicate_spread"], S)["replicate_spread"], S)[:, None, None]
+        spread = paired(fit, "replicate_spread", S)[:, None, None]
         u = softmax(eta + spread * centred(rng.normal(size=q.shape)), axis=-1)
         return rng.multinomial(np.broadcast_to(number.astype(np.int64), (S, P)), u)
-    rho = np.resize(draws_of(fit, ["rho"], S)["rho"], S)[:, None, None]
+    rho = paired(fit, "rho", S)[:, None, None]
     u = draw_proportion(rng, np.maximum(rho * softmax(eta, axis=-1), SMALLEST))
     return rng.multinomial(np.broadcast_to(number.astype(np.int64), (S, P)), u)
+
+
+def paired(fit: xr.DataTree, name: str, S: int) -> Array:
+    """Return the values of an unknown variable that go with S draws of :func:`drawn_shares`; shape (S, ...)."""
+    value = draws_of(fit, [name], S)[name]
+    return np.asarray(np.resize(value, (S, *value.shape[1:])))
+
+
+def of_number(fit: xr.DataTree, problem: Problem, cells: Array, S: int) -> Array | float:
+    """Return what numbers of cells (R,) add to log shares at each draw, (S, R, K); zero where they are not modelled."""
+    if problem.option("abundance") != "joint":
+        return 0.0
+    relative = np.log(cells / paired(fit, "typical", S)[:, None])
+    return np.asarray(relative[..., None] * paired(fit, "growth", S)[:, None])
 
 
 def _shift(fit: xr.DataTree, problem: Problem, batch: str, S: int, rng: np.random.Generator) -> Array:
@@ -166,8 +180,7 @@ def _shift(fit: xr.DataTree, problem: Problem, batch: str, S: int, rng: np.rando
     labels = np.asarray(problem.coords["batch"]).astype(str)
     if batch not in labels:
         raise absent("perturbation_score: new_replicate", "batch", batch, labels)
-    effect = draws_of(fit, ["batch_effect"], S)["batch_effect"][:, labels == batch]
-    return np.asarray(np.resize(effect, (S, *effect.shape[1:])))
+    return paired(fit, "batch_effect", S)[:, labels == batch]
 
 
 def write_contrasts(tree: xr.DataTree, path: Path, *, control: str = "", level: float = 0.9) -> list[Path]:
