@@ -243,6 +243,17 @@ def test_clusters_keep_their_order(h5ad: Write) -> None:
     assert both.columns.tolist() == ["2", "9", "10"]
 
 
+def test_numbers_that_name_cells_conditions_and_states_are_names(h5ad: Write) -> None:
+    tree = gn.read("perturbation_score", h5ad([20, 3, 20, 100], [1, 10, 2, 10]), "expression", control="3")
+    sizes = json.loads(tree.attrs["sizes"])
+    assert (sizes["perturbation"], sizes["state"]) == (3, 3)
+    assert json.loads(tree.attrs["labels"]) == {"perturbation": ["3", "20", "100"]}
+    assert tree["observed_data"]["state"].to_numpy().tolist() == [0, 2, 1, 2]
+    assert tree["constant_data"]["target"]["state"].to_numpy().tolist() == ["1", "2", "10"]
+    with pytest.raises(InputError, match=r"control=3 must be a name.* written control='3'"):
+        gn.read("perturbation_score", h5ad([20, 3], [1, 2]), "expression", control=3)
+
+
 def test_blanks_around_labels_are_no_part_of_them(h5ad: Write, write: Write) -> None:
     found = readers.h5ad([h5ad(["Tox", " Tox ", "Myb"], ["cyc ", "cyc", "\tprog"])])["count"]
     assert found.loc["Tox"].to_dict() == {"cyc": 2, "prog": 0}
