@@ -40,6 +40,9 @@ DRAWS = 2000
 ROUNDS = 20
 """Rounds of weighing at most, each with the last one's rows without an effect as further controls."""
 
+PLENTY = 10.0
+"""A control of so many times the cells of a row stands alone in the first round; of fewer, all rows beside it, too."""
+
 EQUAL = 12
 """Probabilities that agree to so many decimals are equal."""
 
@@ -220,16 +223,28 @@ class _Mixture:
             known = np.asarray(atoms, dtype=float) + 0.5
             same_states(known, N)
             self.known = np.concatenate([s * known / known.sum(1, keepdims=True) for s in AROUND_ATOMS])
-        self.member = np.zeros((len(N), 1))
-        for _ in range(ROUNDS):
-            before = self.member[:, 0]
-            self.base = control + before @ N
-            self._weigh(self.base - before[:, None] * N)  # no row is its own control
-            if np.abs(self.member[:, 0] - before).max() < 1e-3:
-                break
+        self.control = control
+        alone = self._settled(np.zeros(len(N)))
+        if control.sum() < PLENTY * np.median(N.sum(1)) and self._settled(np.ones(len(N))) < alone:
+            self._settled(np.zeros(len(N)))
 
-    def _weigh(self, null: Array) -> None:
-        """Find weights and responsibilities, given what rows without an effect are drawn around, (P, K)."""
+    def _settled(self, without: Array) -> float:
+        """Weigh in turns from how likely rows are without an effect, (P,); return how well all are predicted."""
+        for _ in range(ROUNDS):
+            before = without
+            self.base = self.control + before @ self.N
+            fit = self._weigh(self.base - before[:, None] * self.N)  # no row is its own control
+            without = self.member[:, 0]
+            if np.abs(without - before).max() < 1e-3:
+                break
+        own = dirichlet_multinomials(self.control[None] - 0.5, self.base[None] - self.control + 0.5, own=True)
+        return fit + float(own[0])
+
+    def _weigh(self, null: Array) -> float:
+        """Find weights and responsibilities, given what rows without an effect are drawn around, (P, K).
+
+        Return the log probability of the rows, with that of the weights.
+        """
         share, total = self.base / self.base.sum(), self.base.sum()
         mean = (self.N.sum(0) + 0.5) / (self.N.sum(0) + 0.5).sum()
         around = [AROUND_CONTROL[total / 2 > AROUND_CONTROL, None] * share, AROUND_MEAN[:, None] * mean, self.known]
@@ -255,6 +270,7 @@ class _Mixture:
             [null[:, None], np.broadcast_to(self.alpha, (len(self.N), *self.alpha.shape))], 1
         )
         self.posterior = self.posterior + self.N[:, None]
+        return float((np.log(member.sum(1)) + log.max(1)).sum() + (PENALTY - 1) * np.log(weight[0]))
 
     def draws(self, row: int, name: str) -> tuple[Array, Array]:
         """Return shares, (DRAWS, K), and which of them have an effect; they depend on the row's name, not its place."""

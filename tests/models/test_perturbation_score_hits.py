@@ -164,6 +164,14 @@ def test_tables_that_are_no_counts_are_refused_and_replicates_are_found_by_row()
         hits(counts, "control", replicates=dict.fromkeys(rows[:-1], "x"))
 
 
+def test_a_control_of_few_cells_makes_no_hits_of_all_rows() -> None:
+    counts, has, _ = screen(P=80)
+    counts.loc["ctrl"] = np.random.default_rng(50).multinomial(5, Q0)
+    called = hits(counts, "ctrl")["fdr"].to_numpy() <= 0.05
+    assert (called & ~has).sum() <= 2
+    assert (called & has).sum() > 20
+
+
 def test_equal_rows_have_one_rate_wherever_they_stand() -> None:
     counts, _, _ = screen(P=12, effect=0.3)
     second = str(hits(counts, "ctrl")["effect_probability"].to_series().sort_values().index[-2])
