@@ -83,6 +83,8 @@ def hits_of_file(
     -------
     Answer
     """
+    if not 0 < fdr < 1:
+        raise InputError(f"perturbation_score: {flag('fdr', fdr)} must be between 0 and 1.")
     both: dict[str, Any] = {"control": control, "replicate": replicate, "states": states or None}
     try:
         if file.suffix == ".h5ad":

@@ -211,6 +211,8 @@ def test_the_command_uses_what_it_is_told_or_says_that_it_cannot(
     said = capsys.readouterr().out
     assert "No perturbation has two replicates" in said
     assert "Concentration" not in said
+    assert command(table, "--fdr", "2") == 2
+    assert "--fdr 2.0 must be between 0 and 1" in capsys.readouterr().err
     assert command(table, "--condition", "gene", "--state", "a") == 2
     assert "--state a says nothing of a table" in capsys.readouterr().err
     (tmp_path / "cells.h5ad").write_bytes(b"")
