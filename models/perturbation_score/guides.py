@@ -95,6 +95,8 @@ def escapees(
         at = kinds == kind
         if (at & base).sum() > 2:
             X[at] -= X[at & base].mean(0)
+    spread = X[base].std(0)
+    X = X / np.where(spread > 0, spread, 1.0)  # so that units do not matter beside the floor below
     covariance = np.cov(X[base], rowvar=False).reshape(X.shape[1], -1)
     white = X @ np.linalg.cholesky(np.linalg.inv(covariance + 1e-9 * np.trace(covariance) * np.eye(len(covariance))))
     rng, hit, rows = np.random.default_rng(seed), np.zeros(len(X)), []

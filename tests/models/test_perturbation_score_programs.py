@@ -207,6 +207,15 @@ def test_shares_that_were_not_hit() -> None:
     assert (hit[np.array(condition) == "c"] == 0).all()
 
 
+def test_units_of_columns_change_nothing() -> None:
+    rng = np.random.default_rng(0)
+    X, condition = rng.normal(size=(90, 2)), ["c"] * 50 + ["p"] * 40
+    X[60:] += [0.0, 3.0]
+    _, hit = escapees(X, condition, "c")
+    _, again = escapees(X * [1e4, 1e-3] + 5, condition, "c")
+    np.testing.assert_allclose(again, hit, atol=1e-6)
+
+
 def test_effects_that_are_not_there_are_not_clear() -> None:
     X, condition, guide, state, _ = cells(np.random.default_rng(2), 0.0)
     told, _ = escapees(X, condition, "c", guide=guide, state=state)
