@@ -38,7 +38,8 @@ def combinations(
         Over ``combination`` and ``state``: ``seen``; ``additive``, the shares that parts without interaction lead to;
         ``share`` with ``low`` and ``high`` (90 %): for seen ones those with their shrunk interaction, for others with
         what an interaction may be; ``interaction`` (on log shares, shrunk) and its ``interaction_sd``, zero and ω where
-        not seen. The attribute ``interaction_scale`` is ω.
+        not seen. The attribute ``interaction_scale`` is ω; ``left_out`` names the combinations that were
+        not compared, as they are of more than two, or a part was not seen alone.
 
     Raises
     ------
@@ -49,7 +50,8 @@ def combinations(
     names = [str(name) for name in problem.coords["perturbation"]]
     if control not in names:
         raise absent("perturbation_score: combinations", "control", control, names)
-    seen = [(name, *name.split(separator)) for name in names if name.count(separator) == 1]
+    joined = [name for name in names if separator in name]
+    seen = [(name, *name.split(separator)) for name in joined if name.count(separator) == 1]
     seen = [row for row in seen if row[1] in names and row[2] in names]
     for pair in pairs:
         if isinstance(pair, str) or len(pair) != 2:
@@ -97,7 +99,11 @@ def combinations(
             "combination": np.array([row[0] for row in [*seen, *new]]),
             "state": np.asarray(problem.coords["state"]),
         },
-        attrs={"interaction_scale": float(np.sqrt(omega2)), "control": control},
+        attrs={
+            "interaction_scale": float(np.sqrt(omega2)),
+            "control": control,
+            "left_out": [name for name in joined if name not in {row[0] for row in seen}],
+        },
     )
 
 

@@ -252,11 +252,13 @@ def test_intervals_of_combinations_cover() -> None:
     both = softmax(np.stack([mu + effect[a] + effect[b] for a, b in pairs]) + 0.5 * rng.normal(size=(54, 4)), axis=1)
     rows = {"c": rng.multinomial(2000, softmax(mu))}
     rows |= {f"g{a}": rng.multinomial(400, softmax(mu + effect[a])) for a in range(20)}
+    rows |= {"g0+other": rng.multinomial(100, softmax(mu)), "g0+g1+g2": rng.multinomial(100, softmax(mu))}
     rows |= {f"g{a}+g{b}": rng.multinomial(100, q) for (a, b), q in zip(pairs[:37], both[:37], strict=True)}
     fit = gn.fit(NAME, {"count": pd.DataFrame(rows).T.rename_axis("perturbation")}, "conjugate", regression="none")
     told = combinations(fit, "c", pairs=[(f"g{a}", f"g{b}") for a, b in pairs[37:]])
     inside = (told["low"].to_numpy() <= both) & (both <= told["high"].to_numpy())
     assert inside[:37].mean() > 0.82
+    assert told.attrs["left_out"] == ["g0+other", "g0+g1+g2"]
     assert inside[37:].mean() > 0.82
 
 
