@@ -1,6 +1,7 @@
 """Perturbations of two genes at once: effects on log shares add up, but for a shrunk interaction (eqs. 52 to 54)."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -17,7 +18,7 @@ from .story import centred
 
 
 def combinations(
-    fit: xr.DataTree, control: str, *, separator: str = "+", pairs: Sequence[tuple[str, str]] = (), seed: int = 0
+    fit: xr.DataTree, control: Hashable, *, separator: str = "+", pairs: Sequence[tuple[Any, Any]] = (), seed: int = 0
 ) -> xr.Dataset:
     """Compare combinations with what their parts add up to, and predict those that were not seen.
 
@@ -25,10 +26,10 @@ def combinations(
     ----------
     fit : DataTree
         Whose perturbations have names such as "A", "B" and "A+B".
-    control : str
+    control : label
     separator : str
         What stands between the names of a combination.
-    pairs : sequence of pairs of str
+    pairs : sequence of pairs of labels
         Combinations that were not seen, to be predicted from their parts.
     seed : int
 
@@ -48,6 +49,7 @@ def combinations(
     """
     problem = check(fitted_model(fit, "perturbation_score"), fit)
     names = [str(name) for name in problem.coords["perturbation"]]
+    control = str(control)
     if control not in names:
         raise absent("perturbation_score: combinations", "control", control, names)
     joined = [name for name in names if separator in name]
@@ -58,10 +60,11 @@ def combinations(
             raise InputError(
                 f"perturbation_score: combinations: {pair!r} is no pair of perturbations. Give pairs=[('A', 'B')]."
             )
-        if lacking := [str(part) for part in pair if part not in names]:
+        if lacking := [str(part) for part in pair if str(part) not in names]:
             raise absent("perturbation_score: combinations", "part", lacking[0], names)
     have = {frozenset(row[1:]) for row in seen}
-    new = [(separator.join(pair), *pair) for pair in pairs if frozenset(pair) not in have]
+    asked = [(str(a), str(b)) for a, b in pairs]
+    new = [(separator.join(pair), *pair) for pair in asked if frozenset(pair) not in have]
     if not seen and not new:
         raise InputError(
             f"perturbation_score: no perturbation is named after two others with {separator!r} between, and no pairs "

@@ -1,5 +1,6 @@
 """Perturbations against each other, and what a new replicate would show (eqs. 37 to 40), from the draws of a fit."""
 
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -27,14 +28,14 @@ DRAWS = 2000
 """Draws of shares, at most: whole rounds of the fit's."""
 
 
-def contrasts(fit: xr.DataTree, control: str = "", level: float = 0.9) -> xr.Dataset:
+def contrasts(fit: xr.DataTree, control: Hashable = "", level: float = 0.9) -> xr.Dataset:
     """Compare the shares of every perturbation with those of one of them, with intervals.
 
     Parameters
     ----------
     fit : DataTree
         From ``gn.fit("perturbation_score", ...)``; where replicates were read as such, intervals have their spread in.
-    control : str
+    control : label
         The perturbation that the others are compared with. Default: the control that the file was read with.
     level : float
         Probability of the intervals.
@@ -55,6 +56,7 @@ def contrasts(fit: xr.DataTree, control: str = "", level: float = 0.9) -> xr.Dat
         raise InputError(f"perturbation_score: level={level!r} must lie between 0 and 1.")
     problem = check(fitted_model(fit, "perturbation_score"), fit)
     names = np.asarray(problem.coords["perturbation"]).astype(str)
+    control = "" if control is None else str(control)
     if not control and "reader_options" in fit.attrs:
         control = str(attribute(fit, "reader_options").get("control") or "")
     if not control:

@@ -11,7 +11,7 @@ from scipy import stats
 
 import genarium as gn
 from genarium import InputError, cli
-from genarium.models.perturbation_score import hits, replicate_concentration
+from genarium.models.perturbation_score import combinations, contrasts, hits, replicate_concentration, score
 from genarium.models.perturbation_score.hits import dirichlet_multinomials
 
 Q0 = np.array([0.07, 0.21, 0.31, 0.39, 0.02])
@@ -191,7 +191,13 @@ def test_replicates_with_nothing_in_common_are_worth_one_cell_each() -> None:
 
 def test_a_control_is_found_by_what_its_label_reads() -> None:
     counts, _, _ = screen(P=5)
-    xr.testing.assert_identical(hits(counts.reset_index(drop=True), "5"), hits(counts.reset_index(drop=True), 5))
+    plain = counts.reset_index(drop=True)
+    xr.testing.assert_identical(hits(plain, "5"), hits(plain, 5))
+    fit = gn.fit("perturbation_score", {"count": plain.to_numpy()}, "conjugate", regression="none")
+    xr.testing.assert_identical(contrasts(fit, "0"), contrasts(fit, 0))
+    xr.testing.assert_identical(score(fit, control="0"), score(fit, control=0))
+    parts = [combinations(fit, one, pairs=[pair]) for one, pair in (("0", ("1", "2")), (0, (1, 2)))]
+    xr.testing.assert_identical(*parts)
 
 
 def command(file: Path, *words: str) -> int:
