@@ -74,7 +74,7 @@ def _follows(near: Array, directed: Array, undirected: Array, a: int, b: int) ->
 
 
 def representative(class_: Array) -> Array:
-    """Return one network of a class, as booleans: the same one however the class was found.
+    """Return one network of a class, as booleans: the same one however the class was found, for one order of the nodes.
 
     What is not directed falls into chordal components. Their nodes are visited by maximum cardinality (Tarjan and
     Yannakakis 1984), ties by position; edges from those visited earlier make no v-structure.

@@ -240,7 +240,8 @@ def _groups(tree: xr.DataTree, group: str) -> list[tuple[str, Array]]:
         )
     if group in names:
         values = context.to_numpy()[:, list(names).index(group)]
-        return [(f"{value:g}", values == value) for value in np.unique(values)]
+        told = np.array([f"{value:g}" for value in values])  # one group for values that read alike
+        return [(name, told == name) for name in dict.fromkeys(told[np.argsort(values, kind="stable")].tolist())]
     coded = [name for name in names if name.startswith(f"{group}=")]
     if not coded:
         raise absent("notmad", "covariate", group, names)

@@ -112,7 +112,7 @@ def compare(estimate: Array, truth: Array, threshold: float = 0.1) -> Mapping[st
     -------
     dict
         ``rmse`` of the off-diagonal weights; ``shd``: edges to add, remove or turn round; ``f1`` of directed edges,
-        over all samples together.
+        over all samples together, NaN where neither has an edge. Diagonals have no part in any of them.
 
     Raises
     ------
@@ -132,12 +132,13 @@ def compare(estimate: Array, truth: Array, threshold: float = 0.1) -> Mapping[st
     except ValueError:
         raise InputError(f"notmad: estimate {estimate.shape} and truth {truth.shape} are of other shapes.") from None
     p = truth.shape[-1]
+    estimate, truth = (np.where(np.eye(p, dtype=bool), 0.0, one) for one in (estimate, truth))
     found, real = np.abs(estimate) > threshold, np.abs(truth) > threshold
     wrong = found != real
     pairs = wrong | np.swapaxes(wrong, -1, -2)
-    hits = (found & real).sum()
+    hits, edges = int((found & real).sum()), int(found.sum() + real.sum())
     return {
         "rmse": float(np.sqrt(((estimate - truth) ** 2).sum((-2, -1)).mean() / max(1, p * (p - 1)))),
         "shd": float(np.triu(pairs, 1).sum((-2, -1)).mean()),
-        "f1": float(2 * hits / max(1, int(found.sum() + real.sum()))),
+        "f1": 2 * hits / edges if edges else float("nan"),
     }

@@ -1,6 +1,7 @@
 """Perturbations of two genes at once: effects on log shares add up, but for a shrunk interaction (eqs. 52 to 54)."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -17,7 +18,7 @@ from .story import centred
 
 
 def combinations(
-    fit: xr.DataTree, control: str, *, separator: str = "+", pairs: Sequence[tuple[str, str]] = (), seed: int = 0
+    fit: xr.DataTree, control: Hashable, *, separator: str = "+", pairs: Sequence[tuple[Any, Any]] = (), seed: int = 0
 ) -> xr.Dataset:
     """Compare combinations with what their parts add up to, and predict those that were not seen.
 
@@ -25,10 +26,10 @@ def combinations(
     ----------
     fit : DataTree
         Whose perturbations have names such as "A", "B" and "A+B".
-    control : str
+    control : label
     separator : str
         What stands between the names of a combination.
-    pairs : sequence of pairs of str
+    pairs : sequence of pairs of labels
         Combinations that were not seen, to be predicted from their parts.
     seed : int
 
@@ -38,7 +39,8 @@ def combinations(
         Over ``combination`` and ``state``: ``seen``; ``additive``, the shares that parts without interaction lead to;
         ``share`` with ``low`` and ``high`` (90 %): for seen ones those with their shrunk interaction, for others with
         what an interaction may be; ``interaction`` (on log shares, shrunk) and its ``interaction_sd``, zero and ω where
-        not seen. The attribute ``interaction_scale`` is ω.
+        not seen. The attribute ``interaction_scale`` is ω; ``left_out`` names the combinations that were
+        not compared, as they are of more than two, or a part was not seen alone.
 
     Raises
     ------
@@ -47,19 +49,22 @@ def combinations(
     """
     problem = check(fitted_model(fit, "perturbation_score"), fit)
     names = [str(name) for name in problem.coords["perturbation"]]
+    control = str(control)
     if control not in names:
         raise absent("perturbation_score: combinations", "control", control, names)
-    seen = [(name, *name.split(separator)) for name in names if name.count(separator) == 1]
+    joined = [name for name in names if separator in name]
+    seen = [(name, *name.split(separator)) for name in joined if name.count(separator) == 1]
     seen = [row for row in seen if row[1] in names and row[2] in names]
     for pair in pairs:
         if isinstance(pair, str) or len(pair) != 2:
             raise InputError(
                 f"perturbation_score: combinations: {pair!r} is no pair of perturbations. Give pairs=[('A', 'B')]."
             )
-        if lacking := [str(part) for part in pair if part not in names]:
+        if lacking := [str(part) for part in pair if str(part) not in names]:
             raise absent("perturbation_score: combinations", "part", lacking[0], names)
     have = {frozenset(row[1:]) for row in seen}
-    new = [(separator.join(pair), *pair) for pair in pairs if frozenset(pair) not in have]
+    asked = [(str(a), str(b)) for a, b in pairs]
+    new = [(separator.join(pair), *pair) for pair in asked if frozenset(pair) not in have]
     if not seen and not new:
         raise InputError(
             f"perturbation_score: no perturbation is named after two others with {separator!r} between, and no pairs "
@@ -77,11 +82,12 @@ def combinations(
     omega2 = scale_of(left.mean(0), variance)
     keep = omega2 / (omega2 + np.maximum(variance, 1e-12))
     rng = np.random.default_rng(seed)
-    noise = np.sqrt(omega2) * centred(rng.normal(size=(len(log), len(new), log.shape[2])))
-    drawn = np.concatenate([added(seen) + keep * left, added(new) + noise], 1)
+    K = log.shape[2]
+    noise = np.sqrt(omega2 * K / (K - 1)) * centred(rng.normal(size=(len(log), len(seen) + len(new), K)))
+    drawn = np.concatenate([added(seen) + keep * left, added(new)], 1)
+    drawn += np.concatenate([1 - keep, np.ones((len(new), K))]) * noise  # what is left open of the interaction (53b)
     share, additive = shares_of(drawn), shares_of(np.concatenate([added(seen), added(new)], 1)).mean(0)
     low, high = np.quantile(share, (0.05, 0.95), axis=0)
-    K = log.shape[2]
     interaction = np.concatenate([keep * left.mean(0), np.zeros((len(new), K))])
     sd = np.concatenate([np.sqrt(keep * variance), np.full((len(new), K), np.sqrt(omega2))])
     dims = ("combination", "state")
@@ -96,7 +102,11 @@ def combinations(
             "combination": np.array([row[0] for row in [*seen, *new]]),
             "state": np.asarray(problem.coords["state"]),
         },
-        attrs={"interaction_scale": float(np.sqrt(omega2)), "control": control},
+        attrs={
+            "interaction_scale": float(np.sqrt(omega2)),
+            "control": control,
+            "left_out": [name for name in joined if name not in {row[0] for row in seen}],
+        },
     )
 
 

@@ -1,5 +1,6 @@
 """Perturbations against each other, and what a new replicate would show (eqs. 37 to 40), from the draws of a fit."""
 
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -27,14 +28,14 @@ DRAWS = 2000
 """Draws of shares, at most: whole rounds of the fit's."""
 
 
-def contrasts(fit: xr.DataTree, control: str = "", level: float = 0.9) -> xr.Dataset:
+def contrasts(fit: xr.DataTree, control: Hashable = "", level: float = 0.9) -> xr.Dataset:
     """Compare the shares of every perturbation with those of one of them, with intervals.
 
     Parameters
     ----------
     fit : DataTree
         From ``gn.fit("perturbation_score", ...)``; where replicates were read as such, intervals have their spread in.
-    control : str
+    control : label
         The perturbation that the others are compared with. Default: the control that the file was read with.
     level : float
         Probability of the intervals.
@@ -55,6 +56,7 @@ def contrasts(fit: xr.DataTree, control: str = "", level: float = 0.9) -> xr.Dat
         raise InputError(f"perturbation_score: level={level!r} must lie between 0 and 1.")
     problem = check(fitted_model(fit, "perturbation_score"), fit)
     names = np.asarray(problem.coords["perturbation"]).astype(str)
+    control = "" if control is None else str(control)
     if not control and "reader_options" in fit.attrs:
         control = str(attribute(fit, "reader_options").get("control") or "")
     if not control:
@@ -147,16 +149,30 @@ def replicated(fit: xr.DataTree, cells: Any, *, batch: str = "", seed: int = 0) 
         )
     q = drawn_shares(fit, problem, np.asarray(problem.coords["perturbation"]).astype(str))
     S, P, _ = q.shape
-    eta = np.log(np.maximum(q, LEAST))
+    eta = np.log(np.maximum(q, LEAST)) + of_number(fit, problem, np.broadcast_to(number, P), S)
     if problem.option("replicates") == "batched":
         eta = eta + _shift(fit, problem, batch, S, rng)
     if problem.option("replicates") == "logistic_normal":
-        spread = np.resize(draws_of(fit, ["replicate_spread"], S)["replicate_spread"], S)[:, None, None]
+        spread = paired(fit, "replicate_spread", S)[:, None, None]
         u = softmax(eta + spread * centred(rng.normal(size=q.shape)), axis=-1)
         return rng.multinomial(np.broadcast_to(number.astype(np.int64), (S, P)), u)
-    rho = np.resize(draws_of(fit, ["rho"], S)["rho"], S)[:, None, None]
+    rho = paired(fit, "rho", S)[:, None, None]
     u = draw_proportion(rng, np.maximum(rho * softmax(eta, axis=-1), SMALLEST))
     return rng.multinomial(np.broadcast_to(number.astype(np.int64), (S, P)), u)
+
+
+def paired(fit: xr.DataTree, name: str, S: int) -> Array:
+    """Return the values of an unknown variable that go with S draws of :func:`drawn_shares`; shape (S, ...)."""
+    value = draws_of(fit, [name], S)[name]
+    return np.asarray(np.resize(value, (S, *value.shape[1:])))
+
+
+def of_number(fit: xr.DataTree, problem: Problem, cells: Array, S: int) -> Array | float:
+    """Return what numbers of cells (R,) add to log shares at each draw, (S, R, K); zero where they are not modelled."""
+    if problem.option("abundance") != "joint":
+        return 0.0
+    relative = np.log(cells / paired(fit, "typical", S)[:, None])
+    return np.asarray(relative[..., None] * paired(fit, "growth", S)[:, None])
 
 
 def _shift(fit: xr.DataTree, problem: Problem, batch: str, S: int, rng: np.random.Generator) -> Array:
@@ -166,8 +182,7 @@ def _shift(fit: xr.DataTree, problem: Problem, batch: str, S: int, rng: np.rando
     labels = np.asarray(problem.coords["batch"]).astype(str)
     if batch not in labels:
         raise absent("perturbation_score: new_replicate", "batch", batch, labels)
-    effect = draws_of(fit, ["batch_effect"], S)["batch_effect"][:, labels == batch]
-    return np.asarray(np.resize(effect, (S, *effect.shape[1:])))
+    return paired(fit, "batch_effect", S)[:, labels == batch]
 
 
 def write_contrasts(tree: xr.DataTree, path: Path, *, control: str = "", level: float = 0.9) -> list[Path]:

@@ -13,6 +13,9 @@ from genarium.readers.messages import absent
 from genarium.readers.sheet import Sheet
 from genarium.remedies import option
 
+MARKS = ("_", ":", "|", " of ")
+"""What may stand between the names of a perturbation and of its replicate: the first that tells all of them apart."""
+
 
 @dataclass
 class Design:
@@ -49,7 +52,15 @@ class Design:
         """
         pairs = {(c, r) for c, r in zip(condition, replicate, strict=True)}
         own = len({r for _, r in pairs}) == len(pairs)
-        names = np.array([r if own else f"{c}_{r}" for c, r in zip(condition, replicate, strict=True)], dtype=object)
+        mark = next((one for one in MARKS if len({f"{c}{one}{r}" for c, r in pairs}) == len(pairs)), None)
+        if mark is None:
+            raise InputError(
+                f"{path}: names of perturbations and of their replicates run into each other, such as "
+                f"{f'{condition[0]}_{replicate[0]}'!r}. Give the replicates other names."
+            )
+        names = np.array(
+            [r if own else f"{c}{mark}{r}" for c, r in zip(condition, replicate, strict=True)], dtype=object
+        )
         if again := [str(name) for name in dict.fromkeys(names) if name in self.condition]:
             raise InputError(
                 f"{path}: the replicate {again[0]!r} is in another file already. Name the replicates apart, or give "

@@ -9,7 +9,8 @@ import xarray as xr
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers.files import existing
-from genarium.remedies import option
+from genarium.readers.messages import listed
+from genarium.remedies import option, warn
 from genarium.writing import replacing
 
 SMALLEST, LARGEST = 5, 500
@@ -81,7 +82,8 @@ def enrichment(fit: xr.DataTree, sets: str | Path | dict[str, list[str]]) -> Any
     -------
     DataFrame
         A row for each program and set: ``genes`` (of the set, measured), ``z`` (above zero: up where the program is
-        active), ``p`` (two-sided rank test) and ``fdr`` over all rows, the surest first.
+        active), ``p`` (two-sided rank test) and ``fdr`` over all rows, the surest first. ``attrs["left_out"]``: the
+        sets that have fewer than 5 of the genes, more than 500 or all of them, and how many they have.
 
     Raises
     ------
@@ -94,8 +96,8 @@ def enrichment(fit: xr.DataTree, sets: str | Path | dict[str, list[str]]) -> Any
     told = programs(fit)
     known = sets if isinstance(sets, dict) else read_gmt(sets)
     genes = told["gene"].to_numpy().astype(str)
-    member = {name: np.isin(genes, members) for name, members in known.items()}
-    member = {name: at for name, at in member.items() if SMALLEST <= at.sum() <= min(LARGEST, len(genes) - 1)}
+    every = {name: np.isin(genes, members) for name, members in known.items()}
+    member = {name: at for name, at in every.items() if SMALLEST <= at.sum() <= min(LARGEST, len(genes) - 1)}
     if not member:
         raise InputError(
             f"perturbation_score: none of {len(known)} sets has between {SMALLEST} and {LARGEST} of the {len(genes)} "
@@ -109,7 +111,9 @@ def enrichment(fit: xr.DataTree, sets: str | Path | dict[str, list[str]]) -> Any
     ]
     frame = pd.DataFrame(rows)
     frame["fdr"] = false_discovery_control(frame["p"])
-    return frame.sort_values(["p", "program", "set"], kind="stable", ignore_index=True)
+    frame = frame.sort_values(["p", "program", "set"], kind="stable", ignore_index=True)
+    frame.attrs["left_out"] = {name: int(at.sum()) for name, at in every.items() if name not in member}
+    return frame
 
 
 def ranked(value: Array, at: Array) -> dict[str, float]:
@@ -169,6 +173,13 @@ def write_enrichment(tree: xr.DataTree, path: Path, *, gmt: str = "") -> list[Pa
     if not gmt:
         raise InputError(f"perturbation_score: gene sets are missing. Name a .gmt file: {option('gmt', 'FILE')}.")
     frame = enrichment(tree, gmt)
+    if left := frame.attrs["left_out"]:
+        warn(
+            f"perturbation_score: {gmt}: {len(left)} of {len(left) + frame['set'].nunique()} sets were left out, as "
+            f"they have fewer than {SMALLEST} of the genes of the data, more than {LARGEST}, or all: "
+            + listed([f"{name} ({count})" for name, count in left.items()])
+            + "."
+        )
     with replacing(path) as temporary:
         frame.to_csv(temporary, sep="\t", index=False, float_format="%.6g", lineterminator="\n")
     return [path]

@@ -3,6 +3,7 @@
 import numpy as np
 import xarray as xr
 
+from genarium.attributes import attribute
 from genarium.declaration import Answer
 from genarium.found import named, short
 from genarium.registry import fitted_model
@@ -59,12 +60,15 @@ def moved(tree: xr.DataTree) -> Answer:
     value, fdr = told["moved"].to_numpy(), told["moved_fdr"].to_numpy()
     names, kinds = (told[dim].to_numpy().astype(str) for dim in ("perturbation", "program"))
     order = np.argsort(fdr, axis=None, kind="stable")
-    rows = [["perturbation", "program", "difference from the control (sd)", "false discovery rate"]]
+    control = str(attribute(tree, "options").get("control") or "")
+    base = f"from {named('perturbation', control)}" if control else "from the mean of all"
+    rows = [["perturbation", "program", f"difference {base} (sd)", "false discovery rate"]]
     for at in order[:MOST]:
         p, j = np.unravel_index(at, fdr.shape)
         rows.append([str(names[p]), str(kinds[j]), short(float(value[p, j])), short(float(fdr[p, j]))])
-    some = int((fdr <= FDR).any(1).sum())
+    others = names != control
+    some = int((fdr[others] <= FDR).any(1).sum())
     notes = [
-        f"{some:,} of {len(names):,} perturbations move a program of genes, at a false discovery rate of {FDR:.0%}.",
+        f"{some:,} of {others.sum():,} perturbations move a program of genes, at a false discovery rate of {FDR:.0%}.",
     ]
     return Answer("Perturbations that move programs", {"Changes with the lowest false discovery rates": rows}, notes)

@@ -168,10 +168,13 @@ def _starts(starts: Any) -> "pd.DataFrame":
     if len(odd):
         raise InputError(f"{where}: the strand of {odd[0]!r} is {table.loc[odd[0], 'strand']!r}, not + or -.")
     try:
-        position = table["position"].astype(int)
+        position = table["position"].astype(float)
     except (TypeError, ValueError) as error:
         raise InputError(f"{where}: column 'position' holds what is no whole number ({error}).") from error
-    return table.assign(position=position)
+    odd = table.index[~(position == np.floor(position))]  # of missing ones, too
+    if len(odd):
+        raise InputError(f"{where}: the position of {odd[0]!r} is {position[odd[0]]}, which is no whole number.")
+    return table.assign(position=position.astype(np.int64))
 
 
 def _sequences(fasta: Path, table: "pd.DataFrame", windows: int, width: int, stride: int) -> list[str]:

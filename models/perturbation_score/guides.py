@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from scipy.special import softmax
 
 from genarium.data import check
 from genarium.declaration import Array
@@ -12,9 +13,10 @@ from genarium.errors import InputError
 from genarium.readers.messages import absent
 from genarium.registry import fitted_model
 
-from .contrasts import drawn_shares
+from .contrasts import drawn_shares, of_number, paired
 from .distance import l1
-from .posterior import alike, draws_of
+from .hits import LEAST
+from .posterior import alike
 from .story import draw_proportion
 
 FOLDS, ROUNDS, INNER = 5, 12, 15
@@ -93,6 +95,8 @@ def escapees(
         at = kinds == kind
         if (at & base).sum() > 2:
             X[at] -= X[at & base].mean(0)
+    spread = X[base].std(0)
+    X = X / np.where(spread > 0, spread, 1.0)  # so that units do not matter beside the floor below
     covariance = np.cov(X[base], rowvar=False).reshape(X.shape[1], -1)
     white = X @ np.linalg.cholesky(np.linalg.inv(covariance + 1e-9 * np.trace(covariance) * np.eye(len(covariance))))
     rng, hit, rows = np.random.default_rng(seed), np.zeros(len(X)), []
@@ -186,8 +190,8 @@ def concordance(fit: xr.DataTree, seed: int = 0) -> xr.Dataset:
     -------
     Dataset
         Over the perturbations with two replicates or more: ``replicates``, ``apart`` (mean l1 distance of their
-        shares), ``expected`` (by the fit, for as many cells) and ``p``, the probability of being as far apart or
-        further.
+        shares), ``expected`` (by the fit, for as many cells, in the same batches) and ``p``, the probability of being
+        as far apart or further.
     """
     problem = check(fitted_model(fit, "perturbation_score"), fit)
     if problem.option("replicates") == "pooled":
@@ -196,17 +200,19 @@ def concordance(fit: xr.DataTree, seed: int = 0) -> xr.Dataset:
         )
     names = np.asarray(problem.coords["perturbation"]).astype(str)
     rng, q = np.random.default_rng(seed), drawn_shares(fit, problem, names)
-    q = q[np.linspace(0, len(q) - 1, PAIRED).astype(int)]
-    normal = problem.option("replicates") == "logistic_normal"
-    draws = draws_of(fit, ["replicate_spread" if normal else "rho"], PAIRED)
-    draws = {name: np.resize(value, PAIRED) for name, value in draws.items()}
+    S, some = len(q), np.linspace(0, len(q) - 1, PAIRED).astype(int)
+    scale = "replicate_spread" if problem.option("replicates") == "logistic_normal" else "rho"
+    draws, q = {scale: paired(fit, scale, S)[some]}, q[some]
     count, rows = problem["count"], []
+    shift = np.broadcast_to(of_number(fit, problem, count.sum(1), S), (S, len(count), count.shape[1]))[some]
+    if problem.option("replicates") == "batched":
+        shift = shift + paired(fit, "batch_effect", S)[some][:, problem["batch"]]
     for p, name in enumerate(names):
         at = np.flatnonzero(problem["condition"] == p)
         if len(at) < 2:
             continue
-        rho = alike(draws, q[:, p])
-        u = draw_proportion(rng, np.maximum(rho[:, None, None] * q[:, p, None] + np.zeros((1, len(at), 1)), 1e-300))
+        share = softmax(np.log(np.maximum(q[:, p, None], LEAST)) + shift[:, at], axis=-1)
+        u = draw_proportion(rng, np.maximum(alike(draws, q[:, p])[:, None, None] * share, 1e-300))
         again = rng.multinomial(count[at].sum(1), u)  # (S, R, K)
         seen, others = spread_of(count[at][None])[0], spread_of(again)
         rows.append((name, len(at), seen, others.mean(), (others >= seen).mean()))

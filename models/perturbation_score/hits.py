@@ -40,6 +40,12 @@ DRAWS = 2000
 ROUNDS = 20
 """Rounds of weighing at most, each with the last one's rows without an effect as further controls."""
 
+PLENTY = 10.0
+"""A control of so many times the cells of a row stands alone in the first round; of fewer, all rows beside it, too."""
+
+EQUAL = 12
+"""Probabilities that agree to so many decimals are equal."""
+
 LEAST = 1e-12
 """Shares are at least this, so that their ratios are finite."""
 
@@ -62,7 +68,7 @@ def replicate_concentration(counts: Any, condition: Sequence[Hashable] | Array) 
     -------
     float
         κ, where shares of a replicate are Dirichlet(κ q): infinite where they differ by no more than the cells do, and
-        where no condition has two replicates.
+        where no condition has two replicates; zero where they have nothing in common.
     """
     table, labels = np.asarray(counts, dtype=float), np.asarray(condition, dtype=object)
     cells = table.sum(1)
@@ -133,10 +139,9 @@ def hits(
     """
     table, names, states = _table(counts)
     condition = _conditions(names, _own(counts) if replicates is None else replicates)
-    if control not in condition:
-        raise absent("perturbation_score: hits", "control", str(control), list(map(str, dict.fromkeys(condition))))
+    control = _named(control, condition)
     kappa = replicate_concentration(table, condition) if concentration is None else float(concentration)
-    if not kappa > 0:
+    if concentration is not None and not kappa > 0:
         raise InputError(f"perturbation_score: concentration={concentration!r} must be positive.")
     found = [name for name in dict.fromkeys(condition) if name != control]
     if not found:
@@ -156,7 +161,7 @@ def hits(
         {"cells": (rows, np.array(cells)), **{n: ((*rows, "state")[: v.ndim], v) for n, v in out.items()}},
         coords={"perturbation": np.array(found), "state": np.asarray(states)},
         attrs={
-            "replicate_concentration": kappa,
+            "replicate_concentration": float(kappa),
             "share_without_effect": float(mixture.weight[0]),
             "control": str(control),
         },
@@ -191,7 +196,7 @@ def write_hits(
     """
     if not control and "reader_options" in tree.attrs:
         control = str(attribute(tree, "reader_options").get("control") or "")
-    if not control:
+    if control == "":
         raise InputError(f"perturbation_score: hits are told against a control. Name it: {option('control')}.")
     names = [str(name) for name in _table(tree)[1]]
     told = hits(
@@ -218,16 +223,28 @@ class _Mixture:
             known = np.asarray(atoms, dtype=float) + 0.5
             same_states(known, N)
             self.known = np.concatenate([s * known / known.sum(1, keepdims=True) for s in AROUND_ATOMS])
-        self.member = np.zeros((len(N), 1))
-        for _ in range(ROUNDS):
-            before = self.member[:, 0]
-            self.base = control + before @ N
-            self._weigh(self.base - before[:, None] * N)  # no row is its own control
-            if np.abs(self.member[:, 0] - before).max() < 1e-3:
-                break
+        self.control = control
+        alone = self._settled(np.zeros(len(N)))
+        if control.sum() < PLENTY * np.median(N.sum(1)) and self._settled(np.ones(len(N))) < alone:
+            self._settled(np.zeros(len(N)))
 
-    def _weigh(self, null: Array) -> None:
-        """Find weights and responsibilities, given what rows without an effect are drawn around, (P, K)."""
+    def _settled(self, without: Array) -> float:
+        """Weigh in turns from how likely rows are without an effect, (P,); return how well all are predicted."""
+        for _ in range(ROUNDS):
+            before = without
+            self.base = self.control + before @ self.N
+            fit = self._weigh(self.base - before[:, None] * self.N)  # no row is its own control
+            without = self.member[:, 0]
+            if np.abs(without - before).max() < 1e-3:
+                break
+        own = dirichlet_multinomials(self.control[None] - 0.5, self.base[None] - self.control + 0.5, own=True)
+        return fit + float(own[0])
+
+    def _weigh(self, null: Array) -> float:
+        """Find weights and responsibilities, given what rows without an effect are drawn around, (P, K).
+
+        Return the log probability of the rows, with that of the weights.
+        """
         share, total = self.base / self.base.sum(), self.base.sum()
         mean = (self.N.sum(0) + 0.5) / (self.N.sum(0) + 0.5).sum()
         around = [AROUND_CONTROL[total / 2 > AROUND_CONTROL, None] * share, AROUND_MEAN[:, None] * mean, self.known]
@@ -253,6 +270,7 @@ class _Mixture:
             [null[:, None], np.broadcast_to(self.alpha, (len(self.N), *self.alpha.shape))], 1
         )
         self.posterior = self.posterior + self.N[:, None]
+        return float((np.log(member.sum(1)) + log.max(1)).sum() + (PENALTY - 1) * np.log(weight[0]))
 
     def draws(self, row: int, name: str) -> tuple[Array, Array]:
         """Return shares, (DRAWS, K), and which of them have an effect; they depend on the row's name, not its place."""
@@ -287,9 +305,9 @@ def _of_effects(mixture: _Mixture, drawn: list[tuple[Array, Array]]) -> dict[str
     """Return what is said of effects against the control (eq. 35)."""
     control = mixture.control_draws()
     without = mixture.member[:, 0]
-    order = np.argsort(without, kind="stable")
-    fdr = np.empty(len(without))
-    fdr[order] = np.cumsum(without[order]) / np.arange(1, len(without) + 1)
+    ordered = np.sort(np.round(without, EQUAL))
+    upto = np.searchsorted(ordered, np.round(without, EQUAL), side="right")  # rows that are as likely or likelier
+    fdr = np.cumsum(ordered)[upto - 1] / upto
     mean, low, high, wrong = (np.empty(mixture.N.shape) for _ in range(4))
     for p, (q, effect) in enumerate(drawn):
         fold = np.where(effect[:, None], np.log2(np.maximum(q, LEAST) / control), 0.0)
@@ -338,6 +356,17 @@ def _own(counts: Any) -> list[str] | None:
     names = held[0] if names is None and held else names
     at = counts["constant_data"]["condition"].to_numpy()
     return [str(c if names is None else names[c]) for c in at]
+
+
+def _named(control: Hashable, condition: Sequence[Any]) -> Any:
+    """Return the condition of a name: the label itself, or the only one that is written so."""
+    known = list(dict.fromkeys(condition))
+    if control in known:
+        return control
+    alike = [one for one in known if str(one) == str(control)]
+    if len(alike) != 1:
+        raise absent("perturbation_score: hits", "control", str(control), list(map(str, known)))
+    return alike[0]
 
 
 def _conditions(names: Sequence[Any], replicates: Replicates) -> list[Any]:

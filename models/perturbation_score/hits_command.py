@@ -1,14 +1,29 @@
 """The command ``genarium hits``: from cells, or counts by state, to the perturbations that change the states."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from genarium.declaration import Answer
+from genarium.errors import InputError
+from genarium.remedies import as_flags, flag
 from genarium.writing import replacing
 
 from . import readers
 from .hits import hits
+
+REMEDY = {
+    "split": f"Name the column of obs with the replicates: {flag('replicate', 'COLUMN')}.",
+    "long": "Its cells are counted; leave it out.",
+    "state": f"Each column is a state there; of a long table name {flag('long', 'CONDITION,STATE,CELLS')}.",
+    "drop": "No column is taken for a state there; leave it out.",
+    "cells": "Its cells are counted; leave it out.",
+    "layer": "It holds counts of cells; leave it out.",
+    "condition": f"The first column of {flag('long')} names the perturbations; leave it out.",
+}
+"""What to do where an option says nothing of a kind of file."""
 
 SHOWN = 20
 """Perturbations in the answer, at most."""
@@ -18,11 +33,15 @@ def hits_of_file(
     file: Path,
     *,
     control: str,
-    condition: str = "condition",
-    state: str = "state",
+    condition: str = "",
+    state: str = "",
+    layer: str | None = None,
     replicate: str | None = None,
     split: str | None = None,
     long: str = "",
+    states: str = "",
+    drop: str = "",
+    cells: str | None = None,
     target: str | None = None,
     fdr: float = 0.05,
     table: Path | None = None,
@@ -36,15 +55,23 @@ def hits_of_file(
     control : str
         The unperturbed condition.
     condition : str
-        Column of ``obs`` with the perturbations.
+        Column with the perturbations. Default: "condition" of ``obs``; the first one of a table.
     state : str
-        Column of ``obs`` with the states.
+        Of an AnnData file: column of ``obs`` with the states (default: "state").
+    layer : str
+        Of an AnnData file: layer with the raw counts of genes (default: ``X``); they are checked, no more.
     replicate : str
         Column with the replicates (wells, animals, guides), if there are any.
     split : str
         Of a table: what stands between the names of a perturbation and of its replicate.
     long : str
         Of a long table: its columns with the perturbations, the states and the numbers of cells, with commas between.
+    states : str
+        States to read, with commas between. Default: all.
+    drop : str
+        Of a table: columns that are no states.
+    cells : str
+        Of a table of shares: column with the numbers of cells.
     target : str
         Wanted shares, such as "progenitor=0.7,cycling=0.3": scores are added.
     fdr : float
@@ -56,37 +83,57 @@ def hits_of_file(
     -------
     Answer
     """
-    if file.suffix == ".h5ad":
-        told = readers.h5ad([file], condition=condition, state=state, control=control, replicate=replicate)
-    else:
-        told = readers.table([file], control=control, replicate=replicate, split=split, long=long)
+    if not 0 < fdr < 1:
+        raise InputError(f"perturbation_score: {flag('fdr', fdr)} must be between 0 and 1.")
+    both: dict[str, Any] = {"control": control, "replicate": replicate, "states": states or None}
+    try:
+        if file.suffix == ".h5ad":
+            refuse(file, "an AnnData file", {"split": split, "long": long, "drop": drop, "cells": cells})
+            both |= {"condition": condition or "condition", "state": state or "state"}
+            told = readers.h5ad([file], **both, layer=layer)
+        else:
+            refuse(file, "a table", {"state": state, "layer": layer})
+            refuse(file, "a long table", {"condition": condition if long else None})
+            both |= {"split": split, "long": long, "drop": drop, "cells": cells}
+            told = readers.table([file], conditions=condition or "auto", **both)
+    except InputError as error:
+        raise InputError(as_flags(error.marked)) from error
     owner = [str(name) for name in told["condition"]] if "condition" in told else None
     found = hits(told["count"], control, replicates=owner, target=target)
     probability, rate = found["effect_probability"].to_numpy(), found["fdr"].to_numpy()
-    order = np.lexsort([found["perturbation"].to_numpy().astype(str), -probability])
+    likeliest = np.lexsort([found["perturbation"].to_numpy().astype(str), -probability])
     notes = [
         f"{int((rate <= fdr).sum())} of {len(rate)} perturbations change the states at a false discovery rate of "
         f"{fdr:g}.",
         f"{found.attrs['share_without_effect']:.0%} are estimated to have no effect.",
     ]
-    if owner is not None:
+    if owner is not None and len(set(owner)) < len(owner):
         concentration = found.attrs["replicate_concentration"]
         notes.append(f"Concentration of the replicates around their perturbation: {concentration:.3g}.")
     else:
+        if owner is not None:
+            notes.append("No perturbation has two replicates.")
         notes.append(
             "Without replicates, differences between wells count as effects: if there are replicates, name their "
             "column."
         )
     if table is not None:
-        frame = found.isel(perturbation=order).to_dataframe(dim_order=["perturbation", "state"])
+        frame = found.isel(perturbation=likeliest).to_dataframe(dim_order=["perturbation", "state"])
         with replacing(table) as temporary:
             frame.to_csv(temporary, sep="\t", float_format="%.6g", lineterminator="\n")
         notes.append(f"Written: {table}.")
-    states = found["state"].to_numpy().astype(str)
+    kinds = found["state"].to_numpy().astype(str)
     rows = [["perturbation", "cells", "P(effect)", "FDR", "clearest change"]]
-    for p in order[:SHOWN]:
+    for p in likeliest[:SHOWN]:
         k = int(np.argmin(found["lfsr"].to_numpy()[p]))
-        change = f"{states[k]} {found['log2_fold'].to_numpy()[p, k]:+.2f} log2"
+        change = f"{kinds[k]} {found['log2_fold'].to_numpy()[p, k]:+.2f} log2"
         name = str(found["perturbation"].to_numpy()[p])
         rows.append([name, str(int(found["cells"].to_numpy()[p])), f"{probability[p]:.3f}", f"{rate[p]:.3f}", change])
     return Answer("Hits", {f"The {len(rows) - 1} perturbations most likely to have an effect": rows}, notes)
+
+
+def refuse(file: Path, kind: str, options: Mapping[str, str | None]) -> None:
+    """Refuse options that say nothing of a kind of file."""
+    for name, value in options.items():
+        if value:
+            raise InputError(f"{file}: {flag(name, value)} says nothing of {kind}. {REMEDY[name]}")

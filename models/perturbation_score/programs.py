@@ -162,7 +162,9 @@ def described(
     floor = 1e-6 * max(np.trace(W), 1e-12) / len(W) * np.eye(len(W))
     ratio, V = linalg.eigh(between, W / np.mean(number) + floor)
     ratio, V = ratio[::-1], V[:, ::-1]
-    sd = np.sqrt(np.maximum(((S - centre) @ V).var(0), 1e-12))
+    sd = ((S - centre) @ V).std(0)
+    alive = sd > 1e-5 * sd.max()  # of P perturbations, P - 1 programs at most differ
+    V, sd = np.where(alive, V, 0.0), np.where(alive, sd, 1.0)
     expression = np.stack([one.cells[one.rows(p)].mean(0, dtype=float) for p in range(P)])  # (P, G)
     base = expression.mean(0)
     A = (S - centre) @ V / sd
@@ -194,7 +196,7 @@ def described(
         "moved_fdr": (by, stats.false_discovery_control(p.ravel()).reshape(p.shape)),
         "total_loading": (("program", "gene"), total),
         "total_loading_z": (("program", "gene"), z),
-        "reliability": (("program",), np.clip(1 - variance.mean(0), 0, 1)),
+        "reliability": (("program",), np.where(alive, np.clip(1 - variance.mean(0), 0, 1), 0.0)),
         "score": (("perturbation",), -trained.distance(S, target)[:, 0].astype(float)),
         "axes": (("unit", "program"), V),
         "axes_centre": (("unit",), centre),

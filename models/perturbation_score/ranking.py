@@ -1,6 +1,6 @@
 """Scores of perturbations with their uncertainty, and rankings by them (eqs. 4, 5)."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ EQUAL = 10
 """Scores that agree to so many decimals are equal: they are computed to no more."""
 
 
-def score(fit: xr.DataTree, target: Any = None, quantile: float = 0.05, control: str | None = None) -> xr.Dataset:
+def score(fit: xr.DataTree, target: Any = None, quantile: float = 0.05, control: Hashable = None) -> xr.Dataset:
     """Score the perturbations of a fit: minus the distance of their proportions from a target, larger is better.
 
     A row's numbers depend on its own cells and on the unknown variables only, not on its place, nor on a seed.
@@ -36,7 +36,7 @@ def score(fit: xr.DataTree, target: Any = None, quantile: float = 0.05, control:
         Default: the target of the fit.
     quantile : float
         Quantile of the score's posterior that ``lower`` gives: what a cautious choice looks at.
-    control : str, optional
+    control : label, optional
         Name of the unperturbed condition, which :func:`rank` leaves out. Default: the one that the file was read with.
 
     Returns
@@ -62,8 +62,8 @@ def score(fit: xr.DataTree, target: Any = None, quantile: float = 0.05, control:
     if Q.ndim > 1:
         raise InputError(f"perturbation_score: the target has shape {Q.shape}, but scores are of one. Give K shares.")
     names = np.asarray(problem.coords["perturbation"])
-    if control is not None and control not in names.astype(str):
-        raise absent("perturbation_score: score", "control", control, names)
+    if control is not None and str(control) not in names.astype(str):
+        raise absent("perturbation_score: score", "control", str(control), names)
     if control is None:
         control = attribute(fit, "reader_options").get("control") if "reader_options" in fit.attrs else None
     found = scores(known_shares(fit, problem, np.random.default_rng(0)), Q, quantile)

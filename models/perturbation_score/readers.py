@@ -218,7 +218,8 @@ def expression(
     Returns
     -------
     Told
-        ``expression``: DataFrame (cell, gene); ``condition`` and ``state`` of each cell; ``features``, where given.
+        ``expression``: DataFrame (cell, gene); ``condition`` and ``state`` (cell): DataArrays, positions among their
+        names (attribute ``levels``); ``features``, where given.
 
     Raises
     ------
@@ -241,8 +242,8 @@ def expression(
     index = pd.Index(stored.obs.index.astype(str), name="cell")
     out: dict[str, Any] = {
         "expression": pd.DataFrame(counts, index, pd.Index(stored.var.index.astype(str), name="gene")),
-        "condition": pd.Series(pd.Categorical(stripped(names), perturbed), index),
-        "state": pd.Series(pd.Categorical(stripped(kinds), levels(kinds)), index),
+        "condition": by_place(index, stripped(names), perturbed),
+        "state": by_place(index, stripped(kinds), levels(kinds)),
     }
     if target is not None:
         out["target"] = shares_of(target, [str(one) for one in levels(kinds)])
@@ -251,6 +252,15 @@ def expression(
     ledger = Ledger(Account("cell", len(index)), Account("gene", counts.shape[1]))
     chosen = {"observed": "expression"} | ({} if features is not None else {"regression": "none"})
     return Told(out, ledger, chosen)
+
+
+def by_place(cells: Any, labels: Array, order: list[str]) -> Any:
+    """Return labels of cells as positions in their order, with the names: whole numbers are names, too."""
+    import pandas as pd
+    import xarray as xr
+
+    at = pd.Index(order).get_indexer(pd.Index(labels)).astype(np.int64)
+    return xr.DataArray(at, {"cell": cells}, ["cell"], attrs={"levels": order})
 
 
 def counted(path: Path, names: Any, kinds: Any, states: list[str]) -> Matrix:

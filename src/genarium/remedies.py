@@ -13,6 +13,12 @@ from typing import Any
 START, BETWEEN, END = "\x02", "\x1f", "\x03"
 """Control characters around a mark, and between its two forms: no message holds them otherwise."""
 
+OTHERWISE = re.compile(
+    r"[\[{\"].*|true|false|null|none|[+-]?(nan|inf|infinity)|[+-]?(\d[\d_]*\.?\d*|\.\d+)(e[+-]?\d+)?",
+    re.IGNORECASE | re.DOTALL,
+)
+"""Text that ``NAME=VALUE`` takes for something else (a number, say), unless it stands in quotation marks."""
+
 MARK = re.compile(f"{START}([^{BETWEEN}]*){BETWEEN}([^{END}]*){END}")
 
 
@@ -121,7 +127,22 @@ def _code(name: str, value: Any) -> str:
 
 
 def _pair(name: str, value: Any) -> str:
+    if isinstance(value, str) and OTHERWISE.fullmatch(value.strip()):
+        return shlex.quote(f"{name}={json.dumps(value)}")
     return f"{name}={_shell_word(value)}"
+
+
+def as_text(name: str, value: Any) -> str:
+    """Say how an option is written whose text reads as a number; nothing of other values.
+
+    Examples
+    --------
+    >>> print(in_shell(as_text("control", 3)).strip())
+    A name that reads as a number is written --option 'control="3"'.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return ""
+    return f" A name that reads as a number is written {option(name, str(value))}."
 
 
 def _shell_word(value: Any) -> str:

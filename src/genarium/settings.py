@@ -8,7 +8,7 @@ import numpy as np
 
 from genarium.declaration import Model
 from genarium.errors import InputError
-from genarium.remedies import either, flag, option, setting
+from genarium.remedies import as_text, either, flag, option, setting
 from genarium.signatures import choices, keyword_options, kinds_of, parents_of
 from genarium.supports import LARGEST
 
@@ -133,6 +133,8 @@ def require_options(where: str, given: Mapping[str, Any], function: Callable[...
             raise InputError(f"{where} has no option {name!r}. Its options are {', '.join(allowed) or 'none'}.")
         if function:
             require_choice(where, name, value, choices(function))
+            if kinds_of(function).get(name) is str and (remedy := as_text(name, value)):
+                raise InputError(f"{where}: {option(name, value)} must be text.{remedy}")
 
 
 def only_with(where: str, switch: str, on: bool, **given: Any) -> None:
@@ -190,6 +192,7 @@ def _like(model: Model, name: str, value: Any, default: Any, kind: type) -> Any:
     if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
         raise InputError(
             f"{model.name}: {option(name, value)} must be {KINDS.get(kind, kind.__name__)} (default {default!r})."
+            + (as_text(name, value) if kind is str else "")
         )
     return value
 

@@ -394,6 +394,8 @@ def test_distance_by_hand() -> None:
     assert found["shd"] == 2
     assert found["f1"] == pytest.approx(2 * 1 / (3 + 2))
     assert found["rmse"] == pytest.approx(np.sqrt((1 + 1 + 0.49) / 6))
+    assert compare(estimate + 3 * np.eye(3), truth) == found
+    assert np.isnan(compare(np.zeros((3, 3)), np.zeros((3, 3)))["f1"])
 
 
 def test_bootstrap_spread_is_the_standard_error() -> None:

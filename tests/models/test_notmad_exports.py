@@ -11,6 +11,7 @@ import xarray as xr
 import genarium as gn
 from genarium.errors import InputError
 from genarium.models.notmad import as_networkx, compare
+from genarium.models.notmad.exports import _groups
 from genarium.models.notmad.graphs import matrices
 
 
@@ -72,6 +73,14 @@ def test_networks_of_categories_are_those_of_their_samples(tmp_path: Path) -> No
         assert len(found.findall(".//{http://graphml.graphdrawing.org/xmlns}edge")) == len(own)
     with pytest.raises(InputError, match="there is no value of tissue 'liver'"):
         gn.export(fit, "graphml", tmp_path / "g.graphml", group="tissue", value="liver")
+
+
+def test_values_that_read_alike_are_one_group() -> None:
+    values = [[0.12345678], [2.0], [-1.0], [0.12345679]]
+    context = xr.DataArray(values, {"covariate": ["age"]}, ["sample", "covariate"])
+    tree = xr.DataTree.from_dict({"constant_data": xr.Dataset({"context": context})})
+    found = [(name, np.flatnonzero(members).tolist()) for name, members in _groups(tree, "age")]
+    assert found == [("-1", [2]), ("0.123457", [0, 3]), ("2", [1])]
 
 
 def drawn(fit: xr.DataTree) -> xr.DataTree:

@@ -95,6 +95,8 @@ def test_features_have_unit_scale_and_both_strands_count(genome: tuple[Path, str
         ({"position": [4000, 1, 2]}, {}, "'A' starts at 4000, but chr1 has 3000 bases"),
         ({"strand": ["x", "-", "+"]}, {}, "the strand of 'A' is 'x'"),
         ({"position": ["x", 1, 2]}, {}, "column 'position' holds what is no whole number"),
+        ({"position": [7.5, 1, 2]}, {}, "the position of 'A' is 7.5, which is no whole number"),
+        ({"position": [1, None, 2]}, {}, "the position of 'B' is nan, which is no whole number"),
         ({"gene": ["A", "A", "C"]}, {}, "the gene 'A' has two starts"),
         ({}, {"genes": ["A", "Z"]}, "no transcription start of Z"),
         ({}, {"embed": 9}, "length 9 are not offered"),

@@ -10,8 +10,8 @@ import xarray as xr
 from scipy import stats
 
 import genarium as gn
-from genarium import InputError
-from genarium.models.perturbation_score import hits, replicate_concentration
+from genarium import InputError, cli
+from genarium.models.perturbation_score import combinations, contrasts, hits, replicate_concentration, score
 from genarium.models.perturbation_score.hits import dirichlet_multinomials
 
 Q0 = np.array([0.07, 0.21, 0.31, 0.39, 0.02])
@@ -162,3 +162,65 @@ def test_tables_that_are_no_counts_are_refused_and_replicates_are_found_by_row()
             hits(table, "control")
     with pytest.raises(InputError, match="there is no label for the row 'KO_2'"):
         hits(counts, "control", replicates=dict.fromkeys(rows[:-1], "x"))
+
+
+def test_a_control_of_few_cells_makes_no_hits_of_all_rows() -> None:
+    counts, has, _ = screen(P=80)
+    counts.loc["ctrl"] = np.random.default_rng(50).multinomial(5, Q0)
+    called = hits(counts, "ctrl")["fdr"].to_numpy() <= 0.05
+    assert (called & ~has).sum() <= 2
+    assert (called & has).sum() > 20
+
+
+def test_equal_rows_have_one_rate_wherever_they_stand() -> None:
+    counts, _, _ = screen(P=12, effect=0.3)
+    second = str(hits(counts, "ctrl")["effect_probability"].to_series().sort_values().index[-2])
+    counts.loc["again"] = counts.loc[second]
+    for each in (hits(counts, "ctrl"), hits(counts.iloc[::-1], "ctrl")):
+        fdr, probability = each["fdr"].to_series(), each["effect_probability"].to_series()
+        assert fdr["again"] == fdr[second]
+        assert fdr[second] == pytest.approx(1 - probability[probability > probability[second] - 1e-9].mean())
+
+
+def test_replicates_with_nothing_in_common_are_worth_one_cell_each() -> None:
+    counts = pd.DataFrame([[10, 0], [0, 10], [10, 0], [0, 10]], index=list("wxyz"), columns=["a", "b"])
+    told = hits(counts, "C", replicates=["A", "A", "C", "C"])
+    assert told.attrs["replicate_concentration"] == 0
+    assert abs(float(told["log2_fold"].sel(state="a").item())) < 1
+
+
+def test_a_control_is_found_by_what_its_label_reads() -> None:
+    counts, _, _ = screen(P=5)
+    plain = counts.reset_index(drop=True)
+    xr.testing.assert_identical(hits(plain, "5"), hits(plain, 5))
+    fit = gn.fit("perturbation_score", {"count": plain.to_numpy()}, "conjugate", regression="none")
+    xr.testing.assert_identical(contrasts(fit, "0"), contrasts(fit, 0))
+    xr.testing.assert_identical(score(fit, control="0"), score(fit, control=0))
+    parts = [combinations(fit, one, pairs=[pair]) for one, pair in (("0", ("1", "2")), (0, (1, 2)))]
+    xr.testing.assert_identical(*parts)
+
+
+def command(file: Path, *words: str) -> int:
+    """Run the command."""
+    return cli.main(["hits", str(file), "--control", "ctrl", *words])
+
+
+def test_the_command_uses_what_it_is_told_or_says_that_it_cannot(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counts, _, _ = screen(P=4)
+    table = tmp_path / "counts.csv"
+    counts.assign(total=counts.sum(axis=1), well="w", gene=counts.index).to_csv(table, index=False)
+    assert command(table, "--condition", "gene", "--replicate", "well") == 2
+    assert "Leave it out with --drop total" in capsys.readouterr().err
+    assert command(table, "--condition", "gene", "--replicate", "well", "--drop", "total") == 0
+    said = capsys.readouterr().out
+    assert "No perturbation has two replicates" in said
+    assert "Concentration" not in said
+    assert command(table, "--fdr", "2") == 2
+    assert "--fdr 2.0 must be between 0 and 1" in capsys.readouterr().err
+    assert command(table, "--condition", "gene", "--state", "a") == 2
+    assert "--state a says nothing of a table" in capsys.readouterr().err
+    (tmp_path / "cells.h5ad").write_bytes(b"")
+    assert command(tmp_path / "cells.h5ad", "--split", "_") == 2
+    assert "Name the column of obs with the replicates: --replicate" in capsys.readouterr().err

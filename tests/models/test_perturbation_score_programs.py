@@ -1,6 +1,8 @@
 """The statistic as a method: programs, their genes and gene sets, predictions, cells that were not hit."""
 
+import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,9 +11,11 @@ import pytest
 import xarray as xr
 
 import genarium as gn
-from genarium import InputError, cli
+from genarium import InputError, cli, registry
+from genarium.data import check
 from genarium.models.perturbation_score import contrasts, enrichment, escapees, programs, read_gmt, score
-from genarium.models.perturbation_score.programs import regressed, settled
+from genarium.models.perturbation_score.found import found
+from genarium.models.perturbation_score.programs import described, regressed, screen_of, settled
 
 NAME = "perturbation_score"
 
@@ -107,7 +111,9 @@ def test_sets_of_genes(fit: xr.DataTree, tmp_path: Path) -> None:
         "-o",
         str(tmp_path / "e.tsv"),
     ]
-    assert cli.main(words) == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")  # the command line prints it
+        assert cli.main(words) == 0
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "e.tsv", sep="\t"), table, rtol=1e-4)
     assert cli.main(["export", str(tmp_path / "fit.nc"), "--as", "programs", "-o", str(tmp_path / "p.tsv")]) == 0
     assert len(pd.read_csv(tmp_path / "p.perturbations.tsv", sep="\t")) == 36
@@ -121,6 +127,33 @@ def test_bad_gmt(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "x.gmt").write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=message):
         read_gmt(tmp_path / "x.gmt")
+
+
+def test_sets_that_are_left_out_are_told(fit: xr.DataTree, tmp_path: Path) -> None:
+    genes = fit["point"]["gene"].to_numpy().tolist()
+    (tmp_path / "x.gmt").write_text("\n".join(["s\t\t" + "\t".join(genes[:6]), f"few\t\t{genes[0]}"]), encoding="utf-8")
+    with pytest.warns(UserWarning, match=r"1 of 2 sets were left out.*few \(1\)"):
+        gn.export(fit, "enrichment", tmp_path / "e.tsv", gmt=str(tmp_path / "x.gmt"))
+
+
+def test_programs_beyond_the_number_of_perturbations_are_empty() -> None:
+    rng = np.random.default_rng(0)
+    data = {"expression": rng.poisson(3.0, (40, 12)), "condition": np.arange(40) % 3, "state": np.arange(40) % 2}
+    problem = check(registry.get(NAME).variant(observed="expression", regression="none"), data)
+    mix = rng.normal(size=(12, 10))
+    trained = SimpleNamespace(
+        summarise=lambda cells, average: average @ cells @ mix, distance=lambda S, Q: np.zeros((len(S), len(Q)))
+    )
+    told = described(problem, screen_of(problem), trained, None, rng)
+    np.testing.assert_allclose(told["activity"][1].std(0), [1, 1, *[0] * 8], atol=1e-6)
+    assert (told["reliability"][1][2:] == 0).all()
+    assert (told["axes"][1][:, 2:] == 0).all()
+
+
+def test_the_difference_is_said_to_be_from_what_it_is_from(fit: xr.DataTree) -> None:
+    told = found(fit)
+    assert "difference from p00 (sd)" in next(iter(told.tables.values()))[0]
+    assert " of 11 perturbations" in told.notes[0]
 
 
 def test_sets_without_the_genes_are_told(fit: xr.DataTree) -> None:
@@ -172,6 +205,15 @@ def test_shares_that_were_not_hit() -> None:
     assert np.abs(error).max() < 0.05
     assert told["clear"].all()
     assert (hit[np.array(condition) == "c"] == 0).all()
+
+
+def test_units_of_columns_change_nothing() -> None:
+    rng = np.random.default_rng(0)
+    X, condition = rng.normal(size=(90, 2)), ["c"] * 50 + ["p"] * 40
+    X[60:] += [0.0, 3.0]
+    _, hit = escapees(X, condition, "c")
+    _, again = escapees(X * [1e4, 1e-3] + 5, condition, "c")
+    np.testing.assert_allclose(again, hit, atol=1e-6)
 
 
 def test_effects_that_are_not_there_are_not_clear() -> None:

@@ -14,6 +14,7 @@ import pytest
 import genarium as gn
 from genarium import InputError
 from genarium.models.perturbation_score import ranking, readers
+from genarium.verbs.annotate import annotate
 
 NAME = "perturbation_score"
 Write = Callable[..., Path]
@@ -241,6 +242,27 @@ def test_clusters_keep_their_order(h5ad: Write) -> None:
     assert found.to_numpy().tolist() == [[0, 2], [1, 0]]
     both = readers.h5ad([h5ad(["Tox"] * 2, ["2", "10"], "a.h5ad"), h5ad(["Tox"], ["9"], "b.h5ad")])["count"]
     assert both.columns.tolist() == ["2", "9", "10"]
+
+
+def test_new_cells_are_predicted_from_a_file_of_the_fits_format(h5ad: Write) -> None:
+    """Two readers take .h5ad: the one of the fit's data does."""
+    tree = gn.read(NAME, h5ad(["a", "a", "b", "b"], ["x", "y", "x", "x"]), "h5ad", regression="none")
+    fit = gn.fit(NAME, tree, "conjugate")
+    new = annotate(fit, h5ad(["c", "b", "c"], ["y", "x", "y"], "new.h5ad"))
+    assert new["predictions"]["perturbation"].to_numpy().tolist() == ["b", "c"]
+    assert new["predictions"]["proportion"]["state"].to_numpy().tolist() == ["x", "y"]
+    assert new["observed_data"]["count"].to_numpy().tolist() == [[1, 0], [0, 2]]
+
+
+def test_numbers_that_name_cells_conditions_and_states_are_names(h5ad: Write) -> None:
+    tree = gn.read("perturbation_score", h5ad([20, 3, 20, 100], [1, 10, 2, 10]), "expression", control="3")
+    sizes = json.loads(tree.attrs["sizes"])
+    assert (sizes["perturbation"], sizes["state"]) == (3, 3)
+    assert json.loads(tree.attrs["labels"]) == {"perturbation": ["3", "20", "100"]}
+    assert tree["observed_data"]["state"].to_numpy().tolist() == [0, 2, 1, 2]
+    assert tree["constant_data"]["target"]["state"].to_numpy().tolist() == ["1", "2", "10"]
+    with pytest.raises(InputError, match=r"control=3 must be a name.* written control='3'"):
+        gn.read("perturbation_score", h5ad([20, 3], [1, 2]), "expression", control=3)
 
 
 def test_blanks_around_labels_are_no_part_of_them(h5ad: Write, write: Write) -> None:

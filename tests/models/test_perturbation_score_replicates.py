@@ -213,6 +213,64 @@ def test_other_replicates_are_weighed_as_the_exact_posterior_does() -> None:
         assert told[p, 0] == pytest.approx((weight * share[:, 0]).sum() / weight.sum(), abs=0.01)
 
 
+def told_by_truth(seed: int, **options: Any) -> xr.DataTree:
+    """Simulate replicates, and give the tree its true variables for a point estimate."""
+    sizes = {"perturbation": 8, "state": 3, "replicate": 48}
+    tree = gn.simulate(NAME, seed=seed, regression="none", spread=0.7, rho=60.0, **sizes, **options)
+    point = tree["truth"].to_dataset()
+    eta = point["mu"] + point["spread"] * point["deviation"]
+    proportion = (np.exp(eta) / np.exp(eta).sum("state")).transpose("perturbation", "state")
+    tree["point"] = xr.DataTree(point.assign(proportion=proportion))
+    tree.attrs |= {"method": "map", "claim": "point", "engine": "", "seed": 0}
+    tree.attrs |= {"options": "{}", "notes": "{}", "fixed": "[]"}
+    return tree
+
+
+def test_replicates_of_other_batches_are_expected_apart() -> None:
+    effect = np.array([[1.5, 0.0, -1.5], [-1.5, 0.0, 1.5], [0.0, 0.0, 0.0]])
+    told = concordance(told_by_truth(2, replicates="batched", batch_effect=effect))
+    assert stats.kstest(told["p"].to_numpy(), "uniform").pvalue > 1e-3
+
+
+def test_new_replicates_follow_their_number_of_cells() -> None:
+    growth = np.array([-0.5, 0.0, 0.5])
+    fit = told_by_truth(1, replicates="nested", abundance="joint", growth=growth, typical=100.0)
+    q = fit["point"]["proportion"].to_numpy()
+    fit["point"]["rho"] = 1e6
+    for cells in (100, 100_000):
+        wanted = softmax(np.log(q) + growth * np.log(cells / 100), axis=1)
+        told = new_replicate(fit, np.full(8, cells))["mean"].to_numpy() / cells
+        np.testing.assert_allclose(told, wanted, atol=0.01 if cells > 100 else 0.15)
+    assert (concordance(fit)["p"] >= 0).all()
+
+
+def test_intervals_of_combinations_cover() -> None:
+    """Interactions of sd .5 on log shares, seen with 100 cells, and not seen at all."""
+    rng = np.random.default_rng(0)
+    mu, effect = np.array([0.5, 0.2, -0.2, -0.5]), 0.5 * rng.normal(size=(20, 4))
+    pairs = [(0, j) for j in range(1, 20)] + [(1, j) for j in range(2, 20)] + [(2, j) for j in range(3, 20)]
+    both = softmax(np.stack([mu + effect[a] + effect[b] for a, b in pairs]) + 0.5 * rng.normal(size=(54, 4)), axis=1)
+    rows = {"c": rng.multinomial(2000, softmax(mu))}
+    rows |= {f"g{a}": rng.multinomial(400, softmax(mu + effect[a])) for a in range(20)}
+    rows |= {"g0+other": rng.multinomial(100, softmax(mu)), "g0+g1+g2": rng.multinomial(100, softmax(mu))}
+    rows |= {f"g{a}+g{b}": rng.multinomial(100, q) for (a, b), q in zip(pairs[:37], both[:37], strict=True)}
+    fit = gn.fit(NAME, {"count": pd.DataFrame(rows).T.rename_axis("perturbation")}, "conjugate", regression="none")
+    told = combinations(fit, "c", pairs=[(f"g{a}", f"g{b}") for a, b in pairs[37:]])
+    inside = (told["low"].to_numpy() <= both) & (both <= told["high"].to_numpy())
+    assert inside[:37].mean() > 0.82
+    assert told.attrs["left_out"] == ["g0+other", "g0+g1+g2"]
+    assert inside[37:].mean() > 0.82
+
+
+def test_names_of_replicates_that_run_into_each_other_are_kept_apart(tmp_path: Path) -> None:
+    """Replicate B_1 of A and replicate 1 of A_B are two."""
+    text = "gene,well,x,y\nA,B_1,10,1\nA_B,1,1,10\nA,1,9,2\nA_B,B_1,3,8\n"
+    tree = gn.read(NAME, written(tmp_path, text), "table", replicate="well", regression="none")
+    count = tree["observed_data"]["count"]
+    assert count["replicate"].to_numpy().tolist() == ["A:B_1", "A_B:1", "A:1", "A_B:B_1"]
+    assert tree["constant_data"]["condition"].to_numpy().tolist() == [0, 1, 0, 1]
+
+
 def test_combinations_add_up() -> None:
     rng = np.random.default_rng(3)
     effect = {"c": np.zeros(4), **{name: 0.6 * rng.normal(size=4) for name in "ABDEFG"}}

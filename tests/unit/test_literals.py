@@ -1,11 +1,13 @@
 """Values of the command line: numbers, truth values and lists as people type them, and what is refused."""
 
+import shlex
 from typing import Any
 
 import pytest
 
 from genarium.errors import InputError
 from genarium.literals import parse_settings
+from genarium.remedies import in_shell, option
 
 
 @pytest.mark.parametrize(
@@ -23,6 +25,15 @@ def test_values_are_taken_as_people_type_them(text: str, value: Any) -> None:
     found = parse_settings([f"a={text}"])["a"]
     assert found == value
     assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    "text", ["3", "-1", "1_000", "1e3", ".5", "true", "None", "nan", "-Inf", "[x", '"x"', "a b", "007", "x"]
+)
+def test_messages_write_text_so_that_it_is_read_as_text(text: str) -> None:
+    shown = in_shell(option("a", text))
+    (word,) = shlex.split(shown.removeprefix("--option "))
+    assert parse_settings([word])["a"] == text
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from genarium.errors import InputError
+from genarium.remedies import as_text
 from genarium.remedies import option as marked
 
 
@@ -13,6 +14,7 @@ def only_texts(reader: str, **options: Any) -> None:
         if not isinstance(value, str | None) or value == "":
             raise InputError(
                 f"reader {reader!r}: {marked(name, value)} must be a name. Numbers are given when fitting."
+                + as_text(name, value)
             )
 
 
@@ -33,7 +35,7 @@ def names(option: str, value: str | Sequence[str] | None) -> list[str]:
         If these are no names, or one is listed twice.
     """
     if not isinstance(value, Iterable | None):
-        raise InputError(f"{marked(option, value)} must be names, with a comma between them.")
+        raise InputError(f"{marked(option, value)} must be names, with a comma between them." + as_text(option, value))
     several = value.split(",") if isinstance(value, str) else value or ()
     found = [name for one in several if (name := str(one).strip())]
     if again := [name for name in found if found.count(name) > 1]:

@@ -1,5 +1,6 @@
 """Annotate: predictions for the data of a file, and that file with them beside its data."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,12 @@ def is_source(fitted: xr.DataTree, path: Path, model: str | Path | Model = "") -
     """Whether a file or folder is one that a reader of the fit's model takes by its name, and no tree."""
     if path.suffix.lower() in (".nc", ".nc4", ".netcdf", ".cdf", ""):
         return path.is_dir()
-    readers = fitted_model(fitted, model).readers.values()
-    return any(path.name.lower().endswith(end) for reader in readers for end in taken_by(reader).ends)
+    return any(_takes(reader, path) for reader in fitted_model(fitted, model).readers.values())
+
+
+def _takes(reader: Callable[..., Any], path: Path) -> bool:
+    """Whether a reader takes a file by its name."""
+    return any(path.name.lower().endswith(end) for end in taken_by(reader).ends)
 
 
 def annotate(
@@ -37,8 +42,8 @@ def annotate(
     fitted : DataTree
         From :func:`fit`.
     source : str or Path
-        File that one of the model's readers takes. It is read with the options that the fit's data were read with, as
-        far as its format has them, and the columns of the fit.
+        File that one of the model's readers takes: the fit's own, if it takes files of this name. It is read with the
+        options that the fit's data were read with, as far as its format has them, and the columns of the fit.
     output : str or Path
         File to write, of a kind that the model annotates (``.h5ad``); may be ``source`` itself. Empty: none.
     model : str, Path or Model
@@ -63,7 +68,10 @@ def annotate(
         raise InputError(f"{out}: {declared.name} writes predictions beside data in files of the kinds {kinds}.")
     if not path.exists():
         raise InputError(f"{path}: there is no such file. Check the path.")
-    reader = declared.readers[guessed(declared.name, declared.readers, [path])]
+    kind = str(fitted.attrs.get("format", ""))
+    if kind not in declared.readers or not _takes(declared.readers[kind], path):  # else as the fit's data
+        kind = guessed(declared.name, declared.readers, [path])
+    reader = declared.readers[kind]
     taken = keyword_options(reader)
     before = attribute(fitted, "reader_options") if "reader_options" in fitted.attrs else {}
     options = {name: value for name, value in before.items() if name in taken and value is not None}
@@ -77,7 +85,7 @@ def annotate(
             f"{path}: it has to be brought to the scale of the fit's data. Name the file that these were read from, "
             f"with {option(LIKE, first)}."
         )
-    data = read(declared, path, **options)
+    data = read(declared, path, kind, **options)
     predicted = predict(fitted, data, model=model, **settings)
     if out is not None:
         declared.annotate[out.suffix.lower()](fitted, predicted, path, out)
