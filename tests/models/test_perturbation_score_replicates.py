@@ -219,7 +219,8 @@ def told_by_truth(seed: int, **options: Any) -> xr.DataTree:
     tree = gn.simulate(NAME, seed=seed, regression="none", spread=0.7, rho=60.0, **sizes, **options)
     point = tree["truth"].to_dataset()
     eta = point["mu"] + point["spread"] * point["deviation"]
-    proportion = (np.exp(eta) / np.exp(eta).sum("state")).transpose("perturbation", "state")
+    power = xr.DataArray(np.exp(eta))
+    proportion = (power / power.sum("state")).transpose("perturbation", "state")
     tree["point"] = xr.DataTree(point.assign(proportion=proportion))
     tree.attrs |= {"method": "map", "claim": "point", "engine": "", "seed": 0}
     tree.attrs |= {"options": "{}", "notes": "{}", "fixed": "[]"}
