@@ -123,9 +123,8 @@ def pages(toy: Model, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pat
     return kinds
 
 
-@pytest.mark.parametrize(
-    "dark", [pytest.param(False, id="light"), pytest.param(True, id="dark", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_a_page_of_each_kind(dark: bool, pages: dict[str, Path], tmp_path: Path) -> None:
     told = measured(pages, tmp_path, dark)
     assert told["report", 360]["figures"] >= 5

@@ -107,6 +107,7 @@ def _tried(seed: int, inputs: int, workers: int, model: str = "", format_: str =
 QUICK = [key for key in PLAN if key[0] != "trees"]
 
 
+@pytest.mark.slow
 def test_some_inputs_through_all_readers() -> None:
     chosen = {key: weight for key, (weight, _) in PLAN.items() if key in QUICK}
     tally = command.run(1, range(40), chosen, 1)

@@ -397,13 +397,13 @@ def another_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[C
     hdf5._end()
 
 
-@pytest.mark.parametrize("look", CRASHES)
+@pytest.mark.parametrize("look", [pytest.param(look, marks=[pytest.mark.slow] * ("while" in look)) for look in CRASHES])
 def test_a_crash_of_hdf5_is_an_error_of_the_file(
     stored: Path, monkeypatch: pytest.MonkeyPatch, another_child: Callable[[str], None], look: str
 ) -> None:
     another_child(look)
-    monkeypatch.setattr(hdf5, "PATIENCE", 1)
-    monkeypatch.setattr(hdf5, "STARVED", 2)
+    monkeypatch.setattr(hdf5, "PATIENCE", 0.3)
+    monkeypatch.setattr(hdf5, "STARVED", 1 if "while" not in look else 2)
     with pytest.raises(InputError, match=CRASHES[look]):
         read_stored(stored)
     with pytest.raises(InputError, match=CRASHES[look]):  # the process is there, or there again
