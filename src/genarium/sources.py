@@ -2,7 +2,8 @@
 
 A certificate speaks for these files: the model's declaration and the modules that it draws, evaluates and fits with,
 the engine, the model's Stan program where Stan computes, and what draws and evaluates for every model. Left out is what
-stands beside a fit: other methods, readers, predictions, exports, commands, figures.
+stands beside a fit: other methods, readers, predictions, exports, commands, figures, and what the declaration's module
+imports only to pass it on.
 """
 
 import ast
@@ -114,7 +115,7 @@ def closure(roots: Iterable[str], without: frozenset[str], own: str = "") -> dic
         path = None if name in found or name in without else _path(name, own)
         if path is not None:
             found[name] = path
-            ahead += imports(name, path)
+            ahead += imports(name, path, used=name == own)
     return found
 
 
@@ -133,17 +134,25 @@ def _path(name: str, own: str) -> Path | None:
 
 
 @cache
-def imports(name: str, path: Path) -> tuple[str, ...]:
-    """Return the modules that a module imports, wherever the statement stands; names in them may be modules too."""
+def imports(name: str, path: Path, *, used: bool = False) -> tuple[str, ...]:
+    """Return the modules that a module imports, wherever the statement stands; names in them may be modules too.
+
+    With ``used``, only those of names that the module uses: not what it imports to pass it on.
+    """
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     found: list[str] = []
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)} if used else set()
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Import | ast.ImportFrom):
+            continue
+        taken = [one for one in node.names if not used or (one.asname or one.name.partition(".")[0]) in names]
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
+            found += [alias.name for alias in taken]
+        elif taken:
             above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             base = ".".join([*above, *filter(None, [node.module])])
-            found += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+            found += [base, *(f"{base}.{alias.name}" for alias in taken)]
     return tuple(dict.fromkeys(found))
 
 

@@ -106,3 +106,16 @@ def test_a_declaration_without_files_has_the_sources_of_its_engine(toy: gn.Model
     found = sources.sources_of(toy, methods(toy)["nuts"])
     assert "genarium.engines.pymc" in found
     assert not any(".models." in name for name in found)
+
+
+def test_what_a_declaration_only_passes_on_is_no_source(tmp_path: Path) -> None:
+    path = tmp_path / "__init__.py"
+    lines = [
+        "from .story import draw",
+        "from .extras import plot as plot_it, table",
+        "import genarium.engines.ascent as way",
+    ]
+    path.write_text("\n".join([*lines, '__all__ = ["plot_it", "table"]', "MODEL = draw(way)", ""]))
+    assert set(sources.imports("m", path, used=True)) >= {"m.story", "genarium.engines.ascent"}
+    assert not any("extras" in name for name in sources.imports("m", path, used=True))
+    assert "m.extras" in sources.imports("m", path)
