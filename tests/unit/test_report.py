@@ -150,7 +150,9 @@ def pages(written: Callable[[str], str]) -> Pages:
     return cache(lambda method: Page(written(method)).root)
 
 
-each_method = pytest.mark.parametrize("method", ["em", pytest.param("vi", marks=pytest.mark.slow), "gibbs"])
+each_method = pytest.mark.parametrize(
+    "method", ["gibbs", *(pytest.param(method, marks=pytest.mark.slow) for method in ("em", "vi"))]
+)
 
 
 # -- the page ----------------------------------------------------------------------------------------------------------
