@@ -94,10 +94,10 @@ class Sampler:
         named = {short: np.asarray(first[name], dtype=float) for short, name in NAMES.items()}
         at = State(**named, more=np.zeros(len(self.x)))
         share, eta = CONFOUNDED[0] / sum(CONFOUNDED), 0.0
+        scales = self._stretched, self._exposure_sd, self._strong_share, self._kinds_changed, self._omega
+        moves = *scales, self._intercepts, self._mirrored
         while True:
-            for move in (self._stretched, self._exposure_sd, self._strong_share, self._kinds_changed):
-                at = move(rng, at)
-            for move in (self._omega, self._intercepts, self._mirrored):
+            for move in moves:
                 at = move(rng, at)
             scale, self.sign = self._strong(rng, at)
             spreads, z = at.sd * scale, np.zeros(len(self.x))

@@ -1,8 +1,6 @@
 """Mendelian randomisation of two tables of summary statistics: the command ``genarium mr``."""
 
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -13,8 +11,8 @@ from genarium.declaration import Answer, Array
 from genarium.drawing import Titled
 from genarium.errors import InputError
 from genarium.readers.files import no_file_twice
-from genarium.remedies import as_flags, flag, warn
-from genarium.settings import only_with
+from genarium.remedies import flag
+from genarium.settings import by_flags, only_with
 
 from .gwas import Paired, correlated, pair, taken_of
 from .mr_table import MrTable, Row, mr_table
@@ -97,7 +95,7 @@ def mr(
         Seed of these and of the model.
     """
     no_file_twice([exposure, outcome])
-    with _flags():
+    with by_flags():
         only_with("mr", flag("ld", "FILE"), ld is not None, ld_alleles=ld_alleles, clump=clump)
     named = {"id": variant, "beta": beta, "se": se, "effect_allele": effect_allele, "other_allele": other_allele}
     given: dict[str, str | None] = {role: name for role, name in named.items() if name is not None}
@@ -105,7 +103,7 @@ def mr(
         given["frequency"] = None if frequency == "null" else frequency
     how: dict[str, Any] = {"palindromic": palindromic, "incompatible": incompatible, "duplicates": duplicates}
     matrix = None
-    with _flags():
+    with by_flags():
         told = pair([exposure, outcome], given, scale=scale, **how)
         if ld is not None:
             told, matrix = _linked(told, ld, ld_alleles, clump)
@@ -141,19 +139,6 @@ def mr(
     if not keep.all():
         left.append(f"{(~keep).sum()} variants left out: p value on the exposure of {p_value:g} or more")
     return answer(found, f"Causal effect of {exposure.name} on {outcome.name}", left)
-
-
-@contextmanager
-def _flags() -> Iterator[None]:
-    """Let what is said of options name this command's own flags."""
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always")
-        try:
-            yield
-        except InputError as error:
-            raise InputError(as_flags(error.marked)) from error
-    for one in told:
-        warn(as_flags(getattr(one.message, "marked", str(one.message))), one.category, stacklevel=3)
 
 
 INDEPENDENT = 0.01

@@ -8,7 +8,8 @@ import numpy as np
 
 from genarium.declaration import Answer
 from genarium.errors import InputError
-from genarium.remedies import as_flags, flag
+from genarium.remedies import flag
+from genarium.settings import by_flags
 from genarium.writing import replacing
 
 from . import readers
@@ -86,7 +87,7 @@ def hits_of_file(
     if not 0 < fdr < 1:
         raise InputError(f"perturbation_score: {flag('fdr', fdr)} must be between 0 and 1.")
     both: dict[str, Any] = {"control": control, "replicate": replicate, "states": states or None}
-    try:
+    with by_flags():
         if file.suffix == ".h5ad":
             refuse(file, "an AnnData file", {"split": split, "long": long, "drop": drop, "cells": cells})
             both |= {"condition": condition or "condition", "state": state or "state"}
@@ -96,8 +97,6 @@ def hits_of_file(
             refuse(file, "a long table", {"condition": condition if long else None})
             both |= {"split": split, "long": long, "drop": drop, "cells": cells}
             told = readers.table([file], conditions=condition or "auto", **both)
-    except InputError as error:
-        raise InputError(as_flags(error.marked)) from error
     owner = [str(name) for name in told["condition"]] if "condition" in told else None
     found = hits(told["count"], control, replicates=owner, target=target)
     probability, rate = found["effect_probability"].to_numpy(), found["fdr"].to_numpy()

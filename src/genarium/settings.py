@@ -1,6 +1,8 @@
 """Settings: one set of keywords for sizes, options of the model, values of variables, and options of a method."""
 
-from collections.abc import Callable, Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any
 
@@ -8,7 +10,7 @@ import numpy as np
 
 from genarium.declaration import Model
 from genarium.errors import InputError
-from genarium.remedies import as_text, either, flag, option, setting
+from genarium.remedies import as_flags, as_text, either, flag, option, setting, warn
 from genarium.signatures import choices, keyword_options, kinds_of, parents_of
 from genarium.supports import LARGEST
 
@@ -135,6 +137,19 @@ def require_options(where: str, given: Mapping[str, Any], function: Callable[...
             require_choice(where, name, value, choices(function))
             if kinds_of(function).get(name) is str and (remedy := as_text(name, value)):
                 raise InputError(f"{where}: {option(name, value)} must be text.{remedy}")
+
+
+@contextmanager
+def by_flags() -> Iterator[None]:
+    """Let what errors and warnings say of options name a command's own flags: for commands whose options these are."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        try:
+            yield
+        except InputError as error:
+            raise InputError(as_flags(error.marked)) from error
+    for one in told:
+        warn(as_flags(getattr(one.message, "marked", str(one.message))), one.category, stacklevel=3)
 
 
 def only_with(where: str, switch: str, on: bool, **given: Any) -> None:

@@ -668,3 +668,10 @@ def test_one_read_is_left_out_not_a_class() -> None:
         pointwise = tree["log_likelihood"]["count"].to_numpy().reshape(600, -1).T
         checked += int((array_stats.psislw(pointwise, axis=-1)[1] > 0.7).sum())
     assert checked  # a class of many reads cannot be left out: well-specified fits would be doubted
+
+
+def test_the_truth_is_never_above_what_em_says_is_left_to_gain() -> None:
+    found = gn.validate(NAME, "em", 60, seed=20261121)
+    gain = found.tree["runs"]["gain_on_truth"].to_numpy()
+    assert len(gain) == 60
+    assert (gain > -1e-6).all()

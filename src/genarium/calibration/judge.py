@@ -20,9 +20,6 @@ SLACK = 0.02
 FEW = 0.02
 """Share of failed replicates up to which a failure is a warning."""
 
-MISSED = 1e-3
-"""Nats by which the truth must be better than an estimate to tell that an optimum was missed: methods stop near it."""
-
 LAG = 0.05
 """Mean correlation of neighbouring draws (give or take three standard errors) up to which they count
 as independent."""
@@ -99,7 +96,7 @@ def judge(found: Findings, alpha: float = ALPHA) -> tuple[Verdict, ...]:
         advice = "The bound or objective falls: an update is wrong."
         out.append(verdict("bound never falls", worst == 0, worst, "= 0 nats", "largest fall", advice))
     if (gain := found.statistic("gain_on_truth")).size:
-        missed = float((gain < -MISSED).mean())
+        missed = float((gain < -1e-6).mean())
         advice = "Where the truth is better than the estimate, the optimum was missed: raise restarts."
         out.append(
             verdict(

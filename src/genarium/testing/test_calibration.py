@@ -1,6 +1,6 @@
 """A small calibration: truths from the prior must have uniform ranks among the draws of exact methods.
 
-Thirty replicates find a broken engine; what a method can be trusted with is for its certificate to say.
+Fifty replicates find a broken engine; what a method can be trusted with is for its certificate to say.
 """
 
 import pytest
@@ -8,7 +8,7 @@ import pytest
 import genarium as gn
 from genarium.testing.cases import Case, each, exact
 
-REPLICATES, SEED = 30, 7
+REPLICATES, SEED = 50, 7
 
 
 @each(exact, more=True)
