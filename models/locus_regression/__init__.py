@@ -219,7 +219,8 @@ def declare(
         options=OPTIONS,
         vary=declare,
         calibration=Calibration(
-            settings={"genome": 10, "locus": 60, "process": 2, "feature": 2, "cell": 1000},
+            settings={"genome": 10, "locus": 60, "feature": 2, "cell": 1000}
+            | ({"reference": 1, "free": 1} if spectra == "mixed" else {"process": 2}),
             control={"alpha": 10.0},
             growth=(1000, 3000, 9000),
             learned=learned,

@@ -120,6 +120,10 @@ VALUES = {
 """What nodes of each kind are."""
 
 
+FREE = {"order": "free", "sample": 20, "node": 2}
+"""Settings of calibration where edges may go both ways: chains mix over few nodes and samples only."""
+
+
 def declare(
     encoder: str = "linear",
     penalty: str = "notears",
@@ -273,6 +277,7 @@ def declare(
             settings={"order": "given", "sample": 60, "node": 3, "covariate": 1, "tau": 1.0, "beta": 2.0},
             control={"beta": 12.0},
             growth=(100, 400, 1600),
+            also=(("map", FREE), ("nuts", FREE)),
         ),
         source="Lengerich, Ellington, Aragam, Xing and Kellis: NOTMAD (2021), arXiv 2111.01104.",
     )

@@ -192,7 +192,9 @@ def matrix(model: Model, made: Iterable[Certificate]) -> tuple[list[str], list[t
         put to; or ``not offered``.
     """
     made = list(made)
-    variants = [model.variant(**chosen) for chosen in choices(model)]
+    own = {option: value for option, value in model.calibration.settings.items() if option in model.options}
+    variants = [model.variant(**chosen) for chosen in ({}, *({**own, **given} for given in choices(model)))]
+    variants = variants if own else variants[1:]
     offered = [methods(variant) for variant in variants]
     columns = list(dict.fromkeys(method for ways in offered for method in ways))
     rows = [
@@ -203,8 +205,10 @@ def matrix(model: Model, made: Iterable[Certificate]) -> tuple[list[str], list[t
 
 
 def choices(model: Model) -> list[dict[str, str]]:
-    """Return the options of every variant that is certified: the default one, and each other value of each option."""
-    return [{}, *({option: value} for option, values in model.options.items() for value in values[1:])]
+    """Return the options of every variant that is certified: calibration's own, and each other value of each option."""
+    own = model.calibration.settings
+    others = ((option, value) for option, values in model.options.items() for value in values[1:])
+    return [{}, *({option: value} for option, value in others if own.get(option) != value)]
 
 
 def _label(variant: Model) -> str:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from genarium import registry
-from genarium.certificates import Certificate, certificates
+from genarium.calibration import plan_of
+from genarium.certificates import Certificate, certificates, choices, matrix
 from genarium.methods import methods
 
 PRESENT = list(certificates())
@@ -38,6 +39,28 @@ def test_the_page_lists_the_certificates(root: Path) -> None:
     assert page.read_text(encoding="utf-8") == run.table_text(PRESENT), "run python -m validation --table"
 
 
+@pytest.mark.parametrize("name", registry.built_in())
+def test_every_certified_variant_has_sizes_that_it_can_be_simulated_at(name: str) -> None:
+    model = registry.get(name)
+    given = choices(model)
+    made = [plan_of(name, next(iter(methods(model.variant(**one)))), 0, one) for one in given]
+    assert len({tuple(plan.declared.chosen.items()) for plan in made}) == len(given)
+    assert all(plan.sizes for plan in made)
+
+
+def test_the_variants_in_the_matrix_are_those_that_certificates_are_made_for() -> None:
+    plan = plan_of("notmad", "nuts", 0, {"encoder": "mlp"})
+    content = {"model": "notmad", "label": "nuts", "model_options": dict(plan.declared.chosen), "passed": True}
+    one = Certificate(content | {"calibrated": True, "sources": {}, "method": "nuts"})
+    columns, rows = matrix(registry.get("notmad"), [one])
+    assert [
+        (row, column)
+        for row, cells in rows
+        for column, cell in zip(columns, cells, strict=True)
+        if cell == one.finding or cell == "stale"
+    ] == [("encoder=mlp, order=given", "nuts")]
+
+
 def test_every_method_of_every_variant_has_a_cell(root: Path) -> None:
     page = root / "validation" / "README.md"
     if not page.exists():
@@ -48,6 +71,6 @@ def test_every_method_of_every_variant_has_a_cell(root: Path) -> None:
         head, _, *rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("|")]
         model = registry.get(name)
         told = {"default", *(f"{option}={value}" for option, values in model.options.items() for value in values[1:])}
-        assert {row[0] for row in rows} == told
+        assert {part for row in rows for part in row[0].split(", ")} == told
         assert set(methods(model)) <= set(head)
         assert all(len(row) == len(head) + 1 and all(row) for row in rows)
