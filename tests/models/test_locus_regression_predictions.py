@@ -1,0 +1,94 @@
+"""locus_regression: predictions, and exposures of new genomes."""
+
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import pytest
+
+import genarium as gn
+
+problems: Any = import_module("locus_problems")
+VARIANTS, problem_of, truth_of, as_arrays, matched = (
+    problems.VARIANTS,
+    problems.problem_of,
+    problems.truth_of,
+    problems.as_arrays,
+    problems.matched,
+)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [pytest.param(v, marks=() if v == VARIANTS[0] else pytest.mark.slow) for v in VARIANTS],
+    ids=lambda v: "-".join(v.values()),
+)
+def test_predictions(options: dict[str, str]) -> None:
+    model, problem, tree = problem_of(options, cell=600)
+    fit = gn.fit(model, tree, "vi", seed=1, restarts=1, draws=50, covariance="mean_field")
+    found = gn.predict(fit)["predictions"]
+    log_likelihood: Any = model.log_likelihood
+    np.testing.assert_allclose(found["probability"].sum("process"), 1)
+    np.testing.assert_allclose(found["pi"].sum("process"), 1)
+    assert float(found["rate"].sum()) == pytest.approx(600)
+    np.testing.assert_array_equal(found["best"], found["probability"].argmax("process"))
+    drawn = {n: fit["posterior"][n].to_numpy()[0, 0] for n in truth_of(tree)}
+    one = fit.isel(chain=[0], draw=[0], missing_dims="ignore")
+    probability = gn.predict(one)["predictions"]["probability"].to_numpy()
+    for k in range(3):  # the likelihood of one process alone, times its weight
+        only = {n: v[k : k + 1] for n, v in drawn.items() if n != "pi"} | {"pi": np.ones((6, 1))}
+        weight = np.exp(problem.call(log_likelihood, **only)) * drawn["pi"][problem["genome"], k]
+        whole = np.exp(problem.call(log_likelihood, **drawn))
+        np.testing.assert_allclose(probability[:, k], weight / whole, rtol=1e-8)
+
+
+@pytest.mark.slow
+def test_exposures_of_new_genomes() -> None:
+    _, problem, tree = problem_of(VARIANTS[0], cell=6000)
+    fit = gn.fit("locus_regression", tree, "vi", seed=1, restarts=1, draws=200, sweeps=400)
+    chosen = np.isin(problem["genome"], (1, 4))
+    new = {name: problem[name][chosen] for name in ("locus", "channel")}
+    new["genome"] = np.searchsorted([1, 4], problem["genome"][chosen])
+    found = gn.predict(fit, new)["predictions"]
+    assert found.sizes["genome"] == 2
+    known = fit["posterior"]["pi"].mean(("chain", "draw")).isel(genome=[1, 4])
+    np.testing.assert_allclose(found["pi"], known, atol=0.03)
+
+
+@pytest.mark.slow
+def test_the_same_mutations_in_another_order_are_the_same_genomes() -> None:
+    _, _, tree = problem_of(VARIANTS[0], cell=3000)
+    fit = gn.fit("locus_regression", tree, "vi", seed=1)
+    own = gn.predict(fit)["predictions"]
+    order = np.random.default_rng(1).permutation(3000)
+    shuffled = {name: value[order] for name, value in as_arrays(tree).items()}
+    found = gn.predict(fit, shuffled)["predictions"]
+    assert not found["new"].any()
+    np.testing.assert_allclose(found["pi"], own["pi"], rtol=1e-12)
+    np.testing.assert_allclose(found["probability"], own["probability"].to_numpy()[order], rtol=1e-12)
+    draws = fit["posterior"]["pi"].to_numpy().reshape(-1, 6, 3)
+    np.testing.assert_allclose(own["pi_lower"], np.quantile(draws, 0.05, axis=0), rtol=1e-10)
+    other = {**shuffled, "channel": np.where(shuffled["genome"] == 2, 95, shuffled["channel"])}
+    found = gn.predict(fit, other)["predictions"]
+    assert found["new"].to_numpy().tolist() == [0, 0, 1, 0, 0, 0]
+    np.testing.assert_allclose(found["pi"].isel(genome=[0, 1, 3, 4, 5]), own["pi"].isel(genome=[0, 1, 3, 4, 5]))
+
+
+@pytest.mark.slow
+def test_sparse_new_genomes_take_the_alpha_that_the_fit_learned() -> None:
+    """Genomes of 20 mutations under a sparse prior: a smaller error, and intervals that cover."""
+    sizes = {"locus": 40, "feature": 2, "process": 3}
+    tree = gn.simulate("locus_regression", seed=3, genome=40, cell=20_000, alpha=0.15, **sizes)
+    same = {name: tree["constant_data"][name].to_numpy() for name in ("features", "exposure", "context_opportunity")}
+    fit = gn.fit("locus_regression", {**same, **as_arrays(tree)}, "vi", seed=1, process=3)
+    given = {name: tree["truth"][name].to_numpy() for name in ("beta", "lam", "rho")}
+    new = gn.simulate("locus_regression", seed=4, genome=150, cell=3000, alpha=0.15, **sizes, **same, **given)
+    truth = new["truth"]["pi"].to_numpy()
+    lam, rho = (fit["posterior"][name].mean(("chain", "draw")).to_numpy() for name in ("lam", "rho"))
+    order, _ = matched(lam[..., None] * rho, given["lam"][..., None] * given["rho"])
+    found = gn.predict(fit, as_arrays(new))["predictions"]
+    plain = gn.predict(fit, as_arrays(new), alpha=np.full(3, 1.01))["predictions"]
+    error, wide = (np.abs(each["pi"].to_numpy()[:, order] - truth).mean() for each in (found, plain))
+    assert error < 0.65 * wide
+    lower, upper = (found[name].to_numpy()[:, order] for name in ("pi_lower", "pi_upper"))
+    assert 0.84 < ((lower <= truth) & (truth <= upper)).mean() < 0.96  # of 150 genomes; processes are known well
