@@ -44,7 +44,8 @@ def figures(tree: xr.DataTree) -> Iterator[Titled]:
     yield archetypes(tree)
     if "posterior" not in tree and model.option("encoder") != "mlp" and found.sizes["archetype"] > 1:
         yield context_curves(tree)
-    yield embedding(tree, found)
+    if found.sizes["archetype"] > 1:
+        yield embedding(tree, found)
 
 
 def _weights(tree: xr.DataTree) -> tuple[Array, Array, Array | None]:

@@ -1,5 +1,6 @@
 """Maximum of the posterior: L-BFGS with continuation in the penalty, then Newton's method (equations in the card)."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
@@ -141,8 +142,15 @@ def maximum(
     if newton_finish:
         best = finish(packed, best)
     if incomplete:
-        packed, best = ascend(given, packed, best, partial(_along, exact), max_iterations)
+        along = partial(_along, exact)
+        runs = [_observed(run, ascend(given, packed, run, along, 0)[1].value) for run in runs]
+        packed, best = ascend(given, packed, best, along, max_iterations)
     return collect(problem, packed, [best, *runs[1:]], agreeing, exact or not free)
+
+
+def _observed(run: Run, end: float) -> Run:
+    """Return a fit to completed data with values that end at that of what was observed, by which EM goes on."""
+    return replace(run, values=run.values + end - run.value)
 
 
 def _along(exact: bool, problem: Problem, packed: Packed, vector: Array, iterations: int) -> Run:

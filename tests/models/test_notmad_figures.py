@@ -34,6 +34,13 @@ def test_figures_show_the_fit(encoder: str) -> None:
         np.testing.assert_allclose(rise, width * (slope - slope.mean()), rtol=1e-9)
 
 
+def test_one_archetype_has_neither_curves_nor_points() -> None:
+    """All samples have its network."""
+    tree = gn.simulate("notmad", 3, sample=20, archetype=1, order="given")
+    fit = gn.fit("notmad", tree, "map", 1, restarts=1, archetype=1)
+    assert [title for title, _, _ in figures(fit)] == ["Archetypes as graphs", "Archetypes"]
+
+
 def test_principal_components_of_points_on_a_line() -> None:
     points, share = principal(np.arange(5.0)[:, None] * [3.0, 4.0])
     np.testing.assert_allclose(np.abs(points[:, 0]), [10, 5, 0, 5, 10], atol=1e-12)

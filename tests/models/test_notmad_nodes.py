@@ -1,5 +1,6 @@
 """Nodes with a link, missing values, and fits of many nodes, against naive references."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -194,6 +195,17 @@ def test_fits_to_incomplete_samples_beat_complete_ones_and_means(way: str) -> No
     ours = error(holed, slice(None), missing="integrated", route=way)
     assert ours < 0.9 * error(holed[full], full)
     assert ours < 0.9 * error(np.where(np.isnan(holed), np.nanmean(holed, 0), holed), slice(None))
+
+
+def test_starts_with_missing_values_end_at_densities_of_what_was_observed() -> None:
+    tree = gn.simulate("notmad", 5, sample=60, node=3, order="given", beta=2.0)
+    x = tree["observed_data"]["x"].to_numpy()
+    x = np.where(np.random.default_rng(0).uniform(size=x.shape) < 0.2, np.nan, x)
+    data = {"x": x, "context": tree["constant_data"]["context"].to_numpy()}
+    fit = gn.fit("notmad", data, "map", 1, archetype=2, order="given", missing="integrated", restarts=2)
+    ends = [row[np.isfinite(row)][-1] for row in fit["point"]["bound"].to_numpy()]
+    assert json.loads(fit.attrs["notes"])["starts_agreeing"] == 2
+    assert np.ptp(ends) < 1  # of the completed data, the densities are tens of nats away
 
 
 def test_what_takes_no_missing_values_says_so() -> None:

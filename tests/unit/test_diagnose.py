@@ -13,7 +13,7 @@ import genarium as gn
 from genarium.declaration import Method, Model, Problem, Result, Stage, Var
 from genarium.errors import InputError
 from genarium.supports import real
-from genarium.verbs.diagnose import tail
+from genarium.verbs.diagnose import replicated_statistics, tail
 from genarium.verdicts import Diagnosis, Verdict, verdict
 
 Make = Callable[..., xr.DataTree]
@@ -292,6 +292,24 @@ def test_feature_that_the_model_misses(toy_tree: xr.DataTree, make: Make, verdic
         assert ("do not rely" in missed.advice) == (status == "fail")
         assert missed.where == "200 replications"
         assert f"The data have sd {width * y.std():.4g}" in missed.advice
+
+
+def test_replications_have_the_gaps_of_the_data(toy: Model, toy_tree: xr.DataTree) -> None:
+    """Where a statistic takes missing values as means, whole replications would have a larger variance."""
+    y = toy.observed.variables["y"]
+    gappy = replace(y, support=replace(y.support, contains=lambda x: ~np.isinf(x)))
+    way = Method(lambda problem, rng: Result(point={"theta": np.array(1.5)}), "point", "Told.")
+    model = replace(
+        toy,
+        observed=replace(toy.observed, variables={"y": gappy}),
+        statistics=lambda y: {"gaps": np.isnan(y).sum()},
+        methods={"told": way},
+    )
+    data = toy_tree["observed_data"]["y"].to_numpy().copy()
+    data[[1, 4]] = np.nan
+    observed, again = replicated_statistics(model, gn.fit(model, {"y": data}, "told"), 0)
+    assert observed["gaps"] == 2
+    assert set(again["gaps"]) == {2}
 
 
 def test_predictive_check_of_a_statistic_with_ties(toy: Model, make: Make, draws: Any) -> None:

@@ -204,9 +204,15 @@ def _generated(problem: Problem, variables: Mapping[str, Array], generate: bool)
     out: dict[str, Any] = {}
     if "log_lik" in variables:
         out["log_likelihood"] = variables["log_lik"]
-    replicas = {n: variables[f"{n}_rep"] for n in problem.model.observed.variables if f"{n}_rep" in variables}
+    replicas = {
+        name: np.asarray(variables[f"{name}_rep"]).round().astype(np.int64)
+        if var.support.integer
+        else np.asarray(variables[f"{name}_rep"], dtype=float)
+        for name, var in problem.model.observed.variables.items()
+        if f"{name}_rep" in variables
+    }
     if replicas:
-        out["posterior_predictive"] = {n: np.asarray(v).round().astype(np.int64) for n, v in replicas.items()}
+        out["posterior_predictive"] = replicas
     return out
 
 

@@ -47,6 +47,8 @@ def test_fit_holds_what_its_claim_says(case: Case, result: xr.DataTree, numpy_de
     replicated = result["posterior_predictive"].to_dataset()
     assert set(replicated.data_vars) == set(model.observed.variables)
     assert_inside(model, replicated, sizes, lead)
+    for name, var in model.observed.variables.items():  # nothing is rounded on the way
+        assert (replicated[name] % 1 != 0).any() or var.support.integer, name
     if model.log_likelihood is None or model.log_prior is None:
         return
     (pointwise,) = result["log_likelihood"].to_dataset().data_vars.values()

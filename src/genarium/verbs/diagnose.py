@@ -322,7 +322,8 @@ def replicated_statistics(model: Model, tree: xr.DataTree, seed: int) -> tuple[d
     model : Model
         With ``statistics``.
     tree : DataTree
-        A fit. Replications are those of its posterior predictive, or are drawn from its point estimate.
+        A fit. Replications are those of its posterior predictive, or are drawn from its point estimate. What is missing
+        in the data (NaN) is missing in each of them.
     seed : int
         For drawing them.
 
@@ -347,6 +348,9 @@ def replicated_statistics(model: Model, tree: xr.DataTree, seed: int) -> tuple[d
         unknown = {n: tree["point"][n].to_numpy() for n in model.unknown.variables if n in tree["point"]}
         copies = [dict(replicate(problem, unknown, rng)) for _ in range(REPLICATES)]
     observed = {name: float(v) for name, v in problem.call(model.statistics).items()}
+    gone = {n: np.isnan(v) for n in model.observed.variables if (v := problem[n]).dtype.kind == "f"}
+    gone = {name: mask for name, mask in gone.items() if mask.any()}
+    copies = [copy | {name: np.where(mask, np.nan, copy[name]) for name, mask in gone.items()} for copy in copies]
     rows = [problem.call(model.statistics, **copy) for copy in copies]
     return observed, {name: np.array([float(row[name]) for row in rows]) for name in observed}
 
