@@ -189,10 +189,11 @@ def _where_above(profile: Callable[[Array], Array], knots: Array, least: float) 
     def over(at: float) -> float:
         return float(profile(np.array([at]))[0]) - least
 
-    wide = np.concatenate([[knots[0] - 1], knots, [knots[-1] + 1]])
+    beyond = float(np.ptp(knots))
+    wide = np.concatenate([[knots[0] - beyond], knots, [knots[-1] + beyond]])
     above = [over(float(k)) > 0 for k in wide]
     ends: list[float] = []
     for a, b, left, right in zip(wide[:-1], wide[1:], above[:-1], above[1:], strict=True):
         if left != right:
-            ends.append(float(brentq(over, float(a), float(b), xtol=1e-12)))
+            ends.append(float(brentq(over, float(a), float(b), xtol=1e-12 * beyond)))
     return list(zip(ends[::2], ends[1::2], strict=True))

@@ -168,8 +168,8 @@ def mr_table(
     beta_exposure, se_exposure, beta_outcome, se_outcome : array_like, shape (J,)
         One variant gives its Wald ratio; two IVW and the maximum of the likelihood; three or more every estimator.
     covariance : array_like, shape (J,) or ()
-        Of the errors of a variant's two effects (overlapping samples): RAPS, dIVW, maximum likelihood and the model
-        take it into account.
+        Of the errors of a variant's two effects (overlapping samples): RAPS, dIVW, pIVW, maximum likelihood and the
+        model take it into account.
     names : sequence, optional
         Of the variants.
     samples_exposure, samples_outcome : array_like, shape (J,) or (), optional
@@ -286,7 +286,7 @@ def _methods(
         ("Weighted mode", lambda: mode(*given, level=level, **own), 3),
         ("Maximum likelihood", lambda: maximum_likelihood(*given, covariance=c, level=level), 2),
         ("dIVW", lambda: divw(*given, covariance=c, level=level), 3),
-        ("pIVW", lambda: pivw(*given, level=level), 3),
+        ("pIVW", lambda: pivw(*given, covariance=c, level=level), 3),
         ("RAPS", lambda: raps(*given, covariance=c, level=level), 3),
         ("Contamination mixture", lambda: contamination_mixture(*given, level=level), 3),
         ("PRESSO", lambda: presso(*given, iterations=enough, seed=seed, level=level), 4),
