@@ -50,9 +50,9 @@ def _is_exact(scale: float, y: Array) -> bool:
     return scale <= EXACT * float(np.abs(y).max())
 
 
-def _is_settled(X: Array, step: Array, scale: float, share: float) -> bool:
-    """Whether a step moves every fitted value by less than a share of the residuals' scale, whatever the units."""
-    return float(np.abs(X @ step).max()) < share * scale
+def _is_settled(X: Array, new: Array, old: Array, share: float) -> bool:
+    """Whether a step moves every fitted value by less than a share of the largest one, whatever the units."""
+    return float(np.abs(X @ (new - old)).max()) <= share * float(np.abs(X @ new).max())
 
 
 def weighted_step(X: Array, y: Array, coefficient: Array, scale: float, c: float) -> Array:
@@ -90,7 +90,7 @@ def s_estimate(X: Array, y: Array) -> tuple[Array, float]:
                 return coefficient, 0.0
             new = weighted_step(X, y, coefficient, scale, TUNING_S)
             scale = s_scale(y - X @ new, p)
-            done = _is_settled(X, new - coefficient, scale, 1e-12)
+            done = _is_settled(X, new, coefficient, 1e-12)
             coefficient = new
             if done:
                 break
@@ -123,7 +123,7 @@ def mm_regression(X: Array, y: Array) -> tuple[Array, Array, float]:
     coefficient = first
     for _ in range(1000):
         new = weighted_step(X, y, coefficient, scale, TUNING_M)
-        done = _is_settled(X, new - coefficient, scale, 1e-13)
+        done = _is_settled(X, new, coefficient, 1e-13)
         coefficient = new
         if done:
             break
