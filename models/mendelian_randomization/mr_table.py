@@ -359,7 +359,8 @@ def _posterior(found: Any, given: tuple[Array, Array, Array, Array], level: floa
     """Return the row of the model."""
     theta = np.asarray(found.posterior["theta"]).ravel()
     low, high = np.quantile(theta, ((1 - level) / 2, (1 + level) / 2))
-    tail = float(min((theta > 0).mean(), (theta < 0).mean()))
+    other = int(min((theta > 0).sum(), (theta < 0).sum()))
+    p_value = min(1.0, 2 * (1 + other) / (1 + len(theta)))  # so many draws tell no smaller one
     omega = float(np.median(np.asarray(found.posterior["pleiotropy_sd"])))
     note = f"posterior mean and quantiles; twice the share of draws of the other sign; pleiotropy of sd {omega:.2g}"
     return Row(
@@ -368,7 +369,7 @@ def _posterior(found: Any, given: tuple[Array, Array, Array, Array], level: floa
         float(theta.mean()),
         float(theta.std()),
         (float(low), float(high)),
-        2 * tail,
+        p_value,
         note,
     )
 

@@ -471,6 +471,11 @@ def test_estimates_follow_units_and_signs(seed: int, units: float) -> None:
         plain = estimator(x, sx, y, sy)
         assert estimator(x, sx, units * y, units * sy).estimate == pytest.approx(units * plain.estimate, rel=1e-4)
         assert estimator(flip * x, sx, flip * y, sy).estimate == pytest.approx(plain.estimate, rel=1e-5)
+    for estimator, iterations in ((weighted_median, 20), (presso, 600)):  # random numbers included
+        plain, coded = (estimator(f * x, sx, f * y, sy, iterations=iterations) for f in (np.ones(25), flip))
+        assert (coded.estimate, coded.se) == pytest.approx((plain.estimate, plain.se), rel=1e-9)
+        if estimator is presso:
+            assert coded.global_p == plain.global_p
 
 
 def test_no_unit_is_too_large_for_a_tolerance() -> None:
