@@ -213,7 +213,7 @@ def start(problem: Problem, rng: np.random.Generator) -> Arrays:
         return float(((x * y - c) / sy**2).sum() / below) if len(x) and below > 0 else 0.0
 
     def size(x: Array, sx: Array, scale: Array) -> Array:
-        return np.asarray(np.sqrt(max(float((x**2 - sx**2).mean()), 0.05 * float((x**2).mean()) + 1e-12 * scale**2)))
+        return np.asarray(np.sqrt(np.maximum((x**2 - sx**2).mean(), 0.05 * (x**2).mean() + 1e-12 * scale**2)))
 
     there = slope(x[~of], y[~of], sx[~of], sy[~of], c[~of])
     back = slope(y[of], x[of], sy[of], sx[of], c[of])

@@ -122,7 +122,7 @@ class Coordinates:
             )
             fall = here - (up + down) / 2  # of a normal density: step² / 2 sd²
         best = np.where(np.isfinite(fall) & (fall > 0), np.abs(np.log(np.abs(fall) + 1e-300)), np.inf).argmin(1)
-        return (STEPS[best] / np.sqrt(2 * fall[np.arange(size), best])).reshape(self.shapes[name])
+        return np.asarray(STEPS[best] / np.sqrt(2 * fall[np.arange(size), best])).reshape(self.shapes[name])
 
     def natural(self, coordinates: Array) -> Arrays:
         """Return unknown variables at coordinates, shape (S, P)."""

@@ -135,8 +135,9 @@ def test_proposals_are_the_same_in_any_units(design: str, units: tuple[float, fl
         space = Coordinates(check(problem.model, {n: v * scaled.get(n, 1.0) for n, v in known.items()}))
         first = space.first(np.random.default_rng(0))
         found.append((space.curvature(first), space.natural(first[None])["theta"] * x / y))
-    np.testing.assert_allclose(*(one[0] for one in found), rtol=1e-3)
-    np.testing.assert_allclose(*(one[1] for one in found), rtol=1e-6)
+    (plain, start), (large, again) = found
+    np.testing.assert_allclose(large, plain, rtol=1e-3)
+    np.testing.assert_allclose(again, start, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

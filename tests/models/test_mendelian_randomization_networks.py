@@ -158,6 +158,8 @@ def test_basepairmodels_with_controls(tmp_path: Path) -> None:
     check_mutants(profile, x, 0, 30)
     with pytest.raises(InputError, match=r"the output has \d+ positions of 1 channels\. Choose positions="):
         load_network(path, "main_profile")(x)
+    with pytest.raises(InputError, match="the output has no positions, so positions= has no use"):
+        load_network(path, "logcounts_predictions", inputs={"counts_bias_input_0": 1.5}, positions=[0])(x)
 
 
 def pooled_by_loops(x: Array, size: int, stride: int, how: str) -> Array:
@@ -635,7 +637,7 @@ def test_files_of_pytorch_that_are_damaged(tmp_path: Path) -> None:
 # ONNX
 
 
-@pytest.mark.parametrize("shape", [(None, 4, 12), (None, 12, 4), (1, 4, 1, 12), (None, 1, 12, 4)])
+@pytest.mark.parametrize("shape", [(None, 4, 12), (None, 12, 4), (1, 4, 1, 12), (2, 1, 12, 4)])
 def test_a_network_in_onnx(tmp_path: Path, shape: tuple[int | None, ...]) -> None:
     pytest.importorskip("onnxruntime")
     onnx = pytest.importorskip("onnx")
@@ -667,6 +669,8 @@ def test_a_network_in_onnx(tmp_path: Path, shape: tuple[int | None, ...]) -> Non
     told = x[:, [0, 2, 1, 3]] if first else x[:, [0, 2, 1, 3]].transpose(0, 2, 1)
     np.testing.assert_allclose(net(x), told.reshape(3, -1) @ kernel, atol=1e-5)
     assert mutagenise([net, net], x[:1]).delta.shape == (2, 1, 3, 12, 2)
+    with pytest.raises(InputError, match=r"positions= has no use, .* Give columns="):
+        load_network(path, "scores", positions=[0])
     path.write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"net\.onnx: ONNX Runtime cannot use this file"):
         load_network(path)

@@ -108,7 +108,7 @@ def test_standard_deviations_are_judged_as_calibrated() -> None:
     assert np.abs(residual.mean(0)).max() < 0.1
     found, factor = world(), (residual / held.predicted.std(0, ddof=1)).std(0)
     result = deep_mr(found, None, 0, 1)
-    plain, again = (diagnose(found, result, 0, 1, held_out=held, **more)[1] for more in ({}, {"factor": tuple(factor)}))
+    plain, again = (diagnose(found, result, 0, 1, held_out=held, factor=f)[1] for f in ((1.0, 1.0), tuple(factor)))
     assert plain.value > 5
     assert again.value < plain.value / 4
     with pytest.raises(InputError, match=r"held.bed: region 0 has the measured exposure .* scale='logit' cannot"):
