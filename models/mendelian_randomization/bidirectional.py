@@ -212,9 +212,8 @@ def start(problem: Problem, rng: np.random.Generator) -> Arrays:
         below = (np.maximum(x**2 - sx**2, 0.1 * x**2) / sy**2).sum()
         return float(((x * y - c) / sy**2).sum() / below) if len(x) and below > 0 else 0.0
 
-    def size(x: Array, sx: Array) -> Array:
-        own = max(float((x**2 - sx**2).mean()), 0.05 * float((x**2).mean()) + 1e-12) if len(x) else 1.0
-        return np.asarray(np.sqrt(own))
+    def size(x: Array, sx: Array, scale: Array) -> Array:
+        return np.asarray(np.sqrt(np.maximum((x**2 - sx**2).mean(), 0.05 * (x**2).mean() + 1e-12 * scale**2)))
 
     there = slope(x[~of], y[~of], sx[~of], sy[~of], c[~of])
     back = slope(y[of], x[of], sy[of], sx[of], c[of])
@@ -222,8 +221,8 @@ def start(problem: Problem, rng: np.random.Generator) -> Arrays:
     return {
         "theta": np.array(shrink * there),
         "reverse": np.array(shrink * back),
-        "exposure_sd": np.array(size(x[~of], sx[~of])),
-        "outcome_sd": np.array(size(y[of], sy[of])),
+        "exposure_sd": np.array(size(x[~of], sx[~of], problem["exposure_scale"])),
+        "outcome_sd": np.array(size(y[of], sy[of], problem["outcome_scale"])),
         "pleiotropy_sd": np.array(0.3 * float(problem["outcome_scale"])),
         "pleiotropy_exposure_sd": np.array(0.3 * float(problem["exposure_scale"])),
     }

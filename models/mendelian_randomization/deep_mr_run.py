@@ -13,7 +13,7 @@ from genarium.progress import spinner
 from genarium.writing import replacing
 
 if TYPE_CHECKING:
-    from .deep_mr import DeepMR, Effects, HeldOut, Mutagenesis
+    from .deep_mr import DeepMR, Effects, HeldOut
     from .deep_mr.regions import Regions
 
 Local = Literal["ivw", "egger", "divw", "maximum_likelihood", "weighted_median"]
@@ -74,7 +74,8 @@ def run(
         Scale on which effects are taken; logit for probabilities.
     held_out : Path
         Regions with measured exposure and outcome in the fourth and fifth column, that no member was trained on:
-        standard errors are calibrated on them.
+        standard errors are calibrated on them. Measurements are of what the networks put out (counts, say), and taken
+        to the same scale.
     instruments : float
         Smallest F statistic of the effect on the exposure for a substitution to be used.
     method : {"ivw", "egger", "divw", "maximum_likelihood", "weighted_median"}
@@ -97,7 +98,8 @@ def run(
     ensemble, T, L = _ensemble(model, outcome_model or [], layer, outcome_layer, length, scale)
     second = T + outcome if outcome_model else outcome
     found = read_regions(sequences, fasta, L)
-    kept = None if held_out is None else _held_out(ensemble, read_regions(held_out, fasta, L, 2), exposure, second)
+    apart = None if held_out is None else read_regions(held_out, fasta, L, 2)
+    kept = None if apart is None else _held_out(ensemble, apart, exposure, second, scale, str(held_out))
     factor, recalibrated = ((1.0, 1.0), []) if kept is None else _factors(kept)
     wide = L if window is None else window
     if not 0 < wide <= L:
@@ -105,12 +107,13 @@ def run(
     start = (L - wide) // 2
     with spinner(f"mutating {len(found.names)} sequences at {wide} positions in {len(model)} networks"):
         raw = mutagenise(ensemble, found.sequences, start=start, stop=start + wide)
-    _check(raw, exposure, second)
+    _check(raw.reference.shape[2], exposure, second)
     options: dict[str, Any] = {"error": error, "variances": variances, "factor": factor, "floor": floor}
     whole = deep_mr(raw, None, exposure, second, method=method, instruments=instruments, members=members, **options)
     some = effects(raw, exposure, second, instruments=instruments, **options)
     trust = diagnose(raw, whole, exposure, second, instruments=instruments, held_out=kept, **options)
     told = _told(whole, some, found, factor, out)
+    told += [f"{n} held-out regions {why} left out" for why, n in (apart.left_out if apart else {}).items()]
     more: dict[str, Any] = {"conditions": [asdict(one) | {"value": _finite(one.value)} for one in trust]}
     if bayes:
         fitted = bayesian(raw, exposure, second, members=members, instruments=instruments, method=method, **options)
@@ -155,8 +158,7 @@ def _ensemble(
     return (members if scale == "identity" else Scaled(members, scale)), T, L
 
 
-def _check(raw: "Mutagenesis", exposure: int, outcome: int) -> None:
-    T = raw.reference.shape[2]
+def _check(T: int, exposure: int, outcome: int) -> None:
     for name, number in (("exposure", exposure), ("outcome", outcome)):
         if not 0 <= number < T:
             raise InputError(f"deep_mr: the {name} is output {number}, but there are {T}, from 0. Choose one of these.")
@@ -164,13 +166,25 @@ def _check(raw: "Mutagenesis", exposure: int, outcome: int) -> None:
         raise InputError(f"deep_mr: exposure and outcome are the same output, {exposure}. Choose two.")
 
 
-def _held_out(ensemble: Any, held_out: "Regions", exposure: int, outcome: int) -> "HeldOut":
-    """Return what members predict for held-out regions, and what was measured."""
-    from .deep_mr import HeldOut
+def _held_out(ensemble: Any, held_out: "Regions", exposure: int, outcome: int, scale: str, source: str) -> "HeldOut":
+    """Return what members predict for held-out regions, and what was measured, both on the scale of effects."""
+    from .deep_mr import SCALES, HeldOut
     from .deep_mr.sequence import as_ensemble
 
+    low, high = {"logit": (0.0, 1.0), "log1p": (-1.0, np.inf), "anscombe": (-0.375, np.inf)}.get(
+        scale, (-np.inf, np.inf)
+    )
+    bad = np.argwhere(~((low < held_out.values) & (held_out.values < high)))
+    if bad.size:
+        region, column = bad[0]
+        raise InputError(
+            f"{source}: region {held_out.names[region]} has the measured {('exposure', 'outcome')[column]} "
+            f"{held_out.values[region, column]:g}, which scale={scale!r} cannot take ({len(bad)} are like it). Give "
+            "measurements of what the networks put out, or another scale."
+        )
     predicted = as_ensemble(ensemble)(held_out.sequences)  # (E, N, T)
-    return HeldOut(predicted[:, :, [exposure, outcome]].astype(float), held_out.values)
+    _check(predicted.shape[2], exposure, outcome)
+    return HeldOut(predicted[:, :, [exposure, outcome]].astype(float), SCALES[scale](held_out.values))
 
 
 def _factors(kept: "HeldOut") -> tuple[tuple[float, float], list[str]]:

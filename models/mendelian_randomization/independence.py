@@ -77,8 +77,15 @@ def metropolis(log_ratio: Array, rng: np.random.Generator) -> Array:
     return kept
 
 
+STEPS = 10.0 ** np.arange(-20, 21)
+"""What is tried to find how wide a prior is: effects may have any unit."""
+
+
 class Coordinates:
-    """The unknown variables in a row, the positive ones by their logarithms."""
+    """The unknown variables in a row, the positive ones by their logarithms, others in standard deviations of priors.
+
+    Steps of differences are thus right whatever the units of the traits.
+    """
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
@@ -90,6 +97,7 @@ class Coordinates:
         assert prior is not None
         self.likelihood: Callable[..., Array] = likelihood
         self.prior: Callable[..., Array | float] = prior
+        self.units: dict[str, Array | float] = dict.fromkeys(self.variables, 1.0)
 
     def _positive(self, name: str) -> bool:
         return self.variables[name].support.name == "positive"
@@ -98,8 +106,23 @@ class Coordinates:
         """Return the coordinates of the model's starting point."""
         assert self.problem.model.start is not None
         at = self.problem.model.start(self.problem, rng)
-        flat = [np.log(at[n]) if self._positive(n) else at[n] for n in self.variables]
+        self.units = {n: 1.0 if self._positive(n) else self._widths(at, n) for n in self.variables}
+        flat = [np.log(at[n]) if self._positive(n) else at[n] / self.units[n] for n in self.variables]
         return np.concatenate([np.ravel(value) for value in flat])
+
+    def _widths(self, at: Arrays, name: str) -> Array:
+        """Return standard deviations of normal priors, by their second differences."""
+        size, many = int(np.prod(self.shapes[name])), len(STEPS)
+        moves = (np.eye(size)[:, None, None] * np.array([1, -1, 0])[:, None, None] * STEPS[:, None]).reshape(-1, size)
+        unknown = {n: np.broadcast_to(at[n], (len(moves), *self.shapes[n])) for n in self.variables}
+        unknown[name] = unknown[name] + moves.reshape(-1, *self.shapes[name])
+        with np.errstate(over="ignore", invalid="ignore"):
+            up, down, here = np.moveaxis(
+                np.asarray(at_draws(self.problem, self.prior, unknown)).reshape(size, 3, many), 1, 0
+            )
+            fall = here - (up + down) / 2  # of a normal density: step² / 2 sd²
+        best = np.where(np.isfinite(fall) & (fall > 0), np.abs(np.log(np.abs(fall) + 1e-300)), np.inf).argmin(1)
+        return np.asarray(STEPS[best] / np.sqrt(2 * fall[np.arange(size), best])).reshape(self.shapes[name])
 
     def natural(self, coordinates: Array) -> Arrays:
         """Return unknown variables at coordinates, shape (S, P)."""
@@ -107,7 +130,7 @@ class Coordinates:
         for name, shape in self.shapes.items():
             high = low + int(np.prod(shape))
             part = coordinates[:, low:high].reshape(-1, *shape)
-            out[name] = np.exp(part) if self._positive(name) else part
+            out[name] = np.exp(part) if self._positive(name) else part * self.units[name]
             low = high
         return out
 

@@ -246,11 +246,12 @@ def start(problem: Problem, rng: np.random.Generator) -> Arrays:
     w = sy**-2.0
     theta = float((w * x * y).sum() / (w * np.maximum(x**2 - 0.9 * sx**2, 0.1 * x**2)).sum())
     rest = y - theta * x
+    tiny_x, tiny_y = (1e-12 * problem[name] ** 2 for name in ("exposure_scale", "outcome_scale"))
     return {
         "theta": np.array(theta),
         "intercept": np.array(0.0),
-        "exposure_sd": np.sqrt(np.maximum((x**2 - sx**2).mean(), 0.05 * (x**2).mean() + 1e-12)),
-        "pleiotropy_sd": np.sqrt(np.maximum((rest**2 - sy**2).mean(), 0.05 * (y**2).mean() + 1e-12)),
+        "exposure_sd": np.sqrt(np.maximum((x**2 - sx**2).mean(), 0.05 * (x**2).mean() + tiny_x)),
+        "pleiotropy_sd": np.sqrt(np.maximum((rest**2 - sy**2).mean(), 0.05 * (y**2).mean() + tiny_y)),
     }
 
 

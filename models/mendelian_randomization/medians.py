@@ -10,7 +10,17 @@ from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.settings import generator, only_with
 
-from .estimates import Estimate, check_iterations, check_level, check_number, interval, one_of, variants, with_ratio
+from .estimates import (
+    Estimate,
+    check_iterations,
+    check_level,
+    check_number,
+    interval,
+    one_of,
+    oriented,
+    variants,
+    with_ratio,
+)
 
 PENALTY = 20
 """A variant whose heterogeneity has a p value below one in so many is weighed down."""
@@ -78,7 +88,8 @@ def weighted_median(
     """
     from scipy.stats import chi2
 
-    data = with_ratio(variants(beta_exposure, se_exposure, beta_outcome, se_outcome))
+    # samples, too, are the same whichever allele is coded
+    data = oriented(with_ratio(variants(beta_exposure, se_exposure, beta_outcome, se_outcome)))
     check_iterations(iterations)
     one_of("weighting", weighting, ("weighted", "simple", "penalised"))
     only_with("mendelian_randomization", "weighting='weighted' or 'penalised'", weighting != "simple", weights=weights)
@@ -189,10 +200,11 @@ def _where_above(profile: Callable[[Array], Array], knots: Array, least: float) 
     def over(at: float) -> float:
         return float(profile(np.array([at]))[0]) - least
 
-    wide = np.concatenate([[knots[0] - 1], knots, [knots[-1] + 1]])
+    beyond = float(np.ptp(knots))
+    wide = np.concatenate([[knots[0] - beyond], knots, [knots[-1] + beyond]])
     above = [over(float(k)) > 0 for k in wide]
     ends: list[float] = []
     for a, b, left, right in zip(wide[:-1], wide[1:], above[:-1], above[1:], strict=True):
         if left != right:
-            ends.append(float(brentq(over, float(a), float(b), xtol=1e-12)))
+            ends.append(float(brentq(over, float(a), float(b), xtol=1e-12 * beyond)))
     return list(zip(ends[::2], ends[1::2], strict=True))

@@ -173,13 +173,13 @@ def answer(found: MrTable, title: str = "Mendelian randomisation", notes: list[s
     tables = {"Causal effect of the exposure on the outcome": [HEAD, *map(_cells, found.rows)]}
     if found.heterogeneity:
         head = ["method", "Q", "degrees of freedom", "p value"]
-        tables["Heterogeneity"] = [head, *([m, f"{q:.4g}", f"{d}", f"{p:.3g}"] for m, q, d, p in found.heterogeneity)]
+        tables["Heterogeneity"] = [head, *([m, f"{q:.4g}", f"{d}", _shown_p(p)] for m, q, d, p in found.heterogeneity)]
     if found.pleiotropy is not None:
         cells = [f"{value:.4g}" for value in found.pleiotropy]
         tables["Directional pleiotropy"] = [["Egger's intercept", "se", "p value"], cells]
     if found.steiger is not None:
         one = found.steiger
-        cells = [f"{one.r2_exposure:.4g}", f"{one.r2_outcome:.4g}", f"{one.p_value:.3g}"]
+        cells = [f"{one.r2_exposure:.4g}", f"{one.r2_outcome:.4g}", _shown_p(one.p_value)]
         tables["Direction (Steiger)"] = [["r2 of the exposure", "r2 of the outcome", "p value", "direction"],
                                          [*cells, "exposure first" if one.forward else "outcome first"]]  # fmt: skip
     if found.without:
@@ -201,7 +201,12 @@ HEAD = ["method", "variants", "estimate", "se", "low", "high", "p value", "note"
 def _cells(row: Row) -> list[str]:
     numbers = [row.estimate, row.se, *row.ci]
     shown = [f"{v:.5g}" if np.isfinite(v) else "–" for v in numbers]
-    return [row.method, f"{row.variants}", *shown, f"{row.p_value:.3g}" if np.isfinite(row.p_value) else "–", row.note]
+    return [row.method, f"{row.variants}", *shown, _shown_p(row.p_value), row.note]
+
+
+def _shown_p(value: float) -> str:
+    """Return a p value, which is never 0."""
+    return "–" if not np.isfinite(value) else f"{value:.3g}" if value > 0 else "< 1e-300"
 
 
 def _figures(found: MrTable) -> Iterator[Titled]:

@@ -168,8 +168,8 @@ def mr_table(
     beta_exposure, se_exposure, beta_outcome, se_outcome : array_like, shape (J,)
         One variant gives its Wald ratio; two IVW and the maximum of the likelihood; three or more every estimator.
     covariance : array_like, shape (J,) or ()
-        Of the errors of a variant's two effects (overlapping samples): RAPS, dIVW, maximum likelihood and the model
-        take it into account.
+        Of the errors of a variant's two effects (overlapping samples): RAPS, dIVW, pIVW, maximum likelihood and the
+        model take it into account.
     names : sequence, optional
         Of the variants.
     samples_exposure, samples_outcome : array_like, shape (J,) or (), optional
@@ -286,7 +286,7 @@ def _methods(
         ("Weighted mode", lambda: mode(*given, level=level, **own), 3),
         ("Maximum likelihood", lambda: maximum_likelihood(*given, covariance=c, level=level), 2),
         ("dIVW", lambda: divw(*given, covariance=c, level=level), 3),
-        ("pIVW", lambda: pivw(*given, level=level), 3),
+        ("pIVW", lambda: pivw(*given, covariance=c, level=level), 3),
         ("RAPS", lambda: raps(*given, covariance=c, level=level), 3),
         ("Contamination mixture", lambda: contamination_mixture(*given, level=level), 3),
         ("PRESSO", lambda: presso(*given, iterations=enough, seed=seed, level=level), 4),
@@ -359,7 +359,8 @@ def _posterior(found: Any, given: tuple[Array, Array, Array, Array], level: floa
     """Return the row of the model."""
     theta = np.asarray(found.posterior["theta"]).ravel()
     low, high = np.quantile(theta, ((1 - level) / 2, (1 + level) / 2))
-    tail = float(min((theta > 0).mean(), (theta < 0).mean()))
+    other = int(min((theta > 0).sum(), (theta < 0).sum()))
+    p_value = min(1.0, 2 * (1 + other) / (1 + len(theta)))  # so many draws tell no smaller one
     omega = float(np.median(np.asarray(found.posterior["pleiotropy_sd"])))
     note = f"posterior mean and quantiles; twice the share of draws of the other sign; pleiotropy of sd {omega:.2g}"
     return Row(
@@ -368,7 +369,7 @@ def _posterior(found: Any, given: tuple[Array, Array, Array, Array], level: floa
         float(theta.mean()),
         float(theta.std()),
         (float(low), float(high)),
-        2 * tail,
+        p_value,
         note,
     )
 

@@ -216,12 +216,13 @@ def start(problem: Problem, rng: np.random.Generator) -> Arrays:
     ridge = 1e-3 * np.diag((w * x**2).sum(0))
     theta = np.linalg.solve((w * x).T @ x + ridge, (w * x).T @ y)
     rest = y - x @ theta
-    spread = np.maximum((x**2 - sx**2).mean(0), 0.05 * (x**2).mean(0) + 1e-12)
+    tiny_x, tiny_y = (1e-12 * problem[name] ** 2 for name in ("exposure_scale", "outcome_scale"))
+    spread = np.maximum((x**2 - sx**2).mean(0), 0.05 * (x**2).mean(0) + tiny_x)
     return {
         "theta": theta,
         "exposure_sd": np.sqrt(spread),
         "loading": np.zeros(K * (K - 1) // 2),
-        "pleiotropy_sd": np.sqrt(np.maximum((rest**2 - sy**2).mean(), 0.02 * (y**2).mean() + 1e-12)),
+        "pleiotropy_sd": np.sqrt(np.maximum((rest**2 - sy**2).mean(), 0.02 * (y**2).mean() + tiny_y)),
     }
 
 

@@ -11,7 +11,7 @@ from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.settings import generator
 
-from .estimates import Estimate, Variants, acting, check_between, check_iterations, interval, variants
+from .estimates import Estimate, Variants, acting, check_between, check_iterations, interval, oriented, variants
 from .regression import ivw
 
 
@@ -32,7 +32,7 @@ class Presso(Estimate):
     with_outliers : float
         Estimate of all variants.
     distortion : float
-        Relative change, (all - without) / without.
+        Relative change, (all - without) / |without|.
     distortion_p : float
         p value of the distortion, against those of resamples that hold the outliers; NaN without outliers.
     """
@@ -75,7 +75,8 @@ def presso(
     Presso
         Half of the variants or more as outliers is refused: then the others have no better claim to be valid.
     """
-    data = variants(beta_exposure, se_exposure, beta_outcome, se_outcome, 4)
+    # simulations, too, are the same whichever allele is coded
+    data = oriented(variants(beta_exposure, se_exposure, beta_outcome, se_outcome, 4))
     acting(data)
     rng = generator(seed)
     J = len(data)

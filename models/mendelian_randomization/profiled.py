@@ -191,6 +191,7 @@ def pivw(
     se_outcome: ArrayLike,
     *,
     penalty: float = 1.0,
+    covariance: ArrayLike = 0.0,
     over_dispersion: bool = True,
     level: float = 0.95,
 ) -> Debiased:
@@ -201,6 +202,9 @@ def pivw(
     beta_exposure, se_exposure, beta_outcome, se_outcome : array_like, shape (J,)
     penalty : float
         Of the log likelihood of the denominator.
+    covariance : array_like, shape (J,) or ()
+        Of the errors of a variant's two effects (overlapping samples); as of :func:`divw`, and in the covariance of
+        numerator and denominator.
     over_dispersion : bool
     level : float
 
@@ -210,16 +214,17 @@ def pivw(
     """
     data = variants(beta_exposure, se_exposure, beta_outcome, se_outcome, 2)
     check_number("penalty", penalty, zero=True)
-    w = data.sy**-2.0
+    c = error_covariance(data, covariance)
+    w, strength = data.sy**-2.0, data.x**2 - data.sx**2
     condition = (data.mean_f - 1) * np.sqrt(len(data))
     _weak(condition)
-    above, below = float((w * data.x * data.y).sum()), float((w * (data.x**2 - data.sx**2)).sum())
-    variance = float((w**2 * (4 * (data.x**2 - data.sx**2) * data.sx**2 + 2 * data.sx**4)).sum())
-    crossed = float((w**2 * 2 * data.x * data.y * data.sx**2).sum())
+    above, below = float((w * (data.x * data.y - c)).sum()), float((w * strength).sum())
+    variance = float((w**2 * (4 * strength * data.sx**2 + 2 * data.sx**4)).sum())
+    crossed = float((w**2 * 2 * (data.x * data.y * data.sx**2 + c * strength)).sum())
     kept = below / 2 + np.sign(below) * np.sqrt(below**2 / 4 + penalty * variance)
     estimate = float((above + crossed * penalty / kept) / kept)  # kept - below is penalty variance / kept
-    tau2 = _pleiotropy(data, estimate) if over_dispersion else 0.0
-    se = float(np.sqrt(_variance(data, estimate, tau2).sum())) / abs(float(kept))
+    tau2 = _pleiotropy(data, estimate, c) if over_dispersion else 0.0
+    se = float(np.sqrt(_variance(data, estimate, tau2, c).sum())) / abs(float(kept))
     ci, p_value = interval(estimate, se, level)
     return Debiased(estimate, se, ci, p_value, float(condition), tau2)
 
@@ -232,13 +237,13 @@ def _weak(condition: float) -> None:
         )
 
 
-def _pleiotropy(data: Variants, estimate: float, c: Array | float = 0.0) -> float:
+def _pleiotropy(data: Variants, estimate: float, c: Array) -> float:
     w = data.sy**-2.0
     excess = (data.y - estimate * data.x) ** 2 - data.sy**2 - estimate**2 * data.sx**2 + 2 * estimate * c
     return max(0.0, float((w * excess).sum() / w.sum()))
 
 
-def _variance(data: Variants, estimate: float, tau2: float, c: Array | float = 0.0) -> Array:
+def _variance(data: Variants, estimate: float, tau2: float, c: Array) -> Array:
     """Variance of each variant's part of the numerator, x (y - theta x), at the estimate; c: covariance of errors."""
     residual = data.sy**2 + tau2 + estimate**2 * data.sx**2 - 2 * estimate * c
     return np.asarray((data.x**2 * residual + (c - estimate * data.sx**2) ** 2) / data.sy**4)

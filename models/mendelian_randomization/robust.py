@@ -50,6 +50,11 @@ def _is_exact(scale: float, y: Array) -> bool:
     return scale <= EXACT * float(np.abs(y).max())
 
 
+def _is_settled(X: Array, new: Array, old: Array, share: float) -> bool:
+    """Whether a step moves every fitted value by less than a share of the largest one, whatever the units."""
+    return float(np.abs(X @ (new - old)).max()) <= share * float(np.abs(X @ new).max())
+
+
 def weighted_step(X: Array, y: Array, coefficient: Array, scale: float, c: float) -> Array:
     """One step of iteratively reweighted least squares."""
     u = (y - X @ coefficient) / scale
@@ -85,7 +90,7 @@ def s_estimate(X: Array, y: Array) -> tuple[Array, float]:
                 return coefficient, 0.0
             new = weighted_step(X, y, coefficient, scale, TUNING_S)
             scale = s_scale(y - X @ new, p)
-            done = np.abs(new - coefficient).max() < 1e-12 * max(1.0, np.abs(new).max())
+            done = _is_settled(X, new, coefficient, 1e-12)
             coefficient = new
             if done:
                 break
@@ -118,7 +123,7 @@ def mm_regression(X: Array, y: Array) -> tuple[Array, Array, float]:
     coefficient = first
     for _ in range(1000):
         new = weighted_step(X, y, coefficient, scale, TUNING_M)
-        done = np.abs(new - coefficient).max() < 1e-13 * max(1.0, np.abs(new).max())
+        done = _is_settled(X, new, coefficient, 1e-13)
         coefficient = new
         if done:
             break

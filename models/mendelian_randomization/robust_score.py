@@ -193,19 +193,21 @@ def _roots(score: _Score, over_dispersion: bool) -> list[tuple[float, float]]:
         values = [float(score.equations(float(b), 0.0)[0]) for b in grid]
         for a, b, left, right in zip(grid[:-1], grid[1:], values[:-1], values[1:], strict=True):
             if left > 0 >= right:  # a maximum of the profile likelihood
-                at = brentq(lambda beta: float(score.equations(beta, 0.0)[0]), float(a), float(b), xtol=1e-14)
+                at = brentq(lambda beta: float(score.equations(beta, 0.0)[0]), float(a), float(b), xtol=1e-14 * spread)
                 found.append((float(at), 0.0))
         return found
     typical = float(np.median(data.sy**2))
+    most = 1e3 * max(typical, float(np.median(data.y**2)))
     for beta in grid[::6]:
-        for start in (0.1, 1.0, 10.0):
+        seen = (1.4826 * float(np.median(np.abs(data.y - beta * data.x)))) ** 2 / typical
+        for start in (0.1, 1.0, 10.0, *([seen] if seen > 10 else [])):  # pleiotropy may be far beyond the errors
 
             def equations(p: Array) -> Array:
                 return score.equations(float(p[0]), typical * float(np.exp(np.clip(p[1], -30, 30))))
 
             solved = root(equations, [float(beta), np.log(start)])
             tau2 = typical * float(np.exp(np.clip(solved.x[1], -30, 30)))
-            if not solved.success or np.abs(solved.fun).max() > 1e-8 or not 1e-6 < tau2 / typical < 1e3:
+            if not solved.success or np.abs(solved.fun).max() > 1e-8 or not 1e-6 * typical < tau2 < most:
                 continue
             if all(abs(solved.x[0] - other[0]) > 1e-6 * spread for other in found):
                 found.append((float(solved.x[0]), tau2))

@@ -14,7 +14,7 @@ from genarium.data import check
 from genarium.declaration import Array, Problem
 from genarium.models.mendelian_randomization import bidirectional, egger, ivw, linked, mr_table, multivariable
 from genarium.models.mendelian_randomization.gwas import clump
-from genarium.models.mendelian_randomization.independence import metropolis
+from genarium.models.mendelian_randomization.independence import Coordinates, metropolis
 
 NAME = "mendelian_randomization"
 
@@ -121,6 +121,23 @@ def test_independence_sampler_draws_from_the_density() -> None:
     error = 4 * np.sqrt(3 / len(drawn))  # two thirds of the proposals are refused
     assert drawn.mean() == pytest.approx(1, abs=error)
     assert drawn.std() == pytest.approx(1, abs=error)
+
+
+@pytest.mark.parametrize("design", ["linked", "multivariable", "bidirectional"])
+@pytest.mark.parametrize("units", [(1e9, 1.0), (1.0, 1e-6)])
+def test_proposals_are_the_same_in_any_units(design: str, units: tuple[float, float]) -> None:
+    """A platelet count per litre is one per nanolitre times 1e9: what the sampler starts from must not feel it."""
+    problem, _ = case(design, variant=9)
+    known = {n: v for n, v in problem.arrays.items() if not n.endswith("scale")}
+    found = []
+    for x, y in ((1.0, 1.0), units):
+        scaled = {"beta_exposure": x, "se_exposure": x, "beta_outcome": y, "se_outcome": y, "error_covariance": x * y}
+        space = Coordinates(check(problem.model, {n: v * scaled.get(n, 1.0) for n, v in known.items()}))
+        first = space.first(np.random.default_rng(0))
+        found.append((space.curvature(first), space.natural(first[None])["theta"] * x / y))
+    (plain, start), (large, again) = found
+    np.testing.assert_allclose(large, plain, rtol=1e-3)
+    np.testing.assert_allclose(again, start, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import csv
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -261,7 +262,7 @@ def test_maximum_likelihood_is_higher_than_where_another_search_stops(ldl: Data)
     assert found.estimate == pytest.approx(float(best.x), abs=1e-5)
 
 
-@pytest.mark.parametrize("estimator", [divw, pytest.param(maximum_likelihood, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("estimator", [divw, pivw, pytest.param(maximum_likelihood, marks=pytest.mark.slow)])
 def test_overlapping_samples_are_allowed_for(estimator: Any) -> None:
     """300 data sets with errors correlated by 0.7 and a mean F of 5: no bias, and standard errors that are right."""
     rng = np.random.default_rng(3)
@@ -471,6 +472,32 @@ def test_estimates_follow_units_and_signs(seed: int, units: float) -> None:
         plain = estimator(x, sx, y, sy)
         assert estimator(x, sx, units * y, units * sy).estimate == pytest.approx(units * plain.estimate, rel=1e-4)
         assert estimator(flip * x, sx, flip * y, sy).estimate == pytest.approx(plain.estimate, rel=1e-5)
+    # random numbers included
+    medians = [weighted_median(f * x, sx, f * y, sy, iterations=20) for f in (np.ones(25), flip)]
+    assert medians[1].se == pytest.approx(medians[0].se, rel=1e-9)
+    tests = [presso(f * x, sx, f * y, sy, iterations=600) for f in (np.ones(25), flip)]
+    assert (tests[1].estimate, tests[1].global_p) == pytest.approx((tests[0].estimate, tests[0].global_p), rel=1e-9)
+
+
+def test_no_unit_is_too_large_for_a_tolerance() -> None:
+    """Robust fits and the mixture stop by the data's own scale: an exposure in 1e9 units is the same exposure."""
+    x, sx, y, sy = simulated(5, 7)
+    for estimator in (partial(ivw, robust=True), contamination_mixture):
+        plain, large = estimator(x, sx, y, sy), estimator(1e9 * x, 1e9 * sx, y, sy)
+        numbers = [(one.estimate, one.se, *one.ci) for one in (plain, large)]
+        assert 1e9 * np.array(numbers[1]) == pytest.approx(np.array(numbers[0]), rel=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["l2", "huber", "tukey"])
+def test_raps_finds_pleiotropy_far_beyond_the_errors(loss: str) -> None:
+    rng = np.random.default_rng(0)
+    gamma, se = rng.normal(0, 0.1, 50), np.full(50, 0.01)
+    x, y = rng.normal(gamma, se), 0.4 * gamma + rng.normal(0, 1.0, 50)
+    found = raps(x, se, y, se, loss=loss)
+    assert found.tau2 == pytest.approx(1.0, abs=4 * (2 / 50) ** 0.5)
+    plain = ivw(x, se, y, se)
+    assert found.estimate == pytest.approx(plain.estimate, abs=plain.se)
+    assert found.se == pytest.approx(plain.se, rel=0.2)
 
 
 @pytest.mark.parametrize("estimator", ALL)

@@ -158,6 +158,8 @@ def test_basepairmodels_with_controls(tmp_path: Path) -> None:
     check_mutants(profile, x, 0, 30)
     with pytest.raises(InputError, match=r"the output has \d+ positions of 1 channels\. Choose positions="):
         load_network(path, "main_profile")(x)
+    with pytest.raises(InputError, match="the output has no positions, so positions= has no use"):
+        load_network(path, "logcounts_predictions", inputs={"counts_bias_input_0": 1.5}, positions=[0])(x)
 
 
 def pooled_by_loops(x: Array, size: int, stride: int, how: str) -> Array:
@@ -635,7 +637,7 @@ def test_files_of_pytorch_that_are_damaged(tmp_path: Path) -> None:
 # ONNX
 
 
-@pytest.mark.parametrize("shape", [(None, 4, 12), (None, 12, 4), (1, 4, 1, 12), (None, 1, 12, 4)])
+@pytest.mark.parametrize("shape", [(None, 4, 12), (None, 12, 4), (1, 4, 1, 12), (2, 1, 12, 4)])
 def test_a_network_in_onnx(tmp_path: Path, shape: tuple[int | None, ...]) -> None:
     pytest.importorskip("onnxruntime")
     onnx = pytest.importorskip("onnx")
@@ -667,6 +669,8 @@ def test_a_network_in_onnx(tmp_path: Path, shape: tuple[int | None, ...]) -> Non
     told = x[:, [0, 2, 1, 3]] if first else x[:, [0, 2, 1, 3]].transpose(0, 2, 1)
     np.testing.assert_allclose(net(x), told.reshape(3, -1) @ kernel, atol=1e-5)
     assert mutagenise([net, net], x[:1]).delta.shape == (2, 1, 3, 12, 2)
+    with pytest.raises(InputError, match=r"positions= has no use, .* Give columns="):
+        load_network(path, "scores", positions=[0])
     path.write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"net\.onnx: ONNX Runtime cannot use this file"):
         load_network(path)
@@ -724,7 +728,7 @@ def genome(folder: Path, rng: np.random.Generator, N: int) -> tuple[Path, Path]:
     fasta = folder / "genome.fa"
     fasta.write_text(">chr1\n" + "\n".join(text[low : low + 60] for low in range(0, len(text), 60)) + "\n")
     bed = folder / "regions.bed"
-    starts = [0, 240, *(300 + 100 * i for i in range(N))]
+    starts = [0, 240, *(300 + 100 * i for i in range(N)), 300]
     bed.write_text("".join(f"chr1\t{start}\t{start + 20}\tpeak\n" for start in starts))
     return fasta, bed
 
@@ -741,6 +745,7 @@ def test_deep_mr_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     said = capsys.readouterr().out
     assert "1 regions at the end of a contig left out" in said
     assert "1 regions with a base other than A, C, G and T left out" in said
+    assert "1 regions with the window of another left out" in said
     told = json.loads((tmp_path / "out" / "result.json").read_text())
     low, high = told["ci"]
     assert low < 0.7 < high
@@ -760,14 +765,18 @@ def test_deep_mr_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     # two networks a member, one for each trait, and held-out measurements
     held = tmp_path / "held.tsv"
     sd = [0.3, 0.6]
-    lines = [line.split("\t")[:3] for line in bed.read_text().splitlines()[2:]] * 3
+    lines = [line.split("\t")[:3] for line in bed.read_text().splitlines()[1:]] * 3
     held.write_text("".join("\t".join([*line, *(f"{rng.normal(0, s):.4f}" for s in sd)]) + "\n" for line in lines))
     command = ["deep_mr", "run", "--model", *models, "--outcome-model", *models, *given, "--held-out", str(held)]
     assert main([*command, "--outcome", "1"]) == 0
-    assert "standard errors times" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "standard errors times" in said
+    assert "3 held-out regions with a base other than A, C, G and T left out" in said
     again = json.loads((tmp_path / "out" / "result.json").read_text())
     assert abs(again["estimate"] - 0.7) < 0.1
     assert min(again["calibration_factors"]) > 1.5
+    assert main([*command, "--outcome", "1", "--exposure", "7"]) == 2
+    assert "the exposure is output 7, but there are 4" in capsys.readouterr().err
     for more, message in (
         (["--exposure", "5"], "the exposure is output 5, but there are 2"),
         (["--exposure", "1"], "exposure and outcome are the same output, 1"),

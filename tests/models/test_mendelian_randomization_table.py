@@ -33,6 +33,7 @@ def test_all_methods_agree_where_nothing_is_wrong() -> None:
     bayes = mr_table(*(part[:10] for part in data), iterations=100)["Bayesian model"]
     assert abs(bayes.estimate - 0.5) < 4 * bayes.se < 1.0
     assert bayes.note.startswith("posterior mean and quantiles")
+    assert 2 / 4001 <= bayes.p_value < 0.05  # 4,000 draws tell no smaller one
     for row in found.rows:
         assert abs(row.estimate - 0.5) < 4 * row.se < 0.4, row
         assert row.ci[0] < row.estimate < row.ci[1]

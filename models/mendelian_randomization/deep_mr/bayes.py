@@ -79,7 +79,7 @@ def bayesian(
     fit = gibbs(problem, np.random.default_rng(seed), chains=2, draws=500, tune=300)
     several = len(np.unique(some.sequence)) > 1
     draws = np.ravel(np.asarray(fit.posterior["global_effect" if several else "theta"]))
-    E = len(found.delta)
+    E = len(found.delta) - len(options.get("select") or ())  # those that estimate
     shared = {
         "bagged": whole.between_members, "same_data": whole.between_members / E**0.5, "ignore": 0.0
     }[members]  # fmt: skip
@@ -90,8 +90,11 @@ def bayesian(
 
 def widened(draws: Array, shared: float, members: int, rng: np.random.Generator) -> Array:
     """Add an error that all sequences share, whose variance E members tell: t of E - 1 degrees of freedom (eq. 22b)."""
+    from scipy.special import stdtrit
+
     many = np.repeat(draws, 4)
-    return np.asarray(many + shared * rng.standard_t(max(members - 1, 1), len(many)))
+    levels = (rng.permutation(len(many)) + 0.5) / len(many)  # quantiles themselves, for tails without chance
+    return np.asarray(many + shared * stdtrit(max(members - 1, 1), levels))
 
 
 def _strongest(some: Effects, count: int) -> Effects:

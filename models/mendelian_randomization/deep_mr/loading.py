@@ -41,8 +41,8 @@ class SequenceNetwork:
     def __call__(self, x: Array) -> Array:
         """Predict: (B, 4, L) to (B, T)."""
         out = self.network(np.asarray(x, dtype=float).transpose(0, 2, 1))
-        if out.ndim > 2 and self.positions is not None and isinstance(self.network, Network):
-            self._inside(out.shape[1])
+        if self.positions is not None:
+            self._inside(out.shape[1] if out.ndim > 2 else None)
             out = out[:, self.positions]
         return self._outputs(out)
 
@@ -147,6 +147,11 @@ def load_network(
     network: Network | OnnxNetwork
     if kind != "torch" and options:
         raise InputError(f"{path}: option {next(iter(options))!r} is of weights of PyTorch only. Leave it out.")
+    if kind == "onnx" and positions is not None:
+        raise InputError(
+            f"{path}: positions= has no use, since ONNX does not say which dim of an output is along the sequence. "
+            "Give columns=, numbers of the flattened output."
+        )
     if kind != "keras" and inputs:
         raise InputError(f"{path}: inputs= is for models of Keras only. Leave it out.")
     if kind == "keras":

@@ -42,6 +42,7 @@ def read_regions(bed: Path, fasta: Path, length: int, columns: int = 0) -> Regio
     ----------
     bed : Path
         Contig, start and end (from 0, the end not included), separated by tabs or blanks; further columns may follow.
+        Of several regions with one middle the first counts: the others say nothing more.
     fasta : Path
         Plain, or compressed by bgzip.
     length : int
@@ -62,7 +63,8 @@ def read_regions(bed: Path, fasta: Path, length: int, columns: int = 0) -> Regio
 def _cut(bed: Path, fasta: Path, rows: list[tuple[str, int, int, list[float]]], length: int, genome: Any) -> Regions:
     lengths = dict(zip(genome.references, genome.lengths, strict=True))
     texts, names, values = [], [], []
-    left = {"at the end of a contig": 0, "with a base other than A, C, G and T": 0}
+    left = {"at the end of a contig": 0, "with the window of another": 0, "with a base other than A, C, G and T": 0}
+    seen: set[tuple[str, int, tuple[float, ...]]] = set()
     for line, (contig, start, end, more) in enumerate(rows, 1):
         if contig not in lengths:
             have = ", ".join(list(lengths)[:5])
@@ -71,6 +73,10 @@ def _cut(bed: Path, fasta: Path, rows: list[tuple[str, int, int, list[float]]], 
         if low < 0 or low + length > lengths[contig]:
             left["at the end of a contig"] += 1
             continue
+        if (contig, low, tuple(more)) in seen:  # such as a peak with several summits
+            left["with the window of another"] += 1
+            continue
+        seen.add((contig, low, tuple(more)))
         text = genome.fetch(contig, low, low + length).upper()
         if set(text) - set("ACGT"):
             left["with a base other than A, C, G and T"] += 1

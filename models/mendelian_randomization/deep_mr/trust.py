@@ -103,7 +103,7 @@ def diagnose(
     held_out : HeldOut, optional
         For accuracy and calibration.
     **options
-        More of :func:`effects`.
+        More of :func:`effects`. Calibration is judged with standard deviations times ``factor``.
 
     Returns
     -------
@@ -111,13 +111,14 @@ def diagnose(
         In the order of the conditions above.
     """
     some = effects(found, exposure, outcome, instruments=instruments, **options)  # type: ignore[arg-type]
+    factor = np.asarray(options.get("factor", (1.0, 1.0)), dtype=float)
     some = some.take(np.isin(some.sequence, result.local.sequence))
     slope = dict(zip(result.local.sequence.tolist(), result.local.estimate.tolist(), strict=True))
     theta = np.array([slope[s] for s in some.sequence.tolist()])
     strength = float(((some.x / some.se_x) ** 2).mean())
     cut = 0.0 if found.saturated is None else float(found.saturated[..., [exposure, outcome]].any((0, -1)).mean())
     return [
-        *_predictions(held_out),
+        *_predictions(held_out, factor),
         _least("instrument strength, mean F", strength, STRONG, "ask for stronger ones (instruments=), or use divw"),
         _most("saturated substitutions, share", cut, SATURATED, "take outputs before the last activation"),
         _most("local linearity, bend of the slope", bend(some, theta), BEND, "take another scale (scale=)"),
@@ -138,7 +139,7 @@ def _most(condition: str, value: float, limit: float, remedy: str) -> Finding:
     return Finding(condition, value, f"at most {limit:g}", status, remedy)
 
 
-def _predictions(held_out: HeldOut | None) -> list[Finding]:
+def _predictions(held_out: HeldOut | None, factor: Array) -> list[Finding]:
     """Return accuracy and calibration of both outputs on held-out sequences, the worse one."""
     low, high = CALIBRATED
     names = "accuracy on held-out sequences, correlation", "calibration, factor of the standard deviations"
@@ -156,13 +157,13 @@ def _predictions(held_out: HeldOut | None) -> list[Finding]:
         )
     mean, sd = held_out.predicted.mean(0), held_out.predicted.std(0, ddof=1)
     r = min(float(np.corrcoef(mean[:, t], held_out.measured[:, t])[0, 1]) for t in (0, 1))
-    z = (held_out.measured - mean) / sd
+    z = (held_out.measured - mean) / (sd * factor)
     factors = [float(np.median(np.abs(z[:, t] - np.median(z[:, t]))) / 0.6745) for t in (0, 1)]
-    factor = max(factors, key=lambda f: abs(np.log(f)))
-    kept: Status = "pass" if low <= factor <= high else "warn"
+    worst = max(factors, key=lambda f: abs(np.log(f)))
+    kept: Status = "pass" if low <= worst <= high else "warn"
     return [
         _least(names[0], r, ACCURATE, "train on more data: effects of a wrong model are no effects"),
-        Finding(names[1], factor, limits[1], kept, remedies[1]),
+        Finding(names[1], worst, limits[1], kept, remedies[1]),
     ]
 
 
@@ -173,7 +174,7 @@ def bend(some: Effects, theta: Array) -> float:
     regression says nothing (below two standard errors).
     """
     size = _by_sequence(some, some.x**2) ** 0.5
-    weight = 1 / (some.se_y**2 + (theta * some.se_x) ** 2)
+    weight = 1 / _noise(some, theta)
     rest = some.y - theta * some.x
     level = float((weight * theta * some.x * some.x).sum() / (weight * some.x**2).sum())
     changes = []
@@ -190,16 +191,34 @@ def bend(some: Effects, theta: Array) -> float:
 
 
 def inside(some: Effects, theta: Array) -> float:
-    """Return the correlation of the size of direct effects with that of effects on the exposure, noise taken off.
+    """Return the rank correlation of the size of direct effects with that of effects on the exposure.
 
-    The direct effect of a substitution on the outcome is what the sequence's slope leaves; under InSIDE its size does
-    not go with the instrument's strength. 0 where it is not told from 0 (two standard errors).
+    The direct effect of a substitution on the outcome is what the sequence's slope leaves. Under InSIDE its variance
+    does not go with the instrument's strength, while that of its errors may: its square is over the sum of both, one
+    variance of direct effects being that which brings the mean of such squares to 1. 0 where the correlation is not
+    told from 0 (two standard errors).
     """
-    direct = (some.y - theta * some.x) ** 2 - some.se_y**2 - (theta * some.se_x) ** 2
+    square, noise = (some.y - theta * some.x) ** 2, _noise(some, theta)
+    direct = square / (noise + _excess(square, noise))
     strength = np.log(np.abs(some.x) + 1e-300)
     rank = np.argsort(np.argsort(direct)).astype(float), np.argsort(np.argsort(strength)).astype(float)
     r = float(np.corrcoef(*rank)[0, 1]) if len(some) > 3 else 0.0
     return abs(r) if abs(r) > 2 / np.sqrt(max(len(some) - 3, 1)) else 0.0
+
+
+def _noise(some: Effects, theta: Array) -> Array:
+    """Return the variance of y - theta x by errors: those of the same networks correlate."""
+    return np.asarray(some.se_y**2 + (theta * some.se_x) ** 2 - 2 * theta * some.covariance)
+
+
+def _excess(square: Array, noise: Array) -> float:
+    """Return the variance that squares have beyond their noise: with it their mean in units of the sum is 1."""
+    from scipy.optimize import brentq
+
+    def over(variance: float) -> float:
+        return float((square / (noise + variance)).mean()) - 1
+
+    return 0.0 if over(0.0) <= 0 else float(brentq(over, 0.0, float(square.mean()), rtol=1e-9))
 
 
 def _ratio(some: Effects, above: Array, below: Array) -> Array:
