@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
 import genarium as gn
 from genarium import InputError, registry
@@ -204,6 +205,11 @@ def test_cells_are_counted(h5ad: Write) -> None:
     assert count["perturbation"].to_numpy().tolist() == ["Myb", "Tox"]
     assert count["state"].to_numpy().tolist() == ["cyc", "eff", "prog"]
     assert count.to_numpy().tolist() == [[0, 0, 1], [2, 1, 0]]
+    with importlib.import_module("h5py").File(path, "r+") as file:
+        file["X"][...] = file["X"][...] / 3  # what the genes' counts are is nothing to those of cells
+    xr.testing.assert_equal(gn.read(NAME, path, "h5ad", regression="none")["observed_data"]["count"], count)
+    with pytest.raises(InputError, match="X holds no raw counts"):
+        gn.read(NAME, path, "expression")
 
 
 def test_cells_of_several_files_are_added_up(h5ad: Write) -> None:
