@@ -1,6 +1,7 @@
 """Fits of files that are never read whole: AnnData as HDF5 (.h5ad) or Zarr, block by block."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -66,13 +67,13 @@ class Stored(InBlocks):
         self.matrix: Any = sparse_dataset(store[where]) if kind == "csr_matrix" else store[where]
         obs, names = read_elem(store["obs"]), [str(name) for name in read_elem(store["var"]).index]
         at = {name: i for i, name in enumerate(names)}
-        for which, said in (
-            (names, "used more than once. Call adata.var_names_make_unique()"),
-            (genes, "asked for twice"),
-        ):
-            if len(set(which)) < len(which):
-                twice = next(name for i, name in enumerate(which) if name in which[:i])
-                raise InputError(f"{path}: the gene name {twice!r} is {said}.")
+        asked = [name for name in names if name in genes] if genes else names
+        for name, often in (Counter(asked) | Counter(genes)).items():
+            if often > 1:
+                raise InputError(
+                    f"{path}: the gene name {name!r} is used more than once. Name it once; in the file, by "
+                    "adata.var_names_make_unique()."
+                )
         for name in genes:
             if name not in at:
                 raise absent(path, "gene", name, names)
