@@ -96,12 +96,12 @@ def enrichment(fit: xr.DataTree, sets: str | Path | dict[str, list[str]]) -> Any
     told = programs(fit)
     known = sets if isinstance(sets, dict) else read_gmt(sets)
     genes = told["gene"].to_numpy().astype(str)
-    every = {name: np.isin(genes, members) for name, members in known.items()}
+    every = {name: np.isin(genes, list(members)) for name, members in known.items()}
     member = {name: at for name, at in every.items() if SMALLEST <= at.sum() <= min(LARGEST, len(genes) - 1)}
     if not member:
         raise InputError(
             f"perturbation_score: none of {len(known)} sets has between {SMALLEST} and {LARGEST} of the {len(genes)} "
-            f"genes of the data (such as {genes[0]!r}). Give sets with the same kind of names."
+            f"genes of the data (such as {str(genes[0])!r}). Give sets with the same kind of names."
         )
     loading = told["total_loading_z"].to_numpy()
     rows = [
@@ -117,9 +117,11 @@ def enrichment(fit: xr.DataTree, sets: str | Path | dict[str, list[str]]) -> Any
 
 
 def ranked(value: Array, at: Array) -> dict[str, float]:
-    """Compare the ranks of some values with those of the others: z, and a two-sided p."""
+    """Compare the ranks of some values with those of the others: z, and a two-sided p (1 where all values are one)."""
     from scipy.stats import mannwhitneyu
 
+    if (value == value[0]).all():  # a program that no perturbation moves
+        return {"z": 0.0, "p": 1.0}
     found = mannwhitneyu(value[at], value[~at], alternative="two-sided", method="asymptotic")
     a, b = int(at.sum()), int((~at).sum())
     z = (found.statistic - a * b / 2) / np.sqrt(a * b * (a + b + 1) / 12)
