@@ -72,6 +72,8 @@ def test_variables_are_found_by_name_in_every_copy_of_a_model() -> None:
         a, b, c = pm.Normal("a", 0, 1), pm.Normal("b", 0, 3, initval=2.5), pm.Normal("c", 0, 5)
         first = pm.Normal("first", a + b * x, 2 + c**2, observed=np.zeros(3))
         pm.Normal("second", a + first.sum(), 1, observed=0.0)
+        pm.Deterministic("residual", (first - a).sum())
+        pm.Deterministic("sum", a + b)
     adopted = gn.from_pymc(model)
     orders = [[rv.name for rv in one.free_RVs] for one in (model, Graphs(model).model, Graphs(model)._natural[0])]
     assert sorted(orders[0]) == sorted(orders[1]) == sorted(orders[2])
