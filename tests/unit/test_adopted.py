@@ -89,6 +89,9 @@ def test_variables_are_found_by_name_in_every_copy_of_a_model() -> None:
     problem = check(adopted, seen)
     assert float(adopted.start(problem, np.random.default_rng(1))["b"]) == 2.5
     assert not hasattr(Graphs(model).model["x"], "get_value")
+    assert adopted.test_quantities is not None
+    told = adopted.test_quantities(**values, **seen)  # of the data, not of others that are drawn
+    assert {name: float(value) for name, value in told.items()} == pytest.approx({"residual": -0.4, "sum": -0.9})
 
 
 def test_a_model_and_its_double_share_a_digest_and_another_prior_does_not() -> None:

@@ -99,7 +99,7 @@ def from_pymc(model: Any, name: str = "") -> Model:
         start=graphs.start,
         log_likelihood=with_parameters([*unknown, *observed], graphs.log_likelihood),
         log_prior=with_parameters(unknown, graphs.log_prior),
-        test_quantities=with_parameters(unknown, graphs.quantities) if graphs.told else None,
+        test_quantities=with_parameters([*unknown, *observed], graphs.quantities) if graphs.told else None,
         vectorized=True,
         unit=one.dims[0] if len(observed) == 1 and len(one.dims) == 1 else "",
     )
@@ -321,23 +321,26 @@ class Graphs:
     def _quantities(self) -> "Batched":
         from pytensor.graph.replace import clone_replace
 
-        given = {rv: rv.type() for rv in self.free}
-        return Batched(list(given.values()), [], clone_replace(self.told, replace=given, rebuild_strict=False))
+        given, data = ({rv: rv.type() for rv in own} for own in (self.free, self.seen))
+        told = clone_replace(self.told, replace={**given, **data}, rebuild_strict=False)
+        return Batched(list(given.values()), list(data.values()), told)
 
     def log_likelihood(self, **values: Array) -> Array:
         """Log density of the data: by element where it is one variable of one dim, else the sum."""
         one = len(self.seen) == 1 and self.seen[0].ndim == 1
-        data = [np.asarray(values[self.plain[rv.name]], dtype=rv.dtype) for rv in self.seen]
-        (found,) = (self._pointwise if one else self._likelihood)(self._ordered(values), data)
+        (found,) = (self._pointwise if one else self._likelihood)(self._ordered(values), self._data(values))
         return found
+
+    def _data(self, values: Arrays) -> list[Array]:
+        return [np.asarray(values[self.plain[rv.name]], dtype=rv.dtype) for rv in self.seen]
 
     def log_prior(self, **unknown: Array) -> Array:
         """Log density of the prior."""
         return self._prior_density(self._ordered(unknown), [])[0]
 
-    def quantities(self, **unknown: Array) -> Mapping[str, Array]:
-        """Return the deterministic variables."""
-        found = self._quantities(self._ordered(unknown), [])
+    def quantities(self, **values: Array) -> Mapping[str, Array]:
+        """Return the deterministic variables, given the unknown and the observed ones."""
+        found = self._quantities(self._ordered(values), self._data(values))
         return {self.plain[d.name]: value for d, value in zip(self.told, found, strict=True)}
 
 
