@@ -1,5 +1,6 @@
 """Programs by their genes: tables, and sets of genes that a program moves, against a user's .gmt file."""
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def programs(fit: xr.DataTree, top: int = 10) -> xr.Dataset:
     return point[list(names)].assign(name=(("program",), np.array(label)))
 
 
-def enrichment(fit: xr.DataTree, sets: str | Path | dict[str, list[str]]) -> Any:
+def enrichment(fit: xr.DataTree, sets: str | Path | Mapping[str, Collection[str]]) -> Any:
     """Test which sets of genes a program moves: ranks of their loadings against those of all other genes.
 
     Parameters
@@ -94,7 +95,7 @@ def enrichment(fit: xr.DataTree, sets: str | Path | dict[str, list[str]]) -> Any
     from scipy.stats import false_discovery_control
 
     told = programs(fit)
-    known = sets if isinstance(sets, dict) else read_gmt(sets)
+    known = read_gmt(sets) if isinstance(sets, str | Path) else sets
     genes = told["gene"].to_numpy().astype(str)
     every = {name: np.isin(genes, list(members)) for name, members in known.items()}
     member = {name: at for name, at in every.items() if SMALLEST <= at.sum() <= min(LARGEST, len(genes) - 1)}

@@ -107,6 +107,7 @@ def test_checkpoints_are_of_given_signatures(problem: Problem, tmp_path: Path) -
     for share in (0.2, 0.3):
         data = replace(corpus(problem), held=Held(np.full((1, 32), share), np.full((1, 32, 3), 1 / 3)))
         keeper = checkpoint.Checkpoint.of(str(tmp_path), sweep.Step(data), np.random.default_rng(1), {})
+        assert keeper is not None
         found.append(keeper.fingerprint)
     assert found[0] != found[1]
 

@@ -296,8 +296,9 @@ def test_columns_of_a_table(tmp_path: Path) -> None:
     np.testing.assert_array_equal(known["batch"], [1, 0, 1])
     np.testing.assert_array_equal(known["covariates"][:, 0], [0.5, 1.5, 2.5])
     tree = gn.read("nb_mixture", tmp_path / "x.csv", "table", covariates="lane", drop="dose", reference="lane=L2")
-    assert tree["constant_data"]["covariates"]["covariate"].to_numpy().tolist() == ["lane=L1"]
-    np.testing.assert_array_equal(tree["constant_data"]["covariates"][:, 0], [0, 1, 0])
+    known = tree["constant_data"].to_dataset()
+    assert known["covariates"]["covariate"].to_numpy().tolist() == ["lane=L1"]
+    np.testing.assert_array_equal(known["covariates"][:, 0], [0, 1, 0])
 
 
 def test_quasi_newton_steps_end_a_ridge() -> None:
