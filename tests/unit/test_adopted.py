@@ -80,7 +80,7 @@ def test_variables_are_found_by_name_in_every_copy_of_a_model() -> None:
     values: dict[str, Any] = {"a": np.array(0.3), "b": np.array(-1.2), "c": np.array(2.0)}
     seen: dict[str, Any] = {"first": np.array([0.5, 1.0, -1.0]), "second": np.array(0.7)}
     prior = norm.logpdf(0.3) + norm.logpdf(-1.2, 0, 3) + norm.logpdf(2, 0, 5)
-    likelihood = norm.logpdf(seen["first"], 0.3 - 1.2 * np.arange(3), 6).sum() + norm.logpdf(0.7, 0.3 + 0.5)
+    likelihood = np.sum(norm.logpdf(seen["first"], 0.3 - 1.2 * np.arange(3), 6)) + norm.logpdf(0.7, 0.3 + 0.5)
     assert adopted.log_prior is not None
     assert adopted.log_likelihood is not None
     assert float(adopted.log_prior(**values)) == pytest.approx(prior)
