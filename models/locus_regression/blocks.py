@@ -16,7 +16,8 @@ from genarium.data import check
 from genarium.declaration import Array, Model, Problem
 from genarium.engines.workers import Run
 from genarium.errors import InputError
-from genarium.tree import data_tree, load, save
+from genarium.holding import hold
+from genarium.tree import data_tree, load, save, with_coordinates
 from genarium.writing import replacing
 
 from .channels import split_channel
@@ -40,6 +41,8 @@ class Writer:
         What is known of the loci and the genomes: ``features`` and, if they are not as by default, ``exposure``,
         ``context_opportunity`` ...; with several covariate groups the features have three dims.
     genomes : int
+    labels : mapping of str to ndarray, optional
+        Names along dims, of genomes and features, say.
 
     Raises
     ------
@@ -47,8 +50,17 @@ class Writer:
         If the folder is not empty.
     """
 
-    def __init__(self, folder: str | Path, model: Model, known: Mapping[str, Any], *, genomes: int) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        model: Model,
+        known: Mapping[str, Any],
+        *,
+        genomes: int,
+        labels: Mapping[str, Array] | None = None,
+    ) -> None:
         self.folder, self.model, self.known, self.genomes = Path(folder), model, dict(known), genomes
+        self.labels = dict(labels or {})
         if self.folder.exists() and any(self.folder.iterdir()):
             raise InputError(f"{self.folder}: a corpus in blocks needs an empty folder. Give another name.")
         (self.folder / "cells").mkdir(parents=True, exist_ok=True)
@@ -125,8 +137,13 @@ class Writer:
             self.first[name] = np.where(fresh, seen, self.first[name])
         self.starts.append(high)
 
-    def finish(self) -> Path:
+    def finish(self, like: xr.DataTree | None = None) -> Path:
         """Write what is known, and return the folder.
+
+        Parameters
+        ----------
+        like : DataTree, optional
+            What the mutations were taken from: its attributes, and coordinates of loci beside their names, are kept.
 
         Raises
         ------
@@ -144,14 +161,27 @@ class Writer:
         problem, variables = check(self.model, {**self.known, **cells}, {"process": 1}), self.model.variables()
         arrays = {name: value for name, value in problem.arrays.items() if "process" not in variables[name].dims}
         sizes = {dim: size for dim, size in problem.sizes.items() if dim != "process"}
-        save(data_tree(replace(problem, arrays=arrays, sizes=sizes)), self.folder / "corpus.nc")
+        coords = {dim: self.labels.get(dim, names) for dim, names in problem.coords.items()}
+        save(kept(replace(problem, arrays=arrays, sizes=sizes, coords=coords), like), self.folder / "corpus.nc")
         sums = {"row_total": self.row_total.ravel(), "table": self.table, "starts": np.array(self.starts)}
         _write(self.folder / "sums.nc", {**sums, "log_opportunity": np.array([self.log_opportunity])})
         return self.folder
 
 
-def split(problem: Problem, folder: str | Path, blocks: int) -> Path:
-    """Write a problem's mutations in blocks of about as many loci each.
+def kept(problem: Problem, like: xr.DataTree | None) -> xr.DataTree:
+    """Return a tree of data with the further coordinates and attributes of the tree that they came from."""
+    tree = data_tree(problem)
+    if like is None:
+        return tree
+    tree = with_coordinates(tree, hold(problem.model, like))
+    tree.attrs = {**like.attrs, **tree.attrs}
+    return tree
+
+
+def split(problem: Problem, folder: str | Path, blocks: int, like: xr.DataTree | None = None) -> Path:
+    """Write a problem's mutations in blocks of about as many loci each; ``like``: the tree that it was made of.
+
+    What is known of single processes is not kept, as their number is left to the fit.
 
     Returns
     -------
@@ -161,12 +191,13 @@ def split(problem: Problem, folder: str | Path, blocks: int) -> Path:
     known = {name: value for name, value in problem.arrays.items() if name in problem.model.known.variables}
     cells = {str(name): known.pop(name) for name in ("genome", "count", "group") if name in known}
     cells |= {str(name): problem[name] for name in ("locus", "channel")}
-    known = {n: v for n, v in known.items() if "process" not in problem.model.variables()[n].dims}
-    writer = Writer(folder, problem.model, known, genomes=problem.sizes["genome"])
+    known = {n: v for n, v in known.items() if "process" not in problem.model.known.variables[n].dims}
+    labels = {dim: names for dim, names in problem.coords.items() if names.dtype.kind == "U" and dim != "process"}
+    writer = Writer(folder, problem.model, known, genomes=problem.sizes["genome"], labels=labels)
     for high in np.linspace(0, writer.loci, blocks + 1).astype(int)[1:]:
         here = (cells["locus"] >= writer.starts[-1]) & (cells["locus"] < high) & (cells["count"] > 0)
         writer.add(int(high), **{name: value[here] for name, value in cells.items()})
-    return writer.finish()
+    return writer.finish(like)
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,8 @@ class Checkpoint:
             return None
         data, found = step.data, hashlib.sha256()
         known = (data.features, data.opportunity, data.log_exposure, data.table, data.row_total)
-        for array in (*known, *vars(data.hyper).values()):
+        held = () if data.held is None else (data.held.lam, data.held.rho)
+        for array in (*known, *held, *vars(data.hyper).values()):
             found.update(np.ascontiguousarray(array).tobytes())
         found.update(json.dumps([data.form, step.full, step.empirical_bayes, dict(settings)], sort_keys=True).encode())
         found.update(json.dumps(rng.bit_generator.state, sort_keys=True, default=str).encode())

@@ -18,12 +18,13 @@ from genarium.engines.workers import Run, running
 from genarium.errors import InputError
 from genarium.evaluate import derived
 from genarium.progress import cpu_seconds
+from genarium.readers.messages import listed
 from genarium.registry import resolve
 from genarium.settings import generator
 from genarium.story import predictive
-from genarium.tree import data_tree, dataset, load, provenance, with_groups
+from genarium.tree import dataset, load, provenance, with_groups
 
-from .blocks import Stored, split
+from .blocks import Stored, kept, split
 from .checkpoint import Checkpoint
 from .expectation import Sums, Weights
 from .svi import noisy, sampled
@@ -152,7 +153,7 @@ def fit_blocks(
     told = {"method": method, "seed": seed, "options": options}
     groups = {"posterior_predictive": predictive(problem, {n: np.asarray(v) for n, v in result.posterior.items()}, rng)}
     seconds = {"seconds": time.perf_counter() - wall, "cpu_seconds": cpu_seconds() - cpu}
-    return _labelled(problem, result, groups, {**told, **seconds})
+    return _labelled(kept(problem, load(Path(folder) / "corpus.nc")), problem, result, groups, {**told, **seconds})
 
 
 def sampled_problem(problem: Problem, data: Stored, rng: np.random.Generator) -> Problem:
@@ -170,7 +171,9 @@ def sampled_problem(problem: Problem, data: Stored, rng: np.random.Generator) ->
     )
 
 
-def _labelled(problem: Problem, result: Result, groups: dict[str, xr.Dataset], told: Mapping[str, Any]) -> xr.DataTree:
+def _labelled(
+    start: xr.DataTree, problem: Problem, result: Result, groups: dict[str, xr.Dataset], told: Mapping[str, Any]
+) -> xr.DataTree:
     """Label a result, beside what is known of the loci and the sample."""
     model, coords = problem.model, problem.coords
     posterior = {name: np.asarray(value) for name, value in result.posterior.items()}
@@ -188,7 +191,7 @@ def _labelled(problem: Problem, result: Result, groups: dict[str, xr.Dataset], t
         notes={name: value.item() if isinstance(value, np.generic) else value for name, value in result.notes.items()},
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    return with_groups(data_tree(problem), groups, attrs)
+    return with_groups(start, groups, attrs)
 
 
 def split_command(tree: Path, folder: Path, *, blocks: int = 100) -> str:
@@ -208,5 +211,8 @@ def split_command(tree: Path, folder: Path, *, blocks: int = 100) -> str:
     problem = check(resolve("locus_regression", data), data, {"process": processes})
     if not 1 <= blocks <= problem.sizes["locus"]:
         raise InputError(f"--blocks {blocks} must be from 1 to the number of windows, {problem.sizes['locus']}.")
-    split(problem, folder, blocks)
-    return f"wrote {problem['count'].sum():.0f} mutations in {blocks} blocks to {folder}"
+    split(problem, folder, blocks, data)
+    apart = {name: var for name, var in problem.model.known.variables.items() if "process" in var.dims}
+    given = [name for name, var in apart.items() if not np.all(problem[name] == var.default)]
+    more = "; without {} of the processes, whose number the fit tells: give it to the fit" if given else ""
+    return f"wrote {problem['count'].sum():.0f} mutations in {blocks} blocks to {folder}{more.format(listed(given))}"

@@ -185,7 +185,8 @@ def answer(found: MrTable, title: str = "Mendelian randomisation", notes: list[s
     if found.without:
         tables["IVW without each variant"] = [HEAD, *map(_cells, found.without)]
     first = next((row for row in found.rows if np.isfinite(row.estimate)), found.rows[0])
-    said = [f"{first.method}: {first.estimate:.3g}, 95% interval {first.ci[0]:.3g} to {first.ci[1]:.3g}."]
+    low, high = first.ci
+    said = [f"{first.method}: {first.estimate:.3g}, {100 * found.level:g}% interval {low:.3g} to {high:.3g}."]
     said.append(f"Mean F statistic of the {len(found.data)} instruments: {found.mean_f:.3g}.")
     if found.steiger is None:
         said.append("The direction (Steiger) was not tested: this needs the sample sizes of both studies.")

@@ -87,6 +87,8 @@ class MrTable:
         IVW without each variant.
     names : tuple of str
     data : Variants
+    level : float
+        Of the intervals.
     """
 
     rows: list[Row]
@@ -97,6 +99,7 @@ class MrTable:
     without: list[Row]
     names: tuple[str, ...]
     data: Variants
+    level: float = 0.95
 
     def __getitem__(self, method: str) -> Row:
         """Return the row of a method."""
@@ -206,7 +209,7 @@ def mr_table(
     direction = steiger(data, samples_exposure, samples_outcome, matrix)
     if J == 1:
         rows = [_row(lambda: wald_ratio(*given, covariance=c, level=level), "Wald ratio", 1)]
-        return MrTable(rows, data.mean_f, (), None, direction, [], labels, data)
+        return MrTable(rows, data.mean_f, (), None, direction, [], labels, data, level)
     if matrix is not None:
         return _correlated(given, c, matrix, labels, direction, model, seed, level)
     rows = []
@@ -228,7 +231,7 @@ def mr_table(
         for j, name in enumerate(labels):
             rest = tuple(np.delete(part, j) for part in given)
             without.append(_row(partial(ivw, *rest, level=level), name, J - 1))
-    return MrTable(rows, data.mean_f, tuple(spread), pleiotropy, direction, without, labels, data)
+    return MrTable(rows, data.mean_f, tuple(spread), pleiotropy, direction, without, labels, data, level)
 
 
 def _correlated(
@@ -261,7 +264,7 @@ def _correlated(
         tilted = egger(*given, correlation=R, level=level)
         spread.append(("Egger", tilted.Q, J - 2, tilted.Q_p))
         pleiotropy = tilted.intercept, tilted.intercept_se, tilted.intercept_p
-    return MrTable(rows, data.mean_f, tuple(spread), pleiotropy, direction, [], labels, data)
+    return MrTable(rows, data.mean_f, tuple(spread), pleiotropy, direction, [], labels, data, level)
 
 
 EFFECTS = ("beta_exposure", "se_exposure", "beta_outcome", "se_outcome")

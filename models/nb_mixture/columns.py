@@ -30,13 +30,29 @@ def asked(covariates: str | Sequence[str], batch: str | None) -> dict[str, str]:
     return found | ({batch: BATCH} if batch else {})
 
 
+def references(reference: str | Sequence[str], covariates: str | Sequence[str]) -> dict[str, str]:
+    """Return the values of columns of text that effects are beside, by column, as a user or a fit names them."""
+    named = [name.partition("=")[0] for name in options.names("covariates", covariates)]
+    found = {}
+    for one in options.names("reference", reference):
+        column, _, value = one.partition("=")
+        if not value:
+            raise InputError(
+                f"{option('reference', one)}: name a column and a value of it: {option('reference', 'sex=f')}."
+            )
+        if column not in named:
+            raise absent(option("reference", one), "covariate", column, named)
+        found[column] = value
+    return found
+
+
 def column_of(name: str, names: Sequence[str]) -> tuple[str, str]:
     """Return the column that a name means, and the value of it that is asked for ("sex=male"), or "" for all of it."""
     column, _, value = name.partition("=")
     return (column, value) if value and name not in names and column in names else (name, "")
 
 
-def take(matrix: Matrix, sheet: Sheet, columns: Mapping[str, str]) -> Matrix:
+def take(matrix: Matrix, sheet: Sheet, columns: Mapping[str, str], reference: Mapping[str, str]) -> Matrix:
     """Add columns of a sheet, which has a record for each row of the matrix, to what stands beside it."""
     for asked_, what in columns.items():
         name, value = column_of(asked_, sheet.names)
@@ -51,7 +67,7 @@ def take(matrix: Matrix, sheet: Sheet, columns: Mapping[str, str]) -> Matrix:
                 f"({missing.size} such). Fill it in, or leave these cells out."
             )
         if value:
-            _tell_others(sheet, name, texts(column), columns)
+            _tell_others(sheet, name, texts(column), columns, reference.get(name, ""))
             matrix.apart[what] = (texts(column) == value).astype(float)
             continue
         counted = what != BATCH and column.dtype.kind != "b" and sheet.is_numeric(name)
@@ -62,13 +78,16 @@ def take(matrix: Matrix, sheet: Sheet, columns: Mapping[str, str]) -> Matrix:
     return replace(matrix, columns_left=left)
 
 
-def _tell_others(sheet: Sheet, name: str, values: Array, columns: Mapping[str, str]) -> None:
-    """Warn where values of a column that are not asked for are several: they have the same weights."""
+def _tell_others(sheet: Sheet, name: str, values: Array, columns: Mapping[str, str], reference: str) -> None:
+    """Warn where values that are not asked for are others than what effects are beside: they have the same weights."""
     taken = {value for column, value in (column_of(one, sheet.names) for one in columns) if column == name}
-    if len(others := sorted(set(values) - taken)) > 1:
+    others = sorted(set(values) - taken)
+    if strange := [value for value in others if value != reference] if reference else others[1:] and others:
+        beside = f" ({reference})" if reference else ""
         warn(
-            f"{sheet.path}: column {name!r} has the values {listed(others)}, which are not among those of the "
-            f"covariates ({listed(sorted(taken))}): all of them are taken for what the effects of these are beside.",
+            f"{sheet.path}: column {name!r} has the values {listed(strange)}, which are not among those of the "
+            f"covariates ({listed(sorted(taken))}): all of them are taken for what the effects of these are "
+            f"beside{beside}.",
             stacklevel=2,
         )
 
@@ -78,20 +97,23 @@ def texts(column: Any) -> Array:
     return np.array([str(value).strip() for value in column], dtype=object)
 
 
-def variables(matrix: Matrix) -> tuple[dict[str, Any], dict[str, str]]:
+def variables(matrix: Matrix, reference: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str], list[str]]:
     """Return the variables that the columns make, and the options of the model that go with them.
 
-    Of a column of text, every value but the first (in alphabetical order) makes a covariate of zeros and ones.
+    Of a column of text, every value but one (the first in alphabetical order, if none is named) makes a covariate of
+    zeros and ones.
 
     Returns
     -------
     variables : dict
         ``covariates``: DataFrame (cell, covariate); ``batch``: Series.
     options : dict of str to str
+    reference : list of str
+        What effects are beside, such as "sex=f".
     """
     import pandas as pd
 
-    found, chosen = dict[str, Any](), dict[str, str]()
+    found, chosen, beside = dict[str, Any](), dict[str, str](), dict(reference)
     made: dict[str, Array] = {}
     for what, values in matrix.apart.items():
         if not what.startswith(COVARIATE):
@@ -107,9 +129,13 @@ def variables(matrix: Matrix) -> tuple[dict[str, Any], dict[str, str]]:
                     "Divide it by about that, or set sd_effect."
                 )
             continue
-        first, *others = sorted(set(values))
-        if not others:
-            raise InputError(f"{matrix.paths[0]}: covariate {name!r} is {first!r} in all cells. Leave it out.")
+        levels = sorted(set(values))
+        if len(levels) == 1:
+            raise InputError(f"{matrix.paths[0]}: covariate {name!r} is {levels[0]!r} in all cells. Leave it out.")
+        first = beside.setdefault(name, levels[0])
+        if first not in levels:
+            raise absent(matrix.paths[0], f"value of column {name!r}", first, levels)
+        others = [level for level in levels if level != first]
         made |= {f"{name}={level}": (values == level).astype(float) for level in others}
         matrix.notes.append(f"Covariate {name!r}: effects of {', '.join(others)} are beside {first!r}.")
     if made:
@@ -118,4 +144,4 @@ def variables(matrix: Matrix) -> tuple[dict[str, Any], dict[str, str]]:
     if BATCH in matrix.apart:
         found["batch"] = matrix.series(matrix.apart[BATCH])
         chosen["means"] = "batch"
-    return found, chosen
+    return found, chosen, [f"{name}={value}" for name, value in beside.items()]

@@ -39,6 +39,7 @@ def table(
     long: str | Sequence[str] = "",
     empty: Empty = "keep",
     covariates: str | Sequence[str] = "",
+    reference: str | Sequence[str] = "",
     batch: str | None = None,
 ) -> Told:
     """Read tables of counts, one row a cell and one column a gene, or one line a cell and gene.
@@ -72,7 +73,10 @@ def table(
         What to do with cells without any count, in all genes of the file or in those that are chosen.
     covariates : str or sequence of str
         Columns (a comma between them) that the weights of the components depend on: numbers, or text, of which every
-        value but the first makes a covariate of zeros and ones. The model's option ``weights`` follows.
+        value but one makes a covariate of zeros and ones. The model's option ``weights`` follows.
+    reference : str or sequence of str
+        Of columns of text, the value that effects are beside, such as "sex=f" (a comma between several). Default: the
+        first in alphabetical order. It is kept with the fit, so that other values of new cells are told of.
     batch : str, optional
         Column with the batch of each cell. The model's option ``means`` follows.
 
@@ -98,7 +102,7 @@ def table(
         )
     computed = depth.is_computed(size_factor)
     apart = {str(size_factor): "size factor"} if size_factor and not computed else {}
-    beside = columns.asked(covariates, batch)
+    beside, levels = columns.asked(covariates, batch), columns.references(reference, covariates)
     if beside and (transpose or long):
         raise InputError(
             f"reader 'table': {option('covariates')} and {option('batch')} name columns of a table with a row for each "
@@ -111,9 +115,9 @@ def table(
         used = [columns.column_of(name, sheet.names)[0] for name in beside]
         out = list(dict.fromkeys([*dropped, *used]))
         part = wide(sheet, COUNTS, cells, columns=chosen, every=computed, drop=out, apart=apart, transpose=transpose)
-        parts.append(columns.take(part, sheet, beside))
+        parts.append(columns.take(part, sheet, beside, levels))
     entries = ("column", "row") if transpose else ("row", "column")
-    return _variables(parts, chosen, size_factor, "drop that row", entries=entries, empty=empty)
+    return _variables(parts, chosen, size_factor, "drop that row", entries=entries, empty=empty, reference=levels)
 
 
 @takes(".h5ad", example="cells.h5ad --option genes=2000 --option size_factor=total --set dispersion=gene")
@@ -126,6 +130,7 @@ def h5ad(
     cells: str | None = None,
     empty: Empty = "keep",
     covariates: str | Sequence[str] = "",
+    reference: str | Sequence[str] = "",
     batch: str | None = None,
 ) -> Told:
     """Read raw counts from AnnData files.
@@ -148,7 +153,9 @@ def h5ad(
         What to do with cells without any count, in all genes of the file or in those that are chosen.
     covariates : str or sequence of str
         Columns of ``adata.obs`` (a comma between them) that the weights of the components depend on: numbers, or text,
-        of which every value but the first makes a covariate of zeros and ones. The model's option ``weights`` follows.
+        of which every value but one makes a covariate of zeros and ones. The model's option ``weights`` follows.
+    reference : str or sequence of str
+        As in :func:`table`.
     batch : str, optional
         Column of ``adata.obs`` with the batch of each cell. The model's option ``means`` follows.
 
@@ -168,19 +175,19 @@ def h5ad(
         genes = int(genes)
     flag = "highly_variable" if genes == "highly_variable" else ""
     apart = [str(size_factor)] if size_factor and not depth.is_computed(size_factor) else []
-    beside = columns.asked(covariates, batch)
+    beside, levels = columns.asked(covariates, batch), columns.references(reference, covariates)
     parts: list[Matrix] = []
     marks: dict[Path, list[str]] = {}
     for path in existing("h5ad", paths):
         stored = read_stored(path, layer)
         depth.not_a_column(path, "size_factor", size_factor, stored.obs)
-        every = columns.take(stored.matrix(None, apart), stored.sheet(), beside)
+        every = columns.take(stored.matrix(None, apart), stored.sheet(), beside, levels)
         parts.append(every.rest(stored.flagged("obs", cells), f"obs[{cells!r}] is false") if cells else every)
         marks |= {path: stored.marked(flag)} if flag else {}
     chosen = same_marks(marks, flag) if flag else genes if isinstance(genes, int) else options.names("genes", genes)
     remedy = f"leave it out with {option('cells', '<a boolean column of obs>')}"
     reason = f"not marked {flag}" if flag else "vary less" if isinstance(genes, int) else "not among genes"
-    return _variables(parts, chosen, size_factor, remedy, reason, ("cell", "gene"), empty)
+    return _variables(parts, chosen, size_factor, remedy, reason, ("cell", "gene"), empty, levels)
 
 
 @takes(".h5", folder=True, example="filtered_feature_bc_matrix --option genes=2000 --option size_factor=total")
@@ -240,12 +247,13 @@ def _variables(
     reason: str = "not among genes",
     entries: tuple[str, str] = ("row", "column"),
     empty: Empty = "keep",
+    reference: Mapping[str, str] | None = None,
 ) -> Told:
     """Join files; compute size factors, then choose genes; ``entries``: what rows and columns of the files are."""
     whole = join(parts)
     if empty == "drop":
         whole = with_counts(whole)
-    again = {}
+    again = dict[str, Any]()
     if size_factor is not None and depth.is_computed(size_factor):
         remedy = f"{remedy}, or {option('empty', 'drop')}"
         factors, again["size_factor"] = depth.from_counts(whole, "size_factor", size_factor, remedy)
@@ -260,7 +268,8 @@ def _variables(
         note = f"{many:,} cells have no count of these genes, and are kept: empty=drop would leave them out."
         taken = replace(taken, notes=[*taken.notes, note])
     found = {"size_factor": taken.series(taken.apart["size_factor"])} if size_factor is not None else {}
-    more, model_options = columns.variables(taken)
+    more, model_options, beside = columns.variables(taken, reference or {})
+    again |= {"reference": beside} if beside else {}
     return Told({"x": taken.frame(), **found, **more}, taken.ledger(*entries), model_options, again=again)
 
 

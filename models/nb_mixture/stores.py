@@ -1,7 +1,8 @@
 """Fits of files that are never read whole: AnnData as HDF5 (.h5ad) or Zarr, block by block."""
 
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,13 @@ class Stored(InBlocks):
         self.matrix: Any = sparse_dataset(store[where]) if kind == "csr_matrix" else store[where]
         obs, names = read_elem(store["obs"]), [str(name) for name in read_elem(store["var"]).index]
         at = {name: i for i, name in enumerate(names)}
+        asked = [name for name in names if name in genes] if genes else names
+        for name, often in (Counter(asked) | Counter(genes)).items():
+            if often > 1:
+                raise InputError(
+                    f"{path}: the gene name {name!r} is used more than once. Name it once; in the file, by "
+                    "adata.var_names_make_unique()."
+                )
         for name in genes:
             if name not in at:
                 raise absent(path, "gene", name, names)
@@ -82,11 +90,7 @@ class Stored(InBlocks):
             if size_factor not in obs:
                 raise absent(path, "column of obs", size_factor, obs.columns)
             self.size_factor = np.asarray(obs[size_factor], dtype=float)
-        if (bad := np.flatnonzero(~(self.size_factor > 0))).size:
-            raise InputError(
-                f"{path}: cell {obs.index[bad[0]]!r} has the size factor {self.size_factor[bad[0]]:g} ({bad.size} such "
-                "cells); it must be positive. Remove cells without counts."
-            )
+        positive(str(path), self.size_factor, obs.index)
 
     def _totals(self) -> Array:
         """Return the totals of all cells."""
@@ -99,13 +103,53 @@ class Stored(InBlocks):
         block = self.matrix[low:high]
         if self.genes < block.shape[1] or (self.columns != np.arange(self.genes)).any():
             block = block[:, self.columns]
-        if odd := first_odd(block):
-            i, j, value = odd
-            raise InputError(
-                f"{self.path}: gene {self.names[j]!r} of cell {low + i} is {value}, which is no count. Give raw "
-                f"counts, and {ROUND}."
-            )
-        return dense(block).astype(np.int64), self.size_factor[low:high]
+        return whole(block, str(self.path), self.names, low), self.size_factor[low:high]
+
+
+class Given(InMemory):
+    """Arrays that nobody has checked yet."""
+
+    def rows(self, low: int, high: int) -> tuple[Array, Array]:
+        """Return the counts (B, D) and size factors (B,) of consecutive cells."""
+        x, s = super().rows(low, high)
+        return whole(x, WHERE, range(self.genes), low), s
+
+
+class GivenDask(InDask):
+    """A Dask array that nobody has checked yet."""
+
+    def rows(self, low: int, high: int) -> tuple[Array, Array]:
+        """Return the counts (B, D) and size factors (B,) of consecutive cells."""
+        x, s = super().rows(low, high)
+        return whole(x, WHERE, range(self.genes), low), s
+
+    def each[T](self, function: Callable[[Array, Array], T]) -> Iterator[T]:
+        """Yield what a function makes of the counts and size factors of every block."""
+        return super().each(lambda x, s: function(whole(x, f"{WHERE}, in a block", range(self.genes)), s))
+
+
+WHERE = "nb_mixture: observed variable 'x' (cell, gene)"
+
+
+def whole(block: Any, where: str, genes: Sequence[Any], low: int = 0) -> Array:
+    """Return a block of counts, (B, D), checked to be counts; ``low``: its first cell."""
+    if odd := first_odd(block):
+        i, j, value = odd
+        raise InputError(
+            f"{where}: gene {genes[j]!r} of cell {low + i} is {value}, which is no count. Give raw counts, and {ROUND}."
+        )
+    return dense(block).astype(np.int64)
+
+
+def positive(where: str, size_factor: Array, cells: Sequence[Any]) -> None:
+    """Refuse size factors of other cells, or that are not positive."""
+    if size_factor.shape != (len(cells),):
+        raise InputError(f"{where}: there are {len(cells)} cells, but size factors of shape {size_factor.shape}.")
+    if (bad := np.flatnonzero(~((size_factor > 0) & np.isfinite(size_factor)))).size:
+        raise InputError(
+            f"{where}: cell {cells[bad[0]]!r} has the size factor {size_factor[bad[0]]:g} ({bad.size} such "
+            "cells); it must be positive. Remove cells without counts."
+        )
 
 
 def _opened(path: Path) -> Any:
@@ -176,8 +220,13 @@ def fit_file(
         names: Any = np.array(stored.names, dtype=object)
         told = {"reader_options": stored.options}  # by which new cells are read
     else:
+        if isinstance(size_factor, str):
+            raise InputError(
+                f"{WHERE}: size_factor={size_factor!r} is for files. Give an array with one for each cell."
+            )
         factors = np.ones(data.shape[0]) if size_factor is None else np.asarray(size_factor, dtype=float)
-        source = InDask(data, factors) if hasattr(data, "to_delayed") else InMemory(data, factors)
+        positive(WHERE, factors, range(data.shape[0]))
+        source = GivenDask(data, factors) if hasattr(data, "to_delayed") else Given(data, factors)
         names, told = np.arange(source.genes), {}
     variant = model.variant(dispersion=dispersion)
     few = check(variant, {"x": source.rows(0, min(100, source.cells))[0], **values}, {"component": component})

@@ -25,7 +25,8 @@ def combinations(
     Parameters
     ----------
     fit : DataTree
-        Whose perturbations have names such as "A", "B" and "A+B".
+        Whose perturbations have names such as "A", "B" and "A+B". One with the control ("A+ctrl", "ctrl+A") is the
+        other alone; where it has several names, the mean of their log shares is taken.
     control : label
     separator : str
         What stands between the names of a combination.
@@ -52,16 +53,21 @@ def combinations(
     control = str(control)
     if control not in names:
         raise absent("perturbation_score: combinations", "control", control, names)
-    joined = [name for name in names if separator in name]
+    alone = singles(names, control, separator)
+    joined = [
+        name for name in names if separator in name and name not in {one for own in alone.values() for one in own}
+    ]
     seen = [(name, *name.split(separator)) for name in joined if name.count(separator) == 1]
-    seen = [row for row in seen if row[1] in names and row[2] in names]
+    seen = [row for row in seen if {row[1], row[2]} <= set(alone) - {control}]
     for pair in pairs:
         if isinstance(pair, str) or len(pair) != 2:
             raise InputError(
                 f"perturbation_score: combinations: {pair!r} is no pair of perturbations. Give pairs=[('A', 'B')]."
             )
-        if lacking := [str(part) for part in pair if str(part) not in names]:
-            raise absent("perturbation_score: combinations", "part", lacking[0], names)
+        if lacking := [str(part) for part in pair if str(part) not in alone]:
+            raise absent("perturbation_score: combinations", "part", lacking[0], [*alone])
+        if control in map(str, pair) or str(pair[0]) == str(pair[1]):
+            raise InputError(f"perturbation_score: combinations: {pair!r} is no combination of two perturbations.")
     have = {frozenset(row[1:]) for row in seen}
     asked = [(str(a), str(b)) for a, b in pairs]
     new = [(separator.join(pair), *pair) for pair in asked if frozenset(pair) not in have]
@@ -72,9 +78,10 @@ def combinations(
         )
     log = centred(np.log(np.maximum(drawn_shares(fit, problem, np.asarray(names)), LEAST)))  # (S, P, K)
     at = {name: i for i, name in enumerate(names)}
+    own = {name: log[:, [at[one] for one in those]].mean(1) for name, those in alone.items()}
 
     def added(rows: Sequence[tuple[str, ...]]) -> Array:
-        parts = [log[:, at[a]] + log[:, at[b]] - log[:, at[control]] for _, a, b in rows]
+        parts = [own[a] + own[b] - own[control] for _, a, b in rows]
         return np.stack(parts, 1) if parts else np.empty((len(log), 0, log.shape[2]))
 
     left = log[:, [at[row[0]] for row in seen]] - added(seen)  # (S, C, K)
@@ -108,6 +115,16 @@ def combinations(
             "left_out": [name for name in joined if name not in {row[0] for row in seen}],
         },
     )
+
+
+def singles(names: Sequence[str], control: str, separator: str) -> dict[str, list[str]]:
+    """Return the names of each perturbation that is alone: its own, and those beside the control."""
+    alone = {name: [name] for name in names if separator not in name or name == control}
+    for name in names:
+        rest = [part for part in name.split(separator) if part != control]
+        if name != control and len(rest) == 1 and name.count(separator) == 1:
+            alone.setdefault(rest[0], []).append(name)
+    return alone
 
 
 def scale_of(mean: Array, variance: Array) -> float:

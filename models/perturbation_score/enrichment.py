@@ -1,5 +1,6 @@
 """Programs by their genes: tables, and sets of genes that a program moves, against a user's .gmt file."""
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def programs(fit: xr.DataTree, top: int = 10) -> xr.Dataset:
     return point[list(names)].assign(name=(("program",), np.array(label)))
 
 
-def enrichment(fit: xr.DataTree, sets: str | Path | dict[str, list[str]]) -> Any:
+def enrichment(fit: xr.DataTree, sets: str | Path | Mapping[str, Collection[str]]) -> Any:
     """Test which sets of genes a program moves: ranks of their loadings against those of all other genes.
 
     Parameters
@@ -94,14 +95,14 @@ def enrichment(fit: xr.DataTree, sets: str | Path | dict[str, list[str]]) -> Any
     from scipy.stats import false_discovery_control
 
     told = programs(fit)
-    known = sets if isinstance(sets, dict) else read_gmt(sets)
+    known = read_gmt(sets) if isinstance(sets, str | Path) else sets
     genes = told["gene"].to_numpy().astype(str)
-    every = {name: np.isin(genes, members) for name, members in known.items()}
+    every = {name: np.isin(genes, list(members)) for name, members in known.items()}
     member = {name: at for name, at in every.items() if SMALLEST <= at.sum() <= min(LARGEST, len(genes) - 1)}
     if not member:
         raise InputError(
             f"perturbation_score: none of {len(known)} sets has between {SMALLEST} and {LARGEST} of the {len(genes)} "
-            f"genes of the data (such as {genes[0]!r}). Give sets with the same kind of names."
+            f"genes of the data (such as {str(genes[0])!r}). Give sets with the same kind of names."
         )
     loading = told["total_loading_z"].to_numpy()
     rows = [
@@ -117,9 +118,11 @@ def enrichment(fit: xr.DataTree, sets: str | Path | dict[str, list[str]]) -> Any
 
 
 def ranked(value: Array, at: Array) -> dict[str, float]:
-    """Compare the ranks of some values with those of the others: z, and a two-sided p."""
+    """Compare the ranks of some values with those of the others: z, and a two-sided p (1 where all values are one)."""
     from scipy.stats import mannwhitneyu
 
+    if (value == value[0]).all():  # a program that no perturbation moves
+        return {"z": 0.0, "p": 1.0}
     found = mannwhitneyu(value[at], value[~at], alternative="two-sided", method="asymptotic")
     a, b = int(at.sum()), int((~at).sum())
     z = (found.statistic - a * b / 2) / np.sqrt(a * b * (a + b + 1) / 12)

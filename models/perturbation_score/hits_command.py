@@ -60,7 +60,7 @@ def hits_of_file(
     state : str
         Of an AnnData file: column of ``obs`` with the states (default: "state").
     layer : str
-        Of an AnnData file: layer with the raw counts of genes (default: ``X``); they are checked, no more.
+        Of an AnnData file: layer with the raw counts of genes, which has to be there; nothing more is done with it.
     replicate : str
         Column with the replicates (wells, animals, guides), if there are any.
     split : str

@@ -138,7 +138,8 @@ def h5ad(
         States that there may be, in this order. Default: all that occur, in the order of the categories, or sorted;
         whole numbers as numbers.
     layer : str, optional
-        Layer with the raw counts of genes; they are checked, and are what the neural statistic reads.
+        Layer with the raw counts of genes, which has to be there; the format ``expression`` reads it. Without it,
+        nothing is read of the genes' counts, which need not be raw.
     control, features, target, least
         As in :func:`table`.
     replicate, batch : str, optional
@@ -163,7 +164,7 @@ def h5ad(
     seen: dict[str, Path] = {}
     account = Account("column", entry="obs column")
     for path in existing("h5ad", paths):
-        obs = read_stored(path, layer).obs
+        obs = read_stored(path, layer, counts=False).obs  # states alone are counted
         for cell in map(str, obs.index):
             if seen.setdefault(cell, path) != path:
                 raise InputError(

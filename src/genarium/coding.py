@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import xarray as xr
 
-from genarium.declaration import Array, Model
+from genarium.declaration import Array, Model, Sizes
 from genarium.errors import InputError
 from genarium.holding import where
 from genarium.words import plural
@@ -14,21 +14,28 @@ SHOWN = 5
 """Known names that a message lists."""
 
 
-def coded(model: Model, arrays: Mapping[str, xr.DataArray]) -> tuple[dict[str, xr.DataArray], dict[str, Array]]:
+def coded(
+    model: Model, arrays: Mapping[str, xr.DataArray], order: Mapping[str, Array], sizes: Sizes
+) -> tuple[dict[str, xr.DataArray], dict[str, Array]]:
     """Turn names into numbers: positions among the labels of the dim that a variable points into.
 
     Parameters
     ----------
     model : Model
     arrays : mapping of str to DataArray
-        Values of variables, labels as numbers or as names.
+        Values of variables, labels as numbers or as names; numbers whose attribute ``levels`` names them are as names.
+    order : mapping of str to ndarray
+        Labels along dims in the order that they are to be in.
+    sizes : mapping of str to int
+        Sizes of dims, as far as they are known: categories called by whole numbers then need not all occur.
 
     Returns
     -------
     arrays : dict of str to DataArray
         The same, all labels as numbers.
     labels : dict of str to ndarray
-        Labels of those dims that no array has along it and that have no usual ones: the names, sorted.
+        Labels of those dims that no array has along it and that have no usual ones: the names, in the order of the
+        categories or sorted.
 
     Raises
     ------
@@ -37,19 +44,23 @@ def coded(model: Model, arrays: Mapping[str, xr.DataArray]) -> tuple[dict[str, x
     """
     out, labels = dict(arrays), dict[str, Array]()
     pointing = {name: model.variables()[name].support.of for name in arrays}
-    named = {name: dim for name, dim in pointing.items() if dim and _is_text(arrays[name])}
+    named = {name: dim for name, dim in pointing.items() if dim and (_is_text(arrays[name]) or _levels(arrays[name]))}
     for dim in dict.fromkeys(named.values()):
-        texts = {name: arrays[name].to_numpy().astype(str) for name, of in named.items() if of == dim}
-        have = _labels(model, arrays, dim)
+        have = _labels(model, arrays, dim, order)
         if have is None:
-            have = labels[dim] = np.unique(np.concatenate([text.ravel() for text in texts.values()]))
-        order = np.argsort(have, kind="stable")
-        for name, text in texts.items():
-            at = order[np.minimum(np.searchsorted(have, text, sorter=order), len(have) - 1)]
-            wrong = np.argwhere(have[at] != text)
+            mine = [arrays[name] for name, of in named.items() if of == dim]
+            have = labels[dim] = _categories(mine, sizes.get(dim, 0))
+        at = {label: i for i, label in enumerate(have.tolist())}
+        for name in (name for name, of in named.items() if of == dim):
+            levels, code = _coded(arrays[name])
+            place = np.array([*(at.get(level, -1) for level in levels), np.nan])[code]
+            wrong = np.argwhere(place < 0)
             if len(wrong):
+                text = np.array([*levels, ""])[code]
                 _refuse(model, name, dim, text, tuple(int(i) for i in wrong[0]), have, len(wrong))
-            out[name] = arrays[name].copy(data=at)
+            out[name] = arrays[name].copy(data=place if np.isnan(place).any() else place.astype(np.int64))
+            if _levels(arrays[name]):
+                out[name].attrs = {**arrays[name].attrs, "levels": have.tolist()}
     return out, labels
 
 
@@ -59,11 +70,43 @@ def _is_text(array: xr.DataArray) -> bool:
     return array.dtype.kind == "U"
 
 
-def _labels(model: Model, arrays: Mapping[str, xr.DataArray], dim: str) -> Array | None:
-    """Return the labels that a dim has: of the first array that brings them, or the usual ones."""
-    for array in arrays.values():
+def _levels(array: xr.DataArray) -> list[str]:
+    """Return the names of an array's numbers, if it has any."""
+    found = [str(level) for level in array.attrs.get("levels", ())] if array.ndim and array.dtype.kind in "iuf" else []
+    values = array.to_numpy() if found else np.empty(0)
+    good = np.isnan(values) | ((values >= 0) & (values < len(found)) & (values == np.floor(values)))
+    return found if good.all() else []  # numbers that are no labels are told of as such
+
+
+def _coded(array: xr.DataArray) -> tuple[list[str], Array]:
+    """Return the names that labels have, and which of them each has; missing ones have the number after the last."""
+    if _is_text(array):
+        levels, code = np.unique(np.char.strip(array.to_numpy().astype(str)), return_inverse=True)
+        return levels.tolist(), code.reshape(array.shape)
+    names, values = _levels(array), array.to_numpy()
+    return names, np.where(np.isnan(values), len(names), values).astype(np.int64)
+
+
+def _categories(arrays: list[xr.DataArray], size: int) -> Array:
+    """Return the names that there are: in the order of the categories, others sorted after them."""
+    every = list(dict.fromkeys(level for array in arrays for level in _levels(array)))
+    further = {level for array in arrays if _is_text(array) for level in _coded(array)[0]}
+    every += sorted(further - set(every))
+    if len(every) < size and all(name.isdecimal() and int(name) < size for name in every):
+        return np.arange(size).astype(str)
+    return np.array(every)
+
+
+def _labels(model: Model, arrays: Mapping[str, xr.DataArray], dim: str, order: Mapping[str, Array]) -> Array | None:
+    """Return the labels that a dim has, in the order that values along it will have; of none, the usual ones."""
+    wanted = np.asarray(order[dim]).astype(str) if dim in order else None
+    for name in sorted(arrays, key=lambda n: model.role(n) != "observed"):
+        array = arrays[name]
         if dim in array.dims and dim in array.coords:
-            return np.asarray(array.coords[dim].to_numpy()).astype(str)
+            own = np.char.strip(np.asarray(array.coords[dim].to_numpy()).astype(str))
+            return wanted if wanted is not None and set(wanted) == set(own) else np.asarray(own)
+    if wanted is not None:
+        return wanted
     return np.array(model.labels[dim]) if dim in model.labels else None
 
 

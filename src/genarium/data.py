@@ -82,7 +82,8 @@ def check(
         raise InputError(f"{model.name}: observed variables {', '.join(absent)} are missing. {give_data(model)}.")
     if absent and not unseen:
         raise missing_value(model, absent[0])
-    named, names = coded(model, {name: labelled(model, name, value) for name, value in given.items()})
+    arranged = {name: labelled(model, name, value) for name, value in given.items()}
+    named, names = coded(model, arranged, order or {}, {**stored, **(sizes or {})})
     named = _aligned(model, named, order or {})
     size = _sizes(model, named, {**stored, **(sizes or {})}, sizes or {}, partial)
     kept = stored_labels(data, model) if isinstance(data, xr.DataTree) else {}

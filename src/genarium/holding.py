@@ -338,11 +338,18 @@ def _is_categorical(value: Any) -> bool:
 
 
 def _codes(value: Any) -> tuple[Any, list[str]]:
-    """Return categories as labels counted from zero, and their names in order; whole numbers stay what they are."""
+    """Return categories as labels counted from zero, and their names in order; numbers without gaps stay what they are.
+
+    Whole numbers are ordered as such ("2" before "10"); those with gaps are names as others: no label stands for a gap.
+    """
     used = value.cat.remove_unused_categories()
     names = [str(name).strip() for name in used.cat.categories]
     if all(re.fullmatch(r"\d{1,15}", name) for name in names):
-        return used.map(dict(zip(used.cat.categories, map(int, names), strict=True))).astype(float), []
+        number = dict(zip(used.cat.categories, map(int, names), strict=True))
+        if set(number.values()) == set(range(len(names))):
+            return used.map(number).astype(float), []
+        used = used.cat.reorder_categories(sorted(used.cat.categories, key=number.__getitem__))
+        names = sorted(names, key=int)
     return used.cat.codes.astype(float).where(used.notna()), names
 
 

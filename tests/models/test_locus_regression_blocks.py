@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,9 @@ from genarium.models.locus_regression import blocks, checkpoint, stored
 from genarium.models.locus_regression.blocks import Stored, Writer, split
 from genarium.models.locus_regression.corpus import corpus
 from genarium.models.locus_regression.expectation import expect
+from genarium.models.locus_regression.spectra import Held
 from genarium.models.locus_regression.stored import BlockSampler, fit_blocks
-from genarium.tree import data_tree, load, save
+from genarium.tree import data_tree, load, save, with_groups
 
 sweep = import_module("genarium.models.locus_regression.sweep")
 stochastic = import_module("genarium.models.locus_regression.svi")
@@ -82,6 +84,32 @@ def test_a_fit_of_blocks_is_that_of_the_corpus_in_memory(problem: Problem, folde
     np.testing.assert_allclose(np.sort(mean, 0), np.sort(runs[best].state.effects.mean, 0), rtol=1e-5, atol=1e-6)
     assert found["constant_data"]["count"].sum() == 3000  # all of so few
     assert found["posterior"].sizes["draw"] == 10
+
+
+def test_blocks_keep_names_and_what_stands_beside_them(problem: Problem, tmp_path: Path) -> None:
+    names = {"feature": ["gc", "time"], "genome": [f"s{g}" for g in range(8)]}
+    tree = data_tree(replace(problem, coords={**problem.coords, **{dim: np.array(n) for dim, n in names.items()}}))
+    beside = {"start": ("locus", np.arange(60) * 100)}
+    groups = {"constant_data": tree["constant_data"].to_dataset().assign_coords(beside)}
+    tree = with_groups(tree, groups, {"files": '["a.vcf"]'})
+    folder = split(check(problem.model, tree, {"process": 2}), tmp_path / "blocks", 3, tree)
+    fit = fit_blocks(folder, "vi", seed=1, process=2, draws=2, restarts=1, max_iterations=2)
+    for dim, wanted in names.items():
+        assert fit["posterior"]["beta" if dim == "feature" else "pi"][dim].to_numpy().tolist() == wanted
+    np.testing.assert_array_equal(fit["constant_data"]["start"], np.arange(60) * 100)
+    assert fit.attrs["files"] == '["a.vcf"]'
+    told = stored.split_command(save(tree, tmp_path / "tree.nc"), tmp_path / "again", blocks=3)
+    assert "without tau of the processes" in told
+
+
+def test_checkpoints_are_of_given_signatures(problem: Problem, tmp_path: Path) -> None:
+    found = []
+    for share in (0.2, 0.3):
+        data = replace(corpus(problem), held=Held(np.full((1, 32), share), np.full((1, 32, 3), 1 / 3)))
+        keeper = checkpoint.Checkpoint.of(str(tmp_path), sweep.Step(data), np.random.default_rng(1), {})
+        assert keeper is not None
+        found.append(keeper.fingerprint)
+    assert found[0] != found[1]
 
 
 @pytest.mark.slow

@@ -174,6 +174,10 @@ def test_duplicates_by_policy(tmp_path: Path) -> None:
         np.testing.assert_allclose(found.outcome.beta, expected)
         assert found.rows.left_out == {"repeated in the outcome": 2 if policy == "drop" else 1}
         assert found.rows.read == 3
+    files = two(tmp_path, head + "a A G .1 .01\na A G .2 .02\n", head + "a A G .1 .03\na A G .3 .02\n")
+    found = pair(files, {}, duplicates="best")  # four pairs, of which one row of either file is left out
+    assert found.rows.left_out == {"repeated in the exposure": 1, "repeated in the outcome": 1}
+    assert (float(found.exposure.beta[0]), float(found.outcome.beta[0])) == (0.1, 0.3)
 
 
 def test_alleles_of_plink(tmp_path: Path) -> None:

@@ -273,6 +273,9 @@ def test_columns_of_anndata_become_covariates_and_batches(tmp_path: Path, capsys
     ("table", "options", "message"),
     [
         ("cell,g,s\na,1,x\nb,2,x\n", {"covariates": "s"}, "covariate 's' is 'x' in all cells"),
+        ("cell,g,s\na,1,x\nb,2,y\n", {"covariates": "s", "reference": "s=z"}, "no value of column 's' 'z'"),
+        ("cell,g,s\na,1,x\nb,2,y\n", {"covariates": "s", "reference": "t=x"}, "there is no covariate 't'"),
+        ("cell,g,s\na,1,x\nb,2,y\n", {"covariates": "s", "reference": "x"}, "name a column and a value"),
         ("cell,g,s\na,1,x\nb,2,\n", {"batch": "s"}, "line 3, column 's': the value is missing"),
         ("cell,g,s\na,1,x\nb,2,y\n", {"batch": "t"}, "there is no column 't'"),
         ("cell,g,s\na,1,x\nb,2,y\n", {"batch": "s", "covariates": "s"}, "named by covariates and by batch|named by"),
@@ -292,6 +295,10 @@ def test_columns_of_a_table(tmp_path: Path) -> None:
     known = tree["constant_data"].to_dataset()
     np.testing.assert_array_equal(known["batch"], [1, 0, 1])
     np.testing.assert_array_equal(known["covariates"][:, 0], [0.5, 1.5, 2.5])
+    tree = gn.read("nb_mixture", tmp_path / "x.csv", "table", covariates="lane", drop="dose", reference="lane=L2")
+    known = tree["constant_data"].to_dataset()
+    assert known["covariates"]["covariate"].to_numpy().tolist() == ["lane=L1"]
+    np.testing.assert_array_equal(known["covariates"][:, 0], [0, 1, 0])
 
 
 def test_quasi_newton_steps_end_a_ridge() -> None:

@@ -240,6 +240,20 @@ def test_faults_of_files(tmp_path: Path) -> None:
         fit_file(model, file, component=3, size_factor="sf")
     with pytest.raises(InputError, match="'z'"):
         fit_file(model, file, component=3, genes=["z"])
+    with pytest.raises(InputError, match="the gene name '1' is used more than once"):
+        fit_file(model, file, component=3, genes=["1", "1"])
     (tmp_path / "odd.h5ad").write_text("no")
     with pytest.raises(InputError, match=r"odd\.h5ad"):
         fit_file(model, tmp_path / "odd.h5ad", component=3)
+    x = np.random.default_rng(0).poisson(5.0, (300, 2)).astype(float)
+    odd = np.where(np.arange(300)[:, None] == 250, 0.5, x)  # beyond the rows that are looked at first
+    for given in (odd, pytest.importorskip("dask.array").from_array(odd, chunks=(100, 2))):
+        with pytest.raises(InputError, match=r"is 0.5, which is no count"):
+            fit_file(model, given, component=2)
+    for factors, message in (
+        ("total", "is for files"),
+        (np.ones(9), "300 cells, but"),
+        (x[:, 0] - 20, "must be positive"),
+    ):
+        with pytest.raises(InputError, match=message):
+            fit_file(model, x, component=2, size_factor=factors)

@@ -245,7 +245,11 @@ def test_size_factors_of_new_cells_are_relative_to_those_of_the_fit(how: str, tm
         gn.predict(fit, {"x": x[:, :2], "covariates": np.tile([0.0, 1.0], 30)[:, None]})
     whole.obs["kind"] = np.tile(["a", "b", "z"], 20)
     whole.write_h5ad(tmp_path / "other.h5ad")
-    with pytest.warns(UserWarning, match="column 'kind' has the values a, z, which are not among"):
+    with pytest.warns(UserWarning, match="column 'kind' has the values z, which are not among"):
+        annotate(fit, tmp_path / "other.h5ad")
+    whole.obs["kind"] = np.tile(["b", "z"], 30)  # a single other value in the place of the reference
+    whole.write_h5ad(tmp_path / "other.h5ad")
+    with pytest.warns(UserWarning, match="values z, which are not among .* beside \\(a\\)"):
         annotate(fit, tmp_path / "other.h5ad")
 
 

@@ -14,6 +14,7 @@ import genarium as gn
 from genarium import InputError, cli, registry
 from genarium.data import check
 from genarium.models.perturbation_score import contrasts, enrichment, escapees, programs, read_gmt, score
+from genarium.models.perturbation_score.enrichment import ranked
 from genarium.models.perturbation_score.found import found
 from genarium.models.perturbation_score.programs import described, regressed, screen_of, settled
 
@@ -100,6 +101,8 @@ def test_sets_of_genes(fit: xr.DataTree, tmp_path: Path) -> None:
     assert first["z"] > 3.5
     assert first["fdr"] < 0.01
     assert set(table["set"]) == {"up", "any"}
+    pd.testing.assert_frame_equal(enrichment(fit, {"up": set(up), "any": tuple(rest)}), table)
+    assert ranked(np.zeros(9), np.arange(9) < 4) == {"z": 0.0, "p": 1.0}  # a program that nothing moves
     gn.save(fit, tmp_path / "fit.nc")
     words = [
         "export",

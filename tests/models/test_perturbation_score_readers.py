@@ -10,11 +10,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
 import genarium as gn
-from genarium import InputError
+from genarium import InputError, registry
+from genarium.data import check
+from genarium.methods import methods
 from genarium.models.perturbation_score import ranking, readers
 from genarium.verbs.annotate import annotate
+from genarium.verbs.fit import read_with
 
 NAME = "perturbation_score"
 Write = Callable[..., Path]
@@ -201,6 +205,11 @@ def test_cells_are_counted(h5ad: Write) -> None:
     assert count["perturbation"].to_numpy().tolist() == ["Myb", "Tox"]
     assert count["state"].to_numpy().tolist() == ["cyc", "eff", "prog"]
     assert count.to_numpy().tolist() == [[0, 0, 1], [2, 1, 0]]
+    with importlib.import_module("h5py").File(path, "r+") as file:
+        file["X"][...] = file["X"][...] / 3  # what the genes' counts are is nothing to those of cells
+    xr.testing.assert_equal(gn.read(NAME, path, "h5ad", regression="none")["observed_data"]["count"], count)
+    with pytest.raises(InputError, match="X holds no raw counts"):
+        gn.read(NAME, path, "expression")
 
 
 def test_cells_of_several_files_are_added_up(h5ad: Write) -> None:
@@ -252,6 +261,11 @@ def test_new_cells_are_predicted_from_a_file_of_the_fits_format(h5ad: Write) -> 
     assert new["predictions"]["perturbation"].to_numpy().tolist() == ["b", "c"]
     assert new["predictions"]["proportion"]["state"].to_numpy().tolist() == ["x", "y"]
     assert new["observed_data"]["count"].to_numpy().tolist() == [[1, 0], [0, 2]]
+    with pytest.warns(UserWarning, match="known variable 'target' of the new data is another one"):
+        other = annotate(fit, h5ad(["c", "b", "c"], ["y", "x", "y"], "new.h5ad"), target="y=1")
+    wanted = gn.predict(fit, new, target=[0.0, 1.0])["predictions"]["score"].to_numpy()
+    np.testing.assert_array_equal(other["predictions"]["score"], wanted)
+    assert abs(wanted - new["predictions"]["score"].to_numpy()).min() > 0.01
 
 
 def test_numbers_that_name_cells_conditions_and_states_are_names(h5ad: Write) -> None:
@@ -261,6 +275,9 @@ def test_numbers_that_name_cells_conditions_and_states_are_names(h5ad: Write) ->
     assert json.loads(tree.attrs["labels"]) == {"perturbation": ["3", "20", "100"]}
     assert tree["observed_data"]["state"].to_numpy().tolist() == [0, 2, 1, 2]
     assert tree["constant_data"]["target"]["state"].to_numpy().tolist() == ["1", "2", "10"]
+    variant = registry.get(NAME).variant(observed="expression", regression="none")
+    taken = read_with(tree, check(variant, tree, {"program": 2}), methods(variant)["statistic"])
+    assert taken == {"control": "3"}  # the method's own option of this name
     with pytest.raises(InputError, match=r"control=3 must be a name.* written control='3'"):
         gn.read("perturbation_score", h5ad([20, 3], [1, 2]), "expression", control=3)
 

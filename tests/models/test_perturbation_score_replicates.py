@@ -294,3 +294,10 @@ def test_combinations_add_up() -> None:
     np.testing.assert_allclose(seen, softmax(logs["A+B"]), atol=0.05)
     with pytest.raises(InputError, match="no perturbation is named after two others"):
         combinations(fit, "c", separator="/")
+    with pytest.raises(InputError, match="is no combination of two perturbations"):
+        combinations(fit, "c", pairs=[("A", "c")])
+    names = {"A": "A+c", "B": "c+B", "D": "D+c"}  # beside the control: alone
+    renamed = {"count": counts.rename(index=names).rename_axis("perturbation")}
+    again = combinations(gn.fit(NAME, renamed, "conjugate", regression="none"), "c", pairs=[("D", "G")])
+    assert again["combination"].to_numpy().tolist() == told["combination"].to_numpy().tolist()
+    np.testing.assert_allclose(again["share"], told["share"], atol=0.01)  # draws follow the names

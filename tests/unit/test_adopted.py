@@ -13,6 +13,7 @@ import genarium as gn
 from genarium import cli
 from genarium.adopted.pymc import Graphs
 from genarium.calibration.plan import Plan
+from genarium.data import check
 from genarium.errors import InputError
 
 SD = np.array([15.0, 10, 16, 11, 9, 11, 10, 18])
@@ -64,6 +65,35 @@ def test_densities_are_those_of_scipy(adopted: gn.Model) -> None:
     np.testing.assert_allclose(adopted.log_likelihood(mu=mu[0], tau=tau[0], z=z[0], y=y), likelihood[0])
 
 
+def test_variables_are_found_by_name_in_every_copy_of_a_model() -> None:
+    """Copies of this one have their variables in other orders; its data and dims are constants, its start is kept."""
+    with pm.Model() as model:
+        x = pm.Data("x", np.array([0.0, 1, 2]))
+        a, b, c = pm.Normal("a", 0, 1), pm.Normal("b", 0, 3, initval=2.5), pm.Normal("c", 0, 5)
+        first = pm.Normal("first", a + b * x, 2 + c**2, observed=np.zeros(3))
+        pm.Normal("second", a + first.sum(), 1, observed=0.0)
+        pm.Deterministic("residual", (first - a).sum())
+        pm.Deterministic("sum", a + b)
+    adopted = gn.from_pymc(model)
+    orders = [[rv.name for rv in one.free_RVs] for one in (model, Graphs(model).model, Graphs(model)._natural[0])]
+    assert sorted(orders[0]) == sorted(orders[1]) == sorted(orders[2])
+    values: dict[str, Any] = {"a": np.array(0.3), "b": np.array(-1.2), "c": np.array(2.0)}
+    seen: dict[str, Any] = {"first": np.array([0.5, 1.0, -1.0]), "second": np.array(0.7)}
+    prior = norm.logpdf(0.3) + norm.logpdf(-1.2, 0, 3) + norm.logpdf(2, 0, 5)
+    likelihood = np.sum(norm.logpdf(seen["first"], 0.3 - 1.2 * np.arange(3), 6)) + norm.logpdf(0.7, 0.3 + 0.5)
+    assert adopted.log_prior is not None
+    assert adopted.log_likelihood is not None
+    assert float(adopted.log_prior(**values)) == pytest.approx(prior)
+    assert float(np.sum(adopted.log_likelihood(**values, **seen))) == pytest.approx(likelihood)
+    assert adopted.start is not None
+    problem = check(adopted, seen)
+    assert float(adopted.start(problem, np.random.default_rng(1))["b"]) == 2.5
+    assert not hasattr(Graphs(model).model["x"], "get_value")
+    assert adopted.test_quantities is not None
+    told = adopted.test_quantities(**values, **seen)  # of the data, not of others that are drawn
+    assert {name: float(value) for name, value in told.items()} == pytest.approx({"residual": -0.4, "sum": -0.9})
+
+
 def test_a_model_and_its_double_share_a_digest_and_another_prior_does_not() -> None:
     def model(sd: float) -> Any:
         with pm.Model() as made:
@@ -88,6 +118,11 @@ def test_what_cannot_be_simulated_or_sampled_is_refused() -> None:
         pm.Potential("w", -(pm.Normal("y", pm.Normal("mu"), observed=[1.0]) ** 2))
     with pm.Model() as whole:
         pm.Normal("y", pm.Poisson("n", 3), observed=[1.0])
+    with pm.Model() as ordered:
+        way = pm.distributions.transforms.ordered
+        pm.Normal("y", pm.Normal("m", shape=2, transform=way, initval=[-1, 1]), observed=[1.0, 2.0])
+    with pytest.raises(InputError, match=r"values of m that its transform \(Ordered\) cannot have"):
+        gn.from_pymc(ordered)
     for model, said in ((unseen, "no observed"), (weighted, "potential w"), (whole, "n are whole numbers")):
         with pytest.raises(InputError, match=said):
             gn.from_pymc(model)

@@ -2,6 +2,8 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import arviz as az
 import pytest
@@ -10,6 +12,7 @@ import xarray as xr
 import genarium as gn
 from genarium import cli
 from genarium.errors import InputError
+from genarium.reporting.comparison import _prediction
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +43,10 @@ def test_fits_with_draws_are_compared(fits: dict[str, xr.DataTree], tmp_path: Pa
 def test_points_stand_beside_draws(fits: dict[str, xr.DataTree], tmp_path: Path) -> None:
     said = text(gn.compare({name: fits[name] for name in ("em", "gibbs")}, tmp_path / "c.html"))
     assert "Without pointwise likelihoods at draws, and so left out: em." in said
+    classes: Any = dict.fromkeys(fits, SimpleNamespace(multiplicity="count"))  # each element is of many observations
+    told = _prediction(classes, {name: fits[name] for name in ("vi", "gibbs")})
+    assert "Not compared, as each element of the likelihood is of many observations: vi and gibbs" in told
+    assert "<table" not in told
     estimate = float(fits["em"]["point"].to_dataset()["pi"][0])
     assert f"{estimate:.4f}" in said
 

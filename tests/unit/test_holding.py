@@ -236,16 +236,37 @@ def test_categories_are_labels_in_their_order() -> None:
     problem = held(regions(pd.Categorical(["b", " a", "b"], categories=["unused", "b", " a"])), SUMMARY)
     assert problem["region"].tolist() == [0, 1, 0]
     assert problem.coords["region"].tolist() == ["b", "a"]
-    for categories in (["10", "2", "0"], [10, 2, 0]):  # whole numbers are what they are, in any order of categories
+    for categories in (["10", "2", "0"], [10, 2, 0]):  # whole numbers in their order; gaps are no categories
         problem = held(regions(pd.Categorical([categories[0], categories[1], categories[2]])), SUMMARY)
-        assert problem["region"].tolist() == [10, 2, 0]
-        assert problem.sizes["region"] == 11
+        assert problem["region"].tolist() == [2, 1, 0]
+        assert problem.coords["region"].tolist() == ["0", "2", "10"]
+    problem = held(regions(pd.Categorical([2, 1, 0])), SUMMARY)
+    assert problem["region"].tolist() == [2, 1, 0]
+    problem = check(SUMMARY, regions(pd.Categorical(["2", "0", "0"])), {"region": 4})  # not all of four occur
+    assert problem["region"].tolist() == [2, 0, 0]
     assert held({**regions([0] * 3), "region": pd.Series(["x", "y", "x"], dtype="category")}, SUMMARY)[
         "region"
     ].tolist() == [0, 1, 0]
     refused(regions(pd.Categorical(["b", None, "b"])), "region[variant=1] = nan", model=SUMMARY)
     problem = held(regions(["b", "a", "b"]), SUMMARY)  # names alone have no order but their own
     assert [problem.coords["region"][at] for at in problem["region"]] == ["b", "a", "b"]
+
+
+def test_categories_are_found_by_name_among_the_labels_of_their_dim() -> None:
+    model = registry.get("perturbation_score").variant(replicates="nested")
+    count = pd.DataFrame([[5, 6], [1, 2], [9, 1]], ["r1", "r2", "r3"], ["x", "y"])
+    features = pd.DataFrame(np.arange(6.0).reshape(3, 2), ["A", "B", "C"], ["f", "g"])
+    given = {"count": count, "features": features}
+    of = pd.Series(pd.Categorical(["C", "A", "C"]), count.index)  # none is of B
+    problem = check(model, {**given, "condition": of})
+    assert problem["condition"].tolist() == [2, 0, 2]
+    assert problem.coords["perturbation"].tolist() == ["A", "B", "C"]
+    turned = check(model, {**given, "condition": of}, order={"perturbation": np.array(["B", "C", "A"])})
+    assert [turned.coords["perturbation"][at] for at in turned["condition"]] == ["C", "A", "C"]
+    assert turned["features"].tolist() == [[2, 3], [4, 5], [0, 1]]
+    odd = pd.Series(pd.Categorical(["A", "D", "A"]), count.index)
+    with pytest.raises(InputError, match=r"condition\[replicate=1\] = 'D' is none of the 3 perturbations"):
+        check(model, {**given, "condition": odd})
 
 
 BIG = 2**53 + 1

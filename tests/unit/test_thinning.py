@@ -1,5 +1,6 @@
 """Effective draws and R-hat of many quantities at once, against ArviZ; which draws are kept."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from arviz_stats.base import array_stats
 from numpy.typing import NDArray
 
+from genarium.calibration.replicate import _ranked
 from genarium.calibration.thinning import autocorrelation, effective, potential_scale, thinned
 
 Array = NDArray[Any]
@@ -99,3 +101,13 @@ def test_autocorrelation_of_independent_draws_is_about_zero() -> None:
 
 def test_autocorrelation_of_a_constant_is_zero() -> None:
     assert autocorrelation(np.ones((99, 1))).tolist() == [0]
+
+
+def test_what_differs_by_rounding_is_constant_and_tied() -> None:
+    """A flat prior has a log density that differs in the last digit, here along the chain."""
+    value = -12.3 * (1 + 1e-15 * np.repeat([0.0, 1, 2], 33))[:, None]
+    assert autocorrelation(value)[0] == 0
+    plan: Any = SimpleNamespace(rng=lambda *_: np.random.default_rng(1), ranks=99)
+    for truth, low, high in ((-12.3, 1, 98), (-13.0, 0, 0), (-np.inf, 0, 0), (np.inf, 99, 99)):
+        (rank,) = _ranked(plan, 0, np.array([[truth]]), value)["rank"]
+        assert low <= rank <= high

@@ -373,6 +373,8 @@ def _without_duplicates(
         if duplicates != "drop":
             ranked = order[again[order]]
             drop[ranked[~pd.Series(mine[ranked]).duplicated().to_numpy()]] = False
-        account.leave(f"repeated in the {TRAITS[side]}", called[drop].tolist())
+        gone = np.flatnonzero(drop)  # a row that is left out is told of once, however many it could be paired with
+        gone = gone[~pd.Series(other[gone]).duplicated().to_numpy()]
+        account.leave(f"repeated in the {TRAITS[side]}", called[gone].tolist())
         keep &= ~drop
     return np.flatnonzero(keep)

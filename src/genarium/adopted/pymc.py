@@ -14,6 +14,9 @@ from genarium.declaration import Array, Arrays, Model, Problem, Stage
 from genarium.errors import InputError
 from genarium.signatures import with_parameters
 
+RESTRICTING = ("Ordered", "Chain", "SumTo1", "SimplexTransform", "ZeroSumTransform")
+"""Transforms to a part of the space that a distribution may draw from."""
+
 LARGE = 20
 """Elements of a deterministic variable, at most, that are test quantities."""
 
@@ -44,7 +47,8 @@ def from_pymc(model: Any, name: str = "") -> Model:
     ------
     InputError
         If the model has no observed variables; or potentials, which have no generative process; or unknown variables
-        that are whole numbers, which no gradient leads to.
+        that are whole numbers, which no gradient leads to; or transforms to values that the prior does not draw (an
+        order).
 
     Examples
     --------
@@ -74,7 +78,8 @@ def from_pymc(model: Any, name: str = "") -> Model:
             "Sum them out (pm.Mixture, or marginalize of pymc-extras)."
         )
     graphs = Graphs(model)
-    free = {graphs.plain[rv.name]: value for rv, value in zip(graphs.model.free_RVs, graphs.prior(0), strict=True)}
+    refuse_other_supports(what, graphs)
+    free = {graphs.plain[rv.name]: value for rv, value in zip(graphs.free, graphs.prior(0), strict=True)}
     seen = {graphs.plain[rv.name]: np.asarray(_observed(model, rv)) for rv in model.observed_RVs}
     dims = {graphs.plain[n]: tuple(d and graphs.plain[d] for d in own) for n, own in model.named_vars_to_dims.items()}
     unknown, observed = variables(free, "unknown", dims), variables(seen, "observed", dims)
@@ -94,7 +99,7 @@ def from_pymc(model: Any, name: str = "") -> Model:
         start=graphs.start,
         log_likelihood=with_parameters([*unknown, *observed], graphs.log_likelihood),
         log_prior=with_parameters(unknown, graphs.log_prior),
-        test_quantities=with_parameters(unknown, graphs.quantities) if graphs.told else None,
+        test_quantities=with_parameters([*unknown, *observed], graphs.quantities) if graphs.told else None,
         vectorized=True,
         unit=one.dims[0] if len(observed) == 1 and len(one.dims) == 1 else "",
     )
@@ -138,6 +143,47 @@ def _rename(model: Any, rv: Any, name: str) -> None:
         model.named_vars[name] = rv
 
 
+def cloned(model: Any) -> tuple[Any, dict[str, Array]]:
+    """Return a copy of a PyMC model, its data and dims constant, and where the user has its variables start.
+
+    A copy cannot hold the latter.
+    """
+    from pymc.initial_point import make_initial_point_fn
+    from pymc.model.transform.optimization import freeze_dims_and_data
+
+    asked = dict(model.rvs_to_initial_values)
+    chosen = [rv.name for rv, value in asked.items() if value is not None]
+    initial: dict[str, Array] = {}
+    if chosen:
+        found = make_initial_point_fn(model=model, return_transformed=False)(0)
+        initial = {name: np.asarray(found[name]) for name in chosen}
+    try:
+        model.rvs_to_initial_values.update(dict.fromkeys(asked))
+        return freeze_dims_and_data(model), initial
+    finally:
+        model.rvs_to_initial_values.update(asked)
+
+
+def refuse_other_supports(what: str, graphs: "Graphs") -> None:
+    """Refuse transforms whose values the prior does not draw: its density then is of another distribution."""
+    model = graphs.model
+    some = [rv for rv in graphs.free if type(model.rvs_to_transforms.get(rv)).__name__ in RESTRICTING]
+    if not some:
+        return
+    ways = [model.rvs_to_transforms[rv] for rv in some]
+    again = [t.backward(t.forward(rv, *rv.owner.inputs), *rv.owner.inputs) for rv, t in zip(some, ways, strict=True)]
+    drawing = Forward([], [*some, *again])
+    with np.errstate(all="ignore"):
+        drawn = [drawing(seed) for seed in range(5)]
+    for i, (rv, way) in enumerate(zip(some, ways, strict=True)):
+        if not all(np.allclose(one[i], one[len(some) + i], equal_nan=False) for one in drawn):
+            raise InputError(
+                f"{what}: the prior draws values of {rv.name} that its transform ({type(way).__name__}) cannot have: "
+                "draws from the prior and its density are not of one distribution. Write the restriction as a part of "
+                "the model, such as pt.sort of a variable without it."
+            )
+
+
 class Graphs:
     """The graphs of a PyMC model, compiled on first use; shapes as in the model, with draws in front.
 
@@ -147,23 +193,34 @@ class Graphs:
     """
 
     def __init__(self, model: Any) -> None:
-        from pymc.model.fgraph import clone_model
-
-        self.model = clone_model(model)
+        self.model, self.initial = cloned(model)
+        self.names = [rv.name for rv in model.free_RVs], [rv.name for rv in model.observed_RVs]
         names = [*self.model.named_vars, *self.model.dim_lengths]
         self.plain = identifiers(dict.fromkeys(names), model.name or "pymc_model")
         self.digest = self._digest()
+
+    @property
+    def free(self) -> list[Any]:
+        """The free random variables, in the order of the user's model: that of a copy is another one."""
+        return [self.model[name] for name in self.names[0]]
+
+    @property
+    def seen(self) -> list[Any]:
+        """The observed random variables, in the order of the user's model."""
+        return [self.model[name] for name in self.names[1]]
 
     def __getstate__(self) -> dict[str, Any]:
         """Keep the model as bytes: joblib's own pickler does not take all that PyMC's classes hold."""
         import cloudpickle
 
-        return {"pickled": cloudpickle.dumps(self.model), "plain": self.plain, "digest": self.digest}
+        kept = {name: getattr(self, name) for name in ("plain", "digest", "names", "initial")}
+        return {"pickled": cloudpickle.dumps(self.model), **kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         import cloudpickle
 
-        self.model, self.plain, self.digest = cloudpickle.loads(state["pickled"]), state["plain"], state["digest"]
+        self.model = cloudpickle.loads(state["pickled"])
+        self.__dict__.update({name: value for name, value in state.items() if name != "pickled"})
 
     def _digest(self) -> str:
         """Return a digest of the density: its operations and constants."""
@@ -192,16 +249,14 @@ class Graphs:
 
     @cached_property
     def _prior(self) -> "Forward":
-        return Forward([], self.model.free_RVs)
+        return Forward([], self.free)
 
     @cached_property
     def _predictive(self) -> "Forward":
         from pytensor.graph.replace import clone_replace
 
-        given = {rv: rv.type() for rv in self.model.free_RVs}
-        return Forward(
-            list(given.values()), clone_replace(self.model.observed_RVs, replace=given, rebuild_strict=False)
-        )
+        given = {rv: rv.type() for rv in self.free}
+        return Forward(list(given.values()), clone_replace(self.seen, replace=given, rebuild_strict=False))
 
     def prior(self, seed: int) -> list[Array]:
         """Draw the free random variables."""
@@ -210,15 +265,15 @@ class Graphs:
     def draw_unknown(self, rng: np.random.Generator) -> dict[str, Array]:
         """Draw the unknown variables from their prior."""
         drawn = self.prior(int(rng.integers(2**31)))
-        return {self.plain[rv.name]: value for rv, value in zip(self.model.free_RVs, drawn, strict=True)}
+        return {self.plain[rv.name]: value for rv, value in zip(self.free, drawn, strict=True)}
 
     def draw_observed(self, rng: np.random.Generator, **unknown: Array) -> dict[str, Array]:
         """Simulate data."""
         drawn = self._predictive(int(rng.integers(2**31)), *self._ordered(unknown))
-        return {self.plain[rv.name]: value for rv, value in zip(self.model.observed_RVs, drawn, strict=True)}
+        return {self.plain[rv.name]: value for rv, value in zip(self.seen, drawn, strict=True)}
 
     def _ordered(self, unknown: Arrays) -> list[Array]:
-        return [np.asarray(unknown[self.plain[rv.name]], dtype=rv.dtype) for rv in self.model.free_RVs]
+        return [np.asarray(unknown[self.plain[rv.name]], dtype=rv.dtype) for rv in self.free]
 
     @cached_property
     def _initial(self) -> Any:
@@ -229,7 +284,7 @@ class Graphs:
     def start(self, problem: Problem, rng: np.random.Generator) -> dict[str, Array]:
         """Return PyMC's starting point."""
         found = self._initial(int(rng.integers(2**31)))
-        return {self.plain[rv.name]: np.asarray(found[rv.name]) for rv in self.model.free_RVs}
+        return {self.plain[rv.name]: np.asarray(self.initial.get(rv.name, found[rv.name])) for rv in self.free}
 
     # Densities
 
@@ -240,12 +295,12 @@ class Graphs:
 
         natural = remove_value_transforms(self.model)
         data = []
-        for rv in natural.observed_RVs:
+        for rv in (natural[name] for name in self.names[1]):
             value = rv.type(f"{rv.name}_data")
             del natural.values_to_rvs[natural.rvs_to_values[rv]]
             natural.rvs_to_values[rv], natural.values_to_rvs[value] = value, rv
             data.append(value)
-        return natural, [natural.rvs_to_values[rv] for rv in natural.free_RVs], data
+        return natural, [natural.rvs_to_values[natural[name]] for name in self.names[0]], data
 
     @cached_property
     def _likelihood(self) -> "Batched":
@@ -266,23 +321,26 @@ class Graphs:
     def _quantities(self) -> "Batched":
         from pytensor.graph.replace import clone_replace
 
-        given = {rv: rv.type() for rv in self.model.free_RVs}
-        return Batched(list(given.values()), [], clone_replace(self.told, replace=given, rebuild_strict=False))
+        given, data = ({rv: rv.type() for rv in own} for own in (self.free, self.seen))
+        told = clone_replace(self.told, replace={**given, **data}, rebuild_strict=False)
+        return Batched(list(given.values()), list(data.values()), told)
 
     def log_likelihood(self, **values: Array) -> Array:
         """Log density of the data: by element where it is one variable of one dim, else the sum."""
-        one = len(self.model.observed_RVs) == 1 and self.model.observed_RVs[0].ndim == 1
-        data = [np.asarray(values[self.plain[rv.name]], dtype=rv.dtype) for rv in self.model.observed_RVs]
-        (found,) = (self._pointwise if one else self._likelihood)(self._ordered(values), data)
+        one = len(self.seen) == 1 and self.seen[0].ndim == 1
+        (found,) = (self._pointwise if one else self._likelihood)(self._ordered(values), self._data(values))
         return found
+
+    def _data(self, values: Arrays) -> list[Array]:
+        return [np.asarray(values[self.plain[rv.name]], dtype=rv.dtype) for rv in self.seen]
 
     def log_prior(self, **unknown: Array) -> Array:
         """Log density of the prior."""
         return self._prior_density(self._ordered(unknown), [])[0]
 
-    def quantities(self, **unknown: Array) -> Mapping[str, Array]:
-        """Return the deterministic variables."""
-        found = self._quantities(self._ordered(unknown), [])
+    def quantities(self, **values: Array) -> Mapping[str, Array]:
+        """Return the deterministic variables, given the unknown and the observed ones."""
+        found = self._quantities(self._ordered(values), self._data(values))
         return {self.plain[d.name]: value for d, value in zip(self.told, found, strict=True)}
 
 

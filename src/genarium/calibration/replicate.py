@@ -9,7 +9,7 @@ import numpy as np
 
 from genarium.calibration.plan import Given, Plan
 from genarium.calibration.scalars import flat_draws, scalars, with_densities
-from genarium.calibration.thinning import autocorrelation, effective, potential_scale, thinned
+from genarium.calibration.thinning import ROUNDING, autocorrelation, effective, potential_scale, thinned
 from genarium.data import check
 from genarium.declaration import Array, Arrays, Model, Problem, Result
 from genarium.engines.resample import smoothed
@@ -256,7 +256,8 @@ def rank_again(plan: Plan, record: Record, draws: Arrays) -> Record:
 def _ranked(plan: Plan, index: int, truth: Array, values: Array) -> Record:
     """Ranks and PIT values of a truth, shape (1, Q), among draws, shape (L, Q); ties are broken at random."""
     ties = plan.rng(index, "ties")
-    below, equal = (values < truth[0]).sum(0), (values == truth[0]).sum(0)
+    same = np.isclose(values, truth[0], rtol=ROUNDING, atol=0)
+    below, equal = ((values < truth[0]) & ~same).sum(0), same.sum(0)
     rank = below + ties.integers(0, equal + 1)
     pit = (rank + ties.uniform(size=len(rank))) / (plan.ranks + 1)
     return {"rank": rank.tolist(), "pit": pit.tolist()}

@@ -8,6 +8,9 @@ import numpy as np
 
 from genarium.declaration import Array
 
+ROUNDING = 1e-13
+"""Relative difference up to which values are one: sums that are constant (the log prior of a flat one) differ so."""
+
 
 def effective(draws: Array) -> Array:
     """Effective sample size of the rank-normalised, split chains (Vehtari et al. 2021, eqs. 10 to 13).
@@ -61,10 +64,11 @@ def thinned(count: int, keep: int) -> Array:
 
 
 def autocorrelation(draws: Array) -> Array:
-    """Correlation of neighbours, draw by draw; (L, Q) to (Q,). Expected -1/L for independent draws."""
+    """Correlation of neighbours, draw by draw; (L, Q) to (Q,). Expected -1/L for independent draws; 0 of a constant."""
     centred = draws - draws.mean(0)
     power = (centred**2).sum(0)
-    return np.where(power > 0, (centred[1:] * centred[:-1]).sum(0) / np.where(power > 0, power, 1), 0.0)
+    varies = power > len(draws) * (ROUNDING * np.abs(draws).max(0)) ** 2
+    return np.where(varies, (centred[1:] * centred[:-1]).sum(0) / np.where(varies, power, 1), 0.0)
 
 
 def _split(draws: Array) -> Array:

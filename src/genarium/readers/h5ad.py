@@ -32,7 +32,7 @@ class Stored:
     obs, var : DataFrame
         Columns of cells and of genes.
     counts : array
-        Dense or sparse, (N, D).
+        Dense or sparse, (N, D); None if not asked for.
     obsm : mapping of str to ndarray
         Those matrices of ``obsm`` that were asked for, (N, ...).
     """
@@ -96,7 +96,9 @@ def same_marks(marks: Mapping[Path, list[str]], column: str) -> list[str]:
     return first
 
 
-def read_stored(path: Path, layer: str | None = None, *, raw: bool = True, matrices: Sequence[str] = ()) -> Stored:
+def read_stored(
+    path: Path, layer: str | None = None, *, raw: bool = True, matrices: Sequence[str] = (), counts: bool = True
+) -> Stored:
     """Read a file written by ``AnnData.write_h5ad``.
 
     Parameters
@@ -108,6 +110,8 @@ def read_stored(path: Path, layer: str | None = None, *, raw: bool = True, matri
         False: any numbers will do.
     matrices : sequence of str
         Matrices of ``obsm`` to read, as far as the file has them.
+    counts : bool
+        False: of the matrix nothing is read (``counts`` is None), unless a layer is named.
 
     Returns
     -------
@@ -123,14 +127,14 @@ def read_stored(path: Path, layer: str | None = None, *, raw: bool = True, matri
     hdf5.look_over(path, "AnnData", REMEDY)
     try:
         with h5py.File(path, "r") as file:
-            return _stored(path, file, layer, raw, matrices)
+            return _stored(path, file, layer, raw, matrices, counts or layer is not None)
     except InputError:
         raise
     except Exception as error:  # HDF5 and anndata raise a dozen kinds for damaged or foreign files
         raise hdf5.unreadable(path, "AnnData", error, REMEDY) from error
 
 
-def _stored(path: Path, file: Any, layer: str | None, raw: bool, matrices: Sequence[str]) -> Stored:
+def _stored(path: Path, file: Any, layer: str | None, raw: bool, matrices: Sequence[str], counted: bool) -> Stored:
     from anndata.io import read_elem
 
     if {"constant_data", "observed_data"} & set(file):
@@ -165,8 +169,8 @@ def _stored(path: Path, file: Any, layer: str | None, raw: bool, matrices: Seque
                 f"{path}: the {what} name {index[index.duplicated()][0]!r} is used more than once. "
                 f"Call adata.{axis}_names_make_unique() and write the file again."
             )
-    counts = _counts(path, file, layer, raw, obs.index, var.index)
-    if counts.shape != (len(obs), len(var)):
+    counts = _counts(path, file, layer, raw, obs.index, var.index) if counted else None
+    if counts is not None and counts.shape != (len(obs), len(var)):
         raise InputError(
             f"{path}: obs has {len(obs)} cells and var {len(var)} genes, but the matrix has the shape {counts.shape}. "
             "Write the file again with write_h5ad."

@@ -75,7 +75,7 @@ def compare(trees: Mapping[str, xr.DataTree], path: str | Path, *, model: str | 
     sections = [
         ("found", "What each found", _answers(models, trees)),
         ("fits", "The fits", _fits(models, trees)),
-        ("prediction", "Prediction of single observations", _prediction(trees)),
+        ("prediction", "Prediction of single observations", _prediction(models, trees)),
         ("estimates", "Estimates", _estimates(models, found)),
     ]
     foot = paragraph(f"Written by {made}. This page needs no network and no other file.")
@@ -162,13 +162,17 @@ def _fits(models: Mapping[str, Model], trees: Mapping[str, xr.DataTree]) -> str:
     return table(head, rows, numeric=(5,), prose=6, label="The fits")
 
 
-def _prediction(trees: Mapping[str, xr.DataTree]) -> str:
+def _prediction(models: Mapping[str, Model], trees: Mapping[str, xr.DataTree]) -> str:
     """Compare by leave-one-out cross-validation, where all fits are of the same data and hold pointwise likelihoods."""
     without = [name for name, tree in trees.items() if "log_likelihood" not in tree]
-    trees = {name: tree for name, tree in trees.items() if name not in without}
-    left = paragraph(
-        f"Without pointwise likelihoods at draws, and so left out: {escape(listed(without))}." if without else ""
-    )
+    classes = [name for name in trees if name not in without and models[name].multiplicity]
+    trees = {name: tree for name, tree in trees.items() if name not in {*without, *classes}}
+    others = [f"Without pointwise likelihoods at draws, and so left out: {escape(listed(without))}."] if without else []
+    if classes:  # of whole classes of reads, all at once, which is no prediction of a read
+        others.append(
+            f"Not compared, as each element of the likelihood is of many observations: {escape(listed(classes))}."
+        )
+    left = paragraph(*others) if others else ""
     if len(trees) < 2:
         return left or ""
     datas = [tree["observed_data"].to_dataset() for tree in trees.values()]
@@ -198,11 +202,7 @@ def _prediction(trees: Mapping[str, xr.DataTree]) -> str:
         "of stacking.",
         kind="soft",
     )
-    return (
-        table(head, rows, numeric=range(1, 7), label="Leave-one-out cross-validation")
-        + said
-        + (left if without else "")
-    )
+    return table(head, rows, numeric=range(1, 7), label="Leave-one-out cross-validation") + said + left
 
 
 def _estimates(models: Mapping[str, Model], found: Mapping[str, Mapping[str, Estimate]]) -> str:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from genarium.attributes import attribute
 from genarium.data import check
-from genarium.declaration import Claim, Model, Problem, Result
+from genarium.declaration import Claim, Method, Model, Problem, Result
 from genarium.engines.labels import match_labels
 from genarium.errors import InputError
 from genarium.evaluate import POINTWISE_SIZE, coordinates, derived, log_likelihood, log_prior, sparse_joint_density
@@ -92,6 +93,7 @@ def fit(
         elsewhere=lambda: {flag("method", name): one.options for name, one in methods(declared).items()},
     )
     problem = check(variant, data, sizes, values, layer=layer)
+    options = {**read_with(data, problem, way), **options}
     require_free(problem, method)
     fitting, predicting, telling = generator(seed).spawn(3)
     told = prior_groups(problem, prior_draws, telling) if prior_draws else {}
@@ -116,6 +118,16 @@ def fit(
         **seconds,
     )
     return with_groups(start, groups, {**kept, **attrs})
+
+
+def read_with(data: Data, problem: Problem, way: Method) -> dict[str, str]:
+    """Return labels that the data were read with and the method asks for under the same name, such as the control."""
+    if not isinstance(data, xr.DataTree) or "reader_options" not in data.attrs:
+        return {}
+    before = attribute(data, "reader_options")
+    asked = {name: before.get(name) for name, usual in way.options.items() if usual == ""}
+    labels = problem.coords.values() if any(asked.values()) else ()
+    return {name: value for name, value in asked.items() if any(value in dim.tolist() for dim in labels)}
 
 
 def in_blocks(path: Path) -> bool:

@@ -36,7 +36,8 @@ def predict(
         New data, as for :func:`genarium.fit`; default: the data of the fit. Known variables that they lack are taken
         from the fit where these do not vary over the model's unit (such as the dispersion). Known variables along a
         dim that no unknown variable has (the windows of a genome) may be of others. Where a model can predict from
-        known variables alone, the observed ones may be missing.
+        known variables alone, the observed ones may be missing. Values of a tree that are neither defaults nor the
+        fit's (another target) are taken, with a warning.
     model : str, Path or Model
         What the tree was fitted by, where that is neither built in nor installed.
     layer : str
@@ -82,9 +83,11 @@ def _predict(
     given += [] if missing else model.observed.variables.values()
     shown = {model.unit} | {dim for var in given for dim in var.dims}
     constants = tree["constant_data"].to_dataset() if "constant_data" in tree else xr.Dataset()
-    for name, var in model.known.variables.items():
-        if model.unit not in var.dims and name in constants and name not in own and not elsewhere & set(var.dims):
-            values.setdefault(name, constants[name].drop_vars(shown & set(map(str, constants[name].coords))))
+    fixed = [name for name, var in model.known.variables.items() if not ({model.unit} | elsewhere) & set(var.dims)]
+    fixed = [name for name in fixed if name in constants and name not in own | set(values)]
+    others = _told(model, held, constants, fixed) if isinstance(data, xr.DataTree) and data is not tree else set()
+    for name in (name for name in fixed if name not in others):
+        values[name] = constants[name].drop_vars(shown & set(map(str, constants[name].coords)))
     rows = [var for var in model.variables("known", "observed").values() if model.unit in var.dims]
     kept = {dim for var in model.known.variables.values() for dim in var.dims} | set(model.labels)
     anew = ({var.support.of for var in rows} - kept) | elsewhere
@@ -126,6 +129,43 @@ def _same_scale(model: Model, tree: xr.DataTree, data: Data) -> None:
                 "the file.",
                 stacklevel=4,
             )
+
+
+def _told(model: Model, held: Mapping[str, Any], fitted: xr.Dataset, names: Sequence[str]) -> set[str]:
+    """Return which of some known variables of a tree are neither their defaults nor those of the fit, and warn.
+
+    A tree holds defaults, too, also those that follow from its data: these are not what somebody has asked for.
+    """
+    out = set()
+    arrays = {name: value.to_numpy() for name, value in held.items()}
+    for name in (name for name in names if name in held):
+        usual, value = model.known.variables[name].default, arrays[name]
+        if callable(usual):
+            if not set(parents_of(usual)) <= set(arrays):
+                continue
+            usual = call(usual, arrays)
+        if usual is not None and np.shape(usual) in ((), value.shape) and np.allclose(value, usual, equal_nan=True):
+            continue
+        if _alike(fitted[name], held[name]):
+            continue
+        for dim in map(str, fitted[name].dims):
+            lacking = sorted(set(fitted[name][dim].astype(str).values) - set(held[name][dim].astype(str).values))
+            _same_size(model, dim, fitted.sizes[dim], held[name].sizes[dim], lacking)
+        out.add(name)
+        warn(
+            f"{model.name}: known variable {name!r} of the new data is another one than that of the fit. Predictions "
+            "are for that of the new data.",
+            stacklevel=4,
+        )
+    return out
+
+
+def _alike(old: xr.DataArray, new: xr.DataArray) -> bool:
+    """Whether values are the same, by their labels; mere numbers say nothing."""
+    new = new.transpose(*old.dims)
+    if any(one[dim].dtype.kind in "iu" for one in (old, new) for dim in one.dims):
+        return np.array_equal(old.to_numpy(), new.to_numpy())
+    return bool(xr.Dataset.equals(*(one.to_dataset(name="value") for one in xr.align(old, new, join="outer"))))
 
 
 def _tell_defaults(problem: Problem, fitted: xr.Dataset, given: set[str]) -> None:
