@@ -223,8 +223,10 @@ class Sampler:
         """Slice update of logit p (eq. 5b); the prior of p is uniform."""
 
         def log_density(logit: Array) -> Array:
-            strong = expit(logit)
-            return np.asarray(self._density(at._replace(strong=strong)) + np.log(strong) + np.log1p(-strong))
+            volume = -np.logaddexp(0, logit) - np.logaddexp(
+                0, -logit
+            )  # of p: ln p (1 - p), also where p is 1 to rounding
+            return np.asarray(self._density(at._replace(strong=expit(logit))) + volume)
 
         logit = np.log(at.strong) - np.log1p(-at.strong)
         return at._replace(strong=np.asarray(expit(engine.slice_update(log_density, logit, 1.0, rng))))

@@ -277,6 +277,15 @@ def test_every_move_keeps_the_joint_distribution(move: str) -> None:
     assert (np.abs(z) < 4.2).all(), z  # of seven moves, some eight numbers each: p < .002
 
 
+def test_the_share_of_strong_variants_moves_near_one_too() -> None:
+    """Slices reach beyond where p is one to rounding, whose Jacobian is still finite; warnings are errors."""
+    problem = problem_of(3, variant=12, region=2)
+    sampler, rng = Sampler(problem), np.random.default_rng(2)
+    at = state_of(truth(3, variant=12, region=2), sampler)
+    near = at._replace(strong=np.asarray(1 - 2.0**-53))
+    assert all(0 < float(sampler._strong_share(rng, near).strong) < 1 for _ in range(5))
+
+
 def state_of(unknown: Mapping[str, Array], sampler: Sampler) -> State:
     """Values of the unknown variables as a state, no variant confounded."""
     return State(**{short: unknown[name] for short, name in NAMES.items()}, more=np.zeros(len(sampler.x)))
