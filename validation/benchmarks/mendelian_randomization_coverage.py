@@ -213,16 +213,17 @@ def main() -> None:
     """Run what is not stored yet, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--replicates", type=int, default=400)
+    parser.add_argument("--first", type=int, default=0, help="seed of the first replicate (a store holds one such run)")
     parser.add_argument("--only", nargs="*", choices=list(WORLDS), default=list(WORLDS))
     parser.add_argument("--store", type=Path, help="file that keeps rounds, to go on from there")
     options = parser.parse_args()
     store: dict[str, list[Any]] = {}
     if options.store is not None and options.store.exists():
         store = json.loads(options.store.read_text())
-    for seed in range(options.replicates):
+    for seed in range(options.first, options.first + options.replicates):
         for name in options.only:
             rounds = store.setdefault(name, [])
-            if len(rounds) == seed:
+            if len(rounds) == seed - options.first:
                 rng = np.random.default_rng([seed, list(WORLDS).index(name)])
                 rounds.append(estimates(name, WORLDS[name](rng), seed))
         if options.store is not None and seed % 5 == 4:
