@@ -1,11 +1,11 @@
 """Every way to fit a model: its own methods, and those of the engines, as one table of ``Method``."""
 
 from dataclasses import replace
-from difflib import get_close_matches
 
 from genarium.declaration import Method, Model, Problem
 from genarium.errors import InputError
 from genarium.registry import program
+from genarium.words import did_you_mean
 
 ENGINES = "genarium.engines"
 
@@ -87,8 +87,7 @@ def find_method(model: Model, name: str) -> Method:
     if name in model.unsupported:
         raise InputError(f"{model.name}: method {name!r} is not offered: {model.unsupported[name]}.")
     lines = ", ".join(f"{each} ({method.claim})" for each, method in available.items())
-    close = get_close_matches(name, available, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
+    hint = did_you_mean(name, available)
     raise InputError(f"{model.name}: there is no method {name!r}.{hint} The methods are {lines or 'none'}.")
 
 

@@ -6,7 +6,6 @@ import sys
 import traceback
 from collections.abc import Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 from functools import cache
 from importlib import import_module, invalidate_caches
 from importlib.metadata import EntryPoint, entry_points
@@ -26,6 +25,7 @@ from genarium.form import check_form, check_model
 from genarium.home import BUILT_IN, Home
 from genarium.home import program as program
 from genarium.remedies import flag, verb
+from genarium.words import did_you_mean
 
 GROUP = "genarium.models"
 """Entry points of this group are models: the name is the model's, the value its module, or ``module:MODEL``."""
@@ -94,8 +94,7 @@ def named(name: str) -> Model:
         return replace(_exported(f"model {name!r}", module), name=name, module=module)
     points = installed().get(name, ())
     if not points:
-        close = get_close_matches(name, names(), n=1)
-        hint = f"Did you mean {close[0]!r}?" if close else f"The models are {', '.join(names())}."
+        hint = did_you_mean(name, names()).strip() or f"The models are {', '.join(names())}."
         if Path(name, "__init__.py").is_file():
             hint = f"Give a model's folder by its path: ./{name}."
         raise InputError(f"there is no model {name!r}. {hint}")

@@ -3,7 +3,6 @@
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from genarium.errors import InputError
 from genarium.remedies import as_flags, as_text, either, flag, option, setting, warn
 from genarium.signatures import choices, keyword_options, kinds_of, parents_of
 from genarium.supports import LARGEST
+from genarium.words import did_you_mean
 
 MAY_BE_ZERO = ("tune",)
 """Whole-number options that may be zero; the others count things of which there must be one."""
@@ -220,10 +220,9 @@ def _unknown(model: Model, name: str, more: Mapping[str, Iterable[str]], elsewhe
         "options of the model": list(model.options),
         "variables": list(model.variables()),
     }
-    close = get_close_matches(name, [one for names in tables.values() for one in names], n=1)
+    hint = did_you_mean(name, [one for names in tables.values() for one in names])
     tables["options of the model"] = [f"{one} ({', '.join(values)})" for one, values in model.options.items()]
     there = [other for other, names in elsewhere.items() if name in names]
-    hint = f" Did you mean {close[0]!r}?" if close else ""
     hint = f" It is an option of {' and '.join(there)}." if there else hint
     lists = "; ".join(f"{what}: {', '.join(names)}" for what, names in tables.items() if names)
     shell = f"`genarium show {model.name}` says what each means"

@@ -1,5 +1,9 @@
 """Words in messages and reports."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import Any
+
 IRREGULAR = {"locus": "loci"}
 
 
@@ -24,3 +28,32 @@ def plural(noun: str) -> str:
     if noun.endswith("y") and noun[-2:-1] not in "aeiou":
         return f"{noun[:-1]}ies"
     return f"{noun}es" if noun.endswith(("s", "x", "ch", "sh")) else f"{noun}s"
+
+
+def did_you_mean(name: str, have: Iterable[Any]) -> str:
+    """Return the question whether another name was meant, with a blank before it; "" if none is near.
+
+    Near are the same letters in another case, few other letters, and the only name that has these letters in it.
+
+    Parameters
+    ----------
+    name : str
+        A name that is not there.
+    have : iterable
+        Names that are.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> did_you_mean("nontargeting", ["APC", "NonTargetingControl"])
+    " Did you mean 'NonTargetingControl'?"
+    """
+    there = [str(other) for other in have]
+    low = name.casefold()
+    same = [other for other in there if other.casefold() == low]
+    longer = [other for other in there if len(low) > 1 and low in other.casefold()]
+    near = [*same, *get_close_matches(name, there, n=1), *(longer if len(longer) == 1 else [])]
+    return f" Did you mean {near[0]!r}?" if near else ""

@@ -1,10 +1,10 @@
 """Lists of names, and what to say of a name that is not among them."""
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import Any
 
 from genarium.errors import InputError
+from genarium.words import did_you_mean
 
 
 def listed(names: Iterable[Any], most: int = 10) -> str:
@@ -16,8 +16,4 @@ def listed(names: Iterable[Any], most: int = 10) -> str:
 def absent(where: Any, what: str, name: str, have: Iterable[Any]) -> InputError:
     """Return the error for a name that is not there, with the names that are."""
     have = [str(other) for other in have]
-    close = get_close_matches(name, have, n=1)
-    return InputError(
-        f"{where}: there is no {what} {name!r}.{f' Did you mean {close[0]!r}?' if close else ''} "
-        f"There are: {listed(have)}."
-    )
+    return InputError(f"{where}: there is no {what} {name!r}.{did_you_mean(name, have)} There are: {listed(have)}.")

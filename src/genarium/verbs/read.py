@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from genarium.remedies import flag, option, setting
 from genarium.settings import require_choice, split
 from genarium.signatures import choices, keyword_options, plain_kinds
 from genarium.tree import data_tree, provenance, with_coordinates
+from genarium.words import did_you_mean
 
 
 def read(
@@ -192,8 +192,7 @@ def _format(model: Model, given: str, files: Sequence[Path]) -> str:
         raise InputError(f"{model.name}: the model reads no files. Give its data as arrays in Python.")
     if not given:
         return guessed(model.name, model.readers, files)
-    close = get_close_matches(given, model.readers, n=1)
     raise InputError(
-        f"{model.name}: there is no format {given!r}.{f' Did you mean {close[0]!r}?' if close else ''} "
+        f"{model.name}: there is no format {given!r}.{did_you_mean(given, model.readers)} "
         f"The formats are {', '.join(model.readers)}."
     )
