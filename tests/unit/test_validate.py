@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import arviz_plots
@@ -520,6 +521,22 @@ def test_distances_to_an_exact_method(toy: Model) -> None:
     told = verdict(found, "distance to conjugate")
     assert told.status == "warn"
     assert "20 replicates" in told.where
+
+
+def test_what_the_exact_method_found_is_taken_by_others_on_the_same_data(toy: Model, tmp_path: Path) -> None:
+    compared: dict[str, Any] = {"seed": 1, "reference": "conjugate", "n_reference": 4, "references": tmp_path}
+    first = validate(trying(toy, sampler(), "approximate"), "tried", 20, **compared)
+    files = sorted(tmp_path.iterdir())
+    assert len(files) == 4
+    for file in files:  # so that it is seen which one is taken
+        told = json.loads(file.read_text())
+        file.write_text(json.dumps(told | {"sd": [2 * sd for sd in told["sd"]]}))
+    second = validate(trying(toy, sampler(shift=1.0), "approximate"), "tried", 20, **compared)
+    assert sorted(tmp_path.iterdir()) == files
+    ratios = [one.quantities["theta"]["sd_ratio"] for one in (first, second)]
+    assert ratios[1] == pytest.approx(ratios[0] / 2, rel=0.2)
+    validate(trying(toy, sampler(), "approximate"), "tried", 20, **{**compared, "seed": 2})
+    assert len(list(tmp_path.iterdir())) == 8
 
 
 def test_quantities_that_never_vary_have_no_distance(toy: Model) -> None:

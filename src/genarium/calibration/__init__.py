@@ -74,6 +74,7 @@ def validate(
     ranks: int = 99,
     reference: str = "",
     n_reference: int | None = None,
+    references: str | Path | None = None,
     quantities: Quantities | None = None,
     keep: bool = False,
     out: str | Path | None = None,
@@ -116,6 +117,9 @@ def validate(
         An exact method to measure the distance to, on the first ``n_reference`` replicates (50 where not given).
     n_reference : int, optional
         Only with ``reference``.
+    references : str or Path, optional
+        Folder where what ``reference`` found is kept: other methods that are validated with it, by the same seed, take
+        it from there.
     quantities : callable, optional
         More test quantities: a function of unknown, known and observed variables, by their names, at one draw, that
         returns scalars or arrays by name.
@@ -179,7 +183,8 @@ def validate(
             f"{flag('resume', True)} needs the folder of the run to go on with: {either('out=...', '--out DIR')}."
         )
     n_reference = (50 if n_reference is None else n_reference) if reference else 0
-    plan = Plan(model, method, settings, int(seed), ranks, dict(wrong or {}), reference, n_reference, given, keep)
+    kept = Path(references) if references is not None else None
+    plan = Plan(model, method, settings, int(seed), ranks, dict(wrong or {}), reference, n_reference, given, keep, kept)
     _ = plan.values, plan.misled, plan.options  # refuse what cannot be used before anything is run
     with Store(Path(out) if out is not None else None, plan.describe(), resume) as store:
         return collect(plan, store, int(simulations), workers, adaptive)

@@ -101,9 +101,10 @@ def certify(
     if own is not None and own.is_dir() and not resume:
         shutil.rmtree(own)
     reference = next((m for m in REFERENCE if m in methods(plan.declared)), "")
-    compare = (
-        {"reference": reference, "n_reference": effort.n_reference} if plan.claim == "approximate" and reference else {}
-    )
+    compare: dict[str, Any] = {}
+    if plan.claim == "approximate" and reference:
+        compare = {"reference": reference, "n_reference": effort.n_reference}
+        compare["references"] = folder / "references" if folder else None
 
     def run(part: str, simulations: int, **more: Any) -> Validation:
         out = own / part if own else None

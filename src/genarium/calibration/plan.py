@@ -67,6 +67,8 @@ class Plan:
         Replicates that are compared, the first ones.
     keep : bool
         Whether records hold the draws that the truth is ranked among.
+    references : Path, optional
+        Folder where what the exact method found is kept, for other methods on the same data.
     given : Given, optional
         Posterior SBC: simulate from this posterior and fit to these data and the simulated ones together.
     """
@@ -81,6 +83,7 @@ class Plan:
     n_reference: int = 0
     given: Given | None = None
     keep: bool = False
+    references: Path | None = None
 
     def __post_init__(self) -> None:
         generator(self.seed)
@@ -242,7 +245,7 @@ class Plan:
         if not Home.of(self.declared).built_in:
             told["model_origin"] = registry.origin(self.declared)
         if self.given is not None:
-            told["given"] = _fingerprint({**self.given.arrays, **self.given.draws})
+            told["given"] = fingerprint({**self.given.arrays, **self.given.draws})
         return dict(json.loads(json.dumps(told)))
 
 
@@ -251,7 +254,8 @@ def told_wrong(wrong: Mapping[str, Any]) -> str:
     return ", ".join(f"{n} = {v}{' in the simulation' if isinstance(v, str) else ''}" for n, v in wrong.items())
 
 
-def _fingerprint(arrays: Arrays) -> str:
+def fingerprint(arrays: Arrays) -> str:
+    """Return a digest of arrays and their names; twelve hexadecimal digits."""
     import hashlib
 
     sha = hashlib.sha256()

@@ -7,18 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from genarium.calibration.plan import Given, Plan
+from genarium.calibration.plan import Given, Plan, fingerprint
 from genarium.calibration.scalars import flat_draws, scalars, with_densities
 from genarium.calibration.thinning import ROUNDING, autocorrelation, effective, potential_scale, thinned
 from genarium.data import check
-from genarium.declaration import Array, Arrays, Model, Problem, Result
+from genarium.declaration import Array, Arrays, Method, Model, Problem, Result
 from genarium.engines.resample import smoothed
 from genarium.errors import ApproximationError, GenariumError
 from genarium.evaluate import at_draws
 from genarium.methods import find_method
 from genarium.progress import cpu_seconds
 from genarium.signatures import keyword_options
+from genarium.sources import digest_of_sources, sources_of
 from genarium.story import draw, draw_stage
+from genarium.writing import replacing
 
 ENOUGH = 1.5
 """Effective draws for each draw that is kept: so that neighbours kept have a correlation of at most about 0.05."""
@@ -223,7 +225,7 @@ def _record(plan: Plan, one: Simulated, problem: Problem, result: Result) -> tup
     if plan.keep:
         record[DRAWS] = some
     if plan.reference and one.index < plan.n_reference:
-        record["reference"] = _reference(plan, problem, plan.rng(one.index, "reference"))
+        record["reference"] = _reference(plan, problem, one.index)
     return {**record, "stats": stats}, enough
 
 
@@ -308,9 +310,24 @@ def _optimality(names: list[str], estimate: Array, truth: Array, result: Result)
     return {}
 
 
-def _reference(plan: Plan, problem: Problem, rng: np.random.Generator) -> Record:
-    """Mean and sd by an exact method on the same data."""
-    method = find_method(plan.declared, plan.reference).function
+def _reference(plan: Plan, problem: Problem, index: int) -> Record:
+    """Mean and sd by an exact method on the same data; what another validation has found there is taken."""
+    way = find_method(plan.declared, plan.reference)
+    told = digest_of_sources(sources_of(plan.declared, way))
+    name = f"{plan.variant}.{plan.reference}-{told}-{plan.seed}-{index}-{fingerprint(problem.arrays)}.json"
+    kept = plan.references / name if plan.references is not None else None
+    if kept is not None and kept.is_file():
+        return dict(json.loads(kept.read_text(encoding="utf-8")))
+    found = _by_reference(way, plan, problem, plan.rng(index, "reference"))
+    if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(kept) as temporary:
+            temporary.write_text(json.dumps(found), encoding="utf-8")
+    return found
+
+
+def _by_reference(way: Method, plan: Plan, problem: Problem, rng: np.random.Generator) -> Record:
+    method = way.function
     options = {n: v for n, v in {"chains": 2, "draws": 500, "tune": 500}.items() if n in keyword_options(method)}
     result = fit_once(method, problem, rng, options)
     if isinstance(result, str):
