@@ -223,9 +223,8 @@ class Sampler:
         """Slice update of logit p (eq. 5b); the prior of p is uniform."""
 
         def log_density(logit: Array) -> Array:
-            volume = -np.logaddexp(0, logit) - np.logaddexp(
-                0, -logit
-            )  # of p: ln p (1 - p), also where p is 1 to rounding
+            # ln p (1 - p), also where p is 1 to rounding
+            volume = -np.logaddexp(0, logit) - np.logaddexp(0, -logit)
             return np.asarray(self._density(at._replace(strong=expit(logit))) + volume)
 
         logit = np.log(at.strong) - np.log1p(-at.strong)
