@@ -129,8 +129,10 @@ def test_an_approximate_method_is_compared_with_an_exact_one(grown: None) -> Non
 
 
 def test_what_a_replicate_costs_decides_how_many_there_are(grown: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert [replicates(seconds) for seconds in (0.5, 3, 6, 50)] == [1000, 300, 200, 100]
-    monkeypatch.setattr(certify_, "MANY", 3)
+    assert [replicates(seconds, ranked=True) for seconds in (0.5, 3, 6, 50)] == [1000, 300, 200, 100]
+    assert replicates(0.5, ranked=False) == 300
+    monkeypatch.setattr(certify_, "LEAST", 2)
+    monkeypatch.setattr(certify_, "ENOUGH", 3)
     told = certify("nb_mixture", "em", Effort(truths=0, n_reference=0), restarts=1, **SMALL).content
     assert told["simulations"] == 3
 
