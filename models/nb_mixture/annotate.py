@@ -11,7 +11,7 @@ from genarium.attributes import attribute
 from genarium.words import plural
 from genarium.writing import replacing
 
-from .tenx import matrix
+from .tenx import EXPRESSION, matrix
 
 NAME = "nb_mixture"
 
@@ -39,7 +39,8 @@ def h5ad(fitted: xr.DataTree, predicted: xr.DataTree, source: Path, output: Path
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The 'future.infer_string' option is deprecated")
-        held = _held(source)
+        before = attribute(fitted, "reader_options") if "reader_options" in fitted.attrs else {}
+        held = _held(source, str(before.get("feature_type", EXPRESSION)))
         found = predicted["predictions"].to_dataset()
         names = pd.Index(found["cell"].to_numpy().astype(str))
         at = names.get_indexer(held.obs_names.str.strip())
@@ -81,14 +82,14 @@ def h5ad(fitted: xr.DataTree, predicted: xr.DataTree, source: Path, output: Path
             held.write_h5ad(temporary)
 
 
-def _held(source: Path) -> Any:
-    """Return the AnnData of a file, or of a matrix of Cell Ranger."""
+def _held(source: Path, feature_type: str) -> Any:
+    """Return the AnnData of a file, or of the features of a type in a matrix of Cell Ranger."""
     import anndata
     import pandas as pd
 
     if source.suffix.lower() == ".h5ad":
         return anndata.read_h5ad(source)
-    whole = matrix(source)
+    whole = matrix(source, feature_type)
     assert whole.rows is not None
     obs, var = pd.DataFrame(index=[str(name) for name in whole.rows]), pd.DataFrame(index=whole.columns)
     return anndata.AnnData(whole.entries, obs, var)

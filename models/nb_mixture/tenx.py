@@ -48,20 +48,21 @@ def matrix(path: Path, feature_type: str = EXPRESSION) -> Matrix:
         )
     if again := next((name for name, number in Counter(cells).items() if number > 1), ""):
         raise InputError(f"{path}: the barcode {again!r} is there more than once. {AGAIN}.")
-    often = Counter(symbols)
-    names = [symbol if often[symbol] == 1 else f"{symbol} ({one})" for symbol, one in zip(symbols, ids, strict=True)]
+    keep = np.array([one in ("", feature_type) for one in types], dtype=bool)
+    often, of_all = Counter(np.array(symbols, dtype=object)[keep]), Counter(symbols)  # an antibody may be called CD3E
+    named = zip(symbols, ids, keep, strict=True)
+    names = [one if (often if kept else of_all)[one] == 1 else f"{one} ({it})" for one, it, kept in named]
     if again := next((name for name, number in Counter(names).items() if number > 1), ""):
         raise InputError(f"{path}: the feature {again!r} is there more than once. {AGAIN}.")
     whole = Matrix(COUNTS, [path], np.array(cells, dtype=object), names, entries)
     if shared := [symbol for symbol, number in often.items() if number > 1]:
         some = f"{listed(shared[:3])}{' and others' if len(shared) > 3 else ''}"
         whole.notes.append(f"Features that share a symbol ({some}) have their identifiers in their names.")
-    kept = np.flatnonzero([one in ("", feature_type) for one in types])
-    if not len(kept):
+    if not keep.any():
         raise InputError(
             f"{path}: there are no features of the type {feature_type!r}. The types are {listed(set(types))}."
         )
-    return whole if len(kept) == len(types) else whole.take(kept, f"not of the type {feature_type}")
+    return whole if keep.all() else whole.take(np.flatnonzero(keep), f"not of the type {feature_type}")
 
 
 Parts = tuple[Any, list[str], list[str], list[str], list[str]]
@@ -130,9 +131,14 @@ def file(path: Path) -> Parts:
 
 def _group(path: Path, held: Any) -> Any:
     needed = {"barcodes", "data", "indices", "indptr", "shape"}
-    for name in held:
-        if hasattr(held[name], "keys") and needed <= set(held[name]):
-            return held[name]
+    found = [name for name in held if hasattr(held[name], "keys") and needed <= set(held[name])]
+    if len(found) > 1:
+        raise InputError(
+            f"{path}: it holds a matrix for each of the genomes {listed(found)}, with cells of its own. Give the folder "
+            "with matrix.mtx of one of them."
+        )
+    if found:
+        return held[found[0]]
     raise InputError(
         f"{path}: this HDF5 file is no 10x Genomics matrix; it has {listed(held)}. AnnData needs a name that ends in "
         ".h5ad."

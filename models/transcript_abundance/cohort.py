@@ -16,7 +16,7 @@ from genarium.readers.messages import listed
 from genarium.readers.samples import Samples, read_samples
 from genarium.tree import load, save
 
-from .quantified import One, read_one
+from .quantified import One, read_one, thinned
 
 GROUP = "cohort"
 """Group of a cohort in a netCDF file."""
@@ -69,10 +69,10 @@ def cohort(samples: Samples, *, most_replicates: int = 100) -> xr.Dataset:
     kind, notes = _kind(paths, read)
     if kind != "none":
         many = min(len(one["replicates"]) for one in read)
-        drawn = np.stack([one["replicates"][:many] for one in read])
+        drawn = np.stack([thinned(one["replicates"], many) for one in read])
         found["replicates"] = (("sample", "replicate", unit), drawn)
         if len({len(one["replicates"]) for one in read}) > 1:
-            notes.append(f"Samples have unlike numbers of replicates: the first {many} of each are kept.")
+            notes.append(f"Samples have unlike numbers of replicates: {many} of each are kept, evenly spaced.")
     for name, one in zip(paths, read, strict=True):
         notes += [f"{name}: {note}." for note in one["notes"]]
     coords = {"sample": list(paths), unit: np.array(names), **{n: ("sample", v) for n, v in about.items()}}

@@ -3,6 +3,7 @@
 Sizes: N samples, R replicates, K transcripts, G genes.
 """
 
+import csv
 import re
 import warnings
 from collections.abc import Mapping
@@ -22,7 +23,8 @@ from .quantified import per_million
 
 Way = Literal["no", "scaledTPM", "lengthScaledTPM"]
 
-ATTRIBUTE = re.compile(r'(?:^|;)\s*(\w+)[ =]+"?([^";]*)"?')
+ATTRIBUTE = re.compile(r'([^\s=;"]+)[ =]+(?:"([^"]*)"|([^;"]*))\s*(?:;|$)')
+"""A name and its value in a GTF: between quotation marks, in which ";" is a letter like any other, or without."""
 
 
 def transcript_genes(path: str | Path) -> dict[str, str]:
@@ -56,15 +58,15 @@ def transcript_genes(path: str | Path) -> dict[str, str]:
             cells = row.split("\t")
             if len(cells) < 9:
                 raise wrong(path, line, f"{len(cells)} columns instead of 9", "Give a GTF file")
-            told = dict(ATTRIBUTE.findall(cells[8]))
+            told = {name: (quoted or bare).strip() for name, quoted, bare in ATTRIBUTE.findall(cells[8])}
             transcript, gene = told.get("transcript_id", ""), told.get("gene_id", "")
             if not transcript:
                 continue  # the row of a gene
         else:
-            cells = row.split("\t" if "\t" in row else ",")
+            cells = next(csv.reader([row], delimiter="\t" if "\t" in row else ","))
             if len(cells) < 2:
                 raise wrong(path, line, "there is one column where two are needed", "Give transcript and gene")
-            transcript, gene = (cell.strip().strip('"') for cell in cells[:2])
+            transcript, gene = (cell.strip() for cell in cells[:2])
         if not transcript or not gene:
             raise wrong(path, line, "a transcript or its gene has no name", "Give both, or leave the line out")
         if found.setdefault(transcript, gene) != gene:

@@ -305,7 +305,7 @@ def plain(path: Path, columns: Columns, program: str) -> One:
     one: One = {"name": [row[at["name"]] for row in cells], "kind": "none", "program": program}
     one["unit"] = "gene" if head[at["name"]] == "gene_id" else "transcript"
     for name, place in at.items():
-        if name == "name":
+        if name == "name" or (name == "tpm" and not one["counts"].any()):  # kallisto's share of no reads is "-nan"
             continue
         text = [row[place] for row in cells]
         try:

@@ -88,7 +88,25 @@ def test_version_two_has_no_types(kind: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(tree["constant_data"]["size_factor"], total / total.mean())
 
 
+def test_an_antibody_called_as_a_gene_changes_no_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    anndata = pytest.importorskip("anndata")
+    monkeypatch.setattr(f"{__name__}.SYMBOLS", ["CD3", "B", "B", "CD3"])
+    made = folder(tmp_path / "m")
+    assert list(gn.read("nb_mixture", made)["observed_data"]["gene"].to_numpy()) == ["CD3", "B (ENSG2)", "B (ENSG3)"]
+    tree = gn.read("nb_mixture", made, feature_type="Antibody Capture", phi=0.3)
+    np.testing.assert_array_equal(tree["observed_data"]["x"], X[:, 3:])
+    annotate(gn.fit("nb_mixture", tree, "em", component=2), made, tmp_path / "out.h5ad")
+    found = anndata.read_h5ad(tmp_path / "out.h5ad")
+    assert list(found.var_names) == ["CD3"]
+    assert np.isfinite(found.varm["nb_mixture_mu"]).all()  # those of the features that were fitted
+
+
 def test_faults_of_cell_ranger_files(tmp_path: Path) -> None:
+    two = hdf5(tmp_path / "two.h5", old=True)
+    with h5py.File(two, "a") as file:
+        file.copy("hg19", "mm10")
+    with pytest.raises(InputError, match="a matrix for each of the genomes hg19, mm10"):
+        gn.read("nb_mixture", two, "10x")
     made = folder(tmp_path / "a", packed=False)
     (made / "barcodes.tsv").write_text("AAAC-1\nAAAG-1\n")
     with pytest.raises(InputError, match="3 cells, but 4 features and 2 barcodes"):

@@ -183,11 +183,16 @@ def test_genes_come_from_tables_and_gtf(tmp_path: Path) -> None:
     )
     (tmp_path / "a.gtf.gz").write_bytes(gzip.compress(gtf.encode()))
     assert transcript_genes(tmp_path / "a.gtf.gz") == {"t1.2": "g"}
+    (tmp_path / "b.gtf").write_text(  # without quotation marks, and with what is no attribute within them
+        "1\th\texon\t1\t9\t.\t+\t.\tgene_id g ; transcript_id t1 ;\n"
+        '1\th\texon\t1\t9\t.\t+\t.\tgene_id "h"; note "like; gene_id x"; transcript_id "t2";\n'
+    )
+    assert transcript_genes(tmp_path / "b.gtf") == {"t1": "g", "t2": "h"}
     (tmp_path / "a.gff3").write_text("##gff-version 3\n1\th\tmRNA\t1\t9\t.\t+\t.\tID=t1;Parent=g\n")
     with pytest.raises(gn.InputError, match="this is GFF3"):
         transcript_genes(tmp_path / "a.gff3")
-    (tmp_path / "a.csv").write_text('"t1.2","g"\nt2,h\n')
-    assert transcript_genes(tmp_path / "a.csv") == {"t1.2": "g", "t2": "h"}
+    (tmp_path / "a.csv").write_text('"t1.2","g"\nt2,h\nt3,"T(A,B)1"\n')
+    assert transcript_genes(tmp_path / "a.csv") == {"t1.2": "g", "t2": "h", "t3": "T(A,B)1"}
     (tmp_path / "a.csv").write_text("t1,g\nt1,h\n")
     with pytest.raises(gn.InputError, match=r"a.csv, line 2: 't1' is of gene 'h', before of 'g'"):
         transcript_genes(tmp_path / "a.csv")

@@ -136,6 +136,10 @@ def test_replicates_beside_tables_are_read(tmp_path: Path) -> None:
     (kallisto / "abundance.tsv").write_text(head + "a\t200\t100\t30\t1\nb\t200\t100\t10\t1\n")
     for i in range(11):
         (kallisto / f"bs_abundance_{i}.tsv").write_text(head + f"a\t200\t100\t{i}\t1\nb\t200\t100\t{40 - i}\t1\n")
+    none = tmp_path / "none.tsv"
+    none.write_text(head + "b\t200\t100\t0\t-nan\na\t200\t100\t0\t-nan\n")  # what kallisto writes of no reads
+    empty = cohort({"x": kallisto / "bs_abundance_1.tsv", "none": none})
+    np.testing.assert_array_equal(empty["tpm"][1], [0, 0])
     (tmp_path / "long.quant").write_text("tname\tlen\tnum_reads\na\t2000\t30\nb\t1000\t10\n")
     drawn = pa.table({f"bootstrap.{i}": [float(i), 40.0 - i] for i in range(11)})
     pq.write_table(drawn, tmp_path / "long.infreps.pq")
@@ -145,6 +149,10 @@ def test_replicates_beside_tables_are_read(tmp_path: Path) -> None:
     for s in range(2):
         np.testing.assert_array_equal(found["replicates"][s], [[i, 40 - i] for i in range(11)])
     np.testing.assert_allclose(found["tpm"][1], [750_000, 250_000])  # a long read is a transcript
+    for i in range(2, 11):
+        (kallisto / f"bs_abundance_{i}.tsv").unlink()
+    with_fewer = cohort([kallisto, tmp_path / "long.quant"])
+    np.testing.assert_array_equal(with_fewer["replicates"][1, :, 0], [0, 10])  # of all, not of the first chain
     pq.write_table(drawn.slice(0, 1), tmp_path / "long.infreps.pq")
     with pytest.raises(gn.InputError, match=r"long.infreps.pq: .*the 2 transcripts of long.quant"):
         cohort([tmp_path / "long.quant"])
@@ -197,6 +205,11 @@ def test_a_table_of_samples_may_name_several_files(tmp_path: Path) -> None:
     assert about["note"].tolist() == ["", "odd"]
     with pytest.raises(gn.InputError, match="sample 'x': several files"):
         cohort(table)
+    table.write_text("sample,path,batch,day\n01,07,001,1\n1.10,7,010,2\n")  # names, not numbers
+    paths, about = read_samples(table)
+    assert paths == {"01": [tmp_path / "07"], "1.10": [tmp_path / "7"]}
+    assert about["batch"].tolist() == ["001", "010"]
+    assert about["day"].tolist() == [1, 2]
     for text, says in (
         ("x,\n", "line 2: a sample has no name or no path"),
         ("x,a\nx,b\n", "line 3: sample 'x' stands"),

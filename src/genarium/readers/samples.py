@@ -11,6 +11,7 @@ from genarium.errors import InputError
 
 from .files import no_file_twice
 from .messages import absent
+from .sheet import Sheet
 from .tables import read_sheet
 
 SEPARATOR = ";"
@@ -57,7 +58,7 @@ def _read(samples: Samples) -> tuple[dict[str, list[Path]], dict[str, Array]]:
         return named, {}
     table = Path(samples)
     sheet = read_sheet(table, key=None)
-    columns = {str(name): np.asarray(sheet.frame[name]) for name in sheet.frame.columns}
+    columns = {str(name): _as_written(sheet, name) for name in sheet.frame.columns}
     for name in (NAME, PATH):
         if name not in columns:
             raise absent(table, "column", name, columns)
@@ -69,6 +70,17 @@ def _read(samples: Samples) -> tuple[dict[str, list[Path]], dict[str, Array]]:
             raise InputError(f"{table}, {sheet.at(record)}: sample {sample!r} stands in it twice. Give each one row.")
         paths_of[str(sample)] = [table.parent / part.strip() for part in str(told).split(SEPARATOR)]
     return paths_of, {name: _plain(values) for name, values in columns.items() if name not in (NAME, PATH)}
+
+
+def _as_written(sheet: Sheet, name: str) -> Array:
+    """Return a column of names as it is written ("01", "1.10"), also one of codes with leading zeros."""
+    column = sheet.frame[name]
+    if sheet.source is None or column.dtype.kind not in "iufb":
+        return np.asarray(column)
+    text = sheet.source(name).astype(str).str.strip()
+    if name in (NAME, PATH) or text.str.fullmatch(r"0\d+").any():
+        return np.asarray(text.astype(object).where(column.notna(), None))
+    return np.asarray(column)
 
 
 def _plain(values: Array) -> Array:
