@@ -66,7 +66,7 @@ def table(
         ``genes`` are chosen: "total" (a cell's total over the mean total) or "median" (median of the ratios to the
         genes' geometric means, over genes without zeros; Anders and Huber 2010, eq. 5). The mean total, or the
         geometric means, are kept with the fit (attribute ``reader_options``), and those of new cells are relative to
-        them, too: {"total": MEAN}, {"median": {GENE: LOG MEAN}}.
+        them, too: {"total": MEAN, "columns": GENES}, {"median": {GENE: LOG MEAN}}.
     long : str or sequence of str
         Columns of a long table (a comma between them): the cell, the gene and the count. A pair without a line is zero.
     empty : {"keep", "drop"}

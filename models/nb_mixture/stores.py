@@ -85,7 +85,7 @@ class Stored(InBlocks):
         if size_factor == "total":
             total = self._totals()
             self.size_factor = total / total.mean()
-            self.options["size_factor"] = {"total": float(total.mean())}
+            self.options["size_factor"] = {"total": float(total.mean()), "columns": len(names)}
         elif size_factor is not None:
             if size_factor not in obs:
                 raise absent(path, "column of obs", size_factor, obs.columns)

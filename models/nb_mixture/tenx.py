@@ -134,8 +134,8 @@ def _group(path: Path, held: Any) -> Any:
     found = [name for name in held if hasattr(held[name], "keys") and needed <= set(held[name])]
     if len(found) > 1:
         raise InputError(
-            f"{path}: it holds a matrix for each of the genomes {listed(found)}, with cells of its own. Give the folder "
-            "with matrix.mtx of one of them."
+            f"{path}: it holds a matrix for each of the genomes {listed(found)}, with cells of its own. Give the "
+            "folder with matrix.mtx of one of them."
         )
     if found:
         return held[found[0]]

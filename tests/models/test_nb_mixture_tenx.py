@@ -256,6 +256,11 @@ def test_size_factors_of_new_cells_are_relative_to_those_of_the_fit(how: str, tm
     new = annotate(fit, tmp_path / "deep.h5ad")["predictions"].to_dataset()
     np.testing.assert_allclose(new["log_density"], wanted["log_density"], rtol=1e-10)
     np.testing.assert_allclose(new["probability"], wanted["probability"], rtol=1e-10)
+    chosen = anndata.AnnData(x[deep, :2], obs.iloc[deep], pd.DataFrame(index=names[:2]))
+    chosen.write_h5ad(tmp_path / "chosen.h5ad")
+    if how == "total":  # of these genes alone, factors would be far too small
+        with pytest.warns(UserWarning, match="totals are over 2 genes, those that size_factor is relative to over 4"):
+            annotate(fit, tmp_path / "chosen.h5ad")
     alone = gn.read("nb_mixture", tmp_path / "deep.h5ad", genes="g0,g1", size_factor=how, covariates="kind")
     with pytest.warns(UserWarning, match="size_factor of the new data is relative to themselves"):
         gn.predict(fit, alone)

@@ -11,6 +11,7 @@ from genarium.errors import InputError
 from genarium.readers.counts import only_counts
 from genarium.readers.matrix import Matrix, dense
 from genarium.remedies import option as marked
+from genarium.remedies import warn
 
 METHODS = ("total", "median")
 """Ways to compute size factors."""
@@ -27,7 +28,8 @@ def not_a_column(path: Path, option: str, method: Any, columns: Container[str]) 
 
 
 Reference = Mapping[str, Any]
-"""What size factors are relative to: {"total": the mean total}, or {"median": log geometric means by column}."""
+"""What size factors are relative to: {"total": the mean total, "columns": of how many columns}, or {"median": log
+geometric means by column}."""
 
 
 def is_computed(option: "str | Reference | None") -> bool:
@@ -73,8 +75,9 @@ def from_counts(matrix: Matrix, option: str, how: str | Reference, remedy: str) 
         )
     known = _checked(option, how) if isinstance(how, Mapping) else {}
     if how == "total" or "total" in known:
-        mean = float(known.get("total", total.mean()))
-        return total / mean, {"total": mean}
+        now = {"total": float(total.mean()), "columns": len(matrix.columns)}
+        _tell_other_columns(matrix, option, known, now)
+        return total / (known or now)["total"], known or now
     if known:
         return _by_medians(matrix, option, known["median"]), known
     full = np.flatnonzero(np.asarray((matrix.entries > 0).sum(0)).ravel() == len(total))
@@ -93,15 +96,28 @@ def from_counts(matrix: Matrix, option: str, how: str | Reference, remedy: str) 
 
 def _checked(option: str, how: Reference) -> Reference:
     """Return what size factors are to be relative to, if it is that."""
-    (method, value), *more = [*how.items(), ("", None)]
+    (method, value), *more = [*((name, value) for name, value in how.items() if name != "columns"), ("", None)]
     numbers = value.values() if method == "median" and isinstance(value, Mapping) else [value]
     good = all(isinstance(number, int | float) and np.isfinite(number) for number in numbers)
+    good = good and isinstance(how.get("columns", 0), int)
     if method not in METHODS or len(more) > 1 or not good or (method == "total" and value <= 0):
         raise InputError(
             f"{marked(option, how)} must be {{'total': a mean total}} or {{'median': log geometric means by name}}, as "
             "the attribute reader_options of a fit has it."
         )
     return how
+
+
+def _tell_other_columns(matrix: Matrix, option: str, known: Reference, now: Reference) -> None:
+    """Warn where totals are over another number of columns than those that they are relative to."""
+    if known.get("columns", now["columns"]) != now["columns"]:
+        column = matrix.terms.column
+        warn(
+            f"{matrix.paths[0]}: totals are over {now['columns']:,} {column}s, those that {marked(option)} is relative "
+            f"to over {known['columns']:,}: the factors are off by the share of the counts that only one of both has. "
+            f"Give a file with the same {column}s, or a column with the factors.",
+            stacklevel=4,
+        )
 
 
 def _by_medians(matrix: Matrix, option: str, means: Mapping[str, float]) -> Array:
