@@ -113,8 +113,8 @@ def _tell_other_columns(matrix: Matrix, option: str, known: Reference, now: Refe
     if known.get("columns", now["columns"]) != now["columns"]:
         column = matrix.terms.column
         warn(
-            f"{matrix.paths[0]}: totals are over {now['columns']:,} {column}s, those that {marked(option)} is relative "
-            f"to over {known['columns']:,}: the factors are off by the share of the counts that only one of both has. "
+            f"{matrix.paths[0]}: totals are over {now['columns']:,} {column}s, those that {option} is relative to over "
+            f"{known['columns']:,}: the factors are off by the share of the counts that only one of both has. "
             f"Give a file with the same {column}s, or a column with the factors.",
             stacklevel=4,
         )
