@@ -1,5 +1,6 @@
 """Commands ``genarium transcripts ...``: from many samples to genes, differences, and other programs."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -161,7 +162,7 @@ def compare(
     return Answer(
         _title(told),
         {"Differences": _found(told, level), "The surest changes": _rows(told)},
-        [*_notes(whole), *_said(told, level)],
+        [*_notes(whole), *_beside(some, covariates or ()), *_said(told, level)],
         lambda: drawn(told, some, second, level, gene_of),
     )
 
@@ -238,6 +239,14 @@ def _rows(told: xr.Dataset) -> list[list[str]]:
         cells = [f"{float(told[name][i]):.3g}" for name in (*names, "inferential_sd")]
         rows.append([str(told[dim].to_numpy()[i]), *cells])
     return rows
+
+
+def _beside(cohort: xr.Dataset, covariates: Sequence[str]) -> list[str]:
+    """Say how covariates enter: a patient's number, say, is no quantity."""
+    number = [name for name in covariates if cohort[name].dtype.kind in "fiu"]
+    ways = [f"{name} {'as a number, with one slope' if name in number else 'by level'}" for name in covariates]
+    codes = " If a number is the code of a batch or a patient, write it as text (b1, b2)." if number else ""
+    return [f"Beside the condition: {', '.join(ways)}.{codes}"] if ways else []
 
 
 def _said(told: xr.Dataset, level: float) -> list[str]:

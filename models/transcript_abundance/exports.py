@@ -96,7 +96,7 @@ def write_quantification(
     aux = folder / "aux_info"
     aux.mkdir(parents=True)
     rows = [
-        f"{name}\t{effective:.3f}\t{effective:.3f}\t{t:.6f}\t{c:.3f}\n"
+        f"{name}\t{effective:.9g}\t{effective:.9g}\t{t:.9g}\t{c:.9g}\n"
         for name, effective, t, c in zip(names, length, tpm, counts, strict=True)
     ]
     (folder / "quant.sf").write_text("Name\tLength\tEffectiveLength\tTPM\tNumReads\n" + "".join(rows))

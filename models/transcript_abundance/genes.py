@@ -148,7 +148,7 @@ def genes_by_transcript(
     Parameters
     ----------
     cohort, gene_of, ignore_version
-        As of :func:`genes`.
+        As of :func:`genes`. Of a name that is not in the table, what stands before the first "|" is looked up (GENCODE).
 
     Returns
     -------
@@ -166,6 +166,7 @@ def genes_by_transcript(
         raise InputError("the cohort counts genes already, and no transcripts: there is nothing to add up.")
     table = gene_of if isinstance(gene_of, Mapping) else transcript_genes(gene_of)
     names = [str(name) for name in cohort["transcript"].to_numpy()]
+    names = [name if name in table else name.partition("|")[0] for name in names]
     if ignore_version:
         names = [unversioned(name) for name in names]
         table = _unversioned(table)

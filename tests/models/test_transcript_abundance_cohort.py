@@ -124,6 +124,8 @@ def test_a_fit_goes_to_salmons_folder_and_comes_back(tmp_path: Path) -> None:
     at = np.unique(np.linspace(0, 39, 10).astype(int))
     np.testing.assert_array_equal(drawn["posterior"]["counts"].to_numpy()[0], every[at])
     gn.save(fit, tmp_path / "fit.nc")
+    tiny = gn.export(gn.fit(NAME, {**data, "effective_length": np.divide(LENGTH, 1e6)}, "em"), "salmon", tmp_path / "m")
+    np.testing.assert_allclose(cohort([tiny[-1]])["effective_length"][0], np.divide(LENGTH, 1e6))  # in megabases
     found = cohort({"salmon": tmp_path / "quant", "fit": tmp_path / "fit.nc"}, most_replicates=10)
     assert found.attrs["replicates"] == "mixed"
     np.testing.assert_allclose(found["counts"][0], found["counts"][1], atol=1e-3)
@@ -358,6 +360,8 @@ def test_versions_of_names_are_cut_off_on_either_side() -> None:
         np.testing.assert_array_equal(told["lfdr"], usage["lfdr"])
         with pytest.raises(gn.InputError, match=r"no transcript has a gene .* Try ignore_version=True"):
             differential(versioned, "condition", by="usage", gene_of=table)
+    gencode = plain.assign_coords(transcript=[f"t{k}.{k % 3}|g{k // 2}|protein_coding|" for k in range(20)])
+    np.testing.assert_array_equal(genes(gencode, both, ignore_version=True)["counts"], wanted["counts"])
     with pytest.raises(gn.InputError, match="'t0' is of genes 'g0' and 'h', by version"):
         genes(versioned, {**both, "t0.1": "h"}, ignore_version=True)
     del gene_of["t3"]

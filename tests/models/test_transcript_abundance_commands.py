@@ -106,6 +106,7 @@ def test_from_folders_to_a_page_and_to_other_programs(folder: Path, capsys: pyte
 def test_usage_and_two_of_three_conditions(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     samples = pd.read_csv(folder / "samples.csv")
     samples.loc[7, "condition"] = "c"
+    samples["lane"] = [1, 2, 3, 1, 2, 3, 1, 2]
     samples.to_csv(folder / "samples.csv", index=False)
     words = ["transcripts", "differential", str(folder / "samples.csv"), "--condition", "condition"]
     assert main(words) == 2
@@ -117,6 +118,8 @@ def test_usage_and_two_of_three_conditions(folder: Path, capsys: pytest.CaptureF
     assert found["title"] == "Abundance of transcripts: a against b"
     assert found["tables"]["Differences"][0]["samples"] == "3 + 4"
     assert found["tables"]["The surest changes"][0]["log2 fold change"] < -1
+    assert main([*words, "--between", "a", "b", "--covariates", "lane", "--json"]) == 0
+    assert any("lane as a number, with one slope" in note for note in json.loads(capsys.readouterr().out)["notes"])
     assert main([*words, "--between", "a", "b", "--by", "usage"]) == 2
     assert "Give --genes-of" in capsys.readouterr().err
     table, page = folder / "usage.csv", folder / "usage.html"
