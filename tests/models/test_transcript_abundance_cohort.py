@@ -61,6 +61,7 @@ def kallisto_h5(path: Path) -> Path:
 def test_every_program_gives_the_same_cohort(tmp_path: Path) -> None:
     paths: dict[str, str | Path] = {
         "salmon": salmon_folder(tmp_path / "salmon"),
+        "renamed": salmon_folder(tmp_path / "b") / "quant.sf",
         "kallisto": table(
             tmp_path / "k" / "abundance.tsv", "target_id length eff_length est_counts tpm", "nlect"
         ).parent,
@@ -72,13 +73,14 @@ def test_every_program_gives_the_same_cohort(tmp_path: Path) -> None:
         ),
         "piscem": table(tmp_path / "a.quant", "target_name len eeln tpm ecount", "nletc"),
     }
+    paths["renamed"] = Path(paths["renamed"]).rename(tmp_path / "b.sf")
     with pytest.warns(UserWarning, match="no replicates, so that those of the other samples are left out"):
         found = cohort(paths)
     assert found.attrs["replicates"] == "none"
     assert found["transcript"].to_numpy().tolist() == NAMES
-    np.testing.assert_allclose(found["counts"], np.tile(COUNTS, (5, 1)))
-    np.testing.assert_allclose(found["effective_length"], np.tile(LENGTH, (5, 1)))
-    np.testing.assert_allclose(found["tpm"], np.tile(tpm_of(), (5, 1)), rtol=1e-7)
+    np.testing.assert_allclose(found["counts"], np.tile(COUNTS, (6, 1)))
+    np.testing.assert_allclose(found["effective_length"], np.tile(LENGTH, (6, 1)))
+    np.testing.assert_allclose(found["tpm"], np.tile(tpm_of(), (6, 1)), rtol=1e-7)
 
 
 def test_a_table_of_samples_brings_its_columns_and_bootstraps_stay(tmp_path: Path) -> None:
