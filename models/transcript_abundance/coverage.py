@@ -88,12 +88,23 @@ def _learned(
         other = np.cumsum(h[1 - side])
         # reads that could miss so many here, each by what may be missing at the other end: Σ_L w_L H(L - least - gap)
         exposure = np.maximum(fftconvolve(w[::-1], other)[:size][::-1], 0)
-        seen = np.bincount(bins[side], share, len(EDGES)) + PRIOR
-        new = seen / np.maximum(np.bincount(of, exposure, len(EDGES)), 1e-12)
+        new = _density(np.bincount(bins[side], share, len(EDGES)), np.bincount(of, exposure, len(EDGES)))
         density[side] = new / new[of].sum()
     h = [one[of] for one in density]
     whole = np.maximum(np.cumsum(fftconvolve(h[0], h[1])[:size]), 1e-12)
     return density, density[0][bins[0]] * density[1][bins[1]] / whole[at]
+
+
+def _density(seen: Array, exposure: Array) -> Array:
+    """Return reads by exposure of each bin, those of :data:`PRIOR` being as dense as the bin before.
+
+    So a bin that no read could show (of gaps that only transcripts without reads are long enough for) goes on as the
+    one before, and takes no mass from the others.
+    """
+    new = (seen + PRIOR) / np.maximum(exposure, 1e-12)
+    for m in range(1, len(new)):
+        new[m] = (seen[m] + PRIOR) / (exposure[m] + PRIOR / new[m - 1])
+    return np.asarray(new)
 
 
 def _shared(places: Places, weight: Array, reads: int, transcripts: int) -> Array:

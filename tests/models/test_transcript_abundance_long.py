@@ -85,13 +85,18 @@ def test_what_is_no_place_is_left_out_and_said(tmp_path: Path) -> None:
             read(tmp_path, some, **options)
 
 
-def truncated(rng: np.random.Generator, reads: int) -> tuple[Places, Array, Array]:
+def truncated(
+    rng: np.random.Generator, reads: int, low: int = 1500, high: int = 4000, longest: int = 0
+) -> tuple[Places, Array, Array]:
     """Reads that lack an exponential length at the 5' end; of two transcripts, one begins later and ends alike.
+
+    Their lengths are from ``low`` to below ``high``, that of the first one ``longest``, where given.
 
     Returns the places, the truth by transcript, and the starts of the true places.
     """
     K = 40
-    length = np.repeat(rng.integers(1500, 4000, K // 2), 2)
+    length = np.repeat(rng.integers(low, high, K // 2), 2)
+    length[:2] = longest or length[0]
     length[1::2] -= rng.integers(400, 900, K // 2)
     a = rng.dirichlet(np.ones(K))
     of = rng.choice(K, reads, p=a)
@@ -125,6 +130,13 @@ def test_truncated_reads_are_told_by_their_ends() -> None:
     off = [float(np.abs(shares(places, w) - truth).sum() / truth.sum()) for w in (np.ones(len(weight)), weight)]
     assert off[1] < 0.1
     assert off[1] < 0.2 * off[0]
+
+
+def test_gaps_that_no_read_could_show_change_nothing() -> None:
+    """The longest transcript has places for gaps of 2000 nt, but not with the 100 that a read covers."""
+    places, truth, _ = truncated(np.random.default_rng(2), 4000, 1000, 1800, longest=2050)
+    weight = coverage(places, 100)[0]
+    assert np.abs(shares(places, weight) - truth).sum() / truth.sum() < 0.1
 
 
 def test_the_chance_of_the_ends_is_one_in_all() -> None:
