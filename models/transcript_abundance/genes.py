@@ -148,7 +148,7 @@ def genes_by_transcript(
     Parameters
     ----------
     cohort, gene_of, ignore_version
-        As of :func:`genes`. Of a name that is not in the table, what stands before the first "|" is looked up (GENCODE).
+        As of :func:`genes`. Of a name that is not in the table, what is before the first "|" is looked up (GENCODE).
 
     Returns
     -------
