@@ -21,6 +21,16 @@ DIGITS = 12
 REMEDY = "Rows are reads, columns transcripts, entries P(read | transcript)"
 
 
+COUNTED = "must be a whole number from zero. Round it, or give reads before they are shared out"
+
+
+def _whole(values: Array) -> Array:
+    """Whether values are whole numbers from zero."""
+    if values.dtype.kind not in "iuf":
+        return np.full(values.shape, not values.size)
+    return np.asarray(np.isfinite(values) & (values >= 0) & (values == np.floor(values)))
+
+
 def from_matrix(
     likelihood: Any,
     effective_length: Any,
@@ -66,9 +76,11 @@ def from_matrix(
         )
     rows.eliminate_zeros()
     N, K = rows.shape
-    reads = np.ones(N, dtype=np.int64) if count is None else np.asarray(count)
+    reads = np.ones(N, dtype=np.int64) if count is None else np.atleast_1d(np.asarray(count))
     if reads.shape != (N,):
         raise InputError(f"{where}: {len(reads)} counts for {N} rows. Give one for each row.")
+    for n in np.flatnonzero(~_whole(reads)):
+        raise InputError(f"{where}, row {n + 1}: the count is {reads[n]}, but {COUNTED}.")
     if N == 0 or not reads.any():
         raise InputError(f"{where}: there are no reads. Check the mapping.")
     empty = np.flatnonzero((np.diff(rows.indptr) == 0) & (reads > 0))
@@ -123,6 +135,10 @@ def from_classes(
     length = np.asarray(effective_length, dtype=float)
     for e, (ids, weights, count) in enumerate(classes):
         where = f"transcript_abundance: class {e}"
+        if not _whole(np.asarray(ids)).all():
+            raise InputError(f"{where} has the transcripts {list(ids)}, but they are positions, counted from zero.")
+        if not _whole(np.atleast_1d(np.asarray(count))).all():
+            raise InputError(f"{where}: the count is {count}, but {COUNTED}.")
         k, w = np.asarray(ids, dtype=np.int64), np.asarray(weights, dtype=float)
         if k.size == 0 or k.shape != w.shape:
             raise InputError(

@@ -351,6 +351,7 @@ def test_bad_matrices_are_refused() -> None:
         ([[0.1, 0.2], [0, 0]], {}, "row 2: all likelihoods are 0"),
         ([[0.1, 0.2]], {"count": [0]}, "there are no reads"),
         ([[0.1, 0.2]], {"count": [1, 2]}, "2 counts for 1 rows"),
+        *(([[0.1], [0.2]], {"count": [1, bad]}, f"row 2: the count is {bad}") for bad in (1.5, -1, np.nan)),
     ]
     for rows, options, said in cases:
         with pytest.raises(gn.InputError, match=said):
@@ -359,6 +360,8 @@ def test_bad_matrices_are_refused() -> None:
         ([([0, 1], [0.5], 3)], "class 0 has 2 transcripts and 1 weights"),
         ([([0], [1], 3), ([1, 1], [0.5, 0.5], 3)], "class 1 names a transcript more than once"),
         ([([0], [0.0], 3)], "zeros only"),
+        ([([0], [1.0], 3.5)], "class 0: the count is 3.5, but must be a whole number"),
+        ([([0.5], [1.0], 3)], r"class 0 has the transcripts \[0.5\]"),
         ([], "no classes"),
     ):
         with pytest.raises(gn.InputError, match=said):
