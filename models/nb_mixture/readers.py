@@ -26,6 +26,9 @@ from .tenx import EXPRESSION, matrix
 
 Empty = Literal["keep", "drop"]
 
+FEW = 100
+"""Genes up to which it is told that their own totals are the size factors; of more, they hardly depend on them."""
+
 
 @takes(*TABLES, example="counts.csv --set phi=0.3")
 def table(
@@ -262,6 +265,8 @@ def _variables(
         whole.apart["size_factor"] = whole.apart[str(size_factor)]
     picks = most_variable(whole, chosen) if isinstance(chosen, int) else whole.positions(chosen or whole.columns)
     taken = whole.take(picks, reason)
+    if "total" in again.get("size_factor", ()):
+        taken = replace(taken, notes=[*taken.notes, *_of_few(taken, whole)])
     if empty == "drop":
         taken = with_counts(taken)
     elif many := int((~counted(taken)).sum()):
@@ -271,6 +276,18 @@ def _variables(
     more, model_options, beside = columns.variables(taken, reference or {})
     again |= {"reference": beside} if beside else {}
     return Told({"x": taken.frame(), **found, **more}, taken.ledger(*entries), model_options, again=again)
+
+
+def _of_few(taken: Matrix, whole: Matrix) -> list[str]:
+    """Say where totals are mostly those of the few genes that are read, so that these depend on one another."""
+    genes, share = len(taken.columns), float(taken.entries.sum()) / max(float(whole.entries.sum()), 1e-300)
+    if genes > FEW or share < 0.5:
+        return []
+    return [
+        f"Size factors are totals of which the {genes} genes read are {share:.0%}: given its total, a cell's counts "
+        f"depend on one another (correlations near {-share / max(genes - 1, 1):.2g}), and the predictive check of gene "
+        "correlation may fail for that alone. Totals of more genes, or a column with the depth, are better."
+    ]
 
 
 def _named(size_factor: Any) -> dict[str, Any]:

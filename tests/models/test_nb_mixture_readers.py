@@ -172,6 +172,9 @@ def test_options_of_tables(write: Callable[..., Path]) -> None:
     assert list(table([path], drop=["sample", "type", "depth"])["x"].index) == [0, 1]
     total = table([path], drop="type,depth", genes="a", size_factor="total")["size_factor"]
     np.testing.assert_allclose(total, np.array([30, 104]) / 67)
+    few = table([path], drop="type,depth", size_factor="total").ledger.notes
+    assert "totals of which the 3 genes read are 100%" in few[0]
+    assert "near -0.5)" in few[0]
     median = table([path], drop="type,depth", size_factor="median")["size_factor"]  # ratios of a and b; c has a zero
     np.testing.assert_allclose(median, [8**-0.25, 8**0.25])
 
