@@ -27,6 +27,9 @@ ATTRIBUTE = re.compile(r'([^\s=;"]+)[ =]+(?:"([^"]*)"|([^;"]*))\s*(?:;|$)')
 """A name and its value in a GTF: between quotation marks, in which ";" is a letter like any other, or without."""
 
 
+ONCE = "Keep one; of a table, the transcript has to be the first column, and the gene the second"
+
+
 def transcript_genes(path: str | Path) -> dict[str, str]:
     """Read which gene a transcript belongs to.
 
@@ -70,7 +73,7 @@ def transcript_genes(path: str | Path) -> dict[str, str]:
         if not transcript or not gene:
             raise wrong(path, line, "a transcript or its gene has no name", "Give both, or leave the line out")
         if found.setdefault(transcript, gene) != gene:
-            raise wrong(path, line, f"{transcript!r} is of gene {gene!r}, before of {found[transcript]!r}", "Keep one")
+            raise wrong(path, line, f"{transcript!r} is of gene {gene!r}, before of {found[transcript]!r}", ONCE)
     if not found:
         raise InputError(f"{path}: no transcript has a gene in it. Give a table of two columns, or a GTF.")
     return found
