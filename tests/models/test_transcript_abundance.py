@@ -24,6 +24,8 @@ from genarium.models.transcript_abundance.ridges import ridges
 from genarium.models.transcript_abundance.sparse import from_classes
 from genarium.models.transcript_abundance.table import Table, table_of, tabulate
 from genarium.models.transcript_abundance.vi import Step
+from genarium.registry import fitted_model
+from genarium.verbs.choose import criteria
 
 NAME = "transcript_abundance"
 
@@ -110,6 +112,16 @@ def test_log_likelihood_is_that_of_the_multinomial_up_to_a_constant() -> None:
         exact = stats.multinomial(problem["count"].sum(), p / p.sum()).logpmf(problem["count"])
         difference.append(problem.call(likelihood.log_likelihood, nu=nu).sum() - exact)
     assert np.ptp(difference) < 1e-8
+
+
+def test_bic_counts_reads_and_not_classes() -> None:
+    tree = gn.fit("transcript_abundance", gn.simulate("transcript_abundance", seed=4), "em", seed=1, prior="dirichlet")
+    model = fitted_model(tree)
+    problem = check(model, tree)
+    total = problem.call(likelihood.log_likelihood, nu=tree["point"]["nu"].to_numpy()).sum()
+    free, reads = problem.sizes["transcript"] - 1, problem["count"].sum()
+    assert reads > 10 * problem.sizes["equivalence_class"]
+    assert criteria(model, tree, "prior")[0] == pytest.approx(free * np.log(reads) - 2 * total, rel=1e-12)
 
 
 def test_log_prior_is_that_of_scipy() -> None:

@@ -111,6 +111,13 @@ def test_a_fit_is_the_models_posterior() -> None:
     assert float(fit["point"]["mu__x"]) == pytest.approx(30 / 3.25, rel=1e-6)
 
 
+def test_data_of_another_shape_are_refused(adopted: gn.Model) -> None:
+    with pytest.raises(InputError, match=r"y has shape \(10,\), but the PyMC model is of \(8,\)"):
+        gn.fit(adopted, {"y": np.zeros(10)}, "nuts")
+    with pytest.raises(InputError, match="given data cannot be joined with simulated ones"):
+        gn.validate(adopted, "nuts", 2, data={"y": np.zeros(8)})
+
+
 def test_what_cannot_be_simulated_or_sampled_is_refused() -> None:
     with pm.Model() as unseen:
         pm.Normal("mu")
@@ -148,6 +155,8 @@ def test_a_pymc_model_is_validated_and_its_quantities_ranked_afterwards(tmp_path
         pm.Normal("y", pm.Deterministic("theta", mu + tau * z, dims="school"), SD, observed=SD, dims="school")
     with pytest.raises(InputError, match="holds a run of other settings"):
         gn.validate(wider, "nuts", 9, **go_on)
+    with pytest.raises(InputError, match="is called 'mu', under which something else is ranked already"):
+        gn.validate_quantities(out, lambda mu: {"mu": abs(mu)}, model)
     (out / "draws" / "3.npz").unlink()
     with pytest.raises(InputError, match="replicate 3 was run without keep=True"):
         gn.validate_quantities(out, lambda mu: {"mu_again": mu}, model)

@@ -102,7 +102,18 @@ def from_pymc(model: Any, name: str = "") -> Model:
         test_quantities=with_parameters([*unknown, *observed], graphs.quantities) if graphs.told else None,
         vectorized=True,
         unit=one.dims[0] if len(observed) == 1 and len(one.dims) == 1 else "",
+        check=partial(refuse_other_shapes, what, {name: np.shape(value) for name, value in seen.items()}),
     )
+
+
+def refuse_other_shapes(what: str, shapes: Mapping[str, tuple[int, ...]], problem: Problem) -> None:
+    """Refuse data of another shape than the model's own: its graph is of this one."""
+    for name, shape in shapes.items():
+        if problem[name].shape != shape:
+            raise InputError(
+                f"{what}: {name} has shape {problem[name].shape}, but the PyMC model is of {shape}. Build the model "
+                "with data of the new shape, and adopt that."
+            )
 
 
 def _observed(model: Any, rv: Any) -> Array:

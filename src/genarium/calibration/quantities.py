@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from genarium.calibration.scalars import DENSITIES
 from genarium.declaration import Model
 from genarium.errors import InputError
 from genarium.signatures import call, parents_of, with_parameters
@@ -32,7 +33,8 @@ def with_quantities(model: Model, function: Quantities, *, only: bool = False) -
     Raises
     ------
     InputError
-        If the function asks for what the model does not have.
+        If the function asks for what the model does not have; at the first draw, if it returns what already has a rank
+        of that name.
     """
     have, asked = model.variables("known", "unknown", "observed"), parents_of(function)
     if strange := [name for name in asked if name not in have]:
@@ -43,15 +45,26 @@ def with_quantities(model: Model, function: Quantities, *, only: bool = False) -
     own = None if only else model.test_quantities
     varying = [name for name in model.unknown.variables if name in asked]
 
+    ranked = {name for name, var in model.unknown.variables.items() if model.exchangeable not in var.dims}
+
+    def named_anew(found: Mapping[str, Any], before: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Refuse names whose ranks would take the places of others."""
+        if twice := [name for name in found if name in {*ranked, *before, *DENSITIES, "log_density"}]:
+            raise InputError(
+                f"{model.name}: a test quantity is called {twice[0]!r}, under which something else is ranked already. "
+                "Give it another name."
+            )
+        return found
+
     def both(**values: Any) -> dict[str, Any]:
         before = dict(call(own, values)) if own is not None else {}
         first = next(iter(model.unknown.variables))
         many = np.ndim(values[first]) > len(model.unknown.variables[first].dims)
         if not many:
-            return {**before, **function(**{name: values[name] for name in asked})}
+            return {**before, **named_anew(function(**{name: values[name] for name in asked}), before)}
         same = {name: values[name] for name in asked if name not in varying}
         each = [{name: values[name][i] for name in varying} for i in range(len(values[first]))]
-        rows = [function(**same, **one) for one in each]
+        rows = [named_anew(function(**same, **one), before) for one in each]
         return {**before, **{name: np.stack([np.asarray(row[name]) for row in rows]) for name in rows[0]}}
 
     names = [*model.unknown.variables, *(name for name in have if name not in model.unknown.variables)]

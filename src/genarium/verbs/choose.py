@@ -204,11 +204,11 @@ def criteria(model: Model, tree: xr.DataTree, size: str) -> tuple[float, float]:
     Returns
     -------
     bic : float
-        p ln n - 2 ln L, with p free numbers and n units (Schwarz 1978, Ann. Statist. 6); NaN where the model tells no
-        likelihood.
+        p ln n - 2 ln L, with p free numbers and n units, or as many observations as these stand for (Schwarz 1978, Ann.
+        Statist. 6); NaN where the model tells no likelihood.
     icl : float
-        BIC plus twice the entropy of the units' memberships (Biernacki, Celeux and Govaert 2000, IEEE PAMI 22); NaN
-        where the model predicts none.
+        BIC plus twice the entropy of the units' memberships, as they are predicted (Biernacki, Celeux and Govaert 2000,
+        IEEE PAMI 22); NaN where the model predicts none.
     """
     from scipy.special import entr
 
@@ -222,7 +222,8 @@ def criteria(model: Model, tree: xr.DataTree, size: str) -> tuple[float, float]:
         means = {name: tree["point"][name].to_numpy()[None] for name in names}
     free = sum(means[name].size - _bound(model, name, means[name]) for name in names)
     total = float(at_draws(problem, model.log_likelihood, means).sum())
-    bic = float(free * np.log(problem.sizes[model.unit]) - 2 * total)
+    n = problem[model.multiplicity].sum() if model.multiplicity else problem.sizes[model.unit]
+    bic = float(free * np.log(n) - 2 * total)
     found = predictions(model, tree, problem) if model.predict else xr.Dataset()
     p = found.get("probability")
     if p is None or set(p.dims) != {model.unit, size if size in model.sizes else model.exchangeable}:
