@@ -358,8 +358,8 @@ def _given(
     """Fit the user's data, and keep as many draws as there are replicates."""
     if hasattr(declared.density, "__fingerprint__"):  # an adopted model, whose graph knows its shapes
         raise InputError(
-            f"{declared.name}: the shapes of a PyMC model are fixed, so that given data cannot be joined with simulated "
-            "ones. Leave the data out, or make a model folder of it (genarium new)."
+            f"{declared.name}: the shapes of a PyMC model are fixed, so that given data cannot be joined with "
+            "simulated ones. Leave the data out, or make a model folder of it (genarium new)."
         )
     if isinstance(data, xr.DataTree):
         registry.resolve(declared, data)  # checks the tree
