@@ -52,7 +52,8 @@ def dataset(
     Returns
     -------
     Dataset
-        Every dim has coordinate values; declared variables carry ``about`` and ``symbol``.
+        Every dim has coordinate values; declared variables carry ``about`` and ``symbol``. With leading dims, variables
+        are in an order in which dims come up as each of them has them: ``arviz.summary`` mixes up labels otherwise.
     """
     declared = model.variables()
     out: dict[str, Any] = {}
@@ -64,8 +65,28 @@ def dataset(
             out[name] = ((*lead, *var.dims), value, {"about": var.about, "symbol": var.symbol})
         else:
             out[name] = (lead, value)
-    data = xr.Dataset(out)
+    data = xr.Dataset(
+        {name: out[name] for name in _by_dims({name: one[0] for name, one in out.items()})} if lead else out
+    )
     return data.assign_coords({d: coords.get(str(d), np.arange(n)) for d, n in data.sizes.items()})
+
+
+def _by_dims(dims: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """Return variables in an order in which no dim is seen before one that stands before it in any variable."""
+    before: dict[str, set[str]] = {dim: set() for own in dims.values() for dim in own}
+    for own in dims.values():
+        for i, dim in enumerate(own):
+            before[dim] |= set(own[:i])
+    order: list[str] = []
+    seen: set[str] = set()
+    while len(order) < len(dims):
+        left = [name for name in dims if name not in order]
+        name = next(
+            (n for n in left if all(before[d] <= seen | set(dims[n]) for d in dims[n] if d not in seen)), left[0]
+        )
+        order.append(name)
+        seen |= set(dims[name])
+    return order
 
 
 def data_tree(problem: Problem, truth: Arrays | None = None, attrs: Mapping[str, Any] | None = None) -> xr.DataTree:

@@ -329,3 +329,19 @@ def test_chains_are_put_one_after_another() -> None:
 def test_draws_are_thinned_evenly(most: int, kept: Iterable[int]) -> None:
     found = stacked({"phi": np.arange(8.0).reshape(2, 4)}, most)
     np.testing.assert_array_equal(found["phi"], list(kept))
+
+
+@pytest.mark.parametrize("name", ["locus_regression", "perturbation_score"])
+def test_arviz_gives_each_number_its_label(name: str) -> None:
+    import arviz_stats
+
+    model = registry.get(name)
+    sizes = {dim: i + 2 for i, dim in enumerate(model.sizes)}
+    shapes = {n: tuple(sizes.get(dim, 3) for dim in var.dims) for n, var in model.unknown.variables.items()}
+    rng = np.random.default_rng(0)
+    draws = {n: rng.normal(size=(1, 4, *shape)) for n, shape in shapes.items()}
+    data = dataset(model, {}, draws, ("chain", "draw"))
+    told = arviz_stats.summary(xr.DataTree.from_dict({"posterior": data}), kind="stats", round_to="none")["mean"]
+    for n, values in draws.items():
+        labels = [f"{n}{list(at)}" if at else n for at in np.ndindex(*shapes[n])]
+        np.testing.assert_allclose(told[labels].astype(float), values.mean((0, 1)).ravel())
