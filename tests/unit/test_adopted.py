@@ -256,6 +256,16 @@ def test_a_simulator_that_leaves_out_or_draws_anew_is_told(program: Path) -> Non
         gn.from_stan(program, lambda rng: ({"mu": 0.0}, {}), DATA)
     with pytest.raises(InputError, match="data sigma are neither given nor simulated"):
         gn.from_stan(program, simulated, {"J": 8})
+
+    def more(unknown: dict[str, Any], data: dict[str, Any]) -> Any:
+        return lambda rng: tuple(one | further for one, further in zip(simulated(rng), (unknown, data), strict=True))
+
+    with pytest.raises(InputError, match=r"draws the data Y, which the program does not have\. It has J, y, sigma"):
+        gn.from_stan(program, more({}, {"Y": 0.0}), DATA)
+    with pytest.raises(InputError, match="draws the parameter nu, which the program does not have"):
+        gn.from_stan(program, more({"nu": 3.0}, {}), DATA)
+    with pytest.raises(InputError, match=r"draws J = 8\.4, which the program declares as a whole number"):
+        gn.from_stan(program, more({}, {"J": 8.4}), DATA)
     with pytest.raises(InputError, match="there is no Stan program"):
         gn.from_stan(program.parent / "no.stan", simulated)
 

@@ -44,14 +44,16 @@ def from_stan(
     Raises
     ------
     InputError
-        If the simulator leaves out parameters or data of the program, or draws what it does not know.
+        If the simulator leaves out parameters or data of the program, or a function draws what the program does not
+        know.
     """
     path = Path(program).absolute()
     if not path.is_file():
         raise InputError(f"there is no Stan program {path}. Give the path of a .stan file.")
     told = declared(path)
     constant = {key: np.asarray(value) for key, value in (data or {}).items()}
-    source = Drawn(told, _by_program(Path(simulate), constant) if not callable(simulate) else simulate, path.name)
+    by = simulate if callable(simulate) else _by_program(Path(simulate), constant)
+    source = Drawn(told, by, path.name, strict=callable(simulate))
     unknown, observed = source.draw(np.random.default_rng(0))
     lacking = [key for key in told["inputs"] if key not in {**constant, **observed}]
     if lacking:
@@ -118,10 +120,12 @@ class Drawn:
     simulate : callable
     what : str
         Name of the program.
+    strict : bool
+        Whether all that is drawn has to be the program's.
     """
 
-    def __init__(self, told: dict[str, Any], simulate: Simulator, what: str) -> None:
-        self.told, self.simulate, self.what = told, simulate, what
+    def __init__(self, told: dict[str, Any], simulate: Simulator, what: str, *, strict: bool) -> None:
+        self.told, self.simulate, self.what, self.strict = told, simulate, what, strict
         self._last: tuple[dict[str, Array], dict[str, Array]] = ({}, {})
 
     def draw(self, rng: np.random.Generator) -> tuple[dict[str, Array], dict[str, Array]]:
@@ -130,18 +134,32 @@ class Drawn:
         Raises
         ------
         InputError
-            If a parameter is not drawn.
+            If a parameter is not drawn, or something that the program does not know; or if a whole number is none.
         """
         parameters, data = self.simulate(rng)
+        if self.strict:
+            kinds = ("parameters", "transformed parameters", "generated quantities")
+            self._refuse_unknown("parameter", parameters, [name for kind in kinds for name in self.told[kind]])
+            self._refuse_unknown("data", data, list(self.told["inputs"]))
         lacking = [key for key in self.told["parameters"] if key not in parameters]
         if lacking:
             raise InputError(
                 f"{self.what}: the simulator draws no {', '.join(lacking)}. It has to draw every parameter of the "
                 f"program ({', '.join(self.told['parameters'])})."
             )
-        kinds = {key: entry["type"] for key, entry in self.told["inputs"].items()}
-        drawn = {key: _as(data[key], kind) for key, kind in kinds.items() if key in data}
-        return {key: _as(parameters[key], "real") for key in self.told["parameters"]}, drawn
+        drawn = {
+            key: whole(self.what, key, data[key]) if entry["type"] == "int" else np.asarray(data[key], dtype=float)
+            for key, entry in self.told["inputs"].items()
+            if key in data
+        }
+        return {key: np.asarray(parameters[key], dtype=float) for key in self.told["parameters"]}, drawn
+
+    def _refuse_unknown(self, kind: str, drawn: Mapping[str, Any], known: list[str]) -> None:
+        if strange := [key for key in drawn if key not in known]:
+            raise InputError(
+                f"{self.what}: the simulator draws the {kind} {', '.join(strange)}, which the program does not have. "
+                f"It has {', '.join(known)}."
+            )
 
     def draw_unknown(self, rng: np.random.Generator) -> dict[str, Array]:
         """Draw parameters, and keep the data that were drawn with them."""
@@ -164,7 +182,20 @@ class Drawn:
         return data
 
 
-def _as(value: Any, kind: str) -> Array:
-    """Return a value as the type that the program declares."""
+def whole(what: str, name: str, value: Any) -> Array:
+    """Return data that the program declares as whole numbers.
+
+    Raises
+    ------
+    InputError
+        If they are none.
+    """
     found = np.asarray(value)
-    return found.round().astype(np.int64) if kind == "int" else found.astype(float)
+    odd = np.argwhere(found != np.rint(found))
+    if len(odd):
+        at = tuple(int(i) for i in odd[0])
+        raise InputError(
+            f"{what}: the simulator draws {name}{list(at) if at else ''} = {found[at]}, which the program declares as "
+            "a whole number. Draw whole numbers."
+        )
+    return found.astype(np.int64)
