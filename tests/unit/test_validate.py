@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 from scipy.stats import binom, chisquare, norm
 
+from genarium import registry
 from genarium.calibration import Validation, uniformity, validate
 from genarium.calibration.findings import Findings
 from genarium.calibration.judge import ALPHA, judge, rejected
 from genarium.calibration.plan import Given, Plan
 from genarium.calibration.replicate import LONGEST, run
 from genarium.calibration.replicate import simulate as simulate_replicate
+from genarium.data import check
 from genarium.declaration import Calibration, Claim, Labelled, Method, Model, Problem, Result, Sizes, Stage, Var
 from genarium.errors import InputError
 from genarium.supports import real
@@ -633,6 +635,17 @@ def test_simulated_data_are_joined_with_the_users(toy: Model) -> None:
 
 def test_a_wrong_posterior_is_rejected_around_a_users_data(toy: Model, toy_tree: xr.DataTree) -> None:
     assert not validate(toy, "conjugate", 100, seed=1, data=toy_tree, wrong={"sigma": 2.0}).passed
+
+
+def test_units_that_stand_for_many_are_joined_by_their_counts() -> None:
+    tree = simulate("transcript_abundance", seed=5)
+    problem = check(registry.get("transcript_abundance"), tree)
+    truth = {name: tree["truth"][name].to_numpy()[None] for name in problem.model.unknown.variables}
+    given = Given(problem.arrays, truth)
+    joined = simulate_replicate(Plan("transcript_abundance", "gibbs", problem.sizes, given=given), 0).problem
+    assert isinstance(joined, Problem)
+    assert joined["reads"] == joined["count"].sum() == 2 * problem["reads"]
+    assert (joined["count"] >= problem["count"]).all()
 
 
 def test_posterior_sbc_needs_an_exact_method(toy: Model, toy_tree: xr.DataTree) -> None:

@@ -17,7 +17,7 @@ from genarium.errors import ApproximationError, GenariumError
 from genarium.evaluate import at_draws
 from genarium.methods import find_method
 from genarium.progress import cpu_seconds
-from genarium.signatures import keyword_options
+from genarium.signatures import keyword_options, parents_of
 from genarium.sources import digest_of_sources, sources_of
 from genarium.story import draw, draw_stage
 from genarium.writing import replacing
@@ -81,7 +81,7 @@ def simulate(plan: Plan, index: int) -> Simulated:
         sizes: Mapping[str, int] = plan.sizes
     else:
         drawn, sizes = _augmented(model, plan.given, index, drawing, plan.sizes)
-    data = {name: drawn[name] for name in model.variables("known", "observed")} | medians | plan.misled
+    data = {name: drawn[name] for name in model.variables("known", "observed") if name in drawn} | medians | plan.misled
     problem: Problem | str
     try:
         problem = check(model, data, sizes)
@@ -99,6 +99,11 @@ def _augmented(
     for role in ("hidden", "observed"):
         draw_stage(model, role, rng, sizes, {}, out)
     joined = dict(out)
+    if many := model.multiplicity:  # the same units, observed so many times more; what counts them follows
+        joined[many] = given.arrays[many] + out[many]
+        known = model.known.variables.items()
+        totals = [name for name, var in known if callable(var.default) and many in parents_of(var.default)]
+        return {name: value for name, value in joined.items() if name not in totals}, dict(sizes)
     for name, var in model.variables("known", "observed").items():
         if model.unit in var.dims:
             joined[name] = np.concatenate([given.arrays[name], out[name]], axis=var.dims.index(model.unit))
