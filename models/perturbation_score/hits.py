@@ -124,7 +124,7 @@ def hits(
         Over ``perturbation`` (without the control): ``cells``; ``effect_probability``; ``fdr``, the expected share of
         rows without an effect among this and all likelier hits; over ``state`` too: ``log2_fold`` of a state's share
         over the control's (posterior mean; 0 where there is no effect), ``low`` and ``high`` (ends of the 90 %
-        interval), ``lfsr``, the probability that its sign is not the one shown; with a target ``score`` (minus the
+        interval), ``lfsr``, the probability that its sign is not the likelier one; with a target ``score`` (minus the
         expected l1 distance), ``score_low`` (its 5 % quantile) and ``in_top``. Attributes: ``replicate_concentration``,
         ``share_without_effect``, ``control``.
 

@@ -653,6 +653,11 @@ def test_posterior_sbc_needs_an_exact_method(toy: Model, toy_tree: xr.DataTree) 
         validate(trying(toy, sampler(), "approximate"), "tried", 5, data=toy_tree)
 
 
+def test_posterior_sbc_keeps_no_draws(toy: Model, toy_tree: xr.DataTree, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="keep=True is of no use with data"):
+        validate(toy, "conjugate", 5, data=toy_tree, keep=True, out=tmp_path)
+
+
 def test_posterior_sbc_needs_a_unit(toy: Model, toy_tree: xr.DataTree) -> None:
     with pytest.raises(InputError, match="cannot be joined"):
         validate(replace(toy, unit=""), "conjugate", 5, data=toy_tree)

@@ -124,7 +124,8 @@ def validate(
         More test quantities: a function of unknown, known and observed variables, by their names, at one draw, that
         returns scalars or arrays by name.
     keep : bool
-        Keep the draws that truths are ranked among, for :func:`validate_quantities`; only with ``out``.
+        Keep the draws that truths are ranked among, for :func:`validate_quantities`; only with ``out``, and without
+        ``data``.
     out : str or Path, optional
         Folder for the replicates (appended one by one), the ranks, the tree, and the report.
     resume : bool
@@ -160,6 +161,11 @@ def validate(
         model = declared = with_quantities(declared, quantities)
     if keep and out is None:
         raise InputError(f"{flag('keep', True)} needs a folder for the draws: {either('out=...', '--out DIR')}.")
+    if keep and data is not None:
+        raise InputError(
+            f"{flag('keep', True)} is of no use with data: only truths from the prior are ranked again. Name further "
+            f"quantities now: {either('quantities=...', '--quantities MODULE:FUNCTION')}."
+        )
     given = None
     if layer and data is None:
         raise InputError(f"layer={layer!r} is one of an AnnData: give that as data=...")
