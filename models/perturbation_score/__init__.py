@@ -172,7 +172,7 @@ def declare(
         calibration=Calibration(
             settings={**smaller, "state": 4} | ({"feature": 2} if linear else {}),
             control={"features": 1.0} if regression != "none" else {},
-            growth=() if told.nested else (50, 200, 800),
+            growth=() if told.nested or regression == "gaussian_process" else (50, 200, 800),  # a smooth's is slower
             undetermined=("weight", "tau", "distance_first"),
         ),
         **SHARED,

@@ -6,14 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import genarium as gn
 from genarium import certificates as kept
 from genarium import registry
-from genarium.calibration import Validation, schedule
+from genarium.calibration import Validation, plan_of, schedule
 from genarium.calibration import certify as certify_
 from genarium.calibration.certify import Effort, _control_verdict, certify, replicates
+from genarium.calibration.recovery import recovery
 from genarium.certificates import Certificate, certificates, of_model, read_certificate
 from genarium.errors import InputError
 from genarium.methods import find_method
@@ -103,6 +105,15 @@ def test_it_is_shown_with_its_verdicts(exact: Certificate) -> None:
     assert said.startswith(f"nb_mixture.gibbs: {exact.status}\n")
     for check in exact.content["checks_made"]:
         assert check in said
+
+
+def test_what_belongs_to_single_units_is_no_part_of_the_recovery() -> None:
+    """Of shares that follow a Gaussian process every perturbation has its own, which more perturbations do not tell."""
+    plan = plan_of("perturbation_score", "conjugate", 0, {"regression": "gaussian_process", "state": 2})
+    found = recovery(plan, (10, 20), 2)
+    assert found.error.shape == (2, 2, len(found.names))
+    assert np.isfinite(found.error).all()
+    assert {name.split("[")[0] for name in found.names} == {"mu", "kappa", "share_unseen", "distance_unseen"}
 
 
 def test_replicates_are_kept_and_gone_on_with(grown: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,8 +102,11 @@ def recovery(plan: Plan, sizes: Sequence[int], truths: int, workers: int = 1) ->
     from joblib import Parallel, delayed
 
     found = Parallel(n_jobs=workers)(delayed(_errors)(plan, tuple(sizes), index) for index in range(truths))
-    names = next((row[0] for row in found if row[0]), ["(every fit failed)"])
-    error = np.array([[e if e is not None else [np.nan] * len(names) for e in row[1]] for row in found])
+    ends = [one for row in found for one in row if one is not None]
+    growing = {name.split("[")[0] for one in ends for name in set(one) ^ set(ends[0])}  # elements of single units
+    names = [name for name in ends[0] if name.split("[")[0] not in growing] if ends else ["(every fit failed)"]
+    lost = dict.fromkeys(names, np.nan)
+    error = np.array([[[(one or lost)[name] for name in names] for one in row] for row in found])
     log_error = np.log(np.maximum(np.abs(error), 1e-300))
     kept = log_error[~np.isnan(log_error).any((1, 2))]
     if not len(kept):
@@ -117,8 +120,8 @@ def _slope(log_error: Array, sizes: Sequence[int]) -> float:
     return float(np.polyfit(np.log(sizes), log_error.mean((0, 2)), 1)[0])
 
 
-def _errors(plan: Plan, sizes: tuple[int, ...], index: int) -> tuple[list[str], list[list[float] | None]]:
-    """Errors of one truth at every size; None for a fit that failed."""
+def _errors(plan: Plan, sizes: tuple[int, ...], index: int) -> list[dict[str, float] | None]:
+    """Errors of one truth at every size, by quantity, without those of single units; None for a fit that failed."""
     model = plan.declared
     first = draw(model, plan.rng(index, "simulate", 1), {**plan.sizes, model.unit: sizes[0]}, dict(plan.values))
     truth = {n: first[n] for n in model.unknown.variables}
@@ -127,8 +130,8 @@ def _errors(plan: Plan, sizes: tuple[int, ...], index: int) -> tuple[list[str], 
         del truth[name]  # it belongs to the units and is drawn anew with them
     method = find_method(model, plan.method).function
     options = plan.options | {n: v for n, v in DRAWS.items() if n in keyword_options(method) and plan.claim == "exact"}
-    names: list[str] = []
-    out: list[list[float] | None] = []
+    apart = {*grown, *model.calibration.undetermined}
+    out: list[dict[str, float] | None] = []
     for step, size in enumerate(sizes):
         shape = {**plan.sizes, model.unit: size}
         drawn = draw(model, plan.rng(index, "simulate", 2 + step), shape, {**plan.values, **truth})
@@ -143,7 +146,6 @@ def _errors(plan: Plan, sizes: tuple[int, ...], index: int) -> tuple[list[str], 
             continue
         every, estimate = scalars(problem, flat_draws(model, result))
         _, target = scalars(problem, {n: drawn[n][None] for n in model.unknown.variables})
-        kept = [i for i, name in enumerate(every) if name.split("[")[0] not in model.calibration.undetermined]
-        names = [every[i] for i in kept]
-        out.append((estimate.mean(0) - target[0])[kept].tolist())
-    return names, out
+        off = (estimate.mean(0) - target[0]).tolist()
+        out.append({name: e for name, e in zip(every, off, strict=True) if name.split("[")[0] not in apart})
+    return out
