@@ -186,7 +186,8 @@ def declare(correlated_pleiotropy: str = "none", design: str = "independent") ->
             settings={"variant": 120, "region": 6},
             # overlapping samples taken as separate ones; or a confounder taken as none (InSIDE violated)
             control={"error_covariance": 0.0} if mixture else {"correlated_pleiotropy": "mixture"},
-            # no growth: where instruments are weak, as in many a draw of the prior, errors fall more slowly than N^-1/2
+            growth=(120, 480, 1920),
+            undetermined=("global_effect", "heterogeneity", "signal", "total"),  # of a given number of regions
         ),
         source=SOURCE,
     )

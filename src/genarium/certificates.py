@@ -193,8 +193,8 @@ def matrix(model: Model, made: Iterable[Certificate]) -> tuple[list[str], list[t
     """
     made = list(made)
     own = {option: value for option, value in model.calibration.settings.items() if option in model.options}
-    variants = [model.variant(**chosen) for chosen in ({}, *({**own, **given} for given in choices(model)))]
-    variants = variants if own else variants[1:]
+    chosen = [*([{}] if own else []), *({**own, **given} for given in choices(model))]
+    variants = [model.variant(**one) for one in chosen]
     offered = [methods(variant) for variant in variants]
     columns = list(dict.fromkeys(method for ways in offered for method in ways))
     rows = [

@@ -539,6 +539,8 @@ def test_what_the_exact_method_found_is_taken_by_others_on_the_same_data(toy: Mo
     assert ratios[1] == pytest.approx(ratios[0] / 2, rel=0.2)
     validate(trying(toy, sampler(), "approximate"), "tried", 20, **{**compared, "seed": 2})
     assert len(list(tmp_path.iterdir())) == 8
+    with pytest.raises(InputError, match="needs the method whose results it keeps"):
+        validate(trying(toy, sampler(), "approximate"), "tried", 20, references=tmp_path)
 
 
 def test_quantities_that_never_vary_have_no_distance(toy: Model) -> None:

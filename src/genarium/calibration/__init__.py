@@ -119,7 +119,7 @@ def validate(
         Only with ``reference``.
     references : str or Path, optional
         Folder where what ``reference`` found is kept: other methods that are validated with it, by the same seed, take
-        it from there.
+        it from there. Only with ``reference``.
     quantities : callable, optional
         More test quantities: a function of unknown, known and observed variables, by their names, at one draw, that
         returns scalars or arrays by name.
@@ -183,6 +183,10 @@ def validate(
     if n_reference is not None and not reference:
         raise InputError(
             f"{flag('n_reference', n_reference)} needs the method to compare with, such as {flag('reference', 'nuts')}."
+        )
+    if references is not None and not reference:
+        raise InputError(
+            f"references={str(references)!r} needs the method whose results it keeps: reference='nuts', say."
         )
     if resume and out is None:
         raise InputError(
