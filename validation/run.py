@@ -30,7 +30,7 @@ def entries(model: Model) -> list[tuple[str, dict[str, Any]]]:
     out: list[tuple[str, dict[str, Any]]] = []
     for method in methods(model):
         out.append((method, {}))
-        if "polish" in find_method(model, method).options:
+        if find_method(model, method).options.get("polish") is False:
             out.append((method, {"covariance": "linear_response", "polish": True}))
         out += [(method, dict(options)) for name, options in model.calibration.also if name == method]
     return out

@@ -337,7 +337,7 @@ def _bayes(given: tuple[Array, Array, Array, Array], c: Array, seed: int, level:
     )
     rng = np.random.default_rng(seed)
     try:
-        found = vi(problem, rng, covariance="linear_response", draws=4000)
+        found = vi(problem, rng, polish=False, draws=4000)
     except ApproximationError:  # what it would resample is too far from the posterior
         found = gibbs(problem, rng, chains=2, draws=1000, tune=500)
     return _posterior(found, given, level)

@@ -15,7 +15,8 @@ from genarium.engines.linear_response import linear_response, settled
 from genarium.engines.polish import polish as run
 from genarium.engines.resample import KHAT_USABLE, NORMAL_DRAWS, resample
 
-from .likelihood import log_likelihood, log_prior
+from .likelihood import log_likelihood
+from .story import HETEROGENEITY, INTERCEPT, MEAN_SD, PLEIOTROPY
 from .sweep import Factors, Step, Tilt, normalised
 
 BLOCK = 2_000_000
@@ -146,22 +147,25 @@ def correct(
         If Pareto k-hat is too large and ``polish`` is off, or the ascent ended at no maximum of the bound.
     """
     mean, covariance = respond(step, state)
-    centre, jacobian = standardised(step, mean)
+    space = Space(problem, mean, covariance)
 
     def log_posterior(coordinates: Array) -> Array:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # far out: a draw without weight
-            return log_density(problem, coordinates)
+            return space.log_density(coordinates)
 
-    around = jacobian @ covariance @ jacobian.T
-    sampled = importance.sample(log_posterior, centre, around, rng, draws=max(NORMAL_DRAWS, 4 * draws))
+    slope = space.slope(mean)
+    around = slope @ covariance @ slope.T
+    sampled = importance.sample(
+        log_posterior, space.coordinates(mean[None])[0], around, rng, draws=max(NORMAL_DRAWS, 4 * draws)
+    )
     stats: dict[str, Array] = {}
     polished = polish and not sampled.khat <= KHAT_USABLE
     if polished:
         normal = rng.multivariate_normal(sampled.mean, sampled.covariance, len(sampled.theta), method="cholesky")
-        posterior, stats = run(problem, rng, natural(problem, normal)[0], draws=-(-draws // 4))
+        posterior, stats = run(problem, rng, space.natural(normal), draws=-(-draws // 4))
     else:
         index, _ = resample(sampled.log_ratio, rng, draws, limit=KHAT_USABLE)
-        posterior = {name: value[None] for name, value in natural(problem, sampled.theta[index])[0].items()}
+        posterior = {name: value[None] for name, value in space.natural(sampled.theta[index]).items()}
     names = np.array(
         ["global_effect", "ln heterogeneity"]
         + [f"{name}[{label}]" for name in ("theta", "intercept") for label in problem.coords["region"]]
@@ -181,46 +185,113 @@ def correct(
     )
 
 
-def standardised(step: Step, mean: Array) -> tuple[Array, Array]:
-    """Coordinates in which regional effects are deviations in units of tau, at a mean of f; and their derivative."""
-    S = step.S
-    whole, tau = mean[0], np.exp(mean[1])
-    z = (mean[2 : 2 + S] - whole) / tau
-    jacobian = np.eye(len(mean))
-    rows = np.arange(2, 2 + S)
-    jacobian[rows, rows] = 1 / tau
-    jacobian[rows, 0], jacobian[rows, 1] = -1 / tau, -z
-    centre = mean.copy()
-    centre[2 : 2 + S] = z
-    return centre, jacobian
+class Space:
+    """Coordinates in which the posterior is near to normal: spreads and effects in units of what is said of them.
+
+    Spreads and the share are quantiles of their priors on the scale of a standard normal distribution: Phi(u) = 2
+    Phi(tau / scale) - 1. Where the data say nothing of tau, ln tau has a long tail that no proposal reaches, u none.
+    Effects are in units of what regions' slopes b with information I say of them given tau (eqs. 27, 28), read off
+    from linear response: neither large nor small tau makes a funnel.
+
+    Parameters
+    ----------
+    problem : Problem
+    mean, covariance : ndarray, shape (F,) and (F, F)
+        Of f, by linear response.
+    """
+
+    def __init__(self, problem: Problem, mean: Array, covariance: Array) -> None:
+        self.problem, self.S = problem, problem.sizes["region"]
+        x, y = float(problem["exposure_scale"]), float(problem["outcome_scale"])
+        self.whole_sd, self.intercept_sd = MEAN_SD * y / x, INTERCEPT * y
+        self.scales = np.array([HETEROGENEITY * y / x, x, PLEIOTROPY * y])  # of tau, sigma and omega
+        tau2 = np.exp(2 * mean[1])
+        above, across = covariance[:2, :2], covariance[2 : 2 + self.S, :2]
+        given = np.diagonal(covariance)[2 : 2 + self.S] - (across * np.linalg.solve(above, across.T).T).sum(1)
+        self.information = np.maximum(1 / np.maximum(given, 1e-300) - 1 / tau2, 0.01 / tau2)
+        self.slopes = mean[2 : 2 + self.S] + (mean[2 : 2 + self.S] - mean[0]) / (self.information * tau2)
+
+    def whole_given(self, tau: Array) -> tuple[Array, Array]:
+        """Mean and sd of Theta given tau (eq. 28)."""
+        each = self.information / (1 + self.information * tau[:, None] ** 2)
+        precision = each.sum(1) + self.whole_sd**-2
+        return (each @ self.slopes[:, None])[:, 0] / precision, precision**-0.5
+
+    def regional_given(self, whole: Array, tau: Array) -> tuple[Array, Array]:
+        """Mean and sd of the regional effects given Theta and tau (eq. 27); shape (draws, S)."""
+        weight = self.information * tau[:, None] ** 2
+        return (whole[:, None] + weight * self.slopes) / (1 + weight), tau[:, None] / np.sqrt(1 + weight)
+
+    def coordinates(self, f: Array) -> Array:
+        """Return the coordinates of (Theta, ln tau, theta, alpha, ln sigma, ln omega, logit p); draws lead."""
+        from scipy.special import expit, ndtri
+
+        S, spreads = self.S, np.exp(f[:, [1, -3, -2]])
+        centre, sd = self.whole_given(spreads[:, 0])
+        regional = self.regional_given(f[:, 0], spreads[:, 0])
+        u = normal_of_half(spreads / self.scales)
+        return np.column_stack(
+            [
+                (f[:, 0] - centre) / sd,
+                u[:, 0],
+                (f[:, 2 : 2 + S] - regional[0]) / regional[1],
+                f[:, 2 + S : 2 + 2 * S] / self.intercept_sd,
+                u[:, 1:],
+                ndtri(expit(f[:, -1])),
+            ]
+        )
+
+    def slope(self, f: Array, step: float = 1e-5) -> Array:
+        """Return the derivative of the coordinates by f, by central differences; shape (F, F)."""
+        moved = step * np.eye(len(f))
+        return np.asarray(self.coordinates(f + moved) - self.coordinates(f - moved)).T / (2 * step)
+
+    def natural(self, coordinates: Array) -> dict[str, Array]:
+        """Return the unknown variables at coordinates; draws lead."""
+        from scipy.special import ndtr
+
+        S = self.S
+        tau, sd, omega = self.scales[:, None] * half_of_normal(coordinates[:, [1, -3, -2]].T)
+        centre, width = self.whole_given(tau)
+        whole = centre + width * coordinates[:, 0]
+        regional = self.regional_given(whole, tau)
+        return {
+            "global_effect": whole,
+            "heterogeneity": tau,
+            "theta": regional[0] + regional[1] * coordinates[:, 2 : 2 + S],
+            "intercept": coordinates[:, 2 + S : 2 + 2 * S] * self.intercept_sd,
+            "exposure_sd": sd,
+            "pleiotropy_sd": omega,
+            "strong_share": ndtr(coordinates[:, -1]),
+        }
+
+    def log_density(self, coordinates: Array) -> Array:
+        """Log posterior density of coordinates, up to a constant; shape (draws,)."""
+        values, S = [], self.S
+        size = max(1, BLOCK // self.problem.sizes["variant"])
+        for low in range(0, len(coordinates), size):
+            some = coordinates[low : low + size]
+            at = self.natural(some)
+            tau, whole = at["heterogeneity"], at["global_effect"]
+            prior = -0.5 * (some[:, 1] ** 2 + (some[:, 2 + S :] ** 2).sum(1) + (whole / self.whole_sd) ** 2)
+            prior += np.log(self.whole_given(tau)[1])  # the change of variables from Theta
+            weight = self.information * tau[:, None] ** 2
+            deviation = (at["theta"] - whole[:, None]) / tau[:, None]
+            prior -= 0.5 * (deviation**2 + np.log1p(weight)).sum(1)  # that from theta is sd / tau
+            values.append(self.problem.call(log_likelihood, **at).sum(-1) + prior)
+        return np.concatenate(values)
 
 
-def natural(problem: Problem, coordinates: Array) -> tuple[dict[str, Array], Array]:
-    """Unknown variables at coordinates (Theta, ln tau, z, alpha, ln sigma, ln omega, logit p), and log Jacobian."""
-    from scipy.special import expit
+def normal_of_half(v: Array) -> Array:
+    """Return the standard normal quantile of what is half-normal of scale 1."""
+    from scipy.special import erf, erfc, ndtri
 
-    S = problem.sizes["region"]
-    whole, log_tau = coordinates[:, 0], coordinates[:, 1]
-    tau = np.exp(log_tau)
-    out = {
-        "global_effect": whole,
-        "heterogeneity": tau,
-        "theta": whole[:, None] + tau[:, None] * coordinates[:, 2 : 2 + S],
-        "intercept": coordinates[:, 2 + S : 2 + 2 * S],
-        "exposure_sd": np.exp(coordinates[:, -3]),
-        "pleiotropy_sd": np.exp(coordinates[:, -2]),
-        "strong_share": expit(coordinates[:, -1]),
-    }
-    own = coordinates[:, -3] + coordinates[:, -2] - np.logaddexp(0, coordinates[:, -1])
-    return out, (1 + S) * log_tau + own - np.logaddexp(0, -coordinates[:, -1])
+    size = np.clip(v, 1e-300, 37) / np.sqrt(2)  # beyond, the probabilities are no numbers any more
+    return np.asarray(np.where(size < 0.5, ndtri(erf(size)), -ndtri(erfc(size))))
 
 
-def log_density(problem: Problem, coordinates: Array) -> Array:
-    """Log posterior density of coordinates, up to a constant; shape (draws,)."""
-    values = []
-    size = max(1, BLOCK // problem.sizes["variant"])
-    for low in range(0, len(coordinates), size):
-        unknown, log_jacobian = natural(problem, coordinates[low : low + size])
-        likelihood = problem.call(log_likelihood, **unknown).sum(-1)
-        values.append(likelihood + problem.call(log_prior, **unknown) + log_jacobian)
-    return np.concatenate(values)
+def half_of_normal(z: Array) -> Array:
+    """Undo :func:`normal_of_half`."""
+    from scipy.special import erfcinv, erfinv, ndtr
+
+    return np.asarray(np.sqrt(2)) * np.where(z < 0, erfinv(ndtr(np.minimum(z, 0))), erfcinv(ndtr(-np.maximum(z, 0))))

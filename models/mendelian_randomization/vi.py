@@ -22,8 +22,8 @@ def vi(
     problem: Problem,
     rng: np.random.Generator,
     *,
-    covariance: Literal["mean_field", "linear_response"] = "mean_field",
-    polish: bool = False,
+    covariance: Literal["mean_field", "linear_response"] = "linear_response",
+    polish: bool = True,
     draws: int = 1000,
     restarts: int = 2,
     tolerance: float = 1e-6,
@@ -35,11 +35,12 @@ def vi(
     ----------
     problem : Problem
     rng : Generator
-    covariance : {"mean_field", "linear_response"}
-        Draws from q itself, which is too narrow; or from a proposal with linear-response covariance, resampled by their
-        importance ratios to the posterior.
+    covariance : {"linear_response", "mean_field"}
+        Draws from a proposal with linear-response covariance, resampled by their importance ratios to the posterior; or
+        from q itself, which is too narrow.
     polish : bool
-        Whether a short run of NUTS goes on where importance ratios cannot correct the proposal.
+        With linear response: whether a short run of NUTS goes on where importance ratios cannot correct the proposal
+        (Pareto k-hat above 0.7); else such a fit is refused.
     draws, restarts : int
     tolerance : float
         Nats of the bound that may be left to gain.

@@ -14,6 +14,7 @@ from genarium.simplex import log_sum_exp
 from genarium.supports import LARGEST, label, positive, real, unit_interval, zero_sum
 
 from .likelihood import FLOOR, Story, quantities
+from .rising import log_rising
 
 WEIGHTS, MEANS, ZEROS = ("constant", "covariates"), ("constant", "batch"), ("plain", "inflated")
 """Values of the options of these names."""
@@ -148,7 +149,7 @@ class Adjusted(Story):
             mean, shape = depth * mu[..., k, None, :], r[..., k, None, :]
             if k == 0 or self.dispersion == "component":
                 same = relative and self.dispersion != "component"
-                rising = 0.0 if same else gammaln(x + shape) - gammaln(shape) - factorial
+                rising = 0.0 if same else log_rising(x, shape) - factorial
             log_zero = -shape * np.log1p(mean / shape)
             each = rising + x * np.log(mean / (shape + mean)) + log_zero
             if self.inflated:

@@ -15,6 +15,7 @@ from genarium.declaration import Array
 from genarium.simplex import normalised
 
 from .nodes import ERROR, Frame, Nodes, frame
+from .rising import log_rising
 
 BLOCK = 8192
 """Cells handled at once: a block of logits stays in the processor's cache."""
@@ -357,9 +358,7 @@ def logits_at(at: Array, log_pi: Array, mu: Array, r: Array, table: Array | None
 
 def rising_table(counts: Counts, r: Array) -> Array:
     """Log of Gamma(x + r) / Gamma(r) at every distinct count; (..., D) to (..., U)."""
-    from scipy.special import gammaln
-
-    return np.asarray(gammaln(counts.values + r[..., counts.gene]) - gammaln(r)[..., counts.gene])
+    return log_rising(counts.values, r, counts.gene)
 
 
 def log_weights(pi: Array) -> Array:

@@ -14,6 +14,7 @@ from .adjusted import Adjusted
 from .counts import Counts
 from .gibbs_adjusted import Shifts, Weights, draw_lost, draw_shares
 from .likelihood import FLOOR, log_joint
+from .rising import log_rising
 from .start import start
 
 LEAST = 1e-300
@@ -141,7 +142,7 @@ class Sampler:
 
     def phi_alone(self, known: "Known") -> Density:
         """Log density of ln phi given the groups, mu integrated out (eq. 16)."""
-        from scipy.special import betaln, gammaln
+        from scipy.special import betaln
 
         counts, (size, total) = self.counts, known.sums(self.problem["x"])
         frequency = counts.weighted_frequency(known.member)  # (K, U); of zeros, lost or not, the terms are zero
@@ -153,7 +154,7 @@ class Sampler:
             r = 1 / self.story.spread(np.exp(log_phi), total)
             at = r[component, gene]
             rising = np.zeros_like(total)
-            np.add.at(rising, (component, gene), often * (gammaln(value + at) - gammaln(at)))
+            np.add.at(rising, (component, gene), often * log_rising(value, at))
             beta: Array = betaln(self.a0 + r * size, self.b0 + total)
             return self._log_prior_phi(log_phi) + self._reduce(rising + beta)
 
@@ -221,7 +222,5 @@ class Known:
 
 def _log_nb(x: Array, mean: Array, phi: Array) -> Array:
     """Log of NB(x; mean, phi) without the factorial."""
-    from scipy.special import gammaln
-
     r = 1 / phi
-    return np.asarray(gammaln(x + r) - gammaln(r) + x * np.log(mean / (r + mean)) - r * np.log1p(mean / r))
+    return np.asarray(log_rising(x, r) + x * np.log(mean / (r + mean)) - r * np.log1p(mean / r))

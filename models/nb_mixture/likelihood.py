@@ -8,6 +8,8 @@ import numpy as np
 from genarium.declaration import Array
 from genarium.simplex import log_sum_exp
 
+from .rising import log_rising
+
 FLOOR = 1e-8
 """Smallest centroid: a gene without any count in a component has its mean there instead of at zero."""
 
@@ -76,7 +78,7 @@ def log_joint(x: Array, size_factor: Array, pi: Array, mu: Array, phi: Array) ->
     def rising(k: int) -> Array:
         """Log of Gamma(x + r) / Gamma(r), the genes multiplied."""
         shape = own[..., k, None, :]
-        total: Array = (gammaln(x + shape) - gammaln(shape)).sum(-1)
+        total: Array = log_rising(x, shape).sum(-1)
         return total
 
     up = rising(0)

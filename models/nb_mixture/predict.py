@@ -13,6 +13,7 @@ from genarium.simplex import log_sum_exp
 from genarium.tree import arrays, stacked
 
 from .adjusted import Adjusted
+from .rising import log_rising
 
 
 def predict(fitted: xr.DataTree, problem: Problem) -> dict[str, Labelled]:
@@ -76,7 +77,7 @@ def closed_form(q: xr.Dataset, x: Array, r: Array) -> Array:
     from scipy.special import betaln, gammaln
 
     alpha, a, b = (q[name].to_numpy() for name in ("alpha", "a", "b"))
-    rising = (gammaln(x + r) - gammaln(r) - gammaln(x + 1)).sum(1)
+    rising = (log_rising(x, r) - gammaln(x + 1)).sum(1)
     log_pi = np.log(alpha / alpha.sum())
     return np.stack(
         [log_pi[k] + rising + (betaln(a[k] + r, b[k] + x) - betaln(a[k], b[k])).sum(1) for k in range(len(alpha))]

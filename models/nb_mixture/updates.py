@@ -168,14 +168,14 @@ def rising_sums(counts: Counts, r: Array, frequency: Array) -> tuple[Array, Arra
     -------
     tuple of ndarray, shape (..., D) each
     """
-    from scipy.special import gammaln, psi
+    from scipy.special import psi
 
     at = r[..., counts.gene]
     size = counts.by_gene(frequency)
     shifted = counts.values + at
-    return tuple(  # type: ignore[return-value]
-        counts.by_gene(f(shifted) * frequency) - size * f(r) for f in (gammaln, psi, trigamma)
-    )
+    value = counts.by_gene(rising_table(counts, r) * frequency)
+    first, second = (counts.by_gene(f(shifted) * frequency) - size * f(r) for f in (psi, trigamma))
+    return value, first, second
 
 
 def trigamma(x: Array) -> Array:

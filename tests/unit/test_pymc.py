@@ -262,6 +262,14 @@ def test_density_on_either_scale(spread: Model) -> None:
     assert compiled.names == ["scale_log__"]
 
 
+def test_a_standard_deviation_that_underflows_has_no_density(spread: Model) -> None:
+    """A trajectory of NUTS may go there: it is refused, not ended by the error that PyMC raises."""
+    compiled = densities.compiled(check(spread, gn.simulate(spread, seed=1)))
+    value, gradient = compiled.log_density(np.array([-800.0]), jacobian=True)
+    assert value == -np.inf
+    np.testing.assert_array_equal(gradient, 0)
+
+
 @pytest.mark.slow
 def test_a_transform_may_depend_on_other_variables(toy: Model) -> None:
     """With theta = scale z, the sampler's value is z: a non-centred parametrisation."""

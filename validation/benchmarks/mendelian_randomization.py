@@ -57,7 +57,7 @@ def controls(folder: Path) -> dict[str, Any]:
         for method, options in (
             ("gibbs", {"draws": 1500}),
             ("vi", {}),
-            ("vi", {"covariance": "linear_response", "polish": True}),
+            ("vi", {"covariance": "mean_field"}),
         ):
             draws = gn.fit(NAME, as_data(*data), method, 1, **options)["posterior"]["theta"].to_numpy()
             found[f"{method} {options.get('covariance', '')}".strip()] = [float(draws.mean()), float(draws.std())]
@@ -102,7 +102,7 @@ def widths(replicates: int) -> dict[str, Any]:
         tree = gn.simulate(NAME, seed, variant=120, region=6)
         exact = gn.fit(NAME, tree, "gibbs", seed, draws=2000)["posterior"]["theta"].std(("chain", "draw"))
         for covariance, found in ratios.items():
-            fit = gn.fit(NAME, tree, "vi", seed, draws=4000, covariance=covariance, polish=True)
+            fit = gn.fit(NAME, tree, "vi", seed, draws=4000, covariance=covariance)
             found.append(float((fit["posterior"]["theta"].std(("chain", "draw")) / exact).mean()))
         khats.append(json.loads(fit.attrs["notes"])["khat"])
     return {name: float(np.mean(found)) for name, found in ratios.items()} | {"khat": khats}

@@ -163,7 +163,7 @@ def estimates(name: str, world: World, seed: int) -> dict[str, Any]:
         if name == "correlated":
             fit = independence(check(gn.get(NAME).variant(design="linked"), data), rng)
         else:
-            fit = vi(check(gn.get(NAME), data), rng, covariance="linear_response")
+            fit = vi(check(gn.get(NAME), data), rng, polish=False)
         draws = np.asarray(fit.posterior["theta"])
         draws = draws.reshape(draws.shape[0] * draws.shape[1], -1)
         low, high = np.quantile(draws, (0.025, 0.975), axis=0)

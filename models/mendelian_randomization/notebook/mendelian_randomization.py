@@ -86,7 +86,7 @@ if classical.pleiotropy is not None:
 
 # %%
 try:
-    fit = gn.fit("mendelian_randomization", data, "vi", seed=1, covariance="linear_response")
+    fit = gn.fit("mendelian_randomization", data, "vi", seed=1)
 except gn.ApproximationError:
     fit = gn.fit("mendelian_randomization", data, "gibbs", seed=1)
 print(gn.diagnose("mendelian_randomization", fit))

@@ -269,9 +269,15 @@ class Compiled:
         Returns
         -------
         value : float
+            Minus infinity where a parameter leaves its support, as a standard deviation that underflows to zero.
         gradient : ndarray, shape (n,)
         """
-        value, gradient = (self._density_jacobian if jacobian else self._density)(vector)
+        from pymc.logprob.utils import ParameterValueError
+
+        try:
+            value, gradient = (self._density_jacobian if jacobian else self._density)(vector)
+        except ParameterValueError:
+            return -np.inf, np.zeros(len(vector))
         return float(value), gradient
 
     @property
