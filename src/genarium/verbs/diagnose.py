@@ -290,7 +290,7 @@ def _leave_one_out(model: Model, tree: xr.DataTree) -> list[Verdict]:
         return []
     some = flat.T[:LOO_UNITS]
     if model.multiplicity:  # one of the observations that an element stands for is left out, not all of them
-        some = some / np.maximum(tree["observed_data"][model.multiplicity].to_numpy()[:LOO_UNITS, None], 1)
+        some = some / np.maximum(fitted_problem(model, tree)[model.multiplicity][:LOO_UNITS, None], 1)
     k = np.full(len(some), -np.inf)
     for i in np.flatnonzero(np.ptp(some, axis=1) > 0):  # a constant has no tail to look at
         with contextlib.suppress(ValueError):  # nor have a few draws that come again and again
