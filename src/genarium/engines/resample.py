@@ -41,15 +41,10 @@ def smoothed(log_ratio: Array) -> tuple[Array, float]:
     centred = np.where(np.isnan(log_ratio), -np.inf, log_ratio)
     centred = np.maximum(centred - centred.max(), -1e6)
     raw = np.exp(centred)
-    if even(raw):
+    if raw.sum() ** 2 > EVEN * len(raw) * (raw**2).sum():
         return raw / raw.sum(), -np.inf
     log_weights, khat = array_stats.psislw(-centred, axis=-1)  # it negates its input
     return softmax(np.asarray(log_weights)), float(khat)
-
-
-def even(ratio: Array) -> bool:
-    """Whether importance ratios hardly vary."""
-    return bool(ratio.sum() ** 2 > EVEN * len(ratio) * (ratio**2).sum())
 
 
 def resample(

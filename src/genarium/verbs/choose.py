@@ -119,7 +119,7 @@ def choose(
         rows.append((*told, *criteria(fitted_model(tree, model), tree, size)))
         fits[len(rows) - 1] = tree
         if by == "bound":
-            chosen = max(range(len(rows)), key=lambda at: (rows[at][0], at))
+            chosen = max(range(len(rows)), key=lambda at: (rows[at][0], -at))
             fits = {at: tree for at, tree in fits.items() if at == chosen}
     bound, iterations, converged, bic, icl = (np.array(column) for column in zip(*rows, strict=True))
     dim = f"{size}_candidate"

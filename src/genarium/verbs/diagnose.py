@@ -9,7 +9,7 @@ import xarray as xr
 
 from genarium.attributes import attribute, source
 from genarium.declaration import Array, Arrays, Model
-from genarium.engines.resample import KHAT_GOOD, KHAT_USABLE, even, smoothed
+from genarium.engines.resample import EVEN, KHAT_GOOD, KHAT_USABLE, smoothed
 from genarium.errors import InputError
 from genarium.evaluate import at_draws, fitted_problem
 from genarium.found import found
@@ -296,7 +296,8 @@ def _leave_one_out(model: Model, tree: xr.DataTree) -> list[Verdict]:
     for i in np.flatnonzero(np.ptp(some, axis=1) > 0):  # a constant has no tail to look at
         with contextlib.suppress(ValueError):  # nor have a few draws that come again and again
             k[i] = float(array_stats.psislw(some[i], r_eff=efficiency, axis=-1)[1])
-        if k[i] > limit and even(np.exp(some[i].min() - some[i])):  # nothing is off, whatever the tail's shape
+        ratio = np.exp(some[i].min() - some[i])
+        if k[i] > limit and ratio.sum() ** 2 > EVEN * ratio.size * (ratio**2).sum():  # no weight matters, nor its tail
             k[i] = -np.inf
     k[np.isnan(k)] = -np.inf  # ArviZ found no tail
     if np.isneginf(k).all():
