@@ -194,6 +194,7 @@ def declare(
         log_prior=likelihood.log_prior(random, spectra, single, trees),
         vectorized=True,
         unit="cell",
+        multiplicity="count",
         derived=Stage(derived, follows) if derived else Stage({}),
         derived_dims={
             **({"process": processes} if spectra == "mixed" else {}),

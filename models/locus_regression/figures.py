@@ -9,6 +9,7 @@ import xarray as xr
 from genarium.declaration import Array
 from genarium.drawing import FAINT, INK, MARK, PALETTE, SMALL, WIDTH, Titled, kept, log_ticks, on
 from genarium.estimates import LEVEL
+from genarium.found import percent
 
 from .along import rates
 from .bias import bias
@@ -95,21 +96,21 @@ def _panels(figure: "Figure", count: int, columns: int, sharey: bool) -> Array:
 
 def _spectrum(axes: "Axes", fitted: Fitted, k: int) -> None:
     one = fitted.signature
-    percent = 100 * one.centre[k]
-    shown = [percent]
+    height = 100 * one.centre[k]
+    shown = [height]
     share = fitted.mutations @ fitted.pi.centre[:, k] / max(fitted.mutations.sum(), 1)
-    title = f"{fitted.processes[k][0]}: {share:.1%}"
+    title = f"{fitted.processes[k][0]}: {percent(share, 1)}"
     if fitted.nearest:
         name, value = fitted.nearest[k]
         title += f"; nearest {named('', name, 20)}, cosine {value:.2f}"
-    at = np.arange(len(percent))
+    at = np.arange(len(height))
     strip = axes.get_xaxis_transform()
     drawn = bars(one.labels[1].tolist())
     for name, color, mine in drawn.groups:
         for alpha in dict.fromkeys(drawn.opaque[mine].tolist()):
             some = mine[drawn.opaque[mine] == alpha]
             edges = (some[:, None] + [-0.4, 0.4]).ravel()  # bar, gap, bar ... bar
-            heights = np.stack([percent[some], 0 * some], 1).ravel()[:-1]
+            heights = np.stack([height[some], 0 * some], 1).ravel()[:-1]
             axes.stairs(heights, edges, fill=True, color=color, alpha=alpha, label=name, gid=kept(color))
         edges = mine[[0, -1]] + [-0.4, 0.4]
         axes.hlines(1.03, edges[0], edges[-1], color=color, lw=3, transform=strip, clip_on=False, gid=kept(color))
@@ -122,7 +123,7 @@ def _spectrum(axes: "Axes", fitted: Fitted, k: int) -> None:
     if one.truth is not None and np.isfinite(one.truth[k, 0]):
         true = 100 * one.truth[k]
         axes.plot(at, true, "o", color=INK, markersize=2.4, markeredgecolor="white", markeredgewidth=0.4)
-        title += f"; cosine to truth {cosine(percent[None], true[None]).item():.3f}"
+        title += f"; cosine to truth {cosine(height[None], true[None]).item():.3f}"
         shown.append(true)
     axes.set_title(title, pad=7)
     axes.set(xlim=(-1, len(at)), ylim=(0, 1.28 * max(values.max() for values in shown)))

@@ -5,7 +5,7 @@ import xarray as xr
 
 from genarium.declaration import Answer, Array
 from genarium.estimates import LEVEL
-from genarium.found import centre_and_ends, listed, short
+from genarium.found import centre_and_ends, listed, percent, short
 from genarium.registry import fitted_model
 
 from .metrics import signatures
@@ -23,19 +23,19 @@ def found(tree: xr.DataTree) -> Answer:
     group = tree["posterior" if "posterior" in tree else "point"].to_dataset()
     names = [named("process", label, 24).replace(" ", "\u00a0") for label in group["process"].to_numpy()]
     share = _shares(tree)
-    shape = signatures(tree)
-    channels, percent = shape["channel"].to_numpy(), 100 * shape.to_numpy()
+    spectra = signatures(tree)
+    channels, shape = spectra["channel"].to_numpy(), spectra.to_numpy()
     beta, ends = centre_and_ends(tree, "beta")  # (K, F)
     features = [named("feature", label, 24) for label in group["feature"].to_numpy()]
     sure = np.ones(beta.shape, dtype=bool) if ends is None else (ends[0] > 0) | (ends[1] < 0)
     order = np.argsort(-share, kind="stable")
     rows = [["process", "share of mutations", "commonest channels", "effects of features on its rate, per unit"]]
     for k in order[:MOST]:
-        first = np.argsort(-percent[k], kind="stable")[:NAMED]
-        common = ", ".join(f"{channels[m]} ({percent[k, m]:.1f}%)" for m in first)
-        rows.append([names[k], f"{share[k]:.1%}", common, _effects(features, beta[k], sure[k], ends, int(k))])
+        first = np.argsort(-shape[k], kind="stable")[:NAMED]
+        common = ", ".join(f"{channels[m]} ({percent(shape[k, m], 1)})" for m in first)
+        rows.append([names[k], f"{percent(share[k], 1)}", common, _effects(features, beta[k], sure[k], ends, int(k))])
     K, F = beta.shape
-    parts = [f"{names[k]} {share[k]:.0%}" for k in order[:5]]
+    parts = [f"{names[k]} {percent(share[k])}" for k in order[:5]]
     notes = [
         f"{K} mutational process{'es' * (K > 1)}: {listed(parts)} of the mutations"
         f"{' (the five commonest)' if K > 5 else ''}."

@@ -11,7 +11,7 @@ from genarium.declaration import Array
 from genarium.drawing import INK, MARK, PALETTE, WIDTH, Titled, log_ticks, on
 from genarium.estimates import centres, matched_truth
 from genarium.evaluate import fitted_problem, predictions
-from genarium.found import named
+from genarium.found import named, percent
 from genarium.registry import fitted_model
 
 from .likelihood import Story
@@ -323,11 +323,11 @@ def certainty(fitted: Fitted) -> Titled:
     axes.set_yticks(ticks, [f"{t:,}" for t in ticks])
     axes.set_yticks([], minor=True)
     axes.set(xlabel="largest probability of a component", ylabel="cells", xlim=(edges[0], 1), ylim=(0, None))
-    unsure = float((largest < 0.9).mean())
+    sure, wrong = float((largest >= 0.9).mean()), float(1 - largest.mean())
     caption = (
-        f"{1 - unsure:.1%} of the cells belong to a component with probability 0.9 or more; {1 - largest.mean():.1%} "
+        f"{percent(sure, 1)} of the cells belong to a component with probability 0.9 or more; {percent(wrong, 1)} "
         "are expected to belong to another component than the most probable one."
-        + (f" In truth, {1 - right.mean():.1%} do." if right is not None else "")
+        + (f" In truth, {percent(1 - right.mean(), 1)} do." if right is not None else "")
         + " Look for cells with low probabilities: they lie between components, or the components overlap."
         + fitted.few
     )

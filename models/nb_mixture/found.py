@@ -6,7 +6,7 @@ import xarray as xr
 from genarium.attributes import attribute
 from genarium.declaration import Answer, Array
 from genarium.estimates import LEVEL
-from genarium.found import ENDS, cells, centre_and_ends, listed, named, short
+from genarium.found import ENDS, cells, centre_and_ends, listed, named, percent, short
 from genarium.simplex import normalised
 
 MOST = 20
@@ -39,13 +39,13 @@ def found(tree: xr.DataTree) -> Answer:
         for k in order[:MOST].tolist()
     ]
     K = len(names)
-    sizes = [f"{share[k]:.1%}" for k in order[:5]]
+    sizes = [f"{percent(share[k], 1)}" for k in order[:5]]
     notes = [
         f"{K} group{'s' * (K > 1)} among {total:,} cells"
         + (f", with {listed(sizes)} of them." if K <= 5 else f"; the five largest hold {listed(sizes)} of them.")
     ]
     if (sure := _sure(tree)) is not None:
-        notes.append(f"{sure:.1%} of the cells belong to one group with a probability of 0.9 or more.")
+        notes.append(f"{percent(sure, 1)} of the cells belong to one group with a probability of 0.9 or more.")
     if K > MOST:
         notes.append(f"The table has the {MOST} largest groups; {K - MOST} smaller ones are among the estimates.")
     return Answer("Groups of cells", {"Groups, the largest first": [head, *rows]}, notes)

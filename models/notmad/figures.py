@@ -10,6 +10,7 @@ import xarray as xr
 from genarium.declaration import Array
 from genarium.drawing import FAINT, PALETTE, SMALL, WIDTH, Titled, on, shades, style
 from genarium.evaluate import fitted_problem, predictions
+from genarium.found import percent
 from genarium.registry import fitted_model
 
 from .encoder import SCALE, curves
@@ -94,7 +95,7 @@ def graphs(tree: xr.DataTree) -> Titled:
                 axis.annotate("", place[j], place[i], arrowprops=arrow)
             for at, name in zip(place, nodes, strict=True):
                 axis.text(*at, str(name), ha="center", va="center", size=SMALL)
-            axis.set_title(f"archetype {k}" + (f" ({share[k]:.0%})" if share is not None else ""))
+            axis.set_title(f"archetype {k}" + (f" ({percent(share[k])})" if share is not None else ""))
     caption = (
         f"Edges whose weight is larger than {SMALLEST:g} in size, wider the larger it is; blue: positive; orange: "
         "negative." + _told(tree, share)
@@ -121,7 +122,7 @@ def archetypes(tree: xr.DataTree, covariate: int = 0) -> Titled:
             image = axis.imshow(W[k], cmap="RdBu", vmin=-top, vmax=top)
             axis.set_xticks(range(len(nodes)), [str(n) for n in nodes], rotation=90)
             axis.set_yticks(range(len(nodes)), [str(n) for n in nodes])
-            axis.set_title(f"archetype {k}" + (f" ({share[k]:.0%})" if share is not None else ""))
+            axis.set_title(f"archetype {k}" + (f" ({percent(share[k])})" if share is not None else ""))
             axis.set_xlabel("target")
             if len(nodes) * columns <= NODES:
                 for i, j in np.argwhere(np.abs(W[k]) > 0.05):

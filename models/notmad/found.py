@@ -5,7 +5,7 @@ import xarray as xr
 
 from genarium.declaration import Answer, Array
 from genarium.estimates import LEVEL
-from genarium.found import cells, heads, listed
+from genarium.found import cells, heads, listed, percent
 from genarium.registry import fitted_model
 
 from .graphs import archetypes as weights_of
@@ -71,7 +71,9 @@ def _each(tree: xr.DataTree, names: list[str], W: Array) -> list[str]:
     if "point" not in tree or "archetype_weight" not in tree["point"]:
         return [f"{name} ({_count(one)})" for name, one in zip(names, W, strict=True)]
     share = tree["point"]["archetype_weight"].to_numpy().mean(0)
-    return [f"{name} ({s:.0%} of the mixture, {_count(one)})" for name, s, one in zip(names, share, W, strict=True)]
+    return [
+        f"{name} ({percent(s)} of the mixture, {_count(one)})" for name, s, one in zip(names, share, W, strict=True)
+    ]
 
 
 def _count(W: Array) -> str:

@@ -344,8 +344,9 @@ class Model:
         What follows from the unknown variables and the data without chance, in the units that users want: functions
         of one point or of draws along leading dims; every fit holds them beside the unknown variables.
     multiplicity : str
-        The observed variable that says how many observations an element of ``unit`` stands for, all alike (reads of a
-        class): ``diagnose`` leaves out one of these at a time.
+        The observed or known variable that says how many observations an element of ``unit`` stands for, all alike
+        (reads of a class, mutations of a cell): ``diagnose`` leaves out one of these at a time, and ``choose`` counts
+        them.
     coordinates : Stage
         Labels along the model's dims that follow from the data alone, as functions of known and observed variables;
         the groups of every fit hold them beside the dims' own labels, and derived variables may ask for them.
@@ -624,7 +625,7 @@ def _check(model: Model) -> None:
         for parent in parents_of(function) if function else ():
             if parent not in earlier - set(model.hidden.variables):
                 fail(f"{attribute} asks for {parent!r}, which is not a known, unknown or observed variable")
-    data = {*model.known.variables, *model.observed.variables}
+    data = {**model.known.variables, **model.observed.variables}
     for name, var in model.coordinates.variables.items():
         if name in {*earlier, *model.derived.variables} or len(var.dims) != 1 or not set(var.dims) <= set(model.sizes):
             fail(f"coordinate {name!r} has a name that is taken, or not one dim, whose size is in sizes")
@@ -640,8 +641,8 @@ def _check(model: Model) -> None:
             if parent not in {*data, *model.unknown.variables, *model.coordinates.variables}:
                 fail(f"derived variable {name!r} asks for {parent!r}, which is no known, unknown or observed variable")
     many = model.multiplicity
-    if many and (many not in model.observed.variables or model.observed.variables[many].dims != (model.unit,)):
-        fail(f"{many!r} is named as multiplicity but is no observed variable along {model.unit!r} alone")
+    if many and (many not in data or data[many].dims != (model.unit,)):
+        fail(f"{many!r} is named as multiplicity but is no known or observed variable along {model.unit!r} alone")
     for name in model.calibration.control:
         if name not in {**model.known.variables, **model.options}:
             fail(f"the negative control gives {name!r} a wrong value, which is not a known variable, nor an option")

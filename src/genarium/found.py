@@ -1,5 +1,6 @@
 """What a fit found, in the words and units of those who asked: a model's own answer, or the numbers it names."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,6 +15,9 @@ from genarium.tree import with_groups
 
 FEW = 5
 """Numbers of a variable that are told in words, at most."""
+
+MOST = 6
+"""Digits after the point of a percentage, at most."""
 
 ENDS = (f"{(1 - LEVEL) / 2:.0%}", f"{(1 + LEVEL) / 2:.0%}")
 """Names of the columns that hold the ends of intervals."""
@@ -75,6 +79,14 @@ def short(value: float) -> str:
     """Write a number in three digits, large ones whole, with a minus sign that is one."""
     text = f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.3g}"
     return ("0" if text == "-0" else text).replace("-", "\u2212", 1 if text.startswith("-") else 0)
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """Write a share as a percentage; one that is near 0 or 1 with as many digits as tell it from these."""
+    off = 100 * min(share, 1 - share)
+    if 10.0**-MOST <= off < 0.5 * 10.0**-digits:
+        digits = -math.floor(math.log10(off))
+    return f"{share:.{digits}%}"
 
 
 def centre_and_ends(tree: xr.DataTree, name: str) -> tuple[Array, tuple[Array, Array] | None]:

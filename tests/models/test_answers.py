@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 import genarium as gn
 from genarium.declaration import Answer
-from genarium.found import found, named
+from genarium.found import found, named, percent
 from genarium.models.mendelian_randomization import mr_table
 from genarium.models.mendelian_randomization.mr_command import answer as mr_answer
 from genarium.reporting.answers import write_page
@@ -106,3 +106,19 @@ def test_mendelian_randomisation_says_its_estimate_first() -> None:
     assert told.notes[-1] == "a.tsv: columns taken"
     narrow = mr_table(x[:2], np.full(2, 0.01), 0.4 * x[:2], np.full(2, 0.01), model=False, iterations=200, level=0.5)
     assert "50% interval" in mr_answer(narrow).notes[0]
+
+
+@pytest.mark.parametrize(
+    ("share", "digits", "told"),
+    [
+        (0.516, 0, "52%"),
+        (0.5161, 1, "51.6%"),
+        (0.004, 0, "0.4%"),
+        (0.00031, 1, "0.03%"),
+        (0.9996, 0, "99.96%"),
+        (0.0, 1, "0.0%"),
+        (1 - 1e-16, 0, "100%"),
+    ],
+)
+def test_no_share_is_told_as_none_or_all_unless_it_is(share: float, digits: int, told: str) -> None:
+    assert percent(share, digits) == told

@@ -11,6 +11,7 @@ from genarium import registry
 from genarium.data import check
 from genarium.errors import InputError
 from genarium.models.locus_regression.folds import folds
+from genarium.verbs.held_out import predicted_density
 
 NAME = "locus_regression"
 
@@ -84,3 +85,51 @@ def test_a_model_that_does_not_say_how_data_are_held_out_is_told() -> None:
     model = replace(gn.get(NAME), folds=None)
     with pytest.raises(InputError, match="does not say how data are held out"):
         gn.choose(model, gn.simulate(NAME, seed=1, cell=300), "process", [2], by="held_out", max_iterations=3)
+
+
+@pytest.fixture(scope="module")
+def tables() -> dict[str, dict[str, Any]]:
+    """The same mutations, a row for each, and a row for those of a genome, locus and channel with their count."""
+    tree = gn.simulate(NAME, seed=3, genome=3, locus=4, feature=1, process=2, cell=400)
+    every = {n: v.to_numpy() for group in ("constant_data", "observed_data") for n, v in tree[group].data_vars.items()}
+    same = {name: every[name] for name in ("features", "exposure", "context_opportunity")}
+    rows = np.stack([every[name] for name in ("genome", "locus", "channel")])
+    cells, count = np.unique(rows, axis=1, return_counts=True)
+    assert count.max() > 3
+    names = ("genome", "locus", "channel")
+    return {
+        "rows": {**same, **dict(zip(names, rows, strict=True))},
+        "cells": {**same, **dict(zip(names, cells, strict=True)), "count": count},
+    }
+
+
+def test_criteria_count_mutations_and_not_cells(tables: dict[str, dict[str, Any]]) -> None:
+    found = {}
+    for name, data in tables.items():
+        fit = gn.choose(NAME, data, "process", [2], seed=1, draws=30)
+        found[name] = [float(fit["choice"][of][0]) for of in ("bic", "icl")]
+    means = {n: v.mean(("chain", "draw")).to_numpy() for n, v in fit["posterior"].to_dataset().data_vars.items()}
+    at = {n: tables["rows"][n] for n in ("genome", "locus", "channel")}
+    theta = tables["rows"]["exposure"] * np.exp(means["beta"] @ tables["rows"]["features"])
+    preference = means["lam"][..., None] * tables["rows"]["context_opportunity"]  # (process, context, locus)
+    context = (preference / preference.sum(1, keepdims=True))[:, :, None] * means["rho"][..., None]
+    in_cosmic_order = context.reshape(2, 2, 16, 3, 4).transpose(0, 1, 3, 2, 4).reshape(2, 96, 4)
+    of_channel = (theta / theta.sum(1, keepdims=True))[:, None] * in_cosmic_order
+    density = (means["pi"][at["genome"]] * of_channel[:, at["channel"], at["locus"]].T).sum(1)
+    free = 2 * 1 + 2 * 31 + 2 * 32 * 2 + 3 * 1  # effects, contexts, alternatives, shares
+    assert found["cells"][0] == pytest.approx(free * np.log(400) - 2 * np.log(density).sum(), rel=1e-9)
+    assert found["cells"] == pytest.approx(found["rows"], rel=1e-3)
+
+
+def test_what_is_held_out_are_mutations_and_not_cells(tables: dict[str, dict[str, Any]]) -> None:
+    rows, cells = (predicted_density(NAME, tables[n], "vi", 1, 2, process=2, draws=30) for n in ("rows", "cells"))
+    assert sum(map(len, rows)) == sum(map(len, cells)) == 400
+    assert sum(part.sum() for part in cells) == pytest.approx(sum(part.sum() for part in rows), rel=1e-3)
+
+
+def test_one_mutation_is_left_out_and_not_a_cell(tables: dict[str, dict[str, Any]]) -> None:
+    told = {}
+    for name, data in tables.items():
+        checks = {v.check: v for v in gn.diagnose(NAME, gn.fit(NAME, data, "vi", seed=1, process=2)).verdicts}
+        told[name] = float(checks["observations with high LOO k"].where.split()[2])
+    assert told["cells"] == pytest.approx(told["rows"], abs=0.35)

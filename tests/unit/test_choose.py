@@ -1,5 +1,6 @@
 """Choose: by the evidence lower bound, by what is held out, and what cannot be chosen by."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -131,3 +132,17 @@ def test_the_smallest_size_within_a_standard_error_of_the_best_is_chosen(
     told = _chosen(best, "component")
     assert told.startswith("component=2 is chosen: +0.95 ± ")
     assert "; component=3 is ahead of it by +10 ± " in told
+
+
+def test_of_sizes_whose_bounds_are_equal_the_smallest_is_chosen(
+    tree: xr.DataTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def equal(*given: Any, **settings: Any) -> xr.DataTree:
+        found = gn.fit(*given, **settings)
+        found.attrs["notes"] = json.dumps(json.loads(found.attrs["notes"]) | {"bound": -7.0})
+        return found
+
+    monkeypatch.setattr("genarium.verbs.choose.fit", equal)
+    best = choose(tree, [1, 2, 3], restarts=1)
+    assert best["posterior"].sizes["component"] == 1
+    assert list(best["choice"]["chosen"]) == [True, False, False]

@@ -2,8 +2,6 @@
 
 import re
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import arviz as az
 import pytest
@@ -12,7 +10,6 @@ import xarray as xr
 import genarium as gn
 from genarium import cli
 from genarium.errors import InputError
-from genarium.reporting.comparison import _prediction
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +40,16 @@ def test_fits_with_draws_are_compared(fits: dict[str, xr.DataTree], tmp_path: Pa
 def test_points_stand_beside_draws(fits: dict[str, xr.DataTree], tmp_path: Path) -> None:
     said = text(gn.compare({name: fits[name] for name in ("em", "gibbs")}, tmp_path / "c.html"))
     assert "Without pointwise likelihoods at draws, and so left out: em." in said
-    classes: Any = dict.fromkeys(fits, SimpleNamespace(multiplicity="count"))  # each element is of many observations
-    told = _prediction(classes, {name: fits[name] for name in ("vi", "gibbs")})
-    assert "Not compared, as each element of the likelihood is of many observations: vi and gibbs" in told
-    assert "<table" not in told
     estimate = float(fits["em"]["point"].to_dataset()["pi"][0])
     assert f"{estimate:.4f}" in said
+
+
+def test_elements_of_many_observations_are_not_compared(tmp_path: Path) -> None:
+    cells = {"genome": [0, 0, 1, 1], "locus": [0, 1, 0, 1], "channel": [3, 5, 3, 9], "features": [[0.1, -0.1]]}
+    for count, said in ((2, "as each element of the likelihood is of many observations: one and two"), (1, "elpd")):
+        data = {**cells, "count": [1, count, 1, 1]}
+        fits = {n: gn.fit("locus_regression", data, "vi", process=k, draws=30) for n, k in (("one", 1), ("two", 2))}
+        assert said in text(gn.compare(fits, tmp_path / f"{count}.html"))
 
 
 def test_components_are_matched(fits: dict[str, xr.DataTree], tmp_path: Path) -> None:

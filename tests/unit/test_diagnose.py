@@ -5,9 +5,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import arviz as az
 import numpy as np
 import pytest
 import xarray as xr
+from arviz_stats.base import array_stats
 
 import genarium as gn
 from genarium.declaration import Method, Model, Problem, Result, Stage, Var
@@ -454,3 +456,27 @@ def few() -> xr.DataTree:
 def test_too_few_draws_of_an_approximation_are_a_verdict(few: xr.DataTree) -> None:
     found = gn.fit("nb_mixture", few, "vi", 1, draws=10, component=2)
     assert "too few draws" in str(gn.diagnose("nb_mixture", found))
+
+
+@pytest.mark.filterwarnings("ignore:Estimated shape parameter of Pareto distribution")
+def test_leave_one_out_is_that_of_arviz(make: Make, verdicts: Any) -> None:
+    """Draws that are like their neighbours are worth fewer, and tails are longer."""
+    rng = np.random.default_rng(3)
+    y = np.append(rng.normal(0, 1, 19), 6.0)
+    steps = rng.normal(size=(4, 1000))
+    for at in range(1, 1000):
+        steps[:, at] = 0.9 * steps[:, at - 1] + np.sqrt(1 - 0.9**2) * steps[:, at]
+    tree = make("exact", data={"y": y}, posterior={"theta": y.mean() + 0.5 * steps})
+    k = az.loo(tree, pointwise=True).pareto_k.to_numpy()
+    assert verdicts(tree)["observations with high LOO k"].where == f"highest k {k.max():.2f} at {k.argmax()}"
+    independent = float(array_stats.psislw(tree["log_likelihood"]["y"][..., 19].to_numpy().ravel(), axis=-1)[1])
+    assert abs(k[19] - independent) > 0.01
+
+
+def test_observations_that_hardly_bear_on_the_posterior_are_no_warning(make: Make, verdicts: Any) -> None:
+    """A few draws that lie a millionth off have a tail of any shape, which changes nothing."""
+    far = np.random.default_rng(1).pareto(0.7, (4, 1000))
+    tree = make("exact", data={"y": [-0.5] * 3, "sigma": 1.0}, posterior={"theta": 1e-4 * far / far.max()})
+    likelihood = tree["log_likelihood"]["y"][..., 0].to_numpy().ravel()
+    assert array_stats.psislw(likelihood, axis=-1)[1] > 1
+    assert "observations with high LOO k" not in verdicts(tree)

@@ -99,7 +99,7 @@ def _augmented(
     for role in ("hidden", "observed"):
         draw_stage(model, role, rng, sizes, {}, out)
     joined = dict(out)
-    if many := model.multiplicity:  # the same units, observed so many times more; what counts them follows
+    if (many := model.multiplicity) in model.observed.variables:  # the same units, seen more often; totals follow
         joined[many] = given.arrays[many] + out[many]
         known = model.known.variables.items()
         totals = [name for name, var in known if callable(var.default) and many in parents_of(var.default)]

@@ -15,6 +15,7 @@ from genarium.declaration import Model
 from genarium.drawing import PALETTE, WIDTH, Titled, inline, log_ticks, style
 from genarium.errors import InputError
 from genarium.estimates import LEVEL, Estimate, estimates, match, relabelled
+from genarium.evaluate import fitted_problem
 from genarium.found import found as answer
 from genarium.found import listed
 from genarium.registry import fitted_model
@@ -165,10 +166,10 @@ def _fits(models: Mapping[str, Model], trees: Mapping[str, xr.DataTree]) -> str:
 def _prediction(models: Mapping[str, Model], trees: Mapping[str, xr.DataTree]) -> str:
     """Compare by leave-one-out cross-validation, where all fits are of the same data and hold pointwise likelihoods."""
     without = [name for name, tree in trees.items() if "log_likelihood" not in tree]
-    classes = [name for name in trees if name not in without and models[name].multiplicity]
+    classes = [name for name, tree in trees.items() if name not in without and _of_many(models[name], tree)]
     trees = {name: tree for name, tree in trees.items() if name not in {*without, *classes}}
     others = [f"Without pointwise likelihoods at draws, and so left out: {escape(listed(without))}."] if without else []
-    if classes:  # of whole classes of reads, all at once, which is no prediction of a read
+    if classes:  # of whole classes of reads or cells of mutations, all at once, which is no prediction of one of them
         others.append(
             f"Not compared, as each element of the likelihood is of many observations: {escape(listed(classes))}."
         )
@@ -203,6 +204,11 @@ def _prediction(models: Mapping[str, Model], trees: Mapping[str, xr.DataTree]) -
         kind="soft",
     )
     return table(head, rows, numeric=range(1, 7), label="Leave-one-out cross-validation") + said + left
+
+
+def _of_many(model: Model, tree: xr.DataTree) -> bool:
+    """Whether elements of a fit's likelihood stand for many observations each."""
+    return bool(model.multiplicity) and bool((fitted_problem(model, tree)[model.multiplicity] > 1).any())
 
 
 def _estimates(models: Mapping[str, Model], found: Mapping[str, Mapping[str, Estimate]]) -> str:

@@ -67,10 +67,11 @@ def choose(
     -------
     DataTree
         The fit that was chosen, with the group ``choice``: by candidate, the bound, ``bic`` and ``icl`` (smaller is
-        better), the iterations, whether it converged (as far as the method tells) and whether it was ``chosen``; with
-        ``by="held_out"`` the log density of what was held out, in all and by part, a unit's ``gain`` over the smallest
-        candidate, and by how many nats in all it is ``behind`` the best one, each with its standard error
-        (between parts, or between units where that is larger: units of a part share the luck of one fit).
+        better; their n is the number of the model's units, or of the reads or mutations that these stand for), the
+        iterations, whether it converged (as far as the method tells) and whether it was ``chosen``; with
+        ``by="held_out"`` the log density of what was held out, in all and by part, an observation's ``gain`` over the
+        smallest candidate, and by how many nats in all it is ``behind`` the best one, each with its standard error
+        (between parts, or between observations where that is larger: those of a part share the luck of one fit).
 
     Raises
     ------
@@ -118,7 +119,7 @@ def choose(
         rows.append((*told, *criteria(fitted_model(tree, model), tree, size)))
         fits[len(rows) - 1] = tree
         if by == "bound":
-            chosen = max(range(len(rows)), key=lambda at: (rows[at][0], at))
+            chosen = max(range(len(rows)), key=lambda at: (rows[at][0], -at))
             fits = {at: tree for at, tree in fits.items() if at == chosen}
     bound, iterations, converged, bic, icl = (np.array(column) for column in zip(*rows, strict=True))
     dim = f"{size}_candidate"
@@ -207,8 +208,8 @@ def criteria(model: Model, tree: xr.DataTree, size: str) -> tuple[float, float]:
         p ln n - 2 ln L, with p free numbers and n units, or as many observations as these stand for (Schwarz 1978, Ann.
         Statist. 6); NaN where the model tells no likelihood.
     icl : float
-        BIC plus twice the entropy of the units' memberships, as they are predicted (Biernacki, Celeux and Govaert 2000,
-        IEEE PAMI 22); NaN where the model predicts none.
+        BIC plus twice the entropy of the memberships of all n, as they are predicted (Biernacki, Celeux and Govaert
+        2000, IEEE PAMI 22); NaN where the model predicts none.
     """
     from scipy.special import entr
 
@@ -222,13 +223,13 @@ def criteria(model: Model, tree: xr.DataTree, size: str) -> tuple[float, float]:
         means = {name: tree["point"][name].to_numpy()[None] for name in names}
     free = sum(means[name].size - _bound(model, name, means[name]) for name in names)
     total = float(at_draws(problem, model.log_likelihood, means).sum())
-    n = problem[model.multiplicity].sum() if model.multiplicity else problem.sizes[model.unit]
-    bic = float(free * np.log(n) - 2 * total)
+    many = problem[model.multiplicity] if model.multiplicity else np.ones(problem.sizes[model.unit])
+    bic = float(free * np.log(many.sum()) - 2 * total)
     found = predictions(model, tree, problem) if model.predict else xr.Dataset()
     p = found.get("probability")
     if p is None or set(p.dims) != {model.unit, size if size in model.sizes else model.exchangeable}:
         return bic, np.nan
-    return bic, bic + 2 * float(entr(p.to_numpy()).sum())
+    return bic, bic + 2 * float(many @ entr(p.transpose(model.unit, ...).to_numpy()).sum(1))
 
 
 def _bound(model: Model, name: str, value: Array) -> int:

@@ -9,7 +9,7 @@ import xarray as xr
 
 from genarium.attributes import attribute, source
 from genarium.declaration import Array, Arrays, Model
-from genarium.engines.resample import KHAT_GOOD, KHAT_USABLE, smoothed
+from genarium.engines.resample import EVEN, KHAT_GOOD, KHAT_USABLE, smoothed
 from genarium.errors import InputError
 from genarium.evaluate import at_draws, fitted_problem
 from genarium.found import found
@@ -242,7 +242,7 @@ def _approximation(model: Model, tree: xr.DataTree) -> list[Verdict]:
             advice = "Too few draws to tell how far the approximation is from the posterior: fit again with more draws."
             return [verdict("draws", False, known.size, f">= {FEWEST_TAIL}", "too few draws", advice)]
         khat = smoothed(known)[1]
-        where = f"{ratio.size} draws"
+        where = f"{known.size} draws"
     else:
         return []
     exact = [name for name, method in methods(model).items() if method.claim == "exact"]
@@ -290,15 +290,18 @@ def _leave_one_out(model: Model, tree: xr.DataTree) -> list[Verdict]:
         return []
     some = flat.T[:LOO_UNITS]
     if model.multiplicity:  # one of the observations that an element stands for is left out, not all of them
-        some = some / np.maximum(tree["observed_data"][model.multiplicity].to_numpy()[:LOO_UNITS, None], 1)
-    k = np.full(len(some), -np.inf)
+        some = some / np.maximum(fitted_problem(model, tree)[model.multiplicity][:LOO_UNITS, None], 1)
+    k, efficiency = np.full(len(some), -np.inf), _efficiency(tree)
+    limit = min(1 - 1 / np.log10(len(flat)), KHAT_USABLE)
     for i in np.flatnonzero(np.ptp(some, axis=1) > 0):  # a constant has no tail to look at
         with contextlib.suppress(ValueError):  # nor have a few draws that come again and again
-            k[i] = float(array_stats.psislw(some[i], axis=-1)[1])
+            k[i] = float(array_stats.psislw(some[i], r_eff=efficiency, axis=-1)[1])
+        ratio = np.exp(some[i].min() - some[i])
+        if k[i] > limit and ratio.sum() ** 2 > EVEN * ratio.size * (ratio**2).sum():  # no weight matters, nor its tail
+            k[i] = -np.inf
     k[np.isnan(k)] = -np.inf  # ArviZ found no tail
     if np.isneginf(k).all():
         return []
-    limit = min(1 - 1 / np.log10(len(flat)), KHAT_USABLE)
     bad, worst = int((k > limit).sum()), int(np.argmax(k))
     advice = "az.loo is unreliable there: look at these observations, they may be outliers."
     return [
@@ -312,6 +315,19 @@ def _leave_one_out(model: Model, tree: xr.DataTree) -> list[Verdict]:
             "warn",
         )
     ]
+
+
+def _efficiency(tree: xr.DataTree) -> float:
+    """Return the effective share of the draws, a mean over all numbers, as ``az.loo`` takes it for its tails."""
+    from arviz_stats.base import array_stats
+
+    group = tree["posterior"].to_dataset()
+    if group.sizes["chain"] == 1:
+        return 1.0
+    draws = [v.to_numpy() for v in group.data_vars.values() if v.dims[:2] == ("chain", "draw")]
+    flat = [each.reshape(*each.shape[:2], -1).transpose(2, 0, 1) for each in draws]
+    ess = [array_stats.ess(each, chain_axis=-2, draw_axis=-1, method="mean") for each in flat]
+    return float(np.nanmean(np.concatenate(ess))) / (group.sizes["chain"] * group.sizes["draw"])
 
 
 def replicated_statistics(model: Model, tree: xr.DataTree, seed: int) -> tuple[dict[str, float], dict[str, Array]]:

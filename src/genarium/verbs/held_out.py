@@ -85,7 +85,8 @@ def predicted_density(
             draws = {name: np.asarray(found.point[name])[None] for name in variant.unknown.variables}
         test = _part(problem, fold.test, fold.sizes, replace(variant, check=None))
         each = at_draws(test, variant.log_likelihood, draws)  # (draws, unit)
-        scores.append(log_sum_exp(each, 0) - np.log(len(each)))
+        many = test[variant.multiplicity] if variant.multiplicity else np.ones(each.shape[1], dtype=np.int64)
+        scores.append(np.repeat(log_sum_exp(each / np.maximum(many, 1), 0) - np.log(len(each)), many))
     return scores
 
 
