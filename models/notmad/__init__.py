@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from genarium.declaration import Array, Calibration, Method, Model, Stage, Var
-from genarium.remedies import setting
+from genarium.remedies import option, setting
 from genarium.supports import Support, boolean, count, nonnegative, positive, real, simplex
 
 from . import density, likelihood, predict, readers, story
@@ -63,18 +63,21 @@ OPTIONS = {
 each node has noise of its own; whether archetypes are independent, deviate from one network, or are of low rank; what
 nodes are; what becomes of missing values."""
 
+SPREAD = "its sd, or half the difference of two values"
+"""What ``context_sd`` is."""
+
 ABOUT = {
     "edge_weight": ("Weight of an edge of an archetype; of a hierarchical prior, what it has beyond the others.", "w"),
     "shared_weight": ("Weight of an edge that all archetypes share.", "w₀"),
     "outgoing": ("What a node has of an archetype's factors as a source.", "U"),
     "incoming": ("What a node has of an archetype's factors as a target; edges are sums of products.", "V"),
     "intercept": ("Logit of an archetype at the mean context.", "b"),
-    "slope": ("Effect of one sd of a covariate on the logit of an archetype.", "θ"),
+    "slope": (f"Effect on the logit of an archetype of a change of a covariate by {SPREAD}.", "θ"),
     "inner": ("Weight of a covariate in a neuron of the encoder.", "u"),
     "inner_bias": ("Bias of a neuron of the encoder.", "v"),
     "outer": ("Weight of a neuron in the logit of an archetype.", "a"),
     "mean_intercept": ("Mean of a node at the mean context.", "b₀"),
-    "mean_slope": ("Effect of one sd of a covariate on the mean of a node.", "B"),
+    "mean_slope": (f"Effect on the mean of a node of a change of a covariate by {SPREAD}.", "B"),
     "sigma": ("Standard deviation of the noise of a node, or of every node.", "σ"),
     "dispersion": ("Overdispersion of a count: its variance is m + φ m².", "φ"),
 }
@@ -109,13 +112,16 @@ COMPLETE = replace(
 )
 """What a Gaussian node may be where no value is missing."""
 
+RAW = f"Read nodes as they are ({option('standardise', False)})"
+"""How nodes with a link are read."""
+
 VALUES = {
     "gaussian": (COMPLETE, "Value of a node, standardised over samples."),
     "logistic": (
-        replace(boolean, remedy=f"{boolean.remedy}, and drop or impute missing ones"),
+        replace(boolean, remedy=f"{RAW}, code the two cases as 0 and 1, and drop or impute missing ones"),
         "Whether a node is on: 0 or 1.",
     ),
-    "count": (count, "Count of a node."),
+    "count": (replace(count, remedy=f"{RAW}. {count.remedy}"), "Count of a node."),
 }
 """What nodes of each kind are."""
 
@@ -183,7 +189,13 @@ def declare(
     known = {
         "context": Var(("sample", "covariate"), real, "Context of a sample, in any units.", "C"),
         "context_mean": Var(("covariate",), real, "Mean that a covariate is centred by.", "m", mean_over_samples),
-        "context_sd": Var(("covariate",), positive, "Spread that it is divided by.", "d", spread_over_samples),
+        "context_sd": Var(
+            ("covariate",),
+            positive,
+            f"What it is divided by, {SPREAD}.",
+            "d",
+            spread_over_samples,
+        ),
         "alpha": Var((), nonnegative, "Strength of the acyclicity potential on the samples' networks.", "α", 10.0),
         "gamma": Var((), nonnegative, "Strength of the same potential on the archetypes.", "γ", 0.0),
         "rule": Var(("source", "target"), RULE, "What is known of an edge: -1 forbidden, 1 required.", "E", 0),

@@ -6,6 +6,7 @@ import numpy as np
 
 from genarium.declaration import Array
 from genarium.errors import InputError
+from genarium.remedies import option, setting, warn
 
 DEPENDENT = 1e-12
 """Share of a node's variance that the others must leave; below it, it is a sum of them."""
@@ -215,12 +216,12 @@ def warn_of_two_values(x: Array, names: Array | None = None) -> None:
     two = np.flatnonzero([len(np.unique(column)) == 2 for column in x.T]) if len(x) > 2 else np.empty(0, dtype=int)
     if two.size:
         named = ", ".join(str(j if names is None else names[j]) for j in two[:5])
-        warnings.warn(
+        warn(
             f"notmad: nodes that take only two values ({len(two)}: {named}{', ...' if len(two) > 5 else ''}) are "
             "fitted as Gaussian: weights into them are differences of shares, and their directions and intervals "
-            "are not to be trusted. Where all nodes are Booleans, give them as 0 and 1, not standardised, and fit with "
-            "nodes='logistic'; else give them as context where they cause the others.",
-            UserWarning,
+            "are not to be trusted. Where all nodes are Booleans, give them as 0 and 1 (read with "
+            f"{option('standardise', False)}), and fit with {setting('nodes', 'logistic')}; else give them as context "
+            "where they cause the others.",
             stacklevel=3,
         )
 

@@ -26,7 +26,7 @@ SCALE = ("context_mean", "context_sd")
 
 
 def scaled(context: Array, context_mean: Array, context_sd: Array) -> Array:
-    """Return contexts about their mean in units of their standard deviation: what encoders and means see."""
+    """Return contexts about their mean, divided by their spread: what encoders and means see."""
     return np.asarray((context - context_mean) / context_sd)
 
 

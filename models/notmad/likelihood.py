@@ -140,7 +140,7 @@ class Density:
 
     @property
     def quantities(self) -> Callable[..., Mapping[str, Any]]:
-        """``quantities(context, <unknown>)``: networks at the mean context and one sd above, ln sigma, mean h."""
+        """``quantities(context, <unknown>)``: networks at the mean context and one spread above, ln sigma, mean h."""
 
         def quantities(
             context: Array, context_mean: Array, context_sd: Array, rule: Array, **at: Array

@@ -1,6 +1,7 @@
 """Networks for contexts, seen or not, from a fit; edge probabilities and intervals from draws."""
 
 import warnings
+from collections import defaultdict
 
 import numpy as np
 import xarray as xr
@@ -19,8 +20,17 @@ from .objective import scaled_contexts
 from .projection import project_to_dag
 from .story import mixed
 
-DRAWS = 200
-"""Draws of a posterior that networks are made from, at most."""
+NETWORK = ("sample", "source", "target")
+DIMS = {
+    **dict.fromkeys(("edge_probability", "low", "high", "network"), NETWORK),
+    "archetype_weight": ("sample", "archetype"),
+    "h": ("sample",),
+    "acyclic": ("sample",),
+}
+"""Dims of what is predicted."""
+
+BLOCK = 2**22
+"""Entries of the networks of draws that are made at a time, about."""
 
 
 def predict(
@@ -31,6 +41,7 @@ def predict(
     threshold: float | None = None,
     smallest: float = 0.1,
     probability: float = 0.9,
+    draws: int | None = None,
 ) -> dict[str, Labelled]:
     """Predict the networks of samples from their contexts.
 
@@ -49,6 +60,9 @@ def predict(
         Size from which an entry counts as an edge in ``edge_probability``.
     probability : float
         Of the intervals.
+    draws : int, optional
+        Take so many draws of a posterior at most, evenly spaced (all where not given): less time, but ends of intervals
+        and frequencies that are less exact.
 
     Returns
     -------
@@ -58,9 +72,9 @@ def predict(
         posterior also ``edge_probability``: share of projected draws with that edge; ``low`` and ``high``: ends of
         the intervals of the draws, unprojected; ``h`` averages over draws. With ``x``, ``error`` (sample): mean squared
         error of the nodes given their parents; of a posterior also ``draw_error`` (network_draw): the same for the
-        projected networks of each draw, averaged over samples. Its spread is that of a posterior ensemble. Nodes whose
-        value, or a parent's, is missing have no part in errors. For nodes with a link, errors are minus the log
-        probability of a value, in nats, in place of squares.
+        projected networks of each draw, averaged over the samples that have one. Its spread is that of a posterior
+        ensemble. Nodes whose value, or a parent's, is missing have no part in errors. For nodes with a link, errors
+        are minus the log probability of a value, in nats, in place of squares.
     """
     encoder, order = problem.option("encoder"), problem.option("order")
     _warn_outside(fitted, problem["context"])
@@ -68,36 +82,41 @@ def predict(
     sampled = "posterior" in fitted
     only_with("notmad", option("project", True), project or sampled, threshold=threshold)
     threshold = threshold or 0.0
+    only_with("notmad", "a fit by draws, such as that of method='nuts'", sampled, draws=draws)
     group = fitted["posterior" if sampled else "point"].to_dataset()
-    wanted = list(problem.model.unknown.variables)
-    at = arrays(group, wanted)
-    if sampled:
-        at = stacked(at, DRAWS)
-    weights = softmax(logits(encoder, context, {n: at[n] for n in names(encoder)}), axis=-1)
+    at = arrays(group, list(problem.model.unknown.variables))
+    at = stacked(at, draws) if sampled else {name: value[None] for name, value in at.items()}
     rule = along(problem["rule"], problem.arrays)
-    networks = mixed(weights, archetypes(order, at, rule))
-    h = penalty(networks, "notears")[0]
-    out: dict[str, Labelled] = {}
-    dims = ("sample", "source", "target")
-    if sampled:
-        projected = project_to_dag(networks, threshold, rule)
-        out["edge_probability"] = (dims, edge_frequency(projected, smallest))
-        tails = (1 - probability) / 2
-        out["low"], out["high"] = ((dims, np.quantile(networks, q, axis=0)) for q in (tails, 1 - tails))
-        if "x" in problem.arrays:
-            each = _errors(problem, at, context, projected).mean(1)
-            out["draw_error"] = (("network_draw",), each)
-            at = {name: value.mean(0) for name, value in at.items()}
-        networks, weights, h = networks.mean(0), weights.mean(0), h.mean(0)
-    final = project_to_dag(networks, threshold, rule) if project else networks
-    out |= {
-        "network": (dims, final),
-        "archetype_weight": (("sample", "archetype"), weights),
-        "h": (("sample",), h),
-        "acyclic": (("sample",), is_acyclic(networks, smallest)),
-    }
-    if "x" in problem.arrays:
-        out["error"] = (("sample",), _errors(problem, at, context, final))
+    found = archetypes(order, at, rule)  # (S, K, p, p)
+    S, N, p = len(found), len(context), found.shape[-1]
+    x = problem.arrays.get("x")
+    tails = (1 - probability) / 2
+    parts: dict[str, list[Array]] = defaultdict(list)
+    error, known = np.zeros(S), np.zeros(S)
+    for some in _blocks(N, S * p * p):
+        weights = softmax(logits(encoder, context[some], {n: at[n] for n in names(encoder)}), axis=-1)
+        networks = mixed(weights, found)  # (S, some, p, p)
+        mean = networks.mean(0)
+        parts["network"].append(project_to_dag(mean, threshold, rule) if project else mean)
+        parts["archetype_weight"].append(weights.mean(0))
+        parts["h"].append(penalty(networks, "notears")[0].mean(0))
+        parts["acyclic"].append(is_acyclic(mean, smallest))
+        if sampled:
+            projected = project_to_dag(networks, threshold, rule)
+            parts["edge_probability"].append(edge_frequency(projected, smallest))
+            low, high = np.quantile(networks, (tails, 1 - tails), axis=0)
+            parts["low"].append(low)
+            parts["high"].append(high)
+            if x is not None:
+                each = _errors(problem, x[some], at, context[some], projected)
+                error += np.nansum(each, 1)
+                known += (~np.isnan(each)).sum(1)
+    out: dict[str, Labelled] = {name: (DIMS[name], np.concatenate(values)) for name, values in parts.items()}
+    if x is not None:
+        if sampled:
+            out["draw_error"] = (("network_draw",), np.where(known > 0, error / np.maximum(known, 1), np.nan))
+        centre = {name: value.mean(0) for name, value in at.items()}
+        out["error"] = (("sample",), _errors(problem, x, centre, context, out["network"][1]))
     return out
 
 
@@ -110,11 +129,19 @@ def mean_networks(fitted: xr.DataTree, problem: Problem, members: Members) -> Ar
     sampled = "posterior" in fitted
     group = fitted["posterior" if sampled else "point"].to_dataset()
     at = arrays(group, list(problem.model.unknown.variables))
-    at = stacked(at, DRAWS) if sampled else {name: value[None] for name, value in at.items()}
+    at = stacked(at) if sampled else {name: value[None] for name, value in at.items()}
     encoder = problem.option("encoder")
-    weights = softmax(logits(encoder, scaled_contexts(problem)[members], {n: at[n] for n in names(encoder)}), axis=-1)
+    context, own = scaled_contexts(problem)[members], {n: at[n] for n in names(encoder)}
+    blocks = _blocks(len(context), len(at["intercept"]) * problem.sizes["archetype"])
+    sums = [softmax(logits(encoder, context[some], own), axis=-1).sum(-2) for some in blocks]
+    weights = np.sum(sums, 0) / len(context)
     found = archetypes(problem.option("order"), at, along(problem["rule"], problem.arrays))
-    return mixed(weights.mean(-2)[:, None], found)[:, 0]
+    return mixed(weights[:, None], found)[:, 0]
+
+
+def _blocks(samples: int, each: int) -> list[Array]:
+    """Positions of samples, parts of which have about ``BLOCK`` numbers where a sample has ``each``."""
+    return np.array_split(np.arange(samples), min(samples, 1 + samples * each // BLOCK))
 
 
 def _mean(at: dict[str, Array], context: Array) -> Array | float:
@@ -125,9 +152,9 @@ def _mean(at: dict[str, Array], context: Array) -> Array | float:
     return np.asarray(context @ at["mean_slope"] + base if "mean_slope" in at else base)
 
 
-def _errors(problem: Problem, at: dict[str, Array], context: Array, networks: Array) -> Array:
+def _errors(problem: Problem, x: Array, at: dict[str, Array], context: Array, networks: Array) -> Array:
     """Mean errors of the nodes given their parents; shape (..., N)."""
-    x, mean, kind = problem["x"], _mean(at, context), problem.option("nodes")
+    mean, kind = _mean(at, context), problem.option("nodes")
     if kind != "gaussian":
         level = problem["level"]
         handed = np.broadcast_to(links.passed(kind, x, level), networks.shape[:-1])

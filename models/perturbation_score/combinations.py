@@ -28,6 +28,7 @@ def combinations(
         Whose perturbations have names such as "A", "B" and "A+B". One with the control ("A+ctrl", "ctrl+A") is the
         other alone; where it has several names, the mean of their log shares is taken.
     control : label
+        One of two parts ("ctrl+ctrl", "neg1+neg2") does for each of these parts, too.
     separator : str
         What stands between the names of a combination.
     pairs : sequence of pairs of labels
@@ -120,8 +121,9 @@ def combinations(
 def singles(names: Sequence[str], control: str, separator: str) -> dict[str, list[str]]:
     """Return the names of each perturbation that is alone: its own, and those beside the control."""
     alone = {name: [name] for name in names if separator not in name or name == control}
+    nothing = {control, *control.split(separator)} - (set(alone) - {control})  # "ctrl+ctrl": each of its parts is one
     for name in names:
-        rest = [part for part in name.split(separator) if part != control]
+        rest = [part for part in name.split(separator) if part not in nothing]
         if name != control and len(rest) == 1 and name.count(separator) == 1:
             alone.setdefault(rest[0], []).append(name)
     return alone

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from scipy.special import softmax
+from scipy.special import expit, logit, softmax
 
 from genarium.data import check
 from genarium.declaration import Array
@@ -133,8 +133,10 @@ def texts(name: str, values: Any) -> Array:
 
 
 def interval(share: float, error: float) -> tuple[float, float]:
-    """Return the 90 % interval of a share."""
-    return max(0.0, share - 1.645 * error), min(1.0, share + 1.645 * error)
+    """Return the 90 % interval of a share: symmetric in its logit, up to 0 or 1 if not excluded (eq. 51)."""
+    away = 1.645 * error
+    low, high = expit(logit(share) + np.array([-1, 1]) * away / (share * (1 - share)))
+    return 0.0 if share < away else float(low), 1.0 if 1 - share < away else float(high)
 
 
 def mixed(white: Array, which: Array, rng: np.random.Generator) -> tuple[Array, Array, Array, float]:
@@ -163,18 +165,24 @@ def mixed(white: Array, which: Array, rng: np.random.Generator) -> tuple[Array, 
             if length**2 > noise:  # more than chance
                 y[~rest] = white[~rest] @ towards / length
         for _ in range(INNER):
-            none = np.exp(-0.5 * y**2) * share[which]
-            some = np.exp(-0.5 * ((y - mean) / sd) ** 2) / sd * (1 - share[which])
-            hit = some / np.maximum(none + some, 1e-300)
+            hit = hit_given(y, share[which], mean, sd)
             share = np.array([(1 - hit[which == g]).sum() + 0.5 for g in range(G)]) / (
                 np.bincount(which, minlength=G) + 1
             )
             mean = max(float((hit * y).sum() / max(hit.sum(), 1e-9)), 0.0)
             sd = float(np.sqrt(((hit * (y - mean) ** 2).sum() + 2.0) / (hit.sum() + 2.0)))
-    none, some = np.exp(-0.5 * y**2), np.exp(-0.5 * ((y - mean) / sd) ** 2) / sd
-    slope = (none - some) / np.maximum(share[which] * none + (1 - share[which]) * some, 1e-300)
-    information = np.array([(slope[which == g] ** 2).sum() for g in range(G)])
-    return hit, share, 1 / np.sqrt(np.maximum(information, 1e-12)), mean
+    hit, far = hit_given(y, share[which], mean, sd), (y - mean) / sd
+    score = np.zeros((n, G + 2))  # slopes of a cell's log density by the shares, the mean and the sd
+    score[np.arange(n), which] = (1 - hit) / share[which] - hit / (1 - share[which])
+    score[:, G:] = (hit * np.array([far, far**2 - 1]) / sd).T
+    prior = np.r_[0.5 / share**2 + 0.5 / (1 - share) ** 2, 1e-9, 4 / sd**2]  # of the half cells and the two above
+    variance = np.diag(np.linalg.inv(score.T @ score + np.diag(prior)))
+    return hit, share, np.sqrt(variance[:G]), mean
+
+
+def hit_given(y: Array, share: Array, mean: float, sd: float) -> Array:
+    """Return P(hit | y) of cells (n,), with the share of each one's guide that was not hit."""
+    return np.asarray(expit(0.5 * y**2 - 0.5 * ((y - mean) / sd) ** 2 - np.log(sd) - logit(share)))
 
 
 def concordance(fit: xr.DataTree, seed: int = 0) -> xr.Dataset:

@@ -603,7 +603,7 @@ def test_a_node_that_predicts_itself_is_refused() -> None:
 
 
 @pytest.mark.parametrize("mean", ["zero", pytest.param("regressed", marks=pytest.mark.slow)])
-def test_edge_posteriors_are_those_of_the_draws_one_by_one(mean: str) -> None:
+def test_edge_posteriors_are_those_of_the_draws_one_by_one(mean: str, monkeypatch: pytest.MonkeyPatch) -> None:
     tree = gn.simulate("notmad", 4, sample=30, mean=mean)
     fit = gn.fit("notmad", tree, "map", 1, restarts=1, mean=mean)
     rng = np.random.default_rng(0)
@@ -643,6 +643,16 @@ def test_edge_posteriors_are_those_of_the_draws_one_by_one(mean: str) -> None:
     np.testing.assert_allclose(found["high"], np.quantile(raw, 0.75, axis=0), atol=1e-12)
     np.testing.assert_allclose(found["draw_error"], errors, rtol=1e-9)
     np.testing.assert_allclose(found["network"], project_to_dag(np.mean(raw, 0)), atol=1e-12)
+    many = sampled.copy()
+    many["posterior"] = xr.concat([sampled["posterior"].to_dataset()] * 100, "draw").assign_coords(draw=range(300))
+    monkeypatch.setattr("genarium.models.notmad.predict.BLOCK", 5_000)  # a few samples at a time
+    again = gn.predict(many, smallest=0.2)["predictions"]
+    assert again.sizes["network_draw"] == 600
+    for name in ("edge_probability", "network", "h", "error"):
+        np.testing.assert_allclose(again[name], found[name], rtol=1e-9, atol=1e-12)
+    assert gn.predict(many, draws=50)["predictions"].sizes["network_draw"] == 50
+    with pytest.raises(InputError, match="draws"):
+        gn.predict(fit, draws=50)
 
 
 @pytest.mark.slow

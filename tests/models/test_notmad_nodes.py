@@ -132,6 +132,13 @@ def test_booleans_are_zero_or_one(value: float) -> None:
         gn.fit("notmad", {"x": np.where(x == 1, value, 0.0), "context": context}, "map", nodes="logistic", archetype=1)
 
 
+@pytest.mark.parametrize("kind", ["logistic", "count"])
+def test_standardised_nodes_are_refused_with_how_to_read_them(kind: str) -> None:
+    x, context, _ = strong(kind, 20)
+    with pytest.raises(InputError, match="Read nodes as they are"):
+        gn.fit("notmad", {"x": (x - x.mean(0)) / x.std(0), "context": context}, "map", nodes=kind, archetype=1)
+
+
 def gaps(seed: int = 5, **settings: Any) -> tuple[Problem, dict[str, Array], Array]:
     """A problem with a missing value, with two, and with a sample that has none left; truth; networks."""
     problem, at = drawn(seed, missing="integrated", mean="regressed", **settings)

@@ -210,6 +210,38 @@ def test_shares_that_were_not_hit() -> None:
     assert (hit[np.array(condition) == "c"] == 0).all()
 
 
+@pytest.mark.parametrize("share", [0.3, 0.6])
+def test_intervals_of_shares_that_were_not_hit(share: float) -> None:
+    """One guide a perturbation: where hit cells lie, and how wide they spread, is as uncertain as the share."""
+    rng = np.random.default_rng(5)
+    repeats, n, d = 100, 100, 6
+    hit = np.r_[np.zeros(1000), rng.uniform(size=repeats * n) > share]
+    X = rng.normal(size=(len(hit), d)) + np.outer(hit, np.eye(d)[0] * 2.5)
+    told, _ = escapees(X, ["c"] * 1000 + [f"p{i // n}" for i in range(repeats * n)], "c")
+    covered = ((told["low"] <= share) & (share <= told["high"])).mean()
+    assert abs(covered - 0.9) < 3 * np.sqrt(0.09 / repeats)
+
+
+def test_shares_of_no_cell_and_of_every_cell_are_in_their_intervals() -> None:
+    rng = np.random.default_rng(3)
+    shift = np.repeat([0.0, 4.0, 0.0], [200, 60, 60])
+    X = rng.normal(size=(320, 2)) + np.outer(shift, [1.0, 0.0])
+    told, _ = escapees(X, ["c"] * 200 + ["p"] * 120, "c", guide=["c"] * 200 + ["hits"] * 60 + ["misses"] * 60)
+    np.testing.assert_array_equal([told["low"][0], told["high"][1]], [0.0, 1.0])
+    assert told["high"][0] < 0.1
+    assert told["low"][1] > 0.9
+
+
+def test_cells_that_lie_far_from_the_control() -> None:
+    """Neither density is above zero in floating point where cells of both kinds are 45 sd apart, but their ratio is."""
+    X = np.random.default_rng(0).normal(size=(300, 2))
+    X[180:] += [45.0, 0.0]
+    told, hit = escapees(X, ["c"] * 150 + ["p"] * 150, "c")
+    np.testing.assert_array_equal(hit[150:] > 0.5, np.arange(150) >= 30)
+    assert told["not_hit"] == pytest.approx(0.2, abs=0.01)
+    assert told["apart"] == pytest.approx(45, abs=0.5)
+
+
 def test_units_of_columns_change_nothing() -> None:
     rng = np.random.default_rng(0)
     X, condition = rng.normal(size=(90, 2)), ["c"] * 50 + ["p"] * 40

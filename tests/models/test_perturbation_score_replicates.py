@@ -301,3 +301,8 @@ def test_combinations_add_up() -> None:
     again = combinations(gn.fit(NAME, renamed, "conjugate", regression="none"), "c", pairs=[("D", "G")])
     assert again["combination"].to_numpy().tolist() == told["combination"].to_numpy().tolist()
     np.testing.assert_allclose(again["share"], told["share"], atol=0.01)  # draws follow the names
+    names = {"c": "c+n", "A": "A+n", "B": "c+B", "D": "D+c"}  # a control of two parts, either of which is none
+    renamed = {"count": counts.rename(index=names).rename_axis("perturbation")}
+    again = combinations(gn.fit(NAME, renamed, "conjugate", regression="none"), "c+n", pairs=[("D", "G")])
+    assert again["combination"].to_numpy().tolist() == told["combination"].to_numpy().tolist()
+    np.testing.assert_allclose(again["share"], told["share"], atol=0.01)
