@@ -244,6 +244,15 @@ def test_predictions_go_back_beside_the_counts(method: str, tmp_path: Path, caps
     assert "name the file with the data" in capsys.readouterr().err
     assert run("predict {t}/fit.nc {t}/cells.h5ad -o {t}/groups.csv") == 0
     assert len(pd.read_csv(tmp_path / "groups.csv")) == 79
+    data.layers["counts"], data.X = data.X, np.log1p(data.X)
+    data.write_h5ad(file)
+    assert run("predict {t}/fit.nc {t}/cells.h5ad -o {t}/layer.h5ad") != 0
+    assert "--option layer=counts" in capsys.readouterr().err
+    for output in ("layer.h5ad", "layer.csv"):
+        assert run(f"predict {{t}}/fit.nc {{t}}/cells.h5ad --option layer=counts -o {{t}}/{output}") == 0
+    np.testing.assert_array_equal(
+        anndata.read_h5ad(tmp_path / "layer.h5ad").obsm["nb_mixture_probability"], probability
+    )
 
 
 def test_cell_ranger_to_anndata(tmp_path: Path) -> None:
