@@ -92,7 +92,8 @@ def _same_features(paths: list[Path], read: list[One]) -> None:
     first = read[0]
     order = {str(name): i for i, name in enumerate(first["name"])}
     if len(order) < len(first["name"]):
-        raise InputError(f"{paths[0]}: a {first['unit']} stands in it twice. Names must be unique.")
+        name = next(name for i, name in enumerate(first["name"]) if order[str(name)] != i)
+        raise InputError(f"{paths[0]}: the {first['unit']} {name!r} stands in it twice. Names must be unique.")
     for path, one in zip(paths, read, strict=True):
         if one["unit"] != first["unit"]:
             raise InputError(

@@ -111,6 +111,9 @@ def test_samples_in_another_order_are_sorted_and_other_transcripts_refused(tmp_p
     table(other, head, order, ["u1.1", "t1.2", "t9"])
     with pytest.raises(gn.InputError, match=r"b.quant: its transcripts are not those of .*a.quant \(t2.1.*t9"):
         cohort([one, other])
+    table(other, head, order, ["u1.1", "t1.2", "u1.1"])
+    with pytest.raises(gn.InputError, match=r"b.quant: the transcript 'u1.1' stands in it twice"):
+        cohort([other, one])
     table(other, head, order, counts=[1.0, -2.0, 3.0])
     with pytest.raises(gn.InputError, match=r"b.quant, line 3: ecount is '-2.0'"):
         cohort([other])
