@@ -311,7 +311,7 @@ def salmon_draws(folder: str | Path) -> xr.DataTree:
 def per_million(counts: Array, effective_length: Array) -> Array:
     """Transcripts per million of counts (..., K), by effective lengths (..., K).
 
-    Zero where there are no reads, and of an effective length of zero, as salmon and tximport have it.
+    Zero where there are no reads, and of an effective length of zero, as piscem-infer has it.
     """
     rate = np.divide(counts, effective_length, out=np.zeros(np.shape(counts)), where=np.asarray(effective_length) > 0)
     total = rate.sum(-1, keepdims=True)

@@ -165,7 +165,7 @@ def naive_genes(c: xr.Dataset, gene_of: dict[str, str], way: str) -> dict[str, A
 
 
 def test_an_effective_length_of_zero_is_kept_and_told(tmp_path: Path) -> None:
-    """As tximport does; salmon, kallisto and piscem write 0 of transcripts in which no fragment fits."""
+    """As tximport keeps it."""
     folder = salmon_folder(tmp_path / "a")
     rows = (folder / "quant.sf").read_text().splitlines()
     (folder / "quant.sf").write_text("\n".join([*rows, "short.1\t20\t0.000\t0.000000\t0.000"]) + "\n")

@@ -168,7 +168,7 @@ def test_bad_quant_sf_is_refused(make: Make, what: str) -> None:
 
 
 def test_an_effective_length_of_zero_is_one_nucleotide(make: Make) -> None:
-    """salmon writes it of transcripts in which no fragment fits, and takes one nucleotide in their place itself."""
+    """Of transcripts in which no fragment fits; the model needs lengths above zero."""
     data = gn.read(NAME, make(quant=QUANT.replace("3850.000", "0.000")), format="salmon")
     assert data["constant_data"]["effective_length"].sel(transcript="Arc1") == 1
     assert "1 transcript has an effective length of 0 in quant.sf, taken as 1 (Arc1)" in str(data.attrs)
