@@ -180,8 +180,9 @@ def sampled(
     forgetting: float,
 ) -> tuple[list[Ascent[State]], int]:
     """Run some epochs from several starts, from the best one to the end; return all and which that is."""
+    seeds = rng.integers(2**63, size=restarts + 1).tolist()  # of each run: one that was killed draws the same samples
 
-    def run(name: str, ascent: Ascent[State], most: int) -> Ascent[State]:
+    def run(name: str, ascent: Ascent[State], most: int, seed: int) -> Ascent[State]:
         """Go on for some epochs, from where the last process came."""
         if keeper and (kept := keeper.load(name)):
             ascent = replace(kept[0], state=step.normalised(kept[0].state))
@@ -189,9 +190,9 @@ def sampled(
                 return ascent
         steps = int(np.ceil(sampler.scale))
         while len(ascent.bounds) <= most and not ascent.converged:
-            state = ascent.state
+            state, own = ascent.state, np.random.default_rng([seed, len(ascent.bounds)])
             for t in range(state.age + 1, state.age + steps + 1):
-                state = stochastic(step, sampler, state, (delay * steps + t) ** -forgetting, rng)
+                state = stochastic(step, sampler, state, (delay * steps + t) ** -forgetting, own)
             bounds = np.append(ascent.bounds, step.bound(state))
             enough = len(bounds) > LOOK_BACK and bounds[-1] - bounds[-1 - LOOK_BACK] < ENOUGH * abs(bounds[-1])
             ascent = Ascent(state, bounds, enough)
@@ -206,10 +207,10 @@ def sampled(
         return Ascent(state, np.array([step.bound(state)]), False)
 
     scouting = min(SCOUT_EPOCHS, epochs) if restarts > 1 else epochs
-    runs = [run(f"start-{i}", begun(), scouting) for i in track(range(restarts), "SVI restarts")]
+    runs = [run(f"start-{i}", begun(), scouting, seeds[i]) for i in track(range(restarts), "SVI restarts")]
     best = max(range(restarts), key=lambda i: runs[i].bound)
     if scouting < epochs:
-        runs[best] = run("best", runs[best], epochs)
+        runs[best] = run("best", runs[best], epochs, seeds[-1])
     return runs, best
 
 

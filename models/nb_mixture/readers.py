@@ -11,7 +11,7 @@ from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers import depth, options
 from genarium.readers.depth import Reference
-from genarium.readers.files import existing
+from genarium.readers.files import existing, no_file_twice
 from genarium.readers.formats import TABLES, takes
 from genarium.readers.h5ad import COUNTS, read_stored, same_marks
 from genarium.readers.ledger import Told
@@ -22,7 +22,7 @@ from genarium.remedies import option
 
 from . import columns
 from .genes import most_variable
-from .tenx import EXPRESSION, matrix
+from .tenx import EXPRESSION, apart, matrix
 
 Empty = Literal["keep", "drop"]
 
@@ -208,7 +208,8 @@ def tenx(
     ----------
     paths : sequence of Path
         Folders with ``matrix.mtx``, ``barcodes.tsv`` and ``features.tsv`` (or ``genes.tsv``; each may be ``.gz``), or
-        HDF5 files. Cells of several follow each other.
+        HDF5 files. Cells of several follow each other; where they share barcodes, the number at the end becomes that of
+        the file (AAAC-2 in the second), as ``cellranger aggr`` writes it.
     genes : str, sequence of str or int, optional
         Symbols of genes (a comma between them; symbol and identifier, "HBA1 (ENSG...)", where several share a symbol),
         or the number of genes to take, as in :func:`h5ad`. Default: all.
@@ -235,7 +236,8 @@ def tenx(
         raise InputError("reader '10x': no folder or file was given. Name at least one.")
     if size_factor is not None and not depth.is_computed(size_factor):
         raise InputError(f"reader '10x': {option('size_factor', size_factor)} must be total or median.")
-    parts = [matrix(path, feature_type) for path in paths]
+    no_file_twice(paths)
+    parts = apart([matrix(path, feature_type) for path in paths])
     chosen = genes if isinstance(genes, int) else options.names("genes", genes)
     remedy = f"leave such cells out with {option('empty', 'drop')}"
     reason = "vary less" if isinstance(genes, int) else "not among genes"

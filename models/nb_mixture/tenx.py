@@ -1,6 +1,8 @@
 """Cell Ranger's matrices: the folder with ``matrix.mtx``, and the HDF5 file."""
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,38 @@ def matrix(path: Path, feature_type: str = EXPRESSION) -> Matrix:
     return whole if keep.all() else whole.take(np.flatnonzero(keep), f"not of the type {feature_type}")
 
 
+def apart(parts: Sequence[Matrix]) -> list[Matrix]:
+    """Return matrices in which no two have a barcode in common; those of several lanes often have.
+
+    Where they do, the number at the end of a barcode becomes that of its file, as ``cellranger aggr`` writes it
+    (AAAC-1 of the second file is AAAC-2); of barcodes without one number for all, the file's is added.
+
+    Raises
+    ------
+    InputError
+        If two hold the same counts of the same barcodes.
+    """
+    names = [[str(name) for name in part.rows] for part in parts if part.rows is not None]
+    often = Counter(name for own in names for name in own)
+    if all(number == 1 for number in often.values()):
+        return list(parts)
+    for i, one in enumerate(parts):
+        for j in range(i):
+            if names[i] == names[j] and one.columns == parts[j].columns and not (one.entries != parts[j].entries).nnz:
+                raise InputError(f"{one.paths[0]}: it holds what {parts[j].paths[0]} holds. Give each sample once.")
+    ends = {end for own in names for end in (name.rpartition("-")[2] if "-" in name else "" for name in own)}
+    cut = len(ends) == 1 and next(iter(ends)).isdecimal()
+    found = []
+    for number, (part, own) in enumerate(zip(parts, names, strict=True), 1):
+        rows = [f"{name.rpartition('-')[0] if cut else name}-{number}" for name in own]
+        found.append(replace(part, rows=np.array(rows, dtype=object), notes=list(part.notes)))
+    shared = sum(number > 1 for number in often.values())
+    lanes = listed([f"-{number} is {part.paths[0]}" for number, part in enumerate(parts, 1)])
+    noun = "barcode is" if shared == 1 else "barcodes are"
+    found[0].notes.append(f"{shared:,} {noun} in several files: the number at the end is that of the file ({lanes}).")
+    return found
+
+
 Parts = tuple[Any, list[str], list[str], list[str], list[str]]
 """Cells by features, barcodes, and identifiers, symbols and types of the features."""
 
@@ -72,7 +106,7 @@ Parts = tuple[Any, list[str], list[str], list[str], list[str]]
 def folder(path: Path) -> Parts:
     """Read ``matrix.mtx``, ``barcodes.tsv`` and ``features.tsv`` (or ``genes.tsv``), compressed or not."""
     features = _lines(_member(path, "features.tsv", "genes.tsv"))
-    cells = [line[0] for line in _lines(_member(path, "barcodes.tsv"))]
+    cells = [line[0].strip() for line in _lines(_member(path, "barcodes.tsv"))]
     entries = matrix_market(_member(path, "matrix.mtx")).T.tocsr()
     return entries, cells, *_columns(features)
 

@@ -67,6 +67,7 @@ def cohort(samples: Samples, *, most_replicates: int = 100) -> xr.Dataset:
     stacked = {name: np.array([one[name] for one in read]) for name in ("counts", "tpm", "effective_length")}
     found: dict[str, Any] = {name: (("sample", unit), values) for name, values in stacked.items()}
     kind, notes = _kind(paths, read)
+    notes += _without_length(names, unit, stacked["effective_length"] == 0, stacked["counts"])
     if kind != "none":
         many = min(len(one["replicates"]) for one in read)
         drawn = np.stack([thinned(one["replicates"], many) for one in read])
@@ -91,7 +92,8 @@ def _same_features(paths: list[Path], read: list[One]) -> None:
     first = read[0]
     order = {str(name): i for i, name in enumerate(first["name"])}
     if len(order) < len(first["name"]):
-        raise InputError(f"{paths[0]}: a {first['unit']} stands in it twice. Names must be unique.")
+        name = next(name for i, name in enumerate(first["name"]) if order[str(name)] != i)
+        raise InputError(f"{paths[0]}: the {first['unit']} {name!r} stands in it twice. Names must be unique.")
     for path, one in zip(paths, read, strict=True):
         if one["unit"] != first["unit"]:
             raise InputError(
@@ -122,6 +124,15 @@ def _kind(paths: dict[str, Path], read: list[One]) -> tuple[str, list[str]]:
     said = f"{listed(lacking, 3)}: no replicates, so that those of the other samples are left out too."
     warnings.warn(said, stacklevel=3)
     return "none", [said]
+
+
+def _without_length(names: list[str], unit: str, zero: Array, counts: Array) -> list[str]:
+    """Say which features have an effective length of zero (N, K) in a sample, and how many reads they have there."""
+    some = [name for name, any_zero in zip(names, zero.any(0), strict=True) if any_zero]
+    if not some:
+        return []
+    said = f"{len(some):,} {unit}{' has' if len(some) == 1 else 's have'} an effective length of 0 in a sample or more"
+    return [f"{said} ({listed(some, 3)}), with {counts[zero].sum():,.0f} reads there: kept as they are."]
 
 
 def feature(cohort: xr.Dataset) -> str:

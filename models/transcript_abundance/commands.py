@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import xarray as xr
@@ -15,7 +15,7 @@ from .cohort import feature, open_cohort, save_cohort
 from .cohort_exports import about_samples, export_cohort
 from .differential import compared, differential
 from .differential_figures import drawn, order
-from .genes import Way, genes, genes_by_transcript, intervals
+from .genes import TranscriptWay, Way, genes, genes_by_transcript, intervals, scaled_transcripts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,6 +84,29 @@ def add_up(
     return Answer(f"Genes {out.name}", {"Samples": _samples(found)}, notes)
 
 
+def scale(
+    cohort: Path, *, out: Path, counts: TranscriptWay, genes_of: Path | None = None, ignore_version: bool = False
+) -> Answer:
+    """Make the counts of transcripts from their TPM, in all replicates, as tximport does with txOut=TRUE.
+
+    Parameters
+    ----------
+    cohort : Path
+        Cohort (.nc), or a table of samples.
+    out : Path
+        Cohort to write (.nc).
+    counts : {"no", "scaledTPM", "lengthScaledTPM", "dtuScaledTPM"}
+        tximport's countsFromAbundance; dtuScaledTPM, for differential usage, takes --genes-of.
+    genes_of : Path
+        Genes of the transcripts: a table of two columns, or a GTF.
+    ignore_version : bool
+        Remove version suffixes (.5) from the names.
+    """
+    found = scaled_transcripts(open_cohort(cohort), counts, genes_of, ignore_version=ignore_version)
+    save_cohort(found, out)
+    return Answer(f"Cohort {out.name}", {"Samples": _samples(found)}, [*_notes(found), f"Written: {out}."])
+
+
 def compare(
     cohort: Path,
     *,
@@ -93,7 +116,7 @@ def compare(
     by: Literal["abundance", "usage"] = "abundance",
     genes_of: Path | None = None,
     sum_genes: bool = False,
-    counts: Way | None = None,
+    counts: TranscriptWay | None = None,
     ignore_version: bool = False,
     least: float = 10.0,
     level: float = 0.05,
@@ -117,8 +140,9 @@ def compare(
         Genes of the transcripts: a table of two columns, or a GTF.
     sum_genes : bool
         Add up the transcripts of each gene, and compare genes.
-    counts : {"no", "scaledTPM", "lengthScaledTPM"}
-        With --sum-genes: tximport's countsFromAbundance; default: no.
+    counts : {"no", "scaledTPM", "lengthScaledTPM", "dtuScaledTPM"}
+        tximport's countsFromAbundance, of genes (--sum-genes) or transcripts (dtuScaledTPM: with --genes-of); default:
+        no.
     ignore_version : bool
         Cut versions (.5) off the names of transcripts.
     least : float
@@ -134,17 +158,21 @@ def compare(
         raise InputError("there is no table of transcripts and genes, and no GTF. Give --genes-of.")
     if sum_genes and by == "usage":
         raise InputError("usage is a transcript's share in its gene, of which genes have none. Leave --sum-genes out.")
-    if genes_of is not None and not sum_genes and by == "abundance":
+    of_genes = counts == "dtuScaledTPM"
+    if genes_of is not None and not sum_genes and by == "abundance" and not of_genes:
         raise InputError("--genes-of would be dropped. Add --sum-genes, or --by usage.")
-    if counts is not None and not sum_genes:
-        raise InputError(f"--counts {counts} would be dropped: transcripts are not added up. Add --sum-genes.")
+    if of_genes and (sum_genes or genes_of is None):
+        remedy = "Leave --sum-genes out" if sum_genes else "Give --genes-of"
+        raise InputError(f"--counts dtuScaledTPM is of transcripts, by the lengths of their genes. {remedy}.")
     if ignore_version and genes_of is None:
         raise InputError("--ignore-version would be dropped: no genes are looked up. Give --genes-of.")
     whole = open_cohort(cohort)
     gene_of: dict[str, str] | None = None
     if genes_of is not None and sum_genes:
-        whole = genes(whole, genes_of, counts=counts or "no", ignore_version=ignore_version)
-    elif genes_of is not None:
+        whole = genes(whole, genes_of, counts=cast("Way", counts or "no"), ignore_version=ignore_version)
+    elif counts is not None:
+        whole = scaled_transcripts(whole, counts, genes_of if of_genes else None, ignore_version=ignore_version)
+    if genes_of is not None and not sum_genes:
         found, _ = genes_by_transcript(whole, genes_of, ignore_version=ignore_version)
         gene_of = dict(zip(map(str, whole["transcript"].to_numpy()), map(str, found), strict=True))
     told = differential(
@@ -190,6 +218,7 @@ def export(cohort: Path, *, out: Path, format: Literal["salmon", "tables", "h5ad
 COMMANDS: dict[str, Any] = {
     "transcripts cohort": gather,
     "transcripts genes": add_up,
+    "transcripts scale": scale,
     "transcripts differential": compare,
     "transcripts export": export,
 }

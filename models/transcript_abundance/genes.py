@@ -19,9 +19,10 @@ from genarium.readers.messages import listed
 from genarium.remedies import flag
 
 from .lines import lines, wrong
-from .quantified import per_million
+from .salmon import per_million
 
 Way = Literal["no", "scaledTPM", "lengthScaledTPM"]
+TranscriptWay = Literal["no", "scaledTPM", "lengthScaledTPM", "dtuScaledTPM"]
 
 ATTRIBUTE = re.compile(r'([^\s=;"]+)[ =]+(?:"([^"]*)"|([^;"]*))\s*(?:;|$)')
 """A name and its value in a GTF: between quotation marks, in which ";" is a letter like any other, or without."""
@@ -116,13 +117,9 @@ def genes(
         If no transcript has a gene, or the cohort counts genes.
     """
     told, said = genes_by_transcript(cohort, gene_of, ignore_version=ignore_version)
-    if said:
-        warnings.warn(said, stacklevel=2)
-        cohort = cohort.assign_attrs(notes="\n".join(filter(None, [str(cohort.attrs.get("notes", "")), said])))
-    known = told != ""
-    labels, index = np.unique(told[known], return_inverse=True)
+    some, told = _with_a_gene(cohort, told, said)
+    labels, index = np.unique(told, return_inverse=True)
     add = _Adder(index, len(labels))
-    some = cohort.isel(transcript=np.flatnonzero(known))
     c, tpm, length = (some[name].to_numpy() for name in ("counts", "tpm", "effective_length"))
     gene_counts, gene_tpm = add(c), add(tpm)
     gene_length = _lengths(add, tpm, length, gene_tpm)
@@ -140,7 +137,78 @@ def genes(
             out[:, r] = _scaled(counts, add(each), add(per_million(each, length)), gene_length)
         found["replicates"] = (("sample", "replicate", "gene"), out)
     kept = {str(n): v for n, v in cohort.coords.items() if v.dims == ("sample",)}
-    return xr.Dataset(found, {**kept, "gene": labels}, {**cohort.attrs, "counts": counts})
+    return xr.Dataset(found, {**kept, "gene": labels}, {**some.attrs, "counts": counts})
+
+
+def scaled_transcripts(
+    cohort: xr.Dataset,
+    counts: TranscriptWay,
+    gene_of: str | Path | Mapping[str, str] | None = None,
+    *,
+    ignore_version: bool = False,
+) -> xr.Dataset:
+    """Make the counts of transcripts from their TPM, as tximport does with ``txOut=TRUE``.
+
+    Parameters
+    ----------
+    cohort : Dataset
+        Of transcripts.
+    counts : {"no", "scaledTPM", "lengthScaledTPM", "dtuScaledTPM"}
+        tximport's ``countsFromAbundance``: counts as they are; TPM scaled to the reads of the sample; TPM times the
+        mean effective length over samples, scaled to the reads; or, for differential usage, TPM times the median of
+        these mean lengths over the transcripts of the gene, scaled to the reads.
+    gene_of : path or dict
+        As of :func:`genes`; only for "dtuScaledTPM", for which transcripts without a gene are left out, with a warning.
+    ignore_version : bool
+        As of :func:`genes`.
+
+    Returns
+    -------
+    Dataset
+        The cohort with these ``counts`` and ``replicates``, treated alike.
+
+    Raises
+    ------
+    InputError
+        If the cohort counts genes, or there is no ``gene_of`` for "dtuScaledTPM", or one for another way.
+    """
+    if "transcript" not in cohort.dims:
+        raise InputError("the cohort counts genes, and no transcripts: there are no counts of transcripts to make.")
+    if (counts == "dtuScaledTPM") != (gene_of is not None):
+        need = "needs the genes of the transcripts: give" if gene_of is None else "looks up no genes: leave out"
+        raise InputError(f"counts={counts!r} {need} `gene_of` ({flag('genes_of')}).")
+    gene = np.zeros(cohort.sizes["transcript"], dtype=str)
+    if gene_of is not None:
+        gene, said = genes_by_transcript(cohort, gene_of, ignore_version=ignore_version)
+        cohort, gene = _with_a_gene(cohort, gene, said)
+    c, tpm, length = (cohort[name].to_numpy() for name in ("counts", "tpm", "effective_length"))
+    way: Way = "lengthScaledTPM" if counts == "dtuScaledTPM" else counts
+    taken = _medians(length.mean(0), gene)[None] if counts == "dtuScaledTPM" else length
+    found: dict[str, Any] = {"counts": (cohort["counts"].dims, _scaled(way, c, tpm, taken))}
+    if "replicates" in cohort:
+        drawn = cohort["replicates"].to_numpy()  # (N, R, K)
+        out = np.empty_like(drawn)
+        for r in range(drawn.shape[1]):
+            each = drawn[:, r].astype(float)
+            out[:, r] = _scaled(way, each, per_million(each, length), taken)
+        found["replicates"] = (cohort["replicates"].dims, out)
+    return cohort.assign(found).assign_attrs(counts=counts)
+
+
+def _with_a_gene(cohort: xr.Dataset, gene: Array, said: str) -> tuple[xr.Dataset, Array]:
+    """Leave out transcripts without a gene, and say so in a warning and in the cohort's notes."""
+    if said:
+        warnings.warn(said, stacklevel=3)
+        cohort = cohort.assign_attrs(notes="\n".join(filter(None, [str(cohort.attrs.get("notes", "")), said])))
+    known = gene != ""
+    return cohort.isel(transcript=np.flatnonzero(known)), gene[known]
+
+
+def _medians(values: Array, groups: Array) -> Array:
+    """Return the median of its group for each of the values (K,)."""
+    import pandas as pd
+
+    return np.asarray(pd.Series(values).groupby(groups).transform("median"))
 
 
 def genes_by_transcript(

@@ -12,7 +12,7 @@ from genarium.errors import InputError
 from genarium.readers.messages import listed
 
 from .lines import lines, number, wrong
-from .salmon import quant_sf, salmon_draws
+from .salmon import SHORTEST, per_million, quant_sf, salmon_draws
 
 Columns = Mapping[str, tuple[str, ...]]
 One = dict[str, Any]
@@ -34,7 +34,7 @@ RSEM: Columns = {
 OARFISH: Columns = {
     "name": ("tname", "target_name"),
     "length": ("len",),
-    "effective_length": ("eeln",),
+    "effective_length": ("eelen", "eeln"),
     "counts": ("num_reads", "ecount"),
     "tpm": ("tpm",),
 }
@@ -45,9 +45,6 @@ ENDS = ("*.isoforms.results", "*.isoforms.results.gz", "*.genes.results", "*.gen
 """What is looked for then: of RSEM and oarfish, whose files bear the name of the sample."""
 
 ALEVIN = ("alevin/quants_mat.mtx", "alevin/quants_mat.mtx.gz", "quants_mat.mtx", "quants_mat.mtx.gz")
-
-SHORTEST = 1.0
-"""Nucleotides that stand in for an effective length of zero (RSEM's of transcripts shorter than fragments)."""
 
 REMEDY = "Give the file as the program wrote it"
 
@@ -64,9 +61,9 @@ def read_one(path: Path, most: int) -> One:
     Returns
     -------
     dict
-        ``name`` (list of str), ``counts``, ``tpm``, ``effective_length`` (K,), ``kind`` of its replicates ("none",
-        "bootstrap", "gibbs", "posterior"), ``replicates`` (R, K) where there are some, ``unit`` ("transcript", "gene"),
-        ``program``, and ``notes``, a list of what was left out.
+        ``name`` (list of str), ``counts``, ``tpm``, ``effective_length`` (K,; zero where no fragment fits), ``kind`` of
+        its replicates ("none", "bootstrap", "gibbs", "posterior"), ``replicates`` (R, K) where there are some,
+        ``unit`` ("transcript", "gene"), ``program``, and ``notes``, a list of what was left out.
 
     Raises
     ------
@@ -178,7 +175,7 @@ def _kallisto_h5(path: Path, most: int) -> One:
                 f"{path}: counts or lengths are not as many as the names, negative or not finite. {remedy}."
             )
     one: One = {"name": list(map(str, name)), "counts": counts, "kind": "none", "program": "kallisto"}
-    one["effective_length"] = np.maximum(length, SHORTEST)
+    one["effective_length"] = length
     one["tpm"] = per_million(one["counts"], one["effective_length"])
     if drawn:
         one |= {"replicates": thinned(np.array(drawn), most), "kind": "bootstrap"}
@@ -295,7 +292,7 @@ def plain(path: Path, columns: Columns, program: str) -> One:
             raise wrong(path, 1, f"there is no column {known[0]!r} (the columns are {', '.join(head)})", REMEDY)
         if have:
             at[name] = head.index(have[0])
-    if "effective_length" not in at and program != "oarfish":
+    if "effective_length" not in at and "num_reads" not in head:  # which only oarfish writes
         known = columns["effective_length"]
         raise wrong(path, 1, f"there is no column {known[0]!r} (the columns are {', '.join(head)})", REMEDY)
     cells = [row.split("\t") for row in rows[1:]]
@@ -318,14 +315,9 @@ def plain(path: Path, columns: Columns, program: str) -> One:
         if not good:  # say where
             one[name] = np.array([number(path, i, t, head[place], REMEDY) for i, t in enumerate(text, 2)])
     # without an effective length (oarfish), a long read is a whole transcript: no correction for length
-    one["effective_length"] = np.maximum(one.get("effective_length", np.ones(len(cells))), SHORTEST)
+    one.setdefault("effective_length", np.ones(len(cells)))
+    if program == "RSEM":
+        one["effective_length"] = np.maximum(one["effective_length"], SHORTEST)  # as tximport does, of RSEM alone
     if "tpm" not in one:
         one["tpm"] = per_million(one["counts"], one["effective_length"])
     return one
-
-
-def per_million(counts: Array, effective_length: Array) -> Array:
-    """Transcripts per million of counts (..., K), by effective lengths (..., K); zero where there are no reads."""
-    rate = counts / effective_length
-    total = rate.sum(-1, keepdims=True)
-    return np.asarray(1e6 * rate / np.where(total > 0, total, 1.0))

@@ -13,11 +13,15 @@ from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers.formats import takes
 from genarium.readers.ledger import Account, Ledger, Told
+from genarium.readers.messages import listed
 
 from .lines import content, lines, number, whole, wrong
 
 CLASSES = ("aux_info/eq_classes.txt.gz", "aux_info/eq_classes.txt")
 AGAIN = "Run `salmon quant` again with --dumpEqWeights"
+SHORTEST = 1.0
+"""Nucleotides that stand in for an effective length of zero, of a transcript in which no fragment fits."""
+
 COLUMNS = ("Name", "Length", "EffectiveLength", "TPM", "NumReads")
 
 
@@ -53,6 +57,8 @@ def salmon(paths: Sequence[Path], *, unweighted: Literal["accept", "refuse"] = "
     table = quant_sf(estimates(folder))
     names, classes, transcripts, weights, counts = equivalence_classes(file)
     length = _effective_lengths(estimates(folder), table, file, names)
+    short = [name for name, one in zip(names, length, strict=True) if one == 0]
+    length[length == 0] = SHORTEST
     if weights is None:
         text = (
             f"{file}: the classes have no weights (--dumpEq), and those that differ in weights only have been merged: "
@@ -72,7 +78,12 @@ def salmon(paths: Sequence[Path], *, unweighted: Literal["accept", "refuse"] = "
     columns = Account("transcript", len(set(table["name"]) | set(names)))
     known = set(names)
     columns.leave("in quant.sf only", [name for name in table["name"] if name not in known])
-    return Told(found, Ledger(Account("equivalence_class", len(counts)), columns))
+    ledger = Ledger(Account("equivalence_class", len(counts)), columns)
+    if short:
+        noun = "transcript has" if len(short) == 1 else "transcripts have"
+        what = f"an effective length of 0 in {estimates(folder).name}, taken as {SHORTEST:g} ({listed(short, 3)})"
+        ledger.notes.append(f"{len(short):,} {noun} {what}")
+    return Told(found, ledger)
 
 
 def equivalence_classes(path: Path) -> tuple[list[str], Array, Array, Array | None, Array]:
@@ -185,7 +196,8 @@ def quant_sf(path: Path) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``name`` (list of str) and the arrays ``length``, ``effective_length``, ``tpm``, ``counts``.
+        ``name`` (list of str) and the arrays ``length``, ``effective_length`` (zero where salmon found no place for a
+        fragment), ``tpm``, ``counts``.
 
     Raises
     ------
@@ -209,9 +221,6 @@ def quant_sf(path: Path) -> dict[str, Any]:
         names.append(cells[at[0]])
         for i, (column, place) in enumerate(zip(COLUMNS[1:], at[1:], strict=True)):
             values[line - 2, i] = number(path, line, cells[place], column, "Run salmon again")
-        if values[line - 2, 1] <= 0:
-            what = f"the effective length of {names[-1]!r} is {cells[at[2]]}, but must be above zero"
-            raise wrong(path, line, what, "Drop the transcript, or check its length")
     if not names:
         raise wrong(path, 1, "there are no transcripts below the header", "Run salmon again")
     return {
@@ -271,7 +280,6 @@ def salmon_draws(folder: str | Path) -> xr.DataTree:
     if absent:
         raise InputError(f"{boot / 'names.tsv.gz'}: the transcript {absent[0]!r} is not in quant.sf. Use one run.")
     order = np.array([known[name] for name in names])
-    rate = counts / table["effective_length"][order]
     info = folder / "aux_info" / "meta_info.json"
     try:
         kind = str(json.loads(info.read_text(encoding="utf-8")).get("samp_type", "")) if info.is_file() else ""
@@ -281,7 +289,7 @@ def salmon_draws(folder: str | Path) -> xr.DataTree:
     posterior = xr.Dataset(
         {
             "nu": (lead, counts / counts.sum(-1, keepdims=True)),
-            "tpm": (lead, 1e6 * rate / rate.sum(-1, keepdims=True)),
+            "tpm": (lead, per_million(counts, table["effective_length"][order])),
             "counts": (lead, counts),
         },
         {"chain": [0], "draw": np.arange(counts.shape[1]), "transcript": names},
@@ -298,3 +306,13 @@ def salmon_draws(folder: str | Path) -> xr.DataTree:
     tree = xr.DataTree.from_dict({"posterior": posterior, "point": point})
     tree.attrs = {"method": f"salmon-{kind or 'samples'}", "folder": folder.name}
     return tree
+
+
+def per_million(counts: Array, effective_length: Array) -> Array:
+    """Transcripts per million of counts (..., K), by effective lengths (..., K).
+
+    Zero where there are no reads, and of an effective length of zero, as piscem-infer has it.
+    """
+    rate = np.divide(counts, effective_length, out=np.zeros(np.shape(counts)), where=np.asarray(effective_length) > 0)
+    total = rate.sum(-1, keepdims=True)
+    return np.asarray(1e6 * rate / np.where(total > 0, total, 1.0))

@@ -200,7 +200,7 @@ def test_a_fit_goes_on_from_its_checkpoints(
     monkeypatch.setattr(checkpoint, "EVERY", 0.0)
     function = {"vi": variational.vi, "svi": stochastic.svi}[method]
     options: dict[str, Any] = {"draws": 2, "covariance": "mean_field"}
-    options |= {"tolerance": 1e-4} if method == "vi" else {"epochs": 12, "restarts": 1, "sampling_rate": 0.5}
+    options |= {"tolerance": 1e-4} if method == "vi" else {"epochs": 12, "restarts": 2, "sampling_rate": 0.5}
     whole = function(problem, np.random.default_rng(1), **options)
     own, at = sweep.Step.tables, {"made": 0, "stop": 0}
 
@@ -219,7 +219,10 @@ def test_a_fit_goes_on_from_its_checkpoints(
         except KeyboardInterrupt:
             continue
         counts.append(at["made"])
-    assert found.notes["bound"] == pytest.approx(whole.notes["bound"], abs=0.01 if method == "vi" else 20)
+    if method == "vi":
+        assert found.notes["bound"] == pytest.approx(whole.notes["bound"], abs=0.01)
+    else:  # of the same samples
+        assert found.notes["bound"] == pytest.approx(whole.notes["bound"], rel=1e-12)
     assert counts[1] <= 2 < counts[0] or method == "svi"
     with pytest.raises(InputError, match="of another fit"):
         function(problem, np.random.default_rng(2), checkpoint=str(tmp_path / "kept"), **options)

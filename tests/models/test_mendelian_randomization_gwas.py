@@ -88,6 +88,15 @@ def test_odds_ratios_and_standard_errors(tmp_path: Path) -> None:
     assert found.fault[2] == "an odds ratio that is not positive"
     found = effects(path, "SNP\tA1\tOR\tL95\tU95\nrs1\tA\t2\t1\t4\n")
     np.testing.assert_allclose(found.se, [math.log(4) / (2 * 1.959964)], rtol=1e-6)
+    # intervals of odds ratios beside effects, and of logarithms beside odds ratios, told by their middles
+    for head, cells in (("beta\tor", "0.693\t2"), ("beta\tor", "NA\t2"), ("or", "2"), ("beta", "0.693147")):
+        for low, high in ((1, 4), (0, math.log(4))):
+            columns = columns_of(path, f"SNP\tA1\t{head}\tci_lower\tci_upper\nrs1\tA\t{cells}\t{low}\t{high}\n")
+            found = effects_of(columns, np.arange(1))
+            np.testing.assert_allclose(found.se, [math.log(4) / (2 * 1.959964)], rtol=1e-6)
+            told = " ".join(columns.notes)
+            assert ("of odds ratios, beside effects" in told) == (cells[:2] == "0." and low == 1)
+            assert ("of logarithms, beside odds ratios" in told) == (cells[:2] != "0." and low == 0)
     # standard errors of odds ratios, told from those of their logarithms by p values
     ratio, z = np.array([1.5, 0.6, 2.0, 0.5]), np.array([3.0, -4.0, 2.0, -2.5])
     se = np.abs(np.log(ratio) / z)

@@ -139,6 +139,27 @@ def test_faults_of_cell_ranger_files(tmp_path: Path) -> None:
         gn.read("nb_mixture", hdf5(tmp_path / "e.h5"), "10x", feature_type="Peaks")
 
 
+@pytest.mark.parametrize("ends", ["-1", "", "mixed"])
+def test_lanes_may_share_barcodes(ends: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = ["AAAC-1", "AAAG-2", "AAAT-1"] if ends == "mixed" else [f"{name[:4]}{ends}" for name in CELLS]
+    monkeypatch.setattr(f"{__name__}.CELLS", cells)
+    one = folder(tmp_path / "lane1")
+    with pytest.raises(InputError, match="the same folder is given twice"):
+        gn.read("nb_mixture", [one, one], "10x")
+    with pytest.raises(InputError, match=r"same\.h5: it holds what .*lane1 holds"):
+        gn.read("nb_mixture", [one, hdf5(tmp_path / "same.h5")], "10x")
+    monkeypatch.setattr(f"{__name__}.X", X + 1)
+    monkeypatch.setattr(f"{__name__}.CELLS", [*cells[:2], cells[2].replace("AAAT", "AATT")])
+    tree = gn.read("nb_mixture", [one, folder(tmp_path / "lane2")], "10x", size_factor="total")
+    found = tree["observed_data"]["x"]
+    np.testing.assert_array_equal(found, np.vstack([X[:, :3] - 1, X[:, :3]]))
+    stems = [name if ends == "mixed" else name[:4] for name in [*cells, *CELLS]]
+    assert list(found["cell"].to_numpy()) == [f"{stem}-{1 + (i > 2)}" for i, stem in enumerate(stems)]
+    assert any(
+        "2 barcodes are in several files" in line and f"-2 is {tmp_path / 'lane2'}" in line for line in told(tree)
+    )
+
+
 def grouped(cells: int = 600, genes: int = 300, marks: int = 30) -> tuple[Array, Array]:
     """Counts of two groups of unequal depth that differ in the first genes; means span three orders of magnitude."""
     rng = np.random.default_rng(0)
@@ -223,6 +244,15 @@ def test_predictions_go_back_beside_the_counts(method: str, tmp_path: Path, caps
     assert "name the file with the data" in capsys.readouterr().err
     assert run("predict {t}/fit.nc {t}/cells.h5ad -o {t}/groups.csv") == 0
     assert len(pd.read_csv(tmp_path / "groups.csv")) == 79
+    data.layers["counts"], data.X = data.X, np.log1p(data.X)
+    data.write_h5ad(file)
+    assert run("predict {t}/fit.nc {t}/cells.h5ad -o {t}/layer.h5ad") != 0
+    assert "--option layer=counts" in capsys.readouterr().err
+    for output in ("layer.h5ad", "layer.csv"):
+        assert run(f"predict {{t}}/fit.nc {{t}}/cells.h5ad --option layer=counts -o {{t}}/{output}") == 0
+    np.testing.assert_array_equal(
+        anndata.read_h5ad(tmp_path / "layer.h5ad").obsm["nb_mixture_probability"], probability
+    )
 
 
 def test_cell_ranger_to_anndata(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Cohorts: readers of many samples, genes by tximport's three ways, and differences between conditions."""
 
 import gzip
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from genarium.declaration import Array
 from genarium.models.transcript_abundance import shrinkage as module
 from genarium.models.transcript_abundance.cohort import cohort
 from genarium.models.transcript_abundance.differential import by_feature_and_sample, differential
-from genarium.models.transcript_abundance.genes import genes, intervals, transcript_genes
+from genarium.models.transcript_abundance.genes import genes, intervals, scaled_transcripts, transcript_genes
 from genarium.models.transcript_abundance.salmon import salmon_draws
 from genarium.models.transcript_abundance.shrinkage import shrink
 from genarium.models.transcript_abundance.sparse import from_classes
@@ -71,7 +72,7 @@ def test_every_program_gives_the_same_cohort(tmp_path: Path) -> None:
             "transcript_id gene_id length effective_length expected_count TPM FPKM IsoPct",
             "nxlectxx",
         ),
-        "piscem": table(tmp_path / "a.quant", "target_name len eeln tpm ecount", "nletc"),
+        "piscem": table(tmp_path / "a.quant", "target_name len eelen tpm ecount", "nletc"),
     }
     paths["renamed"] = Path(paths["renamed"]).rename(tmp_path / "b.sf")
     with pytest.warns(UserWarning, match="no replicates, so that those of the other samples are left out"):
@@ -110,6 +111,9 @@ def test_samples_in_another_order_are_sorted_and_other_transcripts_refused(tmp_p
     table(other, head, order, ["u1.1", "t1.2", "t9"])
     with pytest.raises(gn.InputError, match=r"b.quant: its transcripts are not those of .*a.quant \(t2.1.*t9"):
         cohort([one, other])
+    table(other, head, order, ["u1.1", "t1.2", "u1.1"])
+    with pytest.raises(gn.InputError, match=r"b.quant: the transcript 'u1.1' stands in it twice"):
+        cohort([other, one])
     table(other, head, order, counts=[1.0, -2.0, 3.0])
     with pytest.raises(gn.InputError, match=r"b.quant, line 3: ecount is '-2.0'"):
         cohort([other])
@@ -158,6 +162,56 @@ def naive_genes(c: xr.Dataset, gene_of: dict[str, str], way: str) -> dict[str, A
         new = tpm * length.mean(0) if way == "lengthScaledTPM" else tpm
         counts = np.array([new[s] * counts[s].sum() / new[s].sum() for s in range(N)])
     return {"counts": counts, "tpm": tpm, "effective_length": length}
+
+
+def test_an_effective_length_of_zero_is_kept_and_told(tmp_path: Path) -> None:
+    """As tximport keeps it."""
+    folder = salmon_folder(tmp_path / "a")
+    rows = (folder / "quant.sf").read_text().splitlines()
+    (folder / "quant.sf").write_text("\n".join([*rows, "short.1\t20\t0.000\t0.000000\t0.000"]) + "\n")
+    samples = {"a": folder, "b": shutil.copytree(folder, tmp_path / "b")}
+    c = cohort(samples)
+    assert c["effective_length"].sel(transcript="short.1").to_numpy().tolist() == [0, 0]
+    assert "1 transcript has an effective length of 0 in a sample or more (short.1), with 0 reads" in c.attrs["notes"]
+    np.testing.assert_allclose(c["tpm"][0, :3], tpm_of(), rtol=1e-7)
+    c["replicates"] = c["counts"].astype("float32").expand_dims(replicate=2, axis=1)
+    found = genes(c, {"t1.2": "g", "t2.1": "g", "u1.1": "h", "short.1": "i"}, counts="scaledTPM")
+    np.testing.assert_allclose(found["replicates"][:, 0], found["counts"], rtol=1e-6)
+    assert found["effective_length"].sel(gene="i").to_numpy().tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("way", ["scaledTPM", "lengthScaledTPM", "dtuScaledTPM"])
+def test_counts_of_transcripts_are_those_of_tximports_formulas(way: Any) -> None:
+    rng = np.random.default_rng(3)
+    N, K = 3, 8
+    length, counts = rng.uniform(50, 900, (N, K)), rng.gamma(0.5, 40, (N, K))
+    length[:, 7] = counts[:, 7] = 0
+    tpm = np.array([tpm_of(c, np.maximum(x, 1)) for c, x in zip(counts, length, strict=True)])
+    dims = ("sample", "transcript")
+    found = {"counts": (dims, counts), "tpm": (dims, tpm), "effective_length": (dims, length)}
+    c = xr.Dataset(found, {"sample": list("abc"), "transcript": [f"t{k}" for k in range(K)]})
+    c["replicates"] = (("sample", "replicate", "transcript"), counts[:, None].astype(np.float32))
+    gene_of = dict(zip(map(str, c["transcript"].to_numpy()), "ghgghhig", strict=True))
+    ours = scaled_transcripts(c, way, gene_of if way == "dtuScaledTPM" else None)
+    for s in range(N):
+        new = []
+        for k in range(K):
+            mean = {j: float(np.mean(length[:, j])) for j in range(K) if gene_of[f"t{j}"] == gene_of[f"t{k}"]}
+            by = {"scaledTPM": 1.0, "lengthScaledTPM": mean[k], "dtuScaledTPM": float(np.median(list(mean.values())))}
+            new.append(tpm[s, k] * by[way])
+        np.testing.assert_allclose(ours["counts"][s], np.array(new) * counts[s].sum() / sum(new), rtol=1e-12)
+    np.testing.assert_allclose(ours["replicates"][:, 0], ours["counts"], rtol=1e-5)
+    with pytest.raises(gn.InputError, match="gene_of"):
+        scaled_transcripts(c, way, None if way == "dtuScaledTPM" else gene_of)
+
+
+def test_transcripts_without_a_gene_have_no_counts_by_their_genes_lengths() -> None:
+    c = xr.Dataset({n: (("sample", "transcript"), np.full((2, 3), 9.0)) for n in ("counts", "tpm", "effective_length")})
+    c = c.assign_coords(sample=["a", "b"], transcript=["t", "u", "v"])
+    with pytest.warns(UserWarning, match=r"1 transcripts have no gene and are left out \(v; 33.33% of the reads\)"):
+        ours = scaled_transcripts(c, "dtuScaledTPM", {"t": "g", "u": "g"})
+    assert ours["transcript"].to_numpy().tolist() == ["t", "u"]
+    assert "1 transcripts have no gene" in ours.attrs["notes"]
 
 
 @pytest.mark.parametrize("way", ["no", "scaledTPM", "lengthScaledTPM"])

@@ -130,6 +130,18 @@ def test_usage_and_two_of_three_conditions(folder: Path, capsys: pytest.CaptureF
     assert told["gene"].str.startswith("G").all()
     assert "share of its gene" in page.read_text()
     assert "No transcript changes at a false discovery rate of 0.05" in capsys.readouterr().out
+    scaled, by_length = folder / "scaled.nc", ["--counts", "dtuScaledTPM", "--genes-of", str(folder / "genes.gtf")]
+    assert main(["transcripts", "scale", words[2], "--out", str(scaled), *by_length]) == 0
+    assert open_cohort(scaled).attrs["counts"] == "dtuScaledTPM"
+    capsys.readouterr()
+    found = []
+    for at, some in ((str(scaled), by_length[2:]), (words[2], by_length)):
+        again = ["transcripts", "differential", at, *words[3:], "--between", "a", "b", "--by", "usage", *some, "--json"]
+        assert main(again) == 0
+        found.append(json.loads(capsys.readouterr().out)["tables"])
+    assert found[0] == found[1]
+    assert main([*words, "--between", "a", "b", "--counts", "dtuScaledTPM"]) == 2
+    assert "Give --genes-of" in capsys.readouterr().err
 
 
 def test_replicates_beside_tables_are_read(tmp_path: Path) -> None:

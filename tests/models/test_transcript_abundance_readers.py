@@ -155,7 +155,6 @@ BAD_QUANT = {
     "header": ("Name\tLength\n", "quant.sf, line 1: there is no column 'EffectiveLength'"),
     "no rows": (QUANT.split("\n")[0] + "\n", "line 1: there are no transcripts"),
     "short row": (QUANT.replace("\t15.0\nArc1", "\nArc1"), "line 2: 4 columns instead of 5"),
-    "length zero": (QUANT.replace("3850.000", "0.000"), "line 3: the effective length of 'Arc1' is 0.000"),
     "negative length": (QUANT.replace("3850.000", "-5"), "line 3: EffectiveLength is '-5'"),
     "NaN": (QUANT.replace("3850.000", "-nan"), "line 3: EffectiveLength is '-nan'"),
 }
@@ -166,6 +165,13 @@ def test_bad_quant_sf_is_refused(make: Make, what: str) -> None:
     text, said = BAD_QUANT[what]
     with pytest.raises(gn.InputError, match=said):
         gn.read(NAME, make(quant=text), format="salmon")
+
+
+def test_an_effective_length_of_zero_is_one_nucleotide(make: Make) -> None:
+    """Of transcripts in which no fragment fits; the model needs lengths above zero."""
+    data = gn.read(NAME, make(quant=QUANT.replace("3850.000", "0.000")), format="salmon")
+    assert data["constant_data"]["effective_length"].sel(transcript="Arc1") == 1
+    assert "1 transcript has an effective length of 0 in quant.sf, taken as 1 (Arc1)" in str(data.attrs)
 
 
 def test_files_that_are_not_there(make: Make, tmp_path: Path) -> None:

@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from genarium.errors import InputError
 from genarium.readers.files import existing
 from genarium.readers.formats import takes
+from genarium.readers.messages import listed
 
 from .assemble import corpus
 from .cohort import wanted_samples
@@ -47,6 +49,9 @@ def _read(name: str, read: Any, paths: Sequence[Path], options: Options) -> Mapp
     wanted = wanted_samples(options.samples)
     mutations = read(existing(name, paths), options, wanted)
     require_samples(wanted, list(mutations.every), paths)
+    if not mutations.every:
+        told = listed([str(path) for path in paths], 3)
+        raise InputError(f"{told}: there is no mutation of any genome here. Check that this is what is meant.")
     return corpus(mutations, options, wanted)
 
 

@@ -131,8 +131,6 @@ def _finish(
         opportunity = opportunity if opportunity is None else opportunity[:, kept]
     genome, locus, channel, count = cells(placed, inner, loci, mutations, options.kinds)
     names, columns = _genomes(mutations, genome, wanted)
-    if not names:
-        raise InputError("the files hold no mutation of any genome. Check that they are the ones meant.")
     if not len(genome):
         genome, locus, channel, count = (np.zeros(len(names), dtype=np.int64) for _ in range(4))
         genome += [mutations.number(name) for name in names]

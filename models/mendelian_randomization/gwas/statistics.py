@@ -131,12 +131,21 @@ def _derived(columns: Columns, rows: Array, beta: Array, z: Array, log10_p: Arra
     with np.errstate(divide="ignore", invalid="ignore"):
         if columns.has("low") and columns.has("high"):
             low, high = columns.numbers("low", rows), columns.numbers("high", rows)
-            low, high = np.where(odds, np.log(low), low), np.where(odds, np.log(high), high)
-            found = (high - low) / (2 * 1.959963984540054)
+            logs = np.log(low), np.log(high)
+            off, of_logs = (np.abs(one + other - 2 * beta) for one, other in ((low, high), logs))
+            ratios = np.isfinite(of_logs) & (of_logs < off)  # an effect is in the middle of its interval
+            found = np.where(ratios, logs[1] - logs[0], high - low) / (2 * 1.959963984540054)
+            _told_of_intervals(columns, ratios & ~odds, "odds ratios, beside effects")
+            _told_of_intervals(columns, ~ratios & odds & np.isfinite(found), "logarithms, beside odds ratios")
         for by in (np.abs(z), z_of(log10_p)):
             own = np.abs(beta) / by
             found = np.where(np.isfinite(found), found, np.where(by > 0, own, np.nan))
     return np.where(found > 0, found, np.nan)
+
+
+def _told_of_intervals(columns: Columns, some: Array, what: str) -> None:
+    if some.any():
+        columns.notes.append(f"{columns.path.name}: {some.sum()} intervals are of {what}, by their middles")
 
 
 def _of_log_odds(columns: Columns, ratio: Array, beta: Array, se: Array, z: Array, log10_p: Array) -> Array:

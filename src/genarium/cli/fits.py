@@ -235,9 +235,10 @@ def _predict(options: argparse.Namespace) -> int:
     from genarium.verbs.predict import predict
     from genarium.verbs.tables import is_table, tables_of, write_tables
 
-    given = words.settings_of(options, predict)
     fitted, beside = load(options.fitted), options.output.suffix.lower() in words.ANNOTATED
-    if options.tree and (beside or is_source(fitted, options.tree, options.model)):
+    from_file = bool(options.tree) and (beside or is_source(fitted, options.tree, options.model))
+    given = words.settings_of(options, annotate if from_file else predict)
+    if from_file:
         output = options.output if beside else ""
         tree = annotate(fitted, options.tree, output, model=options.model, **given)
         if beside:

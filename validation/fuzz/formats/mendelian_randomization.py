@@ -1,5 +1,6 @@
 """Cases of mendelian_randomization: one table with both effects, or a table for each trait."""
 
+import json
 from typing import Any
 
 from validation.fuzz import parsers
@@ -70,9 +71,11 @@ def _agrees(tree: Any, options: dict[str, Any], grid: Grid) -> None:
     if not keys and have != [str(i) for i in range(len(grid.rows))]:
         raise UnlikeError(f"labels: {have[:5]}")
     if options.get("region"):
-        wanted = _numbered(grid.column(options["region"]))
-        if variable(tree, "region").to_numpy().tolist() != wanted:
-            raise UnlikeError(f"values: regions {variable(tree, 'region').to_numpy().tolist()} instead of {wanted}")
+        wanted = [parsers.name(cell) for cell in grid.column(options["region"])]
+        names = json.loads(tree.attrs["labels"])["region"]
+        regions = [names[i] for i in variable(tree, "region").to_numpy()]
+        if regions != wanted:
+            raise UnlikeError(f"values: regions {regions} instead of {wanted}")
     rho = options.get("error_correlation", 0.0)
     try:
         rho = float(rho)
@@ -81,12 +84,6 @@ def _agrees(tree: Any, options: dict[str, Any], grid: Grid) -> None:
     spread = variable(tree, "se_exposure").to_numpy() * variable(tree, "se_outcome").to_numpy()
     close(variable(tree, "error_covariance").to_numpy(), rho * spread, "values of error_covariance")
     account(tree, "rows", len(grid.rows), len(have))
-
-
-def _numbered(cells: list[Any]) -> list[int]:
-    """Return the numbers of labels, in their order."""
-    seen: dict[str, int] = {}
-    return [seen.setdefault(parsers.name(cell), len(seen)) for cell in cells]
 
 
 def traits(r: Random) -> Case:

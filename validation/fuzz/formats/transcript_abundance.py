@@ -92,7 +92,7 @@ def _check_salmon(tree: Any, data: bytes, table: bytes) -> None:
     if labels(tree, "effective_length", "transcript") != names:
         raise UnlikeError(f"labels: {labels(tree, 'effective_length', 'transcript')} instead of {names}")
     head, *rows = [line.split("\t") for line in _lines(table) if line.strip()]
-    length = {row[head.index("Name")]: float(row[head.index("EffectiveLength")]) for row in rows}
+    length = {row[head.index("Name")]: float(row[head.index("EffectiveLength")]) or 1.0 for row in rows}
     close(variable(tree, "effective_length").to_numpy(), [length[name] for name in names], "values: lengths", 0)
     entries, counts = [], []
     for e, line in enumerate(lines[2 + M : 2 + M + E]):
