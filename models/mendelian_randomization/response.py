@@ -4,6 +4,7 @@ Equation numbers refer to the card (README.md). The functions f whose covariance
 alpha, ln sigma, ln omega, logit p), 5 + 2 S in all.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from genarium.engines import importance
 from genarium.engines.linear_response import linear_response, settled
 from genarium.engines.polish import polish as run
 from genarium.engines.resample import KHAT_USABLE, NORMAL_DRAWS, resample
+from genarium.errors import ApproximationError
 
 from .likelihood import log_likelihood
 from .story import HETEROGENEITY, INTERCEPT, MEAN_SD, PLEIOTROPY
@@ -144,9 +146,14 @@ def correct(
     Raises
     ------
     ApproximationError
-        If Pareto k-hat is too large and ``polish`` is off, or the ascent ended at no maximum of the bound.
+        If Pareto k-hat is too large and ``polish`` is off.
     """
-    mean, covariance = respond(step, state)
+    try:
+        mean, covariance = respond(step, state)
+        responded = True
+    except ApproximationError:  # the ascent creeps along a ridge: q itself is the proposal that is adapted
+        drawn = moments_of(found.posterior)
+        mean, covariance, responded = drawn.mean(0), np.cov(drawn.T), False
     space = Space(problem, mean, covariance)
 
     def log_posterior(coordinates: Array) -> Array:
@@ -166,22 +173,42 @@ def correct(
     else:
         index, _ = resample(sampled.log_ratio, rng, draws, limit=KHAT_USABLE)
         posterior = {name: value[None] for name, value in space.natural(sampled.theta[index]).items()}
-    names = np.array(
-        ["global_effect", "ln heterogeneity"]
-        + [f"{name}[{label}]" for name in ("theta", "intercept") for label in problem.coords["region"]]
-        + ["ln exposure_sd", "ln pleiotropy_sd", "logit strong_share"]
-    )
-    more: dict[str, Any] = {
-        "parameter_name": (("parameter",), names),
-        "mean_linear_response": (("parameter",), mean),
-        "covariance_linear_response": (("parameter", "other_parameter"), covariance),
-    }
+    more: dict[str, Any] = {}
+    if responded:
+        names = np.array(
+            ["global_effect", "ln heterogeneity"]
+            + [f"{name}[{label}]" for name in ("theta", "intercept") for label in problem.coords["region"]]
+            + ["ln exposure_sd", "ln pleiotropy_sd", "logit strong_share"]
+        )
+        more = {
+            "parameter_name": (("parameter",), names),
+            "mean_linear_response": (("parameter",), mean),
+            "covariance_linear_response": (("parameter", "other_parameter"), covariance),
+        }
     return replace(
         found,
         posterior=posterior,
         sample_stats=stats,
         variational={**found.variational, **more},
         notes={**found.notes, "khat": sampled.khat, "polished": int(polished)},
+    )
+
+
+def moments_of(posterior: Mapping[str, Array]) -> Array:
+    """Return f at draws, shape (draws, F)."""
+    from scipy.special import logit
+
+    one = {name: np.asarray(value)[0] for name, value in posterior.items()}
+    return np.column_stack(
+        [
+            one["global_effect"],
+            np.log(one["heterogeneity"]),
+            one["theta"],
+            one["intercept"],
+            np.log(one["exposure_sd"]),
+            np.log(one["pleiotropy_sd"]),
+            logit(one["strong_share"]),
+        ]
     )
 
 

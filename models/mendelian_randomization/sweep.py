@@ -72,6 +72,7 @@ class Step:
         self.problem = problem
         self.x, self.y = problem["beta_exposure"], problem["beta_outcome"]
         self.region, self.S = problem["region"], problem.sizes["region"]
+        self.variants = [np.flatnonzero(self.region == s) for s in range(self.S)]
         self.sx2 = problem["se_exposure"] ** 2
         self.k = problem["error_covariance"] / self.sx2
         self.v = problem["se_outcome"] ** 2 - self.k**2 * self.sx2

@@ -12,10 +12,14 @@ import numpy as np
 from genarium.declaration import Problem, Result
 from genarium.engines.ascent import Ascent, ascend, best_of
 
+from .sides import other_side
 from .sweep import Factors, Step
 
 SETTLED = 1e-3
 """Nats of the bound that linear response leaves to be gained: it goes on to the fixed point by itself."""
+
+TURNS = 5
+"""Moves to the other side of intercepts, at most."""
 
 
 def vi(
@@ -65,8 +69,18 @@ def vi(
             found = ascend(step, state, tolerance=enough, max_iterations=max_iterations)
         return found
 
-    first = ascent(step.first(rng))  # finds the nodes
-    more = (ascent(step.first(rng), 0) for _ in range(restarts - 1))
+    def turned(state: Factors, again: int = 10) -> Ascent[Factors]:
+        """Ascend, and again from the other side of a region's intercept, as long as that is better."""
+        found = ascent(state, again)
+        for _ in range(TURNS):
+            other = other_side(problem, step, found.state)
+            if other is None or (trial := ascent(other, again)).bound <= found.bound:
+                break
+            found = trial
+        return found
+
+    first = turned(step.first(rng))  # finds the nodes
+    more = (turned(step.first(rng), 0) for _ in range(restarts - 1))
     found = best_of(chain([first], more), "VI restarts", restarts)
     state = found.best.state
     drawn = step.draw(state, rng, draws)
