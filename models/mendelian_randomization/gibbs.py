@@ -44,6 +44,9 @@ def gibbs(
 FEW = 9.0
 """Of the Beta(1, FEW) by which a small share of strong variants is proposed."""
 
+AROUND = 0.3
+"""Sd of ln sigma around what leaves the spread of all effects as it is, where another share is proposed."""
+
 
 class State(NamedTuple):
     """What the moves share: scalars, theta and intercepts by region, and what confounding adds to slopes (J,)."""
@@ -94,8 +97,15 @@ class Sampler:
         named = {short: np.asarray(first[name], dtype=float) for short, name in NAMES.items()}
         at = State(**named, more=np.zeros(len(self.x)))
         share, eta = CONFOUNDED[0] / sum(CONFOUNDED), 0.0
-        scales = self._stretched, self._exposure_sd, self._strong_share, self._kinds_changed, self._omega
-        moves = *scales, self._intercepts, self._mirrored
+        scales = (
+            self._stretched,
+            self._exposure_sd,
+            self._strong_share,
+            self._kinds_changed,
+            self._share_redrawn,
+            self._omega,
+        )
+        moves = *scales, self._kinds_changed, self._share_redrawn, self._intercepts, self._mirrored
         while True:
             for move in moves:
                 at = move(rng, at)
@@ -241,6 +251,18 @@ class Sampler:
         few = strong if up else at.strong  # of which the density of the proposal is FEW (1 - p)^(FEW - 1)
         proposed = np.log(FEW) + (FEW - 1) * np.log1p(-few)
         ratio = self._of_sd(trial) - self._of_sd(at) + (-proposed if up else proposed)
+        return trial if np.log(rng.random()) < ratio else at
+
+    def _share_redrawn(self, rng: np.random.Generator, at: State) -> State:
+        """Propose another share of strong variants, and sigma such that all effects spread as before (eq. 6c).
+
+        With weak instruments, few strong variants of wide effects and many of narrow ones are both modes.
+        """
+        strong = np.asarray(rng.beta(1, FEW) if rng.random() < 0.5 else rng.random())
+        wide, width = (p + WEAK**2 * (1 - p) for p in (strong, at.strong))
+        trial = at._replace(sd=at.sd * np.sqrt(width / wide) * np.exp(AROUND * rng.normal()), strong=strong)
+        new, old = (np.log(0.5 + 0.5 * FEW * (1 - p) ** (FEW - 1)) for p in (strong, at.strong))
+        ratio = self._of_sd(trial) - self._of_sd(at) + old - new
         return trial if np.log(rng.random()) < ratio else at
 
     def _omega(self, rng: np.random.Generator, at: State) -> State:

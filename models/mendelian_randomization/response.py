@@ -4,7 +4,7 @@ Equation numbers refer to the card (README.md). The functions f whose covariance
 alpha, ln sigma, ln omega, logit p), 5 + 2 S in all.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -89,6 +89,24 @@ class Response:
         return np.concatenate([[state.whole, tau], state.mean[:, 0], state.mean[:, 1], [sd, omega, logit(state)]])
 
 
+def packing(step: Step, state: Factors) -> tuple[Callable[[Factors], Array], Callable[[Array], Factors]]:
+    """Return maps from factors to a vector and back, for long steps: sweeps creep where share and spread trade off."""
+    response = Response(step, state)
+
+    def pack(at: Factors) -> Array:
+        return np.asarray(response.vector(at) / response.scale)
+
+    def unpack(vector: Array) -> Factors:
+        """Return the factors after a sweep; those given at first, whose bound is low, where there are none."""
+        at = response.back(vector * response.scale)
+        V = at.covariance
+        good = at.whole_var > 0 and (V[:, 0, 0] > 0).all() and (V[:, 0, 0] * V[:, 1, 1] > V[:, 0, 1] ** 2).all()
+        good = good and np.isfinite(at.sd).all() and np.isfinite(at.share).all() and (at.share > 0).all()
+        return step.sweep(at) if good else state
+
+    return pack, unpack
+
+
 def logit(state: Factors) -> float:
     """Return the expected log odds of a variant's being strong."""
     from scipy.special import digamma
@@ -122,7 +140,13 @@ def respond(step: Step, state: Factors) -> tuple[Array, Array]:
 
 
 def correct(
-    problem: Problem, rng: np.random.Generator, step: Step, state: Factors, found: Result, *, draws: int, polish: bool
+    problem: Problem,
+    rng: np.random.Generator,
+    modes: Sequence[tuple[Step, Factors]],
+    found: Result,
+    *,
+    draws: int,
+    polish: bool,
 ) -> Result:
     """Replace the draws from q by draws of the posterior.
 
@@ -130,9 +154,8 @@ def correct(
     ----------
     problem : Problem
     rng : Generator
-    step : Step
-    state : Factors
-        The optimum.
+    modes : sequence of (Step, Factors)
+        Optima of the bound, the best first: the proposal is a mixture of one part for each.
     found : Result
         Of variational Bayes.
     draws : int
@@ -148,23 +171,20 @@ def correct(
     ApproximationError
         If Pareto k-hat is too large and ``polish`` is off.
     """
-    try:
-        mean, covariance = respond(step, state)
-        responded = True
-    except ApproximationError:  # the ascent creeps along a ridge: q itself is the proposal that is adapted
-        drawn = moments_of(found.posterior)
-        mean, covariance, responded = drawn.mean(0), np.cov(drawn.T), False
+    moments = [around(step, state, rng, draws) for step, state in modes]
+    mean, covariance, responded = moments[0]
     space = Space(problem, mean, covariance)
 
     def log_posterior(coordinates: Array) -> Array:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # far out: a draw without weight
             return space.log_density(coordinates)
 
-    slope = space.slope(mean)
-    around = slope @ covariance @ slope.T
-    sampled = importance.sample(
-        log_posterior, space.coordinates(mean[None])[0], around, rng, draws=max(NORMAL_DRAWS, 4 * draws)
-    )
+    parts = []
+    for centre, spread, _ in moments:
+        slope, start = space.slope(centre), space.coordinates(centre[None])[0]
+        wide = slope @ spread @ slope.T
+        parts.append(importance.sample(log_posterior, start, wide, rng, draws=max(NORMAL_DRAWS, 4 * draws)))
+    sampled = importance.pooled(parts)
     stats: dict[str, Array] = {}
     polished = polish and not sampled.khat <= KHAT_USABLE
     if polished:
@@ -190,8 +210,17 @@ def correct(
         posterior=posterior,
         sample_stats=stats,
         variational={**found.variational, **more},
-        notes={**found.notes, "khat": sampled.khat, "polished": int(polished)},
+        notes={**found.notes, "khat": sampled.khat, "polished": int(polished), "modes": len(modes)},
     )
+
+
+def around(step: Step, state: Factors, rng: np.random.Generator, draws: int) -> tuple[Array, Array, bool]:
+    """Mean and covariance of f by linear response; by q, where the ascent has crept along a ridge to no optimum."""
+    try:
+        return *respond(step, state), True
+    except ApproximationError:
+        drawn = moments_of(step.draw(state, rng, draws)[0])
+        return drawn.mean(0), np.cov(drawn.T), False
 
 
 def moments_of(posterior: Mapping[str, Array]) -> Array:

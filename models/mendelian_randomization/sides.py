@@ -65,7 +65,7 @@ def at_means(step: Step, state: Factors) -> dict[str, float]:
 
 def by_region(problem: Problem, step: Step, at: dict[str, float], both: Array) -> Array:
     """Log density of each region's data and of its effect and intercept, (2, points, S); shape (points, S)."""
-    out = normal(both[0] - at["whole"], at["tau"]) + normal(both[1], INTERCEPT * step.Sy)
+    out = normal(both[0] - at["whole"], np.asarray(at["tau"])) + normal(both[1], np.asarray(INTERCEPT * step.Sy))
     size = max(1, BLOCK // len(step.x))
     for low in range(0, both.shape[1], size):
         theta, alpha = both[:, low : low + size]

@@ -91,9 +91,11 @@ class Step:
         variance = np.exp(2 * self.nodes[2])[:, None] + self.v  # (N, J)
         self.inverse, self.half_log = 1 / variance, 0.5 * np.log(variance)
 
-    def first(self, rng: np.random.Generator) -> Factors:
-        """Start at moments of the data, moved a little."""
-        at = start(self.problem, rng)
+    def first(self, rng: np.random.Generator, strong: float = 0.5) -> Factors:
+        """Start at moments of the data, moved a little; with a share of strong variants, of so much wider effects."""
+        at = dict(start(self.problem, rng))
+        width, narrow = (p + WEAK**2 * (1 - p) for p in (strong, float(at["strong_share"])))
+        at["exposure_sd"] = at["exposure_sd"] * np.sqrt(narrow / width)
         theta = at["theta"] + 0.3 * float(at["heterogeneity"]) * rng.normal(size=self.S)
         mean = np.stack([theta, at["intercept"]], 1)
         size = np.array([float(at["heterogeneity"]), INTERCEPT * self.Sy]) * 0.3
@@ -103,12 +105,12 @@ class Step:
         )
         kinds = np.ones_like(self.signs)
         likely = np.outer(np.sign(self.x), self.signs) if self.cut else 0.0
-        first = np.log(1 / len(kinds)) + 2 * likely * np.outer(np.ones(len(self.x)), kinds)
+        first = np.log(np.where(self.spreads == 1, strong, 1 - strong)) + 2 * likely * np.ones((len(self.x), 1))
         return Factors(
             np.outer(self.x, kinds),
             np.outer(self.sx2, kinds),
             first - np.logaddexp.reduce(first, axis=1, keepdims=True),
-            np.ones(2),
+            1 + len(self.x) * np.array([strong, 1 - strong]),
             mean,
             np.broadcast_to(np.diag(size**2), (self.S, 2, 2)).copy(),
             float(at["global_effect"]),

@@ -89,7 +89,11 @@ def declare(
         sizes["feature"] = 3
         known["features"] = Var((*P, "feature"), real, "Features of the perturbed gene, of unit scale.", "X")
         design["features"] = story.design_features
-        about = "Effect of a feature on log shares." if linear else "Whitened values of the Gaussian process."
+        about = (
+            "Effect of a feature on log shares, in units of tau over the root of the number of features."
+            if linear
+            else "Whitened values of the Gaussian process."
+        )
         unknown["weight"] = Var(("feature" if linear else "perturbation", "state"), zero_sum, about, "W")
         prior["weight"] = story.draw_weight if linear else story.draw_surface
         unknown["tau"] = Var((), positive, "Scale of what features explain.", "τ")

@@ -107,7 +107,7 @@ def test_criteria_count_mutations_and_not_cells(tables: dict[str, dict[str, Any]
     found = {}
     for name, data in tables.items():
         fit = gn.choose(NAME, data, "process", [2], seed=1, draws=30)
-        found[name] = [float(fit["choice"][of][0]) for of in ("bic", "icl")]
+        found[name] = [float(fit["choice"].to_dataset()[of][0]) for of in ("bic", "icl")]
     means = {n: v.mean(("chain", "draw")).to_numpy() for n, v in fit["posterior"].to_dataset().data_vars.items()}
     at = {n: tables["rows"][n] for n in ("genome", "locus", "channel")}
     theta = tables["rows"]["exposure"] * np.exp(means["beta"] @ tables["rows"]["features"])

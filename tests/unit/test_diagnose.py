@@ -469,7 +469,9 @@ def test_leave_one_out_is_that_of_arviz(make: Make, verdicts: Any) -> None:
     tree = make("exact", data={"y": y}, posterior={"theta": y.mean() + 0.5 * steps})
     k = az.loo(tree, pointwise=True).pareto_k.to_numpy()
     assert verdicts(tree)["observations with high LOO k"].where == f"highest k {k.max():.2f} at {k.argmax()}"
-    independent = float(array_stats.psislw(tree["log_likelihood"]["y"][..., 19].to_numpy().ravel(), axis=-1)[1])
+    independent = float(
+        array_stats.psislw(tree["log_likelihood"].to_dataset()["y"][..., 19].to_numpy().ravel(), axis=-1)[1]
+    )
     assert abs(k[19] - independent) > 0.01
 
 
@@ -477,6 +479,6 @@ def test_observations_that_hardly_bear_on_the_posterior_are_no_warning(make: Mak
     """A few draws that lie a millionth off have a tail of any shape, which changes nothing."""
     far = np.random.default_rng(1).pareto(0.7, (4, 1000))
     tree = make("exact", data={"y": [-0.5] * 3, "sigma": 1.0}, posterior={"theta": 1e-4 * far / far.max()})
-    likelihood = tree["log_likelihood"]["y"][..., 0].to_numpy().ravel()
+    likelihood = tree["log_likelihood"].to_dataset()["y"][..., 0].to_numpy().ravel()
     assert array_stats.psislw(likelihood, axis=-1)[1] > 1
     assert "observations with high LOO k" not in verdicts(tree)

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from genarium.engines.importance import FREEDOM, Matrix, Vector, log_proposal, sample, student
-from genarium.engines.resample import KHAT_GOOD
+from genarium.engines.importance import FREEDOM, Matrix, Vector, log_proposal, pooled, sample, student
+from genarium.engines.resample import KHAT_GOOD, smoothed
 
 MEAN = np.array([3.0, -1.0, 0.0])
 COVARIANCE = np.array([[4.0, 1.5, 0.0], [1.5, 1.0, 0.2], [0.0, 0.2, 0.25]])
@@ -65,3 +66,27 @@ def test_the_proposal_has_the_density_of_its_draws() -> None:
     ours = log_proposal(theta, MEAN, factor, np.eye(3)[None])
     theirs = stats.multivariate_t(MEAN, COVARIANCE, df=FREEDOM).logpdf(theta)
     assert np.ptp(ours - theirs) < 1e-10
+
+
+def test_proposals_at_two_modes_give_each_its_weight() -> None:
+    """A mixture of normal densities of weights .8 and .2, ten sds apart: neither proposal sees the other's mode."""
+    sds = np.array([1.0, 0.5])
+
+    def log_density(theta: Matrix) -> Vector:
+        parts = [
+            np.log(w) + stats.norm(m, s).logpdf(theta[:, 0]) for w, m, s in zip((0.8, 0.2), (0, 10), sds, strict=True)
+        ]
+        return np.asarray(np.logaddexp(*parts))
+
+    rng = np.random.default_rng(4)
+    parts = [
+        sample(log_density, np.array([mean]), np.array([[sd**2]]), rng)
+        for mean, sd in zip((0.0, 10.0), sds, strict=True)
+    ]
+    found = pooled(parts)
+    weights, khat = smoothed(found.log_ratio)
+    assert khat < 0.5
+    far = found.theta[:, 0] > 5
+    error = np.sqrt((weights**2 * (far - 0.2) ** 2).sum())
+    assert weights[far].sum() == pytest.approx(0.2, abs=4 * error)
+    assert found.mean[0] == pytest.approx(0, abs=0.2)

@@ -6,7 +6,7 @@ draws (Paananen, Piironen, Buerkner and Vehtari 2021, Stat. Comput. 31). Draws o
 that they are independent given the proposal.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,6 +94,38 @@ def sample(
         spread = (weights[:, None] * (theta - moved)).T @ (theta - moved)
         mean, covariance = share * moved + (1 - share) * mean, share * spread + (1 - share) * covariance
     return Sampled(theta, log_ratio, khat, mean, covariance)
+
+
+def pooled(parts: Sequence[Sampled]) -> Sampled:
+    """Weigh the draws of several proposals, such as one a mode, against their mixture (Owen and Zhou 2000).
+
+    Parameters
+    ----------
+    parts : sequence of Sampled
+        Of one density.
+
+    Returns
+    -------
+    Sampled
+        With the proposal of the part that holds most of the weight.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    theta = np.concatenate([part.theta for part in parts])
+    identity = np.eye(theta.shape[1])[None]
+    factors = [np.linalg.cholesky(part.covariance) for part in parts]
+    log_density, log_mixture = np.empty(len(theta)), np.full(len(theta), -np.inf)
+    low = 0
+    for part, factor in zip(parts, factors, strict=True):
+        own = slice(low, low := low + len(part.theta))
+        log_density[own] = part.log_ratio + log_proposal(part.theta, part.mean, factor, identity)
+        volume = np.log(np.diag(factor)).sum() - np.log(len(part.theta))
+        log_mixture = np.logaddexp(log_mixture, log_proposal(theta, part.mean, factor, identity) - volume)
+    log_ratio = log_density - log_mixture
+    weights, khat = smoothed(log_ratio)
+    ends = np.cumsum([len(part.theta) for part in parts])[:-1]
+    most = parts[int(np.argmax([share.sum() for share in np.split(weights, ends)]))]
+    return Sampled(theta, log_ratio, khat, most.mean, most.covariance)
 
 
 def student(rng: np.random.Generator, draws: int, P: int) -> Matrix:

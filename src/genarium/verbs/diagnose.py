@@ -1,6 +1,7 @@
 """Diagnose: verdicts on a fit, each with what to do next."""
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from genarium.attributes import attribute, source
-from genarium.declaration import Array, Arrays, Model
+from genarium.declaration import Array, Arrays, Model, Problem
 from genarium.engines.resample import EVEN, KHAT_GOOD, KHAT_USABLE, smoothed
 from genarium.errors import InputError
 from genarium.evaluate import at_draws, fitted_problem
@@ -38,6 +39,9 @@ ALARM, TAIL = 0.01, 0.2
 
 FAR = 5
 """Standard deviations of a statistic's replications from which on data outside of all of them fail a fit."""
+
+OBSERVATIONS = 50_000
+"""Observations that are replicated one by one, at most, where elements stand for several."""
 
 REPLICATES = 200
 """Replicated datasets whose statistics are computed."""
@@ -339,7 +343,8 @@ def replicated_statistics(model: Model, tree: xr.DataTree, seed: int) -> tuple[d
         With ``statistics``.
     tree : DataTree
         A fit. Replications are those of its posterior predictive, or are drawn from its point estimate. What is missing
-        in the data (NaN) is missing in each of them.
+        in the data (NaN) is missing in each of them. Where elements stand for several observations each (mutations of a
+        cell), these are replicated one by one, and compared with as many of the data.
     seed : int
         For drawing them.
 
@@ -349,8 +354,17 @@ def replicated_statistics(model: Model, tree: xr.DataTree, seed: int) -> tuple[d
     replicated : dict of str to ndarray, shape (replications,)
     """
     assert model.statistics is not None
-    problem = fitted_problem(model, tree)
-    if "posterior_predictive" in tree:
+    problem, rng = fitted_problem(model, tree), np.random.default_rng(seed)
+    alone = one_by_one(problem, rng)
+    if alone and "posterior" in tree:
+        problem = alone
+        drawn = tree["posterior"].to_dataset()
+        if "posterior_predictive" in tree:
+            drawn = drawn.sel(draw=tree["posterior_predictive"]["draw"])
+        flat = stacked(arrays(drawn, [n for n in model.unknown.variables if n in drawn]), REPLICATES)
+        count = len(next(iter(flat.values())))
+        copies = [dict(replicate(problem, {n: v[i] for n, v in flat.items()}, rng)) for i in range(count)]
+    elif "posterior_predictive" in tree:
         replicated = arrays(tree["posterior_predictive"].to_dataset(), model.observed.variables)
         flat = stacked(replicated, REPLICATES)  # spread over all chains
         copies = [{name: v[i] for name, v in flat.items()} for i in range(len(next(iter(flat.values()))))]
@@ -360,7 +374,7 @@ def replicated_statistics(model: Model, tree: xr.DataTree, seed: int) -> tuple[d
             "with. Fit again, or take the tree as it was written."
         )
     else:
-        rng = np.random.default_rng(seed)
+        problem = alone or problem
         unknown = {n: tree["point"][n].to_numpy() for n in model.unknown.variables if n in tree["point"]}
         copies = [dict(replicate(problem, unknown, rng)) for _ in range(REPLICATES)]
     observed = {name: float(v) for name, v in problem.call(model.statistics).items()}
@@ -369,6 +383,31 @@ def replicated_statistics(model: Model, tree: xr.DataTree, seed: int) -> tuple[d
     copies = [copy | {name: np.where(mask, np.nan, copy[name]) for name, mask in gone.items()} for copy in copies]
     rows = [problem.call(model.statistics, **copy) for copy in copies]
     return observed, {name: np.array([float(row[name]) for row in rows]) for name in observed}
+
+
+def one_by_one(problem: Problem, rng: np.random.Generator) -> Problem | None:
+    """Give each observation that elements of known multiplicity stand for an element of its own (at most, some).
+
+    Returns
+    -------
+    Problem or None
+        None if every element is one observation.
+    """
+    model, unit = problem.model, problem.model.unit
+    if model.multiplicity not in model.known.variables or (problem[model.multiplicity] <= 1).all():
+        return None
+    many = problem[model.multiplicity]
+    if many.sum() > OBSERVATIONS:
+        many = rng.multivariate_hypergeometric(many, OBSERVATIONS, method="marginals")
+    at = np.repeat(np.arange(len(many)), many)
+    variables = {**model.known.variables, **model.observed.variables}
+    parts = {
+        name: np.take(values, at, variables[name].dims.index(unit)) if unit in variables[name].dims else values
+        for name, values in problem.arrays.items()
+    }
+    parts[model.multiplicity] = np.ones_like(at)
+    coords = {**problem.coords, unit: np.arange(len(at))}
+    return replace(problem, arrays=parts, sizes={**problem.sizes, unit: len(at)}, coords=coords)
 
 
 def _predictive(model: Model, tree: xr.DataTree, seed: int) -> list[Verdict]:
