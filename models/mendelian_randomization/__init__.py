@@ -187,6 +187,7 @@ def declare(correlated_pleiotropy: str = "none", design: str = "independent") ->
             # overlapping samples taken as separate ones; or a confounder taken as none (InSIDE violated)
             control={"error_covariance": 0.0} if mixture else {"correlated_pleiotropy": "mixture"},
             growth=(120, 480, 1920),
+            growing={"exposure_scale": 10.0, "outcome_scale": 10.0},  # or many a truth has weak instruments alone
             also=(("vi", {"covariance": "mean_field"}),),
             undetermined=("global_effect", "heterogeneity", "signal", "total"),  # of a given number of regions
         ),

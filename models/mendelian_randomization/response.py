@@ -98,11 +98,12 @@ def packing(step: Step, state: Factors) -> tuple[Callable[[Factors], Array], Cal
 
     def unpack(vector: Array) -> Factors:
         """Return the factors after a sweep; those given at first, whose bound is low, where there are none."""
-        at = response.back(vector * response.scale)
-        V = at.covariance
-        good = at.whole_var > 0 and (V[:, 0, 0] > 0).all() and (V[:, 0, 0] * V[:, 1, 1] > V[:, 0, 1] ** 2).all()
-        good = good and np.isfinite(at.sd).all() and np.isfinite(at.share).all() and (at.share > 0).all()
-        return step.sweep(at) if good else state
+        with np.errstate(all="ignore"):  # what is no number, or no variance, is refused
+            at = response.back(vector * response.scale)
+            V = at.covariance
+            good = at.whole_var > 0 and (V[:, 0, 0] > 0).all() and (V[:, 0, 0] * V[:, 1, 1] > V[:, 0, 1] ** 2).all()
+            good = good and np.isfinite(at.sd).all() and np.isfinite(at.share).all() and (at.share > 0).all()
+            return step.sweep(at) if good else state
 
     return pack, unpack
 

@@ -278,6 +278,9 @@ class Calibration:
         simulation has and the fit has not. Validation must reject it.
     growth : tuple of int
         Sizes of ``Model.unit`` over which the error of the estimates must fall.
+    growing : mapping of str to value
+        Known variables of these data, where with their usual values the sizes are too small for errors to have begun to
+        fall as the root of the number of units.
     also : tuple of (method, options)
         Methods under other options than their default that get a certificate of their own.
     corrected : tuple of str
@@ -294,6 +297,7 @@ class Calibration:
     settings: Mapping[str, Any] = field(default_factory=dict)
     control: Mapping[str, Any] = field(default_factory=dict)
     growth: tuple[int, ...] = ()
+    growing: Mapping[str, Any] = field(default_factory=dict)
     also: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     corrected: tuple[str, ...] = ()
     undetermined: tuple[str, ...] = ()
@@ -643,6 +647,9 @@ def _check(model: Model) -> None:
     many = model.multiplicity
     if many and (many not in data or data[many].dims != (model.unit,)):
         fail(f"{many!r} is named as multiplicity but is no known or observed variable along {model.unit!r} alone")
+    for name in model.calibration.growing:
+        if name not in model.known.variables:
+            fail(f"growing data give {name!r} a value, which is not a known variable")
     for name in model.calibration.control:
         if name not in {**model.known.variables, **model.options}:
             fail(f"the negative control gives {name!r} a wrong value, which is not a known variable, nor an option")

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from genarium.calibration.plan import Plan
 from genarium.calibration.recovery import EXPECTED, Recovery, recovery
 from genarium.declaration import Calibration, Claim, Method, Model, Problem, Result
+from genarium.errors import DeclarationError
 
 Array = NDArray[Any]
 
@@ -48,6 +49,21 @@ def test_what_more_units_do_not_determine_is_left_out(toy: Model, found: Recover
     left = recovery(plan, SIZES, 2)
     assert left.names == ["theta_squared"]
     np.testing.assert_array_equal(left.error[..., 0], found.error[:2, :, 1])
+
+
+def test_data_that_grow_have_their_own_known_values(toy: Model) -> None:
+    seen: set[float] = set()
+
+    def noted(problem: Problem) -> float:
+        seen.add(float(problem["sigma"]))
+        return 0.0
+
+    plan = estimator(toy, noted)
+    growing = replace(plan.declared, calibration=Calibration(growing={"sigma": 0.25}))
+    recovery(replace(plan, model=growing), SIZES, 2)
+    assert seen == {0.25}
+    with pytest.raises(DeclarationError, match="growing data give 'theta' a value"):
+        replace(plan.declared, calibration=Calibration(growing={"theta": 0.25}))
 
 
 def test_the_standard_error_is_that_of_the_slope(found: Recovery) -> None:

@@ -123,7 +123,8 @@ def _slope(log_error: Array, sizes: Sequence[int]) -> float:
 def _errors(plan: Plan, sizes: tuple[int, ...], index: int) -> list[dict[str, float] | None]:
     """Errors of one truth at every size, by quantity, without those of single units; None for a fit that failed."""
     model = plan.declared
-    first = draw(model, plan.rng(index, "simulate", 1), {**plan.sizes, model.unit: sizes[0]}, dict(plan.values))
+    values = {**plan.values, **{name: np.asarray(value) for name, value in model.calibration.growing.items()}}
+    first = draw(model, plan.rng(index, "simulate", 1), {**plan.sizes, model.unit: sizes[0]}, values)
     truth = {n: first[n] for n in model.unknown.variables}
     grown = [n for n, var in model.unknown.variables.items() if model.unit in var.dims]
     for name in grown:
@@ -134,7 +135,7 @@ def _errors(plan: Plan, sizes: tuple[int, ...], index: int) -> list[dict[str, fl
     out: list[dict[str, float] | None] = []
     for step, size in enumerate(sizes):
         shape = {**plan.sizes, model.unit: size}
-        drawn = draw(model, plan.rng(index, "simulate", 2 + step), shape, {**plan.values, **truth})
+        drawn = draw(model, plan.rng(index, "simulate", 2 + step), shape, {**values, **truth})
         try:
             problem = check(model, {n: drawn[n] for n in model.variables("known", "observed")}, shape)
         except ValueError:
