@@ -10,7 +10,9 @@ import genarium as gn
 from genarium import registry
 from genarium.data import check
 from genarium.errors import InputError
+from genarium.evaluate import fitted_problem
 from genarium.models.locus_regression.folds import folds
+from genarium.verbs.diagnose import one_by_one, replicated_statistics, tail
 from genarium.verbs.held_out import predicted_density
 
 NAME = "locus_regression"
@@ -133,3 +135,22 @@ def test_one_mutation_is_left_out_and_not_a_cell(tables: dict[str, dict[str, Any
         checks = {v.check: v for v in gn.diagnose(NAME, gn.fit(NAME, data, "vi", seed=1, process=2)).verdicts}
         told[name] = float(checks["observations with high LOO k"].where.split()[2])
     assert told["cells"] == pytest.approx(told["rows"], abs=0.35)
+
+
+def test_predictive_checks_replicate_mutations_and_not_cells(tables: dict[str, dict[str, Any]]) -> None:
+    """Replicated cell by cell, channels clump, and data are told to be too even."""
+    fit = gn.fit(NAME, tables["cells"], "vi", seed=1, process=2)
+    problem, statistics = fitted_problem(gn.get(NAME), fit), gn.get(NAME).statistics
+    assert statistics is not None
+    alone = one_by_one(problem, np.random.default_rng(0))
+    assert alone is not None
+    assert alone.sizes["cell"] == 400
+    assert one_by_one(alone, np.random.default_rng(0)) is None
+    observed, replicated = replicated_statistics(gn.get(NAME), fit, 0)
+    by_cells = fit["posterior_predictive"].to_dataset()
+    copies = [
+        {str(n): v.to_numpy()[0, i] for n, v in by_cells.data_vars.items()} for i in range(by_cells.sizes["draw"])
+    ]
+    whole = [float(problem.call(statistics, **copy)["channel_entropy"]) for copy in copies]
+    assert np.mean(whole) < replicated["channel_entropy"].mean() - replicated["channel_entropy"].std()
+    assert tail(observed["channel_entropy"], replicated["channel_entropy"]) > 0.01
