@@ -4,9 +4,9 @@
 and 10,000 mutations from the model's own generative process (signatures as uneven as real ones: Dirichlet(.2) over
 contexts, Dirichlet(.5) over alternatives), and one thing wrong at a time, at several sizes of it.
 For the default fit (``vi`` with its correction, K given) beside non-negative matrix factorisation of the genomes'
-channel counts (scikit-learn, Kullback-Leibler, best of three starts) it prints the least cosine of a signature with
+channel counts (scikit-learn, Kullback-Leibler, best of three starts) it measures the least cosine of a signature with
 its truth, the mean absolute error of exposures, and, of the model, how often 90 % intervals of effects, exposures and
-signatures cover. Means over simulations; one line of JSON a setting.
+signatures cover (``card_tables.py``).
 """
 
 import os
@@ -15,13 +15,12 @@ if __name__ == "__main__":  # one core; before NumPy is imported
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[variable] = "1"
 
-import argparse
-import json
 import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from card_tables import Table, run  # type: ignore[import-not-found]
 from locus_regression_intervals import covered, signatures  # type: ignore[import-not-found]
 from scipy.optimize import linear_sum_assignment
 
@@ -33,9 +32,10 @@ from genarium.models.locus_regression.channels import split_channel
 NAME = "locus_regression"
 PROCESSES = 3
 CHANNELS = 96
+SIZES = {"genome": 20, "locus": 200, "feature": 3, "cell": 10_000}
 
-WORLDS: dict[str, tuple[float, ...]] = {
-    "nothing": (0.0,),
+WORLDS: dict[str, tuple[float | None, ...]] = {
+    "nothing": (None,),
     "windows vary beyond their features: variance of log rates": (0.1, 0.5),
     "showers: share of mutations in ten windows of one genome each": (0.02, 0.1),
     "artefacts: share of mutations of any channel, anywhere": (0.02, 0.1),
@@ -44,15 +44,13 @@ WORLDS: dict[str, tuple[float, ...]] = {
 }
 
 
-def world(
-    what: str, size: float, seed: int, sizes: Mapping[str, int]
-) -> tuple[dict[str, Any], Problem, dict[str, Array]]:
+def world(what: str, size: float, seed: int) -> tuple[dict[str, Any], Problem, dict[str, Array]]:
     """Return the data to fit, the problem as simulated, and the truth."""
     kind, rng = what.partition(":")[0], np.random.default_rng([seed, int(1000 * size)])
     varied = kind.startswith("windows")
     model = gn.get(NAME).variant(**({"loci": "random"} if varied else {}))
     sharp = {"lam": rng.dirichlet(np.full(32, 0.2), PROCESSES), "rho": rng.dirichlet(np.full(3, 0.5), (PROCESSES, 32))}
-    settings = {**sizes, **sharp, **({"dispersion": size} if varied else {})}
+    settings = {**SIZES, **sharp, **({"dispersion": size} if varied else {})}
     tree = gn.simulate(model, seed=seed, process=PROCESSES, **settings)
     problem = check(model, tree)
     truth = {name: tree["truth"][name].to_numpy() for name in ("beta", "lam", "rho", "pi")}
@@ -106,9 +104,9 @@ def compared(found: Array, pi: Array, true: Array, true_pi: Array) -> tuple[floa
     return float(cosine[rows, order].min()), float(np.abs(pi - true_pi[:, order]).mean())
 
 
-def one(what: str, size: float, seed: int, sizes: Mapping[str, int]) -> dict[str, float]:
+def one(what: str, size: float | None, seed: int) -> dict[str, float]:
     """Simulate, fit and compare."""
-    data, problem, truth = world(what, size, seed, sizes)
+    data, problem, truth = world(what, size or 0.0, seed)
     true = signatures(truth, problem)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -121,19 +119,17 @@ def one(what: str, size: float, seed: int, sizes: Mapping[str, int]) -> dict[str
     return dict(zip(names, (*model, *compared(*rival, true, truth["pi"])), strict=True)) | inside
 
 
-def main() -> None:
-    """Print a line for each setting."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--simulations", type=int, default=5)
-    parser.add_argument("--mutations", type=int, default=10_000)
-    options = parser.parse_args()
-    sizes = {"genome": 20, "locus": 200, "feature": 3, "cell": options.mutations}
-    for what, steps in WORLDS.items():
-        for size in steps:
-            runs = [one(what, size, seed, sizes) for seed in range(options.simulations)]
-            told = {name: round(float(np.mean([run[name] for run in runs])), 3) for name in runs[0]}
-            print(json.dumps({"what": what, "size": size, **told}), flush=True)
+COLUMNS = {
+    "cosine": "least cosine of a signature",
+    "cosine_nmf": "NMF",
+    "pi_error": "error of exposures",
+    "pi_error_nmf": "NMF",
+    "covered_beta": "90 % intervals cover: effects",
+    "covered_pi": "exposures",
+    "covered_signature": "signatures",
+}
 
+TABLES = [Table("locus_regression_stress", NAME, WORLDS, one, COLUMNS, simulations=5)]
 
 if __name__ == "__main__":
-    main()
+    run(TABLES, __doc__)

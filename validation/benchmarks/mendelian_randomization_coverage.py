@@ -24,14 +24,12 @@ if __name__ == "__main__":  # one core; before NumPy is imported
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[variable] = "1"
 
-import argparse
-import json
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from card_tables import Table, run  # type: ignore[import-not-found]
 
 import genarium as gn
 from genarium.data import check
@@ -134,22 +132,21 @@ def reverse(rng: np.random.Generator) -> World:
     }
 
 
-BROKEN: dict[str, Callable[[np.random.Generator], World]] = {
-    "InSIDE": inside,
-    "outliers": outliers,
-    "overlap untold": overlap_untold,
-    "correlated untold": correlated_untold,
-    "reverse": reverse,
+TOLD: dict[str, Callable[[np.random.Generator], World]] = {
+    "weak, mean F 2": weak,
+    "spike and slab, mean F 3": spike_and_slab,
+    "overlap .5, given": overlap,
+    "20 regions": regions,
+    "directional pleiotropy": directional,
+    "triples correlated by .6, given": correlated,
 }
 
-WORLDS: dict[str, Callable[[np.random.Generator], World]] = {
-    "weak": weak,
-    "spike and slab": spike_and_slab,
-    "overlap": overlap,
-    "regions": regions,
-    "directional": directional,
-    "correlated": correlated,
-    **BROKEN,
+BROKEN: dict[str, Callable[[np.random.Generator], World]] = {
+    "InSIDE: pleiotropy correlated by .6 with the effect on the exposure": inside,
+    "outliers: one variant in twenty has pleiotropy of sd 5": outliers,
+    "errors correlated by .5 (overlapping samples)": overlap_untold,
+    "triples of variants correlated by .6": correlated_untold,
+    "a third of the variants act on the outcome first": reverse,
 }
 
 
@@ -190,48 +187,39 @@ def estimates(name: str, world: World, seed: int) -> dict[str, Any]:
     return {"found": found, "seconds": seconds}
 
 
-def table(store: dict[str, list[Any]]) -> str:
-    """Return the table of all worlds."""
-    lines = ["| world | replicates | CPU s | method | bias | RMS error | coverage |", "|---|---|---|---|---|---|---|"]
-    for name, rounds in store.items():
-        seconds = float(np.median([one["seconds"] for one in rounds]))
-        for method in ("model", "RAPS", "IVW"):
-            have = [one["found"][method] for one in rounds if method in one["found"]]
-            per = np.array([np.mean(errors) for errors, _ in have if errors])
-            errors = np.concatenate([errors for errors, _ in have])
-            covered = np.concatenate([covered for _, covered in have])
-            bias = f"{per.mean():+.3f} ± {per.std() / len(per) ** 0.5:.3f}"
-            rms = float(np.sqrt((errors**2).mean()))
-            lines.append(
-                f"| {name} | {len(have)} of {len(rounds)} | {f'{seconds:.2f}' if method == 'model' else ''} | "
-                f"{method} | {bias} | {rms:.3f} | {covered.mean():.3f} |"
-            )
-    return "\n".join(lines)
+def one(what: str, size: None, seed: int) -> dict[str, float]:
+    """Simulate, fit and compare."""
+    worlds = {**TOLD, **BROKEN}
+    rng = np.random.default_rng([FIRST + seed, list(worlds).index(what)])
+    found = estimates("correlated" if what == "triples correlated by .6, given" else what, worlds[what](rng), seed)
+    out = {"seconds": found["seconds"], "refused": float("model" not in found["found"])}
+    for method, (errors, covered) in found["found"].items():
+        if errors:
+            out[f"{method}_bias"] = float(np.mean(errors))
+            out[f"{method}_rms"] = float(np.mean(np.square(errors)))
+            out[f"{method}_covered"] = float(np.mean(covered))
+    return out
 
 
-def main() -> None:
-    """Run what is not stored yet, and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--replicates", type=int, default=400)
-    parser.add_argument("--first", type=int, default=0, help="seed of the first replicate (a store holds one such run)")
-    parser.add_argument("--only", nargs="*", choices=list(WORLDS), default=list(WORLDS))
-    parser.add_argument("--store", type=Path, help="file that keeps rounds, to go on from there")
-    options = parser.parse_args()
-    store: dict[str, list[Any]] = {}
-    if options.store is not None and options.store.exists():
-        store = json.loads(options.store.read_text())
-    for seed in range(options.first, options.first + options.replicates):
-        for name in options.only:
-            rounds = store.setdefault(name, [])
-            if len(rounds) == seed - options.first:
-                rng = np.random.default_rng([seed, list(WORLDS).index(name)])
-                rounds.append(estimates(name, WORLDS[name](rng), seed))
-        if options.store is not None and seed % 5 == 4:
-            options.store.write_text(json.dumps(store))
-    if options.store is not None:
-        options.store.write_text(json.dumps(store))
-    print(table(store))
+FIRST = 3000
+"""Seed of the first simulation: earlier ones have been looked at while the methods were made."""
 
+SHOWN = ("model", "RAPS", "IVW")
+COLUMNS = {
+    f"{method}_{of}": heading if of != "bias" else f"{method}: bias"
+    for method in SHOWN
+    for of, heading in (("bias", "bias"), ("rms", "RMS error"), ("covered", "coverage"))
+}
+ROOTS = [f"{method}_rms" for method in SHOWN]
+
+
+def table(worlds: dict[str, Any], name: str, first: str, simulations: int) -> Table:
+    columns = {**COLUMNS, "seconds": "CPU s", "refused": "refused"} if name == "told" else COLUMNS
+    each = dict.fromkeys(worlds, (None,))
+    return Table("mendelian_randomization_coverage", NAME, each, one, columns, simulations, name, first, ROOTS)
+
+
+TABLES = [table(TOLD, "told", "world", 200), table(BROKEN, "broken", "what is broken", 100)]
 
 if __name__ == "__main__":
-    main()
+    run(TABLES, __doc__)

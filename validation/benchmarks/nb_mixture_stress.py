@@ -1,11 +1,10 @@
 """Where nb_mixture breaks: grouping and intervals when the data are not what the model says.
 
-``python validation/benchmarks/nb_mixture_stress.py --write``: 400 cells of four groups (of 40, 30, 20 and 10 %) and 12
+``python validation/benchmarks/nb_mixture_stress.py``: 400 cells of four groups (of 40, 30, 20 and 10 %) and 12
 genes, of which half differ between groups; then one thing is wrong at a time, at three sizes of it. ``vi`` with
 dispersion by gene and the true size factors is compared with scikit-learn's ``GaussianMixture`` (diagonal) and k-means
 on log(1 + x/s), all with the same number of starts: adjusted Rand index of the groups; and of ``vi`` the coverage of
-90 % intervals of means and weights, components matched to the groups by their centroids. One line of JSON a setting,
-kept by ``--store FILE``, with which an interrupted run goes on; ``--write`` puts the table into the card.
+90 % intervals of means and weights, components matched to the groups by their centroids (``card_tables.py``).
 """
 
 import os
@@ -14,25 +13,19 @@ if __name__ == "__main__":  # one core; before NumPy is imported
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[variable] = "1"
 
-import argparse
-import json
 import warnings
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
+from card_tables import Table, run  # type: ignore[import-not-found]
 
 import genarium as gn
 from genarium.declaration import Array
 
 NAME = "nb_mixture"
 
-CARD = Path(__file__).parents[2] / "models" / NAME / "README.md"
-BEGIN, END = "<!-- written by nb_mixture_stress.py -->\n", "<!-- end -->\n"
-
-WORLDS: dict[str, tuple[float, ...]] = {
-    "nothing": (0,),
+WORLDS: dict[str, tuple[float | None, ...]] = {
+    "nothing": (None,),
     "dependent genes: sd of a factor's loadings": (0.2, 0.4, 0.8),
     "doublets: share of cells": (0.02, 0.1, 0.2),
     "ambient counts: share of a cell's": (0.05, 0.15, 0.3),
@@ -47,7 +40,7 @@ PI = np.array([0.4, 0.3, 0.2, 0.1])
 PHI, DEPTH = 0.3, 0.3
 """Dispersion, and sd of the logarithm of size factors."""
 
-COLUMNS = ("ari_vi", "ari_gaussian", "ari_kmeans", "covered_means", "covered_weights")
+CELLS, GENES, STARTS = 400, 12, 4
 
 
 @dataclass(frozen=True)
@@ -88,21 +81,21 @@ def world(rng: np.random.Generator, what: str, size: float, cells: int, genes: i
     return World(x, told, group, mu, int(size) if kind == "components" else len(PI))
 
 
-def one(seed: int, what: str, size: float, options: argparse.Namespace) -> dict[str, float]:
+def one(what: str, size: float | None, seed: int) -> dict[str, float]:
     """Return what became of a simulation."""
     from scipy.optimize import linear_sum_assignment
     from sklearn.cluster import KMeans
     from sklearn.metrics import adjusted_rand_score
     from sklearn.mixture import GaussianMixture
 
-    at = world(np.random.default_rng(seed), what, size, options.cells, options.genes)
+    at = world(np.random.default_rng(seed), what, size or 0, CELLS, GENES)
     logs, K = np.log1p(at.x / at.s[:, None]), at.components
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         data = {"x": at.x, "size_factor": at.s}
-        fit = gn.fit(NAME, data, "vi", seed, component=K, dispersion="gene", draws=200, restarts=options.starts)
-        normal = GaussianMixture(K, covariance_type="diag", n_init=options.starts, random_state=seed).fit_predict(logs)
-        means = KMeans(K, n_init=options.starts, random_state=seed).fit_predict(logs)
+        fit = gn.fit(NAME, data, "vi", seed, component=K, dispersion="gene", draws=200, restarts=STARTS)
+        normal = GaussianMixture(K, covariance_type="diag", n_init=STARTS, random_state=seed).fit_predict(logs)
+        means = KMeans(K, n_init=STARTS, random_state=seed).fit_predict(logs)
     own = fit["variational"]["responsibility"].to_numpy().argmax(1)
     mu, pi = (fit["posterior"][name].to_numpy()[0] for name in ("mu", "pi"))
     distance = ((np.log(mu.mean(0))[:, None] - np.log(at.mu)) ** 2).sum(-1)  # (K, 4)
@@ -115,51 +108,15 @@ def one(seed: int, what: str, size: float, options: argparse.Namespace) -> dict[
     return dict(zip(COLUMNS, [*scores, *held], strict=True))
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """Return the figures as a table, with the largest standard errors below it."""
-    head = ("what is wrong", "size", "Rand index: `vi`", "Gaussian mixture", "k-means", "cover means", "cover weights")
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    before = ""
-    for row in rows:
-        told = [f"{row['mean'][name]:.2f}" for name in COLUMNS]
-        label = "" if row["what"] == before else row["what"]
-        before = row["what"]
-        lines.append("| " + " | ".join([label, "" if row["what"] == "nothing" else f"{row['size']:g}", *told]) + " |")
-    return "\n".join(lines) + "\n"
+COLUMNS = {
+    "ari_vi": "Rand index: `vi`",
+    "ari_gaussian": "Gaussian mixture",
+    "ari_kmeans": "k-means",
+    "covered_means": "cover means",
+    "covered_weights": "cover weights",
+}
 
-
-def main() -> None:
-    """Print the figures as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--simulations", type=int, default=5)
-    parser.add_argument("--cells", type=int, default=400)
-    parser.add_argument("--genes", type=int, default=12)
-    parser.add_argument("--write", action="store_true", help="put the table into the card")
-    parser.add_argument("--starts", type=int, default=10)
-    parser.add_argument("--store", type=Path)
-    options = parser.parse_args()
-    rows: list[dict[str, Any]] = []
-    if options.store and options.store.exists():
-        rows = [json.loads(line) for line in options.store.read_text(encoding="utf-8").splitlines()]
-    known = {(row["what"], row["size"]) for row in rows}
-    for what, sizes in WORLDS.items():
-        for size in sizes:
-            if (what, size) in known:
-                continue
-            parts = [one(seed, what, size, options) for seed in range(options.simulations)]
-            values = {name: np.array([part[name] for part in parts]) for name in COLUMNS}
-            mean = {name: round(float(value.mean()), 3) for name, value in values.items()}
-            error = {name: round(float(v.std(ddof=1) / np.sqrt(len(v))), 3) for name, v in values.items()}
-            rows.append({"what": what, "size": size, "mean": mean, "se": error})
-            print(json.dumps(rows[-1]), flush=True)
-            if options.store:
-                with options.store.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(rows[-1]) + "\n")
-    if options.write:
-        before, rest = CARD.read_text(encoding="utf-8").split(BEGIN)
-        _, after = rest.split(END)
-        CARD.write_text(before + BEGIN + "\n" + table(rows) + "\n" + END + after, encoding="utf-8")
-
+TABLES = [Table("nb_mixture_stress", NAME, WORLDS, one, COLUMNS, simulations=3)]
 
 if __name__ == "__main__":
-    main()
+    run(TABLES, __doc__)

@@ -70,9 +70,23 @@ def pc(data: Any, settings: dict[str, Any]) -> tuple[Any, float]:
 
     start = time.process_time()
     graph = run(np.asarray(data["x"]), indep_test="fisherz", show_progress=False, **settings).G.graph
+    return arrows(graph), time.process_time() - start
+
+
+def ges(data: Any, settings: dict[str, Any]) -> tuple[Any, float]:
+    """Return the class of networks by greedy equivalence search of causal-learn, scored by BIC."""
+    from causallearn.search.ScoreBased.GES import ges as run
+
+    start = time.process_time()
+    graph = run(np.asarray(data["x"]), score_func="local_score_BIC", **settings)["G"].graph
+    return arrows(graph), time.process_time() - start
+
+
+def arrows(graph: Any) -> Any:
+    """Return a graph of causal-learn as edges, both ways where a direction is open."""
     tails = graph == -1  # [i, j] = -1 and [j, i] = 1: i -> j; both -1: open
     clash = (graph == 1) & (graph.T == 1)  # a direction that its rules contradict: open, too
-    return ((tails & (graph.T != 0)) | clash).astype(float), time.process_time() - start
+    return ((tails & (graph.T != 0)) | clash).astype(float)
 
 
 def main() -> None:
@@ -82,7 +96,7 @@ def main() -> None:
     data, out = os.path.abspath(data), os.path.abspath(out)
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)  # the first one writes checkpoints where it runs
-        run = {"contextualized": contextualized, "dagma": dagma, "notears": notears, "pc": pc}[package]
+        run = {"contextualized": contextualized, "dagma": dagma, "notears": notears, "pc": pc, "ges": ges}[package]
         network, seconds = run(np.load(data), json.loads(settings))
         os.chdir("/")
     np.savez(out, network=network, seconds=seconds)

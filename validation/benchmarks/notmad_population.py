@@ -62,6 +62,9 @@ def methods(x: Array, noise: str, python: str | None, peers: list[str]) -> Itera
     if python and "pc" in peers:
         class_, seconds = peer(python, "pc", {"alpha": 0.01}, x=x)
         yield "PC", class_, class_ != 0, seconds
+    if python and "ges" in peers:
+        class_, seconds = peer(python, "ges", {}, x=x)
+        yield "GES", class_, class_ != 0, seconds
 
 
 def table(cases: list[tuple[int, int, int]], python: str | None, peers: list[str]) -> None:
@@ -113,7 +116,8 @@ def main() -> None:
     """Run what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers", help="a Python that has dagma and causal-learn")
-    parser.add_argument("--methods", nargs="*", choices=["dagma", "pc"], default=["dagma", "pc"], help="of the peers")
+    known = ["dagma", "pc", "ges"]
+    parser.add_argument("--methods", nargs="*", choices=known, default=known[:2], help="of the peers")
     parser.add_argument("--gbn", type=Path, help="folder of Gaussian networks")
     parser.add_argument("--nodes", type=int, nargs="*", default=[20, 50, 100, 200])
     parser.add_argument("--samples", type=int, default=1000)

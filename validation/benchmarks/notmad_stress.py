@@ -1,17 +1,17 @@
-"""Where NOTMAD breaks: ``python validation/benchmarks/notmad_stress.py [--seeds N] [--only WORLD]``.
+"""Where NOTMAD breaks: ``OMP_NUM_THREADS=1 python validation/benchmarks/notmad_stress.py``.
 
 Six nodes, three archetypes, 500 samples, weights that follow two covariates, unit noise: that world, and others that
 break an assumption. Error of the weights (W-RMSE) and held-out error above that of the truth, of the default fit (three
-archetypes), the population network and W = 0; mean over seeds. ``--intervals`` adds the coverage of the 90 % intervals
-of NUTS in the same worlds with three nodes and an order that is given. Run on one thread (OMP_NUM_THREADS=1).
+archetypes), the population network and W = 0; and the coverage of the 90 % intervals of NUTS in the same worlds with
+three nodes, 150 samples and an order that is given (``card_tables.py``).
 """
 
-import argparse
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from card_tables import Table, run  # type: ignore[import-not-found]
 
 import genarium as gn
 from genarium.declaration import Array
@@ -55,7 +55,7 @@ def made(
     return x[:, hidden:], context, truth[:, hidden:, hidden:]
 
 
-WORLDS: dict[str, Callable[[int, int, int], World]] = {
+MADE: dict[str, Callable[[int, int, int], World]] = {
     "as assumed": lambda s, n, p: made(s, n, p),
     "noise of sd U(.3, 3)": lambda s, n, p: made(
         s, n, p, noise=lambda r, n, p: r.normal(size=(n, p)) * r.uniform(0.3, 3, p)
@@ -102,22 +102,29 @@ def coverage(world: Callable[[int, int, int], World], seed: int) -> float:
     return float(((low <= real) & (real <= high)).mean())
 
 
-def main() -> None:
-    """Run what is asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--only", choices=list(WORLDS))
-    parser.add_argument("--intervals", action="store_true")
-    at = parser.parse_args()
-    warnings.simplefilter("ignore")
-    print("world: W-RMSE and error above the truth's, of the default, the population network, W = 0; mean over seeds")
-    for name, world in WORLDS.items():
-        if at.only in (None, name):
-            rows = np.mean([fits(world, seed) for seed in range(at.seeds)], 0)
-            told = "  ".join(f"{a:.3f} {b:7.3f}" for a, b in rows.reshape(3, 2))
-            covered = [coverage(world, seed) for seed in range(at.seeds)] if at.intervals else []
-            print(f"  {name:24s} {told}" + (f"  {np.mean(covered):.2f}" if covered else ""), flush=True)
+def one(what: str, size: None, seed: int) -> dict[str, float]:
+    """Simulate, fit and compare; intervals of two seeds."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        numbers = fits(MADE[what], seed)
+        held = coverage(MADE[what], seed) if seed < INTERVALS else np.nan
+    return dict(zip(COLUMNS, [*numbers, held], strict=True))
 
+
+INTERVALS = 3
+"""Seeds of which NUTS is run, too."""
+
+COLUMNS = {
+    "rmse": "W-RMSE: default",
+    "excess": "error above the truth's",
+    "rmse_population": "W-RMSE: population",
+    "excess_population": "error",
+    "rmse_none": "W-RMSE: W = 0",
+    "excess_none": "error",
+    "covered": "90 % intervals of `nuts` cover",
+}
+
+TABLES = [Table("notmad_stress", "notmad", dict.fromkeys(MADE, (None,)), one, COLUMNS, simulations=5, first="world")]
 
 if __name__ == "__main__":
-    main()
+    run(TABLES, __doc__)

@@ -3,8 +3,8 @@
 ``python validation/benchmarks/perturbation_score_stress.py``: 100 perturbations, five states, 50 cells in the median
 (sd 1 of the log), shares from a Dirichlet of concentration 20 around the control's, and one thing wrong at a time, at
 several sizes of it. For ``conjugate`` without features beside plug-in shares (intervals by Jeffreys' prior,
-Dirichlet(1/2)) it prints how often 90 % intervals of shares cover, the mean squared error of the distance to a target,
-and the rank correlation of scores with the truth. Means over simulations; one line of JSON a setting.
+Dirichlet(1/2)) it measures how often 90 % intervals of shares cover, the mean squared error of the distance to a
+target, and the rank correlation of scores with the truth (``card_tables.py``).
 """
 
 import os
@@ -13,11 +13,8 @@ if __name__ == "__main__":  # one core; before NumPy is imported
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[variable] = "1"
 
-import argparse
-import json
-from typing import Any
-
 import numpy as np
+from card_tables import Table, run  # type: ignore[import-not-found]
 from scipy.stats import beta, spearmanr
 
 import genarium as gn
@@ -29,8 +26,8 @@ CONTROL = np.array([0.07, 0.21, 0.31, 0.39, 0.02])
 TARGET = np.array([1.0, 0, 0, 0, 0])
 PERTURBATIONS = 100
 
-WORLDS: dict[str, tuple[float, ...]] = {
-    "nothing": (0.0,),
+WORLDS: dict[str, tuple[float | None, ...]] = {
+    "nothing": (None,),
     "wells vary: shares drawn anew with this concentration": (200.0, 40.0),
     "clones: cells of the same state come together, by this number": (2.0, 5.0),
     "strong hits: share of perturbations of concentration 0.5": (0.1, 0.3),
@@ -58,9 +55,9 @@ def world(what: str, size: float, rng: np.random.Generator) -> tuple[Array, Arra
     return rng.multinomial(np.maximum(1, cells // together), shown) * together, q
 
 
-def one(what: str, size: float, seed: int) -> dict[str, float]:
+def one(what: str, size: float | None, seed: int) -> dict[str, float]:
     """Simulate, fit and compare."""
-    counts, q = world(what, size, np.random.default_rng([seed, int(1000 * size)]))
+    counts, q = world(what, size or 0.0, np.random.default_rng([seed, int(1000 * (size or 0))]))
     fit = gn.fit(NAME, {"count": counts, "target": TARGET}, "conjugate", seed, regression="none")
     distance = np.abs(TARGET - q).sum(1)
     found: dict[str, float] = {}
@@ -79,17 +76,16 @@ def one(what: str, size: float, seed: int) -> dict[str, float]:
     return found
 
 
-def main() -> None:
-    """Print a line for each setting."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--simulations", type=int, default=50)
-    options = parser.parse_args()
-    for what, steps in WORLDS.items():
-        for size in steps:
-            runs: list[Any] = [one(what, size, seed) for seed in range(options.simulations)]
-            told = {name: round(float(np.mean([run[name] for run in runs])), 3) for name in runs[0]}
-            print(json.dumps({"what": what, "size": size, **told}), flush=True)
+COLUMNS = {
+    "covered": "90 % intervals of shares cover",
+    "covered_plug_in": "plug-in",
+    "mse": "MSE of the distance",
+    "mse_plug_in": "plug-in",
+    "rank": "rank correlation of scores",
+    "rank_plug_in": "plug-in",
+}
 
+TABLES = [Table("perturbation_score_stress", NAME, WORLDS, one, COLUMNS, simulations=50)]
 
 if __name__ == "__main__":
-    main()
+    run(TABLES, __doc__)

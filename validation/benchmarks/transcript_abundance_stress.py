@@ -2,9 +2,9 @@
 
 ``python validation/benchmarks/transcript_abundance_stress.py``: transcripts of genes as in
 ``transcript_abundance_prior.py``, 40 % absent, and one thing wrong at a time, at three sizes of it. For the default fit
-(``gibbs``, sparse prior; the posterior mean) beside plain EM it prints the share of reads that are given to the wrong
+(``gibbs``, sparse prior; the posterior mean) beside plain EM it measures the share of reads that are given to the wrong
 transcript, the coverage of 90 % intervals of transcripts with more than 5 reads, and how many of the absent ones have
-an interval that includes zero. One line of JSON a setting.
+an interval that includes zero (``card_tables.py``).
 """
 
 import os
@@ -13,12 +13,11 @@ if __name__ == "__main__":  # one core; before NumPy is imported
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ[variable] = "1"
 
-import argparse
-import json
 import warnings
 from typing import Any
 
 import numpy as np
+from card_tables import Table, run  # type: ignore[import-not-found]
 from transcript_abundance_prior import simulate  # type: ignore[import-not-found]
 
 import genarium as gn
@@ -26,8 +25,10 @@ from genarium.declaration import Array
 
 NAME = "transcript_abundance"
 
-SIZES = {
-    "nothing": (0.0,),
+TRANSCRIPTS, READS, DRAWS = 120, 24_000, 300
+
+WORLDS: dict[str, tuple[float | None, ...]] = {
+    "nothing": (None,),
     "mapping errors: share of reads in a random class": (0.01, 0.05, 0.2),
     "unannotated isoforms: share of those that are there": (0.05, 0.15, 0.3),
     "fragment bias: sd of log weights of classes": (0.1, 0.3, 0.6),
@@ -63,10 +64,10 @@ def stressed(rng: np.random.Generator, what: str, size: float, transcripts: int,
     return {**data, "count": count}, nu * reads
 
 
-def one(seed: int, what: str, size: float, options: argparse.Namespace) -> dict[str, list[float]]:
-    """Return sums over a simulation: what was found, and of how much."""
-    data, true = stressed(np.random.default_rng(seed), what, size, options.transcripts, options.reads)
-    told = {"chains": 2, "draws": options.draws, "tune": options.draws // 2}
+def one(what: str, size: float | None, seed: int) -> dict[str, float]:
+    """Simulate, fit and compare."""
+    data, true = stressed(np.random.default_rng(seed), what, size or 0.0, TRANSCRIPTS, READS)
+    told = {"chains": 2, "draws": DRAWS, "tune": DRAWS // 2}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         fit = gn.fit(NAME, data, "gibbs", seed, **told)
@@ -77,28 +78,21 @@ def one(seed: int, what: str, size: float, options: argparse.Namespace) -> dict[
     off = [np.abs(x - true).sum() / 2 for x in (draws.mean((0, 1)), plain["point"]["counts"].to_numpy())]
     held = (low <= true) & (true <= high)
     return {
-        "wrong_gibbs": [off[0], true.sum()],
-        "wrong_em": [off[1], true.sum()],
-        "covered": [float(held[some].sum()), float(some.sum())],
-        "absent_include_0": [float((low[none] == 0).sum()), float(none.sum())],
+        "wrong_gibbs": float(off[0] / true.sum()),
+        "wrong_em": float(off[1] / true.sum()),
+        "covered": float(held[some].mean()),
+        "absent_include_0": float((low[none] == 0).mean()) if none.any() else np.nan,
     }
 
 
-def main() -> None:
-    """Print the figures as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--simulations", type=int, default=5)
-    parser.add_argument("--transcripts", type=int, default=200)
-    parser.add_argument("--reads", type=int, default=40_000)
-    parser.add_argument("--draws", type=int, default=400)
-    options = parser.parse_args()
-    for what, sizes in SIZES.items():
-        for size in sizes:
-            parts = [one(seed, what, size, options) for seed in range(options.simulations)]
-            total = {name: np.sum([part[name] for part in parts], 0) for name in parts[0]}
-            told = {name: round(float(value / max(of, 1)), 3) for name, (value, of) in total.items()}
-            print(json.dumps({"what": what, "size": size, **told}), flush=True)
+COLUMNS = {
+    "wrong_gibbs": "reads to the wrong transcript: `gibbs`",
+    "wrong_em": "`em`",
+    "covered": "90 % intervals cover (> 5 reads)",
+    "absent_include_0": "absent: includes 0",
+}
 
+TABLES = [Table("transcript_abundance_stress", NAME, WORLDS, one, COLUMNS, simulations=5)]
 
 if __name__ == "__main__":
-    main()
+    run(TABLES, __doc__)
