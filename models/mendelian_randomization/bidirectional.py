@@ -203,29 +203,60 @@ def density(
     pm.Potential("effects", total.sum())
 
 
+LARGE = 0.9
+"""Size of a circle of effects from which on a start has a smaller one."""
+
+NEAR = 5.0
+"""Nats below the best reading of the data up to which others are starts, too."""
+
+
 def start(problem: Problem, rng: np.random.Generator) -> Arrays:
-    """Start at weighted slopes in either direction, by the instruments of each trait."""
+    """Start at one of the readings of the data that fit about as well as the best, drawn at random.
+
+    Instruments of the first trait whose effects lie along a line may show what it does to the second trait, or act on
+    that one alone, which acts on the first; likewise those of the second trait. Such readings are modes.
+    """
+    found = readings(problem)
+    unknown = {name: np.stack([one[name] for one in found]) for name in UNKNOWN}
+    value = problem.call(log_likelihood, **unknown).sum(-1) + problem.call(log_prior, **unknown)
+    return found[int(rng.choice(np.flatnonzero(value >= value.max() - NEAR)))]
+
+
+def readings(problem: Problem) -> list[Arrays]:
+    """Return the unknown variables if the slopes of either trait's instruments are effects in one direction or other.
+
+    The slopes are weighted; given both effects, direct ones are known up to the errors, and so are their spreads.
+    """
     x, y, sx, sy = (problem[name] for name in ("beta_exposure", "beta_outcome", "se_exposure", "se_outcome"))
     c, of = problem["error_covariance"], problem["of_outcome"] != 0
 
-    def slope(x: Array, y: Array, sx: Array, sy: Array, c: Array) -> float:
-        below = (np.maximum(x**2 - sx**2, 0.1 * x**2) / sy**2).sum()
-        return float(((x * y - c) / sy**2).sum() / below) if len(x) and below > 0 else 0.0
+    def slope(some: Array, x: Array, y: Array, sx: Array, sy: Array) -> float:
+        below = (np.maximum(x**2 - sx**2, 0.1 * x**2) / sy**2)[some].sum()
+        return float(((x * y - c) / sy**2)[some].sum() / below) if below > 0 else 0.0
 
-    def size(x: Array, sx: Array, scale: Array) -> Array:
-        return np.asarray(np.sqrt(np.maximum((x**2 - sx**2).mean(), 0.05 * (x**2).mean() + 1e-12 * scale**2)))
+    def size(some: Array, direct: Array, noise: Array, scale: Array) -> Array:
+        square, least = direct[some] ** 2, 1e-12 * scale**2
+        return np.sqrt(np.maximum((square - noise[some]).mean(), 0.05 * square.mean() + least))
 
-    there = slope(x[~of], y[~of], sx[~of], sy[~of], c[~of])
-    back = slope(y[of], x[of], sy[of], sx[of], c[of])
-    shrink = min(1.0, 0.5 / max(abs(there * back), 1e-12)) ** 0.5
-    return {
-        "theta": np.array(shrink * there),
-        "reverse": np.array(shrink * back),
-        "exposure_sd": np.array(size(x[~of], sx[~of], problem["exposure_scale"])),
-        "outcome_sd": np.array(size(y[of], sy[of], problem["outcome_scale"])),
-        "pleiotropy_sd": np.array(0.3 * float(problem["outcome_scale"])),
-        "pleiotropy_exposure_sd": np.array(0.3 * float(problem["exposure_scale"])),
-    }
+    there, there_by_other = (slope(some, x, y, sx, sy) for some in (~of, of))
+    back, back_by_other = (slope(some, y, x, sy, sx) for some in (of, ~of))
+    out: list[Arrays] = []
+    for theta, reverse in ((there, back), (there, 0.0), (0.0, back), (there_by_other, 0.0), (0.0, back_by_other)):
+        shrink = min(1.0, 0.5 / max(abs(theta * reverse), 1e-12)) ** 0.5 if abs(theta * reverse) >= LARGE else 1.0
+        a, b = shrink * theta, shrink * reverse
+        direct_x, noise_x = x - b * y, sx**2 - 2 * b * c + b**2 * sy**2
+        direct_y, noise_y = y - a * x, sy**2 - 2 * a * c + a**2 * sx**2
+        out.append(
+            {
+                "theta": np.array(a),
+                "reverse": np.array(b),
+                "exposure_sd": size(~of, direct_x, noise_x, problem["exposure_scale"]),
+                "outcome_sd": size(of, direct_y, noise_y, problem["outcome_scale"]),
+                "pleiotropy_sd": size(~of, direct_y, noise_y, problem["outcome_scale"]),
+                "pleiotropy_exposure_sd": size(of, direct_x, noise_x, problem["exposure_scale"]),
+            }
+        )
+    return out
 
 
 def check(problem: Problem) -> None:

@@ -48,6 +48,10 @@ AROUND = 0.3
 """Sd of ln sigma around what leaves the spread of all effects as it is, where another share is proposed."""
 
 
+EM_STEPS = 10
+"""Steps of EM towards the share of confounded variants around which it is proposed."""
+
+
 class State(NamedTuple):
     """What the moves share: scalars, theta and intercepts by region, and what confounding adds to slopes (J,)."""
 
@@ -125,6 +129,8 @@ class Sampler:
                 precision, score = self._regions(gamma, rest - eta * z * gamma, v)
             theta, alpha = self._regional(rng, precision, score, tau, whole)
             at = at._replace(whole=np.asarray(whole), tau=tau, theta=theta, alpha=alpha, more=eta * z)
+            if self.mixture:
+                at, share, eta = self._roles_exchanged(rng, at, share, eta)
             drawn = {name: getattr(at, short) for short, name in NAMES.items()}
             if self.mixture:
                 drawn |= {"confounded_share": np.asarray(share), "confounded_effect": np.asarray(eta)}
@@ -179,6 +185,25 @@ class Sampler:
         total = (design**2 / v).sum() + (MEAN_SD * self.ratio) ** -2 - (border * known[..., 0]).sum()
         pull = (design * rest / v).sum() - (border * known[..., 1]).sum()
         return float(rng.normal(pull / total, total**-0.5))
+
+    def _roles_exchanged(
+        self, rng: np.random.Generator, at: State, share: float, eta: float
+    ) -> tuple[State, float, float]:
+        """Propose that the effect be that of the confounded variants, the others being confounded (eq. 11b).
+
+        The new share is drawn from a Beta density that depends on the slopes alone. Then z is drawn anew; it is summed
+        out before, with true effects, signs and which variants are strong.
+        """
+        without, with_it = (self._densities(at._replace(more=np.full(len(self.x), b))) for b in (0.0, eta))
+        gain = with_it - without
+        log_old, _ = _of_share(gain, share=share)
+        log_new, proposed = _of_share(-gain, rng)
+        moved = at._replace(whole=at.whole + eta, theta=at.theta + eta)
+        prior = 0.5 * (at.whole**2 - moved.whole**2) / (MEAN_SD * self.ratio) ** 2
+        if np.log(rng.random()) < gain.sum() + prior + log_new - log_old:
+            at, share, eta, gain = moved, proposed, -eta, -gain
+        z = rng.logistic(size=len(gain)) < np.log(share) - np.log1p(-share) + gain
+        return at._replace(more=eta * z), share, eta
 
     def _gamma(self, rng: np.random.Generator, at: State, spreads: Array) -> Array:
         """Draw the true effects, given all else (eq. 5)."""
@@ -352,6 +377,24 @@ class Sampler:
         full[:, 0, 0] += tau**-2.0
         pull[:, 0] += whole * tau**-2.0
         return full, pull
+
+
+def _of_share(gain: Array, rng: np.random.Generator | None = None, share: float = 0.5) -> tuple[float, float]:
+    """Return density over proposal, in logs, of a share of confounded variants, and that share, drawn if told.
+
+    The proposal is a Beta density around its mode given what a variant's log density gains by being confounded.
+    """
+    from scipy.special import betaln
+
+    a, b = CONFOUNDED
+    J, mode = len(gain), a / (a + b)
+    for _ in range(EM_STEPS):
+        mode = (a + expit(np.log(mode) - np.log1p(-mode) + gain).sum()) / (a + b + J)
+    first, second = a + 0.5 * J * mode, b + 0.5 * J * (1 - mode)
+    q = share if rng is None else float(rng.beta(first, second))
+    log_q, log_rest = np.log(q), np.log1p(-q)
+    value = np.logaddexp(log_rest, log_q + gain).sum() + (a - 1) * log_q + (b - 1) * log_rest
+    return float(value - (first - 1) * log_q - (second - 1) * log_rest + betaln(first, second)), q
 
 
 def above_zero(rng: np.random.Generator, mean: Array, sd: Array) -> Array:

@@ -1,10 +1,11 @@
 """Independence Metropolis sampling, for densities of few unknown variables; equation 34 of the card (README.md).
 
-Proposals come from a multivariate t density that importance sampling has fitted to the posterior beforehand. They do
-not depend on where a chain is, so that the density is evaluated at all of them at once.
+Proposals come from a multivariate t density that importance sampling has fitted to the posterior beforehand, or from a
+mixture of them, one for each place where the posterior was found to have mass. They do not depend on where a chain is,
+so that the density is evaluated at all of them at once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -14,6 +15,15 @@ from genarium.evaluate import at_draws, likelihood_of
 
 STAY, LONGEST = 5.0, 20
 """Steps at one proposal that draws bear; steps for a draw at most."""
+
+STARTS = 40
+"""How often the model is asked for a start: it may have several."""
+
+WITHIN, APART = 10.0, 2.0
+"""Nats below the largest mass up to which a place counts; standard deviations that lie between two places."""
+
+LEAST = 0.02
+"""Share of the proposals that each place has at least, relative to the largest."""
 
 
 def independence(
@@ -42,21 +52,49 @@ def independence(
         ``posterior`` of all unknown variables; the share of proposals accepted in the notes.
     """
     space = Coordinates(problem)
-    centre = space.mode(space.first(rng))
-    fitted = importance.sample(space.log_density, centre, space.curvature(centre), rng, draws=fitting)
-    factor = np.linalg.cholesky(fitted.covariance)
-    identity = np.eye(len(centre))[None]
+    places = space.places(rng)
+    proposal = Proposal([importance.sample(space.log_density, *place, rng, draws=fitting) for place in places])
+    fitted = importance.pooled(proposal.parts)
     every = thinning(fitted.log_ratio)
     found, accepted = [], 0.0
     for _ in range(chains):
-        proposed = fitted.mean + importance.student(rng, every * (tune + draws), len(centre)) @ factor.T
-        ratio = space.log_density(proposed) - importance.log_proposal(proposed, fitted.mean, factor, identity)
+        proposed = proposal.draw(rng, every * (tune + draws))
+        ratio = space.log_density(proposed) - proposal.log_density(proposed)
         kept = metropolis(np.where(np.isfinite(ratio), ratio, -np.inf), rng)
         accepted += float((np.diff(kept) != 0).mean()) / chains
         kept = kept[every * tune :: every]
         found.append(space.natural(proposed[kept]))
     posterior = {name: np.stack([one[name] for one in found]) for name in found[0]}
-    return Result(posterior=posterior, notes={"accepted": accepted, "khat": fitted.khat, "thin": every})
+    notes = {"accepted": accepted, "khat": fitted.khat, "thin": every, "parts": len(proposal.parts)}
+    return Result(posterior=posterior, notes=notes)
+
+
+class Proposal:
+    """A mixture of multivariate t densities, each with the share of the posterior that it was found to hold."""
+
+    def __init__(self, parts: Sequence[importance.Sampled]) -> None:
+        self.parts = parts
+        self.factors = [np.linalg.cholesky(part.covariance) for part in parts]
+        self.log_volume = np.array([np.log(np.diag(factor)).sum() for factor in self.factors])
+        mass = self.log_volume + [np.logaddexp.reduce(one.log_ratio[np.isfinite(one.log_ratio)]) for one in parts]
+        share = np.maximum(np.exp(mass - mass.max()), LEAST)
+        self.share = share / share.sum()
+
+    def draw(self, rng: np.random.Generator, draws: int) -> Array:
+        """Draw from it; shape (draws, P)."""
+        of = rng.choice(len(self.parts), draws, p=self.share)
+        noise = importance.student(rng, draws, len(self.parts[0].mean))
+        drawn = np.stack([p.mean + noise @ factor.T for p, factor in zip(self.parts, self.factors, strict=True)])
+        return np.asarray(drawn[of, np.arange(draws)])
+
+    def log_density(self, at: Array) -> Array:
+        """Log of its density, up to a constant; shape (S,)."""
+        identity = np.eye(at.shape[1])[None]
+        of_parts = [
+            np.log(share) - volume + importance.log_proposal(at, part.mean, factor, identity)
+            for share, volume, part, factor in zip(self.share, self.log_volume, self.parts, self.factors, strict=True)
+        ]
+        return np.asarray(np.logaddexp.reduce(of_parts))
 
 
 def thinning(log_ratio: Array) -> int:
@@ -145,6 +183,21 @@ class Coordinates:
                 np.log(v).reshape(len(coordinates), -1).sum(-1) for n, v in unknown.items() if self._positive(n)
             )
             return np.asarray(value + at_draws(self.problem, self.prior, unknown) + jacobian)
+
+    def places(self, rng: np.random.Generator) -> list[tuple[Array, Array]]:
+        """Return points where the posterior has mass, with the inverse curvature there.
+
+        They are the maxima above the model's starts and, if it has several, those of them that lie on shoulders.
+        """
+        starts = np.unique([self.first(stream) for stream in rng.spawn(STARTS)], axis=0)
+        found: list[tuple[Array, Array]] = []
+        for at in (*map(self.mode, starts), *(starts if len(starts) > 1 else ())):
+            away = [(at - other, wide) for other, wide in found]
+            if all(d @ np.linalg.solve(wide, d) > APART**2 for d, wide in away):
+                found.append((at, self.curvature(at)))
+        mass = self.log_density(np.array([at for at, _ in found]))
+        mass += [0.5 * np.linalg.slogdet(wide)[1] for _, wide in found]
+        return [found[i] for i in np.flatnonzero(mass >= mass.max() - WITHIN)]
 
     def mode(self, first: Array) -> Array:
         """Climb from a point to a maximum."""

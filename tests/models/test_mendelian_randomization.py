@@ -706,3 +706,17 @@ def test_answers_begin_with_the_effect_of_the_one_region_or_of_all(
     assert page.index(line) < page.index('id="checks"') < page.index(f"Estimates of {name}")
     other = {"theta": "global_effect", "global_effect": "theta"}[name]
     assert page.index(f"Estimates of {name}") < page.index(f"Estimates of {other}")
+
+
+def test_chains_exchange_the_confounded_variants_with_the_valid_ones() -> None:
+    """Where half of the variants are confounded, either half may be: both are modes, and every chain sees both."""
+    rng = np.random.default_rng(0)
+    confounded, gamma = rng.random(60) < 0.6, np.sqrt(30) * rng.normal(size=60)
+    x = gamma + rng.normal(size=60)
+    y = (0.1 + 0.8 * confounded) * gamma + np.sqrt(1.25) * rng.normal(size=60)
+    data = {"beta_exposure": x, "se_exposure": np.ones(60), "beta_outcome": y, "se_outcome": np.ones(60)}
+    fit = gn.fit(NAME, data, "gibbs", 1, correlated_pleiotropy="mixture", chains=2, draws=400, tune=200)
+    low = (fit["posterior"]["theta"] < 0.5).mean(("draw", "region"))
+    assert ((low > 0.02) & (low < 0.98)).all()
+    slope = fit["posterior"]["theta"] + fit["posterior"]["confounded_effect"] * (fit["posterior"]["theta"] < 0.5)
+    assert float(slope.where(fit["posterior"]["theta"] < 0.5).median()) == pytest.approx(0.9, abs=0.15)
