@@ -66,9 +66,10 @@ def maximum(
     rng : Generator
     restarts : int, optional
         Independent random starts, each along orders of its own (where not given, 4 up to 30 nodes, else 2); where the
-        end of the best is reached by no other, and nodes are no more than 30, up to as many again. Of the best one's
-        end, what it becomes without an order, and the fit along the order of that, the one is returned whose projected
-        networks have the highest density.
+        end of the best is reached by no other, and nodes are no more than 30, up to as many again. Up to 30 nodes,
+        neighbours in the order of the best change places while that raises the density. Of the best one's end, what it
+        becomes without an order, and the fit along the order of that, the one is returned whose projected networks have
+        the highest density.
     strength : float, optional
         The last stage weighs the mean of h by max(alpha, strength times the number of samples): as much as so many
         nats of every sample (100 where not given), which makes the networks all but acyclic whatever their number.
@@ -135,6 +136,8 @@ def maximum(
     runs.sort(key=lambda run: run.value)
     best = runs[0]
     agreeing = sum(run.value <= best.value + AGREE for run in runs)
+    if free and few:
+        best = ordering.exchanged(best, max_iterations)
     if exact:
         best = released(
             packed, ordering, best, max(packed.alpha, _strength(strength) * packed.objective.total), max_iterations

@@ -147,3 +147,17 @@ def test_along_one_order_no_network_is_cyclic_and_the_fit_is_nearly_that_of_the_
     assert is_acyclic(union)
     with pytest.raises(InputError, match=r"strength=10\.0 would be dropped: used only with route='exact'"):
         gn.fit("notmad", {"x": x, "context": context}, "map", archetype=2, route="ordered", strength=10.0)
+
+
+def test_orders_on_which_all_starts_agree_are_mended_by_what_edges_cost() -> None:
+    rng = np.random.default_rng(3)
+    context, p = rng.normal(size=(300, 2)), 8
+    first = 1 / (1 + np.exp(-4 * context[:, :1, None]))
+    archetypes = np.triu(rng.choice([-1, 1], (2, p, p)) * rng.uniform(0.5, 1.5, (2, p, p)), 1)
+    archetypes *= rng.uniform(size=archetypes.shape) < 0.4
+    networks = first * archetypes[0] + (1 - first) * archetypes[1]
+    x = np.linalg.solve(np.eye(p) - networks.swapaxes(1, 2), rng.normal(size=(300, p, 1)))[:, :, 0]
+    data = {"x": (x - x.mean(0)) / x.std(0), "context": context}
+    along = gn.fit("notmad", data, "map", seed=1, archetype=2, order="given")
+    found = gn.fit("notmad", data, "map", seed=1, archetype=2)
+    assert bound(found) > bound(along) - 0.5
