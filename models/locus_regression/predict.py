@@ -28,7 +28,7 @@ def predict(fitted: xr.DataTree, problem: Problem) -> dict[str, Labelled]:
 
     A genome is one of the fit's if it has the name (or number) and the mutations of one, in whatever order. Others are
     new: their exposures are sampled with the processes held at draws of their posterior (eq. 20), under the alpha that
-    the fit learned.
+    the fit learned. Averages are over 25 draws of the posterior at most, evenly spaced.
 
     Parameters
     ----------
