@@ -13,13 +13,16 @@ import numpy as np
 from genarium.declaration import Array, Problem, Result
 from genarium.engines import importance
 from genarium.engines.linear_response import linear_response, settled
-from genarium.engines.polish import polish as run
 from genarium.engines.resample import KHAT_USABLE, NORMAL_DRAWS, resample
 from genarium.errors import ApproximationError
 
+from .gibbs import gibbs
 from .likelihood import log_likelihood
 from .story import HETEROGENEITY, INTERCEPT, MEAN_SD, PLEIOTROPY
 from .sweep import Factors, Step, Tilt, normalised
+
+CHAINS, TUNE, THIN = 4, 250, 4
+"""Of the short run of Gibbs sampling."""
 
 BLOCK = 2_000_000
 """Numbers in a work array of the log density, at most."""
@@ -161,7 +164,7 @@ def correct(
         Of variational Bayes.
     draws : int
     polish : bool
-        Whether NUTS goes on where importance ratios cannot correct the proposal.
+        Whether a short run of Gibbs sampling takes the place of draws that importance ratios cannot correct.
 
     Returns
     -------
@@ -186,11 +189,9 @@ def correct(
         wide = slope @ spread @ slope.T
         parts.append(importance.sample(log_posterior, start, wide, rng, draws=max(NORMAL_DRAWS, 4 * draws)))
     sampled = importance.pooled(parts)
-    stats: dict[str, Array] = {}
     polished = polish and not sampled.khat <= KHAT_USABLE
     if polished:
-        normal = rng.multivariate_normal(sampled.mean, sampled.covariance, len(sampled.theta), method="cholesky")
-        posterior, stats = run(problem, rng, space.natural(normal), draws=-(-draws // 4))
+        posterior = gibbs(problem, rng, draws=-(-draws // CHAINS), tune=TUNE, chains=CHAINS, thin=THIN).posterior
     else:
         index, _ = resample(sampled.log_ratio, rng, draws, limit=KHAT_USABLE)
         posterior = {name: value[None] for name, value in space.natural(sampled.theta[index]).items()}
@@ -209,7 +210,7 @@ def correct(
     return replace(
         found,
         posterior=posterior,
-        sample_stats=stats,
+        sample_stats={},
         variational={**found.variational, **more},
         notes={**found.notes, "khat": sampled.khat, "polished": int(polished), "modes": len(modes)},
     )

@@ -50,8 +50,8 @@ def vi(
         Draws from a proposal with linear-response covariance, resampled by their importance ratios to the posterior; or
         from q itself, which is too narrow.
     polish : bool
-        With linear response: whether a short run of NUTS goes on where importance ratios cannot correct the proposal
-        (Pareto k-hat above 0.7); else such a fit is refused.
+        With linear response: whether a short run of Gibbs sampling takes the place of draws that importance ratios
+        cannot correct (Pareto k-hat above 0.7); else such a fit is refused.
     draws, restarts : int
         Draws; ascents, which start with few or many strong variants in turn.
     tolerance : float
