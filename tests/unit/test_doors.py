@@ -128,6 +128,7 @@ MISTAKES = {
     "validate nb_mixture --method vi --simulations 0": ["--simulations 0", "at least one"],
     "validate nb_mixture --method vi --resume": ["--resume", "--out DIR"],
     "validate nb_mixture --method vi --n-reference 3": ["--n-reference 3", "--reference nuts"],
+    "validate nb_mixture --method vi --references kept": ["--references kept", "--reference nuts"],
 }
 
 

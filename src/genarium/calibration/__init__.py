@@ -186,7 +186,8 @@ def validate(
         )
     if references is not None and not reference:
         raise InputError(
-            f"references={str(references)!r} needs the method whose results it keeps: reference='nuts', say."
+            f"{flag('references', str(references))} needs the method whose results it keeps, such as "
+            f"{flag('reference', 'nuts')}."
         )
     if resume and out is None:
         raise InputError(

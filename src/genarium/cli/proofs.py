@@ -72,6 +72,9 @@ def add(commands: words.Commands) -> None:
         "--n-reference", type=int, metavar="R", help="number of replicates compared with it (default 50)"
     )
     validate.add_argument(
+        "--references", type=Path, metavar="DIR", help="keep what it finds in DIR, for other methods on the same data"
+    )
+    validate.add_argument(
         "--all", action="store_true", help="run all replicates, even where a failure is clear earlier"
     )
     words.add_json(validate)
@@ -100,6 +103,7 @@ def _validate(options: argparse.Namespace) -> int:
         adaptive=not options.all,
         reference=options.reference,
         n_reference=options.n_reference,
+        references=options.references,
         quantities=words.imported(options.quantities) if options.quantities else None,
         keep=options.keep,
         out=options.out,
