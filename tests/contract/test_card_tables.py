@@ -66,7 +66,7 @@ def test_rows_are_measured_once_and_written(
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.5, ".50"), (-0.02, "-.020"), (1.0, "1.00"), (0.0, ".000"), (123.4, "123")]
+    ("value", "text"), [(0.5, ".50"), (-0.02, "-.020"), (1.0, "1.00"), (0.0, ".000"), (-0.0001, ".000"), (123.4, "123")]
 )
 def test_numbers(tables: Any, value: float, text: str) -> None:
     assert tables.told(value) == text

@@ -130,6 +130,7 @@ class Table:
 def told(value: float, digits: int | None = None) -> str:
     """Write a number without a zero before the point: in so many digits, or to hundredths, if small to thousandths."""
     text = f"{value:.{digits}g}" if digits else f"{value:.{0 if abs(value) >= 100 else 2 if abs(value) >= 0.1 else 3}f}"
+    text = text.removeprefix("-") if float(text) == 0 else text
     return text.replace("-0.", "-.") if text.startswith("-") else text.removeprefix("0") if "." in text else text
 
 
