@@ -47,7 +47,6 @@ FEW = 9.0
 AROUND = 0.3
 """Sd of ln sigma around what leaves the spread of all effects as it is, where another share is proposed."""
 
-
 EM_STEPS = 10
 """Steps of EM towards the share of confounded variants around which it is proposed."""
 
@@ -109,6 +108,7 @@ class Sampler:
             self._share_redrawn,
             self._omega,
         )
+        # jumps between modes are tried twice in a sweep
         moves = *scales, self._kinds_changed, self._share_redrawn, self._intercepts, self._mirrored
         while True:
             for move in moves:

@@ -61,6 +61,13 @@ def vi(
     Returns
     -------
     Result
+        ``posterior``, and the parameters of q at the best optimum in ``variational``; in the notes of linear response
+        ``khat``, ``polished`` and ``modes``.
+
+    Raises
+    ------
+    ApproximationError
+        With linear response and ``polish=False``, if Pareto k-hat is above 0.7.
     """
     enough = tolerance if covariance == "mean_field" else max(tolerance, SETTLED)
     stop: dict[str, Any] = {"tolerance": enough, "max_iterations": max_iterations}
