@@ -100,15 +100,7 @@ class Sampler:
         named = {short: np.asarray(first[name], dtype=float) for short, name in NAMES.items()}
         at = State(**named, more=np.zeros(len(self.x)))
         share, eta = CONFOUNDED[0] / sum(CONFOUNDED), 0.0
-        scales = (
-            self._stretched,
-            self._exposure_sd,
-            self._strong_share,
-            self._kinds_changed,
-            self._share_redrawn,
-            self._omega,
-        )
-        # jumps between modes are tried twice in a sweep
+        scales = self._stretched, self._exposure_sd, self._strong_share, self._omega
         moves = *scales, self._kinds_changed, self._share_redrawn, self._intercepts, self._mirrored
         while True:
             for move in moves:
