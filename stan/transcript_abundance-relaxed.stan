@@ -4,7 +4,8 @@
 // the same transcripts could have produced alike:
 //
 //   presence ~ Uniform(0, 1),  spread ~ LogNormal(log 2, 1/2)
-//   log r_k ~ presence Normal(0, spread) + (1 - presence) Normal(-drop, 2),  drop = log(max(N / K, 1)) + 4
+//   log r_k ~ presence Normal(0, spread) + (1 - presence) Normal(-drop, 2),  drop = log(max(N / K, 1)) + 4,
+//     of at least one k from the first
 //   nu_k = l_k r_k / sum_j l_j r_j   (l: effective length)
 //   G_n ~ Categorical(nu),  P(R_n in class e | G_n = k) = w_ek
 //
@@ -74,9 +75,15 @@ model {
     = csr_matrix_times_vector(equivalence_class, transcript, w, column,
                               first_of, nu);
   spread ~ lognormal(log(2), 0.5);
-  for (k in 1 : transcript) {
-    target += log_mix(presence, normal_lpdf(log_rate[k] | 0, spread),
-                      normal_lpdf(log_rate[k] | -drop, 2));
+  {
+    real some = 0; // minus the log of the mixture's share in which none is there
+    for (k in 1 : transcript) {
+      real there = log(presence) + normal_lpdf(log_rate[k] | 0, spread);
+      real absent = log1m(presence) + normal_lpdf(log_rate[k] | -drop, 2);
+      target += log_sum_exp(there, absent);
+      some += log1p_exp(there - absent);
+    }
+    target += log1m_exp(-some) - log1m_exp(transcript * log1m(presence));
   }
   target += dot_product(c, log(p[with_reads]));
 }

@@ -199,6 +199,7 @@ def _relaxed(sparse: Model) -> Model:
         methods={},
         start=relaxed.start,
         test_quantities=relaxed.quantities,
+        engine_defaults={"target_accept": 0.98},
         unsupported=dict.fromkeys(("em", "gibbs", "vi"), RELAXED) | dict.fromkeys(("map", "stan-map"), MANY_MAXIMA),
     )
 

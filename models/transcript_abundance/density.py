@@ -34,7 +34,9 @@ def relaxed_density(
     drop = pt.log(pt.maximum(reads / sizes["transcript"], 1.0)) + 4.0
     there = pt.log(presence) + pm.logp(pm.Normal.dist(0, spread), log_rate)
     absent = pt.log1p(-presence) + pm.logp(pm.Normal.dist(-drop, 2.0), log_rate)
-    pm.Potential("abundances", pt.logaddexp(there, absent).sum())
+    some = pt.log1mexp(-pt.softplus(there - absent).sum())  # of the mixture, less the case that none is there
+    possible = pt.log1mexp(sizes["transcript"] * pt.log1p(-presence))
+    pm.Potential("abundances", pt.logaddexp(there, absent).sum() + some - possible)
     nu = pm.math.softmax(log_rate + pt.log(effective_length), axis=0)
     _add_reads(sizes, nu, weight, entry_class, entry_transcript, count)
 

@@ -25,9 +25,9 @@ def drop(reads: Array, transcripts: int) -> float:
 
 
 def draw_log_rate(rng: np.random.Generator, sizes: Sizes, presence: Array, spread: Array, reads: Array) -> Array:
-    """Draw log abundances of transcripts that are there, and of those that nearly are not."""
+    """Draw log abundances of transcripts that are there, at least one, and of those that nearly are not."""
     K = sizes["transcript"]
-    there = rng.uniform(size=K) < presence
+    there = story.draw_there(rng, presence, K)
     absent = ABSENT_SD * rng.normal(size=K) - drop(reads, K)
     return np.where(there, spread * rng.normal(size=K), absent)
 
@@ -53,13 +53,16 @@ def draw_origin(
 
 def log_prior(log_rate: Array, presence: Array, spread: Array, reads: Array) -> Array:
     """Log density of presence, spread and log abundances; shape (...)."""
+    K = log_rate.shape[-1]
     pi, sd = (np.asarray(value)[..., None] for value in (presence, spread))
     with np.errstate(divide="ignore"):
         there = np.log(pi) - 0.5 * (log_rate / sd) ** 2 - np.log(sd)
-        z = (log_rate + drop(reads, log_rate.shape[-1])) / ABSENT_SD
+        z = (log_rate + drop(reads, K)) / ABSENT_SD
         absent = np.log1p(-pi) - 0.5 * z**2 - np.log(ABSENT_SD)
+        none_there = -np.logaddexp(0.0, there - absent).sum(-1)  # log of its share in the mixture
+        some = np.log(-np.expm1(none_there)) - np.log(-np.expm1(K * np.log1p(-np.asarray(presence))))
     each = np.logaddexp(there, absent) - 0.5 * np.log(2 * np.pi)
-    return np.asarray(each.sum(-1) + likelihood.log_spread(spread))
+    return np.asarray(each.sum(-1) + some + likelihood.log_spread(spread))
 
 
 def log_likelihood(

@@ -74,11 +74,17 @@ def draw_sparse_nu(
 ) -> Array:
     """Draw who is there, at least one transcript, and abundances as length times a log-normal (eq. 25)."""
     K = sizes["transcript"]
-    first = rng.choice(K, p=_first(float(presence), K))  # the first that is there, so that none is impossible
-    there = np.concatenate([np.zeros(first, dtype=bool), [True], rng.uniform(size=K - first - 1) < presence])
+    there = draw_there(rng, presence, K)
     log = np.log(effective_length) + spread * rng.normal(size=K)
     out = np.where(there, np.exp(log - log[there].max()), 0.0)
     return np.asarray(np.where(there, np.maximum(out / out.sum(), LEAST), 0.0))
+
+
+def draw_there(rng: np.random.Generator, presence: Array, transcripts: int) -> Array:
+    """Draw who is there, at least one transcript: the first of those, and then the others."""
+    first = rng.choice(transcripts, p=_first(float(presence), transcripts))
+    others = rng.uniform(size=transcripts - first - 1) < presence
+    return np.concatenate([np.zeros(first, dtype=bool), [True], others])
 
 
 def _first(presence: float, transcripts: int) -> Array:

@@ -175,7 +175,7 @@ def test_the_relaxed_posterior_is_near_that_of_gibbs() -> None:
     weight /= weight.sum()
     assert 1 / (weight**2).sum() > 1000
     np.testing.assert_allclose(weight @ (50 * nu), exact.mean(0), atol=1.5)
-    np.testing.assert_allclose(weight @ (50 * nu < 0.5), (exact < 0.5).mean(0), atol=0.08)
+    np.testing.assert_allclose(weight @ (50 * nu < 0.5), (exact < 0.5).mean(0), atol=0.1)
 
 
 @pytest.mark.slow
@@ -193,3 +193,18 @@ def test_nuts_under_the_relaxed_prior_finds_what_gibbs_finds() -> None:
 def test_methods_that_are_not_for_the_relaxed_prior_say_so(method: str) -> None:
     with pytest.raises(gn.InputError, match=r"is not offered: .*(prior='sparse'|maximum)"):
         gn.fit(NAME, gn.simulate(NAME, 1, prior="relaxed"), method, prior="relaxed")
+
+
+def test_under_the_relaxed_prior_some_transcript_is_there() -> None:
+    """The density integrates to one, and so much of it is where draws are (two transcripts, by quadrature)."""
+    reads, presence, spread = np.array(200), np.array(0.3), np.array(1.0)
+    x = np.linspace(-25.0, 8.0, 400)
+    grid = np.stack(np.meshgrid(x, x, indexing="ij"), -1)
+    density = np.exp(relaxed.log_prior(grid, presence, spread, reads) - likelihood.log_spread(spread))
+    cell = (x[1] - x[0]) ** 2
+    np.testing.assert_allclose(density.sum() * cell, 1.0, rtol=1e-6)
+    rng, draws = np.random.default_rng(1), 4000
+    drawn = np.array([relaxed.draw_log_rate(rng, {"transcript": 2}, presence, spread, reads) for _ in range(draws)])
+    for low in (-10.0, -4.0, 0.0):
+        p = density[grid.max(-1) < low].sum() * cell
+        assert abs((drawn.max(1) < low).mean() - p) < 4 * np.sqrt(p * (1 - p) / draws) + 0.01 * p
