@@ -119,3 +119,11 @@ def test_what_a_declaration_only_passes_on_is_no_source(tmp_path: Path) -> None:
     assert set(sources.imports("m", path, used=True)) >= {"m.story", "genarium.engines.ascent"}
     assert not any("extras" in name for name in sources.imports("m", path, used=True))
     assert "m.extras" in sources.imports("m", path)
+
+
+@pytest.mark.parametrize("name", registry.built_in())
+def test_readers_are_no_sources_of_a_fit(name: str) -> None:
+    model = registry.get(name)
+    readers = {reader.__module__ for reader in model.readers.values()} - {model.module}
+    for way in methods(model).values():
+        assert not readers & sources.sources_of(model, way).keys()

@@ -151,7 +151,7 @@ def reader(read: Read) -> Callable[..., Mapping[str, Any]]:
     first = inspect.Parameter("paths", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     own = [inspect.Parameter(f.name, kind, default=f.default, annotation=f.type) for f in fields(Options)]
     shown.__signature__ = inspect.Signature([first, *own])  # type: ignore[attr-defined]
-    shown.__name__ = read.__name__
+    shown.__name__, shown.__module__ = read.__name__, read.__module__
     told = inspect.cleandoc(Options.__doc__ or "").partition("Attributes\n----------\n")[2]
     shown.__doc__ = f"{inspect.cleandoc(read.__doc__ or '')}\n\nParameters\n----------\n{PATHS}\n{told}\n\n{REST}"
     return shown
