@@ -146,3 +146,10 @@ def test_of_sizes_whose_bounds_are_equal_the_smallest_is_chosen(
     best = choose(tree, [1, 2, 3], restarts=1)
     assert best["posterior"].sizes["component"] == 1
     assert list(best["choice"]["chosen"]) == [True, False, False]
+
+
+def test_a_candidate_that_cannot_be_fitted_is_left_out_with_a_warning() -> None:
+    data = gn.simulate("nb_mixture", seed=1, cell=6, gene=2, component=2)
+    with pytest.warns(UserWarning, match=r"left out of the choice: component=7: .*7"):
+        best = gn.choose("nb_mixture", data, "component", (1, 2, 7), seed=1)
+    assert best["choice"]["component_candidate"].to_numpy().tolist() == [1, 2]

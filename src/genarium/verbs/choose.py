@@ -9,14 +9,14 @@ import xarray as xr
 
 from genarium.attributes import attribute
 from genarium.declaration import Array, Model
-from genarium.errors import InputError
+from genarium.errors import GenariumError, InputError
 from genarium.evaluate import at_draws, fitted_problem, predictions
 from genarium.form import check_form
 from genarium.holding import Data
 from genarium.methods import methods
 from genarium.progress import track
 from genarium.registry import fitted_model, resolve
-from genarium.remedies import either, flag, setting
+from genarium.remedies import either, flag, setting, warn
 from genarium.tree import with_groups
 from genarium.verbs.fit import fit
 from genarium.verbs.held_out import predicted_density
@@ -76,7 +76,8 @@ def choose(
     Raises
     ------
     InputError
-        If the method's bound does not penalise size, there is no candidate, or the size is given besides.
+        If the method's bound does not penalise size, there is no candidate, or the size is given besides; or that of
+        the first candidate (later ones that cannot be fitted are left out, with a warning).
 
     Examples
     --------
@@ -103,12 +104,20 @@ def choose(
         check_form(data)
     fits: dict[int, xr.DataTree] = {}
     rows, densities = [], []
+    failed: dict[Any, GenariumError] = {}
     for candidate in track(candidates, f"choosing {size}"):
-        given = resized(model, data, size, candidate)
-        if by == "held_out":
-            held_out = {**settings, size: candidate}
-            densities.append(predicted_density(model, given, method, seed, folds, layer, **held_out))
-        tree = fit(model, given, method, seed, layer=layer, **{**settings, size: candidate})
+        own = {**settings, size: candidate}
+        try:
+            given = resized(model, data, size, candidate)
+            parts = predicted_density(model, given, method, seed, folds, layer, **own) if by == "held_out" else None
+            tree = fit(model, given, method, seed, layer=layer, **own)
+        except GenariumError as error:
+            if not rows:
+                raise
+            failed[candidate] = error
+            continue
+        if parts is not None:
+            densities.append(parts)
         notes = attribute(tree, "notes")
         if by == "bound" and (tree.attrs["claim"] != "approximate" or "bound" not in notes):
             raise InputError(
@@ -121,6 +130,10 @@ def choose(
         if by == "bound":
             chosen = max(range(len(rows)), key=lambda at: (rows[at][0], -at))
             fits = {at: tree for at, tree in fits.items() if at == chosen}
+    if failed:
+        told = "; ".join(f"{setting(size, candidate)}: {error.marked}" for candidate, error in failed.items())
+        warn(f"Not fitted, and left out of the choice: {told}")
+        candidates = [candidate for candidate in candidates if candidate not in failed]
     bound, iterations, converged, bic, icl = (np.array(column) for column in zip(*rows, strict=True))
     dim = f"{size}_candidate"
     table = xr.Dataset(
