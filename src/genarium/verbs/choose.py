@@ -103,7 +103,8 @@ def choose(
     if isinstance(data, xr.DataTree):
         check_form(data)
     fits: dict[int, xr.DataTree] = {}
-    rows, densities = [], []
+    rows: list[tuple[Any, ...]] = []
+    densities: list[list[Array]] = []
     failed: dict[Any, GenariumError] = {}
     for candidate in track(candidates, f"choosing {size}"):
         own = {**settings, size: candidate}
@@ -111,10 +112,10 @@ def choose(
             given = resized(model, data, size, candidate)
             parts = predicted_density(model, given, method, seed, folds, layer, **own) if by == "held_out" else None
             tree = fit(model, given, method, seed, layer=layer, **own)
-        except GenariumError as error:
+        except GenariumError as reason:
             if not rows:
                 raise
-            failed[candidate] = error
+            failed[candidate] = reason
             continue
         if parts is not None:
             densities.append(parts)
@@ -131,8 +132,8 @@ def choose(
             chosen = max(range(len(rows)), key=lambda at: (rows[at][0], -at))
             fits = {at: tree for at, tree in fits.items() if at == chosen}
     if failed:
-        told = "; ".join(f"{setting(size, candidate)}: {error.marked}" for candidate, error in failed.items())
-        warn(f"Not fitted, and left out of the choice: {told}")
+        reasons = "; ".join(f"{setting(size, candidate)}: {reason.marked}" for candidate, reason in failed.items())
+        warn(f"Not fitted, and left out of the choice: {reasons}")
         candidates = [candidate for candidate in candidates if candidate not in failed]
     bound, iterations, converged, bic, icl = (np.array(column) for column in zip(*rows, strict=True))
     dim = f"{size}_candidate"
