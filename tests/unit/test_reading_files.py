@@ -250,6 +250,10 @@ def test_half_precision_is_read_as_single(tmp_path: Path) -> None:
         ("%%MatrixMarket matrix coordinate real general", "line 2 is ''"),
         ("%%MatrixMarket matrix array real general\n2 2\n1\n1\n1\n1\n", "line 1 says 'matrix array real general'"),
         ("%%MatrixMarket matrix coordinate real symmetric\n2 2 1\n1 1 1\n", "symmetry='general'"),
+        (
+            "%%MatrixMarket matrix coordinate real general\n2 2 3\n1 1 1\n2 1 1\n1 1 2\n",
+            "entry 3 below line 2 lies in row 1, column 1, as an earlier",
+        ),
         ("1 2 3\n", "this is no Matrix Market file"),
     ],
 )

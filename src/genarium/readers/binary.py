@@ -231,4 +231,11 @@ def matrix_market(path: Path) -> Any:
         )
     data = found[2].to_numpy(dtype=float) if width > 2 else np.ones(entries)
     row, column = (found[i].to_numpy(dtype=float) - 1 for i in (0, 1))
-    return _positioned(path, (rows, columns), row, column, data)
+    matrix = _positioned(path, (rows, columns), row, column, data)
+    if matrix.nnz < entries:
+        k = int(np.flatnonzero(found[[0, 1]].duplicated())[0])
+        raise InputError(
+            f"{path}: entry {k + 1} below line {number} lies in row {row[k] + 1:g}, column {column[k] + 1:g}, as an "
+            "earlier one does. Keep the right one of each, or write the matrix again."
+        )
+    return matrix
