@@ -26,7 +26,7 @@ AROUND_CONTROL = 2.0 ** np.arange(9)
 """Concentrations of effects around the control's shares: from everything possible to hardly any effect."""
 
 AROUND_MEAN = 2.0 ** np.arange(2, 7)
-"""Concentrations of effects around the mean shares of all perturbations."""
+"""Concentrations of effects around the mean shares of perturbations that have one."""
 
 AROUND_ATOMS = (60.0, 200.0)
 """Concentrations around the shares of perturbations that are known well."""
@@ -248,20 +248,23 @@ class _Mixture:
         for _ in range(ROUNDS):
             before = without
             self.base = self.control + before @ self.N
-            fit = self._weigh(self.base - before[:, None] * self.N)  # no row is its own control
+            own = before[:, None] * self.N  # no row is its own control
+            fit = self._weigh(self.base - own, (1 - before) @ (self.N / self.N.sum(1, keepdims=True)))
             without = self.member[:, 0]
             if np.abs(without - before).max() < 1e-3:
                 break
         own = dirichlet_multinomials(self.control[None] - 0.5, self.base[None] - self.control + 0.5, own=True)
         return fit + float(own[0])
 
-    def _weigh(self, null: Array) -> float:
+    def _weigh(self, null: Array, effects: Array) -> float:
         """Find weights and responsibilities, given what rows without an effect are drawn around, (P, K).
+
+        ``effects``, (K,): shares of the rows that have one, summed.
 
         Return the log probability of the rows, with that of the weights.
         """
         share, total = self.base / self.base.sum(), self.base.sum()
-        mean = (self.N.sum(0) + 0.5) / (self.N.sum(0) + 0.5).sum()
+        mean = (effects + PENALTY * share) / (effects.sum() + PENALTY)  # one row says little of where others lie
         around = [AROUND_CONTROL[total / 2 > AROUND_CONTROL, None] * share, AROUND_MEAN[:, None] * mean, self.known]
         self.alpha = np.maximum(np.concatenate(around), SLIGHTEST)
         same = dirichlet_multinomials(self.N, null, own=True)
