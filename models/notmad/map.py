@@ -65,11 +65,11 @@ def maximum(
     problem : Problem
     rng : Generator
     restarts : int, optional
-        Independent random starts, each along orders of its own (where not given, 4 up to 30 nodes, else 2); where the
-        end of the best is reached by no other, and nodes are no more than 30, up to as many again. Up to 30 nodes,
-        neighbours in the order of the best change places while that raises the density. Of the best one's end, what it
-        becomes without an order, and the fit along the order of that, the one is returned whose projected networks have
-        the highest density.
+        Independent random starts, one in four near a single network for all samples, each along orders of its own
+        (where not given, 4 up to 30 nodes, else 2); where the end of the best is reached by no other, and nodes are no
+        more than 30, up to as many again. Up to 30 nodes, neighbours in the order of the best change places while that
+        raises the density. Of the best one's end, what it becomes without an order, and the fit along the order of
+        that, the one is returned whose projected networks have the highest density.
     strength : float, optional
         The last stage weighs the mean of h by max(alpha, strength times the number of samples): as much as so many
         nats of every sample (100 where not given), which makes the networks all but acyclic whatever their number.
@@ -132,7 +132,8 @@ def maximum(
         agreeing = sum(run.value <= min(run.value for run in runs) + AGREE for run in runs)
         if number >= restarts and (agreeing >= 2 or restarts == 1 or not few):
             break
-        runs.append(ordering.fit(packed.random(stream), stream, approach, max_iterations, shared=number % 2 == 1))
+        first = packed.random(stream, alone=number % 4 == 2)
+        runs.append(ordering.fit(first, stream, approach, max_iterations, shared=number % 2 == 1))
     runs.sort(key=lambda run: run.value)
     best = runs[0]
     agreeing = sum(run.value <= best.value + AGREE for run in runs)

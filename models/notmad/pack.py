@@ -16,6 +16,9 @@ SIZES = {
 }
 """Standard deviations of random starts; of other variables, one."""
 
+ALONE = 3.0
+"""Logit of an archetype that has nearly all the weight."""
+
 
 class Packed:
     """The whole objective as a function of a flat vector, in nats a sample.
@@ -105,11 +108,16 @@ class Packed:
         low[: 2 * self.edges][~self.open] = high[: 2 * self.edges][~self.open] = 0
         return np.column_stack([low, high])
 
-    def random(self, rng: np.random.Generator) -> Array:
-        """Return a start: small edges, an encoder that tells contexts apart, sigma of the data's size."""
+    def random(self, rng: np.random.Generator, alone: bool = False) -> Array:
+        """Return a start: small edges, an encoder that tells contexts apart, sigma of the data's size.
+
+        ``alone``: the first archetype has nearly all the weight, as where one network does for all contexts.
+        """
         at = {}
         for name in self.objective.names:
             at[name] = rng.normal(0, SIZES.get(name, 1.0), self.shapes[name])
+        if alone:
+            at["intercept"][0] += ALONE
         if "sigma" in at:
             spread = self.objective.x.std(0) if self.shapes["sigma"] else self.objective.x.std()
             at["sigma"] = np.maximum(1e-3, spread)

@@ -26,10 +26,13 @@ AROUND_CONTROL = 2.0 ** np.arange(9)
 """Concentrations of effects around the control's shares: from everything possible to hardly any effect."""
 
 AROUND_MEAN = 2.0 ** np.arange(2, 7)
-"""Concentrations of effects around the mean shares of all perturbations."""
+"""Concentrations of effects around the mean shares of perturbations that have one."""
 
 AROUND_ATOMS = (60.0, 200.0)
 """Concentrations around the shares of perturbations that are known well."""
+
+SLIGHTEST = 0.15
+"""Concentrations of effects are at least this, so that a rare state is not known beforehand to fall."""
 
 PENALTY = 10.0
 """Pseudo-count of rows without an effect, less one, so that the share of hits is not overstated (Stephens 2017)."""
@@ -39,6 +42,9 @@ DRAWS = 2000
 
 ROUNDS = 20
 """Rounds of weighing at most, each with the last one's rows without an effect as further controls."""
+
+WEIGHINGS = 200
+"""Rounds of weighing pairs of replicates at most."""
 
 PLENTY = 10.0
 """A control of so many times the cells of a row stands alone in the first round; of fewer, all rows beside it, too."""
@@ -73,17 +79,26 @@ def replicate_concentration(counts: Any, condition: Sequence[Hashable] | Array) 
     table, labels = np.asarray(counts, dtype=float), np.asarray(condition, dtype=object)
     cells = table.sum(1)
     shares = table / np.maximum(cells, 1)[:, None]
-    above = below = 0.0
+    pairs = []
     for name in dict.fromkeys(labels):
         rows = np.flatnonzero((labels == name) & (cells > 0))
         for i, r in enumerate(rows):
             for s in rows[:i]:
-                apart = float(((shares[r] - shares[s]) ** 2).sum())
                 both = float(1 - shares[r] @ shares[s])  # estimates Σ q (1 - q) without bias
-                sampling = 1 / cells[r] + 1 / cells[s]
-                above += apart - both * sampling
-                below += both * (2 - sampling)
-    return below / above - 1 if above > 0 else np.inf
+                pairs.append((float(((shares[r] - shares[s]) ** 2).sum()), both, 1 / cells[r] + 1 / cells[s]))
+    if not pairs:
+        return np.inf
+    apart, both, sampling = np.array(pairs).T
+    rho = 1.0  # all pairs weigh the same
+    for _ in range(WEIGHINGS):
+        weight = (2 * rho + (1 - rho) * sampling) ** -2.0
+        above, below = float(weight @ (apart - both * sampling)), float(weight @ (both * (2 - sampling)))
+        if below <= 0:  # replicates of one cell each
+            return np.inf
+        before, rho = rho, float(np.clip(above / below, 0.0, 1.0))
+        if abs(rho - before) <= 1e-9 * before:
+            break
+    return 1 / rho - 1 if rho > 0 else np.inf
 
 
 def hits(
@@ -150,7 +165,7 @@ def hits(
     where = np.array(condition, dtype=object)
     N = np.stack([effective[where == name].sum(0) for name in found])
     base = effective[where == control].sum(0) + 0.5
-    mixture = _Mixture(N, base, atoms)
+    mixture = _Mixture(N, base, atoms, list(map(str, states)))
     drawn = [mixture.draws(p, str(name)) for p, name in enumerate(found)]
     out = _of_effects(mixture, drawn)
     if target is not None:
@@ -216,8 +231,8 @@ def write_hits(
 class _Mixture:
     """No effect, or one of Dirichlet distributions: weights by EM, penalised, and responsibilities (eqs. 32 to 34)."""
 
-    def __init__(self, N: Array, control: Array, atoms: Any) -> None:
-        self.N = N
+    def __init__(self, N: Array, control: Array, atoms: Any, states: Sequence[str]) -> None:
+        self.N, self.states = N, states
         self.known = np.empty((0, N.shape[1]))
         if atoms is not None:
             known = np.asarray(atoms, dtype=float) + 0.5
@@ -233,22 +248,25 @@ class _Mixture:
         for _ in range(ROUNDS):
             before = without
             self.base = self.control + before @ self.N
-            fit = self._weigh(self.base - before[:, None] * self.N)  # no row is its own control
+            own = before[:, None] * self.N  # no row is its own control
+            fit = self._weigh(self.base - own, (1 - before) @ (self.N / self.N.sum(1, keepdims=True)))
             without = self.member[:, 0]
             if np.abs(without - before).max() < 1e-3:
                 break
         own = dirichlet_multinomials(self.control[None] - 0.5, self.base[None] - self.control + 0.5, own=True)
         return fit + float(own[0])
 
-    def _weigh(self, null: Array) -> float:
+    def _weigh(self, null: Array, effects: Array) -> float:
         """Find weights and responsibilities, given what rows without an effect are drawn around, (P, K).
+
+        ``effects``, (K,): shares of the rows that have one, summed.
 
         Return the log probability of the rows, with that of the weights.
         """
         share, total = self.base / self.base.sum(), self.base.sum()
-        mean = (self.N.sum(0) + 0.5) / (self.N.sum(0) + 0.5).sum()
+        mean = (effects + PENALTY * share) / (effects.sum() + PENALTY)  # one row says little of where others lie
         around = [AROUND_CONTROL[total / 2 > AROUND_CONTROL, None] * share, AROUND_MEAN[:, None] * mean, self.known]
-        self.alpha = np.concatenate(around)
+        self.alpha = np.maximum(np.concatenate(around), SLIGHTEST)
         same = dirichlet_multinomials(self.N, null, own=True)
         log = np.concatenate([same[:, None], dirichlet_multinomials(self.N, self.alpha)], 1)
         ratio = np.exp(log - log.max(1, keepdims=True))
@@ -273,20 +291,23 @@ class _Mixture:
         return float((np.log(member.sum(1)) + log.max(1)).sum() + (PENALTY - 1) * np.log(weight[0]))
 
     def draws(self, row: int, name: str) -> tuple[Array, Array]:
-        """Return shares, (DRAWS, K), and which of them have an effect; they depend on the row's name, not its place."""
-        rng = np.random.default_rng(crc32(name.encode()))
+        """Return shares, (DRAWS, K), and which of them have an effect; they depend on names, not on places."""
         edges = np.concatenate([[0.0], np.cumsum(self.member[row])]) * DRAWS
         times = np.diff(np.floor(edges + 0.5)).astype(int)  # as many of each component as its share
         which = np.repeat(np.arange(len(times)), times)
-        q = rng.standard_gamma(np.maximum(self.posterior[row, which], 1e-6))
-        q /= q.sum(1, keepdims=True)
-        order = rng.permutation(len(q))
-        return q[order], which[order] > 0
+        order = np.random.default_rng(crc32(name.encode())).permutation(len(which))
+        return self._shares(name, np.maximum(self.posterior[row, which], 1e-6))[order], which[order] > 0
 
     def control_draws(self) -> Array:
         """Return shares of the control, (DRAWS, K)."""
-        q = np.random.default_rng(0).standard_gamma(self.base, (DRAWS, len(self.base)))
-        return np.maximum(q / q.sum(1, keepdims=True), LEAST)
+        return np.maximum(self._shares("", np.broadcast_to(self.base, (DRAWS, len(self.base)))), LEAST)
+
+    def _shares(self, name: str, concentration: Array) -> Array:
+        """Draw shares of the row of a name, each state with random numbers of its own; both of shape (S, K)."""
+        q = np.empty(concentration.shape)
+        for k, state in enumerate(self.states):
+            q[:, k] = np.random.default_rng(crc32(f"{name}\n{state}".encode())).standard_gamma(concentration[:, k])
+        return q / q.sum(1, keepdims=True)
 
 
 def dirichlet_multinomials(counts: Array, alpha: Array, *, own: bool = False) -> Array:
