@@ -38,7 +38,10 @@ def fitted(method: str, options: dict[str, str], starts: Array, monkeypatch: pyt
     return notes
 
 
-@pytest.mark.parametrize(("method", "options"), [*(("em", options) for options in OPTIONS), ("vi", OPTIONS[0])])
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [*(("em", options) for options in OPTIONS), pytest.param("vi", OPTIONS[0], marks=pytest.mark.slow)],
+)
 def test_a_mode_that_all_starts_miss_is_reached(
     method: str, options: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
