@@ -12,6 +12,7 @@ from .adjusted import Adjusted, zero_summed
 from .adjusted_bound import LEAST_SD, MOST_SD, Bound, State, climb
 from .adjusted_sums import Cells, Told
 from .likelihood import FLOOR
+from .moves import divided, merged
 from .nodes import ERROR
 from .seeding import k_means_plus_plus
 from .updates import PHI_RANGE
@@ -67,6 +68,32 @@ class Step:
             shift = first_shift(problem)
             x = x / np.exp(shift.T[problem["batch"]])
         return self.start_at(k_means_plus_plus(x, problem["size_factor"], problem.sizes["component"], rng), shift)
+
+    def uncorrected(self, state: State) -> Array:
+        """Return the counts (N, D) without the shifts of the batches."""
+        x = self.problem["x"]
+        if not self.story.batches:
+            return x
+        shift = state.centre["shift"] @ self.bound.of_batch.T
+        return np.asarray(x / np.exp(shift.T[self.problem["batch"]]))
+
+    def merged(self, state: State, i: int, j: int) -> State:
+        """Return the point in which component i stands for i and j, and j for no cell."""
+        weight, mu = merged(state.weight, np.exp(state.centre["log_mu"]), i, j)
+        return replace(state, centre={**state.centre, "log_mu": np.log(mu)}, weight=weight)
+
+    def divided(self, state: State, k: int, j: int, two: Array) -> State:
+        """Return the point in which components k and j have the cells of k, at two centroids."""
+        weight, mu = divided(state.weight, np.exp(state.centre["log_mu"]), k, j, two)
+        centre = {**state.centre, "log_mu": np.log(mu)}
+        if self.story.dispersion == "component" and "log_r" in centre:
+            centre["log_r"] = centre["log_r"].copy()
+            centre["log_r"][j] = centre["log_r"][k]
+        if self.story.covariates:
+            effect = centre["effect"] @ self.bound.of_component.T
+            effect[:, j] = effect[:, k]
+            centre["effect"] = effect @ self.bound.of_component
+        return replace(state, centre=centre, weight=weight)
 
     def widened(self, state: State) -> State:
         """Give a state of points the widths that the data suggest, if this is variational Bayes."""

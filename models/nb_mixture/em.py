@@ -13,6 +13,7 @@ from . import adjusted_step, em_step
 from .adjusted import Adjusted
 from .em_step import State, Vector
 from .finish import finished, on_a_ridge
+from .moves import moved, worthwhile
 from .nodes import ERROR
 from .search import Search, search
 
@@ -30,6 +31,15 @@ class Step[S](Protocol):
 
     def vector(self, like: S) -> Vector[S]:
         """Return how a state becomes an unconstrained vector, and one a state."""
+
+    def uncorrected(self, state: S) -> Array:
+        """Return the counts (N, D) that centroids are started from, batches' differences off."""
+
+    def merged(self, state: S, i: int, j: int) -> S:
+        """Return the state in which component i stands for i and j, and j for no cell."""
+
+    def divided(self, state: S, k: int, j: int, two: Array) -> S:
+        """Return the state in which components k and j have the cells of k, at two centroids."""
 
     def estimate(self, state: S, order: Array) -> dict[str, Array]:
         """Return the unknown variables with the components in the given order."""
@@ -89,10 +99,13 @@ def sought(
     max_iterations: int = 2000,
     accelerate: bool = True,
 ) -> tuple[Step[Any], Search[Any]]:
-    """Follow several starts; returns the update, and what they led to."""
+    """Follow several starts, and moves from their best end; returns the update, and what they led to."""
 
     def ascent(problem: Problem, error: float) -> Callable[..., Ascent[Any]]:
-        step, turn = step_of(problem, error), iter(range(10**9))
+        return along(step_of(problem, error))
+
+    def along(step: Step[Any]) -> Callable[..., Ascent[Any]]:
+        turn = iter(range(10**9))
 
         def go(state: Any, *, tolerance: float, most: int = 0) -> Ascent[Any]:
             if state is None:
@@ -102,7 +115,10 @@ def sought(
 
         return go
 
-    return step_of(problem), search(problem, rng, ascent, restarts, tolerance, "EM restarts")
+    step, found = step_of(problem), search(problem, rng, ascent, restarts, tolerance, "EM restarts")
+    if worthwhile(step, restarts):
+        found = moved(step, found, rng, along(step), tolerance)
+    return step, found
 
 
 def told(step: Step[Any], state: Any, trace: Any, notes: dict[str, Any]) -> Result:

@@ -11,6 +11,7 @@ from genarium.supports import LARGEST
 
 from .counts import Counts, Logits, Sums, log_weights, logits_at, rising_table
 from .likelihood import FLOOR, Story
+from .moves import divided, merged
 from .nodes import ERROR
 from .seeding import k_means_plus_plus
 from .updates import PHI_RANGE, newton_centroids, newton_dispersion
@@ -59,6 +60,23 @@ class Step:
         """Start from k-means++; there is nothing to correct."""
         x, s, K = self.problem["x"], self.problem["size_factor"], self.problem.sizes["component"]
         return self.start_at(k_means_plus_plus(x, s, K, rng))
+
+    def uncorrected(self, state: State) -> Array:
+        """Return the counts (N, D) that centroids are started from; there is nothing to correct."""
+        return self.problem["x"]
+
+    def merged(self, state: State, i: int, j: int) -> State:
+        """Return the state in which component i stands for i and j, and j for no cell."""
+        pi, mu = merged(state.pi, state.mu, i, j)
+        return replace(state, pi=pi, mu=mu)
+
+    def divided(self, state: State, k: int, j: int, two: Array) -> State:
+        """Return the state in which components k and j have the cells of k, at two centroids."""
+        pi, mu = divided(state.pi, state.mu, k, j, two)
+        phi = state.phi.copy()
+        if self.story.dispersion == "component":
+            phi[j] = phi[k]
+        return State(pi, mu, phi)
 
     def hold(self, state: State) -> State:
         """Put the fixed parameters into a state."""

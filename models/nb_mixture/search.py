@@ -71,6 +71,11 @@ def picked(problem: Problem, pick: Array) -> Problem:
     return replace(problem, sizes={**problem.sizes, "cell": len(pick)}, arrays=arrays, coords=coords)
 
 
+def seen_at_once(problem: Problem) -> int:
+    """Return the number of cells up to which starts see all."""
+    return min(LEAST, max(MANY, ENOUGH // problem.sizes["gene"]))
+
+
 def search[S](
     problem: Problem,
     rng: np.random.Generator,
@@ -99,8 +104,7 @@ def search[S](
     Search
     """
     cells = problem.sizes["cell"]
-    least = min(LEAST, max(MANY, ENOUGH // problem.sizes["gene"]))
-    some = min(cells, max(least, int(SHARE * cells)))
+    some = min(cells, max(seen_at_once(problem), int(SHARE * cells)))
     go = ascent(problem, ERROR)
     if cells <= MANY or restarts == 1:
         found = best_of((go(None, tolerance=tolerance) for _ in range(restarts)), label, restarts)

@@ -19,6 +19,7 @@ from .depth import DepthStep
 from .em import em
 from .factors import Grid, draw_r, grid_around, known_grid, refined
 from .likelihood import Story
+from .moves import FEWEST
 from .response import respond
 from .seeding import k_means_plus_plus
 from .updates import DispersionObjective
@@ -111,7 +112,9 @@ def vi(
     story = Story(problem.option("dispersion"))
     kind: Any = DepthStep if counts.has_depth else ConjugateStep
     many = counts.x.shape[0] > search.MANY and restarts > 1  # then EM, which is faster, looks for the mode
-    found_point = em(problem, rng, restarts=restarts if many else FEW) if many or story.dispersion != "known" else None
+    also = restarts > 1 and problem.sizes["component"] >= FEWEST  # moves reach modes that starts miss
+    first_by_em = many or also or story.dispersion != "known"
+    found_point = em(problem, rng, restarts=restarts if many else FEW) if first_by_em else None
     if found_point is None or story.dispersion == "known":
         grid = known_grid(problem, story)
     else:
@@ -129,14 +132,16 @@ def vi(
         return step.first(k_means_plus_plus(counts.x, counts.size_factor, problem.sizes["component"], rng))
 
     starts: dict[str, Any] = {}
-    if many and found_point is not None:
+    if found_point is not None:
         mode = step.first(np.asarray(found_point.point["mu"]), np.asarray(found_point.point["pi"]))
+    if many and found_point is not None:
         own = OWN if len(counts.x) <= search.LEAST else 0
         found = best_of((ascent(start() if i else mode) for i in range(1 + own)), "VI from the mode of EM", 1 + own)
         if found.best is found.runs[0]:
             starts = {name: found_point.notes[name] for name in ("restarts", "restarts_at_best")}
     else:
-        found = best_of((ascent(start()) for _ in range(restarts)), "VI restarts", restarts)
+        runs = (ascent(mode if also and not i else start()) for i in range(restarts))
+        found = best_of(runs, "VI restarts", restarts)
     step, found = resolved(problem, step, found, lambda grid: kind(problem, counts, story, grid), ascent_by)
     if covariance == "mean_field":
         return collect(problem, step, found, rng, draws, starts)
