@@ -25,7 +25,7 @@ PYMC: dict[str, Method] = {
         "ADVI with fixed draws, minimised to a small gradient; covariance by linear response.",
         engine="pymc",
     ),
-    "map": Method(f"{ENGINES}.pymc:maximum", "point", "Maximum of the PyMC density, by L-BFGS.", engine="pymc"),
+    "map": Method(f"{ENGINES}.pymc_modes:maximum", "point", "Maximum of the PyMC density, by L-BFGS.", engine="pymc"),
     "nuts-jax": Method(
         f"{ENGINES}.blackjax:nuts",
         "exact",
@@ -53,7 +53,7 @@ STAN: dict[str, Method] = {
         f"{ENGINES}.stan:laplace", "approximate", "Normal approximation at the mode, of the Stan program.", "stan"
     ),
     "stan-map": Method(
-        f"{ENGINES}.stan:maximum", "point", "Maximum of the Stan program's density, by L-BFGS.", engine="stan"
+        f"{ENGINES}.stan_modes:maximum", "point", "Maximum of the Stan program's density, by L-BFGS.", engine="stan"
     ),
 }
 """Methods of every model variant that has a Stan program."""
