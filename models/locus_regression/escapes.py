@@ -45,7 +45,8 @@ def improved(step: Step, run: Ascent[State], tolerance: float, sweeps: int) -> A
     run = settled(step, run, tolerance)
     for _ in range(ROUNDS):
         before = run.bound
-        run = settled(step, smoothed(step, run, tolerance), tolerance)
+        if (smooth := smoothed(step, run, tolerance)) is not run:
+            run = settled(step, smooth, tolerance)
         if (better := exchanged(step, run, tolerance, sweeps)) is not run:
             run = settled(step, better, tolerance)
         if run.bound < before + GAIN:
