@@ -82,7 +82,7 @@ def fit_blocks(
     draws: int = 500,
     **known: Any,
 ) -> xr.DataTree:
-    """Fit a corpus on disk without loading it; the result is that of the corpus in memory, to rounding.
+    """Fit a corpus on disk without loading it; its ascents are those of the corpus in memory, to rounding.
 
     Parameters
     ----------

@@ -14,6 +14,7 @@ from . import boosting, random_loci
 from .checkpoint import Checkpoint, ascended
 from .corpus import corpus
 from .corrected import corrected
+from .escapes import improved
 from .sparse import pruned
 from .spectra import CONCENTRATIONS
 from .sweep import PATIENCE, State, Step
@@ -40,7 +41,7 @@ def vi(
     sweeps: int = 0,
     checkpoint: str = "",
 ) -> Result:
-    """Fit q(z) q(beta) q(lam) q(rho) q(pi) by coordinate ascent, from several starts.
+    """Fit q(z) q(beta) q(lam) q(rho) q(pi) by coordinate ascent, from several starts, and moves out of local optima.
 
     Parameters
     ----------
@@ -89,7 +90,8 @@ def vi(
     settings = {"restarts": restarts, "agreeing": agreeing, "max_iterations": max_iterations}
     keeper = Checkpoint.of(checkpoint, step, rng, {**settings, "tolerance": tolerance})
     scouts, best = climbed(step, problem, rng, keeper, tolerance=tolerance, **settings)
-    run = scouts[best]
+    together = _together([scout.bound for scout in scouts], tolerance)
+    run = scouts[best] = improved(step, scouts[best], tolerance, sum(len(scout.bounds) for scout in scouts))
     if sparse:
         run = scouts[best] = pruned(step, run, 0.1)
     trees = "leaf_scale" in problem.arrays
@@ -97,7 +99,6 @@ def vi(
         run = scouts[best] = boosting.grown(step, run, problem, rng, tolerance)
     result = collect(step, Restarts(run, tuple(scouts)), rng, draws)
     if agreeing > 1 and not (sparse or trees):
-        together = _together([scout.bound for scout in scouts], tolerance)
         result = replace(result, notes={**result.notes, "restarts_at_best": together})
     if covariance != "corrected" or trees:
         return result
