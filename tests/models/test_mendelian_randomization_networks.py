@@ -374,7 +374,7 @@ def node(*args: Any, **kwargs: Any) -> list[Any]:
     return [{"args": list(args), "kwargs": kwargs}]
 
 
-def small(middle: dict[str, Any], nodes: Any, L: int = 9) -> dict[str, Any]:
+def small(middle: dict[str, Any], nodes: Any, L: int = 9) -> Any:
     """A model of one layer between a sequence and the maximum over it."""
     own = {**nf.layer(middle.pop("class_name"), middle.pop("name", "m"), **middle.pop("config", {})), **middle}
     own["inbound_nodes"] = nodes
@@ -438,12 +438,19 @@ def test_calls_of_keras_3_that_say_nothing_more(tmp_path: Path, kwargs: dict[str
 
 
 def test_weights_that_a_layer_has_besides_its_own_are_refused(tmp_path: Path) -> None:
+    import h5py
+
     rng = np.random.default_rng(22)
     layers = [nf.layer("InputLayer", "in", batch_shape=[None, 9, 4]), nf.layer("Conv1D", "c", "in", padding="same")]
     kernel, bias = rng.normal(size=(3, 4, 3)), np.zeros(3)
     own = {"c/kernel": kernel, "c/bias": bias, "c/lora_kernel_a": np.ones((3, 4, 2))}
     path = nf.keras_h5(tmp_path / "net.h5", nf.model("m", layers, ["in"], ["c"]), {"c": own})
     with pytest.raises(InputError, match="'c' has weights 'lora_kernel_a' besides kernel, bias"):
+        load_network(path)
+    path = nf.keras_h5(tmp_path / "net.h5", nf.model("m", layers, ["in"], ["c"]), {"c": {"c/kernel": kernel}})
+    with h5py.File(path, "a") as file:  # as Keras 3 leaves a file that it could not write
+        file["model_weights/c"].attrs["weight_names"] = ["c/kernel:0", "c/kernel:0"]
+    with pytest.raises(InputError, match="'c' has no weights or option 'kernel' in the file"):
         load_network(path)
     path = archive_of(tmp_path / "net.keras", nf.model("m", layers, ["in"], ["c"]), {"c": [kernel, bias, bias]})
     with pytest.raises(InputError, match="'c' has weights '2' besides kernel, bias"):

@@ -44,13 +44,14 @@ def _hdf5(path: Path) -> tuple[Any, Weights]:
         top = file["model_weights"]
         for layer in _strings(top, "layer_names") or list(top):
             twice = set()
+            names = _strings(top[layer], "weight_names")
             for name, value in _datasets(top[layer]):
                 *place, leaf = name.split("/")
                 own = leaf.partition(":")[0]
                 # of a nested model's layer the file may tell the whole way or only the layer
                 for key in {(layer,), (layer, *place), *((layer, part) for part in place)}:
                     values = found.setdefault(key, {})
-                    if own in values:
+                    if own in values or names.count(name) > 1:
                         twice.add((key, own))
                     values[own] = value
             for key, own in twice:  # of which layer they are is not told
