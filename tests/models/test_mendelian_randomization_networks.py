@@ -297,6 +297,8 @@ def test_mtsplice_looks_at_two_parts_of_a_sequence(tmp_path: Path) -> None:
     check_mutants(net, x, 0, 10 + L)
     with pytest.raises(InputError, match=r"layers 'seql', 'seqr' are 2 inputs of the model"):
         load_network(path)
+    with pytest.raises(InputError, match=r"input 'seqr' takes 24 positions, but inputs= gives it \(10, 30\)"):
+        load_network(path, inputs={"seql": (0, L), "seqr": (10, 30)})
 
 
 @pytest.mark.slow

@@ -250,6 +250,11 @@ class _Graph:
             return Layer(name, "input", (), {"length": length, "shape": tuple(shape[1:]), **order})
         told = self.given[name]
         if isinstance(told, tuple):
+            if length is not None and told != (told[0], told[0] + length):
+                raise InputError(
+                    f"{self.path}: input {name!r} takes {length} positions, but inputs= gives it {told}. Give (start, "
+                    f"start + {length})."
+                )
             return Layer(name, "input", (), {"start": told[0], "stop": told[1], **order})
         wanted = [1 if n is None else n for n in shape[1:]]
         try:
