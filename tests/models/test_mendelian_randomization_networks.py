@@ -297,6 +297,8 @@ def test_mtsplice_looks_at_two_parts_of_a_sequence(tmp_path: Path) -> None:
     check_mutants(net, x, 0, 10 + L)
     with pytest.raises(InputError, match=r"layers 'seql', 'seqr' are 2 inputs of the model"):
         load_network(path)
+    with pytest.raises(InputError, match=r"input 'seqr' takes 24 positions, but inputs= gives it \(10, 30\)"):
+        load_network(path, inputs={"seql": (0, L), "seqr": (10, 30)})
 
 
 @pytest.mark.slow
@@ -359,6 +361,270 @@ def test_keras_files_that_cannot_be_used(tmp_path: Path) -> None:
     path.write_bytes(raw[: len(raw) // 2])
     with pytest.raises(InputError, match=r"net\.keras: this is not|net\.keras: this cannot be read"):
         load_network(path)
+
+
+# What a file says besides layers' outputs; names, axes and precision
+
+
+def kt(name: str, call: int = 0) -> dict[str, Any]:
+    """A tensor as Keras 3 names it."""
+    return {"class_name": "__keras_tensor__", "config": {"shape": [None, 9, 4], "keras_history": [name, call, 0]}}
+
+
+def node(*args: Any, **kwargs: Any) -> list[Any]:
+    """One call of a layer of Keras 3."""
+    return [{"args": list(args), "kwargs": kwargs}]
+
+
+def small(middle: dict[str, Any], nodes: Any, L: int = 9) -> Any:
+    """A model of one layer between a sequence and the maximum over it."""
+    own = {**nf.layer(middle.pop("class_name"), middle.pop("name", "m"), **middle.pop("config", {})), **middle}
+    own["inbound_nodes"] = nodes
+    layers = [
+        nf.layer("InputLayer", "in", batch_shape=[None, L, 4]),
+        nf.layer("Conv1D", "c", "in", padding="same", activation="linear"),
+        own,
+        nf.layer("GlobalMaxPooling1D", "top", own["name"]),
+    ]
+    return nf.model("m", layers, ["in"], ["top"])
+
+
+MASK = {"class_name": "__keras_tensor__", "config": {"keras_history": ["in", 0, 0]}}
+VALUE = {"class_name": "__numpy__", "config": {"value": [1.5, 2.5, 0.5], "dtype": "float32"}}
+OPS = {"module": "keras.src.ops.numpy", "registered_name": "Multiply"}
+POLICY = {"module": "keras", "class_name": "DTypePolicy", "config": {"name": "mixed_float16"}}
+
+
+@pytest.mark.parametrize(
+    ("middle", "nodes", "message"),
+    [
+        ({"class_name": "Multiply", **OPS}, node(kt("c"), 2.5), r"'m' takes 2\.5 besides outputs of layers"),
+        (
+            {"class_name": "Add", **OPS},
+            node(kt("c"), VALUE),
+            r"'m' takes \{'value': \[1\.5.* besides outputs of layers",
+        ),
+        ({"class_name": "Softmax", "module": "keras.src.ops.nn"}, node(kt("c")), "is a Softmax of keras.src.ops.nn"),
+        ({"class_name": "Dropout"}, node(kt("c"), training=True), "'m' is called with training=True, which is not"),
+        ({"class_name": "Dropout"}, [[["c", 0, 0, {"training": True}]]], "'m' is called with training=True"),
+        ({"class_name": "Conv1D"}, node(kt("c"), mask=MASK), "'m' is called with mask=the output of 'in'"),
+        ({"class_name": "Dropout", "registered_name": "mine>Dropout"}, node(kt("c")), "is a Dropout of mine>Dropout"),
+        ({"class_name": "Dense", "module": "my.layers"}, node(kt("c")), "is a Dense of my.layers, which is not"),
+        ({"class_name": "Conv1D", "config": {"dtype": POLICY}}, node(kt("c")), "'m' computes in mixed_float16, whose"),
+        ({"class_name": "ReLU", "config": {"dtype": "float16"}}, node(kt("c")), "'m' computes in float16, whose"),
+        ({"class_name": "Softmax", "config": {"axis": 1}}, node(kt("c")), "'m' works along axis=1, which is not"),
+        ({"class_name": "Subtract"}, node([kt("c")]), "'m' takes 1 inputs, but must take 2"),
+        ({"class_name": "GroupNormalization"}, node(kt("c")), "export the network to ONNX, or give deep_mr a callable"),
+    ],
+)
+def test_what_a_keras_call_is_given_is_not_left_out(
+    tmp_path: Path, middle: dict[str, Any], nodes: Any, message: str
+) -> None:
+    rng = np.random.default_rng(20)
+    kernel = [rng.normal(size=(3, 4, 3)), np.zeros(3)]
+    groups = {"c": kernel, "m": [rng.normal(size=(3, 3, 3)), np.zeros(3)]}
+    path = archive_of(tmp_path / "net.keras", small(dict(middle), nodes), groups)
+    with pytest.raises(InputError, match=message):
+        load_network(path)
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"training": False, "mask": None}, {"mask": [None, None]}])
+def test_calls_of_keras_3_that_say_nothing_more(tmp_path: Path, kwargs: dict[str, Any]) -> None:
+    rng = np.random.default_rng(21)
+    kernel = rng.normal(size=(3, 4, 3)).astype(np.float32)
+    config = small({"class_name": "Multiply", **OPS}, node(kt("c"), kt("c"), **kwargs))
+    net = load_network(archive_of(tmp_path / "net.keras", config, {"c": [kernel, np.ones(3)]}))
+    x = some(rng, 2, 9)
+    c = np.array([nf.conv(one, kernel.transpose(2, 1, 0), np.ones(3), padding=1) for one in x])
+    np.testing.assert_allclose(net(x), (c**2).max(2), atol=1e-6)
+
+
+def test_weights_that_a_layer_has_besides_its_own_are_refused(tmp_path: Path) -> None:
+    import h5py
+
+    rng = np.random.default_rng(22)
+    layers = [nf.layer("InputLayer", "in", batch_shape=[None, 9, 4]), nf.layer("Conv1D", "c", "in", padding="same")]
+    kernel, bias = rng.normal(size=(3, 4, 3)), np.zeros(3)
+    own = {"c/kernel": kernel, "c/bias": bias, "c/lora_kernel_a": np.ones((3, 4, 2))}
+    path = nf.keras_h5(tmp_path / "net.h5", nf.model("m", layers, ["in"], ["c"]), {"c": own})
+    with pytest.raises(InputError, match="'c' has weights 'lora_kernel_a' besides kernel, bias"):
+        load_network(path)
+    path = nf.keras_h5(tmp_path / "net.h5", nf.model("m", layers, ["in"], ["c"]), {"c": {"c/kernel": kernel}})
+    with h5py.File(path, "a") as file:  # as Keras 3 leaves a file that it could not write
+        file["model_weights/c"].attrs["weight_names"] = ["c/kernel:0", "c/kernel:0"]
+    with pytest.raises(InputError, match="'c' has no weights or option 'kernel' in the file"):
+        load_network(path)
+    path = archive_of(tmp_path / "net.keras", nf.model("m", layers, ["in"], ["c"]), {"c": [kernel, bias, bias]})
+    with pytest.raises(InputError, match="'c' has weights '2' besides kernel, bias"):
+        load_network(path)
+    path = archive_of(path, nf.model("m", layers, ["in"], ["c"]), {"c": [kernel]})
+    with pytest.raises(InputError, match="'c' has no weights or option 'bias' in the file"):
+        load_network(path)
+
+
+def test_inputs_of_a_nested_model_are_in_its_own_order_and_keras_2_counts_its_calls_from_1(tmp_path: Path) -> None:
+    rng = np.random.default_rng(23)
+    L = 12
+    names = ("ca", "cb", "first")
+    kernels = {name: rng.normal(size=(3, 4, 4)).astype(np.float32) for name in names}
+    inner = nf.model(
+        "inner",
+        [
+            nf.layer("InputLayer", "ia", batch_input_shape=[None, L, 4]),
+            nf.layer("InputLayer", "ib", batch_input_shape=[None, L, 4]),
+            nf.layer("Conv1D", "ca", "ia", padding="same", activation="relu", use_bias=False),
+            nf.layer("Conv1D", "cb", "ib", padding="same", activation="linear", use_bias=False),
+            nf.layer("Subtract", "s", "ca", "cb"),
+        ],
+        ["ib", "ia"],
+        ["s"],
+    )
+    nodes = [[["in", 0, 0, {}], ["first", 0, 0, {}]], [["first", 0, 0, {}], ["inner", 1, 0, {}]]]
+    layers = [
+        nf.layer("InputLayer", "in", batch_input_shape=[None, L, 4]),
+        nf.layer("Conv1D", "first", "in", padding="same", activation="linear", use_bias=False),
+        {**inner, "name": "inner", "inbound_nodes": nodes},
+        nf.layer("GlobalAveragePooling1D", "mean", "inner"),
+    ]
+    layers[-1]["inbound_nodes"] = [[["inner", 2, 0, {}]]]
+    groups = {"first": {"first/kernel": kernels["first"]}}
+    groups["inner"] = {f"{name}/kernel": kernels[name] for name in ("ca", "cb")}
+    net = load_network(nf.keras_h5(tmp_path / "net.h5", nf.model("m", layers, ["in"], ["mean"]), groups))
+
+    def conv(v: Array, name: str) -> Array:
+        return np.asarray(nf.conv(v, kernels[name].transpose(2, 1, 0), np.zeros(4), padding=1))
+
+    def nested(b: Array, a: Array) -> Array:
+        return np.asarray(nf.relu(conv(a, "ca")) - conv(b, "cb"))
+
+    x = some(rng, 2, L)
+    for one, found in zip(x, net(x), strict=True):
+        first = conv(one, "first")
+        np.testing.assert_allclose(found, nested(first, nested(one, first)).mean(1), atol=1e-5)
+    check_mutants(net, x, 0, L)
+    inside = load_network(tmp_path / "net.h5", "inner/ca", positions=range(L))  # the first call needs no number
+    np.testing.assert_allclose(inside(x[:1])[0], nf.relu(conv(conv(x[0], "first"), "ca")).T.ravel(), atol=1e-5)
+
+
+def test_a_keras_archive_without_names_of_layers(tmp_path: Path) -> None:
+    """Before 3.6 Keras told weights by the layer's class and place; conv1d_1 is the second there, here the first."""
+    import h5py
+
+    rng = np.random.default_rng(24)
+    kernels = [rng.normal(size=(3, 4, 4)).astype(np.float32) for _ in range(3)]
+    plain = {"padding": "same", "use_bias": False}
+    inner = {"class_name": "Sequential", "name": "sequential_9", "config": {"name": "sequential_9", "layers": [
+        {"class_name": "Conv1D", "config": {"name": "conv1d_1", "activation": "linear", **plain}}]},
+        "inbound_nodes": [[["conv1d", 0, 0, {}]]]}  # fmt: skip
+    layers = [
+        nf.layer("InputLayer", "in", batch_shape=[None, 9, 4]),
+        nf.layer("Conv1D", "conv1d_1", "in", activation="tanh", **plain),
+        nf.layer("Conv1D", "conv1d", "conv1d_1", activation="linear", **plain),
+        inner,
+        nf.layer("GlobalMaxPooling1D", "top", "sequential_9"),
+    ]
+    path, raw = tmp_path / "net.keras", tmp_path / "w.h5"
+    with h5py.File(raw, "w") as file:
+        for key, kernel in zip(("conv1d", "conv1d_1", "sequential/layers/conv1d"), kernels, strict=True):
+            file[f"layers/{key}/vars/0"] = kernel
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", json.dumps(nf.model("m", layers, ["in"], ["top"])))
+        archive.write(raw, "model.weights.h5")
+    x = some(rng, 2, 9)
+    net = load_network(path)
+    for one, found in zip(x, net(x), strict=True):
+        v = one
+        for i, kernel in enumerate(kernels):
+            v = nf.conv(v, kernel.transpose(2, 1, 0), np.zeros(4), padding=1)
+            v = np.tanh(v) if i == 0 else v
+        np.testing.assert_allclose(found, v.max(1), atol=1e-6)
+
+
+@pytest.mark.parametrize("unit", [1, 2])
+def test_layers_with_two_dims_along_the_sequence(tmp_path: Path, unit: int) -> None:
+    """The dim that is 1 is the input's: a stride, a pool or an axis along it is not one along the sequence."""
+    rng = np.random.default_rng(25)
+    L = 9
+    kernel = rng.normal(size=(3, 4, 3)).astype(np.float32)
+
+    def dims(along: int, other: int = 1) -> list[int]:
+        return [other, along] if unit == 1 else [along, other]
+
+    def net(*layers: dict[str, Any]) -> Any:
+        own = [
+            nf.layer("InputLayer", "in", batch_input_shape=[None, *dims(L), 4]),
+            nf.layer("Conv2D", "c", "in", padding="same", strides=dims(1, 2), activation="linear", use_bias=False),
+            *layers,
+        ]
+        config = nf.model("m", own, ["in"], [own[-1]["name"]])
+        return load_network(
+            nf.keras_h5(tmp_path / "net.h5", config, {"c": {"c/kernel": kernel.reshape(*dims(3), 4, 3)}})
+        )
+
+    x = some(rng, 2, L)
+    c = np.array([nf.conv(one, kernel.transpose(2, 1, 0), np.zeros(3), padding=1) for one in x])
+    top = nf.layer("GlobalMaxPooling2D", "top", "m")
+    both = {axis: nf.layer("Concatenate", "m", "c", "c", axis=axis) for axis in (1, 2, 3, -2)}
+    np.testing.assert_allclose(net(nf.layer("GlobalMaxPooling2D", "top", "c"))(x), c.max(2), atol=1e-6)
+    np.testing.assert_allclose(net(both[3], top)(x), np.tile(c.max(2), 2), atol=1e-6)
+    np.testing.assert_allclose(net(both[3 - unit], top)(x), c.max(2), atol=1e-6)
+    for axis in (unit, *([-2] if unit == 2 else [])):
+        with pytest.raises(InputError, match=rf"'m' works along axis={axis}, which is not understood"):
+            net(both[axis], top)
+    pooling = nf.layer("MaxPooling2D", "m", "c", pool_size=dims(1, 2), padding="same")
+    with pytest.raises(InputError, match=r"'m' has a window of \(\d, \d\), but must be 1 in one dim"):
+        net(pooling, top)
+
+
+def test_one_channel_goes_with_many(tmp_path: Path) -> None:
+    rng = np.random.default_rng(26)
+    kernels = {"a": rng.normal(size=(3, 4, 1)).astype(np.float32), "b": rng.normal(size=(3, 4, 5)).astype(np.float32)}
+    x = some(rng, 1, 11)
+    a, b = (
+        nf.conv(x[0], kernel.transpose(2, 1, 0), np.zeros(kernel.shape[2]), padding=1) for kernel in kernels.values()
+    )
+    expected = {"Add": a + b, "Multiply": a * b, "Average": (a + b) / 2, "Maximum": np.maximum(a, b), "Subtract": a - b}
+    weight = rng.normal(size=(55, 2)).astype(np.float32)
+    for how, value in expected.items():
+        layers = [
+            nf.layer("InputLayer", "in", batch_shape=[None, 11, 4]),
+            *(nf.layer("Conv1D", name, "in", padding="same", use_bias=False) for name in kernels),
+            nf.layer(how, "m", "a", "b"),
+            nf.layer("Flatten", "flat", "m"),
+            nf.layer("Dense", "d", "flat", use_bias=False),
+        ]
+        groups = {name: {f"{name}/kernel": kernel} for name, kernel in kernels.items()} | {"d": {"d/kernel": weight}}
+        net = load_network(nf.keras_h5(tmp_path / "net.h5", nf.model("m", layers, ["in"], ["d"]), groups))
+        np.testing.assert_allclose(net(x)[0], value.T.ravel() @ weight, atol=1e-5)
+        check_mutants(net, x, 0, 11)
+
+
+def test_keras_inputs_that_are_no_sequences(tmp_path: Path) -> None:
+    for shape in ([4, 30], [30, 4, 1], [120], [30, 5]):
+        layers = [nf.layer("InputLayer", "in", batch_shape=[None, *shape]), nf.layer("Flatten", "f", "in")]
+        path = nf.keras_h5(tmp_path / "net.h5", nf.model("m", layers, ["in"], ["f"]), {"f": {"f/x": np.zeros(1)}})
+        with pytest.raises(InputError, match=r"layer 'in', the input, has shape \(.*\), but a sequence's is \(L, 4\)"):
+            load_network(path)
+
+
+def test_a_sequential_model_without_an_input_layer(tmp_path: Path) -> None:
+    rng = np.random.default_rng(27)
+    kernel = rng.normal(size=(3, 4, 3)).astype(np.float32)
+    layers = [
+        {"class_name": "Conv1D", "config": {"name": "c", "batch_input_shape": [None, 9, 4], "use_bias": False}},
+        {"class_name": "GlobalMaxPooling1D", "config": {"name": "top"}},
+    ]
+    path = tmp_path / "net.h5"
+    for config in ({"name": "s", "layers": layers}, layers):
+        nf.keras_h5(path, {"class_name": "Sequential", "config": config}, {"c": {"c/kernel": kernel}})
+        net = load_network(path)
+        assert net.length == 9
+        x = some(rng, 1, 9)
+        np.testing.assert_allclose(net(x)[0], nf.conv(x[0], kernel.transpose(2, 1, 0), np.zeros(3)).max(1), atol=1e-6)
+    for odd in ({"layers": [3]}, {"layers": [{"class_name": "Conv1D"}]}, 5):
+        nf.keras_h5(path, {"class_name": "Sequential", "config": odd}, {"c": {"c/kernel": kernel}})
+        with pytest.raises(InputError, match=r"net\.h5: this configuration is not one that Keras writes"):
+            load_network(path)
 
 
 # PyTorch
@@ -674,6 +940,38 @@ def test_a_network_in_onnx(tmp_path: Path, shape: tuple[int | None, ...]) -> Non
     path.write_bytes(b"nothing")
     with pytest.raises(InputError, match=r"net\.onnx: ONNX Runtime cannot use this file"):
         load_network(path)
+
+
+def test_what_onnx_runtime_cannot_run_or_does_not_return_by_sequence(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = helper.make_graph(
+        [
+            helper.make_node("Flatten", ["in"], ["flat"]),
+            helper.make_node("MatMul", ["flat", "w"], ["scores"]),
+            helper.make_node("Transpose", ["scores"], ["turned"], perm=[1, 0]),
+            helper.make_node("ReduceMax", ["scores"], ["top"], keepdims=0),
+        ],
+        "net",
+        [helper.make_tensor_value_info("in", TensorProto.FLOAT, ["N", 4, "L"])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("scores", "turned", "top")],
+        [numpy_helper.from_array(np.ones((48, 2), dtype=np.float32), "w")],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    made.ir_version = 8
+    path = tmp_path / "net.onnx"
+    onnx.save(made, path)
+    x = some(np.random.default_rng(28), 3, 12)
+    np.testing.assert_allclose(load_network(path, "scores")(x), 12)
+    with pytest.raises(InputError, match=r"cannot run the network on an input of shape \(3, 4, 11\) .*length"):
+        load_network(path, "scores")(x[:, :, 1:])
+    for output, shape in (("turned", r"\(2, 3\)"), ("top", r"\(\)")):
+        with pytest.raises(
+            InputError, match=rf"of 3 sequences output '{output}' is {shape}, but must be numbers, a row"
+        ):
+            load_network(path, output)(x)
 
 
 # Real files

@@ -254,12 +254,13 @@ class Cone:
         if len(hits) == 1 and (hits[0] < none).all():
             return first
         parts = [(before, hit, np.flatnonzero(hit[0] < none)) for before, hit in zip(layer.inputs, hits, strict=True)]
-        full = next((part for part in parts if len(part[2]) == n == change[part[0]].shape[1]), None)
+        width = max(change[before].shape[2] for before in layer.inputs)  # one channel may go with many
+        full = next((part for part in parts if change[part[0]].shape[1:] == (n, width) and len(part[2]) == n), None)
         if full is not None and full[0] in self.once:  # nobody else takes it
             out = change[full[0]]
             parts = [part for part in parts if part is not full]
         else:
-            out = np.zeros((len(first), n, first.shape[2]))
+            out = np.zeros((len(first), n, width))
         for before, hit, seen in parts:
             if len(seen):
                 out[:, _run(place[hit[0, seen]])] += change[before][:, _run(seen)]

@@ -6,9 +6,7 @@ depends on must be understood; the rest may be anything. Weights are read from t
 come with this project, and no code that a file holds is run.
 """
 
-import json
-import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,18 +15,14 @@ import numpy as np
 
 from genarium.declaration import Array
 from genarium.errors import InputError
-from genarium.leftovers import scratch
-from genarium.readers import hdf5
 
-from .kinds import Strange, translated
+from .keras_files import Weights, given_to, links_of, name_of, read_keras
+from .kinds import Strange, foreign, translated
 from .layers import Layer
 from .network import Network, needed
 
 MODELS = ("Functional", "Model", "Sequential")
 """Classes of layers that are networks themselves."""
-
-Weights = Mapping[tuple[str, ...], Mapping[str, Array]]
-"""Weights of layers by their names, those of nested models first."""
 
 Inputs = Mapping[str, Any]
 """What inputs besides the sequence are: a number or an array, or a pair (start, stop), a part of the sequence."""
@@ -58,80 +52,18 @@ def keras_network(
         If a layer that the output depends on, or one of its options, is not understood.
     """
     path = Path(path)
-    config, weights = (_archive if zipfile.is_zipfile(path) else _hdf5)(path)
-    graph = _Graph(path, weights, dict(inputs or {}), bases)
-    ends = graph.read(config)
+    try:
+        config, weights = read_keras(path)
+        graph = _Graph(path, weights, dict(inputs or {}), bases)
+        ends = graph.read(config)
+    except InputError:
+        raise
+    except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
+        raise InputError(
+            f"{path}: this configuration is not one that Keras writes ({type(error).__name__}: {error}). Save the "
+            "model again."
+        ) from error
     return graph.network(output, ends)
-
-
-def _hdf5(path: Path) -> tuple[Any, Weights]:
-    import h5py
-
-    hdf5.look_over(path, "a Keras model", "Save it again, in the form .h5")
-    with h5py.File(path, "r") as file:
-        config = file.attrs.get("model_config")
-        if config is None:
-            raise InputError(
-                f"{path}: there is no Keras model in this file, only weights or something else. Save the whole model: "
-                "model.save('model.h5')."
-            )
-        found: dict[tuple[str, ...], dict[str, Array]] = {}
-        for name, value in _datasets(file["model_weights"]):
-            *place, leaf = name.split("/")
-            own = leaf.partition(":")[0]
-            found.setdefault((place[0],), {})[own] = value
-            for depth in range(1, len(place)):  # of a layer of a nested model
-                found.setdefault((place[0], place[depth]), {})[own] = value
-        return json.loads(config), found
-
-
-def _datasets(group: Any) -> Iterator[tuple[str, Array]]:
-    found: list[tuple[str, Array]] = []
-
-    def visit(name: str, item: Any) -> None:
-        if hasattr(item, "shape"):
-            found.append((name, np.asarray(item)))
-
-    group.visititems(visit)
-    return iter(found)
-
-
-def _archive(path: Path) -> tuple[Any, Weights]:
-    """Read a file of Keras 3: a zip archive of a configuration and of weights by their numbers."""
-    import h5py
-
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-        missing = next((name for name in ("config.json", "model.weights.h5") if name not in names), None)
-        if missing:
-            raise InputError(f"{path}: the archive has no {missing}, so it is no Keras model. Save it again.")
-        try:
-            config = json.loads(archive.read("config.json"))
-            raw = archive.read("model.weights.h5")
-        except (ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-            raise InputError(f"{path}: the archive is damaged ({error}). Save the model again.") from error
-    found: dict[tuple[str, ...], dict[str, Array]] = {}
-    with scratch("keras") as folder:
-        inner = folder / "model.weights.h5"
-        inner.write_bytes(raw)
-        try:
-            hdf5.look_over(inner, "weights of a Keras model", "Save the model again")
-        except InputError as error:
-            raise InputError(f"{path}: {str(error).partition(': ')[2]}") from error
-        with h5py.File(inner, "r") as file:
-            _numbered(file, (), found)
-    return config, found
-
-
-def _numbered(group: Any, above: tuple[str, ...], found: dict[tuple[str, ...], dict[str, Array]]) -> None:
-    """Collect weights of layers, each in a group ``vars`` that bears the layer's name."""
-    for key in group.get("layers", {}):
-        own = group["layers"][key]
-        label = own["vars"].attrs.get("name", key) if "vars" in own else key
-        place = (*above, label.decode() if isinstance(label, bytes) else str(label))
-        if "vars" in own:
-            found[place] = {number: np.asarray(own["vars"][number]) for number in own["vars"]}
-        _numbered(own, place, found)
 
 
 class _Graph:
@@ -141,10 +73,11 @@ class _Graph:
         self.path, self.weights, self.given, self.bases = path, weights, inputs, bases
         self.calls: dict[str, Layer] = {}
         self.strange: dict[str, Strange] = {}
+        self.units: dict[str, int | None] = {}  # of maps with two dims along the sequence: which is 1
 
     def read(self, config: Any) -> list[str]:
         """Read the whole model; return the calls that its outputs are."""
-        if not isinstance(config, dict) or config.get("class_name") not in MODELS:
+        if not isinstance(config, dict) or config.get("class_name") not in MODELS or foreign(config):
             kind = config.get("class_name") if isinstance(config, dict) else None
             raise InputError(
                 f"{self.path}: the model is a {kind}, whose graph is not in the file. Save it as a functional model."
@@ -181,7 +114,14 @@ class _Graph:
                 "inputs={'NAME': (start, stop)}."
             )
         if free:
-            network.length = next(la.options["length"] for la in sequences if la.name == free[0])
+            own = next(layer.options for layer in sequences if layer.name == free[0])
+            network.length = own["length"]
+            if own["shape"][-1] not in (4, None):
+                raise InputError(
+                    f"{self.path}: layer {free[0]!r}, the input, has shape {own['shape']}, but a sequence's is (L, 4), "
+                    "or that with a dim of 1. Use a model of such sequences, export this one to ONNX, or give deep_mr "
+                    "a callable."
+                )
         return network
 
     def _found(self, output: str, ends: list[str]) -> str:
@@ -202,36 +142,53 @@ class _Graph:
         last: list[str] = list(feeds or [])
         outputs: dict[tuple[str, int], list[str]] = {}
         waiting = []
-        starts = iter(feeds or [])
+        graph = isinstance(config, dict) and "output_layers" in config
+        ends = links_of(config["output_layers"]) if graph else []
+        starts = [name for name, _, _ in links_of(config.get("input_layers"))] if graph else []
+        inside = dict(zip(starts, feeds or [], strict=False))
+        if not graph and not feeds and layers and layers[0]["class_name"] != "InputLayer":
+            last = [self._first(config, layers[0], above)]
         for layer in layers:
-            own = layer.get("name") or layer["config"]["name"]
+            own = name_of(layer)
             nodes = layer.get("inbound_nodes")
             if nodes is None:  # of a sequential model
                 if layer["class_name"] == "InputLayer" and feeds:
                     continue
                 last = self._call(layer, above, own, 0, last)
             elif not nodes:
-                source = next(starts, None)
-                last = [source] if source is not None else self._call(layer, above, own, 0, [])
+                last = [inside[own]] if own in inside else self._call(layer, above, own, 0, [])
                 outputs[own, 0] = last
             else:
                 waiting += [(layer, own, call, node) for call, node in enumerate(nodes)]
-        self._in_order(waiting, outputs, above)
-        links = _links(config["output_layers"]) if isinstance(config, dict) and "output_layers" in config else []
-        if not links:
+        self._in_order(waiting, _before(waiting, ends), outputs, above)
+        if not ends:
             return last
-        missing = next((name for name, call, _ in links if (name, call) not in outputs), None)
+        missing = next((name for name, call, _ in ends if (name, call) not in outputs), None)
         if missing is not None:
             raise InputError(f"{self.path}: the model's output is of layer {missing!r}, which the file does not have.")
-        return [self._one(outputs[name, call], at, name) for name, call, at in links]
+        return [self._one(outputs[name, call], at, name) for name, call, at in ends]
 
-    def _in_order(self, waiting: list[Any], outputs: dict[tuple[str, int], list[str]], above: tuple[str, ...]) -> None:
+    def _first(self, config: Any, layer: Any, above: tuple[str, ...]) -> str:
+        """Add the input of a sequential model that has no layer for it."""
+        built = config if isinstance(config, dict) else {}
+        shape = layer["config"].get("batch_input_shape") or built.get("build_input_shape")
+        name = "/".join((*above, f"{name_of(layer)}_input"))
+        self.calls[name] = self._input(name, {"batch_input_shape": shape})
+        return name
+
+    def _in_order(
+        self,
+        waiting: list[Any],
+        first: Mapping[str, int],
+        outputs: dict[tuple[str, int], list[str]],
+        above: tuple[str, ...],
+    ) -> None:
         """Add calls, each after those whose outputs it takes."""
-        known = {(own, call) for _, own, call, _ in waiting} | set(outputs)
+        known = {(own, first[own] + call) for _, own, call, _ in waiting} | set(outputs)
         while waiting:
             later = []
             for layer, own, call, node in waiting:
-                links = _links(node)
+                links, fault = given_to(node)
                 lost = next((name for name, n, _ in links if (name, n) not in known), None)
                 if lost is not None:
                     raise InputError(
@@ -241,7 +198,7 @@ class _Graph:
                     later.append((layer, own, call, node))
                     continue
                 before = [self._one(outputs[name, n], at, name) for name, n, at in links]
-                outputs[own, call] = self._call(layer, above, own, call, before)
+                outputs[own, first[own] + call] = self._call(layer, above, own, call, before, fault)
             if len(later) == len(waiting):
                 names = ", ".join(repr(own) for _, own, _, _ in waiting)
                 raise InputError(f"{self.path}: layers {names} wait for each other. The file is damaged.")
@@ -252,23 +209,30 @@ class _Graph:
             raise InputError(f"{self.path}: layer {name!r} has {len(outputs)} outputs, but its output {at} is taken.")
         return outputs[at]
 
-    def _call(self, layer: Any, above: tuple[str, ...], own: str, call: int, before: list[str]) -> list[str]:
-        """Add one call of a layer; return its outputs."""
+    def _call(
+        self, layer: Any, above: tuple[str, ...], own: str, call: int, before: list[str], fault: str = ""
+    ) -> list[str]:
+        """Add one call of a layer, which a fault may keep from being understood; return its outputs."""
         place = (*above, own)
         name = "/".join(place) + (f":{call}" if call else "")
         kind, config = layer["class_name"], layer["config"]
-        if kind in MODELS:
-            return self._model(config, (*above, own + (f":{call}" if call else "")), before)
+        if kind in MODELS and not foreign(layer):
+            ends = self._model(config, (*above, own + (f":{call}" if call else "")), before)
+            return [self._add(f"{name}#{i}", Strange(fault), [end]) for i, end in enumerate(ends)] if fault else ends
         if kind == "InputLayer":
             self.calls[name] = self._input(name, config)
             return [name]
         weights = {key: np.asarray(value, dtype=float) for key, value in self._weights(place).items()}
-        made = translated(kind, config, weights)
+        unit = self.units.get(before[0]) if before else None
+        return [self._add(name, translated(layer, weights, len(before), unit, fault), before)]
+
+    def _add(self, name: str, made: Layer | Strange, before: list[str]) -> str:
         if isinstance(made, Strange):
             self.strange[name] = made
             made = Layer("", "same", ())
         self.calls[name] = replace(made, name=name, inputs=tuple(before))
-        return [name]
+        self.units[name] = self.units.get(before[0]) if before else None
+        return name
 
     def _weights(self, place: tuple[str, ...]) -> Mapping[str, Array]:
         clean = tuple(part.partition(":")[0] for part in place)
@@ -279,11 +243,18 @@ class _Graph:
     def _input(self, name: str, config: Any) -> Layer:
         shape = config.get("batch_shape") or config.get("batch_input_shape") or [None, None, 4]
         length = next((n for n in shape[1:-1] if n not in (None, 1)), None)
+        if len(shape) == 4:
+            self.units[name] = next((axis for axis in (2, 1) if shape[axis] == 1), None)
         order = {} if self.bases == "ACGT" else {"order": ["ACGT".index(base) for base in self.bases]}
         if name not in self.given:
-            return Layer(name, "input", (), {"length": length, **order})
+            return Layer(name, "input", (), {"length": length, "shape": tuple(shape[1:]), **order})
         told = self.given[name]
         if isinstance(told, tuple):
+            if length is not None and told != (told[0], told[0] + length):
+                raise InputError(
+                    f"{self.path}: input {name!r} takes {length} positions, but inputs= gives it {told}. Give (start, "
+                    f"start + {length})."
+                )
             return Layer(name, "input", (), {"start": told[0], "stop": told[1], **order})
         wanted = [1 if n is None else n for n in shape[1:]]
         try:
@@ -293,14 +264,11 @@ class _Graph:
         return Layer(name, "constant", (), {}, {"value": value})
 
 
-def _links(node: Any) -> list[tuple[str, int, int]]:
-    """Find the tensors that a configuration names, as (layer, call, output): Keras 2's lists or Keras 3's mappings."""
-    if isinstance(node, dict):
-        history = node.get("keras_history")
-        return _links(history) if history else [link for value in node.values() for link in _links(value)]
-    if not isinstance(node, list | tuple):
-        return []
-    if len(node) >= 3 and isinstance(node[0], str) and all(isinstance(i, int) for i in node[1:3]):
-        extra = [link for value in node[3:] for link in _links(value)]
-        return [(node[0], int(node[1]), int(node[2])), *extra]
-    return [link for value in node for link in _links(value)]
+def _before(waiting: list[Any], ends: list[tuple[str, int, int]]) -> dict[str, int]:
+    """Return the number of the first call of each layer: Keras 2 counts calls of a nested model from 1."""
+    many: dict[str, int] = {}
+    for _, own, _, _ in waiting:
+        many[own] = many.get(own, 0) + 1
+    links = [*ends, *(link for *_, node in waiting for link in links_of(node))]
+    later = {name for name, call, _ in links if call == many.get(name)}
+    return {own: int(own in later and layer["class_name"] in MODELS) for layer, own, _, _ in waiting}

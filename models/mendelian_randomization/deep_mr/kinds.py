@@ -20,28 +20,81 @@ class _Refused(Exception):  # noqa: N818
     pass
 
 
-def translated(kind: str, config: Mapping[str, Any], weights: Weights) -> Layer | Strange:
+OWN = ("ConvDNA", "GlobalAveragePooling1D_Mask0", "SplineWeight1D")
+"""Classes that are not Keras' own."""
+
+OPERATIONS = ("Add", "Subtract", "Multiply", "Maximum", "Minimum")
+"""Functions of Keras 3 that do what its layers of these names do."""
+
+
+def foreign(layer: Mapping[str, Any]) -> bool:
+    """Tell a class of its author's from Keras' own of the same name, as far as the file does."""
+    module, registered = layer.get("module"), layer.get("registered_name")
+    if module is None:
+        return registered is not None
+    return str(module).partition(".")[0] not in ("keras", "tf_keras", "tensorflow", "keras_core")
+
+
+def translated(
+    layer: Mapping[str, Any], weights: Weights, inputs: int, unit: int | None = None, fault: str = ""
+) -> Layer | Strange:
     """Return a layer without a name, or say why there is none.
 
     Parameters
     ----------
-    kind : str
-        Its class.
-    config : mapping
+    layer : mapping
+        Its class, configuration and module.
     weights : mapping
         By their names, or, in files of Keras 3, by their numbers.
+    inputs : int
+        How many it takes.
+    unit : int, optional
+        Of maps with two dims along the sequence, the axis that is 1.
+    fault : str
+        What is strange about this call of it.
     """
-    if kind in SAME:
-        return Layer("", "same", ())
-    if kind not in KINDS:
+    kind, config = layer["class_name"], {**layer["config"], "unit": unit}
+    operation = ".ops." in f".{layer.get('module')}."
+    if (foreign(layer) and kind not in OWN) or (operation and kind not in OPERATIONS):
+        told = layer.get("module") or layer.get("registered_name")
+        return Strange(f"is a {kind} of {told}, which is not understood. {REMEDY}")
+    if kind not in KINDS and kind not in SAME:
         why = WHY.get(kind, "")
-        return Strange(f"is a {kind}, which is not understood{why}; understood are {', '.join([*KINDS, *SAME])}.")
+        known = ", ".join([*KINDS, *SAME])
+        return Strange(f"is a {kind}, which is not understood{why}; understood are {known}. {REMEDY}")
+    if fault:
+        return Strange(fault)
     try:
-        return KINDS[kind](config, weights)
+        if not operation:
+            _precise(config)
+        if kind in SAME:
+            return Layer("", "same", ())
+        made = KINDS[kind](config, weights)
+        wanted = 2 if kind == "Subtract" or made.kind == "masked_mean" else 1
+        many = made.kind in ("combine", "concatenate") and kind != "Subtract"
+        if inputs < wanted or (inputs > wanted and not many):
+            raise _Refused(f"takes {inputs} inputs, but must take {wanted}. Save the whole model again.")
     except _Refused as error:
         return Strange(f"{error}")
     except (KeyError, IndexError) as error:
         return Strange(f"has no weights or option {error} in the file. Save the whole model again.")
+    return made
+
+
+REMEDY = "Take the output of a layer before it, export the network to ONNX, or give deep_mr a callable."
+
+
+def _precise(config: Mapping[str, Any]) -> None:
+    """Refuse a layer that rounds what it computes."""
+    told = config.get("dtype")
+    if isinstance(told, dict):
+        named = (told.get("config") or {}).get("name") if "Quant" not in str(told.get("class_name")) else None
+        told = named or told.get("class_name")
+    if told not in (None, "float32", "float64") and not str(told).startswith("infer"):
+        raise _Refused(
+            f"computes in {told}, whose rounding is not repeated here. Build the model with dtype='float32', load its "
+            "weights and save it again."
+        )
 
 
 SAME = (
@@ -51,7 +104,7 @@ SAME = (
 """Layers that do nothing where a network predicts."""
 
 WHY = {
-    "Lambda": " (it is code of its author's, which is not run): take the output of a layer before it",
+    "Lambda": " (it is code of its author's, which is not run)",
     "LocallyConnected1D": " (it has other weights at every position)",
     "LSTM": " (recurrent)",
     "GRU": " (recurrent)",
@@ -77,53 +130,63 @@ def _function(config: Mapping[str, Any]) -> str:
 
 
 def _named(weights: Weights, names: Sequence[str]) -> dict[str, Array]:
-    """Weights by their names, where a file of Keras 3 numbers them."""
-    if all(key.isdigit() for key in weights):
-        return dict(zip(names, (weights[key] for key in sorted(weights, key=int)), strict=False))
+    """Weights by their names, where a file of Keras 3 numbers them; others are not understood."""
+    more = [key for key in weights if key not in names]
+    if weights and all(key.isdigit() for key in weights):
+        more = sorted(weights, key=int)[len(names) :]
+        weights = dict(zip(names, (weights[key] for key in sorted(weights, key=int)), strict=False))
+    if more:
+        raise _Refused(
+            f"has weights {more[0]!r} besides {', '.join(names)} (adapted or quantised?), which are not understood. "
+            "Save it without them."
+        )
     return dict(weights)
 
 
-def _one(value: Any) -> int:
-    """Return the number of a dim of sequences: of (1, n) and of (n, 1) it is n."""
+def _biased(config: Mapping[str, Any], weights: Weights) -> dict[str, Array]:
+    """Return the kernel, and the bias unless the layer has none."""
+    w = _named(weights, ("kernel", "bias"))
+    return {name: w[name] for name in ("kernel", *(["bias"] if config.get("use_bias", True) else []))}
+
+
+def _one(config: Mapping[str, Any], value: Any, window: bool = True) -> int:
+    """Return the number of the dim of sequences: of (1, n) and of (n, 1) it is n where maps have a dim that is 1."""
     many = [int(v) for v in np.atleast_1d(value)]
-    if len(many) > 1 and max(many) > 1 and min(many) > 1:
+    if len(many) == 1:
+        return many[0]
+    unit = config["unit"] or (1 if many[0] == 1 else 2)
+    if window and many[unit - 1] > 1:
         raise _Refused(f"has a window of {tuple(many)}, but must be 1 in one dim: sequences have one. Use Conv1D.")
-    return max(many)
+    return many[2 - unit]
 
 
 def _conv(config: Mapping[str, Any], weights: Weights) -> Layer:
     _only(config, "padding", ("valid", "same", "causal"))
     _only(config, "groups", (1,))
     _only(config, "data_format", ("channels_last", None))
-    w = _named(weights, ("kernel", "bias"))
+    w = _biased(config, weights)
     kernel = w["kernel"]
     if kernel.ndim == 4:
-        unit = next((axis for axis in (0, 1) if kernel.shape[axis] == 1), None)
-        if unit is None:
-            raise _Refused(f"has a window of {kernel.shape[:2]}, but must be 1 in one dim: sequences have one.")
-        kernel = kernel.squeeze(unit)
+        w["kernel"] = kernel.reshape(_one(config, kernel.shape[:2]), *kernel.shape[2:])
     options = {
-        "stride": _one(config.get("strides", 1)),
-        "dilation": _one(config.get("dilation_rate", 1)),
+        "stride": _one(config, config.get("strides", 1), False),
+        "dilation": _one(config, config.get("dilation_rate", 1), False),
         "padding": config.get("padding", "valid"),
         "activation": _function(config),
     }
-    bias = {"bias": w["bias"]} if config.get("use_bias", True) and "bias" in w else {}
-    return Layer("", "conv", (), options, {"kernel": kernel, **bias})
+    return Layer("", "conv", (), options, w)
 
 
 def _dense(config: Mapping[str, Any], weights: Weights) -> Layer:
-    w = _named(weights, ("kernel", "bias"))
-    bias = {"bias": w["bias"]} if config.get("use_bias", True) and "bias" in w else {}
-    return Layer("", "dense", (), {"activation": _function(config)}, {"kernel": w["kernel"], **bias})
+    return Layer("", "dense", (), {"activation": _function(config)}, _biased(config, weights))
 
 
 def _pool(how: str) -> Callable[[Mapping[str, Any], Weights], Layer]:
     def make(config: Mapping[str, Any], weights: Weights) -> Layer:
         _only(config, "padding", ("valid", "same"))
         _only(config, "data_format", ("channels_last", None))
-        size = _one(config.get("pool_size", config.get("pool_length", 2)))
-        stride = _one(config.get("strides") or size)
+        size = _one(config, config.get("pool_size", config.get("pool_length", 2)))
+        stride = _one(config, config.get("strides") or size, False)
         return Layer(
             "", "pool", (), {"how": how, "size": size, "stride": stride, "padding": config.get("padding", "valid")}
         )
@@ -141,15 +204,18 @@ def _whole(kind: str) -> Callable[[Mapping[str, Any], Weights], Layer]:
 
 
 def _normalise(config: Mapping[str, Any], weights: Weights) -> Layer:
-    _only(config, "axis", (-1, 2, 1, 3, [-1], [2], [1], [3]))
     _only(config, "renorm", (False,))
     own = [name for name, option in (("gamma", "scale"), ("beta", "center")) if config.get(option, True)]
     w = _named(weights, (*own, "moving_mean", "moving_variance"))
     scale = w.get("gamma", 1.0) / np.sqrt(w["moving_variance"] + config.get("epsilon", 1e-3))
-    axis = int(np.atleast_1d(config.get("axis", -1))[0])
     return Layer(
-        "", "scale", (), {"axis": axis}, {"scale": scale, "shift": w.get("beta", 0.0) - w["moving_mean"] * scale}
+        "", "scale", (), _axis(config), {"scale": scale, "shift": w.get("beta", 0.0) - w["moving_mean"] * scale}
     )
+
+
+def _axis(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a layer along an axis; whether that is of channels depends on what it gets."""
+    return {"axis": int(np.atleast_1d(config.get("axis", -1))[0]), "unit": config["unit"]}
 
 
 def _activation(config: Mapping[str, Any], weights: Weights) -> Layer:
@@ -176,8 +242,7 @@ def _elu(config: Mapping[str, Any], weights: Weights) -> Layer:
 
 
 def _softmax(config: Mapping[str, Any], weights: Weights) -> Layer:
-    _only(config, "axis", (-1, [-1]))
-    return Layer("", "activation", (), {"activation": "softmax"})
+    return Layer("", "activation", (), {"activation": "softmax", **_axis(config)})
 
 
 def _combine(how: str) -> Callable[[Mapping[str, Any], Weights], Layer]:
@@ -185,8 +250,7 @@ def _combine(how: str) -> Callable[[Mapping[str, Any], Weights], Layer]:
 
 
 def _concatenate(config: Mapping[str, Any], weights: Weights) -> Layer:
-    _only(config, "axis", (-1, 2, -2, 1))
-    return Layer("", "concatenate", (), {"axis": config.get("axis", -1)})
+    return Layer("", "concatenate", (), _axis(config))
 
 
 def _crop(sign: int, option: str) -> Callable[[Mapping[str, Any], Weights], Layer]:

@@ -7,7 +7,7 @@ or takes vectors to vectors.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -153,10 +153,10 @@ def pool(x: Array, layer: Layer) -> Array:
 
 COMBINE: Mapping[str, Callable[[Sequence[Array]], Array]] = {
     "add": lambda many: sum(many[1:], many[0]),
-    "average": lambda many: np.mean(many, axis=0),
-    "multiply": lambda many: np.prod(many, axis=0),
-    "maximum": lambda many: np.max(many, axis=0),
-    "minimum": lambda many: np.min(many, axis=0),
+    "average": lambda many: sum(many[1:], many[0]) / len(many),
+    "multiply": lambda many: reduce(np.multiply, many),
+    "maximum": lambda many: reduce(np.maximum, many),
+    "minimum": lambda many: reduce(np.minimum, many),
     "subtract": lambda many: many[0] - many[1],
 }
 

@@ -102,10 +102,20 @@ class Network:
         positions, channels = inputs[0]
         if layer.kind in ("combine", "concatenate"):
             same = {n for n, _ in inputs}
+            if len(same) > 1 and None in same:
+                raise InputError(
+                    f"{self.source}: layer {layer.name!r} takes maps and vectors together, which is not understood. "
+                    "Take the output of a layer before it, export the network to ONNX, or give deep_mr a callable."
+                )
+            told = " and ".join(map(str, sorted(same, key=str)))
+            self._check(layer, len(same) == 1, f"takes inputs of {told} positions")
+            widths = [c for _, c in inputs]
+            if layer.kind == "concatenate":
+                return positions, sum(widths)
             self._check(
-                layer, len(same) == 1, f"takes inputs of {' and '.join(map(str, sorted(same, key=str)))} positions"
+                layer, set(widths) <= {1, max(widths)}, f"takes inputs of {' and '.join(map(str, widths))} channels"
             )
-            return positions, (channels if layer.kind == "combine" else sum(c for _, c in inputs))
+            return positions, max(widths)
         if layer.kind == "join":
             return sum(n or 0 for n, _ in inputs), channels
         kernel = layer.weights.get("kernel")
@@ -228,13 +238,13 @@ def _ranked(source: str, layers: Sequence[Layer]) -> list[Layer]:
             kernel = layer.weights["kernel"][None]
             weights = {**layer.weights, "kernel": kernel}
             layer = replace(layer, kind="conv", weights=weights, options={**layer.options, "padding": "valid"})
-        if layer.kind == "concatenate" and all(many) and layer.options.get("axis", -1) in (1, -2):
+        if "axis" in layer.options and many[0] and not _of_channels(layer):
+            if layer.kind != "concatenate" or not _of_positions(layer):
+                raise InputError(
+                    f"{source}: layer {layer.name!r} works along axis={layer.options['axis']}, which is not "
+                    "understood; understood are channels (axis=-1). Use a model without it."
+                )
             layer = replace(layer, kind="join")
-        if layer.kind == "scale" and many[0] and layer.options.get("axis", -1) == 1:
-            raise InputError(
-                f"{source}: layer {layer.name!r} normalises positions (axis=1), which is not understood; understood "
-                "are channels (axis=-1). Use a model without it."
-            )
         if layer.kind == "flatten" and not many[0]:
             layer = replace(layer, kind="activation", options={})
         if layer.kind == "dense" and found[layer.inputs[0]].kind == "flatten":
@@ -255,6 +265,17 @@ def _ranked(source: str, layers: Sequence[Layer]) -> list[Layer]:
     ]
 
 
+def _of_channels(layer: Layer) -> bool:
+    """Tell whether a layer's axis of maps is their last."""
+    return layer.options["axis"] in (-1, 2 if layer.options.get("unit") is None else 3)
+
+
+def _of_positions(layer: Layer) -> bool:
+    """Tell whether a layer's axis of maps, of which another may be 1, is along the sequence."""
+    unit, axis = layer.options.get("unit"), layer.options["axis"]
+    return bool(axis in ((1, -2) if unit is None else (3 - unit, -1 - unit)))
+
+
 def _folded(layer: Layer, found: Mapping[str, Layer]) -> Layer:
     """Give a dense layer on a flattened map a kernel (n, F, U); the number of channels follows from its input."""
     channels = _channels(layer.inputs[0], found)
@@ -273,6 +294,7 @@ def _channels(name: str, found: Mapping[str, Layer]) -> int:
         return 4
     if layer.kind == "constant":
         return int(layer.weights["value"].shape[-1])
-    if layer.kind == "concatenate":
-        return sum(_channels(before, found) for before in layer.inputs)
+    if layer.kind in ("concatenate", "combine"):
+        widths = [_channels(before, found) for before in layer.inputs]
+        return sum(widths) if layer.kind == "concatenate" else max(widths)
     return _channels(layer.inputs[0], found)

@@ -93,6 +93,22 @@ class OnnxNetwork:
         step = self.fixed or len(given)
         if extra := -len(given) % step:  # a file that fixes how many takes no fewer
             given = np.concatenate([given, np.zeros((extra, *given.shape[1:]), dtype=self.kind)])
-        parts = [self.session.run([self.output], {self.name: given[low : low + step]})[0]
-                 for low in range(0, len(given), step)]  # fmt: skip
+        parts = [self._run(given[low : low + step]) for low in range(0, len(given), step)]
         return np.asarray(np.concatenate(parts)[: len(x)])
+
+    def _run(self, given: Array) -> Array:
+        try:
+            found = self.session.run([self.output], {self.name: given})[0]
+        except Exception as error:  # whose classes are the runtime's own
+            told = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"{self.source}: ONNX Runtime cannot run the network on an input of shape {given.shape} ({told}). Give "
+                "sequences of the length that it was made for."
+            ) from error
+        if not isinstance(found, np.ndarray) or found.dtype.kind not in "fiub" or found.shape[:1] != given.shape[:1]:
+            shape = getattr(found, "shape", type(found).__name__)
+            raise InputError(
+                f"{self.source}: of {len(given)} sequences output {self.output!r} is {shape}, but must be numbers, a "
+                "row for each. Choose another output=, or export it so."
+            )
+        return found
