@@ -16,7 +16,7 @@ def integrated(r: Array, absent: Array, networks: Array, sigma: Array) -> Array:
 
     Parameters
     ----------
-    r : ndarray, shape (..., n, p)
+    r : ndarray, shape (..., n, p) or (n, p)
         Deviations from the mean, zero where values are missing: the density is that of these.
     absent : ndarray of bool, shape (n, p)
     networks : ndarray, shape (..., n, p, p)
@@ -26,7 +26,7 @@ def integrated(r: Array, absent: Array, networks: Array, sigma: Array) -> Array:
     -------
     ndarray, shape (..., n)
     """
-    out = np.zeros(r.shape[:-1])
+    out = np.zeros(networks.shape[:-2])
     rows = np.flatnonzero(absent.any(1))
     gone = absent[rows]
     Q = precision(networks[..., rows, :, :], sigma)

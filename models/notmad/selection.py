@@ -97,7 +97,8 @@ def select(
     folds : int
         Parts of the data, each predicted by fits to the others.
     restarts : int
-        Random starts of a fit, from which an order of the nodes is sought; other rates follow along it.
+        Random starts of a fit, from which an order of the nodes is sought; other rates follow along it. One in four,
+        the second first, is near a single network for all samples.
     seed : int
     **settings
         Other options, sizes and known values, e.g. ``encoder`` and ``rule``.
@@ -203,7 +204,7 @@ class Descents:
         packed = Packed(Objective(problem))
         ordering = Ordering(problem, packed)
         runs = [
-            ordering.fit(packed.random(stream), stream, _approach, LONG, shared=number % 2 == 1)
+            ordering.fit(packed.random(stream, number % 4 == 1), stream, _approach, LONG, shared=number % 2 == 1)
             for number, stream in enumerate(rng.spawn(restarts))
         ]
         best = min(runs, key=lambda run: run.value)

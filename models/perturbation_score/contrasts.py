@@ -22,7 +22,7 @@ from genarium.writing import replacing
 from .hits import LEAST
 from .posterior import draws_of, known_shares
 from .predictor import SMALLEST
-from .story import centred, draw_proportion
+from .story import centred, draw_proportion, log_gamma
 
 DRAWS = 2000
 """Draws of shares, at most: whole rounds of the fit's."""
@@ -80,15 +80,17 @@ def contrasts(fit: xr.DataTree, control: Hashable = "", level: float = 0.9) -> x
 
 
 def drawn_shares(fit: xr.DataTree, problem: Problem, names: Array) -> Array:
-    """Return draws of the shares of all perturbations, (S, P, K); a perturbation's random numbers follow its name."""
+    """Return draws of the shares of all perturbations, (S, P, K); random numbers follow names of them and of states."""
     known = known_shares(fit, problem, np.random.default_rng(0))
     if known.drawn:
         return known.a
     rounds = max(1, DRAWS // len(known.a))
     a = np.repeat(known.a, rounds, axis=0)
-    return np.stack(
-        [draw_proportion(np.random.default_rng(crc32(str(name).encode())), a[:, p]) for p, name in enumerate(names)], 1
-    )
+    log = np.empty(a.shape)
+    for k, state in enumerate(problem.coords["state"]):
+        for p, name in enumerate(names):
+            log[:, p, k] = log_gamma(np.random.default_rng(crc32(f"{name}\n{state}".encode())), a[:, p, k])
+    return np.asarray(softmax(log, axis=-1))
 
 
 def new_replicate(fit: xr.DataTree, cells: Any, *, batch: str = "", level: float = 0.9, seed: int = 0) -> xr.Dataset:

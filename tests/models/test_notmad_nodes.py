@@ -141,7 +141,7 @@ def test_standardised_nodes_are_refused_with_how_to_read_them(kind: str) -> None
 
 def gaps(seed: int = 5, **settings: Any) -> tuple[Problem, dict[str, Array], Array]:
     """A problem with a missing value, with two, and with a sample that has none left; truth; networks."""
-    problem, at = drawn(seed, missing="integrated", mean="regressed", **settings)
+    problem, at = drawn(seed, **{"missing": "integrated", "mean": "regressed", **settings})
     x = problem["x"].copy()
     x[0, 1] = x[3, 0] = x[3, 2] = np.nan
     x[5] = np.nan
@@ -162,6 +162,17 @@ def test_missing_values_are_integrated_out() -> None:
         expected.append(of.logpdf(problem["x"][i][there]) if of else 0.0)
     assert problem.model.log_likelihood is not None
     np.testing.assert_allclose(problem.call(problem.model.log_likelihood, **at), expected, atol=1e-10)
+
+
+@pytest.mark.parametrize("mean", ["zero", "regressed"])
+def test_missing_values_are_integrated_out_at_all_draws_at_once(mean: str) -> None:
+    """With means of zero, every fit by draws had ended in an error about shapes."""
+    problem, at, _ = gaps(mean=mean)
+    log_likelihood = problem.model.log_likelihood
+    assert log_likelihood is not None
+    points = [{name: value * scale for name, value in at.items()} for scale in (1.0, 0.8)]
+    together = problem.call(log_likelihood, **{name: np.stack([one[name] for one in points]) for name in at})
+    np.testing.assert_allclose(together, [problem.call(log_likelihood, **one) for one in points], atol=1e-10)
 
 
 @pytest.mark.slow

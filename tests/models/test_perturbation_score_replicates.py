@@ -148,6 +148,18 @@ def test_intervals_of_a_new_replicate_cover() -> None:
     assert np.mean(inside) == pytest.approx(0.9, abs=0.05)  # 480 counts, those of a replicate together; se about .02
 
 
+def test_contrasts_do_not_move_with_the_order_of_rows_and_states() -> None:
+    counts = np.random.default_rng(0).multinomial(30, [0.4, 0.3, 0.2, 0.1], 6)
+    table = pd.DataFrame(counts, list("uvwxyz"), list("abcd"))
+
+    def told(table: pd.DataFrame) -> xr.Dataset:
+        return contrasts(gn.fit(NAME, {"count": table}, "conjugate", regression="none"), "u")
+
+    first = told(table)
+    for other in (table[list("dbca")], table[::-1]):
+        xr.testing.assert_allclose(told(other).reindex_like(first), first, atol=1e-4)
+
+
 def test_contrasts_cover_and_know_their_control() -> None:
     fit, q = simulated()
     told = contrasts(fit, "g00")
