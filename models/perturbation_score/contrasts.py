@@ -22,7 +22,7 @@ from genarium.writing import replacing
 from .hits import LEAST
 from .posterior import draws_of, known_shares
 from .predictor import SMALLEST
-from .story import centred, draw_proportion, log_gamma
+from .story import centred, draw_proportion
 
 DRAWS = 2000
 """Draws of shares, at most: whole rounds of the fit's."""
@@ -89,8 +89,13 @@ def drawn_shares(fit: xr.DataTree, problem: Problem, names: Array) -> Array:
     log = np.empty(a.shape)
     for k, state in enumerate(problem.coords["state"]):
         for p, name in enumerate(names):
-            log[:, p, k] = log_gamma(np.random.default_rng(crc32(f"{name}\n{state}".encode())), a[:, p, k])
+            log[:, p, k] = _log_gamma(np.random.default_rng(crc32(f"{name}\n{state}".encode())), a[:, p, k])
     return np.asarray(softmax(log, axis=-1))
+
+
+def _log_gamma(rng: np.random.Generator, shape: Array) -> Array:
+    """Draw logs of gamma numbers, which are finite for small shapes, too."""
+    return np.asarray(np.log(rng.standard_gamma(shape + 1)) + np.log(rng.uniform(size=shape.shape)) / shape)
 
 
 def new_replicate(fit: xr.DataTree, cells: Any, *, batch: str = "", level: float = 0.9, seed: int = 0) -> xr.Dataset:

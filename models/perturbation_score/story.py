@@ -84,14 +84,10 @@ def draw_cells(rng: np.random.Generator, sizes: Sizes, typical: Array, evenness:
     return np.asarray(1 + rng.negative_binomial(evenness, evenness / (evenness + typical), sizes["perturbation"]))
 
 
-def log_gamma(rng: np.random.Generator, alpha: Array) -> Array:
-    """Draw logs of gamma numbers, which are finite for small shapes, too."""
-    return np.asarray(np.log(rng.standard_gamma(alpha + 1)) + np.log(rng.uniform(size=alpha.shape)) / alpha)
-
-
 def draw_proportion(rng: np.random.Generator, alpha: Array) -> Array:
     """Draw proportions q_p ~ Dirichlet(alpha_p) (eq. 2), by gamma numbers on the log scale."""
-    return np.asarray(softmax(log_gamma(rng, alpha), axis=-1))
+    log_gamma = np.log(rng.standard_gamma(alpha + 1)) + np.log(rng.uniform(size=alpha.shape)) / alpha
+    return np.asarray(softmax(log_gamma, axis=-1))
 
 
 def draw_count(rng: np.random.Generator, cells: Array, proportion: Array) -> Array:
