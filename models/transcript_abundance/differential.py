@@ -21,6 +21,9 @@ from .shrinkage import CENTRES, SPREADS, WIDTHS, shrink
 
 LN2 = float(np.log(2))
 
+ONCE, TWICE = 0.5, 1.0
+"""Reads added before logarithms, so that these are centred: to counts, and to replicates, noisy twice (eq. 31)."""
+
 
 def differential(
     cohort: xr.Dataset,
@@ -221,15 +224,15 @@ def size_factors(counts: Array) -> Array:
 def _totals(cohort: xr.Dataset, groups: Array, keep: Array) -> list[Array]:
     """Return the reads of the gene of each transcript that is compared, by sample (R or 1, F).
 
-    All transcripts of a gene count, and half a read for each that is compared.
+    All transcripts of a gene count, and what is added to each that is compared.
     """
     drawn, counts = replicates_of(cohort), cohort["counts"].to_numpy()
     some, size = np.flatnonzero(groups >= 0), int(groups.max()) + 1
-    half = 0.5 * np.bincount(groups[keep], minlength=size)
+    added = (ONCE if drawn is None else TWICE) * np.bincount(groups[keep], minlength=size)
     out = []
     for s in range(len(counts)):
         each = (counts[s][None] if drawn is None else drawn[s])[:, some].astype(float)
-        out.append(np.stack([np.bincount(groups[some], row, size) + half for row in each])[:, groups[keep]])
+        out.append(np.stack([np.bincount(groups[some], row, size) + added for row in each])[:, groups[keep]])
     return out
 
 
@@ -238,13 +241,14 @@ def _measured(
 ) -> tuple[Array, Array, Array]:
     """Return log2 abundances or shares (N, F), their variances (N, F), and mean log2 counts (F,) (eq. 31)."""
     drawn = replicates_of(cohort)
+    added = ONCE if drawn is None else TWICE
     y, v = np.empty_like(counts), np.empty_like(counts)
     for s in range(len(counts)):
         c = counts[s][None] if drawn is None else drawn[s].astype(float)
-        log = np.log2((c + 0.5) / factor[s])
+        log = np.log2((c + added) / factor[s])
         shot = 1 / (counts[s] + 0.5)
         if total is not None:
-            log = np.log2((c + 0.5) / total[s])
+            log = np.log2((c + added) / total[s])
             shot = np.maximum(shot - 1 / total[s].mean(0), 1e-6)
         y[s] = log.mean(0)
         v[s] = np.maximum(log.var(0, ddof=1) if len(log) > 1 else 0.0, shot / LN2**2)

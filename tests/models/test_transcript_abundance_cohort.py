@@ -2,6 +2,7 @@
 
 import gzip
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import genarium as gn
 from genarium.declaration import Array
 from genarium.models.transcript_abundance import shrinkage as module
 from genarium.models.transcript_abundance.cohort import cohort
-from genarium.models.transcript_abundance.differential import by_feature_and_sample, differential
+from genarium.models.transcript_abundance.differential import _measured, by_feature_and_sample, differential
 from genarium.models.transcript_abundance.genes import genes, intervals, scaled_transcripts, transcript_genes
 from genarium.models.transcript_abundance.salmon import salmon_draws
 from genarium.models.transcript_abundance.shrinkage import shrink
@@ -443,3 +444,21 @@ def test_samples_in_which_a_transcript_looks_absent_by_chance_change_nothing() -
 def test_variances_of_features_and_samples_are_kept() -> None:
     v = np.outer([0.5, 1.0, 1.5], [3.0, 0.2, 7.0, 1.0])
     np.testing.assert_allclose(by_feature_and_sample(v), v)
+
+
+@pytest.mark.parametrize("replicates", [0, 20])
+def test_depth_is_no_change(replicates: int) -> None:
+    rng = np.random.default_rng(1)
+    many = 40_000
+    depth = np.array([1.0, 1.0, 10.0, 10.0])
+    counts = rng.poisson(6.0 * depth[:, None], (4, many)).astype(float)
+    dims = ("sample", "transcript")
+    samples = xr.Dataset({"counts": (dims, counts)}, {"sample": list("abcd"), "transcript": np.arange(many)})
+    if replicates:
+        drawn = rng.poisson(np.repeat(counts[:, None], replicates, 1)).astype(np.float32)
+        samples["replicates"] = (("sample", "replicate", "transcript"), drawn)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that there are no replicates
+        y, _, _ = _measured(samples, counts, depth, None)
+    deep, shallow = y[2:].mean(), y[:2].mean()  # half a read with replicates: .12 apart
+    assert abs(deep - shallow) < 0.06
