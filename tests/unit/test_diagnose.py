@@ -73,6 +73,16 @@ def test_ascent(make: Make, verdicts: Any, check: str, notes: dict[str, Any], st
     assert bool(found[check].advice) == (status != "pass")
 
 
+@pytest.mark.parametrize(("method", "remedy"), [("em", "Raise max_iterations."), ("online", "Raise sweeps.")])
+def test_who_did_not_converge_is_told_the_option_of_the_method(method: str, remedy: str) -> None:
+    data = gn.simulate("nb_mixture", seed=1, cell=40, gene=2, component=2)
+    few: dict[str, Any] = {"max_iterations": 1} if method == "em" else {"sweeps": 1}
+    tree = gn.fit("nb_mixture", data, method, seed=1, restarts=1, **few)
+    found = {one.check: one for one in gn.diagnose("nb_mixture", tree).verdicts}["converged"]
+    assert found.status == "fail"
+    assert found.advice == remedy
+
+
 def test_nothing_is_said_of_what_was_not_noted(make: Make, verdicts: Any) -> None:
     found = verdicts(make("point", point={"theta": 1.5}, notes={"restarts": 1, "restarts_at_best": 1}))
     assert set(found) == {"predictive check: mean", "predictive check: sd"}

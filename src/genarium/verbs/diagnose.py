@@ -1,6 +1,7 @@
 """Diagnose: verdicts on a fit, each with what to do next."""
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,9 @@ OBSERVATIONS = 50_000
 REPLICATES = 200
 """Replicated datasets whose statistics are computed."""
 
+LENGTHS = "max_iterations", "iterations", "sweeps", "epochs"
+"""Options that say how long a method searches, the first that it has."""
+
 MANY = 30
 """Unknown numbers from which on a high k-hat is a warning: ratios are off in so many dims, margins less so."""
 
@@ -77,9 +81,9 @@ def diagnose(model: str | Path | Model, tree: xr.DataTree, seed: int = 0) -> Dia
         If the tree holds no fit, or one of another model.
     """
     declared = fitted_model(tree, model)
-    notes = attribute(tree, "notes")
+    way = methods(declared).get(tree.attrs["method"])
     verdicts = [
-        *_ascent(notes),
+        *_ascent(attribute(tree, "notes"), way.options if way else {}),
         *_chains(declared, tree),
         *_approximation(declared, tree),
         *_leave_one_out(declared, tree),
@@ -90,11 +94,12 @@ def diagnose(model: str | Path | Model, tree: xr.DataTree, seed: int = 0) -> Dia
     return Diagnosis(declared.name, tree.attrs["method"], tree.attrs["claim"], tuple(verdicts), tuple(said))
 
 
-def _ascent(notes: dict[str, Any]) -> list[Verdict]:
-    """Verdicts on an iterative maximisation, from what the method noted."""
+def _ascent(notes: dict[str, Any], options: Mapping[str, Any]) -> list[Verdict]:
+    """Verdicts on an iterative maximisation, from what the method noted; ``options``: those that it has."""
     out = []
     if "converged" in notes:
-        advice = "Raise max_iterations (or iterations)."
+        longer = next((name for name in LENGTHS if name in options), None)
+        advice = f"Raise {longer}." if longer else "Fit again with another seed."
         where = f"after {notes['iterations']} iterations" if "iterations" in notes else ""
         out.append(verdict("converged", bool(notes["converged"]), notes["converged"], "= 1", where, advice))
     if "largest_fall" in notes:
