@@ -58,7 +58,8 @@ def signatures(draws: Arrays) -> Array:
 
 def aligned(found: Result, like: Array) -> tuple[dict[str, Array], float]:
     """Draws (S, ...) with the processes in the order of signatures (K, M), and the least cosine to these."""
-    draws = {name: np.asarray(value).reshape(-1, *np.shape(value)[2:]) for name, value in found.posterior.items()}
+    each = {name: np.asarray(value) for name, value in found.posterior.items()}
+    draws = {name: value.reshape(-1, *value.shape[2:]) for name, value in each.items()}
     draws["signatures"] = signatures(draws)
     mean = draws["signatures"].mean(0)
     cosine = like @ mean.T / np.linalg.norm(like, axis=1)[:, None] / np.linalg.norm(mean, axis=1)
