@@ -114,9 +114,12 @@ def corrected(
     dims = {name: var.dims for name, var in problem.model.variables("known", "unknown").items()}
     ordered = {name: _taken(value, dims[name], order) for name, value in posterior.items()}
     means = {name: np.exp(np.log(ordered.pop(name)).mean((0, 1))) for name in learned}
+    labelled = {
+        name: _taken(np.asarray(value)[None, None], of, order)[0, 0] for name, (of, value) in fitted.variational.items()
+    }
     return replace(
         fitted,
-        variational={name: (of, means.get(name, value)) for name, (of, value) in fitted.variational.items()},
+        variational={name: (of, means.get(name, labelled[name])) for name, (of, _) in fitted.variational.items()},
         posterior=ordered,
         sample_stats={},
         notes={**fitted.notes, "sweeps": CHAINS * (warm_up + kept * thin)},

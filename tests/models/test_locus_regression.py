@@ -167,6 +167,20 @@ def test_corrected_draws_are_of_the_posterior() -> None:
     assert (np.abs(lam.mean(0) - mean) < 5 * sd / np.sqrt(500)).all()
 
 
+def test_parameters_of_q_are_in_the_order_of_the_corrected_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the shares of the correction are in another order than those of q, its parameters go with the draws."""
+    tree = gn.simulate("locus_regression", seed=2, genome=8, locus=40, feature=2, process=3, cell=600)
+    given: dict[str, Any] = {"seed": 1, "process": 3, "restarts": 1, "sweeps": 8, "draws": 4}
+    before = gn.fit("locus_regression", tree, "vi", **given)
+    module = import_module("genarium.models.locus_regression.corrected")
+    own, other = module._order, [2, 0, 1]
+    monkeypatch.setattr(module, "_order", lambda *of: own(*of)[other])
+    after = gn.fit("locus_regression", tree, "vi", **given)
+    np.testing.assert_array_equal(after["posterior"]["pi"], before["posterior"]["pi"][..., other])
+    for name in ("gamma", "delta", "omega", "beta_mean", "beta_covariance", "alpha", "tau"):
+        np.testing.assert_array_equal(after["variational"][name], before["variational"][name][{"process": other}])
+
+
 @pytest.mark.slow
 def test_the_correction_knows_what_mean_field_leaves_out() -> None:
     """Two processes that channels hardly tell apart: long chains say how uncertain their effects and shares are."""
