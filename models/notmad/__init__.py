@@ -285,6 +285,7 @@ def declare(
         check=check,
         options=OPTIONS,
         vary=declare,
+        engine_defaults={"target_accept": 0.95} if prior != "independent" else {},
         calibration=Calibration(
             settings={"order": "given", "sample": 60, "node": 3, "covariate": 1, "tau": 1.0, "beta": 2.0},
             control={"beta": 12.0},
