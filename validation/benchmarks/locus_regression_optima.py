@@ -85,7 +85,8 @@ def measured(number: int) -> dict[str, Any]:
     settings = {"restarts": 3, "agreeing": 2, "tolerance": 0.003, "max_iterations": 2000}
     scouts, best = vi.climbed(step, problem, np.random.default_rng(number), None, **settings)
     climbed = time.process_time()
-    found = improved(step, scouts[best], 0.003, sum(len(scout.bounds) for scout in scouts))
+    done = sum(len(scout.bounds) for scout in scouts)
+    found = improved(step, scouts[best], 0.003, done, problem, np.random.default_rng(number + 1))
     moved = time.process_time()
     switched = settled(step, scouts[best], 0.003)
     pack: Any = (step.pack, step.unpack)
