@@ -50,12 +50,12 @@ def improved(
     """
     if not run.converged or len(run.state.alpha) < 2:
         return run
-    run = _moved(step, settled(step, run, tolerance), tolerance, sweeps)
+    run = moved(step, settled(step, run, tolerance), tolerance, sweeps)
     better = resampled(step, run, problem, rng, tolerance)
-    return _moved(step, better, tolerance, sweeps) if better.bound > run.bound + GAIN else better
+    return moved(step, better, tolerance, sweeps) if better.bound > run.bound + GAIN else better
 
 
-def _moved(step: Step, run: Ascent[State], tolerance: float, sweeps: int) -> Ascent[State]:
+def moved(step: Step, run: Ascent[State], tolerance: float, sweeps: int) -> Ascent[State]:
     """Smooth and exchange, with switches after each, until a round gains nothing."""
     for _ in range(ROUNDS):
         before = run.bound

@@ -182,7 +182,7 @@ def test_gibbs_sweeps_find_a_process_that_all_genomes_lack(sparse: tuple[Step, P
     found = resampling.resampled(step, lacking, problem, np.random.default_rng(1), 0.003)
     assert found.bound > truth.bound - 5
     assert (np.diff(found.bounds) >= 0).all()
-    exchanges = escapes._moved(step, lacking, 0.003, 1000)
+    exchanges = escapes.moved(step, lacking, 0.003, 1000)
     assert exchanges.bound < truth.bound - 1
     every = escapes.improved(step, lacking, 0.003, 1000, problem, np.random.default_rng(1))
     assert every.bound > truth.bound - 0.5
