@@ -1,12 +1,14 @@
-"""Ways out of a local optimum, tried where the ascents have ended: eqs. 46 to 48 of the card."""
+"""Ways out of a local optimum, tried where the ascents have ended: eqs. 46 to 49 of the card."""
 
 from dataclasses import replace
 
 import numpy as np
 
+from genarium.declaration import Problem
 from genarium.engines.ascent import Ascent
 
 from .exchange import exchanged
+from .resampling import resampled
 from .spectra import CONCENTRATIONS
 from .sweep import State, Step
 from .switches import continued, onward, settled
@@ -21,8 +23,12 @@ GAIN = 0.1
 """Nats that a round must gain for another one to follow."""
 
 
-def improved(step: Step, run: Ascent[State], tolerance: float, sweeps: int) -> Ascent[State]:
+def improved(
+    step: Step, run: Ascent[State], tolerance: float, sweeps: int, problem: Problem, rng: np.random.Generator
+) -> Ascent[State]:
     """Switch processes within genomes, smooth spectra and exchange processes, until that gains nothing.
+
+    Then Gibbs sweeps look for another optimum; where they find one, all of that follows once more.
 
     Parameters
     ----------
@@ -34,6 +40,8 @@ def improved(step: Step, run: Ascent[State], tolerance: float, sweeps: int) -> A
         As of ``vi``.
     sweeps : int
         Of the ascents so far.
+    problem : Problem
+    rng : Generator
 
     Returns
     -------
@@ -42,7 +50,13 @@ def improved(step: Step, run: Ascent[State], tolerance: float, sweeps: int) -> A
     """
     if not run.converged or len(run.state.alpha) < 2:
         return run
-    run = settled(step, run, tolerance)
+    run = moved(step, settled(step, run, tolerance), tolerance, sweeps)
+    better = resampled(step, run, problem, rng, tolerance)
+    return moved(step, better, tolerance, sweeps) if better.bound > run.bound + GAIN else better
+
+
+def moved(step: Step, run: Ascent[State], tolerance: float, sweeps: int) -> Ascent[State]:
+    """Smooth and exchange, with switches after each, until a round gains nothing."""
     for _ in range(ROUNDS):
         before = run.bound
         if (smooth := smoothed(step, run, tolerance)) is not run:

@@ -91,7 +91,8 @@ def vi(
     keeper = Checkpoint.of(checkpoint, step, rng, {**settings, "tolerance": tolerance})
     scouts, best = climbed(step, problem, rng, keeper, tolerance=tolerance, **settings)
     together = _together([scout.bound for scout in scouts], tolerance)
-    run = scouts[best] = improved(step, scouts[best], tolerance, sum(len(scout.bounds) for scout in scouts))
+    done = sum(len(scout.bounds) for scout in scouts)
+    run = scouts[best] = improved(step, scouts[best], tolerance, done, problem, rng)
     if sparse:
         run = scouts[best] = pruned(step, run, 0.1)
     trees = "leaf_scale" in problem.arrays

@@ -13,7 +13,7 @@ import genarium as gn
 from genarium.data import check
 from genarium.declaration import Array, Problem
 from genarium.engines.ascent import Ascent, ascend
-from genarium.models.locus_regression import escapes, exchange, switches
+from genarium.models.locus_regression import escapes, exchange, resampling, switches
 from genarium.models.locus_regression.channels import by_context
 from genarium.models.locus_regression.corpus import corpus
 from genarium.models.locus_regression.sweep import PATIENCE, State, Step
@@ -166,6 +166,28 @@ def test_what_a_merger_loses(sparse: tuple[Step, Problem, xr.DataTree]) -> None:
     assert np.argmin(lost + np.diag(np.full(6, np.inf))) == 1
 
 
+def test_gibbs_sweeps_find_a_process_that_all_genomes_lack(sparse: tuple[Step, Problem, xr.DataTree]) -> None:
+    """Where one is put off everywhere, with a small alpha, switches do not bring it back, and exchanges not quite."""
+    step, problem, tree = sparse
+    truth = switches.settled(step, from_truth(step, problem, tree), 0.003)
+    state, k, other = truth.state, 3, np.arange(6) != 3
+    gamma, alpha = state.gamma.copy(), state.alpha.copy()
+    gamma += (gamma[:, k] - alpha[k])[:, None] * gamma * other / gamma[:, other].sum(1, keepdims=True)
+    gamma[:, k] = alpha[k] = 0.02
+    delta, omega = state.delta.copy(), state.omega.copy()
+    delta[k], omega[k] = state.lam_concentration[k] + 0.01, state.rho_concentration[k] + 0.01
+    lacking = to_the_end(step, step.normalised(replace(state, gamma=gamma, alpha=alpha, delta=delta, omega=omega)))
+    lacking = switches.settled(step, lacking, 0.003)
+    assert lacking.bound < truth.bound - 100
+    found = resampling.resampled(step, lacking, problem, np.random.default_rng(1), 0.003)
+    assert found.bound > truth.bound - 5
+    assert (np.diff(found.bounds) >= 0).all()
+    exchanges = escapes.moved(step, lacking, 0.003, 1000)
+    assert exchanges.bound < truth.bound - 1
+    every = escapes.improved(step, lacking, 0.003, 1000, problem, np.random.default_rng(1))
+    assert every.bound > truth.bound - 0.5
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -183,7 +205,7 @@ def test_every_variant_is_improved_without_a_fall(options: dict[str, str]) -> No
     _, problem, _ = problem_of(options, seed=2, **sizes)
     step = Step(corpus(problem), empirical_bayes=True)
     run = to_the_end(step, step.first(problem, np.random.default_rng(1)))
-    better = escapes.improved(step, run, 0.003, 2000)
+    better = escapes.improved(step, run, 0.003, 2000, problem, np.random.default_rng(2))
     assert better.bound >= run.bound
     assert better.largest_fall == 0
     assert step.bound(better.state) == pytest.approx(better.bound, rel=1e-12)
