@@ -176,9 +176,11 @@ def test_parameters_of_q_are_in_the_order_of_the_corrected_draws(monkeypatch: py
     own, other = module._order, [2, 0, 1]
     monkeypatch.setattr(module, "_order", lambda *of: own(*of)[other])
     after = gn.fit("locus_regression", tree, "vi", **given)
-    np.testing.assert_array_equal(after["posterior"]["pi"], before["posterior"]["pi"][..., other])
+    pi, was = (tree["posterior"].to_dataset()["pi"] for tree in (after, before))
+    np.testing.assert_array_equal(pi, was[..., other])
+    q, of = (tree["variational"].to_dataset() for tree in (after, before))
     for name in ("gamma", "delta", "omega", "beta_mean", "beta_covariance", "alpha", "tau"):
-        np.testing.assert_array_equal(after["variational"][name], before["variational"][name][{"process": other}])
+        np.testing.assert_array_equal(q[name], of[name][{"process": other}])
 
 
 @pytest.mark.slow
