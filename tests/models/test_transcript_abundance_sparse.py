@@ -164,18 +164,18 @@ def relaxed_draws(rng: np.random.Generator, draws: int, length: Array, reads: in
 @pytest.mark.slow
 def test_the_relaxed_posterior_is_near_that_of_gibbs() -> None:
     """Three transcripts: prior draws weighted by the likelihood, against Gibbs under the sparse prior."""
-    c, length = np.array([30, 1, 19]), np.array([500.0, 300.0, 800.0])
+    c, length = np.array([300, 10, 190]), np.array([500.0, 300.0, 800.0])
     rows, columns = np.nonzero(W)
     data = {"entry_class": rows, "entry_transcript": columns, "weight": W[rows, columns]}
     fit = gn.fit(NAME, {**data, "effective_length": length, "count": c}, "gibbs", seed=1, draws=1000, tune=200)
     exact = fit["posterior"]["counts"].to_numpy().reshape(-1, 3)
-    nu = relaxed_draws(np.random.default_rng(2), 40_000, length, 50)
+    nu = relaxed_draws(np.random.default_rng(2), 40_000, length, 500)
     log = likelihood.log_likelihood(nu, c, W[rows, columns], rows, columns).sum(-1)
     weight = np.exp(log - log.max())
     weight /= weight.sum()
     assert 1 / (weight**2).sum() > 1000
-    np.testing.assert_allclose(weight @ (50 * nu), exact.mean(0), atol=1.5)
-    np.testing.assert_allclose(weight @ (50 * nu < 0.5), (exact < 0.5).mean(0), atol=0.1)
+    np.testing.assert_allclose(weight @ (500 * nu), exact.mean(0), atol=1.5)
+    np.testing.assert_allclose(weight @ (500 * nu < 0.5), (exact < 0.5).mean(0), atol=0.08)
 
 
 @pytest.mark.slow

@@ -31,6 +31,14 @@ def test_the_highest_end_is_returned_with_how_many_starts_reached_it(monkeypatch
     np.testing.assert_array_equal(trace[:, -1], [-9.0, -2.1, -7.0, -2.0])
 
 
+def test_a_start_that_is_always_the_same_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = iter(ended_at([-2.0, -2.0, -2.0, -2.0]))
+    monkeypatch.setattr(pymc, "maximum", lambda *_, **__: next(ends))
+    problem: Problem = None  # type: ignore[assignment]
+    found = pymc_modes.maximum(problem, np.random.default_rng(1))
+    assert (found.notes["restarts"], found.notes["restarts_at_best"]) == (1, 1)
+
+
 @pytest.mark.parametrize("method", ["map", pytest.param("stan-map", marks=pytest.mark.stan)])
 def test_groups_that_overlap_have_several_maxima_and_diagnose_says_so(method: str) -> None:
     data = gn.simulate("nb_mixture", seed=3, cell=300, component=4, gene=6)

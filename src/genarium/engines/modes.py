@@ -28,13 +28,16 @@ def highest(one: Callable[[np.random.Generator], Result], rng: np.random.Generat
     """
     found = best_of((_as_ascent(one(stream)) for stream in rng.spawn(restarts)), "starts", restarts)
     best = found.best.state
-    together = sum(run.bound > found.best.bound - TOGETHER for run in found.runs)
+    # two that begin at one density are the same start; Stan does not tell where it begins, which is drawn
+    starts = {run.bounds[0] if len(run.bounds) > 1 else i: run for i, run in enumerate(found.runs)}.values()
+    together = sum(run.bound > found.best.bound - TOGETHER for run in starts)
     traced = {"bound": found.trace} if "bound" in best.point else {}
-    notes = {**best.notes, "restarts": restarts, "restarts_at_best": together}
+    notes = {**best.notes, "restarts": len(starts), "restarts_at_best": together}
     return replace(best, point={**best.point, **traced}, notes=notes)
 
 
 def _as_ascent(found: Result) -> Ascent[Result]:
+    """Return a search as an ascent; where it tells no trace, its end alone."""
     bound = float(found.notes["bound"])
     trace = found.point["bound"][1][0] if "bound" in found.point else np.array([bound])
     return Ascent(found, np.append(trace[:-1], bound), bool(found.notes["converged"]))
