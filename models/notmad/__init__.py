@@ -127,7 +127,7 @@ VALUES = {
 
 
 CAUTIOUS = 0.99
-"""Acceptance of NUTS where the penalty is steep, or few numbers scale many."""
+"""Acceptance of NUTS: the penalty is steep where weights are large."""
 
 FREE = {"order": "free", "sample": 20, "node": 2}
 """Settings of calibration where edges may go both ways: chains mix over few nodes and samples only."""
@@ -288,7 +288,7 @@ def declare(
         check=check,
         options=OPTIONS,
         vary=declare,
-        engine_defaults={"target_accept": CAUTIOUS} if order == "free" or prior != "independent" else {},
+        engine_defaults={"target_accept": CAUTIOUS},
         calibration=Calibration(
             settings={"order": "given", "sample": 60, "node": 3, "covariate": 1, "tau": 1.0, "beta": 2.0},
             control={"beta": 12.0},

@@ -12,8 +12,22 @@ from typing import Any
 import numpy as np
 
 from genarium.declaration import Array
+from genarium.models.mendelian_randomization.deep_mr import mutagenise, one_hot
 
 Tensors = dict[str, Array]
+
+
+def some(rng: np.random.Generator, N: int, L: int) -> Array:
+    return one_hot(["".join(rng.choice(list("ACGT"), L)) for _ in range(N)])
+
+
+def check_mutants(net: Any, x: Array, start: int, stop: int) -> None:
+    """The fast way gives what predicting every mutant gives."""
+    fast = mutagenise(net, x[:1], start=start, stop=stop)
+    slow = mutagenise(lambda batch: net(batch), x[:1], start=start, stop=stop)
+    np.testing.assert_allclose(fast.reference, slow.reference, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(fast.delta, slow.delta, rtol=0, atol=1e-12)
+    assert np.abs(slow.delta).max() > 1e-4
 
 
 # Networks by loops, channels first
