@@ -129,8 +129,9 @@ VALUES = {
 CAUTIOUS = 0.99
 """Acceptance of NUTS: the penalty is steep where weights are large."""
 
-FREE = {"order": "free", "sample": 20, "node": 2}
-"""Settings of calibration where edges may go both ways: chains mix over few nodes and samples only."""
+FREE = {"order": "free", "sample": 20, "node": 2, "beta": 5.0}
+"""Settings of calibration where edges may go both ways: chains mix over few nodes and samples only, and diverge where
+the edges of a cycle multiply to nearly one, which is rare at the model's own rate of the prior."""
 
 
 def declare(
