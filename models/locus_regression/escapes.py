@@ -1,4 +1,4 @@
-"""Ways out of a local optimum, tried where the ascents have ended: eqs. 46 to 49 of the card."""
+"""Ways out of a local optimum, tried where the ascents have ended: eqs. 46 to 50 of the card."""
 
 from dataclasses import replace
 
@@ -7,6 +7,7 @@ import numpy as np
 from genarium.declaration import Problem
 from genarium.engines.ascent import Ascent
 
+from .clusters import born
 from .exchange import exchanged
 from .resampling import resampled
 from .spectra import CONCENTRATIONS
@@ -56,12 +57,14 @@ def improved(
 
 
 def moved(step: Step, run: Ascent[State], tolerance: float, sweeps: int) -> Ascent[State]:
-    """Smooth and exchange, with switches after each, until a round gains nothing."""
+    """Smooth, exchange and give crowded mutations a process, with switches after each, until a round gains nothing."""
     for _ in range(ROUNDS):
         before = run.bound
         if (smooth := smoothed(step, run, tolerance)) is not run:
             run = settled(step, smooth, tolerance)
         if (better := exchanged(step, run, tolerance, sweeps)) is not run:
+            run = settled(step, better, tolerance)
+        if (better := born(step, run, tolerance, sweeps)) is not run:
             run = settled(step, better, tolerance)
         if run.bound < before + GAIN:
             break

@@ -30,7 +30,7 @@ SWEEPS = 6
 """Sweeps of the two halves alone, which tell what a split gains."""
 
 TRIAL = 40
-"""Sweeps of all processes in which an exchange must become better."""
+"""Sweeps of all processes in which a move must become better."""
 
 SHARE = 0.02
 """Probability from which on a mutation counts for the halves of a process."""
@@ -68,7 +68,7 @@ def exchanged(step: Step, run: Ascent[State], tolerance: float, sweeps: int) -> 
     free = free[free >= step.given]
     if len(free) < 3:
         return run
-    shares = _probabilities(step, state)
+    shares = probabilities(step, state)
     lost = _lost(step, state, shares)
     pairs = [(i, j) for a, i in enumerate(free) for j in free[:a]]
     pairs = sorted(pairs, key=lambda pair: lost[pair])[:PAIRS]
@@ -81,18 +81,42 @@ def exchanged(step: Step, run: Ascent[State], tolerance: float, sweeps: int) -> 
     ]
     budget = BUDGET * sweeps
     for _, i, j, k in sorted(trials):
-        if budget <= 0:
-            break
-        at, last = _with_exchange(step, state, i, j, k, halves[k][1]), -np.inf
-        for left in range(TRIAL, -1, -1):
-            following, bound = step(at)
-            budget -= 1
-            if bound > run.bound:
-                return continued(run, onward(step, at, tolerance))
-            if last > -np.inf and bound + left * (bound - last) < run.bound:
-                break
-            at, last = following, bound
+        at, budget = tried(step, _with_exchange(step, state, i, j, k, halves[k][1]), run.bound, budget)
+        if at is not None:
+            return continued(run, onward(step, at, tolerance))
     return run
+
+
+def tried(step: Step, at: State, bound: float, budget: float) -> tuple[State | None, float]:
+    """Sweep as long as that may lead above a bound within forty sweeps, at its last gain.
+
+    Returns
+    -------
+    State or None
+        The first that is above it; None if there is none, or no sweep is left.
+    float
+        Sweeps that are left.
+    """
+    last = -np.inf
+    for left in range(TRIAL, -1, -1):
+        if budget <= 0:
+            return None, budget
+        following, found = step(at)
+        budget -= 1
+        if found > bound:
+            return at, budget
+        if last > -np.inf and found + left * (found - last) < bound:
+            return None, budget
+        at, last = following, found
+    return None, budget
+
+
+def with_hyperparameters_of(step: Step, state: State, own: State) -> State:
+    """Return the state with another's hyperparameters, where these are given; as it is where they are estimated."""
+    if step.empirical_bayes:
+        return state
+    names = ("alpha", "tau", "dispersion", "lam_concentration", "rho_concentration")
+    return replace(state, **{name: getattr(own, name) for name in names})
 
 
 @njit(cache=True)
@@ -108,7 +132,7 @@ def _attribute(genome: Array, row: Array, channel: Array, weight: Array, place: 
     return out
 
 
-def _probabilities(step: Step, state: State) -> Array:
+def probabilities(step: Step, state: State) -> Array:
     """Return how probably the mutations of a cell are of a process (eq. 4); shape (K, I)."""
     data, tables = step.data, step.tables(state)
     return np.asarray(_attribute(data.genome, data.row, data.channel, *(table.scaled for table in tables)))
@@ -257,4 +281,4 @@ def _with_exchange(step: Step, state: State, i: int, j: int, k: int, halves: Sta
         ]
         dispersion = put(state.dispersion, state.dispersion[i], state.dispersion[[k, k]])
         found = replace(found, locus_effects=LocusEffects(*of_loci), dispersion=dispersion)
-    return step.normalised(found)
+    return step.normalised(with_hyperparameters_of(step, found, state))

@@ -13,7 +13,7 @@ import genarium as gn
 from genarium.data import check
 from genarium.declaration import Array, Problem
 from genarium.engines.ascent import Ascent, ascend
-from genarium.models.locus_regression import escapes, exchange, resampling, switches
+from genarium.models.locus_regression import clusters, escapes, exchange, resampling, switches
 from genarium.models.locus_regression.channels import by_context
 from genarium.models.locus_regression.corpus import corpus
 from genarium.models.locus_regression.sweep import PATIENCE, State, Step
@@ -128,7 +128,7 @@ def test_an_exchange_mends_a_split_and_a_merged_process(sparse: tuple[Step, Prob
     """
     step, problem, tree = sparse
     truth = switches.settled(step, from_truth(step, problem, tree), 0.003)
-    shares = exchange._probabilities(step, truth.state)
+    shares = exchange.probabilities(step, truth.state)
     for i, j, k in ((0, 1, 2), (3, 4, 0)):
         halves = exchange._halves(step, truth.state, shares[k], k)[1]
         wrong = to_the_end(step, exchange._with_exchange(step, truth.state, i, j, k, halves))
@@ -144,7 +144,7 @@ def test_what_a_merger_loses(sparse: tuple[Step, Problem, xr.DataTree]) -> None:
     step, problem, tree = sparse
     state = from_truth(step, problem, tree).state
     data, tables = step.data, step.tables(state)
-    shares = exchange._probabilities(step, state)
+    shares = exchange.probabilities(step, state)
     lost = exchange._lost(step, state, shares)
     weight, place, spectrum = (np.exp(table.log) for table in tables)
     N = shares @ data.count
@@ -164,9 +164,93 @@ def test_what_a_merger_loses(sparse: tuple[Step, Problem, xr.DataTree]) -> None:
     twins = step.normalised(
         replace(twins, gamma=gamma, effects=replace(state.effects, mean=mean, covariance=covariance))
     )
-    lost = exchange._lost(step, twins, exchange._probabilities(step, twins))
+    lost = exchange._lost(step, twins, exchange.probabilities(step, twins))
     assert lost[0, 1] == pytest.approx(0, abs=0.02 * N[0])
     assert np.argmin(lost + np.diag(np.full(6, np.inf))) == 1
+
+
+@every_variant
+def test_crowded_mutations_are_those_beyond_what_a_process_of_the_genome_expects(options: dict[str, str]) -> None:
+    """Against a loop over genomes and loci: at its first locus a genome has 40 mutations more."""
+    _, problem, _ = problem_of(options)
+    step = Step(corpus(problem))
+    state = random_state(step, problem)
+    data = step.data
+    at = np.flatnonzero((data.genome == data.genome[0]) & (data.row == data.row[0]))
+    data.count[at[0]] += 40
+    K, (J, L, _) = len(state.alpha), data.features.shape
+    place, mean = step.place(state).log, state.delta / state.delta.sum(1, keepdims=True)
+    share, seen = clusters.crowded(step, state), 0
+    for g in range(data.genomes):
+        for j in range(J):
+            there = (data.genome == g) & (data.row // L == j)
+            for row in range(j * L, (j + 1) * L):
+                here = there & (data.row == row)
+                pi = state.gamma[g] / state.gamma[g].sum()
+                chance = sum(pi[k] * np.exp(place[row, k]) * (mean[k] @ data.opportunity[:, row % L]) for k in range(K))
+                n, expected = data.count[here].sum(), data.count[there].sum() * chance
+                if n < 3 or n < 3 * expected:
+                    crowded = False
+                else:
+                    crowded = n * np.log(n / expected) - n + expected > np.log(data.genomes * J * L) + 3
+                seen += crowded
+                np.testing.assert_allclose(share[here], (n - expected) / n if crowded else 0, rtol=1e-9)
+    assert seen
+    assert share[at].min() > 0.5
+
+
+def crowded_corpus(estimated: bool) -> tuple[Step, Problem, Array]:
+    """Mutations of four processes, and 90 of one channel at two loci of one genome, which a feature tells apart."""
+    rng = np.random.default_rng(5)
+    tree = gn.simulate("locus_regression", seed=5, alpha=0.5, genome=20, locus=60, process=4, feature=2, cell=6000)
+    variables = [*tree["constant_data"].data_vars.items(), *tree["observed_data"].data_vars.items()]
+    data = {str(name): value.to_numpy() for name, value in variables if "process" not in value.dims}
+    data["features"] = np.stack([data["features"][0], np.arange(60) < 2])
+    many: dict[str, Array] = {"genome": np.full(90, 3), "locus": rng.integers(2, size=90), "channel": np.full(90, 40)}
+    many["count"] = np.ones(90, dtype=int)
+    data |= {name: np.concatenate([data[name], value]) for name, value in many.items() if name in data}
+    problem = check(gn.get("locus_regression"), data, {"process": 5})
+    step = Step(corpus(problem), empirical_bayes=estimated)
+    ours = (step.data.genome == 3) & (step.data.row < 2) & (step.data.channel == 40)
+    return step, problem, ours
+
+
+@pytest.mark.parametrize("estimated", [True, False])
+def test_crowded_mutations_get_a_process(estimated: bool) -> None:
+    """None has them where the ascents end; afterwards one has, and little else. Given hyperparameters stay."""
+    step, problem, ours = crowded_corpus(estimated)
+    gained = []
+    for seed in range(4):
+        run = to_the_end(step, step.first(problem, np.random.default_rng(seed)))
+        found = clusters.born(step, run, 0.003, 1000)
+        assert (np.diff(found.bounds) >= 0).all()
+        shares = exchange.probabilities(step, found.state)
+        k = int(np.argmax(shares[:, ours] @ step.data.count[ours]))
+        assert shares[k, ours] @ step.data.count[ours] > 85
+        assert shares[k] @ step.data.count < 110
+        gained.append(found.bound - run.bound)
+        if not estimated:
+            better = escapes.improved(step, run, 0.003, 2000, problem, np.random.default_rng(1)).state
+            for name in ("alpha", "tau", "lam_concentration", "rho_concentration"):
+                np.testing.assert_array_equal(getattr(better, name), getattr(step.data.hyper, name))
+    assert max(gained) > 50
+
+
+def test_nothing_is_crowded_in_a_corpus_of_the_model(sparse: tuple[Step, Problem, xr.DataTree]) -> None:
+    step, problem, tree = sparse
+    truth = from_truth(step, problem, tree)
+    assert not clusters.crowded(step, truth.state).any()
+    assert clusters.born(step, truth, 0.003, 1000) is truth
+
+
+def test_an_exchange_leaves_given_hyperparameters_as_they_are(sparse: tuple[Step, Problem, xr.DataTree]) -> None:
+    estimated, problem, tree = sparse
+    step = Step(estimated.data, empirical_bayes=False)
+    state = from_truth(step, problem, tree).state
+    halves = exchange._halves(step, state, exchange.probabilities(step, state)[2], 2)[1]
+    found = exchange._with_exchange(step, state, 0, 1, 2, halves)
+    for name in ("alpha", "tau", "lam_concentration", "rho_concentration"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(state, name))
 
 
 def test_gibbs_sweeps_find_a_process_that_all_genomes_lack(sparse: tuple[Step, Problem, xr.DataTree]) -> None:
