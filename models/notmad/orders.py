@@ -33,9 +33,9 @@ def local_score(rss: float, k: int, n: float, unit: float, fixed: float) -> floa
         Variance of the noise where all nodes share one, else zero.
     """
     room = n - k - 2.0
-    if room < 1.0:
+    if k > 0 and room < 1.0:
         return np.inf
-    cost = unit * k * n / room
+    cost = unit * k * n / room if k > 0 else 0.0
     if fixed > 0:
         return n * rss / fixed + cost
     return float(n * np.log(max(rss, 1e-300)) + cost)
