@@ -89,6 +89,21 @@ def test_parents_are_the_best_of_all_sets() -> None:
     assert same >= 28
 
 
+def test_parents_are_never_worse_than_one_or_none() -> None:
+    """Growth passes by the best single parent; shrinking from more of them may end at others."""
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(60, 7)) @ np.linalg.inv(np.eye(7) - np.triu(rng.normal(0, 0.5, (7, 7)), 1))
+        S, n = np.corrcoef(x.T), 60.0
+        for y in range(7):
+            others = np.array([j for j in range(7) if j != y], dtype=np.int64)
+            units, out = np.full(7, np.log(n) + 2 * np.log(7)), np.empty(6, dtype=np.int64)
+            score, k = choose_parents(S, np.zeros((7, 7), np.int64), y, others, 6, n, units, 0.0, 6, out)
+            assert score == pytest.approx(local_score(residual_variance(S, y, out, k), k, n, units[y], 0.0))
+            few = [residual_variance(S, y, np.array([j]), m) for j in others for m in (0, 1)]
+            assert score <= min(local_score(v, i % 2, n, units[y], 0.0) for i, v in enumerate(few)) + 1e-9
+
+
 def test_two_samples_have_no_edges() -> None:
     found = notears(np.random.default_rng(0).normal(size=(2, 3)), warn=False)
     assert not found.network.any()
