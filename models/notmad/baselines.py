@@ -1,8 +1,9 @@
 """The paper's baselines: clustered, oracle-clustered and LIONESS networks; and the ablations of its Figure 4."""
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -125,7 +126,7 @@ def clustered(
 def by_group(
     x: Array,
     context: Array,
-    group: Array,
+    group: Array | Sequence[Any],
     *,
     variances: Literal["unequal", "equal"] = "unequal",
     threshold: float = 0.0,
@@ -175,7 +176,7 @@ def by_group(
     return Clustered(np.stack(networks), np.stack(centres), at)
 
 
-def _grouped(group: Array, samples: int) -> tuple[Array, Array]:
+def _grouped(group: Array | Sequence[Any], samples: int) -> tuple[Array, Array]:
     """Return the labels in sorted order (numbers as numbers, whatever holds them), and the place of each sample's.
 
     Raises
@@ -232,7 +233,7 @@ def lioness(x: Array, *, samples: Array | None = None) -> Array:
     return project_to_dag(out)
 
 
-def group_average(networks: Array, group: Array) -> Array:
+def group_average(networks: Array, group: Array | Sequence[Any]) -> Array:
     """Replace each sample's network by the projection of its group's mean: the "tissue average" of Figure 4.
 
     Parameters

@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -88,11 +89,13 @@ def test_groups_and_samples_are_found_by_what_names_them() -> None:
     values = np.array([1.0, 2.0, 0.123456789] * 8)
     data = gn.simulate("notmad", 4, sample=24, covariate=1, context=values[:, None])
     fit = gn.fit("notmad", data, "map", 1, archetype=2, restarts=1)
-    for value in (1, 1.0, True, np.float64(1), "1", xr.DataArray(1.0)):
+    ones: list[Any] = [1, 1.0, True, np.float64(1), "1", xr.DataArray(1.0)]
+    for value in ones:
         assert _chosen(fit, 0.1, None, "0", value)["sample"].to_numpy().tolist() == list(range(0, 24, 3))
-    for value in (0.123456789, "0.123457", fit["constant_data"]["context"][2, 0]):
+    third: list[Any] = [0.123456789, "0.123457", fit["constant_data"].to_dataset()["context"][2, 0]]
+    for value in third:
         assert _chosen(fit, 0.1, None, "0", value)["sample"].to_numpy().tolist() == list(range(2, 24, 3))
-    one = _chosen(fit, 0.1, fit["observed_data"]["sample"][7], "", None)
+    one = _chosen(fit, 0.1, fit["observed_data"].to_dataset()["sample"][7], "", None)
     assert one["sample"].to_numpy().tolist() == [7]
 
 
