@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+import xarray as xr
 
 import genarium as gn
 from genarium.declaration import Array
@@ -49,6 +51,16 @@ def test_rules_say_what_words_say() -> None:
     made = rules(["a", "b", "c"], tiers={"c": 0, "a": 1}, forbidden=[("b", "c")], required=[("c", "b")])
     np.testing.assert_array_equal(made, [[0, 0, -1], [0, 0, -1], [0, 1, 0]])
     np.testing.assert_array_equal(rules([0, 1, 2], tiers=[[2], [0, 1]]), [[0, 0, -1], [0, 0, -1], [0, 0, 0]])
+
+
+def test_nodes_are_named_by_what_holds_their_names() -> None:
+    nodes = xr.DataArray(["a", "b", "c"], dims="node", coords={"node": ["a", "b", "c"]})
+    wanted = rules("abc", forbidden=[("a", "b")], regulators=["a", "b"], tiers={"a": 1, "c": 0})
+    found = rules(nodes, forbidden=[(nodes[0], nodes[1])], regulators=nodes[:2], tiers=pd.Series({"a": 1, "c": 0}))
+    np.testing.assert_array_equal(found, wanted)
+    one = rules(["tf", "g", "h"], tiers=["tf", ["g", "h"]])
+    np.testing.assert_array_equal(one, rules(["tf", "g", "h"], tiers=[["tf"], ["g", "h"]]))
+    np.testing.assert_array_equal(one, rules(range(3), tiers=[0, [1, 2]]))
 
 
 @pytest.mark.parametrize(

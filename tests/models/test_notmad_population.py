@@ -94,7 +94,7 @@ def test_parents_are_never_worse_than_one_or_none() -> None:
     for seed in range(60):
         rng = np.random.default_rng(seed)
         x = rng.normal(size=(60, 7)) @ np.linalg.inv(np.eye(7) - np.triu(rng.normal(0, 0.5, (7, 7)), 1))
-        S, n = np.corrcoef(x.T), 60.0
+        S, n = np.asarray(np.corrcoef(x.T)), 60.0
         for y in range(7):
             others = np.array([j for j in range(7) if j != y], dtype=np.int64)
             units, out = np.full(7, np.log(n) + 2 * np.log(7)), np.empty(6, dtype=np.int64)
@@ -270,6 +270,8 @@ def arrays_refused() -> dict[str, tuple[Callable[[], Any], str]]:
         "compared": (lambda: compare(np.zeros((0, 2, 2)), np.zeros((0, 2, 2))), "there is no network in it"),
         "large": (lambda: notears(x * [1, 1, 1e200, 1]), "column 2 are of size"),
         "small": (lambda: notears(x * 1e-200), "squares of these cannot be held"),
+        "masked": (lambda: notears(np.ma.masked_equal(x, x[3, 1])), "x[3, 1] = nan is not finite (1 of 200 values"),
+        "masked network": (lambda: compare(np.ma.masked_equal(np.eye(2), 1), np.eye(2)), "estimate[0, 0] = nan"),
         "rules of a class": (
             lambda: equivalence_class(np.eye(2, k=1), np.zeros((3, 3))),
             "rule must be a matrix 2 x 2",
@@ -336,7 +338,8 @@ def test_groups_are_in_the_order_of_their_labels() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(300, 2))
     x[:, 1] += np.choose(group % 3, [-2, 1, 2]) * x[:, 0]  # 9: -2, 10: 1, 2: 2
-    for labels in (group, group.astype(object), group.tolist(), [f"{g:02d}" for g in group]):
+    held: list[Any] = [group, group.astype(object), group.tolist(), [f"{g:02d}" for g in group]]
+    for labels in held:
         found = by_group(x, x[:, :1], labels)
         np.testing.assert_allclose(np.linalg.norm(found.networks, axis=(1, 2)) > 1.5, [True, True, False])
         np.testing.assert_array_equal(found.group, np.repeat([0, 2, 1], 100))
