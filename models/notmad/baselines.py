@@ -1,7 +1,9 @@
 """The paper's baselines: clustered, oracle-clustered and LIONESS networks; and the ablations of its Figure 4."""
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -102,18 +104,29 @@ def clustered(
     ------
     InputError
         As in :func:`by_group`.
+
+    Warns
+    -----
+    UserWarning
+        As in :func:`by_group`, and if there are fewer groups than asked for.
     """
     x = doors.matrix("x", x)
     context = doors.matrix("context", context, len(x))
     doors.whole("groups", groups, len(x))
     group = k_means(context, groups, doors.random(rng))
+    if (have := len(np.unique(group))) < groups:
+        warnings.warn(
+            f"notmad: groups={groups}, but the contexts fall into {have} only: there is a network for each of these.",
+            UserWarning,
+            stacklevel=2,
+        )
     return by_group(x, context, group, variances=variances, threshold=threshold, centre=centre, rule=rule)
 
 
 def by_group(
     x: Array,
     context: Array,
-    group: Array,
+    group: Array | Sequence[Any],
     *,
     variances: Literal["unequal", "equal"] = "unequal",
     threshold: float = 0.0,
@@ -145,7 +158,7 @@ def by_group(
     """
     x = doors.matrix("x", x)
     context = doors.matrix("context", context, len(x))
-    labels, at = np.unique(doors.labels(group, len(x)), return_inverse=True)
+    labels, at = _grouped(group, len(x))
     sizes = np.bincount(at)
     few = sizes.argmin()
     if sizes[few] < 2:
@@ -161,6 +174,26 @@ def by_group(
         networks.append(found.network)
     centres = [context[at == g].mean(0) for g in range(len(labels))]
     return Clustered(np.stack(networks), np.stack(centres), at)
+
+
+def _grouped(group: Array | Sequence[Any], samples: int) -> tuple[Array, Array]:
+    """Return the labels in sorted order (numbers as numbers, whatever holds them), and the place of each sample's.
+
+    Raises
+    ------
+    InputError
+        If they are not one a sample, or one is missing.
+    """
+    import pandas as pd
+
+    given = np.asarray(group, dtype=object if isinstance(group, list | tuple) else None)  # else NaN beside text is text
+    told = given.astype(object)
+    told[np.asarray(pd.isna(given)) | np.ma.getmask(group)] = None
+    told = doors.labels(told, samples)
+    try:
+        return np.unique(given, return_inverse=True)
+    except TypeError:  # labels that have no order, as numbers and text
+        return np.unique(told, return_inverse=True)
 
 
 def lioness(x: Array, *, samples: Array | None = None) -> Array:
@@ -200,7 +233,7 @@ def lioness(x: Array, *, samples: Array | None = None) -> Array:
     return project_to_dag(out)
 
 
-def group_average(networks: Array, group: Array) -> Array:
+def group_average(networks: Array, group: Array | Sequence[Any]) -> Array:
     """Replace each sample's network by the projection of its group's mean: the "tissue average" of Figure 4.
 
     Parameters
@@ -213,7 +246,7 @@ def group_average(networks: Array, group: Array) -> Array:
     ndarray, shape (N, p, p)
     """
     networks = doors.networks("networks", networks, len(np.atleast_1d(np.asarray(group))))
-    labels, at = np.unique(doors.labels(group, len(networks)), return_inverse=True)
+    labels, at = _grouped(group, len(networks))
     means = np.stack([networks[at == g].mean(0) for g in range(len(labels))])
     return np.asarray(project_to_dag(means)[at])
 

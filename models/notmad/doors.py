@@ -22,6 +22,8 @@ def numbers(name: str, values: object, what: str = "") -> Array:
     """
     try:
         given = np.asarray(values)
+        if isinstance(values, np.ma.MaskedArray):
+            given = np.where(np.ma.getmaskarray(values), np.nan, given)
         out = given.astype(float) if given.dtype.kind not in "cSUmM" else None
     except (TypeError, ValueError):
         out = None

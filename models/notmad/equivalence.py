@@ -7,7 +7,7 @@ from genarium.errors import InputError
 
 from . import doors
 from .graphs import is_acyclic
-from .knowledge import precedence
+from .knowledge import checked, precedence
 
 
 def equivalence_class(network: Array, rule: Array | None = None) -> Array:
@@ -33,7 +33,8 @@ def equivalence_class(network: Array, rule: Array | None = None) -> Array:
     Raises
     ------
     InputError
-        If the network is no square matrix of finite numbers, or has a cycle.
+        If the network is no square matrix of finite numbers, or has a cycle; if the rules have another shape or other
+        values, or the network breaks one.
     """
     given = doors.networks("network", network)
     if given.ndim != 2 or not is_acyclic(given):
@@ -49,6 +50,14 @@ def equivalence_class(network: Array, rule: Array | None = None) -> Array:
         strangers = ~near[np.ix_(parents, parents)] & ~np.eye(len(parents), dtype=bool)
         directed[parents[strangers.any(1)], c] = True
     if rule is not None:
+        rule = checked(rule, p)
+        broken = np.argwhere(dag & ((rule < 0) | (rule.T > 0)))
+        if broken.size:
+            i, j = broken[0]
+            raise InputError(
+                f"notmad: network[{i}, {j}] = {given[i, j]:g}: the rules do not allow this edge. Project the network "
+                "by project_to_dag with these rules first."
+            )
         directed |= dag & ((rule > 0) | (rule.T < 0) | precedence(rule))
     while True:
         undirected = near & ~directed & ~directed.T

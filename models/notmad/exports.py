@@ -218,16 +218,24 @@ def _chosen(tree: xr.DataTree, smallest: float, sample: object, group: str, valu
     only_with("notmad", option("group", "..."), bool(group), value=value)
     if sample is not None:
         only_with("notmad", f"no {option('sample', sample)}", False, group=group or None)
-        names = found["sample"].to_numpy().astype(str)
-        if str(sample) not in names:
-            raise absent("notmad", "sample", str(sample), names)
-        return found.isel(sample=names == str(sample))
+        names, told = found["sample"].to_numpy().astype(str), str(_plain(sample))
+        if told not in names:
+            raise absent("notmad", "sample", told, names)
+        return found.isel(sample=names == told)
     if not group:
         return found
-    groups = dict(_groups(tree, group))
-    if str(value) not in groups:
-        raise absent("notmad", f"value of {group}", str(value), np.array(list(groups)))
-    return found.isel(sample=groups[str(value)])
+    groups, value = dict(_groups(tree, group)), _plain(value)
+    told = str(value)
+    if told not in groups and isinstance(value, int | float):
+        told = f"{value:g}"
+    if told not in groups:
+        raise absent("notmad", f"value of {group}", told, np.array(list(groups)))
+    return found.isel(sample=groups[told])
+
+
+def _plain(value: Any) -> Any:
+    """Return a name or number as Python has it, out of an array of one."""
+    return value.item() if hasattr(value, "item") else value
 
 
 def _groups(tree: xr.DataTree, group: str) -> list[tuple[str, Array]]:

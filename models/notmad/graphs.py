@@ -111,8 +111,9 @@ def compare(estimate: Array, truth: Array, threshold: float = 0.1) -> Mapping[st
     Returns
     -------
     dict
-        ``rmse`` of the off-diagonal weights; ``shd``: edges to add, remove or turn round; ``f1`` of directed edges,
-        over all samples together, NaN where neither has an edge. Diagonals have no part in any of them.
+        ``rmse`` of the off-diagonal weights; ``shd``: pairs of nodes whose edges differ, so that an edge to add, remove
+        or turn round counts once; ``f1`` of directed edges, over all samples together, NaN where neither has an edge.
+        Diagonals have no part in any of them.
 
     Raises
     ------

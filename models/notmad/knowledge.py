@@ -1,9 +1,10 @@
 """What is known of the edges beforehand: forbidden and required ones, tiers, regulators; one matrix says it all."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from genarium.declaration import Array
 from genarium.errors import InputError
@@ -16,22 +17,22 @@ Edges = Iterable[tuple[Any, Any]]
 
 
 def rules(
-    nodes: Sequence[Any] | Array,
+    nodes: Iterable[Any],
     *,
     forbidden: Edges = (),
     required: Edges = (),
-    tiers: Mapping[Any, float] | Sequence[Sequence[Any]] | None = None,
+    tiers: Mapping[Any, float] | Iterable[Any] | None = None,
     regulators: Iterable[Any] | None = None,
 ) -> Array:
     """Write down what is known of the edges.
 
     Parameters
     ----------
-    nodes : sequence
+    nodes : iterable
         Names of the nodes, in the order of the columns of x.
     forbidden, required : iterable of (source, target)
         Edges that no network has, and edges that every network has.
-    tiers : mapping or sequence of sequences, optional
+    tiers : mapping, Series or iterable of iterables, optional
         A number for each node, or nodes group by group: no edge leads from a later tier to an earlier one. Nodes
         without a tier are free.
     regulators : iterable, optional
@@ -55,22 +56,20 @@ def rules(
            [-1,  0, -1],
            [-1, -1,  0]])
     """
-    names = [str(node) for node in nodes]
+    names = [_name(node) for node in nodes]
     if len(set(names)) < len(names):
         double = next(name for name in names if names.count(name) > 1)
         raise InputError(f"notmad: node {double} is there twice. Give every node a name of its own.")
     place = {name: i for i, name in enumerate(names)}
 
     def at(node: Any, where: str) -> int:
-        if str(node) not in place:
-            raise InputError(f"notmad: {where}: node {node!s} is not one of {listed(np.array(names))}.")
-        return place[str(node)]
+        if _name(node) not in place:
+            raise InputError(f"notmad: {where}: node {_name(node)} is not one of {listed(np.array(names))}.")
+        return place[_name(node)]
 
     out = np.full((len(names), len(names)), OPEN, dtype=np.int64)
     if tiers is not None:
-        pairs = (
-            tiers.items() if isinstance(tiers, Mapping) else [(n, t) for t, group in enumerate(tiers) for n in group]
-        )
+        pairs = tiers.items() if hasattr(tiers, "items") else [(n, t) for t, g in enumerate(tiers) for n in _group(g)]
         tier = np.full(len(names), np.nan)
         for node, number in pairs:
             place_of = at(node, "tiers")
@@ -96,6 +95,16 @@ def rules(
         out[i, j] = REQUIRED
     precedence(out, np.array(names))
     return out
+
+
+def _name(node: Any) -> str:
+    """Return the name of a node, also of an element of a DataArray."""
+    return str(node.item() if isinstance(node, xr.DataArray) else node)
+
+
+def _group(tier: Any) -> Iterable[Any]:
+    """Return the nodes of a tier, which may be one."""
+    return [tier] if isinstance(tier, str) or not isinstance(tier, Iterable) else tier
 
 
 def _pairs(name: str, edges: Edges) -> list[tuple[Any, Any]]:

@@ -27,6 +27,9 @@ STARTS, SWEEPS = 10, 100
 ROUNDS = 20
 """Of the search and the variance that all nodes share."""
 
+SMALLEST_SQUARE = 1e-280
+"""Of what columns have as their mean square; one over it is the largest."""
+
 BETA = 0.1
 """L1 penalty of the path where none is given."""
 
@@ -124,7 +127,8 @@ def notears(
     ------
     InputError
         If an option is not known or would be dropped, x is no matrix of at least two samples of finite numbers, a
-        column is constant, repeated or an exact sum of others, or the weights are not one a sample.
+        column is constant, repeated, an exact sum of others, or of a size whose squares cannot be held, or the weights
+        are not one a sample.
 
     Warns
     -----
@@ -165,7 +169,9 @@ def notears(
     rule = checked(rule, x.shape[1])
     share = doors.shares(weight, len(x))
     r = x - share @ x if centre else x
-    covariance = (r * share[:, None]).T @ r
+    with np.errstate(over="ignore", invalid="ignore"):
+        covariance = (r * share[:, None]).T @ r
+    _require_squares(r, np.diag(covariance))
     doors.distinct(x[share > 0], covariance)
     samples = 1 / float((share**2).sum())
     if warn:
@@ -197,6 +203,23 @@ def notears(
 def _require(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise InputError(f"notears: {name}={value!r} is not known; use one of {', '.join(known)}.")
+
+
+def _require_squares(r: Array, squares: Array) -> None:
+    """Refuse columns whose squares cannot be held: their edges would be lost.
+
+    Raises
+    ------
+    InputError
+        Naming the first column.
+    """
+    size = np.abs(r).max(0)
+    lost = np.flatnonzero((size > 0) & ~((squares > SMALLEST_SQUARE) & (squares < 1 / SMALLEST_SQUARE)))
+    if lost.size:
+        raise InputError(
+            f"notmad: x: the values of column {lost[0]} are of size {size[lost[0]]:g}, and squares of these cannot be "
+            "held. Give it in another unit."
+        )
 
 
 def _cut(network: Array, threshold: float, rule: Array) -> Array:
@@ -234,7 +257,7 @@ class Search:
         orders = [compatible(order, self.before) for order in orders]
         found = [self.improved(correlation, order) for order in orders]
         score, order, parents = min(found, key=lambda f: f[0])
-        agree = sum(f[0] < score + 1e-6 * max(1.0, abs(score)) for f in found)
+        agree = sum(f[0] <= score + 1e-6 * max(1.0, abs(score)) for f in found)
         if not self.equal:
             return parents, score, agree
         first, shared = by_variance(self.covariance, self.samples)

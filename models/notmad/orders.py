@@ -33,9 +33,9 @@ def local_score(rss: float, k: int, n: float, unit: float, fixed: float) -> floa
         Variance of the noise where all nodes share one, else zero.
     """
     room = n - k - 2.0
-    if room < 1.0:
+    if k > 0 and room < 1.0:
         return np.inf
-    cost = unit * k * n / room
+    cost = unit * k * n / room if k > 0 else 0.0
     if fixed > 0:
         return n * rss / fixed + cost
     return float(n * np.log(max(rss, 1e-300)) + cost)
@@ -150,6 +150,7 @@ def choose_parents(
     """Grow the parents of a node from the first m candidates beyond what pays, and shrink them to what does.
 
     Two parents may help together where neither does alone: growth goes on by BEYOND parents after the score was best.
+    The best of both ways stands.
 
     Parameters
     ----------
@@ -190,7 +191,7 @@ def choose_parents(
     for c in range(m):
         if rule[candidates[c], y] < 0:
             v[c] = 0.0
-    best = local_score(rss, k, n, unit, fixed)
+    best, peak = local_score(rss, k, n, unit, fixed), k
     while k < most and since < BEYOND:
         top, gain = -1, 0.0
         for c in range(m):
@@ -205,8 +206,12 @@ def choose_parents(
         score = local_score(rss, k, n, unit, fixed)
         since += 1
         if score < best - GAIN:
-            best, since = score, 0
+            best, peak, since = score, k, 0
+    grown = out[:peak].copy()
     score, k, rss = _shrink(S, y, out, k, must, rss, n, unit, fixed)
+    if best < score - GAIN:  # on the way back other parents were left
+        out[:peak] = grown
+        return best, peak
     return score, k
 
 

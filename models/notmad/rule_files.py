@@ -7,7 +7,7 @@ from pathlib import Path
 
 from genarium.declaration import Array
 from genarium.errors import InputError
-from genarium.readers.files import existing
+from genarium.readers.files import existing, text
 from genarium.readers.messages import absent, listed
 from genarium.readers.tables import read_sheet
 
@@ -90,7 +90,7 @@ class RuleFiles:
         if self.regulators is None:
             return None
         path = existing("regulators", [Path(self.regulators)])[0]
-        lines = [line.split("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        lines = [line.split("#")[0].strip() for line in text(path).splitlines()]
         named = [line for line in lines if line]
         kept = [name for name in named if name in have]
         if not kept:
@@ -100,13 +100,14 @@ class RuleFiles:
 
 
 def _columns(name: str, wanted: list[str]) -> tuple[Path, list[tuple[str, ...]]]:
-    """Return the columns of these names, row by row, as text."""
+    """Return the columns of these names, row by row, as they are written ("01", "NA")."""
     path = existing("rules", [Path(name)])[0]
     sheet = read_sheet(path, None)
     for column in wanted:
         if column not in sheet.names:
             raise absent(path, "column", column, sheet.names)
-    texts = [sheet.frame[column].astype(str).str.strip() for column in wanted]
+    written = sheet.source or sheet.frame.__getitem__
+    texts = [written(column).astype(str).str.strip() for column in wanted]
     return path, list(zip(*texts, strict=True))
 
 

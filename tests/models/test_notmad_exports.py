@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -11,7 +12,7 @@ import xarray as xr
 import genarium as gn
 from genarium.errors import InputError
 from genarium.models.notmad import as_networkx, compare
-from genarium.models.notmad.exports import _groups
+from genarium.models.notmad.exports import _chosen, _groups
 from genarium.models.notmad.graphs import matrices
 
 
@@ -81,6 +82,21 @@ def test_values_that_read_alike_are_one_group() -> None:
     tree = xr.DataTree.from_dict({"constant_data": xr.Dataset({"context": context})})
     found = [(name, np.flatnonzero(members).tolist()) for name, members in _groups(tree, "age")]
     assert found == [("-1", [2]), ("0.123457", [0, 3]), ("2", [1])]
+
+
+def test_groups_and_samples_are_found_by_what_names_them() -> None:
+    """A number however it is held, with all its digits or as the table tells it."""
+    values = np.array([1.0, 2.0, 0.123456789] * 8)
+    data = gn.simulate("notmad", 4, sample=24, covariate=1, context=values[:, None])
+    fit = gn.fit("notmad", data, "map", 1, archetype=2, restarts=1)
+    ones: list[Any] = [1, 1.0, True, np.float64(1), "1", xr.DataArray(1.0)]
+    for value in ones:
+        assert _chosen(fit, 0.1, None, "0", value)["sample"].to_numpy().tolist() == list(range(0, 24, 3))
+    third: list[Any] = [0.123456789, "0.123457", fit["constant_data"].to_dataset()["context"][2, 0]]
+    for value in third:
+        assert _chosen(fit, 0.1, None, "0", value)["sample"].to_numpy().tolist() == list(range(2, 24, 3))
+    one = _chosen(fit, 0.1, fit["observed_data"].to_dataset()["sample"][7], "", None)
+    assert one["sample"].to_numpy().tolist() == [7]
 
 
 def drawn(fit: xr.DataTree) -> xr.DataTree:

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+import xarray as xr
 
 import genarium as gn
 from genarium.declaration import Array
@@ -13,6 +15,7 @@ from genarium.errors import InputError
 from genarium.models.notmad import by_group, equivalence_class, notears, project_to_dag, rules
 from genarium.models.notmad.graphs import is_acyclic
 from genarium.models.notmad.knowledge import compatible, precedence, violations
+from genarium.models.notmad.rule_files import RuleFiles
 
 
 def simulated(seed: int, nodes: int, n: int) -> tuple[Array, Array, Array]:
@@ -48,6 +51,16 @@ def test_rules_say_what_words_say() -> None:
     made = rules(["a", "b", "c"], tiers={"c": 0, "a": 1}, forbidden=[("b", "c")], required=[("c", "b")])
     np.testing.assert_array_equal(made, [[0, 0, -1], [0, 0, -1], [0, 1, 0]])
     np.testing.assert_array_equal(rules([0, 1, 2], tiers=[[2], [0, 1]]), [[0, 0, -1], [0, 0, -1], [0, 0, 0]])
+
+
+def test_nodes_are_named_by_what_holds_their_names() -> None:
+    nodes = xr.DataArray(["a", "b", "c"], dims="node", coords={"node": ["a", "b", "c"]})
+    wanted = rules("abc", forbidden=[("a", "b")], regulators=["a", "b"], tiers={"a": 1, "c": 0})
+    found = rules(nodes, forbidden=[(nodes[0], nodes[1])], regulators=nodes[:2], tiers=pd.Series({"a": 1, "c": 0}))
+    np.testing.assert_array_equal(found, wanted)
+    one = rules(["tf", "g", "h"], tiers=["tf", ["g", "h"]])
+    np.testing.assert_array_equal(one, rules(["tf", "g", "h"], tiers=[["tf"], ["g", "h"]]))
+    np.testing.assert_array_equal(one, rules(range(3), tiers=[0, [1, 2]]))
 
 
 @pytest.mark.parametrize(
@@ -205,6 +218,29 @@ def test_files_say_what_is_known(tmp_path: Path) -> None:
         InputError, match=r"edges\.tsv: row 1, column 'rule': 'never' is not one of forbidden, required"
     ):
         gn.read("notmad", tmp_path / "x.csv", context="age", known_edges=str(tmp_path / "edges.tsv"))
+
+
+def test_names_in_files_of_rules_are_as_written(tmp_path: Path) -> None:
+    """Leading zeros, decimals and words for truth; and a mark of the byte order before the first regulator."""
+    names = ["001", "1.50", "TRUE"]
+    (tmp_path / "edges.csv").write_text("source,target,rule\n001,1.50,forbidden\n1.50,001,required\n")
+    (tmp_path / "tiers.csv").write_text("node,tier\nTRUE,2\nFALSE,1\n")
+    (tmp_path / "both.csv").write_text("node,tier\n001,1\n1.50,0\n")
+    (tmp_path / "tfs.txt").write_bytes("\ufeff001\r\n1.50\r\n".encode())
+
+    def told(**files: str) -> list[Any]:
+        notes: list[str] = []
+        rule = RuleFiles(**{kind: str(tmp_path / name) for kind, name in files.items()}).read(names, notes)
+        assert rule is not None
+        return [*np.argwhere(rule < 0).tolist(), *np.argwhere(rule > 0).tolist(), len(notes)]
+
+    assert told(known_edges="edges.csv") == [[0, 1], [1, 0], 0]
+    assert told(tiers="tiers.csv") == [1]  # FALSE is no node
+    assert told(tiers="both.csv") == [[0, 1], 0]
+    assert told(regulators="tfs.txt") == [[2, 0], [2, 1], 0]
+    (tmp_path / "tfs.txt").write_bytes("gène".encode("latin-1"))
+    with pytest.raises(InputError, match=r"tfs\.txt: this is no text in UTF-8"):
+        told(regulators="tfs.txt")
 
 
 def test_required_edges_that_go_back_are_refused_where_the_order_is_given() -> None:

@@ -8,6 +8,7 @@ from itertools import combinations, permutations, product
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from genarium.declaration import Array
@@ -86,6 +87,27 @@ def test_parents_are_the_best_of_all_sets() -> None:
         assert score >= naive_score(x, y, best, 8.0) - 1e-7
         same += set(out[:k].tolist()) == set(best)
     assert same >= 28
+
+
+def test_parents_are_never_worse_than_one_or_none() -> None:
+    """Growth passes by the best single parent; shrinking from more of them may end at others."""
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(60, 7)) @ np.linalg.inv(np.eye(7) - np.triu(rng.normal(0, 0.5, (7, 7)), 1))
+        S, n = np.asarray(np.corrcoef(x.T)), 60.0
+        for y in range(7):
+            others = np.array([j for j in range(7) if j != y], dtype=np.int64)
+            units, out = np.full(7, np.log(n) + 2 * np.log(7)), np.empty(6, dtype=np.int64)
+            score, k = choose_parents(S, np.zeros((7, 7), np.int64), y, others, 6, n, units, 0.0, 6, out)
+            assert score == pytest.approx(local_score(residual_variance(S, y, out, k), k, n, units[y], 0.0))
+            few = [residual_variance(S, y, np.array([j]), m) for j in others for m in (0, 1)]
+            assert score <= min(local_score(v, i % 2, n, units[y], 0.0) for i, v in enumerate(few)) + 1e-9
+
+
+def test_two_samples_have_no_edges() -> None:
+    found = notears(np.random.default_rng(0).normal(size=(2, 3)), warn=False)
+    assert not found.network.any()
+    assert (found.score, found.starts_at_best) == (0.0, 10)
 
 
 def test_the_order_found_is_the_best_of_all_orders() -> None:
@@ -246,6 +268,15 @@ def arrays_refused() -> dict[str, tuple[Callable[[], Any], str]]:
         "averaged": (lambda: group_average(np.zeros((3, 2, 2)), label), "give one network for each of 50"),
         "scored": (lambda: held_out_error(x, np.zeros((3, 4, 4))), "networks of shape (3, 4, 4) for x of shape"),
         "compared": (lambda: compare(np.zeros((0, 2, 2)), np.zeros((0, 2, 2))), "there is no network in it"),
+        "large": (lambda: notears(x * [1, 1, 1e200, 1]), "column 2 are of size"),
+        "small": (lambda: notears(x * 1e-200), "squares of these cannot be held"),
+        "masked": (lambda: notears(np.ma.masked_equal(x, x[3, 1])), "x[3, 1] = nan is not finite (1 of 200 values"),
+        "masked network": (lambda: compare(np.ma.masked_equal(np.eye(2), 1), np.eye(2)), "estimate[0, 0] = nan"),
+        "rules of a class": (
+            lambda: equivalence_class(np.eye(2, k=1), np.zeros((3, 3))),
+            "rule must be a matrix 2 x 2",
+        ),
+        "class against rules": (lambda: equivalence_class(np.eye(2, k=1), -np.eye(2, k=1)), "do not allow this edge"),
         "class": (lambda: equivalence_class(np.ones((2, 2))), "must be one acyclic network"),
         "bootstrap": (lambda: next(bootstrap(x, context[:9], rng)), "context has 9 rows, x has 50"),
         "ensemble": (lambda: consensus(np.zeros((2, 4, 4))), "give (members, samples, nodes, nodes)"),
@@ -299,3 +330,37 @@ def test_moves_along_the_order_of_the_truth_do_not_leave_it_for_worse() -> None:
     place = np.argsort(order)
     assert all(place[i] < place[j] for i, j in zip(*np.nonzero(truth), strict=True))
     assert variance == pytest.approx(1, abs=0.02)
+
+
+def test_groups_are_in_the_order_of_their_labels() -> None:
+    """Whole numbers as such, also in an array of objects; networks differ by the weight of their edge."""
+    group = np.repeat([2, 10, 9], 100)
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 2))
+    x[:, 1] += np.choose(group % 3, [-2, 1, 2]) * x[:, 0]  # 9: -2, 10: 1, 2: 2
+    held: list[Any] = [group, group.astype(object), group.tolist(), [f"{g:02d}" for g in group]]
+    for labels in held:
+        found = by_group(x, x[:, :1], labels)
+        np.testing.assert_allclose(np.linalg.norm(found.networks, axis=(1, 2)) > 1.5, [True, True, False])
+        np.testing.assert_array_equal(found.group, np.repeat([0, 2, 1], 100))
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        [float("nan"), "a"],
+        pd.array([None, "a"], dtype="string"),
+        pd.Categorical([None, "a"]),
+        np.ma.masked_equal([1, 2], 1),
+    ],
+)
+def test_samples_without_a_group_are_refused(missing: Any) -> None:
+    group = missing[[0, 1] * 10] if not isinstance(missing, list) else missing * 10
+    with pytest.raises(InputError, match=r"10 samples have no group"):
+        by_group(np.random.default_rng(0).normal(size=(20, 2)), np.arange(20.0)[:, None], group)
+
+
+def test_fewer_clusters_than_asked_for_are_told() -> None:
+    x, context = np.random.default_rng(0).normal(size=(40, 2)), np.repeat([[0.0], [1.0]], 20, 0)
+    with pytest.warns(UserWarning, match="groups=5, but the contexts fall into 2 only"):
+        assert len(clustered(x, context, 5, np.random.default_rng(0)).networks) == 2
