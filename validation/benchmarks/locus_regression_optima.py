@@ -4,9 +4,9 @@ Thirty simulations of ten processes, 100 genomes, 100 windows and 20,000 mutatio
 signatures), uneven (processes of very different sizes), alike (two signatures of cosine near .9), sparse (signatures
 from small concentrations) and few (60 genomes of 100 mutations); alpha is .1, .2 or .5. Printed, in nats above the end
 of the ascent that starts from the true processes of all mutations: where the agreeing ascents end, where the moves out
-of local optima lead from there (switches alone; with exchanges; all of them, Gibbs sweeps too), and CPU seconds.
-``--from`` and ``--to`` give a range. With ``--corpora``: ELBOs of forty breast cancer genomes and a third of the
-windows, where these are seeds.
+of local optima lead from there (switches alone; with exchanges and births; all of them, Gibbs sweeps too), and CPU
+seconds. ``--from`` and ``--to`` give a range. With ``--corpora``: ELBOs of forty breast cancer genomes and a third of the
+windows, where these are seeds. With ``--windows``: of 10^6 mutations in so many windows, from one start.
 """
 
 import os
@@ -80,10 +80,12 @@ def from_truth(step: Step, problem: Problem, tree: Any) -> State:
     return step.normalised(state)
 
 
-def ended(step: Step, problem: Problem, seed: int) -> tuple[dict[str, float], dict[str, float], list[Ascent[State]]]:
+def ended(
+    step: Step, problem: Problem, seed: int, starts: int = 3
+) -> tuple[dict[str, float], dict[str, float], list[Ascent[State]]]:
     """Ascend and move; return ELBOs, CPU seconds and the ascents."""
     rng, start = np.random.default_rng(seed), time.process_time()
-    settings = {"restarts": 3, "agreeing": 2, "tolerance": 0.003, "max_iterations": 2000}
+    settings = {"restarts": starts, "agreeing": min(2, starts), "tolerance": 0.003, "max_iterations": 2000}
     scouts, best = vi.climbed(step, problem, rng, None, **settings)
     climbed, done = time.process_time(), sum(len(scout.bounds) for scout in scouts)
     switched = settled(step, scouts[best], 0.003)
@@ -121,7 +123,15 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=8, help="of these")
     parser.add_argument("--from", dest="low", type=int, default=0)
     parser.add_argument("--to", dest="high", type=int, default=30)
+    parser.add_argument("--windows", type=int, help="instead: of one large corpus")
     args = parser.parse_args()
+    if args.windows:
+        tree = gn.simulate(
+            "locus_regression", 1, genome=100, locus=args.windows, feature=9, process=10, cell=10**6, tau=0.3
+        )
+        problem = check(gn.get("locus_regression"), tree)
+        print(json.dumps(ended(Step(corpus(problem), empirical_bayes=True), problem, 1, starts=1)[:2]))
+        return
     if args.corpora:
         problem = breast(args.corpora, args.processes)
         for seed in range(args.low, args.high):
