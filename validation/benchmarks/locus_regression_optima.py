@@ -5,8 +5,8 @@ signatures), uneven (processes of very different sizes), alike (two signatures o
 from small concentrations) and few (60 genomes of 100 mutations); alpha is .1, .2 or .5. Printed, in nats above the end
 of the ascent that starts from the true processes of all mutations: where the agreeing ascents end, where the moves out
 of local optima lead from there (switches alone; with exchanges and births; all of them, Gibbs sweeps too), and CPU
-seconds. ``--from`` and ``--to`` give a range. With ``--corpora``: ELBOs of forty breast cancer genomes and a third of the
-windows, where these are seeds. With ``--windows``: of 10^6 mutations in so many windows, from one start.
+seconds. ``--from`` and ``--to`` give a range. With ``--corpora``: ELBOs of forty breast cancer genomes and a third of
+the windows, where these are seeds. With ``--windows``: of 10^6 mutations in so many windows, from one start.
 """
 
 import os
