@@ -1,6 +1,7 @@
 """Files of a fit's networks: a table of edges, and GraphML for network viewers."""
 
 import csv
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -54,7 +55,8 @@ def edges(
         samples that have it (their edges together need not be acyclic); or a row for each sample and edge, with a
         column ``sample``; or the means by group, with a column ``group``.
     group : str
-        With ``by="group"``: the covariate whose values are the groups, or the column of categories whose levels are.
+        With ``by="group"``: the covariate whose values are the groups (as the file has them, where a reader has
+        standardised it), or the column of categories whose levels are.
     smallest : float
         An edge has a weight larger than this, in size. Of draws, the frequency is that in projected draws.
     fdr : float
@@ -239,15 +241,22 @@ def _plain(value: Any) -> Any:
 
 
 def _groups(tree: xr.DataTree, group: str) -> list[tuple[str, Array]]:
-    """Values of a covariate, or levels of a column of categories (``column=level``), and which samples have each."""
+    """Values of a covariate, or levels of a column of categories (``column=level``), and which samples have each.
+
+    Values are in the units of the file, where a reader has standardised them.
+    """
     context = tree["constant_data"]["context"]
     names = context["covariate"].to_numpy().astype(str)
     if not group:
         raise InputError(
             f"notmad: {option('by', 'group')} needs {option('group', '<one of ' + ', '.join(names) + '>')}."
         )
+    coding = json.loads(tree.attrs.get("ledger", "{}")).get("coding", {}).get(group, {})
     if group in names:
         values = context.to_numpy()[:, list(names).index(group)]
+        if coding.get("sd", 0) > 0:
+            digits = 9 - int(np.floor(np.log10(coding["sd"])))
+            values = np.round(coding["mean"] + coding["sd"] * values, digits) + 0.0
         told = np.array([f"{value:g}" for value in values])  # one group for values that read alike
         return [(name, told == name) for name in dict.fromkeys(told[np.argsort(values, kind="stable")].tolist())]
     coded = [name for name in names if name.startswith(f"{group}=")]
@@ -255,8 +264,9 @@ def _groups(tree: xr.DataTree, group: str) -> list[tuple[str, Array]]:
         raise absent("notmad", "covariate", group, names)
     one = context.sel(covariate=coded).to_numpy() > 0  # (N, levels)
     levels = [name.removeprefix(f"{group}=") for name in coded]
+    rest = [level for level in coding.get("levels", []) if level not in levels]  # the first one has no covariate
     found = [(level, one[:, k]) for k, level in enumerate(levels)]
-    found.append((f"none of {', '.join(levels)}", ~one.any(1)))
+    found.append((rest[0] if len(rest) == 1 else f"none of {', '.join(levels)}", ~one.any(1)))
     return [(level, members) for level, members in found if members.any()]
 
 

@@ -285,9 +285,13 @@ def _variables(own: Columns, like: Columns | None, standardise: bool, rule_files
     if not own.x:
         raise InputError(f"{own.path}: no column is left for the nodes. Name them with {option('nodes', '<a>,<b>')}.")
 
+    def scale(by: Array) -> tuple[float, float]:
+        known = pd.Series(by)  # missing values are refused later, with their place
+        return float(known.mean()), float(known.std(ddof=0))
+
     def scaled(values: Array, by: Array) -> Array:
-        spread = float(pd.Series(by).std(ddof=0))  # missing values are refused later, with their place
-        return (values - float(pd.Series(by).mean())) / spread if standardise and spread > 0 else values
+        mean, spread = scale(by)
+        return (values - mean) / spread if standardise and spread > 0 else values
 
     coded: dict[str, Array] = {}
     for name, by in train.context.items():
@@ -305,6 +309,8 @@ def _variables(own: Columns, like: Columns | None, standardise: bool, rule_files
             )
         if kinds[0] == "numbers":
             coded[name] = scaled(values, by)
+            if standardise and name != CONSTANT:
+                own.ledger.coding[name] = dict(zip(("mean", "sd"), scale(by), strict=True))
             continue
         strange = np.flatnonzero(~np.isin(values, known))
         if strange.size:
@@ -313,6 +319,7 @@ def _variables(own: Columns, like: Columns | None, standardise: bool, rule_files
                 f"{own.path}: sample {at!s}: {name} = {str(values[strange[0]])!r} is no level of {name!r} in "
                 f"{train.path}, which has {listed(known)}. Correct it, drop the sample, or fit with such samples."
             )
+        own.ledger.coding[name] = {"levels": known.tolist()}
         coded |= {f"{name}={level}": (values == level).astype(float) for level in known[len(known) <= MANY :]}
     index = pd.RangeIndex(len(next(iter(own.x.values())))) if own.rows is None else pd.Index(own.rows)
     x = {name: scaled(values, train.x[name]) for name, values in own.x.items()}

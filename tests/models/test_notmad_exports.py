@@ -6,6 +6,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -74,6 +75,25 @@ def test_networks_of_categories_are_those_of_their_samples(tmp_path: Path) -> No
         assert len(found.findall(".//{http://graphml.graphdrawing.org/xmlns}edge")) == len(own)
     with pytest.raises(InputError, match="there is no value of tissue 'liver'"):
         gn.export(fit, "graphml", tmp_path / "g.graphml", group="tissue", value="liver")
+
+
+def test_groups_of_a_file_have_its_own_levels_and_units(tmp_path: Path) -> None:
+    """The first level, which has no covariate, and a dose that was standardised."""
+    rng, N = np.random.default_rng(1), 30
+    table = pd.DataFrame({"a": rng.normal(size=N), "b": rng.normal(size=N)})
+    table["b"] += 2 * table["a"]
+    table["tissue"] = rng.choice(["liver", "lung", "skin"], N)
+    table["dose"] = rng.choice([0.0, 0.1, 30.0], N)
+    table.to_csv(tmp_path / "t.csv", index=False)
+    tree = gn.read("notmad", tmp_path / "t.csv", context="tissue,dose")
+    for name in ("tissue", "dose"):
+        found = {told: np.flatnonzero(members).tolist() for told, members in _groups(tree, name)}
+        values = [f"{value:g}" if name == "dose" else value for value in table[name]]
+        expected = {told: [i for i in range(N) if values[i] == told] for told in set(values)}
+        assert found == expected
+    fit = gn.fit("notmad", tree, "map", 1, archetype=2, restarts=1)
+    gn.export(fit, "edges", tmp_path / "e.tsv", by="group", group="tissue", smallest=0)
+    assert set(pd.read_csv(tmp_path / "e.tsv", sep="\t")["group"]) == {"liver", "lung", "skin"}
 
 
 def test_values_that_read_alike_are_one_group() -> None:

@@ -84,11 +84,15 @@ class Ledger:
     rows, columns : Account
     notes : list of str
         Sentences: what was taken for granted, what looks wrong though it was read.
+    coding : dict of str to Any
+        Of columns that variables hold in another form: ``levels`` of categories in their order, ``mean`` and ``sd`` of
+        numbers that were standardised. JSON can hold it.
     """
 
     rows: Account
     columns: Account
     notes: list[str] = field(default_factory=list)
+    coding: dict[str, Any] = field(default_factory=dict)
 
     def told(self) -> list[str]:
         """Return lines for a person: what was kept and what left out, then the notes."""
@@ -103,7 +107,8 @@ class Ledger:
 
     def to_dict(self) -> dict[str, Any]:
         """Return what JSON takes."""
-        return {"rows": self.rows.to_dict(), "columns": self.columns.to_dict(), "notes": self.notes}
+        told = {"rows": self.rows.to_dict(), "columns": self.columns.to_dict(), "notes": self.notes}
+        return {**told, "coding": self.coding} if self.coding else told
 
 
 @dataclass(frozen=True)
