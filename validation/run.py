@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from genarium import registry
 from genarium.calibration.certify import SMALL, Effort, certify
 from genarium.certificates import Certificate, certificates, choices, matrix
@@ -20,7 +22,20 @@ from genarium.declaration import Model
 from genarium.methods import methods
 
 FOLDER = Path(__file__).parent
-CERTIFICATES, TABLE = FOLDER / "certificates", FOLDER / "README.md"
+CERTIFICATES, TABLE, MODELS = FOLDER / "certificates", FOLDER / "README.md", FOLDER.parent / "models"
+
+BEGIN, END = "<!-- written by python -m validation --table -->\n", "<!-- end -->\n"
+"""Marks in a card around the table of its certificates."""
+
+CARD = (
+    "method",
+    "verdict",
+    "replicates",
+    "least p (Holm)",
+    "90 % intervals cover",
+    "sd / exact",
+    "errors fall as N to the",
+)
 
 
 def entries(model: Model) -> list[tuple[str, dict[str, Any]]]:
@@ -111,8 +126,42 @@ def check(made: Iterable[Certificate]) -> int:
 
 
 def write_table(made: Iterable[Certificate]) -> None:
-    """Write ``validation/README.md``: a row for each certificate, and what every method of every variant has."""
+    """Write ``validation/README.md``, a row for each certificate and what every method of every variant has; and cards.
+
+    The card of a model has its own certificates, between two marks.
+    """
+    made = list(made)
     TABLE.write_text(table_text(made), encoding="utf-8")
+    for name in registry.built_in():
+        card = MODELS / name / "README.md"
+        card.write_text(with_certificates(card.read_text(encoding="utf-8"), made, name), encoding="utf-8")
+
+
+def with_certificates(card: str, made: Iterable[Certificate], model: str) -> str:
+    """Return a card with the table of its model's certificates as they are."""
+    before, rest = card.split(BEGIN)
+    _, after = rest.split(END, 1)
+    own = sorted((one for one in made if one.content["model"] == model), key=lambda one: one.content["variant"])
+    return f"{before}{BEGIN}\n{_markdown([CARD, ('---',) * len(CARD), *map(_card_row, own)])}\n{END}{after}"
+
+
+def _card_row(one: Certificate) -> tuple[str, ...]:
+    """Return what a card says of a certificate."""
+    told = one.content
+    method, _, more = told["label"].partition(".")
+    usual = {name: values[0] for name, values in registry.get(told["model"]).options.items()}
+    chosen = [f'`{name}="{value}"`' for name, value in told["model_options"].items() if value != usual[name]]
+    covered = [q["coverage"]["0.9"] for q in told["quantities"].values() if "p_holm" in q]
+    of_page = dict(zip(COLUMNS, _row(one), strict=True))
+    return (
+        ", ".join([f"`{method}`", *([more.replace("_", " ")] if more else []), *chosen]),
+        "stale" if one.stale else one.finding,
+        of_page["replicates"],
+        of_page["least p (Holm)"],
+        f"{np.mean(covered):.3f} ({of_page['coverage of 90 %']})" if covered else "",
+        of_page["sd / exact"],
+        of_page["recovery slope"],
+    )
 
 
 def table_text(made: Iterable[Certificate]) -> str:
