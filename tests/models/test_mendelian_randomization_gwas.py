@@ -120,6 +120,9 @@ def test_p_values_below_the_least_number(tmp_path: Path) -> None:
     np.testing.assert_allclose(log10_p(4.1 / found.se[0]), found.log10_p[0], rtol=1e-6)
     np.testing.assert_allclose(found.se[1], 1.0, rtol=1e-3)
     assert list(found.fault) == ["", "", "no standard error", "no standard error"]
+    for text in ("2.e-370", ".2E-369", "2.0e-0370"):
+        found = effects(path, f"SNP\tA1\tBETA\tP\nrs1\tA\t4.1\t{text}\n")
+        np.testing.assert_allclose(found.log10_p, 370 - math.log10(2))
     found = effects(path, "SNP\tA1\tBETA\tLOG10P\nrs1\tA\t4.1\t369.69897\n")
     np.testing.assert_allclose(log10_p(4.1 / found.se[0]), 369.69897, rtol=1e-6)
 
@@ -395,3 +398,32 @@ def test_zero_bytes_in_names_are_refused(mark: str, tmp_path: Path) -> None:
     path.write_text("\n".join(row.replace(" ", mark) for row in rows) + "\n")
     with pytest.raises(InputError, match=r"t\.tsv: there are zero bytes in the column 'SNP'"):
         read_columns(path, {})
+
+
+@pytest.mark.parametrize("separator", ["\t", " "])
+def test_places_are_numbers_however_they_are_written(separator: str, tmp_path: Path) -> None:
+    head = "CHR BP A1 A2 BETA SE\n"
+    exposure = tmp_path / "exposure.txt"  # one text among the numbers of another column, in a row of no account
+    exposure.write_text(f"{head}1 100.0 A C .1 .2\nchr1 1e+05 A C .2 .2\nX 300 A C .3 .2\n9 9 A C .4 ?\n")
+    exposure.write_text(exposure.read_text().replace(" ", separator))
+    outcome = tmp_path / "outcome.txt"
+    outcome.write_text(f"{head}chr1 100 A C .5 .2\n01 100000 A C .6 .2\n23 300.0 A C .7 .2\n".replace(" ", separator))
+    found = pair([exposure, outcome], {})
+    np.testing.assert_array_equal(found.exposure.beta, [0.1, 0.2, 0.3])
+    np.testing.assert_array_equal(found.outcome.beta, [0.5, 0.6, 0.7])
+    assert found.rows.left_out == {"in the exposure only": 1}
+
+
+@pytest.mark.parametrize("separator", ["\t", " ", ","])
+def test_a_header_alone_is_said(separator: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    for end in ("", "\n", "\n\n"):
+        path.write_text(f"SNP A1 A2 BETA SE{end}".replace(" ", separator))
+        with pytest.raises(InputError, match=r"a.txt: there is nothing below line 1"):
+            read_columns(path, {})
+
+
+def test_a_mark_of_the_byte_order_may_stand_before_remarks(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text(f"\ufeff## a remark\n{OWN}".replace(" ", "\t"))
+    assert len(read_columns(path, {})) == len(OWN.splitlines()) - 1
