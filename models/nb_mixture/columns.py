@@ -9,7 +9,6 @@ import numpy as np
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers import options
-from genarium.readers.labels import stripped
 from genarium.readers.matrix import Matrix
 from genarium.readers.messages import absent, listed
 from genarium.readers.sheet import Sheet
@@ -68,11 +67,11 @@ def take(matrix: Matrix, sheet: Sheet, columns: Mapping[str, str], reference: Ma
                 f"({missing.size} such). Fill it in, or leave these cells out."
             )
         if value:
-            _tell_others(sheet, name, stripped(column), columns, reference.get(name, ""))
-            matrix.apart[what] = (stripped(column) == value).astype(float)
+            _tell_others(sheet, name, sheet.texts(name), columns, reference.get(name, ""))
+            matrix.apart[what] = (sheet.texts(name) == value).astype(float)
             continue
         counted = what != BATCH and column.dtype.kind != "b" and sheet.is_numeric(name)
-        values = sheet.numbers(name, "choose another column").astype(float) if counted else stripped(column)
+        values = sheet.numbers(name, "choose another column").astype(float) if counted else sheet.texts(name)
         matrix.apart[what] = values
     used = {column_of(name, sheet.names)[0]: what.split(" ")[0] for name, what in columns.items()}
     left = {name: f"taken as {used[name]}" if name in used else why for name, why in matrix.columns_left.items()}

@@ -668,3 +668,8 @@ def test_numbers_of_batches_are_names_in_whatever_form(folder: Path) -> None:
         for i, (own, lane) in enumerate(zip(cells, lanes, strict=True))
     ]
     assert h5ad(paths, batch="lane")["batch"].to_list() == ["1", "2"] * 3
+
+
+def test_codes_of_batches_keep_their_leading_zeros(write: Callable[..., Path]) -> None:
+    paths = [write("cell,g,lane\nu,3,01\nv,4,1\n"), write("cell,g,lane\nw,3,01\nx,4,B\n")]
+    assert table(paths, batch="lane")["batch"].to_list() == ["01", "1", "01", "B"]
