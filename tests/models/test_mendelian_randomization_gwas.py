@@ -190,6 +190,13 @@ def test_duplicates_by_policy(tmp_path: Path) -> None:
     found = pair(files, {}, duplicates="best")  # four pairs, of which one row of either file is left out
     assert found.rows.left_out == {"repeated in the exposure": 1, "repeated in the outcome": 1}
     assert (float(found.exposure.beta[0]), float(found.outcome.beta[0])) == (0.1, 0.3)
+    for path in files:
+        path.write_text(path.read_text() + "b\tA\tG\t.4\t.01\n")
+    found = pair(files, {}, duplicates="drop")  # the rows of both files are told of
+    assert (found.names.tolist(), found.rows.left_out) == (
+        ["b"],
+        {"repeated in the exposure": 2, "repeated in the outcome": 2},
+    )
 
 
 def test_alleles_of_plink(tmp_path: Path) -> None:

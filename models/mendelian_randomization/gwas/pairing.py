@@ -363,7 +363,7 @@ def _without_duplicates(
     i, k = pairs
     keep = np.ones(len(i), dtype=bool)
     for side, (mine, other) in enumerate(((k, i), (i, k))):  # several rows of this side for one of the other
-        again = pd.Series(mine).duplicated(keep=False).to_numpy() & keep
+        again = pd.Series(mine).duplicated(keep=False).to_numpy() & (keep | (duplicates == "drop"))
         if not again.any():
             continue
         file, own = files[side], rows[side]
