@@ -105,6 +105,10 @@ def test_odds_ratios_and_standard_errors(tmp_path: Path) -> None:
         lines = [f"rs{i},A,G,{r},{s},{q}" for i, (r, s, q) in enumerate(zip(ratio, told, p, strict=True))]
         found = effects(path, "SNP,A1,A2,OR,SE,P\n" + "\n".join(lines) + "\n")
         np.testing.assert_allclose(found.se, told / factor, rtol=1e-9)
+        lines[0] = f"rs0,A,G,0,{told[0]},{p[0]}"  # of no account, and nothing is said by NumPy
+        found = effects(path, "SNP,A1,A2,OR,SE,P\n" + "\n".join(lines) + "\n")
+        np.testing.assert_allclose(found.se[1:], (told / factor)[1:], rtol=1e-9)
+        assert list(found.fault[:2]) == ["an odds ratio that is not positive", ""]
 
 
 def test_p_values_below_the_least_number(tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def _of_log_odds(columns: Columns, ratio: Array, beta: Array, se: Array, z: Arra
         columns.notes.append(
             f"{columns.path.name}: standard errors are of odds ratios, by their p values; divided by these"
         )
-        return np.asarray(se / ratio)
+        return np.divide(se, ratio, out=np.full_like(se, np.nan), where=ratio > 0)
     return se
 
 
