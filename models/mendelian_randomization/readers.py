@@ -261,7 +261,7 @@ def _labelled(
                 f"{sheet.path}: {sheet.at(sheet.frame.index[missing[0]])}, column {region!r}: the region is missing "
                 f"({missing.size} such). Complete it, or take all variants for one region: {option('region', None)}."
             )
-        labels = sheet.frame[region].astype(str).str.strip().to_numpy(dtype=object)
+        labels = sheet.texts(region)
     return _variables(found, np.arange(J) if names is None else names, labels, rho)
 
 

@@ -67,11 +67,11 @@ def take(matrix: Matrix, sheet: Sheet, columns: Mapping[str, str], reference: Ma
                 f"({missing.size} such). Fill it in, or leave these cells out."
             )
         if value:
-            _tell_others(sheet, name, texts(column), columns, reference.get(name, ""))
-            matrix.apart[what] = (texts(column) == value).astype(float)
+            _tell_others(sheet, name, sheet.texts(name), columns, reference.get(name, ""))
+            matrix.apart[what] = (sheet.texts(name) == value).astype(float)
             continue
         counted = what != BATCH and column.dtype.kind != "b" and sheet.is_numeric(name)
-        values = sheet.numbers(name, "choose another column").astype(float) if counted else texts(column)
+        values = sheet.numbers(name, "choose another column").astype(float) if counted else sheet.texts(name)
         matrix.apart[what] = values
     used = {column_of(name, sheet.names)[0]: what.split(" ")[0] for name, what in columns.items()}
     left = {name: f"taken as {used[name]}" if name in used else why for name, why in matrix.columns_left.items()}
@@ -90,11 +90,6 @@ def _tell_others(sheet: Sheet, name: str, values: Array, columns: Mapping[str, s
             f"beside{beside}.",
             stacklevel=2,
         )
-
-
-def texts(column: Any) -> Array:
-    """Return a column as text, without blanks around it."""
-    return np.array([str(value).strip() for value in column], dtype=object)
 
 
 def variables(matrix: Matrix, reference: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str], list[str]]:

@@ -184,8 +184,7 @@ def h5ad(
     for path in existing("h5ad", paths):
         stored = read_stored(path, layer)
         depth.not_a_column(path, "size_factor", size_factor, stored.obs)
-        every = columns.take(stored.matrix(None, apart), stored.sheet(), beside, levels)
-        parts.append(every.rest(stored.flagged("obs", cells), f"obs[{cells!r}] is false") if cells else every)
+        parts.append(columns.take(stored.matrix(cells, apart), stored.sheet(cells), beside, levels))
         marks |= {path: stored.marked(flag)} if flag else {}
     chosen = same_marks(marks, flag) if flag else genes if isinstance(genes, int) else options.names("genes", genes)
     remedy = f"leave it out with {option('cells', '<a boolean column of obs>')}"

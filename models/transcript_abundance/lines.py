@@ -6,7 +6,7 @@ import zlib
 from pathlib import Path
 
 from genarium.errors import InputError
-from genarium.readers.files import present
+from genarium.readers.files import present, whole_blocks
 
 GZIP = b"\x1f\x8b"
 
@@ -29,6 +29,7 @@ def content(path: Path) -> bytes:
         found = raw
     else:
         found = _decompressed(path, raw)
+        whole_blocks(path)
     if not found.strip():
         raise InputError(f"{path}: the file is empty. Run the program that wrote it again.")
     return found

@@ -1,6 +1,7 @@
 """Readers of what a program says of one sample: counts, TPM, effective lengths, and replicates where it has some."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,9 @@ FILES = ("quant.sf", "quant.sf.gz", "abundance.h5", "abundance.tsv", "abundance.
 
 ENDS = ("*.isoforms.results", "*.isoforms.results.gz", "*.genes.results", "*.genes.results.gz", "*.quant")
 """What is looked for then: of RSEM and oarfish, whose files bear the name of the sample."""
+
+BOOTSTRAP = re.compile(r"bs_abundance_(\d+)\.tsv(?:\.gz)?")
+"""Name of a table of a bootstrap of kallisto."""
 
 ALEVIN = ("alevin/quants_mat.mtx", "alevin/quants_mat.mtx.gz", "quants_mat.mtx", "quants_mat.mtx.gz")
 
@@ -141,7 +145,8 @@ def _salmon(path: Path, most: int) -> One:
 def _kallisto(path: Path, most: int) -> One:
     """Read kallisto's table, and the bootstraps that stand beside it as tables (``kallisto quant --plaintext``)."""
     one = plain(path, KALLISTO, "kallisto")
-    beside = {int(p.name.split("_")[2].split(".")[0]): p for p in path.parent.glob("bs_abundance_[0-9]*.tsv*")}
+    named = ((BOOTSTRAP.fullmatch(p.name), p) for p in path.parent.glob("bs_abundance_*"))
+    beside = {int(told[1]): p for told, p in named if told}
     drawn = []
     for i in sorted(beside):
         again = plain(beside[i], KALLISTO, "kallisto")
@@ -167,12 +172,20 @@ def _kallisto_h5(path: Path, most: int) -> One:
             )
             bootstrap = file.get("bootstrap")
             drawn = [np.asarray(bootstrap[f"bs{i}"]) for i in range(len(bootstrap))] if bootstrap is not None else []
+            announced = int(np.ravel(file["aux/num_bootstrap"])[0]) if "aux/num_bootstrap" in file else len(drawn)
     except (KeyError, OSError, ValueError, TypeError, AttributeError) as error:
         raise unreadable(path, what, error, remedy) from error
-    for values in (length, counts, *drawn):
-        if values.shape != name.shape or not np.isfinite(values).all() or (values < 0).any():
+    if len(drawn) != announced:
+        raise InputError(f"{path}: there are {len(drawn)} bootstraps of the {announced} that it announces. {remedy}.")
+    every = {"aux/eff_lengths": length, "est_counts": counts}
+    for what, values in (every | {f"bootstrap/bs{i}": one for i, one in enumerate(drawn)}).items():
+        if values.shape != name.shape:
+            raise InputError(f"{path}: {what} has {values.size} values for {name.size} transcripts. {remedy}.")
+        bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0)))
+        if bad.size:
             raise InputError(
-                f"{path}: counts or lengths are not as many as the names, negative or not finite. {remedy}."
+                f"{path}: {what} is {values[bad[0]]:g} for {str(name[bad[0]])!r}, but must be a finite number not "
+                f"below zero. {remedy}."
             )
     one: One = {"name": list(map(str, name)), "counts": counts, "kind": "none", "program": "kallisto"}
     one["effective_length"] = length
@@ -219,7 +232,7 @@ def _alevin(path: Path) -> One:
     if not np.isfinite(total).all() or (matrix.data < 0).any():
         raise InputError(f"{path}: a count is negative or not finite. {REMEDY}.")
     notes = [f"{len(cells):,} cells are added up"]
-    if _is_usa(path):
+    if _is_usa(path, names):
         G = len(names) // 3
         spliced, unspliced, ambiguous = total.reshape(3, G) if len(names) == 3 * G else (total, total, total)
         if len(names) != 3 * G:
@@ -233,8 +246,8 @@ def _alevin(path: Path) -> One:
     return one | {"kind": "none", "unit": "gene", "program": "alevin-fry", "notes": notes}
 
 
-def _is_usa(path: Path) -> bool:
-    """Whether alevin-fry counted unspliced, spliced and ambiguous molecules apart."""
+def _is_usa(path: Path, names: list[str]) -> bool:
+    """Whether alevin-fry counted unspliced, spliced and ambiguous molecules apart; without its JSON, by the names."""
     for name in ("quant.json", "meta_info.json"):
         for folder in (path.parent.parent, path.parent):
             try:
@@ -244,7 +257,8 @@ def _is_usa(path: Path) -> bool:
             except (OSError, ValueError, RecursionError) as error:
                 raise InputError(f"{folder / name}: this is no object in JSON ({error}). {REMEDY}.") from error
             return isinstance(told, dict) and bool(told.get("usa_mode", False))
-    return False
+    genes = names[: len(names) // 3]
+    return names[len(genes) :] == [f"{gene}-{kind}" for kind in "UA" for gene in genes]
 
 
 def _fit(path: Path, most: int) -> One:

@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -212,19 +213,22 @@ def quant_sf(path: Path) -> dict[str, Any]:
     if absent:
         raise wrong(path, 1, f"there is no column {absent[0]!r} (the columns are {', '.join(head)})", remedy)
     at = [head.index(name) for name in COLUMNS]
-    names: list[str] = []
+    first: dict[str, int] = {}
     values = np.empty((len(rows) - 1, 4))
     for line, row in enumerate(rows[1:], 2):
         cells = row.split("\t")
         if len(cells) != len(head):
             raise wrong(path, line, f"{len(cells)} columns instead of {len(head)}", "The file is cut short or damaged")
-        names.append(cells[at[0]])
+        name = cells[at[0]]
+        if name in first:
+            raise wrong(path, line, f"the transcript {name!r} stands on line {first[name]} too", "Names must be unique")
+        first[name] = line
         for i, (column, place) in enumerate(zip(COLUMNS[1:], at[1:], strict=True)):
             values[line - 2, i] = number(path, line, cells[place], column, "Run salmon again")
-    if not names:
+    if not first:
         raise wrong(path, 1, "there are no transcripts below the header", "Run salmon again")
     return {
-        "name": names,
+        "name": list(first),
         "length": values[:, 0],
         "effective_length": values[:, 1],
         "tpm": values[:, 2],
@@ -279,12 +283,21 @@ def salmon_draws(folder: str | Path) -> xr.DataTree:
     absent = [name for name in names if name not in known]
     if absent:
         raise InputError(f"{boot / 'names.tsv.gz'}: the transcript {absent[0]!r} is not in quant.sf. Use one run.")
+    if len(set(names)) < len(names):
+        name = Counter(names).most_common(1)[0][0]
+        raise InputError(f"{boot / 'names.tsv.gz'}: the transcript {name!r} stands in it twice. Names must be unique.")
     order = np.array([known[name] for name in names])
     info = folder / "aux_info" / "meta_info.json"
     try:
-        kind = str(json.loads(info.read_text(encoding="utf-8")).get("samp_type", "")) if info.is_file() else ""
+        about = json.loads(info.read_text(encoding="utf-8")) if info.is_file() else {}
+        kind, many = str(about.get("samp_type", "")), about.get("num_bootstraps")
     except (OSError, ValueError, RecursionError, AttributeError) as error:
         raise InputError(f"{info}: this is no object in JSON ({error}). Run salmon again.") from error
+    if isinstance(many, int) and many not in (0, counts.shape[1]):
+        raise InputError(
+            f"{boot / 'bootstraps.gz'}: there are {counts.shape[1]} samples of {len(names)} transcripts, but "
+            f"{info.name} says {many} samples. Use the files of one run that has ended."
+        )
     lead = ("chain", "draw", "transcript")
     posterior = xr.Dataset(
         {

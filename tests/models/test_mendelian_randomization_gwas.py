@@ -105,6 +105,10 @@ def test_odds_ratios_and_standard_errors(tmp_path: Path) -> None:
         lines = [f"rs{i},A,G,{r},{s},{q}" for i, (r, s, q) in enumerate(zip(ratio, told, p, strict=True))]
         found = effects(path, "SNP,A1,A2,OR,SE,P\n" + "\n".join(lines) + "\n")
         np.testing.assert_allclose(found.se, told / factor, rtol=1e-9)
+        lines[0] = f"rs0,A,G,0,{told[0]},{p[0]}"  # of no account, and nothing is said by NumPy
+        found = effects(path, "SNP,A1,A2,OR,SE,P\n" + "\n".join(lines) + "\n")
+        np.testing.assert_allclose(found.se[1:], (told / factor)[1:], rtol=1e-9)
+        assert list(found.fault[:2]) == ["an odds ratio that is not positive", ""]
 
 
 def test_p_values_below_the_least_number(tmp_path: Path) -> None:
@@ -120,6 +124,9 @@ def test_p_values_below_the_least_number(tmp_path: Path) -> None:
     np.testing.assert_allclose(log10_p(4.1 / found.se[0]), found.log10_p[0], rtol=1e-6)
     np.testing.assert_allclose(found.se[1], 1.0, rtol=1e-3)
     assert list(found.fault) == ["", "", "no standard error", "no standard error"]
+    for text in ("2.e-370", ".2E-369", "2.0e-0370"):
+        found = effects(path, f"SNP\tA1\tBETA\tP\nrs1\tA\t4.1\t{text}\n")
+        np.testing.assert_allclose(found.log10_p, 370 - math.log10(2))
     found = effects(path, "SNP\tA1\tBETA\tLOG10P\nrs1\tA\t4.1\t369.69897\n")
     np.testing.assert_allclose(log10_p(4.1 / found.se[0]), 369.69897, rtol=1e-6)
 
@@ -187,6 +194,13 @@ def test_duplicates_by_policy(tmp_path: Path) -> None:
     found = pair(files, {}, duplicates="best")  # four pairs, of which one row of either file is left out
     assert found.rows.left_out == {"repeated in the exposure": 1, "repeated in the outcome": 1}
     assert (float(found.exposure.beta[0]), float(found.outcome.beta[0])) == (0.1, 0.3)
+    for path in files:
+        path.write_text(path.read_text() + "b\tA\tG\t.4\t.01\n")
+    found = pair(files, {}, duplicates="drop")  # the rows of both files are told of
+    assert (found.names.tolist(), found.rows.left_out) == (
+        ["b"],
+        {"repeated in the exposure": 2, "repeated in the outcome": 2},
+    )
 
 
 def test_alleles_of_plink(tmp_path: Path) -> None:
@@ -395,3 +409,32 @@ def test_zero_bytes_in_names_are_refused(mark: str, tmp_path: Path) -> None:
     path.write_text("\n".join(row.replace(" ", mark) for row in rows) + "\n")
     with pytest.raises(InputError, match=r"t\.tsv: there are zero bytes in the column 'SNP'"):
         read_columns(path, {})
+
+
+@pytest.mark.parametrize("separator", ["\t", " "])
+def test_places_are_numbers_however_they_are_written(separator: str, tmp_path: Path) -> None:
+    head = "CHR BP A1 A2 BETA SE\n"
+    exposure = tmp_path / "exposure.txt"  # one text among the numbers of another column, in a row of no account
+    exposure.write_text(f"{head}1 100.0 A C .1 .2\nchr1 1e+05 A C .2 .2\nX 300 A C .3 .2\n9 9 A C .4 ?\n")
+    exposure.write_text(exposure.read_text().replace(" ", separator))
+    outcome = tmp_path / "outcome.txt"
+    outcome.write_text(f"{head}chr1 100 A C .5 .2\n01 100000 A C .6 .2\n23 300.0 A C .7 .2\n".replace(" ", separator))
+    found = pair([exposure, outcome], {})
+    np.testing.assert_array_equal(found.exposure.beta, [0.1, 0.2, 0.3])
+    np.testing.assert_array_equal(found.outcome.beta, [0.5, 0.6, 0.7])
+    assert found.rows.left_out == {"in the exposure only": 1}
+
+
+@pytest.mark.parametrize("separator", ["\t", " ", ","])
+def test_a_header_alone_is_said(separator: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    for end in ("", "\n", "\n\n"):
+        path.write_text(f"SNP A1 A2 BETA SE{end}".replace(" ", separator))
+        with pytest.raises(InputError, match=r"a.txt: there is nothing below line 1"):
+            read_columns(path, {})
+
+
+def test_a_mark_of_the_byte_order_may_stand_before_remarks(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text(f"\ufeff## a remark\n{OWN}".replace(" ", "\t"))
+    assert len(read_columns(path, {})) == len(OWN.splitlines()) - 1

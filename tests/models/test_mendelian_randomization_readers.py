@@ -55,6 +55,14 @@ def test_columns_called_as_the_variables_are_read(tmp_path: Path) -> None:
     np.testing.assert_allclose(tree["constant_data"]["error_covariance"], [0])
 
 
+def test_regions_keep_their_leading_zeros(tmp_path: Path) -> None:
+    head = "beta_exposure,se_exposure,beta_outcome,se_outcome,region\n"
+    text = head + "".join(f".1,.1,.2,.1,{region}\n" for region in ("01", "1", "02", "02"))
+    tree = gn.read(NAME, write(tmp_path / "a.csv", text), "table")
+    assert json.loads(tree.attrs["labels"])["region"] == ["01", "02", "1"]
+    np.testing.assert_array_equal(tree["constant_data"]["region"], [0, 2, 1, 1])
+
+
 def test_a_table_with_usual_names_and_one_correlation(tmp_path: Path) -> None:
     text = "beta_exposure\tse_exposure\tbeta_outcome\tse_outcome\n.1\t.1\t.2\t.2\n.2\t.1\t.1\t.1\n"
     tree = gn.read(NAME, write(tmp_path / "a.tsv", text), "table", error_correlation=0.25)

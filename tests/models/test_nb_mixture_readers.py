@@ -647,3 +647,29 @@ def test_fractional_counts_are_told_to_be_rounded(write: Callable[..., Path]) ->
     for options in ({}, {"size_factor": "total"}):
         with pytest.raises(InputError, match=r"1\.25.*round counts that a correction has left fractional.*SoupX"):
             read(path, **options)
+
+
+def test_columns_beside_are_read_of_the_cells_that_are(folder: Path) -> None:
+    flags = {"good": [True, True, False], "lane": ["a", "b", None], "age": [1.5, 2.5, np.nan]}
+    path = made(folder / "beside.h5ad", np.array([[1.0], [2.0], [3.0]]), obs=flags)
+    told = h5ad([path], cells="good", batch="lane", covariates="age")
+    assert told["batch"].to_list() == ["a", "b"]
+    assert told["covariates"]["age"].to_list() == [1.5, 2.5]
+    assert told.ledger.rows.left_out == {"obs['good'] is false": 1}
+    made(path, np.array([[1.0], [2.0], [3.0]]), obs=flags | {"lane": ["a", None, None]})
+    refuses(h5ad, path, "row of obs 2, column 'lane': the value is missing (1 such)", cells="good", batch="lane")
+
+
+def test_numbers_of_batches_are_names_in_whatever_form(folder: Path) -> None:
+    x, cells = np.array([[1.0], [2.0]]), [["u", "v"], ["w", "x"], ["y", "z"]]
+    lanes = ([1, 2], [1.0, 2.0], pd.Categorical([1.0, 2.0]))
+    paths = [
+        made(folder / f"lane{i}.h5ad", x, own, obs={"lane": lane})
+        for i, (own, lane) in enumerate(zip(cells, lanes, strict=True))
+    ]
+    assert h5ad(paths, batch="lane")["batch"].to_list() == ["1", "2"] * 3
+
+
+def test_codes_of_batches_keep_their_leading_zeros(write: Callable[..., Path]) -> None:
+    paths = [write("cell,g,lane\nu,3,01\nv,4,1\n"), write("cell,g,lane\nw,3,01\nx,4,B\n")]
+    assert table(paths, batch="lane")["batch"].to_list() == ["01", "1", "01", "B"]

@@ -104,6 +104,49 @@ def test_one_folder_is_no_two_samples(tmp_path: Path) -> None:
         cohort(tmp_path / "samples.csv")
 
 
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        ("bootstrap/bs1", COUNTS[:2], "bootstrap/bs1 has 2 values for 3 transcripts"),
+        ("est_counts", [1.0, np.nan, 2.0], "est_counts is nan for 't2.1', but must be a finite number"),
+        ("aux/num_bootstrap", [30], "there are 4 bootstraps of the 30 that it announces"),
+    ],
+)
+def test_what_is_wrong_in_a_file_of_kallisto_is_named(tmp_path: Path, place: str, value: Any, said: str) -> None:
+    path = kallisto_h5(tmp_path / "abundance.h5")
+    with h5py.File(path, "a") as file:
+        if place in file:
+            del file[place]
+        file[place] = value
+    with pytest.raises(gn.InputError, match=rf"abundance.h5: {said}.*Run `kallisto quant` again"):
+        cohort({"a": path})
+
+
+def test_copies_of_bootstraps_are_no_bootstraps(tmp_path: Path) -> None:
+    head = "target_id length eff_length est_counts tpm"
+    for name, counts in (("abundance", COUNTS), ("bs_abundance_0", [1.0, 2.0, 3.0]), ("bs_abundance_1", COUNTS)):
+        table(tmp_path / f"{name}.tsv", head, "nlect", counts=counts)
+    for name in ("bs_abundance_0.tsv.bak", "bs_abundance_1 (copy).tsv"):
+        (tmp_path / name).write_text("other things\n")
+    found = cohort({"a": tmp_path})["replicates"].to_numpy()[0]
+    np.testing.assert_array_equal(found, [[1, 2, 3], COUNTS])
+
+
+def test_unspliced_counts_are_told_by_their_names_where_alevin_fry_says_nothing_else(tmp_path: Path) -> None:
+    folder = tmp_path / "alevin"
+    folder.mkdir()
+    (folder / "quants_mat_rows.txt").write_text("AC\nGT\n")
+    (folder / "quants_mat_cols.txt").write_text(
+        "".join(f"{gene}{kind}\n" for kind in ("", "-U", "-A") for gene in "gh")
+    )
+    entries = [(1, 1, 3), (2, 2, 4), (1, 3, 50), (2, 5, 6)]  # spliced, spliced, unspliced, ambiguous
+    rows = "".join(f"{i} {j} {value}\n" for i, j, value in entries)
+    (folder / "quants_mat.mtx").write_text(f"%%MatrixMarket matrix coordinate real general\n2 6 4\n{rows}")
+    found = cohort({"a": tmp_path})
+    assert found["gene"].to_numpy().tolist() == ["g", "h"]
+    assert found["counts"].to_numpy().tolist() == [[9, 4]]
+
+
 def test_samples_in_another_order_are_sorted_and_other_transcripts_refused(tmp_path: Path) -> None:
     head, order = "target_name len eeln tpm ecount", "nletc"
     one = table(tmp_path / "a.quant", head, order)

@@ -157,6 +157,7 @@ BAD_QUANT = {
     "short row": (QUANT.replace("\t15.0\nArc1", "\nArc1"), "line 2: 4 columns instead of 5"),
     "negative length": (QUANT.replace("3850.000", "-5"), "line 3: EffectiveLength is '-5'"),
     "NaN": (QUANT.replace("3850.000", "-nan"), "line 3: EffectiveLength is '-nan'"),
+    "a transcript twice": (f"{QUANT}Arc1\t4000\t77.0\t0\t0\n", "line 5: the transcript 'Arc1' stands on line 3 too"),
 }
 
 
@@ -245,6 +246,13 @@ def test_draws_of_salmon_are_a_tree_to_compare_with(make: Make) -> None:
         salmon_draws(folder)
     (boot / "bootstraps.gz").write_bytes(gzip.compress((-draws).tobytes()))
     with pytest.raises(gn.InputError, match="negative"):
+        salmon_draws(folder)
+    (boot / "bootstraps.gz").write_bytes(gzip.compress(draws.tobytes()))
+    (folder / "aux_info" / "meta_info.json").write_text(json.dumps({"samp_type": "gibbs", "num_bootstraps": 9}))
+    with pytest.raises(gn.InputError, match=r"4 samples of 3 transcripts, but meta_info.json says 9"):
+        salmon_draws(folder)
+    (boot / "names.tsv.gz").write_bytes(gzip.compress(b"Arc1\tArc1\tArc3\n"))
+    with pytest.raises(gn.InputError, match=r"names.tsv.gz: the transcript 'Arc1' stands in it twice"):
         salmon_draws(folder)
 
 

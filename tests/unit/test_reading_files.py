@@ -8,6 +8,7 @@ import struct
 import sys
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -502,3 +503,39 @@ def test_damaged_tables_are_refused(tmp_path: Path, ending: str) -> None:
         path.write_bytes(content)
         with pytest.raises(InputError, match=path.name):
             gn.read("nb_mixture", path, "table")
+
+
+def blocks(*parts: bytes) -> bytes:
+    """Compress parts of a text as bgzip does, a block each, without the empty one at the end."""
+    out = b""
+    for part in parts:
+        packer = zlib.compressobj(wbits=-15)
+        body = packer.compress(part) + packer.flush()
+        head = b"\x1f\x8b\x08\x04" + bytes(5) + b"\xff\x06\0BC\x02\0" + struct.pack("<H", len(body) + 25)
+        out += head + body + struct.pack("<II", zlib.crc32(part), len(part))
+    return out
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "form", "text"),
+    [
+        ("t.csv.gz", "nb_mixture", "table", TABLE),
+        ("a.tsv.gz", "mendelian_randomization", "traits", b"SNP\tA1\tA2\tBETA\tSE\nr\tA\tC\t.1\t.2\nq\tA\tC\t.1\t.2\n"),
+        ("eq_classes.txt.gz", "transcript_abundance", "salmon", b"1\n2\nt\n1\t0\t1\t5\n1\t0\t1\t7\n"),
+    ],
+)
+def test_a_file_of_bgzip_needs_its_last_block(tmp_path: Path, name: str, model: str, form: str, text: bytes) -> None:
+    folder = tmp_path / "aux_info"
+    folder.mkdir()
+    (tmp_path / "quant.sf").write_text("Name\tLength\tEffectiveLength\tTPM\tNumReads\nt\t9\t9\t1\t12\n")
+    path, other = folder / name, folder / "b.tsv"
+    other.write_bytes(text)
+    files = [path, other] if form == "traits" else [path]
+    end = len(text) - len(text.splitlines(keepends=True)[-1])
+    whole = blocks(text[:end], text[end:], b"")
+    path.write_bytes(whole)
+    assert gzip.decompress(whole) == text
+    gn.read(model, files, form)
+    path.write_bytes(blocks(text[:end]))
+    with pytest.raises(InputError, match=f"{name}.*its last block is missing"):
+        gn.read(model, files, form)

@@ -15,6 +15,7 @@ import pytest
 
 import genarium as gn
 from genarium import cli
+from genarium.calibration import schedule
 from genarium.errors import InputError
 
 QUICK: dict[str, Any] = {"cell": 20, "gene": 1, "component": 1}
@@ -228,3 +229,10 @@ def test_what_cannot_be_used_is_told_on_one_line(run: Run, words: list[str], sai
     assert found.err.startswith("genarium validate: ")
     assert said in found.err
     assert found.err.count("\n") == 1
+
+
+def test_a_process_that_is_ended_from_outside_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(schedule, "_in_worker", lambda *_: os._exit(1))
+    plan: Any = None
+    with pytest.raises(InputError, match=r"one of the 2 processes was ended from outside.*replicates that are kept"):
+        list(schedule.replicates(plan, [0, 1], 2))

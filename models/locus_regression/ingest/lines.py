@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from genarium.errors import InputError
-
-BGZF_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
-"""The empty block that ends every whole file of bgzip."""
+from genarium.readers.files import whole_blocks
 
 
 def lines(path: Path) -> Iterator[str]:
@@ -31,10 +29,8 @@ def lines(path: Path) -> Iterator[str]:
     number = 0
     try:
         with path.open("rb") as raw:
-            head = raw.read(18)
-        packed = head[:2] == b"\x1f\x8b"
-        if packed and head[12:16] == b"BC\x02\x00":
-            _require_end(path)
+            packed = raw.read(2) == b"\x1f\x8b"
+        whole_blocks(path)
         opener: Any = gzip.open if packed else open
         with opener(path, "rt", encoding="utf-8-sig", newline=None) as stream:
             for line in stream:
@@ -58,10 +54,3 @@ def numbered_blocks(path: Path, most: int) -> Iterator[tuple[int, list[str]]]:
     while block := list(islice(stream, most)):
         yield number, block
         number += len(block)
-
-
-def _require_end(path: Path) -> None:
-    with path.open("rb") as raw:
-        raw.seek(max(path.stat().st_size - len(BGZF_END), 0))
-        if raw.read() != BGZF_END:
-            raise InputError(f"{path}: the bgzip file is truncated: its last block is missing. Fetch it again.")

@@ -1,11 +1,12 @@
 """Files of summary statistics: tables of many dialects, GWAS-VCF and Parquet, of which only what is needed is read."""
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from genarium.errors import InputError
-from genarium.readers.files import present
+from genarium.readers.files import present, whole_blocks
 from genarium.remedies import option
 
 from .columns import MISSING, NUMBERS, Columns
@@ -35,6 +36,7 @@ def read_columns(path: Path, given: Mapping[str, str | None]) -> Columns:
     if magic == b"PAR1":
         return _parquet(path, given)
     lines, separator, head = begin(path)
+    _below(path, len(lines))
     if lines[0].startswith("##fileformat=VCF") or head.split("\t")[7:9] == ["INFO", "FORMAT"]:
         return read_vcf(path, lines, head, given)
     names = split(head, separator)
@@ -44,6 +46,17 @@ def read_columns(path: Path, given: Mapping[str, str | None]) -> Columns:
     found = Columns(path, table, used, names, len(lines) + 1, build_of([*lines[:-1], *names]))
     _told(found)
     return found
+
+
+def _below(path: Path, header: int) -> None:
+    """Check that there are rows below the header."""
+    with opened(path) as stream:
+        try:
+            there = any(line.strip() for line in islice(stream, header, None))
+        except (*UNREADABLE, UnicodeDecodeError):
+            return  # told of where the rows are read
+    if not there:
+        raise InputError(f"{path}: there is nothing below line {header}. Give a header and a row for each variant.")
 
 
 def _once(path: Path, names: Sequence[str]) -> None:
@@ -116,8 +129,10 @@ def begin(path: Path) -> tuple[list[str], str, str]:
     """Return the lines up to the header, what separates columns, and the header."""
     lines: list[str] = []
     try:
+        whole_blocks(path)
         with opened(path) as stream:
             for line in stream:
+                line = line if lines else line.removeprefix("\ufeff")
                 lines.append(line.rstrip("\r\n"))
                 remark = line.startswith("#") and (line.startswith("##") or max(map(len, _cut(line))) < 4)
                 if line.strip() and not remark:
@@ -128,7 +143,6 @@ def begin(path: Path) -> tuple[list[str], str, str]:
         raise not_text(path, error) from error
     except UNREADABLE as error:
         raise damaged(path, error) from error
-    lines[:1] = [line.removeprefix("\ufeff") for line in lines[:1]]
     if not lines or not lines[-1].strip():
         raise InputError(f"{path}: there is nothing in this file. Give a table of summary statistics.")
     head = lines[-1]

@@ -175,11 +175,22 @@ def _places(file: Columns, rows: Array) -> Any:
     if file.has("chromosome") and file.has("position"):
         coded = pc.dictionary_encode(file.table["chromosome"].take(rows).combine_chunks())
         names = pa.array([None if c is None else _chromosome(c) for c in coded.dictionary.to_pylist()], pa.string())
-        position = file.table["position"].take(rows).combine_chunks()
+        position = _numbered(file.table["position"].take(rows).combine_chunks())
         if pa.types.is_floating(position.type):
             position = pc.cast(position, pa.int64(), safe=False)
         return pc.binary_join_element_wise(names.take(coded.indices), pc.cast(position, pa.string()), ":")
     return pa.array([place_of(text) for text in file.text("id", rows)], pa.string())
+
+
+def _numbered(position: Any) -> Any:
+    """Return positions as numbers where some are not written as whole ones ("123.0", "1e+05"); null if not at all."""
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_string(position.type) or pc.all(pc.match_substring_regex(position, "^[1-9][0-9]*$")).as_py():
+        return position
+    return pa.array(pd.to_numeric(position.to_pandas(), errors="coerce").astype(float), from_pandas=True)
 
 
 def place_of(identifier: str) -> str | None:
@@ -352,7 +363,7 @@ def _without_duplicates(
     i, k = pairs
     keep = np.ones(len(i), dtype=bool)
     for side, (mine, other) in enumerate(((k, i), (i, k))):  # several rows of this side for one of the other
-        again = pd.Series(mine).duplicated(keep=False).to_numpy() & keep
+        again = pd.Series(mine).duplicated(keep=False).to_numpy() & (keep | (duplicates == "drop"))
         if not again.any():
             continue
         file, own = files[side], rows[side]

@@ -113,7 +113,7 @@ def _log10_p(columns: Columns, rows: Array) -> Array:
         found = np.where(np.isnan(told), -np.log10(np.where((p >= 0) & (p <= 1), p, np.nan)), told)
     for j in np.flatnonzero((p < 1e-290) & np.isnan(told)):
         text = str(columns.table["p"][int(rows[j])].as_py())
-        parts = re.fullmatch(r"\s*\"?(\d*\.?\d+)[eE](-\d+)\"?\s*", text)
+        parts = re.fullmatch(r"\s*\"?(\d+\.?\d*|\.\d+)[eE](-\d+)\"?\s*", text)
         found[j] = -np.log10(float(parts[1])) - int(parts[2]) if parts and float(parts[1]) > 0 else np.nan
     return found
 
@@ -161,7 +161,7 @@ def _of_log_odds(columns: Columns, ratio: Array, beta: Array, se: Array, z: Arra
         columns.notes.append(
             f"{columns.path.name}: standard errors are of odds ratios, by their p values; divided by these"
         )
-        return np.asarray(se / ratio)
+        return np.divide(se, ratio, out=np.full_like(se, np.nan), where=ratio > 0)
     return se
 
 

@@ -12,7 +12,9 @@ from genarium import progress
 from genarium.calibration.plan import Plan
 from genarium.calibration.replicate import Record, run
 from genarium.engines.workers import client, parse_workers
+from genarium.errors import InputError
 from genarium.interruption import end_children
+from genarium.remedies import flag
 
 WATCH = 0.5
 """Seconds between a worker's looks at whether its parent still runs."""
@@ -32,6 +34,11 @@ def replicates(plan: Plan, indices: Sequence[int], workers: int | str) -> Iterat
     ------
     dict
         In any order; each is the same wherever it ran.
+
+    Raises
+    ------
+    InputError
+        If a process was ended from outside.
     """
     workers = parse_workers(workers)
     if not indices:
@@ -41,12 +48,20 @@ def replicates(plan: Plan, indices: Sequence[int], workers: int | str) -> Iterat
     elif workers == 1:
         yield from (run(plan, index) for index in indices)
     else:
+        from concurrent.futures.process import BrokenProcessPool
+
         from joblib import Parallel, delayed
 
         with warnings.catch_warnings():  # loky replaces workers that have grown, and says so
             warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
             parallel = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
-            yield from parallel(delayed(_in_worker)(os.getpid(), plan, index) for index in indices)
+            try:
+                yield from parallel(delayed(_in_worker)(os.getpid(), plan, index) for index in indices)
+            except BrokenProcessPool as error:
+                raise InputError(
+                    f"one of the {workers} processes was ended from outside, as systems do when memory is short. Take "
+                    f"fewer ({flag('workers', 1)}); {flag('resume', True)} goes on from the replicates that are kept."
+                ) from error
 
 
 def _in_worker(parent: int, plan: Plan, index: int) -> Record:

@@ -17,6 +17,9 @@ from genarium.writing import kind
 COMPRESSION = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 """What opens a compressed file, by the end of its name."""
 
+BLOCKS_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
+"""The empty block that ends every whole file of bgzip."""
+
 LOOKS_LIKE = {
     b"\x89HDF": f"an HDF5 file. Read AnnData with {flag('format', 'h5ad')}",
     b"PAR1": "a Parquet file. Give it a name that ends in .parquet",
@@ -87,6 +90,22 @@ def no_file_twice(paths: Sequence[Path]) -> None:
             seen[key] = path
 
 
+def whole_blocks(path: Path) -> None:
+    """Check that a file of bgzip has its last block: one cut between two blocks is decompressed without an error.
+
+    Raises
+    ------
+    InputError
+        If it is cut short; nothing is said of other files.
+    """
+    with path.open("rb") as raw:
+        head = raw.read(16)
+        if head[:2] == b"\x1f\x8b" and head[12:] == b"BC\x02\x00":
+            raw.seek(max(path.stat().st_size - len(BLOCKS_END), 0))
+            if raw.read() != BLOCKS_END:
+                raise InputError(f"{path}: the bgzip file is truncated: its last block is missing. Fetch it again.")
+
+
 def content(path: Path) -> bytes:
     """Read and decompress a file.
 
@@ -103,6 +122,7 @@ def content(path: Path) -> bytes:
     except (OSError, EOFError, ValueError, MemoryError, lzma.LZMAError, zlib.error) as error:
         remedy = "It is damaged or cut short: fetch it again" if suffix in COMPRESSION else "Check its permissions"
         raise InputError(f"{path}: the file cannot be read ({error}). {remedy}.") from error
+    whole_blocks(path)
     if not found.strip():
         raise InputError(f"{path}: the file is empty. Write the table again, with a header and lines below it.")
     return found

@@ -60,9 +60,10 @@ class Stored:
         """Return the genes for which a boolean column of ``var`` is true."""
         return [str(gene) for gene in self.var.index[self.flagged("var", column)]]
 
-    def sheet(self) -> Sheet:
-        """Return ``obs`` as a sheet."""
-        return Sheet(self.path, self.obs.reset_index(drop=True), 1, "row of obs")
+    def sheet(self, cells: str | None = None) -> Sheet:
+        """Return ``obs`` as a sheet; of the cells that a boolean column marks, if one is named."""
+        frame = self.obs.reset_index(drop=True)
+        return Sheet(self.path, frame[self.flagged("obs", cells)] if cells else frame, 1, "row of obs")
 
     def matrix(self, cells: str | None = None, apart: Sequence[str] = ()) -> Matrix:
         """Return the counts.

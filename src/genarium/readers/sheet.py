@@ -10,6 +10,7 @@ import numpy as np
 
 from genarium.declaration import Array
 from genarium.errors import InputError
+from genarium.readers.labels import stripped
 from genarium.readers.messages import absent
 from genarium.supports import LARGEST
 
@@ -160,6 +161,15 @@ class Sheet:
         if text.str.fullmatch(r"0|[1-9]\d{0,17}").all():
             return np.asarray(text.astype(np.int64).to_numpy())
         return np.asarray(text.to_numpy(dtype=object))
+
+    def texts(self, name: str) -> Array:
+        """Return a column of labels as text: codes such as 01 as they are written, numbers without a fraction of 0."""
+        column = self.frame[name]
+        if self.source and column.dtype.kind in "iuf":
+            written = self.source(name).astype(str).str.strip()
+            if written.str.fullmatch(r"0\d+").any():
+                return np.asarray(written.to_numpy(dtype=object))
+        return stripped(column)
 
     def identifiers(self, key: str | None, row: str, taken: Iterable[str]) -> str | None:
         """Return the name of the column with the identifiers, or None if there is none.
