@@ -9,6 +9,7 @@ import numpy as np
 from genarium.calibration.plan import Plan
 from genarium.calibration.replicate import fit_once
 from genarium.calibration.scalars import flat_draws, scalars
+from genarium.calibration.schedule import unbroken
 from genarium.data import check
 from genarium.declaration import Array
 from genarium.methods import find_method
@@ -101,7 +102,8 @@ def recovery(plan: Plan, sizes: Sequence[int], truths: int, workers: int = 1) ->
     """
     from joblib import Parallel, delayed
 
-    found = Parallel(n_jobs=workers)(delayed(_errors)(plan, tuple(sizes), index) for index in range(truths))
+    with unbroken(workers):
+        found = Parallel(n_jobs=workers)(delayed(_errors)(plan, tuple(sizes), index) for index in range(truths))
     ends = [one for row in found for one in row if one is not None]
     growing = {name.split("[")[0] for one in ends for name in set(one) ^ set(ends[0])}  # elements of single units
     names = [name for name in ends[0] if name.split("[")[0] not in growing] if ends else ["(every fit failed)"]

@@ -5,6 +5,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache, partial
 from typing import Any
 
@@ -48,20 +49,31 @@ def replicates(plan: Plan, indices: Sequence[int], workers: int | str) -> Iterat
     elif workers == 1:
         yield from (run(plan, index) for index in indices)
     else:
-        from concurrent.futures.process import BrokenProcessPool
-
         from joblib import Parallel, delayed
 
-        with warnings.catch_warnings():  # loky replaces workers that have grown, and says so
+        with warnings.catch_warnings(), unbroken(workers):  # loky replaces workers that have grown, and says so
             warnings.filterwarnings("ignore", message="A worker stopped while some jobs")
             parallel = Parallel(n_jobs=workers, return_as="generator_unordered", batch_size=1)
-            try:
-                yield from parallel(delayed(_in_worker)(os.getpid(), plan, index) for index in indices)
-            except BrokenProcessPool as error:
-                raise InputError(
-                    f"one of the {workers} processes was ended from outside, as systems do when memory is short. Take "
-                    f"fewer ({flag('workers', 1)}); {flag('resume', True)} goes on from the replicates that are kept."
-                ) from error
+            yield from parallel(delayed(_in_worker)(os.getpid(), plan, index) for index in indices)
+
+
+@contextmanager
+def unbroken(workers: int | str) -> Iterator[None]:
+    """Say what happened where one of several processes was killed.
+
+    Raises
+    ------
+    InputError
+    """
+    from concurrent.futures.process import BrokenProcessPool
+
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise InputError(
+            f"one of the {workers} processes was ended from outside, as systems do when memory is short. Take "
+            f"fewer ({flag('workers', 1)}); {flag('resume', True)} goes on from the replicates that are kept."
+        ) from error
 
 
 def _in_worker(parent: int, plan: Plan, index: int) -> Record:
