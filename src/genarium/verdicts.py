@@ -87,7 +87,9 @@ class Diagnosis:
 
     def __str__(self) -> str:
         doubts = sum(v.status == "warn" for v in self.verdicts)
-        said = "FAILED" if not self.passed else f"passed with reservations ({doubts})" if doubts else "passed"
+        said = "FAILED" if not self.passed else "passed"
+        if self.passed and doubts:
+            said += f" with reservations in {doubts} of {len(self.verdicts)} checks"
         head = f"{self.model} fitted by {self.method} (claim: {self.claim}): {said}"
         return "\n".join([head, *self.found, *as_lines(self.verdicts)])
 

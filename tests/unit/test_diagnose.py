@@ -262,7 +262,7 @@ def test_outlier_is_found(toy: Model, toy_tree: xr.DataTree, make: Make, verdict
     theta = np.random.default_rng(3).normal(y.sum() / 30.25, 30.25**-0.5, (4, 1000))
     found = verdicts(make("exact", data={"y": y}, posterior={"theta": theta}))["observations with high LOO k"]
     assert (found.status, found.value) == ("warn", 1)
-    assert found.where.endswith(" at 17")
+    assert found.where.endswith(" at item 17")
 
 
 @pytest.mark.parametrize(("sign", "bad"), [(-1, 1), (1, 0)])
@@ -402,7 +402,7 @@ def test_diagnosis_as_json(diagnosis: Diagnosis) -> None:
 
 def test_diagnosis_as_text(diagnosis: Diagnosis) -> None:
     lines = str(diagnosis).splitlines()
-    assert lines[0] == "toy fitted by told (claim: point): passed with reservations (1)"
+    assert lines[0] == "toy fitted by told (claim: point): passed with reservations in 1 of 2 checks"
     assert lines[2].split() == ["pass", "depth", "3", "<", "5", "a[0]"]
     assert lines[4].split() == ["->", "Widen", "&", "wait."]
     assert len(lines) == 5
