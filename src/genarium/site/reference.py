@@ -96,8 +96,8 @@ def _parts(name: str, one: Any, named: Callable[[str, str], Any]) -> Iterator[st
         elif kind == "examples":
             text = "\n".join(str(part[1]) for part in section.value)
             yield f"<h3>Examples</h3>\n<pre>{escape(text)}</pre>"
-    if rows := [row for each in family for row in _members(each, named)]:
-        yield f"<h3>Methods</h3>\n{table(('name', 'meaning'), rows, prose=1, label='Methods')}"
+    if members := [row for each in family for row in _members(each, named)]:
+        yield f"<h3>Methods</h3>\n{table(('name', 'meaning'), members, prose=1, label='Methods')}"
 
 
 def _family(one: Any, named: Callable[[str, str], Any]) -> list[Any]:
