@@ -206,9 +206,7 @@ def _factors(kept: "HeldOut") -> tuple[tuple[float, float], list[str]]:
             low, high = (right.quantile(mean[half:], sd[half:], p) for p in (0.05, 0.95))
             before = float((np.abs(y[half:] - mean[half:]) <= 1.6448536 * sd[half:]).mean())
             after = float(((low <= y[half:]) & (y[half:] <= high)).mean())
-            told.append(
-                f"90 % intervals of the {name} cover {before:.2f} of held-out regions, {after:.2f} recalibrated"
-            )
+            told.append(f"90% intervals of the {name} cover {before:.2f} of held-out regions, {after:.2f} recalibrated")
     return (found[0], found[1]), told
 
 
@@ -264,7 +262,7 @@ def _told(whole: "DeepMR", some: "Effects", regions: "Regions", factor: tuple[fl
     low, high = whole.ci
     below, above = whole.prediction_interval
     lines = [
-        f"causal effect {whole.estimate:.4g}, 95 % interval {low:.4g} to {high:.4g} (se {whole.se:.3g})",
+        f"causal effect {whole.estimate:.4g}, 95% interval {low:.4g} to {high:.4g} (se {whole.se:.3g})",
         f"in a new sequence {below:.4g} to {above:.4g} (sd between sequences {whole.tau2**0.5:.3g})",
         f"{len(some)} instruments in {len(whole.local.estimate)} of {len(regions.names)} sequences; global effects of "
         f"single members differ by {whole.between_members:.3g}",

@@ -203,7 +203,7 @@ def funnel(tree: xr.DataTree, data: tuple[Array, Array, Array, Array]) -> Titled
     )
     return (
         "Funnel",
-        caption + (f" Crosses at the edges: {beyond.sum():,} ratios that lie farther out." if beyond.any() else ""),
+        caption + (f" Crosses at the edges: ratios that lie farther out ({beyond.sum():,})." if beyond.any() else ""),
         figure,
     )
 

@@ -187,6 +187,10 @@ def answer(found: MrTable, title: str = "Mendelian randomisation", notes: list[s
     first = next((row for row in found.rows if np.isfinite(row.estimate)), found.rows[0])
     low, high = first.ci
     said = [f"{first.method}: {first.estimate:.3g}, {100 * found.level:g}% interval {low:.3g} to {high:.3g}."]
+    said.append(
+        f"Low and high are the ends of {100 * found.level:g}% intervals. An estimate is the change in the outcome, in "
+        "its own units, for each unit of the exposure."
+    )
     said.append(f"Mean F statistic of the {len(found.data)} instruments: {found.mean_f:.3g}.")
     if found.steiger is None:
         said.append("The direction (Steiger) was not tested: this needs the sample sizes of both studies.")

@@ -1,5 +1,6 @@
 """One table: every estimator on the same variants, and what its assumptions can be checked by."""
 
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -304,10 +305,8 @@ def _row(run: Callable[[], Any], method: str, J: int) -> Row:
             one = run()
     except InputError as error:
         none = float("nan")
-        return Row(method, J, none, none, (none, none), none, str(error).removeprefix("mendelian_randomization: "))
-    notes = [
-        str(w.message).removeprefix("mendelian_randomization: ") for w in told if issubclass(w.category, UserWarning)
-    ]
+        return Row(method, J, none, none, (none, none), none, _without_source(str(error)))
+    notes = [_without_source(str(w.message)) for w in told if issubclass(w.category, UserWarning)]
     if isinstance(one, Row):
         return Row(
             method, one.variants, one.estimate, one.se, one.ci, one.p_value, "; ".join([*notes, one.note]).strip("; ")
@@ -322,6 +321,11 @@ def _row(run: Callable[[], Any], method: str, J: int) -> Row:
     if method == "RAPS" and one.roots:
         notes.append(f"{len(one.roots)} further roots")
     return Row(method, J - left, one.estimate, one.se, one.ci, one.p_value, "; ".join(notes))
+
+
+def _without_source(message: str) -> str:
+    """Return a message without the function that it is of: the row of the table has its name."""
+    return re.sub(r"^mendelian_randomization: (?:[a-z_]+: )?", "", message)
 
 
 def _bayes(given: tuple[Array, Array, Array, Array], c: Array, seed: int, level: float) -> Row:

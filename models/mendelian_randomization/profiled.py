@@ -126,7 +126,7 @@ def maximum_likelihood(
         warnings.warn(
             f"mendelian_randomization: maximum_likelihood: the variants disagree by more than their errors (Q {Q:.4g} "
             f"on {len(data) - 1} degrees of freedom, p {Q_p:.2g}); under pleiotropy its estimate is too far from zero. "
-            "Compare with raps, divw or pivw.",
+            "Compare with RAPS, dIVW or pIVW.",
             HeterogeneityWarning,
             stacklevel=2,
         )

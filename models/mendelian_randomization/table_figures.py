@@ -80,7 +80,7 @@ def methods(found: MrTable) -> Titled:
     rows = [row for row in found.rows if np.isfinite([row.estimate, *row.ci]).all()]
     figure, axes = _axes(1.2 + 0.22 * len(rows))
     _forest(axes, [r.method for r in rows], np.array([[r.estimate, *r.ci] for r in rows]), found.rows[0].estimate)
-    return "Methods", "Estimates with their intervals; dotted: IVW.", figure
+    return "Methods", f"Estimates with their {100 * found.level:g}% intervals; dotted: IVW.", figure
 
 
 def single(found: MrTable) -> Titled:
@@ -112,7 +112,10 @@ def funnel(found: MrTable) -> Titled:
     axes.plot(np.clip(ratio, whole - reach, whole + reach), precision, "o", color=INK, ms=3, alpha=0.7)
     axes.set(xlabel="ratio of a variant's effects", ylabel="precision of the ratio (1 / standard error)")
     axes.set(xlim=(whole - 1.06 * reach, whole + 1.06 * reach), ylim=(0, 1.05 * precision.max()))
-    caption = "Each dot is a variant, ratios beyond the edges on these; asymmetry points to directional pleiotropy."
+    caption = (
+        "Each dot is a variant, ratios beyond the edges on these; the grey funnel would hold 95% of them if errors of "
+        "the outcome were the only source of scatter. Asymmetry points to directional pleiotropy."
+    )
     return "Funnel", caption, figure
 
 
@@ -126,5 +129,5 @@ def without_each(found: MrTable) -> Titled:
     figure, axes = _axes(1.3 + 0.17 * len(most))
     _forest(axes, [rows[j].method for j in most], values[most], whole)
     left = len(values) - len(most)
-    caption = "IVW without each variant; dotted: with all."
+    caption = f"IVW without each variant, with its {100 * found.level:g}% interval; dotted: with all."
     return "Leave one out", caption + (f" Not drawn are {left:,} that move it less." if left else ""), figure

@@ -28,6 +28,9 @@ GENES = 30
 JITTER = 0.3
 """Counts that dots are moved by, at most."""
 
+LETTER = 0.08
+"""Inches that a letter of a name takes."""
+
 LABELLED = 60
 """Cells of the heat map that have room for a number each."""
 
@@ -270,7 +273,10 @@ def heat_map(fitted: Fitted) -> Titled:
     high = float(values.max())
     floor, top = max(float(values.min()), high * 1e-5, 0.01), max(high, 0.1)
     norm = LogNorm(floor, top)
-    figure = Figure(figsize=(WIDTH, 0.27 * K + (1.9 if D > 3 else 1.35)), layout="constrained")
+    names = [str(fitted.genes[d]) for d in kept]
+    tilted = max(map(len, names)) * len(names) > 40
+    room = max(0.9, LETTER * max(map(len, names))) if tilted else 0.45  # for the names of the genes
+    figure = Figure(figsize=(WIDTH, max(0.27 * K, 0.8) + room + 0.9), layout="constrained")
     bars, axes = figure.subplots(1, 2, sharey=True, width_ratios=(1, 3.4))
     rows = np.arange(K)
     bars.barh(rows, fitted.pi, color=[PALETTE[k % len(PALETTE)] for k in rows], height=0.75)
@@ -282,9 +288,7 @@ def heat_map(fitted: Fitted) -> Titled:
     corners = np.arange(len(kept) + 1), np.arange(K + 1) - 0.5
     mesh = axes.pcolormesh(*corners, shown, norm=norm, cmap="cividis", edgecolors="white", linewidth=0.6)
     axes.set(xlim=(0, len(kept)), ylim=(K - 0.5, -0.5))
-    names = [str(fitted.genes[d]) for d in kept]
-    tilt: dict[str, Any] = {"rotation": 90} if max(map(len, names)) * len(names) > 40 else {}
-    axes.set_xticks(np.arange(len(kept)) + 0.5, names, **tilt)
+    axes.set_xticks(np.arange(len(kept)) + 0.5, names, rotation=90 if tilted else 0)
     axes.set_xlabel("gene")
     axes.tick_params(length=0, labelleft=False)
     axes.grid(False)
@@ -292,7 +296,7 @@ def heat_map(fitted: Fitted) -> Titled:
         for k, g in np.ndindex(*values.shape):
             text = f"{values[k, g]:,.3g}" if high < 1000 else f"{values[k, g]:,.0f}"
             axes.text(g + 0.5, k, text, ha="center", va="center", color=on(mesh.cmap(norm(shown[k, g]))))
-    scale = figure.colorbar(mesh, ax=axes, label="centroid (mean count)", fraction=0.05, pad=0.02)
+    scale = figure.colorbar(mesh, ax=axes, label="mean count", fraction=0.05, pad=0.02)
     log_ticks(scale.ax.yaxis, floor, top)
     left = D - len(kept)
     which = f", of the {len(kept)} genes with the largest variance between components ({left:,} are left out)"

@@ -120,15 +120,22 @@ def hits_of_file(
         frame = found.isel(perturbation=likeliest).to_dataframe(dim_order=["perturbation", "state"])
         with replacing(table) as temporary:
             frame.to_csv(temporary, sep="\t", float_format="%.6g", lineterminator="\n")
-        notes.append(f"Written: {table}.")
+        notes.append(
+            f"Written: {table}: a row for each perturbation and state, with the 90% interval of log2_fold (low, high)."
+        )
     kinds = found["state"].to_numpy().astype(str)
-    rows = [["perturbation", "cells", "P(effect)", "FDR", "clearest change"]]
+    rows = [["perturbation", "cells", "P(effect)", "FDR", "clearest change (log2 fold, 90% interval)"]]
     for p in likeliest[:SHOWN]:
         k = int(np.argmin(found["lfsr"].to_numpy()[p]))
-        change = f"{kinds[k]} {found['log2_fold'].to_numpy()[p, k]:+.2f} log2"
+        fold, low, high = (f"{found[part].to_numpy()[p, k]:+.2f}" for part in ("log2_fold", "low", "high"))
+        change = f"{kinds[k]} {fold} ({low} to {high})"
         name = str(found["perturbation"].to_numpy()[p])
         rows.append([name, str(int(found["cells"].to_numpy()[p])), f"{probability[p]:.3f}", f"{rate[p]:.3f}", change])
-    return Answer("Hits", {f"The {len(rows) - 1} perturbations most likely to have an effect": rows}, notes)
+    return Answer(
+        f"Perturbations of {file.name} against {control}",
+        {f"The {len(rows) - 1} perturbations most likely to have an effect": rows},
+        notes,
+    )
 
 
 def refuse(file: Path, kind: str, options: Mapping[str, str | None]) -> None:

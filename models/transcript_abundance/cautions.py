@@ -67,7 +67,7 @@ def _interval(data: xr.Dataset, at: int) -> str:
     if not values.ndim:
         return _rounded(float(values))
     low, high = np.quantile(values, (0.05, 0.95))
-    return f"{_rounded(values.mean())} (90 %: {_rounded(low)} to {_rounded(high)})"
+    return f"{_rounded(values.mean())} (90%: {_rounded(low)} to {_rounded(high)})"
 
 
 def _rounded(value: float) -> str:

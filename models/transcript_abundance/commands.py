@@ -265,7 +265,9 @@ def _rows(told: xr.Dataset) -> list[list[str]]:
     names = ("log2_fold_change", "log2_fold_change_low", "log2_fold_change_high", "lfsr", "q_value", "log2_mean")
     rows = [[dim, "log2 fold change", "low", "high", "lfsr", "q value", "log2 mean", "inferential sd"]]
     for i in order(told)[:LISTED]:
-        cells = [f"{float(told[name][i]):.3g}" for name in (*names, "inferential_sd")]
+        # changes that are drawn to none are 0, not 1e-50
+        cells = [f"{round(float(told[name][i]), 9) + 0.0:.3g}" for name in names[:3]]
+        cells += [f"{float(told[name][i]):.3g}" for name in (*names[3:], "inferential_sd")]
         rows.append([str(told[dim].to_numpy()[i]), *cells])
     return rows
 
@@ -281,8 +283,10 @@ def _beside(cohort: xr.Dataset, covariates: Sequence[str]) -> list[str]:
 def _said(told: xr.Dataset, level: float) -> list[str]:
     dim = str(told["log2_fold_change"].dims[0])
     out = [
-        "Changes are posterior means with 90 % intervals; those in doubt are drawn towards none. lfsr: probability "
-        "that the sign is wrong, or that there is no change. q value: share of false ones among all that are as sure."
+        "Changes are posterior means with 90% intervals (low to high); those in doubt are drawn towards none. lfsr: "
+        "probability that the sign is wrong, or that there is no change. q value: share of false ones among all that "
+        "are as sure. log2 mean: of the reads, by size factors; inferential sd: how uncertain "
+        "the quantification of a sample is, in log2."
     ]
     if not (told["q_value"].to_numpy() <= level).any():
         out.append(f"No {dim} changes at a false discovery rate of {level:g}.")

@@ -86,7 +86,11 @@ class Diagnosis:
         }
 
     def __str__(self) -> str:
-        head = f"{self.model} fitted by {self.method} (claim: {self.claim}): {'passed' if self.passed else 'FAILED'}"
+        doubts = sum(v.status == "warn" for v in self.verdicts)
+        said = "FAILED" if not self.passed else "passed"
+        if self.passed and doubts:
+            said += f" with reservations in {doubts} of {len(self.verdicts)} checks"
+        head = f"{self.model} fitted by {self.method} (claim: {self.claim}): {said}"
         return "\n".join([head, *self.found, *as_lines(self.verdicts)])
 
     def _repr_html_(self) -> str:

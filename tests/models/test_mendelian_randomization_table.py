@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+import genarium as gn
 from genarium.cli import main
 from genarium.errors import InputError
+from genarium.found import short
 from genarium.models.mendelian_randomization import egger, ivw, mr_table, raps, wald_ratio
+from genarium.models.mendelian_randomization.found import found
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 needs_data = pytest.mark.skipif(not SHARED.is_dir(), reason="the summary statistics are not part of the repository")
@@ -205,3 +208,17 @@ def test_a_table_is_made_where_one_variant_alone_acts() -> None:
     assert np.isfinite(found.without[1].estimate)
     with pytest.raises(InputError, match=r"samples_exposure has shape \(2,\)"):
         mr_table(x, se, x, se, model=False, samples_exposure=[100, 200], samples_outcome=100)
+
+
+def test_one_region_is_told_as_the_effect_of_all_variants() -> None:
+    data = gn.simulate("mendelian_randomization", seed=1, variant=30, region=1)
+    tree = gn.fit("mendelian_randomization", data, "vi", seed=1, draws=200)
+    answer = found(tree)
+    effect = tree["posterior"]["theta"].to_numpy()
+    assert answer.notes[0].startswith(
+        f"Causal effect of the exposure on the outcome: {short(float(effect.mean()))}, 90%"
+    )
+    assert not any("region" in note for note in answer.notes)
+    head, first, *_ = answer.tables["Estimates"]
+    assert head == ["quantity", "estimate", "5%", "95%"]
+    assert first[1] == short(float(effect.mean()))

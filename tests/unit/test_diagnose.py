@@ -61,8 +61,8 @@ def draws(posterior: tuple[float, float]) -> Any:
         ("converged", {"converged": 0, "iterations": 7}, "fail", 0),
         ("largest fall of the bound", {"largest_fall": 0.0}, "pass", 0),
         ("largest fall of the bound", {"largest_fall": 1e-6}, "fail", 1e-6),
-        ("restarts at the best mode", {"restarts": 8, "restarts_at_best": 2}, "pass", 0.25),
-        ("restarts at the best mode", {"restarts": 8, "restarts_at_best": 1}, "warn", 0.125),
+        ("restarts at the best mode", {"restarts": 8, "restarts_at_best": 2}, "pass", 2),
+        ("restarts at the best mode", {"restarts": 8, "restarts_at_best": 1}, "warn", 1),
         ("empty components", {"empty_components": 0}, "pass", 0),
         ("empty components", {"empty_components": 2}, "warn", 2),
     ],
@@ -262,7 +262,7 @@ def test_outlier_is_found(toy: Model, toy_tree: xr.DataTree, make: Make, verdict
     theta = np.random.default_rng(3).normal(y.sum() / 30.25, 30.25**-0.5, (4, 1000))
     found = verdicts(make("exact", data={"y": y}, posterior={"theta": theta}))["observations with high LOO k"]
     assert (found.status, found.value) == ("warn", 1)
-    assert found.where.endswith(" at 17")
+    assert found.where.endswith(" at item 17")
 
 
 @pytest.mark.parametrize(("sign", "bad"), [(-1, 1), (1, 0)])
@@ -402,7 +402,7 @@ def test_diagnosis_as_json(diagnosis: Diagnosis) -> None:
 
 def test_diagnosis_as_text(diagnosis: Diagnosis) -> None:
     lines = str(diagnosis).splitlines()
-    assert lines[0] == "toy fitted by told (claim: point): passed"
+    assert lines[0] == "toy fitted by told (claim: point): passed with reservations in 1 of 2 checks"
     assert lines[2].split() == ["pass", "depth", "3", "<", "5", "a[0]"]
     assert lines[4].split() == ["->", "Widen", "&", "wait."]
     assert len(lines) == 5
@@ -478,11 +478,19 @@ def test_leave_one_out_is_that_of_arviz(make: Make, verdicts: Any) -> None:
         steps[:, at] = 0.9 * steps[:, at - 1] + np.sqrt(1 - 0.9**2) * steps[:, at]
     tree = make("exact", data={"y": y}, posterior={"theta": y.mean() + 0.5 * steps})
     k = az.loo(tree, pointwise=True).pareto_k.to_numpy()
-    assert verdicts(tree)["observations with high LOO k"].where == f"highest k {k.max():.2f} at {k.argmax()}"
+    assert verdicts(tree)["observations with high LOO k"].where == f"highest k {k.max():.2f} at item {k.argmax()}"
     independent = float(
         array_stats.psislw(tree["log_likelihood"].to_dataset()["y"][..., 19].to_numpy().ravel(), axis=-1)[1]
     )
     assert abs(k[19] - independent) > 0.01
+
+
+def test_numbers_and_observations_are_named_by_their_labels() -> None:
+    data = {"x": xr.DataArray([[0, 9], [1, 8], [70, 0], [9, 1]], {"cell": list("abcd"), "gene": ["G1", "G2"]})}
+    tree = gn.fit("nb_mixture", {**data, "phi": 0.3}, "gibbs", component=1, seed=1, chains=2, draws=60, tune=20)
+    found = {v.check: v for v in gn.diagnose("nb_mixture", tree).verdicts}
+    assert found["R-hat"].where in ("mu[0, G1]", "mu[0, G2]", "lp") or found["R-hat"].where.startswith("log")
+    assert found["observations with high LOO k"].where.rpartition(" ")[2] in "abcd"
 
 
 def test_observations_that_hardly_bear_on_the_posterior_are_no_warning(make: Make, verdicts: Any) -> None:

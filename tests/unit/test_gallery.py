@@ -11,7 +11,7 @@ from genarium import cli, registry
 from genarium.errors import InputError
 from genarium.site.cards import parts_of, rendered
 from genarium.site.notebooks import cells_of, notebook_of
-from genarium.site.reference import _said
+from genarium.site.reference import _said, reference
 
 pytest.importorskip("markdown_it", reason="needs the extra `gallery`")
 pytest.importorskip("griffe", reason="needs the extra `gallery`")
@@ -76,7 +76,18 @@ def test_pages_load_nothing_and_their_headings_are_in_order(site: Path) -> None:
 def test_every_exported_function_is_in_the_reference(site: Path) -> None:
     ids = set(Reader(site / "reference.html").ids)
     assert {"fit", "validate", "from_pymc", "Model", "gallery"} <= ids
-    assert ids == set(gn.__all__) - {"models"}
+    assert ids == set(gn.__all__)
+
+
+def test_the_reference_has_types_defaults_and_members_as_they_are() -> None:
+    sections = {name: re.sub("<[^>]+>", "", html) for name, _, html in reference()}
+    assert "draws=500" in sections["add_prior"]  # the value of a constant
+    assert '{"bound", "held_out"}' in sections["choose"]
+    assert "(str, Path or Model)" not in sections["choose"]
+    assert "Of every ranked scalar" in sections["Validation"]  # of the class that it extends
+    assert "report(path, recovery=None)" in sections["Validation"]
+    assert "passed" in sections["Diagnosis"]
+    assert not any("~genarium" in html for html in sections.values())
 
 
 @pytest.mark.slow

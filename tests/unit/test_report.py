@@ -44,7 +44,7 @@ from genarium.reporting.tables import estimate_tables
 from genarium.reporting.trust import banner, beside_truth
 from genarium.supports import label, positive, real, simplex
 from genarium.verbs.diagnose import diagnose, replicated_statistics
-from genarium.verdicts import Diagnosis
+from genarium.verdicts import Diagnosis, verdict
 
 MU = np.array([[10.0, 300.0], [300.0, 10.0], [90.0, 90.0]])
 PI = np.array([0.2, 0.3, 0.5])
@@ -350,9 +350,27 @@ def test_overall_verdict(data: xr.DataTree) -> None:
     assert [one.attrs["class"] for one in boxes] == ["verdict pass", "verdict warn", "verdict fail"]
     assert boxes[0].text.strip() == "✓ Passed all 11 checks of this fit."
     assert boxes[1].text.strip().startswith("! Passed with reservations in 1 of 11 checks: empty components.")
-    assert [one.text for one in boxes[1].every("li")] == ["Ask for fewer components."]
+    assert [one.text for one in boxes[1].every("li")] == ["empty components: Ask for fewer components."]
     assert boxes[2].text.strip().startswith("✗ Do not rely on this fit. It failed 1 of 11 checks: converged.")
     assert "there is no check" in box(Diagnosis("nb_mixture", "em", "point", ())).text
+
+
+def test_advice_is_told_once_with_all_its_checks() -> None:
+    advice = "Their intervals are rough: run longer."
+    found = [verdict(check, False, 2, "= 0", "", advice, "warn") for check in ("effects", "exposures")]
+    box = banner(gn.get("nb_mixture"), Diagnosis("nb_mixture", "vi", "approximate", tuple(found)), [], "approximate")
+    assert [one.text for one in Page(box).root.every("li")] == [f"effects; exposures: {advice}"]
+
+
+def test_the_page_says_what_was_read_and_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "cells.csv"
+    path.write_text("cell,plate,g\n" + "".join(f"c{i},{i % 2},{i % 7}\n" for i in range(30)))
+    data = gn.read("nb_mixture", path, "table", drop=["plate"], phi=0.3)
+    tree = gn.fit("nb_mixture", data, "em", component=2, restarts=1, seed=1)
+    said = "30 cells x 1 gene; left out: column plate (asked for)"
+    assert f"Read from cells.csv: {said}" in Page(summary(gn.get("nb_mixture"), tree)).root.text
+    table = rows(Page(tables.provenance(tree)).root, "Provenance")
+    assert next(row["Value"] for row in table if row["Attribute"] == "ledger").startswith(said)
 
 
 def test_a_missed_truth_reaches_the_banner(fits: Fits) -> None:
@@ -658,6 +676,14 @@ def test_bound_shows_every_restart(fits: Fits) -> None:
     gap = ydata(right.lines[-1])
     np.testing.assert_allclose(gap[0], np.nanmax(table) - kept[0])
     assert gap[-1] == pytest.approx(1e-6)
+
+
+def test_bound_of_one_start_advises_nothing_on_others(fits: Fits) -> None:
+    tree = fits("em").copy()
+    tree["point"] = tree["point"].to_dataset().isel(restart=[0])
+    caption = next(figures.bound(tree))[1]
+    assert "one start" in caption
+    assert "more than one" not in caption
 
 
 def test_bound_of_a_long_restart_is_compressed(fits: Fits) -> None:

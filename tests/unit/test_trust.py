@@ -98,5 +98,15 @@ def test_a_certificate_of_something_else_is_not_told(
 ) -> None:
     text = said(monkeypatch, certificate(**made), **given)
     assert "Calibration of vi: no certificate." in text
-    assert "genarium validate nb_mixture --method vi measures it." in text
+    option = "".join(f" --option {name}={value}" for name, value in given.items())
+    assert f"genarium validate nb_mixture --method vi{option} measures it." in text
     assert "%" not in text
+
+
+def test_without_a_certificate_the_command_has_the_options_of_the_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trust, "of_model", lambda name: {})
+    tree = xr.DataTree()
+    tree.attrs = {"method": "vi", "options": json.dumps({"covariance": "linear_response", "restarts": 3})}
+    html = trust.calibration(gn.get("nb_mixture").variant(dispersion="gene"), tree)
+    call = "genarium validate nb_mixture --method vi --set dispersion=gene --option covariance=linear_response"
+    assert f"<code>{call}</code> measures it." in html

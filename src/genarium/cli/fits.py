@@ -167,9 +167,13 @@ def _fit(options: argparse.Namespace) -> int:
         keep = ("model", "method", "claim", "engine", "seed", "seconds", "cpu_seconds")
         print(json.dumps({key: tree.attrs[key] for key in keep} | {"sizes": attribute(tree, "sizes"), "notes": notes}))
     else:
-        said = ", ".join(f"{k} {v}" if isinstance(v, str) else f"{k} {v:.10g}" for k, v in notes.items())
+        said = ", ".join(
+            f"{k.replace('_', ' ')} {v}" if isinstance(v, str) else f"{k.replace('_', ' ')} {v:.10g}"
+            for k, v in notes.items()
+        )
+        took = float(tree.attrs["seconds"])
         print(
-            f"{tree.attrs['model']} by {tree.attrs['method']} in {tree.attrs['seconds']:.2g} s"
+            f"{tree.attrs['model']} by {tree.attrs['method']} in {f'{took:.2g}' if took < 10 else f'{took:,.0f}'} s"
             + (f": {said}" if said else "")
         )
     return 0

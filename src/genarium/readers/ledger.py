@@ -59,7 +59,7 @@ class Account:
         entry, out = self.entry or self.unit, {}
         for reason, number in self.left_out.items():
             names = self.names.get(reason, [])
-            noun = entry if number == 1 else plural(entry)
+            noun = (entry if number == 1 else plural(entry)).replace("_", " ")
             out[reason] = f"{noun} {', '.join(names)}" if 0 < number == len(names) <= SHOWN else f"{number:,} {noun}"
         return out
 
@@ -97,7 +97,8 @@ class Ledger:
     def told(self) -> list[str]:
         """Return lines for a person: what was kept and what left out, then the notes."""
         sides = [
-            f"{side.kept:,} {side.unit if side.kept == 1 else plural(side.unit)}" for side in (self.rows, self.columns)
+            f"{side.kept:,} {(side.unit if side.kept == 1 else plural(side.unit)).replace('_', ' ')}"
+            for side in (self.rows, self.columns)
         ]
         both = [told for side in (self.columns, self.rows) for told in side.told().items()]
         left = [f"{what} ({reason})" for reason, what in both if not reason.startswith(TAKEN)]
@@ -109,6 +110,11 @@ class Ledger:
         """Return what JSON takes."""
         told = {"rows": self.rows.to_dict(), "columns": self.columns.to_dict(), "notes": self.notes}
         return {**told, "coding": self.coding} if self.coding else told
+
+    @classmethod
+    def from_dict(cls, told: Mapping[str, Any]) -> "Ledger":
+        """Return the ledger that :meth:`to_dict` told of."""
+        return cls(Account.from_dict(told["rows"]), Account.from_dict(told["columns"]), list(told["notes"]))
 
 
 @dataclass(frozen=True)

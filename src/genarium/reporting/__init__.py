@@ -19,6 +19,7 @@ from genarium.estimates import Estimate, estimates
 from genarium.found import found
 from genarium.home import Home
 from genarium.methods import find_method, methods
+from genarium.readers.ledger import Ledger
 from genarium.registry import fitted_model, origin, reference
 from genarium.reporting import chains, figures, tables
 from genarium.reporting.answers import as_html
@@ -44,6 +45,9 @@ CLAIMS: dict[Claim, str] = {
 
 AFFORDABLE = 120.0
 """CPU seconds of a fit, at most, whose report offers calibration around its data: hundreds of fits."""
+
+FILES = 3
+"""Names of files that the summary of a fit holds, at most."""
 
 FIRST = 2
 """Figures of what was found that stand above the checks."""
@@ -182,9 +186,19 @@ def summary(model: Model, tree: xr.DataTree) -> str:
         f"<strong>{escape(model.title)}</strong> ({code(model.name)}{': ' + options if options else ''}) was fitted to "
         f"{data}{', with ' + rest if rest else ''}, by the method {code(tree.attrs['method'])}."
     )
-    return paragraph(
-        said, "The data are simulated, so that the truth is known." if "truth" in tree else "", kind="soft"
-    )
+    simulated = "The data are simulated, so that the truth is known." if "truth" in tree else ""
+    return paragraph(said, read_from(tree), simulated, kind="soft")
+
+
+def read_from(tree: xr.DataTree) -> str:
+    """Say what was read from which files, and what was left out; nothing of data that no reader read."""
+    if "ledger" not in tree.attrs:
+        return ""
+    names = [Path(name).name for name in attribute(tree, "files")] if "files" in tree.attrs else []
+    more = f" and {len(names) - FILES:,} more files" if len(names) > FILES else ""
+    files = ", ".join(code(name) for name in names[:FILES]) + more
+    read = Ledger.from_dict(attribute(tree, "ledger")).told()[0]
+    return f"Read from {files}: {escape(read)}." if files else f"Read: {escape(read)}."
 
 
 def trust_section(model: Model, tree: xr.DataTree, verdicts: Diagnosis) -> str:

@@ -56,13 +56,14 @@ def bound(tree: xr.DataTree) -> Iterator[Titled]:
     for axes in (left, right):
         _iterations(axes, int(lengths[best]), int(lengths.max()))
     share = f", {notes['restarts_at_best']} of which reached the best" if "restarts_at_best" in notes else ""
-    yield (
-        "Bound by iteration",
-        f"{len(table)} restart{'s' * (len(table) > 1)}{share}; the one that was kept is blue. Look for lines that "
-        "never fall and end flat, and for more than one that reaches the best bound: grey lines that end higher up on "
-        "the right are local modes. Distances below a millionth of a nat are drawn as that.",
-        figure,
+    flat = "Look for lines that never fall and end flat"
+    several = (
+        f"{len(table)} restarts{share}; the one that was kept is blue. {flat}, and for more than one that reaches the "
+        "best bound: grey lines that end higher up on the right are local modes."
     )
+    one = f"From one start. {flat}; whether other starts end higher, one cannot tell."
+    told = several if len(table) > 1 else one
+    yield "Bound by iteration", f"{told} Distances below a millionth of a nat are drawn as that.", figure
 
 
 def _noisy(table: Array) -> Titled:

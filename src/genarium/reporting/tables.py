@@ -11,6 +11,7 @@ import xarray as xr
 from genarium.attributes import attribute
 from genarium.declaration import ROLES, Array, Model
 from genarium.estimates import LEVEL, Estimate
+from genarium.readers.ledger import Ledger
 from genarium.reporting.page import code, folded, number, paragraph, short, table
 from genarium.verbs.diagnose import RHAT
 from genarium.verdicts import Diagnosis
@@ -166,7 +167,8 @@ def _range(values: Array) -> str:
 def provenance(tree: xr.DataTree) -> str:
     """Return the table of the tree's attributes: what made the fit."""
     rows = [
-        (escape(key.replace("_", " ")), _attribute(tree.attrs[key])) for key in sorted(map(str, tree.attrs), key=_place)
+        (escape(key.replace("_", " ")), _ledger(tree) if key == "ledger" else _attribute(tree.attrs[key]))
+        for key in sorted(map(str, tree.attrs), key=_place)
     ]
     return table(("Attribute", "Value"), rows, label="Provenance")
 
@@ -181,6 +183,11 @@ FIRST = (
 
 def _place(key: str) -> tuple[int, str]:
     return (FIRST.index(key) if key in FIRST else len(FIRST) + (key == "versions"), key)
+
+
+def _ledger(tree: xr.DataTree) -> str:
+    """Return what became of every row and column, in words."""
+    return "<br>".join(map(escape, Ledger.from_dict(attribute(tree, "ledger")).told()))
 
 
 def _attribute(value: Any) -> str:

@@ -1,5 +1,6 @@
 """How far to trust a fit, and what to do: the banner of a report, and what the method's calibration says."""
 
+import shlex
 from collections.abc import Sequence
 from html import escape
 
@@ -53,16 +54,22 @@ def banner(model: Model, verdicts: Diagnosis, found: Sequence[Estimate], claim: 
     kind, text = overall(verdicts)
     parts = [text]
     if claim == "point":
-        parts.append("A point estimate has no intervals: it does not say how uncertain it is.")
+        parts.append(
+            "A point estimate does not say how uncertain it is; intervals on this page, if any, take it as given."
+        )
     elif claim == "approximate":
         parts.append("Its intervals are those of an approximation.")
     missed, said = beside_truth(model, found)
     if missed and kind == "pass":
         kind = "warn"
     worst_first = [v for status in ("fail", "warn") for v in verdicts.verdicts if v.status == status and v.advice]
-    advice = list({v.advice.partition(":")[0]: v.advice for v in worst_first}.values())  # the last of each kind
+    advice: dict[str, tuple[list[str], str]] = {}
+    for v in worst_first:  # one line for each kind of advice, with the last of its kind and all its checks
+        kind_of = v.advice.partition(":")[0]
+        advice[kind_of] = ([*advice.get(kind_of, ([], ""))[0], v.check], v.advice)
     more = f"<li>{len(advice) - ADVISED} more: see the table of the checks.</li>" if len(advice) > ADVISED else ""
-    steps = "".join(f"<li>{escape(one)}</li>" for one in advice[:ADVISED]) + more
+    lines = list(advice.values())[:ADVISED]
+    steps = "".join(f"<li><em>{escape('; '.join(checks))}</em>: {escape(told)}</li>" for checks, told in lines) + more
     body = paragraph(tables.sign(kind), *parts)
     body += f"\n{paragraph('What to do:')}\n<ul>{steps}</ul>" if steps else ""
     body += "\n" + paragraph(said) if said else ""
@@ -150,8 +157,7 @@ def calibration(model: Model, tree: xr.DataTree) -> str:
     head = f"Calibration of {code(method)}"
     one = _certificate(model, method, given)
     if one is None:
-        named = reference(model)
-        call = f" {code(f'genarium validate {named} --method {method}')} measures it." if named else ""
+        call = f" {code(_validating(model, method, given))} measures it." if reference(model) else ""
         return paragraph(
             f"<strong>{head}: no certificate.</strong> How well this method is calibrated for this model, with these "
             f"options, has not been recorded.{call}",
@@ -167,6 +173,18 @@ def calibration(model: Model, tree: xr.DataTree) -> str:
         )
     status = {"pass": "certified", "FAIL": "failed"}.get(one.finding, "known errors")
     return paragraph(f"<strong>{head}: {status}.</strong>", _finding(one, model, given), kind="soft")
+
+
+def _validating(model: Model, method: str, given: dict[str, object]) -> str:
+    """Return the command that validates a method with the options of a fit: the model's, and its own that are words."""
+    defaults = find_method(model, method).options
+    sets = [f"--set {name}={value}" for name, value in model.chosen.items() if value != model.options[name][0]]
+    own = [
+        f"--option {name}={given[name]}"
+        for name, value in defaults.items()
+        if isinstance(value, str) and given.get(name, value) != value
+    ]
+    return " ".join(["genarium validate", shlex.quote(reference(model)), f"--method {method}", *sets, *own])
 
 
 def _certificate(model: Model, method: str, given: dict[str, object]) -> Certificate | None:

@@ -43,4 +43,4 @@ def figures(tree: xr.DataTree) -> Iterator[tuple[str, str, "Figure"]]:
     axes.set_xticks(at, [str(name) for name in tree["observed_data"]["gene"].to_numpy()])
     axes.set(xlabel="gene", ylabel="rate")
     axes.legend()
-    yield "Rates of the genes", "With 90 % intervals; estimates lie between a gene's own mean and that of all.", figure
+    yield "Rates of the genes", "With 90% intervals; estimates lie between a gene's own mean and that of all.", figure

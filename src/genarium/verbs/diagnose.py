@@ -1,7 +1,7 @@
 """Diagnose: verdicts on a fit, each with what to do next."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from genarium.declaration import Array, Arrays, Model, Problem
 from genarium.engines.resample import EVEN, KHAT_GOOD, KHAT_USABLE, smoothed
 from genarium.errors import InputError
 from genarium.evaluate import at_draws, fitted_problem
-from genarium.found import found
+from genarium.found import found, named
 from genarium.methods import methods
 from genarium.registry import fitted_model
 from genarium.story import replicate
@@ -107,11 +107,10 @@ def _ascent(notes: dict[str, Any], options: Mapping[str, Any]) -> list[Verdict]:
         fall = notes["largest_fall"]
         out.append(verdict("largest fall of the bound", fall == 0, fall, "= 0 nats", "over all restarts", advice))
     if notes.get("restarts", 1) > 1 and "restarts_at_best" in notes:
-        share = notes["restarts_at_best"] / notes["restarts"]
         advice = "Only one start found the best mode: raise restarts until several agree."
-        good = notes["restarts_at_best"] > 1
-        where = f"{notes['restarts_at_best']} of {notes['restarts']}"
-        out.append(verdict("restarts at the best mode", good, share, "two or more", where, advice, "warn"))
+        n = notes["restarts_at_best"]
+        where = f"of {notes['restarts']}"
+        out.append(verdict("restarts at the best mode", n > 1, n, "two or more", where, advice, "warn"))
     if "starts_agreeing" in notes:
         n = notes["starts_agreeing"]
         advice = "One start alone found this mode, and another run may find a better one: raise restarts."
@@ -144,7 +143,7 @@ def _chains(model: Model, tree: xr.DataTree) -> list[Verdict]:
     for name, draws in posterior.items():
         flat = draws.reshape(*draws.shape[:2], -1)
         varies = np.flatnonzero(np.ptp(flat, axis=(0, 1)) > 0)  # a constant has neither R-hat nor ESS
-        labels = [name if draws.ndim == 2 else f"{name}{list(i)}" for i in np.ndindex(*draws.shape[2:])]
+        labels = list(_labels(group, name, draws.shape[2:]))
         where = [labels[i] for i in varies]
         if not where:
             continue
@@ -196,6 +195,14 @@ def _chains(model: Model, tree: xr.DataTree) -> list[Verdict]:
         advice = "Heavy tails slow the chains down: run longer, or use stronger priors."
         out.append(verdict("E-BFMI", value > EBFMI, value, f"> {EBFMI}", "", advice, "warn"))
     return out
+
+
+def _labels(group: xr.Dataset, name: str, shape: tuple[int, ...]) -> Iterator[str]:
+    """Yield the names of the numbers of a variable: by the labels of its dims, as tables and figures write them."""
+    names = [group[dim].to_numpy() for dim in group[name].dims[2:]] if name in group else [np.arange(n) for n in shape]
+    for index in np.ndindex(*shape):
+        at = ", ".join(str(labels[i]) for labels, i in zip(names, index, strict=True))
+        yield f"{name}[{at}]" if at else name
 
 
 def _copies(posterior: Arrays) -> list[Verdict]:
@@ -292,8 +299,8 @@ def _leave_one_out(model: Model, tree: xr.DataTree) -> list[Verdict]:
         return []
     from arviz_stats.base import array_stats
 
-    name = str(next(iter(tree["log_likelihood"].data_vars)))
-    values = tree["log_likelihood"][name].to_numpy()
+    pointwise = next(iter(tree["log_likelihood"].data_vars.values()))
+    values = pointwise.to_numpy()
     flat = values.reshape(values.shape[0] * values.shape[1], -1)
     if len(flat) < FEWEST_TAIL:
         return []
@@ -312,6 +319,8 @@ def _leave_one_out(model: Model, tree: xr.DataTree) -> list[Verdict]:
     if np.isneginf(k).all():
         return []
     bad, worst = int((k > limit).sum()), int(np.argmax(k))
+    place = zip(pointwise.dims[2:], np.unravel_index(worst, values.shape[2:]), strict=True)
+    at = ", ".join(named(str(dim), pointwise[dim].to_numpy()[i]) for dim, i in place)
     advice = "az.loo is unreliable there: look at these observations, they may be outliers."
     return [
         verdict(
@@ -319,7 +328,7 @@ def _leave_one_out(model: Model, tree: xr.DataTree) -> list[Verdict]:
             bad == 0,
             bad,
             f"k > {limit:.2f}: 0",
-            f"highest k {k[worst]:.2f} at {worst}",
+            f"highest k {k[worst]:.2f} at {at}" if at else f"highest k {k[worst]:.2f}",
             advice,
             "warn",
         )
