@@ -7,6 +7,7 @@ Replicates are kept in ``--store`` (default ``validation/replicates``); with ``-
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -22,7 +23,8 @@ from genarium.declaration import Model
 from genarium.methods import methods
 
 FOLDER = Path(__file__).parent
-CERTIFICATES, TABLE, MODELS = FOLDER / "certificates", FOLDER / "README.md", FOLDER.parent / "models"
+CERTIFICATES, TABLE = FOLDER / "certificates", FOLDER / "README.md"
+MODELS, README = FOLDER.parent / "models", FOLDER.parent / "README.md"
 
 BEGIN, END = "<!-- written by python -m validation --table -->\n", "<!-- end -->\n"
 """Marks in a card around the table of its certificates."""
@@ -126,15 +128,39 @@ def check(made: Iterable[Certificate]) -> int:
 
 
 def write_table(made: Iterable[Certificate]) -> None:
-    """Write ``validation/README.md``, a row for each certificate and what every method of every variant has; and cards.
+    """Write ``validation/README.md``, a row for each certificate and what every method of every variant has; and more.
 
-    The card of a model has its own certificates, between two marks.
+    The card of a model gets its own certificates, between two marks; the table of models, which methods are certified.
     """
     made = list(made)
     TABLE.write_text(table_text(made), encoding="utf-8")
+    README.write_text(with_certified(README.read_text(encoding="utf-8"), made), encoding="utf-8")
     for name in registry.built_in():
         card = MODELS / name / "README.md"
         card.write_text(with_certificates(card.read_text(encoding="utf-8"), made, name), encoding="utf-8")
+
+
+def with_certified(readme: str, made: Iterable[Certificate]) -> str:
+    """Return the README with those methods in bold, in its table of models, that have certificates and all pass."""
+    found: dict[tuple[str, str], bool] = {}
+    for one in made:
+        if not one.stale:
+            at = one.content["model"], one.content["method"]
+            passed = one.finding == "pass" or bool(one.content["options"].get("covariance") == "mean_field")
+            found[at] = found.get(at, True) and passed
+    certified = {at for at, passed in found.items() if passed}
+
+    def row(line: str) -> str:
+        if not (match := re.match(r"\| \[(\w+)\]\(models/", line)):
+            return line
+        before, methods = line.removesuffix(" |").rsplit("| ", 1)
+
+        def marked(word: re.Match[str]) -> str:
+            return f"**{word[0]}**" if (match[1], word[0].lower()) in certified else word[0]
+
+        return f"{before}| {re.sub(r'[A-Za-z][A-Za-z-]*', marked, methods.replace('**', ''))} |"
+
+    return "\n".join(map(row, readme.split("\n")))
 
 
 def with_certificates(card: str, made: Iterable[Certificate], model: str) -> str:

@@ -27,7 +27,7 @@ def test_its_file_has_its_name(made: Certificate, root: Path) -> None:
     assert (root / "validation" / "certificates" / f"{made.name}.json").is_file()
 
 
-def test_the_page_and_the_cards_list_the_certificates(root: Path) -> None:
+def test_pages_list_the_certificates(root: Path) -> None:
     page = root / "validation" / "README.md"
     if not page.exists():
         pytest.skip("there is no validation/README.md")
@@ -37,6 +37,8 @@ def test_the_page_and_the_cards_list_the_certificates(root: Path) -> None:
     run = module_from_spec(spec)
     spec.loader.exec_module(run)
     assert page.read_text(encoding="utf-8") == run.table_text(PRESENT), "run python -m validation --table"
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    assert readme == run.with_certified(readme, PRESENT), "run python -m validation --table"
     for name in registry.built_in():
         card = (root / "models" / name / "README.md").read_text(encoding="utf-8")
         assert card == run.with_certificates(card, PRESENT, name), "run python -m validation --table"
