@@ -1,4 +1,4 @@
-"""Perturbations of two genes at once: effects on log shares add up, but for a shrunk interaction (eqs. 52 to 54)."""
+"""Perturbations of two genes at once: effects on log shares add up, but for a shrunk interaction (eqs. 52 to 55)."""
 
 from collections.abc import Hashable, Sequence
 from typing import Any
@@ -15,6 +15,9 @@ from genarium.registry import fitted_model
 from .contrasts import drawn_shares
 from .hits import LEAST
 from .story import centred
+
+LITTLE = 0.05
+"""Least information of a combination's cells, as a part of the prior's."""
 
 
 def combinations(
@@ -85,19 +88,20 @@ def combinations(
         parts = [own[a] + own[b] - own[control] for _, a, b in rows]
         return np.stack(parts, 1) if parts else np.empty((len(log), 0, log.shape[2]))
 
-    left = log[:, [at[row[0]] for row in seen]] - added(seen)  # (S, C, K)
-    variance = left.var(0)
-    omega2 = scale_of(left.mean(0), variance)
-    keep = omega2 / (omega2 + np.maximum(variance, 1e-12))
+    sums = added(seen)
+    level, spread = unshrunk(log, log[:, [at[row[0]] for row in seen]])
+    gap, variance = level - sums.mean(0), spread + sums.var(0)
+    omega2 = scale_of(gap, variance)
+    kept, own_share = omega2 / (omega2 + variance), omega2 / (omega2 + spread)
     rng = np.random.default_rng(seed)
     K = log.shape[2]
-    noise = np.sqrt(omega2 * K / (K - 1)) * centred(rng.normal(size=(len(log), len(seen) + len(new), K)))
-    drawn = np.concatenate([added(seen) + keep * left, added(new)], 1)
-    drawn += np.concatenate([1 - keep, np.ones((len(new), K))]) * noise  # what is left open of the interaction (53b)
-    share, additive = shares_of(drawn), shares_of(np.concatenate([added(seen), added(new)], 1)).mean(0)
+    noise = np.sqrt(K / (K - 1)) * centred(rng.normal(size=(len(log), len(seen) + len(new), K)))
+    left = np.sqrt(np.concatenate([own_share * spread, np.full((len(new), K), omega2)]))  # open of the interaction (55)
+    drawn = np.concatenate([sums + own_share * (level - sums), added(new)], 1) + left * noise
+    share, additive = shares_of(drawn), shares_of(np.concatenate([sums, added(new)], 1)).mean(0)
     low, high = np.quantile(share, (0.05, 0.95), axis=0)
-    interaction = np.concatenate([keep * left.mean(0), np.zeros((len(new), K))])
-    sd = np.concatenate([np.sqrt(keep * variance), np.full((len(new), K), np.sqrt(omega2))])
+    interaction = np.concatenate([kept * gap, np.zeros((len(new), K))])
+    sd = np.concatenate([np.sqrt(kept * variance), np.full((len(new), K), np.sqrt(omega2))])
     dims = ("combination", "state")
     told = {"additive": additive, "share": share.mean(0), "low": low, "high": high, "interaction": interaction}
     return xr.Dataset(
@@ -129,8 +133,28 @@ def singles(names: Sequence[str], control: str, separator: str) -> dict[str, lis
     return alone
 
 
+def unshrunk(log: Array, own: Array) -> tuple[Array, Array]:
+    """Return what the cells of combinations alone say of their log shares, without the fit's prior (eq. 53).
+
+    Parameters
+    ----------
+    log : ndarray, shape (S, P, K)
+        Draws of the log shares of all perturbations: their mean and variance over all are those of the prior.
+    own : ndarray, shape (S, C, K)
+        Draws of those of the combinations.
+
+    Returns
+    -------
+    mean, variance : ndarray, shape (C, K)
+    """
+    of_all, mean, variance = log.mean((0, 1)), own.mean(0), np.maximum(own.var(0), 1e-12)
+    wide = np.maximum(log.var((0, 1)), 1e-12)
+    spread = 1 / np.maximum(1 / variance - 1 / wide, LITTLE / wide)
+    return of_all + spread * (mean - of_all) / variance, spread
+
+
 def scale_of(mean: Array, variance: Array) -> float:
-    """Return the variance of interactions, by likelihood, with a half-normal prior of sd .5 on its root (eq. 53)."""
+    """Return the variance of interactions, by likelihood, with a half-normal prior of sd .5 on its root (eq. 54)."""
     grid = np.concatenate([[1e-4], np.geomspace(0.01, 3, 200)])
     if not mean.size:
         return 0.25**2
