@@ -11,6 +11,9 @@ from genarium.errors import InputError
 LEAST = 3
 """Variants that an estimate with a standard error needs."""
 
+FAR = 1e30
+"""Effects and errors beyond it, and errors below one over it, are refused: products of powers would overflow."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -69,7 +72,8 @@ def variants(
     Raises
     ------
     InputError
-        If lengths differ, a number is not finite, a standard error is not positive, or there are too few variants.
+        If lengths differ, a number is not finite or too large or small to compute with, a standard error is not
+        positive, or there are too few variants.
     """
     given = {
         "beta_exposure": beta_exposure,
@@ -91,6 +95,12 @@ def variants(
             raise InputError(
                 f"mendelian_randomization: {name}[{bad[0]}] is {value[bad[0]]:g}, but must be {wanted} ({bad.size} of "
                 f"{value.size} are not). Drop such variants."
+            )
+        far = np.flatnonzero((np.abs(value) > FAR) | (value < 1 / FAR if name.startswith("se") else False))
+        if far.size:
+            raise InputError(
+                f"mendelian_randomization: {name}[{far[0]}] is {value[far[0]]:g}, whose powers no computer holds. Give "
+                f"effects in units in which they lie between {1 / FAR:g} and {FAR:g}."
             )
     if size[0] < least:
         raise InputError(
@@ -220,6 +230,11 @@ def interval(
     reach = float(law.ppf(0.5 + level / 2)) * se
     p_value = float(2 * law.sf(abs(estimate / se))) if se > 0 else float("nan")
     return (estimate - reach, estimate + reach), p_value
+
+
+def shown_p(value: float, digits: int = 3) -> str:
+    """Return a p value, which is never 0."""
+    return "–" if not np.isfinite(value) else f"{value:.{digits}g}" if value > 0 else "< 1e-300"
 
 
 def oriented(data: Variants) -> Variants:

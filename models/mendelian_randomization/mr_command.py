@@ -14,6 +14,7 @@ from genarium.readers.files import no_file_twice
 from genarium.remedies import flag
 from genarium.settings import by_flags, only_with
 
+from .estimates import shown_p
 from .gwas import Paired, correlated, pair, taken_of
 from .mr_table import MrTable, Row, mr_table
 
@@ -173,15 +174,17 @@ def answer(found: MrTable, title: str = "Mendelian randomisation", notes: list[s
     tables = {"Causal effect of the exposure on the outcome": [HEAD, *map(_cells, found.rows)]}
     if found.heterogeneity:
         head = ["method", "Q", "degrees of freedom", "p value"]
-        tables["Heterogeneity"] = [head, *([m, f"{q:.4g}", f"{d}", _shown_p(p)] for m, q, d, p in found.heterogeneity)]
+        tables["Heterogeneity"] = [head, *([m, f"{q:.4g}", f"{d}", shown_p(p)] for m, q, d, p in found.heterogeneity)]
     if found.pleiotropy is not None:
-        cells = [f"{value:.4g}" for value in found.pleiotropy]
+        cells = [*(f"{value:.4g}" for value in found.pleiotropy[:2]), shown_p(found.pleiotropy[2], 4)]
         tables["Directional pleiotropy"] = [["Egger's intercept", "se", "p value"], cells]
     if found.steiger is not None:
         one = found.steiger
-        cells = [f"{one.r2_exposure:.4g}", f"{one.r2_outcome:.4g}", _shown_p(one.p_value)]
-        tables["Direction (Steiger)"] = [["r2 of the exposure", "r2 of the outcome", "p value", "direction"],
-                                         [*cells, "exposure first" if one.forward else "outcome first"]]  # fmt: skip
+        cells = [f"{one.r2_exposure:.4g}", f"{one.r2_outcome:.4g}", shown_p(one.p_value)]
+        same = one.r2_exposure == one.r2_outcome
+        direction = "neither" if same else "exposure first" if one.forward else "outcome first"
+        head = ["r2 of the exposure", "r2 of the outcome", "p value", "direction"]
+        tables["Direction (Steiger)"] = [head, [*cells, direction]]
     if found.without:
         tables["IVW without each variant"] = [HEAD, *map(_cells, found.without)]
     first = next((row for row in found.rows if np.isfinite(row.estimate)), found.rows[0])
@@ -195,23 +198,23 @@ def answer(found: MrTable, title: str = "Mendelian randomisation", notes: list[s
     if found.steiger is None:
         said.append("The direction (Steiger) was not tested: this needs the sample sizes of both studies.")
     if found.mean_f < 10:
-        said.append("The instruments are weak (mean F below 10): rely on RAPS, dIVW or the model.")
+        allowing = [row.method for row in found.rows if row.method in ALLOWING and np.isfinite(row.estimate)]
+        advice = "rely on" if allowing else "the table has no estimate that allows for it, of"
+        said.append(f"The instruments are weak (mean F below 10): {advice} {', '.join(allowing or ALLOWING)}.")
     said += notes or []
     return Answer(title, tables, said, (lambda: _figures(found)) if len(found.data) > 2 else None)
 
+
+ALLOWING = ("RAPS", "dIVW", "Bayesian model")
+"""Methods for weak instruments."""
 
 HEAD = ["method", "variants", "estimate", "se", "low", "high", "p value", "note"]
 
 
 def _cells(row: Row) -> list[str]:
     numbers = [row.estimate, row.se, *row.ci]
-    shown = [f"{v:.5g}" if np.isfinite(v) else "–" for v in numbers]
-    return [row.method, f"{row.variants}", *shown, _shown_p(row.p_value), row.note]
-
-
-def _shown_p(value: float) -> str:
-    """Return a p value, which is never 0."""
-    return "–" if not np.isfinite(value) else f"{value:.3g}" if value > 0 else "< 1e-300"
+    shown = ["–" if np.isnan(v) else f"{v:.5g}" for v in numbers]
+    return [row.method, f"{row.variants}", *shown, shown_p(row.p_value), row.note]
 
 
 def _figures(found: MrTable) -> Iterator[Titled]:

@@ -10,7 +10,17 @@ from numpy.typing import ArrayLike
 from genarium.declaration import Array
 from genarium.errors import InputError
 
-from .estimates import Estimate, Variants, check_between, check_number, error_covariance, interval, one_of, variants
+from .estimates import (
+    Estimate,
+    Variants,
+    check_between,
+    check_number,
+    error_covariance,
+    interval,
+    one_of,
+    shown_p,
+    variants,
+)
 from .regression import _weights
 
 TELLING = 1e-3
@@ -125,8 +135,8 @@ def maximum_likelihood(
     if Q_p < TELLING:
         warnings.warn(
             f"mendelian_randomization: maximum_likelihood: the variants disagree by more than their errors (Q {Q:.4g} "
-            f"on {len(data) - 1} degrees of freedom, p {Q_p:.2g}); under pleiotropy its estimate is too far from zero. "
-            "Compare with RAPS, dIVW or pIVW.",
+            f"on {len(data) - 1} degrees of freedom, p {shown_p(Q_p, 2)}); under pleiotropy its estimate is too far "
+            "from zero. Compare with RAPS, dIVW or pIVW.",
             HeterogeneityWarning,
             stacklevel=2,
         )

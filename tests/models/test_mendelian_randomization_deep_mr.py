@@ -181,6 +181,16 @@ def test_a_single_network_is_an_ensemble_of_one() -> None:
     np.testing.assert_array_equal(mutagenise(Scaled(net, "identity"), x).delta, expected.delta)
 
 
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_scales_of_counts_round_no_more_than_the_network_does(kind: type[np.floating[Any]]) -> None:
+    def counts(x: Array) -> Array:  # 1,000 to 1,004, which half precision holds
+        return (1000 + 2 * x[:, 0].sum(1, keepdims=True)).astype(kind)
+
+    for scale, effect in (("log1p", np.log(1003 / 1001)), ("anscombe", 2 * np.sqrt(1002.375) - 2 * np.sqrt(1000.375))):
+        found = mutagenise(Scaled(counts, scale), one_hot("CC"))
+        np.testing.assert_allclose(found.delta[0, 0, 0, :, 0], effect, rtol=1e-9)
+
+
 def test_a_scaled_ensemble_predicts_no_more_at_once_than_asked_for() -> None:
     most = 0
 

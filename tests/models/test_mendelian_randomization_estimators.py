@@ -488,6 +488,24 @@ def test_no_unit_is_too_large_for_a_tolerance() -> None:
         assert 1e9 * np.array(numbers[1]) == pytest.approx(np.array(numbers[0]), rel=1e-6)
 
 
+def test_distortion_by_presso_of_variants_that_are_the_same_follows_no_rounding() -> None:
+    """Of two kinds of variants one is an outlier by chance; resamples that hold as many of it change as much."""
+    x, y = np.tile([0.1, 0.2], 4), np.tile([0.03, 0.205], 4)
+    sx, sy = np.full(8, 0.01), np.full(8, 0.02)
+    units = [(u, v) for u in (1, 3, 1e6) for v in (1, 0.1, 7)]
+    found = [presso(u * x, u * sx, v * y, v * sy, iterations=400, seed=2) for u, v in units]
+    assert {len(one.outliers) for one in found} == {1}
+    assert len({one.distortion_p for one in found}) == 1
+
+
+@pytest.mark.parametrize("unit", [(1e100, 1e-60), (1e-80, 1), (1, 1e-90)])
+def test_units_that_no_computer_holds_are_refused(unit: tuple[float, float]) -> None:
+    x, sx, y, sy = simulated(5, 12)
+    for estimator in (pivw, raps, maximum_likelihood):
+        with pytest.raises(InputError, match=r"powers no computer holds\. Give effects in units"):
+            estimator(unit[0] * x, unit[0] * sx, unit[1] * y, unit[1] * sy)
+
+
 @pytest.mark.parametrize("loss", ["l2", "huber", "tukey"])
 def test_raps_finds_pleiotropy_far_beyond_the_errors(loss: str) -> None:
     rng = np.random.default_rng(0)

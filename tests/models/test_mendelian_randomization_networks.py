@@ -362,6 +362,55 @@ def test_what_onnx_runtime_cannot_run_or_does_not_return_by_sequence(tmp_path: P
             load_network(path, output)(x)
 
 
+@pytest.mark.parametrize("batch", ["N", 3])
+@pytest.mark.parametrize("kind", ["batch normalisation", "dropout", "noise"])
+def test_onnx_in_training_mode_is_refused(tmp_path: Path, kind: str, batch: str | int) -> None:
+    pytest.importorskip("onnxruntime")
+    onnx = pytest.importorskip("onnx")
+    from onnx import TensorProto, helper, numpy_helper
+
+    rng = np.random.default_rng(37)
+    said = {
+        "w": rng.normal(size=(48, 5)).astype(np.float32),
+        **{name: rng.uniform(1, 2, 5).astype(np.float32) for name in ("scale", "bias", "mean", "variance")},
+        "rate": np.array(0.5, dtype=np.float32),
+        "yes": np.array(True),
+    }
+    statistics = ["scores", "scale", "bias", "mean", "variance"]
+    last = {
+        "batch normalisation": [
+            helper.make_node("BatchNormalization", statistics, ["out", "new_mean", "new_variance"], training_mode=1),
+        ],
+        "dropout": [helper.make_node("Dropout", ["scores", "rate", "yes"], ["out"])],
+        "noise": [
+            helper.make_node("RandomNormalLike", ["scores"], ["more"]),
+            helper.make_node("Add", ["scores", "more"], ["out"]),
+        ],
+    }[kind]
+    graph = helper.make_graph(
+        [
+            helper.make_node("Flatten", ["in"], ["flat"]),
+            helper.make_node("MatMul", ["flat", "w"], ["scores"]),
+            *last,
+        ],
+        "net",
+        [helper.make_tensor_value_info("in", TensorProto.FLOAT, [batch, 4, 12])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("scores", "out")],
+        [numpy_helper.from_array(value, name) for name, value in said.items()],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    made.ir_version = 8
+    path = tmp_path / "net.onnx"
+    onnx.save(made, path)
+    x = nf.some(rng, 2, 12)
+    np.testing.assert_allclose(load_network(path, "scores")(x), x.reshape(2, -1) @ said["w"], atol=1e-5)
+    with pytest.raises(InputError, match=r"output 'out' of a sequence changes by .* in training mode, say\. Export"):
+        mutagenise(load_network(path, "out"), x)
+    for empty in (lambda: load_network(path, "scores")(x[:0]), lambda: mutagenise(load_network(path, "scores"), x[:0])):
+        with pytest.raises(InputError, match=r"there is no sequence to .*\. Give one or more"):
+            empty()
+
+
 # From files to files
 
 

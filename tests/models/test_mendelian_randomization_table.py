@@ -14,6 +14,7 @@ from genarium.errors import InputError
 from genarium.found import short
 from genarium.models.mendelian_randomization import egger, ivw, mr_table, raps, wald_ratio
 from genarium.models.mendelian_randomization.found import found
+from genarium.models.mendelian_randomization.mr_command import answer
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 needs_data = pytest.mark.skipif(not SHARED.is_dir(), reason="the summary statistics are not part of the repository")
@@ -222,3 +223,37 @@ def test_one_region_is_told_as_the_effect_of_all_variants() -> None:
     head, first, *_ = answer.tables["Estimates"]
     assert head == ["quantity", "estimate", "5%", "95%"]
     assert first[1] == short(float(effect.mean()))
+
+
+def test_the_advice_on_weak_instruments_names_what_the_table_has() -> None:
+    rng = np.random.default_rng(3)
+    x, se = np.linspace(0.015, 0.025, 8), np.full(8, 0.01)
+    y = rng.normal(0, 0.01, 8)
+
+    def told(J: int) -> str:
+        notes = answer(mr_table(x[:J], se[:J], y[:J], se[:J], model=False, iterations=50)).notes
+        return next(note for note in notes if "weak" in note)
+
+    assert told(8).endswith(": rely on dIVW, RAPS.")
+    for J in (1, 2):
+        assert told(J).endswith(": the table has no estimate that allows for it, of RAPS, dIVW, Bayesian model.")
+
+
+def test_a_trait_against_itself_has_no_direction() -> None:
+    x, se = np.array([0.2, -0.1, 0.3, 0.25]), np.full(4, 0.02)
+    found = mr_table(x, se, x, se, model=False, iterations=50, samples_exposure=5000, samples_outcome=5000)
+    page = answer(found)
+    assert page.tables["Direction (Steiger)"][1][2:] == ["1", "neither"]
+
+
+def test_what_is_infinite_or_underflows_is_told_as_such() -> None:
+    """No effect ruled out is no missing interval, and no p value is 0."""
+    x, sx, y, sy = np.array([[0.02, 0.03, 0.01], [0.02] * 3, [0.1, -0.1, 0.05], [0.2] * 3])
+    found = mr_table(x, sx, y, sy, model=False, iterations=50)
+    row = next(row for row in answer(found).tables["Causal effect of the exposure on the outcome"] if "mix" in row[0])
+    assert row[3:6] == ["inf", "-inf", "inf"]
+    x = np.linspace(0.1, 0.4, 30)
+    y = 0.5 + np.where(np.arange(30) % 2, 1e-3, -1e-3)
+    page = answer(mr_table(x, np.full(30, 1e-3), y, np.full(30, 1e-4), model=False, iterations=50))
+    assert page.tables["Directional pleiotropy"][1][2] == "< 1e-300"
+    assert "p < 1e-300" in next(row[-1] for row in page.tables[next(iter(page.tables))] if "likelihood" in row[0])

@@ -69,3 +69,17 @@ def test_it_says_when_it_did_not_get_there() -> None:
     assert not found.converged
     assert len(found.values) <= 3
     assert found.value == rosenbrock(found.x)[0]
+
+
+def test_the_objective_never_rises_where_slopes_jump() -> None:
+    """Beside a jump the gradient can be smaller where the objective is larger."""
+    for seed in range(50, 60):
+        rng = np.random.default_rng(seed)
+        sides, offsets = rng.normal(size=(40, 6)), rng.normal(size=40)
+
+        def kinked(x: Array, sides: Array = sides, offsets: Array = offsets) -> tuple[float, Array]:
+            left = sides @ x - offsets
+            return float(5 * np.abs(left).mean() + 0.5 * x @ x) + 300, 5 * sides.T @ np.sign(left) / 40 + x
+
+        found = newton.minimise(kinked, np.ones(6), tolerance=1e-9, max_iterations=300)
+        assert np.diff(found.values).max(initial=0) < 1e-8

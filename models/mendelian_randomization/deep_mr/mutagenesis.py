@@ -66,6 +66,8 @@ def mutagenise(
     sequences = np.asarray(sequences, dtype=float)
     if sequences.ndim != 3 or sequences.shape[1] != 4:
         raise InputError(f"deep_mr: sequences have shape {sequences.shape}, but must have (N, 4, L). Use one_hot().")
+    if not len(sequences):
+        raise InputError("deep_mr: there is no sequence to mutate. Give one or more.")
     L = sequences.shape[2]
     stop = L if stop is None else stop
     if not 0 <= start < stop <= L:

@@ -43,13 +43,23 @@ LIMITS = np.concatenate([_ends(kind) for kind in (np.float16, np.float32, np.flo
 
 def anscombe(count: Array) -> Array:
     """2 sqrt(y + 3/8): the variance of a Poisson count is one on this scale (Anscombe 1948)."""
-    return np.asarray(2 * np.sqrt(count + 0.375))
+    return np.asarray(2 * np.sqrt(_exact(count) + 0.375))
+
+
+def log1p(count: Array) -> Array:
+    """Log of 1 + count."""
+    return np.asarray(np.log1p(_exact(count)))
+
+
+def _exact(count: Array) -> Array:
+    """Return counts in double precision: a difference of roots or logarithms is lost in that of a small type."""
+    return np.asarray(count, dtype=float)
 
 
 SCALES: dict[str, Callable[[Array], Array]] = {
     "identity": np.asarray,
     "logit": logit,
-    "log1p": np.log1p,
+    "log1p": log1p,
     "anscombe": anscombe,
 }
 

@@ -1,8 +1,9 @@
 """Minimisation to a small gradient: Newton's method in a trust region, its systems solved by conjugate gradients.
 
 Nocedal and Wright (2006), Numerical Optimization, algorithms 4.1 and 7.2 (Steihaug). Where the decrease that a step
-promises is lost in the rounding of the objective, a step counts as good if the gradient becomes smaller: so the
-gradient comes down to its own rounding, which is far below that of the objective.
+promises is lost in the rounding of the objective, a step counts as good if the gradient becomes smaller, and the
+objective larger by no more than rounding: so the gradient comes down to its own rounding, which is far below that of
+the objective.
 """
 
 from collections.abc import Callable
@@ -15,8 +16,8 @@ from genarium.declaration import Array
 Objective = Callable[[Array], tuple[float, Array]]
 """``objective(x) -> (value, gradient)``; the value may be infinite."""
 
-ROUNDING = 1e-13
-"""Fraction of the objective's size below which its differences mean nothing."""
+ROUNDING, RISE = 1e-13, 1e-11
+"""Fractions of the objective's size: below which its differences mean nothing, and that it may rise by then."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,10 @@ def minimise(
             break
         step, promised = _steihaug(lambda v, x=x, g=gradient: _product(objective, x, g, v), gradient, radius)  # type: ignore[misc]
         new_value, new_gradient = objective(x + step)
-        if promised < ROUNDING * max(1.0, abs(value)):
-            good = 1.0 if np.linalg.norm(new_gradient) < np.linalg.norm(gradient) else -1.0
+        size = max(1.0, abs(value))
+        if promised < ROUNDING * size:
+            smaller = np.linalg.norm(new_gradient) < np.linalg.norm(gradient)
+            good = 1.0 if smaller and new_value <= value + RISE * size else -1.0
         else:
             good = (value - new_value) / promised if np.isfinite(new_value) else -1.0
         length = float(np.linalg.norm(step))
