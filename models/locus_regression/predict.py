@@ -49,17 +49,19 @@ def predict(fitted: xr.DataTree, problem: Problem) -> dict[str, Labelled]:
     draws = list(draws_of(fitted))
     data = corpus(problem)
     parts = [tables(data, each) for each in draws]
-    same, found = _exposures(fitted, problem, data, draws, parts)
+    same, found, sampled = _exposures(fitted, problem, data, draws, parts)
     cells = _cells(problem)
     probability = np.zeros((len(cells["genome"]), problem.sizes["process"]))
     rate = np.zeros((problem.sizes["locus"], problem.sizes["process"]))
     mutations = np.zeros((len(data.features), data.genomes))
     np.add.at(mutations, (cells["group"], cells["genome"]), problem["count"])
-    for (processes, share), pi in zip(parts, found.means, strict=True):
-        weight = pi[cells["genome"]] * processes.spectrum[problem["channel"]] * processes.place[cells["row"]]
-        total = weight.sum(1, keepdims=True)
-        probability += weight / np.where(total > 0, total, 1)
-        rate += np.einsum("jk,jkl->lk", mutations @ pi, share)
+    for (processes, share), mean, some in zip(parts, found.means, sampled, strict=True):
+        each = processes.spectrum[problem["channel"]] * processes.place[cells["row"]]
+        for pi in some:  # draws and not their mean, at which a mutation would count for its own process twice
+            weight = pi[cells["genome"]] * each
+            total = weight.sum(1, keepdims=True)
+            probability += weight / np.where(total > 0, total, 1) / len(some)
+        rate += np.einsum("jk,jkl->lk", mutations @ mean, share)
     probability /= len(draws)
     lower, upper = np.quantile(found.draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     ends = {"pi_lower": (("genome", "process"), lower), "pi_upper": (("genome", "process"), upper)}
@@ -91,8 +93,11 @@ def complete(unknown: Arrays) -> Arrays:
 
 def _exposures(
     fitted: xr.DataTree, problem: Problem, data: Corpus, draws: list[Arrays], parts: list[tuple[Processes, Array]]
-) -> tuple[Array, Exposures]:
-    """Return which genome of the fit each genome is, -1 for new ones, and the exposures of all."""
+) -> tuple[Array, Exposures, Array]:
+    """Return which genome of the fit each genome is, -1 for new ones, the exposures of all, and draws of these.
+
+    The draws are those at each draw of the processes, shape (D, R, G, K): of a genome of the fit, its own.
+    """
     before = fitted_problem(problem.model, fitted)
     same = np.full(data.genomes, -1)  # in other windows, all genomes are new
     if np.array_equal(before.coords["locus"], problem.coords["locus"]):
@@ -103,12 +108,14 @@ def _exposures(
         every = np.full((1, *fitted["point"]["pi"].shape), np.nan)  # a point has no intervals
     means = np.array([each["pi"][np.maximum(same, 0)] for each in draws])
     if (same >= 0).all():
-        return same, Exposures(means, every[:, same])
+        return same, Exposures(means, every[:, same]), means[:, None]
     new = infer(data, [processes for processes, _ in parts], _alpha(fitted, problem), np.random.default_rng(0))
     known = same >= 0
+    sampled = np.where(known[:, None], means[:, None], new.draws.reshape(len(draws), -1, *means.shape[1:]))
     means = np.where(known[:, None], means, new.means)
     rows = np.linspace(0, len(every) - 1, len(new.draws)).astype(int)
-    return same, Exposures(means, np.where(known[:, None], every[rows][:, np.maximum(same, 0)], new.draws))
+    pi = np.where(known[:, None], every[rows][:, np.maximum(same, 0)], new.draws)
+    return same, Exposures(means, pi), sampled
 
 
 def _alpha(fitted: xr.DataTree, problem: Problem) -> Array:
