@@ -70,8 +70,8 @@ def test_mutations_of_a_small_new_genome() -> None:
     found = gn.predict(one, mutations, alpha=alpha)["predictions"]
     places = {name: tree["constant_data"][name] for name in ("features", "exposure", "context_opportunity")}
     problem = check(model, {**places, **mutations}, {"process": 3})
-    alone = [{n: v[k : k + 1] for n, v in drawn.items()} | {"pi": np.ones((1, 1))} for k in range(3)]
-    weight = np.exp([problem.call(log_likelihood, **each) for each in alone])  # (K, 3)
+    single = [{n: v[k : k + 1] for n, v in drawn.items()} | {"pi": np.ones((1, 1))} for k in range(3)]
+    weight = np.exp([problem.call(log_likelihood, **each) for each in single])  # (K, 3)
     total, probability, pi = 0.0, np.zeros((3, 3)), np.zeros(3)
     for z in itertools.product(range(3), repeat=3):
         n = np.bincount(z, minlength=3)
@@ -81,6 +81,13 @@ def test_mutations_of_a_small_new_genome() -> None:
         pi += p * (alpha + n) / (alpha.sum() + 3)
     np.testing.assert_allclose(found["probability"], probability / total, atol=0.07)  # four errors of 500 draws
     np.testing.assert_allclose(found["pi"].isel(genome=0), pi / total, atol=0.06)
+    own, beside = as_arrays(tree), {**mutations, "genome": np.full(3, 6)}
+    both = {name: np.concatenate([value, beside[name]]) for name, value in own.items()}
+    alone, found = (gn.predict(fit, each)["predictions"] for each in (own, both))  # who is beside them does not matter
+    assert found["new"].to_numpy().tolist() == [0] * 6 + [1]
+    for name in ("pi", "pi_lower", "pi_upper"):
+        np.testing.assert_allclose(found[name][:6], alone[name], rtol=1e-12)
+    np.testing.assert_allclose(found["probability"][:600], alone["probability"], rtol=1e-12)
 
 
 @pytest.mark.slow
