@@ -12,12 +12,15 @@ from genarium.tree import arrays, stacked
 
 from .channels import by_channel
 from .corpus import Corpus, corpus
-from .exposures import Exposures, Processes, infer, same_genomes
+from .exposures import Processes, infer, same_genomes
 from .likelihood import log_loci
 from .spectra import certain
 from .trees import NAMES, log_rates
 
 UNKNOWN = ("beta", "lam", "rho", "pi", "locus_effect", *NAMES)
+
+ENDS = (1 - LEVEL) / 2, (1 + LEVEL) / 2
+"""Of intervals, as quantiles."""
 
 MOST = 25
 """Draws that predictions are averaged over, at most."""
@@ -49,24 +52,25 @@ def predict(fitted: xr.DataTree, problem: Problem) -> dict[str, Labelled]:
     draws = list(draws_of(fitted))
     data = corpus(problem)
     parts = [tables(data, each) for each in draws]
-    same, found = _exposures(fitted, problem, data, draws, parts)
+    same, means, (lower, upper), sampled = _exposures(fitted, problem, data, draws, parts)
     cells = _cells(problem)
     probability = np.zeros((len(cells["genome"]), problem.sizes["process"]))
     rate = np.zeros((problem.sizes["locus"], problem.sizes["process"]))
     mutations = np.zeros((len(data.features), data.genomes))
     np.add.at(mutations, (cells["group"], cells["genome"]), problem["count"])
-    for (processes, share), pi in zip(parts, found.means, strict=True):
-        weight = pi[cells["genome"]] * processes.spectrum[problem["channel"]] * processes.place[cells["row"]]
-        total = weight.sum(1, keepdims=True)
-        probability += weight / np.where(total > 0, total, 1)
-        rate += np.einsum("jk,jkl->lk", mutations @ pi, share)
+    for (processes, share), mean, some in zip(parts, means, sampled, strict=True):
+        each = processes.spectrum[problem["channel"]] * processes.place[cells["row"]]
+        for pi in some:  # draws and not their mean, at which a mutation would count for its own process twice
+            weight = pi[cells["genome"]] * each
+            total = weight.sum(1, keepdims=True)
+            probability += weight / np.where(total > 0, total, 1) / len(some)
+        rate += np.einsum("jk,jkl->lk", mutations @ mean, share)
     probability /= len(draws)
-    lower, upper = np.quantile(found.draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     ends = {"pi_lower": (("genome", "process"), lower), "pi_upper": (("genome", "process"), upper)}
     return {
         "probability": (("cell", "process"), probability),
         "best": (("cell",), probability.argmax(1)),
-        "pi": (("genome", "process"), np.mean(found.means, 0)),
+        "pi": (("genome", "process"), np.mean(means, 0)),
         **({} if np.isnan(lower).all() else ends),
         "new": (("genome",), (same < 0).astype(np.int64)),
         "rate": (("locus", "process"), rate / len(draws)),
@@ -91,8 +95,20 @@ def complete(unknown: Arrays) -> Arrays:
 
 def _exposures(
     fitted: xr.DataTree, problem: Problem, data: Corpus, draws: list[Arrays], parts: list[tuple[Processes, Array]]
-) -> tuple[Array, Exposures]:
-    """Return which genome of the fit each genome is, -1 for new ones, and the exposures of all."""
+) -> tuple[Array, Array, Array, Array]:
+    """Return what is known of the exposures of genomes, of the fit's own and of new ones.
+
+    Returns
+    -------
+    same : ndarray of int, shape (G,)
+        Which genome of the fit each is, -1 for new ones.
+    means : ndarray, shape (D, G, K)
+        At each draw of the processes.
+    ends : ndarray, shape (2, G, K)
+        Of the intervals; NaN where there are none.
+    sampled : ndarray, shape (D, R, G, K)
+        Draws at each draw of the processes: of a genome of the fit, its own one.
+    """
     before = fitted_problem(problem.model, fitted)
     same = np.full(data.genomes, -1)  # in other windows, all genomes are new
     if np.array_equal(before.coords["locus"], problem.coords["locus"]):
@@ -101,14 +117,14 @@ def _exposures(
         every = stacked({"pi": fitted["posterior"]["pi"].to_numpy()})["pi"]
     else:
         every = np.full((1, *fitted["point"]["pi"].shape), np.nan)  # a point has no intervals
-    means = np.array([each["pi"][np.maximum(same, 0)] for each in draws])
-    if (same >= 0).all():
-        return same, Exposures(means, every[:, same])
+    at, known = np.maximum(same, 0), (same >= 0)[:, None]
+    means, ends = np.array([each["pi"][at] for each in draws]), np.quantile(every, ENDS, axis=0)[:, at]
+    if known.all():
+        return same, means, ends, means[:, None]
     new = infer(data, [processes for processes, _ in parts], _alpha(fitted, problem), np.random.default_rng(0))
-    known = same >= 0
-    means = np.where(known[:, None], means, new.means)
-    rows = np.linspace(0, len(every) - 1, len(new.draws)).astype(int)
-    return same, Exposures(means, np.where(known[:, None], every[rows][:, np.maximum(same, 0)], new.draws))
+    sampled = np.where(known, means[:, None], new.draws.reshape(len(draws), -1, *means.shape[1:]))
+    ends = np.where(known, ends, np.quantile(new.draws, ENDS, axis=0))
+    return same, np.where(known, means, new.means), ends, sampled
 
 
 def _alpha(fitted: xr.DataTree, problem: Problem) -> Array:

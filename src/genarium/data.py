@@ -209,7 +209,7 @@ def _sizes(
 def _untold(model: Model, dim: str, arrays: Mapping[str, Any]) -> str | None:
     """Name of a known variable that would show the size of a dim, has to be given, and is not."""
     for name, var in model.known.variables.items():
-        if dim in var.dims and name not in arrays and var.default is None:
+        if dim in (*var.dims, var.support.of) and name not in arrays and var.default is None:
             return name
     return None
 

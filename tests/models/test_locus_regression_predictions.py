@@ -1,12 +1,15 @@
 """locus_regression: predictions, and exposures of new genomes."""
 
+import itertools
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import gammaln
 
 import genarium as gn
+from genarium.data import check
 
 problems: Any = import_module("locus_problems")
 VARIANTS, problem_of, truth_of, as_arrays, matched = (
@@ -53,6 +56,38 @@ def test_exposures_of_new_genomes() -> None:
     assert found.sizes["genome"] == 2
     known = fit["posterior"]["pi"].mean(("chain", "draw")).isel(genome=[1, 4])
     np.testing.assert_allclose(found["pi"], known, atol=0.03)
+
+
+def test_mutations_of_a_small_new_genome() -> None:
+    """Probabilities and exposures of a genome of three mutations, beside the sum over all their processes."""
+    model, _, tree = problem_of(VARIANTS[0], cell=600)
+    fit = gn.fit(model, tree, "vi", seed=1, restarts=1, draws=50, covariance="mean_field")
+    one = fit.isel(draw=np.zeros(25, dtype=int), missing_dims="ignore")  # 25 times the same processes
+    drawn = {n: one["posterior"][n].to_numpy()[0, 0] for n in ("beta", "lam", "rho")}
+    alpha, log_likelihood = np.array([0.2, 0.3, 0.4]), model.log_likelihood
+    assert log_likelihood is not None
+    mutations = {name: value[[5, 50, 500]] for name, value in as_arrays(tree).items()} | {"genome": ["new"] * 3}
+    found = gn.predict(one, mutations, alpha=alpha)["predictions"]
+    places = {name: tree["constant_data"][name] for name in ("features", "exposure", "context_opportunity")}
+    problem = check(model, {**places, **mutations}, {"process": 3})
+    single = [{n: v[k : k + 1] for n, v in drawn.items()} | {"pi": np.ones((1, 1))} for k in range(3)]
+    weight = np.exp([problem.call(log_likelihood, **each) for each in single])  # (K, 3)
+    total, probability, pi = 0.0, np.zeros((3, 3)), np.zeros(3)
+    for z in itertools.product(range(3), repeat=3):
+        n = np.bincount(z, minlength=3)
+        p = weight[z, range(3)].prod() * np.exp(gammaln(alpha + n).sum())
+        total += p
+        probability[range(3), z] += p
+        pi += p * (alpha + n) / (alpha.sum() + 3)
+    np.testing.assert_allclose(found["probability"], probability / total, atol=0.07)  # four errors of 500 draws
+    np.testing.assert_allclose(found["pi"].isel(genome=0), pi / total, atol=0.06)
+    own, beside = as_arrays(tree), {**mutations, "genome": np.full(3, 6)}
+    both = {name: np.concatenate([value, beside[name]]) for name, value in own.items()}
+    alone, found = (gn.predict(fit, each)["predictions"] for each in (own, both))  # who is beside them does not matter
+    assert found["new"].to_numpy().tolist() == [0] * 6 + [1]
+    for name in ("pi", "pi_lower", "pi_upper"):
+        np.testing.assert_allclose(found[name][:6], alone[name], rtol=1e-12)
+    np.testing.assert_allclose(found["probability"][:600], alone["probability"], rtol=1e-12)
 
 
 @pytest.mark.slow

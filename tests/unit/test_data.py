@@ -472,6 +472,12 @@ def test_the_mixture_with_unknown_dispersion_needs_no_phi() -> None:
     )
 
 
+def test_labels_that_are_missing_are_asked_for_by_name() -> None:
+    """The number of categories alone would help nobody."""
+    model = MIXTURE.variant(means="batch")
+    refused({"x": X, "phi": 0.3}, "known variable 'batch' (cell) is missing", model=model, sizes={"component": 2})
+
+
 def test_numbers_beyond_exact_integers_are_refused() -> None:
     for y in (Y.astype("u8") + np.uint64(2**63), Y * 1e30):
         refused({**WHOLE, "y": y}, "y[row=0, column=0] = ", "is too large: whole numbers go up to 9007199254740992")

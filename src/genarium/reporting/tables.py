@@ -160,8 +160,11 @@ def variables(model: Model, tree: xr.DataTree) -> str:
 
 
 def _range(values: Array) -> str:
-    low, high = values.min().item(), values.max().item()
-    return short(low) if low == high else f"{short(low)} to {short(high)}"
+    gone = int(np.isnan(values).sum()) if values.dtype.kind == "f" else 0
+    if gone == values.size:
+        return "missing"
+    low, high = np.nanmin(values).item(), np.nanmax(values).item()
+    return (short(low) if low == high else f"{short(low)} to {short(high)}") + (f", {gone:,} missing" if gone else "")
 
 
 def provenance(tree: xr.DataTree) -> str:
