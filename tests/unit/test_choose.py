@@ -1,6 +1,7 @@
 """Choose: by the evidence lower bound, by what is held out, and what cannot be chosen by."""
 
 import json
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -153,3 +154,14 @@ def test_a_candidate_that_cannot_be_fitted_is_left_out_with_a_warning() -> None:
     with pytest.warns(UserWarning, match=r"left out of the choice: component=7: .*7"):
         best = gn.choose("nb_mixture", data, "component", (1, 2, 7), seed=1)
     assert best["choice"]["component_candidate"].to_numpy().tolist() == [1, 2]
+
+
+def test_candidates_that_hold_what_was_held_out_for_impossible(
+    tree: xr.DataTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = import_module("genarium.verbs.choose")
+    monkeypatch.setattr(module, "predicted_density", lambda *_, **__: [np.array([-1.0, -np.inf]), np.array([-2.0])])
+    with pytest.raises(
+        InputError, match="every value of 'component' gives an observation that was held out no density"
+    ):
+        gn.choose("nb_mixture", tree, "component", [1, 2], "em", by="held_out", folds=2, restarts=1)

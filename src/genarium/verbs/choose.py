@@ -153,6 +153,12 @@ def choose(
         gain, error = compared(densities, 0)
         table["gain"], table["gain_error"] = (dim, gain), (dim, error)
         best = int(table["held_out"].to_numpy().argmax())
+        if not np.isfinite(table["held_out"][best]):
+            raise InputError(
+                f"{fitted_model(fits[best], model).name}: every value of {size!r} gives an observation that was held out "
+                f"no density, so that they cannot be compared. Choose {flag('by', 'bound')}, or look for observations "
+                "that no other one resembles."
+            )
         gain, error = compared(densities, best)
         n = sum(map(len, densities[best]))
         table["behind"], table["behind_error"] = (dim, -n * gain), (dim, n * error)
