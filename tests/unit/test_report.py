@@ -431,8 +431,8 @@ def test_variables(fits: Fits, pages: Pages) -> None:
 def test_variables_with_missing_values() -> None:
     model = gn.get("notmad").variant(missing="integrated")
     tree = gn.simulate(model, seed=1, sample=20, node=3)
-    x = tree["observed_data"]["x"]
-    x.values[3, 1] = np.nan
+    x = tree["observed_data"].to_dataset()["x"]
+    x[3, 1] = np.nan
     table = rows(Page(tables.variables(model, tree)).root, "Variables of the model")
     here = {row["Name"]: row["Here"] for row in table}
     assert here["x"] == f"{short(float(x.min()))} to {short(float(x.max()))}, 1 missing"

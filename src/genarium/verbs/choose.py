@@ -150,15 +150,15 @@ def choose(
     if densities:
         table["held_out"] = (dim, [float(np.concatenate(parts).sum()) for parts in densities])
         table["held_out_by_part"] = ((dim, "part"), np.array([[part.sum() for part in parts] for parts in densities]))
-        gain, error = compared(densities, 0)
-        table["gain"], table["gain_error"] = (dim, gain), (dim, error)
         best = int(table["held_out"].to_numpy().argmax())
         if not np.isfinite(table["held_out"][best]):
             raise InputError(
-                f"{fitted_model(fits[best], model).name}: every value of {size!r} gives an observation that was held out "
-                f"no density, so that they cannot be compared. Choose {flag('by', 'bound')}, or look for observations "
+                f"{fitted_model(fits[best], model).name}: every value of {size!r} gives something that was held out no "
+                f"density, so that they cannot be compared. Choose {flag('by', 'bound')}, or look for observations "
                 "that no other one resembles."
             )
+        gain, error = compared(densities, 0)
+        table["gain"], table["gain_error"] = (dim, gain), (dim, error)
         gain, error = compared(densities, best)
         n = sum(map(len, densities[best]))
         table["behind"], table["behind_error"] = (dim, -n * gain), (dim, n * error)
@@ -187,11 +187,12 @@ def compared(densities: Sequence[Sequence[Array]], at: int) -> tuple[Array, Arra
     """
     gain, error = [], []
     for parts in densities:
-        each = [own - other for own, other in zip(parts, densities[at], strict=True)]
-        units, sums = np.concatenate(each), np.array([part.sum() for part in each])
-        gain.append(units.mean())
-        between_parts = sums.std(ddof=1) * np.sqrt(len(sums)) / len(units)
-        error.append(max(between_parts, units.std() / np.sqrt(max(1, len(units) - 1))))
+        with np.errstate(invalid="ignore"):  # what has no density under either cannot be compared
+            each = [own - other for own, other in zip(parts, densities[at], strict=True)]
+            units, sums = np.concatenate(each), np.array([part.sum() for part in each])
+            gain.append(units.mean())
+            between_parts = sums.std(ddof=1) * np.sqrt(len(sums)) / len(units)
+            error.append(max(between_parts, units.std() / np.sqrt(max(1, len(units) - 1))))
     return np.array(gain), np.array(error)
 
 
