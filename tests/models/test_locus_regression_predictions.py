@@ -83,13 +83,11 @@ def test_mutations_of_a_small_new_genome() -> None:
     np.testing.assert_allclose(found["pi"].isel(genome=0), pi / total, atol=0.06)
     own, beside = as_arrays(tree), {**mutations, "genome": np.full(3, 6)}
     both = {name: np.concatenate([value, beside[name]]) for name, value in own.items()}
-    alone, found = (
-        gn.predict(fit, each)["predictions"].to_dataset() for each in (own, both)
-    )  # who is beside them does not matter
-    assert found["new"].to_numpy().tolist() == [0] * 6 + [1]
+    alone, company = (gn.predict(fit, each)["predictions"].to_dataset() for each in (own, both))
+    assert company["new"].to_numpy().tolist() == [0] * 6 + [1]  # who is beside them does not matter
     for name in ("pi", "pi_lower", "pi_upper"):
-        np.testing.assert_allclose(found[name][:6], alone[name], rtol=1e-12)
-    np.testing.assert_allclose(found["probability"][:600], alone["probability"], rtol=1e-12)
+        np.testing.assert_allclose(company[name][:6], alone[name], rtol=1e-12)
+    np.testing.assert_allclose(company["probability"][:600], alone["probability"], rtol=1e-12)
 
 
 @pytest.mark.slow
