@@ -673,7 +673,7 @@ def test_maximum_likelihood_says_where_pleiotropy_takes_it_from_zero() -> None:
     rng = np.random.default_rng(0)
     gamma, se = rng.normal(0, 0.1, 2000), np.full(2000, 0.05)
     x, y = rng.normal(gamma, se), rng.normal(0.5 * gamma + rng.normal(0, 0.1, 2000), se)
-    with pytest.warns(HeterogeneityWarning, match=r"on 1999 degrees of freedom.*too far from zero.*raps"):
+    with pytest.warns(HeterogeneityWarning, match=r"on 1999 degrees of freedom.*too far from zero.*RAPS"):
         found = maximum_likelihood(x, se, y, se)
     assert found.estimate > 0.6
     assert raps(x, se, y, se, loss="l2").estimate == pytest.approx(0.5, abs=0.06)
