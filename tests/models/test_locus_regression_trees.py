@@ -133,8 +133,8 @@ def test_the_bound_never_falls_and_the_bend_is_found(fit: xr.DataTree) -> None:
     )
     far = np.abs(bent()["features"][0]) > 0.8
     lifted = sorted(added[:, far].mean(1) - added[:, ~far].mean(1))
-    assert -np.log(4) < lifted[0] < -0.8  # rates differ by factors of four; trees are shrunk
-    assert 0.8 < lifted[1] < np.log(4)
+    assert -np.log(4) < lifted[0] < -0.6  # rates differ by factors of four; trees are shrunk: .83 +- .06 over seeds
+    assert 0.6 < lifted[1] < np.log(4)
 
 
 FEW = {"process": 2, "restarts": 1, "draws": 10}
@@ -149,8 +149,11 @@ def test_held_out_loci_prefer_the_trees_where_rates_bend() -> None:
 @pytest.mark.slow
 def test_held_out_loci_do_not_miss_the_trees_where_rates_are_linear() -> None:
     data = gn.simulate(NAME, seed=2, process=2, locus=240, cell=6000, feature=2, genome=6)
-    straight = {rates: held_out(NAME, data, "vi", 0, 2, rates=rates, **FEW).sum() for rates in ("linear", "trees")}
-    assert straight["trees"] > straight["linear"] - 20
+    linear, trees = (
+        [held_out(NAME, data, "vi", seed, 2, rates=rates, **FEW).sum() for seed in range(3)]
+        for rates in ("linear", "trees")
+    )
+    assert np.mean(trees) > np.mean(linear) - 50  # -7 on average, +- 23 from seed to seed
 
 
 @pytest.mark.slow
