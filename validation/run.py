@@ -37,6 +37,7 @@ CARD = (
     "90 % intervals cover",
     "sd / exact",
     "errors fall as N to the",
+    "chains, times",
 )
 
 
@@ -141,13 +142,12 @@ def write_table(made: Iterable[Certificate]) -> None:
 
 
 def with_certified(readme: str, made: Iterable[Certificate]) -> str:
-    """Return the README with those methods in bold, in its table of models, that have certificates and all pass."""
+    """Return the README with those methods of its table in bold whose certificates, at their defaults, all pass."""
     found: dict[tuple[str, str], bool] = {}
     for one in made:
-        if not one.stale:
+        if not one.stale and one.content["label"] == one.content["method"]:
             at = one.content["model"], one.content["method"]
-            passed = one.finding == "pass" or bool(one.content["options"].get("covariance") == "mean_field")
-            found[at] = found.get(at, True) and passed
+            found[at] = found.get(at, True) and one.finding == "pass"
     certified = {at for at, passed in found.items() if passed}
 
     def row(line: str) -> str:
@@ -187,6 +187,7 @@ def _card_row(one: Certificate) -> tuple[str, ...]:
         f"{np.mean(covered):.3f} ({of_page['coverage of 90 %']})" if covered else "",
         of_page["sd / exact"],
         of_page["recovery slope"],
+        "{median:.0f} ({nine_in_ten:.0f}, {longest:.0f})".format(**told["lengths"]) if told.get("lengths") else "",
     )
 
 

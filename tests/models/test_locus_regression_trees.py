@@ -127,14 +127,21 @@ def test_the_bound_never_falls_and_the_bend_is_found(fit: xr.DataTree) -> None:
     assert (np.diff(trace) > -1e-8 * np.abs(trace[1:])).all()
     grown = fit["variational"]["trees"].to_numpy()
     assert (grown >= 1).all()
-    added = log_rates(
-        *(fit["posterior"][name].to_numpy()[0, 0] for name in ("split_feature", "split_at", "leaf_value")),
-        fit["constant_data"]["features"].to_numpy(),
-    )
-    far = np.abs(bent()["features"][0]) > 0.8
-    lifted = sorted(added[:, far].mean(1) - added[:, ~far].mean(1))
-    assert -np.log(4) < lifted[0] < -0.6  # rates differ by factors of four; trees are shrunk: .83 +- .06 over seeds
-    assert 0.6 < lifted[1] < np.log(4)
+
+
+@pytest.mark.slow
+def test_trees_find_how_rates_bend() -> None:
+    """By factors of four, up in one process, down in the other; trees are shrunk: .79 +- .09 of 1.39 in a process."""
+    bend, X = [], bent()["features"][0]
+    far = np.abs(X) > 0.8
+    for seed in range(3):
+        each = gn.fit(NAME, bent(), "vi", seed=seed, process=2, rates="trees", tree=12, restarts=1, draws=2, sweeps=400)
+        trees = (each["posterior"][name].to_numpy()[0, 0] for name in ("split_feature", "split_at", "leaf_value"))
+        added = log_rates(*trees, each["constant_data"]["features"].to_numpy())
+        bend.append(sorted(added[:, far].mean(1) - added[:, ~far].mean(1)))
+    down, up = np.mean(bend, axis=0)
+    assert -np.log(4) < down < -0.65
+    assert 0.65 < up < np.log(4)
 
 
 FEW = {"process": 2, "restarts": 1, "draws": 10}
