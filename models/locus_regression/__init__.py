@@ -168,7 +168,7 @@ def declare(
         follows |= {name: with_given(getattr(strands, name), spectra, asks=("pi",)) for name in ASYMMETRIES}
         sizes["substitution"], labels["substitution"] = len(strands.SUBSTITUTIONS), strands.SUBSTITUTIONS
     about = "Variational Bayes by coordinate ascent (Algorithm 2); its intervals corrected by sampling from there."
-    methods = {"vi": Method(vi, "approximate", about)}
+    methods = {"vi": Method(vi, "approximate", about, defaults={"covariance": "given_trees"} if trees else {})}
     if not (random or trees):
         about = "The same by stochastic gradients over loci (Algorithm 3, corrected)."
         methods["svi"] = Method(svi, "approximate", about)

@@ -12,7 +12,7 @@ from genarium.engines.ascent import Ascent
 
 from .channels import by_context
 from .effects import Effects
-from .exchange import probabilities, tried, with_hyperparameters_of
+from .exchange import BUDGET, probabilities, tried, with_hyperparameters_of
 from .random_loci import LocusEffects
 from .sweep import State, Step
 from .switches import continued, onward
@@ -28,9 +28,6 @@ BEYOND_CHANCE = 3
 
 PLACES = 2
 """Processes that are given up on trial: those of the fewest mutations."""
-
-BUDGET = 0.1
-"""Sweeps of trials that gain nothing, as a fraction of those of the ascents before."""
 
 ALPHA = 0.1
 """Of the new process, at first."""

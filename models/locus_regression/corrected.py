@@ -14,6 +14,7 @@ from .corpus import Corpus
 from .dirichlet import FLOOR
 from .gibbs import Sweep
 from .hyperprior import Hyper
+from .trees import NAMES, log_rates
 
 CHAINS = 4
 """Chains, each from a draw of q."""
@@ -62,7 +63,7 @@ def corrected(
     sweeps: int,
     empirical_bayes: bool,
 ) -> Result:
-    """Put draws of short chains in the place of those of q (eqs. 41 and 42).
+    """Put draws of short chains in the place of those of q (eqs. 41 and 42); trees are held as they were found.
 
     Parameters
     ----------
@@ -90,6 +91,10 @@ def corrected(
     start = replace(start, alpha=np.where(fixed, FLOOR, start.alpha))
     learned = [name for name in vars(start) if name in problem.model.known.variables]
     of_q = {name: np.asarray(value)[0] for name, value in fitted.posterior.items()}
+    trees = {name: of_q.pop(name)[0] for name in NAMES if name in of_q}
+    if trees:
+        rate = np.exp(log_rates(*trees.values(), data.features[0].T))
+        of_q["locus_effect"] = np.broadcast_to(rate, (len(of_q["beta"]), *rate.shape))
     own = iter(np.linspace(0, len(of_q["beta"]) - 1, CHAINS).astype(int))
     sweep = Sweep(data, problem, told["beta_mean"], learning=empirical_bayes)
 
@@ -102,7 +107,8 @@ def corrected(
             if empirical_bayes:
                 found = replace(found, lam_concentration=sweep.of_lam, rho_concentration=sweep.of_rho)
                 found = hyper.draw(stream, state, found, start, fixed)
-            yield {**sweep.unknown(state), **{name: value for name, value in vars(found).items() if name in learned}}
+            hyperparameters = {name: value for name, value in vars(found).items() if name in learned}
+            yield {**sweep.unknown(state), **trees, **hyperparameters}
 
     ascents = int(np.isfinite(told["bound"]).sum())
     each = (sweeps or enough(data, len(start.alpha), start.dispersion.size > 0, ascents)) / CHAINS

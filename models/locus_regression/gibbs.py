@@ -144,7 +144,7 @@ class Sweep:
             *(data.form == "joint", data.given, self.covariance),
             *(self.alpha, self.precision, self.shape, self.of_lam, self.of_rho, *self.medians),
             small if rng.uniform() < share else 1.0,
-            *(state.beta, state.lam, state.rho, state.pi),
+            *(np.ascontiguousarray(x) for x in (state.beta, state.lam, state.rho, state.pi)),  # compiled once
             none if state.locus_effect is None else state.locus_effect,
             *(fixed and state.beta is self._last[0], *self._last[1:]),
         )

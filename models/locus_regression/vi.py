@@ -7,7 +7,9 @@ import numpy as np
 
 from genarium.declaration import Array, Problem, Result
 from genarium.engines.ascent import Ascent, Restarts
+from genarium.errors import InputError
 from genarium.progress import track
+from genarium.remedies import option, setting
 from genarium.simplex import dirichlet_log_norm
 
 from . import boosting, random_loci
@@ -30,7 +32,7 @@ def vi(
     problem: Problem,
     rng: np.random.Generator,
     *,
-    covariance: Literal["corrected", "mean_field", "diagonal"] = "corrected",
+    covariance: Literal["corrected", "given_trees", "mean_field", "diagonal"] = "corrected",
     empirical_bayes: bool = True,
     sparse: bool = False,
     restarts: int = 3,
@@ -47,10 +49,10 @@ def vi(
     ----------
     problem : Problem
     rng : Generator
-    covariance : {"corrected", "mean_field", "diagonal"}
+    covariance : {"corrected", "given_trees", "mean_field", "diagonal"}
         Where the draws come from: Gibbs sweeps that start at the optimum, which know how all unknown variables depend
-        on each other; or q itself, whose intervals are too narrow, with full covariances of the effects or diagonal
-        ones.
+        on each other; the same given the trees that were found, which is the default with ``rates="trees"`` alone; or q
+        itself, whose intervals are too narrow, with full covariances of the effects or diagonal ones.
     empirical_bayes : bool
         Whether to estimate hyperparameters (alpha, tau, concentrations of lam and rho), starting from the given ones;
         or to keep to these.
@@ -83,8 +85,11 @@ def vi(
     Raises
     ------
     InputError
-        If an unknown variable is to be held fixed, ``covariance`` is not known, or the checkpoints are of another fit.
+        If an unknown variable is to be held fixed, ``covariance`` is not known or not of these rates, or the
+        checkpoints are of another fit.
     """
+    _require_fitting(covariance, problem.option("rates"))
+    trees = problem.option("rates") == "trees"
     data = corpus(problem)
     step = Step(data, full=covariance != "diagonal", empirical_bayes=empirical_bayes)
     settings = {"restarts": restarts, "agreeing": agreeing, "max_iterations": max_iterations}
@@ -95,15 +100,27 @@ def vi(
     run = scouts[best] = improved(step, scouts[best], tolerance, done, problem, rng)
     if sparse:
         run = scouts[best] = pruned(step, run, 0.1)
-    trees = "leaf_scale" in problem.arrays
     if trees:
         run = scouts[best] = boosting.grown(step, run, problem, rng, tolerance)
     result = collect(step, Restarts(run, tuple(scouts)), rng, draws)
     if agreeing > 1 and not (sparse or trees):
         result = replace(result, notes={**result.notes, "restarts_at_best": together})
-    if covariance != "corrected" or trees:
+    if covariance in ("mean_field", "diagonal"):
         return result
     return corrected(problem, data, result, rng, draws=draws, sweeps=sweeps, empirical_bayes=empirical_bayes)
+
+
+def _require_fitting(covariance: str, rates: str) -> None:
+    """Refuse intervals that trees do not have, or that are of trees alone."""
+    wrong, right, why = {
+        "trees": ("corrected", "given_trees", "trees are held as they were found"),
+        "linear": ("given_trees", "corrected", "there are no trees"),
+    }[rates]
+    if covariance == wrong:
+        raise InputError(
+            f"locus_regression: {option('covariance', wrong)} does not go with {setting('rates', rates)}: {why}. Use "
+            f"{option('covariance', right)}, or leave it out."
+        )
 
 
 def climbed(

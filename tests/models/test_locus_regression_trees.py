@@ -188,6 +188,7 @@ def test_fits_are_loaded_without_scikit_learn(fit: xr.DataTree, tmp_path: Path) 
         ({}, "gibbs", "method 'gibbs' is not offered: rates='trees' is fitted by vi alone"),
         ({}, "nuts", "method 'nuts' is not offered: rates='trees' is fitted by vi alone"),
         ({"loci": "random"}, "vi", "rates='trees' does not go with loci='random'"),
+        ({"covariance": "corrected"}, "vi", "covariance='corrected' does not go with rates='trees': .* Use covariance="),
         ({"groups": "several", "group": np.zeros(3000, dtype=int)}, "vi", "rates='trees' does not go with groups="),
     ],
     ids=str,
@@ -198,6 +199,29 @@ def test_what_trees_do_not_go_with(settings: dict[str, Any], method: str, messag
         data["features"] = data["features"][None]
     with pytest.raises(InputError, match=message):
         gn.fit(NAME, data, method, process=2, rates="trees", **settings)
+
+
+def test_given_trees_asks_for_trees() -> None:
+    with pytest.raises(InputError, match="covariance='given_trees' does not go with rates='linear'"):
+        gn.fit(NAME, bent(600), "vi", process=2, covariance="given_trees")
+
+
+@pytest.mark.slow
+def test_intervals_given_the_trees_hold() -> None:
+    """Shares of two processes that trees tell apart: mean field is too narrow by far, sweeps given the trees are not."""
+    inside = {"given_trees": 0, "mean_field": 0}
+    for seed in range(12):
+        data = bent(seed=seed)
+        for covariance in inside:
+            how = {"covariance": covariance, "tree": 12, "restarts": 1, "draws": 200, "sweeps": 800}
+            pi = gn.fit(NAME, data, "vi", seed=seed, process=2, rates="trees", **how)["posterior"]["pi"]
+            draws = pi.to_numpy().reshape(-1, 6, 2)
+            first = draws[..., draws[:, 0].mean(0).argmin()]
+            low, high = np.quantile(first, [0.05, 0.95], axis=0)
+            truth = np.where(np.arange(6) < 3, 0.1, 0.9)
+            inside[covariance] += int(((low < truth) & (truth < high)).sum())
+    assert inside["given_trees"] > 57  # of 72 at .9, less three standard errors
+    assert inside["mean_field"] < 20
 
 
 def test_without_scikit_learn(monkeypatch: pytest.MonkeyPatch) -> None:
