@@ -126,6 +126,9 @@ VALUES = {
 """What nodes of each kind are."""
 
 
+KINK = "at the mode edges are zero, where their prior has a kink and no curvature. Use stan-pathfinder or dadvi"
+"""Why there is no Laplace approximation."""
+
 CAUTIOUS = 0.99
 """Acceptance of NUTS: the penalty is steep where weights are large."""
 
@@ -290,6 +293,7 @@ def declare(
         options=OPTIONS,
         vary=declare,
         engine_defaults={"target_accept": CAUTIOUS},
+        unsupported={} if factored else {"stan-laplace": KINK},
         calibration=Calibration(
             settings={"order": "given", "sample": 60, "node": 3, "covariate": 1, "tau": 1.0, "beta": 2.0},
             control={"beta": 12.0},

@@ -188,7 +188,11 @@ def test_fits_are_loaded_without_scikit_learn(fit: xr.DataTree, tmp_path: Path) 
         ({}, "gibbs", "method 'gibbs' is not offered: rates='trees' is fitted by vi alone"),
         ({}, "nuts", "method 'nuts' is not offered: rates='trees' is fitted by vi alone"),
         ({"loci": "random"}, "vi", "rates='trees' does not go with loci='random'"),
-        ({"covariance": "corrected"}, "vi", "covariance='corrected' does not go with rates='trees': .* Use covariance="),
+        (
+            {"covariance": "corrected"},
+            "vi",
+            "covariance='corrected' does not go with rates='trees': .* Use covariance=",
+        ),
         ({"groups": "several", "group": np.zeros(3000, dtype=int)}, "vi", "rates='trees' does not go with groups="),
     ],
     ids=str,
@@ -208,7 +212,7 @@ def test_given_trees_asks_for_trees() -> None:
 
 @pytest.mark.slow
 def test_intervals_given_the_trees_hold() -> None:
-    """Shares of two processes that trees tell apart: mean field is too narrow by far, sweeps given the trees are not."""
+    """Shares of two processes that trees tell apart: mean field is far too narrow, sweeps given the trees are not."""
     inside = {"given_trees": 0, "mean_field": 0}
     for seed in range(12):
         data = bent(seed=seed)

@@ -293,6 +293,20 @@ def test_what_cannot_be_corrected_is_refused_or_polished(monkeypatch: pytest.Mon
     assert abs(rate.mean() - 6.3 / 4) < 4 * 6.3**0.5 / 4 / np.sqrt(effective)
 
 
+def test_without_linear_response_polishing_goes_on_from_mean_field(monkeypatch: pytest.MonkeyPatch) -> None:
+    def indefinite(objective: dadvi.Objective, x: Array) -> Array:
+        raise ApproximationError("not positive definite", np.inf)
+
+    monkeypatch.setattr(dadvi, "linear_response", indefinite)
+    data = {"y": [1, 3, 2]}
+    with pytest.raises(ApproximationError, match="not positive definite"):
+        gn.fit(RARE, data, "dadvi", covariance="linear_response")
+    fit = gn.fit(RARE, data, "dadvi", covariance="linear_response", polish=True, seed=1)
+    assert "linear_response_sd" not in fit["variational"]
+    rate = fit["posterior"]["rate"].to_numpy().ravel()
+    assert rate.mean() == pytest.approx(6.3 / 4, abs=4 * 6.3**0.5 / 4 / 400**0.5)
+
+
 def test_polished_draws_have_matching_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     mu = np.array([[5.0, 60.0], [60.0, 5.0], [60.0, 60.0]])
     pi = np.array([0.5, 0.3, 0.2])

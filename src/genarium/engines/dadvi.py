@@ -187,7 +187,8 @@ def linear_response(objective: Objective, x: Array) -> Array:
         raise ApproximationError(
             f"{objective.density.model.name}: the Hessian of the fixed-draw objective is not positive definite (lowest "
             f"eigenvalue {lowest:.3g}), so linear response has no covariance to give. Raise max_iterations if the fit "
-            "did not converge, raise fixed_draws, or use covariance='mean_field' or an exact method.",
+            "did not converge, raise fixed_draws, set polish=True to go on by NUTS, or use covariance='mean_field' or "
+            "an exact method.",
             np.inf,
         ) from None
     covariance: Array = np.linalg.inv(hessian)[:n, :n] * np.outer(objective.unit, objective.unit)
@@ -215,7 +216,8 @@ def dadvi(
         Independent coordinates, as the bound has them; or the covariance by linear response, with draws of the
         posterior by Pareto-smoothed importance resampling from a heavy-tailed proposal with that covariance.
     polish : bool
-        Where the Pareto k-hat of the corrected draws is above 0.7: run NUTS from there, in place of an error.
+        Where there is no linear response, or the Pareto k-hat of the corrected draws is above 0.7: run NUTS from there,
+        in place of an error.
     fixed_draws : int
         Standard normal draws in the bound, in antithetic pairs.
     tolerance : float
@@ -260,8 +262,13 @@ def dadvi(
         posterior = {name: natural[name][None] for name in problem.model.unknown.variables}
         stats = {"log_q": (log_q - jacobian)[None]}
         return Result(posterior=posterior, variational=variational, sample_stats=stats, notes=notes)
-    response = linear_response(objective, found.x)
-    variational["linear_response_sd"] = (("unconstrained",), np.sqrt(np.diagonal(response)))
+    try:
+        response = linear_response(objective, found.x)
+        variational["linear_response_sd"] = (("unconstrained",), np.sqrt(np.diagonal(response)))
+    except ApproximationError:
+        if not polish:
+            raise
+        response = np.diag(np.exp(2 * s))
     posterior, stats, more = corrected(problem, rng, mu, response, draws, polish)
     return Result(posterior=posterior, variational=variational, sample_stats=stats, notes=notes | more)
 
