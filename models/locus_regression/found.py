@@ -48,7 +48,11 @@ def found(tree: xr.DataTree) -> Answer:
     notes.append(
         "An effect of × 2 means that the process makes twice as many mutations where the feature is one unit higher "
         "and all other features are the same."
-        + (" The regression trees add to these effects, which are of the linear part." if trees else "")
+        + (
+            " The regression trees add to these effects, which are of the linear part; intervals hold given the trees."
+            if trees
+            else ""
+        )
     )
     return Answer("Signatures and effects", {"Processes, the commonest first": rows}, notes)
 
