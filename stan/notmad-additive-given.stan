@@ -59,8 +59,6 @@ parameters {
 }
 model {
   matrix[sample, archetype] logit = rep_matrix(intercept', sample);
-  matrix[sample, node] r = x;
-  matrix[sample, node] e;
   matrix[archetype, edge] w = edge_weight .* rep_matrix(allowed, archetype);
   target += lognormal_lpdf(sigma | log(sigma0), sigma_spread);
   target += edges_lpdf(edge_weight | kind, beta, required_sd);
@@ -75,10 +73,7 @@ model {
   for (j in 1 : covariate) {
     target += normal_lpdf(to_vector(outer[j]) | 0, tau / sqrt(neuron));
   }
-  for (i in 1 : sample) {
-    matrix[node, node] W = mixture(softmax(logit[i]'), w, place, node);
-    e[i] = r[i] - r[i] * W;
-  }
+  matrix[sample, node] e = x - from_parents(x, logit, w, place);
   for (j in 1 : node) {
     target += normal_lpdf(e[ : , j] | 0, sigma[j]);
   }

@@ -68,16 +68,16 @@ parameters {
 model {
   matrix[sample, archetype] logit = rep_matrix(intercept', sample) + c * slope;
   matrix[archetype, edge] w = edge_weight .* rep_matrix(allowed, archetype);
-  row_vector[node] base = (level + mean_intercept)';
+  matrix[sample, node] eta = rep_matrix((level + mean_intercept)', sample)
+                             + from_parents(passed, logit, w, place);
+  vector[node] phi = inv(dispersion);
   target += lognormal_lpdf(dispersion | log(dispersion0), sigma_spread);
   target += edges_lpdf(edge_weight | kind, beta, required_sd);
   target += normal_lpdf(intercept | 0, tau);
   target += normal_lpdf(to_vector(slope) | 0, tau);
   target += normal_lpdf(mean_intercept | 0, tau_mean);
   for (i in 1 : sample) {
-    matrix[node, node] W = mixture(softmax(logit[i]'), w, place, node);
-    target += neg_binomial_2_log_lpmf(x[i] | base + passed[i] * W,
-                inv(dispersion));
+    target += neg_binomial_2_log_lpmf(x[i] | eta[i], phi);
   }
 }
 generated quantities {

@@ -56,17 +56,12 @@ parameters {
 model {
   matrix[sample, archetype] logit = rep_matrix(intercept', sample)
                                     + c * slope;
-  matrix[sample, node] r = x;
-  matrix[sample, node] e;
   matrix[archetype, edge] w = edge_weight .* rep_matrix(allowed, archetype);
+  matrix[sample, node] e = x - from_parents(x, logit, w, place);
   target += lognormal_lpdf(sigma | log(sigma0), sigma_spread);
   target += edges_lpdf(edge_weight | kind, beta, required_sd);
   target += normal_lpdf(intercept | 0, tau);
   target += normal_lpdf(to_vector(slope) | 0, tau);
-  for (i in 1 : sample) {
-    matrix[node, node] W = mixture(softmax(logit[i]'), w, place, node);
-    e[i] = r[i] - r[i] * W;
-  }
   for (j in 1 : node) {
     target += normal_lpdf(e[ : , j] | 0, sigma[j]);
   }

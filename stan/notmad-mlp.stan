@@ -61,9 +61,8 @@ model {
                                     + tanh(c * inner
                                            + rep_matrix(inner_bias', sample))
                                       * outer;
-  matrix[sample, node] r = x;
-  matrix[sample, node] e;
   matrix[archetype, edge] w = edge_weight .* rep_matrix(allowed, archetype);
+  matrix[sample, node] e = x - from_parents(x, logit, w, place);
   target += lognormal_lpdf(sigma | log(sigma0), sigma_spread);
   target += edges_lpdf(edge_weight | kind, beta, required_sd);
   target += normal_lpdf(intercept | 0, tau);
@@ -72,7 +71,6 @@ model {
   target += normal_lpdf(to_vector(outer) | 0, tau / sqrt(neuron));
   for (i in 1 : sample) {
     matrix[node, node] W = mixture(softmax(logit[i]'), w, place, node);
-    e[i] = r[i] - r[i] * W;
     target += log_abs_det(W) - alpha * h_notears(W) / sample;
   }
   if (gamma > 0) {

@@ -64,8 +64,8 @@ model {
   matrix[sample, node] mu = rep_matrix(mean_intercept', sample)
                             + c * mean_slope;
   matrix[sample, node] r = x - mu;
-  matrix[sample, node] e;
   matrix[archetype, edge] w = edge_weight .* rep_matrix(allowed, archetype);
+  matrix[sample, node] e = r - from_parents(r, logit, w, place);
   target += lognormal_lpdf(sigma | log(sigma0), sigma_spread);
   target += edges_lpdf(edge_weight | kind, beta, required_sd);
   target += normal_lpdf(intercept | 0, tau);
@@ -74,7 +74,6 @@ model {
   target += normal_lpdf(to_vector(mean_slope) | 0, tau_mean);
   for (i in 1 : sample) {
     matrix[node, node] W = mixture(softmax(logit[i]'), w, place, node);
-    e[i] = r[i] - r[i] * W;
     target += log_abs_det(W) - alpha * h_notears(W) / sample;
   }
   if (gamma > 0) {
