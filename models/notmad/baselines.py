@@ -196,7 +196,7 @@ def _grouped(group: Array | Sequence[Any], samples: int) -> tuple[Array, Array]:
     if isinstance(getattr(group, "dtype", None), pd.CategoricalDtype):
         column = pd.Series(group)
         order = levels(column)
-        return np.array(order), pd.Index(order).get_indexer(stripped(column))
+        return np.array(order), pd.Index(order).get_indexer(pd.Index(stripped(column)))
     try:
         return np.unique(given, return_inverse=True)
     except TypeError:  # labels that have no order, as numbers and text

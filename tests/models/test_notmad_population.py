@@ -377,7 +377,8 @@ def test_groups_are_in_the_order_of_their_labels() -> None:
         np.testing.assert_allclose(np.linalg.norm(found.networks, axis=(1, 2)) > 1.5, [True, True, False])
         np.testing.assert_array_equal(found.group, np.repeat([0, 2, 1], 100))
     stages = pd.Categorical(np.choose(group % 3, ["high", "low", "mid"]), ["low", "mid", "high", "none"], ordered=True)
-    for labels in [stages, pd.Series(stages, index=range(5, 305)), pd.CategoricalIndex(stages)]:
+    held = [stages, pd.Series(stages, index=range(5, 305)), pd.CategoricalIndex(stages)]
+    for labels in held:
         np.testing.assert_array_equal(by_group(x, x[:, :1], labels).group, np.repeat([1, 0, 2], 100))
 
 
