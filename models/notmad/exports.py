@@ -266,8 +266,8 @@ def _groups(tree: xr.DataTree, group: str) -> list[tuple[str, Array]]:
     one = context.sel(covariate=coded).to_numpy() > 0  # (N, levels)
     levels = [name.removeprefix(f"{group}=") for name in coded]
     rest = [level for level in coding.get("levels", []) if level not in levels]  # the first one has no covariate
-    found = [(level, one[:, k]) for k, level in enumerate(levels)]
-    found.append((rest[0] if len(rest) == 1 else f"none of {', '.join(levels)}", ~one.any(1)))
+    found = [(rest[0] if len(rest) == 1 else f"none of {', '.join(levels)}", ~one.any(1))]
+    found += [(level, one[:, k]) for k, level in enumerate(levels)]
     return [(level, members) for level, members in found if members.any()]
 
 
