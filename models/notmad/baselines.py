@@ -9,6 +9,7 @@ import numpy as np
 
 from genarium.declaration import Array
 from genarium.errors import InputError
+from genarium.readers.labels import levels, stripped
 
 from . import doors
 from .notears import notears
@@ -148,7 +149,7 @@ def by_group(
     Returns
     -------
     Clustered
-        Groups in sorted order of their labels.
+        Groups in sorted order of their labels, or in the order of the categories (of pandas).
 
     Raises
     ------
@@ -177,7 +178,9 @@ def by_group(
 
 
 def _grouped(group: Array | Sequence[Any], samples: int) -> tuple[Array, Array]:
-    """Return the labels in sorted order (numbers as numbers, whatever holds them), and the place of each sample's.
+    """Return the labels in their order, and the place of each sample's.
+
+    Numbers are sorted as numbers, whatever holds them; categories are in their own order, as readers have them.
 
     Raises
     ------
@@ -190,6 +193,10 @@ def _grouped(group: Array | Sequence[Any], samples: int) -> tuple[Array, Array]:
     told = given.astype(object)
     told[np.asarray(pd.isna(given)) | np.ma.getmask(group)] = None
     told = doors.labels(told, samples)
+    if isinstance(getattr(group, "dtype", None), pd.CategoricalDtype):
+        column = pd.Series(group)
+        order = levels(column)
+        return np.array(order), pd.Index(order).get_indexer(pd.Index(stripped(column)))
     try:
         return np.unique(given, return_inverse=True)
     except TypeError:  # labels that have no order, as numbers and text

@@ -58,7 +58,8 @@ def edges(
         With ``by="group"``: the covariate whose values are the groups (as the file has them, where a reader has
         standardised it), or the column of categories whose levels are.
     smallest : float
-        An edge has a weight larger than this, in size. Of draws, the frequency is that in projected draws.
+        An edge has a weight larger than this, in size. Of draws, the frequency is that in projected draws; the interval
+        is of the mean over samples, each of which counts, as in ``weight``, if its network has the edge, else as zero.
     fdr : float
         Of draws: the edges called are the most frequent ones, as many as keep the mean of one minus their frequency,
         which is the expected share of false ones among them, at or below this (.05 where not given; columns ``q``, that
@@ -86,7 +87,7 @@ def edges(
         rows = []
         for name, members in _groups(tree, group) if by == "group" else [("", slice(None))]:
             own = found.isel(sample=members)
-            means = draws(members) if draws else None
+            means = draws(members, own["network"].to_numpy() != 0) if draws else None
             rows += [{**({"group": name} if name else {}), **row} for row in _mean(own, smallest, means)]
     if draws:
         called(rows, fdr)
@@ -198,14 +199,14 @@ EXPORTS: dict[str, Callable[..., Any]] = {"edges": edges, "graphml": graphml}
 """Kinds of files of a fit."""
 
 
-def _networks(tree: xr.DataTree, smallest: float) -> tuple[xr.Dataset, Callable[[Members], Array] | None]:
-    """Projected networks of the samples of a fit; and of draws, what makes those of the mean of some samples."""
+def _networks(tree: xr.DataTree, smallest: float) -> tuple[xr.Dataset, Callable[[Members, Array], Array] | None]:
+    """Projected networks of the samples of a fit; and of draws, what makes those of the mean of some of them."""
     model = fitted_model(tree)
     problem = fitted_problem(model, tree)
     found = predictions(model, tree, problem, smallest=smallest)
     if "posterior" not in tree:
         return found, None
-    return found, lambda members: mean_networks(tree, problem, members)
+    return found, lambda members, kept: mean_networks(tree, problem, members, kept)
 
 
 def _chosen(tree: xr.DataTree, smallest: float, sample: object, group: str, value: object) -> xr.Dataset:
@@ -265,8 +266,8 @@ def _groups(tree: xr.DataTree, group: str) -> list[tuple[str, Array]]:
     one = context.sel(covariate=coded).to_numpy() > 0  # (N, levels)
     levels = [name.removeprefix(f"{group}=") for name in coded]
     rest = [level for level in coding.get("levels", []) if level not in levels]  # the first one has no covariate
-    found = [(level, one[:, k]) for k, level in enumerate(levels)]
-    found.append((rest[0] if len(rest) == 1 else f"none of {', '.join(levels)}", ~one.any(1)))
+    found = [(rest[0] if len(rest) == 1 else f"none of {', '.join(levels)}", ~one.any(1))]
+    found += [(level, one[:, k]) for k, level in enumerate(levels)]
     return [(level, members) for level, members in found if members.any()]
 
 

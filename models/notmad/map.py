@@ -241,7 +241,6 @@ def collect(problem: Problem, packed: Packed, runs: list[Run], agreeing: int, ex
         "alpha": packed.alpha,
         "mean_h": packed.last.h if exact else 0.0,
         "acyclic_bound": (acyclic_density(packed, best.vector) if exact else -best.value) + completed - best.value,
-        "evaluations": packed.calls,
     }
     extra: dict[str, Array | Labelled] = {
         "archetype_network": packed.objective.archetypes(at),

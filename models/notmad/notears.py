@@ -30,6 +30,9 @@ ROUNDS = 20
 SMALLEST_SQUARE = 1e-280
 """Of what columns have as their mean square; one over it is the largest."""
 
+TIE = 1e-10
+"""Scores and variances that differ by no larger share are equal, and the first one counts."""
+
 BETA = 0.1
 """L1 penalty of the path where none is given."""
 
@@ -106,7 +109,8 @@ def notears(
         Whether column means are taken off. Pass false where x is predicted about zero rather than about its mean:
         the loss of the fit is then the mean square of x - x W itself.
     starts : int, optional
-        Orders that the search starts from (10 where not given): that of the columns, and random ones. Only with
+        Orders that the search starts from (10 where not given): that of the columns by the sums of their squared
+        correlations, and random ones, so that it does not matter how columns are listed. Only with
         ``search="order"``.
     seed : int
         Of the random orders.
@@ -184,8 +188,10 @@ def notears(
         loose, h, _ = (paths.central_path if penalty == "logdet" else paths.lagrangian)(covariance, beta, rule)
         dag = _cut(project_to_dag(loose, rule=rule), threshold, rule)
         return Population(dag, dag != 0, 1.0, h=h)
-    orders = Search(covariance, samples, variances == "equal", rule)
-    parents, score, agree = orders.run(starts, rng)
+    own = by_correlation(covariance)
+    orders = Search(covariance[np.ix_(own, own)], samples, variances == "equal", rule[np.ix_(own, own)])
+    found, score, agree = orders.run(starts, rng)
+    parents = [own[found[place]] for place in np.argsort(own)]
     if variances == "equal":
         dag = _cut(regressions(covariance, parents, samples, rule)[0], threshold, rule)
         return Population(dag, dag != 0, 1.0, score, agree)
@@ -256,7 +262,7 @@ class Search:
         orders = [np.arange(p), *(rng.permutation(p) for _ in range(starts - 1))]
         orders = [compatible(order, self.before) for order in orders]
         found = [self.improved(correlation, order) for order in orders]
-        score, order, parents = min(found, key=lambda f: f[0])
+        score, order, parents = first_best(found)
         agree = sum(f[0] <= score + 1e-6 * max(1.0, abs(score)) for f in found)
         if not self.equal:
             return parents, score, agree
@@ -264,7 +270,7 @@ class Search:
         tried = [compatible(first, self.before), *(f[1] for f in found)]
         for turn in range(ROUNDS):
             found = [self.improved(self.covariance, start, shared) for start in tried]
-            score, order, parents = min(found, key=lambda f: f[0])
+            score, order, parents = first_best(found)
             if turn == 0:
                 agree = max(1, sum(f[0] < score + 1e-6 * max(1.0, abs(score)) for f in found[1:]))
             tried = [order]  # later rounds only follow the variance
@@ -286,6 +292,18 @@ class Search:
         return float(score), order, [parents[j, : count[j]].copy() for j in range(p)]
 
 
+def first_best(found: list[tuple[float, Array, list[Array]]]) -> tuple[float, Array, list[Array]]:
+    """Return the first of what starts found that has the least score."""
+    least = min(f[0] for f in found)
+    return next(f for f in found if f[0] <= least + TIE * max(1.0, abs(least)))
+
+
+def by_correlation(covariance: Array) -> Array:
+    """Return the columns by the sums of their squared correlations: the same however columns are listed and scaled."""
+    sd = np.sqrt(np.diag(covariance))
+    return np.argsort(np.round(((covariance / np.outer(sd, sd)) ** 2).sum(0), 9), kind="stable")
+
+
 def by_variance(covariance: Array, samples: float) -> tuple[Array, float]:
     """Return the order in which the next node has the least variance given those before it, and that of the noise.
 
@@ -298,7 +316,8 @@ def by_variance(covariance: Array, samples: float) -> tuple[Array, float]:
     for k in range(len(left)):
         variance = np.diag(left).copy()
         variance[order] = np.inf
-        node = int(variance.argmin())
+        least = float(variance.min())
+        node = int((variance <= least + TIE * abs(least)).argmax())
         order.append(node)
         variances.append(variance[node] * samples / max(samples - 1 - k, 1.0))
         left -= np.outer(left[node], left[node]) / max(left[node, node], 1e-300)

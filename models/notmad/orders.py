@@ -8,8 +8,8 @@ from genarium.declaration import Array
 LEAST = 1e-12
 """A node whose variance given the parents chosen so far is below this share of its own adds nothing that is certain."""
 
-GAIN = 1e-9
-"""Scores that differ by less, in nats, are equal: rounding decides nothing."""
+GAIN, TIE = 1e-9, 1e-9
+"""Scores that differ by less, in nats, are equal, and so are variances by such a share: rounding decides nothing."""
 
 BEYOND, PATIENCE = 8, 3.0
 """Parents tried after the score was best; and how far above the best score, in costs of a parent, shrinking goes on."""
@@ -106,7 +106,7 @@ def _shrink(
     for now in range(k - 1, must - 1, -1):
         drop, rise = -1, np.inf
         for d in range(must, k):
-            if left[d] and b[d] ** 2 / A[d, d] < rise:
+            if left[d] and b[d] ** 2 / A[d, d] < rise * (1 - TIE):
                 rise = b[d] ** 2 / A[d, d]
                 drop = d
         if drop < 0:
@@ -195,7 +195,7 @@ def choose_parents(
     while k < most and since < BEYOND:
         top, gain = -1, 0.0
         for c in range(m):
-            if v[c] > LEAST * S[candidates[c], candidates[c]] and u[c] ** 2 / v[c] > gain:
+            if v[c] > LEAST * S[candidates[c], candidates[c]] and u[c] ** 2 / v[c] > gain * (1 + TIE):
                 gain = u[c] ** 2 / v[c]
                 top = c
         if top < 0 or rss - gain <= LEAST * S[y, y]:
@@ -351,10 +351,12 @@ def improve(
             order[place + 1 :] = rest[place:]
             scores[v], count[v] = alone[place], many[place]
             parents[v, : count[v]] = owns[place, : count[v]]
-            for j in range(min(place, at), max(place, at)):  # of the others, those whose score is another with v there
+            for j in range(min(place, at), max(place, at)):  # of the others, those that change with v there
+                y = rest[j]
                 new = among[j] if place < at else without[j]
-                if new != scores[rest[j]]:
-                    y, i = rest[j], j + 1 if place < at else j
+                lost = place > at and (parents[y, : count[y]] == v).any()  # also where another parent is as good
+                if lost or new != scores[y]:
+                    i = j + 1 if place < at else j
                     scores[y], count[y] = choose_parents(S, rule, y, order, i, n, units, fixed, most, parents[y])
         if not moved:
             break

@@ -43,7 +43,6 @@ class Packed:
         self.signed = np.concatenate([~free, np.ones(self.edges, dtype=bool)])
         self.open = np.concatenate([open_, open_ & ~free])
         self.alpha = objective.known("alpha")
-        self.calls = 0
         self.last = Terms(0.0, 0.0, 0.0)
 
     def _size(self, name: str) -> int:
@@ -85,7 +84,6 @@ class Packed:
 
     def __call__(self, vector: Array) -> tuple[float, Array]:
         """Minus the log density a sample, without constants, and its gradient; infinite outside the domain."""
-        self.calls += 1
         at = self.unpack(vector)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             self.last, gradient = self.objective(at, self.alpha)

@@ -124,19 +124,24 @@ Members = Array | slice
 """Which samples."""
 
 
-def mean_networks(fitted: xr.DataTree, problem: Problem, members: Members) -> Array:
-    """Draws of the mean of the networks of some samples, unprojected (S, p, p); of a point, one."""
+def mean_networks(fitted: xr.DataTree, problem: Problem, members: Members, kept: Array) -> Array:
+    """Draws of the mean of the networks of some samples (S, p, p); of a point, one.
+
+    Each sample counts with the edges that it has after projection, ``kept`` (members, p, p), so that the mean of the
+    draws is that of the projected networks.
+    """
     sampled = "posterior" in fitted
     group = fitted["posterior" if sampled else "point"].to_dataset()
     at = arrays(group, list(problem.model.unknown.variables))
     at = stacked(at) if sampled else {name: value[None] for name, value in at.items()}
     encoder = problem.option("encoder")
     context, own = scaled_contexts(problem)[members], {n: at[n] for n in names(encoder)}
-    blocks = _blocks(len(context), len(at["intercept"]) * problem.sizes["archetype"])
-    sums = [softmax(logits(encoder, context[some], own), axis=-1).sum(-2) for some in blocks]
-    weights = np.sum(sums, 0) / len(context)
     found = archetypes(problem.option("order"), at, along(problem["rule"], problem.arrays))
-    return mixed(weights[:, None], found)[:, 0]
+    shares = np.zeros(found.shape)  # of an archetype in an edge
+    for some in _blocks(len(context), found.shape[0] * found.shape[1]):
+        weights = softmax(logits(encoder, context[some], own), axis=-1)  # (S, some, K)
+        shares += np.tensordot(weights.swapaxes(-1, -2), kept[some].astype(float), 1)
+    return np.asarray((shares * found).sum(1) / len(context))
 
 
 def _blocks(samples: int, each: int) -> list[Array]:

@@ -104,6 +104,39 @@ def test_parents_are_never_worse_than_one_or_none() -> None:
             assert score <= min(local_score(v, i % 2, n, units[y], 0.0) for i, v in enumerate(few)) + 1e-9
 
 
+def levelled(seed: int, p: int, n: int, levels: int) -> Array:
+    """Samples of a tree cut into levels of one size: many networks fit exactly as well."""
+    rng = np.random.default_rng(seed)
+    z = rng.normal(size=(n, p))
+    for j in range(1, p):
+        z[:, j] += 1.2 * z[:, rng.integers(j)]
+    return np.argsort(np.argsort(z, axis=0), axis=0) * levels // n + 0.0
+
+
+def test_networks_of_few_values_are_acyclic() -> None:
+    """A parent that moves behind its child is lost also where another one is exactly as good."""
+    for seed, levels in [(38, 2), (58, 2), (61, 2), (67, 2), (4, 3), (33, 3), (108, 3)]:
+        found = notears(levelled(seed, 4 + seed % 6, 30, levels), warn=False)
+        assert is_acyclic(found.network)
+        assert is_acyclic(representative(found.equivalence_class))
+
+
+@pytest.mark.parametrize("variances", ["unequal", "equal"])
+def test_how_columns_are_listed_and_scaled_does_not_matter(variances: Any) -> None:
+    """Where there are few samples, so that starts end at many orders, and where networks fit exactly as well."""
+    for seed, x in enumerate([simulated(0, 20, 50)[0], simulated(1, 30, 60)[0], levelled(2, 12, 50, 3)]):
+        rng, p = np.random.default_rng(seed), x.shape[1]
+        found = notears(x, variances=variances, warn=False)
+        order = rng.permutation(p)
+        listed = notears(x[:, order], variances=variances, warn=False)
+        assert listed.score == pytest.approx(found.score, rel=1e-9)
+        np.testing.assert_array_equal(listed.equivalence_class, found.equivalence_class[np.ix_(order, order)])
+        if variances == "unequal":
+            scale = 10 ** rng.uniform(-4, 4, p) * rng.choice([-1, 1], p)
+            scaled = notears(x * scale, warn=False)
+            np.testing.assert_allclose(scaled.network * scale[:, None] / scale, found.network, atol=1e-9)
+
+
 def test_two_samples_have_no_edges() -> None:
     found = notears(np.random.default_rng(0).normal(size=(2, 3)), warn=False)
     assert not found.network.any()
@@ -343,6 +376,10 @@ def test_groups_are_in_the_order_of_their_labels() -> None:
         found = by_group(x, x[:, :1], labels)
         np.testing.assert_allclose(np.linalg.norm(found.networks, axis=(1, 2)) > 1.5, [True, True, False])
         np.testing.assert_array_equal(found.group, np.repeat([0, 2, 1], 100))
+    stages = pd.Categorical(np.choose(group % 3, ["high", "low", "mid"]), ["low", "mid", "high", "none"], ordered=True)
+    held = [stages, pd.Series(stages, index=range(5, 305)), pd.CategoricalIndex(stages)]
+    for labels in held:
+        np.testing.assert_array_equal(by_group(x, x[:, :1], labels).group, np.repeat([1, 0, 2], 100))
 
 
 @pytest.mark.parametrize(
