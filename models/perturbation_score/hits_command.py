@@ -104,7 +104,7 @@ def hits_of_file(
     notes = [
         f"{int((rate <= fdr).sum())} of {len(rate)} perturbations change the states at a false discovery rate of "
         f"{fdr:g}.",
-        f"Share without an effect, on the cautious side (ten perturbations without one are added to those of the file): "
+        "Share without an effect, on the cautious side (ten perturbations without one are added to those of the file): "
         f"{found.attrs['share_without_effect']:.0%}.",
     ]
     if owner is not None and len(set(owner)) < len(owner):
