@@ -73,8 +73,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_list(run: Run) -> None:
     said = run("list")
     assert (said.code, said.err) == (0, "")
-    rows = [" ".join(row.split()) for row in said.out.splitlines()]
-    assert sum(row.startswith("nb_mixture Negative binomial mixture [em (point)") for row in rows) == 1
+    told = " ".join(said.out.split())
+    assert told.count("nb_mixture Negative binomial mixture point: em, online, map, stan-map approximate: vi") == 1
+    assert max(map(len, said.out.splitlines())) <= 120
 
 
 def test_list_json(run: Run) -> None:
