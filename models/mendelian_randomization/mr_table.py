@@ -216,7 +216,7 @@ def mr_table(
     rows = []
     for method, run, least in _methods(given, c, iterations, seed, level):
         if least <= J:
-            rows.append(_row(run, method, J))
+            rows.append(_row(run, method, J, labels))
     if model and J >= 3:
         rows.append(_row(lambda: _bayes(given, c, seed, level), "Bayesian model", J))
     spread: list[tuple[str, float, int, float]] = []
@@ -297,8 +297,12 @@ def _methods(
     ]
 
 
-def _row(run: Callable[[], Any], method: str, J: int) -> Row:
-    """Run an estimator; what it says of itself, or why it fails, is the row's note."""
+NAMED = 5
+"""Outliers that are named."""
+
+
+def _row(run: Callable[[], Any], method: str, J: int, names: Sequence[str] = ()) -> Row:
+    """Run an estimator; what it says of itself, or why it fails, is the row's note. Outliers are named by ``names``."""
     try:
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
@@ -311,9 +315,11 @@ def _row(run: Callable[[], Any], method: str, J: int) -> Row:
         return Row(
             method, one.variants, one.estimate, one.se, one.ci, one.p_value, "; ".join([*notes, one.note]).strip("; ")
         )
-    left = len(getattr(one, "outliers", ()))
+    out = getattr(one, "outliers", ())
+    left = len(out)
     if left:
-        notes.append(f"outliers: {left}, distortion {one.distortion:+.1%} (p {one.distortion_p:.2g})")
+        named = ", ".join(names[j] for j in out[:NAMED]) + (f" and {left - NAMED} more" if left > NAMED else "")
+        notes.append(f"outliers: {named}; distortion {one.distortion:+.1%} (p {one.distortion_p:.2g})")
     if method == "PRESSO":
         notes.insert(0, f"global test p {one.global_p:.2g}")
     if len(getattr(one, "intervals", ())) > 1:

@@ -65,7 +65,7 @@ def scores(ranked: xr.Dataset) -> Titled:
     axes = figure.subplots()
     axes.hlines(y, top["lower"], top["score"], color=PALETTE[0], lw=3, alpha=0.45)
     axes.plot(top["score"], y, "o", color=PALETTE[0], ms=4, label="posterior mean")
-    axes.plot(top["plug_in"], y, "x", color=MARK, ms=4, label="plug-in")
+    axes.plot(top["plug_in"], y, "x", color=MARK, ms=4, label="observed shares")
     names = top["perturbation"].to_numpy()
     axes.set_yticks(y, [f"{name} ({int(n)})" for name, n in zip(names, top["cells"].to_numpy(), strict=True)])
     axes.set_ylim(len(y) - 0.5, -0.5)
@@ -83,7 +83,7 @@ def scores(ranked: xr.Dataset) -> Titled:
 
 
 def rankings(ranked: xr.Dataset) -> Titled:
-    """Draw ranks by plug-in and by lower quantile against each other, the number of cells as colour."""
+    """Draw ranks by observed shares and by lower quantile against each other, the number of cells as colour."""
     from matplotlib.colors import LogNorm
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator

@@ -104,11 +104,16 @@ def hits_of_file(
     notes = [
         f"{int((rate <= fdr).sum())} of {len(rate)} perturbations change the states at a false discovery rate of "
         f"{fdr:g}.",
-        f"{found.attrs['share_without_effect']:.0%} are estimated to have no effect.",
+        "Share without an effect, on the cautious side (ten perturbations without one are added to those of the file): "
+        f"{found.attrs['share_without_effect']:.0%}.",
     ]
     if owner is not None and len(set(owner)) < len(owner):
         concentration = found.attrs["replicate_concentration"]
-        notes.append(f"Concentration of the replicates around their perturbation: {concentration:.3g}.")
+        notes.append(
+            f"Concentration of the replicates around their perturbation: {concentration:.3g}."
+            if np.isfinite(concentration)
+            else "Replicates of a perturbation differ no more than their numbers of cells explain."
+        )
     else:
         if owner is not None:
             notes.append("No perturbation has two replicates.")

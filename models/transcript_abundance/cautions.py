@@ -35,8 +35,8 @@ def open_splits(data: xr.Dataset, found: xr.DataArray | None) -> Caution:
     told = [f"{listed(names[members], SHOWN)}: together {_interval(data, int(members[0]))} reads" for members in groups]
     where = "; ".join(told[:SHOWN]) + (f" and {number - SHOWN} more groups" if number > SHOWN else "")
     advice = (
-        "The data determine the sum of such a group (`ridge_counts`), not how it is split: between its transcripts, "
-        "counts and tpm follow the prior or the start. Report the sum; the coordinate `ridge` numbers the groups."
+        "The data determine the sum of such a group (ridge_counts), not how it is split: between its transcripts, "
+        "counts and tpm follow the prior or the start. Report the sum; the coordinate ridge numbers the groups."
     )
     return Caution(check, int((ridge > 0).sum()), where, advice)
 

@@ -117,7 +117,10 @@ def _kind(paths: dict[str, Path], read: list[One]) -> tuple[str, list[str]]:
     """Return of what kind the replicates are, and what is to be said of them."""
     kinds = {one["kind"] for one in read}
     if kinds == {"none"}:
-        return "none", ["The samples have no replicates: of how sure counts are, only the noise of counting is known."]
+        return "none", [
+            "The samples have no replicates (bootstraps, Gibbs samples): how uncertain their quantification is, is not "
+            "known, and comparisons allow for the noise of counting alone."
+        ]
     if "none" not in kinds:
         return (kinds.pop() if len(kinds) == 1 else "mixed"), []
     lacking = [str(path) for path, one in zip(paths.values(), read, strict=True) if one["kind"] == "none"]

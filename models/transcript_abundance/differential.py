@@ -253,7 +253,10 @@ def _measured(
         y[s] = log.mean(0)
         v[s] = np.maximum(log.var(0, ddof=1) if len(log) > 1 else 0.0, shot / LN2**2)
     if drawn is None:
-        warnings.warn("there are no replicates: only the noise of counting is known of the counts.", stacklevel=3)
+        warnings.warn(
+            "there are no replicates (bootstraps, Gibbs samples): only the noise of counting is allowed for.",
+            stacklevel=3,
+        )
     return y, v, np.log2((counts / factor[:, None]).mean(0) + 0.5)
 
 

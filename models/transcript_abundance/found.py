@@ -35,12 +35,12 @@ def found(tree: xr.DataTree) -> Answer:
     if groups := int(number.max(initial=0)):
         notes.append(
             f"{int((number > 0).sum()):,} transcripts fall into {groups:,} group{'s' * (groups > 1)} within which "
-            "these reads cannot tell them apart: rely only on the sum of a group (`ridge_counts`)."
+            "these reads cannot tell them apart: rely only on the sum of a group (ridge_counts)."
         )
     if ends is None:
         notes.append(
             "A point estimate has no intervals, and may be far off for transcripts with few reads of their own. The "
-            "method `gibbs` gives intervals."
+            "method gibbs gives intervals."
         )
     title = f"The {min(MOST, len(tpm))} most abundant transcripts"
     return Answer("Abundances", {title: rows}, notes)

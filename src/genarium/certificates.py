@@ -220,7 +220,7 @@ def _cell(variant: Model, method: str, way: Method | None, made: Iterable[Certif
     """Say what a method has under a variant."""
     for one in made:
         told = one.content
-        if (told["model"], told["label"], told["model_options"]) == (variant.name, method, dict(variant.chosen)):
+        if (told["model"], told["label"]) == (variant.name, method) and variant.has_options(told["model_options"]):
             return "stale" if one.changed_files else one.finding
     if way is None:
         return "not offered"

@@ -160,6 +160,8 @@ def _from_tree(model: Model, tree: xr.DataTree) -> dict[str, Any]:
     for group in DATA_GROUPS:
         if group in tree.children:
             found |= {str(n): v for n, v in tree[group].to_dataset().data_vars.items() if n in declared}
+    if not found and {"obs", "var"} <= {*tree.children}:
+        raise InputError(f"{model.name}: {source(tree)} is AnnData, no tree. Make one of it with {verb('read')}.")
     if not found:
         raise InputError(
             f"{model.name}: {source(tree)} has neither of the groups {' and '.join(DATA_GROUPS)} (it has "

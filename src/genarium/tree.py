@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import warnings
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -320,8 +321,10 @@ def load(path: str | Path) -> xr.DataTree:
     )
     hdf5.look_over(path, "a netCDF tree", remedy)
     try:
-        with xr.open_datatree(path, engine="h5netcdf") as tree:
-            found = tree.load()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*phony_dims")  # said of HDF5 that is no netCDF, such as .h5ad
+            with xr.open_datatree(path, engine="h5netcdf") as tree:
+                found = tree.load()
     except Exception as error:  # HDF5, h5netcdf and xarray raise a dozen kinds for damaged or foreign files
         raise hdf5.unreadable(path, "a netCDF tree", error, remedy) from error
     found.encoding = {"source": str(path)}

@@ -66,6 +66,14 @@ def test_the_variants_in_the_matrix_are_those_that_certificates_are_made_for() -
     ] == [("encoder=mlp, order=given", "nuts")]
 
 
+def test_a_certificate_of_options_that_are_all_defaults_is_that_of_the_default() -> None:
+    """``variant(order="free")`` names every option, ``variant()`` none, and they are one model."""
+    free = registry.get("notmad").variant(order="free").chosen
+    content = {"model": "notmad", "label": "nuts", "model_options": dict(free), "passed": True, "calibrated": True}
+    columns, rows = matrix(registry.get("notmad"), [Certificate(content | {"sources": {}, "method": "nuts"})])
+    assert dict(rows)["default"][columns.index("nuts")] in ("pass", "stale")
+
+
 def test_every_method_of_every_variant_has_a_cell(root: Path) -> None:
     page = root / "validation" / "README.md"
     if not page.exists():

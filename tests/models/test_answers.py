@@ -14,7 +14,7 @@ from genarium.declaration import Answer
 from genarium.found import found, named, percent
 from genarium.models.mendelian_randomization import mr_table
 from genarium.models.mendelian_randomization.mr_command import answer as mr_answer
-from genarium.reporting.answers import write_page
+from genarium.reporting.answers import as_text, write_page
 
 
 def answer(name: str, tree: xr.DataTree) -> Any:
@@ -122,3 +122,16 @@ def test_mendelian_randomisation_says_its_estimate_first() -> None:
 )
 def test_no_share_is_told_as_none_or_all_unless_it_is(share: float, digits: int, told: str) -> None:
     assert percent(share, digits) == told
+
+
+def test_outliers_are_named_and_long_tables_are_cut_for_a_terminal() -> None:
+    rng = np.random.default_rng(3)
+    x = rng.normal(0.1, 0.02, 30)
+    y = 0.5 * x + rng.normal(0, 0.002, 30)
+    y[7] += 0.2
+    told = mr_answer(
+        mr_table(x, np.full(30, 0.005), y, np.full(30, 0.002), names=[f"rs{j}" for j in range(30)], model=False)
+    )
+    (presso,) = [row for row in told.tables["Causal effect of the exposure on the outcome"] if row[0] == "PRESSO"]
+    assert "outliers: rs7" in presso[-1]
+    assert "... and 10 more rows" in as_text(told)

@@ -253,3 +253,14 @@ def test_the_command_uses_what_it_is_told_or_says_that_it_cannot(
     (tmp_path / "cells.h5ad").write_bytes(b"")
     assert command(tmp_path / "cells.h5ad", "--split", "_") == 2
     assert "Name the column of obs with the replicates: --replicate" in capsys.readouterr().err
+
+
+def test_the_command_says_in_words_that_replicates_agree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "counts.csv"
+    twice = {"gene": ["ctrl", "ctrl", "x", "x"], "well": [1, 2, 1, 2], "a": [50, 50, 20, 20], "b": [50, 50, 80, 80]}
+    pd.DataFrame(twice).to_csv(table, index=False)
+    assert command(table, "--condition", "gene", "--replicate", "well") == 0
+    said = capsys.readouterr().out
+    assert "Replicates of a perturbation differ no more than their numbers of cells explain." in said
+    assert "inf" not in said
+    assert "Share without an effect, on the cautious side (ten perturbations without one are added" in said

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -72,8 +73,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_list(run: Run) -> None:
     said = run("list")
     assert (said.code, said.err) == (0, "")
-    rows = [" ".join(row.split()) for row in said.out.splitlines()]
-    assert sum(row.startswith("nb_mixture Negative binomial mixture [em (point)") for row in rows) == 1
+    told = " ".join(said.out.split())
+    assert told.count("nb_mixture Negative binomial mixture point: em, online, map, stan-map approximate: vi") == 1
+    assert max(map(len, said.out.splitlines())) <= 120
 
 
 def test_list_json(run: Run) -> None:
@@ -331,3 +333,22 @@ def test_reader_that_leaves_is_no_error(unbuffered: str) -> None:
     )
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_what_a_newcomer_types_first_is_answered_with_the_next_step(run: Run, files: Path) -> None:
+    said = run("read", "nb_mixture", "counts.csv", "--drop", "a", "-o", "read.nc")
+    assert said.code == 2
+    assert "unrecognized arguments: --drop a; options of a reader or method are given by --option" in said.err
+    ad = pytest.importorskip("anndata")
+    with warnings.catch_warnings():  # AnnData sets an option of pandas that pandas deprecates
+        warnings.simplefilter("ignore")
+        ad.AnnData(np.ones((3, 2), dtype=np.float32)).write_h5ad(files / "cells.h5ad")
+    said = run("fit", "nb_mixture", "cells.h5ad", "--method", "em", "--set", "component=2", "-o", "never.nc")
+    assert said == (
+        2,
+        "",
+        "genarium fit: nb_mixture: cells.h5ad is AnnData, no tree. Make one of it with `genarium read`.\n",
+    )
+    said = run("read", "perturbation_score", "cells.h5ad", "-o", "never.nc")
+    assert "may be h5ad or expression. Name the format: --format h5ad (Count the cells" in said.err
+    assert "--format table" not in said.err

@@ -19,6 +19,9 @@ from genarium.writing import FULL, destination
 
 __all__ = ["main", "parse_settings"]
 
+OPTIONS = "; options of a reader or method are given by --option NAME=VALUE, those of a model by --set NAME=VALUE"
+"""What is said of words that a command does not know."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
@@ -34,7 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    options = _parser(next((one for one in given if not one.startswith("-")), "")).parse_args(given)
+    parser = _parser(next((one for one in given if not one.startswith("-")), ""))
+    options, beyond = parser.parse_known_args(given)
+    if beyond:
+        flags = hasattr(options, "settings") or hasattr(options, "options")
+        parser.error(f"unrecognized arguments: {' '.join(beyond)}{OPTIONS if flags else ''}")
     run: Callable[[argparse.Namespace], int] = options.run
     before = progress.silenced()
     progress.silence(options.quiet or before)
@@ -78,7 +85,8 @@ def _parser(first: str = "") -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="genarium",
         description="A zoo of generative models for genomics.",
-        epilog="Models bring commands of their own: see `genarium show MODEL`.",
+        epilog="Models bring commands of their own: see `genarium show MODEL`.\n\nexample:\n  genarium show nb_mixture",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=_version())
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

@@ -2,10 +2,15 @@
 
 import argparse
 import json
+import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 
 from genarium.cli import words
 from genarium.literals import parse_settings
+
+LINE = 95
+"""Letters of a line about a model."""
 
 
 def add(commands: words.Commands) -> None:
@@ -49,15 +54,26 @@ def _list(options: argparse.Namespace) -> int:
         if row.error:
             print(f"{row.name:{width}}  cannot be used: {row.error}")
             continue
-        methods = ", ".join(f"{name} ({claim})" for name, claim in row.methods.items())
-        print(f"{row.name:{width}}  {row.title}  [{methods}]")
-        told = ", ".join(f"{name} {status}" for name, status in row.certificates.items())
-        print(f"{'':{width}}  certificates: {told or 'none'}")
-        for reason in dict.fromkeys(row.stale.values()):
-            print(f"{'':{width}}  stale: {reason}")
+        print(f"{row.name:{width}}  {row.title}")
+        lines = [*_grouped(row.methods), *(_grouped(row.certificates, "certificates: ") or ["no certificates"])]
+        lines += [f"stale: {reason}" for reason in dict.fromkeys(row.stale.values())]
         if row.origin != "built-in":
-            print(f"{'':{width}}  from the {row.origin}")
+            lines.append(f"from the {row.origin}")
+        for line in lines:
+            print(
+                textwrap.indent(
+                    textwrap.fill(line, LINE, subsequent_indent="  ", break_on_hyphens=False), " " * (width + 2)
+                )
+            )
     return 0
+
+
+def _grouped(values: Mapping[str, str], before: str = "") -> list[str]:
+    """Names by what is said of them, a line each: "exact: gibbs, nuts"."""
+    groups: dict[str, list[str]] = {}
+    for name, value in values.items():
+        groups.setdefault(value, []).append(name)
+    return [f"{before}{value}: {', '.join(names)}" for value, names in groups.items()]
 
 
 def _show(options: argparse.Namespace) -> int:

@@ -107,7 +107,10 @@ def guessed(model: str, readers: Mapping[str, Callable[..., Any]], files: Sequen
         raise InputError(f"{shown}: this is {looks}. The formats of {model} are {lines}.")
     if not found and (folder := next(filter(Path.is_dir, files), None)):
         raise InputError(f"{folder}: this is a folder. Name the file in it; the formats of {model} are {lines}.")
-    why = f"may be {' or '.join(found)}" if found else "tells its format neither by its name nor by how it begins"
+    if found:
+        what = "; ".join(f"{flag('format', name)} ({summary_of(readers[name]).rstrip('.')})" for name in found)
+        raise InputError(f"{shown}: this may be {' or '.join(found)}. Name the format: {what}.")
+    why = "tells its format neither by its name nor by how it begins"
     raise InputError(f"{shown}: this {why}. Name the format that {model} shall read it as: {lines}.")
 
 

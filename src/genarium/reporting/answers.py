@@ -15,7 +15,7 @@ from genarium.writing import replacing
 NUMBERED = re.compile(r"^(\w+) (\d+)$")
 """A name that is a word and a number, which are not to be parted."""
 
-LONGEST = 60
+LONGEST = 20
 """Rows of a table that are printed for people."""
 
 

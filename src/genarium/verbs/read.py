@@ -179,6 +179,8 @@ def next_command(model: Model, tree: xr.DataTree, path: Path) -> list[str]:
     if lack:
         bounds = [name for name in variant.methods if ways[name].claim == "approximate"]
         compare = f"; --method {bounds[0]} --choose {lack[0]}=1:8 compares several" if bounds else ""
+        if not bounds and variant.folds is not None:
+            compare = f"; --choose {lack[0]}=1:4 --by held_out compares several"
         lines.append(f"choose: {' and '.join(lack)}, which the files do not tell{compare}")
     for name in values:
         without = "".join(f", or {setting(*choice)}" for choice in alternatives(variant, name))
