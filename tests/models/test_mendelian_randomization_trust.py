@@ -128,6 +128,25 @@ def test_errors_of_the_same_networks_are_no_sign_of_direct_effects() -> None:
     assert inside(replace(some, y=y + x * rng.normal(size=2000)), np.ones(2000)) > 0.25
 
 
+@pytest.mark.parametrize("many", [2, 3])
+def test_few_substitutions_of_a_sequence_are_no_sign_of_direct_effects(many: int) -> None:
+    """The strongest of a few draws the slope to itself: what is left of it is small whatever its direct effect."""
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(300, many)) * rng.lognormal(0, 0.5, (300, many))
+    where = np.repeat(np.arange(300), many)
+
+    def judged(direct: np.ndarray) -> float:
+        y = 0.7 * x + direct
+        slope = (x * y).sum(1) / (x**2).sum(1)
+        flat, se = x.ravel(), np.full(x.size, 0.01)
+        some = Effects(flat, se, y.ravel(), se, 0 * se, where, where, where)
+        return inside(some, slope[where])
+
+    balanced = 0.1 * rng.normal(size=x.shape)
+    assert judged(balanced) < 0.1
+    assert judged(balanced * (0.2 + np.abs(x))) > 0.2
+
+
 @pytest.mark.slow
 def test_interval_holds_what_the_members_share() -> None:
     """Members share an error of sd .2 of the slope; averaged over five its sd is .09, far above that of the mean."""
