@@ -28,7 +28,7 @@ from genarium.models.mendelian_randomization.deep_mr.regions import Regions
 from genarium.models.mendelian_randomization.deep_mr.sequence import others
 from genarium.models.mendelian_randomization.deep_mr.simulation import BOTH, SPACING, simulate
 from genarium.models.mendelian_randomization.deep_mr.trust import inside
-from genarium.models.mendelian_randomization.deep_mr_run import _held_out
+from genarium.models.mendelian_randomization.deep_mr_run import _factors, _held_out
 
 E, N, W = 5, 12, 20
 
@@ -113,6 +113,20 @@ def test_standard_deviations_are_judged_as_calibrated() -> None:
     assert again.value < plain.value / 4
     with pytest.raises(InputError, match=r"held.bed: region 0 has the measured exposure .* scale='logit' cannot"):
         _held_out(members, regions, 0, 1, "logit", "held.bed")
+
+
+@pytest.mark.parametrize("members", [2, 3, 5, 10])
+def test_few_members_that_are_right_are_not_called_too_sure(members: int) -> None:
+    """What is measured differs from members as these do from each other, and once more times sqrt(1 + 1/E)."""
+    rng = np.random.default_rng(members)
+    centre, sd = rng.normal(size=(400, 2)), rng.lognormal(-1, 0.4, (400, 2))
+    predicted = centre + sd * rng.normal(size=(members, 400, 2))
+    held = HeldOut(predicted, centre + sd * rng.normal(size=(400, 2)))
+    factors, _ = _factors(held)
+    assert max(factors) < (2.2 if members == 2 else 1.6)
+    found = world()
+    again = diagnose(found, deep_mr(found, None, 0, 1), 0, 1, held_out=held, factor=factors)[1]
+    assert again.value == pytest.approx(1)
 
 
 def test_errors_of_the_same_networks_are_no_sign_of_direct_effects() -> None:

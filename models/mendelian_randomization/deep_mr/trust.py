@@ -158,13 +158,23 @@ def _predictions(held_out: HeldOut | None, factor: Array) -> list[Finding]:
     mean, sd = held_out.predicted.mean(0), held_out.predicted.std(0, ddof=1)
     r = min(float(np.corrcoef(mean[:, t], held_out.measured[:, t])[0, 1]) for t in (0, 1))
     z = (held_out.measured - mean) / (sd * factor)
-    factors = [float(np.median(np.abs(z[:, t] - np.median(z[:, t]))) / 0.6745) for t in (0, 1)]
+    factors = [factor_of(z[:, t]) for t in (0, 1)]
     worst = max(factors, key=lambda f: abs(np.log(f)))
     kept: Status = "pass" if low <= worst <= high else "warn"
     return [
         _least(names[0], r, ACCURATE, "train on more data: effects of a wrong model are no effects"),
         Finding(names[1], worst, limits[1], kept, remedies[1]),
     ]
+
+
+def factor_of(residuals: Array) -> float:
+    """Return what standard deviations are to be multiplied by, from residuals in units of them.
+
+    The median distance to the median, over a normal variable's. The sd of the residuals would not do: standard
+    deviations over few members are far too small at times, and residuals in units of them have long tails (with five
+    members that are right their variance is 2.4, with three it is infinite).
+    """
+    return float(np.median(np.abs(residuals - np.median(residuals))) / 0.6744897501960817)
 
 
 def bend(some: Effects, theta: Array) -> float:
