@@ -175,8 +175,8 @@ def _of_z(columns: Columns, z: Array, se: Array, frequency: Array, samples: Arra
         return z * se, se
     if not (columns.has("frequency") and columns.has("samples")):
         raise InputError(
-            f"{columns.path}: there is Z but no effect; standard errors, or frequencies and sample sizes, are needed to "
-            "make effects of it. Give them, or a column of effects."
+            f"{columns.path}: there is Z but no effect; standard errors, or frequencies and sample sizes, are needed "
+            "to make effects of it. Give them, or a column of effects."
         )
     with np.errstate(divide="ignore", invalid="ignore"):
         se = 1 / np.sqrt(2 * frequency * (1 - frequency) * (samples + z**2))
