@@ -89,6 +89,7 @@ def check(
     kept = stored_labels(data, model) if isinstance(data, xr.DataTree) else {}
     kept = {dim: labels for dim, labels in kept.items() if len(labels) == size.get(dim)}
     coords = _coords(model, named, size, {**kept, **names})
+    named = {name: _as_derived(model, name, array, coords) for name, array in named.items()}
     arrays: dict[str, Array] = {}
     fixed: dict[str, Array] = {}
     for name in sorted(known, key=lambda n: callable(known[n].default)):  # what follows from the data comes last
@@ -314,7 +315,29 @@ def _coords(
         usual[dim] = found
     out = {dim: coords.get(dim, usual.get(dim, np.arange(size))) for dim, size in sizes.items()}
     derived = {dim: call(model.derived_dims[dim], out) for dim in model.derived_dims if dim in sizes}
-    return out | {dim: labels for dim, labels in derived.items() if dim not in coords}
+    for dim, labels in derived.items():
+        if dim not in coords or set(labels.tolist()) == set(coords[dim].tolist()):
+            out[dim] = labels
+        elif labels.dtype.kind == coords[dim].dtype.kind == "U":
+            odd = next(one for one in coords[dim].tolist() if one not in labels)
+            raise InputError(
+                f"{where(model, owner[dim])} labels {dim!r} with {odd!r}, but by the labels of "
+                f"{' and '.join(parents_of(model.derived_dims[dim]))} they are {listed(labels)}. Give these; their "
+                "order does not matter."
+            )
+    return out
+
+
+def _as_derived(model: Model, name: str, array: xr.DataArray, coords: Mapping[str, Array]) -> xr.DataArray:
+    """Put a value along dims whose labels follow from others' into the order of these."""
+    for dim in model.derived_dims:
+        if dim in array.dims and dim in array.coords:
+            place = {
+                label: i for i, label in enumerate(_names(model, name, dim, array.coords[dim].to_numpy()).tolist())
+            }
+            if list(place) != coords[dim].tolist() and place.keys() == set(coords[dim].tolist()):
+                array = array.isel({dim: [place[label] for label in coords[dim].tolist()]})
+    return array
 
 
 def _names(model: Model, name: str, dim: str, labels: Array) -> Array:
