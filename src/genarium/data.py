@@ -259,12 +259,17 @@ def _whole_size(model: Model, dim: str, value: Any) -> int:
 
 
 def _aligned(model: Model, arrays: Mapping[str, xr.DataArray], order: Mapping[str, Array]) -> dict[str, xr.DataArray]:
-    """Put values with the labels of others, in another order, into the given one, or that of the observed data."""
+    """Put values with the labels of others, in another order, into the given one, or that of the observed data.
+
+    Along dims of declared categories into the order of these: a model counts them.
+    """
     wanted = dict(order)
     out = dict(arrays)
     for name in sorted(arrays, key=lambda n: model.role(n) != "observed"):
         for dim in (str(dim) for dim in arrays[name].dims if dim in arrays[name].coords):
             labels = _names(model, name, dim, np.asarray(arrays[name].coords[dim].to_numpy()))
+            if dim in model.labels and set(model.labels[dim]) == set(labels.tolist()):
+                wanted.setdefault(dim, np.array(model.labels[dim]))
             first = wanted.setdefault(dim, labels)
             if len(first) == len(labels) and not _same(first, labels).all():
                 place = {label: i for i, label in enumerate(labels.tolist())}
