@@ -179,7 +179,13 @@ def _convolution(
 
 
 def _conv(config: Mapping[str, Any], weights: Weights) -> Layer:
-    return _convolution(config, weights, ("kernel",), lambda kernel: _of_all(kernel, config.get("groups") or 1))
+    def kernel_of(kernel: Array) -> Array:
+        groups = config.get("groups") or 1
+        if kernel.shape[2] % groups:
+            _only(config, "groups", (1,))
+        return _of_all(kernel, groups)
+
+    return _convolution(config, weights, ("kernel",), kernel_of)
 
 
 def _depthwise(config: Mapping[str, Any], weights: Weights) -> Layer:
