@@ -194,12 +194,14 @@ def _factors(kept: "HeldOut") -> tuple[tuple[float, float], list[str]]:
     """
     from .deep_mr import calibrate
     from .deep_mr.calibration import LEAST
+    from .deep_mr.trust import factor_of
 
     found, told = [], []
     for label, name in enumerate(("exposure", "outcome")):
         part = kept.predicted[:, :, label]
         mean, sd, y = part.mean(0), part.std(0, ddof=1), kept.measured[:, label]
-        found.append(calibrate(mean, sd, y).moments()[1])
+        calibrate(mean, sd, y)  # refuses what says nothing
+        found.append(factor_of((y - mean) / sd))
         half = len(y) // 2
         if half >= LEAST:
             right = calibrate(mean[:half], sd[:half], y[:half])

@@ -18,6 +18,8 @@ EFFECTS = {
     "reverse": "Effect of the second trait on the first",
 }
 
+FORTH, BACK = " of the first trait on the second", " of the second trait on the first"
+
 
 OF_ALL = "Causal effect of the exposure on the outcome"
 
@@ -33,6 +35,9 @@ def found(tree: xr.DataTree) -> Answer:
         notes = [f"{OF_ALL}: {told_number(float(value), both)}."]
     sure = list(_signs(tree, name))
     unit = "An effect is the change in the outcome, in its own units, for each unit of the exposure."
+    if "reverse" in tree["posterior"]:
+        sure = [*_signs(tree, name, FORTH), *_signs(tree, "reverse", BACK)]
+        unit = "An effect is the change in the trait that it is on, in its own units, for each unit of the other."
     return Answer("Causal effects", {"Estimates": _table(tree, name)}, [*notes, *sure, unit])
 
 
@@ -41,14 +46,14 @@ def _of_all(effect: "xr.DataArray | xr.DataTree") -> bool:
     return effect.dims[2:] == ("region",) and effect.sizes["region"] == 1
 
 
-def _signs(tree: xr.DataTree, name: str) -> Iterator[str]:
+def _signs(tree: xr.DataTree, name: str, of_which: str = "") -> Iterator[str]:
     """Yield the probability of the sign of each effect."""
     draws = tree["posterior"][name]
     for index in np.ndindex(draws.shape[2:]):
         above = float((draws.to_numpy()[(slice(None), slice(None), *index)] > 0).mean())
         side, share = ("positive", above) if above >= 0.5 else ("negative", 1 - above)
         of = str(draws.dims[-1])
-        at = f" of {of} {draws[of].to_numpy()[index[0]]}" if index and not _of_all(draws) else ""
+        at = f" of {of} {draws[of].to_numpy()[index[0]]}" if index and not _of_all(draws) else of_which
         sure = "> 0.999" if share > 0.999 else f"{share:.3f}"
         yield f"Posterior probability that the effect{at} is {side}: {sure} (one-sided)."
 
@@ -77,7 +82,7 @@ def _table(tree: xr.DataTree, name: str) -> list[list[str]]:
         rows.append(["Effect in a new region (prediction)", *cells(value, (low, high))])
         rows.append(["Standard deviation of effects between regions", *cells(*centre_and_ends(tree, "heterogeneity"))])
     if "reverse" in posterior:
-        rows[1][0] = "Effect of the first trait on the second"
+        rows[1][0] = f"Effect{FORTH}"
         rows.append([EFFECTS["reverse"], *cells(*centre_and_ends(tree, "reverse"))])
     if "intercept" in posterior and posterior["intercept"].ndim == 2:
         rows.append(["Mean pleiotropic effect", *cells(*centre_and_ends(tree, "intercept"))])

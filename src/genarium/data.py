@@ -89,6 +89,7 @@ def check(
     kept = stored_labels(data, model) if isinstance(data, xr.DataTree) else {}
     kept = {dim: labels for dim, labels in kept.items() if len(labels) == size.get(dim)}
     coords = _coords(model, named, size, {**kept, **names})
+    named = {name: _as_derived(model, name, array, coords) for name, array in named.items()}
     arrays: dict[str, Array] = {}
     fixed: dict[str, Array] = {}
     for name in sorted(known, key=lambda n: callable(known[n].default)):  # what follows from the data comes last
@@ -258,12 +259,17 @@ def _whole_size(model: Model, dim: str, value: Any) -> int:
 
 
 def _aligned(model: Model, arrays: Mapping[str, xr.DataArray], order: Mapping[str, Array]) -> dict[str, xr.DataArray]:
-    """Put values with the labels of others, in another order, into the given one, or that of the observed data."""
+    """Put values with the labels of others, in another order, into the given one, or that of the observed data.
+
+    Along dims of declared categories into the order of these: a model counts them.
+    """
     wanted = dict(order)
     out = dict(arrays)
     for name in sorted(arrays, key=lambda n: model.role(n) != "observed"):
         for dim in (str(dim) for dim in arrays[name].dims if dim in arrays[name].coords):
             labels = _names(model, name, dim, np.asarray(arrays[name].coords[dim].to_numpy()))
+            if dim in model.labels and set(model.labels[dim]) == set(labels.tolist()):
+                wanted.setdefault(dim, np.array(model.labels[dim]))
             first = wanted.setdefault(dim, labels)
             if len(first) == len(labels) and not _same(first, labels).all():
                 place = {label: i for i, label in enumerate(labels.tolist())}
@@ -314,7 +320,29 @@ def _coords(
         usual[dim] = found
     out = {dim: coords.get(dim, usual.get(dim, np.arange(size))) for dim, size in sizes.items()}
     derived = {dim: call(model.derived_dims[dim], out) for dim in model.derived_dims if dim in sizes}
-    return out | {dim: labels for dim, labels in derived.items() if dim not in coords}
+    for dim, labels in derived.items():
+        if dim not in coords or set(labels.tolist()) == set(coords[dim].tolist()):
+            out[dim] = labels
+        elif labels.dtype.kind == coords[dim].dtype.kind == "U":
+            odd = next(one for one in coords[dim].tolist() if one not in labels)
+            raise InputError(
+                f"{where(model, owner[dim])} labels {dim!r} with {odd!r}, but by the labels of "
+                f"{' and '.join(parents_of(model.derived_dims[dim]))} they are {listed(labels)}. Give these; their "
+                "order does not matter."
+            )
+    return out
+
+
+def _as_derived(model: Model, name: str, array: xr.DataArray, coords: Mapping[str, Array]) -> xr.DataArray:
+    """Put a value along dims whose labels follow from others' into the order of these."""
+    for dim in model.derived_dims:
+        if dim in array.dims and dim in array.coords:
+            place = {
+                label: i for i, label in enumerate(_names(model, name, dim, array.coords[dim].to_numpy()).tolist())
+            }
+            if list(place) != coords[dim].tolist() and place.keys() == set(coords[dim].tolist()):
+                array = array.isel({dim: [place[label] for label in coords[dim].tolist()]})
+    return array
 
 
 def _names(model: Model, name: str, dim: str, labels: Array) -> Array:

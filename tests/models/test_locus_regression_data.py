@@ -32,6 +32,19 @@ def means(tree: xr.DataTree, *names: str) -> list[Array]:
     return [tree["posterior"][name].mean(("chain", "draw")).to_numpy() for name in names]
 
 
+def test_contexts_with_their_names_may_stand_in_any_order() -> None:
+    """The model counts them: by position, every context would have the opportunities of another."""
+    data = arrays()
+    model = registry.get(NAME)
+    own = check(model, data, {"process": 2})
+    named = xr.DataArray(
+        data["context_opportunity"], coords={"context": list(model.labels["context"])}, dims=("context", "locus")
+    )
+    other = check(model, {**data, "context_opportunity": named.sortby("context", ascending=False)}, {"process": 2})
+    np.testing.assert_array_equal(other["context_opportunity"], own["context_opportunity"])
+    assert other.coords["context"].tolist() == own.coords["context"].tolist()
+
+
 # Features
 
 

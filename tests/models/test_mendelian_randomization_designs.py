@@ -13,6 +13,7 @@ from genarium.cli import main
 from genarium.data import check
 from genarium.declaration import Array, Problem
 from genarium.models.mendelian_randomization import bidirectional, egger, ivw, linked, mr_table, multivariable
+from genarium.models.mendelian_randomization.found import found
 from genarium.models.mendelian_randomization.gwas import clump
 from genarium.models.mendelian_randomization.independence import Coordinates, metropolis
 
@@ -173,6 +174,11 @@ def test_both_readings_of_two_sets_of_instruments_are_sampled(seed: int) -> None
     fit = gn.fit(NAME, data, "independence", seed, design="bidirectional", draws=500)
     share = float((fit["posterior"]["theta"] < 1.1).mean())
     assert share == pytest.approx(0.303, abs=0.08)
+    for name, of in (("theta", "first trait on the second"), ("reverse", "second trait on the first")):
+        above = (fit["posterior"][name] > 0).mean()
+        side, sure = ("positive", above) if above >= 0.5 else ("negative", 1 - above)
+        note = next(note for note in found(fit).notes if f"the effect of the {of} is {side}: " in note)
+        assert ("> 0.999" if sure > 0.999 else f"{float(sure):.3f}") in note
 
 
 def test_wrong_correlations_are_refused() -> None:

@@ -136,7 +136,14 @@ def test_effects_of_z(tmp_path: Path) -> None:
     found = effects(path, "SNP\tA1\tA2\tZ\tN\tFRQ\nrs1\tA\tG\t5\t10000\t0.3\n")
     np.testing.assert_allclose(found.se, 1 / np.sqrt(2 * 0.3 * 0.7 * 10025))
     np.testing.assert_allclose(found.beta / found.se, 5)
-    with pytest.raises(InputError, match=r"there is Z but no effect; frequencies and sample sizes are needed"):
+    for more in ("", "\tN\tFRQ"):  # standard errors in the file say the unit
+        found = effects(path, f"SNP\tA1\tA2\tZ\tSE{more}\nrs1\tA\tG\t5\t0.2{more and '\t10000\t0.3'}\n")
+        np.testing.assert_allclose([found.beta[0], found.se[0]], [1.0, 0.2])
+    found = effects(path, "SNP\tA1\tA2\thazard_ratio\tci_lower\tci_upper\nrs1\tA\tG\t2\t1\t4\n")
+    np.testing.assert_allclose([found.beta[0], found.se[0]], [np.log(2), np.log(4) / (2 * 1.959963984540054)])
+    with pytest.raises(
+        InputError, match=r"there is Z but no effect; standard errors, or frequencies and sample sizes, are needed"
+    ):
         effects(path, "SNP\tA1\tA2\tZ\nrs1\tA\tG\t5\n")
 
 

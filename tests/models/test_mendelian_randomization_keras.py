@@ -1,5 +1,6 @@
 """Networks in files of Keras 2 and 3, against loops; and what of theirs is refused by name."""
 
+import itertools
 import json
 import zipfile
 from importlib import import_module
@@ -419,6 +420,44 @@ def test_calls_of_keras_3_that_say_nothing_more(tmp_path: Path, kwargs: dict[str
     x = nf.some(rng, 2, 9)
     c = np.array([nf.conv(one, kernel.transpose(2, 1, 0), np.ones(3), padding=1) for one in x])
     np.testing.assert_allclose(net(x), (c**2).max(2), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["Conv1D", "DepthwiseConv1D", "SeparableConv1D"])
+def test_channels_apart_from_each_other(tmp_path: Path, kind: str) -> None:
+    """In two groups of two, each by itself, or that and then across them; then over the channels of a position."""
+    rng = np.random.default_rng(23)
+    own = rng.normal(size=(3, 2, 6) if kind == "Conv1D" else (3, 4, 2)).astype(np.float32)
+    across, first = (rng.normal(size=size).astype(np.float32) for size in ((1, 8, 5), (3, 4, 4)))
+    F = {"Conv1D": 6, "DepthwiseConv1D": 8, "SeparableConv1D": 5}[kind]
+    bias, gamma, beta = rng.normal(size=(3, F)).astype(np.float32)
+    layers = [
+        nf.layer("InputLayer", "in", batch_shape=[None, 15, 4]),
+        nf.layer("Conv1D", "c", "in", padding="same", activation="selu"),
+        nf.layer(kind, "m", "c", padding="same", dilation_rate=[2], groups=2 if kind == "Conv1D" else 1),
+        nf.layer("LayerNormalization", "n", "m", epsilon=0.1),
+        nf.layer("GlobalMaxPooling1D", "top", "n"),
+    ]
+    weights = {"c": [first, np.ones(4)], "n": [gamma, beta]}
+    weights["m"] = [own, across, bias] if kind == "SeparableConv1D" else [own, bias]
+    net = load_network(archive_of(tmp_path / "net.keras", nf.model("m", layers, ["in"], ["top"]), weights))
+    x = nf.some(rng, 2, 15)
+    expected = []
+    for one in x:
+        c = nf.conv(one, first.transpose(2, 1, 0), np.ones(4), padding=1)
+        c = 1.0507009873554805 * np.where(c > 0, c, 1.6732632423543772 * np.expm1(c))
+        c = np.pad(c, ((0, 0), (2, 2)))
+        made = np.zeros((6 if kind == "Conv1D" else 8, 15))
+        for f, at, tap in itertools.product(range(len(made)), range(15), range(3)):
+            if kind == "Conv1D":
+                group = f // 3
+                made[f, at] += sum(own[tap, k, f] * c[2 * group + k, at + 2 * tap] for k in (0, 1))
+            else:
+                made[f, at] += own[tap, f // 2, f % 2] * c[f // 2, at + 2 * tap]
+        made = (across[0].T @ made if kind == "SeparableConv1D" else made) + bias[:, None]
+        made = (made - made.mean(0)) / np.sqrt(made.var(0) + 0.1) * gamma[:, None] + beta[:, None]
+        expected.append(made.max(1))
+    np.testing.assert_allclose(net(x), expected, atol=1e-6)
+    nf.check_mutants(net, x, 0, 15)
 
 
 def test_weights_that_a_layer_has_besides_its_own_are_refused(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from genarium.models.mendelian_randomization.deep_mr.regions import Regions
 from genarium.models.mendelian_randomization.deep_mr.sequence import others
 from genarium.models.mendelian_randomization.deep_mr.simulation import BOTH, SPACING, simulate
 from genarium.models.mendelian_randomization.deep_mr.trust import inside
-from genarium.models.mendelian_randomization.deep_mr_run import _held_out
+from genarium.models.mendelian_randomization.deep_mr_run import _factors, _held_out
 
 E, N, W = 5, 12, 20
 
@@ -115,6 +115,20 @@ def test_standard_deviations_are_judged_as_calibrated() -> None:
         _held_out(members, regions, 0, 1, "logit", "held.bed")
 
 
+@pytest.mark.parametrize("members", [2, 3, 5, 10])
+def test_few_members_that_are_right_are_not_called_too_sure(members: int) -> None:
+    """What is measured differs from members as these do from each other, and once more times sqrt(1 + 1/E)."""
+    rng = np.random.default_rng(members)
+    centre, sd = rng.normal(size=(400, 2)), rng.lognormal(-1, 0.4, (400, 2))
+    predicted = centre + sd * rng.normal(size=(members, 400, 2))
+    held = HeldOut(predicted, centre + sd * rng.normal(size=(400, 2)))
+    factors, _ = _factors(held)
+    assert max(factors) < (2.2 if members == 2 else 1.6)
+    found = world()
+    again = diagnose(found, deep_mr(found, None, 0, 1), 0, 1, held_out=held, factor=factors)[1]
+    assert again.value == pytest.approx(1)
+
+
 def test_errors_of_the_same_networks_are_no_sign_of_direct_effects() -> None:
     """Errors that grow with the effect and correlate by .9 leave no more than themselves of y - theta x."""
     rng = np.random.default_rng(2)
@@ -126,6 +140,25 @@ def test_errors_of_the_same_networks_are_no_sign_of_direct_effects() -> None:
     some = Effects(x + se * error[0], se, y, se, rho * se**2, where, where, where)
     assert inside(some, np.ones(2000)) < 0.1
     assert inside(replace(some, y=y + x * rng.normal(size=2000)), np.ones(2000)) > 0.25
+
+
+@pytest.mark.parametrize("many", [2, 3])
+def test_few_substitutions_of_a_sequence_are_no_sign_of_direct_effects(many: int) -> None:
+    """The strongest of a few draws the slope to itself: what is left of it is small whatever its direct effect."""
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(300, many)) * rng.lognormal(0, 0.5, (300, many))
+    where = np.repeat(np.arange(300), many)
+
+    def judged(direct: np.ndarray) -> float:
+        y = 0.7 * x + direct
+        slope = (x * y).sum(1) / (x**2).sum(1)
+        flat, se = x.ravel(), np.full(x.size, 0.01)
+        some = Effects(flat, se, y.ravel(), se, 0 * se, where, where, where)
+        return inside(some, slope[where])
+
+    balanced = 0.1 * rng.normal(size=x.shape)
+    assert judged(balanced) < 0.1
+    assert judged(balanced * (0.2 + np.abs(x))) > 0.2
 
 
 @pytest.mark.slow

@@ -65,6 +65,17 @@ def model(toy: Model) -> Model:
     )
 
 
+def test_labels_along_a_dim_that_follows_are_found_in_any_order(model: Model) -> None:
+    """As along dims of the data's own; taken by their place, a link would be between other places."""
+    level = xr.DataArray(np.zeros((5, 3)), coords={"place": ["q", "p", "r"]}, dims=("item", "place"))
+    link = xr.DataArray([1.0, 2.0], coords={"pair": ["p+r", "q+p"]}, dims="pair")
+    problem = check(model, {"y": level, "link": link})
+    assert problem.fixed["link"].tolist() == [2.0, 1.0]
+    assert problem.coords["pair"].tolist() == ["q+p", "p+r"]
+    with pytest.raises(InputError, match=r"'link'.*labels 'pair' with 'p\+q', but by the labels of place they"):
+        check(model, {"y": level, "link": link.assign_coords(pair=["p+q", "q+r"])})
+
+
 def test_size_and_labels_follow(model: Model) -> None:
     tree = gn.simulate(model, seed=1, place=4)
     assert tree["truth"]["link"].sizes == {"pair": 3}

@@ -1,9 +1,9 @@
 """NOTMAD at 20, 100 and 500 nodes: ``python validation/benchmarks/notmad_scale.py [--nodes 20,100] [--seeds 10]``.
 
-Four archetypes with 2p edges each along one order, weights of either sign from U(.3, 1), unit noise, two covariates that
-the archetypes' logits are linear in; 1,000 samples for training and 1,000 new ones. Prints the root mean square error of
-the new samples' projected networks, of W = 0 and of one network for all (``notears``): median over seeds, worst in
-brackets; CPU seconds of one thread (OMP_NUM_THREADS=1), and the peak memory of the process.
+Four archetypes with 2p edges each along one order, weights of either sign from U(.3, 1), unit noise, two covariates
+that the archetypes' logits are linear in; 1,000 samples for training and 1,000 new ones. Prints the root mean square
+error of the new samples' projected networks, of W = 0 and of one network for all (``notears``): median over seeds,
+worst in brackets; CPU seconds of one thread (OMP_NUM_THREADS=1), and the peak memory of the process.
 """
 
 import argparse

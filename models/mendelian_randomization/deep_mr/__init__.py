@@ -15,7 +15,7 @@ from .mutagenesis import Mutagenesis, mutagenise
 from .pipeline import DeepMR, LocalEffects, deep_mr, local_effects
 from .scales import SCALES, Scaled
 from .sequence import one_hot
-from .trust import Finding, HeldOut, diagnose
+from .trust import Finding, HeldOut, diagnose, factor_of
 
 __all__ = [
     "SCALES",
@@ -39,6 +39,7 @@ __all__ = [
     "diagnose",
     "dropped",
     "effects",
+    "factor_of",
     "load_network",
     "local_effects",
     "mutagenise",

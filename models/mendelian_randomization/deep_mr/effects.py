@@ -98,7 +98,8 @@ def effects(
         Members that choose the ``instruments``, and only with these; must not be among those that estimate, or the
         winner's curse is back.
     factor : (float, float)
-        Of the standard errors, from :meth:`Calibration.moments`.
+        Of the standard errors, from held-out data: :func:`factor_of`, or :meth:`Calibration.moments` if sds are of many
+        members.
     floor : float
         Least standard error of either effect, for members that agree to the last digit.
     saturated : {"drop", "keep"}

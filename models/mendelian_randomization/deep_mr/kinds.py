@@ -160,21 +160,57 @@ def _one(config: Mapping[str, Any], value: Any, window: bool = True) -> int:
     return many[2 - unit]
 
 
-def _conv(config: Mapping[str, Any], weights: Weights) -> Layer:
+def _convolution(
+    config: Mapping[str, Any], weights: Weights, names: Sequence[str], kernel: Callable[..., Array]
+) -> Layer:
+    """Return a convolution whose kernel, (k, C, F), follows from weights of these names."""
     _only(config, "padding", ("valid", "same", "causal"))
-    _only(config, "groups", (1,))
     _only(config, "data_format", ("channels_last", None))
-    w = _biased(config, weights)
-    kernel = w["kernel"]
-    if kernel.ndim == 4:
-        w["kernel"] = kernel.reshape(_one(config, kernel.shape[:2]), *kernel.shape[2:])
+    w = _named(weights, (*names, "bias"))
+    parts = [w[name].reshape(_one(config, w[name].shape[:-2]), *w[name].shape[-2:]) for name in names]
     options = {
         "stride": _one(config, config.get("strides", 1), False),
         "dilation": _one(config, config.get("dilation_rate", 1), False),
         "padding": config.get("padding", "valid"),
         "activation": _function(config),
     }
-    return Layer("", "conv", (), options, w)
+    bias = {"bias": w["bias"]} if config.get("use_bias", True) else {}
+    return Layer("", "conv", (), options, {"kernel": kernel(*parts), **bias})
+
+
+def _conv(config: Mapping[str, Any], weights: Weights) -> Layer:
+    def kernel_of(kernel: Array) -> Array:
+        groups = config.get("groups") or 1
+        if kernel.shape[2] % groups:
+            _only(config, "groups", (1,))
+        return _of_all(kernel, groups)
+
+    return _convolution(config, weights, ("kernel",), kernel_of)
+
+
+def _depthwise(config: Mapping[str, Any], weights: Weights) -> Layer:
+    name = "depthwise_kernel" if "depthwise_kernel" in weights else "kernel"  # of Keras 2, 3
+    return _convolution(config, weights, (name,), _of_each)
+
+
+def _separable(config: Mapping[str, Any], weights: Weights) -> Layer:
+    """Of each channel by itself, then across channels at one position: both are one convolution."""
+    names = ("depthwise_kernel", "pointwise_kernel")
+    return _convolution(config, weights, names, lambda own, across: np.asarray(_of_each(own) @ across[0]))
+
+
+def _of_all(kernel: Array, groups: int) -> Array:
+    """Return the kernel of all channels, (k, C, F), of one whose groups of channels are apart, (k, C / groups, F)."""
+    k, c, F = kernel.shape
+    out, f = np.zeros((k, c * groups, F)), F // groups
+    for g in range(groups):
+        out[:, g * c : (g + 1) * c, g * f : (g + 1) * f] = kernel[:, :, g * f : (g + 1) * f]
+    return out
+
+
+def _of_each(kernel: Array) -> Array:
+    """Return the kernel of all channels, (k, C, C m), of one that makes m of each channel, (k, C, m)."""
+    return _of_all(kernel.reshape(len(kernel), 1, -1), kernel.shape[1])
 
 
 def _dense(config: Mapping[str, Any], weights: Weights) -> Layer:
@@ -213,6 +249,22 @@ def _normalise(config: Mapping[str, Any], weights: Weights) -> Layer:
     )
 
 
+def _layer_normalise(config: Mapping[str, Any], weights: Weights) -> Layer:
+    axis = np.atleast_1d(config.get("axis", -1))
+    if len(axis) > 1:
+        raise _Refused(f"works along axis={axis.tolist()}, but must be along channels alone (-1). {REMEDY}")
+    _only(config, "rms_scaling", (False,))
+    own = [name for name, option in (("gamma", "scale"), ("beta", "center")) if config.get(option, True)]
+    w = _named(weights, own)
+    scale, shift, least = w.get("gamma", 1.0), w.get("beta", 0.0), config.get("epsilon", 1e-3)
+
+    def normalised(x: Array) -> Array:
+        spread = np.sqrt(x.var(-1, keepdims=True) + least)
+        return np.asarray((x - x.mean(-1, keepdims=True)) / spread * scale + shift)
+
+    return Layer("", "activation", (), {"activation": normalised, **_axis(config)})
+
+
 def _axis(config: Mapping[str, Any]) -> dict[str, Any]:
     """Options of a layer along an axis; whether that is of channels depends on what it gets."""
     return {"axis": int(np.atleast_1d(config.get("axis", -1))[0]), "unit": config["unit"]}
@@ -237,8 +289,8 @@ def _leaky(config: Mapping[str, Any], weights: Weights) -> Layer:
 
 
 def _elu(config: Mapping[str, Any], weights: Weights) -> Layer:
-    _only(config, "alpha", (1.0,))
-    return Layer("", "activation", (), {"activation": "elu"})
+    alpha = float(config.get("alpha", 1.0))
+    return Layer("", "activation", (), {"activation": lambda x: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))})
 
 
 def _softmax(config: Mapping[str, Any], weights: Weights) -> Layer:
@@ -273,6 +325,11 @@ KINDS: Mapping[str, Callable[[Mapping[str, Any], Weights], Layer]] = {
     "Conv1D": _conv,
     "Conv2D": _conv,
     "ConvDNA": _conv,
+    "DepthwiseConv1D": _depthwise,
+    "DepthwiseConv2D": _depthwise,
+    "SeparableConv1D": _separable,
+    "SeparableConvolution1D": _separable,
+    "SeparableConv2D": _separable,
     "Dense": _dense,
     "MaxPooling1D": _pool("max"),
     "AveragePooling1D": _pool("mean"),
@@ -286,6 +343,7 @@ KINDS: Mapping[str, Callable[[Mapping[str, Any], Weights], Layer]] = {
     "Flatten": _whole("flatten"),
     "BatchNormalization": _normalise,
     "SyncBatchNormalization": _normalise,
+    "LayerNormalization": _layer_normalise,
     "Activation": _activation,
     "ReLU": _relu,
     "LeakyReLU": _leaky,

@@ -158,13 +158,23 @@ def _predictions(held_out: HeldOut | None, factor: Array) -> list[Finding]:
     mean, sd = held_out.predicted.mean(0), held_out.predicted.std(0, ddof=1)
     r = min(float(np.corrcoef(mean[:, t], held_out.measured[:, t])[0, 1]) for t in (0, 1))
     z = (held_out.measured - mean) / (sd * factor)
-    factors = [float(np.median(np.abs(z[:, t] - np.median(z[:, t]))) / 0.6745) for t in (0, 1)]
+    factors = [factor_of(z[:, t]) for t in (0, 1)]
     worst = max(factors, key=lambda f: abs(np.log(f)))
     kept: Status = "pass" if low <= worst <= high else "warn"
     return [
         _least(names[0], r, ACCURATE, "train on more data: effects of a wrong model are no effects"),
         Finding(names[1], worst, limits[1], kept, remedies[1]),
     ]
+
+
+def factor_of(residuals: Array) -> float:
+    """Return what standard deviations are to be multiplied by, from residuals in units of them.
+
+    The median distance to the median, over a normal variable's. The sd of the residuals would not do: standard
+    deviations over few members are far too small at times, and residuals in units of them have long tails (with five
+    members that are right their variance is 2.4, with three it is infinite).
+    """
+    return float(np.median(np.abs(residuals - np.median(residuals))) / 0.6744897501960817)
 
 
 def bend(some: Effects, theta: Array) -> float:
@@ -184,7 +194,7 @@ def bend(some: Effects, theta: Array) -> float:
         if information <= 0:
             continue
         found = float((weight * own * rest).sum()) / information
-        scale = float((weight * (rest - found * own) ** 2).mean()) ** 0.5
+        scale = (float((weight * (rest - found * own) ** 2).sum()) / max(_told_of(some) - 1, 1)) ** 0.5
         if abs(found) > 2 * max(1.0, scale) * information**-0.5:
             changes.append(abs(found))
     return max(changes, default=0.0) / max(abs(level), 1e-300) if changes else 0.0
@@ -195,15 +205,18 @@ def inside(some: Effects, theta: Array) -> float:
 
     The direct effect of a substitution on the outcome is what the sequence's slope leaves. Under InSIDE its variance
     does not go with the instrument's strength, while that of its errors may: its square is over the sum of both, one
-    variance of direct effects being that which brings the mean of such squares to 1. 0 where the correlation is not
-    told from 0 (two standard errors).
+    variance of direct effects being that which brings the mean of such squares to 1. Of either the slope leaves a
+    part, the smaller the more it goes by the substitution (its leverage), as it does in sequences with few. 0 where the
+    correlation is not told from 0 (two standard errors).
     """
-    square, noise = (some.y - theta * some.x) ** 2, _noise(some, theta)
-    direct = square / (noise + _excess(square, noise))
-    strength = np.log(np.abs(some.x) + 1e-300)
+    part = _left(some, np.ones(len(some)))
+    known = part > 1e-6  # a slope through one substitution leaves nothing of it
+    square, noise = ((some.y - theta * some.x) ** 2)[known], _left(some, _noise(some, theta))[known]
+    direct = square / (noise + _excess(square, noise, part[known]) * part[known])
+    strength = np.abs(some.x[known])
     rank = np.argsort(np.argsort(direct)).astype(float), np.argsort(np.argsort(strength)).astype(float)
-    r = float(np.corrcoef(*rank)[0, 1]) if len(some) > 3 else 0.0
-    return abs(r) if abs(r) > 2 / np.sqrt(max(len(some) - 3, 1)) else 0.0
+    r = float(np.corrcoef(*rank)[0, 1]) if len(direct) > 3 else 0.0
+    return abs(r) if abs(r) > 2 / np.sqrt(max(_told_of(some) - 2, 1)) else 0.0
 
 
 def _noise(some: Effects, theta: Array) -> Array:
@@ -211,20 +224,39 @@ def _noise(some: Effects, theta: Array) -> Array:
     return np.asarray(some.se_y**2 + (theta * some.se_x) ** 2 - 2 * theta * some.covariance)
 
 
-def _excess(square: Array, noise: Array) -> float:
-    """Return the variance that squares have beyond their noise: with it their mean in units of the sum is 1."""
+def _left(some: Effects, variance: Array) -> Array:
+    """Return the variance that y less its sequence's slope times x has, by those of y; the slope being IVW's."""
+    weight = some.x / some.se_y**2
+    whole = _sums(some, weight * some.x)
+    return np.asarray(
+        variance * (1 - 2 * weight * some.x / whole) + some.x**2 * _sums(some, weight**2 * variance) / whole**2
+    )
+
+
+def _told_of(some: Effects) -> int:
+    """Return how many numbers are left to judge by, a slope having been fitted to each sequence."""
+    return len(some) - len(np.unique(some.sequence))
+
+
+def _excess(square: Array, noise: Array, part: Array) -> float:
+    """Return the variance, a part of it in each, that squares have beyond their noise: over the sum their mean is 1."""
     from scipy.optimize import brentq
 
     def over(variance: float) -> float:
-        return float((square / (noise + variance)).mean()) - 1
+        return float((square / (noise + variance * part)).mean()) - 1
 
-    return 0.0 if over(0.0) <= 0 else float(brentq(over, 0.0, float(square.mean()), rtol=1e-9))
+    return 0.0 if over(0.0) <= 0 else float(brentq(over, 0.0, float((square / part).mean()), rtol=1e-9))
 
 
 def _ratio(some: Effects, above: Array, below: Array) -> Array:
     """Return a ratio of sums over each sequence, at its substitutions."""
+    return np.asarray(_sums(some, above) / np.maximum(_sums(some, below), 1e-300))
+
+
+def _sums(some: Effects, values: Array) -> Array:
+    """Return sums over each sequence, at its substitutions."""
     _, of = np.unique(some.sequence, return_inverse=True)
-    return np.asarray((np.bincount(of, above) / np.maximum(np.bincount(of, below), 1e-300))[of])
+    return np.asarray(np.bincount(of, values)[of])
 
 
 def _by_sequence(some: Effects, values: Array) -> Array:

@@ -30,7 +30,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
         *("beta", "hmbeta", "b", "effect", "effects", "effectsize", "es", "logor", "logoddsratio", "lnor", "betacoef"),
         *("coefficient", "estimate", "frequentistaddbeta1", "betahat"),
     ),
-    "odds_ratio": ("oddsratio", "hmoddsratio", "or", "ora1", "oddsratioa1"),
+    "odds_ratio": ("oddsratio", "hmoddsratio", "or", "ora1", "oddsratioa1", "hazardratio"),
     "se": (
         *("standarderror", "se", "stderr", "sebeta", "logorse", "selogor", "stderrlogor", "stderror", "sebetahat"),
         *("frequentistaddse1", "sdbeta", "betase"),

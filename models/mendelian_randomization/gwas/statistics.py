@@ -83,7 +83,7 @@ def effects_of(columns: Columns, rows: Array, scale: Scale = "auto") -> Effects:
     if absent.size:
         se[absent] = _derived(columns, rows[absent], beta[absent], z[absent], log10_p[absent], ratios[absent])
     if not (columns.has("beta") or columns.has("odds_ratio")):
-        beta, se = _standardised(columns, z, frequency, samples)
+        beta, se = _of_z(columns, z, se, frequency, samples)
     fault[(fault == "") & ~np.isfinite(beta)] = "no effect"
     fault[(fault == "") & ~np.isfinite(se)] = "no standard error"
     fault[(fault == "") & ~(se > 0)] = "a standard error that is not positive"
@@ -165,12 +165,18 @@ def _of_log_odds(columns: Columns, ratio: Array, beta: Array, se: Array, z: Arra
     return se
 
 
-def _standardised(columns: Columns, z: Array, frequency: Array, samples: Array) -> tuple[Array, Array]:
-    """Effects in standard deviations of the trait, from Z, the frequency and the sample size (Zhu et al. 2016)."""
+def _of_z(columns: Columns, z: Array, se: Array, frequency: Array, samples: Array) -> tuple[Array, Array]:
+    """Effects from Z and standard errors; else in standard deviations of the trait, by frequency and sample size.
+
+    These are after Zhu et al. (2016).
+    """
+    if columns.has("se"):
+        columns.notes.append(f"{columns.path.name}: effects follow from Z and standard errors")
+        return z * se, se
     if not (columns.has("frequency") and columns.has("samples")):
         raise InputError(
-            f"{columns.path}: there is Z but no effect; frequencies and sample sizes are needed to make effects of it. "
-            "Give them, or a column of effects."
+            f"{columns.path}: there is Z but no effect; standard errors, or frequencies and sample sizes, are needed "
+            "to make effects of it. Give them, or a column of effects."
         )
     with np.errstate(divide="ignore", invalid="ignore"):
         se = 1 / np.sqrt(2 * frequency * (1 - frequency) * (samples + z**2))
