@@ -268,14 +268,26 @@ def _aligned(model: Model, arrays: Mapping[str, xr.DataArray], order: Mapping[st
     for name in sorted(arrays, key=lambda n: model.role(n) != "observed"):
         for dim in (str(dim) for dim in arrays[name].dims if dim in arrays[name].coords):
             labels = _names(model, name, dim, np.asarray(arrays[name].coords[dim].to_numpy()))
-            if dim in model.labels and set(model.labels[dim]) == set(labels.tolist()):
-                wanted.setdefault(dim, np.array(model.labels[dim]))
+            if dim in model.labels and len(labels) == len(model.labels[dim]) and labels.dtype.kind == "U":
+                wanted.setdefault(dim, _categories(model, name, dim, labels))
             first = wanted.setdefault(dim, labels)
             if len(first) == len(labels) and not _same(first, labels).all():
                 place = {label: i for i, label in enumerate(labels.tolist())}
                 if place.keys() == set(first.tolist()):
                     out[name] = out[name].isel({dim: [place[label] for label in first.tolist()]})
     return out
+
+
+def _categories(model: Model, name: str, dim: str, labels: Array) -> Array:
+    """Return the declared categories of a dim; refuse labels that are others, for a model counts by these."""
+    categories = np.array(model.labels[dim])
+    odd = [label for label in labels.tolist() if label not in model.labels[dim]]
+    if odd:
+        raise InputError(
+            f"{where(model, name)} labels {dim!r} with {odd[0]!r}, but its categories are {listed(categories)}. Give "
+            "these labels, in whatever order, or values without labels in the order of the categories."
+        )
+    return categories
 
 
 def _coords(

@@ -43,6 +43,9 @@ def test_contexts_with_their_names_may_stand_in_any_order() -> None:
     other = check(model, {**data, "context_opportunity": named.sortby("context", ascending=False)}, {"process": 2})
     np.testing.assert_array_equal(other["context_opportunity"], own["context_opportunity"])
     assert other.coords["context"].tolist() == own.coords["context"].tolist()
+    bare = [name.replace("[", "").replace("]", "") for name in model.labels["context"]]
+    with pytest.raises(InputError, match=r"labels 'context' with 'ACA', but its categories are A\[C\]A, .*Give these"):
+        check(model, {**data, "context_opportunity": named.assign_coords(context=bare)}, {"process": 2})
 
 
 # Features
