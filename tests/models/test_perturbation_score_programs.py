@@ -255,6 +255,35 @@ def test_effects_that_are_not_there_are_not_clear() -> None:
     X, condition, guide, state, _ = cells(np.random.default_rng(2), 0.0)
     told, _ = escapees(X, condition, "c", guide=guide, state=state)
     assert not told["clear"].any()
+    assert (told["low"] == 0).all()  # nothing is known of shares there
+    assert (told["high"] == 1).all()
+
+
+def test_guides_most_of_whose_cells_were_not_hit() -> None:
+    """From the mean of all cells alone, half of them were taken for effects of less than CLEAR, and .12 too small."""
+    rng = np.random.default_rng(4)
+    repeats, n, d = 40, 160, 12
+    hit = np.r_[np.zeros(2000), rng.uniform(size=repeats * n) > 0.6]
+    X = rng.normal(size=(len(hit), d)) + np.outer(hit, np.eye(d)[0] * 2)
+    told, _ = escapees(X, ["c"] * 2000 + [f"p{i // n}" for i in range(repeats * n)], "c")
+    assert told["clear"].mean() > 0.85
+    assert abs(float(told["not_hit"].mean()) - 0.6) < 0.05
+
+
+def test_few_control_cells() -> None:
+    """The inverse of a covariance of few cells is too large: cells seemed .4 sd farther from the control."""
+    rng = np.random.default_rng(6)
+    n, d, controls, repeats = 200, 10, 40, 25
+    apart, share = [], []
+    for _ in range(repeats):
+        hit = np.r_[np.zeros(controls), rng.uniform(size=n) > 0.4]
+        X = rng.normal(size=(len(hit), d)) + np.outer(hit, np.eye(d)[0] * 3)
+        state = rng.integers(0, 3, len(hit))
+        told, _ = escapees(X + state[:, None], ["c"] * controls + ["p"] * n, "c", state=state)
+        apart.append(float(told["apart"][0]))
+        share.append(float(told["not_hit"][0]))
+    assert abs(np.mean(apart) - 3) < 3 * np.std(apart) / np.sqrt(repeats) + 0.05
+    assert abs(np.mean(share) - 0.4) < 0.06
 
 
 @pytest.mark.parametrize(
