@@ -14,6 +14,9 @@ from genarium.readers.messages import absent
 RESAMPLES = 50
 """Resamples of a perturbation's cells, for the sampling variance of its statistic."""
 
+KEPT_BACK = 3
+"""One of so many cells of a perturbation is kept from training, to tell what it moves."""
+
 HELD_OUT, FEWEST, CELLS = 5, 10, 10
 """One of so many perturbations is held out, where there are at least so many; cells that rivals are compared at."""
 
@@ -61,8 +64,8 @@ def statistic(
     Returns
     -------
     Result
-        ``point``: the unknown variables; ``activity`` (perturbation, program) with ``activity_se``; by the half of the
-        cells that training did not see, ``moved`` (difference from the control) with its ``moved_fdr``, and
+        ``point``: the unknown variables; ``activity`` (perturbation, program) with ``activity_se``; by the third of
+        the cells that training did not see, ``moved`` (difference from the control) with its ``moved_fdr``, and
         ``reliability`` of each program; ``total_loading`` and ``total_loading_z`` (program, gene): log expression of a
         perturbation's cells, states not told apart, per sd of a program; ``score``; the network's weights. Notes:
         errors of held-out perturbations, and those of simple rivals.
@@ -84,7 +87,7 @@ def statistic(
     order = rng.permutation(P)
     held = np.sort(order[: P // HELD_OUT]) if P >= FEWEST else np.empty(0, dtype=np.int64)
     rows = np.setdiff1d(np.arange(P), held)
-    unseen = halved(problem["condition"], rng)
+    unseen = kept_back(problem["condition"], rng)
     seen = screen_of(problem, ~unseen | np.isin(problem["condition"], held))  # all cells of those held out
     plain = {} if problem.option("regression") != "none" else {"weight": 0.0, "recognition": "apart"}
     size = {"programs": problem.sizes["program"]}
@@ -127,14 +130,14 @@ def settled(losses: Array) -> dict[str, float | int]:
     return {"loss": float(last.mean()), "converged": int(before.mean() - last.mean() <= noise)}
 
 
-def halved(condition: Array, rng: np.random.Generator) -> Array:
-    """Choose half of the cells of each perturbation, rounded down; shape (N,)."""
+def kept_back(condition: Array, rng: np.random.Generator) -> Array:
+    """Choose a third of the cells of each perturbation, rounded down; shape (N,)."""
     order = rng.permutation(len(condition))
     order = order[np.argsort(condition[order], kind="stable")]
     number = np.bincount(condition)
     place = np.arange(len(order)) - np.repeat(np.cumsum(number) - number, number)
     out = np.empty(len(order), dtype=bool)
-    out[order] = place < np.repeat(number // 2, number)
+    out[order] = place < np.repeat(number // KEPT_BACK, number)
     return out
 
 
@@ -175,7 +178,7 @@ def described(
     P = len(one.names)
     S, S_first, S_second = (statistics(screen, trained) for screen in (one, first, second))
     W = sampling(second, trained, rng)
-    number, half = one.numbers, second.numbers
+    number, few = one.numbers, second.numbers
     centre, middle = S.mean(0), S_first.mean(0)
     between = (S_first - middle).T @ (S_first - middle) / P
     floor = 1e-6 * max(np.trace(W), 1e-12) / len(W) * np.eye(len(W))
@@ -197,15 +200,15 @@ def described(
     log = np.log(counts / counts.sum(1, keepdims=True))
     log -= log.mean(1, keepdims=True)
     cell = np.einsum("im,ij,jm->m", V, W, V)  # variance of a single cell, (m,)
-    told = half > 0
+    told = few > 0
     new = np.where(told[:, None], (S_second - centre) @ V, A)
-    variance = cell / np.maximum(half, 1)[:, None]  # (P, m)
+    variance = cell / np.maximum(few, 1)[:, None]  # (P, m)
     moved = new - (new[told].mean(0) if control is None else new[control])
     other = variance[told].mean(0) / told.sum() if control is None else variance[control]
     p = 2 * stats.norm.sf(np.abs(moved) / np.sqrt(np.maximum(variance + other, 1e-300)))
     p[~told] = 1.0
     if control is not None:
-        p[:] = np.where((np.arange(P) == control)[:, None] | (half[control] == 0), 1.0, p)
+        p[:] = np.where((np.arange(P) == control)[:, None] | (few[control] == 0), 1.0, p)
     true = np.maximum(new[told].var(0, ddof=min(1, told.sum() - 1)) - variance[told].mean(0), 0.0)
     variance = cell / number[:, None]
     reliable = true / np.maximum(true + variance.mean(0), 1e-300)
@@ -248,7 +251,7 @@ def sampling(one: Any, trained: Any, rng: np.random.Generator) -> Array:
         found.append(n * n / (n - 1) * np.cov(told, rowvar=False).reshape(told.shape[1], -1))
     if not found:
         raise InputError(
-            "perturbation_score: method 'statistic': no perturbation has four cells or more, so that nothing tells how "
+            "perturbation_score: method 'statistic': no perturbation has six cells or more, so that nothing tells how "
             "much programs vary by chance. Give more cells."
         )
     return np.asarray(np.mean(found, 0))

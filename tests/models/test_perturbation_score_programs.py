@@ -16,7 +16,7 @@ from genarium.data import check
 from genarium.models.perturbation_score import contrasts, enrichment, escapees, programs, read_gmt, score
 from genarium.models.perturbation_score.enrichment import ranked
 from genarium.models.perturbation_score.found import found
-from genarium.models.perturbation_score.programs import described, halved, regressed, settled
+from genarium.models.perturbation_score.programs import described, kept_back, regressed, settled
 
 NAME = "perturbation_score"
 
@@ -148,17 +148,17 @@ def test_programs_beyond_the_number_of_perturbations_are_empty() -> None:
         distance=lambda S, Q: np.zeros((len(S), len(Q))),
         size=SimpleNamespace(programs=10),
     )
-    told = described(problem, trained, None, halved(problem["condition"], rng), rng)
+    told = described(problem, trained, None, kept_back(problem["condition"], rng), rng)
     np.testing.assert_allclose(told["activity"][1].std(0), [1, 1, *[0] * 8], atol=1e-6)
     assert (told["reliability"][1][2:] == 0).all()
     assert (told["axes"][1][:, 2:] == 0).all()
 
 
-def test_half_of_the_cells_of_each_perturbation() -> None:
+def test_a_third_of_the_cells_of_each_perturbation() -> None:
     condition = np.repeat([2, 0, 1, 3], [5, 4, 1, 10])
-    chosen = halved(condition, np.random.default_rng(0))
-    np.testing.assert_array_equal(np.bincount(condition[chosen], minlength=4), [2, 0, 2, 5])
-    np.testing.assert_array_equal(halved(condition[::-1], np.random.default_rng(0)).sum(), chosen.sum())
+    chosen = kept_back(condition, np.random.default_rng(0))
+    np.testing.assert_array_equal(np.bincount(condition[chosen], minlength=4), [1, 0, 1, 3])
+    np.testing.assert_array_equal(kept_back(condition[::-1], np.random.default_rng(0)).sum(), chosen.sum())
 
 
 def without_effects(cells: list[int]) -> dict[str, Any]:
@@ -184,7 +184,7 @@ def test_perturbations_of_one_cell() -> None:
     options: dict[str, Any] = {"observed": "expression", "regression": "none", "control": "0", "program": 3}
     fit = gn.fit(NAME, without_effects([20, *[1] * 10, *[20] * 4]), "statistic", iterations=20, **options)
     assert (fit["point"]["moved_fdr"].to_numpy()[1:11] == 1).all()  # nothing was kept to tell them by
-    with pytest.raises(InputError, match="no perturbation has four cells or more"):
+    with pytest.raises(InputError, match="no perturbation has six cells or more"):
         gn.fit(NAME, without_effects([3] * 12), "statistic", iterations=20, **options)
 
 
