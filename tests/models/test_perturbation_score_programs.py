@@ -172,7 +172,7 @@ def without_effects(cells: list[int]) -> dict[str, Any]:
 
 
 def test_perturbations_without_effects_move_no_program() -> None:
-    """By the cells that the network had learned, nine of 60 differences were called, and the mean reliability was .5."""
+    """By the cells that the network had learned, nine of 60 differences were called (mean reliability .5)."""
     options: dict[str, Any] = {"observed": "expression", "regression": "none", "control": "0", "program": 3}
     fit = gn.fit(NAME, without_effects([100, *[20] * 19]), "statistic", iterations=400, backend="python", **options)
     point = fit["point"].to_dataset()
