@@ -22,6 +22,9 @@ from .story import draw_proportion
 FOLDS, ROUNDS, INNER = 5, 12, 15
 """Parts of the cells, whose direction is found from the others; updates of it; steps of EM in each."""
 
+FAR = 0.9
+"""Share of a perturbation's cells that one of the two starts takes for not hit: all but the farthest."""
+
 CLEAR = 1.5
 """Sd between hit cells and control from which on shares of cells that were not hit are believed."""
 
@@ -59,7 +62,8 @@ def escapees(
     -------
     guides : Dataset
         Over ``guide``: ``perturbation``, ``cells``, ``not_hit`` with ``low`` and ``high`` (90 %), ``apart`` (sd between
-        hit cells and control) and ``clear`` (whether that is enough to tell: below, shares are not identified).
+        hit cells and control) and ``clear`` (whether that is enough to tell: if not, shares are not identified, and
+        their intervals go from 0 to 1).
     hit : ndarray, shape (N,)
         Probability that a cell was hit; zero for the control.
 
@@ -90,14 +94,16 @@ def escapees(
             f"perturbation_score: escapees: {int(base.sum())} control cells are too few for {X.shape[1]} columns. Give "
             "fewer principal components."
         )
-    X = X - X[base].mean(0)
+    X, means = X - X[base].mean(0), 0
     for kind in np.unique(kinds):
         at = kinds == kind
         if (at & base).sum() > 2:
             X[at] -= X[at & base].mean(0)
+            means += 1
     spread = X[base].std(0)
     X = X / np.where(spread > 0, spread, 1.0)  # so that units do not matter beside the floor below
-    covariance = np.cov(X[base], rowvar=False).reshape(X.shape[1], -1)
+    free = int(base.sum()) - max(means, 1)
+    covariance = X[base].T @ X[base] / max(free - X.shape[1] - 1, 1)  # so that its inverse is right on average
     white = X @ np.linalg.cholesky(np.linalg.inv(covariance + 1e-9 * np.trace(covariance) * np.eye(len(covariance))))
     rng, hit, rows = np.random.default_rng(seed), np.zeros(len(X)), []
     for name in dict.fromkeys(labels[~base]):
@@ -105,7 +111,7 @@ def escapees(
         own, which = np.unique(guides[at], return_inverse=True)
         hit[at], share, error, apart = mixed(white[at], which, rng)
         rows += [
-            (g, name, int((which == j).sum()), share[j], *interval(share[j], error[j]), apart)
+            (g, name, int((which == j).sum()), share[j], *interval(share[j], error[j], apart), apart)
             for j, g in enumerate(own)
         ]
     told = [np.array(column) for column in zip(*rows, strict=True)]
@@ -132,8 +138,10 @@ def texts(name: str, values: Any) -> Array:
     return given.astype(str)
 
 
-def interval(share: float, error: float) -> tuple[float, float]:
+def interval(share: float, error: float, apart: float) -> tuple[float, float]:
     """Return the 90 % interval of a share: symmetric in its logit, up to 0 or 1 if not excluded (eq. 51)."""
+    if apart < CLEAR:
+        return 0.0, 1.0
     away = 1.645 * error
     low, high = expit(logit(share) + np.array([-1, 1]) * away / (share * (1 - share)))
     return 0.0 if share < away else float(low), 1.0 if 1 - share < away else float(high)
@@ -151,11 +159,30 @@ def mixed(white: Array, which: Array, rng: np.random.Generator) -> tuple[Array, 
         Sd between the two.
     """
     n, G = len(white), int(which.max()) + 1
-    fold = rng.permutation(n) % min(FOLDS, n)
-    hit, share = np.ones(n), np.full(G, 0.3)
-    mean, sd = 1.0, 1.0
+    fold, square = rng.permutation(n) % min(FOLDS, n), (white**2).sum(1)
+    far = square >= np.quantile(square, FAR)
+    beyond = float(np.sqrt(max(square[far].mean() - white.shape[1], 1.0)))
+    usual = settled(white, which, fold, np.ones(n), 0.3, 1.0)
+    few = settled(white, which, fold, far.astype(float), FAR, beyond)
+    least = (white.shape[1] + G + 1) / 2 * np.log(n)  # by BIC, the control alone is as good a model
+    _, y, share, mean, sd = few if few[0] > max(usual[0], least) else usual
+    hit, far = hit_given(y, share[which], mean, sd), (y - mean) / sd
+    score = np.zeros((n, G + 2))  # slopes of a cell's log density by the shares, the mean and the sd
+    score[np.arange(n), which] = (1 - hit) / share[which] - hit / (1 - share[which])
+    score[:, G:] = (hit * np.array([far, far**2 - 1]) / sd).T
+    prior = np.r_[0.5 / share**2 + 0.5 / (1 - share) ** 2, 1e-9, 4 / sd**2]  # of the half cells and the two above
+    variance = np.diag(np.linalg.inv(score.T @ score + np.diag(prior)))
+    return hit, share, np.sqrt(variance[:G]), mean
+
+
+def settled(
+    white: Array, which: Array, fold: Array, hit: Array, not_hit: float, mean: float
+) -> tuple[float, Array, Array, float, float]:
+    """Find direction and mixture in turns, from a start; return how much likelier it is than the control, and both."""
+    G, sd = int(which.max()) + 1, 1.0
+    share = np.full(G, not_hit)
     for _ in range(ROUNDS):
-        y = np.zeros(n)
+        y = np.zeros(len(white))
         for part in range(fold.max() + 1):  # the direction of a cell is found from the others
             rest = fold != part
             weight = hit[rest]
@@ -171,13 +198,9 @@ def mixed(white: Array, which: Array, rng: np.random.Generator) -> tuple[Array, 
             )
             mean = max(float((hit * y).sum() / max(hit.sum(), 1e-9)), 0.0)
             sd = float(np.sqrt(((hit * (y - mean) ** 2).sum() + 2.0) / (hit.sum() + 2.0)))
-    hit, far = hit_given(y, share[which], mean, sd), (y - mean) / sd
-    score = np.zeros((n, G + 2))  # slopes of a cell's log density by the shares, the mean and the sd
-    score[np.arange(n), which] = (1 - hit) / share[which] - hit / (1 - share[which])
-    score[:, G:] = (hit * np.array([far, far**2 - 1]) / sd).T
-    prior = np.r_[0.5 / share**2 + 0.5 / (1 - share) ** 2, 1e-9, 4 / sd**2]  # of the half cells and the two above
-    variance = np.diag(np.linalg.inv(score.T @ score + np.diag(prior)))
-    return hit, share, np.sqrt(variance[:G]), mean
+    own = share[which]
+    likelier = np.logaddexp(np.log(own), np.log1p(-own) + 0.5 * y**2 - 0.5 * ((y - mean) / sd) ** 2 - np.log(sd))
+    return float(likelier[y != 0].sum()), y, share, mean, sd
 
 
 def hit_given(y: Array, share: Array, mean: float, sd: float) -> Array:

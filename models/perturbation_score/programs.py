@@ -14,6 +14,9 @@ from genarium.readers.messages import absent
 RESAMPLES = 50
 """Resamples of a perturbation's cells, for the sampling variance of its statistic."""
 
+KEPT_BACK = 3
+"""One of so many cells of a perturbation is kept from training, to tell what it moves."""
+
 HELD_OUT, FEWEST, CELLS = 5, 10, 10
 """One of so many perturbations is held out, where there are at least so many; cells that rivals are compared at."""
 
@@ -61,15 +64,15 @@ def statistic(
     Returns
     -------
     Result
-        ``point``: the unknown variables; ``activity`` (perturbation, program) with ``activity_se``, ``moved``
-        (difference from the control) and its ``moved_fdr``; ``total_loading`` and ``total_loading_z`` (program, gene):
-        log expression of a perturbation's cells, states not told apart, per sd of a program; ``reliability`` of each
-        program; ``score``; the network's weights. Notes: errors of held-out perturbations, and those of simple rivals.
+        ``point``: the unknown variables; ``activity`` (perturbation, program) with ``activity_se``; by the third of
+        the cells that training did not see, ``moved`` (difference from the control) with its ``moved_fdr``, and
+        ``reliability`` of each program; ``total_loading`` and ``total_loading_z`` (program, gene): log expression of a
+        perturbation's cells, states not told apart, per sd of a program; ``score``; the network's weights. Notes:
+        errors of held-out perturbations, and those of simple rivals.
     """
     from .statistic.metrics import evaluate
     from .statistic.training import train
 
-    one = screen_of(problem)
     if len(np.unique(problem["state"])) < 2:
         raise InputError(
             "perturbation_score: observed variable 'state' (cell): all cells are of one state, so that there is no "
@@ -84,9 +87,11 @@ def statistic(
     order = rng.permutation(P)
     held = np.sort(order[: P // HELD_OUT]) if P >= FEWEST else np.empty(0, dtype=np.int64)
     rows = np.setdiff1d(np.arange(P), held)
+    unseen = kept_back(problem["condition"], rng)
+    seen = screen_of(problem, ~unseen | np.isin(problem["condition"], held))  # all cells of those held out
     plain = {} if problem.option("regression") != "none" else {"weight": 0.0, "recognition": "apart"}
     size = {"programs": problem.sizes["program"]}
-    trained = train(one, rows, rng.spawn(1)[0], name=preset, backend=backend, size=size, steps=iterations, **plain)
+    trained = train(seen, rows, rng.spawn(1)[0], name=preset, backend=backend, size=size, steps=iterations, **plain)
     notes: dict[str, Any] = {
         "iterations": iterations,
         "preset": preset,
@@ -95,7 +100,7 @@ def statistic(
     }
     if len(held) > 1:
         part = [rows, held, held]
-        told = evaluate(trained, one, part, rng.spawn(1)[0], numbers=(CELLS,), targets=20, repeats=2)
+        told = evaluate(trained, seen, part, rng.spawn(1)[0], numbers=(CELLS,), targets=20, repeats=2)
         notes |= {"held_out_mse": told[f"mse_{CELLS}"], "held_out_icc": told[f"icc_{CELLS}"]}
         notes |= {f"rival_{name}": told[f"mse_{name}_{CELLS}"] for name in ("ridge", "classifier")}
         notes["rival_target_alone"] = told["mse_q_only"]
@@ -110,7 +115,7 @@ def statistic(
         )
         notes |= {f"held_out_{key}": told[f"{key}_{CELLS}"] for key in keys}
     notes = {name: value for name, value in notes.items() if not (isinstance(value, float) and np.isnan(value))}
-    point = described(problem, one, trained, names.index(control) if control else None, rng)
+    point = described(problem, trained, names.index(control) if control else None, unseen, rng)
     weights: dict[str, Labelled] = {f"network_{name}": (DIMS[name], value) for name, value in trained.weights.items()}
     weights |= {"network_centre": (("gene",), trained.centre), "network_scale": (("gene",), trained.scale)}
     loss = trained.losses[:: max(1, iterations // 200), 0]
@@ -125,19 +130,31 @@ def settled(losses: Array) -> dict[str, float | int]:
     return {"loss": float(last.mean()), "converged": int(before.mean() - last.mean() <= noise)}
 
 
-def screen_of(problem: Problem) -> Any:
-    """Return the cells of a problem as the network takes them."""
+def kept_back(condition: Array, rng: np.random.Generator) -> Array:
+    """Choose a third of the cells of each perturbation, rounded down; shape (N,)."""
+    order = rng.permutation(len(condition))
+    order = order[np.argsort(condition[order], kind="stable")]
+    number = np.bincount(condition)
+    place = np.arange(len(order)) - np.repeat(np.cumsum(number) - number, number)
+    out = np.empty(len(order), dtype=bool)
+    out[order] = place < np.repeat(number // KEPT_BACK, number)
+    return out
+
+
+def screen_of(problem: Problem, cells: Array | None = None) -> Any:
+    """Return the cells of a problem, or some of them, as the network takes them."""
     from .statistic.samplers import Screen, normalise
 
     P, K = problem.sizes["perturbation"], problem.sizes["state"]
-    condition, state = problem["condition"], problem["state"]
+    some = slice(None) if cells is None else np.flatnonzero(cells)
+    condition, state = problem["condition"][some], problem["state"][some]
     order = np.argsort(condition, kind="stable")
     number = np.bincount(condition, minlength=P)
     table = np.zeros((P, K))
     np.add.at(table, (condition, state), 1)
     features = problem["features"] if "features" in problem.arrays else np.ones((P, 1))
     return Screen(
-        normalise(problem["expression"][order]),
+        normalise(problem["expression"][some][order]),
         np.concatenate([[0], np.cumsum(number)]),
         table / np.maximum(number, 1)[:, None],
         features,
@@ -149,21 +166,26 @@ def screen_of(problem: Problem) -> Any:
 
 
 def described(
-    problem: Problem, one: Any, trained: Any, control: int | None, rng: np.random.Generator
+    problem: Problem, trained: Any, control: int | None, unseen: Array, rng: np.random.Generator
 ) -> dict[str, Any]:
-    """Describe a trained statistic by programs (eqs. 45 to 47)."""
+    """Describe a trained statistic by programs (eqs. 45 to 47).
+
+    ``unseen``: cells, (N,), that training did not see. On those it saw, perturbations differ although nothing happened.
+    """
     from scipy import linalg, stats
 
+    one, first, second = (screen_of(problem, cells) for cells in (None, ~unseen, unseen))
     P = len(one.names)
-    S, W = statistics(one, trained, rng)
-    number = one.numbers
-    centre = S.mean(0)
-    between = (S - centre).T @ (S - centre) / P
+    S, S_first, S_second = (statistics(screen, trained) for screen in (one, first, second))
+    W = sampling(second, trained, rng)
+    number, few = one.numbers, second.numbers
+    centre, middle = S.mean(0), S_first.mean(0)
+    between = (S_first - middle).T @ (S_first - middle) / P
     floor = 1e-6 * max(np.trace(W), 1e-12) / len(W) * np.eye(len(W))
-    ratio, V = linalg.eigh(between, W / np.mean(number) + floor)
+    ratio, V = linalg.eigh(between, W / np.mean(first.numbers) + floor)
     ratio, V = ratio[::-1], V[:, ::-1]
-    sd = ((S - centre) @ V).std(0)
-    alive = sd > 1e-5 * sd.max()  # of P perturbations, P - 1 programs at most differ
+    spread, sd = ((S_first - middle) @ V).std(0), ((S - centre) @ V).std(0)
+    alive = (spread > 1e-5 * spread.max()) & (sd > 0)  # of P perturbations, P - 1 programs at most differ
     V, sd = np.where(alive, V, 0.0), np.where(alive, sd, 1.0)
     expression = np.stack([one.cells[one.rows(p)].mean(0, dtype=float) for p in range(P)])  # (P, G)
     base = expression.mean(0)
@@ -177,12 +199,19 @@ def described(
     counts = one.share * number[:, None] + 0.5
     log = np.log(counts / counts.sum(1, keepdims=True))
     log -= log.mean(1, keepdims=True)
-    variance = np.einsum("im,ij,jm->m", V, W, V) / number[:, None]  # (P, m)
-    moved = A - (A.mean(0) if control is None else A[control])
-    other = variance.mean(0) / P if control is None else variance[control]
+    cell = np.einsum("im,ij,jm->m", V, W, V)  # variance of a single cell, (m,)
+    told = few > 0
+    new = np.where(told[:, None], (S_second - centre) @ V, A)
+    variance = cell / np.maximum(few, 1)[:, None]  # (P, m)
+    moved = new - (new[told].mean(0) if control is None else new[control])
+    other = variance[told].mean(0) / told.sum() if control is None else variance[control]
     p = 2 * stats.norm.sf(np.abs(moved) / np.sqrt(np.maximum(variance + other, 1e-300)))
+    p[~told] = 1.0
     if control is not None:
-        p[control] = 1.0
+        p[:] = np.where((np.arange(P) == control)[:, None] | (few[control] == 0), 1.0, p)
+    true = np.maximum(new[told].var(0, ddof=min(1, told.sum() - 1)) - variance[told].mean(0), 0.0)
+    variance = cell / number[:, None]
+    reliable = true / np.maximum(true + variance.mean(0), 1e-300)
     target = np.asarray(problem["target"])[None]
     by = ("perturbation", "program")
     return {
@@ -196,36 +225,45 @@ def described(
         "moved_fdr": (by, stats.false_discovery_control(p.ravel()).reshape(p.shape)),
         "total_loading": (("program", "gene"), total),
         "total_loading_z": (("program", "gene"), z),
-        "reliability": (("program",), np.where(alive, np.clip(1 - variance.mean(0), 0, 1), 0.0)),
+        "reliability": (("program",), np.where(alive, reliable, 0.0)),
         "score": (("perturbation",), -trained.distance(S, target)[:, 0].astype(float)),
         "axes": (("unit", "program"), V),
         "axes_centre": (("unit",), centre),
     }
 
 
-def statistics(one: Any, trained: Any, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Return s of every perturbation (P, m), and the covariance (m, m) of s of a single cell's worth of sampling."""
-    S: list[Array] = []
-    W: Any = 0.0
-    weight = 0
-    for p in range(len(one.names)):
+def statistics(one: Any, trained: Any) -> Array:
+    """Return s of every perturbation, all its cells averaged, (P, m); zero where it has none."""
+    out = np.zeros((len(one.names), trained.size.programs))
+    for p in np.flatnonzero(one.numbers):
+        n = int(one.numbers[p])
+        out[p] = trained.summarise(one.cells[one.rows(p)], np.full((1, n), 1 / n))[0]
+    return out
+
+
+def sampling(one: Any, trained: Any, rng: np.random.Generator) -> Array:
+    """Return the covariance (m, m) of s by the sampling of cells, of a single cell's worth, by resampling them."""
+    found = []
+    for p in np.flatnonzero(one.numbers > 1):
         n = int(one.numbers[p])
         some = rng.multinomial(n, np.full(n, 1 / n), RESAMPLES) / n
-        told = trained.summarise(one.cells[one.rows(p)], np.vstack([np.full((1, n), 1 / n), some])).astype(float)
-        S.append(told[0])
-        if n > 2:
-            W = W + n * np.cov(told[1:], rowvar=False).reshape(told.shape[1], -1)
-            weight += 1
-    m = len(S[0])
-    return np.stack(S), np.asarray(W / weight) if weight else np.eye(m)
+        told = trained.summarise(one.cells[one.rows(p)], some).astype(float)
+        found.append(n * n / (n - 1) * np.cov(told, rowvar=False).reshape(told.shape[1], -1))
+    if not found:
+        raise InputError(
+            "perturbation_score: method 'statistic': no perturbation has six cells or more, so that nothing tells how "
+            "much programs vary by chance. Give more cells."
+        )
+    return np.asarray(np.mean(found, 0))
 
 
 def regressed(A: Array, Y: Array) -> tuple[Array, Array]:
-    """Regress Y (P, G), of mean zero, on uncorrelated activities (P, m) of variance one: slopes and their z, (m, G)."""
+    """Regress Y (P, G), of mean zero, on activities (P, m) of mean zero: slopes and their z, (m, G); 0 where none."""
     P, m = A.shape
-    slope = A.T @ Y / P
+    inverse = np.linalg.pinv(A.T @ A, hermitian=True)
+    slope = inverse @ A.T @ Y
     left = ((Y - A @ slope) ** 2).sum(0) / max(1, P - m - 1)
-    return slope, slope / np.sqrt(np.maximum(left, 1e-12) / P)
+    return slope, slope / np.sqrt(np.maximum(left, 1e-12) * np.maximum(np.diag(inverse), 1e-12)[:, None])
 
 
 def by_state(one: Any, K: int) -> Array:

@@ -409,6 +409,45 @@ def test_a_prediction_does_not_depend_on_the_genes_beside_it(options: dict[str, 
         np.testing.assert_allclose(value[0], whole[name][2], rtol=1e-12)
 
 
+@pytest.mark.parametrize("options", [{"regression": "none"}, {"abundance": "joint"}], ids=str)
+def test_cells_of_a_new_perturbation_weigh_the_draws(options: dict[str, str]) -> None:
+    """Draws of a wide posterior: those that make a new perturbation's cells likely count for more, as by a sum."""
+    tree = gn.simulate(NAME, seed=2, perturbation=7, **options)
+    variant = registry.get(NAME).variant(**options)
+    names, rng = list(variant.unknown.variables), np.random.default_rng(1)
+    truth = tree["truth"].to_dataset()[names].expand_dims({"chain": [0], "draw": range(300)})
+    draws = {}
+    for name, value in truth.items():
+        noise = rng.normal(size=value[0].shape)
+        positive = name in ("tau", "kappa", "typical", "evenness")
+        draws[str(name)] = value[0].to_numpy() * np.exp(noise) if positive else value[0].to_numpy() + noise
+        draws[str(name)] -= 0 if positive else draws[str(name)].mean(-1, keepdims=True)
+    fit = tree.copy()
+    fit["posterior"] = xr.DataTree(truth.copy(data={name: value[None] for name, value in draws.items()}))
+    fit.attrs |= FITTED
+    count, X = np.array([[90, 3, 2, 4, 1], [0, 0, 0, 0, 0]]), np.array([[0.5, -1.0, 0.3], [0.0, 0.0, 0.0]])
+    new: dict[str, Any] = {"count": count} | ({"features": X} if "features" in variant.known.variables else {})
+    told = gn.predict(fit, new)["predictions"].to_dataset()
+    weight, mean = np.empty(300), np.empty((300, 5))
+    for s in range(300):
+        one = {name: value[s] for name, value in draws.items()}
+        eta = one["mu"] + (one["tau"] * X[0] @ one["weight"] / np.sqrt(3) if "tau" in one else 0.0)
+        log = 0.0
+        if "growth" in one:
+            eta = eta + one["growth"] * np.log(100 / one["typical"])
+            r, m = float(one["evenness"]), float(one["typical"])
+            log = stats.nbinom.logpmf(99, r, r / (r + m))
+        alpha = one["kappa"] * softmax(eta)
+        weight[s] = log + stats.dirichlet_multinomial.logpmf(count[0], alpha, 100)
+        mean[s] = (alpha + count[0]) / (alpha.sum() + 100)
+    weight = np.exp(weight - weight.max())
+    np.testing.assert_allclose(told["proportion"][0], weight @ mean / weight.sum(), atol=2 / 300)
+    assert np.abs(mean.mean(0) - weight @ mean / weight.sum()).max() > 0.02  # what equal weights give
+    own = gn.predict(fit, tree)["predictions"]["proportion"]  # of the fit, whose draws know its cells
+    a = posterior.concentrations(fit, check(variant, tree), np.random.default_rng(0))
+    np.testing.assert_allclose(own, (a / a.sum(-1, keepdims=True)).mean(0), rtol=1e-10)
+
+
 def test_few_cells_mean_a_wide_score_near_the_rest() -> None:
     """One cell in the wanted state leads the plug-in ranking, and no other."""
     rng = np.random.default_rng(17)

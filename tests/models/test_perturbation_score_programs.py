@@ -16,7 +16,7 @@ from genarium.data import check
 from genarium.models.perturbation_score import contrasts, enrichment, escapees, programs, read_gmt, score
 from genarium.models.perturbation_score.enrichment import ranked
 from genarium.models.perturbation_score.found import found
-from genarium.models.perturbation_score.programs import described, regressed, screen_of, settled
+from genarium.models.perturbation_score.programs import described, kept_back, regressed, settled
 
 NAME = "perturbation_score"
 
@@ -72,8 +72,7 @@ def test_programs_are_regressions_on_activity() -> None:
     rng = np.random.default_rng(0)
     A = np.linalg.qr(rng.normal(size=(50, 2)) - 0)[0]
     A = (A - A.mean(0)) / A.std(0)
-    A[:, 1] -= A[:, 0] * (A[:, 0] @ A[:, 1]) / 50
-    A /= A.std(0)
+    A[:, 1] += 0.5 * A[:, 0]  # activities are correlated
     Y = A @ np.array([[1.0, 0, -2], [0, 0.5, 0]]) + 0.1 * rng.normal(size=(50, 3))
     slope, z = regressed(A, Y - Y.mean(0))
     np.testing.assert_allclose(slope, np.array([[1, 0, -2], [0, 0.5, 0]]), atol=0.06)
@@ -145,12 +144,48 @@ def test_programs_beyond_the_number_of_perturbations_are_empty() -> None:
     problem = check(registry.get(NAME).variant(observed="expression", regression="none"), data)
     mix = rng.normal(size=(12, 10))
     trained = SimpleNamespace(
-        summarise=lambda cells, average: average @ cells @ mix, distance=lambda S, Q: np.zeros((len(S), len(Q)))
+        summarise=lambda cells, average: average @ cells @ mix,
+        distance=lambda S, Q: np.zeros((len(S), len(Q))),
+        size=SimpleNamespace(programs=10),
     )
-    told = described(problem, screen_of(problem), trained, None, rng)
+    told = described(problem, trained, None, kept_back(problem["condition"], rng), rng)
     np.testing.assert_allclose(told["activity"][1].std(0), [1, 1, *[0] * 8], atol=1e-6)
     assert (told["reliability"][1][2:] == 0).all()
     assert (told["axes"][1][:, 2:] == 0).all()
+
+
+def test_a_third_of_the_cells_of_each_perturbation() -> None:
+    condition = np.repeat([2, 0, 1, 3], [5, 4, 1, 10])
+    chosen = kept_back(condition, np.random.default_rng(0))
+    np.testing.assert_array_equal(np.bincount(condition[chosen], minlength=4), [1, 0, 1, 3])
+    np.testing.assert_array_equal(kept_back(condition[::-1], np.random.default_rng(0)).sum(), chosen.sum())
+
+
+def without_effects(cells: list[int]) -> dict[str, Any]:
+    """Return cells of perturbations that change nothing; four states."""
+    rng = np.random.default_rng(0)
+    condition, G = np.repeat(np.arange(len(cells)), cells), 60
+    state, marker = rng.integers(0, 4, len(condition)), 0.5 * rng.normal(size=(4, G))
+    mean = 8 * np.exp(rng.normal(size=G) + marker[state])
+    expression = rng.poisson(rng.gamma(1.5, mean / 1.5))
+    return {"expression": expression, "condition": condition, "state": state}
+
+
+def test_perturbations_without_effects_move_no_program() -> None:
+    """By the cells that the network had learned, nine of 60 differences were called (mean reliability .5)."""
+    options: dict[str, Any] = {"observed": "expression", "regression": "none", "control": "0", "program": 3}
+    fit = gn.fit(NAME, without_effects([100, *[20] * 19]), "statistic", iterations=400, backend="python", **options)
+    point = fit["point"].to_dataset()
+    assert int((point["moved_fdr"] < 0.05).sum()) <= 1
+    assert float(point["reliability"].mean()) < 0.4
+
+
+def test_perturbations_of_one_cell() -> None:
+    options: dict[str, Any] = {"observed": "expression", "regression": "none", "control": "0", "program": 3}
+    fit = gn.fit(NAME, without_effects([20, *[1] * 10, *[20] * 4]), "statistic", iterations=20, **options)
+    assert (fit["point"]["moved_fdr"].to_numpy()[1:11] == 1).all()  # nothing was kept to tell them by
+    with pytest.raises(InputError, match="no perturbation has six cells or more"):
+        gn.fit(NAME, without_effects([3] * 12), "statistic", iterations=20, **options)
 
 
 def test_the_difference_is_said_to_be_from_what_it_is_from(fit: xr.DataTree) -> None:
@@ -255,6 +290,35 @@ def test_effects_that_are_not_there_are_not_clear() -> None:
     X, condition, guide, state, _ = cells(np.random.default_rng(2), 0.0)
     told, _ = escapees(X, condition, "c", guide=guide, state=state)
     assert not told["clear"].any()
+    assert (told["low"] == 0).all()  # nothing is known of shares there
+    assert (told["high"] == 1).all()
+
+
+def test_guides_most_of_whose_cells_were_not_hit() -> None:
+    """From the mean of all cells alone, half of them were taken for effects of less than CLEAR, and .12 too small."""
+    rng = np.random.default_rng(4)
+    repeats, n, d = 40, 160, 12
+    hit = np.r_[np.zeros(2000), rng.uniform(size=repeats * n) > 0.6]
+    X = rng.normal(size=(len(hit), d)) + np.outer(hit, np.eye(d)[0] * 2)
+    told, _ = escapees(X, ["c"] * 2000 + [f"p{i // n}" for i in range(repeats * n)], "c")
+    assert told["clear"].mean() > 0.85
+    assert abs(float(told["not_hit"].mean()) - 0.6) < 0.05
+
+
+def test_few_control_cells() -> None:
+    """The inverse of a covariance of few cells is too large: cells seemed .4 sd farther from the control."""
+    rng = np.random.default_rng(6)
+    n, d, controls, repeats = 200, 10, 40, 25
+    apart, share = [], []
+    for _ in range(repeats):
+        hit = np.r_[np.zeros(controls), rng.uniform(size=n) > 0.4]
+        X = rng.normal(size=(len(hit), d)) + np.outer(hit, np.eye(d)[0] * 3)
+        state = rng.integers(0, 3, len(hit))
+        told, _ = escapees(X + state[:, None], ["c"] * controls + ["p"] * n, "c", state=state)
+        apart.append(float(told["apart"][0]))
+        share.append(float(told["not_hit"][0]))
+    assert abs(np.mean(apart) - 3) < 3 * np.std(apart) / np.sqrt(repeats) + 0.05
+    assert abs(np.mean(share) - 0.4) < 0.06
 
 
 @pytest.mark.parametrize(

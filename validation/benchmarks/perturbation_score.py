@@ -7,6 +7,7 @@ of the statistic on simulated screens of 200 perturbations, ten seeds, with 95 %
 cases, rivals beside; replicates are kept in ``--keep`` and gone on with, as long as the model's code is the same.
 ``table``: rankings and leave-one-out errors on the challenge's table (``--table FILE``). ``growth``: what the cell
 number says of the shares there. Both leave out conditions whose cell number the table does not know, and the control.
+``ceiling``: what ten cells tell at most, their states known without error, on simulated screens and on that table.
 """
 
 import os
@@ -179,6 +180,96 @@ def median_and_worst(name: str, values: Array) -> list[float]:
     return [float(f"{v:.4g}") for v in (np.median(values), worst)]
 
 
+def states_known(
+    counts: Array, share: Array, atoms: Array, rng: np.random.Generator, n: int = 10, repeats: int = 20
+) -> dict[str, float]:
+    """Measure an oracle that knows the states of n cells, (P, K) of them in all, with shares of others as its prior.
+
+    ``atoms``: shares that the oracle takes for possible; those of the perturbation itself are left out.
+    """
+    from genarium.models.perturbation_score.statistic.metrics import agreement, reliability
+
+    able = counts.sum(1) >= 2 * n
+    counts, share = counts[able], share[able]
+    around = atoms[rng.integers(len(atoms), size=40)] + 0.1 * rng.uniform(size=(40, atoms.shape[1]))
+    Q = around / around.sum(1, keepdims=True)
+    aim, known = (np.abs(q[:, None] - Q).sum(-1) for q in (share, atoms))
+    own = np.abs(share[:, None] - atoms).sum(-1) < 1e-12
+    found = []
+    for _ in range(repeats):
+        both = np.stack([rng.multivariate_hypergeometric(row, 2 * n) for row in counts])
+        first = np.stack([rng.multivariate_hypergeometric(row, n) for row in both])
+        told = []
+        for half in (first, both - first):
+            log = np.where(own, -np.inf, half @ np.log(np.maximum(atoms, 1e-3)).T)
+            weight = np.exp(log - log.max(1, keepdims=True))
+            told.append(weight / weight.sum(1, keepdims=True))
+        found.append(
+            {
+                "icc_shares": reliability(np.stack([first, both - first]) / n),
+                "icc_shrunk": reliability(np.stack(told) @ atoms),
+                "rank_halves": agreement(told[0] @ known, told[1] @ known),
+                "rank_full": agreement(told[0] @ known, aim),
+                "mse": float(((told[0] @ known - aim) ** 2).mean()),
+            }
+        )
+    return {name: round(float(np.mean([one[name] for one in found])), 4) for name in found[0]}
+
+
+def cells_for(counts: Array, icc: float = 0.9) -> float:
+    """Return how many cells of known states make shares of that reliability: the two variances without bias."""
+    n = counts.sum(1)
+    q = counts / n[:, None]
+    within = float(np.mean((q * (1 - q)).sum(1) * n / (n - 1)))
+    between = float(q.var(0, ddof=1).sum() - np.mean((q * (1 - q)).sum(1) / (n - 1)))
+    return icc / (1 - icc) * within / between
+
+
+def best_direction(screen: net.Screen, parts: list[Array], rng: np.random.Generator, n: int = 10) -> float:
+    """ICC on test perturbations of the linear statistic of expression that is most reliable on training ones."""
+    from scipy.linalg import eigh
+
+    from genarium.models.perturbation_score.statistic import metrics, rivals, samplers
+
+    training, _, testing = parts
+    axes = rivals.Rivals(screen, training, rng)
+    x = [axes.project(np.arange(screen.first[p], screen.first[p + 1])) for p in training]
+    within = np.mean([np.cov(one, rowvar=False) for one in x], 0)
+    middle = np.cov([one.mean(0) for one in x], rowvar=False)
+    way = eigh(middle - within * np.mean(1 / screen.numbers[training]), within)[1][:, -1]
+    able = testing[screen.numbers[testing] >= 2 * n]
+    told = []
+    for _ in range(20):
+        index, _ = samplers.draw_cells(screen, able, np.full(len(able), 2 * n), 2 * n, rng)
+        halves = (axes.project(index) @ way).reshape(len(able), 2, n).mean(2)
+        told.append(metrics.reliability(halves.T[..., None]))
+    return round(float(np.mean(told)), 4)
+
+
+def ceiling(seeds: int, perturbations: int, path: Path | None) -> dict[str, Any]:
+    """Measure what ten cells tell at most, on simulated screens and on the challenge's table."""
+    out: dict[str, Any] = {}
+    for seed in range(seeds):
+        rng = np.random.default_rng(seed)
+        screen, _ = net.simulate(net.World(perturbations=perturbations), rng)
+        parts = net.split(perturbations, rng)
+        states = range(screen.share.shape[1])
+        counts = np.array([[(screen.state[screen.rows(p)] == k).sum() for k in states] for p in parts[2]])
+        out[f"screen {seed}"] = {
+            **states_known(counts, screen.share[parts[2]], screen.share[parts[0]], np.random.default_rng([seed, 3])),
+            "cells_for_icc_.9": round(cells_for(counts), 1),
+            "icc_best_direction": best_direction(screen, parts, np.random.default_rng([seed, 4])),
+        }
+    if path is not None:
+        counts = knock_outs(path)[0].to_numpy()
+        share = counts / counts.sum(1, keepdims=True)
+        out["table"] = {
+            **states_known(counts, share, share, np.random.default_rng(0)),
+            "cells_for_icc_.9": round(cells_for(counts), 1),
+        }
+    return out
+
+
 def knock_outs(path: Path) -> tuple[xr.DataArray, Array]:
     """Read counts of the knock-outs whose cell number is known (``size_known`` is 1), and the control's shares.
 
@@ -254,7 +345,8 @@ def spearman(a: Array, b: Array) -> float:
 def main() -> None:
     """Print the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=("distance", "coverage", "worlds", "training", "claims", "table", "growth"))
+    kinds = ("distance", "coverage", "worlds", "training", "claims", "ceiling", "table", "growth")
+    parser.add_argument("--only", choices=kinds)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--perturbations", type=int, default=200)
     parser.add_argument("--steps", type=int, default=2000)
@@ -271,6 +363,7 @@ def main() -> None:
         "worlds": worlds,
         "training": lambda: training(["jax", "numba"] if options.only is None else options.backend.split(",")),
         "claims": lambda: claims(options.seeds, options.perturbations, options.steps, options.backend, options.keep),
+        "ceiling": lambda: ceiling(options.seeds, options.perturbations, options.table),
     }
     if options.table is not None:
         parts["table"] = lambda: table(options.table, target)

@@ -106,14 +106,17 @@ class Rivals:
         return {name: np.array(found)[..., None] for name, found in out.items()}
 
     def whole(self, rows: Array) -> dict[str, Array]:
-        """Energy distance and MMD of 200 cells at most of perturbations from training cells; shape (P, 1) each."""
+        """Energy distance and MMD of 200 cells at most of perturbations from training cells; shape (P, 1) each.
+
+        Missing where a perturbation has a single cell.
+        """
         pool = self.project(self.rng.choice(self._cells, min(TESTED, len(self._cells)), replace=False))
         out: dict[str, list[float]] = {"energy": [], "mmd": []}
         for p in rows:
             index, _ = draw_cells(self.one, np.array([p]), np.array([TESTED]), TESTED, self.rng)
             x = self.project(index[: min(TESTED, int(self.one.numbers[p]))])
-            out["energy"].append(energy_distance(x, pool))
-            out["mmd"].append(mmd(x, pool))
+            out["energy"].append(energy_distance(x, pool) if len(x) > 1 else np.nan)
+            out["mmd"].append(mmd(x, pool) if len(x) > 1 else np.nan)
         return {name: np.array(found)[:, None] for name, found in out.items()}
 
     def pairs(self, rows: Array, n: int) -> Array:
