@@ -19,7 +19,7 @@ from genarium.methods import find_method
 from genarium.progress import cpu_seconds
 from genarium.signatures import keyword_options, parents_of
 from genarium.sources import digest_of_sources, sources_of
-from genarium.story import draw, draw_stage
+from genarium.story import draw_stage
 from genarium.writing import replacing
 
 ENOUGH = 1.5
@@ -47,7 +47,7 @@ class Simulated:
     problem : Problem or str
         What the method gets to see; a message where the data cannot be used.
     truth : mapping of str to ndarray
-        Unknown variables.
+        Unknown variables; none where they are drawn together with data that cannot be.
     """
 
     index: int
@@ -77,7 +77,13 @@ def simulate(plan: Plan, index: int) -> Simulated:
             medians = {name: around[name] for name in learned}
             for name, sd in learned.items():
                 values[name] = medians[name] * np.exp(sd * drawing.normal(size=np.shape(medians[name])))
-        drawn = draw(plan.simulated, drawing, plan.sizes, values)
+        drawn: dict[str, Array] = {}
+        try:
+            for role in ("known", "unknown", "hidden", "observed"):
+                draw_stage(plan.simulated, role, drawing, plan.sizes, values, drawn)
+        except (ArithmeticError, ValueError) as error:  # of this replicate, as a rate that is too large
+            truth = {name: drawn[name] for name in model.unknown.variables if name in drawn}
+            return Simulated(index, f"no data can be simulated: {type(error).__name__}: {error}", truth)
         sizes: Mapping[str, int] = plan.sizes
     else:
         drawn, sizes = _augmented(model, plan.given, index, drawing, plan.sizes)
