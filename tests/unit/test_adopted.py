@@ -234,6 +234,25 @@ def test_data_that_cannot_be_simulated_are_a_replicate_that_failed() -> None:
         assert one.truth["a"] > 40
 
 
+def test_quantities_without_names_or_values_are_told(tmp_path: Path) -> None:
+    with pm.Model() as model:
+        pm.Normal("y", pm.Normal("mu"), observed=[1.0, 2.0])
+    with pytest.raises(InputError, match=r"test quantities come as a list\. Return them by name"):
+        gn.validate(model, "nuts", 2, quantities=lambda mu: [mu])  # type: ignore[arg-type,return-value]
+    with np.errstate(invalid="ignore"):
+        found = gn.validate(model, "nuts", 2, keep=True, out=tmp_path, quantities=lambda mu: {"root": np.sqrt(mu - 9)})
+        assert found.failures["reasons"] == {"root is NaN": 2}
+        gn.validate(model, "nuts", 2, keep=True, out=tmp_path / "kept")
+        again = gn.validate_quantities(tmp_path / "kept", lambda mu: {"root": np.sqrt(mu - 9)}, model)
+    assert again.failures["reasons"] == {"root is NaN": 2}
+    assert not again.passed
+
+
+def test_a_function_that_makes_a_model_is_no_model() -> None:
+    with pytest.raises(InputError, match=r"schools is no model, but a function\. .* Give what it returns: schools\(\)"):
+        gn.validate(schools, "nuts", 2)  # type: ignore[arg-type]
+
+
 def test_a_pymc_model_is_validated_and_its_quantities_ranked_afterwards(tmp_path: Path) -> None:
     out, model = tmp_path / "out", schools()
     found = gn.validate(model, "nuts", 4, seed=1, out=out, keep=True, quantities=lambda mu, y: {"cross": mu * y.mean()})

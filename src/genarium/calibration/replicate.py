@@ -195,6 +195,8 @@ def _record(plan: Plan, one: Simulated, problem: Problem, result: Result) -> tup
     true = {name: value[None] for name, value in one.truth.items()}
     names, truth = with_densities(problem, true, scalars(problem, true))
     found = scalars(problem, flat)
+    if undefined := _undefined(names, truth, found[1]):
+        return {**record, "error": undefined}, True
     record |= {"names": names, "truth": truth[0].tolist()}
     stats: dict[str, Any] = {"notes": {k: _number(v) for k, v in result.notes.items() if not isinstance(v, str)}}
     trace = {**result.point, **result.variational}.get("bound")
@@ -261,9 +263,18 @@ def rank_again(plan: Plan, record: Record, draws: Arrays) -> Record:
     names, truth = scalars(one.problem, {name: value[None] for name, value in one.truth.items()})
     _, values = scalars(one.problem, draws)
     out: Record = {name: record[name] for name in ("index", "unknown", "length", "cpu_seconds") if name in record}
+    if undefined := _undefined(names, truth, values):
+        return {**out, "error": undefined}
     out["stats"] = {name: value for name, value in record["stats"].items() if name != "autocorrelation"}
     out |= {"names": names, "truth": truth[0].tolist(), **_ranked(plan, one.index, truth, values)}
     return {**out, "mean": values.mean(0).tolist(), "sd": values.std(0, ddof=1).tolist()}
+
+
+def _undefined(names: list[str], truth: Array, values: Array) -> str:
+    """Say which scalar is NaN at the truth, shape (1, Q), or at a draw, shape (S, Q): it has no rank; "" for none."""
+    own = values.shape[1]
+    lacking = np.flatnonzero(np.isnan(truth[0, :own]) | np.isnan(values).any(0))
+    return f"{names[lacking[0]]} is NaN" if len(lacking) else ""
 
 
 def _ranked(plan: Plan, index: int, truth: Array, values: Array) -> Record:
