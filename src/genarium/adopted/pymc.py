@@ -45,9 +45,10 @@ def from_pymc(model: Any, name: str = "") -> Model:
     Raises
     ------
     InputError
-        If the model has no observed variables; or potentials, which have no generative process; or unknown variables
-        that are whole numbers, which no gradient leads to; or transforms to values that the prior does not draw (an
-        order).
+        If the model has no observed or no unknown variables; or potentials, flat priors and other distributions without
+        draws, which have no generative process; or unknown variables that are whole numbers, which no gradient leads
+        to; or transforms to values that the prior does not draw (an order); or missing parts of vectors, parameters
+        below data, or minibatches, whose data would not be those of the density.
 
     Examples
     --------

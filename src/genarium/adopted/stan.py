@@ -45,7 +45,7 @@ def from_stan(
     ------
     InputError
         If the simulator leaves out parameters or data of the program, or a function draws what the program does not
-        know.
+        know; or if the program has tuples or complex numbers as data or parameters.
     """
     path = Path(program).absolute()
     if not path.is_file():
