@@ -164,8 +164,14 @@ def resolve(model: str | Path | Model, data: Any = None) -> Model:
     Raises
     ------
     InputError
-        If there is no such model.
+        If there is no such model, or it is something else, such as a function that makes one.
     """
+    if not isinstance(model, str | Path | Model):
+        what = getattr(model, "__name__", "") or type(model).__name__
+        called = f" Give what it returns: {what}()." if callable(model) else ""
+        raise InputError(
+            f"{what} is no model, but a {type(model).__name__}. A model is a name, a folder or a declaration.{called}"
+        )
     declared = model if isinstance(model, Model) else get(model)
     if isinstance(data, xr.DataTree):
         check_model(check_form(data), declared)

@@ -66,7 +66,7 @@ def with_parameters(names: Iterable[str], function: Callable[..., Any]) -> Calla
     def shown(**values: Any) -> Any:
         return function(**values)
 
-    kind = inspect.Parameter.KEYWORD_ONLY
+    kind = inspect.Parameter.POSITIONAL_ONLY  # of which a name may be a keyword, as a Stan program's lambda
     signature = inspect.Signature([inspect.Parameter(name, kind) for name in names])
     shown.__signature__ = signature  # type: ignore[attr-defined]
     shown.__doc__ = function.__doc__

@@ -13,6 +13,7 @@ import genarium as gn
 from genarium import cli
 from genarium.adopted.pymc import Graphs
 from genarium.calibration.plan import Plan
+from genarium.calibration.replicate import simulate as simulate_replicate
 from genarium.data import check
 from genarium.errors import InputError
 
@@ -135,6 +136,121 @@ def test_what_cannot_be_simulated_or_sampled_is_refused() -> None:
             gn.from_pymc(model)
     with pytest.raises(InputError, match=r"takes a pymc\.Model, not int"):
         gn.from_pymc(3)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_what_pymc_has_no_draws_of_is_refused() -> None:
+    def density(value: Any, mu: Any) -> Any:
+        return -((value - mu) ** 2)
+
+    with pm.Model() as flat:
+        pm.Normal("y", pm.Normal("a") + pm.Flat("b"), observed=[1.0, 2.0])
+    with pm.Model() as alone:
+        pm.CustomDist("y", pm.Normal("mu"), logp=density, observed=[1.0])
+    with pm.Model() as simulator:
+        pm.Simulator("y", lambda rng, mu, size: rng.normal(mu, size=size), pm.Normal("mu"), observed=[1.0])
+    with pm.Model() as known:
+        pm.Normal("y", observed=[1.0])
+    said = "nothing can be drawn from the distribution of"
+    for model, told in (
+        (flat, f"{said} b"),
+        (alone, f"{said} y"),
+        (simulator, r"y is a pm\.Simulator"),
+        (known, "has no unknown variables"),
+    ):
+        with pytest.raises(InputError, match=told):
+            gn.from_pymc(model)
+
+
+@pytest.mark.filterwarnings("ignore::pymc.exceptions.ImputationWarning")
+def test_variables_that_are_not_drawn_in_order_are_refused() -> None:
+    """Missing parts of a vector, and parameters below data, would be drawn without regard to what was observed."""
+    y = np.random.default_rng(0).normal(size=(6, 2))
+    y[::2, 1] = np.nan
+    with pm.Model() as partly:
+        cov = np.array([[1, 0.9], [0.9, 1]])
+        pm.MvNormal("y", pm.Normal("mu", shape=2), cov=cov, observed=np.ma.masked_invalid(y))
+    with pm.Model() as below:
+        seen = pm.Normal("x", pm.Normal("b"), observed=np.zeros(3))
+        pm.Normal("y", pm.Normal("c", seen.mean(), 0.1), observed=0.0)
+    with pytest.raises(InputError, match="y_unobserved are missing values of a distribution of several numbers"):
+        gn.from_pymc(partly)
+    with pytest.raises(InputError, match="the prior of c depends on the observed x"):
+        gn.from_pymc(below)
+    with pm.Model() as apart:  # of numbers one by one, missing ones are unknown variables like others
+        pm.Normal("y", pm.Normal("mu"), observed=np.ma.masked_invalid(y))
+    assert set(gn.from_pymc(apart).unknown.variables) == {"mu", "y_unobserved"}
+
+
+def test_observations_that_count_more_than_once_are_refused() -> None:
+    def model(total: int, batch: bool = False) -> Any:
+        with pm.Model() as made:
+            data = pm.Minibatch(np.zeros(40), batch_size=10) if batch else np.zeros(10)
+            pm.Normal("y", pm.Normal("mu"), observed=data, total_size=total)
+        return made
+
+    for one in (model(100), model(40, batch=True)):
+        with pytest.raises(InputError, match="counts each observation of y more than once"):
+            gn.from_pymc(one)
+    assert gn.from_pymc(model(10)).sizes == {"y_dim_0": 10}
+
+
+def test_names_may_be_those_of_the_language_and_of_arguments() -> None:
+    names = ("lambda", "self", "rng", "sizes", "graphs", "data", "value")
+    with pm.Model() as model:
+        pm.Normal("y", sum(pm.Normal(name) for name in names), observed=[1.0, 2.0])
+    adopted = gn.from_pymc(model)
+    assert list(adopted.unknown.variables) == ["lambda_", "self", "rng_", "sizes_", "graphs", "data", "value"]
+    tree = gn.simulate(adopted, 1)
+    values = {name: tree["truth"][name].to_numpy() for name in adopted.unknown.variables}
+    assert adopted.log_likelihood is not None
+    y = np.array([0.5, -1.0])
+    told = adopted.log_likelihood(**values, y=y)
+    np.testing.assert_allclose(told, norm.logpdf(y, sum(values.values()), 1))
+    with pm.Model() as observed:
+        pm.Normal("graphs", pm.Normal("mu"), observed=[1.0, 2.0])
+    assert gn.fit(observed_model := gn.from_pymc(observed), gn.simulate(observed_model, 1), "map")["point"]["mu"].size
+
+
+def test_a_deterministic_variable_with_noise_of_its_own_is_no_test_quantity() -> None:
+    with pm.Model() as model:
+        mu = pm.Normal("mu")
+        y = pm.Normal("y", mu, observed=[1.0, 2.0])
+        pm.Deterministic("noisy", mu + pm.Normal.dist())
+        pm.Deterministic("off", y - mu)
+    found = gn.from_pymc(model).test_quantities
+    assert found is not None
+    assert list(found(mu=np.zeros(3), y=np.ones(2))) == ["off"]
+
+
+def test_data_that_cannot_be_simulated_are_a_replicate_that_failed() -> None:
+    with pm.Model() as model:
+        pm.Poisson("y", pm.math.exp(pm.Normal("a", 0, 60)), observed=[1, 2, 3])
+    told = [simulate_replicate(Plan(gn.from_pymc(model), "nuts", {}, 1), index) for index in range(12)]
+    failed = [one for one in told if isinstance(one.problem, str)]
+    assert 0 < len(failed) < 12
+    for one in failed:
+        assert str(one.problem).startswith("no data can be simulated: ValueError: lam value too large")
+        assert one.truth["a"] > 40
+
+
+def test_quantities_without_names_or_values_are_told(tmp_path: Path) -> None:
+    with pm.Model() as model:
+        pm.Normal("y", pm.Normal("mu"), observed=[1.0, 2.0])
+    with pytest.raises(InputError, match=r"test quantities come as a list\. Return them by name"):
+        gn.validate(model, "nuts", 2, quantities=lambda mu: [mu])  # type: ignore[arg-type,return-value]
+    with np.errstate(invalid="ignore"):
+        found = gn.validate(model, "nuts", 2, keep=True, out=tmp_path, quantities=lambda mu: {"root": np.sqrt(mu - 9)})
+        assert found.failures["reasons"] == {"root is NaN": 2}
+        gn.validate(model, "nuts", 2, keep=True, out=tmp_path / "kept")
+        again = gn.validate_quantities(tmp_path / "kept", lambda mu: {"root": np.sqrt(mu - 9)}, model)
+    assert again.failures["reasons"] == {"root is NaN": 2}
+    assert not again.passed
+
+
+def test_a_function_that_makes_a_model_is_no_model() -> None:
+    with pytest.raises(InputError, match=r"schools is no model, but a function\. .* Give what it returns: schools\(\)"):
+        gn.validate(schools, "nuts", 2)  # type: ignore[arg-type]
 
 
 def test_a_pymc_model_is_validated_and_its_quantities_ranked_afterwards(tmp_path: Path) -> None:
@@ -268,6 +384,38 @@ def test_a_simulator_that_leaves_out_or_draws_anew_is_told(program: Path) -> Non
         gn.from_stan(program, more({}, {"J": 8.4}), DATA)
     with pytest.raises(InputError, match="there is no Stan program"):
         gn.from_stan(program.parent / "no.stan", simulated)
+
+
+@pytest.mark.stan
+def test_names_of_a_program_may_be_those_of_the_language(tmp_path: Path) -> None:
+    path = tmp_path / "rates.stan"
+    path.write_text("data { int y; } parameters { real lambda, self; } model { lambda ~ normal(0, 1); }")
+    model = gn.from_stan(path, lambda rng: ({"lambda": rng.normal(), "self": rng.normal()}, {"y": 3}))
+    assert float(gn.simulate(model, 1)["truth"]["lambda"]) != float(gn.simulate(model, 2)["truth"]["lambda"])
+
+
+@pytest.mark.stan
+def test_tuples_and_complex_numbers_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "parts.stan"
+    for declared in ("tuple(int, vector[3]) d", "complex d", "array[2] tuple(real, real) d"):
+        path.write_text(f"data {{ {declared}; }} parameters {{ real mu; }} model {{ mu ~ normal(0, 1); }}")
+        with pytest.raises(InputError, match=r"parts\.stan: d is no number or array of numbers"):
+            gn.from_stan(path, lambda rng: ({"mu": rng.normal()}, {"d": (3, np.zeros(3))}))
+
+
+@pytest.mark.stan
+def test_a_simulator_that_fails_now_and_then_is_told_replicate_by_replicate(tmp_path: Path) -> None:
+    def rates(rng: np.random.Generator) -> tuple[dict[str, Any], dict[str, Any]]:
+        a = rng.normal(0, 60)
+        return {"a": a}, {"y": rng.poisson(np.exp(a))}
+
+    path = tmp_path / "rate.stan"
+    path.write_text("data { int y; } parameters { real a; } model { a ~ normal(0, 60); y ~ poisson_log(a); }")
+    plan = Plan(gn.from_stan(path, rates), "stan", {}, 1)
+    told = [simulate_replicate(plan, index) for index in range(20)]
+    failed = [one for one in told if str(one.problem).startswith("no data can be simulated: ValueError: lam value")]
+    assert 0 < len(failed) < 20
+    assert not any(one.truth for one in failed)
 
 
 @pytest.mark.stan

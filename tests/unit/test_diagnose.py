@@ -15,7 +15,7 @@ import genarium as gn
 from genarium.declaration import Method, Model, Problem, Result, Stage, Var
 from genarium.errors import InputError
 from genarium.supports import real
-from genarium.verbs.diagnose import replicated_statistics, tail
+from genarium.verbs.diagnose import _copies, replicated_statistics, tail
 from genarium.verdicts import Diagnosis, Verdict, verdict
 
 Make = Callable[..., xr.DataTree]
@@ -133,6 +133,30 @@ def test_rare_moves_at_the_same_draw_are_no_copies(make: Make, verdicts: Any, dr
     rare = np.zeros_like(draws)
     rare[1, 400], rare[3, 400], rare[0, 10], rare[2, 20] = 1, 2, 1, 1
     assert "correlation of chains" not in verdicts(make("exact", posterior={"theta": rare}))
+
+
+@pytest.mark.parametrize("rho", [-0.5, -0.8, -0.95])
+def test_antithetic_draws_of_independent_chains_are_no_copies(rho: float) -> None:
+    """More effective draws of the mean than draws, but few independent products of two chains' draws."""
+    told = []
+    for seed in range(20):
+        noise = np.random.default_rng(seed).normal(size=(4, 300, 20))
+        for i in range(1, 300):
+            noise[:, i] += rho * noise[:, i - 1]
+        told += _copies({"theta": noise})
+    assert not told
+
+
+def test_truth_values_and_text_beside_the_posterior(make: Make, verdicts: Any, draws: Any) -> None:
+    """As other programs and users add them: truth values count as numbers, text does not."""
+    tree = make("exact", posterior={"theta": draws})
+    own = tree["posterior"].to_dataset()
+    sign, name = own["theta"] > own["theta"].median(), xr.full_like(own["theta"], "a", dtype="U1")
+    tree["posterior"] = xr.DataTree(own.assign(sign=sign, name=name))
+    assert verdicts(tree)["R-hat"].status == "pass"
+    stuck = sign.copy(data=np.repeat([[True], [False], [True], [False]], draws.shape[1], axis=1))
+    tree["posterior"] = xr.DataTree(own.assign(sign=stuck))
+    assert verdicts(tree)["R-hat"].where == "sign"
 
 
 def test_few_draws_fail_the_effective_size(make: Make, verdicts: Any, draws: Any) -> None:

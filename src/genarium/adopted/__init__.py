@@ -2,19 +2,23 @@
 
 import re
 from collections.abc import Mapping
+from keyword import iskeyword
 from typing import Any
 
 import numpy as np
 
 from genarium.declaration import Array, Var
 from genarium.errors import InputError
+from genarium.signatures import RESERVED
 from genarium.supports import real, whole
 
 
 def identifier(name: str) -> str:
-    """Return a name that Python takes as a parameter: other characters become underscores."""
+    """Return a name that Python takes as a parameter: other characters become underscores, lambda becomes lambda_."""
     plain = re.sub(r"\W", "_", name)
-    return f"_{plain}" if plain[:1].isdigit() else plain
+    if plain[:1].isdigit():
+        return f"_{plain}"
+    return f"{plain}_" if iskeyword(plain) or plain in RESERVED else plain
 
 
 def identifiers(names: Any, what: str) -> dict[str, str]:

@@ -10,12 +10,11 @@ import numpy as np
 
 from genarium import caches
 from genarium.adopted import identifiers, sizes_of, variables
+from genarium.adopted.functions import Batched, Forward
+from genarium.adopted.refused import refuse_draws_that_fail, refuse_other_supports, refuse_what_nothing_draws
 from genarium.declaration import Array, Arrays, Model, Problem, Stage
 from genarium.errors import InputError
 from genarium.signatures import with_parameters
-
-RESTRICTING = ("Ordered", "Chain", "SumTo1", "SimplexTransform", "ZeroSumTransform")
-"""Transforms to a part of the space that a distribution may draw from."""
 
 LARGE = 20
 """Elements of a deterministic variable, at most, that are test quantities."""
@@ -46,9 +45,10 @@ def from_pymc(model: Any, name: str = "") -> Model:
     Raises
     ------
     InputError
-        If the model has no observed variables; or potentials, which have no generative process; or unknown variables
-        that are whole numbers, which no gradient leads to; or transforms to values that the prior does not draw (an
-        order).
+        If the model has no observed or no unknown variables; or potentials, flat priors and other distributions without
+        draws, which have no generative process; or unknown variables that are whole numbers, which no gradient leads
+        to; or transforms to values that the prior does not draw (an order); or missing parts of vectors, parameters
+        below data, or minibatches, whose data would not be those of the density.
 
     Examples
     --------
@@ -63,21 +63,9 @@ def from_pymc(model: Any, name: str = "") -> Model:
     if not is_pymc(model):
         raise InputError(f"from_pymc takes a pymc.Model, not {type(model).__name__}.")
     what = name or model.name or "pymc_model"
-    if not model.observed_RVs:
-        raise InputError(f"{what}: the model has no observed variables. Give one of them `observed=...`.")
-    if model.potentials:
-        told = ", ".join(one.name for one in model.potentials)
-        raise InputError(
-            f"{what}: data cannot be simulated from the potential {told}, which is no random variable. Write it as one "
-            "(pm.CustomDist with `dist` or `random`)."
-        )
-    whole = [rv.name for rv in model.free_RVs if rv.dtype.startswith(("int", "uint", "bool"))]
-    if whole:
-        raise InputError(
-            f"{what}: {', '.join(whole)} are whole numbers, which methods that follow gradients cannot sample. "
-            "Sum them out (pm.Mixture, or marginalize of pymc-extras)."
-        )
+    refuse_what_nothing_draws(what, model)
     graphs = Graphs(model)
+    refuse_draws_that_fail(what, graphs)
     refuse_other_supports(what, graphs)
     free = {graphs.plain[rv.name]: value for rv, value in zip(graphs.free, graphs.prior(0), strict=True)}
     seen = {graphs.plain[rv.name]: np.asarray(_observed(model, rv)) for rv in model.observed_RVs}
@@ -122,7 +110,7 @@ def _observed(model: Any, rv: Any) -> Array:
     return np.asarray(value.eval() if value.owner is not None or hasattr(value, "get_value") else value.data)
 
 
-def build(graphs: "Graphs", **data: Any) -> None:
+def build(graphs: "Graphs", /, **data: Any) -> None:
     """Make the open PyMC model a copy of the user's, with the given data in the places of its own."""
     import pymc as pm
     import pytensor.tensor as pt
@@ -173,26 +161,6 @@ def cloned(model: Any) -> tuple[Any, dict[str, Array]]:
         return freeze_dims_and_data(model), initial
     finally:
         model.rvs_to_initial_values.update(asked)
-
-
-def refuse_other_supports(what: str, graphs: "Graphs") -> None:
-    """Refuse transforms whose values the prior does not draw: its density then is of another distribution."""
-    model = graphs.model
-    some = [rv for rv in graphs.free if type(model.rvs_to_transforms.get(rv)).__name__ in RESTRICTING]
-    if not some:
-        return
-    ways = [model.rvs_to_transforms[rv] for rv in some]
-    again = [t.backward(t.forward(rv, *rv.owner.inputs), *rv.owner.inputs) for rv, t in zip(some, ways, strict=True)]
-    drawing = Forward([], [*some, *again])
-    with np.errstate(all="ignore"):
-        drawn = [drawing(seed) for seed in range(5)]
-    for i, (rv, way) in enumerate(zip(some, ways, strict=True)):
-        if not all(np.allclose(one[i], one[len(some) + i], equal_nan=False) for one in drawn):
-            raise InputError(
-                f"{what}: the prior draws values of {rv.name} that its transform ({type(way).__name__}) cannot have: "
-                "draws from the prior and its density are not of one distribution. Write the restriction as a part of "
-                "the model, such as pt.sort of a variable without it."
-            )
 
 
 class Graphs:
@@ -251,10 +219,16 @@ class Graphs:
 
     @cached_property
     def told(self) -> list[Any]:
-        """The deterministic variables that are test quantities."""
-        own = self.model.deterministics
+        """The deterministic variables that are test quantities: functions of the variables alone, without own noise."""
+        own = [one for one in self.model.deterministics if not self._noisy(one)]
         drawn = Forward([], own)(0) if own else []
         return [d for d, value in zip(own, drawn, strict=True) if 0 < value.size <= LARGE]
+
+    def _noisy(self, deterministic: Any) -> bool:
+        from pymc.pytensorf import collect_default_updates
+
+        named = [*self.free, *self.seen]
+        return bool(collect_default_updates(deterministic, inputs=named, must_be_shared=False))
 
     # Draws
 
@@ -278,7 +252,7 @@ class Graphs:
         drawn = self.prior(int(rng.integers(2**31)))
         return {self.plain[rv.name]: value for rv, value in zip(self.free, drawn, strict=True)}
 
-    def draw_observed(self, rng: np.random.Generator, **unknown: Array) -> dict[str, Array]:
+    def draw_observed(self, /, rng: np.random.Generator, **unknown: Array) -> dict[str, Array]:
         """Simulate data."""
         drawn = self._predictive(int(rng.integers(2**31)), *self._ordered(unknown))
         return {self.plain[rv.name]: value for rv, value in zip(self.seen, drawn, strict=True)}
@@ -336,7 +310,7 @@ class Graphs:
         told = clone_replace(self.told, replace={**given, **data}, rebuild_strict=False)
         return Batched(list(given.values()), list(data.values()), told)
 
-    def log_likelihood(self, **values: Array) -> Array:
+    def log_likelihood(self, /, **values: Array) -> Array:
         """Log density of the data: by element where it is one variable of one dim, else the sum."""
         one = len(self.seen) == 1 and self.seen[0].ndim == 1
         (found,) = (self._pointwise if one else self._likelihood)(self._ordered(values), self._data(values))
@@ -345,81 +319,11 @@ class Graphs:
     def _data(self, values: Arrays) -> list[Array]:
         return [np.asarray(values[self.plain[rv.name]], dtype=rv.dtype) for rv in self.seen]
 
-    def log_prior(self, **unknown: Array) -> Array:
+    def log_prior(self, /, **unknown: Array) -> Array:
         """Log density of the prior."""
         return self._prior_density(self._ordered(unknown), [])[0]
 
-    def quantities(self, **values: Array) -> Mapping[str, Array]:
+    def quantities(self, /, **values: Array) -> Mapping[str, Array]:
         """Return the deterministic variables, given the unknown and the observed ones."""
         found = self._quantities(self._ordered(values), self._data(values))
         return {self.plain[d.name]: value for d, value in zip(self.told, found, strict=True)}
-
-
-class Forward:
-    """A function that draws random variables, by a seed.
-
-    Parameters
-    ----------
-    inputs, outputs : list of pytensor variables
-    """
-
-    def __init__(self, inputs: list[Any], outputs: list[Any]) -> None:
-        from pymc import pytensorf
-
-        self._generators = list(pytensorf.collect_default_updates(outputs, inputs=inputs))
-        self._function = pytensorf.compile(inputs, outputs, mode="FAST_COMPILE", on_unused_input="ignore")
-        self._reseed = pytensorf.reseed_rngs
-
-    def __call__(self, seed: int, *values: Array) -> list[Array]:
-        """Draw the outputs, given values of the inputs."""
-        self._reseed(self._generators, seed)
-        return [np.asarray(value) for value in self._function(*values)]
-
-
-class Batched:
-    """A function of one point, or of many along a leading dim.
-
-    Parameters
-    ----------
-    inputs, data, outputs : list of pytensor variables
-        What varies between draws, what does not, and what is wanted.
-    """
-
-    def __init__(self, inputs: list[Any], data: list[Any], outputs: list[Any]) -> None:
-        self.inputs, self.data, self.outputs = inputs, data, outputs
-
-    @cached_property
-    def _one(self) -> Any:
-        import pytensor
-
-        return pytensor.function(
-            [*self.inputs, *self.data], self.outputs, mode="FAST_COMPILE", on_unused_input="ignore"
-        )
-
-    @cached_property
-    def _many(self) -> Any:
-        """The function of all points at once; None where an operation does not take a leading dim."""
-        import pytensor
-        import pytensor.tensor as pt
-        from pytensor.graph.replace import vectorize_graph
-
-        stacked = [pt.tensor(shape=(None, *v.type.shape), dtype=v.dtype) for v in self.inputs]
-        lead = stacked[0].shape[0]
-        try:
-            found = vectorize_graph(self.outputs, replace=dict(zip(self.inputs, stacked, strict=True)))
-        except (NotImplementedError, TypeError, ValueError):
-            return None
-        same = [
-            pt.broadcast_to(new, (lead, *new.shape)) if new.ndim == old.ndim else new
-            for new, old in zip(found, self.outputs, strict=True)
-        ]
-        return pytensor.function([*stacked, *self.data], same, mode="FAST_COMPILE", on_unused_input="ignore")
-
-    def __call__(self, values: list[Array], data: list[Array]) -> list[Array]:
-        """Compute the outputs."""
-        if values[0].ndim == self.inputs[0].ndim:
-            return [np.asarray(value) for value in self._one(*values, *data)]
-        if self._many is not None:
-            return [np.asarray(value) for value in self._many(*values, *data)]
-        found = [self._one(*row, *data) for row in zip(*values, strict=True)]
-        return [np.stack(column) for column in zip(*found, strict=True)]

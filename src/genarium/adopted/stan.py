@@ -45,12 +45,19 @@ def from_stan(
     ------
     InputError
         If the simulator leaves out parameters or data of the program, or a function draws what the program does not
-        know.
+        know; or if the program has tuples or complex numbers as data or parameters.
     """
     path = Path(program).absolute()
     if not path.is_file():
         raise InputError(f"there is no Stan program {path}. Give the path of a .stan file.")
     told = declared(path)
+    for kind in ("inputs", "parameters"):
+        for key, entry in told[kind].items():
+            if entry["type"] not in ("int", "real"):
+                raise InputError(
+                    f"{path.name}: {key} is no number or array of numbers, and nothing else is simulated and ranked. "
+                    "Declare the parts of tuples and of complex numbers as variables of their own."
+                )
     constant = {key: np.asarray(value) for key, value in (data or {}).items()}
     by = simulate if callable(simulate) else _by_program(Path(simulate), constant)
     source = Drawn(told, by, path.name, strict=callable(simulate))
@@ -166,7 +173,7 @@ class Drawn:
         self._last = self.draw(rng)
         return self._last[0]
 
-    def draw_observed(self, **unknown: Array) -> dict[str, Array]:
+    def draw_observed(self, /, **unknown: Array) -> dict[str, Array]:
         """Return the data that were drawn with these parameters.
 
         Raises

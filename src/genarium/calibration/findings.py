@@ -160,13 +160,14 @@ class Findings:
         """Say which feature of the truth sets failed replicates apart; "" for none."""
         from scipy.stats import mannwhitneyu
 
-        if len(self.failed) < 5 or len(self.good) < 5:
+        failed = [record for record in self.failed if record["unknown"]]  # whose truth is known
+        if len(failed) < 5 or len(self.good) < 5:
             return ""
         labels, p, up = [], [], []
-        for name in self.failed[0]["unknown"]:
+        for name in failed[0]["unknown"]:
             for label, function in (("smallest", np.min), ("largest", np.max)):
-                bad, fine = ([float(function(r["unknown"][name])) for r in rs] for rs in (self.failed, self.good))
-                labels.append(f"{label} {name}" if np.size(self.failed[0]["unknown"][name]) > 1 else name)
+                bad, fine = ([float(function(r["unknown"][name])) for r in rs] for rs in (failed, self.good))
+                labels.append(f"{label} {name}" if np.size(failed[0]["unknown"][name]) > 1 else name)
                 p.append(float(np.nan_to_num(mannwhitneyu(bad, fine).pvalue, nan=1.0)))  # NaN: it never varies
                 up.append(np.median(bad) > np.median(fine))
         adjusted = test.holm(np.array(p))

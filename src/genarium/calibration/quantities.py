@@ -33,8 +33,8 @@ def with_quantities(model: Model, function: Quantities, *, only: bool = False) -
     Raises
     ------
     InputError
-        If the function asks for what the model does not have; at the first draw, if it returns what already has a rank
-        of that name.
+        If the function asks for what the model does not have; at the first draw, if it returns no mapping, or what
+        already has a rank of that name.
     """
     have, asked = model.variables("known", "unknown", "observed"), parents_of(function)
     if strange := [name for name in asked if name not in have]:
@@ -48,7 +48,12 @@ def with_quantities(model: Model, function: Quantities, *, only: bool = False) -
     ranked = {name for name, var in model.unknown.variables.items() if model.exchangeable not in var.dims}
 
     def named_anew(found: Mapping[str, Any], before: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Refuse names whose ranks would take the places of others."""
+        """Refuse what has no names, and names whose ranks would take the places of others."""
+        if not isinstance(found, Mapping):
+            raise InputError(
+                f"{model.name}: test quantities come as a {type(found).__name__}. Return them by name, as in "
+                "{'ratio': a / b}."
+            )
         if twice := [name for name in found if name in {*ranked, *before, *DENSITIES, "log_density"}]:
             raise InputError(
                 f"{model.name}: a test quantity is called {twice[0]!r}, under which something else is ranked already. "

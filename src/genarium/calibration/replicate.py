@@ -19,7 +19,7 @@ from genarium.methods import find_method
 from genarium.progress import cpu_seconds
 from genarium.signatures import keyword_options, parents_of
 from genarium.sources import digest_of_sources, sources_of
-from genarium.story import draw, draw_stage
+from genarium.story import draw_stage
 from genarium.writing import replacing
 
 ENOUGH = 1.5
@@ -47,7 +47,7 @@ class Simulated:
     problem : Problem or str
         What the method gets to see; a message where the data cannot be used.
     truth : mapping of str to ndarray
-        Unknown variables.
+        Unknown variables; none where they are drawn together with data that cannot be.
     """
 
     index: int
@@ -77,7 +77,13 @@ def simulate(plan: Plan, index: int) -> Simulated:
             medians = {name: around[name] for name in learned}
             for name, sd in learned.items():
                 values[name] = medians[name] * np.exp(sd * drawing.normal(size=np.shape(medians[name])))
-        drawn = draw(plan.simulated, drawing, plan.sizes, values)
+        drawn: dict[str, Array] = {}
+        try:
+            for role in ("known", "unknown", "hidden", "observed"):
+                draw_stage(plan.simulated, role, drawing, plan.sizes, values, drawn)
+        except (ArithmeticError, ValueError) as error:  # of this replicate, as a rate that is too large
+            truth = {name: drawn[name] for name in model.unknown.variables if name in drawn}
+            return Simulated(index, f"no data can be simulated: {type(error).__name__}: {error}", truth)
         sizes: Mapping[str, int] = plan.sizes
     else:
         drawn, sizes = _augmented(model, plan.given, index, drawing, plan.sizes)
@@ -189,6 +195,8 @@ def _record(plan: Plan, one: Simulated, problem: Problem, result: Result) -> tup
     true = {name: value[None] for name, value in one.truth.items()}
     names, truth = with_densities(problem, true, scalars(problem, true))
     found = scalars(problem, flat)
+    if undefined := _undefined(names, truth, found[1]):
+        return {**record, "error": undefined}, True
     record |= {"names": names, "truth": truth[0].tolist()}
     stats: dict[str, Any] = {"notes": {k: _number(v) for k, v in result.notes.items() if not isinstance(v, str)}}
     trace = {**result.point, **result.variational}.get("bound")
@@ -255,9 +263,18 @@ def rank_again(plan: Plan, record: Record, draws: Arrays) -> Record:
     names, truth = scalars(one.problem, {name: value[None] for name, value in one.truth.items()})
     _, values = scalars(one.problem, draws)
     out: Record = {name: record[name] for name in ("index", "unknown", "length", "cpu_seconds") if name in record}
+    if undefined := _undefined(names, truth, values):
+        return {**out, "error": undefined}
     out["stats"] = {name: value for name, value in record["stats"].items() if name != "autocorrelation"}
     out |= {"names": names, "truth": truth[0].tolist(), **_ranked(plan, one.index, truth, values)}
     return {**out, "mean": values.mean(0).tolist(), "sd": values.std(0, ddof=1).tolist()}
+
+
+def _undefined(names: list[str], truth: Array, values: Array) -> str:
+    """Say which scalar is NaN at the truth, shape (1, Q), or at a draw, shape (S, Q): it has no rank; "" for none."""
+    own = values.shape[1]
+    lacking = np.flatnonzero(np.isnan(truth[0, :own]) | np.isnan(values).any(0))
+    return f"{names[lacking[0]]} is NaN" if len(lacking) else ""
 
 
 def _ranked(plan: Plan, index: int, truth: Array, values: Array) -> Record:

@@ -132,6 +132,7 @@ def _chains(model: Model, tree: xr.DataTree) -> list[Verdict]:
     group = tree["posterior"].to_dataset()
     posterior = arrays(group, [str(n) for n, draws in group.data_vars.items() if draws.dims[:2] == ("chain", "draw")])
     posterior |= _quantity_draws(model, tree, posterior)
+    posterior = {n: v + 0 for n, v in posterior.items() if v.dtype.kind in "biuf"}  # truth values as numbers, no text
     stats = tree["sample_stats"].to_dataset() if "sample_stats" in tree else xr.Dataset()
     if "lp" in stats and not np.isnan(stats["lp"]).any():
         posterior["lp"] = stats["lp"].to_numpy()
@@ -217,9 +218,10 @@ def _copies(posterior: Arrays) -> list[Verdict]:
     chains, _, columns = flat.shape
     if not columns:
         return []
-    ess = np.asarray(array_stats.ess(flat.transpose(2, 0, 1), chain_axis=-2, draw_axis=-1, method="bulk"))
     ranks = rankdata(flat, axis=1)
     ranks = (ranks - ranks.mean(1, keepdims=True)) / ranks.std(1, keepdims=True)
+    both = [draws.transpose(2, 0, 1) for draws in (flat, ranks**2)]  # antithetic draws have few independent products
+    ess = np.min([array_stats.ess(one, chain_axis=-2, draw_axis=-1, method="bulk") for one in both], axis=0)
     together = np.einsum("adk,bdk->kab", ranks, ranks) / flat.shape[1]
     together[:, *np.tril_indices(chains)] = 0
     worst = np.unravel_index(np.argmax(together), together.shape)
@@ -342,7 +344,9 @@ def _efficiency(tree: xr.DataTree) -> float:
     group = tree["posterior"].to_dataset()
     if group.sizes["chain"] == 1:
         return 1.0
-    draws = [v.to_numpy() for v in group.data_vars.values() if v.dims[:2] == ("chain", "draw")]
+    draws = [
+        v.to_numpy() for v in group.data_vars.values() if v.dims[:2] == ("chain", "draw") and v.dtype.kind in "iuf"
+    ]
     flat = [each.reshape(*each.shape[:2], -1).transpose(2, 0, 1) for each in draws]
     ess = [array_stats.ess(each, chain_axis=-2, draw_axis=-1, method="mean") for each in flat]
     return float(np.nanmean(np.concatenate(ess))) / (group.sizes["chain"] * group.sizes["draw"])
