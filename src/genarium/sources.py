@@ -2,8 +2,8 @@
 
 A certificate speaks for these files: the model's declaration and the modules that it draws, evaluates and fits with,
 the engine, the model's Stan program where Stan computes, and what draws and evaluates for every model. Left out is what
-stands beside a fit: other methods, readers, predictions, exports, commands, figures, and what the declaration's module
-imports only to pass it on.
+stands beside a fit: readers, predictions, exports, commands, figures, methods that it does not itself use, and what the
+declaration's module imports only to pass it on.
 """
 
 import ast
@@ -11,11 +11,13 @@ import hashlib
 import io
 import tokenize
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
 from genarium.declaration import Method, Model
+from genarium.errors import GenariumError
 from genarium.home import Home, program
 
 EVERY = ("genarium.story", "genarium.evaluate")
@@ -47,10 +49,12 @@ def sources_of(model: Model, way: Method) -> dict[str, str]:
         Short digest of the meaning of each file, by the name of its module or program.
     """
     home = Home.of(model)
-    beside = {_module_of(other.run) for other in model.methods.values()} | _beside(model)
-    own = _module_of(way.run)
-    roots = (home.module, own, *EVERY)
-    found = closure(roots, frozenset(beside - {own}), home.module)
+    computing = {_module_of(way.run), *map(_module_of, _used(model)), *EVERY} - {""}
+    variants = list(_variants(model))
+    ends = {name for variant in variants for name in _ends(variant)} - computing
+    found = closure(computing - {home.module}, frozenset({home.module, *ends}), home.module)
+    methods = {_module_of(method.run) for variant in variants for method in variant.methods.values()}
+    found |= closure([home.module], frozenset((ends | methods) - found.keys()), home.module)
     told = {name: meaning_of(path) for name, path in sorted(found.items())}
     path = program(model) if way.engine == "stan" else None
     if path is not None:
@@ -65,8 +69,11 @@ def digest_of_sources(sources: Mapping[str, str]) -> str:
 
 
 def changed(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """Return the files, by their modules, that are not what they were: changed, added, or gone."""
-    return sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
+    """Return the files, by their modules, that are not what they were, or were not used.
+
+    One that is used no more is none of these: the file that used it has changed.
+    """
+    return sorted(name for name in now if before.get(name) != now[name])
 
 
 def _module_of(run: object) -> str:
@@ -74,7 +81,16 @@ def _module_of(run: object) -> str:
     return run.partition(":")[0] if isinstance(run, str) else str(getattr(run, "__module__", ""))
 
 
-def _beside(model: Model) -> set[str]:
+def _variants(model: Model) -> Iterator[Model]:
+    """Yield a model, and its variants by one option."""
+    yield model
+    for option, values in model.options.items():
+        for value in values:
+            with suppress(GenariumError):  # it goes with another option alone
+                yield model.variant(**{option: value})
+
+
+def _ends(model: Model) -> set[str]:
     """Return the modules of what a declaration holds for other ends than fits."""
     functions = (
         *(model.readers.values(), model.exports.values(), model.commands.values(), model.annotate.values()),
@@ -82,7 +98,7 @@ def _beside(model: Model) -> set[str]:
         *(stage.draw.values() if isinstance(stage.draw, dict) else () for stage in (model.derived, model.coordinates)),
     )
     found = {_module_of(function) for group in functions for function in group if function is not None}
-    return found - {model.module, "genarium.signatures", *(_module_of(f) for f in _used(model))}
+    return found - {model.module, "genarium.signatures"}
 
 
 def _used(model: Model) -> Iterator[object]:

@@ -27,7 +27,7 @@ ENGINES = (
 )
 PYMC = {"nuts", "nuts-jax", "advi", "dadvi", "map"}
 STAN = {name for name in ENGINES if name.startswith("stan")}
-VI = {"vi"}  # its correction is the linear response of a compiled density
+VI = {"vi", "online", "svi"}  # the correction of vi is the linear response of a compiled density
 
 EDITS = {
     "engines/pymc.py": {"nuts", "map"},
@@ -41,7 +41,7 @@ EDITS = {
     "engines/newton.py": {"dadvi"},
     "engines/linear_response.py": VI,
     "models/nb_mixture/gibbs.py": {"gibbs"},
-    "models/nb_mixture/em.py": {"em"},
+    "models/nb_mixture/em.py": {*ENGINES, *VI, "em", "gibbs"},  # where the others start
     "story.py": {*ENGINES, "em", "vi", "online", "svi", "gibbs"},
     "models/nb_mixture/annotate.py": set[str](),
     "cli/fits.py": set[str](),
