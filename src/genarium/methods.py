@@ -1,10 +1,12 @@
 """Every way to fit a model: its own methods, and those of the engines, as one table of ``Method``."""
 
+from contextlib import suppress
 from dataclasses import replace
 
 from genarium.declaration import Method, Model, Problem
-from genarium.errors import InputError
+from genarium.errors import GenariumError, InputError
 from genarium.registry import program
+from genarium.remedies import setting
 from genarium.words import did_you_mean
 
 ENGINES = "genarium.engines"
@@ -87,8 +89,18 @@ def find_method(model: Model, name: str) -> Method:
     if name in model.unsupported:
         raise InputError(f"{model.name}: method {name!r} is not offered: {model.unsupported[name]}.")
     lines = ", ".join(f"{each} ({method.claim})" for each, method in available.items())
-    hint = did_you_mean(name, available)
+    hint = _elsewhere(model, name) or did_you_mean(name, available)
     raise InputError(f"{model.name}: there is no method {name!r}.{hint} The methods are {lines or 'none'}.")
+
+
+def _elsewhere(model: Model, name: str) -> str:
+    """Return a sentence that says under which option of the model there is such a method; empty if under none."""
+    for option, values in model.options.items():
+        for value in values:
+            with suppress(GenariumError):  # an option that goes with another one alone
+                if name in methods(model.variant(**{option: value})):
+                    return f" It is offered with {setting(option, value)}."
+    return ""
 
 
 def require_free(problem: Problem, name: str) -> None:

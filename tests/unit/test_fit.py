@@ -149,6 +149,11 @@ def test_model_without_methods_says_so(toy: Model, toy_tree: xr.DataTree) -> Non
         gn.fit(bare, toy_tree, "nuts")
 
 
+def test_a_method_of_another_variant_is_told() -> None:
+    with pytest.raises(InputError, match=r"no method 'statistic'\. It is offered with observed='expression'\."):
+        gn.fit("perturbation_score", {"count": np.ones((2, 2))}, "statistic")
+
+
 def test_unknown_setting_lists_the_options_of_the_method(tree: xr.DataTree) -> None:
     with pytest.raises(InputError, match=r"no setting 'restart'\. Did you mean 'restarts'"):
         em(tree, restart=3)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import genarium as gn
 from genarium.cli import main
@@ -238,3 +239,11 @@ def test_a_column_as_it_is_written(write: Write) -> None:
     sheet = read_sheet(write("cell,a\nu,1.50\n\nv,2\n"))
     assert sheet.source is not None
     assert sheet.source("a").tolist() == ["1.50", "2"]
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"), [(xr.Dataset(), "Dataset"), (np.ones(3), "ndarray"), (3, "int"), (["a.csv", 2], "int")]
+)
+def test_what_is_no_path_is_refused(given: Any, kind: str) -> None:
+    with pytest.raises(InputError, match=f"read takes the paths of files, not an? {kind}.*goes straight to fit"):
+        gn.read("nb_mixture", given)

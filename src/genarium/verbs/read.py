@@ -1,7 +1,8 @@
 """Read: from files to a checked tree, through the readers that a model declares."""
 
+import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def read(
         If the reader's ledger does not add up.
     """
     declared = resolve(model)
-    files = [Path(p) for p in ([paths] if isinstance(paths, str | Path) else paths)]
+    files = _paths(declared.name, paths)
     no_file_twice(files)
     with without_streams(files) as opened:
         if format not in declared.readers:
@@ -87,6 +88,20 @@ def read(
     ledger = accounts(f"{declared.name}: reader {format!r}", found, problem)
     attrs = provenance(files=[path.name for path in files], format=format, reader_options=own, ledger=ledger.to_dict())
     return with_coordinates(data_tree(problem, attrs=attrs), {**found, **values})
+
+
+def _paths(name: str, paths: Any) -> list[Path]:
+    """Return the paths of files; refuse data that are in memory already."""
+    several = isinstance(paths, Iterable) and not isinstance(paths, str | Mapping) and not hasattr(paths, "shape")
+    every = list(paths) if several else [paths]
+    odd = [one for one in every if not isinstance(one, str | os.PathLike)]
+    if odd:
+        kind = type(odd[0]).__name__
+        raise InputError(
+            f"{name}: read takes the paths of files, not {'an' if kind[0] in 'AEIOU' else 'a'} {kind}. Give the file's "
+            "path. What is in memory goes straight to fit: AnnData as it is, tables in a dict by names of variables."
+        )
+    return [Path(path) for path in every]
 
 
 def _of_kind(where: str, name: str, value: Any, kind: type | None) -> Any:
