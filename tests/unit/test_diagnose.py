@@ -128,6 +128,41 @@ def test_chains_that_are_copies_fail(make: Make, verdicts: Any, draws: Any, shar
         assert found["correlation of chains"].where == "chains 1 and 3, draw by draw"
 
 
+def test_a_mirrored_chain_is_a_copy(make: Make, verdicts: Any, draws: Any) -> None:
+    mirrored = draws.copy()
+    mirrored[2] = 2 * draws.mean() - draws[0]
+    found = verdicts(make("exact", posterior={"theta": mirrored}))["correlation of chains"]
+    assert (found.status, found.value) == ("fail", pytest.approx(-1))
+
+
+@pytest.mark.parametrize("how", ["shifted", "shuffled", "in part"])
+def test_chains_with_the_same_values_are_copies(make: Make, verdicts: Any, draws: Any, how: str) -> None:
+    """In another order no draw correlates with that of the other chain."""
+    mixed = draws.copy()
+    if how == "shifted":
+        mixed[3] = np.roll(draws[1], 1)
+    elif how == "shuffled":
+        mixed[3] = np.random.default_rng(0).permutation(draws[1])
+    else:
+        mixed[3, -200:] = draws[1, -200:]
+    found = verdicts(make("exact", posterior={"theta": mixed}))["values in two chains"]
+    assert (found.status, found.where) == ("fail", "chains 1 and 3")
+    assert found.value == pytest.approx(0.2 if how == "in part" else 1)
+
+
+@pytest.mark.parametrize("how", ["rounded", "counts", "single", "rejected"])
+def test_values_that_come_back_within_a_chain_are_no_copies(make: Make, verdicts: Any, draws: Any, how: str) -> None:
+    rng = np.random.default_rng(3)
+    rejected = np.take_along_axis(draws, np.maximum.accumulate(np.arange(1000) * (rng.random(draws.shape) < 0.3), 1), 1)
+    other = {
+        "rounded": draws.round(2),
+        "counts": rng.poisson(50, draws.shape),
+        "single": draws.astype(np.float32),
+        "rejected": rejected,
+    }[how]
+    assert "values in two chains" not in verdicts(make("exact", posterior={"theta": other}))
+
+
 def test_rare_moves_at_the_same_draw_are_no_copies(make: Make, verdicts: Any, draws: Any) -> None:
     """Of an element that mostly stays at one value, as the abundance of an absent transcript does."""
     rare = np.zeros_like(draws)

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,13 @@ RHAT, ESS, EBFMI = 1.01, 400, 0.3
 FEWEST, FEWEST_TAIL = 10, 25
 """Draws of a chain without which neither R-hat nor ESS says anything; draws without which no tail can be fitted."""
 
-TOGETHER, CHANCE, COMPARED = 0.3, 1e-7, 200
+TOGETHER, CHANCE, COMPARED, COMPARED_BY_VALUE = 0.3, 1e-7, 200, 20
 """Chains are taken for copies if their draws correlate by so much, by chance with that probability, in one of so many
-numbers at most."""
+numbers at most; and numbers whose values are compared wherever they stand."""
+
+SAME, WITHIN, DISTINCT = 0.1, 4, 20
+"""Chains are taken for copies, too, if so many of their values are the same ones, wherever they stand; and if these are
+so many times as many as come back within a chain, as rounded ones do. Of so many values at least."""
 
 ONE_VALUE = 0.5
 """Share of a chain's draws at one value from which its ranks say nothing: two rare moves at one draw would be taken for
@@ -207,7 +212,7 @@ def _labels(group: xr.Dataset, name: str, shape: tuple[int, ...]) -> Iterator[st
 
 
 def _copies(posterior: Arrays) -> list[Verdict]:
-    """Return a verdict where chains move together, draw by draw, which R-hat takes for agreement."""
+    """Return a verdict where chains move together, draw by draw, or share values, which R-hat takes for agreement."""
     from arviz_stats.base import array_stats
     from scipy.stats import norm, rankdata
 
@@ -218,20 +223,42 @@ def _copies(posterior: Arrays) -> list[Verdict]:
     chains, _, columns = flat.shape
     if not columns:
         return []
+    advice = "Chains that are copies, or share their random numbers, show nothing by agreeing: give each its own seed."
     ranks = rankdata(flat, axis=1)
     ranks = (ranks - ranks.mean(1, keepdims=True)) / ranks.std(1, keepdims=True)
     both = [draws.transpose(2, 0, 1) for draws in (flat, ranks**2)]  # antithetic draws have few independent products
     ess = np.min([array_stats.ess(one, chain_axis=-2, draw_axis=-1, method="bulk") for one in both], axis=0)
     together = np.einsum("adk,bdk->kab", ranks, ranks) / flat.shape[1]
     together[:, *np.tril_indices(chains)] = 0
-    worst = np.unravel_index(np.argmax(together), together.shape)
+    worst = np.unravel_index(np.argmax(np.abs(together)), together.shape)
     r = float(together[worst])
-    z = np.arctanh(min(r, 1 - 1e-12)) * np.sqrt(max(float(np.nan_to_num(ess[worst[0]])) / chains - 3, 0))
-    if r < TOGETHER or norm.sf(z) * columns * chains * (chains - 1) / 2 >= CHANCE:
+    z = np.arctanh(min(abs(r), 1 - 1e-12)) * np.sqrt(max(float(np.nan_to_num(ess[worst[0]])) / chains - 3, 0))
+    if abs(r) >= TOGETHER and norm.sf(z) * columns * chains * (chains - 1) < CHANCE:
+        where = f"chains {worst[1]} and {worst[2]}, draw by draw"
+        return [verdict("correlation of chains", False, r, f"{-TOGETHER} to {TOGETHER}", where, advice)]
+    share, (one, other) = _shared(flat)
+    if share < SAME:
         return []
-    advice = "Chains that are copies, or share their random numbers, show nothing by agreeing: give each its own seed."
-    where = f"chains {worst[1]} and {worst[2]}, draw by draw"
-    return [verdict("correlation of chains", False, r, f"< {TOGETHER}", where, advice)]
+    return [verdict("values in two chains", False, share, f"< {SAME}", f"chains {one} and {other}", advice)]
+
+
+def _shared(flat: Array) -> tuple[float, tuple[int, int]]:
+    """Return the largest share of a chain's values that another one has, the median over columns; and which two."""
+    chains, _, columns = flat.shape
+    found: dict[tuple[int, int], list[float]] = {pair: [] for pair in combinations(range(chains), 2)}
+    for column in range(0, columns, -(-columns // COMPARED_BY_VALUE)):
+        own = [np.unique(chain) for chain in flat[..., column]]
+        if min(map(len, own)) < DISTINCT:
+            continue
+        for one, other in found:
+            both, fewer = np.intersect1d(own[one], own[other], assume_unique=True), min(len(own[one]), len(own[other]))
+            halves = [np.unique(half) for half in np.array_split(flat[one, :, column], 2)]
+            back = np.intersect1d(*halves, assume_unique=True).size / max(min(map(len, halves)), 1)
+            share = both.size / fewer
+            found[one, other].append(share if share > WITHIN * back else 0.0)
+    medians = {pair: float(np.median(shares)) for pair, shares in found.items() if shares}
+    pair = max(medians, key=lambda pair: medians[pair], default=(0, 1))
+    return medians.get(pair, 0.0), pair
 
 
 def _quantity_draws(model: Model, tree: xr.DataTree, posterior: Arrays) -> dict[str, Array]:
