@@ -252,9 +252,17 @@ def test_gwas_vcf(tmp_path: Path) -> None:
         "in the exposure only": 1,
     }
     assert rows["read"] == 4
+    early = tmp_path / "w.vcf"  # fields at the end may be dropped
+    early.write_text(VCF.replace("22.9:0.3:1000", "22.9"))
+    short = read_columns(early, {})
+    assert any("of 1 samples the last fields are left out" in note for note in short.notes)
+    some = effects_of(short, np.arange(len(short)))
+    np.testing.assert_allclose(some.beta, [0.1, -0.2])
+    np.testing.assert_allclose(some.log10_p, [22.9, 22.9])
+    assert np.isnan(some.samples).all()
     for old, new, message in (
         ("\tieu-1\n", "\tieu-1\tieu-2\n", "has one sample column, this file 2"),
-        ("ES:SE:LP:AF:SS\t0.1:", "ES:SE:LP:AF:SS\t", "has 4 fields, but FORMAT 'ES:SE:LP:AF:SS' has 5"),
+        ("ES:SE:LP:AF:SS\t0.1:", "ES:SE:LP:AF:SS\t7:0.1:", "has 6 fields, but FORMAT 'ES:SE:LP:AF:SS' has 5"),
         ("ES:SE", "XX:SE", "samples have no field ES"),
     ):
         broken = tmp_path / "z.vcf"
