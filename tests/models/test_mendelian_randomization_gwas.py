@@ -109,6 +109,12 @@ def test_odds_ratios_and_standard_errors(tmp_path: Path) -> None:
         found = effects(path, "SNP,A1,A2,OR,SE,P\n" + "\n".join(lines) + "\n")
         np.testing.assert_allclose(found.se[1:], (told / factor)[1:], rtol=1e-9)
         assert list(found.fault[:2]) == ["an odds ratio that is not positive", ""]
+        ends = np.exp(np.log(ratio)[:, None] + se[:, None] * [-1.96, 1.96])  # intervals tell it, of one row, too
+        for rows in (1, 4):
+            lines = [f"rs{i},A,G,{ratio[i]},{told[i]},{ends[i, 0]:.2f},{ends[i, 1]:.2f}" for i in range(rows)]
+            columns = columns_of(path, "SNP,A1,A2,OR,SE,L95,U95\n" + "\n".join(lines) + "\n")
+            np.testing.assert_allclose(effects_of(columns, np.arange(rows)).se, (told / factor)[:rows], rtol=1e-9)
+            assert any("by their intervals" in note for note in columns.notes) == (np.ndim(factor) == 1)
 
 
 def test_p_values_below_the_least_number(tmp_path: Path) -> None:
