@@ -115,6 +115,9 @@ def test_odds_ratios_and_standard_errors(tmp_path: Path) -> None:
             columns = columns_of(path, "SNP,A1,A2,OR,SE,L95,U95\n" + "\n".join(lines) + "\n")
             np.testing.assert_allclose(effects_of(columns, np.arange(rows)).se, (told / factor)[:rows], rtol=1e-9)
             assert any("by their intervals" in note for note in columns.notes) == (np.ndim(factor) == 1)
+    columns = columns_of(path, "SNP,A1,A2,OR,SE\nrs1,A,G,2,.1\n")
+    assert effects_of(columns, np.arange(1)).se[0] == pytest.approx(0.1)
+    assert "taken for those of their logarithms" in " ".join(columns.notes)
 
 
 def test_p_values_below_the_least_number(tmp_path: Path) -> None:

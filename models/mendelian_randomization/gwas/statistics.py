@@ -162,6 +162,10 @@ def _of_log_odds(
             what = "intervals"
         usable = np.isfinite(own) & (se > 0)
         if usable.sum() < least:
+            columns.notes.append(
+                f"{columns.path.name}: standard errors beside odds ratios are taken for those of their logarithms; too "
+                "few p values, and no intervals, tell"
+            )
             return se
         of_logs = np.median(np.abs(np.log(own[usable] / se[usable])))
         of_ratios = np.median(np.abs(np.log(own[usable] / (se / ratio)[usable])))
