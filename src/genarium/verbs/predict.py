@@ -210,7 +210,7 @@ def _elsewhere(model: Model, tree: xr.DataTree, given: Any) -> set[str]:
             if dim in needed and hasattr(value, "columns"):
                 labels = value.axes[axis].to_numpy()
             other = labels is not None and labels.dtype.kind not in "iu" and not np.array_equal(labels, fitted[dim])
-            if dim in needed and other:  # in another order they are the fit's
+            if dim in needed and labels is not None and other:  # in another order they are the fit's
                 other = set(map(str, labels)) != set(map(str, fitted[dim]))
             if (len(shape) > axis and shape[axis - len(shape)] != sizes[dim]) or other:
                 out.add(dim)
