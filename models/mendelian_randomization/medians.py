@@ -25,6 +25,9 @@ from .estimates import (
 PENALTY = 20
 """A variant whose heterogeneity has a p value below one in so many is weighed down."""
 
+EQUAL = 1e-12
+"""Relative difference up to which ratios are equal but for rounding."""
+
 
 @dataclass(frozen=True)
 class Median(Estimate):
@@ -98,15 +101,24 @@ def weighted_median(
     ratio = data.ratio
     weight = np.ones(len(data)) if weighting == "simple" else data.ratio_se(weights) ** -2.0
     if weighting == "penalised":
-        middle = _median(ratio[None], weight)[0]
+        middle = median(ratio, weight)
         weight = weight * np.minimum(1, PENALTY * chi2.sf(weight * (ratio - middle) ** 2, 1))
-    estimate = float(_median(ratio[None], weight)[0])
+    estimate = median(ratio, weight)
     rng = generator(seed)
     x = rng.normal(data.x, data.sx, (iterations, len(data)))
     y = rng.normal(data.y, data.sy, (iterations, len(data)))
     se = float(_median(y / x, weight).std(ddof=1))
     ci, p_value = interval(estimate, se, level)
     return Median(estimate, se, ci, p_value)
+
+
+def median(ratio: Array, weight: Array) -> float:
+    """Return the weighted median; equal ratios share their weight evenly, so that no order of theirs counts."""
+    order = np.argsort(ratio, kind="stable")
+    new = np.diff(ratio[order]) > EQUAL * np.abs(ratio[order][1:])
+    group = np.empty(len(ratio), dtype=int)
+    group[order] = np.r_[0, new.cumsum()]
+    return float(_median(ratio[None], (np.bincount(group, weight) / np.bincount(group))[group])[0])
 
 
 def _median(ratio: Array, weight: Array) -> Array:

@@ -10,7 +10,7 @@ from genarium.declaration import Array
 from genarium.errors import InputError
 
 from .estimates import Estimate, Variants, acting, error_covariance, interval, one_of, variants, with_ratio
-from .medians import _median
+from .medians import median
 
 LOSSES: dict[str, float] = {"l2": np.inf, "huber": 1.345, "tukey": 4.685}
 """Tuning constants, for an efficiency of 95 % under normal errors."""
@@ -101,7 +101,7 @@ def _centre(data: Variants, loss: str, score: "_Score", over_dispersion: bool) -
         except InputError:  # Huber's has none: go by the median
             pass
     data = with_ratio(data)
-    return float(_median(data.ratio[None], data.ratio_se() ** -2.0)[0])
+    return median(data.ratio, data.ratio_se() ** -2.0)
 
 
 class _Score:
@@ -185,7 +185,7 @@ def _roots(score: _Score, over_dispersion: bool) -> list[tuple[float, float]]:
     spread = spread or 3 * float((data.x**2 / data.sy**2).sum() ** -0.5)
     centre = float((data.x * data.y / data.sy**2).sum() / (data.x**2 / data.sy**2).sum())
     grid = centre + 3 * spread * np.linspace(-1, 1, 121)
-    middle = float(_median(ratio[None], (data.x / data.sy)[data.x != 0] ** 2)[0]) if len(ratio) > 1 else centre
+    middle = median(ratio, (data.x / data.sy)[data.x != 0] ** 2) if len(ratio) > 1 else centre
     if abs(middle - centre) > 2 * spread:  # an outlier has drawn the mean away from where most ratios are
         grid = np.sort(np.concatenate([grid, middle + 3 * spread * np.linspace(-1, 1, 121)]))
     found: list[tuple[float, float]] = []

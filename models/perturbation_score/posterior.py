@@ -1,6 +1,7 @@
 """From a fit to what is known of proportions, of seen and of unseen perturbations (eqs. 2, 4, 8, 9, 31)."""
 
 from collections.abc import Iterator
+from itertools import repeat
 
 import numpy as np
 import xarray as xr
@@ -125,11 +126,12 @@ def known_shares(fitted: xr.DataTree, problem: Problem, rng: np.random.Generator
     of_counts(problem)
     if problem.option("replicates") == "pooled":
         return Shares(concentrations(fitted, problem, rng, most))
-    if not same_data(fitted, problem):
+    place = among_fitted(fitted, problem)
+    if place is None:
         return Shares(weighed(fitted, problem, rng, most), drawn=True)
     if "posterior" not in fitted and "concentration" in fitted["point"]:
-        return Shares(fitted["point"]["concentration"].to_numpy()[None])
-    return Shares(draws_of(fitted, ["proportion"], 4 * most)["proportion"], drawn=True)
+        return Shares(fitted["point"]["concentration"].to_numpy()[None, place])
+    return Shares(draws_of(fitted, ["proportion"], 4 * most)["proportion"][:, place], drawn=True)
 
 
 def of_counts(problem: Problem) -> None:
@@ -209,15 +211,27 @@ def known_batches(fitted: xr.DataTree) -> list[str]:
     return [str(one) for one in group["batch_effect"]["batch"].to_numpy()]
 
 
-def same_data(fitted: xr.DataTree, problem: Problem) -> bool:
-    """Whether a problem is the one that was fitted."""
-    names = ("count", "condition", *(n for n in ("batch", "features") if n in problem.arrays))
-    old = [fitted["observed_data" if name == "count" else "constant_data"][name].to_numpy() for name in names]
+def among_fitted(fitted: xr.DataTree, problem: Problem) -> Array | None:
+    """Return where a problem's perturbations stand in the fit that has seen their replicates; None if one is another.
+
+    Replicates are the same in whatever order: those of a perturbation by its name, in a batch by its name.
+    """
+    known = fitted["constant_data"].to_dataset()
     group = fitted["posterior" if "posterior" in fitted else "point"]
-    labels = group["deviation"]["perturbation"].to_numpy()
-    return np.array_equal(labels, problem.coords["perturbation"]) and all(
-        np.array_equal(one, problem[name]) for one, name in zip(old, names, strict=True)
-    )
+    old, new = group["deviation"]["perturbation"].to_numpy().tolist(), problem.coords["perturbation"].tolist()
+    if not set(new) <= set(old):
+        return None
+    place = np.array([old.index(name) for name in new])
+    if "features" in problem.arrays and not np.array_equal(known["features"].to_numpy()[place], problem["features"]):
+        return None
+    batched = "batch" in problem.arrays
+    before = zip(known["condition"].to_numpy(), fitted["observed_data"]["count"].to_numpy().tolist(), strict=True)
+    after = zip(problem["condition"], problem["count"].tolist(), strict=True)
+    batches = [known_batches(fitted)[i] for i in known["batch"].to_numpy()] if batched else repeat("")
+    others = [str(problem.coords["batch"][i]) for i in problem["batch"]] if batched else repeat("")
+    seen = sorted((old[p], batch, row) for (p, row), batch in zip(before, batches, strict=False) if old[p] in new)
+    same = seen == sorted((new[p], batch, row) for (p, row), batch in zip(after, others, strict=False))
+    return place if same else None
 
 
 def cell_numbers(seen: Array, draws: dict[str, Array], rng: np.random.Generator) -> Array:

@@ -1,5 +1,6 @@
 """The classical estimators at their limits: units and signs, effects of zero, ties, and what is refused."""
 
+import itertools
 from functools import partial
 from typing import Any
 
@@ -52,6 +53,15 @@ def test_estimates_follow_units_and_signs(seed: int, units: float) -> None:
     assert medians[1].se == pytest.approx(medians[0].se, rel=1e-9)
     tests = [presso(f * x, sx, f * y, sy, iterations=600) for f in (np.ones(25), flip)]
     assert (tests[1].estimate, tests[1].global_p) == pytest.approx((tests[0].estimate, tests[0].global_p), rel=1e-9)
+
+
+def test_the_median_of_equal_ratios_does_not_depend_on_the_order_of_variants() -> None:
+    """Ratios of .5 have 11 of 15 parts of the weight: they are the median, whichever comes last among them."""
+    x, y = np.array([0.1, 0.2, 0.3, -0.1]), np.array([0.05, 0.11, 0.15 * (1 + 1e-15), -0.05])
+    se = np.full(4, 0.02)
+    for order in itertools.permutations(range(4)):
+        at = list(order)
+        assert weighted_median(x[at], se, y[at], se, iterations=2).estimate == pytest.approx(0.5, rel=1e-12)
 
 
 def test_no_unit_is_too_large_for_a_tolerance() -> None:

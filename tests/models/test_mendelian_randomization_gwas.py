@@ -109,6 +109,15 @@ def test_odds_ratios_and_standard_errors(tmp_path: Path) -> None:
         found = effects(path, "SNP,A1,A2,OR,SE,P\n" + "\n".join(lines) + "\n")
         np.testing.assert_allclose(found.se[1:], (told / factor)[1:], rtol=1e-9)
         assert list(found.fault[:2]) == ["an odds ratio that is not positive", ""]
+        ends = np.exp(np.log(ratio)[:, None] + se[:, None] * [-1.96, 1.96])  # intervals tell it, of one row, too
+        for rows in (1, 4):
+            lines = [f"rs{i},A,G,{ratio[i]},{told[i]},{ends[i, 0]:.2f},{ends[i, 1]:.2f}" for i in range(rows)]
+            columns = columns_of(path, "SNP,A1,A2,OR,SE,L95,U95\n" + "\n".join(lines) + "\n")
+            np.testing.assert_allclose(effects_of(columns, np.arange(rows)).se, (told / factor)[:rows], rtol=1e-9)
+            assert any("by their intervals" in note for note in columns.notes) == (np.ndim(factor) == 1)
+    columns = columns_of(path, "SNP,A1,A2,OR,SE\nrs1,A,G,2,.1\n")
+    assert effects_of(columns, np.arange(1)).se[0] == pytest.approx(0.1)
+    assert "taken for those of their logarithms" in " ".join(columns.notes)
 
 
 def test_p_values_below_the_least_number(tmp_path: Path) -> None:
@@ -252,9 +261,17 @@ def test_gwas_vcf(tmp_path: Path) -> None:
         "in the exposure only": 1,
     }
     assert rows["read"] == 4
+    early = tmp_path / "w.vcf"  # fields at the end may be dropped
+    early.write_text(VCF.replace("22.9:0.3:1000", "22.9"))
+    short = read_columns(early, {})
+    assert any("of 1 samples the last fields are left out" in note for note in short.notes)
+    some = effects_of(short, np.arange(len(short)))
+    np.testing.assert_allclose(some.beta, [0.1, -0.2])
+    np.testing.assert_allclose(some.log10_p, [22.9, 22.9])
+    assert np.isnan(some.samples).all()
     for old, new, message in (
         ("\tieu-1\n", "\tieu-1\tieu-2\n", "has one sample column, this file 2"),
-        ("ES:SE:LP:AF:SS\t0.1:", "ES:SE:LP:AF:SS\t", "has 4 fields, but FORMAT 'ES:SE:LP:AF:SS' has 5"),
+        ("ES:SE:LP:AF:SS\t0.1:", "ES:SE:LP:AF:SS\t7:0.1:", "has 6 fields, but FORMAT 'ES:SE:LP:AF:SS' has 5"),
         ("ES:SE", "XX:SE", "samples have no field ES"),
     ):
         broken = tmp_path / "z.vcf"

@@ -177,6 +177,23 @@ def test_contrasts_cover_and_know_their_control() -> None:
         contrasts(fit, "x")
 
 
+@pytest.mark.parametrize("which", ["reversed", "some"])
+def test_replicates_that_the_fit_has_seen_are_found_in_any_order(which: str) -> None:
+    """Not weighed as if they were new: what they are then known by is wider, and moves by .9 sd."""
+    fit, _ = simulated()
+    count, condition = fit["observed_data"]["count"], fit["constant_data"]["condition"]
+    names = fit["point"]["proportion"]["perturbation"].to_numpy()[condition.to_numpy()]
+    order = np.arange(90)[::-1] if which == "reversed" else np.arange(90)[30:42][::-1]
+    data = {"count": count[order], "condition": names[order]}
+    whole, found = (gn.predict(fit, one)["predictions"].to_dataset() for one in (None, data))
+    for name in ("proportion", "proportion_low", "proportion_high"):
+        np.testing.assert_allclose(found[name], whole[name].sel(perturbation=found["perturbation"]), rtol=1e-12)
+    other = count[order].copy()
+    other[0, 0] += 1
+    changed = gn.predict(fit, {**data, "count": other})["predictions"]["proportion"]
+    assert (changed != found["proportion"]).all()
+
+
 def test_replicates_that_disagree_are_told() -> None:
     fit, _ = simulated()
     assert stats.kstest(concordance(fit)["p"].to_numpy(), "uniform").pvalue > 1e-3
@@ -202,6 +219,39 @@ def test_scores_of_replicates_rank_and_predict() -> None:
     assert stats.spearmanr(q[best, 0], np.arange(30))[0] < -0.8
     own, again = gn.predict(fit), gn.predict(fit, fit)
     xr.testing.assert_identical(own["predictions"].to_dataset(), again["predictions"].to_dataset())
+
+
+@pytest.mark.parametrize("regression", ["linear", "gaussian_process"])
+def test_replicates_of_other_perturbations_are_predicted_with_their_features(regression: str) -> None:
+    """`conjugate` ignores features: predictions are those of the model without, and of as many features as the fit."""
+    rng = np.random.default_rng(5)
+    names, columns = pd.Index([f"g{i}" for i in range(6)], name="perturbation"), pd.Index(["u", "v"], name="feature")
+    X = pd.DataFrame(rng.normal(size=(6, 2)), names, columns)
+    rows = pd.Index([f"r{i}" for i in range(12)], name="replicate")
+    count = pd.DataFrame(rng.multinomial(60, [0.2, 0.3, 0.5], 12), rows).rename_axis(columns="state")
+    owner = pd.Series(np.repeat(names, 2), rows)
+    new = X.iloc[:3].set_axis(pd.Index(["a", "b", "c"], name="perturbation"))
+    theirs = {"count": count.iloc[:4], "condition": pd.Series(["a", "a", "b", "c"], rows[:4])}
+    told = []
+    for kind, more, others in (("none", {}, {}), (regression, {"features": X}, {"features": new})):
+        data = {"count": count, "condition": owner, **more}
+        fit = gn.fit(NAME, data, "conjugate", regression=kind, replicates="nested")
+        told.append(gn.predict(fit, {**theirs, **others})["predictions"].to_dataset())
+    assert list(told[1]["perturbation"].to_numpy()) == ["a", "b", "c"]
+    np.testing.assert_allclose(told[1]["proportion"], told[0]["proportion"], atol=0.03)
+    turned = gn.predict(fit, {"count": count, "condition": owner, "features": X.iloc[::-1]})["predictions"]
+    xr.testing.assert_identical(turned.to_dataset(), gn.predict(fit)["predictions"].to_dataset())
+    with pytest.raises(InputError, match="the new data have 1 feature"):
+        gn.predict(fit, {**theirs, "features": new[["u"]]})
+
+
+def test_a_gaussian_process_takes_the_features_of_the_fit() -> None:
+    rng = np.random.default_rng(5)
+    data = {"count": rng.multinomial(60, [0.2, 0.3, 0.5], 6), "features": rng.normal(size=(6, 3))}
+    fit = gn.fit(NAME, data, "conjugate", regression="gaussian_process")
+    for width in (2, 4):
+        with pytest.raises(InputError, match=f"the new data have {width} features, the fit has 3"):
+            gn.predict(fit, {"features": rng.normal(size=(2, width))})
 
 
 def test_other_replicates_are_weighed_as_the_exact_posterior_does() -> None:

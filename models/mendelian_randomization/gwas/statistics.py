@@ -76,7 +76,7 @@ def effects_of(columns: Columns, rows: Array, scale: Scale = "auto") -> Effects:
         if columns.has("odds_ratio"):
             ratios = _filled(columns, rows, beta)
     if odds and columns.has("se"):
-        se = _of_log_odds(columns, told, beta, se, z, log10_p)
+        se = _of_log_odds(columns, rows, told, beta, se, z, log10_p)
     if not columns.has("se"):
         columns.notes.append(f"{columns.path.name}: standard errors follow from {_source(columns)}")
     absent = np.flatnonzero(np.isnan(se))
@@ -148,18 +148,30 @@ def _told_of_intervals(columns: Columns, some: Array, what: str) -> None:
         columns.notes.append(f"{columns.path.name}: {some.sum()} intervals are of {what}, by their middles")
 
 
-def _of_log_odds(columns: Columns, ratio: Array, beta: Array, se: Array, z: Array, log10_p: Array) -> Array:
-    """Return standard errors of log odds, which those beside odds ratios are unless Z or p values say otherwise."""
+def _of_log_odds(
+    columns: Columns, rows: Array, ratio: Array, beta: Array, se: Array, z: Array, log10_p: Array
+) -> Array:
+    """Return standard errors of log odds, which those beside odds ratios are unless Z, p values or intervals differ."""
     by = np.where(np.isnan(z), z_of(log10_p), np.abs(z))
     with np.errstate(divide="ignore", invalid="ignore"):
-        usable = np.isfinite(by) & (by > 0.5) & np.isfinite(beta) & (se > 0)
-        if usable.sum() < 3:
+        own, least = np.where(by > 0.5, np.abs(beta) / by, np.nan), 3
+        what = "p values"
+        if (np.isfinite(own) & (se > 0)).sum() < least and columns.has("low") and columns.has("high"):
+            none = np.full(len(rows), np.nan)
+            own, least = _derived(columns, rows, beta, none, none, np.ones(len(rows), dtype=bool)), 1
+            what = "intervals"
+        usable = np.isfinite(own) & (se > 0)
+        if usable.sum() < least:
+            columns.notes.append(
+                f"{columns.path.name}: standard errors beside odds ratios are taken for those of their logarithms; too "
+                "few p values, and no intervals, tell"
+            )
             return se
-        of_logs = np.median(np.abs(np.log(np.abs(beta / se)[usable] / by[usable])))
-        of_ratios = np.median(np.abs(np.log(np.abs(beta / (se / ratio))[usable] / by[usable])))
-    if of_ratios < of_logs - 0.02:
+        of_logs = np.median(np.abs(np.log(own[usable] / se[usable])))
+        of_ratios = np.median(np.abs(np.log(own[usable] / (se / ratio)[usable])))
+    if of_ratios < of_logs - 0.02 and (what == "p values" or of_ratios < 0.1):
         columns.notes.append(
-            f"{columns.path.name}: standard errors are of odds ratios, by their p values; divided by these"
+            f"{columns.path.name}: standard errors are of odds ratios, by their {what}; divided by these"
         )
         return np.divide(se, ratio, out=np.full_like(se, np.nan), where=ratio > 0)
     return se

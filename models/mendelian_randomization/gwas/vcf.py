@@ -59,8 +59,10 @@ def read_vcf(path: Path, lines: Sequence[str], head: str, given: Mapping[str, st
     table = table.filter(good)
     made = {
         "id": table["ID"], "chromosome": table["#CHROM"], "position": table["POS"],
-        "effect_allele": table["ALT"], "other_allele": table["REF"], **_samples(path, table, names[9]),
+        "effect_allele": table["ALT"], "other_allele": table["REF"],
     }  # fmt: skip
+    samples, short = _samples(path, table, names[9])
+    made |= samples
     for role in ("beta", "se"):
         if role not in made:
             field = next(name for name, one in FIELDS.items() if one == role)
@@ -71,32 +73,40 @@ def read_vcf(path: Path, lines: Sequence[str], head: str, given: Mapping[str, st
     fields = {role: name for name, role in FIELDS.items()}
     used = {role: places.get(role) or fields[role] for role in made}
     notes = [f"{path.name}: GWAS-VCF, effects of ALT"]
+    if short:
+        notes.append(f"{path.name}: of {short} samples the last fields are left out, and missing")
     return Columns(path, pa.table(clean), used, names, len(lines) + 1, build_of(lines), notes, lost, kept)
 
 
-def _samples(path: Path, table: Any, sample: str) -> dict[str, Any]:
-    """Split the samples by the fields that FORMAT names, one column a role."""
+def _samples(path: Path, table: Any, sample: str) -> tuple[dict[str, Any], int]:
+    """Split the samples by the fields that FORMAT names, one column a role, and count those that end early.
+
+    Fields at the end may be dropped (VCF 4.2, section 1.4.2); they are missing.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     formats = table["FORMAT"].unique().to_pylist()
     count = table.num_rows
     found: dict[str, np.ndarray[Any, Any]] = {}
+    short = 0
     for one in formats:
         at = np.flatnonzero(pc.equal(table["FORMAT"], one).to_numpy(zero_copy_only=False))
         fields = one.split(":")
         cells = pc.split_pattern(table[sample].take(at), ":").combine_chunks()
         lengths = pc.list_value_length(cells).to_numpy(zero_copy_only=False)
-        short = np.flatnonzero(lengths != len(fields))
-        if short.size:
+        long = np.flatnonzero(lengths > len(fields))
+        if long.size:
             raise InputError(
-                f"{path}: sample {table[sample][int(at[short[0]])].as_py()!r} has {lengths[short[0]]} fields, but "
+                f"{path}: sample {table[sample][int(at[long[0]])].as_py()!r} has {lengths[long[0]]} fields, but "
                 f"FORMAT {one!r} has {len(fields)}. The file is damaged."
             )
-        flat = cells.flatten()
+        short += int((lengths < len(fields)).sum())
+        flat = cells.flatten().to_numpy(zero_copy_only=False)
+        first = np.cumsum(lengths) - lengths
         for k, name in enumerate(fields):
             if name in FIELDS:
-                part = flat.take(np.arange(k, len(flat), len(fields)))
+                some = lengths > k
                 column = found.setdefault(FIELDS[name], np.full(count, None, dtype=object))
-                column[at] = part.to_numpy(zero_copy_only=False)
-    return {role: pa.chunked_array([pa.array(column, pa.string())]) for role, column in found.items()}
+                column[at[some]] = flat[first[some] + k]
+    return {role: pa.chunked_array([pa.array(column, pa.string())]) for role, column in found.items()}, short

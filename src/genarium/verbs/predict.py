@@ -94,7 +94,7 @@ def _predict(
     sizes = {dim: n for dim, n in fitted_sizes.items() if dim not in shown | anew}
     sizes = {dim: n for dim, n in sizes.items() if dim not in model.derived_dims}
     for dim, size in _sizes_of(model, held).items():
-        if dim in shown - {model.unit, *model.derived_dims, *elsewhere} and dim in fitted_sizes:
+        if dim in (shown - {model.unit, *model.derived_dims, *elsewhere}) | set(sizes) and dim in fitted_sizes:
             _same_size(model, dim, fitted_sizes[dim], size, _lacking(tree, data, dim))
     given_data = data if isinstance(data, xr.DataTree) else held  # a tree tells its sizes, too
     fitted = _fitted_labels(tree)
@@ -187,12 +187,17 @@ def _elsewhere(model: Model, tree: xr.DataTree, given: Any) -> set[str]:
     """Return the dims along which the data are others than the fit's, and may be: no unknown variable has them.
 
     Such are the places of a genome, of whose features alone the fit tells. Known variables along them are then those
-    of the data, all of them.
+    of the data, all of them. What is known of every observation, or of what it belongs to, is no place: such features
+    are the fit's. What observations belong to (perturbations, of replicates) may be others where the data tell all that
+    is known of them.
     """
     stages = (model.unknown, model.derived)
     unknown = {dim for stage in stages for var in stage.variables.values() for dim in var.dims}
     known = {dim for var in model.known.variables.values() for dim in var.dims}
-    free = known - unknown - {model.unit, *model.labels, *model.derived_dims}
+    groups = {v.support.of for v in model.known.variables.values() if model.unit in v.dims}
+    own = {dim for v in model.known.variables.values() if {model.unit, *groups} & set(v.dims) for dim in v.dims}
+    needed = {dim for v in model.known.variables.values() if v.default is None for dim in v.dims} & groups
+    free = (known - unknown - own | needed) - {model.unit, *model.labels, *model.derived_dims}
     fitted, sizes = _fitted_labels(tree), attribute(tree, "sizes")
     out: set[str] = set()
     for dim in free & set(fitted):
@@ -202,7 +207,11 @@ def _elsewhere(model: Model, tree: xr.DataTree, given: Any) -> set[str]:
             value = given["constant_data"][name] if isinstance(given, xr.DataTree) else given[name]
             shape = np.shape(value)
             labels = value[dim].to_numpy() if isinstance(value, xr.DataArray) and dim in value.coords else None
+            if dim in needed and hasattr(value, "columns"):
+                labels = value.axes[axis].to_numpy()
             other = labels is not None and labels.dtype.kind not in "iu" and not np.array_equal(labels, fitted[dim])
+            if dim in needed and labels is not None and other:  # in another order they are the fit's
+                other = set(map(str, labels)) != set(map(str, fitted[dim]))
             if (len(shape) > axis and shape[axis - len(shape)] != sizes[dim]) or other:
                 out.add(dim)
     return out
