@@ -24,10 +24,10 @@ def cautions(tree: xr.DataTree, problem: Problem) -> Iterator[Caution]:
     if "posterior" in tree and tree.attrs["claim"] != "exact" and tree["posterior"].sizes["chain"] > 1:
         yield from apart(arrays(tree["posterior"].to_dataset()))
     if "mutations_kept" in (notes := attribute(tree, "notes")):
-        where = f"checks of the data see {notes['mutations_kept']:.0f} of {notes['mutations']:.0f} mutations"
+        where = f"checks of the data use {notes['mutations_kept']:.0f} of {notes['mutations']:.0f} mutations"
         advice = (
-            "Of a corpus in blocks, intervals are those of mean field and too narrow. For intervals that hold, fit a "
-            "part that fits into memory by vi or gibbs."
+            "Intervals of a corpus in blocks are those of mean field, and too narrow. For calibrated intervals, fit a "
+            "part of the corpus that fits into memory, by vi or gibbs."
         )
         yield Caution("intervals that are not corrected", 1, where, advice)
     if problem.option("loci") == "fixed" and ("posterior" in tree or "point" in tree):
@@ -50,7 +50,7 @@ def apart(posterior: Arrays) -> Iterator[Caution]:
             found = np.asarray(array_stats.rhat(flat, chain_axis=-2, draw_axis=-1))
         rhat = np.nan_to_num(found, nan=np.inf, posinf=np.inf)
         count = int((rhat > APART).sum())
-        advice = "Their intervals are rough: raise sweeps some times, or use gibbs." if count else ""
+        advice = "Their intervals are imprecise: raise sweeps several-fold, or use gibbs." if count else ""
         where = f"of {len(rhat)}; R-hat up to {rhat.max():.2f}"
         yield Caution(f"{name} whose chains disagree", count, where, advice)
 
@@ -66,8 +66,8 @@ def dispersed(tree: xr.DataTree, problem: Problem) -> Caution:
         return Caution(check, 0)
     ratio = 1 + float(excess.mean())
     advice = (
-        f"Mutations of loci vary {ratio:.2g} times as much as Poisson counts, so that intervals of effects are too "
-        "narrow. Fit with loci='random', whose loci have effects of their own, or look for a feature that is missing."
+        f"Mutation counts of loci have {ratio:.2g} times the variance of Poisson counts, so that intervals of effects "
+        "are too narrow. Fit with loci='random' (an effect for each locus), or look for a missing feature."
     )
     return Caution(check, ratio, f"{excess.sum() / error:.0f} standard errors", advice)
 

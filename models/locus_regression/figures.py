@@ -169,13 +169,13 @@ def effects(fitted: Fitted) -> Iterator[Titled]:
             + (
                 "Dots: estimates"
                 if one.draws is None
-                else f"Ticks: means; bars: intervals of {LEVEL:.0%}, grey where they hold 0"
+                else f"Ticks: means; bars: {LEVEL:.0%} intervals, grey where they include 0"
             )
             + ("; diamonds: the true values" if one.truth is not None else "")
             + (". Look for effects whose sign is certain" if one.draws is not None else ". Look for large effects")
             + ", and for rows in which the processes differ."
             + (" Only the linear part of the rates is drawn; trees add to it." if fitted.trees else "")
-            + (f" Of {F} features those {len(kept)} with the largest effects are drawn." if len(kept) < F else "")
+            + (f" Drawn: the {len(kept)} of {F} features with the largest effects." if len(kept) < F else "")
         )
         yield "Effects of the features" + which, caption, figure
 

@@ -29,7 +29,7 @@ def found(tree: xr.DataTree) -> Answer:
     features = [named("feature", label, 24) for label in group["feature"].to_numpy()]
     sure = np.ones(beta.shape, dtype=bool) if ends is None else (ends[0] > 0) | (ends[1] < 0)
     order = np.argsort(-share, kind="stable")
-    rows = [["process", "share of mutations", "commonest channels", "effects of features on its rate, per unit"]]
+    rows = [["process", "share of mutations", "commonest channels", "effects of features on the rate, per unit"]]
     for k in order[:MOST]:
         first = np.argsort(-shape[k], kind="stable")[:NAMED]
         common = ", ".join(f"{channels[m]} ({percent(shape[k, m], 1)})" for m in first)
@@ -49,7 +49,8 @@ def found(tree: xr.DataTree) -> Answer:
         "An effect of × 2 means that the process makes twice as many mutations where the feature is one unit higher "
         "and all other features are the same."
         + (
-            " The regression trees add to these effects, which are of the linear part; intervals hold given the trees."
+            " These effects are those of the linear part, to which the regression trees add; intervals are conditional "
+            "on the trees."
             if trees
             else ""
         )

@@ -202,7 +202,7 @@ def split_command(tree: Path, folder: Path, *, blocks: int = 100) -> str:
     tree : Path
         From `genarium read` or `genarium simulate`.
     folder : Path
-        To be written; a new one, or empty.
+        Folder to write, which must be new or empty.
     blocks : int
         Number of blocks, each of about as many windows.
     """

@@ -65,17 +65,17 @@ def run(
     exposure : int
         Index of the exposure among the outputs, from 0.
     outcome : int
-        Index of the outcome among them, or among the outputs of the outcome's networks.
+        Index of the outcome among the outputs, or among those of the outcome's networks.
     length : int
-        Length of a sequence in bases, where the networks do not say.
+        Length of a sequence in bases, where the networks do not specify it.
     window : int
         Number of bases around the middle that are mutated; default: all.
     scale : {"identity", "logit", "log1p", "anscombe"}
         Scale on which effects are taken; logit for probabilities.
     held_out : Path
         Regions with measured exposure and outcome in the fourth and fifth column, that no member was trained on:
-        standard errors are calibrated on them. Measurements are of what the networks put out (counts, say), and taken
-        to the same scale.
+        standard errors are calibrated on them. Measurements are on the scale of the networks' outputs (counts, say),
+        and are transformed as the outputs are.
     instruments : float
         Smallest F statistic of the effect on the exposure for a substitution to be used.
     method : {"ivw", "egger", "divw", "maximum_likelihood", "weighted_median"}
@@ -85,12 +85,12 @@ def run(
     variances : {"own", "moderated"}
         Variances over members as they are, or shrunk towards those of effects of the same size.
     members : {"bagged", "same_data", "ignore"}
-        How the members were trained, which decides what their disagreement on the global effect says: on bootstrap
+        How the members were trained, which decides how their disagreement on the global effect is used: on bootstrap
         samples, or on the same data; or ignore it.
     floor : float
         Smallest standard error, for members that agree exactly.
     bayes : bool
-        Fit the generative model, too (seconds to minutes); its interval accounts for errors that the members share.
+        Also fit the generative model (seconds to minutes); its interval accounts for errors that the members share.
     """
     from .deep_mr import bayesian, deep_mr, diagnose, effects, mutagenise
     from .deep_mr.regions import read_regions

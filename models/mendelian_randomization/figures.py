@@ -144,8 +144,8 @@ def forest(tree: xr.DataTree) -> Titled:
     axes.axvline(whole, color=INK, lw=0.8, ls=":")
     axes.axvline(0, color=FAINT, lw=0.8)
     caption = (
-        f"Dots: causal effects by region; bars: {LEVEL:.0%} intervals; below, of the mean effect over regions, "
-        "and of the effect in a new region (prediction). "
+        f"Dots: causal effects by region; bars: {LEVEL:.0%} intervals; last rows: the mean effect over "
+        "regions, and the effect in a new region (prediction). "
     )
     if "truth" in tree and "theta" in tree["truth"]:
         axes.plot(tree["truth"]["theta"].to_numpy()[order], y, "|", color=MARK, ms=9, mew=1.5)

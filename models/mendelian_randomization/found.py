@@ -34,10 +34,10 @@ def found(tree: xr.DataTree) -> Answer:
         both = None if ends is None else (float(ends[0][0]), float(ends[1][0]))
         notes = [f"{OF_ALL}: {told_number(float(value), both)}."]
     sure = list(_signs(tree, name))
-    unit = "An effect is the change in the outcome, in its own units, for each unit of the exposure."
+    unit = "An effect is the change in the outcome, in units of the outcome, per unit of the exposure."
     if "reverse" in tree["posterior"]:
         sure = [*_signs(tree, name, FORTH), *_signs(tree, "reverse", BACK)]
-        unit = "An effect is the change in the trait that it is on, in its own units, for each unit of the other."
+        unit = "An effect is the change in the affected trait, in units of that trait, per unit of the other trait."
     return Answer("Causal effects", {"Estimates": _table(tree, name)}, [*notes, *sure, unit])
 
 

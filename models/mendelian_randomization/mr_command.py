@@ -55,7 +55,7 @@ def mr(
     p_value : float
         Take only variants whose effect on the exposure has a p value below this; default: all.
     scale : {"auto", "beta", "odds_ratio"}
-        What the effects are: as the name of their column says, effects, or odds ratios.
+        Scale of the effects: as the name of their column says, effects, or odds ratios.
     error_correlation : float
         Correlation between the errors of a variant's two effects (overlapping samples).
     samples_exposure : float
@@ -84,16 +84,16 @@ def mr(
         Correlations of the variants: a square table with names, or a table with a row for each pair (PLINK's --r).
         Only methods for correlated variants are then used.
     ld_alleles : Path
-        Alleles to which the correlations refer, where names (rs123_A_G) do not say it: PLINK's .bim, or a table.
+        Alleles to which the correlations refer, where names (rs123_A_G) do not give them: PLINK's .bim, or a table.
     clump : float
-        Leave out variants whose squared correlation with a stronger one is at least this; at 0.01 or less, those that
-        are left are taken as independent, and every method is used.
+        Leave out variants whose squared correlation with a stronger one is at least this; at 0.01 or less, the
+        remaining variants are taken as independent, and every method is used.
     no_model : bool
         Leave out the Bayesian model, which takes seconds.
     iterations : int
         Number of bootstrap samples and simulations.
     seed : int
-        Seed of these and of the model.
+        Seed of the bootstrap, the simulations and the model.
     """
     no_file_twice([exposure, outcome])
     with by_flags():

@@ -63,9 +63,9 @@ def copies(problem: Problem, held: Arrays) -> Caution:
     where = "; ".join(", ".join(str(names[k]) for k in sorted(one)) for one in sets)
     more = sum(len(one) - 1 for one in sets)
     advice = (
-        f"The components of such a set are one group of cells: one component in place of any two lowers ln L by at "
-        f"most {max(lost, 0.0):.1f} nats, less than the BIC penalty of {granted:.1f}. Add up their weights, or ask for "
-        f"{more} fewer."
+        f"The components of such a set are one group of cells: replacing any two by one component lowers the log "
+        f"likelihood by at most {max(lost, 0.0):.1f} nats, less than the BIC penalty of {granted:.1f}. Add up their "
+        f"weights, or ask for {more} fewer."
     )
     return Caution(check, sum(len(one) for one in sets), where, advice)
 
@@ -87,19 +87,18 @@ def zeros(problem: Problem, held: Arrays) -> Caution:
         if many.size:
             return Caution(check, 0, f"needed: {where}")
         advice = (
-            f"No gene has more zeros than its components give it: without lost counts ln L falls by at most "
-            f"{max(float(gain.max()), 0.0):.1f} nats a gene, less than the penalty by BIC and the number of genes, "
-            f"{limit:.1f}. "
-            "Fit with the option zeros=plain."
+            f"No gene has more zeros than its components explain: without zero inflation the log likelihood falls by "
+            f"at most {max(float(gain.max()), 0.0):.1f} nats per gene, less than the penalty of {limit:.1f} for one "
+            "parameter (BIC) and the number of genes. Fit with the option zeros=plain."
         )
         return Caution(check, genes, "all", advice)
     check = "zeros beyond the negative binomial"
     if not many.size:
         return Caution(check, 0)
     advice = (
-        "So many genes have more zeros than any component gives them; setting a share of the counts (in brackets) to "
-        f"zero would raise ln L by up to {gain.max():.0f} nats. More components, dispersion by gene, or size factors "
-        "usually explain such zeros; leave out genes that are not measured in some cells, or fit with "
+        "These genes have more zeros than any component explains; setting a share of their counts (in brackets) to "
+        f"zero would raise the log likelihood by up to {gain.max():.0f} nats. More components, dispersion by gene, or "
+        "size factors usually explain such zeros; leave out genes that are not measured in some cells, or fit with "
         "the option zeros=inflated. In the other genes zero inflation is not needed."
     )
     return Caution(check, int(many.size), where, advice)

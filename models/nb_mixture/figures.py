@@ -97,7 +97,7 @@ class Fitted:
     def few(self) -> str:
         """What a caption says of the cells that are not drawn."""
         left = self.total - len(self.cells)
-        return f" Drawn are {len(self.cells):,} of {self.total:,} cells, evenly spaced over the table." if left else ""
+        return f" Drawn: {len(self.cells):,} of {self.total:,} cells, evenly spaced over the table." if left else ""
 
 
 def figures(tree: xr.DataTree) -> Iterator[Titled]:
@@ -211,7 +211,7 @@ def scatter(fitted: Fitted) -> Titled:
     unit = "count / size factor" if fitted.has_depth else "count"
     axes.set(xlabel=f"{_gene(fitted, pair[0])}: {unit}", ylabel=f"{_gene(fitted, pair[1])}: {unit}")
     caption = (
-        (f"Of {len(fitted.genes):,} genes the two whose centroids differ most. " if len(fitted.genes) > 2 else "")
+        (f"The two of {len(fitted.genes):,} genes whose centroids differ most. " if len(fitted.genes) > 2 else "")
         + "Each dot is a cell, in the colour of its most probable component, fainter the less certain it is. Ringed "
         f"dots: centroids{', with their 90% intervals' if fitted.sampled else ''}; closed lines: through the 5% and "
         "95% quantiles of the counts of each component. Look for cells far from every line, and for lines around two "
@@ -330,7 +330,7 @@ def certainty(fitted: Fitted) -> Titled:
     sure, wrong = float((largest >= 0.9).mean()), float(1 - largest.mean())
     caption = (
         f"{percent(sure, 1)} of the cells belong to a component with probability 0.9 or more; {percent(wrong, 1)} "
-        "are expected to belong to another component than the most probable one."
+        "are expected to belong to a component that is not their most probable one."
         + (f" In truth, {percent(1 - right.mean(), 1)} do." if right is not None else "")
         + " Look for cells with low probabilities: they lie between components, or the components overlap."
         + fitted.few

@@ -32,7 +32,7 @@ def found(tree: xr.DataTree) -> Answer:
         "share of cells",
         *(ENDS if ends is not None else ()),
         "cells",
-        "genes by which it stands out (mean count)",
+        "marker genes (mean count)",
     ]
     rows = [
         [str(names[k]), *cells(share, ends, k), f"{share[k] * total:,.0f}", _markers(mu, genes, k)]
@@ -42,7 +42,7 @@ def found(tree: xr.DataTree) -> Answer:
     sizes = [f"{percent(share[k], 1)}" for k in order[:5]]
     notes = [
         f"{K} group{'s' * (K > 1)} among {total:,} cells"
-        + (f", with {listed(sizes)} of them." if K <= 5 else f"; the five largest hold {listed(sizes)} of them.")
+        + (f", which hold {listed(sizes)} of them." if K <= 5 else f"; the five largest hold {listed(sizes)} of them.")
     ]
     if (sure := _sure(tree)) is not None:
         notes.append(f"{percent(sure, 1)} of the cells belong to one group with a probability of 0.9 or more.")

@@ -97,7 +97,7 @@ def graphs(tree: xr.DataTree) -> Titled:
                 axis.text(*at, str(name), ha="center", va="center", size=SMALL)
             axis.set_title(f"archetype {k}" + (f" ({percent(share[k])})" if share is not None else ""))
     caption = (
-        f"Edges whose weight is larger than {SMALLEST:g} in size, wider the larger it is; blue: positive; orange: "
+        f"Edges with an absolute weight above {SMALLEST:g}, drawn wider for larger weights; blue: positive; orange: "
         "negative." + _told(tree, share)
     )
     return "Archetypes as graphs", caption, figure

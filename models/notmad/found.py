@@ -43,8 +43,8 @@ def found(tree: xr.DataTree) -> Answer:
         notes.append(f"The {LEVEL:.0%} interval excludes zero for {sure:,} of these {len(edges):,} weights.")
     else:
         notes.append(
-            "A point estimate: which edges are there, and which way they point, is not certain. Fit again from other "
-            "seeds, or by an ensemble, before relying on one."
+            "This is a point estimate: which edges exist, and which way they point, is uncertain. Before relying on an "
+            "edge, fit again from other seeds, or fit an ensemble."
         )
     table = {f"Edges, the largest first (weights above {EDGE:g} in size)": rows} if len(rows) > 1 else {}
     return Answer("The network", table, notes)

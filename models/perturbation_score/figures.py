@@ -75,7 +75,7 @@ def scores(ranked: xr.Dataset) -> Titled:
     return (
         "Scores",
         f"Dots: minus the expected distance from the target; bars reach down to the {100 * quantile:g}% quantile of "
-        "the score (given the estimate, where the method gives one alone), by which perturbations are ordered"
+        "the score (given the estimate, for point methods), by which perturbations are ordered"
         f"{' (the best ' + str(MOST) + ')' if len(y) == MOST else ''}. Crosses: minus the distance of the observed "
         "shares. In brackets: number of cells.",
         figure,
@@ -109,7 +109,7 @@ def rankings(ranked: xr.Dataset) -> Titled:
     return (
         "What few cells do to a ranking",
         "By observed shares, perturbations with few cells come first by chance. Above the line are those that the "
-        "lower quantile ranks worse, because little is known of them.",
+        "lower quantile ranks worse, because little is known about them.",
         figure,
     )
 
@@ -167,8 +167,8 @@ def agreement(tree: xr.DataTree) -> Iterator[Titled]:
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     yield (
         "Do replicates (guides, wells) agree?",
-        "Those that agree least come first; p: how often, by the fit, replicates of as many cells would lie as far "
-        "apart.",
+        "Those that agree least come first; p: how often, according to the fit, replicates with these numbers of "
+        "cells would be as far apart.",
         figure,
     )
 
@@ -226,7 +226,7 @@ def activities(tree: xr.DataTree) -> Titled:
     figure.colorbar(drawn, ax=axes).set_label("difference from the control (sd)")
     return (
         "Which perturbations move which programs",
-        f"The {len(order)} perturbations with the lowest false discovery rates; * where it, over all "
-        "perturbations and programs, is 5% or less. Programs are scaled to an sd of one over perturbations.",
+        f"The {len(order)} perturbations with the lowest false discovery rates; * where it is 5% or less "
+        "over all perturbations and programs. Programs are scaled to an sd of one over perturbations.",
         figure,
     )

@@ -41,7 +41,7 @@ def found(tree: xr.DataTree) -> Answer:
         f"{short(float(lower))} with a probability of {1 - quantile:.0%}, from {int(cells):,} cells.",
         "A score is minus the l1 distance between the shares of the states under a perturbation and the target "
         f"({_target(tree, ranked.attrs['target'])}): 0 is best, \u22122 is worst.",
-        "Perturbations are ranked by the lower bound of the score, which is lower the fewer cells there are.",
+        "Perturbations are ranked by the lower bound of the score, which is lower where there are fewer cells.",
     ]
     return Answer("Ranking of the perturbations", {f"The best {len(names)} of {total:,} perturbations": rows}, notes)
 

@@ -58,23 +58,23 @@ def hits_of_file(
     condition : str
         Column with the perturbations. Default: "condition" of ``obs``; the first one of a table.
     state : str
-        Of an AnnData file: column of ``obs`` with the states (default: "state").
+        For an AnnData file: column of ``obs`` with the states (default: "state").
     layer : str
-        Of an AnnData file: layer with the raw counts of genes, which has to be there; nothing more is done with it.
+        For an AnnData file: layer with the raw counts of genes, which must exist, but is not used.
     replicate : str
         Column with the replicates (wells, animals, guides), if there are any.
     split : str
-        Of a table: what stands between the names of a perturbation and of its replicate.
+        For a table: separator between the name of a perturbation and that of its replicate.
     long : str
-        Of a long table: its columns with the perturbations, the states and the numbers of cells, with commas between.
+        For a long table: its columns with the perturbations, the states and the numbers of cells, separated by commas.
     states : str
-        States to read, with commas between. Default: all.
+        States to read, separated by commas. Default: all.
     drop : str
-        Of a table: columns that are no states.
+        For a table: columns that are not states.
     cells : str
-        Of a table of shares: column with the numbers of cells.
+        For a table of shares: column with the numbers of cells.
     target : str
-        Wanted shares, such as "progenitor=0.7,cycling=0.3": scores are added.
+        Target shares, such as "progenitor=0.7,cycling=0.3": adds scores.
     fdr : float
         False discovery rate up to which perturbations are called.
     table : Path

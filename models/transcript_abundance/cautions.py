@@ -35,8 +35,8 @@ def open_splits(data: xr.Dataset, found: xr.DataArray | None) -> Caution:
     told = [f"{listed(names[members], SHOWN)}: together {_interval(data, int(members[0]))} reads" for members in groups]
     where = "; ".join(told[:SHOWN]) + (f" and {number - SHOWN} more groups" if number > SHOWN else "")
     advice = (
-        "The data determine the sum of such a group (ridge_counts), not how it is split: between its transcripts, "
-        "counts and tpm follow the prior or the start. Report the sum; the coordinate ridge numbers the groups."
+        "The data determine the sum of such a group (ridge_counts), but not its split: how counts and tpm are divided "
+        "among its transcripts follows the prior or the start. Report the sum; the coordinate ridge numbers the groups."
     )
     return Caution(check, int((ridge > 0).sum()), where, advice)
 
@@ -50,8 +50,8 @@ def short_lengths(data: xr.Dataset, effective_length: Array) -> Caution:
     if not short.size:
         return Caution(check, 0)
     advice = (
-        "A few reads, or a small error of the effective length, decide these tpm and so all others: check read and "
-        "fragment lengths, or drop transcripts that are as short as a fragment."
+        "A few reads, or a small error of the effective length, determine these tpm, and so all others: check read "
+        "and fragment lengths, or drop transcripts that are as short as a fragment."
     )
     return Caution(check, round(held), named(data["transcript"].to_numpy(), effective_length, short), advice)
 

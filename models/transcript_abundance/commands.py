@@ -36,7 +36,7 @@ def gather(samples: Path, *, out: Path, most_replicates: int = 100) -> Answer:
     out : Path
         Cohort to write (.nc), for the other commands.
     most_replicates : int
-        Largest number of bootstraps, or draws, that is kept of each sample.
+        Largest number of bootstraps, or draws, to keep for each sample.
     """
     found = open_cohort(samples, most_replicates=most_replicates)
     save_cohort(found, out)
@@ -96,7 +96,7 @@ def scale(
     out : Path
         Cohort to write (.nc).
     counts : {"no", "scaledTPM", "lengthScaledTPM", "dtuScaledTPM"}
-        tximport's countsFromAbundance; dtuScaledTPM, for differential usage, takes --genes-of.
+        tximport's countsFromAbundance; dtuScaledTPM, for differential usage, needs --genes-of.
     genes_of : Path
         Genes of the transcripts: a table of two columns, or a GTF.
     ignore_version : bool
@@ -129,11 +129,11 @@ def compare(
     cohort : Path
         Cohort (.nc) of transcripts or genes, or a table of samples.
     condition : str
-        Column of the samples that says the condition.
+        Column with the condition of each sample.
     between : list of str
-        Its two values that are compared; the change is from the first to the second. Default: in alphabetical order.
+        The two conditions to compare; the change is from the first to the second. Default: in alphabetical order.
     covariates : list of str
-        Columns of what else differs between samples: numbers enter as they are, words by level.
+        Columns with further covariates of the samples: numbers enter as they are, text as a factor.
     by : {"abundance", "usage"}
         Compare abundances, or transcripts' shares in their genes (with --genes-of).
     genes_of : Path
@@ -141,16 +141,16 @@ def compare(
     sum_genes : bool
         Add up the transcripts of each gene, and compare genes.
     counts : {"no", "scaledTPM", "lengthScaledTPM", "dtuScaledTPM"}
-        tximport's countsFromAbundance, of genes (--sum-genes) or transcripts (dtuScaledTPM: with --genes-of); default:
+        tximport's countsFromAbundance, for genes (--sum-genes) or transcripts (dtuScaledTPM: with --genes-of); default:
         no.
     ignore_version : bool
         Cut versions (.5) off the names of transcripts.
     least : float
-        Reads that a feature must have in as many samples as the smaller condition has.
+        Smallest number of reads of a feature, in at least as many samples as the smaller condition has.
     level : float
-        False discovery rate of what is counted and marked.
+        False discovery rate up to which features are counted and marked.
     table : Path
-        Table to write (.csv, .tsv), one row a feature, the surest change first.
+        Table to write (.csv, .tsv), one row per feature, the most certain change first.
     """
     if not 0 < level < 1:
         raise InputError(f"--level {level:g} must lie between 0 and 1. Give 0.05, say.")

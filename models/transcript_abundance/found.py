@@ -39,8 +39,8 @@ def found(tree: xr.DataTree) -> Answer:
         )
     if ends is None:
         notes.append(
-            "A point estimate has no intervals, and may be far off for transcripts with few reads of their own. The "
-            "method gibbs gives intervals."
+            "A point estimate has no intervals, and may be far from the truth for transcripts with few unique reads. "
+            "The method gibbs gives intervals."
         )
     title = f"The {min(MOST, len(tpm))} most abundant transcripts"
     return Answer("Abundances", {title: rows}, notes)

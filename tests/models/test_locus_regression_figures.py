@@ -305,7 +305,7 @@ def test_features_with_the_largest_effects_are_kept(fits: Fits, monkeypatch: pyt
     tree = fits("vi")
     largest = int(np.abs(mean_of(tree, "beta")).max(0).argmax())
     caption, figure = one_of(tree, "Effects of the features")
-    assert "Of 2 features those 1 with the largest effects are drawn" in caption
+    assert "Drawn: the 1 of 2 features with the largest effects" in caption
     assert [text.get_text() for text in figure.axes[0].get_yticklabels()] == [f"feature {largest}"]
     np.testing.assert_allclose(of_marker(figure.axes[1], "|")[0][:, 0], mean_of(tree, "beta")[1, largest])
 

@@ -176,7 +176,7 @@ def test_many_cells_are_thinned_and_drawn_as_pixels(method: str, fits: Fits, mon
     assert shown.get_rasterized()
     assert "<image" in inline(every["Cells and components"][1], "k", "label")
     for title in ("Cells and components", "Certainty of the groups"):
-        assert "Drawn are 30 of 80 cells" in every[title][0]
+        assert "Drawn: 30 of 80 cells" in every[title][0]
     fitted = module.collect(tree)
     np.testing.assert_array_equal(fitted.group, group_of(tree)[fitted.cells])
     assert fitted.cells[0] == 0

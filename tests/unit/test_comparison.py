@@ -31,7 +31,7 @@ def test_fits_with_draws_are_compared(fits: dict[str, xr.DataTree], tmp_path: Pa
     said = text(page)
     ranked = az.compare(some, round_to="none")
     assert f"{ranked.index[0]} {ranked['elpd'].iloc[0]:.1f}" in said
-    assert re.search(r"differ most, by [\d.]+ times the larger posterior sd, are those of (pi|mu)\[", said)
+    assert re.search(r"largest difference of means, [\d.]+ times the larger posterior sd, is that of (pi|mu)\[", said)
     mean = float(fits["gibbs"]["posterior"].to_dataset()["pi"].mean(("chain", "draw"))[0])
     assert f"{mean:.4f} [" in said
     assert page.read_text(encoding="utf-8") == gn.compare(some, tmp_path / "d.html").read_text(encoding="utf-8")
@@ -39,14 +39,17 @@ def test_fits_with_draws_are_compared(fits: dict[str, xr.DataTree], tmp_path: Pa
 
 def test_points_stand_beside_draws(fits: dict[str, xr.DataTree], tmp_path: Path) -> None:
     said = text(gn.compare({name: fits[name] for name in ("em", "gibbs")}, tmp_path / "c.html"))
-    assert "Without pointwise likelihoods at draws, and so left out: em." in said
+    assert "Left out, as they have no pointwise likelihoods at draws: em." in said
     estimate = float(fits["em"]["point"].to_dataset()["pi"][0])
     assert f"{estimate:.4f}" in said
 
 
 def test_elements_of_many_observations_are_not_compared(tmp_path: Path) -> None:
     cells = {"genome": [0, 0, 1, 1], "locus": [0, 1, 0, 1], "channel": [3, 5, 3, 9], "features": [[0.1, -0.1]]}
-    for count, said in ((2, "as each element of the likelihood is of many observations: one and two"), (1, "elpd")):
+    for count, said in (
+        (2, "as each element of the likelihood stands for many observations: one and two"),
+        (1, "elpd"),
+    ):
         data = {**cells, "count": [1, count, 1, 1]}
         fits = {n: gn.fit("locus_regression", data, "vi", process=k, draws=30) for n, k in (("one", 1), ("two", 2))}
         assert said in text(gn.compare(fits, tmp_path / f"{count}.html"))
@@ -56,7 +59,7 @@ def test_components_are_matched(fits: dict[str, xr.DataTree], tmp_path: Path) ->
     turned = fits["gibbs"].copy()
     turned["posterior"] = xr.DataTree(fits["gibbs"]["posterior"].to_dataset().isel(component=[1, 0]))
     said = text(gn.compare({"as it is": fits["gibbs"], "turned": turned}, tmp_path / "c.html"))
-    found = re.search(r"differ most, by (\S+) times", said)
+    found = re.search(r"difference of means, (\S+) times", said)
     assert found is None or float(found[1]) < 1e-9
 
 
@@ -64,7 +67,7 @@ def test_fits_of_other_data_are_told_apart(fits: dict[str, xr.DataTree], tmp_pat
     data = gn.simulate("nb_mixture", seed=2, cell=60, component=3, gene=2)
     other = gn.fit("nb_mixture", data, "vi", 1, component=3)
     said = text(gn.compare({"two": fits["vi"], "three": other}, tmp_path / "c.html"))
-    assert "The fits are of different data" in said
+    assert "The fits have different data" in said
     assert "Not of the same shape in all fits (two: 2, three: 3)" in said
 
 

@@ -1,6 +1,7 @@
 """Diagnose: every verdict, passed and not, on trees made by hand."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -198,7 +199,7 @@ def test_few_draws_fail_the_effective_size(make: Make, verdicts: Any, draws: Any
     found = verdicts(make("exact", posterior={"theta": draws[:, :50]}))
     assert found["bulk ESS"].status == found["tail ESS"].status == "fail"
     assert found["bulk ESS"].value < 400
-    assert "raise draws about 2 times" in found["bulk ESS"].advice or "3 times" in found["bulk ESS"].advice
+    assert re.search(r"raise draws by a factor of about [23]\.", found["bulk ESS"].advice)
 
 
 def test_sticky_chains_fail_the_effective_size(make: Make, verdicts: Any, draws: Any) -> None:

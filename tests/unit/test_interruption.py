@@ -194,7 +194,7 @@ def test_workers_end_with_their_parent(name: str, tmp_path: Path) -> None:
     assert not psutil.wait_procs(children, timeout=10)[1]
     if name == "SIGTERM":
         assert parent.returncode == 143
-        assert said.endswith(f"interrupted; go on with --resume --out {tmp_path / 'run'}.\n")
+        assert said.endswith(f"interrupted; continue with --resume --out {tmp_path / 'run'}.\n")
 
 
 # Progress

@@ -290,7 +290,7 @@ def test_declaration_without_files_has_no_digest(toy: gn.Model, tmp_path: Path) 
     assert tree.attrs["model_digest"] == ""
     gn.report(tree, tmp_path / "r.html", model=bare)
     page = (tmp_path / "r.html").read_text()
-    assert "No file holds this model: whether it has changed" in page
+    assert "No file holds this model, so that changes since the fit" in page
     assert "again = gn.fit(model, tree" in page
     assert "On the command line" not in page
     with pytest.raises(InputError, match=r"bare: the tree is of a declaration that was given in Python. Give it"):

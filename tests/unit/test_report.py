@@ -314,7 +314,7 @@ def test_summary(pages: Pages) -> None:
 def test_the_answer_stands_above_all_else(pages: Pages) -> None:
     head = pages("gibbs").find("header")
     told = [child.text for child in head.children if isinstance(child, Node)]
-    assert told[1].startswith("3 groups among 80 cells, with ")
+    assert told[1].startswith("3 groups among 80 cells, which hold ")
     assert "verdict" in str(next(node.attrs["class"] for node in head.every("div")))
     groups = rows(pages("gibbs"), "Groups, the largest first")
     shares = [float(row["share of cells"]) for row in groups]
@@ -352,7 +352,7 @@ def test_overall_verdict(data: xr.DataTree) -> None:
     assert boxes[1].text.strip().startswith("! Passed with reservations in 1 of 11 checks: empty components.")
     assert [one.text for one in boxes[1].every("li")] == ["empty components: Ask for fewer components."]
     assert boxes[2].text.strip().startswith("✗ Do not rely on this fit. It failed 1 of 11 checks: converged.")
-    assert "there is no check" in box(Diagnosis("nb_mixture", "em", "point", ())).text
+    assert "there are no checks" in box(Diagnosis("nb_mixture", "em", "point", ())).text
 
 
 def test_advice_is_told_once_with_all_its_checks() -> None:
@@ -379,7 +379,7 @@ def test_a_missed_truth_reaches_the_banner(fits: Fits) -> None:
     good = estimates(model, fits("gibbs"))
     missed, said = beside_truth(model, good)
     assert not missed
-    assert "of 9 true values lie in their 90% intervals, where about 8.1 should" in said
+    assert "of 9 true values lie in their 90% intervals, where about 8.1 are expected" in said
     bad = [replace(one, truth=one.truth + 1e3) for one in good if one.truth is not None]
     assert beside_truth(model, bad)[0]
     box = Page(banner(model, passed, bad, "exact")).root.find("div")
@@ -525,7 +525,7 @@ def test_truth_stands_beside_its_estimate(method: str, fits: Fits, pages: Pages)
             assert [row["inside"] for row in table] == ["yes" if one else "no" for one in inside]
             said = f"{sum(inside)} of {true.size} true values lie in their 90% intervals"
             assert (said in section(pages(method), "estimates").text) == (name == "mu")  # three values say nothing
-    assert "numbered anew" in section(pages(method), "estimates").text
+    assert "renumbered" in section(pages(method), "estimates").text
 
 
 def test_data_without_truth(data: xr.DataTree) -> None:
@@ -533,7 +533,7 @@ def test_data_without_truth(data: xr.DataTree) -> None:
     tree = gn.fit("nb_mixture", {"x": x, "phi": 0.3}, "em", seed=1, component=3, restarts=2)
     page = Page(estimate_section(model, tree, estimates(model, tree))).root
     assert list(rows(page, "Estimates of pi")[0]) == ["component", "estimate"]
-    assert "numbered anew" not in page.text
+    assert "renumbered" not in page.text
     assert "The data are simulated" not in summary(model, tree)
     assert matched_truth(model, tree) == {}
 

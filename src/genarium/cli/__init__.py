@@ -63,11 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.errno not in FULL:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        print(f"genarium {options.command}: the standard output takes no more ({error.strerror}).", file=sys.stderr)
+        print(f"genarium {options.command}: the standard output cannot be written ({error.strerror}).", file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
         kept = options.command == "validate" and options.out is not None
-        said = f"go on with --resume --out {options.out}" if kept else "nothing was written"
+        said = f"continue with --resume --out {options.out}" if kept else "nothing was written"
         print(f"genarium {options.command}: interrupted; {said}.", file=sys.stderr)
         return error.code if isinstance(error, interruption.Ended) else 130
     finally:

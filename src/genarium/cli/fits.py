@@ -38,7 +38,7 @@ def add(commands: words.Commands) -> None:
     fit.add_argument(
         "--by",
         choices=("bound", "held_out"),
-        help="with --choose: by the evidence lower bound (default), or by the log density of held-out data (of sizes, "
+        help="with --choose: by the evidence lower bound (default), or by the log density of held-out data (for sizes: "
         "the smallest within a standard error of the best)",
     )
     fit.add_argument(
@@ -48,7 +48,7 @@ def add(commands: words.Commands) -> None:
         default=0,
         const=None,
         metavar="DRAWS",
-        help="add draws from the prior, and data replicated from them (500 where no number is given)",
+        help="add draws from the prior, and data simulated from them (500 if no number is given)",
     )
     fit.add_argument(
         "--workers",
@@ -66,7 +66,10 @@ def add(commands: words.Commands) -> None:
     each = words.add(commands, "fit-each", _fit_each, "Read and fit each sample of a table on its own.")
     words.add_model(each)
     each.add_argument(
-        "samples", type=Path, metavar="SAMPLES", help="table with the columns sample and path (several files: a;b)"
+        "samples",
+        type=Path,
+        metavar="SAMPLES",
+        help="table with the columns sample and path (several files of a sample: a;b)",
     )
     each.add_argument("--method", required=True, help="one of the model's methods (see `genarium show MODEL`)")
     each.add_argument("--format", default="", help="one of the model's formats (see `genarium show MODEL`)")
@@ -76,7 +79,7 @@ def add(commands: words.Commands) -> None:
     each.add_argument(
         "--read", action="append", default=[], metavar=words.SETTINGS, help="an option of the reader, e.g. strand=auto"
     )
-    each.add_argument("--resume", action="store_true", help="keep the fits that exist already")
+    each.add_argument("--resume", action="store_true", help="keep the fits that already exist")
     each.add_argument(
         "--out",
         type=Path,
@@ -96,7 +99,7 @@ def add(commands: words.Commands) -> None:
     words.add_json(summary)
     words.add_output(summary, "table to write (.csv, .tsv) instead", *words.TABLES, required=False)
 
-    predict = words.add(commands, "predict", _predict, "Predict for new data from a fitted tree.")
+    predict = words.add(commands, "predict", _predict, "Make predictions for new data from a fit.")
     predict.add_argument("fitted", type=Path, metavar="FIT", help="fit to use, from `genarium fit`")
     predict.add_argument(
         "tree",
@@ -213,11 +216,13 @@ def _chosen(tree: Any, size: str) -> str:
         return f"{float(table[name][at]):+.3g} ± {float(table[f'{name}_error'][at]):.2g} nats"
 
     other = chosen or 1 + int(table["gain"].to_numpy()[1:].argmax())
-    gain = f"{told('gain', other)} an observation held out, against"
+    gain = f"{told('gain', other)} per held-out observation relative to"
     said += f": {gain} {size}={candidates[0]}" if chosen else f": {size}={candidates[other]} has {gain} it"
     best = int(table["behind"].to_numpy().argmin())
     if best not in (chosen, other):
-        said += f"; {size}={candidates[best]} is ahead of it by {told('behind', chosen)} in all, which may be chance"
+        said += (
+            f"; {size}={candidates[best]} is ahead of it by {told('behind', chosen)} in all, which may be due to chance"
+        )
     return said
 
 

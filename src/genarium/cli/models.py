@@ -23,7 +23,7 @@ def add(commands: words.Commands) -> None:
     words.add_json(show)
 
     new = words.add(commands, "new", _new, "Write the folder of a model of your own, to start from.")
-    new.add_argument("name", metavar="NAME", help="name of the model: one that Python can import")
+    new.add_argument("name", metavar="NAME", help="name of the model (a valid Python name)")
     new.add_argument("--folder", type=Path, default=Path(), metavar="DIR", help="where to write it (default: here)")
 
     gallery = words.add(
@@ -32,7 +32,7 @@ def add(commands: words.Commands) -> None:
     gallery.add_argument(
         "-o", "--output", dest="folder", type=Path, required=True, metavar="DIR", help="folder to write"
     )
-    gallery.add_argument("--no-examples", action="store_true", help="leave out the fits, which take a minute")
+    gallery.add_argument("--no-examples", action="store_true", help="leave out the example fits, which take a minute")
 
     completion = words.add(commands, "completion", _completion, "Print a script that completes commands in your shell.")
     completion.add_argument("shell", choices=("bash", "zsh", "tcsh"))
@@ -113,5 +113,5 @@ def _new(options: argparse.Namespace) -> int:
     made = new(options.name, options.folder)
     print(made)
     shown = made if made.is_absolute() else f"./{made}"
-    words.say(f"a model that works as it is; next: genarium simulate {shown} --seed 1 -o data.nc")
+    words.say(f"the model works as it is; next: genarium simulate {shown} --seed 1 -o data.nc")
     return 0

@@ -57,22 +57,30 @@ def add(commands: words.Commands) -> None:
     )
     validate.add_argument("--keep", action="store_true", help="keep the draws in DIR, to rank other quantities later")
     validate.add_argument(
-        "--data", type=Path, metavar="DATA", help="your data: calibrate around them, with truths from their posterior"
+        "--data",
+        type=Path,
+        metavar="DATA",
+        help="your data: calibrate around them, with true values drawn from their posterior",
     )
     validate.add_argument(
         "--wrong",
         action="append",
         default=[],
         metavar=words.SETTINGS,
-        help="a known variable given a wrong value in the fit, or an option of the model that only the simulation has",
+        help="a known variable with a wrong value in the fit, or an option of the model in the simulation only",
     )
-    validate.add_argument("--control", action="store_true", help="the model's own negative control (must be rejected)")
+    validate.add_argument(
+        "--control", action="store_true", help="run the model's own negative control (which must be rejected)"
+    )
     validate.add_argument("--reference", default="", metavar="METHOD", help="an exact method to compare with")
     validate.add_argument(
-        "--n-reference", type=int, metavar="R", help="number of replicates compared with it (default 50)"
+        "--n-reference", type=int, metavar="R", help="number of replicates compared with the exact method (default 50)"
     )
     validate.add_argument(
-        "--references", type=Path, metavar="DIR", help="keep what it finds in DIR, for other methods on the same data"
+        "--references",
+        type=Path,
+        metavar="DIR",
+        help="keep the results of the exact method in DIR, for other methods on the same data",
     )
     validate.add_argument(
         "--all", action="store_true", help="run all replicates, even where a failure is clear earlier"
@@ -127,8 +135,8 @@ def _subject(options: argparse.Namespace) -> Any:
         return words.imported(given) if ":" in given and not Path(given).exists() else given
     if not options.simulate:
         raise InputError(
-            f"{given}: a Stan program says nothing of how its data come about. Give --simulate: module:function of a "
-            "generator that returns parameters and data, or a Stan program that generates both."
+            f"{given}: a Stan program does not say how its data are generated. Give --simulate: a module:function that "
+            "takes a random generator and returns parameters and data, or a Stan program that generates both."
         )
     by = options.simulate if options.simulate.endswith(".stan") else words.imported(options.simulate)
     data = None

@@ -107,7 +107,10 @@ def names_of(paths: Sequence[Path]) -> list[str]:
 def add_given_model(command: argparse.ArgumentParser) -> None:
     """Add the model of a fit, which usually says itself by which it was made."""
     command.add_argument(
-        "--model", default="", metavar="MODEL", help="the fit's model, or its folder, where it is not installed"
+        "--model",
+        default="",
+        metavar="MODEL",
+        help="the model of the fit, or its folder, if the model is not installed",
     )
 
 
@@ -153,8 +156,8 @@ def add_output(command: argparse.ArgumentParser, what: str, *ends: str, required
         if path.suffix.lower() not in ends and not path.is_char_device():
             may = ", ".join(filter(None, ends))
             raise argparse.ArgumentTypeError(
-                f"{text} ends in {path.suffix or 'nothing'!r}, but what is written here is {may}. "
-                f"Name it {path.with_suffix(next(filter(None, ends)))}, say."
+                f"{text} ends in {path.suffix or 'nothing'!r}, but this command writes {may}. "
+                f"Name it {path.with_suffix(next(filter(None, ends)))}, for example."
             )
         return path
 

@@ -35,11 +35,11 @@ from genarium.writing import replacing
 
 CLAIMS: dict[Claim, str] = {
     "exact": "Its draws come from the posterior distribution itself: once the chains agree, means and intervals are "
-    "the model's, up to Monte Carlo error.",
+    "those of the model, up to Monte Carlo error.",
     "approximate": "Its draws come from an approximation of the posterior distribution: means are usually close, "
     "intervals may be too narrow or too wide.",
-    "point": "It finds one best value of every unknown and does not say how uncertain that value is; intervals in "
-    "figures, if any, take it as given.",
+    "point": "It finds one best value of every unknown and does not say how uncertain that value is; any intervals in "
+    "figures ignore this uncertainty.",
 }
 """What each claim means, in plain words."""
 
@@ -224,8 +224,8 @@ def estimate_section(model: Model, tree: xr.DataTree, held: list[Estimate]) -> s
         notes.append(f"The labels of {code(model.exchangeable)} carry no meaning: any other numbering is the same fit.")
         if "truth" in tree:
             notes.append(
-                "The true ones are numbered anew, so that each stands beside the estimate nearest to it (one to one, "
-                "by the least sum of squared distances)."
+                "The true ones are renumbered, so that each stands beside its nearest estimate (matched one to one, by "
+                "the smallest sum of squared distances)."
             )
     if claim == "approximate" and "posterior" in tree:
         notes.append("The draws are independent draws of the approximation; R-hat and ESS do not apply.")
@@ -238,8 +238,8 @@ def model_section(model: Model, tree: xr.DataTree, graph: str) -> str:
     """Return the model's source, graph and variables."""
     source = paragraph(f"Source: {escape(model.source)}", kind="soft") if model.source else ""
     caption = (
-        "Each variable is drawn from those whose arrows reach it. Known variables are grey, observed ones blue, hidden "
-        "ones (of each observation) dashed."
+        "Each variable is drawn given those from which an arrow leads to it. Known variables are grey, observed ones "
+        "blue, and hidden ones (one for each observation) dashed."
     )
     listed = folded("Its variables", tables.variables(model, tree))
     return source + figure("Graph of the generative process", caption, graph) + listed
@@ -248,7 +248,7 @@ def model_section(model: Model, tree: xr.DataTree, graph: str) -> str:
 def stale(model: Model, tree: xr.DataTree) -> str:
     """Warn where the model's sources have changed since the fit."""
     if not (now := digest(model)):
-        return paragraph("No file holds this model: whether it has changed since the fit cannot be told.", kind="soft")
+        return paragraph("No file holds this model, so that changes since the fit cannot be detected.", kind="soft")
     if tree.attrs.get("model_digest") == now:
         return ""
     return paragraph(
@@ -291,8 +291,8 @@ def reproduce(model: Model, tree: xr.DataTree) -> str:
         call = f"genarium validate {shlex.quote(named)} --method {method}"
         around = f"{call} --simulations 100 --data fit.nc --out calibration"
         said = (
-            "To check the calibration for data like these, with truths drawn from this posterior (each replicate is "
-            "fitted to twice the data):"
+            "To check calibration for data like these, with true values drawn from this posterior (each replicate is a "
+            "fit to twice the data):"
         )
         parts += [paragraph(said), f"<pre>{escape(around)}</pre>"]
     return "\n".join(parts)

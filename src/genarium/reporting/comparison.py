@@ -64,7 +64,7 @@ def compare(trees: Mapping[str, xr.DataTree], path: str | Path, *, model: str | 
     'both.html'
     """
     if len(trees) < 2:
-        raise InputError(f"a comparison needs two fits or more, and there are {len(trees)}. `report` writes of one.")
+        raise InputError(f"a comparison needs two fits or more, and there are {len(trees)}. Use `report` for one fit.")
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path} is a folder. Name the page to write, e.g. {path / 'comparison.html'}.")
@@ -122,10 +122,10 @@ def _summary(found: Mapping[str, Mapping[str, Estimate]]) -> str:
                     place = f"{variable}{f'[{a.label(index)}]' if index else ''} of {first} and {second}"
     if not place:
         return paragraph(
-            "No two of these fits hold draws of the same numbers: their estimates are set side by side below."
+            "No two of these fits hold draws of the same quantities; their estimates are side by side below."
         )
     return paragraph(
-        f"The means that differ most, by {number(furthest, 2)} times the larger posterior sd, are those of",
+        f"The largest difference of means, {number(furthest, 2)} times the larger posterior sd, is that of",
         f"{escape(place)}.",
     )
 
@@ -168,17 +168,19 @@ def _prediction(models: Mapping[str, Model], trees: Mapping[str, xr.DataTree]) -
     without = [name for name, tree in trees.items() if "log_likelihood" not in tree]
     classes = [name for name, tree in trees.items() if name not in without and _of_many(models[name], tree)]
     trees = {name: tree for name, tree in trees.items() if name not in {*without, *classes}}
-    others = [f"Without pointwise likelihoods at draws, and so left out: {escape(listed(without))}."] if without else []
+    others = (
+        [f"Left out, as they have no pointwise likelihoods at draws: {escape(listed(without))}."] if without else []
+    )
     if classes:  # of whole classes of reads or cells of mutations, all at once, which is no prediction of one of them
         others.append(
-            f"Not compared, as each element of the likelihood is of many observations: {escape(listed(classes))}."
+            f"Left out, as each element of the likelihood stands for many observations: {escape(listed(classes))}."
         )
     left = paragraph(*others) if others else ""
     if len(trees) < 2:
         return left or ""
     datas = [tree["observed_data"].to_dataset() for tree in trees.values()]
     if any(not datas[0].equals(other) for other in datas[1:]):
-        return paragraph("The fits are of different data: their predictions cannot be compared.")
+        return paragraph("The fits have different data, so that their predictions cannot be compared.")
     import arviz as az
 
     with warnings.catch_warnings():
@@ -278,7 +280,7 @@ def _scatter(variable: str, held: Mapping[str, Estimate]) -> Titled:
     axes.plot(span, span, color="#8a9099", lw=1)
     axes.set(xlabel=first, ylabel="the other fits")
     axes.legend(frameon=False)
-    return f"{variable} ({len(x):,} numbers)", "Each dot a number; on the line the fits agree.", drawn
+    return f"{variable} ({len(x):,} numbers)", "Each dot is one number; on the line the fits agree.", drawn
 
 
 def _scaled(axes: "Axes", values: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> None:

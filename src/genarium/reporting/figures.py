@@ -59,11 +59,11 @@ def bound(tree: xr.DataTree) -> Iterator[Titled]:
     flat = "Look for lines that never fall and end flat"
     several = (
         f"{len(table)} restarts{share}; the one that was kept is blue. {flat}, and for more than one that reaches the "
-        "best bound: grey lines that end higher up on the right are local modes."
+        "best bound: grey lines that end higher in the right panel are local modes."
     )
-    one = f"From one start. {flat}; whether other starts end higher, one cannot tell."
+    one = f"From one start. {flat}; whether other starts end higher is unknown."
     told = several if len(table) > 1 else one
-    yield "Bound by iteration", f"{told} Distances below a millionth of a nat are drawn as that.", figure
+    yield "Bound by iteration", f"{told} Distances below a millionth of a nat are drawn at a millionth.", figure
 
 
 def _noisy(table: Array) -> Titled:
@@ -83,8 +83,8 @@ def _noisy(table: Array) -> Titled:
     axes.set(xlabel="iteration", ylabel="bound (nats)", ylim=(low, high + 0.1 * (high - low)))
     return (
         "Bound by iteration",
-        f"Grey: the bound's estimate, a random one, at {len(at):,} of {len(values):,} iterations. Blue: its mean over "
-        f"the last {window} of them. Look for a blue line that has become level; the axis leaves out the climb.",
+        f"Grey: the noisy estimate of the bound at {len(at):,} of {len(values):,} iterations. Blue: its mean over "
+        f"the last {window} of them. Look for a blue line that has levelled off; the axis leaves out the initial rise.",
         figure,
     )
 
@@ -141,7 +141,7 @@ def _rule(held: bool, named: bool) -> str:
     if not held:
         return f"Look for a clear peak: {kind} that lie within about a nat of it are nearly as well supported."
     rule = "" if named else "It is the smallest whose bar reaches the best. "
-    return f"{rule}Bars are one standard error of the difference: {kind} whose bar reaches 0 predict as well."
+    return f"{rule}Bars are one standard error of the difference: {kind} whose bar reaches 0 predict about as well."
 
 
 def _known(table: xr.Dataset, name: str) -> bool:
@@ -165,7 +165,7 @@ def intervals(model: Model, found: list[Estimate]) -> Iterator[Titled]:
     dots = (
         f"Dot: mean; thick line: the middle 50%; thin line: the middle {LEVEL:.0%}." if drawn else "Dot: the estimate."
     )
-    advice = "Look for intervals too wide to answer your question, and for values that they do not tell apart."
+    advice = "Look for intervals too wide to answer your question, and for values whose intervals overlap."
     if known:
         rest = (
             "About one diamond in ten may lie outside its line; look for more than that."
@@ -236,11 +236,11 @@ def predictive(model: Model, tree: xr.DataTree, seed: int) -> Iterator[Titled]:
     for axes in grid[len(observed) :]:
         axes.set_visible(False)
     count = len(next(iter(again.values())))
-    how = "draws of the posterior" if "posterior_predictive" in tree else "the estimate (its uncertainty left out)"
+    how = "draws of the posterior" if "posterior_predictive" in tree else "the estimate (ignoring its uncertainty)"
     yield (
         "Predictive checks",
         f"Grey: each statistic in {count} datasets replicated from {how}. Line: its value in the data, with the "
-        "two-sided p-value of the checks: how often a replication lies as far out, on either side. Look for lines "
+        "two-sided p-value of the checks: how often a replication is as extreme, on either side. Look for lines "
         "outside the grey, or at its edge: features of the data that the model does not reproduce.",
         figure,
     )

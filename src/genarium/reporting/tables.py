@@ -127,8 +127,8 @@ def _coverage(one: Estimate) -> str:
     if known < FEW:
         return ""
     return paragraph(
-        f"{int(inside.sum()):,} of {known:,} true values lie in their {LEVEL:.0%} intervals; of correct intervals "
-        f"about {LEVEL * known:.3g} would, up to chance.",
+        f"{int(inside.sum()):,} of {known:,} true values lie in their {LEVEL:.0%} intervals; with correct intervals "
+        f"about {LEVEL * known:.3g} are expected.",
         kind="soft",
     )
 

@@ -27,8 +27,8 @@ FAR = 0.5
 OFF = {
     "too narrow": "its intervals were too narrow",
     "too wide": "its intervals were too wide",
-    "biased": "some of its posteriors were off, although its intervals held the true value about as often as they "
-    "should on average",
+    "biased": "some of its posteriors were biased, although its intervals covered the true value about as often as "
+    "they should on average",
 }
 """What is off in an approximation that passes because it claims no more, in words."""
 
@@ -55,10 +55,10 @@ def banner(model: Model, verdicts: Diagnosis, found: Sequence[Estimate], claim: 
     parts = [text]
     if claim == "point":
         parts.append(
-            "A point estimate does not say how uncertain it is; intervals on this page, if any, take it as given."
+            "A point estimate does not say how uncertain it is; any intervals on this page ignore this uncertainty."
         )
     elif claim == "approximate":
-        parts.append("Its intervals are those of an approximation.")
+        parts.append("Intervals are those of an approximation.")
     missed, said = beside_truth(model, found)
     if missed and kind == "pass":
         kind = "warn"
@@ -88,7 +88,7 @@ def overall(verdicts: Diagnosis) -> tuple[str, str]:
         return "warn", f"<strong>Passed with reservations</strong> in {named}"
     if total:
         return "pass", f"<strong>Passed</strong> all {total} checks of this fit."
-    return "warn", "<strong>Unchecked</strong>: there is no check for such a fit."
+    return "warn", "<strong>Unchecked</strong>: there are no checks for this kind of fit."
 
 
 def beside_truth(model: Model, found: Sequence[Estimate]) -> tuple[bool, str]:
@@ -114,7 +114,7 @@ def beside_truth(model: Model, found: Sequence[Estimate]) -> tuple[bool, str]:
         text = (
             f"The truth is known: {inside:,} of {total:,} true values lie in their {LEVEL:.0%} intervals, where about "
         )
-        text += f"{LEVEL * total:.3g} should."
+        text += f"{LEVEL * total:.3g} are expected."
         return missed, text + (" <strong>The intervals miss it.</strong>" if missed else "")
     off = {one.name: error for one in known if (error := _relative_error(one)) is not None}
     far = {name: error for name, error in off.items() if error > FAR}
@@ -125,7 +125,7 @@ def beside_truth(model: Model, found: Sequence[Estimate]) -> tuple[bool, str]:
             f"spread of the true values): {told}."
         )
     if off:
-        return False, f"The truth is known: estimates are off by at most {max(off.values()):.2g} of its spread."
+        return False, f"The truth is known: estimates differ from it by at most {max(off.values()):.2g} of its spread."
     return False, ""
 
 
@@ -166,7 +166,7 @@ def calibration(model: Model, tree: xr.DataTree) -> str:
     if one.stale:
         when = f" on {one.content['date']}" if "date" in one.content else ""
         return paragraph(
-            f"<strong>{head}: the certificate is stale</strong> and certifies nothing until it is made again "
+            f"<strong>{head}: the certificate is stale</strong> and certifies nothing until it is renewed "
             f"({escape(one.stale)}). What it said{when}:",
             _finding(one, model, given),
             kind="soft",
@@ -214,10 +214,10 @@ def _finding(one: Certificate, model: Model, given: dict[str, object]) -> str:
     if one.coverage:
         low, high = (f"{share:.0%}" for share in one.coverage)
         share = low if low == high else f"{low} to {high}"
-        parts.append(f"The 90% intervals of its quantities held the true value in {share} of these.")
+        parts.append(f"The 90% intervals of its quantities covered the true value in {share} of these.")
         power = escape(told_power(told.get("power") or {}))
-        parts.append(power or "Which errors it would have seen is not recorded.")
-        parts.append("Smaller errors may have gone unseen." if power.startswith("Seen") else "")
+        parts.append(power or "Which errors it could have detected is not recorded.")
+        parts.append("Smaller errors may have gone undetected." if power.startswith("Seen") else "")
     switches = {
         name: value
         for name, value in {**defaults, **told.get("options", {})}.items()
@@ -226,13 +226,15 @@ def _finding(one: Certificate, model: Model, given: dict[str, object]) -> str:
     if switches:
         named = ", ".join(code(f"{name}={value}") for name, value in switches.items())
         parts.append(f"It was made with {named}, unlike this fit.")
-    parts.append("It says nothing of data that the model does not describe.")
+    parts.append("It says nothing about data that the model does not describe.")
     return " ".join(filter(None, parts))
 
 
 def _result(one: Certificate) -> str:
     if one.finding == "FAIL":
-        return "the method missed what it claims."
+        return "the method did not do what it claims."
     if one.content["claim"] == "point":
-        return "its estimates passed the checks of a point estimate; these have no intervals to be covered."
+        return (
+            "its estimates passed the checks of a point estimate; it has no intervals whose coverage could be measured."
+        )
     return f"{OFF[one.finding]}." if one.finding in OFF else "no departure from calibration was found."

@@ -112,13 +112,13 @@ def _ascent(notes: dict[str, Any], options: Mapping[str, Any]) -> list[Verdict]:
         fall = notes["largest_fall"]
         out.append(verdict("largest fall of the bound", fall == 0, fall, "= 0 nats", "over all restarts", advice))
     if notes.get("restarts", 1) > 1 and "restarts_at_best" in notes:
-        advice = "Only one start found the best mode: raise restarts until several agree."
+        advice = "Only one start reached the best mode: raise restarts until several agree."
         n = notes["restarts_at_best"]
         where = f"of {notes['restarts']}"
         out.append(verdict("restarts at the best mode", n > 1, n, "two or more", where, advice, "warn"))
     if "starts_agreeing" in notes:
         n = notes["starts_agreeing"]
-        advice = "One start alone found this mode, and another run may find a better one: raise restarts."
+        advice = "Only one start found this mode, and another run may find a better one: raise restarts."
         where = f"of {notes['restarts']}, within one nat"
         out.append(verdict("independent starts that agree", n > 1, n, "two or more", where, advice))
     if "empty_components" in notes:
@@ -143,8 +143,8 @@ def _chains(model: Model, tree: xr.DataTree) -> list[Verdict]:
         posterior["lp"] = stats["lp"].to_numpy()
     chains, count = next(iter(posterior.values())).shape[:2]
     if count < FEWEST:
-        advice = "Too few draws to tell whether the chains agree: fit again with more draws (1,000 a chain, say)."
-        return [verdict("draws", False, count, f">= {FEWEST} a chain", "too few draws", advice)]
+        advice = "Too few draws to tell whether the chains agree: fit again with more draws (say, 1,000 per chain)."
+        return [verdict("draws", False, count, f">= {FEWEST} per chain", "too few draws", advice)]
     table: dict[str, tuple[float, str]] = {}
     for name, draws in posterior.items():
         flat = draws.reshape(*draws.shape[:2], -1)
@@ -171,7 +171,7 @@ def _chains(model: Model, tree: xr.DataTree) -> list[Verdict]:
             if statistic not in table or sign * value < sign * table[statistic][0]:
                 table[statistic] = (value, where[worst])
     if not table:
-        advice = "No variable has changed in any draw: fit again with more tune, or from other starts (another seed)."
+        advice = "No variable changed in any draw: fit again with a longer warm-up (tune), or from other starts (seed)."
         return [verdict("draws", False, count, "more than one value", "the chains stand still", advice)]
     out = _copies(posterior) if chains > 1 else []
     if "rhat" in table:
@@ -184,17 +184,17 @@ def _chains(model: Model, tree: xr.DataTree) -> list[Verdict]:
         )
     for kind in ("bulk", "tail"):
         value, where_ = table[f"ess_{kind}"]
-        advice = f"Too few independent draws: raise draws about {np.ceil(ESS / max(value, 1)):.0f} times."
+        advice = f"Too few independent draws: raise draws by a factor of about {np.ceil(ESS / max(value, 1)):.0f}."
         out.append(verdict(f"{kind} ESS", value >= ESS, value, f">= {ESS}", where_, advice))
     if "diverging" in stats:
         n = int(stats["diverging"].sum())
         advice = (
-            "Raise target_accept (0.95, 0.99); if divergences stay, the posterior has a region that NUTS cannot enter."
+            "Raise target_accept (0.95, 0.99); if divergences remain, NUTS cannot enter some region of the posterior."
         )
         out.append(verdict("divergences", n == 0, n, "= 0", "", advice))
     if "tree_depth" in stats and "max_treedepth" in (notes := attribute(tree, "notes")):
         share = float((stats["tree_depth"] >= notes["max_treedepth"]).mean())
-        advice = "Raise max_treedepth, or rescale the data: trajectories end before they turn."
+        advice = "Trajectories end before their U-turn: raise max_treedepth, or rescale the data."
         out.append(verdict("draws at the deepest tree", share == 0, share, "= 0", "", advice, "warn"))
     if "energy" in stats:
         value = float(np.min(np.asarray(array_stats.bfmi(stats["energy"].to_numpy()))))
@@ -223,7 +223,7 @@ def _copies(posterior: Arrays) -> list[Verdict]:
     chains, _, columns = flat.shape
     if not columns:
         return []
-    advice = "Chains that are copies, or share their random numbers, show nothing by agreeing: give each its own seed."
+    advice = "Agreement of chains that are copies, or share random numbers, shows nothing: give each its own seed."
     ranks = rankdata(flat, axis=1)
     ranks = (ranks - ranks.mean(1, keepdims=True)) / ranks.std(1, keepdims=True)
     both = [draws.transpose(2, 0, 1) for draws in (flat, ranks**2)]  # antithetic draws have few independent products
@@ -252,8 +252,8 @@ def _shared(flat: Array) -> tuple[float, tuple[int, int]]:
             continue
         for one, other in found:
             both, fewer = np.intersect1d(own[one], own[other], assume_unique=True), min(len(own[one]), len(own[other]))
-            halves = [np.unique(half) for half in np.array_split(flat[one, :, column], 2)]
-            back = np.intersect1d(*halves, assume_unique=True).size / max(min(map(len, halves)), 1)
+            first, last = (np.unique(half) for half in np.array_split(flat[one, :, column], 2))
+            back = np.intersect1d(first, last, assume_unique=True).size / max(min(len(first), len(last)), 1)
             share = both.size / fewer
             found[one, other].append(share if share > WITHIN * back else 0.0)
     medians = {pair: float(np.median(shares)) for pair, shares in found.items() if shares}
@@ -294,15 +294,15 @@ def _approximation(model: Model, tree: xr.DataTree) -> list[Verdict]:
     status: Status = "pass" if khat < KHAT_GOOD else "warn" if khat < KHAT_USABLE else "fail"
     advice = {
         "pass": "",
-        "warn": "Usable; intervals are somewhat off. Compare with an exact method before relying on tails.",
+        "warn": "Usable, but intervals are slightly wrong. Compare with an exact method before relying on tails.",
         "fail": f"The approximation misses the posterior: use an exact method ({', '.join(exact)}).",
     }[status]
     scalars = sum(int(v[0, 0].size) for n, v in tree["posterior"].data_vars.items() if n in model.unknown.variables)
     if status == "fail" and scalars > MANY:
         status = "warn"
         advice = (
-            f"Of {scalars} unknown numbers, small misfits add up in the ratios: means may serve, intervals are likely "
-            f"too narrow. Compare with an exact method ({', '.join(exact)}) before relying on them."
+            f"With {scalars} unknown numbers, small misfits add up in the importance ratios: means may be usable, but "
+            f"intervals are likely too narrow. Compare with an exact method first ({', '.join(exact)})."
         )
     return [
         Verdict(
@@ -350,7 +350,7 @@ def _leave_one_out(model: Model, tree: xr.DataTree) -> list[Verdict]:
     bad, worst = int((k > limit).sum()), int(np.argmax(k))
     place = zip(pointwise.dims[2:], np.unravel_index(worst, values.shape[2:]), strict=True)
     at = ", ".join(named(str(dim), pointwise[dim].to_numpy()[i]) for dim, i in place)
-    advice = "az.loo is unreliable there: look at these observations, they may be outliers."
+    advice = "az.loo is unreliable for these observations, which may be outliers: look at them."
     return [
         verdict(
             "observations with high LOO k",
@@ -415,8 +415,8 @@ def replicated_statistics(model: Model, tree: xr.DataTree, seed: int) -> tuple[d
         copies = [{name: v[i] for name, v in flat.items()} for i in range(len(next(iter(flat.values()))))]
     elif "point" not in tree:
         raise InputError(
-            f"{source(tree)}: there are no replications of the data (group 'posterior_predictive') to compare these "
-            "with. Fit again, or take the tree as it was written."
+            f"{source(tree)}: there are no replications of the data (group 'posterior_predictive') to compare the "
+            "data with. Fit again, or give the tree as it was written."
         )
     else:
         problem = alone or problem
@@ -466,13 +466,15 @@ def _predictive(model: Model, tree: xr.DataTree, seed: int) -> list[Verdict]:
         p, limit = tail(value, again), ALARM / len(observed)
         spelled = name.replace("_", " ")
         advice = (
-            f"The data have {spelled} {value:.4g}, replications {again.mean():.4g} with sd {again.std():.3g}: "
-            "the model misses this feature."
+            f"The data have {spelled} {value:.4g}, but replications have {again.mean():.4g} (sd {again.std():.3g}): "
+            "the model does not reproduce this feature."
         )
         where = f"{len(again)} replications"
         far = abs(value - again.mean()) > FAR * again.std() and not again.min() <= value <= again.max()
         if far:
-            advice += f" No replication comes near ({FAR} sd): do not rely on what depends on it."
+            advice += (
+                f" No replication comes near the data ({FAR} sd): do not rely on results that depend on this feature."
+            )
         status: Status = "fail" if far else "warn"
         out.append(verdict(f"predictive check: {spelled}", p >= limit, p, f"p >= {limit:.2g}", where, advice, status))
     return out
