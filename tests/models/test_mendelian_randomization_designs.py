@@ -174,10 +174,10 @@ def test_both_readings_of_two_sets_of_instruments_are_sampled(seed: int) -> None
     fit = gn.fit(NAME, data, "independence", seed, design="bidirectional", draws=500)
     share = float((fit["posterior"]["theta"] < 1.1).mean())
     assert share == pytest.approx(0.303, abs=0.08)
-    for name, of in (("theta", "first trait on the second"), ("reverse", "second trait on the first")):
+    for name, which in (("theta", "first trait on the second"), ("reverse", "second trait on the first")):
         above = (fit["posterior"][name] > 0).mean()
         side, sure = ("positive", above) if above >= 0.5 else ("negative", 1 - above)
-        note = next(note for note in found(fit).notes if f"the effect of the {of} is {side}: " in note)
+        note = next(note for note in found(fit).notes if f"the effect of the {which} is {side}: " in note)
         assert ("> 0.999" if sure > 0.999 else f"{float(sure):.3f}") in note
 
 

@@ -181,8 +181,8 @@ def test_contrasts_cover_and_know_their_control() -> None:
 def test_replicates_that_the_fit_has_seen_are_found_in_any_order(which: str) -> None:
     """Not weighed as if they were new: what they are then known by is wider, and moves by .9 sd."""
     fit, _ = simulated()
-    count, condition = fit["observed_data"]["count"], fit["constant_data"]["condition"]
-    names = fit["point"]["proportion"]["perturbation"].to_numpy()[condition.to_numpy()]
+    count = fit["observed_data"].to_dataset()["count"]
+    names = fit["point"]["proportion"]["perturbation"].to_numpy()[fit["constant_data"]["condition"].to_numpy()]
     order = np.arange(90)[::-1] if which == "reversed" else np.arange(90)[30:42][::-1]
     data = {"count": count[order], "condition": names[order]}
     whole, found = (gn.predict(fit, one)["predictions"].to_dataset() for one in (None, data))
