@@ -73,7 +73,9 @@ model {
   for (j in 1 : covariate) {
     target += normal_lpdf(to_vector(outer[j]) | 0, tau / sqrt(neuron));
   }
-  matrix[sample, node] e = x - from_parents(x, logit, w, place);
+  matrix[sample, node] e = x
+                           - from_parents(x, logit, w, place, sample, node,
+                                          archetype);
   for (j in 1 : node) {
     target += normal_lpdf(e[ : , j] | 0, sigma[j]);
   }

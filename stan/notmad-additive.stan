@@ -82,7 +82,9 @@ model {
       target += -gamma * h_notears(network_matrix(w[k], place, node));
     }
   }
-  matrix[sample, node] e = x - from_parents(x, logit, w, place);
+  matrix[sample, node] e = x
+                           - from_parents(x, logit, w, place, sample, node,
+                                          archetype);
   for (j in 1 : node) {
     target += normal_lpdf(e[ : , j] | 0, sigma[j]);
   }

@@ -69,7 +69,8 @@ model {
   matrix[sample, archetype] logit = rep_matrix(intercept', sample) + c * slope;
   matrix[archetype, edge] w = edge_weight .* rep_matrix(allowed, archetype);
   matrix[sample, node] eta = rep_matrix((level + mean_intercept)', sample)
-                             + from_parents(passed, logit, w, place);
+                             + from_parents(passed, logit, w, place, sample,
+                                            node, archetype);
   vector[node] phi = inv(dispersion);
   target += lognormal_lpdf(dispersion | log(dispersion0), sigma_spread);
   target += edges_lpdf(edge_weight | kind, beta, required_sd);

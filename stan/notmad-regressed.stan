@@ -65,7 +65,9 @@ model {
                             + c * mean_slope;
   matrix[sample, node] r = x - mu;
   matrix[archetype, edge] w = edge_weight .* rep_matrix(allowed, archetype);
-  matrix[sample, node] e = r - from_parents(r, logit, w, place);
+  matrix[sample, node] e = r
+                           - from_parents(r, logit, w, place, sample, node,
+                                          archetype);
   target += lognormal_lpdf(sigma | log(sigma0), sigma_spread);
   target += edges_lpdf(edge_weight | kind, beta, required_sd);
   target += normal_lpdf(intercept | 0, tau);

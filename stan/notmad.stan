@@ -57,7 +57,9 @@ model {
   matrix[sample, archetype] logit = rep_matrix(intercept', sample)
                                     + c * slope;
   matrix[archetype, edge] w = edge_weight .* rep_matrix(allowed, archetype);
-  matrix[sample, node] e = x - from_parents(x, logit, w, place);
+  matrix[sample, node] e = x
+                           - from_parents(x, logit, w, place, sample, node,
+                                          archetype);
   target += lognormal_lpdf(sigma | log(sigma0), sigma_spread);
   target += edges_lpdf(edge_weight | kind, beta, required_sd);
   target += normal_lpdf(intercept | 0, tau);

@@ -177,8 +177,9 @@ def described(
     one, first, second = (screen_of(problem, cells) for cells in (None, ~unseen, unseen))
     P = len(one.names)
     S, S_first, S_second = (statistics(screen, trained) for screen in (one, first, second))
-    W = sampling(second, trained, rng)
     number, few = one.numbers, second.numbers
+    enough = few.max() > 1  # else nothing tells how much programs vary by chance, and none is said to be moved
+    W = sampling(second if enough else one, trained, rng)
     centre, middle = S.mean(0), S_first.mean(0)
     between = (S_first - middle).T @ (S_first - middle) / P
     floor = 1e-6 * max(np.trace(W), 1e-12) / len(W) * np.eye(len(W))
@@ -200,16 +201,17 @@ def described(
     log = np.log(counts / counts.sum(1, keepdims=True))
     log -= log.mean(1, keepdims=True)
     cell = np.einsum("im,ij,jm->m", V, W, V)  # variance of a single cell, (m,)
-    told = few > 0
+    told = (few > 0) & enough
+    some = told if enough else np.ones(P, dtype=bool)
     new = np.where(told[:, None], (S_second - centre) @ V, A)
     variance = cell / np.maximum(few, 1)[:, None]  # (P, m)
-    moved = new - (new[told].mean(0) if control is None else new[control])
-    other = variance[told].mean(0) / told.sum() if control is None else variance[control]
+    moved = new - (new[some].mean(0) if control is None else new[control])
+    other = variance[some].mean(0) / some.sum() if control is None else variance[control]
     p = 2 * stats.norm.sf(np.abs(moved) / np.sqrt(np.maximum(variance + other, 1e-300)))
     p[~told] = 1.0
     if control is not None:
         p[:] = np.where((np.arange(P) == control)[:, None] | (few[control] == 0), 1.0, p)
-    true = np.maximum(new[told].var(0, ddof=min(1, told.sum() - 1)) - variance[told].mean(0), 0.0)
+    true = np.maximum(new[some].var(0, ddof=min(1, some.sum() - 1)) - variance[some].mean(0), 0.0) * enough
     variance = cell / number[:, None]
     reliable = true / np.maximum(true + variance.mean(0), 1e-300)
     target = np.asarray(problem["target"])[None]
@@ -251,8 +253,8 @@ def sampling(one: Any, trained: Any, rng: np.random.Generator) -> Array:
         found.append(n * n / (n - 1) * np.cov(told, rowvar=False).reshape(told.shape[1], -1))
     if not found:
         raise InputError(
-            "perturbation_score: method 'statistic': no perturbation has six cells or more, so that nothing tells how "
-            "much programs vary by chance. Give more cells."
+            "perturbation_score: method 'statistic': no perturbation has two cells, so that nothing tells how much "
+            "programs vary by chance. Give more cells."
         )
     return np.asarray(np.mean(found, 0))
 

@@ -184,8 +184,11 @@ def test_perturbations_of_one_cell() -> None:
     options: dict[str, Any] = {"observed": "expression", "regression": "none", "control": "0", "program": 3}
     fit = gn.fit(NAME, without_effects([20, *[1] * 10, *[20] * 4]), "statistic", iterations=20, **options)
     assert (fit["point"]["moved_fdr"].to_numpy()[1:11] == 1).all()  # nothing was kept to tell them by
-    with pytest.raises(InputError, match="no perturbation has six cells or more"):
-        gn.fit(NAME, without_effects([3] * 12), "statistic", iterations=20, **options)
+    point = gn.fit(NAME, without_effects([3] * 12), "statistic", iterations=20, **options)["point"]
+    assert (point["moved_fdr"].to_numpy() == 1).all()
+    assert (point["reliability"].to_numpy() == 0).all()
+    with pytest.raises(InputError, match="no perturbation has two cells"):
+        gn.fit(NAME, without_effects([1] * 12), "statistic", iterations=20, **options)
 
 
 def test_the_difference_is_said_to_be_from_what_it_is_from(fit: xr.DataTree) -> None:
