@@ -10,7 +10,7 @@ import ast
 import hashlib
 import io
 import tokenize
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from importlib.resources import files
@@ -50,8 +50,9 @@ def sources_of(model: Model, way: Method) -> dict[str, str]:
     """
     home = Home.of(model)
     computing = {_module_of(way.run), *map(_module_of, _used(model)), *EVERY} - {""}
-    variants = list(_variants(model))
-    ends = {name for variant in variants for name in _ends(variant)} - computing
+    options = tuple((option, tuple(values)) for option, values in model.options.items())
+    variants = (model, *(_variants(model.vary, options) if model.vary else ()))
+    ends = {name for variant in variants for name in _ends(variant)} - computing - {home.module}
     found = closure(computing - {home.module}, frozenset({home.module, *ends}), home.module)
     methods = {_module_of(method.run) for variant in variants for method in variant.methods.values()}
     found |= closure([home.module], frozenset((ends | methods) - found.keys()), home.module)
@@ -81,13 +82,15 @@ def _module_of(run: object) -> str:
     return run.partition(":")[0] if isinstance(run, str) else str(getattr(run, "__module__", ""))
 
 
-def _variants(model: Model) -> Iterator[Model]:
-    """Yield a model, and its variants by one option."""
-    yield model
-    for option, values in model.options.items():
+@cache
+def _variants(vary: Callable[..., Model], options: tuple[tuple[str, tuple[str, ...]], ...]) -> tuple[Model, ...]:
+    """Return the variants of a model by one option; made once, for the certificates of all of them."""
+    found = []
+    for option, values in options:
         for value in values:
             with suppress(GenariumError):  # it goes with another option alone
-                yield model.variant(**{option: value})
+                found.append(vary(**{option: value}))
+    return tuple(found)
 
 
 def _ends(model: Model) -> set[str]:
@@ -98,7 +101,7 @@ def _ends(model: Model) -> set[str]:
         *(stage.draw.values() if isinstance(stage.draw, dict) else () for stage in (model.derived, model.coordinates)),
     )
     found = {_module_of(function) for group in functions for function in group if function is not None}
-    return found - {model.module, "genarium.signatures"}
+    return found - {"genarium.signatures"}
 
 
 def _used(model: Model) -> Iterator[object]:
