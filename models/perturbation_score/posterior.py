@@ -175,10 +175,15 @@ def weighed(fitted: xr.DataTree, problem: Problem, rng: np.random.Generator, mos
             moved = moved + draws["growth"][:, None] * np.log(count.sum(1) / draws["typical"][:, None])[..., None]
         alpha = np.maximum(rho[..., None] * softmax(moved, axis=-1), SMALLEST)
         weight += dirichlet_multinomial(count, alpha).sum(-1)
-        weight = np.exp(weight - weight.max())
-        at = np.searchsorted(np.cumsum(weight), (np.arange(S) + 0.5) / S * weight.sum()).clip(max=S - 1)
-        out[:, p] = q[at]
+        out[:, p] = q[by_weight(weight)]
     return out
+
+
+def by_weight(log_weight: Array) -> Array:
+    """Choose as many draws as there are, each as often as its weight tells (systematic resampling); their places."""
+    S, weight = len(log_weight), np.exp(log_weight - log_weight.max())
+    at = np.searchsorted(np.cumsum(weight), (np.arange(S) + 0.5) / S * weight.sum())
+    return np.asarray(at.clip(max=S - 1))
 
 
 def alike(draws: dict[str, Array], share: Array) -> Array:

@@ -2,14 +2,13 @@
 
 import numpy as np
 import xarray as xr
-from scipy.special import softmax
 
 from genarium.data import check
 from genarium.declaration import Labelled, Problem
 from genarium.registry import fitted_model
 
-from .likelihood import Story, dirichlet_multinomial, negative_binomial
-from .posterior import Shares, draws_of, known_shares, predicted
+from .likelihood import dirichlet_multinomial, negative_binomial
+from .posterior import Shares, by_weight, draws_of, known_shares
 from .predictor import SMALLEST
 from .ranking import scores
 
@@ -32,7 +31,7 @@ def predict(fitted: xr.DataTree, problem: Problem) -> dict[str, Labelled]:
         their 90 % intervals; ``score``, ``score_sd``, ``score_low`` (perturbation): minus the expected distance from
         the target, its sd and its 5 % quantile.
     """
-    known = weighed(fitted, problem, known_shares(fitted, problem, np.random.default_rng(0)))
+    known = resampled(fitted, problem, known_shares(fitted, problem, np.random.default_rng(0)))
     found = scores(known, problem["target"], 0.05)
     dims = ("perturbation", "state")
     low, high = np.stack([np.quantile(q, (0.05, 0.95), axis=0) for q in known.points()], 1)
@@ -46,26 +45,21 @@ def predict(fitted: xr.DataTree, problem: Problem) -> dict[str, Labelled]:
     }
 
 
-def weighed(fitted: xr.DataTree, problem: Problem, known: Shares) -> Shares:
+def resampled(fitted: xr.DataTree, problem: Problem, known: Shares) -> Shares:
     """Resample the draws of each perturbation with cells that the fit has not seen, by how likely they make these."""
     count = problem["count"]
     if known.drawn or len(known.a) == 1 or not count.any():
         return known
     old = check(fitted_model(fitted, "perturbation_score"), fitted)
     seen = {(str(name), *row) for name, row in zip(old.coords["perturbation"], old["count"].tolist(), strict=True)}
-    regression, abundance = problem.option("regression"), problem.option("abundance")
-    draws = draws_of(fitted, Story(regression, abundance).names()[0])
-    eta = predicted(fitted, problem, draws, abundance, np.random.default_rng(0))
-    prior = np.maximum(draws["kappa"][:, None, None] * softmax(eta, axis=-1), SMALLEST)
-    a, prior = known.a.copy(), np.broadcast_to(prior, known.a.shape)
-    S = len(a)
+    joint = problem.option("abundance") == "joint"
+    draws = draws_of(fitted, ["typical", "evenness"] if joint else [])
+    a = known.a.copy()
     for p, name in enumerate(problem.coords["perturbation"]):
         if not count[p].any() or (str(name), *count[p].tolist()) in seen:
             continue
-        log = dirichlet_multinomial(count[p], prior[:, p])
-        if abundance == "joint":
+        log = dirichlet_multinomial(count[p], np.maximum(known.a[:, p] - count[p], SMALLEST))
+        if joint:
             log = log + negative_binomial(count[p].sum() - 1, draws["typical"], draws["evenness"])
-        weight = np.exp(log - log.max())
-        at = np.searchsorted(np.cumsum(weight), (np.arange(S) + 0.5) / S * weight.sum()).clip(max=S - 1)
-        a[:, p] = a[at, p]
+        a[:, p] = a[by_weight(log), p]
     return Shares(a)
