@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,11 @@ import numpy as np
 import pytest
 
 import genarium as gn
+import locus_problems as problems
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.models.locus_regression.channels import CONTEXTS, split_channel
 
-problems: Any = import_module("locus_problems")
 VARIANTS, problem_of = problems.VARIANTS, problems.problem_of
 
 

@@ -5,7 +5,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,13 @@ import numpy as np
 import pysam
 import pytest
 
+import ingest_files as made
 from genarium import InputError
 from genarium.models.locus_regression import ingest
 from genarium.models.locus_regression.ingest import place
 from genarium.models.locus_regression.ingest.alleles import INDEL, MNV, NO_CHANGE, OTHER, STAR, SYMBOLIC, change
 from genarium.models.locus_regression.ingest.contigs import Contigs
 from genarium.models.locus_regression.ingest.genome import Genome
-
-made: Any = import_module("ingest_files")
 
 SEQUENCES = made.genome()
 SIZE = 200

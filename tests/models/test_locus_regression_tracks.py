@@ -3,7 +3,6 @@
 import json
 import struct
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,12 @@ import xarray as xr
 from scipy.stats import norm, rankdata
 
 import genarium as gn
+import ingest_files as made
 from genarium import InputError
 from genarium.cli import main
 from genarium.declaration import Array
 from genarium.models.locus_regression import ingest
 from genarium.models.locus_regression.ingest import bbi
-
-made: Any = import_module("ingest_files")
 
 LENGTHS = {"chr1": 4000, "chr2": 2500}
 SEQUENCES = made.genome(3, LENGTHS)
