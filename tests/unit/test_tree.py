@@ -2,7 +2,6 @@
 
 import ast
 import errno
-import importlib
 import json
 import re
 import stat
@@ -29,8 +28,6 @@ from genarium.tree import (
     stored_sizes,
     with_groups,
 )
-
-tree_module = importlib.import_module("genarium.tree")
 
 
 @pytest.fixture
