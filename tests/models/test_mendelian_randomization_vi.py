@@ -115,7 +115,7 @@ def test_mean_field_is_too_narrow_and_linear_response_is_not() -> None:
 
 
 def test_ascent_finds_the_side_of_an_intercept() -> None:
-    """Weak variants tell its size, not its sign: ascent ended at 0.94 for -0.6, 23 nats below (and -3.4 for -1.8)."""
+    """Weak variants tell its size, not its sign: one ascent alone ends at 0.94 for -0.6, 23 nats below."""
     given = {"theta": np.array([-1.8, -1.5]), "intercept": np.array([-0.6, 0.2]), "exposure_sd": 0.8,
              "pleiotropy_sd": 0.44, "strong_share": 0.36, "global_effect": -1.6, "heterogeneity": 0.3}  # fmt: skip
     fit = gn.fit(NAME, gn.simulate(NAME, 2, variant=600, region=2, **given), "vi", seed=1)["posterior"]
@@ -125,7 +125,7 @@ def test_ascent_finds_the_side_of_an_intercept() -> None:
 
 
 def test_few_strong_variants_among_weak_ones_are_found() -> None:
-    """Where most instruments are weak, many of narrow effects are a mode as well: it was 80 nats below, unnoticed."""
+    """Where most instruments are weak, many of narrow effects are a mode as well, 80 nats below."""
     rng = np.random.default_rng(0)
     se, strong = 0.024 * rng.lognormal(0, 0.3, 800), rng.uniform(size=800) < 0.01
     gamma = rng.normal(0, np.where(strong, 0.12, 0.0144))

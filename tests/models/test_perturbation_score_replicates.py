@@ -179,7 +179,7 @@ def test_contrasts_cover_and_know_their_control() -> None:
 
 @pytest.mark.parametrize("which", ["reversed", "some"])
 def test_replicates_that_the_fit_has_seen_are_found_in_any_order(which: str) -> None:
-    """Not weighed as if they were new: what they are then known by is wider, and moves by .9 sd."""
+    """Weighed as if they were new, their intervals would be wider, and their shares would move by .9 sd."""
     fit, _ = simulated()
     count = fit["observed_data"].to_dataset()["count"]
     names = fit["point"]["proportion"]["perturbation"].to_numpy()[fit["constant_data"]["condition"].to_numpy()]
