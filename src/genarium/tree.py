@@ -310,6 +310,16 @@ def save(tree: xr.DataTree, path: str | Path) -> Path:
 def load(path: str | Path) -> xr.DataTree:
     """Read a tree from a netCDF file into memory, and check it (:func:`genarium.form.check_form`).
 
+    Parameters
+    ----------
+    path : str or Path
+        From :func:`save`, or another netCDF file of a tree.
+
+    Returns
+    -------
+    DataTree
+        Loaded; the file is closed.
+
     Raises
     ------
     InputError

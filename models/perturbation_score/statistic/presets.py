@@ -70,6 +70,17 @@ PRESETS = {
 def preset(name: str, **changes: Any) -> Preset:
     """Return a preset, with other settings where given.
 
+    Parameters
+    ----------
+    name : str
+        One of ``PRESETS``.
+    **changes
+        Values of fields of :class:`Preset`.
+
+    Returns
+    -------
+    Preset
+
     Raises
     ------
     InputError
