@@ -301,7 +301,9 @@ def save(tree: xr.DataTree, path: str | Path) -> Path:
         try:
             tree.to_netcdf(whole, engine="h5netcdf", encoding=compressed)
         except (TypeError, ValueError) as error:  # of a tree that was not made here, such as Python objects in it
-            raise InputError(f"{path}: this tree is none that netCDF can hold ({error}). Convert it.") from error
+            raise InputError(
+                f"{path}: netCDF cannot hold this tree ({error}). Convert its values to numbers or text."
+            ) from error
         temporary.write_bytes(whole.getvalue())
         hdf5.trust(temporary)
     return path

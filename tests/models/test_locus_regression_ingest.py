@@ -452,7 +452,7 @@ def test_compressed_genomes(tmp_path: Path, write: Callable[..., Path]) -> None:
     plain = made.write(tmp_path / "plain.fa.gz", path.read_text())
     with pytest.raises(InputError, match="compressed by gzip"):
         ingest.vcf([vcf], fasta=str(plain))
-    with pytest.raises(InputError, match="no FASTA file"):
+    with pytest.raises(InputError, match="not a FASTA file"):
         ingest.vcf([vcf], fasta=str(vcf))
 
 

@@ -209,7 +209,7 @@ def test_a_planted_asymmetry_is_recovered(tmp_path: Path) -> None:
         ({"channels": "SBS96"}, "tells no strands apart"),
         ({"channels": "SBS192", "strand": None}, "Say which they are: strand='genes.gtf'"),
         ({"strand": "genes.bw"}, "strands are read from GTF, GFF3 or BED"),
-        ({"text": "1\t4\t16\n"}, "line 1 ('1\\t4\\t16') is no interval with a strand"),
+        ({"text": "1\t4\t16\n"}, "line 1 ('1\\t4\\t16') is not an interval with a strand"),
         ({"text": "1\t4\t16\tg\t0\t.\n"}, "no interval has a strand"),
         ({"text": "7\t4\t16\tg\t0\t+\n"}, "no interval has a strand"),
         ({"text": "1\t14\t6\tg\t0\t+\n"}, "line 1: the interval ends before it starts"),

@@ -282,7 +282,7 @@ def test_files_of_pytorch_that_are_damaged(tmp_path: Path) -> None:
             load_network(path)
     path = tmp_path / "net.txt"
     path.write_text("hello")
-    with pytest.raises(InputError, match="no network that is known by how it begins, nor by its name"):
+    with pytest.raises(InputError, match="neither its first bytes nor its name"):
         load_network(path)
 
 

@@ -380,7 +380,7 @@ def test_combinations_add_up() -> None:
     np.testing.assert_allclose(seen, softmax(logs["A+B"]), atol=0.05)
     with pytest.raises(InputError, match="no perturbation is named after two others"):
         combinations(fit, "c", separator="/")
-    with pytest.raises(InputError, match="is no combination of two perturbations"):
+    with pytest.raises(InputError, match="is not a combination of two perturbations"):
         combinations(fit, "c", pairs=[("A", "c")])
     names = {"A": "A+c", "B": "c+B", "D": "D+c"}  # beside the control: alone
     renamed = {"count": counts.rename(index=names).rename_axis("perturbation")}
