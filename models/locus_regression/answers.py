@@ -62,6 +62,11 @@ def exposures(fitted: xr.DataTree, path: Path, *, unit: str = "mutations") -> li
     Returns
     -------
     list of Path
+
+    Raises
+    ------
+    InputError
+        If the unit is not known.
     """
     if unit not in ("mutations", "share"):
         raise InputError(f"locus_regression: unit={unit!r} is not known; use mutations or share.")

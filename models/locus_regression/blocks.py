@@ -343,5 +343,5 @@ def _read(path: Path, names: Iterable[str]) -> dict[str, Array]:
             return {name: np.asarray(file[name][...]) for name in names}
     except (OSError, KeyError) as error:
         raise InputError(
-            f"{path}: this is no block of a corpus, or a damaged one ({error}). Write it again."
+            f"{path}: this is not a block of a corpus, or a damaged one ({error}). Write it again."
         ) from error

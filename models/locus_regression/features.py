@@ -47,7 +47,7 @@ def standardise(features: Any) -> xr.DataArray:
 
 
 def windowed(features: Any, offsets: Iterable[int], segment: Any = None) -> xr.DataArray:
-    """Take the features of neighbouring loci: a convolution whose weights are the fitted beta (eq. 22 of the seed).
+    """Take the features of neighbouring loci: a convolution whose weights are the fitted beta (eq. 22 of the source).
 
     Parameters
     ----------

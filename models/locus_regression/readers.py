@@ -101,7 +101,7 @@ def _channel(path: Path, context: Array, alternative: Array) -> Array:
         bad = np.flatnonzero(~((values >= 0) & (values < most) & (values == np.floor(values)))) if known else [0]
         if len(values) and len(bad):
             raise InputError(
-                f"{path}: array {name!r}, entry {bad[0]}: {values[bad[0]].item()!r} is no whole number from 0 to "
+                f"{path}: array {name!r}, entry {bad[0]}: {values[bad[0]].item()!r} is not a whole number from 0 to "
                 f"{most - 1}. Correct it."
             )
     return channel_of(context.astype(np.int64), alternative.astype(np.int64))

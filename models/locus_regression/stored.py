@@ -205,6 +205,16 @@ def split_command(tree: Path, folder: Path, *, blocks: int = 100) -> str:
         Folder to write, which must be new or empty.
     blocks : int
         Number of blocks, each of about as many windows.
+
+    Returns
+    -------
+    str
+        What was written, in one line.
+
+    Raises
+    ------
+    InputError
+        If there are fewer windows than blocks, or the folder is not empty.
     """
     data = load(tree)
     processes = data["constant_data"].sizes.get("process", 1) if "constant_data" in data else 1

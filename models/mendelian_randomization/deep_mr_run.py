@@ -91,6 +91,16 @@ def run(
         Smallest standard error, for members that agree exactly.
     bayes : bool
         Also fit the generative model (seconds to minutes); its interval accounts for errors that the members share.
+
+    Returns
+    -------
+    str
+        What was found, in lines.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, or outputs, lengths or windows do not fit the networks.
     """
     from .deep_mr import bayesian, deep_mr, diagnose, effects, mutagenise
     from .deep_mr.regions import read_regions

@@ -88,6 +88,13 @@ def weighted_median(
     Median
         An effect of exactly 0 on the exposure has an infinite ratio of either sign: it is left out, which is what half
         a variant at either end comes to, and all the same where weights are inverse variances.
+
+    Raises
+    ------
+    InputError
+        If the summary statistics cannot be used (lengths that differ, numbers that are not finite, standard errors that
+        are not positive, fewer than three variants with an effect on the exposure) or an option is not
+        known.
     """
     from scipy.stats import chi2
 
@@ -157,6 +164,13 @@ def contamination_mixture(
     ContaminationMixture
         The profile log likelihood is a maximum of quadratics in pieces: its maximum and the ends of its interval are
         exact, not of a grid. Effects of exactly 0 on the exposure say the same of every effect, and are left out.
+
+    Raises
+    ------
+    InputError
+        If the summary statistics cannot be used (lengths that differ, numbers that are not finite, standard errors that
+        are not positive, fewer than three variants with an effect on the exposure), or all ratios are so
+        near to 0 and to each other that none is told to be valid.
     """
     from scipy.stats import chi2, norm
 

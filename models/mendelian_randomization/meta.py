@@ -156,7 +156,25 @@ def heterogeneity(y: Array, v: Array, method: str) -> float:
 
 
 def q_profile(y: ArrayLike, v: ArrayLike, level: float = 0.95) -> tuple[float, float]:
-    """Confidence interval of the variance between effects: where the generalised Q is usual (Viechtbauer 2007)."""
+    """Confidence interval of the variance between effects: where the generalised Q is usual (Viechtbauer 2007).
+
+    Parameters
+    ----------
+    y, v : array_like, shape (k,)
+        Effects, and their variances.
+    level : float
+        Of the interval, between 0 and 1.
+
+    Returns
+    -------
+    tuple of float
+        Lower and upper end, in squared units of the effects; an end that would be negative is zero.
+
+    Raises
+    ------
+    InputError
+        If the arrays do not match, a variance is not positive, or there is one effect only.
+    """
     from scipy.stats import chi2
 
     y, v = _checked(y, v)

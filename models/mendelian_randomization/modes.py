@@ -66,6 +66,13 @@ def mode(
     Mode
         The highest point of the density itself; programs that look for it on a grid are off by the grid's width.
         Effects of exactly 0 on the exposure have no ratio, and no part in the density.
+
+    Raises
+    ------
+    InputError
+        If the summary statistics cannot be used (lengths that differ, numbers that are not finite, standard errors that
+        are not positive, fewer than three variants with an effect on the exposure) or an option is not
+        known.
     """
     data = with_ratio(variants(beta_exposure, se_exposure, beta_outcome, se_outcome))
     one_of("weighting", weighting, ("weighted", "simple"))

@@ -94,6 +94,16 @@ def mr(
         Number of bootstrap samples and simulations.
     seed : int
         Seed of the bootstrap, the simulations and the model.
+
+    Returns
+    -------
+    Answer
+        Tables and notes, with the figures of its page.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read, options do not go together, or the files have no variant in common.
     """
     no_file_twice([exposure, outcome])
     with by_flags():

@@ -136,6 +136,11 @@ def wald_ratio(
     Returns
     -------
     Row
+
+    Raises
+    ------
+    InputError
+        If there is more than one variant, it has no effect on the exposure, or its numbers cannot be used.
     """
     data = variants(beta_exposure, se_exposure, beta_outcome, se_outcome, 1)
     if len(data) != 1 or data.x[0] == 0:
@@ -193,6 +198,12 @@ def mr_table(
     -------
     MrTable
         A method that fails has a row with the reason.
+
+    Raises
+    ------
+    InputError
+        If the summary statistics cannot be used, or names, covariances, correlations or sample sizes do not belong to
+        them.
     """
     check_level(level)
     check_iterations(iterations)

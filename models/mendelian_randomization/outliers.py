@@ -74,6 +74,13 @@ def presso(
     -------
     Presso
         Half of the variants or more as outliers is refused: then the others have no better claim to be valid.
+
+    Raises
+    ------
+    InputError
+        If the summary statistics cannot be used (lengths that differ, numbers that are not finite, standard errors that
+        are not positive, fewer than four variants), ``iterations`` are too few to find an outlier among so
+        many, or half of the variants or more are outliers.
     """
     # simulations, too, are the same whichever allele is coded
     data = oriented(variants(beta_exposure, se_exposure, beta_outcome, se_outcome, 4))
@@ -175,6 +182,12 @@ def leave_one_out(
     -------
     list
         One result for each variant left out.
+
+    Raises
+    ------
+    InputError
+        If the summary statistics cannot be used (lengths that differ, numbers that are not finite, standard errors that
+        are not positive, fewer than four variants).
     """
     data: Variants = variants(beta_exposure, se_exposure, beta_outcome, se_outcome, 4)
     every = np.arange(len(data))

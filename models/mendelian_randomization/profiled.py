@@ -94,6 +94,13 @@ def maximum_likelihood(
     -------
     MaximumLikelihood
 
+    Raises
+    ------
+    InputError
+        If the summary statistics cannot be used (lengths that differ, numbers that are not finite, standard errors that
+        are not positive, fewer than two variants), an option is not known, or ``correlation`` and
+        ``covariance`` are both given.
+
     Warns
     -----
     HeterogeneityWarning
@@ -181,6 +188,13 @@ def divw(
     -------
     Debiased
         Without attenuation by weak instruments as long as ``condition`` is large.
+
+    Raises
+    ------
+    InputError
+        If the summary statistics cannot be used (lengths that differ, numbers that are not finite, standard errors that
+        are not positive, fewer than two variants), ``covariance`` does not belong to them, or the instruments'
+        mean F statistic is 1 or less.
     """
     data = variants(beta_exposure, se_exposure, beta_outcome, se_outcome, 2)
     c = error_covariance(data, covariance)
@@ -221,6 +235,13 @@ def pivw(
     Returns
     -------
     Debiased
+
+    Raises
+    ------
+    InputError
+        If the summary statistics cannot be used (lengths that differ, numbers that are not finite, standard errors that
+        are not positive, fewer than two variants), ``covariance`` does not belong to them, ``penalty`` is
+        negative, or the instruments' mean F statistic is 1 or less.
     """
     data = variants(beta_exposure, se_exposure, beta_outcome, se_outcome, 2)
     check_number("penalty", penalty, zero=True)
@@ -242,7 +263,7 @@ def pivw(
 def _weak(condition: float) -> None:
     if condition <= 0:
         raise InputError(
-            f"mendelian_randomization: the instruments' mean F is {'1 or less'}: they say nothing of the exposure "
+            "mendelian_randomization: the instruments' mean F is 1 or less: they say nothing of the exposure "
             "beyond noise. Choose stronger variants."
         )
 

@@ -100,6 +100,12 @@ def ivw(
     Returns
     -------
     Ivw
+
+    Raises
+    ------
+    InputError
+        If the summary statistics cannot be used (lengths that differ, numbers that are not finite, standard errors that
+        are not positive, fewer than two variants, or three with ``correlation``), or an option is not known.
     """
     from scipy.stats import chi2
 
@@ -156,6 +162,13 @@ def egger(
     -------
     Egger
         Unbiased under directional pleiotropy if it does not depend on the instruments' strength (InSIDE).
+
+    Raises
+    ------
+    InputError
+        If the summary statistics cannot be used (lengths that differ, numbers that are not finite, standard errors that
+        are not positive, fewer than three variants), all effects on the exposure are of one size, or an
+        option is not known.
     """
     from scipy.stats import chi2
 

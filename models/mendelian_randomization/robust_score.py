@@ -63,6 +63,13 @@ def raps(
         nearest to Huber's estimate (of Huber's and of the likelihood's own, the nearest to the weighted median, which
         is drawn to zero by weak instruments and so decides between these only). Those at tau2 = 0 count only if there
         is no other.
+
+    Raises
+    ------
+    InputError
+        If the summary statistics cannot be used (lengths that differ, numbers that are not finite, standard errors that
+        are not positive, fewer than three variants, none that acts on the exposure) or an option is not
+        known.
     """
     data = variants(beta_exposure, se_exposure, beta_outcome, se_outcome)
     one_of("loss", loss, tuple(LOSSES))

@@ -56,7 +56,7 @@ class Stored(InBlocks):
             raise absent(path, "layer", layer, store.get("layers", ()))
         if where not in store or "var" not in store or "obs" not in store:
             raise InputError(
-                f"{path}: this is no AnnData with counts in {where}. Write it with write_h5ad or write_zarr."
+                f"{path}: this is not AnnData with counts in {where}. Write it with write_h5ad or write_zarr."
             )
         kind = str(store[where].attrs.get("encoding-type", "array"))
         if kind == "csc_matrix":
@@ -136,7 +136,8 @@ def whole(block: Any, where: str, genes: Sequence[Any], low: int = 0) -> Array:
     if odd := first_odd(block):
         i, j, value = odd
         raise InputError(
-            f"{where}: gene {genes[j]!r} of cell {low + i} is {value}, which is no count. Give raw counts, and {ROUND}."
+            f"{where}: gene {genes[j]!r} of cell {low + i} is {value}, which is not a count. Give raw counts, "
+            f"and {ROUND}."
         )
     return dense(block).astype(np.int64)
 

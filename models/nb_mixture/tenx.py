@@ -174,8 +174,8 @@ def _group(path: Path, held: Any) -> Any:
     if found:
         return held[found[0]]
     raise InputError(
-        f"{path}: this HDF5 file is no 10x Genomics matrix; it has {listed(held)}. AnnData needs a name that ends in "
-        ".h5ad."
+        f"{path}: this HDF5 file is not a 10x Genomics matrix; it has {listed(held)}. AnnData needs a name that ends "
+        "in .h5ad."
     )
 
 

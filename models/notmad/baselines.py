@@ -312,7 +312,7 @@ def held_out_error(x: Array, networks: Array, mean: Array | float = 0.0) -> floa
     if loops.size:
         n, i = (int(v) for v in loops[0])
         raise InputError(
-            f"notmad: networks[{n}, {i}, {i}] = {networks[n, i, i]:g}: a node is no parent of itself. "
+            f"notmad: networks[{n}, {i}, {i}] = {networks[n, i, i]:g}: a node cannot be its own parent. "
             "Set the diagonal to zero, or use project_to_dag."
         )
     return float(((r - np.einsum("ni,nij->nj", r, networks)) ** 2).mean())

@@ -316,7 +316,7 @@ def _variables(own: Columns, like: Columns | None, standardise: bool, rule_files
         if strange.size:
             at = strange[0] if own.rows is None else own.rows[strange[0]]
             raise InputError(
-                f"{own.path}: sample {at!s}: {name} = {str(values[strange[0]])!r} is no level of {name!r} in "
+                f"{own.path}: sample {at!s}: {name} = {str(values[strange[0]])!r} is not a level of {name!r} in "
                 f"{train.path}, which has {listed(known)}. Correct it, drop the sample, or fit with such samples."
             )
         own.ledger.coding[name] = {"levels": known.tolist()}

@@ -81,7 +81,7 @@ class RuleFiles:
                 out[node] = math.nan
             if not math.isfinite(out[node]):
                 raise InputError(
-                    f"{path}: row {number}, column 'tier': {tier!r} is no number. Number the tiers from the first."
+                    f"{path}: row {number}, column 'tier': {tier!r} is not a number. Number the tiers from the first."
                 )
         _note(notes, path, [node for node in out if node not in have], "nodes")
         return {node: tier for node, tier in out.items() if node in have}

@@ -66,12 +66,12 @@ def combinations(
     for pair in pairs:
         if isinstance(pair, str) or len(pair) != 2:
             raise InputError(
-                f"perturbation_score: combinations: {pair!r} is no pair of perturbations. Give pairs=[('A', 'B')]."
+                f"perturbation_score: combinations: {pair!r} is not a pair of perturbations. Give pairs=[('A', 'B')]."
             )
         if lacking := [str(part) for part in pair if str(part) not in alone]:
             raise absent("perturbation_score: combinations", "part", lacking[0], [*alone])
         if control in map(str, pair) or str(pair[0]) == str(pair[1]):
-            raise InputError(f"perturbation_score: combinations: {pair!r} is no combination of two perturbations.")
+            raise InputError(f"perturbation_score: combinations: {pair!r} is not a combination of two perturbations.")
     have = {frozenset(row[1:]) for row in seen}
     asked = [(str(a), str(b)) for a, b in pairs]
     new = [(separator.join(pair), *pair) for pair in asked if frozenset(pair) not in have]

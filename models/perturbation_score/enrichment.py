@@ -21,6 +21,16 @@ SMALLEST, LARGEST = 5, 500
 def read_gmt(path: str | Path) -> dict[str, list[str]]:
     """Read sets of genes: a line for each, with its name, a description and its genes, between tabs.
 
+    Parameters
+    ----------
+    path : str or Path
+        In GMT format, as MSigDB has them.
+
+    Returns
+    -------
+    dict of str to list of str
+        Genes by the name of their set, each once, in the order of the file.
+
     Raises
     ------
     InputError
@@ -59,6 +69,11 @@ def programs(fit: xr.DataTree, top: int = 10) -> xr.Dataset:
     Dataset
         ``total_loading`` and ``total_loading_z`` (program, gene), ``reliability`` and ``name`` (program): its first
         genes, + or - after how they go; ``activity``, ``moved`` and ``moved_fdr`` (perturbation, program).
+
+    Raises
+    ------
+    InputError
+        If the fit has no programs.
     """
     point = fit["point"].to_dataset() if "point" in fit else xr.Dataset()
     if "total_loading_z" not in point:

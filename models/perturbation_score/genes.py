@@ -170,10 +170,10 @@ def _starts(starts: Any) -> "pd.DataFrame":
     try:
         position = table["position"].astype(float)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{where}: column 'position' holds what is no whole number ({error}).") from error
+        raise InputError(f"{where}: column 'position' holds a value that is not a whole number ({error}).") from error
     odd = table.index[~(position == np.floor(position))]  # of missing ones, too
     if len(odd):
-        raise InputError(f"{where}: the position of {odd[0]!r} is {position[odd[0]]}, which is no whole number.")
+        raise InputError(f"{where}: the position of {odd[0]!r} is {position[odd[0]]}, which is not a whole number.")
     return table.assign(position=position.astype(np.int64))
 
 

@@ -223,6 +223,11 @@ def concordance(fit: xr.DataTree, seed: int = 0) -> xr.Dataset:
         Over the perturbations with two replicates or more: ``replicates``, ``apart`` (mean l1 distance of their
         shares), ``expected`` (by the fit, for as many cells, in the same batches) and ``p``, the probability of being
         as far apart or further.
+
+    Raises
+    ------
+    InputError
+        If the fit pools replicates, or no perturbation has two.
     """
     problem = check(fitted_model(fit, "perturbation_score"), fit)
     if problem.option("replicates") == "pooled":

@@ -208,6 +208,11 @@ def write_hits(
     Returns
     -------
     list of Path
+
+    Raises
+    ------
+    InputError
+        If no control is named; and as :func:`hits`.
     """
     if not control and "reader_options" in tree.attrs:
         control = str(attribute(tree, "reader_options").get("control") or "")

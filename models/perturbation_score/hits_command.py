@@ -83,6 +83,11 @@ def hits_of_file(
     Returns
     -------
     Answer
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, an option says nothing of its kind, or ``fdr`` is not between 0 and 1.
     """
     if not 0 < fdr < 1:
         raise InputError(f"perturbation_score: {flag('fdr', fdr)} must be between 0 and 1.")

@@ -160,7 +160,7 @@ def open_cohort(path: str | Path, *, most_replicates: int = 100) -> xr.Dataset:
         return cohort(path, most_replicates=most_replicates)
     tree = load(path)
     if GROUP not in tree:
-        raise InputError(f"{path}: this is no cohort. Write one with `genarium transcripts cohort`.")
+        raise InputError(f"{path}: this is not a cohort. Write one with `genarium transcripts cohort`.")
     return tree[GROUP].to_dataset()
 
 

@@ -57,7 +57,7 @@ def _names(cohort: xr.Dataset) -> tuple[list[str], list[str]]:
     samples = [str(name) for name in cohort["sample"].to_numpy()]
     odd = [name for name in samples if not name or "/" in name or "\0" in name or name in (".", "..")]
     if odd:
-        raise InputError(f"sample {odd[0]!r}: this is no name of a folder. Rename the sample.")
+        raise InputError(f"sample {odd[0]!r}: this cannot be the name of a folder. Rename the sample.")
     return samples, [str(name) for name in cohort[feature(cohort)].to_numpy()]
 
 

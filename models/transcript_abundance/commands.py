@@ -37,6 +37,16 @@ def gather(samples: Path, *, out: Path, most_replicates: int = 100) -> Answer:
         Cohort to write (.nc), for the other commands.
     most_replicates : int
         Largest number of bootstraps, or draws, to keep for each sample.
+
+    Returns
+    -------
+    Answer
+        The samples, with reads and replicates of each.
+
+    Raises
+    ------
+    InputError
+        If the table or a sample's files cannot be read, or samples have other transcripts.
     """
     found = open_cohort(samples, most_replicates=most_replicates)
     save_cohort(found, out)
@@ -68,6 +78,16 @@ def add_up(
         Remove version suffixes (.5) from the names.
     table : Path
         Table to write: sample, gene, counts, tpm, effective length, and 90 % intervals where there are replicates.
+
+    Returns
+    -------
+    Answer
+        The samples, with reads of their genes.
+
+    Raises
+    ------
+    InputError
+        If the cohort or the table of genes cannot be read, or they do not match.
     """
     whole = open_cohort(cohort)
     found = genes(whole, genes_of, counts=counts, ignore_version=ignore_version)
@@ -101,6 +121,16 @@ def scale(
         Genes of the transcripts: a table of two columns, or a GTF.
     ignore_version : bool
         Remove version suffixes (.5) from the names.
+
+    Returns
+    -------
+    Answer
+        The samples, with their counts.
+
+    Raises
+    ------
+    InputError
+        If the cohort or the table of genes cannot be read, or ``dtuScaledTPM`` has no genes.
     """
     found = scaled_transcripts(open_cohort(cohort), counts, genes_of, ignore_version=ignore_version)
     save_cohort(found, out)
@@ -151,6 +181,16 @@ def compare(
         False discovery rate up to which features are counted and marked.
     table : Path
         Table to write (.csv, .tsv), one row per feature, the most certain change first.
+
+    Returns
+    -------
+    Answer
+        The number of changes, the surest ones, and the figures of its page.
+
+    Raises
+    ------
+    InputError
+        If options do not go together, or the samples do not bear the comparison.
     """
     if not 0 < level < 1:
         raise InputError(f"--level {level:g} must lie between 0 and 1. Give 0.05, say.")
@@ -207,6 +247,16 @@ def export(cohort: Path, *, out: Path, format: Literal["salmon", "tables", "h5ad
     format : {"salmon", "tables", "h5ad"}
         salmon's folders with replicates and samples.tsv (names, files: tximeta's coldata); tables of counts, TPM and
         lengths; AnnData with layers tpm, effective_length, infRep1 ...
+
+    Returns
+    -------
+    str
+        What was written, in one line.
+
+    Raises
+    ------
+    InputError
+        If the cohort cannot be read, or the folder or file exists.
     """
     found = open_cohort(cohort)
     path = export_cohort(found, out, format)

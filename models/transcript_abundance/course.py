@@ -60,7 +60,7 @@ def course(paths: Sequence[Path]) -> Told:
             if whole(path, line, size, "the number of segments", FORM) != len(segments):
                 raise wrong(path, line, f"{name!r} has {size} segments, but {segments!r} are {len(segments)}", FORM)
             if not re.fullmatch("[A-Z]+", segments) or len(set(segments)) < len(segments):
-                raise wrong(path, line, f"the segments {segments!r} are no capital letters, each once", FORM)
+                raise wrong(path, line, f"the segments {segments!r} must be different capital letters", FORM)
             covered[name] = segments
         elif len(tokens) == 2 and re.fullmatch("[a-z]", tokens[0]):
             letter = tokens[0].upper()

@@ -57,9 +57,9 @@ def lines(path: Path) -> list[str]:
         text = found.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         at = found[: error.start].count(b"\n") + 1
-        raise InputError(f"{path}, line {at}: this is no text in UTF-8 ({error.reason}). Check the file.") from error
+        raise InputError(f"{path}, line {at}: this is not text in UTF-8 ({error.reason}). Check the file.") from error
     if "\0" in text:
-        raise InputError(f"{path}, line {text[: text.index(chr(0))].count(chr(10)) + 1}: binary data, no text.")
+        raise InputError(f"{path}, line {text[: text.index(chr(0))].count(chr(10)) + 1}: binary data, not text.")
     rows = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     while rows and not rows[-1].strip():
         rows.pop()

@@ -148,7 +148,7 @@ def read_certificate(path: Path) -> Certificate:
     except (OSError, ValueError, AttributeError) as error:
         raise InputError(f"{path} cannot be read as a certificate ({error}).") from error
     if missing:
-        raise InputError(f"{path} is no certificate: it lacks {', '.join(sorted(missing))}.")
+        raise InputError(f"{path} is not a certificate: it lacks {', '.join(sorted(missing))}.")
     return Certificate(content)
 
 

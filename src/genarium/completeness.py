@@ -51,7 +51,7 @@ def check_fit(tree: xr.DataTree, model: Model) -> None:
     for name in attribute(tree, "fixed"):
         if name not in model.unknown.variables:
             raise InputError(
-                f"{from_}: attribute 'fixed' names {name!r}, which is no unknown variable of {model.name}. {AGAIN}"
+                f"{from_}: attribute 'fixed' names {name!r}, which is not an unknown variable of {model.name}. {AGAIN}"
             )
     if lead:
         _check_draws(tree, model)

@@ -390,8 +390,8 @@ def _values(model: Model, name: str, array: xr.DataArray, sizes: Sizes, coords: 
         )
     if not values.ndim and values.dtype.kind == "O":
         raise InputError(
-            f"{where(model, name)} is {values.item()!r}, which is no number. Give a number, such as 0.3, or several in "
-            "square brackets, such as [0.3, 0.5]; leave it out for its default."
+            f"{where(model, name)} is {values.item()!r}, which is not a number. Give a number, such as 0.3, or several "
+            "in square brackets, such as [0.3, 0.5]; leave it out for its default."
         )
     if values.dtype.kind not in "biuf":
         raise InputError(

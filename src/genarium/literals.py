@@ -52,7 +52,9 @@ def _value(text: str, where: str) -> Any:
     if plain in ("null", "None"):
         return None
     if plain.lstrip("+-").lower() in NOT_FINITE:
-        raise InputError(f"{where}={plain}: this is no finite number. As a name, it is written '{where}=\"{plain}\"'.")
+        raise InputError(
+            f"{where}={plain}: this is not a finite number. As a name, it is written '{where}=\"{plain}\"'."
+        )
     if not FRACTION.fullmatch(plain) or LEADING_ZERO.match(plain):
         return text
     found = int(plain) if WHOLE.fullmatch(plain) and len(plain) <= DIGITS else float(plain)
@@ -89,7 +91,7 @@ def _only_finite(found: Any, where: str) -> None:
     """Check the numbers in a list."""
     for value in found.values() if isinstance(found, dict) else found if isinstance(found, list) else ():
         if isinstance(value, float) and not abs(value) < float("inf"):
-            raise InputError(f"{where}: {value} in it is no finite number. Give numbers.")
+            raise InputError(f"{where}: {value} in it is not a finite number. Give numbers.")
         if isinstance(value, int) and abs(value) >= 10**DIGITS:
             raise InputError(f"{where}: a number in it is too large. Give a smaller one.")
         _only_finite(value, where)

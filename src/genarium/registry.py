@@ -170,7 +170,8 @@ def resolve(model: str | Path | Model, data: Any = None) -> Model:
         what = getattr(model, "__name__", "") or type(model).__name__
         called = f" Give what it returns: {what}()." if callable(model) else ""
         raise InputError(
-            f"{what} is no model, but a {type(model).__name__}. A model is a name, a folder or a declaration.{called}"
+            f"{what} is not a model, but a {type(model).__name__}. A model is a name, a folder or a declaration."
+            f"{called}"
         )
     declared = model if isinstance(model, Model) else get(model)
     if isinstance(data, xr.DataTree):

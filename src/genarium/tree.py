@@ -301,7 +301,9 @@ def save(tree: xr.DataTree, path: str | Path) -> Path:
         try:
             tree.to_netcdf(whole, engine="h5netcdf", encoding=compressed)
         except (TypeError, ValueError) as error:  # of a tree that was not made here, such as Python objects in it
-            raise InputError(f"{path}: this tree is none that netCDF can hold ({error}). Convert it.") from error
+            raise InputError(
+                f"{path}: netCDF cannot hold this tree ({error}). Convert its values to numbers or text."
+            ) from error
         temporary.write_bytes(whole.getvalue())
         hdf5.trust(temporary)
     return path
@@ -309,6 +311,16 @@ def save(tree: xr.DataTree, path: str | Path) -> Path:
 
 def load(path: str | Path) -> xr.DataTree:
     """Read a tree from a netCDF file into memory, and check it (:func:`genarium.form.check_form`).
+
+    Parameters
+    ----------
+    path : str or Path
+        From :func:`save`, or another netCDF file of a tree.
+
+    Returns
+    -------
+    DataTree
+        Loaded; the file is closed.
 
     Raises
     ------

@@ -73,7 +73,7 @@ def destination(path: Path) -> Path | None:
         If the path is a folder, a device, a pipe, write-protected or in no folder.
     """
     if not path.name or str(path) == "-":
-        raise InputError(f"{str(path)!r} is no name of a file to write. Name one, e.g. result.nc.")
+        raise InputError(f"{str(path)!r} cannot be the name of a file to write. Name one, e.g. result.nc.")
     mode = 0
     try:
         target = Path(os.path.realpath(path, strict=False))

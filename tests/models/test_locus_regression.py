@@ -11,6 +11,7 @@ import xarray as xr
 from scipy.optimize import linear_sum_assignment
 
 import genarium as gn
+import locus_problems as problems
 from genarium import registry
 from genarium.calibration.thinning import effective
 from genarium.data import check
@@ -23,7 +24,6 @@ from genarium.models.locus_regression.channels import split_channel
 
 variational = import_module("genarium.models.locus_regression.vi")
 gibbs_state = import_module("genarium.models.locus_regression.gibbs").State
-problems: Any = import_module("locus_problems")
 VARIANTS, problem_of, truth_of, as_arrays, matched = (
     problems.VARIANTS,
     problems.problem_of,

@@ -1,7 +1,6 @@
 """Answers of locus_regression as files: tables, tracks and annotated VCF files, by Python and by the command."""
 
 import gzip
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,13 @@ import pytest
 import xarray as xr
 
 import genarium as gn
+import ingest_files
 from genarium.cli import main
 from genarium.errors import InputError
 from genarium.models.locus_regression.channels import CHANNELS
 from genarium.models.locus_regression.metrics import signatures as signatures_of
 from genarium.models.locus_regression.tables import read_table
 
-ingest_files: Any = import_module("ingest_files")
 COMPLEMENT, genome, vcf_text = ingest_files.COMPLEMENT, ingest_files.genome, ingest_files.vcf_text
 write, write_fasta = ingest_files.write, ingest_files.write_fasta
 

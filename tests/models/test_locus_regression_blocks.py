@@ -147,7 +147,7 @@ def test_commands_split_fit_and_use_a_corpus_in_blocks(
             *command[5:],
             *kept,
         ],
-        "'sweeps' is no setting of a fit of blocks": [*command, "--option", "sweeps=9", *kept],
+        "'sweeps' is not a setting of a fit of blocks": [*command, "--option", "sweeps=9", *kept],
         "'process' is not given": [*command[:5], *kept],
         "need the data in memory": [*command, "--prior", "5", *kept],
         "--workers 2 would be dropped": [
@@ -297,5 +297,5 @@ def test_bad_blocks_are_named(problem: Problem, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="which locus 1 does not have"):
         Writer(tmp_path / "b", model, known, genomes=2).add(30, one, one, one)
     (tmp_path / "c.nc").write_bytes(b"none")
-    with pytest.raises(InputError, match="no block of a corpus"):
+    with pytest.raises(InputError, match="not a block of a corpus"):
         blocks.expect_block(str(tmp_path / "c.nc"), np.ones((1, 1)), np.ones((1, 1, 1)), np.ones((1, 1)))

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,11 @@ import numpy as np
 import pytest
 
 import genarium as gn
+import locus_problems as problems
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.models.locus_regression.channels import CONTEXTS, split_channel
 
-problems: Any = import_module("locus_problems")
 VARIANTS, problem_of = problems.VARIANTS, problems.problem_of
 
 
@@ -113,7 +112,7 @@ def test_every_array_of_a_corpus_is_accounted_for(tmp_path: Path) -> None:
 
 def test_what_is_no_corpus_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_bytes(b"no archive")
-    with pytest.raises(InputError, match="no sound archive of arrays"):
+    with pytest.raises(InputError, match="not a valid archive of arrays"):
         gn.read("locus_regression", tmp_path / "a.npz")
     whole: dict[str, Any] = {"l": [0, 1], "channel": [0, 1], "X": np.ones((1, 2)), "names": ["gc"]}
     np.savez(tmp_path / "b.npz", g=3, **whole)

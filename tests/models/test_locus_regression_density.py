@@ -2,19 +2,18 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy.stats import chisquare, dirichlet, norm
 
+import locus_problems as problems
 from genarium.declaration import Array, Problem
 from genarium.engines import stan
 from genarium.engines.compiled import Compiled
 from genarium.models.locus_regression.channels import CHANNELS, CONTEXTS, channel_of, split_channel
 
-problems: Any = import_module("locus_problems")
 every_variant: pytest.MarkDecorator = problems.every_variant
 VARIANTS, problem_of, truth_of = problems.VARIANTS, problems.problem_of, problems.truth_of
 

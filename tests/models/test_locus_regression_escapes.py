@@ -10,6 +10,7 @@ import xarray as xr
 from scipy.special import digamma, gammaln
 
 import genarium as gn
+import locus_problems as problems
 from genarium.data import check
 from genarium.declaration import Array, Problem
 from genarium.engines.ascent import Ascent, ascend
@@ -19,7 +20,6 @@ from genarium.models.locus_regression.corpus import corpus
 from genarium.models.locus_regression.sweep import PATIENCE, State, Step
 
 variational = import_module("genarium.models.locus_regression.vi")
-problems: Any = import_module("locus_problems")
 every_variant: pytest.MarkDecorator = problems.every_variant
 problem_of, random_state = problems.problem_of, problems.random_state
 

@@ -1,6 +1,5 @@
 """Doublets and indels: DBS78 and ID83 from mutation files and from tables, fitted as other channels are."""
 
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +8,13 @@ import pandas as pd
 import pytest
 
 import genarium as gn
+import ingest_files as made
 from genarium.attributes import attribute
 from genarium.errors import InputError
 from genarium.models.locus_regression.channels import SETS
 from genarium.models.locus_regression.ingest.events import doublet, indel, trimmed
 from genarium.models.locus_regression.metrics import cosine, signatures
 from genarium.models.locus_regression.tables import read_table
-
-made: Any = import_module("ingest_files")
 
 
 @pytest.mark.parametrize(

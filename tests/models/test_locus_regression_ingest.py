@@ -5,7 +5,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,13 @@ import numpy as np
 import pysam
 import pytest
 
+import ingest_files as made
 from genarium import InputError
 from genarium.models.locus_regression import ingest
 from genarium.models.locus_regression.ingest import place
 from genarium.models.locus_regression.ingest.alleles import INDEL, MNV, NO_CHANGE, OTHER, STAR, SYMBOLIC, change
 from genarium.models.locus_regression.ingest.contigs import Contigs
 from genarium.models.locus_regression.ingest.genome import Genome
-
-made: Any = import_module("ingest_files")
 
 SEQUENCES = made.genome()
 SIZE = 200
@@ -454,7 +452,7 @@ def test_compressed_genomes(tmp_path: Path, write: Callable[..., Path]) -> None:
     plain = made.write(tmp_path / "plain.fa.gz", path.read_text())
     with pytest.raises(InputError, match="compressed by gzip"):
         ingest.vcf([vcf], fasta=str(plain))
-    with pytest.raises(InputError, match="no FASTA file"):
+    with pytest.raises(InputError, match="not a FASTA file"):
         ingest.vcf([vcf], fasta=str(vcf))
 
 

@@ -2,7 +2,6 @@
 
 import json
 from collections import Counter
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import ingest_files as made
 from genarium import InputError
 from genarium.models.locus_regression import ingest
 from genarium.models.locus_regression.channels import BASES
@@ -23,8 +23,6 @@ from genarium.models.locus_regression.ingest.tabular import read_maf, read_table
 from genarium.models.locus_regression.ingest.tracks import measure, sums_of
 from genarium.models.locus_regression.ingest.vcf import read_vcf
 from genarium.models.locus_regression.ingest.windows import from_windows, whole
-
-made: Any = import_module("ingest_files")
 
 CASES = Path(__file__).parents[3] / "shared" / "data" / "ingest"
 REAL = CASES / "real"

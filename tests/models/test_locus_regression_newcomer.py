@@ -3,9 +3,7 @@
 import gzip
 import re
 import shlex
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pybigtools
@@ -13,10 +11,10 @@ import pytest
 import xarray as xr
 
 import genarium as gn
+import ingest_files
 from genarium import cli
 from genarium.declaration import Array
 
-ingest_files: Any = import_module("ingest_files")
 context_at, vcf_text, write_fasta = ingest_files.context_at, ingest_files.vcf_text, ingest_files.write_fasta
 
 CARD = Path(__file__).parents[2] / "models" / "locus_regression" / "README.md"

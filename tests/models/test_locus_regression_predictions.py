@@ -1,7 +1,6 @@
 """locus_regression: predictions, and exposures of new genomes."""
 
 import itertools
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -9,9 +8,9 @@ import pytest
 from scipy.special import gammaln
 
 import genarium as gn
+import locus_problems as problems
 from genarium.data import check
 
-problems: Any = import_module("locus_problems")
 VARIANTS, problem_of, truth_of, as_arrays, matched = (
     problems.VARIANTS,
     problems.problem_of,

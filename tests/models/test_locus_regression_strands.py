@@ -1,7 +1,6 @@
 """Strands: mutations and contexts by the strand of a gene or a replication fork, and the asymmetry of a process."""
 
 from collections import Counter
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +8,13 @@ import numpy as np
 import pytest
 
 import genarium as gn
+import ingest_files as made
 from genarium.attributes import attribute
 from genarium.errors import InputError
 from genarium.models.locus_regression.bias import bias
 from genarium.models.locus_regression.channels import SETS, set_of
 from genarium.models.locus_regression.strands import asymmetry, asymmetry_by_substitution
 from genarium.remedies import in_python
-
-made: Any = import_module("ingest_files")
 
 #            0         1         2         3
 #            0123456789012345678901234567890123456789
@@ -211,7 +209,7 @@ def test_a_planted_asymmetry_is_recovered(tmp_path: Path) -> None:
         ({"channels": "SBS96"}, "tells no strands apart"),
         ({"channels": "SBS192", "strand": None}, "Say which they are: strand='genes.gtf'"),
         ({"strand": "genes.bw"}, "strands are read from GTF, GFF3 or BED"),
-        ({"text": "1\t4\t16\n"}, "line 1 ('1\\t4\\t16') is no interval with a strand"),
+        ({"text": "1\t4\t16\n"}, "line 1 ('1\\t4\\t16') is not an interval with a strand"),
         ({"text": "1\t4\t16\tg\t0\t.\n"}, "no interval has a strand"),
         ({"text": "7\t4\t16\tg\t0\t+\n"}, "no interval has a strand"),
         ({"text": "1\t14\t6\tg\t0\t+\n"}, "line 1: the interval ends before it starts"),

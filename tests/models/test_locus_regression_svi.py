@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import genarium as gn
+import locus_problems as problems
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.models.locus_regression.corpus import corpus
@@ -15,7 +16,6 @@ from genarium.models.locus_regression.expectation import expect
 
 variational = import_module("genarium.models.locus_regression.vi")
 stochastic = import_module("genarium.models.locus_regression.svi")
-problems: Any = import_module("locus_problems")
 VARIANTS, problem_of, random_state = problems.VARIANTS, problems.problem_of, problems.random_state
 
 

@@ -11,6 +11,7 @@ from scipy.special import digamma, gammaln
 from scipy.stats import dirichlet_multinomial, norm
 from scipy.stats import gamma as gamma_distribution
 
+import locus_problems as problems
 from genarium.declaration import Array
 from genarium.engines.ascent import ascend
 from genarium.models.locus_regression import channels, contexts, effects, hyperprior, random_loci
@@ -22,7 +23,6 @@ from genarium.models.locus_regression.moments import Design, Moments
 from genarium.simplex import log_sum_exp
 
 variational = import_module("genarium.models.locus_regression.vi")
-problems: Any = import_module("locus_problems")
 every_variant: pytest.MarkDecorator = problems.every_variant
 VARIANTS, problem_of, random_state = problems.VARIANTS, problems.problem_of, problems.random_state
 

@@ -3,7 +3,6 @@
 import json
 import struct
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,12 @@ import xarray as xr
 from scipy.stats import norm, rankdata
 
 import genarium as gn
+import ingest_files as made
 from genarium import InputError
 from genarium.cli import main
 from genarium.declaration import Array
 from genarium.models.locus_regression import ingest
 from genarium.models.locus_regression.ingest import bbi
-
-made: Any = import_module("ingest_files")
 
 LENGTHS = {"chr1": 4000, "chr2": 2500}
 SEQUENCES = made.genome(3, LENGTHS)
@@ -183,13 +181,13 @@ def test_bigwigs_that_tell_of_more_than_they_hold(tmp_path: Path) -> None:
     large = struct.pack("<Q", 2**45)
     for at, value, says in (
         (0, b"RIFF", "it does not begin as one"),
-        (52, struct.pack("<I", 2**31), "its header tells of blocks of 2,147,483,648 bytes"),
+        (52, struct.pack("<I", 2**31), "its header announces blocks of 2,147,483,648 bytes"),
         (8, large, "its chromosomes are said to be at byte"),
-        (chromosomes + 16, large, "the table of its chromosomes is none"),
-        (chromosomes, bytes(4), "the table of its chromosomes is none"),
+        (chromosomes + 16, large, "its table of chromosomes is not valid"),
+        (chromosomes, bytes(4), "its table of chromosomes is not valid"),
         (24, large, "its index is not at byte"),
-        (index + 48 + 4 + 24, large, "its index tells of data beyond its end"),
-        (index + 48 + 4 + 16, large, "its index tells of data beyond its end"),
+        (index + 48 + 4 + 24, large, "its index points beyond its end"),
+        (index + 48 + 4 + 16, large, "its index points beyond its end"),
         (index + 50, b"\xff\xff", "its index is cut short"),
         (index + 48, b"\x00", "its index is"),
     ):
@@ -256,7 +254,7 @@ def test_new_genomes_are_read_like_a_corpus(fasta: str, vcf: Path, write: Callab
     assert np.allclose(again.to_numpy()[0], (logs[::-1] - logs.mean()) / logs.std())
     with pytest.raises(InputError, match=r"windows=\.\.\. and like=\.\.\. contradict"):
         ingest.vcf([new], fasta=fasta, like=fit, windows=100)
-    with pytest.raises(InputError, match="'y' is no feature of like="):
+    with pytest.raises(InputError, match="'y' is not a feature of like="):
         ingest.vcf([new], fasta=fasta, like=fit, features={"y": str(other)})
 
 

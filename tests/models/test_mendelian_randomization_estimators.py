@@ -342,7 +342,7 @@ def test_mode_is_the_best_of_climbs_from_every_ratio(seed: int) -> None:
 
 
 def test_mode_of_a_thousand_variants_takes_a_second() -> None:
-    """Its 2,000 bootstrap samples included; of one core, with room for a busy machine (it was sixteen seconds)."""
+    """Its 2,000 bootstrap samples included; of one core, with room for a busy machine."""
     data = simulated(1, 1000, strength=1.0)
     mode(*data, iterations=2)
     begin = time.process_time()

@@ -1,17 +1,15 @@
 """The experiments of validation/ on small files in the layouts of real networks, with a causal pattern to be found."""
 
-from importlib import import_module
 from pathlib import Path
 from runpy import run_path
-from typing import Any
 
 import numpy as np
 import pytest
 
+import network_files as nf
 from genarium.declaration import Array
 from genarium.errors import InputError
 
-nf: Any = import_module("network_files")
 MOTIFS = {"Klf4": "GGGTGTGG", "Nanog": "AGCCATTA", "Oct4": "TTTGCATA", "Sox2": "CATTGTTC"}
 
 

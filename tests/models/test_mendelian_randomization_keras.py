@@ -3,18 +3,17 @@
 import itertools
 import json
 import zipfile
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import network_files as nf
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.models.mendelian_randomization.deep_mr import load_network, one_hot
 
-nf: Any = import_module("network_files")
 WEIGHTS = Path(__file__).parents[3] / "shared" / "data" / "weights"
 
 

@@ -3,19 +3,17 @@
 import json
 import pickle
 import zipfile
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import network_files as nf
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.models.mendelian_randomization.deep_mr import load_network, mutagenise
 from genarium.models.mendelian_randomization.deep_mr.tensors import read_tensors
-
-nf: Any = import_module("network_files")
 
 
 def floor(x: Array) -> Array:
@@ -284,7 +282,7 @@ def test_files_of_pytorch_that_are_damaged(tmp_path: Path) -> None:
             load_network(path)
     path = tmp_path / "net.txt"
     path.write_text("hello")
-    with pytest.raises(InputError, match="no network that is known by how it begins, nor by its name"):
+    with pytest.raises(InputError, match="neither its first bytes nor its name"):
         load_network(path)
 
 

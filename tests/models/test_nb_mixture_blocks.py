@@ -248,7 +248,7 @@ def test_faults_of_files(tmp_path: Path) -> None:
     x = np.random.default_rng(0).poisson(5.0, (300, 2)).astype(float)
     odd = np.where(np.arange(300)[:, None] == 250, 0.5, x)  # beyond the rows that are looked at first
     for given in (odd, pytest.importorskip("dask.array").from_array(odd, chunks=(100, 2))):
-        with pytest.raises(InputError, match=r"is 0.5, which is no count"):
+        with pytest.raises(InputError, match=r"is 0.5, which is not a count"):
             fit_file(model, given, component=2)
     for factors, message in (
         ("total", "is for files"),

@@ -274,8 +274,8 @@ def test_files_follow_each_other(write: Callable[..., Path]) -> None:
         ("cell,a\nu,1.5\n", {"size_factor": "total"}, ["gene 'a' of cell u is 1.5", "raw counts"]),
         ("cell,a\nu,1\nv,NA\n", {"size_factor": "median"}, ["gene 'a' of cell v is nan"]),
         ("%%MatrixMarket matrix\n1 1 1\n", {}, ["Matrix Market", ".h5ad"]),
-        (b"cell,a\n\xe9t\xe9,1\n", {}, ["no text in UTF-8", "byte 7", "Save the table as UTF-8"]),
-        ("cell,a\nu,1\n".encode("utf-16"), {}, ["no text in UTF-8"]),
+        (b"cell,a\n\xe9t\xe9,1\n", {}, ["not text in UTF-8", "byte 7", "Save the table as UTF-8"]),
+        ("cell,a\nu,1\n".encode("utf-16"), {}, ["not text in UTF-8"]),
         (b"cell,a\nu,\0\n", {}, ["binary data"]),
         (b"PK\x03\x04\0", {}, ["zip archive or a spreadsheet", "CSV"]),
         (b"\x89HDF\r\n\x1a\n", {}, ["HDF5", "format='h5ad'"]),
@@ -303,7 +303,7 @@ def test_faulty_options_of_tables(write: Callable[..., Path], folder: Path) -> N
     with pytest.raises(InputError, match="no file was given"):
         table([])
     refuses(table, folder / "absent.csv", "there is no such file")
-    refuses(table, folder, "this is no file")
+    refuses(table, folder, "this is not a file")
 
 
 @pytest.mark.parametrize(("suffix", "press"), [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress)])

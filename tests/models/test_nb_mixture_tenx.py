@@ -128,7 +128,7 @@ def test_faults_of_cell_ranger_files(tmp_path: Path) -> None:
         gn.read("nb_mixture", cut.parent, "10x")
     with h5py.File(tmp_path / "c.h5", "w") as file:
         file["x"] = [1]
-    with pytest.raises(InputError, match="no 10x Genomics matrix; it has"):
+    with pytest.raises(InputError, match="not a 10x Genomics matrix; it has"):
         gn.read("nb_mixture", tmp_path / "c.h5", "10x")
     wrong = hdf5(tmp_path / "d.h5")
     with h5py.File(wrong, "a") as file:

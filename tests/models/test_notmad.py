@@ -597,7 +597,7 @@ def test_samples_of_one_context_are_taken_together(order: str, mean: str) -> Non
 def test_a_node_that_predicts_itself_is_refused() -> None:
     networks = np.zeros((2, 2, 2))
     networks[1, 0, 0] = 0.5
-    with pytest.raises(InputError, match=r"networks\[1, 0, 0\] = 0.5: a node is no parent of itself"):
+    with pytest.raises(InputError, match=r"networks\[1, 0, 0\] = 0.5: a node cannot be its own parent"):
         held_out_error(np.ones((2, 2)), networks)
     assert not np.diagonal(project_to_dag(networks), axis1=1, axis2=2).any()
 

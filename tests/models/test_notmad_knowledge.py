@@ -239,7 +239,7 @@ def test_names_in_files_of_rules_are_as_written(tmp_path: Path) -> None:
     assert told(tiers="both.csv") == [[0, 1], 0]
     assert told(regulators="tfs.txt") == [[2, 0], [2, 1], 0]
     (tmp_path / "tfs.txt").write_bytes("gène".encode("latin-1"))
-    with pytest.raises(InputError, match=r"tfs\.txt: this is no text in UTF-8"):
+    with pytest.raises(InputError, match=r"tfs\.txt: this is not text in UTF-8"):
         told(regulators="tfs.txt")
 
 

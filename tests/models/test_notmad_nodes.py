@@ -166,7 +166,7 @@ def test_missing_values_are_integrated_out() -> None:
 
 @pytest.mark.parametrize("mean", ["zero", "regressed"])
 def test_missing_values_are_integrated_out_at_all_draws_at_once(mean: str) -> None:
-    """With means of zero, every fit by draws had ended in an error about shapes."""
+    """Means of zero have no leading dim of draws, regressed ones do."""
     problem, at, _ = gaps(mean=mean)
     log_likelihood = problem.model.log_likelihood
     assert log_likelihood is not None

@@ -345,7 +345,7 @@ def test_nodes_of_two_values_are_warned_of() -> None:
 
 
 def test_moves_along_the_order_of_the_truth_do_not_leave_it_for_worse() -> None:
-    """Collinear ancestors: parents grown one by one may be worse than those at hand, and were taken in their place."""
+    """Collinear ancestors: parents grown one by one may be worse than those at hand, and must not replace them."""
     rng, p, n = np.random.default_rng(0), 40, 1000
     truth = np.triu(rng.uniform(size=(p, p)) < 4 / (p - 1), 1) * rng.uniform(0.5, 2, (p, p))
     truth *= rng.choice([-1, 1], (p, p))

@@ -106,7 +106,9 @@ def test_later_files_take_the_nodes_of_the_training_file_and_no_other_level(tmp_
     tree = read(tmp_path / "later.csv", like=str(tmp_path / "train.csv"))
     assert list(tree["observed_data"]["node"].to_numpy()) == ["a", "b"]
     frame(4).assign(tissue=["gut", "gut", "brain", "gut"]).to_csv(tmp_path / "later.csv", index=False)
-    told = r"later\.csv: sample 2: tissue = 'brain' is no level of 'tissue' in .*train\.csv, which has gut, liver, lung"
+    told = (
+        r"later\.csv: sample 2: tissue = 'brain' is not a level of 'tissue' in .*train\.csv, which has gut, liver, lung"
+    )
     with pytest.raises(InputError, match=told):
         read(tmp_path / "later.csv", like=str(tmp_path / "train.csv"))
     frame(4).assign(age="old").to_csv(tmp_path / "later.csv", index=False)

@@ -165,7 +165,7 @@ def test_orders_on_which_all_starts_agree_are_mended_by_what_edges_cost() -> Non
 
 
 def test_one_network_for_all_contexts_is_found() -> None:
-    """A chain that no context changes, beside two covariates of two values: all starts had agreed 5.4 nats too low."""
+    """A chain that no context changes, beside two covariates of two values: the usual starts agree 5.4 nats too low."""
     rng = np.random.default_rng(4)
     x = rng.normal(size=(300, 5))
     for j in range(1, 5):

@@ -50,7 +50,7 @@ def test_differences_between_replicates_are_measured() -> None:
 
 
 def test_replicates_of_few_cells_do_not_drown_what_others_say_of_differences() -> None:
-    """Replicates of 3 to 1,000 cells: with pairs of equal weight, the error was twice as large (.0114)."""
+    """Replicates of 3 to 1,000 cells: with pairs of equal weight, the error is twice as large (.0114)."""
     rng, found = np.random.default_rng(5), []
     for _ in range(60):
         cells = np.exp(rng.uniform(np.log(3), np.log(1000), (40, 2))).astype(int)

@@ -172,7 +172,7 @@ def without_effects(cells: list[int]) -> dict[str, Any]:
 
 
 def test_perturbations_without_effects_move_no_program() -> None:
-    """By the cells that the network had learned, nine of 60 differences were called (mean reliability .5)."""
+    """Judged by the cells that the network learned from, nine of 60 would be called (mean reliability .5)."""
     options: dict[str, Any] = {"observed": "expression", "regression": "none", "control": "0", "program": 3}
     fit = gn.fit(NAME, without_effects([100, *[20] * 19]), "statistic", iterations=400, backend="python", **options)
     point = fit["point"].to_dataset()
@@ -298,7 +298,7 @@ def test_effects_that_are_not_there_are_not_clear() -> None:
 
 
 def test_guides_most_of_whose_cells_were_not_hit() -> None:
-    """From the mean of all cells alone, half of them were taken for effects of less than CLEAR, and .12 too small."""
+    """Started from the mean of all cells alone, half of them would pass for effects below CLEAR, .12 too small."""
     rng = np.random.default_rng(4)
     repeats, n, d = 40, 160, 12
     hit = np.r_[np.zeros(2000), rng.uniform(size=repeats * n) > 0.6]

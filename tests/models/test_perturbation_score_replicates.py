@@ -179,7 +179,7 @@ def test_contrasts_cover_and_know_their_control() -> None:
 
 @pytest.mark.parametrize("which", ["reversed", "some"])
 def test_replicates_that_the_fit_has_seen_are_found_in_any_order(which: str) -> None:
-    """Not weighed as if they were new: what they are then known by is wider, and moves by .9 sd."""
+    """Weighed as if they were new, their intervals would be wider, and their shares would move by .9 sd."""
     fit, _ = simulated()
     count = fit["observed_data"].to_dataset()["count"]
     names = fit["point"]["proportion"]["perturbation"].to_numpy()[fit["constant_data"]["condition"].to_numpy()]
@@ -380,7 +380,7 @@ def test_combinations_add_up() -> None:
     np.testing.assert_allclose(seen, softmax(logs["A+B"]), atol=0.05)
     with pytest.raises(InputError, match="no perturbation is named after two others"):
         combinations(fit, "c", separator="/")
-    with pytest.raises(InputError, match="is no combination of two perturbations"):
+    with pytest.raises(InputError, match="is not a combination of two perturbations"):
         combinations(fit, "c", pairs=[("A", "c")])
     names = {"A": "A+c", "B": "c+B", "D": "D+c"}  # beside the control: alone
     renamed = {"count": counts.rename(index=names).rename_axis("perturbation")}

@@ -226,7 +226,7 @@ def test_ratio_is_the_gradient() -> None:
 
 @pytest.mark.parametrize("seed", [133, 311])
 def test_bound_does_not_fall_where_newtons_method_ends_beside_the_maximum(seed: int) -> None:
-    """EM was some 1e-5 nats higher before it, though it could not prove it."""
+    """EM is some 1e-5 nats higher before Newton's method than after, though it cannot prove it."""
     sizes = {"transcript": 5, "equivalence_class": 10, "entry": 25}
     fit = gn.fit(NAME, gn.simulate(NAME, seed=seed, reads=500, **sizes), "em")
     notes = json.loads(fit.attrs["notes"])

@@ -269,4 +269,4 @@ def test_each_sample_of_a_table_is_fitted(tmp_path: Path, capsys: pytest.Capture
     assert "sample 'y': " in capsys.readouterr().err
     (tmp_path / "samples.tsv").write_text("sample\tpath\n../x\tx.txt\n")
     assert main([*words, "--method", "em"]) == 2
-    assert "this is no name of a file" in capsys.readouterr().err
+    assert "this cannot be the name of a file" in capsys.readouterr().err

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_transcript_abundance_bam import line  # type: ignore[import-not-found]
 
 import genarium as gn
 from genarium.declaration import Array
 from genarium.models.transcript_abundance.coverage import EDGES, Places, coverage
+from test_transcript_abundance_bam import line
 
 NAME = "transcript_abundance"
 

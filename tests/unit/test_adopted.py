@@ -249,7 +249,9 @@ def test_quantities_without_names_or_values_are_told(tmp_path: Path) -> None:
 
 
 def test_a_function_that_makes_a_model_is_no_model() -> None:
-    with pytest.raises(InputError, match=r"schools is no model, but a function\. .* Give what it returns: schools\(\)"):
+    with pytest.raises(
+        InputError, match=r"schools is not a model, but a function\. .* Give what it returns: schools\(\)"
+    ):
         gn.validate(schools, "nuts", 2)  # type: ignore[arg-type]
 
 
@@ -399,7 +401,7 @@ def test_tuples_and_complex_numbers_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "parts.stan"
     for declared in ("tuple(int, vector[3]) d", "complex d", "array[2] tuple(real, real) d"):
         path.write_text(f"data {{ {declared}; }} parameters {{ real mu; }} model {{ mu ~ normal(0, 1); }}")
-        with pytest.raises(InputError, match=r"parts\.stan: d is no number or array of numbers"):
+        with pytest.raises(InputError, match=r"parts\.stan: d is neither a number nor an array of numbers"):
             gn.from_stan(path, lambda rng: ({"mu": rng.normal()}, {"d": (3, np.zeros(3))}))
 
 

@@ -205,7 +205,7 @@ def test_its_file_is_plain_json_of_short_numbers(quick: Certificate, tmp_path: P
     [
         ("{", "cannot be read as a certificate"),
         ("[]", "cannot be read as a certificate"),
-        ("{}", "is no certificate: it lacks calibrated, label, model, model_digest, passed, quantities"),
+        ("{}", "is not a certificate: it lacks calibrated, label, model, model_digest, passed, quantities"),
     ],
     ids=["torn", "list", "empty"],
 )

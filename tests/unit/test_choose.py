@@ -161,5 +161,5 @@ def test_candidates_that_hold_what_was_held_out_for_impossible(
 ) -> None:
     module = import_module("genarium.verbs.choose")
     monkeypatch.setattr(module, "predicted_density", lambda *_, **__: [np.array([-1.0, -np.inf]), np.array([-2.0])])
-    with pytest.raises(InputError, match="every value of 'component' gives something that was held out"):
+    with pytest.raises(InputError, match="under every value of 'component', a held-out observation"):
         gn.choose("nb_mixture", tree, "component", [1, 2], "em", by="held_out", folds=2, restarts=1)

@@ -181,7 +181,7 @@ def test_labels_in_memory_are_treated_as_those_in_files() -> None:
 
 def test_what_is_no_number_is_shown() -> None:
     for value in (None, {1, 2}):
-        with pytest.raises(InputError, match=r"offset.* is .*, which is no number. Give a number"):
+        with pytest.raises(InputError, match=r"offset.* is .*, which is not a number. Give a number"):
             good(offset=value)
 
 

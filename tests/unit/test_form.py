@@ -157,7 +157,7 @@ REFUSED_FITS: dict[str, tuple[Edit, str]] = {
     "known of fewer genes": (group("constant_data", lambda data: data.isel(gene=[0])), "along 'gene'"),
     "truth missing": (group("truth", variable("mu", first(np.nan))), "must be a finite number"),
     "size other": (entry("sizes", "component", 7), "along 'component', and attribute 'sizes' says 7"),
-    "fixed unknown": (attribute("fixed", '["nothing"]'), "'nothing', which is no unknown variable"),
+    "fixed unknown": (attribute("fixed", '["nothing"]'), "'nothing', which is not an unknown variable"),
     "no result": (held(lambda data: None), "has no group '(posterior|point)'|the tree holds no fit"),
     "result empty": (held(lambda data: xr.Dataset()), "has no variable"),
     "variable lost": (held(lambda data: data.drop_vars("mu")), "has no variable 'mu'"),

@@ -1,44 +1,15 @@
 """The house: which module may know which. Imports are read off the sources, those inside functions too."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-LAYERS: tuple[tuple[str, ...], ...] = (
-    (
-        *("errors", "remedies", "docstrings", "caches", "leftovers", "interruption", "words", "literals", "writing"),
-        *("progress", "supports", "signatures", "simplex"),
-    ),
-    ("declaration",),
-    (
-        *(
-            "folders",
-            "home",
-            "sources",
-            "registry",
-            "settings",
-            "attributes",
-            "groups",
-            "form",
-            "completeness",
-            "tree",
-            "holding",
-            "coding",
-            "data",
-            "readers",
-        ),
-        *("story", "evaluate", "estimates", "found", "drawing"),
-    ),
-    ("engines",),
-    ("methods", "verdicts", "certificates", "adopted"),
-    ("verbs",),
-    ("reporting", "calibration"),
-    ("site",),
-    ("cli", "testing", "__init__", "__main__"),
-)
-"""From the ground up: a room imports its own layer and those before it."""
+TABLE = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("| layer, ")[2]
+LAYERS = [row.replace("/", "").split() for row in re.findall(r"^\| `(.+?)` \|", TABLE, re.MULTILINE)]
+"""From the ground up, as the table of CONTRIBUTING.md has them: a room imports its own layer and those before it."""
 
 OPEN_TO_MODELS = {room for layer in LAYERS[:4] for room in layer}
 """What a model's folder may import besides itself."""

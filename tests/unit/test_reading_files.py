@@ -98,7 +98,7 @@ def test_what_is_no_file_is_refused_before_it_is_opened(tmp_path: Path) -> None:
         ):
             with pytest.raises(InputError, match=said):
                 run(tmp_path / name)
-    with pytest.raises(InputError, match=r"this is no file, but a folder\. Name the file in it"):
+    with pytest.raises(InputError, match=r"this is not a file, but a folder\. Name the file in it"):
         existing("table", [tmp_path])
     with pytest.raises(InputError, match="a device"):
         present(Path("/dev/zero"))
@@ -119,12 +119,12 @@ def read_corpus(path: Path) -> Any:
 @pytest.mark.parametrize(
     ("arrays", "said"),
     [
-        (corpus(c=["x", "y"]), r"array 'c', entry 0: 'x' is no whole number from 0 to 31"),
-        (corpus(c=[1, 32]), r"array 'c', entry 1: 32 is no whole number from 0 to 31"),
+        (corpus(c=["x", "y"]), r"array 'c', entry 0: 'x' is not a whole number from 0 to 31"),
+        (corpus(c=[1, 32]), r"array 'c', entry 1: 32 is not a whole number from 0 to 31"),
         (corpus(c=[1, -1]), r"array 'c', entry 1: -1"),
         (corpus(c=[1, 0.5]), r"array 'c', entry 1: 0.5"),
         (corpus(c=[1, np.nan]), r"array 'c', entry 1: nan"),
-        (corpus(a=[0, 3]), r"array 'a', entry 1: 3 is no whole number from 0 to 2"),
+        (corpus(a=[0, 3]), r"array 'a', entry 1: 3 is not a whole number from 0 to 2"),
         (corpus(a=[0, 1, 2]), r"'c' and 'a' have the shapes \(2,\) and \(3,\)"),
         (corpus(c=1, a=1), r"'c' and 'a' have the shapes \(\) and \(\)"),
         (corpus(names=["gc"]), r"'names' has the shape \(1,\), but there are 2 features"),
@@ -255,7 +255,7 @@ def test_half_precision_is_read_as_single(tmp_path: Path) -> None:
             "%%MatrixMarket matrix coordinate real general\n2 2 3\n1 1 1\n2 1 1\n1 1 2\n",
             "entry 3 below line 2 lies in row 1, column 1, as an earlier",
         ),
-        ("1 2 3\n", "this is no Matrix Market file"),
+        ("1 2 3\n", "this is not a Matrix Market file"),
     ],
 )
 def test_damaged_matrix_market_files_are_refused(tmp_path: Path, text: str, said: str) -> None:

@@ -4,11 +4,8 @@ import re
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
-from functools import cache
-from html.parser import HTMLParser
-from itertools import pairwise
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +13,13 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import xarray as xr
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import FancyArrowPatch, Polygon
 
 import genarium as gn
 from genarium import cli
-from genarium.declaration import ROLES, Array, Model, Stage, Var
-from genarium.drawing import KEPT, Titled, inline, kept, log_ticks, shades, style
-from genarium.estimates import Estimate, centres, estimates, match, matched_truth
-from genarium.reporting import (  # fmt: skip
-    chains,
+from genarium.declaration import Model
+from genarium.estimates import centres, estimates
+from genarium.reporting import (
     estimate_section,
-    figures,
-    figures_of_result,
     render,
     report,
     reproduce,
@@ -38,122 +27,11 @@ from genarium.reporting import (  # fmt: skip
     summary,
     tables,
 )
-from genarium.reporting.graph import arrange, story
-from genarium.reporting.page import number, short
-from genarium.reporting.tables import estimate_tables
+from genarium.reporting.page import short
 from genarium.reporting.trust import banner, beside_truth
-from genarium.supports import label, positive, real, simplex
-from genarium.verbs.diagnose import diagnose, replicated_statistics
+from genarium.verbs.diagnose import diagnose
 from genarium.verdicts import Diagnosis, verdict
-
-MU = np.array([[10.0, 300.0], [300.0, 10.0], [90.0, 90.0]])
-PI = np.array([0.2, 0.3, 0.5])
-VOID = {"meta", "br", "hr", "img", "link", "input"}
-SECTIONS = ["found", "checks", "figures", "course", "estimates", "model", "provenance", "reproduce"]
-
-
-@dataclass
-class Node:
-    """An element of a page."""
-
-    tag: str
-    attrs: dict[str, str | None]
-    children: "list[Node | str]" = field(default_factory=list)
-
-    def every(self, *tags: str) -> "Iterator[Node]":
-        for child in self.children:
-            if isinstance(child, Node):
-                if child.tag in tags:
-                    yield child
-                yield from child.every(*tags)
-
-    def find(self, tag: str, **attrs: str) -> "Node":
-        found = [node for node in self.every(tag) if attrs.items() <= node.attrs.items()]
-        assert len(found) == 1, (tag, attrs, len(found))
-        return found[0]
-
-    @property
-    def text(self) -> str:
-        return "".join(child if isinstance(child, str) else child.text for child in self.children)
-
-
-class Page(HTMLParser):
-    """Parses a page into nodes, and fails where tags are not balanced."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.root = Node("", {})
-        self.open = [self.root]
-        self.feed(html)
-        self.close()
-        assert self.open == [self.root], [node.tag for node in self.open]
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        names = [name for name, _ in attrs]
-        assert len(names) == len(set(names)), (tag, names)
-        node = Node(tag, dict(attrs))
-        self.open[-1].children.append(node)
-        if tag not in VOID:
-            self.open.append(node)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.open[-1].children.append(Node(tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop().tag == tag
-
-    def handle_data(self, data: str) -> None:
-        self.open[-1].children.append(data)
-
-
-def rows(page: Node, name: str) -> list[dict[str, str]]:
-    """Rows of the table with a label, by the names of its columns."""
-    table = page.find("table", **{"aria-label": name})
-    head = [cell.text for cell in table.every("th")]
-    return [
-        dict(zip(head, (cell.text for cell in row.every("td")), strict=True)) for row in table.find("tbody").every("tr")
-    ]
-
-
-def section(page: Node, key: str) -> Node:
-    return page.find("section", id=key)
-
-
-@pytest.fixture(scope="module")
-def data() -> xr.DataTree:
-    """Three groups that are easy to tell apart."""
-    return gn.simulate("nb_mixture", seed=3, cell=80, mu=MU, pi=PI)
-
-
-Fits = Callable[[str], xr.DataTree]
-Pages = Callable[[str], Node]
-
-
-@pytest.fixture(scope="module")
-def fits(data: xr.DataTree) -> Fits:
-    options: dict[str, dict[str, Any]] = {
-        "em": {"restarts": 3},
-        "vi": {"restarts": 3, "draws": 200},
-        "gibbs": {"chains": 2, "draws": 150, "tune": 100},
-    }
-    return cache(lambda method: gn.fit("nb_mixture", data, method, seed=1, **options[method]))
-
-
-@pytest.fixture(scope="module")
-def written(fits: Fits, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
-    folder = tmp_path_factory.mktemp("pages")
-    return cache(lambda method: report(fits(method), folder / f"{method}.html").read_text(encoding="utf-8"))
-
-
-@pytest.fixture(scope="module")
-def pages(written: Callable[[str], str]) -> Pages:
-    return cache(lambda method: Page(written(method)).root)
-
-
-each_method = pytest.mark.parametrize(
-    "method", ["gibbs", *(pytest.param(method, marks=pytest.mark.slow) for method in ("em", "vi"))]
-)
-
+from report_pages import MU, SECTIONS, Fits, Node, Page, Pages, each_method, rows, section
 
 # -- the page ----------------------------------------------------------------------------------------------------------
 
@@ -207,55 +85,6 @@ def test_every_figure_is_named_and_explained(method: str, pages: Pages) -> None:
     assert sum("ook for" in one.find("figcaption").text for one in every) == len(every) - 1  # all but the model's graph
 
 
-def test_colours_of_a_convention_stay_in_the_dark_unless_they_are_black(root: Path) -> None:
-    colours = ("#cac9c9", "#a1ce63", "#e32926", "#016601", "#4c0198", "#010101")
-    assert [kept(colour) for colour in colours] == [*[KEPT] * 4, None, None]
-    figure = Figure(figsize=(2, 2))
-    axes = figure.subplots()
-    for i in range(2):
-        axes.stairs([1.0], [i, i + 1], fill=True, color="#cac9c9", gid=KEPT)
-    axes.stairs([1.0], [2, 3], fill=True, color="#010101")
-    html = inline(figure, "k", "a figure")
-    assert html.count(f'class="{KEPT}"') == 2
-    assert f'id="{KEPT}"' not in html
-    css = (root / "src" / "genarium" / "reporting" / "style.css").read_text(encoding="utf-8")
-    assert f".drawn svg .{KEPT} {{ filter: invert(1) hue-rotate(180deg); }}" in css  # twice, so that it is as before
-
-
-def test_shades_fade_neither_on_white_nor_on_black_where_they_are_turned() -> None:
-    luminance = shades()(np.linspace(0, 1, 50))[:, :3] @ [0.2126, 0.7152, 0.0722]
-    assert luminance.max() < 0.65
-    assert (1 - luminance).min() > 0.35
-
-
-def test_figures_keep_text_as_text(pages: Pages) -> None:
-    graph = section(pages("em"), "model").find("svg")
-    assert {node.text for node in graph.every("text")} >= {
-        "known",
-        "unknown",
-        "hidden",
-        "observed",
-        "π  pi",
-        "G  group",
-        "x",
-    }
-
-
-@each_method
-def test_figures_belong_to_what_the_tree_holds(method: str, pages: Pages) -> None:
-    titles = [node.text for node in section(pages(method), "course").every("h3")]
-    expected = {
-        "em": ["Bound by iteration", "Predictive checks"],
-        "vi": ["Bound by iteration", "Predictive checks"],
-        "gibbs": ["Chains", "Predictive checks"],
-    }
-    assert titles == expected[method]
-    found = [node.text for node in section(pages(method), "found").every("h3")]
-    assert found == ["Groups, the largest first", "Weights and centroids", "Cells and components"]
-    found = [node.text for node in section(pages(method), "figures").every("h3")]
-    assert found[-1] == ("Estimates beside the truth" if method == "em" else "Estimates with their intervals")
-
-
 @pytest.mark.parametrize("method", ["em", *(pytest.param(m, marks=pytest.mark.slow) for m in ("gibbs", "vi"))])
 def test_same_tree_same_bytes(method: str, fits: Fits, written: Callable[[str], str], tmp_path: Path) -> None:
     tree, before = fits(method), fits(method).copy(deep=True)
@@ -287,9 +116,9 @@ def test_text_is_escaped(fits: Fits) -> None:
     assert not list(page.every("script", "b"))
 
 
-def test_refusals(fits: Fits, data: xr.DataTree, tmp_path: Path) -> None:
+def test_refusals(fits: Fits, three_groups: xr.DataTree, tmp_path: Path) -> None:
     with pytest.raises(gn.InputError, match="no fit"):
-        report(data, tmp_path / "report.html")
+        report(three_groups, tmp_path / "report.html")
     with pytest.raises(gn.InputError, match="does not exist"):
         report(fits("em"), tmp_path / "absent" / "report.html")
     with pytest.raises(gn.InputError, match="is a folder"):
@@ -336,11 +165,11 @@ def test_checks_are_those_of_diagnose(method: str, fits: Fits, pages: Pages) -> 
     assert classes == [v.status for v in found]
 
 
-def test_overall_verdict(data: xr.DataTree) -> None:
-    good = gn.fit("nb_mixture", data, "em", seed=1, restarts=1)
+def test_overall_verdict(three_groups: xr.DataTree) -> None:
+    good = gn.fit("nb_mixture", three_groups, "em", seed=1, restarts=1)
     empty = good.copy()
     empty.attrs["notes"] = good.attrs["notes"].replace('"empty_components": 0', '"empty_components": 1')
-    early = gn.fit("nb_mixture", data, "em", seed=1, restarts=1, max_iterations=1)
+    early = gn.fit("nb_mixture", three_groups, "em", seed=1, restarts=1, max_iterations=1)
     model = gn.get("nb_mixture")
 
     def box(found: Diagnosis) -> Node:
@@ -463,487 +292,13 @@ def test_reproduce(
     assert around == ([offered] if method == "gibbs" else [])
 
 
-def test_reproduce_with_a_variable_held_fixed(data: xr.DataTree) -> None:
-    tree, model = gn.fit("nb_mixture", data, "em", seed=1, restarts=2, mu=MU), gn.get("nb_mixture")
+def test_reproduce_with_a_variable_held_fixed(three_groups: xr.DataTree) -> None:
+    tree, model = gn.fit("nb_mixture", three_groups, "em", seed=1, restarts=2, mu=MU), gn.get("nb_mixture")
     (python,) = (node.text for node in Page(reproduce(model, tree)).root.every("pre"))
     assert 'gn.fit("nb_mixture", tree, "em", seed=1, restarts=2, mu=tree["point"]["mu"])' in python
     assert "Held fixed: mu." in Page(estimate_section(model, tree, [])).root.text
     table = rows(Page(tables.variables(model, tree)).root, "Variables of the model")
     assert {row["Name"]: row["Here"] for row in table}["mu"] == "held fixed"
-
-
-# -- the numbers -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("method", [pytest.param("vi", marks=pytest.mark.slow), "gibbs"])
-@pytest.mark.parametrize("name", ["pi", "mu"])
-def test_estimates_from_draws(method: str, name: str, fits: Fits, pages: Pages) -> None:
-    draws = fits(method)["posterior"][name].to_numpy()
-    columns = {
-        "mean": draws.mean((0, 1)),
-        "sd": draws.std((0, 1)),
-        "5%": np.quantile(draws, 0.05, axis=(0, 1)),
-        "95%": np.quantile(draws, 0.95, axis=(0, 1)),
-    }
-    table = rows(pages(method), f"Estimates of {name}")
-    assert len(table) == draws[0, 0].size
-    for column, values in columns.items():
-        np.testing.assert_allclose(
-            [float(row[column]) for row in table], values.ravel(), rtol=6e-3 if column == "sd" else 6e-4
-        )
-    assert ("R-hat" in table[0]) == ("ESS" in table[0]) == (method == "gibbs")
-    if method == "gibbs":
-        from arviz_stats.base import array_stats
-
-        flat = draws.reshape(*draws.shape[:2], -1).transpose(2, 0, 1)
-        rhat = array_stats.rhat(flat, chain_axis=1, draw_axis=2)
-        assert [row["R-hat"] for row in table] == [f"{value:.3f}" for value in rhat]
-        ess = array_stats.ess(flat, chain_axis=1, draw_axis=2, method="bulk")
-        assert [row["ESS"] for row in table] == [f"{value:.0f}" for value in ess]
-
-
-@pytest.mark.parametrize("name", ["pi", "mu"])
-def test_point_estimates(name: str, fits: Fits, pages: Pages) -> None:
-    table = rows(pages("em"), f"Estimates of {name}")
-    values = fits("em")["point"][name].to_numpy().ravel()
-    np.testing.assert_allclose([float(row["estimate"]) for row in table], values, rtol=6e-4)
-    assert not {"mean", "sd", "R-hat", "inside"} & set(table[0])
-    apart = [float(row["estimate − truth"]) for row in table]
-    truth = matched_truth(gn.get("nb_mixture"), fits("em"))[name].ravel()
-    np.testing.assert_allclose(apart, values - truth, rtol=6e-4, atol=1e-12)
-
-
-@each_method
-def test_truth_stands_beside_its_estimate(method: str, fits: Fits, pages: Pages) -> None:
-    """Estimates are sorted by weight, the truth is not: the labels must have been matched."""
-    right = np.argsort(-PI)
-    for name, true in {"pi": PI[right], "mu": MU[right]}.items():
-        table = rows(pages(method), f"Estimates of {name}")
-        np.testing.assert_allclose([float(row["truth"]) for row in table], true.ravel(), rtol=6e-4)
-        if method != "em":
-            inside = [float(row["5%"]) <= float(row["truth"]) <= float(row["95%"]) for row in table]
-            assert [row["inside"] for row in table] == ["yes" if one else "no" for one in inside]
-            said = f"{sum(inside)} of {true.size} true values lie in their 90% intervals"
-            assert (said in section(pages(method), "estimates").text) == (name == "mu")  # three values say nothing
-    assert "renumbered" in section(pages(method), "estimates").text
-
-
-def test_data_without_truth(data: xr.DataTree) -> None:
-    model, x = gn.get("nb_mixture"), data["observed_data"]["x"].to_numpy()
-    tree = gn.fit("nb_mixture", {"x": x, "phi": 0.3}, "em", seed=1, component=3, restarts=2)
-    page = Page(estimate_section(model, tree, estimates(model, tree))).root
-    assert list(rows(page, "Estimates of pi")[0]) == ["component", "estimate"]
-    assert "renumbered" not in page.text
-    assert "The data are simulated" not in summary(model, tree)
-    assert matched_truth(model, tree) == {}
-
-
-def test_long_tables_say_what_they_leave_out() -> None:
-    data, model = gn.simulate("nb_mixture", seed=1, cell=40, gene=30, component=2), gn.get("nb_mixture")
-    tree = gn.fit("nb_mixture", data, "vi", seed=1, restarts=2, draws=50)
-    found = estimates(model, tree)
-    page = Page(estimate_section(model, tree, found)).root
-    table = rows(page, "Estimates of mu")
-    assert [(row["component"], row["gene"]) for row in table] == [("0", str(g)) for g in range(24)]
-    assert "The first 24 of 60 rows; 36 are left out." in page.text
-    folded = [node.find("table").attrs["aria-label"] for node in page.every("details")]
-    assert "Estimates of mu" in folded
-    (mu,) = (one for one in found if one.name == "mu")
-    assert mu.inside is not None
-    assert f"{int(mu.inside.sum())} of 60 true values" in page.text  # over all rows, not those shown
-    ((_, caption, _),) = figures.intervals(model, found)
-    assert "Too large to be drawn: mu (2 × 30)." in caption
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0.0, "0.000"),
-        (13984.968, "13985"),
-        (2084.05, "2084"),
-        (31.274, "31.27"),
-        (-0.0012345, "-0.001234"),
-        (1.5e-9, "1.500e-09"),
-        (3.2e8, "3.200e+08"),
-        (np.nan, "–"),
-        (-np.inf, "–"),
-        (7, "7.000"),
-    ],
-)
-def test_number(value: float, text: str) -> None:
-    assert number(value) == text
-
-
-# -- matching labels ---------------------------------------------------------------------------------------------------
-
-
-def test_hidden_labels_are_matched(fits: Fits) -> None:
-    model = gn.get("nb_mixture")
-    for method in ("em", "vi"):
-        tree = fits(method)
-        group = tree["point" if method == "em" else "variational"]["responsibility"].argmax("component").to_numpy()
-        raw = tree["truth"]["group"].to_numpy()
-        assert (matched_truth(model, tree)["group"] == group).mean() > 0.9
-        assert (raw == group).mean() < 0.5
-
-
-@pytest.mark.parametrize("components", [2, 4])
-def test_other_number_of_components_than_the_truth(components: int, data: xr.DataTree) -> None:
-    tree = gn.fit("nb_mixture", data, "em", seed=1, component=components, restarts=3)
-    model = gn.get("nb_mixture")
-    true = matched_truth(model, tree)
-    assert true["mu"].shape == (components, 2)
-    lacking = np.isnan(true["mu"]).all(1)
-    assert lacking.sum() == max(0, components - 3)
-    assert (np.isnan(true["pi"]) == lacking).all()
-    shared = {tuple(row) for row in true["mu"][~lacking]}
-    assert shared <= {tuple(row) for row in MU}
-    counts = Counter(true["group"].tolist())
-    assert (counts[-1] > 0) == (components < 3)
-    assert set(counts) - {-1} == set(np.flatnonzero(~lacking).tolist())
-    page = Page(estimate_section(model, tree, estimates(model, tree))).root
-    assert [row["truth"] == "–" for row in rows(page, "Estimates of pi")] == lacking.tolist()
-
-
-def toy_mixture(exchangeable: str = "kind") -> Model:
-    """A declaration with every shape that matching meets; it is never fitted."""
-    unknown = {
-        "w": Var(("kind",), simplex, "Weight.", "w"),
-        "scale": Var(("kind",), positive, "Scale.", "s"),
-        "centre": Var(("site", "kind"), real, "Centre.", "c"),
-        "common": Var((), real, "Common.", "a"),
-    }
-    return Model(
-        name="toy_mixture",
-        title="Toy",
-        sizes={"kind": 3, "site": 2, "item": 4},
-        known=Stage({}),
-        unknown=Stage(unknown, {name: lambda: 0 for name in unknown}),
-        hidden=Stage({"z": Var(("item",), label("kind"), "Kind.", "z")}, {"z": lambda w: 0}),
-        observed=Stage(
-            {"y": Var(("item",), real, "Value.", "y"), "n": Var((), real, "Another.", "n")},
-            {"y": lambda z, centre, scale, common: 0, "n": lambda y: 0},
-        ),
-        exchangeable=exchangeable,
-    )
-
-
-def test_match_along_any_axis() -> None:
-    rng = np.random.default_rng(0)
-    order = np.array([2, 0, 1])
-    true = {
-        "w": np.array([0.2, 0.3, 0.5]),
-        "scale": np.array([1e-3, 1.0, 1e3]),
-        "centre": rng.normal(size=(2, 3)),
-        "common": np.array(1.0),
-    }
-    estimate = {name: value[..., order] * 1.01 if value.ndim else value for name, value in true.items()}
-    found = match(toy_mixture(), estimate, true)
-    assert found is not None
-    assert found.tolist() == order.tolist()
-    for name in ("w", "scale", "centre"):
-        alone = match(toy_mixture(), {name: estimate[name]}, {name: true[name]})
-        assert alone is not None
-        assert alone.tolist() == order.tolist(), name
-    assert match(toy_mixture(), {"common": true["common"]}, {"common": true["common"]}) is None
-    assert match(toy_mixture(""), estimate, true) is None
-
-
-# -- the figures -------------------------------------------------------------------------------------------------------
-
-
-def title_of(axes: Axes) -> str:
-    """Title of a panel, on whichever side the style in force puts it."""
-    return axes.get_title("left") or axes.get_title()
-
-
-def xdata(line: Line2D) -> Array:
-    return np.asarray(line.get_xdata(), dtype=float)
-
-
-def ydata(line: Line2D) -> Array:
-    return np.asarray(line.get_ydata(), dtype=float)
-
-
-def only(every: Iterator[Titled]) -> Figure:
-    ((_, _, figure),) = every
-    return figure
-
-
-def test_bound_shows_every_restart(fits: Fits) -> None:
-    tree = fits("em")
-    table = tree["point"]["bound"].to_numpy()
-    left, right = only(figures.bound(tree)).axes
-    assert len(left.lines) == len(right.lines) == len(table) == 3
-    ends = np.array([row[np.isfinite(row)][-1] for row in table])
-    kept = table[ends.argmax()]
-    last = left.lines[-1]  # drawn on top: the restart that was kept
-    np.testing.assert_array_equal(ydata(last), kept[np.isfinite(kept)])
-    low, high = left.get_ylim()
-    assert low < table[:, 1:][np.isfinite(table[:, 1:])].min()
-    assert high > ends.max()
-    assert right.get_yscale() == "log"
-    gap = ydata(right.lines[-1])
-    np.testing.assert_allclose(gap[0], np.nanmax(table) - kept[0])
-    assert gap[-1] == pytest.approx(1e-6)
-
-
-def test_bound_of_one_start_advises_nothing_on_others(fits: Fits) -> None:
-    tree = fits("em").copy()
-    tree["point"] = tree["point"].to_dataset().isel(restart=[0])
-    caption = next(figures.bound(tree))[1]
-    assert "one start" in caption
-    assert "more than one" not in caption
-
-
-def test_bound_of_a_long_restart_is_compressed(fits: Fits) -> None:
-    tree = fits("em").copy()
-    climb = -100 * np.exp(-np.arange(900) / 100.0) - 50
-    table = np.full((2, 900), np.nan)
-    table[0, :6] = -(0.5 ** np.arange(6))
-    table[1] = climb
-    tree["point"] = xr.DataTree(xr.Dataset({"bound": (("restart", "iteration"), table)}))
-    for axes in only(figures.bound(tree)).axes:
-        assert axes.get_xscale() == "symlog"
-        assert [t.get_text() for t in axes.get_xticklabels()] == ["0", "5", "10", "100"]
-        assert axes.get_xlim()[0] > -1
-        assert len(xdata(axes.lines[0])) <= figures.POINTS
-
-
-def test_noisy_bound_is_smoothed(fits: Fits) -> None:
-    tree = fits("vi").copy()
-    rng = np.random.default_rng(0)
-    values = -1000 * np.exp(-np.arange(2000) / 50.0) + rng.normal(size=2000)
-    tree["variational"] = xr.DataTree(xr.Dataset({"bound": (("restart", "iteration"), values[None])}))
-    tree.attrs["notes"] = '{"noisy_bound": 1}'
-    (axes,) = only(figures.bound(tree)).axes
-    raw, smooth = axes.lines
-    assert len(xdata(raw)) == len(xdata(smooth)) == figures.POINTS
-    assert ydata(smooth)[-200:].std() < 0.4
-    assert -5 < axes.get_ylim()[0] < -1
-    assert xdata(smooth)[-1] == 1999
-
-
-def test_choice_by_what_is_held_out_marks_the_chosen_one() -> None:
-    """Where the bound and the best say another, the diamond stands at what was chosen; bars are errors."""
-    dim = "component_candidate"
-    columns = {
-        "bound": [-9.0, -5.0, -6.0, -3.0],
-        "held_out": [-8.0, -7.0, -4.5, -4.0],
-        "behind_error": [2.0, 1.5, 0.7, 0],
-        "chosen": [False, False, True, False],
-    }
-    table = xr.Dataset({name: (dim, values) for name, values in columns.items()}, {dim: [1, 2, 3, 4]})
-    ((_, caption, figure),) = figures.choice(xr.DataTree.from_dict({"choice": table}))
-    assert "How far the log density of held-out data of each candidate lies below the best" in caption
-    assert "the diamond is the chosen one (3)" in caption
-    axes: Any = figure.axes[0]
-    bars, _, diamond = axes.collections
-    np.testing.assert_array_equal(diamond.get_offsets(), [[3, 0.5]])
-    ends = np.array([segment[:, 1] for segment in bars.get_segments()])
-    np.testing.assert_allclose(ends, [[2.0, 6.0], [1.5, 4.5], [-0.2, 1.2], [0.0, 0.0]])
-
-
-def test_choice() -> None:
-    data = gn.simulate("nb_mixture", seed=3, cell=60, mu=MU, pi=PI)
-    tree = gn.choose("nb_mixture", data, "component", range(1, 5), seed=1, restarts=2, draws=20)
-    ((title, caption, figure),) = figures.choice(tree)
-    assert title == "Choice of the number of components"
-    bound = tree["choice"]["bound"].to_numpy()
-    best = int(bound.argmax()) + 1
-    assert f"the diamond is the chosen one ({best})" in caption
-    (axes,) = figure.axes
-    np.testing.assert_allclose(ydata(axes.lines[0]), bound.max() - bound)
-    diamond = axes.collections[1].get_offsets()
-    np.testing.assert_allclose(np.asarray(diamond), [[best, 0]])
-    assert [text.get_text() for text in axes.texts][best - 1] == "0"
-    model = gn.get("nb_mixture")
-    assert title in [name for name, _, _ in figures_of_result(model, tree, estimates(model, tree))]
-
-
-def test_intervals(fits: Fits) -> None:
-    model, tree = gn.get("nb_mixture"), fits("gibbs")
-    figure = only(figures.intervals(model, estimates(model, tree)))
-    assert [title_of(axes) for axes in figure.axes] == ["π  pi  by component", "μ  mu  by component, gene"]
-    draws = tree["posterior"]["mu"].to_numpy()
-    wide, narrow = figure.axes[1].collections
-    for lines, q in ((wide, 0.05), (narrow, 0.25)):
-        ends = np.array([segment[:, 0] for segment in lines.get_segments()])  # type: ignore[attr-defined]
-        np.testing.assert_allclose(ends[:, 0], np.quantile(draws, q, axis=(0, 1)).ravel())
-        np.testing.assert_allclose(ends[:, 1], np.quantile(draws, 1 - q, axis=(0, 1)).ravel())
-    mean, diamond = figure.axes[1].lines
-    np.testing.assert_allclose(xdata(mean), draws.mean((0, 1)).ravel())
-    np.testing.assert_allclose(xdata(diamond), MU[np.argsort(-PI)].ravel())
-    assert figure.axes[1].get_xscale() == "log"
-    assert figure.axes[0].get_xscale() == "linear"
-    assert figure.axes[1].get_ylim()[0] > figure.axes[1].get_ylim()[1]  # the first element on top
-
-
-def test_no_interval_figure_for_a_point_without_truth(fits: Fits) -> None:
-    tree = fits("em").copy()
-    del tree["truth"]
-    model = gn.get("nb_mixture")
-    assert not list(figures.intervals(model, estimates(model, tree)))
-
-
-@each_method
-def test_predictive_figure_agrees_with_the_verdicts(method: str, fits: Fits) -> None:
-    model, tree = gn.get("nb_mixture"), fits(method)
-    observed, again = replicated_statistics(model, tree, seed=4)
-    p = {v.check.removeprefix("predictive check: "): v.value for v in diagnose("nb_mixture", tree, seed=4).verdicts}
-    ((_, _, figure),) = figures.predictive(model, tree, seed=4)
-    assert len(figure.axes) == len(observed) == 6
-    for axes, (name, value) in zip(figure.axes, observed.items(), strict=True):
-        above = (again[name] > value).mean() + (again[name] == value).mean() / 2
-        assert min(1, 2 * min(above, 1 - above)) == pytest.approx(p[name.replace("_", " ")])
-        assert title_of(axes) == name.replace("_", " ")
-        assert axes.get_xlabel().endswith(f"; p {short(p[name.replace('_', ' ')])}")
-        np.testing.assert_allclose(xdata(axes.lines[0]), value)
-        (outline,) = axes.patches
-        assert isinstance(outline, Polygon)
-        np.testing.assert_allclose(outline.get_xy()[:, 0].min(), again[name].min())
-        np.testing.assert_allclose(outline.get_xy()[:, 0].max(), again[name].max())
-
-
-def test_predictive_statistic_that_is_not_finite(fits: Fits, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = gn.get("nb_mixture")
-    object.__setattr__(model, "statistics", lambda x: {"nothing": np.nan, "constant": 2.0})
-    figure = only(figures.predictive(model, fits("gibbs"), seed=0))
-    assert [axes.get_xlabel() for axes in figure.axes] == ["data nan; p –", "data 2; p 1"]
-
-
-def test_chains_show_the_worst_element(fits: Fits) -> None:
-    model, tree = gn.get("nb_mixture"), fits("gibbs").copy(deep=True)
-    posterior = tree["posterior"].to_dataset()
-    posterior["mu"][{"chain": 1, "component": 2, "gene": 1}] += 1000
-    tree["posterior"] = xr.DataTree(posterior)
-    picked = chains.worst_mixing(model, tree, estimates(model, tree))
-    names = [name for name, _ in picked]
-    assert re.fullmatch(r"π\[\d\](   R-hat \d\.\d+)?", names[0])
-    assert names[1].startswith("μ[2, 1]   R-hat ")
-    assert names[2] == "log density"
-    np.testing.assert_array_equal(picked[1][1], posterior["mu"][..., 2, 1])
-    figure = only(chains.chains(model, tree, estimates(model, tree)))
-    trace, rank = figure.axes[2:4]
-    assert [len(ydata(line)) for line in trace.lines] == [150, 150]
-    bars = np.array([bar.get_height() for bar in rank.patches]).reshape(2, -1)  # type: ignore[attr-defined]
-    np.testing.assert_allclose(bars.sum(1), 0.45 * bars.shape[1])  # level, each would be at 0.45
-    assert (bars[0, 10:] == 0).all()
-    assert (bars[1, :10] == 0).all()
-
-
-def test_divergent_draws_are_marked(fits: Fits) -> None:
-    model, tree = gn.get("nb_mixture"), fits("gibbs").copy(deep=True)
-    diverging = np.zeros((2, 150), dtype=bool)
-    diverging[0, 7] = diverging[1, 20] = True
-    stats = tree["sample_stats"].to_dataset().assign(diverging=(("chain", "draw"), diverging))
-    tree["sample_stats"] = xr.DataTree(stats)
-    ((_, caption, figure),) = chains.chains(model, tree, estimates(model, tree))
-    assert "Ticks at the bottom: divergent transitions." in caption
-    assert xdata(figure.axes[0].lines[-1]).tolist() == [7, 20]
-
-
-def test_one_chain(fits: Fits) -> None:
-    model, tree = gn.get("nb_mixture"), fits("gibbs").isel(chain=[0])
-    found = estimates(model, tree)
-    page = Page(estimate_section(model, tree, found)).root
-    assert {row["R-hat"] for row in rows(page, "Estimates of mu")} == {"–"}
-    names = [name for name, _ in chains.worst_mixing(model, tree, found)]
-    assert [name[0] for name in names] == ["π", "μ", "l"]
-    assert not any("R-hat" in name for name in names)
-
-
-# -- the graph ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("options", [{}, {"dispersion": "gene"}])
-def test_graph_has_every_variable_and_arrow(options: dict[str, str]) -> None:
-    model = gn.get("nb_mixture").variant(**options)
-    figure = story(model)
-    (axes,) = figure.axes
-    arrows = [patch for patch in axes.patches if isinstance(patch, FancyArrowPatch)]
-    assert len(arrows) == len(list(model.edges()))
-    assert len(axes.patches) - len(arrows) == len(model.variables())
-    said = {text.get_text() for text in axes.texts}
-    assert {f"{var.symbol}  {name}" for name, var in model.variables().items() if var.symbol != name} <= said
-
-
-def test_graph_of_the_toys(toy: Model) -> None:
-    for model in (toy, toy_mixture()):
-        figure = story(model)
-        headings = [text.get_text() for text in figure.axes[0].texts]
-        used = [role for role in ROLES if model.variables(role)]
-        assert headings[: len(used)] == used
-        width, height = figure.get_size_inches()
-        for text in figure.axes[0].texts:
-            x, y = text.get_position()
-            assert figure.axes[0].get_xlim()[0] < x < figure.axes[0].get_xlim()[1]
-            assert abs(y) < height / 2
-        assert width > 2
-
-
-def test_arrange_untangles() -> None:
-    column = {"a": 0, "b": 0, "c": 1, "d": 1, "e": 3}
-    edges = [("a", "d"), ("b", "c"), ("c", "e"), ("a", "e")]
-    at = arrange(column, edges)
-    assert set(at) == {("a", 0), ("b", 0), ("c", 1), ("d", 1), ("e", 3), ("c", 2), ("a", 1), ("a", 2)}
-    assert (at["a", 0] - at["b", 0]) * (at["d", 1] - at["c", 1]) > 0  # the two arrows do not cross
-    for c in range(4):
-        heights = sorted(y for (_, place), y in at.items() if place == c)
-        assert all(high - low == 1 for low, high in pairwise(heights))
-        assert sum(heights) == 0
-
-
-# -- the SVG -----------------------------------------------------------------------------------------------------------
-
-
-def plot(x: Array) -> Figure:
-    figure = Figure(figsize=(3, 2))
-    figure.subplots().plot(x, "o", label="a")
-    return figure
-
-
-def test_inlined_figures_share_no_id() -> None:
-    with style():
-        one, other = (inline(plot(np.arange(3.0)), key, 'a "b" <c>') for key in ("x", "y"))
-    ids = [set(re.findall(r'id="([^"]+)"', text)) for text in (one, other)]
-    assert ids[0]
-    assert not ids[0] & ids[1]
-    assert all(name.startswith("x-") for name in ids[0])
-    assert one.startswith('<svg role="img" aria-label="a &quot;b&quot; &lt;c&gt;"')
-    assert one.endswith("</svg>")
-    assert not re.search("metadata|xmlns|xlink|<style|<!--|http", one)
-    Page(one)
-
-
-def test_style_is_undone_after_an_error() -> None:
-    before = mpl.rcParams["svg.fonttype"]
-
-    def fail() -> None:
-        with style():
-            assert mpl.rcParams["svg.fonttype"] == "none"
-            raise KeyError("figure")
-
-    with pytest.raises(KeyError):
-        fail()
-    assert mpl.rcParams["svg.fonttype"] == before
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "labels"),
-    [
-        (3, 40, ["5", "10", "20"]),
-        (28, 2100, ["30", "100", "300", "1,000"]),
-        (0.02, 900, ["0.1", "1", "10", "100"]),
-        (1, 10, ["1", "2", "5", "10"]),
-    ],
-)
-def test_log_ticks(low: float, high: float, labels: list[str]) -> None:
-    axes = Figure().subplots()
-    axes.set_xscale("log")
-    log_ticks(axes.xaxis, low, high)
-    assert [text.get_text() for text in axes.get_xticklabels()] == labels
-    assert not len(axes.get_xticks(minor=True))
 
 
 # -- another model -----------------------------------------------------------------------------------------------------
@@ -964,19 +319,3 @@ def test_model_with_scalars_only(toy: Model, monkeypatch: pytest.MonkeyPatch) ->
     assert "carry no meaning" not in section(page, "estimates").text
     assert "y (30 items), by the method conjugate." in page.find("header").text
     assert centres(toy, tree)["theta"].shape == ()
-
-
-def test_zeros_of_a_sparse_point_have_no_rows() -> None:
-    """A variable as a point of twelve, three of which are not zero."""
-    centre = np.zeros(12)
-    centre[[2, 5, 7]] = [1.5, -2.5, 3.5]
-    labels = (np.array([f"e{i}" for i in range(12)]),)
-    model = gn.get("notmad")
-    name = "edge_weight"
-    page = estimate_tables(model, [Estimate(name, ("item",), labels, centre)], False)
-    assert "9 of 12 estimates are zero and have no row." in page
-    assert page.count("<tr>") == 4
-    assert all(text in page for text in ("e2", "e5", "e7", "1.5"))
-    assert "e3" not in page
-    full = estimate_tables(model, [Estimate(name, ("item",), labels, centre, truth=centre)], False)
-    assert full.count("<tr>") == 13

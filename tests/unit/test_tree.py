@@ -2,7 +2,6 @@
 
 import ast
 import errno
-import importlib
 import json
 import re
 import stat
@@ -29,8 +28,6 @@ from genarium.tree import (
     stored_sizes,
     with_groups,
 )
-
-tree_module = importlib.import_module("genarium.tree")
 
 
 @pytest.fixture
@@ -251,7 +248,7 @@ def test_folder_is_no_file(tree: xr.DataTree, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="folder"):
         gn.save(tree, tmp_path)
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(InputError, match=r"this is no file, but a folder\. Name the file in it"):
+    with pytest.raises(InputError, match=r"this is not a file, but a folder\. Name the file in it"):
         gn.load(tmp_path)
 
 

@@ -80,7 +80,7 @@ def test_write_protected_files_and_strange_names_are_refused(tmp_path: Path) -> 
             written(tmp_path / name)
     assert path.read_text() == "new"
     for name in ("", "-"):
-        with pytest.raises(InputError, match="is no name of a file to write"):
+        with pytest.raises(InputError, match="cannot be the name of a file to write"):
             destination(Path(name))
 
 

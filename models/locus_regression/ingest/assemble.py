@@ -152,7 +152,7 @@ def _finish(
         of = dict(zip(names, group_of(options.groups, names), strict=True))
         groups = like.groups if like is not None and like.groups else sorted(set(of.values()))
         if unknown := sorted(set(of.values()) - set(groups)):
-            raise InputError(f"groups: {unknown[0]!r} is no group of {option('like')}; there are {listed(groups)}.")
+            raise InputError(f"groups: {unknown[0]!r} is not a group of {option('like')}; there are {listed(groups)}.")
         number = {name: groups.index(group) for name, group in of.items()}
         out["group"] = np.array([number[name] for name in out["genome"]], dtype=np.int64)
         chosen["groups"] = "several"

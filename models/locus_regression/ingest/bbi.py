@@ -40,7 +40,7 @@ def look_over(path: Path) -> None:
         told = struct.unpack(f"{order}{HEADER}", head)
         tree_at, buffer = told[3], told[10]
         if buffer > RATIO * size:
-            raise _damaged(path, f"its header tells of blocks of {buffer:,} bytes, in a file of {size:,}")
+            raise _damaged(path, f"its header announces blocks of {buffer:,} bytes, in a file of {size:,}")
         if tree_at >= size:
             raise _damaged(path, f"its chromosomes are said to be at byte {tree_at:,} of {size:,}")
         stream.seek(tree_at)
@@ -49,7 +49,7 @@ def look_over(path: Path) -> None:
         raise _damaged(path, "it is cut short")
     magic, _, key, value, count, _ = struct.unpack(f"{order}{TREE}", tree)
     if magic != TREE_MAGIC or value != VALUE or count * (key + VALUE) > size:
-        raise _damaged(path, "the table of its chromosomes is none")
+        raise _damaged(path, "its table of chromosomes is not valid")
     _index(path, told[5], size, order)
 
 
@@ -64,7 +64,7 @@ def _index(path: Path, at: int, size: int, order: str) -> None:
         while waiting:
             place = waiting.pop()
             if place in seen or place >= size:
-                raise _damaged(path, "its index is none")
+                raise _damaged(path, "its index is not valid")
             seen.add(place)
             stream.seek(place)
             leaf, _, count = struct.unpack(f"{order}BBH", stream.read(4).ljust(4, b"\0"))
@@ -78,7 +78,7 @@ def _index(path: Path, at: int, size: int, order: str) -> None:
             if not leaf:
                 waiting += rows["offset"].tolist()
             elif count and ((rows["offset"] > size) | (rows["bytes"] > size - np.minimum(rows["offset"], size))).any():
-                raise _damaged(path, "its index tells of data beyond its end")
+                raise _damaged(path, "its index points beyond its end")
 
 
 def _damaged(path: Path, why: str) -> InputError:

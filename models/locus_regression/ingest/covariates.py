@@ -106,7 +106,9 @@ def with_stored_steps(asked: Any, transform: Any, stored: dict[str, Any]) -> lis
     out = []
     for one in parse_features(asked, transform):
         if _key(one) not in stored:
-            raise InputError(f"features: {_key(one)!r} is no feature of {option('like')}; there are {listed(stored)}.")
+            raise InputError(
+                f"features: {_key(one)!r} is not a feature of {option('like')}; there are {listed(stored)}."
+            )
         steps = tuple(parse_step(word) for word in stored[_key(one)]["steps"])
         out.append(one if one.steps else replace(one, steps=steps))
     lacking = [key for key in stored if key not in {_key(one) for one in out}]

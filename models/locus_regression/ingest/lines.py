@@ -25,7 +25,9 @@ def lines(path: Path) -> Iterator[str]:
         If the file is absent, cannot be read, is cut short or is no text; says after which line.
     """
     if not path.is_file():
-        raise InputError(f"{path}: {'this is no file' if path.exists() else 'there is no such file'}. Check the path.")
+        raise InputError(
+            f"{path}: {'this is not a file' if path.exists() else 'there is no such file'}. Check the path."
+        )
     number = 0
     try:
         with path.open("rb") as raw:
@@ -42,7 +44,7 @@ def lines(path: Path) -> Iterator[str]:
         ) from error
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{path}: this is no text in UTF-8 (after line {number}: {error.reason}). Check that it is the file meant."
+            f"{path}: this is not text in UTF-8 (after line {number}: {error.reason}). Check that it is the file meant."
         ) from error
     except OSError as error:
         raise InputError(f"{path}: the file cannot be read ({error}). Check its permissions.") from error

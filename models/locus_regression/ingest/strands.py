@@ -179,8 +179,8 @@ def _bed(path: Path, contigs: Contigs, lost: dict[str, int]) -> list[tuple[int, 
         whole = len(fields) > 5 and fields[1].isdecimal() and fields[2].isdecimal()
         if not whole or fields[5] not in ("+", "-", "."):
             raise InputError(
-                f"{path}: line {number} ({line[:60]!r}) is no interval with a strand. Write chromosome, start, end, "
-                "name, score and strand (+, - or .) in six columns."
+                f"{path}: line {number} ({line[:60]!r}) is not an interval with a strand. Write chromosome, start, "
+                "end, name, score and strand (+, - or .) in six columns."
             )
         start, end = int(fields[1]), int(fields[2])
         if end < start:

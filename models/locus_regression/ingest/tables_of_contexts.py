@@ -41,7 +41,7 @@ def read_opportunities(path: Path, loci: Loci) -> Array:
     codes = [context_code(label) for label in labels]
     if bad := [label for label, code in zip(labels, codes, strict=True) if code < 0]:
         raise InputError(
-            f"{path}: {bad[0]!r} is no context. Write three bases with the mutated one in the middle, ACG."
+            f"{path}: {bad[0]!r} is not a context. Write three bases with the mutated one in the middle, ACG."
         )
     context = CONTEXT_OF[np.array(codes)]
     if lacking := [name for i, name in enumerate(CONTEXTS) if i not in context]:

@@ -65,6 +65,11 @@ def bayesian(
     Returns
     -------
     GlobalEffect
+
+    Raises
+    ------
+    InputError
+        If ``level`` is no proportion; and as :func:`deep_mr` and :func:`effects`.
     """
     from genarium import data, registry
 

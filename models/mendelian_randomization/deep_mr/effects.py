@@ -111,6 +111,12 @@ def effects(
     -------
     Effects
         Flattened in the order sequence, alternative, position.
+
+    Raises
+    ------
+    InputError
+        If an option is not known or out of its range, fewer than two members estimate, or one both selects and
+        estimates.
     """
     E = len(found.delta)
     if error not in ("mean", "member"):

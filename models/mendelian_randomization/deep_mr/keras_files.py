@@ -96,7 +96,7 @@ def _archive(path: Path) -> tuple[Any, Weights]:
         names = archive.namelist()
         missing = next((name for name in ("config.json", "model.weights.h5") if name not in names), None)
         if missing:
-            raise InputError(f"{path}: the archive has no {missing}, so it is no Keras model. Save it again.")
+            raise InputError(f"{path}: the archive has no {missing}, so it is not a Keras model. Save it again.")
         try:
             config = json.loads(archive.read("config.json"))
             raw = archive.read("model.weights.h5")

@@ -142,7 +142,7 @@ def load_network(
     """
     path = Path(path)
     if bases is not None and sorted(bases) != list("ACGT"):
-        raise InputError(f"deep_mr: bases={bases!r} is no order of the four bases. Give ACGT, say, or AGCT.")
+        raise InputError(f"deep_mr: bases={bases!r} is not an order of the four bases. Give ACGT, say, or AGCT.")
     kind = _kind(path)
     network: Network | OnnxNetwork
     if kind != "torch" and options:
@@ -171,7 +171,7 @@ def _numbers(name: str, given: Sequence[int] | None, increasing: bool) -> Array 
     try:
         found = np.array([operator.index(one) for one in given], dtype=int)
     except TypeError:
-        raise InputError(f"deep_mr: {name}={given!r} are no whole numbers. Give a list of them, from 0.") from None
+        raise InputError(f"deep_mr: {name}={given!r} are not whole numbers. Give a list of them, from 0.") from None
     if not len(found) or found.min() < 0 or (increasing and (np.diff(found) <= 0).any()):
         raise InputError(f"deep_mr: {name}={list(given)} must be numbers from 0{', increasing' if increasing else ''}.")
     return found
@@ -194,5 +194,5 @@ def _kind(path: Path) -> str:
     kind = SUFFIXES.get(path.suffix.lower())
     if kind is None:
         known = ", ".join(SUFFIXES)
-        raise InputError(f"{path}: this is no network that is known by how it begins, nor by its name ({known}).")
+        raise InputError(f"{path}: neither its first bytes nor its name ({known}) are those of a known format.")
     return kind

@@ -99,6 +99,11 @@ def local_effects(found: Effects, method: str = "ivw", least: int | None = None)
     Returns
     -------
     LocalEffects
+
+    Raises
+    ------
+    InputError
+        If the method is not known, no sequence has enough instruments, or the method fails on one.
     """
     if method not in LOCAL:
         raise InputError(f"deep_mr: method={method!r} is not known; use one of {', '.join(LOCAL)}.")
@@ -181,6 +186,12 @@ def deep_mr(
     Returns
     -------
     DeepMR
+
+    Raises
+    ------
+    InputError
+        If fewer than two sequences have instruments, sequences are given with a :class:`Mutagenesis` or lack without
+        one, or an option is not known.
     """
     from scipy.stats import t
 

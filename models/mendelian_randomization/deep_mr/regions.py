@@ -104,7 +104,9 @@ def _lines(bed: Path, columns: int) -> list[tuple[str, int, int, list[float]]]:
         except (IndexError, ValueError):
             if not rows and len(cells) > 2 and not cells[1].lstrip("-").isdigit():
                 continue  # a header
-            raise InputError(f"{bed}: line {number} is no region: {line[:60]!r}. Give contig, start and end.") from None
+            raise InputError(
+                f"{bed}: line {number} is not a region: {line[:60]!r}. Give contig, start and end."
+            ) from None
         if not 0 <= start < end:
             raise InputError(f"{bed}: line {number} has start {start} and end {end}. Starts count from 0, before ends.")
         rows.append((cells[0], start, end, _numbers(bed, number, cells[3 : 3 + columns], columns)))

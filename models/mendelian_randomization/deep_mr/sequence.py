@@ -24,6 +24,11 @@ def one_hot(sequences: str | Sequence[str]) -> Array:
     Returns
     -------
     ndarray, shape (N, 4, L)
+
+    Raises
+    ------
+    InputError
+        If the sequences are of unlike length, or hold anything but A, C, G, T and N.
     """
     texts = [sequences] if isinstance(sequences, str) else list(sequences)
     if not texts or len({len(text) for text in texts}) != 1 or not texts[0]:

@@ -173,6 +173,16 @@ def factor_of(residuals: Array) -> float:
     The median distance to the median, over a normal variable's. The sd of the residuals would not do: standard
     deviations over few members are far too small at times, and residuals in units of them have long tails (with five
     members that are right their variance is 2.4, with three it is infinite).
+
+    Parameters
+    ----------
+    residuals : ndarray
+        Measurements less predictions, over the standard deviations.
+
+    Returns
+    -------
+    float
+        One where the standard deviations are right.
     """
     return float(np.median(np.abs(residuals - np.median(residuals))) / 0.6744897501960817)
 

@@ -75,6 +75,10 @@ def pair(
         What to do with rows that could be the same variant: refuse them, take the first or that with the least
         standard error, or leave all out.
 
+    Returns
+    -------
+    Paired
+
     Raises
     ------
     InputError
@@ -130,7 +134,18 @@ def pair(
 
 
 def taken_of(effects: Effects, keep: Array) -> Effects:
-    """Return the effects of some variants."""
+    """Return the effects of some variants.
+
+    Parameters
+    ----------
+    effects : Effects
+    keep : ndarray of bool, shape (J,), or of int
+
+    Returns
+    -------
+    Effects
+        In the order of ``keep``.
+    """
     return Effects(*(getattr(effects, name)[keep] for name in effects.__dataclass_fields__))
 
 

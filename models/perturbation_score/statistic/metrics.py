@@ -66,6 +66,11 @@ def overlap_curve(predicted: Any, truth: Any) -> Array:
     -------
     ndarray, shape (P,)
         Of a ranking by chance k / P is expected at k.
+
+    Raises
+    ------
+    InputError
+        If there are not as many predicted scores as true ones.
     """
     predicted, truth = np.asarray(predicted, dtype=float), np.asarray(truth, dtype=float)
     if predicted.shape != truth.shape or predicted.ndim != 1:
@@ -83,7 +88,18 @@ def overlap_curve(predicted: Any, truth: Any) -> Array:
 
 
 def overlap_area(curve: Array) -> float:
-    """Mean of an overlap curve above chance, scaled so that the perfect ranking has one and chance has zero."""
+    """Mean of an overlap curve above chance, scaled so that the perfect ranking has one and chance has zero.
+
+    Parameters
+    ----------
+    curve : ndarray, shape (P,)
+        From :func:`overlap_curve`.
+
+    Returns
+    -------
+    float
+        One where nothing can be ranked (P = 1).
+    """
     chance = np.arange(1, len(curve) + 1) / len(curve)
     room = (1 - chance).sum()
     return float((curve - chance).sum() / room) if room > 0 else 1.0

@@ -1,4 +1,4 @@
-"""How the statistic is trained: the seed's two ways, and the one that its slips call for."""
+"""How the statistic is trained: the source's two ways, and the one that its slips call for."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -63,12 +63,23 @@ PRESETS = {
     "normalised": Preset((40, 30, 20, 10), True, "normalised"),
     "steady": Preset((40, 30, 20, 10), True, "normalised", steady=0.3, ranking=0.02),
 }
-"""``seed_baseline`` always sees 60 cells, its T follows behind; ``seed_robust`` has the seed's raw squared error;
+"""``seed_baseline`` always sees 60 cells, its T follows behind; ``seed_robust`` has the source's raw squared error;
 ``steady`` is trained for stability and ranking, too."""
 
 
 def preset(name: str, **changes: Any) -> Preset:
     """Return a preset, with other settings where given.
+
+    Parameters
+    ----------
+    name : str
+        One of ``PRESETS``.
+    **changes
+        Values of fields of :class:`Preset`.
+
+    Returns
+    -------
+    Preset
 
     Raises
     ------

@@ -57,6 +57,20 @@ class Screen:
 def normalise(counts: Any, dtype: str = "float32", total: float = 1e4) -> Array:
     """Log of one plus counts per ten thousand; (N, G), dense.
 
+    Parameters
+    ----------
+    counts : array_like or sparse matrix, shape (N, G)
+        Raw counts of N cells.
+    dtype : str
+        Of the result.
+    total : float
+        Counts that each cell is scaled to.
+
+    Returns
+    -------
+    ndarray, shape (N, G)
+        Zero or more.
+
     Raises
     ------
     InputError
@@ -233,6 +247,21 @@ def aligned(one: Screen, genes: tuple[str, ...], states: tuple[str, ...]) -> Scr
     """Return a screen with its genes and states in another screen's order, found by name; names that miss are told.
 
     Where a screen has no names, it has to have as many genes and states, and they are taken to be in order.
+
+    Parameters
+    ----------
+    one : Screen
+    genes, states : tuple of str
+        Names in the order that is wanted.
+
+    Returns
+    -------
+    Screen
+
+    Raises
+    ------
+    InputError
+        If a gene or state lacks, or there are cells of a state that is not wanted.
     """
     orders: list[Array | None] = []
     for what, have, want in (("gene", one.genes, genes), ("state", one.states, states)):

@@ -33,8 +33,8 @@ def refuse_what_nothing_draws(what: str, model: Any) -> None:
     if model.potentials:
         told = ", ".join(one.name for one in model.potentials)
         raise InputError(
-            f"{what}: data cannot be simulated from the potential {told}, which is no random variable. Write it as one "
-            "(pm.CustomDist with `dist` or `random`)."
+            f"{what}: data cannot be simulated from the potential {told}, which is not a random variable. Write it as "
+            "one (pm.CustomDist with `dist` or `random`)."
         )
     whole = [rv.name for rv in model.free_RVs if rv.dtype.startswith(("int", "uint", "bool"))]
     if whole:
@@ -50,8 +50,8 @@ def refuse_what_nothing_draws(what: str, model: Any) -> None:
             for total, n in zip(rv.owner.inputs[1:], rv.shape.eval(), strict=True)
         ):
             raise InputError(
-                f"{what}: the density counts each observation of {rv.name} more than once (total_size), and those that "
-                "are simulated are no more than they are. Build the model with all data, without minibatches."
+                f"{what}: the density counts each observation of {rv.name} more than once (total_size), but a "
+                "simulated one is one. Build the model with all data, without minibatches."
             )
     for rv in model.free_RVs:
         if _is(rv, "PartialObservedRV"):

@@ -55,8 +55,8 @@ def from_stan(
         for key, entry in told[kind].items():
             if entry["type"] not in ("int", "real"):
                 raise InputError(
-                    f"{path.name}: {key} is no number or array of numbers, and nothing else is simulated and ranked. "
-                    "Declare the parts of tuples and of complex numbers as variables of their own."
+                    f"{path.name}: {key} is neither a number nor an array of numbers, and nothing else is simulated "
+                    "and ranked. Declare the parts of tuples and of complex numbers as variables of their own."
                 )
     constant = {key: np.asarray(value) for key, value in (data or {}).items()}
     by = simulate if callable(simulate) else _by_program(Path(simulate), constant)

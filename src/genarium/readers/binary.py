@@ -40,8 +40,8 @@ def npz(path: Path) -> Mapping[str, Array]:
         raise
     except Exception as error:  # zipfile, zlib and NumPy's parser of headers raise a dozen kinds
         raise InputError(
-            f"{path}: this is no sound archive of arrays ({_said(error)}). Save the arrays by numpy.savez; if the file "
-            "is damaged or cut short, fetch it again."
+            f"{path}: this is not a valid archive of arrays ({_said(error)}). Save the arrays by numpy.savez; if the "
+            "file is damaged or cut short, fetch it again."
         ) from error
 
 
@@ -171,7 +171,9 @@ def matrix_market(path: Path) -> Any:
     words = head.decode("latin-1").lower().split()
     if not words or words[0] != "%%matrixmarket":
         begins = head[:40].decode("latin-1")
-        raise InputError(f"{path}: this is no Matrix Market file; it begins {begins!r}. Name it after its true format.")
+        raise InputError(
+            f"{path}: this is not a Matrix Market file; it begins {begins!r}. Name it after its true format."
+        )
     if (
         words[1:3] != ["matrix", "coordinate"]
         or words[3:4] not in (["real"], ["integer"], ["pattern"])

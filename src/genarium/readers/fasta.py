@@ -35,7 +35,7 @@ def opened(path: Path) -> Iterator[Any]:
             "(gunzip), or compress it by bgzip."
         )
     if not magic.lstrip().startswith(b">") and magic[:2] != b"\x1f\x8b":
-        raise InputError(f"{path}: this is no FASTA file: it does not begin with '>'.")
+        raise InputError(f"{path}: this is not a FASTA file: it does not begin with '>'.")
     beside = [path.with_name(path.name + end) for end in (".fai", ".gzi")]
     packed = magic[:2] == b"\x1f\x8b"
     needed = beside if packed else beside[:1]

@@ -59,7 +59,7 @@ def present(path: Path) -> Path:
         remedy = "Name the file in it"
     elif stat.S_ISFIFO(mode):
         remedy = f"Pass it by the standard input: cat {path} | genarium ... -"
-    raise InputError(f"{path}: this is no file, but {kind(mode)}. {remedy}.")
+    raise InputError(f"{path}: this is not a file, but {kind(mode)}. {remedy}.")
 
 
 def existing(reader: str, paths: Sequence[Path]) -> list[Path]:
@@ -141,8 +141,8 @@ def text(path: Path) -> str:
     try:
         decoded = found.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        looks = looks or f"no text in UTF-8 ({error.reason} at byte {error.start}). Save the table as UTF-8 text"
+        looks = looks or f"not text in UTF-8 ({error.reason} at byte {error.start}). Save the table as UTF-8 text"
         raise InputError(f"{path}: this is {looks}.") from error
     if "\0" in decoded or found.startswith(b"%%MatrixMarket"):
-        raise InputError(f"{path}: this is {looks or 'binary data, no table. Name the file after its true format'}.")
+        raise InputError(f"{path}: this is {looks or 'binary data, not a table. Name the file after its true format'}.")
     return decoded.replace("\r\n", "\n").replace("\r", "\n")

@@ -153,9 +153,9 @@ def choose(
         best = int(table["held_out"].to_numpy().argmax())
         if not np.isfinite(table["held_out"][best]):
             raise InputError(
-                f"{fitted_model(fits[best], model).name}: every value of {size!r} gives something that was held out no "
-                f"density, so that they cannot be compared. Choose {flag('by', 'bound')}, or look for observations "
-                "that no other one resembles."
+                f"{fitted_model(fits[best], model).name}: under every value of {size!r}, a held-out observation "
+                f"has the density zero, so that they cannot be compared. Choose {flag('by', 'bound')}, or look for "
+                "observations that no other one resembles."
             )
         gain, error = compared(densities, 0)
         table["gain"], table["gain_error"] = (dim, gain), (dim, error)

@@ -77,7 +77,7 @@ def fit_each(
     places = {name: folder / f"{name}.nc" for name in files}
     for name, place in places.items():
         if place.parent != folder:
-            raise InputError(f"sample {name!r}: this is no name of a file. Rename it.")
+            raise InputError(f"sample {name!r}: this cannot be the name of a file. Rename it.")
         if place.exists() and not resume:
             raise InputError(f"{place}: this exists already. Name a new folder, or give {flag('resume', True)}.")
     folder.mkdir(parents=True, exist_ok=True)

@@ -140,13 +140,13 @@ def _fit_folder(model: Model, folder: Path, method: str, seed: int, settings: di
     if model.fit_folder is None or not in_blocks(folder):
         why = f"{model.name} fits data in memory only" if model.fit_folder is None else "it has no file corpus.nc"
         raise InputError(
-            f"{folder}: this is no folder with data in blocks that can be fitted: {why}. Load a tree first."
+            f"{folder}: this is not a folder with data in blocks that can be fitted: {why}. Load a tree first."
         )
     taken = inspect.signature(model.fit_folder).parameters
     names = {name for name, one in taken.items() if one.kind is one.KEYWORD_ONLY} | set(model.known.variables)
     if unknown := sorted(set(settings) - names):
         raise InputError(
-            f"{model.name}: {unknown[0]!r} is no setting of a fit of blocks. There are {', '.join(sorted(names))}."
+            f"{model.name}: {unknown[0]!r} is not a setting of a fit of blocks. There are {', '.join(sorted(names))}."
         )
     if missing := [
         name

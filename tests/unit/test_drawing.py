@@ -1,0 +1,83 @@
+"""How figures are drawn and put into a page: style, colours, ticks, ids."""
+
+import re
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from genarium.declaration import Array
+from genarium.drawing import KEPT, inline, kept, log_ticks, shades, style
+from report_pages import Page
+
+
+def test_colours_of_a_convention_stay_in_the_dark_unless_they_are_black(root: Path) -> None:
+    colours = ("#cac9c9", "#a1ce63", "#e32926", "#016601", "#4c0198", "#010101")
+    assert [kept(colour) for colour in colours] == [*[KEPT] * 4, None, None]
+    figure = Figure(figsize=(2, 2))
+    axes = figure.subplots()
+    for i in range(2):
+        axes.stairs([1.0], [i, i + 1], fill=True, color="#cac9c9", gid=KEPT)
+    axes.stairs([1.0], [2, 3], fill=True, color="#010101")
+    html = inline(figure, "k", "a figure")
+    assert html.count(f'class="{KEPT}"') == 2
+    assert f'id="{KEPT}"' not in html
+    css = (root / "src" / "genarium" / "reporting" / "style.css").read_text(encoding="utf-8")
+    assert f".drawn svg .{KEPT} {{ filter: invert(1) hue-rotate(180deg); }}" in css  # twice, so that it is as before
+
+
+def test_shades_fade_neither_on_white_nor_on_black_where_they_are_turned() -> None:
+    luminance = shades()(np.linspace(0, 1, 50))[:, :3] @ [0.2126, 0.7152, 0.0722]
+    assert luminance.max() < 0.65
+    assert (1 - luminance).min() > 0.35
+
+
+def plot(x: Array) -> Figure:
+    figure = Figure(figsize=(3, 2))
+    figure.subplots().plot(x, "o", label="a")
+    return figure
+
+
+def test_inlined_figures_share_no_id() -> None:
+    with style():
+        one, other = (inline(plot(np.arange(3.0)), key, 'a "b" <c>') for key in ("x", "y"))
+    ids = [set(re.findall(r'id="([^"]+)"', text)) for text in (one, other)]
+    assert ids[0]
+    assert not ids[0] & ids[1]
+    assert all(name.startswith("x-") for name in ids[0])
+    assert one.startswith('<svg role="img" aria-label="a &quot;b&quot; &lt;c&gt;"')
+    assert one.endswith("</svg>")
+    assert not re.search("metadata|xmlns|xlink|<style|<!--|http", one)
+    Page(one)
+
+
+def test_style_is_undone_after_an_error() -> None:
+    before = mpl.rcParams["svg.fonttype"]
+
+    def fail() -> None:
+        with style():
+            assert mpl.rcParams["svg.fonttype"] == "none"
+            raise KeyError("figure")
+
+    with pytest.raises(KeyError):
+        fail()
+    assert mpl.rcParams["svg.fonttype"] == before
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "labels"),
+    [
+        (3, 40, ["5", "10", "20"]),
+        (28, 2100, ["30", "100", "300", "1,000"]),
+        (0.02, 900, ["0.1", "1", "10", "100"]),
+        (1, 10, ["1", "2", "5", "10"]),
+    ],
+)
+def test_log_ticks(low: float, high: float, labels: list[str]) -> None:
+    axes = Figure().subplots()
+    axes.set_xscale("log")
+    log_ticks(axes.xaxis, low, high)
+    assert [text.get_text() for text in axes.get_xticklabels()] == labels
+    assert not len(axes.get_xticks(minor=True))
