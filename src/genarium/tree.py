@@ -277,12 +277,14 @@ def save(tree: xr.DataTree, path: str | Path) -> Path:
     Parameters
     ----------
     tree : DataTree
+        From any of the verbs.
     path : str or Path
         Destination; it is replaced in one step once the new file is complete (:func:`genarium.writing.replacing`).
 
     Returns
     -------
     Path
+        The file.
 
     Raises
     ------
@@ -309,6 +311,16 @@ def save(tree: xr.DataTree, path: str | Path) -> Path:
 
 def load(path: str | Path) -> xr.DataTree:
     """Read a tree from a netCDF file into memory, and check it (:func:`genarium.form.check_form`).
+
+    Parameters
+    ----------
+    path : str or Path
+        A file that :func:`save` or the command line has written.
+
+    Returns
+    -------
+    DataTree
+        The tree as it was saved.
 
     Raises
     ------
