@@ -15,6 +15,8 @@ NUMBER = re.compile(r" +(\(\d+\w*'?(?:, \d+\w*'?)*\))$", re.MULTILINE)
 CELL = re.compile(r"<(t[dh])(?: style=\"[^\"]*\")?>([^<]{1,18})</\1>")
 """A short cell of a table: a number with its error or sign, one or two words."""
 
+TABLE = re.compile(r"<table>(.*?)</table>", re.DOTALL)
+
 PAGES = {"notebook/": "#notebook", "../../validation/README.md": "../howto/certificates.html"}
 """Where on the site that is which a card's link to a file begins with."""
 
@@ -75,7 +77,14 @@ def rendered(text: str) -> str:
             token.children = list(_without_files(token.children))
     html: str = parser.renderer.render(tokens, parser.options, {})
     html = CELL.sub(r'<\1 class="short">\2</\1>', whole_options(html))
-    return html.replace("<table>", f'{scrolling("Table")}<table class="card">').replace("</table>", "</table></div>")
+    return TABLE.sub(_scrolled, html)
+
+
+def _scrolled(table: re.Match[str]) -> str:
+    """Let a table scroll; the first column of a wide one stays in view, and a value of an option may begin a line."""
+    kind = "card wide" if table[1].count("<th") > 3 else "card"
+    inside = table[1].replace("=&quot;", "=<wbr>&quot;")
+    return f'{scrolling("Table")}<table class="{kind}">{inside}</table></div>'
 
 
 def _without_files(children: Sequence[Any]) -> Sequence[Any]:
