@@ -70,8 +70,8 @@ def test_equations_in_text_are_set_and_hold_no_sentence(name: str) -> None:
         text = re.sub("<[^>]+>", "", one)
         assert not re.findall(r"\S*[_^]\S*", text)
         assert not re.findall(r"(?:\b[a-z]{2,},? ){4}", text)
-    broken = [text for text in re.findall("<p>(.*?)</p>", html, flags=re.DOTALL) if re.search("   |^from .* import ", text)]
-    assert not broken  # lines that Markdown does not take for code, such as those after a list
+    paragraphs = re.findall("<p>(.*?)</p>", html, flags=re.DOTALL)  # after a list, Markdown takes code for one
+    assert not [text for text in paragraphs if re.search("   |^from .* import ", text)]
     prose = re.sub("<(pre|code|math|table)[ >].*?</\\1>", "", html, flags=re.DOTALL)
     assert not [word for word in re.findall(r"\S*[_^]\S*", prose) if re.search(r"(?<!\w)[^\W\d_]_|\^", word)]
 

@@ -7,7 +7,7 @@ from html import escape
 from importlib.resources import files
 from typing import SupportsFloat
 
-CODE = re.compile(r"<code>.*?</code>", re.DOTALL)
+CODE = re.compile(r"<code[ >].*?</code>", re.DOTALL)
 
 OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z-]*")
 
