@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,11 @@ CARD = (
     "method",
     "verdict",
     "replicates",
-    "least p (Holm)",
+    "smallest p (Holm)",
     "90 % intervals cover",
     "sd / exact",
-    "errors fall as N to the",
-    "chains, times",
+    "error: power of N",
+    "chain length",
 )
 
 
@@ -183,10 +184,10 @@ def _card_row(one: Certificate) -> tuple[str, ...]:
         ", ".join([f"`{method}`", *([more.replace("_", " ")] if more else []), *chosen]),
         "stale" if one.stale else one.finding,
         of_page["replicates"],
-        of_page["least p (Holm)"],
-        f"{np.mean(covered):.3f} ({of_page['coverage of 90 %']})" if covered else "",
+        of_page["smallest p (Holm)"],
+        f"{np.mean(covered):.3f} ({of_page['90 % intervals cover']})" if covered else "",
         of_page["sd / exact"],
-        of_page["recovery slope"],
+        of_page["error: power of N"],
         "{median:.0f} ({nine_in_ten:.0f}, {longest:.0f})".format(**told["lengths"]) if told.get("lengths") else "",
     )
 
@@ -215,9 +216,9 @@ def matrices(made: Sequence[Certificate]) -> str:
 MATRICES = """
 ## Methods, variants, certificates
 
-`pass`, `stale` and so on: there is a certificate, with that verdict. `fits tested`: the tests fit it and look at the
-result, without a calibration. `density tested`: an engine on a density that the tests compare with NumPy's and Stan's.
-`not offered`: the variant does not have the method.
+`pass`, `stale` and so on: the verdict of a certificate. `fits tested`: there is none, but the tests fit the variant by
+this method and check the result. `density tested`: the tests compare the log density that the method uses with NumPy's
+and Stan's. `not offered`: the variant does not have the method.
 """
 
 
@@ -236,39 +237,31 @@ COLUMNS = (
     "verdict",
     "replicates",
     "failed",
-    "least p (Holm)",
-    "seen at 80 %",
-    "coverage of 90 %",
+    "smallest p (Holm)",
+    "detects (power 80 %)",
+    "90 % intervals cover",
     "sd / exact",
-    "recovery slope",
+    "error: power of N",
     "control rejected after",
     "CPU s",
     "date",
 )
 
-FOOT = """
-- **verdict**: `stale` certifies nothing; `pass` is calibrated (or, for a point estimate, monotone, optimal,
-  consistent); `too narrow`, `too wide` and `biased` say what is off in an approximation that claims no more; `FAIL`
-  misses its claim. Corrected intervals (option `covariance`) are held to uniform ranks and a coverage of
-  .90 within .02.
-- **least p**: the smallest p-value of uniform ranks over all quantities, adjusted for their number.
-- **seen at 80 %**: the smallest shift of a mean, in posterior sds, and the ratios of an sd nearest to one, of a
-  single quantity, that so many replicates see in four of five cases.
-- **coverage**: over quantities, from the least to the largest.
-- **sd / exact**: median ratio of the posterior sd to that of an exact method on the same data, least to largest.
-- **recovery slope**: of ln error on ln N; -1/2 is expected.
-- **control**: a fit deliberately given a wrong known value; the number of replicates after which it was rejected.
+GUIDE = (Path(str(files("genarium"))) / "site" / "howto" / "certificates.md").read_text(encoding="utf-8")
 
+FOOT = f"""
+## Verdicts
+{GUIDE.partition("## Verdicts\n")[2]}
 `python -m validation MODEL METHOD` makes one again; `--small` shows in minutes that everything runs.
 """
 
 
-def _seen(power: Mapping[str, float | None]) -> str:
-    """Say which errors the replicates would have seen."""
+def _detected(power: Mapping[str, float | None]) -> str:
+    """Say which errors the replicates would have detected."""
     shift, narrow, wide = (power.get(name) for name in ("shift", "narrow", "wide"))
     if shift is None or narrow is None or wide is None:
         return ""
-    return f"{shift:.2f} sd; sd x {narrow:.2f}, x {wide:.2f}"
+    return f"shift {shift:.2f}; sd × {narrow:.2f} or {wide:.2f}"
 
 
 def _row(one: Certificate) -> tuple[str, ...]:
@@ -285,7 +278,7 @@ def _row(one: Certificate) -> tuple[str, ...]:
         str(told["simulations"]),
         str(told["failures"]["count"]),
         f"{min(q['p_holm'] for q in ranked):.2g}" if ranked else "",
-        _seen(told.get("power") or {}),
+        _detected(told.get("power") or {}),
         f"{min(covered):.3f} to {max(covered):.3f}" if covered else "",
         f"{min(ratios):.2f} to {max(ratios):.2f}" if ratios else "",
         f"{recovery['slope']:.2f} ± {recovery['standard_error']:.2f}" if recovery else "",

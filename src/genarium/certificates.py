@@ -153,15 +153,15 @@ def read_certificate(path: Path) -> Certificate:
 
 
 def told_power(power: Mapping[str, float | None]) -> str:
-    """Say what a validation would have seen, from its smallest errors; "" where nothing is ranked."""
+    """Say what a validation would have detected, from its smallest errors; "" where nothing is ranked."""
     if not power:
         return ""
     shift, narrow, wide = (power[name] for name in ("shift", "narrow", "wide"))
     if shift is None or narrow is None or wide is None or not all(map(math.isfinite, (shift, narrow, wide))):
-        return "These are too few replicates to see any error of a posterior."
+        return "These are too few replicates to detect any error of a posterior."
     return (
-        f"Seen in four of five such validations: a mean of one quantity that is off by {shift:.2f} posterior sds, or "
-        f"an sd that is {narrow:.2f} or {wide:.2f} times the right one."
+        f"Four in five such validations detect a mean of one quantity that is off by {shift:.2f} posterior sds, or an "
+        f"sd that is {narrow:.2f} or {wide:.2f} times the right one."
     )
 
 

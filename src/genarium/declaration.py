@@ -63,6 +63,7 @@ class Stage:
     Attributes
     ----------
     variables : mapping of str to Var
+        Variables by name, in the order in which they are drawn.
     draw : callable or mapping of str to callable
         One function for the stage, ``draw(rng, sizes, <parents>)`` returning an array for each of its variables; or
         one for each variable, returning its array, which may also ask for variables listed before it in the stage.
@@ -138,6 +139,7 @@ class Problem:
     Attributes
     ----------
     model : Model
+        The variant that is fitted.
     sizes : mapping of str to int
         Size of each dim.
     arrays : mapping of str to ndarray
@@ -314,9 +316,11 @@ class Model:
         The folder's name; a dotted module name is cut to its last part, so that ``name=__name__`` is always right (and
         tells where the model's files are).
     title : str
+        What the model is, in a few words.
     sizes : mapping of str to int
         Every dim and its size in a default simulation.
     known, unknown, hidden, observed : Stage
+        The variables of each role, and how they are drawn.
     density : callable, optional
         ``density(sizes, <known and observed>)``: builds the PyMC model inside an open ``pm.Model`` context, hidden
         variables summed out.

@@ -9,12 +9,12 @@ class GenariumError(Exception):
     Parameters
     ----------
     message : str
-        May hold marks of :mod:`genarium.remedies`.
+        What is wrong and what to do; remedies in it may be marked (:mod:`genarium.remedies`).
 
     Attributes
     ----------
     marked : str
-        The message with its marks, for another one that holds it.
+        The message with these marks, for an error that quotes it.
     in_shell : str
         The message as the command line shows it; ``str(error)`` is that for Python.
     """

@@ -71,6 +71,7 @@ def get(name: str | Path) -> Model:
     Returns
     -------
     Model
+        The declaration.
 
     Raises
     ------

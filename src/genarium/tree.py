@@ -277,12 +277,14 @@ def save(tree: xr.DataTree, path: str | Path) -> Path:
     Parameters
     ----------
     tree : DataTree
+        From any of the verbs.
     path : str or Path
         Destination; it is replaced in one step once the new file is complete (:func:`genarium.writing.replacing`).
 
     Returns
     -------
     Path
+        The file.
 
     Raises
     ------

@@ -20,6 +20,7 @@ class Verdict:
     check : str
         What was checked.
     status : {"pass", "warn", "fail"}
+        What was found: nothing wrong, something to look at, or a reason not to use the fit.
     value : float
         What was found (the worst one, where there are many).
     limit : str
@@ -58,7 +59,9 @@ class Diagnosis:
     Attributes
     ----------
     model, method, claim : str
+        Of the fit: its model, its method and what this claims.
     verdicts : tuple of Verdict
+        The checks, in the order in which they are shown.
     found : tuple of str
         The numbers that a user came for, in words, where they are few.
     """

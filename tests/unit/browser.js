@@ -29,7 +29,7 @@ addEventListener("load", () => setTimeout(() => {
     return rows.map((m) => Math.min(255, Math.max(0, m[0] * r + m[1] * g + m[2] * b)));
   };
   for (const one of document.querySelectorAll("details")) one.open = true;
-  const faint = [], small = [], hidden = [], unseen = [];
+  const faint = [], small = [], hidden = [], unseen = [], broken = [], lost = [];
   let letters = 0;
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let node = walker.nextNode(); node; node = walker.nextNode()) {
@@ -58,12 +58,30 @@ addEventListener("load", () => setTimeout(() => {
     const shadowed = getComputedStyle(one).backgroundImage.includes("linear-gradient");
     if (one.tabIndex !== 0 || !said || !shadowed) hidden.push(one.getAttribute("aria-label"));
   }
+  for (const one of document.querySelectorAll("code, td, th")) {  // options, numbers with their exponents
+    const walk = document.createTreeWalker(one, NodeFilter.SHOW_TEXT);
+    for (let node = walk.nextNode(); node; node = walk.nextNode()) {
+      for (const found of node.textContent.matchAll(/(?<![\w-])--[a-z]+|\d(?:\.\d+)?e-\d+/g)) {
+        const range = document.createRange();
+        range.setStart(node, found.index);
+        range.setEnd(node, found.index + found[0].length);
+        if (new Set([...range.getClientRects()].map((r) => Math.round(r.top))).size > 1) broken.push(found[0]);
+      }
+    }
+  }
+  for (const one of document.querySelectorAll(".wide, .first")) {  // the first column is seen at the end of the scroll
+    const box = one.closest(".scroll");
+    box.scrollLeft = box.scrollWidth;
+    const cell = one.querySelector("td").getBoundingClientRect();
+    if (cell.left < box.getBoundingClientRect().left - 1) lost.push(one.textContent.trim().slice(0, 40));
+    box.scrollLeft = 0;
+  }
   for (const one of document.querySelectorAll("svg, img")) {
     if (!(one.getAttribute("aria-label") || one.getAttribute("alt"))) unseen.push(one.outerHTML.slice(0, 80));
   }
   parent.postMessage({
     frame: window.name, width: innerWidth, needed: document.documentElement.scrollWidth, letters, faint, small, hidden,
-    unseen, figures: document.querySelectorAll("figure svg").length,
+    unseen, broken, lost, figures: document.querySelectorAll("figure svg").length,
     dark: matchMedia("(prefers-color-scheme: dark)").matches, page: behind(document.body).slice(0, 3),
     headings: [...document.querySelectorAll("h1, h2, h3, h4, h5, h6")].map((h) => Number(h.tagName[1])),
     asked: window.asked,

@@ -48,7 +48,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_there_is_a_page_for_each_model_and_guide(site: Path) -> None:
     assert {path.stem for path in (site / "models").iterdir()} == set(registry.built_in())
-    assert {"validate", "model", "dask", "stan", "pymc-and-stan"} == {path.stem for path in (site / "howto").iterdir()}
+    assert {"validate", "certificates", "model", "dask", "stan", "pymc-and-stan"} == {
+        path.stem for path in (site / "howto").iterdir()
+    }
     assert (site / "reference.html").is_file()
 
 
@@ -166,6 +168,27 @@ def test_equations_as_text_keep_their_lines_and_commands_do_not() -> None:
     assert html.startswith('<pre class="scroll equations" role="group" aria-label="Equations" tabindex="0"><code>')
     assert "a = b   (2)\nc = d,   e = f   (3a, 3b)\n" in html
     assert rendered("    genarium list\n") == "<pre><code>genarium list\n</code></pre>\n"
+    assert "wide (35)" not in rendered("    x = wide (35)\n")  # one space is enough
+
+
+def test_options_and_short_cells_are_not_broken() -> None:
+    whole = '<span class="whole">{}</span>'.format
+    assert rendered("    fit --held-out a -o b\n").startswith(f"<pre><code>fit {whole('--held-out')} a {whole('-o')} b")
+    assert f"<code>{whole('--seed')} 1</code>" in rendered("`--seed 1` of 90 % a--b")
+    assert "90\u00a0%" in rendered("`--seed 1` of 90 % a--b")
+    html = rendered("| p | what |\n|---|---|\n| 1.4e-09 | a sentence that needs room |\n")
+    assert '<td class="short">1.4e-09</td>' in html
+    assert "<td>a sentence that needs room</td>" in html
+
+
+def test_code_scrolls_where_it_would_be_broken() -> None:
+    html = rendered("```python\nif x < 1:\n    pass\n```\n")
+    assert html.startswith('<pre class="scroll lines" role="group" aria-label="Code" tabindex="0"><code>if x &lt; 1:\n')
+
+
+def test_no_cell_of_the_reference_is_empty() -> None:
+    for name, _, html in reference():
+        assert not re.findall(r"<tr>(?:<td[^>]*>[^\n]*)?<td[^>]*></td>", html), name
 
 
 def test_a_link_to_the_notebook_leads_to_it_on_the_page() -> None:

@@ -60,7 +60,7 @@ def test_a_certificate_is_told_with_its_coverage_and_its_power(monkeypatch: pyte
             "known errors. On 300 datasets simulated from the model (100 cells, 2 genes), its intervals were too ",
         ),
         ({"power": {}}, "Which errors it could have detected is not recorded."),
-        ({"power": dict.fromkeys(POWER)}, "too few replicates to see any error"),
+        ({"power": dict.fromkeys(POWER)}, "too few replicates to detect any error"),
         ({"options": {"polish": True}}, "It was made with polish=True, unlike this fit."),
     ],
     ids=["failed", "narrow", "no power told", "no power", "a switch"],

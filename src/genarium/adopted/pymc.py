@@ -41,6 +41,7 @@ def from_pymc(model: Any, name: str = "") -> Model:
     Returns
     -------
     Model
+        A declaration that every verb takes.
 
     Raises
     ------

@@ -40,6 +40,7 @@ def from_stan(
     Returns
     -------
     Model
+        A declaration that every verb takes.
 
     Raises
     ------

@@ -41,7 +41,7 @@ TREE, PAGE = "validation.nc", "report.html"
 
 
 class Validation(Outcome):
-    """What a validation found, and its page; see :class:`~genarium.calibration.outcome.Outcome` for the attributes."""
+    """What a validation found, and its page."""
 
     def report(self, path: str | Path, recovery: Recovery | None = None) -> Path:
         """Write the page of this validation: one HTML file, with its figures in it, that refers to no other file.
@@ -93,6 +93,7 @@ def validate(
     model : str, Path, Model or pymc.Model
         Name of a model, its folder, or a declaration; or a PyMC model with observed data (:func:`genarium.from_pymc`).
     method : str
+        One of the model's methods.
     simulations : int
         Replicates.
     workers : int or str
@@ -137,6 +138,7 @@ def validate(
     Returns
     -------
     Validation
+        What was found; ``print`` it, or write its page with ``report``.
 
     Raises
     ------
@@ -284,6 +286,7 @@ def validate_stan(
     Returns
     -------
     Validation
+        As of :func:`validate`.
     """
     return validate(from_stan(program, simulate, data), method, simulations, workers, seed, **settings)
 

@@ -25,6 +25,7 @@ class Outcome:
     plan : dict
         What was asked for: model, method, options, sizes, seed.
     verdicts : tuple of Verdict
+        The checks, in the order in which they are shown.
     quantities : dict of str to dict
         Of every ranked scalar: p-value of uniformity, coverage by level, direction of the error, bias, root mean
         square error.
@@ -35,6 +36,7 @@ class Outcome:
     tree : DataTree
         Ranks, PIT values, truths and estimates by replicate; group ``prior_sbc`` is what ArviZ expects.
     cpu_seconds : float
+        CPU time of all replicates.
     level : float
         Largest p-value of uniform ranks, adjusted for their number, that is a departure.
     ranked : int

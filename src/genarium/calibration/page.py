@@ -21,7 +21,7 @@ from genarium.declaration import Model
 from genarium.drawing import style
 from genarium.errors import GenariumError
 from genarium.reporting import CLAIMS, inline_figure, tables
-from genarium.reporting.page import code, document, number, paragraph, table
+from genarium.reporting.page import code, commands, document, number, paragraph, table
 from genarium.verdicts import Diagnosis, Verdict
 from genarium.writing import replacing
 
@@ -307,7 +307,7 @@ def reproduce(found: "Outcome") -> str:
     )
     parts = []
     if named and plan["ranks"] == RANKS:
-        parts += [paragraph("On the command line:"), f"<pre>{escape(_lines(words))}</pre>"]
+        parts += [paragraph("On the command line:"), commands(_lines(words))]
     parts += [paragraph("In Python:"), f"<pre>{escape(python)}</pre>"]
     parts.append(
         paragraph(

@@ -24,7 +24,7 @@ from genarium.registry import fitted_model, origin, reference
 from genarium.reporting import chains, figures, tables
 from genarium.reporting.answers import as_html
 from genarium.reporting.graph import story
-from genarium.reporting.page import code, document, figure, folded, paragraph
+from genarium.reporting.page import code, commands, document, figure, folded, paragraph
 from genarium.reporting.trust import banner, calibration
 from genarium.settings import require_options
 from genarium.tree import digest, with_groups
@@ -284,7 +284,7 @@ def reproduce(model: Model, tree: xr.DataTree) -> str:
     )
     parts = [paragraph("In Python:"), f"<pre>{escape(python)}</pre>"]
     if named and not fixed:
-        parts += [paragraph("On the command line:"), f"<pre>{escape(shell)}</pre>"]
+        parts += [paragraph("On the command line:"), commands(shell)]
     same = "The same data, seed, settings and package versions (see Provenance) give the same numbers; times differ."
     parts.append(paragraph(same, kind="soft"))
     if named and not fixed and _can_go_around(model, tree):
@@ -294,7 +294,7 @@ def reproduce(model: Model, tree: xr.DataTree) -> str:
             "To check calibration for data like these, with true values drawn from this posterior (each replicate is a "
             "fit to twice the data):"
         )
-        parts += [paragraph(said), f"<pre>{escape(around)}</pre>"]
+        parts += [paragraph(said), commands(around)]
     return "\n".join(parts)
 
 

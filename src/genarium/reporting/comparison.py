@@ -49,6 +49,7 @@ def compare(trees: Mapping[str, xr.DataTree], path: str | Path, *, model: str | 
     Returns
     -------
     Path
+        The page.
 
     Raises
     ------

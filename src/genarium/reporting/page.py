@@ -1,10 +1,15 @@
 """The parts of an HTML page, as functions from content to text."""
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
 from typing import SupportsFloat
+
+CODE = re.compile(r"<code[ >].*?</code>", re.DOTALL)
+
+OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z-]*")
 
 
 def number(value: SupportsFloat, digits: int = 4) -> str:
@@ -44,6 +49,7 @@ def table(
     prose: int = -1,
     kinds: Sequence[str] = (),
     label: str = "",
+    kind: str = "",
 ) -> str:
     """Make a table.
 
@@ -61,6 +67,8 @@ def table(
         A class for each row.
     label : str
         What the table holds, for those who cannot see it.
+    kind : str
+        A class for the table: "first", of which the first column is seen whatever the scroll.
 
     Returns
     -------
@@ -75,12 +83,31 @@ def table(
     body = "\n".join(f"<tr{_kind(kinds[i] if kinds else '')}>{line(row, 'td')}</tr>" for i, row in enumerate(rows))
     named = f' aria-label="{escape(label)}"' if label else ""
     heading = f"<thead><tr>{line(head, 'th')}</tr></thead>"
-    return f"{scrolling(label or 'Table')}<table{named}>{heading}\n<tbody>\n{body}\n</tbody></table></div>"
+    return f"{scrolling(label or 'Table')}<table{_kind(kind)}{named}>{heading}\n<tbody>\n{body}\n</tbody></table></div>"
 
 
 def scrolling(label: str, kind: str = "") -> str:
     """Open an element whose content scrolls sideways where it is wider than the page, by the keyboard, too."""
     return f'<div class="scroll{" " + kind if kind else ""}" role="group" aria-label="{escape(label)}" tabindex="0">'
+
+
+def listing(html: str, label: str = "Code", kind: str = "lines") -> str:
+    """Make a block of lines that are not broken: it scrolls where they are longer than the page is wide."""
+    return f'<pre class="scroll {kind}" role="group" aria-label="{label}" tabindex="0"><code>{html}\n</code></pre>\n'
+
+
+def commands(text: str) -> str:
+    """Make a block of commands, whose lines are broken where they are longer than the page is wide."""
+    return f"<pre>{_whole(escape(text))}</pre>"
+
+
+def whole_options(html: str) -> str:
+    """Keep every option of a command on one line: a browser would break it after its hyphens."""
+    return CODE.sub(lambda found: _whole(found[0]), html)
+
+
+def _whole(html: str) -> str:
+    return OPTION.sub(r'<span class="whole">\g<0></span>', html)
 
 
 def folded(summary: str, content: str) -> str:

@@ -15,7 +15,7 @@ from genarium.drawing import inline, style
 from genarium.errors import InputError
 from genarium.reporting import report
 from genarium.reporting.graph import story
-from genarium.reporting.page import document, paragraph, scrolling, table
+from genarium.reporting.page import document, listing, paragraph, scrolling, table
 from genarium.site.cards import parts_of
 from genarium.site.notebooks import notebook_of, shown
 from genarium.site.reference import reference
@@ -35,9 +35,9 @@ SHORT = {"fits tested": "fits", "density tested": "density", "not offered": "–
 """What stands in a cell that no certificate fills."""
 
 KEY = paragraph(
-    "Each cell is the verdict of a certificate, where there is one. Otherwise: fits, where the tests fit the variant",
-    "by this method and check the result; density, where they check the log density that the method uses; –, where",
-    "the method is not offered.",
+    'A cell is the <a href="howto/certificates.html">verdict of a certificate</a>, if there is one. Otherwise "fits"',
+    'means that the tests fit the variant by this method and check the result, "density" that they check the log',
+    'density that the method uses, and "–" that the variant does not have the method.',
     kind="soft",
 )
 
@@ -129,10 +129,13 @@ def _spread(model: Model, made: list[Certificate]) -> str:
 def _matrix(model: Model, made: list[Certificate]) -> str:
     columns, rows = matrix(model, made)
     cells = [
-        (escape(variant), *(f'<span class="{STATUS.get(one, "soft")}">{SHORT.get(one, one)}</span>' for one in row))
+        (
+            escape(variant).replace("=", "=<wbr>"),
+            *(f'<span class="{STATUS.get(one, "soft")}">{SHORT.get(one, one)}</span>' for one in row),
+        )
         for variant, row in rows
     ]
-    return table(("variant", *map(escape, columns)), cells, label=f"Methods of {model.name}")
+    return table(("variant", *map(escape, columns)), cells, label=f"Methods of {model.name}", kind="first")
 
 
 def _model_page(model: Model, made: list[Certificate], example: str) -> tuple[str, str, list[Section]]:
@@ -155,7 +158,11 @@ def _model_page(model: Model, made: list[Certificate], example: str) -> tuple[st
         *([("example-fit", "An example fit", example)] if example else []),
         *parts[first:],
         *([("notebook", "Notebook", shown(notebook))] if notebook else []),
-        ("methods-and-variants", "Methods and variants", f"{KEY}\n{_matrix(model, made)}"),
+        (
+            "methods-and-variants",
+            "Methods and variants",
+            KEY.replace("howto/", "../howto/") + "\n" + _matrix(model, made),
+        ),
         ("certificates", "Certificates", told),
     ]
     return title.lstrip("# "), f"{UP}\n{intro}", sections
@@ -177,7 +184,7 @@ def _example(model: Model, folder: Path) -> str:
     said = paragraph(
         f'Simulated from the model and fitted by its first method: <a href="{model.name}-report.html">the report</a>.'
     )
-    return said + "\n<pre>" + escape("\n".join(lines)) + "</pre>"
+    return said + "\n" + listing(escape("\n".join(lines)))
 
 
 def _guides() -> Iterator[tuple[str, str, str]]:

@@ -2,17 +2,23 @@
 
 import re
 from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 from genarium.errors import InputError
-from genarium.reporting.page import scrolling
-from genarium.site.mathematics import with_equations
+from genarium.reporting.page import listing, scrolling, whole_options
+from genarium.site.mathematics import indexed, with_equations
 
-EQUATIONS = {"class": "scroll equations", "role": "group", "aria-label": "Equations", "tabindex": "0"}
-"""Attributes of equations that are written as text: their lines are not broken."""
+NUMBER = re.compile(r" +(\(\d+\w*'?(?:, \d+\w*'?)*\))$", re.MULTILINE)
+"""The number of an equation that is written as text, at the end of its line."""
 
-NUMBER = re.compile(r" {3,}(\(\d+\w*'?(?:, \d+\w*)*\))$", re.MULTILINE)
-"""The number of an equation that is written as text, far to the right."""
+CELL = re.compile(r"<(t[dh])(?: style=\"[^\"]*\")?>([^<]{1,18})</\1>")
+"""A short cell of a table: a number with its error or sign, one or two words."""
+
+TABLE = re.compile(r"<table>(.*?)</table>", re.DOTALL)
+
+PAGES = {"notebook/": "#notebook", "../../validation/README.md": "../howto/certificates.html"}
+"""Where on the site that is which a card's link to a file begins with."""
 
 
 def parts_of(text: str) -> tuple[str, list[tuple[str, str, str]]]:
@@ -63,24 +69,52 @@ def rendered(text: str) -> str:
     tokens = parser.parse(with_equations(text))
     for token in tokens:
         if token.type == "code_block" and NUMBER.search(token.content):
-            token.content = NUMBER.sub(r"   \1", token.content)
-            token.attrs.update(EQUATIONS)
+            equations = indexed(NUMBER.sub(r"   \1", token.content.rstrip()))
+            token.type, token.content = "html_block", listing(equations, "Equations", "equations")
+        elif token.type == "fence" and token.info == "python":
+            token.type, token.content = "html_block", listing(escape(token.content.rstrip()))
         if token.children:
             token.children = list(_without_files(token.children))
     html: str = parser.renderer.render(tokens, parser.options, {})
-    return html.replace("<table>", f'{scrolling("Table")}<table class="card">').replace("</table>", "</table></div>")
+    html = CELL.sub(r'<\1 class="short">\2</\1>', whole_options(html))
+    return TABLE.sub(_scrolled, html)
+
+
+def _scrolled(table: re.Match[str]) -> str:
+    """Let a table scroll; the first column of a wide one stays in view, and a value of an option may begin a line."""
+    kind = "card wide" if table[1].count("<th") > 3 else "card"
+    inside = table[1].replace("=&quot;", "=<wbr>&quot;")
+    return f'{scrolling("Table")}<table class="{kind}">{inside}</table></div>'
 
 
 def _without_files(children: Sequence[Any]) -> Sequence[Any]:
-    """Leave out links to files that are not beside the page; what they say stays. The notebook is on the page."""
-    out, dropped = [], 0
-    for token in children:
-        if token.type == "link_open" and str(token.attrs.get("href", "")).startswith("notebook/"):
-            token.attrs["href"] = "#notebook"
-        if token.type == "link_open" and not str(token.attrs.get("href", "")).startswith(("http", "#")):
+    """Set indices in text, and leave out links to files that are not beside the page; what they say stays."""
+    out: list[Any] = []
+    dropped = 0
+    for token in _joined(children):
+        if token.type == "text":
+            token.type, token.content = "html_inline", re.sub(r"(\d) %", "\\1\u00a0%", indexed(token.content))
+        target = str(token.attrs.get("href", "")) if token.type == "link_open" else ""
+        for file, place in PAGES.items():
+            if target.startswith(file):
+                target = token.attrs["href"] = place
+        if target and not target.startswith(("http", "#", "../howto/")):
             dropped += 1
         elif token.type == "link_close" and dropped:
             dropped -= 1
+        else:
+            out.append(token)
+    return out
+
+
+def _joined(children: Sequence[Any]) -> Sequence[Any]:
+    """Join the lines of a text: an index may begin on one and end on the next."""
+    out: list[Any] = []
+    for token in children:
+        if token.type == "softbreak":
+            token.type, token.content = "text", "\n"
+        if token.type == "text" and out and out[-1].type == "text":
+            out[-1].content += token.content
         else:
             out.append(token)
     return out

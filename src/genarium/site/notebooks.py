@@ -6,7 +6,7 @@ from pathlib import Path
 
 from genarium.declaration import Model
 from genarium.home import Home
-from genarium.reporting.page import paragraph
+from genarium.reporting.page import listing, paragraph
 from genarium.site.cards import rendered
 
 
@@ -44,7 +44,7 @@ def shown(path: Path) -> str:
     pieces = []
     for kind, content in cells_of(path.read_text(encoding="utf-8")):
         if kind == "code":
-            pieces.append(f"<pre>{escape(content)}</pre>")
+            pieces.append(listing(escape(content)))
         else:
             pieces.append(rendered(re.sub(r"^(#+) ", r"#\1 ", _without_title(content), flags=re.MULTILINE)))
     said = paragraph(f"<code>{escape(path.name)}</code>, a script of cells: run it as it is, or open it as a notebook.")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from genarium.errors import InputError
-from genarium.reporting.page import paragraph, table
+from genarium.reporting.page import listing, paragraph, table
 
 KINDS = {"parameters": "Parameters", "other parameters": "Parameters", "attributes": "Attributes"}
 
@@ -70,7 +70,7 @@ def reference() -> list[tuple[str, str, str]]:
 def _parts(name: str, one: Any, named: Callable[[str, str], Any]) -> Iterator[str]:
     """Yield the parts of a section; ``named`` finds what a name of a module stands for."""
     if one.kind.value == "function":
-        yield f"<pre>{escape(_call(name, one, named))}</pre>"
+        yield listing(escape(_call(name, one, named)))
     family = _family(one, named)
     sections = list(one.docstring.parsed)
     if not any(section.kind.value in KINDS for section in sections):  # then those that it inherits
@@ -95,7 +95,7 @@ def _parts(name: str, one: Any, named: Callable[[str, str], Any]) -> Iterator[st
             yield f"<h3>{kind.title()}</h3>\n{table(('type', 'meaning'), pairs, prose=1, label=kind.title())}"
         elif kind == "examples":
             text = "\n".join(str(part[1]) for part in section.value)
-            yield f"<h3>Examples</h3>\n<pre>{escape(text)}</pre>"
+            yield f"<h3>Examples</h3>\n{listing(escape(text))}"
     if members := [row for each in family for row in _members(each, named)]:
         yield f"<h3>Methods</h3>\n{table(('name', 'meaning'), members, prose=1, label='Methods')}"
 

@@ -40,6 +40,7 @@ def choose(
     Parameters
     ----------
     model : str, Path or Model
+        Name of a model, its folder, or a declaration.
     data : DataTree, Dataset, mapping, AnnData, DataFrame, Series, DataArray or matrix
         As for :func:`genarium.fit`.
     size : str

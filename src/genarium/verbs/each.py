@@ -41,6 +41,7 @@ def fit_each(
     Parameters
     ----------
     model : str, Path or Model
+        Name of a model, its folder, or a declaration.
     samples : path, mapping or sequence of paths
         A table with the columns ``sample`` and ``path`` (:func:`genarium.readers.samples.read_samples`).
     method : str

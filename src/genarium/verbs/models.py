@@ -38,7 +38,13 @@ class Entry:
 
 
 def models() -> list[Entry]:
-    """Return the built-in models and those of other packages, sorted by name."""
+    """Return the built-in models and those of other packages, sorted by name.
+
+    Returns
+    -------
+    list of Entry
+        A row for each: ``name``, ``title``, ``methods`` with their claims, ``certificates`` with their status.
+    """
     hidden = [
         Entry(name, error=f"the built-in model has this name, so that the one of {', '.join(told)} is hidden.")
         for name, told in registry.hidden().items()

@@ -29,6 +29,7 @@ def add_prior(model: str | Model, tree: xr.DataTree, draws: int = PRIOR_DRAWS, s
     tree : DataTree
         From :func:`genarium.fit`.
     draws : int
+        Number of draws.
     seed : int
         That of the fit gives what ``fit(..., prior_draws=draws)`` gives.
 

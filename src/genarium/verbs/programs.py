@@ -57,6 +57,7 @@ def stan_program(model: str | Path | Model, **options: str) -> str:
     Parameters
     ----------
     model : str, Path or Model
+        Name of a model, its folder, or a declaration.
     **options
         Options of the model; a variant may have a program of its own.
 
@@ -92,6 +93,7 @@ def stan_data(model: str | Path | Model, data: Data, **settings: Any) -> dict[st
     Parameters
     ----------
     model : str, Path or Model
+        Name of a model, its folder, or a declaration.
     data : DataTree, Dataset or mapping of str to array_like
         As for :func:`fit`; they are checked in the same way.
     **settings

@@ -37,6 +37,7 @@ def read(
     Parameters
     ----------
     model : str, Path or Model
+        Name of a model, its folder, or a declaration.
     paths : path or sequence of paths
         "-" is the standard input; a pipe that the shell has opened, ``<(...)``, is read to its end, too.
     format : str
