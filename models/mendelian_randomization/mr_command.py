@@ -81,10 +81,11 @@ def mr(
     frequency : str
         Column of the effect allele's frequency; "auto": one with a usual name; "null": use none.
     ld : Path
-        Correlations of the variants: a square table with names, or a table with a row for each pair (PLINK's --r).
-        Only methods for correlated variants are then used.
+        Correlations of the variants: a square table with names, PLINK's matrix without names, or a table with a row for
+        each pair (PLINK's --r). Only methods for correlated variants are then used.
     ld_alleles : Path
-        Alleles to which the correlations refer, where names (rs123_A_G) do not give them: PLINK's .bim, or a table.
+        Alleles to which the correlations refer, where names (rs123_A_G) do not give them: PLINK's .bim or .pvar, or a
+        table. It also names the rows of a matrix without names.
     clump : float
         Leave out variants whose squared correlation with a stronger one is at least this; at 0.01 or less, the
         remaining variants are taken as independent, and every method is used.

@@ -85,5 +85,7 @@ def damaged(path: Path, error: Exception) -> InputError:
 
 def not_text(path: Path, error: UnicodeDecodeError) -> InputError:
     """Return the error of a file in another encoding."""
+    if error.object[:4] == b"\x28\xb5\x2f\xfd":
+        return InputError(f"{path}: this is compressed by Zstandard. Decompress it: zstd -d.")
     what = "text in UTF-16" if error.object[:2] in (b"\xff\xfe", b"\xfe\xff") else f"no text in UTF-8 ({error.reason})"
     return InputError(f"{path}: this is {what}. Save the table as text in UTF-8, compressed by gzip or not at all.")
