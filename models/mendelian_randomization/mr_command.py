@@ -140,7 +140,11 @@ def mr(
     left = [*told.notes, *(f"{n} variants left out: {why}" for why, n in told.rows.left_out.items() if n)]
     if not keep.all():
         left.append(f"{(~keep).sum()} variants left out: p value on the exposure of {p_value:g} or more")
-    return answer(found, f"Causal effect of {exposure.name} on {outcome.name}", left)
+    names_of = [
+        f"{file.trait} ({path.name})" if file.trait else path.name
+        for file, path in zip(told.columns, (exposure, outcome), strict=True)
+    ]
+    return answer(found, f"Causal effect of {names_of[0]} on {names_of[1]}", left)
 
 
 INDEPENDENT = 0.01

@@ -11,6 +11,7 @@ from genarium.remedies import option
 
 from .columns import MISSING, NUMBERS, Columns
 from .dialects import NAMES, build_of, roles
+from .metadata import complete
 from .streams import UNREADABLE, arrow, damaged, not_text, opened, uneven
 from .vcf import read_vcf
 
@@ -24,6 +25,11 @@ def read_columns(path: Path, given: Mapping[str, str | None]) -> Columns:
         A table (tabs, commas, semicolons or blanks between the columns) or GWAS-VCF, compressed or not; Parquet.
     given : mapping of str to str
         Role -> column, where the name is not a usual one.
+
+    Returns
+    -------
+    Columns
+        With what metadata in YAML beside the file (GWAS-SSF) tell, where the file does not.
 
     Raises
     ------
@@ -45,6 +51,7 @@ def read_columns(path: Path, given: Mapping[str, str | None]) -> Columns:
     table = _read(path, names, used, separator, len(lines))
     found = Columns(path, table, used, names, len(lines) + 1, build_of([*lines[:-1], *names]))
     _told(found)
+    complete(found)
     return found
 
 
@@ -257,4 +264,5 @@ def _parquet(path: Path, given: Mapping[str, str | None]) -> Columns:
         raise InputError(f"{path}: this cannot be read as Parquet ({told}). Write it again.") from error
     found = Columns(path, made, used, names, 1, build_of(names))
     _told(found)
+    complete(found)
     return found

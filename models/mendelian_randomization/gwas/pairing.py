@@ -185,6 +185,8 @@ def places_of(file: Columns, rows: Array) -> Any:
         position = _numbered(file.table["position"].take(rows).combine_chunks())
         if pa.types.is_floating(position.type):
             position = pc.cast(position, pa.int64(), safe=False)
+        if file.from_zero:
+            position = pc.add(pc.cast(position, pa.int64()), 1)
         return pc.binary_join_element_wise(names.take(coded.indices), pc.cast(position, pa.string()), ":")
     names = file.text("id", rows)
     told = {build for text in names if (build := build_in(text))}
