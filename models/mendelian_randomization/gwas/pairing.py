@@ -144,7 +144,7 @@ def taken_of(effects: Effects, keep: Array) -> Effects:
 def _alleles(file: Columns, rows: Array) -> tuple[Array, Array]:
     """Alleles in upper case; empty where there is none."""
     effect, other = (_upper(file.text(role, rows)) for role in ("effect_allele", "other_allele"))
-    if file.has("reference"):
+    if file.has("reference") and not file.has("other_allele"):
         reference, alternative = (_upper(file.text(role, rows)) for role in ("reference", "alternative"))
         other = np.where(effect == alternative, reference, alternative)
     return effect, other
