@@ -81,10 +81,11 @@ def mr(
     frequency : str
         Column of the effect allele's frequency; "auto": one with a usual name; "null": use none.
     ld : Path
-        Correlations of the variants: a square table with names, or a table with a row for each pair (PLINK's --r).
-        Only methods for correlated variants are then used.
+        Correlations of the variants: a square table with names, PLINK's matrix without names, or a table with a row for
+        each pair (PLINK's --r). Only methods for correlated variants are then used.
     ld_alleles : Path
-        Alleles to which the correlations refer, where names (rs123_A_G) do not give them: PLINK's .bim, or a table.
+        Alleles to which the correlations refer, where names (rs123_A_G) do not give them: PLINK's .bim or .pvar, or a
+        table. It also names the rows of a matrix without names.
     clump : float
         Leave out variants whose squared correlation with a stronger one is at least this; at 0.01 or less, the
         remaining variants are taken as independent, and every method is used.
@@ -149,7 +150,11 @@ def mr(
     left = [*told.notes, *(f"{n} variants left out: {why}" for why, n in told.rows.left_out.items() if n)]
     if not keep.all():
         left.append(f"{(~keep).sum()} variants left out: p value on the exposure of {p_value:g} or more")
-    return answer(found, f"Causal effect of {exposure.name} on {outcome.name}", left)
+    names_of = [
+        f"{file.trait} ({path.name})" if file.trait else path.name
+        for file, path in zip(told.columns, (exposure, outcome), strict=True)
+    ]
+    return answer(found, f"Causal effect of {names_of[0]} on {names_of[1]}", left)
 
 
 INDEPENDENT = 0.01

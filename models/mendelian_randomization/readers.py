@@ -134,10 +134,12 @@ def traits(
     error_correlation : float
         Of the errors of a variant's two effects (overlapping samples).
     ld : str, optional
-        File with the correlations of the variants: a square table by name, or one with a row a pair (PLINK's ``--r``).
-        Their signs follow the exposure's effect alleles; the data are of design "linked" then.
+        File with the correlations of the variants: a square table by name, PLINK's matrix without names, or a table
+        with a row a pair (PLINK's ``--r``). Variants are found by name, else by chromosome, position and alleles. Signs
+        follow the exposure's effect alleles; the data are of design "linked" then.
     ld_alleles : str, optional
-        File with the alleles that correlations are of, where names (rs123_A_G) do not say it: PLINK's .bim, or a table.
+        File with the alleles that correlations are of, where names (rs123_A_G) do not say it: PLINK's .bim or .pvar, or
+        a table. It names the rows of a matrix without names.
     clump : float, optional
         Leave out variants whose squared correlation with a stronger one is as large.
 

@@ -1,4 +1,4 @@
-"""Cohorts: what salmon, kallisto, RSEM, oarfish, alevin-fry or a fit of this model say of many samples, as one dataset.
+"""Cohorts: what salmon, kallisto, other programs, or fits of this model, say of many samples, as one dataset.
 
 Sizes: N samples, R replicates, K features (transcripts, or genes where the tool counts genes).
 """
@@ -33,9 +33,9 @@ def cohort(samples: Samples, *, most_replicates: int = 100) -> xr.Dataset:
     samples : path, mapping or sequence of paths
         A table (CSV, TSV) with the columns ``sample`` and ``path`` (from its folder), whose other columns become
         coordinates of the samples; or paths by sample; or paths, whose names name the samples. A path is an output
-        folder of salmon, kallisto, RSEM, oarfish or alevin-fry (its cells are added up), ``abundance.tsv`` or ``.h5``
-        of kallisto, ``*.isoforms.results`` or ``*.genes.results`` of RSEM, ``*.quant`` of oarfish or piscem, or a fit
-        of this model (``.nc``).
+        folder of salmon, kallisto, RSEM, oarfish, alevin, alevin-fry or bustools (whose cells are added up),
+        ``abundance.tsv`` or ``.h5`` of kallisto, ``*.isoforms.results`` or ``*.genes.results`` of RSEM, ``*.quant`` of
+        oarfish or piscem, or a fit of this model (``.nc``).
     most_replicates : int
         Bootstrap samples, or draws of a posterior, that are kept of each sample, evenly spaced.
 
@@ -66,7 +66,9 @@ def cohort(samples: Samples, *, most_replicates: int = 100) -> xr.Dataset:
     _same_features(list(paths.values()), read)
     stacked = {name: np.array([one[name] for one in read]) for name in ("counts", "tpm", "effective_length")}
     found: dict[str, Any] = {name: (("sample", unit), values) for name, values in stacked.items()}
+    empty = _without_reads(paths, read)
     kind, notes = _kind(paths, read)
+    notes += empty
     notes += _without_length(names, unit, stacked["effective_length"] == 0, stacked["counts"])
     if kind != "none":
         many = min(len(one["replicates"]) for one in read)
@@ -111,6 +113,16 @@ def _same_features(paths: list[Path], read: list[One]) -> None:
         at = np.argsort([order[name] for name in one["name"]])
         for name in {"counts", "tpm", "effective_length", "replicates"} & set(one):
             one[name] = one[name][..., at]
+
+
+def _without_reads(paths: dict[str, Path], read: list[One]) -> list[str]:
+    """Say which samples have no reads; where others have replicates, theirs are zeros, too."""
+    known = next((one for one in read if one["kind"] != "none"), None)
+    none = {name: one for (name, _), one in zip(paths.items(), read, strict=True) if not one["counts"].any()}
+    for one in none.values():
+        if known is not None and one["kind"] == "none":
+            one |= {"kind": known["kind"], "replicates": np.zeros_like(known["replicates"])}
+    return [f"{name}: no read is counted ({paths[name]}): kept, as zeros." for name in none]
 
 
 def _kind(paths: dict[str, Path], read: list[One]) -> tuple[str, list[str]]:

@@ -12,6 +12,7 @@ from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.readers.messages import listed
 
+from .cells import alevin, bustools
 from .lines import lines, number, wrong
 from .salmon import SHORTEST, per_million, quant_sf, salmon_draws
 
@@ -45,10 +46,13 @@ FILES = ("quant.sf", "quant.sf.gz", "abundance.h5", "abundance.tsv", "abundance.
 ENDS = ("*.isoforms.results", "*.isoforms.results.gz", "*.genes.results", "*.genes.results.gz", "*.quant")
 """What is looked for then: of RSEM and oarfish, whose files bear the name of the sample."""
 
+BUSTOOLS = ("genes.mtx*", "cells_x_genes*.mtx*", "counts_*/cells_x_genes*.mtx*")
+"""What is looked for at last: matrices of bustools, also in the folders of kb-python."""
+
 BOOTSTRAP = re.compile(r"bs_abundance_(\d+)\.tsv(?:\.gz)?")
 """Name of a table of a bootstrap of kallisto."""
 
-ALEVIN = ("alevin/quants_mat.mtx", "alevin/quants_mat.mtx.gz", "quants_mat.mtx", "quants_mat.mtx.gz")
+ALEVIN = tuple(f"{folder}quants_mat{end}" for folder in ("alevin/", "") for end in (".mtx", ".mtx.gz", ".gz"))
 
 REMEDY = "Give the file as the program wrote it"
 
@@ -82,7 +86,8 @@ def read_one(path: Path, most: int) -> One:
         ("abundance.tsv", "abundance.tsv.gz"): _kallisto,
         ("results", "results.gz"): lambda p, _: plain(p, RSEM, "RSEM"),
         (".quant", ".quant.gz"): _oarfish,
-        ("quants_mat.mtx", "quants_mat.mtx.gz"): lambda p, _: _alevin(p),
+        ("quants_mat.mtx", "quants_mat.mtx.gz", "quants_mat.gz"): lambda p, _: alevin(p),
+        (".mtx", ".mtx.gz"): lambda p, _: bustools(p),
     }
     reader = next((one for ends, one in readers.items() if file.name.endswith(ends)), None)
     if reader is None:  # of another name: by its header
@@ -93,7 +98,8 @@ def read_one(path: Path, most: int) -> One:
         program = next((name for name, columns in known.items() if head & set(columns["name"])), None)
         if program is None:
             raise InputError(
-                f"{file}: this is no output of salmon, kallisto, RSEM, oarfish or alevin-fry, nor a fit (.nc)."
+                f"{file}: this is no output of salmon, kallisto, RSEM, oarfish, alevin, alevin-fry or bustools, nor a "
+                "fit (.nc)."
             )
         return _whole(plain(file, known[program], program))
     return _whole(reader(file, most))
@@ -107,14 +113,17 @@ def _file(path: Path) -> Path:
         return path
     found = [path / name for name in (*FILES, *ALEVIN) if (path / name).is_file()]
     if not found:
-        by_end = [sorted(path.glob(end)) for end in ENDS]
+        by_end = [sorted(path.glob(end)) for end in (*ENDS, *BUSTOOLS)]
         found = next((some for some in by_end if some), [])
         if len(found) > 1:
             raise InputError(
-                f"{path}: there are several samples in it ({listed([f.name for f in found], 3)}). Name one."
+                f"{path}: there are several samples in it ({listed([str(f.relative_to(path)) for f in found], 3)}). "
+                "Name one."
             )
     if not found:
-        raise InputError(f"{path}: there is none of {', '.join((*FILES, *ENDS, ALEVIN[0]))} in this folder.")
+        raise InputError(
+            f"{path}: there is none of {', '.join((*FILES, *ENDS, *ALEVIN[::2], *BUSTOOLS))} in this folder."
+        )
     return found[0]
 
 
@@ -147,6 +156,7 @@ def _kallisto(path: Path, most: int) -> One:
     one = plain(path, KALLISTO, "kallisto")
     named = ((BOOTSTRAP.fullmatch(p.name), p) for p in path.parent.glob("bs_abundance_*"))
     beside = {int(told[1]): p for told, p in named if told}
+    _all_there(path.parent, set(beside))
     drawn = []
     for i in sorted(beside):
         again = plain(beside[i], KALLISTO, "kallisto")
@@ -154,6 +164,24 @@ def _kallisto(path: Path, most: int) -> One:
             raise InputError(f"{beside[i]}: its transcripts are not those of {path.name}. Use the files of one run.")
         drawn.append(again["counts"])
     return one | ({"replicates": thinned(np.array(drawn), most), "kind": "bootstrap"} if drawn else {})
+
+
+def _all_there(folder: Path, numbers: set[int]) -> None:
+    """Check that bootstraps are numbered from 0 on without a gap, and are as many as kallisto says."""
+    info = folder / "run_info.json"
+    try:
+        told = json.loads(info.read_text(encoding="utf-8")) if info.is_file() else {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{info}: this is no object in JSON ({error}). {REMEDY}, or take it away.") from error
+    announced = told.get("n_bootstraps") if isinstance(told, dict) else None
+    many = max([*(n + 1 for n in numbers), announced if isinstance(announced, int) else 0])
+    lost = sorted(set(range(many)) - numbers)
+    if numbers and lost:
+        some = listed([f"bs_abundance_{n}.tsv" for n in lost], 3)
+        raise InputError(
+            f"{folder}: {len(lost)} of {many} bootstraps are not there ({some}). Fetch them, run `kallisto quant` "
+            "again, or take the other bootstraps away, too."
+        )
 
 
 def _kallisto_h5(path: Path, most: int) -> One:
@@ -214,51 +242,6 @@ def _oarfish(path: Path, most: int) -> One:
             f"{path.name}. Use the files of one run."
         )
     return one | {"replicates": thinned(drawn, most), "kind": "bootstrap"}
-
-
-def _alevin(path: Path) -> One:
-    """Add up the cells of alevin-fry's matrix; in its USA mode spliced and ambiguous counts, without unspliced ones."""
-    from genarium.readers.binary import matrix_market
-
-    matrix = matrix_market(path).tocsr()
-    rows, columns = (path.with_name(f"quants_mat_{side}.txt") for side in ("rows", "cols"))
-    cells, names = lines(rows), lines(columns)
-    if matrix.shape != (len(cells), len(names)):
-        raise InputError(
-            f"{path}: {matrix.shape[0]} x {matrix.shape[1]} counts, but {len(cells)} cells and {len(names)} genes "
-            f"are named in {rows.name} and {columns.name}. Use the files of one run."
-        )
-    total = np.asarray(matrix.sum(0), dtype=float).ravel()
-    if not np.isfinite(total).all() or (matrix.data < 0).any():
-        raise InputError(f"{path}: a count is negative or not finite. {REMEDY}.")
-    notes = [f"{len(cells):,} cells are added up"]
-    if _is_usa(path, names):
-        G = len(names) // 3
-        spliced, unspliced, ambiguous = total.reshape(3, G) if len(names) == 3 * G else (total, total, total)
-        if len(names) != 3 * G:
-            raise InputError(
-                f"{columns}: {len(names)} names are no three for each gene, as its USA mode has. {REMEDY}."
-            )
-        names, total = names[:G], spliced + ambiguous
-        notes.append(f"unspliced counts left out: {unspliced.sum():,.0f} of {unspliced.sum() + total.sum():,.0f}")
-    lengths = np.full(len(names), SHORTEST)
-    one: One = {"name": names, "counts": total, "effective_length": lengths, "tpm": per_million(total, lengths)}
-    return one | {"kind": "none", "unit": "gene", "program": "alevin-fry", "notes": notes}
-
-
-def _is_usa(path: Path, names: list[str]) -> bool:
-    """Whether alevin-fry counted unspliced, spliced and ambiguous molecules apart; without its JSON, by the names."""
-    for name in ("quant.json", "meta_info.json"):
-        for folder in (path.parent.parent, path.parent):
-            try:
-                told = json.loads((folder / name).read_text(encoding="utf-8"))
-            except FileNotFoundError:
-                continue
-            except (OSError, ValueError, RecursionError) as error:
-                raise InputError(f"{folder / name}: this is no object in JSON ({error}). {REMEDY}.") from error
-            return isinstance(told, dict) and bool(told.get("usa_mode", False))
-    genes = names[: len(names) // 3]
-    return names[len(genes) :] == [f"{gene}-{kind}" for kind in "UA" for gene in genes]
 
 
 def _fit(path: Path, most: int) -> One:

@@ -20,6 +20,7 @@ from .lines import content, lines, number, whole, wrong
 
 CLASSES = ("aux_info/eq_classes.txt.gz", "aux_info/eq_classes.txt")
 AGAIN = "Run `salmon quant` again with --dumpEqWeights"
+NO_READ = "Check the index, the library type and the files of reads, or leave this sample out"
 SHORTEST = 1.0
 """Nucleotides that stand in for an effective length of zero, of a transcript in which no fragment fits."""
 
@@ -54,6 +55,10 @@ def salmon(paths: Sequence[Path], *, unweighted: Literal["accept", "refuse"] = "
     folder = path if path.is_dir() else path.parent.parent
     file = path if not path.is_dir() else next((path / n for n in CLASSES if (path / n).is_file()), None)
     if file is None:
+        if estimates(folder).is_file() and not quant_sf(estimates(folder))["counts"].any():
+            raise InputError(
+                f"{estimates(folder)}: salmon has mapped no read, so that there are no classes. {NO_READ}."
+            )
         raise InputError(f"{path}: there is no {CLASSES[0]} in this folder. {AGAIN}.")
     table = quant_sf(estimates(folder))
     names, classes, transcripts, weights, counts = equivalence_classes(file)
@@ -115,9 +120,8 @@ def equivalence_classes(path: Path) -> tuple[list[str], Array, Array, Array | No
     M = whole(path, 1, rows[0], "the number of transcripts", AGAIN)
     E = whole(path, 2, rows[1], "the number of classes", AGAIN)
     if M == 0 or E == 0:
-        raise wrong(
-            path, 1 if M == 0 else 2, f"there are 0 {'transcripts' if M == 0 else 'classes'}", "Check the mapping"
-        )
+        what = f"there are 0 {'transcripts' if M == 0 else 'classes, as no read fits any transcript'}"
+        raise wrong(path, 1 if M == 0 else 2, what, NO_READ)
     have = len(rows) - 2 - M
     if have != E:
         at = len(rows) if have < E else 2 + M + E + 1
@@ -148,7 +152,7 @@ def equivalence_classes(path: Path) -> tuple[list[str], Array, Array, Array | No
         if w is not None:
             weights.append(w)
     if not counts.any():
-        raise wrong(path, 3 + M, f"all {E} classes have 0 reads", "Check the mapping: no read fits any transcript")
+        raise wrong(path, 3 + M, f"all {E} classes have 0 reads", NO_READ)
     joined = np.concatenate(weights) if weights else None
     return names, np.concatenate(classes), np.concatenate(transcripts), joined, counts
 
@@ -214,7 +218,7 @@ def quant_sf(path: Path) -> dict[str, Any]:
         raise wrong(path, 1, f"there is no column {absent[0]!r} (the columns are {', '.join(head)})", remedy)
     at = [head.index(name) for name in COLUMNS]
     first: dict[str, int] = {}
-    values = np.empty((len(rows) - 1, 4))
+    values, shareless = np.empty((len(rows) - 1, 4)), 0
     for line, row in enumerate(rows[1:], 2):
         cells = row.split("\t")
         if len(cells) != len(head):
@@ -224,9 +228,15 @@ def quant_sf(path: Path) -> dict[str, Any]:
             raise wrong(path, line, f"the transcript {name!r} stands on line {first[name]} too", "Names must be unique")
         first[name] = line
         for i, (column, place) in enumerate(zip(COLUMNS[1:], at[1:], strict=True)):
-            values[line - 2, i] = number(path, line, cells[place], column, "Run salmon again")
+            if column == "TPM" and cells[place] in ("nan", "-nan"):  # the share of no reads
+                shareless = shareless or line
+                values[line - 2, i] = 0
+            else:
+                values[line - 2, i] = number(path, line, cells[place], column, "Run salmon again")
     if not first:
         raise wrong(path, 1, "there are no transcripts below the header", "Run salmon again")
+    if shareless and values[:, 3].any():
+        raise wrong(path, shareless, "TPM is no number, but there are reads", "Run salmon again")
     return {
         "name": list(first),
         "length": values[:, 0],
@@ -277,7 +287,8 @@ def salmon_draws(folder: str | Path) -> xr.DataTree:
             "The file is cut short."
         )
     counts = np.frombuffer(raw, dtype="<f8").reshape(1, -1, len(names)).copy()
-    if not np.isfinite(counts).all() or (counts < 0).any() or not (counts.sum(-1) > 0).all():
+    total = counts.sum(-1, keepdims=True)
+    if not np.isfinite(counts).all() or (counts < 0).any() or (table["counts"].any() and not (total > 0).all()):
         raise InputError(f"{boot / 'bootstraps.gz'}: a sample is negative, not finite, or has no reads at all.")
     known = dict(zip(table["name"], range(len(table["name"])), strict=True))
     absent = [name for name in names if name not in known]
@@ -301,16 +312,16 @@ def salmon_draws(folder: str | Path) -> xr.DataTree:
     lead = ("chain", "draw", "transcript")
     posterior = xr.Dataset(
         {
-            "nu": (lead, counts / counts.sum(-1, keepdims=True)),
+            "nu": (lead, counts / np.where(total > 0, total, 1)),
             "tpm": (lead, per_million(counts, table["effective_length"][order])),
             "counts": (lead, counts),
         },
         {"chain": [0], "draw": np.arange(counts.shape[1]), "transcript": names},
     )
-    total = table["counts"].sum()
+    reads = table["counts"].sum()
     point = xr.Dataset(
         {
-            "nu": ("transcript", table["counts"][order] / (total if total > 0 else 1)),
+            "nu": ("transcript", table["counts"][order] / (reads if reads > 0 else 1)),
             "tpm": ("transcript", table["tpm"][order]),
             "counts": ("transcript", table["counts"][order]),
         },

@@ -462,3 +462,72 @@ def test_a_mark_of_the_byte_order_may_stand_before_remarks(tmp_path: Path) -> No
     path = tmp_path / "a.tsv"
     path.write_text(f"\ufeff## a remark\n{OWN}".replace(" ", "\t"))
     assert len(read_columns(path, {})) == len(OWN.splitlines()) - 1
+
+
+@pytest.mark.parametrize("separator", ["\t", " "])
+@pytest.mark.parametrize("duplicates", ["error", "best", "first"])
+def test_rows_of_covariates_are_no_variants(separator: str, duplicates: Any, tmp_path: Path) -> None:
+    """PLINK has a row for each covariate; the least standard error may be that of sex."""
+    rows = ["SNP A1 A2 TEST FRQ BETA SE"]
+    for one, b in (("rs1 A G", 0.1), ("rs2 C T", 0.2), ("rs3 A T", 0.3)):
+        rows += [f"{one} SEX .3 5 .001", f"{one} ADD .3 {b} .02", f"{one} AGE .3 -5 .001"]
+    text = "\n".join(rows).replace(" ", separator) + "\n"
+    found = pair(two(tmp_path, text, OWN), {}, duplicates=duplicates)
+    np.testing.assert_allclose(found.exposure.beta, [0.1, 0.2, 0.3])
+    np.testing.assert_allclose(found.exposure.se, 0.02)
+    assert found.rows.left_out == {"of other tests than ADD in the exposure": 6}
+    assert found.columns[0].line(1) == 6
+    with pytest.raises(InputError, match=r"column 'TEST' names the tests SEX, DOM, AGE, and it is not known which"):
+        pair(two(tmp_path, text.replace("ADD", "DOM"), OWN), {})
+    alone = "\n".join(row for row in text.splitlines() if "SEX" not in row and "AGE" not in row) + "\n"
+    found = pair(two(tmp_path, alone.replace("ADD", "DOM"), OWN), {})
+    assert any("effects are of the test 'DOM'" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(
+    ("head", "row", "frequency"),
+    [
+        ("ID REF ALT EA NEA AF_ALT BETA SE", "rs3 A T A T .7 .3 .01", 0.3),
+        ("ID REF ALT EA NEA AF_ALT BETA SE", "rs3 T A A T .3 .3 .01", 0.3),
+        ("ID EA NEA AF_ALT BETA SE", "rs3 A T .7 .3 .01", None),
+    ],
+)
+def test_frequencies_of_the_alternative_allele(head: str, row: str, frequency: float | None, tmp_path: Path) -> None:
+    """They were taken for those of the effect allele, so that palindromic variants were turned."""
+    if frequency is None:
+        with pytest.warns(UserWarning, match="palindromic"), pytest.raises(InputError, match="no variant is left"):
+            pair(two(tmp_path, f"{head}\n{row}\n", OWN), {})
+    else:
+        found = pair(two(tmp_path, f"{head}\n{row}\n", OWN), {})
+        np.testing.assert_allclose([found.exposure.frequency[0], found.outcome.beta[0]], [frequency, 0.3])
+
+
+def test_gemma_counts_what_is_missing(tmp_path: Path) -> None:
+    text = "chr rs ps n_miss allele1 allele0 af beta se p_wald\n1 rs1 5 0 A G .3 .1 .02 .1\n"
+    assert np.isnan(effects(tmp_path / "x.txt", text).samples[0])
+    text = "CHR SNP BP A1 TEST NMISS BETA STAT P\n1 rs1 5 A ADD 99 .1 5 .1\n"
+    assert effects(tmp_path / "x.txt", text).samples[0] == 99
+
+
+@pytest.mark.parametrize("separator", ["\t", " ", ","])
+def test_remarks_are_no_header_and_no_rows(separator: str, tmp_path: Path) -> None:
+    remark = "# This file was made by the consortium in 2016, see the paper\n#\n"
+    for first in ("", "#"):  # a header after a "#", too
+        text = remark + first + OWN.replace(" ", separator) + "# Completed successfully at 2016\n"
+        found = effects(tmp_path / "x.txt", text)
+        np.testing.assert_allclose(found.beta, [0.1, 0.2, 0.3])
+    own = remark + "#a b c d e f\nrs1 A G .3 .1 .02\n".replace(" ", separator)  # names that nobody knows
+    path = tmp_path / "x.txt"
+    path.write_text(own)
+    roles_of = dict(zip(("id", "effect_allele", "other_allele", "frequency", "beta", "se"), "abcdef", strict=True))
+    assert effects_of(read_columns(path, roles_of), np.arange(1)).beta[0] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("begins", "what"),
+    [(b"PK\x03\x04", "a zip archive or a spreadsheet"), (b"BZh9", "bzip2"), (b"\xfd7zXZ\0", "xz")],
+)
+def test_other_archives_are_told(begins: bytes, what: str, tmp_path: Path) -> None:
+    (tmp_path / "x.tsv").write_bytes(begins + bytes(range(99)))
+    with pytest.raises(InputError, match=rf"this is .*{what}\. Save the table as text"):
+        read_columns(tmp_path / "x.tsv", {})

@@ -132,6 +132,105 @@ def test_copies_of_bootstraps_are_no_bootstraps(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, [[1, 2, 3], COUNTS])
 
 
+def test_bootstraps_with_a_gap_are_refused(tmp_path: Path) -> None:
+    head = "target_id length eff_length est_counts tpm"
+    for i in ("", 0, 1, 3):
+        table(tmp_path / (f"bs_abundance_{i}.tsv" if i != "" else "abundance.tsv"), head, "nlect")
+    with pytest.raises(gn.InputError, match=r"1 of 4 bootstraps are not there \(bs_abundance_2\.tsv\)"):
+        cohort({"a": tmp_path})
+    table(tmp_path / "bs_abundance_2.tsv", head, "nlect")
+    assert cohort({"a": tmp_path}).sizes["replicate"] == 4
+    (tmp_path / "run_info.json").write_text('{"n_targets": 3, "n_bootstraps": 6}')
+    with pytest.raises(gn.InputError, match=r"2 of 6 bootstraps are not there \(bs_abundance_4\.tsv, bs_abundance_5"):
+        cohort({"a": tmp_path})
+    for i in range(4):
+        (tmp_path / f"bs_abundance_{i}.tsv").unlink()
+    assert cohort({"a": tmp_path}).attrs["replicates"] == "none"  # they may be in abundance.h5, elsewhere
+
+
+GENES, CELLS = [f"g{i}" for i in range(11)], np.arange(33.0).reshape(3, 11) % 4
+
+
+def eds(counts: Array) -> bytes:
+    """Write alevin's binary form, by its description: bits of the genes, then the counts above zero."""
+    out = b""
+    for cell in counts:
+        bits = "".join("1" if value else "0" for value in cell).ljust(16, "0")
+        out += bytes(int(bits[at : at + 8], 2) for at in (0, 8)) + cell[cell > 0].astype("<f4").tobytes()
+    return out
+
+
+@pytest.mark.parametrize("form", ["eds", "doubles"])
+def test_alevins_binary_matrix_is_added_up(form: str, tmp_path: Path) -> None:
+    folder = tmp_path / "alevin"
+    folder.mkdir()
+    (folder / "quants_mat_rows.txt").write_text("AC\nGT\nTT\n")
+    (folder / "quants_mat_cols.txt").write_text("\n".join(GENES) + "\n")
+    data = eds(CELLS) if form == "eds" else CELLS.tobytes()
+    (folder / "quants_mat.gz").write_bytes(gzip.compress(data))
+    found = cohort({"a": tmp_path})
+    assert found["gene"].to_numpy().tolist() == GENES
+    np.testing.assert_array_equal(found["counts"][0], CELLS.sum(0))
+    assert "a: 3 cells are added up." in found.attrs["notes"]
+    (folder / "quants_mat.gz").write_bytes(gzip.compress(data[:-4]))
+    with pytest.raises(gn.InputError, match=r"quants_mat\.gz: its .* bytes are not the counts of 3 cells and 11 genes"):
+        cohort({"a": tmp_path})
+
+
+def test_matrices_of_bustools_are_added_up(tmp_path: Path) -> None:
+    entries = "".join(f"{i + 1} {j + 1} {CELLS[i, j]:g}\n" for i, j in np.argwhere(CELLS))
+    text = f"%%MatrixMarket matrix coordinate real general\n%\n3 11 {(CELLS > 0).sum()}\n{entries}"
+    for folder, stem, matrix in (
+        (tmp_path / "a", "genes", "genes.mtx"),
+        (tmp_path / "b" / "counts_unfiltered", "cells_x_genes", "cells_x_genes.mtx"),
+        (tmp_path / "c", "cells_x_genes", "cells_x_genes.mature.mtx"),
+    ):
+        folder.mkdir(parents=True)
+        (folder / matrix).write_text(text)
+        (folder / f"{stem}.barcodes.txt").write_text("AC\nGT\nTT\n")
+        (folder / f"{stem}.genes.txt").write_text("\n".join(GENES) + "\n")
+    found = cohort({name: tmp_path / name for name in "abc"})
+    np.testing.assert_array_equal(found["counts"], [CELLS.sum(0)] * 3)
+    assert set(found["program"].to_numpy()) == {"bustools"}
+    (tmp_path / "c" / "cells_x_genes.nascent.mtx").write_text(text)
+    with pytest.raises(gn.InputError, match=r"several samples in it \(cells_x_genes.mature.mtx, cells_x_genes.nasc"):
+        cohort({"c": tmp_path / "c"})
+    (tmp_path / "a" / "genes.barcodes.txt").write_text("AC\nGT\n")
+    with pytest.raises(gn.InputError, match=r"3 x 11 counts, but 2 cells and 11 genes are named in genes.barcodes.txt"):
+        cohort({"a": tmp_path / "a"})
+    (tmp_path / "a" / "genes.genes.txt").unlink()
+    with pytest.raises(gn.InputError, match=r"genes.genes.txt is not beside it"):
+        cohort({"a": tmp_path / "a"})
+
+
+def test_a_sample_without_reads_is_kept_as_zeros(tmp_path: Path) -> None:
+    paths = {name: tmp_path / name for name in "abc"}
+    for name, path in paths.items():
+        salmon_folder(path)
+        if name == "b":
+            text = "".join(f"{n}\t150\t{e}\t-nan\t0\n" for n, e in zip(NAMES, LENGTH, strict=True))
+            (path / "quant.sf").write_text("Name\tLength\tEffectiveLength\tTPM\tNumReads\n" + text)
+        else:
+            boot = path / "aux_info" / "bootstrap"
+            boot.mkdir(parents=True)
+            (boot / "names.tsv.gz").write_bytes(gzip.compress(b"\t".join(name.encode() for name in NAMES)))
+            (boot / "bootstraps.gz").write_bytes(gzip.compress(np.array([COUNTS] * 5).tobytes()))
+    found = cohort(paths)
+    for name in ("counts", "tpm", "replicates"):
+        assert not found[name].sel(sample="b").any()
+        assert found[name].sel(sample="c").all()
+    assert found.sizes["replicate"] == 5
+    assert f"b: no read is counted ({paths['b']}): kept, as zeros." in found.attrs["notes"]
+    with pytest.raises(gn.InputError, match=r"quant\.sf: salmon has mapped no read, .*or leave this sample out"):
+        gn.read(NAME, paths["b"], format="salmon")
+    (paths["b"] / "quant.sf").write_text((paths["b"] / "quant.sf").read_text().replace("-nan\t0", "-nan\t2"))
+    with pytest.raises(gn.InputError, match="line 2: TPM is no number, but there are reads"):
+        cohort(paths)
+    (paths["a"] / "aux_info" / "eq_classes.txt").write_text("1\n0\nt1.2\n")
+    with pytest.raises(gn.InputError, match=r"line 2: there are 0 classes, as no read fits .*leave this sample out"):
+        gn.read(NAME, paths["a"], format="salmon")
+
+
 def test_unspliced_counts_are_told_by_their_names_where_alevin_fry_says_nothing_else(tmp_path: Path) -> None:
     folder = tmp_path / "alevin"
     folder.mkdir()

@@ -2,7 +2,8 @@
 
 from .columns import Columns
 from .files import read_columns
-from .ld import clump, correlated, read_correlations
+from .ld import clump, correlated
+from .ld_files import read_correlations
 from .pairing import Paired, pair, taken_of
 from .statistics import Effects, effects_of
 

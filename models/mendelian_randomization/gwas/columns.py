@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -41,6 +41,16 @@ class Columns:
         Rows that were left out already, by reason.
     kept : ndarray of int, optional
         Numbers of the rows that were not, in the file.
+    scale : {"auto", "beta", "odds_ratio"}
+        What the effects are by metadata, where the column's name does not say it.
+    contradicted : str
+        What to raise unless an option says the scale: name and metadata do not agree.
+    size : float, optional
+        Number of samples, where there is no column of it.
+    from_zero : bool
+        Whether positions count from 0.
+    trait : str
+        Its name; empty where none is told.
     """
 
     path: Path
@@ -52,6 +62,11 @@ class Columns:
     notes: list[str] = field(default_factory=list)
     lost: dict[str, int] = field(default_factory=dict)
     kept: Array | None = None
+    scale: Literal["auto", "beta", "odds_ratio"] = "auto"
+    contradicted: str = ""
+    size: float | None = None
+    from_zero: bool = False
+    trait: str = ""
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -85,7 +100,7 @@ class Columns:
         import pyarrow.compute as pc
 
         if role not in self.used:
-            return np.full(len(rows), np.nan)
+            return np.full(len(rows), self.size if role == "samples" and self.size else np.nan)
         column = self.table[role].take(rows)
         if not pa.types.is_string(column.type):
             return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False))

@@ -19,6 +19,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     ),
     "effect_allele": (
         *("effectallele", "hmeffectallele", "ea", "effallele", "alleleeffect", "testedallele", "codedallele", "a1"),
+        "assessedallele",
         *("allele1", "riskallele", "incallele", "alleleb", "alt", "altallele", "alternateallele", "effectal"),
     ),
     "other_allele": (
@@ -79,6 +80,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
         *("n", "samplesize", "ntotal", "totaln", "totalsamplesize", "neff", "nmiss", "nobs", "obsct", "nsamples", "ss"),
         *("nanalyzed", "ncompletesamples"),
     ),
+    "test": ("test",),
 }
 """Role -> usual names, the surest first."""
 
@@ -135,6 +137,13 @@ def roles(names: Sequence[str]) -> dict[str, str]:
     if {"ref", "alt"} <= set(short) and told not in ("", "alt") and other in ("", "ref"):  # PLINK 2 and others
         found |= {"reference": short["ref"], "alternative": short["alt"]}
         found.pop("other_allele", None)
+    if plain(found.get("frequency", "")) in ALT_FREQUENCY and told not in ("", "alt") and "reference" not in found:
+        if {"ref", "alt"} <= set(short):
+            found |= {"reference": short["ref"], "alternative": short["alt"]}
+        else:  # of an allele that nobody knows
+            found.pop("frequency")
+    if found.get("samples", "").lower() == "n_miss":  # GEMMA: those that are missing; PLINK's NMISS are the others
+        found.pop("samples")
     if "other_allele" in found and found["other_allele"] == found.get("effect_allele"):
         found.pop("other_allele")
     return found

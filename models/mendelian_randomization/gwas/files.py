@@ -1,9 +1,12 @@
 """Files of summary statistics: tables of many dialects, GWAS-VCF and Parquet, of which only what is needed is read."""
 
 from collections.abc import Mapping, Sequence
+from io import StringIO
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from genarium.errors import InputError
 from genarium.readers.files import present, whole_blocks
@@ -11,6 +14,7 @@ from genarium.remedies import option
 
 from .columns import MISSING, NUMBERS, Columns
 from .dialects import NAMES, build_of, roles
+from .metadata import complete
 from .streams import UNREADABLE, arrow, damaged, not_text, opened, uneven
 from .vcf import read_vcf
 
@@ -28,6 +32,7 @@ def read_columns(path: Path, given: Mapping[str, str | None]) -> Columns:
     Returns
     -------
     Columns
+        With what metadata in YAML beside the file (GWAS-SSF) tell, where the file does not.
 
     Raises
     ------
@@ -48,7 +53,9 @@ def read_columns(path: Path, given: Mapping[str, str | None]) -> Columns:
     used = chosen(path, names, given)
     table = _read(path, names, used, separator, len(lines))
     found = Columns(path, table, used, names, len(lines) + 1, build_of([*lines[:-1], *names]))
+    _of_one_test(found)
     _told(found)
+    complete(found)
     return found
 
 
@@ -123,6 +130,36 @@ def _no_column(paths: str, role: str, name: str, names: Sequence[str]) -> InputE
     )
 
 
+def _of_one_test(found: Columns) -> None:
+    """Leave out rows of other tests than the additive one: of covariates, interactions, dominance (PLINK, REGENIE).
+
+    Raises
+    ------
+    InputError
+        If there are several tests, and which is the additive one is not known.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not found.has("test"):
+        return
+    tests = [str(test) for test in pc.unique(found.table["test"]).drop_null().to_pylist()]
+    additive = [test for test in tests if test.upper() == "ADD"] or [t for t in tests if t.upper().startswith("ADD")]
+    name = found.used["test"]
+    if len(tests) > 1 and len(additive) != 1:
+        raise InputError(
+            f"{found.path}: column {name!r} names the tests {', '.join(tests[:6])}, and it is not known which has the "
+            "effects of alleles. Keep the rows of one."
+        )
+    if tests and tests != additive[:1] and len(tests) == 1:
+        found.notes.append(f"{found.path.name}: effects are of the test {tests[0]!r}")
+    if len(tests) > 1:
+        good = np.asarray(pc.fill_null(pc.equal(found.table["test"], additive[0]), False).to_numpy())
+        found.kept = np.flatnonzero(good)
+        found.lost[f"of other tests than {additive[0]}"] = int((~good).sum())
+        found.table = found.table.filter(pa.array(good))
+
+
 def _told(found: Columns) -> None:
     """Note what the columns were taken for."""
     pairs = ", ".join(f"{role.replace('_', ' ')} {name!r}" for role, name in found.used.items())
@@ -132,14 +169,24 @@ def _told(found: Columns) -> None:
 def begin(path: Path) -> tuple[list[str], str, str]:
     """Return the lines up to the header, what separates columns, and the header."""
     lines: list[str] = []
+    maybe = 0  # the last line that could be a header after a "#", or a remark
     try:
         whole_blocks(path)
         with opened(path) as stream:
             for line in stream:
                 line = line if lines else line.removeprefix("\ufeff")
                 lines.append(line.rstrip("\r\n"))
-                remark = line.startswith("#") and (line.startswith("##") or max(map(len, _cut(line))) < 4)
-                if line.strip() and not remark:
+                if line.startswith("#"):
+                    cells = max(_cut(line), key=len)
+                    if line.startswith("##") or len(cells) < 4:
+                        continue
+                    maybe = len(lines)
+                    if len(roles([cell.strip().removeprefix("#") for cell in cells])) > 1:
+                        break
+                elif line.strip():
+                    both = zip(_cut(lines[maybe - 1]), _cut(line), strict=True)
+                    if maybe and any(len(one) == len(other) > 3 for one, other in both):
+                        del lines[maybe:]
                     break
                 if len(lines) > 100_000:
                     break
@@ -147,6 +194,8 @@ def begin(path: Path) -> tuple[list[str], str, str]:
         raise not_text(path, error) from error
     except UNREADABLE as error:
         raise damaged(path, error) from error
+    if maybe and not lines[-1].strip():
+        del lines[maybe:]
     if not lines or not lines[-1].strip():
         raise InputError(f"{path}: there is nothing in this file. Give a table of summary statistics.")
     head = lines[-1]
@@ -174,7 +223,9 @@ def _read(path: Path, names: list[str], used: Mapping[str, str], separator: str,
         return _blanks(path, names, used, skip)
     numeric = {used[role] for role in NUMBERS if role in used}
     kinds = {name: pa.float64() if name in numeric and name != used.get("p") else pa.string() for name in wanted}
-    parse = csv.ParseOptions(delimiter=separator)
+    parse = csv.ParseOptions(
+        delimiter=separator, invalid_row_handler=lambda row: "skip" if str(row.text).startswith("#") else "error"
+    )
     start = csv.ReadOptions(column_names=names, skip_rows=skip, block_size=1 << 24)
 
     def load(types: Mapping[str, Any]) -> Any:
@@ -222,11 +273,12 @@ def _blanks(path: Path, names: list[str], used: Mapping[str, str], skip: int) ->
     import pandas as pd
     import pyarrow as pa
 
-    uneven(path, skip, " ", len(names))
+    remarks = uneven(path, skip, " ", len(names))
     try:
         with opened(path) as stream:
+            text = _without_remarks(stream, skip, len(names)) if remarks else stream
             frame = pd.read_csv(
-                stream, sep=r"\s+", names=names, skiprows=skip, header=None, dtype=str,
+                text, sep=r"\s+", names=names, skiprows=skip, header=None, dtype=str,
                 usecols=sorted(set(used.values())), na_values=MISSING, keep_default_na=False, index_col=False,
             )  # fmt: skip
     except (ValueError, OSError, pd.errors.ParserError) as error:
@@ -236,6 +288,14 @@ def _blanks(path: Path, names: list[str], used: Mapping[str, str], skip: int) ->
         ) from error
     made = pa.table({role: pa.array(frame[name], pa.string(), from_pandas=True) for role, name in used.items()})
     return _without_zeros(path, used, made)
+
+
+def _without_remarks(stream: Any, skip: int, width: int) -> StringIO:
+    """Return a text without lines that begin with "#" below the header, unless they are rows."""
+    lines = enumerate(stream)
+    return StringIO(
+        "".join(line for n, line in lines if n < skip or not line.startswith("#") or len(line.split()) == width)
+    )
 
 
 def _parquet(path: Path, given: Mapping[str, str | None]) -> Columns:
@@ -260,5 +320,7 @@ def _parquet(path: Path, given: Mapping[str, str | None]) -> Columns:
         told = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: this cannot be read as Parquet ({told}). Write it again.") from error
     found = Columns(path, made, used, names, 1, build_of(names))
+    _of_one_test(found)
     _told(found)
+    complete(found)
     return found

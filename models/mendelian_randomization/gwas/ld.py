@@ -1,190 +1,53 @@
-"""Correlations of variants (linkage disequilibrium) from a file, signed as the effects are; clumping."""
+"""Correlations of variants (linkage disequilibrium) for two traits, signed as the effects are; clumping."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from genarium.declaration import Array
 from genarium.errors import InputError
-from genarium.readers.ledger import Account
-from genarium.remedies import option
+from genarium.remedies import option, warn
 
-from ..harmonise import match
+from ..harmonise import match, other_strand
 from ..linked import require_ld
-from .dialects import plain, roles
-from .files import begin, split
-from .pairing import place_of
-from .streams import opened
+from .ld_files import WITH_ALLELES, Correlations, Variant, read_correlations
+from .pairing import Paired, place_of, places_of
 
-PAIRS = {
-    "first": ("snpa", "ida", "varianta", "snp1", "id1", "rsid1", "variant1"),
-    "second": ("snpb", "idb", "variantb", "snp2", "id2", "rsid2", "variant2"),
-    "r": ("r", "unphasedr", "phasedr", "corr", "correlation", "ld"),
-}
-"""Usual names of the columns of a table with a row a pair (PLINK 1 and 2, LDstore)."""
-
-WITH_ALLELES = re.compile(r"(.+?)[:_]([A-Za-z]+|-)[:_]([A-Za-z]+|-)")
-"""An identifier that ends in a variant's two alleles."""
-
-SQUARED = ("r2", "rsq", "rsquared", "unphasedr2", "phasedr2")
+THRESHOLD = 0.2
+"""Squared correlation below which PLINK leaves pairs out of its tables by itself."""
 
 
 @dataclass(frozen=True)
-class Correlations:
-    """Correlations of variants, by their names.
+class Found:
+    """Which variants of a file of correlations J variants are.
 
     Attributes
     ----------
-    path : Path
-    names : list of str
-    matrix : ndarray, shape (J, J)
-    effect, other : ndarray of str, shape (J,), optional
-        The allele that is counted, and the other one.
+    at : ndarray of int, shape (J,)
+        Numbers of the variants there, -1 for none.
+    sign : ndarray of int, shape (J,)
+        1, or -1 where the counted allele is not the effect allele; 0 for none.
+    other : ndarray of bool, shape (J,)
+        Whether there is a variant of the name or place, but with other alleles.
     """
 
-    path: Path
-    names: list[str]
-    matrix: Array
-    effect: Array | None = None
-    other: Array | None = None
+    at: Array
+    sign: Array
+    other: Array
 
 
-def read_correlations(path: Path, alleles: Path | None = None) -> Correlations:
-    """Read correlations, and which alleles they are of.
-
-    Parameters
-    ----------
-    path : Path
-        A square table with names of variants in its first row and column; or one with a row a pair (PLINK's ``--r``:
-        SNP_A, SNP_B, R), in which pairs that are not named do not correlate.
-    alleles : Path, optional
-        A table with identifiers and alleles (A1 or ALT, the counted one, and A2 or REF), or PLINK's .bim. Default:
-        names such as rs123_A_G or rs123:A:G say it, the counted one first.
-
-    Returns
-    -------
-    Correlations
-
-    Raises
-    ------
-    InputError
-        If this cannot be read, is no matrix of correlations, or does not say the alleles.
-    """
-    path = Path(path)
-    cells, first = _cells(path)
-    found = _long(path, cells, first) if _is_long(path, cells[0]) else _square(path, cells, first)
-    names, matrix = found
-    require_ld(matrix, np.array(names), f"{path}: the correlation", invertible=False)
-    if alleles is not None:
-        told = _alleles(Path(alleles))
-        missing = next((name for name in names if name not in told), None)
-        if missing is not None:
-            raise InputError(f"{alleles}: there is no row for variant {missing!r} of {path}. Add its alleles.")
-        return Correlations(path, names, matrix, *np.array([told[name] for name in names], dtype=object).T)
-    parts = [WITH_ALLELES.fullmatch(name) for name in names]
-    if all(parts):
-        effect, other = (np.array([part[k].upper() for part in parts if part], dtype=object) for k in (2, 3))
-        return Correlations(path, names, matrix, effect, other)
-    return Correlations(path, names, matrix)
-
-
-def _cells(path: Path) -> tuple[list[list[str]], int]:
-    """Return the cells of a table, its header first, and the line that the header is in."""
-    lines, separator, head = begin(path)
-    with opened(path) as stream:
-        rest = [line for line in stream.read().splitlines()[len(lines) :] if line.strip()]
-    return [split(line, separator) for line in (head, *rest)], len(lines)
-
-
-def _is_long(path: Path, head: Sequence[str]) -> bool:
-    short = {plain(name) for name in head}
-    pairs = all(short & set(PAIRS[role]) for role in ("first", "second"))
-    if pairs and not short & set(PAIRS["r"]):
-        told = "has r squared, which has no sign" if short & set(SQUARED) else "has no column of correlations (R)"
-        raise InputError(f"{path}: this {told}. Give r itself: PLINK's --r, or --r-unphased.")
-    return pairs
-
-
-def _number(path: Path, line: int, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise InputError(f"{path}: line {line}: {text!r} is no number. Give correlations, from -1 to 1.") from None
-
-
-def _square(path: Path, cells: list[list[str]], first: int) -> tuple[list[str], Array]:
-    """Read a square table; R's write.table leaves its first row one cell short."""
-    head, rows = cells[0], cells[1:]
-    names = head if len(head) == len(rows) else head[1:]
-    if len(names) != len(rows) or len(set(names)) != len(names):
-        raise InputError(
-            f"{path}: this has {len(rows)} rows and {len(head)} columns, but is to be square, with the names of "
-            "variants, each once, in its first row and column."
-        )
-    matrix = np.empty((len(names), len(names)))
-    for k, row in enumerate(rows):
-        line = first + 1 + k
-        if len(row) != len(names) + 1 or row[0] != names[k]:
-            raise InputError(
-                f"{path}: line {line} begins with {row[0]!r} and has {len(row)} cells, where {names[k]!r} and "
-                f"{len(names)} correlations are due. Keep rows and columns in the same order."
-            )
-        matrix[k] = [_number(path, line, text) for text in row[1:]]
-    return names, matrix
-
-
-def _long(path: Path, cells: list[list[str]], first: int) -> tuple[list[str], Array]:
-    """Read a table with a row a pair."""
-    short = [plain(name) for name in cells[0]]
-    at = [next(k for k, name in enumerate(short) if name in PAIRS[role]) for role in ("first", "second", "r")]
-    rows = []
-    for k, row in enumerate(cells[1:]):
-        if len(row) != len(cells[0]):
-            raise InputError(f"{path}: line {first + 1 + k} has {len(row)} cells, but the header {len(cells[0])}.")
-        rows.append((row[at[0]], row[at[1]], _number(path, first + 1 + k, row[at[2]])))
-    names = list(dict.fromkeys(name for one, two, _ in rows for name in (one, two)))
-    index = {name: k for k, name in enumerate(names)}
-    matrix = np.eye(len(names))
-    seen: dict[tuple[int, int], float] = {}
-    for one, two, r in rows:
-        i, j = sorted((index[one], index[two]))
-        if seen.setdefault((i, j), r) != r:
-            raise InputError(f"{path}: {one} and {two} correlate by {seen[i, j]:g} in one row, by {r:g} in another.")
-        matrix[i, j] = matrix[j, i] = r
-    return names, matrix
-
-
-def _alleles(path: Path) -> dict[str, tuple[str, str]]:
-    """Read which alleles variants have, the counted one first."""
-    cells, _ = _cells(path)
-    used = roles(cells[0])
-    if {"id", "effect_allele", "other_allele"} <= set(used):
-        at = [cells[0].index(used[role]) for role in ("id", "effect_allele", "other_allele")]
-        rows = cells[1:]
-    elif len(cells[0]) == 6:  # PLINK's .bim has no header: chromosome, name, morgans, position, A1, A2
-        at, rows = [1, 4, 5], cells
-    else:
-        raise InputError(f"{path}: identifiers and alleles are needed (columns ID, A1, A2, or PLINK's .bim).")
-    short = next((row for row in rows if len(row) <= max(at)), None)
-    if short is not None:
-        raise InputError(f"{path}: a row has {len(short)} cells ({' '.join(short)[:60]}). Complete it.")
-    return {row[at[0]]: (row[at[1]].upper(), row[at[2]].upper()) for row in rows}
-
-
-def aligned(found: Correlations, names: Array, effect: Array, other: Array, account: Account) -> tuple[Array, Array]:
+def aligned(found: Correlations, paired: Paired) -> tuple[Array, Array]:
     """Return which variants have correlations, and these, signed by the variants' own effect alleles.
+
+    Variants are found by their names; those that are not, by their places.
 
     Parameters
     ----------
     found : Correlations
-    names, effect, other : ndarray of str, shape (J,)
-        Of the variants.
-    account : Account
-        Takes those that are left out.
+    paired : Paired
+        Its account takes the variants that are left out, its notes say how the others were found.
 
     Returns
     -------
@@ -194,38 +57,147 @@ def aligned(found: Correlations, names: Array, effect: Array, other: Array, acco
     Raises
     ------
     InputError
-        If nothing is left, or the alleles that are counted are not known.
+        If nothing is left, or a variant could be several of the file.
     """
-    index: dict[str, list[int]] = {}
-    for k, name in enumerate(found.names):
-        for key in _keys(name):
-            index.setdefault(key, []).append(k)
-    rows = [next((index[key] for key in _keys(str(name)) if key in index), []) for name in names]
-    keep = np.array([len(some) > 0 for some in rows], dtype=bool)
-    account.leave("without a correlation in the file of linkage disequilibrium", names[~keep].tolist())
-    if found.effect is None or found.other is None:
-        raise InputError(
-            f"{found.path}: this does not say of which alleles the correlations are, so that their signs mean nothing. "
-            f"Name variants like rs123_A_G, the counted allele first, or give {option('ld_alleles', 'FILE')}."
-        )
-    sign, at = np.zeros(len(names)), np.zeros(len(names), dtype=int)
-    for j in np.flatnonzero(keep):  # several rows where a place has several pairs of alleles
-        signs = [match(effect[j], other[j], str(found.effect[k]), str(found.other[k])) for k in rows[j]]
-        sign[j], at[j] = next(((one, k) for one, k in zip(signs, rows[j], strict=True) if one), (0, 0))
-    wrong = keep & (sign == 0)
-    account.leave("of other alleles in the file of linkage disequilibrium", names[wrong].tolist())
-    keep &= ~wrong
+    names = [_keys(str(name)) for name in paired.names]
+    named = _looked_up(found, paired, names, [_keys(one.name) for one in found.variants])
+    placed, how = _by_place(found, paired, named.sign == 0)
+    by_name = named.sign != 0
+    at, sign = np.where(by_name, named.at, placed.at), np.where(by_name, named.sign, placed.sign)
+    keep = sign != 0
+    other = ~keep & (named.other | placed.other)
+    paired.rows.leave(
+        "without a correlation in the file of linkage disequilibrium", paired.names[~keep & ~other].tolist()
+    )
+    paired.rows.leave("of other alleles in the file of linkage disequilibrium", paired.names[other].tolist())
     if not keep.any():
-        raise InputError(f"{found.path}: none of the variants is there with its alleles. Compare their names.")
+        raise InputError(
+            f"{found.path}: none of the variants is there with its alleles{how and f' ({how})'}. Compare their names, "
+            "places and alleles."
+        )
+    ways = [f"{by_name.sum()} by their names"] if by_name.any() else []
+    if (keep & ~by_name).any():
+        ways.append(f"{(keep & ~by_name).sum()} by their places ({how}) and alleles")
+    paired.notes.extend(found.notes)
+    paired.notes.append(
+        f"{found.path.name}: variants found: {', '.join(ways)}; of {(sign < 0).sum()} the counted allele is not the "
+        "effect allele, so that the signs of their correlations are changed"
+    )
     taken = at[keep]
+    _missing(found, taken, paired.notes)
     return keep, found.matrix[np.ix_(taken, taken)] * np.outer(sign[keep], sign[keep])
 
 
+def _missing(found: Correlations, taken: Array, notes: list[str]) -> None:
+    """Note how many pairs the file does not have."""
+    absent = int((~found.known[np.ix_(taken, taken)]).sum()) // 2
+    if not absent:
+        return
+    told = f"{absent} of {len(taken) * (len(taken) - 1) // 2} pairs are not there, and taken as uncorrelated"
+    squares = found.matrix[found.known & ~np.eye(len(found.matrix), dtype=bool)] ** 2
+    if squares.size and squares.min() >= THRESHOLD - 1e-6:
+        warn(
+            f"{found.path}: {told}; no r squared is below {THRESHOLD:g}, so that they seem to have been left out. "
+            "PLINK keeps them with --ld-window-r2 0.",
+            stacklevel=2,
+        )
+    notes.append(f"{found.path.name}: {told}")
+
+
+def _looked_up(
+    found: Correlations, paired: Paired, keys: Sequence[Sequence[str]], theirs: Sequence[Sequence[str]]
+) -> Found:
+    """Look variants up by keys, the surest first, and choose by alleles where several have the same."""
+    index: dict[str, list[int]] = {}
+    for k, names in enumerate(theirs):
+        for key in dict.fromkeys(names):
+            index.setdefault(key, []).append(k)
+    J = len(keys)
+    at, sign, other = np.full(J, -1), np.zeros(J, dtype=int), np.zeros(J, dtype=bool)
+    for j, mine in enumerate(keys):
+        for key in mine:
+            rows = index.get(key, [])
+            fits = _fitting(found, paired, j, rows)
+            other[j] |= len(rows) > 0
+            if fits:
+                at[j], sign[j] = fits
+                break
+    return Found(at, sign, other)
+
+
+def _fitting(found: Correlations, paired: Paired, j: int, rows: Sequence[int]) -> tuple[int, int] | None:
+    """Return the one of some rows that has a variant's alleles, and its sign.
+
+    Raises
+    ------
+    InputError
+        If several have them.
+    """
+    effect, other = (str(allele[j]) for allele in paired.alleles)
+    signs = {k: sign for k in rows if (sign := _sign(effect, other, found.variants[k]))}
+    same_strand = [k for k in signs if found.variants[k].counted in (effect, other)]
+    fits = same_strand or list(signs)
+    if len(fits) > 1:
+        one, two = (found.variants[k].name for k in fits[:2])
+        raise InputError(
+            f"{found.path}: variant {paired.names[j]!s} ({effect}/{other}) could be {one} or {two}. Keep one of them."
+        )
+    return (fits[0], signs[fits[0]]) if fits else None
+
+
+def _sign(effect: str, other: str, one: Variant) -> int:
+    """Return 1 if the counted allele is the effect allele, -1 if it is the other one, 0 if alleles differ."""
+    if one.other:
+        return match(effect, other, one.counted, one.other)
+    for counted in (one.counted, other_strand(one.counted)):
+        if counted in (effect, other):
+            return 1 if counted == effect else -1
+    return 0
+
+
+def _by_place(found: Correlations, paired: Paired, some: Array) -> tuple[Found, str]:
+    """Look some variants up by their places, and say whose places these are.
+
+    Raises
+    ------
+    InputError
+        If the two tables have other places for the same variants, and correlations fit both.
+    """
+    theirs = [[one.place] if one.place else [] for one in found.variants]
+    own, sides = [], []
+    for side, file in enumerate(paired.columns):
+        known = some.any() and (file.has("id") or {"chromosome", "position"} <= set(file.used))
+        places = np.full(len(some), "", dtype=object)
+        if known:
+            places[:] = places_of(file, paired.at[:, side]).fill_null("").to_numpy(zero_copy_only=False)
+        if found.build and file.build and found.build != file.build:
+            known = False
+        places[~some | (not known)] = ""
+        own.append(places)
+        sides.append(_looked_up(found, paired, [[place] if place else [] for place in places], theirs))
+    apart = (own[0] != own[1]) & (own[0] != "") & (own[1] != "")
+    first, second = (np.flatnonzero(apart & (side.sign != 0)) for side in sides)
+    if len(first) and len(second):
+        of = [f"{paired.names[rows[0]]!s} at {own[side][rows[0]]}" for side, rows in enumerate((first, second))]
+        files = [file.path for file in paired.columns]
+        raise InputError(
+            f"{found.path}: {files[0]} and {files[1]} have other places for the same variants, and correlations fit "
+            f"both ({of[0]}; {of[1]}), so that nobody knows of which build of the genome they are. Name variants by "
+            "identifiers (rs numbers), or with the build (1:1000:A:G:b37)."
+        )
+    whose = " and ".join(file.path.name for file, side in zip(paired.columns, sides, strict=True) if side.sign.any())
+    other_builds = {file.build for file in paired.columns} - {None, found.build} if found.build else set()
+    how = [f"those in {whose}"] if whose else []
+    how += [f"build {found.build} of the genome, not {build}" for build in sorted(map(str, other_builds))]
+    mine = sides[0].sign != 0
+    at, sign = (np.where(mine, getattr(sides[0], name), getattr(sides[1], name)) for name in ("at", "sign"))
+    return Found(at, sign, sides[0].other | sides[1].other), "; ".join(how)
+
+
 def _keys(name: str) -> list[str]:
-    """Return what a variant may be called, the surest first: its name, that without alleles, its place."""
+    """Return what a variant may be called: its name, that without alleles unless this is a place."""
     told = WITH_ALLELES.fullmatch(name)
-    keys = [name, *([told[1]] if told else []), place_of(name)]
-    return [key for key in dict.fromkeys(keys) if key]
+    return [name, told[1]] if told and not place_of(name) else [name]
 
 
 def clump(ld: Array, strength: Array, threshold: float) -> Array:
@@ -242,11 +214,6 @@ def clump(ld: Array, strength: Array, threshold: float) -> Array:
     Returns
     -------
     ndarray of bool, shape (J,)
-
-    Raises
-    ------
-    InputError
-        If the threshold is not between 0 and 1.
     """
     if not 0 < threshold <= 1:
         raise InputError(f"mendelian_randomization: {option('clump', threshold)} must lie between 0 and 1 (r squared).")
@@ -259,7 +226,7 @@ def clump(ld: Array, strength: Array, threshold: float) -> Array:
     return keep
 
 
-def correlated(path: Path, alleles: Path | None, threshold: float | None, paired: Any) -> tuple[Array, Array]:
+def correlated(path: Path, alleles: Path | None, threshold: float | None, paired: Paired) -> tuple[Array, Array]:
     """Return which variants of two traits to keep, and their correlations; what goes is in the account.
 
     Parameters
@@ -275,9 +242,7 @@ def correlated(path: Path, alleles: Path | None, threshold: float | None, paired
     keep : ndarray of bool, shape (J,)
     ld : ndarray, shape (K, K)
     """
-    keep, ld = aligned(
-        read_correlations(path, alleles), paired.names, paired.alleles[0], paired.alleles[1], paired.rows
-    )
+    keep, ld = aligned(read_correlations(path, alleles), paired)
     if threshold is not None:
         z = np.abs(paired.exposure.beta / paired.exposure.se)[keep]
         some = clump(ld, z, threshold)

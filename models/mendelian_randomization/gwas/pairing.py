@@ -15,14 +15,17 @@ from genarium.remedies import option
 
 from ..harmonise import Alleles, harmonise, match, other_strand
 from .columns import Columns
-from .dialects import ALT_FREQUENCY, plain
+from .dialects import ALT_FREQUENCY, BUILDS, plain
 from .files import check_given, read_columns
 from .statistics import Effects, Scale, effects_of
 
 Duplicates = Literal["error", "first", "best", "drop"]
 TRAITS = ("exposure", "outcome")
-PLACE = re.compile(r"(?:chr)?(\w+)[:_](\d+)(?:[:_][A-Za-z<>*-]+[:_][A-Za-z<>*-]+)?", re.IGNORECASE)
-"""How an identifier says where a variant is."""
+PLACE = re.compile(
+    rf"(?:chr)?(\w+)[:_-](\d+)(?:[:_-][A-Za-z<>*-]+[:_/>-][A-Za-z<>*-]+)?(?:[:_](?P<build>{'|'.join(BUILDS)}))?",
+    re.IGNORECASE,
+)
+"""How an identifier says where a variant is, and perhaps the build of the genome."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class Paired:
         Of variants: what was left out, and why.
     columns : list of Columns
     notes : list of str
+    at : ndarray of int, shape (J, 2)
+        Rows of the two files.
     """
 
     names: Array
@@ -49,6 +54,7 @@ class Paired:
     rows: Account
     columns: list[Columns]
     notes: list[str]
+    at: Array
 
 
 def pair(
@@ -130,7 +136,8 @@ def pair(
     second.frequency = np.where(turned < 0, 1 - second.frequency, second.frequency)
     account.read = int(left.sum()) + sum(account.left_out.values())
     own = alleles[0][0][left], alleles[0][1][left]
-    return Paired(names[left], own, first, second, account, files, [note for file in files for note in file.notes])
+    notes = [note for file in files for note in file.notes]
+    return Paired(names[left], own, first, second, account, files, notes, pairs[keep][left])
 
 
 def taken_of(effects: Effects, keep: Array) -> Effects:
@@ -152,7 +159,7 @@ def taken_of(effects: Effects, keep: Array) -> Effects:
 def _alleles(file: Columns, rows: Array) -> tuple[Array, Array]:
     """Alleles in upper case; empty where there is none."""
     effect, other = (_upper(file.text(role, rows)) for role in ("effect_allele", "other_allele"))
-    if file.has("reference"):
+    if file.has("reference") and not file.has("other_allele"):
         reference, alternative = (_upper(file.text(role, rows)) for role in ("reference", "alternative"))
         other = np.where(effect == alternative, reference, alternative)
     return effect, other
@@ -182,19 +189,31 @@ def _completed(files: list[Columns], alleles: list[tuple[Array, Array]]) -> list
     return out
 
 
-def _places(file: Columns, rows: Array) -> Any:
+def places_of(file: Columns, rows: Array) -> Any:
     """Where variants of some rows are, "chromosome:position", as an Arrow array; null where it is not told."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     if file.has("chromosome") and file.has("position"):
         coded = pc.dictionary_encode(file.table["chromosome"].take(rows).combine_chunks())
-        names = pa.array([None if c is None else _chromosome(c) for c in coded.dictionary.to_pylist()], pa.string())
+        names = pa.array([None if c is None else chromosome_of(c) for c in coded.dictionary.to_pylist()], pa.string())
         position = _numbered(file.table["position"].take(rows).combine_chunks())
         if pa.types.is_floating(position.type):
             position = pc.cast(position, pa.int64(), safe=False)
+        if file.from_zero:
+            position = pc.add(pc.cast(position, pa.int64()), 1)
         return pc.binary_join_element_wise(names.take(coded.indices), pc.cast(position, pa.string()), ":")
-    return pa.array([place_of(text) for text in file.text("id", rows)], pa.string())
+    names = file.text("id", rows)
+    told = {build for text in names if (build := build_in(text))}
+    if file.build is None and len(told) == 1:
+        file.build = told.pop()
+    return pa.array([place_of(text) for text in names], pa.string())
+
+
+def build_in(identifier: str) -> str | None:
+    """Return the build of the genome that an identifier's place is of, if it says it (1_1000_A_G_b37)."""
+    told = PLACE.fullmatch(identifier)
+    return BUILDS[told["build"].lower()] if told and told["build"] else None
 
 
 def _numbered(position: Any) -> Any:
@@ -211,10 +230,11 @@ def _numbered(position: Any) -> Any:
 def place_of(identifier: str) -> str | None:
     """Return where a variant is, "chromosome:position", if its identifier says it."""
     told = PLACE.fullmatch(identifier)
-    return f"{_chromosome(told[1])}:{told[2]}" if told else None
+    return f"{chromosome_of(told[1])}:{told[2]}" if told else None
 
 
-def _chromosome(text: str) -> str:
+def chromosome_of(text: str) -> str:
+    """Return a chromosome's name as other tables may have it, without "chr": X, Y, XY and MT for 23 to 26."""
     short = text.strip().lower().removeprefix("chr").removesuffix(".0").lstrip("0")
     return {"23": "X", "24": "Y", "25": "XY", "26": "MT", "m": "MT", "x": "X", "y": "Y"}.get(short, short.upper())
 
@@ -293,7 +313,7 @@ def _by_place(files: list[Columns], taken: list[Array], duplicates: Duplicates, 
     free = [np.flatnonzero(~done) for done in taken]
     if not all(len(rows) and (file.has("position") or file.has("id")) for rows, file in zip(free, files, strict=True)):
         return none
-    places = [_places(file, rows) for file, rows in zip(files, free, strict=True)]
+    places = [places_of(file, rows) for file, rows in zip(files, free, strict=True)]
     shared = _shared(places)
     if not shared[0].any():
         return none

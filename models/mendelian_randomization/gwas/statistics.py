@@ -60,6 +60,10 @@ def effects_of(columns: Columns, rows: Array, scale: Scale = "auto") -> Effects:
     InputError
         If a column holds what it cannot: numbers that are none, odds ratios as logarithms, frequencies beyond 0 and 1.
     """
+    if scale == "auto":
+        if columns.contradicted:
+            raise InputError(columns.contradicted)
+        scale = columns.scale
     odds = scale == "odds_ratio" or (scale == "auto" and not columns.has("beta") and columns.has("odds_ratio"))
     told = columns.numbers("beta" if columns.has("beta") else "odds_ratio", rows)
     z, samples = columns.numbers("z", rows), columns.numbers("samples", rows)
@@ -190,7 +194,7 @@ def _of_z(columns: Columns, z: Array, se: Array, frequency: Array, samples: Arra
     if columns.has("se"):
         columns.notes.append(f"{columns.path.name}: effects follow from Z and standard errors")
         return z * se, se
-    if not (columns.has("frequency") and columns.has("samples")):
+    if not (columns.has("frequency") and (columns.has("samples") or columns.size)):
         raise InputError(
             f"{columns.path}: there is Z but no effect; standard errors, or frequencies and sample sizes, are needed "
             "to make effects of it. Give them, or a column of effects."

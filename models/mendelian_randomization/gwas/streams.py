@@ -10,6 +10,14 @@ from genarium.errors import InputError
 UNREADABLE = (OSError, EOFError, zlib.error)
 """What a stream that is cut off or damaged raises."""
 
+PACKED = {
+    b"PK\x03\x04": "a zip archive or a spreadsheet",
+    b"BZh": "compressed by bzip2",
+    b"\xfd7zXZ": "compressed by xz",
+    b"\x28\xb5\x2f\xfd": "compressed by Zstandard",
+}
+"""How other files begin, and what they are."""
+
 
 def packed(path: Path) -> bool:
     """Whether a file is compressed by gzip."""
@@ -18,7 +26,18 @@ def packed(path: Path) -> bool:
 
 
 def opened(path: Path) -> Any:
-    """Open a text."""
+    """Open a text.
+
+    Raises
+    ------
+    InputError
+        If it is packed by anything but gzip.
+    """
+    with path.open("rb") as stream:
+        first = stream.read(6)
+    what = next((what for begins, what in PACKED.items() if first.startswith(begins)), "")
+    if what:
+        raise InputError(f"{path}: this is {what}. Save the table as text in UTF-8, compressed by gzip or not at all.")
     if packed(path):
         return gzip.open(path, "rt", encoding="utf-8", errors="strict")
     return path.open(encoding="utf-8", errors="strict")
@@ -54,21 +73,29 @@ def line_of(path: Path, first: int, row: int) -> int:
     return first + row
 
 
-def uneven(path: Path, skip: int, separator: str, width: int) -> None:
+def uneven(path: Path, skip: int, separator: str, width: int) -> bool:
     """Raise if a line has another number of cells than the header; lines with quotes are not looked at.
+
+    Returns
+    -------
+    bool
+        Whether there are remarks among the rows, such lines that begin with "#" (SNPTEST ends with one).
 
     Raises
     ------
     InputError
         With the first such line.
     """
+    remarks = False
     try:
         with opened(path) as stream:
             for number, line in enumerate(stream, 1):
                 if number <= skip or '"' in line or not line.strip():
                     continue
                 cells = len(line.split()) if separator == " " else line.count(separator) + 1
-                if cells != width:
+                if cells != width and line.startswith("#"):
+                    remarks = True
+                elif cells != width:
                     raise InputError(
                         f"{path}: line {number} has {cells} cells, but the header {width}. Complete or correct it."
                     )
@@ -76,6 +103,7 @@ def uneven(path: Path, skip: int, separator: str, width: int) -> None:
         raise not_text(path, error) from error
     except UNREADABLE as error:
         raise damaged(path, error) from error
+    return remarks
 
 
 def damaged(path: Path, error: Exception) -> InputError:
