@@ -212,6 +212,18 @@ def test_names_may_be_those_of_the_language_and_of_arguments() -> None:
     assert gn.fit(observed_model := gn.from_pymc(observed), gn.simulate(observed_model, 1), "map")["point"]["mu"].size
 
 
+def test_names_may_be_those_of_trees_and_ranked_quantities() -> None:
+    """A posterior of a variable called chain would be lost in a tree, a log_prior would be ranked twice."""
+    names = ("chain", "draw", "lp", "log_prior", "log_likelihood")
+    with pm.Model() as model:
+        pm.Normal("y", sum(pm.Normal(name) for name in names), observed=[1.0, 2.0])
+    adopted, told = gn.from_pymc(model), [f"{name}_" for name in names]
+    assert list(adopted.unknown.variables) == told
+    fit = gn.fit(adopted, gn.simulate(adopted, 1), "nuts", 1, chains=2, draws=20, tune=50)
+    assert fit["posterior"]["chain_"].dims == ("chain", "draw")
+    assert list(gn.validate(adopted, "nuts", 2).quantities) == [*told, "log_likelihood", "log_prior"]
+
+
 def test_a_deterministic_variable_with_noise_of_its_own_is_no_test_quantity() -> None:
     with pm.Model() as model:
         mu = pm.Normal("mu")
@@ -386,6 +398,12 @@ def test_a_simulator_that_leaves_out_or_draws_anew_is_told(program: Path) -> Non
         gn.from_stan(program, more({}, {"J": 8.4}), DATA)
     with pytest.raises(InputError, match="there is no Stan program"):
         gn.from_stan(program.parent / "no.stan", simulated)
+    with pytest.raises(InputError, match="the simulator draws no data, so that there is nothing to validate"):
+        gn.from_stan(program, lambda rng: (simulated(rng)[0], {}), DATA | {"y": SD})
+    sizes = iter((8, 7))
+    model = gn.from_stan(program, lambda rng: (simulated(rng)[0], {"y": np.zeros(next(sizes))}), DATA)
+    with pytest.raises(InputError, match=r"draws y with shape \(7,\), and with \(8,\) before"):
+        gn.simulate(model, 1)
 
 
 @pytest.mark.stan
@@ -394,6 +412,67 @@ def test_names_of_a_program_may_be_those_of_the_language(tmp_path: Path) -> None
     path.write_text("data { int y; } parameters { real lambda, self; } model { lambda ~ normal(0, 1); }")
     model = gn.from_stan(path, lambda rng: ({"lambda": rng.normal(), "self": rng.normal()}, {"y": 3}))
     assert float(gn.simulate(model, 1)["truth"]["lambda"]) != float(gn.simulate(model, 2)["truth"]["lambda"])
+
+
+TAKEN = """
+functions { real near_rng(real rng) { return normal_rng(rng, 1); } }
+data { int sizes; vector[sizes] chain; real draw; }  // sizes of chain
+parameters { real rng; real log_density; }
+model { rng ~ normal(0, 1); log_density ~ normal(0, 1); chain ~ normal(rng + log_density, 1); draw ~ normal(rng, 1); }
+generated quantities { vector[sizes] chain_rep; real more = near_rng(rng); for (i in 1:sizes) chain_rep[i] = more; }
+"""
+
+
+@pytest.fixture
+def taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> gn.Model:
+    """A program whose names mean something else here."""
+
+    def simulate(rng: np.random.Generator) -> tuple[dict[str, Any], dict[str, Any]]:
+        a, b = rng.normal(size=2)
+        return {"rng": a, "log_density": b}, {"chain": rng.normal(a + b, size=3), "draw": rng.normal(a)}
+
+    path = tmp_path / "taken.stan"
+    path.write_text(TAKEN)
+    return gn.from_stan(path, simulate, {"sizes": 3})
+
+
+@pytest.mark.stan
+def test_names_of_a_program_may_be_those_of_arguments_and_trees(taken: gn.Model, tmp_path: Path) -> None:
+    assert list(taken.variables()) == ["sizes_", "rng_", "log_density_", "chain_", "draw_"]
+    text = Path(taken.stan).read_text()
+    assert "near_rng(real rng_) { return normal_rng(rng_, 1); }" in text
+    assert "vector[sizes_] chain__rep; real more = near_rng(rng_)" in text
+    assert gn.stan_data(taken, gn.simulate(taken, 1))["sizes_"] == 3
+    path = tmp_path / "twice.stan"
+    path.write_text("data { real y; } parameters { real rng, rng_; } model { y ~ normal(rng + rng_, 1); }")
+    with pytest.raises(InputError, match=r"'rng' means something else here and would be called 'rng_', which"):
+        gn.from_stan(path, lambda rng: ({"rng": 0.0, "rng_": 0.0}, {"y": 1.0}))
+
+
+@pytest.mark.stan
+@pytest.mark.slow
+def test_a_program_with_names_of_ours_is_fitted_and_validated(taken: gn.Model) -> None:
+    fit = gn.fit(taken, gn.simulate(taken, 1), "stan", 1, chains=2, draws=50, tune=100)
+    assert fit["posterior_predictive"]["chain_"].dims == ("chain", "draw", "chain__dim_0")
+    found = gn.validate(taken, "stan", 3)
+    assert (found.failures["count"], list(found.quantities)) == (0, ["rng_", "log_density_", "log_density"])
+
+
+@pytest.mark.stan
+@pytest.mark.slow
+def test_data_and_parameters_of_size_zero_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "none.stan"
+    path.write_text(
+        "data { int K; matrix[2, K] X; vector[2] y; } parameters { real mu; vector[K] b; } "
+        "model { mu ~ normal(0, 1); b ~ normal(0, 1); y ~ normal(mu + X * b, 1); }"
+    )
+
+    def simulate(rng: np.random.Generator) -> tuple[dict[str, Any], dict[str, Any]]:
+        mu = rng.normal()
+        return {"mu": mu, "b": np.zeros(0)}, {"y": rng.normal(mu, size=2)}
+
+    found = gn.validate_stan(path, simulate, {"K": 0, "X": np.zeros((2, 0))}, simulations=3)
+    assert (found.failures["count"], list(found.quantities)) == (0, ["mu", "log_density"])
 
 
 @pytest.mark.stan

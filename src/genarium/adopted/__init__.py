@@ -12,13 +12,19 @@ from genarium.errors import InputError
 from genarium.signatures import RESERVED
 from genarium.supports import real, whole
 
+TAKEN = (*RESERVED, "chain", "draw", "lp", "log_likelihood", "log_prior", "log_density")
+"""Names that mean something else to a model's functions, in trees, and among ranked quantities."""
+
 
 def identifier(name: str) -> str:
-    """Return a name that Python takes as a parameter: other characters become underscores, lambda becomes lambda_."""
+    """Return a name that Python takes as a parameter: other characters become underscores, lambda becomes lambda_.
+
+    So do the names that are taken: chain becomes chain_.
+    """
     plain = re.sub(r"\W", "_", name)
     if plain[:1].isdigit():
         return f"_{plain}"
-    return f"{plain}_" if iskeyword(plain) or plain in RESERVED else plain
+    return f"{plain}_" if iskeyword(plain) or plain in TAKEN else plain
 
 
 def identifiers(names: Any, what: str) -> dict[str, str]:

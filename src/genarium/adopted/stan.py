@@ -1,5 +1,7 @@
 """A Stan program with a simulator of its prior as a declaration: what is validated is the program."""
 
+import hashlib
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -7,13 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from genarium.adopted import identifier, sizes_of, variables
+from genarium import caches
+from genarium.adopted import TAKEN, identifier, sizes_of, variables
 from genarium.declaration import Array, Arrays, Model, Problem, Stage
 from genarium.engines import stan
 from genarium.engines.cmdstan import declared
+from genarium.engines.cmdstan.programs import inlined
 from genarium.engines.fingerprint import UncertainError, fingerprint
 from genarium.errors import InputError
 from genarium.signatures import with_parameters
+from genarium.writing import replacing
 
 Simulator = Callable[[np.random.Generator], tuple[Mapping[str, Any], Mapping[str, Any]]]
 
@@ -47,6 +52,11 @@ def from_stan(
     InputError
         If the simulator leaves out parameters or data of the program, or a function draws what the program does not
         know; or if the program has tuples or complex numbers as data or parameters.
+
+    Notes
+    -----
+    Data and parameters whose names mean something else here (:data:`genarium.adopted.TAKEN`: ``rng``, ``chain`` ...)
+    get an underscore in the declaration; the simulator draws them by the program's names.
     """
     path = Path(program).absolute()
     if not path.is_file():
@@ -63,13 +73,21 @@ def from_stan(
     by = simulate if callable(simulate) else _by_program(Path(simulate), constant)
     source = Drawn(told, by, path.name, strict=callable(simulate))
     unknown, observed = source.draw(np.random.default_rng(0))
-    lacking = [key for key in told["inputs"] if key not in {**constant, **observed}]
+    names = source.names
+    lacking = [key for key in told["inputs"] if key not in constant and names[key] not in observed]
     if lacking:
         raise InputError(
             f"{path.name}: data {', '.join(lacking)} are neither given nor simulated. Give what is the same in every "
             "simulation as data={...}; the simulator draws the rest."
         )
-    given = {key: value for key, value in constant.items() if key in told["inputs"] and key not in observed}
+    given = {names[key]: value for key, value in constant.items() if key in told["inputs"]}
+    given = {key: value for key, value in given.items() if key not in observed}
+    given, unknown, observed = (  # Stan asks for nothing of size 0, and returns nothing of it
+        {key: value for key, value in arrays.items() if value.size} for arrays in (given, unknown, observed)
+    )
+    for what, drawn in (("parameters", unknown), ("data", observed)):
+        if not drawn:
+            raise InputError(f"{path.name}: the simulator draws no {what}, so that there is nothing to validate.")
     parts = [
         variables(arrays, role, {}) for arrays, role in ((given, "known"), (unknown, "unknown"), (observed, "observed"))
     ]
@@ -85,8 +103,34 @@ def from_stan(
         hidden=Stage({}),
         observed=Stage(seen, with_parameters(free, source.draw_observed)),
         log_density=density,
-        stan=str(path),
+        stan=str(_renamed(path, names)),
     )
+
+
+def _renamed(program: Path, names: Mapping[str, str]) -> Path:
+    """Return a program in which variables have other names: a copy in the cache, or itself where all keep theirs.
+
+    Raises
+    ------
+    InputError
+        If a new name is in use.
+    """
+    other = {name: new for name, new in names.items() if name != new}
+    if not other:
+        return program
+    text = inlined(program)
+    for name, new in other.items():
+        if re.search(rf"\b{new}\b", text):
+            raise InputError(
+                f"{program.name}: {name!r} means something else here and would be called {new!r}, which the program "
+                "uses. Rename one of them in it."
+            )
+    words = "|".join(other)  # replications of the data follow their name
+    text = re.sub(rf"\b({words})(?=(_rep)?\b)", lambda found: other[found[1]], text)
+    folder = caches.folder("stan") / "renamed" / hashlib.sha256(text.encode()).hexdigest()[:16]
+    with replacing(caches.prepared(folder) / program.name) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return folder / program.name
 
 
 def _digest(program: Path, simulate: Simulator | str | Path, constant: Arrays) -> str:
@@ -134,15 +178,20 @@ class Drawn:
 
     def __init__(self, told: dict[str, Any], simulate: Simulator, what: str, *, strict: bool) -> None:
         self.told, self.simulate, self.what, self.strict = told, simulate, what, strict
+        self.names = {
+            key: identifier(key) if key in TAKEN else key for kind in ("inputs", "parameters") for key in told[kind]
+        }
+        self._shapes: dict[str, tuple[int, ...]] = {}
         self._last: tuple[dict[str, Array], dict[str, Array]] = ({}, {})
 
     def draw(self, rng: np.random.Generator) -> tuple[dict[str, Array], dict[str, Array]]:
-        """Draw parameters and data.
+        """Draw parameters and data, by the names that the declaration has for them.
 
         Raises
         ------
         InputError
-            If a parameter is not drawn, or something that the program does not know; or if a whole number is none.
+            If a parameter is not drawn, or something that the program does not know; if a whole number is none; or if
+            something has another shape than in the first draw.
         """
         parameters, data = self.simulate(rng)
         if self.strict:
@@ -156,11 +205,20 @@ class Drawn:
                 f"program ({', '.join(self.told['parameters'])})."
             )
         drawn = {
-            key: whole(self.what, key, data[key]) if entry["type"] == "int" else np.asarray(data[key], dtype=float)
+            self.names[key]: whole(self.what, key, data[key])
+            if entry["type"] == "int"
+            else np.asarray(data[key], float)
             for key, entry in self.told["inputs"].items()
             if key in data
         }
-        return {key: np.asarray(parameters[key], dtype=float) for key in self.told["parameters"]}, drawn
+        unknown = {self.names[key]: np.asarray(parameters[key], dtype=float) for key in self.told["parameters"]}
+        for name, value in {**unknown, **drawn}.items():
+            if value.shape != (first := self._shapes.setdefault(name, value.shape)):
+                raise InputError(
+                    f"{self.what}: the simulator draws {name} with shape {value.shape}, and with {first} before. Draw "
+                    "the same shapes every time; data that may be fewer can be padded, with their number beside them."
+                )
+        return unknown, drawn
 
     def _refuse_unknown(self, kind: str, drawn: Mapping[str, Any], known: list[str]) -> None:
         if strange := [key for key in drawn if key not in known]:
