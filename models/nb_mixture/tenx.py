@@ -140,8 +140,8 @@ def _member(path: Path, *names: str) -> Path:
     here = sorted(one.name for one in path.iterdir())
     if any(name.startswith("quants_mat") or name == "alevin" for name in here):
         raise InputError(
-            f"{path}: this folder is alevin's ({listed(here)}), which cannot be read. Make an AnnData file of it (pyroe, "
-            "or loadFry and zellkonverter in R), and give that."
+            f"{path}: this folder is alevin's ({listed(here)}), which cannot be read. Make an AnnData file of it "
+            "(pyroe, or loadFry and zellkonverter in R), and give that."
         )
     raise InputError(
         f"{path}: there is no {' or '.join(names)} (or .gz) in this folder, which has {listed(here)}. Name the folder "
