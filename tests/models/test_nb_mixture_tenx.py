@@ -349,3 +349,13 @@ def test_folders_of_bustools_and_alevin(tmp_path: Path) -> None:
     (tmp_path / "quants_mat.gz").write_bytes(b"")
     with pytest.raises(InputError, match=r"this folder is alevin's .*Make an AnnData file of it"):
         gn.read("nb_mixture", [tmp_path], format="10x")
+
+
+def test_types_of_features_of_anndata_are_told(tmp_path: Path) -> None:
+    import anndata
+
+    var = pd.DataFrame({"feature_types": TYPES}, index=["A", "B", "C", "CD3"])
+    anndata.AnnData(X.astype(np.float32), pd.DataFrame(index=CELLS), var).write_h5ad(tmp_path / "a.h5ad")
+    notes = gn.read("nb_mixture", [tmp_path / "a.h5ad"]).attrs["ledger"]
+    assert "all features are read as genes" in notes
+    assert "(3 Gene Expression, 1 Antibody Capture)" in notes
