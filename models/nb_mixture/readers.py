@@ -201,14 +201,15 @@ def tenx(
     feature_type: str = EXPRESSION,
     empty: Empty = "keep",
 ) -> Told:
-    """Read raw counts as Cell Ranger writes them.
+    """Read raw counts as Cell Ranger or bustools write them.
 
     Parameters
     ----------
     paths : sequence of Path
         Folders with ``matrix.mtx``, ``barcodes.tsv`` and ``features.tsv`` (or ``genes.tsv``; each may be ``.gz``), or
-        HDF5 files. Cells of several follow each other; where they share barcodes, the number at the end becomes that of
-        the file (AAAC-2 in the second), as ``cellranger aggr`` writes it.
+        HDF5 files; or folders of bustools with ``NAME.mtx``, ``NAME.barcodes.txt`` and ``NAME.genes.txt`` (kb-python's
+        ``counts_filtered``). Cells of several follow each other; where they share barcodes, the number at the end
+        becomes that of the file (AAAC-2 in the second), as ``cellranger aggr`` writes it.
     genes : str, sequence of str or int, optional
         Symbols of genes (a comma between them; symbol and identifier, "HBA1 (ENSG...)", where several share a symbol),
         or the number of genes to take, as in :func:`h5ad`. Default: all.

@@ -1,4 +1,4 @@
-"""Cell Ranger's matrices: the folder with ``matrix.mtx``, and the HDF5 file."""
+"""Matrices of Cell Ranger (the folder with ``matrix.mtx``, the HDF5 file) and of bustools (a folder)."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -105,10 +105,31 @@ Parts = tuple[Any, list[str], list[str], list[str], list[str]]
 
 def folder(path: Path) -> Parts:
     """Read ``matrix.mtx``, ``barcodes.tsv`` and ``features.tsv`` (or ``genes.tsv``), compressed or not."""
+    if named := sorted(path.glob("*.genes.txt")):
+        return bustools(path, named)
     features = _lines(_member(path, "features.tsv", "genes.tsv"))
     cells = [line[0].strip() for line in _lines(_member(path, "barcodes.tsv"))]
     entries = matrix_market(_member(path, "matrix.mtx")).T.tocsr()
     return entries, cells, *_columns(features)
+
+
+def bustools(path: Path, named: Sequence[Path]) -> Parts:
+    """Read ``NAME.mtx``, of cells by genes, with ``NAME.barcodes.txt`` and ``NAME.genes.txt`` (bustools, kb-python)."""
+    stem = named[0].name.removesuffix(".genes.txt")
+    found = [path / f"{stem}{end}" for end in (".mtx", ".mtx.gz") if (path / f"{stem}{end}").is_file()]
+    if len(named) > 1 or not found:
+        several = [one.name for one in (named if len(named) > 1 else sorted(path.glob(f"{stem}.*.mtx*")))]
+        raise InputError(
+            f"{path}: which counts to take is not told by {listed(several) or 'a matrix ' + stem + '.mtx'}. Give a "
+            "folder with one matrix, or make an AnnData file (kb count --h5ad)."
+        )
+    ids = [line[0].strip() for line in _lines(named[0])]
+    cells = [line[0].strip() for line in _lines(path / f"{stem}.barcodes.txt")]
+    called = path / f"{stem}.genes.names.txt"
+    symbols = [line[0].strip() for line in _lines(called)] if called.is_file() else ids
+    if len(symbols) != len(ids):
+        raise InputError(f"{called}: {len(symbols)} names of {len(ids)} genes in {named[0].name}. Use one run's files.")
+    return matrix_market(found[0]).tocsr(), cells, ids, symbols, [""] * len(ids)
 
 
 def _member(path: Path, *names: str) -> Path:
@@ -117,6 +138,11 @@ def _member(path: Path, *names: str) -> Path:
             if (found := path / f"{name}{end}").is_file():
                 return found
     here = sorted(one.name for one in path.iterdir())
+    if any(name.startswith("quants_mat") or name == "alevin" for name in here):
+        raise InputError(
+            f"{path}: this folder is alevin's ({listed(here)}), which cannot be read. Make an AnnData file of it "
+            "(pyroe, or loadFry and zellkonverter in R), and give that."
+        )
     raise InputError(
         f"{path}: there is no {' or '.join(names)} (or .gz) in this folder, which has {listed(here)}. Name the folder "
         "that Cell Ranger calls filtered_feature_bc_matrix, or name a file."

@@ -197,6 +197,12 @@ def test_two_alternatives_at_a_site_are_two_mutations(fasta: str, write: Callabl
     assert found == {(s, "genome", channels[i]): 1 for s, i in (("S1", 0), ("S1", 1), ("S2", 1))}
 
 
+def test_the_phase_of_the_first_allele_may_stand_before_it(fasta: str, write: Callable[..., Path]) -> None:
+    rows = [snv("chr1", 500, "|0|1", "/0|0"), snv("chr1", 600, "/0/0", "|1/1")]
+    found = made.cells_of(ingest.vcf([write(made.vcf_text(rows, ["S1", "S2"]))], fasta=fasta))
+    assert sorted(sample for sample, _, _ in found) == ["S1", "S2"]
+
+
 def test_another_assembly_stops(fasta: str, write: Callable[..., Path]) -> None:
     rows = [["chr1", p, other("chr1", p), base("chr1", p)] for p in (500, 510, 520, 530)]
     with pytest.raises(

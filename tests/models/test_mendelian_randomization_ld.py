@@ -140,16 +140,14 @@ def test_builds_are_told_apart(tmp_path: Path) -> None:
         read(files, square(tmp_path / "ld", [*called[:5], "2:900:G:A:b36"], ALT))
     # identifiers of the tables say it, too
     for build, fits in (("b37", False), ("b38", True)):
-        ids = [write(tmp_path / f"{t}.tsv", ["SNP A1 A2 BETA SE", *(
-            f"{name}_{build} {two[1]} {two[0]} 0.1 1" for name, two in zip(names("{}_{}_{}_{}", 70), ALLELES, strict=True)
-        )]) for t in "xy"]  # fmt: skip
+        named = zip(names("{}_{}_{}_{}", 70), ALLELES, strict=True)
+        rows = ["SNP A1 A2 BETA SE", *(f"{name}_{build} {two[1]} {two[0]} 0.1 1" for name, two in named)]
+        ids = [str(write(tmp_path / f"{t}.tsv", rows)) for t in "xy"]
         if fits:
-            np.testing.assert_allclose(
-                read(list(map(str, ids)), square(tmp_path / "ld", called, ALT))[0], ALT, atol=1e-7
-            )
+            np.testing.assert_allclose(read(ids, square(tmp_path / "ld", called, ALT))[0], ALT, atol=1e-7)
         else:
             with pytest.raises(InputError, match=r"none of the variants is there .*build 38 of the genome, not 37"):
-                read(list(map(str, ids)), square(tmp_path / "ld", called, ALT))
+                read(ids, square(tmp_path / "ld", called, ALT))
 
 
 @pytest.mark.parametrize("shape", ["square", "triangle", "square0", "spaces"])

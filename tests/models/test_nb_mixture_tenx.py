@@ -321,3 +321,41 @@ def test_bad_references_of_size_factors_are_named(how: Any, tmp_path: Path) -> N
     (tmp_path / "a.csv").write_text("cell,a,b\nu,1,2\nv,3,4\n")
     with pytest.raises(gn.InputError, match=r"must be \{'total': a mean total\}"):
         gn.read("nb_mixture", tmp_path / "a.csv", size_factor=how)
+
+
+def test_folders_of_bustools_and_alevin(tmp_path: Path) -> None:
+    kb = tmp_path / "counts_filtered"
+    kb.mkdir()
+    mmwrite(kb / "cells_x_genes.mtx", sparse.coo_array(X), field="integer")
+    for name, lines in (("barcodes", CELLS), ("genes", IDS)):
+        (kb / f"cells_x_genes.{name}.txt").write_text("\n".join(lines) + "\n")
+    counts = gn.read("nb_mixture", [kb], format="10x")["observed_data"]["x"]
+    assert counts["gene"].to_numpy().tolist() == IDS
+    np.testing.assert_array_equal(counts, X)
+    (kb / "cells_x_genes.genes.names.txt").write_text("\n".join(SYMBOLS) + "\n")
+    counts = gn.read("nb_mixture", [kb], format="10x")["observed_data"]["x"]
+    assert counts["gene"].to_numpy().tolist() == ["A", "B (ENSG2)", "B (ENSG3)", "CD3"]
+    np.testing.assert_array_equal(counts.sel(cell=CELLS), X)
+    (kb / "cells_x_genes.barcodes.txt").write_text("AAAC-1\n")
+    with pytest.raises(
+        InputError, match="the matrix has 4 features and 3 cells, but 4 features and 1 barcodes are named"
+    ):
+        gn.read("nb_mixture", [kb], format="10x")
+    for kind in ("mature", "nascent"):
+        (kb / f"cells_x_genes.{kind}.mtx").write_bytes((kb / "cells_x_genes.mtx").read_bytes())
+    (kb / "cells_x_genes.mtx").unlink()
+    with pytest.raises(InputError, match=r"not told by cells_x_genes\.mature\.mtx.*nascent"):
+        gn.read("nb_mixture", [kb], format="10x")
+    (tmp_path / "quants_mat.gz").write_bytes(b"")
+    with pytest.raises(InputError, match=r"this folder is alevin's .*Make an AnnData file of it"):
+        gn.read("nb_mixture", [tmp_path], format="10x")
+
+
+def test_types_of_features_of_anndata_are_told(tmp_path: Path) -> None:
+    import anndata
+
+    var = pd.DataFrame({"feature_types": TYPES}, index=["A", "B", "C", "CD3"])
+    anndata.AnnData(X.astype(np.float32), pd.DataFrame(index=CELLS), var).write_h5ad(tmp_path / "a.h5ad")
+    notes = gn.read("nb_mixture", [tmp_path / "a.h5ad"]).attrs["ledger"]
+    assert "all features are read as genes" in notes
+    assert "(3 Gene Expression, 1 Antibody Capture)" in notes

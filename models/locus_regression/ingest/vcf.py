@@ -277,8 +277,11 @@ class _Reader:
 
 @lru_cache(maxsize=1 << 14)
 def carried(genotype: str) -> tuple[int, ...] | None:
-    """Return the alternative alleles of a genotype, in order; None if it is no genotype."""
-    parts: list[Any] = genotype.replace("|", "/").split("/")
+    """Return the alternative alleles of a genotype, in order; None if it is no genotype.
+
+    The phase of the first allele may stand before it (VCF 4.4, section 1.6.2).
+    """
+    parts: list[Any] = genotype.replace("|", "/").removeprefix("/").split("/")
     if not all(part.isdecimal() or part == "." for part in parts):
         return None
     return tuple(sorted({int(part) for part in parts if part not in (".", "0")}))

@@ -159,8 +159,9 @@ def _number(path: Path, line: int, text: str) -> float:
 
 def _without_numbers(matrix: Array) -> Array:
     """Return which variants have to go for every correlation to be a number: those with the most that are none."""
-    gone = np.zeros(len(matrix), dtype=bool)
     missing = np.isnan(matrix)
+    gone = missing.sum(1) >= max(1, len(matrix) - 1)  # those that do not vary, all at once
+    missing[gone] = missing[:, gone] = False
     while missing.any():
         worst = int(missing.sum(1).argmax())
         gone[worst] = True

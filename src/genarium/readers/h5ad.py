@@ -82,6 +82,12 @@ class Stored:
         beside = {name: sheet.numbers(name, "choose another column").astype(float) for name in apart}
         names = self.obs.index.to_numpy(dtype=object)
         whole = Matrix(COUNTS, [self.path], names, [str(gene) for gene in self.var.index], self.counts, beside)
+        types = dict(self.var["feature_types"].astype(str).value_counts()) if "feature_types" in self.var else {}
+        if len(types) > 1:
+            some = listed(f"{number:,} {name}" for name, number in types.items())
+            whole.notes.append(
+                f"{self.path.name}: all features are read as genes, though var['feature_types'] has types ({some})."
+            )
         return whole.rest(self.flagged("obs", cells), f"obs[{cells!r}] is false") if cells else whole
 
 
