@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import FancyArrowPatch, Polygon
@@ -24,8 +25,9 @@ from matplotlib.patches import FancyArrowPatch, Polygon
 import genarium as gn
 from genarium import cli
 from genarium.declaration import ROLES, Array, Model, Stage, Var
-from genarium.drawing import KEPT, Titled, inline, kept, log_ticks, shades, style
+from genarium.drawing import FAINT, KEPT, STYLE, Titled, inline, kept, log_ticks, shades, style
 from genarium.estimates import Estimate, centres, estimates, match, matched_truth
+from genarium.found import short as three_digits
 from genarium.reporting import (  # fmt: skip
     chains,
     estimate_section,
@@ -574,6 +576,25 @@ def test_number(value: float, text: str) -> None:
     assert number(value) == text
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (-1.1987, "\u22121.20"),
+        (0.18996, "0.190"),
+        (0.7, "0.7"),
+        (56.0, "56"),
+        (100.4, "100"),
+        (0.99999, "1.00"),
+        (2083.6, "2,084"),
+        (-1.0049e-9, "\u22121.00e-09"),
+        (0.0, "0"),
+        (np.nan, "nan"),
+    ],
+)
+def test_rounded_numbers_keep_their_zeros(value: float, text: str) -> None:
+    assert three_digits(value) == text
+
+
 # -- matching labels ---------------------------------------------------------------------------------------------------
 
 
@@ -812,6 +833,15 @@ def test_predictive_statistic_that_is_not_finite(fits: Fits, monkeypatch: pytest
     assert [axes.get_xlabel() for axes in figure.axes] == ["data nan; p –", "data 2; p 1"]
 
 
+def test_statistics_over_a_wide_range_have_a_logarithmic_axis(fits: Fits, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One far replication among many does not leave a single bar of them."""
+    again = {"far": np.append(np.linspace(2, 3, 99), 4000), "near": np.linspace(2, 3, 100)}
+    monkeypatch.setattr(figures, "replicated_statistics", lambda *_: ({"far": 2.5, "near": 2.5}, again))
+    far, near, *_ = only(figures.predictive(gn.get("nb_mixture"), fits("gibbs"), seed=0)).axes
+    assert (far.get_xscale(), near.get_xscale()) == ("log", "linear")
+    assert [text.get_text() for text in far.get_xticklabels()] == ["10", "100", "1,000"]
+
+
 def test_chains_show_the_worst_element(fits: Fits) -> None:
     model, tree = gn.get("nb_mixture"), fits("gibbs").copy(deep=True)
     posterior = tree["posterior"].to_dataset()
@@ -944,6 +974,40 @@ def test_log_ticks(low: float, high: float, labels: list[str]) -> None:
     log_ticks(axes.xaxis, low, high)
     assert [text.get_text() for text in axes.get_xticklabels()] == labels
     assert not len(axes.get_xticks(minor=True))
+
+
+def test_few_log_ticks() -> None:
+    axes = Figure().subplots()
+    axes.set_xscale("log")
+    log_ticks(axes.xaxis, 1, 900, most=3)
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["1", "10", "100"]
+
+
+def test_thousands_are_written_as_in_tables() -> None:
+    with style():
+        drawn = Figure()
+        drawn.subplots().plot([0.001, 0.0025], [-14000, -12000])
+        text = inline(drawn, "f", "A figure")
+    assert ">\u221214,000</text>" in text
+    assert ">0.0010</text>" in text
+
+
+def test_grid_and_background_are_seen_in_the_light_and_in_the_dark() -> None:
+    css = (Path(figures.__file__).parent / "style.css").read_text()
+    pages = re.findall(r"--page: (#\w{6})", css)
+    assert len(pages) == 2
+
+    def luminance(red: float, green: float, blue: float) -> float:
+        parts = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (red, green, blue)]
+        return float(np.dot(parts, (0.2126, 0.7152, 0.0722)))
+
+    for page, dark in zip(pages, (False, True), strict=True):
+        for color, least in ((str(STYLE["grid.color"]), 1.12), (FAINT, 2.2)):
+            drawn: Array = np.array([*to_rgb(color)])
+            if dark:  # invert(1) hue-rotate(180deg)
+                drawn = np.array([[-0.574, 1.43, 0.144], [0.426, 0.43, 0.144], [0.426, 1.43, -0.856]]) @ (1 - drawn)
+            low, high = sorted((luminance(*to_rgb(page)), luminance(*drawn)))
+            assert (high + 0.05) / (low + 0.05) >= least, (color, dark)
 
 
 # -- another model -----------------------------------------------------------------------------------------------------
