@@ -313,7 +313,7 @@ def certainty(fitted: Fitted) -> Titled:
 
     largest = fitted.largest
     edges = np.linspace(0, 1, 41)
-    edges = edges[edges >= np.floor(40 / len(fitted.pi)) / 40 - 1e-9]
+    edges = edges[edges >= np.floor(40 * min(largest.min(), 0.5)) / 40 - 1e-9]
     figure = Figure(figsize=(WIDTH, 2.5), layout="constrained")
     axes = figure.subplots()
     right = None if fitted.true_group is None else fitted.group == fitted.true_group
@@ -333,6 +333,7 @@ def certainty(fitted: Fitted) -> Titled:
         "are expected to belong to a component that is not their most probable one."
         + (f" In truth, {percent(1 - right.mean(), 1)} do." if right is not None else "")
         + " Look for cells with low probabilities: they lie between components, or the components overlap."
+        + (" Numbers of cells are on a logarithmic scale above 10." if len(largest) > 10 else "")
         + fitted.few
     )
     return "Certainty of the groups", caption, figure

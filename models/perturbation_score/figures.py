@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from genarium.data import check
-from genarium.drawing import FAINT, INK, MARK, PALETTE, WIDTH, Titled, log_ticks, shades
+from genarium.drawing import FAINT, INK, MARK, PALETTE, WIDTH, Titled, log_ticks, on, shades
 from genarium.found import named
 from genarium.registry import fitted_model
 
@@ -23,6 +23,9 @@ FEWEST = 5
 
 ROW = 0.22
 """Height of a row of text, in inches: bars are as high in every figure."""
+
+LETTERS = 60
+"""Letters of the names of states that fit beside each other."""
 
 GENES = 8
 """Genes that a program is drawn by, up and down together."""
@@ -61,7 +64,7 @@ def scores(ranked: xr.Dataset) -> Titled:
 
     top = ranked.isel(perturbation=slice(0, MOST))
     y = np.arange(top.sizes["perturbation"])
-    figure = Figure(figsize=(WIDTH, 0.9 + ROW * len(y)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 1.1 + ROW * len(y)), layout="constrained")
     axes = figure.subplots()
     axes.hlines(y, top["lower"], top["score"], color=PALETTE[0], lw=3, alpha=0.45)
     axes.plot(top["score"], y, "o", color=PALETTE[0], ms=4, label="posterior mean")
@@ -70,14 +73,14 @@ def scores(ranked: xr.Dataset) -> Titled:
     axes.set_yticks(y, [f"{name} ({int(n)})" for name, n in zip(names, top["cells"].to_numpy(), strict=True)])
     axes.set_ylim(len(y) - 0.5, -0.5)
     axes.set_xlabel("score: minus the l1 distance from the target")
-    axes.legend(loc="lower right", frameon=False)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     quantile = float(ranked.attrs["quantile"])
     return (
         "Scores",
-        f"Dots: minus the expected distance from the target; bars reach down to the {100 * quantile:g}% quantile of "
-        "the score (given the estimate, for point methods), by which perturbations are ordered"
-        f"{' (the best ' + str(MOST) + ')' if len(y) == MOST else ''}. Crosses: minus the distance of the observed "
-        "shares. In brackets: number of cells.",
+        "Dots: minus the expected distance from the target; bars reach down to the lower bound, the "
+        f"{100 * quantile:g}% quantile of the score (given the estimate, for point methods), by which perturbations "
+        f"are ordered{' (the best ' + str(MOST) + ')' if len(y) == MOST else ''}. Crosses: minus the distance of the "
+        "observed shares. In brackets: number of cells.",
         figure,
     )
 
@@ -102,14 +105,14 @@ def rankings(ranked: xr.Dataset) -> Titled:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_ticks(places)
     axes.set_xlabel("rank by observed shares")
-    axes.set_ylabel("rank by lower quantile")
+    axes.set_ylabel("rank by lower bound")
     bar = figure.colorbar(dots, ax=axes)
     bar.set_label("cells")
     log_ticks(bar.ax.yaxis, *bar.ax.get_ylim())
     return (
         "What few cells do to a ranking",
         "By observed shares, perturbations with few cells come first by chance. Above the line are those that the "
-        "lower quantile ranks worse, because little is known about them.",
+        "lower bound ranks worse, because little is known about them.",
         figure,
     )
 
@@ -137,8 +140,45 @@ def shares(tree: xr.DataTree, ranked: xr.Dataset) -> Titled:
     axes.set_xlim(0, 1)
     axes.set_xlabel("share of cells")
     axes.grid(False)
-    figure.legend(loc="outside lower center", ncols=min(columns, rows.shape[1]), frameon=False)
+    handles, names = axes.get_legend_handles_labels()
+    by_row = [k for column in range(columns) for k in range(column, len(names), columns)]  # a legend fills columns
+    some = min(columns, len(names))
+    handles, names = [handles[k] for k in by_row], [names[k] for k in by_row]
+    figure.legend(handles, names, loc="outside lower center", ncols=some, frameon=False)
     return "Shares of the states", "Posterior means, the best perturbations first, below the target.", figure
+
+
+def effects(found: xr.Dataset) -> Titled:
+    """Draw how perturbations change the shares of the states, from :func:`hits`, in its order."""
+    from matplotlib.figure import Figure
+
+    top = found.isel(perturbation=slice(0, MOST))
+    fold, sure = (top[name].transpose("perturbation", "state").to_numpy() for name in ("log2_fold", "lfsr"))
+    states = [named("state", name) for name in top["state"].to_numpy()]
+    tilted = sum(map(len, states)) > LETTERS
+    room = 0.08 * max(map(len, states)) if tilted else 0.2
+    figure = Figure(figsize=(WIDTH, 1.0 + room + ROW * len(fold)), layout="constrained")
+    axes = figure.subplots()
+    most = float(np.abs(fold).max())
+    limit = float(np.quantile(np.abs(fold), 0.95)) or most or 1.0  # a state without cells would fade all others
+    drawn = axes.imshow(fold, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
+    for i, j in np.argwhere(sure <= 0.05):
+        colour = on(drawn.cmap(drawn.norm(fold[i, j]))[:3])
+        axes.text(j, i, "*", ha="center", va="center", color=colour)
+    axes.set_yticks(np.arange(len(fold)), [named("perturbation", name) for name in top["perturbation"].to_numpy()])
+    axes.set_xticks(np.arange(len(states)), states, rotation=90 if tilted else 0)
+    axes.grid(False)
+    extend = "both" if most > limit else "neither"
+    scale = figure.colorbar(drawn, ax=axes, location="bottom", aspect=40, shrink=0.6, extend=extend)
+    scale.set_label("log2 fold change of the share of cells")
+    left = found.sizes["perturbation"] - len(fold)
+    return (
+        "Changes of the states",
+        f"Against {found.attrs['control']}, the perturbations most likely to have an effect first"
+        f"{f' ({left:,} others are not drawn)' if left else ''}; posterior means, which are drawn towards no change "
+        "where it is in doubt. * where the sign is wrong with a probability of 5% or less.",
+        figure,
+    )
 
 
 def agreement(tree: xr.DataTree) -> Iterator[Titled]:
@@ -218,7 +258,8 @@ def activities(tree: xr.DataTree) -> Titled:
     axes = figure.subplots()
     drawn = axes.imshow(moved[order], cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
     for i, j in np.argwhere(fdr[order] <= 0.05):
-        axes.text(j, i, "*", ha="center", va="center", color=INK)
+        colour = on(drawn.cmap(drawn.norm(moved[order][i, j]))[:3])
+        axes.text(j, i, "*", ha="center", va="center", color=colour)
     axes.set_yticks(np.arange(len(order)), names)
     axes.set_xticks(np.arange(moved.shape[1]), told["program"].to_numpy().astype(str))
     axes.set_xlabel("program")

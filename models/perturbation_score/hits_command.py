@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from genarium.declaration import Answer
+from genarium.drawing import Titled
 from genarium.errors import InputError
+from genarium.found import named, short
 from genarium.remedies import flag
 from genarium.settings import by_flags
 from genarium.writing import replacing
@@ -106,8 +109,9 @@ def hits_of_file(
     found = hits(told["count"], control, replicates=owner, target=target)
     probability, rate = found["effect_probability"].to_numpy(), found["fdr"].to_numpy()
     likeliest = np.lexsort([found["perturbation"].to_numpy().astype(str), -probability])
+    called = int((rate <= fdr).sum())
     notes = [
-        f"{int((rate <= fdr).sum())} of {len(rate)} perturbations change the states at a false discovery rate of "
+        f"{called} of {len(rate)} perturbations change{'s' * (called == 1)} the states at a false discovery rate of "
         f"{fdr:g}.",
         "Share without an effect, on the cautious side (ten perturbations without one are added to those of the file): "
         f"{found.attrs['share_without_effect']:.0%}.",
@@ -115,7 +119,8 @@ def hits_of_file(
     if owner is not None and len(set(owner)) < len(owner):
         concentration = found.attrs["replicate_concentration"]
         notes.append(
-            f"Concentration of the replicates around their perturbation: {concentration:.3g}."
+            f"Concentration of the replicates around their perturbation: {concentration:.3g} (the larger, the better "
+            "they agree)."
             if np.isfinite(concentration)
             else "Replicates of a perturbation differ no more than their numbers of cells explain."
         )
@@ -137,15 +142,40 @@ def hits_of_file(
     rows = [["perturbation", "cells", "P(effect)", "FDR", "clearest change (log2 fold, 90% interval)"]]
     for p in likeliest[:SHOWN]:
         k = int(np.argmin(found["lfsr"].to_numpy()[p]))
-        fold, low, high = (f"{found[part].to_numpy()[p, k]:+.2f}" for part in ("log2_fold", "low", "high"))
-        change = f"{kinds[k]} {fold} ({low} to {high})"
+        fold, low, high = (float(found[part].to_numpy()[p, k]) for part in ("log2_fold", "low", "high"))
+        change = (
+            f"{named('state', kinds[k])} {_signed(fold)} ({_signed(low)} to {_signed(high)})"
+            if low or high
+            else "none is likely"
+        )
         name = str(found["perturbation"].to_numpy()[p])
-        rows.append([name, str(int(found["cells"].to_numpy()[p])), f"{probability[p]:.3f}", f"{rate[p]:.3f}", change])
+        rows.append(
+            [
+                name,
+                f"{int(found['cells'].to_numpy()[p]):,}",
+                f"{probability[p]:.3f}",
+                short(float(rate[p])),
+                change,
+            ]
+        )
     return Answer(
         f"Perturbations of {file.name} against {control}",
         {f"The {len(rows) - 1} perturbations most likely to have an effect": rows},
         notes,
+        lambda: [_drawn(found.isel(perturbation=likeliest))],
     )
+
+
+def _drawn(found: xr.Dataset) -> Titled:
+    from .figures import effects  # imported for a page only
+
+    return effects(found)
+
+
+def _signed(change: float) -> str:
+    """Write a log2 fold change with its sign; one that is rounded to nothing has none."""
+    text = f"{change:+.2f}".replace("-", "\u2212")
+    return "0" if text[1:] == "0.00" else text
 
 
 def refuse(file: Path, kind: str, options: Mapping[str, str | None]) -> None:

@@ -9,6 +9,7 @@ import xarray as xr
 
 from genarium.declaration import Answer
 from genarium.errors import InputError
+from genarium.found import short
 from genarium.writing import replacing
 
 from .cohort import feature, open_cohort, save_cohort
@@ -230,7 +231,7 @@ def compare(
     return Answer(
         _title(told),
         {"Differences": _found(told, level), "The surest changes": _rows(told)},
-        [*_notes(whole), *_beside(some, covariates or ()), *_said(told, level)],
+        [_answer(told, level), *_notes(whole), *_beside(some, covariates or ()), *_said(told)],
         lambda: drawn(told, some, second, level, gene_of),
     )
 
@@ -305,9 +306,9 @@ def _found(told: xr.Dataset, level: float) -> list[list[str]]:
     up = told["log2_fold_change"].to_numpy() > 0
     share = 1 - float(np.asarray(told.attrs["effect_weight"])[0])
     head = ["samples", f"{dim}s", "not compared", "share that changes", f"q ≤ {level:g}", "up", f"lfsr ≤ {level:g}"]
-    row = [" + ".join(map(str, told.attrs["samples"])), f"{len(found)}", f"{told.attrs['left_out']}"]
-    row += [f"{share:.3f}", f"{found.sum()}", f"{(found & up).sum()}"]
-    return [head, [*row, f"{int((told['lfsr'].to_numpy() <= level).sum())}"]]
+    row = [" + ".join(map(str, told.attrs["samples"])), f"{len(found):,}", f"{told.attrs['left_out']:,}"]
+    row += [f"{share:.3f}", f"{found.sum():,}", f"{(found & up).sum():,}"]
+    return [head, [*row, f"{int((told['lfsr'].to_numpy() <= level).sum()):,}"]]
 
 
 def _rows(told: xr.Dataset) -> list[list[str]]:
@@ -316,8 +317,8 @@ def _rows(told: xr.Dataset) -> list[list[str]]:
     rows = [[dim, "log2 fold change", "low", "high", "lfsr", "q value", "log2 mean", "inferential sd"]]
     for i in order(told)[:LISTED]:
         # changes that are drawn to none are 0, not 1e-50
-        cells = [f"{round(float(told[name][i]), 9) + 0.0:.3g}" for name in names[:3]]
-        cells += [f"{float(told[name][i]):.3g}" for name in (*names[3:], "inferential_sd")]
+        cells = [short(round(float(told[name][i]), 9) + 0.0) for name in names[:3]]
+        cells += [short(float(told[name][i])) for name in (*names[3:], "inferential_sd")]
         rows.append([str(told[dim].to_numpy()[i]), *cells])
     return rows
 
@@ -330,7 +331,19 @@ def _beside(cohort: xr.Dataset, covariates: Sequence[str]) -> list[str]:
     return [f"Beside the condition: {', '.join(ways)}.{codes}"] if ways else []
 
 
-def _said(told: xr.Dataset, level: float) -> list[str]:
+def _answer(told: xr.Dataset, level: float) -> str:
+    """Say how many changes there are."""
+    dim, second = str(told["log2_fold_change"].dims[0]), told.attrs["between"][1]
+    found = told["q_value"].to_numpy() <= level
+    some, up = int(found.sum()), int((found & (told["log2_fold_change"].to_numpy() > 0)).sum())
+    at = f"at a false discovery rate of {level:g}"
+    if not some:
+        return f"No {dim} changes {at}."
+    verb = f"change{'s' * (some == 1)}"
+    return f"{some:,} of {len(found):,} {dim}s {verb} {at}: {up:,} up and {some - up:,} down in {second}."
+
+
+def _said(told: xr.Dataset) -> list[str]:
     dim = str(told["log2_fold_change"].dims[0])
     out = [
         "Changes are posterior means with 90% intervals (low to high); those in doubt are drawn towards none. lfsr: "
@@ -338,8 +351,6 @@ def _said(told: xr.Dataset, level: float) -> list[str]:
         "are as sure. log2 mean: of the reads, by size factors; inferential sd: how uncertain "
         "the quantification of a sample is, in log2."
     ]
-    if not (told["q_value"].to_numpy() <= level).any():
-        out.append(f"No {dim} changes at a false discovery rate of {level:g}.")
     if told.attrs["left_out"]:
         why = (
             "too few reads" if told.attrs["by"] == "abundance" else "too few reads, or no other transcript of the gene"

@@ -48,7 +48,7 @@ def changes(told: xr.Dataset, level: float) -> Titled:
     """Draw changes against abundances."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3.8), layout="constrained")
     axes = figure.subplots()
     x, y = told["log2_mean"].to_numpy(), told["log2_fold_change"].to_numpy()
     found = told["q_value"].to_numpy() <= level
@@ -57,7 +57,7 @@ def changes(told: xr.Dataset, level: float) -> Titled:
     axes.plot(x[found], y[found], "o", color=MARK, ms=3, rasterized=dense, label=f"q value at most {level:g}")
     axes.axhline(0, color=INK, lw=0.7)
     axes.set(xlabel="mean reads (log2, by size factors)", ylabel=_label(told))
-    axes.legend(loc="best")
+    figure.legend(loc="outside lower center", ncols=2)
     return (
         "Changes",
         f"Each dot is a {feature_of(told)}: posterior mean of its change. Changes in doubt are drawn towards none.",
@@ -72,7 +72,7 @@ def feature_of(told: xr.Dataset) -> str:
 
 def _label(told: xr.Dataset) -> str:
     first, second = told.attrs["between"]
-    return f"log2 fold change of {'usage' if told.attrs['by'] == 'usage' else 'abundance'}, {second} / {first}"
+    return f"log2 fold change of {'usage' if told.attrs['by'] == 'usage' else 'abundance'}\n{second} / {first}"
 
 
 def surest(told: xr.Dataset, level: float) -> Titled:
@@ -90,7 +90,7 @@ def surest(told: xr.Dataset, level: float) -> Titled:
     axes.scatter(mean, y, color=colors, s=14, zorder=3)
     axes.axvline(0, color=INK, lw=0.7)
     axes.set_yticks(y, [str(name) for name in told[feature_of(told)].to_numpy()[top]])
-    axes.set(xlabel=_label(told), ylim=(len(top) - 0.4, -0.6))
+    axes.set(xlabel=_label(told).replace("\n", ", "), ylim=(len(top) - 0.4, -0.6))
     return (
         "The surest changes",
         f"Posterior mean and 90% interval; grey where the q value is above {level:g}.",

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from genarium.declaration import Array
-from genarium.drawing import INK, MARK, PALETTE, WIDTH, Titled
+from genarium.drawing import INK, MARK, PALETTE, WIDTH, Titled, log_ticks
 
 from .groups import ridges_of
 from .likelihood import is_conditional
@@ -155,7 +155,9 @@ def explained(tree: xr.DataTree) -> Titled:
     for at in (-2, 0, 2):
         axes.axhline(at, color=INK, lw=0.6, ls="-" if at == 0 else ":")
     axes.plot(expected[top], residual, "o", color=PALETTE[0], ms=3, rasterized=len(top) > 1000)
-    axes.set(xscale="log", xlabel="expected reads of the class", ylabel="(observed − expected) / √expected")
+    axes.set(xscale="log", xlabel="expected reads of the class", ylabel="(observed − expected)\n/ √expected")
+    low, high = axes.get_xlim()
+    log_ticks(axes.xaxis, low, high, most=6)
     return (
         "How well classes are explained",
         "Each dot is a class. Most should lie between the dotted lines; a pattern suggests that the weights are wrong.",

@@ -19,7 +19,7 @@ RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6b4c9a", "#7f7f7f")
 """Colours that the colour-blind can tell apart (Okabe and Ito 2008, the yellow replaced: it fades on white)."""
 
-INK, FAINT, MARK = "#222222", "#b8bec6", "#d55e00"
+INK, FAINT, MARK = "#222222", "#a3abb5", "#d55e00"
 """Text and axes; what is in the background; what is to be looked at."""
 
 WIDTH = 7.6
@@ -51,7 +51,7 @@ STYLE = {
     "axes.facecolor": "none",
     "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],
     "font.size": SIZE,
-    "grid.color": "#e6e8eb",
+    "grid.color": "#d9dce1",
     "grid.linewidth": 0.6,
     "legend.fontsize": SIZE,
     "legend.frameon": False,
@@ -99,36 +99,45 @@ def shades() -> Any:
     return ListedColormap(colormaps["viridis"](range(180)))
 
 
-def log_ticks(axis: Any, low: float, high: float) -> None:
+def log_ticks(axis: Any, low: float, high: float, most: int = 12) -> None:
     """Label a logarithmic axis (of a plot or a colour bar) by plain numbers, few whatever its span."""
     span = high / low
     leading = (1, 2, 5) if span < 20 else (1, 3) if span < 1000 else (1,)
     places = [m * 10.0**k for k in range(-12, 13) for m in leading]
     ticks = [t for t in places if low * 0.999 <= t <= high * 1.001]
+    ticks = ticks[:: -(-len(ticks) // most) or 1]
     axis.set_ticks(ticks, labels=[f"{t:,.12g}" for t in ticks])
     axis.set_ticks([], minor=True)
 
 
-def _plain_powers(figure: "Figure") -> None:
-    """Write powers of ten on logarithmic axes with raised figures, not with small ones."""
-    from matplotlib.ticker import Formatter, LogFormatterMathtext
+def _plain_numbers(figure: "Figure") -> None:
+    """Write powers of ten on logarithmic axes with raised figures, not small ones, and thousands as tables do."""
+    from matplotlib.ticker import Formatter, LogFormatterMathtext, ScalarFormatter
 
-    class Powers(Formatter):
+    class Rewritten(Formatter):
         def __init__(self, inner: Formatter) -> None:
             self.inner = inner
 
         def set_locs(self, locs: Any) -> None:
             self.inner.set_locs(locs)
 
+        def get_offset(self) -> str:
+            return self.inner.get_offset()
+
         def __call__(self, x: float, pos: int | None = None) -> str:
-            return plain_power(self.inner(x, pos))
+            return with_commas(plain_power(self.inner(x, pos)))
 
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
-            if isinstance(found := axis.get_major_formatter(), LogFormatterMathtext):
-                axis.set_major_formatter(Powers(found))
+            if isinstance(found := axis.get_major_formatter(), LogFormatterMathtext | ScalarFormatter):
+                axis.set_major_formatter(Rewritten(found))
             if isinstance(found := axis.get_minor_formatter(), LogFormatterMathtext):
-                axis.set_minor_formatter(Powers(found))
+                axis.set_minor_formatter(Rewritten(found))
+
+
+def with_commas(label: str) -> str:
+    """Turn a label such as "−14000.5" into "−14,000.5"; others stay."""
+    return re.sub(r"(?<![\d.])\d{4,}", lambda found: f"{int(found[0]):,}", label)
 
 
 def plain_power(label: str) -> str:
@@ -158,7 +167,7 @@ def inline(figure: "Figure", key: str, label: str) -> str:
     """
     import matplotlib
 
-    _plain_powers(figure)
+    _plain_numbers(figure)
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": key}):
         figure.savefig(buffer, format="svg", metadata={"Date": None}, dpi=DPI)

@@ -76,8 +76,13 @@ def said(value: float, ends: tuple[float, float] | None = None, unit: str = "") 
 
 
 def short(value: float) -> str:
-    """Write a number in three digits, large ones whole, with a minus sign that is one."""
+    """Write a number in three digits, large ones whole, with a minus sign that is one.
+
+    Zeros at the end are kept where the number was rounded, so that 0.19 stands for no more and no less than it says.
+    """
     text = f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.3g}"
+    if "," not in text and float(text) != value:
+        text = f"{value:#.3g}".removesuffix(".")
     return ("0" if text == "-0" else text).replace("-", "\u2212", 1 if text.startswith("-") else 0)
 
 

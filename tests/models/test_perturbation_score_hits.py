@@ -1,5 +1,6 @@
 """Hits: densities against SciPy, replicates by simulation, error rates on screens whose truth is known."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -253,6 +254,18 @@ def test_the_command_uses_what_it_is_told_or_says_that_it_cannot(
     (tmp_path / "cells.h5ad").write_bytes(b"")
     assert command(tmp_path / "cells.h5ad", "--split", "_") == 2
     assert "Name the column of obs with the replicates: --replicate" in capsys.readouterr().err
+
+
+def test_a_page_shows_the_changes_of_the_states(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table, page = tmp_path / "counts.csv", tmp_path / "hits.html"
+    told = {"gene": ["ctrl", "x", "same"], "a": [5000, 50, 5000], "b": [5000, 5000, 5000]}
+    pd.DataFrame(told).to_csv(table, index=False)
+    assert command(table, "-o", str(page)) == 0
+    said = capsys.readouterr().out
+    assert "1 of 2 perturbations changes the states" in said
+    assert re.search(r"x +5,050 +1\.000 +0 +a \u2212\d\.\d\d \(\u2212", said)
+    assert re.search(r"same +10,000 .* none is likely", said)  # no mean outside an interval of nothing
+    assert page.read_text().count("<svg") == 1
 
 
 def test_the_command_says_in_words_that_replicates_agree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -65,6 +65,8 @@ def test_from_folders_to_a_page_and_to_other_programs(folder: Path, capsys: pyte
     found = json.loads(capsys.readouterr().out)
     assert found["title"] == "Abundance of transcripts: b against a"
     assert found["tables"]["Differences"][0]["q ≤ 0.05"] == CHANGED
+    answer = f"{CHANGED} of 59 transcripts change at a false discovery rate of 0.05: {CHANGED} up and 0 down in b."
+    assert found["notes"][0] == answer
     assert set(pd.read_csv(table, sep="\t")["transcript"][:CHANGED]) == {f"T{k}.2" for k in range(CHANGED)}
     text = page.read_text()
     assert text.count("<svg") == 4

@@ -29,7 +29,7 @@ addEventListener("load", () => setTimeout(() => {
     return rows.map((m) => Math.min(255, Math.max(0, m[0] * r + m[1] * g + m[2] * b)));
   };
   for (const one of document.querySelectorAll("details")) one.open = true;
-  const faint = [], small = [], hidden = [], unseen = [], broken = [], lost = [];
+  const faint = [], small = [], hidden = [], unseen = [], broken = [], lost = [], cut = [];
   let letters = 0;
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let node = walker.nextNode(); node; node = walker.nextNode()) {
@@ -42,6 +42,9 @@ addEventListener("load", () => setTimeout(() => {
     if (drawing) {
       const m = element.getScreenCTM();
       size *= Math.hypot(m.a, m.b);
+      const here = element.getBoundingClientRect(), all = drawing.getBoundingClientRect();
+      const over = Math.max(all.left - here.left, here.right - all.right, all.top - here.top, here.bottom - all.bottom);
+      if (over > 2) cut.push([text.slice(0, 40), Math.round(over)]);
     }
     if (size < 9.99) small.push([text.slice(0, 40), size]);
     if (!color) continue;
@@ -81,7 +84,7 @@ addEventListener("load", () => setTimeout(() => {
   }
   parent.postMessage({
     frame: window.name, width: innerWidth, needed: document.documentElement.scrollWidth, letters, faint, small, hidden,
-    unseen, broken, lost, figures: document.querySelectorAll("figure svg").length,
+    unseen, broken, lost, cut, figures: document.querySelectorAll("figure svg").length,
     dark: matchMedia("(prefers-color-scheme: dark)").matches, page: behind(document.body).slice(0, 3),
     headings: [...document.querySelectorAll("h1, h2, h3, h4, h5, h6")].map((h) => Number(h.tagName[1])),
     asked: window.asked,

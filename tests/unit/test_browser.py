@@ -98,6 +98,7 @@ def hold(told: dict[tuple[str, int], Measured], dark: bool) -> None:
         assert one["unseen"] == [], where
         assert one["broken"] == [], where
         assert one["lost"] == [], where
+        assert one["cut"] == [], where
         assert one["asked"] == [], where
         levels = one["headings"]
         assert levels[0] == 1, where
@@ -159,9 +160,12 @@ def test_what_is_wrong_is_seen(tmp_path: Path) -> None:
     bad.write_text(
         '<!DOCTYPE html><html><head><meta charset="utf-8"></head><body style="margin: 0"><h1>One</h1><h3>Three</h3>'
         '<p style="color: #999; width: 500px">faint words</p><p style="font-size: 8px">small words</p>'
-        '<p style="width: 9px"><code>--seed</code></p><div class="scroll" style="overflow: auto; width: 300px" aria-label="wide">'
+        '<p style="width: 9px"><code>--seed</code></p>'
+        '<div class="scroll" style="overflow: auto; width: 300px" aria-label="wide">'
         '<table class="wide"><tr><td>first</td><td style="min-width: 900px">last</td></tr></table></div>'
-        '<svg width="9" height="9"></svg><img src="absent.png" alt="a picture">'
+        '<svg width="9" height="9"></svg>'
+        '<svg aria-label="a figure" width="90" height="20"><text y="12" font-size="12">a label that is cut</text></svg>'
+        '<img src="absent.png" alt="a picture">'
         '<div class="scroll" style="overflow: auto" aria-label="a table"><p style="width: 2000px">cut</p></div>'
         "</body></html>",
         encoding="utf-8",
@@ -174,5 +178,6 @@ def test_what_is_wrong_is_seen(tmp_path: Path) -> None:
     assert len(one["unseen"]) == 1
     assert one["broken"] == ["--seed"]
     assert one["lost"] == ["firstlast"]
+    assert [text for text, _ in one["cut"]] == ["a label that is cut"]
     assert len(one["asked"]) == 1
     assert one["headings"] == [1, 3]

@@ -6,10 +6,12 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from genarium.declaration import Array
-from genarium.drawing import KEPT, inline, kept, log_ticks, shades, style
+from genarium.drawing import FAINT, KEPT, STYLE, inline, kept, log_ticks, shades, style
+from genarium.reporting import figures
 from report_pages import Page
 
 
@@ -81,3 +83,37 @@ def test_log_ticks(low: float, high: float, labels: list[str]) -> None:
     log_ticks(axes.xaxis, low, high)
     assert [text.get_text() for text in axes.get_xticklabels()] == labels
     assert not len(axes.get_xticks(minor=True))
+
+
+def test_few_log_ticks() -> None:
+    axes = Figure().subplots()
+    axes.set_xscale("log")
+    log_ticks(axes.xaxis, 1, 900, most=3)
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["1", "10", "100"]
+
+
+def test_thousands_are_written_as_in_tables() -> None:
+    with style():
+        drawn = Figure()
+        drawn.subplots().plot([0.001, 0.0025], [-14000, -12000])
+        text = inline(drawn, "f", "A figure")
+    assert ">\u221214,000</text>" in text
+    assert ">0.0010</text>" in text
+
+
+def test_grid_and_background_are_seen_in_the_light_and_in_the_dark() -> None:
+    css = (Path(figures.__file__).parent / "style.css").read_text()
+    pages = re.findall(r"--page: (#\w{6})", css)
+    assert len(pages) == 2
+
+    def luminance(red: float, green: float, blue: float) -> float:
+        parts = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (red, green, blue)]
+        return float(np.dot(parts, (0.2126, 0.7152, 0.0722)))
+
+    for page, dark in zip(pages, (False, True), strict=True):
+        for color, least in ((str(STYLE["grid.color"]), 1.12), (FAINT, 2.2)):
+            drawn: Array = np.array([*to_rgb(color)])
+            if dark:  # invert(1) hue-rotate(180deg)
+                drawn = np.array([[-0.574, 1.43, 0.144], [0.426, 0.43, 0.144], [0.426, 1.43, -0.856]]) @ (1 - drawn)
+            low, high = sorted((luminance(*to_rgb(page)), luminance(*drawn)))
+            assert (high + 0.05) / (low + 0.05) >= least, (color, dark)

@@ -8,6 +8,7 @@ import xarray as xr
 
 import genarium as gn
 from genarium.estimates import Estimate, estimates, match, matched_truth
+from genarium.found import short as three_digits
 from genarium.reporting import estimate_section, figures, summary
 from genarium.reporting.page import number
 from genarium.reporting.tables import estimate_tables
@@ -179,3 +180,22 @@ def test_zeros_of_a_sparse_point_have_no_rows() -> None:
     assert "e3" not in page
     full = estimate_tables(model, [Estimate(name, ("item",), labels, centre, truth=centre)], False)
     assert full.count("<tr>") == 13
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (-1.1987, "\u22121.20"),
+        (0.18996, "0.190"),
+        (0.7, "0.7"),
+        (56.0, "56"),
+        (100.4, "100"),
+        (0.99999, "1.00"),
+        (2083.6, "2,084"),
+        (-1.0049e-9, "\u22121.00e-09"),
+        (0.0, "0"),
+        (np.nan, "nan"),
+    ],
+)
+def test_rounded_numbers_keep_their_zeros(value: float, text: str) -> None:
+    assert three_digits(value) == text

@@ -210,6 +210,15 @@ def test_predictive_statistic_that_is_not_finite(fits: Fits, monkeypatch: pytest
     assert [axes.get_xlabel() for axes in figure.axes] == ["data nan; p –", "data 2; p 1"]
 
 
+def test_statistics_over_a_wide_range_have_a_logarithmic_axis(fits: Fits, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One far replication among many does not leave a single bar of them."""
+    again = {"far": np.append(np.linspace(2, 3, 99), 4000), "near": np.linspace(2, 3, 100)}
+    monkeypatch.setattr(figures, "replicated_statistics", lambda *_: ({"far": 2.5, "near": 2.5}, again))
+    far, near, *_ = only(figures.predictive(gn.get("nb_mixture"), fits("gibbs"), seed=0)).axes
+    assert (far.get_xscale(), near.get_xscale()) == ("log", "linear")
+    assert [text.get_text() for text in far.get_xticklabels()] == ["10", "100", "1,000"]
+
+
 def test_chains_show_the_worst_element(fits: Fits) -> None:
     model, tree = gn.get("nb_mixture"), fits("gibbs").copy(deep=True)
     posterior = tree["posterior"].to_dataset()

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.stats import binom, norm
 
 from genarium.calibration import Validation, curves, validate
-from genarium.calibration.figures import PANELS
+from genarium.calibration.figures import PANELS, _scatter
 from genarium.calibration.figures import figures as draw
 from genarium.calibration.page import directions, failures, mean_errors, overall, quantities, render, reproduce, summary
 from genarium.calibration.recovery import Recovery
@@ -305,6 +305,17 @@ def test_of_many_quantities_the_worst_are_drawn(exact: Validation, biased: Valid
     assert seen == sorted(seen, key=lambda name: int(name[2:-1]))
     assert {f"v[{j}]" for j in bad} <= set(seen)
     assert f"the {PANELS} farthest from uniform" in caption
+
+
+def test_recovery_says_why_some_are_left_out() -> None:
+    rng = np.random.default_rng(1)
+    names, truth = [f"v[{j}]" for j in range(PANELS + 1)], np.exp(4 * rng.normal(size=(30, PANELS + 1)))
+    with style():
+        _, caption, figure = _scatter(names, truth, truth, None)
+    assert "with the largest errors" in caption
+    assert "uniform" not in caption  # a point has no ranks
+    for axes in figure.axes:
+        assert len(axes.get_xticks()) <= 3
 
 
 @pytest.fixture(scope="module")

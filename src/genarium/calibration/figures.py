@@ -245,8 +245,8 @@ def _scatter(names: list[str], mean: Array, truth: Array, sd: Array | None) -> T
             logarithmic.append(names[j])
             low, high = low / 1.4, high * 1.4
             axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high))
-            log_ticks(axes.xaxis, low, high)
-            log_ticks(axes.yaxis, low, high)
+            log_ticks(axes.xaxis, low, high, most=3)
+            log_ticks(axes.yaxis, low, high, most=3)
         else:
             pad = 0.06 * (high - low) or 1.0
             low, high = low - pad, high + pad
@@ -268,7 +268,8 @@ def _scatter(names: list[str], mean: Array, truth: Array, sd: Array | None) -> T
         f"beside it or are flatter."
     )
     some = " Logarithmic axes where positive values span decades." if logarithmic else ""
-    return "Recovery of the truth", caption + some + (_left_out(order) * (len(names) > PANELS)), figure
+    left = f" Of all quantities, the {PANELS} with the largest errors, in units of the truth's sd, are drawn."
+    return "Recovery of the truth", caption + some + left * (len(names) > PANELS), figure
 
 
 def _khat(khat: Array) -> Titled:

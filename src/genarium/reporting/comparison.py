@@ -19,6 +19,7 @@ from genarium.evaluate import fitted_problem
 from genarium.found import found as answer
 from genarium.found import listed
 from genarium.registry import fitted_model
+from genarium.reporting.figures import WIDE
 from genarium.reporting.page import code, document, figure, folded, number, paragraph, table
 from genarium.verbs.diagnose import diagnose
 from genarium.words import plural
@@ -178,7 +179,8 @@ def _prediction(models: Mapping[str, Model], trees: Mapping[str, xr.DataTree]) -
         )
     left = paragraph(*others) if others else ""
     if len(trees) < 2:
-        return left or ""
+        none = "A comparison needs two fits of single observations that have pointwise likelihoods at draws."
+        return paragraph(none, *others) if others else ""
     datas = [tree["observed_data"].to_dataset() for tree in trees.values()]
     if any(not datas[0].equals(other) for other in datas[1:]):
         return paragraph("The fits have different data, so that their predictions cannot be compared.")
@@ -255,7 +257,7 @@ def _intervals(variable: str, held: Mapping[str, Estimate]) -> Titled:
             ends += [low, high]
         axes.plot(each.centre.ravel(), rows, "o", color=colour, markersize=5, label=name)
         ends.append(each.centre.ravel())
-    _scaled(axes, np.concatenate(ends))
+    _scaled(axes, "x", np.concatenate(ends))
     labels = [one.label(index) for index in np.ndindex(*one.centre.shape)]
     axes.set_yticks(np.arange(one.centre.size) if one.dims else [], labels if one.dims else [])
     axes.set_ylim(one.centre.size - 0.4, -0.6)
@@ -279,17 +281,20 @@ def _scatter(variable: str, held: Mapping[str, Estimate]) -> Titled:
         )
     span = float(x.min()), float(x.max())
     axes.plot(span, span, color="#8a9099", lw=1)
-    axes.set(xlabel=first, ylabel="the other fits")
-    axes.legend(frameon=False)
+    _scaled(axes, "xy", np.concatenate([held[name].centre.ravel() for name in held]))
+    axes.set(xlabel=first, ylabel="the other fits" if len(others) > 1 else others[0])
+    if len(others) > 1:
+        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False)
     return f"{variable} ({len(x):,} numbers)", "Each dot is one number; on the line the fits agree.", drawn
 
 
-def _scaled(axes: "Axes", values: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> None:
-    """Put positive numbers that differ much on a logarithmic axis."""
+def _scaled(axes: "Axes", which: str, values: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> None:
+    """Put positive numbers that differ much on logarithmic axes."""
     values = values[np.isfinite(values)]
-    if values.size and values.min() > 0 and values.max() > 20 * values.min():
-        axes.set_xscale("log")
-        log_ticks(axes.xaxis, *axes.get_xlim())
+    if values.size and values.min() > 0 and values.max() > WIDE * values.min():
+        axes.set(**{f"{letter}scale": "log" for letter in which})
+        for letter in which:
+            log_ticks(getattr(axes, f"{letter}axis"), *getattr(axes, f"get_{letter}lim")())
 
 
 def _numbers(held: Mapping[str, Estimate]) -> str:

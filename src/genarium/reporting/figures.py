@@ -23,6 +23,9 @@ MODERATE = 40
 POINTS = 400
 """Points of a drawn line at most."""
 
+WIDE = 20
+"""Ratio of the largest to the smallest of positive numbers from which their axis is logarithmic."""
+
 
 def bound(tree: xr.DataTree) -> Iterator[Titled]:
     """Draw the bound of every restart against the iteration: as it is, and as its distance to the best."""
@@ -197,7 +200,7 @@ def _interval_panel(axes: "Axes", model: Model, one: Estimate) -> None:
         ends.append(one.truth.ravel())
     every = np.concatenate(ends)
     every = every[np.isfinite(every)]
-    if every.min() > 0 and every.max() > 20 * every.min():
+    if every.min() > 0 and every.max() > WIDE * every.min():
         axes.set_xscale("log")
         log_ticks(axes.xaxis, *axes.get_xlim())
     labels = [one.label(index) for index in np.ndindex(*one.centre.shape)]
@@ -223,15 +226,23 @@ def predictive(model: Model, tree: xr.DataTree, seed: int) -> Iterator[Titled]:
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, (name, value) in zip(grid, observed.items(), strict=False):
         values = again[name][np.isfinite(again[name])]
+        every = np.append(values, value)
+        wide = bool(every.min() > 0 and every.max() > WIDE * every.min())  # a few far ones would leave one bar
         if values.size:
-            axes.hist(values, bins=20, color=FAINT, histtype="stepfilled")
+            bins: Any = np.geomspace(values.min(), values.max(), 21) if wide else 20
+            axes.hist(values, bins=bins, color=FAINT, histtype="stepfilled")
         p = tail(value, values) if values.size else np.nan
         axes.axvline(value, color=MARK, lw=1.8)
         axes.set_title(name.replace("_", " "))
         axes.set_xlabel(f"data {short(value)}; p {short(p) if np.isfinite(p) else '–'}")
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
-        axes.locator_params(axis="x", nbins=4)
+        if wide:
+            axes.set_xscale("log")
+            low, high = axes.get_xlim()
+            log_ticks(axes.xaxis, low, high, most=4)
+        else:
+            axes.locator_params(axis="x", nbins=4)
         axes.grid(False)
     for axes in grid[len(observed) :]:
         axes.set_visible(False)
@@ -241,7 +252,8 @@ def predictive(model: Model, tree: xr.DataTree, seed: int) -> Iterator[Titled]:
         "Predictive checks",
         f"Grey: each statistic in {count} datasets replicated from {how}. Line: its value in the data, with the "
         "two-sided p-value of the checks: how often a replication is as extreme, on either side. Look for lines "
-        "outside the grey, or at its edge: features of the data that the model does not reproduce.",
+        "outside the grey, or at its edge: features of the data that the model does not reproduce. Axes over a wide "
+        "range are logarithmic.",
         figure,
     )
 
@@ -260,3 +272,4 @@ def _iterations(axes: "Axes", kept: int, longest: int) -> None:
     axes.set_xticks(ticks, [f"{t:,}" for t in ticks])
     axes.set_xticks([], minor=True)
     axes.set_xlim(-linear / 20, longest * 1.2)
+    axes.set_xlabel(f"iteration (logarithmic above {linear:,})")

@@ -206,4 +206,4 @@ def _attribute(value: Any) -> str:
         return ", ".join(_attribute(v) for v in value) or "none"
     if isinstance(value, float | np.floating):
         return f"{float(value):.6g}"
-    return "–" if value is None else escape(str(value))
+    return "–" if value is None else escape(str(value)) or "none"
