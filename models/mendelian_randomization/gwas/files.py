@@ -25,10 +25,6 @@ def read_columns(path: Path, given: Mapping[str, str | None]) -> Columns:
     given : mapping of str to str
         Role -> column, where the name is not a usual one.
 
-    Returns
-    -------
-    Columns
-
     Raises
     ------
     InputError

@@ -65,10 +65,6 @@ def read_correlations(path: Path, alleles: Path | None = None) -> Correlations:
         A table with identifiers and alleles (A1 or ALT, the counted one, and A2 or REF), or PLINK's .bim. Default:
         names such as rs123_A_G or rs123:A:G say it, the counted one first.
 
-    Returns
-    -------
-    Correlations
-
     Raises
     ------
     InputError
@@ -242,11 +238,6 @@ def clump(ld: Array, strength: Array, threshold: float) -> Array:
     Returns
     -------
     ndarray of bool, shape (J,)
-
-    Raises
-    ------
-    InputError
-        If the threshold is not between 0 and 1.
     """
     if not 0 < threshold <= 1:
         raise InputError(f"mendelian_randomization: {option('clump', threshold)} must lie between 0 and 1 (r squared).")

@@ -54,11 +54,6 @@ def effects_of(columns: Columns, rows: Array, scale: Scale = "auto") -> Effects:
     Returns
     -------
     Effects
-
-    Raises
-    ------
-    InputError
-        If a column holds what it cannot: numbers that are none, odds ratios as logarithms, frequencies beyond 0 and 1.
     """
     odds = scale == "odds_ratio" or (scale == "auto" and not columns.has("beta") and columns.has("odds_ratio"))
     told = columns.numbers("beta" if columns.has("beta") else "odds_ratio", rows)
