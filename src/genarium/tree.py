@@ -1,4 +1,4 @@
-"""The currency: ``xarray.DataTree`` in ArviZ's schema; building, provenance, reading and writing."""
+"""Trees: ``xarray.DataTree`` in ArviZ's schema; building, provenance, reading and writing."""
 
 import hashlib
 import io
@@ -317,12 +317,12 @@ def load(path: str | Path) -> xr.DataTree:
     Parameters
     ----------
     path : str or Path
-        From :func:`save`, or another netCDF file of a tree.
+        A file that :func:`save` or the command line has written.
 
     Returns
     -------
     DataTree
-        Loaded; the file is closed.
+        The tree as it was saved.
 
     Raises
     ------

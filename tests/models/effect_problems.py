@@ -9,9 +9,22 @@ from scipy import stats
 import genarium as gn
 from genarium.data import check
 from genarium.declaration import Array, Problem
-from genarium.models.mendelian_randomization import likelihood
+from genarium.models.mendelian_randomization import (
+    contamination_mixture,
+    divw,
+    egger,
+    ivw,
+    likelihood,
+    maximum_likelihood,
+    pivw,
+    raps,
+    weighted_median,
+)
 
 NAME = "mendelian_randomization"
+Data = tuple[Array, Array, Array, Array]
+ALL = (ivw, egger, weighted_median, maximum_likelihood, divw, pivw, raps, contamination_mixture)
+"""Classical estimators; mode and PRESSO, which simulate more, are tried apart."""
 
 
 def simulate(seed: int = 1, **settings: Any) -> xr.DataTree:
@@ -42,3 +55,11 @@ def joint(problem: Problem, gamma: Array, weak: Array, **at: Array) -> float:
         total += float(stats.norm(float(known["exposure_mean"]), sd).logpdf(gamma[j]))
         total += float(np.log1p(-at["strong_share"]) if weak[j] else np.log(at["strong_share"]))
     return total
+
+
+def simulated(seed: int, J: int = 60, theta: float = 0.5, strength: float = 5.0) -> Data:
+    """Summary statistics of J valid instruments: effects on exposure and outcome, each with its standard errors."""
+    rng = np.random.default_rng(seed)
+    sx, sy = rng.uniform(0.02, 0.05, (2, J))
+    gamma = rng.normal(0, strength * 0.035, J)
+    return rng.normal(gamma, sx), sx, rng.normal(theta * gamma, sy), sy

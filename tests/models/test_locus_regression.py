@@ -11,7 +11,6 @@ import xarray as xr
 from scipy.optimize import linear_sum_assignment
 
 import genarium as gn
-import locus_problems as problems
 from genarium import registry
 from genarium.calibration.thinning import effective
 from genarium.data import check
@@ -21,16 +20,10 @@ from genarium.evaluate import fitted_problem
 from genarium.models.locus_regression import hyper, hyperprior
 from genarium.models.locus_regression.cautions import cautions
 from genarium.models.locus_regression.channels import split_channel
+from locus_problems import VARIANTS, as_arrays, matched, problem_of, truth_of
 
 variational = import_module("genarium.models.locus_regression.vi")
 gibbs_state = import_module("genarium.models.locus_regression.gibbs").State
-VARIANTS, problem_of, truth_of, as_arrays, matched = (
-    problems.VARIANTS,
-    problems.problem_of,
-    problems.truth_of,
-    problems.as_arrays,
-    problems.matched,
-)
 CORPORA = Path(__file__).parents[3] / "shared" / "data" / "corpora"
 
 

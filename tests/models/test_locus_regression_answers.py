@@ -10,16 +10,12 @@ import pytest
 import xarray as xr
 
 import genarium as gn
-import ingest_files
 from genarium.cli import main
 from genarium.errors import InputError
 from genarium.models.locus_regression.channels import CHANNELS
 from genarium.models.locus_regression.metrics import signatures as signatures_of
 from genarium.models.locus_regression.tables import read_table
-
-COMPLEMENT, genome, vcf_text = ingest_files.COMPLEMENT, ingest_files.genome, ingest_files.vcf_text
-write, write_fasta = ingest_files.write, ingest_files.write_fasta
-
+from ingest_files import COMPLEMENT, genome, vcf_text, write, write_fasta
 
 NAME = "locus_regression"
 

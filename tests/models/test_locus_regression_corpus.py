@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 
 import genarium as gn
-import locus_problems as problems
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.models.locus_regression.channels import CONTEXTS, split_channel
-
-VARIANTS, problem_of = problems.VARIANTS, problems.problem_of
+from locus_problems import VARIANTS, problem_of
 
 
 def corpus_of(**changes: Any) -> dict[str, Any]:

@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 from scipy.stats import chisquare, dirichlet, norm
 
-import locus_problems as problems
 from genarium.declaration import Array, Problem
 from genarium.engines import stan
 from genarium.engines.compiled import Compiled
 from genarium.models.locus_regression.channels import CHANNELS, CONTEXTS, channel_of, split_channel
+from locus_problems import VARIANTS, every_variant, problem_of, truth_of
 
-every_variant: pytest.MarkDecorator = problems.every_variant
-VARIANTS, problem_of, truth_of = problems.VARIANTS, problems.problem_of, problems.truth_of
+every_variant: pytest.MarkDecorator = every_variant
 
 
 def test_channels_are_in_the_order_of_cosmic() -> None:

@@ -10,7 +10,6 @@ import xarray as xr
 from scipy.special import digamma, gammaln
 
 import genarium as gn
-import locus_problems as problems
 from genarium.data import check
 from genarium.declaration import Array, Problem
 from genarium.engines.ascent import Ascent, ascend
@@ -18,11 +17,10 @@ from genarium.models.locus_regression import clusters, escapes, exchange, resamp
 from genarium.models.locus_regression.channels import by_context
 from genarium.models.locus_regression.corpus import corpus
 from genarium.models.locus_regression.sweep import PATIENCE, State, Step
+from locus_problems import every_variant, problem_of, random_state
 
 variational = import_module("genarium.models.locus_regression.vi")
-every_variant: pytest.MarkDecorator = problems.every_variant
-problem_of, random_state = problems.problem_of, problems.random_state
-
+every_variant: pytest.MarkDecorator = every_variant
 SMALL: dict[str, Any] = {"genome": 40, "locus": 60, "process": 6, "feature": 2, "cell": 8000}
 
 

@@ -11,11 +11,9 @@ import pytest
 import xarray as xr
 
 import genarium as gn
-import ingest_files
 from genarium import cli
 from genarium.declaration import Array
-
-context_at, vcf_text, write_fasta = ingest_files.context_at, ingest_files.vcf_text, ingest_files.write_fasta
+from ingest_files import context_at, vcf_text, write_fasta
 
 CARD = Path(__file__).parents[2] / "models" / "locus_regression" / "README.md"
 GENOMES = [f"T{i:02d}" for i in range(1, 9)]

@@ -8,16 +8,8 @@ import pytest
 from scipy.special import gammaln
 
 import genarium as gn
-import locus_problems as problems
 from genarium.data import check
-
-VARIANTS, problem_of, truth_of, as_arrays, matched = (
-    problems.VARIANTS,
-    problems.problem_of,
-    problems.truth_of,
-    problems.as_arrays,
-    problems.matched,
-)
+from locus_problems import VARIANTS, as_arrays, matched, problem_of, truth_of
 
 
 @pytest.mark.parametrize(

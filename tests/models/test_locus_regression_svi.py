@@ -8,15 +8,14 @@ import numpy as np
 import pytest
 
 import genarium as gn
-import locus_problems as problems
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.models.locus_regression.corpus import corpus
 from genarium.models.locus_regression.expectation import expect
+from locus_problems import VARIANTS, problem_of, random_state
 
 variational = import_module("genarium.models.locus_regression.vi")
 stochastic = import_module("genarium.models.locus_regression.svi")
-VARIANTS, problem_of, random_state = problems.VARIANTS, problems.problem_of, problems.random_state
 
 
 def test_samples_of_loci_give_unbiased_steps() -> None:

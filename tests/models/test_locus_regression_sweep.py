@@ -11,7 +11,6 @@ from scipy.special import digamma, gammaln
 from scipy.stats import dirichlet_multinomial, norm
 from scipy.stats import gamma as gamma_distribution
 
-import locus_problems as problems
 from genarium.declaration import Array
 from genarium.engines.ascent import ascend
 from genarium.models.locus_regression import channels, contexts, effects, hyperprior, random_loci
@@ -21,10 +20,10 @@ from genarium.models.locus_regression.dirichlet import FLOOR, UNDERFLOW, concent
 from genarium.models.locus_regression.expectation import PARTS, Weights, expect
 from genarium.models.locus_regression.moments import Design, Moments
 from genarium.simplex import log_sum_exp
+from locus_problems import VARIANTS, every_variant, problem_of, random_state
 
 variational = import_module("genarium.models.locus_regression.vi")
-every_variant: pytest.MarkDecorator = problems.every_variant
-VARIANTS, problem_of, random_state = problems.VARIANTS, problems.problem_of, problems.random_state
+every_variant: pytest.MarkDecorator = every_variant
 
 
 def naive_expectation(data: Any, tables: tuple[Array, ...]) -> tuple[list[Array], float]:

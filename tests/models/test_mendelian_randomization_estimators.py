@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from genarium.declaration import Array
+from effect_problems import ALL, Data, simulated
 from genarium.errors import InputError
 from genarium.models.mendelian_randomization import (
     contamination_mixture,
@@ -36,20 +36,11 @@ needs_data = [
     pytest.mark.data,
     pytest.mark.skipif(not MR.is_dir(), reason="the summary statistics are not part of the repository"),
 ]
-Data = tuple[Array, Array, Array, Array]
-ALL = (ivw, egger, weighted_median, maximum_likelihood, divw, pivw, raps, contamination_mixture)
 
 
 def read(name: str) -> Data:
     table = np.genfromtxt(MR / f"mr_{name}.csv", delimiter=",", skip_header=1)
     return table[:, 0], table[:, 1], table[:, 2], table[:, 3]
-
-
-def simulated(seed: int, J: int = 60, theta: float = 0.5, strength: float = 5.0) -> Data:
-    rng = np.random.default_rng(seed)
-    sx, sy = rng.uniform(0.02, 0.05, (2, J))
-    gamma = rng.normal(0, strength * 0.035, J)
-    return rng.normal(gamma, sx), sx, rng.normal(theta * gamma, sy), sy
 
 
 # Digits of the packages in use

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from effect_problems import ALL, simulated
 from genarium.declaration import Array
 from genarium.errors import InputError
 from genarium.models.mendelian_randomization import (
@@ -26,16 +27,6 @@ from genarium.models.mendelian_randomization import (
     weighted_median,
 )
 from genarium.models.mendelian_randomization.profiled import HeterogeneityWarning
-
-Data = tuple[Array, Array, Array, Array]
-ALL = (ivw, egger, weighted_median, maximum_likelihood, divw, pivw, raps, contamination_mixture)
-
-
-def simulated(seed: int, J: int = 60, theta: float = 0.5, strength: float = 5.0) -> Data:
-    rng = np.random.default_rng(seed)
-    sx, sy = rng.uniform(0.02, 0.05, (2, J))
-    gamma = rng.normal(0, strength * 0.035, J)
-    return rng.normal(gamma, sx), sx, rng.normal(theta * gamma, sy), sy
 
 
 @settings(max_examples=3, deadline=None)

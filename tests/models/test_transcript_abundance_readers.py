@@ -352,9 +352,7 @@ def test_sparse_files(tmp_path: Path, form: str) -> None:
         with pytest.raises(gn.InputError, match=said):
             gn.read(NAME, [path, tmp_path / "lengths.txt"], format="sparse")
     path.write_bytes(path.read_bytes()[:40])
-    with pytest.raises(
-        gn.InputError, match=r"rows\.(npz: this is not a valid archive|mtx: line 1 says|mtx: line 2 is)"
-    ):
+    with pytest.raises(gn.InputError, match=r"rows\.(npz: this is not a valid archive|mtx: line [12] (says|is))"):
         gn.read(NAME, [path, tmp_path / "lengths.txt"], format="sparse")
     with pytest.raises(gn.InputError, match="takes two files, not 1"):
         gn.read(NAME, path, format="sparse")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-TABLE = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("| layer, ")[2]
+CONTRIBUTING = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+TABLE = CONTRIBUTING.partition("| layer, ")[2].partition("\n\n")[0]
 LAYERS = [row.replace("/", "").split() for row in re.findall(r"^\| `(.+?)` \|", TABLE, re.MULTILINE)]
 """From the ground up, as the table of CONTRIBUTING.md has them: a room imports its own layer and those before it."""
 

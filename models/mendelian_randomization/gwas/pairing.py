@@ -81,10 +81,6 @@ def pair(
         What to do with rows that could be the same variant: refuse them, take the first or that with the least
         standard error, or leave all out.
 
-    Returns
-    -------
-    Paired
-
     Raises
     ------
     InputError
@@ -141,18 +137,7 @@ def pair(
 
 
 def taken_of(effects: Effects, keep: Array) -> Effects:
-    """Return the effects of some variants.
-
-    Parameters
-    ----------
-    effects : Effects
-    keep : ndarray of bool, shape (J,), or of int
-
-    Returns
-    -------
-    Effects
-        In the order of ``keep``.
-    """
+    """Return the effects of some variants."""
     return Effects(*(getattr(effects, name)[keep] for name in effects.__dataclass_fields__))
 
 

@@ -54,11 +54,6 @@ def effects_of(columns: Columns, rows: Array, scale: Scale = "auto") -> Effects:
     Returns
     -------
     Effects
-
-    Raises
-    ------
-    InputError
-        If a column holds what it cannot: numbers that are none, odds ratios as logarithms, frequencies beyond 0 and 1.
     """
     if scale == "auto":
         if columns.contradicted:
