@@ -160,8 +160,8 @@ def told_power(power: Mapping[str, float | None]) -> str:
     if shift is None or narrow is None or wide is None or not all(map(math.isfinite, (shift, narrow, wide))):
         return "These are too few replicates to detect any error of a posterior."
     return (
-        f"Four in five such validations detect a mean of one quantity that is off by {shift:.2f} posterior sds, or an "
-        f"sd that is {narrow:.2f} or {wide:.2f} times the right one."
+        f"Detected with 80% power: a posterior mean of one quantity that is off by {shift:.2f} posterior sd, or a "
+        f"posterior sd that is {narrow:.2f} or {wide:.2f} times the right one."
     )
 
 

@@ -1,6 +1,8 @@
 """PyMC models and Stan programs from elsewhere: declared, validated, and caught where they are wrong."""
 
+import importlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +104,54 @@ def test_a_model_and_its_double_share_a_digest_and_another_prior_does_not() -> N
         return made
 
     assert Graphs(model(1.0)).digest == Graphs(model(1.0)).digest != Graphs(model(2.0)).digest
+
+
+HELPER = "SHIFT = 0.0\ndef shifted(mu):\n    return mu + SHIFT\n"
+MINE = """
+import pymc as pm
+import helper_of_mine
+from helper_of_mine import shifted
+
+def draw(mu, rng=None, size=None):
+    return rng.normal(shifted(mu), 1.0, size)
+
+def unsure(mu, rng=None, size=None):
+    return helper_of_mine.shifted(mu) + rng.random(size)
+
+def model(random, sd=1.0):
+    def closed(mu, rng=None, size=None):
+        return random(mu, rng, size) * sd
+    with pm.Model() as made:
+        pm.CustomDist("y", pm.Normal("mu"), logp=lambda value, mu: -((value - mu) ** 2), random=closed, observed=[1.0])
+    return made
+"""
+
+
+def test_a_digest_knows_the_functions_that_draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a pm.CustomDist, the user's own functions that they call, and what they close over."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def told(mine: str = MINE, helper: str = HELPER, sd: float = 1.0) -> tuple[str, str]:
+        for name, text in (("helper_of_mine", helper), ("mine", mine)):
+            (tmp_path / f"{name}.py").write_text(text)
+            sys.modules.pop(name, None)
+        importlib.invalidate_caches()
+        monkeypatch.setattr(sys, "dont_write_bytecode", True)
+        module = importlib.import_module("mine")
+        first, second = (Graphs(module.model(one, sd)).digest for one in (module.draw, module.unsure))
+        return first, second
+
+    first = told()
+    assert told() == first
+    assert told(MINE.replace("def draw", "# a comment\ndef draw"))[0] == first[0]
+    changed = [
+        told(MINE.replace("1.0, size", "1.1, size").replace("random(size)", "random(size) / 2")),
+        told(helper=HELPER.replace("0.0", "0.1")),
+        told(helper=HELPER.replace("mu + SHIFT", "mu - SHIFT")),
+        told(sd=2.0),
+    ]
+    for both in zip(first, *changed, strict=True):
+        assert len(set(both)) == 5
 
 
 def test_a_fit_is_the_models_posterior() -> None:
@@ -374,9 +424,10 @@ def test_a_run_knows_another_program_or_simulator(program: Path) -> None:
     by = program.parent / "simulate.stan"
     by.write_text(SIMULATOR)
     changed = [told(program, other, DATA), told(program, simulated, DATA | {"sigma": SD + 1}), told(program, by, DATA)]
+    unsure = [told(program, lambda rng, k=k: simulated(rng) if rng.random() < k else None, DATA) for k in (2, 3)]
     program.write_text(PROGRAM.replace("PRIOR", "6"))
-    changed.append(told(program, simulated, DATA))
-    assert len({first, *changed}) == 5
+    changed += [*unsure, told(program, simulated, DATA)]
+    assert len({first, *changed}) == 7
     assert all(changed)
 
 

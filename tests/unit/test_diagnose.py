@@ -171,6 +171,48 @@ def test_rare_moves_at_the_same_draw_are_no_copies(make: Make, verdicts: Any, dr
     assert "correlation of chains" not in verdicts(make("exact", posterior={"theta": rare}))
 
 
+@pytest.mark.parametrize("rho", [-0.9, 0.5, 0.9, 0.97])
+def test_chains_that_share_half_of_what_moves_them_are_told(rho: float) -> None:
+    """However slowly they move: what is new in each draw is compared."""
+    noise = np.random.default_rng(1).normal(size=(5, 1000, 2))
+    noise[:2] = 0.5**0.5 * (noise[:2] + noise[4])
+    for i in range(1, 1000):
+        noise[:, i] += rho * noise[:, i - 1]
+    (found,) = _copies({"theta": noise[:4]})
+    assert (found.status, found.where) == ("fail", "chains 0 and 1, draw by draw")
+    assert 0.4 < found.value < 0.6
+    assert not _copies({"theta": noise[1:4]})
+
+
+def test_a_pair_that_moves_together_is_seen_beside_slow_chains() -> None:
+    """Which correlate more, by chance."""
+    slow, told = np.random.default_rng(2).normal(size=(4, 1000, 50)).cumsum(1), np.random.default_rng(3)
+    pair = told.normal(size=(4, 1000, 1))
+    pair[3] = 0.7 * pair[1] + 0.7 * pair[3]
+    assert not _copies({"slow": slow})
+    assert _copies({"slow": slow, "pair": pair})[0].where == "chains 1 and 3, draw by draw"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["autoregression", "rejected", "rounded", "walk", "rhythm", "drift"])
+def test_independent_chains_are_no_copies(kind: str) -> None:
+    """Of 300 sets of independent chains, of whatever rhythm, none is told."""
+    rng, (sets, C, S) = np.random.default_rng(4), (300, 4, 400)
+    x, before, odd = np.zeros((S, sets, C, 2)), 0.0, rng.uniform(size=(sets, 1, 1))
+    rho, noise = -0.97 + 1.965 * odd, rng.normal(size=x.shape)
+    for i in range(1, S):
+        if kind == "rejected":
+            x[i] = np.where(rng.uniform(size=x[i].shape) < 0.02 + 0.5 * odd, noise[i], x[i - 1])
+        elif kind == "walk":
+            x[i] = x[i - 1] + noise[i]
+        elif kind == "rhythm":
+            x[i], before = 1.98 * np.cos(3 * odd) * x[i - 1] - 0.98 * before + noise[i], x[i - 1]
+        else:
+            x[i] = rho * x[i - 1] + noise[i]
+    x = x.round() if kind == "rounded" else x + np.linspace(0, 5, S)[:, None, None, None] * (kind == "drift")
+    assert not [found for i in range(sets) for found in _copies({"theta": x[:, i].transpose(1, 0, 2)})]
+
+
 @pytest.mark.parametrize("rho", [-0.5, -0.8, -0.95])
 def test_antithetic_draws_of_independent_chains_are_no_copies(rho: float) -> None:
     """More effective draws of the mean than draws, but few independent products of two chains' draws."""
@@ -238,6 +280,50 @@ def test_constants_are_left_aside(make: Make, toy: Model, draws: Any) -> None:
     constant = replace(toy, **told)
     found = {v.check: v for v in gn.diagnose(constant, make("exact", posterior={"theta": draws})).verdicts}
     assert found["R-hat"].status == found["bulk ESS"].status == "pass"
+
+
+@pytest.fixture
+def of_two(toy: Model, toy_tree: xr.DataTree) -> Callable[..., dict[str, Verdict]]:
+    """``of_two(draws, more, fixed=...)``: the verdicts on a fit with another number beside theta."""
+
+    def told(draws: Any, more: Any, value: Callable[[Any], Any] = lambda rng: rng.normal()) -> dict[str, Verdict]:
+        def run(problem: Problem, rng: np.random.Generator) -> Result:
+            return Result(posterior={"theta": draws, "more": more})
+
+        both = {"theta": toy.unknown.variables["theta"], "more": Var((), real, "Another number.", "m")}
+        draw = {"theta": lambda rng: rng.normal(), "more": value}
+        model = replace(
+            toy, unknown=Stage(both, draw), methods={"told": Method(run, "exact", "Told.")}, log_likelihood=None
+        )
+        return {
+            v.check: v
+            for v in gn.diagnose(model, gn.fit(model, {"y": toy_tree["observed_data"]["y"]}, "told")).verdicts
+        }
+
+    return told
+
+
+def test_a_number_that_never_moves_is_told(of_two: Any, draws: Any) -> None:
+    found = of_two(draws, np.full_like(draws, 0.3))
+    assert found["R-hat"].status == "pass"
+    assert (found["draws of a chain at one value"].status, found["draws of a chain at one value"].value) == ("fail", 1)
+    assert found["draws of a chain at one value"].where == "more"
+
+
+def test_a_number_that_stays_for_most_of_a_chain_is_told(of_two: Any, draws: Any) -> None:
+    stays = draws.copy()
+    stays[2, 200:] = stays[2, 200]
+    assert of_two(draws, stays)["draws of a chain at one value"].value == 0.8
+    stays[2, 600:] = draws[2, 600:]
+    assert "draws of a chain at one value" not in of_two(draws, stays)
+
+
+@pytest.mark.parametrize("value", [lambda rng: 0.3, lambda rng: rng.normal() * (rng.random() < 0.5)])
+def test_a_number_that_the_model_holds_is_not_told(of_two: Any, draws: Any, value: Any) -> None:
+    """By a prior of one value, or one with a value of its own (spike and slab)."""
+    assert "draws of a chain at one value" not in of_two(
+        draws, np.full_like(draws, value(np.random.default_rng(1))), value
+    )
 
 
 @pytest.mark.parametrize(("diverging", "status"), [(0, "pass"), (1, "fail")])

@@ -411,7 +411,7 @@ def test_settings_and_provenance(biased: Validation, html: str) -> None:
 
 def test_exact_draws_are_said_to_be_uniform(exact: Validation) -> None:
     assert exact.passed
-    assert words(overall(exact, exact.verdicts)).startswith("! Too few replicates to tell. Four in five")
+    assert words(overall(exact, exact.verdicts)).startswith("! Too few replicates to tell. Detected with 80% power")
     first, second = map(words, directions(exact))
     assert first.startswith("No quantity departs from uniform ranks (smallest p = ")
     assert "±0.08" in second  # 1.96 sqrt(.9 x .1 / 60)
@@ -419,7 +419,7 @@ def test_exact_draws_are_said_to_be_uniform(exact: Validation) -> None:
 
 def test_enough_replicates_pass_with_their_power(tried: Model) -> None:
     found = validate(tried, "conjugate", 100, seed=3, item=10)
-    assert "Passed all 5 checks. Four in five such validations detect" in words(overall(found, found.verdicts))
+    assert "Passed all 5 checks. Detected with 80% power: a posterior mean" in words(overall(found, found.verdicts))
     assert ": passed\n" in str(found)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from genarium import caches
 from genarium.adopted import identifiers, sizes_of, variables
+from genarium.adopted.digests import digest_of
 from genarium.adopted.functions import Batched, Forward
 from genarium.adopted.refused import refuse_draws_that_fail, refuse_other_supports, refuse_what_nothing_draws
 from genarium.declaration import Array, Arrays, Model, Problem, Stage
@@ -203,7 +204,7 @@ class Graphs:
         self.__dict__.update({name: value for name, value in state.items() if name != "pickled"})
 
     def _digest(self) -> str:
-        """Return a digest of the density: its operations and constants."""
+        """Return a digest of the density: its operations and constants; and of functions that draw in its place."""
         import pytensor
         from pytensor.graph.basic import Constant
         from pytensor.graph.traversal import ancestors
@@ -216,6 +217,10 @@ class Graphs:
             value = one.get_value() if hasattr(one, "get_value") else one.data if isinstance(one, Constant) else None
             if value is not None:
                 sha.update(repr(one.type).encode() + np.ascontiguousarray(value).tobytes())
+        for rv in [*self.free, *self.seen]:
+            drawing = getattr(type(rv.owner.op), "_random_fn", None)  # of a pm.CustomDist
+            if drawing is not None:
+                sha.update(f"{rv.name} {digest_of(drawing)}".encode())
         return sha.hexdigest()
 
     @cached_property

@@ -11,11 +11,12 @@ import numpy as np
 
 from genarium import caches
 from genarium.adopted import TAKEN, identifier, sizes_of, variables
+from genarium.adopted.digests import digest_of
 from genarium.declaration import Array, Arrays, Model, Problem, Stage
 from genarium.engines import stan
 from genarium.engines.cmdstan import declared
 from genarium.engines.cmdstan.programs import inlined
-from genarium.engines.fingerprint import UncertainError, fingerprint
+from genarium.engines.fingerprint import fingerprint
 from genarium.errors import InputError
 from genarium.signatures import with_parameters
 from genarium.writing import replacing
@@ -134,12 +135,9 @@ def _renamed(program: Path, names: Mapping[str, str]) -> Path:
 
 
 def _digest(program: Path, simulate: Simulator | str | Path, constant: Arrays) -> str:
-    """Return a digest of a program and of what draws its data: "" where that cannot be told (a closure over a file)."""
-    by = simulate if callable(simulate) else Path(simulate).read_text(encoding="utf-8")
-    try:
-        return fingerprint(program.read_text(encoding="utf-8"), by, dict(constant))
-    except UncertainError:
-        return ""
+    """Return a digest of a program, of what draws its data, and of those that are the same every time."""
+    by = digest_of(simulate) if callable(simulate) else inlined(Path(simulate))
+    return fingerprint(inlined(program), by, dict(constant))
 
 
 def log_density(problem: Problem, unknown: Arrays) -> float:

@@ -202,18 +202,19 @@ def _chains(found: Findings) -> list[Verdict]:
     if every:
         rhat, ess = (np.array([stats[name] for stats in every]) for name in ("rhat", "ess"))
         above = float((rhat > RHAT + CHANCE / ess).mean())
-        limit = f"> {RHAT} + {CHANCE:g}/ESS: 0"
-        where = f"share of replicates; median R-hat {np.median(rhat):.3f}, highest {rhat.max():.3f}"
+        where = (
+            f"share of replicates above {RHAT} + {CHANCE:g}/ESS; median {np.median(rhat):.3f}, highest {rhat.max():.3f}"
+        )
         advice = "The chains disagree: run longer."
         status = "warn" if above <= FEW else "fail"
-        out.append(verdict("R-hat beyond chance", above == 0, above, limit, where, advice, status))
+        out.append(verdict("R-hat beyond chance", above == 0, above, "= 0", where, advice, status))
     if divergences.size:
         share = float((divergences > 0).mean())
         status = "pass" if share == 0 else "warn" if share <= FEW else "fail"
         advice = "" if status == "pass" else "Raise target_accept, or use another parametrisation."
         out.append(
             Verdict(
-                "replicates with divergences", status, share, "= 0", f"{int(divergences.sum())} divergences", advice
+                "replicates with divergences", status, share, "= 0", f"{int(divergences.sum())} divergent draws", advice
             )
         )
     rows = [r["stats"]["autocorrelation"] for r in found.good if "autocorrelation" in r["stats"]]

@@ -130,8 +130,8 @@ def told_lengths(lengths: Mapping[str, float]) -> str:
     if lengths["longest"] == 1:
         return "Chains of the lengths asked for sufficed in every replicate."
     return (
-        f"Chains were run {lengths['median']:g} times (median), {lengths['nine_in_ten']:g} times (nine in ten) and "
-        f"{lengths['longest']:g} times (longest) the lengths asked for, until their draws sufficed."
+        "Chains whose draws did not suffice were run longer. In multiples of the lengths asked for: median "
+        f"{lengths['median']:g}, 90th percentile {lengths['nine_in_ten']:g}, largest {lengths['longest']:g}."
     )
 
 

@@ -23,6 +23,7 @@ from genarium.errors import GenariumError
 from genarium.reporting import CLAIMS, inline_figure, tables
 from genarium.reporting.page import code, commands, document, number, paragraph, table
 from genarium.verdicts import Diagnosis, Verdict
+from genarium.words import plural
 from genarium.writing import replacing
 
 if TYPE_CHECKING:
@@ -114,7 +115,10 @@ def summary(found: "Outcome") -> str:
     """Say what was done, and what the method claims."""
     plan = found.plan
     given = plan["kind"] == "posterior"
-    sizes = ", ".join(f"{n:,} {dim}{'s' * (n != 1)}" for dim, n in plan["sizes"].items())
+    sizes = ", ".join(
+        f"{n:,} {plural(dim) if n != 1 else dim}" if dim[-1].isalpha() else f"{dim} = {n:,}"
+        for dim, n in plan["sizes"].items()
+    )
     options = ", ".join(f"{n} = {v}" for n, v in plan["model_options"].items())
     compared = "the estimate was set beside the truth"
     if plan["claim"] != "point":

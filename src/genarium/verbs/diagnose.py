@@ -18,7 +18,7 @@ from genarium.evaluate import at_draws, fitted_problem
 from genarium.found import found, named
 from genarium.methods import methods
 from genarium.registry import fitted_model
-from genarium.story import replicate
+from genarium.story import prior, replicate
 from genarium.tree import arrays, stacked
 from genarium.verdicts import Diagnosis, Status, Verdict, verdict
 
@@ -32,13 +32,20 @@ TOGETHER, CHANCE, COMPARED, COMPARED_BY_VALUE = 0.3, 1e-7, 200, 20
 """Chains are taken for copies if their draws correlate by so much, by chance with that probability, in one of so many
 numbers at most; and numbers whose values are compared wherever they stand."""
 
+ORDER, PER_WEIGHT = 8, 12
+"""Draws before it, at most, from which a draw is foretold, to compare what is new in it; draws for each of their
+weights."""
+
 SAME, WITHIN, DISTINCT = 0.1, 4, 20
 """Chains are taken for copies, too, if so many of their values are the same ones, wherever they stand; and if these are
 so many times as many as come back within a chain, as rounded ones do. Of so many values at least."""
 
 ONE_VALUE = 0.5
 """Share of a chain's draws at one value from which its ranks say nothing: two rare moves at one draw would be taken for
-copies."""
+copies. A number that moves is not held there."""
+
+PRIOR_DRAWS = 50
+"""Draws of the prior of a number that does not move, to see whether that can."""
 
 ALARM, TAIL = 0.01, 0.2
 """Share of good fits that predictive checks may warn of, all of a fit's together; share of replications in a tail."""
@@ -173,7 +180,7 @@ def _chains(model: Model, tree: xr.DataTree) -> list[Verdict]:
     if not table:
         advice = "No variable changed in any draw: fit again with a longer warm-up (tune), or from other starts (seed)."
         return [verdict("draws", False, count, "more than one value", "the chains stand still", advice)]
-    out = _copies(posterior) if chains > 1 else []
+    out = _still(model, tree, posterior) + (_copies(posterior) if chains > 1 else [])
     if "rhat" in table:
         value, where_ = table["rhat"]
         advice = "The chains disagree: run longer (tune, draws), or look for several modes."
@@ -211,9 +218,44 @@ def _labels(group: xr.Dataset, name: str, shape: tuple[int, ...]) -> Iterator[st
         yield f"{name}[{at}]" if at else name
 
 
+def _still(model: Model, tree: xr.DataTree, posterior: Arrays) -> list[Verdict]:
+    """Return a verdict where an unknown number has one value in most draws of a chain, and its prior has no such value.
+
+    Left out are whole numbers, which may be certain, and shares and the like that have been rounded to 0 or 1.
+    """
+    found: list[tuple[float, str, int]] = []  # share of the draws of a chain, variable, element
+    for name, var in model.unknown.variables.items():
+        if name in posterior and not var.support.integer:
+            flat = posterior[name].reshape(*posterior[name].shape[:2], -1)
+            middle = np.median(flat, axis=1, keepdims=True)  # where more than half of the draws are, if they are at one
+            share = (flat == middle).mean(1)
+            if var.support.name != "real":
+                share[np.isin(middle[:, 0], (0, 1))] = 0
+            found += [(float(share[:, i].max()), name, int(i)) for i in np.flatnonzero((share > ONE_VALUE).any(0))]
+    if not found:
+        return []
+    problem = fitted_problem(model, tree)
+    found = [one for one in found if one[1] not in problem.fixed]
+    try:
+        drawn = {name: each[0] for name, each in prior(problem, PRIOR_DRAWS, np.random.default_rng(0)).items()}
+    except (InputError, ArithmeticError, ValueError):  # what the prior would do is not known
+        return []
+    found = [one for one in found if len(np.unique(drawn[one[1]].reshape(PRIOR_DRAWS, -1)[:, one[2]])) == PRIOR_DRAWS]
+    if not found:
+        return []
+    most, name, element = max(found)
+    where = list(_labels(tree["posterior"].to_dataset(), name, posterior[name].shape[2:]))[element]
+    where += f" and {len(found) - 1} more" if len(found) > 1 else ""
+    advice = (
+        "The sampler left it where it was: all proposals were rejected (a step that is too long, a density that is not "
+        "finite around the start), the density has no gradient, or an update is missing. Fit again from other starts "
+        "(seed), with a longer warm-up (tune), or with data in other units."
+    )
+    return [verdict("draws of a chain at one value", False, most, f"<= {ONE_VALUE}", where, advice)]
+
+
 def _copies(posterior: Arrays) -> list[Verdict]:
     """Return a verdict where chains move together, draw by draw, or share values, which R-hat takes for agreement."""
-    from arviz_stats.base import array_stats
     from scipy.stats import norm, rankdata
 
     flat = np.concatenate([draws.reshape(*draws.shape[:2], -1) for draws in posterior.values()], -1)
@@ -226,20 +268,47 @@ def _copies(posterior: Arrays) -> list[Verdict]:
     advice = "Agreement of chains that are copies, or share random numbers, shows nothing: give each its own seed."
     ranks = rankdata(flat, axis=1)
     ranks = (ranks - ranks.mean(1, keepdims=True)) / ranks.std(1, keepdims=True)
-    both = [draws.transpose(2, 0, 1) for draws in (flat, ranks**2)]  # antithetic draws have few independent products
-    ess = np.min([array_stats.ess(one, chain_axis=-2, draw_axis=-1, method="bulk") for one in both], axis=0)
-    together = np.einsum("adk,bdk->kab", ranks, ranks) / flat.shape[1]
+    new = _innovations(ranks)
+    sums, squares = (np.einsum("adk,bdk->kab", part, part) for part in (new, new**2))
+    own = np.einsum("kaa->ka", sums)[:, :, None] * np.einsum("kaa->ka", sums)[:, None, :]
+    r = sums / np.sqrt(own)
+    z = np.arctanh(np.minimum(np.abs(r), 1 - 1e-12)) * np.sqrt(np.maximum(own / squares - 3, 0))  # few large products
+    together = np.where(norm.sf(z) * columns * chains * (chains - 1) < CHANCE, r, 0)
     together[:, *np.tril_indices(chains)] = 0
     worst = np.unravel_index(np.argmax(np.abs(together)), together.shape)
-    r = float(together[worst])
-    z = np.arctanh(min(abs(r), 1 - 1e-12)) * np.sqrt(max(float(np.nan_to_num(ess[worst[0]])) / chains - 3, 0))
-    if abs(r) >= TOGETHER and norm.sf(z) * columns * chains * (chains - 1) < CHANCE:
-        where = f"chains {worst[1]} and {worst[2]}, draw by draw"
-        return [verdict("correlation of chains", False, r, f"{-TOGETHER} to {TOGETHER}", where, advice)]
+    if abs(together[worst]) >= TOGETHER:
+        where, told = f"chains {worst[1]} and {worst[2]}, draw by draw", float(together[worst])
+        return [verdict("correlation of chains", False, told, f"{-TOGETHER} to {TOGETHER}", where, advice)]
     share, (one, other) = _shared(flat)
     if share < SAME:
         return []
     return [verdict("values in two chains", False, share, f"< {SAME}", f"chains {one} and {other}", advice)]
+
+
+def _innovations(draws: Array) -> Array:
+    """Return what is new in each draw: the residuals of an autoregression of each column of each chain (Yule-Walker).
+
+    Draws of slow or rhythmic chains correlate by chance, for few of them are independent; what is new in them does not.
+
+    Parameters
+    ----------
+    draws : ndarray, shape (C, S, K)
+        Of mean zero.
+
+    Returns
+    -------
+    ndarray, shape (C, S - order, K)
+    """
+    S = draws.shape[1]
+    order = min(ORDER, max(2, S // PER_WEIGHT))
+    lags = np.stack([np.einsum("csk,csk->ck", draws[:, : S - lag], draws[:, lag:]) for lag in range(order + 1)], -1)
+    lags[..., 0] *= 1 + 1e-6  # of a constant rhythm the equations have no one solution
+    matrix = lags[..., np.abs(np.subtract.outer(range(order), range(order)))]  # (C, K, order, order)
+    weights = np.linalg.solve(matrix, lags[..., 1:, None])[..., 0]
+    out: Array = draws[:, order:].copy()
+    for lag in range(1, order + 1):
+        out -= weights[:, None, :, lag - 1] * draws[:, order - lag : S - lag]
+    return out
 
 
 def _shared(flat: Array) -> tuple[float, tuple[int, int]]:
