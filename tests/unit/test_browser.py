@@ -159,7 +159,8 @@ def test_what_is_wrong_is_seen(tmp_path: Path) -> None:
     bad.write_text(
         '<!DOCTYPE html><html><head><meta charset="utf-8"></head><body style="margin: 0"><h1>One</h1><h3>Three</h3>'
         '<p style="color: #999; width: 500px">faint words</p><p style="font-size: 8px">small words</p>'
-        '<p style="width: 9px"><code>--seed</code></p><div class="scroll" style="overflow: auto; width: 300px" aria-label="wide">'
+        '<p style="width: 9px"><code>--seed</code></p>'
+        '<div class="scroll" style="overflow: auto; width: 300px" aria-label="wide">'
         '<table class="wide"><tr><td>first</td><td style="min-width: 900px">last</td></tr></table></div>'
         '<svg width="9" height="9"></svg><img src="absent.png" alt="a picture">'
         '<div class="scroll" style="overflow: auto" aria-label="a table"><p style="width: 2000px">cut</p></div>'
