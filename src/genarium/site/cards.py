@@ -12,8 +12,8 @@ from genarium.site.mathematics import indexed, with_equations
 NUMBER = re.compile(r" +(\(\d+\w*'?(?:, \d+\w*'?)*\))$", re.MULTILINE)
 """The number of an equation that is written as text, at the end of its line."""
 
-CELL = re.compile(r"<(t[dh])(?: style=\"[^\"]*\")?>([^<]{1,18})</\1>")
-"""A short cell of a table: a number with its error or sign, one or two words."""
+CELL = re.compile(r"<td(?: style=\"[^\"]*\")?>([^<]{0,24})</td>")
+"""A short cell of a table: a number with its error or sign, one or two words, or nothing."""
 
 TABLE = re.compile(r"<table>(.*?)</table>", re.DOTALL)
 
@@ -76,7 +76,7 @@ def rendered(text: str) -> str:
         if token.children:
             token.children = list(_without_files(token.children))
     html: str = parser.renderer.render(tokens, parser.options, {})
-    html = CELL.sub(r'<\1 class="short">\2</\1>', whole_options(html))
+    html = CELL.sub(r'<td class="short">\1</td>', whole_options(html))
     return TABLE.sub(_scrolled, html)
 
 
