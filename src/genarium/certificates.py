@@ -160,8 +160,8 @@ def told_power(power: Mapping[str, float | None]) -> str:
     if shift is None or narrow is None or wide is None or not all(map(math.isfinite, (shift, narrow, wide))):
         return "These are too few replicates to see any error of a posterior."
     return (
-        f"Seen in four of five such validations: a mean of one quantity that is off by {shift:.2f} posterior sds, or "
-        f"an sd that is {narrow:.2f} or {wide:.2f} times the right one."
+        f"Four in five such validations would detect a posterior mean that is off by {shift:.2f} posterior sds, or a "
+        f"posterior sd that is {narrow:.2f} or {wide:.2f} times the right one, of one quantity."
     )
 
 

@@ -1,6 +1,7 @@
 """Figures as inlined SVG: one style for every figure, and text that is the same on every run."""
 
 import io
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,9 @@ SIZE, SMALL = 9.5, 8
 
 KEPT = "as-is"
 """``gid`` of an artist whose colours a convention gives: in the dark they stay as they are in the light."""
+
+POWERS = 8
+"""Powers of ten that are labelled on an axis, at most."""
 
 DPI = 160
 """Resolution of the parts of a figure that are drawn as pixels."""
@@ -103,15 +107,26 @@ def log_ticks(axis: Any, low: float, high: float) -> None:
     """Label a logarithmic axis (of a plot or a colour bar) by plain numbers, few whatever its span."""
     span = high / low
     leading = (1, 2, 5) if span < 20 else (1, 3) if span < 1000 else (1,)
-    places = [m * 10.0**k for k in range(-12, 13) for m in leading]
-    ticks = [t for t in places if low * 0.999 <= t <= high * 1.001]
-    axis.set_ticks(ticks, labels=[f"{t:,.12g}" for t in ticks])
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    step = 1 + (last - first) // POWERS  # from one labelled power of ten to the next
+    powers = range(first - first % step, last + 1, step)
+    ticks = [t for k in powers for m in leading if low * 0.999 <= (t := float(f"{m}e{k}")) <= high * 1.001]
+    axis.set_ticks(ticks, labels=[_plain(t) for t in ticks])
     axis.set_ticks([], minor=True)
 
 
-def _plain_powers(figure: "Figure") -> None:
-    """Write powers of ten on logarithmic axes with raised figures, not with small ones."""
-    from matplotlib.ticker import Formatter, LogFormatterMathtext
+def _plain(value: float) -> str:
+    """Write a tick in full where it is short, else as a power of ten."""
+    exponent = math.floor(math.log10(value) + 1e-9)
+    if -5 < exponent < 7:
+        return f"{value:,.12g}"
+    leading = round(value / 10.0**exponent)
+    return f"{f'{leading}·' if leading > 1 else ''}10{str(exponent).translate(RAISED)}"
+
+
+def _plain_ticks(figure: "Figure") -> None:
+    """Write powers of ten with raised figures, not with small ones, and commas between thousands."""
+    from matplotlib.ticker import Formatter, LogFormatterMathtext, ScalarFormatter
 
     class Powers(Formatter):
         def __init__(self, inner: Formatter) -> None:
@@ -123,12 +138,19 @@ def _plain_powers(figure: "Figure") -> None:
         def __call__(self, x: float, pos: int | None = None) -> str:
             return plain_power(self.inner(x, pos))
 
+    class Thousands(ScalarFormatter):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            told = super().__call__(x, pos)
+            return re.sub(r"(?<![\d.])\d+", lambda found: f"{int(found[0]):,}", told) if "e" not in told else told
+
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
             if isinstance(found := axis.get_major_formatter(), LogFormatterMathtext):
                 axis.set_major_formatter(Powers(found))
             if isinstance(found := axis.get_minor_formatter(), LogFormatterMathtext):
                 axis.set_minor_formatter(Powers(found))
+            if type(axis.get_major_formatter()) is ScalarFormatter:
+                axis.set_major_formatter(Thousands())
 
 
 def plain_power(label: str) -> str:
@@ -158,7 +180,7 @@ def inline(figure: "Figure", key: str, label: str) -> str:
     """
     import matplotlib
 
-    _plain_powers(figure)
+    _plain_ticks(figure)
     buffer = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": key}):
         figure.savefig(buffer, format="svg", metadata={"Date": None}, dpi=DPI)

@@ -76,8 +76,9 @@ def said(value: float, ends: tuple[float, float] | None = None, unit: str = "") 
 
 
 def short(value: float) -> str:
-    """Write a number in three digits, large ones whole, with a minus sign that is one."""
-    text = f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:.3g}"
+    """Write a number in three digits, also where the last is 0, large ones whole, with a minus sign that is one."""
+    digits = ".3g" if float(value).is_integer() else "#.3g"
+    text = f"{value:,.0f}" if 1000 <= abs(value) < 1e9 else f"{value:{digits}}".rstrip(".")
     return ("0" if text == "-0" else text).replace("-", "\u2212", 1 if text.startswith("-") else 0)
 
 

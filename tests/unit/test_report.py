@@ -329,7 +329,7 @@ def test_checks_are_those_of_diagnose(method: str, fits: Fits, pages: Pages) -> 
     table = rows(pages(method), "Checks")
     assert [row["Status"] for row in table] == [f"{tables.SIGNS[v.status]} {v.status}" for v in found]
     assert [row["Check"] for row in table] == [v.check + v.advice for v in found]
-    assert [row["Found"] for row in table] == [f"{v.value:.4g}".replace("nan", "–") for v in found]
+    assert [row["Found"] for row in table] == [v.shown.replace("nan", "–") for v in found]
     classes = [
         row.attrs["class"] for row in pages(method).find("table", **{"aria-label": "Checks"}).find("tbody").every("tr")
     ]
@@ -502,13 +502,18 @@ def test_estimates_from_draws(method: str, name: str, fits: Fits, pages: Pages) 
         assert [row["ESS"] for row in table] == [f"{value:.0f}" for value in ess]
 
 
+def signed(text: str) -> float:
+    """Read a number whose minus sign is no hyphen."""
+    return float(text.replace("\u2212", "-"))
+
+
 @pytest.mark.parametrize("name", ["pi", "mu"])
 def test_point_estimates(name: str, fits: Fits, pages: Pages) -> None:
     table = rows(pages("em"), f"Estimates of {name}")
     values = fits("em")["point"][name].to_numpy().ravel()
-    np.testing.assert_allclose([float(row["estimate"]) for row in table], values, rtol=6e-4)
+    np.testing.assert_allclose([signed(row["estimate"]) for row in table], values, rtol=6e-4)
     assert not {"mean", "sd", "R-hat", "inside"} & set(table[0])
-    apart = [float(row["estimate − truth"]) for row in table]
+    apart = [signed(row["estimate − truth"]) for row in table]
     truth = matched_truth(gn.get("nb_mixture"), fits("em"))[name].ravel()
     np.testing.assert_allclose(apart, values - truth, rtol=6e-4, atol=1e-12)
 
@@ -562,7 +567,7 @@ def test_long_tables_say_what_they_leave_out() -> None:
         (13984.968, "13985"),
         (2084.05, "2084"),
         (31.274, "31.27"),
-        (-0.0012345, "-0.001234"),
+        (-0.0012345, "−0.001234"),
         (1.5e-9, "1.500e-09"),
         (3.2e8, "3.200e+08"),
         (np.nan, "–"),
@@ -797,7 +802,7 @@ def test_predictive_figure_agrees_with_the_verdicts(method: str, fits: Fits) -> 
         above = (again[name] > value).mean() + (again[name] == value).mean() / 2
         assert min(1, 2 * min(above, 1 - above)) == pytest.approx(p[name.replace("_", " ")])
         assert title_of(axes) == name.replace("_", " ")
-        assert axes.get_xlabel().endswith(f"; p {short(p[name.replace('_', ' ')])}")
+        assert axes.get_xlabel().endswith(f"; p {p[name.replace('_', ' ')]:.2g}")
         np.testing.assert_allclose(xdata(axes.lines[0]), value)
         (outline,) = axes.patches
         assert isinstance(outline, Polygon)
@@ -936,6 +941,7 @@ def test_style_is_undone_after_an_error() -> None:
         (28, 2100, ["30", "100", "300", "1,000"]),
         (0.02, 900, ["0.1", "1", "10", "100"]),
         (1, 10, ["1", "2", "5", "10"]),
+        (1e-31, 3, ["10⁻³⁰", "10⁻²⁵", "10⁻²⁰", "10⁻¹⁵", "10⁻¹⁰", "10⁻⁵", "1"]),
     ],
 )
 def test_log_ticks(low: float, high: float, labels: list[str]) -> None:
@@ -944,6 +950,18 @@ def test_log_ticks(low: float, high: float, labels: list[str]) -> None:
     log_ticks(axes.xaxis, low, high)
     assert [text.get_text() for text in axes.get_xticklabels()] == labels
     assert not len(axes.get_xticks(minor=True))
+
+
+@pytest.mark.parametrize(
+    ("ends", "labels"),
+    [((0, 5286), {"1,000", "5,000"}), ((-603000, -600000), {"\u2212603,000"}), ((0, 0.0012), {"0.0002", "0.0010"})],
+)
+def test_thousands_have_commas(ends: tuple[float, float], labels: set[str]) -> None:
+    with style():
+        figure = Figure()
+        figure.subplots().set_xlim(*ends)
+        drawn = inline(figure, "a", "a")
+    assert labels <= set(re.findall(r">([^<>]+)</text>", drawn))
 
 
 # -- another model -----------------------------------------------------------------------------------------------------

@@ -400,7 +400,7 @@ def test_settings_and_provenance(biased: Validation, html: str) -> None:
 
 def test_exact_draws_are_said_to_be_uniform(exact: Validation) -> None:
     assert exact.passed
-    assert words(overall(exact, exact.verdicts)).startswith("! Too few replicates to tell. Seen in four of five")
+    assert words(overall(exact, exact.verdicts)).startswith("! Too few replicates to tell. Four in five such")
     first, second = map(words, directions(exact))
     assert first.startswith("No quantity departs from uniform ranks (smallest p = ")
     assert "±0.08" in second  # 1.96 sqrt(.9 x .1 / 60)
@@ -408,7 +408,7 @@ def test_exact_draws_are_said_to_be_uniform(exact: Validation) -> None:
 
 def test_enough_replicates_pass_with_their_power(tried: Model) -> None:
     found = validate(tried, "conjugate", 100, seed=3, item=10)
-    assert "Passed all 5 checks. Seen in four of five such validations" in words(overall(found, found.verdicts))
+    assert "Passed all 5 checks. Four in five such validations would detect" in words(overall(found, found.verdicts))
     assert ": passed\n" in str(found)
 
 
