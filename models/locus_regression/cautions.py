@@ -61,7 +61,7 @@ def dispersed(tree: xr.DataTree, problem: Problem) -> Caution:
     seen = expected > 0
     excess = (observed[seen] - expected[seen]) ** 2 / expected[seen] - 1
     error = np.sqrt((2 + 1 / expected[seen]).sum())
-    check = "variation of loci beyond the features'"
+    check = "variation between loci that the features do not explain"
     if not excess.sum() > SURE * error:
         return Caution(check, 0)
     ratio = 1 + float(excess.mean())

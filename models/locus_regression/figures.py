@@ -15,7 +15,7 @@ from .along import rates
 from .bias import bias
 from .metrics import cosine
 from .panels import bars
-from .shown import PAGE, Fitted, collect, named
+from .shown import PAGE, Fitted, collect, named, without_features
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,8 +49,10 @@ def figures(tree: xr.DataTree, *, reference: Any = "") -> Iterator[Titled]:
     fitted = collect(tree, reference)
     yield from spectra(fitted)
     yield from bias(tree, fitted.processes)
-    yield from effects(fitted)
-    yield from rates(fitted)
+    if not without_features(fitted.known):
+        yield from effects(fitted)
+    if len(fitted.rate) > 1:
+        yield from rates(fitted)
     yield exposures(fitted)
     if len(fitted.processes) > 2:
         yield likeness(fitted)
@@ -237,10 +239,13 @@ def likeness(fitted: Fitted) -> Titled:
     names = [name for name, _ in fitted.processes]
     K = len(names)
     figure = Figure(figsize=(WIDTH, float(np.clip(0.4 * K, 1.6, 2.9)) + 1.1), layout="compressed")
-    pair = figure.subplots(1, 2, sharex=True, sharey=True)
+    compared = {"signatures": fitted.signature.centre}
+    if not (alone := without_features(fitted.known)):
+        compared["rates along the genome"] = np.maximum(fitted.rate.T, 1e-12)
+    pair = figure.subplots(1, len(compared), squeeze=False, sharex=True, sharey=True)[0]
     edges = np.arange(K + 1) - 0.5
-    both = [cosine(v, v).to_numpy() for v in (fitted.signature.centre, np.maximum(fitted.rate.T, 1e-12))]
-    for axes, table, title in zip(pair, both, ("signatures", "rates along the genome"), strict=True):
+    both = [cosine(v, v).to_numpy() for v in compared.values()]
+    for axes, table, title in zip(pair, both, compared, strict=True):
         mesh = axes.pcolormesh(edges, edges, table, vmin=0, vmax=1, cmap="cividis", edgecolors="white", linewidth=0.6)
         axes.set(ylim=(K - 0.5, -0.5), aspect="equal", title=title)
         axes.set_xticks(range(K), names, rotation=90)
@@ -250,11 +255,16 @@ def likeness(fitted: Fitted) -> Titled:
         for j, k in np.ndindex(K, K) if K <= PAGE else ():
             text, color = f"{table[j, k]:.2f}".removeprefix("0"), on(mesh.cmap(mesh.norm(table[j, k])))
             axes.text(k, j, text, ha="center", va="center", color=color, fontsize=SMALL)
-    figure.colorbar(mesh, ax=pair, label="cosine", fraction=0.05, pad=0.02)
+    figure.colorbar(mesh, ax=list(pair), label="cosine", fraction=0.05, pad=0.02)
     largest = both[0][np.triu_indices(K, 1)].max()
     caption = (
         f"Cosine similarity of the processes; the largest between two signatures is {largest:.2f}. Look for pairs of "
-        "signatures near one: if their rates are similar too, one process has been split in two; if not, one process "
-        "acts in two ways along the genome."
+        "signatures near one: "
+        + (
+            "one process may have been split in two."
+            if alone
+            else "if their rates are similar too, one process has been split in two; if not, one process acts in two "
+            "ways along the genome."
+        )
     )
     return "Similarity of the processes", caption, figure

@@ -9,7 +9,7 @@ from genarium.found import centre_and_ends, listed, percent, short
 from genarium.registry import fitted_model
 
 from .metrics import signatures
-from .shown import named
+from .shown import named, without_features
 
 MOST = 20
 """Processes in the table, the commonest ones."""
@@ -29,17 +29,22 @@ def found(tree: xr.DataTree) -> Answer:
     features = [named("feature", label, 24) for label in group["feature"].to_numpy()]
     sure = np.ones(beta.shape, dtype=bool) if ends is None else (ends[0] > 0) | (ends[1] < 0)
     order = np.argsort(-share, kind="stable")
-    rows = [["process", "share of mutations", "commonest channels", "effects of features on the rate, per unit"]]
+    alone = without_features(tree["constant_data"].to_dataset())
+    rows = [["process", "share of mutations", "commonest channels"]]
+    rows[0] += [] if alone else ["effects of features on the rate, per unit"]
     for k in order[:MOST]:
         first = np.argsort(-shape[k], kind="stable")[:NAMED]
         common = ", ".join(f"{channels[m]} ({percent(shape[k, m], 1)})" for m in first)
-        rows.append([names[k], f"{percent(share[k], 1)}", common, _effects(features, beta[k], sure[k], ends, int(k))])
+        told = [] if alone else [_effects(features, beta[k], sure[k], ends, int(k))]
+        rows.append([names[k], f"{percent(share[k], 1)}", common, *told])
     K, F = beta.shape
     parts = [f"{names[k]} {percent(share[k])}" for k in order[:5]]
     notes = [
         f"{K} mutational process{'es' * (K > 1)}: {listed(parts)} of the mutations"
         f"{' (the five commonest)' if K > 5 else ''}."
     ]
+    if alone:
+        return Answer("Signatures", {"Processes, the commonest first": rows}, notes)
     if ends is not None:
         notes.append(
             f"The {LEVEL:.0%} interval excludes zero for {int(sure.sum()):,} of {K * F:,} effects of features."

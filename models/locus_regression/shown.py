@@ -69,6 +69,11 @@ class Fitted:
         return f" There are only {len(COLORS)} colours: the order tells." if some else ""
 
 
+def without_features(known: xr.Dataset) -> bool:
+    """Whether no feature differs between loci, so that there are signatures and exposures alone: effects are prior."""
+    return bool(np.ptp(known["features"].to_numpy(), axis=-1).max() == 0)
+
+
 def collect(tree: xr.DataTree, reference: Any = "") -> Fitted:
     """Take from a fitted tree what the figures show, and compare its signatures with those of a table."""
     found = {one.name: one for one in estimates(fitted_model(tree), tree)}

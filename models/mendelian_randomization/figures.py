@@ -185,7 +185,7 @@ def funnel(tree: xr.DataTree, data: tuple[Array, Array, Array, Array]) -> Titled
     whole, _ = of_interest(tree)
     figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
     axes = figure.subplots()
-    heights = np.linspace(precision.max() * 0.05, precision.max() * 1.05, 100)
+    heights = np.linspace(precision.max() * 0.005, precision.max() * 1.05, 100)
     reach = float(norm.ppf((1 + LEVEL) / 2))
     axes.fill_betweenx(heights, whole - reach / heights, whole + reach / heights, color=FAINT, alpha=0.35, lw=0)
     axes.axvline(whole, color=PALETTE[0], lw=1.5)
@@ -245,7 +245,7 @@ def without_each(tree: xr.DataTree) -> Iterator[Titled]:
             if off
             else ""
         )
-        + (f" {left:,} that move it less are not drawn." if left else "")
+        + (f" The {left:,} that move it least are not drawn." if left else "")
     )
     yield "Leave one out", caption, figure
 

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from genarium.declaration import Answer
-from genarium.found import cells, centre_and_ends, heads, told
+from genarium.found import cells, centre_and_ends, heads, named, told
 from genarium.found import said as told_number
 from genarium.registry import fitted_model
 
@@ -75,7 +75,10 @@ def _table(tree: xr.DataTree, name: str) -> list[list[str]]:
     if value.ndim:
         dim = str(posterior[name].dims[2])
         names = posterior[dim].to_numpy()
-        return [[dim, *heads("effect", ends)], *([str(names[i]), *cells(value, ends, i)] for i in range(len(value)))]
+        return [
+            [dim, *heads("effect", ends)],
+            *([named(dim, names[i]), *cells(value, ends, i)] for i in range(len(value))),
+        ]
     rows = [["quantity", *heads("estimate", ends)], [EFFECTS[name], *cells(value, ends)]]
     if name == "global_effect":
         low, high = (np.asarray(end) for end in prediction(tree))

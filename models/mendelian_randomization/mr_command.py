@@ -10,6 +10,7 @@ import numpy as np
 from genarium.declaration import Answer, Array
 from genarium.drawing import Titled
 from genarium.errors import InputError
+from genarium.found import short
 from genarium.readers.files import no_file_twice
 from genarium.remedies import flag
 from genarium.settings import by_flags, only_with
@@ -147,9 +148,9 @@ def mr(
         seed=seed,
         correlation=None if matrix is None or independent else matrix,
     )
-    left = [*told.notes, *(f"{n} variants left out: {why}" for why, n in told.rows.left_out.items() if n)]
+    left = [*told.notes, *(_left_out(n, why) for why, n in told.rows.left_out.items() if n)]
     if not keep.all():
-        left.append(f"{(~keep).sum()} variants left out: p value on the exposure of {p_value:g} or more")
+        left.append(_left_out(int((~keep).sum()), f"p value on the exposure of {p_value:g} or more"))
     names_of = [
         f"{file.trait} ({path.name})" if file.trait else path.name
         for file, path in zip(told.columns, (exposure, outcome), strict=True)
@@ -159,6 +160,11 @@ def mr(
 
 INDEPENDENT = 0.01
 """Squared correlation up to which variants are taken as independent."""
+
+
+def _left_out(count: int, why: str) -> str:
+    """Say how many variants are left out."""
+    return f"{count:,} variant{'s' * (count != 1)} left out: {why}"
 
 
 def _linked(told: Paired, ld: Path, alleles: Path | None, threshold: float | None) -> tuple[Paired, Array]:
@@ -201,10 +207,16 @@ def answer(found: MrTable, title: str = "Mendelian randomisation", notes: list[s
         head = ["r2 of the exposure", "r2 of the outcome", "p value", "direction"]
         tables["Direction (Steiger)"] = [head, [*cells, direction]]
     if found.without:
-        tables["IVW without each variant"] = [HEAD, *map(_cells, found.without)]
+        failed = any(row.note for row in found.without)  # a column that would be empty is none
+        ends = len(HEAD) - (not failed)
+        head = ["variant left out", *HEAD[2:ends]]
+        tables["IVW without each variant"] = [
+            head,
+            *([row.method, *_cells(row)[2:ends]] for row in found.without),
+        ]
     first = next((row for row in found.rows if np.isfinite(row.estimate)), found.rows[0])
     low, high = first.ci
-    said = [f"{first.method}: {first.estimate:.3g}, {100 * found.level:g}% interval {low:.3g} to {high:.3g}."]
+    said = [f"{first.method}: {short(first.estimate)}, {100 * found.level:g}% interval {short(low)} to {short(high)}."]
     said.append(
         f"Low and high are the ends of {100 * found.level:g}% intervals. An estimate is the change in the outcome, in "
         "its own units, for each unit of the exposure."
@@ -228,7 +240,7 @@ HEAD = ["method", "variants", "estimate", "se", "low", "high", "p value", "note"
 
 def _cells(row: Row) -> list[str]:
     numbers = [row.estimate, row.se, *row.ci]
-    shown = ["–" if np.isnan(v) else f"{v:.5g}" for v in numbers]
+    shown = ["–" if np.isnan(v) else f"{v:#.5g}".rstrip(".") for v in numbers]
     return [row.method, f"{row.variants}", *shown, shown_p(row.p_value), row.note]
 
 

@@ -386,7 +386,7 @@ def _posterior(found: Any, given: tuple[Array, Array, Array, Array], level: floa
     other = int(min((theta > 0).sum(), (theta < 0).sum()))
     p_value = min(1.0, 2 * (1 + other) / (1 + len(theta)))  # so many draws tell no smaller one
     omega = float(np.median(np.asarray(found.posterior["pleiotropy_sd"])))
-    note = f"posterior mean and quantiles; twice the share of draws of the other sign; pleiotropy of sd {omega:.2g}"
+    note = f"posterior mean and quantiles; p: twice the share of draws of the other sign; sd of pleiotropy {omega:.2g}"
     return Row(
         "Bayesian model",
         len(given[0]),

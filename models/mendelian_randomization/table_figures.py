@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from genarium.drawing import FAINT, INK, PALETTE, WIDTH, Titled
+from genarium.found import short
 
 from .estimates import oriented
 from .mr_table import MrTable
@@ -57,7 +58,7 @@ def scatter(found: MrTable) -> Titled:
     ends = np.array([0, 1.05 * float(data.x.max())])
     for color, row in zip(PALETTE, (r for r in found.rows if r.method in LINES), strict=False):
         start = found.pleiotropy[0] if row.method == "Egger" and found.pleiotropy else 0.0
-        axes.plot(ends, start + row.estimate * ends, color=color, lw=1.4, label=f"{row.method}: {row.estimate:.3g}")
+        axes.plot(ends, start + row.estimate * ends, color=color, lw=1.4, label=f"{row.method}: {short(row.estimate)}")
     axes.axhline(0, color=FAINT, lw=0.8)
     axes.set(xlabel="effect on the exposure (allele that raises it)", ylabel="effect on the outcome", xlim=(0, None))
     axes.legend(loc="best")
@@ -95,7 +96,7 @@ def single(found: MrTable) -> Titled:
     _forest(axes, [found.names[some[j]] for j in best], values, found.rows[0].estimate)
     left = len(data) - len(best)
     caption = "Ratio of each variant's effects, with its 95% interval; dotted: IVW."
-    return "Single variants", caption + (f" {left:,} that are known less are not drawn." if left else ""), figure
+    return "Single variants", caption + (f" The {left:,} least precise are not drawn." if left else ""), figure
 
 
 def funnel(found: MrTable) -> Titled:
@@ -106,15 +107,15 @@ def funnel(found: MrTable) -> Titled:
     whole = found.rows[0].estimate
     reach = 4 * float(np.median(1 / precision)) + abs(whole)
     figure, axes = _axes(4.4)
-    heights = np.linspace(precision.max() * 0.05, precision.max() * 1.05, 100)
+    heights = np.linspace(precision.max() * 0.005, precision.max() * 1.05, 100)
     axes.fill_betweenx(heights, whole - 1.96 / heights, whole + 1.96 / heights, color=FAINT, alpha=0.35, lw=0)
     axes.axvline(whole, color=PALETTE[0], lw=1.5)
     axes.plot(np.clip(ratio, whole - reach, whole + reach), precision, "o", color=INK, ms=3, alpha=0.7)
     axes.set(xlabel="ratio of a variant's effects", ylabel="precision of the ratio (1 / standard error)")
     axes.set(xlim=(whole - 1.06 * reach, whole + 1.06 * reach), ylim=(0, 1.05 * precision.max()))
     caption = (
-        "Each dot is a variant, ratios beyond the edges on these; the grey funnel would hold 95% of them if errors of "
-        "the outcome were the only source of scatter. Asymmetry points to directional pleiotropy."
+        "Each dot is a variant; ratios beyond an edge are drawn on it. The grey funnel would hold 95% of them if "
+        "errors of the outcome were the only source of scatter. Asymmetry points to directional pleiotropy."
     )
     return "Funnel", caption, figure
 
@@ -130,4 +131,4 @@ def without_each(found: MrTable) -> Titled:
     _forest(axes, [rows[j].method for j in most], values[most], whole)
     left = len(values) - len(most)
     caption = f"IVW without each variant, with its {100 * found.level:g}% interval; dotted: with all."
-    return "Leave one out", caption + (f" Not drawn are {left:,} that move it less." if left else ""), figure
+    return "Leave one out", caption + (f" The {left:,} that move it least are not drawn." if left else ""), figure

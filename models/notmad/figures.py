@@ -2,25 +2,41 @@
 
 import warnings
 from collections.abc import Iterator
+from textwrap import fill
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from genarium.declaration import Array
-from genarium.drawing import FAINT, PALETTE, SMALL, WIDTH, Titled, on, shades, style
+from genarium.drawing import FAINT, INK, PALETTE, SMALL, WIDTH, Titled, on, shades, style
 from genarium.evaluate import fitted_problem, predictions
 from genarium.found import percent
 from genarium.registry import fitted_model
 
 from .encoder import SCALE, curves
-from .found import networks
+from .found import names_of, networks
 
 DRAWN, SMALLEST = 40, 0.1
 """Nodes that graphs are drawn of at most; size from which an entry is an edge there."""
 
-NODES, SAMPLES, COVARIATES = 24, 2000, 6
-"""Nodes side by side whose weights have room for a number; samples and covariates drawn at most."""
+SAMPLES, COVARIATES = 2000, 6
+"""Samples and covariates drawn at most."""
+
+LETTER, SMALL_LETTER = 0.085, 0.072
+"""Width of a letter of size ``SIZE`` and ``SMALL``, in inches, as far as the layout has to know it."""
+
+ROOM, LINE, WIDEST = 0.3, 0.14, 0.34
+"""Side of a cell, in inches, that a number fits into, that a line of text needs, and at most."""
+
+NAME = 28
+"""Letters of a covariate's name in a line."""
+
+PANEL = 4.2
+"""Width of a graph, in inches, at most."""
+
+RADIAL = 14
+"""Nodes of a graph from which on their names point outwards, since side by side they would overlap."""
 
 
 def figures(tree: xr.DataTree) -> Iterator[Titled]:
@@ -49,38 +65,42 @@ def figures(tree: xr.DataTree) -> Iterator[Titled]:
         yield embedding(tree, found)
 
 
-def _weights(tree: xr.DataTree) -> tuple[Array, Array, Array | None]:
-    """Names of the nodes, the archetypes (K, p, p), and their mean shares over the samples where the method tells."""
-    told = "point" in tree and "archetype_weight" in tree["point"]
-    share = tree["point"]["archetype_weight"].to_numpy().mean(0) if told else None
-    return tree["observed_data"]["node"].to_numpy(), networks(tree)[0], share
-
-
-def _told(tree: xr.DataTree, share: Array | None) -> str:
-    """Return what captions of the archetypes add."""
-    return (" Weights are means of the draws." if "posterior" in tree else "") + (
-        " In brackets: mean share of an archetype over the samples." if share is not None else ""
-    )
+def _weights(tree: xr.DataTree) -> tuple[Array, Array, list[str], str]:
+    """Names of the nodes, the archetypes (K, p, p), their titles with their mean shares, and what captions add."""
+    nodes, W = tree["observed_data"]["node"].to_numpy(), networks(tree)[0]
+    drawn = " Weights are means of the draws." if "posterior" in tree else ""
+    if len(W) == 1:  # the network of all samples
+        return nodes, W, [""], drawn
+    titles = names_of(tree)
+    if "point" in tree and "archetype_weight" in tree["point"]:
+        share = tree["point"]["archetype_weight"].to_numpy().mean(0)
+        titles = [f"{title} ({percent(one)})" for title, one in zip(titles, share, strict=True)]
+        drawn += " In brackets: mean share of an archetype over the samples."
+    return nodes, W, titles, drawn
 
 
 def graphs(tree: xr.DataTree) -> Titled:
     """Draw the archetypes as graphs: nodes on a circle, an arrow for each edge."""
     from matplotlib.figure import Figure
 
-    nodes, W, share = _weights(tree)
+    nodes, W, titles, told = _weights(tree)
     K, columns = len(W), min(len(W), 3)
     rows = -(-K // columns)
     angle = 2 * np.pi * np.arange(len(nodes)) / len(nodes)
     place = np.column_stack([np.sin(angle), np.cos(angle)])
+    panel, room = min(WIDTH / columns, PANEL), SMALL_LETTER * max(len(str(name)) for name in nodes)
+    radial = len(nodes) > RADIAL
+    wide = 1.15 * panel / max(panel - 2 * room, 0.4 * panel)
+    high = wide if radial else 1.3
     top = max(float(np.abs(W).max()), 1e-9)
     with style():
-        figure = Figure(figsize=(WIDTH, WIDTH / columns * rows), layout="constrained")
+        figure = Figure(figsize=(WIDTH, (panel * high / wide + 0.3) * rows), layout="constrained")
         axes = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
         for k, axis in enumerate(axes):
             axis.set_axis_off()
             if k >= K:
                 continue
-            axis.set(xlim=(-1.4, 1.4), ylim=(-1.4, 1.4), aspect="equal")
+            axis.set(xlim=(-wide, wide), ylim=(-high, high), aspect="equal")
             for i, j in np.argwhere(np.abs(W[k]) > SMALLEST):
                 size = abs(W[k, i, j]) / top
                 arrow = {
@@ -88,31 +108,39 @@ def graphs(tree: xr.DataTree) -> Titled:
                     "color": PALETTE[0] if W[k, i, j] > 0 else PALETTE[1],
                     "lw": 0.4 + 2 * size,
                     "alpha": 0.4 + 0.6 * size,
-                    "shrinkA": 7,
-                    "shrinkB": 7,
+                    "shrinkA": 3,
+                    "shrinkB": 3,
                     "connectionstyle": "arc3,rad=0.12",
                 }
                 axis.annotate("", place[j], place[i], arrowprops=arrow)
-            for at, name in zip(place, nodes, strict=True):
-                axis.text(*at, str(name), ha="center", va="center", size=SMALL)
-            axis.set_title(f"archetype {k}" + (f" ({percent(share[k])})" if share is not None else ""))
+            axis.plot(*place.T, "o", color=INK, ms=2.5)
+            for (x, y), turn, name in zip(place, 90 - np.degrees(angle), nodes, strict=True):  # outside the circle
+                side = "center" if abs(x) < 0.05 and not radial else "left" if x >= 0 else "right"
+                level = "center" if abs(y) < 0.95 or radial else "bottom" if y > 0 else "top"
+                turned = {"rotation": turn if x >= 0 else turn + 180, "rotation_mode": "anchor"} if radial else {}
+                axis.text(1.07 * x, 1.07 * y, str(name), ha=side, va=level, size=SMALL, **turned)
+            axis.set_title(titles[k])
     caption = (
         f"Edges with an absolute weight above {SMALLEST:g}, drawn wider for larger weights; blue: positive; orange: "
-        "negative." + _told(tree, share)
+        f"negative.{told}"
     )
-    return "Archetypes as graphs", caption, figure
+    return "Archetypes as graphs" if len(W) > 1 else "The network as a graph", caption, figure
 
 
 def archetypes(tree: xr.DataTree, covariate: int = 0) -> Titled:
     """Heat maps of the archetypes' weights, source in rows and target in columns."""
     from matplotlib.figure import Figure
 
-    nodes, W, share = _weights(tree)
-    K, columns = len(W), min(len(W), 3)
-    rows = -(-K // columns)
+    nodes, W, titles, told = _weights(tree)
+    K, label = len(W), LETTER * max(len(str(name)) for name in nodes)
+    side = {n: ((WIDTH - 0.9) / n - label - 0.25) / len(nodes) for n in range(min(K, 3), 0, -1)}
+    columns = next((n for least in (ROOM, LINE) for n in side if side[n] >= least), 1)
+    cell, rows = min(max(side[columns], 0.02), WIDEST), -(-K // columns)
+    some = slice(None, None, int(np.ceil(LINE / cell)))  # the names that have room
     top = max(float(np.abs(W).max()), 1e-9)
     with style():
-        figure = Figure(figsize=(WIDTH, 2.5 * rows + 0.2), layout="constrained")
+        height = rows * (cell * len(nodes) + label + 0.6)
+        figure = Figure(figsize=(WIDTH, height), layout="compressed")
         axes = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
         for k, axis in enumerate(axes):
             axis.grid(False)
@@ -120,20 +148,19 @@ def archetypes(tree: xr.DataTree, covariate: int = 0) -> Titled:
                 axis.set_axis_off()
                 continue
             image = axis.imshow(W[k], cmap="RdBu", vmin=-top, vmax=top)
-            axis.set_xticks(range(len(nodes)), [str(n) for n in nodes], rotation=90)
-            axis.set_yticks(range(len(nodes)), [str(n) for n in nodes])
-            axis.set_title(f"archetype {k}" + (f" ({percent(share[k])})" if share is not None else ""))
+            axis.set_xticks(range(len(nodes))[some], [str(n) for n in nodes[some]], rotation=90)
+            axis.set_yticks(range(len(nodes))[some], [str(n) for n in nodes[some]])
+            axis.set_title(titles[k])
             axis.set_xlabel("target")
-            if len(nodes) * columns <= NODES:
+            if cell >= ROOM:
                 for i, j in np.argwhere(np.abs(W[k]) > 0.05):
                     color = on(image.cmap(image.norm(W[k, i, j])))
-                    axis.text(j, i, f"{W[k, i, j]:.1f}", ha="center", va="center", size=SMALL, color=color)
+                    value = f"{W[k, i, j]:.1f}".replace("-", "\u2212")
+                    axis.text(j, i, value, ha="center", va="center", size=SMALL, color=color)
         axes[0].set_ylabel("source")
-        figure.colorbar(image, ax=list(axes), shrink=0.8, label="weight of the edge")
-    caption = "Weight of the edge from the node of a row to that of a column; blue: positive; red: negative." + _told(
-        tree, share
-    )
-    return "Archetypes", caption, figure
+        figure.colorbar(image, ax=list(axes), shrink=0.8 / rows, label="weight of the edge")
+    caption = "Weight of the edge from the node of a row to that of a column; blue: positive; red: negative."
+    return "Archetypes" if len(W) > 1 else "Weights of the network", caption + told, figure
 
 
 def context_curves(tree: xr.DataTree) -> Titled:
@@ -145,6 +172,7 @@ def context_curves(tree: xr.DataTree) -> Titled:
     at = {name: tree["point"][name].to_numpy() for name in model.unknown.variables}
     context = tree["constant_data"]["context"].to_numpy()
     names = tree["constant_data"]["covariate"].to_numpy()
+    titles = names_of(tree)
     shown = min(context.shape[1], COVARIATES)
     with style():
         figure = Figure(figsize=(WIDTH, 2.4 * -(-shown // 3)), layout="constrained")
@@ -153,8 +181,11 @@ def context_curves(tree: xr.DataTree) -> Titled:
             values = np.linspace(context[:, j].min(), context[:, j].max(), 101)
             centre, spread = (float(tree["constant_data"][name].to_numpy()[j]) for name in SCALE)
             for k, curve in enumerate(curves(encoder, at, j, (values - centre) / spread).T):
-                axes[j].plot(values, curve, color=PALETTE[k % len(PALETTE)], label=f"archetype {k}")
-            axes[j].set_xlabel(str(names[j]) if names.dtype.kind in "US" else f"covariate {names[j]}")
+                axes[j].plot(values, curve, color=PALETTE[k % len(PALETTE)], label=titles[k])
+            told = str(names[j]) if names.dtype.kind in "US" else f"covariate {names[j]}"
+            axes[j].set_xlabel(fill(told, NAME))
+            axes[j].locator_params(axis="x", nbins=5)
+            _two_values(axes[j].xaxis, context[:, j])
         for axis in axes[shown:]:
             axis.set_axis_off()
         axes[0].set_ylabel("contribution to the logit")
@@ -184,6 +215,7 @@ def embedding(tree: xr.DataTree, found: xr.Dataset, covariate: int = 0) -> Title
         if share[1] < 1e-9:  # as networks of two archetypes are, on a line: the covariate takes the second axis
             axis.scatter(points[:, 0], shade, color=PALETTE[0], **dots)
             axis.set_ylabel(name)
+            _two_values(axis.yaxis, shade)
             caption = (
                 f"Every point is a sample: its network's place on the line between the archetypes, against {name}."
             )
@@ -193,7 +225,16 @@ def embedding(tree: xr.DataTree, found: xr.Dataset, covariate: int = 0) -> Title
             figure.colorbar(drawn, ax=axis, label=name, extend="both" if low > shade.min() else "neither")
             caption = f"Every point is the projected network of a sample, coloured by {name}."
         axis.set_xlabel(f"first component ({share[0]:.0%} of the variance)")
+        if len(np.unique(context[pick], axis=0)) < len(pick):
+            caption += " Samples of the same context lie on each other."
     return "Networks of the samples", caption, figure
+
+
+def _two_values(axis: Any, values: Array) -> None:
+    """Label an axis by the values of a covariate that has two, as that of a category does, and by none between them."""
+    two = np.unique(values)
+    if len(two) == 2:
+        axis.set_ticks(two, labels=[f"{v:.3g}" for v in two])
 
 
 def principal(flat: Array) -> tuple[Array, Array]:

@@ -5,7 +5,7 @@ import xarray as xr
 
 from genarium.declaration import Answer, Array
 from genarium.estimates import LEVEL
-from genarium.found import cells, heads, listed, percent
+from genarium.found import cells, heads, listed, named, percent
 from genarium.registry import fitted_model
 
 from .graphs import archetypes as weights_of
@@ -23,17 +23,17 @@ def found(tree: xr.DataTree) -> Answer:
     """Return the network of a fit by any method."""
     W, ends = networks(tree)  # (K, p, p)
     nodes = [str(name) for name in tree["observed_data"]["node"].to_numpy()]
-    group = tree["posterior" if "posterior" in tree else "point"]
-    labels = [str(name) for name in group["archetype"].to_numpy()]
-    names = [f"archetype {name}" if name.isdecimal() else name for name in labels]
+    names = names_of(tree)
     edges = np.argwhere(np.abs(W) > EDGE)
     edges = edges[np.argsort(-np.abs(W[tuple(edges.T)]), kind="stable")]
-    rows = [["network", "edge", *heads("weight", ends)]]
+    several = len(W) > 1
+    rows = [[*(["network"] if several else []), "edge", *heads("weight", ends)]]
     for k, i, j in edges[:MOST].tolist():
-        rows.append([names[k], f"{nodes[i]} → {nodes[j]}", *cells(W, ends, (k, i, j))])
+        edge = f"{nodes[i]} → {nodes[j]}"
+        rows.append([*([names[k]] if several else []), edge, *cells(W, ends, (k, i, j))])
     notes = [
         f"The networks of the samples mix {len(W)} archetypes: {listed(_each(tree, names, W))}."
-        if len(W) > 1
+        if several
         else f"One network of {len(nodes)} nodes for all samples, with {_count(W[0])}."
     ]
     if len(edges) > MOST:
@@ -48,6 +48,12 @@ def found(tree: xr.DataTree) -> Answer:
         )
     table = {f"Edges, the largest first (weights above {EDGE:g} in size)": rows} if len(rows) > 1 else {}
     return Answer("The network", table, notes)
+
+
+def names_of(tree: xr.DataTree) -> list[str]:
+    """Return the names of the archetypes, as a reader may know them."""
+    group = tree["posterior" if "posterior" in tree else "point"]
+    return [named("archetype", name) for name in group["archetype"].to_numpy()]
 
 
 def networks(tree: xr.DataTree) -> tuple[Array, tuple[Array, Array] | None]:

@@ -51,7 +51,7 @@ def _target(tree: xr.DataTree, shares: list[float]) -> str:
     states = tree["observed_data"]["state"].to_numpy()
     order = [int(k) for k in np.argsort(-np.asarray(shares), kind="stable") if shares[int(k)] > 0]
     more = f" and {len(order) - NAMED} more states" if len(order) > NAMED else ""
-    return ", ".join(f"{named('state', states[k])}: {short(shares[k])}" for k in order[:NAMED]) + more
+    return ", ".join(f"{named('state', states[k])}: {shares[k]:.3g}" for k in order[:NAMED]) + more
 
 
 def moved(tree: xr.DataTree) -> Answer:

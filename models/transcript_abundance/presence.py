@@ -76,7 +76,12 @@ def draw_outlined(rng: np.random.Generator, at: Array, h: Array, mass: Array) ->
         return float(at[S - 1] + rng.standard_exponential() / slope(at[S - 2], at[S - 1], h[S - 1], h[S - 2]))
     width, rise = at[i] - at[i - 1], h[i] - h[i - 1]
     v = rng.random()
-    part = v if abs(rise) < 1e-9 else np.log(v + (1 - v) * np.exp(-rise)) / rise + 1
+    if abs(rise) < 1e-9:
+        part = v
+    elif rise > 0:
+        part = np.log(v + (1 - v) * np.exp(-rise)) / rise + 1
+    else:  # falls: measured from the left, where nothing overflows
+        part = np.log1p(v * np.expm1(rise)) / rise
     return float(at[i - 1] + width * part)
 
 

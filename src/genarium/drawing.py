@@ -1,6 +1,7 @@
 """Figures as inlined SVG: one style for every figure, and text that is the same on every run."""
 
 import io
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,6 +31,9 @@ SIZE, SMALL = 9.5, 8
 
 KEPT = "as-is"
 """``gid`` of an artist whose colours a convention gives: in the dark they stay as they are in the light."""
+
+POWERS = 8
+"""Powers of ten that are labelled on an axis, at most."""
 
 DPI = 160
 """Resolution of the parts of a figure that are drawn as pixels."""
@@ -103,11 +107,22 @@ def log_ticks(axis: Any, low: float, high: float, most: int = 12) -> None:
     """Label a logarithmic axis (of a plot or a colour bar) by plain numbers, few whatever its span."""
     span = high / low
     leading = (1, 2, 5) if span < 20 else (1, 3) if span < 1000 else (1,)
-    places = [m * 10.0**k for k in range(-12, 13) for m in leading]
-    ticks = [t for t in places if low * 0.999 <= t <= high * 1.001]
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    step = 1 + (last - first) // POWERS  # from one labelled power of ten to the next
+    powers = range(first - first % step, last + 1, step)
+    ticks = [t for k in powers for m in leading if low * 0.999 <= (t := float(f"{m}e{k}")) <= high * 1.001]
     ticks = ticks[:: -(-len(ticks) // most) or 1]
-    axis.set_ticks(ticks, labels=[f"{t:,.12g}" for t in ticks])
+    axis.set_ticks(ticks, labels=[_plain(t) for t in ticks])
     axis.set_ticks([], minor=True)
+
+
+def _plain(value: float) -> str:
+    """Write a tick in full where it is short, else as a power of ten."""
+    exponent = math.floor(math.log10(value) + 1e-9)
+    if -5 < exponent < 7:
+        return f"{value:,.12g}"
+    leading = round(value / 10.0**exponent)
+    return f"{f'{leading}·' if leading > 1 else ''}10{str(exponent).translate(RAISED)}"
 
 
 def _plain_numbers(figure: "Figure") -> None:

@@ -40,9 +40,9 @@ class Verdict:
 
     @property
     def shown(self) -> str:
-        """The value in four digits, or as many as show on which side of its limit it lies."""
+        """The value in four digits (a p-value in two), or as many as show on which side of its limit it lies."""
         limits = [float(number) for number in re.findall(r"\d+(?:\.\d+)?", self.limit)]
-        for digits in range(4, 17):
+        for digits in range(2 if self.limit.startswith("p ") else 4, 17):
             text = f"{self.value:.{digits}g}"
             if all(
                 (self.value > one) == (float(text) > one) and (self.value < one) == (float(text) < one)

@@ -6,6 +6,9 @@ from typing import Any
 
 IRREGULAR = {"locus": "loci"}
 
+CAPITALS = ("f", "q", "ivw")
+"""Statistics that are known by capital letters: F, Cochran's Q, inverse-variance weighting."""
+
 
 def plural(noun: str) -> str:
     """Return the plural of the name of a dim.
@@ -28,6 +31,25 @@ def plural(noun: str) -> str:
     if noun.endswith("y") and noun[-2:-1] not in "aeiou":
         return f"{noun[:-1]}ies"
     return f"{noun}es" if noun.endswith(("s", "x", "ch", "sh")) else f"{noun}s"
+
+
+def spelled(name: str) -> str:
+    """Write the name of a statistic in words, and what is known by capital letters in these.
+
+    Parameters
+    ----------
+    name : str
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> [spelled(name) for name in ("largest_residual", "heterogeneity_q", "ivw")]
+    ['largest residual', 'heterogeneity Q', 'IVW']
+    """
+    return " ".join(word.upper() if word in CAPITALS else word for word in name.split("_"))
 
 
 def did_you_mean(name: str, have: Iterable[Any]) -> str:

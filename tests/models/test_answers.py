@@ -102,7 +102,7 @@ def test_mendelian_randomisation_says_its_estimate_first() -> None:
     x = rng.normal(0.2, 0.05, 30)
     found = mr_table(x, np.full(30, 0.01), 0.4 * x, np.full(30, 0.01), model=False, iterations=200)
     told = mr_answer(found, notes=["a.tsv: columns taken"])
-    assert told.notes[0].startswith("IVW: 0.4, 95% interval 0.3")
+    assert told.notes[0].startswith("IVW: 0.400, 95% interval 0.3")
     assert told.notes[-1] == "a.tsv: columns taken"
     narrow = mr_table(x[:2], np.full(2, 0.01), 0.4 * x[:2], np.full(2, 0.01), model=False, iterations=200, level=0.5)
     assert "50% interval" in mr_answer(narrow).notes[0]

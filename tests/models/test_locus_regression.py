@@ -288,7 +288,7 @@ def test_cautions_speak_of_what_is_read() -> None:
         return {one.check: one for one in cautions(fit, fitted_problem(model, fit))}
 
     blocks = [f"{name} whose chains disagree" for name in ("effects", "signatures", "exposures")]
-    loci = "variation of loci beyond the features'"
+    loci = "variation between loci that the features do not explain"
     assert [said(calm)[name].value for name in (*blocks, loci)] == [0, 0, 0, 0]
     assert said(wild)[loci].value > 1.3
     assert "loci='random'" in said(wild)[loci].advice

@@ -218,4 +218,4 @@ def test_fits_of_doublets_are_diagnosed(method: str) -> None:
     tree = gn.simulate("locus_regression", seed=1, channels="DBS78", cell=60, locus=4, genome=3, process=2)
     few = {"restarts": 1, "sweeps": 400, "draws": 100} if method == "vi" else {}
     found = gn.diagnose("locus_regression", gn.fit("locus_regression", tree, method, seed=1, **few))
-    assert "variation of loci beyond the features'" in [verdict.check for verdict in found.verdicts]
+    assert "variation between loci that the features do not explain" in [verdict.check for verdict in found.verdicts]

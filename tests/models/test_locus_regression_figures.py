@@ -21,9 +21,11 @@ import genarium as gn
 from genarium.declaration import Array
 from genarium.drawing import FAINT, INK, MARK, PALETTE, inline, style
 from genarium.errors import InputError
+from genarium.found import found
 from genarium.models.locus_regression.axis import axis_of, staggered
 from genarium.models.locus_regression.channels import CHANNELS, CONTEXTS
 from genarium.models.locus_regression.panels import SUBSTITUTIONS
+from genarium.registry import fitted_model
 from genarium.reporting import figures_of_result
 
 module = import_module("genarium.models.locus_regression.figures")
@@ -509,3 +511,18 @@ def test_twelve_processes_stand_in_two_columns() -> None:
     named = [axes for axes in figure.axes[:11] if any(t.get_text() for t in axes.get_xticklabels())]
     assert named == [figure.axes[9], figure.axes[10]]  # the feet of both columns
     assert [axes.get_visible() for axes in every["Effects of the features"][1].axes] == [True] * 11 + [False]
+
+
+def test_without_features_there_are_signatures_and_exposures_alone() -> None:
+    """Effects that no data bear on, and the rate of the only locus, are no results."""
+    cells = {"genome": [0, 0, 1, 1], "channel": [3, 5, 3, 9], "locus": [0, 0, 0, 0], "count": [20, 30, 40, 9]}
+    tree = gn.fit("locus_regression", cells, "vi", 1, process=3, restarts=1, draws=30)
+    every = drawn(tree)
+    assert list(every) == ["Signatures", "Exposures of the genomes", "Similarity of the processes"]
+    caption, figure = every["Similarity of the processes"]
+    assert [axes.get_title(loc="left") for axes in figure.axes[:-1]] == ["signatures"]
+    assert "rates" not in caption
+    answer = found(fitted_model(tree), tree)
+    (rows,) = answer.tables.values()
+    assert rows[0] == ["process", "share of mutations", "commonest channels"]
+    assert not any("effect" in text for text in (answer.title, *answer.notes))

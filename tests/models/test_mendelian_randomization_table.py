@@ -172,7 +172,10 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert rows["Contamination mixture"]["note"] is not None
     assert told["tables"]["Direction (Steiger)"][0]["direction"] == "exposure first"
     assert len(told["tables"]["IVW without each variant"]) == 12
-    assert "1 variants left out: alleles do not match" in told["notes"]
+    assert list(told["tables"]["IVW without each variant"][0]) == [
+        *("variant left out", "estimate", "se", "low", "high", "p value")
+    ]
+    assert "1 variant left out: alleles do not match" in told["notes"]
     text = page.read_text()
     for title in ("Effects", "Methods", "Single variants", "Funnel", "Leave one out", "Heterogeneity"):
         assert f">{title}</h" in text

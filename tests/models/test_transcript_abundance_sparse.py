@@ -208,3 +208,28 @@ def test_under_the_relaxed_prior_some_transcript_is_there() -> None:
     for low in (-10.0, -4.0, 0.0):
         p = density[grid.max(-1) < low].sum() * cell
         assert abs((drawn.max(1) < low).mean() - p) < 4 * np.sqrt(p * (1 - p) / draws) + 0.01 * p
+
+
+def test_draws_of_a_steep_outline_stay_where_its_mass_is() -> None:
+    """An outline that falls by thousands of nats to the right, as of many reads, overflows nothing."""
+    at, h, mass = np.array([0.0, 1.0, 2.0]), np.array([-5000.0, 0.0, -5000.0]), np.empty(4)
+    presence.log_mass(at, h, mass)
+    rng = np.random.default_rng(1)
+    draws = np.array([presence.draw_outlined(rng, at, h, mass) for _ in range(2000)])
+    assert np.abs(draws - 1).max() < 0.01
+    assert abs((draws > 1).mean() - 0.5) < 0.05
+    np.testing.assert_allclose(np.abs(draws - 1).mean(), 1 / 5000, rtol=0.15)
+
+
+def test_draws_of_many_reads_have_their_likelihood() -> None:
+    """Ten segments of a circle, a million reads: half a chi-squared number of nats below the best, not thousands."""
+    rng = np.random.default_rng(2)
+    classes = [sorted({k, (k - 1) % 10, (k - 2) % 10}) for k in range(10)]
+    nu = rng.dirichlet(np.full(10, 2.0))
+    count = rng.multinomial(1_000_000, [nu[some].sum() / 3 for some in classes])
+    data = from_classes([(some, [1 / 3] * 3, int(c)) for some, c in zip(classes, count, strict=True)], [3000] * 10)
+    tree = gn.fit("transcript_abundance", data, "gibbs", seed=1, chains=1, draws=200, tune=100)
+    drawn = tree["posterior"]["nu"].to_numpy()[0]
+    p = np.stack([drawn[:, some].sum(1) / 3 for some in classes], 1)
+    below = (count * np.log(count / count.sum())).sum() - (count * np.log(p)).sum(1)
+    assert below.max() < 40

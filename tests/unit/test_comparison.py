@@ -10,6 +10,7 @@ import xarray as xr
 import genarium as gn
 from genarium import cli
 from genarium.errors import InputError
+from genarium.reporting.page import number
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,8 @@ def test_fits_with_draws_are_compared(fits: dict[str, xr.DataTree], tmp_path: Pa
     page = gn.compare(some, tmp_path / "c.html")
     said = text(page)
     ranked = az.compare(some, round_to="none")
-    assert f"{ranked.index[0]} {ranked['elpd'].iloc[0]:.1f}" in said
+    best = f"{ranked.index[0]} {number(ranked['elpd'].iloc[0])} {number(ranked['se'].iloc[0])}"
+    assert f"{best} – – {ranked['weight'].iloc[0]:.2f}" in said  # the best does not differ from itself
     assert re.search(r"largest difference of means, [\d.]+ times the larger posterior sd, is that of (pi|mu)\[", said)
     mean = float(fits["gibbs"]["posterior"].to_dataset()["pi"].mean(("chain", "draw"))[0])
     assert f"{mean:.4f} [" in said

@@ -449,7 +449,7 @@ def test_feature_that_the_model_misses(toy_tree: xr.DataTree, make: Make, verdic
         assert missed.value < (0.005 if status == "warn" else 1e-3)
         assert ("do not rely" in missed.advice) == (status == "fail")
         assert missed.where == "200 replications"
-        assert f"The data have sd {width * y.std():.4g}" in missed.advice
+        assert f"It is {width * y.std():.4g}" in missed.advice
 
 
 def test_replications_have_the_gaps_of_the_data(toy: Model, toy_tree: xr.DataTree) -> None:
@@ -558,7 +558,7 @@ def test_diagnosis_as_text(diagnosis: Diagnosis) -> None:
 
 def test_values_are_shown_on_their_side_of_the_limit() -> None:
     for value, limit, shown in ((1.00996, "< 1.01", "1.00996"), (1.01, "< 1.01", "1.01"), (399.98, ">= 400", "399.98"),
-                                (512.345, ">= 400", "512.3"), (0.123456, "k > 0.70: 0", "0.1235")):  # fmt: skip
+                                (512.345, ">= 400", "512.3"), (0.123456, "= 0 with k > 0.70", "0.1235")):  # fmt: skip
         assert verdict("x", True, value, limit, "", "").shown == shown
 
 

@@ -158,7 +158,7 @@ def test_checks_are_those_of_diagnose(method: str, fits: Fits, pages: Pages) -> 
     table = rows(pages(method), "Checks")
     assert [row["Status"] for row in table] == [f"{tables.SIGNS[v.status]} {v.status}" for v in found]
     assert [row["Check"] for row in table] == [v.check + v.advice for v in found]
-    assert [row["Found"] for row in table] == [f"{v.value:.4g}".replace("nan", "–") for v in found]
+    assert [row["Found"] for row in table] == [v.shown.replace("nan", "–") for v in found]
     classes = [
         row.attrs["class"] for row in pages(method).find("table", **{"aria-label": "Checks"}).find("tbody").every("tr")
     ]

@@ -17,7 +17,6 @@ from genarium.declaration import Array
 from genarium.drawing import Titled
 from genarium.estimates import estimates
 from genarium.reporting import chains, estimate_section, figures, figures_of_result
-from genarium.reporting.page import short
 from genarium.verbs.diagnose import diagnose, replicated_statistics
 from report_pages import MU, PI, Fits, Page, Pages, each_method, rows, section
 
@@ -195,7 +194,7 @@ def test_predictive_figure_agrees_with_the_verdicts(method: str, fits: Fits) -> 
         above = (again[name] > value).mean() + (again[name] == value).mean() / 2
         assert min(1, 2 * min(above, 1 - above)) == pytest.approx(p[name.replace("_", " ")])
         assert title_of(axes) == name.replace("_", " ")
-        assert axes.get_xlabel().endswith(f"; p {short(p[name.replace('_', ' ')])}")
+        assert axes.get_xlabel().endswith(f"; p {p[name.replace('_', ' ')]:.2g}")
         np.testing.assert_allclose(xdata(axes.lines[0]), value)
         (outline,) = axes.patches
         assert isinstance(outline, Polygon)

@@ -252,6 +252,8 @@ def _scatter(names: list[str], mean: Array, truth: Array, sd: Array | None) -> T
             low, high = low - pad, high + pad
             axes.set(xlim=(low, high), ylim=(low, high))
             axes.locator_params(nbins=4)
+            if max(-low, high) >= 100:  # wide labels
+                axes.locator_params(axis="x", nbins=2)
         axes.plot([low, high], [low, high], color=INK, lw=0.8)
         pixels = len(names) * len(x) > VECTOR
         if sd is not None:

@@ -196,10 +196,12 @@ def _prediction(models: Mapping[str, Model], trees: Mapping[str, xr.DataTree]) -
     rows = [
         (
             escape(str(name)),
-            *(number(float(row[c])) for c in ("elpd", "se", "elpd_diff", "dse", "weight")),
+            *(number(float(row[c])) for c in ("elpd", "se")),
+            *((number(float(row[c]), 3) if rank else "–") for c in ("elpd_diff", "dse")),  # the first is the best
+            f"{row['weight']:.2f}",
             f"{high[str(name)]:.1%}",
         )
-        for name, row in ranked.iterrows()
+        for rank, (name, row) in enumerate(ranked.iterrows())
     ]
     head = ("fit", "elpd", "se", "difference", "its se", "weight", "k > 0.7")
     said = paragraph(

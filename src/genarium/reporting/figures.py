@@ -12,7 +12,7 @@ from genarium.drawing import FAINT, MARK, PALETTE, WIDTH, Titled, log_ticks
 from genarium.estimates import LEVEL, Estimate
 from genarium.reporting.page import short
 from genarium.verbs.diagnose import replicated_statistics, tail
-from genarium.words import plural
+from genarium.words import plural, spelled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -121,9 +121,11 @@ def choice(tree: xr.DataTree) -> Iterator[Titled]:
         axes.errorbar(candidates, below, table["behind_error"], fmt="none", color=PALETTE[0], linewidth=1, zorder=1)
     axes.scatter(candidates[~kept], below[~kept], s=28, color=PALETTE[0])
     axes.scatter(candidates[kept], below[kept], s=60, color=MARK, marker="D")
-    for x, y in zip(candidates, below, strict=True):
-        place, side = ((8, -4), "left") if held else ((0, 7), "center")  # beside a bar
-        axes.annotate(short(round(float(y), 1)), (x, y), place, textcoords="offset points", ha=side)
+    for i, (x, y) in enumerate(zip(candidates, below, strict=True)):
+        up = i + 1 < len(below) and below[i + 1] < y  # the line on the right leads upwards
+        place, side = ((8, -11 if up else 4), "left") if held else ((0, 7), "center")  # beside a bar, off the line
+        told = f"{y:,.0f}" if y >= 100 else short(round(float(y), 1))
+        axes.annotate(told, (x, y), place, textcoords="offset points", ha=side)
     axes.set_yscale("symlog", linthresh=1)
     axes.set_ylim(max(3 * below.max(), 2), -0.5)
     what = f"option {size}" if named else f"number of {plural(size)}"
@@ -233,8 +235,8 @@ def predictive(model: Model, tree: xr.DataTree, seed: int) -> Iterator[Titled]:
             axes.hist(values, bins=bins, color=FAINT, histtype="stepfilled")
         p = tail(value, values) if values.size else np.nan
         axes.axvline(value, color=MARK, lw=1.8)
-        axes.set_title(name.replace("_", " "))
-        axes.set_xlabel(f"data {short(value)}; p {short(p) if np.isfinite(p) else '–'}")
+        axes.set_title(spelled(name))
+        axes.set_xlabel(f"data {short(value)}; p {f'{p:.2g}' if np.isfinite(p) else '–'}")
         axes.set_yticks([])
         axes.spines["left"].set_visible(False)
         if wide:
@@ -252,7 +254,7 @@ def predictive(model: Model, tree: xr.DataTree, seed: int) -> Iterator[Titled]:
         "Predictive checks",
         f"Grey: each statistic in {count} datasets replicated from {how}. Line: its value in the data, with the "
         "two-sided p-value of the checks: how often a replication is as extreme, on either side. Look for lines "
-        "outside the grey, or at its edge: features of the data that the model does not reproduce. Axes over a wide "
+        "outside the grey, or at its edge: properties of the data that the model does not reproduce. Axes over a wide "
         "range are logarithmic.",
         figure,
     )

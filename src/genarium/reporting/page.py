@@ -18,9 +18,8 @@ def number(value: SupportsFloat, digits: int = 4) -> str:
     if not math.isfinite(x):
         return "–"
     exponent = math.floor(math.log10(abs(x))) if x else 0
-    if -4 <= exponent < 7:
-        return f"{x:.{max(0, digits - 1 - exponent)}f}"
-    return f"{x:.{digits - 1}e}"
+    text = f"{x:.{max(0, digits - 1 - exponent)}f}" if -4 <= exponent < 7 else f"{x:.{digits - 1}e}"
+    return text.replace("-", "\u2212", 1) if x < 0 else text
 
 
 def short(value: float) -> str:

@@ -217,7 +217,7 @@ def _finding(one: Certificate, model: Model, given: dict[str, object]) -> str:
         parts.append(f"The 90% intervals of its quantities covered the true value in {share} of these.")
         power = escape(told_power(told.get("power") or {}))
         parts.append(power or "Which errors it could have detected is not recorded.")
-        parts.append("Smaller errors may have gone undetected." if power.startswith("Four") else "")
+        parts.append("Smaller errors may have gone undetected." if power.startswith("Detected") else "")
     switches = {
         name: value
         for name, value in {**defaults, **told.get("options", {})}.items()

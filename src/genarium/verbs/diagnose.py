@@ -21,6 +21,7 @@ from genarium.registry import fitted_model
 from genarium.story import prior, replicate
 from genarium.tree import arrays, stacked
 from genarium.verdicts import Diagnosis, Status, Verdict, verdict
+from genarium.words import spelled
 
 RHAT, ESS, EBFMI = 1.01, 400, 0.3
 """Thresholds: Vehtari et al. (2021, Bayesian Analysis 16), Betancourt (2016)."""
@@ -425,7 +426,7 @@ def _leave_one_out(model: Model, tree: xr.DataTree) -> list[Verdict]:
             "observations with high LOO k",
             bad == 0,
             bad,
-            f"k > {limit:.2f}: 0",
+            f"= 0 with k > {limit:.2f}",
             f"highest k {k[worst]:.2f} at {at}" if at else f"highest k {k[worst]:.2f}",
             advice,
             "warn",
@@ -533,19 +534,17 @@ def _predictive(model: Model, tree: xr.DataTree, seed: int) -> list[Verdict]:
     for name, value in observed.items():
         again = replicated[name]
         p, limit = tail(value, again), ALARM / len(observed)
-        spelled = name.replace("_", " ")
         advice = (
-            f"The data have {spelled} {value:.4g}, but replications have {again.mean():.4g} (sd {again.std():.3g}): "
-            "the model does not reproduce this feature."
+            f"It is {value:.4g} in the data, but {again.mean():.4g} (sd {again.std():.3g}) in replications: the model "
+            "does not reproduce this property of the data."
         )
         where = f"{len(again)} replications"
         far = abs(value - again.mean()) > FAR * again.std() and not again.min() <= value <= again.max()
         if far:
-            advice += (
-                f" No replication comes near the data ({FAR} sd): do not rely on results that depend on this feature."
-            )
+            advice += f" None comes near the data ({FAR} sd): do not rely on results that depend on it."
         status: Status = "fail" if far else "warn"
-        out.append(verdict(f"predictive check: {spelled}", p >= limit, p, f"p >= {limit:.2g}", where, advice, status))
+        check = f"predictive check: {spelled(name)}"
+        out.append(verdict(check, p >= limit, p, f"p >= {limit:.2g}", where, advice, status))
     return out
 
 
