@@ -43,7 +43,7 @@ def test_a_certificate_is_told_with_its_coverage_and_its_power(monkeypatch: pyte
         "Calibration of vi: certified. On 300 datasets simulated from the model (100 cells, 2 genes)"
     )
     assert "The 90% intervals of its quantities covered the true value in 88% to 93% of these." in text
-    assert "off by 0.31 posterior sds, or a posterior sd that is 0.78 or 1.27 times the right one" in text
+    assert "off by 0.31 posterior sd, or a posterior sd that is 0.78 or 1.27 times the right one" in text
     assert "Smaller errors may have gone undetected." in text
     assert "says nothing about data that the model does not describe" in text
 
