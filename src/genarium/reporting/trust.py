@@ -226,7 +226,7 @@ def _finding(one: Certificate, model: Model, given: dict[str, object]) -> str:
     if switches:
         named = ", ".join(code(f"{name}={value}") for name, value in switches.items())
         parts.append(f"It was made with {named}, unlike this fit.")
-    parts.append("It says nothing about data that the model does not describe.")
+    parts.append("This says nothing about data that the model does not describe.")
     return " ".join(filter(None, parts))
 
 
