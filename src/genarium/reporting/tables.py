@@ -205,5 +205,6 @@ def _attribute(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(_attribute(v) for v in value) or "none"
     if isinstance(value, float | np.floating):
-        return f"{float(value):.6g}"
+        text = f"{float(value):.6g}"
+        return f'<span class="whole">{text}</span>' if "e-" in text else text  # not broken after its hyphen
     return "–" if value is None else escape(str(value)) or "none"
