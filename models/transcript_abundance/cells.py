@@ -32,6 +32,7 @@ def alevin(path: Path) -> dict[str, Any]:
     Raises
     ------
     InputError
+        If a file is missing or damaged, or files do not fit each other.
     """
     rows, columns = (path.with_name(f"quants_mat_{side}.txt") for side in ("rows", "cols"))
     cells, names = lines(rows), lines(columns)
@@ -68,6 +69,7 @@ def bustools(path: Path) -> dict[str, Any]:
     Raises
     ------
     InputError
+        If names of cells or genes are missing, the matrix is damaged, or files do not fit each other.
     """
     own = path.name.removesuffix(".gz").removesuffix(".mtx")
     stems = (own, own.rpartition(".")[0])  # cells_x_genes.mature.mtx goes with cells_x_genes.genes.txt
