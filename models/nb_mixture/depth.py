@@ -1,8 +1,8 @@
 """Variational Bayes with size factors: the Beta prior is no longer conjugate, so q(ln mu | r) lives on nodes.
 
-Every q(ln mu_kd | r_j) is a log-concave density in one dimension. It is found by Newton's method and summed by the
-trapezoidal rule with 9/8 sd between nodes, whose error for a normal density is 3e-7 (eq. 20 of the card). Sums over
-cells are sums over the nodes of their size factors, so that a sweep passes over the cells once.
+Every q(ln mu_kd | r_j) is a log-concave density in one dimension. Its mode is found by Newton's method, and it is
+summed by the trapezoidal rule over a coordinate in which it is nearly normal (eq. 20 of the card). Sums over cells are
+sums over the nodes of their size factors, so that a sweep passes over the cells once.
 """
 
 from collections.abc import Iterator
@@ -19,13 +19,52 @@ from .factors import Grid, RisingTable
 from .likelihood import Story
 
 NODES = np.linspace(-4.5, 4.5, 9)
-"""Nodes of ln mu, in sd around the mode."""
+"""Nodes of the coordinate z of ln mu in which q(ln mu | r) is nearly normal."""
 
 CHUNK = 200_000
 """Numbers in a work array, at most: it stays in the processor's cache."""
 
 KEPT = 4_000_000
 """Numbers in the table of ln(1 + s mu / r), at most, that is kept from one half of a sweep to the other."""
+
+
+@dataclass(frozen=True)
+class NearNormal:
+    """A coordinate z of ln mu in which q(ln mu | r) is nearly standard normal (eq. 20).
+
+    With few counts, q is far from normal in ln mu itself: its left tail falls by no more than mu^(b0 + counts).
+
+    Attributes
+    ----------
+    mode, sd : ndarray, shape (J, K, D)
+        Mode of ln mu, and the sd that the curvature there gives.
+    right, left : ndarray, shape (J, K, D)
+        How fast the steps of ln mu grow to either side.
+    """
+
+    mode: Array
+    sd: Array
+    right: Array
+    left: Array
+
+    @classmethod
+    def around(cls, mode: Array, curvature: Array, slope: Array) -> "NearNormal":
+        """Match the third and fourth derivative of a Beta's logit with this curvature and, to the left, this slope."""
+        p = 1 - curvature / slope
+        skew, square = (1 - 2 * p) / (3 * np.sqrt(curvature)), (1 + 5 * p * (1 - p)) / (18 * curvature)
+        root = np.sqrt(skew**2 + 4 * square)
+        return cls(mode, curvature**-0.5, (root - skew) / 2, (root + skew) / 2)
+
+    def at(self, index: Any) -> "NearNormal":
+        """Return the coordinates of some densities."""
+        return NearNormal(self.mode[index], self.sd[index], self.right[index], self.left[index])
+
+    def log_mu(self, z: Array) -> tuple[Array, Array]:
+        """Return ln mu at ``z``, and the logarithm of its derivative; all shapes broadcast."""
+        both = self.right + self.left
+        right, left = np.expm1(self.right * z), np.expm1(-self.left * z)
+        slope = (self.right * (1 + right) + self.left * (1 + left)) / both
+        return self.mode + self.sd * (right - left) / both, np.log(self.sd * slope)
 
 
 @dataclass(frozen=True)
@@ -36,6 +75,8 @@ class Factors:
     ----------
     weight : ndarray, shape (J, K or 1, D or 1)
         q of each node of r.
+    coordinate : NearNormal
+        Of every q(ln mu | r).
     log_mu : ndarray, shape (J, K, D, I)
         Nodes of ln mu.
     share : ndarray, shape (J, K, D, I)
@@ -45,6 +86,7 @@ class Factors:
     """
 
     weight: Array
+    coordinate: NearNormal
     log_mu: Array
     share: Array
     divergence: float
@@ -139,17 +181,18 @@ class DepthStep:
 
         sums = state.sums
         mode, curvature = self.newton(sums, state.mode)
-        sd = curvature**-0.5
-        log_mu = mode[..., None] + sd[..., None] * NODES  # (J, K, D, I)
+        coordinate = NearNormal.around(mode, curvature, self.b0 + sums.total.sum(0))
+        log_mu, log_slope = coordinate.at((..., None)).log_mu(NODES)  # (J, K, D, I)
         odds = log_mu - np.log(self.r)[..., None]
         log_prior = self.b0 * odds - (self.a0 + self.b0) * np.log1p(np.exp(odds)) - betaln(self.a0, self.b0)
-        log_prior += np.log(sd * (NODES[1] - NODES[0]))[..., None]
+        log_prior += log_slope + np.log(NODES[1] - NODES[0])
         kept = self.log_ratios(odds)
         data = self.data(sums, odds, kept)
         share, log_z = normalised(log_prior + data)
         divergence_mu = (share * data).sum(-1) - log_z  # (J, K, D)
         weight_r, divergence_r = self.rising.weight(log_z, self.rising.own(sums.frequency))
-        return Factors(weight_r, log_mu, share, float((weight_r * divergence_mu).sum()) + divergence_r), mode, kept
+        divergence = float((weight_r * divergence_mu).sum()) + divergence_r
+        return Factors(weight_r, coordinate, log_mu, share, divergence), mode, kept
 
     def data(self, sums: Sums, odds: Array, kept: list[Array] | None) -> Array:
         """Sum over cells the share of the counts in ln q(ln mu | r) at its nodes; shape (J, K, D, I)."""
@@ -214,27 +257,28 @@ class DepthStep:
         """Return the state of given responsibilities."""
         return State(like.logits, self.counts.sums(q), like.mode)
 
-    def moments(self, state: State) -> tuple[Array, Array]:
-        """Mean and sd of ln mu given r, at every node of r; both (J, K, D)."""
-        factors, _, _ = self.factors(state)
-        mean = (factors.share * factors.log_mu).sum(-1)
-        return mean, np.sqrt((factors.share * (factors.log_mu - mean[..., None]) ** 2).sum(-1))
-
     def parameters(self, state: State, order: Array) -> dict[str, Any]:
         """Return mean and sd of ln mu, phi integrated out."""
-        mean, sd = self.moments(state)
-        weight = self.weight(state)
-        centre = (weight * mean).sum(0)
-        spread = np.sqrt((weight * (sd**2 + (mean - centre) ** 2)).sum(0))
+        factors, _, _ = self.factors(state)
+        mean, sd = moments(factors.share, factors.log_mu)
+        centre = (factors.weight * mean).sum(0)
+        spread = np.sqrt((factors.weight * (sd**2 + (mean - centre) ** 2)).sum(0))
         dims = ("component", "gene")
         return {"log_mu_mean": (dims, centre[order]), "log_mu_sd": (dims, spread[order])}
 
     def draw_mu(self, rng: np.random.Generator, state: State, r: Array, node: Array) -> tuple[Array, Array]:
-        """Draw ln mu from the normal density with the factor's moments at the nearest node of r."""
-        mean, sd = self.moments(state)
+        """Draw mu, whose coordinate is normal with the factor's moments at the nearest node of r."""
+        factors, _, _ = self.factors(state)
         at = np.broadcast_to(node, (len(r), self.K, self.D))
-        mean, sd = np.take_along_axis(mean, at, 0), np.take_along_axis(sd, at, 0)
-        z = rng.normal(size=mean.shape)
-        log_mu = mean + sd * z
-        log_q = -0.5 * z**2 - np.log(sd) - 0.5 * np.log(2 * np.pi) - log_mu
+        drawn = (at, np.arange(self.K)[:, None], np.arange(self.D))
+        mean, sd = (moment[drawn] for moment in moments(factors.share, NODES))
+        noise = rng.normal(size=mean.shape)
+        log_mu, log_slope = factors.coordinate.at(drawn).log_mu(mean + sd * noise)
+        log_q = -0.5 * noise**2 - np.log(sd) - 0.5 * np.log(2 * np.pi) - log_slope - log_mu
         return np.exp(log_mu), log_q.sum((1, 2))
+
+
+def moments(share: Array, value: Array) -> tuple[Array, Array]:
+    """Mean and sd of values at nodes (..., I) with weights ``share`` (J, K, D, I)."""
+    mean = (share * value).sum(-1)
+    return mean, np.sqrt((share * (value - mean[..., None]) ** 2).sum(-1))

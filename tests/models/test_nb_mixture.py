@@ -1,5 +1,6 @@
 """The mixture's inference against naive references: loops over cells, scipy.stats, brute-force integrals."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -280,25 +281,40 @@ def test_quadrature_with_equal_size_factors_equals_the_closed_form(dispersion: s
     assert summed.notes["bound"] == pytest.approx(closed.notes["bound"], abs=1e-4)
 
 
-def test_quadrature_nodes_integrate_a_skewed_factor() -> None:
-    """One gene without counts: q(ln mu) is as skewed as it gets; its normaliser against adaptive quadrature."""
+@pytest.mark.parametrize("x", [[0, 0, 0, 0], [0, 0, 1, 2], [3, 9, 30, 12]])
+def test_a_skewed_factor_is_integrated_and_drawn_from(x: list[int]) -> None:
+    """One gene with few counts: q(ln mu) is as skewed as it gets; normaliser and draws against adaptive quadrature."""
     problem = check(
         gn.get("nb_mixture"),
-        {"x": [[0], [0], [1], [2]], "phi": 0.5, "size_factor": [0.5, 1.0, 2.0, 1.5]},
+        {"x": np.array(x)[:, None], "phi": 0.5, "size_factor": [0.5, 1.0, 2.0, 1.5]},
         {"component": 1},
     )
     counts = Counts(problem["x"], problem["size_factor"])
     step = DepthStep(problem, counts, Story("known"), known_grid(problem, Story("known")))
-    _, bound = step(step.first(np.array([[0.7]])))
+    state = step.first(np.array([[0.7]]))
+    for _ in range(2):
+        state, bound = step(state)
 
     def density(log_mu: float) -> float:
         mu = np.exp([[log_mu]])
         likelihood = log_joint(problem["x"], problem["size_factor"], np.ones(1), mu, np.array([[0.5]])).sum()
         prior = stats.betaprime(1, 1, scale=2).logpdf(mu.item()) + log_mu
-        return float(np.exp(likelihood + prior + 8))
+        return float(np.exp(likelihood + prior - bound))
 
-    evidence = np.log(integrate.quad(density, -40, 40, limit=500, points=[-2, 0, 2])[0]) - 8
-    assert bound == pytest.approx(evidence, abs=2e-3)  # one component: the bound is the evidence
+    def expected(f: Callable[[float], float]) -> float:
+        return float(integrate.quad(lambda u: f(u) * density(u), -40, 40, limit=500, points=[-4, -2, 0, 2, 4])[0])
+
+    assert np.log(expected(lambda u: 1)) == pytest.approx(0, abs=1e-5)  # one component: the bound is the evidence
+    draws = 40_000
+    mu, log_q = step.draw_mu(np.random.default_rng(1), state, np.full((draws, 1, 1), 2.0), np.zeros((1, 1, 1), int))
+    log_mu = np.log(mu[:, 0, 0])
+    ratio = [density(u) / np.exp(q + u) for u, q in zip(log_mu[:2000], log_q[:2000], strict=True)]
+    assert np.std(ratio) < 0.05  # of the density to that of its draws
+    mean = expected(lambda u: u)
+    sd = np.sqrt(expected(lambda u: (u - mean) ** 2))
+    fourth = expected(lambda u: ((u - mean) / sd) ** 4)
+    assert log_mu.mean() == pytest.approx(mean, abs=4 * sd / np.sqrt(draws))
+    assert log_mu.std() == pytest.approx(sd, rel=4 * np.sqrt((fourth - 1) / (4 * draws)))
 
 
 @pytest.mark.parametrize("dispersion", DISPERSIONS)

@@ -18,7 +18,7 @@ from genarium.models.nb_mixture import corrected
 from genarium.models.nb_mixture.conjugate import ConjugateStep
 from genarium.models.nb_mixture.corrected import constrained, relabellings, reordered
 from genarium.models.nb_mixture.counts import Counts
-from genarium.models.nb_mixture.depth import DepthStep
+from genarium.models.nb_mixture.depth import DepthStep, moments
 from genarium.models.nb_mixture.draws import log_density
 from genarium.models.nb_mixture.factors import grid_around, known_grid
 from genarium.models.nb_mixture.gibbs import gibbs
@@ -84,8 +84,9 @@ def test_one_component_has_its_exact_covariance(dispersion: str) -> None:
 def test_one_component_with_size_factors(dispersion: str) -> None:
     step, state = ascended(make(dispersion, depth=True, mu=MU[:1], cells=60))
     settled_state, mean, covariance = respond(step, state)
-    given_r, sd = (v[:, 0] for v in step.moments(settled_state))  # (J, D)
-    w = step.weight(settled_state)[:, 0]
+    factors, _, _ = step.factors(settled_state)
+    given_r, sd = (v[:, 0] for v in moments(factors.share, factors.log_mu))  # (J, D)
+    w = factors.weight[:, 0]
     expected = (w * given_r).sum(0)
     np.testing.assert_allclose(mean[1:3], expected, rtol=1e-6)
     variance = (w * (sd**2 + (given_r - expected) ** 2)).sum(0)
