@@ -20,7 +20,7 @@ from genarium.declaration import Model, Sizes, Stage, Var
 from genarium.engines import compiled as densities
 from genarium.engines import sharing
 from genarium.engines.native import density as native
-from genarium.errors import InputError
+from genarium.errors import ApproximationError, InputError
 from genarium.supports import positive, real
 
 Exact = Callable[[xr.DataTree], tuple[float, float]]
@@ -327,6 +327,19 @@ def test_map_maximises_the_density_of_the_natural_value(spread: Model) -> None:
 def test_steps_of_advi_come_in_windows(toy: Model, toy_tree: xr.DataTree) -> None:
     with pytest.raises(InputError, match="iterations=1500 must be a multiple of window=1000"):
         gn.fit(toy, toy_tree, "advi", iterations=1500)
+
+
+def test_advi_says_where_it_left_the_support(toy: Model, toy_tree: xr.DataTree) -> None:
+    def density(sizes: Sizes, y: Any) -> None:
+        import pymc as pm
+
+        theta = pm.Normal("theta", 0, 1)
+        pm.Potential("bounded", pm.math.log(theta + 0.05))
+        pm.Normal("y", theta, 1, observed=y, dims="item")
+
+    bounded = replace(toy, density=density, methods={})
+    with pytest.raises(ApproximationError, match=r"left the support of the density at step \d+.*method='dadvi'"):
+        gn.fit(bounded, toy_tree, "advi", seed=1)
 
 
 def test_map_is_the_maximum(toy: Model, toy_tree: xr.DataTree, toy_exact: Exact) -> None:

@@ -1,16 +1,26 @@
-"""Mean-field ADVI of a model's PyMC density, its step compiled once."""
+"""Mean-field ADVI of a model's PyMC density (Kucukelbir et al. 2017, JMLR 18(14)), on its compiled gradient.
 
-from collections.abc import Mapping
-from functools import cache
-from typing import Any
+With q = Normal(m, diag(s²)) on the unconstrained scale, s = ln(1 + exp(rho)), a draw x = m + s z of it gives the
+unbiased gradient of the bound
+
+    E ln p(x) - E ln q(x),   dm = ∇ln p(x),   drho = (z ∇ln p(x) + 1/s) / (1 + exp(-rho))                            (1)
+
+which Adam (Kingma and Ba 2015, Algorithm 1) follows, one draw a step.
+"""
 
 import numpy as np
 
 from genarium.declaration import Array, Labelled, Problem, Result
-from genarium.engines.compiled import COMPILED, Compiled, compiled
-from genarium.errors import InputError
-from genarium.progress import spinner, track
+from genarium.engines.compiled import compiled
+from genarium.errors import ApproximationError, InputError
+from genarium.progress import track
 from genarium.remedies import option
+
+RATE, DECAY, SQUARE_DECAY, EPSILON = 0.02, 0.9, 0.999, 1e-8
+"""Adam's step size, its two decay rates, and what keeps its steps finite."""
+
+FIRST_SD = 0.1
+"""Standard deviation of every unconstrained value at the start."""
 
 
 def advi(
@@ -39,36 +49,54 @@ def advi(
     -------
     Result
         ``variational`` (mean and sd of each unconstrained element, loss), ``posterior``, ``sample_stats``.
+
+    Raises
+    ------
+    InputError
+        If ``iterations`` is not a multiple of ``window``.
+    ApproximationError
+        If the density or its gradient is not finite at a draw.
     """
     density = compiled(problem)
     if iterations % window:
         raise InputError(f"{option('iterations', iterations)} must be a multiple of {option('window', window)}.")
-    engine = _engine(density)
-    engine.reset(density.start(rng), int(rng.integers(2**31)))
+    start = density.start(rng)
+    n = len(start)
+    at = np.concatenate([start, np.full(n, np.log(np.expm1(FIRST_SD)))])  # means, then rho
+    first, second = np.zeros(2 * n), np.zeros(2 * n)  # Adam's moments of the gradient
+    average = np.zeros(2 * n)  # of the last window: it removes the noise of the steps
     losses: list[float] = []
-    average = np.zeros((2, len(engine.order)))  # of the last window: it removes the noise of the steps
     converged = False
     for i in track(range(iterations), "ADVI"):
         if i % window == 0:
             average[:] = 0
-        losses.append(float(engine.step()))
-        average += np.stack([engine.mean.get_value(borrow=True), engine.rho.get_value(borrow=True)]) / window
+            noise = rng.normal(size=(window, n))
+        z, mean, rho = noise[i % window], at[:n], at[n:]
+        sd = np.logaddexp(0, rho)
+        value, gradient = density.log_density(mean + sd * z, jacobian=True)
+        if not (np.isfinite(value) and np.isfinite(gradient).all()):
+            raise ApproximationError(
+                f"{problem.model.name}: ADVI left the support of the density at step {i + 1}: a draw has no finite "
+                "density or gradient. Use method='dadvi', whose steps are checked, or an exact method.",
+                khat=np.inf,
+            )
+        losses.append(log_normal(z, sd) - value)
+        slope = np.concatenate([gradient, (z * gradient + 1 / sd) / (1 + np.exp(-rho))])
+        first += (1 - DECAY) * (slope - first)
+        second += (1 - SQUARE_DECAY) * (slope**2 - second)
+        rate = RATE * np.sqrt(1 - SQUARE_DECAY ** (i + 1)) / (1 - DECAY ** (i + 1))
+        at = at + rate * first / (np.sqrt(second) + EPSILON)
+        average += at / window
         if (i + 1) % window == 0 and i + 1 >= 2 * window:
             now, before = np.array(losses[-window:]), np.array(losses[-2 * window : -window])
             error = np.sqrt((now.var() + before.var()) / window)
             if before.mean() - now.mean() < error:
                 converged = True
                 break
-    mean, sd = average[0, engine.order], np.log1p(np.exp(average[1, engine.order]))
-    z = rng.normal(size=(draws, len(mean)))
-    vectors = mean + sd * z
-    log_q = (-0.5 * z**2 - np.log(sd) - 0.5 * np.log(2 * np.pi)).sum(1)
-    natural: list[Mapping[str, Array]] = []
-    for i, vector in enumerate(vectors):
-        values, jacobian = density.constrained(vector)
-        natural.append(values)
-        log_q[i] -= jacobian
-    posterior = {name: np.stack([n[name] for n in natural])[None] for name in problem.model.unknown.variables}
+    mean, sd = average[:n], np.logaddexp(0, average[n:])
+    z = rng.normal(size=(draws, n))
+    natural, jacobian = density.constrained_draws(mean + sd * z)
+    log_q = np.array([log_normal(one, sd) for one in z]) - jacobian
     variational: dict[str, Labelled] = {
         "unconstrained_mean": (("unconstrained",), mean),
         "unconstrained_sd": (("unconstrained",), sd),
@@ -80,48 +108,10 @@ def advi(
         "bound": -float(np.mean(losses[-window:])),
         "noisy_bound": 1,
     }
+    posterior = {name: np.asarray(value)[None] for name, value in natural.items()}
     return Result(posterior=posterior, variational=variational, sample_stats={"log_q": log_q[None]}, notes=notes)
 
 
-class Advi:
-    """PyMC's mean-field ADVI with its step function kept, so that other data need no compilation."""
-
-    def __init__(self, density: Compiled) -> None:
-        import pymc as pm
-        from pymc.variational import ADVI
-
-        self.density = density
-        with density.pymc:
-            self.inference = ADVI()
-            self.step = self.inference.objective.step_function(obj_optimizer=pm.adam(learning_rate=0.02), score=True)
-        self.shared = list(self.step.get_shared())
-        approx = self.inference.approx
-        self.mean, self.rho = approx.params_dict["mu"], approx.params_dict["rho"]
-        fixed = {id(v) for v in density.pymc.named_vars.values()}
-        self.fresh = [(v, np.array(v.get_value(), copy=True)) for v in self.shared if id(v) not in fixed and _plain(v)]
-        ordering = approx.ordering
-        self.order = np.concatenate([np.arange(*ordering[v.name][1].indices(10**9)[:2]) for v in density._values])
-
-    def reset(self, start: Array, seed: int) -> None:
-        """Forget earlier data: means at ``start``, small widths, the optimiser's memory cleared."""
-        for variable, value in self.fresh:
-            variable.set_value(value)
-        mean = np.empty_like(start)
-        mean[self.order] = start
-        self.mean.set_value(mean)
-        self.rho.set_value(np.full_like(mean, np.log(np.expm1(0.1))))
-        for variable in self.shared:
-            if not _plain(variable):
-                variable.set_value(np.random.default_rng(seed))
-
-
-@cache
-def _engine(density: Compiled) -> Advi:
-    """Return the ADVI step of a density, compiled once."""
-    COMPILED["advi"] += 1
-    with spinner("compiling the ADVI step"):
-        return Advi(density)
-
-
-def _plain(variable: Any) -> bool:
-    return isinstance(variable.get_value(borrow=True), np.ndarray)
+def log_normal(z: Array, sd: Array) -> float:
+    """Log density of independent normals with these sds, ``z`` sds from their means."""
+    return float(-0.5 * z @ z - np.log(sd).sum() - 0.5 * len(z) * np.log(2 * np.pi))
