@@ -47,6 +47,9 @@ FEW = 9.0
 AROUND = 0.3
 """Sd of ln sigma around what leaves the spread of all effects as it is, where another share is proposed."""
 
+FURTHEST, ACROSS = 1.5, 4.0
+"""Of the slope that makes up for an intercept, how much at most; first guess of a slice's width, in prior sd."""
+
 EM_STEPS = 10
 """Steps of EM towards the share of confounded variants around which it is proposed."""
 
@@ -93,6 +96,9 @@ class Sampler:
         self.sign = orientation(problem["signs_given"], self.x)  # drawn anew in every sweep, if signs are not given
         self.Sx, self.Sy = float(problem["exposure_scale"]), float(problem["outcome_scale"])
         self.ratio = self.Sy / self.Sx
+        weights = [self.sign * self.x * problem["se_outcome"] ** -2, (self.x / problem["se_outcome"]) ** 2]
+        across, along = (np.bincount(self.region, weight, self.S) for weight in weights)
+        self.lever = across / np.maximum(along, 1e-300)  # slope through zero that a constant gives the effects
 
     def __call__(self, rng: np.random.Generator) -> Iterator[Arrays]:
         """Yield draws of the unknown variables."""
@@ -101,7 +107,7 @@ class Sampler:
         at = State(**named, more=np.zeros(len(self.x)))
         share, eta = CONFOUNDED[0] / sum(CONFOUNDED), 0.0
         scales = self._stretched, self._exposure_sd, self._strong_share, self._omega
-        moves = *scales, self._kinds_changed, self._share_redrawn, self._intercepts, self._mirrored
+        moves = *scales, self._kinds_changed, self._share_redrawn, self._intercepts, self._mirrored, self._turned
         while True:
             for move in moves:
                 at = move(rng, at)
@@ -313,6 +319,24 @@ class Sampler:
         gain = self._by_region(at._replace(theta=theta, alpha=alpha)) - self._by_region(at)
         taken = np.log(rng.random(self.S)) < gain
         return at._replace(theta=np.where(taken, theta, at.theta), alpha=np.where(taken, alpha, at.alpha))
+
+    def _turned(self, rng: np.random.Generator, at: State) -> State:
+        """Slice update of the intercepts, effects moving along so that the fit to many variants stays (eq. 9e).
+
+        With many variants in a region, both signs of its intercept are modes, between which effects differ as well.
+        """
+        width = INTERCEPT * self.Sy
+        lever = self.lever * rng.uniform(0, FURTHEST, self.S)
+
+        def moved(by: Array) -> State:
+            return at._replace(theta=at.theta - lever * by, alpha=at.alpha + by)
+
+        def log_density(by: Array) -> Array:
+            to = moved(by)
+            prior = -0.5 * (to.alpha / width) ** 2 - 0.5 * ((to.theta - at.whole) / at.tau) ** 2
+            return np.asarray(self._by_region(to) + prior)
+
+        return moved(engine.slice_update(log_density, np.zeros(self.S), ACROSS * width, rng))
 
     def _regions(self, gamma: Array, rest: Array, v: Array) -> tuple[Array, Array]:
         """Return precision (S, 2, 2) and score (S, 2) of theta and alpha in each region, alpha's prior included."""

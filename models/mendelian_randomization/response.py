@@ -18,6 +18,7 @@ from genarium.errors import ApproximationError
 
 from .gibbs import gibbs
 from .likelihood import log_likelihood
+from .sides import divided
 from .story import HETEROGENEITY, INTERCEPT, MEAN_SD, PLEIOTROPY
 from .sweep import Factors, Step, Tilt, normalised
 
@@ -173,7 +174,7 @@ def correct(
     Raises
     ------
     ApproximationError
-        If Pareto k-hat is too large and ``polish`` is off.
+        If Pareto k-hat is too large, or a region has two modes, and ``polish`` is off.
     """
     moments = [around(step, state, rng, draws) for step, state in modes]
     mean, covariance, responded = moments[0]
@@ -189,7 +190,14 @@ def correct(
         wide = slope @ spread @ slope.T
         parts.append(importance.sample(log_posterior, start, wide, rng, draws=max(NORMAL_DRAWS, 4 * draws)))
     sampled = importance.pooled(parts)
-    polished = polish and not sampled.khat <= KHAT_USABLE
+    sides = divided(problem, *modes[0])
+    if sides and not polish:
+        raise ApproximationError(
+            f"{sides} of {problem.sizes['region']} regions may have an intercept of either sign, each with another "
+            "effect: draws around one of the two say too little. Use polish=True, or method='gibbs'.",
+            sampled.khat,
+        )
+    polished = polish and bool(sides or not sampled.khat <= KHAT_USABLE)
     if polished:
         posterior = gibbs(problem, rng, draws=-(-draws // CHAINS), tune=TUNE, chains=CHAINS, thin=THIN).posterior
     else:
@@ -212,7 +220,7 @@ def correct(
         posterior=posterior,
         sample_stats={},
         variational={**found.variational, **more},
-        notes={**found.notes, "khat": sampled.khat, "polished": int(polished), "modes": len(modes)},
+        notes={**found.notes, "khat": sampled.khat, "polished": int(polished), "modes": len(modes), "divided": sides},
     )
 
 

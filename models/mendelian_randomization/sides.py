@@ -21,18 +21,47 @@ SLOPES, INTERCEPTS, ROUNDS = 21, 13, 3
 WORTH = 1.0
 """Nats by which another pair of values must be better."""
 
+HELD, VALLEY = 5.0, 2.0
+"""Nats by which a second mode may be lower than the first; by which the density falls at least between them."""
+
 BLOCK = 2_000_000
 """Numbers in a work array, at most."""
 
 
 def other_side(problem: Problem, step: Step, state: Factors) -> Factors | None:
-    """Return the state with effect and intercept of regions moved to a better mode; None if no region has one.
-
-    The density that is compared is that of the data of a region with gamma, kinds and pleiotropy summed out (eq. 4),
-    at the expected spreads, as a function of theta and alpha, with alpha of the other sign than it has.
-    """
+    """Return the state with effect and intercept of regions moved to a better mode; None if no region has one."""
     if problem["signs_given"]:
         return None
+    best, centre = across(problem, step, state)
+    better = best > by_region(problem, step, at_means(step, state), state.mean.T[:, None])[0] + WORTH
+    if not better.any():
+        return None
+    return replace(state, mean=np.where(better[:, None], centre.T, state.mean))
+
+
+def divided(problem: Problem, step: Step, state: Factors) -> int:
+    """Count the regions with a second mode that holds some of the posterior, which draws around the first one miss.
+
+    Between the two, where the intercept is zero, the density is lower than at either, whatever the effect is.
+    """
+    if problem["signs_given"]:
+        return 0
+    at = at_means(step, state)
+    other, _ = across(problem, step, state)
+    own = by_region(problem, step, at, state.mean.T[:, None])[0]
+    theta = state.mean[:, 0]
+    reach = np.ptp(theta) + 4 * at["tau"]
+    slopes = theta + reach * np.linspace(-1, 1, 2 * SLOPES)[:, None]
+    between = by_region(problem, step, at, np.stack(np.broadcast_arrays(slopes, 0.0))).max(0)
+    return int(((other > own - HELD) & (between < np.minimum(own, other) - VALLEY)).sum())
+
+
+def across(problem: Problem, step: Step, state: Factors) -> tuple[Array, Array]:
+    """Return the highest density of each region, (S,), and effect and intercept there, (2, S), on the other side.
+
+    The density is that of the data of a region with gamma, kinds and pleiotropy summed out (eq. 4), at the expected
+    spreads, as a function of theta and alpha, with alpha of the other sign than it has.
+    """
     at = at_means(step, state)
     theta, alpha = state.mean.T
     width = np.ptp(theta) + 4 * at["tau"], 3 * INTERCEPT * step.Sy
@@ -48,10 +77,7 @@ def other_side(problem: Problem, step: Step, state: Factors) -> Factors | None:
         best = values[top, np.arange(step.S)]
         centre = both[:, top, np.arange(step.S)]
         reach = 2 * reach[0] / (SLOPES - 1), 2 * reach[1] / (INTERCEPTS - 1)
-    better = best > by_region(problem, step, at, state.mean.T[:, None])[0] + WORTH
-    if not better.any():
-        return None
-    return replace(state, mean=np.where(better[:, None], centre.T, state.mean))
+    return best, centre
 
 
 def at_means(step: Step, state: Factors) -> dict[str, float]:

@@ -51,7 +51,7 @@ def vi(
         from q itself, which is too narrow.
     polish : bool
         With linear response: whether a short run of Gibbs sampling takes the place of draws that importance ratios
-        cannot correct (Pareto k-hat above 0.7); else such a fit is refused.
+        cannot correct (Pareto k-hat above 0.7), or that miss a second mode of a region; else such a fit is refused.
     draws, restarts : int
         Draws; ascents, which start with few or many strong variants in turn.
     tolerance : float
@@ -62,12 +62,12 @@ def vi(
     -------
     Result
         ``posterior``, and the parameters of q at the best optimum in ``variational``; in the notes of linear response
-        ``khat``, ``polished`` and ``modes``.
+        ``khat``, ``polished``, ``modes``, and in ``divided`` how many regions have two.
 
     Raises
     ------
     ApproximationError
-        With linear response and ``polish=False``, if Pareto k-hat is above 0.7.
+        With linear response and ``polish=False``, if Pareto k-hat is above 0.7 or a region has two modes.
     """
     enough = tolerance if covariance == "mean_field" else max(tolerance, SETTLED)
     stop: dict[str, Any] = {"tolerance": enough, "max_iterations": max_iterations}

@@ -62,7 +62,7 @@ def test_collapsed_density_of_tau_is_an_integral_over_the_regions() -> None:
 
 
 MOVES = ("_stretched", "_exposure_sd", "_strong_share", "_kinds_changed", "_share_redrawn", "_omega",
-         "_intercepts", "_mirrored")  # fmt: skip
+         "_intercepts", "_mirrored", "_turned")  # fmt: skip
 
 
 @pytest.mark.parametrize("move", MOVES)
@@ -84,7 +84,7 @@ def test_every_move_keeps_the_joint_distribution(move: str) -> None:
     some = found.std(0) > 1e-12
     assert some.sum() >= 2
     z = found.mean(0)[some] / (found.std(0)[some] / np.sqrt(n))
-    assert (np.abs(z) < 4.2).all(), z  # of eight moves, some eight numbers each: p < .002
+    assert (np.abs(z) < 4.2).all(), z  # of nine moves, some eight numbers each: p < .002
 
 
 def test_the_share_of_strong_variants_moves_near_one_too() -> None:
