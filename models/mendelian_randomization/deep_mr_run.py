@@ -1,7 +1,7 @@
 """Deep Mendelian randomisation from files to files: the command ``genarium deep_mr run``."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,6 +10,7 @@ import numpy as np
 
 from genarium.errors import InputError
 from genarium.progress import spinner
+from genarium.remedies import flag
 from genarium.writing import replacing
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def run(
     outcome_model: list[Path] | None = None,
     layer: str = "",
     outcome_layer: str = "",
+    inputs: list[str] | None = None,
     exposure: int = 0,
     outcome: int = 1,
     length: int | None = None,
@@ -62,6 +64,9 @@ def run(
         Layer whose output is wanted.
     outcome_layer : str
         Layer of the outcome's networks; default: the same.
+    inputs : list of str
+        What inputs besides the sequence get, as NAME=NUMBER (counts_bias_input_0=0, the control tracks of
+        basepairmodels).
     exposure : int
         Index of the exposure among the outputs, from 0.
     outcome : int
@@ -105,7 +110,7 @@ def run(
     from .deep_mr import bayesian, deep_mr, diagnose, effects, mutagenise
     from .deep_mr.regions import read_regions
 
-    ensemble, T, L = _ensemble(model, outcome_model or [], layer, outcome_layer, length, scale)
+    ensemble, T, L = _ensemble(model, outcome_model or [], layer, outcome_layer, _inputs(inputs or []), length, scale)
     second = T + outcome if outcome_model else outcome
     found = read_regions(sequences, fasta, L)
     apart = None if held_out is None else read_regions(held_out, fasta, L, 2)
@@ -141,8 +146,29 @@ def _finite(value: float) -> float | None:
     return value if np.isfinite(value) else None
 
 
+def _inputs(given: Sequence[str]) -> dict[str, float]:
+    """Return what inputs besides the sequence get."""
+    found = {}
+    for one in given:
+        name, _, number = one.partition("=")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            raise InputError(
+                f"deep_mr: {flag('inputs', one)} must be the name of an input and a number, such as "
+                "counts_bias_input_0=0."
+            ) from None
+    return found
+
+
 def _ensemble(
-    models: Sequence[Path], others: Sequence[Path], layer: str, second: str, length: int | None, scale: str
+    models: Sequence[Path],
+    others: Sequence[Path],
+    layer: str,
+    second: str,
+    inputs: Mapping[str, float],
+    length: int | None,
+    scale: str,
 ) -> tuple[Any, int, int]:
     """Load the members; also return the number of outputs of the first and the length of sequences."""
     from .deep_mr import Scaled, load_network
@@ -153,8 +179,8 @@ def _ensemble(
             f"deep_mr: there are {len(models)} networks of the exposure and {len(others)} of the outcome. Give as "
             "many, in the same order: those of one number are a member."
         )
-    firsts = [load_network(path, layer or None) for path in models]
-    seconds = [load_network(path, (second or layer) or None) for path in others]
+    firsts = [load_network(path, layer or None, inputs=inputs) for path in models]
+    seconds = [load_network(path, (second or layer) or None, inputs=inputs) for path in others]
     lengths = {net.length for net in [*firsts, *seconds] if net.length is not None}
     if len(lengths) > 1:
         raise InputError(f"deep_mr: the networks take sequences of {sorted(lengths)} bases. Use those of one length.")

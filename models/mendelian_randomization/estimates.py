@@ -111,7 +111,7 @@ def variants(
 
 
 def numbers(name: str, value: ArrayLike) -> Array:
-    """Return an array of numbers.
+    """Return an array of numbers; what is masked is missing (NaN).
 
     Raises
     ------
@@ -119,6 +119,8 @@ def numbers(name: str, value: ArrayLike) -> Array:
         If it holds anything else.
     """
     try:
+        if isinstance(value, np.ma.MaskedArray):
+            value = np.ma.filled(value.astype(float), np.nan)
         return np.asarray(value, dtype=float)
     except (TypeError, ValueError) as error:
         raise InputError(f"mendelian_randomization: {name} is to be numbers, all in one array ({error}).") from error

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from genarium.declaration import Array
 from genarium.errors import InputError
 
-from .estimates import check_level, numbers
+from .estimates import FAR, check_level, numbers
 
 METHODS = ("FE", "DL", "HE", "HS", "SJ", "ML", "REML", "EB", "PM")
 """Fixed effect; DerSimonian-Laird, Hedges, Hunter-Schmidt, Sidik-Jonkman, (restricted) maximum likelihood, empirical
@@ -79,7 +79,8 @@ def meta_analysis(
     Raises
     ------
     InputError
-        If the arrays do not match, a variance is not positive, or a name is not known.
+        If the arrays do not match, a variance is not positive, a number is too large or small to compute with, or a
+        name is not known.
     """
     from scipy.stats import chi2, norm, t
 
@@ -173,7 +174,8 @@ def q_profile(y: ArrayLike, v: ArrayLike, level: float = 0.95) -> tuple[float, f
     Raises
     ------
     InputError
-        If the arrays do not match, a variance is not positive, or there is one effect only.
+        If the arrays do not match, a variance is not positive, a number is too large or small to compute with, or there
+        is one effect only.
     """
     from scipy.stats import chi2
 
@@ -195,6 +197,12 @@ def _checked(y: ArrayLike, v: ArrayLike) -> tuple[Array, Array]:
         raise InputError(
             f"meta_analysis: effect {bad[0]} is {y[bad[0]]:g} with variance {v[bad[0]]:g} ({bad.size} are like it). "
             "Effects must be finite, variances positive. Drop it."
+        )
+    far = np.flatnonzero((np.abs(y) > FAR) | (v > FAR**2) | (v < FAR**-2.0))
+    if far.size:
+        raise InputError(
+            f"meta_analysis: effect {far[0]} is {y[far[0]]:g} with variance {v[far[0]]:g}, whose powers no computer "
+            f"holds. Give effects in units in which they and their standard errors lie between {1 / FAR:g} and {FAR:g}."
         )
     return y, v
 

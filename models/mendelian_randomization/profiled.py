@@ -122,14 +122,26 @@ def maximum_likelihood(
     def deviance(theta: float) -> float:
         return float(((data.y - theta * data.x) ** 2 / variance(theta)).sum())
 
+    unit = float(np.median(data.sy) / np.median(data.sx))
+
+    def turned(angle: float) -> float:
+        """Return the deviance at a slope of unit tan(angle), infinity included."""
+        c, s = np.cos(angle), unit * np.sin(angle)
+        spread = (c * data.sy) ** 2 + (s * data.sx) ** 2 - 2 * c * s * crossed
+        return float(((c * data.y - s * data.x) ** 2 / spread).sum())
+
     weight = _weights(data, "simple") * data.x**2  # of a ratio: little for one whose denominator is near zero
     start = float((data.x * data.y / data.sy**2).sum() / weight.sum())
     away = np.abs(data.y - start * data.x) * np.abs(data.x) / data.sy**2
     spread = float(away.sum() / weight.sum()) + abs(start) + 3 * float(weight.sum() ** -0.5)
-    grid = start + spread * np.linspace(-2, 2, 401)
-    at = int(np.argmin([deviance(float(t)) for t in grid]))
-    bracket = (float(grid[max(at - 1, 0)]), float(grid[min(at + 1, 400)]))
-    estimate = float(minimize_scalar(deviance, bounds=bracket, method="bounded", options={"xatol": 1e-14}).x)
+    near = np.arctan((start + spread * np.linspace(-2, 2, 401)) / unit)
+    # where variants disagree, the least deviance may be far from there: slopes of every size, as angles
+    angles = np.unique(np.concatenate([near, np.pi * np.linspace(-0.5, 0.5, 801)]))
+    at = int(np.argmin([turned(float(angle)) for angle in angles]))
+    low = angles[at - 1] if at else angles[-2] - np.pi
+    high = angles[at + 1] if at + 1 < len(angles) else angles[1] + np.pi
+    best = minimize_scalar(turned, bounds=(float(low), float(high)), method="bounded", options={"xatol": 1e-14})
+    estimate = unit * float(np.tan(best.x))
     h = 0.01 * float((data.x**2 / variance(estimate)).sum() ** -0.5)  # of about a standard error
     estimate = _polished(deviance, estimate, h)
     values = [deviance(estimate + k * h) for k in (-2, -1, 0, 1, 2)]

@@ -222,7 +222,7 @@ def i2_gx(data: Variants) -> float:
     x, se = data.x / data.sy, data.sx / data.sy
     w = 1 / se**2
     Q = float((w * (x - (w * x).sum() / w.sum()) ** 2).sum())
-    return max(0.0, (Q - (len(data) - 1)) / Q)
+    return max(0.0, (Q - (len(data) - 1)) / Q) if Q > 0 else 0.0
 
 
 def _weights(data: Variants, weights: str) -> Array:

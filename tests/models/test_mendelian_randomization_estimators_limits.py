@@ -335,3 +335,40 @@ def test_tukeys_loss_finds_the_root_beside_a_gross_outlier() -> None:
     clean = raps(x, sx, y, sy, loss="tukey").estimate
     far = raps(x, sx, np.r_[1e3, y[1:]], sy, loss="tukey")
     assert abs(far.estimate - clean) < 0.1
+
+
+@pytest.mark.filterwarnings("ignore::genarium.models.mendelian_randomization.profiled.HeterogeneityWarning")
+@pytest.mark.parametrize("seed", range(20))
+def test_maximum_likelihood_of_equal_errors_is_total_least_squares(seed: int) -> None:
+    """However far the variants disagree: with X = x / s_x, Y = y / s_y the slope is that of their principal axis."""
+    rng = np.random.default_rng(seed)
+    x, y = rng.normal(0, 0.1, 4), rng.normal(0, [0.02, 1.0][seed % 2], 4)
+    a, b, c = (x @ x) / 0.02**2, (y @ y) / 0.01**2, (x @ y) / (0.02 * 0.01)
+    slope = (b - a + np.hypot(b - a, 2 * c)) / (2 * c) * 0.01 / 0.02
+    found = maximum_likelihood(x, np.full(4, 0.02), y, np.full(4, 0.01))
+    assert found.estimate == pytest.approx(slope, rel=1e-6)
+
+
+def test_effects_as_strong_as_their_outcomes_errors_have_no_spread() -> None:
+    x = np.array([1.0, 2.0, 4.0, 8.0])
+    found = egger(x, x / 8, 0.3 * x + [0.01, 0, 0.02, 0], x)
+    assert found.i2_gx == 0
+
+
+def test_what_is_masked_is_missing() -> None:
+    x = np.ma.array([0.1, 0.2, 9.0], mask=[False, False, True])
+    with pytest.raises(InputError, match=r"beta_exposure\[2\] is nan"):
+        ivw(x, [0.01] * 3, [0.1, 0.2, 0.3], [0.01] * 3)
+    with pytest.raises(InputError, match="effect 2 is nan"):
+        meta_analysis(x, [0.01] * 3)
+
+
+@pytest.mark.parametrize("method", ["FE", "DL", "ML", "REML", "PM"])
+@pytest.mark.parametrize(("y", "v"), [([1.0, 2.0], [1e-300, 1e300]), ([1e200, 3e200], [1e20, 1e20])])
+def test_effects_that_no_computer_holds_are_refused_by_meta_analysis(
+    method: str, y: list[float], v: list[float]
+) -> None:
+    with pytest.raises(InputError, match="whose powers no computer holds"):
+        meta_analysis(y, v, method)
+    with pytest.raises(InputError, match="whose powers no computer holds"):
+        q_profile(y, v)

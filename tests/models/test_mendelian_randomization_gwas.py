@@ -531,3 +531,64 @@ def test_other_archives_are_told(begins: bytes, what: str, tmp_path: Path) -> No
     (tmp_path / "x.tsv").write_bytes(begins + bytes(range(99)))
     with pytest.raises(InputError, match=rf"this is .*{what}\. Save the table as text"):
         read_columns(tmp_path / "x.tsv", {})
+
+
+SMALL = "SNP A1 A2 BETA SE P\nrs1 A C 0.1 0.02 0.5\nrs2 A C {cell} 0.03 0.2\nrs3 A C 0.3 0.04 0.1\n"
+
+
+@pytest.mark.parametrize("cell", ["na", "n/a", "<NA>", "none", "Null", "#N/A", " "])
+def test_spellings_of_no_value(cell: str, tmp_path: Path) -> None:
+    text = SMALL.replace(" ", "\t").format(cell=cell)
+    found = effects(tmp_path / "t.tsv", text)
+    assert found.fault.tolist() == ["", "no effect", ""]
+
+
+def test_an_underscore_is_of_no_number(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"line 3, column 'BETA': '1_000' is no number"):
+        effects(tmp_path / "t.tsv", SMALL.replace(" ", "\t").format(cell="1_000"))
+
+
+def test_p_values_above_one_give_no_standard_errors(tmp_path: Path) -> None:
+    text = "SNP\tA1\tA2\tBETA\tP\nrs1\tA\tC\t0.1\t8.1\nrs2\tA\tC\t0.2\t0.4\nrs3\tA\tC\t0.3\t12\n"
+    with pytest.raises(InputError, match="'P' is taken for p values, but 2 of 3 are above 1"):
+        effects(tmp_path / "t.tsv", text)
+
+
+@pytest.mark.parametrize("separator", [" ", "\t"])
+def test_names_of_rows_by_r_are_told(separator: str, tmp_path: Path) -> None:
+    """R's write.table has quotes, and no header above the names of rows."""
+    head = separator.join(f'"{name}"' for name in ("SNP", "A1", "A2", "BETA", "SE"))
+    rows = [separator.join([f'"{i}"', f'"rs{i}"', '"A"', '"C"', "0.1", "0.02"]) for i in range(1, 4)]
+    with pytest.raises(InputError, match=r"line 2 has 6 cells, but the header 5 \(R writes names of rows"):
+        columns_of(tmp_path / "t.txt", "\n".join([head, *rows]) + "\n")
+
+
+ONE_ROW = "##fileformat=VCFv4.2\n#CHROM\tPOS\tID\tREF\tALT\tQUAL\tFILTER\tINFO\tFORMAT\tT\n{row}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            ONE_ROW.split("\n")[0] + "\n" + "1\t5\trs1\tC\tA\t.\tPASS\t.\tES:SE\t0.1:0.2\n" * 2,
+            "line 2 is not the header",
+        ),
+        (ONE_ROW.format(row="1\t5\trs1\tC\tA\t.\tPASS\t.\tES:SE:ES\t0.1:0.2:0.3"), "names a field twice"),
+    ],
+)
+def test_damaged_vcf_is_told(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        columns_of(tmp_path / "t.vcf", text)
+
+
+def test_columns_of_large_consortia() -> None:
+    """CARDIoGRAMplusC4D, PGC, GIANT, GLGC; the statistic beside SAIGE's effects is a score, not Z."""
+    for header, role, column in (
+        ("markername effect_allele noneffect_allele effect_allele_freq beta se_dgc p_dgc", "se", "se_dgc"),
+        ("markername effect_allele noneffect_allele effect_allele_freq beta se_dgc p_dgc", "p", "p_dgc"),
+        ("CHR SNP BP A1 A2 FRQ_A_53386 FRQ_U_77258 INFO OR SE P", "frequency", "FRQ_U_77258"),
+        ("rsID REF ALT POOLED_ALT_AF EFFECT_SIZE SE pvalue", "frequency", "POOLED_ALT_AF"),
+        (DIALECTS["GIANT"], "frequency", "Freq1.Hapmap"),
+        (DIALECTS["SAIGE"], "z", None),
+    ):
+        assert roles(header.split()).get(role) == column

@@ -509,3 +509,48 @@ def test_deep_mr_from_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     bed.write_text("chr2\t1\t2\n")
     assert main(["deep_mr", "run", "--model", *models, *given]) == 2
     assert "region 1 is on 'chr2', which genome.fa does not have (chr1 ...)" in capsys.readouterr().err
+
+
+def test_deep_mr_of_networks_with_control_tracks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As those of basepairmodels: an input besides the sequence, on which the output depends."""
+    from genarium.cli import main
+
+    rng = np.random.default_rng(12)
+    paths = []
+    for e in range(3):
+        layers = [
+            nf.layer("InputLayer", "sequence", batch_input_shape=[None, 30, 4]),
+            nf.layer("InputLayer", "control", batch_input_shape=[None, 1]),
+            nf.layer("GlobalAveragePooling1D", "g", "sequence"),
+            nf.layer("Concatenate", "both", "g", "control"),
+            nf.layer("Dense", "d", "both", activation="exponential"),
+        ]
+        kernel = np.array([[0.0, 0], [1, 0.5], [2, 1], [3, 2], [1, 1]]) + rng.normal(0, 0.01, (5, 2))
+        groups = {"d": {"d/kernel": kernel, "d/bias": np.zeros(2)}}
+        made = nf.model("m", layers, ["sequence", "control"], ["d"])
+        paths.append(str(nf.keras_h5(tmp_path / f"net{e}.h5", made, groups)))
+    fasta, bed = genome(tmp_path, rng, 6)
+    given = [
+        "--sequences",
+        str(bed),
+        "--fasta",
+        str(fasta),
+        "--out",
+        str(tmp_path / "out"),
+        "--quiet",
+        "--floor",
+        "1e-6",
+    ]
+    call = ["deep_mr", "run", "--model", *paths, *given]
+    assert main(call) != 0
+    assert "Say what the others get: --inputs NAME=0" in capsys.readouterr().err
+    assert main([*call, "--inputs", "control=x"]) != 0
+    assert "must be the name of an input and a number" in capsys.readouterr().err
+    found = []
+    for control in (0.0, 1.0):
+        assert main([*call, "--inputs", f"control={control}"]) == 0
+        rows = (tmp_path / "out" / "substitutions.tsv").read_text().splitlines()[1:]
+        found.append({row.split("\t")[0]: float(row.split("\t")[2]) for row in rows})
+    same = found[0].keys() & found[1].keys()
+    ratios = [found[1][name] / found[0][name] for name in same]
+    assert np.median(ratios) == pytest.approx(np.e, rel=0.05)

@@ -15,6 +15,7 @@ import numpy as np
 
 from genarium.declaration import Array
 from genarium.errors import InputError
+from genarium.remedies import either
 
 from .keras_files import Weights, given_to, links_of, name_of, read_keras
 from .kinds import Strange, foreign, translated
@@ -26,6 +27,9 @@ MODELS = ("Functional", "Model", "Sequential")
 
 Inputs = Mapping[str, Any]
 """What inputs besides the sequence are: a number or an array, or a pair (start, stop), a part of the sequence."""
+
+GIVEN = "inputs={'NAME': 0} or, a part of the sequence, inputs={'NAME': (start, stop)}"
+"""How they are given in Python."""
 
 
 def keras_network(
@@ -110,8 +114,7 @@ class _Graph:
         if len(free) > 1 or not sequences:
             raise InputError(
                 f"{self.path}: layers {', '.join(map(repr, free))} are {len(free)} inputs of the model, but a "
-                "sequence is one only. Say what the others get, by inputs={'NAME': 0} or, a part of the sequence, "
-                "inputs={'NAME': (start, stop)}."
+                f"sequence is one only. Say what the others get: {either(GIVEN, '--inputs NAME=0')}."
             )
         if free:
             own = next(layer.options for layer in sequences if layer.name == free[0])

@@ -12,7 +12,10 @@ from genarium.errors import InputError
 
 from .streams import line_of
 
-MISSING = ["", "NA", "#NA", "N/A", "NaN", "nan", "null", "NULL", ".", "-", "None", "Inf", "inf", "-inf"]
+MISSING = [
+    *("", "NA", "na", "<NA>", "#NA", "#N/A", "N/A", "n/a", "NaN", "nan", "null", "Null", "NULL", ".", "-"),
+    *("None", "none", "Inf", "inf", "-inf"),
+]  # fmt: skip
 """What stands for no value."""
 
 NUMBERS = ("beta", "odds_ratio", "se", "low", "high", "z", "p", "log10_p", "frequency", "samples", "position")
@@ -112,10 +115,10 @@ class Columns:
     def _slowly(self, column: Any, role: str, rows: Array) -> Array:
         found = np.full(len(rows), np.nan)
         for j, text in enumerate(column.to_pylist()):
-            if text is None:
+            if text is None or not text.strip():
                 continue
             try:
-                found[j] = float(text.strip() if text.isascii() else "")
+                found[j] = float(text.strip() if text.isascii() and "_" not in text else "")
             except ValueError:
                 raise InputError(
                     f"{self.path}: line {self.line(rows[j])}, column {self.used[role]!r}: {text!r} is no "

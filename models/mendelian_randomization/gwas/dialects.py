@@ -34,7 +34,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "odds_ratio": ("oddsratio", "hmoddsratio", "or", "ora1", "oddsratioa1", "hazardratio"),
     "se": (
         *("standarderror", "se", "stderr", "sebeta", "logorse", "selogor", "stderrlogor", "stderror", "sebetahat"),
-        *("frequentistaddse1", "sdbeta", "betase"),
+        *("frequentistaddse1", "sdbeta", "betase", "sedgc"),
     ),
     "low": ("cilower", "hmcilower", "l95", "lower95", "orlower95", "ci95lower", "or95l", "lowerci"),
     "high": ("ciupper", "hmciupper", "u95", "upper95", "orupper95", "ci95upper", "or95u", "upperci"),
@@ -54,7 +54,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     ),
     "p": (
         *("pvalue", "pval", "p", "pvalues", "gcpvalue", "pvaluegc", "pboltlmm", "pboltlmminf", "frequentistaddpvalue"),
-        *("pwald", "pvalnominal", "gwaspvalue", "metap", "pvalueassociation"),
+        *("pwald", "pvalnominal", "gwaspvalue", "metap", "pvalueassociation", "pdgc"),
     ),
     "log10_p": (
         *("neglog10pvalue", "neglog10p", "neglog10pval", "log10p", "mlogp", "mlog10p", "nlog10p", "minuslog10pval"),
@@ -75,6 +75,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
             "altfreqs",
         ),
         *("frq", "freq", "frequency", "af", "aftested", "riskallelefrequency"),
+        *("freq1hapmap", "freqallele1hapmapceu", "freqa11000geur", "pooledaltaf"),
     ),
     "samples": (
         *("n", "samplesize", "ntotal", "totaln", "totalsamplesize", "neff", "nmiss", "nobs", "obsct", "nsamples", "ss"),
@@ -84,7 +85,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 }
 """Role -> usual names, the surest first."""
 
-ALT_FREQUENCY = ("afalt", "altaf", "altfreq", "altfreqs")
+ALT_FREQUENCY = ("afalt", "altaf", "altfreq", "altfreqs", "pooledaltaf")
 """Frequencies of the alternative allele, whichever is the effect allele."""
 
 SIGNED = ("effect_allele", "other_allele", "beta", "odds_ratio", "low", "high", "frequency")
@@ -131,6 +132,12 @@ def roles(names: Sequence[str]) -> dict[str, str]:
             found[role] = short[there]
     if "afallele2" in short and {"allele1", "allele2"} <= set(short):  # SAIGE
         found |= {"effect_allele": short["allele2"], "other_allele": short["allele1"], "frequency": short["afallele2"]}
+        if plain(found.get("z", "")) == "tstat":  # the score, which is Z times its standard deviation
+            del found["z"]
+    if "frequency" not in found and plain(found.get("effect_allele", "")) == "a1":  # PGC: FRQ_U_77258, of A1
+        controls = [name for one, name in short.items() if re.fullmatch(r"frqu\d+", one)]
+        if len(controls) == 1:
+            found["frequency"] = controls[0]
     _one_coding(found, short)
     told = plain(found.get("effect_allele", ""), own[0] if len(own) == 1 else "")
     other = plain(found.get("other_allele", ""), own[0] if len(own) == 1 else "")

@@ -130,7 +130,13 @@ def z_of(log10_p: Array) -> Array:
 
 
 def _derived(columns: Columns, rows: Array, beta: Array, z: Array, log10_p: Array, odds: Array) -> Array:
-    """Return standard errors from an interval, Z or the p value, the surest first."""
+    """Return standard errors from an interval, Z or the p value, the surest first.
+
+    Raises
+    ------
+    InputError
+        If p values are needed, and many are above 1.
+    """
     found = np.full(len(rows), np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
         if columns.has("low") and columns.has("high"):
@@ -141,6 +147,9 @@ def _derived(columns: Columns, rows: Array, beta: Array, z: Array, log10_p: Arra
             found = np.where(ratios, logs[1] - logs[0], high - low) / (2 * 1.959963984540054)
             _told_of_intervals(columns, ratios & ~odds, "odds ratios, beside effects")
             _told_of_intervals(columns, ~ratios & odds & np.isfinite(found), "logarithms, beside odds ratios")
+        needed = ~np.isfinite(found) & ~(np.abs(z) > 0)
+        if needed.any() and columns.has("p") and not columns.has("log10_p"):
+            _refuse_p_above_one(columns, rows[needed])
         for by in (np.abs(z), z_of(log10_p)):
             own = np.abs(beta) / by
             found = np.where(np.isfinite(found), found, np.where(by > 0, own, np.nan))
@@ -220,6 +229,16 @@ def _refuse_logarithms(columns: Columns, ratio: Array) -> None:
             f"{columns.path}: column {columns.used['odds_ratio']!r} is taken for odds ratios, but {below} of "
             f"{len(ratio)} are negative, as logarithms are. Give {option('scale', 'beta')} if it holds these, or "
             f"{option('scale', 'odds_ratio')} to leave such rows out."
+        )
+
+
+def _refuse_p_above_one(columns: Columns, rows: Array) -> None:
+    """Refuse a column of p values many of which are above 1 where standard errors are to follow from them."""
+    above = (columns.numbers("p", rows) > 1).sum()
+    if above >= max(2, 0.2 * len(rows)):
+        raise InputError(
+            f"{columns.path}: column {columns.used['p']!r} is taken for p values, but {above} of {len(rows)} are above "
+            "1, as -log10 of them are. If it holds these, call it neg_log10_p; else correct it, or add standard errors."
         )
 
 

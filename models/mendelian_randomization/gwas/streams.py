@@ -1,6 +1,7 @@
 """Texts of summary statistics as streams, compressed or not by what is in them: names of files may say otherwise."""
 
 import gzip
+import re
 import zlib
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,7 @@ def line_of(path: Path, first: int, row: int) -> int:
 
 
 def uneven(path: Path, skip: int, separator: str, width: int) -> bool:
-    """Raise if a line has another number of cells than the header; lines with quotes are not looked at.
+    """Raise if a line has another number of cells than the header; a cell in quotes may hold what separates others.
 
     Returns
     -------
@@ -90,14 +91,19 @@ def uneven(path: Path, skip: int, separator: str, width: int) -> bool:
     try:
         with opened(path) as stream:
             for number, line in enumerate(stream, 1):
-                if number <= skip or '"' in line or not line.strip():
+                if number <= skip or line.count('"') % 2 or not line.strip():
                     continue
+                if '"' in line:
+                    line = re.sub('"[^"]*"', "quoted", line)
                 cells = len(line.split()) if separator == " " else line.count(separator) + 1
                 if cells != width and line.startswith("#"):
                     remarks = True
                 elif cells != width:
+                    named = cells == width + 1 and not line.rstrip("\r\n").endswith(separator)
+                    told = " (R writes names of rows without a header, unless row.names = FALSE)" if named else ""
                     raise InputError(
-                        f"{path}: line {number} has {cells} cells, but the header {width}. Complete or correct it."
+                        f"{path}: line {number} has {cells} cells, but the header {width}{told}. Complete or "
+                        "correct it."
                     )
     except UnicodeDecodeError as error:
         raise not_text(path, error) from error

@@ -12,6 +12,9 @@ from .columns import Columns
 from .dialects import build_of
 from .streams import arrow, uneven
 
+FIXED = ["#CHROM", "POS", "ID", "REF", "ALT", "QUAL", "FILTER", "INFO"]
+"""Columns that begin every VCF file."""
+
 FIELDS = {"ES": "beta", "SE": "se", "LP": "log10_p", "AF": "frequency", "SS": "samples"}
 """Fields of a sample, and the roles that they play; the effect allele is ALT."""
 
@@ -22,7 +25,7 @@ def read_vcf(path: Path, lines: Sequence[str], head: str, given: Mapping[str, st
     Raises
     ------
     InputError
-        If there is no sample, or more than one, or a row has no effect.
+        If the header is not that of a VCF file, there is no sample, or more than one, or a row has no effect.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -31,6 +34,11 @@ def read_vcf(path: Path, lines: Sequence[str], head: str, given: Mapping[str, st
     if any(given.values()):
         raise InputError(f"{path}: in a VCF file columns have their place. Leave options of columns out.")
     names = head.split("\t")
+    if names[: len(FIXED)] != FIXED:
+        raise InputError(
+            f"{path}: line {len(lines)} is not the header of a VCF file: {' '.join(FIXED)}, FORMAT and the sample, "
+            "with tabs between them. Restore it."
+        )
     if len(names) != 10:
         raise InputError(
             f"{path}: GWAS-VCF has one sample column, this file {max(len(names) - 9, 0)}. Give one trait a file."
@@ -93,6 +101,8 @@ def _samples(path: Path, table: Any, sample: str) -> tuple[dict[str, Any], int]:
     for one in formats:
         at = np.flatnonzero(pc.equal(table["FORMAT"], one).to_numpy(zero_copy_only=False))
         fields = one.split(":")
+        if len(set(fields)) < len(fields):
+            raise InputError(f"{path}: FORMAT {one!r} names a field twice. The file is damaged.")
         cells = pc.split_pattern(table[sample].take(at), ":").combine_chunks()
         lengths = pc.list_value_length(cells).to_numpy(zero_copy_only=False)
         long = np.flatnonzero(lengths > len(fields))
