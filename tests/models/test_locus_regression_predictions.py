@@ -49,7 +49,7 @@ def test_intervals_of_new_genomes_hold_with_few_draws_of_the_processes(draws: in
     genome = np.repeat(np.arange(40), number)
     of_first = rng.random(len(genome)) < share[genome]
     channel = np.where(of_first, *(rng.choice(96, len(genome), p=one) for one in spectra))
-    cells = {"genome": genome, "row": 0 * genome, "channel": channel, "count": np.ones(len(genome))}
+    cells: dict[str, Any] = {"genome": genome, "row": 0 * genome, "channel": channel, "count": np.ones(len(genome))}
     data = replace(corpus(problem_of(VARIANTS[0])[1]), **cells, genomes=40)
     processes = [Processes(np.ones((1, 2)), spectra.T)] * draws
     low, high = np.quantile(infer(data, processes, np.ones(2), rng).draws[..., 0], [0.05, 0.95], axis=0)
