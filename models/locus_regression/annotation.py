@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -120,12 +121,21 @@ class _Records:
     def carriers(self, fields: list[str], allele: int) -> list[int]:
         """Return the genomes of the fit that carry an alternative allele (from 1)."""
         if not self.samples or fields[8].split(":")[0] != "GT":
-            return [self.alone] if self.alone >= 0 else [g for g in self.samples[:1] if g >= 0]
-        carried_by = [carried(text.partition(":")[0]) or () for text in fields[9:]]
-        found = {g for g, alleles in zip(self.samples, carried_by, strict=True) if g >= 0 and allele in alleles}
-        if not found and len(self.samples) == 1:  # a lone column that carries nothing, as a matched normal does
-            found = {self.samples[0]}
-        return sorted(found)
+            return [g for g in (*self.samples, self.alone) if g >= 0][:1]
+        if self.bare:
+            return [self.samples[0]]
+        genotypes = zip(self.samples, map(_alleles, fields[9:]), strict=True)
+        return sorted({g for g, alleles in genotypes if g >= 0 and allele in alleles})
+
+    @cached_property
+    def bare(self) -> bool:
+        """Whether there is one sample, which carries nothing in the whole file, as a matched normal does."""
+        return len(self.samples) == 1 and not any(_alleles(fields[9]) for fields in self)
+
+
+def _alleles(told: str) -> tuple[int, ...]:
+    """Return the alternative alleles that a sample carries, of what a record says of it."""
+    return carried(told.partition(":")[0]) or ()
 
 
 def _placed(

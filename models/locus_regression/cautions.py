@@ -7,6 +7,7 @@ import xarray as xr
 
 from genarium.attributes import attribute
 from genarium.declaration import Array, Arrays, Caution, Problem
+from genarium.readers.messages import listed
 from genarium.tree import arrays
 
 from .corpus import corpus
@@ -17,6 +18,10 @@ APART = 1.1
 
 SURE = 4.0
 """Standard errors that the variation of loci must exceed Poisson's by."""
+
+SMALL, LARGE = 0.02, 10.0
+"""Standard deviations of a feature: below the one, times tau, the prior keeps a rate from following it; above the
+other, ascents from a start with uncertain effects may lose processes."""
 
 
 def cautions(tree: xr.DataTree, problem: Problem) -> Iterator[Caution]:
@@ -30,6 +35,7 @@ def cautions(tree: xr.DataTree, problem: Problem) -> Iterator[Caution]:
             "part of the corpus that fits into memory, by vi or gibbs."
         )
         yield Caution("intervals that are not corrected", 1, where, advice)
+    yield scales(problem)
     if problem.option("loci") == "fixed" and ("posterior" in tree or "point" in tree):
         yield dispersed(tree, problem)
 
@@ -53,6 +59,24 @@ def apart(posterior: Arrays) -> Iterator[Caution]:
         advice = "Their intervals are imprecise: raise sweeps several-fold, or use gibbs." if count else ""
         where = f"of {len(rhat)}; R-hat up to {rhat.max():.2f}"
         yield Caution(f"{name} whose chains disagree", count, where, advice)
+
+
+def scales(problem: Problem) -> Caution:
+    """Say which features vary so much, or so little, that neither starts nor the prior of effects suit them."""
+    X = problem["features"]
+    sd = X.reshape(-1, *X.shape[-2:]).std(-1).max(0)  # (F,)
+    odd = (sd > LARGE) | ((sd > 0) & (sd * problem["tau"].max() < SMALL))
+    check = "features of another scale than effects are expected on"
+    if not odd.any():
+        return Caution(check, 0)
+    names = problem.coords["feature"]
+    told = [f"{names[f]}: {sd[f]:.2g}" for f in np.flatnonzero(odd)]
+    advice = (
+        "Standard deviations should be about one: fits to far larger features may lose processes, and of far smaller "
+        "ones effects are shrunk to nothing. Standardise them (standardise in models.locus_regression.features, or "
+        ":standardise after a track)."
+    )
+    return Caution(check, int(odd.sum()), f"of {len(sd)}; {listed(told, 3)}", advice)
 
 
 def dispersed(tree: xr.DataTree, problem: Problem) -> Caution:

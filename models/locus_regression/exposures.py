@@ -12,6 +12,9 @@ from .moves import LEAST, reassign
 BURN, KEEP = 20, 20
 """Gibbs sweeps at each draw of the processes: thrown away, and kept."""
 
+SWEEPS = 1000
+"""Sweeps of all draws of the processes together, at least: a point estimate alone has as many as 25 draws."""
+
 
 @dataclass(frozen=True)
 class Exposures:
@@ -47,19 +50,20 @@ def infer(data: Corpus, processes: list[Processes], alpha: Array, rng: np.random
     """
     mutations = int(data.count.sum())
     z, of_genome = np.full(mutations, -1), np.zeros((data.genomes, len(alpha)))
+    keep = max(KEEP, -(-SWEEPS // len(processes)) - BURN)
     means, draws = [], []
     for each in processes:
         top = each.place.max(1, keepdims=True)
         place = np.ascontiguousarray(each.place / np.where(top > 0, top, 1))
         spectrum = np.ascontiguousarray(each.spectrum)
         kept = np.zeros(of_genome.shape)
-        for sweep in range(BURN + KEEP):
+        for sweep in range(BURN + keep):
             cells = (data.genome, data.row, data.channel, data.count)
             reassign(rng.random(mutations), *cells, alpha, place, spectrum, z, of_genome)
             if sweep >= BURN:
                 shape = alpha + of_genome
                 pi = np.maximum(rng.standard_gamma(shape), LEAST)
-                kept += shape / shape.sum(1, keepdims=True) / KEEP
+                kept += shape / shape.sum(1, keepdims=True) / keep
                 draws.append(pi / pi.sum(1, keepdims=True))
         means.append(kept)
     return Exposures(np.array(means), np.array(draws))

@@ -15,7 +15,8 @@ from genarium.supports import LARGEST
 from genarium.words import did_you_mean
 
 MAY_BE_ZERO = ("tune",)
-"""Whole-number options that may be zero; the others count things of which there must be one."""
+"""Whole-number options that may be zero, as those may whose default it is; the others count things of which there must
+be one."""
 
 KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
 """What messages call the types of options."""
@@ -201,7 +202,7 @@ def _like(model: Model, name: str, value: Any, default: Any, kind: type) -> Any:
     if kind is int:
         if isinstance(value, float) and value.is_integer():
             value = int(value)
-        least = 0 if name in MAY_BE_ZERO else 1
+        least = 0 if name in MAY_BE_ZERO or default == 0 else 1
         if isinstance(value, int) and not isinstance(value, bool) and value < least:
             raise InputError(f"{model.name}: {option(name, value)} must be at least {least}.")
     if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):

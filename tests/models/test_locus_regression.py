@@ -1,6 +1,7 @@
 """locus_regression: fits recover what was simulated; intervals; hyperparameters."""
 
 import json
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from genarium.declaration import Caution
 from genarium.errors import InputError
 from genarium.evaluate import fitted_problem
 from genarium.models.locus_regression import hyper, hyperprior
-from genarium.models.locus_regression.cautions import cautions
+from genarium.models.locus_regression.cautions import cautions, scales
 from genarium.models.locus_regression.channels import split_channel
 from locus_problems import VARIANTS, as_arrays, matched, problem_of, truth_of
 
@@ -297,6 +298,23 @@ def test_cautions_speak_of_what_is_read() -> None:
     calm["posterior"] = calm["posterior"].to_dataset().assign(beta=beta)
     assert said(calm)[blocks[0]].value == beta[0, 0].size
     assert "sweeps" in said(calm)[blocks[0]].advice
+
+
+def test_cautions_name_features_in_raw_units() -> None:
+    """A percentage and a fraction of a percent; a constant, which cancels, and a rare annotation are as they should."""
+    model = registry.get("locus_regression")
+    tree = gn.simulate(model, seed=1, genome=3, locus=200, process=2, feature=4, cell=50)
+    problem = check(model, tree, {"process": 2})
+    x = problem["features"]
+    raw = np.stack([50 + 30 * x[0], 1e-3 * x[1], np.full(200, 40.0), np.arange(200) == 7])
+    names = np.array(["gc", "peaks", "ploidy", "centromere"])
+    problem = replace(problem, arrays={**problem.arrays, "features": raw}, coords={**problem.coords, "feature": names})
+    found = scales(problem)
+    assert found.value == 2
+    assert found.where == "of 4; gc: 30, peaks: 0.001"
+    assert "tandardise" in found.advice
+    wide = replace(problem, arrays={**problem.arrays, "tau": np.full(2, 1e3)})
+    assert scales(wide).where == "of 4; gc: 30"
 
 
 @pytest.mark.data

@@ -199,6 +199,24 @@ def test_a_matched_normal_is_not_annotated(made: tuple[Path, xr.DataTree]) -> No
     assert ["PROCESS=" in row[7] for row in rows] == [row[10] == "0/1" for row in rows]
 
 
+@pytest.mark.parametrize("which", ["some", "none", "unknown"])
+def test_of_a_lone_sample_what_it_carries_is_annotated(made: tuple[Path, xr.DataTree], which: str) -> None:
+    """As read: all records of one that carries nothing at all, or of a caller that tells no genotypes."""
+    folder, fit = made
+    rows = [row[:5] for row in substitutions(genome(), 1)[:20]]
+    text = vcf_text([(*row[:4], "0/0") if which == "none" else row for row in rows], ("S1",))
+    if which == "unknown":
+        text = text.replace("\tGT\t", "\tDP\t")
+    source = write(folder / "S2.vcf", text)
+    found = folder / f"{which}.vcf"
+    gn.export(fit, "vcf", found, source=str(source), fasta=str(folder / "genome.fa"))
+    told = [line.split("\t")[7] for line in found.read_text().splitlines() if line[0] != "#"]
+    assert ["PROCESS=" in one for one in told] == [which != "some" or row[4] == "0/1" for row in rows]
+    if which == "unknown":  # of the sample, not of the genome that the file is named after
+        assert gn.export(fit, "vcf", found, source=str(write(folder / "S1.vcf", text)), fasta=str(folder / "genome.fa"))
+        assert told == [line.split("\t")[7] for line in found.read_text().splitlines() if line[0] != "#"]
+
+
 def test_loci_without_places_make_no_tracks(tmp_path: Path) -> None:
     tree = gn.simulate(NAME, seed=1, cell=200, locus=10)
     fit = gn.fit(NAME, tree, "vi", seed=1, draws=5, restarts=1, sweeps=400)

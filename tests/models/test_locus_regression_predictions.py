@@ -1,6 +1,7 @@
 """locus_regression: predictions, and exposures of new genomes."""
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ from scipy.special import gammaln
 
 import genarium as gn
 from genarium.data import check
+from genarium.models.locus_regression.corpus import corpus
+from genarium.models.locus_regression.exposures import Processes, infer
 from locus_problems import VARIANTS, as_arrays, matched, problem_of, truth_of
 
 
@@ -34,6 +37,28 @@ def test_predictions(options: dict[str, str]) -> None:
         weight = np.exp(problem.call(log_likelihood, **only)) * drawn["pi"][problem["genome"], k]
         whole = np.exp(problem.call(log_likelihood, **drawn))
         np.testing.assert_allclose(probability[:, k], weight / whole, rtol=1e-8)
+
+
+@pytest.mark.parametrize("draws", [1, 4, 25])
+def test_intervals_of_new_genomes_hold_with_few_draws_of_the_processes(draws: int) -> None:
+    """Forty genomes of two processes that are alike, beside quadrature: a point estimate is one draw."""
+    rng = np.random.default_rng(2)
+    spectra = rng.dirichlet(np.ones(96), 2)
+    spectra = 0.3 * spectra + 0.7 * spectra.mean(0)
+    share, number = rng.uniform(size=40), 200
+    genome = np.repeat(np.arange(40), number)
+    of_first = rng.random(len(genome)) < share[genome]
+    channel = np.where(of_first, *(rng.choice(96, len(genome), p=one) for one in spectra))
+    cells: dict[str, Any] = {"genome": genome, "row": 0 * genome, "channel": channel, "count": np.ones(len(genome))}
+    data = replace(corpus(problem_of(VARIANTS[0])[1]), **cells, genomes=40)
+    processes = [Processes(np.ones((1, 2)), spectra.T)] * draws
+    low, high = np.quantile(infer(data, processes, np.ones(2), rng).draws[..., 0], [0.05, 0.95], axis=0)
+    grid = np.linspace(0.0005, 0.9995, 1000)
+    each = np.log(grid[:, None] * spectra[0] + (1 - grid[:, None]) * spectra[1])  # (grid, M)
+    level = each @ np.array([np.bincount(channel[genome == g], minlength=96) for g in range(40)]).T
+    below = np.cumsum(np.exp(level - level.max(0)), 0)
+    inside = [np.diff(np.interp([low[g], high[g]], grid, below[:, g] / below[-1, g])) for g in range(40)]
+    assert np.mean(inside) == pytest.approx(0.9, abs=0.05)
 
 
 @pytest.mark.slow

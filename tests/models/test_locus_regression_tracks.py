@@ -18,7 +18,7 @@ from genarium import InputError
 from genarium.cli import main
 from genarium.declaration import Array
 from genarium.models.locus_regression import ingest
-from genarium.models.locus_regression.ingest import bbi
+from genarium.models.locus_regression.ingest import bbi, transforms
 
 LENGTHS = {"chr1": 4000, "chr2": 2500}
 SEQUENCES = made.genome(3, LENGTHS)
@@ -228,6 +228,18 @@ def test_transforms(fasta: str, vcf: Path, write: Callable[..., Path]) -> None:
         ingest.vcf([vcf], fasta=fasta, windows=SIZE, features={"x": flat}, transform="cube")
     scaled = ingest.vcf([vcf], fasta=fasta, windows=SIZE, features={"x": write(graph(VALUES * 100), "y.bedgraph")})
     assert "standard deviation of about one" in " ".join(scaled.ledger.notes)  # type: ignore[attr-defined]
+
+
+def test_normal_scores_of_many_windows_hold_in_the_tails() -> None:
+    """What is kept of them to rank new data by has all of a long tail, in which a few windows decide an effect."""
+    values = np.random.default_rng(1).lognormal(0, 2, 3000)
+    X = xr.DataArray(values[None], dims=("feature", "locus"), coords={"feature": ["x"], "locus": np.arange(3000)})
+    step = transforms.parse_step("rank")
+    found, (kept,) = transforms.run(X, [step], np.zeros(3000, dtype=int), None)
+    assert np.allclose(found.to_numpy()[0], norm.ppf((rankdata(values) - 0.5) / 3000), atol=0.01)
+    assert len(kept["values"][0]) <= transforms.KNOTS
+    again, _ = transforms.run(X[:, ::-1], [step], np.zeros(3000, dtype=int), [kept])
+    assert np.array_equal(again.to_numpy()[0], found.to_numpy()[0, ::-1])
 
 
 @pytest.mark.slow

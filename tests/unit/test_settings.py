@@ -127,6 +127,15 @@ def test_negative_number_of_steps_is_refused(model: Model) -> None:
         split(model, {"restarts": -1}, tried)
 
 
+def test_a_default_of_zero_may_be_given(model: Model) -> None:
+    def chosen(*, sweeps: int = 0) -> None:
+        """Stand in for a method that chooses a number itself where it is 0."""
+
+    assert split(model, {"sweeps": 0}, chosen)[3] == {"sweeps": 0}
+    with pytest.raises(InputError, match="sweeps=-1 must be at least 0"):
+        split(model, {"sweeps": -1}, chosen)
+
+
 def test_unknown_setting_lists_what_there_is(model: Model) -> None:
     with pytest.raises(InputError) as error:
         split(model, {"zzz": 1}, tried)

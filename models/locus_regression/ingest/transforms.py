@@ -103,7 +103,9 @@ def _rank(X: xr.DataArray, step: Step, segment: Array, stored: Any) -> tuple[xr.
         for row in values:
             unique, count = np.unique(row, return_counts=True)
             score = ndtri((np.cumsum(count) - count / 2) / len(row))
-            pick = np.unique(np.linspace(0, len(unique) - 1, min(len(unique), KNOTS)).astype(int))
+            pick = np.arange(len(unique))
+            if len(unique) > KNOTS:  # even in the score, of which none is then off by more than two knots' distance
+                pick = np.unique(np.searchsorted(score, np.linspace(score[0], score[-1], KNOTS)))
             stored["values"].append(unique[pick].tolist())
             stored["scores"].append(score[pick].tolist())
     pairs = zip(values, stored["values"], stored["scores"], strict=True)
