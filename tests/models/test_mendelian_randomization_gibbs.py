@@ -11,8 +11,10 @@ import genarium as gn
 from effect_problems import NAME, joint, problem_of, simulate, truth
 from genarium import story
 from genarium.calibration.thinning import effective
+from genarium.data import check
 from genarium.declaration import Array
 from genarium.models.mendelian_randomization.gibbs import NAMES, Sampler, State
+from genarium.models.mendelian_randomization.story import INTERCEPT
 
 
 def test_regressions_of_the_regions_are_the_joint_density() -> None:
@@ -215,3 +217,29 @@ def test_chains_exchange_the_confounded_variants_with_the_valid_ones() -> None:
     assert ((low > 0.02) & (low < 0.98)).all()
     slope = fit["posterior"]["theta"] + fit["posterior"]["confounded_effect"] * (fit["posterior"]["theta"] < 0.5)
     assert float(slope.where(fit["posterior"]["theta"] < 0.5).median()) == pytest.approx(0.9, abs=0.15)
+
+
+def test_intercepts_change_their_side_as_often_as_the_density_says() -> None:
+    """Two modes of (theta, alpha) with a valley of ten nats: shares of the sides against a grid, all else held."""
+    given = {"theta": [-1.8], "intercept": [0.5], "exposure_sd": 0.98, "pleiotropy_sd": 0.1, "strong_share": 0.37,
+             "global_effect": -0.7, "heterogeneity": 0.45}  # fmt: skip
+    problem = check(gn.get(NAME), gn.simulate(NAME, 0, variant=100, region=1, **given), {})
+    sampler, rng = Sampler(problem), np.random.default_rng(2)
+    at = state_of({name: np.asarray(v, dtype=float) for name, v in given.items()}, sampler)
+    width = INTERCEPT * sampler.Sy
+    thetas, alphas = np.linspace(-3.2, 0.2, 70), np.linspace(-1.2, 1.2, 80)
+    log_p = np.array(
+        [[sampler._density(at._replace(theta=np.array([t]), alpha=np.array([a]))) for a in alphas] for t in thetas]
+    )
+    log_p += -0.5 * (alphas / width) ** 2 - 0.5 * ((thetas[:, None] - at.whole) / at.tau) ** 2
+    p = np.exp(log_p - log_p.max()).sum(0)
+    expected = p[alphas > 0].sum() / p.sum()
+    assert p[39:41].max() < 1e-3 * min(p[:39].max(), p[41:].max()) and 0.2 < expected < 0.8
+    positive = []
+    for _ in range(4000):
+        for move in (sampler._intercepts, sampler._mirrored, sampler._turned):
+            at = move(rng, at)
+        positive.append(float(at.alpha[0] > 0))
+    error = np.std(np.reshape(positive, (40, -1)).mean(1), ddof=1) / np.sqrt(40)
+    assert 0 < error < 0.05
+    assert np.mean(positive) == pytest.approx(expected, abs=4 * error)
