@@ -45,6 +45,8 @@ class Columns:
         Of columns of categories, in their order.
     ledger : Ledger
         What became of the file's rows and columns.
+    key : str, optional
+        Column of a table with the names of the samples.
     """
 
     path: str
@@ -53,6 +55,7 @@ class Columns:
     rows: Array | None
     levels: Mapping[str, list[str]]
     ledger: Ledger
+    key: str | None = None
 
 
 @takes(*TABLES, number=1, example="expression.csv --option context=age,stage")
@@ -86,7 +89,7 @@ def table(
         Columns that are neither.
     samples : str, optional
         Column with the samples' names; "auto" for the first, if it holds text, has no name (an index) or is called
-        after samples, and is no context; None for none.
+        after samples, and is no context, or with ``like`` for the one that names its samples; None for none.
     standardise : bool
         Bring every node and every numeric covariate to mean zero and variance one, over all rows. To standardise by
         training samples alone, pass false and use
@@ -109,7 +112,7 @@ def table(
     """
     options.only_texts("table", samples=samples, like=like, known_edges=known_edges, tiers=tiers, regulators=regulators)
     train = None if like is None else _from_table([Path(like)], context, nodes, samples, drop)
-    own = _from_table(paths, context, nodes if train is None else list(train.x), samples, drop)
+    own = _from_table(paths, context, nodes if train is None else list(train.x), samples, drop, train and train.key)
     return _variables(own, train, standardise, RuleFiles(known_edges, tiers, regulators))
 
 
@@ -119,7 +122,9 @@ def _from_table(
     nodes: str | Sequence[str] | None,
     samples: str | None,
     drop: str | Sequence[str],
+    usual: str | None = None,
 ) -> Columns:
+    """Read the columns; ``usual`` is the one with the samples' names in the training samples' file."""
     found = existing("table", paths)
     if len(found) != 1:
         raise InputError(f"reader 'table': {len(found)} files were given; join them into one table first.")
@@ -136,6 +141,7 @@ def _from_table(
     for name in [*asked, *chosen, *(() if chosen else dropped)]:
         if name not in sheet.names:
             raise absent(path, "column", name, sheet.names)
+    samples = usual if samples == "auto" and usual in sheet.names else samples  # wherever that column stands
     key = sheet.identifiers(samples, "sample", [*asked, *chosen, *dropped])
     if key in chosen:
         raise InputError(f"{path}: column {key!r} is a node, and names the samples. Take it out of one of them.")
@@ -179,7 +185,7 @@ def _from_table(
     columns = columns or {CONSTANT: np.zeros(len(frame))}
     ledger = Ledger(Account("sample", len(frame), entry="row"), account)
     rows = None if key is None else sheet.labels(key, "sample", f"number the samples with {option('samples', None)}")
-    return Columns(str(path), x, columns, None if rows is None else rows.astype(str), order, ledger)
+    return Columns(str(path), x, columns, None if rows is None else rows.astype(str), order, ledger, key)
 
 
 @takes(".h5ad", number=1, example="cells.h5ad --option context=X_pca --option nodes=GATA1,TAL1")

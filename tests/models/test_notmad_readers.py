@@ -116,6 +116,16 @@ def test_later_files_take_the_nodes_of_the_training_file_and_no_other_level(tmp_
         read(tmp_path / "later.csv", like=str(tmp_path / "train.csv"))
 
 
+def test_later_files_have_the_names_of_the_samples_in_any_column(tmp_path: Path) -> None:
+    train, later = frame().rename_axis("sample").reset_index(), frame(3, 50, 1).assign(sample=["u", "v", "w"])
+    train.to_csv(tmp_path / "train.csv", index=False)
+    later[["a", "age", "sample", "b", "tissue"]].to_csv(tmp_path / "later.csv", index=False)
+    tree = read(tmp_path / "later.csv", like=str(tmp_path / "train.csv"))
+    assert list(tree["observed_data"]["sample"].to_numpy()) == ["u", "v", "w"]
+    later.drop(columns="sample").to_csv(tmp_path / "later.csv", index=False)
+    assert list(read(tmp_path / "later.csv", like=str(tmp_path / "train.csv"))["observed_data"]["sample"]) == [0, 1, 2]
+
+
 def test_every_row_and_column_is_accounted_for(tmp_path: Path) -> None:
     frame().rename_axis("sample").assign(batch=1.0, c=2.5).to_csv(tmp_path / "t.csv")
     told = json.loads(read(tmp_path / "t.csv", drop="batch", nodes="a,b").attrs["ledger"])
