@@ -1,5 +1,6 @@
 """Gibbs sampling of the effects: conditionals and moves against the joint density, the posterior against NUTS."""
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -85,6 +86,24 @@ def test_every_move_keeps_the_joint_distribution(move: str) -> None:
     assert some.sum() >= 2
     z = found.mean(0)[some] / (found.std(0)[some] / np.sqrt(n))
     assert (np.abs(z) < 4.2).all(), z  # of eight moves, some eight numbers each: p < .002
+
+
+def test_a_sweep_keeps_the_joint_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same of a whole sweep and of what it returns, which must belong together."""
+    problem, rng, n = problem_of(3, variant=12, region=2), np.random.default_rng(5), 400
+    sampler, changes = Sampler(problem), []
+    drawn = {name: v[0] for name, v in story.prior(problem, n, rng).items()}
+    monkeypatch.setattr(sys.modules[Sampler.__module__], "start", lambda *_: unknown)
+    for i in range(n):
+        unknown = {name: np.asarray(v[i]) for name, v in drawn.items()}
+        made = story.replicate(problem, unknown, rng)
+        sampler.x, sampler.y = made["beta_exposure"], made["beta_outcome"]
+        before, after = (state_of(one, sampler) for one in (unknown, next(sampler(rng))))
+        ratios = [np.minimum(((at.theta - at.whole) / at.tau) ** 2, 9).mean() for at in (before, after)]
+        changes.append(np.append(_moments(sampler, after) - _moments(sampler, before), ratios[1] - ratios[0]))
+    found = np.array(changes)
+    z = found.mean(0) / (found.std(0) / np.sqrt(n))
+    assert (np.abs(z) < 4).all(), z
 
 
 def test_the_share_of_strong_variants_moves_near_one_too() -> None:
