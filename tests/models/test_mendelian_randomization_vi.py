@@ -64,7 +64,7 @@ def test_bound_is_the_mean_of_log_density_ratios() -> None:
 
 
 def test_draws_have_the_entropy_of_their_factors() -> None:
-    """The mean of the log density that draws come with, against the closed forms of normals, Beta and cells of nodes."""
+    """Mean of the log density that draws come with, against the closed forms of normals, Beta and cells of nodes."""
     problem = problem_of(9, variant=15, region=2)
     step = Step(problem)
     state = ascend(step, step.first(np.random.default_rng(0)), tolerance=1e-4).state
