@@ -14,6 +14,7 @@ from genarium import story
 from genarium.calibration.thinning import effective
 from genarium.declaration import Array
 from genarium.models.mendelian_randomization.gibbs import NAMES, Sampler, State
+from genarium.models.mendelian_randomization.story import HETEROGENEITY, MEAN_SD
 
 
 def test_regressions_of_the_regions_are_the_joint_density() -> None:
@@ -34,6 +35,23 @@ def test_regressions_of_the_regions_are_the_joint_density() -> None:
         moved = {**unknown, "theta": both[:, 0], "intercept": both[:, 1]}
         difference.append(joint(problem, gamma, np.arange(12) % 2, **moved) - quadratic)
     assert np.ptp(difference) < 1e-8
+
+
+def test_tau_and_the_mean_of_regions_are_drawn_from_their_density() -> None:
+    """Of both from the prior, and estimates of three regions that they made, moments are the same after a draw."""
+    sampler, rng, n = Sampler(problem_of(6, variant=12, region=3)), np.random.default_rng(3), 1500
+    W, changes = np.array([0.5, 5.0, 50.0]) / sampler.ratio**2, []
+    precision, score = np.tile(np.diag([0.0, 1.0]), (3, 1, 1)), np.zeros((3, 2))
+    precision[:, 0, 0] = W
+    for _ in range(n):
+        tau, whole = np.abs(rng.normal(0, HETEROGENEITY * sampler.ratio)), rng.normal(0, MEAN_SD * sampler.ratio)
+        score[:, 0] = W * rng.normal(rng.normal(whole, tau, 3), W**-0.5)
+        drawn = sampler._between(rng, precision, score, np.asarray(tau))
+        before, after = ([np.log(t), (m / sampler.ratio) ** 2, t * abs(m)] for t, m in ((tau, whole), drawn))
+        changes.append(np.subtract(after, before))
+    found = np.array(changes)
+    z = found.mean(0) / (found.std(0) / np.sqrt(n))
+    assert (np.abs(z) < 4).all(), z
 
 
 @pytest.mark.slow
