@@ -1,5 +1,6 @@
 """Gibbs sampling of the effects: conditionals and moves against the joint density, the posterior against NUTS."""
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from genarium.calibration.thinning import effective
 from genarium.data import check
 from genarium.declaration import Array
 from genarium.models.mendelian_randomization.gibbs import NAMES, Sampler, State
-from genarium.models.mendelian_randomization.story import INTERCEPT
+from genarium.models.mendelian_randomization.story import HETEROGENEITY, INTERCEPT, MEAN_SD
 
 
 def test_regressions_of_the_regions_are_the_joint_density() -> None:
@@ -35,6 +36,23 @@ def test_regressions_of_the_regions_are_the_joint_density() -> None:
         moved = {**unknown, "theta": both[:, 0], "intercept": both[:, 1]}
         difference.append(joint(problem, gamma, np.arange(12) % 2, **moved) - quadratic)
     assert np.ptp(difference) < 1e-8
+
+
+def test_tau_and_the_mean_of_regions_are_drawn_from_their_density() -> None:
+    """Of both from the prior, and estimates of three regions that they made, moments are the same after a draw."""
+    sampler, rng, n = Sampler(problem_of(6, variant=12, region=3)), np.random.default_rng(3), 1500
+    W, changes = np.array([0.5, 5.0, 50.0]) / sampler.ratio**2, []
+    precision, score = np.tile(np.diag([0.0, 1.0]), (3, 1, 1)), np.zeros((3, 2))
+    precision[:, 0, 0] = W
+    for _ in range(n):
+        tau, whole = np.abs(rng.normal(0, HETEROGENEITY * sampler.ratio)), rng.normal(0, MEAN_SD * sampler.ratio)
+        score[:, 0] = W * rng.normal(rng.normal(whole, tau, 3), W**-0.5)
+        drawn = sampler._between(rng, precision, score, np.asarray(tau))
+        before, after = ([np.log(t), (m / sampler.ratio) ** 2, t * abs(m)] for t, m in ((tau, whole), drawn))
+        changes.append(np.subtract(after, before))
+    found = np.array(changes)
+    z = found.mean(0) / (found.std(0) / np.sqrt(n))
+    assert (np.abs(z) < 4).all(), z
 
 
 @pytest.mark.slow
@@ -87,6 +105,24 @@ def test_every_move_keeps_the_joint_distribution(move: str) -> None:
     assert some.sum() >= 2
     z = found.mean(0)[some] / (found.std(0)[some] / np.sqrt(n))
     assert (np.abs(z) < 4.2).all(), z  # of nine moves, some eight numbers each: p < .002
+
+
+def test_a_sweep_keeps_the_joint_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same of a whole sweep and of what it returns, which must belong together."""
+    problem, rng, n = problem_of(3, variant=12, region=2), np.random.default_rng(5), 400
+    sampler, changes = Sampler(problem), []
+    drawn = {name: v[0] for name, v in story.prior(problem, n, rng).items()}
+    monkeypatch.setattr(sys.modules[Sampler.__module__], "start", lambda *_: unknown)
+    for i in range(n):
+        unknown = {name: np.asarray(v[i]) for name, v in drawn.items()}
+        made = story.replicate(problem, unknown, rng)
+        sampler.x, sampler.y = made["beta_exposure"], made["beta_outcome"]
+        before, after = (state_of(one, sampler) for one in (unknown, next(sampler(rng))))
+        ratios = [np.minimum(((at.theta - at.whole) / at.tau) ** 2, 9).mean() for at in (before, after)]
+        changes.append(np.append(_moments(sampler, after) - _moments(sampler, before), ratios[1] - ratios[0]))
+    found = np.array(changes)
+    z = found.mean(0) / (found.std(0) / np.sqrt(n))
+    assert (np.abs(z) < 4).all(), z
 
 
 def test_the_share_of_strong_variants_moves_near_one_too() -> None:
@@ -234,7 +270,8 @@ def test_intercepts_change_their_side_as_often_as_the_density_says() -> None:
     log_p += -0.5 * (alphas / width) ** 2 - 0.5 * ((thetas[:, None] - at.whole) / at.tau) ** 2
     p = np.exp(log_p - log_p.max()).sum(0)
     expected = p[alphas > 0].sum() / p.sum()
-    assert p[39:41].max() < 1e-3 * min(p[:39].max(), p[41:].max()) and 0.2 < expected < 0.8
+    assert p[39:41].max() < 1e-3 * min(p[:39].max(), p[41:].max())
+    assert 0.2 < expected < 0.8
     positive = []
     for _ in range(4000):
         for move in (sampler._intercepts, sampler._mirrored, sampler._turned):

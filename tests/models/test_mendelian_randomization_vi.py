@@ -63,6 +63,20 @@ def test_bound_is_the_mean_of_log_density_ratios() -> None:
     assert step.bound(state) == pytest.approx(ratio.mean(), abs=4 * ratio.std() / np.sqrt(S) + 0.1)
 
 
+def test_draws_have_the_entropy_of_their_factors() -> None:
+    """Mean of the log density that draws come with, against the closed forms of normals, Beta and cells of nodes."""
+    problem = problem_of(9, variant=15, region=2)
+    step = Step(problem)
+    state = ascend(step, step.first(np.random.default_rng(0)), tolerance=1e-4).state
+    log_q = step.draw(state, np.random.default_rng(1), 4000)[1][0]
+    entropy = stats.norm(0, np.sqrt(state.whole_var)).entropy() + stats.beta(*state.share).entropy()
+    entropy += sum(stats.multivariate_normal(np.zeros(2), one).entropy() for one in state.covariance)
+    for nodes, log_weight in zip(step.nodes, (state.tau, state.sd, state.omega), strict=True):
+        weight = np.exp(log_weight)
+        entropy += weight @ (nodes + np.log(nodes[1] - nodes[0])) - special.xlogy(weight, weight).sum()
+    assert -log_q.mean() == pytest.approx(entropy, abs=4 * log_q.std() / np.sqrt(len(log_q)))
+
+
 def test_bound_is_below_the_evidence() -> None:
     """By importance sampling from the corrected draws of a small problem."""
     problem = problem_of(10, variant=20, region=1)

@@ -186,6 +186,19 @@ def joint_test(options: dict[str, str], steps: int, prior: int, depth: bool = Tr
     return np.asarray((after.mean(0) - first.mean(0)) / error)
 
 
+@pytest.mark.parametrize("options", [{}, {"zeros": "inflated", "dispersion": "gene"}], ids=str)
+def test_a_sweep_keeps_the_joint_of_parameters_and_data(options: dict[str, str]) -> None:
+    """Parameters of the prior, with counts that they made, still are draws of the prior after a sweep."""
+    problem, rng, n = make(options, 4, depth=False), np.random.default_rng(5), 1500
+    changes = []
+    for _ in range(n):
+        values = from_prior(problem, rng)
+        changes.append(np.subtract(told(Sampler(again(problem, rng, values)).step(rng, values)), told(values)))
+    found = np.array(changes)
+    z = found.mean(0) / (found.std(0) / np.sqrt(n))
+    assert np.abs(z).max() < 4, z
+
+
 @pytest.mark.slow
 def test_sampler_leaves_the_joint_of_parameters_and_data_as_it_is() -> None:
     assert np.abs(joint_test(EACH[-1], 500, 4000)).max() < 4

@@ -10,7 +10,7 @@ import genarium as gn
 from genarium.declaration import Array
 from genarium.models.transcript_abundance import likelihood, presence, relaxed, story
 from genarium.models.transcript_abundance.circuits import circuits
-from genarium.models.transcript_abundance.gibbs import SparseSampler
+from genarium.models.transcript_abundance.gibbs import SparseSampler, _presence, _spread
 from genarium.models.transcript_abundance.sparse import from_classes
 from genarium.models.transcript_abundance.table import tabulate
 
@@ -100,6 +100,21 @@ def test_each_move_keeps_the_joint_distribution(move: str) -> None:
     for one, two in zip(told(before), told(after), strict=True):
         error = np.hypot(one.std(0) / np.sqrt(len(one)), two.std(0) / np.sqrt(len(two)))
         assert np.all(np.abs(one.mean(0) - two.mean(0)) < 4 * error)
+
+
+@pytest.mark.parametrize("size", [2, 5])
+def test_presence_and_spread_are_drawn_from_their_conditionals(size: int) -> None:
+    """Of both from the prior, and abundances that they made, moments are the same after a draw (eq. 27)."""
+    rng, n, changes = np.random.default_rng(6), 2000, list[Array]()
+    for _ in range(n):
+        pi, sd = float(story.draw_presence(rng)), float(story.draw_spread(rng))
+        there = int(story.draw_there(rng, np.asarray(pi), size).sum())
+        new = _presence(rng, pi, there, size), _spread(rng, sd, sd * rng.normal(size=size))
+        before, after = ([p, p * there, np.log(s)] for p, s in ((pi, sd), new))
+        changes.append(np.subtract(after, before))
+    found = np.array(changes)
+    z = found.mean(0) / (found.std(0) / np.sqrt(n))
+    assert (np.abs(z) < 4).all(), z
 
 
 def test_a_transcript_that_others_make_up_is_found() -> None:

@@ -15,8 +15,11 @@ import genarium as gn
 from genarium import cli
 from genarium.adopted.pymc import Graphs
 from genarium.calibration.plan import Plan
+from genarium.calibration.quantities import with_quantities
 from genarium.calibration.replicate import simulate as simulate_replicate
+from genarium.calibration.scalars import scalars
 from genarium.data import check
+from genarium.declaration import Problem
 from genarium.errors import InputError
 
 SD = np.array([15.0, 10, 16, 11, 9, 11, 10, 18])
@@ -310,6 +313,15 @@ def test_quantities_without_names_or_values_are_told(tmp_path: Path) -> None:
     assert not again.passed
 
 
+def test_own_quantities_are_ranked_for_a_variant_too() -> None:
+    asked = with_quantities(gn.get("nb_mixture"), lambda pi, phi: {"own": pi.max() * phi.max()})
+    one = simulate_replicate(Plan(asked, "gibbs", {"dispersion": "gene", "cell": 20, "component": 2}), 0)
+    assert isinstance(one.problem, Problem)
+    truth = {name: value[None] for name, value in one.truth.items()}
+    names, values = scalars(one.problem, truth)
+    assert values[0, names.index("own")] == one.truth["pi"].max() * one.truth["phi"].max()
+
+
 def test_a_function_that_makes_a_model_is_no_model() -> None:
     with pytest.raises(
         InputError, match=r"schools is not a model, but a function\. .* Give what it returns: schools\(\)"
@@ -328,8 +340,9 @@ def test_a_pymc_model_is_validated_and_its_quantities_ranked_afterwards(tmp_path
     assert (more.tree["prior_sbc"]["mu"] == found.tree["prior_sbc"]["mu"]).all()
     assert (more.tree["truth"]["tau"] == found.tree["truth"]["tau"]).all()
     go_on: dict[str, Any] = {"seed": 1, "out": out, "keep": True, "resume": True}
-    with pytest.raises(InputError, match="holds replicates that rank other quantities"):
-        gn.validate(model, "nuts", 9, quantities=lambda mu: {"other": mu}, **go_on)
+    with pytest.raises(InputError, match=r"holds a run of other settings \(quantities: '<lambda> \w+' there"):
+        gn.validate(model, "nuts", 9, quantities=lambda mu, y: {"cross": 2 * mu * y.mean()}, **go_on)
+    assert gn.validate(model, "nuts", 4, quantities=lambda mu, y: {"cross": mu * y.mean()}, **go_on).passed
     with pm.Model(coords={"school": np.arange(8)}) as wider:
         mu, tau, z = pm.Normal("mu", 0, 6), pm.HalfCauchy("tau", 5), pm.Normal("z", dims="school")
         pm.Normal("y", pm.Deterministic("theta", mu + tau * z, dims="school"), SD, observed=SD, dims="school")

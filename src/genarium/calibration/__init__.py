@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from genarium import registry
+from genarium.adopted.digests import digest_of
 from genarium.adopted.pymc import from_pymc, is_pymc
 from genarium.adopted.stan import Simulator, from_stan
 from genarium.attributes import attribute
@@ -159,8 +160,6 @@ def validate(
     if is_pymc(model):
         model = from_pymc(model)
     declared = registry.resolve(model)
-    if quantities is not None:
-        model = declared = with_quantities(declared, quantities)
     if keep and out is None:
         raise InputError(f"{flag('keep', True)} needs a folder for the draws: {either('out=...', '--out DIR')}.")
     if keep and data is not None:
@@ -175,6 +174,10 @@ def validate(
         settings = _with_own(declared, method, settings)
     else:
         given, settings = _given(declared, method, data, layer, int(simulations), seed, settings)
+    asked = ""
+    if quantities is not None:  # of the variant that the settings choose, which may have variables of its own
+        model = with_quantities(varied(declared, settings), quantities)
+        asked = f"{getattr(quantities, '__name__', 'function')} {digest_of(quantities)[:12]}"
     if control:
         wrong = {**varied(declared, settings).calibration.control, **(wrong or {})}
         if not wrong:
@@ -197,7 +200,8 @@ def validate(
         )
     n_reference = (50 if n_reference is None else n_reference) if reference else 0
     kept = Path(references) if references is not None else None
-    plan = Plan(model, method, settings, int(seed), ranks, dict(wrong or {}), reference, n_reference, given, keep, kept)
+    of_run = (dict(wrong or {}), reference, n_reference, given, keep, kept, asked)
+    plan = Plan(model, method, settings, int(seed), ranks, *of_run)
     _ = plan.values, plan.misled, plan.options  # refuse what cannot be used before anything is run
     with Store(Path(out) if out is not None else None, plan.describe(), resume) as store:
         return collect(plan, store, int(simulations), workers, adaptive)
@@ -327,7 +331,8 @@ def validate_quantities(
     settings = {**told["model_options"], **sizes, **told["values"], **told["options"]}
     asked = with_quantities(variant, quantities, only=True)
     plan = Plan(asked, told["method"], settings, told["seed"], told["ranks"], dict(told["wrong"]))
-    with Store(folder, {**plan.describe(), **{n: told[n] for n in ("reference", "n_reference")}}, True) as store:
+    of_run = {n: told[n] for n in ("reference", "n_reference", "quantities") if n in told}
+    with Store(folder, {**plan.describe(), **of_run}, True) as store:
         records = []
         for index, record in sorted(store.records.items()):
             path = folder / DRAWS / f"{index}.npz"

@@ -71,6 +71,8 @@ class Plan:
         Folder where what the exact method found is kept, for other methods on the same data.
     given : Given, optional
         Posterior SBC: simulate from this posterior and fit to these data and the simulated ones together.
+    asked : str
+        Name and digest of the function that returns the user's own test quantities; "" for none.
     """
 
     model: str | Path | Model
@@ -84,6 +86,7 @@ class Plan:
     given: Given | None = None
     keep: bool = False
     references: Path | None = None
+    asked: str = ""
 
     def __post_init__(self) -> None:
         generator(self.seed)
@@ -244,6 +247,8 @@ class Plan:
         }
         if not Home.of(self.declared).built_in:
             told["model_origin"] = registry.origin(self.declared)
+        if self.asked:
+            told["quantities"] = self.asked
         if self.given is not None:
             told["given"] = fingerprint({**self.given.arrays, **self.given.draws})
         return dict(json.loads(json.dumps(told)))

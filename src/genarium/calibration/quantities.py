@@ -72,5 +72,10 @@ def with_quantities(model: Model, function: Quantities, *, only: bool = False) -
         rows = [named_anew(function(**same, **one), before) for one in each]
         return {**before, **{name: np.stack([np.asarray(row[name]) for row in rows]) for name in rows[0]}}
 
+    def vary(**chosen: str) -> Model:
+        """Return another variant of the model, with the quantities."""
+        assert model.vary is not None
+        return with_quantities(model.vary(**chosen), function, only=only)
+
     names = [*model.unknown.variables, *(name for name in have if name not in model.unknown.variables)]
-    return replace(model, test_quantities=with_parameters(names, both))
+    return replace(model, test_quantities=with_parameters(names, both), vary=vary if model.vary is not None else None)
