@@ -112,7 +112,8 @@ def table(
     """
     options.only_texts("table", samples=samples, like=like, known_edges=known_edges, tiers=tiers, regulators=regulators)
     train = None if like is None else _from_table([Path(like)], context, nodes, samples, drop)
-    own = _from_table(paths, context, nodes if train is None else list(train.x), samples, drop, train and train.key)
+    names, usual = (nodes, None) if train is None else (list(train.x), train.key)
+    own = _from_table(paths, context, names, samples, drop, usual)
     return _variables(own, train, standardise, RuleFiles(known_edges, tiers, regulators))
 
 

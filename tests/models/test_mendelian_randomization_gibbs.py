@@ -48,8 +48,9 @@ def test_tau_and_the_mean_of_regions_are_drawn_from_their_density() -> None:
         tau, whole = np.abs(rng.normal(0, HETEROGENEITY * sampler.ratio)), rng.normal(0, MEAN_SD * sampler.ratio)
         score[:, 0] = W * rng.normal(rng.normal(whole, tau, 3), W**-0.5)
         drawn = sampler._between(rng, precision, score, np.asarray(tau))
-        before, after = ([np.log(t), (m / sampler.ratio) ** 2, t * abs(m)] for t, m in ((tau, whole), drawn))
-        changes.append(np.subtract(after, before))
+        pairs = np.array([(tau, whole), drawn], dtype=float)
+        moments = np.stack([np.log(pairs[:, 0]), (pairs[:, 1] / sampler.ratio) ** 2, pairs[:, 0] * abs(pairs[:, 1])])
+        changes.append(moments[:, 1] - moments[:, 0])
     found = np.array(changes)
     z = found.mean(0) / (found.std(0) / np.sqrt(n))
     assert (np.abs(z) < 4).all(), z
@@ -112,6 +113,7 @@ def test_a_sweep_keeps_the_joint_distribution(monkeypatch: pytest.MonkeyPatch) -
     problem, rng, n = problem_of(3, variant=12, region=2), np.random.default_rng(5), 400
     sampler, changes = Sampler(problem), []
     drawn = {name: v[0] for name, v in story.prior(problem, n, rng).items()}
+    unknown: dict[str, Array] = {}
     monkeypatch.setattr(sys.modules[Sampler.__module__], "start", lambda *_: unknown)
     for i in range(n):
         unknown = {name: np.asarray(v[i]) for name, v in drawn.items()}

@@ -65,11 +65,12 @@ def test_proportions_lie_within_what_conjugate_says_of_2000_perturbations() -> N
     data = gn.simulate(model, 1, perturbation=2000, state=5, feature=10)
     fit, truth = gn.fit(model, data, "conjugate", seed=1), data["truth"].to_dataset()
     a, share = fit["point"]["concentration"].to_numpy(), truth["proportion"].to_numpy()
-    below = stats.beta.cdf(share, a, a.sum(1, keepdims=True) - a)
+    below = np.asarray(stats.beta.cdf(share, a, a.sum(1, keepdims=True) - a))
     assert stats.kstest(below.ravel(), "uniform").pvalue > RARE
     held = below[a > 1]  # others are zero to rounding
     assert min(held.min(), 1 - held.max()) > RARE / (2 * held.size)
     problem, names = check(model, data), list(model.unknown.variables)
+    assert model.log_likelihood is not None
     each = {name: np.stack([one[name].to_numpy() for one in (truth, fit["point"])]) for name in names}
     at_truth, at_mode = at_draws(problem, model.log_likelihood, each).sum(1)
     assert 0 < 2 * (at_mode - at_truth) < stats.chi2(sum(value[0].size for value in each.values())).isf(RARE)
