@@ -329,6 +329,14 @@ def test_steps_of_advi_come_in_windows(toy: Model, toy_tree: xr.DataTree) -> Non
         gn.fit(toy, toy_tree, "advi", iterations=1500)
 
 
+def test_log_density_of_advi_draws_of_a_positive_value(spread: Model) -> None:
+    fit = gn.fit(spread, gn.simulate(spread, seed=1), "advi", seed=1, iterations=200, window=100, draws=20)
+    mean, sd = (fit["variational"][f"unconstrained_{of}"].to_numpy() for of in ("mean", "sd"))
+    log_scale = np.log(fit["posterior"]["scale"].to_numpy())
+    log_q = -0.5 * ((log_scale - mean) / sd) ** 2 - np.log(sd) - 0.5 * np.log(2 * np.pi) - log_scale
+    np.testing.assert_allclose(fit["sample_stats"]["log_q"], log_q, atol=1e-9)
+
+
 def test_advi_says_where_it_left_the_support(toy: Model, toy_tree: xr.DataTree) -> None:
     def density(sizes: Sizes, y: Any) -> None:
         import pymc as pm
