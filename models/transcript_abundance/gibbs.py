@@ -102,9 +102,12 @@ class SparseSampler:
         self.lines = (found.lines, found.first, found.member, found.step)
 
     def __call__(self, rng: np.random.Generator) -> Iterator[Arrays]:
-        """Yield draws, from a start of its own in which every transcript is there."""
+        """Yield draws, from a start of its own in which every transcript is there that a read may be from.
+
+        With all of them, those without reads make the spread so wide that it takes hundreds of sweeps to part again.
+        """
         t, K = self.table, self.table.transcripts
-        a = rng.standard_gamma(0.5 * self.a + 0.5) + 1e-3
+        a = np.where(t.hit, rng.standard_gamma(0.5 * self.a + 0.5) + 1e-3, 0.0)
         a *= t.reads / a.sum()
         pi, sd = 0.5, SPREAD * float(np.exp(SPREAD_SD * rng.normal()))
         slot = np.full(len(t.count), -1)
