@@ -14,7 +14,7 @@ from genarium.engines.ascent import ascend
 from genarium.models.nb_mixture.cautions import inflation, merging_loss
 from genarium.models.nb_mixture.conjugate import ConjugateStep
 from genarium.models.nb_mixture.counts import Counts
-from genarium.models.nb_mixture.depth import DepthStep
+from genarium.models.nb_mixture.depth import NODES, DepthStep, NearNormal
 from genarium.models.nb_mixture.em import em
 from genarium.models.nb_mixture.em_step import Step
 from genarium.models.nb_mixture.factors import known_grid
@@ -523,3 +523,16 @@ def test_a_wild_draw_has_replicates() -> None:
     """Means that no count can have, as a variational posterior of heavy tails may hold, are cut, not refused."""
     tree = gn.simulate("nb_mixture", seed=1, cell=5, component=1, mu=np.full((1, 2), 1e300), pi=[1.0])
     assert (tree["observed_data"]["x"] >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("left", "right"), [(0.5, 1e3), (1, 1), (1, 1e5), (2, 1e3), (20, 1e3), (1e3, 1e3), (1e3, 20), (10, 1)]
+)
+def test_nodes_of_centroids_integrate_a_betas_logit(left: float, right: float) -> None:
+    """Densities exp(left u) / (1 + exp(u))^(left + right), whose tails the card gives the error of (eq. 20)."""
+    p = left / (left + right)
+    mode, curvature = np.log(p / (1 - p)), (left + right) * p * (1 - p)
+    each = (np.array([[[value]]]) for value in (mode, curvature, left))
+    log_mu, log_slope = NearNormal.around(*each).at((..., None)).log_mu(NODES)
+    log_p = left * log_mu - (left + right) * np.logaddexp(0, log_mu) + log_slope + np.log(NODES[1] - NODES[0])
+    assert special.logsumexp(log_p) == pytest.approx(special.betaln(left, right), abs=4e-6)
