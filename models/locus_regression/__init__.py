@@ -62,6 +62,8 @@ OTHERS = (
 ASYMMETRIES = ("asymmetry", "asymmetry_by_substitution")
 """What follows where strands are told apart."""
 
+ALTERNATIVES = "Bases that a context is mutated to; G|C: to G where C is mutated, to C where T is."
+
 EXPORTS = {
     "signatures": answers.signatures,
     "exposures": answers.exposures,
@@ -129,11 +131,11 @@ def declare(
         known["signature_opportunity"] = Var(("context",), nonnegative, about, "T", default=0.0)
     spectrum = {
         "lam": Var(("process", "context"), simplex, "Preference of a process for contexts.", "λ"),
-        "rho": Var(("process", "context", "alternative"), simplex, "Bases that a context is mutated to.", "ρ"),
+        "rho": Var(("process", "context", "alternative"), simplex, ALTERNATIVES, "ρ"),
     }
     free = {
         "lam_free": Var(("free", "context"), simplex, "Preference of a process that is not given.", "λ'"),
-        "rho_free": Var(("free", "context", "alternative"), simplex, "Bases that it mutates a context to.", "ρ'"),
+        "rho_free": Var(("free", "context", "alternative"), simplex, ALTERNATIVES, "ρ'"),
     }
     drawn: dict[str, Var] = {"free": spectrum, "given": {}, "mixed": free}[spectra]
     if spectra != "given":

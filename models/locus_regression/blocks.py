@@ -4,7 +4,7 @@ A folder holds ``corpus.nc``, a tree with all that is known of the loci and one 
 sums over all mutations; and ``cells/00000.nc``, ``cells/00001.nc`` ..., the mutations of each block.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,9 @@ from genarium.tree import data_tree, load, save, with_coordinates
 from genarium.writing import replacing
 
 from .channels import split_channel
-from .corpus import Corpus, corpus
+from .corpus import CELLS, Corpus, corpus
 from .expectation import Sums, Weights, distribute, with_tops
 
-CELLS = ("genome", "row", "channel", "count")
 SUMS = ("row_total", "table", "starts", "log_opportunity")
 
 
@@ -249,6 +248,11 @@ class Stored(Corpus):
         """Sum over mutations of the log opportunity of their context."""
         return float(self.sums["log_opportunity"][0])
 
+    def mutations(self) -> Iterator[dict[str, Array]]:
+        """Yield the cells block by block; rows count from the block's first locus."""
+        for b in range(len(self.starts) - 1):
+            yield _read(self.folder / "cells" / f"{b:05d}.nc", CELLS)
+
     def expect(
         self, run: Run, weight: Weights, place: Weights, spectrum: Weights, blocks: Iterable[int] | None = None
     ) -> Sums:
@@ -301,8 +305,7 @@ class Stored(Corpus):
         """
         share = min(1.0, most / float(self.table.sum()))
         found: list[list[Array]] = []
-        for b in range(len(self.starts) - 1):
-            kept = _read(self.folder / "cells" / f"{b:05d}.nc", CELLS)
+        for b, kept in enumerate(self.mutations()):
             count = rng.binomial(kept["count"].astype(np.int64), share)
             at = np.flatnonzero(count)
             group, locus = np.divmod(kept["row"][at].astype(np.int64), int(self.starts[b + 1] - self.starts[b]))

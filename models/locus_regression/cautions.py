@@ -19,9 +19,9 @@ APART = 1.1
 SURE = 4.0
 """Standard errors that the variation of loci must exceed Poisson's by."""
 
-SMALL, LARGE = 0.02, 10.0
+SMALL, LARGE = 0.02, 100.0
 """Standard deviations of a feature: below the one, times tau, the prior keeps a rate from following it; above the
-other, ascents from a start with uncertain effects may lose processes."""
+other, the engines of PyMC and Stan may not find its effects."""
 
 
 def cautions(tree: xr.DataTree, problem: Problem) -> Iterator[Caution]:
@@ -62,7 +62,7 @@ def apart(posterior: Arrays) -> Iterator[Caution]:
 
 
 def scales(problem: Problem) -> Caution:
-    """Say which features vary so much, or so little, that neither starts nor the prior of effects suit them."""
+    """Say which features vary so much, or so little, that engines or the prior of effects do not suit them."""
     X = problem["features"]
     sd = X.reshape(-1, *X.shape[-2:]).std(-1).max(0)  # (F,)
     odd = (sd > LARGE) | ((sd > 0) & (sd * problem["tau"].max() < SMALL))
@@ -72,9 +72,9 @@ def scales(problem: Problem) -> Caution:
     names = problem.coords["feature"]
     told = [f"{names[f]}: {sd[f]:.2g}" for f in np.flatnonzero(odd)]
     advice = (
-        "Standard deviations should be about one: fits to far larger features may lose processes, and of far smaller "
-        "ones effects are shrunk to nothing. Standardise them (standardise in models.locus_regression.features, or "
-        ":standardise after a track)."
+        "Standard deviations should be about one: of far larger features nuts, advi and Stan may not find the effects, "
+        "and of far smaller ones effects are shrunk to nothing. Standardise them (standardise in "
+        "models.locus_regression.features, or :standardise after a track)."
     )
     return Caution(check, int(odd.sum()), f"of {len(sd)}; {listed(told, 3)}", advice)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import itertools
 import json
 import time
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from genarium.engines.ascent import Ascent, ascend
 from genarium.errors import InputError
 from genarium.writing import replacing
 
+from .corpus import CELLS
 from .effects import Effects
 from .moments import Moments
 from .random_loci import LocusEffects
@@ -47,10 +49,11 @@ class Checkpoint:
         if not folder:
             return None
         data, found = step.data, hashlib.sha256()
-        known = (data.features, data.opportunity, data.log_exposure, data.table, data.row_total)
+        known = (data.features, data.opportunity, data.log_exposure)
         held = () if data.held is None else (data.held.lam, data.held.rho)
-        for array in (*known, *held, *vars(data.hyper).values()):
-            found.update(np.ascontiguousarray(array).tobytes())
+        cells = (part[name] for part in data.mutations() for name in CELLS)
+        for array in itertools.chain(known, held, vars(data.hyper).values(), cells):
+            found.update(np.ascontiguousarray(array).data)
         found.update(json.dumps([data.form, step.full, step.empirical_bayes, dict(settings)], sort_keys=True).encode())
         found.update(json.dumps(rng.bit_generator.state, sort_keys=True, default=str).encode())
         path = Path(folder)

@@ -1,5 +1,6 @@
 """The mutation table as the fits use it: duplicates added up, sorted by locus and genome, indices of 32 bits."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,6 +11,8 @@ from genarium.declaration import Array, Problem
 from .channels import split_channel
 from .hyperprior import Hyper
 from .spectra import Held, held
+
+CELLS = ("genome", "row", "channel", "count")
 
 NO_HYPER = Hyper(np.empty(0), np.empty(0))
 """Where hyperparameters do not matter."""
@@ -77,6 +80,10 @@ class Corpus:
     def row_total(self) -> Array:
         """Mutations of each row."""
         return np.bincount(self.row, self.count, self.rows)
+
+    def mutations(self) -> Iterator[dict[str, Array]]:
+        """Yield the cells, ``genome``, ``row``, ``channel`` and ``count``, part by part."""
+        yield {name: getattr(self, name) for name in CELLS}
 
     @property
     def group_share(self) -> Array:

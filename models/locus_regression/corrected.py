@@ -93,7 +93,8 @@ def corrected(
     of_q = {name: np.asarray(value)[0] for name, value in fitted.posterior.items()}
     trees = {name: of_q.pop(name)[0] for name in NAMES if name in of_q}
     if trees:
-        rate = np.exp(log_rates(*trees.values(), data.features[0].T))  # type: ignore[call-arg]  # three of them
+        split_feature, split_at, leaf_value = trees.values()
+        rate = np.exp(log_rates(split_feature, split_at, leaf_value, data.features[0].T))
         of_q["locus_effect"] = np.broadcast_to(rate, (len(of_q["beta"]), *rate.shape))
     own = iter(np.linspace(0, len(of_q["beta"]) - 1, CHAINS).astype(int))
     sweep = Sweep(data, problem, told["beta_mean"], learning=empirical_bayes)

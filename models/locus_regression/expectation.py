@@ -20,6 +20,10 @@ SMALL, LARGE = 1e-100, 1e100
 """Sums over processes are multiplied, and the log of the product taken, as long as it stays between these."""
 
 
+LEAST = 1e-290
+"""Weight of all processes together below which a mutation is out of reach, and the sum of logs is -inf."""
+
+
 @dataclass(frozen=True)
 class Weights:
     """What multiplies the weight of each process, by genome, row or channel: exp(top) times scaled.
@@ -76,6 +80,9 @@ def _pass(
                 product = 1.0
         else:
             log_sum += n * np.log(total)
+        if total < LEAST:
+            log_sum = -np.inf
+            continue
         scale = n / total
         for k in range(K):
             part = each[k] * scale

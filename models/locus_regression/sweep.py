@@ -294,8 +294,11 @@ class Step:
         of_lam, of_rho, alpha = hyper.lam_concentration, hyper.rho_concentration, hyper.alpha
         delta = total * exposed / exposed.sum(1, keepdims=True)
         delta[self.given :] += of_lam[:, None]
+        scale = np.maximum(data.features.var(1).max(0), 1)  # in raw units, else, processes are lost
         flat = Effects(
-            np.zeros((K, F)), np.repeat(0.01 * np.eye(F)[None], K, 0), np.repeat(data.features.mean(1)[:, None], K, 1)
+            np.zeros((K, F)),
+            np.repeat(np.diag(0.01 / scale)[None], K, 0),
+            np.repeat(data.features.mean(1)[:, None], K, 1),
         )
         gamma = alpha + data.table.sum(1, keepdims=True) / K * rng.uniform(0.9, 1.1, (data.genomes, K))
         moments, delta = Moments(*3 * (np.empty(0),)), self.with_held("lam", delta)

@@ -306,15 +306,15 @@ def test_cautions_name_features_in_raw_units() -> None:
     tree = gn.simulate(model, seed=1, genome=3, locus=200, process=2, feature=4, cell=50)
     problem = check(model, tree, {"process": 2})
     x = problem["features"]
-    raw = np.stack([50 + 30 * x[0], 1e-3 * x[1], np.full(200, 40.0), np.arange(200) == 7])
+    raw = np.stack([50 + 300 * x[0], 1e-3 * x[1], np.full(200, 40.0), np.arange(200) == 7])
     names = np.array(["gc", "peaks", "ploidy", "centromere"])
     problem = replace(problem, arrays={**problem.arrays, "features": raw}, coords={**problem.coords, "feature": names})
     found = scales(problem)
     assert found.value == 2
-    assert found.where == "of 4; gc: 30, peaks: 0.001"
+    assert found.where == "of 4; gc: 3e+02, peaks: 0.001"
     assert "tandardise" in found.advice
     wide = replace(problem, arrays={**problem.arrays, "tau": np.full(2, 1e3)})
-    assert scales(wide).where == "of 4; gc: 30"
+    assert scales(wide).where == "of 4; gc: 3e+02"
 
 
 @pytest.mark.data

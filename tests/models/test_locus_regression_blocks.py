@@ -102,6 +102,26 @@ def test_blocks_keep_names_and_what_stands_beside_them(problem: Problem, tmp_pat
     assert "without tau of the processes" in told
 
 
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_checkpoints_are_of_all_mutations(problem: Problem, tmp_path: Path, on_disk: bool) -> None:
+    """Also where sums by locus, and by genome and channel, are the same: loci are permuted among the mutations."""
+    permuted = np.random.default_rng(1).permutation(problem["locus"])
+    other = replace(problem, arrays={**problem.arrays, "locus": permuted})
+    fingerprints = []
+    for number, each in enumerate((problem, other, problem)):
+        data = corpus(each)
+        if on_disk:
+            split(each, tmp_path / f"{number}", BLOCKS)
+            data, _ = Stored.open(tmp_path / f"{number}", {"process": 2}, {})
+        keeper = checkpoint.Checkpoint.of(str(tmp_path / "kept"), sweep.Step(data), np.random.default_rng(1), {})
+        assert keeper is not None
+        fingerprints.append(keeper.fingerprint)
+    np.testing.assert_array_equal(corpus(other).table, corpus(problem).table)
+    np.testing.assert_array_equal(corpus(other).row_total, corpus(problem).row_total)
+    assert fingerprints[0] != fingerprints[1]
+    assert fingerprints[0] == fingerprints[2]
+
+
 def test_checkpoints_are_of_given_signatures(problem: Problem, tmp_path: Path) -> None:
     found = []
     for share in (0.2, 0.3):
