@@ -6,6 +6,7 @@ import zlib
 from pathlib import Path
 
 from genarium.errors import InputError
+from genarium.readers import delimited
 from genarium.readers.files import present, whole_blocks
 
 GZIP = b"\x1f\x8b"
@@ -85,7 +86,7 @@ def whole(path: Path, line: int, text: str, what: str, remedy: str) -> int:
 def number(path: Path, line: int, text: str, what: str, remedy: str) -> float:
     """Read a finite number not below zero."""
     try:
-        value = float(text)
+        value = delimited.number(text)
     except ValueError:
         value = float("nan")
     if not 0 <= value < float("inf"):

@@ -157,6 +157,7 @@ BAD_QUANT = {
     "short row": (QUANT.replace("\t15.0\nArc1", "\nArc1"), "line 2: 4 columns instead of 5"),
     "negative length": (QUANT.replace("3850.000", "-5"), "line 3: EffectiveLength is '-5'"),
     "NaN": (QUANT.replace("3850.000", "-nan"), "line 3: EffectiveLength is '-nan'"),
+    "underscore": (QUANT.replace("3850.000", "3_850.000"), "line 3: EffectiveLength is '3_850.000'"),
     "a transcript twice": (f"{QUANT}Arc1\t4000\t77.0\t0\t0\n", "line 5: the transcript 'Arc1' stands on line 3 too"),
 }
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from genarium.declaration import Array
 from genarium.errors import InputError
+from genarium.readers.delimited import number
 
 from .streams import line_of
 
@@ -118,7 +119,7 @@ class Columns:
             if text is None or not text.strip():
                 continue
             try:
-                found[j] = float(text.strip() if text.isascii() and "_" not in text else "")
+                found[j] = number(text.strip())
             except ValueError:
                 raise InputError(
                     f"{self.path}: line {self.line(rows[j])}, column {self.used[role]!r}: {text!r} is no "

@@ -10,6 +10,7 @@ import numpy as np
 
 from genarium.declaration import Array
 from genarium.errors import InputError
+from genarium.readers.delimited import is_number, number
 from genarium.remedies import option
 
 from ..linked import require_ld
@@ -101,10 +102,10 @@ def read_correlations(path: Path, alleles: Path | None = None) -> Correlations:
     notes: list[str] = []
     if _is_long(path, cells[0]):
         variants, matrix, known = _long(path, cells, first)
-    elif len(cells[0]) == 3 and [_is_number(cell) for cell in cells[0]] == [False, False, True]:  # pairs, no header
+    elif len(cells[0]) == 3 and [is_number(cell) for cell in cells[0]] == [False, False, True]:  # pairs, no header
         variants, matrix, known = _long(path, [["snp1", "snp2", "r"], *cells], first - 1)
     else:
-        bare = all(map(_is_number, cells[0]))
+        bare = all(map(is_number, cells[0]))
         variants, matrix = _bare(path, cells, first, alleles, panel, notes) if bare else _square(path, cells, first)
         known = np.ones(matrix.shape, dtype=bool)
     bad = _without_numbers(matrix)
@@ -129,14 +130,6 @@ def _cells(path: Path) -> tuple[list[list[str]], int]:
     return [split(line, separator) for line in (head, *rest)], len(lines)
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _is_long(path: Path, head: Sequence[str]) -> bool:
     short = {plain(name) for name in head}
     pairs = all(short & set(PAIRS[role]) for role in ("first", "second"))
@@ -152,7 +145,7 @@ def _of_plink_1(head: Sequence[str]) -> bool:
 
 def _number(path: Path, line: int, text: str) -> float:
     try:
-        return float(text)
+        return number(text)
     except ValueError:
         raise InputError(f"{path}: line {line}: {text!r} is no number. Give correlations, from -1 to 1.") from None
 

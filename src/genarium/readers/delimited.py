@@ -162,10 +162,22 @@ def _fields(
     return [field.strip() for field in fields]
 
 
+def number(text: str) -> float:
+    """Return the number that a field is, NaN and infinite ones among them; not of Python's own spellings, such as 1_00.
+
+    Raises
+    ------
+    ValueError
+    """
+    if "_" in text or not text.isascii():
+        raise ValueError(f"{text!r} is not a number")
+    return float(text)
+
+
 def is_number(text: str) -> bool:
     """Whether a field of a table can be read as a number."""
     try:
-        float(text)
+        number(text)
     except ValueError:
         return False
     return True
