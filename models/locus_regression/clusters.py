@@ -11,6 +11,7 @@ from genarium.declaration import Array
 from genarium.engines.ascent import Ascent
 
 from .channels import by_context
+from .contexts import preferred
 from .effects import Effects
 from .exchange import BUDGET, probabilities, tried, with_hyperparameters_of
 from .random_loci import LocusEffects
@@ -125,25 +126,23 @@ def _with_process(step: Step, state: State, shares: Array, k: int, taken: Array)
         out[at] = value
         return out
 
-    own = by_context(sums[2][:, k][None], state.delta.shape[1])[0].sum(-1)
-    spread = (own + 1e-3) / np.maximum(data.opportunity.mean(1), 1e-300)
-    found = state.effects
+    own = by_context(sums[2][:, [k]].T, state.delta.shape[1]).sum(-1)
+    found, flat = state.effects, Effects.flat(data.features, 1)
     centre = found.centre.copy()
-    centre[:, k] = data.features.mean(1)
-    covariance = put(found.covariance, 0.01 * np.eye(found.mean.shape[1]))
+    centre[:, k] = flat.centre[:, 0]
     begun = replace(
         state,
-        effects=Effects(put(found.mean, 0), covariance, centre),
-        delta=put(state.delta, given.lam_concentration[free] + parts[k].sum() * spread / spread.sum()),
+        effects=Effects(put(found.mean, 0), put(found.covariance, flat.covariance[0]), centre),
+        delta=put(state.delta, given.lam_concentration[free] + parts[k].sum() * preferred(own, data.opportunity)[0]),
         alpha=put(state.alpha, min(ALPHA, given.alpha[k])),
         tau=put(state.tau, given.tau[k]),
         lam_concentration=put(state.lam_concentration, given.lam_concentration[free], free),
         rho_concentration=put(state.rho_concentration, given.rho_concentration[free], free),
     )
     if state.locus_effects is not None and state.dispersion is not None:
-        flat = LocusEffects.prior(given.dispersion[[k]], data.features.shape[1])
-        shape = put(state.locus_effects.shape, flat.shape[0])
-        of_loci = LocusEffects(shape, put(state.locus_effects.inverse_scale, flat.inverse_scale[0]))
+        prior = LocusEffects.prior(given.dispersion[[k]], data.features.shape[1])
+        shape = put(state.locus_effects.shape, prior.shape[0])
+        of_loci = LocusEffects(shape, put(state.locus_effects.inverse_scale, prior.inverse_scale[0]))
         begun = replace(begun, locus_effects=of_loci, dispersion=put(state.dispersion, given.dispersion[k]))
     begun = with_hyperparameters_of(step, begun, state)
     return step.maximised(step.normalised(begun), *sums)

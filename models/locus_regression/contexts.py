@@ -19,6 +19,16 @@ ENOUGH = 10_000
 """Loci that the curvature is summed over: of more, every second, third ... one stands for its neighbours."""
 
 
+def preferred(counts: Array, opportunity: Array) -> Array:
+    """Return about which preferences (K, C) explain mutations by context; opportunity (C, L).
+
+    Contexts that occur nowhere, of which nothing is known, count as the most frequent one does.
+    """
+    occurs = opportunity.mean(1)
+    exposed = (counts + 1e-3) / np.where(occurs > 0, occurs, occurs.max())
+    return np.asarray(exposed / exposed.sum(1, keepdims=True))
+
+
 @dataclass(frozen=True)
 class Objective:
     """What the factors are to maximise, for all processes.

@@ -25,6 +25,14 @@ class Effects:
     covariance: Array
     centre: Array
 
+    @classmethod
+    def flat(cls, features: Array, processes: int) -> "Effects":
+        """Return a start: means of 0, and an sd of .1, or less where features (J, L, F) are in larger units than 1."""
+        scale = np.maximum(features.var(1).max(0), 1)  # in raw units, else, processes are lost
+        mean = np.zeros((processes, len(scale)))
+        covariance = np.repeat(np.diag(0.01 / scale)[None], processes, 0)
+        return cls(mean, covariance, np.repeat(features.mean(1)[:, None], processes, 1))
+
     def of(self, processes: Array) -> "Effects":
         """Return those of some processes."""
         return Effects(self.mean[processes], self.covariance[processes], self.centre[:, processes])

@@ -9,6 +9,7 @@ from numba import njit, prange
 from genarium.declaration import Array
 
 from .corpus import Corpus
+from .dirichlet import UNDERFLOW
 
 PARALLEL = 30_000
 """Cells from which on the pass is shared among threads; below, starting them costs more."""
@@ -45,8 +46,8 @@ class Weights:
 
     @property
     def log(self) -> Array:
-        """Their logs; shape (n, K)."""
-        return np.asarray(np.log(self.scaled) + self.top[:, None])
+        """Their logs; shape (n, K). Weights that underflowed count as the smallest number."""
+        return np.asarray(np.log(np.maximum(self.scaled, UNDERFLOW)) + self.top[:, None])
 
 
 @njit(cache=True, fastmath={"contract", "arcp", "nsz"})

@@ -26,7 +26,7 @@ class Exposures:
 
 @dataclass(frozen=True)
 class Processes:
-    """A draw of the processes, as what it gives a mutation by its row (R, K) and its channel (M, K)."""
+    """A draw of the processes: what it gives a mutation by its row (R, K), over the most there, and channel (M, K)."""
 
     place: Array
     spectrum: Array
@@ -53,9 +53,7 @@ def infer(data: Corpus, processes: list[Processes], alpha: Array, rng: np.random
     keep = max(KEEP, -(-SWEEPS // len(processes)) - BURN)
     means, draws = [], []
     for each in processes:
-        top = each.place.max(1, keepdims=True)
-        place = np.ascontiguousarray(each.place / np.where(top > 0, top, 1))
-        spectrum = np.ascontiguousarray(each.spectrum)
+        place, spectrum = np.ascontiguousarray(each.place), np.ascontiguousarray(each.spectrum)
         kept = np.zeros(of_genome.shape)
         for sweep in range(BURN + keep):
             cells = (data.genome, data.row, data.channel, data.count)

@@ -167,6 +167,7 @@ def tables(data: Corpus, unknown: Arrays) -> tuple[Processes, Array]:
         feature, at, leaf = (unknown[name] for name in NAMES)
         effect = np.exp(log_rates(feature, at, leaf, features[0]))
     beta, lam = unknown["beta"], unknown["lam"]
-    place = np.exp(log_loci(beta, lam, effect, features, exposure, data.opportunity, data.form))
-    share = place * (lam @ data.opportunity)
+    log_place = log_loci(beta, lam, effect, features, exposure, data.opportunity, data.form)
+    share = np.exp(log_place) * (lam @ data.opportunity)
+    place = np.exp(log_place - log_place.max(1, keepdims=True))  # else, no process may make what is far from all
     return Processes(place.transpose(0, 2, 1).reshape(-1, K), spectrum), share

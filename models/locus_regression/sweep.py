@@ -284,24 +284,16 @@ class Step:
         """Return a start: spectra between those of random genomes and of all, flat effects."""
         data = self.data
         K, C = problem.sizes["process"], problem.sizes["context"]
-        F = data.features.shape[2]
         spectrum = first_spectra(data, K, rng)  # (K, M)
         shares = by_context(spectrum, C)
         total = data.table.sum() / K
-        occurs = data.opportunity.mean(1)
-        exposed = (shares.sum(-1) + 1e-3) / np.where(occurs > 0, occurs, occurs.max())
         hyper = Hyper.given(problem)
         of_lam, of_rho, alpha = hyper.lam_concentration, hyper.rho_concentration, hyper.alpha
-        delta = total * exposed / exposed.sum(1, keepdims=True)
+        delta = total * contexts.preferred(shares.sum(-1), data.opportunity)
         delta[self.given :] += of_lam[:, None]
-        scale = np.maximum(data.features.var(1).max(0), 1)  # in raw units, else, processes are lost
-        flat = Effects(
-            np.zeros((K, F)),
-            np.repeat(np.diag(0.01 / scale)[None], K, 0),
-            np.repeat(data.features.mean(1)[:, None], K, 1),
-        )
         gamma = alpha + data.table.sum(1, keepdims=True) / K * rng.uniform(0.9, 1.1, (data.genomes, K))
-        moments, delta = Moments(*3 * (np.empty(0),)), self.with_held("lam", delta)
+        flat, moments = Effects.flat(data.features, K), Moments(*3 * (np.empty(0),))
+        delta = self.with_held("lam", delta)
         state = State(gamma, flat, moments, delta, np.empty(0), alpha, hyper.tau, of_lam, of_rho)
         state = replace(state, omega=self.alternatives(state, total * shares))
         if hyper.dispersion.size:

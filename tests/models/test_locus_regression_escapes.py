@@ -14,7 +14,7 @@ from genarium.data import check
 from genarium.declaration import Array, Problem
 from genarium.engines.ascent import Ascent, ascend
 from genarium.models.locus_regression import clusters, escapes, exchange, resampling, switches
-from genarium.models.locus_regression.channels import by_context
+from genarium.models.locus_regression.channels import by_context, split_channel
 from genarium.models.locus_regression.corpus import corpus
 from genarium.models.locus_regression.sweep import PATIENCE, State, Step
 from locus_problems import every_variant, problem_of, random_state
@@ -167,6 +167,16 @@ def test_what_a_merger_loses(sparse: tuple[Step, Problem, xr.DataTree]) -> None:
     assert np.argmin(lost + np.diag(np.full(6, np.inf))) == 1
 
 
+def test_a_merger_loses_a_number_where_neither_process_has_a_share() -> None:
+    """With an alpha of 1e-3, the weight of a process that a genome does not use underflows."""
+    tree = gn.simulate("locus_regression", seed=1, alpha=1e-3, genome=8, locus=12, process=4, feature=2, cell=800)
+    problem = check(gn.get("locus_regression"), tree, {"process": 4})
+    step = Step(corpus(problem))
+    run = to_the_end(step, step.first(problem, np.random.default_rng(0)))
+    assert (step.tables(run.state)[0].scaled == 0).sum(1).max() > 1
+    assert np.isfinite(exchange._lost(step, run.state, exchange.probabilities(step, run.state))).all()
+
+
 @every_variant
 def test_crowded_mutations_are_those_beyond_what_a_process_of_the_genome_expects(options: dict[str, str]) -> None:
     """Against a loop over genomes and loci: at its first locus a genome has 40 mutations more."""
@@ -197,26 +207,32 @@ def test_crowded_mutations_are_those_beyond_what_a_process_of_the_genome_expects
     assert share[at].min() > 0.5
 
 
-def crowded_corpus(estimated: bool) -> tuple[Step, Problem, Array]:
-    """Mutations of four processes, and 90 of one channel at two loci of one genome, which a feature tells apart."""
+def crowded_corpus(estimated: bool, unit: float = 1, absent: int = 0) -> tuple[Step, Problem, Array]:
+    """Mutations of four processes, and 90 of one channel at two loci of one genome, which a feature tells apart.
+
+    Features are in a unit; the last contexts occur nowhere.
+    """
     rng = np.random.default_rng(5)
     tree = gn.simulate("locus_regression", seed=5, alpha=0.5, genome=20, locus=60, process=4, feature=2, cell=6000)
     variables = [*tree["constant_data"].data_vars.items(), *tree["observed_data"].data_vars.items()]
     data = {str(name): value.to_numpy() for name, value in variables if "process" not in value.dims}
-    data["features"] = np.stack([data["features"][0], np.arange(60) < 2])
+    data["features"] = np.stack([data["features"][0], np.arange(60) < 2]) / unit
     many: dict[str, Array] = {"genome": np.full(90, 3), "locus": rng.integers(2, size=90), "channel": np.full(90, 40)}
     many["count"] = np.ones(90, dtype=int)
     data |= {name: np.concatenate([data[name], value]) for name, value in many.items() if name in data}
+    there = split_channel(data["channel"], 32, 3)[0] < 32 - absent
+    data |= {name: data[name][there] for name in many}
+    data["context_opportunity"][32 - absent :] = 0
     problem = check(gn.get("locus_regression"), data, {"process": 5})
     step = Step(corpus(problem), empirical_bayes=estimated)
     ours = (step.data.genome == 3) & (step.data.row < 2) & (step.data.channel == 40)
     return step, problem, ours
 
 
-@pytest.mark.parametrize("estimated", [True, False])
-def test_crowded_mutations_get_a_process(estimated: bool) -> None:
+@pytest.mark.parametrize(("estimated", "unit"), [(True, 1), (False, 1), (True, 1e-6)])
+def test_crowded_mutations_get_a_process(estimated: bool, unit: float) -> None:
     """None has them where the ascents end; afterwards one has, and little else. Given hyperparameters stay."""
-    step, problem, ours = crowded_corpus(estimated)
+    step, problem, ours = crowded_corpus(estimated, unit)
     gained = []
     for seed in range(4):
         run = to_the_end(step, step.first(problem, np.random.default_rng(seed)))
@@ -232,6 +248,14 @@ def test_crowded_mutations_get_a_process(estimated: bool) -> None:
             for name in ("alpha", "tau", "lam_concentration", "rho_concentration"):
                 np.testing.assert_array_equal(getattr(better, name), getattr(step.data.hyper, name))
     assert max(gained) > 50
+
+
+def test_a_process_of_crowded_mutations_does_not_begin_at_contexts_that_occur_nowhere() -> None:
+    step, problem, ours = crowded_corpus(True, absent=2)
+    state = step.first(problem, np.random.default_rng(0))
+    begun = clusters._with_process(step, state, exchange.probabilities(step, state), 4, ours.astype(float))
+    context = split_channel(np.array([40]), 32, 3)[0][0]
+    assert begun.delta[4, context] > 0.5 * begun.delta[4].sum()
 
 
 def test_nothing_is_crowded_in_a_corpus_of_the_model(sparse: tuple[Step, Problem, xr.DataTree]) -> None:

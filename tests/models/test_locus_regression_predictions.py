@@ -39,6 +39,20 @@ def test_predictions(options: dict[str, str]) -> None:
         np.testing.assert_allclose(probability[:, k], weight / whole, rtol=1e-8)
 
 
+def test_probabilities_where_no_process_goes() -> None:
+    """Of new windows, one has all the rate that is a number: elsewhere that of each process underflows."""
+    _, problem, tree = problem_of(VARIANTS[0], process=2)
+    fit = gn.fit("locus_regression", tree, "map", process=2, seed=1)
+    fit["point"]["beta"] = fit["point"]["beta"] * 0 + np.array([[1.0, 0.0], [0.9, 0.0]])
+    features = tree["constant_data"]["features"].to_numpy().copy()
+    features[0] = np.where(np.arange(15) == 3, 4000.0, 0.0)
+    new = {name: problem[name] for name in ("genome", "locus", "channel")} | {"features": features}
+    found = gn.predict(fit, new)["predictions"]["probability"]
+    np.testing.assert_allclose(found.sum("process"), 1)
+    away = problem["locus"] != 3  # there, the second process is exp(400) times as probable
+    np.testing.assert_array_equal(found.to_numpy()[away].argmax(1), 1)
+
+
 @pytest.mark.parametrize("draws", [1, 4, 25])
 def test_intervals_of_new_genomes_hold_with_few_draws_of_the_processes(draws: int) -> None:
     """Forty genomes of two processes that are alike, beside quadrature: a point estimate is one draw."""
