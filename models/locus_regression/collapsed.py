@@ -1,4 +1,4 @@
-"""Metropolis moves of the concentrations of lam and rho, these summed out; equation numbers refer to the card."""
+"""Metropolis moves of the concentrations of pi, lam and rho, these summed out; equation numbers refer to the card."""
 
 from math import lgamma
 
@@ -7,7 +7,7 @@ from numba import njit
 
 from genarium.declaration import Array
 
-from .dirichlet import LEAST
+from .dirichlet import FLOOR, LEAST
 from .hyperprior import log_prior
 
 STEPS = 0.2, 0.8
@@ -22,13 +22,42 @@ SMALL, LARGE = 1e-100, 1e100
 
 
 @njit(cache=True)
+def move_of_alpha(rng: np.random.Generator, counts: Array, alpha: Array, median: Array) -> Array:
+    """Move the concentrations of shares, given the mutations of genomes and processes (G, K) (eq. 42).
+
+    Those of processes that were dropped stay at the floor.
+    """
+    alpha, seen = alpha.copy(), counts.sum(1)
+    of_process = np.ascontiguousarray(counts.T)
+    total = log_rising(seen, alpha.sum())
+    for k in range(len(alpha)):
+        if alpha[k] <= FLOOR:
+            continue
+        level = log_rising(of_process[k], alpha[k]) - total + log_prior(alpha[k], median[k])
+        for step in STEPS:
+            at, trial = alpha[k], alpha[k] * np.exp(step * rng.standard_normal())
+            if trial < min(at, LEAST):
+                continue
+            alpha[k] = trial
+            then = log_rising(seen, alpha.sum())
+            reached = log_rising(of_process[k], trial) - then + log_prior(trial, median[k])
+            if np.log(rng.random()) < reached - level:
+                level, total = reached, then
+            else:
+                alpha[k] = at
+    return alpha
+
+
+@njit(cache=True)
 def move_of_rho(rng: np.random.Generator, counts: Array, at: float, median: float) -> float:
     """Move the concentration of the alternatives of a process, whose mutations are counts (C, A) (eq. 44)."""
     A = counts.shape[1]
     each, seen = counts.ravel(), counts.sum(1)
     level = log_rising(each, at) - log_rising(seen, A * at) + log_prior(at, median)
     for step in STEPS:
-        trial = max(at * np.exp(step * rng.standard_normal()), LEAST)
+        trial = at * np.exp(step * rng.standard_normal())
+        if trial < min(at, LEAST):
+            continue
         reached = log_rising(each, trial) - log_rising(seen, A * trial) + log_prior(trial, median)
         if np.log(rng.random()) < reached - level:
             at, level = trial, reached
@@ -41,7 +70,9 @@ def move_of_lam(rng: np.random.Generator, counts: Array, rate: Array, at: float,
     fall = np.log1p(rate).sum()
     level = log_rising(counts, at) - at * fall + log_prior(at, median)
     for step in STEPS:
-        trial = max(at * np.exp(step * rng.standard_normal()), LEAST)
+        trial = at * np.exp(step * rng.standard_normal())
+        if trial < min(at, LEAST):
+            continue
         reached = log_rising(counts, trial) - trial * fall + log_prior(trial, median)
         if np.log(rng.random()) < reached - level:
             at, level = trial, reached

@@ -97,7 +97,7 @@ def corrected(
         rate = np.exp(log_rates(split_feature, split_at, leaf_value, data.features[0].T))
         of_q["locus_effect"] = np.broadcast_to(rate, (len(of_q["beta"]), *rate.shape))
     own = iter(np.linspace(0, len(of_q["beta"]) - 1, CHAINS).astype(int))
-    sweep = Sweep(data, problem, told["beta_mean"], learning=empirical_bayes)
+    sweep = Sweep(data, problem, told["beta_mean"], learning=empirical_bayes, learning_alpha=empirical_bayes)
 
     def chain(stream: np.random.Generator) -> Iterator[Arrays]:
         at = next(own)
@@ -106,8 +106,10 @@ def corrected(
             sweep.hold(found)
             state = sweep(stream, state)
             if empirical_bayes:
-                found = replace(found, lam_concentration=sweep.of_lam, rho_concentration=sweep.of_rho)
-                found = hyper.draw(stream, state, found, start, fixed)
+                found = replace(
+                    found, alpha=sweep.alpha, lam_concentration=sweep.of_lam, rho_concentration=sweep.of_rho
+                )
+                found = hyper.draw(stream, state, found, start)
             hyperparameters = {name: value for name, value in vars(found).items() if name in learned}
             yield {**sweep.unknown(state), **trees, **hyperparameters}
 

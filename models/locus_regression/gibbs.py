@@ -84,13 +84,24 @@ class Sweep:
         them are rejected.
     learning : bool
         Whether concentrations of lam and rho move, too: :attr:`of_lam` and :attr:`of_rho` are the last ones.
+    learning_alpha : bool
+        The same for :attr:`alpha`.
     """
 
-    def __init__(self, data: Corpus, problem: Problem, reference: Array, *, learning: bool = False) -> None:
+    def __init__(
+        self,
+        data: Corpus,
+        problem: Problem,
+        reference: Array,
+        *,
+        learning: bool = False,
+        learning_alpha: bool = False,
+    ) -> None:
         self.data, self.names = data, set(problem.model.unknown.variables)
         given = Hyper.given(problem)
         self.hold(given)
-        self.medians = [x if learning else x[:0] for x in (given.lam_concentration, given.rho_concentration)]
+        spectra = [x if learning else x[:0] for x in (given.lam_concentration, given.rho_concentration)]
+        self.medians = [given.alpha if learning_alpha else given.alpha[:0], *spectra]
         C, A = len(data.opportunity), data.alternatives
         context, alternative = np.indices((C, A))
         self.channel_of = channel_of(context, alternative, C, A)  # (C, A)
@@ -136,7 +147,7 @@ class Sweep:
         none = np.empty((len(state.beta), 0))
         move: Any = moves.sweep
         fixed = data.form == "conditional" and state.locus_effect is None  # rates depend on beta alone
-        beta, lam, rho, pi, effect, self.of_lam, self.of_rho, *last = move(
+        beta, lam, rho, pi, effect, self.alpha, self.of_lam, self.of_rho, *last = move(
             rng,
             rng.random(int(data.count.sum())),  # faster at once than one by one
             *(data.genome, data.row, data.channel, data.count),

@@ -9,13 +9,12 @@ from numba import njit
 from genarium.declaration import Array
 
 from .collapsed import STEPS
-from .dirichlet import LEAST
 from .gibbs import State
 from .hyperprior import Hyper, log_prior
 
 
-def draw(rng: np.random.Generator, state: State, found: Hyper, given: Hyper, fixed: Array) -> Hyper:
-    """Move alpha, tau and the dispersion, given exposures, effects and effects of loci.
+def draw(rng: np.random.Generator, state: State, found: Hyper, given: Hyper) -> Hyper:
+    """Move tau and the dispersion, given effects and effects of loci.
 
     Parameters
     ----------
@@ -24,36 +23,18 @@ def draw(rng: np.random.Generator, state: State, found: Hyper, given: Hyper, fix
         Of the Gibbs sampler.
     found, given : Hyper
         Where they are, and the medians of their priors.
-    fixed : ndarray of bool, shape (K,)
-        Processes that were dropped: their alpha stays at the floor.
 
     Returns
     -------
     Hyper
     """
-    alpha, tau = found.alpha.copy(), found.tau.copy()
-    _move_alpha(rng, len(state.pi), np.log(state.pi).sum(0), given.alpha, fixed, alpha)
+    tau = found.tau.copy()
     _move_tau(rng, (state.beta**2).sum(1), state.beta.shape[1], given.tau, tau)
     dispersion = found.dispersion.copy()
     if state.locus_effect is not None:
         effect = state.locus_effect
         _move_dispersion(rng, (np.log(effect) - effect).sum(1), effect.shape[1], given.dispersion, dispersion)
-    return replace(found, alpha=alpha, tau=tau, dispersion=dispersion)
-
-
-@njit(cache=True)
-def _move_alpha(rng: np.random.Generator, genomes: int, sums: Array, median: Array, fixed: Array, alpha: Array) -> None:
-    """Move the concentrations in place; sums (K,): log pi added up over genomes."""
-    for step in STEPS:
-        for k in range(len(alpha)):
-            if fixed[k]:
-                continue
-            old, total = alpha[k], alpha.sum()
-            new = max(old * np.exp(step * rng.standard_normal()), LEAST)
-            ratio = genomes * (lgamma(total - old + new) - lgamma(total) + lgamma(old) - lgamma(new))
-            ratio += (new - old) * sums[k] + log_prior(new, median[k]) - log_prior(old, median[k])
-            if np.log(rng.random()) < ratio:
-                alpha[k] = new
+    return replace(found, tau=tau, dispersion=dispersion)
 
 
 @njit(cache=True)

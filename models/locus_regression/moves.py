@@ -9,7 +9,7 @@ from numba import njit
 
 from genarium.declaration import Array
 
-from .collapsed import move_of_lam, move_of_rho
+from .collapsed import move_of_alpha, move_of_lam, move_of_rho
 
 LEAST = 1e-300
 """Draws of gamma variables are kept above it."""
@@ -41,6 +41,7 @@ def sweep(
     r: Array,
     of_lam: Array,
     of_rho: Array,
+    median_of_alpha: Array,
     median_of_lam: Array,
     median_of_rho: Array,
     step: float,
@@ -54,11 +55,11 @@ def sweep(
     log_z: Array,
     mean: Array,
     weight: Array,
-) -> tuple[Array, Array, Array, Array, Array, Array, Array, Array, Array, Array, Array]:
+) -> tuple[Array, Array, Array, Array, Array, Array, Array, Array, Array, Array, Array, Array]:
     """Draw all blocks given the others; t (C, L), channel_of (C, A); r and effect are empty without effects of loci.
 
-    Concentrations of_lam and of_rho are of the processes that are free, which come after the given ones. They move,
-    too, where the medians of their priors are not empty.
+    Concentrations of_lam and of_rho are of the processes that are free, which come after the given ones. They and alpha
+    move, too, where the medians of their priors are not empty.
     What :func:`normalise` says of beta is asked for again (``known``) where nothing else decides it; that of the new
     one is returned after it.
     """
@@ -75,6 +76,8 @@ def sweep(
     assign(uniform, genome, row, channel, count, pi, place, spectrum, of_genome, of_row, of_channel)
     counts = by_context(of_channel, channel_of)
     pi, rho = np.empty(pi.shape), rho.copy()
+    if len(median_of_alpha) > 0:
+        alpha = move_of_alpha(rng, of_genome, alpha, median_of_alpha)
     for g in range(len(pi)):
         dirichlet(rng, alpha + of_genome[g], pi[g])
     of_lam, of_rho = of_lam.copy(), of_rho.copy()
@@ -100,7 +103,7 @@ def sweep(
             offset = offsets(log_exposure, effect, seen, joint)
             weight = normalise(X, beta, offset)[3]
     lam = draw_contexts(rng, t, joint, given, of_lam, median_of_lam, by_locus, total, weight, seen, counts, lam)
-    return beta, lam, rho, pi, effect, of_lam, of_rho, rate, log_z, mean, weight
+    return beta, lam, rho, pi, effect, alpha, of_lam, of_rho, rate, log_z, mean, weight
 
 
 @njit(cache=True)

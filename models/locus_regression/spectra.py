@@ -153,7 +153,7 @@ def prepare(settings: Mapping[str, Any]) -> dict[str, Any]:
     Returns
     -------
     dict
-        With ``signatures`` as a DataArray, and ``spectra`` and ``free``.
+        With ``signatures`` as a DataArray, ``spectra``, ``free`` and the number of those given.
 
     Raises
     ------
@@ -183,8 +183,8 @@ def prepare(settings: Mapping[str, Any]) -> dict[str, Any]:
         if process > R:
             out.setdefault("free", int(process - R))
     out.setdefault("spectra", "mixed" if "free" in out else "given")
-    out["signatures"] = table if out["spectra"] == "mixed" else table.rename(reference="process")
-    return out
+    dim = "reference" if out["spectra"] == "mixed" else "process"
+    return {**out, "signatures": table.rename(reference=dim), dim: R}
 
 
 def chosen(table: xr.DataArray, columns: Any) -> xr.DataArray:

@@ -18,6 +18,7 @@ from genarium.errors import InputError
 from genarium.models.locus_regression import collapsed, moves
 from genarium.models.locus_regression.channels import split_channel
 from genarium.models.locus_regression.corpus import Corpus, corpus
+from genarium.models.locus_regression.dirichlet import FLOOR
 from genarium.models.locus_regression.expectation import Weights, expect
 from genarium.models.locus_regression.spectra import whole
 
@@ -131,7 +132,7 @@ LEARNED = [
 def test_moves_of_concentrations_keep_their_prior(options: dict[str, str]) -> None:
     """Sweeps that move them and new mutations in turn give logs that are normal around the given ones (Geweke 2004)."""
     story, rng = Story(options, 1), np.random.default_rng(2)
-    sweep = gibbs.Sweep(story.data, story.problem, np.zeros((2, 2)), learning=True)
+    sweep = gibbs.Sweep(story.data, story.problem, np.zeros((2, 2)), learning=True, learning_alpha=True)
     state, kept = sweep.state(story.unknown(rng)), []
     n = 3000
     for _ in range(n):
@@ -139,9 +140,9 @@ def test_moves_of_concentrations_keep_their_prior(options: dict[str, str]) -> No
         state = sweep(rng, state)
         lam = state.lam[len(state.lam) - len(sweep.of_lam) :]
         of_lam, of_rho = np.log(sweep.of_lam / 0.6), np.log(sweep.of_rho / 1.7)
-        kept.append([of_lam, of_rho, np.log((lam**2).sum(1)) * of_lam])
-    draws = np.array(kept)  # (n, 3, K)
-    z, together = draws[:, :2].reshape(n, -1), draws[:, 2]
+        kept.append(np.concatenate([np.log(sweep.alpha / 1.5), of_lam, of_rho, np.log((lam**2).sum(1)) * of_lam]))
+    draws = np.array(kept)
+    z, together = draws[:, : -len(of_lam)], draws[:, -len(of_lam) :]
     assert (np.abs(z.mean(0)) < 4 / np.sqrt(effective(z[None]))).all()
     assert (np.abs((z**2).mean(0) - 1) < 4 * np.sqrt(2 / effective(z[None] ** 2))).all()
     direct = rng.normal(size=n)  # how lam goes with its concentration, from the prior
@@ -177,6 +178,25 @@ def test_moves_of_concentrations_have_their_density(of: str) -> None:
         kept[i] = np.log(now)
     for found, wanted in ((kept, mean), ((kept - mean) ** 2, variance)):
         assert abs(found.mean() - wanted) < 4.5 * found.std() / np.sqrt(effective(found[None, :, None])[0]), of
+
+
+@pytest.mark.parametrize(("genomes", "median"), [(400, 1.0), (10, 1e-3)])
+def test_moves_of_alpha_have_their_density(genomes: int, median: float) -> None:
+    """All genomes use the first of two processes: means of log alpha, by a grid (eq. 42)."""
+    rng, n, seen = np.random.default_rng(5), 10_000, 50
+    log_at = np.linspace(np.log(1.01e-4), 8, 400)
+    one, two = np.exp(log_at)[:, None], np.exp(log_at)
+    each = gammaln(one + two) - gammaln(one + two + seen) + gammaln(one + seen) - gammaln(one)
+    level = genomes * each - (np.log(one / median) ** 2 + np.log(two / median) ** 2) / 2
+    weight = np.exp(level - level.max())
+    expected = [np.average(log_at, weights=weight.sum(axis)) for axis in (1, 0)]
+    counts, alpha, kept = np.tile([float(seen), 0.0], (genomes, 1)), np.full(2, median), np.empty((n, 2))
+    for i in range(n):
+        alpha = collapsed.move_of_alpha(rng, counts, alpha, np.full(2, median))
+        kept[i] = np.log(alpha)
+    assert (np.abs(kept.mean(0) - expected) < 4.5 * kept.std(0) / np.sqrt(effective(kept[None]))).all()
+    dropped = np.array([1.0, FLOOR])
+    assert collapsed.move_of_alpha(rng, counts, dropped, np.ones(2))[1] == FLOOR
 
 
 @pytest.mark.parametrize("at", [1e-4, 0.3, 40.0, 1e4])

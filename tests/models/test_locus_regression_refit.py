@@ -124,10 +124,19 @@ def test_settings_in_short() -> None:
     assert "columns" not in given
     mixed = prepare({"signatures": table().to_numpy(), "process": 5})
     assert (mixed["spectra"], mixed["free"]) == ("mixed", 2)
+    assert mixed["reference"] == 3
     assert "process" not in mixed
     np.testing.assert_array_equal(mixed["signatures"], table().to_numpy().T)
     assert prepare({"signatures": table(), "process": 3})["spectra"] == "given"
     assert prepare({"process": 3}) == {"process": 3}
+
+
+@pytest.mark.parametrize(("settings", "process"), [({}, 5), ({"process": 5}, 5), ({"process": 7}, 7), ({"free": 1}, 6)])
+def test_simulations_have_as_many_processes_as_are_given(settings: dict[str, int], process: int) -> None:
+    signatures = np.random.default_rng(1).dirichlet(np.ones(96), 5).T
+    tree = gn.simulate(NAME, seed=1, cell=50, signatures=signatures, **settings)
+    assert tree["truth"]["pi"].sizes["process"] == process
+    np.testing.assert_allclose(tree["constant_data"]["signatures"], signatures.T)
 
 
 def test_labelled_signatures_are_put_in_order() -> None:
