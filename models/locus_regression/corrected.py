@@ -11,13 +11,13 @@ from genarium.engines.labels import match_labels
 
 from . import hyper
 from .corpus import Corpus
-from .dirichlet import FLOOR
+from .dirichlet import FLOOR, UNDERFLOW
 from .gibbs import Sweep
 from .hyperprior import Hyper
 from .trees import NAMES, log_rates
 
 CHAINS = 4
-"""Chains, each from a draw of q."""
+"""Chains, each from a draw of q, but every second one with exposures drawn at random: q may have emptied a process."""
 
 WARM_UP = 0.25
 """Share of the sweeps that is thrown away."""
@@ -96,12 +96,15 @@ def corrected(
         split_feature, split_at, leaf_value = trees.values()
         rate = np.exp(log_rates(split_feature, split_at, leaf_value, data.features[0].T))
         of_q["locus_effect"] = np.broadcast_to(rate, (len(of_q["beta"]), *rate.shape))
-    own = iter(np.linspace(0, len(of_q["beta"]) - 1, CHAINS).astype(int))
+    own = enumerate(np.linspace(0, len(of_q["beta"]) - 1, CHAINS).astype(int))
     sweep = Sweep(data, problem, told["beta_mean"], learning=empirical_bayes, learning_alpha=empirical_bayes)
 
     def chain(stream: np.random.Generator) -> Iterator[Arrays]:
-        at = next(own)
+        number, at = next(own)
         state, found = sweep.state({name: value[at] for name, value in of_q.items()}), start
+        if number % 2:
+            pi = stream.dirichlet(np.where(fixed, FLOOR, 1.0), data.genomes)
+            state = replace(state, pi=np.maximum(pi, UNDERFLOW))
         while True:
             sweep.hold(found)
             state = sweep(stream, state)

@@ -195,6 +195,20 @@ def test_the_correction_knows_what_mean_field_leaves_out() -> None:
 
 
 @pytest.mark.slow
+def test_the_correction_finds_a_process_that_q_emptied() -> None:
+    """Of one genome with three processes: chains from draws of q alone stay at two for tens of thousands of sweeps."""
+    sizes = {"genome": 1, "locus": 100, "process": 3, "feature": 3, "cell": 5000}
+    tree = gn.simulate("locus_regression", seed=1001, **sizes, lam_concentration=1.0, rho_concentration=1.0)
+    assert tree["truth"]["pi"].min() > 0.15
+    narrow, wide = (
+        gn.fit("locus_regression", tree, "vi", seed=1, process=3, covariance=c) for c in ("mean_field", "corrected")
+    )
+    high = [fit["posterior"]["pi"].quantile(0.95, ("chain", "draw")).min() for fit in (narrow, wide)]
+    assert high[0] < 0.05
+    assert high[1] > 0.15
+
+
+@pytest.mark.slow
 def test_hyperparameters_are_drawn_from_their_posterior() -> None:
     """Moves and new variables given the hyperparameters, in turn, keep the log normal priors (Geweke 2004)."""
     rng, K = np.random.default_rng(3), 2

@@ -6,6 +6,7 @@ them, if none is named):
 small    10 genomes, 100 loci, three processes and features, 2000 mutations
 joint    the same in the joint form
 sparse   the same with exposures drawn under alpha = .3
+single   one genome, 100 loci, three processes and features, 5000 mutations
 random   10 genomes, 300 loci with random effects, three processes and features, 3000 mutations
 large    50 genomes, 1000 loci, five processes and features, 50,000 mutations
 
@@ -47,6 +48,7 @@ PARTS: dict[str, dict[str, Any]] = {
     "small": SMALL,
     "joint": {**SMALL, "form": "joint"},
     "sparse": {**SMALL, "alpha": 0.3},
+    "single": {**SMALL, "genome": 1, "cell": 5000},
     "random": {**SMALL, "locus": 300, "cell": 3000, "loci": "random"},
     "large": {"genome": 50, "locus": 1000, "process": 5, "feature": 5, "cell": 50_000},
 }
