@@ -17,7 +17,10 @@ from .hyperprior import Hyper
 from .trees import NAMES, log_rates
 
 CHAINS = 4
-"""Chains, each from a draw of q, but every second one with exposures drawn at random: q may have emptied a process."""
+"""Chains, each from a draw of q."""
+
+EMPTIED = 0.01
+"""Mean share below which q has emptied a process: every second chain then begins at exposures drawn at random."""
 
 WARM_UP = 0.25
 """Share of the sweeps that is thrown away."""
@@ -89,6 +92,8 @@ def corrected(
     fixed = told["alpha"] <= FLOOR
     start = Hyper.given(problem)
     start = replace(start, alpha=np.where(fixed, FLOOR, start.alpha))
+    share = (told["gamma"] / told["gamma"].sum(1, keepdims=True)).mean(0)
+    emptied = bool(((share < EMPTIED) & ~fixed)[data.given :].any())
     learned = [name for name in vars(start) if name in problem.model.known.variables]
     of_q = {name: np.asarray(value)[0] for name, value in fitted.posterior.items()}
     trees = {name: of_q.pop(name)[0] for name in NAMES if name in of_q}
@@ -102,7 +107,7 @@ def corrected(
     def chain(stream: np.random.Generator) -> Iterator[Arrays]:
         number, at = next(own)
         state, found = sweep.state({name: value[at] for name, value in of_q.items()}), start
-        if number % 2:
+        if emptied and number % 2:
             pi = stream.dirichlet(np.where(fixed, FLOOR, 1.0), data.genomes)
             state = replace(state, pi=np.maximum(pi, UNDERFLOW))
         while True:
