@@ -21,7 +21,7 @@ SURE = 4.0
 
 SMALL, LARGE = 0.02, 100.0
 """Standard deviations of a feature: below the one, times tau, the prior keeps a rate from following it; above the
-other, the engines of PyMC and Stan may not find its effects."""
+other, `nuts` and `advi` may not find its effects."""
 
 
 def cautions(tree: xr.DataTree, problem: Problem) -> Iterator[Caution]:
@@ -72,7 +72,7 @@ def scales(problem: Problem) -> Caution:
     names = problem.coords["feature"]
     told = [f"{names[f]}: {sd[f]:.2g}" for f in np.flatnonzero(odd)]
     advice = (
-        "Standard deviations should be about one: of far larger features nuts, advi and Stan may not find the effects, "
+        "Standard deviations should be about one: of far larger features nuts and advi may not find the effects, "
         "and of far smaller ones effects are shrunk to nothing. Standardise them (standardise in "
         "models.locus_regression.features, or :standardise after a track)."
     )

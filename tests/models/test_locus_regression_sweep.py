@@ -1,6 +1,5 @@
 """locus_regression: a sweep of coordinate ascent: expectation, bound, each block at its maximum, derivatives."""
 
-import itertools
 from dataclasses import replace
 from importlib import import_module
 from typing import Any
@@ -67,20 +66,17 @@ def test_mutation_out_of_reach_ends_a_jump_and_not_the_fit() -> None:
         np.testing.assert_array_equal(sums, 0)
 
 
-@pytest.mark.parametrize("scale", [1e-3, 100.0, 1e6])
+@pytest.mark.parametrize("scale", [100.0, 1e6])
 def test_ascents_do_not_depend_on_the_units_of_features(scale: float) -> None:
-    """Of large ones, but for the prior of the effects, which is wider; with small ones they run."""
+    """But for the prior of the effects, which is wider."""
     _, problem, _ = problem_of({"form": "conditional"}, genome=20, locus=300, process=2, feature=3, cell=8000)
     ends = []
     for factor in (1.0, scale):
         found = replace(problem, arrays={**problem.arrays, "features": factor * problem["features"]})
         ends.append(variational.vi(found, np.random.default_rng(1), covariance="mean_field", draws=2))
-    assert np.isfinite(ends[1].notes["bound"])
-    if scale > 1:
-        one, other = (np.asarray(end.variational["beta_mean"][1]) for end in ends)
-        sd = np.asarray(ends[0].variational["beta_sd"][1])
-        gaps = [np.abs(scale * other[list(order)] - one) / sd for order in itertools.permutations(range(2))]
-        assert min(gap.max() for gap in gaps) < 0.3
+    one, other = (np.asarray(end.variational["beta_mean"][1]) for end in ends)
+    sd = np.asarray(ends[0].variational["beta_sd"][1])
+    assert min((np.abs(scale * each - one) / sd).max() for each in (other, other[::-1])) < 0.3
 
 
 def test_duplicates_are_added_up() -> None:

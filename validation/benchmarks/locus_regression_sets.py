@@ -29,6 +29,7 @@ from scipy.optimize import linear_sum_assignment
 import genarium as gn
 from genarium.data import check
 from genarium.declaration import Array, Arrays, Problem, Result
+from genarium.models.locus_regression.cautions import apart
 from genarium.models.locus_regression.corpus import corpus
 from genarium.models.locus_regression.corrected import CHAINS, corrected
 from genarium.models.locus_regression.start import start
@@ -76,6 +77,8 @@ def compared(problem: Problem, seed: int, sweeps: int, truth: Arrays | None) -> 
     like = signatures(truth) if truth else signatures({n: np.asarray(v)[0] for n, v in ours.posterior.items()}).mean(0)
     found = {"q": aligned(fitted, like)[0], "corrected": aligned(ours, like)[0]}
     row: dict[str, Any] = {"seed": seed, "bound": float(fitted.notes["bound"])}
+    told = apart({name: np.asarray(value) for name, value in ours.posterior.items()})
+    row |= {one.check: f"{one.value:g} {one.where}" for one in told}
     for begin in ("exposures", "all"):
         found[begin], row[f"cosine_{begin}"] = aligned(elsewhere(problem, fitted, rng, sweeps, begin), like)
         for name, least in (("beta", -np.inf), ("signatures", 0.001), ("pi", OFF)):
