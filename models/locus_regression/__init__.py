@@ -62,6 +62,9 @@ OTHERS = (
 ASYMMETRIES = ("asymmetry", "asymmetry_by_substitution")
 """What follows where strands are told apart."""
 
+CAUTIOUS = 0.97
+"""Acceptance of NUTS: at its default of .9 it meets divergences now and then."""
+
 ALTERNATIVES = "Bases that a context is mutated to; G|C: to G where C is mutated, to C where T is."
 
 EXPORTS = {
@@ -221,6 +224,7 @@ def declare(
         cautions=cautions,
         options=OPTIONS,
         vary=declare,
+        engine_defaults={"target_accept": CAUTIOUS},
         calibration=Calibration(
             settings={"genome": 10, "locus": 60, "feature": 2, "cell": 1000}
             | ({"reference": 1, "free": 1} if spectra == "mixed" else {"process": 2}),

@@ -102,7 +102,7 @@ def corrected(
         rate = np.exp(log_rates(split_feature, split_at, leaf_value, data.features[0].T))
         of_q["locus_effect"] = np.broadcast_to(rate, (len(of_q["beta"]), *rate.shape))
     own = enumerate(np.linspace(0, len(of_q["beta"]) - 1, CHAINS).astype(int))
-    sweep = Sweep(data, problem, told["beta_mean"], learning=empirical_bayes, learning_alpha=empirical_bayes)
+    sweep = Sweep(data, problem, told["beta_mean"], learning_spectra=empirical_bayes, learning_alpha=empirical_bayes)
 
     def chain(stream: np.random.Generator) -> Iterator[Arrays]:
         number, at = next(own)

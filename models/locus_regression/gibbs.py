@@ -82,7 +82,7 @@ class Sweep:
     reference : ndarray, shape (K, F)
         Effects at which the proposals take the covariance of the features; where it is far from the posterior, more of
         them are rejected.
-    learning : bool
+    learning_spectra : bool
         Whether concentrations of lam and rho move, too: :attr:`of_lam` and :attr:`of_rho` are the last ones.
     learning_alpha : bool
         The same for :attr:`alpha`.
@@ -94,13 +94,13 @@ class Sweep:
         problem: Problem,
         reference: Array,
         *,
-        learning: bool = False,
+        learning_spectra: bool = False,
         learning_alpha: bool = False,
     ) -> None:
         self.data, self.names = data, set(problem.model.unknown.variables)
         given = Hyper.given(problem)
         self.hold(given)
-        spectra = [x if learning else x[:0] for x in (given.lam_concentration, given.rho_concentration)]
+        spectra = [x if learning_spectra else x[:0] for x in (given.lam_concentration, given.rho_concentration)]
         self.medians = [given.alpha if learning_alpha else given.alpha[:0], *spectra]
         C, A = len(data.opportunity), data.alternatives
         context, alternative = np.indices((C, A))

@@ -58,7 +58,7 @@ def resampled(
 def averaged(step: Step, state: State, problem: Problem, rng: np.random.Generator) -> list[Array]:
     """Return the means of beta, lam, rho and pi over the last half of the sweeps."""
     alpha = np.full(len(state.alpha), ALPHA)
-    sweep = Sweep(step.data, problem, state.effects.mean, learning=step.empirical_bayes)
+    sweep = Sweep(step.data, problem, state.effects.mean, learning_spectra=step.empirical_bayes)
     sweep.hold(replace(Hyper.given(problem), alpha=alpha, tau=state.tau))
     of_loci = None if state.locus_effects is None else state.locus_effects.mean
     pi = rng.dirichlet(np.ones(len(alpha)), step.data.genomes)

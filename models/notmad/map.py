@@ -31,8 +31,11 @@ SHORT, EARLY = 40, 60
 AGREE = 1.0
 """Starts that end within so many nats of the best agree."""
 
-EXACT = 30
+EXACT = 20
 """Nodes up to which the end of a fit is let go of its order where nothing is said."""
+
+FEW = 30
+"""Nodes up to which starts go on until two agree, and neighbours in the order change places."""
 
 WIDE = 30
 """Of more nodes, each has few candidates for its parents along an order."""
@@ -80,7 +83,7 @@ def maximum(
         How a start approaches a first order: on all samples, or by Adam on random batches, for many samples.
     route : {"auto", "exact", "ordered"}
         Whether the best start is let go of its order in the end, at a cost of n p³ an evaluation; or its order, which
-        all samples share, stays: then an evaluation costs n p² archetypes. "auto" is "exact" up to 30 nodes.
+        all samples share, stays: then an evaluation costs n p² archetypes. "auto" is "exact" up to 20 nodes.
         Only with ``order="free"``.
     newton_finish : bool
         Whether Newton's method goes on over the parameters that are not at zero: hundredths of a nat, at twice the
@@ -124,19 +127,28 @@ def maximum(
             return adam(inner, vector, stream, batch=batch, epochs=epochs)
         return descend(inner, vector, SHORT, 1e-5).vector
 
-    few = packed.objective.nodes <= EXACT
+    few = packed.objective.nodes <= FEW
     if restarts is None:
         restarts = 4 if few else 2
+    streams = rng.spawn(2 * restarts)
     runs: list[Run] = []
-    for number, stream in enumerate(track(rng.spawn(2 * restarts), "MAP restarts", restarts)):
-        agreeing = sum(run.value <= min(run.value for run in runs) + AGREE for run in runs)
-        if number >= restarts and (agreeing >= 2 or restarts == 1 or not few):
-            break
-        first = packed.random(stream, alone=number % 4 == 2)
-        runs.append(ordering.fit(first, stream, approach, max_iterations, shared=number % 2 == 1))
+
+    def start(number: int) -> None:
+        first = packed.random(streams[number], alone=number % 4 == 2)
+        runs.append(ordering.fit(first, streams[number], approach, max_iterations, shared=number % 2 == 1))
+
+    def agreeing() -> int:
+        return sum(run.value <= min(run.value for run in runs) + AGREE for run in runs)
+
+    for number in track(range(restarts), "MAP restarts"):
+        start(number)
+    if few and restarts > 1 and agreeing() < 2:
+        for number in track(range(restarts, 2 * restarts), "MAP restarts until two agree"):
+            start(number)
+            if agreeing() >= 2:
+                break
     runs.sort(key=lambda run: run.value)
-    best = runs[0]
-    agreeing = sum(run.value <= best.value + AGREE for run in runs)
+    best, agreed = runs[0], agreeing()
     if free and few:
         best = ordering.exchanged(best, max_iterations)
     if exact:
@@ -149,7 +161,7 @@ def maximum(
         along = partial(_along, exact)
         runs = [_observed(run, ascend(given, packed, run, along, 0)[1].value) for run in runs]
         packed, best = ascend(given, packed, best, along, max_iterations)
-    return collect(problem, packed, [best, *runs[1:]], agreeing, exact or not free)
+    return collect(problem, packed, [best, *runs[1:]], agreed, exact or not free)
 
 
 def _observed(run: Run, end: float) -> Run:

@@ -132,7 +132,7 @@ LEARNED = [
 def test_moves_of_concentrations_keep_their_prior(options: dict[str, str]) -> None:
     """Sweeps that move them and new mutations in turn give logs that are normal around the given ones (Geweke 2004)."""
     story, rng = Story(options, 1), np.random.default_rng(2)
-    sweep = gibbs.Sweep(story.data, story.problem, np.zeros((2, 2)), learning=True, learning_alpha=True)
+    sweep = gibbs.Sweep(story.data, story.problem, np.zeros((2, 2)), learning_spectra=True, learning_alpha=True)
     state, kept = sweep.state(story.unknown(rng)), []
     n = 3000
     for _ in range(n):
