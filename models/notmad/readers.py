@@ -47,6 +47,8 @@ class Columns:
         What became of the file's rows and columns.
     key : str, optional
         Column of a table with the names of the samples.
+    words : frozenset of str
+        Nodes that were truth values in words.
     """
 
     path: str
@@ -56,6 +58,7 @@ class Columns:
     levels: Mapping[str, list[str]]
     ledger: Ledger
     key: str | None = None
+    words: frozenset[str] = frozenset()
 
 
 @takes(*TABLES, number=1, example="expression.csv --option context=age,stage")
@@ -84,15 +87,15 @@ def table(
         sorted. "none" for one network of all samples: one archetype.
     nodes : str or sequence of str, optional
         Columns of the nodes. Default: every other column; one of text, or that looks like a total, a running number or
-        a label, is an error then.
+        a label, is an error then. Truth values (true and false, yes and no, present and absent) are read as 1 and 0.
     drop : str or sequence of str
         Columns that are neither.
     samples : str, optional
         Column with the samples' names; "auto" for the first, if it holds text, has no name (an index) or is called
         after samples, and is no context, or with ``like`` for the one that names its samples; None for none.
     standardise : bool
-        Bring every node and every numeric covariate to mean zero and variance one, over all rows. To standardise by
-        training samples alone, pass false and use
+        Bring every node of numbers and every numeric covariate to mean zero and variance one, over all rows. To
+        standardise by training samples alone, pass false and use
         :func:`genarium.models.notmad.preparation.split`.
     like : str, optional
         File of the training samples, read in the same way: nodes, means, standard deviations and levels are its own.
@@ -142,8 +145,9 @@ def _from_table(
     for name in [*asked, *chosen, *(() if chosen else dropped)]:
         if name not in sheet.names:
             raise absent(path, "column", name, sheet.names)
+    truth = {name: value for name in sheet.names if name not in asked and (value := sheet.truth(name)) is not None}
     samples = usual if samples == "auto" and usual in sheet.names else samples  # wherever that column stands
-    key = sheet.identifiers(samples, "sample", [*asked, *chosen, *dropped])
+    key = sheet.identifiers(samples, "sample", [*asked, *chosen, *dropped, *truth])
     if key in chosen:
         raise InputError(f"{path}: column {key!r} is a node, and names the samples. Take it out of one of them.")
     account = Account("node", len(sheet.names), entry="column")
@@ -158,7 +162,7 @@ def _from_table(
     if unnamed:
         only_numbers(
             sheet,
-            left,
+            [name for name in left if name not in truth],
             f"name the nodes with {option('nodes', NAMES)}, or the contexts with {option('context', NAMES)}",
         )
     chosen = chosen or left
@@ -174,7 +178,11 @@ def _from_table(
         if empty.size:
             raise _missing(f"{path}: {sheet.at(empty[0])}, column {name!r}", empty.size)
         columns[name], order[name] = stripped(frame[name]).astype(str), levels(frame[name])
-    x = {name: sheet.numbers(name, f"leave {name!r} out of nodes").astype(float) for name in chosen}
+    x = {
+        name: truth[name] if name in truth else sheet.numbers(name, f"leave {name!r} out of nodes").astype(float)
+        for name in chosen
+    }
+    words = [name for name in chosen if name in truth]
     if unnamed and x:
         no_suspects(
             path,
@@ -185,8 +193,10 @@ def _from_table(
         )
     columns = columns or {CONSTANT: np.zeros(len(frame))}
     ledger = Ledger(Account("sample", len(frame), entry="row"), account)
+    if words:
+        ledger.notes.append(f"Truth values were read as 0 and 1, and are not standardised: {listed(words)}.")
     rows = None if key is None else sheet.labels(key, "sample", f"number the samples with {option('samples', None)}")
-    return Columns(str(path), x, columns, None if rows is None else rows.astype(str), order, ledger, key)
+    return Columns(str(path), x, columns, None if rows is None else rows.astype(str), order, ledger, key, frozenset(words))
 
 
 @takes(".h5ad", number=1, example="cells.h5ad --option context=X_pca --option nodes=GATA1,TAL1")
@@ -329,7 +339,7 @@ def _variables(own: Columns, like: Columns | None, standardise: bool, rule_files
         own.ledger.coding[name] = {"levels": known.tolist()}
         coded |= {f"{name}={level}": (values == level).astype(float) for level in known[len(known) <= MANY :]}
     index = pd.RangeIndex(len(next(iter(own.x.values())))) if own.rows is None else pd.Index(own.rows)
-    x = {name: scaled(values, train.x[name]) for name, values in own.x.items()}
+    x = {name: values if name in train.words else scaled(values, train.x[name]) for name, values in own.x.items()}
     if like is not None:
         own.ledger.notes.append(f"Nodes, levels and scale are those of {like.path}.")
     variables = {"x": pd.DataFrame(x, index=index), "context": pd.DataFrame(coded, index=index)}

@@ -70,6 +70,37 @@ def test_the_index_of_a_table_is_no_node(tmp_path: Path) -> None:
     assert list(tree["observed_data"]["sample"].to_numpy()[:2]) == ["100", "101"]
 
 
+@pytest.mark.parametrize("words", [("no", "yes"), ("False", "True"), ("F", "T"), ("absent", "Present"), (False, True)])
+def test_truth_values_are_nodes_of_zero_and_one(tmp_path: Path, words: tuple[Any, Any]) -> None:
+    truth = np.random.default_rng(1).uniform(size=(12, 2)) < 0.5
+    given = {name: [words[v] for v in column] for name, column in zip("yz", truth.T.astype(int), strict=True)}
+    table = pd.DataFrame({**given, "a": frame()["a"]})
+    end = "parquet" if isinstance(words[0], bool) else "csv"
+    table.to_parquet(tmp_path / "t.parquet") if end == "parquet" else table.to_csv(tmp_path / "t.csv", index=False)
+    tree = gn.read("notmad", tmp_path / f"t.{end}", "table", context="none")
+    assert list(tree["observed_data"]["node"].to_numpy()) == ["y", "z", "a"]  # the first names no samples
+    np.testing.assert_array_equal(x_of(tree)[:, :2], truth)
+    assert np.std(x_of(tree)[:, 2]) == pytest.approx(1)
+    assert "Truth values were read as 0 and 1, and are not standardised: y, z." in tree.attrs["ledger"]
+    table.iloc[:5].to_parquet(tmp_path / "new.parquet")
+    new = gn.read("notmad", tmp_path / "new.parquet", "table", context="none", like=str(tmp_path / f"t.{end}"))
+    np.testing.assert_array_equal(x_of(new), x_of(tree)[:5])
+
+
+def test_words_that_are_no_truth_values_are_refused(tmp_path: Path) -> None:
+    frame().assign(y=np.resize(["no", "yes", "perhaps"], 12)).to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(InputError, match=r"column 'y' \(line 2: 'no'\) holds no numbers"):
+        read(tmp_path / "t.csv")
+    tree = read(tmp_path / "t.csv", context="y", nodes="a,b")
+    assert list(tree["constant_data"]["covariate"].to_numpy()) == ["y=perhaps", "y=yes"]
+
+
+def test_a_truth_value_that_is_missing_is_missing(tmp_path: Path) -> None:
+    frame().assign(y=np.resize(["no", "yes", "NA"], 12)).to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(InputError, match=r"x\[sample=2, node=2 \(y\)\] = nan"):
+        read(tmp_path / "t.csv")
+
+
 def test_a_context_without_spread_is_refused(tmp_path: Path) -> None:
     frame().assign(age=40.0).to_csv(tmp_path / "t.csv", index=False)
     with pytest.raises(InputError, match=r"context 'age' has one level, 40\.0\. Leave it out"):

@@ -17,6 +17,9 @@ from genarium.supports import LARGEST
 MISSING = ["", "NA", "N/A", "n/a", "nan", "NaN", "NAN", "-nan", "null", "NULL", "None", "<NA>", "#N/A"]
 """What stands for a missing number."""
 
+TRUTH = (("false", "true"), ("f", "t"), ("no", "yes"), ("n", "y"), ("absent", "present"))
+"""Pairs of words, in any case, for zero and one."""
+
 WHOLE = re.compile(r"[+-]?\d+")
 GROUPED = re.compile(r"[+-]?\d{1,3}([,' \u00a0\u202f]\d{3})+(\.\d*)?|[+-]?\d{1,3}(\.\d{3}){2,}(,\d*)?")
 DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
@@ -73,6 +76,17 @@ class Sheet:
             return False
         text, present = _as_text(column)
         return bool(2 * pd.to_numeric(text[present], errors="coerce").notna().sum() >= present.sum())
+
+    def truth(self, name: str) -> Array | None:
+        """Return a column of truth values as 0 and 1, missing ones NaN; None if it holds anything else."""
+        if self.frame[name].dtype.kind in "iuf":
+            return None
+        text, present = _as_text(self.frame[name])
+        text = text.str.lower()
+        pair = next((pair for pair in TRUTH if set(text[present]) <= {*pair}), None)
+        if pair is None or not present.any():
+            return None
+        return np.where(present, (text == pair[1]).astype(float), np.nan)
 
     def first_text(self, name: str) -> str:
         """Return place and value of the first entry of a column that is no number, and what it looks like."""
