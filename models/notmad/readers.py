@@ -195,8 +195,10 @@ def _from_table(
     ledger = Ledger(Account("sample", len(frame), entry="row"), account)
     if words:
         ledger.notes.append(f"Truth values were read as 0 and 1, and are not standardised: {listed(words)}.")
-    rows = None if key is None else sheet.labels(key, "sample", f"number the samples with {option('samples', None)}")
-    return Columns(str(path), x, columns, None if rows is None else rows.astype(str), order, ledger, key, frozenset(words))
+    rows = None
+    if key is not None:
+        rows = sheet.labels(key, "sample", f"number the samples with {option('samples', None)}").astype(str)
+    return Columns(str(path), x, columns, rows, order, ledger, key, frozenset(words))
 
 
 @takes(".h5ad", number=1, example="cells.h5ad --option context=X_pca --option nodes=GATA1,TAL1")
