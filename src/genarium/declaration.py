@@ -45,8 +45,8 @@ class Var:
         The symbol that papers use (Unicode), unique in the model.
     default : float or callable, optional
         Known and observed variables only: the value of every element where the user gives none. Of a known variable it
-        may be a function of observed ones, and of known ones whose default is none, named as its parameters, for what
-        data show and a simulation needs.
+        may be a function of observed ones, and of known ones whose default is no function, named as its parameters,
+        for what data show and a simulation needs.
     """
 
     dims: tuple[str, ...]

@@ -2,8 +2,8 @@
 
 A certificate speaks for these files: the model's declaration and the modules that it draws, evaluates and fits with,
 the engine, the model's Stan program where Stan computes, and what draws and evaluates for every model. Left out is what
-stands beside a fit: readers, predictions, exports, commands, figures, methods that it does not itself use, and what the
-declaration's module imports only to pass it on.
+stands beside a fit: readers, predictions, exports, commands, figures, methods that it does not itself use, defaults of
+what calibration draws, and what the declaration's module imports only to pass it on.
 """
 
 import ast
@@ -54,8 +54,9 @@ def sources_of(model: Model, way: Method) -> dict[str, str]:
     variants = (model, *(_variants(model.vary, options) if model.vary else ()))
     ends = {name for variant in variants for name in _ends(variant)} - computing - {home.module}
     found = closure(computing - {home.module}, frozenset({home.module, *ends}), home.module)
-    methods = {_module_of(method.run) for variant in variants for method in variant.methods.values()}
-    found |= closure([home.module], frozenset((ends | methods) - found.keys()), home.module)
+    others = {_module_of(method.run) for variant in variants for method in variant.methods.values()}
+    others |= {_module_of(default) for variant in variants for default in _defaults(variant, drawn=True)}
+    found |= closure([home.module], frozenset((ends | others) - found.keys()), home.module)
     told = {name: meaning_of(path) for name, path in sorted(found.items())}
     path = program(model) if way.engine == "stan" else None
     if path is not None:
@@ -104,8 +105,17 @@ def _ends(model: Model) -> set[str]:
     return found - {"genarium.signatures"}
 
 
+def _defaults(model: Model, *, drawn: bool) -> Iterator[object]:
+    """Yield the functions of the defaults of known variables: of those that calibration draws, or of the others."""
+    design = model.known.draw if isinstance(model.known.draw, dict) else {}
+    for name, var in model.known.variables.items():
+        if callable(var.default) and (name in design) == drawn:
+            yield var.default
+
+
 def _used(model: Model) -> Iterator[object]:
     """Yield the functions of a declaration that calibration calls."""
+    yield from _defaults(model, drawn=False)
     stages = (model.known, model.unknown, model.hidden, model.observed)
     yield from (f for stage in stages for f in (stage.draw.values() if isinstance(stage.draw, dict) else [stage.draw]))
     yield from (model.density, model.log_likelihood, model.hoisted, model.log_prior, model.test_quantities, model.start)

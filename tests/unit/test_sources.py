@@ -127,3 +127,11 @@ def test_readers_are_no_sources_of_a_fit(name: str) -> None:
     readers = {reader.__module__ for reader in model.readers.values()} - {model.module}
     for way in methods(model).values():
         assert not readers & sources.sources_of(model, way).keys()
+
+
+def test_defaults_of_what_calibration_draws_are_no_sources() -> None:
+    model = registry.get("notmad")
+    names = [f"genarium.models.notmad.{name}" for name in ("learning", "regressions", "encoder")]
+    for variant in (model, model.variant(nodes="count")):  # draws positions, which learning finds for a user's data
+        found = sources.sources_of(variant, methods(variant)["map"])
+        assert [name in found for name in names] == [False, False, True]
