@@ -131,9 +131,6 @@ class Score:
             frozenset(map(int, np.argsort(-one, kind="stable")[: min(CANDIDATES, (one > beta).sum())]))
             for one in pull.T
         ]
-        self.dispersion = np.ones(len(rule))
-        if kind == "count":
-            self.dispersion = np.array([self._dispersion(j) for j in range(len(rule))])
 
     def __call__(self, order: Array) -> float:
         """Return the log density of an order."""
@@ -143,7 +140,9 @@ class Score:
         """Return the log density of node j given those before it."""
         parents = before & self.candidates[j]
         if (j, parents) not in self.known:
-            self.known[j, parents] = self._fit(j, parents, float(self.dispersion[j]))[0]
+            features = self.features[:, sorted(parents)].reshape(len(self.x), -1)
+            level = float(self.level[j])
+            self.known[j, parents] = regressions.fit(self.kind, self.x[:, j], level, features, self.beta)[0]
         return self.known[j, parents]
 
     def walked(self, order: Array, before: Array) -> Array:
@@ -180,14 +179,6 @@ class Score:
             gain -= step * (self.of(other, common | {j}) - self.of(other, common))
             earlier = now
             gains[place] = gain
-
-    def _fit(self, j: int, parents: frozenset[int], dispersion: float) -> tuple[float, Array]:
-        features = self.features[:, sorted(parents)].reshape(len(self.x), -1)
-        return regressions.fit(self.kind, self.x[:, j], float(self.level[j]), features, self.beta, dispersion)
-
-    def _dispersion(self, j: int) -> float:
-        mean = np.exp(self._fit(j, self.candidates[j], 0.3)[1])
-        return regressions.dispersion_of(self.x[:, j], mean)
 
 
 def _features(f: Array, context: Array) -> Array:

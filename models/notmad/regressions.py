@@ -2,6 +2,7 @@
 
 import numpy as np
 from numba import njit
+from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
 from genarium.declaration import Array
@@ -14,13 +15,14 @@ STEPS, HALVINGS, PRECISION = 30, 30, 1e-3
 SWEEPS, FLAT = 100, 1e-8
 """Passes of coordinate descent in a Newton step, at most; what is added to curvatures that may vanish."""
 
-LEAST_DISPERSION, MOST_DISPERSION = 1e-3, 100.0
+DISPERSIONS = 1e-3, 100.0
 """Between these, dispersions of counts are estimated."""
 
+ROUNDS = 10
+"""Of weights and dispersion, at most."""
 
-def fit(
-    kind: str, x: Array, level: float, features: Array, rate: float, dispersion: float = 1.0
-) -> tuple[float, Array]:
+
+def fit(kind: str, x: Array, level: float, features: Array, rate: float) -> tuple[float, Array]:
     """Maximise the log density of a node less ``rate`` times the sum of the sizes of its weights.
 
     Parameters
@@ -31,18 +33,38 @@ def fit(
         What its linear predictor is without features, up to a constant that is fitted and not penalised.
     features : ndarray, shape (n, k)
     rate : float
-    dispersion : float
-        Of counts: variance m + dispersion m².
 
     Returns
     -------
     value : float
-        The maximum, in nats.
-    predictor : ndarray, shape (n,)
-        The linear predictor there.
+        The maximum, in nats; of counts also over their dispersion.
+    weights : ndarray, shape (1 + k,)
+        The constant and the weights there.
     """
     design = np.column_stack([np.ones(len(x)), features])
-    at = np.zeros(design.shape[1])
+    value, at, dispersion = -np.inf, np.zeros(design.shape[1]), 1.0
+    for _ in range(ROUNDS if kind == "count" else 1):
+        if kind == "count":
+            dispersion = _dispersion(x, level + design @ at)
+        before, (value, at) = value, _weights(kind, x, level, design, rate, dispersion, at)
+        if value - before < PRECISION:
+            break
+    return value, at
+
+
+def _dispersion(x: Array, eta: Array) -> float:
+    """Return the dispersion of counts that maximises their log density."""
+
+    def loss(log_dispersion: float) -> float:
+        return -float(links.log_density("count", x, eta, float(np.exp(log_dispersion))).sum())
+
+    return float(np.exp(minimize_scalar(loss, bounds=np.log(DISPERSIONS), method="bounded", options={"xatol": 1e-3}).x))
+
+
+def _weights(
+    kind: str, x: Array, level: float, design: Array, rate: float, dispersion: float, at: Array
+) -> tuple[float, Array]:
+    """Maximise over the weights from where they are, by Newton's method with coordinate descent; value and weights."""
 
     def value_at(weights: Array) -> tuple[float, Array]:
         eta = level + design @ weights
@@ -51,7 +73,7 @@ def fit(
     value, eta = value_at(at)
     for _ in range(STEPS):
         gradient = design.T @ links.slopes(kind, x[:, None], eta[:, None], dispersion)[0][:, 0]
-        weighted = design * _curvature(kind, eta, dispersion)[:, None]
+        weighted = design * curvature(kind, eta, dispersion)[:, None]
         step = _quadratic(weighted.T @ design + FLAT * np.eye(len(at)), gradient, at, rate) - at
         share = 1.0
         for _ in range(HALVINGS):
@@ -64,16 +86,10 @@ def fit(
         gained, at, value, eta = trial - value, at + share * step, trial, there
         if gained < PRECISION:
             break
-    return value, eta
+    return value, at
 
 
-def dispersion_of(x: Array, mean: Array) -> float:
-    """Return the dispersion of counts about their means, by moments."""
-    found = float(((x - mean) ** 2 - mean).sum() / (mean**2).sum())
-    return float(np.clip(found, LEAST_DISPERSION, MOST_DISPERSION))
-
-
-def _curvature(kind: str, eta: Array, dispersion: float) -> Array:
+def curvature(kind: str, eta: Array, dispersion: float) -> Array:
     """Negative second derivative of the log density by eta, as its mean over x."""
     if kind == "logistic":
         return np.asarray(expit(eta) * expit(-eta))
