@@ -12,9 +12,8 @@ from . import links, regressions
 from .doors import matrix, nonnegative
 from .encoder import mean_over_samples, scaled, spread_over_samples
 from .knowledge import FORBIDDEN, checked, compatible, precedence
-from .notears import Search
+from .notears import sparse_order
 from .ordering import better_order, cost, residual
-from .projection import topological_order
 
 STARTS, RATE, COVARIATES = 8, 5.0, 5
 """Random orders that better ones are sought from; what is added to the diagonal; covariates that may change edges."""
@@ -100,7 +99,7 @@ def learn_order(
     f = links.passed(nodes, x, links.level(nodes, x))
     features = _features(f, context)
     score = Score(nodes, x, features, known, beta)
-    orders = [_by_variances(f, features, before), _by_sparse_regressions(f, known, before)]
+    orders = [_by_variances(f, features, before), sparse_order(np.atleast_2d(np.cov(f.T, bias=True)), len(f), known)]
     best = max((score.walked(order, before) for order in orders), key=score)
     return np.argsort(best)
 
@@ -199,14 +198,3 @@ def _by_variances(f: Array, features: Array, before: Array) -> Array:
     starts = [np.arange(p), *(rng.permutation(p) for _ in range(STARTS))]
     found = [better_order(gram, cross, square, compatible(start, before), before, len(f)) for start in starts]
     return min(found, key=lambda order: float(cost(residual(gram, cross, square, order), len(f)).sum()))
-
-
-def _by_sparse_regressions(f: Array, rule: Array, before: Array) -> Array:
-    """Return an order of the network that is found by sparse regressions (eq. 15)."""
-    covariance = np.cov(f.T, bias=True).reshape(f.shape[1], f.shape[1])
-    covariance += np.diag(np.where(np.diag(covariance) > 0, 0.0, 1.0))
-    parents = Search(covariance, len(f), equal=False, rule=rule).run(STARTS, np.random.default_rng(0))[0]
-    network = np.zeros_like(covariance)
-    for j, chosen in enumerate(parents):
-        network[chosen, j] = 1
-    return compatible(topological_order(network), before)

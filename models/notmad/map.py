@@ -70,9 +70,10 @@ def maximum(
     restarts : int, optional
         Independent random starts, one in four near a single network for all samples, each along orders of its own
         (where not given, 4 up to 30 nodes, else 2); where the end of the best is reached by no other, and nodes are no
-        more than 30, up to as many again. Up to 30 nodes, neighbours in the order of the best change places while that
-        raises the density. Of the best one's end, what it becomes without an order, and the fit along the order of
-        that, the one is returned whose projected networks have the highest density.
+        more than 30, up to as many again. Up to 30 nodes, neighbours in the order of the best, and in that of sparse
+        regressions on all samples, change places while that raises the density. Of the end of the better one, what it
+        becomes without an order, and the fit along the order of that, the one is returned whose projected networks
+        have the highest density.
     strength : float, optional
         The last stage weighs the mean of h by max(alpha, strength times the number of samples): as much as so many
         nats of every sample (100 where not given), which makes the networks all but acyclic whatever their number.
@@ -150,7 +151,8 @@ def maximum(
     runs.sort(key=lambda run: run.value)
     best, agreed = runs[0], agreeing()
     if free and few:
-        best = ordering.exchanged(best, max_iterations)
+        other = ordering.along(best.vector, ordering.sparse(), max_iterations)
+        best = min((ordering.exchanged(run, max_iterations) for run in (best, other)), key=lambda run: run.value)
     if exact:
         best = released(
             packed, ordering, best, max(packed.alpha, _strength(strength) * packed.objective.total), max_iterations

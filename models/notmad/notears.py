@@ -13,7 +13,7 @@ from genarium.settings import generator, only_with
 from . import doors, paths
 from .equivalence import equivalence_class, representative, share_decided
 from .knowledge import FORBIDDEN, checked, compatible, precedence
-from .projection import project_to_dag
+from .projection import project_to_dag, topological_order
 
 EXTRA = 0.5
 """Weight of the extended part of the BIC: the chance that one of many absent edges is taken for one falls with p."""
@@ -290,6 +290,25 @@ class Search:
             S, self.rule, self.before, order, self.samples, self.units, shared, most, SWEEPS, parents, count
         )
         return float(score), order, [parents[j, : count[j]].copy() for j in range(p)]
+
+
+def sparse_order(covariance: Array, samples: float, rule: Array, *, equal: bool = False) -> Array:
+    """Return an order of the network that :func:`notears` finds; nodes without spread are taken to be alone.
+
+    Parameters
+    ----------
+    covariance : ndarray, shape (p, p)
+    samples : float
+    rule : ndarray of int, shape (p, p)
+    equal : bool
+        Whether the noise of all nodes has one variance.
+    """
+    covariance = covariance + np.diag(np.where(np.diag(covariance) > 0, 0.0, 1.0))
+    parents = Search(covariance, samples, equal, rule).run(STARTS, np.random.default_rng(0))[0]
+    network = np.zeros(covariance.shape, dtype=bool)
+    for j, chosen in enumerate(parents):
+        network[chosen, j] = True
+    return compatible(topological_order(network), precedence(rule))
 
 
 def first_best(found: list[tuple[float, Array, list[Array]]]) -> tuple[float, Array, list[Array]]:

@@ -12,6 +12,7 @@ from genarium.declaration import Array, Problem
 from .descent import Run, descend
 from .encoder import logits
 from .knowledge import compatible, precedence
+from .notears import sparse_order
 from .objective import MEAN, SPREAD, SPREAD_ROW, Objective, scaled_contexts
 from .pack import Packed
 from .projection import project_to_dag, topological_order
@@ -88,6 +89,14 @@ class Ordering:
                 long = True
             order = new
         return run if run is not None and long else self.along(vector, order, max_iterations)
+
+    def sparse(self) -> Array:
+        """Return an order of the network of all samples that is found by sparse regressions (eq. 15)."""
+        r = self.problem["x"]
+        if MEAN[0] in self.packed.shapes:
+            design = np.column_stack([np.ones(len(r)), self.context])
+            r = r - design @ np.linalg.lstsq(design, r, rcond=None)[0]
+        return sparse_order(r.T @ r / len(r), len(r), self.problem["rule"], equal=not self.each)
 
     def better(self, vector: Array, order: Array, shared: bool = False) -> Array:
         """Return an order at least as good for the weights of archetypes of a vector."""
