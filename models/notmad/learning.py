@@ -73,7 +73,7 @@ def learn_order(
     Raises
     ------
     InputError
-        If nodes are of no such kind, or an entry is not finite, or none that such a node has.
+        If nodes are of no such kind, an entry is not finite, or none that such a node has, or beta is negative.
 
     Examples
     --------
@@ -123,7 +123,7 @@ class Score:
         self.level = links.level(kind, x)
         self.known: dict[tuple[int, frozenset[int]], float] = {}
         mean = np.exp(self.level) if kind == "count" else 1 / (1 + np.exp(-self.level))
-        pull = np.abs(np.einsum("npm,nj->pjm", features, x - mean)).max(2)  # of the weights, where all are zero
+        pull = np.abs(np.tensordot(features, x - mean, (0, 0))).max(1)  # of the weights, where all are zero
         pull[(rule == FORBIDDEN) | np.eye(len(rule), dtype=bool)] = 0
         pull[rule > 0] = np.inf
         self.candidates = [

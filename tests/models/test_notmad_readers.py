@@ -95,6 +95,12 @@ def test_words_that_are_no_truth_values_are_refused(tmp_path: Path) -> None:
     assert list(tree["constant_data"]["covariate"].to_numpy()) == ["y=perhaps", "y=yes"]
 
 
+def test_a_letter_alone_is_no_truth_value(tmp_path: Path) -> None:
+    frame().assign(sex="F").to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(InputError, match=r"column 'sex' \(line 2: 'F'\) holds no numbers"):
+        read(tmp_path / "t.csv")
+
+
 def test_a_truth_value_that_is_missing_is_missing(tmp_path: Path) -> None:
     frame().assign(y=np.resize(["no", "yes", "NA"], 12)).to_csv(tmp_path / "t.csv", index=False)
     with pytest.raises(InputError, match=r"x\[sample=2, node=2 \(y\)\] = nan"):

@@ -83,8 +83,9 @@ class Sheet:
             return None
         text, present = _as_text(self.frame[name])
         text = text.str.lower()
-        pair = next((pair for pair in TRUTH if set(text[present]) <= {*pair}), None)
-        if pair is None or not present.any():
+        words = set(text[present])
+        pair = next((pair for pair in TRUTH if words and words <= {*pair}), None)
+        if pair is None or (len(words) == 1 and len(pair[0]) == 1):  # a letter alone may be a sex or a base
             return None
         return np.where(present, (text == pair[1]).astype(float), np.nan)
 
