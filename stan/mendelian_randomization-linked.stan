@@ -3,7 +3,7 @@
 //   gamma_j ~ Normal(0, sigma), a_j ~ Normal(0, omega)      what variant j itself does
 //   x ~ MultiNormal(S_x R gamma / s_x, S_x R S_x)           what it shows, with the variants that it is correlated with
 //   y ~ MultiNormal(S_y R (theta gamma + a + sign(x) alpha) / s_y, S_y R S_y), errors of a variant correlated by rho
-//   theta ~ Normal(0, S_Y / S_X), alpha ~ Normal(0, 0.3 S_Y)
+//   theta ~ Normal(0, S_Y / S_X), alpha ~ .8 Normal(0, .05 S_Y) + .2 Normal(0, .3 S_Y)
 //   sigma ~ HalfNormal(S_X), omega ~ HalfNormal(S_Y / 2)
 //
 // gamma and a are summed out: (x, y) is one normal vector.
@@ -57,7 +57,8 @@ parameters {
 }
 model {
   theta ~ normal(0, outcome_scale / exposure_scale);
-  intercept ~ normal(0, 0.3 * outcome_scale);
+  target += log_mix(0.2, normal_lpdf(intercept | 0, 0.3 * outcome_scale),
+                    normal_lpdf(intercept | 0, 0.05 * outcome_scale));
   exposure_sd ~ normal(0, exposure_scale);
   pleiotropy_sd ~ normal(0, 0.5 * outcome_scale);
   {

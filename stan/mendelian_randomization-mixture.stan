@@ -4,7 +4,7 @@
 //   r_j ~ Bernoulli(p)                              whether variant j is strong
 //   gamma_j ~ Normal(mu, sigma if r_j, else sigma / 10)   its true effect on the exposure
 //   theta_s ~ Normal(Theta, tau)                    causal effect in region s
-//   alpha_s ~ Normal(0, 0.3 S_y)                    mean pleiotropic effect in region s
+//   alpha_s ~ .8 Normal(0, .05 S_y) + .2 Normal(0, .3 S_y)   mean pleiotropic effect in region s: most are small
 //   a_j ~ Normal(0, omega)                          pleiotropic effect of variant j
 //   z_j ~ Bernoulli(q)                              whether a confounder acts on both through variant j
 //   (x_j, y_j) ~ Normal((gamma_j, (theta_s + eta z_j) gamma_j + o_j alpha_s + a_j), [[s_x^2, c], [c, s_y^2]])
@@ -71,7 +71,7 @@ model {
   global_effect ~ normal(0, ratio);
   heterogeneity ~ normal(0, 0.5 * ratio);
   theta ~ normal(global_effect, heterogeneity);
-  intercept ~ normal(0, 0.3 * outcome_scale);
+  target += intercept_lpdfs(intercept, outcome_scale);
   exposure_sd ~ normal(0, exposure_scale);
   pleiotropy_sd ~ normal(0, 0.5 * outcome_scale);
   confounded_share ~ beta(1, 10);

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from genarium.declaration import Sizes
 
 
@@ -34,7 +36,6 @@ def build(mixture: bool) -> Callable[..., None]:
     ) -> None:
         import pymc as pm
         import pytensor.tensor as pt
-        from pymc.distributions.dist_math import normal_lcdf
 
         ratio = outcome_scale / exposure_scale
         spread = pm.HalfNormal("heterogeneity", 0.5 * ratio)
@@ -57,7 +58,7 @@ def build(mixture: bool) -> Callable[..., None]:
             dims="region",
             transform=_standardised(lambda mean, spread: _effect_given(mean, spread, slope, information)),
         )
-        alpha = pm.Normal("intercept", 0, 0.3 * outcome_scale, dims="region")
+        alpha = intercept(outcome_scale, dims="region")
         sd = pm.HalfNormal("exposure_sd", exposure_scale)
         omega = pm.HalfNormal("pleiotropy_sd", 0.5 * outcome_scale)
         share = pm.Uniform("strong_share", 0, 1)
@@ -82,13 +83,13 @@ def build(mixture: bool) -> Callable[..., None]:
             where = exposure_mean + own**2 / total * (beta_exposure - exposure_mean)
             where = where + gain * (beta_outcome - side * alpha[region] - expected)
             left = given_x - gain * beyond * given_x
-            return both + pt.switch(given, 0.0, normal_lcdf(0, 1, side * where / pt.sqrt(left)))
+            return both + pt.switch(given, 0.0, log_chance(side * where / pt.sqrt(left)))
 
         def of_any(slope: Any) -> Any:
             """Log density of both, of strong and other variants."""
-            one = pt.logaddexp(pt.log(share) + of_both(slope, sd, 1), pt.log1p(-share) + of_both(slope, 0.1 * sd, 1))
-            two = pt.logaddexp(pt.log(share) + of_both(slope, sd, -1), pt.log1p(-share) + of_both(slope, 0.1 * sd, -1))
-            return pt.switch(given, one, pt.logaddexp(one, two))
+            one = log_sum(pt.log(share) + of_both(slope, sd, 1), pt.log1p(-share) + of_both(slope, 0.1 * sd, 1))
+            two = log_sum(pt.log(share) + of_both(slope, sd, -1), pt.log1p(-share) + of_both(slope, 0.1 * sd, -1))
+            return pt.switch(given, one, log_sum(one, two))
 
         if not mixture:
             pm.Potential("effects", of_any(theta[region]).sum())
@@ -96,10 +97,40 @@ def build(mixture: bool) -> Callable[..., None]:
         q = pm.Beta("confounded_share", 1, 10)
         eta = pm.Normal("confounded_effect", 0, ratio)
         without, with_it = of_any(theta[region]), of_any(theta[region] + eta)
-        mixed = pt.logaddexp(pt.log1p(-q) + without, pt.log(q) + with_it)
+        mixed = log_sum(pt.log1p(-q) + without, pt.log(q) + with_it)
         pm.Potential("effects", mixed.sum())
 
     return density
+
+
+def log_chance(z: Any) -> Any:
+    """Log of the standard normal distribution function; neither branch overflows where it is the other that counts."""
+    import pytensor.tensor as pt
+
+    low, high = pt.minimum(z, -1.0), pt.maximum(z, -1.0)
+    far = pt.log(0.5 * pt.erfcx(-low / np.sqrt(2))) - 0.5 * low**2
+    return pt.switch(z < -1.0, far, pt.log1p(-0.5 * pt.erfc(high / np.sqrt(2))))
+
+
+def log_sum(a: Any, b: Any) -> Any:
+    """Log of a sum of exponentials, whose gradient is a number also where both of them underflow."""
+    import pytensor.tensor as pt
+
+    return a + pt.softplus(b - a)
+
+
+def intercept(scale: Any, **of_variable: Any) -> Any:
+    """Declare intercepts: one region in five has directional pleiotropy."""
+    import pymc as pm
+
+    def log_density(value: Any, scale: Any) -> Any:
+        wide, narrow = (pm.logp(pm.Normal.dist(0, sd * scale), value) for sd in (0.3, 0.05))
+        return log_sum(np.log(0.2) + wide, np.log(0.8) + narrow)
+
+    def draw(scale: Any, rng: np.random.Generator, size: Any) -> Any:
+        return scale * rng.normal(0, np.where(rng.uniform(size=size) < 0.2, 0.3, 0.05))
+
+    return pm.CustomDist("intercept", scale, logp=log_density, random=draw, **of_variable)
 
 
 def _slopes(

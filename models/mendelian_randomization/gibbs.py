@@ -9,10 +9,11 @@ from scipy.special import expit
 from genarium.declaration import Array, Arrays, Problem, Result
 from genarium.engines import chains as engine
 
+from . import intercepts
 from .kernels import effects
 from .likelihood import log_sign, pair, spread
 from .start import start
-from .story import CONFOUNDED, HETEROGENEITY, INTERCEPT, MEAN_SD, PLEIOTROPY, WEAK, orientation
+from .story import BALANCED, CONFOUNDED, HETEROGENEITY, INTERCEPT, MEAN_SD, PLEIOTROPY, WEAK, orientation
 
 
 def gibbs(
@@ -109,6 +110,8 @@ class Sampler:
         scales = self._stretched, self._exposure_sd, self._strong_share, self._omega
         moves = *scales, self._kinds_changed, self._share_redrawn, self._intercepts, self._mirrored, self._turned
         while True:
+            if self.mixture:
+                at, share, eta = self._roles_exchanged(rng, at, share, eta)
             for move in moves:
                 at = move(rng, at)
             scale, self.sign = self._strong(rng, at)
@@ -120,15 +123,14 @@ class Sampler:
             gamma = self._gamma(rng, at, spreads)
             rest = self.y - self.slope * (self.x - gamma)  # slope gamma + sign alpha + noise of variance v
             v = at.omega**2 + self.residual2
-            precision, score = self._regions(gamma, rest - at.more * gamma, v)
+            ridge = self._directional(rng, at.alpha)
+            precision, score = self._regions(gamma, rest - at.more * gamma, v, ridge)
             tau, whole = self._between(rng, precision, score, at.tau)
             if self.mixture:
-                eta = self._confounded_effect(rng, precision, z * gamma, gamma, rest, v, tau, whole)
-                precision, score = self._regions(gamma, rest - eta * z * gamma, v)
+                eta = self._confounded_effect(rng, precision, z * gamma, gamma, rest, v, ridge, tau, whole)
+                precision, score = self._regions(gamma, rest - eta * z * gamma, v, ridge)
             theta, alpha = self._regional(rng, precision, score, tau, whole)
             at = at._replace(whole=np.asarray(whole), tau=tau, theta=theta, alpha=alpha, more=eta * z)
-            if self.mixture:
-                at, share, eta = self._roles_exchanged(rng, at, share, eta)
             drawn = {name: getattr(at, short) for short, name in NAMES.items()}
             if self.mixture:
                 drawn |= {"confounded_share": np.asarray(share), "confounded_effect": np.asarray(eta)}
@@ -171,11 +173,12 @@ class Sampler:
         gamma: Array,
         rest: Array,
         v: Array,
+        ridge: Array,
         tau: Array,
         whole: float,
     ) -> float:
         """Draw eta, regional effects and intercepts summed out (eq. 11); ``design`` is z gamma."""
-        full, score = self._with_prior(precision, self._regions(gamma, rest, v)[1], tau, whole)
+        full, score = self._with_prior(precision, self._regions(gamma, rest, v, ridge)[1], tau, whole)
         border = np.stack(
             [np.bincount(self.region, w, self.S) for w in (design * gamma / v, design * self.sign / v)], 1
         )
@@ -300,12 +303,11 @@ class Sampler:
 
     def _intercepts(self, rng: np.random.Generator, at: State) -> State:
         """Slice update of the intercepts (eq. 9c)."""
-        width = INTERCEPT * self.Sy
 
         def log_density(alpha: Array) -> Array:
-            return np.asarray(self._by_region(at._replace(alpha=alpha)) - 0.5 * (alpha / width) ** 2)
+            return self._by_region(at._replace(alpha=alpha)) + intercepts.log_prior(alpha, self.Sy)
 
-        return at._replace(alpha=engine.slice_update(log_density, at.alpha, width, rng))
+        return at._replace(alpha=engine.slice_update(log_density, at.alpha, INTERCEPT * self.Sy, rng))
 
     def _by_region(self, at: State) -> Array:
         """Log density of the data by region; shape (S,)."""
@@ -325,7 +327,6 @@ class Sampler:
 
         With many variants in a region, both signs of its intercept are modes, between which effects differ as well.
         """
-        width = INTERCEPT * self.Sy
         lever = self.lever * rng.uniform(0, FURTHEST, self.S)
 
         def moved(by: Array) -> State:
@@ -333,12 +334,18 @@ class Sampler:
 
         def log_density(by: Array) -> Array:
             to = moved(by)
-            prior = -0.5 * (to.alpha / width) ** 2 - 0.5 * ((to.theta - at.whole) / at.tau) ** 2
+            prior = intercepts.log_prior(to.alpha, self.Sy) - 0.5 * ((to.theta - at.whole) / at.tau) ** 2
             return np.asarray(self._by_region(to) + prior)
 
-        return moved(engine.slice_update(log_density, np.zeros(self.S), ACROSS * width, rng))
+        return moved(engine.slice_update(log_density, np.zeros(self.S), ACROSS * INTERCEPT * self.Sy, rng))
 
-    def _regions(self, gamma: Array, rest: Array, v: Array) -> tuple[Array, Array]:
+    def _directional(self, rng: np.random.Generator, alpha: Array) -> Array:
+        """Draw where pleiotropy is directional (eq. 7b), and return the precisions that the intercepts' priors have."""
+        balanced, directional = intercepts.log_kinds(alpha**2, self.Sy)
+        is_directional = rng.logistic(size=self.S) < directional - balanced
+        return np.asarray((np.where(is_directional, INTERCEPT, BALANCED) * self.Sy) ** -2)
+
+    def _regions(self, gamma: Array, rest: Array, v: Array, ridge: Array) -> tuple[Array, Array]:
         """Return precision (S, 2, 2) and score (S, 2) of theta and alpha in each region, alpha's prior included."""
         sums = [
             np.bincount(self.region, weight, self.S)
@@ -346,7 +353,7 @@ class Sampler:
         ]
         precision = np.empty((self.S, 2, 2))
         precision[:, 0, 0], precision[:, 0, 1], precision[:, 1, 0] = sums[0], sums[1], sums[1]
-        precision[:, 1, 1] = sums[2] + (INTERCEPT * self.Sy) ** -2
+        precision[:, 1, 1] = sums[2] + ridge
         score = np.stack(
             [np.bincount(self.region, weight, self.S) for weight in (gamma * rest / v, self.sign * rest / v)], 1
         )

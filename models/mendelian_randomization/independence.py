@@ -13,6 +13,8 @@ from genarium.declaration import Array, Arrays, Problem, Result
 from genarium.engines import importance
 from genarium.evaluate import at_draws, likelihood_of
 
+from . import intercepts
+
 STAY, LONGEST = 5.0, 20
 """Steps at one proposal that draws bear; steps for a draw at most."""
 
@@ -119,10 +121,14 @@ STEPS = 10.0 ** np.arange(-20, 21)
 """What is tried to find how wide a prior is: effects may have any unit."""
 
 
+INTERCEPT = "intercept"
+
+
 class Coordinates:
     """The unknown variables in a row, the positive ones by their logarithms, others in standard deviations of priors.
 
-    Steps of differences are thus right whatever the units of the traits.
+    Steps of differences are thus right whatever the units of the traits. An intercept is in the coordinate in which its
+    prior is standard normal.
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -135,6 +141,7 @@ class Coordinates:
         assert prior is not None
         self.likelihood: Callable[..., Array] = likelihood
         self.prior: Callable[..., Array | float] = prior
+        self.scale = float(problem["outcome_scale"])
         self.units: dict[str, Array | float] = dict.fromkeys(self.variables, 1.0)
 
     def _positive(self, name: str) -> bool:
@@ -144,9 +151,25 @@ class Coordinates:
         """Return the coordinates of the model's starting point."""
         assert self.problem.model.start is not None
         at = self.problem.model.start(self.problem, rng)
-        self.units = {n: 1.0 if self._positive(n) else self._widths(at, n) for n in self.variables}
-        flat = [np.log(at[n]) if self._positive(n) else at[n] / self.units[n] for n in self.variables]
-        return np.concatenate([np.ravel(value) for value in flat])
+        given = [n for n in self.variables if self._positive(n) or n == INTERCEPT]
+        self.units = {n: 1.0 if n in given else self._widths(at, n) for n in self.variables}
+        return np.concatenate([np.ravel(self._coordinate(n, at[n])) for n in self.variables])
+
+    def _coordinate(self, name: str, value: Array) -> Array:
+        if self._positive(name):
+            return np.log(value)
+        if name == INTERCEPT:
+            return intercepts.coordinate_of(value, self.scale)
+        return value / self.units[name]
+
+    def _of_coordinate(self, name: str, part: Array) -> tuple[Array, Array | float]:
+        """Return the variable, and the log of its derivative by the coordinate, up to a constant."""
+        if self._positive(name):
+            return np.exp(part), part
+        if name == INTERCEPT:
+            value = intercepts.intercept_of(part, self.scale)
+            return value, -0.5 * part**2 - intercepts.log_prior(value, self.scale)
+        return part * self.units[name], 0.0
 
     def _widths(self, at: Arrays, name: str) -> Array:
         """Return standard deviations of normal priors, by their second differences."""
@@ -164,25 +187,26 @@ class Coordinates:
 
     def natural(self, coordinates: Array) -> Arrays:
         """Return unknown variables at coordinates, shape (S, P)."""
-        out, low = {}, 0
+        return self._natural(coordinates)[0]
+
+    def _natural(self, coordinates: Array) -> tuple[dict[str, Array], Array]:
+        """Return unknown variables, and the log of the volume that the coordinates give them, shape (S,)."""
+        out, log_volume, low = {}, np.zeros(len(coordinates)), 0
         for name, shape in self.shapes.items():
             high = low + int(np.prod(shape))
-            part = coordinates[:, low:high].reshape(-1, *shape)
-            out[name] = np.exp(part) if self._positive(name) else part * self.units[name]
+            out[name], log_slope = self._of_coordinate(name, coordinates[:, low:high].reshape(-1, *shape))
+            log_volume += np.broadcast_to(log_slope, out[name].shape).reshape(len(coordinates), -1).sum(-1)
             low = high
-        return out
+        return out, log_volume
 
     def log_density(self, coordinates: Array) -> Array:
         """Log posterior density of coordinates, up to a constant; shape (S,)."""
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # far out: without weight
-            unknown = self.natural(coordinates)
+            unknown, log_volume = self._natural(coordinates)
             value = at_draws(self.problem, self.likelihood, unknown)
             if self.problem.model.unit:
                 value = value.sum(-1)
-            jacobian = sum(
-                np.log(v).reshape(len(coordinates), -1).sum(-1) for n, v in unknown.items() if self._positive(n)
-            )
-            return np.asarray(value + at_draws(self.problem, self.prior, unknown) + jacobian)
+            return np.asarray(value + at_draws(self.problem, self.prior, unknown) + log_volume)
 
     def places(self, rng: np.random.Generator) -> list[tuple[Array, Array]]:
         """Return points where the posterior has mass, with the inverse curvature there.

@@ -7,7 +7,8 @@ import numpy as np
 
 from genarium.declaration import Array
 
-from .story import CONFOUNDED, HETEROGENEITY, INTERCEPT, MEAN_SD, PLEIOTROPY, WEAK
+from . import intercepts
+from .story import CONFOUNDED, HETEROGENEITY, MEAN_SD, PLEIOTROPY, WEAK
 
 LOG_2PI = float(np.log(2 * np.pi))
 
@@ -157,7 +158,8 @@ def log_prior(
     whole = normal(global_effect, MEAN_SD * ratio) + half_normal(heterogeneity, HETEROGENEITY * ratio)
     whole = whole + half_normal(exposure_sd, exposure_scale) + half_normal(pleiotropy_sd, PLEIOTROPY * outcome_scale)
     deviation = theta - np.asarray(global_effect)[..., None]
-    regional = normal(deviation, np.asarray(heterogeneity)[..., None]) + normal(intercept, INTERCEPT * outcome_scale)
+    regional = normal(deviation, np.asarray(heterogeneity)[..., None])
+    regional = regional + intercepts.log_prior(intercept, outcome_scale)
     return np.asarray(whole + regional.sum(-1))
 
 

@@ -12,9 +12,11 @@ from genarium.declaration import Array, Arrays, Calibration, Method, Problem, Si
 from genarium.errors import InputError
 from genarium.supports import positive, real
 
+from . import intercepts
+from .density import intercept
 from .independence import independence
 from .likelihood import LOG_2PI, half_normal, normal
-from .story import INTERCEPT, MEAN_SD, PLEIOTROPY, root_mean_square
+from .story import MEAN_SD, PLEIOTROPY, draw_intercept, root_mean_square
 
 BLOCK = 4_000_000
 """Numbers in a work array, at most."""
@@ -80,7 +82,7 @@ PRIOR: dict[str, Callable[..., Any]] = {
     "theta": lambda rng, exposure_scale, outcome_scale: np.asarray(
         rng.normal(0, MEAN_SD) * outcome_scale / exposure_scale
     ),
-    "intercept": lambda rng, outcome_scale: np.asarray(rng.normal(0, INTERCEPT * outcome_scale)),
+    "intercept": lambda rng, outcome_scale: draw_intercept(rng, {"region": 1}, outcome_scale)[0],
     "exposure_sd": lambda rng, exposure_scale: np.asarray(np.abs(rng.normal()) * exposure_scale),
     "pleiotropy_sd": lambda rng, outcome_scale: np.asarray(np.abs(rng.normal(0, PLEIOTROPY)) * outcome_scale),
 }
@@ -200,7 +202,8 @@ def log_prior(
     outcome_scale: Array,
 ) -> Array:
     """Log prior density of the unknown variables, shape (...)."""
-    of_effects = normal(theta, MEAN_SD * outcome_scale / exposure_scale) + normal(intercept, INTERCEPT * outcome_scale)
+    of_effects = normal(theta, MEAN_SD * outcome_scale / exposure_scale)
+    of_effects = of_effects + intercepts.log_prior(intercept, outcome_scale)
     spreads = half_normal(exposure_sd, exposure_scale) + half_normal(pleiotropy_sd, PLEIOTROPY * outcome_scale)
     return np.asarray(of_effects + spreads)
 
@@ -221,7 +224,7 @@ def density(
     import pytensor.tensor as pt
 
     theta = pm.Normal("theta", 0, outcome_scale / exposure_scale)
-    alpha = pm.Normal("intercept", 0, 0.3 * outcome_scale)
+    alpha = intercept(outcome_scale)
     sd = pm.HalfNormal("exposure_sd", exposure_scale)
     omega = pm.HalfNormal("pleiotropy_sd", 0.5 * outcome_scale)
 

@@ -16,10 +16,11 @@ from genarium.engines.linear_response import linear_response, settled
 from genarium.engines.resample import KHAT_USABLE, NORMAL_DRAWS, resample
 from genarium.errors import ApproximationError
 
+from . import intercepts
 from .gibbs import gibbs
 from .likelihood import log_likelihood
 from .sides import divided
-from .story import HETEROGENEITY, INTERCEPT, MEAN_SD, PLEIOTROPY
+from .story import HETEROGENEITY, MEAN_SD, PLEIOTROPY
 from .sweep import Factors, Step, Tilt, normalised
 
 CHAINS, TUNE, THIN = 4, 250, 4
@@ -185,8 +186,8 @@ def correct(
             return space.log_density(coordinates)
 
     parts = []
-    for centre, spread, _ in moments:
-        slope, start = space.slope(centre), space.coordinates(centre[None])[0]
+    for (_, state), (centre, spread, _) in zip(modes, moments, strict=True):
+        start, slope = space.around(centre, state)
         wide = slope @ spread @ slope.T
         parts.append(importance.sample(log_posterior, start, wide, rng, draws=max(NORMAL_DRAWS, 4 * draws)))
     sampled = importance.pooled(parts)
@@ -269,7 +270,7 @@ class Space:
     def __init__(self, problem: Problem, mean: Array, covariance: Array) -> None:
         self.problem, self.S = problem, problem.sizes["region"]
         x, y = float(problem["exposure_scale"]), float(problem["outcome_scale"])
-        self.whole_sd, self.intercept_sd = MEAN_SD * y / x, INTERCEPT * y
+        self.whole_sd, self.outcome_scale = MEAN_SD * y / x, y
         self.scales = np.array([HETEROGENEITY * y / x, x, PLEIOTROPY * y])  # of tau, sigma and omega
         tau2 = np.exp(2 * mean[1])
         above, across = covariance[:2, :2], covariance[2 : 2 + self.S, :2]
@@ -301,16 +302,26 @@ class Space:
                 (f[:, 0] - centre) / sd,
                 u[:, 0],
                 (f[:, 2 : 2 + S] - regional[0]) / regional[1],
-                f[:, 2 + S : 2 + 2 * S] / self.intercept_sd,
+                intercepts.coordinate_of(f[:, 2 + S : 2 + 2 * S], self.outcome_scale),
                 u[:, 1:],
                 ndtri(expit(f[:, -1])),
             ]
         )
 
-    def slope(self, f: Array, step: float = 1e-5) -> Array:
-        """Return the derivative of the coordinates by f, by central differences; shape (F, F)."""
+    def around(self, f: Array, state: Factors, step: float = 1e-5) -> tuple[Array, Array]:
+        """Return the coordinates at f, and their derivative by f, by central differences, shapes (F,) and (F, F).
+
+        Those of intercepts bend too much for that: theirs are the means under q, and the ratios of sds.
+        """
         moved = step * np.eye(len(f))
-        return np.asarray(self.coordinates(f + moved) - self.coordinates(f - moved)).T / (2 * step)
+        slope = np.asarray(self.coordinates(f + moved) - self.coordinates(f - moved)).T / (2 * step)
+        start, S, of = self.coordinates(f[None])[0], self.S, state.regions
+        of_alpha = np.arange(2 + S, 2 + 2 * S)
+        means, sds = of.mean[..., 1], np.sqrt(of.covariance[..., 1, 1])
+        start[of_alpha], wide = intercepts.coordinate_moments(of.log_share, means, sds, self.outcome_scale)
+        slope[of_alpha] = 0
+        slope[of_alpha, of_alpha] = wide / np.sqrt(state.covariance[:, 1, 1])
+        return start, slope
 
     def natural(self, coordinates: Array) -> dict[str, Array]:
         """Return the unknown variables at coordinates; draws lead."""
@@ -325,7 +336,7 @@ class Space:
             "global_effect": whole,
             "heterogeneity": tau,
             "theta": regional[0] + regional[1] * coordinates[:, 2 : 2 + S],
-            "intercept": coordinates[:, 2 + S : 2 + 2 * S] * self.intercept_sd,
+            "intercept": intercepts.intercept_of(coordinates[:, 2 + S : 2 + 2 * S], self.outcome_scale),
             "exposure_sd": sd,
             "pleiotropy_sd": omega,
             "strong_share": ndtr(coordinates[:, -1]),

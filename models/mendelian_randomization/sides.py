@@ -5,12 +5,11 @@ intercept is, not of which sign; a slope that is too steep makes up for it in th
 from one to the other, whose bound is lower by an amount that grows with the data.
 """
 
-from dataclasses import replace
-
 import numpy as np
 
 from genarium.declaration import Array, Problem
 
+from . import intercepts
 from .likelihood import log_likelihood, normal
 from .story import INTERCEPT
 from .sweep import Factors, Step
@@ -36,7 +35,7 @@ def other_side(problem: Problem, step: Step, state: Factors) -> Factors | None:
     better = best > by_region(problem, step, at_means(step, state), state.mean.T[:, None])[0] + WORTH
     if not better.any():
         return None
-    return replace(state, mean=np.where(better[:, None], centre.T, state.mean))
+    return step.moved(state, np.where(better[:, None], centre.T, state.mean))
 
 
 def divided(problem: Problem, step: Step, state: Factors) -> int:
@@ -91,7 +90,7 @@ def at_means(step: Step, state: Factors) -> dict[str, float]:
 
 def by_region(problem: Problem, step: Step, at: dict[str, float], both: Array) -> Array:
     """Log density of each region's data and of its effect and intercept, (2, points, S); shape (points, S)."""
-    out = normal(both[0] - at["whole"], np.asarray(at["tau"])) + normal(both[1], np.asarray(INTERCEPT * step.Sy))
+    out = normal(both[0] - at["whole"], np.asarray(at["tau"])) + intercepts.log_prior(both[1], step.Sy)
     size = max(1, BLOCK // len(step.x))
     for low in range(0, both.shape[1], size):
         theta, alpha = both[:, low : low + size]

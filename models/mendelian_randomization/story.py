@@ -13,6 +13,10 @@ ERROR = 0.3
 MEAN_SD, HETEROGENEITY, INTERCEPT, PLEIOTROPY = 1.0, 0.5, 0.3, 0.5
 """Scales of the priors, in units of the effects' scales."""
 
+DIRECTIONAL, BALANCED = 0.2, 0.05
+"""Chance that pleiotropy in a region is directional; sd of intercepts where it is not, in units of the outcome's scale.
+Directional pleiotropy is the exception: a wide prior for all intercepts would cost precision where there is none."""
+
 WEAK = 0.1
 """Spread of the effects of variants that are not strong, over that of the strong ones."""
 
@@ -63,8 +67,9 @@ def draw_theta(rng: np.random.Generator, sizes: Sizes, global_effect: Array, het
 
 
 def draw_intercept(rng: np.random.Generator, sizes: Sizes, outcome_scale: Array) -> Array:
-    """alpha_s ~ Normal(0, 0.3), in units of the outcome's scale."""
-    return rng.normal(0, INTERCEPT * outcome_scale, sizes["region"])
+    """alpha_s ~ Normal(0, 0.3), in units of the outcome's scale, where pleiotropy is directional; else 0.05."""
+    directional = rng.uniform(size=sizes["region"]) < DIRECTIONAL
+    return rng.normal(0, np.where(directional, INTERCEPT, BALANCED) * outcome_scale)
 
 
 def draw_exposure_sd(rng: np.random.Generator, exposure_scale: Array) -> Array:

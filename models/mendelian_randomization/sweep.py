@@ -6,6 +6,7 @@ import numpy as np
 
 from genarium.declaration import Array, Labelled, Problem
 
+from . import intercepts
 from .start import start
 from .story import HETEROGENEITY, INTERCEPT, MEAN_SD, PLEIOTROPY, WEAK
 
@@ -15,6 +16,31 @@ NODES, RESOLVED, DEPTH = 61, 25, 28.0
 
 EDGE = 5.0
 """Nats below its top that a factor must have fallen to at either end of its nodes."""
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Normal densities of theta and alpha, by whether pleiotropy in a region is balanced or directional.
+
+    Attributes
+    ----------
+    log_share : ndarray, shape (2, S)
+        Log probabilities of the two.
+    mean : ndarray, shape (2, S, 2)
+    covariance : ndarray, shape (2, S, 2, 2)
+    """
+
+    log_share: Array
+    mean: Array
+    covariance: Array
+
+    def moments(self) -> tuple[Array, Array]:
+        """Return mean, shape (S, 2), and covariance, shape (S, 2, 2), whichever it is."""
+        share = np.exp(self.log_share)[..., None]
+        mean = (share * self.mean).sum(0)
+        apart = self.mean - mean
+        covariance = self.covariance + apart[..., :, None] * apart[..., None, :]
+        return mean, (share[..., None] * covariance).sum(0)
 
 
 @dataclass(frozen=True)
@@ -30,9 +56,10 @@ class Factors:
         Log probabilities of the kinds.
     share : ndarray, shape (2,)
         Beta density of the share of strong variants.
-    mean : ndarray, shape (S, 2)
+    regions : Regions
         Of theta and alpha.
-    covariance : ndarray, shape (S, 2, 2)
+    mean, covariance : ndarray, shape (S, 2) and (S, 2, 2)
+        Their moments.
     whole, whole_var : float
         Moments of Theta.
     tau, sd, omega : ndarray, shape (N,)
@@ -43,6 +70,7 @@ class Factors:
     gamma_var: Array
     kind: Array
     share: Array
+    regions: Regions
     mean: Array
     covariance: Array
     whole: float
@@ -84,7 +112,7 @@ class Step:
         self.Sx, self.Sy = float(problem["exposure_scale"]), float(problem["outcome_scale"])
         ratio = self.Sy / self.Sx
         self.scales = (HETEROGENEITY * ratio, self.Sx, PLEIOTROPY * self.Sy)  # of tau, sigma, omega
-        self.whole_prior, self.alpha_prior = (MEAN_SD * ratio) ** -2, (INTERCEPT * self.Sy) ** -2
+        self.whole_prior = (MEAN_SD * ratio) ** -2
         wide = tuple(np.log(h) + np.linspace(-10, 1.8, NODES) for h in self.scales)
         self.nodes: tuple[Array, ...] = nodes or wide
         self.prior = [_half_normal(log_s, h) for log_s, h in zip(self.nodes, self.scales, strict=True)]
@@ -106,19 +134,31 @@ class Step:
         kinds = np.ones_like(self.signs)
         likely = np.outer(np.sign(self.x), self.signs) if self.cut else 0.0
         first = np.log(np.where(self.spreads == 1, strong, 1 - strong)) + 2 * likely * np.ones((len(self.x), 1))
+        covariance = np.broadcast_to(np.diag(size**2), (self.S, 2, 2)).copy()
         return Factors(
             np.outer(self.x, kinds),
             np.outer(self.sx2, kinds),
             first - np.logaddexp.reduce(first, axis=1, keepdims=True),
             1 + len(self.x) * np.array([strong, 1 - strong]),
+            self._either(mean, covariance),
             mean,
-            np.broadcast_to(np.diag(size**2), (self.S, 2, 2)).copy(),
+            covariance,
             float(at["global_effect"]),
             float(at["heterogeneity"]) ** 2 / self.S,
             tau,
             sd,
             omega,
         )
+
+    def _either(self, mean: Array, covariance: Array) -> Regions:
+        """Return the densities of regions that are the same whether pleiotropy is directional or not."""
+        log_share = intercepts.log_kinds(mean[:, 1] ** 2 + covariance[:, 1, 1], self.Sy)
+        both = (np.stack([value, value]) for value in (mean, covariance))
+        return Regions(log_share - np.logaddexp(*log_share), *both)
+
+    def moved(self, state: Factors, mean: Array) -> Factors:
+        """Return the state with effects and intercepts around others, shape (S, 2)."""
+        return replace(state, regions=self._either(mean, state.covariance), mean=mean)
 
     def __call__(self, state: Factors) -> tuple[Factors, float]:
         """Sweep."""
@@ -203,17 +243,23 @@ class Step:
         return float(((theta - state.whole) ** 2 + state.covariance[:, 0, 0]).sum() + self.S * state.whole_var)
 
     def _regions(self, state: Factors, tilt: Tilt) -> Factors:
-        """Effect and intercept of each region (eq. 16)."""
+        """Effect and intercept of each region, and whether its pleiotropy is directional (eqs. 16, 16b)."""
         W, T = np.exp(state.omega) @ self.inverse, self._inverse_square(state.tau, 0)
         m, m2, o, om = self._effects(state)
         parts = (W * m2, W * om, W, W * (self.t * m + self.k * m2), W * (self.t * o + self.k * om))
         g2, g, one, pull_theta, pull_alpha = (np.bincount(self.region, part, self.S) for part in parts)
-        precision = np.empty((self.S, 2, 2))
-        precision[:, 0, 0], precision[:, 1, 1] = g2 + T, one + self.alpha_prior
-        precision[:, 0, 1] = precision[:, 1, 0] = g
-        covariance = np.linalg.inv(precision)
+        of_theta, of_alpha = g2 + T, one + (intercepts.SPREADS * self.Sy)[:, None] ** -2
+        determinant = of_theta * of_alpha - g**2
+        covariance = np.empty((2, self.S, 2, 2))
+        covariance[..., 0, 0], covariance[..., 1, 1] = of_alpha / determinant, of_theta / determinant
+        covariance[..., 0, 1] = covariance[..., 1, 0] = -g / determinant
         pull = np.stack([pull_theta + T * state.whole + tilt.theta, pull_alpha + tilt.alpha], 1)
-        return replace(state, covariance=covariance, mean=(covariance @ pull[..., None])[..., 0])
+        mean = (covariance * pull[:, None, :]).sum(-1)
+        fit = 0.5 * (mean * pull).sum(-1) - 0.5 * np.log(determinant)
+        log_share = intercepts.log_kinds(np.zeros(self.S), self.Sy) + fit
+        regions = Regions(log_share - np.logaddexp(*log_share), mean, covariance)
+        moments = regions.moments()
+        return replace(state, regions=regions, mean=moments[0], covariance=moments[1])
 
     def bound(self, state: Factors) -> float:
         """Evidence lower bound (eq. 18)."""
@@ -225,9 +271,11 @@ class Step:
         fit -= J * sd @ self.nodes[1] + 0.5 * self._inverse_square(state.sd, 1) * self._own(state)
         fit += self._strong_bound(state) - J * LOG_2PI
         fit -= S * tau @ self.nodes[0] + 0.5 * self._inverse_square(state.tau, 0) * self._apart(state)
-        alpha2 = state.mean[:, 1] ** 2 + state.covariance[:, 1, 1]
-        fit -= 0.5 * self.alpha_prior * alpha2.sum() - 0.5 * S * np.log(self.alpha_prior)
-        fit += 0.5 * np.log(np.linalg.det(state.covariance)).sum() + S
+        of = state.regions
+        squares = of.mean[..., 1] ** 2 + of.covariance[..., 1, 1]
+        each = np.stack([intercepts.log_kinds(squares[k], self.Sy)[k] for k in range(2)]) + 0.5 * LOG_2PI
+        each = each + 0.5 * np.log(_determinant(of.covariance)) + 1 - of.log_share
+        fit += (np.exp(of.log_share) * each).sum()
         fit -= 0.5 * self.whole_prior * (state.whole**2 + state.whole_var) - 0.5 * np.log(self.whole_prior)
         fit += 0.5 * (np.log(state.whole_var) + 1)
         for log_weight, prior, nodes in zip((state.tau, state.sd, state.omega), self.prior, self.nodes, strict=True):
@@ -274,11 +322,12 @@ class Step:
         from scipy.stats import beta
 
         whole = rng.normal(state.whole, np.sqrt(state.whole_var), draws)
-        factor = np.linalg.cholesky(state.covariance)
-        noise = rng.normal(size=(draws, self.S, 2))
-        both = state.mean + (factor @ noise[..., None])[..., 0]
         log_q = -0.5 * (whole - state.whole) ** 2 / state.whole_var - 0.5 * np.log(state.whole_var) - 0.5 * LOG_2PI
-        log_q -= 0.5 * (noise**2).sum((1, 2)) + self.S * LOG_2PI + 0.5 * np.log(np.linalg.det(state.covariance)).sum()
+        of, each = state.regions, np.arange(self.S)
+        kind = (np.log(rng.uniform(size=(draws, self.S))) > of.log_share[0]).astype(int)
+        factor = np.linalg.cholesky(of.covariance)[kind, each]
+        both = of.mean[kind, each] + (factor @ rng.normal(size=(draws, self.S, 2, 1)))[..., 0]
+        log_q += np.logaddexp(*self.log_regions(state, both)).sum(-1)
         posterior = {"global_effect": whole[None], "theta": both[None, ..., 0], "intercept": both[None, ..., 1]}
         names = ("heterogeneity", "exposure_sd", "pleiotropy_sd")
         for name, nodes, log_weight in zip(names, self.nodes, (state.tau, state.sd, state.omega), strict=True):
@@ -291,6 +340,15 @@ class Step:
         posterior["strong_share"] = share[None]
         log_q += beta(*state.share).logpdf(share)
         return posterior, log_q[None]
+
+    def log_regions(self, state: Factors, both: Array) -> Array:
+        """Log density of effects and intercepts, (draws, S, 2), and of either kind of region; shape (2, draws, S)."""
+        of = state.regions
+        apart = both[None] - of.mean[:, None]
+        x, y = apart[..., 0], apart[..., 1]
+        of_x, of_both, of_y = (np.linalg.inv(of.covariance)[:, None, :, i, j] for i, j in ((0, 0), (0, 1), (1, 1)))
+        squares = of_x * x**2 + 2 * of_both * x * y + of_y * y**2
+        return np.asarray((of.log_share - 0.5 * np.log(_determinant(of.covariance)) - LOG_2PI)[:, None] - 0.5 * squares)
 
     def parameters(self, state: Factors) -> dict[str, Labelled]:
         """Label the parameters of q."""
@@ -311,6 +369,11 @@ class Step:
         for name, nodes, log_weight in zip(names, self.nodes, (state.tau, state.sd, state.omega), strict=True):
             out |= {f"{name}_node": (("node",), np.exp(nodes)), f"{name}_weight": (("node",), np.exp(log_weight))}
         return out
+
+
+def _determinant(V: Array) -> Array:
+    """Return the determinants of matrices of two rows, shape (..., 2, 2)."""
+    return np.asarray(V[..., 0, 0] * V[..., 1, 1] - V[..., 0, 1] ** 2)
 
 
 def _half_normal(log_s: Array, scale: float) -> Array:

@@ -98,12 +98,12 @@ def test_prior_is_that_of_scipy() -> None:
     problem = problem_of(3, correlated_pleiotropy="mixture", exposure_scale=0.3, outcome_scale=2.0)
     at = truth(3, correlated_pleiotropy="mixture", exposure_scale=0.3, outcome_scale=2.0)
     unknown = {name: at[name] for name in problem.model.unknown.variables}
-    R = 2.0 / 0.3
+    R, alpha = 2.0 / 0.3, at["intercept"]
     expected = (
         stats.norm(0, R).logpdf(at["global_effect"])
         + stats.halfnorm(0, R / 2).logpdf(at["heterogeneity"])
         + stats.norm(at["global_effect"], at["heterogeneity"]).logpdf(at["theta"]).sum()
-        + stats.norm(0, 0.6).logpdf(at["intercept"]).sum()
+        + np.log(0.8 * stats.norm(0, 0.1).pdf(alpha) + 0.2 * stats.norm(0, 0.6).pdf(alpha)).sum()
         + stats.halfnorm(0, 0.3).logpdf(at["exposure_sd"])
         + stats.halfnorm(0, 1.0).logpdf(at["pleiotropy_sd"])
         + stats.beta(1, 10).logpdf(at["confounded_share"])
