@@ -99,7 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parse_settings(options.set)
     workers = int(options.workers) if options.workers.isdecimal() else options.workers
     failed = False
-    known = {method for name in registry.built_in() for method in methods(registry.get(name))}
+    models = [registry.get(name) for name in registry.built_in()]
+    known = {method for one in models for given in choices(one) for method in methods(one.variant(**given))}
     if unknown := set(options.methods) - known:
         parser.error(f"there is no method {', '.join(sorted(unknown))}; the methods are {', '.join(sorted(known))}")
     for name in [options.model] if options.model else registry.built_in():
