@@ -74,6 +74,14 @@ def test_a_certificate_of_options_that_are_all_defaults_is_that_of_the_default()
     assert dict(rows)["default"][columns.index("nuts")] in ("pass", "stale")
 
 
+def test_methods_that_only_a_variant_has_can_be_named(capsys: pytest.CaptureFixture[str]) -> None:
+    from validation.run import main
+
+    with pytest.raises(SystemExit):
+        main(["mendelian_randomization", "nonsense"])
+    assert "independence" in capsys.readouterr().err  # of the designs
+
+
 def test_every_method_of_every_variant_has_a_cell(root: Path) -> None:
     page = root / "validation" / "README.md"
     if not page.exists():

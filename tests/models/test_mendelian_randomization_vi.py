@@ -161,7 +161,7 @@ def test_ascent_finds_the_side_of_an_intercept() -> None:
     fit = gn.fit(NAME, gn.simulate(NAME, 2, variant=600, region=2, **given), "vi", seed=1)["posterior"]
     for name in ("theta", "intercept"):  # of the first region; what the other's is, its data hardly say
         draws = np.asarray(fit[name])[..., 0]
-        assert abs(draws.mean() - given[name][0]) < 4 * draws.std()
+        assert abs(draws.mean() - np.asarray(given[name])[0]) < 4 * draws.std()
 
 
 def test_few_strong_variants_among_weak_ones_are_found() -> None:
