@@ -127,7 +127,7 @@ def intercept(scale: Any, **of_variable: Any) -> Any:
         wide, narrow = (pm.logp(pm.Normal.dist(0, sd * scale), value) for sd in (0.3, 0.05))
         return log_sum(np.log(0.2) + wide, np.log(0.8) + narrow)
 
-    def draw(scale: Any, rng: np.random.Generator, size: Any) -> Any:
+    def draw(scale: Any, rng: Any, size: Any) -> Any:
         return scale * rng.normal(0, np.where(rng.uniform(size=size) < 0.2, 0.3, 0.05))
 
     return pm.CustomDist("intercept", scale, logp=log_density, random=draw, **of_variable)
