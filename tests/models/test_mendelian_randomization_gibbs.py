@@ -277,10 +277,10 @@ def test_chains_exchange_the_confounded_variants_with_the_valid_ones() -> None:
 
 
 def test_intercepts_change_their_side_as_often_as_the_density_says() -> None:
-    """Two modes of (theta, alpha) with a valley of six nats: shares of the sides against a grid, all else held."""
-    given = {"theta": [-1.8], "intercept": [0.5], "exposure_sd": 0.98, "pleiotropy_sd": 0.1, "strong_share": 0.37,
+    """Two modes of (theta, alpha) with a valley of ten nats: shares of the sides against a grid, all else held."""
+    given = {"theta": [-1.8], "intercept": [0.65], "exposure_sd": 0.98, "pleiotropy_sd": 0.1, "strong_share": 0.37,
              "global_effect": -0.7, "heterogeneity": 0.45}  # fmt: skip
-    problem = check(gn.get(NAME), gn.simulate(NAME, 0, variant=100, region=1, **given), {})
+    problem = check(gn.get(NAME), gn.simulate(NAME, 1, variant=100, region=1, **given), {})
     sampler, rng = Sampler(problem), np.random.default_rng(2)
     at = state_of({name: np.asarray(v, dtype=float) for name, v in given.items()}, sampler)
     thetas, alphas = np.linspace(-3.2, 0.2, 70), np.linspace(-1.2, 1.2, 80)
@@ -290,10 +290,10 @@ def test_intercepts_change_their_side_as_often_as_the_density_says() -> None:
     log_p += mixture(alphas, sampler.Sy) - 0.5 * ((thetas[:, None] - at.whole) / at.tau) ** 2
     p = np.exp(log_p - log_p.max()).sum(0)
     expected = p[alphas > 0].sum() / p.sum()
-    assert p[39:41].max() < 5e-3 * min(p[:39].max(), p[41:].max())
+    assert p[39:41].max() < 1e-3 * min(p[:39].max(), p[41:].max())
     assert 0.2 < expected < 0.8
     positive = []
-    for _ in range(4000):
+    for _ in range(8000):
         for move in (sampler._intercepts, sampler._mirrored, sampler._turned):
             at = move(rng, at)
         positive.append(float(at.alpha[0] > 0))
